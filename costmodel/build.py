@@ -11,6 +11,7 @@ from costmodel.inputs.config import ModelConfig
 from costmodel.layers.common import norm
 from costmodel.layers.operator import INDEX_BYTES, Number, Operator, Part, Site, Step, Weight
 from costmodel.layers.routing import Uniform
+from costmodel.layers.shape import Gemm
 
 EMBEDDING = "embedding"  # the name under which a tied table is shared
 
@@ -130,6 +131,7 @@ def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
                     activation_bytes=tokens * d * a,
                     launches_torch=1,
                     launches_fused=1,
+                    shape=Gemm(m=tokens, n=v, k=d),
                 ),
             ),
             weights=(weight,),

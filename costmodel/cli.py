@@ -29,6 +29,7 @@ from costmodel.cli_options import (
     takes_workload,
 )
 from costmodel.cli_rooms import Rooms
+from costmodel.costs.calibrated import calibrated
 from costmodel.errors import InputError, WorkError, shown
 from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.hardware import hardware_names, load_hardware
@@ -103,7 +104,7 @@ def predict(
     *,
     typed: TypedWorkload,
     hardware: HardwareOpt = "h200",
-    calibration: CalibrationOpt = "none",
+    calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
     as_markdown: MarkdownOpt = False,
@@ -113,13 +114,13 @@ def predict(
     from costmodel.report import operator_records, prediction_json
     from costmodel.tables.prediction import prediction_tables
 
-    _check_calibration(calibration)
     workload = typed.workload(
         batch=single(typed.batches(), "batch"),
         context=single(typed.contexts, "context"),
         routing=parse_routing(typed.routing),
     )
-    prediction = predict_step(load_model(model), workload, load_hardware(hardware))
+    gpu = load_hardware(hardware)
+    prediction = predict_step(load_model(model), workload, gpu, calibrated(hardware, calibration))
     data = prediction_json(prediction)
     _print(
         as_json=as_json,
@@ -140,7 +141,7 @@ def compare(
     *,
     typed: TypedWorkload,
     hardware: HardwareOpt = "h200",
-    calibration: CalibrationOpt = "none",
+    calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
     as_markdown: MarkdownOpt = False,
@@ -150,7 +151,6 @@ def compare(
     from costmodel.report import comparison_json
     from costmodel.tables.comparison import comparison_table
 
-    _check_calibration(calibration)
     if not 2 <= len(models) <= MAX_COMPARED:  # noqa: PLR2004 - a comparison takes two
         raise InputError(f"models={len(models)}: two to {MAX_COMPARED} models are compared")
     batches = typed.batches(USUAL_BATCHES)
@@ -164,6 +164,7 @@ def compare(
         workload,
         load_hardware(hardware),
         batches=batches,
+        calibration=calibrated(hardware, calibration),
     )
     data = comparison_json(comparison)
     _print(
@@ -188,6 +189,7 @@ def sweep(
     *,
     typed: TypedWorkload,
     hardware: HardwareOpt = "h200",
+    calibration: CalibrationOpt = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write .csv, .json or .parquet instead of a table."),
@@ -209,6 +211,7 @@ def sweep(
 
     routings = [parse_routing(each) for each in typed.routing.split(",")]
     gpus = [load_hardware(each) for each in hardware.split(",")]
+    calibrations = [calibrated(each, calibration) for each in hardware.split(",")]
     batches, contexts = typed.batches(), typed.contexts
     points = len(models) * len(batches) * len(contexts) * len(routings) * len(gpus)
     if points > MAX_POINTS:
@@ -222,6 +225,7 @@ def sweep(
             contexts=contexts,
             routings=routings,
             hardwares=gpus,
+            calibrations=calibrations,
         )
         for each in models
     ]
@@ -233,7 +237,7 @@ def sweep(
         as_json=as_json,
         as_markdown=as_markdown,
         data={"schema_version": SCHEMA_VERSION, "rows": rows},
-        tables=lambda: [sweep_table(grids, MAX_SHOWN_ROWS)],
+        tables=lambda: [sweep_table(grids, calibrations, MAX_SHOWN_ROWS)],
     )
 
 
@@ -252,11 +256,6 @@ def reproduce(*, as_json: JsonOpt = False, as_markdown: MarkdownOpt = False) -> 
         data=[asdict(target) for target in targets],
         tables=lambda: [reproduced_table(targets)],
     )
-
-
-def _check_calibration(name: str) -> None:
-    if name != "none":
-        raise InputError(f"calibration={shown(name)}: no calibration exists yet; use none")
 
 
 def _check_csv(path: Path | None) -> None:

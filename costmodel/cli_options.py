@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from costmodel.costs.calibrated import NONE, calibration_names
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import model_names
 from costmodel.inputs.hardware import hardware_names
@@ -34,6 +35,12 @@ def complete_model(incomplete: str) -> list[str]:
 def complete_hardware(incomplete: str) -> list[str]:
     """GPUs that begin with what was typed."""
     return [name for name in hardware_names() if name.startswith(incomplete.lower())]
+
+
+def complete_calibration(incomplete: str) -> list[str]:
+    """Shipped calibrations that begin with what was typed, and none."""
+    names = (*calibration_names(), NONE)
+    return [name for name in names if name.startswith(incomplete.lower())]
 
 
 ModelArg = Annotated[
@@ -69,9 +76,12 @@ HardwareOpt = Annotated[
     ),
 ]
 CalibrationOpt = Annotated[
-    str,
+    str | None,
     typer.Option(
-        metavar="NAME", help="Calibration for predicted times; none exists yet, so only `none`."
+        metavar="NAME",
+        help="What predicts times: a shipped calibration, a JSON file, or none for floors only."
+        " (Default: the GPU's own, where one is shipped.)",
+        autocompletion=complete_calibration,
     ),
 ]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]

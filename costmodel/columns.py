@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from costmodel.costs.footprint import Footprint
+from costmodel.costs.predicted import StepTime, Unknown
 from costmodel.inputs.workload import Backend
 from costmodel.layers.operator import Count, Number
 from costmodel.predict import Costs
@@ -27,7 +28,7 @@ def columns(
     floor: Number,
     bound: Value,
 ) -> dict[str, Value]:
-    """All numbers of a step, or of a grid of steps, that have a value today; None: not applicable.
+    """All numbers of a step, or of a grid of steps, but predicted ones; None: not applicable.
 
     `tokens` is N = B T, `floor` and `bound` are those of the step on its GPU.
     """
@@ -67,6 +68,36 @@ def columns(
         "time.floor_tokens_per_s": tokens / floor,
         "time.bound_by": bound,
     }
+
+
+PREDICTED = (
+    "routing.time_s",
+    "routing.share_of_time",
+    "time.predicted_s",
+    "time.predicted_graph_s",
+    "time.predicted_eager_s",
+    "time.tokens_per_s",
+    "energy.predicted_j",
+    "energy.j_per_token",
+)
+
+
+def predicted_columns(time: StepTime | Unknown, *, tokens: Count) -> dict[str, Value]:
+    """The numbers that a calibration gives, by the names of `PREDICTED`; None: not known."""
+    if isinstance(time, Unknown):
+        return dict.fromkeys(PREDICTED)
+    energy = None if isinstance(time.energy_j, Unknown) else time.energy_j
+    values = (
+        time.routing_s,
+        time.routing_s / time.graph_s,  # both as part of the graph
+        time.predicted_s,
+        time.graph_s,
+        time.eager_s,
+        tokens / time.predicted_s,
+        energy,
+        None if energy is None else energy / tokens,
+    )
+    return dict(zip(PREDICTED, values, strict=True))
 
 
 def _quotient(a: Number, b: Number) -> Number:

@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from costmodel.costs.curves import Curves
+from costmodel.costs.predicted import NOT_ASKED, Unknown, step_time
 from costmodel.costs.time import floor_s
 from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.hardware import Hardware
@@ -13,11 +15,13 @@ from costmodel.inputs.workload import MAX_BATCH, Workload
 from costmodel.layers.operator import Count, Number
 from costmodel.predict import Prediction, predict, step_costs
 
-Metric: TypeAlias = Literal["hbm_bytes.compulsory", "time.floor_s"]
+Metric: TypeAlias = Literal["hbm_bytes.compulsory", "time.floor_s", "time.predicted_s"]
 METRICS: dict[Metric, str] = {
     "hbm_bytes.compulsory": "moves fewer compulsory HBM bytes",
     "time.floor_s": "has a lower floor time",
 }
+CALIBRATED: dict[Metric, str] = {"time.predicted_s": "has a lower predicted time"}
+WORDS = METRICS | CALIBRATED
 
 COARSE_RATIO = 1.02  # batches are scanned in steps of 2 %, then each change of sign is bisected
 
@@ -72,7 +76,7 @@ def sentences(advantages: Sequence[Advantage]) -> list[str]:
     said = []
     for alike in found.values():
         model, reference, intervals = alike[0].model, alike[0].reference, alike[0].intervals
-        metrics = dict.fromkeys(METRICS[each.metric] for each in alike)  # models may come twice
+        metrics = dict.fromkeys(WORDS[each.metric] for each in alike)  # models may come twice
         head = f"{model} {' and '.join(metrics)} than {reference}"
         if not intervals:
             said.append(f"{head} at no batch up to {MAX_BATCH:,}.")
@@ -91,13 +95,18 @@ def compare(
     hardware: Hardware,
     *,
     batches: Sequence[int],
+    calibration: Curves | Unknown = NOT_ASKED,
 ) -> Comparison:
     """All models at all batches, and each model's advantage over the first."""
     rows = tuple(
-        tuple(predict(model, replace(workload, batch=batch), hardware) for model in models)
+        tuple(
+            predict(model, replace(workload, batch=batch), hardware, calibration)
+            for model in models
+        )
         for batch in batches
     )
     first = rows[0]
+    metrics = METRICS if isinstance(first[0].time, Unknown) else WORDS
     return Comparison(
         batches=tuple(batches),
         predictions=rows,
@@ -106,11 +115,13 @@ def compare(
                 model=models[i].name,
                 reference=models[0].name,
                 metric=metric,
-                intervals=advantage(models[i], models[0], workload, hardware, metric),
+                intervals=advantage(
+                    models[i], models[0], workload, hardware, metric, calibration=calibration
+                ),
                 max_batch=int(min(first[0].memory.max_batch, first[i].memory.max_batch)),
             )
             for i in range(1, len(models))
-            for metric in METRICS
+            for metric in metrics
         ),
     )
 
@@ -121,15 +132,29 @@ def advantage(
     workload: Workload,
     hardware: Hardware,
     metric: Metric,
+    *,
+    calibration: Curves | Unknown = NOT_ASKED,
 ) -> tuple[tuple[int, int | None], ...]:
     """The ranges of batches over which `model` needs less of `metric` than `reference`."""
     peak, _ = hardware.peak_flops_per_s(workload.dtype.name)
 
     def cost(config: ModelConfig, batch: Count) -> Number:
-        sums = step_costs(config, workload.step(batch=batch)).totals
+        costs = step_costs(config, workload.step(batch=batch))
+        sums = costs.totals
         if metric == "hbm_bytes.compulsory":
             return sums.compulsory_bytes
-        return floor_s(sums.compulsory_bytes, sums.flops, hardware.hbm_bytes_per_s, peak)
+        if metric == "time.floor_s":
+            return floor_s(sums.compulsory_bytes, sums.flops, hardware.hbm_bytes_per_s, peak)
+        time = step_time(
+            calibration,
+            workload,
+            costs.operators,
+            sums,
+            hbm_bytes_per_s=hardware.hbm_bytes_per_s,
+            peak_flops_per_s=peak,
+        )
+        assert not isinstance(time, Unknown)
+        return time.predicted_s
 
     def wins(batch: int) -> bool:
         return bool(cost(model, batch) < cost(reference, batch))

@@ -1,9 +1,11 @@
-"""One prediction: a model, a workload and a GPU become operators, totals, memory, floor time."""
+"""One prediction: a model, a workload and a GPU become operators, totals, memory and time."""
 
 from dataclasses import dataclass
 
 from costmodel.build import build_operators
+from costmodel.costs.curves import Curves
 from costmodel.costs.footprint import Footprint, footprint
+from costmodel.costs.predicted import NOT_ASKED, StepTime, Unknown, step_time
 from costmodel.costs.time import Bound, bound_by, floor_s
 from costmodel.costs.totals import (
     Distinct,
@@ -48,6 +50,8 @@ class Prediction:
     floor_s: float
     bound_by: Bound
     peak_name: str  # the dense peak that prices FLOPs
+    calibration: Curves | Unknown
+    time: StepTime | Unknown  # predicted, not bound
 
     def operator_floor_s(self, operator: Operator) -> float:
         """The floor of one of the operator's layers by itself, seconds."""
@@ -80,8 +84,17 @@ def step_costs(model: ModelConfig, step: Step) -> Costs:
     )
 
 
-def predict(model: ModelConfig, workload: Workload, hardware: Hardware) -> Prediction:
-    """The cost of one step of `model` under `workload` on `hardware`."""
+def predict(
+    model: ModelConfig,
+    workload: Workload,
+    hardware: Hardware,
+    calibration: Curves | Unknown = NOT_ASKED,
+) -> Prediction:
+    """The cost of one step of `model` under `workload` on `hardware`.
+
+    Time and energy are predicted where `calibration` holds curves (`costs.calibrated`); they must
+    be of this GPU.
+    """
     step = workload.step()
     costs = step_costs(model, step)
     peak, peak_name = hardware.peak_flops_per_s(workload.dtype.name)
@@ -99,4 +112,13 @@ def predict(model: ModelConfig, workload: Workload, hardware: Hardware) -> Predi
         floor_s=float(floor_s(*ceilings)),
         bound_by=bound,
         peak_name=peak_name,
+        calibration=calibration,
+        time=step_time(
+            calibration,
+            workload,
+            costs.operators,
+            costs.totals,
+            hbm_bytes_per_s=hardware.hbm_bytes_per_s,
+            peak_flops_per_s=peak,
+        ),
     )

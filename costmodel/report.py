@@ -4,37 +4,32 @@ from dataclasses import asdict
 from typing import Any
 
 import costmodel
-from costmodel.columns import columns
+from costmodel.columns import PREDICTED, columns, predicted_columns
 from costmodel.compare import Comparison, sentences
-from costmodel.costs.time import NO_CACHE_MODEL, NOT_CALIBRATED
+from costmodel.costs.curves import Curves
+from costmodel.costs.predicted import OperatorTime, Unknown
+from costmodel.costs.time import NO_CACHE_MODEL
 from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Operator, Part
+from costmodel.layers.operator import Number, Operator, Part
 from costmodel.predict import Prediction, step_costs
 
 SCHEMA_VERSION = 1
 
 REASONS = {
-    "calibration": "none is applied: times are floors",
-    "time.predicted_s": NOT_CALIBRATED,
-    "time.tokens_per_s": NOT_CALIBRATED,
-    "energy.predicted_j": "not predicted (needs this GPU's measured power)",
-    "energy.j_per_token": "not predicted (needs this GPU's measured power)",
     "hbm_bytes.read": NO_CACHE_MODEL,
     "hbm_bytes.written": NO_CACHE_MODEL,
-    "routing.time_s": NOT_CALIBRATED,
-    "routing.share_of_time": NOT_CALIBRATED,
     "operators.hbm_read_bytes": NO_CACHE_MODEL,
     "operators.hbm_written_bytes": NO_CACHE_MODEL,
-    "operators.predicted_s": NOT_CALIBRATED,
 }
+OF_OPERATORS = ("operators.predicted_s", "operators.parts.predicted_s")
 
 
 def prediction_json(prediction: Prediction) -> dict[str, Any]:
     """The prediction as plain dicts, lists, numbers, strings and None."""
     costs, workload = prediction.costs, prediction.workload
-    reasons = dict(REASONS)
+    reasons = REASONS | _time_reasons(prediction)
     for what, found, reason in (
         ("experts", costs.distinct.experts, "the model has no experts"),
         ("rows", costs.distinct.rows, "the model has no memory layer"),
@@ -48,7 +43,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "model": model_json(prediction.model),
         "workload": workload_json(workload),
         "hardware": hardware_json(prediction.hardware, prediction.peak_name),
-        "calibration": None,
+        "calibration": calibration_json(prediction.calibration),
         "backend": workload.backend,
         "reasons": reasons,
     }
@@ -60,31 +55,69 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         place[last] = value
     document["parameters"]["by_group"] = costs.parameters.by_group
     document["flops"]["attention_convention"] = workload.attention_flops
-    document["energy"] = {"predicted_j": None, "j_per_token": None}
-    document["operators"] = [operator_json(prediction, op) for op in costs.operators]
+    time = prediction.time
+    times = [None] * len(costs.operators) if isinstance(time, Unknown) else time.operators
+    document["operators"] = [
+        operator_json(prediction, operator, its_time)
+        for operator, its_time in zip(costs.operators, times, strict=True)
+    ]
     return document
+
+
+def _time_reasons(prediction: Prediction) -> dict[str, str]:
+    """Why what a calibration would give is null, by name."""
+    found, time = _calibration_reasons(prediction.calibration), prediction.time
+    if isinstance(time, Unknown):
+        found |= dict.fromkeys((*PREDICTED, *OF_OPERATORS), time.reason)
+    elif isinstance(time.energy_j, Unknown):
+        energy = (name for name in PREDICTED if name.startswith("energy."))
+        found |= dict.fromkeys(energy, time.energy_j.reason)
+    return found
+
+
+def _calibration_reasons(calibration: Curves | Unknown) -> dict[str, str]:
+    if isinstance(calibration, Unknown):
+        return {"calibration": calibration.reason}
+    found = {}
+    if calibration.calibration.machine.driver is None:
+        found["calibration.driver"] = "not recorded"
+    if calibration.calibration.commit is None:
+        found["calibration.commit"] = "not recorded: measured outside a git checkout"
+    return found
+
+
+def calibration_json(calibration: Curves | Unknown) -> dict[str, Any] | None:
+    """Which calibration it is: what was measured, when and with what."""
+    if isinstance(calibration, Unknown):
+        return None
+    made = calibration.calibration
+    return {
+        "name": made.name,
+        "machine": made.machine.name,
+        "started": made.conditions.started,
+        "driver": made.machine.driver,
+        "torch": made.machine.torch,
+        "commit": made.commit,
+    }
 
 
 def _named(prediction: Prediction) -> dict[str, Any]:
     """The numbers of the prediction, those that are not known yet among them."""
     workload = prediction.workload
-    return columns(
-        prediction.costs,
-        prediction.memory,
-        tokens=workload.batch * workload.new_tokens,
-        backend=workload.backend,
-        floor=prediction.floor_s,
-        bound=prediction.bound_by,
-    ) | dict.fromkeys(
-        (
-            "routing.time_s",
-            "routing.share_of_time",
-            "hbm_bytes.read",
-            "hbm_bytes.written",
-            "time.predicted_s",
-            "time.tokens_per_s",
-        )
-    )
+    tokens = workload.batch * workload.new_tokens
+    return {
+        **columns(
+            prediction.costs,
+            prediction.memory,
+            tokens=tokens,
+            backend=workload.backend,
+            floor=prediction.floor_s,
+            bound=prediction.bound_by,
+        ),
+        **predicted_columns(prediction.time, tokens=tokens),
+        "hbm_bytes.read": None,
+        "hbm_bytes.written": None,
+    }
 
 
 def model_json(model: ModelConfig) -> dict[str, Any]:
@@ -127,9 +160,12 @@ def hardware_json(hardware: Hardware, peak_name: str | None = None) -> dict[str,
     return found if peak_name is None else {**found, "peak_used": peak_name}
 
 
-def operator_json(prediction: Prediction, operator: Operator) -> dict[str, Any]:
+def operator_json(
+    prediction: Prediction, operator: Operator, time: OperatorTime | None
+) -> dict[str, Any]:
     """One operator; its numbers are those of one of its `count` layers."""
     workload = prediction.workload
+    parts_s = [None] * len(operator.parts) if time is None else time.parts_s
     by_backend = {
         "torch": operator.total("launches_torch"),
         "fused": operator.total("launches_fused"),
@@ -148,15 +184,18 @@ def operator_json(prediction: Prediction, operator: Operator) -> dict[str, Any]:
         "launches": by_backend[workload.backend],
         "launches_by_backend": by_backend,
         "floor_s": prediction.operator_floor_s(operator),
-        "predicted_s": None,
+        "predicted_s": None if time is None else time.seconds,
         "bound_by": prediction.operator_bound_by(operator),
         "formula": operator.formula,
         "source": operator.source,
-        "parts": [_part_json(part, workload) for part in operator.parts],
+        "parts": [
+            _part_json(part, workload, seconds)
+            for part, seconds in zip(operator.parts, parts_s, strict=True)
+        ],
     }
 
 
-def _part_json(part: Part, workload: Workload) -> dict[str, Any]:
+def _part_json(part: Part, workload: Workload, predicted_s: Number | None) -> dict[str, Any]:
     return {
         "name": part.name,
         "kind": part.kind,
@@ -168,6 +207,7 @@ def _part_json(part: Part, workload: Workload) -> dict[str, Any]:
         "intermediate_bytes": part.intermediate_bytes,
         "launches": getattr(part, f"launches_{workload.backend}"),
         "launches_by_backend": {"torch": part.launches_torch, "fused": part.launches_fused},
+        "predicted_s": predicted_s,
     }
 
 
@@ -182,12 +222,17 @@ def operator_records(data: dict[str, Any]) -> list[dict[str, Any]]:
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The rows of a comparison, batch by batch, and the advantages over the first model."""
     first = comparison.predictions[0]
+    reasons = _calibration_reasons(first[0].calibration)
+    if isinstance(first[0].time, Unknown):
+        reasons["rows.predicted_s"] = first[0].time.reason
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
         "models": [model_json(prediction.model) for prediction in first],
         "workload": {**workload_json(first[0].workload), "batch": list(comparison.batches)},
         "hardware": hardware_json(first[0].hardware, first[0].peak_name),
+        "calibration": calibration_json(first[0].calibration),
+        "reasons": reasons,
         "rows": [
             _comparison_record(batch, prediction, line[0])
             for batch, line in zip(comparison.batches, comparison.predictions, strict=True)
@@ -208,7 +253,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _comparison_record(batch: int, prediction: Prediction, first: Prediction) -> dict[str, Any]:
-    sums, routing = prediction.costs.totals, prediction.costs.routing
+    sums, routing, time = prediction.costs.totals, prediction.costs.routing, prediction.time
     return {
         "batch": batch,
         "model": prediction.model.name,
@@ -223,6 +268,7 @@ def _comparison_record(batch: int, prediction: Prediction, first: Prediction) ->
         "bytes_of_first_over_this": float(first.costs.totals.compulsory_bytes)
         / float(sums.compulsory_bytes),
         "floor_s": prediction.floor_s,
+        "predicted_s": None if isinstance(time, Unknown) else time.predicted_s,
         "bound_by": prediction.bound_by,
         "memory_bytes": prediction.memory.total_bytes,
         "fits": prediction.memory.fits,

@@ -1,7 +1,8 @@
 """A grid of predictions: routing x hardware x batch x context, in one broadcast evaluation.
 
 Formulas take arrays, so a block of the grid costs about as many operations as one prediction. All
-numbers equal those of `predict` to the bit. Counts are int64 while every total of a block stays
+numbers equal those of `predict` to the bit, predicted times and energies but for the last digits
+(NumPy's logarithm is not Python's). Counts are int64 while every total of a block stays
 within `HEADROOM`, and Python integers beyond: slower, and never wrapped.
 """
 
@@ -13,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from costmodel.columns import Value, columns
+from costmodel.columns import PREDICTED, Value, columns, predicted_columns
+from costmodel.costs.curves import Curves
 from costmodel.costs.footprint import footprint
+from costmodel.costs.predicted import NOT_ASKED, Unknown, step_time
 from costmodel.costs.time import bound_by, floor_s
 from costmodel.errors import InputError, shown
 from costmodel.grid import Column, Grid
@@ -46,8 +49,12 @@ def sweep(
     contexts: Sequence[int],
     routings: Sequence[Routing],
     hardwares: Sequence[Hardware],
+    calibrations: Sequence[Curves | Unknown] | None = None,
 ) -> Grid:
     """What `predict` gives for every routing, hardware, batch and context, all else as `workload`.
+
+    `calibrations` holds one for each hardware. Where one of them gives a time, the grid has the
+    predicted columns and the names of the calibrations, with None for the hardware of the others.
 
     Raises:
         InputError: A value leaves its bounds, or the grid is empty or passes `MAX_POINTS`.
@@ -64,6 +71,7 @@ def sweep(
     capacities = [gpu.capacity_bytes for gpu in hardwares]
     bandwidths = [gpu.hbm_bytes_per_s for gpu in hardwares]
     first = _Ceilings(capacities[0], bandwidths[0], peaks[0])
+    curves = [NOT_ASKED] * len(hardwares) if calibrations is None else calibrations
 
     def costs_at(
         batch: Count, context: Count, routing: Routing, ceilings: _Ceilings
@@ -83,6 +91,28 @@ def sweep(
             bound=bound_by(sums.compulsory_bytes, sums.flops, *rates),
         )
 
+    def predicted_at(costs: Costs, tokens: Count) -> dict[str, Value]:
+        """The predicted columns, nothing where no hardware has them."""
+        times = [
+            step_time(
+                calibration,
+                workload,
+                costs.operators,
+                costs.totals,
+                hbm_bytes_per_s=bandwidth,
+                peak_flops_per_s=peak,
+            )
+            for calibration, bandwidth, peak in zip(curves, bandwidths, peaks, strict=True)
+        ]
+        if all(isinstance(time, Unknown) for time in times):
+            return {}
+        each = [predicted_columns(time, tokens=tokens) for time in times]
+        names = [None if isinstance(c, Unknown) else c.calibration.name for c in curves]
+        return {
+            **{name: _side_by_side([found[name] for found in each]) for name in PREDICTED},
+            "calibration": np.array(names, dtype=object).reshape(-1, 1, 1),
+        }
+
     def corner(batch: int, context: int) -> tuple[bool, dict[str, Value]]:
         """The costs where every count is largest, and whether one of them passes `HEADROOM`."""
         costs, found = costs_at(batch, context, routings[0], first)
@@ -95,8 +125,9 @@ def sweep(
     for rows, cols in _blocks(shape):
         b, c = batches[rows], contexts[cols]
         count = object if wide and corner(max(b), max(c))[0] else np.int64
-        _, block = costs_at(
-            np.array(b, dtype=count).reshape(1, -1, 1),
+        batch = np.array(b, dtype=count).reshape(1, -1, 1)
+        costs, block = costs_at(
+            batch,
             np.array(c, dtype=count).reshape(1, 1, -1),
             RoutingAxis(tuple(routings)),
             _Ceilings(
@@ -105,11 +136,12 @@ def sweep(
                 np.array(peaks).reshape(-1, 1, 1),
             ),
         )
+        block |= predicted_at(costs, batch * workload.new_tokens)
         for name, value in block.items():
-            found = np.array(value, dtype=dtypes[name], ndmin=4, copy=None)
+            found = np.array(value, dtype=dtypes.get(name), ndmin=4, copy=None)
             if name not in whole:
                 lengths = [n if m > 1 else 1 for n, m in zip(shape, found.shape, strict=True)]
-                whole[name] = np.empty(lengths, dtypes[name])
+                whole[name] = np.empty(lengths, found.dtype)
             whole[name][:, :, rows, cols] = found  # nothing is left to fill on an axis of length 1
     return Grid(
         model=model.name,
@@ -120,6 +152,21 @@ def sweep(
         contexts=contexts,
         columns=whole,
     )
+
+
+def _side_by_side(values: Sequence[Value]) -> Value:
+    """One quantity of each hardware along the axis of hardware, as float64; None stays None."""
+    known = [np.array(value, np.float64, ndmin=3) for value in values if value is not None]
+    if not known:
+        return None
+    shape = np.broadcast_shapes(*(found.shape for found in known))
+    if len(known) == len(values):
+        return np.concatenate([np.broadcast_to(found, shape) for found in known], axis=-3)
+    found = np.full((*shape[:-3], len(values), *shape[-2:]), None)
+    for place, value in enumerate(values):
+        if value is not None:
+            found[..., place, :, :] = np.array(value, np.float64, ndmin=3)[..., 0, :, :]
+    return found
 
 
 def _checked(field: str, values: Sequence[int], low: int, high: int) -> tuple[int, ...]:

@@ -9,7 +9,6 @@ from costmodel.layers.operator import Number, larger
 
 Bound: TypeAlias = Literal["memory", "compute"]
 
-NOT_CALIBRATED = "not predicted (calibrated time needs this GPU's measured curves; see floor_s)"
 NO_CACHE_MODEL = "not predicted (needs a cache model; hbm_bytes.compulsory is the lower bound)"
 
 

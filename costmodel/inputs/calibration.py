@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from costmodel.errors import shown
 from costmodel.inputs.files import STRICT, read_json_object, validated
 from costmodel.inputs.machine import Commit, Conditions, Label, Machine
 
@@ -26,7 +27,7 @@ class Launch:
     """What one more kernel costs when it has nothing to do."""
 
     graph_s: Seconds  # a node of a CUDA graph
-    eager_s: Seconds  # a launch by PyTorch, the host being the bottleneck
+    eager_s: Seconds  # of ordinary PyTorch calls, the host being the bottleneck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -104,6 +105,12 @@ class Power:
     gemm_w: Watts
     gemm_flops_per_s: Rate
 
+    def __post_init__(self) -> None:
+        """Work costs energy."""
+        for name, watts in (("copy_w", self.copy_w), ("gemm_w", self.gemm_w)):
+            if watts <= self.idle_w:
+                raise ValueError(f"{name}={watts}: does not exceed idle_w={self.idle_w}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Calibration:
@@ -125,6 +132,13 @@ class Calibration:
     topk: Annotated[tuple[TopKPoint, ...], Field(min_length=2, max_length=MAX_POINTS)]
     power: Power | None  # None: not measured
 
+    def __post_init__(self) -> None:
+        """Attention is two curves, and neither says anything of the other."""
+        if len({point.queries == 1 for point in self.attention}) != 2:  # noqa: PLR2004
+            raise ValueError(
+                "attention: holds points of decode (queries=1) and of prefill (more), both"
+            )
+
 
 def load_calibration_file(path: Path) -> Calibration:
     """The calibration in a JSON file.
@@ -132,4 +146,4 @@ def load_calibration_file(path: Path) -> Calibration:
     Raises:
         InputError: The file is not a valid calibration: field, value and rule are named.
     """
-    return validated(Calibration, read_json_object(path), where=f"calibration {path.name!r}")
+    return validated(Calibration, read_json_object(path), where=f"calibration {shown(path.name)}")

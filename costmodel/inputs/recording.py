@@ -7,129 +7,73 @@ Reading one needs no torch.
 """
 
 import json
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import FailFast, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from costmodel.errors import InputError, shown
 from costmodel.inputs.config import ModelConfig
-from costmodel.inputs.files import STRICT, read_json_object, validated
+from costmodel.inputs.files import STRICT, read_json_object, read_text
 from costmodel.inputs.machine import Commit, Conditions, Label, Machine, Moment, Reason
+from costmodel.inputs.measured import (
+    Accesses,
+    Amount,
+    Column,
+    Exact,
+    ExactColumn,
+    Measured,
+    Missing,
+    Path_,
+    Source,
+    Spread,
+    SpreadColumn,
+)
+from costmodel.inputs.routing_spec import MAX_EXPONENT
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, MAX_NEW_TOKENS
+from costmodel.quantities import RUNS, Level, RunName, measured_in, unknown_names
+from costmodel.validation import explained
+
+__all__ = [  # the numbers of `measured` and the names of `quantities` are met here as well
+    "RUNS",
+    "Accesses",
+    "Amount",
+    "Case",
+    "CaseWorkload",
+    "Check",
+    "Column",
+    "Exact",
+    "ExactColumn",
+    "Measured",
+    "Missing",
+    "Recording",
+    "Run",
+    "RunName",
+    "Session",
+    "Source",
+    "Spread",
+    "SpreadColumn",
+    "load_recording",
+    "recording_json",
+    "recording_text",
+]
 
 SCHEMA_VERSION = 1
 MAX_CASES = 4096
 MAX_PATHS = 65536
-
-RunName: TypeAlias = Literal["time", "counters", "energy"]
-RUNS: tuple[RunName, ...] = ("time", "counters", "energy")
-Source: TypeAlias = Literal[
-    "tensors",  # shapes of parameters, buffers and caches
-    "flop_counter",  # FlopCounterMode on the meta device
-    "choices",  # what routers and retrievals chose
-    "cuda_event",
-    "wall_clock",
-    "torch_profiler",
-    "allocator",
-    "process",  # the operating system's view of the process
-    "hardware_counter",
-    "ncu",
-    "nvml",
-    "nvml_gpm",
-]
-Amount: TypeAlias = Annotated[float, Field(ge=0, le=1e21)]
-Whole: TypeAlias = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Path_: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$", max_length=200)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Exact:
-    """A count that has no spread."""
-
-    value: Whole
-    source: Source
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Spread:
-    """A number measured several times: median and quartiles."""
-
-    median: Amount
-    q1: Amount
-    q3: Amount
-    repeats: Annotated[int, Field(ge=1, le=10**9)]
-    source: Source
-
-    def __post_init__(self) -> None:
-        if not self.q1 <= self.median <= self.q3:
-            raise ValueError(f"median={self.median}: lies outside q1={self.q1} to q3={self.q3}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Missing:
-    """A number that could not be had."""
-
-    reason: Reason
-
-
-Measured: TypeAlias = Exact | Spread | Missing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class ExactColumn:
-    """Counts by operator, in the order of `Recording.paths`; None where one has none."""
-
-    values: tuple[Whole | None, ...]
-    source: Source
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class SpreadColumn:
-    """Medians and quartiles by operator, in the order of `Recording.paths`."""
-
-    median: tuple[Amount | None, ...]
-    q1: tuple[Amount | None, ...]
-    q3: tuple[Amount | None, ...]
-    repeats: Annotated[int, Field(ge=1, le=10**9)]
-    source: Source
-
-
-Column: TypeAlias = ExactColumn | SpreadColumn | Missing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Accesses:
-    """How often a step chose the experts or rows of one layer: [accesses, items with as many]."""
-
-    population: Annotated[int, Field(ge=1, le=2**50)]
-    trials: Annotated[int, Field(ge=1, le=2**50)]
-    draws: Annotated[int, Field(ge=1, le=2**20)]
-    counts: Annotated[
-        tuple[
-            tuple[
-                Annotated[int, Field(ge=0, le=2**50)],
-                Annotated[int, Field(ge=0, le=2**50)],
-            ],
-            ...,
-        ],
-        Field(min_length=1, max_length=500_000),
-    ]
-
-    def __post_init__(self) -> None:
-        items = sum(items for _, items in self.counts)
-        accesses = sum(accesses * items for accesses, items in self.counts)
-        if items != self.population:
-            raise ValueError(f"counts: hold {items} items; population={self.population}")
-        if accesses != self.trials * self.draws:
-            raise ValueError(
-                f"counts: hold {accesses} accesses; trials * draws = {self.trials * self.draws}"
-            )
-
-    @property
-    def distinct(self) -> int:
-        """Items chosen at least once."""
-        return sum(items for accesses, items in self.counts if accesses)
+# What a reader does with a recording grows with these; ours hold 50 cases of 500 leaves.
+MAX_ROUTINGS = 8  # different ones
+MAX_LAYER_KINDS = 1024  # cases times the differing sorts of layers of the model
+MAX_LEAVES = 2**18  # cases times leaves
+LIMITS = (  # of a file's marks: what they count, and how many; 25 cases of 400 leaves hold a sixth
+    (",", "values", 1_200_000),
+    (":", "fields", 100_000),
+    ("[{", "lists and objects", 400_000),
+)
+MAX_EXPLAINED = 100_000  # broken rules, before telling which takes seconds
+LEAVES_PER_LAYER = 16  # no layer kind has more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -153,6 +97,14 @@ class CaseWorkload:
     new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
     dtype: Literal["bf16", "fp32"]
     routing: Annotated[str, Field(pattern=r"^(uniform|scores|zipf:\d{1,2}(\.\d{1,6})?)$")]
+
+    def __post_init__(self) -> None:
+        if self.phase == "decode" and self.new_tokens != 1:
+            raise ValueError(f"new_tokens={self.new_tokens}: is 1 in a decode step")
+        if self.routing.startswith("zipf:") and float(self.routing[5:]) > MAX_EXPONENT:
+            raise ValueError(
+                f"routing={shown(self.routing)}: the exponent is at most {MAX_EXPONENT:g}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -202,11 +154,11 @@ class Session:
 class Recording:
     """All that was measured of one model."""
 
-    schema_version: Literal[1]
+    schema_version: Annotated[int, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
     preset: Label | None  # the preset's name, where the model is one
     model: ModelConfig
     weights_seed: Annotated[int, Field(ge=0, lt=2**63)]
-    paths: Annotated[tuple[Path_, ...], Field(min_length=1, max_length=MAX_PATHS)]
+    paths: Annotated[tuple[Path_, ...], Field(min_length=1, max_length=MAX_PATHS), FailFast()]
     sessions: Annotated[tuple[Session, ...], Field(min_length=1, max_length=MAX_CASES)]
     cases: Annotated[tuple[Case, ...], Field(max_length=MAX_CASES)]
 
@@ -214,29 +166,56 @@ class Recording:
         """Every column is as long as `paths`, every run names a session, no case comes twice."""
         if len(set(self.paths)) != len(self.paths):
             raise ValueError("paths: hold a path twice")
+        self._check_size()
         seen = set()
         for index, case in enumerate(self.cases):
             if case.workload in seen:
                 raise ValueError(f"cases.{index}.workload: stands twice")
             seen.add(case.workload)
             for name, run in case.runs.items():
-                self._check_run(run, f"cases.{index}.runs.{name}")
+                self._check_run(run, name, f"cases.{index}.runs.{name}")
 
-    def _check_run(self, run: Run, where: str) -> None:
+    def _check_size(self) -> None:
+        """What a reader predicts and joins for every case stays a matter of seconds."""
+        cases, model = len(self.cases), self.model
+        leaves = len(self.paths) + LEAVES_PER_LAYER * model.num_hidden_layers
+        sorts = 1 + len(model.overrides) + len(model.memory)
+        for field, found, most in (
+            ("routings", len({case.workload.routing for case in self.cases}), MAX_ROUTINGS),
+            ("layer kinds in all", cases * sorts, MAX_LAYER_KINDS),
+            ("leaves in all", cases * leaves, MAX_LEAVES),
+        ):
+            if found > most:
+                raise ValueError(f"cases: hold {found:,} {field}; at most {most:,} are read")
+
+    def _check_run(self, run: Run, name: RunName, where: str) -> None:
         if run.session >= len(self.sessions):
             raise ValueError(f"{where}.session={run.session}: there are {len(self.sessions)}")
-        for name, column in run.operators.items():
-            lists: tuple[tuple[object, ...], ...] = ()
+        levels: tuple[tuple[Level, dict[str, Any]], ...] = (
+            ("step", run.step),
+            ("operators", run.operators),
+        )
+        for level, given in levels:
+            for unknown in unknown_names(given, name, level):
+                raise ValueError(
+                    f"{where}.{level}: {shown(unknown)} is no quantity of this run;"
+                    f" known: {', '.join(measured_in(name, level)) or 'none'}"
+                )
+        known = set(self.paths)
+        for path in run.accesses:
+            if path not in known:
+                raise ValueError(f"{where}.accesses: {shown(path)} is not one of paths")
+        for quantity, column in run.operators.items():
+            held = len(self.paths)  # of a missing column
             if isinstance(column, ExactColumn):
-                lists = (column.values,)
+                held = len(column.values)
             elif isinstance(column, SpreadColumn):
-                lists = (column.median, column.q1, column.q3)
-            for values in lists:
-                if len(values) != len(self.paths):
-                    raise ValueError(
-                        f"{where}.operators.{name}: holds {len(values)} values;"
-                        f" paths hold {len(self.paths)}"
-                    )
+                held = len(column.median)
+            if held != len(self.paths):
+                raise ValueError(
+                    f"{where}.operators.{quantity}: holds {held} values;"
+                    f" paths hold {len(self.paths)}"
+                )
 
 
 def load_recording(path: Path) -> Recording:
@@ -245,14 +224,29 @@ def load_recording(path: Path) -> Recording:
     Raises:
         InputError: The file is not a valid recording: field, value and rule are named.
     """
-    return validated(Recording, read_json_object(path), where=f"recording {path.name!r}")
+    text = read_text(path)
+    where = f"recording {shown(path.name)}"
+    for mark, what, most in LIMITS:
+        found = sum(map(text.count, mark))
+        if found > most:
+            raise InputError(f"{where}: holds over {most:,} {what}; that many are not read")
+    read_json_object(path)  # refuses what pydantic's reader would let pass: keys twice, NaN
+    try:
+        return _reader().validate_json(text)
+    except ValidationError as error:
+        if error.error_count() > MAX_EXPLAINED:
+            raise InputError(f"{where}: breaks {error.error_count():,} rules") from None
+        raise InputError(f"{where}: {explained(error)}") from None
+
+
+@cache
+def _reader() -> TypeAdapter[Recording]:
+    return TypeAdapter(Recording)
 
 
 def recording_json(recording: Recording) -> dict[str, Any]:
     """The recording as plain dicts and lists, as the file holds it."""
-    from pydantic import TypeAdapter
-
-    found: dict[str, Any] = TypeAdapter(Recording).dump_python(recording, mode="json")
+    found: dict[str, Any] = _reader().dump_python(recording, mode="json")
     return found
 
 

@@ -25,6 +25,7 @@ from costmodel.layers.operator import (
     larger,
     smaller,
 )
+from costmodel.layers.shape import Attend
 from costmodel.validation import STRICT
 
 QkNorm = Literal["none", "head", "full"]
@@ -58,8 +59,10 @@ def core(
     *,
     pairs: Number,
     heads: int,
+    kv_heads: int,
     key_dim: int,
     value_dim: int,
+    keys: Number,
     kv_read_bytes: Number,
     activation_elements: Number,
     sinks: bool = False,
@@ -68,6 +71,8 @@ def core(
     source: str,
 ) -> Operator:
     """Scores, softmax and weighted values of `heads` heads over `pairs` pairs a sequence.
+
+    `keys` are those of a sequence that are in reach, the new tokens' among them.
 
     Counts 2 B pairs H (key_dim + value_dim) FLOPs; softmax 4 a score; a sink adds one score a head.
     Leaves out: the scaling by 1/sqrt(d) (folded into the query) and masking.
@@ -88,6 +93,14 @@ def core(
                 activation_bytes=activation_elements * step.activation_bytes,
                 launches_torch=8 if sinks else launches_torch,
                 launches_fused=1,
+                shape=Attend(
+                    batch=step.batch,
+                    heads=heads,
+                    kv_heads=kv_heads,
+                    head_dim=(key_dim + value_dim) / 2,
+                    queries=step.new_tokens,
+                    keys=keys,
+                ),
             ),
             Part(
                 name="softmax",
@@ -141,6 +154,7 @@ class Attention(AttentionKind):
         h, k, d = self.num_attention_heads, self.num_key_value_heads, self.head_dim
         n = step.tokens
         kv_bytes = self.kv_token_bytes(step.kv_dtype)
+        cached = read_tokens(step, self.sliding_window)
         return [
             linear(
                 site.path("attention.qkv"),
@@ -160,9 +174,11 @@ class Attention(AttentionKind):
                 step,
                 pairs=attended_pairs(step, self.sliding_window),
                 heads=h,
+                kv_heads=k,
                 key_dim=d,
                 value_dim=d,
-                kv_read_bytes=step.batch * read_tokens(step, self.sliding_window) * kv_bytes,
+                keys=cached + step.new_tokens,
+                kv_read_bytes=step.batch * cached * kv_bytes,
                 activation_elements=n * 2 * (h + k) * d,
                 sinks=self.sinks,
                 formula="2 B pairs H (d + d); pairs = T S + T (T + 1) / 2, each row at most W",

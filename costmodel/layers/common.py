@@ -19,6 +19,7 @@ from costmodel.layers.operator import (
     Step,
     Weight,
 )
+from costmodel.layers.shape import Gemm
 
 RMS_NORM = 4  # square, add into the mean, scale, weight
 SOFTMAX = 4  # subtract the maximum, exp, add into the sum, divide
@@ -129,6 +130,7 @@ def linear(
             launches_torch=1,
             launches_fused=1,
             routing=routing,
+            shape=Gemm(m=n, n=outputs, k=inputs),
         )
     ]
     if bias:

@@ -16,6 +16,7 @@ from costmodel.layers.common import RMS_NORM, ROTARY, linear, vector
 from costmodel.layers.dtype import Dtype
 from costmodel.layers.kinds import AttentionKind, Count, Width
 from costmodel.layers.operator import Number, Operator, Part, Site, Step, Weight
+from costmodel.layers.shape import Gemm
 from costmodel.validation import STRICT
 
 SOURCE = "arXiv 2405.04434, section 2.1"
@@ -178,6 +179,7 @@ class LatentAttention(AttentionKind):
                     activation_bytes=moved * step.activation_bytes,
                     launches_torch=1 if reads_latents else 2,
                     launches_fused=1,
+                    shape=Gemm(m=tokens, n=h * head_dim, k=c),
                 ),
             ),
             weights=(weight,),
@@ -203,8 +205,10 @@ class LatentAttention(AttentionKind):
             step,
             pairs=attended_pairs(step, None),
             heads=h,
+            kv_heads=h if expanded else 1,  # all heads share the latents
             key_dim=p + r if expanded else c + r,
             value_dim=v if expanded else c,
+            keys=step.cached + step.new_tokens,
             kv_read_bytes=kv_read,
             activation_elements=moved,
             launches_torch=3 if expanded else 2,

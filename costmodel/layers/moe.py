@@ -1,7 +1,7 @@
 """Mixture of experts: a router, the chosen experts, and experts that every token shares.
 
-Letters: N tokens, D hidden, E experts, k of them a token, I expert width. Expected distinct
-experts: costmodel/layers/routing.py. Source: OLMoE, arXiv 2409.02060; sigmoid and group-limited
+Letters: N tokens, D hidden, E experts, k of them a token, I expert width. What the chosen experts
+compute: costmodel/layers/experts.py. Source: OLMoE, arXiv 2409.02060; sigmoid and group-limited
 routing, DeepSeek-V3, arXiv 2412.19437, section 2.1.2; DeepSeek-V2, arXiv 2405.04434, section 2.2.
 """
 
@@ -11,18 +11,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.common import (
-    MULTIPLY_ADD,
-    SIGMOID,
-    SOFTMAX,
-    Activation,
-    activation_flops,
-    linear,
-    vector,
-)
+from costmodel.layers.common import SIGMOID, SOFTMAX, Activation, linear, vector
+from costmodel.layers.experts import routed_experts
 from costmodel.layers.ffn import feed_forward
 from costmodel.layers.kinds import Count, FfnKind, Width
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Weight
+from costmodel.layers.shape import TopK
 from costmodel.validation import STRICT
 
 Scoring = Literal["softmax", "sigmoid", "softmax_of_chosen"]
@@ -79,7 +73,20 @@ class MoeFfn(FfnKind):
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """router, experts, and the shared experts' two projections."""
-        found = [self._router(site, step), self._experts(site, step)]
+        found = [
+            self._router(site, step),
+            routed_experts(
+                site,
+                step,
+                num_experts=self.num_experts,
+                num_experts_per_tok=self.num_experts_per_tok,
+                width=self.moe_intermediate_size,
+                gated=self.gated,
+                activation=self.activation,
+                bias=self.expert_bias,
+                adds_shared=self.shared_intermediate_size > 0,
+            ),
+        ]
         if self.shared_intermediate_size:
             found += feed_forward(
                 ("moe.shared_gate_up", "moe.shared_down"),
@@ -138,6 +145,12 @@ class MoeFfn(FfnKind):
                     intermediate_bytes=3 * scores,
                     launches_torch=9,  # top-k in groups 2, sum, top-k of groups 2, mask 3, fill
                     routing=True,
+                    shape=TopK(  # twice that in the groups: the one of the groups is smaller
+                        rows=n * self.n_group,
+                        width=e // self.n_group,
+                        chosen=self.group_score_experts,
+                        calls=2,
+                    ),
                 )
             )
         chosen = n * k * (a + INDEX_BYTES)
@@ -150,6 +163,7 @@ class MoeFfn(FfnKind):
                 intermediate_bytes=scores,
                 launches_torch=5,  # top-k 2, weights of the chosen, two casts
                 routing=True,
+                shape=TopK(rows=n, width=e, chosen=k),
             )
         )
         weighting = self._weighting_flops()
@@ -184,115 +198,3 @@ class MoeFfn(FfnKind):
         if self.scoring == "softmax_of_chosen":
             return SOFTMAX
         return 2 if self.norm_topk_prob else 0
-
-    def _experts(self, site: Site, step: Step) -> Operator:
-        """Sort tokens by expert, two grouped GEMMs, weighted sum of k results, shared ones added.
-
-        Counts 2 N k D I (3 gated, else 2) FLOPs; bytes of the expected distinct experts, each once.
-        Leaves out: padding of each expert's tokens to a tile.
-        """
-        n, a, k = step.tokens, step.activation_bytes, self.num_experts_per_tok
-        d, i, e = site.hidden_size, self.moe_intermediate_size, self.num_experts
-        wide = 2 * i if self.gated else i
-        distinct = step.routing.expected_distinct(e, k, n, kind="experts")
-        weights = [
-            Weight(name="gate_up", group="experts", rows=e * wide, cols=d, active_rows=k * wide),
-            Weight(name="down", group="experts", rows=e * d, cols=i, active_rows=k * d),
-        ]
-        up_bytes, down_bytes = wide * weights[0].row_bytes(step), d * weights[1].row_bytes(step)
-        bias_bytes = 0
-        if self.expert_bias:
-            for name, width in (("gate_up_bias", wide), ("down_bias", d)):
-                weights.append(
-                    Weight(
-                        name=name,
-                        group="experts",
-                        rows=e * width,
-                        matrix=False,
-                        active_rows=k * width,
-                    )
-                )
-            bias_bytes = (wide + d) * a
-        routed = n * k
-        added = n * d if self.shared_intermediate_size else 0  # the shared experts' result
-        parts = [
-            Part(
-                name="sort",
-                kind="selection",
-                compares=routed,
-                activation_bytes=routed * (a + INDEX_BYTES),
-                intermediate_bytes=2 * routed * INDEX_BYTES,
-                launches_torch=6,
-                launches_fused=1,
-                routing=True,
-            ),
-            Part(
-                name="permute",
-                kind="selection",
-                activation_bytes=n * d * a,
-                intermediate_bytes=routed * d * a,
-                launches_torch=2,
-                routing=True,
-            ),
-            Part(
-                name="gate_up",
-                kind="matmul",
-                flops=2 * routed * d * wide,
-                weight_bytes=distinct * up_bytes,
-                intermediate_bytes=routed * (d + wide) * a,
-                launches_torch=1,
-                launches_fused=1,
-            ),
-            Part(
-                name="activation",
-                kind="elementwise",
-                flops=activation_flops(self.activation, gated=self.gated) * routed * i,
-                intermediate_bytes=routed * (wide + i) * a,
-                launches_torch=_activation_launches(self.activation, gated=self.gated),
-            ),
-            Part(
-                name="down",
-                kind="matmul",
-                flops=2 * routed * i * d,
-                weight_bytes=distinct * down_bytes,
-                intermediate_bytes=routed * (i + d) * a,
-                launches_torch=1,
-                launches_fused=1,
-            ),
-            Part(
-                name="combine",
-                kind="elementwise",
-                flops=MULTIPLY_ADD * routed * d + added,
-                activation_bytes=n * d * a + added * a,
-                intermediate_bytes=routed * d * a,
-                launches_torch=4 if self.shared_intermediate_size else 3,
-                routing=True,
-            ),
-        ]
-        if self.expert_bias:
-            parts.append(
-                Part(
-                    name="bias",
-                    kind="elementwise",
-                    flops=routed * (wide + d),
-                    weight_bytes=distinct * bias_bytes,
-                    launches_torch=4,
-                )
-            )
-        return Operator(
-            path=site.path("moe.experts"),
-            count=site.count,
-            kind="matmul",
-            parts=tuple(parts),
-            weights=tuple(weights),
-            touched=Touched(kind="experts", distinct=distinct, population=e),
-            formula="2 N k D I (3 gated, 2 else); bytes: E (1 - (1 - k/E)^N) experts if uniform",
-            source="arXiv 2409.02060; grouped GEMM over the tokens of each expert",
-        )
-
-
-def _activation_launches(activation: Activation, *, gated: bool) -> int:
-    """Kernels of plain PyTorch: one an operation; gpt-oss's clamps take seven."""
-    if activation == "clamped_silu":
-        return 7
-    return 2 if gated else 1

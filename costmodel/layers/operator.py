@@ -8,13 +8,16 @@ may pass 2^63), so that one evaluation serves a single workload or a whole grid.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.layers.dtype import Dtype
 from costmodel.layers.routing import Routing
+
+if TYPE_CHECKING:  # it is written in the numbers of this file
+    from costmodel.layers.shape import Shape
 
 Number: TypeAlias = int | float | NDArray[Any]
 """An exact count or an expectation: one number, or an array of them."""
@@ -116,9 +119,12 @@ class Part(Moved):
     )
     launches_fused: int = 0
     routing: bool = False  # belongs to the cost of choosing experts or rows
+    shape: "Shape | None" = None  # how it runs; None: elementwise, its bytes are all that counts
 
 
-QUANTITIES = tuple(f.name for f in fields(Part) if f.name not in ("name", "kind", "routing"))
+QUANTITIES = tuple(
+    f.name for f in fields(Part) if f.name not in ("name", "kind", "routing", "shape")
+)
 """The fields of a `Part` that are summed into operators and steps."""
 
 

@@ -15,6 +15,7 @@ from costmodel.layers.common import activation_flops
 from costmodel.layers.kinds import Count, MemoryKind, Width
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
 from costmodel.layers.product_key import product_key_query, product_key_retrieve
+from costmodel.layers.shape import Rows
 from costmodel.validation import STRICT
 
 SOURCE = "arXiv 2407.04153, section 2"
@@ -48,6 +49,7 @@ class Peer(MemoryKind):
         distinct = step.routing.expected_distinct(rows, self.knn, n * self.num_heads, kind="rows")
         table = Weight(name="weight", group="memory_values", rows=rows, cols=d, active_rows=reads)
         indices = n * reads * INDEX_BYTES
+        shape = Rows(reads=n * reads, row_bytes=table.row_bytes(step))
         return [
             product_key_query(
                 site,
@@ -79,6 +81,7 @@ class Peer(MemoryKind):
                         intermediate_bytes=n * reads * (2 * d + 1) * a,
                         launches_torch=2,
                         launches_fused=1,
+                        shape=shape,
                     ),
                     Part(
                         name="activation",
@@ -106,6 +109,7 @@ class Peer(MemoryKind):
                         activation_bytes=n * (reads + d) * a + indices,
                         launches_torch=2,
                         launches_fused=1,
+                        shape=shape,
                     ),
                 ),
                 weights=(table,),

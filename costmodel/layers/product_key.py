@@ -14,6 +14,7 @@ from costmodel.errors import InputError
 from costmodel.layers.common import RMS_NORM, SOFTMAX, linear, vector
 from costmodel.layers.kinds import Count, MemoryKind, Width
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
+from costmodel.layers.shape import Gemm, Rows, TopK
 from costmodel.validation import STRICT
 
 SOURCE = "arXiv 1907.05242, section 3.1"
@@ -98,6 +99,11 @@ def product_key_retrieve(
                 launches_torch=2 if shared_keys else 4,
                 launches_fused=1,
                 routing=True,
+                shape=(  # of each side; heads with keys of their own are a stack of products
+                    Gemm(m=n * h, n=num_keys, k=key_dim, calls=2)
+                    if shared_keys
+                    else Gemm(m=n, n=h * num_keys, k=key_dim, calls=2)
+                ),
             ),
             Part(
                 name="first_top_m",
@@ -107,6 +113,7 @@ def product_key_retrieve(
                 launches_torch=4,
                 launches_fused=1,
                 routing=True,
+                shape=TopK(rows=n * h, width=num_keys, chosen=first, calls=2),
             ),
             Part(
                 name="grid",
@@ -123,6 +130,7 @@ def product_key_retrieve(
                 intermediate_bytes=n * h * grid * a + chosen,
                 launches_torch=2,
                 routing=True,
+                shape=TopK(rows=n * h, width=grid, chosen=m),
             ),
             Part(
                 name="softmax",
@@ -266,6 +274,7 @@ class ProductKey(MemoryKind):
                     activation_bytes=n * (reads * (INDEX_BYTES + a) + self.value_dim * a),
                     launches_torch=2,
                     launches_fused=1,
+                    shape=Rows(reads=n * reads, row_bytes=table.row_bytes(step)),
                 ),
             ),
             weights=(table,),

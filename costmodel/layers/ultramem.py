@@ -2,8 +2,8 @@
 
 Letters: N tokens, D hidden, H memory heads, n keys per side, R = (n / t)^2 table rows a layer
 reaches, m rows read per token and head, Dk key width per side, Dv value and Dp pre-value width,
-r Tucker rank, c Tucker cores, t^2 value expansion, f rows and columns kept in the first stage
-(`first_stage_topk`, else m, at most n). Source: UltraMem, arXiv 2411.12364, section 3; UltraMemV2,
+r Tucker rank, c Tucker cores, t^2 value expansion. From query to rows: costmodel/layers/tucker.py.
+Source: UltraMem, arXiv 2411.12364, section 3; UltraMemV2,
 arXiv 2508.18756, section 3 and appendix A.
 """
 
@@ -15,21 +15,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.common import RMS_NORM, linear, permutation, vector
+from costmodel.layers.common import RMS_NORM, linear, vector
 from costmodel.layers.kinds import Count, MemoryKind, Width
-from costmodel.layers.operator import (
-    INDEX_BYTES,
-    Buffer,
-    Operator,
-    Part,
-    Site,
-    Step,
-    Touched,
-    Weight,
-)
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
+from costmodel.layers.shape import Rows
+from costmodel.layers.tucker import SOURCE, tucker_retrieve
 from costmodel.validation import STRICT
-
-SOURCE = "arXiv 2508.18756, section 3; arXiv 2411.12364, section 3"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -108,7 +99,21 @@ class UltraMem(MemoryKind):
             windows=windows if self.share_ratio is not None else (),
             table_rows=self.table_rows(site.count) if self.share_ratio is not None else 0,
         )
-        found = [self._query(site, step), self._retrieve(site, step, row_keys)]
+        found = [
+            self._query(site, step),
+            tucker_retrieve(
+                site,
+                step,
+                row_keys=row_keys,
+                num_heads=self.num_heads,
+                knn=self.knn,
+                key_dim=self.key_dim,
+                rank=self.tucker_rank,
+                cores=self.tucker_cores,
+                value_expansion=self.value_expansion,
+                first_stage_topk=self.first_stage_topk,
+            ),
+        ]
         if self.pre_value_dim is not None:
             found.append(
                 linear(
@@ -168,105 +173,6 @@ class UltraMem(MemoryKind):
             source=SOURCE,
         )
 
-    def _retrieve(self, site: Site, step: Step, row_keys: int) -> Operator:
-        """From the query to m rows a head: scores, rank-1 merge, top-m, grid, top-m, permutation.
-
-        Counts per token: scores 2 r H 2 n Dk, merge 4 r H n, grid c H (2 f r^2 + 2 f^2 r + f^2).
-        Leaves out: the norm of the keys, which is static at inference and folded into them.
-        """
-        n, a, h, m = step.tokens, step.activation_bytes, self.num_heads, self.knn
-        r, c, dk = self.tucker_rank, self.tucker_cores, self.key_dim
-        keys_per_side = row_keys * self.value_expansion
-        first = min(m if self.first_stage_topk is None else self.first_stage_topk, keys_per_side)
-        grid = first**2
-        keys = Weight(name="keys", group="memory_keys", rows=2 * h * keys_per_side * r, cols=dk)
-        cores = vector("cores", "memory_keys", c * h * r**2)
-        key_norm = vector("key_norm", "norm", dk)
-        side_scores = 2 * h * keys_per_side  # rows and columns
-        entries = step.routing.expected_distinct(  # of the permutation, over virtual rows
-            row_keys**2, m, n * h, kind="rows", copies=self.value_expansion**2
-        )
-        parts = (
-            Part(
-                name="scores",
-                kind="matmul",
-                flops=n * 2 * r * side_scores * dk,
-                weight_bytes=keys.stored_bytes(step),
-                activation_bytes=n * 2 * dk * a,
-                intermediate_bytes=n * r * side_scores * a,
-                launches_torch=1,
-                launches_fused=1,
-                routing=True,
-            ),
-            Part(
-                name="merge",
-                kind="selection",
-                flops=n * 2 * r * side_scores,
-                intermediate_bytes=n * (r + 1) * side_scores * a,
-                launches_torch=6,
-                routing=True,
-            ),
-            Part(
-                name="first_top_m",
-                kind="selection",
-                compares=n * side_scores,
-                intermediate_bytes=n * (side_scores * a + 2 * h * first * (a + INDEX_BYTES)),
-                launches_torch=4,
-                launches_fused=1,
-                routing=True,
-            ),
-            Part(
-                name="grid",
-                kind="matmul",
-                flops=n * c * h * (2 * first * r**2 + 2 * grid * r),
-                weight_bytes=cores.stored_bytes(step),
-                intermediate_bytes=n * h * (2 * first * r + c * grid) * a,
-                launches_torch=7 if h == 1 else 9,  # gather both sides, copies, two products
-                routing=True,
-            ),
-            Part(
-                name="grid_sum",
-                kind="selection",
-                flops=n * c * h * grid,
-                intermediate_bytes=n * h * (c + 1) * grid * a,
-                launches_torch=1,
-                routing=True,
-            ),
-            Part(
-                name="second_top_m",
-                kind="selection",
-                compares=n * h * grid,
-                intermediate_bytes=n * h * (grid * a + m * INDEX_BYTES),
-                launches_torch=2,
-                routing=True,
-            ),
-            Part(
-                name="permutation",
-                kind="selection",
-                index_bytes=entries * INDEX_BYTES,
-                activation_bytes=n * h * m * (INDEX_BYTES + c * a),
-                intermediate_bytes=n * h * m * (2 * INDEX_BYTES + c * a),
-                launches_torch=8,  # i n + j, permutation, scores of the m rows
-                routing=True,
-            ),
-        )
-        return Operator(
-            path=site.path("memory.retrieve"),
-            count=site.count,
-            kind="selection",
-            parts=parts,
-            weights=(keys, cores, key_norm),
-            buffers=(
-                permutation(keys_per_side**2),
-                Buffer(name="u", elements=h * r, element_bytes=4),
-                Buffer(name="v", elements=h * r, element_bytes=4),
-            ),
-            formula=(
-                "N H (4 r n Dk + 4 r n + c (2 f r^2 + 2 f^2 r + f^2)); compares N H (2 n + f^2)"
-            ),
-            source=SOURCE,
-        )
-
     def _rows(self, name: str, width: int, num_layers: int) -> Weight:
         return Weight(
             name="weight",
@@ -295,6 +201,7 @@ class UltraMem(MemoryKind):
                     intermediate_bytes=n * reads * (2 * width + 1) * a,
                     launches_torch=4,
                     launches_fused=1,
+                    shape=Rows(reads=n * reads, row_bytes=table.row_bytes(step)),
                 ),
                 Part(
                     name="weights",
@@ -329,6 +236,10 @@ class UltraMem(MemoryKind):
                     activation_bytes=n * (reads * (INDEX_BYTES + self.tucker_cores * a) + out * a),
                     launches_torch=7 if self.value_expansion == 1 else 19,
                     launches_fused=1,
+                    shape=Rows(  # a row is read in one slice for each core
+                        reads=n * reads * self.tucker_cores,
+                        row_bytes=table.row_bytes(step) / self.tucker_cores,
+                    ),
                 ),
             ),
             weights=(table,),

@@ -2,8 +2,9 @@
 
 from costmodel import units
 from costmodel.compare import Comparison, sentences
+from costmodel.costs.predicted import Unknown
 from costmodel.predict import Prediction
-from costmodel.tables.prediction import workload_words
+from costmodel.tables.prediction import calibration_note, workload_words
 from costmodel.text import Table
 
 DOES_NOT_FIT = "*"
@@ -37,6 +38,7 @@ def comparison_table(comparison: Comparison) -> Table:
         for prediction in first
     ]
     notes += sentences(comparison.advantages)
+    notes += calibration_note(first[0])
     notes += [
         f"Note on {prediction.model.name}: {note}"
         for prediction in first
@@ -56,6 +58,7 @@ def comparison_table(comparison: Comparison) -> Table:
             "HBM\ncompulsory",
             "ratio",
             "floor\ntime",
+            *([] if isinstance(first[0].time, Unknown) else ["predicted\ntime"]),
             "bound",
         ),
         rows=tuple(rows),
@@ -68,7 +71,7 @@ def comparison_table(comparison: Comparison) -> Table:
 def _comparison_row(
     batch: int, prediction: Prediction, reference: Prediction | None
 ) -> tuple[str, ...]:
-    sums, routing = prediction.costs.totals, prediction.costs.routing
+    sums, routing, time = prediction.costs.totals, prediction.costs.routing, prediction.time
     mark = "" if prediction.memory.fits else f" {DOES_NOT_FIT}"
     ratio = (
         None
@@ -86,5 +89,6 @@ def _comparison_row(
         units.traffic(sums.compulsory_bytes),
         "" if ratio is None else units.ratio(ratio),
         units.seconds(prediction.floor_s),
+        *([] if isinstance(time, Unknown) else [units.seconds(float(time.predicted_s))]),
         prediction.bound_by,
     )

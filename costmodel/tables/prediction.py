@@ -3,12 +3,15 @@
 from collections.abc import Iterable
 
 from costmodel import units
-from costmodel.costs.time import NOT_CALIBRATED
+from costmodel.costs.curves import Curves
+from costmodel.costs.predicted import OperatorTime, Unknown
 from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.operator import Operator
 from costmodel.predict import Prediction
 from costmodel.text import Table
+
+PREDICTED_NOTE = "Predicted as parts of a CUDA graph, whose time is their sum."
 
 
 def workload_words(workload: Workload) -> str:
@@ -29,7 +32,7 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
         f" on {prediction.hardware.name}"
     )
     tables = [_summary(prediction, title), _operators(prediction)]
-    routing = _routing_parts(prediction.costs.operators)
+    routing = _routing_parts(prediction)
     if routing.rows:
         tables.append(routing)
     return tables
@@ -89,14 +92,61 @@ def _summary(prediction: Prediction, title: str) -> Table:
         ),
         ("resident memory", units.capacity(memory.total_bytes), _fit_words(prediction)),
         ("floor time", units.seconds(prediction.floor_s), f"bound by {prediction.bound_by}"),
-        ("predicted time", units.NOT_KNOWN, NOT_CALIBRATED),
+        *_predicted(prediction),
     ]
     return Table(
         title=title,
         headers=("quantity", "value", "what"),
         rows=tuple(rows),
         text_columns=3,
-        notes=model_notes(prediction.model),
+        notes=(*calibration_note(prediction), *model_notes(prediction.model)),
+    )
+
+
+def _predicted(prediction: Prediction) -> list[tuple[str, str, str]]:
+    """Time, energy and the routing's share, or why they are not known."""
+    time, workload = prediction.time, prediction.workload
+    if isinstance(time, Unknown):
+        return [("predicted time", units.NOT_KNOWN, time.reason)]
+    tokens = workload.batch * workload.new_tokens
+    eagerly, energy = workload.phase == "prefill", time.energy_j
+    rows = [
+        (units.seconds(float(time.graph_s)), "as a CUDA graph"),
+        (units.seconds(float(time.eager_s)), "launched one by one"),
+    ]
+    share = float(time.routing_s / time.graph_s)
+    return [
+        ("predicted time", *rows[eagerly]),
+        ("", *rows[not eagerly]),
+        ("", units.scaled(tokens / time.predicted_s, "token/s"), rows[eagerly][1]),
+        ("", units.seconds(float(time.routing_s)), f"of routing: {share:.0%} of the graph"),
+        ("predicted energy", units.NOT_KNOWN, energy.reason)
+        if isinstance(energy, Unknown)
+        else ("predicted energy", units.scaled(energy, "J"), "of the first of these times"),
+    ]
+
+
+def calibration_note(prediction: Prediction) -> tuple[str, ...]:
+    """By which calibration a time was predicted, in one line; nothing where none was."""
+    by = prediction.calibration
+    if isinstance(by, Unknown) or isinstance(prediction.time, Unknown):
+        return ()
+    return (predicted_by(by, prediction.workload),)
+
+
+def predicted_by(curves: Curves, workload: Workload) -> str:
+    """Which calibration it is, and that it claims nothing."""
+    made = curves.calibration
+    driver = "" if made.machine.driver is None else f", driver {made.machine.driver}"
+    fused = (
+        " Launches are those of fused kernels that need not exist: a projection."
+        if workload.backend == "fused"
+        else ""
+    )
+    return (
+        f"Predicted by calibration {made.name} ({made.machine.name}{driver}, torch"
+        f" {made.machine.torch}, {made.conditions.started});"
+        f" no accuracy is claimed: see sparsecost validate.{fused}"
     )
 
 
@@ -112,7 +162,7 @@ def _fit_words(prediction: Prediction) -> str:
 def _operators(prediction: Prediction) -> Table:
     workload = prediction.workload
     rows = []
-    for operator in prediction.costs.operators:
+    for operator, time in _timed(prediction):
         launches = operator.total(f"launches_{workload.backend}")
         rows.append(
             (
@@ -122,21 +172,39 @@ def _operators(prediction: Prediction) -> Table:
                 units.traffic(operator.count * operator.compulsory_bytes),
                 units.count(operator.count * launches),
                 units.seconds(operator.count * prediction.operator_floor_s(operator)),
+                *([] if time is None else [units.seconds(float(operator.count * time.seconds))]),
                 prediction.operator_bound_by(operator),
             )
         )
     return Table(
         title="Operators (sums over the layers that a path lists)",
-        headers=("path", "kind", "FLOPs", "compulsory", "launches", "floor", "bound"),
+        headers=(
+            "path",
+            "kind",
+            "FLOPs",
+            "compulsory",
+            "launches",
+            "floor",
+            *([] if isinstance(prediction.time, Unknown) else ["predicted"]),
+            "bound",
+        ),
         rows=tuple(rows),
         text_columns=2,
         notes=(
             f"Launches of the {workload.backend} backend. The floors need not sum to the step's.",
+            *([] if isinstance(prediction.time, Unknown) else [PREDICTED_NOTE]),
         ),
     )
 
 
-def _routing_parts(operators: Iterable[Operator]) -> Table:
+def _timed(prediction: Prediction) -> Iterable[tuple[Operator, OperatorTime | None]]:
+    operators, time = prediction.costs.operators, prediction.time
+    if isinstance(time, Unknown):
+        return ((operator, None) for operator in operators)
+    return zip(operators, time.operators, strict=True)
+
+
+def _routing_parts(prediction: Prediction) -> Table:
     rows = [
         (
             operator.path,
@@ -147,9 +215,10 @@ def _routing_parts(operators: Iterable[Operator]) -> Table:
             units.traffic(operator.count * (part.activation_bytes + part.intermediate_bytes)),
             units.count(operator.count * part.launches_torch),
             units.count(operator.count * part.launches_fused),
+            *([] if time is None else [units.seconds(float(operator.count * time.parts_s[index]))]),
         )
-        for operator in operators
-        for part in operator.parts
+        for operator, time in _timed(prediction)
+        for index, part in enumerate(operator.parts)
         if part.routing
     ]
     return Table(
@@ -163,6 +232,7 @@ def _routing_parts(operators: Iterable[Operator]) -> Table:
             "activations",
             "launches\ntorch",
             "launches\nfused",
+            *([] if isinstance(prediction.time, Unknown) else ["predicted"]),
         ),
         rows=tuple(rows),
         text_columns=2,

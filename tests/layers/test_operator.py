@@ -60,7 +60,7 @@ def test_a_path_without_a_pattern_is_itself() -> None:
 
 
 def test_every_number_of_a_part_is_a_quantity() -> None:
-    numbers = {f.name for f in dataclasses.fields(Part)} - {"name", "kind", "routing"}
+    numbers = {f.name for f in dataclasses.fields(Part)} - {"name", "kind", "routing", "shape"}
     assert set(QUANTITIES) == numbers
     assert set(COMPULSORY) < numbers
 

@@ -1,0 +1,140 @@
+"""Times between measured points: straight lines in log-log, over one quantity or over two.
+
+Beyond either end the rate stays what it was there: the time changes in proportion. It is never less
+than the shortest one measured of the kind: a kernel has a shortest time, whatever little it does.
+Numbers or NumPy arrays; both give the same times to a few units in the last place.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.layers.operator import Number, larger
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+def log(value: Number) -> float | Floats:
+    """The natural logarithm; arrays may hold Python integers of any size."""
+    if isinstance(value, np.ndarray):
+        found: Floats = np.log(value.astype(np.float64))
+        return found
+    return math.log(value)
+
+
+def _exp(value: Number) -> Number:
+    if isinstance(value, np.ndarray):
+        found: Floats = np.exp(value)
+        return found
+    return math.exp(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """log t over log x, through points in order of x; at least one."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    arrays: tuple[Floats, Floats] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arrays", (np.array(self.x), np.array(self.y)))
+
+    @classmethod
+    def through(cls, points: Iterable[tuple[float, float]]) -> "Line":
+        """Through (x, t); points of one x are replaced by their geometric mean."""
+        by_x: dict[float, list[float]] = {}
+        for x, t in points:
+            by_x.setdefault(math.log(x), []).append(math.log(t))
+        xs = sorted(by_x)
+        return cls(x=tuple(xs), y=tuple(sum(by_x[x]) / len(by_x[x]) for x in xs))
+
+    def log_at(self, x: float | Floats) -> float | Floats:
+        """Log t at log x."""
+        xs, ys = self.x, self.y
+        if isinstance(x, np.ndarray):
+            found: Floats = np.interp(x, *self.arrays)
+            return found + (x - np.clip(x, xs[0], xs[-1]))
+        if x <= xs[0]:
+            return ys[0] + (x - xs[0])
+        if x >= xs[-1]:
+            return ys[-1] + (x - xs[-1])
+        i = bisect_right(xs, x)
+        return ys[i - 1] + (ys[i] - ys[i - 1]) / (xs[i] - xs[i - 1]) * (x - xs[i - 1])
+
+    def at(self, x: Number) -> Number:
+        """T at x."""
+        return _exp(larger(self.log_at(log(x)), min(self.y)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """Lines over x at several keys; between two keys straight in log-log, beyond them as a line."""
+
+    keys: tuple[float, ...]  # logs, ascending
+    lines: tuple[Line, ...]
+    shortest: float  # log of the shortest time
+    key_array: Floats = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key_array", np.array(self.keys))
+
+    @classmethod
+    def through(cls, points: Iterable[tuple[float, float, float]]) -> "Sheet":
+        """Through (key, x, t)."""
+        by_key: dict[float, list[tuple[float, float]]] = {}
+        for key, x, t in points:
+            by_key.setdefault(math.log(key), []).append((x, t))
+        keys = sorted(by_key)
+        lines = tuple(Line.through(by_key[key]) for key in keys)
+        return cls(keys=tuple(keys), lines=lines, shortest=min(min(line.y) for line in lines))
+
+    def at(self, key: Number, x: Number) -> Number:
+        """T at key and x, which broadcast against each other."""
+        log_key, log_x = log(key), log(x)
+        if isinstance(log_key, np.ndarray):
+            found: Number = self._log_at_arrays(log_key, log_x)
+        else:
+            found = self._log_at(log_key, log_x)
+        return _exp(larger(found, self.shortest))
+
+    def _log_at(self, log_key: float, log_x: float | Floats) -> float | Floats:
+        keys, lines = self.keys, self.lines
+        if log_key <= keys[0]:
+            return lines[0].log_at(log_x) + (log_key - keys[0])
+        if log_key >= keys[-1]:
+            return lines[-1].log_at(log_x) + (log_key - keys[-1])
+        i = bisect_right(keys, log_key)
+        low, high = lines[i - 1].log_at(log_x), lines[i].log_at(log_x)
+        return low + (high - low) / (keys[i] - keys[i - 1]) * (log_key - keys[i - 1])
+
+    def _log_at_arrays(self, log_key: Floats, log_x: float | Floats) -> Floats:
+        """Every line over x, and of those, at each key, the two beside it."""
+        each = [np.asarray(line.log_at(log_x)) for line in self.lines]
+        keys = self.key_array
+        within = np.clip(log_key, keys[0], keys[-1])
+        beyond = log_key - within
+        if len(each) == 1:
+            only: Floats = each[0] + beyond
+            return only
+        upper = np.clip(np.searchsorted(keys, log_key, side="right"), 1, len(each) - 1)
+        start = keys[upper - 1]
+        share = (within - start) / (keys[upper] - start)
+        low, high = _chosen(each, upper - 1), _chosen(each, upper)
+        found: Floats = low + (high - low) * share + beyond
+        return found
+
+
+def _chosen(each: list[Any], index: NDArray[np.intp]) -> Floats:
+    """At each place the value of the line that `index` names."""
+    shape = np.broadcast_shapes(index.shape, each[0].shape)
+    found: Floats = np.empty(shape)
+    places = np.broadcast_to(index, shape)
+    for i in np.unique(index).tolist():
+        np.copyto(found, each[i], where=places == i)
+    return found

@@ -1,0 +1,95 @@
+"""The command `sparsecost validate`: recordings against predictions."""
+
+import gc
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from costmodel.cli_options import CalibrationOpt, CsvOpt, JsonOpt, MarkdownOpt
+from costmodel.errors import InputError, shown
+from costmodel.text import markdown, show
+
+FOLDER = Path("recordings")
+MOST_SHOWN = 20  # rows of a quantity
+MAX_RECORDINGS = 256
+
+EPILOG = "Example: sparsecost validate recordings/olmoe-1b-7b.json --csv rows.csv"
+
+
+def validate(
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RECORDING]...",
+            help="Files that `sparsecost profile` wrote. (Default: recordings/*.json.)",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    calibration: CalibrationOpt = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help=f"List every row, not the {MOST_SHOWN} worst.")
+    ] = False,
+    as_json: JsonOpt = False,
+    csv: CsvOpt = None,
+    as_markdown: MarkdownOpt = False,
+) -> None:
+    """What recordings measured beside what is predicted: errors, worst rows, failed checks."""
+    from costmodel.beside import Gpus
+    from costmodel.inputs.recording import load_recording
+    from costmodel.validate import validate as compare
+
+    if as_json + (csv is not None) + as_markdown > 1:
+        raise InputError("output: --json, --csv and --markdown exclude one another")
+    if csv is not None and csv.suffix.lower() != ".csv":
+        raise InputError(f"csv={shown(str(csv))}: ends in .csv")
+    paths = recordings or sorted(FOLDER.glob("*.json"))
+    if not paths:
+        raise InputError(f"recordings: none are given, and there is no {FOLDER}/*.json here")
+    if len(paths) > MAX_RECORDINGS:
+        raise InputError(f"recordings={len(paths)}: at most {MAX_RECORDINGS} are read at once")
+    with _without_collector():
+        loaded = [(name, load_recording(path)) for name, path in _named(paths)]
+        found = compare(loaded, Gpus(calibration))
+    most = None if everything else MOST_SHOWN
+    if csv is not None:
+        from costmodel.export import write_records
+        from costmodel.validation_report import validation_records
+
+        write_records(validation_records(found), csv)
+    elif as_json:
+        from costmodel.validation_report import validation_json
+
+        sys.stdout.write(json.dumps(validation_json(found, most), allow_nan=False) + "\n")
+    else:
+        from costmodel.tables.validation import validation_tables
+
+        tables = validation_tables(found, most)
+        if as_markdown:
+            sys.stdout.write(markdown(tables))
+        else:
+            show(tables)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Half a million rows are made, and none is freed: looking for garbage takes a third of it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _named(paths: list[Path]) -> list[tuple[str, Path]]:
+    """Each file under its name, or under its whole path where two share a name."""
+    names = [path.stem for path in paths]
+    return [
+        (str(path) if names.count(name) > 1 else name, path)
+        for name, path in zip(names, paths, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Measures the reference models on the machine at hand, and writes recordings."""

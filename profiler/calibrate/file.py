@@ -1,0 +1,68 @@
+"""A calibration as a JSON file: a point a line, and whole or not at all."""
+
+import json
+import os
+import re
+from pathlib import Path
+from secrets import token_hex
+
+from pydantic import TypeAdapter
+
+from costmodel.errors import InputError, WorkError, shown
+from costmodel.inputs.calibration import Calibration
+
+SUFFIX = ".json"
+NAME = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")  # a `Label`
+
+
+def calibration_path(out: str) -> Path:
+    """NAME is NAME.json in the current folder; what ends in .json is a path.
+
+    All that can be known before the measurement is looked at here.
+
+    Raises:
+        InputError: A name that holds a separator, or a folder that cannot be written to.
+    """
+    path = Path(out)
+    if path.suffix.lower() != SUFFIX:
+        if path.name != out or out in {"", ".."}:
+            raise InputError(f"out={shown(out)}: must be a name, or a path that ends in {SUFFIX}")
+        path = Path(f"{out}{SUFFIX}")
+    if not NAME.fullmatch(path.stem):
+        raise InputError(f"out={shown(out)}: its name must be 1 to 200 characters of ASCII")
+    if not path.parent.is_dir():
+        raise InputError(f"out={shown(out)}: its folder does not exist")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"out={shown(out)}: is a folder, or stands in one that is read-only")
+    return path
+
+
+def calibration_text(calibration: Calibration) -> str:
+    """The file's text; points stand one on a line, so that two calibrations can be compared."""
+    fields = TypeAdapter(Calibration).dump_python(calibration, mode="json")
+    lines = [f"{json.dumps(name)}: {_value(value)}" for name, value in fields.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _value(value: object) -> str:
+    if not isinstance(value, list):
+        return json.dumps(value, allow_nan=False)
+    return "[\n" + ",\n".join(json.dumps(each, allow_nan=False) for each in value) + "\n]"
+
+
+def write_calibration(calibration: Calibration, path: Path) -> None:
+    """Write the file under its name only once it is complete.
+
+    Raises:
+        WorkError: It cannot be written.
+    """
+    try:
+        temporary = path.with_name(f".{token_hex(8)}.part")
+        try:
+            temporary.write_text(calibration_text(calibration), encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise WorkError(f"file={shown(str(path))}: cannot be written: {reason}") from None

@@ -1,0 +1,84 @@
+"""Power of the idle GPU, of a loop of copies and of a loop of matrix products, and their rates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+
+from costmodel.inputs.calibration import Power
+from costmodel.inputs.machine import Conditions
+from costmodel.inputs.recording import Missing
+from profiler.calibrate.operations import ELEMENT_BYTES, normal
+from profiler.energy import Energy
+
+COPY_BYTES = 2**30  # read, and as many written
+GEMM_WIDTH = 8192
+DIGITS = 5
+
+Measure: TypeAlias = Callable[[Callable[[int], None]], Energy | Missing]
+"""The energy of a step, given what queues n of them (`profiler.energy`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Powers:
+    """The power, or why it is unknown; and the GPU's state at the end of the last loop."""
+
+    power: Power | Missing
+    conditions: Conditions | None
+
+
+def measure_powers(
+    idle: float | Missing,
+    measure: Measure,
+    device: torch.device,
+    *,
+    copy_bytes: int = COPY_BYTES,
+    width: int = GEMM_WIDTH,
+) -> Powers:
+    """Copy `copy_bytes`, and multiply matrices [width, width], each in a steady loop.
+
+    `idle` is the power in watts before any load, which warms a GPU for long.
+    """
+    if isinstance(idle, Missing):
+        return Powers(power=idle, conditions=None)
+    copy = measure(_copies(copy_bytes, device))
+    if isinstance(copy, Missing):
+        return Powers(power=copy, conditions=None)
+    gemm = measure(_products(width, device))
+    if isinstance(gemm, Missing):
+        return Powers(power=gemm, conditions=copy.conditions)
+    found = Power(
+        idle_w=_rounded(idle),
+        copy_w=_rounded(copy.power_w),
+        copy_bytes_per_s=_rounded(2 * copy_bytes * copy.steps / copy.seconds),
+        gemm_w=_rounded(gemm.power_w),
+        gemm_flops_per_s=_rounded(2 * width**3 * gemm.steps / gemm.seconds),
+    )
+    return Powers(power=found, conditions=gemm.conditions)
+
+
+def _copies(copy_bytes: int, device: torch.device) -> Callable[[int], None]:
+    source = normal(copy_bytes // ELEMENT_BYTES, device=device)
+    target = torch.empty_like(source)
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            target.copy_(source)
+
+    return run
+
+
+def _products(width: int, device: torch.device) -> Callable[[int], None]:
+    left, right = normal(width, width, device=device), normal(width, width, device=device)
+    product = torch.empty_like(left)
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            torch.mm(left, right, out=product)
+
+    return run
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")

@@ -1,0 +1,75 @@
+"""Latency of a step: as a CUDA graph and eagerly, in interleaved rounds between events.
+
+Rounds alternate, so that a drift of clocks or temperature falls on both alike. Weights and cache
+must pass L2 several times over, or the cache in front of memory would serve what real decoding
+finds cold; a step that moves less is preceded by reads that fill L2 with something else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+
+ROUNDS = 10
+BUDGET_S = 0.8  # of all timed runs of a case, where the fewest rounds allow it
+FEWEST_ROUNDS = 5
+GRAPHS_A_ROUND = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Seconds of each timed run."""
+
+    graph_s: tuple[float, ...]
+    eager_s: tuple[float, ...]
+
+
+def cuda_seconds(
+    replay: Callable[[], object] | None,
+    eager: Callable[[], object],
+    *,
+    before: Callable[[], object] | None = None,
+) -> Latency:
+    """Time both forms of a step; `before` runs ahead of each, untimed."""
+    forms = [(eager, 1)] if replay is None else [(replay, GRAPHS_A_ROUND), (eager, 1)]
+    once = [_between_events(form, 1, before)[0] for form, _ in forms]
+    round_s = sum(t * (times + 1) for t, (_, times) in zip(once, forms, strict=True))
+    rounds = max(FEWEST_ROUNDS, min(ROUNDS, int(BUDGET_S / round_s)))
+    readings: list[list[float]] = [[] for _ in forms]
+    for _ in range(rounds):
+        for (form, times), found in zip(forms, readings, strict=True):
+            found.extend(_between_events(form, times, before))
+    graph = tuple(readings[0]) if replay is not None else ()
+    return Latency(graph_s=graph, eager_s=tuple(readings[-1]))
+
+
+def _between_events(
+    run: Callable[[], object], times: int, before: Callable[[], object] | None
+) -> list[float]:
+    """Seconds of `times` runs that follow one another, after one that is not counted.
+
+    All are queued at once: the first would wait for the host, as no later one does.
+    """
+    pairs = []
+    for _ in range(times + 1):
+        if before is not None:
+            before()
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        run()
+        end.record()
+        pairs.append((start, end))
+    torch.cuda.synchronize()
+    return [float(start.elapsed_time(end)) * 1e-3 for start, end in pairs[1:]]
+
+
+def wall_seconds(run: Callable[[], object]) -> tuple[float, ...]:
+    """Wall time of each of several runs on the CPU, after one that warms up."""
+    run()
+    times: list[float] = []
+    while len(times) < FEWEST_ROUNDS or (len(times) < ROUNDS and sum(times) < BUDGET_S):
+        start = perf_counter()
+        run()
+        times.append(perf_counter() - start)
+    return tuple(times)

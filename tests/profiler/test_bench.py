@@ -1,0 +1,206 @@
+"""A model on a device: which method measures it, what fits, and that a recording takes it all."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from costmodel.inputs.machine import Machine
+from costmodel.inputs.recording import (
+    Case,
+    CaseWorkload,
+    Exact,
+    ExactColumn,
+    Recording,
+    Run,
+    Session,
+    load_recording,
+    recording_text,
+)
+from costmodel.quantities import RUNS, RunName
+from profiler import bench as module
+from profiler.bench import Bench, Known, Unfit, priced, self_check, unmeasurable
+from profiler.cpu_run import CpuRun
+from reference_model.product_key import ProductRetrieve
+from tests.profiler.cases import DECODE, PREFILL, SEED, cached, case_of, work
+from tests.reference_model.tiny import MODELS, small
+
+CPU = Machine(device="cpu", name="a CPU", memory_bytes=2**30, python="3.11.7", torch="2.13.0")
+MARGIN = 2**28
+
+
+def bench_of(name: str, dtype: str = "bf16") -> Bench:
+    assert dtype in ("bf16", "fp32")
+    return Bench(
+        MODELS[name],
+        run="time",
+        device="cpu",
+        dtype="fp32" if dtype == "fp32" else "bf16",
+        weights_seed=3,
+    )
+
+
+@pytest.mark.parametrize("name", ["gpt_oss", "mla", "ultramem", "memory_plus", "peer"])
+def test_a_measurement_survives_a_recording(name: str, tmp_path: Path) -> None:
+    bench = bench_of(name)
+    cases = []
+    for workload in (work(dtype="bf16"), work(**PREFILL, dtype="bf16", routing="scores")):
+        found = bench.measure(workload, SEED)
+        run = Run(
+            session=0,
+            conditions=found.conditions,
+            step=found.step,
+            operators=found.operators,
+            accesses=found.accesses,
+        )
+        cases.append(Case(workload=workload, seed=SEED, runs={"time": run}))
+    recording = Recording(
+        schema_version=1,
+        preset=None,
+        model=MODELS[name],
+        weights_seed=3,
+        paths=bench.paths,
+        sessions=(
+            Session(
+                started=cases[0].runs["time"].conditions.started,
+                machine=CPU,
+                sparsecost_version="0",
+                commit=None,
+            ),
+        ),
+        cases=tuple(cases),
+    )
+    path = tmp_path / "recording.json"
+    path.write_text(recording_text(recording))
+    assert load_recording(path) == recording
+
+
+def test_what_was_counted_is_of_the_case_asked_for() -> None:
+    """fp32: twice the bytes, the same FLOPs; two sequences more: 5 / 3 of the cache."""
+    wide, narrow = bench_of("deepseek", "fp32"), bench_of("deepseek")
+    first = wide.measure(work(), SEED).step
+    second = narrow.measure(work(dtype="bf16"), SEED).step
+    third = narrow.measure(work(dtype="bf16", batch=5), SEED).step
+
+    def value(step: dict[str, object], name: str) -> int:
+        found = step[name]
+        assert isinstance(found, Exact)
+        return found.value
+
+    assert value(dict(first), "kv_held_bytes") == 2 * value(dict(second), "kv_held_bytes")
+    assert value(dict(first), "flops_counted") == value(dict(second), "flops_counted")
+    assert 3 * value(dict(third), "kv_held_bytes") == 5 * value(dict(second), "kv_held_bytes")
+
+
+def test_the_seed_of_a_case_decides_what_is_chosen() -> None:
+    bench = bench_of("ultramem_v2")
+    first, again, other = (bench.measure(work(dtype="bf16"), seed) for seed in (1, 1, 2))
+    assert first.accesses == again.accesses
+    assert first.operators["distinct"] == again.operators["distinct"]
+    assert first.accesses != other.accesses
+    assert isinstance(first.operators["distinct"], ExactColumn)
+
+
+def test_the_seed_of_the_weights_decides_the_scores() -> None:
+    found = []
+    for seed in (3, 3, 4):
+        bench = Bench(MODELS["moe"], run="time", device="cpu", dtype="fp32", weights_seed=seed)
+        found.append(bench.measure(work(routing="scores", batch=16), SEED).accesses)
+    assert found[0] == found[1] != found[2]
+
+
+def test_keys_are_folded_before_anything_is_measured() -> None:
+    retrieve = bench_of("memory_plus").model.leaves()["layers.1.memory.retrieve"]
+    assert isinstance(retrieve, ProductRetrieve)
+    assert retrieve.folded
+
+
+def room(bytes_: int | None, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    bench = bench_of("dense")
+    monkeypatch.setattr(module, "free_bytes", lambda _: bytes_)
+    return bench
+
+
+def test_a_case_that_cannot_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = room(MARGIN, monkeypatch)
+    monkeypatch.setattr(module, "PreparedCase", lambda *_: pytest.fail("it was begun"))
+    with pytest.raises(Unfit, match=r"need 0\.25 GiB beside the weights .* 0\.25 GiB are free"):
+        bench.measure(work(dtype="bf16"), SEED)
+
+
+def test_the_cache_and_a_margin_must_fit_beside_the_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cache is known to the byte; activations of a tiny decode step are far below 64 KiB."""
+    workload = work(dtype="bf16", batch=64, context=4095)
+    held = sum(tensor.nbytes for tensor in cached(case_of("dense", batch=1, context=4095)))
+    cache = 64 * held // 2  # bf16
+    assert cache == 4 * 64 * 4096 * 2 * 2 * 4 * 2
+    with pytest.raises(Unfit):
+        room(cache + MARGIN, monkeypatch).measure(workload, SEED)
+    slack = 2**20
+    seen: list[CaseWorkload] = []
+    monkeypatch.setattr(CpuRun, "measure", lambda _self, case, _known: seen.append(case.workload))
+    room(cache + MARGIN + slack, monkeypatch).measure(workload, SEED)
+    assert seen == [workload]
+
+
+def test_where_the_system_does_not_say_what_is_free_the_case_is_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = room(None, monkeypatch).measure(work(dtype="bf16"), SEED)
+    assert isinstance(found.step["parameters"], Exact)
+
+
+def test_a_method_knows_what_was_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """B = 3 sequences, S = 6 cached: 9 distinct of 23 ids at most, and FLOPs only when asked."""
+    seen: list[Known] = []
+    monkeypatch.setattr(CpuRun, "measure", lambda _self, _case, known: seen.append(known))
+    bench = bench_of("dense")
+    bench.measure(work(dtype="bf16"), SEED)
+    (known,) = seen
+    assert known.costs.kv_cache.stored_bytes == 4 * 3 * 7 * 2 * 2 * 4 * 2
+    assert bench.flops.known == {}
+    assert set(known.flops()) == set(bench.paths)
+
+
+@pytest.mark.parametrize("phase", [DECODE, PREFILL], ids=["decode", "prefill"])
+def test_a_workload_is_priced_as_it_is_run(phase: dict[str, object]) -> None:
+    given = work(**phase)
+    step = priced(given).step()
+    assert (step.batch, step.cached, step.new_tokens) == (
+        given.batch,
+        given.context,
+        given.new_tokens,
+    )
+    assert (step.dtype.name, step.kv_dtype.name) == ("fp32", "fp32")
+    assert step.mla == ("absorbed" if given.phase == "decode" else "expanded")
+    assert (step.logits, step.attention_flops, step.routing.label) == ("last", "full", "uniform")
+
+
+def test_a_bench_lets_its_model_go() -> None:
+    bench = bench_of("moe")
+    bench.measure(work(dtype="bf16"), SEED)
+    bench.close()
+    assert not hasattr(bench, "model")
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_cpu_is_measured_in_the_run_time_only(run: RunName) -> None:
+    reason = None if run == "time" else "not measured (no NVIDIA GPU)"
+    assert unmeasurable(run, "cpu") == reason
+    assert unmeasurable(run, "cuda") is None
+
+
+def test_a_cpu_has_no_self_check() -> None:
+    assert self_check("time", "cpu") == ()
+
+
+def test_paths_are_the_leaves_in_their_order() -> None:
+    bench = Bench(
+        small(num_hidden_layers=1), run="time", device="cpu", dtype="fp32", weights_seed=0
+    )
+    assert bench.paths[0] == "embed"
+    assert bench.paths[-2:] == ("final_norm", "lm_head")
+    assert len(bench.paths) == 11
+    assert bench.model.dtype == torch.float32

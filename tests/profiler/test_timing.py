@@ -1,0 +1,102 @@
+"""Timed rounds on a clock of our own: what is timed, how often, and in which order."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from profiler import timing
+from profiler.timing import BUDGET_S, FEWEST_ROUNDS, GRAPHS_A_ROUND, ROUNDS, cuda_seconds
+
+
+class Device:
+    """Work that takes as long as it is said to, and events that read the clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 100.0
+        self.ran: list[str] = []
+        self.unread = 0
+        device = self
+
+        class Event:
+            def __init__(self, *, enable_timing: bool) -> None:
+                assert enable_timing
+                self.at_s = float("nan")
+
+            def record(self) -> None:
+                self.at_s = device.now_s
+                device.unread += 1
+
+            def elapsed_time(self, end: "Event") -> float:
+                assert not device.unread, "read before the GPU was waited for"
+                return (end.at_s - self.at_s) * 1e3
+
+        def synchronize() -> None:
+            self.unread = 0
+
+        monkeypatch.setattr(torch.cuda, "Event", Event)
+        monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+        monkeypatch.setattr(timing, "perf_counter", lambda: self.now_s)
+
+    def work(self, name: str, *seconds: float) -> Callable[[], None]:
+        """Work that takes these seconds in turn, and the last of them ever after."""
+        left = list(seconds)
+
+        def run() -> None:
+            self.ran.append(name)
+            self.now_s += left.pop(0) if len(left) > 1 else left[0]
+
+        return run
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Device:
+    return Device(monkeypatch)
+
+
+def test_both_forms_are_timed_in_turns(device: Device) -> None:
+    found = cuda_seconds(device.work("graph", 0.002), device.work("eager", 0.005))
+    assert found.graph_s == pytest.approx([0.002] * ROUNDS * GRAPHS_A_ROUND)
+    assert found.eager_s == pytest.approx([0.005] * ROUNDS)
+    tried = ["graph"] * 2 + ["eager"] * 2
+    a_round = ["graph"] * (GRAPHS_A_ROUND + 1) + ["eager"] * 2
+    assert device.ran == tried + a_round * ROUNDS
+
+
+def test_the_first_run_of_a_turn_is_not_counted(device: Device) -> None:
+    found = cuda_seconds(None, device.work("eager", *[9.0, 0.001] * 11))
+    assert found.eager_s == pytest.approx([0.001] * ROUNDS)
+    assert found.graph_s == ()
+
+
+def test_what_runs_before_is_not_timed(device: Device) -> None:
+    graph, eager = device.work("graph", 0.001), device.work("eager", 0.002)
+    found = cuda_seconds(graph, eager, before=device.work("flush", 0.5))
+    assert set(device.ran[::2]) == {"flush"}
+    assert "flush" not in device.ran[1::2]
+    assert found.graph_s == pytest.approx([0.001] * ROUNDS * GRAPHS_A_ROUND)
+    assert found.eager_s == pytest.approx([0.002] * ROUNDS)
+
+
+@pytest.mark.parametrize(
+    ("graph_s", "eager_s", "rounds"),
+    [
+        (0.01, 0.01, 10),  # 5 x 10 ms + 2 x 10 ms a round: 11 fit into the budget
+        (0.014, 0.014, 8),  # 98 ms a round
+        (3.0, 4.0, FEWEST_ROUNDS),
+    ],
+)
+def test_rounds_fill_the_budget(
+    device: Device, graph_s: float, eager_s: float, rounds: int
+) -> None:
+    assert BUDGET_S == 0.8
+    found = cuda_seconds(device.work("graph", graph_s), device.work("eager", eager_s))
+    assert len(found.eager_s) == rounds
+    assert len(found.graph_s) == rounds * GRAPHS_A_ROUND
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [(0.001, ROUNDS), (0.11, 8), (30.0, FEWEST_ROUNDS)])
+def test_wall_time_is_of_several_runs_after_one(device: Device, seconds: float, runs: int) -> None:
+    found = timing.wall_seconds(device.work("step", 77.0, seconds))
+    assert found == pytest.approx([seconds] * runs)
+    assert len(device.ran) == runs + 1
