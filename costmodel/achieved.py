@@ -84,6 +84,10 @@ def achieved(recording: Recording, index: int, gpus: Gpus) -> Achieved:
         step_figure(case, "counters", name) for name in ("hbm_read_bytes", "hbm_written_bytes")
     )
 
+    moved = _of(lambda r, w: r + w, read, written)
+    if moved.value is None and (both := step_figure(case, "counters", "hbm_bytes")).value:
+        moved = both
+
     def routed(run: RunName, quantity: str) -> Figure:
         return _sum(recording, case, run, quantity, routing) if routing else _none(NO_ROUTING)
 
@@ -92,7 +96,7 @@ def achieved(recording: Recording, index: int, gpus: Gpus) -> Achieved:
     return Achieved(
         time_of=time_of,
         tokens_per_s=_of(lambda t: work.batch * work.new_tokens / t, t),
-        hbm_bytes_per_s=_of(lambda r, w, t: (r + w) / t, read, written, t),
+        hbm_bytes_per_s=_of(lambda moved, t: moved / t, moved, t),
         flops_per_s=_of(lambda t: needed.flops / t, t),
         mbu=_of(lambda t, peak: needed.compulsory_bytes / t / peak, t, _bandwidth(gpu)),
         mfu=_of(lambda t, peak: needed.flops / t / peak, t, _peak(gpu, work.dtype)),

@@ -27,6 +27,7 @@ PREDICTED = "predicted"
 COMPULSORY = "compulsory bytes"  # a bound
 FLOOR = "floor"  # a bound
 USEFUL = "useful FLOPs"  # what an implementation cannot do without
+UNFUSED = "unfused bytes"  # of parts that each go to memory and back
 BOUNDS = (COMPULSORY, FLOOR, USEFUL)
 UNPREDICTED = "nothing"
 FACT = "not predicted (a fact of the run)"
@@ -197,6 +198,14 @@ def _by_choices(value: Number, basis: str) -> Beside:
     return Beside(value=value, basis=basis, by_choices=True)
 
 
+def _unfused(operator: Operator) -> Number:
+    return (
+        operator.compulsory_bytes
+        + operator.total("activation_bytes")
+        + operator.total("intermediate_bytes")
+    )
+
+
 def _none(reason: str) -> Beside:
     return Beside(value=None, basis=UNPREDICTED, reason=reason)
 
@@ -251,6 +260,8 @@ STEP: dict[str, Callable[[Side], Beside]] = {
     "launches": lambda side: _predicted(side.costs.totals.launches_torch),
     "hbm_read_bytes": lambda side: _by_choices(side.total(read_bytes), COMPULSORY),
     "hbm_written_bytes": lambda side: _by_choices(side.total(written_bytes), COMPULSORY),
+    "hbm_bytes": lambda side: _by_choices(side.costs.totals.compulsory_bytes, COMPULSORY),
+    "logical_bytes": lambda side: _by_choices(side.total(_unfused), UNFUSED),
     "graph_s": _step_s(lambda times: times.graph_s),
     "eager_s": _step_s(lambda times: times.eager_s),
     "kernel_s": _step_s(lambda times: times.graph_s),
@@ -262,6 +273,7 @@ OPERATOR: dict[str, Callable[[Side, Operator], Beside]] = {
     "launches": lambda _, op: _predicted(op.total("launches_torch")),
     "hbm_read_bytes": lambda _, op: _by_choices(read_bytes(op), COMPULSORY),
     "hbm_written_bytes": lambda _, op: _by_choices(written_bytes(op), COMPULSORY),
+    "logical_bytes": lambda _, op: _by_choices(_unfused(op), UNFUSED),
     "kernel_s": _operator_s,
 }
 

@@ -153,7 +153,7 @@ def _rows(recording: Recording, case: Case, name: RunName, side: Side) -> Iterat
         for path in leaves:
             place, beside = places.get(path), predicted.get(path)
             if beside is None:
-                if quantity == "distinct" and not _at(given.median, place):
+                if quantity == "distinct" and _at(given.median, place) is None:
                     continue  # the leaf chooses nothing, and neither side says that it does
                 beside = Beside(value=None, basis=UNPREDICTED, reason=NO_OPERATOR)
             kind = by_path[path].kind if path in by_path else None

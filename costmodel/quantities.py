@@ -92,7 +92,13 @@ QUANTITIES: dict[str, Quantity] = {
             beside="time of the kernels",
         ),
         # of a CPU: what unfused operations read and write, by their shapes
-        Quantity(name="logical_bytes", unit="bytes", runs=("time",), levels=BOTH),
+        Quantity(
+            name="logical_bytes",
+            unit="bytes",
+            runs=("time",),
+            levels=BOTH,
+            beside="compulsory, activation and intermediate bytes of all parts",
+        ),
         Quantity(name="wall_s", unit="s", runs=("time",), levels=("operators",)),  # of a CPU
         Quantity(
             name="launches",
@@ -137,7 +143,13 @@ QUANTITIES: dict[str, Quantity] = {
             beside="HBM bytes written",
         ),
         # read and written together, where GPM is all there is
-        Quantity(name="hbm_bytes", unit="bytes", runs=("counters",), levels=STEP),
+        Quantity(
+            name="hbm_bytes",
+            unit="bytes",
+            runs=("counters",),
+            levels=STEP,
+            beside="HBM bytes read and written",
+        ),
         Quantity(
             name="flops_tensor",
             unit="flops",

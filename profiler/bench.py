@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from costmodel.costs.footprint import footprint
+from costmodel.costs.footprint import Footprint, footprint
 from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.machine import Conditions
 from costmodel.inputs.recording import Accesses, CaseWorkload, Check, Column, Measured, RunName
@@ -106,7 +106,9 @@ class Bench:
         dtype: Literal["bf16", "fp32"],
         weights_seed: int,
     ) -> None:
-        self.how, self.device, self.weights_seed = _method(run, device), device, weights_seed
+        self.device, self.weights_seed = device, weights_seed
+        self._check_weights(model, dtype)
+        self.how = _method(run, device)
         self.model = build_model(
             model, device=device, dtype=TORCH_DTYPES[dtype], seed=weights_seed
         ).fold()
@@ -130,8 +132,8 @@ class Bench:
         Raises:
             Unfit: It is predicted not to fit.
         """
+        self._check_room(workload)
         costs = step_costs(self.model.config, priced(workload).step())
-        self._check_room(workload, costs)
         case = PreparedCase(self.model, workload, seed)
         known = Known(
             costs=costs,
@@ -148,23 +150,36 @@ class Bench:
         )
         return self.how.measure(case, known)
 
-    def _check_room(self, workload: CaseWorkload, costs: Costs) -> None:
+    def _check_weights(self, model: ModelConfig, dtype: Literal["bf16", "fp32"]) -> None:
+        """The weights alone must fit, before any is made."""
+        smallest = Workload(context=0, dtype=DTYPES[dtype], kv_dtype=DTYPES[dtype])
+        found = self._footprint(model, smallest)
+        self._check_free("weights and buffers", found.weights_bytes + found.buffers_bytes)
+
+    def _check_room(self, workload: CaseWorkload) -> None:
         """The weights are there already; cache and activations must still fit."""
         work = priced(workload)
         config = self.model.config
+        there = self._footprint(config, work)
         whole = needed_bytes(config, work, work, device=self.device)
-        weights = footprint(
-            costs.operators, work.step(), costs.kv_cache, config.hidden_size, capacity_bytes=0
+        beside = whole - there.weights_bytes - there.buffers_bytes
+        self._check_free("cache and activations", beside)
+
+    @staticmethod
+    def _footprint(model: ModelConfig, work: Workload) -> Footprint:
+        costs = step_costs(model, work.step())
+        return footprint(
+            costs.operators, work.step(), costs.kv_cache, model.hidden_size, capacity_bytes=0
         )
-        beside = whole - weights.weights_bytes - weights.buffers_bytes
-        needed = beside + MARGIN_BYTES[self.device]
-        free = free_bytes(self.device)
+
+    def _check_free(self, what: str, nbytes: int) -> None:
+        needed, free = nbytes + MARGIN_BYTES[self.device], free_bytes(self.device)
         if free is not None and self.device == "cuda":
             free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         if free is not None and needed > free:
             raise Unfit(
-                f"does not fit: cache and activations need {capacity(needed)} beside the weights"
-                f" by the prediction, {capacity(free)} are free"
+                f"does not fit: {what} need {capacity(needed)} by the prediction, margin in;"
+                f" {capacity(free)} are free"
             )
 
 

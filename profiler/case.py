@@ -48,7 +48,6 @@ class PreparedCase:
         if self._decode is not None:
             self._decode()
             return
-        self.cache.length = self.workload.context
         self.model(self.ids, self.cache)
         self.cache.length = self.workload.context
 

@@ -7,12 +7,13 @@ writes may be charged to a later one, and what the last ones write to none.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from costmodel.inputs.recording import Check, Column, Measured, Missing
 from profiler.bench import Known, Measurement
 from profiler.case import PreparedCase
 from profiler.counters import Counted, Counters
-from profiler.counts import accesses, distinct_column
+from profiler.counts import distinct_column
 from profiler.cupti import PermissionRefusedError
 from profiler.fallback import counted_otherwise
 from profiler.flush import L2Flush
@@ -36,15 +37,17 @@ class CounterRun:
 
     def self_check(self) -> tuple[Check, ...]:
         """A copy, a streaming product and a square one, whose bytes and FLOPs are known."""
-        with Counters(dtype="bf16", max_ranges=STEP_RANGES) as counters:
-            return counter_checks(counters, "cuda")
+        try:
+            with Counters(dtype="bf16", max_ranges=STEP_RANGES) as counters:
+                return counter_checks(counters, "cuda")
+        except PermissionRefusedError as refused:  # cases are counted otherwise
+            return counter_checks(_Refused(refused), "cuda")
 
     def measure(self, case: PreparedCase, known: Known) -> Measurement:
         """Counters of the step and of its leaves, several times each."""
         started = now()
         case.run()
         operators: dict[str, Column] = {"distinct": distinct_column(case.model)}
-        chosen = accesses(case.model)  # before a capture, whose choices are made in replays only
         replay, _ = captured(case)
         try:
             step = self._steps(case, replay or case.run)
@@ -55,7 +58,6 @@ class CounterRun:
             conditions=self.gpu.conditions(started=started, warm_up=1),
             step=step,
             operators=operators,
-            accesses=chosen,
         )
 
     def _steps(self, case: PreparedCase, run: Callable[[], object]) -> dict[str, Measured]:
@@ -66,6 +68,17 @@ class CounterRun:
             "hbm_written_bytes": _spread([each.hbm_settled_bytes for each in found]),
             "flops_tensor": _spread([each.tensor_flops for each in found]),
         }
+
+
+class _Refused:
+    """Counters that are not there: each check says why."""
+
+    def __init__(self, error: PermissionRefusedError) -> None:
+        self._error = error
+
+    def step(self, run: Callable[[], object], *, flush: Callable[[], object]) -> NoReturn:
+        del run, flush
+        raise self._error
 
 
 def _leaves(case: PreparedCase) -> dict[str, Column]:

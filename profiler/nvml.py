@@ -33,6 +33,7 @@ REASONS = {
     16: "the GPU must be reset before it works again",
     18: "the NVIDIA driver in memory and its library on disk are of different versions",
 }
+LOST = {15, 16}
 EVENT_REASONS = {
     0x1: "idle",
     0x2: "application clocks",
@@ -48,7 +49,11 @@ TRANSFERS_A_CLOCK = 2  # of each pin; HBM and GDDR transfer on both edges of the
 
 
 class NvmlError(WorkError):
-    """NVML cannot be asked at all, or lost the GPU; the message says why."""
+    """NVML cannot be asked at all; the message says why."""
+
+
+class GpuLostError(NvmlError):
+    """The driver cannot reach the GPU any more; no process that used it can go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +232,8 @@ def _asked(nvml: Any, question: Callable[..., Any], *arguments: object) -> Any: 
 
 
 def _explained(error: Any) -> NvmlError:  # noqa: ANN401 - NVMLError of the imported module
-    return NvmlError(REASONS.get(error.value, f"NVML failed: {error}"))
+    kind = GpuLostError if error.value in LOST else NvmlError
+    return kind(REASONS.get(error.value, f"NVML failed: {error}"))
 
 
 def _scaled(value: float | None, factor: float = 1.0) -> float | None:

@@ -18,6 +18,7 @@ from costmodel.errors import InputError, WorkError
 from costmodel.quantities import RUNS, RunName
 from profiler.cupti import DeviceLostError
 from profiler.machine import commit
+from profiler.nvml import GpuLostError
 from profiler.protocol import (
     Began,
     Broken,
@@ -39,6 +40,7 @@ from profiler.protocol import (
 from profiler.tools import Bench, Device, Tools, TorchTools, told
 
 NO_TORCH = 'profile needs torch; install it with: pip install "sparsecost[gpu]"'
+LOST = (DeviceLostError, GpuLostError)  # this process cannot use the GPU any more
 PR_SET_PDEATHSIG = 1  # of Linux's prctl(2): the signal to this process when its parent dies
 
 
@@ -142,7 +144,7 @@ class Worker:
         if isinstance(error, MemoryError):
             return "out of memory"
         if isinstance(error, WorkError):
-            return None if isinstance(error, DeviceLostError) else str(error)
+            return None if isinstance(error, LOST) else str(error)
         return self._tools.excuse(error)
 
 
@@ -150,7 +152,7 @@ def _last_word(error: Exception) -> Refused | Broken:
     """What ends the worker: a refusal, which no other worker would lift, or a breakdown."""
     if isinstance(error, ModuleNotFoundError) and error.name == "torch":
         return Refused(mistake=False, message=NO_TORCH)
-    if isinstance(error, InputError | WorkError) and not isinstance(error, DeviceLostError):
+    if isinstance(error, InputError | WorkError) and not isinstance(error, LOST):
         return Refused(mistake=isinstance(error, InputError), message=str(error))
     traceback.print_exception(error)
     return Broken(reason=told(error))

@@ -251,5 +251,15 @@ def recording_json(recording: Recording) -> dict[str, Any]:
 
 
 def recording_text(recording: Recording) -> str:
-    """The file's text: compact JSON."""
-    return json.dumps(recording_json(recording), allow_nan=False, separators=(",", ":")) + "\n"
+    """The file's text: compact JSON, whole numbers without a fraction."""
+    data = _whole(recording_json(recording))
+    return json.dumps(data, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Numbers that are whole as integers: bytes and FLOPs are most of a file."""
+    if isinstance(value, dict):
+        return {key: _whole(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

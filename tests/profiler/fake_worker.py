@@ -67,7 +67,7 @@ ERRORS = {
 TRICKS: dict[str, Callable[[], object]] = {
     "exit": ends_with_words,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "hang": lambda: time.sleep(60),
+    "hang": lambda: time.sleep(600),
     "slow": lambda: time.sleep(0.1),
     "print": prints,
     "garbage": lambda: lie(b"{this is no JSON\n"),

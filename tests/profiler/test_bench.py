@@ -22,7 +22,7 @@ from profiler import bench as module
 from profiler.bench import Bench, Known, Unfit, priced, self_check, unmeasurable
 from profiler.cpu_run import CpuRun
 from reference_model.product_key import ProductRetrieve
-from tests.profiler.cases import DECODE, PREFILL, SEED, cached, case_of, work
+from tests.profiler.cases import DECODE, PREFILL, SEED, work
 from tests.reference_model.tiny import MODELS, small
 
 CPU = Machine(device="cpu", name="a CPU", memory_bytes=2**30, python="3.11.7", torch="2.13.0")
@@ -115,40 +115,54 @@ def test_keys_are_folded_before_anything_is_measured() -> None:
     assert retrieve.folded
 
 
-def room(bytes_: int | None, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    bench = bench_of("dense")
+WIDE = small(vocab_size=100_000)  # two tables of 16 columns in bf16, 6.4 MB; the rest is far less
+TABLES = 2 * 100_000 * 16 * 2
+
+
+def free(bytes_: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "free_bytes", lambda _: bytes_)
-    return bench
 
 
-def test_a_case_that_cannot_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = room(MARGIN, monkeypatch)
-    monkeypatch.setattr(module, "PreparedCase", lambda *_: pytest.fail("it was begun"))
-    with pytest.raises(Unfit, match=r"need 0\.25 GiB beside the weights .* 0\.25 GiB are free"):
-        bench.measure(work(dtype="bf16"), SEED)
+def wide_bench() -> Bench:
+    return Bench(WIDE, run="time", device="cpu", dtype="bf16", weights_seed=0)
+
+
+def test_weights_that_cannot_fit_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as unbuilt:
+        unbuilt.setattr(module, "build_model", lambda *_, **__: pytest.fail("they were made"))
+        free(MARGIN + TABLES, unbuilt)
+        with pytest.raises(Unfit, match=r"weights and buffers need .* are free"):
+            wide_bench()
+    free(MARGIN + TABLES + 2**20, monkeypatch)
+    assert wide_bench().model.config == WIDE
 
 
 def test_the_cache_and_a_margin_must_fit_beside_the_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The cache is known to the byte; activations of a tiny decode step are far below 64 KiB."""
-    workload = work(dtype="bf16", batch=64, context=4095)
-    held = sum(tensor.nbytes for tensor in cached(case_of("dense", batch=1, context=4095)))
-    cache = 64 * held // 2  # bf16
-    assert cache == 4 * 64 * 4096 * 2 * 2 * 4 * 2
-    with pytest.raises(Unfit):
-        room(cache + MARGIN, monkeypatch).measure(workload, SEED)
-    slack = 2**20
+    """4 layers, 4096 tokens, keys and values of 2 heads of 4 elements of 2 bytes.
+
+    Logits of 100,000 are the widest activation, and far below 1 MiB.
+    """
+    bench, workload = wide_bench(), work(dtype="bf16", batch=1, context=4095)
+    cache = 4 * 4096 * 2 * 2 * 4 * 2
+    with monkeypatch.context() as unbegun:
+        unbegun.setattr(module, "PreparedCase", lambda *_: pytest.fail("it was begun"))
+        free(MARGIN + cache, unbegun)
+        with pytest.raises(Unfit, match=r"cache and activations need 0\.25 GiB .* 0\.25 GiB are"):
+            bench.measure(workload, SEED)
     seen: list[CaseWorkload] = []
     monkeypatch.setattr(CpuRun, "measure", lambda _self, case, _known: seen.append(case.workload))
-    room(cache + MARGIN + slack, monkeypatch).measure(workload, SEED)
+    free(MARGIN + cache + 2**20, monkeypatch)
+    bench.measure(workload, SEED)
     assert seen == [workload]
 
 
 def test_where_the_system_does_not_say_what_is_free_the_case_is_begun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = room(None, monkeypatch).measure(work(dtype="bf16"), SEED)
+    free(None, monkeypatch)
+    found = bench_of("dense").measure(work(dtype="bf16"), SEED)
     assert isinstance(found.step["parameters"], Exact)
 
 

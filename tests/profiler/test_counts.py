@@ -90,9 +90,7 @@ def test_flops_of_equal_shapes_are_counted_once_and_no_routing_changes_them() ->
     assert flops.counted == 1
 
 
-@pytest.mark.parametrize(
-    "changed", [{"batch": 2}, {"context": 5}, PREFILL, {**PREFILL, "new_tokens": 1, "context": 6}]
-)
+@pytest.mark.parametrize("changed", [{"batch": 2}, {"context": 5}, PREFILL, {"phase": "prefill"}])
 def test_other_shapes_are_counted_anew_and_leave_no_trace(changed: dict[str, Any]) -> None:
     """Among them a prefill of the shapes of a decode step, whose latent attention is expanded."""
     shared, decode = FlopCount(model_of("mla")), work()

@@ -73,6 +73,9 @@ def test_afterwards_leaves_run_alone() -> None:
         pass
     case.run()
     assert log.said == []
+    for leaf in case.model.leaves().values():
+        assert not leaf._forward_pre_hooks
+        assert not leaf._forward_hooks
 
 
 def test_of_a_leaf_that_fails_the_context_sees_the_error_and_no_hook_stays(

@@ -3,7 +3,6 @@
 import builtins
 import io
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ import pytest
 
 import costmodel
 from costmodel.errors import InputError
+from profiler.child import WORKER
 from profiler.plan import case_seed
 from profiler.protocol import (
     Asked,
@@ -209,10 +209,7 @@ def test_what_libraries_print_is_no_event() -> None:
 def test_the_real_one_starts_from_any_folder(tmp_path: Path) -> None:
     """A file of the user's that is called like a module of ours, or Python's, is not run."""
     (tmp_path / "json.py").write_text("raise SystemExit('mine')")
-    command = ("-P", "-m", "profiler.worker")
-    done = subprocess.run(
-        [sys.executable, *command], input=b"", capture_output=True, cwd=tmp_path, check=False
-    )
+    done = subprocess.run(WORKER, input=b"", capture_output=True, cwd=tmp_path, check=False)
     (refused,) = map(decoded_event, done.stdout.splitlines())
     assert isinstance(refused, Refused)
     assert "is no JSON" in refused.message

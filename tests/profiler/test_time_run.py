@@ -1,0 +1,183 @@
+"""The run `time` of a GPU with stand-ins: what it asks for, and what it makes of the answers."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from costmodel.inputs.recording import (
+    Exact,
+    ExactColumn,
+    Missing,
+    Spread,
+    SpreadColumn,
+)
+from profiler import time_run
+from profiler.case import PreparedCase
+from profiler.kernels import KernelSums
+from profiler.time_run import TimeRun, captured
+from profiler.timing import Latency
+from tests.profiler.gpu_runs import (
+    FLUSH_BYTES,
+    can_capture,
+    chose_as_declared,
+    has_agreed_names,
+    known,
+    sparse_case,
+    stand_in,
+)
+
+
+@pytest.fixture(autouse=True)
+def _gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, time_run)
+
+
+@pytest.fixture
+def case() -> PreparedCase:
+    return sparse_case()
+
+
+class Clocked:
+    """Stand-ins for what times and traces a step; they remember what they were given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, graph: bool) -> None:
+        self.before: list[object] = []
+        self.graph = graph
+        self.peak = 7_000_000
+        monkeypatch.setattr(time_run, "cuda_seconds", self.cuda_seconds)
+        monkeypatch.setattr(time_run, "kernels_by_leaf", self.kernels_by_leaf)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 5_000_000)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: self.peak)
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+
+    def cuda_seconds(
+        self,
+        replay: Callable[[], object] | None,
+        eager: Callable[[], object],
+        *,
+        before: Callable[[], object] | None,
+    ) -> Latency:
+        assert (replay is not None) == self.graph
+        eager()
+        self.before.append(before)
+        return Latency(graph_s=(0.02, 0.03, 0.04) if replay else (), eager_s=(0.1, 0.3, 0.2))
+
+    def kernels_by_leaf(
+        self, model: object, run: Callable[[], object], *, steps: int
+    ) -> list[KernelSums]:
+        del model
+        run()
+        return [
+            KernelSums(
+                seconds={"embed": 1.0 + step, "lm_head": 2.0},
+                launches={"embed": 1, "lm_head": 2},
+                outside_seconds=0.5,
+                outside_launches=4,
+            )
+            for step in range(steps)
+        ]
+
+
+def test_the_run_time_gives_every_quantity_of_a_gpu(
+    case: PreparedCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clocked(monkeypatch, graph=True)
+    can_capture(monkeypatch)
+    found = TimeRun().measure(case, known(case))
+    has_agreed_names(found, "time")
+    step = found.step
+    assert step["graph_s"] == Spread(
+        median=0.03, q1=0.025, q3=0.035, repeats=3, source="cuda_event"
+    )
+    assert step["eager_s"] == Spread(median=0.2, q1=0.15, q3=0.25, repeats=3, source="cuda_event")
+    # the flush is the measurement's own memory, no part of the step's
+    assert step["peak_memory_bytes"] == Exact(value=7_000_000 - FLUSH_BYTES, source="allocator")
+    assert step["resident_memory_bytes"] == Exact(value=5_000_000 - FLUSH_BYTES, source="allocator")
+    assert found.conditions.sm_clock_mhz == 1980.0
+    chose_as_declared(found, case)
+
+
+def test_a_steps_kernels_are_those_of_its_leaves_and_those_outside(
+    case: PreparedCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clocked(monkeypatch, graph=True)
+    can_capture(monkeypatch)
+    found = TimeRun().measure(case, known(case))
+    paths = list(case.model.leaves())
+    assert found.step["kernel_s"] == Spread(
+        median=4.5, q1=4.0, q3=5.0, repeats=3, source="torch_profiler"
+    )
+    assert found.step["launches"] == Exact(value=7, source="torch_profiler")
+    seconds, launches = found.operators["kernel_s"], found.operators["launches"]
+    assert isinstance(seconds, SpreadColumn)
+    assert isinstance(launches, ExactColumn)
+    assert dict(zip(paths, seconds.median, strict=True)) == dict.fromkeys(paths) | {
+        "embed": 2.0,
+        "lm_head": 2.0,
+    }
+    assert dict(zip(paths, launches.values, strict=True)) == dict.fromkeys(paths) | {
+        "embed": 1,
+        "lm_head": 2,
+    }
+
+
+@pytest.mark.parametrize("moves", [FLUSH_BYTES - 1, FLUSH_BYTES])
+def test_l2_is_emptied_before_a_step_that_moves_less_than_that(
+    case: PreparedCase, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    clocked = Clocked(monkeypatch, graph=True)
+    can_capture(monkeypatch)
+    run = TimeRun()
+    run.measure(case, known(case, compulsory_bytes=moves))
+    assert clocked.before == [run.flush if moves < FLUSH_BYTES else None]
+
+
+def test_a_step_that_cannot_be_captured_says_why_and_is_measured_eagerly(
+    case: PreparedCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clocked(monkeypatch, graph=False)
+    can_capture(monkeypatch, RuntimeError("CUDA error: operation not permitted\nCompile with ..."))
+    found = TimeRun().measure(case, known(case))
+    assert found.step["graph_s"] == Missing(
+        reason="not measured (cannot be captured as a CUDA graph:"
+        " CUDA error: operation not permitted)"
+    )
+    assert isinstance(found.step["eager_s"], Spread)
+    has_agreed_names(found, "time")
+
+
+def test_a_long_reason_is_cut(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    can_capture(monkeypatch, RuntimeError("x" * 5000))
+    replay, reason = captured(case)
+    assert replay is None
+    assert len(reason) < 300
+
+
+def test_out_of_memory_is_no_missing_graph(
+    case: PreparedCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clocked(monkeypatch, graph=True)
+    can_capture(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(torch.OutOfMemoryError):
+        TimeRun().measure(case, known(case))
+
+
+def test_another_mistake_is_no_missing_graph(
+    case: PreparedCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    can_capture(monkeypatch, TypeError("ours"))
+    with pytest.raises(TypeError):
+        captured(case)
+
+
+def test_a_device_lost_in_the_capture_is_an_error(
+    case: PreparedCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        raise RuntimeError("CUDA error: the device is gone")
+
+    can_capture(monkeypatch, RuntimeError("capture failed"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    with pytest.raises(RuntimeError, match="gone"):
+        captured(case)

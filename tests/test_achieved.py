@@ -1,0 +1,104 @@
+"""Bandwidth, MBU, MFU and routing cost of a measured step, worked out by hand.
+
+The model of tests/test_bound.py; 9 experts are touched, so 5448 bytes are read, 70 written.
+"""
+
+import pytest
+
+from costmodel.achieved import NO_DATASHEET, NO_DIVISOR, NO_ROUTING, Achieved, achieved
+from costmodel.beside import Gpus
+from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.recording import Case
+from costmodel.join import NO_RUN, NOT_GIVEN
+from costmodel.layers.moe import MoeFfn
+from tests.recordings import CPU, H200, case, leaf_paths, recording, run, session, workload
+from tests.steps import tiny_model
+
+DENSE = tiny_model()
+MOE = tiny_model(ffn=MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8))
+PATHS = leaf_paths(MOE)
+ROUTERS = [f"layers.{layer}.moe.router" for layer in range(3)]
+COMPULSORY = 5448 + 70
+# A layer: qkv 256, rope 36, attention core 160, output 128, norms 40 + 40 (the first 32), router
+# 160, experts 880; final norm 40, head 176
+FLOPS = 3 * (256 + 36 + 160 + 128 + 80 + 160 + 880) - 8 + 40 + 176
+
+
+def of(one: Case, model: ModelConfig = MOE, *, cpu: bool = False) -> Achieved:
+    made = recording(model, one, sessions=(session(CPU if cpu else H200),))
+    return achieved(made, 0, Gpus("none"))
+
+
+def routers(*values: float) -> list[float | None]:
+    given = dict(zip(ROUTERS, values, strict=True))
+    return [given.get(path) for path in PATHS]
+
+
+def full(**step: float) -> Case:
+    time = {"graph_s": 2e-6, "eager_s": 5e-6, "kernel_s": 1e-6} | step
+    return case(
+        time=run(
+            time,
+            {
+                "distinct": routers(2, 3, 4),
+                "kernel_s": routers(1e-7, 2e-7, 1e-7),
+                "launches": routers(7, 7, 8),
+                "flops_counted": routers(128, 128, 128),
+            },
+        ),
+        counters=run(
+            {"hbm_read_bytes": 8000.0, "hbm_written_bytes": 2000.0},
+            {"hbm_read_bytes": [100.0] * len(PATHS), "hbm_written_bytes": routers(1, 2, 3)},
+        ),
+    )
+
+
+def test_rates_are_of_the_graph() -> None:
+    found = of(full())
+    assert found.time_of == "graph_s"
+    assert found.tokens_per_s.value == pytest.approx(1 / 2e-6)
+    assert found.hbm_bytes_per_s.value == pytest.approx(10_000 / 2e-6)
+    assert found.flops_per_s.value == pytest.approx(FLOPS / 2e-6)
+    assert found.mbu.value == pytest.approx(COMPULSORY / 2e-6 / 4.8e12)
+    assert found.mfu.value == pytest.approx(FLOPS / 2e-6 / 989.5e12, rel=1e-3)
+
+
+def test_rates_are_of_the_eager_step_where_there_is_no_graph() -> None:
+    found = of(case(workload(batch=4), time=run({"graph_s": "no graph", "eager_s": 1e-3})))
+    assert found.time_of == "eager_s"
+    assert found.tokens_per_s.value == 4 / 1e-3
+    assert found.hbm_bytes_per_s.value is None
+    assert found.hbm_bytes_per_s.reason == NO_RUN
+
+
+def test_bytes_that_no_counter_splits_do_as_well() -> None:
+    counters = run({"hbm_read_bytes": "refused", "hbm_bytes": 9000.0})
+    found = of(case(time=run({"graph_s": 1e-6}), counters=counters))
+    assert found.hbm_bytes_per_s.value == pytest.approx(9000 / 1e-6)
+
+
+def test_routing_is_the_leaves_that_only_choose() -> None:
+    found = of(full())
+    assert found.routing_kernel_s.value == pytest.approx(4e-7)
+    assert found.routing_share.value == pytest.approx(0.4)
+    assert found.routing_launches.value == 22
+    assert found.routing_flops.value == 384
+    assert found.routing_hbm_bytes.value == 3 * 100 + 6
+
+
+def test_reads_of_the_leaves_stand_beside_those_of_the_step() -> None:
+    found = of(full())
+    assert found.leaves_read_bytes.value == 100 * len(PATHS)
+    assert found.leaves_over_step.value == pytest.approx(100 * len(PATHS) / 8000)
+
+
+def test_what_is_missing_says_why() -> None:
+    dense = of(case(time=run({"eager_s": 1e-3}, {"launches": [1] * len(leaf_paths(DENSE))})), DENSE)
+    assert dense.routing_launches.reason == NO_ROUTING
+    bare = of(case(lacking={"time": "out of memory"}))
+    assert bare.tokens_per_s.reason == bare.routing_kernel_s.reason == "out of memory"
+    assert of(case(time=run())).mbu.reason == NOT_GIVEN
+    assert of(full(), cpu=True).mbu.reason == NO_DATASHEET
+    assert of(full(), cpu=True).tokens_per_s.value is not None
+    assert of(full(graph_s=0.0)).tokens_per_s.reason == NO_DIVISOR
+    assert of(full(graph_s=5e-324)).mfu.reason == NO_DIVISOR
