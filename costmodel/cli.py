@@ -35,6 +35,8 @@ from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.hardware import hardware_names, load_hardware
 from costmodel.inputs.routing_spec import parse_routing
 from costmodel.text import Table, markdown, printable, show
+from costmodel.validate_cli import EPILOG as VALIDATE_EPILOG
+from costmodel.validate_cli import validate
 
 USUAL_BATCHES = "1,4,16,64,256,1024,4096"  # of a comparison
 MAX_COMPARED = 8  # models of one table
@@ -256,6 +258,9 @@ def reproduce(*, as_json: JsonOpt = False, as_markdown: MarkdownOpt = False) -> 
         data=[asdict(target) for target in targets],
         tables=lambda: [reproduced_table(targets)],
     )
+
+
+app.command(epilog=VALIDATE_EPILOG)(validate)
 
 
 def _check_csv(path: Path | None) -> None:

@@ -31,10 +31,11 @@ from costmodel.inputs.measured import (
 )
 from costmodel.inputs.recording import Case, Recording
 from costmodel.layers.operator import Number, Operator, expanded_paths
-from costmodel.observed import chosen_by, recorded_routing
+from costmodel.observed import Observed, chosen_by, recorded_routing
 from costmodel.quantities import RUNS, RunName, measured_in
 
 OWN = ", by the recorded choices"
+AS_UNIFORM = ", as if uniform (no choice was recorded)"
 NO_LEAF = "not measured (no leaf of the recording has this path)"
 NO_OPERATOR = "not predicted (no operator has this path)"
 NOT_GIVEN = "not measured (the run gives none here)"
@@ -139,7 +140,9 @@ def _rows(recording: Recording, case: Case, name: RunName, side: Side) -> Iterat
     """All rows of one run of a case: the leaves of the recording, and those only predicted."""
     run = case.runs.get(name)
     absent = case.lacking.get(name, NO_RUN)
-    own = OWN if case.workload.routing == "scores" else ""
+    own = ""
+    if case.workload.routing == "scores":
+        own = OWN if isinstance(side.workload.routing, Observed) else AS_UNIFORM
     for quantity in measured_in(name, "step"):
         given = _given(run.step.get(quantity) if run else Missing(reason=absent))
         yield _row(name, quantity, None, None, step_beside(side, quantity), given, 0, own)

@@ -8,8 +8,6 @@ any step moves and what each touched expert or row adds, since they are linear i
 from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
-
 from costmodel.inputs.measured import ExactColumn, SpreadColumn
 from costmodel.inputs.recording import Recording, Run
 from costmodel.layers.operator import Number, Operator, expanded_paths
@@ -34,14 +32,13 @@ class Observed:
     def expected_distinct(
         self, population: int, draws: int, trials: Trials, *, kind: Kind, copies: int = 1
     ) -> Expected:
-        """The number itself, whatever the draws.
+        """The number itself, of one step, whatever the draws.
 
         Of `copies` at least as many are touched as of the items they stand for: a lower bound.
         """
-        del population, copies
+        del population, trials, copies
         given = self.experts if kind == "experts" else self.rows
-        found = float(draws if given is None else given)
-        return found if not isinstance(trials, np.ndarray) else np.full(trials.shape, found)
+        return float(draws if given is None else given)
 
 
 def recorded_distinct(recording: Recording, run: Run) -> dict[str, float]:

@@ -17,19 +17,16 @@ from costmodel.beside import COMPULSORY, FACT, FLOOR, NO_HARDWARE, PREDICTED, UN
 from costmodel.build import build_operators
 from costmodel.costs.predicted import Unknown
 from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.recording import Accesses, Recording
+from costmodel.inputs.recording import Recording
 from costmodel.inputs.workload import Workload
-from costmodel.join import NO_LEAF, NO_OPERATOR, NO_RUN, NOT_GIVEN, OWN, Row, join, join_case
+from costmodel.join import NO_LEAF, NO_OPERATOR, NO_RUN, NOT_GIVEN, Row, join, join_case
 from costmodel.layers.moe import MoeFfn
-from costmodel.observed import Observed, chosen_by, recorded_routing
+from costmodel.layers.product_key import ProductKey
 from costmodel.predict import predict
 from costmodel.quantities import QUANTITIES, RUNS, measured_in
-from reference_model.model import build_model
-from reference_model.routing import choosers
 from tests.costs.calibrations import curves, write
 from tests.recordings import CPU, case, everything, leaf_paths, recording, run, session, workload
 from tests.steps import tiny_model
-from tests.strategies import PRESETS
 
 DENSE = tiny_model()
 MOE = tiny_model(ffn=MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8))
@@ -130,6 +127,14 @@ def test_counted_flops_are_those_of_products_attention_and_gathers_with_the_full
     assert counted(None) == 3 * (4 * 960 + 512) + 176
 
 
+def test_tensor_flops_stand_beside_products_and_attention_and_not_beside_gathers() -> None:
+    memory = ProductKey(layers="1", num_keys=4, num_heads=2, knn=3, key_dim=4, value_dim=8)
+    rows = only(recording(tiny_model(memory=(memory,)), case()))
+    assert rows["time", "flops_counted", "layers.1.memory.values"].predicted == 2 * 2 * 3 * 8
+    assert rows["counters", "flops_tensor", "layers.1.memory.values"].predicted == 0
+    assert rows["counters", "flops_tensor", "lm_head"].predicted == 176
+
+
 def test_launches_are_those_of_plain_pytorch() -> None:
     rows = only(recording(DENSE, case(time=run({"launches": 90}))))
     assert rows["time", "launches", "layers.0.attention_norm"].predicted == 1
@@ -158,39 +163,6 @@ def test_distinct_items_stand_at_the_leaf_that_chooses() -> None:
 def test_a_distinct_count_at_a_leaf_that_is_not_known_to_choose_is_kept() -> None:
     made = recording(DENSE, case(time=run(operators={"distinct": column(embed=3)})))
     assert sides(only(made)["time", "distinct", "embed"]) == (None, 3, "nothing")
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_the_leaves_that_choose_are_those_of_the_reference_model(name: str) -> None:
-    operators = build_operators(PRESETS[name], Workload().step())
-    found = {path for path, _ in chosen_by(operators).values()}
-    assert found == set(choosers(build_model(PRESETS[name], device="meta")))
-
-
-def test_a_case_of_the_models_own_scores_is_predicted_by_what_it_touched() -> None:
-    chosen = dict(zip(ROUTERS, (2, 4, 6), strict=True))
-    made = recording(
-        MOE,
-        case(
-            workload(batch=3, routing="scores"),
-            time=run(operators={"distinct": [chosen.get(path) for path in leaf_paths(MOE)]}),
-        ),
-    )
-    rows = only(made)
-    assert recorded_routing(made, made.cases[0].runs["time"]) == Observed(experts=4.0, rows=None)
-    assert sides(rows["time", "distinct", ROUTERS[0]]) == (4.0, 2, PREDICTED + OWN)
-    # An expert: 16 x 8 and 8 x 8 weights of 2 bytes
-    experts = rows["counters", "hbm_read_bytes", "layers.0.moe.experts"]
-    assert (experts.predicted, experts.basis) == (4 * 384, COMPULSORY + OWN)
-    assert rows["time", "parameters", None].basis == PREDICTED
-
-
-def test_a_histogram_speaks_where_no_distinct_column_does() -> None:
-    choice = Accesses(population=8, trials=3, draws=2, counts=((0, 5), (2, 3)))
-    made = recording(
-        MOE, case(workload(batch=3, routing="scores"), time=run(accesses={ROUTERS[1]: choice}))
-    )
-    assert recorded_routing(made, made.cases[0].runs["time"]) == Observed(experts=3.0, rows=None)
 
 
 def test_zipf_is_predicted_as_declared() -> None:

@@ -181,6 +181,8 @@ def test_json_holds_it_all(folder: Path) -> None:
     ]
     assert found["achieved"][0]["mbu"] is None
     assert "mbu" in found["achieved"][0]["reasons"]
+    parameters = [row["measured"] for row in found["rows"] if row["quantity"] == "parameters"]
+    assert parameters == [1671]  # the other is equal
     every = json.loads(output("validate", path, "--json", "--all"))
     assert every["rows_not_listed"] == 0
     assert len(every["rows"]) == len(found["rows"]) + found["rows_not_listed"]

@@ -66,6 +66,7 @@ MAX_PATHS = 65536
 # What a reader does with a recording grows with these; ours hold 50 cases of 500 leaves.
 MAX_ROUTINGS = 8  # different ones
 MAX_LAYER_KINDS = 1024  # cases times the differing sorts of layers of the model
+MAX_ZIPF_KINDS = 128  # of them in cases under Zipf, whose sums take longest
 MAX_LEAVES = 2**18  # cases times leaves
 LIMITS = (  # of a file's marks: what they count, and how many; 25 cases of 400 leaves hold a sixth
     (",", "values", 1_200_000),
@@ -180,9 +181,12 @@ class Recording:
         cases, model = len(self.cases), self.model
         leaves = len(self.paths) + LEAVES_PER_LAYER * model.num_hidden_layers
         sorts = 1 + len(model.overrides) + len(model.memory)
+        routings = [case.workload.routing for case in self.cases]
+        zipf = sum(routing.startswith("zipf") for routing in routings)
         for field, found, most in (
-            ("routings", len({case.workload.routing for case in self.cases}), MAX_ROUTINGS),
+            ("routings", len(set(routings)), MAX_ROUTINGS),
             ("layer kinds in all", cases * sorts, MAX_LAYER_KINDS),
+            ("layer kinds under Zipf", zipf * sorts, MAX_ZIPF_KINDS),
             ("leaves in all", cases * leaves, MAX_LEAVES),
         ):
             if found > most:

@@ -21,8 +21,9 @@ def validation_tables(validation: Validation, most: int | None) -> list[Table]:
         below = [f"{name}: {each}" for name, each in validation.violations]
         tables.append(_lines("Measured below the bound, the farthest first", below, most))
     tables.append(_errors(validation))
-    if validation.errors_by_kind:
-        tables.append(_by_kind(validation.errors_by_kind))
+    kinds = [line for line in validation.errors_by_kind if line.compared]
+    if kinds:
+        tables.append(_by_kind(kinds))
     tables.append(_figures(validation.figures))
     tables.append(_worst(validation, most))
     return tables

@@ -96,6 +96,7 @@ def test_the_run_time_gives_every_quantity_of_a_gpu(
     assert step["resident_memory_bytes"] == Exact(value=5_000_000 - FLUSH_BYTES, source="allocator")
     assert found.conditions.sm_clock_mhz == 1980.0
     chose_as_declared(found, case)
+    assert set(found.accesses) == {"layers.0.moe.router"}
 
 
 def test_a_steps_kernels_are_those_of_its_leaves_and_those_outside(
