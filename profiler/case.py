@@ -4,6 +4,7 @@ Everything is drawn from the case's seed, so that each run of a case computes on
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -53,7 +54,7 @@ class PreparedCase:
 
     def captured(self) -> Callable[[], None]:
         """The step as a CUDA graph: what replays it."""
-        side = torch.cuda.Stream()
+        side = _side_stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UPS):
@@ -61,10 +62,16 @@ class PreparedCase:
         torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=side):
             self.run()
         replay: Callable[[], None] = graph.replay
         return replay
+
+
+@cache
+def _side_stream() -> torch.cuda.Stream:
+    """The one stream of all captures: cuBLAS keeps a workspace for each stream it has met."""
+    return torch.cuda.Stream()
 
 
 def declared_popularity(routing: str) -> Popularity | None:

@@ -53,7 +53,7 @@ class CounterRun:
             step = self._steps(case, replay or case.run)
             operators |= _leaves(case)
         except PermissionRefusedError as refused:
-            step = counted_otherwise(case, known.spec(), self.gpu, refused)
+            step = counted_otherwise(case, replay or case.run, known.spec(), self.gpu, refused)
         return Measurement(
             conditions=self.gpu.conditions(started=started, warm_up=1),
             step=step,

@@ -7,6 +7,7 @@ Each number says which of the two it came from.
 
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -17,25 +18,28 @@ from profiler.cupti import CounterError
 from profiler.ncu import profile_command
 from profiler.nvml import Gpu, NvmlError
 from profiler.spread import spread
-from profiler.timing import cuda_seconds
 
 NCU_S = 300.0  # for building the model and counting one step
 MOST_QUEUED = 500  # steps in the GPU's queue; more would make the host wait
 WINDOWS = 4  # of GPM; the first reads high and is dropped
-LOAD_S = 2.0  # of steps queued, where so many may be
+WINDOW_S = 0.5  # where so many steps may be queued
 INPUTS = ("hbm_read_bytes", "hbm_written_bytes", "flops_tensor")
 
 
 def counted_otherwise(
-    case: PreparedCase, spec: str, gpu: Gpu, refused: CounterError
+    case: PreparedCase,
+    step: Callable[[], object],
+    spec: str,
+    gpu: Gpu,
+    refused: CounterError,
 ) -> dict[str, Measured]:
-    """Quantities of the whole step; `spec` describes the case to the process that ncu watches."""
+    """Quantities of the whole step, which `step` runs; ncu watches another process run `spec`."""
     try:
         return _by_ncu(case, spec)
     except CounterError as no_ncu:
         reason = f"not measured (CUPTI: {refused}; ncu: {no_ncu})"[:600]
         missing: dict[str, Measured] = dict.fromkeys(INPUTS, Missing(reason=reason))
-        return {**missing, "hbm_bytes": _by_gpm(case, gpu)}
+        return {**missing, "hbm_bytes": gpm_bytes(step, gpu)}
 
 
 def _by_ncu(case: PreparedCase, spec: str) -> dict[str, Measured]:
@@ -53,20 +57,42 @@ def _by_ncu(case: PreparedCase, spec: str) -> dict[str, Measured]:
     return found
 
 
-def _by_gpm(case: PreparedCase, gpu: Gpu) -> Spread | Missing:
+def gpm_bytes(step: Callable[[], object], gpu: Gpu) -> Spread | Missing:
     """Bytes a second over windows of a steady load, times the seconds of a step."""
     try:
-        step_s = min(cuda_seconds(None, case.run).eager_s)
-        queued = max(1, min(MOST_QUEUED, int(LOAD_S / step_s)))
+        step()
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        step()
+        torch.cuda.synchronize()
+        steps = max(1, min(MOST_QUEUED, int(WINDOW_S / (time.perf_counter() - start))))
         readings = []
         for _ in range(WINDOWS):
-            for _ in range(queued):
-                case.run()
-            rate = gpu.dram_bytes_per_s(lambda: time.sleep(queued * step_s / 4))
-            torch.cuda.synchronize()
-            if rate is None:
+            found = _window(step, gpu, steps)
+            if found is None:
                 return Missing(reason="not measured (this GPU has no GPM)")
-            readings.append(rate * step_s)
+            readings.append(found)
     except NvmlError as error:
         return Missing(reason=f"not measured ({error})"[:600])
     return spread(readings[1:], "nvml_gpm")
+
+
+def _window(step: Callable[[], object], gpu: Gpu, steps: int) -> float | None:
+    """Bytes of a step by one window, with more steps in flight at either edge of it."""
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+    def queue(times: int) -> None:
+        for _ in range(times):
+            step()
+
+    def steady() -> None:
+        queue(steps)
+        last.record()
+        queue(max(1, steps // 4))
+        last.synchronize()
+
+    queue(max(1, steps // 4))
+    first.record()
+    rate = gpu.dram_bytes_per_s(steady)
+    torch.cuda.synchronize()
+    return None if rate is None else rate * first.elapsed_time(last) * 1e-3 / steps
