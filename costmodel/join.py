@@ -5,8 +5,8 @@ knows. A side that says nothing is None, with the reason; so a quantity that was
 still shows what was predicted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from costmodel.beside import (
@@ -30,7 +30,7 @@ from costmodel.inputs.measured import (
     SpreadColumn,
 )
 from costmodel.inputs.recording import Case, Recording
-from costmodel.layers.operator import Number, Operator, expanded_paths
+from costmodel.layers.operator import Number, expanded_paths
 from costmodel.observed import Observed, chosen_by, recorded_routing
 from costmodel.quantities import RUNS, RunName, measured_in
 
@@ -40,6 +40,7 @@ NO_LEAF = "not measured (no leaf of the recording has this path)"
 NO_OPERATOR = "not predicted (no operator has this path)"
 NOT_GIVEN = "not measured (the run gives none here)"
 NO_RUN = "not measured (the case has no such run)"
+NOT_PREDICTED = Beside(value=None, basis=UNPREDICTED, reason=NO_OPERATOR)
 
 
 class Row(NamedTuple):
@@ -47,7 +48,6 @@ class Row(NamedTuple):
 
     `path` and `kind` (the operator's) are None for the step. `basis` says what `predicted` is: a
     prediction, or the bound that stands in its place. Quartiles are None of an exact count.
-    A tuple, since a folder of recordings makes half a million of them.
     """
 
     run: RunName
@@ -72,12 +72,18 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JoinedCase:
-    """All rows of one case. `index` is its place in the recording."""
+class Leaves:
+    """The leaves of a column: path, kind of operator (None: no operator) and place in a recording.
 
-    index: int
-    label: str
-    rows: tuple[Row, ...]
+    The place is None where the recording has no such leaf. Of the step all three are `STEP`'s.
+    """
+
+    paths: tuple[str | None, ...]
+    kinds: tuple[str | None, ...]
+    places: tuple[int | None, ...]
+
+
+STEP = Leaves(paths=(None,), kinds=(None,), places=(0,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +98,64 @@ class _Given:
     reason: str = NOT_GIVEN
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """One quantity of a run, of the step or of all leaves: its rows, unmade until asked for.
+
+    A folder of recordings holds half a million rows, of which most are only counted. `beside` and
+    `measured` are aligned with `leaves`; `own` says by which choices, if not by the declared ones,
+    the numbers were predicted that depend on choices.
+    """
+
+    run: RunName
+    quantity: str
+    leaves: Leaves
+    beside: tuple[Beside, ...]
+    measured: tuple[float | None, ...]
+    given: _Given
+    own: str
+
+    def row(self, index: int) -> Row:
+        """The row of one leaf, or of the step."""
+        beside, measured = self.beside[index], self.measured[index]
+        place = self.leaves.places[index]
+        reasons = [] if beside.value is not None else [beside.reason]
+        if measured is None:
+            reasons.append(NO_LEAF if place is None else self.given.reason)
+        return Row(
+            run=self.run,
+            quantity=self.quantity,
+            path=self.leaves.paths[index],
+            kind=self.leaves.kinds[index],
+            basis=beside.basis + self.own if beside.by_choices else beside.basis,
+            predicted=beside.value,
+            measured=measured,
+            q1=_at(self.given.q1, place),
+            q3=_at(self.given.q3, place),
+            repeats=self.given.repeats,
+            source=self.given.source,
+            reason="; ".join(reasons) or None,
+        )
+
+    def rows(self) -> Iterator[Row]:
+        """All rows."""
+        return map(self.row, range(len(self.beside)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedCase:
+    """All quantities of one case. `index` is its place in the recording."""
+
+    index: int
+    label: str
+    columns: tuple[Joined, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows, made anew."""
+        return tuple(row for column in self.columns for row in column.rows())
+
+
 def join(recording: Recording, gpus: Gpus) -> Iterator[JoinedCase]:
     """Each case of the recording beside its prediction, in turn."""
     for index in range(len(recording.cases)):
@@ -101,14 +165,15 @@ def join(recording: Recording, gpus: Gpus) -> Iterator[JoinedCase]:
 def join_case(recording: Recording, index: int, gpus: Gpus) -> JoinedCase:
     """One case beside its prediction, run by run, each on the machine that measured it."""
     case = recording.cases[index]
-    sides: dict[str, Side] = {}
-    rows: list[Row] = []
+    sides: dict[str, tuple[Side, Leaves]] = {}
+    columns: list[Joined] = []
     for name in RUNS:
         device = device_of(recording, case, name)
         if device not in sides:
-            sides[device] = side_of(recording, case, gpus.of(device))
-        rows += _rows(recording, case, name, sides[device])
-    return JoinedCase(index=index, label=case_label(case), rows=tuple(rows))
+            side = side_of(recording, case, gpus.of(device))
+            sides[device] = side, _leaves(recording, side)
+        columns += _columns(case, name, *sides[device])
+    return JoinedCase(index=index, label=case_label(case), columns=tuple(columns))
 
 
 def case_label(case: Case) -> str:
@@ -136,34 +201,82 @@ def side_of(recording: Recording, case: Case, gpu: Gpu | None) -> Side:
     return Side(recording.model, workload_of(case.workload, routing), gpu)
 
 
-def _rows(recording: Recording, case: Case, name: RunName, side: Side) -> Iterator[Row]:
-    """All rows of one run of a case: the leaves of the recording, and those only predicted."""
+def _leaves(recording: Recording, side: Side) -> Leaves:
+    """The leaves of the recording, then those only predicted."""
+    kinds: dict[str, str] = {
+        path: op.kind for op in side.costs.operators for path in expanded_paths(op.path)
+    }
+    recorded = set(recording.paths)
+    paths = (*recording.paths, *(path for path in kinds if path not in recorded))
+    extra = len(paths) - len(recorded)
+    return Leaves(
+        paths=paths,
+        kinds=tuple(map(kinds.get, paths)),
+        places=(*range(len(recorded)), *(None,) * extra),
+    )
+
+
+def _columns(case: Case, name: RunName, side: Side, leaves: Leaves) -> Iterator[Joined]:
+    """All quantities of one run of a case."""
     run = case.runs.get(name)
-    absent = case.lacking.get(name, NO_RUN)
+    absent = Missing(reason=case.lacking.get(name, NO_RUN))
     own = ""
     if case.workload.routing == "scores":
         own = OWN if isinstance(side.workload.routing, Observed) else AS_UNIFORM
     for quantity in measured_in(name, "step"):
-        given = _given(run.step.get(quantity) if run else Missing(reason=absent))
-        yield _row(name, quantity, None, None, step_beside(side, quantity), given, 0, own)
-    operators = side.costs.operators
-    by_path = {path: op for op in operators for path in expanded_paths(op.path)}
-    places = {path: place for place, path in enumerate(recording.paths)}
-    leaves = [*recording.paths, *(path for path in by_path if path not in places)]
+        beside = step_beside(side, quantity)
+        given = _given(run.step.get(quantity) if run else absent)
+        yield _joined(name, quantity, STEP, (beside,), given, own)
     for quantity in measured_in(name, "operators"):
-        given = _given(run.operators.get(quantity) if run else Missing(reason=absent))
-        predicted = _predicted(side, quantity, by_path)
-        for path in leaves:
-            place, beside = places.get(path), predicted.get(path)
-            if beside is None:
-                if quantity == "distinct" and _at(given.median, place) is None:
-                    continue  # the leaf chooses nothing, and neither side says that it does
-                beside = Beside(value=None, basis=UNPREDICTED, reason=NO_OPERATOR)
-            kind = by_path[path].kind if path in by_path else None
-            yield _row(name, quantity, path, kind, beside, given, place, own)
+        given = _given(run.operators.get(quantity) if run else absent)
+        found = _beside(side, quantity)
+        beside_all = tuple(found.get(path or "", NOT_PREDICTED) for path in leaves.paths)
+        made = _joined(name, quantity, leaves, beside_all, given, own)
+        yield _choosing(made) if quantity == "distinct" else made
 
 
-def _predicted(side: Side, quantity: str, by_path: Mapping[str, Operator]) -> dict[str, Beside]:
+def _joined(  # noqa: PLR0917 - one caller, twice
+    run: RunName,
+    quantity: str,
+    leaves: Leaves,
+    beside: tuple[Beside, ...],
+    given: _Given,
+    own: str,
+) -> Joined:
+    lacking = (None,) * (len(beside) - len(given.median))
+    return Joined(
+        run=run,
+        quantity=quantity,
+        leaves=leaves,
+        beside=beside,
+        measured=(*given.median, *lacking),
+        given=given,
+        own=own,
+    )
+
+
+def _choosing(column: Joined) -> Joined:
+    """The column without the leaves that choose nothing, and of which neither side says so."""
+    pairs = zip(column.beside, column.measured, strict=True)
+    kept = [
+        index
+        for index, (beside, measured) in enumerate(pairs)
+        if beside is not NOT_PREDICTED or measured is not None
+    ]
+    leaves = Leaves(
+        paths=tuple(column.leaves.paths[index] for index in kept),
+        kinds=tuple(column.leaves.kinds[index] for index in kept),
+        places=tuple(column.leaves.places[index] for index in kept),
+    )
+    return replace(
+        column,
+        leaves=leaves,
+        beside=tuple(column.beside[index] for index in kept),
+        measured=tuple(column.measured[index] for index in kept),
+    )
+
+
+def _beside(side: Side, quantity: str) -> dict[str, Beside]:
     """What stands beside a quantity, by path; distinct items stand at the leaf that chooses."""
     operators = side.costs.operators
     if quantity == "distinct":
@@ -171,8 +284,10 @@ def _predicted(side: Side, quantity: str, by_path: Mapping[str, Operator]) -> di
             chooser: Beside(value=distinct, basis=PREDICTED, by_choices=True)
             for chooser, distinct in chosen_by(operators).values()
         }
-    once = {op.path: operator_beside(side, quantity, op) for op in operators}
-    return {path: once[op.path] for path, op in by_path.items()}
+    found: dict[str, Beside] = {}
+    for op in operators:
+        found |= dict.fromkeys(expanded_paths(op.path), operator_beside(side, quantity, op))
+    return found
 
 
 def _given(given: Measured | Column | None) -> _Given:
@@ -201,36 +316,6 @@ def _given(given: Measured | Column | None) -> _Given:
                 source=given.source,
             )
     return _Given()
-
-
-def _row(  # noqa: PLR0917 - half a million of these are made
-    run: RunName,
-    quantity: str,
-    path: str | None,
-    kind: str | None,
-    beside: Beside,
-    given: _Given,
-    place: int | None,
-    own: str,
-) -> Row:
-    measured = _at(given.median, place)
-    reasons = [] if beside.value is not None else [beside.reason]
-    if measured is None:
-        reasons.append(NO_LEAF if place is None else given.reason)
-    return Row(
-        run=run,
-        quantity=quantity,
-        path=path,
-        kind=kind,
-        basis=beside.basis + own if beside.by_choices else beside.basis,
-        predicted=beside.value,
-        measured=measured,
-        q1=_at(given.q1, place),
-        q3=_at(given.q3, place),
-        repeats=given.repeats,
-        source=given.source,
-        reason="; ".join(reasons) or None,
-    )
 
 
 def _at(column: Sequence[float | None], place: int | None) -> float | None:

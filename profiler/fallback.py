@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 
 from costmodel.inputs.recording import Exact, Measured, Missing, Spread
+from profiler.anonymous import anonymous
 from profiler.case import PreparedCase
 from profiler.counters import READ, TENSOR, WRITTEN
 from profiler.cupti import CounterError
@@ -37,7 +38,8 @@ def counted_otherwise(
     try:
         return _by_ncu(case, spec)
     except CounterError as no_ncu:
-        reason = f"not measured (CUPTI: {refused}; ncu: {no_ncu})"[:600]
+        words = (anonymous(str(error)) for error in (refused, no_ncu))  # ncu repeats its command's
+        reason = "not measured (CUPTI: {}; ncu: {})".format(*words)[:600]
         missing: dict[str, Measured] = dict.fromkeys(INPUTS, Missing(reason=reason))
         return {**missing, "hbm_bytes": gpm_bytes(step, gpu)}
 

@@ -61,17 +61,21 @@ def known(case: PreparedCase, compulsory_bytes: int = 0) -> Known:
     return Known(costs=costs, flops=lambda: flops.of(case.workload), spec=lambda: "the case")
 
 
-def can_capture(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
-    """Replays are eager runs; or the capture raises. What a capture chose is nothing yet."""
+def can_capture(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None = None
+) -> list[PreparedCase]:
+    """The cases that are then replayed; or the capture raises. What it chose is nothing yet."""
+    replayed: list[PreparedCase] = []
 
     def capture(case: PreparedCase) -> Callable[[], None]:
         if error is not None:
             raise error
         for leaf in choosers(case.model).values():
             leaf.chosen = torch.full((3, leaf.draws), 7)
-        return lambda: None
+        return lambda: replayed.append(case)
 
     monkeypatch.setattr(PreparedCase, "captured", capture)
+    return replayed
 
 
 def chose_as_declared(found: Measurement, case: PreparedCase) -> None:

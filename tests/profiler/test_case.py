@@ -1,7 +1,10 @@
 """A case is the same data each time it is made and each time it runs, and chooses as declared."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import sqrt
 from statistics import mean, stdev
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -149,3 +152,43 @@ def test_a_word_of_a_routing_is_a_popularity() -> None:
     assert declared_popularity("uniform") == Popularity(exponent=0.0)
     assert declared_popularity("zipf:0.75") == Popularity(exponent=0.75)
     assert declared_popularity("scores") is None
+
+
+def test_all_captures_share_one_stream_on_which_they_warm_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """cuBLAS keeps a workspace for each stream, which would look like memory of the step."""
+    module._side_stream.cache_clear()
+    made, happened = list[SimpleNamespace](), list[object]()
+    on: list[object] = ["the usual stream"]
+
+    def stream() -> SimpleNamespace:
+        made.append(SimpleNamespace(wait_stream=lambda _: None))
+        return made[-1]
+
+    @contextmanager
+    def within(what: object) -> Iterator[None]:
+        on.append(what)
+        yield
+        on.pop()
+
+    @contextmanager
+    def graph(of: SimpleNamespace, *, stream: object) -> Iterator[None]:
+        with within((of, stream)):
+            yield
+
+    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    monkeypatch.setattr(torch.cuda, "stream", within)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=object()))
+    monkeypatch.setattr(
+        torch.cuda, "current_stream", lambda: SimpleNamespace(wait_stream=lambda _: None)
+    )
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(PreparedCase, "run", lambda _: happened.append(on[-1]))
+    replays = [case_of("dense").captured() for _ in range(2)]
+    (side,) = made
+    graphs = [each for each in happened if isinstance(each, tuple)]
+    assert happened == [*[side] * 3, graphs[0], *[side] * 3, graphs[1]]
+    assert [(of.replay, stream) for of, stream in graphs] == [(each, side) for each in replays]
+    module._side_stream.cache_clear()

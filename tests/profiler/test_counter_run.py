@@ -150,20 +150,28 @@ def test_a_gpu_without_a_tensor_counter_gives_the_bytes(
     assert isinstance(found.operators["hbm_read_bytes"], SpreadColumn)
 
 
+@pytest.mark.parametrize("as_a_graph", [True, False])
 def test_where_the_driver_refuses_the_step_is_counted_otherwise(
-    case: PreparedCase, monkeypatch: pytest.MonkeyPatch
+    case: PreparedCase, monkeypatch: pytest.MonkeyPatch, *, as_a_graph: bool
 ) -> None:
     Counting.install(monkeypatch)
     monkeypatch.setattr(Counting, "refused", PermissionRefusedError("refused"))
-    can_capture(monkeypatch)
+    replayed = can_capture(monkeypatch, None if as_a_graph else RuntimeError("no"))
+    run = CounterRun()
     step: dict[str, Measured] = {"hbm_read_bytes": Exact(value=1, source="ncu")}
 
-    def otherwise(of: PreparedCase, spec: str, _: object, why: Exception) -> dict[str, Measured]:
+    def otherwise(
+        of: PreparedCase, do: Callable[[], object], spec: str, gpu: object, why: CounterError
+    ) -> dict[str, Measured]:
         assert (of, spec, str(why)) == (case, "the case", "refused")
+        assert gpu is run.gpu
+        do()
+        assert replayed == ([case] if as_a_graph else [])
+        assert as_a_graph or do == case.run
         return step
 
     monkeypatch.setattr(counter_run, "counted_otherwise", otherwise)
-    found = CounterRun().measure(case, known(case))
+    found = run.measure(case, known(case))
     assert found.step == step
     assert set(found.operators) == {"distinct"}
     chose_as_declared(found, case)

@@ -1,0 +1,71 @@
+"""How every chart looks: palette, marks, and the frame around a figure.
+
+Predicted is solid blue, measured is hatched orange: never colour alone. The palette is Okabe and
+Ito's, which colour-blind readers can tell apart. Figures are data: pages and reports draw the same.
+"""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+PALETTE = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#7F7F7F",
+    "#B5A900",
+    "#8C564B",
+    "#5D3A9B",
+)
+PREDICTED, MEASURED = PALETTE[0], PALETTE[1]
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "x", "pentagon")
+HATCH = "/"  # of measured bars
+HEIGHT = 420
+
+
+def colour(index: int) -> str:
+    """The colour of the n-th series."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def framed(
+    figure: go.Figure,
+    *,
+    x_title: str,
+    y_title: str,
+    x_log: bool = False,
+    y_log: bool = False,
+    height: int = HEIGHT,
+) -> go.Figure:
+    """The figure with titled axes (units in them), the legend above, and room for its labels."""
+    figure.update_layout(
+        template="plotly_white",
+        colorway=list(PALETTE),
+        height=height,
+        margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hoverlabel={"namelength": -1},
+    )
+    figure.update_xaxes(title_text=x_title, type="log" if x_log else None, automargin=True)
+    figure.update_yaxes(title_text=y_title, type="log" if y_log else None, automargin=True)
+    return figure
+
+
+def line(
+    name: str, x: Sequence[float], y: Sequence[float | None], index: int, *, markers: bool = False
+) -> go.Scatter:
+    """A line told from others by colour, dash and, with markers, their shape."""
+    return go.Scatter(
+        name=name,
+        x=list(x),
+        y=list(y),
+        mode="lines+markers" if markers else "lines",
+        line={"color": colour(index), "dash": DASHES[index % len(DASHES)]},
+        marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8},
+    )

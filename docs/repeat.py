@@ -1,0 +1,75 @@
+"""The repeatability table of measuring.md, from the committed recordings: `python docs/repeat.py`.
+
+Two recordings of your own are compared by `python docs/repeat.py FIRST.json AGAIN.json`.
+`python -m tests.test_repeatability` writes the table of measuring.md anew.
+"""
+
+import sys
+from pathlib import Path
+
+from costmodel.inputs.recording import load_recording
+from costmodel.repeat import Pair, Recounted, Repeated, recounted, repeated
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+ONE_READING = ("idle_power_w",)  # read once in a session, whatever the case
+HEAD = """\
+| quantity | run | n | usual difference | largest | usual spread | within it |
+| --- | --- | ---: | ---: | ---: | ---: | ---: |
+"""
+LEGEND = """\
+Each line compares the medians of {cases} cases ({models}) in two sessions. Difference: of the
+second median from the first; usual: the median over the cases. Spread: the root of the two squared
+interquartile ranges' sum; "one reading": the run gives one mean, which has no spread of its own.
+"""
+
+
+def committed() -> list[Pair]:
+    """The recordings that were made twice."""
+    again = sorted((RECORDINGS / "again").glob("*.json"))
+    return [(load_recording(RECORDINGS / path.name), load_recording(path)) for path in again]
+
+
+def table(pairs: list[Pair]) -> str:
+    """What was read twice and what was counted twice, as Markdown."""
+    changes = [each for each in repeated(pairs) if each.quantity not in ONE_READING]
+    cases = {(each.model, each.case) for line in changes for each in line.changes}
+    models = ", ".join(first.preset or first.model.name for first, _ in pairs)
+    lines = "".join(map(_changed, changes))
+    counted = "".join(map(_counted, recounted(pairs)))
+    legend = LEGEND.format(cases=len(cases), models=models)
+    return (
+        f"{HEAD}{lines}\n{legend}\n"
+        f"| count | run | steps and leaves | equal |\n| --- | --- | ---: | ---: |\n{counted}"
+    )
+
+
+def _changed(line: Repeated) -> str:
+    spread, n = line.usual_spread, len(line.changes)
+    told = "one reading | -" if spread is None else f"{_percent(spread)} | {line.within} of {n}"
+    return (
+        f"| `{line.quantity}` | {line.run} | {n} | {_percent(line.usual)} |"
+        f" {_percent(line.largest.relative, sign='+')} | {told} |\n"
+    )
+
+
+def _counted(line: Recounted) -> str:
+    equal = "all" if line.equal == line.compared else f"{line.equal:,}"
+    return f"| `{line.quantity}` | {line.run} | {line.compared:,} | {equal} |\n"
+
+
+def _percent(share: float, sign: str = "") -> str:
+    """A share in percent, to two significant digits; 0 where it is exactly that."""
+    return f"{100 * share:{sign}.2g} %" if share else "0 %"
+
+
+def main(arguments: list[str]) -> None:
+    """Print the table of the committed recordings, or of the two that are given."""
+    pairs = committed()
+    if arguments:
+        first, again = map(Path, arguments)
+        pairs = [(load_recording(first), load_recording(again))]
+    sys.stdout.write(table(pairs))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

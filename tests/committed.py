@@ -1,0 +1,25 @@
+"""The recordings that the repository ships, each read and joined once in a test session."""
+
+from functools import cache
+from pathlib import Path
+
+from costmodel.beside import Gpus
+from costmodel.inputs.recording import Recording, load_recording
+from costmodel.join import JoinedCase, join
+
+FOLDER = Path(__file__).parents[1] / "recordings"
+FIRST = sorted(FOLDER.glob("*.json"))
+AGAIN = sorted((FOLDER / "again").glob("*.json"))
+FILES = (*FIRST, *AGAIN)
+GPUS = Gpus()
+NAMES = [str(path.relative_to(FOLDER)) for path in FILES]
+
+
+@cache
+def recording(name: str) -> Recording:
+    return load_recording(FOLDER / name)
+
+
+@cache
+def joined(name: str) -> tuple[JoinedCase, ...]:
+    return tuple(join(recording(name), GPUS))
