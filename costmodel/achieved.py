@@ -12,9 +12,10 @@ from math import inf, isfinite
 from costmodel.beside import Gpu, Gpus, workload_of
 from costmodel.bound import required, whole
 from costmodel.build import build_operators
+from costmodel.given import NOT_GIVEN
 from costmodel.inputs.measured import Exact, ExactColumn, Missing, Spread, SpreadColumn
 from costmodel.inputs.recording import Case, Recording
-from costmodel.join import NO_RUN, NOT_GIVEN, device_of
+from costmodel.join import NO_RUN, device_of
 from costmodel.layers.operator import Operator, expanded_paths
 from costmodel.observed import recorded_distinct
 from costmodel.quantities import RunName

@@ -20,15 +20,8 @@ from costmodel.beside import (
     step_beside,
     workload_of,
 )
-from costmodel.inputs.measured import (
-    Column,
-    Exact,
-    ExactColumn,
-    Measured,
-    Missing,
-    Spread,
-    SpreadColumn,
-)
+from costmodel.given import Given, given
+from costmodel.inputs.measured import Missing
 from costmodel.inputs.recording import Case, Recording
 from costmodel.layers.operator import Number, expanded_paths
 from costmodel.observed import Observed, chosen_by, recorded_routing
@@ -38,7 +31,6 @@ OWN = ", by the recorded choices"
 AS_UNIFORM = ", as if uniform (no choice was recorded)"
 NO_LEAF = "not measured (no leaf of the recording has this path)"
 NO_OPERATOR = "not predicted (no operator has this path)"
-NOT_GIVEN = "not measured (the run gives none here)"
 NO_RUN = "not measured (the case has no such run)"
 NOT_PREDICTED = Beside(value=None, basis=UNPREDICTED, reason=NO_OPERATOR)
 
@@ -87,18 +79,6 @@ STEP = Leaves(paths=(None,), kinds=(None,), places=(0,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Given:
-    """A quantity as a run gives it, in the order of `paths`; empty where there is none."""
-
-    median: Sequence[float | None] = ()
-    q1: Sequence[float | None] = ()
-    q3: Sequence[float | None] = ()
-    repeats: int | None = None
-    source: str | None = None
-    reason: str = NOT_GIVEN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
     """One quantity of a run, of the step or of all leaves: its rows, unmade until asked for.
 
@@ -112,7 +92,7 @@ class Joined:
     leaves: Leaves
     beside: tuple[Beside, ...]
     measured: tuple[float | None, ...]
-    given: _Given
+    given: Given
     own: str
 
     def row(self, index: int) -> Row:
@@ -225,13 +205,13 @@ def _columns(case: Case, name: RunName, side: Side, leaves: Leaves) -> Iterator[
         own = OWN if isinstance(side.workload.routing, Observed) else AS_UNIFORM
     for quantity in measured_in(name, "step"):
         beside = step_beside(side, quantity)
-        given = _given(run.step.get(quantity) if run else absent)
-        yield _joined(name, quantity, STEP, (beside,), given, own)
+        measured = given(run.step.get(quantity) if run else absent)
+        yield _joined(name, quantity, STEP, (beside,), measured, own)
     for quantity in measured_in(name, "operators"):
-        given = _given(run.operators.get(quantity) if run else absent)
+        column = given(run.operators.get(quantity) if run else absent)
         found = _beside(side, quantity)
-        beside_all = tuple(found.get(path or "", NOT_PREDICTED) for path in leaves.paths)
-        made = _joined(name, quantity, leaves, beside_all, given, own)
+        all_beside = tuple(found.get(path or "", NOT_PREDICTED) for path in leaves.paths)
+        made = _joined(name, quantity, leaves, all_beside, column, own)
         yield _choosing(made) if quantity == "distinct" else made
 
 
@@ -240,17 +220,16 @@ def _joined(  # noqa: PLR0917 - one caller, twice
     quantity: str,
     leaves: Leaves,
     beside: tuple[Beside, ...],
-    given: _Given,
+    column: Given,
     own: str,
 ) -> Joined:
-    lacking = (None,) * (len(beside) - len(given.median))
     return Joined(
         run=run,
         quantity=quantity,
         leaves=leaves,
         beside=beside,
-        measured=(*given.median, *lacking),
-        given=given,
+        measured=(*column.median, *(None,) * (len(beside) - len(column.median))),
+        given=column,
         own=own,
     )
 
@@ -288,34 +267,6 @@ def _beside(side: Side, quantity: str) -> dict[str, Beside]:
     for op in operators:
         found |= dict.fromkeys(expanded_paths(op.path), operator_beside(side, quantity, op))
     return found
-
-
-def _given(given: Measured | Column | None) -> _Given:
-    """Columns of one or of all leaves; an exact count has no quartiles."""
-    match given:
-        case Missing():
-            return _Given(reason=given.reason)
-        case Exact():
-            return _Given(median=(given.value,), source=given.source)
-        case ExactColumn():
-            return _Given(median=given.values, source=given.source)
-        case Spread():
-            return _Given(
-                median=(given.median,),
-                q1=(given.q1,),
-                q3=(given.q3,),
-                repeats=given.repeats,
-                source=given.source,
-            )
-        case SpreadColumn():
-            return _Given(
-                median=given.median,
-                q1=given.q1,
-                q3=given.q3,
-                repeats=given.repeats,
-                source=given.source,
-            )
-    return _Given()
 
 
 def _at(column: Sequence[float | None], place: int | None) -> float | None:

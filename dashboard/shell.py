@@ -167,9 +167,7 @@ def _controls(own: str) -> Chosen:
     )
 
 
-def _count(
-    label: str, key: Literal["batch", "context", "new_tokens"], *, low: int, high: int, default: int
-) -> int:
+def _count(label: str, key: str, *, low: int, high: int, default: int) -> int:
     return int(
         st.number_input(
             label, min_value=low, max_value=high, value=default, step=1, key=key, bind=LINK

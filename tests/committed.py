@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from costmodel.beside import Gpus
-from costmodel.inputs.recording import Recording, load_recording
+from costmodel.inputs.recording import Case, Recording, RunName, load_recording
 from costmodel.join import JoinedCase, join
 
 FOLDER = Path(__file__).parents[1] / "recordings"
@@ -23,3 +23,10 @@ def recording(name: str) -> Recording:
 @cache
 def joined(name: str) -> tuple[JoinedCase, ...]:
     return tuple(join(recording(name), GPUS))
+
+
+def measured_cases(name: str, run: RunName) -> list[tuple[int, Case]]:
+    """The cases that finished a run, each with its place in the recording."""
+    found = [(i, each) for i, each in enumerate(recording(name).cases) if run in each.runs]
+    assert found
+    return found

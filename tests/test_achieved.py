@@ -7,9 +7,10 @@ import pytest
 
 from costmodel.achieved import NO_DATASHEET, NO_DIVISOR, NO_ROUTING, Achieved, achieved
 from costmodel.beside import Gpus
+from costmodel.given import NOT_GIVEN
 from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.recording import Case
-from costmodel.join import NO_RUN, NOT_GIVEN
+from costmodel.join import NO_RUN
 from costmodel.layers.moe import MoeFfn
 from tests.recordings import CPU, H200, case, leaf_paths, recording, run, session, workload
 from tests.steps import tiny_model

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from costmodel.beside import COMPULSORY, FACT, FLOOR, NO_HARDWARE, PREDICTED, UNFUSED, USEFUL, Gpus
 from costmodel.build import build_operators
 from costmodel.costs.predicted import Unknown
+from costmodel.given import NOT_GIVEN
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.recording import Recording
 from costmodel.inputs.workload import Workload
-from costmodel.join import NO_LEAF, NO_OPERATOR, NO_RUN, NOT_GIVEN, Row, join, join_case
+from costmodel.join import NO_LEAF, NO_OPERATOR, NO_RUN, Row, join, join_case
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.product_key import ProductKey
 from costmodel.predict import predict
