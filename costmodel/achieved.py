@@ -5,13 +5,12 @@ figure, with the reason. The time is that of the CUDA graph, or of the eager ste
 measured (`time_of` says which).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
-from costmodel.beside import Gpu, Gpus, workload_of
-from costmodel.bound import required, whole
-from costmodel.build import build_operators
+from costmodel.beside import Gpu, Gpus
+from costmodel.bound import Demand, demands, required_of, whole
 from costmodel.given import NOT_GIVEN
 from costmodel.inputs.measured import Exact, ExactColumn, Missing, Spread, SpreadColumn
 from costmodel.inputs.recording import Case, Recording
@@ -71,16 +70,20 @@ class Achieved:
     leaves_over_step: Figure
 
 
-def achieved(recording: Recording, index: int, gpus: Gpus) -> Achieved:
-    """The figures of one case of the recording."""
+def achieved(
+    recording: Recording, index: int, gpus: Gpus, demanded: Sequence[Demand] | None = None
+) -> Achieved:
+    """The figures of one case of the recording; `demanded` where it is known already."""
     case = recording.cases[index]
     work = case.workload
+    if demanded is None:
+        demanded = demands(recording.model, work)
     gpu = gpus.of(device_of(recording, case, "time"))
     time_of = "graph_s" if step_figure(case, "time", "graph_s").value is not None else "eager_s"
     t = step_figure(case, "time", time_of)
     timed = case.runs.get("time")
-    needed = whole(required(recording, case, recorded_distinct(recording, timed) if timed else {}))
-    routing = routing_paths(build_operators(recording.model, workload_of(case.workload).step()))
+    needed = whole(required_of(demanded, recorded_distinct(recording, timed) if timed else {}))
+    routing = routing_paths(demand.operator for demand in demanded)
     read, written = (
         step_figure(case, "counters", name) for name in ("hbm_read_bytes", "hbm_written_bytes")
     )
@@ -131,7 +134,7 @@ def step_figure(case: Case, run: RunName, quantity: str) -> Figure:
     return _none(NOT_GIVEN)
 
 
-def routing_paths(operators: tuple[Operator, ...]) -> frozenset[str]:
+def routing_paths(operators: Iterable[Operator]) -> frozenset[str]:
     """The leaves that do nothing but choose experts or rows."""
     return frozenset(
         path

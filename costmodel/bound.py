@@ -5,15 +5,16 @@ its compulsory bytes, less what L2 can hold, and of its useful FLOPs, at datashe
 undercuts them was measured wrongly, or the cost model demands too much.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from costmodel.beside import Gpus, read_bytes, workload_of
 from costmodel.build import build_operators
 from costmodel.costs.time import floor_s
+from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.measured import Exact, ExactColumn, Spread, SpreadColumn
-from costmodel.inputs.recording import Case, Recording, Run
+from costmodel.inputs.recording import Case, CaseWorkload, Recording, Run
 from costmodel.join import case_label, device_of
 from costmodel.layers.operator import Operator, expanded_paths
 from costmodel.observed import Observed, chosen_by, recorded_distinct
@@ -55,28 +56,80 @@ class Required:
     flops: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What the leaves of one operator require: without items, with one each, and at the least."""
+
+    operator: Operator
+    paths: tuple[str, ...]
+    choosers: tuple[str | None, ...]  # by path: the leaf whose choice it follows
+    none: Required
+    one: Required
+    least: Required
+
+    def of(self, items: float | None) -> Required:
+        """Of a leaf that touches so many distinct items; None: nobody counted them."""
+        if items is None:
+            return self.least
+        none, one = self.none, self.one
+        read = one.read_bytes - none.read_bytes
+        compulsory = one.compulsory_bytes - none.compulsory_bytes
+        return Required(
+            read_bytes=none.read_bytes + read * items,
+            compulsory_bytes=none.compulsory_bytes + compulsory * items,
+            flops=none.flops,
+        )
+
+
 def violations(recording: Recording, gpus: Gpus) -> list[Violation]:
     """Every measured read and time below its bound; none on machines without a datasheet."""
     return [
         found
         for case in recording.cases
+        for found in violations_of(recording, case, gpus, demands(recording.model, case.workload))
+    ]
+
+
+def violations_of(
+    recording: Recording, case: Case, gpus: Gpus, demanded: Sequence[Demand]
+) -> list[Violation]:
+    """Those of one case, whose operators demand so much."""
+    return [
+        found
         for name, run in case.runs.items()
         if (gpu := gpus.of(device_of(recording, case, name))) is not None
-        for found in _of_run(recording, case, run, gpu.hardware)
+        for found in _of_run(recording, case, run, gpu.hardware, demanded)
     ]
 
 
 def required(
     recording: Recording, case: Case, distinct: Mapping[str, float]
 ) -> dict[str, Required]:
-    """What each leaf requires, by path; `distinct` experts or rows by the leaf that chose them.
+    """What each leaf requires, by path; `distinct` experts or rows by the leaf that chose them."""
+    return required_of(demands(recording.model, case.workload), distinct)
+
+
+def required_of(demanded: Iterable[Demand], distinct: Mapping[str, float]) -> dict[str, Required]:
+    """The same, of a step whose operators demand so much."""
+    result: dict[str, Required] = {}
+    for demand in demanded:
+        if demand.none == demand.one:  # it follows no choice
+            result |= dict.fromkeys(demand.paths, demand.none)
+            continue
+        for path, chooser in zip(demand.paths, demand.choosers, strict=True):
+            result[path] = demand.of(distinct.get(chooser) if chooser else None)
+    return result
+
+
+def demands(model: ModelConfig, work: CaseWorkload) -> tuple[Demand, ...]:
+    """What each operator demands of a step, whatever is chosen.
 
     Bytes are linear in the distinct items, so costing the step with 0 and with 1 of them everywhere
     gives what any step moves and what each item adds. A leaf whose choices were not recorded counts
     one token's choice, the least there is.
     """
     none, one, least = (
-        build_operators(recording.model, workload_of(case.workload, routing).step())
+        build_operators(model, workload_of(work, routing).step())
         for routing in (
             Observed(experts=0.0, rows=0.0),
             Observed(experts=1.0, rows=1.0),
@@ -84,24 +137,29 @@ def required(
         )
     )
     choosers = {module: path for module, (path, _) in chosen_by(none).items()}
-    result: dict[str, Required] = {}
+    found = []
     for without, with_one, at_least in zip(none, one, least, strict=True):
-        base, more, few = _bytes(without), _bytes(with_one), _bytes(at_least)
-        flops = float(without.total("flops"))
-        for path in expanded_paths(without.path):
-            items = distinct.get(choosers.get(path.rpartition(".")[0], ""))
-            read, compulsory = (
-                few
-                if items is None
-                else (base[0] + (more[0] - base[0]) * items, base[1] + (more[1] - base[1]) * items)
+        paths = expanded_paths(without.path)
+        found.append(
+            Demand(
+                operator=without,
+                paths=paths,
+                choosers=tuple(choosers.get(path.rpartition(".")[0]) for path in paths),
+                none=_required(without),
+                one=_required(with_one),
+                least=_required(at_least),
             )
-            result[path] = Required(read_bytes=read, compulsory_bytes=compulsory, flops=flops)
-    return result
+        )
+    return tuple(found)
 
 
-def _bytes(operator: Operator) -> tuple[float, float]:
-    """Compulsory bytes that one layer reads, and all its compulsory bytes."""
-    return float(read_bytes(operator)), float(operator.compulsory_bytes)
+def _required(operator: Operator) -> Required:
+    """Of one layer of the operator."""
+    return Required(
+        read_bytes=float(read_bytes(operator)),
+        compulsory_bytes=float(operator.compulsory_bytes),
+        flops=float(operator.total("flops")),
+    )
 
 
 def whole(by_path: Mapping[str, Required]) -> Required:
@@ -113,13 +171,15 @@ def whole(by_path: Mapping[str, Required]) -> Required:
     )
 
 
-def _of_run(recording: Recording, case: Case, run: Run, hardware: Hardware) -> Iterator[Violation]:
+def _of_run(
+    recording: Recording, case: Case, run: Run, hardware: Hardware, demanded: Sequence[Demand]
+) -> Iterator[Violation]:
     measured = [*_step_values(run), *_leaf_values(recording, run)]
     if not measured:
         return
     l2_bytes = recording.sessions[run.session].machine.l2_bytes or hardware.l2_bytes
     peak, _ = hardware.peak_flops_per_s(case.workload.dtype)
-    by_path = required(recording, case, recorded_distinct(recording, run))
+    by_path = required_of(demanded, recorded_distinct(recording, run))
     step = whole(by_path)
     for quantity, path, value in measured:
         needed = step if path is None else by_path.get(path)

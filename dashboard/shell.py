@@ -4,7 +4,7 @@ A page asks `selection()` for what was chosen. Where a value breaks a rule the p
 the message that says which.
 """
 
-from typing import cast
+from typing import Literal, cast
 
 import streamlit as st
 
@@ -26,7 +26,7 @@ from costmodel.layers.dtype import DTYPES
 from dashboard.own_model import unpacked
 from dashboard.selection import OWN, Chosen, Selection, selected
 
-LINK = "query-params"
+LINK: Literal["query-params"] = "query-params"  # state that lives in the address
 OWN_TEXT = "own_text"  # where a session keeps the text of the user's own model
 OWN_PARAM = "own"  # where a link keeps it
 STATE = "_selection"

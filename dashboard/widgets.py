@@ -46,7 +46,7 @@ def table(
         hide_index=True,
         key=key,
         alt=alt,
-        **({} if height is None else {"height": height}),
+        height="auto" if height is None else height,
     )
 
 
