@@ -40,4 +40,4 @@ format: setup ## rewrite the code in the house format
 
 clean: ## remove .venv and everything generated
 	rm -rf .venv .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
-	find costmodel reference_model tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find costmodel reference_model profiler dashboard docs tests -name __pycache__ -type d -prune -exec rm -rf {} +

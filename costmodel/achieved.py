@@ -95,7 +95,7 @@ def achieved(
     def routed(run: RunName, quantity: str) -> Figure:
         return _sum(recording, case, run, quantity, routing) if routing else _none(NO_ROUTING)
 
-    kernel_s = routed("time", "kernel_s")
+    kernel_s = routed("trace", "kernel_s")
     leaves_read = _sum(recording, case, "counters", "hbm_read_bytes", frozenset(recording.paths))
     return Achieved(
         time_of=time_of,
@@ -106,9 +106,9 @@ def achieved(
         mfu=_of(lambda t, peak: needed.flops / t / peak, t, _peak(gpu, work.dtype)),
         routing_kernel_s=kernel_s,
         routing_share=_of(
-            lambda part, all_: part / all_, kernel_s, step_figure(case, "time", "kernel_s")
+            lambda part, all_: part / all_, kernel_s, step_figure(case, "trace", "kernel_s")
         ),
-        routing_launches=routed("time", "launches"),
+        routing_launches=routed("trace", "launches"),
         routing_hbm_bytes=_of(
             lambda r, w: r + w,
             routed("counters", "hbm_read_bytes"),

@@ -34,6 +34,10 @@ from costmodel.errors import InputError, WorkError, shown
 from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.hardware import hardware_names, load_hardware
 from costmodel.inputs.routing_spec import parse_routing
+from costmodel.match_cli import EPILOG as MATCH_EPILOG
+from costmodel.match_cli import match
+from costmodel.request_cli import EPILOG as REQUEST_EPILOG
+from costmodel.request_cli import request
 from costmodel.text import Table, markdown, printable, show
 from costmodel.validate_cli import EPILOG as VALIDATE_EPILOG
 from costmodel.validate_cli import validate
@@ -260,6 +264,8 @@ def reproduce(*, as_json: JsonOpt = False, as_markdown: MarkdownOpt = False) -> 
     )
 
 
+app.command(epilog=MATCH_EPILOG)(match)
+app.command(epilog=REQUEST_EPILOG)(request)
 app.command(epilog=VALIDATE_EPILOG)(validate)
 
 

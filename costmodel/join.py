@@ -65,17 +65,22 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaves:
-    """The leaves of a column: path, kind of operator (None: no operator) and place in a recording.
+    """The leaves of a column, or the step in their stead (`STEP`).
 
-    The place is None where the recording has no such leaf. Of the step all three are `STEP`'s.
+    Attributes:
+        paths: None is the step.
+        kinds: of their operators; None where there is none.
+        operators: their indices among the operators that are predicted; -1 where there is none.
+        places: their indices among the recording's paths; None where it has no such leaf.
     """
 
     paths: tuple[str | None, ...]
     kinds: tuple[str | None, ...]
+    operators: tuple[int, ...]
     places: tuple[int | None, ...]
 
 
-STEP = Leaves(paths=(None,), kinds=(None,), places=(0,))
+STEP = Leaves(paths=(None,), kinds=(None,), operators=(-1,), places=(0,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,16 +188,16 @@ def side_of(recording: Recording, case: Case, gpu: Gpu | None) -> Side:
 
 def _leaves(recording: Recording, side: Side) -> Leaves:
     """The leaves of the recording, then those only predicted."""
-    kinds: dict[str, str] = {
-        path: op.kind for op in side.costs.operators for path in expanded_paths(op.path)
-    }
+    operators = side.costs.operators
+    index = {path: at for at, op in enumerate(operators) for path in expanded_paths(op.path)}
     recorded = set(recording.paths)
-    paths = (*recording.paths, *(path for path in kinds if path not in recorded))
-    extra = len(paths) - len(recorded)
+    paths = (*recording.paths, *(path for path in index if path not in recorded))
+    found = tuple(index.get(path, -1) for path in paths)
     return Leaves(
         paths=paths,
-        kinds=tuple(map(kinds.get, paths)),
-        places=(*range(len(recorded)), *(None,) * extra),
+        kinds=tuple(None if at < 0 else operators[at].kind for at in found),
+        operators=found,
+        places=(*range(len(recorded)), *(None,) * (len(paths) - len(recorded))),
     )
 
 
@@ -207,12 +212,16 @@ def _columns(case: Case, name: RunName, side: Side, leaves: Leaves) -> Iterator[
         beside = step_beside(side, quantity)
         measured = given(run.step.get(quantity) if run else absent)
         yield _joined(name, quantity, STEP, (beside,), measured, own)
+    operators = side.costs.operators
     for quantity in measured_in(name, "operators"):
         column = given(run.operators.get(quantity) if run else absent)
-        found = _beside(side, quantity)
-        all_beside = tuple(found.get(path or "", NOT_PREDICTED) for path in leaves.paths)
-        made = _joined(name, quantity, leaves, all_beside, column, own)
-        yield _choosing(made) if quantity == "distinct" else made
+        if quantity == "distinct":
+            yield _distinct(_joined(name, quantity, leaves, _chosen(side, leaves), column, own))
+            continue
+        # An index of -1 finds the last
+        found = [*(operator_beside(side, quantity, op) for op in operators), NOT_PREDICTED]
+        all_beside = tuple(found[at] for at in leaves.operators)
+        yield _joined(name, quantity, leaves, all_beside, column, own)
 
 
 def _joined(  # noqa: PLR0917 - one caller, twice
@@ -234,7 +243,7 @@ def _joined(  # noqa: PLR0917 - one caller, twice
     )
 
 
-def _choosing(column: Joined) -> Joined:
+def _distinct(column: Joined) -> Joined:
     """The column without the leaves that choose nothing, and of which neither side says so."""
     pairs = zip(column.beside, column.measured, strict=True)
     kept = [
@@ -245,6 +254,7 @@ def _choosing(column: Joined) -> Joined:
     leaves = Leaves(
         paths=tuple(column.leaves.paths[index] for index in kept),
         kinds=tuple(column.leaves.kinds[index] for index in kept),
+        operators=tuple(column.leaves.operators[index] for index in kept),
         places=tuple(column.leaves.places[index] for index in kept),
     )
     return replace(
@@ -255,18 +265,13 @@ def _choosing(column: Joined) -> Joined:
     )
 
 
-def _beside(side: Side, quantity: str) -> dict[str, Beside]:
-    """What stands beside a quantity, by path; distinct items stand at the leaf that chooses."""
-    operators = side.costs.operators
-    if quantity == "distinct":
-        return {
-            chooser: Beside(value=distinct, basis=PREDICTED, by_choices=True)
-            for chooser, distinct in chosen_by(operators).values()
-        }
-    found: dict[str, Beside] = {}
-    for op in operators:
-        found |= dict.fromkeys(expanded_paths(op.path), operator_beside(side, quantity, op))
-    return found
+def _chosen(side: Side, leaves: Leaves) -> tuple[Beside, ...]:
+    """Expected distinct items, beside the leaf that chooses them."""
+    found = {
+        chooser: Beside(value=distinct, basis=PREDICTED, by_choices=True)
+        for chooser, distinct in chosen_by(side.costs.operators).values()
+    }
+    return tuple(found.get(path or "", NOT_PREDICTED) for path in leaves.paths)
 
 
 def _at(column: Sequence[float | None], place: int | None) -> float | None:

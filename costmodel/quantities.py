@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-RunName: TypeAlias = Literal["time", "counters", "energy"]
-RUNS: tuple[RunName, ...] = ("time", "counters", "energy")
+RunName: TypeAlias = Literal["time", "trace", "counters", "energy"]
+RUNS: tuple[RunName, ...] = ("time", "trace", "counters", "energy")
 
 Unit: TypeAlias = Literal["count", "flops", "bytes", "s", "j", "w"]
 Level: TypeAlias = Literal["step", "operators"]
@@ -87,7 +87,7 @@ QUANTITIES: dict[str, Quantity] = {
         Quantity(
             name="kernel_s",
             unit="s",
-            runs=("time",),
+            runs=("trace",),
             levels=BOTH,
             beside="time of the kernels",
         ),
@@ -103,14 +103,14 @@ QUANTITIES: dict[str, Quantity] = {
         Quantity(
             name="launches",
             unit="count",
-            runs=("time",),
+            runs=("trace",),
             levels=BOTH,
             beside="kernels of plain PyTorch",
         ),
         Quantity(
             name="distinct",
             unit="count",
-            runs=("time", "counters"),
+            runs=("time", "trace", "counters"),
             levels=("operators",),
             beside="expected distinct experts or rows of the layer",
         ),

@@ -15,7 +15,7 @@ from costmodel.errors import InputError, shown
 from costmodel.text import markdown, show
 
 FOLDER = Path("recordings")
-MOST_SHOWN = 20  # rows of a quantity
+MOST_LISTED = 20  # rows of a quantity in JSON
 MAX_RECORDINGS = 256
 
 EPILOG = "Example: sparsecost validate recordings/olmoe-1b-7b.json --csv rows.csv"
@@ -33,7 +33,7 @@ def validate(
     *,
     calibration: CalibrationOpt = None,
     everything: Annotated[
-        bool, typer.Option("--all", help=f"List every row, not the {MOST_SHOWN} worst.")
+        bool, typer.Option("--all", help="List every line, case and row, not the worst alone.")
     ] = False,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
@@ -56,7 +56,6 @@ def validate(
     with _without_collector():
         loaded = [(name, load_recording(path)) for name, path in _named(paths)]
         found = compare(loaded, Gpus(calibration))
-    most = None if everything else MOST_SHOWN
     if csv is not None:
         from costmodel.export import write_records
         from costmodel.validation_report import validation_records
@@ -65,11 +64,12 @@ def validate(
     elif as_json:
         from costmodel.validation_report import validation_json
 
+        most = None if everything else MOST_LISTED
         sys.stdout.write(json.dumps(validation_json(found, most), allow_nan=False) + "\n")
     else:
         from costmodel.tables.validation import validation_tables
 
-        tables = validation_tables(found, most)
+        tables = validation_tables(found, whole=everything)
         if as_markdown:
             sys.stdout.write(markdown(tables))
         else:
@@ -78,7 +78,7 @@ def validate(
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Half a million rows are made, and none is freed: looking for garbage takes a third of it."""
+    """Columns of half a million rows are made and kept: looking for garbage takes a third of it."""
     gc.disable()
     try:
         yield

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, fields
-from itertools import islice
 from typing import Any
 
 import costmodel
 from costmodel.achieved import Figure
 from costmodel.quantities import QUANTITIES
-from costmodel.validate import CaseFigures, Entry, ErrorLine, Validation
+from costmodel.tally import Entry, ErrorLine
+from costmodel.validate import CaseFigures, Validation, worst_first
 
 SCHEMA_VERSION = 1
 STEP = "step"  # stands where a leaf's path would
@@ -16,12 +16,16 @@ STEP = "step"  # stands where a leaf's path would
 
 def validation_json(validation: Validation, most: int | None) -> dict[str, Any]:
     """All of a validation; of the rows of a quantity the `most` worst ones, or all of them."""
-    listed = [entry for group in validation.groups for entry in shown_entries(group, most)]
+    rows = [
+        entry_record(entry)
+        for columns in validation.columns.values()
+        for entry in worst_first(columns, most)
+    ]
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
         "calibrations": list(validation.calibrations),
-        "failed_self_checks": list(validation.failed_checks),
+        "failed_self_checks": [asdict(check) for check in validation.failed_checks],
         "below_bound": [
             {"recording": name, **asdict(each), "path": each.path or STEP}
             for name, each in validation.violations
@@ -29,29 +33,27 @@ def validation_json(validation: Validation, most: int | None) -> dict[str, Any]:
         "errors": [_error(line) for line in validation.errors],
         "errors_by_kind": [_error(line) for line in validation.errors_by_kind],
         "achieved": [_figures(each) for each in validation.figures],
-        "rows": [entry_record(entry) for entry in listed],
-        "rows_not_listed": sum(map(len, validation.groups)) - len(listed),
+        "lacking_runs": [
+            {"run": run, "reason": reason, "cases": count}
+            for (run, reason), count in validation.lacking_runs.items()
+        ],
+        "rows": rows,
+        "rows_not_listed": validation.rows - len(rows),
     }
 
 
 def validation_records(validation: Validation) -> Iterator[dict[str, Any]]:
     """Every row, flat, for a table file."""
-    return (entry_record(entry) for group in validation.groups for entry in group)
-
-
-def shown_entries(group: tuple[Entry, ...], most: int | None) -> list[Entry]:
-    """The worst of a quantity's rows that can be compared and differ; or all its rows."""
-    if most is None:
-        return list(group)
-    return [entry for entry in islice(group, most) if entry.distance]
+    for columns in validation.columns.values():
+        yield from map(entry_record, worst_first(columns))
 
 
 def entry_record(entry: Entry) -> dict[str, Any]:
     """One row, flat."""
     row = entry.row
     return {
-        "recording": entry.recording,
-        "case": entry.case,
+        "recording": entry.origin.recording,
+        "case": entry.origin.case,
         "run": row.run,
         "quantity": row.quantity,
         "unit": QUANTITIES[row.quantity].unit,
@@ -76,7 +78,7 @@ def _error(line: ErrorLine) -> dict[str, Any]:
 
 
 def _figures(case: CaseFigures) -> dict[str, Any]:
-    values: dict[str, Any] = {"recording": case.recording, "case": case.case}
+    values: dict[str, Any] = {"recording": case.origin.recording, "case": case.origin.case}
     reasons = {}
     for each in fields(case.achieved):
         found = getattr(case.achieved, each.name)

@@ -1,5 +1,6 @@
 """What pages are made of: cards, charts with a description, tables with units, explanations."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from costmodel.text import printable
+
 PLOTLY = {"displaylogo": False, "toImageButtonOptions": {"format": "png", "scale": 2}}
+MARKS = re.compile(r"[\\`*_{}\[\]()<>#|~$:^&]")  # of Markdown, HTML, mathematics and icons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,3 +63,8 @@ def explained(title: str, text: str) -> None:
 def not_measured(reason: str) -> str:
     """The text that stands in place of a number."""
     return reason if reason.startswith("not ") else f"not measured ({reason})"
+
+
+def plain(text: str) -> str:
+    """`text` from outside as Markdown that shows exactly it: no mark, no tag, no line break."""
+    return MARKS.sub(r"\\\g<0>", printable(text))

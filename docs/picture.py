@@ -1,4 +1,4 @@
-"""The README's picture, from the cost model and the H200 measurements: `python docs/picture.py`."""
+"""The README's picture, from the cost model and the H200 recordings: `python docs/picture.py`."""
 
 import json
 import math
@@ -13,7 +13,8 @@ MOE, MEMORY = load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b")
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 430, 70, 290, 60, 60
 LAST, HIGHEST = 9, 7.0  # batch 2^9, ratio 7
 CONTEXTS = {512: "#56B4E9", 2048: "#0072B2", 8192: "#009E73"}  # Okabe-Ito
-MEASURED = (1, 16, 64, 256)
+MEASURED = (1, 4, 16, 64, 256)
+DRAWN = ("decode", 2048, "uniform")
 
 
 def ratio(batch: int, context: int | None) -> float:
@@ -56,20 +57,29 @@ def curves() -> str:
     return "".join(found)
 
 
+def graph_seconds(name: str) -> dict[int, float]:
+    """Recorded times of a decode step as a CUDA graph, by batch."""
+    path = DOCS.parent / "recordings" / f"h200-{name}.json"
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    found = {}
+    for case in recorded["cases"]:
+        work = case["workload"]
+        if case["runs"] and (work["phase"], work["context"], work["routing"]) == DRAWN:
+            found[work["batch"]] = case["runs"]["time"]["step"]["graph_s"]["median"]
+    return found
+
+
 def measured() -> str:
     """The ratio of decode times at context 2,048, as points."""
-    times = json.loads((DOCS / "reference_model_h200.json").read_text(encoding="utf-8"))
+    moe, memory = (graph_seconds(name) for name in ("olmoe-1b-7b", "ultramemv2-1b-7b"))
     found = []
     for batch in MEASURED:
-        moe, memory = (
-            times[f"{name}, batch {batch}"]["graph_median_us"]
-            for name in ("olmoe-1b-7b", "ultramemv2-1b-7b")
-        )
-        place = x(batch.bit_length() - 1), y(moe / memory)
+        quotient = moe[batch] / memory[batch]
+        place = x(batch.bit_length() - 1), y(quotient)
         found.append(
             f'<circle cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="6" fill="#D55E00"/>'
             f'<text x="{place[0] + 9:.0f}" y="{place[1] + 17:.0f}" fill="#D55E00">'
-            f"{moe / memory:.2f}</text>"
+            f"{quotient:.2f}</text>"
         )
     return "".join(found)
 

@@ -17,9 +17,11 @@ HEAD = """\
 | --- | --- | ---: | ---: | ---: | ---: | ---: |
 """
 LEGEND = """\
-Each line compares the medians of {cases} cases ({models}) in two sessions. Difference: of the
-second median from the first; usual: the median over the cases. Spread: the root of the two squared
-interquartile ranges' sum; "one reading": the run gives one mean, which has no spread of its own.
+Medians of {cases} cases ({models}): the second session's less the first's, over the first's;
+"usual" is the median over cases. "Usual spread" is what the two runs state of themselves, the root
+of the sum of their squared interquartile ranges. It is that of readings in one run on one card and
+holds nothing of what another card, its temperature and its host add, so not every median lies
+within it. "One reading": one mean over a loop, which has no spread of its own.
 """
 
 
@@ -58,8 +60,8 @@ def _counted(line: Recounted) -> str:
 
 
 def _percent(share: float, sign: str = "") -> str:
-    """A share in percent, to two significant digits; 0 where it is exactly that."""
-    return f"{100 * share:{sign}.2g} %" if share else "0 %"
+    """A share in percent, to three significant digits; 0 where it is exactly that."""
+    return f"{100 * share:{sign}.3g} %" if share else "0 %"
 
 
 def main(arguments: list[str]) -> None:

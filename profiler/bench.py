@@ -1,7 +1,7 @@
 """One model on one device, ready to be measured in one kind of run: what a worker holds.
 
-The three kinds disturb each other (counters serialise kernels and change clocks), so each has a
-process of its own.
+The four kinds disturb each other (counters serialise kernels and change clocks, a trace slows later
+replays of graphs), so each has a process of its own.
 """
 
 import gc
@@ -80,6 +80,10 @@ def _method(run: RunName, device: Device) -> Method:
         from profiler.time_run import TimeRun
 
         return TimeRun()
+    if run == "trace":
+        from profiler.trace_run import TraceRun
+
+        return TraceRun()
     if run == "counters":
         from profiler.counter_run import CounterRun
 

@@ -45,8 +45,6 @@ class CpuRun:
             "logical_bytes": Exact(value=sum(logical.values()), source="tensors"),
             "graph_s": Missing(reason=NO_GPU),
             "eager_s": spread(seconds, "wall_clock"),
-            "kernel_s": Missing(reason=NO_GPU),
-            "launches": Missing(reason=NO_GPU),
             "peak_memory_bytes": (
                 Exact(value=peak, source="process")
                 if forgets and peak is not None
@@ -66,8 +64,6 @@ class CpuRun:
                 **counted.operators,
                 "logical_bytes": exact_column(paths, logical, "tensors"),
                 "wall_s": spread_column(paths, by_leaf, "wall_clock"),
-                "kernel_s": Missing(reason=NO_GPU),
-                "launches": Missing(reason=NO_GPU),
                 "distinct": distinct_column(case.model),
             },
             accesses=accesses(case.model),

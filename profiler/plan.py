@@ -25,7 +25,7 @@ OTHER_CONTEXTS = (512, 8192)
 LONG_CONTEXT, LONG_BATCHES = 32768, (1, 4, 16)
 PROMPTS = (512, 2048, 8192)
 OTHER_ROUTINGS = ("zipf:1.0", "scores")
-WITHOUT_ENERGY: tuple[RunName, ...] = ("time", "counters")
+WITHOUT_ENERGY: tuple[RunName, ...] = ("time", "trace", "counters")
 
 Dtype = Literal["bf16", "fp32"]
 Phase = Literal["decode", "prefill"]

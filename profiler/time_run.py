@@ -1,4 +1,8 @@
-"""The run `time` on a GPU: latency, kernels by leaf, memory, and what the tensors say."""
+"""The run `time` on a GPU: latency, memory, and what the tensors say.
+
+Nothing is traced in its process: after a few sessions of torch.profiler a process replays CUDA
+graphs up to 16 % slower (seen on an H200, torch 2.11), and goes on so. Kernels have their own run.
+"""
 
 from collections.abc import Callable
 from math import ceil
@@ -10,18 +14,16 @@ from profiler.bench import Known, Measurement
 from profiler.case import PreparedCase
 from profiler.counts import accesses, counts, distinct_column
 from profiler.flush import L2Flush
-from profiler.kernels import kernels_by_leaf
 from profiler.machine import now
 from profiler.nvml import open_gpu
-from profiler.spread import exact_column, spread, spread_column
+from profiler.spread import spread
 from profiler.timing import cuda_seconds
 
-TRACED_STEPS = 3
 LOAD_S = 0.05  # of work in flight while clocks are read
 
 
 class TimeRun:
-    """Latency between events, and torch.profiler's kernels."""
+    """Latency between events."""
 
     def __init__(self) -> None:
         self.gpu = open_gpu()
@@ -32,7 +34,7 @@ class TimeRun:
         return ()
 
     def measure(self, case: PreparedCase, known: Known) -> Measurement:
-        """Run it eagerly, then as a graph, then under torch.profiler."""
+        """Run it eagerly and as a graph, in turns."""
         started = now()
         resident = _tensor_bytes() - self.flush.nbytes
         torch.cuda.reset_peak_memory_stats()
@@ -45,22 +47,13 @@ class TimeRun:
         self._load(replay or case.run, min(latency.graph_s or latency.eager_s))
         conditions = self.gpu.conditions(started=started, warm_up=1)
         torch.cuda.synchronize()
-        traced = kernels_by_leaf(case.model, case.run, steps=TRACED_STEPS)
-        paths = tuple(case.model.leaves())
-        last = traced[-1]
         step: dict[str, Measured] = {
             "graph_s": spread(latency.graph_s, "cuda_event") if replay else Missing(reason=why_not),
             "eager_s": spread(latency.eager_s, "cuda_event"),
-            "kernel_s": spread([each.step_seconds for each in traced], "torch_profiler"),
-            "launches": Exact(value=last.step_launches, source="torch_profiler"),
             "peak_memory_bytes": Exact(value=peak, source="allocator"),
             "resident_memory_bytes": Exact(value=resident, source="allocator"),
         }
-        operators: dict[str, Column] = {
-            "kernel_s": spread_column(paths, [each.seconds for each in traced], "torch_profiler"),
-            "launches": exact_column(paths, last.launches, "torch_profiler"),
-            "distinct": distinct_column(case.model),
-        }
+        operators: dict[str, Column] = {"distinct": distinct_column(case.model)}
         counted = counts(case, known.flops())
         return Measurement(
             conditions=conditions,

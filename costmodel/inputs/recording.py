@@ -1,8 +1,9 @@
 """A recording: what a profile measured, case by case, as plain JSON that nobody has to trust.
 
-A case is one workload of the model. It is measured in runs of their own (`time`, `counters`,
-`energy`), since each disturbs the others. A run gives quantities of the whole step and columns of
-quantities by operator, aligned with `paths`. What could not be had is `Missing`, with its reason.
+A case is one workload of the model. It is measured in runs of their own (`time`, `trace`,
+`counters`, `energy`), since each disturbs the others. A run gives quantities of the whole step and
+columns of quantities by operator, aligned with `paths`. What could not be had is `Missing`, with
+its reason.
 Reading one needs no torch.
 """
 

@@ -1,239 +1,202 @@
-"""Recordings against predictions as people read them: what failed, errors, worst rows, figures."""
+"""Recordings against predictions as people read them: what failed, how far off, the worst cases.
 
-from collections.abc import Callable, Sequence
+A ratio is measured over predicted. What is not among the worst is counted; `whole` lists it too.
+"""
 
-from costmodel import units
-from costmodel.layers.operator import Number
-from costmodel.quantities import QUANTITIES, Unit
+from collections.abc import Iterator, Sequence
+from math import log1p
+
+from costmodel.quantities import QUANTITIES
+from costmodel.tables.achieved import achieved_table
+from costmodel.tables.uncompared import uncompared_table, whole_tables
+from costmodel.tables.validation_cells import (
+    LABELS,
+    amount,
+    at,
+    errors_table,
+    fitted,
+    is_bound,
+    label,
+    percent,
+    ratio,
+)
+from costmodel.tally import LEAF_LEVEL, STEP_LEVEL, Entry, ErrorLine
 from costmodel.text import Table
-from costmodel.validate import CaseFigures, Entry, ErrorLine, Validation
-from costmodel.validation_report import STEP, shown_entries
+from costmodel.validate import Validation, leaf_name, of_step, worst_first, worst_leaves
 
-NOT_MEASURED = "-"
+MOST_BROKEN = 20  # lines of what failed
+WORST = 3  # of a quantity and phase
+WORST_LEAVES = 8
+NEAR = 0.1  # a share; what is closer is not among the worst
+FURTHER = ("hbm_written_bytes", "flops_tensor")  # over bounds that say little of a prediction
+NOTES = (
+    (
+        "ratio: measured / predicted, of n steps (of distinct items: n layers)."
+        " mean error: how far from 1, up or down."
+    ),
+    (
+        "at: model, batch x context of a decode step, or prefill and its new tokens;"
+        " routing is uniform unless named."
+    ),
+)
+BOUND_NOTE = (
+    "least (each byte once; prefill reads tiles again), floor: bounds, so that no error is stated."
+)
 
 
-def validation_tables(validation: Validation, most: int | None) -> list[Table]:
-    """Failures first, then errors by quantity and kind, figures by case, and the worst rows."""
-    tables = []
-    if validation.failed_checks:
-        tables.append(_lines("Self-checks that FAILED", validation.failed_checks, most))
-    if validation.violations:
-        below = [f"{name}: {each}" for name, each in validation.violations]
-        tables.append(_lines("Measured below the bound, the farthest first", below, most))
-    tables.append(_errors(validation))
-    kinds = [line for line in validation.errors_by_kind if line.compared]
+def validation_tables(validation: Validation, *, whole: bool = False) -> list[Table]:
+    """Failures first, then errors by quantity and kind, the worst rows, and what was achieved."""
+    kinds = [
+        line for line in validation.errors_by_kind if line.compared and line.quantity == "kernel_s"
+    ]
+    tables = [*_broken(validation, whole=whole), _summary(validation)]
     if kinds:
-        tables.append(_by_kind(kinds))
-    tables.append(_figures(validation.figures))
-    tables.append(_worst(validation, most))
+        named = [(line.level, line) for line in kinds]
+        floor = " over its floor, a bound" * any(map(is_bound, kinds))
+        title = f"Kernel time of leaves{floor}, by kind of operator"
+        tables.append(errors_table(title, named, header="kind", leaves=True))
+    tables += [
+        table for table in (_worst_steps(validation), _worst_leaves(validation)) if table.rows
+    ]
+    lines = [line for line in validation.errors if line.compared]
+    further = [line for line in _steps(lines) if line.quantity in FURTHER]
+    if further:
+        tables.append(_further(further))
+    tables.append(achieved_table(validation.figures, whole=whole))
+    if whole:
+        tables += whole_tables(validation)
+    tables.append(uncompared_table(validation, whole=whole))
     return tables
 
 
-def _lines(title: str, lines: Sequence[str], most: int | None) -> Table:
+def _broken(validation: Validation, *, whole: bool) -> Iterator[Table]:
+    """What must be known before any other number is believed."""
+    most = None if whole else MOST_BROKEN
+    checks = [
+        f"{check.name}: measured {check.measured:.6g}, known {check.known:.6g},"
+        f" tolerance {percent(check.tolerance)} ({check.recording}, session of {check.session})"
+        for check in validation.failed_checks
+    ]
+    if checks:
+        yield _listed("SELF-CHECKS FAILED: what these sessions measured may be wrong", checks, most)
+    below = [f"{name}: {each}" for name, each in validation.violations]
+    if below:
+        title = "MEASURED BELOW THE BOUND: measured wrongly, or the cost model demands too much"
+        yield _listed(title, below, most)
+
+
+def _listed(title: str, lines: Sequence[str], most: int | None) -> Table:
     shown = list(lines[:most])
     if len(lines) > len(shown):
         shown.append(f"{len(lines) - len(shown):,} more: --all lists them.")
-    return Table(title=f"{title}: {len(lines):,}", headers=(), rows=(), notes=tuple(shown))
+    return Table(title=title, headers=(), rows=(), notes=tuple(shown))
 
 
-def _errors(validation: Validation) -> Table:
-    cases = len(validation.figures)
-    notes = [
-        (
-            "n: rows with both sides; equal: to the unit; median: of measured / predicted;"
-            " error: exp(mean |ln ratio|) - 1, of ratios between numbers that are not 0."
-        ),
-        "against: a prediction, or the bound that stands in its place; nothing: not predicted.",
-        *validation.calibrations,
+def _summary(validation: Validation) -> Table:
+    """How far steps are off: predictions, then bounds; exact counts in a line of their own."""
+    lines = [line for line in validation.errors if line.compared]
+    exact = [line for line in lines if QUANTITIES[line.quantity].exact]
+    unequal = [line for line in exact if line.equal < line.compared]
+    steps = [line for line in _steps(lines) if line not in exact and line.quantity not in FURTHER]
+    shown = [
+        *unequal,
+        *(line for line in steps if not is_bound(line)),
+        *(line for line in steps if is_bound(line)),
     ]
-    return Table(
-        title=f"Measured over predicted, {cases:,} case{'' if cases == 1 else 's'}",
-        headers=(
-            "quantity",
-            "of",
-            "against",
-            "worst at",
-            "n",
-            "equal",
-            "median",
-            "error",
-            "worst",
-            "measured\nonly",
-            "predicted\nonly",
-            "neither",
-        ),
-        rows=tuple(
-            (
-                _name(line),
-                line.level,
-                line.basis,
-                _where(line.worst),
-                f"{line.compared:,}",
-                _equal(line),
-                *_ratios(line),
-                f"{line.measured_only:,}",
-                f"{line.predicted_only:,}",
-                f"{line.neither:,}",
-            )
-            for line in validation.errors
-        ),
-        text_columns=4,
-        notes=tuple(notes),
+    bounds = [line for line in shown if is_bound(line)]
+    notes = [*_exact(exact), *NOTES, *([BOUND_NOTE] * bool(bounds))]
+    if chosen := validation.chosen_cases:
+        notes.append(f"{chosen:,} cases routed by scores: predicted by the choices they recorded.")
+    notes += [f"{model}: recording {name}" for name, model in validation.recordings if "#" in model]
+    cases, recordings = len(validation.figures), len(validation.recordings)
+    return errors_table(
+        f"Measured over predicted: {cases:,} case{'s' * (cases != 1)}"
+        f" of {recordings:,} recording{'s' * (recordings != 1)}",
+        [(label(line), line) for line in shown],
+        sections=[len(shown) - len(bounds) - 1] if bounds else [],
+        notes=(*notes, *validation.calibrations),
     )
 
 
-def _by_kind(lines: Sequence[ErrorLine]) -> Table:
-    return Table(
-        title="Measured over predicted, leaves by kind of operator",
-        headers=("quantity", "kind", "against", "worst at", "n", "median", "error", "worst"),
-        rows=tuple(
-            (
-                _name(line),
-                line.level,
-                line.basis,
-                _where(line.worst),
-                f"{line.compared:,}",
-                *_ratios(line),
-            )
-            for line in lines
-        ),
-        text_columns=4,
+def _steps(lines: Sequence[ErrorLine]) -> list[ErrorLine]:
+    """One set of lines for each quantity of a step; distinct items are known of leaves alone."""
+    found = []
+    for quantity in LABELS:
+        of = [line for line in lines if line.quantity == quantity]
+        level = LEAF_LEVEL if quantity == "distinct" else STEP_LEVEL
+        found += [line for line in of if line.level == level and line.run == of[0].run]
+    return found
+
+
+def _exact(lines: Sequence[ErrorLine]) -> Iterator[str]:
+    """`parameters, counted FLOPs: equal in all 205 cases; counted FLOPs in 41,319 leaves too`."""
+    by_count: dict[int, list[str]] = {}
+    leaves = ""
+    for line in lines:
+        name = LABELS[line.quantity]
+        if line.equal < line.compared:
+            of = "leaves" if line.level == LEAF_LEVEL else "cases"
+            wrong = line.compared - line.equal
+            yield f"NOT EQUAL, as they must be: {name} in {wrong:,} of {line.compared:,} {of}."
+        elif line.level == LEAF_LEVEL:
+            leaves = f"; {name} in all {line.compared:,} leaves too"
+        else:
+            by_count.setdefault(line.compared, []).append(name)
+    for count, names in by_count.items():
+        yield f"{', '.join(names)}: equal in all {count:,} case{'s' * (count > 1)}{leaves}."
+        leaves = ""
+
+
+def _worst_steps(validation: Validation) -> Table:
+    """The farthest of each predicted quantity of a step, decode and prefill apart."""
+    rows: list[tuple[str, ...]] = []
+    sections = []
+    for line in _steps([line for line in validation.errors if line.compared]):
+        if line.quantity in FURTHER or is_bound(line) or line.level == LEAF_LEVEL:
+            continue
+        columns = of_step(validation.columns[line.quantity, line.run], line.phase)
+        listed = [entry for entry in worst_first(columns, WORST) if entry.distance > log1p(NEAR)]
+        rows += [_worst_cells(LABELS[line.quantity], entry) for entry in listed]
+        if listed:
+            sections.append(len(rows) - 1)
+    return fitted(
+        Table(
+            title=f"Worst steps: at most {WORST} of a quantity and phase, over {percent(NEAR)} off",
+            headers=("quantity", "predicted", "measured", "ratio", "at"),
+            rows=tuple(rows),
+            ends_in_text=True,
+            sections=frozenset(sections),
+        )
     )
 
 
-def _figures(cases: Sequence[CaseFigures]) -> Table:
-    shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("tokens/s", "tokens_per_s", units.significant),
-        ("HBM", "hbm_bytes_per_s", lambda value: units.scaled(value, "B/s")),
-        ("MBU", "mbu", _percent),
-        ("FLOP rate", "flops_per_s", lambda value: units.scaled(value, "FLOP/s")),
-        ("MFU", "mfu", _percent),
-        ("routing\ntime", "routing_kernel_s", units.seconds),
-        ("routing\nshare", "routing_share", _percent),
-        ("routing\nlaunches", "routing_launches", units.count),
-        ("routing\nHBM", "routing_hbm_bytes", units.traffic),
-        ("routing\nFLOPs", "routing_flops", units.flops),
-        ("leaves' reads /\nstep's reads", "leaves_over_step", units.ratio),
+def _worst_leaves(validation: Validation) -> Table:
+    """The leaves whose kernel time is farthest off, each at its worst."""
+    found = worst_leaves(validation.columns.get(("kernel_s", "trace"), ()), WORST_LEAVES)
+    return fitted(
+        Table(
+            title=f"Worst leaves: the {WORST_LEAVES} farthest off in kernel time, each once",
+            headers=("leaf", "predicted", "measured", "ratio", "at"),
+            rows=tuple(_worst_cells(leaf_name(entry.row.path or ""), entry) for entry in found),
+            ends_in_text=True,
+        )
     )
 
-    def cell(case: CaseFigures, field: str, form: Callable[[float], str]) -> str:
-        value = getattr(case.achieved, field).value
-        return NOT_MEASURED if value is None else form(value)
 
-    return Table(
-        title="What was achieved",
-        headers=("recording", "case", "time", *(header for header, _, _ in shown)),
-        rows=tuple(
-            (
-                case.recording,
-                case.case,
-                case.achieved.time_of.removesuffix("_s"),
-                *(cell(case, field, form) for _, field, form in shown),
-            )
-            for case in cases
-        ),
-        text_columns=3,
+def _worst_cells(name: str, entry: Entry) -> tuple[str, ...]:
+    row = entry.row
+    sides = (amount(value, row.quantity) for value in (row.predicted, row.measured))
+    return name, *sides, ratio(row.ratio), at(entry.origin)
+
+
+def _further(lines: Sequence[ErrorLine]) -> Table:
+    return errors_table(
+        "Work of a step over the least there is",
+        [(label(line), line) for line in lines],
         notes=(
             (
-                "MBU: compulsory bytes, of what was touched, over time and datasheet bandwidth."
-                " MFU: useful FLOPs over time and dense peak."
+                "useful: without the padding of tiles. least: each byte once, activations in L2."
+                " Both are bounds."
             ),
-            (
-                "routing: leaves that only choose; the sorting and combining inside expert leaves"
-                " cannot be told apart."
-            ),
-            f"{NOT_MEASURED} not known; --json gives the reason.",
         ),
     )
-
-
-def _worst(validation: Validation, most: int | None) -> Table:
-    rows: list[tuple[str, ...]] = []
-    sections: set[int] = set()
-    for group in validation.groups:
-        listed = shown_entries(group, most)
-        rows += [_entry_cells(entry) for entry in listed]
-        if listed:
-            sections.add(len(rows) - 1)
-    left = sum(map(len, validation.groups)) - len(rows)
-    return Table(
-        title="Every row" if most is None else f"Farthest apart, at most {most} of a quantity",
-        headers=(
-            "quantity",
-            "leaf",
-            "recording",
-            "case",
-            "against",
-            "note",
-            "predicted",
-            "measured",
-            "ratio",
-        ),
-        rows=tuple(rows),
-        text_columns=6,
-        sections=frozenset(sections),
-        notes=(f"{left:,} more rows: --all lists them, --csv writes them.",) if left else (),
-    )
-
-
-def _entry_cells(entry: Entry) -> tuple[str, ...]:
-    row = entry.row
-    unit = QUANTITIES[row.quantity].unit
-    return (
-        row.quantity,
-        row.path or STEP,
-        entry.recording,
-        entry.case,
-        row.basis,
-        row.reason or "",
-        _amount(row.predicted, unit),
-        _amount(row.measured, unit),
-        NOT_MEASURED if row.ratio is None else units.ratio(row.ratio),
-    )
-
-
-def _amount(value: Number | None, unit: Unit) -> str:
-    if value is None:
-        return NOT_MEASURED
-    match unit:
-        case "count":
-            return units.count(value)
-        case "s":
-            return units.seconds(float(value))
-        case "flops":
-            return units.flops(value)
-        case "bytes":
-            return units.traffic(value)
-    return units.scaled(value, unit.upper())
-
-
-def _name(line: ErrorLine) -> str:
-    """The quantity; its run too, where two runs give it."""
-    several = len(QUANTITIES[line.quantity].runs) > 1
-    return f"{line.quantity} ({line.run})" if several else line.quantity
-
-
-def _equal(line: ErrorLine) -> str:
-    if not QUANTITIES[line.quantity].exact or not line.compared:
-        return ""
-    return "all" if line.equal == line.compared else f"{line.equal:,}"
-
-
-def _ratios(line: ErrorLine) -> tuple[str, str, str]:
-    """Median ratio, error, worst ratio."""
-    worst = line.worst.row.ratio if line.worst else None
-    return (
-        NOT_MEASURED if line.median_ratio is None else units.ratio(line.median_ratio),
-        NOT_MEASURED if line.error is None else _percent(line.error),
-        NOT_MEASURED if worst is None else units.ratio(worst),
-    )
-
-
-def _where(entry: Entry | None) -> str:
-    if entry is None:
-        return ""
-    return f"{entry.recording}, {entry.case}, {entry.row.path or STEP}"
-
-
-def _percent(share: float) -> str:
-    return f"{units.significant(100 * share, 3)} %"

@@ -68,7 +68,7 @@ TRICKS: dict[str, Callable[[], object]] = {
     "exit": ends_with_words,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "hang": lambda: time.sleep(600),
-    "slow": lambda: time.sleep(0.1),
+    "slow": lambda: time.sleep(0.05),
     "print": prints,
     "garbage": lambda: lie(b"{this is no JSON\n"),
     "stranger": lambda: lie(b'{"kind":"done","job":0,"case":5}\n'),

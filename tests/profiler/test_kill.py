@@ -42,7 +42,7 @@ def begun(log: Path) -> list[list[str]]:
 
 
 def test_five_kills_at_random_moments(tmp_path: Path) -> None:
-    """24 runs of 0.1 s by three workers; each kill comes 0.05 to 0.9 s after a worker's first."""
+    """24 runs of 0.05 s by three workers; a kill comes 0.02 to 0.5 s after a worker's first."""
     out, log = tmp_path / "a.json", tmp_path / "begun"
     command = [sys.executable, "-m", "tests.profiler.killable", str(out), str(log)]
     moments = random.Random(20260102)  # noqa: S311 - no secret
@@ -52,7 +52,7 @@ def test_five_kills_at_random_moments(tmp_path: Path) -> None:
         lines_before = len(begun(log))
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
         until(lambda: len(begun(log)) > lines_before)  # noqa: B023 - used in this round only
-        time.sleep(moments.uniform(0.05, 0.9))
+        time.sleep(moments.uniform(0.02, 0.5))
         assert process.poll() is None, "the profile was over before it was killed"
         process.kill()
         process.wait()
@@ -86,23 +86,23 @@ def test_a_worker_that_hangs_ends_with_its_profiler(number: signal.Signals, tmp_
     assert measured(load_recording(out)) == {(1, "time")}
 
 
-@pytest.mark.parametrize("finished", [0, 2])
-def test_a_real_profile_killed_and_resumed(finished: int, tmp_path: Path) -> None:
-    """Killed while the model is built, and after the second case."""
+def test_a_real_profile_killed_and_resumed(tmp_path: Path) -> None:
+    """Killed while the model is built, then after the second case, then left to end."""
     out = tmp_path / "a.json"
-    lists = "--batch 1,2,4,8 --context 16 --dtype fp32 --device cpu --resume"
+    lists = "--batch 1,2,4 --context 16 --dtype fp32 --device cpu --resume"
     command = [str(SPARSECOST), "profile", written(tmp_path), "--out", str(out), *lists.split()]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    wanted = f"[{finished}/12]" if finished else "building"
-    with process.stderr as lines:
-        assert any(line.startswith(wanted) for line in lines)
-        process.kill()
-        process.wait()
-    kept = run_texts(out)
-    assert len(kept) >= finished
+    kept: dict[str, str] = {}
+    for moment, finished in (("building", 0), ("[2/9]", 2)):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        with process.stderr as lines:
+            assert any(line.startswith(moment) for line in lines)
+            process.kill()
+            process.wait()
+        kept = run_texts(out)
+        assert len(kept) >= finished
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{out}: 4 measured, 8 lacking\n"
+    assert done.stdout == f"{out}: 3 measured, 6 lacking\n"
     final = run_texts(out)
     assert {key: final[key] for key in kept} == kept
-    assert len(final) == 4
+    assert len(final) == 3

@@ -14,6 +14,7 @@ from profiler import ncu_step
 from profiler.case import PreparedCase
 from profiler.ncu_step import Spec, main, spec_text
 from reference_model.model import ReferenceModel, build_model
+from reference_model.product_key import ProductRetrieve
 from tests.profiler.cases import SEED, cached, work
 from tests.reference_model.tiny import MODELS
 
@@ -48,7 +49,7 @@ def test_a_case_that_breaks_a_rule_is_refused_in_one_message(
 
 
 def test_one_warm_step_of_the_case_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = spec_of(MODELS["moe"])
+    spec = spec_of(MODELS["memory_plus"])
     happened: list[str] = []
     cases: list[PreparedCase] = []
     run = PreparedCase.run
@@ -71,6 +72,9 @@ def test_one_warm_step_of_the_case_is_watched(monkeypatch: pytest.MonkeyPatch) -
     main()
     assert happened == ["run", "wait", "start", "run", "wait", "stop"]
     watched = cases[-1]
+    retrieve = watched.model.leaves()["layers.1.memory.retrieve"]
+    assert isinstance(retrieve, ProductRetrieve)
+    assert retrieve.folded
     same = PreparedCase(
         build_model(spec.model, dtype=torch.bfloat16, seed=3).fold(), spec.workload, SEED
     )

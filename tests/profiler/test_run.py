@@ -105,12 +105,22 @@ def test_the_file_is_named_after_what_measured(tmp_path: Path) -> None:
 )
 def test_a_case_that_fails_is_the_only_one_lost(trick: str, reason: str, out: Path) -> None:
     log = out.with_name("begun")
-    profiled(request(out, target(runs=("time", "energy"))), f"{trick}@2", f"{log}@log")
+    profiled(request(out), f"{trick}@2", f"{log}@log")
+    recording = load_recording(out)
+    assert measured(recording) == {(1, "time"), (3, "time")}
+    told = lacking(recording)
+    assert set(told) == {(2, "time")}
+    assert told[2, "time"].startswith(reason)
+    assert [line[3] for line in begun(log)] == ["1", "2", "3"]
+
+
+def test_a_case_that_fails_in_one_kind_of_run_is_tried_in_the_next(out: Path) -> None:
+    log = out.with_name("begun")
+    profiled(request(out, target(runs=("time", "energy"))), "kill@2", f"{log}@log")
     recording = load_recording(out)
     assert measured(recording) == {(1, "time"), (3, "time"), (1, "energy"), (3, "energy")}
-    told = lacking(recording)
-    assert set(told) == {(2, "time"), (2, "energy")}
-    assert told[2, "time"].startswith(reason)
+    reason = "the worker was killed by SIGKILL"
+    assert lacking(recording) == {(2, "time"): reason, (2, "energy"): reason}
     assert [(line[2], line[3]) for line in begun(log)] == [
         (run, batch) for run in ("time", "energy") for batch in "123"
     ]

@@ -1,9 +1,10 @@
 """The worker's side of the conversation, on streams in memory and as a process."""
 
 import builtins
+import gc
 import io
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -40,6 +41,14 @@ from tests.profiler import fake_worker
 from tests.profiler.fake_worker import FakeTools
 from tests.profiler.profiles import workload
 from tests.steps import tiny_model
+
+
+@pytest.fixture(autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """A worker collects garbage after each case: not all that the tests have loaded, each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def orders(

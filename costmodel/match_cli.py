@@ -1,0 +1,101 @@
+"""The command `sparsecost match`: a model of another kind with the same parameters and FLOPs."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from costmodel.cli_options import (
+    CsvOpt,
+    HardwareOpt,
+    JsonOpt,
+    MarkdownOpt,
+    ModelArg,
+    complete_model,
+    single,
+)
+from costmodel.errors import InputError, shown
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.workload_spec import parse_contexts
+from costmodel.text import markdown, show
+
+EPILOG = "Example: sparsecost match olmoe-227m-1.2b --to ultramemv2-227m-1.2b"
+
+
+def match(
+    model: ModelArg,
+    *,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="The template: a model of the other kind, whose sizes are varied.",
+            autocompletion=complete_model,
+        ),
+    ],
+    vary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELDS",
+            help="Two sizes to vary, each with a step if you like: knum,intermediate_size:8."
+            " (Default: keys per side and FFN width, or number and width of experts.)",
+        ),
+    ] = None,
+    context: Annotated[
+        str, typer.Option(metavar="N", help="Tokens already cached, of the FLOPs per token.")
+    ] = "2048",
+    keep_trunk: Annotated[
+        bool,
+        typer.Option(
+            "--keep-trunk",
+            help="Keep the template's hidden size, layers, attention and vocabulary.",
+        ),
+    ] = False,
+    hardware: HardwareOpt = "h200",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml", help="Write the matched model to a new file, which MODEL can name."
+        ),
+    ] = None,
+    as_json: JsonOpt = False,
+    csv: CsvOpt = None,
+    as_markdown: MarkdownOpt = False,
+) -> None:
+    """Size a model of another kind by a model's parameters and FLOPs; show what differs then."""
+    from costmodel.match import beside
+    from costmodel.match import match as matched
+    from costmodel.match_report import match_json, match_records
+    from costmodel.matching.sizes import parse_vary
+    from costmodel.matching.toml import write_model
+    from costmodel.tables.match import match_tables
+
+    if as_json + (csv is not None) + as_markdown > 1:
+        raise InputError("output: --json, --csv and --markdown exclude one another")
+    if csv is not None and csv.suffix.lower() != ".csv":
+        raise InputError(f"csv={shown(str(csv))}: ends in .csv")
+    gpu = load_hardware(hardware)
+    found = matched(
+        load_model(model),
+        load_model(to),
+        context=single(parse_contexts(context), "context"),
+        vary=None if vary is None else parse_vary(vary),
+        keep_trunk=keep_trunk,
+    )
+    lines = beside(found, gpu)
+    if out is not None:
+        write_model(found.model, out)
+    if csv is not None:
+        from costmodel.export import write_records
+
+        write_records(match_records(found, lines), csv)
+    elif as_json:
+        data = match_json(found, lines, gpu)
+        sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
+    elif as_markdown:
+        sys.stdout.write(markdown(match_tables(found, lines, gpu)))
+    else:
+        show(match_tables(found, lines, gpu))

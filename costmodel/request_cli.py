@@ -1,0 +1,128 @@
+"""The command `sparsecost request`: what serving a batch of requests costs."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from costmodel.cli_options import (
+    CalibrationOpt,
+    CsvOpt,
+    HardwareOpt,
+    JsonOpt,
+    MarkdownOpt,
+    ModelArg,
+    TypedWorkload,
+)
+from costmodel.costs.calibrated import calibrated
+from costmodel.errors import InputError, shown
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.routing_spec import DECIMAL, parse_routing
+from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Backend, Workload
+from costmodel.inputs.workload_spec import parse_count
+from costmodel.text import markdown, show
+
+EPILOG = (
+    "Example: sparsecost request ultramemv2-1b-7b --prompt 2048 --output 256 --batch 16"
+    " --price-per-hour 3"
+)
+
+
+def request(
+    model: ModelArg,
+    *,
+    prompt: Annotated[
+        str, typer.Option(metavar="N", help="Prompt tokens of each request.")
+    ] = "2048",
+    output: Annotated[
+        str, typer.Option(metavar="N", help="Output tokens of each request.")
+    ] = "256",
+    batch: Annotated[str, typer.Option(metavar="N", help="Requests served together.")] = "1",
+    price_per_hour: Annotated[
+        str | None,
+        typer.Option(metavar="USD", help="Of one GPU, in USD; without it, no cost is known."),
+    ] = None,
+    hardware: HardwareOpt = "h200",
+    calibration: CalibrationOpt = None,
+    dtype: Annotated[
+        str,
+        typer.Option(metavar="DTYPE", help="Weights: fp32, bf16, fp16, fp8, int8, int4 [:GROUP]."),
+    ] = "bf16",
+    kv_dtype: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DTYPE", help="KV cache. (Default: as the weights; bf16 if quantised.)"
+        ),
+    ] = None,
+    routing: Annotated[
+        str, typer.Option(metavar="ROUTING", help="uniform, zipf:EXPONENT or a histogram file.")
+    ] = "uniform",
+    backend: Annotated[Backend, typer.Option(help="Whose kernel launches are counted.")] = "torch",
+    as_json: JsonOpt = False,
+    csv: CsvOpt = None,
+    as_markdown: MarkdownOpt = False,
+) -> None:
+    """What serving requests costs: first token, each next one, energy and money.
+
+    The batch is served together, in one prefill step; chunked prefill and queueing are left out.
+    """
+    from costmodel.request import Request, serve
+
+    if as_json + (csv is not None) + as_markdown > 1:
+        raise InputError("output: --json, --csv and --markdown exclude one another")
+    if csv is not None and csv.suffix.lower() != ".csv":
+        raise InputError(f"csv={shown(str(csv))}: ends in .csv")
+    asked = Request(
+        prompt=parse_count(prompt, field="prompt", low=1, high=MAX_NEW_TOKENS),
+        output=parse_count(output, field="output", low=1, high=MAX_NEW_TOKENS),
+        batch=parse_count(batch, field="batch", low=1, high=MAX_BATCH),
+        price_per_hour=None if price_per_hour is None else _price(price_per_hour),
+    )
+    workload = _workload(dtype=dtype, kv_dtype=kv_dtype, routing=routing, backend=backend)
+    gpu, by = load_hardware(hardware), calibrated(hardware, calibration)
+    served = serve(load_model(model), asked, workload, gpu, by)
+    if csv is not None:
+        from costmodel.export import write_records
+        from costmodel.request_report import request_record
+
+        write_records([request_record(served)], csv)
+    elif as_json:
+        from costmodel.request_report import request_json
+
+        document = request_json(served)
+        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    else:
+        from costmodel.tables.request import request_tables
+
+        tables = request_tables(served)
+        if as_markdown:
+            sys.stdout.write(markdown(tables))
+        else:
+            show(tables)
+
+
+def _price(text: str) -> float:
+    """A plain number; `Request` knows its bounds."""
+    if not DECIMAL.fullmatch(text.strip()):
+        raise InputError(f"price_per_hour={shown(text)}: is a number of USD, such as 2.99")
+    return float(text)
+
+
+def _workload(*, dtype: str, kv_dtype: str | None, routing: str, backend: Backend) -> Workload:
+    """The formats, routing and backend; phase and sizes are those of the request."""
+    typed = TypedWorkload(
+        phase="decode",
+        batch=None,
+        context=None,
+        new_tokens=None,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        routing=routing,
+        attention_flops="causal",
+        logits="last",
+        mla=None,
+        backend=backend,
+    )
+    return typed.workload(batch=1, context=0, routing=parse_routing(routing))

@@ -1,0 +1,214 @@
+"""A report built: every step predicted, models compared over batches, recordings beside them.
+
+What is built passes through the same checks as a file that is read, so that each report can be
+rebuilt from its own JSON.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+
+import costmodel
+from costmodel.beside import Gpus
+from costmodel.compare import compare
+from costmodel.costs.curves import Curves
+from costmodel.costs.predicted import Unknown
+from costmodel.errors import InputError, shown
+from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.hardware import Hardware
+from costmodel.inputs.recording import Recording
+from costmodel.inputs.workload import Workload
+from costmodel.layers.routing import Histogram
+from costmodel.predict import Prediction, predict
+from costmodel.report import calibration_json, comparison_json, prediction_json, workload_json
+from costmodel.request import HOUR_S, MAX_PRICE_PER_HOUR, MILLION
+from costmodel.text import printable
+from dashboard.report.document import (
+    CONTENTS,
+    DOCUMENT,
+    MAX_STEPS,
+    SCHEMA_VERSION,
+    Content,
+    OperatorLine,
+    Report,
+    report_of,
+)
+from dashboard.report.given import MAX_COMPARED, MAX_MODELS, MAX_RECORDINGS
+from dashboard.report.measured import joined_lines, matching
+from dashboard.report.method import method_notes
+from dashboard.report.quantities import PRICE, REPORTED
+
+USUAL_BATCHES = (1, 4, 16, 64, 256, 1024, 4096)  # of a comparison
+NO_PRICE = "no price is given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a report is to be of. Batch and context of `workload` give way to the lists.
+
+    Models have different names (`inputs.catalog.numbered`). `compared_batches` are those of the
+    comparison. `gpus` price what recordings hold, each on the machine that measured it.
+
+    Raises:
+        InputError: A list is empty or too long, or the price is out of bounds.
+    """
+
+    models: tuple[ModelConfig, ...]
+    workload: Workload
+    batches: tuple[int, ...]
+    contexts: tuple[int, ...]
+    compared_batches: tuple[int, ...]
+    hardware: Hardware
+    calibration: Curves | Unknown
+    recordings: tuple[tuple[str, Recording], ...] = ()
+    gpus: Gpus
+    price_per_hour: float | None = None  # USD for an hour of the GPU
+    contents: tuple[Content, ...] = CONTENTS
+
+    def __post_init__(self) -> None:
+        steps = len(self.models) * len(self.batches) * len(self.contexts)
+        for field, found, most in (
+            ("models", len(self.models), MAX_MODELS),
+            ("batch x context x models", steps, MAX_STEPS),
+            ("compared batches", len(self.compared_batches), MAX_COMPARED),
+            ("contents", len(self.contents), len(CONTENTS)),
+        ):
+            if not 1 <= found <= most:
+                raise InputError(f"{field}={found}: a report holds 1 to {most}")
+        if len(self.recordings) > MAX_RECORDINGS:
+            raise InputError(
+                f"recording={len(self.recordings)}: a report holds at most {MAX_RECORDINGS}"
+            )
+        price = self.price_per_hour
+        if price is not None and not 0 <= price <= MAX_PRICE_PER_HOUR:  # NaN is neither
+            raise InputError(
+                f"price_per_hour={shown(price)}: is a number from 0 to {MAX_PRICE_PER_HOUR:,.0f}"
+            )
+
+
+def compared_batches(batches: Sequence[int]) -> tuple[int, ...]:
+    """The batches of a comparison unless others are given: the usual ones and those listed."""
+    return tuple(sorted({*USUAL_BATCHES, *batches}))
+
+
+def now() -> str:
+    """This moment, as a report states when it was made."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def build(asked: Asked, made: str) -> Report:
+    """The report on what was asked for, made at a moment (`2026-11-23T06:00:00Z`).
+
+    Raises:
+        InputError: A recording is of none of the models, or of a GPU that the calibration is not.
+    """
+    predictions = [
+        predict(
+            model,
+            replace(asked.workload, batch=batch, context=context),
+            asked.hardware,
+            asked.calibration,
+        )
+        for context in asked.contexts
+        for batch in asked.batches
+        for model in asked.models
+    ]
+    found = [matching(asked.models, name, recording) for name, recording in asked.recordings]
+    shown_ = "measured" in asked.contents
+    joined = [joined_lines(each, asked) for each in found] if shown_ else []
+    return report_of(
+        {
+            "document": DOCUMENT,
+            "schema_version": SCHEMA_VERSION,
+            "sparsecost_version": costmodel.__version__,
+            "made": made,
+            "contents": [content for content in CONTENTS if content in asked.contents],
+            "inputs": {**_inputs(asked), "recordings": [each.given for each in joined]},
+            "steps": [_step(prediction, asked.price_per_hour) for prediction in predictions],
+            "comparison": _comparison(asked) if "comparison" in asked.contents else None,
+            "measured": [line for each in joined for line in each.lines],
+            "method": method_notes(predictions) if "method" in asked.contents else [],
+        },
+        where="report",
+    )
+
+
+def _inputs(asked: Asked) -> dict[str, Any]:
+    workload, routing = asked.workload, asked.workload.routing
+    given = workload_json(workload)
+    del given["batch"], given["context"]
+    calibration = asked.calibration
+    unknown = isinstance(calibration, Unknown)
+    return {
+        "models": [TypeAdapter(ModelConfig).dump_python(m, mode="json") for m in asked.models],
+        "workload": {
+            **given,
+            "batches": asked.batches,
+            "contexts": asked.contexts,
+            "compared_batches": asked.compared_batches,
+            "routing_source": printable(routing.source) if isinstance(routing, Histogram) else None,
+            "backend": workload.backend,
+        },
+        "hardware": TypeAdapter(Hardware).dump_python(asked.hardware, mode="json"),
+        "calibration": calibration_json(calibration),
+        "no_calibration": printable(calibration.reason) if unknown else None,
+        "price_per_hour": None if asked.price_per_hour is None else float(asked.price_per_hour),
+    }
+
+
+def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any]:
+    """Quantities and operators, as `predict --json` tells them."""
+    data = prediction_json(prediction)
+    reasons = data["reasons"] | _price_reason(prediction, price_per_hour)
+    values = {each.name: _at(data, each.name) for each in REPORTED if each.name != PRICE}
+    values[PRICE] = None
+    if PRICE not in reasons:
+        values[PRICE] = price_per_hour / HOUR_S / values["time.tokens_per_s"] * MILLION
+    wanted = OperatorLine.__dataclass_fields__
+    return {
+        "model": prediction.model.name,
+        "batch": prediction.workload.batch,
+        "context": prediction.workload.context,
+        "values": values,
+        "reasons": {name: printable(reasons[name]) for name in values if name in reasons},
+        "operators": [{name: each[name] for name in wanted} for each in data["operators"]],
+    }
+
+
+def _price_reason(prediction: Prediction, price_per_hour: float | None) -> dict[str, str]:
+    """Why a step has no cost, if it has none."""
+    if price_per_hour is None:
+        return {PRICE: NO_PRICE}
+    if isinstance(prediction.time, Unknown):
+        return {PRICE: prediction.time.reason}
+    return {}
+
+
+def _at(data: Any, name: str) -> Any:  # noqa: ANN401 - JSON
+    for key in name.split("."):
+        data = data[key]
+    return data
+
+
+def _comparison(asked: Asked) -> dict[str, Any]:
+    lines: list[dict[str, Any]] = []
+    findings: list[dict[str, Any]] = []
+    for context, found in _by_context(asked):
+        lines += [{"context": context, **row} for row in found["rows"]]
+        findings += [{"context": context, "text": printable(each)} for each in found["findings"]]
+    return {"lines": lines, "findings": findings}
+
+
+def _by_context(asked: Asked) -> Iterator[tuple[int, dict[str, Any]]]:
+    for context in asked.contexts:
+        found = compare(
+            asked.models,
+            replace(asked.workload, context=context),
+            asked.hardware,
+            batches=asked.compared_batches,
+            calibration=asked.calibration,
+        )
+        yield context, comparison_json(found)

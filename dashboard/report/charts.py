@@ -1,0 +1,239 @@
+"""The charts of a report, each drawn from the numbers of its tables, with its words.
+
+Plotly reads tags and entities in the names it draws, so that every text of a user is escaped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import plotly.graph_objects as go
+
+from costmodel.validation_report import STEP
+from dashboard.figures import MEASURED, PALETTE, PREDICTED, SYMBOLS, framed, line
+from dashboard.report.document import ComparedLine, Report
+from dashboard.report.words import points, step_words, steps_at
+
+BYTES = (  # of a step's compulsory bytes: quantity, name, hatch
+    ("hbm_bytes.weights", "weights touched", ""),
+    ("hbm_bytes.kv", "KV cache", "/"),
+    ("hbm_bytes.table_rows", "memory-table rows", "x"),
+    ("hbm_bytes.indices", "permutation entries", "."),
+    ("hbm_bytes.io", "token ids and logits", "+"),
+)
+BAR_HEIGHT, LEAST_HEIGHT = 24, 240  # pixels of a bar, and of a chart
+RATIOS = ("graph_s", "eager_s", "kernel_s", "hbm_read_bytes", "energy_j", "peak_memory_bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A figure, the content that it belongs to, its title, and what it shows in words."""
+
+    section: str
+    title: str
+    alt: str
+    figure: go.Figure
+
+
+def charts(report: Report) -> tuple[Chart, ...]:
+    """The charts of the sections that the report holds."""
+    found: list[Chart] = []
+    if "summary" in report.contents:
+        found += [_bytes(report, point) for point in points(report)]
+    if "operators" in report.contents:
+        found += [_operators(report, index) for index in range(len(report.steps))]
+    if report.comparison is not None:
+        for context in report.inputs.workload.contexts:
+            lines = [each for each in report.comparison.lines if each.context == context]
+            if lines:
+                found.append(_over_batch(report, lines, "bytes"))
+                found.append(_over_batch(report, lines, "time"))
+    if "measured" in report.contents and any(each.ratio for each in report.measured):
+        found.append(_ratios(report))
+    return tuple(found)
+
+
+def plain(text: str) -> str:
+    """A user's text as Plotly draws it: the same characters, none of them a tag or an entity."""
+    return escape(text, quote=False)
+
+
+def _bytes(report: Report, point: tuple[int, int]) -> Chart:
+    """Compulsory bytes of each model's step, stacked by what they are."""
+    steps = steps_at(report, point)
+    figure = go.Figure(
+        [
+            go.Bar(
+                name=name,
+                orientation="h",
+                y=[plain(step.model) for step in steps],
+                x=[_giga(step.values[quantity]) for step in steps],
+                marker={"color": PALETTE[index], "pattern": {"shape": hatch}},
+            )
+            for index, (quantity, name, hatch) in enumerate(BYTES)
+        ]
+    )
+    figure.update_layout(barmode="stack", yaxis={"autorange": "reversed"})
+    heading = f"Compulsory HBM bytes of one step, {step_words(*point)}"
+    return Chart(
+        section="summary",
+        title=heading,
+        alt=f"{heading}: stacked bars in GB, by what is moved. "
+        + " ".join(
+            f"{step.model}: {_giga(step.values['hbm_bytes.compulsory']):.4g} GB." for step in steps
+        ),
+        figure=framed(
+            figure,
+            x_title="compulsory HBM bytes, GB",
+            y_title="",
+            height=LEAST_HEIGHT + 2 * BAR_HEIGHT * len(steps),
+        ),
+    )
+
+
+def _operators(report: Report, index: int) -> Chart:
+    """The time of each operator of a step: predicted, or else its floor."""
+    step = report.steps[index]
+    predicted = all(each.predicted_s is not None for each in step.operators)
+    of = "predicted time" if predicted else "floor time"
+    times = [
+        (each.path, each.count * (each.floor_s if each.predicted_s is None else each.predicted_s))
+        for each in step.operators
+    ]
+    figure = go.Figure(
+        go.Bar(
+            name=of,
+            orientation="h",
+            y=[plain(path) for path, _ in times],
+            x=[1e6 * seconds for _, seconds in times],
+            marker={"color": PREDICTED},
+        )
+    )
+    figure.update_layout(yaxis={"autorange": "reversed", "type": "category"}, showlegend=False)
+    heading = f"{of.capitalize()} by operator: {step.model}, {step_words(step.batch, step.context)}"
+    longest = max(times, key=lambda each: each[1])
+    return Chart(
+        section="operators",
+        title=heading,
+        alt=f"{heading}: a bar for each operator, in microseconds. The longest is {longest[0]},"
+        f" {1e6 * longest[1]:.4g} us.",
+        figure=framed(
+            figure,
+            x_title=f"{of}, us",
+            y_title="",
+            height=LEAST_HEIGHT + BAR_HEIGHT * len(times),
+        ),
+    )
+
+
+def _over_batch(report: Report, lines: Sequence[ComparedLine], what: str) -> Chart:
+    """Bytes or time of each model over the batch, both axes logarithmic; measured points on it."""
+    timed = all(each.predicted_s is not None for each in lines)
+    of = "compulsory HBM bytes, GB" if what == "bytes" else "floor time, ms"
+    if what == "time" and timed:
+        of = "predicted time, ms"
+
+    def value(each: ComparedLine) -> float:
+        if what == "bytes":
+            return _giga(each.compulsory_bytes)
+        return 1e3 * (each.floor_s if each.predicted_s is None or not timed else each.predicted_s)
+
+    context = lines[0].context
+    figure = go.Figure()
+    names = [model.name for model in report.inputs.models]
+    ends = []
+    for index, name in enumerate(names):
+        its = [each for each in lines if each.model == name]
+        if its:
+            batches, values = [each.batch for each in its], [value(each) for each in its]
+            figure.add_trace(line(plain(name), batches, values, index, markers=True))
+            ends.append(f"{name}: {values[0]:.4g} to {values[-1]:.4g}.")
+    if what == "time":
+        _add_measured(figure, report, context, names)
+    measure = of.partition(",")[0]
+    heading = f"{measure[0].upper()}{measure[1:]} over the batch, context {context:,}"
+    return Chart(
+        section="comparison",
+        title=heading,
+        alt=f"{heading}: a line for each model, both axes logarithmic; {of}, from the smallest to"
+        f" the largest batch. " + " ".join(ends),
+        figure=framed(figure, x_title="batch, sequences", y_title=of, x_log=True, y_log=True),
+    )
+
+
+def _add_measured(
+    figure: go.Figure, report: Report, context: int, names: Sequence[str]
+) -> None:
+    """The measured times of the steps, open marks of the model's own shape."""
+    quantity = "graph_s" if report.inputs.workload.phase == "decode" else "eager_s"
+    for index, name in enumerate(names):
+        found = [
+            each
+            for each in report.measured
+            if each.quantity == quantity
+            and each.path == STEP
+            and each.model == name
+            and each.context == context
+            and each.measured is not None
+        ]
+        if found:
+            figure.add_trace(
+                go.Scatter(
+                    name=f"{plain(name)}, measured",
+                    x=[each.batch for each in found],
+                    y=[1e3 * float(each.measured or 0) for each in found],
+                    mode="markers",
+                    marker={
+                        "symbol": f"{SYMBOLS[index % len(SYMBOLS)]}-open",
+                        "color": MEASURED,
+                        "size": 12,
+                        "line": {"width": 2},
+                    },
+                )
+            )
+
+
+def _ratios(report: Report) -> Chart:
+    """Measured over predicted, a dot for each quantity and batch, the line at 1."""
+    names = [model.name for model in report.inputs.models]
+    figure = go.Figure()
+    told = 0
+    for index, name in enumerate(names):
+        found = [
+            each
+            for each in report.measured
+            if each.model == name and each.path == STEP and each.quantity in RATIOS and each.ratio
+        ]
+        told += len(found)
+        figure.add_trace(
+            go.Scatter(
+                name=plain(name),
+                x=[each.ratio for each in found],
+                y=[f"{each.quantity}, against {plain(each.basis)}" for each in found],
+                text=[step_words(each.batch, each.context) for each in found],
+                mode="markers",
+                marker={
+                    "symbol": SYMBOLS[index % len(SYMBOLS)],
+                    "color": PALETTE[index % len(PALETTE)],
+                    "size": 9,
+                    "opacity": 0.8,
+                },
+            )
+        )
+    figure.add_vline(x=1, line_dash="dash", line_color="#7F7F7F")
+    heading = "Measured over predicted, step by step"
+    return Chart(
+        section="measured",
+        title=heading,
+        alt=f"{heading}: {told} dots on a logarithmic axis, by quantity and model; at the dashed"
+        " line measured and predicted are equal, to its right more was measured.",
+        figure=framed(figure, x_title="measured / predicted", y_title="", x_log=True),
+    )
+
+
+def _giga(value: object) -> float:
+    """In units of 1e9; quantities of bytes are numbers, which `document` checks."""
+    assert isinstance(value, int | float)
+    return float(value) / 1e9
+
+

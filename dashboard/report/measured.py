@@ -1,0 +1,127 @@
+"""Recordings of a report: those cases that ran its workload, joined with their predictions.
+
+A recording belongs to a report if its model costs the same as one of the report's: all fields but
+names and notes are equal. Of its cases those count that ran the same phase, formats and routing at
+a context and a batch of the report. The step is told at every such batch, leaves at the batches
+whose operators the report lists.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from costmodel.errors import InputError, shown
+from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.recording import CaseWorkload, Recording
+from costmodel.inputs.routing_spec import parse_routing
+from costmodel.join import Row, device_of, join_case
+from costmodel.quantities import QUANTITIES
+from costmodel.text import printable
+from costmodel.validation_report import STEP
+
+if TYPE_CHECKING:  # it builds on this file
+    from dashboard.report.build import Asked
+
+LEAF_QUANTITIES = ("kernel_s", "hbm_read_bytes")  # what tells where the time of a step goes
+SCORES = "scores"  # a model's own routing, which no report asks for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """A recording and the model of the report that it measured."""
+
+    name: str
+    recording: Recording
+    model: ModelConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedLines:
+    """What a report keeps of a recording: `RecordingGiven` and `MeasuredLine`s, as JSON."""
+
+    given: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+
+def matching(models: tuple[ModelConfig, ...], name: str, recording: Recording) -> Matched:
+    """The recording with the model that it measured.
+
+    Raises:
+        InputError: It measured none of them.
+    """
+    model = measured_model(models, recording)
+    if model is None:
+        raise InputError(
+            f"recording={shown(name)}: is of {shown(recording.model.name)}, which is not a model of"
+            " this report"
+        )
+    return Matched(name=name, recording=recording, model=model)
+
+
+def measured_model(models: tuple[ModelConfig, ...], recording: Recording) -> ModelConfig | None:
+    """The model, if any, that costs the same as the one that was recorded."""
+    wanted = _unnamed(recording.model)
+    return next((model for model in models if _unnamed(model) == wanted), None)
+
+
+def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
+    """The cases that ran the report's workload, beside their predictions."""
+    recording, lines, cases = matched.recording, [], 0
+    batches = {*asked.batches, *asked.compared_batches}
+    for index, case in enumerate(recording.cases):
+        work = case.workload
+        if not _same(work, asked) or work.batch not in batches:
+            continue
+        cases += 1
+        leaves = work.batch in asked.batches
+        joined = join_case(recording, index, asked.gpus)
+        lines += [
+            _line(matched, work, row)
+            for row in joined.rows
+            if row.path is None or (leaves and row.quantity in LEAF_QUANTITIES)
+        ]
+    session = recording.sessions[0]
+    machine = session.machine.name
+    if recording.cases:
+        machine = device_of(recording, recording.cases[0], "time")
+    return JoinedLines(
+        given={
+            "name": printable(matched.name),
+            "model": matched.model.name,
+            "machine": machine,
+            "started": session.started,
+            "cases": cases,
+        },
+        lines=lines,
+    )
+
+
+def _unnamed(model: ModelConfig) -> ModelConfig:
+    """The model without what says nothing of its cost."""
+    return replace(model, name="-", source="", published={}, notes=(), assumptions=())
+
+
+def _same(work: CaseWorkload, asked: "Asked") -> bool:
+    """Whether a case ran the report's workload, at any batch."""
+    workload = asked.workload
+    return (
+        work.phase == workload.phase
+        and work.new_tokens == workload.new_tokens
+        and work.context in asked.contexts
+        and work.dtype == workload.dtype.label == workload.kv_dtype.label
+        and work.routing != SCORES
+        and parse_routing(work.routing).label == workload.routing.label
+    )
+
+
+def _line(matched: Matched, work: CaseWorkload, row: Row) -> dict[str, Any]:
+    return {
+        **row._asdict(),
+        "model": matched.model.name,
+        "recording": printable(matched.name),
+        "batch": work.batch,
+        "context": work.context,
+        "unit": QUANTITIES[row.quantity].unit,
+        "path": row.path or STEP,
+        "ratio": row.ratio,
+        "reason": None if row.reason is None else printable(row.reason),
+    }

@@ -1,0 +1,139 @@
+"""The sections of a report that set things side by side: models over batches, and recordings."""
+
+from costmodel import units
+from costmodel.text import Table
+from costmodel.validation_report import STEP
+from dashboard.report.document import MeasuredLine, Report
+from dashboard.report.quantities import formatted
+from dashboard.report.words import Section, step_words
+
+NOT_MEASURED = "-"
+
+
+def comparison_section(report: Report) -> Section:
+    """All models over the compared batches, the findings in words first."""
+    assert report.comparison is not None
+    tables = []
+    for context in report.inputs.workload.contexts:
+        rows = tuple(
+            (
+                f"{line.batch:,}",
+                line.model,
+                units.traffic(line.compulsory_bytes),
+                units.ratio(line.bytes_of_first_over_this),
+                units.flops(line.flops),
+                units.traffic(line.kv_read_bytes),
+                units.traffic(line.routing_bytes),
+                units.seconds(line.floor_s),
+                units.seconds(line.predicted_s),
+                units.capacity(line.memory_bytes),
+                "yes" if line.fits else "NO",
+            )
+            for line in report.comparison.lines
+            if line.context == context
+        )
+        tables.append(
+            Table(
+                title=f"Over the batch, context {context:,}",
+                headers=(
+                    "batch",
+                    "model",
+                    "compulsory HBM bytes",
+                    "bytes of the first / of this",
+                    "FLOPs",
+                    "KV read",
+                    "routing bytes",
+                    "floor time",
+                    "predicted time",
+                    "memory",
+                    "fits",
+                ),
+                rows=rows,
+                text_columns=2,
+            )
+        )
+    return Section(
+        name="comparison",
+        title="Comparison over the batch",
+        lead=tuple(f"Context {each.context:,}: {each.text}" for each in report.comparison.findings),
+        tables=tuple(tables),
+    )
+
+
+def measured_section(report: Report) -> Section:
+    """What recordings hold of the report's workload: the step, then leaf by leaf."""
+    recordings = report.inputs.recordings
+    lead = [
+        f"{each.name}: {each.model} on {each.machine}, measured from {each.started};"
+        + (
+            f" {each.cases:,} of its cases ran this report's workload."
+            if each.cases
+            else " none of its cases ran this report's workload, so nothing of it is shown."
+        )
+        for each in recordings
+    ]
+    if not recordings:
+        lead.append("No recording was given, so nothing measured stands beside the predictions.")
+    tables, folded = [], []
+    for key, lines in _by_step(report).items():
+        model, recording, batch, context = key
+        heading = f"{model}, {step_words(batch, context)}, recording {recording}"
+        step = [line for line in lines if line.path == STEP]
+        leaves = [line for line in lines if line.path != STEP]
+        listed = tables if batch in report.inputs.workload.batches else folded
+        listed.append(_measured_table(f"The step: {heading}", step))
+        if leaves:
+            folded.append(_measured_table(f"Leaf by leaf: {heading}", leaves))
+    return Section(
+        name="measured",
+        title="Predicted beside measured",
+        lead=tuple(lead),
+        tables=tuple(tables),
+        folded=tuple(folded),
+    )
+
+
+def _by_step(report: Report) -> dict[tuple[str, str, int, int], list[MeasuredLine]]:
+    """What was measured, by model, recording, batch and context."""
+    found: dict[tuple[str, str, int, int], list[MeasuredLine]] = {}
+    for line in report.measured:
+        key = (line.model, line.recording, line.batch, line.context)
+        found.setdefault(key, []).append(line)
+    return found
+
+
+def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
+    return Table(
+        title=heading,
+        headers=(
+            "step or leaf",
+            "quantity",
+            "against",
+            "source, or why there is none",
+            "predicted",
+            "measured",
+            "quartiles",
+            "measured / predicted",
+        ),
+        rows=tuple(
+            (
+                line.path,
+                line.quantity,
+                line.basis,
+                "; ".join(each for each in (line.source, line.reason) if each),
+                _amount(line, line.predicted),
+                _amount(line, line.measured),
+                ""
+                if line.q1 is None
+                else f"{_amount(line, line.q1)} to {_amount(line, line.q3)}",
+                NOT_MEASURED if line.ratio is None else units.ratio(line.ratio),
+            )
+            for line in lines
+        ),
+        text_columns=4,
+        notes=("Measured: the median of repeats. Where a bound stands for a prediction, it says so.",),
+    )
+
+
+def _amount(line: MeasuredLine, value: float | None) -> str:
+    return NOT_MEASURED if value is None else formatted(line.unit, value)

@@ -1,0 +1,52 @@
+"""What a report's sections are made of, and how they name a workload and a step."""
+
+from dataclasses import dataclass
+
+from costmodel.text import Table
+from dashboard.report.document import Content, Report, StepCosts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One part of a report: what it answers, what it found in words, and its tables.
+
+    `name` is the content that it belongs to, or `inputs`, which every report has.
+    """
+
+    name: Content | str
+    title: str
+    lead: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    folded: tuple[Table, ...] = ()
+
+
+def title(report: Report) -> str:
+    """What the report is of, in one line."""
+    names = " against ".join(model.name for model in report.inputs.models)
+    return f"What a step of {names} costs on {report.inputs.hardware.name}"
+
+
+def workload_words(report: Report) -> str:
+    """The workload in one line, without batch and context."""
+    work = report.inputs.workload
+    new = f", {work.new_tokens:,} new tokens a sequence" if work.phase == "prefill" else ""
+    return (
+        f"{work.phase}{new}, weights {work.dtype}, KV cache {work.kv_dtype},"
+        f" {work.routing} routing, {work.attention_flops} attention FLOPs, logits of"
+        f" {work.logits} tokens, kernels of {work.backend}"
+    )
+
+
+def step_words(batch: int, context: int) -> str:
+    """`batch 64, context 2,048`."""
+    return f"batch {batch:,}, context {context:,}"
+
+
+def points(report: Report) -> tuple[tuple[int, int], ...]:
+    """The batches and contexts of the steps, in their order."""
+    return tuple(dict.fromkeys((step.batch, step.context) for step in report.steps))
+
+
+def steps_at(report: Report, point: tuple[int, int]) -> list[StepCosts]:
+    """The models at one batch and context."""
+    return [step for step in report.steps if (step.batch, step.context) == point]

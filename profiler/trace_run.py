@@ -1,0 +1,46 @@
+"""The run `trace` on a GPU: kernel time and kernels of each leaf, by torch.profiler."""
+
+from costmodel.inputs.recording import Check, Exact
+from profiler.bench import Known, Measurement
+from profiler.case import PreparedCase
+from profiler.counts import distinct_column
+from profiler.kernels import kernels_by_leaf
+from profiler.machine import now
+from profiler.nvml import open_gpu
+from profiler.spread import exact_column, spread, spread_column
+
+TRACED_STEPS = 3
+
+
+class TraceRun:
+    """Kernels of eager steps, each with the leaf that launched it."""
+
+    def __init__(self) -> None:
+        self.gpu = open_gpu()
+
+    def self_check(self) -> tuple[Check, ...]:
+        """A trace is by the GPU's own clock, which nothing here could check."""
+        return ()
+
+    def measure(self, case: PreparedCase, known: Known) -> Measurement:
+        """Trace some eager steps after one that warms up."""
+        del known
+        started = now()
+        case.run()
+        traced = kernels_by_leaf(case.model, case.run, steps=TRACED_STEPS)
+        conditions = self.gpu.conditions(started=started, warm_up=1)
+        paths, last = tuple(case.model.leaves()), traced[-1]
+        seconds = [each.step_seconds for each in traced]
+        by_leaf = [each.seconds for each in traced]
+        return Measurement(
+            conditions=conditions,
+            step={
+                "kernel_s": spread(seconds, "torch_profiler"),
+                "launches": Exact(value=last.step_launches, source="torch_profiler"),
+            },
+            operators={
+                "kernel_s": spread_column(paths, by_leaf, "torch_profiler"),
+                "launches": exact_column(paths, last.launches, "torch_profiler"),
+                "distinct": distinct_column(case.model),
+            },
+        )
