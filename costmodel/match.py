@@ -109,12 +109,12 @@ def match(
     base = on_trunk(template, trunk)
     steps = checked_steps(base, vary)
     wanted = _weighed(target, context)
-    x, y, rises = _roles(base, steps, context)
+    x, y = _ordered(base, steps, context)
     weigh = _Weigher(base=base, names=(x, y), context=context)
     sizes = {name: replace(SIZES[name], step=steps[name]) for name in (x, y)}
-    best = nearest(weigh, sizes[x], sizes[y], wanted, rises=rises)
+    best = nearest(weigh, sizes[x], sizes[y], wanted)
     if best is None:
-        raise InputError(f"vary={shown(f'{x},{y}')}: the layers' rules refuse every pair of sizes")
+        raise InputError(f"vary={x},{y}: the layers' rules refuse every pair of multiples of steps")
     chosen = dict(zip((x, y), best.point, strict=True))
     model = resized(base, chosen)
     found = _weighed(model, context)
@@ -202,8 +202,8 @@ class _Weigher:
         return self.seen[x, y]
 
 
-def _roles(base: ModelConfig, steps: Mapping[str, int], context: int) -> tuple[str, str, bool]:
-    """The size in finer steps, the other, and whether the other weighs more on FLOPs.
+def _ordered(base: ModelConfig, steps: Mapping[str, int], context: int) -> tuple[str, str]:
+    """The two sizes, first the one that weighs more on parameters against FLOPs.
 
     Raises:
         InputError: the rules of the layers leave a size no other value.
@@ -213,17 +213,17 @@ def _roles(base: ModelConfig, steps: Mapping[str, int], context: int) -> tuple[s
     at = (size_of(base, first), size_of(base, second))
     here = weigh(*at)
     assert here is not None, "the template breaks no rule"
-    changes = {}
+    changes = []
     for name, direction in ((first, (1, 0)), (second, (0, 1))):
         a, b = (steps[name] * each for each in direction)
         there = weigh(at[0] + a, at[1] + b) or weigh(at[0] - a, at[1] - b)
         if there is None:
             only = size_of(base, name)
             raise InputError(f"vary={name}: the layers' rules allow no value but {only}")
-        changes[name] = [abs(change) for change in there.logs(here)]
-    fine, coarse = sorted(steps, key=lambda name: max(changes[name]))
-    (p_fine, f_fine), (p_coarse, f_coarse) = changes[fine], changes[coarse]
-    return fine, coarse, p_fine * f_coarse >= p_coarse * f_fine
+        changes.append([abs(change) for change in there.logs(here)])
+    (p_first, f_first), (p_second, f_second) = changes
+    in_order = p_first * f_second >= p_second * f_first
+    return (first, second) if in_order else (second, first)
 
 
 def _unreachable(

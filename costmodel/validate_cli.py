@@ -18,7 +18,7 @@ FOLDER = Path("recordings")
 MOST_LISTED = 20  # rows of a quantity in JSON
 MAX_RECORDINGS = 256
 
-EPILOG = "Example: sparsecost validate recordings/olmoe-1b-7b.json --csv rows.csv"
+EPILOG = "Example: sparsecost validate recordings/h200-olmoe-1b-7b.json --csv rows.csv"
 
 
 def validate(

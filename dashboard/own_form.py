@@ -196,4 +196,5 @@ def _use() -> None:
 def _forget() -> None:
     st.session_state.pop(OWN_TEXT, None)
     st.query_params.pop(OWN_PARAM, None)
-    st.session_state["model"] = DEFAULT_MODEL
+    if st.session_state.get("model") == OWN:
+        st.session_state["model"] = DEFAULT_MODEL

@@ -97,7 +97,9 @@ def agreement(book: Book) -> str:
     """Counts that must be equal, and bytes and sums that must nearly be."""
     rows: list[tuple[str, ...]] = []
     for quantity in EXACT:
-        both = [row for _, row in book.rows() if row.quantity == quantity]
+        both = [
+            row for _, row in book.rows() if row.quantity == quantity and row.measured is not None
+        ]
         equal = sum(row.predicted == row.measured for row in both)
         what = "steps and leaves" if quantity == "flops_counted" else "steps"
         rows.append((f"`{quantity}` of {what}: equal", f"{len(both):,}", f"{equal:,}"))
@@ -218,8 +220,8 @@ def prompts(book: Book) -> str:
 
 
 def _mean_distinct(page: Page) -> float:
-    """What the layers touched over what they are expected to, as the run `time` saw it."""
-    rows = [row for row in page.leaves if (row.run, row.quantity) == ("time", "distinct")]
+    """What the layers touched over what they are expected to, as the run `counters` saw it."""
+    rows = [row for row in page.leaves if (row.run, row.quantity) == ("counters", "distinct")]
     return sum(map(measured, rows)) / sum(map(predicted, rows))
 
 

@@ -1,6 +1,7 @@
 """Recordings made up for tests: of any model, from numbers that the test chooses."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +121,38 @@ def case(
     work: CaseWorkload | None = None,
     *,
     time: Run | None = None,
+    trace: Run | None = None,
     counters: Run | None = None,
     energy: Run | None = None,
     lacking: Mapping[RunName, str] | None = None,
 ) -> Case:
-    given: dict[RunName, Run | None] = {"time": time, "counters": counters, "energy": energy}
+    """A case; kernels given with `time` go into a trace of their own, as a profile has it."""
+    if time is not None and trace is None:
+        time, trace = _apart(time)
+    given: dict[RunName, Run | None] = {
+        "time": time,
+        "trace": trace,
+        "counters": counters,
+        "energy": energy,
+    }
     runs = {name: each for name, each in given.items() if each is not None}
     return Case(workload=work or workload(), seed=0, runs=runs, lacking=dict(lacking or {}))
+
+
+def _apart(run_: Run) -> tuple[Run, Run | None]:
+    """What a trace measures, taken out of a run; `distinct` stays in both."""
+    names = {*measured_in("trace", "step"), *measured_in("trace", "operators")} - {"distinct"}
+    step = {name: each for name, each in run_.step.items() if name in names}
+    operators = {name: each for name, each in run_.operators.items() if name in names}
+    if not step and not operators:
+        return run_, None
+    distinct = {name: each for name, each in run_.operators.items() if name == "distinct"}
+    rest = replace(
+        run_,
+        step={name: each for name, each in run_.step.items() if name not in names},
+        operators={name: each for name, each in run_.operators.items() if name not in names},
+    )
+    return rest, replace(run_, step=step, operators=operators | distinct, accesses={})
 
 
 def leaf_paths(model: ModelConfig) -> tuple[str, ...]:
@@ -161,8 +187,8 @@ def written(made: Recording, folder: Path, name: str = "made.json") -> Path:
 def everything(model: ModelConfig, works: Sequence[CaseWorkload]) -> Recording:
     """A recording of the size of a real one: every quantity of every leaf, all numbers alike."""
     paths = leaf_paths(model)
-    time, counters, energy = (_full_run(name, paths) for name in RUNS)
-    cases = [case(work, time=time, counters=counters, energy=energy) for work in works]
+    time, trace, counters, energy = (_full_run(name, paths) for name in RUNS)
+    cases = [case(work, time=time, trace=trace, counters=counters, energy=energy) for work in works]
     return recording(model, *cases, paths=paths)
 
 

@@ -36,16 +36,12 @@ def routers(*values: float) -> list[float | None]:
 
 
 def full(**step: float) -> Case:
-    time = {"graph_s": 2e-6, "eager_s": 5e-6, "kernel_s": 1e-6} | step
+    time = {"graph_s": 2e-6, "eager_s": 5e-6} | step
     return case(
-        time=run(
-            time,
-            {
-                "distinct": routers(2, 3, 4),
-                "kernel_s": routers(1e-7, 2e-7, 1e-7),
-                "launches": routers(7, 7, 8),
-                "flops_counted": routers(128, 128, 128),
-            },
+        time=run(time, {"distinct": routers(2, 3, 4), "flops_counted": routers(128, 128, 128)}),
+        trace=run(
+            {"kernel_s": 1e-6},
+            {"kernel_s": routers(1e-7, 2e-7, 1e-7), "launches": routers(7, 7, 8)},
         ),
         counters=run(
             {"hbm_read_bytes": 8000.0, "hbm_written_bytes": 2000.0},
@@ -94,9 +90,10 @@ def test_reads_of_the_leaves_stand_beside_those_of_the_step() -> None:
 
 
 def test_what_is_missing_says_why() -> None:
-    dense = of(case(time=run({"eager_s": 1e-3}, {"launches": [1] * len(leaf_paths(DENSE))})), DENSE)
+    launches = run(operators={"launches": [1] * len(leaf_paths(DENSE))})
+    dense = of(case(time=run({"eager_s": 1e-3}), trace=launches), DENSE)
     assert dense.routing_launches.reason == NO_ROUTING
-    bare = of(case(lacking={"time": "out of memory"}))
+    bare = of(case(lacking=dict.fromkeys(("time", "trace"), "out of memory")))
     assert bare.tokens_per_s.reason == bare.routing_kernel_s.reason == "out of memory"
     assert of(case(time=run())).mbu.reason == NOT_GIVEN
     assert of(full(), cpu=True).mbu.reason == NO_DATASHEET

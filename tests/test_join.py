@@ -102,13 +102,13 @@ def test_bytes_of_a_leaf_by_what_is_counted() -> None:
 
 
 def test_a_leaf_carries_median_quartiles_repeats_and_source() -> None:
-    made = recording(DENSE, case(time=run(operators={"kernel_s": column(lm_head=2e-6)})))
-    row = only(made)["time", "kernel_s", "lm_head"]
+    made = recording(DENSE, case(trace=run(operators={"kernel_s": column(lm_head=2e-6)})))
+    row = only(made)["trace", "kernel_s", "lm_head"]
     assert (row.measured, row.repeats, row.source) == (2e-6, 5, "torch_profiler")
     assert (row.q1, row.q3) == (2e-6 * 0.99, 2e-6 * 1.01)
     assert (row.kind, row.basis, row.reason) == ("matmul", FLOOR, None)
     assert row.predicted == pytest.approx((176 + 22) / 4.8e12)
-    other = only(made)["time", "kernel_s", "embed"]
+    other = only(made)["trace", "kernel_s", "embed"]
     assert (other.measured, other.reason) == (None, NOT_GIVEN)
 
 
@@ -137,12 +137,12 @@ def test_tensor_flops_stand_beside_products_and_attention_and_not_beside_gathers
 
 
 def test_launches_are_those_of_plain_pytorch() -> None:
-    rows = only(recording(DENSE, case(time=run({"launches": 90}))))
-    assert rows["time", "launches", "layers.0.attention_norm"].predicted == 1
-    assert rows["time", "launches", "layers.1.attention_norm"].predicted == 2  # the add before it
+    rows = only(recording(DENSE, case(trace=run({"launches": 90}))))
+    assert rows["trace", "launches", "layers.0.attention_norm"].predicted == 1
+    assert rows["trace", "launches", "layers.1.attention_norm"].predicted == 2  # the add before it
     operators = build_operators(DENSE, Workload(context=3).step())
     summed = sum(op.count * int(op.total("launches_torch")) for op in operators)
-    assert sides(rows["time", "launches", None]) == (summed, 90, PREDICTED)
+    assert sides(rows["trace", "launches", None]) == (summed, 90, PREDICTED)
 
 
 def test_distinct_items_stand_at_the_leaf_that_chooses() -> None:
@@ -178,14 +178,14 @@ def test_one_sided_rows_are_kept_with_their_reason() -> None:
     paths = ("lm_head", "layers.9.rogue")
     made = recording(
         DENSE,
-        case(time=run(operators={"launches": [1, 7]}), lacking={"energy": "no power meter"}),
+        case(trace=run(operators={"launches": [1, 7]}), lacking={"energy": "no power meter"}),
         paths=paths,
     )
     rows = only(made)
-    assert sides(rows["time", "launches", "layers.9.rogue"]) == (None, 7, "nothing")
-    assert rows["time", "launches", "layers.9.rogue"].reason == NO_OPERATOR
-    assert sides(rows["time", "launches", "final_norm"]) == (2, None, PREDICTED)
-    assert rows["time", "launches", "final_norm"].reason == NO_LEAF
+    assert sides(rows["trace", "launches", "layers.9.rogue"]) == (None, 7, "nothing")
+    assert rows["trace", "launches", "layers.9.rogue"].reason == NO_OPERATOR
+    assert sides(rows["trace", "launches", "final_norm"]) == (2, None, PREDICTED)
+    assert rows["trace", "launches", "final_norm"].reason == NO_LEAF
     assert rows["counters", "hbm_read_bytes", "lm_head"].reason == NO_RUN
     assert rows["counters", "hbm_read_bytes", "lm_head"].predicted == 176
     energy = rows["energy", "energy_j", None].reason
@@ -222,7 +222,8 @@ def test_a_calibration_puts_predictions_where_floors_stood(tmp_path: Path) -> No
     made = recording(
         DENSE,
         case(
-            time=run({"graph_s": 1e-3, "eager_s": 2e-3}, {"kernel_s": given}),
+            time=run({"graph_s": 1e-3, "eager_s": 2e-3}),
+            trace=run(operators={"kernel_s": given}),
             energy=run({"energy_j": 0.1}),
         ),
     )
@@ -235,7 +236,7 @@ def test_a_calibration_puts_predictions_where_floors_stood(tmp_path: Path) -> No
     # The head is the last operator: a product [1, 8] x [11, 8] and its launch of 1 us
     head = time.operators[-1].seconds
     assert head > 1e-6
-    assert sides(rows["time", "kernel_s", "lm_head"]) == (head, 2e-6, PREDICTED)
+    assert sides(rows["trace", "kernel_s", "lm_head"]) == (head, 2e-6, PREDICTED)
 
 
 KNOWN = leaf_paths(MOE)

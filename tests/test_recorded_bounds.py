@@ -103,7 +103,10 @@ def dense_case(quantity: str) -> tuple[Recording, Case, RunName]:
         phase="decode", batch=16, context=8192, new_tokens=1, dtype="bf16", routing="uniform"
     )
     (case,) = (each for each in made.cases if each.workload == work)
-    return made, case, "counters" if quantity == READ else "time"
+    name: RunName = (
+        "counters" if quantity == READ else "trace" if quantity == "kernel_s" else "time"
+    )
+    return made, case, name
 
 
 def violations_of(made: Recording, case: Case, name: RunName, run: Run) -> list[Violation]:

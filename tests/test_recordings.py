@@ -11,7 +11,7 @@ from costmodel.inputs.recording import Case, Recording, RunName
 from costmodel.join import case_label
 from costmodel.predict import step_costs
 from costmodel.quantities import QUANTITIES, RUNS
-from tests.committed import FIRST, GPUS, NAMES, joined, measured_cases, recording
+from tests.committed import FIRST, GPUS, NAMES, PENDING, joined, measured_cases, recording
 
 EXACT_OF_STEP = ("parameters", "buffer_bytes", "kv_held_bytes", "flops_counted")
 LARGE = ("h200-olmoe-1b-7b.json", "h200-ultramemv2-1b-7b.json")
@@ -32,14 +32,29 @@ def test_counts_equal_the_prediction_in_every_recorded_case(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_lacking_is_what_was_predicted_not_to_fit(name: str) -> None:
-    """And all that fits was measured: of a case either every planned run is there, or none."""
+    """And all that fits was measured, but for runs that say that they are still to be made."""
     made = recording(name)
     card_bytes = made.sessions[0].machine.memory_bytes
     for case in made.cases:
-        assert bool(case.runs) != bool(case.lacking), case_label(case)
-        assert (needed_bytes(made, case) > card_bytes) == bool(case.lacking), case_label(case)
-        for reason in case.lacking.values():
+        refused = {run: each for run, each in case.lacking.items() if each not in PENDING}
+        assert bool(case.runs) != bool(refused), case_label(case)
+        assert (needed_bytes(made, case) > card_bytes) == bool(refused), case_label(case)
+        for reason in refused.values():
             assert reason.startswith("does not fit: cache and activations need")
+
+
+def test_few_runs_are_still_to_be_made() -> None:
+    """13 latencies of one model, and those of the second runs."""
+    pending = {
+        (name, run): sum(case.lacking.get(run) in PENDING for case in recording(name).cases)
+        for name in NAMES
+        for run in RUNS
+    }
+    assert {key: count for key, count in pending.items() if count} == {
+        ("h200-ultramem-227m-1.2b.json", "time"): 13,
+        ("again/h200-olmoe-1b-7b.json", "time"): 5,
+        ("again/h200-ultramemv2-1b-7b.json", "time"): 5,
+    }
 
 
 def needed_bytes(made: Recording, case: Case) -> float:
@@ -53,7 +68,7 @@ def needed_bytes(made: Recording, case: Case) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_reads_of_every_measured_decode_step_are_there(name: str) -> None:
-    for _, case in measured_cases(name, "time"):
+    for _, case in measured_cases(name, "trace"):
         read = case.runs["counters"].step[READ]
         assert isinstance(read, Spread)
         assert read.source == "hardware_counter"
@@ -89,6 +104,7 @@ def test_self_checks_were_made_and_passed(name: str) -> None:
     made = recording(name)
     needed: dict[RunName, set[tuple[str, float]]] = {
         "time": set(),
+        "trace": set(),
         "counters": {
             ("copy: bytes read", 0.01),
             ("copy: bytes written", 0.01),

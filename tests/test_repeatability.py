@@ -11,7 +11,6 @@ import pytest
 
 from costmodel.errors import InputError
 from costmodel.inputs.measured import Spread
-from costmodel.quantities import QUANTITIES
 from costmodel.repeat import Change, Pair, Recounted, Repeated, recounted, repeated
 from tests.committed import AGAIN, recording
 from tests.recordings import case, leaf_paths, run, workload
@@ -98,7 +97,7 @@ def test_counts_are_equal_or_not() -> None:
     pair = two_runs()
     assert recounted([pair]) == (
         Recounted(quantity="parameters", run="time", compared=1, equal=0),
-        Recounted(quantity="launches", run="time", compared=len(PATHS), equal=len(PATHS) - 2),
+        Recounted(quantity="launches", run="trace", compared=len(PATHS), equal=len(PATHS) - 2),
     )
     assert [each.equal for each in recounted([(pair[0], pair[0])])] == [1, len(PATHS)]
 
@@ -123,7 +122,6 @@ def pairs() -> list[Pair]:
 
 
 BOUNDS = {  # quantity: farthest apart, and fewest of 10 within their spread
-    "graph_s": (0.005, 6),
     "kernel_s": (0.005, 5),
     "hbm_read_bytes": (0.0001, 6),
     "hbm_written_bytes": (0.03, 6),
@@ -136,39 +134,32 @@ BOUNDS = {  # quantity: farthest apart, and fewest of 10 within their spread
 
 
 def test_a_second_run_comes_close() -> None:
-    """Times of the GPU within 0.5 %, reads within 0.01 %, energy and power within 4 %.
+    """Kernels within 0.5 %, reads within 0.01 %, energy and power within 4 %.
 
     Not all of it within the spread of one run's readings, which knows of one card only: of ten
-    cases at least six for graphs and reads, but only three for energy. Steps that the host
-    launches are up to twice as fast or as slow.
+    cases at least six for reads, but only three for energy. Latencies are not among them: those of
+    the second run were taken beside a trace, and are left out until they are measured again.
     """
     found = {line.quantity: line for line in repeated(pairs())}
-    assert found.keys() == {*BOUNDS, "eager_s"}
+    assert found.keys() == BOUNDS.keys()
     for quantity, (farthest, fewest) in BOUNDS.items():
         line = found[quantity]
         assert len(line.changes) == 10
         assert abs(line.largest.relative) <= farthest, quantity
         assert (line.within is None) == (fewest is None), quantity
         assert (line.within or 0) >= (fewest or 0), quantity
-    assert all(0.5 < 1 + each.relative < 2 for each in found["eager_s"].changes)
 
 
 def test_a_second_run_counts_the_same() -> None:
-    """To the unit; but what the allocator holds is rounded to 512 bytes a tensor."""
+    """To the unit."""
     lines = {(line.quantity, line.run): line for line in recounted(pairs())}
-    resident = lines.pop(("resident_memory_bytes", "time"))
-    assert resident.compared - resident.equal <= 1
-    assert {quantity for quantity, _ in lines} >= {
-        "launches",
-        "distinct",
-        "peak_memory_bytes",
-        *(name for name, each in QUANTITIES.items() if each.exact),
+    assert lines.keys() == {
+        ("launches", "trace"),
+        ("distinct", "trace"),
+        ("distinct", "counters"),
     }
     for line in lines.values():
         assert line.equal == line.compared > 0, line
-    for first, again in pairs():
-        chosen = {each.workload: each.runs["time"].accesses for each in first.cases if each.runs}
-        assert all(each.runs["time"].accesses == chosen[each.workload] for each in again.cases)
 
 
 def test_the_table_says_what_was_measured() -> None:

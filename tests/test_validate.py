@@ -38,7 +38,8 @@ def two_cases() -> Recording:
         case(time=run({"parameters": 1672}), counters=run({"hbm_read_bytes": 6672.0})),
         case(
             workload(context=4),
-            time=run({"parameters": 1671}, {"launches": [0, *([1] * (len(PATHS) - 1))]}),
+            time=run({"parameters": 1671}),
+            trace=run(operators={"launches": [0, *([1] * (len(PATHS) - 1))]}),
             counters=run({"hbm_read_bytes": 1692.0}),
         ),
     )
@@ -129,6 +130,14 @@ def test_a_zero_beside_a_number_is_the_worst_of_all() -> None:
     assert found.predicted_only == len(PATHS)  # of the case that gives no launches
 
 
+def test_a_zero_is_as_it_should_be_beside_a_zero_and_beside_a_bound() -> None:
+    tally = Tally()
+    assert not tally.is_worst(0, 0, bound=False)
+    assert not tally.is_worst(5, 0, bound=True)
+    assert (tally.compared, tally.equal, tally.no_ratio, tally.factor) == (2, 1, 1, 1.0)
+    assert distance(0, 0.0, PREDICTED) == distance(0, 5.0, COMPULSORY) == 0
+
+
 def test_a_number_too_small_for_a_ratio_is_as_a_zero() -> None:
     found = line(checked(resident(5e-324, AT_4)), "resident_memory_bytes")
     assert (found.compared, found.no_ratio) == (2, 1)
@@ -139,8 +148,9 @@ def test_a_number_too_small_for_a_ratio_is_as_a_zero() -> None:
 
 def test_decode_and_prefill_are_told_apart_where_they_differ_in_nature() -> None:
     prefill = workload(phase="prefill", context=0, new_tokens=4)
-    time = run({"launches": 90, "parameters": 1672})
-    found = checked(recording(DENSE, case(time=time), case(prefill, time=time)))
+    time, trace = run({"parameters": 1672}), run({"launches": 90})
+    made = case(time=time, trace=trace), case(prefill, time=time, trace=trace)
+    found = checked(recording(DENSE, *made))
     for phase in ("decode", "prefill"):
         assert line(found, "launches", phase=phase).compared == 1
     assert line(found, "parameters").compared == 2
@@ -148,7 +158,7 @@ def test_decode_and_prefill_are_told_apart_where_they_differ_in_nature() -> None
 
 def test_kinds_are_told_apart() -> None:
     column = [1e-6] * len(PATHS)
-    found = checked(recording(DENSE, case(time=run(operators={"kernel_s": column}))))
+    found = checked(recording(DENSE, case(trace=run(operators={"kernel_s": column}))))
     # 4 products in each of 3 layers, and the head; a lookup
     assert line(found, "kernel_s", "matmul", FLOOR).compared == 13
     assert line(found, "kernel_s", "gather", FLOOR).compared == 1
@@ -191,7 +201,7 @@ def test_every_row_is_counted_in_one_line_and_listed_once() -> None:
 
 
 def test_cases_that_lack_a_run_are_counted_by_the_reason() -> None:
-    made = recording(DENSE, case(time=run(), lacking={"counters": "refused"}))
+    made = recording(DENSE, case(time=run(), trace=run(), lacking={"counters": "refused"}))
     assert checked(made, made).lacking_runs == {("counters", "refused"): 2, ("energy", NO_RUN): 2}
 
 
@@ -200,8 +210,8 @@ def test_the_worst_leaf_of_a_name_stands_for_all_layers() -> None:
     # add first: 20, 10 and 5 times as many
     seen = {"lm_head": 20, "layers.0.attention_norm": 10, "layers.1.attention_norm": 10}
     launches = [seen.get(path) for path in PATHS]
-    found = checked(recording(DENSE, case(time=run(operators={"launches": launches}))))
-    columns = found.columns["launches", "time"]
+    found = checked(recording(DENSE, case(trace=run(operators={"launches": launches}))))
+    columns = found.columns["launches", "trace"]
     paths = [entry.row.path for entry in worst_leaves(columns, 9)]
     assert paths == ["lm_head", "layers.0.attention_norm"]
     assert [entry.row.path for entry in worst_leaves(columns, 1)] == ["lm_head"]

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from costmodel.inputs.recording import Check, Recording
+from costmodel.inputs.recording import Check, Recording, RunName
+from costmodel.tables.validation_cells import fitted
+from costmodel.text import Table
 from tests.commands import output, refusal
 from tests.recordings import (
     CPU,
@@ -51,7 +53,7 @@ def test_the_command_reads_the_recordings_folder(folder: Path) -> None:
     written(named(), folder, "tiny.json")
     shown = output("validate", "--calibration", "none")
     title, *_ = shown.splitlines()
-    assert title == "Measured over predicted: 2 cases of 1 recording"
+    assert title == "Measured over predicted, 2 cases of 1 recording"
     # 1671 and 1672 of 1672: the median between them, and half of 0.0598 % off
     wrong = row(shown, "parameters ")
     assert wrong[1:4] == ["2", "0.9997x", "0.9995x"]
@@ -84,9 +86,38 @@ def test_steps_far_off_are_listed_and_near_ones_are_not(folder: Path) -> None:
     assert "Worst steps" not in shown(1.09)
 
 
+def test_the_worst_steps_of_a_phase_are_its_own(folder: Path) -> None:
+    prefill = workload(phase="prefill", context=0, new_tokens=4)
+    many, more = run({"launches": 10**4}), run({"launches": 10**5})
+    made = recording(DENSE, case(trace=many), case(prefill, trace=more))
+    shown = output("validate", str(written(made, folder)))
+    block = shown[shown.index("Worst steps") :].split("What was achieved")[0]
+    places = [text.rpartition("x  ")[2] for text in block.splitlines() if "launched" in text]
+    assert places == ["Tiny-2K 1 x 3", "Tiny-2K prefill 4"]
+
+
+def test_a_line_ends_where_a_terminal_does() -> None:
+    table = Table(
+        title="t",
+        headers=("a\nlonger header", "n", "at"),
+        rows=(("x" * 30, "1", "y" * 200), ("x", "1", "short")),
+        ends_in_text=True,
+    )
+    long, short = fitted(table).rows
+    assert len(long[2]) == 120 - (30 + 2) - (1 + 2)
+    assert long[2].endswith("y...")
+    assert short[2] == "short"
+
+
 def test_what_is_not_compared_is_counted_by_the_reason(folder: Path) -> None:
-    lacking = {"counters": "does not fit: 9 GiB are needed", "energy": "does not fit: 8 GiB"}
-    made = recording(DENSE, case(time=run({"parameters": 1672}), lacking=lacking))  # type: ignore[arg-type]
+    lacking: dict[RunName, str] = {
+        "counters": "does not fit: 9 GiB are needed",
+        "energy": "does not fit: 8 GiB",
+    }
+    made = recording(
+        DENSE,
+        case(time=run({"parameters": 1672}), trace=run(), lacking=lacking),
+    )
     shown = output("validate", str(written(made, folder)))
     told = shown[shown.index("What is not compared") :].splitlines()
     assert told[1] == "1 counters, 1 energy runs lacking: does not fit"
@@ -163,7 +194,8 @@ def test_json_holds_it_all(folder: Path) -> None:
     ]
     assert found["achieved"][0]["mbu"] is None
     assert "mbu" in found["achieved"][0]["reasons"]
-    assert {(each["run"], each["cases"]) for each in found["lacking_runs"]} == {("energy", 2)}
+    lacking = {(each["run"], each["cases"]) for each in found["lacking_runs"]}
+    assert lacking == {("trace", 1), ("energy", 2)}
     parameters = [each["measured"] for each in found["rows"] if each["quantity"] == "parameters"]
     assert parameters == [1671]  # the other is equal
     every = json.loads(output("validate", path, "--json", "--all"))
@@ -194,7 +226,7 @@ def test_markdown_and_two_files_of_one_name(folder: Path) -> None:
     (folder / "again").mkdir()
     paths = [str(written(named(), each)) for each in (folder, folder / "again")]
     page = output("validate", *paths, "--markdown")
-    assert page.startswith("### Measured over predicted: 4 cases of 2 recordings\n")
+    assert page.startswith("### Measured over predicted, 4 cases of 2 recordings\n")
     assert "Tiny-2K #2: recording " in page
     assert page.count("again/made.json") == 1
 

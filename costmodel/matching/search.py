@@ -1,17 +1,17 @@
 """The pair of sizes whose total parameters and FLOPs come nearest to two wanted numbers.
 
-Both numbers, P and F, never fall when a size grows. Of the two sizes x is the one in finer steps.
-The distance is max(|ln p|, |ln f|), with p = P / wanted P and f = F / wanted F. At one y it is least
-where p f passes 1, at one of the two x around that. Along those points f / p only rises with y, or
-only falls, by which size weighs more on F. So a bisection over y, with one over x inside it, finds
-where f = p; from there the search walks both ways over y until a bound says that nothing further
-can be nearer. Sizes on an end of their range are tried as well. The walk makes the answer the
-nearest pair of integers, not real numbers rounded; `tests/test_match.py` tries every pair beside it.
+Both numbers, P and F, never fall when a size grows. The distance is max(|ln p|, |ln f|), with
+p = P / wanted P and f = F / wanted F. Of the sizes x and y: at one y the distance is least where
+p f passes 1, at one of the two x around that. Along those points f / p only rises with y, or only
+falls, by which size weighs more on F. So a bisection over y, with one over x inside it, finds where
+f = p; from there the search walks both ways over y until a bound says that nothing further can be
+nearer. Sizes on an end of their range are tried as well. The walk makes the answer the nearest pair
+of integers, not real numbers rounded; `tests/test_match.py` tries every pair beside it.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from costmodel.matching.sizes import Size
@@ -52,71 +52,95 @@ class Nearest:
     enclosed: bool
 
 
-def nearest(weigh: Weigh, x: Size, y: Size, wanted: Weighed, *, rises: bool) -> Nearest | None:
+def nearest(weigh: Weigh, x: Size, y: Size, wanted: Weighed) -> Nearest | None:
     """The candidate at the least distance from `wanted`; None where every candidate is refused.
 
-    `rises` says that y weighs more on F than x does, so that f / p rises with y where p f = 1.
+    x is the size that weighs more on parameters, y the one that weighs more on FLOPs.
     """
-    return _Search(weigh=weigh, x=x, y=y, wanted=wanted, rises=rises).run()
+    search = _Search(weigh=weigh, x=x, y=y, wanted=wanted, rises=True)
+    if not search.xs or not search.ys:
+        return None
+    if search.x_is_finer():
+        return search.run()
+    swapped = _Search(weigh=lambda a, b: weigh(b, a), x=y, y=x, wanted=wanted, rises=False)
+    found = swapped.run()
+    return replace(found, point=(found.point[1], found.point[0]))
 
 
 @dataclass(slots=True, kw_only=True)
 class _Search:
-    """Indices i and j count steps: x = i * x.step, y = j * y.step."""
+    """Indices i and j count steps: x = i * x.step, y = j * y.step.
+
+    The walk goes over y, and is short where x is the size in finer steps.
+    """
 
     weigh: Weigh
     x: Size
     y: Size
     wanted: Weighed
-    rises: bool
-    best: tuple[float, Point] | None = None
+    rises: bool  # f / p, with y, along p f = 1
+    xs: range = field(init=False)  # the steps that no rule refuses
+    ys: range = field(init=False)
+    best: tuple[float, Point] = (math.inf, (0, 0))
 
-    def run(self) -> Nearest | None:
-        xs = _accepted(self.x, lambda i: self._at(i, self._mild(self.y)) is not None)
-        ys = _accepted(self.y, lambda j: self._at(self._mild(self.x), j) is not None)
-        if not xs or not ys:
-            return None
-        for j in (ys[0], ys[-1]):
-            self._try(self._x_of(j, xs), j, xs)
-        for i in (xs[0], xs[-1]):
-            j = self._y_of(i, ys)
+    def __post_init__(self) -> None:
+        self.xs = _accepted(self.x, lambda i: self._at(i, _mild(self.y)) is not None)
+        self.ys = _accepted(self.y, lambda j: self._at(_mild(self.x), j) is not None)
+
+    def x_is_finer(self) -> bool:
+        """Whether a step of x changes less than a step of y, about where f = p."""
+        j = min(self._crossing(self._curve()), self.ys[-1])
+        i = min(self._x_of(j), self.xs[-1])
+        here = self._at(i, j)
+        along_x = self._at(i + 1, j) or self._at(i - 1, j)
+        along_y = self._at(i, j + 1) or self._at(i, j - 1)
+        if here is None or along_x is None or along_y is None:
+            return True
+        return along_x.distance(here) <= along_y.distance(here)
+
+    def run(self) -> Nearest:
+        for j in (self.ys[0], self.ys[-1]):
+            self._try(self._x_of(j), j)
+        for i in (self.xs[0], self.xs[-1]):
+            j = self._y_of(i)
             for each in (j - 1, j):
-                if each in ys:
-                    self._consider(i, each)
-        enclosed = self._walk(xs, ys)
-        if self.best is None:
-            return None
+                self._consider(i, each)
+        curve = self._curve()
+        crossing = self._crossing(curve)
+        self._walk(range(crossing, curve.stop), more_flops=self.rises)
+        self._walk(range(crossing - 1, curve.start - 1, -1), more_flops=not self.rises)
         distance, point = self.best
+        assert math.isfinite(distance), "some candidate is accepted"
+        enclosed = curve.start < crossing < curve.stop
         return Nearest(point=point, distance=distance, enclosed=enclosed)
 
-    def _walk(self, xs: range, ys: range) -> bool:
-        """Both ways from where f = p, along p f = 1; whether f < p and f > p both occur there."""
-        first = self._y_of(xs[-1], ys)  # below, p f < 1 at every x
-        last = self._y_of(xs[0], ys)  # from here on, p f >= 1 at every x
-        curve = range(first, min(last + 1, ys.stop))
+    def _curve(self) -> range:
+        """The y at which some x has p f < 1 and some p f >= 1, and one more."""
+        first, last = self._y_of(self.xs[-1]), self._y_of(self.xs[0])
+        return range(first, min(last + 1, self.ys.stop))
+
+    def _crossing(self, curve: range) -> int:
+        """The first y of the curve beyond f = p; its end if there is none."""
 
         def passed(j: int) -> bool:
-            found = self._at(self._x_of(j, xs), j)
+            found = self._at(self._x_of(j), j)
             if found is None:
                 return self.x.reads
             p, f = found.logs(self.wanted)
             return (f >= p) == self.rises
 
-        crossing = _least(passed, curve)
-        for js, up in (
-            (range(crossing, curve.stop), True),
-            (range(crossing - 1, first - 1, -1), False),
-        ):
-            for j in js:
-                i = self._x_of(j, xs)
-                self._try(i, j, xs)
-                bound = self._bound(i, j, more_flops=up == self.rises)
-                if self.best is not None and bound >= self.best[0]:
-                    break
-        return first < crossing < curve.stop
+        return _least(passed, curve)
+
+    def _walk(self, ys: range, *, more_flops: bool) -> None:
+        """Away from f = p, on the side of more FLOPs or of fewer, until nothing can be nearer."""
+        for j in ys:
+            i = self._x_of(j)
+            self._try(i, j)
+            if self._bound(i, j, more_flops=more_flops) >= self.best[0]:
+                return
 
     def _bound(self, i: int, j: int, *, more_flops: bool) -> float:
-        """A bound on the distance at this y and beyond, going where f / p rises, or where it falls.
+        """A bound on the distance at this y and beyond.
 
         Where p f = 1, between steps i - 1 and i, the distance is ln f = -ln p on the side of more
         FLOPs, else ln p = -ln f; it rises from there, and p and f lie between those of the steps.
@@ -132,24 +156,23 @@ class _Search:
     def _at(self, i: int, j: int) -> Weighed | None:
         return self.weigh(i * self.x.step, j * self.y.step)
 
-    def _try(self, i: int, j: int, xs: range) -> None:
+    def _try(self, i: int, j: int) -> None:
         """The candidates on both sides of the x where p f passes 1."""
-        for each in (i - 1, i):
-            if each in xs:
-                self._consider(each, j)
+        self._consider(i - 1, j)
+        self._consider(i, j)
 
     def _consider(self, i: int, j: int) -> None:
-        found = self._at(i, j)
+        found = self._at(i, j) if i in self.xs and j in self.ys else None
         if found is not None:
-            candidate = (found.distance(self.wanted), (i * self.x.step, j * self.y.step))
-            self.best = candidate if self.best is None else min(self.best, candidate)
+            point = (i * self.x.step, j * self.y.step)
+            self.best = min(self.best, (found.distance(self.wanted), point))
 
-    def _x_of(self, j: int, xs: range) -> int:
-        """The least x with p f >= 1 at one y; `xs.stop` if there is none."""
-        return _least(lambda i: self._enough(i, j, refused=self.x.reads), xs)
+    def _x_of(self, j: int) -> int:
+        """The least x with p f >= 1 at one y; the end of its range if there is none."""
+        return _least(lambda i: self._enough(i, j, refused=self.x.reads), self.xs)
 
-    def _y_of(self, i: int, ys: range) -> int:
-        return _least(lambda j: self._enough(i, j, refused=self.y.reads), ys)
+    def _y_of(self, i: int) -> int:
+        return _least(lambda j: self._enough(i, j, refused=self.y.reads), self.ys)
 
     def _enough(self, i: int, j: int, *, refused: bool) -> bool:
         """Whether p f >= 1; `refused` says on which side a refused candidate lies."""
@@ -159,10 +182,10 @@ class _Search:
         wanted = self.wanted
         return found.parameters * found.flops >= wanted.parameters * wanted.flops
 
-    @staticmethod
-    def _mild(size: Size) -> int:
-        """The step of a size that makes rules refuse the least of the other."""
-        return 1 if size.reads else size.most // size.step
+
+def _mild(size: Size) -> int:
+    """The step of a size with which rules refuse the least of the other."""
+    return 1 if size.reads else size.most // size.step
 
 
 def _accepted(size: Size, accepts: Callable[[int], bool]) -> range:

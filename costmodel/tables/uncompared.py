@@ -11,7 +11,7 @@ from costmodel.validate import Validation, worst_first
 from costmodel.validation_report import STEP
 
 MOST_REASONS = 5
-MAX_REASON = 60  # characters
+MAX_REASON = 90  # characters
 
 
 def uncompared_table(validation: Validation, *, whole: bool) -> Table:

@@ -110,7 +110,7 @@ def _summary(validation: Validation) -> Table:
     notes += [f"{model}: recording {name}" for name, model in validation.recordings if "#" in model]
     cases, recordings = len(validation.figures), len(validation.recordings)
     return errors_table(
-        f"Measured over predicted: {cases:,} case{'s' * (cases != 1)}"
+        f"Measured over predicted, {cases:,} case{'s' * (cases != 1)}"
         f" of {recordings:,} recording{'s' * (recordings != 1)}",
         [(label(line), line) for line in shown],
         sections=[len(shown) - len(bounds) - 1] if bounds else [],

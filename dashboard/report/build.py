@@ -24,7 +24,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.routing import Histogram
 from costmodel.predict import Prediction, predict
 from costmodel.report import calibration_json, comparison_json, prediction_json, workload_json
-from costmodel.request import HOUR_S, MAX_PRICE_PER_HOUR, MILLION
+from costmodel.request import HOUR_S, MAX_PRICE_PER_HOUR, MILLION, NO_PRICE
 from costmodel.text import printable
 from dashboard.report.document import (
     CONTENTS,
@@ -42,7 +42,6 @@ from dashboard.report.method import method_notes
 from dashboard.report.quantities import PRICE, REPORTED
 
 USUAL_BATCHES = (1, 4, 16, 64, 256, 1024, 4096)  # of a comparison
-NO_PRICE = "no price is given"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +140,6 @@ def _inputs(asked: Asked) -> dict[str, Any]:
     given = workload_json(workload)
     del given["batch"], given["context"]
     calibration = asked.calibration
-    unknown = isinstance(calibration, Unknown)
     return {
         "models": [TypeAdapter(ModelConfig).dump_python(m, mode="json") for m in asked.models],
         "workload": {
@@ -154,7 +152,9 @@ def _inputs(asked: Asked) -> dict[str, Any]:
         },
         "hardware": TypeAdapter(Hardware).dump_python(asked.hardware, mode="json"),
         "calibration": calibration_json(calibration),
-        "no_calibration": printable(calibration.reason) if unknown else None,
+        "no_calibration": printable(calibration.reason)
+        if isinstance(calibration, Unknown)
+        else None,
         "price_per_hour": None if asked.price_per_hour is None else float(asked.price_per_hour),
     }
 
@@ -162,11 +162,13 @@ def _inputs(asked: Asked) -> dict[str, Any]:
 def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any]:
     """Quantities and operators, as `predict --json` tells them."""
     data = prediction_json(prediction)
-    reasons = data["reasons"] | _price_reason(prediction, price_per_hour)
     values = {each.name: _at(data, each.name) for each in REPORTED if each.name != PRICE}
-    values[PRICE] = None
-    if PRICE not in reasons:
-        values[PRICE] = price_per_hour / HOUR_S / values["time.tokens_per_s"] * MILLION
+    cost: float | Unknown | None = _usd(prediction, price_per_hour)
+    reasons = data["reasons"]
+    if isinstance(cost, Unknown):
+        reasons |= {PRICE: cost.reason}
+        cost = None
+    values[PRICE] = cost
     wanted = OperatorLine.__dataclass_fields__
     return {
         "model": prediction.model.name,
@@ -178,13 +180,15 @@ def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any
     }
 
 
-def _price_reason(prediction: Prediction, price_per_hour: float | None) -> dict[str, str]:
-    """Why a step has no cost, if it has none."""
+def _usd(prediction: Prediction, price_per_hour: float | None) -> float | Unknown:
+    """What the GPU costs while such steps give a million tokens."""
+    time, workload = prediction.time, prediction.workload
     if price_per_hour is None:
-        return {PRICE: NO_PRICE}
-    if isinstance(prediction.time, Unknown):
-        return {PRICE: prediction.time.reason}
-    return {}
+        return NO_PRICE
+    if isinstance(time, Unknown):
+        return time
+    tokens = workload.batch * workload.new_tokens
+    return price_per_hour * float(time.predicted_s) / HOUR_S / tokens * MILLION
 
 
 def _at(data: Any, name: str) -> Any:  # noqa: ANN401 - JSON

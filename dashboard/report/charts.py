@@ -3,15 +3,15 @@
 Plotly reads tags and entities in the names it draws, so that every text of a user is escaped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import plotly.graph_objects as go
 
 from costmodel.validation_report import STEP
-from dashboard.figures import MEASURED, PALETTE, PREDICTED, SYMBOLS, framed, line
-from dashboard.report.document import ComparedLine, Report
+from dashboard.figures import MEASURED, PALETTE, PREDICTED, SYMBOLS, colour, framed, line
+from dashboard.report.document import ComparedLine, MeasuredLine, Report
 from dashboard.report.words import points, step_words, steps_at
 
 BYTES = (  # of a step's compulsory bytes: quantity, name, hatch
@@ -35,22 +35,43 @@ class Chart:
     figure: go.Figure
 
 
-def charts(report: Report) -> tuple[Chart, ...]:
-    """The charts of the sections that the report holds."""
-    found: list[Chart] = []
-    if "summary" in report.contents:
-        found += [_bytes(report, point) for point in points(report)]
-    if "operators" in report.contents:
-        found += [_operators(report, index) for index in range(len(report.steps))]
-    if report.comparison is not None:
-        for context in report.inputs.workload.contexts:
-            lines = [each for each in report.comparison.lines if each.context == context]
-            if lines:
-                found.append(_over_batch(report, lines, "bytes"))
-                found.append(_over_batch(report, lines, "time"))
-    if "measured" in report.contents and any(each.ratio for each in report.measured):
-        found.append(_ratios(report))
-    return tuple(found)
+def charts(report: Report, section: str | None = None) -> tuple[Chart, ...]:
+    """The charts of the sections that the report holds, or those of one section."""
+    made = {"summary": _of_summary, "operators": _of_operators, "measured": _of_measured}
+    made["comparison"] = _of_comparison
+    return tuple(
+        chart
+        for name in report.contents
+        if name in made and section in (None, name)
+        for chart in made[name](report)
+    )
+
+
+def _of_summary(report: Report) -> Iterator[Chart]:
+    return (_bytes(report, point) for point in points(report))
+
+
+def _of_operators(report: Report) -> Iterator[Chart]:
+    return (_operators(report, index) for index in range(len(report.steps)))
+
+
+def _of_comparison(report: Report) -> Iterator[Chart]:
+    assert report.comparison is not None
+    for context in report.inputs.workload.contexts:
+        lines = [each for each in report.comparison.lines if each.context == context]
+        if lines:
+            yield _over_batch(report, lines, "bytes")
+            yield _over_batch(report, lines, "time")
+
+
+def _of_measured(report: Report) -> Iterator[Chart]:
+    compared = [
+        each
+        for each in report.measured
+        if each.path == STEP and each.quantity in RATIOS and each.ratio
+    ]
+    if compared:
+        yield _ratios(report, compared)
 
 
 def plain(text: str) -> str:
@@ -75,6 +96,13 @@ def _bytes(report: Report, point: tuple[int, int]) -> Chart:
     )
     figure.update_layout(barmode="stack", yaxis={"autorange": "reversed"})
     heading = f"Compulsory HBM bytes of one step, {step_words(*point)}"
+    drawn = framed(
+        figure,
+        x_title="compulsory HBM bytes, GB",
+        y_title="",
+        height=LEAST_HEIGHT + 2 * BAR_HEIGHT * len(steps),
+    )
+    drawn.update_layout(legend_traceorder="normal")
     return Chart(
         section="summary",
         title=heading,
@@ -82,12 +110,7 @@ def _bytes(report: Report, point: tuple[int, int]) -> Chart:
         + " ".join(
             f"{step.model}: {_giga(step.values['hbm_bytes.compulsory']):.4g} GB." for step in steps
         ),
-        figure=framed(
-            figure,
-            x_title="compulsory HBM bytes, GB",
-            y_title="",
-            height=LEAST_HEIGHT + 2 * BAR_HEIGHT * len(steps),
-        ),
+        figure=drawn,
     )
 
 
@@ -161,9 +184,7 @@ def _over_batch(report: Report, lines: Sequence[ComparedLine], what: str) -> Cha
     )
 
 
-def _add_measured(
-    figure: go.Figure, report: Report, context: int, names: Sequence[str]
-) -> None:
+def _add_measured(figure: go.Figure, report: Report, context: int, names: Sequence[str]) -> None:
     """The measured times of the steps, open marks of the model's own shape."""
     quantity = "graph_s" if report.inputs.workload.phase == "decode" else "eager_s"
     for index, name in enumerate(names):
@@ -193,28 +214,21 @@ def _add_measured(
             )
 
 
-def _ratios(report: Report) -> Chart:
+def _ratios(report: Report, lines: Sequence[MeasuredLine]) -> Chart:
     """Measured over predicted, a dot for each quantity and batch, the line at 1."""
-    names = [model.name for model in report.inputs.models]
     figure = go.Figure()
-    told = 0
-    for index, name in enumerate(names):
-        found = [
-            each
-            for each in report.measured
-            if each.model == name and each.path == STEP and each.quantity in RATIOS and each.ratio
-        ]
-        told += len(found)
+    for index, model in enumerate(report.inputs.models):
+        found = [each for each in lines if each.model == model.name]
         figure.add_trace(
             go.Scatter(
-                name=plain(name),
+                name=plain(model.name),
                 x=[each.ratio for each in found],
                 y=[f"{each.quantity}, against {plain(each.basis)}" for each in found],
                 text=[step_words(each.batch, each.context) for each in found],
                 mode="markers",
                 marker={
                     "symbol": SYMBOLS[index % len(SYMBOLS)],
-                    "color": PALETTE[index % len(PALETTE)],
+                    "color": colour(index),
                     "size": 9,
                     "opacity": 0.8,
                 },
@@ -225,8 +239,8 @@ def _ratios(report: Report) -> Chart:
     return Chart(
         section="measured",
         title=heading,
-        alt=f"{heading}: {told} dots on a logarithmic axis, by quantity and model; at the dashed"
-        " line measured and predicted are equal, to its right more was measured.",
+        alt=f"{heading}: {len(lines)} dots on a logarithmic axis, by quantity and model. At the"
+        " dashed line measured and predicted are equal, to its right more was measured.",
         figure=framed(figure, x_title="measured / predicted", y_title="", x_log=True),
     )
 
@@ -235,5 +249,3 @@ def _giga(value: object) -> float:
     """In units of 1e9; quantities of bytes are numbers, which `document` checks."""
     assert isinstance(value, int | float)
     return float(value) / 1e9
-
-

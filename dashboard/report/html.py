@@ -1,7 +1,7 @@
 """A report as one HTML file: interactive charts, tables that print, and no request to anywhere.
 
-Text of users is escaped by the template and by Plotly. Beyond that, the page's own security policy
-lets a browser run exactly the scripts that are written here, named by their hashes, and load nothing.
+Text of users is escaped by the template and by Plotly. Beyond that, the page's security policy lets
+a browser load nothing and run only the scripts that are written here, named by their hashes.
 """
 
 import base64

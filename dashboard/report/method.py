@@ -12,8 +12,8 @@ import costmodel
 from costmodel import join
 from costmodel.costs import energy, footprint, predicted, time, totals
 from costmodel.costs.curves import Curves
-from costmodel.layers.routing import Histogram
 from costmodel.layers.operator import Moved, Operator
+from costmodel.layers.routing import Histogram
 from costmodel.predict import Prediction
 from costmodel.tables.prediction import predicted_by
 from costmodel.text import printable

@@ -1,4 +1,4 @@
-"""The sections of a report, as HTML, Markdown and the page show them: summary, operators, inputs."""
+"""The sections of a report as HTML, Markdown and the page show them."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,12 @@ from dashboard.report.document import OperatorLine, Report
 from dashboard.report.quantities import REPORTED, formatted
 from dashboard.report.sections_beside import comparison_section, measured_section
 from dashboard.report.words import Section, points, step_words, steps_at, workload_words
+
+SUMS = (
+    "Each row is the sum over the layers that its path lists. Predicted times are those of parts of"
+    " a CUDA graph. The floors need not sum to the step's."
+)
+
 
 def sections(report: Report) -> tuple[Section, ...]:
     """The sections that the report holds, in their order, its inputs at last but for the method."""
@@ -96,10 +102,7 @@ def _operators(report: Report) -> Section:
     return Section(
         name="operators",
         title="Operators",
-        lead=(
-            "Each row is the sum over the layers that its path lists. Predicted times are those of"
-            " parts of a CUDA graph. The floors need not sum to the step's.",
-        ),
+        lead=(SUMS,),
         tables=tables[:1],
         folded=tables[1:],
     )

@@ -74,7 +74,8 @@ def measured_section(report: Report) -> Section:
     ]
     if not recordings:
         lead.append("No recording was given, so nothing measured stands beside the predictions.")
-    tables, folded = [], []
+    tables: list[Table] = []
+    folded: list[Table] = []
     for key, lines in _by_step(report).items():
         model, recording, batch, context = key
         heading = f"{model}, {step_words(batch, context)}, recording {recording}"
@@ -123,15 +124,15 @@ def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
                 "; ".join(each for each in (line.source, line.reason) if each),
                 _amount(line, line.predicted),
                 _amount(line, line.measured),
-                ""
-                if line.q1 is None
-                else f"{_amount(line, line.q1)} to {_amount(line, line.q3)}",
+                "" if line.q1 is None else f"{_amount(line, line.q1)} to {_amount(line, line.q3)}",
                 NOT_MEASURED if line.ratio is None else units.ratio(line.ratio),
             )
             for line in lines
         ),
         text_columns=4,
-        notes=("Measured: the median of repeats. Where a bound stands for a prediction, it says so.",),
+        notes=(
+            "Measured: the median of repeats. Where a bound stands for a prediction, it says so.",
+        ),
     )
 
 

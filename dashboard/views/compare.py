@@ -1,9 +1,127 @@
-"""The page compare, not written yet."""
+"""Compare: two to four models on one workload, over batch or context."""
 
 import streamlit as st
 
-from dashboard.shell import selection
+from costmodel.compare import sentences
+from costmodel.costs.predicted import Unknown
+from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model, model_names, numbered
+from costmodel.inputs.config import ModelConfig
+from costmodel.tables.prediction import workload_words
+from dashboard import compare, compare_charts
+from dashboard.measured_points import Axis, distinct_points, points, recorded
+from dashboard.own_model import read_model
+from dashboard.pins import pinned
+from dashboard.selection import Selection
+from dashboard.shell import LINK, selection
+from dashboard.widgets import cards, chart, explained, plain, table
+
+PAIR = ["olmoe-1b-7b", "ultramemv2-1b-7b"]
+FEWEST, MOST = 2, 4
+HOW = """\
+Each line is `predict` at every point of the axis; `sparsecost compare` prints the same at batches
+of your choice. A crossover is found over batches 1 to 1,048,576: a scan in steps of 2 % of the
+batch, then a bisection of every change of sign, so that two crossings nearer than 2 % to each other
+would be missed. The largest batch is (capacity - weights - buffers) / (KV cache and activations of
+one sequence). Measured HBM bytes are the reads of the hardware counters; compulsory bytes are
+reads and writes. Distinct experts or rows of a layer are expected under the chosen routing
+(uniform: E (1 - (1 - k/E)^N)), and measured as the means over the layers of what a recorded step
+chose."""
+
+
+def chosen_models(found: Selection) -> list[ModelConfig]:
+    """Presets, pinned designs and, when asked, the sidebar's model."""
+    pins = pinned()
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    names = left.multiselect(
+        "Models, the first is the reference",
+        [*model_names(), *pins],
+        default=PAIR,
+        max_selections=MOST,
+        key="cmp_models",
+        bind=LINK,
+        help="Designs pinned on the page Trade-offs stand at the end; a link does not carry them.",
+    )
+    added = right.toggle("Add the sidebar's model", key="cmp_add", bind=LINK)
+    models = [read_model(pins[name]) if name in pins else load_model(name) for name in names]
+    if added:
+        models.append(found.model)
+    if not FEWEST <= len(models) <= MOST:
+        raise InputError(f"models={len(models)}: {FEWEST} to {MOST} are compared")
+    return numbered(models)
+
 
 found = selection()
-st.title("compare".capitalize())
-st.write(found.model.name)
+try:
+    models = chosen_models(found)
+except InputError as error:
+    st.error(plain(str(error)))
+    st.stop()
+name = str(
+    st.segmented_control(
+        "Compared by",
+        list(compare.SHOWN),
+        default="HBM bytes",
+        required=True,
+        key="cmp_by",
+        bind=LINK,
+    )
+)
+axis: Axis = (
+    "context"
+    if st.segmented_control(
+        "Over", ["batch", "context"], default="batch", required=True, key="cmp_over", bind=LINK
+    )
+    == "context"
+    else "batch"
+)
+shown = compare.SHOWN[name]
+predictions = [found.predict(model) for model in models]
+grids = compare.over(models, found, axis)
+advantages = compare.findings(models, predictions, found, shown)
+recordings = [recorded(model) for model in models]
+
+st.title(plain(compare.question([model.name for model in models], name, axis)))
+st.caption(plain(f"{workload_words(found.workload)}, on {found.hardware.name}"))
+for sentence in sentences(advantages):
+    st.info(plain(sentence))
+cards(
+    [
+        type(card)(label=plain(card.label), value=card.value, help=card.help)
+        for card in compare.cards(predictions, grids, name)
+    ]
+)
+unknown = predictions[0].time
+if isinstance(unknown, Unknown) and compare.values(grids[0], shown)[0] is None:
+    st.info(plain(f"Not predicted: {unknown.reason}."))
+measured = [points(each, name, found.workload, axis) for each in recordings]
+chart(
+    compare_charts.main_chart(
+        grids,
+        name,
+        axis,
+        advantages=advantages,
+        max_batches=[int(each.memory.max_batch) for each in predictions],
+        points=measured,
+    ),
+    alt=compare_charts.main_alt(grids, name, axis, advantages),
+    key="cmp_main",
+)
+if not any(measured):
+    st.caption("No recording holds this quantity of these models at this workload.")
+if axis == "batch":
+    drawn = compare_charts.distinct_chart(
+        grids, [distinct_points(each, found.workload) for each in recordings]
+    )
+    if drawn is None:
+        st.caption("None of these models has experts or memory rows.")
+    else:
+        st.subheader("How many different experts or rows does a layer touch?")
+        chart(
+            drawn,
+            alt="Expected distinct experts and rows of a layer over batch, both axes logarithmic,"
+            " with measured points where recordings hold them.",
+            key="cmp_distinct",
+        )
+table(compare.rows(grids, predictions, axis), alt="Every quantity of every model", key="cmp_rows")
+explained("How this is computed", HOW)

@@ -18,7 +18,9 @@ CASE: Place = ("cases", 0)
 TIME: Place = (*CASE, "runs", "time")
 STEP: Place = (*TIME, "step")
 COLUMNS: Place = (*TIME, "operators")
-KERNELS: Place = (*COLUMNS, "kernel_s")
+TRACE: Place = (*CASE, "runs", "trace")
+LAUNCHES: Place = (*TRACE, "step", "launches")
+KERNELS: Place = (*TRACE, "operators", "kernel_s")
 MACHINE: Place = ("sessions", 0, "machine")
 ACCESSES = {"population": 4, "trials": 1, "draws": 2, "counts": [[1, 2], [0, 2]]}
 DROPPED = object()
@@ -107,11 +109,11 @@ DAMAGES: dict[str, tuple[Place, object, str]] = {
         {"reason": "x"},
         "operators: 'graph_s' is no quantity",
     ),
-    "a count below 0": ((*STEP, "launches", "value"), -1, "launches.exact.value=-1"),
-    "a count of a fraction": ((*STEP, "launches", "value"), 1.5, "launches.exact.value=1.5"),
-    "a count as text": ((*STEP, "launches", "value"), "5", "launches.exact.value='5'"),
-    "a count beyond 2^63": ((*STEP, "launches", "value"), 2**63, "launches.exact.value="),
-    "a count from nowhere": ((*STEP, "launches", "source"), "me", "launches.exact.source='me'"),
+    "a count below 0": ((*LAUNCHES, "value"), -1, "launches.exact.value=-1"),
+    "a count of a fraction": ((*LAUNCHES, "value"), 1.5, "launches.exact.value=1.5"),
+    "a count as text": ((*LAUNCHES, "value"), "5", "launches.exact.value='5'"),
+    "a count beyond 2^63": ((*LAUNCHES, "value"), 2**63, "launches.exact.value="),
+    "a count from nowhere": ((*LAUNCHES, "source"), "me", "launches.exact.source='me'"),
     "a time below 0": ((*STEP, "eager_s", "q1"), -1.0, "eager_s.spread.q1=-1.0"),
     "a time beyond all": ((*STEP, "eager_s", "q3"), 1e22, "eager_s.spread.q3=1e+22"),
     "quartiles crossed": ((*STEP, "eager_s", "q1"), 9.0, "lies outside q1=9.0"),
@@ -120,7 +122,7 @@ DAMAGES: dict[str, tuple[Place, object, str]] = {
     "an empty object": ((*STEP, "eager_s"), {}, "eager_s.exact.value: is missing"),
     "a reason and a number": ((*STEP, "eager_s"), {"reason": "x", "value": 1}, "missing.value=1"),
     "a short column": (
-        (*COLUMNS, "launches", "values"),
+        (*TRACE, "operators", "launches", "values"),
         [1],
         f"operators.launches: holds 1 values; paths hold {LEAVES}",
     ),

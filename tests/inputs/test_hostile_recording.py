@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from costmodel.errors import InputError
 from costmodel.inputs.recording import load_recording, recording_text
 from tests.commands import refusal
-from tests.inputs.damages import COLUMNS, DAMAGES, DROPPED, GOOD, Place, damaged
+from tests.inputs.damages import DAMAGES, DROPPED, GOOD, TRACE, Place, damaged
 
 SECONDS = 2.0
 
@@ -103,7 +103,9 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         "breaks 1,190,000 rules",
     ),
     "a column of a million": (
-        lambda: json.dumps(damaged((*COLUMNS, "launches", "values"), [-1] * 1_000_000)).encode(),
+        lambda: json.dumps(
+            damaged((*TRACE, "operators", "launches", "values"), [-1] * 1_000_000)
+        ).encode(),
         "launches.exact.values.0=-1",
     ),
 }

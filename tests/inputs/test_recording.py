@@ -91,11 +91,12 @@ def test_the_file_is_one_line_of_json(made: Recording) -> None:
 
 
 def test_each_sort_of_number_is_read_as_what_it_is(made: Recording, tmp_path: Path) -> None:
-    timed = load_recording(written(made, tmp_path)).cases[0].runs["time"]
+    runs = load_recording(written(made, tmp_path)).cases[0].runs
+    timed, traced = runs["time"], runs["trace"]
     kinds = [type(timed.step[name]) for name in ("parameters", "eager_s", "graph_s")]
     assert kinds == [Exact, Spread, Missing]
-    assert type(timed.operators["launches"]) is ExactColumn
-    assert type(timed.operators["kernel_s"]) is SpreadColumn
+    assert type(traced.operators["launches"]) is ExactColumn
+    assert type(traced.operators["kernel_s"]) is SpreadColumn
 
 
 def test_distinct_items_are_those_with_an_access() -> None:

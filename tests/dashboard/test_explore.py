@@ -1,0 +1,332 @@
+"""The Explore page: its numbers are those of the command line, and its state is in the address."""
+
+import hashlib
+import json
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from costmodel import units
+from costmodel.inputs.catalog import FOLDER, load_model
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.workload import MAX_CONTEXT, Workload
+from costmodel.predict import predict
+from dashboard import explore
+from dashboard.own_form import editable, edited
+from dashboard.own_model import MAX_LINK_CHARS, model_text, packed, read_model
+from dashboard.widgets import plain
+from tests.commands import output
+
+APP = str(Path(__file__).parents[2] / "app.py")
+HF = Path(__file__).parents[1] / "data" / "hf"
+ULTRAMEM = model_text(load_model("ultramemv2-1b-7b"))
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    logging.getLogger("streamlit").setLevel(logging.ERROR)
+
+
+def page(opened: tuple[str, ...] = (), /, **query: str) -> AppTest:
+    return page_of(query, opened)
+
+
+def page_of(query: dict[str, str], opened: tuple[str, ...] = ()) -> AppTest:
+    at = AppTest.from_file(APP, default_timeout=30)
+    for name, value in query.items():
+        at.query_params[name] = value
+    for key in opened:
+        at.session_state[key] = True
+    at.run()
+    assert not at.exception
+    return at
+
+
+def metrics(at: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in at.metric}
+
+
+def title(at: AppTest) -> str:
+    return str(at.title[0].value)
+
+
+CASES: dict[str, tuple[list[str], dict[str, str]]] = {
+    "the first page": (["ultramemv2-1b-7b", "--batch", "64"], {}),
+    "experts": (
+        ["qwen3-30b-a3b", "--batch", "7", "--context", "100", "--routing", "zipf:1.0"],
+        {"model": "qwen3-30b-a3b", "batch": "7", "context": "100", "routing": "zipf"},
+    ),
+    "a prefill": (
+        [
+            "olmoe-1b-7b",
+            "--phase",
+            "prefill",
+            "--batch",
+            "2",
+            "--context",
+            "2048",
+            "--new-tokens",
+            "300",
+        ],
+        {"model": "olmoe-1b-7b", "phase": "prefill", "batch": "2", "new_tokens": "300"},
+    ),
+    "another GPU and format": (
+        ["llama-3.1-8b", "--batch", "64", "--hardware", "b200", "--dtype", "fp8"],
+        {"model": "llama-3.1-8b", "gpu": "b200", "dtype": "fp8"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "query"), CASES.values(), ids=CASES.keys())
+def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str]) -> None:
+    said: dict[str, Any] = json.loads(output("predict", *arguments, "--json"))
+    at = page_of(query)
+    found = metrics(at)
+    time, kv, routing = said["time"], said["kv_cache"], said["routing"]
+    rate, share = time["tokens_per_s"], routing["share_of_time"]
+    assert {name: value for name, value in found.items() if "Distinct" not in name} == {
+        "Predicted time": units.seconds(time["predicted_s"]),
+        "Floor time": units.seconds(time["floor_s"]),
+        "Tokens per second": "n/a" if rate is None else units.significant(rate),
+        "Energy per token": units.scaled(said["energy"]["j_per_token"], "J"),
+        "HBM bytes per step": units.traffic(said["hbm_bytes"]["compulsory"]),
+        "FLOPs per token": units.flops(said["flops"]["per_token"]),
+        "KV cache stored": units.capacity(kv["stored_bytes"]),
+        "KV cache read": units.traffic(kv["read_bytes"]),
+        "Parameters, total": units.parameters(said["parameters"]["total"]),
+        "Active, no embeddings": units.parameters(said["parameters"]["active_without_embeddings"]),
+        "Routing, of the time": "n/a" if share is None else f"{share:.1%}",
+    }
+    for what in ("experts", "rows"):
+        if (number := routing[f"expected_distinct_{what}"]) is not None:
+            assert found[f"Distinct {what}"] == units.count(number)
+    memory = said["memory"]
+    text = at.get("progress")[0].proto.text
+    assert f"largest batch at this context: {units.count(memory['max_batch'])};" in text
+    assert (
+        f"{units.capacity(memory['total_bytes'])} of {units.capacity(memory['capacity_bytes'])}"
+        in text
+    )
+    operators = at.dataframe[0].value
+    assert list(operators["Operator"]) == [each["path"] for each in said["operators"]]
+    assert list(operators["HBM bytes, MB"]) == pytest.approx(
+        [each["count"] * each["compulsory_bytes"] / 1e6 for each in said["operators"]], rel=1e-4
+    )
+    if time["predicted_s"] is None:
+        assert plain(said["reasons"]["time.predicted_s"]) in at.info[0].value
+        assert "Predicted, us" not in operators
+    else:
+        assert sum(operators["Of predicted, %"]) == pytest.approx(100, abs=0.1)
+
+
+def test_the_title_is_the_answer_in_a_sentence() -> None:
+    assert title(page()).startswith(
+        "UltraMemV2-1B/7B, decode at batch 64 and 2,048 cached tokens on NVIDIA H200 SXM\\: "
+    )
+    assert title(page()).endswith(" ms predicted, 4.08 ms floor, bound by memory")
+    assert title(page(gpu="b200")).endswith(
+        "NVIDIA B200 \\(HGX\\)\\: 2.54 ms floor, bound by memory"
+    )
+    assert "prefill of 64 x 2,048 tokens after 2,048 cached tokens" in title(page(phase="prefill"))
+
+
+@pytest.mark.parametrize("name", ["ultramemv2-1b-7b", "deepseek-v2-lite", "gpt-oss-20b"])
+def test_the_largest_context_fits_and_one_more_token_does_not(name: str) -> None:
+    model, gpu = load_model(name), load_hardware("h200")
+    workload = Workload(batch=200)
+    most = explore.max_context(predict(model, workload, gpu))
+    assert most is not None
+    assert predict(model, replace(workload, context=most), gpu).memory.fits
+    assert not predict(model, replace(workload, context=most + 1), gpu).memory.fits
+
+
+def test_a_model_that_does_not_fit_has_no_largest_context() -> None:
+    assert (
+        explore.max_context(predict(load_model("deepseek-v3"), Workload(), load_hardware("h200")))
+        is None
+    )
+    at = page(model="deepseek-v3")
+    assert "Does NOT fit" in at.get("progress")[0].proto.text
+    assert "no context fits at this batch" in at.get("progress")[0].proto.text
+    assert at.warning
+
+
+def test_a_model_of_windows_alone_fits_with_every_context() -> None:
+    llama = load_model("llama-3.1-8b")
+    windowed = replace(llama, attention=replace(llama.attention, sliding_window=512))  # type: ignore[type-var]
+    workload = Workload(batch=4)
+    assert explore.max_context(predict(windowed, workload, load_hardware("h200"))) == MAX_CONTEXT
+
+
+def test_a_request_of_one_token_takes_its_prefill() -> None:
+    prefill = json.loads(
+        output(
+            *("predict", "olmoe-1b-7b", "--phase", "prefill", "--batch", "8"),
+            *("--context", "0", "--new-tokens", "500", "--json"),
+        )
+    )
+    at = page(model="olmoe-1b-7b", batch="8", ex_prompt="500", ex_output="1", ex_price="3.6")
+    rows = next(d.value for d in at.dataframe if "By the floor" in d.value)
+    first = rows.iloc[0]
+    assert first["Quantity"] == "time to first token"
+    assert first["By the floor"] == units.seconds(prefill["time"]["floor_s"])
+    assert first["Predicted"] == units.seconds(prefill["time"]["predicted_s"])
+    latency = rows[rows["Quantity"] == "latency"].iloc[0]
+    assert latency["Predicted"] == first["Predicted"]
+    cost = rows[(rows["Quantity"] == "cost") & (rows["What"] == "of one request")].iloc[0]
+    usd = 3.6 / 3600 * prefill["time"]["predicted_s"] / 8
+    assert float(cost["Predicted"].split()[0]) == pytest.approx(usd, rel=1e-3)
+
+
+def test_the_address_opens_the_same_view() -> None:
+    at = page(ex_chart="roofline")
+    assert [each.key for each in at.get("plotly_chart")] == ["ex_roofline"]
+    assert "Roofline" in at.get("plotly_chart")[0].proto.alt
+    at = page(ex_by="launches")
+    assert "Bars of launches" in at.get("plotly_chart")[0].proto.alt
+    at = page(gpu="b200", ex_by="predicted time")
+    assert not at.get("plotly_chart")
+    at = page(ex_how="true", ex_number="layers.{0-15}.attention.qkv")
+    assert "with values: 2 * 64 * 2048 * (16 + 2 * 16) * 128" in at.code[0].value
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"ex_chart": "<script>", "ex_by": "' OR 1=1"},
+        {"ex_prompt": "-1", "ex_output": "1e99", "ex_price": "nan"},
+        {"ex_prompt": "99999999999999999999"},
+        {"ex_price": "-5"},
+        {"ex_number": "layers.999.none", "ex_how": "true"},
+        {"own": "AAAA"},
+        {"own": "A" * (MAX_LINK_CHARS + 1)},
+        {"batch": "0", "context": "-3"},
+        {"model": "../../etc/passwd"},
+    ],
+    ids=str,
+)
+def test_an_address_with_nonsense_opens_the_page(query: dict[str, str]) -> None:
+    at = page_of(query)
+    assert title(at).startswith("UltraMemV2-1B/7B, decode at batch 64")
+
+
+def test_all_numbers_and_every_working_can_be_opened() -> None:
+    at = page(("ex_all", "ex_how"))
+    summary = next(each.value for each in at.dataframe if "What" in each.value)
+    assert "with both embeddings" in set(summary["What"])
+    for number in at.selectbox(key="ex_number").options[::5]:
+        at.selectbox(key="ex_number").set_value(number).run()
+        assert not at.exception
+        assert at.code
+
+
+def test_a_model_is_edited_used_linked_and_forgotten() -> None:
+    at = page(("ex_own",))
+    before = metrics(at)
+    at.number_input(key="own_memory_0_knn").set_value(64).run()
+    assert json.loads(str(at.text_area(key="own_draft").value))["memory"][0]["knn"] == 64
+    assert metrics(at) == before  # until it is used
+    at.button(key="own_use").click().run()
+    assert not at.exception
+    assert at.selectbox(key="model").value == "your own"
+    link = at.query_params["own"]
+    own = metrics(at)
+    assert own["Distinct rows"] == "4,092.30"  # 2229049 (1 - (1 - 64/2229049)^64)
+    again = page(own=str(link))
+    assert metrics(again) == own
+    at.button(key="own_forget").click().run()
+    assert not at.exception
+    assert metrics(at) == before
+    assert "own" not in at.query_params
+
+
+def test_a_real_config_is_uploaded_and_used() -> None:
+    at = page(("ex_own",))
+    at.file_uploader(key="own_file").upload("qwen.json", (HF / "qwen3-8b.json").read_bytes())
+    at.run()
+    at.button(key="own_use").click().run()
+    assert not at.exception
+    assert title(at).startswith("qwen, decode")
+    said = json.loads(output("predict", str(HF / "qwen3-8b.json"), "--batch", "64", "--json"))
+    assert metrics(at)["HBM bytes per step"] == units.traffic(said["hbm_bytes"]["compulsory"])
+
+
+def test_an_upload_that_is_no_model_says_so_and_changes_nothing() -> None:
+    at = page(("ex_own",))
+    at.file_uploader(key="own_file").upload("a.json", b"PK\x03\x04\xff\xff").run()
+    assert at.error[0].value == plain("file='a.json': is not UTF-8 text (byte 4)")
+    at.file_uploader(key="own_file").upload("b.toml", b"hidden_size = 0").run()
+    assert "hidden\\_size=0" in at.error[0].value
+    assert at.button(key="own_use").disabled
+    assert title(at).startswith("UltraMemV2-1B/7B")
+
+
+def test_a_name_from_outside_is_shown_and_never_rendered() -> None:
+    hostile = "<script>alert(1)</script> [x](http://y) $z$ :red[u] **b** =cmd()"
+    text = ULTRAMEM.replace("UltraMemV2-1B/7B", hostile)
+    at = page(("ex_own", "ex_all"), own=str(packed(text)))
+    assert title(at).startswith(plain(hostile))
+    drawn = (*at.title, *at.markdown, *at.caption, *at.info, *at.warning, *at.error)
+    for each in drawn:
+        assert not re.search(r"(?<!\\)[<$*]|(?<!\\)\[x", each.value)
+
+
+def test_a_link_with_a_broken_model_says_the_rule_and_lets_it_be_mended() -> None:
+    broken = ULTRAMEM.replace('"knn": 128', '"knn": 65536').replace('"knum": 528', '"knum": 2')
+    at = page(("ex_own",), own=str(packed(broken)))
+    assert any("knn=65536" in plain(each.value).replace("\\", "") for each in at.error)
+    assert not at.metric
+    at.number_input(key="own_memory_0_knn").set_value(1).run()
+    at.button(key="own_use").click().run()
+    assert not at.exception
+    assert at.metric
+
+
+def test_a_model_too_long_for_a_link_is_used_and_said_to_be() -> None:
+    notes = [f"{hash_of(i)}" for i in range(300)]
+    text = json.dumps({**json.loads(ULTRAMEM), "notes": notes})
+    at = page(("ex_own",))
+    at.text_area(key="own_draft").set_value(text).run()
+    at.button(key="own_use").click().run()
+    assert not at.exception
+    assert at.selectbox(key="model").value == "your own"
+    assert "own" not in at.query_params
+    assert any("too long for a link" in each.value for each in at.warning)
+
+
+def hash_of(number: int) -> str:
+    return hashlib.sha256(bytes(str(number), "ascii")).hexdigest()
+
+
+def test_fields_are_those_that_the_model_has() -> None:
+    toml = (FOLDER / "olmoe-1b-7b.toml").read_text(encoding="utf-8")
+    assert {each.place[-1]: each.value for each in editable(toml)} == {
+        "hidden_size": 2048,
+        "num_hidden_layers": 16,
+        "num_experts": 64,
+        "num_experts_per_tok": 8,
+        "moe_intermediate_size": 1024,
+    }
+    model = read_model(edited(toml, ("ffn", "num_experts"), 128))
+    assert model == replace(
+        load_model("olmoe-1b-7b"),
+        ffn=replace(load_model("olmoe-1b-7b").ffn, num_experts=128),  # type: ignore[type-var]
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[[[", '{"attention": 1', '{"attention": [], "hidden_size": "8", "ffn": 3, "memory": {}}'],
+)
+def test_a_text_that_is_no_model_has_no_fields(text: str) -> None:
+    assert editable(text) == []
+
+
+def test_a_number_beyond_what_a_field_holds_has_no_field() -> None:
+    text = json.dumps({**json.loads(ULTRAMEM), "hidden_size": 10**30, "num_hidden_layers": True})
+    assert not {("hidden_size",), ("num_hidden_layers",)} & {each.place for each in editable(text)}

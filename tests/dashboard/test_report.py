@@ -1,0 +1,396 @@
+"""Reports: in every format the numbers of the command line, and a file rebuilds them."""
+
+import csv
+import hashlib
+import json
+import re
+from base64 import b64encode
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from costmodel.beside import Gpus
+from costmodel.costs.predicted import Unknown
+from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.recording import load_recording
+from costmodel.inputs.workload import Workload
+from dashboard.report.build import build, compared_batches
+from dashboard.report.charts import charts
+from dashboard.report.document import CONTENTS, Report, load_report, report_text
+from dashboard.report.files import FORMATS, report_bytes, save
+from dashboard.report.quantities import PRICE, REPORTED
+from dashboard.report.sections import sections
+from tests.commands import output
+from tests.dashboard.reports import (
+    MADE,
+    OLMOE,
+    RECORDINGS,
+    ULTRAMEM,
+    asked,
+    markdown_cells,
+    read_page,
+    usual,
+    workbook,
+)
+
+pq = pytest.importorskip("pyarrow.parquet")
+STEP = ("--batch", "64", "--context", "2048")
+OLMOE_RECORDING = RECORDINGS / f"h200-{OLMOE}.json"
+
+
+def text(report: Report, suffix: str) -> str:
+    return report_bytes(report, suffix).decode()
+
+
+def rebuilt(report: Report, folder: Path) -> Report:
+    path = folder / "kept.json"
+    save(report, path)
+    found = load_report(path)
+    assert found is not None
+    return found
+
+
+def operators() -> list[dict[str, Any]]:
+    """The operators of both models, as `predict --json` prints them."""
+    return [
+        {"model": data["model"]["name"], **each}
+        for model in (ULTRAMEM, OLMOE)
+        for data in [json.loads(output("predict", model, *STEP, "--json"))]
+        for each in data["operators"]
+    ]
+
+
+@pytest.mark.parametrize(("index", "model"), [(0, ULTRAMEM), (1, OLMOE)])
+def test_a_step_holds_the_numbers_of_predict(index: int, model: str) -> None:
+    data = json.loads(output("predict", model, *STEP, "--json"))
+    step = usual().steps[index]
+    assert step.model == data["model"]["name"]
+    for quantity in REPORTED:
+        if quantity.name != PRICE:
+            section, name = quantity.name.split(".")
+            assert step.values[quantity.name] == data[section][name], quantity.name
+    for name, reason in step.reasons.items():
+        assert step.values[name] is None
+        assert reason == data["reasons"][name]
+    for line, its in zip(step.operators, data["operators"], strict=True):
+        for name in line.__dataclass_fields__:
+            assert getattr(line, name) == its[name], (its["path"], name)
+
+
+def test_a_price_of_an_hour_gives_what_a_million_tokens_cost() -> None:
+    for model, step in zip((ULTRAMEM, OLMOE), usual().steps, strict=True):
+        rate = json.loads(output("predict", model, *STEP, "--json"))["time"]["tokens_per_s"]
+        assert step.values[PRICE] == pytest.approx(3.0 * 1e6 / (3600 * rate))
+    unpriced = build(asked(load_model(OLMOE), contents=("summary",)), MADE).steps[0]
+    assert unpriced.values[PRICE] is None
+    assert unpriced.reasons[PRICE] == "no price given"
+
+
+def test_the_comparison_holds_the_numbers_and_the_findings_of_compare() -> None:
+    data = json.loads(output("compare", ULTRAMEM, OLMOE, "--batch", "1,64,1024", "--json"))
+    found = usual().comparison
+    assert found is not None
+    assert [line.text for line in found.findings] == data["findings"]
+    assert len(data["findings"]) >= 2
+    for line, row in zip(found.lines, data["rows"], strict=True):
+        assert line.context == 2048
+        for name, value in row.items():
+            assert getattr(line, name) == value, name
+
+
+def test_measured_numbers_are_those_of_the_recording_beside_those_of_the_prediction() -> None:
+    """Read from the file itself, its case and its leaf found by hand."""
+    data = json.loads(OLMOE_RECORDING.read_text())
+    wanted = {"phase": "decode", "batch": 64, "context": 2048, "new_tokens": 1, "dtype": "bf16"}
+    (case,) = [
+        case for case in data["cases"] if case["workload"] == {**wanted, "routing": "uniform"}
+    ]
+    lines = {
+        (line.batch, line.path, line.run, line.quantity): line
+        for line in usual().measured
+        if line.recording == OLMOE
+    }
+    graph = lines[64, "step", "time", "graph_s"]
+    recorded = case["runs"]["time"]["step"]["graph_s"]
+    assert (graph.measured, graph.q1, graph.q3) == (
+        recorded["median"],
+        recorded["q1"],
+        recorded["q3"],
+    )
+    predicted = json.loads(output("predict", OLMOE, *STEP, "--json"))
+    assert graph.predicted == predicted["time"]["predicted_graph_s"]
+    assert graph.ratio == recorded["median"] / predicted["time"]["predicted_graph_s"]
+    path = "layers.3.moe.experts"
+    (run,) = [name for name, each in case["runs"].items() if "kernel_s" in each["operators"]]
+    column = case["runs"][run]["operators"]["kernel_s"]["median"]
+    assert lines[64, path, run, "kernel_s"].measured == column[data["paths"].index(path)]
+    told = {(batch, leaf) for batch, leaf, _, _ in lines}
+    assert {batch for batch, leaf in told if leaf == "step"} == {1, 64, 1024}
+    assert {batch for batch, leaf in told if leaf != "step"} == {64}
+    (given,) = usual().inputs.recordings
+    assert (given.machine, given.cases) == ("NVIDIA H200", 3)
+
+
+def test_a_recording_without_a_case_of_the_workload_says_so() -> None:
+    recording = load_recording(OLMOE_RECORDING)
+    given = asked(load_model(OLMOE), contexts=(77,), recordings=((OLMOE, recording),))
+    found = build(given, MADE)
+    assert found.measured == ()
+    (section,) = [each for each in sections(found) if each.name == "measured"]
+    assert "none of its cases ran this report's workload" in section.lead[0]
+    assert section.tables == ()
+
+
+def test_a_recording_of_another_routing_is_not_compared() -> None:
+    """Zipf cases stand beside a report under Zipf, and uniform ones beside a uniform one."""
+    from costmodel.layers.routing import Zipf
+
+    recording = load_recording(OLMOE_RECORDING)
+    zipf = asked(
+        load_model(OLMOE), workload=Workload(routing=Zipf(1.0)), recordings=((OLMOE, recording),)
+    )
+    times = [
+        {line.batch: line.measured for line in found.measured if line.quantity == "graph_s"}
+        for found in (usual(), build(zipf, MADE))
+    ]
+    assert times[0].keys() == times[1].keys() == {1, 64, 1024}
+    assert times[0][64] != times[1][64]
+
+
+def test_a_recording_of_no_model_of_the_report_is_refused() -> None:
+    recording = load_recording(OLMOE_RECORDING)
+    with pytest.raises(InputError, match="which is not a model of this report"):
+        build(asked(load_model(ULTRAMEM), recordings=((OLMOE, recording),)), MADE)
+
+
+def test_the_json_rebuilds_the_same_report_and_the_same_files(tmp_path: Path) -> None:
+    again = rebuilt(usual(), tmp_path)
+    assert again == usual()
+    for suffix in FORMATS:
+        first, second = (report_bytes(each, suffix) for each in (usual(), again))
+        if suffix == ".xlsx":  # which states when it was written
+            assert workbook(first) == workbook(second)
+        else:
+            assert first == second, suffix
+
+
+def test_the_json_holds_the_full_inputs(tmp_path: Path) -> None:
+    given = rebuilt(usual(), tmp_path).inputs
+    assert given.models == (load_model(ULTRAMEM), load_model(OLMOE))
+    assert given.hardware.hbm_bytes_per_s == 4.8e12
+    assert given.calibration is not None
+    assert (given.calibration.name, given.calibration.machine) == ("h200", "NVIDIA H200")
+    assert given.workload.compared_batches == (1, 64, 1024)
+    assert given.price_per_hour == 3.0
+
+
+def test_csv_holds_the_operators_of_predict() -> None:
+    rows = list(csv.DictReader(StringIO(text(usual(), ".csv"))))
+    for row, its in zip(rows, operators(), strict=True):
+        assert (row["model"], row["batch"], row["context"]) == (its["model"], "64", "2048")
+        assert row["path"] == its["path"]
+        for name in ("count", "flops", "compulsory_bytes", "launches", "floor_s", "predicted_s"):
+            assert float(row[name]) == its[name], name
+
+
+def test_parquet_holds_the_operators_of_predict(tmp_path: Path) -> None:
+    save(usual(), tmp_path / "a.parquet")
+    table = pq.read_table(tmp_path / "a.parquet")
+    assert str(table.schema.field("count").type) == "int64"
+    assert str(table.schema.field("floor_s").type) == "double"
+    for row, its in zip(table.to_pylist(), operators(), strict=True):
+        for name in row.keys() - {"batch", "context"}:
+            assert row[name] == its[name], name
+
+
+def test_the_workbook_holds_the_numbers_as_numbers() -> None:
+    """Excel files hold 16 digits of a number."""
+    sheets = workbook(report_bytes(usual(), ".xlsx"))
+    assert list(sheets) == ["Summary", "Operators", "Comparison", "Measured", "Method"]
+    head, *rows = sheets["Operators"]
+    for row, its in zip(rows, operators(), strict=True):
+        for name, value in zip(head, row, strict=False):
+            if isinstance(value, float) and name not in ("batch", "context"):
+                assert value == pytest.approx(its[name], rel=1e-15)
+    summary = {row[1]: row[3] for row in sheets["Summary"][1:]}
+    values = usual().steps[0].values
+    assert summary["memory.fits"] is True
+    assert summary["time.bound_by"] == "memory"
+    assert summary["flops.total"] == values["flops.total"]
+    assert summary["time.predicted_s"] == pytest.approx(values["time.predicted_s"], rel=1e-15)
+    assert summary["routing.expected_distinct_experts"] is None
+    assert sheets["Summary"][0][3] == "UltraMemV2-1B/7B, batch 64, context 2048"
+    head, *rows = sheets["Measured"]
+    ratios = [row[head.index("ratio")] for row in rows if len(row) > head.index("ratio")]
+    wanted = [line.ratio for line in usual().measured if line.ratio is not None]
+    assert [each for each in ratios if each is not None] == pytest.approx(wanted, rel=1e-15)
+
+
+def test_html_and_markdown_show_the_same_cells() -> None:
+    page = read_page(text(usual(), ".html"))
+    cells = markdown_cells(text(usual(), ".md"))
+    assert len(page.cells) > 1000
+    assert [" ".join(cell.split()) for cell in page.cells] == [
+        " ".join(cell.split()) for cell in cells
+    ]
+    values = usual().steps[0].values
+    assert f"{float(str(values['time.predicted_s'])) * 1e3:.3f} ms" in page.cells
+
+
+def test_html_is_one_file_of_about_five_megabytes_that_loads_nothing() -> None:
+    written = text(usual(), ".html")
+    assert 4.5e6 < len(written.encode()) < 6e6
+    page = read_page(written)
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form"), tag
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            assert name != "src"
+            if name == "href":
+                assert (value or "").startswith("#")
+    assert not re.search(r"@import|url\(", written[: written.index("</style>")])
+
+
+def test_the_policy_of_the_page_names_exactly_its_own_scripts() -> None:
+    written = text(usual(), ".html")
+    page = read_page(written)
+    (policy,) = [
+        each["content"] or "" for tag, each in page.tags if tag == "meta" and "http-equiv" in each
+    ]
+    allowed = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert allowed["default-src"] == "'none'"
+    hashes = {
+        f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in page.scripts
+    }
+    assert set(allowed["script-src"].split()) == hashes
+    assert sum(tag == "script" for tag, _ in page.tags) == len(page.scripts)
+    assert sum("Plotly.newPlot(" in script[:2000] for script in page.scripts) == len(
+        charts(usual())
+    )
+
+
+def test_html_has_contents_captions_and_words_for_every_chart() -> None:
+    page = read_page(text(usual(), ".html"))
+    ids = {each["id"] for _, each in page.tags if each.get("id")}
+    links = [(each["href"] or "")[1:] for tag, each in page.tags if tag == "a"]
+    assert links == ["summary", "operators", "comparison", "measured", "inputs", "method"]
+    assert ids.issuperset(links)
+    drawn = [each for _, each in page.tags if each.get("role") == "img"]
+    assert len(drawn) == len(charts(usual())) == 6
+    for each in drawn:
+        assert {each["aria-labelledby"], each["aria-describedby"]} <= ids
+    for chart in charts(usual()):
+        assert chart.alt in page.text
+    tables = sum(tag == "table" for tag, _ in page.tags)
+    assert tables == sum(tag == "caption" for tag, _ in page.tags)
+
+
+def test_charts_are_drawn_from_the_numbers_of_the_report() -> None:
+    by_title = {chart.title: chart.figure for chart in charts(usual())}
+    bars = by_title["Compulsory HBM bytes of one step, batch 64, context 2,048"]
+    for index, step in enumerate(usual().steps):
+        total = sum(trace.x[index] for trace in bars.data)
+        assert total == pytest.approx(float(str(step.values["hbm_bytes.compulsory"])) / 1e9)
+    hatches = [trace.marker.pattern.shape for trace in bars.data]
+    assert len(set(hatches)) == len(hatches)
+    times = by_title["Predicted time over the batch, context 2,048"]
+    assert [trace.name for trace in times.data] == [
+        "UltraMemV2-1B/7B",
+        "OLMoE-1B-7B",
+        "OLMoE-1B-7B, measured",
+    ]
+    assert (times.layout.xaxis.type, times.layout.yaxis.type) == ("log", "log")
+    assert len({trace.line.dash for trace in times.data[:2]}) == 2
+    step = by_title["Predicted time by operator: OLMoE-1B-7B, batch 64, context 2,048"]
+    predicted = float(str(usual().steps[1].values["time.predicted_s"]))
+    assert sum(step.data[0].x) == pytest.approx(1e6 * predicted)
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_a_report_holds_the_sections_that_are_asked_for(content: Any) -> None:  # noqa: ANN401
+    report = build(asked(load_model(OLMOE), contents=(content,)), MADE)
+    assert {section.name for section in sections(report)} == {content, "inputs"}
+    assert list(workbook(report_bytes(report, ".xlsx"))) == [content.capitalize()]
+    assert {chart.section for chart in charts(report)} <= {content}
+    assert report_bytes(report, ".csv")
+    assert f"## {sections(report)[0].title}" in text(report, ".md")
+
+
+def test_every_batch_and_context_that_is_listed_is_told() -> None:
+    report = build(asked(batches=(1, 8), contexts=(0, 4096), contents=("summary",)), MADE)
+    told = [(step.context, step.batch, step.model) for step in report.steps]
+    assert told == [
+        (context, batch, model)
+        for context in (0, 4096)
+        for batch in (1, 8)
+        for model in ("UltraMemV2-1B/7B", "OLMoE-1B-7B")
+    ]
+    assert len(sections(report)[0].tables) == 4
+
+
+def test_without_a_calibration_times_are_floors_and_the_reason_is_told() -> None:
+    report = build(asked(calibration=Unknown(reason="none was made")), MADE)
+    values, reasons = report.steps[0].values, report.steps[0].reasons
+    assert values["time.predicted_s"] is None
+    assert reasons["time.predicted_s"] == "none was made"
+    assert report.inputs.no_calibration == "none was made"
+    assert all(line.predicted_s is None for line in report.steps[0].operators)
+    assert "n/a, OLMoE-1B-7B, predicted time: none was made" in text(report, ".md")
+    titles = {chart.title for chart in charts(report)}
+    assert "Floor time over the batch, context 2,048" in titles
+    assert load_report_text(report_text(report)) == report
+
+
+def load_report_text(written: str) -> Report:
+    from dashboard.report.document import report_of
+
+    return report_of(json.loads(written), where="here")
+
+
+def test_a_prefill_is_told_with_its_new_tokens() -> None:
+    work = Workload(phase="prefill", context=0, new_tokens=512)
+    report = build(asked(load_model(OLMOE), workload=work, batches=(1,), contexts=(0,)), MADE)
+    data = json.loads(
+        output("predict", OLMOE, "--phase", "prefill", "--new-tokens", "512", "--json")
+    )
+    assert report.steps[0].values["time.predicted_s"] == data["time"]["predicted_s"]
+    assert "512 new tokens a sequence" in text(report, ".html")
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"batches": tuple(range(1, 18))}, "batch x context x models=34: a report holds 1 to 32"),
+        ({"contexts": ()}, "a report holds 1 to 32"),
+        ({"contents": ()}, "contents=0"),
+        ({"compared_batches": tuple(range(1, 66))}, "compared batches=65"),
+        ({"price_per_hour": float("nan")}, "price_per_hour=nan"),
+        ({"price_per_hour": -1.0}, "price_per_hour=-1.0: is a number from 0 to 1,000,000"),
+        ({"gpus": Gpus(), "recordings": ((OLMOE, None),) * 9}, "recording=9"),
+    ],
+)
+def test_more_than_a_report_holds_is_refused(fields: dict[str, Any], rule: str) -> None:
+    with pytest.raises(InputError) as caught:
+        asked(**fields)
+    assert rule in str(caught.value)
+
+
+def test_the_usual_batches_are_compared_and_those_that_are_told() -> None:
+    assert compared_batches((64, 100)) == (1, 4, 16, 64, 100, 256, 1024, 4096)
+
+
+def test_sources_and_what_is_left_out_stand_in_the_method() -> None:
+    notes = {note.what: note for note in usual().method}
+    assert "Williams" in notes["floor time"].source
+    assert "Leaves out launches" in notes["floor time"].text
+    assert "datasheet" in notes["NVIDIA H200 SXM: hbm_bytes_per_s"].source
+    formulas = {note.text for note in usual().method if note.topic == "operators"}
+    data = json.loads(output("predict", OLMOE, *STEP, "--json"))
+    assert {each["formula"] for each in data["operators"]} <= formulas
+    for name in (ULTRAMEM, OLMOE):
+        model = load_model(name)
+        assert model.source in {note.source for note in usual().method if note.what == model.name}
