@@ -17,6 +17,7 @@ OPTIONS = (  # a .streamlit folder is not installed with a package, so what matt
     "--server.fileWatcherType=none",
     f"--server.maxUploadSize={MAX_UPLOAD_MB}",
     "--client.toolbarMode=viewer",
+    "--global.disableWidgetStateDuplicationWarning=true",  # the page Explore sets the model
 )
 
 

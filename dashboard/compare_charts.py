@@ -50,8 +50,8 @@ def main_chart(
                 if BATCHES[0] <= most <= BATCHES[-1]
             ),
         ]
-        for index, (x, words, dash) in enumerate(sorted(marks)):
-            _mark(figure, x, words, dash, index)
+        for index, (at, words, dash) in enumerate(sorted(marks)):
+            _mark(figure, at, words, dash, index)
     return figure
 
 

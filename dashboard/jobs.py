@@ -5,6 +5,7 @@ has one job, which every page sees; a closed tab or a crash of CUDA does not tou
 """
 
 import hashlib
+import os
 import re
 import shlex
 import signal
@@ -15,17 +16,25 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from costmodel.errors import InputError, shown
+from costmodel.matching.toml import model_toml
+from dashboard.own_model import read_model
 
 LINES = 400  # of the log that are kept
 GRACE_S = 10.0  # between an interrupt and a kill
 DONE = re.compile(r"^\[(?P<done>\d+)/(?P<total>\d+)\] (?P<what>.*)$")
 LEFT = re.compile(r"about (?P<seconds>\d+) s left$")
-PROGRAM = "from costmodel.cli import main; main()"
+# A server that a script put into the background ignores Ctrl-C, and its children inherit that
+PROGRAM = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    " from costmodel.cli import main; main()"
+)
+TERMINAL = ("FORCE_COLOR", "TTY_COMPATIBLE")  # rich would draw a bar in place of lines
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}\.json", re.ASCII)
 
 State = Literal["running", "done", "cancelled", "failed"]
@@ -98,7 +107,7 @@ def seen(lines: Sequence[str], *, exit_code: int | None, cancelled: bool, elapse
             left_s = float(left["seconds"]) if left else left_s
     state: State = "running"
     if exit_code is not None:
-        state = "cancelled" if cancelled else "done" if exit_code == 0 else "failed"
+        state = "done" if exit_code == 0 else "cancelled" if cancelled else "failed"
     return Seen(
         state=state,
         done=done,
@@ -119,8 +128,19 @@ class Jobs:
         self.current: Job | None = None
 
     def model_file(self, text: str) -> Path:
-        """A file of its own for each model that a user pasted."""
+        """A file of its own, which the command line reads, for each model that a user pasted.
+
+        JSON becomes TOML where that can say the same: the app takes JSON in the fields of TOML,
+        which the command line does not.
+
+        Raises:
+            InputError: The text is no valid model.
+        """
         suffix = ".json" if text.lstrip().startswith("{") else ".toml"
+        model = read_model(text)
+        if suffix == ".json":
+            with suppress(InputError):
+                text, suffix = model_toml(model), ".toml"
         path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}{suffix}"
         path.write_text(text, encoding="utf-8")
         return path
@@ -147,6 +167,7 @@ class Jobs:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                env={name: each for name, each in os.environ.items() if name not in TERMINAL},
                 start_new_session=True,  # a Ctrl-C at the server's terminal is not for it
             )
             job = Job(tuple(arguments), out, process)

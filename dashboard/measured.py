@@ -7,7 +7,7 @@ from typing import Any
 
 from costmodel import units
 from costmodel.achieved import Achieved, Figure, achieved
-from costmodel.beside import PREDICTED, Gpus, Side
+from costmodel.beside import PREDICTED, UNPREDICTED, Gpus, Side
 from costmodel.costs.predicted import StepTime
 from costmodel.inputs.recording import Case, Recording
 from costmodel.join import JoinedCase, Row, device_of, join_case, side_of
@@ -24,11 +24,14 @@ SCALED: dict[Unit, tuple[str, float]] = {  # one unit for a whole column, so tha
 }
 SIZES = ((1.05, "="), (1.25, "."), (2.0, ".."))  # of errors, either way
 WORST = "..."  # beyond them
-# Seen in light and dark, and told apart without colour by the signs after them
-DOTS = {
-    "=": "\N{MEDIUM WHITE CIRCLE}",
-    "+": "\N{LARGE ORANGE CIRCLE}",
-    "-": "\N{LARGE BLUE CIRCLE}",
+COLOURS = {  # of the signs: orange measured more, blue less
+    "---": "#0072B2",
+    "--": "#56B4E9",
+    "-": "#B9DDF3",
+    "=": "#BDBDBD",
+    "+": "#F7CFA8",
+    "++": "#E69F00",
+    "+++": "#D55E00",
 }
 WHOLE = "whole step"
 
@@ -192,7 +195,8 @@ def _compared(  # noqa: PLR0917 - two callers above
     beside = None
     if predicted is not None:
         times = f" ({units.ratio(measured / predicted)})" if measured and predicted else ""
-        beside = f"{basis.split(',', maxsplit=1)[0]} {form(predicted)}{times}"
+        name = basis.split(",", maxsplit=1)[0].removesuffix(" bytes")
+        beside = f"{name} {form(predicted)}{times}"
     return Compared(
         label=label,
         measured=None if measured is None else form(measured),
@@ -220,13 +224,12 @@ def comparable(found: View) -> tuple[str, ...]:
     return tuple(name for name in QUANTITIES if name in known)
 
 
-def error(ratio: float | None) -> str:
-    """How far measured is from predicted: = within 5 %, else a dot and one to three + or -."""
+def error(ratio: float | None) -> list[str]:
+    """How far measured is from predicted: = within 5 %, else one to three + or -; or nothing."""
     if not ratio:
-        return ""
+        return []
     sign, size = ("+", ratio) if ratio > 1 else ("-", 1 / ratio)
-    signs = next((marks for most, marks in SIZES if size <= most), WORST).replace(".", sign)
-    return f"{DOTS[signs[0]]} {signs}"
+    return [next((marks for most, marks in SIZES if size <= most), WORST).replace(".", sign)]
 
 
 def record(row: Row) -> dict[str, Any]:
@@ -236,7 +239,7 @@ def record(row: Row) -> dict[str, Any]:
     if row.q1 is not None and row.q3 is not None:
         low, high = (units.significant(each / factor) for each in (row.q1, row.q3))
         spread = f"{low} to {high} {unit}, {row.repeats:,} repeats"
-    told = "; ".join(filter(None, (row.basis, row.reason)))
+    basis = row.basis if row.basis != UNPREDICTED else ""
     return {
         "Operator": row.path or WHOLE,
         "Quantity": row.quantity,
@@ -248,5 +251,5 @@ def record(row: Row) -> dict[str, Any]:
         "Error": error(row.ratio),
         "Spread (q1 to q3)": spread,
         "Source": row.source or "",
-        "Basis, reason": told,
+        "Basis, reason": "; ".join(filter(None, (basis, row.reason))),
     }

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from costmodel.errors import InputError, shown
+from costmodel.inputs.routing_spec import parse_routing
 from costmodel.inputs.workload import MAX_NEW_TOKENS, Phase
 from costmodel.inputs.workload_spec import parse_batches, parse_contexts, parse_counts
 from costmodel.quantities import RUNS
 
+SCORES = "scores"  # the model's own choices, which only a measurement knows
 NO_TORCH = 'This machine has no torch. Install it with: pip install "sparsecost[gpu]"'
 
 
@@ -64,6 +66,9 @@ def _lists(asked: Asked) -> list[str]:
     parse_contexts(asked.context)
     if not asked.routing:
         raise InputError("routing: choose at least one")
+    for value in asked.routing:
+        if value != SCORES:
+            parse_routing(value)
     found = ["--phase", asked.phase, "--batch", asked.batch, "--context", asked.context]
     if asked.phase == "prefill":
         parse_counts(asked.new_tokens, field="new_tokens", low=1, high=MAX_NEW_TOKENS)

@@ -23,8 +23,9 @@ from costmodel.inputs.workload import (
     Phase,
 )
 from costmodel.layers.dtype import DTYPES
-from dashboard.own_model import unpacked
+from dashboard.own_model import packed, unpacked
 from dashboard.selection import OWN, Chosen, Selection, selected
+from dashboard.widgets import plain
 
 LINK: Literal["query-params"] = "query-params"  # state that lives in the address
 OWN_TEXT = "own_text"  # where a session keeps the text of the user's own model
@@ -37,7 +38,7 @@ def selection() -> Selection:
     """What the sidebar chose, or the end of the page with the reason why it cannot be costed."""
     found = st.session_state.get(STATE)
     if not isinstance(found, Selection):
-        st.error(str(found), icon=":material/error:")
+        st.error(plain(str(found)), icon=":material/error:")
         st.stop()
     return found
 
@@ -58,9 +59,14 @@ def _own_text() -> str:
         try:
             st.session_state[OWN_TEXT] = unpacked(st.query_params[OWN_PARAM])
         except InputError as error:
-            st.warning(str(error))
+            st.warning(plain(str(error)))
     text = st.session_state.get(OWN_TEXT, "")
-    return text if isinstance(text, str) else ""
+    if not isinstance(text, str) or not text:
+        return ""
+    link = packed(text)  # a change of page drops what no widget is bound to
+    if link is not None and st.query_params.get(OWN_PARAM) != link:
+        st.query_params[OWN_PARAM] = link
+    return text
 
 
 def _controls(own: str) -> Chosen:

@@ -1,15 +1,12 @@
-"""Designs swept over fields of a base model: fields, ranges, refusals, and the front as rows."""
+"""Designs swept over fields of a base model: ranges, designs that no rule refuses."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from costmodel.designs import Evaluated, Quantity
 from costmodel.errors import InputError, shown
 from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.workload_spec import parse_count
@@ -17,7 +14,6 @@ from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
 from costmodel.matching.sizes import SIZES, resized
 from costmodel.validation import explained
-from dashboard.pareto import pareto_front
 
 Value = int | float
 MAX_VALUES = 256  # of one field
@@ -39,50 +35,23 @@ LABELS = {
     EVERY: "A memory layer in every n-th block",
     SHARE: "Share of the table a layer reaches",
 }
+SPELT = {EVERY: "one memory layer in"}  # n blocks
 VARIED = ("num_experts", "num_experts_per_tok", "knum", "num_keys", "knn")  # unless told otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
-    """A quantity of a design: how an axis names it, and which way is better."""
-
-    quantity: Quantity
-    unit: str
-    scale: float  # values in `unit`
-    more: bool = False  # is better
-
-    def title(self, name: str) -> str:
-        """For an axis: the unit, and which way is better where it is not less."""
-        return f"{name}, {self.unit}{' (more is better)' if self.more else ''}"
-
-
-MEASURES = {
-    "total parameters": Measure(
-        quantity="parameters.total_without_embeddings", unit="B", scale=1e-9, more=True
-    ),
-    "active parameters": Measure(
-        quantity="parameters.active_without_embeddings", unit="B", scale=1e-9
-    ),
-    "HBM bytes": Measure(quantity="hbm_bytes.compulsory", unit="GB", scale=1e-9),
-    "predicted time": Measure(quantity="time.predicted_s", unit="ms", scale=1e3),
-    "floor": Measure(quantity="time.floor_s", unit="ms", scale=1e3),
-    "memory": Measure(quantity="memory.total_bytes", unit="GiB", scale=2.0**-30),
-    "KV cache": Measure(quantity="kv_cache.stored_bytes", unit="GB", scale=1e-9),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """A field that may be swept. `default` is its range as text, for a base model."""
+    """A field that may be swept: its value in the base model, and its usual range as text."""
 
     name: str
     label: str
+    own: Value
     default: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Designs:
-    """The models that no rule refuses, the values that make each, and the refusals."""
+    """The models that no rule refuses, the values that tell each apart, and the refusals."""
 
     models: tuple[ModelConfig, ...]
     values: tuple[dict[str, Value], ...]
@@ -105,11 +74,11 @@ def swept_fields(base: ModelConfig) -> list[Field]:
             if value is not None:
                 found[name] = value
     fields = [
-        Field(name=name, label=LABELS[name], default=_usual(name, value))
+        Field(name=name, label=LABELS[name], own=value, default=_usual(name, value))
         for name, value in found.items()
     ]
     if len(base.memory) == 1 and (every := _every(base)) is not None:
-        fields.append(Field(name=EVERY, label=LABELS[EVERY], default=str(every)))
+        fields.append(Field(name=EVERY, label=LABELS[EVERY], own=every, default=str(every)))
     return fields
 
 
@@ -177,6 +146,8 @@ def designs(base: ModelConfig, ranges: Mapping[str, Sequence[Value]]) -> Designs
     count = prod(len(values) for values in ranges.values())
     if count > MAX_DESIGNS:
         raise InputError(f"designs={count:,}: at most {MAX_DESIGNS:,} are swept at once")
+    own = {field.name: field.own for field in swept_fields(base)}
+    telling = [name for name, values in ranges.items() if set(values) != {own[name]}]
     models, made, reasons = [], [], []
     for combination in itertools.product(*ranges.values()):
         values = dict(zip(ranges, combination, strict=True))
@@ -187,7 +158,7 @@ def designs(base: ModelConfig, ranges: Mapping[str, Sequence[Value]]) -> Designs
         except InputError as error:
             reasons.append(str(error))
         else:
-            made.append(values)
+            made.append({name: values[name] for name in telling})
     return Designs(
         models=tuple(models),
         values=tuple(made),
@@ -227,7 +198,7 @@ def design(base: ModelConfig, values: Mapping[str, Value]) -> ModelConfig:
 
 def label(values: Mapping[str, Value]) -> str:
     """What makes a design: `knum=512, knn=64`."""
-    return ", ".join(f"{name}={value}" for name, value in values.items())
+    return ", ".join(f"{SPELT.get(name, name)}={value}" for name, value in values.items()) or "same"
 
 
 def named(base: ModelConfig, model: ModelConfig, words: str) -> ModelConfig:
@@ -239,20 +210,3 @@ def named(base: ModelConfig, model: ModelConfig, words: str) -> ModelConfig:
         assumptions=(),
         notes=(),
     )
-
-
-def column(evaluated: Evaluated, name: str) -> NDArray[np.float64]:
-    """A measure in its unit, one value for every design x batch x context, flat."""
-    measure = MEASURES[name]
-    return (evaluated.columns[measure.quantity] * measure.scale).ravel()
-
-
-def front(evaluated: Evaluated, x: str, y: str, allowed: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The points of the Pareto front among those allowed, along x."""
-    at = np.flatnonzero(allowed)
-    axes = [
-        -column(evaluated, name)[at] if MEASURES[name].more else column(evaluated, name)[at]
-        for name in (x, y)
-    ]
-    chosen = at[pareto_front(*axes)]
-    return chosen[np.argsort(column(evaluated, x)[chosen], kind="stable")]

@@ -14,8 +14,8 @@ FILES = (*FIRST, *AGAIN)
 GPUS = Gpus()
 PENDING = (  # runs that fit, but were not made in time; `profile --resume` makes them
     "not measured (the time on the GPU was over; profile --resume measures it)",
-    "not measured (timed beside a trace at first, which slows replays; profile --resume measures"
-    " it)",
+    "not measured (timed beside a trace at first, which slows replays;"  # noqa: ISC004 - one text
+    " profile --resume measures it)",
 )
 NAMES = [str(path.relative_to(FOLDER)) for path in FILES]
 

@@ -1,8 +1,8 @@
-"""Recordings of a report: those cases that ran its workload, joined with their predictions.
+"""Recordings of a report: their cases of its workload, joined with their predictions.
 
 A recording belongs to a report if its model costs the same as one of the report's: all fields but
-names and notes are equal. Of its cases those count that ran the same phase, formats and routing at
-a context and a batch of the report. The step is told at every such batch, leaves at the batches
+names and notes are equal. Of its cases those count that are of the same phase, formats and routing,
+at a context and a batch of the report. The step is told at every such batch, leaves at the batches
 whose operators the report lists.
 """
 
@@ -64,7 +64,7 @@ def measured_model(models: tuple[ModelConfig, ...], recording: Recording) -> Mod
 
 
 def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
-    """The cases that ran the report's workload, beside their predictions."""
+    """The cases of the report's workload, beside their predictions."""
     recording, lines, cases = matched.recording, [], 0
     batches = {*asked.batches, *asked.compared_batches}
     for index, case in enumerate(recording.cases):

@@ -66,9 +66,9 @@ def measured_section(report: Report) -> Section:
     lead = [
         f"{each.name}: {each.model} on {each.machine}, measured from {each.started};"
         + (
-            f" {each.cases:,} of its cases ran this report's workload."
+            f" {each.cases:,} of its cases are of this report's workload."
             if each.cases
-            else " none of its cases ran this report's workload, so nothing of it is shown."
+            else " none of its cases is of this report's workload, so nothing of it is shown."
         )
         for each in recordings
     ]

@@ -5,36 +5,18 @@ import streamlit as st
 from costmodel.beside import PREDICTED
 from costmodel.errors import InputError
 from costmodel.inputs.recording import Case, Recording
-from costmodel.inputs.workload import Workload
 from dashboard import measured_tables as tables
 from dashboard import ratios
 from dashboard import waterfall as falls
-from dashboard.measured import (
-    FIELDS,
-    View,
-    comparable,
-    compared,
-    offered,
-    place,
-    record,
-    sentence,
-    view,
-)
-from dashboard.recordings import folder, from_upload, load, matching, recording_names, repeat_names
+from dashboard.measured import COLOURS, View, comparable, compared, record, sentence, view
+from dashboard.measured_choice import case_of, opened, upload
+from dashboard.recordings import load, recording_names, repeat_names
 from dashboard.shell import LINK, selection
 from dashboard.widgets import chart, explained, not_measured, plain, table
 
 NO_SECOND = "none"
-LABELS = {
-    "phase": "Recorded phase",
-    "routing": "Recorded routing",
-    "dtype": "Recorded format",
-    "context": "Recorded context, tokens",
-    "new_tokens": "Recorded new tokens",
-    "batch": "Recorded batch, sequences",
-}
 FIRST = ("kernel_s", "wall_s", "flops_counted")  # shown first, of those that there are
-CHARTS = {"ratios": "Measured / predicted", "waterfall": "Floor to measured"}
+CHARTS = ("ratios", "waterfall")
 HOW = """
 Every measured number is a median over repeats, or an exact count; the spread is its first to third
 quartile. The prediction beside it is made anew from the recording's own model, workload and
@@ -45,75 +27,6 @@ and kernel times come from runs of their own, apart from the timed one.
 The error column: `=` within 5 %, `+` measured up to 1.25 times the prediction, `++` up to 2, `+++`
 beyond; `-` the same below it. How each quantity is measured stands on the page Method.
 """
-
-
-def upload(label: str, key: str) -> Recording | None:
-    """An uploaded recording, read once; None without one, or with one that is refused."""
-    given = st.file_uploader(label, type="json", max_upload_size=16, key=key)
-    if given is None:
-        return None
-    kept = st.session_state.get(f"_{key}")
-    if kept is None or kept[0] != given.file_id:
-        try:
-            kept = given.file_id, from_upload(given.getvalue(), given.name)
-        except InputError as error:
-            st.error(plain(str(error)))
-            return None
-        st.session_state[f"_{key}"] = kept
-    found: Recording = kept[1]
-    return found
-
-
-def opened() -> Recording:
-    """The uploaded recording, or the chosen one; the end of the page where there is none."""
-    names = recording_names()
-    fitting = matching(chosen.model)
-    left, right = st.columns([2, 1], vertical_alignment="bottom")
-    with right, st.popover("Upload a recording"):
-        st.caption("It stays in this session; a link does not carry it.")
-        given = upload("JSON file of a recording, at most 16 MiB", "rec_file")
-    with left:
-        name = st.selectbox(
-            "Recording",
-            names,
-            index=names.index(fitting[0]) if fitting else 0,
-            key="rec",
-            bind=LINK,
-            disabled=given is not None,
-            help="First that of the sidebar's model, where there is one.",
-        )
-    if given is not None:
-        return given
-    if name is None:
-        st.info("There is no recording yet. Measure one on the page Profile, or upload one.")
-        st.text(f"Looked in: {folder().absolute()}")
-        st.stop()
-    try:
-        return load(name)
-    except InputError as error:
-        st.error(plain(str(error)))
-        st.stop()
-
-
-def case_of(cases: tuple[Case, ...], asked: Workload) -> int:
-    """Selects that offer what is recorded; they start at the sidebar's workload."""
-    if not cases:
-        st.info("This recording holds no case.")
-        st.stop()
-    wished = {"phase": asked.phase, "batch": asked.batch, "context": asked.context}
-    picked: dict[str, object] = {}
-    for field, column in zip(FIELDS, st.columns(len(FIELDS)), strict=True):
-        values = offered(cases, field, picked)
-        wish = wished.get(field)
-        picked[field] = column.selectbox(
-            LABELS[field],
-            values,
-            index=values.index(wish) if wish in values else 0,
-            key=f"rec_{field}",
-            bind=LINK,
-            disabled=len(values) == 1,
-        )
-    return place(cases, picked)
 
 
 def answer(found: View) -> None:
@@ -140,11 +53,10 @@ def charts(found: View, quantity: str | None) -> None:
     kind = st.segmented_control(
         "Chart",
         list(CHARTS),
-        default="ratios",
+        default=CHARTS[0],
         required=True,
         key="rec_chart",
         bind=LINK,
-        format_func=CHARTS.__getitem__,
     )
     if kind == "waterfall":
         bars = falls.steps(falls.levels(found.case, found.side))
@@ -180,6 +92,11 @@ def numbers(found: View, quantity: str | None) -> None:
         hide_index=True,
         key="rec_table",
         placeholder="n/a",
+        column_config={
+            "Error": st.column_config.MultiselectColumn(
+                options=list(COLOURS), color=list(COLOURS.values())
+            )
+        },
         alt="Predicted, measured, their ratio, spread and source of each operator.",
     )
 
@@ -209,7 +126,7 @@ def second_run(first: Recording, case: Case) -> None:
 
 chosen = selection()
 head = st.container()
-recording = opened()
+recording = opened(chosen.model)
 index = case_of(recording.cases, chosen.workload)
 found = view(recording, index)
 with head:

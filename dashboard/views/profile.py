@@ -1,6 +1,5 @@
 """Profile: run the profiler on this machine, watch it, and open what it measured."""
 
-import os
 from pathlib import Path
 from typing import Literal, cast
 
@@ -9,12 +8,13 @@ import streamlit as st
 from costmodel.errors import InputError
 from costmodel.quantities import RUNS
 from dashboard.jobs import Jobs, command_line, recording_path
-from dashboard.profiling import NO_TORCH, Asked, arguments, has_torch
+from dashboard.profiling import NO_TORCH, SCORES, Asked, arguments, has_torch
+from dashboard.recordings import folder, recording_names
 from dashboard.selection import OWN
 from dashboard.shell import LINK, OWN_TEXT, selection
-from dashboard.widgets import Card, cards
+from dashboard.widgets import Card, cards, plain
 
-FOLDER = Path(os.environ.get("SPARSECOST_RECORDINGS", "recordings"))
+MEASURED = Path(__file__).parent / "measured.py"
 REFRESH_S = 1.0
 
 
@@ -24,6 +24,12 @@ def jobs() -> Jobs:
     return Jobs()
 
 
+def busy() -> bool:
+    """Whether a profile runs on this machine, whoever started it."""
+    job = jobs().current
+    return job is not None and job.seen().state == "running"
+
+
 def model_argument() -> str:
     """A preset's name, or a file that holds the user's own model."""
     if chosen.model_name != OWN:
@@ -31,7 +37,6 @@ def model_argument() -> str:
     return str(jobs().model_file(str(st.session_state[OWN_TEXT])))
 
 
-@st.fragment(run_every=REFRESH_S)
 def watch() -> None:
     """How far the job is; drawn anew every second while it runs."""
     job = jobs().current
@@ -39,34 +44,36 @@ def watch() -> None:
         st.info("No profile has run since this app started.")
         return
     found = job.seen()
+    if running and found.state != "running":
+        st.rerun()  # the whole page: it can start another one now
     st.subheader(
         {"running": "Running", "done": "Done", "cancelled": "Cancelled"}.get(
             found.state, f"Failed with exit code {found.exit_code}"
         )
     )
     share = found.done / found.total if found.total else 0.0
-    st.progress(min(share, 1.0), text=f"{found.done} of {found.total} runs of cases")
-    left = "unknown yet" if found.left_s is None else f"about {found.left_s:.0f} s"
+    st.progress(min(share, 1.0), text=f"{found.done:,} of {found.total:,} runs of cases")
+    rest = "not known yet" if found.left_s is None else f"about {found.left_s:,.0f} s"
     cards(
         [
-            Card(label="Elapsed", value=f"{found.elapsed_s:.0f} s"),
-            Card(label="Left", value=left if found.state == "running" else "-"),
+            Card(label="Elapsed", value=f"{found.elapsed_s:,.0f} s"),
+            Card(label="Left", value=rest if found.state == "running" else "none"),
             Card(label="Finished runs", value=f"{found.done:,} of {found.total:,}"),
         ],
         across=3,
     )
-    st.code(job.command, language="bash")
-    st.text_area(
-        "Log, newest line last",
-        "\n".join(job.lines),
-        height=240,
-        disabled=True,
-        key=f"log_{len(job.lines)}",
-    )
     if found.state == "running":
-        st.button("Cancel", on_click=job.cancel, icon=":material/cancel:")
-    elif job.out.exists():
-        st.success(f"What was measured is in {job.out.name}: open it on the page Measured.")
+        st.button("Cancel", on_click=job.cancel, icon=":material/cancel:", key="prof_cancel")
+    elif job.out.name in recording_names():
+        st.page_link(
+            MEASURED,
+            label="Open what was measured",
+            icon=":material/speed:",
+            query_params={"rec": job.out.name},
+        )
+    st.code(job.command, language="bash")
+    st.caption("Log, newest line last")
+    st.code("\n".join(job.lines) or "nothing said yet", language=None, height=240)
 
 
 chosen = selection()
@@ -97,7 +104,7 @@ with left:
 with right:
     routing = st.multiselect(
         "Routings",
-        ["uniform", "zipf:1.0", "scores"],
+        ["uniform", "zipf:1.0", SCORES],
         default=["uniform"],
         key="prof_routing",
         bind=LINK,
@@ -108,12 +115,19 @@ with right:
         "Device", ["auto", "cpu", "cuda"], default="auto", required=True, key="prof_dev", bind=LINK
     )
     default_name = f"{chosen.model_name if chosen.model_name != OWN else 'own-model'}.json"
-    name = st.text_input(
-        "File of the recording", default_name, key="prof_out", bind=LINK, max_chars=90
+    typed = st.text_input(
+        "File of the recording",
+        key="prof_out",
+        bind=LINK,
+        max_chars=90,
+        placeholder=default_name,
+        help="Within the folder of recordings; empty: the name shown.",
     )
+    name = typed or default_name
     resume = st.toggle("Go on with that file", key="prof_resume", bind=LINK)
+running = busy()
 try:
-    out = recording_path(FOLDER, name)
+    out = recording_path(folder(), name)
     asked = Asked(
         model=model_argument(),
         phase=chosen.workload.phase,
@@ -128,10 +142,13 @@ try:
     )
     wanted = arguments(asked, out)
     st.code(command_line(wanted), language="bash")
-    current = jobs().current
-    busy = current is not None and current.seen().state == "running"
-    if st.button("Start", type="primary", icon=":material/play_arrow:", disabled=busy):
+    if out.exists() and not resume:
+        st.warning("That file exists: go on with it, or choose another name.")
+    if st.button(
+        "Start", type="primary", icon=":material/play_arrow:", disabled=running, key="prof_start"
+    ):
         jobs().start(wanted, out)
+        st.rerun()  # with the button off, and the log below
 except InputError as error:
-    st.error(str(error))
-watch()
+    st.error(plain(str(error)))
+st.fragment(watch, run_every=REFRESH_S if running else None)()

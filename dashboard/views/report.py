@@ -98,7 +98,7 @@ def answer(report: Report) -> list[Card]:
         Card(
             label="Measured cases",
             value=str(sum(each.cases for each in report.inputs.recordings)),
-            help="Those of the recordings here that ran this workload.",
+            help="Cases of the recordings here that are of this workload.",
         ),
     ]
 

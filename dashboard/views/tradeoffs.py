@@ -1,9 +1,24 @@
-"""The page tradeoffs, not written yet."""
+"""Trade-offs: designs swept over fields of a model, and models of another kind that match it."""
 
 import streamlit as st
 
-from dashboard.shell import selection
+from dashboard.match_view import draw_match
+from dashboard.shell import LINK, selection
+from dashboard.sweep_view import draw_sweep
+
+SWEEP, MATCH = "sweep", "match"
 
 found = selection()
-st.title("tradeoffs".capitalize())
-st.write(found.model.name)
+what = st.segmented_control(
+    "What",
+    [SWEEP, MATCH],
+    default=SWEEP,
+    required=True,
+    key="to_what",
+    bind=LINK,
+    help="Sweep: many designs of one model. Match: a model of another kind, equally large.",
+)
+if what == MATCH:
+    draw_match(found)
+else:
+    draw_sweep(found)

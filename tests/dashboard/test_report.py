@@ -140,7 +140,7 @@ def test_a_recording_without_a_case_of_the_workload_says_so() -> None:
     found = build(given, MADE)
     assert found.measured == ()
     (section,) = [each for each in sections(found) if each.name == "measured"]
-    assert "none of its cases ran this report's workload" in section.lead[0]
+    assert "none of its cases is of this report's workload" in section.lead[0]
     assert section.tables == ()
 
 

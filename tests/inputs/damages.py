@@ -19,6 +19,7 @@ TIME: Place = (*CASE, "runs", "time")
 STEP: Place = (*TIME, "step")
 COLUMNS: Place = (*TIME, "operators")
 TRACE: Place = (*CASE, "runs", "trace")
+COUNTS: Place = (*TRACE, "operators", "launches", "values")
 LAUNCHES: Place = (*TRACE, "step", "launches")
 KERNELS: Place = (*TRACE, "operators", "kernel_s")
 MACHINE: Place = ("sessions", 0, "machine")
@@ -122,7 +123,7 @@ DAMAGES: dict[str, tuple[Place, object, str]] = {
     "an empty object": ((*STEP, "eager_s"), {}, "eager_s.exact.value: is missing"),
     "a reason and a number": ((*STEP, "eager_s"), {"reason": "x", "value": 1}, "missing.value=1"),
     "a short column": (
-        (*TRACE, "operators", "launches", "values"),
+        COUNTS,
         [1],
         f"operators.launches: holds 1 values; paths hold {LEAVES}",
     ),

@@ -25,7 +25,12 @@ from profiler.worker import main
 COMMAND = (sys.executable, "-P", str(Path(__file__)))
 EVENTS = 3  # the descriptor that the worker keeps for its events
 PATHS = ("embed", "head")
-QUANTITY = {"time": "eager_s", "counters": "hbm_read_bytes", "energy": "energy_j"}
+QUANTITY = {
+    "time": "eager_s",
+    "trace": "kernel_s",
+    "counters": "hbm_read_bytes",
+    "energy": "energy_j",
+}
 CONDITIONS = Conditions(started="2026-01-02T03:04:05Z", warm_up=1)
 
 

@@ -40,10 +40,10 @@ def test_the_grid_of_a_dense_model_has_no_routings_and_a_long_context() -> None:
     assert [p.workload.batch for p in plan if p.workload.context == 32768] == [1, 4, 16]
 
 
-def test_every_case_has_time_and_counters_and_seven_have_energy() -> None:
+def test_every_case_has_time_trace_and_counters_and_seven_have_energy() -> None:
     for model in (SPARSE, DENSE):
         plan = standard(model, dtype="bf16")
-        assert all(p.runs[:2] == ("time", "counters") for p in plan)
+        assert all(p.runs[:3] == ("time", "trace", "counters") for p in plan)
         energy = [p.workload for p in plan if "energy" in p.runs]
         decode = [w.batch for w in energy if w.phase == "decode"]
         assert decode == [1, 4, 16, 64, 256, 1024]

@@ -127,7 +127,10 @@ def test_the_standard_plan_of_several_models(requests: list[Request]) -> None:
             "case: routing='zipf:10.5': the exponent is at most 10",
         ),
         ("llama-3.1-8b --routing scores", "routing='scores': Llama-3.1-8B chooses neither"),
-        ("olmoe-1b-7b --runs wall", "runs='wall': is a list of time, counters, energy, each once"),
+        (
+            "olmoe-1b-7b --runs wall",
+            "runs='wall': is a list of time, trace, counters, energy, each once",
+        ),
         ("olmoe-1b-7b --runs time,time", "runs='time,time': is a list of"),
         ("olmoe-1b-7b --timeout 0", "timeout='0': is a whole number from 1 to 86,400"),
         ("olmoe-1b-7b --plan standard --batch 4", "plan=standard: has its own batch; leave one"),
@@ -157,20 +160,20 @@ def test_tiny_models_on_a_cpu(tmp_path: Path) -> None:
     models = (written(tmp_path, "dense"), written(tmp_path, "moe"))
     done = profiled(*models, "--routing", "uniform,scores", "--device", "cpu")
     assert done.out == (
-        "recordings/cpu-tiny-dense.json: 2 measured, 4 lacking\n"
-        "recordings/cpu-tiny-moe.json: 4 measured, 8 lacking\n"
+        "recordings/cpu-tiny-dense.json: 2 measured, 6 lacking\n"
+        "recordings/cpu-tiny-moe.json: 4 measured, 12 lacking\n"
     )
     numbered = [line for line in done.err.splitlines() if line.startswith("[")]
-    assert len(numbered) == 18
+    assert len(numbered) == 24
     assert numbered[0].startswith(
-        "[1/18] tiny-dense time decode batch=1 context=8 dtype=fp32 routing=uniform: done in "
+        "[1/24] tiny-dense time decode batch=1 context=8 dtype=fp32 routing=uniform: done in "
     )
     recording = load_recording(Path("recordings/cpu-tiny-moe.json"))
     assert recording.preset is None
     assert recording.sessions[0].machine.device == "cpu"
     for case in recording.cases:
         assert list(case.runs) == ["time"]
-        assert case.lacking == {"counters": NO_GPU, "energy": NO_GPU}
+        assert case.lacking == {"trace": NO_GPU, "counters": NO_GPU, "energy": NO_GPU}
     assert "layers.1.moe.experts" in recording.paths
 
 

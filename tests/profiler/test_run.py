@@ -10,8 +10,11 @@ import pytest
 
 from costmodel.errors import InputError, WorkError
 from costmodel.inputs.recording import load_recording
+from profiler import run
+from profiler.child import Child
 from profiler.ledger import slug
 from profiler.progress import Progress
+from profiler.protocol import Began, Event
 from profiler.run import run_profile
 from tests.profiler import fake_worker
 from tests.profiler.profiles import (
@@ -126,12 +129,25 @@ def test_a_case_that_fails_in_one_kind_of_run_is_tried_in_the_next(out: Path) ->
     ]
 
 
-def test_a_worker_without_a_sign_of_life_is_ended(out: Path) -> None:
+class Impatient(Child):
+    """Waits for a hundredth of the time once the case that hangs has begun: a start is slow."""
+
+    def receive(self) -> Event:
+        event = super().receive()
+        if event == Began(job=0, case=1):
+            self._timeout_s /= 100
+        return event
+
+
+def test_a_worker_without_a_sign_of_life_is_ended(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = out.with_name("begun")
-    profiled(request(out, timeout_s=2), "hang@2", f"{log}@log")
+    monkeypatch.setattr(run, "Child", Impatient)
+    profiled(request(out, timeout_s=30), "hang@2", f"{log}@log")
     recording = load_recording(out)
     assert measured(recording) == {(1, "time"), (3, "time")}
-    assert lacking(recording) == {(2, "time"): "the worker gave no sign of life for 2 s"}
+    assert lacking(recording) == {(2, "time"): "the worker gave no sign of life for 0.3 s"}
     assert not any(Path("/proc", line[0]).exists() for line in begun(log))
 
 

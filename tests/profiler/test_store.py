@@ -44,14 +44,14 @@ def begun(path: Path, *, resume: bool = False, session: Session = SESSION) -> St
     return store
 
 
-def found(launches: int = 3, columns: int = 2) -> Done:
-    step: dict[str, Measured] = {"launches": Exact(value=launches, source="torch_profiler")}
+def found(flops: int = 3, columns: int = 2) -> Done:
+    step: dict[str, Measured] = {"flops_counted": Exact(value=flops, source="flop_counter")}
     return Done(
         job=0,
         case=0,
         conditions=Conditions(started="2026-01-02T03:04:06Z", warm_up=1),
         step=step,
-        operators={"launches": ExactColumn(values=(1,) * columns, source="torch_profiler")},
+        operators={"flops_counted": ExactColumn(values=(1,) * columns, source="flop_counter")},
         accesses={},
     )
 
@@ -72,7 +72,7 @@ def test_each_finished_run_is_on_disk_at_once(path: Path) -> None:
         store.add(workload(), 7, "time", found(3), SESSION)
         (case,) = load_recording(path).cases
         assert (case.workload, case.seed, list(case.runs)) == (workload(), 7, ["time"])
-        assert case.runs["time"].step["launches"] == Exact(value=3, source="torch_profiler")
+        assert case.runs["time"].step["flops_counted"] == Exact(value=3, source="flop_counter")
         store.lack(workload(), 7, "energy", "why")
         (case,) = load_recording(path).cases
         assert (list(case.runs), case.lacking) == (["time"], {"energy": "why"})

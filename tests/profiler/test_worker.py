@@ -105,7 +105,7 @@ def test_a_cpu_says_at_once_what_no_run_can_have() -> None:
     _, (hello, *_) = served(orders(device="cpu"))
     assert isinstance(hello, Hello)
     reason = "not measured (no NVIDIA GPU)"
-    assert hello.unmeasurable == {"counters": reason, "energy": reason}
+    assert hello.unmeasurable == {"trace": reason, "counters": reason, "energy": reason}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""The controls of the Measured page: which recording, which case; the address keeps them."""
+
+import streamlit as st
+
+from costmodel.errors import InputError
+from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.files import MAX_FILE_BYTES
+from costmodel.inputs.recording import Case, Recording
+from costmodel.inputs.workload import Workload
+from dashboard.measured import FIELDS, offered, place
+from dashboard.recordings import folder, from_upload, load, matching, recording_names
+from dashboard.shell import LINK
+from dashboard.widgets import plain
+
+LABELS = {
+    "phase": "Recorded phase",
+    "routing": "Recorded routing",
+    "dtype": "Recorded format",
+    "context": "Recorded context, tokens",
+    "new_tokens": "Recorded new tokens",
+    "batch": "Recorded batch, sequences",
+}
+
+
+def upload(label: str, key: str) -> Recording | None:
+    """An uploaded recording, read once; None without one, or with one that is refused."""
+    given = st.file_uploader(label, type="json", max_upload_size=MAX_FILE_BYTES // 2**20, key=key)
+    if given is None:
+        return None
+    kept = st.session_state.get(f"_{key}")
+    if kept is None or kept[0] != given.file_id:
+        try:
+            kept = given.file_id, from_upload(given.getvalue(), given.name)
+        except InputError as error:
+            st.error(plain(str(error)))
+            return None
+        st.session_state[f"_{key}"] = kept
+    found: Recording = kept[1]
+    return found
+
+
+def opened(model: ModelConfig) -> Recording:
+    """The uploaded recording, or the chosen one; the end of the page where there is none."""
+    names = recording_names()
+    fitting = matching(model)
+    left, right = st.columns([2, 1], vertical_alignment="bottom")
+    with right, st.popover("Upload a recording"):
+        st.caption("It stays in this session; a link does not carry it.")
+        given = upload("JSON file of a recording, at most 16 MiB", "rec_file")
+    with left:
+        name = st.selectbox(
+            "Recording",
+            names,
+            index=names.index(fitting[0]) if fitting else 0,
+            key="rec",
+            bind=LINK,
+            disabled=given is not None,
+            help="First that of the sidebar's model, where there is one.",
+        )
+    if given is not None:
+        return given
+    if name is None:
+        st.info("There is no recording yet. Measure one on the page Profile, or upload one.")
+        st.text(f"Looked in: {folder().absolute()}")
+        st.stop()
+    try:
+        return load(name)
+    except InputError as error:
+        st.error(plain(str(error)))
+        st.stop()
+
+
+def case_of(cases: tuple[Case, ...], asked: Workload) -> int:
+    """Selects that offer what is recorded; they start at the sidebar's workload."""
+    if not cases:
+        st.info("This recording holds no case.")
+        st.stop()
+    wished = {"phase": asked.phase, "batch": asked.batch, "context": asked.context}
+    picked: dict[str, object] = {}
+    for field, column in zip(FIELDS, st.columns(len(FIELDS)), strict=True):
+        values = offered(cases, field, picked)
+        wish = wished.get(field)
+        picked[field] = column.selectbox(
+            LABELS[field],
+            values,
+            index=values.index(wish) if wish in values else 0,
+            key=f"rec_{field}",
+            bind=LINK,
+            disabled=len(values) == 1,
+        )
+    return place(cases, picked)

@@ -1,0 +1,58 @@
+"""The HTML report in a browser: charts are drawn, nothing is fetched, no name runs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dashboard.report.charts import charts
+from dashboard.report.document import Report
+from dashboard.report.files import save
+from tests.dashboard.reports import HOSTILE, hostile, usual
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt install chromium"),
+]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("report", [usual, hostile])
+def test_a_report_draws_its_charts_and_fetches_and_runs_nothing_else(
+    tmp_path: Path, scheme: str, report: object
+) -> None:
+    assert callable(report)
+    made = report()
+    assert isinstance(made, Report)
+    path = tmp_path / "report.html"
+    save(made, path)
+    said: list[str] = []
+    fetched: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_context(color_scheme=scheme).new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}"))
+        page.on("request", lambda request: fetched.append(request.url))
+        page.goto(path.as_uri())
+        drawn = len(charts(made))
+        page.wait_for_function(
+            f"document.querySelectorAll('.js-plotly-plot .main-svg').length >= {drawn}"
+        )
+        assert page.locator(".js-plotly-plot").count() == drawn
+        text = page.locator("body").inner_text()
+        ticks = page.locator(".ytick text").all_text_contents()
+        page.emulate_media(media="print")
+        assert not page.locator("nav").is_visible()
+        browser.close()
+    assert said == []
+    assert fetched == [path.as_uri()]
+    if report is hostile:
+        for name in HOSTILE:
+            assert name in text
+        assert HOSTILE[0] in ticks

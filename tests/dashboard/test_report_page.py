@@ -1,0 +1,220 @@
+"""The Report page: its report is that of the command line, and its state is in the address."""
+
+import json
+import logging
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model
+from dashboard.own_model import model_text
+from dashboard.report.build import build
+from dashboard.report.document import CONTENTS, report_json
+from dashboard.report.files import FORMATS
+from dashboard.report.page import (
+    MIME,
+    OWN_FILE,
+    Found,
+    Wanted,
+    asked,
+    command,
+    models_of,
+    recordings_of,
+)
+from dashboard.selection import OWN, Chosen, Selection, selected
+from dashboard.widgets import plain
+from tests.commands import output
+from tests.dashboard.reports import HOSTILE, MADE, OLMOE, RECORDINGS, ULTRAMEM
+
+ROOT = Path(__file__).parents[2]
+VIEW = "dashboard/views/report.py"
+
+
+@pytest.fixture(autouse=True)
+def _at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # where the recordings are
+    logging.getLogger("streamlit").setLevel(logging.ERROR)
+
+
+def page(**query: str) -> AppTest:
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    for name, value in query.items():
+        at.query_params[name] = value
+    at.run()
+    at.switch_page(VIEW).run()
+    assert not at.exception
+    return at
+
+
+def metrics(at: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in at.metric}
+
+
+def cells(at: AppTest) -> list[list[Any]]:
+    return [row for frame in at.dataframe for row in frame.value.to_numpy().tolist()]
+
+
+def chosen(**fields: Any) -> Selection:  # noqa: ANN401 - any field of the sidebar
+    given: dict[str, Any] = {
+        "model": ULTRAMEM,
+        "own": "",
+        "phase": "decode",
+        "batch": 64,
+        "context": 2048,
+        "new_tokens": 1,
+        "dtype": "bf16",
+        "kv_dtype": "bf16",
+        "routing": "uniform",
+        "hardware": "h200",
+    }
+    return selected(Chosen(**(given | fields)))
+
+
+def test_the_page_shows_the_numbers_of_predict() -> None:
+    at = page()
+    data = json.loads(output("predict", ULTRAMEM, "--batch", "64", "--context", "2048", "--json"))
+    shown = dict(cells(at))
+    assert shown["predicted time"] == f"{data['time']['predicted_s'] * 1e3:.4g} ms"
+    assert shown["largest batch of this context that fits"] == f"{data['memory']['max_batch']:,}"
+    assert metrics(at)["Models"] == "1"
+    assert metrics(at)["Operators"] == str(len(data["operators"]))
+    assert not at.error
+    assert not at.warning
+
+
+def test_the_address_holds_the_models_the_contents_and_the_preview() -> None:
+    at = page(
+        rep_models=OLMOE,
+        rep_operators="false",
+        rep_batches="1,2",
+        rep_price="2.5",
+        rep_preview="Inputs",
+        batch="16",
+    )
+    assert metrics(at)["Models"] == "2"
+    assert metrics(at)["Batches compared"] == "2"
+    shown = dict(cells(at))
+    assert shown["models"] == "UltraMemV2-1B/7B, OLMoE-1B-7B"
+    assert shown["batches compared"] == "1, 2"
+    assert shown["price"] == "2.5 USD an hour"
+    assert shown["batches"] == "16"
+    (code,) = [each.value for each in at.code]
+    assert "--contents summary,comparison,measured,method" in code
+    assert "--price-per-hour 2.5" in code
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Summary",
+        "Operators",
+        "Comparison over the batch",
+        "Predicted beside measured",
+        "Inputs",
+        "Method",
+    ],
+)
+def test_every_section_is_previewed(title: str) -> None:
+    at = page(rep_models=OLMOE, rep_preview=title)
+    assert cells(at)
+    assert len(at.get("download_button")) == len(FORMATS)
+    assert not at.error
+
+
+def test_a_section_that_is_no_longer_held_is_no_longer_previewed() -> None:
+    at = page(rep_preview="Operators")
+    at.checkbox(key="rep_operators").set_value(False).run()
+    assert not at.exception
+    assert "quantity" not in [metric.label for metric in at.metric]
+    assert dict(cells(at))["fits the GPU"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("query", "rule"),
+    [
+        ({"rep_batches": "1,x"}, "batch='x': is a whole number"),
+        ({"rep_batches": "0"}, "batch='0'"),
+        ({f"rep_{name}": "false" for name in CONTENTS}, "contents=0"),
+    ],
+)
+def test_what_is_wrong_is_told_and_nothing_is_offered(query: dict[str, str], rule: str) -> None:
+    at = page(**query)
+    (error,) = at.error
+    assert plain(rule) in error.value
+    assert not at.get("download_button")
+
+
+@pytest.mark.parametrize(
+    "query", [{"rep_models": "../../etc/passwd"}, {"rep_price": "-5"}, {"rep_preview": "<b>"}]
+)
+def test_values_of_an_address_that_are_no_choice_are_left_out(query: dict[str, str]) -> None:
+    at = page(**query)
+    assert metrics(at)["Models"] == "1"
+    assert "passwd" not in at.code[0].value
+
+
+def test_names_that_no_widget_offers_are_refused() -> None:
+    with pytest.raises(InputError, match="is not one of"):
+        models_of(chosen(), Wanted(more=("../../etc/passwd",)))
+    with pytest.raises(InputError, match="at most 3 more"):
+        models_of(chosen(), Wanted(more=(OLMOE,) * 4))
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, Wanted()),
+        ({"batch": 7, "context": 0}, Wanted(more=(OLMOE,), compared="1,2,3")),
+        ({"phase": "prefill", "context": 0, "new_tokens": 512}, Wanted(price_per_hour=2.5)),
+        ({"dtype": "int4", "kv_dtype": "fp8", "routing": "zipf:0.5"}, Wanted()),
+        ({"dtype": "fp8", "hardware": "b200", "backend": "fused"}, Wanted(contents=("summary",))),
+        ({"kv_dtype": "fp8", "attention_flops": "full", "logits": "all"}, Wanted()),
+        ({"model": "deepseek-v2-lite", "mla": "expanded"}, Wanted()),
+    ],
+)
+def test_the_command_that_is_shown_writes_the_report_that_is_shown(
+    tmp_path: Path, fields: dict[str, Any], wanted: Wanted
+) -> None:
+    selection = chosen(**fields)
+    models = models_of(selection, wanted)
+    found = recordings_of(models) if "measured" in wanted.contents else Found()
+    shown = report_json(build(asked(selection, wanted, found), MADE))
+    words = shlex.split(command(selection, wanted, found, ".json"))
+    assert words[0] == "sparsecost"
+    assert words[-2:] == ["--out", "report.json"]
+    out = tmp_path / "report.json"
+    output(*words[1:-1], str(out))
+    written = json.loads(out.read_text())
+    assert written | {"made": MADE} == shown
+
+
+def test_recordings_of_the_chosen_models_are_found_and_bad_files_are_named(tmp_path: Path) -> None:
+    source = RECORDINGS / f"h200-{OLMOE}.json"
+    (tmp_path / "good.json").write_bytes(source.read_bytes())
+    (tmp_path / "bad.json").write_text("{}")
+    (tmp_path / "other.json").write_bytes((RECORDINGS / "h200-llama-3.1-8b.json").read_bytes())
+    found = recordings_of((load_model(OLMOE),), tmp_path)
+    assert [path.name for path, _ in found.recordings] == ["good.json"]
+    (unread,) = found.unread
+    assert "bad.json" in unread
+
+
+def test_a_hostile_model_of_ones_own_stays_text() -> None:
+    text = json.loads(model_text(load_model(OLMOE)))
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    at.session_state["own_text"] = json.dumps(text | {"name": HOSTILE[1]})
+    at.query_params["model"] = OWN
+    at.run()
+    at.switch_page(VIEW).run()
+    assert not at.exception
+    (heading,) = at.title
+    assert plain(HOSTILE[1]) in heading.value
+    assert HOSTILE[1] not in heading.value
+    assert all(HOSTILE[1] not in each.value for each in (*at.subheader, *at.markdown, *at.caption))
+    assert at.code[0].value.startswith(f"sparsecost report {OWN_FILE} ")
+    buttons = [each.proto for each in at.get("download_button")]
+    assert len(buttons) == len(FORMATS) == len(MIME)
