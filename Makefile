@@ -2,10 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PORT ?= 8501
 
-DECODE := --phase decode --batch 1,4,16,64,256,1024,4096 --context 2048 --hardware h200
-
-.PHONY: help setup run test bench format clean
+.PHONY: help setup run test load bench format clean
 
 help: ## list these targets (the default)
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -19,9 +18,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable . --group dev
 	@touch $@
 
-run: setup ## print the published model pairs side by side
-	$(BIN)/sparsecost compare olmoe-227m-1.2b ultramemv2-227m-1.2b $(DECODE)
-	$(BIN)/sparsecost compare olmoe-1b-7b ultramemv2-1b-7b $(DECODE)
+run: setup ## open the dashboard on localhost, with the shipped recordings (or PORT=8600)
+	$(BIN)/sparsecost dashboard --port $(PORT)
 
 test: setup ## check format, lint, types, imports, wheel and tests, as CI does
 	$(BIN)/ruff format --check .
@@ -29,7 +27,10 @@ test: setup ## check format, lint, types, imports, wheel and tests, as CI does
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m tests.wheel_smoke
-	$(BIN)/python -m pytest --cov -n auto
+	$(BIN)/python -m pytest --cov -n auto --dist loadgroup
+
+load: setup ## press the dashboard with 20 browser tabs, twice for a minute, and print how it held
+	$(BIN)/python -m tests.load
 
 bench: setup ## time the cost model
 	$(BIN)/python -m tests.bench

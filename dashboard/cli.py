@@ -1,5 +1,8 @@
 """`sparsecost dashboard`: the app in a browser, on this machine alone unless told otherwise."""
 
+import errno
+import ipaddress
+import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from costmodel.errors import WorkError
+from costmodel.errors import InputError, WorkError, shown
 
 NO_STREAMLIT = 'dashboard needs streamlit; install it with: pip install "sparsecost[dashboard]"'
 ENTRY = Path(__file__).with_name("entry.py")
@@ -15,6 +18,7 @@ MAX_UPLOAD_MB = 20  # a recording is a few MB
 OPTIONS = (  # a .streamlit folder is not installed with a package, so what matters stands here
     "--browser.gatherUsageStats=false",
     "--server.fileWatcherType=none",
+    "--server.showEmailPrompt=false",  # on a fresh machine it would wait for an answer
     f"--server.maxUploadSize={MAX_UPLOAD_MB}",
     "--client.toolbarMode=viewer",
     "--global.disableWidgetStateDuplicationWarning=true",  # the page Explore sets the model
@@ -37,6 +41,14 @@ def dashboard(
     """
     if find_spec("streamlit") is None:
         raise WorkError(NO_STREAMLIT)
+    check_free(address, port)
+    if not is_local(address):
+        typer.echo(
+            f"warning: address={shown(address)}: anybody who reaches it can use the dashboard and"
+            " start profiles on this machine",
+            err=True,
+        )
+    warm()
     from streamlit.web import cli
 
     sys.argv = [
@@ -45,7 +57,50 @@ def dashboard(
         str(ENTRY),
         f"--server.port={port}",
         f"--server.address={address}",
-        f"--server.headless={str(headless).lower()}",
+        *(["--server.headless=true"] if headless else []),  # else so where there is no display
         *OPTIONS,
     ]
     cli.main()
+
+
+def check_free(address: str, port: int) -> None:
+    """Pass if the app can listen there; Streamlit would only log that it cannot.
+
+    Raises:
+        InputError: The port is taken, or the address is none of this machine.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        if sys.platform != "win32":  # there it would let two servers share a port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise InputError(f"port={port}: is taken; choose another with --port") from None
+            if error.errno == errno.EACCES:
+                raise InputError(f"port={port}: is not open to this user") from None
+            raise InputError(f"address={shown(address)}: is none of this machine") from None
+
+
+def warm() -> None:
+    """Do what is slow the first time, imports and a figure, so that the first page need not wait."""
+    from costmodel.inputs.catalog import load_model
+    from costmodel.inputs.hardware import load_hardware
+    from costmodel.inputs.workload import Workload
+    from costmodel.predict import predict
+    from costmodel.report import prediction_json
+    from dashboard import explore, own_form, roofline, total_formulas
+    from dashboard.shell import DEFAULT_GPU, DEFAULT_MODEL
+
+    del explore, own_form, total_formulas
+    shown = predict(load_model(DEFAULT_MODEL), Workload(), load_hardware(DEFAULT_GPU))
+    roofline.breakdown(prediction_json(shown), next(iter(roofline.MEASURES)))
+
+
+def is_local(address: str) -> bool:
+    """Whether this machine alone can reach the address."""
+    try:
+        return address == "localhost" or ipaddress.ip_address(address).is_loopback
+    except ValueError:  # another name
+        return False

@@ -5,7 +5,6 @@ Numbers are those of `costmodel.sweep` and `costmodel.compare`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log10
 
 from costmodel import units
 from costmodel.compare import Advantage, Metric, advantage
@@ -16,10 +15,11 @@ from costmodel.predict import Prediction
 from costmodel.sweep import sweep
 from dashboard.measured_points import Axis
 from dashboard.selection import Selection
-from dashboard.widgets import Card
+from dashboard.widgets import Card, plain
 
 BATCHES = tuple(sorted({round(2 ** (i / 4)) for i in range(49)}))  # 1 to 4096
 CONTEXTS = tuple(sorted({round(2 ** (i / 2)) for i in range(14, 35)}))  # 128 to 131072
+POWERS_OF_4 = tuple(4**i for i in range(9))  # of which the table tells
 SIGNIFICANT = 5  # digits in a table
 
 
@@ -113,35 +113,31 @@ def findings(
 
 def question(names: Sequence[str], name: str, axis: Axis) -> str:
     """The page's title."""
-    less = "least" if len(names) > 2 else "less"  # noqa: PLR2004 - "which of two"
+    counted = name.endswith(("bytes", "FLOPs"))
+    two = len(names) == 2  # noqa: PLR2004 - the one or the other
+    fewer = ("fewer" if two else "fewest") if counted else ("less" if two else "least")
     what = {"predicted time": "time", "floor": "floor time"}.get(name, name)
-    return f"Which of {', '.join(names)} needs {less} {what}, by {axis}?"
+    return f"{' or '.join(names)}: which needs {fewer} {what}, by {axis}?"
 
 
 def cards(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> list[Card]:
-    """For each model: the quantity at the sidebar's workload, and the largest batch that fits."""
+    """Each model's quantity at the sidebar's workload, then each one's largest batch that fits."""
     shown, workload = SHOWN[name], predictions[0].workload
     at = f"at batch {workload.batch:,}, context {workload.context:,}"
     found = []
     for prediction, grid in zip(predictions, grids, strict=True):
-        index = place(grid, workload.batch, workload.context)
-        value = values(grid, shown)[index]
+        value = values(grid, shown)[place(grid, workload.batch, workload.context)]
         number = units.NOT_KNOWN if value is None else f"{units.significant(value)} {shown.unit}"
-        found.append(
-            Card(
-                label=f"{prediction.model.name}: {name}",
-                value=number,
-                help=f"{shown.written(name)}, {at}.",
-            )
+        help_ = f"{shown.written(name)}, {at}."
+        found.append(Card(label=plain(prediction.model.name), value=number, help=help_))
+    return found + [
+        Card(
+            label=f"Largest batch, {plain(prediction.model.name)}",
+            value=units.count(prediction.memory.max_batch),
+            help=f"Sequences of context {workload.context:,} that fit the GPU's memory.",
         )
-        found.append(
-            Card(
-                label=f"{prediction.model.name}: largest batch",
-                value=units.count(prediction.memory.max_batch),
-                help=f"Sequences of context {workload.context:,} that fit the GPU's memory.",
-            )
-        )
-    return found
+        for prediction in predictions
+    ]
 
 
 def place(grid: Grid, batch: int, context: int) -> int:
@@ -160,7 +156,7 @@ def rows(
     """Every quantity of every model at some points of the axis."""
     chosen = predictions[0].workload
     at = chosen.batch if axis == "batch" else chosen.context
-    points = [x for x in along(grids[0], axis) if x == at or log10(x) % log10(4) < 1e-9]  # noqa: PLR2004 - rounding
+    points = [x for x in along(grids[0], axis) if x == at or x in POWERS_OF_4]
     found: list[dict[str, object]] = []
     for x in points:
         for grid in grids:

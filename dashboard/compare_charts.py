@@ -25,9 +25,9 @@ def main_chart(
     name: str,
     axis: Axis,
     *,
-    advantages: Sequence[Advantage] = (),
-    max_batches: Sequence[int] = (),
-    points: Sequence[Sequence[Point]] = (),
+    advantages: Sequence[Advantage],
+    max_batches: Sequence[int],
+    points: Sequence[Sequence[Point]],
 ) -> go.Figure:
     """One line a model; measured points in its colour, open; crossovers and limits as lines."""
     shown, figure = SHOWN[name], go.Figure()
@@ -35,7 +35,7 @@ def main_chart(
         x = along(grid, axis)
         drawn = line(escape(grid.model), x, values(grid, shown), index, markers=True)
         figure.add_trace(drawn.update(marker={"maxdisplayed": 14}))
-    for index, (grid, measured) in enumerate(zip(grids, points, strict=False)):
+    for index, (grid, measured) in enumerate(zip(grids, points, strict=True)):
         if measured:
             label = f"{escape(grid.model)}, measured"
             figure.add_trace(open_markers(label, measured, index, shown.scale))

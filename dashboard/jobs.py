@@ -8,12 +8,14 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -64,6 +66,7 @@ class Job:
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
     cancelled: bool = False
     ended_s: float | None = None
+    finished: threading.Event = field(default_factory=threading.Event)  # all was heard
 
     @property
     def command(self) -> str:
@@ -125,6 +128,7 @@ class Jobs:
     def __init__(self, command: Sequence[str] = (sys.executable, "-c", PROGRAM)) -> None:
         self._command, self._lock = tuple(command), threading.Lock()
         self._folder = Path(tempfile.mkdtemp(prefix="sparsecost-"))  # of this user alone
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self.current: Job | None = None
 
     def model_file(self, text: str) -> Path:
@@ -178,9 +182,11 @@ class Jobs:
 
 def _read(job: Job) -> None:
     assert job.process.stdout is not None
-    for line in job.process.stdout:
-        job.lines.append(line.rstrip("\n"))
+    with job.process.stdout as said:
+        for line in said:
+            job.lines.append(line.rstrip("\n"))
     job.process.wait()
+    job.finished.set()
 
 
 def command_line(arguments: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ keeps its own. `sparsecost match` gives the same. The papers pair their models s
 
 def draw_match(found: Selection) -> None:
     """The controls, the answer and what differs then."""
+    top = st.container()
     names = [SIDEBAR, *model_names()]
     left, right = st.columns(2)
     target = left.selectbox(
@@ -70,8 +71,9 @@ def draw_match(found: Selection) -> None:
     except InputError as error:
         st.error(plain(str(error)))
         return
-    st.title(plain(answer_sentence(answer)))
-    cards(answer_cards(answer), across=4)
+    with top:
+        st.title(plain(answer_sentence(answer)))
+        cards(answer_cards(answer))
     for index, each in enumerate(match_tables(answer, lines, found.hardware)):
         st.text(each.title)
         table(table_rows(each), alt=each.title, key=f"to_match_{index}")
@@ -101,13 +103,13 @@ def answer_cards(answer: Match) -> list[Card]:
     """What was matched, and how near it comes."""
     parameters, flops = match_records(answer, ())
     found = [
-        Card(label=f"Found {name}", value=f"{after:,}", delta=f"{after - before:+,}")
+        Card(label=plain(name), value=f"{after:,}", help=f"{before:,} in the template")
         for name, (before, after) in answer.fields.items()
     ]
-    for name, record in (("parameters", parameters), ("FLOPs per token", flops)):
+    for name, record in (("Parameters", parameters), ("FLOPs per token", flops)):
         found.append(
             Card(
-                label=f"Remaining difference of {name}",
+                label=f"{name}: differ by",
                 value=f"{record['difference']:+,}",
                 help=f"{record['difference_percent']:+.4f} % of {record['target']:,}",
             )

@@ -53,10 +53,9 @@ def report(
 ) -> None:
     """Write a cost report: of models, or again from the JSON of a report.
 
-    --batch and --context take lists: each of their steps is told in full. A .csv or .parquet file
-    holds the operators of all steps.
+    Batches and contexts may be lists. CSV and Parquet hold the operators.
 
-    Example: sparsecost report ultramemv2-1b-7b olmoe-1b-7b --batch 64 --out report.html
+    Example: sparsecost report olmoe-1b-7b --batch 64 --out report.html
     """
     from dashboard.report.files import save, suffix_of
 

@@ -11,7 +11,7 @@ from costmodel import units
 from costmodel.designs import Evaluated, Quantity
 from dashboard.figures import PALETTE, framed
 from dashboard.pareto import pareto_front
-from dashboard.tradeoffs import Value, label
+from dashboard.tradeoffs import SPELT, Value, label
 
 MAX_DRAWN = 5000  # points: beyond, a browser is slow
 SIGNIFICANT = 5  # digits in a table
@@ -211,7 +211,8 @@ def front_rows(sweep: Sweep, best: NDArray[np.intp]) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for index in best:
         design, batch, context = sweep.at(int(index))
-        row: dict[str, object] = {**sweep.values[design], "Batch": batch, "Context": context}
+        made = {SPELT.get(name, name): value for name, value in sweep.values[design].items()}
+        row: dict[str, object] = {**made, "Batch": batch, "Context": context}
         for name, values in known.items():
             unit = MEASURES[name].unit
             row[f"{name[0].upper()}{name[1:]}, {unit}"] = float(f"{values[index]:.{SIGNIFICANT}g}")

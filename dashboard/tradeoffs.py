@@ -35,7 +35,7 @@ LABELS = {
     EVERY: "A memory layer in every n-th block",
     SHARE: "Share of the table a layer reaches",
 }
-SPELT = {EVERY: "one memory layer in"}  # n blocks
+SPELT = {EVERY: "blocks a memory layer"}
 VARIED = ("num_experts", "num_experts_per_tok", "knum", "num_keys", "knn")  # unless told otherwise
 
 

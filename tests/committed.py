@@ -12,10 +12,8 @@ FIRST = sorted(FOLDER.glob("*.json"))
 AGAIN = sorted((FOLDER / "again").glob("*.json"))
 FILES = (*FIRST, *AGAIN)
 GPUS = Gpus()
-PENDING = (  # runs that fit, but were not made in time; `profile --resume` makes them
+PENDING = (  # of runs that fit, but were not made in time; `profile --resume` makes them
     "not measured (the time on the GPU was over; profile --resume measures it)",
-    "not measured (timed beside a trace at first, which slows replays;"  # noqa: ISC004 - one text
-    " profile --resume measures it)",
 )
 NAMES = [str(path.relative_to(FOLDER)) for path in FILES]
 
@@ -33,5 +31,5 @@ def joined(name: str) -> tuple[JoinedCase, ...]:
 def measured_cases(name: str, run: RunName) -> list[tuple[int, Case]]:
     """The cases that finished a run, each with its place in the recording."""
     found = [(i, each) for i, each in enumerate(recording(name).cases) if run in each.runs]
-    assert found or name.startswith("again/"), "the second runs are not of every kind"
+    assert found
     return found

@@ -32,7 +32,7 @@ chose."""
 def chosen_models(found: Selection) -> list[ModelConfig]:
     """Presets, pinned designs and, when asked, the sidebar's model."""
     pins = pinned()
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
     names = left.multiselect(
         "Models, the first is the reference",
         [*model_names(), *pins],
@@ -42,7 +42,7 @@ def chosen_models(found: Selection) -> list[ModelConfig]:
         bind=LINK,
         help="Designs pinned on the page Trade-offs stand at the end; a link does not carry them.",
     )
-    added = right.toggle("Add the sidebar's model", key="cmp_add", bind=LINK)
+    added = right.toggle("Add the sidebar's", key="cmp_add", bind=LINK)
     models = [read_model(pins[name]) if name in pins else load_model(name) for name in names]
     if added:
         models.append(found.model)
@@ -52,6 +52,7 @@ def chosen_models(found: Selection) -> list[ModelConfig]:
 
 
 found = selection()
+top = st.container()
 try:
     models = chosen_models(found)
 except InputError as error:
@@ -78,19 +79,15 @@ axis: Axis = (
 shown = compare.SHOWN[name]
 predictions = [found.predict(model) for model in models]
 grids = compare.over(models, found, axis)
-advantages = compare.findings(models, predictions, found, shown)
+advantages = compare.findings(models, predictions, found, shown) if axis == "batch" else []
 recordings = [recorded(model) for model in models]
 
-st.title(plain(compare.question([model.name for model in models], name, axis)))
-st.caption(plain(f"{workload_words(found.workload)}, on {found.hardware.name}"))
-for sentence in sentences(advantages):
-    st.info(plain(sentence))
-cards(
-    [
-        type(card)(label=plain(card.label), value=card.value, help=card.help)
-        for card in compare.cards(predictions, grids, name)
-    ]
-)
+with top:
+    st.title(plain(compare.question([model.name for model in models], name, axis)))
+    st.caption(plain(f"{workload_words(found.workload)}, on {found.hardware.name}"))
+    for sentence in sentences(advantages):
+        st.info(plain(sentence))
+    cards(compare.cards(predictions, grids, name), across=len(models))
 unknown = predictions[0].time
 if isinstance(unknown, Unknown) and compare.values(grids[0], shown)[0] is None:
     st.info(plain(f"Not predicted: {unknown.reason}."))

@@ -71,7 +71,7 @@ def watch() -> None:
             icon=":material/speed:",
             query_params={"rec": job.out.name},
         )
-    st.code(job.command, language="bash")
+    st.code(job.command, language="bash", wrap_lines=True)
     st.caption("Log, newest line last")
     st.code("\n".join(job.lines) or "nothing said yet", language=None, height=240)
 
@@ -141,7 +141,7 @@ try:
         resume=resume,
     )
     wanted = arguments(asked, out)
-    st.code(command_line(wanted), language="bash")
+    st.code(command_line(wanted), language="bash", wrap_lines=True)
     if out.exists() and not resume:
         st.warning("That file exists: go on with it, or choose another name.")
     if st.button(

@@ -206,6 +206,32 @@ def test_parquet_holds_the_operators_of_predict(tmp_path: Path) -> None:
             assert row[name] == its[name], name
 
 
+def test_the_largest_workload_is_written_in_every_format(tmp_path: Path) -> None:
+    """Counts beyond 2^63 are exact; beside fractions, counts beyond 2^53 become floats."""
+    work = Workload(phase="prefill", new_tokens=2**24, attention_flops="full", logits="all")
+    given = asked(load_model(OLMOE), workload=work, batches=(2**20,), contexts=(2**27,))
+    report = build(given, MADE)
+    operators = report.steps[0].operators
+    for suffix in FORMATS:
+        save(report, tmp_path / f"a{suffix}")
+    table = pq.read_table(tmp_path / "a.parquet")
+    assert max(line.flops for line in operators) > 2**63
+    assert table.column("flops").to_pylist() == [line.flops for line in operators]
+    assert {type(line.compulsory_bytes) for line in operators} == {int, float}
+    assert max(line.compulsory_bytes for line in operators) > 2**60
+    found = table.column("compulsory_bytes").to_pylist()
+    assert found == [float(line.compulsory_bytes) for line in operators]
+    assert load_report(tmp_path / "a.json") == report
+
+
+def test_operators_are_shown_as_predict_shows_them() -> None:
+    (section,) = [each for each in sections(usual()) if each.name == "operators"]
+    for model, table in zip((ULTRAMEM, OLMOE), (*section.tables, *section.folded), strict=True):
+        printed = output("predict", model, *STEP, "--markdown").split("### ")[2]
+        shown = [(*row[:2], *row[3:]) for row in table.rows]  # predict counts no layers
+        assert [cell for row in shown for cell in row] == markdown_cells(printed)
+
+
 def test_the_workbook_holds_the_numbers_as_numbers() -> None:
     """Excel files hold 16 digits of a number."""
     sheets = workbook(report_bytes(usual(), ".xlsx"))

@@ -10,7 +10,7 @@ import pytest
 
 from costmodel.errors import InputError, WorkError
 from costmodel.inputs.recording import load_recording
-from profiler import run
+from profiler import run as run_module
 from profiler.child import Child
 from profiler.ledger import slug
 from profiler.progress import Progress
@@ -143,7 +143,7 @@ def test_a_worker_without_a_sign_of_life_is_ended(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = out.with_name("begun")
-    monkeypatch.setattr(run, "Child", Impatient)
+    monkeypatch.setattr(run_module, "Child", Impatient)
     profiled(request(out, timeout_s=30), "hang@2", f"{log}@log")
     recording = load_recording(out)
     assert measured(recording) == {(1, "time"), (3, "time")}

@@ -1,0 +1,129 @@
+"""A tab of the dashboard as a person uses it: it opens, changes controls, and waits for the answer.
+
+The tab notes when a control was touched and when Streamlit was idle again and the next frame was
+drawn; and it refuses what no page may do: ask another host, or put an error into the console.
+"""
+
+import json
+from collections.abc import Callable
+from typing import cast
+from urllib.parse import urlencode, urlsplit
+
+from playwright.sync_api import Locator, Page
+
+WATCH = """
+window.seen = {touched: 0, states: []};
+for (const kind of ['pointerdown', 'keydown'])
+  document.addEventListener(kind, () => { window.seen.touched = performance.now(); }, true);
+new MutationObserver(records => {
+  for (const record of records) {
+    const state = record.target.getAttribute('data-test-script-state');
+    const entry = {state, at: performance.now()};
+    window.seen.states.push(entry);
+    if (state === 'notRunning')
+      requestAnimationFrame(() => requestAnimationFrame(() => { entry.at = performance.now(); }));
+  }
+}).observe(document, {subtree: true, attributes: true, attributeFilter: ['data-test-script-state']});
+"""
+IDLE = """before => {
+  const states = window.seen.states, last = states.at(-1);
+  return states.length > before && last.state === 'notRunning' && performance.now() > last.at + 100;
+}"""
+TOOK_S = "() => (window.seen.states.at(-1).at - window.seen.touched) / 1000"
+APP = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+EXCEPTION = '[data-testid="stException"]'
+TIMEOUT_MS = 30_000.0
+
+
+class Tab:
+    """One tab, and what went wrong in it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self._url = page, url
+        self.wrong: list[str] = []
+        page.set_default_timeout(TIMEOUT_MS)
+        page.add_init_script(WATCH)
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
+        page.on("request", lambda request: self._asked(request.url))
+        page.on("websocket", lambda socket: self._asked(socket.url))
+
+    def open(self, name: str = "", **query: str) -> "Tab":
+        """Open a page by its name, with a query, and wait until it is drawn."""
+        path = "" if name == "explore" else name
+        return self.open_link(f"{self._url}/{path}?{urlencode(query)}")
+
+    def open_link(self, url: str) -> "Tab":
+        """Open an address as it was copied."""
+        self.page.goto(url)
+        self.page.locator(APP).wait_for()
+        self.page.locator("h1").first.wait_for()
+        self.page.wait_for_function(IDLE, arg=0)
+        return self
+
+    def change(self, act: Callable[[], object]) -> float:
+        """Do what makes the page draw itself anew; the seconds from touch to drawn."""
+        before = self.page.evaluate("() => window.seen.states.length")
+        act()
+        self.page.wait_for_function(IDLE, arg=before)
+        return cast("float", self.page.evaluate(TOOK_S))
+
+    def at(self, key: str) -> Locator:
+        """The widget of a key."""
+        return self.page.locator(f".st-key-{key}").first
+
+    def choose(self, key: str, option: str) -> float:
+        """Take an option of a selectbox or a multiselect."""
+        self.at(key).locator("input").first.click()
+        self.at(key).locator("input").first.fill(option)
+        return self.change(self.page.get_by_role("option", name=option, exact=True).click)
+
+    def segment(self, key: str, option: str) -> float:
+        """Take one of a row of buttons."""
+        return self.change(self.at(key).get_by_role("radio", name=option, exact=True).click)
+
+    def write(self, key: str, text: str) -> float:
+        """Put a text or a number into a field."""
+        field = self.at(key).locator("input, textarea").first
+        field.fill(text)
+        enter = "Control+Enter" if field.evaluate("e => e.tagName") == "TEXTAREA" else "Enter"
+        return self.change(lambda: field.press(enter))
+
+    def switch(self, key: str) -> float:
+        """Turn a toggle or a checkbox."""
+        return self.change(self.at(key).locator("label").first.click)
+
+    def unfold(self, key: str) -> float:
+        """Open or close an expander whose content is drawn only when open."""
+        return self.change(self.at(key).locator("summary").first.click)
+
+    def press(self, key: str) -> float:
+        """Click a button."""
+        return self.change(self.at(key).get_by_role("button").first.click)
+
+    def value(self, key: str) -> str:
+        """What a field or a selectbox shows."""
+        return self.at(key).locator("input, textarea").first.input_value()
+
+    def chosen(self, key: str) -> str:
+        """Which of a row of buttons is taken."""
+        return self.at(key).locator('[role=radio][aria-checked="true"]').inner_text()
+
+    def title(self) -> str:
+        """The page's first heading."""
+        return self.page.locator("h1").first.inner_text()
+
+    def check(self) -> None:
+        """Fail if anything went wrong so far."""
+        shown = self.page.locator(EXCEPTION).all_inner_texts()
+        assert not shown, shown
+        assert not self.wrong, self.wrong
+
+    def _said(self, message: object) -> None:
+        if message.type == "error":  # type: ignore[attr-defined]  # playwright's ConsoleMessage
+            self.wrong.append(f"console: {message.text}")  # type: ignore[attr-defined]
+
+    def _asked(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"data", "blob"} and parts.hostname != "localhost":
+            self.wrong.append(f"asked for {json.dumps(url)}")

@@ -1,0 +1,83 @@
+"""The dashboard as a process of its own, started by its launcher as on a fresh machine."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from tests.commands import SPARSECOST
+
+RECORDINGS = Path(__file__).parents[2] / "recordings"
+START_S, STOP_S = 60.0, 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A running dashboard."""
+
+    url: str
+    pid: int
+    recordings: Path  # a copy of the shipped ones, to which profiles may be written
+    log: Path
+
+    def rss_bytes(self) -> int:
+        """The memory that the process holds (Linux)."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """A dashboard that works within `folder`, with no settings of a user, and ends with the block."""
+    recordings = folder / "recordings"
+    shutil.copytree(RECORDINGS, recordings)
+    home = folder / "home"
+    home.mkdir()
+    port, log = free_port(), folder / "server.log"
+    environment = {**os.environ, "HOME": str(home), "SPARSECOST_RECORDINGS": str(recordings)}
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [SPARSECOST, "dashboard", "--port", str(port), "--headless"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    url = f"http://localhost:{port}"
+    try:
+        _wait(process, f"{url}/_stcore/health", log)
+        yield Server(url=url, pid=process.pid, recordings=recordings, log=log)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: "subprocess.Popen[bytes]", health: str, log: Path) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urlopen(health, timeout=1) as answer:  # noqa: S310 - our own server
+                if answer.status == 200:
+                    return
+        except (URLError, OSError):
+            time.sleep(0.05)
+    raise AssertionError(f"the dashboard does not answer: {log.read_text()}")

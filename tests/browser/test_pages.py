@@ -1,0 +1,115 @@
+"""Every page in a real browser: it draws, a link restores it, and nonsense does no harm."""
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+
+from costmodel.inputs.catalog import load_model
+from dashboard.entry import PAGES
+from dashboard.own_model import model_text, packed
+from tests.browser.page import Tab
+
+NAMES = tuple(name for name, _, _ in PAGES)
+FIRST_PAGE_S = 5.0
+BUSY_FIRST_PAGE_S = 15.0  # with other tests on the same two cores
+HOSTILE = "<script>window.pwned=1</script><img src=x onerror='window.pwned=1'>"
+
+
+def hostile_link() -> str:
+    """A link's model of that name."""
+    text = model_text(load_model("ultramemv2-227m-1.2b"))
+    own = text.replace(load_model("ultramemv2-227m-1.2b").name, HOSTILE)
+    assert HOSTILE in own
+    link = packed(own)
+    assert link is not None
+    return link
+
+
+def pwned(tab: Tab) -> bool:
+    return bool(tab.page.evaluate("() => window.pwned !== undefined"))
+
+
+def test_the_first_page_is_complete_within_seconds(tab: Tab) -> None:
+    start = time.monotonic()
+    tab.open()
+    tab.page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    took_s = time.monotonic() - start
+    print(f"first page complete after {took_s:.2f} s")
+    busy = "PYTEST_XDIST_WORKER" in os.environ
+    assert took_s < (BUSY_FIRST_PAGE_S if busy else FIRST_PAGE_S)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_page_draws_without_an_error_or_an_outside_request(tab: Tab, name: str) -> None:
+    tab.open(name)
+    assert tab.title()
+    assert tab.page.locator('[data-testid="stAlertContentError"]').count() == 0
+    for picture in tab.page.locator('[data-testid="stPlotlyChart"]').all():
+        assert picture.get_by_role("img").count() or picture.get_attribute("aria-label")
+    tab.check()
+
+
+def test_the_pages_are_reached_from_the_top(tab: Tab) -> None:
+    tab.open()
+    for name, label, _ in PAGES[1:]:
+        tab.change(tab.page.get_by_role("link", name=label, exact=True).first.click)
+        assert f"/{name}" in tab.page.url
+    tab.check()
+
+
+def test_a_copied_link_opens_the_same_view_in_another_browser(new_tab: Callable[[], Tab]) -> None:
+    first = new_tab().open()
+    first.choose("model", "qwen3-30b-a3b")
+    first.write("batch", "17")
+    first.choose("gpu", "b200")
+    first.page.locator("summary", has_text="Formats, routing").click()
+    first.segment("routing", "zipf")
+    first.write("exponent", "0.8")
+    first.segment("ex_by", "FLOPs")
+    first.write("ex_prompt", "777")
+    second = new_tab().open_link(first.page.url)
+    assert second.title() == first.title()
+    assert "batch 17 " in second.title()
+    assert second.value("model") == "qwen3-30b-a3b"
+    assert second.value("gpu") == "b200"
+    assert float(second.value("exponent")) == 0.8
+    assert second.chosen("ex_by") == "FLOPs"
+    assert second.value("ex_prompt") == "777"
+
+
+def test_the_sidebar_and_the_pages_controls_travel_with_the_link(
+    new_tab: Callable[[], Tab],
+) -> None:
+    first = new_tab().open("compare", batch="3", gpu="h100-sxm")
+    first.segment("cmp_over", "context")
+    second = new_tab().open_link(first.page.url)
+    assert second.value("batch") == "3"
+    assert second.chosen("cmp_over") == "context"
+    assert second.title() == first.title()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_with_markup_is_text_on_every_page(tab: Tab, name: str) -> None:
+    tab.open(name, own=hostile_link(), model="your own")
+    assert tab.value("model") == "your own"
+    if name == "explore":
+        assert HOSTILE in tab.title()
+    assert not pwned(tab)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"batch": "-5", "gpu": "../../etc/passwd", "model": "<img src=x>"},
+        {"batch": "1e99", "context": "nan", "routing": "' OR 1=1 --", "own": "AAAA"},
+    ],
+    ids=["beyond the rules", "no numbers"],
+)
+def test_an_address_with_nonsense_opens_the_default(tab: Tab, query: dict[str, str]) -> None:
+    tab.open("explore", **query)
+    assert tab.title().startswith("UltraMemV2-1B/7B, decode at batch 64 and 2,048 cached tokens")
+    for name in NAMES[1:]:
+        tab.open(name, **query)
+        tab.check()

@@ -1,0 +1,118 @@
+"""The launcher: refuses what Streamlit would only log, and listens for this machine alone."""
+
+import os
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from streamlit import config
+from streamlit.web import cli as streamlit_cli
+
+from costmodel.cli_rooms import ENTRY_POINTS
+from costmodel.errors import WorkError
+from dashboard import cli
+from tests.commands import refusal, run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def launched(*arguments: str) -> tuple[list[str], str]:
+    """The arguments that Streamlit was started with, and what was said on stderr."""
+    started: list[list[str]] = []
+
+    def start() -> None:
+        started.append(sys.argv[1:])
+
+    with mock.patch.object(streamlit_cli, "main", start):
+        done = run("dashboard", *arguments)
+    assert done.code == 0, done
+    (found,) = started
+    return found, done.err
+
+
+def test_a_taken_port_is_named(taken: int) -> None:
+    said = refusal("dashboard", "--port", str(taken), "--headless")
+    assert said == f"port={taken}: is taken; choose another with --port"
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])  # of documentation
+def test_an_address_of_another_machine_is_named(address: str) -> None:
+    said = refusal("dashboard", "--address", address)
+    assert said == f"address='{address}': is none of this machine"
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "x"])
+def test_a_port_that_cannot_be_is_refused(port: str) -> None:
+    done = run("dashboard", "--port", port)
+    assert done.code == 2
+    assert "'--port'" in done.err
+
+
+def test_it_listens_on_localhost_and_says_nothing(free: int) -> None:
+    found, said = launched("--port", str(free))
+    assert said == ""
+    assert found[:2] == ["run", str(ROOT / "dashboard" / "entry.py")]
+    assert f"--server.port={free}" in found
+    assert "--server.address=localhost" in found
+    assert not any("headless" in each for each in found)
+    assert "--server.headless=true" in launched("--port", str(free), "--headless")[0]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2"])
+def test_an_address_of_this_machine_alone_is_not_warned_of(free: int, address: str) -> None:
+    assert launched("--port", str(free), "--address", address)[1] == ""
+
+
+def test_an_open_address_is_warned_of(free: int) -> None:
+    _, said = launched("--port", str(free), "--address", "0.0.0.0")  # noqa: S104
+    assert said.startswith("warning: address='0.0.0.0': anybody who reaches it can")
+    assert "start profiles" in said
+
+
+def test_every_option_is_one_that_streamlit_knows() -> None:
+    known = config.get_config_options(force_reparse=False)
+    for option in cli.OPTIONS:
+        assert option.removeprefix("--").split("=")[0] in known
+
+
+def test_a_checkout_and_an_installation_start_with_the_same_settings() -> None:
+    """The folder .streamlit says for `streamlit run app.py` what the flags say for the command."""
+    table = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    flags = dict(each.removeprefix("--").split("=") for each in cli.OPTIONS)
+    for section, values in table.items():
+        for name, value in values.items():
+            if name != "address":
+                assert flags[f"{section}.{name}"] == str(value).replace("False", "false")
+
+
+def test_without_streamlit_it_says_what_to_install() -> None:
+    with mock.patch.object(cli, "find_spec", return_value=None), pytest.raises(WorkError) as found:
+        cli.dashboard(port=8501, address="localhost", headless=True)
+    assert 'pip install "sparsecost[dashboard]"' in str(found.value)
+
+
+def test_the_command_is_found_without_importing_streamlit(tmp_path: Path) -> None:
+    program = (
+        "import sys; from importlib.metadata import entry_points;"
+        f" found = [each.load() for each in entry_points(group={ENTRY_POINTS!r})];"
+        " sys.exit(bool({'streamlit', 'pandas', 'plotly', 'torch'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)

@@ -1,0 +1,217 @@
+"""The page Compare: numbers of predict, exact crossovers, real measured points."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from costmodel import units
+from costmodel.compare import Advantage
+from costmodel.costs.predicted import NOT_ASKED, StepTime
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.recording import Recording, load_recording
+from costmodel.inputs.workload import Workload
+from dashboard import compare, compare_charts
+from dashboard.measured_points import Axis, Point, distinct_points, points
+from dashboard.selection import Chosen, Selection, selected
+
+ROOT = Path(__file__).parents[2]
+PAIR = ("olmoe-1b-7b", "ultramemv2-1b-7b")
+
+
+def chosen(**changed: object) -> Selection:
+    """What the sidebar chooses at first, and changes of it."""
+    usual: dict[str, object] = {
+        "model": "olmoe-1b-7b",
+        "own": "",
+        "phase": "decode",
+        "batch": 64,
+        "context": 2048,
+        "new_tokens": 1,
+        "dtype": "bf16",
+        "kv_dtype": "bf16",
+        "routing": "uniform",
+        "hardware": "h200",
+    }
+    return selected(Chosen(**usual | changed))  # type: ignore[arg-type]  # values of the sidebar
+
+
+def pair() -> list[ModelConfig]:
+    return [load_model(name) for name in PAIR]
+
+
+def page(**query: str | list[str]) -> AppTest:
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    for name, value in query.items():
+        at.query_params[name] = value
+    at.run()
+    at.switch_page("dashboard/views/compare.py")
+    for name, value in query.items():  # a switch of pages drops what the first page does not bind
+        at.query_params[name] = value
+    at.run()
+    assert not at.exception
+    return at
+
+
+@pytest.mark.parametrize("axis", ["batch", "context"])
+def test_every_line_is_what_predict_says_at_each_point(axis: Axis) -> None:
+    found = chosen()
+    for model, grid in zip(pair(), compare.over(pair(), found, axis), strict=True):
+        for x in (compare.along(grid, axis)[0], 64 if axis == "batch" else 2048):
+            workload = replace(found.workload, **{axis: x})  # type: ignore[arg-type]  # one of two
+            prediction = replace(found, workload=workload).predict(model)
+            assert isinstance(prediction.time, StepTime)
+            routing, sums = prediction.costs.routing, prediction.costs.totals
+            expected = {
+                "HBM bytes": float(sums.compulsory_bytes) / 1e9,
+                "predicted time": float(prediction.time.predicted_s) * 1000,
+                "floor": prediction.floor_s * 1000,
+                "KV read": float(sums.kv_read_bytes) / 1e9,
+                "routing bytes": float(routing.compulsory_bytes) / 1e6,
+                "routing FLOPs": float(routing.flops) / 1e9,
+                "routing share": 100 * float(prediction.time.routing_s / prediction.time.graph_s),
+                "energy": float(prediction.time.energy_j),  # type: ignore[arg-type]  # known here
+            }
+            index = compare.along(grid, axis).index(x)
+            for name, value in expected.items():
+                drawn = compare.values(grid, compare.SHOWN[name])[index]
+                assert drawn == pytest.approx(value, rel=1e-12), name
+            assert set(expected) == set(compare.SHOWN)
+
+
+def test_what_is_not_predicted_is_none_and_has_no_crossover() -> None:
+    found = replace(chosen(), calibration=NOT_ASKED)
+    grids = compare.over(pair(), found, "batch")
+    shown = compare.SHOWN["predicted time"]
+    assert set(compare.values(grids[0], shown)) == {None}
+    predictions = [found.predict(model) for model in pair()]
+    assert compare.findings(pair(), predictions, found, shown) == []
+    assert compare.cards(predictions, grids, "predicted time")[0].value == units.NOT_KNOWN
+
+
+def test_a_crossover_is_the_last_batch_at_which_the_second_model_moves_less() -> None:
+    found = chosen()
+    predictions = [found.predict(model) for model in pair()]
+    (advantage,) = compare.findings(pair(), predictions, found, compare.SHOWN["HBM bytes"])
+    ((first, last),) = advantage.intervals
+    assert last is not None
+
+    def less(batch: int) -> bool:
+        step = replace(found, workload=replace(found.workload, batch=batch))
+        reference, model = (step.predict(each).costs.totals.compulsory_bytes for each in pair())
+        return bool(model < reference)
+
+    assert [less(batch) for batch in (first, last, last + 1)] == [True, True, False]
+    assert advantage.max_batch == min(int(each.memory.max_batch) for each in predictions)
+
+
+def test_crossovers_and_limits_stand_on_the_chart_at_their_batches() -> None:
+    grids = compare.over(pair(), chosen(), "batch")
+    found = Advantage(
+        model="<b>M</b>",
+        reference="R",
+        metric="hbm_bytes.compulsory",
+        intervals=((2, 100), (4000, 9000)),
+        max_batch=507,
+    )
+    figure = compare_charts.main_chart(
+        grids, "HBM bytes", "batch", advantages=[found], max_batches=[507, 5000], points=[[], []]
+    )
+    assert [shape.x0 for shape in figure.layout.shapes] == [2, 100, 507, 4000]  # on the chart
+    texts = [each.text for each in figure.layout.annotations]
+    assert texts[0] == "&lt;b&gt;M&lt;/b&gt; needs less from 2"
+    assert texts[2] == "largest OLMoE-1B-7B that fits: 507"
+    assert [round(10**each.x) for each in figure.layout.annotations] == [2, 100, 507, 4000]
+
+
+def test_models_differ_by_colour_dash_and_symbol_and_measured_ones_are_open() -> None:
+    grids = compare.over(pair(), chosen(), "batch")
+    measured = [[Point(x=4, value=2e9, source="r.json")], []]
+    lines = compare_charts.main_chart(
+        grids, "HBM bytes", "batch", advantages=[], max_batches=[507, 510], points=measured
+    ).data
+    assert len(lines) == 3
+    for trait in (
+        [each.line.color for each in lines[:2]],
+        [each.line.dash for each in lines[:2]],
+        [each.marker.symbol for each in lines[:2]],
+    ):
+        assert len(set(trait)) == 2
+    assert lines[2].marker.symbol == f"{lines[0].marker.symbol}-open"
+    assert lines[2].marker.color == lines[0].line.color
+    assert list(lines[2].y) == [2.0]  # GB
+
+
+@pytest.fixture(scope="module")
+def recording() -> dict[str, Recording]:
+    path = ROOT / "recordings" / "h200-olmoe-1b-7b.json"
+    return {path.name: load_recording(path)}
+
+
+def test_measured_points_are_medians_of_cases_that_differ_only_by_the_axis(
+    recording: dict[str, Recording],
+) -> None:
+    (held,) = recording.values()
+    workload = Workload(context=2048, batch=64)
+    found = points(recording, "HBM bytes", workload, "batch")
+    alike = {
+        case.workload.batch: case.runs["counters"].step["hbm_read_bytes"].median  # type: ignore[union-attr]  # counters are spreads here
+        for case in held.cases
+        if case.workload.phase == "decode"
+        and case.workload.context == 2048
+        and case.workload.routing == "uniform"
+        and "counters" in case.runs
+    }
+    assert {point.x: point.value for point in found} == alike
+    assert len(found) > 2
+    assert points(recording, "KV read", workload, "batch") == []
+    assert points(recording, "HBM bytes", replace(workload, context=2047), "batch") == []
+
+
+def test_recorded_distinct_experts_lie_on_the_expected_curve(
+    recording: dict[str, Recording],
+) -> None:
+    """E (1 - (1 - k/E)^N), E = 64, k = 8: the formula of the papers, within sampling error."""
+    found = distinct_points(recording, Workload(context=2048))
+    assert found["rows"] == []
+    assert len(found["experts"]) > 2
+    for point in found["experts"]:
+        expected = 64 * (1 - (1 - 8 / 64) ** point.x)
+        assert point.value == pytest.approx(expected, rel=0.1)
+
+
+def test_the_page_shows_the_published_pair_first_with_the_numbers_of_predict() -> None:
+    at = page()
+    found = chosen()
+    assert at.multiselect(key="cmp_models").value == list(PAIR)
+    expected = [
+        f"{units.significant(float(found.predict(m).costs.totals.compulsory_bytes) / 1e9)} GB"
+        for m in pair()
+    ]
+    assert [each.value for each in at.metric][:2] == expected
+    assert [each.value for each in at.metric][2:] == [
+        units.count(found.predict(m).memory.max_batch) for m in pair()
+    ]
+    assert "from batch 1 to" in at.info[0].value
+
+
+def test_a_link_opens_the_same_view() -> None:
+    at = page(
+        cmp_models=["llama-3.1-8b", "mixtral-8x7b", "qwen3-30b-a3b"],
+        cmp_by="KV read",
+        cmp_over="context",
+    )
+    assert at.title[0].value.endswith("which needs least KV read, by context?")
+    assert len(at.metric) == 6
+
+
+def test_one_model_alone_is_told_how_many_are_compared() -> None:
+    at = page(cmp_models=["llama-3.1-8b"])
+    assert "2 to 4 are compared" in at.error[0].value
+
+
+def test_the_sidebars_model_is_added_when_asked_under_a_name_of_its_own() -> None:
+    at = page(cmp_add="true")
+    assert at.metric[2].label == "UltraMemV2-1B/7B \\(2\\)"

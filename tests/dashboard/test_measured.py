@@ -1,0 +1,391 @@
+"""The Measured page: what is measured stands beside what `validate` and `predict` say of it."""
+
+import logging
+from math import log2
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from costmodel import units
+from costmodel.achieved import achieved
+from costmodel.beside import Gpus
+from costmodel.inputs.recording import Check, recording_text
+from costmodel.join import Row, join_case
+from dashboard import measured_tables as tables
+from dashboard import ratios, recordings
+from dashboard.figures import SYMBOLS
+from dashboard.measured import COLOURS, compared, error, offered, place, record, sentence, view
+from dashboard.widgets import plain
+from tests.committed import recording as committed
+from tests.recordings import CPU, case, leaf_paths, recording, run, session, workload, written
+from tests.steps import tiny_model
+
+APP = str(Path(__file__).parents[2] / "app.py")
+PAGE = "dashboard/views/measured.py"
+V2 = "h200-ultramemv2-1b-7b.json"
+GPUS = Gpus()
+TINY = tiny_model()
+HOSTILE = "<script>alert(1)</script> **bold** $x$ :rocket:"
+
+
+def row(measured: float | None, predicted: float | None, **fields: object) -> Row:
+    given = {
+        "run": "trace",
+        "quantity": "kernel_s",
+        "path": "layers.0.attention.qkv",
+        "kind": "matmul",
+        "basis": "predicted",
+        "predicted": predicted,
+        "measured": measured,
+        "q1": None,
+        "q3": None,
+        "repeats": None,
+        "source": None,
+        "reason": None,
+    }
+    return Row(**(given | fields))  # type: ignore[arg-type]
+
+
+def page(**query: str) -> AppTest:
+    logging.getLogger("streamlit").setLevel(logging.ERROR)
+    at = AppTest.from_file(APP, default_timeout=30)
+    for name, value in query.items():
+        at.query_params[name] = value
+    at.run()
+    at.switch_page(PAGE).run()
+    assert not at.exception
+    return at
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(recordings.VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+# What is said of a case
+
+
+@pytest.mark.parametrize(
+    ("ratio", "signs"),
+    [
+        (1.0, "="),
+        (1.05, "="),
+        (1.06, "+"),
+        (1.25, "+"),
+        (1.26, "++"),
+        (2.0, "++"),
+        (2.01, "+++"),
+        (0.96, "="),
+        (0.94, "-"),
+        (0.79, "--"),
+        (0.49, "---"),
+    ],
+)
+def test_errors_have_signs_and_a_colour_by_their_size(ratio: float, signs: str) -> None:
+    assert error(ratio) == [signs]
+    assert signs in COLOURS
+
+
+def test_what_cannot_be_compared_has_no_error() -> None:
+    assert error(None) == error(0.0) == []
+
+
+def test_a_row_of_the_table_is_in_the_unit_that_it_names() -> None:
+    told = record(row(3e-6, 2e-6, q1=2.5e-6, q3=4e-6, repeats=1200, source="torch_profiler"))
+    assert told["Unit"] == "us"
+    assert (told["Predicted"], told["Measured"]) == pytest.approx((2.0, 3.0))
+    assert told["Ratio"] == pytest.approx(1.5)
+    assert told["Error"] == ["++"]
+    assert told["Spread (q1 to q3)"] == "2.5 to 4 us, 1,200 repeats"
+    assert told["Basis, reason"] == "predicted"
+
+
+def test_a_missing_number_is_none_and_its_reason_is_told() -> None:
+    told = record(row(None, 5.0, path=None, reason="not measured (refused)"))
+    assert told["Measured"] is None
+    assert told["Ratio"] is None
+    assert told["Error"] == []
+    assert told["Spread (q1 to q3)"] == ""
+    assert told["Operator"] == "whole step"
+    assert told["Basis, reason"] == "predicted; not measured (refused)"
+    alone = record(row(5.0, None, basis="nothing", reason="not predicted (a fact of the run)"))
+    assert alone["Basis, reason"] == "not predicted (a fact of the run)"
+    assert alone["Spread (q1 to q3)"] == "exact"
+
+
+def test_the_sentence_tells_measured_predicted_and_floor() -> None:
+    """Twice the prediction is 2.000x."""
+    found = view(recording(TINY, case(time=run({"graph_s": 1.0}))), 0)
+    predicted = found.step("graph_s").predicted
+    assert predicted is not None
+    doubled = view(recording(TINY, case(time=run({"graph_s": 2.0 * float(predicted)}))), 0)
+    assert doubled.side.prediction is not None
+    assert sentence(doubled) == (
+        f"Measured {units.seconds(2 * float(predicted))} as a CUDA graph;"
+        f" predicted {units.seconds(float(predicted))} (2.000x);"
+        f" floor {units.seconds(doubled.side.prediction.floor_s)}"
+    )
+
+
+def test_without_a_graph_the_eager_time_speaks_and_without_any_time_none() -> None:
+    eager = view(recording(TINY, case(time=run({"eager_s": 0.25}))), 0)
+    assert sentence(eager).startswith("Measured 250 ms launched one by one; predicted ")
+    none = view(recording(TINY, case(lacking={"time": "out of memory"})), 0)
+    assert sentence(none).startswith("Not measured; predicted ")
+
+
+def test_a_machine_without_a_datasheet_has_neither_prediction_nor_floor() -> None:
+    found = view(recording(TINY, case(time=run({"eager_s": 0.25})), sessions=[session(CPU)]), 0)
+    assert sentence(found) == "Measured 250 ms launched one by one"
+    told = {card.label: card for card in compared(found)}
+    assert told["Tokens per second"].measured == "4 /s"
+    assert told["Tokens per second"].beside is None
+    assert told["MBU"].measured is None
+    assert told["MBU"].reason == "not known (no hardware preset for this machine)"
+
+
+def test_cards_hold_what_was_achieved() -> None:
+    found = committed(V2)
+    index = place(
+        found.cases,
+        {
+            "phase": "decode",
+            "routing": "uniform",
+            "dtype": "bf16",
+            "context": 2048,
+            "new_tokens": 1,
+            "batch": 64,
+        },
+    )
+    made = achieved(found, index, GPUS)
+    rows = {each.quantity: each for each in join_case(found, index, GPUS).rows if not each.path}
+    told = {card.label: card for card in compared(view(found, index))}
+    assert told["Time as a CUDA graph"].measured == units.seconds(rows["graph_s"].measured)
+    beside = told["Time as a CUDA graph"].beside
+    assert beside == (
+        f"predicted {units.seconds(float(rows['graph_s'].predicted or 0))}"
+        f" ({units.ratio(rows['graph_s'].ratio)})"
+    )
+    assert told["HBM read"].beside == (
+        f"compulsory {units.traffic(rows['hbm_read_bytes'].predicted)}"
+        f" ({units.ratio(rows['hbm_read_bytes'].ratio)})"
+    )
+    assert made.mbu.value is not None
+    assert told["MBU"].measured == f"{units.significant(100 * made.mbu.value, 3)} %"
+    assert len(told) == 8
+    assert all(card.measured and card.beside for card in told.values())
+
+
+def test_selects_offer_what_the_cases_hold_in_order() -> None:
+    cases = [
+        case(workload(batch=16)),
+        case(workload(batch=2)),
+        case(workload(batch=16, routing="scores")),
+    ]
+    assert offered(cases, "batch", {}) == [2, 16]
+    assert offered(cases, "routing", {}) == ["uniform", "scores"]
+    assert offered(cases, "batch", {"routing": "scores"}) == [16]
+
+
+# The dots
+
+
+def test_identical_layers_are_one_dot_from_least_to_largest() -> None:
+    rows = [row(each, 2.0, path=f"layers.{i}.ffn.up") for i, each in enumerate((2.0, 6.0, 4.0))]
+    rows += [row(1.0, 2.0, path="embed", kind="gather"), row(None, 1.0), row(0.0, 1.0)]
+    rows.append(row(8.0, 2.0, path=None))
+    first, second = ratios.dots(rows)
+    assert (first.pattern, first.layers) == ("layers.*.ffn.up", 3)
+    assert (first.low, first.middle, first.high) == (1.0, 2.0, 3.0)
+    assert (second.pattern, second.kind, second.middle) == ("embed", "gather", 0.5)
+    assert "Farthest from it: layers.*.ffn.up at 2.000x" in ratios.in_words([first], "kernel_s")
+
+
+def test_the_plot_is_logarithmic_with_a_line_at_one_and_a_scale_centred_on_it() -> None:
+    found = ratios.dots(
+        [row(8.0, 1.0, path="a"), row(0.5, 1.0, path="b", kind="gather"), row(2.0, 1.0, path="c")]
+    )
+    figure = ratios.ratio_plot(found, "kernel_s")
+    assert figure.layout.xaxis.type == "log"
+    (at_one,) = figure.layout.shapes
+    assert (at_one.x0, at_one.x1) == (1, 1)
+    scale = figure.layout.coloraxis
+    assert (scale.cmin, scale.cmid, scale.cmax) == (-3, 0, 3)
+    matmul, gather = figure.data
+    assert list(matmul.marker.color) == [log2(8), log2(2)]
+    assert list(matmul.x) == [8, 2]
+    assert list(gather.y) == ["b"]
+    assert (matmul.marker.symbol, gather.marker.symbol) == SYMBOLS[:2]
+
+
+def test_bars_of_a_dot_reach_its_least_and_its_largest() -> None:
+    rows = [row(each, 1.0, path=f"layers.{i}.a") for i, each in enumerate((1.0, 4.0, 6.0))]
+    (drawn,) = ratios.ratio_plot(ratios.dots(rows), "kernel_s").data
+    assert list(drawn.error_x.array) == [2.0]
+    assert list(drawn.error_x.arrayminus) == [3.0]
+
+
+# The machine and second runs
+
+
+def test_checks_tell_what_is_known_measured_and_whether_it_holds() -> None:
+    made = recording(
+        TINY,
+        sessions=[
+            session(
+                CPU,
+                Check(name="holds", known=100, measured=100.5, tolerance=0.01),
+                Check(name="is off", known=100, measured=102, tolerance=0.01),
+                Check(name="exact", known=3, measured=None, tolerance=0, reason="refused"),
+            )
+        ],
+    )
+    holds, off, none = tables.checks(made)
+    assert (holds["Known"], holds["Measured"], holds["Tolerance"]) == ("100", "100.5", "1 %")
+    assert [each["Passed"] for each in (holds, off, none)] == ["yes", "NO", "not measured"]
+    assert none["Measured"] == "not measured (refused)"
+    assert none["Tolerance"] == "exact"
+
+
+def test_conditions_tell_each_run_or_why_it_is_lacking() -> None:
+    measured = case(time=run({"graph_s": 1.0}), lacking={"energy": "no sensor"})
+    told = {each["Run"]: each for each in tables.conditions(recording(TINY, measured), measured)}
+    assert told["time"]["Commit"] == "0123abc"
+    assert told["time"]["Temperature, C"] == "not known"
+    assert told["time"]["Warm-up runs"] == "3"
+    assert told["energy"]["Started"] == "not measured (no sensor)"
+    assert told["counters"]["Started"].startswith("not measured")
+
+
+def test_a_second_run_is_told_apart_by_its_spread() -> None:
+    """Quartiles 1 % away: IQRs of 2 % each allow 2.8 %."""
+    first = recording(TINY, case(time=run({"graph_s": 1.0, "eager_s": 2.0})))
+    again = recording(TINY, case(time=run({"graph_s": 1.02, "eager_s": 2.2})))
+    graph, eager = tables.side_by_side(first.cases[0], again)
+    assert (graph["Change"], graph["Within the spread"]) == ("+2 %", "yes")
+    assert (eager["First"], eager["Again"]) == ("2 s", "2.2 s")
+    assert (eager["Change"], eager["Within the spread"]) == ("+10 %", "no")
+    line = next(each for each in tables.changes(first, again) if each["Quantity"] == "graph_s")
+    assert line["Median |change|, %"] == pytest.approx(2.0)
+    other = recording(TINY, case(workload(batch=2)))
+    assert tables.side_by_side(first.cases[0], other) == []
+
+
+# The page
+
+
+def test_the_page_opens_the_recording_of_the_sidebars_model_and_workload() -> None:
+    at = page(model="olmoe-1b-7b", batch="16")
+    assert at.selectbox(key="rec").value == "h200-olmoe-1b-7b.json"
+    assert at.selectbox(key="rec_batch").value == 16
+    assert at.selectbox(key="rec_context").value == 2048
+    assert at.text[0].value == "OLMoE-1B-7B: decode, batch 16, context 2,048, bf16, uniform"
+    assert len(at.metric) == 8
+
+
+def test_a_link_opens_the_same_case_and_its_numbers_are_those_of_the_join() -> None:
+    at = page(rec=V2, rec_batch="4", rec_routing="zipf:1.0", rec_quantity="launches")
+    found = committed(V2)
+    index = next(
+        index
+        for index, each in enumerate(found.cases)
+        if (each.workload.batch, each.workload.routing) == (4, "zipf:1.0")
+    )
+    assert at.title[0].value == plain(sentence(view(found, index)))
+    frame = at.dataframe[0].value
+    wanted = [
+        each
+        for each in join_case(found, index, GPUS).rows
+        if each.path is None or each.quantity == "launches"
+    ]
+    assert len(frame) == len(wanted)
+    graph = next(each for each in wanted if each.quantity == "graph_s")
+    shown = frame[frame["Quantity"] == "graph_s"].iloc[0]
+    assert shown["Measured"] == pytest.approx((graph.measured or 0) * 1e6)
+    assert shown["Ratio"] == pytest.approx(graph.ratio)
+    at.toggle(key="rec_every").set_value(True).run()
+    assert len(at.dataframe[0].value) == len(join_case(found, index, GPUS).rows)
+
+
+def test_only_what_was_recorded_can_be_chosen() -> None:
+    at = page(rec=V2, rec_batch="64")
+    at.selectbox(key="rec_phase").set_value("prefill").run()
+    assert not at.exception
+    assert at.selectbox(key="rec_batch").options == ["1"]
+    assert at.selectbox(key="rec_new_tokens").options == ["512", "2048", "8192"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"rec": "../../etc/passwd"},
+        {"rec": "no.json", "rec_batch": "-1", "rec_phase": "train", "rec_quantity": HOSTILE},
+        {"rec_chart": "pie", "rec_again": "/etc/passwd", "rec_context": "1e999"},
+    ],
+)
+def test_a_link_with_values_that_are_not_offered_opens_the_usual_view(
+    query: dict[str, str],
+) -> None:
+    at = page(**query)
+    assert at.selectbox(key="rec").value == V2
+    assert not at.error
+
+
+@pytest.mark.parametrize("chart", ["ratios", "waterfall"])
+def test_a_case_that_was_not_measured_says_why(chart: str) -> None:
+    at = page(rec=V2, rec_batch="1024", rec_chart=chart)
+    assert at.title[0].value.startswith("Not measured; predicted ")
+    assert [card.value for card in at.metric] == ["not measured"] * 8
+    assert any("The run time is lacking: not measured (does not fit" in t.value for t in at.text)
+
+
+def test_a_second_recording_is_compared_and_another_model_refused() -> None:
+    at = page(rec=V2, rec_again=f"again/{V2}")
+    shown = [frame.value for frame in at.dataframe]
+    assert any("Largest change, %" in frame.columns for frame in shown)
+    at.selectbox(key="rec_again").set_value("h200-olmoe-1b-7b.json").run()
+    assert not at.exception
+    assert at.error[0].value.startswith("model")
+
+
+def test_reasons_and_names_from_a_file_are_never_markup(here: Path) -> None:
+    model = tiny_model(name=HOSTILE)
+    made = recording(
+        model,
+        case(time=run({"graph_s": HOSTILE}), lacking={"trace": HOSTILE}),
+        paths=leaf_paths(model),
+    )
+    written(made, here, "a.json")
+    at = page()
+    assert at.text[0].value.startswith(HOSTILE)
+    for each in (*at.title, *at.markdown, *at.caption, *at.error, *at.info):
+        assert HOSTILE not in each.value
+    for card in at.metric:
+        assert HOSTILE not in (card.help or "")
+
+
+def test_a_broken_recording_and_an_empty_folder_are_told(here: Path) -> None:
+    at = page()
+    assert "There is no recording yet" in at.info[0].value
+    (here / "broken.json").write_text('{"schema_version": "x"}')
+    at = page()
+    assert "broken" in at.error[0].value
+    written(recording(TINY), here, "broken.json")
+    assert "holds no case" in page().info[0].value
+
+
+def test_an_upload_takes_the_place_of_the_chosen_recording() -> None:
+    at = page()
+    made = recording(TINY, case(time=run({"graph_s": 0.5})))
+    upload = at.file_uploader(key="rec_file")
+    upload.set_value(("mine.json", recording_text(made).encode(), "application/json")).run()
+    assert not at.exception
+    assert at.title[0].value.startswith("Measured 500 ms as a CUDA graph")
+    assert at.selectbox(key="rec").disabled
+    at.file_uploader(key="rec_file").set_value(
+        ("bad.json", b"PK\x03\x04", "application/json")
+    ).run()
+    assert not at.exception
+    assert "is a ZIP archive" in at.error[0].value

@@ -1,0 +1,238 @@
+"""The Profile page: what it asks for, what it runs, and where what was measured opens."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from costmodel.inputs.catalog import load_model
+from dashboard import jobs as module
+from dashboard import profiling, recordings
+from dashboard.jobs import Jobs
+from dashboard.own_model import model_text, packed
+from dashboard.profiling import NO_TORCH
+from tests.recordings import case, recording, run, written
+from tests.steps import tiny_model
+
+APP = str(Path(__file__).parents[2] / "app.py")
+PAGE = "dashboard/views/profile.py"
+PATIENCE_S = 20.0
+MEASURES = """
+import shutil, sys
+out = sys.argv[sys.argv.index("--out") + 1]
+print("starting a worker for time", flush=True)
+print("[1/1] m time decode batch=1: done in 0.1 s, about 0 s left", flush=True)
+print("<script>alert(1)</script> **bold**", flush=True)
+shutil.copy(SOURCE, out)
+"""
+WAITS = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print("[1/4] m time decode batch=1: done in 3.0 s, about 90 s left", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+Fake = Callable[[str], None]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of recordings of the test's own, and a machine that has torch."""
+    logging.getLogger("streamlit").setLevel(logging.ERROR)
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    monkeypatch.setenv(recordings.VARIABLE, str(folder))
+    monkeypatch.setattr(profiling, "has_torch", lambda: True)
+    return folder
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], list[Jobs]]]:
+    """Makes the page run a script in place of the profiler; no process is left behind."""
+    made: list[Jobs] = []
+
+    def fake(script: str) -> list[Jobs]:
+        def jobs() -> Jobs:
+            made.append(Jobs((sys.executable, "-c", script)))
+            return made[-1]
+
+        monkeypatch.setattr(module, "Jobs", jobs)
+        return made
+
+    st.cache_resource.clear()
+    yield fake
+    st.cache_resource.clear()
+    for each in made:
+        if each.current is not None:
+            each.current.process.kill()
+            each.current.process.wait()
+            each.current.finished.wait(PATIENCE_S)
+
+
+def page(**query: str) -> AppTest:
+    at = AppTest.from_file(APP, default_timeout=30)
+    for name, value in query.items():
+        at.query_params[name] = value
+    at.run()
+    at.switch_page(PAGE).run()
+    assert not at.exception
+    return at
+
+
+def press(at: AppTest, key: str) -> None:
+    at.button(key=key).click().run()
+    assert not at.exception
+
+
+def until(at: AppTest, shown: str) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while shown not in [each.value for each in at.subheader]:
+        assert time.monotonic() < end, f"the page never says {shown}"
+        time.sleep(0.05)
+        at.run()
+        assert not at.exception
+
+
+def codes(at: AppTest) -> list[str]:
+    return [each.value for each in at.code]
+
+
+def test_without_torch_the_page_says_what_to_install(
+    here: Path, server: Callable[[str], list[Jobs]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert here.is_dir()
+    made = server(WAITS)
+    monkeypatch.setattr(profiling, "has_torch", lambda: False)
+    at = page()
+    assert [each.value for each in at.error] == [NO_TORCH]
+    assert 'pip install "sparsecost[gpu]"' in NO_TORCH
+    assert not at.button
+    assert made == []
+
+
+def test_the_page_shows_the_command_that_it_would_run(
+    here: Path, server: Callable[[str], list[Jobs]]
+) -> None:
+    server(WAITS)
+    at = page(model="olmoe-1b-7b", prof_batch="1,4", prof_context="16", prof_dev="cpu")
+    assert codes(at) == [
+        (
+            "sparsecost profile olmoe-1b-7b --phase decode --batch 1,4 --context 16 --routing uniform"
+            f" --runs time,trace,counters,energy --device cpu --out {here / 'olmoe-1b-7b.json'}"
+        )
+    ]
+
+
+def test_prefill_is_taken_from_the_sidebar(here: Path, server: Callable[[str], list[Jobs]]) -> None:
+    server(WAITS)
+    (command,) = codes(page(phase="prefill", prof_new="64", prof_out="mine.json"))
+    assert "--phase prefill" in command
+    assert "--new-tokens 64" in command
+    assert command.endswith(str(here / "mine.json"))
+
+
+def test_a_profile_runs_and_leads_to_what_it_measured(
+    here: Path, tmp_path: Path, server: Callable[[str], list[Jobs]]
+) -> None:
+    source = written(recording(tiny_model(), case(time=run({"graph_s": 0.5}))), tmp_path)
+    server(f"SOURCE = {str(source)!r}\n{MEASURES}")
+    at = page(prof_out="mine.json")
+    press(at, "prof_start")
+    until(at, "Done")
+    assert (here / "mine.json").read_bytes() == source.read_bytes()
+    assert {each.label: each.value for each in at.metric}["Finished runs"] == "1 of 1"
+    assert codes(at)[-1].splitlines() == [
+        "starting a worker for time",
+        "[1/1] m time decode batch=1: done in 0.1 s, about 0 s left",
+        "<script>alert(1)</script> **bold**",
+    ]
+    (link,) = at.get("page_link")
+    assert link.proto.page.endswith("measured")
+    assert link.proto.query_string == "rec=mine.json"
+    assert not at.button(key="prof_start").disabled
+    assert any("That file exists" in each.value for each in at.warning)
+    opened = AppTest.from_file(APP, default_timeout=30)
+    opened.query_params["rec"] = "mine.json"
+    opened.run()
+    opened.switch_page("dashboard/views/measured.py").run()
+    assert not opened.exception
+    assert opened.title[0].value.startswith("Measured 500 ms as a CUDA graph")
+
+
+def test_a_running_profile_shows_how_far_it_is_and_is_cancelled(
+    here: Path, server: Callable[[str], list[Jobs]]
+) -> None:
+    made = server(WAITS)
+    at = page()
+    press(at, "prof_start")
+    (jobs,) = made
+    assert jobs.current is not None
+    end = time.monotonic() + PATIENCE_S
+    while not jobs.current.lines:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    at.run()
+    assert [each.value for each in at.subheader] == ["Running"]
+    assert at.button(key="prof_start").disabled
+    told = {each.label: each.value for each in at.metric}
+    assert told["Finished runs"] == "1 of 4"
+    assert told["Left"] == "about 90 s"
+    elsewhere = page()  # another tab sees the same job
+    assert [each.value for each in elsewhere.subheader] == ["Running"]
+    press(elsewhere, "prof_cancel")
+    until(at, "Cancelled")
+    assert jobs.current.seen().exit_code == 130
+    assert not at.get("page_link")
+    assert not (here / "ultramemv2-1b-7b.json").exists()
+
+
+def test_a_lost_profile_says_with_which_code(
+    here: Path, server: Callable[[str], list[Jobs]]
+) -> None:
+    assert here.is_dir()
+    server("import sys; print('out of memory'); sys.exit(3)")
+    at = page()
+    press(at, "prof_start")
+    until(at, "Failed with exit code 3")
+    assert codes(at)[-1] == "out of memory"
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"prof_out": "../../etc/passwd.json"}, "out="),
+        ({"prof_out": "/tmp/x.json"}, "out="),  # noqa: S108 - refused
+        ({"prof_batch": "$(id)"}, "batch="),
+        ({"prof_context": "-1"}, "context="),
+    ],
+)
+def test_a_link_with_a_bad_value_starts_nothing(
+    here: Path, server: Callable[[str], list[Jobs]], query: dict[str, str], told: str
+) -> None:
+    assert here.is_dir()
+    server(WAITS)
+    at = page(**query)
+    (error,) = at.error
+    assert error.value.startswith(told)
+    assert not at.button
+    assert not codes(at)
+
+
+def test_a_model_of_ones_own_is_profiled_from_a_file(
+    here: Path, server: Callable[[str], list[Jobs]]
+) -> None:
+    server(WAITS)
+    link = packed(model_text(tiny_model()))
+    assert link is not None
+    (command,) = codes(page(own=link))
+    words = command.split()
+    assert load_model(words[2]) == tiny_model()
+    assert words[-1] == str(here / "own-model.json")

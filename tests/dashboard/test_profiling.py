@@ -1,0 +1,90 @@
+"""What the Profile page asks for becomes the command line that the profiler checks itself."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from costmodel.errors import InputError
+from dashboard import profiling
+from dashboard.profiling import Asked, arguments, has_torch
+
+OUT = Path("recordings/x.json")
+ASKED = Asked(
+    model="olmoe-1b-7b",
+    phase="decode",
+    batch="1,16",
+    context="512",
+    new_tokens="64",
+    routing=("uniform", "scores"),
+    runs=("time", "trace"),
+    device="cpu",
+    standard=False,
+    resume=False,
+)
+DECODE = (
+    "profile olmoe-1b-7b --phase decode --batch 1,16 --context 512 --routing uniform,scores"
+    " --runs time,trace --device cpu --out recordings/x.json"
+)
+
+
+def line(**changes: Any) -> str:  # noqa: ANN401 - any field
+    return " ".join(arguments(replace(ASKED, **changes), OUT))
+
+
+def test_decode_says_nothing_of_new_tokens() -> None:
+    assert line() == DECODE
+
+
+def test_prefill_says_how_many_tokens_are_new() -> None:
+    assert line(phase="prefill") == DECODE.replace("decode", "prefill").replace(
+        "--context 512", "--context 512 --new-tokens 64"
+    )
+
+
+def test_the_standard_plan_stands_in_place_of_all_lists() -> None:
+    assert line(standard=True, batch="broken", routing=()) == (
+        "profile olmoe-1b-7b --plan standard --runs time,trace --device cpu --out recordings/x.json"
+    )
+
+
+def test_going_on_with_a_file_is_said_last() -> None:
+    assert line(resume=True) == f"{DECODE} --resume"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"runs": ()}, "runs"),
+        ({"runs": ("time", "--out")}, "runs='--out'"),
+        ({"device": "tpu"}, "device='tpu'"),
+        ({"phase": "train"}, "phase='train'"),
+        ({"routing": ()}, "routing"),
+        ({"routing": ("uniform", "--help")}, "routing"),
+        ({"routing": ("zipf:99",)}, "routing"),
+        ({"batch": ""}, "batch"),
+        ({"batch": "0"}, "batch"),
+        ({"batch": "1,-1"}, "batch"),
+        ({"batch": "1; rm -rf /"}, "batch"),
+        ({"context": "-1"}, "context"),
+        ({"context": "9999999999"}, "context"),
+        ({"phase": "prefill", "new_tokens": "0"}, "new_tokens"),
+        ({"phase": "prefill", "new_tokens": "x"}, "new_tokens"),
+    ],
+)
+def test_a_value_that_breaks_a_rule_is_named(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError) as refused:
+        line(**changes)
+    assert str(refused.value).startswith(field)
+
+
+def test_torch_is_looked_for_and_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def found(name: str) -> None:
+        asked.append(name)
+
+    monkeypatch.setattr(profiling, "find_spec", found)
+    assert has_torch() is False
+    assert asked == ["torch"]
