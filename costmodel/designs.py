@@ -6,7 +6,7 @@ those of `predict`, in double precision.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -33,7 +33,7 @@ Quantity: TypeAlias = Literal[
     "time.floor_s",
     "time.predicted_s",
 ]
-MAX_PIECES = 4096  # kept at once; a piece of 100 workloads takes some 20 kB
+KEPT_POINTS = 500_000  # pieces x workloads kept at once: some 30 MB
 NO_CACHE = KvCache(bytes_per_token=0, stored_bytes=0, read_bytes=0, written_bytes=0)
 
 
@@ -49,7 +49,7 @@ class Evaluated:
 class _Piece:
     """What one layer kind costs in all its layers, or all that is no FFN and no memory layer."""
 
-    operators: tuple[Operator, ...]
+    operators: tuple[Operator, ...]  # without their parts, which hold most of the numbers
     compulsory_bytes: Number
     flops: Number
     launches: Number
@@ -163,7 +163,7 @@ class _Pricer:
         return larger(graph, launches * self._calibration.eager_s)
 
     def _keep(self, key: object, piece: _Piece) -> None:
-        if len(self._seen) >= MAX_PIECES:
+        if len(self._seen) * np.size(self._step.tokens * self._step.cached) >= KEPT_POINTS:
             self._seen.clear()
         self._seen[key] = piece
 
@@ -183,7 +183,7 @@ class _Pricer:
             peak_flops_per_s=self.peaks[1],
         )
         return _Piece(
-            operators=tuple(operators),
+            operators=tuple(replace(each, parts=(), touched=None) for each in operators),
             compulsory_bytes=sums.compulsory_bytes,
             flops=sums.flops,
             launches=getattr(sums, f"launches_{self._workload.backend}"),

@@ -148,7 +148,7 @@ def _operators() -> tuple[tuple[tuple[str, ...], int], ...]:
 def _layer_kinds(model: ModelConfig, step: Step) -> dict[str, str]:
     """The layer kind of each operator that a layer kind listed."""
     sites = [*model.attention_groups, *model.ffn_groups]
-    for memory in ():
+    for memory in model.memory:
         inputs = tuple(a for a, _ in memory.placement(model.num_hidden_layers))
         sites.append((memory, inputs))
     return {

@@ -123,6 +123,11 @@ def _swept(
         result: tuple[charts.Sweep | str, Designs] = kept[1]
         return result
     batches, contexts = parse_batches(texts["batch"]), parse_contexts(texts["context"])
+    workloads = len(batches) * len(contexts)
+    if workloads > tradeoffs.MAX_WORKLOADS:
+        raise InputError(
+            f"workloads={workloads:,}: at most {tradeoffs.MAX_WORKLOADS:,} are costed at once"
+        )
     made = tradeoffs.designs(
         found.model,
         {
@@ -131,7 +136,7 @@ def _swept(
             if name not in ("batch", "context")
         },
     )
-    points = (len(made.models) + 1) * len(batches) * len(contexts)
+    points = (len(made.models) + 1) * workloads
     if points > tradeoffs.MAX_POINTS:
         raise InputError(
             f"sweep={points:,} designs x workloads: at most {tradeoffs.MAX_POINTS:,} are costed"

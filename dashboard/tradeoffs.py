@@ -18,7 +18,8 @@ from costmodel.validation import explained
 Value = int | float
 MAX_VALUES = 256  # of one field
 MAX_DESIGNS = 5000
-MAX_POINTS = 500_000  # designs x workloads
+MAX_WORKLOADS = 1000
+MAX_POINTS = 200_000  # designs x workloads
 MAX_NAME = 120
 MEMORY_FIELDS = ("knum", "num_keys", "knn", "value_dim", "pre_value_dim")
 EVERY, SHARE = "layers", "share_ratio"

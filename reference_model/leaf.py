@@ -37,7 +37,8 @@ class Factory:
     def normal(self, *shape: int, std: float | None = None) -> nn.Parameter:
         """A parameter drawn from a normal distribution; `std` defaults to that of linear layers."""
         made = torch.empty(*shape, device=self.device, dtype=self.dtype)
-        made.normal_(0.0, self.linear_std if std is None else std, generator=self.generator)
+        if self.device.type != "meta":  # torch would load its compiler to draw nothing
+            made.normal_(0.0, self.linear_std if std is None else std, generator=self.generator)
         return nn.Parameter(made)
 
     def filled(self, *shape: int, value: float) -> nn.Parameter:

@@ -26,6 +26,13 @@ MAX_MORE = 3  # models beside the sidebar's
 FOLDER = Path("recordings")  # where `sparsecost profile` writes, and the app looks
 OWN_FILE = "your-model.toml"  # stands for a pasted model in the command line
 MAX_STEM = 80  # characters of a file's name
+LABELS = {
+    "summary": "Summary",
+    "operators": "Operators",
+    "comparison": "Comparison over the batch",
+    "measured": "Predicted beside measured",
+    "method": "Method and sources",
+}
 MIME = {
     ".html": "text/html",
     ".md": "text/markdown",

@@ -13,6 +13,7 @@ from dashboard.report.charts import charts
 from dashboard.report.document import CONTENTS, Report
 from dashboard.report.files import report_bytes
 from dashboard.report.page import (
+    LABELS,
     MAX_MORE,
     MIME,
     OWN_FILE,
@@ -32,13 +33,6 @@ from dashboard.shell import LINK, selection
 from dashboard.widgets import Card, cards, chart, explained, plain
 
 ROW, MOST_ROWS = 35, 20  # pixels of a table's row; rows beyond which it scrolls
-LABELS = {
-    "summary": "Summary",
-    "operators": "Operators",
-    "comparison": "Comparison over the batch",
-    "measured": "Predicted beside measured",
-    "method": "Method and sources",
-}
 FILES = {  # what a button says, and what its file holds
     ".html": ("HTML", "One file with interactive charts, about 5 MB; prints well."),
     ".md": ("Markdown", "All tables, no charts."),

@@ -260,6 +260,14 @@ def test_the_page_draws_for_every_preset(name: str) -> None:
 
 def test_a_broken_range_and_an_impossible_limit_are_told() -> None:
     assert "knn" in page(to_knn="1-").error[0].value
+    assert (
+        "workloads"
+        in page(
+            to_batch=",".join(map(str, range(1, 41))), to_context=",".join(map(str, range(1, 41)))
+        )
+        .error[0]
+        .value
+    )
     at = page(to_gib="1")
     assert "loosen a limit" in at.info[0].value
 
