@@ -49,7 +49,7 @@ def dots(rows: Iterable[Row]) -> tuple[Dot, ...]:
             pattern=pattern,
             kind=kinds[pattern],
             layers=len(found),
-            low=max(found),
+            low=min(found),
             middle=median(found),
             high=max(found),
         )
