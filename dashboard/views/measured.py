@@ -37,7 +37,7 @@ def answer(found: View) -> None:
             missing = plain(not_measured(card.reason)) if card.measured is None else ""
             column.metric(
                 card.label,
-                card.measured or "not measured",
+                card.measured or "n/a",
                 delta=card.beside or f"not {PREDICTED}",
                 delta_color="off",
                 delta_arrow="off",

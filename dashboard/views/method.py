@@ -27,7 +27,7 @@ def answer() -> None:
     """How much there is, before any search."""
     parts = {part: method.find(part, "") for part in method.PARTS}
     every = [entry for found in parts.values() for entry in found.entries]
-    st.title("Every number is a formula or a measurement: these are all of them")
+    st.title("How every number is computed or measured")
     cards(
         (
             Card(

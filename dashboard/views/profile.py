@@ -52,13 +52,14 @@ def watch() -> None:
         )
     )
     share = found.done / found.total if found.total else 0.0
-    st.progress(min(share, 1.0), text=f"{found.done:,} of {found.total:,} runs of cases")
+    finished = f"{found.done:,} of {found.total:,}" if found.total else "none yet"
+    st.progress(min(share, 1.0), text=f"Finished runs of cases: {finished}")
     rest = "not known yet" if found.left_s is None else f"about {found.left_s:,.0f} s"
     cards(
         [
             Card(label="Elapsed", value=f"{found.elapsed_s:,.0f} s"),
             Card(label="Left", value=rest if found.state == "running" else "none"),
-            Card(label="Finished runs", value=f"{found.done:,} of {found.total:,}"),
+            Card(label="Finished runs", value=finished),
         ],
         across=3,
     )

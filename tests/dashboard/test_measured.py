@@ -337,7 +337,8 @@ def test_a_link_with_values_that_are_not_offered_opens_the_usual_view(
 def test_a_case_that_was_not_measured_says_why(chart: str) -> None:
     at = page(rec=V2, rec_batch="1024", rec_chart=chart)
     assert at.title[0].value.startswith("Not measured; predicted ")
-    assert [card.value for card in at.metric] == ["not measured"] * 8
+    assert [card.value for card in at.metric] == ["n/a"] * 8
+    assert all("not measured" in card.help for card in at.metric)
     assert any("The run time is lacking: not measured (does not fit" in t.value for t in at.text)
 
 
