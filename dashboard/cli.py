@@ -22,6 +22,10 @@ OPTIONS = (  # a .streamlit folder is not installed with a package, so what matt
     f"--server.maxUploadSize={MAX_UPLOAD_MB}",
     "--client.toolbarMode=viewer",
     "--global.disableWidgetStateDuplicationWarning=true",  # the page Explore sets the model
+    '--theme.headingFontSizes=["1.75rem", "1.4rem", "1.2rem"]',  # a title is a sentence
+    "--theme.metricValueFontSize=1.6rem",
+    "--theme.light.primaryColor=#0072B2",
+    "--theme.dark.primaryColor=#56B4E9",
 )
 
 
@@ -84,7 +88,7 @@ def check_free(address: str, port: int) -> None:
 
 
 def warm() -> None:
-    """Do what is slow the first time, imports and a figure, so that the first page need not wait."""
+    """Do what is slow the first time, imports and a figure, before anybody waits for a page."""
     from costmodel.inputs.catalog import load_model
     from costmodel.inputs.hardware import load_hardware
     from costmodel.inputs.workload import Workload

@@ -1,4 +1,4 @@
-"""One dashboard and one Chromium for the session; a missing Chromium is installed or told loudly."""
+"""One dashboard and one Chromium for the session; a missing Chromium is installed, or told."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from tests.browser.page import Tab
 from tests.browser.server import Server, serving
@@ -25,7 +25,7 @@ MISSING = (
     "NO BROWSER TEST RUNS: Chromium is missing and could not be installed."
     " On Debian or Ubuntu: sudo apt-get install chromium"
 )
-VIEWPORT = {"width": 1280, "height": 900}
+VIEWPORT: ViewportSize = {"width": 1280, "height": 900}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,8 +81,7 @@ def new_tab(chromium: Browser, server: Server) -> Iterator[Callable[[], Tab]]:
     tabs: list[Tab] = []
 
     def opened() -> Tab:
-        context = chromium.new_context(viewport=VIEWPORT, accept_downloads=True)  # type: ignore[arg-type]
-        context.grant_permissions(["clipboard-read"], origin=server.url)
+        context = chromium.new_context(viewport=VIEWPORT, accept_downloads=True)
         tabs.append(Tab(context.new_page(), server.url))
         return tabs[-1]
 

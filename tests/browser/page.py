@@ -5,11 +5,12 @@ drawn; and it refuses what no page may do: ask another host, or put an error int
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlencode, urlsplit
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import ConsoleMessage, Locator, Page
 
 WATCH = """
 window.seen = {touched: 0, states: []};
@@ -23,16 +24,20 @@ new MutationObserver(records => {
     if (state === 'notRunning')
       requestAnimationFrame(() => requestAnimationFrame(() => { entry.at = performance.now(); }));
   }
-}).observe(document, {subtree: true, attributes: true, attributeFilter: ['data-test-script-state']});
+}).observe(document,
+  {subtree: true, attributes: true, attributeFilter: ['data-test-script-state']});
 """
 IDLE = """before => {
   const states = window.seen.states, last = states.at(-1);
-  return states.length > before && last.state === 'notRunning' && performance.now() > last.at + 100;
+  return states.length > before && last.state === 'notRunning' && performance.now() > last.at + 100
+    && document.querySelector('[data-testid="stSkeleton"]') === null;
 }"""
 TOOK_S = "() => (window.seen.states.at(-1).at - window.seen.touched) / 1000"
 APP = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 EXCEPTION = '[data-testid="stException"]'
 TIMEOUT_MS = 30_000.0
+# Where a page is opened by its address, Streamlit looks for its server below that address first
+SOUGHT = re.compile(r"http://localhost:\d+/[a-z]+/_stcore/(health|host-config)")
 
 
 class Tab:
@@ -119,9 +124,9 @@ class Tab:
         assert not shown, shown
         assert not self.wrong, self.wrong
 
-    def _said(self, message: object) -> None:
-        if message.type == "error":  # type: ignore[attr-defined]  # playwright's ConsoleMessage
-            self.wrong.append(f"console: {message.text}")  # type: ignore[attr-defined]
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not SOUGHT.fullmatch(message.location["url"]):
+            self.wrong.append(f"console: {message.text} ({message.location['url']})")
 
     def _asked(self, url: str) -> None:
         parts = urlsplit(url)

@@ -42,7 +42,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Server]:
-    """A dashboard that works within `folder`, with no settings of a user, and ends with the block."""
+    """A dashboard within `folder`, without settings of a user; it ends with the block."""
     recordings = folder / "recordings"
     shutil.copytree(RECORDINGS, recordings)
     home = folder / "home"

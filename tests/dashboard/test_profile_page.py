@@ -125,8 +125,9 @@ def test_the_page_shows_the_command_that_it_would_run(
     at = page(model="olmoe-1b-7b", prof_batch="1,4", prof_context="16", prof_dev="cpu")
     assert codes(at) == [
         (
-            "sparsecost profile olmoe-1b-7b --phase decode --batch 1,4 --context 16 --routing uniform"
-            f" --runs time,trace,counters,energy --device cpu --out {here / 'olmoe-1b-7b.json'}"
+            "sparsecost profile olmoe-1b-7b --phase decode --batch 1,4 --context 16"
+            " --routing uniform --runs time,trace,counters,energy --device cpu"
+            f" --out {here / 'olmoe-1b-7b.json'}"
         )
     ]
 

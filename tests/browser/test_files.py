@@ -1,0 +1,107 @@
+"""Files that come into the app and leave it: a real config.json, and every format of a report."""
+
+import json
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.browser.page import Tab
+from tests.browser.test_pages import HOSTILE, hostile_link, pwned
+from tests.commands import output
+from tests.dashboard.reports import workbook
+
+QWEN = Path(__file__).parents[1] / "data" / "hf" / "qwen3-30b-a3b.json"
+
+
+def downloaded(tab: Tab, suffix: str) -> bytes:
+    """The file behind a button of the page Report."""
+    with tab.page.expect_download() as told:
+        tab.at(f"rep_get_{suffix}").get_by_role("button").first.click()
+    assert told.value.suggested_filename.endswith(f".{suffix}")
+    return Path(told.value.path()).read_bytes()
+
+
+def opened_offline(tab: Tab, html: bytes, folder: Path) -> list[str]:
+    """Open a downloaded page from the disk without a network; its errors and what it asks for."""
+    file = folder / "report.html"
+    file.write_bytes(html)
+    wrong: list[str] = []
+    tab.page.context.set_offline(True)
+    page = tab.page.context.new_page()
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: (
+            None
+            if asked.url.startswith((file.as_uri(), "data:", "blob:"))
+            else wrong.append(asked.url)
+        ),
+    )
+    page.goto(file.as_uri())
+    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    assert not page.evaluate("() => window.pwned !== undefined")
+    return wrong
+
+
+def test_an_uploaded_config_becomes_the_model_and_its_link_carries_it(
+    new_tab: Callable[[], Tab],
+) -> None:
+    tab = new_tab().open(ex_own="true")
+    upload = tab.at("own_file").locator("input[type=file]")
+    tab.change(lambda: upload.set_input_files(QWEN))
+    tab.press("own_use")
+    assert tab.title().startswith("qwen3-30b-a3b, decode at batch 64")
+    assert tab.value("model") == "your own"
+    other = new_tab().open_link(tab.page.url)
+    assert other.title() == tab.title()
+
+
+def test_every_download_of_the_report_opens_with_the_numbers_of_predict(
+    tab: Tab, tmp_path: Path
+) -> None:
+    said = json.loads(output("predict", "olmoe-1b-7b", "--batch", "7", "--json"))
+    expected = {each["path"]: each["compulsory_bytes"] for each in said["operators"]}
+    tab.open("report", model="olmoe-1b-7b", batch="7", context=str(said["workload"]["context"]))
+    assert opened_offline(tab, downloaded(tab, "html"), tmp_path) == []
+    tab.page.context.set_offline(False)
+    assert "layers.0.attention_norm" in downloaded(tab, "md").decode()
+    frames = (
+        pd.read_csv(BytesIO(downloaded(tab, "csv"))),
+        pd.read_parquet(BytesIO(downloaded(tab, "parquet"))),
+    )
+    for frame in frames:
+        found = dict(zip(frame["path"], frame["compulsory_bytes"], strict=True))
+        assert found == pytest.approx(expected, rel=1e-12)
+    sheets = workbook(downloaded(tab, "xlsx"))
+    assert in_sheets(sheets) == pytest.approx(expected, rel=1e-9)
+    steps = json.loads(downloaded(tab, "json"))["steps"]
+    assert in_json(steps) == pytest.approx(expected, rel=1e-12)
+
+
+def in_sheets(sheets: dict[str, list[list[Any]]]) -> dict[str, float]:
+    """Compulsory bytes by operator, from the sheet that has such columns."""
+    for rows in sheets.values():
+        for place, header in enumerate(rows):
+            if {"path", "compulsory_bytes"} <= set(header):
+                path, number = header.index("path"), header.index("compulsory_bytes")
+                return {row[path]: row[number] for row in rows[place + 1 :] if row[path]}
+    raise AssertionError(f"no sheet of operators among {list(sheets)}")
+
+
+def in_json(steps: list[dict[str, Any]]) -> dict[str, float]:
+    """Compulsory bytes by operator of the only step."""
+    (step,) = steps
+    return {each["path"]: each["compulsory_bytes"] for each in step["operators"]}
+
+
+def test_a_name_with_markup_is_text_in_the_report(tab: Tab, tmp_path: Path) -> None:
+    tab.open("report", own=hostile_link(), model="your own")
+    html = downloaded(tab, "html")
+    assert HOSTILE.encode() not in html
+    assert opened_offline(tab, html, tmp_path) == []
+    assert not pwned(tab)

@@ -1,0 +1,157 @@
+"""The Measured page: its numbers are those of the join, and its state is in the address."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from costmodel.beside import Gpus
+from costmodel.inputs.recording import recording_text
+from costmodel.join import join_case
+from dashboard import recordings
+from dashboard.measured import sentence, view
+from dashboard.widgets import plain
+from tests.committed import recording as committed
+from tests.recordings import case, leaf_paths, recording, run, written
+from tests.steps import tiny_model
+
+APP = str(Path(__file__).parents[2] / "app.py")
+PAGE = "dashboard/views/measured.py"
+V2 = "h200-ultramemv2-1b-7b.json"
+GPUS = Gpus()
+TINY = tiny_model()
+HOSTILE = "<script>alert(1)</script> **bold** $x$ :rocket:"
+
+
+def page(**query: str) -> AppTest:
+    logging.getLogger("streamlit").setLevel(logging.ERROR)
+    at = AppTest.from_file(APP, default_timeout=30)
+    for name, value in query.items():
+        at.query_params[name] = value
+    at.run()
+    at.switch_page(PAGE).run()
+    assert not at.exception
+    return at
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(recordings.VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def test_the_page_opens_the_recording_of_the_sidebars_model_and_workload() -> None:
+    at = page(model="olmoe-1b-7b", batch="16")
+    assert at.selectbox(key="rec").value == "h200-olmoe-1b-7b.json"
+    assert at.selectbox(key="rec_batch").value == 16
+    assert at.selectbox(key="rec_context").value == 2048
+    assert at.text[0].value == "OLMoE-1B-7B: decode, batch 16, context 2,048, bf16, uniform"
+    assert len(at.metric) == 8
+
+
+def test_a_link_opens_the_same_case_and_its_numbers_are_those_of_the_join() -> None:
+    at = page(rec=V2, rec_batch="4", rec_routing="zipf:1.0", rec_quantity="launches")
+    found = committed(V2)
+    index = next(
+        index
+        for index, each in enumerate(found.cases)
+        if (each.workload.batch, each.workload.routing) == (4, "zipf:1.0")
+    )
+    assert at.title[0].value == plain(sentence(view(found, index)))
+    frame = at.dataframe[0].value
+    wanted = [
+        each
+        for each in join_case(found, index, GPUS).rows
+        if each.path is None or each.quantity == "launches"
+    ]
+    assert len(frame) == len(wanted)
+    graph = next(each for each in wanted if each.quantity == "graph_s")
+    shown = frame[frame["Quantity"] == "graph_s"].iloc[0]
+    assert shown["Measured"] == pytest.approx((graph.measured or 0) * 1e6)
+    assert shown["Ratio"] == pytest.approx(graph.ratio)
+    at.toggle(key="rec_every").set_value(True).run()
+    assert len(at.dataframe[0].value) == len(join_case(found, index, GPUS).rows)
+
+
+def test_only_what_was_recorded_can_be_chosen() -> None:
+    at = page(rec=V2, rec_batch="64")
+    at.selectbox(key="rec_phase").set_value("prefill").run()
+    assert not at.exception
+    assert at.selectbox(key="rec_batch").options == ["1"]
+    assert at.selectbox(key="rec_new_tokens").options == ["512", "2048", "8192"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"rec": "../../etc/passwd"},
+        {"rec": "no.json", "rec_batch": "-1", "rec_phase": "train", "rec_quantity": HOSTILE},
+        {"rec_chart": "pie", "rec_again": "/etc/passwd", "rec_context": "1e999"},
+    ],
+)
+def test_a_link_with_values_that_are_not_offered_opens_the_usual_view(
+    query: dict[str, str],
+) -> None:
+    at = page(**query)
+    assert at.selectbox(key="rec").value == V2
+    assert not at.error
+
+
+@pytest.mark.parametrize("chart", ["ratios", "waterfall"])
+def test_a_case_that_was_not_measured_says_why(chart: str) -> None:
+    at = page(rec=V2, rec_batch="1024", rec_chart=chart)
+    assert at.title[0].value.startswith("Not measured; predicted ")
+    assert [card.value for card in at.metric] == ["n/a"] * 8
+    assert all("not measured" in card.help for card in at.metric)
+    assert any("The run time is lacking: not measured (does not fit" in t.value for t in at.text)
+
+
+def test_a_second_recording_is_compared_and_another_model_refused() -> None:
+    at = page(rec=V2, rec_again=f"again/{V2}")
+    shown = [frame.value for frame in at.dataframe]
+    assert any("Largest change, %" in frame.columns for frame in shown)
+    at.selectbox(key="rec_again").set_value("h200-olmoe-1b-7b.json").run()
+    assert not at.exception
+    assert at.error[0].value.startswith("model")
+
+
+def test_reasons_and_names_from_a_file_are_never_markup(here: Path) -> None:
+    model = tiny_model(name=HOSTILE)
+    made = recording(
+        model,
+        case(time=run({"graph_s": HOSTILE}), lacking={"trace": HOSTILE}),
+        paths=leaf_paths(model),
+    )
+    written(made, here, "a.json")
+    at = page()
+    assert at.text[0].value.startswith(HOSTILE)
+    for each in (*at.title, *at.markdown, *at.caption, *at.error, *at.info):
+        assert HOSTILE not in each.value
+    for card in at.metric:
+        assert HOSTILE not in (card.help or "")
+
+
+def test_a_broken_recording_and_an_empty_folder_are_told(here: Path) -> None:
+    at = page()
+    assert "There is no recording yet" in at.info[0].value
+    (here / "broken.json").write_text('{"schema_version": "x"}')
+    at = page()
+    assert "broken" in at.error[0].value
+    written(recording(TINY), here, "broken.json")
+    assert "holds no case" in page().info[0].value
+
+
+def test_an_upload_takes_the_place_of_the_chosen_recording() -> None:
+    at = page()
+    made = recording(TINY, case(time=run({"graph_s": 0.5})))
+    upload = at.file_uploader(key="rec_file")
+    upload.set_value(("mine.json", recording_text(made).encode(), "application/json")).run()
+    assert not at.exception
+    assert at.title[0].value.startswith("Measured 500 ms as a CUDA graph")
+    assert at.selectbox(key="rec").disabled
+    at.file_uploader(key="rec_file").set_value(
+        ("bad.json", b"PK\x03\x04", "application/json")
+    ).run()
+    assert not at.exception
+    assert "is a ZIP archive" in at.error[0].value
