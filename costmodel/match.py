@@ -113,8 +113,7 @@ def match(
     weigh = _Weigher(base=base, names=(x, y), context=context)
     sizes = {name: replace(SIZES[name], step=steps[name]) for name in (x, y)}
     best = nearest(weigh, sizes[x], sizes[y], wanted)
-    if best is None:
-        raise InputError(f"vary={x},{y}: the layers' rules refuse every pair of multiples of steps")
+    assert best is not None, "a step up or down is accepted, so some multiple of it is"
     chosen = dict(zip((x, y), best.point, strict=True))
     model = resized(base, chosen)
     found = _weighed(model, context)

@@ -194,6 +194,7 @@ def test_hidden_size_layers_attention_and_vocabulary_are_the_targets() -> None:
     assert isinstance(moe, MoeFfn)
     assert (moe.num_experts_per_tok, moe.shared_intermediate_size) == (8, 2048)
     assert (model.published, model.notes, model.assumptions) == ({}, (), ())
+    assert on_trunk(template, replace(target, post_norms=True)).post_norms
 
 
 def test_the_template_may_keep_its_trunk() -> None:
@@ -269,14 +270,14 @@ def test_layers_that_differ_keep_their_sizes() -> None:
             replace(memory, layers="8", knum=100),
         ),
         overrides=(
-            Override(layers="0", ffn=DenseFfn(intermediate_size=2496, gated=False)),
-            Override(layers="1", ffn=DenseFfn(intermediate_size=640)),
+            Override(layers="0", ffn=DenseFfn(intermediate_size=640)),
+            Override(layers="1", ffn=DenseFfn(intermediate_size=2496, gated=False)),
         ),
     )
     changed = resized(model, {"knum": 50, "intermediate_size": 128})
     assert [each.knum for each in changed.memory if isinstance(each, UltraMem)] == [50, 50, 100]
     widths = [ffn.intermediate_size for ffn, _ in changed.ffn_groups if isinstance(ffn, DenseFfn)]
-    assert widths == [128, 640, 128]
+    assert widths == [640, 128, 128]
 
 
 @pytest.mark.parametrize(
@@ -374,7 +375,7 @@ def test_windows_of_most_layers_can_be_written() -> None:
     trunk = replace(
         PRESETS["olmoe-1b-7b"],
         attention=replace(wide, sliding_window=64),
-        overrides=(Override(layers="0-14/2", attention=wide),),
+        overrides=(Override(layers="1-15/2", attention=wide),),
     )
     with pytest.raises(InputError, match="sliding_window unset"):
         model_toml(trunk)

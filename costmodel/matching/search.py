@@ -5,7 +5,7 @@ p = P / wanted P and f = F / wanted F. Of the sizes x and y: at one y the distan
 p f passes 1, at one of the two x around that. Along those points f / p only rises with y, or only
 falls, by which size weighs more on F. So a bisection over y, with one over x inside it, finds where
 f = p; from there the search walks both ways over y until a bound says that nothing further can be
-nearer. Sizes on an end of their range are tried as well. The walk makes the answer the nearest pair
+nearer. The ends of the range of x are tried as well. The walk makes the answer the nearest pair
 of integers, not real numbers rounded; `tests/test_match.py` tries every pair beside it.
 """
 
@@ -99,8 +99,6 @@ class _Search:
         return along_x.distance(here) <= along_y.distance(here)
 
     def run(self) -> Nearest:
-        for j in (self.ys[0], self.ys[-1]):
-            self._try(self._x_of(j), j)
         for i in (self.xs[0], self.xs[-1]):
             j = self._y_of(i)
             for each in (j - 1, j):
@@ -115,9 +113,8 @@ class _Search:
         return Nearest(point=point, distance=distance, enclosed=enclosed)
 
     def _curve(self) -> range:
-        """The y at which some x has p f < 1 and some p f >= 1, and one more."""
-        first, last = self._y_of(self.xs[-1]), self._y_of(self.xs[0])
-        return range(first, min(last + 1, self.ys.stop))
+        """The y at which p f >= 1 for the largest x and p f < 1 for the smallest."""
+        return range(self._y_of(self.xs[-1]), self._y_of(self.xs[0]))
 
     def _crossing(self, curve: range) -> int:
         """The first y of the curve beyond f = p; its end if there is none."""
@@ -135,7 +132,8 @@ class _Search:
         """Away from f = p, on the side of more FLOPs or of fewer, until nothing can be nearer."""
         for j in ys:
             i = self._x_of(j)
-            self._try(i, j)
+            self._consider(i - 1, j)
+            self._consider(i, j)
             if self._bound(i, j, more_flops=more_flops) >= self.best[0]:
                 return
 
@@ -155,11 +153,6 @@ class _Search:
 
     def _at(self, i: int, j: int) -> Weighed | None:
         return self.weigh(i * self.x.step, j * self.y.step)
-
-    def _try(self, i: int, j: int) -> None:
-        """The candidates on both sides of the x where p f passes 1."""
-        self._consider(i - 1, j)
-        self._consider(i, j)
 
     def _consider(self, i: int, j: int) -> None:
         found = self._at(i, j) if i in self.xs and j in self.ys else None

@@ -48,7 +48,8 @@ def serving(folder: Path) -> Iterator[Server]:
     home = folder / "home"
     home.mkdir()
     port, log = free_port(), folder / "server.log"
-    environment = {**os.environ, "HOME": str(home), "SPARSECOST_RECORDINGS": str(recordings)}
+    environment = {**os.environ, "HOME": str(home)}
+    environment.pop("SPARSECOST_RECORDINGS", None)  # the folder `recordings` where it is started
     with log.open("w") as out:
         process = subprocess.Popen(
             [SPARSECOST, "dashboard", "--port", str(port), "--headless"],

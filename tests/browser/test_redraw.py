@@ -1,6 +1,5 @@
 """How soon the app has drawn itself anew after a control was changed, over all main controls."""
 
-import os
 import statistics
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.page import Tab
+from tests.browser.page import Tab, busy
 
 ROOT = Path(__file__).parents[2]
 MEDIAN_S = 0.5
@@ -85,6 +84,8 @@ def test_a_change_of_a_control_is_drawn_soon(
             tab.page.locator("summary", has_text="Formats, routing").click()
             controls = controls | SIDEBAR  # noqa: PLW2901 - the sidebar is the same on every page
         for control, change in controls.items():
+            if control == "weights":  # the first of those that are folded away
+                tab.page.locator("summary", has_text="Formats, routing").click()
             took_s[f"{name}: {control}"] = change(tab)
         tab.check()
     worst = max(took_s, key=lambda each: took_s[each])
@@ -94,8 +95,7 @@ def test_a_change_of_a_control_is_drawn_soon(
     for control, each_s in sorted(took_s.items(), key=lambda item: -item[1]):
         print(f"  {each_s:5.2f} s  {control}")
     record_property("redraw", told)
-    busy = "CI" in os.environ or "PYTEST_XDIST_WORKER" in os.environ
-    assert median_s < (BUSY_MEDIAN_S if busy else MEDIAN_S), told
+    assert median_s < (BUSY_MEDIAN_S if busy() else MEDIAN_S), told
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the server's memory from /proc")
