@@ -39,8 +39,8 @@ class Round:
     after_bytes: int = 0
 
 
-async def press(browser: Browser, server: Server, seed: int, end: float, found: Round) -> None:
-    """One tab: change a control, wait, look whose numbers stand there; until `end`."""
+async def press(browser: Browser, server: Server, seed: int, seconds: float, found: Round) -> None:
+    """One tab: change a control, wait, look whose numbers stand there; for so many seconds."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     context = await browser.new_context()
     page = await context.new_page()
@@ -51,6 +51,7 @@ async def press(browser: Browser, server: Server, seed: int, end: float, found: 
     await page.locator(APP).wait_for()
     await page.wait_for_function(IDLE, arg=0)
     state = {"model": "ultramemv2-1b-7b", "batch": "64", "context": "2048"}
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         key = chance.choice(list(state))
         old = state[key]
@@ -100,16 +101,15 @@ async def rounds(server: Server, asked: argparse.Namespace) -> list[Round]:
         for number in range(asked.rounds):
             found = Round()
             watching = asyncio.create_task(watch(server, found))
-            end = time.monotonic() + asked.seconds
             await asyncio.gather(
                 *(
-                    press(browser, server, number * asked.tabs + tab, end, found)
+                    press(browser, server, number * asked.tabs + tab, asked.seconds, found)
                     for tab in range(asked.tabs)
                 )
             )
             watching.cancel()
             await asyncio.sleep(asked.rest)
-            await press(browser, server, 0, time.monotonic(), found)  # so that it forgets the rest
+            await press(browser, server, 0, 0.0, found)  # a new tab: the server forgets old ones
             found.after_bytes = server.rss_bytes()
             done.append(found)
         await browser.close()
@@ -130,8 +130,7 @@ def main() -> int:
     print(f"{asked.tabs} tabs, {asked.seconds:g} s a round; server before: {before / 1e6:,.0f} MB")
     print("round  changes  median, s  95 %, s  worst, s  wrong  during, MB  after, MB")
     for number, each in enumerate(done, start=1):
-        least, late = min(each.took_s), statistics.quantiles(each.took_s, n=20)[-1]
-        assert least > 0
+        late = statistics.quantiles(each.took_s, n=20)[-1]
         print(
             f"{number:5}{len(each.took_s):9,}{statistics.median(each.took_s):11.2f}{late:9.2f}"
             f"{max(each.took_s):10.2f}{len(each.wrong):7}{each.during_bytes / 1e6:12,.0f}"
