@@ -27,7 +27,7 @@ test: setup ## check format, lint, types, imports, wheel and tests, as CI does
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m tests.wheel_smoke
-	$(BIN)/python -m pytest --cov -n auto --dist loadgroup
+	$(BIN)/python -m pytest --cov -n auto
 
 load: setup ## press the dashboard with 20 browser tabs, twice for a minute, and print how it held
 	$(BIN)/python -m tests.load

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, TimeoutError, async_playwright  # noqa: A004
 
 from costmodel.inputs.catalog import load_model
 from tests.browser.conftest import ARGUMENTS, chromium_path
@@ -26,7 +26,7 @@ from tests.browser.server import Server, serving
 MODELS = ("olmoe-1b-7b", "ultramemv2-1b-7b", "llama-3.1-8b", "qwen3-30b-a3b")
 GROWTH = 0.05  # of memory, after the second round against after the first
 REST_S = 130.0  # Streamlit keeps a closed tab's session for two minutes
-TIMEOUT_MS = 120_000.0
+TIMEOUT_MS = 30_000.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,7 +57,16 @@ async def press(browser: Browser, server: Server, seed: int, seconds: float, fou
         old = state[key]
         while state[key] == old:
             state[key] = chance.choice(MODELS) if key == "model" else str(chance.randrange(1, 5000))
-        found.took_s.append(await change(page, key, state[key]))
+        try:
+            found.took_s.append(await change(page, key, state[key]))
+        except TimeoutError:
+            states = await page.evaluate("() => JSON.stringify(window.seen.states.slice(-3))")
+            hidden = await page.locator('[data-testid="stSkeleton"]').count()
+            found.wrong.append(
+                f"tab {seed}: no answer to {key}={state[key]} within {TIMEOUT_MS / 1000:g} s;"
+                f" last states {states}, {hidden} parts not drawn"
+            )
+            break
         title = await page.locator("h1").first.inner_text()
         due = (
             f"{load_model(state['model']).name}, decode at batch {int(state['batch']):,} and"

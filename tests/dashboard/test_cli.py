@@ -1,5 +1,6 @@
 """The launcher: refuses what Streamlit would only log, and listens for this machine alone."""
 
+import json
 import os
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -94,12 +96,24 @@ def test_every_option_is_one_that_streamlit_knows() -> None:
 
 def test_a_checkout_and_an_installation_start_with_the_same_settings() -> None:
     """The folder .streamlit says for `streamlit run app.py` what the flags say for the command."""
-    table = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
-    flags = dict(each.removeprefix("--").split("=") for each in cli.OPTIONS)
-    for section, values in table.items():
-        for name, value in values.items():
-            if name != "address":
-                assert flags[f"{section}.{name}"] == str(value).replace("False", "false")
+    file = (ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8")
+    settings = dict(leaves(tomllib.loads(file)))
+    assert settings.pop("server.address") == "localhost"  # which the command passes by itself
+    for option in cli.OPTIONS:
+        name, _, text = option.removeprefix("--").partition("=")
+        if name in settings:
+            value = settings.pop(name)
+            assert text == (value if isinstance(value, str) else json.dumps(value)), name
+    assert not settings
+
+
+def leaves(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting by its dotted name."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 def test_without_streamlit_it_says_what_to_install() -> None:
