@@ -1,12 +1,8 @@
 """How soon the app has drawn itself anew after a control was changed, over all main controls."""
 
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from tests.browser.page import Tab, busy
 
@@ -95,17 +91,3 @@ def test_a_change_of_a_control_is_drawn_soon(
         print(f"  {each_s:5.2f} s  {control}")
     record_property("redraw", told)
     assert median_s < (BUSY_MEDIAN_S if busy() else MEDIAN_S), told
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the server's memory from /proc")
-def test_tabs_at_once_see_their_own_choices_alone() -> None:
-    short = ("--tabs", "4", "--seconds", "10", "--rounds", "1", "--rest", "0")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.load", *short],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    print(f"\n{done.stdout}")
-    assert done.returncode == 0, done.stdout + done.stderr
