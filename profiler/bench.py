@@ -17,7 +17,7 @@ from costmodel.inputs.machine import Conditions
 from costmodel.inputs.recording import Accesses, CaseWorkload, Check, Column, Measured, RunName
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
-from costmodel.predict import Costs, step_costs
+from costmodel.predict import step_costs
 from costmodel.units import capacity
 from profiler.case import PreparedCase
 from profiler.counts import FlopCount
@@ -50,7 +50,6 @@ class Measurement:
 class Known:
     """What is known of a case before it is measured."""
 
-    costs: Costs  # predicted, under uniform routing
     flops: Callable[[], dict[str, int]]  # counted on the meta device, by path
     spec: Callable[[], str]  # the case, as `profiler.ncu_step` reads it
 
@@ -137,10 +136,8 @@ class Bench:
             Unfit: It is predicted not to fit.
         """
         self._check_room(workload)
-        costs = step_costs(self.model.config, priced(workload).step())
         case = PreparedCase(self.model, workload, seed)
         known = Known(
-            costs=costs,
             flops=lambda: self.flops.of(workload),
             spec=lambda: spec_text(
                 Spec(

@@ -9,6 +9,7 @@ from costmodel.inputs.recording import Check, Measured, Missing, Spread
 from profiler.bench import Known, Measurement
 from profiler.case import PreparedCase
 from profiler.energy import measure_energy, measure_idle
+from profiler.flush import L2Flush
 from profiler.machine import now
 from profiler.nvml import open_gpu
 from profiler.self_check import energy_checks
@@ -23,6 +24,7 @@ class EnergyRun:
     def __init__(self) -> None:
         self.gpu = open_gpu()
         self.idle = idle_power()
+        self.flush = L2Flush()
 
     def self_check(self) -> tuple[Check, ...]:
         """Energy by the counter against instant power, over two steady loads."""
@@ -33,6 +35,7 @@ class EnergyRun:
         del known
         started = now()
         replay, _ = captured(case)
+        self.flush.settle()
         step = replay or case.run
 
         def run(times: int) -> None:

@@ -1,7 +1,6 @@
 """The run `time` on a GPU: latency, memory, and what the tensors say.
 
-Nothing is traced in its process: after a few sessions of torch.profiler a process replays CUDA
-graphs up to 16 % slower (seen on an H200, torch 2.11), and goes on so. Kernels have their own run.
+Nothing is traced in its process; kernels have their own run.
 """
 
 from collections.abc import Callable
@@ -42,8 +41,7 @@ class TimeRun:
         torch.cuda.synchronize()
         peak = torch.cuda.max_memory_allocated() - self.flush.nbytes
         replay, why_not = captured(case)
-        small = int(known.costs.totals.compulsory_bytes) < self.flush.nbytes
-        latency = cuda_seconds(replay, case.run, before=self.flush if small else None)
+        latency = cuda_seconds(replay, case.run, self.flush)
         self._load(replay or case.run, min(latency.graph_s or latency.eager_s))
         conditions = self.gpu.conditions(started=started, warm_up=1)
         torch.cuda.synchronize()

@@ -1,13 +1,14 @@
 """Latency of a step: as a CUDA graph and eagerly, in interleaved rounds between events.
 
-Rounds alternate, so that a drift of clocks or temperature falls on both alike. Weights and cache
-must pass L2 several times over, or the cache in front of memory would serve what real decoding
-finds cold; a step that moves less is preceded by reads that fill L2 with something else.
+Rounds alternate, so that a drift of clocks or temperature falls on both alike. Each step is
+preceded by reads that fill L2 with something else: a small one would find there what real decoding
+finds cold. Replays are timed in the state that they have in a loop (`profiler.flush`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Protocol
 
 import torch
 
@@ -25,36 +26,41 @@ class Latency:
     eager_s: tuple[float, ...]
 
 
+class Flush(Protocol):
+    """What runs between steps, untimed: `profiler.flush.L2Flush`."""
+
+    def __call__(self) -> None:
+        """Push everything out of L2."""
+
+    def settle(self) -> None:
+        """Undo what eager steps do to the next replays."""
+
+
 def cuda_seconds(
-    replay: Callable[[], object] | None,
-    eager: Callable[[], object],
-    *,
-    before: Callable[[], object] | None = None,
+    replay: Callable[[], object] | None, eager: Callable[[], object], flush: Flush
 ) -> Latency:
-    """Time both forms of a step; `before` runs ahead of each, untimed."""
+    """Time both forms of a step."""
     forms = [(eager, 1)] if replay is None else [(replay, GRAPHS_A_ROUND), (eager, 1)]
-    once = [_between_events(form, 1, before)[0] for form, _ in forms]
+    once = [_between_events(form, 1, flush)[0] for form, _ in forms]
     round_s = sum(t * (times + 1) for t, (_, times) in zip(once, forms, strict=True))
     rounds = max(FEWEST_ROUNDS, min(ROUNDS, int(BUDGET_S / round_s)))
     readings: list[list[float]] = [[] for _ in forms]
     for _ in range(rounds):
         for (form, times), found in zip(forms, readings, strict=True):
-            found.extend(_between_events(form, times, before))
+            found.extend(_between_events(form, times, flush))
     graph = tuple(readings[0]) if replay is not None else ()
     return Latency(graph_s=graph, eager_s=tuple(readings[-1]))
 
 
-def _between_events(
-    run: Callable[[], object], times: int, before: Callable[[], object] | None
-) -> list[float]:
+def _between_events(run: Callable[[], object], times: int, flush: Flush) -> list[float]:
     """Seconds of `times` runs that follow one another, after one that is not counted.
 
     All are queued at once: the first would wait for the host, as no later one does.
     """
+    flush.settle()
     pairs = []
     for _ in range(times + 1):
-        if before is not None:
-            before()
+        flush()
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         run()

@@ -9,7 +9,7 @@ from profiler.machine import now
 from profiler.nvml import open_gpu
 from profiler.spread import exact_column, spread, spread_column
 
-TRACED_STEPS = 3
+TRACED_STEPS = 5
 
 
 class TraceRun:

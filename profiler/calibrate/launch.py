@@ -1,7 +1,8 @@
 """What a kernel that has nothing to do costs: as a node of a CUDA graph, and launched by PyTorch.
 
 A node adds 1 to one element; its cost is the slope over the number of nodes, so that the launch of
-the graph itself is no part of it. Launched eagerly the queue stays full, and the host is what takes
+the graph itself is no part of it. The graph is replayed in the state that a loop has it in
+(`profiler.flush`). Launched eagerly the queue stays full, and the host is what takes
 the time: that of a mixture of ordinary calls on tiny tensors, over the kernels that they launch. A
 mixture, because an in-place addition costs the host a third of what usual calls do.
 """
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from costmodel.inputs.calibration import Launch
 from profiler.calibrate.loop import DIGITS, captured, kernel_nodes, replay_seconds, warm_up
+from profiler.flush import L2Flush
 
 FEW_NODES, MANY_NODES = 64, 1024
 REPLAYS = 21
@@ -25,12 +27,13 @@ ROUNDS = 7
 def launch_costs() -> Launch:
     """Both costs on the GPU that torch calls cuda:0."""
     x = torch.zeros(1, device="cuda")
+    flush = L2Flush()
 
     def tiny() -> torch.Tensor:
         return x.add_(1)
 
     def of_nodes(nodes: int) -> float:
-        return median(replay_seconds(captured([tiny] * nodes), REPLAYS))
+        return median(replay_seconds(captured([tiny] * nodes), REPLAYS, flush))
 
     mixture = ordinary_calls("cuda")
     warm_up(tiny)

@@ -8,7 +8,7 @@ graph, is spread over all of them: `REPLAY_S` keeps it below a percent.
 """
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from math import ceil
@@ -80,7 +80,7 @@ class GraphTimer:
             plan_ = self._trial(operation)
             runs = operation.runs(plan_.sets, self.device)
             graph = captured(list(islice(cycle(runs), plan_.copies)))
-            seconds = replay_seconds(graph, REPLAYS, before=self.flush)
+            seconds = replay_seconds(graph, REPLAYS, self.flush)
             return timing(seconds, copies=plan_.copies, kernels=kernel_nodes(graph))
         except WorkError:  # a RuntimeError too
             raise
@@ -99,7 +99,7 @@ class GraphTimer:
         if eager_s > SLOWEST_S:
             raise UnmeasuredError(f"takes {eager_s * 1e3:.0f} ms; at most {SLOWEST_S * 1e3:.0f}")
         graph = captured([run] * TRIAL_COPIES)
-        one_s = min(replay_seconds(graph, 2)) / TRIAL_COPIES
+        one_s = min(replay_seconds(graph, 2, self.flush)) / TRIAL_COPIES
         return plan(one_s, operation.operand_bytes, self.l2_bytes)
 
 
@@ -125,17 +125,15 @@ def captured(runs: Sequence[Run]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def replay_seconds(
-    graph: torch.cuda.CUDAGraph, replays: int, *, before: Callable[[], object] | None = None
-) -> list[float]:
-    """Seconds of each replay after a few that warm up; `before` runs ahead of each, untimed.
+def replay_seconds(graph: torch.cuda.CUDAGraph, replays: int, flush: L2Flush) -> list[float]:
+    """Seconds of each replay after a few that warm up, each from an empty L2.
 
     All are queued at once, so that no replay waits for the host.
     """
+    flush.settle()
     pairs = []
     for _ in range(WARM_UPS + replays):
-        if before is not None:
-            before()
+        flush()
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         graph.replay()

@@ -1,7 +1,7 @@
 """Stand-ins for what the runs on a GPU need of one, and what must hold of all their answers."""
 
 from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -9,9 +9,8 @@ import torch
 
 from costmodel.inputs.machine import Conditions
 from costmodel.inputs.recording import ExactColumn
-from costmodel.predict import step_costs
 from costmodel.quantities import Level, RunName, measured_in
-from profiler.bench import Known, Measurement, priced
+from profiler.bench import Known, Measurement
 from profiler.case import PreparedCase
 from profiler.counts import FlopCount
 from reference_model.routing import choosers
@@ -37,6 +36,9 @@ class Flush:
     def __call__(self) -> None:
         pass
 
+    def settle(self) -> None:
+        pass
+
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
     """Let the module of a run find a GPU."""
@@ -53,12 +55,9 @@ def sparse_case() -> PreparedCase:
     )
 
 
-def known(case: PreparedCase, compulsory_bytes: int = 0) -> Known:
-    costs: Any = step_costs(case.model.config, priced(case.workload).step())
-    if compulsory_bytes:
-        costs = SimpleNamespace(totals=SimpleNamespace(compulsory_bytes=compulsory_bytes))
+def known(case: PreparedCase) -> Known:
     flops = FlopCount(case.model)
-    return Known(costs=costs, flops=lambda: flops.of(case.workload), spec=lambda: "the case")
+    return Known(flops=lambda: flops.of(case.workload), spec=lambda: "the case")
 
 
 def can_capture(

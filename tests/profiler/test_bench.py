@@ -166,14 +166,12 @@ def test_where_the_system_does_not_say_what_is_free_the_case_is_begun(
     assert isinstance(found.step["parameters"], Exact)
 
 
-def test_a_method_knows_what_was_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """B = 3 sequences, S = 6 cached: 9 distinct of 23 ids at most, and FLOPs only when asked."""
+def test_flops_are_counted_only_when_a_method_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Known] = []
     monkeypatch.setattr(CpuRun, "measure", lambda _self, _case, known: seen.append(known))
     bench = bench_of("dense")
     bench.measure(work(dtype="bf16"), SEED)
     (known,) = seen
-    assert known.costs.kv_cache.stored_bytes == 4 * 3 * 7 * 2 * 2 * 4 * 2
     assert bench.flops.known == {}
     assert set(known.flops()) == set(bench.paths)
 

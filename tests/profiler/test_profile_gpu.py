@@ -3,6 +3,7 @@
 The widest weights pass L2 together, so that what a step reads is known from shapes alone.
 """
 
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,9 @@ from costmodel.quantities import RunName, unknown_names
 from profiler.bench import Bench, Measurement
 from profiler.case import PreparedCase
 from profiler.cupti import CounterError
+from profiler.flush import L2Flush
 from profiler.kernels import kernels_by_leaf
+from profiler.timing import cuda_seconds
 from reference_model.model import build_model
 from reference_model.routing import choosers
 from tests.steps import tiny_model
@@ -152,6 +155,31 @@ def test_times_of_a_step(name: str, workload: CaseWorkload, benches: dict[str, B
     assert tensors <= resident.value < 1.02 * tensors + 2**24
     assert resident.value < peak.value < resident.value + 2**29
     assert found.conditions.sm_clock_mhz is not None
+
+
+def test_a_replay_takes_as_long_as_in_a_loop_that_chooses_tokens() -> None:
+    """Its state must be that of decoding, not the one that eager steps leave behind."""
+    model = build_model(tiny_model(**(DENSE | {"num_hidden_layers": 48, "hidden_size": 512,
+        "ffn": DenseFfn(intermediate_size=1024)})), device="cuda").fold()  # fmt: skip
+    case = PreparedCase(model, WORK, SEED)
+    case.run()
+    replay, flush = case.captured(), L2Flush()
+    timed = cuda_seconds(replay, case.run, flush).graph_s
+    logits = torch.rand(WORK.batch, VOCABULARY, device="cuda")
+    case.run()
+    pairs = []
+    for _ in range(20):
+        case.ids.copy_(logits.argmax(-1, keepdim=True))
+        flush()  # for equally cold weights
+        pair = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+        pair[0].record()
+        replay()
+        pair[1].record()
+        pairs.append(pair)
+    torch.cuda.synchronize()
+    decoding = [start.elapsed_time(end) * 1e-3 for start, end in pairs[5:]]
+    assert statistics.median(timed) == pytest.approx(statistics.median(decoding), rel=0.01)
+    assert max(timed) < 1.05 * min(timed)
 
 
 def test_a_replay_computes_what_an_eager_step_does() -> None:

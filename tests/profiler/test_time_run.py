@@ -16,6 +16,7 @@ from profiler.time_run import TimeRun, captured
 from profiler.timing import Latency
 from tests.profiler.gpu_runs import (
     FLUSH_BYTES,
+    Flush,
     can_capture,
     chose_as_declared,
     has_agreed_names,
@@ -39,7 +40,6 @@ class Clocked:
     """Stand-ins for what times a step; they remember what they were given."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, graph: bool) -> None:
-        self.before: list[object] = []
         self.graph = graph
         self.workspaces = 32 * 2**20  # that cuBLAS keeps
         self.peak = 7_000_000
@@ -59,12 +59,11 @@ class Clocked:
         self,
         replay: Callable[[], object] | None,
         eager: Callable[[], object],
-        *,
-        before: Callable[[], object] | None,
+        flush: Flush,
     ) -> Latency:
         assert (replay is not None) == self.graph
+        assert flush.nbytes == FLUSH_BYTES
         eager()
-        self.before.append(before)
         return Latency(graph_s=(0.02, 0.03, 0.04) if replay else (), eager_s=(0.1, 0.3, 0.2))
 
 
@@ -86,17 +85,6 @@ def test_the_run_time_gives_every_quantity_of_a_gpu(
     assert found.conditions.sm_clock_mhz == 1980.0
     chose_as_declared(found, case)
     assert set(found.accesses) == {"layers.0.moe.router"}
-
-
-@pytest.mark.parametrize("moves", [FLUSH_BYTES - 1, FLUSH_BYTES])
-def test_l2_is_emptied_before_a_step_that_moves_less_than_that(
-    case: PreparedCase, monkeypatch: pytest.MonkeyPatch, moves: int
-) -> None:
-    clocked = Clocked(monkeypatch, graph=True)
-    can_capture(monkeypatch)
-    run = TimeRun()
-    run.measure(case, known(case, compulsory_bytes=moves))
-    assert clocked.before == [run.flush if moves < FLUSH_BYTES else None]
 
 
 def test_a_step_that_cannot_be_captured_says_why_and_is_measured_eagerly(
