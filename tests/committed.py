@@ -12,9 +12,6 @@ FIRST = sorted(FOLDER.glob("*.json"))
 AGAIN = sorted((FOLDER / "again").glob("*.json"))
 FILES = (*FIRST, *AGAIN)
 GPUS = Gpus()
-PENDING = (  # of runs that fit, but were not made in time; `profile --resume` makes them
-    "not measured (the time on the GPU was over; profile --resume measures it)",
-)
 NAMES = [str(path.relative_to(FOLDER)) for path in FILES]
 
 

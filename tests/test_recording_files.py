@@ -15,7 +15,7 @@ from costmodel.inputs.measured import Missing
 from costmodel.inputs.recording import CaseWorkload
 from profiler.plan import case_seed, standard
 from tests.commands import SPARSECOST
-from tests.committed import AGAIN, FILES, FIRST, FOLDER, NAMES, PENDING, recording
+from tests.committed import AGAIN, FILES, FIRST, FOLDER, NAMES, recording
 
 PRESETS = {
     "olmoe-227m-1.2b",
@@ -37,14 +37,12 @@ IDENTIFIERS = {
     "address": re.compile(r"\w@\w"),
     "field": re.compile(r"(?i)host|user|serial|uuid|pci|\bpid\b|\bip\b"),
 }
-TIMED = 2  # the session of the latencies
-FIRST_NAMES = {path.name for path in FIRST}
 KNOWN_STRINGS = re.compile(
     r"""
     cuda | bf16 | decode | prefill | uniform | zipf:1\.0 | scores
     | NVIDIA\ H200
     | \d+(\.\d+){1,2} (\+cu\d+)?  # a version
-    | [0-9a-f]{40} (\+changes)?  # a commit
+    | [0-9a-f]{40}  # a commit
     | \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ
     | embed | final_norm | lm_head | layers(\.[a-z0-9_]+)+  # the path of a leaf
     | tensors | flop_counter | choices | cuda_event | torch_profiler | allocator
@@ -129,8 +127,6 @@ def test_no_number_of_a_finished_run_is_missing(name: str) -> None:
 def test_a_recording_names_nobody_and_no_machine(name: str) -> None:
     """No pattern of an identifier in the text, and no string but those that are known."""
     data = json.loads((FOLDER / name).read_text())
-    for case in data["cases"]:
-        case["lacking"] = {k: v for k, v in case["lacking"].items() if v not in PENDING}
     del data["model"]  # a preset, as another test asserts: its source is a web address
     assert data.pop("preset") in PRESETS
     text = json.dumps(data)
@@ -172,13 +168,9 @@ def test_an_identifier_would_be_found(what: str, text: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recording_was_made_by_committed_code_on_an_idle_h200(name: str) -> None:
-    """The latencies by a commit with one change, that nothing is traced, which the next one has."""
     made = recording(name)
-    for index, session in enumerate(made.sessions):
-        commit = session.commit or ""
-        if index == TIMED and name in FIRST_NAMES:
-            commit = commit.removesuffix("+changes")
-        assert COMMIT.fullmatch(commit)
+    for session in made.sessions:
+        assert COMMIT.fullmatch(session.commit or "")
         assert session.machine.name == "NVIDIA H200"
     for case in made.cases:
         for run in case.runs.values():
