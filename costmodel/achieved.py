@@ -2,7 +2,7 @@
 
 Each figure is a quotient or a sum of measured numbers; where one of them is missing, so is the
 figure, with the reason. The time is that of the CUDA graph, or of the eager step where no graph was
-measured (`time_of` says which).
+measured (`time_of` says which). `expected` says the same of a prediction.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,12 +11,14 @@ from math import inf, isfinite
 
 from costmodel.beside import Gpu, Gpus
 from costmodel.bound import Demand, demands, required_of, whole
+from costmodel.costs.predicted import Unknown
 from costmodel.given import NOT_GIVEN
 from costmodel.inputs.measured import Exact, ExactColumn, Missing, Spread, SpreadColumn
 from costmodel.inputs.recording import Case, Recording
 from costmodel.join import NO_RUN, device_of
 from costmodel.layers.operator import Operator, expanded_paths
 from costmodel.observed import recorded_distinct
+from costmodel.predict import Prediction
 from costmodel.quantities import RunName
 
 NO_DATASHEET = "not known (no hardware preset for this machine)"
@@ -68,6 +70,41 @@ class Achieved:
     routing_flops: Figure
     leaves_read_bytes: Figure
     leaves_over_step: Figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a predicted step would achieve: the figures of `Achieved`, by the predicted time.
+
+    `routing_share` is of the same leaves as the measured one: less than `StepTime.routing_s`, which
+    counts the parts of all leaves; None of a model that routes nothing. All are None without a
+    predicted time.
+    """
+
+    tokens_per_s: float | None = None
+    mbu: float | None = None
+    mfu: float | None = None
+    routing_share: float | None = None
+
+
+def expected(prediction: Prediction | None, time_of: str) -> Expected:
+    """The figures of a prediction for the time `graph_s` or `eager_s`."""
+    if prediction is None or isinstance(prediction.time, Unknown):
+        return Expected()
+    times, work, sums = prediction.time, prediction.workload, prediction.costs.totals
+    t = float(times.graph_s if time_of == "graph_s" else times.eager_s)
+    routing_s = sum(
+        operator.count * float(time.seconds)
+        for operator, time in zip(prediction.costs.operators, times.operators, strict=True)
+        if _only_routes(operator)
+    )
+    peak, _ = prediction.hardware.peak_flops_per_s(work.dtype.name)
+    return Expected(
+        tokens_per_s=work.batch * work.new_tokens / t,
+        mbu=float(sums.compulsory_bytes) / t / prediction.hardware.hbm_bytes_per_s,
+        mfu=float(sums.flops) / t / peak,
+        routing_share=routing_s / float(times.graph_s) or None,
+    )
 
 
 def achieved(
@@ -139,9 +176,13 @@ def routing_paths(operators: Iterable[Operator]) -> frozenset[str]:
     return frozenset(
         path
         for operator in operators
-        if all(part.routing for part in operator.parts)
+        if _only_routes(operator)
         for path in expanded_paths(operator.path)
     )
+
+
+def _only_routes(operator: Operator) -> bool:
+    return all(part.routing for part in operator.parts)
 
 
 def _sum(

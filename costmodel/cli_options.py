@@ -84,6 +84,34 @@ CalibrationOpt = Annotated[
         autocompletion=complete_calibration,
     ),
 ]
+DtypeOpt = Annotated[
+    str,
+    typer.Option(
+        metavar="DTYPE",
+        help="Weights: fp32, bf16, fp16, fp8, int8 or int4; int4:128 has a scale for each 128.",
+    ),
+]
+KvDtypeOpt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DTYPE",
+        help="KV cache, in the same formats. (Default: as the weights; bf16 if quantised.)",
+    ),
+]
+RoutingOpt = Annotated[
+    str,
+    typer.Option(
+        metavar="ROUTING",
+        help="How evenly experts and memory rows are chosen: uniform, zipf:EXPONENT or a histogram"
+        " file.",
+    ),
+]
+BackendOpt = Annotated[
+    Backend,
+    typer.Option(
+        help="Whose kernel launches are counted: plain PyTorch, or one kernel an operator."
+    ),
+]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CsvOpt = Annotated[Path | None, typer.Option("--csv", metavar="PATH", help="Write a CSV file.")]
 MarkdownOpt = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
@@ -154,7 +182,9 @@ def single(values: tuple[int, ...], field: str) -> int:
 
 def _workload(
     *,
-    phase: Annotated[Phase, typer.Option(help="One token a sequence, or a prompt.")] = "decode",
+    phase: Annotated[
+        Phase, typer.Option(help="decode: one new token a sequence; prefill: a whole prompt.")
+    ] = "decode",
     batch: Annotated[
         str | None,
         typer.Option(
@@ -175,32 +205,27 @@ def _workload(
             metavar="N", help="New tokens per sequence. (Default: 1 in decode, 2048 in prefill.)"
         ),
     ] = None,
-    dtype: Annotated[
-        str,
-        typer.Option(metavar="DTYPE", help="Weights: fp32, bf16, fp16, fp8, int8, int4 [:GROUP]."),
-    ] = "bf16",
-    kv_dtype: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DTYPE", help="KV cache. (Default: as the weights; bf16 if quantised.)"
-        ),
-    ] = None,
-    routing: Annotated[
-        str, typer.Option(metavar="ROUTING", help="uniform, zipf:EXPONENT or a histogram file.")
-    ] = "uniform",
+    dtype: DtypeOpt = "bf16",
+    kv_dtype: KvDtypeOpt = None,
+    routing: RoutingOpt = "uniform",
     attention_flops: Annotated[
-        AttentionFlops, typer.Option(help="Count the pairs that exist, or the whole square.")
+        AttentionFlops,
+        typer.Option(
+            help="causal counts the query-key pairs that exist, full the whole square of a prompt."
+        ),
     ] = "causal",
     logits: Annotated[
-        Logits, typer.Option(help="Of the last token of each sequence, or of all.")
+        Logits,
+        typer.Option(help="Computed of the last token of each sequence, or of all new tokens."),
     ] = "last",
     mla: Annotated[
         Mla | None,
         typer.Option(
-            help="How latent attention runs. (Default: absorbed in decode, else expanded.)"
+            help="How latent attention (MLA) runs: in the latent space, or with keys and values"
+            " rebuilt. (Default: absorbed in decode, else expanded.)"
         ),
     ] = None,
-    backend: Annotated[Backend, typer.Option(help="Whose kernel launches are counted.")] = "torch",
+    backend: BackendOpt = "torch",
 ) -> TypedWorkload:
     return TypedWorkload(
         phase=phase,

@@ -15,7 +15,7 @@ from costmodel.build import build_operators
 from costmodel.columns import Value, columns
 from costmodel.costs.totals import parameter_counts
 from costmodel.errors import InputError, shown
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.config import MAX_NAME, ModelConfig
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.workload import Workload
 from costmodel.matching.search import Weighed, nearest
@@ -24,7 +24,6 @@ from costmodel.matching.trunk import on_trunk
 from costmodel.predict import predict
 
 FAR = log(1.01)  # beyond it, a nearest model on the border of what can be reached is no match
-MAX_NAME = 120
 MAX_SOURCE = 2000
 BATCHES = (1, 64, 1024)  # at which matched models are set side by side
 

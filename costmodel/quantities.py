@@ -19,11 +19,13 @@ Level: TypeAlias = Literal["step", "operators"]
 class Quantity:
     """One measured quantity of a step, of its operators, or of both.
 
-    `exact` ones are counts that the cost model must meet to the unit. `beside` says in words what
-    of a prediction stands beside it; empty where a prediction says nothing.
+    `title` is what a reader calls it. `exact` ones are counts that the cost model must meet to the
+    unit. `beside` says in words what of a prediction stands beside it; empty where a prediction
+    says nothing.
     """
 
     name: str
+    title: str
     unit: Unit
     runs: tuple[RunName, ...]
     levels: tuple[Level, ...]
@@ -39,6 +41,7 @@ QUANTITIES: dict[str, Quantity] = {
     for quantity in (
         Quantity(
             name="parameters",
+            title="parameters",
             unit="count",
             runs=("time",),
             levels=STEP,
@@ -47,6 +50,7 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="buffer_bytes",
+            title="buffers",
             unit="bytes",
             runs=("time",),
             levels=STEP,
@@ -55,15 +59,23 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="kv_held_bytes",
+            title="KV cache held",
             unit="bytes",
             runs=("time",),
             levels=STEP,
             exact=True,
             beside="KV cache stored after the step, by the tokens held",
         ),
-        Quantity(name="kv_allocated_bytes", unit="bytes", runs=("time",), levels=STEP),
+        Quantity(
+            name="kv_allocated_bytes",
+            title="KV cache allocated",
+            unit="bytes",
+            runs=("time",),
+            levels=STEP,
+        ),
         Quantity(
             name="flops_counted",
+            title="FLOPs counted",
             unit="flops",
             runs=("time",),
             levels=BOTH,
@@ -72,6 +84,7 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="graph_s",
+            title="time as a CUDA graph",
             unit="s",
             runs=("time",),
             levels=STEP,
@@ -79,6 +92,7 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="eager_s",
+            title="time launched one by one",
             unit="s",
             runs=("time",),
             levels=STEP,
@@ -86,6 +100,7 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="kernel_s",
+            title="kernel time",
             unit="s",
             runs=("trace",),
             levels=BOTH,
@@ -94,14 +109,18 @@ QUANTITIES: dict[str, Quantity] = {
         # of a CPU: what unfused operations read and write, by their shapes
         Quantity(
             name="logical_bytes",
+            title="bytes by shapes",
             unit="bytes",
             runs=("time",),
             levels=BOTH,
             beside="compulsory, activation and intermediate bytes of all parts",
         ),
-        Quantity(name="wall_s", unit="s", runs=("time",), levels=("operators",)),  # of a CPU
+        Quantity(
+            name="wall_s", title="wall time", unit="s", runs=("time",), levels=("operators",)
+        ),  # of a CPU
         Quantity(
             name="launches",
+            title="kernel launches",
             unit="count",
             runs=("trace",),
             levels=BOTH,
@@ -109,6 +128,7 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="distinct",
+            title="distinct experts or rows",
             unit="count",
             runs=("time", "trace", "counters"),
             levels=("operators",),
@@ -116,6 +136,7 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="peak_memory_bytes",
+            title="peak memory",
             unit="bytes",
             runs=("time",),
             levels=STEP,
@@ -123,6 +144,7 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="resident_memory_bytes",
+            title="resident memory",
             unit="bytes",
             runs=("time",),
             levels=STEP,
@@ -130,6 +152,7 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="hbm_read_bytes",
+            title="HBM bytes read",
             unit="bytes",
             runs=("counters",),
             levels=BOTH,
@@ -137,6 +160,7 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="hbm_written_bytes",
+            title="HBM bytes written",
             unit="bytes",
             runs=("counters",),
             levels=BOTH,
@@ -145,6 +169,7 @@ QUANTITIES: dict[str, Quantity] = {
         # read and written together, where GPM is all there is
         Quantity(
             name="hbm_bytes",
+            title="HBM bytes read and written",
             unit="bytes",
             runs=("counters",),
             levels=STEP,
@@ -152,17 +177,35 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="flops_tensor",
+            title="FLOPs of tensor cores",
             unit="flops",
             runs=("counters",),
             levels=BOTH,
             beside="useful FLOPs of matrix products and attention",
         ),
         Quantity(
-            name="energy_j", unit="j", runs=("energy",), levels=STEP, beside="energy of the step"
+            name="energy_j",
+            title="energy",
+            unit="j",
+            runs=("energy",),
+            levels=STEP,
+            beside="energy of the step",
         ),
-        Quantity(name="power_w", unit="w", runs=("energy",), levels=STEP),
-        Quantity(name="instant_power_w", unit="w", runs=("energy",), levels=STEP),
-        Quantity(name="idle_power_w", unit="w", runs=("energy",), levels=STEP),
+        Quantity(
+            name="power_w",
+            title="power, by the energy counter",
+            unit="w",
+            runs=("energy",),
+            levels=STEP,
+        ),
+        Quantity(
+            name="instant_power_w",
+            title="power, by readings",
+            unit="w",
+            runs=("energy",),
+            levels=STEP,
+        ),
+        Quantity(name="idle_power_w", title="idle power", unit="w", runs=("energy",), levels=STEP),
     )
 }
 

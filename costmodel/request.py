@@ -203,6 +203,19 @@ class Served:
         return int(min(self.prefill_step.memory.max_batch, self.end_step.memory.max_batch))
 
 
+def step_usd_per_million_tokens(
+    prediction: Prediction, price_per_hour: float | None
+) -> float | Unknown:
+    """What the GPU costs, USD, while steps like this one give a million new tokens."""
+    time, workload = prediction.time, prediction.workload
+    if price_per_hour is None:
+        return NO_PRICE
+    if isinstance(time, Unknown):
+        return time
+    tokens = workload.batch * workload.new_tokens
+    return price_per_hour * float(time.predicted_s) / HOUR_S / tokens * MILLION
+
+
 def serve(
     model: ModelConfig,
     request: Request,

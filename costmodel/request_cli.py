@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 from costmodel.cli_options import (
+    BackendOpt,
     CalibrationOpt,
     CsvOpt,
+    DtypeOpt,
     HardwareOpt,
     JsonOpt,
+    KvDtypeOpt,
     MarkdownOpt,
     ModelArg,
+    RoutingOpt,
     TypedWorkload,
 )
 from costmodel.costs.calibrated import calibrated
@@ -46,20 +50,10 @@ def request(
     ] = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
-    dtype: Annotated[
-        str,
-        typer.Option(metavar="DTYPE", help="Weights: fp32, bf16, fp16, fp8, int8, int4 [:GROUP]."),
-    ] = "bf16",
-    kv_dtype: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DTYPE", help="KV cache. (Default: as the weights; bf16 if quantised.)"
-        ),
-    ] = None,
-    routing: Annotated[
-        str, typer.Option(metavar="ROUTING", help="uniform, zipf:EXPONENT or a histogram file.")
-    ] = "uniform",
-    backend: Annotated[Backend, typer.Option(help="Whose kernel launches are counted.")] = "torch",
+    dtype: DtypeOpt = "bf16",
+    kv_dtype: KvDtypeOpt = None,
+    routing: RoutingOpt = "uniform",
+    backend: BackendOpt = "torch",
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
     as_markdown: MarkdownOpt = False,

@@ -24,8 +24,10 @@ OPTIONS = (  # a .streamlit folder is not installed with a package, so what matt
     "--global.disableWidgetStateDuplicationWarning=true",  # the page Explore sets the model
     '--theme.headingFontSizes=["1.75rem", "1.4rem", "1.2rem"]',  # a title is a sentence
     "--theme.metricValueFontSize=1.6rem",
+    "--theme.paddingTop=1rem",  # the default leaves a hand's breadth of nothing above a title
     "--theme.light.primaryColor=#0072B2",
-    "--theme.dark.primaryColor=#56B4E9",
+    "--theme.dark.primaryColor=#007CC0",  # carries white text, and stands out from the background
+    "--theme.dark.sidebar.primaryColor=#56B4E9",  # is only the colour of text there
 )
 
 

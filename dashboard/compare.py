@@ -5,6 +5,7 @@ Numbers are those of `costmodel.sweep` and `costmodel.compare`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isclose
 
 from costmodel import units
 from costmodel.compare import Advantage, Metric, advantage
@@ -21,6 +22,7 @@ BATCHES = tuple(sorted({round(2 ** (i / 4)) for i in range(49)}))  # 1 to 4096
 CONTEXTS = tuple(sorted({round(2 ** (i / 2)) for i in range(14, 35)}))  # 128 to 131072
 POWERS_OF_4 = tuple(4**i for i in range(9))  # of which the table tells
 SIGNIFICANT = 5  # digits in a table
+SAME = 1e-9  # relative difference below which two models need the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +113,30 @@ def findings(
     ]
 
 
-def question(names: Sequence[str], name: str, axis: Axis) -> str:
-    """The page's title."""
-    counted = name.endswith(("bytes", "FLOPs"))
-    two = len(names) == 2  # noqa: PLR2004 - the one or the other
-    fewer = ("fewer" if two else "fewest") if counted else ("less" if two else "least")
-    what = {"predicted time": "time", "floor": "floor time"}.get(name, name)
-    return f"{' or '.join(names)}: which needs {fewer} {what}, by {axis}?"
+def answer(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> str:
+    """The page's title: which model needs least at the sidebar's workload, beside the next one."""
+    shown, workload = SHOWN[name], predictions[0].workload
+    what = {"floor": "floor time"}.get(name, name)
+    at = f"at batch {workload.batch:,}"
+    found = []
+    for prediction, grid in zip(predictions, grids, strict=True):
+        value = values(grid, shown)[place(grid, workload.batch, workload.context)]
+        if value is None:
+            return f"Not predicted: {what} {at}"
+        found.append((value, prediction.model.name))
+    least, model = min(found)
+    same = [each for value, each in found if isclose(value, least, rel_tol=SAME)]
+    if len(same) > 1:
+        return f"{' and '.join(same)} need equal {what} {at}"
+    following, other = min(each for each in found if each[1] != model)
+    if not least:
+        return f"{model} needs no {what} {at}, {other} does"
+    return f"{model} needs {units.ratio(least / following)} the {what} of {other} {at}"
+
+
+def too_large(predictions: Sequence[Prediction]) -> list[str]:
+    """The models whose step does not fit the GPU."""
+    return [each.model.name for each in predictions if not each.memory.fits]
 
 
 def cards(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> list[Card]:
@@ -132,8 +151,8 @@ def cards(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -
         found.append(Card(label=plain(prediction.model.name), value=number, help=help_))
     return found + [
         Card(
-            label=f"Largest batch, {plain(prediction.model.name)}",
-            value=units.count(prediction.memory.max_batch),
+            label=f"{plain(prediction.model.name)} fits up to",
+            value=f"batch {units.count(prediction.memory.max_batch)}",
             help=f"Sequences of context {workload.context:,} that fit the GPU's memory.",
         )
         for prediction in predictions
@@ -161,12 +180,12 @@ def rows(
     for x in points:
         for grid in grids:
             index = along(grid, axis).index(x)
-            row: dict[str, object] = {axis.capitalize(): x, "Model": grid.model}
+            fits = "yes" if grid.table()["memory.fits"].flat[index] else "NO"
+            row: dict[str, object] = {axis.capitalize(): x, "Model": grid.model, "Fits": fits}
             for name, shown in SHOWN.items():
                 value = values(grid, shown)[index]
                 row[shown.written(name[0].upper() + name[1:])] = (
                     None if value is None else float(f"{value:.{SIGNIFICANT}g}")
                 )
-            row["Fits"] = "yes" if grid.table()["memory.fits"].flat[index] else "no"
             found.append(row)
     return found

@@ -13,10 +13,11 @@ from costmodel import units
 from costmodel.compare import Advantage, sentences
 from costmodel.grid import Grid
 from dashboard.compare import BATCHES, SHOWN, Shown, along, values
-from dashboard.figures import SYMBOLS, colour, framed, line
+from dashboard.figures import framed, line, measured_marks
 from dashboard.measured_points import Axis, Point
 
-LABEL_STEP = 16  # pixels between labels of vertical lines
+LABEL_ROW = 0.06  # height of a label of a vertical line, of the chart's
+EDGE = 0.05  # room below the lowest curve, of their range
 COUNTS = {"experts": "routing.expected_distinct_experts", "rows": "routing.expected_distinct_rows"}
 
 
@@ -38,7 +39,7 @@ def main_chart(
     for index, (grid, measured) in enumerate(zip(grids, points, strict=True)):
         if measured:
             label = f"{escape(grid.model)}, measured"
-            figure.add_trace(open_markers(label, measured, index, shown.scale))
+            figure.add_trace(_measured(label, measured, index, shown.scale))
     axis_of = {"batch": "Batch, sequences", "context": "Context, cached tokens a sequence"}[axis]
     framed(figure, x_title=axis_of, y_title=shown.written(name), x_log=True, y_log=True)
     if axis == "batch":
@@ -50,26 +51,15 @@ def main_chart(
                 if BATCHES[0] <= most <= BATCHES[-1]
             ),
         ]
-        for index, (at, words, dash) in enumerate(sorted(marks)):
-            _mark(figure, at, words, dash, index)
+        _mark_all(figure, marks)
     return figure
 
 
-def open_markers(label: str, points: Sequence[Point], index: int, scale: float) -> go.Scatter:
-    """Measured points: open, in the colour and shape of the line on which they should lie."""
-    return go.Scatter(
-        name=label,
-        x=[point.x for point in points],
-        y=[point.value * scale for point in points],
-        mode="markers",
-        marker={
-            "symbol": f"{SYMBOLS[index % len(SYMBOLS)]}-open",
-            "size": 13,
-            "color": colour(index),
-            "line": {"width": 2.5},
-        },
-        text=[point.source for point in points],
+def _measured(label: str, points: Sequence[Point], index: int, scale: float) -> go.Scatter:
+    drawn = measured_marks(
+        label, [point.x for point in points], [point.value * scale for point in points], index
     )
+    return drawn.update(text=[point.source for point in points])
 
 
 def edges(found: Advantage) -> list[tuple[int, str]]:
@@ -84,22 +74,42 @@ def edges(found: Advantage) -> list[tuple[int, str]]:
     return marks
 
 
-def _mark(figure: go.Figure, x: int, words: str, dash: str, index: int) -> None:
-    """A vertical line with its label; labels stand under one another."""
-    figure.add_shape(
-        type="line", x0=x, x1=x, y0=0, y1=1, yref="paper", line={"dash": dash, "color": "#7F7F7F"}
-    )
-    right = x > BATCHES[-1] ** 0.5
-    figure.add_annotation(
-        x=log10(x),  # Plotly takes annotations, unlike shapes, in the axis's own scale
-        y=1,
-        yref="paper",
-        yshift=-LABEL_STEP * index,
-        xanchor="right" if right else "left",
-        yanchor="top",
-        text=words,
-        showarrow=False,
-    )
+def _mark_all(figure: go.Figure, marks: Sequence[tuple[int, str, str]]) -> None:
+    """Vertical lines with their labels, each on a row of its own, in room above the curves.
+
+    A label stands on the inner side of its line. Lines nearer to an edge are higher, so that no
+    label crosses the line of another.
+    """
+    middle = BATCHES[-1] ** 0.5
+    rows = [
+        *sorted((each for each in marks if each[0] > middle), reverse=True),
+        *sorted(each for each in marks if each[0] <= middle),
+    ]
+    for index, (x, words, dash) in enumerate(rows):
+        top = 1 - LABEL_ROW * index
+        figure.add_shape(
+            type="line",
+            x0=x,
+            x1=x,
+            y0=0,
+            y1=top,
+            yref="paper",
+            line={"dash": dash, "color": "#7F7F7F"},
+        )
+        figure.add_annotation(
+            x=log10(x),  # Plotly takes annotations, unlike shapes, in the axis's own scale
+            y=top,
+            yref="paper",
+            xanchor="right" if x > middle else "left",
+            yanchor="top",
+            text=words,
+            showarrow=False,
+        )
+    heights = [log10(y) for trace in figure.data for y in trace.y if y]
+    if rows and heights:
+        low, high = min(heights), max(heights)
+        room = LABEL_ROW * (len(rows) + 1)
+        figure.update_yaxes(range=[low - (high - low) * EDGE, low + (high - low) / (1 - room)])
 
 
 def main_alt(grids: Sequence[Grid], name: str, axis: Axis, advantages: Sequence[Advantage]) -> str:
@@ -134,7 +144,7 @@ def distinct_chart(
             name = f"{escape(grid.model)}, {kind}"
             figure.add_trace(line(f"{name} expected", grid.batches, expected, index))
             if measured.get(kind):
-                drawn = open_markers(f"{name} measured", measured[kind], index, 1.0)
+                drawn = _measured(f"{name} measured", measured[kind], index, 1.0)
                 figure.add_trace(drawn)
     if not figure.data:
         return None

@@ -18,6 +18,15 @@ from dashboard.widgets import Card
 
 JSON = dict[str, Any]
 DIGITS = 5  # significant ones in a table
+WHOLE = 1000  # tokens per second from which on fractions say nothing
+SERVED = (  # of the rows of served requests, those that are cards: label, quantity, what it is of
+    ("TTFT", "time to first token", ""),
+    ("TPOT", "time per output token", ""),
+    ("Output speed", "output speed", "of the batch"),
+    ("Latency of a request", "latency", ""),
+    ("Energy per 1M output", "energy", "per million output tokens"),
+    ("Cost per 1M output", "cost", "per million output tokens"),
+)
 
 
 def sentence(prediction: Prediction) -> str:
@@ -27,13 +36,14 @@ def sentence(prediction: Prediction) -> str:
         step = f"decode at batch {workload.batch:,}"
     else:
         step = f"prefill of {workload.batch:,} x {workload.new_tokens:,} tokens"
-    cached = f"{workload.context:,} cached tokens"
     joined = " and " if workload.phase == "decode" else " after "
+    cached = f"{joined}{workload.context:,} cached tokens"
+    if workload.phase == "prefill" and not workload.context:
+        cached = ""
     floor = f"{_time(prediction.floor_s)} floor, bound by {prediction.bound_by}"
     predicted = "" if isinstance(time, Unknown) else f"{_time(time.predicted_s)} predicted, "
     return (
-        f"{prediction.model.name}, {step}{joined}{cached} on {prediction.hardware.name}:"
-        f" {predicted}{floor}"
+        f"{prediction.model.name}, {step}{cached} on {prediction.hardware.name}: {predicted}{floor}"
     )
 
 
@@ -130,7 +140,9 @@ def cards(data: JSON) -> list[Card]:
 
 
 def _tokens(per_s: float | None) -> str:
-    return units.NOT_KNOWN if per_s is None else units.significant(per_s)
+    if per_s is None:
+        return units.NOT_KNOWN
+    return f"{per_s:,.0f}" if per_s >= WHOLE else units.significant(per_s)
 
 
 def _known(data: JSON, name: str) -> str:
@@ -207,14 +219,14 @@ def operator_rows(data: JSON) -> list[JSON]:
     predicted = data["time"]["predicted_graph_s"]
     rows = []
     for each in data["operators"]:
-        count = each["count"]
+        count, moved = each["count"], each["compulsory_bytes"]
         row = {
             "Operator": each["path"],
             "Layers": count,
             "Bound by": each["bound_by"],
             "FLOPs, G": _rounded(count * each["flops"] / 1e9),
-            "HBM bytes, MB": _rounded(count * each["compulsory_bytes"] / 1e6),
-            "FLOP/byte": _rounded(each["flops"] / each["compulsory_bytes"]),
+            "HBM bytes, MB": _rounded(count * moved / 1e6),
+            "FLOP/byte": _rounded(each["flops"] / moved) if moved else None,
             "Launches": count * each["launches"],
             "Floor, us": _rounded(count * each["floor_s"] * 1e6),
         }
@@ -240,3 +252,15 @@ def request_answers(served: Served) -> tuple[list[JSON], list[str]]:
             {"Quantity": quantity, "What": what, "By the floor": floor, "Predicted": predicted}
         )
     return rows, [note for note in answers.notes if note.startswith(units.NOT_KNOWN)]
+
+
+def request_cards(rows: list[JSON]) -> list[Card]:
+    """What a user and a payer ask first, from the rows of `request_answers`."""
+    found = []
+    for label, quantity, what in SERVED:
+        row = next(each for each in rows if each["Quantity"] == quantity and what in each["What"])
+        floor = row["By the floor"]
+        at_best = f" By the floor: {floor}." if any(map(str.isdigit, floor)) else ""
+        told = f"{quantity[0].upper()}{quantity[1:]}, {row['What']}, as predicted.{at_best}"
+        found.append(Card(label=label, value=row["Predicted"], help=told))
+    return found

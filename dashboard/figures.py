@@ -69,3 +69,19 @@ def line(
         line={"color": colour(index), "dash": DASHES[index % len(DASHES)]},
         marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8},
     )
+
+
+def measured_marks(name: str, x: Sequence[float], y: Sequence[float], index: int) -> go.Scatter:
+    """Measured points: open, in the colour and shape of the line on which they should lie."""
+    return go.Scatter(
+        name=name,
+        x=list(x),
+        y=list(y),
+        mode="markers",
+        marker={
+            "symbol": f"{SYMBOLS[index % len(SYMBOLS)]}-open",
+            "size": 13,
+            "color": colour(index),
+            "line": {"width": 2.5},
+        },
+    )

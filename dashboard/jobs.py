@@ -28,6 +28,7 @@ from costmodel.matching.toml import model_toml
 from dashboard.own_model import read_model
 
 LINES = 400  # of the log that are kept
+WIDTH = 48  # characters of a line of a command: what a narrow page shows
 GRACE_S = 10.0  # between an interrupt and a kill
 DONE = re.compile(r"^\[(?P<done>\d+)/(?P<total>\d+)\] (?P<what>.*)$")
 LEFT = re.compile(r"about (?P<seconds>\d+) s left$")
@@ -70,7 +71,7 @@ class Job:
 
     @property
     def command(self) -> str:
-        """What a user would type for the same."""
+        """What a user would type for the same; may be several lines."""
         return command_line(self.arguments)
 
     def cancel(self) -> None:
@@ -190,8 +191,23 @@ def _read(job: Job) -> None:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """The command as it is typed in a shell."""
-    return shlex.join(["sparsecost", *arguments])
+    """The command as it is typed in a shell, in lines of `WIDTH` characters where they can be.
+
+    A line ends in a backslash between two options, never within one.
+    """
+    pieces = ["sparsecost"]
+    for word in map(shlex.quote, arguments):
+        if word.startswith("--"):
+            pieces.append(word)
+        else:
+            pieces[-1] += f" {word}"
+    lines = pieces[:1]
+    for piece in pieces[1:]:
+        if len(f"{lines[-1]} {piece}") <= WIDTH:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(f"  {piece}")
+    return " \\\n".join(lines)
 
 
 def recording_path(folder: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ from costmodel.inputs.recording import Case, Recording
 from costmodel.inputs.workload import Workload
 from dashboard.measured import FIELDS, offered, place
 from dashboard.recordings import folder, from_upload, load, matching, recording_names
-from dashboard.shell import LINK
+from dashboard.shell import LINK, refused
 from dashboard.widgets import plain
 
 LABELS = {
@@ -43,8 +43,8 @@ def opened(model: ModelConfig) -> Recording:
     """The uploaded recording, or the chosen one; the end of the page where there is none."""
     names = recording_names()
     fitting = matching(model)
-    left, right = st.columns([2, 1], vertical_alignment="bottom")
-    with right, st.popover("Upload a recording"):
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    with right, st.popover("Upload", width="stretch"):
         st.caption("It stays in this session; a link does not carry it.")
         given = upload("JSON file of a recording, at most 16 MiB", "rec_file")
     with left:
@@ -60,32 +60,39 @@ def opened(model: ModelConfig) -> Recording:
     if given is not None:
         return given
     if name is None:
-        st.info("There is no recording yet. Measure one on the page Profile, or upload one.")
+        st.title("No recording yet")
+        st.info("Measure one on the page Profile, or upload one.")
         st.text(f"Looked in: {folder().absolute()}")
         st.stop()
     try:
         return load(name)
     except InputError as error:
-        st.error(plain(str(error)))
+        refused("This recording cannot be read", str(error))
         st.stop()
 
 
 def case_of(cases: tuple[Case, ...], asked: Workload) -> int:
-    """Selects that offer what is recorded; they start at the sidebar's workload."""
+    """Selects that offer what is recorded; they start at the sidebar's workload.
+
+    A field of which there is but one value is no choice and has none.
+    """
     if not cases:
-        st.info("This recording holds no case.")
+        st.title("This recording holds no case")
         st.stop()
     wished = {"phase": asked.phase, "batch": asked.batch, "context": asked.context}
     picked: dict[str, object] = {}
-    for field, column in zip(FIELDS, st.columns(len(FIELDS)), strict=True):
+    grid = st.grid(4, min_column_width=190, vertical_alignment="bottom")
+    for field in FIELDS:
         values = offered(cases, field, picked)
+        if len(values) == 1:
+            picked[field] = values[0]
+            continue
         wish = wished.get(field)
-        picked[field] = column.selectbox(
+        picked[field] = grid.selectbox(
             LABELS[field],
             values,
             index=values.index(wish) if wish in values else 0,
             key=f"rec_{field}",
             bind=LINK,
-            disabled=len(values) == 1,
         )
     return place(cases, picked)

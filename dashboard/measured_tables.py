@@ -1,14 +1,15 @@
 """Tables of the Measured page: the machine's state, its self-check, two runs compared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from costmodel import units
 from costmodel.inputs.measured import Spread
 from costmodel.inputs.recording import Case, Recording
 from costmodel.join import NO_RUN
-from costmodel.quantities import QUANTITIES, RUNS, Unit
+from costmodel.quantities import QUANTITIES, RUNS, RunName, Unit
 from costmodel.repeat import Change, recounted, repeated
+from dashboard.widgets import not_measured
 
 FORMS: dict[Unit, Callable[[float], str]] = {
     "s": units.seconds,
@@ -18,7 +19,16 @@ FORMS: dict[Unit, Callable[[float], str]] = {
     "j": lambda joules: units.scaled(joules, "J"),
     "w": lambda watts: units.scaled(watts, "W"),
 }
-YES_NO = {True: "yes", False: "no", None: "no spread to tell by"}
+DIGITS = 12  # of a commit
+NO_SPREAD = "no spread to tell by"
+YES_NO = {True: "yes", False: "no", None: NO_SPREAD}
+
+
+def turned(rows: Iterable[Mapping[str, str]], head: str) -> list[dict[str, str]]:
+    """The table with a column for each of its rows, named by the field `head`."""
+    found = [(f"{head} {row[head]}" if row[head].isdigit() else row[head], row) for row in rows]
+    fields = dict.fromkeys(field for _, row in found for field in row if field != head)
+    return [{head: field, **{name: row.get(field, "") for name, row in found}} for field in fields]
 
 
 def conditions(recording: Recording, case: Case) -> list[dict[str, str]]:
@@ -27,9 +37,7 @@ def conditions(recording: Recording, case: Case) -> list[dict[str, str]]:
     for name in RUNS:
         run = case.runs.get(name)
         if run is None:
-            rows.append(
-                {"Run": name, "Started": f"not measured ({case.lacking.get(name, NO_RUN)})"}
-            )
+            rows.append({"Run": name, "Started": not_measured(case.lacking.get(name, NO_RUN))})
             continue
         state = run.conditions
         rows.append(
@@ -43,7 +51,7 @@ def conditions(recording: Recording, case: Case) -> list[dict[str, str]]:
                 "Why clocks are held": ", ".join(state.event_reasons) or "no reason told",
                 "Other processes": _text(state.other_processes),
                 "Warm-up runs": _text(state.warm_up),
-                "Commit": recording.sessions[run.session].commit or "not known",
+                "Commit": _commit(recording.sessions[run.session].commit),
             }
         )
     return rows
@@ -69,7 +77,7 @@ def sessions(recording: Recording) -> list[dict[str, str]]:
                 "Triton": machine.triton or "none",
                 "Python": machine.python,
                 "sparsecost": each.sparsecost_version,
-                "Commit": each.commit or "not known",
+                "Commit": _commit(each.commit),
             }
         )
     return rows
@@ -101,8 +109,7 @@ def changes(first: Recording, again: Recording) -> list[dict[str, Any]]:
     """
     return [
         {
-            "Quantity": line.quantity,
-            "Run": line.run,
+            "Quantity": QUANTITIES[line.quantity].title,
             "Cases": len(line.changes),
             "Median |change|, %": 100 * line.usual,
             "Largest change, %": 100 * line.largest.relative,
@@ -110,9 +117,10 @@ def changes(first: Recording, again: Recording) -> list[dict[str, Any]]:
             "Median spread of the two, %": None
             if line.usual_spread is None
             else 100 * line.usual_spread,
-            "Within the spread": "no spread to tell by"
+            "Within the spread": NO_SPREAD
             if line.within is None
             else f"{line.within:,} of {len(line.changes):,}",
+            "Run": line.run,
         }
         for line in repeated([(first, again)])
     ]
@@ -121,17 +129,22 @@ def changes(first: Recording, again: Recording) -> list[dict[str, Any]]:
 def counts(first: Recording, again: Recording) -> list[dict[str, Any]]:
     """Counts that both runs made, of steps and leaves: how many are equal."""
     return [
-        {"Count": line.quantity, "Run": line.run, "Compared": line.compared, "Equal": line.equal}
+        {
+            "Count": QUANTITIES[line.quantity].title,
+            "Compared": line.compared,
+            "Equal": line.equal,
+            "Run": line.run,
+        }
         for line in recounted([(first, again)])
     ]
 
 
-def side_by_side(first: Case, again: Recording) -> list[dict[str, str]]:
-    """The step's readings of one case in both runs; empty where the second lacks the case."""
+def case_changes(first: Case, again: Recording) -> dict[tuple[RunName, str], Change]:
+    """What both runs read of one case, by run and quantity; none where the second lacks it."""
     other = next((case for case in again.cases if case.workload == first.workload), None)
     if other is None:
-        return []
-    rows = []
+        return {}
+    found: dict[tuple[RunName, str], Change] = {}
     for run in RUNS:
         if run not in first.runs or run not in other.runs:
             continue
@@ -139,19 +152,67 @@ def side_by_side(first: Case, again: Recording) -> list[dict[str, str]]:
             two = other.runs[run].step.get(name)
             if not (isinstance(one, Spread) and isinstance(two, Spread) and one.median):
                 continue
-            change = Change(model="", case="", first=one, again=two)
-            form = FORMS[QUANTITIES[name].unit]
-            rows.append(
-                {
-                    "Quantity": name,
-                    "Run": run,
-                    "First": form(one.median),
-                    "Again": form(two.median),
-                    "Change": f"{100 * change.relative:+.3g} %",
-                    "Within the spread": YES_NO[change.within],
-                }
-            )
-    return rows
+            found[run, name] = Change(model="", case="", first=one, again=two)
+    return found
+
+
+def verdict(changes: Mapping[tuple[RunName, str], Change]) -> str:
+    """Whether the second run agrees with the first within the spread that both state."""
+    told = {key: each for key, each in changes.items() if each.within is not None}
+    if not told:
+        return "Neither run states a spread of this case, so that no agreement can be told."
+    within = sum(each.within is True for each in told.values())
+    text = f"The second run agrees within the stated spread in {within} of {len(told)} readings."
+    off = {key: each for key, each in told.items() if not each.within}
+    if off:
+        (_, name), worst = max(off.items(), key=lambda item: abs(item[1].relative))
+        text += (
+            f" Farthest beyond it: {QUANTITIES[name].title}, {_signed(worst.relative)}, where"
+            f" {_percent(worst.spread)} are allowed."
+        )
+    return text
+
+
+def side_by_side(changes: Mapping[tuple[RunName, str], Change]) -> list[dict[str, str]]:
+    """The step's readings of one case in both runs."""
+    return [
+        {
+            "Quantity": QUANTITIES[name].title,
+            "Change": _signed(each.relative),
+            "Spread allows": _percent(each.spread),
+            "Agrees": YES_NO[each.within],
+            "First": FORMS[QUANTITIES[name].unit](each.first.median),
+            "Again": FORMS[QUANTITIES[name].unit](each.again.median),
+            "Run": run,
+        }
+        for (run, name), each in changes.items()
+    ]
+
+
+def failed(recording: Recording) -> Sequence[str]:
+    """The names of the self-checks that do not hold."""
+    return [
+        check.name
+        for each in recording.sessions
+        for check in each.self_check
+        if check.passed is False
+    ]
+
+
+def _signed(relative: float) -> str:
+    return f"{100 * relative:+.3g} %"
+
+
+def _percent(share: float | None) -> str:
+    return NO_SPREAD if share is None else f"{100 * share:.3g} %"
+
+
+def _commit(commit: str | None) -> str:
+    """Its first digits, and whether there were changes beyond it."""
+    if not commit:
+        return "not known"
+    digits, plus, changes = commit.partition("+")
+    return digits[:DIGITS] + plus + changes
 
 
 def _text(value: float | None) -> str:

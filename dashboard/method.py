@@ -160,10 +160,16 @@ def _layer_kinds(model: ModelConfig, step: Step) -> dict[str, str]:
 
 def operators() -> list[Cells]:
     """Every operator of every preset, of decode and prefill: its formula and source, once."""
-    names = ("Layer kind", "Operator", "Work", "Formula, FLOPs unless it says bytes", "Source")
     return [
-        {**dict(zip(names, key, strict=True)), "Presets that have it, count": str(count)}
-        for key, count in _operators()
+        {
+            "Operator": path,
+            "Formula, FLOPs unless it says bytes": formula,
+            "Source": source,
+            "Layer kind": kind,
+            "Work": work,
+            "Presets that have it, count": str(count),
+        }
+        for (kind, path, work, formula, source), count in _operators()
     ]
 
 

@@ -96,7 +96,12 @@ def _at(table: Any, place: Place) -> Any:  # noqa: ANN401 - JSON
 
 def form(basis: str) -> None:
     """Draw the form; `basis` is the text of the chosen model, with which it begins."""
-    box = st.expander("A model of your own", key=OPEN, on_change="rerun", bind=LINK)
+    box = st.expander(
+        "Use a model of your own: a config.json, TOML or JSON",
+        key=OPEN,
+        on_change="rerun",
+        bind=LINK,
+    )
     if not box.open:
         return
     if st.session_state.get(BASIS) != basis or DRAFT not in st.session_state:

@@ -18,7 +18,7 @@ from typing import Any
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model
-from costmodel.inputs.config import ModelConfig, Override, model_from_table
+from costmodel.inputs.config import MAX_NAME, ModelConfig, Override, model_from_table
 from costmodel.inputs.files import read_json_object
 from costmodel.layers.kinds import LayerKind
 
@@ -27,7 +27,6 @@ MAX_LINK_CHARS = (
     6000  # of a compressed model in a link; browsers and proxies take about 8000 in all
 )
 NAMELESS = "your-model"  # what a config.json without a name is called
-MAX_NAME = 120  # characters, as `ModelConfig` takes them
 
 
 def read_model(text: str) -> ModelConfig:

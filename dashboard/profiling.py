@@ -1,5 +1,6 @@
 """What the Profile page asks for, checked: the command line of a profile."""
 
+import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,10 +10,13 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.routing_spec import parse_routing
 from costmodel.inputs.workload import MAX_NEW_TOKENS, Phase
 from costmodel.inputs.workload_spec import parse_batches, parse_contexts, parse_counts
-from costmodel.quantities import RUNS
+from costmodel.quantities import QUANTITIES, RUNS
 
 SCORES = "scores"  # the model's own choices, which only a measurement knows
 NO_TORCH = 'This machine has no torch. Install it with: pip install "sparsecost[gpu]"'
+DEVICE_FILE = Path("/dev/nvidiactl")  # of NVIDIA's driver on Linux
+ON_CPU = {"time": "all but the time as a CUDA graph"}  # of the runs; the others need a GPU
+NEEDS_GPU = "not measured (needs an NVIDIA GPU)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,23 @@ class Asked:
 def has_torch() -> bool:
     """Whether torch is installed; it is not imported."""
     return find_spec("torch") is not None
+
+
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver is installed; torch is not asked."""
+    return DEVICE_FILE.exists() or shutil.which("nvidia-smi") is not None
+
+
+def run_rows(runs: tuple[str, ...]) -> list[dict[str, str]]:
+    """What each run measures, and what of it on a CPU."""
+    return [
+        {
+            "Run": run,
+            "Measures": ", ".join(each.title for each in QUANTITIES.values() if run in each.runs),
+            "On a CPU": ON_CPU.get(run, NEEDS_GPU),
+        }
+        for run in runs
+    ]
 
 
 def arguments(asked: Asked, out: Path) -> tuple[str, ...]:

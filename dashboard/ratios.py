@@ -6,7 +6,7 @@ Identical layers are one dot: the median over them, with the least and the large
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import log2
+from math import log2, log10
 from statistics import median
 
 import plotly.graph_objects as go
@@ -20,7 +20,10 @@ NO_KIND = "not predicted"
 DOT_HEIGHT, FRAME_HEIGHT = 22, 150  # pixels
 SCALE = [[0.0, "#0072B2"], [0.5, "#F2F2F2"], [1.0, "#D55E00"]]  # less, as predicted, more
 EDGE = "#7F7F7F"
+MARGIN = 1.05  # of the axis, beyond the farthest dot
 LEAST_RANGE = 1.0  # of the scale's ends, in doublings
+NEAR = (0.5, 0.65, 0.8, 1, 1.25, 1.5, 2)  # ticks, where all dots lie between them
+FAR = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,24 +96,20 @@ def ratio_plot(found: Sequence[Dot], quantity: str) -> go.Figure:
     figure.add_vline(x=1, line={"color": EDGE, "dash": "dash"})
     framed(
         figure,
-        x_title=f"measured / predicted {quantity}, logarithmic (1 = as predicted)",
+        x_title=f"measured / predicted {quantity}, logarithmic",
         y_title="",
         x_log=True,
         height=FRAME_HEIGHT + DOT_HEIGHT * len(found),
     )
-    marks = (-end, 0.0, end)
-    figure.update_layout(
-        coloraxis={
-            "colorscale": SCALE,
-            "cmin": -end,
-            "cmid": 0.0,
-            "cmax": end,
-            "colorbar": {
-                "title": {"text": "ratio"},
-                "tickvals": list(marks),
-                "ticktext": [units.ratio(2**mark) for mark in marks],
-            },
-        }
+    scale = {"colorscale": SCALE, "cmin": -end, "cmid": 0.0, "cmax": end, "showscale": False}
+    figure.update_layout(coloraxis=scale)
+    low, high = min(dot.low for dot in found), max(dot.high for dot in found)
+    ticks = NEAR if low >= NEAR[0] and high <= NEAR[-1] else FAR
+    figure.update_xaxes(
+        range=[log10(min(low, 0.8) / MARGIN), log10(max(high, 1.25) * MARGIN)],
+        tickvals=ticks,
+        ticktext=[f"{tick:g}x" for tick in ticks],
+        tickangle=0,
     )
     order = [dot.pattern for dot in reversed(found)]  # the first operator on top
     figure.update_yaxes(categoryorder="array", categoryarray=order, tickmode="linear")

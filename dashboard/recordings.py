@@ -6,6 +6,7 @@ kept until its file changes.
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,10 +53,13 @@ def load(name: str) -> Recording:
     return _loaded(*_file(name))
 
 
-def matching(model: ModelConfig) -> tuple[str, ...]:
-    """The recordings of an equal model, whatever it is called; that of its preset first."""
+def matching(model: ModelConfig, names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The recordings of an equal model, whatever it is called; that of its preset first.
+
+    Of all `recording_names`, unless other names are given.
+    """
     found = []
-    for name in recording_names():
+    for name in recording_names() if names is None else names:
         preset, recorded = _head(*_file(name))
         if recorded is not None and _unnamed(recorded) == _unnamed(model):
             found.append((preset != model.name, name))

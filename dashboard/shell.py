@@ -4,6 +4,7 @@ A page asks `selection()` for what was chosen. Where a value breaks a rule the p
 the message that says which.
 """
 
+from collections.abc import Callable
 from typing import Literal, cast
 
 import streamlit as st
@@ -32,15 +33,27 @@ OWN_TEXT = "own_text"  # where a session keeps the text of the user's own model
 OWN_PARAM = "own"  # where a link keeps it
 STATE = "_selection"
 DEFAULT_MODEL, DEFAULT_GPU = "ultramemv2-1b-7b", "h200"
+CONTEXT = {"decode": 2048, "prefill": 0}  # cached tokens unless others are given, as on the CLI
 
 
-def selection() -> Selection:
-    """What the sidebar chose, or the end of the page with the reason why it cannot be costed."""
+def selection(mend: Callable[[], None] | None = None) -> Selection:
+    """What the sidebar chose, or the end of the page with the reason why it cannot be costed.
+
+    `mend` draws what helps below the reason.
+    """
     found = st.session_state.get(STATE)
     if not isinstance(found, Selection):
-        st.error(plain(str(found)), icon=":material/error:")
+        refused("The sidebar's choice cannot be costed", str(found))
+        if mend is not None:
+            mend()
         st.stop()
     return found
+
+
+def refused(title: str, reason: str) -> None:
+    """A page without its answer: still with a heading, and the reason below it."""
+    st.title(plain(title))
+    st.error(plain(reason), icon=":material/error:")
 
 
 def sidebar() -> None:
@@ -87,10 +100,15 @@ def _controls(own: str) -> Chosen:
         key="phase",
         bind=LINK,
         help="Decode: one new token a sequence. Prefill: a whole prompt.",
+        on_change=_other_phase,
     )
     batch = _count("Batch, sequences", "batch", low=1, high=MAX_BATCH, default=64)
     context = _count(
-        "Context, cached tokens a sequence", "context", low=0, high=MAX_CONTEXT, default=2048
+        "Context, cached tokens a sequence",
+        "context",
+        low=0,
+        high=MAX_CONTEXT,
+        default=CONTEXT[str(phase)],
     )
     new_tokens = 1
     if phase == "prefill":
@@ -99,7 +117,7 @@ def _controls(own: str) -> Chosen:
         )
     gpus = list(hardware_names())
     hardware = st.selectbox("GPU", gpus, index=gpus.index(DEFAULT_GPU), key="gpu", bind=LINK)
-    with st.expander("Formats, routing, conventions"):
+    with st.expander("Formats, routing, conventions", key="conventions"):
         formats = list(DTYPES)
         dtype = st.selectbox(
             "Weights", formats, index=formats.index("bf16"), key="dtype", bind=LINK
@@ -171,6 +189,14 @@ def _controls(own: str) -> Chosen:
         logits=cast("Logits", logits),
         mla=None if mla == "usual" else cast("Mla", mla),
     )
+
+
+def _other_phase() -> None:
+    """Give the other phase its own usual context, unless the user gave one."""
+    phase = st.session_state["phase"]
+    before = "prefill" if phase == "decode" else "decode"
+    if st.session_state["context"] == CONTEXT[before]:
+        st.session_state["context"] = CONTEXT[phase]
 
 
 def _count(label: str, key: str, *, low: int, high: int, default: int) -> int:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from costmodel.costs.predicted import NOT_ASKED
 from costmodel.designs import evaluate
 from costmodel.errors import InputError
 from costmodel.inputs.workload_spec import parse_batches, parse_contexts
@@ -13,7 +12,7 @@ from dashboard import tradeoff_charts as charts
 from dashboard import tradeoffs
 from dashboard.pins import pin, pinned, unpin
 from dashboard.selection import Selection
-from dashboard.shell import LINK
+from dashboard.shell import LINK, refused
 from dashboard.tradeoffs import Designs
 from dashboard.widgets import Card, cards, chart, explained, plain, table
 
@@ -23,12 +22,13 @@ NO_LIMIT = "no limit"
 GIB = ("1", "2", "4", "8", "16", "24", "32", "40", "48", "64", "80", "96", "128", "141", NO_LIMIT)
 BILLIONS = ("0.5", "1", "2", "4", "7", "10", "14", "20", "30", "50", "100", "200", "400", NO_LIMIT)
 MAX_TEXT = 400  # characters of a range
+MAX_FRONT = 1000  # points of the front drawn and listed; where designs tie, all may stand on it
 HOW = """\
 Every combination of the ranges becomes a model, which the rules of its layers check; each is costed
 at every batch and context, as `predict` does. Parameters are without embeddings and LM head; bytes,
 times, memory and KV cache are those of one step. A point stands on the Pareto front if no other
 allowed point is at least as good on both axes and better on one. Of total parameters more is
-better, of all else less. The predicted time is worked out when an axis or the colour shows it."""
+better, of all else less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,28 +40,33 @@ class Axes:
     coloured: str
 
 
-def draw_sweep(found: Selection) -> None:
-    """The ranges, the chart, the front."""
+def draw_sweep(found: Selection, top: DeltaGenerator) -> None:
+    """The ranges; in `top` the answer; then the chart and the front."""
     fields = tradeoffs.swept_fields(found.model)
     if not fields:
-        st.title("Which design is worth its cost?")
+        top.title(plain(f"{found.model.name} has nothing to sweep"))
         st.info("This model has neither experts nor memory layers: choose one that has.")
         return
-    top = st.container()
-    texts = _ranges(fields, found)
+    with st.expander("What is swept: sizes, batches, contexts", key="to_ranges"):
+        texts = _ranges(fields, found)
     axes = _axes()
     try:
-        swept, made = _swept(
-            found, texts, timed="predicted time" in (axes.x, axes.y, axes.coloured)
-        )
+        swept, made = _swept(found, texts)
     except InputError as error:
-        st.error(plain(str(error)))
+        with top:
+            refused("No sweep was made", str(error))
         return
     if made.refused:
         said = "; ".join(made.reasons)
         st.warning(plain(f"{made.refused:,} designs break a rule and are left out: {said}"))
-    if isinstance(swept, str):
-        st.info(plain(swept))
+    unknown = swept.evaluated.not_predicted
+    if not made.models or (unknown and "predicted time" in (axes.x, axes.y, axes.coloured)):
+        top.title("Nothing to draw")
+        st.info(
+            plain(f"Not predicted: {unknown}. Choose another axis.")
+            if made.models
+            else "Every design breaks a rule."
+        )
         return
     _results(found, swept, made, axes, top)
 
@@ -69,10 +74,10 @@ def draw_sweep(found: Selection) -> None:
 def _ranges(fields: list[tradeoffs.Field], found: Selection) -> dict[str, str]:
     """The ranges as they are typed; an empty one is the usual one."""
     texts = {}
-    places = st.columns(3)
-    for index, field in enumerate(fields):
+    grid = st.grid(3)
+    for field in fields:
         texts[field.name] = (
-            places[index % 3].text_input(
+            grid.text_input(
                 field.label,
                 placeholder=field.default,
                 max_chars=MAX_TEXT,
@@ -99,11 +104,10 @@ def _ranges(fields: list[tradeoffs.Field], found: Selection) -> dict[str, str]:
 
 
 def _axes() -> Axes:
-    names = list(charts.MEASURES)
+    names, grid = list(charts.MEASURES), st.grid(3)
     chosen = [
-        str(place.selectbox(label, names, index=names.index(usual), key=key, bind=LINK))
-        for place, label, usual, key in zip(
-            st.columns(3),
+        str(grid.selectbox(label, names, index=names.index(usual), key=key, bind=LINK))
+        for label, usual, key in zip(
             ("Across", "Up", "Colour"),
             ("total parameters", "HBM bytes", "active parameters"),
             ("to_x", "to_y", "to_colour"),
@@ -113,14 +117,12 @@ def _axes() -> Axes:
     return Axes(x=chosen[0], y=chosen[1], coloured=chosen[2])
 
 
-def _swept(
-    found: Selection, texts: dict[str, str], *, timed: bool
-) -> tuple[charts.Sweep | str, Designs]:
-    """The sweep, or why there is none; the latest one of a session is kept."""
-    key = (found, texts, timed)
+def _swept(found: Selection, texts: dict[str, str]) -> tuple[charts.Sweep, Designs]:
+    """The sweep and its designs; the latest ones of a session are kept."""
+    key = (found, texts)
     kept = st.session_state.get(LAST)
     if kept is not None and kept[0] == key:
-        result: tuple[charts.Sweep | str, Designs] = kept[1]
+        result: tuple[charts.Sweep, Designs] = kept[1]
         return result
     batches, contexts = parse_batches(texts["batch"]), parse_contexts(texts["context"])
     workloads = len(batches) * len(contexts)
@@ -145,19 +147,15 @@ def _swept(
         [*made.models, found.model],
         found.workload,
         found.hardware,
-        found.calibration if timed else NOT_ASKED,
+        found.calibration,
         batches=batches,
         contexts=contexts,
     )
-    answer: charts.Sweep | str = charts.Sweep(
+    swept = charts.Sweep(
         evaluated=evaluated, values=made.values, batches=batches, contexts=contexts
     )
-    if not made.models:
-        answer = "Every design breaks a rule: nothing is left to draw."
-    elif timed and evaluated.not_predicted is not None:
-        answer = f"Not predicted: {evaluated.not_predicted}. Choose another axis."
-    st.session_state[LAST] = (key, (answer, made))
-    return answer, made
+    st.session_state[LAST] = (key, (swept, made))
+    return swept, made
 
 
 def _results(
@@ -165,15 +163,13 @@ def _results(
 ) -> None:
     """What is allowed, the chart, the front's table and the pins."""
     workloads = {f"batch {b}, context {c}": (b, c) for b in swept.batches for c in swept.contexts}
-    first, second, third, fourth = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
-    at = str(first.selectbox("Workload shown", [*workloads, ALL], key="to_at", bind=LINK))
-    memory = second.select_slider(
-        "Memory at most, GiB", GIB, value=NO_LIMIT, key="to_gib", bind=LINK
+    grid = st.grid(4, vertical_alignment="bottom")
+    at = str(grid.selectbox("Workload shown", [*workloads, ALL], key="to_at", bind=LINK))
+    memory = grid.select_slider("Memory at most, GiB", GIB, value=NO_LIMIT, key="to_gib", bind=LINK)
+    most = grid.select_slider(
+        "Parameters at most, B", BILLIONS, value=NO_LIMIT, key="to_most", bind=LINK
     )
-    most = third.select_slider(
-        "Total parameters at most, B", BILLIONS, value=NO_LIMIT, key="to_most", bind=LINK
-    )
-    logarithmic = fourth.toggle("Logarithmic", key="to_log", bind=LINK)
+    logarithmic = grid.toggle("Logarithmic axes", key="to_log", bind=LINK)
     mask = charts.allowed(
         swept,
         workload=workloads.get(at),
@@ -183,27 +179,35 @@ def _results(
     best = charts.front(swept.evaluated, axes.x, axes.y, mask)
     shown = int(mask.sum())
     with top:
-        st.title(plain(f"Which designs of {found.model.name} are worth their {axes.y}?"))
+        st.title(
+            plain(
+                f"{len(best):,} of {shown:,} designs of {found.model.name} are on the Pareto front"
+                f" of {axes.x} and {axes.y}"
+            )
+        )
         cards(
             [
                 Card(label="Designs", value=f"{len(made.models):,}"),
                 Card(label="Designs x workloads costed", value=f"{swept.evaluated_points:,}"),
-                Card(label="Allowed at the workload shown", value=f"{shown:,}"),
+                Card(label="Within the limits", value=f"{shown:,}"),
                 Card(label="On the Pareto front", value=f"{len(best):,}"),
             ]
         )
     if not shown:
         st.info("No design is allowed: loosen a limit.")
         return
+    listed = tradeoffs.spread(best, MAX_FRONT)
     figure = charts.scatter(
-        swept, mask, best, x=axes.x, y=axes.y, coloured=axes.coloured, logarithmic=logarithmic
+        swept, mask, listed, x=axes.x, y=axes.y, coloured=axes.coloured, logarithmic=logarithmic
     )
     chart(figure, alt=charts.scatter_alt(swept, best, axes.x, axes.y, shown), key="to_scatter")
     if shown > charts.MAX_DRAWN:
-        st.caption("Too many points to draw: every n-th is shown, and all of the front.")
+        st.caption(f"{charts.MAX_DRAWN:,} of the {shown:,} points are drawn, chosen by lot.")
+    if len(listed) < len(best):
+        st.caption(f"{len(listed):,} points, spread along the front, are drawn and listed.")
     st.subheader("The Pareto front")
-    table(charts.front_rows(swept, best), alt="Designs on the Pareto front", key="to_front")
-    _pins(found, swept, made, sorted({swept.at(int(index))[0] for index in best}))
+    table(charts.front_rows(swept, listed), alt="Designs on the Pareto front", key="to_front")
+    _pins(found, swept, made, sorted({swept.at(int(index))[0] for index in listed}))
     explained("How this is computed", HOW)
 
 

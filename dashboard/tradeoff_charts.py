@@ -11,7 +11,7 @@ from costmodel import units
 from costmodel.designs import Evaluated, Quantity
 from dashboard.figures import PALETTE, framed
 from dashboard.pareto import pareto_front
-from dashboard.tradeoffs import SPELT, Value, label
+from dashboard.tradeoffs import SPELT, Value, drawn_by_lot, label
 
 MAX_DRAWN = 5000  # points: beyond, a browser is slow
 SIGNIFICANT = 5  # digits in a table
@@ -127,8 +127,7 @@ def scatter(
     logarithmic: bool,
 ) -> go.Figure:
     """Points coloured by a measure, the front as a line of stars, the base model as a cross."""
-    at = np.flatnonzero(mask)
-    at = at[:: max(1, -(-len(at) // MAX_DRAWN))]
+    at = drawn_by_lot(np.flatnonzero(mask), MAX_DRAWN)
     xs, ys, colours = (column(sweep.evaluated, name) for name in (x, y, coloured))
     figure = go.Figure()
     figure.add_trace(
@@ -138,7 +137,8 @@ def scatter(
             y=ys[at].tolist(),
             mode="markers",
             marker={
-                "size": 7,
+                "size": 8,
+                "line": {"color": PALETTE[6], "width": 1},  # seen on white and on black
                 "color": colours[at].tolist(),
                 "colorscale": "Cividis",
                 "showscale": True,

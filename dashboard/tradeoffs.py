@@ -1,10 +1,12 @@
-"""Designs swept over fields of a base model: ranges, designs that no rule refuses."""
+"""Designs swept over fields of a base model: ranges, designs that no rule refuses, names."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from costmodel.errors import InputError, shown
@@ -195,6 +197,20 @@ def design(base: ModelConfig, values: Mapping[str, Value]) -> ModelConfig:
         blocks = f"0-{base.num_hidden_layers - 1}/{values[EVERY]}"
         memory = [replace(each, layers=blocks) for each in memory]  # type: ignore[type-var]  # as above
     return replace(model, memory=tuple(memory))
+
+
+def spread(points: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """At most so many of the points, evenly along them, the first and the last among them."""
+    if len(points) <= most:
+        return points
+    return points[np.linspace(0, len(points) - 1, most).astype(np.intp)]
+
+
+def drawn_by_lot(points: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """At most so many of the points, the same each time; no stride that meets one workload only."""
+    if len(points) <= most:
+        return points
+    return np.sort(np.random.default_rng(0).choice(points, most, replace=False))
 
 
 def label(values: Mapping[str, Value]) -> str:

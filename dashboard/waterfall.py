@@ -1,37 +1,41 @@
 """From the floor of a step to its measured time: which share each cause has, by measured numbers.
 
-Levels, each a time of the whole step: the floor; the measured HBM traffic at the datasheet's
-bandwidth; the sum of the kernels' times; the time of the CUDA graph. A cause is the difference of
-two neighbouring levels, negative ones included. A level that was not measured leaves its cause to
-the next one.
+Levels, each a time of the whole step: the floor; the same with the measured HBM traffic in place of
+the compulsory bytes; the sum of the kernels' times; the time of the CUDA graph. A cause is the
+difference of two neighbouring levels, negative ones included. A level that was not measured leaves
+its cause to the next one.
 """
 
 from dataclasses import dataclass
+from textwrap import wrap
 
 import plotly.graph_objects as go
 
 from costmodel import units
 from costmodel.achieved import NO_DATASHEET, Figure, step_figure
 from costmodel.beside import Side
+from costmodel.costs.time import floor_s
 from costmodel.inputs.recording import Case
+from costmodel.predict import Prediction
 from dashboard.figures import HATCH, MEASURED, PALETTE, PREDICTED, framed
 
 FLOOR, GRAPH = "floor", "measured as a CUDA graph"
-CAUSES = ("traffic beyond compulsory", "kernels below the bandwidth", "gaps between kernels")
+CAUSES = ("traffic beyond compulsory", "kernels below bandwidth and peak", "gaps between kernels")
 LESS = "\\"  # the hatch of a cause that takes time away
 MS = 1e3  # milliseconds in a second
-FORMULA = """
-| step | computed as |
-| --- | --- |
-| floor | the longer of compulsory bytes / datasheet bandwidth and FLOPs / dense peak |
-| traffic beyond compulsory | measured HBM bytes read and written / datasheet bandwidth - floor |
-| kernels below the bandwidth | measured sum of kernel times - measured traffic / bandwidth |
-| gaps between kernels | measured time of the CUDA graph - sum of kernel times |
-
-Traffic, kernel times and the time of the graph come from runs of their own. A negative step is a
-finding: traffic below the floor of a step that FLOPs bound, or kernels that overlap. Kernel times
-come from a trace, which can slow them.
-"""
+REACHED = {  # by each bar: the level at its end
+    FLOOR: "the longer of compulsory bytes / datasheet bandwidth and useful FLOPs / dense peak",
+    CAUSES[0]: "the floor of the measured HBM bytes, read and written, instead of the compulsory",
+    CAUSES[1]: "the measured sum of kernel times",
+    CAUSES[2]: "the measured time as a CUDA graph",
+    GRAPH: "measured: the sum of the bars before",
+}
+NOTE = (
+    "HBM bytes, kernel times and the time of the graph come from runs of their own, and a trace can"
+    " slow kernels. A negative bar is a finding: less traffic than compulsory, since L2 held the"
+    " rest, or kernels that overlap."
+)
+LABEL = 16  # characters of a line under a bar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +66,20 @@ def levels(case: Case, side: Side) -> tuple[Level, ...]:
     floor = traffic = Figure(value=None, reason=NO_DATASHEET)
     if side.prediction is not None:
         floor = Figure(value=side.prediction.floor_s)
-        moved = _moved(case)
-        bandwidth = side.prediction.hardware.hbm_bytes_per_s
-        traffic = moved if moved.value is None else Figure(value=moved.value / bandwidth)
+        traffic = _moved(case)
+        if traffic.value is not None:
+            traffic = Figure(value=_floor_of(traffic.value, side.prediction))
     times = (traffic, step_figure(case, "trace", "kernel_s"), step_figure(case, "time", "graph_s"))
     causes = (Level(cause=each, time=time) for each, time in zip(CAUSES, times, strict=True))
     return (Level(cause=FLOOR, time=floor), *causes)
+
+
+def _floor_of(moved_bytes: float, prediction: Prediction) -> float:
+    """The floor of the step, had it to move these bytes; seconds."""
+    hardware = prediction.hardware
+    peak, _ = hardware.peak_flops_per_s(prediction.workload.dtype.name)
+    flops = prediction.costs.totals.flops
+    return float(floor_s(moved_bytes, flops, hardware.hbm_bytes_per_s, peak))
 
 
 def _moved(case: Case) -> Figure:
@@ -107,7 +119,7 @@ def waterfall(bars: tuple[Step, ...]) -> go.Figure:
     heights = [(bar.seconds or 0.0) * MS for bar in shown]
     figure = go.Figure(
         go.Bar(
-            x=[bar.name.replace(" and ", "<br>and ") for bar in shown],
+            x=["<br>".join(wrap(bar.name, LABEL)) for bar in shown],
             base=[bar.start_s * MS for bar in shown],
             y=heights,
             text=[_told(bar) for bar in shown],
@@ -120,7 +132,24 @@ def waterfall(bars: tuple[Step, ...]) -> go.Figure:
             hovertemplate="%{x}: %{text}<extra></extra>",
         )
     )
-    return framed(figure, x_title="from the floor to the measured time", y_title="time, ms")
+    framed(figure, x_title="", y_title="time, ms")
+    return figure.update_xaxes(tickangle=0)
+
+
+def rows(bars: tuple[Step, ...]) -> list[dict[str, str]]:
+    """Every bar, drawn or not, as a table."""
+    measured = bars[-1].end_s if bars[-1].name == GRAPH else None
+    return [
+        {
+            "Bar": bar.name,
+            "Time": _told(bar),
+            "Share": ""
+            if bar.seconds is None or not measured
+            else f"{100 * bar.seconds / measured:.1f} %",
+            "Reaches": [REACHED[name] for name in REACHED if name in bar.name][-1],
+        }
+        for bar in bars
+    ]
 
 
 def in_words(bars: tuple[Step, ...]) -> str:

@@ -11,6 +11,8 @@ import streamlit as st
 
 from costmodel.text import printable
 
+ROW, MOST_ROWS = 35, 24  # pixels of a table's row; rows beyond which it scrolls
+LETTER, EDGES, WIDEST = 7, 20, 480  # pixels of a letter, of a cell's edges, of a column of text
 PLOTLY = {"displaylogo": False, "toImageButtonOptions": {"format": "png", "scale": 2}}
 MARKS = re.compile(r"[\\`*_{}\[\]()<>#|~$:^&]")  # of Markdown, HTML, mathematics and icons
 
@@ -26,13 +28,10 @@ class Card:
 
 
 def cards(found: Sequence[Card], *, across: int = 4) -> None:
-    """Cards in rows of `across`."""
-    for start in range(0, len(found), across):
-        columns = st.columns(across)
-        for column, card in zip(columns, found[start : start + across], strict=False):
-            column.metric(
-                card.label, card.value, delta=card.delta, help=card.help or None, border=True
-            )
+    """Cards in rows of `across`, or of fewer where the page is too narrow for their text."""
+    grid = st.grid(across)
+    for card in found:
+        grid.metric(card.label, card.value, delta=card.delta, help=card.help or None, border=True)
 
 
 def chart(figure: go.Figure, *, alt: str, key: str) -> None:
@@ -40,18 +39,35 @@ def chart(figure: go.Figure, *, alt: str, key: str) -> None:
     st.plotly_chart(figure, width="stretch", key=key, config=PLOTLY, alt=alt)
 
 
-def table(
-    rows: Iterable[Mapping[str, Any]], *, alt: str, key: str, height: int | None = None
-) -> None:
-    """A table whose column headers carry the units."""
+def table(rows: Iterable[Mapping[str, Any]], *, alt: str, key: str) -> None:
+    """A table whose column headers carry the units; it shows all rows up to `MOST_ROWS`."""
+    frame = pd.DataFrame(list(rows))
     st.dataframe(
-        pd.DataFrame(list(rows)),
+        frame,
         width="stretch",
         hide_index=True,
         key=key,
         alt=alt,
-        height="auto" if height is None else height,
+        height=ROW * (min(len(frame), MOST_ROWS) + 1) + 3,
+        column_config=_widths(frame),
     )
+
+
+def _widths(frame: pd.DataFrame) -> dict[str, Any]:
+    """Columns of text as wide as their longest cell; by itself the table measures ten rows."""
+    return {
+        name: st.column_config.Column(
+            width=min(LETTER * max(map(len, (name, *frame[name]))) + EDGES, WIDEST)
+        )
+        for name in frame
+        if all(isinstance(value, str) for value in frame[name])
+    }
+
+
+def prose(rows: Iterable[Mapping[str, str]], *, alt: str) -> None:
+    """A table of sentences, of which each cell shows the whole."""
+    frame = pd.DataFrame([{name: plain(text) for name, text in row.items()} for row in rows])
+    st.table(frame, border="horizontal", hide_index=True, alt=alt)
 
 
 def explained(title: str, text: str) -> None:

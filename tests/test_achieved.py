@@ -5,12 +5,21 @@ The model of tests/test_bound.py; 9 experts are touched, so 5448 bytes are read,
 
 import pytest
 
-from costmodel.achieved import NO_DATASHEET, NO_DIVISOR, NO_ROUTING, Achieved, achieved
+from costmodel.achieved import (
+    NO_DATASHEET,
+    NO_DIVISOR,
+    NO_ROUTING,
+    Achieved,
+    Expected,
+    achieved,
+    expected,
+)
 from costmodel.beside import Gpus
+from costmodel.costs.predicted import StepTime
 from costmodel.given import NOT_GIVEN
 from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.recording import Case
-from costmodel.join import NO_RUN
+from costmodel.join import NO_RUN, side_of
 from costmodel.layers.moe import MoeFfn
 from tests.recordings import CPU, H200, case, leaf_paths, recording, run, session, workload
 from tests.steps import tiny_model
@@ -100,3 +109,32 @@ def test_what_is_missing_says_why() -> None:
     assert of(full(), cpu=True).tokens_per_s.value is not None
     assert of(full(graph_s=0.0)).tokens_per_s.reason == NO_DIVISOR
     assert of(full(graph_s=5e-324)).mfu.reason == NO_DIVISOR
+
+
+def test_a_prediction_is_expected_to_achieve_the_same_figures() -> None:
+    """The FLOPs are those counted above, the router is the only leaf that routes alone."""
+    prediction = side_of(recording(MOE, full()), full(), Gpus().of("NVIDIA H200")).prediction
+    assert prediction is not None
+    times = prediction.time
+    assert isinstance(times, StepTime)
+    routers_s = sum(
+        operator.count * float(time.seconds)
+        for operator, time in zip(prediction.costs.operators, times.operators, strict=True)
+        if operator.path.endswith(".moe.router")
+    )
+    compulsory = float(prediction.costs.totals.compulsory_bytes)
+    for time_of, t in (("graph_s", float(times.graph_s)), ("eager_s", float(times.eager_s))):
+        found = expected(prediction, time_of)
+        assert found.tokens_per_s == pytest.approx(1 / t)
+        assert found.mbu == pytest.approx(compulsory / t / 4.8e12)
+        assert found.mfu == pytest.approx(FLOPS / t / 989.5e12, rel=1e-3)
+        assert found.routing_share == pytest.approx(routers_s / float(times.graph_s))
+    assert routers_s < float(times.routing_s)  # experts sort and combine as well
+
+
+def test_nothing_is_expected_without_a_time_or_of_routing_that_is_not_there() -> None:
+    assert expected(None, "graph_s") == Expected()
+    untimed = side_of(recording(MOE, full()), full(), Gpus("none").of("NVIDIA H200")).prediction
+    assert expected(untimed, "graph_s") == Expected()
+    dense = side_of(recording(DENSE, case()), case(), Gpus().of("NVIDIA H200")).prediction
+    assert expected(dense, "graph_s").routing_share is None

@@ -83,9 +83,11 @@ class Curves:
 
         Nothing takes no time.
         """
-        if not isinstance(moved_bytes, np.ndarray) and not moved_bytes:
-            return 0.0
-        return kernels * self.moves.at(moved_bytes / kernels)
+        if not isinstance(moved_bytes, np.ndarray):
+            return kernels * self.moves.at(moved_bytes / kernels) if moved_bytes else 0.0
+        nothing = moved_bytes == 0
+        found = kernels * self.moves.at(np.where(nothing, 1, moved_bytes) / kernels)
+        return np.where(nothing, 0.0, found)
 
     def shape_s(self, shape: Shape) -> Number:
         """One part of this shape."""

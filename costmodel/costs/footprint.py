@@ -34,12 +34,7 @@ def footprint(
     Leaves out: the CUDA context, allocator fragmentation and library workspaces.
     """
     operators = tuple(operators)
-    weights = sum(w.stored_bytes(step) * copies for w, copies in stored_weights(operators))
-    buffers = sum(
-        buffer.elements * buffer.element_bytes * op.count
-        for op in operators
-        for buffer in op.buffers
-    )
+    weights, buffers = stored_bytes(operators, step)
     doubled: Number = 0  # twice the widest operator's bytes, which is a whole number
     for op in operators:
         border = op.total("activation_bytes") + op.total("io_bytes")
@@ -60,3 +55,15 @@ def footprint(
         fits=total <= capacity_bytes,
         max_batch=larger(2 * room // doubled_per_sequence, 0),
     )
+
+
+def stored_bytes(operators: Iterable[Operator], step: Step) -> tuple[int, int]:
+    """Weights, a shared one once, and buffers: the bytes that no workload changes."""
+    operators = tuple(operators)
+    weights = sum(w.stored_bytes(step) * copies for w, copies in stored_weights(operators))
+    buffers = sum(
+        buffer.elements * buffer.element_bytes * op.count
+        for op in operators
+        for buffer in op.buffers
+    )
+    return weights, buffers

@@ -147,16 +147,21 @@ def kv_bytes_per_token(model: ModelConfig, kv_dtype: Dtype) -> int:
     return sum(kind.kv_token_bytes(kv_dtype) * len(at) for kind, at in model.attention_groups)
 
 
-def kv_cache(model: ModelConfig, step: Step, sums: Totals) -> KvCache:
-    """Stored: B sequences of S + T tokens, each layer keeping at most its window."""
+def kv_stored_bytes(model: ModelConfig, step: Step) -> Number:
+    """What `kv_cache` counts as stored, before anything else of the step is known."""
     held = step.cached + step.new_tokens
     stored: Number = 0
     for kind, at in model.attention_groups:
         tokens = step.batch * kind.kept_tokens(held)
         stored = stored + len(at) * kind.kv_token_bytes(step.kv_dtype) * tokens
+    return stored
+
+
+def kv_cache(model: ModelConfig, step: Step, sums: Totals) -> KvCache:
+    """Stored: B sequences of S + T tokens, each layer keeping at most its window."""
     return KvCache(
         bytes_per_token=kv_bytes_per_token(model, step.kv_dtype),
-        stored_bytes=stored,
+        stored_bytes=kv_stored_bytes(model, step),
         read_bytes=sums.kv_read_bytes,
         written_bytes=sums.kv_written_bytes,
     )

@@ -1,14 +1,13 @@
 """Models by name or path: presets, TOML files and Hugging Face configurations."""
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from costmodel.errors import InputError, shown
-from costmodel.inputs.config import ModelConfig, load_model_toml
+from costmodel.inputs.config import MAX_NAME, ModelConfig, load_model_toml
 from costmodel.inputs.hf_config import load_hf_config
 
 FOLDER = Path(__file__).parent.parent / "presets" / "models"
@@ -42,11 +41,16 @@ def load_model(name_or_path: str) -> ModelConfig:
 
 
 def numbered(models: Sequence[ModelConfig]) -> list[ModelConfig]:
-    """The models with different names: a name that comes again gets its number."""
-    seen: Counter[str] = Counter()
+    """The models with different names: a name that comes again gets a number no other one has."""
+    given = {model.name for model in models}
+    taken: set[str] = set()
     found = []
     for model in models:
-        seen[model.name] += 1
-        again = f"{model.name} ({seen[model.name]})"
-        found.append(replace(model, name=again) if seen[model.name] > 1 else model)
+        name, number = model.name, 1
+        while name in taken or (number > 1 and name in given):
+            number += 1
+            mark = f" ({number})"
+            name = model.name[: MAX_NAME - len(mark)] + mark
+        taken.add(name)
+        found.append(model if number == 1 else replace(model, name=name))
     return found

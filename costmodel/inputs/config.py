@@ -49,6 +49,7 @@ else:
     AnyMemory = _kinds(MemoryKind)
 
 Text = Annotated[str, Field(max_length=2000)]
+MAX_NAME = 120  # characters of a model's name
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -64,7 +65,7 @@ class Override:
 class ModelConfig:
     """A decoder-only language model. All fields are checked when it is made."""
 
-    name: Annotated[str, Field(min_length=1, max_length=120)]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     source: Text
     hidden_size: Width  # D
     vocab_size: Annotated[int, Field(ge=2, le=2**24)]  # V

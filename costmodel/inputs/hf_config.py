@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from costmodel.errors import InputError, shown
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.config import MAX_NAME, ModelConfig
 from costmodel.inputs.files import read_json_object
 from costmodel.inputs.hf_blocks import Blocks, Table
 from costmodel.inputs.hf_families import FAMILIES
@@ -28,7 +28,6 @@ from costmodel.layers.operator import layer_pattern
 from costmodel.validation import validated
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.+-]*(/[\w.+-]+)?", re.ASCII)  # not the path of a folder
-MAX_NAME = 120
 MIN_STEPS = 3  # layers in equal steps from which on a selector is written "0-22/2"
 
 MODEL_ENDINGS = ("ForCausalLM", "ForConditionalGeneration")  # models that end in an LM head

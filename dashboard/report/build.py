@@ -24,7 +24,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.routing import Histogram
 from costmodel.predict import Prediction, predict
 from costmodel.report import calibration_json, comparison_json, prediction_json, workload_json
-from costmodel.request import HOUR_S, MAX_PRICE_PER_HOUR, MILLION, NO_PRICE
+from costmodel.request import MAX_PRICE_PER_HOUR, step_usd_per_million_tokens
 from costmodel.text import printable
 from dashboard.report.document import (
     CONTENTS,
@@ -163,7 +163,7 @@ def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any
     """Quantities and operators, as `predict --json` tells them."""
     data = prediction_json(prediction)
     values = {each.name: _at(data, each.name) for each in REPORTED if each.name != PRICE}
-    cost: float | Unknown | None = _usd(prediction, price_per_hour)
+    cost: float | Unknown | None = step_usd_per_million_tokens(prediction, price_per_hour)
     reasons = data["reasons"]
     if isinstance(cost, Unknown):
         reasons |= {PRICE: cost.reason}
@@ -178,17 +178,6 @@ def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any
         "reasons": {name: printable(reasons[name]) for name in values if name in reasons},
         "operators": [{name: each[name] for name in wanted} for each in data["operators"]],
     }
-
-
-def _usd(prediction: Prediction, price_per_hour: float | None) -> float | Unknown:
-    """What the GPU costs while such steps give a million tokens."""
-    time, workload = prediction.time, prediction.workload
-    if price_per_hour is None:
-        return NO_PRICE
-    if isinstance(time, Unknown):
-        return time
-    tokens = workload.batch * workload.new_tokens
-    return price_per_hour * float(time.predicted_s) / HOUR_S / tokens * MILLION
 
 
 def _at(data: Any, name: str) -> Any:  # noqa: ANN401 - JSON

@@ -3,16 +3,16 @@
 Plotly reads tags and entities in the names it draws, so that every text of a user is escaped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import plotly.graph_objects as go
 
 from costmodel.validation_report import STEP
-from dashboard.figures import MEASURED, PALETTE, PREDICTED, SYMBOLS, colour, framed, line
+from dashboard.figures import PALETTE, PREDICTED, SYMBOLS, colour, framed, line, measured_marks
 from dashboard.report.document import ComparedLine, MeasuredLine, Report
-from dashboard.report.words import points, step_words, steps_at
+from dashboard.report.words import points, quantity_words, step_words, steps_at
 
 BYTES = (  # of a step's compulsory bytes: quantity, name, hatch
     ("hbm_bytes.weights", "weights touched", ""),
@@ -37,22 +37,18 @@ class Chart:
 
 def charts(report: Report, section: str | None = None) -> tuple[Chart, ...]:
     """The charts of the sections that the report holds, or those of one section."""
-    made = {"summary": _of_summary, "operators": _of_operators, "measured": _of_measured}
-    made["comparison"] = _of_comparison
+    made: dict[str, Callable[[], Iterable[Chart]]] = {
+        "summary": lambda: (_bytes(report, point) for point in points(report)),
+        "operators": lambda: (_operators(report, index) for index in range(len(report.steps))),
+        "comparison": lambda: _of_comparison(report),
+        "measured": lambda: _of_measured(report),
+    }
     return tuple(
         chart
         for name in report.contents
         if name in made and section in (None, name)
-        for chart in made[name](report)
+        for chart in made[name]()
     )
-
-
-def _of_summary(report: Report) -> Iterator[Chart]:
-    return (_bytes(report, point) for point in points(report))
-
-
-def _of_operators(report: Report) -> Iterator[Chart]:
-    return (_operators(report, index) for index in range(len(report.steps)))
 
 
 def _of_comparison(report: Report) -> Iterator[Chart]:
@@ -171,8 +167,11 @@ def _over_batch(report: Report, lines: Sequence[ComparedLine], what: str) -> Cha
             batches, values = [each.batch for each in its], [value(each) for each in its]
             figure.add_trace(line(plain(name), batches, values, index, markers=True))
             ends.append(f"{name}: {values[0]:.4g} to {values[-1]:.4g}.")
-    if what == "time":
-        _add_measured(figure, report, context, names)
+    if what == "bytes":
+        _add_measured(figure, report, context, names, "hbm_read_bytes", 1e-9)
+    else:
+        time = "graph_s" if report.inputs.workload.phase == "decode" else "eager_s"
+        _add_measured(figure, report, context, names, time, 1e3)
     measure = of.partition(",")[0]
     heading = f"{measure[0].upper()}{measure[1:]} over the batch, context {context:,}"
     return Chart(
@@ -184,34 +183,27 @@ def _over_batch(report: Report, lines: Sequence[ComparedLine], what: str) -> Cha
     )
 
 
-def _add_measured(figure: go.Figure, report: Report, context: int, names: Sequence[str]) -> None:
-    """The measured times of the steps, open marks of the model's own shape."""
-    quantity = "graph_s" if report.inputs.workload.phase == "decode" else "eager_s"
+def _add_measured(  # noqa: PLR0917 - two callers above
+    figure: go.Figure,
+    report: Report,
+    context: int,
+    names: Sequence[str],
+    quantity: str,
+    scale: float,
+) -> None:
+    """What was measured of the steps: open marks of the model's own colour and shape."""
     for index, name in enumerate(names):
         found = [
-            each
+            (each.batch, scale * each.measured)
             for each in report.measured
-            if each.quantity == quantity
-            and each.path == STEP
-            and each.model == name
-            and each.context == context
+            if (each.quantity, each.path, each.model, each.context)
+            == (quantity, STEP, name, context)
             and each.measured is not None
         ]
         if found:
-            figure.add_trace(
-                go.Scatter(
-                    name=f"{plain(name)}, measured",
-                    x=[each.batch for each in found],
-                    y=[1e3 * float(each.measured or 0) for each in found],
-                    mode="markers",
-                    marker={
-                        "symbol": f"{SYMBOLS[index % len(SYMBOLS)]}-open",
-                        "color": MEASURED,
-                        "size": 12,
-                        "line": {"width": 2},
-                    },
-                )
-            )
+            label = f"{plain(name)}, measured {quantity_words(quantity)}"
+            batches, values = zip(*found, strict=True)
+            figure.add_trace(measured_marks(label, batches, values, index))
 
 
 def _ratios(report: Report, lines: Sequence[MeasuredLine]) -> Chart:
@@ -223,7 +215,7 @@ def _ratios(report: Report, lines: Sequence[MeasuredLine]) -> Chart:
             go.Scatter(
                 name=plain(model.name),
                 x=[each.ratio for each in found],
-                y=[f"{each.quantity}, against {plain(each.basis)}" for each in found],
+                y=[_beside(each) for each in found],
                 text=[step_words(each.batch, each.context) for each in found],
                 mode="markers",
                 marker={
@@ -243,6 +235,10 @@ def _ratios(report: Report, lines: Sequence[MeasuredLine]) -> Chart:
         " dashed line measured and predicted are equal, to its right more was measured.",
         figure=framed(figure, x_title="measured / predicted", y_title="", x_log=True),
     )
+
+
+def _beside(line: MeasuredLine) -> str:
+    return f"{quantity_words(line.quantity)},<br>against {plain(line.basis)}"
 
 
 def _giga(value: object) -> float:

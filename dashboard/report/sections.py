@@ -55,11 +55,11 @@ def _summary(report: Report) -> Section:
             )
         )
     return Section(
-        name="summary", title="Summary", lead=tuple(_answers(report)), tables=tuple(tables)
+        name="summary", title="Summary", lead=tuple(answers(report)), tables=tuple(tables)
     )
 
 
-def _answers(report: Report) -> Iterator[str]:
+def answers(report: Report) -> Iterator[str]:
     """One sentence for each step: time, tokens, memory."""
     for step in report.steps:
         values = step.values

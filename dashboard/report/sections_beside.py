@@ -5,7 +5,7 @@ from costmodel.text import Table
 from costmodel.validation_report import STEP
 from dashboard.report.document import MeasuredLine, Report
 from dashboard.report.quantities import formatted
-from dashboard.report.words import Section, step_words
+from dashboard.report.words import Section, quantity_words, step_words
 
 NOT_MEASURED = "-"
 
@@ -119,7 +119,7 @@ def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
         rows=tuple(
             (
                 line.path,
-                line.quantity,
+                quantity_words(line.quantity),
                 line.basis,
                 "; ".join(each for each in (line.source, line.reason) if each),
                 _amount(line, line.predicted),

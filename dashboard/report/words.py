@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from costmodel.quantities import QUANTITIES
 from costmodel.text import Table
 from dashboard.report.document import Content, Report, StepCosts
 
@@ -35,6 +36,11 @@ def workload_words(report: Report) -> str:
         f" {work.routing} routing, {work.attention_flops} attention FLOPs, logits of"
         f" {work.logits} tokens, kernels of {work.backend}"
     )
+
+
+def quantity_words(name: str) -> str:
+    """What a reader calls a measured quantity."""
+    return QUANTITIES[name].title if name in QUANTITIES else name
 
 
 def step_words(batch: int, context: int) -> str:

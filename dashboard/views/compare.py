@@ -13,7 +13,7 @@ from dashboard.measured_points import Axis, distinct_points, points, recorded
 from dashboard.own_model import read_model
 from dashboard.pins import pinned
 from dashboard.selection import Selection
-from dashboard.shell import LINK, selection
+from dashboard.shell import LINK, refused, selection
 from dashboard.widgets import cards, chart, explained, plain, table
 
 PAIR = ["olmoe-1b-7b", "ultramemv2-1b-7b"]
@@ -32,8 +32,7 @@ chose."""
 def chosen_models(found: Selection) -> list[ModelConfig]:
     """Presets, pinned designs and, when asked, the sidebar's model."""
     pins = pinned()
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
-    names = left.multiselect(
+    names = st.multiselect(
         "Models, the first is the reference",
         [*model_names(), *pins],
         default=PAIR,
@@ -42,9 +41,11 @@ def chosen_models(found: Selection) -> list[ModelConfig]:
         bind=LINK,
         help="Designs pinned on the page Trade-offs stand at the end; a link does not carry them.",
     )
-    added = right.toggle("Add the sidebar's", key="cmp_add", bind=LINK)
+    label = f"Add the sidebar's model, {plain(found.model.name)}"
+    told = "Without effect where it is among the models already."
+    added = st.toggle(label, key="cmp_add", bind=LINK, help=told)
     models = [read_model(pins[name]) if name in pins else load_model(name) for name in names]
-    if added:
+    if added and found.model not in models:
         models.append(found.model)
     if not FEWEST <= len(models) <= MOST:
         raise InputError(f"models={len(models)}: {FEWEST} to {MOST} are compared")
@@ -56,7 +57,8 @@ top = st.container()
 try:
     models = chosen_models(found)
 except InputError as error:
-    st.error(plain(str(error)))
+    with top:
+        refused("These models cannot be compared", str(error))
     st.stop()
 name = str(
     st.segmented_control(
@@ -83,8 +85,11 @@ advantages = compare.findings(models, predictions, found, shown) if axis == "bat
 recordings = [recorded(model) for model in models]
 
 with top:
-    st.title(plain(compare.question([model.name for model in models], name, axis)))
+    st.title(plain(compare.answer(predictions, grids, name)))
     st.caption(plain(f"{workload_words(found.workload)}, on {found.hardware.name}"))
+    if large := compare.too_large(predictions):
+        at = f"batch {found.workload.batch:,}, context {found.workload.context:,}"
+        st.warning(plain(f"At {at} these do not fit the GPU: {', '.join(large)}"))
     for sentence in sentences(advantages):
         st.info(plain(sentence))
     cards(compare.cards(predictions, grids, name), across=len(models))

@@ -1,7 +1,5 @@
 """Explore: one model, one workload, one GPU: what a step costs, and why."""
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from costmodel.errors import InputError
@@ -15,17 +13,11 @@ from dashboard.formulas import Working, operator_working
 from dashboard.own_form import form
 from dashboard.own_model import model_text
 from dashboard.selection import OWN, Selection
-from dashboard.shell import LINK, OWN_TEXT, STATE, selection
+from dashboard.shell import LINK, OWN_TEXT, selection
 from dashboard.total_formulas import TOTALS
 from dashboard.widgets import cards, chart, plain, table
 
 BREAKDOWN, ROOFLINE = "breakdown by operator", "roofline"
-ROW, MOST_ROWS = 35, 24  # pixels of a table's row; rows beyond which it scrolls
-
-
-def tall(rows: Sequence[object]) -> int:
-    """The height that shows all rows and the header, up to a limit."""
-    return ROW * (min(len(rows), MOST_ROWS) + 1) + 3
 
 
 def draw_chart(data: explore.JSON) -> None:
@@ -39,7 +31,8 @@ def draw_chart(data: explore.JSON) -> None:
             key="ex_chart",
             bind=LINK,
         )
-        measure = "HBM bytes"
+        known = data["time"]["predicted_s"] is not None
+        measure = "predicted time" if known else "HBM bytes"
         if which != ROOFLINE:
             measure = st.segmented_control(
                 "Of",
@@ -65,7 +58,7 @@ def draw_operators(prediction: Prediction, data: explore.JSON) -> None:
     """The operators, and all other numbers."""
     st.subheader("Operators")
     rows = explore.operator_rows(data)
-    table(rows, alt="Costs by operator, over its layers", key="ex_operators", height=tall(rows))
+    table(rows, alt="Costs by operator, over its layers", key="ex_operators")
     st.caption(
         f"Sums over the layers of a path. Launches of the {data['backend']} backend; predicted"
         " times are those of a CUDA graph. The floors need not sum to the step's."
@@ -78,7 +71,7 @@ def draw_operators(prediction: Prediction, data: explore.JSON) -> None:
             name = quantity or name
             rows.append({"Quantity": name, "Value": value, "What": what})
         with box:
-            table(rows, alt="All numbers of the step", key="ex_summary", height=tall(rows))
+            table(rows, alt="All numbers of the step", key="ex_summary")
             for note in summary.notes:
                 st.text(note)
 
@@ -121,8 +114,8 @@ def draw_request(found: Selection) -> None:
             f" the largest that does: {served.max_batch:,}."
         )
     rows, notes = explore.request_answers(served)
-    alt = "Times, speed, energy and cost of served requests"
-    table(rows, alt=alt, key="ex_request", height=tall(rows))
+    cards(explore.request_cards(rows), across=3)
+    table(rows, alt="Times, speed, energy and cost of served requests", key="ex_request")
     for note in notes:
         st.caption(plain(note))
     st.caption(f"Left out: {LEFT_OUT}.")
@@ -157,16 +150,14 @@ def draw_one(working: Working) -> None:
     if working.terms:
         st.text(working.terms_are)
         alt = working.terms_are
-        table(working.terms, alt=alt, key="ex_terms", height=tall(working.terms))
+        table(working.terms, alt=alt, key="ex_terms")
     st.text(f"Source: {working.source}")
     if working.doc:
         st.code(working.doc, language=None, wrap_lines=True)
 
 
 own = st.session_state.get(OWN_TEXT, "")
-if own and not isinstance(st.session_state.get(STATE), Selection):
-    form(own)  # so that a broken model can be mended or forgotten
-found = selection()
+found = selection(mend=lambda: form(own) if own else None)  # a broken model can be forgotten
 prediction = found.predict()
 data = prediction_json(prediction)
 st.title(plain(explore.sentence(prediction)))
@@ -179,9 +170,9 @@ memory = explore.fit(data, explore.max_context(prediction))
 st.progress(min(memory.share, 1.0), text=memory.text)
 if not memory.fits:
     st.warning("This step does not fit the GPU's memory; its times are those of a larger GPU.")
+as_typed = found.model_name == OWN and "\n" in own  # a link's JSON is one long line
+form(own if as_typed else model_text(found.model))
 draw_chart(data)
 draw_operators(prediction, data)
 draw_request(found)
 draw_working(prediction)
-as_typed = found.model_name == OWN and "\n" in own  # a link's JSON is one long line
-form(own if as_typed else model_text(found.model))

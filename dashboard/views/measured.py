@@ -1,18 +1,32 @@
 """Measured: a recording, case by case, beside its prediction."""
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
 from costmodel.beside import PREDICTED
 from costmodel.errors import InputError
-from costmodel.inputs.recording import Case, Recording
+from costmodel.quantities import QUANTITIES
 from dashboard import measured_tables as tables
 from dashboard import ratios
 from dashboard import waterfall as falls
-from dashboard.measured import COLOURS, View, comparable, compared, record, sentence, view
+from dashboard.measured import (
+    COLOURS,
+    View,
+    comparable,
+    record,
+    sentence,
+    subtitle,
+    view,
+)
+from dashboard.measured_cards import compared
 from dashboard.measured_choice import case_of, opened, upload
-from dashboard.recordings import load, recording_names, repeat_names
+from dashboard.recordings import load, matching, repeat_names
 from dashboard.shell import LINK, selection
 from dashboard.widgets import chart, explained, not_measured, plain, table
+
+if TYPE_CHECKING:
+    from costmodel.inputs.recording import Recording
 
 NO_SECOND = "none"
 FIRST = ("kernel_s", "wall_s", "flops_counted")  # shown first, of those that there are
@@ -24,52 +38,61 @@ machine, whatever the sidebar says. Where a prediction has no number of its own,
 there and the column "Basis, reason" says which: compulsory bytes, floor, useful FLOPs. HBM bytes
 and kernel times come from runs of their own, apart from the timed one.
 
+In the chart a dot is an operator: the median over its layers, with the least and the largest as its
+bar; orange was measured longer or larger than predicted, blue less.
+
 The error column: `=` within 5 %, `+` measured up to 1.25 times the prediction, `++` up to 2, `+++`
 beyond; `-` the same below it. How each quantity is measured stands on the page Method.
+"""
+AGAIN = """
+The spread allows sqrt(IQR^2 + IQR'^2) of the two runs' quartiles, over the first median. It is what
+repeats within one run differ by: two runs on other days or cards often differ by more, and eager
+times by much more, since the host sets them.
 """
 
 
 def answer(found: View) -> None:
     """Cards: measured, and below it what stands beside it."""
-    shown = compared(found)
-    for start in (0, 4):
-        for column, card in zip(st.columns(4), shown[start : start + 4], strict=True):
-            missing = plain(not_measured(card.reason)) if card.measured is None else ""
-            column.metric(
-                card.label,
-                card.measured or "n/a",
-                delta=card.beside or f"not {PREDICTED}",
-                delta_color="off",
-                delta_arrow="off",
-                help=". ".join(filter(None, (card.told, missing))),
-                border=True,
-            )
-    for name, reason in found.case.lacking.items():
-        st.text(f"The run {name} is lacking: {not_measured(reason)}")
+    lacking: dict[str, list[str]] = {}
+    grid = st.grid(4, min_column_width=220)
+    for card in compared(found):
+        missing = plain(not_measured(card.reason)) if card.measured is None else ""
+        if card.measured is None:
+            lacking.setdefault(not_measured(card.reason), []).append(card.label)
+        grid.metric(
+            card.label,
+            card.measured or "n/a",
+            delta=card.beside or f"not {PREDICTED}",
+            delta_color="off",
+            delta_arrow="off",
+            help=". ".join(filter(None, (card.told, missing))),
+            border=True,
+        )
+    for reason, labels in lacking.items():
+        st.text(f"{', '.join(labels)}: {reason}")
 
 
 def charts(found: View, quantity: str | None) -> None:
     """The ratio plot or the waterfall."""
     kind = st.segmented_control(
-        "Chart",
-        list(CHARTS),
-        default=CHARTS[0],
-        required=True,
-        key="rec_chart",
-        bind=LINK,
+        "Chart", list(CHARTS), default=CHARTS[0], required=True, key="rec_chart", bind=LINK
     )
     if kind == "waterfall":
         bars = falls.steps(falls.levels(found.case, found.side))
-        told = falls.in_words(bars)
-        chart(falls.waterfall(bars), alt=told, key="rec_waterfall")
-        st.text("\n".join(f"{bar.name}: {bar.reason}" for bar in bars if bar.end_s is None))
-        explained("How the steps are computed", falls.FORMULA)
+        chart(falls.waterfall(bars), alt=falls.in_words(bars), key="rec_waterfall")
+        st.table(
+            [{name: plain(cell) for name, cell in row.items()} for row in falls.rows(bars)],
+            hide_index=True,
+            alt="Each bar of the waterfall, and the level that it reaches",
+        )
+        st.caption(falls.NOTE)
         return
     dots = () if quantity is None else ratios.dots(found.leaves(quantity))
     if quantity is None or not dots:
         st.info("No operator of this case has both a measured and a predicted number.")
         return
-    chart(ratios.ratio_plot(dots, quantity), alt=ratios.in_words(dots, quantity), key="rec_ratios")
+    title = QUANTITIES[quantity].title
+    chart(ratios.ratio_plot(dots, title), alt=ratios.in_words(dots, title), key="rec_ratios")
 
 
 def numbers(found: View, quantity: str | None) -> None:
@@ -101,47 +124,87 @@ def numbers(found: View, quantity: str | None) -> None:
     )
 
 
-def second_run(first: Recording, case: Case) -> None:
-    """Another recording of the same model beside this one."""
-    names = [NO_SECOND, *repeat_names(), *recording_names()]
-    other = st.selectbox("Second recording of the same model", names, key="rec_again", bind=LINK)
-    with st.popover("Upload the second"):
+def second_run(found: View) -> None:
+    """Another recording of the same model beside this one: its repeat, where there is one."""
+    first = found.recording
+    repeats = matching(first.model, repeat_names())
+    names = [NO_SECOND, *repeats, *matching(first.model)]
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    other = left.selectbox(
+        "Second recording of the same model",
+        names,
+        index=min(len(repeats), 1),
+        key="rec_again",
+        bind=LINK,
+    )
+    with right.popover("Upload", width="stretch"):
         again = upload("JSON file of the second recording", "rec_again_file")
     try:
         if again is None and other in {NO_SECOND, None}:
             return
         again = again or load(str(other))
-        changed = tables.changes(first, again)
+        over_all = tables.changes(first, again)
     except InputError as error:
         st.error(plain(str(error)))
         return
-    here = tables.side_by_side(case, again)
+    here = tables.case_changes(found.case, again)
     if here:
-        table(here, alt="This case's readings in both runs.", key="rec_here")
+        st.text(tables.verdict(here))
+        table(tables.side_by_side(here), alt="This case's readings in both runs.", key="rec_here")
     else:
         st.info("The second recording has no reading of this case.")
-    table(changed, alt="How far both runs are apart, over all common cases.", key="rec_changes")
-    table(tables.counts(first, again), alt="Counts of both runs: how many agree.", key="rec_counts")
+    with st.expander("Over all cases of both runs"):
+        st.markdown(AGAIN)
+        table(over_all, alt="How far both runs are apart, over all cases.", key="rec_changes")
+        counted = tables.counts(first, again)
+        table(counted, alt="Counts of both runs: how many agree.", key="rec_counts")
 
 
-chosen = selection()
-head = st.container()
-recording = opened(chosen.model)
-index = case_of(recording.cases, chosen.workload)
-found = view(recording, index)
-with head:
-    st.title(plain(sentence(found)))
-    st.text(f"{recording.model.name}: {found.joined.label}")
-answer(found)
-quantities = comparable(found)
-start = next((quantities.index(each) for each in FIRST if each in quantities), 0)
-asked = st.selectbox("Quantity by operator", quantities, index=start, key="rec_quantity", bind=LINK)
-charts(found, asked)
-numbers(found, asked)
-explained("How this is measured and compared", HOW)
-st.subheader("Run against run")
-second_run(recording, found.case)
-st.subheader("Machine, conditions and self-check")
-table(tables.conditions(recording, found.case), alt="Conditions of each run.", key="rec_runs")
-table(tables.checks(recording), alt="Known work measured: self-check.", key="rec_checks")
-table(tables.sessions(recording), alt="Machine and code of each session.", key="rec_sessions")
+def machine(recording: "Recording", found: View) -> None:
+    """Conditions of the case's runs, the self-check, the sessions."""
+    st.subheader("Machine, conditions and self-check")
+    table(
+        tables.turned(tables.conditions(recording, found.case), "Run"),
+        alt="Conditions of each run.",
+        key="rec_runs",
+    )
+    table(tables.checks(recording), alt="Known work measured: self-check.", key="rec_checks")
+    table(
+        tables.turned(tables.sessions(recording), "Session"),
+        alt="Machine and code of each session.",
+        key="rec_sessions",
+    )
+
+
+def page() -> None:
+    """Answer, chart, table, the second run, the machine."""
+    chosen = selection()
+    head = st.container()
+    recording = opened(chosen.model)
+    index = case_of(recording.cases, chosen.workload)
+    found = view(recording, index)
+    with head:
+        st.title(plain(sentence(found)))
+        st.text(subtitle(found))
+        if failed := tables.failed(recording):
+            st.warning(plain(f"This recording's self-check failed: {', '.join(failed)}"))
+    answer(found)
+    quantities = comparable(found)
+    start = next((quantities.index(each) for each in FIRST if each in quantities), 0)
+    asked = st.selectbox(
+        "Quantity by operator",
+        quantities,
+        index=start,
+        key="rec_quantity",
+        bind=LINK,
+        format_func=lambda name: QUANTITIES[name].title,
+    )
+    charts(found, asked)
+    numbers(found, asked)
+    explained("How this is measured and compared", HOW)
+    st.subheader("Run against run")
+    second_run(found)
+    machine(recording, found)
+
+
+page()

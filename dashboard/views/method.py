@@ -1,26 +1,18 @@
 """Method: every formula and every way of measuring, with sources and what is left out."""
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from dashboard import method
 from dashboard.docstrings import package_folder
 from dashboard.shell import LINK
-from dashboard.widgets import Card, cards, plain, table
+from dashboard.widgets import Card, cards, plain, prose
 
-ROW, MOST_ROWS = 35, 16  # pixels of a table's row; rows beyond which it scrolls
 ABOUT = {
     method.NOTATION: "The letters of all formulas; files with letters of their own say so.",
     method.FORMULAS: "Operators of all presets, in decode and prefill; costs of one step.",
     method.PREDICTED: "Calibrations that are shipped: points measured on a GPU, by shape.",
     method.MEASURED: "Quantities that a profile measures, and what of a prediction is beside.",
 }
-
-
-def tall(rows: Sequence[object]) -> int:
-    """The height that shows all rows and the header, up to a limit."""
-    return ROW * (min(len(rows), MOST_ROWS) + 1) + 3
 
 
 def answer() -> None:
@@ -79,13 +71,13 @@ def draw_found(part: str, found: method.Found) -> None:
     """The facts of a part, then the docstrings behind them."""
     if found.facts:
         st.caption(ABOUT[part])
-        table(found.facts, alt=ABOUT[part], key=f"me_facts_{part}", height=tall(found.facts))
+        prose(found.facts, alt=ABOUT[part])
     if not found.entries:
         return
     st.subheader("What the code says of it")
     rows = method.entry_rows(found.entries)
     alt = "Docstrings: file, name, what it says, what it leaves out, source"
-    table(rows, alt=alt, key=f"me_entries_{part}", height=tall(rows))
+    prose(rows, alt=alt)
     file = st.selectbox("Whole text of", found.files, key="me_file", bind=LINK)
     if file is not None:
         st.code(found.text(file), language=None, wrap_lines=True)

@@ -8,11 +8,11 @@ import streamlit as st
 from costmodel.errors import InputError
 from costmodel.quantities import RUNS
 from dashboard.jobs import Jobs, command_line, recording_path
-from dashboard.profiling import NO_TORCH, SCORES, Asked, arguments, has_torch
+from dashboard.profiling import NO_TORCH, SCORES, Asked, arguments, has_gpu, has_torch, run_rows
 from dashboard.recordings import folder, recording_names
 from dashboard.selection import OWN
 from dashboard.shell import LINK, OWN_TEXT, selection
-from dashboard.widgets import Card, cards, plain
+from dashboard.widgets import Card, cards, plain, prose
 
 MEASURED = Path(__file__).parent / "measured.py"
 REFRESH_S = 1.0
@@ -72,22 +72,27 @@ def watch() -> None:
             icon=":material/speed:",
             query_params={"rec": job.out.name},
         )
-    st.code(job.command, language="bash", wrap_lines=True)
+    st.code(job.command, language="bash")
     st.caption("Log, newest line last")
     st.code("\n".join(job.lines) or "nothing said yet", language=None, height=240)
 
 
 chosen = selection()
-st.title("What does it really cost on this machine?")
+st.title(plain(f"What does {chosen.model.name} really cost on this machine?"))
 st.caption(
-    "The reference model runs in processes of its own; what is measured becomes a recording, which"
-    " the page Measured puts beside the prediction. Without an NVIDIA GPU only wall time, counted"
-    " FLOPs, memory and choices can be had."
+    "The reference model runs in bf16, in processes of its own: model and phase are the sidebar's,"
+    " all else stands below. What is measured becomes a recording, which the page Measured puts"
+    " beside the prediction."
 )
 if not has_torch():
     st.error(NO_TORCH)
     st.stop()
 
+if not has_gpu():
+    st.info(
+        "No NVIDIA driver is found here: the model runs on the CPU, and HBM bytes, energy and"
+        " kernels cannot be measured; of each run the table below says what can."
+    )
 left, right = st.columns(2)
 with left:
     standard = st.toggle(
@@ -103,15 +108,25 @@ with left:
         disabled=standard or chosen.workload.phase == "decode",
     )
 with right:
-    routing = st.multiselect(
+    routing = st.pills(
         "Routings",
         ["uniform", "zipf:1.0", SCORES],
+        selection_mode="multi",
+        wrap=True,
         default=["uniform"],
         key="prof_routing",
         bind=LINK,
         disabled=standard,
     )
-    runs = st.multiselect("Runs", list(RUNS), default=list(RUNS), key="prof_runs", bind=LINK)
+    runs = st.pills(
+        "Runs",
+        RUNS,
+        selection_mode="multi",
+        default=list(RUNS),
+        key="prof_runs",
+        bind=LINK,
+        wrap=True,
+    )
     device = st.segmented_control(
         "Device", ["auto", "cpu", "cuda"], default="auto", required=True, key="prof_dev", bind=LINK
     )
@@ -142,7 +157,7 @@ try:
         resume=resume,
     )
     wanted = arguments(asked, out)
-    st.code(command_line(wanted), language="bash", wrap_lines=True)
+    st.code(command_line(wanted), language="bash")
     if out.exists() and not resume:
         st.warning("That file exists: go on with it, or choose another name.")
     if st.button(
@@ -153,3 +168,5 @@ try:
 except InputError as error:
     st.error(plain(str(error)))
 st.fragment(watch, run_every=REFRESH_S if running else None)()
+st.subheader("What each run measures")
+prose(run_rows(RUNS), alt="What each run measures, and what of it on a CPU")

@@ -26,11 +26,11 @@ from dashboard.report.page import (
     recordings_of,
     report_on,
 )
-from dashboard.report.sections import sections
+from dashboard.report.sections import answers, sections
 from dashboard.report.words import title
 from dashboard.selection import OWN
-from dashboard.shell import LINK, selection
-from dashboard.widgets import Card, cards, chart, explained, plain
+from dashboard.shell import LINK, refused, selection
+from dashboard.widgets import EDGES, LETTER, WIDEST, chart, explained, plain
 
 ROW, MOST_ROWS = 35, 20  # pixels of a table's row; rows beyond which it scrolls
 FILES = {  # what a button says, and what its file holds
@@ -63,7 +63,7 @@ def wanted() -> Wanted:
         "Batches compared, a list",
         key="rep_batches",
         bind=LINK,
-        placeholder="1,4,16,64,256,1024,4096 and the sidebar's",
+        placeholder="1,4,16,...,4096 and the sidebar's",
     )
     price = columns[1].number_input(
         "Price of an hour of the GPU, USD",
@@ -82,26 +82,26 @@ def wanted() -> Wanted:
     )
 
 
-def answer(report: Report) -> list[Card]:
+def held(report: Report) -> str:
     """What the report holds."""
-    compared = len(report.inputs.workload.compared_batches) if report.comparison else 0
-    return [
-        Card(label="Models", value=str(len(report.inputs.models))),
-        Card(label="Operators", value=str(sum(len(step.operators) for step in report.steps))),
-        Card(label="Batches compared", value=str(compared)),
-        Card(
-            label="Measured cases",
-            value=str(sum(each.cases for each in report.inputs.recordings)),
-            help="Cases of the recordings here that are of this workload.",
+    counts = (
+        (len(report.inputs.models), "model", "models"),
+        (sum(len(step.operators) for step in report.steps), "operator", "operators"),
+        (
+            len(report.inputs.workload.compared_batches) if report.comparison else 0,
+            "batch compared",
+            "batches compared",
         ),
-    ]
+        (sum(each.cases for each in report.inputs.recordings), "measured case", "measured cases"),
+    )
+    return ", ".join(f"{count:,} {one if count == 1 else more}" for count, one, more in counts)
 
 
 def downloads(report: Report) -> None:
     """A button for each format; the file is made when it is asked for."""
-    columns = st.columns(len(FILES))
-    for column, (suffix, (label, holds)) in zip(columns, FILES.items(), strict=True):
-        column.download_button(
+    grid = st.grid(len(FILES), min_column_width=110)
+    for suffix, (label, holds) in FILES.items():
+        grid.download_button(
             label,
             data=partial(report_bytes, report, suffix),
             file_name=file_name(report, suffix),
@@ -148,9 +148,13 @@ def draw_table(table: Table, key: str) -> None:
         pd.DataFrame(list(table.rows), columns=names),
         column_config={
             name: st.column_config.TextColumn(
-                header, alignment="left" if index < table.text_columns else "right"
+                header,
+                alignment="left" if index < table.text_columns else "right",
+                width=min(LETTER * max(map(len, (header, *cells))) + EDGES, WIDEST),
             )
-            for index, (name, header) in enumerate(zip(names, table.headers, strict=True))
+            for index, (name, header, *cells) in enumerate(
+                zip(names, table.headers, *table.rows, strict=True)
+            )
         },
         width="stretch",
         hide_index=True,
@@ -165,18 +169,21 @@ def draw_table(table: Table, key: str) -> None:
 def page() -> None:
     """Answer, controls, files, command, preview."""
     chosen = selection()
-    heading, numbers = st.empty(), st.container()
+    heading = st.empty()
     choice = wanted()
     try:
         models = models_of(chosen, choice)
         found = recordings_of(models) if "measured" in choice.contents else Found()
         report = report_on(asked(chosen, choice, found), found.recordings)
     except InputError as error:
-        st.error(plain(str(error)))
+        with heading.container():
+            refused("This report cannot be made", str(error))
         st.stop()
-    heading.title(plain(f"{title(report)}: a report to keep"))
-    with numbers:
-        cards(answer(report))
+    with heading.container():
+        st.title(plain(title(report)))
+        for line in answers(report):
+            st.text(line)
+        st.caption(f"A report to keep. It holds {held(report)}.")
     for unread in found.unread:
         st.warning(plain(unread))
     st.subheader("Download")

@@ -9,8 +9,9 @@ from dashboard.sweep_view import draw_sweep
 SWEEP, MATCH = "sweep", "match"
 
 found = selection()
+top = st.container()  # the answer stands above what asks for it
 what = st.segmented_control(
-    "What",
+    "Question",
     [SWEEP, MATCH],
     default=SWEEP,
     required=True,
@@ -19,6 +20,6 @@ what = st.segmented_control(
     help="Sweep: many designs of one model. Match: a model of another kind, equally large.",
 )
 if what == MATCH:
-    draw_match(found)
+    draw_match(found, top)
 else:
-    draw_sweep(found)
+    draw_sweep(found, top)

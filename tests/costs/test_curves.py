@@ -141,6 +141,11 @@ def test_moving_arrays_equals_single_values(moved: list[int], kernels: int) -> N
     np.testing.assert_allclose(np.asarray(found), one_by_one, rtol=1e-12)
 
 
+def test_nothing_of_an_array_takes_no_time() -> None:
+    found = np.asarray(HAND.move_s(np.array([[0, 10**6], [10**4, 0]]), 1))
+    np.testing.assert_allclose(found * 1e6, [[0, 10], [1, 0]], rtol=1e-9)
+
+
 def test_one_line_makes_a_sheet() -> None:
     sheet = Sheet.through([(10, 1, US), (10, 100, 10 * US)])
     keys, xs = np.array([[10], [20], [1]]), np.array([1, 100])

@@ -101,10 +101,47 @@ def test_a_checkout_and_an_installation_start_with_the_same_settings() -> None:
     assert settings.pop("server.address") == "localhost"  # which the command passes by itself
     for option in cli.OPTIONS:
         name, _, text = option.removeprefix("--").partition("=")
-        if name in settings:
-            value = settings.pop(name)
-            assert text == (value if isinstance(value, str) else json.dumps(value)), name
+        value = settings.pop(name)
+        assert text == (value if isinstance(value, str) else json.dumps(value)), name
     assert not settings
+
+
+def test_the_themes_colours_can_be_read() -> None:
+    """WCAG 2.2: 4.5 for text (1.4.3), 3 for the parts of controls (1.4.11).
+
+    Streamlit draws white text on the primary colour of the page, and text in the primary colour of
+    the sidebar on a tenth of it; its backgrounds are `config.py`'s defaults.
+    """
+    white, page, sidebar = "#ffffff", "#171614", "#21201d"
+    given = dict(option.removeprefix("--").split("=", 1) for option in cli.OPTIONS)
+    light, dark = given["theme.light.primaryColor"], given["theme.dark.primaryColor"]
+    assert contrast(white, "#767676") == pytest.approx(4.54, abs=0.005)  # WCAG's own example
+    assert contrast(light, white) > 4.5
+    assert contrast(dark, white) > 4.5
+    assert contrast(dark, page) > 3
+    said = given["theme.dark.sidebar.primaryColor"]
+    assert contrast(said, mixed(said, sidebar, 0.1)) > 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of two colours, 1 to 21 (WCAG 2.2, "contrast ratio")."""
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2, "relative luminance"; `colour` is #rrggbb."""
+    levels = [value / 255 for value in bytes.fromhex(colour[1:])]
+    red, green, blue = (
+        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in levels
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def mixed(colour: str, ground: str, share: float) -> str:
+    """`colour`, of which only `share` covers the ground."""
+    pairs = zip(bytes.fromhex(colour[1:]), bytes.fromhex(ground[1:]), strict=True)
+    return "#" + bytes(round(share * a + (1 - share) * b) for a, b in pairs).hex()
 
 
 def leaves(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

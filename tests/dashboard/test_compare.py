@@ -1,6 +1,7 @@
 """The page Compare: numbers of predict, exact crossovers, real measured points."""
 
 from dataclasses import replace
+from math import log10
 from pathlib import Path
 
 import pytest
@@ -119,11 +120,16 @@ def test_crossovers_and_limits_stand_on_the_chart_at_their_batches() -> None:
     figure = compare_charts.main_chart(
         grids, "HBM bytes", "batch", advantages=[found], max_batches=[507, 5000], points=[[], []]
     )
-    assert [shape.x0 for shape in figure.layout.shapes] == [2, 100, 507, 4000]  # on the chart
+    assert [shape.x0 for shape in figure.layout.shapes] == [4000, 507, 100, 2]  # on the chart
     texts = [each.text for each in figure.layout.annotations]
-    assert texts[0] == "&lt;b&gt;M&lt;/b&gt; needs less from 2"
-    assert texts[2] == "largest OLMoE-1B-7B that fits: 507"
-    assert [round(10**each.x) for each in figure.layout.annotations] == [2, 100, 507, 4000]
+    assert texts[3] == "&lt;b&gt;M&lt;/b&gt; needs less from 2"
+    assert texts[1] == "largest OLMoE-1B-7B that fits: 507"
+    assert [round(10**each.x) for each in figure.layout.annotations] == [4000, 507, 100, 2]
+    tops = [shape.y1 for shape in figure.layout.shapes]
+    assert tops == sorted(tops, reverse=True)  # a label passes over the lines within
+    low, high = figure.layout.yaxis.range
+    highest = max(log10(y) for trace in figure.data for y in trace.y)
+    assert (highest - low) / (high - low) < min(tops)
 
 
 def test_models_differ_by_colour_dash_and_symbol_and_measured_ones_are_open() -> None:
@@ -192,7 +198,7 @@ def test_the_page_shows_the_published_pair_first_with_the_numbers_of_predict() -
     ]
     assert [each.value for each in at.metric][:2] == expected
     assert [each.value for each in at.metric][2:] == [
-        units.count(found.predict(m).memory.max_batch) for m in pair()
+        f"batch {units.count(found.predict(m).memory.max_batch)}" for m in pair()
     ]
     assert "from batch 1 to" in at.info[0].value
 
@@ -203,15 +209,62 @@ def test_a_link_opens_the_same_view() -> None:
         cmp_by="KV read",
         cmp_over="context",
     )
-    assert at.title[0].value.endswith("which needs least KV read, by context?")
+    assert "x the KV read of " in at.title[0].value
     assert len(at.metric) == 6
 
 
 def test_one_model_alone_is_told_how_many_are_compared() -> None:
     at = page(cmp_models=["llama-3.1-8b"])
+    assert at.title[0].value == "These models cannot be compared"
     assert "2 to 4 are compared" in at.error[0].value
 
 
-def test_the_sidebars_model_is_added_when_asked_under_a_name_of_its_own() -> None:
-    at = page(cmp_add="true")
-    assert at.metric[2].label == "UltraMemV2-1B/7B \\(2\\)"
+def test_the_sidebars_model_is_added_when_asked_unless_it_is_there() -> None:
+    at = page(cmp_add="true", model="llama-3.1-8b")
+    assert [each.label for each in at.metric][:3] == [
+        "OLMoE-1B-7B",
+        "UltraMemV2-1B/7B",
+        "Llama-3.1-8B",
+    ]
+    assert len(page(cmp_add="true").metric) == 4
+
+
+def test_the_title_says_which_model_needs_least_and_how_much_less() -> None:
+    """16 layers, 16 KV heads of 128 in both models: the same cache is read."""
+    found = chosen()
+    predictions = [found.predict(model) for model in pair()]
+    grids = compare.over(pair(), found, "batch")
+    moved = [float(each.costs.totals.compulsory_bytes) for each in predictions]
+    assert compare.answer(predictions, grids, "HBM bytes") == (
+        f"UltraMemV2-1B/7B needs {units.ratio(moved[1] / moved[0])} the HBM bytes of OLMoE-1B-7B"
+        " at batch 64"
+    )
+    assert compare.answer(predictions, grids, "KV read") == (
+        "OLMoE-1B-7B and UltraMemV2-1B/7B need equal KV read at batch 64"
+    )
+    dense = [load_model("llama-3.1-8b"), pair()[0]]
+    assert (
+        compare.answer(
+            [found.predict(model) for model in dense],
+            compare.over(dense, found, "batch"),
+            "routing FLOPs",
+        )
+        == "Llama-3.1-8B needs no routing FLOPs at batch 64, OLMoE-1B-7B does"
+    )
+    unknown = replace(found, calibration=NOT_ASKED)
+    assert (
+        compare.answer(
+            [unknown.predict(model) for model in pair()],
+            compare.over(pair(), unknown, "batch"),
+            "predicted time",
+        )
+        == "Not predicted: predicted time at batch 64"
+    )
+
+
+def test_models_that_do_not_fit_are_named() -> None:
+    """OLMoE fits up to batch 507, UltraMemV2 up to 510."""
+    found = chosen(batch=508)
+    predictions = [found.predict(model) for model in pair()]
+    assert compare.too_large(predictions) == ["OLMoE-1B-7B"]
+    assert "do not fit the GPU" in page(batch="508").warning[0].value

@@ -61,19 +61,13 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
         ["qwen3-30b-a3b", "--batch", "7", "--context", "100", "--routing", "zipf:1.0"],
         {"model": "qwen3-30b-a3b", "batch": "7", "context": "100", "routing": "zipf"},
     ),
-    "a prefill": (
-        [
-            "olmoe-1b-7b",
-            "--phase",
-            "prefill",
-            "--batch",
-            "2",
-            "--context",
-            "2048",
-            "--new-tokens",
-            "300",
-        ],
+    "a prefill of nothing cached": (
+        ["olmoe-1b-7b", "--phase", "prefill", "--batch", "2", "--new-tokens", "300"],
         {"model": "olmoe-1b-7b", "phase": "prefill", "batch": "2", "new_tokens": "300"},
+    ),
+    "a prefill": (
+        ["ultramemv2-1b-7b", "--phase", "prefill", "--batch", "64", "--context", "2048"],
+        {"phase": "prefill", "context": "2048"},
     ),
     "another GPU and format": (
         ["llama-3.1-8b", "--batch", "64", "--hardware", "b200", "--dtype", "fp8"],
@@ -89,10 +83,13 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
     found = metrics(at)
     time, kv, routing = said["time"], said["kv_cache"], said["routing"]
     rate, share = time["tokens_per_s"], routing["share_of_time"]
-    assert {name: value for name, value in found.items() if "Distinct" not in name} == {
+    speed = "n/a" if rate is None else f"{rate:,.0f}" if rate >= 1000 else units.significant(rate)
+    served = {label for label, *_ in explore.SERVED}
+    step = {name: value for name, value in found.items() if name not in served}
+    assert {name: value for name, value in step.items() if "Distinct" not in name} == {
         "Predicted time": units.seconds(time["predicted_s"]),
         "Floor time": units.seconds(time["floor_s"]),
-        "Tokens per second": "n/a" if rate is None else units.significant(rate),
+        "Tokens per second": speed,
         "Energy per token": units.scaled(said["energy"]["j_per_token"], "J"),
         "HBM bytes per step": units.traffic(said["hbm_bytes"]["compulsory"]),
         "FLOPs per token": units.flops(said["flops"]["per_token"]),
@@ -132,7 +129,33 @@ def test_the_title_is_the_answer_in_a_sentence() -> None:
     assert title(page(gpu="b200")).endswith(
         "NVIDIA B200 \\(HGX\\)\\: 2.54 ms floor, bound by memory"
     )
-    assert "prefill of 64 x 2,048 tokens after 2,048 cached tokens" in title(page(phase="prefill"))
+    assert "prefill of 64 x 2,048 tokens on NVIDIA" in title(page(phase="prefill"))
+    cached = title(page(phase="prefill", context="4096"))
+    assert "prefill of 64 x 2,048 tokens after 4,096 cached tokens on NVIDIA" in cached
+
+
+def test_the_other_phase_has_its_own_usual_context_and_keeps_a_given_one() -> None:
+    """2048 cached tokens in decode and none in prefill unless given, as on the command line."""
+    at = page()
+    at.segmented_control(key="phase").set_value("prefill").run()
+    assert at.number_input(key="context").value == 0
+    at.segmented_control(key="phase").set_value("decode").run()
+    assert at.number_input(key="context").value == 2048
+    at.number_input(key="context").set_value(300).run()
+    at.segmented_control(key="phase").set_value("prefill").run()
+    assert at.number_input(key="context").value == 300
+    assert not at.exception
+
+
+@pytest.mark.parametrize(
+    "view", ["explore", "compare", "tradeoffs", "measured", "profile", "report", "method"]
+)
+def test_every_page_has_its_heading_when_the_model_is_broken(view: str) -> None:
+    at = AppTest.from_file(APP, default_timeout=30)
+    at.session_state["own_text"] = "attention = 1"
+    at.switch_page(f"dashboard/views/{view}.py").run()
+    assert not at.exception
+    assert len(at.title) == 1
 
 
 @pytest.mark.parametrize("name", ["ultramemv2-1b-7b", "deepseek-v2-lite", "gpt-oss-20b"])
@@ -330,3 +353,23 @@ def test_a_text_that_is_no_model_has_no_fields(text: str) -> None:
 def test_a_number_beyond_what_a_field_holds_has_no_field() -> None:
     text = json.dumps({**json.loads(ULTRAMEM), "hidden_size": 10**30, "num_hidden_layers": True})
     assert not {("hidden_size",), ("num_hidden_layers",)} & {each.place for each in editable(text)}
+
+
+def test_the_cards_of_served_requests_are_those_of_the_command() -> None:
+    said = json.loads(
+        output(
+            *("request", "olmoe-1b-7b", "--prompt", "500", "--output", "20", "--batch", "8"),
+            *("--price-per-hour", "3.6", "--json"),
+        )
+    )
+    found = metrics(
+        page(model="olmoe-1b-7b", batch="8", ex_prompt="500", ex_output="20", ex_price="3.6")
+    )
+    for label, name in (("TTFT", "ttft"), ("TPOT", "tpot"), ("Latency of a request", "latency")):
+        assert found[label] == units.seconds(said[name]["predicted_s"])
+    speed = said["throughput"]["predicted_tokens_per_s"]
+    assert found["Output speed"] == units.scaled(speed, "token/s")
+    energy = said["energy"]["j_per_million_output_tokens"]
+    assert found["Energy per 1M output"] == units.scaled(energy, "J")
+    usd = float(found["Cost per 1M output"].removesuffix(" USD"))
+    assert usd == pytest.approx(said["cost"]["predicted_usd_per_million_output_tokens"], rel=1e-3)

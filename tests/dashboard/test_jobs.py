@@ -2,8 +2,8 @@
 
 import json
 import os
-import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -208,7 +208,19 @@ def test_before_it_says_anything_nothing_is_known() -> None:
 
 def test_the_command_line_can_be_pasted_into_a_shell() -> None:
     arguments = ("profile", "my model.toml", "--out", "it's; rm -rf $HOME.json")
-    assert shlex.split(command_line(arguments)) == ["sparsecost", *arguments]
+    command = command_line(arguments)
+    script = f"sparsecost() {{ printf '%s\\0' \"$@\"; }}\n{command}\n"
+    said = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+    assert tuple(said.stdout.split("\0")[:-1]) == arguments
+
+
+def test_a_long_command_breaks_between_options_and_not_within_a_name() -> None:
+    name = f"recordings/{'n' * 60}.json"
+    found = command_line(("profile", "m", "--batch", "1", "--runs", "time", "--out", name))
+    assert found.splitlines() == [
+        "sparsecost profile m --batch 1 --runs time \\",
+        f"  --out {name}",
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.json", "h200-olmoe-1b-7b.json", "0_a.b.json"])

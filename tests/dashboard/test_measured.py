@@ -12,7 +12,8 @@ from costmodel.join import Row, join_case
 from dashboard import measured_tables as tables
 from dashboard import ratios
 from dashboard.figures import SYMBOLS
-from dashboard.measured import COLOURS, compared, error, offered, place, record, sentence, view
+from dashboard.measured import COLOURS, error, offered, place, record, sentence, subtitle, view
+from dashboard.measured_cards import compared
 from tests.committed import recording as committed
 from tests.recordings import CPU, case, recording, run, session, workload
 from tests.steps import tiny_model
@@ -70,11 +71,11 @@ def test_what_cannot_be_compared_has_no_error() -> None:
 
 def test_a_row_of_the_table_is_in_the_unit_that_it_names() -> None:
     told = record(row(3e-6, 2e-6, q1=2.5e-6, q3=4e-6, repeats=1200, source="torch_profiler"))
-    assert told["Unit"] == "us"
+    assert (told["Quantity"], told["Unit"]) == ("kernel time", "us")
     assert (told["Predicted"], told["Measured"]) == pytest.approx((2.0, 3.0))
     assert told["Ratio"] == pytest.approx(1.5)
     assert told["Error"] == ["++"]
-    assert told["Spread (q1 to q3)"] == "2.5 to 4 us, 1,200 repeats"
+    assert told["Spread (q1 to q3)"] == "2.5 to 4, 1,200 repeats"
     assert told["Basis, reason"] == "predicted"
 
 
@@ -99,22 +100,35 @@ def test_the_sentence_tells_measured_predicted_and_floor() -> None:
     doubled = view(recording(TINY, case(time=run({"graph_s": 2.0 * float(predicted)}))), 0)
     assert doubled.side.prediction is not None
     assert sentence(doubled) == (
-        f"Measured {units.seconds(2 * float(predicted))} as a CUDA graph;"
-        f" predicted {units.seconds(float(predicted))} (2.000x);"
+        f"Measured {units.seconds(2 * float(predicted))},"
+        f" 2.000x the predicted {units.seconds(float(predicted))};"
         f" floor {units.seconds(doubled.side.prediction.floor_s)}"
+    )
+    assert subtitle(doubled) == (
+        "tiny on NVIDIA H200: decode, batch 1, context 3, bf16, uniform; time as a CUDA graph"
     )
 
 
 def test_without_a_graph_the_eager_time_speaks_and_without_any_time_none() -> None:
     eager = view(recording(TINY, case(time=run({"eager_s": 0.25}))), 0)
-    assert sentence(eager).startswith("Measured 250 ms launched one by one; predicted ")
+    assert "x the predicted " in sentence(eager)
+    assert sentence(eager).startswith("Measured 250 ms, ")
+    assert subtitle(eager).endswith("; time launched one by one")
     none = view(recording(TINY, case(lacking={"time": "out of memory"})), 0)
-    assert sentence(none).startswith("Not measured; predicted ")
+    predicted_s = none.step("graph_s").predicted
+    assert predicted_s is not None
+    assert predicted_s != none.step("eager_s").predicted
+    assert sentence(none).startswith(
+        f"Not measured; predicted {units.seconds(float(predicted_s))}; floor "
+    )
+    prefill = workload(phase="prefill", context=0, new_tokens=2)
+    unmeasured = view(recording(TINY, case(prefill, lacking={"time": "out of memory"})), 0)
+    assert subtitle(unmeasured).endswith("; time launched one by one")
 
 
 def test_a_machine_without_a_datasheet_has_neither_prediction_nor_floor() -> None:
     found = view(recording(TINY, case(time=run({"eager_s": 0.25})), sessions=[session(CPU)]), 0)
-    assert sentence(found) == "Measured 250 ms launched one by one"
+    assert sentence(found) == "Measured 250 ms"
     told = {card.label: card for card in compared(found)}
     assert told["Tokens per second"].measured == "4 /s"
     assert told["Tokens per second"].beside is None
@@ -189,6 +203,10 @@ def test_the_plot_is_logarithmic_with_a_line_at_one_and_a_scale_centred_on_it() 
     assert (at_one.x0, at_one.x1) == (1, 1)
     scale = figure.layout.coloraxis
     assert (scale.cmin, scale.cmid, scale.cmax) == (-3, 0, 3)
+    low, high = (10**end for end in figure.layout.xaxis.range)
+    assert low < 0.5
+    assert high > 8
+    assert {1, 2, 5} <= set(figure.layout.xaxis.tickvals)
     matmul, gather = figure.data
     assert list(matmul.marker.color) == [log2(8), log2(2)]
     assert list(matmul.x) == [8, 2]
@@ -221,6 +239,7 @@ def test_checks_tell_what_is_known_measured_and_whether_it_holds() -> None:
     holds, off, none = tables.checks(made)
     assert (holds["Known"], holds["Measured"], holds["Tolerance"]) == ("100", "100.5", "1 %")
     assert [each["Passed"] for each in (holds, off, none)] == ["yes", "NO", "not measured"]
+    assert tables.failed(made) == ["is off"]
     assert none["Measured"] == "not measured (refused)"
     assert none["Tolerance"] == "exact"
 
@@ -232,6 +251,7 @@ def test_conditions_tell_each_run_or_why_it_is_lacking() -> None:
     assert told["time"]["Temperature, C"] == "not known"
     assert told["time"]["Warm-up runs"] == "3"
     assert told["energy"]["Started"] == "not measured (no sensor)"
+    assert told["trace"]["Started"] == "not measured (the case has no such run)"
     assert told["counters"]["Started"].startswith("not measured")
 
 
@@ -239,11 +259,27 @@ def test_a_second_run_is_told_apart_by_its_spread() -> None:
     """Quartiles 1 % away: IQRs of 2 % each allow 2.8 %."""
     first = recording(TINY, case(time=run({"graph_s": 1.0, "eager_s": 2.0})))
     again = recording(TINY, case(time=run({"graph_s": 1.02, "eager_s": 2.2})))
-    graph, eager = tables.side_by_side(first.cases[0], again)
-    assert (graph["Change"], graph["Within the spread"]) == ("+2 %", "yes")
+    found = tables.case_changes(first.cases[0], again)
+    graph, eager = tables.side_by_side(found)
+    assert (graph["Change"], graph["Agrees"]) == ("+2 %", "yes")
     assert (eager["First"], eager["Again"]) == ("2 s", "2.2 s")
-    assert (eager["Change"], eager["Within the spread"]) == ("+10 %", "no")
-    line = next(each for each in tables.changes(first, again) if each["Quantity"] == "graph_s")
+    assert (eager["Change"], eager["Agrees"]) == ("+10 %", "no")
+    assert tables.verdict(found) == (
+        "The second run agrees within the stated spread in 1 of 2 readings. Farthest beyond it:"
+        " time launched one by one, +10 %, where 2.97 % are allowed."
+    )
+    line = next(
+        each for each in tables.changes(first, again) if each["Quantity"] == "time as a CUDA graph"
+    )
     assert line["Median |change|, %"] == pytest.approx(2.0)
     other = recording(TINY, case(workload(batch=2)))
-    assert tables.side_by_side(first.cases[0], other) == []
+    assert tables.case_changes(first.cases[0], other) == {}
+    assert tables.verdict({}).startswith("Neither run states a spread")
+
+
+def test_a_turned_table_has_a_column_for_each_row() -> None:
+    rows = [{"Run": "time", "Clock": "1", "Load": "2"}, {"Run": "0", "Clock": "3"}]
+    assert tables.turned(rows, "Run") == [
+        {"Run": "Clock", "time": "1", "Run 0": "3"},
+        {"Run": "Load", "time": "2", "Run 0": ""},
+    ]

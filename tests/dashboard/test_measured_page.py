@@ -7,13 +7,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from costmodel.beside import Gpus
-from costmodel.inputs.recording import recording_text
+from costmodel.inputs.recording import Check, recording_text
 from costmodel.join import join_case
 from dashboard import recordings
 from dashboard.measured import sentence, view
 from dashboard.widgets import plain
 from tests.committed import recording as committed
-from tests.recordings import case, leaf_paths, recording, run, written
+from tests.recordings import H200, case, leaf_paths, recording, run, session, written
 from tests.steps import tiny_model
 
 APP = str(Path(__file__).parents[2] / "app.py")
@@ -46,12 +46,15 @@ def test_the_page_opens_the_recording_of_the_sidebars_model_and_workload() -> No
     assert at.selectbox(key="rec").value == "h200-olmoe-1b-7b.json"
     assert at.selectbox(key="rec_batch").value == 16
     assert at.selectbox(key="rec_context").value == 2048
-    assert at.text[0].value == "OLMoE-1B-7B: decode, batch 16, context 2,048, bf16, uniform"
+    assert at.text[0].value == (
+        "OLMoE-1B-7B on NVIDIA H200: decode, batch 16, context 2,048, bf16, uniform;"
+        " time as a CUDA graph"
+    )
     assert len(at.metric) == 8
 
 
 def test_a_link_opens_the_same_case_and_its_numbers_are_those_of_the_join() -> None:
-    at = page(rec=V2, rec_batch="4", rec_routing="zipf:1.0", rec_quantity="launches")
+    at = page(rec=V2, rec_batch="4", rec_routing="zipf:1.0", rec_quantity="kernel launches")
     found = committed(V2)
     index = next(
         index
@@ -67,7 +70,7 @@ def test_a_link_opens_the_same_case_and_its_numbers_are_those_of_the_join() -> N
     ]
     assert len(frame) == len(wanted)
     graph = next(each for each in wanted if each.quantity == "graph_s")
-    shown = frame[frame["Quantity"] == "graph_s"].iloc[0]
+    shown = frame[frame["Quantity"] == "time as a CUDA graph"].iloc[0]
     assert shown["Measured"] == pytest.approx((graph.measured or 0) * 1e6)
     assert shown["Ratio"] == pytest.approx(graph.ratio)
     at.toggle(key="rec_every").set_value(True).run()
@@ -78,7 +81,8 @@ def test_only_what_was_recorded_can_be_chosen() -> None:
     at = page(rec=V2, rec_batch="64")
     at.selectbox(key="rec_phase").set_value("prefill").run()
     assert not at.exception
-    assert at.selectbox(key="rec_batch").options == ["1"]
+    assert "rec_batch" not in [each.key for each in at.selectbox]  # the only one is 1
+    assert ", batch 1, " in at.text[0].value
     assert at.selectbox(key="rec_new_tokens").options == ["512", "2048", "8192"]
 
 
@@ -104,16 +108,37 @@ def test_a_case_that_was_not_measured_says_why(chart: str) -> None:
     assert at.title[0].value.startswith("Not measured; predicted ")
     assert [card.value for card in at.metric] == ["n/a"] * 8
     assert all("not measured" in card.help for card in at.metric)
-    assert any("The run time is lacking: not measured (does not fit" in t.value for t in at.text)
+    assert any(
+        t.value.startswith("Time as a CUDA graph, ") and "not measured (does not fit" in t.value
+        for t in at.text
+    )
 
 
-def test_a_second_recording_is_compared_and_another_model_refused() -> None:
-    at = page(rec=V2, rec_again=f"again/{V2}")
-    shown = [frame.value for frame in at.dataframe]
-    assert any("Largest change, %" in frame.columns for frame in shown)
-    at.selectbox(key="rec_again").set_value("h200-olmoe-1b-7b.json").run()
+def test_the_repeat_of_a_recording_stands_beside_it_and_other_models_are_not_offered() -> None:
+    at = page(rec=V2)
+    second = at.selectbox(key="rec_again")
+    assert second.value == f"again/{V2}"
+    assert second.options == ["none", f"again/{V2}", V2]
+    assert any("agrees within the stated spread in " in each.value for each in at.text)
+    assert any("Largest change, %" in frame.value.columns for frame in at.dataframe)
+    second.set_value("none").run()
+    assert not any("Largest change, %" in frame.value.columns for frame in at.dataframe)
+
+
+def test_a_second_recording_of_another_model_is_refused() -> None:
+    at = page(rec=V2)
+    other = recording(TINY, case(time=run({"graph_s": 0.5})))
+    upload = at.file_uploader(key="rec_again_file")
+    upload.set_value(("other.json", recording_text(other).encode(), "application/json")).run()
     assert not at.exception
     assert at.error[0].value.startswith("model")
+
+
+def test_a_failed_self_check_is_told_at_the_top(here: Path) -> None:
+    check = Check(name="copy: bytes read", known=100, measured=150, tolerance=0.01)
+    made = recording(TINY, case(time=run({"graph_s": 1.0})), sessions=[session(H200, check)])
+    written(made, here, "a.json")
+    assert plain("self-check failed: copy: bytes read") in page().warning[0].value
 
 
 def test_reasons_and_names_from_a_file_are_never_markup(here: Path) -> None:
@@ -134,12 +159,13 @@ def test_reasons_and_names_from_a_file_are_never_markup(here: Path) -> None:
 
 def test_a_broken_recording_and_an_empty_folder_are_told(here: Path) -> None:
     at = page()
-    assert "There is no recording yet" in at.info[0].value
+    assert at.title[0].value == "No recording yet"
     (here / "broken.json").write_text('{"schema_version": "x"}')
     at = page()
+    assert at.title[0].value == "This recording cannot be read"
     assert "broken" in at.error[0].value
     written(recording(TINY), here, "broken.json")
-    assert "holds no case" in page().info[0].value
+    assert page().title[0].value == "This recording holds no case"
 
 
 def test_an_upload_takes_the_place_of_the_chosen_recording() -> None:
@@ -148,7 +174,7 @@ def test_an_upload_takes_the_place_of_the_chosen_recording() -> None:
     upload = at.file_uploader(key="rec_file")
     upload.set_value(("mine.json", recording_text(made).encode(), "application/json")).run()
     assert not at.exception
-    assert at.title[0].value.startswith("Measured 500 ms as a CUDA graph")
+    assert at.title[0].value.startswith("Measured 500 ms, ")
     assert at.selectbox(key="rec").disabled
     at.file_uploader(key="rec_file").set_value(
         ("bad.json", b"PK\x03\x04", "application/json")

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from costmodel.errors import InputError
+from costmodel.quantities import RUNS
 from dashboard import profiling
-from dashboard.profiling import Asked, arguments, has_torch
+from dashboard.profiling import NEEDS_GPU, Asked, arguments, has_gpu, has_torch, run_rows
 
 OUT = Path("recordings/x.json")
 ASKED = Asked(
@@ -88,3 +89,22 @@ def test_torch_is_looked_for_and_not_imported(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(profiling, "find_spec", found)
     assert has_torch() is False
     assert asked == ["torch"]
+
+
+def test_every_run_says_what_it_measures_and_what_a_cpu_gives() -> None:
+    rows = {row["Run"]: row for row in run_rows(RUNS)}
+    assert list(rows) == list(RUNS)
+    assert "energy" in rows["energy"]["Measures"]
+    assert "HBM bytes read" in rows["counters"]["Measures"]
+    assert "time as a CUDA graph" in rows["time"]["Measures"]
+    # profiler/cpu_run.py: the run `time` gives all but `graph_s`; it is the only one
+    assert "CUDA graph" in rows["time"]["On a CPU"]
+    assert [rows[run]["On a CPU"] for run in ("trace", "counters", "energy")] == [NEEDS_GPU] * 3
+
+
+def test_a_gpu_is_told_by_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(profiling, "DEVICE_FILE", tmp_path / "nvidiactl")
+    assert not has_gpu()
+    (tmp_path / "nvidiactl").touch()
+    assert has_gpu()

@@ -327,8 +327,16 @@ def test_charts_are_drawn_from_the_numbers_of_the_report() -> None:
     assert [trace.name for trace in times.data] == [
         "UltraMemV2-1B/7B",
         "OLMoE-1B-7B",
-        "OLMoE-1B-7B, measured",
+        "OLMoE-1B-7B, measured time as a CUDA graph",
     ]
+    assert times.data[2].marker.color == times.data[1].line.color
+    moved = by_title["Compulsory HBM bytes over the batch, context 2,048"].data[2]
+    read = {
+        line.batch: float(line.measured) / 1e9
+        for line in usual().measured
+        if (line.quantity, line.path) == ("hbm_read_bytes", "step") and line.measured is not None
+    }
+    assert dict(zip(moved.x, moved.y, strict=True)) == pytest.approx(read)
     assert (times.layout.xaxis.type, times.layout.yaxis.type) == ("log", "log")
     assert len({trace.line.dash for trace in times.data[:2]}) == 2
     step = by_title["Predicted time by operator: OLMoE-1B-7B, batch 64, context 2,048"]

@@ -1,15 +1,13 @@
 """The page Trade-offs: designs, limits, the front, pins and Match."""
 
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from costmodel.costs.calibrated import calibrated
-from costmodel.costs.predicted import NOT_ASKED, StepTime
+from costmodel import units
+from costmodel.costs.predicted import NOT_ASKED
 from costmodel.designs import evaluate
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
@@ -17,10 +15,11 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
-from costmodel.match import match
+from costmodel.match import beside, match
 from costmodel.predict import predict
 from dashboard import tradeoff_charts as charts
 from dashboard import tradeoffs
+from dashboard.match_view import cost_sentence, ratio_alt, ratio_chart
 from dashboard.own_model import model_text, read_model
 
 ROOT = Path(__file__).parents[2]
@@ -38,70 +37,6 @@ def page(**query: str) -> AppTest:
     at.run()
     assert not at.exception
     return at
-
-
-@pytest.mark.parametrize(
-    "workload", [Workload(), Workload(phase="prefill", new_tokens=100, backend="fused")]
-)
-def test_a_design_costs_what_predict_says(workload: Workload) -> None:
-    curves, batches, contexts = calibrated("h200"), (1, 300), (0, 5000)
-    models = [load_model(name) for name in model_names()]  # kept pieces must not leak between them
-    found = evaluate(models, workload, H200, curves, batches=batches, contexts=contexts)
-    assert found.not_predicted is None
-    for i, model in enumerate(models):
-        for j, batch in enumerate(batches):
-            for k, context in enumerate(contexts):
-                step = replace(workload, batch=batch, context=context)
-                one = predict(model, step, H200, curves)
-                assert isinstance(one.time, StepTime)
-                expected = {
-                    "parameters.total_without_embeddings": (
-                        one.costs.parameters.total_without_embeddings
-                    ),
-                    "parameters.active_without_embeddings": (
-                        one.costs.parameters.active_without_embeddings
-                    ),
-                    "hbm_bytes.compulsory": one.costs.totals.compulsory_bytes,
-                    "flops.total": one.costs.totals.flops,
-                    "kv_cache.stored_bytes": one.costs.kv_cache.stored_bytes,
-                    "memory.total_bytes": one.memory.total_bytes,
-                    "time.floor_s": one.floor_s,
-                    "time.predicted_s": one.time.predicted_s,
-                }
-                got = {name: column[i, j, k] for name, column in found.columns.items()}
-                assert got == pytest.approx(expected, rel=1e-12), model.name
-
-
-def test_an_unknown_calibration_leaves_the_predicted_time_out_with_its_reason() -> None:
-    found = evaluate(
-        [load_model("olmoe-1b-7b")], Workload(), H200, NOT_ASKED, batches=(1,), contexts=(1,)
-    )
-    assert "time.predicted_s" not in found.columns
-    assert found.not_predicted == NOT_ASKED.reason
-
-
-def test_a_hundred_thousand_designs_and_workloads_take_seconds() -> None:
-    """The page's promise is 2 s on an idle machine; a busy one is given more."""
-    base = load_model("olmoe-1b-7b")
-    start = time.perf_counter()
-    made = tradeoffs.designs(
-        base,
-        {
-            "num_experts": range(16, 116, 10),
-            "num_experts_per_tok": range(1, 11),
-            "moe_intermediate_size": range(256, 1276, 102),
-        },
-    )
-    evaluate(
-        made.models,
-        Workload(),
-        H200,
-        NOT_ASKED,
-        batches=[2**i for i in range(10)],
-        contexts=[512 * i for i in range(10)],
-    )
-    assert len(made.models) == 1000
-    assert time.perf_counter() - start < 8
 
 
 @pytest.mark.parametrize(
@@ -227,6 +162,38 @@ def test_the_front_is_a_line_of_stars_and_the_base_model_a_cross() -> None:
     assert base.y[0] == pytest.approx(float(published.costs.totals.compulsory_bytes) / 1e9)
 
 
+def test_a_front_of_many_points_is_thinned_and_the_page_says_so() -> None:
+    """With more width come more of both parameters, whatever the workload: all points stand."""
+    assert tradeoffs.spread(np.arange(100), 4).tolist() == [0, 33, 66, 99]
+    assert tradeoffs.spread(np.arange(3), 4).tolist() == [0, 1, 2]
+    at = page(
+        model="olmoe-1b-7b",
+        to_num_experts="64",
+        to_num_experts_per_tok="8",
+        to_moe_intermediate_size="16-640/16",
+        to_batch=",".join(str(batch) for batch in range(1, 21)),
+        to_context="0,1,2,3,4,5,6,7",
+        to_y="active parameters",
+        to_at="all",
+    )
+    assert [each.value for each in at.metric] == ["40", "6,400", "6,400", "6,400"]
+    assert len(at.dataframe[0].value) == 1000
+    assert at.caption[0].value == "5,000 of the 6,400 points are drawn, chosen by lot."
+    assert at.caption[1].value == "1,000 points, spread along the front, are drawn and listed."
+
+
+def test_points_drawn_by_lot_are_of_every_workload() -> None:
+    """Every 20th of designs x 20 workloads would be of one workload."""
+    drawn = tradeoffs.drawn_by_lot(np.arange(100_000), 5000)
+    assert len(np.unique(drawn)) == 5000
+    assert np.all(np.diff(drawn) > 0)
+    of_each = np.bincount(drawn % 20, minlength=20)
+    assert of_each.min() > 150  # 250 are expected, with a standard deviation of 15
+    assert of_each.max() < 350
+    np.testing.assert_array_equal(drawn, tradeoffs.drawn_by_lot(np.arange(100_000), 5000))
+    assert tradeoffs.drawn_by_lot(np.arange(7), 7).tolist() == list(range(7))
+
+
 def test_a_pinned_design_is_offered_by_compare() -> None:
     at = page(model="olmoe-1b-7b", to_num_experts="16,32")
     option = at.multiselect(key="to_pins").options[0]
@@ -272,15 +239,51 @@ def test_a_broken_range_and_an_impossible_limit_are_told() -> None:
     assert "loosen a limit" in at.info[0].value
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"dtype": "fp8", "to_y": "predicted time"}, "calibrations are measured in bf16"),
+        ({"to_num_experts": "4", "to_num_experts_per_tok": "8"}, "Every design breaks a rule"),
+    ],
+)
+def test_a_sweep_without_points_says_why(query: dict[str, str], told: str) -> None:
+    at = page(model="olmoe-1b-7b", **query)
+    assert [each.value for each in at.title] == ["Nothing to draw"]
+    assert told in at.info[0].value
+
+
 def test_match_shows_the_sizes_that_sparsecost_match_finds() -> None:
     at = page(to_what="match")
     found = match(load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b"))
     shown = [each.value for each in at.metric]
     assert shown[:2] == [f"{after:,}" for _, after in found.fields.values()]
-    assert shown[2] == f"{found.found.parameters - found.wanted.parameters:+,}"
+    off = 100 * (found.found.parameters - found.wanted.parameters) / found.wanted.parameters
+    assert shown[2] == f"{off:+.3f} %"
     assert at.get("download_button")
+
+
+def test_match_says_how_costs_of_equal_sizes_differ() -> None:
+    target, template = load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b")
+    answer = match(target, template)
+    lines = beside(answer, H200)
+    figure = ratio_chart(answer, lines)
+    drawn = {
+        (trace.name, name): ratio
+        for trace in figure.data
+        for name, ratio in zip(trace.y, trace.x, strict=True)
+    }
+    assert drawn["any batch", "FLOPs per token"] == answer.flops_ratio
+    for batch in (1, 64, 1024):
+        one, other = (predict(each, Workload(batch=batch), H200) for each in (target, answer.model))
+        ratio = other.floor_s / one.floor_s
+        assert drawn[f"batch {batch:,}", "floor time"] == pytest.approx(ratio)
+        assert f"{units.ratio(ratio)} at batch {batch:,}" in cost_sentence(lines, "a GPU")
+    assert ("batch 1", "HBM, weights") in drawn
+    assert ("batch 1", "HBM, table rows") not in drawn  # the target has none: no ratio
+    assert f"{units.ratio(max(drawn.values()))}." in ratio_alt(answer, lines)
 
 
 def test_match_that_nothing_reaches_is_told() -> None:
     at = page(to_what="match", to_template="llama-3.1-8b")
     assert "neither experts nor memory layers" in at.error[0].value
+    assert [each.value for each in at.title] == ["No match was found"]

@@ -14,6 +14,7 @@ from dashboard.waterfall import (
     Level,
     in_words,
     levels,
+    rows,
     steps,
     waterfall,
 )
@@ -120,3 +121,25 @@ def test_a_cpu_has_no_datasheet_and_so_no_floor() -> None:
     bars = steps(levels(measured, side_of(made, measured, None)))
     assert all(bar.seconds is None for bar in bars)
     assert "not known (no hardware preset for this machine)" in in_words(bars)
+
+
+def test_traffic_under_the_time_of_the_flops_adds_nothing_to_the_floor() -> None:
+    """One byte takes no time: the FLOPs at 989.5e12 a second are then the level."""
+    measured = case(counters=run({"hbm_read_bytes": 1.0, "hbm_written_bytes": 0.0}))
+    made = recording(tiny_model(), measured)
+    side = side_of(made, measured, Gpus().of("NVIDIA H200"))
+    assert side.prediction is not None
+    flops = float(side.prediction.costs.totals.flops)
+    level = levels(measured, side)[1].time.value
+    assert level == pytest.approx(flops / 989.5e12, rel=1e-3)
+
+
+def test_the_table_tells_every_bar_its_share_and_the_level_it_reaches() -> None:
+    floor, traffic, kernels, gaps, graph = rows(steps(given(2.0, REASON, 6.0, 8.0)))
+    assert (floor["Time"], floor["Share"]) == ("2 s", "25.0 %")
+    assert (traffic["Time"], traffic["Share"]) == (f"not measured ({REASON})", "")
+    assert (kernels["Time"], kernels["Share"]) == ("+4 s", "50.0 %")
+    assert kernels["Reaches"] == "the measured sum of kernel times"
+    assert (gaps["Time"], gaps["Share"]) == ("+2 s", "25.0 %")
+    assert graph["Share"] == "100.0 %"
+    assert all(each["Share"] == "" for each in rows(steps(given(2.0, 2.5, 6.0, REASON))))

@@ -1,6 +1,7 @@
 """Models by name or path: names never become paths, and every preset is a model."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costmodel.errors import InputError
-from costmodel.inputs.catalog import FOLDER, load_model, model_names
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.catalog import FOLDER, load_model, model_names, numbered
+from costmodel.inputs.config import MAX_NAME, ModelConfig
 
 HF = Path(__file__).parents[1] / "data" / "hf"
 
@@ -127,3 +128,16 @@ def test_no_text_but_a_preset_or_a_file_loads(text: str) -> None:
         return
     with pytest.raises(InputError):
         load_model(text)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("a", "b", "a", "a"), ["a", "b", "a (2)", "a (3)"]),
+        (("a", "a", "a (2)"), ["a", "a (3)", "a (2)"]),  # a given name stays
+        (("n" * MAX_NAME,) * 2, ["n" * 120, f"{'n' * 116} (2)"]),
+    ],
+)
+def test_equal_names_get_numbers(names: tuple[str, ...], expected: list[str]) -> None:
+    base = load_model("olmoe-1b-7b")
+    assert [each.name for each in numbered([replace(base, name=n) for n in names])] == expected
