@@ -1,4 +1,4 @@
-"""What the Explore page says of one step: its sentence, its cards, its rows, as data.
+"""What the Explore page says of one step: its answer, its cards, its rows, as data.
 
 Numbers are those of `predict --json`, formatted by `costmodel.units`.
 """
@@ -29,22 +29,24 @@ SERVED = (  # of the rows of served requests, those that are cards: label, quant
 )
 
 
-def sentence(prediction: Prediction) -> str:
-    """The page's title: what is asked, and the answer."""
-    workload, time = prediction.workload, prediction.time
+def answer(prediction: Prediction) -> str:
+    """The page's title."""
+    floor = f"{_time(prediction.floor_s)} floor, bound by {prediction.bound_by}"
+    time = prediction.time
+    predicted = "" if isinstance(time, Unknown) else f"{_time(time.predicted_s)} predicted, "
+    return f"{prediction.model.name}: {predicted}{floor}"
+
+
+def asked(prediction: Prediction) -> str:
+    """Of what the title is the answer."""
+    workload = prediction.workload
     if workload.phase == "decode":
-        step = f"decode at batch {workload.batch:,}"
+        step = f"decode at batch {workload.batch:,} and {workload.context:,} cached tokens"
     else:
         step = f"prefill of {workload.batch:,} x {workload.new_tokens:,} tokens"
-    joined = " and " if workload.phase == "decode" else " after "
-    cached = f"{joined}{workload.context:,} cached tokens"
-    if workload.phase == "prefill" and not workload.context:
-        cached = ""
-    floor = f"{_time(prediction.floor_s)} floor, bound by {prediction.bound_by}"
-    predicted = "" if isinstance(time, Unknown) else f"{_time(time.predicted_s)} predicted, "
-    return (
-        f"{prediction.model.name}, {step}{cached} on {prediction.hardware.name}: {predicted}{floor}"
-    )
+        if workload.context:
+            step += f" after {workload.context:,} cached ones"
+    return f"One step of {step} on {prediction.hardware.name}"
 
 
 def _time(seconds: Number) -> str:

@@ -9,6 +9,8 @@ from costmodel.beside import PREDICTED
 from costmodel.join import Row
 from dashboard.measured import View
 
+WHOLE = 1000.0  # tokens per second from which on fractions say nothing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
@@ -42,7 +44,7 @@ def compared(found: View) -> tuple[Compared, ...]:
             "Tokens per second",
             made.tokens_per_s,
             beside.tokens_per_s,
-            lambda value: f"{units.significant(value)} /s",
+            _tokens,
             "new tokens of all sequences / time",
         ),
         _of_figure(
@@ -53,6 +55,10 @@ def compared(found: View) -> tuple[Compared, ...]:
             "kernels of the leaves that only choose experts or rows",
         ),
     )
+
+
+def _tokens(rate: float) -> str:
+    return f"{rate:,.0f} /s" if rate >= WHOLE else f"{units.significant(rate)} /s"
 
 
 def _of_row(label: str, row: Row, form: Callable[[float], str]) -> Compared:

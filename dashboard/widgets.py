@@ -13,6 +13,7 @@ from costmodel.text import printable
 
 ROW, MOST_ROWS = 35, 24  # pixels of a table's row; rows beyond which it scrolls
 LETTER, EDGES, WIDEST = 7, 20, 480  # pixels of a letter, of a cell's edges, of a column of text
+ALONE, COMPARED = 180, 230  # pixels that a card needs, without and with what it is compared with
 PLOTLY = {"displaylogo": False, "toImageButtonOptions": {"format": "png", "scale": 2}}
 MARKS = re.compile(r"[\\`*_{}\[\]()<>#|~$:^&]")  # of Markdown, HTML, mathematics and icons
 
@@ -29,7 +30,8 @@ class Card:
 
 def cards(found: Sequence[Card], *, across: int = 4) -> None:
     """Cards in rows of `across`, or of fewer where the page is too narrow for their text."""
-    grid = st.grid(across)
+    compared = any(card.delta is not None for card in found)
+    grid = st.grid(across, min_column_width=COMPARED if compared else ALONE)
     for card in found:
         grid.metric(card.label, card.value, delta=card.delta, help=card.help or None, border=True)
 

@@ -160,7 +160,8 @@ own = st.session_state.get(OWN_TEXT, "")
 found = selection(mend=lambda: form(own) if own else None)  # a broken model can be forgotten
 prediction = found.predict()
 data = prediction_json(prediction)
-st.title(plain(explore.sentence(prediction)))
+st.title(plain(explore.answer(prediction)))
+st.text(explore.asked(prediction))
 if found.model.assumptions:
     st.caption("A reconstruction: its source leaves something open; see all numbers of this step.")
 cards(explore.cards(data))
