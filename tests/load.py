@@ -1,32 +1,52 @@
 """The dashboard pressed by many tabs at once: errors, cross-talk, times to redraw, and memory.
 
-Each tab is a browser context of its own that sets model, batch and context at random and reads from
-the page's title whether it sees its own. After a round all tabs are closed, and the server is given
-time to forget them; memory after the second round is set beside memory after the first.
+Each tab is a browser context of its own that sets model, batch and context at random, waits until
+the page says what it set, and takes the time by the page's clock. After a round all tabs
+are closed, and the server is given time to forget them; what it holds after the second round is set
+beside what it holds after the first. Browser and server share the machine's cores.
 Run: `make load`, or `python -m tests.load --tabs 8 --seconds 30`.
 """
 
 import argparse
 import asyncio
+import math
+import os
 import random
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.async_api import Browser, Page, TimeoutError, async_playwright  # noqa: A004
+from playwright.async_api import (
+    Browser,
+    Page,
+    TimeoutError,  # noqa: A004 - Playwright's own
+    async_playwright,
+)
 
 from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hardware import load_hardware
 from tests.browser.conftest import ARGUMENTS, chromium_path
-from tests.browser.page import APP, EXCEPTION, IDLE, TOOK_S, WATCH
+from tests.browser.page import APP, EXCEPTION, SUBTITLE, WATCH
 from tests.browser.server import Server, serving
 
 MODELS = ("olmoe-1b-7b", "ultramemv2-1b-7b", "llama-3.1-8b", "qwen3-30b-a3b")
+GPU = load_hardware("h200").name
+DEFAULT = {"model": "ultramemv2-1b-7b", "batch": "64", "context": "2048"}
 GROWTH = 0.05  # of memory, after the second round against after the first
 REST_S = 130.0  # Streamlit keeps a closed tab's session for two minutes
-TIMEOUT_MS = 30_000.0
+OPEN_MS = 180_000.0  # all tabs open at once
+ANSWER_MS = 120_000.0  # no limit on how fast, which the table tells: after that it is lost
+SKELETON = '[data-testid="stSkeleton"]'  # of a part whose code is still loaded
+# What was asked and the answer, as Explore says them in two lines
+SAID = f"""[...document.querySelectorAll('{SUBTITLE}')].slice(0, 1)
+  .concat(...document.querySelectorAll('h1')).map(each => each.innerText).join(': ')"""
+SHOWN = f"""due => {SAID}.startsWith(due)
+  && document.querySelector('{APP}') && !document.querySelector('{SKELETON}')
+  && {{at: performance.now(), touched: window.seen.touched}}"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,62 +55,86 @@ class Round:
 
     took_s: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    asked: dict[str, set[int]] = field(default_factory=dict)  # a page's begin, the tabs that set it
     during_bytes: int = 0
     after_bytes: int = 0
 
 
-async def press(browser: Browser, server: Server, seed: int, seconds: float, found: Round) -> None:
-    """One tab: change a control, wait, look whose numbers stand there; for so many seconds."""
-    chance = random.Random(seed)  # noqa: S311 - no secret
-    context = await browser.new_context()
-    page = await context.new_page()
-    page.set_default_timeout(TIMEOUT_MS)
-    page.on("pageerror", lambda error: found.wrong.append(f"tab {seed}: {error}"))
+def due(state: Mapping[str, str]) -> str:
+    """How the page begins that answers these controls."""
+    return (
+        f"One step of decode at batch {int(state['batch']):,} and {int(state['context']):,} cached"
+        f" tokens on {GPU}: {load_model(state['model']).name}: "
+    )
+
+
+async def opened(browser: Browser, server: Server) -> Page:
+    """A tab in a browser context of its own that shows the defaults."""
+    page = await (await browser.new_context()).new_page()
+    page.set_default_timeout(OPEN_MS)
     await page.add_init_script(WATCH)
     await page.goto(server.url)
-    await page.locator(APP).wait_for()
-    await page.wait_for_function(IDLE, arg=0)
-    state = {"model": "ultramemv2-1b-7b", "batch": "64", "context": "2048"}
-    end = time.monotonic() + seconds
+    await page.wait_for_function(SHOWN, arg=due(DEFAULT))
+    return page
+
+
+async def press(page: Page, tab: int, seed: int, seconds: float, found: Round) -> None:
+    """One tab: change a control, wait for its answer; for so many seconds."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    page.on("pageerror", lambda error: found.wrong.append(f"tab {tab}: {error}"))
+    state, end = dict(DEFAULT), time.monotonic() + seconds
+    found.asked.setdefault(due(state), set()).add(tab)
     while time.monotonic() < end:
         key = chance.choice(list(state))
         old = state[key]
         while state[key] == old:
-            state[key] = chance.choice(MODELS) if key == "model" else str(chance.randrange(1, 5000))
+            state[key] = chance.choice(MODELS) if key == "model" else str(chance.randrange(2, 5000))
+        found.asked.setdefault(due(state), set()).add(tab)
         try:
-            found.took_s.append(await change(page, key, state[key]))
-        except TimeoutError:
-            states = await page.evaluate("() => JSON.stringify(window.seen.states.slice(-3))")
-            hidden = await page.locator('[data-testid="stSkeleton"]').count()
+            found.took_s.append(await change(page, key, state))
+        except TimeoutError as error:
+            said = await page.evaluate(SAID)
             found.wrong.append(
-                f"tab {seed}: no answer to {key}={state[key]} within {TIMEOUT_MS / 1000:g} s;"
-                f" last states {states}, {hidden} parts not drawn"
+                f"tab {tab}, {key}={state[key]}: {judged(said, tab, due(state), found.asked)};"
+                f" {await page.locator(SKELETON).count()} parts not drawn; {error.message!r}"
             )
-            break
-        title = await page.locator("h1").first.inner_text()
-        due = (
-            f"{load_model(state['model']).name}, decode at batch {int(state['batch']):,} and"
-            f" {int(state['context']):,} cached token"
-        )
-        if not title.startswith(due):
-            found.wrong.append(f"tab {seed}: {due!r} was set, {title!r} is shown")
+            return
         if await page.locator(EXCEPTION).count():
-            found.wrong.append(f"tab {seed}: {await page.locator(EXCEPTION).first.inner_text()}")
-    await context.close()
+            found.wrong.append(f"tab {tab}: {await page.locator(EXCEPTION).first.inner_text()}")
 
 
-async def change(page: Page, key: str, value: str) -> float:
-    """Set one control; the seconds until the page is drawn anew."""
-    before = await page.evaluate("() => window.seen.states.length")
+async def change(page: Page, key: str, state: Mapping[str, str]) -> float:
+    """Set one control; the seconds until the page shows its answer, from touch to frame.
+
+    The page is watched from before the touch on, so that no way between processes is counted.
+    """
     control = page.locator(f".st-key-{key} input").first
     await control.click()
-    await control.fill(value)
-    if key == "model":
-        await page.get_by_role("option", name=value, exact=True).click()
-    else:
-        await control.press("Enter")
-    await page.wait_for_function(IDLE, arg=before)
-    return float(await page.evaluate(TOOK_S))
+    await control.fill(state[key])
+
+    async def touch() -> None:
+        if key == "model":
+            await page.get_by_role("option", name=state[key], exact=True).click()
+        else:
+            await control.press("Enter")
+
+    shown, _ = await asyncio.gather(
+        page.wait_for_function(SHOWN, arg=due(state), timeout=ANSWER_MS), touch()
+    )
+    seen = await shown.json_value()
+    return float(seen["at"] - seen["touched"]) / 1000
+
+
+def judged(said: str, tab: int, wanted: str, asked: Mapping[str, set[int]]) -> str:
+    """What a page means that does not say what is due."""
+    by = next((tabs for known, tabs in asked.items() if said.startswith(known)), set())
+    if said.startswith(wanted):
+        return "the answer stands there, but the page did not come to rest"
+    if tab in by:
+        return f"no answer within {ANSWER_MS / 1000:g} s; it shows what it set before: {said!r}"
+    if by:
+        return f"CROSS-TALK: it shows what tab {min(by)} set: {said!r}"
+    return f"it shows what nobody set: {said!r}"
 
 
 async def watch(server: Server, found: Round) -> None:
@@ -110,19 +154,33 @@ async def rounds(server: Server, asked: argparse.Namespace) -> list[Round]:
         for number in range(asked.rounds):
             found = Round()
             watching = asyncio.create_task(watch(server, found))
+            pages = await asyncio.gather(*(opened(browser, server) for _ in range(asked.tabs)))
             await asyncio.gather(
                 *(
-                    press(browser, server, number * asked.tabs + tab, asked.seconds, found)
-                    for tab in range(asked.tabs)
+                    press(page, tab, number * asked.tabs + tab, asked.seconds, found)
+                    for tab, page in enumerate(pages)
                 )
             )
             watching.cancel()
+            await asyncio.gather(*(page.context.close() for page in pages))
             await asyncio.sleep(asked.rest)
-            await press(browser, server, 0, 0.0, found)  # a new tab: the server forgets old ones
+            for _ in range(2):  # the server drops old sessions when it stores one, frees at a run
+                await (await opened(browser, server)).context.close()
             found.after_bytes = server.rss_bytes()
             done.append(found)
         await browser.close()
     return done
+
+
+def row(number: int, found: Round) -> str:
+    """A round's line of the table."""
+    took_s = sorted(found.took_s) or [math.nan]
+    late_s = took_s[math.ceil(0.95 * len(took_s)) - 1]
+    return (
+        f"{number:5}{len(found.took_s):9,}{statistics.median(took_s):11.2f}{late_s:9.2f}"
+        f"{took_s[-1]:10.2f}{len(found.wrong):7}{found.during_bytes / 1e6:12,.0f}"
+        f"{found.after_bytes / 1e6:11,.0f}"
+    )
 
 
 def main() -> int:
@@ -136,16 +194,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
         before = server.rss_bytes()
         done = asyncio.run(rounds(server, asked))
-    print(f"{asked.tabs} tabs, {asked.seconds:g} s a round; server before: {before / 1e6:,.0f} MB")
+        log = server.log.read_text()
+    print(
+        f"{asked.tabs} tabs, {asked.seconds:g} s a round, browser and server on {os.cpu_count()}"
+        f" cores; server before: {before / 1e6:,.0f} MB"
+    )
     print("round  changes  median, s  95 %, s  worst, s  wrong  during, MB  after, MB")
     for number, each in enumerate(done, start=1):
-        late = statistics.quantiles(each.took_s, n=20)[-1]
-        print(
-            f"{number:5}{len(each.took_s):9,}{statistics.median(each.took_s):11.2f}{late:9.2f}"
-            f"{max(each.took_s):10.2f}{len(each.wrong):7}{each.during_bytes / 1e6:12,.0f}"
-            f"{each.after_bytes / 1e6:11,.0f}"
-        )
+        print(row(number, each))
     wrong = [line for each in done for line in each.wrong]
+    if "Traceback" in log:
+        wrong.append(f"the server's log: {log}")
     if len(done) > 1:
         growth = done[-1].after_bytes / done[0].after_bytes - 1
         print(f"memory after round {len(done)} against after round 1: {growth:+.1%}")

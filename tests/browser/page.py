@@ -1,7 +1,7 @@
 """A tab of the dashboard as a person uses it: it opens, changes controls, and waits for the answer.
 
-The tab notes when a control was touched and when Streamlit was idle again and the next frame was
-drawn; and it refuses what no page may do: ask another host, or put an error into the console.
+The tab looks at each frame whether Streamlit has answered and when the answer was drawn; and it
+refuses what no page may do: ask another host, or put an error into the console.
 """
 
 import json
@@ -13,29 +13,41 @@ from urllib.parse import urlencode, urlsplit
 
 from playwright.sync_api import ConsoleMessage, Locator, Page
 
+# Runs are counted by the state of Streamlit's own component: on a busy machine a run begins and
+# ends between two frames, and `data-test-script-state` never says that it was running
 WATCH = """
-window.seen = {touched: 0, states: []};
+window.seen = {touched: 0, began: 0, runs: 0, idle: false, drawn: null};
 for (const kind of ['pointerdown', 'keydown'])
   document.addEventListener(kind, () => { window.seen.touched = performance.now(); }, true);
-new MutationObserver(records => {
-  for (const record of records) {
-    const state = record.target.getAttribute('data-test-script-state');
-    const entry = {state, at: performance.now()};
-    window.seen.states.push(entry);
-    if (state === 'notRunning')
-      requestAnimationFrame(() => requestAnimationFrame(() => { entry.at = performance.now(); }));
-  }
-}).observe(document,
-  {subtree: true, attributes: true, attributeFilter: ['data-test-script-state']});
-"""
-IDLE = """before => {
-  const states = window.seen.states, last = states.at(-1);
-  return states.length > before && last.state === 'notRunning' && performance.now() > last.at + 100
+const app = () => {
+  const root = document.querySelector('[data-testid="stApp"]');
+  const key = root && Object.keys(root).find(each => each.startsWith('__reactFiber$'));
+  let fiber = key && root[key];
+  while (fiber && fiber.stateNode?.state?.scriptRunFinishedSequence === undefined)
+    fiber = fiber.return;
+  return fiber?.stateNode.state;
+};
+const look = () => {
+  const seen = window.seen, state = app(), runs = state?.scriptRunFinishedSequence ?? 0;
+  const idle = runs > 0 && state.scriptRunState === 'notRunning'
     && document.querySelector('[data-testid="stSkeleton"]') === null;
+  if (!idle || !seen.idle || runs > seen.runs) seen.drawn = null;
+  else seen.drawn ??= performance.now();
+  Object.assign(seen, {began: state?.latestRunTime, runs, idle});
+  requestAnimationFrame(look);
+};
+requestAnimationFrame(look);
+"""
+NOW = "() => ({at: performance.now(), runs: window.seen.runs})"
+IDLE = """since => {  // a run began and one ended since then, and all is drawn
+  const {began, runs, drawn} = window.seen;
+  return began > since.at && runs > since.runs
+    && drawn !== null && performance.now() > drawn + 100;
 }"""
-TOOK_S = "() => (window.seen.states.at(-1).at - window.seen.touched) / 1000"
+TOOK_S = "() => (window.seen.drawn - window.seen.touched) / 1000"
 APP = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 ANSWER = 'h1, [data-testid="stAlert"], [data-testid="stException"]'
+SUBTITLE = '[data-testid="stMain"] [data-testid="stText"]'
 EXCEPTION = '[data-testid="stException"]'
 TIMEOUT_MS = 30_000.0
 # Where a page is opened by its address, Streamlit looks for its server below that address first
@@ -74,12 +86,12 @@ class Tab:
         self.page.goto(url)
         self.page.locator(APP).wait_for()
         self.page.locator(ANSWER).first.wait_for()
-        self.page.wait_for_function(IDLE, arg=0)
+        self.page.wait_for_function(IDLE, arg={"at": 0, "runs": 0})
         return self
 
     def change(self, act: Callable[[], object]) -> float:
         """Do what makes the page draw itself anew; the seconds from touch to drawn."""
-        before = self.page.evaluate("() => window.seen.states.length")
+        before = self.page.evaluate(NOW)
         act()
         self.page.wait_for_function(IDLE, arg=before)
         return cast("float", self.page.evaluate(TOOK_S))
@@ -128,6 +140,10 @@ class Tab:
     def title(self) -> str:
         """The page's first heading."""
         return self.page.locator("h1").first.inner_text()
+
+    def subtitle(self) -> str:
+        """The line of text below it: on Explore, what was asked."""
+        return self.page.locator(SUBTITLE).first.inner_text()
 
     def check(self) -> None:
         """Fail if anything went wrong so far."""
