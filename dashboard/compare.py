@@ -140,23 +140,23 @@ def too_large(predictions: Sequence[Prediction]) -> list[str]:
 
 
 def cards(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> list[Card]:
-    """Each model's quantity at the sidebar's workload, then each one's largest batch that fits."""
+    """Each model's quantity at the sidebar's workload, and its largest batch that fits."""
     shown, workload = SHOWN[name], predictions[0].workload
     at = f"at batch {workload.batch:,}, context {workload.context:,}"
     found = []
     for prediction, grid in zip(predictions, grids, strict=True):
         value = values(grid, shown)[place(grid, workload.batch, workload.context)]
-        number = units.NOT_KNOWN if value is None else f"{units.significant(value)} {shown.unit}"
-        help_ = f"{shown.written(name)}, {at}."
-        found.append(Card(label=plain(prediction.model.name), value=number, help=help_))
-    return found + [
-        Card(
-            label=f"{plain(prediction.model.name)} fits up to",
-            value=f"batch {units.count(prediction.memory.max_batch)}",
-            help=f"Sequences of context {workload.context:,} that fit the GPU's memory.",
+        found.append(
+            Card(
+                label=plain(prediction.model.name),
+                value=units.NOT_KNOWN
+                if value is None
+                else f"{units.significant(value)} {shown.unit}",
+                help=f"{shown.written(name)}, {at}. Below: the sequences that fit its memory.",
+                beside=f"fits up to batch {units.count(prediction.memory.max_batch)}",
+            )
         )
-        for prediction in predictions
-    ]
+    return found
 
 
 def place(grid: Grid, batch: int, context: int) -> int:

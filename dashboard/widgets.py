@@ -20,20 +20,31 @@ MARKS = re.compile(r"[\\`*_{}\[\]()<>#|~$:^&]")  # of Markdown, HTML, mathematic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One number of a page's answer. `value` is formatted, unit and all; `help` says what it is."""
+    """One number of a page's answer. `value` is formatted, unit and all; `help` says what it is.
+
+    `beside` stands below it, in small: what it is compared with, or what it goes with.
+    """
 
     label: str
     value: str
     help: str = ""
-    delta: str | None = None
+    beside: str | None = None
 
 
 def cards(found: Sequence[Card], *, across: int = 4) -> None:
     """Cards in rows of `across`, or of fewer where the page is too narrow for their text."""
-    compared = any(card.delta is not None for card in found)
+    compared = any(card.beside is not None for card in found)
     grid = st.grid(across, min_column_width=COMPARED if compared else ALONE)
     for card in found:
-        grid.metric(card.label, card.value, delta=card.delta, help=card.help or None, border=True)
+        grid.metric(
+            card.label,
+            card.value,
+            delta=card.beside,
+            delta_color="off",
+            delta_arrow="off",
+            help=card.help or None,
+            border=True,
+        )
 
 
 def chart(figure: go.Figure, *, alt: str, key: str) -> None:

@@ -60,24 +60,25 @@ except InputError as error:
     with top:
         refused("These models cannot be compared", str(error))
     st.stop()
-name = str(
-    st.segmented_control(
-        "Compared by",
-        list(compare.SHOWN),
-        default="HBM bytes",
-        required=True,
-        key="cmp_by",
-        bind=LINK,
+with st.container(horizontal=True):
+    name = str(
+        st.segmented_control(
+            "Compared by",
+            list(compare.SHOWN),
+            default="HBM bytes",
+            required=True,
+            key="cmp_by",
+            bind=LINK,
+        )
     )
-)
-axis: Axis = (
-    "context"
-    if st.segmented_control(
-        "Over", ["batch", "context"], default="batch", required=True, key="cmp_over", bind=LINK
+    axis: Axis = (
+        "context"
+        if st.segmented_control(
+            "Over", ["batch", "context"], default="batch", required=True, key="cmp_over", bind=LINK
+        )
+        == "context"
+        else "batch"
     )
-    == "context"
-    else "batch"
-)
 shown = compare.SHOWN[name]
 predictions = [found.predict(model) for model in models]
 grids = compare.over(models, found, axis)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from costmodel import units
 from costmodel.beside import PREDICTED
 from costmodel.errors import InputError
 from costmodel.quantities import QUANTITIES
@@ -23,7 +24,7 @@ from dashboard.measured_cards import compared
 from dashboard.measured_choice import case_of, opened, upload
 from dashboard.recordings import load, matching, repeat_names
 from dashboard.shell import LINK, selection
-from dashboard.widgets import chart, explained, not_measured, plain, table
+from dashboard.widgets import Card, cards, chart, explained, not_measured, plain, table
 
 if TYPE_CHECKING:
     from costmodel.inputs.recording import Recording
@@ -54,20 +55,20 @@ times by much more, since the host sets them.
 def answer(found: View) -> None:
     """Cards: measured, and below it what stands beside it."""
     lacking: dict[str, list[str]] = {}
-    grid = st.grid(4, min_column_width=220)
+    drawn = []
     for card in compared(found):
         missing = plain(not_measured(card.reason)) if card.measured is None else ""
         if card.measured is None:
             lacking.setdefault(not_measured(card.reason), []).append(card.label)
-        grid.metric(
-            card.label,
-            card.measured or "n/a",
-            delta=card.beside or f"not {PREDICTED}",
-            delta_color="off",
-            delta_arrow="off",
-            help=". ".join(filter(None, (card.told, missing))),
-            border=True,
+        drawn.append(
+            Card(
+                label=card.label,
+                value=card.measured or units.NOT_KNOWN,
+                help=". ".join(filter(None, (card.told, missing))),
+                beside=card.beside or f"not {PREDICTED}",
+            )
         )
+    cards(drawn)
     for reason, labels in lacking.items():
         st.text(f"{', '.join(labels)}: {reason}")
 
