@@ -56,6 +56,7 @@ class Round:
     took_s: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     asked: dict[str, set[int]] = field(default_factory=dict)  # a page's begin, the tabs that set it
+    server_s: float = 0.0  # its processor time while the tabs press
     during_bytes: int = 0
     after_bytes: int = 0
 
@@ -155,12 +156,14 @@ async def rounds(server: Server, asked: argparse.Namespace) -> list[Round]:
             found = Round()
             watching = asyncio.create_task(watch(server, found))
             pages = await asyncio.gather(*(opened(browser, server) for _ in range(asked.tabs)))
+            began_s = server.cpu_s()
             await asyncio.gather(
                 *(
                     press(page, tab, number * asked.tabs + tab, asked.seconds, found)
                     for tab, page in enumerate(pages)
                 )
             )
+            found.server_s = server.cpu_s() - began_s
             watching.cancel()
             await asyncio.gather(*(page.context.close() for page in pages))
             await asyncio.sleep(asked.rest)
@@ -178,8 +181,8 @@ def row(number: int, found: Round) -> str:
     late_s = took_s[math.ceil(0.95 * len(took_s)) - 1]
     return (
         f"{number:5}{len(found.took_s):9,}{statistics.median(took_s):11.2f}{late_s:9.2f}"
-        f"{took_s[-1]:10.2f}{len(found.wrong):7}{found.during_bytes / 1e6:12,.0f}"
-        f"{found.after_bytes / 1e6:11,.0f}"
+        f"{took_s[-1]:10.2f}{found.server_s / len(took_s):11.2f}{len(found.wrong):7}"
+        f"{found.during_bytes / 1e6:12,.0f}{found.after_bytes / 1e6:11,.0f}"
     )
 
 
@@ -199,7 +202,8 @@ def main() -> int:
         f"{asked.tabs} tabs, {asked.seconds:g} s a round, browser and server on {os.cpu_count()}"
         f" cores; server before: {before / 1e6:,.0f} MB"
     )
-    print("round  changes  median, s  95 %, s  worst, s  wrong  during, MB  after, MB")
+    print("server, s: its processor time for a change; the rest of a change is the browser's")
+    print("round  changes  median, s  95 %, s  worst, s  server, s  wrong  during, MB  after, MB")
     for number, each in enumerate(done, start=1):
         print(row(number, each))
     wrong = [line for each in done for line in each.wrong]
