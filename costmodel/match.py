@@ -12,7 +12,9 @@ from pydantic import ValidationError
 
 from costmodel import units
 from costmodel.build import build_operators
-from costmodel.columns import Value, columns
+from costmodel.columns import Value, columns, predicted_columns
+from costmodel.costs.curves import Curves
+from costmodel.costs.predicted import NOT_ASKED, Unknown
 from costmodel.costs.totals import parameter_counts
 from costmodel.errors import InputError, shown
 from costmodel.inputs.config import MAX_NAME, ModelConfig
@@ -42,6 +44,8 @@ MOVING = (
     "routing.flops",
     "routing.hbm_bytes",
     "time.floor_s",
+    "time.predicted_s",
+    "energy.predicted_j",
 )
 
 
@@ -139,15 +143,23 @@ def match(
     )
 
 
-def beside(found: Match, hardware: Hardware, batches: Sequence[int] = BATCHES) -> list[Beside]:
-    """What else differs between target and match: memory, KV cache, HBM bytes, floor time.
+def beside(
+    found: Match,
+    hardware: Hardware,
+    batches: Sequence[int] = BATCHES,
+    calibration: Curves | Unknown = NOT_ASKED,
+) -> list[Beside]:
+    """What else differs between target and match: memory, KV cache, HBM bytes, times, energy.
 
-    Decode steps at the context of the match, bf16, uniform routing.
+    Decode steps at the context of the match, bf16, uniform routing. What a calibration would give
+    is None where there is none.
     """
     lines: list[Beside] = []
     for batch in batches:
         workload = Workload(batch=batch, context=found.context)
-        target, model = (_named(each, workload, hardware) for each in (found.target, found.model))
+        target, model = (
+            _named(each, workload, hardware, calibration) for each in (found.target, found.model)
+        )
         lines += [
             Beside(
                 name=name,
@@ -160,9 +172,11 @@ def beside(found: Match, hardware: Hardware, batches: Sequence[int] = BATCHES) -
     return lines
 
 
-def _named(model: ModelConfig, workload: Workload, hardware: Hardware) -> dict[str, Value]:
-    prediction = predict(model, workload, hardware)
-    return columns(
+def _named(
+    model: ModelConfig, workload: Workload, hardware: Hardware, calibration: Curves | Unknown
+) -> dict[str, Value]:
+    prediction = predict(model, workload, hardware, calibration)
+    return predicted_columns(prediction.time, tokens=workload.batch) | columns(
         prediction.costs,
         prediction.memory,
         tokens=workload.batch,

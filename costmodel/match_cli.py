@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from costmodel.cli_options import (
+    CalibrationOpt,
     CsvOpt,
     HardwareOpt,
     JsonOpt,
@@ -55,6 +56,7 @@ def match(
         ),
     ] = False,
     hardware: HardwareOpt = "h200",
+    calibration: CalibrationOpt = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -66,6 +68,7 @@ def match(
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """Size a model of another kind by a model's parameters and FLOPs; show what differs then."""
+    from costmodel.costs.calibrated import calibrated
     from costmodel.match import beside
     from costmodel.match import match as matched
     from costmodel.match_report import match_json, match_records
@@ -77,7 +80,7 @@ def match(
         raise InputError("output: --json, --csv and --markdown exclude one another")
     if csv is not None and csv.suffix.lower() != ".csv":
         raise InputError(f"csv={shown(str(csv))}: ends in .csv")
-    gpu = load_hardware(hardware)
+    gpu, by = load_hardware(hardware), calibrated(hardware, calibration)
     found = matched(
         load_model(model),
         load_model(to),
@@ -85,7 +88,7 @@ def match(
         vary=None if vary is None else parse_vary(vary),
         keep_trunk=keep_trunk,
     )
-    lines = beside(found, gpu)
+    lines = beside(found, gpu, calibration=by)
     if out is not None:
         write_model(found.model, out)
     if csv is not None:
@@ -93,9 +96,9 @@ def match(
 
         write_records(match_records(found, lines), csv)
     elif as_json:
-        data = match_json(found, lines, gpu)
+        data = match_json(found, lines, gpu, by)
         sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
     elif as_markdown:
-        sys.stdout.write(markdown(match_tables(found, lines, gpu)))
+        sys.stdout.write(markdown(match_tables(found, lines, gpu, by)))
     else:
-        show(match_tables(found, lines, gpu))
+        show(match_tables(found, lines, gpu, by))

@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import costmodel
+from costmodel.costs.curves import Curves
+from costmodel.costs.predicted import Unknown
 from costmodel.inputs.hardware import Hardware
 from costmodel.match import Beside, Match
 from costmodel.matching.toml import model_table
+from costmodel.report import calibration_json
 
 SCHEMA_VERSION = 1
 MATCHED = ("parameters.total_without_embeddings", "flops.per_token")
 
 
-def match_json(found: Match, lines: Sequence[Beside], hardware: Hardware) -> dict[str, Any]:
+def match_json(
+    found: Match, lines: Sequence[Beside], hardware: Hardware, calibration: Curves | Unknown
+) -> dict[str, Any]:
     """All of a match as plain dicts, lists, numbers and strings."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -20,6 +25,7 @@ def match_json(found: Match, lines: Sequence[Beside], hardware: Hardware) -> dic
         "target": found.target.name,
         "template": found.template.name,
         "hardware": hardware.name,
+        "calibration": calibration_json(calibration),
         "context": found.context,
         "fields": {
             name: {"template": before, "matched": after, "step": found.steps[name]}
@@ -29,6 +35,7 @@ def match_json(found: Match, lines: Sequence[Beside], hardware: Hardware) -> dic
         "matched": match_records(found, lines)[: len(MATCHED)],
         "beside": match_records(found, lines)[len(MATCHED) :],
         "model": model_table(found.model),
+        "reasons": {"calibration": calibration.reason} if isinstance(calibration, Unknown) else {},
     }
 
 

@@ -24,7 +24,7 @@ from dashboard.widgets import Card, cards, chart, explained, plain, table
 TARGET, TEMPLATE = "olmoe-1b-7b", "ultramemv2-1b-7b"
 SIDEBAR = "the sidebar's model"
 MAX_VARY = 200  # characters
-FLOOR = "time.floor_s"
+TIMES = {"time.predicted_s": "predicted time", "time.floor_s": "floor time"}  # the first known
 FRAME_HEIGHT, LINE_HEIGHT = 150, 26  # pixels of the chart's frame, and of each line
 TICKS = (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 1000)
 HOW = """\
@@ -77,7 +77,7 @@ def draw_match(found: Selection, top: DeltaGenerator) -> None:
             vary=parse_vary(vary) if vary else None,
             keep_trunk=keep,
         )
-        lines = beside(answer, found.hardware)
+        lines = beside(answer, found.hardware, calibration=found.calibration)
         toml = model_toml(answer.model)
     except InputError as error:
         with top:
@@ -89,7 +89,9 @@ def draw_match(found: Selection, top: DeltaGenerator) -> None:
         st.markdown(plain(cost_sentence(lines, found.hardware.name)))
     ratios = ratio_chart(answer, lines)
     chart(ratios, alt=ratio_alt(answer, lines), key="to_match_chart")
-    for index, each in enumerate(reversed(match_tables(answer, lines, found.hardware))):
+    for index, each in enumerate(
+        reversed(match_tables(answer, lines, found.hardware, found.calibration))
+    ):
         st.subheader(plain(each.title))
         table(table_rows(each), alt=each.title, key=f"to_match_{index}")
         for note in each.notes:
@@ -137,15 +139,22 @@ def answer_cards(answer: Match) -> list[Card]:
 
 
 def cost_sentence(lines: Sequence[Beside], gpu: str) -> str:
-    """What models of equal size cost: the floor times' ratios at each batch."""
-    ratios = ", ".join(
-        f"{units.ratio(each.found / each.target)} at batch {each.batch:,}"
-        for each in lines
-        if each.name == FLOOR
-        and isinstance(each.target, int | float)
-        and isinstance(each.found, int | float)
+    """What models of equal size cost: the ratios of their times at each batch."""
+    ratios = {
+        name: ", ".join(
+            f"{units.ratio(each.found / each.target)} at batch {each.batch:,}"
+            for each in lines
+            if each.name == name
+            and isinstance(each.target, int | float)
+            and isinstance(each.found, int | float)
+        )
+        for name in TIMES
+    }
+    known = next(name for name in TIMES if ratios[name])
+    return (
+        f"Equal in size; {TIMES[known]} of a decode step on {gpu} over the target's:"
+        f" {ratios[known]}."
     )
-    return f"Equal in size; floor time of a decode step on {gpu} over the target's: {ratios}."
 
 
 def ratio_chart(answer: Match, lines: Sequence[Beside]) -> go.Figure:

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from costmodel.costs.calibrated import calibrated
+from costmodel.costs.predicted import StepTime
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.config import ModelConfig, Override, model_from_table
@@ -404,16 +406,34 @@ def test_a_file_that_cannot_be_written_is_told(name: str, words: str, tmp_path: 
 
 def test_what_differs_then_is_what_predictions_say() -> None:
     found = match(PRESETS["olmoe-227m-1.2b"], PRESETS["ultramemv2-227m-1.2b"], context=512)
-    lines = {(each.name, each.batch): each for each in beside(found, H200, [1, 64])}
+    by = calibrated("h200")
+    lines = {(each.name, each.batch): each for each in beside(found, H200, [1, 64], by)}
     for batch in (1, 64):
         for side, model in (("target", found.target), ("found", found.model)):
-            prediction = predict(model, Workload(batch=batch, context=512), H200)
+            prediction = predict(model, Workload(batch=batch, context=512), H200, by)
             sums = prediction.costs.totals
             line = {name: getattr(each, side) for (name, at), each in lines.items() if at == batch}
             assert line["hbm_bytes.compulsory"] == sums.compulsory_bytes
             assert line["hbm_bytes.kv"] == sums.kv_read_bytes + sums.kv_written_bytes
             assert line["time.floor_s"] == prediction.floor_s
+            assert isinstance(prediction.time, StepTime)
+            assert line["time.predicted_s"] == prediction.time.predicted_s
+            assert line["energy.predicted_j"] == prediction.time.energy_j
     assert lines["kv_cache.bytes_per_token", None].target == 61440  # 2 x 2 x 768 x 20
+
+
+def test_without_a_calibration_times_are_floors_and_the_reason_is_told() -> None:
+    command = ["match", "olmoe-227m-1.2b", "--to", "ultramemv2-227m-1.2b"]
+    named = {each["quantity"] for each in json.loads(output(*command, "--json"))["beside"]}
+    assert {"time.floor_s", "time.predicted_s", "energy.predicted_j"} <= named
+    data = json.loads(output(*command, "--calibration", "none", "--json"))
+    assert named - {each["quantity"] for each in data["beside"]} == {
+        "time.predicted_s",
+        "energy.predicted_j",
+    }
+    assert data["calibration"] is None
+    assert "--calibration none" in data["reasons"]["calibration"]
+    assert "Time and energy not predicted" in output(*command, "--calibration", "none")
 
 
 def test_the_command_writes_a_model_that_other_commands_read(tmp_path: Path) -> None:

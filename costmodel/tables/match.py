@@ -4,9 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from costmodel import units
+from costmodel.costs.curves import Curves
+from costmodel.costs.predicted import Unknown
 from costmodel.inputs.hardware import Hardware
+from costmodel.inputs.workload import Workload
 from costmodel.match import Beside, Match
 from costmodel.match_report import MATCHED, match_records
+from costmodel.tables.prediction import predicted_by
 from costmodel.text import Table
 
 NONE = "-"
@@ -25,10 +29,14 @@ SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "routing.flops": ("routing FLOPs", units.flops),
     "routing.hbm_bytes": ("routing bytes", units.traffic),
     "time.floor_s": ("floor time", units.seconds),
+    "time.predicted_s": ("predicted time", units.seconds),
+    "energy.predicted_j": ("predicted energy", lambda joules: units.scaled(joules, "J")),
 }
 
 
-def match_tables(found: Match, lines: Sequence[Beside], hardware: Hardware) -> list[Table]:
+def match_tables(
+    found: Match, lines: Sequence[Beside], hardware: Hardware, calibration: Curves | Unknown
+) -> list[Table]:
     """Sizes, then the two numbers that were matched, then everything beside them."""
     records = match_records(found, lines)
     others = [each for each in records[len(MATCHED) :] if each["target"] or each["matched"]]
@@ -59,7 +67,12 @@ def match_tables(found: Match, lines: Sequence[Beside], hardware: Hardware) -> l
             rows=tuple(map(_beside, others)),
             text_columns=2,
             sections=frozenset(last.values()),
-            notes=(f"ratio: {found.model.name} over {found.target.name}.",),
+            notes=(
+                f"ratio: {found.model.name} over {found.target.name}.",
+                f"Time and energy not predicted: {calibration.reason}."
+                if isinstance(calibration, Unknown)
+                else predicted_by(calibration, Workload()),
+            ),
         ),
     ]
 
