@@ -23,7 +23,7 @@ from costmodel.inputs.workload import (
     Workload,
 )
 from costmodel.inputs.workload_spec import parse_batches, parse_contexts, parse_count
-from costmodel.layers.dtype import parse_dtype
+from costmodel.layers.dtype import parse_dtype, usual_cache
 from costmodel.layers.routing import Routing
 
 
@@ -145,14 +145,9 @@ class TypedWorkload:
         return parse_contexts(self.context)
 
     def workload(self, *, batch: int, context: int, routing: Routing) -> Workload:
-        """One workload of the lists.
-
-        The cache is stored like the weights in 16 and 32 bits, in bf16 beside quantised weights.
-        """
+        """One workload of the lists."""
         weights = parse_dtype(self.dtype, field="dtype")
         cache, new = self.kv_dtype, self.new_tokens  # "" is given, and wrong
-        if cache is None:
-            cache = "bf16" if weights.scale_bits else weights.name
         if new is None:
             new = "1" if self.phase == "decode" else "2048"
         new_tokens = parse_count(new, field="new_tokens", low=1, high=MAX_NEW_TOKENS)
@@ -164,7 +159,9 @@ class TypedWorkload:
             context=context,
             new_tokens=new_tokens,
             dtype=weights,
-            kv_dtype=parse_dtype(cache, field="kv_dtype"),
+            kv_dtype=usual_cache(weights)
+            if cache is None
+            else parse_dtype(cache, field="kv_dtype"),
             routing=routing,
             attention_flops=self.attention_flops,
             logits=self.logits,

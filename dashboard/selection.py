@@ -11,7 +11,7 @@ from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.hardware import Hardware, hardware_names, load_hardware
 from costmodel.inputs.routing_spec import parse_routing
 from costmodel.inputs.workload import AttentionFlops, Backend, Logits, Mla, Phase, Workload
-from costmodel.layers.dtype import parse_dtype
+from costmodel.layers.dtype import parse_dtype, usual_cache
 from costmodel.predict import Prediction, predict
 from dashboard.own_model import read_model
 
@@ -45,7 +45,7 @@ class Chosen:
     context: int
     new_tokens: int
     dtype: str
-    kv_dtype: str
+    kv_dtype: str | None  # None: the usual one beside these weights
     routing: str
     hardware: str
     backend: Backend = "torch"
@@ -69,13 +69,16 @@ def selected(chosen: Chosen) -> Selection:
     if chosen.routing != "uniform" and not chosen.routing.startswith("zipf:"):
         raise InputError(f"routing={shown(chosen.routing)}: is neither uniform nor zipf:EXPONENT")
     model = read_model(chosen.own) if chosen.model == OWN else load_model(chosen.model)
+    weights = parse_dtype(chosen.dtype, field="dtype")
     workload = Workload(
         phase=chosen.phase,
         batch=chosen.batch,
         context=chosen.context,
         new_tokens=1 if chosen.phase == "decode" else chosen.new_tokens,
-        dtype=parse_dtype(chosen.dtype, field="dtype"),
-        kv_dtype=parse_dtype(chosen.kv_dtype, field="kv_dtype"),
+        dtype=weights,
+        kv_dtype=usual_cache(weights)
+        if chosen.kv_dtype is None
+        else parse_dtype(chosen.kv_dtype, field="kv_dtype"),
         routing=parse_routing(chosen.routing),
         attention_flops=chosen.attention_flops,
         logits=chosen.logits,

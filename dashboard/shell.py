@@ -33,6 +33,7 @@ OWN_TEXT = "own_text"  # where a session keeps the text of the user's own model
 OWN_PARAM = "own"  # where a link keeps it
 STATE = "_selection"
 DEFAULT_MODEL, DEFAULT_GPU = "ultramemv2-1b-7b", "h200"
+USUAL = "usual"
 CONTEXT = {"decode": 2048, "prefill": 0}  # cached tokens unless others are given, as on the CLI
 
 
@@ -123,7 +124,11 @@ def _controls(own: str) -> Chosen:
             "Weights", formats, index=formats.index("bf16"), key="dtype", bind=LINK
         )
         kv_dtype = st.selectbox(
-            "KV cache", formats, index=formats.index("bf16"), key="kv_dtype", bind=LINK
+            "KV cache",
+            [USUAL, *formats],
+            key="kv_dtype",
+            bind=LINK,
+            help="Usual: as the weights, or bf16 beside quantised ones.",
         )
         routing = st.segmented_control(
             "Routing",
@@ -167,8 +172,8 @@ def _controls(own: str) -> Chosen:
         )
         mla = st.segmented_control(
             "Latent attention",
-            ["usual", "absorbed", "expanded"],
-            default="usual",
+            [USUAL, "absorbed", "expanded"],
+            default=USUAL,
             required=True,
             key="mla",
             bind=LINK,
@@ -181,13 +186,13 @@ def _controls(own: str) -> Chosen:
         context=context,
         new_tokens=new_tokens,
         dtype=str(dtype),
-        kv_dtype=str(kv_dtype),
+        kv_dtype=None if kv_dtype == USUAL else str(kv_dtype),
         routing=str(routing),
         hardware=str(hardware),
         backend=cast("Backend", backend),
         attention_flops=cast("AttentionFlops", attention),
         logits=cast("Logits", logits),
-        mla=None if mla == "usual" else cast("Mla", mla),
+        mla=None if mla == USUAL else cast("Mla", mla),
     )
 
 

@@ -84,3 +84,8 @@ def parse_dtype(text: str, *, field: str) -> Dtype:
         scale_bits=dtype.scale_bits,
         zero_bits=dtype.zero_bits,
     )
+
+
+def usual_cache(weights: Dtype) -> Dtype:
+    """The format of a KV cache that nobody names: the weights', or bf16 beside quantised ones."""
+    return DTYPES["bf16"] if weights.scale_bits else weights

@@ -73,6 +73,14 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
         ["llama-3.1-8b", "--batch", "64", "--hardware", "b200", "--dtype", "fp8"],
         {"model": "llama-3.1-8b", "gpu": "b200", "dtype": "fp8"},
     ),
+    "a cache as wide as the weights": (
+        ["llama-3.1-8b", "--batch", "64", "--dtype", "fp32"],
+        {"model": "llama-3.1-8b", "dtype": "fp32"},
+    ),
+    "a cache of its own": (
+        ["llama-3.1-8b", "--batch", "64", "--dtype", "fp32", "--kv-dtype", "fp8"],
+        {"model": "llama-3.1-8b", "dtype": "fp32", "kv_dtype": "fp8"},
+    ),
 }
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costmodel.errors import InputError
-from costmodel.layers.dtype import DTYPES, MAX_GROUP, MIN_GROUP, Dtype, parse_dtype
+from costmodel.layers.dtype import DTYPES, MAX_GROUP, MIN_GROUP, Dtype, parse_dtype, usual_cache
 
 
 def parsed(text: str) -> Dtype:
@@ -105,3 +105,13 @@ def test_a_group_out_of_bounds_is_refused_with_the_bounds(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_dtype(text, field="kv_dtype")
     assert str(caught.value) == f"kv_dtype={text!r}: a group holds 8 to 65536 elements"
+
+
+@pytest.mark.parametrize(
+    ("weights", "cache"),
+    [("bf16", "bf16"), ("fp32", "fp32"), ("fp16", "fp16"), ("int4:32", "bf16")],
+)
+def test_a_cache_is_as_wide_as_the_weights_unless_they_are_quantised(
+    weights: str, cache: str
+) -> None:
+    assert usual_cache(parsed(weights)).name == cache
