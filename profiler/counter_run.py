@@ -23,6 +23,7 @@ from profiler.nvml import open_gpu
 from profiler.self_check import counter_checks
 from profiler.spread import spread, spread_column
 from profiler.time_run import captured
+from profiler.timing import under_load
 
 REPEATS = 3
 STEP_RANGES = 3  # the step, and a flush on either side of it
@@ -55,7 +56,7 @@ class CounterRun:
         except PermissionRefusedError as refused:
             step = counted_otherwise(case, replay or case.run, known.spec(), self.gpu, refused)
         return Measurement(
-            conditions=self.gpu.conditions(started=started, warm_up=1),
+            conditions=under_load(self.gpu, replay or case.run, started=started),
             step=step,
             operators=operators,
         )

@@ -1,10 +1,11 @@
 """Emptying L2 between measurements: reads enough of something else to push out all of it.
 
-The same reads bring the GPU into the state in which it decodes. Right after eager steps a replayed
-graph has hardly a gap between its kernels; once a few other kernels have run, such as the choice of
-a token between two steps, it has 0.35 us between them, and keeps that until the next eager steps
-(seen on an H200, torch 2.11, CUDA 13.0: Llama-3.1-8B at batch 1 takes 5.98 or 6.43 ms). A decode
-loop has other kernels between its steps. What makes the difference within the GPU is not known.
+The same reads bring the GPU into the state in which it decodes. Right after eager steps some graphs
+replay with hardly a gap between their kernels; once a few other kernels have run, such as the
+choice of a token between two steps, there are 0.35 us more for each, until the next eager steps
+(seen on an H200, torch 2.11, CUDA 13.0: Llama-3.1-8B at batch 1 takes 5.98 or 6.43 ms, OLMoE-1B-7B
+3.33 either way). A decode loop has other kernels between its steps. What makes the difference
+within the GPU is not known.
 """
 
 import torch

@@ -4,7 +4,6 @@ Nothing is traced in its process; kernels have their own run.
 """
 
 from collections.abc import Callable
-from math import ceil
 
 import torch
 
@@ -16,9 +15,7 @@ from profiler.flush import L2Flush
 from profiler.machine import now
 from profiler.nvml import open_gpu
 from profiler.spread import spread
-from profiler.timing import cuda_seconds
-
-LOAD_S = 0.05  # of work in flight while clocks are read
+from profiler.timing import cuda_seconds, under_load
 
 
 class TimeRun:
@@ -42,9 +39,7 @@ class TimeRun:
         peak = torch.cuda.max_memory_allocated() - self.flush.nbytes
         replay, why_not = captured(case)
         latency = cuda_seconds(replay, case.run, self.flush)
-        self._load(replay or case.run, min(latency.graph_s or latency.eager_s))
-        conditions = self.gpu.conditions(started=started, warm_up=1)
-        torch.cuda.synchronize()
+        conditions = under_load(self.gpu, replay or case.run, started=started)
         step: dict[str, Measured] = {
             "graph_s": spread(latency.graph_s, "cuda_event") if replay else Missing(reason=why_not),
             "eager_s": spread(latency.eager_s, "cuda_event"),
@@ -59,11 +54,6 @@ class TimeRun:
             operators={**counted.operators, **operators},
             accesses=accesses(case.model),
         )
-
-    @staticmethod
-    def _load(run: Callable[[], object], seconds: float) -> None:
-        for _ in range(ceil(LOAD_S / seconds)):
-            run()
 
 
 def _tensor_bytes() -> int:

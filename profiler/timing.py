@@ -7,15 +7,19 @@ finds cold. Replays are timed in the state that they have in a loop (`profiler.f
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from time import perf_counter
 from typing import Protocol
 
 import torch
 
+from costmodel.inputs.machine import Conditions
+
 ROUNDS = 10
 BUDGET_S = 0.8  # of all timed runs of a case, where the fewest rounds allow it
 FEWEST_ROUNDS = 5
 GRAPHS_A_ROUND = 4
+LOAD_S = 0.05  # of work in flight while clocks are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,27 @@ def _between_events(run: Callable[[], object], times: int, flush: Flush) -> list
         pairs.append((start, end))
     torch.cuda.synchronize()
     return [float(start.elapsed_time(end)) * 1e-3 for start, end in pairs[1:]]
+
+
+class Clocked(Protocol):
+    """What tells the state of the GPU: `profiler.nvml.Gpu`."""
+
+    def conditions(self, *, started: str, warm_up: int) -> Conditions:
+        """The state of the GPU now."""
+
+
+def under_load(gpu: Clocked, run: Callable[[], object], *, started: str) -> Conditions:
+    """The state of the GPU with some steps in flight: an idle one tells other clocks."""
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    run()
+    end.record()
+    torch.cuda.synchronize()
+    for _ in range(ceil(LOAD_S * 1e3 / float(start.elapsed_time(end)))):
+        run()
+    conditions = gpu.conditions(started=started, warm_up=1)
+    torch.cuda.synchronize()
+    return conditions
 
 
 def wall_seconds(run: Callable[[], object]) -> tuple[float, ...]:

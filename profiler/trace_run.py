@@ -8,6 +8,7 @@ from profiler.kernels import kernels_by_leaf
 from profiler.machine import now
 from profiler.nvml import open_gpu
 from profiler.spread import exact_column, spread, spread_column
+from profiler.timing import under_load
 
 TRACED_STEPS = 5
 
@@ -28,7 +29,7 @@ class TraceRun:
         started = now()
         case.run()
         traced = kernels_by_leaf(case.model, case.run, steps=TRACED_STEPS)
-        conditions = self.gpu.conditions(started=started, warm_up=1)
+        conditions = under_load(self.gpu, case.run, started=started)
         paths, last = tuple(case.model.leaves()), traced[-1]
         seconds = [each.step_seconds for each in traced]
         by_leaf = [each.seconds for each in traced]

@@ -28,6 +28,12 @@ class Gpu:
         return Conditions(started=started, warm_up=warm_up, sm_clock_mhz=1980.0)
 
 
+def under_load(gpu: Gpu, run: Callable[[], object], *, started: str) -> Conditions:
+    """Without a load."""
+    assert callable(run)
+    return gpu.conditions(started=started, warm_up=1)
+
+
 class Flush:
     """No L2 to empty."""
 
@@ -45,6 +51,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
     monkeypatch.setattr(module, "open_gpu", Gpu)
     if hasattr(module, "L2Flush"):
         monkeypatch.setattr(module, "L2Flush", Flush)
+    if hasattr(module, "under_load"):
+        monkeypatch.setattr(module, "under_load", under_load)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
 
 

@@ -5,8 +5,17 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from costmodel.inputs.machine import Conditions
 from profiler import timing
-from profiler.timing import BUDGET_S, FEWEST_ROUNDS, GRAPHS_A_ROUND, ROUNDS, cuda_seconds
+from profiler.timing import (
+    BUDGET_S,
+    FEWEST_ROUNDS,
+    GRAPHS_A_ROUND,
+    LOAD_S,
+    ROUNDS,
+    cuda_seconds,
+    under_load,
+)
 
 
 class Device:
@@ -15,7 +24,7 @@ class Device:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 100.0
         self.ran: list[str] = []
-        self.unread = 0
+        self.unread = self.waits = 0
         device = self
 
         class Event:
@@ -33,6 +42,7 @@ class Device:
 
         def synchronize() -> None:
             self.unread = 0
+            self.waits += 1
 
         monkeypatch.setattr(torch.cuda, "Event", Event)
         monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
@@ -105,6 +115,25 @@ def test_rounds_fill_the_budget(
     )
     assert len(found.eager_s) == rounds
     assert len(found.graph_s) == rounds * GRAPHS_A_ROUND
+
+
+@pytest.mark.parametrize(("seconds", "in_flight"), [(0.012, 5), (7.0, 1)])
+def test_clocks_are_read_while_steps_are_in_flight(
+    device: Device, seconds: float, in_flight: int
+) -> None:
+    """5 steps of 12 ms make 50 ms; of a longer one, one."""
+    assert LOAD_S == 0.05
+
+    class Gpu:
+        def conditions(self, *, started: str, warm_up: int) -> Conditions:
+            device.ran.append("asked")
+            assert device.waits == 1, "the steps in flight were waited for"
+            return Conditions(started=started, warm_up=warm_up)
+
+    started = "2026-01-01T00:00:00Z"
+    found = under_load(Gpu(), device.work("step", seconds), started=started)
+    assert (found.started, found.warm_up) == (started, 1)
+    assert device.ran == ["step"] * (1 + in_flight) + ["asked"]
 
 
 @pytest.mark.parametrize(("seconds", "runs"), [(0.001, ROUNDS), (0.11, 8), (30.0, FEWEST_ROUNDS)])
