@@ -61,10 +61,11 @@ def _write_csv(parts: Iterable[Part], path: Path) -> None:
         for index, part in enumerate(parts):
             if not index and part:
                 out.writerow(part)
-            out.writerows(map(_cell, row) for row in zip(*part.values(), strict=True))
+            out.writerows(map(inert, row) for row in zip(*part.values(), strict=True))
 
 
-def _cell(value: object) -> object:
+def inert(value: object) -> object:
+    """A cell of CSV; text that a spreadsheet would take for a formula gets an apostrophe."""
     if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS):
         return f"'{value}"
     return value

@@ -1,4 +1,4 @@
-"""The cards of one case: what was measured, and what stands beside it."""
+"""The cards of one case, and all that its step achieved: measured, and what stands beside it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +8,10 @@ from costmodel.achieved import Figure, expected
 from costmodel.beside import PREDICTED
 from costmodel.join import Row
 from dashboard.measured import View
+from dashboard.widgets import not_measured
 
 WHOLE = 1000.0  # tokens per second from which on fractions say nothing
+ONLY_CHOOSE = "of the leaves that only choose experts or rows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +54,71 @@ def compared(found: View) -> tuple[Compared, ...]:
             made.routing_share,
             beside.routing_share,
             _percent,
-            "kernels of the leaves that only choose experts or rows",
+            f"kernels {ONLY_CHOOSE}",
         ),
     )
+
+
+def achieved_rows(found: View) -> list[dict[str, str]]:
+    """Rates, utilisation and the cost of routing: every figure of the step, or why there is none.
+
+    A prediction stands beside those that `costmodel.achieved.expected` has.
+    """
+    made, beside = found.achieved, expected(found.side.prediction, found.achieved.time_of)
+    lines: tuple[tuple[str, Figure, float | None, Callable[[float], str], str], ...] = (
+        ("Tokens", made.tokens_per_s, beside.tokens_per_s, _tokens, "new tokens / time"),
+        (
+            "HBM bandwidth",
+            made.hbm_bytes_per_s,
+            None,
+            lambda rate: units.scaled(rate, "B/s"),
+            "bytes read and written, counted in a run of their own / time",
+        ),
+        (
+            "FLOP rate",
+            made.flops_per_s,
+            None,
+            lambda rate: units.scaled(rate, "FLOP/s"),
+            "useful FLOPs / time",
+        ),
+        ("MBU", made.mbu, beside.mbu, _percent, "compulsory bytes / time / datasheet bandwidth"),
+        ("MFU", made.mfu, beside.mfu, _percent, "useful FLOPs / time / dense peak"),
+        ("Routing: time", made.routing_kernel_s, None, units.seconds, f"kernels {ONLY_CHOOSE}"),
+        (
+            "Routing: share",
+            made.routing_share,
+            beside.routing_share,
+            _percent,
+            "that time / time of all kernels",
+        ),
+        ("Routing: launches", made.routing_launches, None, units.count, f"kernels {ONLY_CHOOSE}"),
+        (
+            "Routing: HBM bytes",
+            made.routing_hbm_bytes,
+            None,
+            units.traffic,
+            f"read and written, {ONLY_CHOOSE}",
+        ),
+        ("Routing: FLOPs", made.routing_flops, None, units.flops, f"counted, {ONLY_CHOOSE}"),
+        (
+            "Leaves' reads / step's reads",
+            made.leaves_over_step,
+            None,
+            units.ratio,
+            "HBM bytes read, summed over leaves, beside those of the whole step",
+        ),
+    )
+    return [
+        {
+            "Figure": name,
+            "Measured": not_measured(figure.reason or "")
+            if figure.value is None
+            else form(figure.value),
+            "Predicted": "" if predicted is None else form(predicted),
+            "What it is": told,
+        }
+        for name, figure, predicted, form, told in lines
+    ]
 
 
 def _tokens(rate: float) -> str:

@@ -57,6 +57,16 @@ def conditions(recording: Recording, case: Case) -> list[dict[str, str]]:
     return rows
 
 
+def disturbed(case: Case) -> str:
+    """Which runs shared the GPU with other processes; empty where none is known to have."""
+    found = [
+        f"{name} ({run.conditions.other_processes:,})"
+        for name, run in case.runs.items()
+        if run.conditions.other_processes
+    ]
+    return f"Other processes used the GPU in the runs: {', '.join(found)}" if found else ""
+
+
 def sessions(recording: Recording) -> list[dict[str, str]]:
     """Each start of the profiler: the machine and the code."""
     rows = []

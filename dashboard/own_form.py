@@ -158,11 +158,6 @@ def _buttons(text: str) -> None:
             "Use this model", key="own_use", type="primary", disabled=not valid, on_click=_use
         )
         st.button("Forget it", key="own_forget", disabled=not own, on_click=_forget)
-    if own and packed(own) is None:
-        st.warning(
-            "The model in use is too long for a link: the address of this page does not carry it,"
-            " and a copied link opens without it."
-        )
 
 
 def _upload() -> None:

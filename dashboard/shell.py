@@ -24,7 +24,7 @@ from costmodel.inputs.workload import (
     Phase,
 )
 from costmodel.layers.dtype import DTYPES
-from dashboard.own_model import packed, unpacked
+from dashboard.own_model import MAX_LINK_CHARS, packed, unpacked
 from dashboard.selection import OWN, Chosen, Selection, selected
 from dashboard.widgets import plain
 
@@ -32,6 +32,11 @@ LINK: Literal["query-params"] = "query-params"  # state that lives in the addres
 OWN_TEXT = "own_text"  # where a session keeps the text of the user's own model
 OWN_PARAM = "own"  # where a link keeps it
 STATE = "_selection"
+TOO_LONG = (
+    "Your own model is too long for a link: compressed it has more than"
+    f" {MAX_LINK_CHARS:,} characters. The address does not carry it, and a copied link opens"
+    " without it."
+)
 DEFAULT_MODEL, DEFAULT_GPU = "ultramemv2-1b-7b", "h200"
 USUAL = "usual"
 CONTEXT = {"decode": 2048, "prefill": 0}  # cached tokens unless others are given, as on the CLI
@@ -78,7 +83,9 @@ def _own_text() -> str:
     if not isinstance(text, str) or not text:
         return ""
     link = packed(text)  # a change of page drops what no widget is bound to
-    if link is not None and st.query_params.get(OWN_PARAM) != link:
+    if link is None:
+        st.warning(TOO_LONG)
+    elif st.query_params.get(OWN_PARAM) != link:
         st.query_params[OWN_PARAM] = link
     return text
 

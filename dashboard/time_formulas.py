@@ -125,10 +125,12 @@ def routing(prediction: Prediction) -> Working:
     """What choosing experts or rows costs, and its share of the predicted time."""
     routing, time = prediction.costs.routing, prediction.time
     share = predicted_columns(time, tokens=1)["routing.share_of_time"]
+    launches = getattr(routing, f"launches_{prediction.workload.backend}")
     lines = [
         (
             f"FLOPs {units.count(routing.flops)}, compares {units.count(routing.compares)},"
-            f" HBM bytes {units.count(routing.compulsory_bytes)}"
+            f" HBM bytes {units.count(routing.compulsory_bytes)},"
+            f" launches {units.count(launches)}"
         )
     ]
     if not isinstance(time, Unknown):

@@ -119,7 +119,13 @@ def _memory(prediction: Prediction) -> Working:
             ),
             (
                 "largest batch = (capacity - weights - buffers) / (KV cache and activations of one"
-                f" sequence) = {units.count(memory.max_batch)}"
+                " sequence), rounded down, at least 0"
+            ),
+            (
+                f"= ({units.count(memory.capacity_bytes)} - {units.count(memory.weights_bytes)}"
+                f" - {units.count(memory.buffers_bytes)})"
+                f" / (({units.count(memory.kv_bytes)} + {units.count(memory.activations_bytes)})"
+                f" / {prediction.workload.batch:,}) = {units.count(memory.max_batch)}"
             ),
         ),
         terms=(),

@@ -9,12 +9,14 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from costmodel.export import inert
 from costmodel.text import printable
 
 ROW, MOST_ROWS = 35, 24  # pixels of a table's row; rows beyond which it scrolls
 LETTER, EDGES, WIDEST = 7, 20, 480  # pixels of a letter, of a cell's edges, of a column of text
 ALONE, COMPARED = 180, 230  # pixels that a card needs, without and with what it is compared with
 PLOTLY = {"displaylogo": False, "toImageButtonOptions": {"format": "png", "scale": 2}}
+SIGNED = re.compile(r"[+-]\d[\d.,]*(e[+-]?\d+)?( ?[%A-Za-z]{1,3})?")  # `-3.2 %`, no formula
 MARKS = re.compile(r"[\\`*_{}\[\]()<>#|~$:^&]")  # of Markdown, HTML, mathematics and icons
 
 
@@ -54,7 +56,7 @@ def chart(figure: go.Figure, *, alt: str, key: str) -> None:
 
 def table(rows: Iterable[Mapping[str, Any]], *, alt: str, key: str) -> None:
     """A table whose column headers carry the units; it shows all rows up to `MOST_ROWS`."""
-    frame = pd.DataFrame(list(rows))
+    frame = inert_frame(rows)
     st.dataframe(
         frame,
         width="stretch",
@@ -64,6 +66,15 @@ def table(rows: Iterable[Mapping[str, Any]], *, alt: str, key: str) -> None:
         height=ROW * (min(len(frame), MOST_ROWS) + 1) + 3,
         column_config=_widths(frame),
     )
+
+
+def inert_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows for a table that readers can save as CSV or copy: no cell and no header is a formula."""
+    return pd.DataFrame([{_cell(name): _cell(cell) for name, cell in row.items()} for row in rows])
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401 - as it was, or text
+    return value if isinstance(value, str) and SIGNED.fullmatch(value) else inert(value)
 
 
 def _widths(frame: pd.DataFrame) -> dict[str, Any]:

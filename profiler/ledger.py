@@ -154,6 +154,10 @@ class Ledger:
         self._left[run].remove(unit)
         self.done_now += 1
         self._progress.done(run, self._label(unit, run))
+        if others := found.conditions.other_processes:
+            self._progress.tell(
+                f"{others} other process{'es' * (others > 1)} used the GPU meanwhile"
+            )
 
     def lack(self, unit: Unit, run: RunName, reason: str) -> None:
         """Keep the reason why a run is not there."""

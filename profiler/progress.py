@@ -81,7 +81,10 @@ class Progress:
     def lacking(self, run: RunName, label: str, reason: str) -> None:
         """A run cannot be had."""
         self._finish(run)
-        text = f"{self._number} {label}: lacking, {reason}"
+        self.tell(f"{self._number} {label}: lacking, {reason}")
+
+    def tell(self, text: str) -> None:
+        """Say what is not to be missed: in a terminal it stays, above the bar."""
         self._line(text)
         if self._console.is_terminal:
             self._bar.print(escape(printable(text)))

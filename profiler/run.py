@@ -127,7 +127,7 @@ class _Conversation:
         self._ledger.check(answer.checks)
         for check in answer.checks:
             if not check.passed:
-                self._progress.say(f"self-check failed: {check.name}: {check.reason or 'is off'}")
+                self._progress.tell(f"self-check failed: {check.name}: {check.reason or 'is off'}")
         if answer.unmeasurable is not None:
             self._ledger.unmeasurable[self._run] = answer.unmeasurable
 

@@ -8,8 +8,8 @@ from costmodel import units
 from costmodel.beside import PREDICTED
 from costmodel.errors import InputError
 from costmodel.quantities import QUANTITIES
+from dashboard import accesses, ratios
 from dashboard import measured_tables as tables
-from dashboard import ratios
 from dashboard import waterfall as falls
 from dashboard.measured import (
     COLOURS,
@@ -20,18 +20,18 @@ from dashboard.measured import (
     subtitle,
     view,
 )
-from dashboard.measured_cards import compared
+from dashboard.measured_cards import achieved_rows, compared
 from dashboard.measured_choice import case_of, opened, upload
 from dashboard.recordings import load, matching, repeat_names
 from dashboard.shell import LINK, selection
-from dashboard.widgets import Card, cards, chart, explained, not_measured, plain, table
+from dashboard.widgets import Card, cards, chart, explained, inert_frame, not_measured, plain, table
 
 if TYPE_CHECKING:
     from costmodel.inputs.recording import Recording
 
 NO_SECOND = "none"
 FIRST = ("kernel_s", "wall_s", "flops_counted")  # shown first, of those that there are
-CHARTS = ("ratios", "waterfall")
+CHARTS = ("ratios", "waterfall", "accesses")
 HOW = """
 Every measured number is a median over repeats, or an exact count; the spread is its first to third
 quartile. The prediction beside it is made anew from the recording's own model, workload and
@@ -74,7 +74,7 @@ def answer(found: View) -> None:
 
 
 def charts(found: View, quantity: str | None) -> None:
-    """The ratio plot or the waterfall."""
+    """The ratio plot, the waterfall, or how often each expert or row was chosen."""
     kind = st.segmented_control(
         "Chart", list(CHARTS), default=CHARTS[0], required=True, key="rec_chart", bind=LINK
     )
@@ -87,6 +87,15 @@ def charts(found: View, quantity: str | None) -> None:
             alt="Each bar of the waterfall, and the level that it reaches",
         )
         st.caption(falls.NOTE)
+        return
+    if kind == "accesses":
+        layers = accesses.layers(found.case)
+        if not layers:
+            st.info(plain(accesses.why_none(found.case)))
+            return
+        chart(accesses.ranks(layers), alt=accesses.in_words(layers), key="rec_accesses")
+        table(accesses.rows(found), alt="Choices of each layer.", key="rec_layers")
+        st.caption(accesses.NOTE)
         return
     dots = () if quantity is None else ratios.dots(found.leaves(quantity))
     if quantity is None or not dots:
@@ -111,7 +120,7 @@ def numbers(found: View, quantity: str | None) -> None:
         for row in column.rows()
     ]
     st.dataframe(
-        [record(row) for row in rows],
+        inert_frame(record(row) for row in rows),
         width="stretch",
         hide_index=True,
         key="rec_table",
@@ -187,6 +196,8 @@ def page() -> None:
     with head:
         st.title(plain(sentence(found)))
         st.text(subtitle(found))
+        if disturbed := tables.disturbed(found.case):
+            st.warning(plain(disturbed))
         if failed := tables.failed(recording):
             st.warning(plain(f"This recording's self-check failed: {', '.join(failed)}"))
     answer(found)
@@ -202,6 +213,8 @@ def page() -> None:
     )
     charts(found, asked)
     numbers(found, asked)
+    st.subheader("What the step achieved, and what routing cost")
+    table(achieved_rows(found), alt="Rates, utilisation and routing cost.", key="rec_achieved")
     explained("How this is measured and compared", HOW)
     st.subheader("Run against run")
     second_run(found)

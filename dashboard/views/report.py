@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import pandas as pd
 import streamlit as st
 
 from costmodel.errors import InputError
@@ -30,7 +29,7 @@ from dashboard.report.sections import answers, sections
 from dashboard.report.words import title
 from dashboard.selection import OWN
 from dashboard.shell import LINK, refused, selection
-from dashboard.widgets import EDGES, LETTER, WIDEST, chart, explained, plain
+from dashboard.widgets import EDGES, LETTER, WIDEST, chart, explained, inert_frame, plain
 
 ROW, MOST_ROWS = 35, 20  # pixels of a table's row; rows beyond which it scrolls
 FILES = {  # what a button says, and what its file holds
@@ -145,7 +144,7 @@ def draw_table(table: Table, key: str) -> None:
     st.subheader(plain(table.title))
     names = [f"c{index}" for index in range(len(table.headers))]
     st.dataframe(
-        pd.DataFrame(list(table.rows), columns=names),
+        inert_frame(dict(zip(names, row, strict=True)) for row in table.rows),
         column_config={
             name: st.column_config.TextColumn(
                 header,

@@ -61,6 +61,23 @@ def test_an_uploaded_config_becomes_the_model_and_its_link_carries_it(
     assert other.title() == tab.title()
 
 
+@pytest.mark.parametrize(
+    ("view", "key", "most"), [("measured", "rec_file", "16.0MB"), ("explore", "own_file", "1.0MB")]
+)
+def test_an_upload_of_50_mb_is_refused_by_its_size(
+    tab: Tab, tmp_path: Path, view: str, key: str, most: str
+) -> None:
+    file = tmp_path / "large.json"
+    file.write_bytes(b" " * 50_000_000)
+    tab.open(view, ex_own="true")
+    title = tab.title()
+    if view == "measured":
+        tab.page.get_by_role("button", name="Upload", exact=True).first.click()
+    tab.at(key).locator("input[type=file]").set_input_files(file)
+    tab.at(key).get_by_text(f"File must be {most} or smaller").wait_for()
+    assert tab.title() == title
+
+
 def test_every_download_of_the_report_opens_with_the_numbers_of_predict(
     tab: Tab, tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ from tests.browser.page import Tab, busy
 NAMES = tuple(name for name, _, _ in PAGES)
 FIRST_PAGE_S = 5.0
 BUSY_FIRST_PAGE_S = 15.0  # with other tests on the same two cores
+NARROW = 800  # pixels
+MOST_TABS = 40  # from the top of the page to the batch
 HOSTILE = "<script>window.pwned=1</script><img src=x onerror='window.pwned=1'>"
 
 
@@ -47,6 +49,27 @@ def test_every_page_draws_without_an_error_or_an_outside_request(tab: Tab, name:
     for picture in tab.page.locator('[data-testid="stPlotlyChart"]').all():
         assert picture.get_by_role("img").count() or picture.get_attribute("aria-label")
     tab.check()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_narrow_page_is_not_wider_than_its_window(tab: Tab, name: str) -> None:
+    tab.page.set_viewport_size({"width": NARROW, "height": 900})
+    tab.open(name)
+    main = tab.page.locator('[data-testid="stMain"]')
+    assert main.evaluate("e => [e.scrollWidth - e.clientWidth, window.innerWidth]") == [0, NARROW]
+
+
+def test_the_keyboard_alone_changes_the_workload(tab: Tab) -> None:
+    tab.open()
+    batch = tab.at("batch").locator("input")
+    for _ in range(MOST_TABS):
+        tab.page.keyboard.press("Tab")
+        if batch.evaluate("e => e === document.activeElement"):
+            break
+    tab.page.keyboard.press("Control+A")
+    tab.page.keyboard.type("17")
+    tab.change(lambda: tab.page.keyboard.press("Enter"))
+    assert "batch 17 " in tab.subtitle()
 
 
 def test_the_pages_are_reached_from_the_top(tab: Tab) -> None:

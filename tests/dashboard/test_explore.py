@@ -329,7 +329,12 @@ def test_a_model_too_long_for_a_link_is_used_and_said_to_be() -> None:
     assert not at.exception
     assert at.selectbox(key="model").value == "your own"
     assert "own" not in at.query_params
-    assert any("too long for a link" in each.value for each in at.warning)
+    told = "too long for a link: compressed it has more than 6,000 characters"
+    assert [told in each.value for each in at.warning] == [True]
+    for view in ("compare", "report"):
+        at.switch_page(f"dashboard/views/{view}.py").run()
+        assert at.selectbox(key="model").value == "your own"
+        assert [told in each.value for each in at.warning] == [True]
 
 
 def hash_of(number: int) -> str:

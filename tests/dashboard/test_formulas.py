@@ -11,6 +11,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import parse_dtype
 from costmodel.layers.operator import Operator
 from costmodel.predict import Prediction, predict
+from costmodel.report import prediction_json
 from dashboard.formulas import operator_working
 from dashboard.letters import Letter, letters, put_in
 from dashboard.total_formulas import TOTALS
@@ -181,6 +182,21 @@ def test_totals_are_those_of_the_prediction() -> None:
     # 1493^2 rows, 128 a token, 64 tokens: 2229049 (1 - (1 - 128/2229049)^64) = 8177.20
     assert "= 8,177.20" in lines["Distinct experts and rows"]
     assert "bound" not in lines["Tokens per second"]
+    assert (
+        lines["Routing"]
+        .splitlines()[0]
+        .endswith(f", launches {prediction_json(prediction)['routing']['launches']:,}")
+    )
+
+
+@pytest.mark.parametrize("name", ["ultramemv2-1b-7b", "llama-3.1-8b", "deepseek-v2-lite"])
+def test_the_largest_batch_is_what_its_line_says(name: str) -> None:
+    prediction = predicted(name)
+    line = TOTALS["Resident memory and largest batch"](prediction).lines[-1]
+    capacity, weights, buffers, kv, activations, batch, most = numbers(line)
+    assert (capacity, batch) == (150_109_880_320, 64)
+    room = capacity - weights - buffers
+    assert most == room // ((kv + activations) / batch) == prediction.memory.max_batch
 
 
 def test_the_energy_is_what_its_line_says() -> None:

@@ -1,5 +1,7 @@
 """What the Measured page says of a case, its dots, its machine and its second run."""
 
+import json
+from dataclasses import replace
 from math import log2
 
 import pytest
@@ -13,11 +15,14 @@ from dashboard import measured_tables as tables
 from dashboard import ratios
 from dashboard.figures import SYMBOLS
 from dashboard.measured import COLOURS, error, offered, place, record, sentence, subtitle, view
-from dashboard.measured_cards import compared
+from dashboard.measured_cards import achieved_rows, compared
+from tests.committed import FOLDER
 from tests.committed import recording as committed
 from tests.recordings import CPU, case, recording, run, session, workload
 from tests.steps import tiny_model
 
+WAYS = ("read", "written")
+OLMOE = "h200-olmoe-1b-7b.json"
 V2 = "h200-ultramemv2-1b-7b.json"
 GPUS = Gpus()
 TINY = tiny_model()
@@ -166,6 +171,58 @@ def test_cards_hold_what_was_achieved() -> None:
     assert told["MBU"].measured == f"{units.significant(100 * made.mbu.value, 3)} %"
     assert len(told) == 8
     assert all(card.measured and card.beside for card in told.values())
+
+
+def test_all_that_a_step_achieved_is_told_with_the_cost_of_routing() -> None:
+    """By hand from the file: 64 tokens, 16 routers of 2048 x 64, the leaves that only choose."""
+    data = json.loads((FOLDER / OLMOE).read_text())
+    place_of = {"phase": "decode", "batch": 64, "context": 2048, "routing": "uniform"}
+    index, raw = next(
+        (index, each)
+        for index, each in enumerate(data["cases"])
+        if place_of.items() <= each["workload"].items()
+    )
+    routers = [i for i, path in enumerate(data["paths"]) if path.endswith(".router")]
+    assert len(routers) == 16
+    told = {row["Figure"]: row for row in achieved_rows(view(committed(OLMOE), index))}
+    seconds = raw["runs"]["time"]["step"]["graph_s"]["median"]
+    counted = raw["runs"]["counters"]["step"]
+    moved = sum(counted[name]["median"] for name in ("hbm_read_bytes", "hbm_written_bytes"))
+    traced = raw["runs"]["trace"]["operators"]
+    kernel_s = sum(traced["kernel_s"]["median"][i] for i in routers)
+    share = kernel_s / raw["runs"]["trace"]["step"]["kernel_s"]["median"]
+    by_leaf = raw["runs"]["counters"]["operators"]
+    routed = sum(by_leaf[f"hbm_{way}_bytes"]["median"][i] for way in WAYS for i in routers)
+    assert {name: row["Measured"] for name, row in told.items()} | {
+        "Tokens": f"{64 / seconds:,.0f} /s",
+        "HBM bandwidth": units.scaled(moved / seconds, "B/s"),
+        "Routing: time": units.seconds(kernel_s),
+        "Routing: share": f"{100 * share:.3g} %",
+        "Routing: launches": f"{sum(traced['launches']['values'][i] for i in routers)}",
+        "Routing: HBM bytes": units.traffic(routed),
+        "Routing: FLOPs": units.flops(16 * 2 * 64 * 2048 * 64),
+    } == {name: row["Measured"] for name, row in told.items()}
+    assert len(told) == 11
+    assert told["MBU"]["Predicted"].endswith(" %")
+
+
+def test_a_figure_that_cannot_be_had_says_why() -> None:
+    made = recording(TINY, case(time=run({"eager_s": 0.5})), sessions=[session(CPU)])
+    told = {row["Figure"]: row["Measured"] for row in achieved_rows(view(made, 0))}
+    assert told["Tokens"] == "2 /s"
+    assert told["MBU"] == "not known (no hardware preset for this machine)"
+    assert told["HBM bandwidth"].startswith("not measured (")
+    assert all(told.values())
+
+
+def test_runs_that_shared_the_gpu_are_named() -> None:
+    alone = run({"graph_s": 0.5})
+    shared = replace(alone, conditions=replace(alone.conditions, other_processes=3))
+    unknown = replace(alone, conditions=replace(alone.conditions, other_processes=None))
+    assert tables.disturbed(case(time=alone, counters=unknown)) == ""
+    assert tables.disturbed(case(time=shared)) == (
+        "Other processes used the GPU in the runs: time (3)"
+    )
 
 
 def test_selects_offer_what_the_cases_hold_in_order() -> None:

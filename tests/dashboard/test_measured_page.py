@@ -1,6 +1,7 @@
 """The Measured page: its numbers are those of the join, and its state is in the address."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,14 @@ def test_a_failed_self_check_is_told_at_the_top(here: Path) -> None:
     made = recording(TINY, case(time=run({"graph_s": 1.0})), sessions=[session(H200, check)])
     written(made, here, "a.json")
     assert plain("self-check failed: copy: bytes read") in page().warning[0].value
+
+
+def test_other_processes_on_the_gpu_are_told_at_the_top(here: Path) -> None:
+    alone = run({"graph_s": 1.0})
+    shared = replace(alone, conditions=replace(alone.conditions, other_processes=2))
+    written(recording(TINY, case(time=shared)), here, "a.json")
+    told = plain("Other processes used the GPU in the runs: time (2)")
+    assert [each.value for each in page().warning] == [told]
 
 
 def test_reasons_and_names_from_a_file_are_never_markup(here: Path) -> None:

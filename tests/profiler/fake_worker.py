@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from costmodel.errors import InputError, WorkError
@@ -32,6 +33,7 @@ QUANTITY = {
     "energy": "energy_j",
 }
 CONDITIONS = Conditions(started="2026-01-02T03:04:05Z", warm_up=1)
+OTHERS = 2  # processes on the GPU where the trick is `shared`
 
 
 class Unfit(Exception):  # noqa: N818 - as the real one
@@ -144,9 +146,12 @@ class FakeBench:
         self.tools.play(f"{self.run} {workload.batch}")
         now = time.time()
         spread = Spread(median=now, q1=now, q3=now, repeats=1, source="wall_clock")
-        name = "no_such" if self.tools.tricks.get(str(workload.batch)) == "misfit" else None
+        trick = self.tools.tricks.get(str(workload.batch))
+        name = "no_such" if trick == "misfit" else None
+        others = OTHERS if trick == "shared" else 0
         step: dict[str, Measured] = {name or QUANTITY[self.run]: spread}
-        return Run(session=0, conditions=CONDITIONS, step=step)
+        conditions = replace(CONDITIONS, other_processes=others)
+        return Run(session=0, conditions=conditions, step=step)
 
     def close(self) -> None:
         pass

@@ -51,10 +51,12 @@ def test_a_terminal_has_a_bar() -> None:
         progress.plan({"time": 2})
         progress.begin("one [red]")
         progress.lacking("time", "one [red]", "out of memory")
+        progress.tell("self-check failed: copy")
         progress.begin("two")
         progress.done("time", "two")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
     assert "[1/2] one [red]: lacking, out of memory" in text
+    assert "self-check failed: copy" in text
     assert "2/2" in text
     assert "about 0 s left" in text
     assert "done in" not in text

@@ -64,6 +64,18 @@ def test_all_goes_well(out: Path) -> None:
     assert {(line[3], line[4]) for line in begun(log)} == seeds
 
 
+def test_other_processes_on_the_gpu_are_recorded_and_told(out: Path) -> None:
+    _, lines = profiled(request(out, target()), "shared@2")
+    found = {
+        each.workload.batch: each.runs["time"].conditions.other_processes
+        for each in load_recording(out).cases
+    }
+    assert found == {1: 0, 2: 2, 3: 0}
+    (told,) = [place for place, line in enumerate(lines) if "other process" in line]
+    assert lines[told] == "2 other processes used the GPU meanwhile"
+    assert lines[told - 1].startswith("[2/3] ")
+
+
 def test_several_models_share_the_workers_and_have_files_of_their_own(tmp_path: Path) -> None:
     log = tmp_path / "begun"
     targets = (target("a", runs=ALL), target("b", batches=(5,), runs=("time",)))
