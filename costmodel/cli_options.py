@@ -54,7 +54,7 @@ ModelArg = Annotated[
 ModelArgs = Annotated[
     list[str],
     typer.Argument(
-        metavar="MODEL...",
+        metavar="MODEL",
         help="Presets, TOML files or Hugging Face config.json files.",
         autocompletion=complete_model,
     ),

@@ -52,8 +52,15 @@ def traffic(value: Number | None) -> str:
 
 
 def capacity(value: Number | None) -> str:
-    """Bytes held, in GiB."""
-    return NOT_KNOWN if value is None else f"{float(value) / 2**30:,.2f} GiB"
+    """Bytes held, in GiB; below 0.1 GiB in MiB, below 0.1 MiB in KiB, so that none reads 0.00."""
+    if value is None:
+        return NOT_KNOWN
+    number = float(value)
+    if 0 < number < 0.1 * 2**20:
+        return f"{significant(number / 2**10)} KiB"
+    if 0 < number < 0.1 * 2**30:
+        return f"{significant(number / 2**20)} MiB"
+    return f"{number / 2**30:,.2f} GiB"
 
 
 def flops(value: Number | None) -> str:

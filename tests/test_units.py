@@ -111,12 +111,18 @@ def test_parameters_are_in_millions_and_billions(value: int, text: str) -> None:
     [
         (None, "n/a"),
         (0, "0.00 GiB"),
+        (5000, "4.883 KiB"),
+        (2**20, "1 MiB"),
+        (100 * 2**20, "100 MiB"),
+        (128 * 2**20, "0.12 GiB"),
         (2**30, "1.00 GiB"),
         (141_000_000_000, "131.32 GiB"),
         (2**50, "1,048,576.00 GiB"),
     ],
 )
-def test_capacities_are_in_gib(value: int | None, text: str) -> None:
+def test_capacities_are_in_gib_and_never_read_0_unless_they_are(
+    value: int | None, text: str
+) -> None:
     assert units.capacity(value) == text
 
 

@@ -119,7 +119,7 @@ def _predicted(prediction: Prediction) -> list[tuple[str, str, str]]:
         ("predicted time", *rows[eagerly]),
         ("", *rows[not eagerly]),
         ("", units.scaled(tokens / time.predicted_s, "token/s"), rows[eagerly][1]),
-        ("", units.seconds(float(time.routing_s)), f"of routing: {share:.0%} of the graph"),
+        ("", units.seconds(float(time.routing_s)), f"of routing: {100 * share:.0f} % of the graph"),
         ("predicted energy", units.NOT_KNOWN, energy.reason)
         if isinstance(energy, Unknown)
         else ("predicted energy", units.scaled(energy, "J"), "of the first of these times"),

@@ -158,10 +158,15 @@ try:
     )
     wanted = arguments(asked, out)
     st.code(command_line(wanted), language="bash")
-    if out.exists() and not resume:
+    taken = out.exists() and not resume
+    if taken and not running:
         st.warning("That file exists: go on with it, or choose another name.")
     if st.button(
-        "Start", type="primary", icon=":material/play_arrow:", disabled=running, key="prof_start"
+        "Start",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=running or taken,
+        key="prof_start",
     ):
         jobs().start(wanted, out)
         st.rerun()  # with the button off, and the log below

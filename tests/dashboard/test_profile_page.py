@@ -160,8 +160,11 @@ def test_a_profile_runs_and_leads_to_what_it_measured(
     (link,) = at.get("page_link")
     assert link.proto.page.endswith("measured")
     assert link.proto.query_string == "rec=mine.json"
-    assert not at.button(key="prof_start").disabled
     assert any("That file exists" in each.value for each in at.warning)
+    assert at.button(key="prof_start").disabled  # the command would refuse to write over it
+    at.toggle(key="prof_resume").set_value(True).run()
+    assert not at.button(key="prof_start").disabled
+    assert not at.warning
     opened = AppTest.from_file(APP, default_timeout=30)
     opened.query_params["rec"] = "mine.json"
     opened.run()

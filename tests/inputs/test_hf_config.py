@@ -18,6 +18,7 @@ from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 
 CONFIGS = Path(__file__).parents[1] / "data" / "hf"
+README = Path(__file__).parents[2] / "README.md"
 PRESETS = (
     "deepseek-v2-lite",
     "deepseek-v3",
@@ -90,6 +91,13 @@ def test_a_preset_is_its_config_json(name: str) -> None:
 def test_every_family_has_a_file_and_a_least_one() -> None:
     files = {json.loads(path.read_text())["model_type"] for path in CONFIGS.glob("*.json")}
     assert files == set(FAMILIES) == set(LEAST)
+
+
+def test_the_readme_names_every_family() -> None:
+    text = " ".join(README.read_text().split())
+    named = text.partition("config.json` of the families ")[2].partition(". ")[0]
+    families = {each.removesuffix("_text") for each in FAMILIES}  # gemma3_text lies within gemma3
+    assert set(named.replace(" and ", ", ").split(", ")) == families
 
 
 @pytest.mark.parametrize(

@@ -184,15 +184,15 @@ def test_without_torch(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done == Done(code=1, out="", err=message)
 
 
-@pytest.mark.parametrize("room", [0, 5000])
+@pytest.mark.parametrize(("room", "told"), [(0, "0.00 GiB"), (5000, "4.883 KiB")])
 def test_too_large_is_refused_before_anything_is_allocated(
-    room: int, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    room: int, told: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda _: room)
     monkeypatch.setattr(generate, "build_model", None)
     message = failure(str(tiny))
-    assert message.startswith("memory: tiny dense at batch 1 and 24 tokens needs 0.00 GiB")
-    assert message.endswith("; cpu has 0.00 GiB free")
+    assert message.startswith("memory: tiny dense at batch 1 and 24 tokens needs ")
+    assert message.endswith(f" KiB by the prediction; cpu has {told} free")
     assert "1,24" in failure("deepseek-v3").partition(" GiB")[0]
 
 
