@@ -31,6 +31,7 @@ UNFUSED = "unfused bytes"  # of parts that each go to memory and back
 BOUNDS = (COMPULSORY, FLOOR, USEFUL)
 UNPREDICTED = "nothing"
 FACT = "not predicted (a fact of the run)"
+PROCESS = "not predicted (of the whole process: Python and torch are in it)"
 NO_HARDWARE = "not predicted (no hardware preset for this machine)"
 EMBED = "embed"  # the operator whose input and output are read; all others write theirs
 COUNTED = ("matmul", "attention", "gather")  # kinds of parts that a FLOP counter sees
@@ -140,8 +141,10 @@ def flops_of(operator: Operator, *kinds: str) -> Number:
 class Side:
     """The predicted side of one case on one machine; without a hardware, what names none."""
 
-    def __init__(self, model: ModelConfig, workload: Workload, gpu: Gpu | None) -> None:
-        self.model, self.workload = model, workload
+    def __init__(
+        self, model: ModelConfig, workload: Workload, gpu: Gpu | None, *, on_cpu: bool = False
+    ) -> None:
+        self.model, self.workload, self.on_cpu = model, workload, on_cpu
         self.prediction: Prediction | None = None
         self.times: StepTime | Unknown = Unknown(reason=NO_HARDWARE)
         self.costs: Costs
@@ -245,6 +248,11 @@ def _energy(side: Side) -> Beside:
     return _by_choices(side.times.energy_j, PREDICTED)
 
 
+def _held(of: Callable[[Footprint], Number]) -> Callable[[Side], Beside]:
+    """Memory, where what was measured is that of the model alone."""
+    return lambda side: _none(PROCESS) if side.on_cpu else _predicted(of(side.memory))
+
+
 def _resident(memory: Footprint) -> Number:
     return memory.weights_bytes + memory.buffers_bytes + memory.kv_bytes
 
@@ -253,8 +261,8 @@ STEP: dict[str, Callable[[Side], Beside]] = {
     "parameters": lambda side: _predicted(side.costs.parameters.total),
     "buffer_bytes": lambda side: _predicted(side.memory.buffers_bytes),
     "kv_held_bytes": lambda side: _predicted(side.costs.kv_cache.stored_bytes),
-    "resident_memory_bytes": lambda side: _predicted(_resident(side.memory)),
-    "peak_memory_bytes": lambda side: _predicted(side.memory.total_bytes),
+    "resident_memory_bytes": _held(_resident),
+    "peak_memory_bytes": _held(lambda memory: memory.total_bytes),
     "flops_counted": lambda side: _predicted(side.total(lambda op: side.counted[op.path])),
     "flops_tensor": lambda side: Beside(value=side.total(_useful), basis=USEFUL),
     "launches": lambda side: _predicted(side.costs.totals.launches_torch),

@@ -21,8 +21,9 @@ from costmodel.beside import (
     workload_of,
 )
 from costmodel.given import Given, given
+from costmodel.inputs.machine import Machine
 from costmodel.inputs.measured import Missing
-from costmodel.inputs.recording import Case, Recording
+from costmodel.inputs.recording import Case, Recording, Run
 from costmodel.layers.operator import Number, expanded_paths
 from costmodel.observed import Observed, chosen_by, recorded_routing
 from costmodel.quantities import RUNS, RunName, measured_in
@@ -173,8 +174,14 @@ def case_label(case: Case) -> str:
 
 def device_of(recording: Recording, case: Case, name: RunName) -> str:
     """The device of a run; of an absent run, that of the case's others, or of the recording."""
-    runs = [case.runs[name]] if name in case.runs else [*case.runs.values()]
-    return recording.sessions[runs[0].session if runs else 0].machine.name
+    return _machine(
+        recording, [case.runs[name]] if name in case.runs else [*case.runs.values()]
+    ).name
+
+
+def _machine(recording: Recording, runs: Sequence[Run]) -> Machine:
+    """What the first of the runs was measured on, or the recording's first session."""
+    return recording.sessions[runs[0].session if runs else 0].machine
 
 
 def side_of(recording: Recording, case: Case, gpu: Gpu | None) -> Side:
@@ -183,7 +190,8 @@ def side_of(recording: Recording, case: Case, gpu: Gpu | None) -> Side:
     if case.workload.routing == "scores":
         found = (recorded_routing(recording, case.runs[name]) for name in RUNS if name in case.runs)
         routing = next((each for each in found if each is not None), None)
-    return Side(recording.model, workload_of(case.workload, routing), gpu)
+    on_cpu = _machine(recording, [*case.runs.values()]).device == "cpu"
+    return Side(recording.model, workload_of(case.workload, routing), gpu, on_cpu=on_cpu)
 
 
 def _leaves(recording: Recording, side: Side) -> Leaves:

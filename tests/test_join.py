@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costmodel.beside import COMPULSORY, FACT, FLOOR, NO_HARDWARE, PREDICTED, UNFUSED, USEFUL, Gpus
+from costmodel.beside import (
+    COMPULSORY,
+    FACT,
+    FLOOR,
+    NO_HARDWARE,
+    PREDICTED,
+    PROCESS,
+    UNFUSED,
+    USEFUL,
+    Gpus,
+)
 from costmodel.build import build_operators
 from costmodel.costs.predicted import Unknown
 from costmodel.given import NOT_GIVEN
@@ -54,6 +64,15 @@ def column(**given: float) -> list[float | None]:
     found = [given.get(path.replace(".", "_")) for path in leaf_paths(DENSE)]
     assert sum(value is not None for value in found) == len(given)
     return found
+
+
+def test_the_memory_of_a_process_is_not_set_beside_that_of_the_model() -> None:
+    step = {"parameters": 1672, "peak_memory_bytes": 9000, "resident_memory_bytes": 5000}
+    rows = only(recording(DENSE, case(time=run(step)), sessions=[session(CPU)]))
+    assert sides(rows["time", "parameters", None]) == (1672, 1672, PREDICTED)
+    for name in ("peak_memory_bytes", "resident_memory_bytes"):
+        row = rows["time", name, None]
+        assert (row.predicted, row.measured, row.reason) == (None, step[name], PROCESS)
 
 
 def test_numbers_of_the_step_stand_beside_those_worked_out_by_hand() -> None:
