@@ -41,11 +41,11 @@ def chosen_models(found: Selection) -> list[ModelConfig]:
         bind=LINK,
         help="Designs pinned on the page Trade-offs stand at the end; a link does not carry them.",
     )
-    label = f"Add the sidebar's model, {plain(found.model.name)}"
-    told = "Without effect where it is among the models already."
-    added = st.toggle(label, key="cmp_add", bind=LINK, help=told)
+    label = f"And the sidebar's model, {plain(found.model.name)}"
+    told = f"Without effect where it is among the models already, or {MOST} are."
+    added = st.toggle(label, value=True, key="cmp_add", bind=LINK, help=told)
     models = [read_model(pins[name]) if name in pins else load_model(name) for name in names]
-    if added and found.model not in models:
+    if added and found.model not in models and len(models) < MOST:
         models.append(found.model)
     if not FEWEST <= len(models) <= MOST:
         raise InputError(f"models={len(models)}: {FEWEST} to {MOST} are compared")

@@ -208,25 +208,29 @@ def test_a_link_opens_the_same_view() -> None:
         cmp_models=["llama-3.1-8b", "mixtral-8x7b", "qwen3-30b-a3b"],
         cmp_by="KV read",
         cmp_over="context",
+        cmp_add="false",
     )
     assert "x the KV read of " in at.title[0].value
     assert len(at.metric) == 3
 
 
 def test_one_model_alone_is_told_how_many_are_compared() -> None:
-    at = page(cmp_models=["llama-3.1-8b"])
+    at = page(cmp_models=["llama-3.1-8b"], cmp_add="false")
     assert at.title[0].value == "These models cannot be compared"
     assert "2 to 4 are compared" in at.error[0].value
 
 
-def test_the_sidebars_model_is_added_when_asked_unless_it_is_there() -> None:
-    at = page(cmp_add="true", model="llama-3.1-8b")
+def test_the_sidebars_model_is_added_unless_it_is_there_or_not_wanted() -> None:
+    at = page(model="llama-3.1-8b")
     assert [each.label for each in at.metric] == [
         "OLMoE-1B-7B",
         "UltraMemV2-1B/7B",
         "Llama-3.1-8B",
     ]
-    assert len(page(cmp_add="true").metric) == 2
+    assert len(page().metric) == 2
+    assert len(page(model="llama-3.1-8b", cmp_add="false").metric) == 2
+    four = [*PAIR, "mixtral-8x7b", "qwen3-30b-a3b"]
+    assert len(page(model="llama-3.1-8b", cmp_models=four).metric) == 4
 
 
 def test_the_title_says_which_model_needs_least_and_how_much_less() -> None:
