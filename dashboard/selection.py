@@ -16,6 +16,7 @@ from costmodel.predict import Prediction, predict
 from dashboard.own_model import read_model
 
 OWN = "your own"  # the entry of the list of models that stands for a pasted one
+OWN_FILE = "your-model.toml"  # stands for a pasted model in command lines that are shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

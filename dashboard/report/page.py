@@ -20,11 +20,10 @@ from dashboard.report.build import Asked, build, compared_batches, now
 from dashboard.report.document import CONTENTS, Content, Report
 from dashboard.report.given import MAX_RECORDINGS
 from dashboard.report.measured import measured_model
-from dashboard.selection import OWN, Selection
+from dashboard.selection import OWN, OWN_FILE, Selection
 
 MAX_MORE = 3  # models beside the sidebar's
 FOLDER = Path("recordings")  # where `sparsecost profile` writes, and the app looks
-OWN_FILE = "your-model.toml"  # stands for a pasted model in the command line
 MAX_STEM = 80  # characters of a file's name
 LABELS = {
     "summary": "Summary",

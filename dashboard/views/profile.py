@@ -1,5 +1,6 @@
 """Profile: run the profiler on this machine, watch it, and open what it measured."""
 
+import re
 from pathlib import Path
 from typing import Literal, cast
 
@@ -10,12 +11,13 @@ from costmodel.quantities import RUNS
 from dashboard.jobs import Jobs, command_line, recording_path
 from dashboard.profiling import NO_TORCH, SCORES, Asked, arguments, has_gpu, has_torch, run_rows
 from dashboard.recordings import folder, recording_names
-from dashboard.selection import OWN
+from dashboard.selection import OWN, OWN_FILE
 from dashboard.shell import LINK, OWN_TEXT, selection
 from dashboard.widgets import Card, cards, plain, prose
 
 MEASURED = Path(__file__).parent / "measured.py"
 REFRESH_S = 1.0
+MAX_STEM = 60  # characters of a model's name in the name of its file
 
 
 @st.cache_resource
@@ -130,7 +132,9 @@ with right:
     device = st.segmented_control(
         "Device", ["auto", "cpu", "cuda"], default="auto", required=True, key="prof_dev", bind=LINK
     )
-    default_name = f"{chosen.model_name if chosen.model_name != OWN else 'own-model'}.json"
+    own = chosen.model_name == OWN
+    stem = re.sub(r"[^a-z0-9_-]+", "-", chosen.model.name.lower()).strip("-_")[:MAX_STEM]
+    default_name = f"{(stem or 'own-model') if own else chosen.model_name}.json"
     typed = st.text_input(
         "File of the recording",
         key="prof_out",
@@ -157,7 +161,10 @@ try:
         resume=resume,
     )
     wanted = arguments(asked, out)
-    st.code(command_line(wanted), language="bash")
+    told = tuple(OWN_FILE if own and word == asked.model else word for word in wanted)
+    st.code(command_line(told), language="bash")
+    if own:
+        st.caption(f"{OWN_FILE} stands for the file of your own model.")
     taken = out.exists() and not resume
     if taken and not running:
         st.warning("That file exists: go on with it, or choose another name.")

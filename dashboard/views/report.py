@@ -15,7 +15,6 @@ from dashboard.report.page import (
     LABELS,
     MAX_MORE,
     MIME,
-    OWN_FILE,
     Found,
     Wanted,
     asked,
@@ -27,7 +26,7 @@ from dashboard.report.page import (
 )
 from dashboard.report.sections import answers, sections
 from dashboard.report.words import title
-from dashboard.selection import OWN
+from dashboard.selection import OWN, OWN_FILE
 from dashboard.shell import LINK, refused, selection
 from dashboard.widgets import EDGES, LETTER, WIDEST, chart, explained, inert_frame, plain
 

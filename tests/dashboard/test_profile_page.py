@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -236,13 +237,20 @@ def test_a_link_with_a_bad_value_starts_nothing(
 def test_a_model_of_ones_own_is_profiled_from_a_file(
     here: Path, server: Callable[[str], list[Jobs]]
 ) -> None:
-    server(WAITS)
-    link = packed(model_text(tiny_model()))
+    made = server(WAITS)
+    model = replace(tiny_model(), name="../My <Model> 1.5/")
+    link = packed(model_text(model))
     assert link is not None
-    (command,) = codes(page(own=link))
-    words = command.split()
-    assert load_model(words[2]) == tiny_model()
-    assert words[-1] == str(here / "own-model.json")
+    at = page(own=link)
+    shown = codes(at)[0].split()
+    assert shown[:3] == ["sparsecost", "profile", "your-model.toml"]
+    assert shown[-1] == str(here / "my-model-1-5.json")
+    press(at, "prof_start")
+    assert made[0].current is not None
+    run = made[0].current.process.args
+    assert isinstance(run, list)
+    assert load_model(run[run.index("profile") + 1]) == model
+    assert run[-1] == shown[-1]
 
 
 @pytest.mark.parametrize("gpu", [True, False])

@@ -17,7 +17,6 @@ from dashboard.report.document import CONTENTS, report_json
 from dashboard.report.files import FORMATS
 from dashboard.report.page import (
     MIME,
-    OWN_FILE,
     Found,
     Wanted,
     asked,
@@ -25,7 +24,7 @@ from dashboard.report.page import (
     models_of,
     recordings_of,
 )
-from dashboard.selection import OWN, Chosen, Selection, selected
+from dashboard.selection import OWN, OWN_FILE, Chosen, Selection, selected
 from dashboard.widgets import plain
 from tests.commands import output
 from tests.dashboard.reports import HOSTILE, MADE, OLMOE, RECORDINGS, ULTRAMEM
