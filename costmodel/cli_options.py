@@ -186,7 +186,8 @@ def _workload(
         str | None,
         typer.Option(
             metavar="N",
-            help="Sequences; compare, sweep and report take a list. (Default: 1; compare: 1 to 4096.)",
+            help="Sequences; compare, sweep and report take a list."
+            " (Default: 1; compare: 1 to 4096.)",
         ),
     ] = None,
     context: Annotated[

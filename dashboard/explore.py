@@ -19,6 +19,7 @@ from dashboard.widgets import Card
 JSON = dict[str, Any]
 DIGITS = 5  # significant ones in a table
 WHOLE = 1000  # tokens per second from which on fractions say nothing
+NO_FLOOR = "no floor"  # of energy
 SERVED = (  # of the rows of served requests, those that are cards: label, quantity, what it is of
     ("TTFT", "time to first token", ""),
     ("TPOT", "time per output token", ""),
@@ -131,7 +132,7 @@ def cards(data: JSON) -> list[Card]:
         ),
         Card(
             label="Routing, of the time",
-            value=units.NOT_KNOWN if share is None else f"{share:.1%}",
+            value=units.NOT_KNOWN if share is None else f"{100 * share:.1f} %",
             help=_known(data, "routing.share_of_time")
             or f"Choosing experts or rows: {units.seconds(routing['time_s'])},"
             f" {units.flops(routing['flops'])}, {units.traffic(routing['hbm_bytes'])} of HBM,"
@@ -250,8 +251,9 @@ def request_answers(served: Served) -> tuple[list[JSON], list[str]]:
     rows, quantity = [], ""
     for name, what, floor, predicted in answers.rows:
         quantity = name or quantity
+        least = NO_FLOOR if floor == "-" else floor
         rows.append(
-            {"Quantity": quantity, "What": what, "By the floor": floor, "Predicted": predicted}
+            {"Quantity": quantity, "What": what, "By the floor": least, "Predicted": predicted}
         )
     return rows, [note for note in answers.notes if note.startswith(units.NOT_KNOWN)]
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
 from costmodel import units
+from costmodel.costs.footprint import Footprint
 from costmodel.costs.predicted import OperatorTime, Unknown
 from costmodel.layers.operator import Number, Operator, Part
 from costmodel.predict import Prediction
@@ -61,6 +62,16 @@ def floor_line(prediction: Prediction, moved: Number, flops: Number, floor_s: fl
     return (
         f"floor = max({units.count(moved)} B / {hardware.hbm_bytes_per_s:g} B/s,"
         f" {units.count(flops)} FLOP / {peak:g} FLOP/s of {name}) = {units.seconds(floor_s)}"
+    )
+
+
+def largest_batch(memory: Footprint, batch: int) -> str:
+    """(capacity - weights - buffers) / ((KV cache + activations) / batch), and its result."""
+    return (
+        f"({units.count(memory.capacity_bytes)} - {units.count(memory.weights_bytes)}"
+        f" - {units.count(memory.buffers_bytes)})"
+        f" / (({units.count(memory.kv_bytes)} + {units.count(memory.activations_bytes)})"
+        f" / {batch:,}) = {units.count(memory.max_batch)}"
     )
 
 

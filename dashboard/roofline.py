@@ -72,7 +72,8 @@ def breakdown(data: JSON, measure: str) -> go.Figure:
             x=[values[index] / unit for values in found.values()],
             marker={"color": colour, "pattern": {"shape": pattern, "fgcolor": "white"}},
             customdata=[
-                (shown(values[index]), f"{sum(values) / total:.1%}") for values in found.values()
+                (shown(values[index]), f"{100 * sum(values) / total:.1f} %")
+                for values in found.values()
             ],
             hovertemplate="%{y}: %{customdata[0]}; operator %{customdata[1]} of the step",
         )
@@ -87,7 +88,9 @@ def breakdown_alt(data: JSON, measure: str) -> str:
     """The bars in words."""
     found = by_leaf(data, measure)
     total = sum(map(sum, found.values()))
-    largest = ", ".join(f"{leaf} {sum(found[leaf]) / total:.0%}" for leaf in list(found)[:NAMED])
+    largest = ", ".join(
+        f"{leaf} {100 * sum(found[leaf]) / total:.0f} %" for leaf in list(found)[:NAMED]
+    )
     return f"Bars of {measure} by operator, largest first, linear axis: {largest}."
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from costmodel import units
-from costmodel.columns import predicted_columns
 from costmodel.costs.energy import energy_j
 from costmodel.costs.predicted import Unknown, step_time
 from costmodel.costs.time import floor_s
@@ -28,16 +27,22 @@ def floor(prediction: Prediction) -> Working:
 
 def predicted(prediction: Prediction) -> Working:
     """The predicted time of the step."""
-    time, workload = prediction.time, prediction.workload
+    time, workload, curves = prediction.time, prediction.workload, prediction.calibration
     lines: tuple[str, ...]
     if isinstance(time, Unknown):
         lines = (f"not predicted: {time.reason}",)
     else:
+        assert not isinstance(curves, Unknown)
+        graph = units.seconds(float(time.graph_s))
+        launches = getattr(prediction.costs.totals, f"launches_{workload.backend}")
         lines = (
             "as a CUDA graph = the sum of the operators' times over their layers",
-            f"= {units.seconds(float(time.graph_s))}",
+            f"= {graph}",
             "launched one by one = max(as a CUDA graph, launches x cost of an eager launch)",
-            f"= {units.seconds(float(time.eager_s))}",
+            (
+                f"= max({graph}, {units.count(launches)} x {units.seconds(curves.eager_s)})"
+                f" = {units.seconds(float(time.eager_s))}"
+            ),
             (
                 f"{workload.phase} is predicted as it is usually run:"
                 f" {'as a graph' if workload.phase == 'decode' else 'one by one'},"
@@ -124,7 +129,6 @@ def energy(prediction: Prediction) -> Working:
 def routing(prediction: Prediction) -> Working:
     """What choosing experts or rows costs, and its share of the predicted time."""
     routing, time = prediction.costs.routing, prediction.time
-    share = predicted_columns(time, tokens=1)["routing.share_of_time"]
     launches = getattr(routing, f"launches_{prediction.workload.backend}")
     lines = [
         (
@@ -134,11 +138,12 @@ def routing(prediction: Prediction) -> Working:
         )
     ]
     if not isinstance(time, Unknown):
+        chosen_s, graph_s = float(time.routing_s), float(time.graph_s)
         lines += [
             "share of time = time of the parts that choose / time of the step, as a graph",
             (
-                f"= {units.seconds(float(time.routing_s))} / {units.seconds(float(time.graph_s))}"
-                f" = {share:.2%}"
+                f"= {units.seconds(chosen_s)} / {units.seconds(graph_s)}"
+                f" = {100 * chosen_s / graph_s:.2f} %"
             ),
         ]
     return Working(

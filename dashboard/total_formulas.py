@@ -1,13 +1,16 @@
 """The workings of a step's totals: which terms they sum, with this case's values put in."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from costmodel import units
 from costmodel.costs.footprint import footprint
 from costmodel.costs.totals import KvCache, ParameterCounts, distinct, flops_by_kind, kv_cache
+from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.operator import Moved, Number
-from costmodel.predict import Prediction
-from dashboard.formulas import Working, by_operator, documented
+from costmodel.predict import Prediction, predict
+from dashboard.explore import max_context
+from dashboard.formulas import Working, by_operator, documented, largest_batch
 from dashboard.time_formulas import energy, floor, predicted, routing, tokens_per_s
 
 
@@ -121,17 +124,32 @@ def _memory(prediction: Prediction) -> Working:
                 "largest batch = (capacity - weights - buffers) / (KV cache and activations of one"
                 " sequence), rounded down, at least 0"
             ),
-            (
-                f"= ({units.count(memory.capacity_bytes)} - {units.count(memory.weights_bytes)}"
-                f" - {units.count(memory.buffers_bytes)})"
-                f" / (({units.count(memory.kv_bytes)} + {units.count(memory.activations_bytes)})"
-                f" / {prediction.workload.batch:,}) = {units.count(memory.max_batch)}"
-            ),
+            f"= {largest_batch(memory, prediction.workload.batch)}",
+            "largest context = the most cached tokens with which the sum fits, by bisection",
+            _largest_context(prediction),
         ),
         terms=(),
         terms_are="",
-        **documented(footprint),
+        source=documented(footprint)["source"],
+        doc="\n\n".join(documented(each)["doc"] for each in (footprint, max_context)),
     )
+
+
+def _largest_context(prediction: Prediction) -> str:
+    """The largest context, with what is resident at it and at one more token."""
+
+    def resident(context: int) -> str:
+        workload = replace(prediction.workload, context=context)
+        memory = predict(prediction.model, workload, prediction.hardware).memory
+        fits = "fits" if memory.fits else "does not fit"
+        return f"with {context:,} tokens {units.count(memory.total_bytes)} B, which {fits}"
+
+    most = max_context(prediction)
+    if most is None:
+        return f"= none: {resident(0)}"
+    if most == MAX_CONTEXT:
+        return f"= {most:,} or more: {resident(most)}"
+    return f"= {most:,}: {resident(most)}; {resident(most + 1)}"
 
 
 def _distinct(prediction: Prediction) -> Working:
@@ -170,7 +188,7 @@ TOTALS: dict[str, Callable[[Prediction], Working]] = {
     "FLOPs": _flops,
     "Parameters": _parameters,
     "KV cache": _kv,
-    "Resident memory and largest batch": _memory,
+    "Resident memory, largest batch and context": _memory,
     "Routing": routing,
     "Distinct experts and rows": _distinct,
 }

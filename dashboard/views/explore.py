@@ -1,17 +1,20 @@
 """Explore: one model, one workload, one GPU: what a step costs, and why."""
 
+from functools import partial
+
 import streamlit as st
 
 from costmodel.errors import InputError
 from costmodel.inputs.workload import MAX_NEW_TOKENS
 from costmodel.predict import Prediction
 from costmodel.report import prediction_json
-from costmodel.request import LEFT_OUT, MAX_PRICE_PER_HOUR, Request, serve
+from costmodel.request import LEFT_OUT, MAX_PRICE_PER_HOUR, Request, Served, serve
 from costmodel.tables.prediction import prediction_tables
 from dashboard import explore, roofline
 from dashboard.formulas import Working, operator_working
 from dashboard.own_form import form
 from dashboard.own_model import model_text
+from dashboard.request_formulas import REQUEST
 from dashboard.selection import OWN, Selection
 from dashboard.shell import LINK, OWN_TEXT, selection
 from dashboard.total_formulas import TOTALS
@@ -76,8 +79,8 @@ def draw_operators(prediction: Prediction, data: explore.JSON) -> None:
                 st.text(note)
 
 
-def draw_request(found: Selection) -> None:
-    """What serving a batch of whole requests costs."""
+def draw_request(found: Selection) -> Served | None:
+    """What serving a batch of whole requests costs; None where the request breaks a rule."""
     st.subheader("Serving whole requests")
     prompt_at, output_at, price_at = st.columns(3)
     prompt, output = (
@@ -107,7 +110,7 @@ def draw_request(found: Selection) -> None:
         served = serve(found.model, request, found.workload, found.hardware, found.calibration)
     except InputError as error:
         st.error(plain(str(error)))
-        return
+        return None
     if not served.fits:
         st.warning(
             f"A batch of {request.batch:,} such requests does NOT fit the GPU's memory;"
@@ -118,28 +121,33 @@ def draw_request(found: Selection) -> None:
     table(rows, alt="Times, speed, energy and cost of served requests", key="ex_request")
     for note in notes:
         st.caption(plain(note))
+    if served.fits:
+        st.caption(f"The largest batch of such requests that fits: {served.max_batch:,}.")
     st.caption(f"Left out: {LEFT_OUT}.")
+    return served
 
 
-def draw_working(prediction: Prediction) -> None:
+def draw_working(prediction: Prediction, served: Served | None) -> None:
     """The formula of any number, with this case's values put in."""
     box = st.expander("How this is computed", key="ex_how", on_change="rerun", bind=LINK)
     if not box.open:
         return
-    operators = {each.path: each for each in prediction.costs.operators}
+    workings: dict[str, partial[Working]] = {
+        name: partial(show, prediction) for name, show in TOTALS.items()
+    }
+    if served is not None:
+        workings |= {name: partial(show, served) for name, show in REQUEST.items()}
+    for each in prediction.costs.operators:
+        workings[each.path] = partial(operator_working, prediction, each)
     with box:
         number = st.selectbox(
             "Number",
-            [*TOTALS, *operators],
+            list(workings),
             key="ex_number",
             bind=LINK,
-            help="A total or an operator",
+            help="A number of the step, of whole requests, or an operator",
         )
-        if number in TOTALS:
-            working = TOTALS[number](prediction)
-        else:
-            working = operator_working(prediction, operators[str(number)])
-        draw_one(working)
+        draw_one(workings[str(number)]())
 
 
 def draw_one(working: Working) -> None:
@@ -175,5 +183,5 @@ as_typed = found.model_name == OWN and "\n" in own  # a link's JSON is one long 
 form(own if as_typed else model_text(found.model))
 draw_chart(data)
 draw_operators(prediction, data)
-draw_request(found)
-draw_working(prediction)
+served = draw_request(found)
+draw_working(prediction, served)

@@ -19,6 +19,7 @@ from costmodel.predict import predict
 from dashboard import explore
 from dashboard.own_form import editable, edited
 from dashboard.own_model import MAX_LINK_CHARS, model_text, packed, read_model
+from dashboard.total_formulas import TOTALS
 from dashboard.widgets import plain
 from tests.commands import output
 
@@ -105,7 +106,7 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
         "KV cache read": units.traffic(kv["read_bytes"]),
         "Parameters, total": units.parameters(said["parameters"]["total"]),
         "Active, no embeddings": units.parameters(said["parameters"]["active_without_embeddings"]),
-        "Routing, of the time": "n/a" if share is None else f"{share:.1%}",
+        "Routing, of the time": "n/a" if share is None else f"{100 * share:.1f} %",
     }
     for what in ("experts", "rows"):
         if (number := routing[f"expected_distinct_{what}"]) is not None:
@@ -192,8 +193,10 @@ def test_a_model_that_does_not_fit_has_no_largest_context() -> None:
 def test_a_model_of_windows_alone_fits_with_every_context() -> None:
     llama = load_model("llama-3.1-8b")
     windowed = replace(llama, attention=replace(llama.attention, sliding_window=512))  # type: ignore[type-var]
-    workload = Workload(batch=4)
-    assert explore.max_context(predict(windowed, workload, load_hardware("h200"))) == MAX_CONTEXT
+    prediction = predict(windowed, Workload(batch=4), load_hardware("h200"))
+    assert explore.max_context(prediction) == MAX_CONTEXT
+    line = TOTALS["Resident memory, largest batch and context"](prediction).lines[-1]
+    assert line.startswith("= 134,217,728 or more: ")
 
 
 def test_a_request_of_one_token_takes_its_prefill() -> None:
@@ -209,6 +212,7 @@ def test_a_request_of_one_token_takes_its_prefill() -> None:
     assert first["Quantity"] == "time to first token"
     assert first["By the floor"] == units.seconds(prefill["time"]["floor_s"])
     assert first["Predicted"] == units.seconds(prefill["time"]["predicted_s"])
+    assert set(rows[rows["Quantity"] == "energy"]["By the floor"]) == {"no floor"}
     latency = rows[rows["Quantity"] == "latency"].iloc[0]
     assert latency["Predicted"] == first["Predicted"]
     cost = rows[(rows["Quantity"] == "cost") & (rows["What"] == "of one request")].iloc[0]
@@ -226,6 +230,14 @@ def test_the_address_opens_the_same_view() -> None:
     assert not at.get("plotly_chart")
     at = page(ex_how="true", ex_number="layers.{0-15}.attention.qkv")
     assert "with values: 2 * 64 * 2048 * (16 + 2 * 16) * 128" in at.code[0].value
+
+
+@pytest.mark.parametrize("label", [label for label, *_ in explore.SERVED])
+def test_the_working_of_a_card_of_served_requests_reaches_what_the_card_shows(label: str) -> None:
+    at = page(ex_how="true", ex_number=label, ex_prompt="500", ex_output="20", ex_price="3.6")
+    assert at.selectbox(key="ex_number").value == label
+    reached = re.compile(rf"[=,] {re.escape(metrics(at)[label])}$", re.MULTILINE)
+    assert reached.search(at.code[0].value)
 
 
 @pytest.mark.parametrize(

@@ -192,11 +192,37 @@ def test_totals_are_those_of_the_prediction() -> None:
 @pytest.mark.parametrize("name", ["ultramemv2-1b-7b", "llama-3.1-8b", "deepseek-v2-lite"])
 def test_the_largest_batch_is_what_its_line_says(name: str) -> None:
     prediction = predicted(name)
-    line = TOTALS["Resident memory and largest batch"](prediction).lines[-1]
+    line = TOTALS["Resident memory, largest batch and context"](prediction).lines[4]
     capacity, weights, buffers, kv, activations, batch, most = numbers(line)
     assert (capacity, batch) == (150_109_880_320, 64)
     room = capacity - weights - buffers
     assert most == room // ((kv + activations) / batch) == prediction.memory.max_batch
+
+
+def test_the_largest_context_is_what_its_line_says() -> None:
+    show = TOTALS["Resident memory, largest batch and context"]
+    line = show(predicted("ultramemv2-1b-7b")).lines[-1]
+    most, context, held, after, held_after = numbers(line)
+    # By hand: 16 layers x 2 x 16 heads x 128 x 2 B x 64 sequences for each token cached, beside
+    # 12,574,101,760 B of weights and 285,318,528 B of buffers, on 150,109,880,320 B
+    assert (context, after) == (most, most + 1)
+    assert held_after - held == 16 * 8192 * 64
+    assert held <= 150_109_880_320 < held_after
+    activations = held - 16 * 8192 * 64 * (most + 1) - 12_574_101_760 - 285_318_528
+    assert activations == predicted("ultramemv2-1b-7b").memory.activations_bytes
+    assert show(predicted("deepseek-v3")).lines[-1].startswith("= none: with 0 tokens ")
+
+
+def test_the_eager_time_is_what_its_line_says() -> None:
+    few = Workload(phase="prefill", batch=1, context=0, new_tokens=5)
+    line = TOTALS["Predicted time"](predicted("ultramemv2-1b-7b", few)).lines[3]
+    found = re.fullmatch(r"= max\((.*) ms, ([\d,]+) x (.*) us\) = (.*) ms", line)
+    assert found
+    graph_ms, launches, each_us, eager_ms = (
+        float(each.replace(",", "")) for each in found.groups()
+    )
+    assert eager_ms == pytest.approx(max(graph_ms, launches * each_us / 1e3), rel=1e-3)
+    assert eager_ms > graph_ms
 
 
 def test_the_energy_is_what_its_line_says() -> None:

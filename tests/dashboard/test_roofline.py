@@ -155,7 +155,7 @@ def test_without_a_calibration_only_floors_are_drawn() -> None:
 
 def test_alt_texts_say_it_in_words() -> None:
     assert breakdown_alt(SMALL, "FLOPs") == (
-        "Bars of FLOPs by operator, largest first, linear axis: lm_head 70%, moe.experts 30%."
+        "Bars of FLOPs by operator, largest first, linear axis: lm_head 70 %, moe.experts 30 %."
     )
     assert roofline_alt(SMALL) == (
         "Roofline, both axes logarithmic: FLOP/s against FLOP per HBM byte. Ceilings 2 B/s and"
