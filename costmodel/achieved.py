@@ -6,10 +6,10 @@ measured (`time_of` says which). `expected` says the same of a prediction.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 
-from costmodel.beside import Gpu, Gpus
+from costmodel.beside import COUNTED, Gpu, Gpus, Side, flops_of
 from costmodel.bound import Demand, demands, required_of, whole
 from costmodel.costs.predicted import Unknown
 from costmodel.given import NOT_GIVEN
@@ -18,7 +18,6 @@ from costmodel.inputs.recording import Case, Recording
 from costmodel.join import NO_RUN, device_of
 from costmodel.layers.operator import Operator, expanded_paths
 from costmodel.observed import recorded_distinct
-from costmodel.predict import Prediction
 from costmodel.quantities import RunName
 
 NO_DATASHEET = "not known (no hardware preset for this machine)"
@@ -76,34 +75,46 @@ class Achieved:
 class Expected:
     """What a predicted step would achieve: the figures of `Achieved`, by the predicted time.
 
-    `routing_share` is of the same leaves as the measured one: less than `StepTime.routing_s`, which
-    counts the parts of all leaves; None of a model that routes nothing. All are None without a
-    predicted time.
+    Routing is of the leaves that only choose, as the measured one is: less than
+    `StepTime.routing_s` and `Costs.routing`, which count the parts of all leaves. Its time and
+    share are those of a CUDA graph, its bytes compulsory, its FLOPs those that a counter sees.
+    None: without a predicted time, or of a model that routes nothing.
     """
 
     tokens_per_s: float | None = None
     mbu: float | None = None
     mfu: float | None = None
+    routing_kernel_s: float | None = None
     routing_share: float | None = None
+    routing_launches: float | None = None
+    routing_hbm_bytes: float | None = None
+    routing_flops: float | None = None
 
 
-def expected(prediction: Prediction | None, time_of: str) -> Expected:
-    """The figures of a prediction for the time `graph_s` or `eager_s`."""
-    if prediction is None or isinstance(prediction.time, Unknown):
-        return Expected()
-    times, work, sums = prediction.time, prediction.workload, prediction.costs.totals
+def expected(side: Side, time_of: str) -> Expected:
+    """The figures of a predicted side for the time `graph_s` or `eager_s`."""
+    chosen = [operator for operator in side.costs.operators if _only_routes(operator)]
+    counted = Expected()
+    if chosen:
+        counted = Expected(
+            routing_launches=sum(op.count * float(op.total("launches_torch")) for op in chosen),
+            routing_hbm_bytes=sum(op.count * float(op.compulsory_bytes) for op in chosen),
+            routing_flops=sum(op.count * float(flops_of(op, *COUNTED)) for op in chosen),
+        )
+    if side.prediction is None or isinstance(side.times, Unknown):
+        return counted
+    times, work, sums = side.times, side.workload, side.costs.totals
     t = float(times.graph_s if time_of == "graph_s" else times.eager_s)
-    routing_s = sum(
-        operator.count * float(time.seconds)
-        for operator, time in zip(prediction.costs.operators, times.operators, strict=True)
-        if _only_routes(operator)
-    )
-    peak, _ = prediction.hardware.peak_flops_per_s(work.dtype.name)
-    return Expected(
+    routing_s = sum(op.count * float(side.operator_s[op.path]) for op in chosen) or None
+    hardware = side.prediction.hardware
+    peak, _ = hardware.peak_flops_per_s(work.dtype.name)
+    return replace(
+        counted,
         tokens_per_s=work.batch * work.new_tokens / t,
-        mbu=float(sums.compulsory_bytes) / t / prediction.hardware.hbm_bytes_per_s,
+        mbu=float(sums.compulsory_bytes) / t / hardware.hbm_bytes_per_s,
         mfu=float(sums.flops) / t / peak,
-        routing_share=routing_s / float(times.graph_s) or None,
+        routing_kernel_s=routing_s,
+        routing_share=None if routing_s is None else routing_s / float(times.graph_s),
     )
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from itertools import accumulate
+from math import ceil, floor, log10
 
 import plotly.graph_objects as go
 
@@ -16,6 +17,7 @@ from dashboard.widgets import not_measured
 
 KINDS = {leaf: kind for kind, leaf in CHOOSERS.items()}
 MOST_MARKS = 60  # of one curve
+FEW_DECADES = 2  # up to so many, an axis names 1, 2, 3 and 5 of each; beyond, only the first
 NOTE = (
     "Counted in the last step of the run `time`. An item is an expert, or a row of a memory layer's"
     " table. Ranks are means over the layers; items that were never chosen are not drawn, so that a"
@@ -61,20 +63,35 @@ def ranked(found: Mapping[str, Accesses]) -> dict[str, list[tuple[float, int]]]:
 
 def ranks(found: Mapping[str, Accesses]) -> go.Figure:
     """Times chosen against rank, both logarithmic; a curve of open marks for each kind."""
-    figure = go.Figure()
-    for index, (kind, curve) in enumerate(ranked(found).items()):
+    figure, by_kind = go.Figure(), ranked(found)
+    curves = by_kind.values()
+    for index, (kind, curve) in enumerate(by_kind.items()):
         step = -(-len(curve) // MOST_MARKS)
         drawn = [*curve[::step], *([curve[-1]] if (len(curve) - 1) % step else [])]
         x, y = [rank for rank, _ in drawn], [float(times) for _, times in drawn]
         figure.add_trace(measured_marks(f"{kind}, measured", x, y, index))
     figure.update_layout(showlegend=True)
-    return framed(
+    framed(
         figure,
         x_title="Rank among the items of a layer, most chosen first",
         y_title="Times chosen in the step",
         x_log=True,
         y_log=True,
     )
+    for update, values in (
+        (figure.update_xaxes, [rank for curve in curves for rank, _ in curve]),
+        (figure.update_yaxes, [times for curve in curves for _, times in curve]),
+    ):
+        at = ticks(min(values), max(values))
+        update(tickvals=at, ticktext=[f"{tick:,.10g}" for tick in at])
+    return figure
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Of a logarithmic axis: 1, 2, 3 and 5 of each decade from `low` to `high`, or 1 alone."""
+    digits = (1, 2, 3, 5) if high <= low * 10**FEW_DECADES else (1,)
+    decades = range(floor(log10(low)), ceil(log10(high)) + 1)
+    return [float(f"{digit}e{decade}") for decade in decades for digit in digits]
 
 
 def in_words(found: Mapping[str, Accesses]) -> str:

@@ -1,12 +1,12 @@
 """One case of a recording beside its prediction: the sentence and the table's rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from costmodel import units
-from costmodel.achieved import Achieved, achieved
+from costmodel.achieved import Achieved, achieved, routing_paths
 from costmodel.beside import PREDICTED, UNPREDICTED, Gpus, Side
 from costmodel.inputs.recording import Case, Recording
 from costmodel.join import JoinedCase, Row, device_of, join_case, side_of
@@ -37,13 +37,14 @@ WHOLE = "whole step"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A case and all that stands beside it."""
+    """A case and all that stands beside it; `choosers` are the leaves that only choose."""
 
     recording: Recording
     index: int
     joined: JoinedCase
     side: Side
     achieved: Achieved
+    choosers: frozenset[str]
 
     @property
     def case(self) -> Case:
@@ -85,12 +86,14 @@ def view(recording: Recording, index: int) -> View:
     """One case joined with the prediction for the machine that measured it."""
     case = recording.cases[index]
     gpu = _gpus().of(device_of(recording, case, "time"))
+    side = side_of(recording, case, gpu)
     return View(
         recording=recording,
         index=index,
         joined=join_case(recording, index, _gpus()),
-        side=side_of(recording, case, gpu),
+        side=side,
         achieved=achieved(recording, index, _gpus()),
+        choosers=routing_paths(side.costs.operators),
     )
 
 
@@ -158,8 +161,8 @@ def error(ratio: float | None) -> list[str]:
     return [next((marks for most, marks in SIZES if size <= most), WORST).replace(".", sign)]
 
 
-def record(row: Row) -> dict[str, Any]:
-    """A row of the table, numbers in the unit that it names."""
+def record(row: Row, choosers: Container[str] = ()) -> dict[str, Any]:
+    """A row of the table, numbers in the unit that it names; whether its leaf only chooses."""
     unit, factor = SCALED[QUANTITIES[row.quantity].unit]
     spread = "exact" if row.measured is not None else ""
     if row.q1 is not None and row.q3 is not None:
@@ -168,6 +171,7 @@ def record(row: Row) -> dict[str, Any]:
     basis = row.basis if row.basis != UNPREDICTED else ""
     return {
         "Operator": row.path or WHOLE,
+        "Chooses": "yes" if row.path in choosers else "",
         "Quantity": QUANTITIES[row.quantity].title,
         "Unit": unit,
         "Predicted": None if row.predicted is None else float(row.predicted) / factor,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from costmodel import units
 from costmodel.achieved import Figure, expected
@@ -28,7 +29,7 @@ class Compared:
 def compared(found: View) -> tuple[Compared, ...]:
     """The cards."""
     made = found.achieved
-    beside = expected(found.side.prediction, made.time_of)
+    beside = expected(found.side, made.time_of)
     return (
         _of_row("Time as a CUDA graph", found.step("graph_s"), units.seconds),
         _of_row("Time launched one by one", found.step("eager_s"), units.seconds),
@@ -62,9 +63,9 @@ def compared(found: View) -> tuple[Compared, ...]:
 def achieved_rows(found: View) -> list[dict[str, str]]:
     """Rates, utilisation and the cost of routing: every figure of the step, or why there is none.
 
-    A prediction stands beside those that `costmodel.achieved.expected` has.
+    A prediction stands beside those that `costmodel.achieved.expected` has, with their ratio.
     """
-    made, beside = found.achieved, expected(found.side.prediction, found.achieved.time_of)
+    made, beside = found.achieved, expected(found.side, found.achieved.time_of)
     lines: tuple[tuple[str, Figure, float | None, Callable[[float], str], str], ...] = (
         ("Tokens", made.tokens_per_s, beside.tokens_per_s, _tokens, "new tokens / time"),
         (
@@ -83,7 +84,13 @@ def achieved_rows(found: View) -> list[dict[str, str]]:
         ),
         ("MBU", made.mbu, beside.mbu, _percent, "compulsory bytes / time / datasheet bandwidth"),
         ("MFU", made.mfu, beside.mfu, _percent, "useful FLOPs / time / dense peak"),
-        ("Routing: time", made.routing_kernel_s, None, units.seconds, f"kernels {ONLY_CHOOSE}"),
+        (
+            "Routing: time",
+            made.routing_kernel_s,
+            beside.routing_kernel_s,
+            units.seconds,
+            f"kernels {ONLY_CHOOSE}",
+        ),
         (
             "Routing: share",
             made.routing_share,
@@ -91,15 +98,27 @@ def achieved_rows(found: View) -> list[dict[str, str]]:
             _percent,
             "that time / time of all kernels",
         ),
-        ("Routing: launches", made.routing_launches, None, units.count, f"kernels {ONLY_CHOOSE}"),
+        (
+            "Routing: launches",
+            made.routing_launches,
+            beside.routing_launches,
+            units.count,
+            f"kernels {ONLY_CHOOSE}",
+        ),
         (
             "Routing: HBM bytes",
             made.routing_hbm_bytes,
-            None,
+            beside.routing_hbm_bytes,
             units.traffic,
-            f"read and written, {ONLY_CHOOSE}",
+            "read and written by those leaves, beside compulsory bytes",
         ),
-        ("Routing: FLOPs", made.routing_flops, None, units.flops, f"counted, {ONLY_CHOOSE}"),
+        (
+            "Routing: FLOPs",
+            made.routing_flops,
+            beside.routing_flops,
+            units.flops,
+            "counted in those leaves",
+        ),
         (
             "Leaves' reads / step's reads",
             made.leaves_over_step,
@@ -115,6 +134,7 @@ def achieved_rows(found: View) -> list[dict[str, str]]:
             if figure.value is None
             else form(figure.value),
             "Predicted": "" if predicted is None else form(predicted),
+            "Ratio": units.ratio(figure.value / predicted) if figure.value and predicted else "",
             "What it is": told,
         }
         for name, figure, predicted, form, told in lines
@@ -160,4 +180,5 @@ def _compared(  # noqa: PLR0917 - two callers above
 
 
 def _percent(value: float) -> str:
-    return f"{units.significant(100 * value, 3)} %"
+    """To three significant digits, zeros among them: 1.50 %."""
+    return f"{Decimal(f'{100 * value:#.3g}'):f} %"

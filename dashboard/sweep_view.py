@@ -19,8 +19,12 @@ from dashboard.widgets import Card, cards, chart, explained, plain, table
 LAST = "_sweep"  # where a session keeps its latest sweep
 ALL = "all"
 NO_LIMIT = "no limit"
-GIB = ("1", "2", "4", "8", "16", "24", "32", "40", "48", "64", "80", "96", "128", "141", NO_LIMIT)
-BILLIONS = ("0.5", "1", "2", "4", "7", "10", "14", "20", "30", "50", "100", "200", "400", NO_LIMIT)
+LIMITS = {  # by measure: the key in the link, and what it may be at most, in the measure's unit
+    "memory": ("to_gib", "1 2 4 8 16 24 32 40 48 64 80 96 128 141"),
+    "total parameters": ("to_most", "0.5 1 2 4 7 10 14 20 30 50 100 200 400"),
+    "active parameters": ("to_active", "0.1 0.2 0.5 0.7 1 1.5 2 3 4 7 10 14 20 40 70"),
+    "predicted time": ("to_ms", "0.1 0.2 0.5 1 2 3 5 7 10 15 20 30 50 100 200 500 1000 10000"),
+}
 MAX_TEXT = 400  # characters of a range
 MAX_FRONT = 1000  # points of the front drawn and listed; where designs tie, all may stand on it
 HOW = """\
@@ -158,24 +162,39 @@ def _swept(found: Selection, texts: dict[str, str]) -> tuple[charts.Sweep, Desig
     return swept, made
 
 
+def _limits(place: DeltaGenerator, not_predicted: str | None) -> dict[str, float]:
+    """The limits that are set, by measure; a button that says how many holds their sliders."""
+    known = {
+        name: (key, (*steps.split(), NO_LIMIT))
+        for name, (key, steps) in LIMITS.items()
+        if name != "predicted time" or not_predicted is None
+    }
+    asked = {**st.query_params.to_dict(), **st.session_state.to_dict()}  # no slider is drawn yet
+    count = sum(asked.get(key) in steps[:-1] for key, steps in known.values())
+    found = {}
+    with place.popover(f"Limits: {count or 'none'} set", width="stretch", key="to_limits"):
+        grid = st.grid(2, min_column_width=180)
+        for name, (key, steps) in known.items():
+            label = f"{name[0].upper()}{name[1:]} at most, {charts.MEASURES[name].unit}"
+            most = grid.select_slider(label, steps, value=NO_LIMIT, key=key, bind=LINK)
+            if most != NO_LIMIT:
+                found[name] = float(most)
+        st.caption("Only designs within every limit are drawn and may stand on the front.")
+        if not_predicted is not None:
+            st.caption(plain(f"No limit of predicted time. Not predicted: {not_predicted}"))
+    return found
+
+
 def _results(
     found: Selection, swept: charts.Sweep, made: Designs, axes: Axes, top: DeltaGenerator
 ) -> None:
     """What is allowed, the chart, the front's table and the pins."""
     workloads = {f"batch {b}, context {c}": (b, c) for b in swept.batches for c in swept.contexts}
-    grid = st.grid(4, vertical_alignment="bottom")
+    grid = st.grid(3, vertical_alignment="bottom")
     at = str(grid.selectbox("Workload shown", [*workloads, ALL], key="to_at", bind=LINK))
-    memory = grid.select_slider("Memory at most, GiB", GIB, value=NO_LIMIT, key="to_gib", bind=LINK)
-    most = grid.select_slider(
-        "Parameters at most, B", BILLIONS, value=NO_LIMIT, key="to_most", bind=LINK
-    )
+    limits = _limits(grid, swept.evaluated.not_predicted)
     logarithmic = grid.toggle("Logarithmic axes", key="to_log", bind=LINK)
-    mask = charts.allowed(
-        swept,
-        workload=workloads.get(at),
-        memory_gib=None if memory == NO_LIMIT else float(memory),
-        parameters_b=None if most == NO_LIMIT else float(most),
-    )
+    mask = charts.allowed(swept, workload=workloads.get(at), limits=limits)
     best = charts.front(swept.evaluated, axes.x, axes.y, mask)
     shown = int(mask.sum())
     with top:

@@ -98,10 +98,12 @@ def allowed(
     sweep: Sweep,
     *,
     workload: tuple[int, int] | None,
-    memory_gib: float | None,
-    parameters_b: float | None,
+    limits: Mapping[str, float],
 ) -> NDArray[np.bool_]:
-    """Which points a workload (None: any) and the limits (None: none) leave; not the base model."""
+    """Which points a workload (None: any) and limits leave; the base model is none of them.
+
+    `limits` are the most that measures may be, by name and in their units.
+    """
     mask = np.ones(sweep.shape, dtype=np.bool_)
     mask[-1] = False
     if workload is not None:
@@ -109,10 +111,8 @@ def allowed(
         mask &= np.reshape(np.array(sweep.batches) == batch, (1, -1, 1))
         mask &= np.reshape(np.array(sweep.contexts) == context, (1, 1, -1))
     flat = mask.ravel()
-    if memory_gib is not None:
-        flat = flat & (column(sweep.evaluated, "memory") <= memory_gib)
-    if parameters_b is not None:
-        flat = flat & (column(sweep.evaluated, "total parameters") <= parameters_b)
+    for name, most in limits.items():
+        flat = flat & (column(sweep.evaluated, name) <= most)
     return flat
 
 

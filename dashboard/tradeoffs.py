@@ -130,9 +130,15 @@ def _span(text: str, name: str) -> range:
     most = SIZES[name].most if name in SIZES else 1024
     span, slash, step_text = text.partition("/")
     first, dash, last = span.partition("-")
-    low = parse_count(first, field=name, low=1, high=most)
-    high = parse_count(last, field=name, low=1, high=most) if dash else low
-    step = parse_count(step_text, field=name, low=1, high=most) if slash else 1
+    try:
+        low = parse_count(first, field=name, low=1, high=most)
+        high = parse_count(last, field=name, low=1, high=most) if dash else low
+        step = parse_count(step_text, field=name, low=1, high=most) if slash else 1
+    except InputError:
+        raise InputError(
+            f"{name}={shown(text)}: is no whole number from 1 to {most:,}, nor from-to/step of such"
+            " (64-256/64)"
+        ) from None
     if high < low:
         raise InputError(f"{name}={shown(text)}: ends below its beginning")
     if (high - low) // step >= MAX_VALUES:

@@ -14,7 +14,7 @@ from costmodel.achieved import (
     achieved,
     expected,
 )
-from costmodel.beside import Gpus
+from costmodel.beside import Gpu, Gpus
 from costmodel.costs.predicted import StepTime
 from costmodel.given import NOT_GIVEN
 from costmodel.inputs.config import ModelConfig
@@ -113,28 +113,43 @@ def test_what_is_missing_says_why() -> None:
 
 def test_a_prediction_is_expected_to_achieve_the_same_figures() -> None:
     """The FLOPs are those counted above, the router is the only leaf that routes alone."""
-    prediction = side_of(recording(MOE, full()), full(), Gpus().of("NVIDIA H200")).prediction
-    assert prediction is not None
-    times = prediction.time
+    side = side_of(recording(MOE, full()), full(), Gpus().of("NVIDIA H200"))
+    times = side.times
     assert isinstance(times, StepTime)
     routers_s = sum(
         operator.count * float(time.seconds)
-        for operator, time in zip(prediction.costs.operators, times.operators, strict=True)
+        for operator, time in zip(side.costs.operators, times.operators, strict=True)
         if operator.path.endswith(".moe.router")
     )
-    compulsory = float(prediction.costs.totals.compulsory_bytes)
+    compulsory = float(side.costs.totals.compulsory_bytes)
     for time_of, t in (("graph_s", float(times.graph_s)), ("eager_s", float(times.eager_s))):
-        found = expected(prediction, time_of)
+        found = expected(side, time_of)
         assert found.tokens_per_s == pytest.approx(1 / t)
         assert found.mbu == pytest.approx(compulsory / t / 4.8e12)
         assert found.mfu == pytest.approx(FLOPS / t / 989.5e12, rel=1e-3)
+        assert found.routing_kernel_s == pytest.approx(routers_s)
         assert found.routing_share == pytest.approx(routers_s / float(times.graph_s))
     assert routers_s < float(times.routing_s)  # experts sort and combine as well
 
 
 def test_nothing_is_expected_without_a_time_or_of_routing_that_is_not_there() -> None:
-    assert expected(None, "graph_s") == Expected()
-    untimed = side_of(recording(MOE, full()), full(), Gpus("none").of("NVIDIA H200")).prediction
-    assert expected(untimed, "graph_s") == Expected()
-    dense = side_of(recording(DENSE, case()), case(), Gpus().of("NVIDIA H200")).prediction
-    assert expected(dense, "graph_s").routing_share is None
+    assert expected(side_of(recording(DENSE, case()), case(), None), "graph_s") == Expected()
+    dense = expected(side_of(recording(DENSE, case()), case(), Gpus().of("NVIDIA H200")), "graph_s")
+    assert dense.mbu is not None
+    assert dense.routing_kernel_s is dense.routing_share is dense.routing_launches is None
+    assert dense.routing_hbm_bytes is dense.routing_flops is None
+
+
+@pytest.mark.parametrize("gpu", [None, Gpus("none").of("NVIDIA H200")])
+def test_routing_is_expected_of_the_leaves_that_only_choose_even_without_a_time(
+    gpu: Gpu | None,
+) -> None:
+    """By hand, of three routers of 8 experts, hidden size 8, one token, bf16.
+
+    Each reads 8 x 8 weights of 2 bytes and multiplies them by one token. It launches a product,
+    a softmax, a top-k of 2 kernels, the weights of the chosen and two casts.
+    """
+    found = expected(side_of(recording(MOE, full()), full(), gpu), "graph_s")
+    assert found == Expected(
+        routing_launches=3 * 7, routing_hbm_bytes=3 * 8 * 8 * 2, routing_flops=3 * 2 * 8 * 8
+    )

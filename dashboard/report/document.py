@@ -120,7 +120,8 @@ class Compared:
 class MeasuredLine:
     """One quantity of a step, or of one leaf (`path`), predicted beside measured.
 
-    `measured` is a median, `q1` and `q3` its quartiles (None of an exact count).
+    `measured` is a median, `q1` and `q3` its quartiles (None of an exact count). `chooses`: the
+    leaf does nothing but choose experts or rows.
     """
 
     model: Name
@@ -131,6 +132,7 @@ class MeasuredLine:
     quantity: Label
     unit: Unit
     path: Name
+    chooses: bool
     kind: Label | None
     basis: Line
     predicted: Amount | None

@@ -9,6 +9,9 @@ whose operators the report lists.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from costmodel.achieved import routing_paths
+from costmodel.beside import workload_of
+from costmodel.build import build_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.recording import CaseWorkload, Recording
@@ -73,9 +76,10 @@ def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
             continue
         cases += 1
         leaves = work.batch in asked.batches
+        choosers = routing_paths(build_operators(recording.model, workload_of(work).step()))
         joined = join_case(recording, index, asked.gpus)
         lines += [
-            _line(matched, work, row)
+            _line(matched, work, row, chooses=row.path in choosers)
             for row in joined.rows
             if row.path is None or (leaves and row.quantity in LEAF_QUANTITIES)
         ]
@@ -113,7 +117,7 @@ def _same(work: CaseWorkload, asked: "Asked") -> bool:
     )
 
 
-def _line(matched: Matched, work: CaseWorkload, row: Row) -> dict[str, Any]:
+def _line(matched: Matched, work: CaseWorkload, row: Row, *, chooses: bool) -> dict[str, Any]:
     return {
         **row._asdict(),
         "model": matched.model.name,
@@ -122,6 +126,7 @@ def _line(matched: Matched, work: CaseWorkload, row: Row) -> dict[str, Any]:
         "context": work.context,
         "unit": QUANTITIES[row.quantity].unit,
         "path": row.path or STEP,
+        "chooses": chooses,
         "ratio": row.ratio,
         "reason": None if row.reason is None else printable(row.reason),
     }

@@ -104,10 +104,15 @@ def _by_step(report: Report) -> dict[tuple[str, str, int, int], list[MeasuredLin
 
 
 def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
+    chooses = any(line.chooses for line in lines)
+    notes = ["Measured: the median of repeats. Where a bound stands for a prediction, it says so."]
+    if chooses:
+        notes.append("Chooses: the leaf does nothing but choose experts or rows: it is routing.")
     return Table(
         title=heading,
         headers=(
             "step or leaf",
+            *(["chooses"] * chooses),
             "quantity",
             "against",
             "source, or why there is none",
@@ -119,6 +124,7 @@ def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
         rows=tuple(
             (
                 line.path,
+                *(["yes" if line.chooses else ""] * chooses),
                 quantity_words(line.quantity),
                 line.basis,
                 "; ".join(each for each in (line.source, line.reason) if each),
@@ -129,10 +135,8 @@ def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
             )
             for line in lines
         ),
-        text_columns=4,
-        notes=(
-            "Measured: the median of repeats. Where a bound stands for a prediction, it says so.",
-        ),
+        text_columns=4 + chooses,
+        notes=tuple(notes),
     )
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NO_SECOND = "none"
 FIRST = ("kernel_s", "wall_s", "flops_counted")  # shown first, of those that there are
 CHARTS = ("ratios", "waterfall", "accesses")
+CHOOSES = "The leaf does nothing but choose experts or rows: all of it is routing"
 HOW = """
 Every measured number is a median over repeats, or an exact count; the spread is its first to third
 quartile. The prediction beside it is made anew from the recording's own model, workload and
@@ -47,7 +48,7 @@ beyond; `-` the same below it. How each quantity is measured stands on the page 
 """
 AGAIN = """
 The spread allows sqrt(IQR^2 + IQR'^2) of the two runs' quartiles, over the first median. It is what
-repeats within one run differ by: two runs on other days or cards often differ by more, and eager
+repeats within one run differ by: two runs on other days or cards can differ by more, and eager
 times by much more, since the host sets them.
 """
 
@@ -120,15 +121,16 @@ def numbers(found: View, quantity: str | None) -> None:
         for row in column.rows()
     ]
     st.dataframe(
-        inert_frame(record(row) for row in rows),
+        inert_frame(record(row, found.choosers) for row in rows),
         width="stretch",
         hide_index=True,
         key="rec_table",
         placeholder="n/a",
         column_config={
+            "Chooses": st.column_config.TextColumn(help=CHOOSES),
             "Error": st.column_config.MultiselectColumn(
                 options=list(COLOURS), color=list(COLOURS.values())
-            )
+            ),
         },
         alt="Predicted, measured, their ratio, spread and source of each operator.",
     )

@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from costmodel.inputs.catalog import load_model
+from costmodel.match import match
 from tests.browser.page import Tab
 from tests.browser.test_pages import HOSTILE, hostile_link, pwned
 from tests.commands import output
@@ -17,10 +19,10 @@ from tests.dashboard.reports import workbook
 QWEN = Path(__file__).parents[1] / "data" / "hf" / "qwen3-30b-a3b.json"
 
 
-def downloaded(tab: Tab, suffix: str) -> bytes:
-    """The file behind a button of the page Report."""
+def downloaded(tab: Tab, suffix: str, key: str = "") -> bytes:
+    """The file behind a button: one of the page Report, unless told by its key."""
     with tab.page.expect_download() as told:
-        tab.at(f"rep_get_{suffix}").get_by_role("button").first.click()
+        tab.at(key or f"rep_get_{suffix}").get_by_role("button").first.click()
     assert told.value.suggested_filename.endswith(f".{suffix}")
     return Path(told.value.path()).read_bytes()
 
@@ -98,6 +100,17 @@ def test_every_download_of_the_report_opens_with_the_numbers_of_predict(
     assert in_sheets(sheets) == pytest.approx(expected, rel=1e-9)
     steps = json.loads(downloaded(tab, "json"))["steps"]
     assert in_json(steps) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_toml_of_match_reads_back_as_the_model_found(tab: Tab, tmp_path: Path) -> None:
+    tab.open("tradeoffs", to_what="match", to_target="olmoe-1b-7b", to_template="ultramemv2-1b-7b")
+    file = tmp_path / "matched.toml"
+    file.write_bytes(downloaded(tab, "toml", "to_toml"))
+    found = match(load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b"))
+    read = load_model(str(file))
+    assert read == found.model
+    sizes = " and ".join(f"{name}={after:,}" for name, (_, after) in found.fields.items())
+    assert tab.title().endswith(sizes)
 
 
 def in_sheets(sheets: dict[str, list[list[Any]]]) -> dict[str, float]:

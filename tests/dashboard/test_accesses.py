@@ -1,5 +1,7 @@
 """How often experts and rows were chosen: ranks by hand, layers as recorded, reasons of none."""
 
+import pytest
+
 from costmodel.inputs.measured import Accesses
 from dashboard import accesses
 from dashboard.measured import view
@@ -41,6 +43,25 @@ def test_a_long_curve_is_thinned_and_keeps_both_its_ends() -> None:
     assert (curve.x[-1], curve.y[-1]) == (1000, 1)
     assert curve.name == "experts, measured"
     assert curve.marker.symbol.endswith("-open")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "named"),
+    [
+        (1, 3, [1, 2, 3]),
+        (2, 24, [2, 3, 5, 10, 20]),
+        (0.05, 9000, [0.1, 1, 10, 100, 1000]),
+        (1, 1, [1]),
+    ],
+)
+def test_an_axis_names_round_numbers_and_few(low: float, high: float, named: list[float]) -> None:
+    assert [tick for tick in accesses.ticks(low, high) if low <= tick <= high] == named
+
+
+def test_ticks_are_written_out() -> None:
+    figure = accesses.ranks({RETRIEVE.format(0): chosen((1, 997), (3, 1), trials=1000, draws=1)})
+    assert figure.layout.xaxis.ticktext == ("1", "10", "100", "1,000")
+    assert figure.layout.yaxis.ticktext[:4] == ("1", "2", "3", "5")
 
 
 def test_each_layer_stands_beside_what_was_expected() -> None:

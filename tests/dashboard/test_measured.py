@@ -168,7 +168,9 @@ def test_cards_hold_what_was_achieved() -> None:
         f" ({units.ratio(rows['hbm_read_bytes'].ratio)})"
     )
     assert made.mbu.value is not None
-    assert told["MBU"].measured == f"{units.significant(100 * made.mbu.value, 3)} %"
+    assert told["MBU"].measured == f"{100 * made.mbu.value:.1f} %"  # 39.8: three digits
+    assert made.mfu.value is not None
+    assert told["MFU"].measured == f"{100 * made.mfu.value:.2f} %"  # 1.50, not 1.5
     assert len(told) == 8
     assert all(card.measured and card.beside for card in told.values())
 
@@ -197,13 +199,30 @@ def test_all_that_a_step_achieved_is_told_with_the_cost_of_routing() -> None:
         "Tokens": f"{64 / seconds:,.0f} /s",
         "HBM bandwidth": units.scaled(moved / seconds, "B/s"),
         "Routing: time": units.seconds(kernel_s),
-        "Routing: share": f"{100 * share:.3g} %",
+        "Routing: share": f"{100 * share:#.3g} %",
         "Routing: launches": f"{sum(traced['launches']['values'][i] for i in routers)}",
         "Routing: HBM bytes": units.traffic(routed),
         "Routing: FLOPs": units.flops(16 * 2 * 64 * 2048 * 64),
     } == {name: row["Measured"] for name, row in told.items()}
     assert len(told) == 11
     assert told["MBU"]["Predicted"].endswith(" %")
+    # Predicted by hand: 16 routers of 64 x 2048 weights of 2 bytes, each of 7 launches
+    launches = sum(traced["launches"]["values"][i] for i in routers)
+    assert told["Routing: FLOPs"]["Ratio"] == "1.000x"
+    assert told["Routing: launches"]["Predicted"] == f"{16 * 7}"
+    assert told["Routing: launches"]["Ratio"] == f"{launches / (16 * 7):.3f}x"
+    assert told["Routing: HBM bytes"]["Predicted"] == units.traffic(16 * 64 * 2048 * 2)
+    assert told["Routing: HBM bytes"]["Ratio"] == units.ratio(routed / (16 * 64 * 2048 * 2))
+    joined = join_case(committed(OLMOE), index, GPUS).rows
+    routers_s = [
+        float(row.predicted or 0)
+        for row in joined
+        if row.quantity == "kernel_s" and row.run == "trace" and (row.path or "").endswith("router")
+    ]
+    assert len(routers_s) == 16
+    assert told["Routing: time"]["Predicted"] == units.seconds(sum(routers_s))
+    assert told["Routing: time"]["Ratio"] == units.ratio(kernel_s / sum(routers_s))
+    assert told["HBM bandwidth"]["Predicted"] == told["HBM bandwidth"]["Ratio"] == ""
 
 
 def test_a_figure_that_cannot_be_had_says_why() -> None:

@@ -78,6 +78,14 @@ def test_a_link_opens_the_same_case_and_its_numbers_are_those_of_the_join() -> N
     assert len(at.dataframe[0].value) == len(join_case(found, index, GPUS).rows)
 
 
+def test_leaves_that_only_choose_are_marked() -> None:
+    """OLMoE's routers choose; its experts, which sort and combine as well, do not only choose."""
+    frame = page(rec="h200-olmoe-1b-7b.json", rec_quantity="launches").dataframe[0].value
+    marked = frame[frame["Chooses"] == "yes"]
+    assert set(marked["Operator"]) == {f"layers.{layer}.moe.router" for layer in range(16)}
+    assert set(frame["Chooses"]) == {"yes", ""}
+
+
 def test_only_what_was_recorded_can_be_chosen() -> None:
     at = page(rec=V2, rec_batch="64")
     at.selectbox(key="rec_phase").set_value("prefill").run()

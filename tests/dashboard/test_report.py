@@ -23,6 +23,7 @@ from dashboard.report.document import CONTENTS, Report, load_report, report_text
 from dashboard.report.files import FORMATS, report_bytes, save
 from dashboard.report.quantities import PRICE, REPORTED
 from dashboard.report.sections import sections
+from dashboard.report.sections_beside import measured_section
 from tests.commands import output
 from tests.dashboard.reports import (
     MADE,
@@ -132,6 +133,17 @@ def test_measured_numbers_are_those_of_the_recording_beside_those_of_the_predict
     assert {batch for batch, leaf in told if leaf != "step"} == {64}
     (given,) = usual().inputs.recordings
     assert (given.machine, given.cases) == ("NVIDIA H200", 3)
+
+
+def test_leaves_that_only_choose_are_marked() -> None:
+    """OLMoE's routers; its experts sort and combine as well."""
+    marked = {line.path for line in usual().measured if line.chooses}
+    assert marked == {f"layers.{layer}.moe.router" for layer in range(16)}
+    section = measured_section(usual())
+    assert {"chooses" in table.headers for table in section.tables} == {False}  # of steps
+    (leaves,) = (table for table in section.folded if table.title.startswith("Leaf by leaf"))
+    chosen = leaves.headers.index("chooses")
+    assert {row[0] for row in leaves.rows if row[chosen] == "yes"} == marked
 
 
 def test_a_recording_without_a_case_of_the_workload_says_so() -> None:

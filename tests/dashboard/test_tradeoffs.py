@@ -7,7 +7,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from costmodel import units
-from costmodel.costs.predicted import NOT_ASKED
+from costmodel.costs.calibrated import calibrated
+from costmodel.costs.predicted import NOT_ASKED, Unknown
 from costmodel.designs import evaluate
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
@@ -71,6 +72,14 @@ def test_a_range_that_is_none_is_refused_by_name(text: str, name: str) -> None:
         tradeoffs.parse_range(text, name)
 
 
+@pytest.mark.parametrize("text", ["16..128", "16-128/0", "16-128/x", "70000"])
+def test_a_broken_range_is_named_as_typed_with_what_is_taken(text: str) -> None:
+    rule = "is no whole number from 1 to 65,536, nor from-to/step of such (64-256/64)"
+    with pytest.raises(InputError) as caught:
+        tradeoffs.parse_range(f"8,{text}", "num_experts")
+    assert str(caught.value) == f"num_experts='{text}': {rule}"
+
+
 def test_designs_that_a_rule_refuses_are_counted_with_the_rule() -> None:
     made = tradeoffs.designs(
         load_model("olmoe-1b-7b"), {"num_experts": (4, 64), "num_experts_per_tok": (2, 8)}
@@ -119,20 +128,75 @@ def swept() -> charts.Sweep:
 
 def test_limits_and_the_workload_shown_leave_what_they_allow() -> None:
     sweep = swept()
-    mask = charts.allowed(sweep, workload=(64, 2048), memory_gib=None, parameters_b=None)
+    mask = charts.allowed(sweep, workload=(64, 2048), limits={})
     assert [sweep.at(int(i)) for i in np.flatnonzero(mask)] == [
         (design, 64, 2048) for design in range(3)
     ]  # not the base model, which comes last
     # 128 experts of 3 x 2048 x 1024 in 16 layers are 12.9 B parameters; 32 are 3.2 B.
-    few = charts.allowed(sweep, workload=(64, 2048), memory_gib=None, parameters_b=10)
+    few = charts.allowed(sweep, workload=(64, 2048), limits={"total parameters": 10})
     assert [sweep.at(int(i))[0] for i in np.flatnonzero(few)] == [0, 1]
-    small = charts.allowed(sweep, workload=None, memory_gib=5, parameters_b=None)  # 3.2 GB + KV
+    small = charts.allowed(sweep, workload=None, limits={"memory": 5})  # 3.2 GB + KV
     assert {sweep.at(int(i))[:2] for i in np.flatnonzero(small)} == {(0, 1)}
+
+
+EXPERTS_A_TOKEN = {
+    "model": "olmoe-1b-7b",
+    "batch": "1",
+    "to_num_experts": "64",
+    "to_num_experts_per_tok": "4,8,16",
+}
+
+
+def within(at: AppTest) -> str:
+    """How many designs are within the limits."""
+    return next(each.value for each in at.metric if each.label == "Within the limits")
+
+
+def button(at: AppTest) -> str:
+    """What the button says that holds the limits' sliders."""
+    found = next(each.proto for each in at.main if each.proto and each.type == "popover")
+    return str(found.popover.label)
+
+
+def test_a_link_limits_active_parameters_and_the_button_says_so() -> None:
+    """Attention is 16 x 4 x 2048^2 = 0.268 B, routers 2 M, each expert a token 0.1007 B.
+
+    So 0.67 B with 4 experts a token, 1.08 B with 8, 1.88 B with 16.
+    """
+    found = {
+        most: page(**EXPERTS_A_TOKEN, to_active=most) for most in ("0.5", "0.7", "1.5", "no limit")
+    }
+    assert [within(at) for at in found.values()] == ["0", "1", "2", "3"]
+    assert [button(at) for at in found.values()] == ["Limits: 1 set"] * 3 + ["Limits: none set"]
+
+
+def test_a_link_limits_predicted_time_beside_the_others() -> None:
+    times_ms = []
+    for k in (4, 8, 16):
+        base = load_model("olmoe-1b-7b")
+        model = tradeoffs.design(base, {"num_experts_per_tok": k})
+        time = predict(model, Workload(batch=1), H200, calibrated("h200")).time
+        assert not isinstance(time, Unknown)
+        times_ms.append(1000 * float(time.predicted_s))
+    assert 2 < times_ms[0] < times_ms[1] < 3 < times_ms[2] < 5  # so that the limits tell apart
+    for most, left in ((2, "0"), (3, "2"), (5, "3")):
+        at = page(**EXPERTS_A_TOKEN, to_ms=f"{most}", to_gib="141")
+        assert within(at) == left
+        assert button(at) == "Limits: 2 set"
+
+
+def test_a_limit_that_is_not_offered_is_none_and_time_has_none_where_it_is_not_predicted() -> None:
+    at = page(**EXPERTS_A_TOKEN, to_gib="7", to_ms="x")
+    assert (within(at), button(at)) == ("3", "Limits: none set")
+    at = page(**EXPERTS_A_TOKEN, gpu="b200", to_ms="0.1")
+    assert (within(at), button(at)) == ("3", "Limits: none set")
+    assert "to_ms" not in [each.key for each in at.select_slider]
+    assert any("no calibration for GPU" in each.value for each in at.caption)
 
 
 def test_more_parameters_are_better_and_fewer_bytes() -> None:
     sweep = swept()
-    mask = charts.allowed(sweep, workload=(1, 2048), memory_gib=None, parameters_b=None)
+    mask = charts.allowed(sweep, workload=(1, 2048), limits={})
     best = charts.front(sweep.evaluated, "total parameters", "HBM bytes", mask)
     # One token reads 8 experts whatever their number, and a larger router: all stand.
     assert [sweep.at(int(i))[0] for i in best] == [0, 1, 2]
@@ -142,7 +206,7 @@ def test_more_parameters_are_better_and_fewer_bytes() -> None:
 
 def test_the_front_is_a_line_of_stars_and_the_base_model_a_cross() -> None:
     sweep = swept()
-    mask = charts.allowed(sweep, workload=(1, 2048), memory_gib=None, parameters_b=None)
+    mask = charts.allowed(sweep, workload=(1, 2048), limits={})
     best = charts.front(sweep.evaluated, "total parameters", "HBM bytes", mask)
     figure = charts.scatter(
         sweep,
@@ -178,8 +242,9 @@ def test_a_front_of_many_points_is_thinned_and_the_page_says_so() -> None:
     )
     assert [each.value for each in at.metric] == ["40", "6,400", "6,400", "6,400"]
     assert len(at.dataframe[0].value) == 1000
-    assert at.caption[0].value == "5,000 of the 6,400 points are drawn, chosen by lot."
-    assert at.caption[1].value == "1,000 points, spread along the front, are drawn and listed."
+    thinned = [each.value for each in at.caption[1:]]  # the first is of the limits
+    assert thinned[0] == "5,000 of the 6,400 points are drawn, chosen by lot."
+    assert thinned[1] == "1,000 points, spread along the front, are drawn and listed."
 
 
 def test_points_drawn_by_lot_are_of_every_workload() -> None:
