@@ -4,12 +4,10 @@ What a user does wrong ends with exit code 2 and one message on stderr; only res
 """
 
 import io
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -28,9 +26,10 @@ from costmodel.cli_options import (
     single,
     takes_workload,
 )
+from costmodel.cli_output import check_csv, print_output
 from costmodel.cli_rooms import Rooms
 from costmodel.costs.calibrated import calibrated
-from costmodel.errors import InputError, WorkError, shown
+from costmodel.errors import InputError, WorkError
 from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.hardware import hardware_names, load_hardware
 from costmodel.inputs.routing_spec import parse_routing
@@ -38,7 +37,7 @@ from costmodel.match_cli import EPILOG as MATCH_EPILOG
 from costmodel.match_cli import match
 from costmodel.request_cli import EPILOG as REQUEST_EPILOG
 from costmodel.request_cli import request
-from costmodel.text import Table, markdown, printable, show
+from costmodel.text import printable
 from costmodel.validate_cli import EPILOG as VALIDATE_EPILOG
 from costmodel.validate_cli import validate
 
@@ -76,10 +75,10 @@ def models(
     names = model_names() if name is None else (name,)
     loaded = [(each, load_model(each)) for each in names]
     overviews = [model_overview(each, model) for each, model in loaded]
-    _print(
+    print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        data=overviews if name is None else overviews[0],
+        data=lambda: overviews if name is None else overviews[0],
         tables=lambda: [models_table(overviews) if name is None else model_table(loaded[0][1])],
     )
 
@@ -95,10 +94,10 @@ def hardware(
     names = hardware_names() if name is None else (name,)
     loaded = [(each, load_hardware(each)) for each in names]
     found = [{"preset": each, **hardware_json(gpu)} for each, gpu in loaded]
-    _print(
+    print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        data=found if name is None else found[0],
+        data=lambda: found if name is None else found[0],
         tables=lambda: [hardware_table(loaded) if name is None else hardware_sources(loaded[0][1])],
     )
 
@@ -128,11 +127,11 @@ def predict(
     gpu = load_hardware(hardware)
     prediction = predict_step(load_model(model), workload, gpu, calibrated(hardware, calibration))
     data = prediction_json(prediction)
-    _print(
+    print_output(
         as_json=as_json,
         as_markdown=as_markdown,
         csv=csv,
-        data=data,
+        data=lambda: data,
         records=lambda: operator_records(data),
         tables=lambda: prediction_tables(prediction),
     )
@@ -173,11 +172,11 @@ def compare(
         calibration=calibrated(hardware, calibration),
     )
     data = comparison_json(comparison)
-    _print(
+    print_output(
         as_json=as_json,
         as_markdown=as_markdown,
         csv=csv,
-        data=data,
+        data=lambda: data,
         records=lambda: data["rows"],
         tables=lambda: [comparison_table(comparison)],
     )
@@ -210,7 +209,7 @@ def sweep(
     from costmodel.sweep import sweep as sweep_grid
     from costmodel.tables.grids import sweep_table
 
-    _check_csv(csv)
+    check_csv(csv)
     target = csv if out is None else out
     if (target is not None) + as_json + as_markdown > 1 or (csv is not None and out is not None):
         raise InputError("output: --out, --json, --csv and --markdown exclude one another")
@@ -239,10 +238,10 @@ def sweep(
         write_parts((part for grid in grids for part in grid.parts()), target)
         return
     rows = [record for grid in grids for record in grid.records()] if as_json else []
-    _print(
+    print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        data={"schema_version": SCHEMA_VERSION, "rows": rows},
+        data=lambda: {"schema_version": SCHEMA_VERSION, "rows": rows},
         tables=lambda: [sweep_table(grids, calibrations, MAX_SHOWN_ROWS)],
     )
 
@@ -256,10 +255,10 @@ def reproduce(*, as_json: JsonOpt = False, as_markdown: MarkdownOpt = False) -> 
     from costmodel.tables.reproduced import reproduced_table
 
     targets = reproduced()
-    _print(
+    print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        data=[asdict(target) for target in targets],
+        data=lambda: [asdict(target) for target in targets],
         tables=lambda: [reproduced_table(targets)],
     )
 
@@ -267,36 +266,6 @@ def reproduce(*, as_json: JsonOpt = False, as_markdown: MarkdownOpt = False) -> 
 app.command(epilog=MATCH_EPILOG)(match)
 app.command(epilog=REQUEST_EPILOG)(request)
 app.command(epilog=VALIDATE_EPILOG)(validate)
-
-
-def _check_csv(path: Path | None) -> None:
-    if path is not None and path.suffix.lower() != ".csv":
-        raise InputError(f"csv={shown(str(path))}: ends in .csv")
-
-
-def _print(
-    *,
-    as_json: bool,
-    as_markdown: bool,
-    csv: Path | None = None,
-    data: object,
-    records: Callable[[], Sequence[dict[str, Any]]] | None = None,
-    tables: Callable[[], Sequence[Table]],
-) -> None:
-    """Print tables, or what one of --json, --csv and --markdown asks for."""
-    if as_json + (csv is not None) + as_markdown > 1:
-        raise InputError("output: --json, --csv and --markdown exclude one another")
-    if as_json:
-        sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
-    elif csv is not None and records is not None:
-        from costmodel.export import write_records
-
-        _check_csv(csv)
-        write_records(records(), csv)
-    elif as_markdown:
-        sys.stdout.write(markdown(tables()))
-    else:
-        show(tables())
 
 
 def main() -> None:

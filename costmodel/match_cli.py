@@ -1,7 +1,5 @@
 """The command `sparsecost match`: a model of another kind with the same parameters and FLOPs."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,11 +15,10 @@ from costmodel.cli_options import (
     complete_model,
     single,
 )
-from costmodel.errors import InputError, shown
+from costmodel.cli_output import check_output, print_output
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload_spec import parse_contexts
-from costmodel.text import markdown, show
 
 EPILOG = "Example: sparsecost match olmoe-227m-1.2b --to ultramemv2-227m-1.2b"
 
@@ -76,10 +73,7 @@ def match(
     from costmodel.matching.toml import write_model
     from costmodel.tables.match import match_tables
 
-    if as_json + (csv is not None) + as_markdown > 1:
-        raise InputError("output: --json, --csv and --markdown exclude one another")
-    if csv is not None and csv.suffix.lower() != ".csv":
-        raise InputError(f"csv={shown(str(csv))}: ends in .csv")
+    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
     gpu, by = load_hardware(hardware), calibrated(hardware, calibration)
     found = matched(
         load_model(model),
@@ -91,14 +85,11 @@ def match(
     lines = beside(found, gpu, calibration=by)
     if out is not None:
         write_model(found.model, out)
-    if csv is not None:
-        from costmodel.export import write_records
-
-        write_records(match_records(found, lines), csv)
-    elif as_json:
-        data = match_json(found, lines, gpu, by)
-        sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
-    elif as_markdown:
-        sys.stdout.write(markdown(match_tables(found, lines, gpu, by)))
-    else:
-        show(match_tables(found, lines, gpu, by))
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        csv=csv,
+        data=lambda: match_json(found, lines, gpu, by),
+        records=lambda: match_records(found, lines),
+        tables=lambda: match_tables(found, lines, gpu, by),
+    )

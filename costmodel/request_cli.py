@@ -1,7 +1,5 @@
 """The command `sparsecost request`: what serving a batch of requests costs."""
 
-import json
-import sys
 from typing import Annotated
 
 import typer
@@ -19,6 +17,7 @@ from costmodel.cli_options import (
     RoutingOpt,
     TypedWorkload,
 )
+from costmodel.cli_output import check_output, print_output
 from costmodel.costs.calibrated import calibrated
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model
@@ -26,7 +25,6 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.routing_spec import DECIMAL, parse_routing
 from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Backend, Workload
 from costmodel.inputs.workload_spec import parse_count
-from costmodel.text import markdown, show
 
 EPILOG = (
     "Example: sparsecost request ultramemv2-1b-7b --prompt 2048 --output 256 --batch 16"
@@ -63,11 +61,10 @@ def request(
     The batch is served together, in one prefill step; chunked prefill and queueing are left out.
     """
     from costmodel.request import Request, serve
+    from costmodel.request_report import request_json, request_record
+    from costmodel.tables.request import request_tables
 
-    if as_json + (csv is not None) + as_markdown > 1:
-        raise InputError("output: --json, --csv and --markdown exclude one another")
-    if csv is not None and csv.suffix.lower() != ".csv":
-        raise InputError(f"csv={shown(str(csv))}: ends in .csv")
+    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
     asked = Request(
         prompt=parse_count(prompt, field="prompt", low=1, high=MAX_NEW_TOKENS),
         output=parse_count(output, field="output", low=1, high=MAX_NEW_TOKENS),
@@ -77,24 +74,14 @@ def request(
     workload = _workload(dtype=dtype, kv_dtype=kv_dtype, routing=routing, backend=backend)
     gpu, by = load_hardware(hardware), calibrated(hardware, calibration)
     served = serve(load_model(model), asked, workload, gpu, by)
-    if csv is not None:
-        from costmodel.export import write_records
-        from costmodel.request_report import request_record
-
-        write_records([request_record(served)], csv)
-    elif as_json:
-        from costmodel.request_report import request_json
-
-        document = request_json(served)
-        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
-    else:
-        from costmodel.tables.request import request_tables
-
-        tables = request_tables(served)
-        if as_markdown:
-            sys.stdout.write(markdown(tables))
-        else:
-            show(tables)
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        csv=csv,
+        data=lambda: request_json(served),
+        records=lambda: [request_record(served)],
+        tables=lambda: request_tables(served),
+    )
 
 
 def _price(text: str) -> float:

@@ -1,8 +1,6 @@
 """The command `sparsecost validate`: recordings against predictions."""
 
 import gc
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +9,8 @@ from typing import Annotated
 import typer
 
 from costmodel.cli_options import CalibrationOpt, CsvOpt, JsonOpt, MarkdownOpt
-from costmodel.errors import InputError, shown
-from costmodel.text import markdown, show
+from costmodel.cli_output import check_output, print_output
+from costmodel.errors import InputError
 
 FOLDER = Path("recordings")
 MOST_LISTED = 20  # rows of a quantity in JSON
@@ -42,12 +40,11 @@ def validate(
     """What recordings measured beside what is predicted: errors, worst rows, failed checks."""
     from costmodel.beside import Gpus
     from costmodel.inputs.recording import load_recording
+    from costmodel.tables.validation import validation_tables
     from costmodel.validate import validate as compare
+    from costmodel.validation_report import validation_json, validation_records
 
-    if as_json + (csv is not None) + as_markdown > 1:
-        raise InputError("output: --json, --csv and --markdown exclude one another")
-    if csv is not None and csv.suffix.lower() != ".csv":
-        raise InputError(f"csv={shown(str(csv))}: ends in .csv")
+    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
     paths = recordings or sorted(FOLDER.glob("*.json"))
     if not paths:
         raise InputError(f"recordings: none are given, and there is no {FOLDER}/*.json here")
@@ -56,24 +53,16 @@ def validate(
     with _without_collector():
         loaded = [(name, load_recording(path)) for name, path in _named(paths)]
         found = compare(loaded, Gpus(calibration))
-    if csv is not None:
-        from costmodel.export import write_records
-        from costmodel.validation_report import validation_records
-
-        write_records(validation_records(found), csv)
-    elif as_json:
-        from costmodel.validation_report import validation_json
-
-        most = None if everything else MOST_LISTED
-        sys.stdout.write(json.dumps(validation_json(found, most), allow_nan=False) + "\n")
-    else:
-        from costmodel.tables.validation import validation_tables
-
-        tables = validation_tables(found, whole=everything)
-        if as_markdown:
-            sys.stdout.write(markdown(tables))
-        else:
-            show(tables)
+    most = None if everything else MOST_LISTED
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        csv=csv,
+        data=lambda: validation_json(found, most),
+        records=lambda: validation_records(found),
+        tables=lambda: validation_tables(found, whole=everything),
+        indent=None,
+    )
 
 
 @contextmanager
