@@ -1,11 +1,11 @@
 """The page Compare: numbers of predict, exact crossovers, real measured points."""
 
 from dataclasses import replace
+from functools import partial
 from math import log10
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from costmodel import units
 from costmodel.compare import Advantage
@@ -16,44 +16,16 @@ from costmodel.inputs.recording import Recording, load_recording
 from costmodel.inputs.workload import Workload
 from dashboard import compare, compare_charts
 from dashboard.measured_points import Axis, Point, distinct_points, points
-from dashboard.selection import Chosen, Selection, selected
+from tests.dashboard.pages import chosen, opened
 
 ROOT = Path(__file__).parents[2]
 PAIR = ("olmoe-1b-7b", "ultramemv2-1b-7b")
 
-
-def chosen(**changed: object) -> Selection:
-    """What the sidebar chooses at first, and changes of it."""
-    usual: dict[str, object] = {
-        "model": "olmoe-1b-7b",
-        "own": "",
-        "phase": "decode",
-        "batch": 64,
-        "context": 2048,
-        "new_tokens": 1,
-        "dtype": "bf16",
-        "kv_dtype": "bf16",
-        "routing": "uniform",
-        "hardware": "h200",
-    }
-    return selected(Chosen(**usual | changed))  # type: ignore[arg-type]  # values of the sidebar
+page = partial(opened, "compare")
 
 
 def pair() -> list[ModelConfig]:
     return [load_model(name) for name in PAIR]
-
-
-def page(**query: str | list[str]) -> AppTest:
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for name, value in query.items():
-        at.query_params[name] = value
-    at.run()
-    at.switch_page("dashboard/views/compare.py")
-    for name, value in query.items():  # a switch of pages drops what the first page does not bind
-        at.query_params[name] = value
-    at.run()
-    assert not at.exception
-    return at
 
 
 @pytest.mark.parametrize("axis", ["batch", "context"])

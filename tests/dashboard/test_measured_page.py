@@ -1,11 +1,10 @@
 """The Measured page: its numbers are those of the join, and its state is in the address."""
 
-import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from costmodel.beside import Gpus
 from costmodel.inputs.recording import Check, recording_text
@@ -14,26 +13,16 @@ from dashboard import recordings
 from dashboard.measured import sentence, view
 from dashboard.widgets import plain
 from tests.committed import recording as committed
+from tests.dashboard.pages import opened
 from tests.recordings import H200, case, leaf_paths, recording, run, session, written
 from tests.steps import tiny_model
 
-APP = str(Path(__file__).parents[2] / "app.py")
-PAGE = "dashboard/views/measured.py"
 V2 = "h200-ultramemv2-1b-7b.json"
 GPUS = Gpus()
 TINY = tiny_model()
 HOSTILE = "<script>alert(1)</script> **bold** $x$ :rocket:"
 
-
-def page(**query: str) -> AppTest:
-    logging.getLogger("streamlit").setLevel(logging.ERROR)
-    at = AppTest.from_file(APP, default_timeout=30)
-    for name, value in query.items():
-        at.query_params[name] = value
-    at.run()
-    at.switch_page(PAGE).run()
-    assert not at.exception
-    return at
+page = partial(opened, "measured")
 
 
 @pytest.fixture

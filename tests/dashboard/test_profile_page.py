@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,10 @@ from dashboard import profiling, recordings
 from dashboard.jobs import Jobs
 from dashboard.own_model import model_text, packed
 from dashboard.profiling import NO_TORCH
+from tests.dashboard.pages import opened
 from tests.recordings import case, recording, run, written
 from tests.steps import tiny_model
 
-APP = str(Path(__file__).parents[2] / "app.py")
-PAGE = "dashboard/views/profile.py"
 PATIENCE_S = 20.0
 MEASURES = """
 import shutil, sys
@@ -42,6 +42,8 @@ except KeyboardInterrupt:
 """
 
 Fake = Callable[[str], None]
+
+page = partial(opened, "profile")
 
 
 @pytest.fixture
@@ -76,16 +78,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], list[Job
             each.current.process.kill()
             each.current.process.wait()
             each.current.finished.wait(PATIENCE_S)
-
-
-def page(**query: str) -> AppTest:
-    at = AppTest.from_file(APP, default_timeout=30)
-    for name, value in query.items():
-        at.query_params[name] = value
-    at.run()
-    at.switch_page(PAGE).run()
-    assert not at.exception
-    return at
 
 
 def press(at: AppTest, key: str) -> None:
@@ -166,12 +158,8 @@ def test_a_profile_runs_and_leads_to_what_it_measured(
     at.toggle(key="prof_resume").set_value(True).run()
     assert not at.button(key="prof_start").disabled
     assert not at.warning
-    opened = AppTest.from_file(APP, default_timeout=30)
-    opened.query_params["rec"] = "mine.json"
-    opened.run()
-    opened.switch_page("dashboard/views/measured.py").run()
-    assert not opened.exception
-    assert opened.title[0].value.startswith("Measured 500 ms")
+    measured = opened("measured", rec="mine.json")
+    assert measured.title[0].value.startswith("Measured 500 ms")
 
 
 def test_a_running_profile_shows_how_far_it_is_and_is_cancelled(

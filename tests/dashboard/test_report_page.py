@@ -3,6 +3,7 @@
 import json
 import logging
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +25,22 @@ from dashboard.report.page import (
     models_of,
     recordings_of,
 )
-from dashboard.selection import OWN, OWN_FILE, Chosen, Selection, selected
+from dashboard.selection import OWN, OWN_FILE
 from dashboard.widgets import plain
 from tests.commands import output
+from tests.dashboard.pages import chosen, opened
 from tests.dashboard.reports import HOSTILE, MADE, OLMOE, RECORDINGS, ULTRAMEM
 
 ROOT = Path(__file__).parents[2]
 VIEW = "dashboard/views/report.py"
+
+page = partial(opened, "report")
 
 
 @pytest.fixture(autouse=True)
 def _at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # where the recordings are
     logging.getLogger("streamlit").setLevel(logging.ERROR)
-
-
-def page(**query: str) -> AppTest:
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for name, value in query.items():
-        at.query_params[name] = value
-    at.run()
-    at.switch_page(VIEW).run()
-    assert not at.exception
-    return at
 
 
 def holds(at: AppTest) -> str:
@@ -56,22 +50,6 @@ def holds(at: AppTest) -> str:
 
 def cells(at: AppTest) -> list[list[Any]]:
     return [row for frame in at.dataframe for row in frame.value.to_numpy().tolist()]
-
-
-def chosen(**fields: Any) -> Selection:  # noqa: ANN401 - any field of the sidebar
-    given: dict[str, Any] = {
-        "model": ULTRAMEM,
-        "own": "",
-        "phase": "decode",
-        "batch": 64,
-        "context": 2048,
-        "new_tokens": 1,
-        "dtype": "bf16",
-        "kv_dtype": "bf16",
-        "routing": "uniform",
-        "hardware": "h200",
-    }
-    return selected(Chosen(**(given | fields)))
 
 
 def test_the_page_shows_the_numbers_of_predict() -> None:

@@ -1,6 +1,6 @@
 """The page Trade-offs: designs, limits, the front, pins and Match."""
 
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,22 +22,11 @@ from dashboard import tradeoff_charts as charts
 from dashboard import tradeoffs
 from dashboard.match_view import cost_sentence, ratio_alt, ratio_chart
 from dashboard.own_model import model_text, read_model
+from tests.dashboard.pages import opened
 
-ROOT = Path(__file__).parents[2]
 H200 = load_hardware("h200")
 
-
-def page(**query: str) -> AppTest:
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for name, value in query.items():
-        at.query_params[name] = value
-    at.run()
-    at.switch_page("dashboard/views/tradeoffs.py")
-    for name, value in query.items():  # a switch of pages drops what the first page does not bind
-        at.query_params[name] = value
-    at.run()
-    assert not at.exception
-    return at
+page = partial(opened, "tradeoffs")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""Pages opened by their address, as AppTest draws them, and what the sidebar chooses at first."""
+
+from pathlib import Path
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+from dashboard.selection import Chosen, Selection, selected
+
+APP = str(Path(__file__).parents[2] / "app.py")
+
+
+def opened(view: str, /, **query: str | list[str]) -> AppTest:
+    """The page of `dashboard/views/VIEW.py` with a query; nothing may have failed on it."""
+    at = AppTest.from_file(APP, default_timeout=60)
+    at.query_params.update(query)
+    at.run()
+    at.switch_page(f"dashboard/views/{view}.py")
+    at.query_params.update(query)  # a switch of pages drops what the first page does not bind
+    at.run()
+    assert not at.exception
+    return at
+
+
+def chosen(**changed: Any) -> Selection:  # noqa: ANN401 - any field of the sidebar
+    """Decode of UltraMemV2-1B/7B at batch 64 and context 2,048 on an H200, and changes of it."""
+    usual: dict[str, Any] = {
+        "model": "ultramemv2-1b-7b",
+        "own": "",
+        "phase": "decode",
+        "batch": 64,
+        "context": 2048,
+        "new_tokens": 1,
+        "dtype": "bf16",
+        "kv_dtype": None,
+        "routing": "uniform",
+        "hardware": "h200",
+    }
+    return selected(Chosen(**(usual | changed)))
