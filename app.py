@@ -1,5 +1,5 @@
 """The dashboard: `streamlit run app.py`, or `sparsecost dashboard`."""
 
-from dashboard.entry import main
+from dashboard.app.entry import main
 
 main()

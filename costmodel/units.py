@@ -4,8 +4,7 @@ Rates and traffic are SI (1 GB = 1e9 bytes); capacities and resident memory show
 """
 
 from decimal import Decimal
-
-from costmodel.layers.operator import Number
+from typing import SupportsFloat
 
 NOT_KNOWN = "n/a"
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -18,7 +17,7 @@ def significant(value: float, digits: int = 4) -> str:
     return f"{Decimal(f'{value:.{digits}g}'):f}"
 
 
-def scaled(value: Number | None, unit: str) -> str:
+def scaled(value: SupportsFloat | None, unit: str) -> str:
     """`value` with an SI prefix: 9.368 GFLOP, 2.171 GB."""
     if value is None:
         return NOT_KNOWN
@@ -29,12 +28,14 @@ def scaled(value: Number | None, unit: str) -> str:
     return f"{significant(number)} {unit}"
 
 
-def count(value: Number | None) -> str:
+def count(value: SupportsFloat | None) -> str:
     """A whole number with thousands separators, or an expectation with two decimals."""
     if value is None:
         return NOT_KNOWN
-    if isinstance(value, int) or float(value).is_integer():
-        return f"{int(value):,}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if float(value).is_integer():
+        return f"{int(float(value)):,}"
     return f"{float(value):,.2f}"
 
 
@@ -46,12 +47,12 @@ def parameters(value: int) -> str:
     return str(value)
 
 
-def traffic(value: Number | None) -> str:
+def traffic(value: SupportsFloat | None) -> str:
     """Bytes moved, in SI units: 4.19 GB."""
     return scaled(value, "B")
 
 
-def capacity(value: Number | None) -> str:
+def capacity(value: SupportsFloat | None) -> str:
     """Bytes held, in GiB; below 0.1 GiB in MiB, below 0.1 MiB in KiB, so that none reads 0.00."""
     if value is None:
         return NOT_KNOWN
@@ -63,7 +64,7 @@ def capacity(value: Number | None) -> str:
     return f"{number / 2**30:,.2f} GiB"
 
 
-def flops(value: Number | None) -> str:
+def flops(value: SupportsFloat | None) -> str:
     """A count of FLOPs."""
     return scaled(value, "FLOP")
 

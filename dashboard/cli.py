@@ -13,7 +13,7 @@ import typer
 from costmodel.errors import InputError, WorkError, shown
 
 NO_STREAMLIT = 'dashboard needs streamlit; install it with: pip install "sparsecost[dashboard]"'
-ENTRY = Path(__file__).with_name("entry.py")
+ENTRY = Path(__file__).with_name("app") / "entry.py"
 MAX_UPLOAD_MB = 20  # a recording is a few MB
 OPTIONS = (  # a .streamlit folder is not installed with a package, so what matters stands here
     "--browser.gatherUsageStats=false",
@@ -91,13 +91,15 @@ def check_free(address: str, port: int) -> None:
 
 def warm() -> None:
     """Do what is slow the first time, imports and a figure, before anybody waits for a page."""
+    from costmodel.costs.predict import predict
     from costmodel.inputs.catalog import load_model
     from costmodel.inputs.hardware import load_hardware
     from costmodel.inputs.workload import Workload
-    from costmodel.predict import predict
-    from costmodel.report import prediction_json
-    from dashboard import explore, own_form, roofline, total_formulas
-    from dashboard.shell import DEFAULT_GPU, DEFAULT_MODEL
+    from costmodel.show.prediction_json import prediction_json
+    from dashboard.app import own_form
+    from dashboard.app.shell import DEFAULT_GPU, DEFAULT_MODEL
+    from dashboard.pages.explore import data as explore
+    from dashboard.pages.explore import roofline, total_formulas
 
     del explore, own_form, total_formulas
     shown = predict(load_model(DEFAULT_MODEL), Workload(), load_hardware(DEFAULT_GPU))

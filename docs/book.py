@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from costmodel.achieved import Achieved, achieved
-from costmodel.beside import Gpus
-from costmodel.bound import demands, required_of, violations, whole
-from costmodel.inputs.measured import Spread
-from costmodel.inputs.recording import Case, Check, load_recording
-from costmodel.join import Row, join
-from costmodel.observed import recorded_distinct
+from costmodel.recordings.measured import Spread
+from costmodel.recordings.recording import Case, Check, load_recording
+from costmodel.validation.bounds import demands, required_of, violations, whole
+from costmodel.validation.counterparts import Gpus
+from costmodel.validation.join import Row, join
+from costmodel.validation.recorded_routing import recorded_distinct
+from costmodel.validation.utilisation import Achieved, achieved
 
 FOLDER = Path(__file__).parents[1] / "recordings"
 PREFIX = "h200-"

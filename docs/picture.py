@@ -4,9 +4,9 @@ import json
 import math
 from pathlib import Path
 
+from costmodel.costs.predict import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
-from costmodel.predict import step_costs
 
 DOCS = Path(__file__).parent
 MOE, MEMORY = load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b")

@@ -1,14 +1,14 @@
 """The repeatability table of measuring.md, from the committed recordings: `python docs/repeat.py`.
 
 Two recordings of your own are compared by `python docs/repeat.py FIRST.json AGAIN.json`.
-`python -m tests.test_repeatability` writes the table of measuring.md anew.
+`python -m tests.validation.test_repeatability` writes the table of measuring.md anew.
 """
 
 import sys
 from pathlib import Path
 
-from costmodel.inputs.recording import load_recording
-from costmodel.repeat import Pair, Recounted, Repeated, recounted, repeated
+from costmodel.recordings.recording import load_recording
+from costmodel.validation.repeatability import Pair, Recounted, Repeated, recounted, repeated
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 ONE_READING = ("idle_power_w",)  # read once in a session, whatever the case

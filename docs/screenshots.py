@@ -9,7 +9,7 @@ from typing import Literal
 
 from playwright.sync_api import sync_playwright
 
-from dashboard.entry import PAGES
+from dashboard.app.entry import PAGES
 from tests.browser.conftest import ARGUMENTS, VIEWPORT, chromium_path
 from tests.browser.page import Tab
 from tests.browser.server import serving

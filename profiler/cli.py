@@ -12,18 +12,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from costmodel.cli_options import JsonOpt, ModelArgs
+from costmodel.cli.options import JsonOpt, ModelArgs
 from costmodel.errors import InputError, WorkError, shown
 from costmodel.inputs.catalog import load_model, model_names
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_NEW_TOKENS
 from costmodel.inputs.workload_spec import parse_batches, parse_contexts, parse_count, parse_counts
-from costmodel.quantities import RUNS, RunName
-from costmodel.text import printable
-from profiler.ledger import Outcome, Request, Target, slug
-from profiler.plan import Planned, from_lists, standard
-from profiler.progress import Progress
-from profiler.run import run_profile
+from costmodel.recordings.quantities import RUNS, RunName
+from costmodel.show.text import printable
+from profiler.session.plan import Planned, from_lists, standard
+from profiler.session.progress import Progress
+from profiler.session.run import run_profile
+from profiler.session.session import Outcome, Request, Target, slug
 
 WEIGHTS_SEED = 0  # every recording's weights are drawn from it, so that any can be resumed
 MAX_TIMEOUT_S = 86_400

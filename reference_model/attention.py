@@ -4,9 +4,9 @@ from torch import Tensor, nn
 
 from costmodel.layers.attention import Attention
 from reference_model.cache import Cache
-from reference_model.kinds import runs
 from reference_model.layers import Linear
 from reference_model.leaf import Factory, Leaf, rms_norm
+from reference_model.registry import runs
 from reference_model.rotary import angles, rotate
 from reference_model.sdpa import attend
 

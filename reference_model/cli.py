@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from costmodel import units
-from costmodel.cli_options import JsonOpt, ModelArg
+from costmodel.cli.options import JsonOpt, ModelArg
 from costmodel.errors import InputError, WorkError
 from costmodel.inputs.catalog import load_model
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Workload
 from costmodel.inputs.workload_spec import parse_count
 from costmodel.layers.dtype import DTYPES
-from costmodel.text import printable, show
+from costmodel.show.text import printable, show
 from reference_model.generate_report import document, table
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def _run(
         if error.name != "torch":
             raise
         raise WorkError(NO_TORCH) from None
+    from reference_model.free_memory import free_bytes, needed_bytes
     from reference_model.generate import generate as run
-    from reference_model.memory import free_bytes, needed_bytes
 
     if device == "cuda" and not torch.cuda.is_available():
         raise WorkError(f"device=cuda: torch {torch.__version__} finds no GPU")

@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 
 from costmodel.layers.ffn import DenseFfn
-from reference_model.kinds import runs
 from reference_model.layers import Linear
 from reference_model.leaf import Factory
+from reference_model.registry import runs
 
 
 @runs(DenseFfn)

@@ -10,7 +10,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from reference_model.decode import DecodeStep
 from reference_model.model import build_model

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import costmodel
 from costmodel import units
-from costmodel.inputs.config import ModelConfig
+from costmodel.costs.predict import step_costs
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.predict import step_costs
-from costmodel.text import Table
+from costmodel.show.text import Table
 
 if TYPE_CHECKING:
     from reference_model.generate import Generated

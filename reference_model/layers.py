@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from costmodel.layers.common import Activation
 from costmodel.layers.operator import Group
+from costmodel.layers.primitives import Activation
 from reference_model.leaf import Factory, Leaf, rms_norm
 
 CLAMP = 7.0  # of gpt-oss's activation; arXiv 2508.10925

@@ -9,15 +9,15 @@ vector that fed its block's FFN, and its output joins the stream after its outpu
 import torch
 from torch import Tensor, nn
 
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Logits, Mla
 from costmodel.layers.attention import Attention
 from costmodel.layers.mla import LatentAttention
 from reference_model.cache import Cache, LayerCache
-from reference_model.kinds import module_of
 from reference_model.layers import Embed, LmHead, Norm
 from reference_model.leaf import Factory, Leaf
 from reference_model.mla import LatentLayer
+from reference_model.registry import module_of
 
 
 class Block(nn.Module):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from costmodel.errors import InputError
 from costmodel.layers.moe import MoeFfn
-from reference_model.kinds import runs
 from reference_model.layers import Linear, activate
 from reference_model.leaf import Chooser, Factory, Leaf
+from reference_model.registry import runs
 
 ROW_BYTES = 16  # a row of a grouped matrix product takes a multiple of these: torch refuses others
 

@@ -6,10 +6,10 @@ Shapes: N tokens, D hidden, H heads, m experts per token and head. Source: arXiv
 from torch import Tensor, nn
 
 from costmodel.layers.peer import Peer
-from reference_model.kinds import runs
 from reference_model.leaf import Factory, Leaf
 from reference_model.product_key import ProductQuery, ProductRetrieve
-from reference_model.tables import TableView, dots, weighted_sum
+from reference_model.registry import runs
+from reference_model.value_tables import TableView, dots, weighted_sum
 
 TABLE_STD = 0.02
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from costmodel.layers.product_key import ProductKey
-from reference_model.kinds import runs
 from reference_model.layers import Linear
 from reference_model.leaf import Chooser, Factory, Leaf, rms_norm
-from reference_model.tables import TableView, weighted_sum
+from reference_model.registry import runs
+from reference_model.value_tables import TableView, weighted_sum
 
 TABLE_STD = 0.02
 

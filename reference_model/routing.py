@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from reference_model.declared import Popularity
 from reference_model.leaf import Chooser
 from reference_model.model import ReferenceModel
+from reference_model.synthetic_routing import Popularity
 
 
 def choosers(model: ReferenceModel) -> dict[str, Chooser]:

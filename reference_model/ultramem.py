@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from costmodel.layers.ultramem import UltraMem
-from reference_model.kinds import runs
 from reference_model.layers import Linear
 from reference_model.leaf import Chooser, Factory, Leaf, rms_norm
-from reference_model.tables import TableView, dots, grouped_weighted_sum, weighted_sum
+from reference_model.registry import runs
+from reference_model.value_tables import TableView, dots, grouped_weighted_sum, weighted_sum
 
 TABLE_STD = 0.02  # of both tables, as the authors' public code initialises them
 

@@ -13,16 +13,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from costmodel.costs.calibrated import calibrated
-from costmodel.designs import evaluate
-from costmodel.inputs.config import ModelConfig, load_model_toml
+from costmodel.costs.calibrations import calibrated
+from costmodel.costs.predict import predict, step_costs
 from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.model import ModelConfig, load_model_toml
 from costmodel.inputs.workload import Workload
-from costmodel.layers.routing import Uniform
-from costmodel.predict import predict, step_costs
-from costmodel.sweep import sweep
-from dashboard import tradeoffs
-from dashboard.pareto import pareto_front
+from costmodel.questions.designs.evaluate import evaluate
+from costmodel.questions.sweep import sweep
+from costmodel.routing.popularity import Uniform
+from dashboard.pages.tradeoffs import data as tradeoffs
+from dashboard.pages.tradeoffs.pareto import pareto_front
 
 PRESETS = Path(__file__).parents[1] / "costmodel" / "presets" / "models"
 SWEPT = ("olmoe-227m-1.2b", "ultramemv2-227m-1.2b")
@@ -65,14 +65,14 @@ def main() -> int:
 
 def _starts() -> bool:
     """In fresh processes: the import by itself, and the whole command."""
-    program = "import time; t = time.perf_counter(); import costmodel.predict as p;"
+    program = "import time; t = time.perf_counter(); import costmodel.costs.predict as p;"
     program += " print(time.perf_counter() - t)"
 
     def imported() -> float:
         command = [sys.executable, "-c", program]
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
-    met = _line("import costmodel.predict", [imported() for _ in range(5)], target=IMPORT_S)
+    met = _line("import costmodel.costs.predict", [imported() for _ in range(5)], target=IMPORT_S)
     command = Path(sys.executable).with_name("sparsecost")
     if command.exists():
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from costmodel import cli
+from costmodel.cli import main as cli
 
 SPARSECOST = Path(sys.executable).with_name("sparsecost")
 

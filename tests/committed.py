@@ -3,9 +3,9 @@
 from functools import cache
 from pathlib import Path
 
-from costmodel.beside import Gpus
-from costmodel.inputs.recording import Case, Recording, RunName, load_recording
-from costmodel.join import JoinedCase, join
+from costmodel.recordings.recording import Case, Recording, RunName, load_recording
+from costmodel.validation.counterparts import Gpus
+from costmodel.validation.join import JoinedCase, join
 
 FOLDER = Path(__file__).parents[1] / "recordings"
 FIRST = sorted(FOLDER.glob("*.json"))

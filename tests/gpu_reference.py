@@ -20,16 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from costmodel.inputs.config import ModelConfig, load_model_toml
+from costmodel.costs.predict import step_costs
+from costmodel.inputs.model import ModelConfig, load_model_toml
 from costmodel.inputs.workload import Workload
 from costmodel.layers.ultramem import UltraMem
-from costmodel.predict import step_costs
 from reference_model.cache import Cache
 from reference_model.decode import DecodeStep
 from reference_model.leaf import Factory
 from reference_model.model import ReferenceModel, build_model
-from reference_model.tables import dots, weighted_sum
 from reference_model.ultramem import UltraMemLayer
+from reference_model.value_tables import dots, weighted_sum
 
 PRESETS = Path(__file__).parents[1] / "costmodel" / "presets" / "models"
 CONTEXT = 2048

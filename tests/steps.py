@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
+from costmodel.layers.base import LayerKind
 from costmodel.layers.dtype import parse_dtype
 from costmodel.layers.ffn import DenseFfn
-from costmodel.layers.kinds import LayerKind
 from costmodel.layers.operator import Kind, Number, Operator, Part, Site, Step
-from costmodel.layers.routing import Routing, Uniform
+from costmodel.routing.popularity import Routing, Uniform
 
 
 def make_step(

@@ -6,18 +6,18 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from costmodel import presets
-from costmodel.inputs.config import ModelConfig, Override, load_model_toml
+from costmodel.inputs.model import ModelConfig, Override, load_model_toml
 from costmodel.layers.attention import Attention
-from costmodel.layers.common import Activation
+from costmodel.layers.base import AttentionKind, FfnKind, MemoryKind
 from costmodel.layers.ffn import DenseFfn
-from costmodel.layers.kinds import AttentionKind, FfnKind, MemoryKind
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.operator import Step
 from costmodel.layers.peer import Peer
+from costmodel.layers.primitives import Activation
 from costmodel.layers.product_key import ProductKey
-from costmodel.layers.routing import Routing, Uniform, Zipf
 from costmodel.layers.ultramem import UltraMem
+from costmodel.routing.popularity import Routing, Uniform, Zipf
 from tests.steps import make_step
 
 PRESETS = {

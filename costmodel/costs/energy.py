@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from costmodel.layers.operator import Number, smaller
 
 if TYPE_CHECKING:
-    from costmodel.inputs.calibration import Power
+    from costmodel.recordings.calibration import Power
 
 
 def energy_j(

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.model import ModelConfig
 from costmodel.layers.dtype import Dtype
 from costmodel.layers.operator import QUANTITIES, Kind, Moved, Number, Operator, Part, Step, Weight
-from costmodel.layers.union import expected_union
+from costmodel.routing.union import expected_union
 
 KINDS: tuple[Kind, ...] = ("matmul", "attention", "gather", "selection", "norm", "elementwise")
 

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from costmodel.errors import InputError, shown
-from costmodel.inputs.config import MAX_NAME, ModelConfig, load_model_toml
-from costmodel.inputs.hf_config import load_hf_config
+from costmodel.inputs.hf.config import load_hf_config
+from costmodel.inputs.model import MAX_NAME, ModelConfig, load_model_toml
 
 FOLDER = Path(__file__).parent.parent / "presets" / "models"
 

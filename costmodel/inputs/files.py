@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from costmodel.errors import InputError, shown
-from costmodel.validation import STRICT, validated
+from costmodel.strict import STRICT, validated
 
 MAX_FILE_BYTES = 16 * 2**20  # the largest real config.json is under 100 kB
 MAX_DEPTH = 32  # nesting of tables and lists; real configs use 4

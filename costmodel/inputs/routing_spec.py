@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import STRICT, read_json_object, validated
-from costmodel.layers.routing import AccessCounts, Histogram, Routing, Uniform, Zipf
+from costmodel.routing.popularity import AccessCounts, Histogram, Routing, Uniform, Zipf
 
 MAX_EXPONENT = 10.0  # measured popularities lie below 2
 MAX_COUNT = 2**50  # so that products with `draws` stay exact in every reader

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError
 from costmodel.layers.dtype import DTYPES, Dtype
 from costmodel.layers.operator import Count, Step
-from costmodel.layers.routing import Routing, Uniform
+from costmodel.routing.popularity import Routing, Uniform
 
 Phase: TypeAlias = Literal["decode", "prefill"]
 AttentionFlops: TypeAlias = Literal["causal", "full"]

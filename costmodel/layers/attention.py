@@ -12,9 +12,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.common import RMS_NORM, ROTARY, SOFTMAX, linear, vector
+from costmodel.layers.base import AttentionKind, Count, Width
 from costmodel.layers.dtype import Dtype
-from costmodel.layers.kinds import AttentionKind, Count, Width
+from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.operator import (
     Number,
     Operator,
@@ -25,8 +25,8 @@ from costmodel.layers.operator import (
     larger,
     smaller,
 )
-from costmodel.layers.shape import Attend
-from costmodel.validation import STRICT
+from costmodel.layers.primitives import RMS_NORM, ROTARY, SOFTMAX, linear, vector
+from costmodel.strict import STRICT
 
 QkNorm = Literal["none", "head", "full"]
 

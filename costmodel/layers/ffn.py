@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from costmodel.layers.common import Activation, linear
-from costmodel.layers.kinds import FfnKind, Width
+from costmodel.layers.base import FfnKind, Width
 from costmodel.layers.operator import Group, Operator, Site, Step
-from costmodel.validation import STRICT
+from costmodel.layers.primitives import Activation, linear
+from costmodel.strict import STRICT
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

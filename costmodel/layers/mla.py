@@ -12,12 +12,12 @@ from typing import Literal
 from pydantic.dataclasses import dataclass
 
 from costmodel.layers.attention import attended_pairs, core
-from costmodel.layers.common import RMS_NORM, ROTARY, linear, vector
+from costmodel.layers.base import AttentionKind, Count, Width
 from costmodel.layers.dtype import Dtype
-from costmodel.layers.kinds import AttentionKind, Count, Width
+from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.operator import Number, Operator, Part, Site, Step, Weight
-from costmodel.layers.shape import Gemm
-from costmodel.validation import STRICT
+from costmodel.layers.primitives import RMS_NORM, ROTARY, linear, vector
+from costmodel.strict import STRICT
 
 SOURCE = "arXiv 2405.04434, section 2.1"
 

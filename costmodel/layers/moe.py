@@ -1,7 +1,7 @@
 """Mixture of experts: a router, the chosen experts, and experts that every token shares.
 
 Letters: N tokens, D hidden, E experts, k of them a token, I expert width. What the chosen experts
-compute: costmodel/layers/experts.py. Source: OLMoE, arXiv 2409.02060; sigmoid and group-limited
+compute: costmodel/layers/moe_experts.py. Source: OLMoE, arXiv 2409.02060; sigmoid and group-limited
 routing, DeepSeek-V3, arXiv 2412.19437, section 2.1.2; DeepSeek-V2, arXiv 2405.04434, section 2.2.
 """
 
@@ -11,13 +11,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.common import SIGMOID, SOFTMAX, Activation, linear, vector
-from costmodel.layers.experts import routed_experts
+from costmodel.layers.base import Count, FfnKind, Width
 from costmodel.layers.ffn import feed_forward
-from costmodel.layers.kinds import Count, FfnKind, Width
+from costmodel.layers.kernel_shape import TopK
+from costmodel.layers.moe_experts import routed_experts
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Weight
-from costmodel.layers.shape import TopK
-from costmodel.validation import STRICT
+from costmodel.layers.primitives import SIGMOID, SOFTMAX, Activation, linear, vector
+from costmodel.strict import STRICT
 
 Scoring = Literal["softmax", "sigmoid", "softmax_of_chosen"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.layers.dtype import Dtype
-from costmodel.layers.routing import Routing
+from costmodel.routing.popularity import Routing
 
 if TYPE_CHECKING:  # it is written in the numbers of this file
-    from costmodel.layers.shape import Shape
+    from costmodel.layers.kernel_shape import Shape
 
 Number: TypeAlias = int | float | NDArray[Any]
 """An exact count or an expectation: one number, or an array of them."""

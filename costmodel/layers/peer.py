@@ -11,12 +11,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.common import activation_flops
-from costmodel.layers.kinds import Count, MemoryKind, Width
+from costmodel.layers.base import Count, MemoryKind, Width
+from costmodel.layers.kernel_shape import Rows
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
+from costmodel.layers.primitives import activation_flops
 from costmodel.layers.product_key import product_key_query, product_key_retrieve
-from costmodel.layers.shape import Rows
-from costmodel.validation import STRICT
+from costmodel.strict import STRICT
 
 SOURCE = "arXiv 2407.04153, section 2"
 

@@ -11,11 +11,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.common import RMS_NORM, SOFTMAX, linear, vector
-from costmodel.layers.kinds import Count, MemoryKind, Width
+from costmodel.layers.base import Count, MemoryKind, Width
+from costmodel.layers.kernel_shape import Gemm, Rows, TopK
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
-from costmodel.layers.shape import Gemm, Rows, TopK
-from costmodel.validation import STRICT
+from costmodel.layers.primitives import RMS_NORM, SOFTMAX, linear, vector
+from costmodel.strict import STRICT
 
 SOURCE = "arXiv 1907.05242, section 3.1"
 

@@ -2,8 +2,8 @@
 
 Letters: N tokens, D hidden, H memory heads, n keys per side, R = (n / t)^2 table rows a layer
 reaches, m rows read per token and head, Dk key width per side, Dv value and Dp pre-value width,
-r Tucker rank, c Tucker cores, t^2 value expansion. From query to rows: costmodel/layers/tucker.py.
-Source: UltraMem, arXiv 2411.12364, section 3; UltraMemV2,
+r Tucker rank, c Tucker cores, t^2 value expansion. From query to rows:
+costmodel/layers/ultramem_retrieve.py. Source: UltraMem, arXiv 2411.12364, section 3; UltraMemV2,
 arXiv 2508.18756, section 3 and appendix A.
 """
 
@@ -15,12 +15,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.common import RMS_NORM, linear, vector
-from costmodel.layers.kinds import Count, MemoryKind, Width
+from costmodel.layers.base import Count, MemoryKind, Width
+from costmodel.layers.kernel_shape import Rows
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
-from costmodel.layers.shape import Rows
-from costmodel.layers.tucker import SOURCE, tucker_retrieve
-from costmodel.validation import STRICT
+from costmodel.layers.primitives import RMS_NORM, linear, vector
+from costmodel.layers.ultramem_retrieve import SOURCE, tucker_retrieve
+from costmodel.strict import STRICT
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

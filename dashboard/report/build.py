@@ -12,20 +12,25 @@ from typing import Any
 from pydantic import TypeAdapter
 
 import costmodel
-from costmodel.beside import Gpus
-from costmodel.compare import compare
-from costmodel.costs.curves import Curves
-from costmodel.costs.predicted import Unknown
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import Unknown
+from costmodel.costs.predict import Prediction, predict
 from costmodel.errors import InputError, shown
-from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.hardware import Hardware
-from costmodel.inputs.recording import Recording
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.routing import Histogram
-from costmodel.predict import Prediction, predict
-from costmodel.report import calibration_json, comparison_json, prediction_json, workload_json
-from costmodel.request import MAX_PRICE_PER_HOUR, step_usd_per_million_tokens
-from costmodel.text import printable
+from costmodel.questions.compare import compare
+from costmodel.questions.request import MAX_PRICE_PER_HOUR, step_usd_per_million_tokens
+from costmodel.recordings.recording import Recording
+from costmodel.routing.popularity import Histogram
+from costmodel.show.prediction_json import (
+    calibration_json,
+    comparison_json,
+    prediction_json,
+    workload_json,
+)
+from costmodel.show.text import printable
+from costmodel.validation.counterparts import Gpus
 from dashboard.report.document import (
     CONTENTS,
     DOCUMENT,

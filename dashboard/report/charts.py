@@ -9,8 +9,8 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from costmodel.validation_report import STEP
-from dashboard.figures import PALETTE, PREDICTED, SYMBOLS, colour, framed, line, measured_marks
+from costmodel.show.validation_json import STEP
+from dashboard.app.figures import PALETTE, PREDICTED, SYMBOLS, colour, framed, line, measured_marks
 from dashboard.report.document import ComparedLine, MeasuredLine, Report
 from dashboard.report.words import points, quantity_words, step_words, steps_at
 

@@ -7,7 +7,7 @@ from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 from costmodel.errors import InputError, WorkError, shown
-from costmodel.export import write_records
+from costmodel.show.export import write_records
 from dashboard.report.document import Report, report_text
 from dashboard.report.records import operator_records
 

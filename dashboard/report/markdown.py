@@ -1,6 +1,6 @@
 """A report as GitHub-flavoured Markdown: the same sections and numbers, no charts."""
 
-from costmodel.text import Table, markdown
+from costmodel.show.text import Table, markdown
 from dashboard.report.document import Report
 from dashboard.report.sections import sections
 from dashboard.report.words import title

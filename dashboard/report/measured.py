@@ -9,17 +9,17 @@ whose operators the report lists.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from costmodel.achieved import routing_paths
-from costmodel.beside import workload_of
-from costmodel.build import build_operators
+from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, shown
-from costmodel.inputs.config import ModelConfig
-from costmodel.inputs.recording import CaseWorkload, Recording
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.routing_spec import parse_routing
-from costmodel.join import Row, device_of, join_case
-from costmodel.quantities import QUANTITIES
-from costmodel.text import printable
-from costmodel.validation_report import STEP
+from costmodel.recordings.quantities import QUANTITIES
+from costmodel.recordings.recording import CaseWorkload, Recording
+from costmodel.show.text import printable
+from costmodel.show.validation_json import STEP
+from costmodel.validation.counterparts import workload_of
+from costmodel.validation.join import Row, device_of, join_case
+from costmodel.validation.utilisation import routing_paths
 
 if TYPE_CHECKING:  # it builds on this file
     from dashboard.report.build import Asked

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import costmodel
-from costmodel import join
-from costmodel.costs import energy, footprint, predicted, time, totals
-from costmodel.costs.curves import Curves
+from costmodel.costs import energy, footprint, totals
+from costmodel.costs import latency as predicted
+from costmodel.costs import roofline as time
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.predict import Prediction
 from costmodel.layers.operator import Moved, Operator
-from costmodel.layers.routing import Histogram
-from costmodel.predict import Prediction
-from costmodel.tables.prediction import predicted_by
-from costmodel.text import printable
+from costmodel.routing.popularity import Histogram
+from costmodel.show.tables.prediction import predicted_by
+from costmodel.show.text import printable
+from costmodel.validation import join
 from dashboard.report.quantities import PRICE
 
 CONVENTIONS = (

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from costmodel import columns, quantities, units
+from costmodel import units
+from costmodel.costs import columns
+from costmodel.recordings import quantities
 
 Unit: TypeAlias = Literal[
     "parameters",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from costmodel import units
-from costmodel.text import Table
+from costmodel.show.text import Table
 from dashboard.report.document import OperatorLine, Report
 from dashboard.report.quantities import REPORTED, formatted
 from dashboard.report.sections_beside import comparison_section, measured_section

@@ -1,8 +1,8 @@
 """The sections of a report that set things side by side: models over batches, and recordings."""
 
 from costmodel import units
-from costmodel.text import Table
-from costmodel.validation_report import STEP
+from costmodel.show.text import Table
+from costmodel.show.validation_json import STEP
 from dashboard.report.document import MeasuredLine, Report
 from dashboard.report.quantities import formatted
 from dashboard.report.words import Section, quantity_words, step_words

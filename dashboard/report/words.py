@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from costmodel.quantities import QUANTITIES
-from costmodel.text import Table
+from costmodel.recordings.quantities import QUANTITIES
+from costmodel.show.text import Table
 from dashboard.report.document import Content, Report, StepCosts
 
 

@@ -9,7 +9,7 @@ from secrets import token_hex
 from pydantic import TypeAdapter
 
 from costmodel.errors import InputError, WorkError, shown
-from costmodel.inputs.calibration import Calibration
+from costmodel.recordings.calibration import Calibration
 
 SUFFIX = ".json"
 NAME = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")  # a `Label`

@@ -5,16 +5,16 @@ from typing import Protocol
 
 import torch
 
-from costmodel.inputs.calibration import Launch
-from costmodel.inputs.machine import Machine
-from costmodel.inputs.recording import Missing
+from costmodel.recordings.calibration import Launch
+from costmodel.recordings.machine import Machine
+from costmodel.recordings.recording import Missing
 from profiler.calibrate.launch import launch_costs
 from profiler.calibrate.loop import GraphTimer
 from profiler.calibrate.operations import Gemm, Operation, Timing
 from profiler.calibrate.power import Powers, measure_powers
-from profiler.energy import Energy, measure_energy, measure_idle
-from profiler.machine import machine
-from profiler.nvml import Gpu, NvmlError, open_gpu
+from profiler.instruments.energy import Energy, measure_energy, measure_idle
+from profiler.instruments.machine import machine
+from profiler.instruments.nvml import Gpu, NvmlError, open_gpu
 
 WARM_UP_PRODUCTS = 500  # of 8192^3: about a second, after which clocks stand where they stay
 

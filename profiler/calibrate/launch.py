@@ -2,7 +2,7 @@
 
 A node adds 1 to one element; its cost is the slope over the number of nodes, so that the launch of
 the graph itself is no part of it. The graph is replayed in the state that a loop has it in
-(`profiler.flush`). Launched eagerly the queue stays full, and the host is what takes
+(`profiler.instruments.flush`). Launched eagerly the queue stays full, and the host is what takes
 the time: that of a mixture of ordinary calls on tiny tensors, over the kernels that they launch. A
 mixture, because an in-place addition costs the host a third of what usual calls do.
 """
@@ -14,9 +14,9 @@ from time import perf_counter
 import torch
 from torch.nn import functional
 
-from costmodel.inputs.calibration import Launch
+from costmodel.recordings.calibration import Launch
 from profiler.calibrate.loop import DIGITS, captured, kernel_nodes, replay_seconds, warm_up
-from profiler.flush import L2Flush
+from profiler.instruments.flush import L2Flush
 
 FEW_NODES, MANY_NODES = 64, 1024
 REPLAYS = 21

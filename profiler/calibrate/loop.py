@@ -18,8 +18,8 @@ import torch
 
 from costmodel.errors import WorkError
 from profiler.calibrate.operations import Operation, Run, Timing
-from profiler.flush import L2Flush
-from profiler.spread import quartiles
+from profiler.instruments.flush import L2Flush
+from profiler.instruments.spread import quartiles
 
 COLD = 2.5  # times L2 that the sets pass together
 REPLAY_S = 1.5e-3  # that a replay takes at least

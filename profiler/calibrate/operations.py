@@ -14,7 +14,7 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from costmodel.inputs.calibration import (
+from costmodel.recordings.calibration import (
     AttentionPoint,
     GemmPoint,
     GroupedPoint,

@@ -6,18 +6,18 @@ from typing import TypeAlias
 
 import torch
 
-from costmodel.inputs.calibration import Power
-from costmodel.inputs.machine import Conditions
-from costmodel.inputs.recording import Missing
+from costmodel.recordings.calibration import Power
+from costmodel.recordings.machine import Conditions
+from costmodel.recordings.recording import Missing
 from profiler.calibrate.operations import ELEMENT_BYTES, normal
-from profiler.energy import Energy
+from profiler.instruments.energy import Energy
 
 COPY_BYTES = 2**30  # read, and as many written
 GEMM_WIDTH = 8192
 DIGITS = 5
 
 Measure: TypeAlias = Callable[[Callable[[int], None]], Energy | Missing]
-"""The energy of a step, given what queues n of them (`profiler.energy`)."""
+"""The energy of a step, given what queues n of them (`profiler.instruments.energy`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

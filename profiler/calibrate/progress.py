@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from costmodel.text import printable
+from costmodel.show.text import printable
 
 SPEED_S = 30.0  # over which the speed is averaged
 

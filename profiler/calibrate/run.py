@@ -8,16 +8,16 @@ from pydantic import ValidationError
 
 import costmodel
 from costmodel.errors import WorkError
-from costmodel.inputs.calibration import Calibration
-from costmodel.inputs.machine import Conditions
-from costmodel.inputs.recording import Missing
-from costmodel.validation import explained
+from costmodel.recordings.calibration import Calibration
+from costmodel.recordings.machine import Conditions
+from costmodel.recordings.recording import Missing
+from costmodel.strict import explained
 from profiler.calibrate.grid import Curve
 from profiler.calibrate.instruments import Instruments
 from profiler.calibrate.loop import WARM_UPS, UnmeasuredError
 from profiler.calibrate.operations import Operation
 from profiler.calibrate.power import Powers
-from profiler.machine import commit, now
+from profiler.instruments.machine import commit, now
 
 FEWEST_POINTS = 2  # of a curve
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from costmodel import units
-from costmodel.inputs.calibration import Calibration
-from costmodel.text import Table
+from costmodel.recordings.calibration import Calibration
+from costmodel.show.text import Table
 from profiler.calibrate.run import Done
 
 SCHEMA_VERSION = 1

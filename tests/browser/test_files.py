@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from costmodel.inputs.catalog import load_model
-from costmodel.match import match
+from costmodel.questions.match import match
 from tests.browser.page import Tab
 from tests.browser.test_pages import HOSTILE, hostile_link, pwned
 from tests.commands import output

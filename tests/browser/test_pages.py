@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from costmodel.inputs.catalog import load_model
-from dashboard.entry import PAGES
-from dashboard.own_model import model_text, packed
+from dashboard.app.entry import PAGES
+from dashboard.app.own_model import model_text, packed
 from tests.browser.page import Tab, busy
 
 NAMES = tuple(name for name, _, _ in PAGES)

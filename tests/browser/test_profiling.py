@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-from dashboard.own_model import packed
+from dashboard.app.own_model import packed
 from tests.browser.page import Tab
 from tests.browser.server import Server
 

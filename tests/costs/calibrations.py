@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from costmodel.costs.curves import Curves
-from costmodel.inputs.calibration import Calibration
-from costmodel.validation import validated
+from costmodel.costs.kernel_times import Curves
+from costmodel.recordings.calibration import Calibration
+from costmodel.strict import validated
 
 GRAPH_S, EAGER_S = 1e-6, 5e-6
 US = 1e-6

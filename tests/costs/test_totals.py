@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from costmodel.build import build_operators
+from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import (
     KINDS,
     distinct,
@@ -16,7 +16,7 @@ from costmodel.costs.totals import (
     stored_weights,
     totals,
 )
-from costmodel.inputs.config import ModelConfig, Override
+from costmodel.inputs.model import ModelConfig, Override
 from costmodel.layers.attention import Attention
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.ffn import DenseFfn

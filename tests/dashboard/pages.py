@@ -5,17 +5,17 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
-from dashboard.selection import Chosen, Selection, selected
+from dashboard.app.selection import Chosen, Selection, selected
 
 APP = str(Path(__file__).parents[2] / "app.py")
 
 
 def opened(view: str, /, **query: str | list[str]) -> AppTest:
-    """The page of `dashboard/views/VIEW.py` with a query; nothing may have failed on it."""
+    """The page of `dashboard/pages/VIEW/page.py` with a query; nothing may have failed on it."""
     at = AppTest.from_file(APP, default_timeout=60)
     at.query_params.update(query)
     at.run()
-    at.switch_page(f"dashboard/views/{view}.py")
+    at.switch_page(f"dashboard/pages/{view}/page.py")
     at.query_params.update(query)  # a switch of pages drops what the first page does not bind
     at.run()
     assert not at.exception

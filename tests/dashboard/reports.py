@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from costmodel.beside import Gpus
-from costmodel.costs.calibrated import calibrated
+from costmodel.costs.calibrations import calibrated
 from costmodel.inputs.catalog import load_model
-from costmodel.inputs.config import ModelConfig
 from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.recording import load_recording
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.recordings.recording import load_recording
+from costmodel.validation.counterparts import Gpus
 from dashboard.report.build import Asked, build
 from dashboard.report.document import Report
 

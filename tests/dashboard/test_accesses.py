@@ -2,12 +2,12 @@
 
 import pytest
 
-from costmodel.inputs.measured import Accesses
-from dashboard import accesses
-from dashboard.measured import view
+from costmodel.recordings.measured import Accesses
+from dashboard.pages.measured import accesses
+from dashboard.pages.measured.data import view
 from tests.committed import recording as committed
 from tests.dashboard.test_measured_page import page
-from tests.recordings import case, run
+from tests.recording_values import case, run
 
 OLMOE = "h200-olmoe-1b-7b.json"
 ROUTER, RETRIEVE = "layers.{}.moe.router", "layers.{}.memory.retrieve"

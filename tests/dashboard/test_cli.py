@@ -15,7 +15,7 @@ import pytest
 from streamlit import config
 from streamlit.web import cli as streamlit_cli
 
-from costmodel.cli_rooms import ENTRY_POINTS
+from costmodel.cli.plugins import ENTRY_POINTS
 from costmodel.errors import WorkError
 from dashboard import cli
 from tests.commands import refusal, run

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from costmodel import units
-from costmodel.compare import Advantage
-from costmodel.costs.predicted import NOT_ASKED, StepTime
+from costmodel.costs.latency import NOT_ASKED, StepTime
 from costmodel.inputs.catalog import load_model
-from costmodel.inputs.config import ModelConfig
-from costmodel.inputs.recording import Recording, load_recording
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from dashboard import compare, compare_charts
-from dashboard.measured_points import Axis, Point, distinct_points, points
+from costmodel.questions.compare import Advantage
+from costmodel.recordings.recording import Recording, load_recording
+from dashboard.pages.compare import charts as compare_charts
+from dashboard.pages.compare import data as compare
+from dashboard.pages.compare.measured_points import Axis, Point, distinct_points, points
 from tests.dashboard.pages import chosen, opened
 
 ROOT = Path(__file__).parents[2]

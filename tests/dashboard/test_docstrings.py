@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dashboard.docstrings import Entry, entries_of, package_folder
+from dashboard.pages.method.docstrings import Entry, entries_of, package_folder
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,15 +12,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from costmodel import units
+from costmodel.costs.predict import predict
 from costmodel.inputs.catalog import FOLDER, load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import MAX_CONTEXT, Workload
-from costmodel.predict import predict
-from dashboard import explore
-from dashboard.own_form import editable, edited
-from dashboard.own_model import MAX_LINK_CHARS, model_text, packed, read_model
-from dashboard.total_formulas import TOTALS
-from dashboard.widgets import plain
+from dashboard.app.own_form import editable, edited
+from dashboard.app.own_model import MAX_LINK_CHARS, model_text, packed, read_model
+from dashboard.app.widgets import plain
+from dashboard.pages.explore import data as explore
+from dashboard.pages.explore.total_formulas import TOTALS
 from tests.commands import output
 
 APP = str(Path(__file__).parents[2] / "app.py")
@@ -164,7 +164,7 @@ def test_the_other_phase_has_its_own_usual_context_and_keeps_a_given_one() -> No
 def test_every_page_has_its_heading_when_the_model_is_broken(view: str) -> None:
     at = AppTest.from_file(APP, default_timeout=30)
     at.session_state["own_text"] = "attention = 1"
-    at.switch_page(f"dashboard/views/{view}.py").run()
+    at.switch_page(f"dashboard/pages/{view}/page.py").run()
     assert not at.exception
     assert len(at.title) == 1
 
@@ -344,7 +344,7 @@ def test_a_model_too_long_for_a_link_is_used_and_said_to_be() -> None:
     told = "too long for a link: compressed it has more than 6,000 characters"
     assert [told in each.value for each in at.warning] == [True]
     for view in ("compare", "report"):
-        at.switch_page(f"dashboard/views/{view}.py").run()
+        at.switch_page(f"dashboard/pages/{view}/page.py").run()
         assert at.selectbox(key="model").value == "your own"
         assert [told in each.value for each in at.warning] == [True]
 

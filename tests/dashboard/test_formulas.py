@@ -4,17 +4,17 @@ import re
 
 import pytest
 
-from costmodel.costs.calibrated import calibrated
+from costmodel.costs.calibrations import calibrated
+from costmodel.costs.predict import Prediction, predict
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import parse_dtype
 from costmodel.layers.operator import Operator
-from costmodel.predict import Prediction, predict
-from costmodel.report import prediction_json
-from dashboard.formulas import operator_working
-from dashboard.letters import Letter, letters, put_in
-from dashboard.total_formulas import TOTALS
+from costmodel.show.prediction_json import prediction_json
+from dashboard.pages.explore.formulas import operator_working
+from dashboard.pages.explore.letters import Letter, letters, put_in
+from dashboard.pages.explore.total_formulas import TOTALS
 
 DECODE = Workload(batch=64)
 PREFILL = Workload(phase="prefill", batch=3, context=100, new_tokens=70)

@@ -14,9 +14,9 @@ import pytest
 
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
-from dashboard import jobs as module
-from dashboard.jobs import Job, Jobs, Seen, State, command_line, recording_path, seen
-from dashboard.own_model import model_text, read_model
+from dashboard.app.own_model import model_text, read_model
+from dashboard.pages.profile import jobs as module
+from dashboard.pages.profile.jobs import Job, Jobs, Seen, State, command_line, recording_path, seen
 from tests.steps import tiny_model
 
 PATIENCE_S = 20.0

@@ -7,18 +7,26 @@ from math import log2
 import pytest
 
 from costmodel import units
-from costmodel.achieved import achieved
-from costmodel.beside import Gpus
-from costmodel.inputs.recording import Check
-from costmodel.join import Row, join_case
-from dashboard import measured_tables as tables
-from dashboard import ratios
-from dashboard.figures import SYMBOLS
-from dashboard.measured import COLOURS, error, offered, place, record, sentence, subtitle, view
-from dashboard.measured_cards import achieved_rows, compared
+from costmodel.recordings.recording import Check
+from costmodel.validation.counterparts import Gpus
+from costmodel.validation.join import Row, join_case
+from costmodel.validation.utilisation import achieved
+from dashboard.app.figures import SYMBOLS
+from dashboard.pages.measured import ratios, tables
+from dashboard.pages.measured.cards import achieved_rows, compared
+from dashboard.pages.measured.data import (
+    COLOURS,
+    error,
+    offered,
+    place,
+    record,
+    sentence,
+    subtitle,
+    view,
+)
 from tests.committed import FOLDER
 from tests.committed import recording as committed
-from tests.recordings import CPU, case, recording, run, session, workload
+from tests.recording_values import CPU, case, recording, run, session, workload
 from tests.steps import tiny_model
 
 WAYS = ("read", "written")

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from costmodel.beside import Gpus
-from costmodel.inputs.recording import Check, recording_text
-from costmodel.join import join_case
-from dashboard import recordings
-from dashboard.measured import sentence, view
-from dashboard.widgets import plain
+from costmodel.recordings.recording import Check, recording_text
+from costmodel.validation.counterparts import Gpus
+from costmodel.validation.join import join_case
+from dashboard.app import recordings
+from dashboard.app.widgets import plain
+from dashboard.pages.measured.data import sentence, view
 from tests.committed import recording as committed
 from tests.dashboard.pages import opened
-from tests.recordings import H200, case, leaf_paths, recording, run, session, written
+from tests.recording_values import H200, case, leaf_paths, recording, run, session, written
 from tests.steps import tiny_model
 
 V2 = "h200-ultramemv2-1b-7b.json"

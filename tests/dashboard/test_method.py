@@ -12,21 +12,21 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from costmodel.build import build_operators
-from costmodel.costs.calibrated import calibration_names
+from costmodel.costs.calibrations import calibration_names
+from costmodel.costs.operators import build_operators
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.workload import Workload
-from costmodel.layers.kinds import LayerKind
+from costmodel.layers.base import LayerKind
 from costmodel.layers.operator import expanded_paths
-from costmodel.quantities import QUANTITIES
-from dashboard import method
-from dashboard.docstrings import package_folder
-from dashboard.method import FORMULAS, MEASURED, NOTATION, PREDICTED
-from dashboard.widgets import plain
+from costmodel.recordings.quantities import QUANTITIES
+from dashboard.app.widgets import plain
+from dashboard.pages.method import data as method
+from dashboard.pages.method.data import FORMULAS, MEASURED, NOTATION, PREDICTED
+from dashboard.pages.method.docstrings import package_folder
 
 ROOT = Path(__file__).parents[2]
 APP = str(ROOT / "app.py")
-VIEW = "dashboard/views/method.py"
+VIEW = "dashboard/pages/method/page.py"
 
 # Public functions of costmodel/costs without a source of their own, and why they need none.
 SUMS = "adds up what operators state; they carry the sources"
@@ -99,7 +99,7 @@ def test_the_floors_row_says_what_stands_in_its_docstring() -> None:
     rows = method.entry_rows(method.entries(FORMULAS))
     (floor,) = (row for row in rows if row["Of"] == "floor_s")
     assert floor == {
-        "File": "costmodel/costs/time.py",
+        "File": "costmodel/costs/roofline.py",
         "Of": "floor_s",
         "Says": "max(compulsory bytes / datasheet bandwidth, useful FLOPs / datasheet dense peak),"
         " seconds.",
@@ -169,7 +169,7 @@ def test_every_measured_quantity_is_shown_with_the_files_of_its_runs() -> None:
         "Of": "step",
         "Stands beside": "energy of the step",
         "Must agree": "",
-        "How": "profiler/energy_run.py",
+        "How": "profiler/runs/energy.py",
     }
     assert rows["parameters"]["Must agree"] == "exactly"
     assert all(row["How"] for row in rows.values())
@@ -247,7 +247,7 @@ def test_a_link_opens_its_part(part: str, header: str) -> None:
 
 def test_a_link_with_a_search_shows_what_it_finds() -> None:
     at = page(me_part=MEASURED, me_search="energy counter")
-    assert at.selectbox(key="me_file").options[0] == "profiler/energy.py"
+    assert at.selectbox(key="me_file").options[0] == "profiler/instruments/energy.py"
     assert "The counter moves about every 100 ms" in at.code[0].value
     assert any(text.value.startswith("Found: notation 0") for text in at.text)
 
@@ -271,7 +271,7 @@ def test_a_search_that_finds_nothing_says_so_without_obeying_it() -> None:
 def test_a_link_with_a_wrong_choice_opens_the_usual_one(query: dict[str, str]) -> None:
     at = page(**query)
     assert at.segmented_control(key="me_part").value == FORMULAS
-    assert at.selectbox(key="me_file").value == "costmodel/build.py"
+    assert at.selectbox(key="me_file").value == "costmodel/costs/operators.py"
 
 
 def test_a_search_that_is_too_long_is_not_made() -> None:
@@ -280,7 +280,7 @@ def test_a_search_that_is_too_long_is_not_made() -> None:
 
 
 def test_a_file_of_another_part_gives_way_to_one_of_this_part() -> None:
-    at = page(me_file="costmodel/layers/tucker.py")
+    at = page(me_file="costmodel/layers/ultramem_retrieve.py")
     assert "tucker_retrieve" in at.code[0].value
     at.segmented_control(key="me_part").set_value(MEASURED).run()
     assert not at.exception
@@ -293,8 +293,8 @@ def test_without_the_profiler_the_page_says_so(monkeypatch: pytest.MonkeyPatch) 
     def without(name: str) -> Path | None:
         return None if name == "profiler" else real(name)
 
-    monkeypatch.setattr("dashboard.docstrings.package_folder", without)
-    monkeypatch.setattr("dashboard.method.package_folder", without)
+    monkeypatch.setattr("dashboard.pages.method.docstrings.package_folder", without)
+    monkeypatch.setattr("dashboard.pages.method.data.package_folder", without)
     at = page(me_part=MEASURED)
     assert [each.value for each in at.info] == [
         "The package profiler is not installed: how it measures cannot be shown here."

@@ -11,8 +11,8 @@ import pytest
 
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import FOLDER, load_model, model_names
-from dashboard import own_model
-from dashboard.own_model import (
+from dashboard.app import own_model
+from dashboard.app.own_model import (
     MAX_LINK_CHARS,
     MAX_TEXT_BYTES,
     NAMELESS,

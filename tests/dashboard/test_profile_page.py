@@ -13,13 +13,14 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from costmodel.inputs.catalog import load_model
-from dashboard import jobs as module
-from dashboard import profiling, recordings
-from dashboard.jobs import Jobs
-from dashboard.own_model import model_text, packed
-from dashboard.profiling import NO_TORCH
+from dashboard.app import recordings
+from dashboard.app.own_model import model_text, packed
+from dashboard.pages.profile import data as profiling
+from dashboard.pages.profile import jobs as module
+from dashboard.pages.profile.data import NO_TORCH
+from dashboard.pages.profile.jobs import Jobs
 from tests.dashboard.pages import opened
-from tests.recordings import case, recording, run, written
+from tests.recording_values import case, recording, run, written
 from tests.steps import tiny_model
 
 PATIENCE_S = 20.0

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from costmodel.errors import InputError
-from costmodel.quantities import RUNS
-from dashboard import profiling
-from dashboard.profiling import NEEDS_GPU, Asked, arguments, has_gpu, has_torch, run_rows
+from costmodel.recordings.quantities import RUNS
+from dashboard.pages.profile import data as profiling
+from dashboard.pages.profile.data import NEEDS_GPU, Asked, arguments, has_gpu, has_torch, run_rows
 
 OUT = Path("recordings/x.json")
 ASKED = Asked(
@@ -97,7 +97,7 @@ def test_every_run_says_what_it_measures_and_what_a_cpu_gives() -> None:
     assert "energy" in rows["energy"]["Measures"]
     assert "HBM bytes read" in rows["counters"]["Measures"]
     assert "time as a CUDA graph" in rows["time"]["Measures"]
-    # profiler/cpu_run.py: the run `time` gives all but `graph_s`; it is the only one
+    # profiler/runs/cpu.py: the run `time` gives all but `graph_s`; it is the only one
     assert "CUDA graph" in rows["time"]["On a CPU"]
     assert [rows[run]["On a CPU"] for run in ("trace", "counters", "energy")] == [NEEDS_GPU] * 3
 

@@ -12,10 +12,10 @@ import pytest
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.files import MAX_FILE_BYTES
-from costmodel.inputs.recording import recording_text
-from dashboard import recordings
+from costmodel.recordings.recording import recording_text
+from dashboard.app import recordings
 from tests.committed import FOLDER
-from tests.recordings import case, recording, run, written
+from tests.recording_values import case, recording, run, written
 from tests.steps import tiny_model
 
 OLMOE = "h200-olmoe-1b-7b.json"

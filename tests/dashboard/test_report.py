@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from costmodel.beside import Gpus
-from costmodel.costs.predicted import Unknown
+from costmodel.costs.latency import Unknown
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
-from costmodel.inputs.recording import load_recording
 from costmodel.inputs.workload import Workload
+from costmodel.recordings.recording import load_recording
+from costmodel.validation.counterparts import Gpus
 from dashboard.report.build import build, compared_batches
 from dashboard.report.charts import charts
 from dashboard.report.document import CONTENTS, Report, load_report, report_text
@@ -158,7 +158,7 @@ def test_a_recording_without_a_case_of_the_workload_says_so() -> None:
 
 def test_a_recording_of_another_routing_is_not_compared() -> None:
     """Zipf cases stand beside a report under Zipf, and uniform ones beside a uniform one."""
-    from costmodel.layers.routing import Zipf
+    from costmodel.routing.popularity import Zipf
 
     recording = load_recording(OLMOE_RECORDING)
     zipf = asked(

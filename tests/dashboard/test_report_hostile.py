@@ -12,10 +12,10 @@ import pytest
 
 from costmodel.errors import InputError
 from costmodel.inputs.files import MAX_FILE_BYTES
+from dashboard.pages.report.data import file_name
 from dashboard.report.charts import charts
 from dashboard.report.document import DOCUMENT, load_report, report_json, report_text
 from dashboard.report.files import report_bytes
-from dashboard.report.page import file_name
 from tests.dashboard.reports import HOSTILE, hostile, markdown_cells, read_page, usual, workbook
 
 pq = pytest.importorskip("pyarrow.parquet")

@@ -12,11 +12,10 @@ from streamlit.testing.v1 import AppTest
 
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
-from dashboard.own_model import model_text
-from dashboard.report.build import build
-from dashboard.report.document import CONTENTS, report_json
-from dashboard.report.files import FORMATS
-from dashboard.report.page import (
+from dashboard.app.own_model import model_text
+from dashboard.app.selection import OWN, OWN_FILE
+from dashboard.app.widgets import plain
+from dashboard.pages.report.data import (
     MIME,
     Found,
     Wanted,
@@ -25,14 +24,15 @@ from dashboard.report.page import (
     models_of,
     recordings_of,
 )
-from dashboard.selection import OWN, OWN_FILE
-from dashboard.widgets import plain
+from dashboard.report.build import build
+from dashboard.report.document import CONTENTS, report_json
+from dashboard.report.files import FORMATS
 from tests.commands import output
 from tests.dashboard.pages import chosen, opened
 from tests.dashboard.reports import HOSTILE, MADE, OLMOE, RECORDINGS, ULTRAMEM
 
 ROOT = Path(__file__).parents[2]
-VIEW = "dashboard/views/report.py"
+VIEW = "dashboard/pages/report/page.py"
 
 page = partial(opened, "report")
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from costmodel.costs.calibrated import calibrated
-from costmodel.costs.predicted import Unknown
+from costmodel.costs.calibrations import calibrated
+from costmodel.costs.latency import Unknown
+from costmodel.costs.predict import Prediction, predict
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
-from costmodel.predict import Prediction, predict
-from costmodel.request import Request, Served, serve
-from dashboard.request_formulas import REQUEST
+from costmodel.questions.request import Request, Served, serve
+from dashboard.pages.explore.request_formulas import REQUEST
 
 MODEL, BATCH, PROMPT, OUTPUT, PRICE = "ultramemv2-1b-7b", 4, 300, 6, 3.6
 UNIT = re.compile(r"(?<=\d) (?:ktoken/s|token/s|USD|kJ|MJ|J|ms|us|s)\b")
@@ -171,7 +171,7 @@ def test_without_a_calibration_floors_stand_beside_the_reason() -> None:
 def test_every_working_has_its_source_and_no_none(name: str) -> None:
     for found in (served(), served(output=1, price=None), served(gpu="b200")):
         working = REQUEST[name](found)
-        assert working.source.startswith("costmodel/request.py, Served.")
+        assert working.source.startswith("costmodel/questions/request.py, Served.")
         assert working.doc
         assert not any("None" in line or "Unknown" in line for line in working.lines)
 

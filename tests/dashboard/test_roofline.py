@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from costmodel.costs.calibrated import calibrated
+from costmodel.costs.calibrations import calibrated
+from costmodel.costs.predict import predict
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
-from costmodel.predict import predict
-from costmodel.report import prediction_json
-from dashboard.figures import HATCH, MEASURED, PREDICTED
-from dashboard.roofline import (
+from costmodel.show.prediction_json import prediction_json
+from dashboard.app.figures import HATCH, MEASURED, PREDICTED
+from dashboard.pages.explore.roofline import (
     MEASURES,
     breakdown,
     breakdown_alt,

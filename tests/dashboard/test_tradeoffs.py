@@ -7,21 +7,21 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from costmodel import units
-from costmodel.costs.calibrated import calibrated
-from costmodel.costs.predicted import NOT_ASKED, Unknown
-from costmodel.designs import evaluate
+from costmodel.costs.calibrations import calibrated
+from costmodel.costs.latency import NOT_ASKED, Unknown
+from costmodel.costs.predict import predict
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
-from costmodel.match import beside, match
-from costmodel.predict import predict
-from dashboard import tradeoff_charts as charts
-from dashboard import tradeoffs
-from dashboard.match_view import cost_sentence, ratio_alt, ratio_chart
-from dashboard.own_model import model_text, read_model
+from costmodel.questions.designs.evaluate import evaluate
+from costmodel.questions.match import beside, match
+from dashboard.app.own_model import model_text, read_model
+from dashboard.pages.tradeoffs import charts
+from dashboard.pages.tradeoffs import data as tradeoffs
+from dashboard.pages.tradeoffs.match import cost_sentence, ratio_alt, ratio_chart
 from tests.dashboard.pages import opened
 
 H200 = load_hardware("h200")
@@ -258,7 +258,7 @@ def test_a_pinned_design_is_offered_by_compare() -> None:
     ffn = read_model(at.session_state["pinned"][name]).ffn
     assert isinstance(ffn, MoeFfn)
     assert ffn.num_experts == 16
-    at.switch_page("dashboard/views/compare.py").run()
+    at.switch_page("dashboard/pages/compare/page.py").run()
     at.multiselect(key="cmp_models").set_value(["olmoe-1b-7b", name]).run()
     assert not at.exception
     assert "num\\_experts=16" in at.title[0].value

@@ -2,11 +2,11 @@
 
 import pytest
 
-from costmodel.achieved import Figure
-from costmodel.beside import Gpus
-from costmodel.join import side_of
-from dashboard.figures import HATCH, MEASURED, PREDICTED
-from dashboard.waterfall import (
+from costmodel.validation.counterparts import Gpus
+from costmodel.validation.join import side_of
+from costmodel.validation.utilisation import Figure
+from dashboard.app.figures import HATCH, MEASURED, PREDICTED
+from dashboard.pages.measured.waterfall import (
     CAUSES,
     FLOOR,
     GRAPH,
@@ -18,7 +18,7 @@ from dashboard.waterfall import (
     steps,
     waterfall,
 )
-from tests.recordings import CPU, case, recording, run, session
+from tests.recording_values import CPU, case, recording, run, session
 from tests.steps import tiny_model
 
 TRAFFIC, KERNELS, GAPS = CAUSES

@@ -9,8 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from costmodel.inputs.catalog import load_model
-from dashboard.own_model import model_text, packed
-from dashboard.widgets import inert_frame
+from dashboard.app.own_model import model_text, packed
+from dashboard.app.widgets import inert_frame
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 DRAWN = {"plotly_chart", "dataframe", "table"}  # of Streamlit
@@ -45,7 +45,7 @@ def test_no_table_of_a_page_holds_a_formula_of_a_model_s_name(view: str) -> None
     for name, value in asked.items():
         at.query_params[name] = value
     at.run()
-    at.switch_page(f"dashboard/views/{view}.py").run()
+    at.switch_page(f"dashboard/pages/{view}/page.py").run()
     assert not at.exception
     cells = [
         cell

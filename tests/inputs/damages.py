@@ -4,8 +4,8 @@ import copy
 import json
 from typing import Any
 
-from costmodel.inputs.recording import recording_text
-from tests.recordings import everything, workload
+from costmodel.recordings.recording import recording_text
+from tests.recording_values import everything, workload
 from tests.steps import tiny_model
 
 GOOD: dict[str, Any] = json.loads(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import FOLDER, load_model, model_names, numbered
-from costmodel.inputs.config import MAX_NAME, ModelConfig
+from costmodel.inputs.model import MAX_NAME, ModelConfig
 
 HF = Path(__file__).parents[1] / "data" / "hf"
 

@@ -8,7 +8,7 @@ import pytest
 
 from costmodel.errors import InputError
 from costmodel.inputs.routing_spec import parse_routing
-from costmodel.layers.routing import Histogram, Uniform, Zipf
+from costmodel.routing.popularity import Histogram, Uniform, Zipf
 
 
 def section(**changes: object) -> dict[str, Any]:

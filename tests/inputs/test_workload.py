@@ -9,8 +9,8 @@ from costmodel.errors import InputError
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, MAX_NEW_TOKENS, Workload
 from costmodel.layers.dtype import DTYPES, parse_dtype
 from costmodel.layers.operator import Step
-from costmodel.layers.routing import Uniform, Zipf
-from costmodel.validation import validated
+from costmodel.routing.popularity import Uniform, Zipf
+from costmodel.strict import validated
 
 
 def workload(**fields: Any) -> Workload:  # noqa: ANN401

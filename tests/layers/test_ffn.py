@@ -2,8 +2,8 @@
 
 import pytest
 
-from costmodel.layers.common import Activation
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.primitives import Activation
 from tests.steps import flops, make_step, one_layer, quantity, total, weights
 
 

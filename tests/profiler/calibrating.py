@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from costmodel.inputs.calibration import Launch, Power
-from costmodel.inputs.machine import Conditions, Machine
-from costmodel.inputs.recording import Missing
+from costmodel.recordings.calibration import Launch, Power
+from costmodel.recordings.machine import Conditions, Machine
+from costmodel.recordings.recording import Missing
 from profiler.calibrate.grid import Curve
 from profiler.calibrate.loop import UnmeasuredError
 from profiler.calibrate.operations import (

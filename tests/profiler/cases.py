@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from costmodel.inputs.config import ModelConfig
-from costmodel.inputs.recording import CaseWorkload
+from costmodel.inputs.model import ModelConfig
 from costmodel.layers.operator import Step
-from profiler.case import PreparedCase
+from costmodel.recordings.recording import CaseWorkload
+from profiler.runs.case import PreparedCase
 from reference_model.model import ReferenceModel
 from tests.reference_model.tiny import MODELS, made
 from tests.steps import make_step

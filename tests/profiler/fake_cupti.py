@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from tests.profiler.fake_gpu import BF16, DURATION, READ, TF32, WRITTEN, FakeGpu
 
-Struct: TypeAlias = Any  # of profiler.cupti_structs, or a pointer to one
+Struct: TypeAlias = Any  # of profiler.instruments.cupti_structs, or a pointer to one
 CONTEXT = 0xC0FFEE
 
 # ..._STRUCT_SIZE of the headers of CUDA 13.0, as a C++ compiler gives them.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from profiler.energy import Clock
+from profiler.instruments.energy import Clock
 
 ADDRESS = "00000000:9b:00.0"
 PEAK_BYTES_PER_S = 3201e6 * 6016 * 2 / 8  # an H200's memory clock and bus width

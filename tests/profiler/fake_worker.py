@@ -1,7 +1,7 @@
 """A worker that measures nothing and misbehaves to order: `fake_worker.py [TRICK@BATCH ...]`.
 
-It serves the real protocol by the real `profiler.worker`; only the tools are made up. A trick
-happens when a case of that batch is measured; `build` and `check` stand in for a batch.
+It serves the real protocol by the real `profiler.session.worker`; only the tools are made up. A
+trick happens when a case of that batch is measured; `build` and `check` stand in for a batch.
 """
 
 import os
@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from costmodel.errors import InputError, WorkError
-from costmodel.inputs.config import ModelConfig
-from costmodel.inputs.machine import Conditions, Machine
-from costmodel.inputs.recording import CaseWorkload, Check, Measured, Run, Spread
-from costmodel.quantities import RunName
-from profiler.cupti import DeviceLostError
-from profiler.protocol import Began, Dtype, End, Lacking, Wanted, encoded
-from profiler.tools import Bench, Device
-from profiler.worker import main
+from costmodel.inputs.model import ModelConfig
+from costmodel.recordings.machine import Conditions, Machine
+from costmodel.recordings.quantities import RunName
+from costmodel.recordings.recording import CaseWorkload, Check, Measured, Run, Spread
+from profiler.instruments.cupti import DeviceLostError
+from profiler.session.protocol import Began, Dtype, End, Lacking, Wanted, encoded
+from profiler.session.tools import Bench, Device
+from profiler.session.worker import main
 
 COMMAND = (sys.executable, "-P", str(Path(__file__)))
 EVENTS = 3  # the descriptor that the worker keeps for its events

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from costmodel.inputs.machine import Conditions
-from costmodel.inputs.recording import ExactColumn
-from costmodel.quantities import Level, RunName, measured_in
-from profiler.bench import Known, Measurement
-from profiler.case import PreparedCase
-from profiler.counts import FlopCount
+from costmodel.recordings.machine import Conditions
+from costmodel.recordings.quantities import Level, RunName, measured_in
+from costmodel.recordings.recording import ExactColumn
+from profiler.runs.bench import Known, Measurement
+from profiler.runs.case import PreparedCase
+from profiler.runs.tensor_facts import FlopCount
 from reference_model.routing import choosers
 from tests.profiler.cases import case_of
 from tests.reference_model.tiny import MOE, small

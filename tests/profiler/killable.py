@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from profiler.progress import Progress
-from profiler.run import run_profile
+from profiler.session.progress import Progress
+from profiler.session.run import run_profile
 from tests.profiler import fake_worker
 from tests.profiler.profiles import ALL, request, target
 

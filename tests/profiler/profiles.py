@@ -7,13 +7,13 @@ from typing import Any
 
 from rich.console import Console
 
-from costmodel.inputs.config import ModelConfig
-from costmodel.inputs.recording import CaseWorkload, Recording, load_recording
-from costmodel.quantities import RunName
-from profiler.ledger import Outcome, Request, Target
-from profiler.plan import Planned
-from profiler.progress import Progress
-from profiler.run import run_profile
+from costmodel.inputs.model import ModelConfig
+from costmodel.recordings.quantities import RunName
+from costmodel.recordings.recording import CaseWorkload, Recording, load_recording
+from profiler.session.plan import Planned
+from profiler.session.progress import Progress
+from profiler.session.run import run_profile
+from profiler.session.session import Outcome, Request, Target
 from tests.profiler import fake_worker
 from tests.steps import tiny_model
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from costmodel.inputs.machine import Machine
-from costmodel.inputs.recording import (
+from costmodel.recordings.machine import Machine
+from costmodel.recordings.quantities import RUNS, RunName
+from costmodel.recordings.recording import (
     Case,
     CaseWorkload,
     Exact,
@@ -17,10 +18,9 @@ from costmodel.inputs.recording import (
     load_recording,
     recording_text,
 )
-from costmodel.quantities import RUNS, RunName
-from profiler import bench as module
-from profiler.bench import Bench, Known, Unfit, priced, self_check, unmeasurable
-from profiler.cpu_run import CpuRun
+from profiler.runs import bench as module
+from profiler.runs.bench import Bench, Known, Unfit, priced, self_check, unmeasurable
+from profiler.runs.cpu import CpuRun
 from reference_model.product_key import ProductRetrieve
 from tests.profiler.cases import DECODE, PREFILL, SEED, work
 from tests.reference_model.tiny import MODELS, small

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from costmodel.errors import InputError, WorkError
-from costmodel.inputs.calibration import Power, load_calibration_file
+from costmodel.recordings.calibration import Power, load_calibration_file
 from profiler.calibrate.file import calibration_path, calibration_text, write_calibration
 from profiler.calibrate.operations import Attention, Rows, TopK
 from profiler.calibrate.preset import matching, preset_of

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from costmodel.errors import InputError, WorkError
-from costmodel.inputs.calibration import load_calibration_file
-from profiler import calibrate_cli
+from costmodel.recordings.calibration import load_calibration_file
+from profiler.calibrate import cli as calibrate_cli
 from profiler.calibrate.run import Done, calibrate
 from tests.profiler.calibrating import SHAPES, FakeInstruments, Said
 

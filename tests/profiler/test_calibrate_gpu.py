@@ -6,7 +6,7 @@ import torch
 from profiler.calibrate.launch import launch_costs
 from profiler.calibrate.loop import GraphTimer, UnmeasuredError, captured, kernel_nodes
 from profiler.calibrate.operations import Attention, Gemm, Grouped, Move, Rows, TopK
-from profiler.nvml import open_gpu
+from profiler.instruments.nvml import open_gpu
 
 pytestmark = [
     pytest.mark.gpu,

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from functools import cache
 
 from costmodel.inputs.catalog import load_model, model_names
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention as AttentionLayer
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from costmodel.errors import WorkError
-from costmodel.inputs.machine import Conditions
-from costmodel.inputs.recording import Missing, Spread
+from costmodel.recordings.machine import Conditions
+from costmodel.recordings.recording import Missing, Spread
 from profiler.calibrate.launch import ROUNDS, ROUNDS_OF_CALLS, eager_seconds, ordinary_calls, slope
 from profiler.calibrate.loop import GraphTimer, UnmeasuredError
 from profiler.calibrate.operations import Move
 from profiler.calibrate.power import measure_powers
 from profiler.calibrate.progress import StderrProgress
-from profiler.energy import Energy
+from profiler.instruments.energy import Energy
 
 STILL = Missing(reason="this GPU has no energy counter")
 

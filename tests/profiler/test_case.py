@@ -12,12 +12,12 @@ from torch import Tensor
 
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer
-from costmodel.layers.routing import Routing, Uniform, Zipf
-from profiler import case as module
-from profiler.case import PreparedCase, declared_popularity
-from reference_model.declared import Popularity
+from costmodel.routing.popularity import Routing, Uniform, Zipf
+from profiler.runs import case as module
+from profiler.runs.case import PreparedCase, declared_popularity
 from reference_model.mla import LatentLayer
 from reference_model.routing import choosers
+from reference_model.synthetic_routing import Popularity
 from tests.profiler.cases import DECODE, PREFILL, cached, case_of, logits_of, model_of, work
 from tests.reference_model.tiny import MODELS, small, ultramem_v2
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 import pytest
 import torch
 
-from costmodel.inputs.recording import (
+from costmodel.recordings.recording import (
     Check,
     Exact,
     Measured,
@@ -15,13 +15,13 @@ from costmodel.inputs.recording import (
     Spread,
     SpreadColumn,
 )
-from profiler import counter_run
-from profiler.case import PreparedCase
-from profiler.counter_run import CounterRun
-from profiler.counters import Counted
-from profiler.cupti import CounterError, PermissionRefusedError
-from profiler.leaves import Around
-from profiler.self_check import Counters as Stepping
+from profiler.instruments.counters import Counted
+from profiler.instruments.cupti import CounterError, PermissionRefusedError
+from profiler.instruments.leaf_hooks import Around
+from profiler.runs import counters as counter_run
+from profiler.runs.case import PreparedCase
+from profiler.runs.counters import CounterRun
+from profiler.runs.self_check import Counters as Stepping
 from tests.profiler.gpu_runs import (
     can_capture,
     chose_as_declared,

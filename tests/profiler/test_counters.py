@@ -6,10 +6,10 @@ from typing import Literal
 
 import pytest
 
-from profiler import cupti
-from profiler.counters import Counted, Counters, Dtype
-from profiler.cupti import CounterError, UnknownMetricError
-from profiler.ranges import Enter
+from profiler.instruments import cupti
+from profiler.instruments.counters import Counted, Counters, Dtype
+from profiler.instruments.cupti import CounterError, UnknownMetricError
+from profiler.instruments.ranges import Enter
 from tests.profiler.fake_cupti import FakeCupti, Struct
 from tests.profiler.fake_gpu import BF16, DURATION, LINE, READ, TF32, WRITTEN
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from costmodel.inputs.recording import Exact, ExactColumn, Missing, Spread, SpreadColumn
-from costmodel.quantities import measured_in
-from profiler import cpu_run
-from profiler.bench import Bench, Measurement
-from profiler.cpu_run import CpuRun
+from costmodel.recordings.quantities import measured_in
+from costmodel.recordings.recording import Exact, ExactColumn, Missing, Spread, SpreadColumn
+from profiler.runs import cpu as cpu_run
+from profiler.runs.bench import Bench, Measurement
+from profiler.runs.cpu import CpuRun
 from tests.profiler.cases import SEED, work
 from tests.reference_model.tiny import MODELS
 

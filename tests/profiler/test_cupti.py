@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from costmodel.errors import WorkError
-from profiler.cupti import (
+from profiler.instruments.cupti import (
     CounterError,
     CountersBusyError,
     CountersUnavailableError,
@@ -17,7 +17,13 @@ from profiler.cupti import (
     library_files,
     load_library,
 )
-from profiler.cupti_structs import PARAMETERS, RANGE_PROFILER, USER_RANGE, USER_REPLAY, struct_size
+from profiler.instruments.cupti_structs import (
+    PARAMETERS,
+    RANGE_PROFILER,
+    USER_RANGE,
+    USER_REPLAY,
+    struct_size,
+)
 from tests.profiler.fake_cupti import HEADER_SIZES, FakeCupti
 
 INCLUDE = Path("/usr/local/cuda-13.0/include")

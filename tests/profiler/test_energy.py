@@ -2,9 +2,9 @@
 
 import pytest
 
-from costmodel.inputs.recording import Missing
-from profiler.energy import Energy, measure_energy, measure_idle
-from profiler.nvml import Gpu, NvmlError
+from costmodel.recordings.recording import Missing
+from profiler.instruments.energy import Energy, measure_energy, measure_idle
+from profiler.instruments.nvml import Gpu, NvmlError
 from tests.profiler.fake_nvml import NOT_SUPPORTED, FakeGpu, FakeNvml
 
 WITHIN = 0.005

@@ -7,17 +7,17 @@ from typing import Literal
 import pytest
 import torch
 
-from costmodel.inputs.machine import Conditions
-from costmodel.inputs.recording import (
+from costmodel.recordings.machine import Conditions
+from costmodel.recordings.recording import (
     Check,
     Missing,
     Spread,
 )
-from profiler import energy_run
-from profiler.bench import self_check
-from profiler.case import PreparedCase
-from profiler.energy import Energy
-from profiler.energy_run import EnergyRun
+from profiler.instruments.energy import Energy
+from profiler.runs import energy as energy_run
+from profiler.runs.bench import self_check
+from profiler.runs.case import PreparedCase
+from profiler.runs.energy import EnergyRun
 from tests.profiler.gpu_runs import (
     Gpu,
     can_capture,

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from costmodel.inputs.recording import Exact, Measured, Missing, Spread
-from profiler import fallback
-from profiler.case import PreparedCase
-from profiler.cupti import CounterError, PermissionRefusedError
-from profiler.fallback import counted_otherwise, gpm_bytes
-from profiler.ncu import Kernel, NcuProfile
-from profiler.nvml import Gpu
+from costmodel.recordings.recording import Exact, Measured, Missing, Spread
+from profiler.instruments.cupti import CounterError, PermissionRefusedError
+from profiler.instruments.ncu import Kernel, NcuProfile
+from profiler.instruments.nvml import Gpu
+from profiler.runs import fallback
+from profiler.runs.case import PreparedCase
+from profiler.runs.fallback import counted_otherwise, gpm_bytes
 from tests.profiler.cases import case_of
 from tests.profiler.fake_nvml import NO_PERMISSION, PEAK_BYTES_PER_S, FakeGpu, FakeNvml
 
@@ -102,7 +102,7 @@ def test_what_ncu_counts_of_all_kernels_is_the_steps(
         "hbm_written_bytes": Exact(value=128, source="ncu"),
         "flops_tensor": Exact(value=2_000_064, source="ncu"),
     }
-    assert commands == [[sys.executable, "-m", "profiler.ncu_step", "the case"]]
+    assert commands == [[sys.executable, "-m", "profiler.runs.ncu_step", "the case"]]
     assert nvml.gpu.busy == [], "GPM was not asked"
 
 

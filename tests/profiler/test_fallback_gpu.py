@@ -5,15 +5,15 @@ import time
 import pytest
 import torch
 
-from costmodel.inputs.measured import Exact, Missing, Spread
-from costmodel.inputs.recording import CaseWorkload
-from profiler.case import PreparedCase
-from profiler.counters import Counters
-from profiler.cupti import CounterError, PermissionRefusedError
-from profiler.fallback import counted_otherwise, gpm_bytes
-from profiler.flush import L2Flush
-from profiler.ncu_step import Spec, spec_text
-from profiler.nvml import open_gpu
+from costmodel.recordings.measured import Exact, Missing, Spread
+from costmodel.recordings.recording import CaseWorkload
+from profiler.instruments.counters import Counters
+from profiler.instruments.cupti import CounterError, PermissionRefusedError
+from profiler.instruments.flush import L2Flush
+from profiler.instruments.nvml import open_gpu
+from profiler.runs.case import PreparedCase
+from profiler.runs.fallback import counted_otherwise, gpm_bytes
+from profiler.runs.ncu_step import Spec, spec_text
 from reference_model.model import build_model
 from tests.profiler.test_profile_gpu import MODELS, SEED
 

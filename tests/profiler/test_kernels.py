@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from torch._C._autograd import DeviceType
 
-from profiler.kernels import STEP, KernelSums, attributed
+from profiler.instruments.kernels import STEP, KernelSums, attributed
 
 PATHS = {"a", "b"}
 NANO = 1e-9

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from costmodel.inputs.recording import load_recording
+from costmodel.recordings.recording import load_recording
 from tests.commands import SPARSECOST
 from tests.profiler.killable import BATCHES
 from tests.profiler.profiles import ALL, measured, run_texts

@@ -14,10 +14,10 @@ import torch
 from pydantic import TypeAdapter
 
 from costmodel.errors import InputError
-from costmodel.inputs.machine import Commit, Moment
-from profiler import machine as room
-from profiler.machine import commit, machine, now, processor
-from profiler.nvml import Gpu
+from costmodel.recordings.machine import Commit, Moment
+from profiler.instruments import machine as room
+from profiler.instruments.machine import commit, machine, now, processor
+from profiler.instruments.nvml import Gpu
 from tests.profiler.fake_nvml import NOT_SUPPORTED, FakeNvml
 
 H200 = SimpleNamespace(

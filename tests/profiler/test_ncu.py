@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from profiler.cupti import (
+from profiler.instruments.cupti import (
     CounterError,
     CountersBusyError,
     CountersUnavailableError,
     PermissionRefusedError,
     UnknownMetricError,
 )
-from profiler.ncu import (
+from profiler.instruments.ncu import (
     NcuFailedError,
     NcuOutputError,
     NcuTimeoutError,

@@ -8,11 +8,11 @@ import torch
 
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
-from costmodel.inputs.config import ModelConfig
-from costmodel.validation import validated
-from profiler import ncu_step
-from profiler.case import PreparedCase
-from profiler.ncu_step import Spec, main, spec_text
+from costmodel.inputs.model import ModelConfig
+from costmodel.strict import validated
+from profiler.runs import ncu_step
+from profiler.runs.case import PreparedCase
+from profiler.runs.ncu_step import Spec, main, spec_text
 from reference_model.model import ReferenceModel, build_model
 from reference_model.product_key import ProductRetrieve
 from tests.profiler.cases import SEED, cached, work

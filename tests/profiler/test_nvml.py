@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from profiler.nvml import Gpu, NvmlError, Power, open_gpu
+from profiler.instruments.nvml import Gpu, NvmlError, Power, open_gpu
 from tests.profiler.fake_nvml import (
     ADDRESS,
     GPU_IS_LOST,

@@ -6,8 +6,8 @@ import pytest
 
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
-from costmodel.inputs.recording import CaseWorkload
-from profiler.plan import Planned, case_seed, chooses, described, from_lists, standard
+from costmodel.recordings.recording import CaseWorkload
+from profiler.session.plan import Planned, case_seed, chooses, described, from_lists, standard
 from tests.profiler.profiles import ALL, workload
 
 SPARSE, DENSE = load_model("ultramemv2-227m-1.2b"), load_model("llama-3.1-8b")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from costmodel.inputs.recording import RUNS, load_recording
+from costmodel.recordings.recording import RUNS, load_recording
 from profiler import cli
-from profiler.child import Child
-from profiler.ledger import Outcome, Request
-from profiler.plan import standard
-from profiler.progress import Progress
+from profiler.session.child import Child
+from profiler.session.plan import standard
+from profiler.session.progress import Progress
+from profiler.session.session import Outcome, Request
 from tests.commands import Done, output, refusal, run
 
 TINY = """

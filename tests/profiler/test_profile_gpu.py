@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from costmodel.inputs.config import ModelConfig
-from costmodel.inputs.recording import CaseWorkload, Exact, ExactColumn, Missing, Spread
-from costmodel.inputs.recording import SpreadColumn as Columns
+from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
-from costmodel.quantities import RunName, unknown_names
-from profiler.bench import Bench, Measurement
-from profiler.case import PreparedCase
-from profiler.cupti import CounterError
-from profiler.flush import L2Flush
-from profiler.kernels import kernels_by_leaf
-from profiler.timing import cuda_seconds
+from costmodel.recordings.quantities import RunName, unknown_names
+from costmodel.recordings.recording import CaseWorkload, Exact, ExactColumn, Missing, Spread
+from costmodel.recordings.recording import SpreadColumn as Columns
+from profiler.instruments.cupti import CounterError
+from profiler.instruments.flush import L2Flush
+from profiler.instruments.kernels import kernels_by_leaf
+from profiler.instruments.timing import cuda_seconds
+from profiler.runs.bench import Bench, Measurement
+from profiler.runs.case import PreparedCase
 from reference_model.model import build_model
 from reference_model.routing import choosers
 from tests.steps import tiny_model

@@ -5,7 +5,7 @@ import re
 
 from rich.console import Console
 
-from profiler.progress import Progress
+from profiler.session.progress import Progress
 
 
 class Clock:

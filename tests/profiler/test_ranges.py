@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from profiler.cupti import (
+from profiler.instruments.cupti import (
     CounterError,
     CountersBusyError,
     DeviceLostError,
     PermissionRefusedError,
     UnknownMetricError,
 )
-from profiler.cupti_structs import PARAMETERS
-from profiler.ranges import Enter, RangeCounters
+from profiler.instruments.cupti_structs import PARAMETERS
+from profiler.instruments.ranges import Enter, RangeCounters
 from tests.profiler.fake_cupti import FakeCupti
 from tests.profiler.fake_gpu import BF16, DURATION, LINE, READ, WRITTEN
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from costmodel.errors import InputError, WorkError
-from costmodel.inputs.recording import load_recording
-from profiler import run as run_module
-from profiler.child import Child
-from profiler.ledger import slug
-from profiler.progress import Progress
-from profiler.protocol import Began, Event
-from profiler.run import run_profile
+from costmodel.recordings.recording import load_recording
+from profiler.session import run as run_module
+from profiler.session.child import Child
+from profiler.session.progress import Progress
+from profiler.session.protocol import Began, Event
+from profiler.session.run import run_profile
+from profiler.session.session import slug
 from tests.profiler import fake_worker
 from tests.profiler.profiles import (
     ALL,
@@ -306,12 +306,12 @@ def test_ctrl_c_ends_the_worker_and_keeps_what_is_measured(out: Path) -> None:
 
 
 def test_the_profiler_itself_imports_no_torch() -> None:
-    program = "import sys, profiler.cli, profiler.worker; print(*sys.modules)"
+    program = "import sys, profiler.cli, profiler.session.worker; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     modules = set(done.stdout.split())
-    assert "profiler.run" in modules
+    assert "profiler.session.run" in modules
     assert not modules & {"torch", "pynvml"}
 
 

@@ -14,10 +14,10 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from profiler.cupti import PermissionRefusedError
-from profiler.flush import L2Flush
-from profiler.nvml import Gpu
-from profiler.self_check import counter_checks, energy_checks
+from profiler.instruments.cupti import PermissionRefusedError
+from profiler.instruments.flush import L2Flush
+from profiler.instruments.nvml import Gpu
+from profiler.runs.self_check import counter_checks, energy_checks
 from tests.profiler.fake_nvml import GPU_IS_LOST, NOT_SUPPORTED, FakeGpu, FakeNvml
 
 
@@ -175,7 +175,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
 
         return run
 
-    monkeypatch.setattr("profiler.self_check._repeated", repeated)
+    monkeypatch.setattr("profiler.runs.self_check._repeated", repeated)
     return fake
 
 

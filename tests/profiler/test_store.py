@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 
 from costmodel.errors import InputError, WorkError
-from costmodel.inputs.machine import Conditions, Machine
-from costmodel.inputs.measured import Exact, Measured
-from costmodel.inputs.recording import Check, ExactColumn, Session, load_recording, recording_text
-from profiler import store as store_module
-from profiler.protocol import Done
-from profiler.store import Store
+from costmodel.recordings.machine import Conditions, Machine
+from costmodel.recordings.measured import Exact, Measured
+from costmodel.recordings.recording import (
+    Check,
+    ExactColumn,
+    Session,
+    load_recording,
+    recording_text,
+)
+from profiler.session import store as store_module
+from profiler.session.protocol import Done
+from profiler.session.store import Store
 from tests.profiler.profiles import workload
 from tests.steps import tiny_model
 

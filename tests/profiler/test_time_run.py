@@ -5,15 +5,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from costmodel.inputs.recording import (
+from costmodel.recordings.recording import (
     Exact,
     Missing,
     Spread,
 )
-from profiler import time_run
-from profiler.case import PreparedCase
-from profiler.time_run import TimeRun, captured
-from profiler.timing import Latency
+from profiler.instruments.timing import Latency
+from profiler.runs import time as time_run
+from profiler.runs.case import PreparedCase
+from profiler.runs.time import TimeRun, captured
 from tests.profiler.gpu_runs import (
     FLUSH_BYTES,
     Flush,

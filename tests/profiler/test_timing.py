@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from costmodel.inputs.machine import Conditions
-from profiler import timing
-from profiler.timing import (
+from costmodel.recordings.machine import Conditions
+from profiler.instruments import timing
+from profiler.instruments.timing import (
     BUDGET_S,
     FEWEST_ROUNDS,
     GRAPHS_A_ROUND,

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from costmodel.inputs.recording import Exact, ExactColumn, Spread, SpreadColumn
-from profiler import trace_run
-from profiler.bench import Measurement
-from profiler.case import PreparedCase
-from profiler.kernels import KernelSums
-from profiler.trace_run import TraceRun
+from costmodel.recordings.recording import Exact, ExactColumn, Spread, SpreadColumn
+from profiler.instruments.kernels import KernelSums
+from profiler.runs import trace as trace_run
+from profiler.runs.bench import Measurement
+from profiler.runs.case import PreparedCase
+from profiler.runs.trace import TraceRun
 from reference_model.model import ReferenceModel
 from tests.profiler.gpu_runs import (
     chose_as_declared,

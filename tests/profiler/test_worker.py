@@ -12,9 +12,9 @@ import pytest
 
 import costmodel
 from costmodel.errors import InputError
-from profiler.child import WORKER
-from profiler.plan import case_seed
-from profiler.protocol import (
+from profiler.session.child import WORKER
+from profiler.session.plan import case_seed
+from profiler.session.protocol import (
     Asked,
     Began,
     Broken,
@@ -35,8 +35,8 @@ from profiler.protocol import (
     decoded_event,
     encoded,
 )
-from profiler.tools import TorchTools
-from profiler.worker import Worker
+from profiler.session.tools import TorchTools
+from profiler.session.worker import Worker
 from tests.profiler import fake_worker
 from tests.profiler.fake_worker import FakeTools
 from tests.profiler.profiles import workload
@@ -168,7 +168,7 @@ def test_what_no_other_worker_could_do_is_refused(trick: str, mistake: bool, mes
 
 def test_torch_itself_says_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
-    from profiler.bench import Unfit
+    from profiler.runs.bench import Unfit
 
     excuse = TorchTools().excuse
     assert excuse(Unfit("does not fit: no")) == "does not fit: no"

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
+from costmodel.layers.base import AttentionKind, FfnKind, MemoryKind
 from costmodel.layers.ffn import DenseFfn
-from costmodel.layers.kinds import AttentionKind, FfnKind, MemoryKind
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from reference_model.cache import Cache
-from reference_model.declared import Popularity
 from reference_model.decode import DecodeStep
 from reference_model.model import ReferenceModel
+from reference_model.synthetic_routing import Popularity
 from tests.reference_model.tiny import MODELS, assert_close, ids, made
 
 BATCH, CONTEXT, NEW = 3, 3, 7  # beyond the window of 4 tokens

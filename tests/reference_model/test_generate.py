@@ -10,7 +10,8 @@ import torch
 
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
-from reference_model import generate, memory
+from reference_model import free_memory as memory
+from reference_model import generate
 from reference_model.model import build_model
 from tests.commands import Done, refusal, run
 from tests.strategies import PRESETS

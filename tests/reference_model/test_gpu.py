@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from costmodel.inputs.config import ModelConfig, Override
+from costmodel.inputs.model import ModelConfig, Override
 from costmodel.layers.attention import Attention
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention

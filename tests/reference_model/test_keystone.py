@@ -21,11 +21,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costmodel.build import build_operators
+from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import kv_cache, parameter_counts, totals
-from costmodel.inputs.config import ModelConfig, Override
+from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Logits
-from costmodel.layers.kinds import MemoryKind
+from costmodel.layers.base import MemoryKind
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.operator import Operator, Step, expanded_paths
 from reference_model.flop_formulas import count_flops

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from costmodel.layers.common import Activation
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.primitives import Activation
 from reference_model.layers import Embed, Linear, LmHead, Norm, activate
 from reference_model.leaf import Factory, rms_norm
 from tests.reference_model import oracles

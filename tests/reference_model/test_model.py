@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Mla
 from costmodel.layers.mla import LatentAttention
 from reference_model.model import ReferenceModel, build_model

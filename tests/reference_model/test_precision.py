@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from costmodel.inputs.config import ModelConfig
+from costmodel.inputs.model import ModelConfig
 from reference_model.cache import Cache
 from reference_model.leaf import Leaf
 from reference_model.model import ReferenceModel

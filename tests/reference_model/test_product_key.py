@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from costmodel.layers.kinds import MemoryKind
+from costmodel.layers.base import MemoryKind
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
 from reference_model.leaf import Factory

@@ -9,11 +9,11 @@ import torch
 from costmodel.inputs.routing_spec import parse_routing
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer
-from costmodel.layers.routing import Uniform, Zipf
 from costmodel.layers.ultramem import UltraMem
-from reference_model.declared import Popularity
+from costmodel.routing.popularity import Uniform, Zipf
 from reference_model.model import ReferenceModel
 from reference_model.routing import choosers, declare, histograms
+from reference_model.synthetic_routing import Popularity
 from tests.reference_model.tiny import made
 from tests.steps import tiny_model
 

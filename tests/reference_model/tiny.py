@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from costmodel.inputs.config import ModelConfig, Override
+from costmodel.inputs.model import ModelConfig, Override
 from costmodel.layers.attention import Attention
+from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
-from costmodel.layers.kinds import MemoryKind
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer

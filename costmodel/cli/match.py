@@ -1,0 +1,95 @@
+"""The command `sparsecost match`: a model of another kind with the same parameters and FLOPs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from costmodel.cli.options import (
+    CalibrationOpt,
+    CsvOpt,
+    HardwareOpt,
+    JsonOpt,
+    MarkdownOpt,
+    ModelArg,
+    complete_model,
+    single,
+)
+from costmodel.cli.output import check_output, print_output
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.workload_spec import parse_contexts
+
+EPILOG = "Example: sparsecost match olmoe-227m-1.2b --to ultramemv2-227m-1.2b"
+
+
+def match(
+    model: ModelArg,
+    *,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="The template: a model of the other kind, whose sizes are varied.",
+            autocompletion=complete_model,
+        ),
+    ],
+    vary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELDS",
+            help="Two sizes to vary, each with a step if you like: knum,intermediate_size:8."
+            " (Default: keys per side and FFN width, or number and width of experts.)",
+        ),
+    ] = None,
+    context: Annotated[
+        str, typer.Option(metavar="N", help="Tokens already cached, of the FLOPs per token.")
+    ] = "2048",
+    keep_trunk: Annotated[
+        bool,
+        typer.Option(
+            "--keep-trunk",
+            help="Keep the template's hidden size, layers, attention and vocabulary.",
+        ),
+    ] = False,
+    hardware: HardwareOpt = "h200",
+    calibration: CalibrationOpt = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml", help="Write the matched model to a new file, which MODEL can name."
+        ),
+    ] = None,
+    as_json: JsonOpt = False,
+    csv: CsvOpt = None,
+    as_markdown: MarkdownOpt = False,
+) -> None:
+    """Size a model of another kind by a model's parameters and FLOPs; show what differs then."""
+    from costmodel.costs.calibrations import calibrated
+    from costmodel.questions.match import beside
+    from costmodel.questions.match import match as matched
+    from costmodel.questions.matching.sizes import parse_vary
+    from costmodel.questions.matching.toml import write_model
+    from costmodel.show.match_json import match_json, match_records
+    from costmodel.show.tables.match import match_tables
+
+    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
+    gpu, by = load_hardware(hardware), calibrated(hardware, calibration)
+    found = matched(
+        load_model(model),
+        load_model(to),
+        context=single(parse_contexts(context), "context"),
+        vary=None if vary is None else parse_vary(vary),
+        keep_trunk=keep_trunk,
+    )
+    lines = beside(found, gpu, calibration=by)
+    if out is not None:
+        write_model(found.model, out)
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        csv=csv,
+        data=lambda: match_json(found, lines, gpu, by),
+        records=lambda: match_records(found, lines),
+        tables=lambda: match_tables(found, lines, gpu, by),
+    )

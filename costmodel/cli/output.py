@@ -1,0 +1,59 @@
+"""What a command prints, or writes: tables, JSON, Markdown or CSV."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from costmodel.errors import InputError, shown
+from costmodel.show.text import Table, markdown, show
+
+
+def check_output(*, as_json: bool, as_markdown: bool, csv: Path | None = None) -> None:
+    """Pass if at most one form is asked for, and the file's name fits; before anything is costed.
+
+    Raises:
+        InputError: Two forms are asked for, or the file is none of CSV.
+    """
+    if as_json + (csv is not None) + as_markdown > 1:
+        raise InputError("output: --json, --csv and --markdown exclude one another")
+    check_csv(csv)
+
+
+def check_csv(path: Path | None) -> None:
+    """Pass if there is no such file, or its name says that it is CSV.
+
+    Raises:
+        InputError: It does not.
+    """
+    if path is not None and path.suffix.lower() != ".csv":
+        raise InputError(f"csv={shown(str(path))}: ends in .csv")
+
+
+def print_output(
+    *,
+    as_json: bool,
+    as_markdown: bool,
+    csv: Path | None = None,
+    data: Callable[[], object],
+    records: Callable[[], Iterable[dict[str, Any]]] = list,
+    tables: Callable[[], Sequence[Table]],
+    indent: int | None = 2,
+) -> None:
+    """Print tables, or what one of --json, --csv and --markdown asks for; the rest is not made.
+
+    Raises:
+        InputError: As `check_output`.
+    """
+    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
+    if as_json:
+        sys.stdout.write(json.dumps(data(), indent=indent, allow_nan=False) + "\n")
+    elif csv is not None:
+        from costmodel.show.export import write_records
+
+        write_records(records(), csv)
+    elif as_markdown:
+        sys.stdout.write(markdown(tables()))
+    else:
+        show(tables())

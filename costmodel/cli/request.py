@@ -1,0 +1,109 @@
+"""The command `sparsecost request`: what serving a batch of requests costs."""
+
+from typing import Annotated
+
+import typer
+
+from costmodel.cli.options import (
+    BackendOpt,
+    CalibrationOpt,
+    CsvOpt,
+    DtypeOpt,
+    HardwareOpt,
+    JsonOpt,
+    KvDtypeOpt,
+    MarkdownOpt,
+    ModelArg,
+    RoutingOpt,
+    TypedWorkload,
+)
+from costmodel.cli.output import check_output, print_output
+from costmodel.costs.calibrations import calibrated
+from costmodel.errors import InputError, shown
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.routing_spec import DECIMAL, parse_routing
+from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Backend, Workload
+from costmodel.inputs.workload_spec import parse_count
+
+EPILOG = (
+    "Example: sparsecost request ultramemv2-1b-7b --prompt 2048 --output 256 --batch 16"
+    " --price-per-hour 3"
+)
+
+
+def request(
+    model: ModelArg,
+    *,
+    prompt: Annotated[
+        str, typer.Option(metavar="N", help="Prompt tokens of each request.")
+    ] = "2048",
+    output: Annotated[
+        str, typer.Option(metavar="N", help="Output tokens of each request.")
+    ] = "256",
+    batch: Annotated[str, typer.Option(metavar="N", help="Requests served together.")] = "1",
+    price_per_hour: Annotated[
+        str | None,
+        typer.Option(metavar="USD", help="Of one GPU, in USD; without it, no cost is known."),
+    ] = None,
+    hardware: HardwareOpt = "h200",
+    calibration: CalibrationOpt = None,
+    dtype: DtypeOpt = "bf16",
+    kv_dtype: KvDtypeOpt = None,
+    routing: RoutingOpt = "uniform",
+    backend: BackendOpt = "torch",
+    as_json: JsonOpt = False,
+    csv: CsvOpt = None,
+    as_markdown: MarkdownOpt = False,
+) -> None:
+    """What serving requests costs: first token, each next one, energy and money.
+
+    The batch is served together, in one prefill step; chunked prefill and queueing are left out.
+    """
+    from costmodel.questions.request import Request, serve
+    from costmodel.show.request_json import request_json, request_record
+    from costmodel.show.tables.request import request_tables
+
+    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
+    asked = Request(
+        prompt=parse_count(prompt, field="prompt", low=1, high=MAX_NEW_TOKENS),
+        output=parse_count(output, field="output", low=1, high=MAX_NEW_TOKENS),
+        batch=parse_count(batch, field="batch", low=1, high=MAX_BATCH),
+        price_per_hour=None if price_per_hour is None else _price(price_per_hour),
+    )
+    workload = _workload(dtype=dtype, kv_dtype=kv_dtype, routing=routing, backend=backend)
+    gpu, by = load_hardware(hardware), calibrated(hardware, calibration)
+    served = serve(load_model(model), asked, workload, gpu, by)
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        csv=csv,
+        data=lambda: request_json(served),
+        records=lambda: [request_record(served)],
+        tables=lambda: request_tables(served),
+    )
+
+
+def _price(text: str) -> float:
+    """A plain number; `Request` knows its bounds."""
+    if not DECIMAL.fullmatch(text.strip()):
+        raise InputError(f"price_per_hour={shown(text)}: is a number of USD, such as 2.99")
+    return float(text)
+
+
+def _workload(*, dtype: str, kv_dtype: str | None, routing: str, backend: Backend) -> Workload:
+    """The formats, routing and backend; phase and sizes are those of the request."""
+    typed = TypedWorkload(
+        phase="decode",
+        batch=None,
+        context=None,
+        new_tokens=None,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        routing=routing,
+        attention_flops="causal",
+        logits="last",
+        mla=None,
+        backend=backend,
+    )
+    return typed.workload(batch=1, context=0, routing=parse_routing(routing))

@@ -1,0 +1,84 @@
+"""The command `sparsecost validate`: recordings against predictions."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from costmodel.cli.options import CalibrationOpt, CsvOpt, JsonOpt, MarkdownOpt
+from costmodel.cli.output import check_output, print_output
+from costmodel.errors import InputError
+
+FOLDER = Path("recordings")
+MOST_LISTED = 20  # rows of a quantity in JSON
+MAX_RECORDINGS = 256
+
+EPILOG = "Example: sparsecost validate recordings/h200-olmoe-1b-7b.json --csv rows.csv"
+
+
+def validate(
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RECORDING]...",
+            help="Files that `sparsecost profile` wrote. (Default: recordings/*.json.)",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    calibration: CalibrationOpt = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every line, case and row, not the worst alone.")
+    ] = False,
+    as_json: JsonOpt = False,
+    csv: CsvOpt = None,
+    as_markdown: MarkdownOpt = False,
+) -> None:
+    """What recordings measured beside what is predicted: errors, worst rows, failed checks."""
+    from costmodel.recordings.recording import load_recording
+    from costmodel.show.tables.validation import validation_tables
+    from costmodel.show.validation_json import validation_json, validation_records
+    from costmodel.validation.counterparts import Gpus
+    from costmodel.validation.validate import validate as compare
+
+    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
+    paths = recordings or sorted(FOLDER.glob("*.json"))
+    if not paths:
+        raise InputError(f"recordings: none are given, and there is no {FOLDER}/*.json here")
+    if len(paths) > MAX_RECORDINGS:
+        raise InputError(f"recordings={len(paths)}: at most {MAX_RECORDINGS} are read at once")
+    with _without_collector():
+        loaded = [(name, load_recording(path)) for name, path in _named(paths)]
+        found = compare(loaded, Gpus(calibration))
+    most = None if everything else MOST_LISTED
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        csv=csv,
+        data=lambda: validation_json(found, most),
+        records=lambda: validation_records(found),
+        tables=lambda: validation_tables(found, whole=everything),
+        indent=None,
+    )
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Columns of half a million rows are made and kept: looking for garbage takes a third of it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _named(paths: list[Path]) -> list[tuple[str, Path]]:
+    """Each file under its name, or under its whole path where two share a name."""
+    names = [path.stem for path in paths]
+    return [
+        (str(path) if names.count(name) > 1 else name, path)
+        for name, path in zip(names, paths, strict=True)
+    ]

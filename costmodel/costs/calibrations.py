@@ -1,0 +1,78 @@
+"""Which calibration prices a step: the one shipped for the GPU, one that is named, or none.
+
+Shipped ones stand in `costmodel/presets/calibrations`, each under the name of its GPU's preset, and
+are read once in a process.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import Unknown
+from costmodel.errors import InputError, shown
+
+FOLDER = Path(__file__).parent.parent / "presets" / "calibrations"
+NONE = "none"  # asks for floors only
+
+
+def calibration_names() -> tuple[str, ...]:
+    """The shipped calibrations, sorted."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
+
+
+def calibrated(hardware: str, asked: str | None = None) -> Curves | Unknown:
+    """The curves for a GPU as it was typed: a preset's name or the path of a TOML file.
+
+    Args:
+        hardware: The GPU; a file speaks for the preset that its name (without `.toml`) says.
+        asked: The name of a shipped calibration, the path of a JSON file, `none`, or None for the
+            GPU's own.
+
+    Raises:
+        InputError: There is no such calibration, it is not valid, or it is of another GPU.
+    """
+    gpu = Path(hardware).name.lower().removesuffix(".toml")
+    if asked == NONE:
+        return Unknown(reason="no calibration is applied (--calibration none); times are floors")
+    if asked is None:
+        if gpu not in calibration_names():
+            return Unknown(
+                reason=f"no calibration for GPU {shown(gpu)}; `sparsecost calibrate` makes one"
+            )
+        asked = gpu
+    found = _load(asked)
+    measured = found.calibration.hardware
+    if measured.lower() != gpu:
+        raise InputError(
+            f"calibration={shown(asked)}: was measured on hardware={shown(measured)};"
+            f" it says nothing of {shown(gpu)}"
+        )
+    return found
+
+
+def _load(asked: str) -> Curves:
+    names = calibration_names()
+    if asked.lower() in names:  # a name is only looked up, never joined to the folder
+        return _shipped(FOLDER / f"{names[names.index(asked.lower())]}.json")
+    is_path = asked.lower().endswith(".json") or any(
+        separator in asked for separator in (os.sep, os.altsep) if separator
+    )
+    if not is_path:
+        known = f"those shipped ({', '.join(names)})" if names else "those shipped (none yet)"
+        raise InputError(
+            f"calibration={shown(asked)}: is neither one of {known}, nor none,"
+            " nor the path of a .json file"
+        )
+    return _read(Path(asked))
+
+
+def _read(path: Path) -> Curves:
+    from costmodel.recordings.calibration import load_calibration_file
+
+    return Curves.of(load_calibration_file(path))
+
+
+@cache
+def _shipped(path: Path) -> Curves:
+    return _read(path)

@@ -1,0 +1,107 @@
+"""The costs of a step by name: the one list behind the JSON of a prediction and a sweep's columns.
+
+Names are those of the contract, joined by dots: `flops.by_kind.matmul`.
+"""
+
+from dataclasses import fields
+from typing import TypeAlias
+
+import numpy as np
+
+from costmodel.costs.footprint import Footprint
+from costmodel.costs.latency import StepTime, Unknown
+from costmodel.costs.predict import Costs
+from costmodel.inputs.workload import Backend
+from costmodel.layers.operator import Count, Number
+
+EXACT_FLOAT = 2**53  # integers up to here become floats without rounding
+
+Value: TypeAlias = Number | bool | str | None
+
+
+def columns(
+    costs: Costs,
+    memory: Footprint,
+    *,
+    tokens: Count,
+    backend: Backend,
+    floor: Number,
+    bound: Value,
+) -> dict[str, Value]:
+    """All numbers of a step, or of a grid of steps, but predicted ones; None: not applicable.
+
+    `tokens` is N = B T, `floor` and `bound` are those of the step on its GPU.
+    """
+    sums, routing, distinct = costs.totals, costs.routing, costs.distinct
+    found: dict[str, Value] = {
+        f"{section}.{field.name}": getattr(record, field.name)
+        for section, record in (
+            ("parameters", costs.parameters),
+            ("kv_cache", costs.kv_cache),
+            ("memory", memory),
+        )
+        for field in fields(record)
+        if field.name != "by_group"
+    }
+    return found | {
+        "flops.total": sums.flops,
+        "flops.per_token": _quotient(sums.flops, tokens),
+        **{f"flops.by_kind.{kind}": flops for kind, flops in costs.flops_by_kind.items()},
+        "routing.flops": routing.flops,
+        "routing.compares": routing.compares,
+        "routing.hbm_bytes": routing.compulsory_bytes,
+        "routing.activation_bytes": routing.activation_bytes,
+        "routing.intermediate_bytes": routing.intermediate_bytes,
+        "routing.launches": getattr(routing, f"launches_{backend}"),
+        "routing.expected_distinct_experts": distinct.experts,
+        "routing.expected_distinct_rows": distinct.rows,
+        "routing.expected_distinct_rows_union": distinct.rows_union,
+        "hbm_bytes.compulsory": sums.compulsory_bytes,
+        "hbm_bytes.weights": sums.weight_bytes,
+        "hbm_bytes.kv": sums.kv_read_bytes + sums.kv_written_bytes,
+        "hbm_bytes.table_rows": sums.row_bytes,
+        "hbm_bytes.indices": sums.index_bytes,
+        "hbm_bytes.io": sums.io_bytes,
+        "hbm_bytes.activations": sums.activation_bytes,
+        "hbm_bytes.intermediates": sums.intermediate_bytes,
+        "time.floor_s": floor,
+        "time.floor_tokens_per_s": tokens / floor,
+        "time.bound_by": bound,
+    }
+
+
+PREDICTED = (
+    "routing.time_s",
+    "routing.share_of_time",
+    "time.predicted_s",
+    "time.predicted_graph_s",
+    "time.predicted_eager_s",
+    "time.tokens_per_s",
+    "energy.predicted_j",
+    "energy.j_per_token",
+)
+
+
+def predicted_columns(time: StepTime | Unknown, *, tokens: Count) -> dict[str, Value]:
+    """The numbers that a calibration gives, by the names of `PREDICTED`; None: not known."""
+    if isinstance(time, Unknown):
+        return dict.fromkeys(PREDICTED)
+    energy = None if isinstance(time.energy_j, Unknown) else time.energy_j
+    values = (
+        time.routing_s,
+        time.routing_s / time.graph_s,  # both as part of the graph
+        time.predicted_s,
+        time.graph_s,
+        time.eager_s,
+        tokens / time.predicted_s,
+        energy,
+        None if energy is None else energy / tokens,
+    )
+    return dict(zip(PREDICTED, values, strict=True))
+
+
+def _quotient(a: Number, b: Number) -> Number:
+    """A / b rounded once, as Python divides integers; NumPy would round a and b first."""
+    if isinstance(a, np.ndarray) and a.dtype != object and a.max() > EXACT_FLOAT:
+        return a.astype(object) / b
+    return a / b

@@ -1,0 +1,141 @@
+"""The operators of one step of a model: the only producer of the list that all else sums.
+
+Each layer kind lists its own operators; this file adds what stands between them: the embedding,
+the norms with the residual adds that wait for them, the last norm and the LM head. Layers with the
+same configuration are costed once, with a count.
+"""
+
+from collections import Counter
+
+from costmodel.inputs.model import ModelConfig
+from costmodel.layers.kernel_shape import Gemm
+from costmodel.layers.operator import INDEX_BYTES, Number, Operator, Part, Site, Step, Weight
+from costmodel.layers.primitives import norm
+from costmodel.routing.popularity import Uniform
+
+EMBEDDING = "embedding"  # the name under which a tied table is shared
+
+
+def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
+    """Every operator of `step`, in the order of a block; paths are those of the leaf modules."""
+    d, num_layers = model.hidden_size, model.num_hidden_layers
+    found = [_embed(model, step)]
+    adds = residual_adds(model)
+    found += _norms("attention_norm", adds[:num_layers], d, step)
+    for attention, layers in model.attention_groups:
+        found += attention.operators(Site.of(layers, d), step)
+    every_layer = Site.of(range(num_layers), d)
+    if model.post_norms:
+        found.append(norm(every_layer.path("post_attention_norm"), every_layer, step))
+    found.append(norm(every_layer.path("ffn_norm"), every_layer, step, residual_adds=1))
+    with_ffn: list[int] = []
+    for ffn, layers in model.ffn_groups:
+        found += ffn.operators(Site.of(layers, d), step)
+        with_ffn += layers
+    for memory in model.memory:
+        inputs = tuple(a for a, _ in memory.placement(num_layers))
+        found += memory.operators(Site.of(inputs, d), step)
+    if model.post_norms and with_ffn:
+        site = Site.of(sorted(with_ffn), d)
+        found.append(norm(site.path("post_ffn_norm"), site, step))
+    return (*found, *_head(model, step, adds[num_layers]))
+
+
+def residual_adds(model: ModelConfig) -> list[int]:
+    """Adds to the residual stream that wait for the norm at the head of each block.
+
+    One for the FFN of the block before, one for each memory layer whose output comes after it;
+    the last entry is that of the final norm.
+    """
+    adds = [0] * (model.num_hidden_layers + 1)
+    for _, layers in model.ffn_groups:
+        for layer in layers:
+            adds[layer + 1] += 1
+    for memory in model.memory:
+        for _, output in memory.placement(model.num_hidden_layers):
+            adds[output + 1] += 1
+    return adds
+
+
+def _norms(leaf: str, adds: list[int], hidden_size: int, step: Step) -> list[Operator]:
+    """One norm for each number of waiting adds, with the layers that have it."""
+    found = []
+    for count in Counter(adds):  # in order of first layer
+        site = Site.of([i for i, waiting in enumerate(adds) if waiting == count], hidden_size)
+        found.append(norm(site.path(leaf), site, step, residual_adds=count))
+    return found
+
+
+def _embed(model: ModelConfig, step: Step) -> Operator:
+    """Rows of the embedding table: expected distinct token ids, drawn evenly from the vocabulary.
+
+    Counts no FLOPs. A tied table's rows are read here and again by the LM head: the two ends of a
+    step are too far apart for a cache.
+    """
+    n, v = step.tokens, model.vocab_size
+    table = Weight(
+        name="weight",
+        group="embedding",
+        rows=v,
+        cols=model.hidden_size,
+        shared=EMBEDDING if model.tie_word_embeddings else "",
+    )
+    distinct = Uniform().expected_distinct(v, 1, n, kind="rows")
+    return Operator(
+        path="embed",
+        count=1,
+        kind="gather",
+        parts=(
+            Part(
+                name="rows",
+                kind="gather",
+                weight_bytes=distinct * table.row_bytes(step),
+                io_bytes=n * INDEX_BYTES,
+                activation_bytes=n * model.hidden_size * step.activation_bytes,
+                launches_torch=1,
+                launches_fused=1,
+            ),
+        ),
+        weights=(table,),
+        formula="bytes: V (1 - (1 - 1/V)^N) rows of D, and 8 N of token ids",
+        source="costmodel/routing/popularity.py",
+    )
+
+
+def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
+    """The final norm and the logits, of the last token of each sequence or of all."""
+    tokens: Number = step.batch if step.logits == "last" else step.tokens
+    d, v, a = model.hidden_size, model.vocab_size, step.activation_bytes
+    site = Site.of((0,), d)
+    tied = model.tie_word_embeddings
+    weight = Weight(
+        name="weight",
+        group="embedding" if tied else "lm_head",
+        rows=v,
+        cols=d,
+        shared=EMBEDDING if tied else "",
+    )
+    return [
+        norm("final_norm", site, step, residual_adds=adds, tokens=tokens),
+        Operator(
+            path="lm_head",
+            count=1,
+            kind="matmul",
+            parts=(
+                Part(
+                    name="gemm",
+                    kind="matmul",
+                    flops=2 * tokens * d * v,
+                    weight_bytes=weight.stored_bytes(step),
+                    io_bytes=tokens * v * a,
+                    activation_bytes=tokens * d * a,
+                    launches_torch=1,
+                    launches_fused=1,
+                    shape=Gemm(m=tokens, n=v, k=d),
+                ),
+            ),
+            weights=(weight,),
+            formula="2 B D V (logits of the last token), 2 N D V (of all)",
+            source="definition",
+        ),
+    ]

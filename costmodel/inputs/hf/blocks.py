@@ -1,0 +1,167 @@
+"""Attention and FFN of each block, from the keys that families of config.json files share."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from pydantic import ConfigDict, TypeAdapter
+
+from costmodel.inputs.hf.fields import (
+    COUNT,
+    COUNT_OR_NULL,
+    INDEX_OR_NULL,
+    LAYER_TYPES_OR_NULL,
+    LAYERS,
+    SHARE_OR_NULL,
+    WIDTH,
+    WIDTH_OR_NULL,
+    Fields,
+    LayerType,
+)
+from costmodel.layers.primitives import Activation
+
+Table: TypeAlias = dict[str, Any]
+"""A layer kind as a model's TOML file would hold it."""
+
+ActivationName: TypeAlias = Literal[
+    "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish"
+]
+ACTIVATIONS: Final[dict[ActivationName, Activation]] = {
+    "gelu_fast": "gelu",  # three spellings of the tanh form; plain "gelu" is the erf form
+    "gelu_new": "gelu",
+    "gelu_pytorch_tanh": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+_ACTIVATION: Final[TypeAdapter[ActivationName]] = TypeAdapter(
+    ActivationName, config=ConfigDict(strict=True)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """What a family's reader makes of a file: the layers of each block, in order."""
+
+    attention: list[Table]
+    ffn: list[Table]
+    tied: bool = False  # whether the embedding is the LM head, too, when the file does not say
+    post_norms: bool = False
+
+
+def num_layers(fields: Fields) -> int:
+    """How many blocks there are."""
+    return fields.required("num_hidden_layers", LAYERS)
+
+
+def gqa(
+    fields: Fields,
+    *,
+    num_heads: int | None = None,
+    kv_heads: int | None = None,
+    head_dim: int | None = None,
+    rotary_share: float | None = None,
+    windows: list[int | None] | None = None,
+    **settings: object,
+) -> list[Table]:
+    """Grouped-query attention of each block, with its window.
+
+    The numbers are the family's defaults. None: H must be given, K is H, d is hidden_size / H, and
+    a head is rotated as a whole.
+    """
+    if num_heads is None:
+        heads = fields.required("num_attention_heads", COUNT)
+    else:
+        heads = fields.optional("num_attention_heads", COUNT, num_heads)
+    groups = fields.optional("num_key_value_heads", COUNT_OR_NULL, kv_heads)
+    size = fields.optional("head_dim", WIDTH_OR_NULL, head_dim)
+    if size is None:
+        hidden = fields.required("hidden_size", WIDTH)
+        if hidden % heads:
+            rule = f"is not a multiple of num_attention_heads={heads}, and head_dim is not given"
+            raise fields.refused("hidden_size", rule)
+        size = hidden // heads
+    table = {
+        "kind": "gqa",
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads if groups is None else groups,
+        "head_dim": size,
+        "rotary_dim": rotated_part(fields, size, rotary_share),
+        **settings,
+    }
+    by_block = [None] * num_layers(fields) if windows is None else windows
+    return [{**table, "sliding_window": window} for window in by_block]
+
+
+def rotated_part(fields: Fields, head_dim: int, usual: float | None) -> int | None:
+    """Rotated elements of a head, None for all of them; `usual` None: the family rotates all.
+
+    The rotated part of a head stands as a share in the file or in its `rope_parameters`, or as
+    `rotary_dim`.
+    """
+    given: dict[str, int] = {}
+    sources = fields.nested("rope_parameters") + fields.nested("rope_scaling")
+    for part in sources if usual is None else [fields, *sources]:
+        share = part.optional("partial_rotary_factor", SHARE_OR_NULL, None)
+        if share is not None:
+            given[f"{part.prefix}partial_rotary_factor"] = int(head_dim * share)
+    if usual is not None:
+        rotary_dim = fields.optional("rotary_dim", INDEX_OR_NULL, None)
+        if rotary_dim is not None:
+            given["rotary_dim"] = rotary_dim
+    if len(set(given.values())) > 1:
+        told = " and ".join(f"{key} makes it {value}" for key, value in given.items())
+        raise fields.refused("head_dim", f"it is not clear how much of a head is rotated: {told}")
+    rotated = next(iter(given.values()), int(head_dim * (1 if usual is None else usual)))
+    if usual is None and rotated != head_dim:
+        rule = f"a head rotated in part is not modelled for model_type {fields.model_type!r}"
+        raise fields.refused(next(iter(given)).split(".")[0], rule)
+    return None if rotated == head_dim else rotated
+
+
+def typed_windows(fields: Fields, window: int | None, usual: list[LayerType]) -> list[int | None]:
+    """The window of each block: by `layer_types` of the file, or else by the family's `usual`."""
+    types = fields.optional("layer_types", LAYER_TYPES_OR_NULL, None)
+    if types is None:
+        types = usual
+    if len(types) != len(usual):
+        rule = f"has {len(types)} entries for num_hidden_layers={len(usual)}"
+        raise fields.refused("layer_types", rule)
+    if window is None and "sliding_attention" in types:
+        raise fields.refused("sliding_window", "gives no window to the sliding_attention layers")
+    return [window if kind == "sliding_attention" else None for kind in types]
+
+
+def activation(
+    fields: Fields, key: str = "hidden_act", usual: ActivationName = "silu", *also: str
+) -> Activation:
+    """The activation function between the FFN's projections."""
+    return ACTIVATIONS[fields.optional(key, _ACTIVATION, usual, also=also)]
+
+
+def dense(fields: Fields, act: Activation, *, bias: bool = False) -> Table:
+    """A gated feed-forward layer of `intermediate_size`."""
+    width = fields.required("intermediate_size", WIDTH)
+    return {"kind": "dense", "intermediate_size": width, "activation": act, "bias": bias}
+
+
+def moe(
+    fields: Fields,
+    act: Activation,
+    *names: str,
+    width: str = "moe_intermediate_size",
+    **settings: object,
+) -> Table:
+    """Experts; `names` are the family's spellings of their number, `width` that of their width."""
+    experts = fields.required(names[0], COUNT, also=names[1:])
+    chosen = fields.required("num_experts_per_tok", COUNT, also=("experts_per_token",))
+    if chosen > experts:
+        rule = f"exceeds {fields.spelling(*names)}={experts}"
+        raise fields.refused(fields.spelling("num_experts_per_tok", "experts_per_token"), rule)
+    return {
+        "kind": "moe",
+        "num_experts": experts,
+        "num_experts_per_tok": chosen,
+        "moe_intermediate_size": fields.required(width, WIDTH),
+        "activation": act,
+        **settings,
+    }

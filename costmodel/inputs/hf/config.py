@@ -1,0 +1,193 @@
+"""A model from a Hugging Face config.json: known families only, every key accounted for.
+
+A key is used, known not to change the cost (`hf_without_cost`), or refused by name.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from costmodel.errors import InputError, shown
+from costmodel.inputs.files import read_json_object
+from costmodel.inputs.hf.blocks import Blocks, Table
+from costmodel.inputs.hf.families import FAMILIES
+from costmodel.inputs.hf.fields import (
+    FLAG,
+    OBJECT_OR_NULL,
+    STRINGS_OR_NULL,
+    VOCABULARY,
+    WIDTH,
+    Fields,
+)
+from costmodel.inputs.hf.ignored_keys import ONE_VALUE, WITHOUT_COST
+from costmodel.inputs.model import MAX_NAME, ModelConfig
+from costmodel.layers.operator import layer_pattern
+from costmodel.strict import validated
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.+-]*(/[\w.+-]+)?", re.ASCII)  # not the path of a folder
+MIN_STEPS = 3  # layers in equal steps from which on a selector is written "0-22/2"
+
+MODEL_ENDINGS = ("ForCausalLM", "ForConditionalGeneration")  # models that end in an LM head
+GEMMA3_VOCABULARY = 262208  # transformers' Gemma3TextConfig; published files leave it out
+WRAPPER_WITHOUT_COST = frozenset(
+    {
+        "boi_token_id",
+        "boi_token_index",
+        "eoi_token_id",
+        "eoi_token_index",
+        "image_token_id",
+        "image_token_index",
+        "mm_tokens_per_image",
+        "vision_config",
+    }
+)
+
+
+def load_hf_config(path: Path) -> ModelConfig:
+    """The model that a config.json describes.
+
+    Raises:
+        InputError: The file cannot be read, its family is unknown, a size is missing, or a field or
+            its value is not one that is modelled.
+    """
+    table = read_json_object(path)
+    where = f"file={shown(str(path))}"
+    model_type = table.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        told = f"={shown(model_type)}: is not" if "model_type" in table else ": is missing; it is"
+        raise InputError(
+            f"{where}: model_type{told} one of the families that can be read:"
+            f" {', '.join(sorted(FAMILIES))}"
+        )
+    fields = Fields(table, model_type=model_type, where=where)
+    notes: list[str] = []
+    tied: bool | None = None
+    if model_type == "gemma3":
+        wrapper, fields = fields, _text_model(fields)
+        tied = _tied_in_wrapper(wrapper)
+        _account_for_the_rest(wrapper, WRAPPER_WITHOUT_COST, {})
+        notes += wrapper.notes
+    model = _model(fields, tied=tied)
+    model |= {"name": _name(table, path), "source": f"config.json (model_type {model_type})"}
+    model["notes"] = [*notes, *fields.notes]
+    return _validated(model, fields, where)
+
+
+def _model(fields: Fields, *, tied: bool | None) -> Table:
+    """The fields of a `ModelConfig`, without name, source and notes."""
+    family = FAMILIES[fields.model_type]
+    blocks = family.read(fields)
+    if fields.model_type.startswith("gemma3"):
+        vocabulary = fields.optional("vocab_size", VOCABULARY, GEMMA3_VOCABULARY)
+    else:
+        vocabulary = fields.required("vocab_size", VOCABULARY)
+    own = fields.optional("tie_word_embeddings", FLAG, blocks.tied if tied is None else tied)
+    if tied is not None and own != tied:
+        raise fields.refused("tie_word_embeddings", f"differs from {tied} of the whole model")
+    model = {
+        "hidden_size": fields.required("hidden_size", WIDTH),
+        "vocab_size": vocabulary,
+        "num_hidden_layers": len(blocks.ffn),
+        "tie_word_embeddings": own,
+        "post_norms": blocks.post_norms,
+        **_layers(blocks),
+    }
+    _account_for_the_rest(fields, family.without_cost, family.only)
+    return model
+
+
+def _text_model(wrapper: Fields) -> Fields:
+    """The text model of a multimodal file."""
+    text = wrapper.child("text_config")
+    text.only({"model_type": ("gemma3_text",)})
+    wrapper.notes.append(
+        "The text model alone is costed; the vision tower and its projector are left out."
+    )
+    return text
+
+
+def _tied_in_wrapper(wrapper: Fields) -> bool:
+    return wrapper.optional("tie_word_embeddings", FLAG, default=True)
+
+
+def _account_for_the_rest(
+    fields: Fields, without_cost: frozenset[str], only: Mapping[str, tuple[object, ...]]
+) -> None:
+    """What all families share: the model's head, its storage format, and no unknown key."""
+    classes = fields.optional("architectures", STRINGS_OR_NULL, None)
+    if classes and not all(name.endswith(MODEL_ENDINGS) for name in classes):
+        raise fields.refused("architectures", f"is not a model {' or '.join(MODEL_ENDINGS)}")
+    quantization = fields.optional("quantization_config", OBJECT_OR_NULL, None)
+    if quantization is not None:
+        method = shown(quantization.get("quant_method"))
+        fields.notes.append(
+            f"quantization_config (quant_method {method}) is not used: the storage format of"
+            " weights is the workload's --dtype."
+        )
+    for part in ("rope_parameters", "rope_scaling"):  # read already where a head is rotated
+        fields.optional(part, OBJECT_OR_NULL, None)
+    fields.only({**ONE_VALUE, **only})
+    fields.finish(WITHOUT_COST | without_cost)
+
+
+def _layers(blocks: Blocks) -> dict[str, Any]:
+    """The default layer, and overrides of the blocks that differ from it."""
+    attention, ffn = _usual(blocks.attention), _usual(blocks.ffn)
+    groups: list[tuple[dict[str, Table], list[int]]] = []
+    for layer, (own_attention, own_ffn) in enumerate(
+        zip(blocks.attention, blocks.ffn, strict=True)
+    ):
+        change = {}
+        if own_attention != attention:
+            change["attention"] = own_attention
+        if own_ffn != ffn:
+            change["ffn"] = own_ffn
+        if not change:
+            continue
+        for known, layers in groups:
+            if known == change:
+                layers.append(layer)
+                break
+        else:
+            groups.append((change, [layer]))
+    overrides = [{"layers": _selector(layers), **change} for change, layers in groups]
+    return {"attention": attention, "ffn": ffn, "overrides": overrides}
+
+
+def _usual(by_layer: list[Table]) -> Table:
+    """The table of most blocks; of equally many, the one that comes last."""
+    counts = Counter(tuple(sorted(table.items())) for table in by_layer)
+    most = max(counts.values())
+    return next(t for t in reversed(by_layer) if counts[tuple(sorted(t.items()))] == most)
+
+
+def _selector(layers: list[int]) -> str:
+    """Layers as an override selects them: "0-2,5", or "0-22/2" for equal steps."""
+    steps = {b - a for a, b in pairwise(layers)}
+    if len(layers) >= MIN_STEPS and len(steps) == 1 and (step := steps.pop()) > 1:
+        return f"{layers[0]}-{layers[-1]}/{step}"
+    return layer_pattern(layers).strip("{}")
+
+
+def _name(table: dict[str, Any], path: Path) -> str:
+    """The hub's name of the model, or that of the file, or of its folder for a `config.json`."""
+    given = table.get("_name_or_path")
+    if isinstance(given, str) and len(given) <= MAX_NAME and HUB_ID.fullmatch(given):
+        return given
+    own = path.absolute().parent.name if path.name == "config.json" else path.stem
+    return own if own.isprintable() and 0 < len(own) <= MAX_NAME else "model"
+
+
+def _validated(model: Table, fields: Fields, where: str) -> ModelConfig:
+    """The model; an error that comes of a default says that the file did not hold the field."""
+    try:
+        return validated(ModelConfig, model, where=where)
+    except InputError as error:
+        named = set(re.findall(r"\w+(?==)", str(error)))
+        taken = [f"{key}={shown(value)}" for key, value in fields.defaults.items() if key in named]
+        if not taken:
+            raise
+        raise InputError(f"{error} (not in the file, so the default: {', '.join(taken)})") from None

@@ -1,0 +1,170 @@
+"""The keys of a Hugging Face config.json, each checked as it is read; a key nobody read is refused.
+
+Nothing in the file is trusted: a value meets its rule (type and range) before any code uses it, and
+every message names the key as the user wrote it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from costmodel.errors import MAX_SHOWN, InputError, shown
+from costmodel.layers.base import MAX_LAYERS, Count, Width
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+LayerType: TypeAlias = Literal["full_attention", "sliding_attention"]
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_Window = Annotated[int, Field(ge=1, le=2**31)]
+_Index = Annotated[int, Field(ge=0, le=2**31)]
+
+# The rules that values meet. Strict: True is no number, 1.0 and "1" are no integers.
+WIDTH: Final[TypeAdapter[int]] = TypeAdapter(Width, config=_STRICT)
+WIDTH_OR_NULL: Final[TypeAdapter[int | None]] = TypeAdapter(Width | None, config=_STRICT)
+COUNT: Final[TypeAdapter[int]] = TypeAdapter(Count, config=_STRICT)
+COUNT_OR_NULL: Final[TypeAdapter[int | None]] = TypeAdapter(Count | None, config=_STRICT)
+VOCABULARY: Final[TypeAdapter[int]] = TypeAdapter(
+    Annotated[int, Field(ge=2, le=2**24)], config=_STRICT
+)
+LAYERS: Final[TypeAdapter[int]] = TypeAdapter(
+    Annotated[int, Field(ge=1, le=MAX_LAYERS)], config=_STRICT
+)
+INDEX: Final[TypeAdapter[int]] = TypeAdapter(_Index, config=_STRICT)
+INDEX_OR_NULL: Final[TypeAdapter[int | None]] = TypeAdapter(_Index | None, config=_STRICT)
+INDICES_OR_NULL: Final[TypeAdapter[list[int] | None]] = TypeAdapter(
+    Annotated[list[_Index], Field(max_length=MAX_LAYERS, fail_fast=True)] | None, config=_STRICT
+)
+WINDOW_OR_NULL: Final[TypeAdapter[int | None]] = TypeAdapter(_Window | None, config=_STRICT)
+SHARE_OR_NULL: Final[TypeAdapter[float | None]] = TypeAdapter(
+    Annotated[float, Field(ge=0, le=1)] | None, config=_STRICT
+)
+NUMBER: Final[TypeAdapter[float]] = TypeAdapter(float, config=_STRICT)
+FLAG: Final[TypeAdapter[bool]] = TypeAdapter(bool, config=_STRICT)
+OBJECT: Final[TypeAdapter[dict[str, Any]]] = TypeAdapter(dict[str, Any], config=_STRICT)
+OBJECT_OR_NULL: Final[TypeAdapter[dict[str, Any] | None]] = TypeAdapter(
+    dict[str, Any] | None, config=_STRICT
+)
+LAYER_TYPES_OR_NULL: Final[TypeAdapter[list[LayerType] | None]] = TypeAdapter(
+    Annotated[list[LayerType], Field(max_length=MAX_LAYERS, fail_fast=True)] | None, config=_STRICT
+)
+STRINGS_OR_NULL: Final[TypeAdapter[list[str] | None]] = TypeAdapter(
+    Annotated[list[str], Field(max_length=16, fail_fast=True)] | None, config=_STRICT
+)
+
+MAX_LISTED = 8  # unknown fields that one message names
+
+
+class Fields:
+    """One JSON object of a configuration of family `model_type`."""
+
+    def __init__(
+        self, table: dict[str, Any], *, model_type: str, where: str, prefix: str = ""
+    ) -> None:
+        self.model_type = model_type
+        self.notes: list[str] = []  # what the model's reader must know
+        self.defaults: dict[str, object] = {}  # absent keys, with the value taken instead
+        self._table = table
+        self._where = where
+        self.prefix = prefix
+        self._read: set[str] = set()
+
+    def required(self, key: str, rule: TypeAdapter[T], *, also: tuple[str, ...] = ()) -> T:
+        """The value of `key`, or of another spelling in `also`; refused if there is none."""
+        found = self._found(key, also)
+        if not found:
+            raise InputError(f"{self._where}: {self.prefix}{key}: is missing")
+        return self._checked(found, rule)
+
+    def optional(
+        self, key: str, rule: TypeAdapter[T], default: D, *, also: tuple[str, ...] = ()
+    ) -> T | D:
+        """The value of `key`, or `default`: that of transformers' class of this family."""
+        found = self._found(key, also)
+        if not found:
+            if default is not None:
+                self.defaults[key] = default
+            return default
+        return self._checked(found, rule)
+
+    def child(self, key: str) -> "Fields":
+        """The keys of the object that `key` must hold."""
+        return self._inside(key, self.required(key, OBJECT))
+
+    def nested(self, key: str) -> list["Fields"]:
+        """The keys of the object under `key`, if there is one, and of the objects within it."""
+        table = self.optional(key, OBJECT_OR_NULL, None)
+        if table is None:
+            return []
+        found = [self._inside(key, table)]
+        for name, value in table.items():
+            if isinstance(value, dict):
+                plain = name.isascii() and name.isidentifier() and len(name) <= MAX_SHOWN
+                safe = name if plain else shown(name)
+                found.append(self._inside(f"{key}.{safe}", value))
+        return found
+
+    def _inside(self, key: str, table: dict[str, Any]) -> "Fields":
+        prefix = f"{self.prefix}{key}."
+        return Fields(table, model_type=self.model_type, where=self._where, prefix=prefix)
+
+    def spelling(self, key: str, *also: str) -> str:
+        """The spelling that the file has."""
+        return next((name for name in (key, *also) if name in self._table), key)
+
+    def refused(self, key: str, rule: str) -> InputError:
+        """The error of a value that breaks `rule`."""
+        return InputError(
+            f"{self._where}: {self.prefix}{key}={shown(self._table.get(key))}: {rule}"
+        )
+
+    def only(self, allowed: Mapping[str, tuple[object, ...]]) -> None:
+        """Each key, where given, must have one of its values, for others are not modelled."""
+        for key, values in allowed.items():
+            if key not in self._table:
+                continue
+            self._read.add(key)
+            given = self._table[key]
+            if not any(type(given) is type(value) and given == value for value in values):
+                listed = " or ".join(shown(value) for value in values)
+                raise self.refused(
+                    key, f"is not modelled for model_type {self.model_type!r}; only {listed} is"
+                )
+
+    def finish(self, without_cost: Iterable[str]) -> None:
+        """Refuse every key that was neither read nor is known not to change the cost."""
+        known = self._read.union(without_cost)
+        left = [key for key in self._table if key not in known]
+        if not left:
+            return
+        listed = "; ".join(
+            f"field {shown(self.prefix + key)}={shown(self._table[key])}"
+            for key in left[:MAX_LISTED]
+        )
+        more = f"; and {len(left) - MAX_LISTED} more fields" if len(left) > MAX_LISTED else ""
+        raise InputError(
+            f"{self._where}: {listed}{more}: {'is' if len(left) == 1 else 'are'} not understood"
+            f" for model_type {self.model_type!r}, and might change the cost"
+        )
+
+    def _found(self, key: str, also: tuple[str, ...]) -> str | None:
+        """The spelling that the file has; two spellings must agree."""
+        names = [name for name in (key, *also) if name in self._table]
+        self._read.update(names)
+        for name in names[1:]:
+            if self._table[name] != self._table[names[0]]:
+                raise self.refused(
+                    name, f"differs from {names[0]}={shown(self._table[names[0]])}, its other name"
+                )
+        return names[0] if names else None
+
+    def _checked(self, key: str, rule: TypeAdapter[T]) -> T:
+        try:
+            return rule.validate_python(self._table[key])
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_context=False)[0]
+            field = ".".join((self.prefix + key, *(str(part) for part in fault["loc"])))
+            raise InputError(
+                f"{self._where}: {field}={shown(fault['input'])}: {fault['msg']}"
+            ) from None

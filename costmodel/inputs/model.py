@@ -1,0 +1,186 @@
+"""A model, as a user writes it: one default layer, the layers that differ, memory, embeddings.
+
+The layer kinds are the files of `costmodel/layers` that derive from a base of `kinds.py`; a TOML
+file names them by `kind`. Fields are spelt as in Hugging Face's `config.json`; fields of memory
+layers use the terms of the UltraMem papers.
+"""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from pydantic import Field, field_validator
+from pydantic.dataclasses import dataclass
+
+import costmodel.layers
+from costmodel.errors import InputError, shown
+from costmodel.inputs.files import read_toml
+from costmodel.layers.base import (
+    MAX_LAYERS,
+    AttentionKind,
+    FfnKind,
+    LayerKind,
+    MemoryKind,
+    Width,
+    selected_layers,
+)
+from costmodel.strict import STRICT, validated
+
+for _module in pkgutil.iter_modules(costmodel.layers.__path__):
+    importlib.import_module(f"costmodel.layers.{_module.name}")
+
+
+def _kinds(base: type[LayerKind]) -> Any:  # noqa: ANN401 - a type made at import
+    """The tagged union of all layer kinds of one base, told apart by their `kind`."""
+    classes = tuple(base.__subclasses__())
+    if len(classes) == 1:
+        return classes[0]
+    return Annotated[Union[classes], Field(discriminator="kind")]  # noqa: UP007 - built from a tuple
+
+
+if TYPE_CHECKING:
+    AnyAttention = AttentionKind
+    AnyFfn = FfnKind
+    AnyMemory = MemoryKind
+else:
+    AnyAttention = _kinds(AttentionKind)
+    AnyFfn = _kinds(FfnKind)
+    AnyMemory = _kinds(MemoryKind)
+
+Text = Annotated[str, Field(max_length=2000)]
+MAX_NAME = 120  # characters of a model's name
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Override:
+    """Layers that differ from the model's default one."""
+
+    layers: str  # "0-2", "0-22/2", "1,5"
+    attention: AnyAttention | None = None
+    ffn: AnyFfn | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModelConfig:
+    """A decoder-only language model. All fields are checked when it is made."""
+
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    source: Text
+    hidden_size: Width  # D
+    vocab_size: Annotated[int, Field(ge=2, le=2**24)]  # V
+    num_hidden_layers: Annotated[int, Field(ge=1, le=MAX_LAYERS)]  # L
+    tie_word_embeddings: bool = False
+    attention: AnyAttention
+    ffn: AnyFfn
+    overrides: Annotated[tuple[Override, ...], Field(max_length=MAX_LAYERS)] = ()
+    memory: Annotated[tuple[AnyMemory, ...], Field(max_length=64)] = ()
+    post_norms: bool = False  # RMSNorm of each sublayer's output too (Gemma)
+    published: dict[str, float] = Field(default_factory=dict)  # counts as the source prints them
+    notes: tuple[Text, ...] = ()  # what a reader must know: conventions, what is left out
+    assumptions: tuple[Text, ...] = ()  # given only for a reconstruction: what its source omits
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, name: str) -> str:
+        if not name.isprintable():
+            raise InputError(f"name={shown(name)}: holds a character that cannot be printed")
+        return name
+
+    def __post_init__(self) -> None:
+        """Overrides and memory placements must name layers that exist, each once."""
+        seen: set[int] = set()
+        for override in self.overrides:
+            layers = selected_layers(override.layers, self.num_hidden_layers)
+            if seen & set(layers):
+                raise InputError(
+                    f"overrides.layers={shown(override.layers)}: layer"
+                    f" {min(seen & set(layers))} is overridden twice"
+                )
+            seen |= set(layers)
+        inputs: set[int] = set()
+        for memory in self.memory:
+            placement = memory.placement(self.num_hidden_layers)
+            memory.check(len(placement), self.hidden_size)
+            for a, b in placement:
+                if a in inputs:
+                    raise InputError(
+                        f"memory.layers={shown(memory.layers)}: block {a} has a memory layer"
+                    )
+                if memory.replaces_ffn and a != b:
+                    raise InputError(
+                        f"memory.layers={shown(memory.layers)}: {a}:{b} skips blocks, which a"
+                        " memory layer that replaces the FFN cannot"
+                    )
+                inputs.add(a)
+
+    def attention_of(self, layer: int) -> AttentionKind:
+        """The attention of one layer."""
+        return self._attention_by_layer[layer]
+
+    @property
+    def _attention_by_layer(self) -> list[AttentionKind]:
+        by_layer = [self.attention] * self.num_hidden_layers
+        for override in self.overrides:
+            if override.attention is not None:
+                for layer in selected_layers(override.layers, self.num_hidden_layers):
+                    by_layer[layer] = override.attention
+        return by_layer
+
+    @property
+    def attention_groups(self) -> list[tuple[AttentionKind, tuple[int, ...]]]:
+        """Each distinct attention with the layers that have it, by first layer."""
+        return _grouped(self._attention_by_layer)
+
+    @property
+    def ffn_groups(self) -> list[tuple[FfnKind, tuple[int, ...]]]:
+        """Each distinct FFN with the layers that have it; replaced FFNs are left out."""
+        by_layer: list[FfnKind | None] = [self.ffn] * self.num_hidden_layers
+        for override in self.overrides:
+            if override.ffn is not None:
+                for layer in selected_layers(override.layers, self.num_hidden_layers):
+                    by_layer[layer] = override.ffn
+        for memory in self.memory:
+            if memory.replaces_ffn:
+                for layer, _ in memory.placement(self.num_hidden_layers):
+                    by_layer[layer] = None
+        return [(ffn, layers) for ffn, layers in _grouped(by_layer) if ffn is not None]
+
+
+def _grouped(by_layer: list[Any]) -> list[tuple[Any, tuple[int, ...]]]:
+    groups: dict[Any, list[int]] = {}
+    for layer, kind in enumerate(by_layer):
+        groups.setdefault(kind, []).append(layer)
+    return [(kind, tuple(layers)) for kind, layers in groups.items()]
+
+
+def model_from_table(table: dict[str, Any], *, where: str) -> ModelConfig:
+    """A model from a parsed TOML table; an override says only what differs from the default."""
+    merged = dict(table)
+    if isinstance(merged.get("attention"), dict):  # before overrides inherit from it
+        merged["attention"] = {"kind": "gqa", **merged["attention"]}
+    overrides = table.get("overrides")
+    if isinstance(overrides, list):
+        merged["overrides"] = [
+            {
+                key: _over(merged.get(key), value) if key in ("attention", "ffn") else value
+                for key, value in item.items()
+            }
+            if isinstance(item, dict)
+            else item
+            for item in overrides
+        ]
+    return validated(ModelConfig, merged, where=where)
+
+
+def _over(default: object, change: object) -> object:
+    if not isinstance(default, dict) or not isinstance(change, dict):
+        return change
+    if change.get("kind", default.get("kind")) != default.get("kind"):
+        return change
+    return {**default, **change}
+
+
+def load_model_toml(path: Path) -> ModelConfig:
+    """A model from a TOML file."""
+    return model_from_table(read_toml(path), where=f"model {shown(path.name)}")

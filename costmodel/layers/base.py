@@ -1,0 +1,112 @@
+"""What every layer kind is: a frozen, validated configuration that lists its own operators.
+
+A layer kind is one file of this folder. It derives from one of the three bases below, carries a
+`kind` of type `Literal["..."]`, and is found by `costmodel.inputs.model` by standing here.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+from pydantic import Field
+
+from costmodel.errors import InputError, shown
+from costmodel.layers.dtype import Dtype
+from costmodel.layers.operator import Number, Operator, Site, Step
+
+MAX_LAYERS = 1024
+
+Width = Annotated[int, Field(ge=4, le=2**20)]
+"""A vector length: hidden size, head size, expert width."""
+Count = Annotated[int, Field(ge=1, le=2**16)]
+"""How many of a thing there are: heads, experts, keys per side."""
+
+
+class LayerKind(ABC):
+    """A configuration that knows its operators."""
+
+    @abstractmethod
+    def operators(self, site: Site, step: Step) -> list[Operator]:
+        """The operators of one step, in the order in which they run."""
+
+
+class AttentionKind(LayerKind):
+    """An attention layer: it alone owns KV cache."""
+
+    @abstractmethod
+    def kv_token_bytes(self, kv_dtype: Dtype) -> int:
+        """KV-cache bytes of one token in one layer."""
+
+    @abstractmethod
+    def kept_tokens(self, tokens: Number) -> Number:
+        """How many of `tokens` past tokens of a sequence the cache holds."""
+
+
+class FfnKind(LayerKind):
+    """What follows attention in a block: a dense feed-forward layer or experts."""
+
+
+class MemoryKind(LayerKind):
+    """A memory layer beside, or in place of, the FFN of some blocks.
+
+    `layers` places it. "all", or a list of "a" and "a-b" with an optional step "a-b/s": each layer
+    reads the normalised input of that block's FFN and adds its output after the same block.
+    "a:b" reads at block a and adds after block b (skip placement).
+    """
+
+    layers: str
+    replaces_ffn: bool
+
+    def check(self, num_layers: int, hidden_size: int) -> None:
+        """Rules that need the model: how many layers share this configuration, and its width."""
+
+    def placement(self, num_hidden_layers: int) -> tuple[tuple[int, int], ...]:
+        """(input block, output block) of each memory layer, in order."""
+        pairs: list[tuple[int, int]] = []
+        for item in self.layers.split(","):
+            first, colon, last = item.partition(":")
+            if colon:
+                pairs.append((_block(first, item), _block(last, item)))
+            else:
+                pairs.extend((i, i) for i in selected_layers(item, num_hidden_layers))
+        for a, b in pairs:
+            if not a <= b < num_hidden_layers:
+                raise InputError(
+                    f"memory.layers={shown(self.layers)}: {a}:{b} is not a placement in"
+                    f" num_hidden_layers={num_hidden_layers} blocks (input <= output < blocks)"
+                )
+        inputs = [a for a, _ in pairs]
+        if len(set(inputs)) != len(inputs):
+            raise InputError(f"memory.layers={shown(self.layers)}: a block is listed twice")
+        return tuple(sorted(pairs))
+
+
+def selected_layers(selector: str, num_hidden_layers: int) -> tuple[int, ...]:
+    """The layers of "all" or of a list of "a", "a-b", "a-b/step"; each below the layer count."""
+    if selector.strip() == "all":
+        return tuple(range(num_hidden_layers))
+    chosen: list[int] = []
+    for item in selector.split(","):
+        span, slash, step_text = item.partition("/")
+        first, dash, last = span.partition("-")
+        a = _block(first, item)
+        b = _block(last, item) if dash else a
+        step = _block(step_text, item) if slash else 1
+        if not a <= b < num_hidden_layers or step < 1:
+            raise InputError(
+                f"layers={shown(selector)}: {shown(item)} is not a range of the"
+                f" {num_hidden_layers} layers (0 to {num_hidden_layers - 1})"
+            )
+        chosen.extend(range(a, b + 1, step))
+    if len(set(chosen)) != len(chosen):
+        raise InputError(f"layers={shown(selector)}: a layer is listed twice")
+    return tuple(sorted(chosen))
+
+
+def _block(text: str, item: str) -> int:
+    text = text.strip()
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_LAYERS))):
+        raise InputError(
+            f"layers={shown(item)}: {shown(text)} is not a layer number"
+            ' (write "all", "3", "0-5", "0-22/2", or "2:5" for a memory layer)'
+        )
+    return int(text)

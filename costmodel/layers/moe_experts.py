@@ -1,0 +1,135 @@
+"""The experts that tokens choose: sorted tokens, two grouped products, a weighted sum.
+
+Letters: N tokens, D hidden, E experts, k of them a token, I expert width. Expected distinct
+experts: costmodel/routing/popularity.py. Source: OLMoE, arXiv 2409.02060.
+"""
+
+from costmodel.layers.kernel_shape import Grouped
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
+from costmodel.layers.primitives import MULTIPLY_ADD, Activation, activation_flops
+
+
+def routed_experts(
+    site: Site,
+    step: Step,
+    *,
+    num_experts: int,
+    num_experts_per_tok: int,
+    width: int,
+    gated: bool,
+    activation: Activation,
+    bias: bool,
+    adds_shared: bool,
+) -> Operator:
+    """Sort tokens by expert, two grouped GEMMs, weighted sum of k results, shared ones added.
+
+    Counts 2 N k D I (3 gated, else 2) FLOPs; bytes of the expected distinct experts, each once.
+    Leaves out: padding of each expert's tokens to a tile.
+    """
+    n, a, k = step.tokens, step.activation_bytes, num_experts_per_tok
+    d, i, e = site.hidden_size, width, num_experts
+    wide = 2 * i if gated else i
+    distinct = step.routing.expected_distinct(e, k, n, kind="experts")
+    weights = [
+        Weight(name="gate_up", group="experts", rows=e * wide, cols=d, active_rows=k * wide),
+        Weight(name="down", group="experts", rows=e * d, cols=i, active_rows=k * d),
+    ]
+    up_bytes, down_bytes = wide * weights[0].row_bytes(step), d * weights[1].row_bytes(step)
+    bias_bytes = 0
+    if bias:
+        for name, outputs in (("gate_up_bias", wide), ("down_bias", d)):
+            weights.append(
+                Weight(
+                    name=name,
+                    group="experts",
+                    rows=e * outputs,
+                    matrix=False,
+                    active_rows=k * outputs,
+                )
+            )
+        bias_bytes = (wide + d) * a
+    routed = n * k
+    added = n * d if adds_shared else 0  # the shared experts' result
+    parts = [
+        Part(
+            name="sort",
+            kind="selection",
+            compares=routed,
+            activation_bytes=routed * (a + INDEX_BYTES),
+            intermediate_bytes=2 * routed * INDEX_BYTES,
+            launches_torch=6,
+            launches_fused=1,
+            routing=True,
+        ),
+        Part(
+            name="permute",
+            kind="selection",
+            activation_bytes=n * d * a,
+            intermediate_bytes=routed * d * a,
+            launches_torch=2,
+            routing=True,
+        ),
+        Part(
+            name="gate_up",
+            kind="matmul",
+            flops=2 * routed * d * wide,
+            weight_bytes=distinct * up_bytes,
+            intermediate_bytes=routed * (d + wide) * a,
+            launches_torch=1,
+            launches_fused=1,
+            shape=Grouped(groups=distinct, rows=routed, n=wide, k=d),
+        ),
+        Part(
+            name="activation",
+            kind="elementwise",
+            flops=activation_flops(activation, gated=gated) * routed * i,
+            intermediate_bytes=routed * (wide + i) * a,
+            launches_torch=_activation_launches(activation, gated=gated),
+        ),
+        Part(
+            name="down",
+            kind="matmul",
+            flops=2 * routed * i * d,
+            weight_bytes=distinct * down_bytes,
+            intermediate_bytes=routed * (i + d) * a,
+            launches_torch=1,
+            launches_fused=1,
+            shape=Grouped(groups=distinct, rows=routed, n=d, k=i),
+        ),
+        Part(
+            name="combine",
+            kind="elementwise",
+            flops=MULTIPLY_ADD * routed * d + added,
+            activation_bytes=n * d * a + added * a,
+            intermediate_bytes=routed * d * a,
+            launches_torch=4 if adds_shared else 3,
+            routing=True,
+        ),
+    ]
+    if bias:
+        parts.append(
+            Part(
+                name="bias",
+                kind="elementwise",
+                flops=routed * (wide + d),
+                weight_bytes=distinct * bias_bytes,
+                launches_torch=4,
+            )
+        )
+    return Operator(
+        path=site.path("moe.experts"),
+        count=site.count,
+        kind="matmul",
+        parts=tuple(parts),
+        weights=tuple(weights),
+        touched=Touched(kind="experts", distinct=distinct, population=e),
+        formula="2 N k D I (3 gated, 2 else); bytes: E (1 - (1 - k/E)^N) experts if uniform",
+        source="arXiv 2409.02060; grouped GEMM over the tokens of each expert",
+    )
+
+
+def _activation_launches(activation: Activation, *, gated: bool) -> int:
+    """Kernels of plain PyTorch: one an operation; gpt-oss's clamps take seven."""
+    if activation == "clamped_silu":
+        return 7
+    return 2 if gated else 1

@@ -1,0 +1,175 @@
+"""What all layers are made of: norms, projections, activations, and their FLOPs per element.
+
+The one table of FLOPs for everything that is not a matrix product, attention or a gather. Each
+add, subtract, multiply, divide, exp, tanh and square root counts 1; a maximum or a choice counts 0
+FLOPs (choices are `compares`). Left out: terms of one operation a row (mean, epsilon, rsqrt).
+Source: operation counts of the definitions (RMSNorm arXiv 1910.07467, RoPE 2104.09864, SiLU and
+GELU 1606.08415, SwiGLU 2002.05202).
+"""
+
+from typing import Literal, TypeAlias
+
+from costmodel.layers.kernel_shape import Gemm
+from costmodel.layers.operator import (
+    Buffer,
+    Group,
+    Number,
+    Operator,
+    Part,
+    Site,
+    Step,
+    Weight,
+)
+
+RMS_NORM = 4  # square, add into the mean, scale, weight
+SOFTMAX = 4  # subtract the maximum, exp, add into the sum, divide
+SIGMOID = 3  # exp, add, divide
+ROTARY = 3  # a rotated pair takes four multiplies and two adds
+MULTIPLY_ADD = 2
+
+Activation: TypeAlias = Literal["silu", "gelu", "relu", "clamped_silu"]
+ACTIVATION: dict[Activation, int] = {
+    "silu": 4,  # x sigmoid(x)
+    "gelu": 9,  # 0.5 x (1 + tanh(a (x + b x^3))): the tanh form
+    "relu": 0,  # a maximum
+    "clamped_silu": 6,  # gpt-oss: x sigmoid(alpha x), and + 1 on the linear half; clamps are free
+}
+
+
+def activation_flops(activation: Activation, *, gated: bool) -> int:
+    """FLOPs of one activated element, the product with its gate included."""
+    return ACTIVATION[activation] + (1 if gated else 0)
+
+
+def norm(
+    path: str, site: Site, step: Step, *, residual_adds: int = 0, tokens: Number | None = None
+) -> Operator:
+    """RMSNorm over D, after the residual adds that wait for it.
+
+    Counts 4 D FLOPs a token, and D for each add. Leaves out: the one rsqrt a token.
+    Source: RMSNorm, arXiv 1910.07467.
+    """
+    n = step.tokens if tokens is None else tokens
+    elements = n * site.hidden_size
+    stream = elements * step.activation_bytes
+    weight = Weight(name="weight", group="norm", rows=site.hidden_size, matrix=False)
+    parts = []
+    if residual_adds:
+        parts.append(
+            Part(
+                name="residual_add",
+                kind="elementwise",
+                flops=residual_adds * elements,
+                activation_bytes=(2 + residual_adds) * stream,
+                launches_torch=residual_adds,
+            )
+        )
+    parts.append(
+        Part(
+            name="norm",
+            kind="norm",
+            flops=RMS_NORM * elements,
+            weight_bytes=weight.stored_bytes(step),
+            activation_bytes=(1 if residual_adds else 2) * stream,
+            intermediate_bytes=stream if residual_adds else 0,
+            launches_torch=1,
+            launches_fused=1,
+        )
+    )
+    return Operator(
+        path=path,
+        count=site.count,
+        kind="norm",
+        parts=tuple(parts),
+        weights=(weight,),
+        formula="N D (4 + residual adds)",
+        source="arXiv 1910.07467; FLOPs per element: costmodel/layers/primitives.py",
+    )
+
+
+def linear(
+    path: str,
+    site: Site,
+    step: Step,
+    *,
+    inputs: int,
+    outputs: int,
+    group: Group,
+    bias: bool = False,
+    activation: Activation | None = None,
+    gated: bool = False,
+    extra: tuple[Part, ...] = (),
+    extra_weights: tuple[Weight, ...] = (),
+    routing: bool = False,
+    name: str = "gemm",
+    formula: str,
+    source: str,
+) -> Operator:
+    """A projection of N = B T tokens from `inputs` to `outputs`, with bias and activation.
+
+    Counts 2 N inputs outputs FLOPs (a multiply-add is 2), N outputs for a bias. With `gated`, the
+    outputs are two halves and the activation of one multiplies the other.
+    Leaves out: tile padding (executed FLOPs are more, see the counters).
+    """
+    n, a = step.tokens, step.activation_bytes
+    left = outputs // 2 if gated else outputs
+    stays_inside = bool(activation or extra)  # what the GEMM writes, a later part reads
+    weights = [Weight(name="weight", group=group, rows=outputs, cols=inputs)]
+    bias_bytes = 0
+    if bias:
+        weights.append(Weight(name="bias", group=group, rows=outputs, matrix=False))
+        bias_bytes = weights[1].stored_bytes(step)
+    parts = [
+        Part(
+            name=name,
+            kind="matmul",
+            flops=2 * n * inputs * outputs,
+            weight_bytes=weights[0].stored_bytes(step),
+            activation_bytes=n * (inputs if stays_inside else inputs + outputs) * a,
+            intermediate_bytes=n * outputs * a if stays_inside else 0,
+            launches_torch=1,
+            launches_fused=1,
+            routing=routing,
+            shape=Gemm(m=n, n=outputs, k=inputs),
+        )
+    ]
+    if bias:
+        parts.append(
+            Part(
+                name="bias",
+                kind="elementwise",
+                flops=n * outputs,
+                weight_bytes=bias_bytes,
+                routing=routing,
+            )
+        )
+    if activation:
+        parts.append(
+            Part(
+                name="activation",
+                kind="elementwise",
+                flops=activation_flops(activation, gated=gated) * n * left,
+                activation_bytes=n * left * a,
+                intermediate_bytes=n * outputs * a,
+                launches_torch=2 if gated else 1,
+            )
+        )
+    return Operator(
+        path=path,
+        count=site.count,
+        kind="matmul",
+        parts=(*parts, *extra),
+        weights=(*weights, *extra_weights),
+        formula=formula,
+        source=source,
+    )
+
+
+def vector(name: str, group: Group, elements: int) -> Weight:
+    """A parameter that is never quantised: a norm, a bias, sinks, Tucker cores."""
+    return Weight(name=name, group=group, rows=elements, matrix=False)
+
+
+def permutation(elements: int) -> Buffer:
+    """A random permutation kept as int64."""
+    return Buffer(name="permutation", elements=elements, element_bytes=8)

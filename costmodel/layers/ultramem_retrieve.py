@@ -1,0 +1,126 @@
+"""From one query to the rows of a memory table, through Tucker-decomposed product keys.
+
+Letters: N tokens, H memory heads, n keys per side, m rows read per token and head, Dk key width
+per side, r Tucker rank, c Tucker cores, t^2 value expansion, f rows and columns kept in the first
+stage (`first_stage_topk`, else m, at most n). Source: UltraMem, arXiv 2411.12364, section 3;
+UltraMemV2, arXiv 2508.18756, section 3 and appendix A.
+"""
+
+from costmodel.layers.kernel_shape import Gemm, TopK
+from costmodel.layers.operator import INDEX_BYTES, Buffer, Operator, Part, Site, Step, Weight
+from costmodel.layers.primitives import permutation, vector
+
+SOURCE = "arXiv 2508.18756, section 3; arXiv 2411.12364, section 3"
+
+
+def tucker_retrieve(
+    site: Site,
+    step: Step,
+    *,
+    row_keys: int,
+    num_heads: int,
+    knn: int,
+    key_dim: int,
+    rank: int,
+    cores: int,
+    value_expansion: int,
+    first_stage_topk: int | None,
+) -> Operator:
+    """From the query to m rows a head: scores, rank-1 merge, top-m, grid, top-m, permutation.
+
+    Counts per token: scores 2 r H 2 n Dk, merge 4 r H n, grid c H (2 f r^2 + 2 f^2 r + f^2).
+    Leaves out: the norm of the keys, which is static at inference and folded into them.
+    """
+    n, a, h, m = step.tokens, step.activation_bytes, num_heads, knn
+    r, c, dk = rank, cores, key_dim
+    keys_per_side = row_keys * value_expansion
+    first = min(m if first_stage_topk is None else first_stage_topk, keys_per_side)
+    grid = first**2
+    keys = Weight(name="keys", group="memory_keys", rows=2 * h * keys_per_side * r, cols=dk)
+    core = vector("cores", "memory_keys", c * h * r**2)
+    key_norm = vector("key_norm", "norm", dk)
+    side_scores = 2 * h * keys_per_side  # rows and columns
+    entries = step.routing.expected_distinct(  # of the permutation, over virtual rows
+        row_keys**2, m, n * h, kind="rows", copies=value_expansion**2
+    )
+    parts = (
+        Part(
+            name="scores",
+            kind="matmul",
+            flops=n * 2 * r * side_scores * dk,
+            weight_bytes=keys.stored_bytes(step),
+            activation_bytes=n * 2 * dk * a,
+            intermediate_bytes=n * r * side_scores * a,
+            launches_torch=1,
+            launches_fused=1,
+            routing=True,
+            shape=Gemm(m=n, n=r * side_scores, k=dk),  # both sides, all heads and ranks
+        ),
+        Part(
+            name="merge",
+            kind="selection",
+            flops=n * 2 * r * side_scores,
+            intermediate_bytes=n * (r + 1) * side_scores * a,
+            launches_torch=6,
+            routing=True,
+        ),
+        Part(
+            name="first_top_m",
+            kind="selection",
+            compares=n * side_scores,
+            intermediate_bytes=n * (side_scores * a + 2 * h * first * (a + INDEX_BYTES)),
+            launches_torch=4,
+            launches_fused=1,
+            routing=True,
+            shape=TopK(rows=n * h, width=keys_per_side, chosen=first, calls=2),
+        ),
+        Part(
+            name="grid",
+            kind="matmul",
+            flops=n * c * h * (2 * first * r**2 + 2 * grid * r),
+            weight_bytes=core.stored_bytes(step),
+            intermediate_bytes=n * h * (2 * first * r + c * grid) * a,
+            launches_torch=7 if h == 1 else 9,  # gather both sides, copies, two products
+            routing=True,
+        ),
+        Part(
+            name="grid_sum",
+            kind="selection",
+            flops=n * c * h * grid,
+            intermediate_bytes=n * h * (c + 1) * grid * a,
+            launches_torch=1,
+            routing=True,
+        ),
+        Part(
+            name="second_top_m",
+            kind="selection",
+            compares=n * h * grid,
+            intermediate_bytes=n * h * (grid * a + m * INDEX_BYTES),
+            launches_torch=2,
+            routing=True,
+            shape=TopK(rows=n * h, width=grid, chosen=m),
+        ),
+        Part(
+            name="permutation",
+            kind="selection",
+            index_bytes=entries * INDEX_BYTES,
+            activation_bytes=n * h * m * (INDEX_BYTES + c * a),
+            intermediate_bytes=n * h * m * (2 * INDEX_BYTES + c * a),
+            launches_torch=8,  # i n + j, permutation, scores of the m rows
+            routing=True,
+        ),
+    )
+    return Operator(
+        path=site.path("memory.retrieve"),
+        count=site.count,
+        kind="selection",
+        parts=parts,
+        weights=(keys, core, key_norm),
+        buffers=(
+            permutation(keys_per_side**2),
+            Buffer(name="u", elements=h * r, element_bytes=4),
+            Buffer(name="v", elements=h * r, element_bytes=4),
+        ),
+        formula=("N H (4 r n Dk + 4 r n + c (2 f r^2 + 2 f^2 r + f^2)); compares N H (2 n + f^2)"),
+        source=SOURCE,
+    )

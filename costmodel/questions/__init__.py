@@ -1,0 +1,1 @@
+"""What a user asks: compare, sweep, request, match, published numbers."""

@@ -1,0 +1,1 @@
+"""Costs of many designs at once, components that are alike costed together."""

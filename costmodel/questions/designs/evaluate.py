@@ -1,0 +1,97 @@
+"""Many designs of a model under many workloads: a few totals of each, fast.
+
+The designs of a sweep differ in a layer kind or two. Each kind, and what stands around all of them,
+is costed once for the whole grid of workloads, together with those of other sizes; a design is a
+sum of such pieces. The numbers are those of `predict`, in double precision.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import Unknown
+from costmodel.costs.roofline import floor_s
+from costmodel.inputs.hardware import Hardware
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
+from costmodel.layers.operator import larger
+from costmodel.questions.designs.components import Pricer
+from costmodel.routing.memo import Remembered
+
+Quantity: TypeAlias = Literal[
+    "parameters.total_without_embeddings",
+    "parameters.active_without_embeddings",
+    "hbm_bytes.compulsory",
+    "flops.total",
+    "kv_cache.stored_bytes",
+    "memory.total_bytes",
+    "time.floor_s",
+    "time.predicted_s",
+]
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluated:
+    """Quantities of designs x batches x contexts, by their names in the JSON of a prediction."""
+
+    columns: dict[Quantity, Floats]  # without time.predicted_s where it is not known
+    not_predicted: str | None  # why
+
+
+def evaluate(
+    designs: Sequence[ModelConfig],
+    workload: Workload,
+    hardware: Hardware,
+    calibration: Curves | Unknown,
+    *,
+    batches: Sequence[int],
+    contexts: Sequence[int],
+) -> Evaluated:
+    """What `predict` gives for every design, batch and context, all else as `workload`.
+
+    A `calibration` that is Unknown leaves the predicted time out.
+    """
+    step = workload.step(
+        batch=np.array(batches, np.float64).reshape(-1, 1),  # no total wraps
+        context=np.array(contexts, np.float64).reshape(1, -1),
+        routing=Remembered(workload.routing),
+    )
+    pricer = Pricer(step, workload, hardware, calibration)
+    shape = len(designs), len(batches), len(contexts)
+    kv, moved, flops, widest, graph_s = (np.zeros(shape) for _ in range(5))
+    parameters, active, weights, launches = (np.zeros((len(designs), 1, 1)) for _ in range(4))
+    for i, pieces in enumerate(pricer.pieces(designs)):
+        held = [piece.stored for piece in pieces]
+        parameters[i] = sum([each.parameters for each in held])
+        active[i] = sum([each.active_parameters for each in held])
+        weights[i] = sum([each.weights_bytes for each in held])
+        kv[i] = held[0].kv_bytes  # the trunk has the cache
+        launches[i] = sum([piece.launches for piece in pieces])
+        for piece in pieces:
+            moved[i] += piece.compulsory_bytes
+            flops[i] += piece.flops
+            graph_s[i] += piece.graph_s
+            widest[i] = larger(widest[i], piece.activations_bytes)
+    floor: Any = floor_s(moved, flops, *pricer.peaks)
+    columns: dict[Quantity, Floats] = {
+        "parameters.total_without_embeddings": np.broadcast_to(parameters, shape),
+        "parameters.active_without_embeddings": np.broadcast_to(active, shape),
+        "hbm_bytes.compulsory": moved,
+        "flops.total": flops,
+        "kv_cache.stored_bytes": kv,
+        "memory.total_bytes": weights + kv + widest,
+        "time.floor_s": floor,
+    }
+    unknown = pricer.unknown
+    if unknown is None:
+        assert isinstance(calibration, Curves)
+        predicted: Any = larger(graph_s, floor)
+        if workload.phase == "prefill":  # launched one by one, as `step_time` says
+            predicted = larger(predicted, launches * calibration.eager_s)
+        columns["time.predicted_s"] = predicted
+    return Evaluated(columns=columns, not_predicted=None if unknown is None else unknown.reason)

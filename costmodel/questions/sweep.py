@@ -1,0 +1,202 @@
+"""A grid of predictions: routing x hardware x batch x context, in one broadcast evaluation.
+
+Formulas take arrays, so a block of the grid costs about as many operations as one prediction. All
+numbers equal those of `predict` to the bit, predicted times and energies but for the last digits
+(NumPy's logarithm is not Python's). Counts are int64 while every total of a block stays
+within `HEADROOM`, and Python integers beyond: slower, and never wrapped.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from operator import index
+from typing import NamedTuple
+
+import numpy as np
+
+from costmodel.costs.columns import PREDICTED, Value, columns, predicted_columns
+from costmodel.costs.footprint import footprint
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import NOT_ASKED, Unknown, step_time
+from costmodel.costs.predict import Costs, step_costs
+from costmodel.costs.roofline import bound_by, floor_s
+from costmodel.errors import InputError, shown
+from costmodel.inputs.hardware import Hardware
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
+from costmodel.layers.operator import Count, Number
+from costmodel.questions.grid import Column, Grid
+from costmodel.routing.popularity import Routing, RoutingAxis
+
+MAX_POINTS = 5_000_000  # of a grid: about 1 GB of columns
+BLOCK_POINTS = 2**16  # evaluated at once: few enough to stay in a cache, many enough to pay
+HEADROOM = (
+    2**61
+)  # intermediate values stay within 4 times the largest total (tests/questions/test_sweep.py)
+
+
+class _Ceilings(NamedTuple):
+    """What a GPU offers a step, or arrays of it over several GPUs."""
+
+    capacity_bytes: Number
+    hbm_bytes_per_s: Number
+    peak_flops_per_s: Number  # dense, for the workload's dtype
+
+
+def sweep(
+    model: ModelConfig,
+    workload: Workload,
+    *,
+    batches: Sequence[int],
+    contexts: Sequence[int],
+    routings: Sequence[Routing],
+    hardwares: Sequence[Hardware],
+    calibrations: Sequence[Curves | Unknown] | None = None,
+) -> Grid:
+    """What `predict` gives for every routing, hardware, batch and context, all else as `workload`.
+
+    `calibrations` holds one for each hardware. Where one of them gives a time, the grid has the
+    predicted columns and the names of the calibrations, with None for the hardware of the others.
+
+    Raises:
+        InputError: A value leaves its bounds, or the grid is empty or passes `MAX_POINTS`.
+    """
+    shape = len(routings), len(hardwares), len(batches), len(contexts)
+    if not 1 <= math.prod(shape) <= MAX_POINTS:
+        raise InputError(
+            f"sweep={' x '.join(map(str, shape))} (routing x hardware x batch x context):"
+            f" a grid has 1 to {MAX_POINTS:,} points"
+        )
+    batches = _checked("batch", batches, 1, MAX_BATCH)
+    contexts = _checked("context", contexts, 0, MAX_CONTEXT)
+    peaks = [gpu.peak_flops_per_s(workload.dtype.name)[0] for gpu in hardwares]
+    capacities = [gpu.capacity_bytes for gpu in hardwares]
+    bandwidths = [gpu.hbm_bytes_per_s for gpu in hardwares]
+    first = _Ceilings(capacities[0], bandwidths[0], peaks[0])
+    curves = [NOT_ASKED] * len(hardwares) if calibrations is None else calibrations
+
+    def costs_at(
+        batch: Count, context: Count, routing: Routing, ceilings: _Ceilings
+    ) -> tuple[Costs, dict[str, Value]]:
+        step = workload.step(batch=batch, context=context, routing=routing)
+        costs = step_costs(model, step)
+        memory = footprint(
+            costs.operators, step, costs.kv_cache, model.hidden_size, ceilings.capacity_bytes
+        )
+        sums, rates = costs.totals, (ceilings.hbm_bytes_per_s, ceilings.peak_flops_per_s)
+        return costs, columns(
+            costs,
+            memory,
+            tokens=step.tokens,
+            backend=workload.backend,
+            floor=floor_s(sums.compulsory_bytes, sums.flops, *rates),
+            bound=bound_by(sums.compulsory_bytes, sums.flops, *rates),
+        )
+
+    def predicted_at(costs: Costs, tokens: Count) -> dict[str, Value]:
+        """The predicted columns, nothing where no hardware has them."""
+        times = [
+            step_time(
+                calibration,
+                workload,
+                costs.operators,
+                costs.totals,
+                hbm_bytes_per_s=bandwidth,
+                peak_flops_per_s=peak,
+            )
+            for calibration, bandwidth, peak in zip(curves, bandwidths, peaks, strict=True)
+        ]
+        if all(isinstance(time, Unknown) for time in times):
+            return {}
+        each = [predicted_columns(time, tokens=tokens) for time in times]
+        names = [None if isinstance(c, Unknown) else c.calibration.name for c in curves]
+        return {
+            **{name: _side_by_side([found[name] for found in each]) for name in PREDICTED},
+            "calibration": np.array(names, dtype=object).reshape(-1, 1, 1),
+        }
+
+    def corner(batch: int, context: int) -> tuple[bool, dict[str, Value]]:
+        """The costs where every count is largest, and whether one of them passes `HEADROOM`."""
+        costs, found = costs_at(batch, context, routings[0], first)
+        counts = (x for x in (*astuple(costs.totals), *found.values()) if isinstance(x, int))
+        return max(counts) > HEADROOM, found
+
+    wide, largest = corner(max(batches), max(contexts))
+    dtypes = {name: _dtype(value) for name, value in largest.items()}
+    whole: dict[str, Column] = {}
+    for rows, cols in _blocks(shape):
+        b, c = batches[rows], contexts[cols]
+        count = object if wide and corner(max(b), max(c))[0] else np.int64
+        batch = np.array(b, dtype=count).reshape(1, -1, 1)
+        costs, block = costs_at(
+            batch,
+            np.array(c, dtype=count).reshape(1, 1, -1),
+            RoutingAxis(tuple(routings)),
+            _Ceilings(
+                np.array(capacities, dtype=count).reshape(-1, 1, 1),
+                np.array(bandwidths).reshape(-1, 1, 1),
+                np.array(peaks).reshape(-1, 1, 1),
+            ),
+        )
+        block |= predicted_at(costs, batch * workload.new_tokens)
+        for name, value in block.items():
+            found = np.array(value, dtype=dtypes.get(name), ndmin=4, copy=None)
+            if name not in whole:
+                lengths = [n if m > 1 else 1 for n, m in zip(shape, found.shape, strict=True)]
+                whole[name] = np.empty(lengths, found.dtype)
+            whole[name][:, :, rows, cols] = found  # nothing is left to fill on an axis of length 1
+    return Grid(
+        model=model.name,
+        workload=workload,
+        routings=tuple(routing.label for routing in routings),
+        hardwares=tuple(gpu.name for gpu in hardwares),
+        batches=batches,
+        contexts=contexts,
+        columns=whole,
+    )
+
+
+def _side_by_side(values: Sequence[Value]) -> Value:
+    """One quantity of each hardware along the axis of hardware, as float64; None stays None."""
+    known = [np.array(value, np.float64, ndmin=3) for value in values if value is not None]
+    if not known:
+        return None
+    shape = np.broadcast_shapes(*(found.shape for found in known))
+    if len(known) == len(values):
+        return np.concatenate([np.broadcast_to(found, shape) for found in known], axis=-3)
+    found = np.full((*shape[:-3], len(values), *shape[-2:]), None)
+    for place, value in enumerate(values):
+        if value is not None:
+            found[..., place, :, :] = np.array(value, np.float64, ndmin=3)[..., 0, :, :]
+    return found
+
+
+def _checked(field: str, values: Sequence[int], low: int, high: int) -> tuple[int, ...]:
+    whole = tuple(map(index, values))  # no NumPy integers, which wrap
+    for value in whole:
+        if not low <= value <= high:
+            raise InputError(f"{field}={shown(value)}: must lie between {low} and {high:,}")
+    return whole
+
+
+def _blocks(shape: tuple[int, int, int, int]) -> Iterator[tuple[slice, slice]]:
+    """Slices of batch and context that cover the grid in blocks of about `BLOCK_POINTS`.
+
+    A block has at least two of each where the grid has, so that its columns show what they
+    depend on.
+    """
+    num_batches, num_contexts = shape[2:]
+    points = BLOCK_POINTS // (shape[0] * shape[1])
+    cols = min(num_contexts, max(2, points // 2))
+    rows = min(num_batches, max(2, points // cols))
+    for row in range(0, num_batches, rows):
+        for col in range(0, num_contexts, cols):
+            yield slice(row, row + rows), slice(col, col + cols)
+
+
+def _dtype(value: Value) -> type | str:
+    """The dtype of a column whose largest value this is."""
+    if isinstance(value, int) and value > np.iinfo(np.int64).max:
+        return object
+    dtypes: dict[type, type | str] = {bool: bool, int: np.int64, float: np.float64, str: "<U7"}
+    return dtypes.get(type(value), object)

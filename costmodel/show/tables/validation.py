@@ -1,0 +1,202 @@
+"""Recordings against predictions as people read them: what failed, how far off, the worst cases.
+
+A ratio is measured over predicted. What is not among the worst is counted; `whole` lists it too.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import log1p
+
+from costmodel.recordings.quantities import QUANTITIES
+from costmodel.show.tables.uncompared import uncompared_table, whole_tables
+from costmodel.show.tables.utilisation import achieved_table
+from costmodel.show.tables.validation_cells import (
+    LABELS,
+    amount,
+    at,
+    errors_table,
+    fitted,
+    is_bound,
+    label,
+    percent,
+    ratio,
+)
+from costmodel.show.text import Table
+from costmodel.validation.error_stats import LEAF_LEVEL, STEP_LEVEL, Entry, ErrorLine
+from costmodel.validation.validate import Validation, leaf_name, of_step, worst_first, worst_leaves
+
+MOST_BROKEN = 20  # lines of what failed
+WORST = 3  # of a quantity and phase
+WORST_LEAVES = 8
+NEAR = 0.1  # a share; what is closer is not among the worst
+FURTHER = ("hbm_written_bytes", "flops_tensor")  # over bounds that say little of a prediction
+NOTES = (
+    (
+        "ratio: measured / predicted, of n steps (of distinct items: n layers)."
+        " mean error: how far from 1, up or down."
+    ),
+    (
+        "at: model, batch x context of a decode step, or prefill and its new tokens;"
+        " routing is uniform unless named."
+    ),
+)
+BOUND_NOTE = (
+    "least (each byte once; prefill reads tiles again), floor: bounds, so that no error is stated."
+)
+
+
+def validation_tables(validation: Validation, *, whole: bool = False) -> list[Table]:
+    """Failures first, then errors by quantity and kind, the worst rows, and what was achieved."""
+    kinds = [
+        line for line in validation.errors_by_kind if line.compared and line.quantity == "kernel_s"
+    ]
+    tables = [*_broken(validation, whole=whole), _summary(validation)]
+    if kinds:
+        named = [(line.level, line) for line in kinds]
+        floor = " over its floor, a bound" * any(map(is_bound, kinds))
+        title = f"Kernel time of leaves{floor}, by kind of operator"
+        tables.append(errors_table(title, named, header="kind", leaves=True))
+    tables += [
+        table for table in (_worst_steps(validation), _worst_leaves(validation)) if table.rows
+    ]
+    lines = [line for line in validation.errors if line.compared]
+    further = [line for line in _steps(lines) if line.quantity in FURTHER]
+    if further:
+        tables.append(_further(further))
+    tables.append(achieved_table(validation.figures, whole=whole))
+    if whole:
+        tables += whole_tables(validation)
+    tables.append(uncompared_table(validation, whole=whole))
+    return tables
+
+
+def _broken(validation: Validation, *, whole: bool) -> Iterator[Table]:
+    """What must be known before any other number is believed."""
+    most = None if whole else MOST_BROKEN
+    checks = [
+        f"{check.name}: measured {check.measured:.6g}, known {check.known:.6g},"
+        f" tolerance {percent(check.tolerance)} ({check.recording}, session of {check.session})"
+        for check in validation.failed_checks
+    ]
+    if checks:
+        yield _listed("SELF-CHECKS FAILED: what these sessions measured may be wrong", checks, most)
+    below = [f"{name}: {each}" for name, each in validation.violations]
+    if below:
+        title = "MEASURED BELOW THE BOUND: measured wrongly, or the cost model demands too much"
+        yield _listed(title, below, most)
+
+
+def _listed(title: str, lines: Sequence[str], most: int | None) -> Table:
+    shown = list(lines[:most])
+    if len(lines) > len(shown):
+        shown.append(f"{len(lines) - len(shown):,} more: --all lists them.")
+    return Table(title=title, headers=(), rows=(), notes=tuple(shown))
+
+
+def _summary(validation: Validation) -> Table:
+    """How far steps are off: predictions, then bounds; exact counts in a line of their own."""
+    lines = [line for line in validation.errors if line.compared]
+    exact = [line for line in lines if QUANTITIES[line.quantity].exact]
+    unequal = [line for line in exact if line.equal < line.compared]
+    steps = [line for line in _steps(lines) if line not in exact and line.quantity not in FURTHER]
+    shown = [
+        *unequal,
+        *(line for line in steps if not is_bound(line)),
+        *(line for line in steps if is_bound(line)),
+    ]
+    bounds = [line for line in shown if is_bound(line)]
+    notes = [*_exact(exact), *NOTES, *([BOUND_NOTE] * bool(bounds))]
+    if chosen := validation.chosen_cases:
+        notes.append(f"{chosen:,} cases routed by scores: predicted by the choices they recorded.")
+    notes += [f"{model}: recording {name}" for name, model in validation.recordings if "#" in model]
+    cases, recordings = len(validation.figures), len(validation.recordings)
+    return errors_table(
+        f"Measured over predicted, {cases:,} case{'s' * (cases != 1)}"
+        f" of {recordings:,} recording{'s' * (recordings != 1)}",
+        [(label(line), line) for line in shown],
+        sections=[len(shown) - len(bounds) - 1] if bounds else [],
+        notes=(*notes, *validation.calibrations),
+    )
+
+
+def _steps(lines: Sequence[ErrorLine]) -> list[ErrorLine]:
+    """One set of lines for each quantity of a step; distinct items are known of leaves alone."""
+    found = []
+    for quantity in LABELS:
+        of = [line for line in lines if line.quantity == quantity]
+        level = LEAF_LEVEL if quantity == "distinct" else STEP_LEVEL
+        found += [line for line in of if line.level == level and line.run == of[0].run]
+    return found
+
+
+def _exact(lines: Sequence[ErrorLine]) -> Iterator[str]:
+    """`parameters, counted FLOPs: equal in all 205 cases; counted FLOPs in 41,319 leaves too`."""
+    by_count: dict[int, list[str]] = {}
+    leaves = ""
+    for line in lines:
+        name = LABELS[line.quantity]
+        if line.equal < line.compared:
+            of = "leaves" if line.level == LEAF_LEVEL else "cases"
+            wrong = line.compared - line.equal
+            yield f"NOT EQUAL, as they must be: {name} in {wrong:,} of {line.compared:,} {of}."
+        elif line.level == LEAF_LEVEL:
+            leaves = f"; {name} in all {line.compared:,} leaves too"
+        else:
+            by_count.setdefault(line.compared, []).append(name)
+    for count, names in by_count.items():
+        yield f"{', '.join(names)}: equal in all {count:,} case{'s' * (count > 1)}{leaves}."
+        leaves = ""
+
+
+def _worst_steps(validation: Validation) -> Table:
+    """The farthest of each predicted quantity of a step, decode and prefill apart."""
+    rows: list[tuple[str, ...]] = []
+    sections = []
+    for line in _steps([line for line in validation.errors if line.compared]):
+        if line.quantity in FURTHER or is_bound(line) or line.level == LEAF_LEVEL:
+            continue
+        columns = of_step(validation.columns[line.quantity, line.run], line.phase)
+        listed = [entry for entry in worst_first(columns, WORST) if entry.distance > log1p(NEAR)]
+        rows += [_worst_cells(LABELS[line.quantity], entry) for entry in listed]
+        if listed:
+            sections.append(len(rows) - 1)
+    return fitted(
+        Table(
+            title=f"Worst steps: at most {WORST} of a quantity and phase, over {percent(NEAR)} off",
+            headers=("quantity", "predicted", "measured", "ratio", "at"),
+            rows=tuple(rows),
+            ends_in_text=True,
+            sections=frozenset(sections),
+        )
+    )
+
+
+def _worst_leaves(validation: Validation) -> Table:
+    """The leaves whose kernel time is farthest off, each at its worst."""
+    found = worst_leaves(validation.columns.get(("kernel_s", "trace"), ()), WORST_LEAVES)
+    return fitted(
+        Table(
+            title=f"Worst leaves: the {WORST_LEAVES} farthest off in kernel time, each once",
+            headers=("leaf", "predicted", "measured", "ratio", "at"),
+            rows=tuple(_worst_cells(leaf_name(entry.row.path or ""), entry) for entry in found),
+            ends_in_text=True,
+        )
+    )
+
+
+def _worst_cells(name: str, entry: Entry) -> tuple[str, ...]:
+    row = entry.row
+    sides = (amount(value, row.quantity) for value in (row.predicted, row.measured))
+    return name, *sides, ratio(row.ratio), at(entry.origin)
+
+
+def _further(lines: Sequence[ErrorLine]) -> Table:
+    return errors_table(
+        "Work of a step over the least there is",
+        [(label(line), line) for line in lines],
+        notes=(
+            (
+                "useful: without the padding of tiles. least: each byte once, activations in L2."
+                " Both are bounds."
+            ),
+        ),
+    )

@@ -1,0 +1,150 @@
+"""The cells of validation's tables: quantities in words, ratios, and where a row was measured."""
+
+from collections.abc import Iterable, Sequence
+
+from costmodel import units
+from costmodel.layers.operator import Number
+from costmodel.recordings.quantities import QUANTITIES
+from costmodel.show.text import Table
+from costmodel.validation.counterparts import BOUNDS, COMPULSORY, FLOOR, PREDICTED, USEFUL
+from costmodel.validation.error_stats import BOTH, Entry, ErrorLine, Origin
+from costmodel.validation.validate import leaf_name
+
+NONE = "-"
+WIDTH = 120  # columns of a terminal that people have
+LEAST_AT = 24  # columns of the last cell, however wide the others are
+LABELS = {  # in the order in which they are shown
+    "parameters": "parameters",
+    "buffer_bytes": "buffer bytes",
+    "kv_held_bytes": "KV cache bytes",
+    "flops_counted": "counted FLOPs",
+    "graph_s": "step as a CUDA graph, s",
+    "kernel_s": "sum of its kernels, s",
+    "eager_s": "step launched eagerly, s",
+    "energy_j": "energy of a step, J",
+    "launches": "kernels launched",
+    "distinct": "distinct experts, rows",
+    "peak_memory_bytes": "peak memory, bytes",
+    "resident_memory_bytes": "resident memory, bytes",
+    "logical_bytes": "bytes if unfused",
+    "hbm_read_bytes": "HBM bytes read",
+    "hbm_written_bytes": "HBM bytes written",
+    "hbm_bytes": "HBM bytes moved",
+    "flops_tensor": "tensor-core FLOPs",
+}
+AGAINST = {PREDICTED: "", COMPULSORY: " / least", FLOOR: " / floor", USEFUL: " / useful"}
+
+
+def label(line: ErrorLine) -> str:
+    """The quantity in words, with its unit and the bound that it stands over: `HBM ... / least`."""
+    of, _, choices = line.basis.partition(",")
+    against = AGAINST.get(of, "")
+    return f"{LABELS.get(line.quantity, line.quantity)}{against}{choices and ', as uniform'}"
+
+
+def errors_table(
+    title: str,
+    named: Sequence[tuple[str, ErrorLine]],
+    *,
+    header: str = "quantity",
+    leaves: bool = False,
+    sections: Iterable[int] = (),
+    notes: Sequence[str] = (),
+) -> Table:
+    """Lines of errors under a name each; the worst row at the end, with its leaf if asked for."""
+    headers = ("n", "median\nratio", "10th\nperc.", "90th\nperc.", "mean\nerror", "worst\nratio")
+    return fitted(
+        Table(
+            title=title,
+            headers=(header, "phase", *headers, "at"),
+            rows=tuple(
+                (
+                    name,
+                    "" if line.phase == BOTH else line.phase,
+                    f"{line.compared:,}",
+                    *map(ratio, (line.median_ratio, line.low_ratio, line.high_ratio)),
+                    NONE if line.error is None else percent(line.error),
+                    ratio(line.worst.row.ratio if line.worst else None),
+                    entry_at(line.worst, leaf=leaves) if line.worst else "",
+                )
+                for name, line in named
+            ),
+            text_columns=2,
+            ends_in_text=True,
+            sections=frozenset(sections),
+            notes=tuple(notes),
+        )
+    )
+
+
+def fitted(table: Table) -> Table:
+    """The table with its last cells cut, so that it is read without folding."""
+    others = list(zip(table.headers, *table.rows, strict=True))[:-1]
+    taken = sum(max(map(len, "\n".join(cells).splitlines())) + 2 for cells in others)
+    left = max(WIDTH - taken, LEAST_AT)
+    rows = tuple((*row[:-1], cut(row[-1], left)) for row in table.rows)
+    return Table(
+        title=table.title,
+        headers=table.headers,
+        rows=rows,
+        text_columns=table.text_columns,
+        ends_in_text=table.ends_in_text,
+        sections=table.sections,
+        notes=table.notes,
+    )
+
+
+def cut(text: str, most: int) -> str:
+    """At most so many characters of it; `...` stands for the rest."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def at(origin: Origin) -> str:
+    """`OLMoE-227M 4 x 2,048, zipf:1.0` of a decode step, `OLMoE-227M prefill 2,048` of prefill."""
+    work = origin.workload
+    if work.phase == "decode":
+        size = f"{work.batch:,} x {work.context:,}"
+    else:
+        after = f" after {work.context:,}" if work.context else ""
+        batch = f"{work.batch:,} x " if work.batch > 1 else ""
+        size = f"prefill {batch}{work.new_tokens:,}{after}"
+    odd = [work.dtype] * (work.dtype != "bf16") + [work.routing] * (work.routing != "uniform")
+    return ", ".join([f"{origin.model} {size}", *odd])
+
+
+def entry_at(entry: Entry, *, leaf: bool = True) -> str:
+    """The case of a row, and its leaf without the layer: `...: moe.experts`."""
+    path = entry.row.path
+    return f"{at(entry.origin)}: {leaf_name(path)}" if leaf and path else at(entry.origin)
+
+
+def ratio(value: float | None) -> str:
+    """A ratio, or that there is none."""
+    return NONE if value is None else units.ratio(value)
+
+
+def percent(share: float) -> str:
+    """`12.3 %`."""
+    return f"{units.significant(100 * share, 3)} %"
+
+
+def amount(value: Number | None, quantity: str) -> str:
+    """A number of a quantity, in its unit."""
+    if value is None:
+        return NONE
+    unit = QUANTITIES[quantity].unit
+    match unit:
+        case "count":
+            return units.count(value)
+        case "s":
+            return units.seconds(float(value))
+        case "flops":
+            return units.flops(value)
+        case "bytes":
+            return units.traffic(value)
+    return units.scaled(value, unit.upper())
+
+
+def is_bound(line: ErrorLine) -> bool:
+    """Whether the line stands over a bound, which nothing is expected to equal."""
+    return line.basis.startswith(BOUNDS)

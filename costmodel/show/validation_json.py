@@ -1,0 +1,90 @@
+"""A validation as JSON and as flat records. Unknown is null, with its reason."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from typing import Any
+
+import costmodel
+from costmodel.recordings.quantities import QUANTITIES
+from costmodel.validation.error_stats import Entry, ErrorLine
+from costmodel.validation.utilisation import Figure
+from costmodel.validation.validate import CaseFigures, Validation, worst_first
+
+SCHEMA_VERSION = 1
+STEP = "step"  # stands where a leaf's path would
+
+
+def validation_json(validation: Validation, most: int | None) -> dict[str, Any]:
+    """All of a validation; of the rows of a quantity the `most` worst ones, or all of them."""
+    rows = [
+        entry_record(entry)
+        for columns in validation.columns.values()
+        for entry in worst_first(columns, most)
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "sparsecost_version": costmodel.__version__,
+        "calibrations": list(validation.calibrations),
+        "failed_self_checks": [asdict(check) for check in validation.failed_checks],
+        "below_bound": [
+            {"recording": name, **asdict(each), "path": each.path or STEP}
+            for name, each in validation.violations
+        ],
+        "errors": [_error(line) for line in validation.errors],
+        "errors_by_kind": [_error(line) for line in validation.errors_by_kind],
+        "achieved": [_figures(each) for each in validation.figures],
+        "lacking_runs": [
+            {"run": run, "reason": reason, "cases": count}
+            for (run, reason), count in validation.lacking_runs.items()
+        ],
+        "rows": rows,
+        "rows_not_listed": validation.rows - len(rows),
+    }
+
+
+def validation_records(validation: Validation) -> Iterator[dict[str, Any]]:
+    """Every row, flat, for a table file."""
+    for columns in validation.columns.values():
+        yield from map(entry_record, worst_first(columns))
+
+
+def entry_record(entry: Entry) -> dict[str, Any]:
+    """One row, flat."""
+    row = entry.row
+    return {
+        "recording": entry.origin.recording,
+        "case": entry.origin.case,
+        "run": row.run,
+        "quantity": row.quantity,
+        "unit": QUANTITIES[row.quantity].unit,
+        "path": row.path or STEP,
+        "kind": row.kind,
+        "basis": row.basis,
+        "predicted": row.predicted,
+        "measured": row.measured,
+        "q1": row.q1,
+        "q3": row.q3,
+        "repeats": row.repeats,
+        "ratio": row.ratio,
+        "source": row.source,
+        "reason": row.reason,
+    }
+
+
+def _error(line: ErrorLine) -> dict[str, Any]:
+    found = {each.name: getattr(line, each.name) for each in fields(line) if each.name != "worst"}
+    worst = line.worst and entry_record(line.worst)
+    return {**found, "exact": QUANTITIES[line.quantity].exact, "worst": worst}
+
+
+def _figures(case: CaseFigures) -> dict[str, Any]:
+    values: dict[str, Any] = {"recording": case.origin.recording, "case": case.origin.case}
+    reasons = {}
+    for each in fields(case.achieved):
+        found = getattr(case.achieved, each.name)
+        if isinstance(found, Figure):
+            if found.value is None:
+                reasons[each.name] = found.reason
+            found = found.value
+        values[each.name] = found
+    return {**values, "reasons": reasons}

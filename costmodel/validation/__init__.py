@@ -1,0 +1,1 @@
+"""Recordings beside predictions: counterparts, joins on paths, errors, bounds, utilisation."""

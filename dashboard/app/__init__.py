@@ -1,0 +1,1 @@
+"""What all pages share: the entry, the sidebar and its values, cards, figures, recordings."""

@@ -1,0 +1,200 @@
+"""The form for a model of one's own: upload, paste, edit, use, forget.
+
+The text is the model; number fields write into it. Callbacks run before the page is drawn again, so
+a change is in the sidebar, the address and all numbers at once.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from costmodel.errors import InputError
+from dashboard.app.own_model import model_text, packed, read_model, uploaded
+from dashboard.app.selection import OWN
+from dashboard.app.shell import DEFAULT_MODEL, LINK, OWN_PARAM, OWN_TEXT
+from dashboard.app.widgets import plain
+
+OPEN, FILE = "ex_own", "own_file"
+DRAFT, BASIS, REFUSED = "own_draft", "own_basis", "own_refused"  # kept for a session
+MAX_UPLOAD_MB = 1
+MAX_NUMBER = 2**31  # of a number field; the model's own rules are narrower
+ACROSS = 4
+
+Place = tuple[str | int, ...]
+FIELDS: tuple[tuple[Place, str], ...] = (
+    (("hidden_size",), "Hidden size"),
+    (("num_hidden_layers",), "Layers"),
+    (("ffn", "intermediate_size"), "FFN width"),
+    (("ffn", "num_experts"), "Experts a layer"),
+    (("ffn", "num_experts_per_tok"), "Experts a token"),
+    (("ffn", "moe_intermediate_size"), "Expert width"),
+    (("memory", 0, "knum"), "Keys per side, before sharing"),
+    (("memory", 0, "num_keys"), "Keys per side"),
+    (("memory", 0, "knn"), "Rows read a token and head"),
+    (("memory", 0, "key_dim"), "Key width per side"),
+    (("memory", 0, "pre_value_dim"), "Pre-value width"),
+    (("memory", 0, "value_dim"), "Value width"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Editable:
+    """A number of a model that a field edits."""
+
+    place: Place
+    label: str
+    value: int
+
+
+def editable(text: str) -> list[Editable]:
+    """The most telling numbers of a model's text; none of a text that is no model."""
+    try:
+        table = _table(text)
+    except InputError:
+        return []
+    found = []
+    for place, label in FIELDS:
+        value = _at(table, place)
+        if type(value) is int and 0 <= value <= MAX_NUMBER:
+            found.append(Editable(place=place, label=label, value=value))
+    return found
+
+
+def edited(text: str, place: Place, value: int) -> str:
+    """The text with another number, as JSON; its rules may then be broken.
+
+    Raises:
+        InputError: The text is no model.
+    """
+    table = _table(text)
+    *parents, last = place
+    _at(table, tuple(parents))[last] = value
+    return json.dumps(table, indent=2, ensure_ascii=False)
+
+
+def _table(text: str) -> dict[str, Any]:
+    """The fields of a model: as they stand in our own JSON, whose rules may be broken, or read."""
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError):
+        table = None
+    if not isinstance(table, dict) or "attention" not in table:
+        table = json.loads(model_text(read_model(text)))
+    return dict(table)
+
+
+def _at(table: Any, place: Place) -> Any:  # noqa: ANN401 - JSON
+    for key in place:
+        try:
+            table = table[key]
+        except (LookupError, TypeError):
+            return None
+    return table
+
+
+def form(basis: str) -> None:
+    """Draw the form; `basis` is the text of the chosen model, with which it begins."""
+    box = st.expander(
+        "Use a model of your own: a config.json, TOML or JSON",
+        key=OPEN,
+        on_change="rerun",
+        bind=LINK,
+    )
+    if not box.open:
+        return
+    if st.session_state.get(BASIS) != basis or DRAFT not in st.session_state:
+        st.session_state[BASIS] = st.session_state[DRAFT] = basis
+    with box:
+        st.file_uploader(
+            "A Hugging Face config.json, or a model as TOML or JSON",
+            type=["json", "toml"],
+            key=FILE,
+            max_upload_size=MAX_UPLOAD_MB,
+            on_change=_upload,
+        )
+        if refused := st.session_state.pop(REFUSED, None):
+            st.error(plain(refused))
+        _fields(st.session_state[DRAFT])
+        st.text_area(
+            "The model as text: JSON, TOML or a config.json; the fields above write into it",
+            height=320,
+            key=DRAFT,
+            persist_state="session",
+        )
+        _buttons(st.session_state[DRAFT])
+
+
+def _fields(text: str) -> None:
+    found = editable(text)
+    for start in range(0, len(found), ACROSS):
+        for column, each in zip(st.columns(ACROSS), found[start : start + ACROSS], strict=False):
+            key = f"own_{'_'.join(map(str, each.place))}"
+            st.session_state[key] = each.value  # the text says what it is
+            column.number_input(
+                each.label,
+                min_value=0,
+                max_value=MAX_NUMBER,
+                step=1,
+                key=key,
+                help=".".join(map(str, each.place)),
+                on_change=_edit,
+                args=(each.place, key),
+            )
+
+
+def _buttons(text: str) -> None:
+    own = st.session_state.get(OWN_TEXT, "")
+    try:
+        read_model(text)
+    except InputError as error:
+        st.error(plain(str(error)))
+        valid = False
+    else:
+        valid = True
+    with st.container(horizontal=True):
+        st.button(
+            "Use this model", key="own_use", type="primary", disabled=not valid, on_click=_use
+        )
+        st.button("Forget it", key="own_forget", disabled=not own, on_click=_forget)
+
+
+def _upload() -> None:
+    file = st.session_state[FILE]
+    if file is None:
+        return
+    try:
+        st.session_state[DRAFT] = uploaded(file.name, file.getvalue())
+    except InputError as error:
+        st.session_state[REFUSED] = str(error)
+
+
+def _edit(place: Place, key: str) -> None:
+    try:
+        st.session_state[DRAFT] = edited(st.session_state[DRAFT], place, st.session_state[key])
+    except InputError as error:
+        st.session_state[REFUSED] = str(error)
+
+
+def _use() -> None:
+    text = st.session_state[DRAFT]
+    try:
+        read_model(text)
+    except InputError as error:
+        st.session_state[REFUSED] = str(error)
+        return
+    st.session_state[OWN_TEXT] = text
+    link = packed(text)
+    if link is None:
+        st.query_params.pop(OWN_PARAM, None)
+    else:
+        st.query_params[OWN_PARAM] = link
+    st.session_state["model"] = OWN
+
+
+def _forget() -> None:
+    st.session_state.pop(OWN_TEXT, None)
+    st.query_params.pop(OWN_PARAM, None)
+    if st.session_state.get("model") == OWN:
+        st.session_state["model"] = DEFAULT_MODEL

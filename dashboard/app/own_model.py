@@ -1,0 +1,150 @@
+"""A model of the user's own, as text and within a link.
+
+The text is TOML, a Hugging Face config.json, or JSON of the same fields as TOML, which is what a
+preset becomes when it is edited: unlike TOML it can say that an override lacks what others have.
+
+Nothing given is trusted: sizes are bounded before anything is unpacked, and the model is checked
+like any other file. A link holds the model's text, compressed.
+"""
+
+import base64
+import binascii
+import json
+import zlib
+from dataclasses import fields, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from costmodel.errors import InputError, shown
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.files import read_json_object
+from costmodel.inputs.model import MAX_NAME, ModelConfig, Override, model_from_table
+from costmodel.layers.base import LayerKind
+
+MAX_TEXT_BYTES = 256 * 2**10  # the largest real config.json is under 100 kB
+MAX_LINK_CHARS = (
+    6000  # of a compressed model in a link; browsers and proxies take about 8000 in all
+)
+NAMELESS = "your-model"  # what a config.json without a name is called
+
+
+def read_model(text: str) -> ModelConfig:
+    """The model that a text describes; JSON is told from TOML by its first character.
+
+    Raises:
+        InputError: The text is too long, or no valid model.
+    """
+    data = _encoded(text)
+    suffix = ".json" if text.lstrip().startswith("{") else ".toml"
+    with TemporaryDirectory() as folder:  # the readers of files are the ones that check
+        path = Path(folder) / f"{NAMELESS}{suffix}"
+        path.write_bytes(data)
+        try:
+            if suffix == ".json":
+                table = read_json_object(path)
+                if "attention" in table:  # no config.json has this field
+                    return model_from_table(table, where="model")
+            return load_model(str(path))
+        except InputError as error:
+            said = str(error).replace(f"file={shown(str(path))}", "model")
+            raise InputError(said.replace(f"model {shown(path.name)}", "model")) from None
+
+
+def model_text(model: ModelConfig) -> str:
+    """The model as JSON that `read_model` reads back as the same model."""
+    return json.dumps(_table(model), indent=2, ensure_ascii=False)
+
+
+def uploaded(name: str, data: bytes) -> str:
+    """The text of an uploaded file; a config.json that does not say its name gets the file's.
+
+    Raises:
+        InputError: The file is too large, or is not text.
+    """
+    if len(data) > MAX_TEXT_BYTES:
+        raise _too_long()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"file={shown(name)}: is not UTF-8 text (byte {error.start})") from None
+    stem = Path(name).stem
+    try:
+        model = read_model(text)
+    except InputError:
+        return text  # to be mended where it is shown
+    if model.name != NAMELESS or stem == "config" or not stem.isprintable():
+        return text
+    return model_text(replace(model, name=stem[:MAX_NAME]))
+
+
+def packed(text: str) -> str | None:
+    """The text for a link, compressed; None if it would be too long for one."""
+    data = zlib.compress(_encoded(_shortest(text)), 9)
+    link = base64.urlsafe_b64encode(data).decode().rstrip("=")
+    return link if len(link) <= MAX_LINK_CHARS else None
+
+
+def unpacked(link: str) -> str:
+    """The text within a link.
+
+    Raises:
+        InputError: It is none, or would grow beyond `MAX_TEXT_BYTES`.
+    """
+    broken = InputError("own: is no model that this app put into a link")
+    if len(link) > MAX_LINK_CHARS:
+        raise broken
+    try:
+        data = base64.b64decode(link + "=" * (-len(link) % 4), altchars=b"-_", validate=True)
+        unpacker = zlib.decompressobj()
+        text = unpacker.decompress(data, MAX_TEXT_BYTES).decode()
+    except (binascii.Error, zlib.error, ValueError):  # ValueError: not ASCII, not UTF-8
+        raise broken from None
+    if not unpacker.eof or unpacker.unused_data:
+        raise broken
+    return text
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"model: ends in half a character ({error.start})") from None
+    if len(data) > MAX_TEXT_BYTES:
+        raise _too_long()
+    return data
+
+
+def _too_long() -> InputError:
+    return InputError(f"model: is longer than {MAX_TEXT_BYTES // 1024} KiB of text")
+
+
+def _shortest(text: str) -> str:
+    """Without the blanks that JSON does not need."""
+    try:
+        return json.dumps(json.loads(text), separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return text
+
+
+def _table(record: object, *, whole: bool = False) -> dict[str, Any]:
+    """The fields that differ from their defaults, and the kind of a layer; or all of them."""
+    found: dict[str, Any] = {}
+    for field in fields(record):  # type: ignore[arg-type]  # configurations are dataclasses
+        value = getattr(record, field.name)
+        if value is None and isinstance(record, Override):
+            continue  # that half of the layer is the default one
+        if not whole and field.name != "kind" and value in (field.default, (), {}):
+            continue
+        found[field.name] = _json(value, whole=whole)
+    return found
+
+
+def _json(value: object, *, whole: bool) -> object:
+    if isinstance(value, LayerKind):
+        return _table(value, whole=whole)
+    if isinstance(value, Override):  # whole: what it leaves out it would inherit
+        return _table(value, whole=True)
+    if isinstance(value, tuple):
+        return [_json(item, whole=whole) for item in value]
+    return value

@@ -1,0 +1,122 @@
+"""Recordings that the app may open: those of one folder by their names, and uploaded ones.
+
+A name from outside is looked up among the folder's files and never becomes a path. What was read is
+kept until its file changes.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import streamlit as st
+from pydantic import TypeAdapter, ValidationError
+
+from costmodel.errors import InputError, shown
+from costmodel.inputs.files import MAX_FILE_BYTES, read_json_object
+from costmodel.inputs.model import ModelConfig
+from costmodel.recordings.recording import Recording, load_recording
+
+VARIABLE = "SPARSECOST_RECORDINGS"
+CHECKOUT = Path(__file__).parents[2] / "recordings"
+ZIP = b"PK\x03\x04"  # how an archive begins
+KEPT = 16
+AGAIN = "again"
+
+
+def folder() -> Path:
+    """Where recordings lie: as the environment says, or `./recordings`, or the checkout's."""
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    here = Path("recordings")
+    return here if here.is_dir() else CHECKOUT
+
+
+def recording_names() -> tuple[str, ...]:
+    """The JSON files in the folder itself, sorted."""
+    return tuple(sorted(path.name for path in folder().glob("*.json") if path.is_file()))
+
+
+def repeat_names() -> tuple[str, ...]:
+    """The same of the folder `again` within it: second runs, each as `again/NAME`."""
+    return tuple(sorted(f"{AGAIN}/{path.name}" for path in (folder() / AGAIN).glob("*.json")))
+
+
+def load(name: str) -> Recording:
+    """The recording of one of `recording_names` or `repeat_names`.
+
+    Raises:
+        InputError: There is none of that name, or it is no valid recording.
+    """
+    return _loaded(*_file(name))
+
+
+def matching(model: ModelConfig, names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The recordings of an equal model, whatever it is called; that of its preset first.
+
+    Of all `recording_names`, unless other names are given.
+    """
+    found = []
+    for name in recording_names() if names is None else names:
+        preset, recorded = _head(*_file(name))
+        if recorded is not None and _unnamed(recorded) == _unnamed(model):
+            found.append((preset != model.name, name))
+    return tuple(name for _, name in sorted(found))
+
+
+def from_upload(data: bytes, name: str) -> Recording:
+    """The recording in an uploaded file; `name` is only told in messages.
+
+    Raises:
+        InputError: The file is too large, or no valid recording.
+    """
+    where = f"recording {shown(name)}"
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(f"{where}: holds {len(data):,} bytes; at most {MAX_FILE_BYTES:,} are read")
+    if data.startswith(ZIP):
+        raise InputError(f"{where}: is a ZIP archive; the JSON file of a recording is expected")
+    with TemporaryDirectory() as made:  # the reader of files is the one that checks
+        path = Path(made) / "uploaded.json"
+        path.write_bytes(data)
+        try:
+            return load_recording(path)
+        except InputError as error:
+            said = str(error).replace(f"file={shown(str(path))}", where)
+            raise InputError(said.replace(f"recording {shown(path.name)}", where)) from None
+
+
+def _file(name: str) -> tuple[str, int, int]:
+    """Its path, the moment of its last change and its size: another file is read anew."""
+    if name not in {*recording_names(), *repeat_names()}:
+        raise InputError(f"recording={shown(name)}: is no file of the folder of recordings")
+    path = folder().absolute() / name
+    told = path.stat()
+    return str(path), told.st_mtime_ns, told.st_size
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _loaded(path: str, changed_ns: int, size_bytes: int) -> Recording:  # noqa: ARG001 - the key
+    return load_recording(Path(path))
+
+
+@st.cache_resource(max_entries=KEPT * KEPT, show_spinner=False)
+def _head(
+    path: str,
+    changed_ns: int,  # noqa: ARG001 - the key
+    size_bytes: int,  # noqa: ARG001
+) -> tuple[str | None, ModelConfig | None]:
+    """The preset and the model, without what was measured; no model of a file that holds none."""
+    try:
+        table = read_json_object(Path(path))
+        model = TypeAdapter(ModelConfig).validate_json(json.dumps(table.get("model")))
+    except (InputError, ValidationError):
+        return None, None
+    preset = table.get("preset")
+    return preset if isinstance(preset, str) else None, model
+
+
+def _unnamed(model: ModelConfig) -> ModelConfig:
+    """The model without what says where it comes from."""
+    return replace(model, name="model", source="none", notes=(), assumptions=(), published={})

@@ -1,0 +1,96 @@
+"""What the sidebar chose, checked: a model, a workload, a GPU and its calibration."""
+
+from dataclasses import dataclass
+
+from costmodel.costs.calibrations import calibrated
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import Unknown
+from costmodel.costs.predict import Prediction, predict
+from costmodel.errors import InputError, shown
+from costmodel.inputs.catalog import load_model, model_names
+from costmodel.inputs.hardware import Hardware, hardware_names, load_hardware
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.routing_spec import parse_routing
+from costmodel.inputs.workload import AttentionFlops, Backend, Logits, Mla, Phase, Workload
+from costmodel.layers.dtype import parse_dtype, usual_cache
+from dashboard.app.own_model import read_model
+
+OWN = "your own"  # the entry of the list of models that stands for a pasted one
+OWN_FILE = "your-model.toml"  # stands for a pasted model in command lines that are shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """All that a prediction needs."""
+
+    model_name: str  # a preset, or `OWN`
+    model: ModelConfig
+    workload: Workload
+    hardware_name: str
+    hardware: Hardware
+    calibration: Curves | Unknown
+
+    def predict(self, model: ModelConfig | None = None) -> Prediction:
+        """The prediction of the chosen model, or of another one under the same workload."""
+        return predict(model or self.model, self.workload, self.hardware, self.calibration)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The sidebar's values as they are typed, before anything is checked."""
+
+    model: str
+    own: str  # text of the user's own model, empty without one
+    phase: Phase
+    batch: int
+    context: int
+    new_tokens: int
+    dtype: str
+    kv_dtype: str | None  # None: the usual one beside these weights
+    routing: str
+    hardware: str
+    backend: Backend = "torch"
+    attention_flops: AttentionFlops = "causal"
+    logits: Logits = "last"
+    mla: Mla | None = None
+
+
+def selected(chosen: Chosen) -> Selection:
+    """The selection behind the sidebar's values.
+
+    Raises:
+        InputError: A value breaks a rule; the message names it.
+    """
+    for field, value, known in (
+        ("model", chosen.model, (OWN, *model_names())),
+        ("gpu", chosen.hardware, hardware_names()),
+    ):  # names only: what comes from outside must not become a path
+        if value not in known:
+            raise InputError(f"{field}={shown(value)}: is not one of {', '.join(known)}")
+    if chosen.routing != "uniform" and not chosen.routing.startswith("zipf:"):
+        raise InputError(f"routing={shown(chosen.routing)}: is neither uniform nor zipf:EXPONENT")
+    model = read_model(chosen.own) if chosen.model == OWN else load_model(chosen.model)
+    weights = parse_dtype(chosen.dtype, field="dtype")
+    workload = Workload(
+        phase=chosen.phase,
+        batch=chosen.batch,
+        context=chosen.context,
+        new_tokens=1 if chosen.phase == "decode" else chosen.new_tokens,
+        dtype=weights,
+        kv_dtype=usual_cache(weights)
+        if chosen.kv_dtype is None
+        else parse_dtype(chosen.kv_dtype, field="kv_dtype"),
+        routing=parse_routing(chosen.routing),
+        attention_flops=chosen.attention_flops,
+        logits=chosen.logits,
+        mla=chosen.mla,
+        backend=chosen.backend,
+    )
+    return Selection(
+        model_name=chosen.model,
+        model=model,
+        workload=workload,
+        hardware_name=chosen.hardware,
+        hardware=load_hardware(chosen.hardware),
+        calibration=calibrated(chosen.hardware),
+    )

@@ -1,0 +1,219 @@
+"""The sidebar that all pages share: what is costed. Its values live in the address.
+
+A page asks `selection()` for what was chosen. Where a value breaks a rule the page is replaced by
+the message that says which.
+"""
+
+from collections.abc import Callable
+from typing import Literal, cast
+
+import streamlit as st
+
+from costmodel.errors import InputError
+from costmodel.inputs.catalog import model_names
+from costmodel.inputs.hardware import hardware_names
+from costmodel.inputs.routing_spec import MAX_EXPONENT
+from costmodel.inputs.workload import (
+    MAX_BATCH,
+    MAX_CONTEXT,
+    MAX_NEW_TOKENS,
+    AttentionFlops,
+    Backend,
+    Logits,
+    Mla,
+    Phase,
+)
+from costmodel.layers.dtype import DTYPES
+from dashboard.app.own_model import MAX_LINK_CHARS, packed, unpacked
+from dashboard.app.selection import OWN, Chosen, Selection, selected
+from dashboard.app.widgets import plain
+
+LINK: Literal["query-params"] = "query-params"  # state that lives in the address
+OWN_TEXT = "own_text"  # where a session keeps the text of the user's own model
+OWN_PARAM = "own"  # where a link keeps it
+STATE = "_selection"
+TOO_LONG = (
+    "Your own model is too long for a link: compressed it has more than"
+    f" {MAX_LINK_CHARS:,} characters. The address does not carry it, and a copied link opens"
+    " without it."
+)
+DEFAULT_MODEL, DEFAULT_GPU = "ultramemv2-1b-7b", "h200"
+USUAL = "usual"
+CONTEXT = {"decode": 2048, "prefill": 0}  # cached tokens unless others are given, as on the CLI
+
+
+def selection(mend: Callable[[], None] | None = None) -> Selection:
+    """What the sidebar chose, or the end of the page with the reason why it cannot be costed.
+
+    `mend` draws what helps below the reason.
+    """
+    found = st.session_state.get(STATE)
+    if not isinstance(found, Selection):
+        refused("The sidebar's choice cannot be costed", str(found))
+        if mend is not None:
+            mend()
+        st.stop()
+    return found
+
+
+def refused(title: str, reason: str) -> None:
+    """A page without its answer: still with a heading, and the reason below it."""
+    st.title(plain(title))
+    st.error(plain(reason), icon=":material/error:")
+
+
+def sidebar() -> None:
+    """Draw the controls and keep what they say for `selection`."""
+    with st.sidebar:
+        chosen = _controls(_own_text())
+    try:
+        st.session_state[STATE] = selected(chosen)
+    except InputError as error:
+        st.session_state[STATE] = str(error)
+
+
+def _own_text() -> str:
+    """The user's own model: of this session, or else of the link that opened it."""
+    if OWN_TEXT not in st.session_state and OWN_PARAM in st.query_params:
+        try:
+            st.session_state[OWN_TEXT] = unpacked(st.query_params[OWN_PARAM])
+        except InputError as error:
+            st.warning(plain(str(error)))
+    text = st.session_state.get(OWN_TEXT, "")
+    if not isinstance(text, str) or not text:
+        return ""
+    link = packed(text)  # a change of page drops what no widget is bound to
+    if link is None:
+        st.warning(TOO_LONG)
+    elif st.query_params.get(OWN_PARAM) != link:
+        st.query_params[OWN_PARAM] = link
+    return text
+
+
+def _controls(own: str) -> Chosen:
+    names = [*model_names(), *([OWN] if own else [])]
+    model = st.selectbox(
+        "Model",
+        names,
+        index=names.index(OWN if own else DEFAULT_MODEL),
+        key="model",
+        bind=LINK,
+        help="A preset, or a model of your own from the Explore page.",
+    )
+    phase = st.segmented_control(
+        "Phase",
+        ["decode", "prefill"],
+        default="decode",
+        required=True,
+        key="phase",
+        bind=LINK,
+        help="Decode: one new token a sequence. Prefill: a whole prompt.",
+        on_change=_other_phase,
+    )
+    batch = _count("Batch, sequences", "batch", low=1, high=MAX_BATCH, default=64)
+    context = _count(
+        "Context, cached tokens a sequence",
+        "context",
+        low=0,
+        high=MAX_CONTEXT,
+        default=CONTEXT[str(phase)],
+    )
+    new_tokens = 1
+    if phase == "prefill":
+        new_tokens = _count(
+            "New tokens a sequence", "new_tokens", low=1, high=MAX_NEW_TOKENS, default=2048
+        )
+    gpus = list(hardware_names())
+    hardware = st.selectbox("GPU", gpus, index=gpus.index(DEFAULT_GPU), key="gpu", bind=LINK)
+    with st.expander("Formats, routing, conventions", key="conventions"):
+        formats = list(DTYPES)
+        dtype = st.selectbox(
+            "Weights", formats, index=formats.index("bf16"), key="dtype", bind=LINK
+        )
+        kv_dtype = st.selectbox(
+            "KV cache",
+            [USUAL, *formats],
+            key="kv_dtype",
+            bind=LINK,
+            help="Usual: as the weights, or bf16 beside quantised ones.",
+        )
+        routing = st.segmented_control(
+            "Routing",
+            ["uniform", "zipf"],
+            default="uniform",
+            required=True,
+            key="routing",
+            bind=LINK,
+            help="How evenly experts and memory rows are chosen.",
+        )
+        if routing == "zipf":
+            exponent = st.number_input(
+                "Zipf exponent",
+                min_value=0.0,
+                max_value=MAX_EXPONENT,
+                value=1.0,
+                step=0.1,
+                key="exponent",
+                bind=LINK,
+            )
+            routing = f"zipf:{exponent}"
+        backend = st.segmented_control(
+            "Kernels",
+            ["torch", "fused"],
+            default="torch",
+            required=True,
+            key="backend",
+            bind=LINK,
+            help="Whose launches are counted: plain PyTorch, or one kernel an operator.",
+        )
+        attention = st.segmented_control(
+            "Attention FLOPs",
+            ["causal", "full"],
+            default="causal",
+            required=True,
+            key="attention",
+            bind=LINK,
+        )
+        logits = st.segmented_control(
+            "Logits", ["last", "all"], default="last", required=True, key="logits", bind=LINK
+        )
+        mla = st.segmented_control(
+            "Latent attention",
+            [USUAL, "absorbed", "expanded"],
+            default=USUAL,
+            required=True,
+            key="mla",
+            bind=LINK,
+        )
+    return Chosen(
+        model=str(model),
+        own=own,
+        phase=cast("Phase", phase),
+        batch=batch,
+        context=context,
+        new_tokens=new_tokens,
+        dtype=str(dtype),
+        kv_dtype=None if kv_dtype == USUAL else str(kv_dtype),
+        routing=str(routing),
+        hardware=str(hardware),
+        backend=cast("Backend", backend),
+        attention_flops=cast("AttentionFlops", attention),
+        logits=cast("Logits", logits),
+        mla=None if mla == USUAL else cast("Mla", mla),
+    )
+
+
+def _other_phase() -> None:
+    """Give the other phase its own usual context, unless the user gave one."""
+    phase = st.session_state["phase"]
+    before = "prefill" if phase == "decode" else "decode"
+    if st.session_state["context"] == CONTEXT[before]:
+        st.session_state["context"] = CONTEXT[phase]
+
+
+def _count(label: str, key: str, *, low: int, high: int, default: int) -> int:
+    return int(
+        st.number_input(
+            label, min_value=low, max_value=high, value=default, step=1, key=key, bind=LINK
+        )
+    )

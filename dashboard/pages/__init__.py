@@ -1,0 +1,1 @@
+"""One folder for each page: the script that draws it and what it shows."""

@@ -1,0 +1,157 @@
+"""The charts of the page Compare: one line a model, crossovers and limits marked, measured points.
+
+Names of models come from outside: they are escaped, since Plotly reads tags in its texts.
+"""
+
+from collections.abc import Sequence
+from html import escape
+from math import log10
+
+import plotly.graph_objects as go
+
+from costmodel import units
+from costmodel.questions.compare import Advantage, sentences
+from costmodel.questions.grid import Grid
+from dashboard.app.figures import framed, line, measured_marks
+from dashboard.pages.compare.data import BATCHES, SHOWN, Shown, along, values
+from dashboard.pages.compare.measured_points import Axis, Point
+
+LABEL_ROW = 0.06  # height of a label of a vertical line, of the chart's
+EDGE = 0.05  # room below the lowest curve, of their range
+COUNTS = {"experts": "routing.expected_distinct_experts", "rows": "routing.expected_distinct_rows"}
+
+
+def main_chart(
+    grids: Sequence[Grid],
+    name: str,
+    axis: Axis,
+    *,
+    advantages: Sequence[Advantage],
+    max_batches: Sequence[int],
+    points: Sequence[Sequence[Point]],
+) -> go.Figure:
+    """One line a model; measured points in its colour, open; crossovers and limits as lines."""
+    shown, figure = SHOWN[name], go.Figure()
+    for index, grid in enumerate(grids):
+        x = along(grid, axis)
+        drawn = line(escape(grid.model), x, values(grid, shown), index, markers=True)
+        figure.add_trace(drawn.update(marker={"maxdisplayed": 14}))
+    for index, (grid, measured) in enumerate(zip(grids, points, strict=True)):
+        if measured:
+            label = f"{escape(grid.model)}, measured"
+            figure.add_trace(_measured(label, measured, index, shown.scale))
+    axis_of = {"batch": "Batch, sequences", "context": "Context, cached tokens a sequence"}[axis]
+    framed(figure, x_title=axis_of, y_title=shown.written(name), x_log=True, y_log=True)
+    if axis == "batch":
+        marks: list[tuple[int, str, str]] = [
+            *((edge, words, "dash") for each in advantages for edge, words in edges(each)),
+            *(
+                (most, f"largest {escape(grid.model)} that fits: {most:,}", "dot")
+                for grid, most in zip(grids, max_batches, strict=True)
+                if BATCHES[0] <= most <= BATCHES[-1]
+            ),
+        ]
+        _mark_all(figure, marks)
+    return figure
+
+
+def _measured(label: str, points: Sequence[Point], index: int, scale: float) -> go.Scatter:
+    drawn = measured_marks(
+        label, [point.x for point in points], [point.value * scale for point in points], index
+    )
+    return drawn.update(text=[point.source for point in points])
+
+
+def edges(found: Advantage) -> list[tuple[int, str]]:
+    """The batches of the chart at which an advantage begins or ends."""
+    model = escape(found.model)
+    marks = []
+    for first, last in found.intervals:
+        if 1 < first <= BATCHES[-1]:
+            marks.append((first, f"{model} needs less from {first:,}"))
+        if last is not None and last <= BATCHES[-1]:
+            marks.append((last, f"{model} needs less up to {last:,}"))
+    return marks
+
+
+def _mark_all(figure: go.Figure, marks: Sequence[tuple[int, str, str]]) -> None:
+    """Vertical lines with their labels, each on a row of its own, in room above the curves.
+
+    A label stands on the inner side of its line. Lines nearer to an edge are higher, so that no
+    label crosses the line of another.
+    """
+    middle = BATCHES[-1] ** 0.5
+    rows = [
+        *sorted((each for each in marks if each[0] > middle), reverse=True),
+        *sorted(each for each in marks if each[0] <= middle),
+    ]
+    for index, (x, words, dash) in enumerate(rows):
+        top = 1 - LABEL_ROW * index
+        figure.add_shape(
+            type="line",
+            x0=x,
+            x1=x,
+            y0=0,
+            y1=top,
+            yref="paper",
+            line={"dash": dash, "color": "#7F7F7F"},
+        )
+        figure.add_annotation(
+            x=log10(x),  # Plotly takes annotations, unlike shapes, in the axis's own scale
+            y=top,
+            yref="paper",
+            xanchor="right" if x > middle else "left",
+            yanchor="top",
+            text=words,
+            showarrow=False,
+        )
+    heights = [log10(y) for trace in figure.data for y in trace.y if y]
+    if rows and heights:
+        low, high = min(heights), max(heights)
+        room = LABEL_ROW * (len(rows) + 1)
+        figure.update_yaxes(range=[low - (high - low) * EDGE, low + (high - low) / (1 - room)])
+
+
+def main_alt(grids: Sequence[Grid], name: str, axis: Axis, advantages: Sequence[Advantage]) -> str:
+    """What the chart shows, in words."""
+    ends = "; ".join(
+        f"{grid.model} from {_short(values(grid, SHOWN[name])[0])} to"
+        f" {_short(values(grid, SHOWN[name])[-1])}"
+        for grid in grids
+    )
+    x = along(grids[0], axis)
+    said = " ".join(sentences(advantages))
+    return (
+        f"{SHOWN[name].written(name)} over {axis} {x[0]:,} to {x[-1]:,}, both axes logarithmic:"
+        f" {ends}. {said}"
+    ).strip()
+
+
+def _short(value: float | None) -> str:
+    return units.NOT_KNOWN if value is None else units.significant(value)
+
+
+def distinct_chart(
+    grids: Sequence[Grid], points: Sequence[dict[str, list[Point]]]
+) -> go.Figure | None:
+    """Expected distinct experts and rows of a layer over batch; None if no model has any."""
+    figure = go.Figure()
+    for index, (grid, measured) in enumerate(zip(grids, points, strict=True)):
+        for kind, column in COUNTS.items():
+            expected = values(grid, Shown(column=column, unit=kind))
+            if expected[0] is None:
+                continue
+            name = f"{escape(grid.model)}, {kind}"
+            figure.add_trace(line(f"{name} expected", grid.batches, expected, index))
+            if measured.get(kind):
+                drawn = _measured(f"{name} measured", measured[kind], index, 1.0)
+                figure.add_trace(drawn)
+    if not figure.data:
+        return None
+    return framed(
+        figure,
+        x_title="Batch, sequences",
+        y_title="Distinct experts or rows a layer, count",
+        x_log=True,
+        y_log=True,
+    )

@@ -1,0 +1,231 @@
+"""Tables of the Measured page: the machine's state, its self-check, two runs compared."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from costmodel import units
+from costmodel.recordings.measured import Spread
+from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName, Unit
+from costmodel.recordings.recording import Case, Recording
+from costmodel.validation.join import NO_RUN
+from costmodel.validation.repeatability import Change, recounted, repeated
+from dashboard.app.widgets import not_measured
+
+FORMS: dict[Unit, Callable[[float], str]] = {
+    "s": units.seconds,
+    "bytes": units.traffic,
+    "flops": units.flops,
+    "count": units.count,
+    "j": lambda joules: units.scaled(joules, "J"),
+    "w": lambda watts: units.scaled(watts, "W"),
+}
+DIGITS = 12  # of a commit
+NO_SPREAD = "no spread to tell by"
+YES_NO = {True: "yes", False: "no", None: NO_SPREAD}
+
+
+def turned(rows: Iterable[Mapping[str, str]], head: str) -> list[dict[str, str]]:
+    """The table with a column for each of its rows, named by the field `head`."""
+    found = [(f"{head} {row[head]}" if row[head].isdigit() else row[head], row) for row in rows]
+    fields = dict.fromkeys(field for _, row in found for field in row if field != head)
+    return [{head: field, **{name: row.get(field, "") for name, row in found}} for field in fields]
+
+
+def conditions(recording: Recording, case: Case) -> list[dict[str, str]]:
+    """The machine's state during each run of the case, or why there is no such run."""
+    rows = []
+    for name in RUNS:
+        run = case.runs.get(name)
+        if run is None:
+            rows.append({"Run": name, "Started": not_measured(case.lacking.get(name, NO_RUN))})
+            continue
+        state = run.conditions
+        rows.append(
+            {
+                "Run": name,
+                "Started": state.started,
+                "Session": str(run.session),
+                "SM clock, MHz": _text(state.sm_clock_mhz),
+                "Memory clock, MHz": _text(state.memory_clock_mhz),
+                "Temperature, C": _text(state.temperature_c),
+                "Why clocks are held": ", ".join(state.event_reasons) or "no reason told",
+                "Other processes": _text(state.other_processes),
+                "Warm-up runs": _text(state.warm_up),
+                "Commit": _commit(recording.sessions[run.session].commit),
+            }
+        )
+    return rows
+
+
+def disturbed(case: Case) -> str:
+    """Which runs shared the GPU with other processes; empty where none is known to have."""
+    found = [
+        f"{name} ({run.conditions.other_processes:,})"
+        for name, run in case.runs.items()
+        if run.conditions.other_processes
+    ]
+    return f"Other processes used the GPU in the runs: {', '.join(found)}" if found else ""
+
+
+def sessions(recording: Recording) -> list[dict[str, str]]:
+    """Each start of the profiler: the machine and the code."""
+    rows = []
+    for index, each in enumerate(recording.sessions):
+        machine = each.machine
+        rows.append(
+            {
+                "Session": str(index),
+                "Started": each.started,
+                "Machine": machine.name,
+                "Memory, GiB": f"{machine.memory_bytes / 2**30:,.1f}",
+                "L2, MiB": _text(machine.l2_bytes and machine.l2_bytes / 2**20),
+                "Multiprocessors": _text(machine.multiprocessors),
+                "Power limit, W": _text(machine.power_limit_w),
+                "Driver": machine.driver or "none",
+                "CUDA": machine.cuda or "none",
+                "torch": machine.torch,
+                "Triton": machine.triton or "none",
+                "Python": machine.python,
+                "sparsecost": each.sparsecost_version,
+                "Commit": _commit(each.commit),
+            }
+        )
+    return rows
+
+
+def checks(recording: Recording) -> list[dict[str, str]]:
+    """Known work that the sessions measured: known, measured, and whether it holds."""
+    return [
+        {
+            "Session": str(index),
+            "Check": check.name,
+            "Known": _text(check.known),
+            "Measured": f"not measured ({check.reason})"
+            if check.measured is None
+            else _text(check.measured),
+            "Tolerance": "exact" if check.tolerance == 0 else f"{100 * check.tolerance:g} %",
+            "Passed": {True: "yes", False: "NO", None: "not measured"}[check.passed],
+        }
+        for index, each in enumerate(recording.sessions)
+        for check in each.self_check
+    ]
+
+
+def changes(first: Recording, again: Recording) -> list[dict[str, Any]]:
+    """What was read in both runs, over all common cases: how far apart.
+
+    Raises:
+        InputError: They are not of one model, weights and data.
+    """
+    return [
+        {
+            "Quantity": QUANTITIES[line.quantity].title,
+            "Cases": len(line.changes),
+            "Median |change|, %": 100 * line.usual,
+            "Largest change, %": 100 * line.largest.relative,
+            "of the case": line.largest.case,
+            "Median spread of the two, %": None
+            if line.usual_spread is None
+            else 100 * line.usual_spread,
+            "Within the spread": NO_SPREAD
+            if line.within is None
+            else f"{line.within:,} of {len(line.changes):,}",
+            "Run": line.run,
+        }
+        for line in repeated([(first, again)])
+    ]
+
+
+def counts(first: Recording, again: Recording) -> list[dict[str, Any]]:
+    """Counts that both runs made, of steps and leaves: how many are equal."""
+    return [
+        {
+            "Count": QUANTITIES[line.quantity].title,
+            "Compared": line.compared,
+            "Equal": line.equal,
+            "Run": line.run,
+        }
+        for line in recounted([(first, again)])
+    ]
+
+
+def case_changes(first: Case, again: Recording) -> dict[tuple[RunName, str], Change]:
+    """What both runs read of one case, by run and quantity; none where the second lacks it."""
+    other = next((case for case in again.cases if case.workload == first.workload), None)
+    if other is None:
+        return {}
+    found: dict[tuple[RunName, str], Change] = {}
+    for run in RUNS:
+        if run not in first.runs or run not in other.runs:
+            continue
+        for name, one in first.runs[run].step.items():
+            two = other.runs[run].step.get(name)
+            if not (isinstance(one, Spread) and isinstance(two, Spread) and one.median):
+                continue
+            found[run, name] = Change(model="", case="", first=one, again=two)
+    return found
+
+
+def verdict(changes: Mapping[tuple[RunName, str], Change]) -> str:
+    """Whether the second run agrees with the first within the spread that both state."""
+    told = {key: each for key, each in changes.items() if each.within is not None}
+    if not told:
+        return "Neither run states a spread of this case, so that no agreement can be told."
+    within = sum(each.within is True for each in told.values())
+    text = f"The second run agrees within the stated spread in {within} of {len(told)} readings."
+    off = {key: each for key, each in told.items() if not each.within}
+    if off:
+        (_, name), worst = max(off.items(), key=lambda item: abs(item[1].relative))
+        text += (
+            f" Farthest beyond it: {QUANTITIES[name].title}, {_signed(worst.relative)}, where"
+            f" {_percent(worst.spread)} are allowed."
+        )
+    return text
+
+
+def side_by_side(changes: Mapping[tuple[RunName, str], Change]) -> list[dict[str, str]]:
+    """The step's readings of one case in both runs."""
+    return [
+        {
+            "Quantity": QUANTITIES[name].title,
+            "Change": _signed(each.relative),
+            "Spread allows": _percent(each.spread),
+            "Agrees": YES_NO[each.within],
+            "First": FORMS[QUANTITIES[name].unit](each.first.median),
+            "Again": FORMS[QUANTITIES[name].unit](each.again.median),
+            "Run": run,
+        }
+        for (run, name), each in changes.items()
+    ]
+
+
+def failed(recording: Recording) -> Sequence[str]:
+    """The names of the self-checks that do not hold."""
+    return [
+        check.name
+        for each in recording.sessions
+        for check in each.self_check
+        if check.passed is False
+    ]
+
+
+def _signed(relative: float) -> str:
+    return f"{100 * relative:+.3g} %"
+
+
+def _percent(share: float | None) -> str:
+    return NO_SPREAD if share is None else f"{100 * share:.3g} %"
+
+
+def _commit(commit: str | None) -> str:
+    """Its first digits, and whether there were changes beyond it."""
+    if not commit:
+        return "not known"
+    digits, plus, changes = commit.partition("+")
+    return digits[:DIGITS] + plus + changes
+
+
+def _text(value: float | None) -> str:
+    if value is None:
+        return "not known"
+    return units.count(value) if float(value).is_integer() else units.significant(value)

@@ -1,0 +1,223 @@
+"""A profile run as a process of its own: started, watched, cancelled.
+
+The app never imports torch. A machine's GPU can be profiled by one process at a time, so the server
+has one job, which every page sees; a closed tab or a crash of CUDA does not touch the server.
+"""
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from costmodel.errors import InputError, shown
+from costmodel.questions.matching.toml import model_toml
+from dashboard.app.own_model import read_model
+
+LINES = 400  # of the log that are kept
+WIDTH = 48  # characters of a line of a command: what a narrow page shows
+GRACE_S = 10.0  # between an interrupt and a kill
+DONE = re.compile(r"^\[(?P<done>\d+)/(?P<total>\d+)\] (?P<what>.*)$")
+LEFT = re.compile(r"about (?P<seconds>\d+) s left$")
+# A server that a script put into the background ignores Ctrl-C, and its children inherit that
+PROGRAM = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    " from costmodel.cli.main import main; main()"
+)
+TERMINAL = ("FORCE_COLOR", "TTY_COMPATIBLE")  # rich would draw a bar in place of lines
+FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}\.json", re.ASCII)
+
+State = Literal["running", "done", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """How far a job is, by the lines it has said."""
+
+    state: State
+    done: int
+    total: int
+    left_s: float | None
+    last: str  # what it said last
+    elapsed_s: float
+    exit_code: int | None
+
+
+@dataclass(slots=True)
+class Job:
+    """One process and what it says."""
+
+    arguments: tuple[str, ...]  # after `sparsecost`
+    out: Path
+    process: "subprocess.Popen[str]"
+    started_s: float = field(default_factory=time.monotonic)
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
+    cancelled: bool = False
+    ended_s: float | None = None
+    finished: threading.Event = field(default_factory=threading.Event)  # all was heard
+
+    @property
+    def command(self) -> str:
+        """What a user would type for the same; may be several lines."""
+        return command_line(self.arguments)
+
+    def cancel(self) -> None:
+        """Interrupt it as Ctrl-C would, and end it if it does not listen; measured cases stay."""
+        if self.process.poll() is None:
+            self.cancelled = True
+            self.process.send_signal(signal.SIGINT)
+            timer = threading.Timer(GRACE_S, self._kill)
+            timer.daemon = True
+            timer.start()
+
+    def _kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+
+    def seen(self) -> Seen:
+        """Where it stands now."""
+        code = self.process.poll()
+        if code is not None and self.ended_s is None:
+            self.ended_s = time.monotonic()
+        return seen(
+            tuple(self.lines),
+            exit_code=code,
+            cancelled=self.cancelled,
+            elapsed_s=(self.ended_s or time.monotonic()) - self.started_s,
+        )
+
+
+def seen(lines: Sequence[str], *, exit_code: int | None, cancelled: bool, elapsed_s: float) -> Seen:
+    """What the lines of a profile say of how far it is."""
+    done, total, left_s = 0, 0, None
+    for line in lines:
+        found = DONE.match(line)
+        if found:
+            done, total = int(found["done"]), int(found["total"])
+            left = LEFT.search(line)
+            left_s = float(left["seconds"]) if left else left_s
+    state: State = "running"
+    if exit_code is not None:
+        state = "done" if exit_code == 0 else "cancelled" if cancelled else "failed"
+    return Seen(
+        state=state,
+        done=done,
+        total=total,
+        left_s=left_s,
+        last=lines[-1] if lines else "",
+        elapsed_s=elapsed_s,
+        exit_code=exit_code,
+    )
+
+
+class Jobs:
+    """The server's one job."""
+
+    def __init__(self, command: Sequence[str] = (sys.executable, "-c", PROGRAM)) -> None:
+        self._command, self._lock = tuple(command), threading.Lock()
+        self._folder = Path(tempfile.mkdtemp(prefix="sparsecost-"))  # of this user alone
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self.current: Job | None = None
+
+    def model_file(self, text: str) -> Path:
+        """A file of its own, which the command line reads, for each model that a user pasted.
+
+        JSON becomes TOML where that can say the same: the app takes JSON in the fields of TOML,
+        which the command line does not.
+
+        Raises:
+            InputError: The text is no valid model.
+        """
+        suffix = ".json" if text.lstrip().startswith("{") else ".toml"
+        model = read_model(text)
+        if suffix == ".json":
+            with suppress(InputError):
+                text, suffix = model_toml(model), ".toml"
+        path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}{suffix}"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def start(self, arguments: Sequence[str], out: Path) -> Job:
+        """Start `sparsecost ARGUMENTS`, which writes `out`.
+
+        Raises:
+            InputError: A job is running, or the file's folder cannot be made.
+        """
+        with self._lock:
+            if self.current is not None and self.current.process.poll() is None:
+                raise InputError(
+                    "profile: one is running on this machine; wait for it or cancel it"
+                )
+            try:
+                out.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"out={shown(str(out))}: {error.strerror}") from None
+            process = subprocess.Popen(  # noqa: S603 - our own command; arguments are checked
+                [*self._command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env={name: each for name, each in os.environ.items() if name not in TERMINAL},
+                start_new_session=True,  # a Ctrl-C at the server's terminal is not for it
+            )
+            job = Job(tuple(arguments), out, process)
+            threading.Thread(target=_read, args=(job,), daemon=True).start()
+            self.current = job
+            return job
+
+
+def _read(job: Job) -> None:
+    assert job.process.stdout is not None
+    with job.process.stdout as said:
+        for line in said:
+            job.lines.append(line.rstrip("\n"))
+    job.process.wait()
+    job.finished.set()
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as it is typed in a shell, in lines of `WIDTH` characters where they can be.
+
+    A line ends in a backslash between two options, never within one.
+    """
+    pieces = ["sparsecost"]
+    for word in map(shlex.quote, arguments):
+        if word.startswith("--"):
+            pieces.append(word)
+        else:
+            pieces[-1] += f" {word}"
+    lines = pieces[:1]
+    for piece in pieces[1:]:
+        if len(f"{lines[-1]} {piece}") <= WIDTH:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(f"  {piece}")
+    return " \\\n".join(lines)
+
+
+def recording_path(folder: Path, name: str) -> Path:
+    """A recording's file within a folder.
+
+    Raises:
+        InputError: The name is none of a file in the folder itself.
+    """
+    if not FILE_NAME.fullmatch(name) or ".." in name:
+        raise InputError(
+            f"out={shown(name)}: is a file name of a-z, 0-9, '.', '_' and '-' that ends in .json"
+        )
+    return folder / name

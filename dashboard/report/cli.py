@@ -1,0 +1,160 @@
+"""`sparsecost report`: a cost report as a file, of models or of the JSON of an earlier report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from costmodel.cli.options import (
+    CalibrationOpt,
+    HardwareOpt,
+    ModelArgs,
+    TypedWorkload,
+    takes_workload,
+)
+from costmodel.errors import InputError, shown
+
+if TYPE_CHECKING:  # listing the commands must not load what a report needs
+    from dashboard.report.document import Content, Report
+
+EVERYTHING = "summary,operators,comparison,measured,method"
+OF_A_REPORT = ("models", "out")  # what may be given with the JSON of a report
+
+
+@takes_workload
+def report(
+    ctx: typer.Context,
+    models: ModelArgs,
+    *,
+    typed: TypedWorkload,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Ends in .html, .md, .csv, .json, .xlsx or .parquet."),
+    ],
+    compare_batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Batches of the comparison. (Default: 1 to 4096, and those of --batch.)",
+        ),
+    ] = None,
+    hardware: HardwareOpt = "h200",
+    calibration: CalibrationOpt = None,
+    recording: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="A recording of one of the models; may be repeated."),
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(metavar="USD", help="What an hour of the GPU costs.")
+    ] = None,
+    contents: Annotated[
+        str, typer.Option(metavar="LIST", help="The sections that the report holds.")
+    ] = EVERYTHING,
+) -> None:
+    """Write a cost report: of models, or again from the JSON of a report.
+
+    Batches and contexts may be lists. CSV and Parquet hold the operators.
+
+    Example: sparsecost report olmoe-1b-7b --batch 64 --out report.html
+    """
+    from dashboard.report.files import save, suffix_of
+
+    suffix_of(out)  # before the work
+    found = _reread(models)
+    if found is None:
+        found = _made(
+            models,
+            typed,
+            compare_batch=compare_batch,
+            hardware=hardware,
+            calibration=calibration,
+            recordings=recording or [],
+            price_per_hour=price_per_hour,
+            contents=contents,
+        )
+    else:
+        given = (name for name in ctx.params if name not in OF_A_REPORT)
+        for name in given:
+            source = ctx.get_parameter_source(name)
+            if source is not None and source.name != "DEFAULT":
+                raise InputError(f"{name}: stands in the report that is read; only --out is given")
+    save(found, out)
+
+
+def _reread(models: list[str]) -> "Report | None":
+    """The report in the one JSON file that was given, if it is one."""
+    from dashboard.report.document import load_report
+
+    reports = [
+        found
+        for each in models
+        if each.lower().endswith(".json") and (found := load_report(Path(each))) is not None
+    ]
+    if reports and len(models) > 1:
+        raise InputError(f"models={len(models)}: a report that is read stands alone")
+    return reports[0] if reports else None
+
+
+def _made(
+    models: list[str],
+    typed: TypedWorkload,
+    *,
+    compare_batch: str | None,
+    hardware: str,
+    calibration: str | None,
+    recordings: list[Path],
+    price_per_hour: float | None,
+    contents: str,
+) -> "Report":
+    """The report on what was typed."""
+    from costmodel.costs.calibrations import calibrated
+    from costmodel.inputs.catalog import load_model, numbered
+    from costmodel.inputs.hardware import load_hardware
+    from costmodel.inputs.routing_spec import parse_routing
+    from costmodel.inputs.workload_spec import parse_batches
+    from costmodel.recordings.recording import load_recording
+    from costmodel.validation.counterparts import Gpus
+    from dashboard.report.build import Asked, build, compared_batches, now
+
+    batches, contexts = typed.batches(), typed.contexts
+    compared = compared_batches(batches) if compare_batch is None else parse_batches(compare_batch)
+    workload = typed.workload(
+        batch=batches[0], context=contexts[0], routing=parse_routing(typed.routing)
+    )
+    asked = Asked(
+        models=tuple(numbered([load_model(each) for each in models])),
+        workload=workload,
+        batches=batches,
+        contexts=contexts,
+        compared_batches=compared,
+        hardware=load_hardware(hardware),
+        calibration=calibrated(hardware, calibration),
+        recordings=tuple(
+            (name, load_recording(path))
+            for name, path in zip(_names(recordings), recordings, strict=True)
+        ),
+        gpus=Gpus(calibration),
+        price_per_hour=price_per_hour,
+        contents=_contents(contents),
+    )
+    return build(asked, now())
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """What the report calls each recording: its file's name, with a number where it comes again."""
+    found: list[str] = []
+    for path in paths:
+        again = sum(each.stem == path.stem for each in paths[: len(found)])
+        found.append(f"{path.stem} ({again + 1})" if again else path.stem)
+    return found
+
+
+def _contents(text: str) -> "tuple[Content, ...]":
+    """The sections that a list names."""
+    from dashboard.report.document import CONTENTS
+
+    names = text.split(",")
+    odd = [name for name in names if name not in CONTENTS]
+    if odd:
+        raise InputError(f"contents={shown(odd[0])}: is not one of {', '.join(CONTENTS)}")
+    return tuple(content for content in CONTENTS if content in names)

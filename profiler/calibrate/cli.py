@@ -1,0 +1,99 @@
+"""`sparsecost calibrate`: measure this GPU, and write what the predictor reads.
+
+Help and mistakes need no torch, which is imported last.
+"""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from costmodel.cli.options import JsonOpt, complete_hardware
+from costmodel.errors import WorkError
+from costmodel.show.text import show
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from profiler.calibrate.run import Done
+
+INSTALL = 'install it with: pip install "sparsecost[gpu]"'
+NO_TORCH = f"calibrate needs torch; {INSTALL}"
+
+
+def calibrate(
+    *,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH.json",
+            help="Where to write it. (Default: the preset's name, in the current folder.)",
+        ),
+    ] = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GPU",
+            help="The preset that it speaks for. (Default: the one of this GPU's name.)",
+            autocompletion=complete_hardware,
+        ),
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Measure this GPU's ceilings and operator curves, in two or three minutes.
+
+    Example: sparsecost calibrate --out my-h200
+    """
+    from profiler.calibrate.file import calibration_path, write_calibration
+    from profiler.calibrate.preset import known_preset, preset_of
+
+    path = None if out is None else calibration_path(out)
+    preset = None if hardware is None else known_preset(hardware)
+    gpu_name = _gpu_name()
+    preset = preset or preset_of(gpu_name)
+    path = path or calibration_path(preset)
+    done = _measure(path, preset)
+    write_calibration(done.calibration, path)
+
+    from profiler.calibrate.summary import summary, table
+
+    found = summary(done, path)
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2, allow_nan=False) + "\n")
+    else:
+        show([table(found)])
+
+
+def _gpu_name() -> str:
+    """The GPU that torch calls cuda:0, by the driver's name for it."""
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise WorkError(NO_TORCH) from None
+    if torch.version.cuda is None or not torch.cuda.is_available():  # HIP's GPUs are not meant
+        raise WorkError(
+            f"calibrate: torch {torch.__version__} finds no NVIDIA GPU; it needs one, its"
+            f" driver, and a torch built for CUDA: {INSTALL}"
+        )
+    return torch.cuda.get_device_name(0)
+
+
+def _measure(path: "Path", preset: str) -> "Done":
+    import torch
+
+    from profiler.calibrate.grid import grid
+    from profiler.calibrate.instruments import CudaInstruments
+    from profiler.calibrate.progress import StderrProgress
+    from profiler.calibrate.run import calibrate as run
+
+    curves = grid()
+    try:
+        with StderrProgress(sum(map(len, curves.values()))) as progress:
+            return run(CudaInstruments(), curves, progress, name=path.stem, hardware=preset)
+    except torch.OutOfMemoryError:
+        raise WorkError("out of memory: does another process hold the GPU's memory?") from None
+    except torch.AcceleratorError as error:
+        raise WorkError(f"the GPU failed: {str(error).partition(chr(10))[0]}") from None

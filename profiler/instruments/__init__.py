@@ -1,0 +1,1 @@
+"""Hardware counters, power, traces, clocks and spread: the instruments of all runs."""

@@ -1,0 +1,1 @@
+"""What each kind of run measures of a case."""

@@ -1,0 +1,146 @@
+"""Known work measured first: how far this machine's counters and power readings can be trusted.
+
+Operands are random: zeros are faster, and cooler. What cannot be measured is a check without a
+number and with its reason.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from costmodel.recordings.recording import Check, Missing
+from profiler.instruments.cupti import CounterError
+from profiler.instruments.energy import Clock, Mark, cuda_mark, measure_energy
+from profiler.instruments.flush import L2Flush
+from profiler.instruments.nvml import Gpu, NvmlError
+
+COPY_BYTES = 2**30
+STREAMED_ROWS, STREAMED_COLUMNS = 28672, 8192  # of a weight that one token meets
+GEMM = 4096  # rows and columns
+BYTES_TOLERANCE = 0.01
+POWER_TOLERANCE = 0.03
+NO_COUNTER = "this GPU has no such counter"
+
+
+class Counted(Protocol):
+    """What hardware counters saw; None where the GPU has no such counter."""
+
+    @property
+    def hbm_read_bytes(self) -> float | None: ...  # noqa: D102 - names say it
+    @property
+    def hbm_settled_bytes(self) -> float | None: ...  # noqa: D102
+    @property
+    def tensor_flops(self) -> float | None: ...  # noqa: D102
+
+
+class Counters(Protocol):
+    """What counts hardware events around a step (`profiler.instruments.counters.Counters`)."""
+
+    def step(self, run: Callable[[], object], *, flush: Callable[[], object]) -> Counted:
+        """Count `run`, with `flush` emptying L2 before and after it."""
+
+
+def counter_checks(counters: Counters, device: torch.device | str) -> tuple[Check, ...]:
+    """Counters on a copy, a product that streams its weight, and a square product, all in bf16.
+
+    The copy's written bytes are the settled ones: it ends with part of its writes still in L2.
+    """
+    flush = L2Flush(device)
+    checks = []
+    copy = _copy(device)
+    for name, run, field, known, tolerance in (
+        ("copy: bytes read", copy, "hbm_read_bytes", COPY_BYTES, BYTES_TOLERANCE),
+        ("copy: bytes written", copy, "hbm_settled_bytes", COPY_BYTES, BYTES_TOLERANCE),
+        (
+            "streaming linear: bytes read",
+            _streaming(device),
+            "hbm_read_bytes",
+            STREAMED_ROWS * STREAMED_COLUMNS * torch.bfloat16.itemsize,
+            BYTES_TOLERANCE,
+        ),
+        ("square GEMM: tensor FLOPs", _gemm(device), "tensor_flops", 2 * GEMM**3, 0.0),
+    ):
+        measured, reason = None, NO_COUNTER
+        try:
+            run()  # libraries load, and choose their kernels, before anything is counted
+            measured = getattr(counters.step(run, flush=flush), field)
+        except CounterError as error:
+            reason = str(error)
+        checks.append(_check(name, known=known, measured=measured, tol=tolerance, reason=reason))
+    return tuple(checks)
+
+
+def energy_checks(
+    gpu: Gpu,
+    device: torch.device | str = "cuda",
+    *,
+    synchronize: Callable[[], object] = torch.cuda.synchronize,
+    mark: Callable[[], Mark] = cuda_mark,
+    clock: Clock | None = None,
+) -> tuple[Check, ...]:
+    """Mean power by the energy counter over the mean of power readings, copying and multiplying.
+
+    Both are readings, so what is known is that their ratio is 1.
+    """
+    checks = []
+    for name, make in (("copy", _copy), ("GEMM", _gemm)):
+        measured, reason = None, "this GPU has no power reading"
+        try:
+            energy = measure_energy(
+                gpu, _repeated(make(device)), synchronize, mark=mark, clock=clock
+            )
+        except NvmlError as error:
+            reason = str(error)
+        else:
+            if isinstance(energy, Missing):
+                reason = energy.reason
+            elif energy.sampled_power_w:
+                measured = energy.power_w / energy.sampled_power_w
+        label = f"{name} loop: counter power over power readings"
+        checks.append(
+            _check(label, known=1.0, measured=measured, tol=POWER_TOLERANCE, reason=reason)
+        )
+    return tuple(checks)
+
+
+def _copy(device: torch.device | str) -> Callable[[], Tensor]:
+    source = torch.empty(COPY_BYTES, dtype=torch.uint8, device=device).random_()
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
+def _streaming(device: torch.device | str) -> Callable[[], Tensor]:
+    x = _random(1, STREAMED_COLUMNS, device)
+    weight = _random(STREAMED_ROWS, STREAMED_COLUMNS, device)
+    return lambda: linear(x, weight)
+
+
+def _gemm(device: torch.device | str) -> Callable[[], Tensor]:
+    left, right = _random(GEMM, GEMM, device), _random(GEMM, GEMM, device)
+    product = torch.empty_like(left)
+    return lambda: torch.mm(left, right, out=product)
+
+
+def _random(rows: int, columns: int, device: torch.device | str) -> Tensor:
+    return torch.randn(rows, columns, dtype=torch.bfloat16, device=device)
+
+
+def _repeated(step: Callable[[], object]) -> Callable[[int], None]:
+    def run(times: int) -> None:
+        for _ in range(times):
+            step()
+
+    return run
+
+
+def _check(name: str, *, known: float, measured: float | None, tol: float, reason: str) -> Check:
+    return Check(
+        name=name,
+        known=known,
+        measured=measured,
+        tolerance=tol,
+        reason=reason if measured is None else None,
+    )

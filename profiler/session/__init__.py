@@ -1,0 +1,1 @@
+"""A profile: what is to be done, a process for each kind of run, what is done and on disk."""

@@ -1,0 +1,64 @@
+"""What a run will allocate and what its device has free, so that too much is refused beforehand."""
+
+from pathlib import Path
+
+import torch
+
+from costmodel.costs.footprint import footprint
+from costmodel.costs.predict import step_costs
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
+from costmodel.layers.attention import Attention
+from costmodel.layers.mla import LatentAttention
+
+SCORE_BYTES = 12  # of a query-key pair on a CPU: scores, masked scores and weights in float32
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def needed_bytes(config: ModelConfig, prefill: Workload, last: Workload, *, device: str) -> int:
+    """Weights, buffers and the prefill's activations, and the cache after the last step.
+
+    Leaves out: the CUDA context, workspaces of libraries and what an allocator wastes.
+    """
+    costs = step_costs(config, prefill.step())
+    kv = step_costs(config, last.step()).kv_cache
+    needed = footprint(costs.operators, prefill.step(), kv, config.hidden_size, capacity_bytes=0)
+    total = int(needed.total_bytes)
+    if device == "cpu":
+        heads = [_heads(attention) for attention, _ in config.attention_groups]
+        total += SCORE_BYTES * max(heads) * prefill.batch * prefill.new_tokens**2
+    return total
+
+
+def _heads(attention: object) -> int:
+    assert isinstance(attention, Attention | LatentAttention)
+    return attention.num_attention_heads
+
+
+def free_bytes(device: str) -> int | None:
+    """Bytes that a new allocation may take; None where the system does not say."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    found = [free for free in (_host_free(), _group_free()) if free is not None]
+    return min(found, default=None)
+
+
+def _host_free() -> int | None:
+    """What Linux expects to be available without swapping."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return kilobytes[0] * 1024 if kilobytes else None
+
+
+def _group_free() -> int | None:
+    """What is left of a container's limit (cgroup v2); file pages in it can be reclaimed."""
+    try:
+        limit = (CGROUP / "memory.max").read_text().strip()
+        used = int((CGROUP / "memory.current").read_text())
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else int(limit) - used + int(stat.get("file", 0))

@@ -1,0 +1,255 @@
+"""What `sparsecost validate` prints and writes, from recordings with chosen ratios."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from costmodel.recordings.recording import Check, Recording, RunName
+from costmodel.show.tables.validation_cells import fitted
+from costmodel.show.text import Table
+from tests.commands import output, refusal
+from tests.recording_values import (
+    CPU,
+    case,
+    everything,
+    leaf_paths,
+    recording,
+    run,
+    session,
+    workload,
+    written,
+)
+from tests.steps import tiny_model
+from tests.validation.test_validate import AT_3, two_cases
+
+DENSE = tiny_model(name="Tiny-2K/9K")  # see tests/validation/test_join.py for its numbers
+PATHS = leaf_paths(DENSE)
+FAILED = Check(name="copy: bytes read", known=1e9, measured=1.02e9, tolerance=0.01)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recordings").mkdir()
+    return tmp_path / "recordings"
+
+
+def named() -> Recording:
+    return replace(two_cases(), model=DENSE)
+
+
+def row(shown: str, *starts: str) -> list[str]:
+    """The cells of the one line that starts with these words."""
+    (only,) = [text.split() for text in shown.splitlines() if text.startswith(" ".join(starts))]
+    return only
+
+
+def test_the_command_reads_the_recordings_folder(folder: Path) -> None:
+    assert "there is no recordings/*.json here" in refusal("validate")
+    written(named(), folder, "tiny.json")
+    shown = output("validate", "--calibration", "none")
+    title, *_ = shown.splitlines()
+    assert title == "Measured over predicted, 2 cases of 1 recording"
+    # 1671 and 1672 of 1672: the median between them, and half of 0.0598 % off
+    wrong = row(shown, "parameters ")
+    assert wrong[1:4] == ["2", "0.9997x", "0.9995x"]
+    assert wrong[5:] == ["0.0299", "%", "0.9994x", "Tiny-2K", "1", "x", "4"]
+    assert "NOT EQUAL, as they must be: parameters in 1 of 2 cases." in shown
+    assert "NVIDIA H200: no calibration is applied" in shown
+
+
+def test_a_bound_has_a_ratio_and_no_error(folder: Path) -> None:
+    shown = output("validate", str(written(named(), folder)), "--calibration", "none")
+    reads = row(shown, "HBM bytes read / least")
+    assert reads[5:] == [
+        *("decode", "2", "1.250x", "0.6500x", "1.850x", "-", "2.000x", "Tiny-2K", "1", "x", "3")
+    ]
+
+
+def test_exact_counts_are_told_in_one_line(folder: Path) -> None:
+    time = run({"parameters": 1672, "kv_held_bytes": 192})
+    path = str(written(recording(DENSE, case(time=time)), folder))
+    assert "parameters, KV cache bytes: equal in all 1 case." in output("validate", path)
+
+
+def test_steps_far_off_are_listed_and_near_ones_are_not(folder: Path) -> None:
+    def shown(factor: float) -> str:
+        time = run({"resident_memory_bytes": AT_3 * factor})
+        text = output("validate", str(written(recording(DENSE, case(time=time)), folder)))
+        return " ".join(text.split())
+
+    assert "resident memory, bytes 3.536 kB 3.925 kB 1.110x Tiny-2K 1 x 3" in shown(1.11)
+    assert "Worst steps" not in shown(1.09)
+
+
+def test_the_worst_steps_of_a_phase_are_its_own(folder: Path) -> None:
+    prefill = workload(phase="prefill", context=0, new_tokens=4)
+    many, more = run({"launches": 10**4}), run({"launches": 10**5})
+    made = recording(DENSE, case(trace=many), case(prefill, trace=more))
+    shown = output("validate", str(written(made, folder)))
+    block = shown[shown.index("Worst steps") :].split("What was achieved")[0]
+    places = [text.rpartition("x  ")[2] for text in block.splitlines() if "launched" in text]
+    assert places == ["Tiny-2K 1 x 3", "Tiny-2K prefill 4"]
+
+
+def test_a_line_ends_where_a_terminal_does() -> None:
+    table = Table(
+        title="t",
+        headers=("a\nlonger header", "n", "at"),
+        rows=(("x" * 30, "1", "y" * 200), ("x", "1", "short")),
+        ends_in_text=True,
+    )
+    long, short = fitted(table).rows
+    assert len(long[2]) == 120 - (30 + 2) - (1 + 2)
+    assert long[2].endswith("y...")
+    assert short[2] == "short"
+
+
+def test_what_is_not_compared_is_counted_by_the_reason(folder: Path) -> None:
+    lacking: dict[RunName, str] = {
+        "counters": "does not fit: 9 GiB are needed",
+        "energy": "does not fit: 8 GiB",
+    }
+    made = recording(
+        DENSE,
+        case(time=run({"parameters": 1672}), trace=run(), lacking=lacking),
+    )
+    shown = output("validate", str(written(made, folder)))
+    told = shown[shown.index("What is not compared") :].splitlines()
+    assert told[1] == "1 counters, 1 energy runs lacking: does not fit"
+    assert "Without any pair, predicted, not measured: buffer_bytes, kv_held_bytes" in told[2]
+    rows = json.loads(output("validate", str(written(made, folder)), "--json", "--all"))["rows"]
+    assert f"{len(rows):,} rows in all: 1 with both sides, {len(rows) - 1:,} without:" in told
+    refused = [each for each in rows if "does not fit" in (each["reason"] or "")]
+    assert f"  {len(refused):,} rows: does not fit" in told
+
+
+def test_all_lists_every_line_case_and_row(folder: Path) -> None:
+    path = str(written(named(), folder))
+    some, every = output("validate", path), output("validate", path, "--all")
+    assert "--all lists every line and row" in some
+    assert "--all" not in every
+    listed = json.loads(output("validate", path, "--json", "--all"))
+    block = every[every.index("Every line of errors") :].split("\n\n")[0]
+    lines = len(listed["errors"]) + len(listed["errors_by_kind"])
+    assert len(block.splitlines()) == lines + 4  # a title, two lines of headers, a rule
+    assert every.count("decode, batch 1, context 4, bf16, uniform") == len(listed["rows"]) / 2
+
+
+def test_decode_at_the_usual_context_is_what_was_achieved(folder: Path) -> None:
+    timed = run({"graph_s": 1e-3})
+    usual = recording(
+        DENSE,
+        case(workload(batch=4, context=2048), time=timed),
+        case(workload(batch=4, context=512), time=timed),
+        case(workload(batch=8, context=2048), lacking={"time": "does not fit"}),
+    )
+    shown = output("validate", str(written(usual, folder)))
+    table = shown[shown.index("What was achieved, uniform decode at context 2,048") :]
+    assert row(table, "Tiny-2K")[:5] == ["Tiny-2K", "4", "x", "2,048", "4000"]
+    assert "HBM" not in table.splitlines()[1:3][1]  # nothing of it is known
+    assert "Without a time: 1 of these cases." in table
+    assert "Other cases: 1, which --all lists." in table
+    every = output("validate", str(written(usual, folder)), "--all")
+    assert "Tiny-2K 8 x 2,048" in every[every.index("What was achieved") :]
+
+
+def test_failed_self_checks_and_broken_bounds_come_first(folder: Path) -> None:
+    big = recording(
+        tiny_model(vocab_size=2**20, hidden_size=512),  # a head of 2^30 bytes
+        case(counters=run({"hbm_read_bytes": 1e6})),
+        sessions=(session(), session(CPU, FAILED)),
+    )
+    path = str(written(big, folder))
+    first, told, _, *rest = output("validate", path, "--calibration", "none").splitlines()
+    assert first == "SELF-CHECKS FAILED: what these sessions measured may be wrong"
+    assert told == (
+        "copy: bytes read: measured 1.02e+09, known 1e+09, tolerance 1 %"
+        " (made, session of 2026-01-02T03:04:05Z)"
+    )
+    assert rest[0].startswith("MEASURED BELOW THE BOUND: ")
+    assert "hbm_read_bytes of the step = 1e+06: below the bound" in rest[1]
+
+
+def test_json_holds_it_all(folder: Path) -> None:
+    path = str(written(named(), folder))
+    found: dict[str, Any] = json.loads(output("validate", path, "--json"))
+    assert found["schema_version"] == 1
+    assert found["failed_self_checks"] == found["below_bound"] == []
+    (reads,) = [
+        each
+        for each in found["errors"]
+        if (each["quantity"], each["level"]) == ("hbm_read_bytes", "step")
+    ]
+    assert reads["median_ratio"] == pytest.approx(1.25)
+    assert reads["error"] is None
+    assert (reads["worst"]["unit"], reads["worst"]["recording"]) == ("bytes", "made")
+    assert [each["case"] for each in found["achieved"]] == [
+        "decode, batch 1, context 3, bf16, uniform",
+        "decode, batch 1, context 4, bf16, uniform",
+    ]
+    assert found["achieved"][0]["mbu"] is None
+    assert "mbu" in found["achieved"][0]["reasons"]
+    lacking = {(each["run"], each["cases"]) for each in found["lacking_runs"]}
+    assert lacking == {("trace", 1), ("energy", 2)}
+    parameters = [each["measured"] for each in found["rows"] if each["quantity"] == "parameters"]
+    assert parameters == [1671]  # the other is equal
+    every = json.loads(output("validate", path, "--json", "--all"))
+    assert every["rows_not_listed"] == 0
+    assert len(every["rows"]) == len(found["rows"]) + found["rows_not_listed"]
+    assert {each["path"] for each in every["rows"]} == {"step", *PATHS}
+
+
+def test_at_most_twenty_rows_of_a_quantity_are_listed(folder: Path) -> None:
+    path = str(written(everything(DENSE, [workload(), workload(batch=2)]), folder))
+    rows = json.loads(output("validate", path, "--json"))["rows"]
+    numbers = [each["quantity"] for each in rows]
+    assert max(numbers.count(each) for each in set(numbers)) == 20
+
+
+def test_csv_holds_every_row(folder: Path) -> None:
+    path = str(written(named(), folder, "=cmd.json"))
+    output("validate", path, "--csv", "rows.csv")
+    with Path("rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    every = json.loads(output("validate", path, "--json", "--all"))["rows"]
+    assert len(rows) == len(every)
+    assert {each["recording"] for each in rows} == {"'=cmd"}
+    assert {each["path"] for each in rows} == {"step", *PATHS}
+
+
+def test_markdown_and_two_files_of_one_name(folder: Path) -> None:
+    (folder / "again").mkdir()
+    paths = [str(written(named(), each)) for each in (folder, folder / "again")]
+    page = output("validate", *paths, "--markdown")
+    assert page.startswith("### Measured over predicted, 4 cases of 2 recordings\n")
+    assert "Tiny-2K #2: recording " in page
+    assert page.count("again/made.json") == 1
+
+
+def test_the_shipped_recordings_are_read_in_120_columns() -> None:
+    files = sorted((Path(__file__).parents[2] / "recordings").glob("*.json"))
+    shown = output("validate", *map(str, files))
+    assert max(map(len, shown.splitlines())) <= 120
+    assert "parameters, buffer bytes, KV cache bytes, counted FLOPs: equal in all" in shown
+    assert "NOT EQUAL" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--json", "--markdown"], "--json, --csv and --markdown exclude one another"),
+        (["--csv", "rows.txt"], "ends in .csv"),
+        (["--calibration", "nobody"], "calibration='nobody'"),
+    ],
+)
+def test_options_that_do_not_go_are_refused(folder: Path, arguments: list[str], said: str) -> None:
+    assert said in refusal("validate", str(written(named(), folder)), *arguments)
+
+
+def test_too_many_files_are_refused() -> None:
+    assert "at most 256 are read at once" in refusal("validate", *["x.json"] * 257)

@@ -1,0 +1,259 @@
+"""Predicted time and energy: launches, fused parts, floors, graph and eager, worked out by hand."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from costmodel.costs.energy import energy_j
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import NOT_ASKED, OperatorTime, StepTime, Unknown, operator_time
+from costmodel.costs.predict import Prediction, predict
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.workload import Backend, Workload
+from costmodel.layers.dtype import DTYPES
+from costmodel.layers.kernel_shape import Gemm
+from costmodel.layers.operator import Operator, Part
+from costmodel.routing.popularity import Zipf
+from tests.costs.calibrations import calibration, curves, fast
+from tests.steps import tiny_model
+from tests.strategies import PRESETS
+
+GPU = load_hardware("h200")
+HAND, FAST = curves(), fast()
+NEVER = 1e30  # bytes/s and FLOP/s of a GPU whose floors are 0
+GEMM = Gemm(m=1, n=10, k=100)  # 1 us
+
+
+def part(name: str = "a", **fields: Any) -> Part:  # noqa: ANN401 - any field of a part
+    return Part(name=name, kind="elementwise", **fields)
+
+
+def timed(*parts: Part, backend: Backend = "torch", floors: float = NEVER) -> OperatorTime:
+    operator = Operator(path="x", count=3, kind="matmul", parts=parts, formula="f", source="s")
+    return operator_time(HAND, operator, backend, floors, floors)
+
+
+def us(time: OperatorTime) -> tuple[object, list[object], object]:
+    """Operator, parts and routing in microseconds, to rounding."""
+    near = (pytest.approx(each * 1e6, rel=1e-9) for each in time.parts_s)
+    return (
+        pytest.approx(time.seconds * 1e6, rel=1e-9),
+        list(near),
+        pytest.approx(time.routing_s * 1e6, rel=1e-9, abs=1e-9),
+    )
+
+
+def test_a_part_takes_its_curve_and_its_launches() -> None:
+    found = timed(part(shape=GEMM, launches_torch=3, launches_fused=2))
+    assert us(found) == (4, [4], 0)
+    fused = timed(part(shape=GEMM, launches_torch=3, launches_fused=2), backend="fused")
+    assert us(fused) == (3, [3], 0)
+
+
+def test_an_elementwise_part_moves_all_its_bytes_in_as_many_kernels() -> None:
+    quarter = 250_000  # in each of two kernels 500,000: 10 us / sqrt(2)
+    moves = part(
+        weight_bytes=quarter, kv_read_bytes=quarter // 2, io_bytes=quarter // 2,
+        activation_bytes=quarter, intermediate_bytes=quarter, launches_torch=2, launches_fused=1,
+    )  # fmt: skip
+    found, _, _ = us(timed(moves))
+    assert found == 2 * 10 / 2**0.5 + 2
+    fused, _, _ = us(timed(moves, backend="fused"))  # nothing between parts: 750,000 in one
+    assert fused == 10 * 0.75**0.5 + 1
+
+
+def test_a_part_within_another_launch_costs_what_it_adds() -> None:
+    hidden = part("hidden", activation_bytes=10**4)  # 1 us: as long as the product
+    longer = part("longer", activation_bytes=9 * 10**4, routing=True)  # together 10^5: sqrt(10)
+    first = part("first", shape=GEMM, launches_torch=1)
+    assert us(timed(first, hidden)) == (2, [2, 0], 0)
+    adds = 10**0.5 - 1
+    assert us(timed(first, hidden, longer)) == (2 + adds, [2, 0, adds], adds)
+
+
+def test_a_new_launch_begins_with_each_part_that_has_one() -> None:
+    first = part("first", activation_bytes=10**6, launches_torch=1)  # 10 + 1
+    second = part("second", activation_bytes=10**4, launches_torch=1, routing=True)  # 1 + 1
+    inside = part("inside", activation_bytes=3 * 10**4)  # 4 10^4 in the second: 2
+    assert us(timed(first, second, inside)) == (14, [11, 2, 1], 2)
+
+
+def test_parts_before_the_first_launch_run_inside_it() -> None:
+    add = part("add", activation_bytes=10**4, launches_torch=1)  # 1, as a launch of its own + 1
+    norm = part("norm", activation_bytes=3 * 10**4, launches_torch=1, launches_fused=1)  # sqrt(3)
+    found, _, _ = us(timed(add, norm))
+    assert found == 1 + 1 + 3**0.5 + 1
+    assert us(timed(add, norm, backend="fused")) == (3, [1, 2], 0)  # 4 10^4 bytes in one: 2 + 1
+
+
+def test_an_operator_takes_no_less_than_its_floor() -> None:
+    found = timed(part(weight_bytes=10**6, launches_torch=1), floors=1e6)
+    assert found.seconds == 1
+    assert found.parts_s[0] == pytest.approx(11e-6)
+    computing = timed(part(flops=10**6, launches_torch=1), floors=1e5)
+    assert computing.seconds == 10
+
+
+def predicted(
+    model: Any = None,  # noqa: ANN401 - a model, or the tiny one
+    workload: Workload = Workload(batch=3, context=5),  # noqa: B008 - frozen
+    by: Curves = HAND,
+) -> tuple[Prediction, StepTime]:
+    found = predict(model or tiny_model(), workload, GPU, by)
+    assert isinstance(found.time, StepTime)
+    return found, found.time
+
+
+def test_a_step_by_hand() -> None:
+    """Three layers of D = 8 at batch 3: every shape is below the smallest point of its curve."""
+    found, time = predicted()
+    # 1 us for each kernel of elementwise work or product, 2 for attention; and its launch.
+    each = {
+        "embed": 2,
+        "attention_norm": 2,  # the first has no residual to add; the others do
+        "qkv": 2, "output": 2, "gate_up": 2 + 4, "down": 2,  # SiLU and the product with its gate
+        "rope": 2 * (22 + 3),
+        "core": 3,
+        "ffn_norm": 4, "final_norm": 4, "lm_head": 2,
+    }  # fmt: skip
+    total = 0
+    for operator, its in zip(found.costs.operators, time.operators, strict=True):
+        leaf = operator.path.rpartition(".")[2]
+        expected = 4 if operator.path == "layers.{1-2}.attention_norm" else each[leaf]
+        assert its.seconds * 1e6 == pytest.approx(expected, rel=1e-9), operator.path
+        total += operator.count * expected
+    assert total == 2 + 2 + 2 * 4 + 3 * (2 + 50 + 3 + 2 + 4 + 6 + 2) + 4 + 2
+    assert time.graph_s * 1e6 == pytest.approx(total, rel=1e-9)
+    launches = found.costs.totals.launches_torch
+    assert time.eager_s == pytest.approx(launches * 5e-6, rel=1e-12)  # the host is the slower one
+    assert launches * 5 > total
+    assert time.predicted_s == time.graph_s
+
+
+def test_decode_runs_as_a_graph_and_prefill_eagerly() -> None:
+    for phase, kind in (("decode", "graph_s"), ("prefill", "eager_s")):
+        _, time = predicted(workload=Workload(phase=phase, batch=3, context=5))  # type: ignore[arg-type]
+        assert time.eager_s > time.graph_s
+        assert time.predicted_s == getattr(time, kind)
+
+
+def test_eagerly_the_longer_of_host_and_gpu_counts() -> None:
+    work = Workload(phase="prefill", batch=64, context=0, new_tokens=4096)
+    found, time = predicted(PRESETS["olmoe-1b-7b"], work)
+    assert time.eager_s == time.graph_s > found.costs.totals.launches_torch * 5e-6
+
+
+def test_fused_launches_are_fewer_and_intermediates_free() -> None:
+    work = Workload(batch=64, context=2048)
+    for model in PRESETS.values():
+        _, torch = predicted(model, work)
+        _, fused = predicted(model, replace(work, backend="fused"))
+        assert fused.graph_s < torch.graph_s
+        assert fused.eager_s < torch.eager_s
+
+
+def test_energy_by_hand() -> None:
+    power = calibration().power  # 100 W idle, 1e-10 J a byte, 1e-12 J a FLOP
+    assert power is not None
+    numbers = {"seconds": 0.5, "moved_bytes": 3 * 10**11, "flops": 2 * 10**13}
+    assert energy_j(power, None, **numbers) == pytest.approx(0.5 * 100 + 30 + 20, rel=1e-12)
+    assert energy_j(power, 201.0, **numbers) == pytest.approx(100, rel=1e-12)
+    assert energy_j(power, 160.0, **numbers) == 80  # the limit, all the time
+
+
+def test_energy_of_a_step_is_that_of_its_totals() -> None:
+    work = Workload(batch=3, context=5)
+    found, time = predicted(workload=work)
+    sums = found.costs.totals
+    moved = sums.compulsory_bytes + sums.activation_bytes + sums.intermediate_bytes
+    expected = 100 * time.graph_s + moved * 1e-10 + sums.flops * 1e-12
+    assert time.energy_j == pytest.approx(expected, rel=1e-12)
+    _, fused = predicted(workload=replace(work, backend="fused"))
+    expected = 100 * fused.graph_s + (moved - sums.intermediate_bytes) * 1e-10 + sums.flops * 1e-12
+    assert fused.energy_j == pytest.approx(expected, rel=1e-12)
+
+
+def test_power_has_a_limit() -> None:
+    _, time = predicted(PRESETS["llama-3.1-8b"], Workload(batch=64), FAST)
+    assert time.energy_j == 700.0 * time.predicted_s
+
+
+def test_without_power_there_is_no_energy() -> None:
+    _, time = predicted(by=curves(power=None))
+    assert time.energy_j == Unknown(reason="the calibration measured no power")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kv_dtype"), [("fp8", "bf16"), ("bf16", "fp8"), ("fp32", "fp32"), ("fp16", "fp16")]
+)
+def test_another_format_has_no_time(dtype: str, kv_dtype: str) -> None:
+    work = Workload(dtype=DTYPES[dtype], kv_dtype=DTYPES[kv_dtype])
+    found = predict(tiny_model(), work, GPU, HAND)
+    reason = f"calibrations are measured in bf16; this is dtype={dtype}, kv_dtype={kv_dtype}"
+    assert found.time == Unknown(reason=reason)
+    assert found.calibration is HAND
+
+
+def test_without_a_calibration_there_is_no_time() -> None:
+    assert predict(tiny_model(), Workload(), GPU).time is NOT_ASKED
+
+
+workloads = st.builds(
+    Workload,
+    phase=st.just("prefill"),
+    batch=st.integers(1, 2000),
+    context=st.integers(0, 10**5),
+    new_tokens=st.integers(1, 5000),
+    routing=st.sampled_from([Workload().routing, Zipf(1.0)]),
+    mla=st.sampled_from([None, "absorbed", "expanded"]),
+    backend=st.sampled_from(["torch", "fused"]),
+    logits=st.sampled_from(["last", "all"]),
+)
+decodes = workloads.map(lambda work: replace(work, phase="decode", new_tokens=1))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(sorted(PRESETS)), workloads | decodes, st.sampled_from([HAND, FAST]))
+def test_laws_of_every_preset(name: str, work: Workload, by: Curves) -> None:
+    found, time = predicted(PRESETS[name], work, by)
+    total = routing = 0.0
+    for operator, its in zip(found.costs.operators, time.operators, strict=True):
+        assert its.seconds >= found.operator_floor_s(operator)
+        assert all(each >= 0 for each in its.parts_s)
+        assert sum(its.parts_s) <= its.seconds * (1 + 1e-9)
+        chooses = [s for s, p in zip(its.parts_s, operator.parts, strict=True) if p.routing]
+        assert its.routing_s == pytest.approx(sum(chooses), rel=1e-9)
+        total += operator.count * float(its.seconds)
+        routing += operator.count * float(its.routing_s)
+    assert time.graph_s == pytest.approx(total, rel=1e-12)
+    assert time.routing_s == pytest.approx(routing, rel=1e-12)
+    assert found.floor_s <= time.graph_s <= time.eager_s
+    assert 0 <= time.routing_s / time.graph_s <= 1
+    assert isinstance(time.energy_j, float)
+    assert 0 < time.energy_j <= 700 * time.predicted_s
+
+
+def test_a_fast_gpu_is_at_its_floors() -> None:
+    found, time = predicted(PRESETS["llama-3.1-8b"], Workload(batch=16), FAST)
+    floors = [found.operator_floor_s(operator) for operator in found.costs.operators]
+    at_floor = [
+        floor for floor, its in zip(floors, time.operators, strict=True) if its.seconds == floor
+    ]
+    assert len(at_floor) > len(floors) / 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(sorted(PRESETS)),
+    workloads | decodes,
+    st.sampled_from(["batch", "context"]),
+    st.integers(1, 1000),
+)
+def test_more_work_takes_no_less_time(name: str, work: Workload, axis: str, more: int) -> None:
+    _, before = predicted(PRESETS[name], work)
+    _, after = predicted(PRESETS[name], replace(work, **{axis: getattr(work, axis) + more}))
+    for field in ("graph_s", "eager_s", "energy_j"):
+        assert getattr(before, field) <= getattr(after, field) * (1 + 1e-9)

@@ -1,0 +1,228 @@
+"""Laws that hold for every model and step: sums, paths, parameters read once, bounds."""
+
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from costmodel.costs.footprint import Footprint, footprint
+from costmodel.costs.predict import step_costs
+from costmodel.costs.roofline import floor_s
+from costmodel.costs.totals import KINDS, Totals
+from costmodel.inputs.model import ModelConfig
+from costmodel.layers.attention import Attention
+from costmodel.layers.dtype import parse_dtype
+from costmodel.layers.operator import QUANTITIES, Operator, Step, expanded_paths
+from costmodel.routing.popularity import Uniform, Zipf
+from tests.steps import changed, make_step
+from tests.strategies import PRESETS, models, steps
+
+Check = Callable[[ModelConfig, Step], None]
+BYTES_TOUCHED = ("weight_bytes", "row_bytes", "index_bytes")
+
+
+def near(value: object) -> object:
+    return pytest.approx(value, rel=1e-12)
+
+
+def parts_sum_to_everything(model: ModelConfig, step: Step) -> None:
+    costs = step_costs(model, step)
+    for name in QUANTITIES:
+        of_parts = sum(op.count * getattr(p, name) for op in costs.operators for p in op.parts)
+        of_operators = sum(op.count * op.total(name) for op in costs.operators)
+        assert getattr(costs.totals, name) == near(of_parts)
+        assert of_operators == near(of_parts)
+        of_routing = getattr(costs.routing, name)
+        assert 0 <= of_routing <= of_parts * (1 + 1e-12)
+    assert isinstance(costs.totals.flops, int)
+    assert sum(costs.flops_by_kind.values()) == costs.totals.flops
+    assert set(costs.flops_by_kind) == set(KINDS)
+
+
+def compulsory_bytes_are_the_named_ones(model: ModelConfig, step: Step) -> None:
+    costs = step_costs(model, step)
+    sums, kv = costs.totals, costs.kv_cache
+    named = (
+        sums.weight_bytes
+        + (kv.read_bytes + kv.written_bytes)
+        + sums.row_bytes
+        + sums.index_bytes
+        + sums.io_bytes
+    )
+    assert sums.compulsory_bytes == near(named)
+    of_operators = sum(op.count * op.compulsory_bytes for op in costs.operators)
+    assert of_operators == near(named)
+    last = step.batch if step.logits == "last" else step.tokens
+    assert sums.io_bytes == step.tokens * 8 + last * model.vocab_size * step.activation_bytes
+
+
+def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
+    operators = step_costs(model, step).operators
+    assert all(op.count == len(expanded_paths(op.path)) for op in operators)
+    counted = Counter(path for op in operators for path in expanded_paths(op.path))
+    assert set(counted.values()) == {1}
+    layers = {path.split(".")[1] for path in counted if path.startswith("layers.")}
+    assert layers == {str(i) for i in range(model.num_hidden_layers)}
+    for i in range(model.num_hidden_layers):
+        leaves = {path.split(".", 2)[2] for path in counted if path.startswith(f"layers.{i}.")}
+        assert {"attention_norm", "attention.core", "attention.output", "ffn_norm"} <= leaves
+        blocks = {leaf.partition(".")[0] for leaf in leaves}
+        assert blocks & {"ffn", "moe", "memory"}
+        assert not {"ffn", "moe"} <= blocks
+    for op in operators:
+        assert op.parts
+        assert op.formula
+        assert op.source
+        assert 1 <= op.total("launches_fused") <= op.total("launches_torch")
+
+
+def weights_read(op: Operator, step: Step) -> Any:  # noqa: ANN401 - a number
+    """Bytes of the parameters that an operator touches, each once; rows of tables apart."""
+    share: dict[str, Any] = {}
+    if op.touched is not None and op.touched.kind == "experts":
+        share["experts"] = op.touched.distinct / op.touched.population
+    if op.path == "embed":
+        v = op.weights[0].rows
+        share["embedding"] = float(1 - Fraction(v - 1, v) ** int(step.tokens))
+    return sum(
+        w.stored_bytes(step) * share.get(w.group, 1)
+        for w in op.weights
+        if w.name != "key_norm" and w.group != "memory_values"  # folded; rows
+    )
+
+
+def every_parameter_is_read_once(model: ModelConfig, step: Step) -> None:
+    operators = step_costs(model, step).operators
+    rows = {
+        op.path.rpartition(".")[0]: op.touched.distinct  # by memory: layers.{0-2}.memory
+        for op in operators
+        if op.touched is not None and op.touched.kind == "rows"
+    }
+    for op in operators:
+        assert op.total("weight_bytes") == near(weights_read(op, step))
+        tables = [w for w in op.weights if w.group == "memory_values"]
+        row = sum(w.row_bytes(step) for w in tables)
+        distinct = rows[op.path.rpartition(".")[0]] if tables else 0
+        assert op.total("row_bytes") == near(distinct * row)
+
+
+def parameters_sum_and_active_ones_are_some_of_them(model: ModelConfig, step: Step) -> None:
+    costs = step_costs(model, step)
+    found = costs.parameters
+    assert sum(found.by_group.values()) == found.total
+    table = model.vocab_size * model.hidden_size
+    both = table if model.tie_word_embeddings else 2 * table
+    assert found.total == found.total_without_embeddings + both
+    assert found.active_without_embeddings <= found.total_without_embeddings
+    assert found.active_with_lm_head == found.active_without_embeddings + table
+    assert found.active_with_embeddings == found.active_without_embeddings + both
+    for group in ("attention", "norm", "router", "memory_keys", "memory_projections", "ffn"):
+        listed = sum(
+            w.parameters * op.count
+            for op in costs.operators
+            for w in op.weights
+            if w.group == group
+        )
+        assert found.by_group.get(group, 0) == listed
+
+
+def a_bound_is_at_least_each_of_its_terms(model: ModelConfig, step: Step) -> None:
+    costs = step_costs(model, step)
+    moved, flops = costs.totals.compulsory_bytes, costs.totals.flops
+    floor = floor_s(moved, flops, 4.8e12, 989e12)
+    assert floor >= moved / 4.8e12
+    assert floor >= flops / 989e12
+    for op in costs.operators:  # no operator alone is slower than the step
+        assert floor >= floor_s(op.compulsory_bytes, op.total("flops"), 4.8e12, 989e12)
+
+
+def the_largest_batch_fits_exactly(model: ModelConfig, step: Step) -> None:
+    def at(batch: int, capacity: int) -> Footprint:
+        larger = changed(step, batch=batch)
+        costs = step_costs(model, larger)
+        return footprint(costs.operators, larger, costs.kv_cache, model.hidden_size, capacity)
+
+    need = int(at(7, 0).total_bytes)
+    for capacity, largest in ((need, 7), (need - 1, 6)):
+        found = at(largest + 1, capacity)
+        assert not found.fits
+        assert found.max_batch == largest
+        assert at(largest, capacity).fits
+
+
+def fewer_bits_are_never_more_bytes(model: ModelConfig, step: Step) -> None:
+    def at(name: str) -> Totals:
+        dtype = parse_dtype(name, field="dtype")
+        same = changed(step, dtype=dtype, kv_dtype=dtype, activation_bytes=2)
+        return step_costs(model, same).totals
+
+    for fewer, more in (("int4", "fp8"), ("int4:32", "fp8"), ("int8", "fp8"), ("fp8", "bf16")):
+        small, large = at(fewer), at(more)
+        for name in ("weight_bytes", "row_bytes", "kv_read_bytes", "kv_written_bytes"):
+            assert getattr(small, name) <= getattr(large, name) * (1 + 1e-12)
+        assert small.flops == large.flops
+        assert small.index_bytes == large.index_bytes
+
+
+def even_popularity_touches_the_most(model: ModelConfig, step: Step) -> None:
+    even = step_costs(model, changed(step, routing=Uniform())).totals
+    for exponent in (0.7, 2.0):
+        skewed = step_costs(model, changed(step, routing=Zipf(exponent))).totals
+        for name in BYTES_TOUCHED:
+            assert getattr(skewed, name) <= getattr(even, name) * (1 + 1e-9)
+        assert skewed.flops == even.flops
+        assert skewed.compares == even.compares
+
+
+def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) -> None:
+    decode = changed(step, new_tokens=1)
+    found = step_costs(model, decode).kv_cache
+    seen = before = 0
+    for i in range(model.num_hidden_layers):
+        kind = model.attention_of(i)
+        window = kind.sliding_window if isinstance(kind, Attention) else None
+        cached = int(step.cached)
+        token = int(step.batch) * kind.kv_token_bytes(step.kv_dtype)
+        seen += token * (cached if window is None else min(cached, window - 1))
+        before += token * (cached if window is None else min(cached, window))
+    assert found.read_bytes == seen <= before
+    assert found.stored_bytes <= before + found.written_bytes
+    if seen == before:  # no window is full: nothing falls out
+        assert found.stored_bytes == before + found.written_bytes
+    assert found.written_bytes == step.batch * found.bytes_per_token
+
+
+CHECKS: list[Check] = [
+    parts_sum_to_everything,
+    compulsory_bytes_are_the_named_ones,
+    each_layer_has_each_path_once,
+    every_parameter_is_read_once,
+    parameters_sum_and_active_ones_are_some_of_them,
+    a_bound_is_at_least_each_of_its_terms,
+    the_largest_batch_fits_exactly,
+    fewer_bits_are_never_more_bytes,
+    even_popularity_touches_the_most,
+    a_decode_step_reads_what_its_windows_hold,
+]
+NAMED = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+
+
+@NAMED
+@settings(max_examples=60, deadline=None)
+@given(model=models(), step=steps())
+def test_holds_for_random_models(check: Check, model: ModelConfig, step: Step) -> None:
+    check(model, step)
+
+
+@NAMED
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "step",
+    [make_step(batch=16, cached=2048), make_step(batch=2, new_tokens=300, mla="expanded")],
+    ids=["decode", "prefill"],
+)
+def test_holds_for_presets(check: Check, name: str, step: Step) -> None:
+    check(PRESETS[name], step)

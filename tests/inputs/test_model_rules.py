@@ -1,0 +1,158 @@
+"""Every rule of a model's configuration: the message names field, value and rule."""
+
+from typing import Any
+
+import pytest
+
+from tests.inputs.test_model import ATTENTION, DENSE, MLA, MOE, PEER, PRODUCT, ULTRA, refusal
+from tests.inputs.test_model import model as make
+
+MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
+    ({"name": ""}, "name=''", "at least 1 character"),
+    ({"name": "x" * 121}, "name='xxx", "at most 120 characters"),
+    ({"name": "a\nb"}, "name='a\\nb'", "cannot be printed"),
+    ({"source": "x" * 2001}, "source='xxx", "at most 2000 characters"),
+    ({"hidden_size": 3}, "hidden_size=3", "greater than or equal to 4"),
+    ({"hidden_size": 2**20 + 1}, "hidden_size=1048577", "less than or equal to 1048576"),
+    ({"hidden_size": 8.0}, "hidden_size=8.0", "valid integer"),
+    ({"hidden_size": "8"}, "hidden_size='8'", "valid integer"),
+    ({"hidden_size": True}, "hidden_size=True", "valid integer"),
+    ({"hidden_size": None}, "hidden_size=None", "valid integer"),
+    ({"hidden_size": 10**300}, "hidden_size=an integer of 997 bits", "equal to 1048576"),
+    ({"vocab_size": 1}, "vocab_size=1", "greater than or equal to 2"),
+    ({"vocab_size": 2**24 + 1}, "vocab_size=16777217", "less than or equal to 16777216"),
+    ({"num_hidden_layers": 0}, "num_hidden_layers=0", "greater than or equal to 1"),
+    ({"num_hidden_layers": 1025}, "num_hidden_layers=1025", "less than or equal to 1024"),
+    ({"tie_word_embeddings": "yes"}, "tie_word_embeddings='yes'", "valid boolean"),
+    ({"tie_word_embeddings": 1}, "tie_word_embeddings=1", "valid boolean"),
+    ({"post_norms": 0}, "post_norms=0", "valid boolean"),
+    ({"published": {"x": "many"}}, "published.x='many'", "valid number"),
+    ({"notes": "one"}, "notes='one'", "valid array"),
+    ({"notes": ["x" * 2001]}, "notes.0='xxx", "at most 2000 characters"),
+    ({"memory": [ULTRA] * 65}, "memory=", "at most 64 items"),
+    ({"overrides": [{"layers": "0"}] * 1025}, "overrides=", "at most 1024 items"),
+    ({"colour": "red"}, "colour='red'", "Unexpected keyword argument"),
+    ({"ffn": {"kind": "moo"}}, "ffn=", "'moo' found using 'kind' does not match"),
+    ({"ffn": {"intermediate_size": 16}}, "ffn=", "'kind'"),
+    ({"attention": {"kind": "rnn"}}, "attention=", "'rnn' found using 'kind' does not match"),
+    ({"memory": [{"kind": "disk"}]}, "memory.0=", "'disk' found using 'kind' does not match"),
+    (
+        {"overrides": [{"layers": "0-2", "ffn": DENSE}, {"layers": "2", "ffn": DENSE}]},
+        "overrides.layers='2'",
+        "layer 2 is overridden twice",
+    ),
+    ({"overrides": [{"ffn": DENSE}]}, "overrides.0.layers", "is missing"),
+    ({"overrides": [{"layers": 3}]}, "overrides.0.layers=3", "valid string"),
+    ({"memory": [ULTRA, PRODUCT]}, "memory.layers='1'", "block 1 has a memory layer"),
+    (
+        {"memory": [{**PRODUCT, "layers": "1:3"}]},
+        "memory.layers='1:3'",
+        "1:3 skips blocks, which a memory layer that replaces the FFN cannot",
+    ),
+]
+
+KIND_RULES: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
+    ("attention", ATTENTION, {"num_key_value_heads": 3}, "num_attention_heads=4",
+     "not a multiple of num_key_value_heads=3"),
+    ("attention", ATTENTION, {"rotary_dim": 9}, "rotary_dim=9", "exceeds head_dim=8"),
+    ("attention", ATTENTION, {"rotary_dim": -1}, "rotary_dim=-1", "greater than or equal to 0"),
+    ("attention", ATTENTION, {"sliding_window": 0}, "sliding_window=0", "equal to 1"),
+    ("attention", ATTENTION, {"sliding_window": 2**31 + 1}, "sliding_window=", "2147483648"),
+    ("attention", ATTENTION, {"num_attention_heads": 0}, "num_attention_heads=0", "equal to 1"),
+    ("attention", ATTENTION, {"num_key_value_heads": 2**16 + 1}, "num_key_value_heads=", "65536"),
+    ("attention", ATTENTION, {"head_dim": 3}, "head_dim=3", "equal to 4"),
+    ("attention", ATTENTION, {"qk_norm": "some"}, "qk_norm='some'", "'none', 'head' or 'full'"),
+    ("attention", ATTENTION, {"heads": 3}, "heads=3", "Unexpected keyword argument"),
+    ("attention", MLA, {"kv_lora_rank": 3}, "kv_lora_rank=3", "equal to 4"),
+    ("attention", MLA, {"q_lora_rank": 0}, "q_lora_rank=0", "equal to 4"),
+    ("attention", MLA, {"sliding_window": 8}, "sliding_window=8", "Unexpected"),
+    ("ffn", DENSE, {"intermediate_size": 2**20 + 1}, "intermediate_size=1048577", "1048576"),
+    ("ffn", DENSE, {"activation": "swish"}, "activation='swish'", "'silu', 'gelu', 'relu'"),
+    ("ffn", MOE, {"num_experts_per_tok": 9}, "num_experts_per_tok=9", "exceeds num_experts=8"),
+    ("ffn", MOE, {"n_group": 3}, "n_group=3", "does not divide num_experts=8"),
+    ("ffn", MOE, {"n_group": 4, "topk_group": 5}, "topk_group=5", "exceeds n_group=4"),
+    ("ffn", MOE, {"n_group": 8, "topk_group": 1}, "num_experts_per_tok=2",
+     "exceeds the 1 experts of topk_group=1 groups"),
+    ("ffn", MOE, {"n_group": 4, "topk_group": 2, "group_score_experts": 3},
+     "group_score_experts=3", "exceeds the 2 experts of a group"),
+    ("ffn", MOE, {"shared_intermediate_size": 1}, "shared_intermediate_size=1", "0 or at least 4"),
+    ("ffn", MOE, {"shared_intermediate_size": 3}, "shared_intermediate_size=3", "0 or at least 4"),
+    ("ffn", MOE, {"shared_intermediate_size": -1}, "shared_intermediate_size=-1", "equal to 0"),
+    ("ffn", MOE, {"scoring": "tanh"}, "scoring='tanh'", "'softmax', 'sigmoid'"),
+    ("memory", ULTRA, {"knum": 1}, "knum=1", "equal to 2"),
+    ("memory", ULTRA, {"knum": 2**15 + 1}, "knum=32769", "32768"),
+    ("memory", ULTRA, {"knn": 17}, "knn=17", "exceeds the 16 rows of knum=4"),
+    ("memory", ULTRA, {"share_ratio": 0}, "share_ratio=0", "greater than 0"),
+    ("memory", ULTRA, {"share_ratio": 1.01}, "share_ratio=1.01", "less than or equal to 1"),
+    ("memory", ULTRA, {"share_ratio": float("nan")}, "share_ratio=nan", "finite"),
+    ("memory", ULTRA, {"first_stage_topk": 1}, "first_stage_topk=1", "cannot give knn=3 rows"),
+    ("memory", ULTRA, {"tucker_cores": 3}, "value_dim=8", "not a multiple of tucker_cores=3"),
+    ("memory", ULTRA, {"tucker_rank": 17}, "tucker_rank=17", "equal to 16"),
+    ("memory", ULTRA, {"value_expansion": 0}, "value_expansion=0", "equal to 1"),
+    ("memory", ULTRA, {"pre_value_dim": 0}, "pre_value_dim=0", "equal to 4"),
+    ("memory", ULTRA, {"layers": 5}, "layers=5", "valid string"),
+    ("memory", PRODUCT, {"knn": 17}, "knn=17", "exceeds the 16 rows of num_keys=4"),
+    ("memory", PRODUCT, {"num_keys": 1}, "num_keys=1", "equal to 2"),
+    ("memory", PRODUCT, {"gate": 1}, "gate=1", "valid boolean"),
+    ("memory", PEER, {"knn": 17}, "knn=17", "exceeds the 16 rows of num_keys=4"),
+    ("memory", PEER, {"value_dim": 8}, "value_dim=8", "Unexpected"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "given", "rule"), MODEL_RULES)
+def test_rules_of_the_model(fields: dict[str, Any], given: str, rule: str) -> None:
+    message = refusal(**fields)
+    assert given in message
+    assert rule in message
+
+
+@pytest.mark.parametrize(("where", "valid", "fields", "given", "rule"), KIND_RULES)
+def test_rules_of_the_layer_kinds(
+    where: str, valid: dict[str, Any], fields: dict[str, Any], given: str, rule: str
+) -> None:
+    def table(part: dict[str, Any]) -> dict[str, Any]:
+        return {where: [part] if where == "memory" else part}
+
+    make(**table(valid))  # only the changed field is at fault
+    message = refusal(**table(valid | fields))
+    assert given in message
+    assert rule in message
+    assert where in message
+
+
+@pytest.mark.parametrize(
+    ("where", "part", "required"),
+    [
+        ("attention", ATTENTION, ["num_attention_heads", "num_key_value_heads", "head_dim"]),
+        ("attention", MLA, list(MLA)[1:]),
+        ("ffn", DENSE, ["intermediate_size"]),
+        ("ffn", MOE, list(MOE)[1:]),
+        ("memory", ULTRA, list(ULTRA)[1:]),
+        ("memory", PRODUCT, list(PRODUCT)[1:]),
+        ("memory", PEER, list(PEER)[1:]),
+    ],
+)
+def test_what_has_no_default_is_asked_for(
+    where: str, part: dict[str, Any], required: list[str]
+) -> None:
+    for name in required:
+        left = {key: value for key, value in part.items() if key != name}
+        assert f"{name}: is missing" in refusal(**{where: [left] if where == "memory" else left})
+
+
+@pytest.mark.parametrize(
+    ("where", "part", "fields"),
+    [
+        ("attention", ATTENTION, {"rotary_dim": 8, "sliding_window": 2**31, "head_dim": 2**20}),
+        ("attention", ATTENTION, {"num_key_value_heads": 1, "sliding_window": 1, "rotary_dim": 0}),
+        ("ffn", MOE, {"num_experts": 2, "num_experts_per_tok": 2, "shared_intermediate_size": 4}),
+        ("ffn", MOE, {"n_group": 4, "topk_group": 1, "group_score_experts": 2}),
+        ("memory", ULTRA, {"knn": 16, "first_stage_topk": 4, "tucker_cores": 8}),
+        ("memory", ULTRA, {"share_ratio": 1, "knn": 17}),  # six layers share 96 rows
+        ("memory", PRODUCT, {"knn": 16}),
+    ],
+)
+def test_bounds_themselves_are_allowed(
+    where: str, part: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    make(**{where: [part | fields] if where == "memory" else part | fields})

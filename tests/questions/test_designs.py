@@ -1,0 +1,161 @@
+"""Many designs at once: each number is what `predict` says of that design alone, and soon there."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from costmodel.costs.calibrations import calibrated
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
+from costmodel.costs.predict import predict
+from costmodel.inputs.catalog import load_model, model_names
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
+from costmodel.layers.dtype import DTYPES
+from costmodel.questions.designs import components as pieces
+from costmodel.questions.designs.evaluate import Evaluated, evaluate
+from costmodel.routing.popularity import Zipf
+from dashboard.pages.tradeoffs import data as tradeoffs
+from dashboard.pages.tradeoffs.pareto import pareto_front
+
+H200 = load_hardware("h200")
+CURVES = calibrated("h200")
+PREFILL = Workload(phase="prefill", new_tokens=100, backend="fused")
+SWEEPS: dict[str, dict[str, tuple[tradeoffs.Value, ...]]] = {
+    "olmoe-1b-7b": {
+        "num_experts": (8, 64, 500),
+        "num_experts_per_tok": (1, 8),
+        "moe_intermediate_size": (100, 3000),
+    },
+    "deepseek-v3": {"num_experts": (16, 256), "num_experts_per_tok": (2, 8)},  # a dense FFN beside
+    "ultramemv2-1b-7b": {
+        "knum": (100, 528),
+        "knn": (8, 9, 128),
+        "pre_value_dim": (64, 384),
+        "share_ratio": (0.1, 0.5),
+        "layers": (1, 5),
+    },
+    "ultramem-227m-1.2b": {"knum": (100, 300), "knn": (16, 32), "value_dim": (256, 1024)},
+    "memory-plus-227m-1.2b": {"num_keys": (64, 300), "knn": (4, 80), "intermediate_size": (9, 900)},
+}
+
+
+def assert_predicted(
+    found: Evaluated, at: tuple[int, int, int], model: ModelConfig, workload: Workload
+) -> None:
+    """A point holds what `predict` says."""
+    one = predict(model, workload, H200, CURVES)
+    assert isinstance(one.time, StepTime)
+    expected = {
+        "parameters.total_without_embeddings": one.costs.parameters.total_without_embeddings,
+        "parameters.active_without_embeddings": one.costs.parameters.active_without_embeddings,
+        "hbm_bytes.compulsory": one.costs.totals.compulsory_bytes,
+        "flops.total": one.costs.totals.flops,
+        "kv_cache.stored_bytes": one.costs.kv_cache.stored_bytes,
+        "memory.total_bytes": one.memory.total_bytes,
+        "time.floor_s": one.floor_s,
+        "time.predicted_s": one.time.predicted_s,
+    }
+    got = {name: column[at] for name, column in found.columns.items()}
+    assert got == pytest.approx(expected, rel=1e-12), model.name
+
+
+@pytest.mark.parametrize("workload", [Workload(), PREFILL])
+def test_a_preset_costs_what_predict_says(workload: Workload) -> None:
+    batches, contexts = (1, 300), (0, 5000)
+    models = [load_model(name) for name in model_names()]  # kept pieces must not leak between them
+    found = evaluate(models, workload, H200, CURVES, batches=batches, contexts=contexts)
+    assert found.not_predicted is None
+    for at in np.ndindex(len(models), 2, 2):
+        step = replace(workload, batch=batches[at[1]], context=contexts[at[2]])
+        assert_predicted(found, at, models[at[0]], step)
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [Workload(), Workload(routing=Zipf(0.8), logits="all"), PREFILL],
+    ids=["decode", "zipf", "prefill"],
+)
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_swept_design_costs_what_predict_says(
+    name: str, workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With stacks of seven designs at most, and pieces forgotten in between."""
+    batches, contexts = (1, 37, 2000), (0, 5000)
+    points = len(batches) * len(contexts)
+    monkeypatch.setattr(pieces, "STACKED_POINTS", 7 * points)
+    monkeypatch.setattr(pieces, "KEPT_POINTS", 10 * points)
+    base = load_model(name)
+    made = tradeoffs.designs(base, SWEEPS[name])
+    models = [*made.models, base]
+    found = evaluate(models, workload, H200, CURVES, batches=batches, contexts=contexts)
+    assert len(made.models) == np.prod([len(values) for values in SWEEPS[name].values()])
+    assert found.not_predicted is None
+    for index, model in enumerate(models):
+        j, k = index % len(batches), index % len(contexts)
+        step = replace(workload, batch=batches[j], context=contexts[k])
+        assert_predicted(found, (index, j, k), model, step)
+
+
+@pytest.mark.parametrize(
+    ("workload", "calibration", "reason"),
+    [(Workload(), NOT_ASKED, NOT_ASKED.reason), (Workload(dtype=DTYPES["fp8"]), CURVES, "fp8")],
+    ids=["no calibration", "another format"],
+)
+def test_a_time_that_is_not_known_is_left_out_with_its_reason(
+    workload: Workload, calibration: Curves | Unknown, reason: str
+) -> None:
+    found = evaluate(
+        [load_model("olmoe-1b-7b")], workload, H200, calibration, batches=(1,), contexts=(1,)
+    )
+    assert "time.predicted_s" not in found.columns
+    assert reason in str(found.not_predicted)
+
+
+@pytest.mark.parametrize(
+    ("name", "ranges"),
+    [
+        (
+            "olmoe-1b-7b",
+            {
+                "num_experts": range(16, 116, 10),
+                "num_experts_per_tok": range(1, 11),
+                "moe_intermediate_size": range(256, 1276, 102),
+            },
+        ),
+        (
+            "ultramemv2-1b-7b",
+            {
+                "knum": range(200, 800, 60),
+                "knn": range(8, 88, 8),
+                "pre_value_dim": range(128, 1408, 128),
+            },
+        ),
+    ],
+)
+def test_a_hundred_thousand_points_with_their_times_take_under_two_seconds(
+    name: str, ranges: dict[str, range]
+) -> None:
+    """Designs, costs and front, in time of this process: what else the machine does counts not."""
+    base = load_model(name)
+
+    def answer_s() -> float:
+        start = time.process_time()
+        made = tradeoffs.designs(base, ranges)
+        found = evaluate(
+            made.models,
+            Workload(),
+            H200,
+            CURVES,
+            batches=[2**i for i in range(10)],
+            contexts=[512 * i for i in range(10)],
+        )
+        times = found.columns["time.predicted_s"]
+        assert times.size == 100_000
+        pareto_front(found.columns["memory.total_bytes"].ravel(), times.ravel())
+        return time.process_time() - start
+
+    assert min(answer_s() for _ in range(3)) < 2

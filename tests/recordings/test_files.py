@@ -1,0 +1,200 @@
+"""The committed recordings cover their plan, name nobody and no machine, stay small, read fast."""
+
+import json
+import re
+import resource
+import subprocess
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+
+from costmodel.inputs.catalog import load_model
+from costmodel.recordings.measured import Missing
+from costmodel.recordings.recording import CaseWorkload
+from profiler.session.plan import case_seed, standard
+from tests.commands import SPARSECOST
+from tests.committed import AGAIN, FILES, FIRST, FOLDER, NAMES, recording
+
+PRESETS = {
+    "olmoe-227m-1.2b",
+    "ultramemv2-227m-1.2b",
+    "olmoe-1b-7b",
+    "ultramemv2-1b-7b",
+    "ultramem-227m-1.2b",
+    "memory-plus-227m-1.2b",
+    "llama-3.1-8b",
+}
+MEGABYTE = 10**6
+COMMIT = re.compile(r"[0-9a-f]{40}")
+IDENTIFIERS = {
+    "UUID": re.compile(r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"),
+    "PCI address": re.compile(r"(?i)\b[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]\b"),
+    "MAC address": re.compile(r"(?i)\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b"),
+    "IP address": re.compile(r"\b\d{1,3}(\.\d{1,3}){3}\b"),
+    "path": re.compile(r"(?<![\w/:.])[/~]\w+|[A-Z]:\\\\"),
+    "address": re.compile(r"\w@\w"),
+    "field": re.compile(r"(?i)host|user|serial|uuid|pci|\bpid\b|\bip\b"),
+}
+KNOWN_STRINGS = re.compile(
+    r"""
+    cuda | bf16 | decode | prefill | uniform | zipf:1\.0 | scores
+    | NVIDIA\ H200
+    | \d+(\.\d+){1,2} (\+cu\d+)?  # a version
+    | [0-9a-f]{40}  # a commit
+    | \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ
+    | embed | final_norm | lm_head | layers(\.[a-z0-9_]+)+  # the path of a leaf
+    | tensors | flop_counter | choices | cuda_event | torch_profiler | allocator
+    | hardware_counter | nvml
+    | (copy|streaming\ linear):\ bytes\ (read|written) | square\ GEMM:\ tensor\ FLOPs
+    | (copy|GEMM)\ loop:\ counter\ power\ over\ power\ readings
+    | does\ not\ fit:\ cache\ and\ activations\ need\ [\d,.]+\ GiB\ by\ the\ prediction,
+      \ margin\ in;\ [\d,.]+\ GiB\ are\ free
+    | power\ cap
+    """,
+    re.VERBOSE,
+)
+
+
+def test_the_models_of_the_plan_are_there() -> None:
+    assert {recording(path.name).preset for path in FIRST} == PRESETS
+    assert [path.name for path in FIRST] == [f"h200-{name}.json" for name in sorted(PRESETS)]
+    assert {path.name for path in AGAIN} < {path.name for path in FIRST}
+
+
+@pytest.mark.parametrize("path", FIRST, ids=lambda path: path.stem)
+def test_the_grid_is_covered(path: Any) -> None:  # noqa: ANN401
+    """As issue 4 asks for it: every case was measured, or says why not."""
+    made = recording(path.name)
+    dense = made.preset == "llama-3.1-8b"
+    batches = (1, 4, 16, 64, 256, 1024)
+    wanted = {work(batch, context) for batch, context in product(batches, (512, 2048, 8192))}
+    wanted |= {work(1, 0, new_tokens=tokens) for tokens in (512, 2048, 8192)}
+    if dense:
+        wanted |= {work(batch, 32768) for batch in (1, 4, 16)}
+    else:
+        wanted |= {work(b, 2048, routing=r) for b in batches for r in ("zipf:1.0", "scores")}
+    assert {case.workload for case in made.cases} == wanted
+    for case in made.cases:
+        tokens = case.workload.context or case.workload.new_tokens
+        energy = tokens == 2048 and case.workload.routing == "uniform"
+        asked = {"time", "trace", "counters"} | ({"energy"} if energy else set())
+        assert case.runs.keys() | case.lacking.keys() == asked
+
+
+def work(batch: int, context: int, *, new_tokens: int = 1, routing: str = "uniform") -> Any:  # noqa: ANN401
+    return CaseWorkload(
+        phase="decode" if new_tokens == 1 else "prefill",
+        batch=batch,
+        context=context,
+        new_tokens=new_tokens,
+        dtype="bf16",
+        routing=routing,
+    )
+
+
+@pytest.mark.parametrize("path", FIRST, ids=lambda path: path.stem)
+def test_the_standard_plan_is_what_was_measured(path: Any) -> None:  # noqa: ANN401
+    made = recording(path.name)
+    found = {case.workload: case for case in made.cases}
+    planned = standard(made.model, dtype="bf16")
+    assert found.keys() == {each.workload for each in planned}
+    for each in planned:
+        case = found[each.workload]
+        assert {*case.runs, *case.lacking} == set(each.runs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recording_is_of_its_preset_and_of_the_seeds_of_the_plan(name: str) -> None:
+    made = recording(name)
+    assert made.preset is not None
+    assert made.model == load_model(made.preset)
+    assert made.weights_seed == 0
+    assert all(case.seed == case_seed(case.workload) for case in made.cases)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_number_of_a_finished_run_is_missing(name: str) -> None:
+    for case in recording(name).cases:
+        for run in case.runs.values():
+            assert run.step
+            for given in (*run.step.values(), *run.operators.values()):
+                assert not isinstance(given, Missing)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recording_names_nobody_and_no_machine(name: str) -> None:
+    """No pattern of an identifier in the text, and no string but those that are known."""
+    data = json.loads((FOLDER / name).read_text())
+    del data["model"]  # a preset, as another test asserts: its source is a web address
+    assert data.pop("preset") in PRESETS
+    text = json.dumps(data)
+    for what, pattern in IDENTIFIERS.items():
+        assert not pattern.search(text), what
+    unknown = [each for each in strings(data) if not KNOWN_STRINGS.fullmatch(each)]
+    assert not unknown
+
+
+def strings(value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+    """Every string in it that is a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from strings(each)
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("UUID", '"GPU-5c1f2e3a-0b1c-4d5e-8f90-a1b2c3d4e5f6"'),
+        ("PCI address", '"00000000:1B:00.0"'),
+        ("MAC address", '"02:42:ac:11:00:02"'),
+        ("IP address", '"10.0.0.7"'),
+        ("path", '"not measured (no file /home/someone/x)"'),
+        ("path", '"/usr"'),
+        ("path", '"~someone"'),
+        ("path", '"C:\\\\Users"'),
+        ("address", '"someone@example.org"'),
+        ("field", '{"hostname": "a"}'),
+        ("field", '{"serial_number": 1}'),
+    ],
+)
+def test_an_identifier_would_be_found(what: str, text: str) -> None:
+    assert IDENTIFIERS[what].search(text)
+    assert not KNOWN_STRINGS.fullmatch(text.strip('"'))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recording_was_made_by_committed_code_on_an_idle_h200(name: str) -> None:
+    made = recording(name)
+    for session in made.sessions:
+        assert COMMIT.fullmatch(session.commit or "")
+        assert session.machine.name == "NVIDIA H200"
+    for case in made.cases:
+        for run in case.runs.values():
+            assert run.conditions.other_processes == 0
+            assert run.conditions.sm_clock_mhz
+            assert run.conditions.temperature_c
+            assert set(run.conditions.event_reasons) <= {"power cap"}
+
+
+def test_recordings_are_small() -> None:
+    sizes = [path.stat().st_size for path in FILES]
+    assert max(sizes) < 1.5 * MEGABYTE
+    assert sum(sizes) < 8 * MEGABYTE
+
+
+def test_validation_takes_less_than_five_seconds() -> None:
+    """Of the processor, start included: the better of two, since other work may share the cores."""
+    command = [str(SPARSECOST), "validate", *map(str, FIRST)]
+    assert min(cpu_seconds(command) for _ in range(2)) < 5
+
+
+def cpu_seconds(command: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "Measured over predicted, 222 cases" in done.stdout
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

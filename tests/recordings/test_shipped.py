@@ -1,0 +1,135 @@
+"""The committed recordings hold what the cost model says, whole steps and their leaves."""
+
+import statistics
+
+import pytest
+
+from costmodel.costs.footprint import footprint
+from costmodel.costs.predict import step_costs
+from costmodel.recordings.measured import Spread
+from costmodel.recordings.quantities import QUANTITIES, RUNS
+from costmodel.recordings.recording import Case, Recording, RunName
+from costmodel.validation.bounds import READ
+from costmodel.validation.counterparts import workload_of
+from costmodel.validation.join import case_label
+from costmodel.validation.utilisation import achieved
+from tests.committed import FIRST, GPUS, NAMES, joined, measured_cases, recording
+
+EXACT_OF_STEP = ("parameters", "buffer_bytes", "kv_held_bytes", "flops_counted")
+LARGE = ("h200-olmoe-1b-7b.json", "h200-ultramemv2-1b-7b.json")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts_equal_the_prediction_in_every_recorded_case(name: str) -> None:
+    made = recording(name)
+    for index, _ in measured_cases(name, "time"):
+        rows = [row for row in joined(name)[index].rows if row.run == "time"]
+        exact = [row for row in rows if QUANTITIES[row.quantity].exact]
+        assert [row.quantity for row in exact if row.path is None] == list(EXACT_OF_STEP)
+        assert [row.path for row in exact if row.path is not None] == list(made.paths)
+        for row in exact:
+            assert row.measured is not None, row
+            assert row.measured == row.predicted, row
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_lacking_is_what_was_predicted_not_to_fit(name: str) -> None:
+    """And all that fits was measured."""
+    made = recording(name)
+    card_bytes = made.sessions[0].machine.memory_bytes
+    for case in made.cases:
+        assert bool(case.runs) != bool(case.lacking), case_label(case)
+        assert (needed_bytes(made, case) > card_bytes) == bool(case.lacking), case_label(case)
+        for reason in case.lacking.values():
+            assert reason.startswith("does not fit: cache and activations need")
+
+
+def needed_bytes(made: Recording, case: Case) -> float:
+    step = workload_of(case.workload).step()
+    costs = step_costs(made.model, step)
+    found = footprint(
+        costs.operators, step, costs.kv_cache, made.model.hidden_size, capacity_bytes=0
+    )
+    return float(found.total_bytes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reads_of_every_measured_decode_step_are_there(name: str) -> None:
+    for _, case in measured_cases(name, "trace"):
+        read = case.runs["counters"].step[READ]
+        assert isinstance(read, Spread)
+        assert read.source == "hardware_counter"
+        assert read.repeats >= 3
+
+
+def test_a_replay_takes_as_long_as_a_step_of_a_steady_loop() -> None:
+    """Energy over power of a loop of seconds, in another process: within 3 % of the replay's time.
+
+    A replay right after eager steps, without gaps between its kernels, would be up to 14 % shorter
+    (`profiler.instruments.flush`). A long loop can meet the power cap, or a warmer card.
+    """
+    ratios = []
+    for name in NAMES:
+        for _, case in measured_cases(name, "energy"):
+            timed, energy = case.runs["time"].step, case.runs["energy"].step
+            graph, joules, watts = timed["graph_s"], energy["energy_j"], energy["power_w"]
+            assert isinstance(graph, Spread)
+            assert isinstance(joules, Spread)
+            assert isinstance(watts, Spread)
+            ratios.append(graph.median / (joules.median / watts.median))
+    assert len(ratios) >= 46
+    assert all(0.97 < ratio < 1.03 for ratio in ratios), sorted(ratios)
+    assert statistics.median(ratios) == pytest.approx(1, abs=0.005)
+
+
+def test_reads_of_leaves_sum_to_those_of_the_step() -> None:
+    """Leaves over step lies between 0.9856 and 1.0006 in all decode cases.
+
+    For the 1B/7B models, between 0.9992 and 1.0005. A step is a graph that starts with an empty
+    L2; leaves are ranges of an eager step, which find in L2 what their neighbours left there, and
+    the LM head of the step before. So leaves of small models read less, up to 7.4 MB a step.
+    """
+    shares = {
+        (path.name, case_label(case)): achieved(recording(path.name), index, GPUS).leaves_over_step
+        for path in FIRST
+        for index, case in measured_cases(path.name, "counters")
+        if case.workload.phase == "decode"
+    }
+    assert len(shares) == 184
+    values = {key: share.value for key, share in shares.items() if share.value is not None}
+    assert values.keys() == shares.keys()
+    assert min(values.values()) == pytest.approx(0.9856, abs=1e-4)
+    assert max(values.values()) == pytest.approx(1.0006, abs=1e-4)
+    large = [value for (name, _), value in values.items() if name in LARGE]
+    assert min(large) == pytest.approx(0.9992, abs=1e-4)
+    assert max(large) == pytest.approx(1.0005, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_self_checks_were_made_and_passed(name: str) -> None:
+    """In every session that counted or measured energy; a run `time` needs none."""
+    made = recording(name)
+    needed: dict[RunName, set[tuple[str, float]]] = {
+        "time": set(),
+        "trace": set(),
+        "counters": {
+            ("copy: bytes read", 0.01),
+            ("copy: bytes written", 0.01),
+            ("streaming linear: bytes read", 0.01),
+            ("square GEMM: tensor FLOPs", 0.0),
+        },
+        "energy": {
+            ("copy loop: counter power over power readings", 0.03),
+            ("GEMM loop: counter power over power readings", 0.03),
+        },
+    }
+    for index, session in enumerate(made.sessions):
+        ran = {run for case in made.cases for run in RUNS if of_session(case, run, index)}
+        assert ran
+        checked = {(check.name, check.tolerance) for check in session.self_check}
+        assert checked >= set().union(*(needed[run] for run in ran))
+        assert all(check.passed for check in session.self_check)
+
+
+def of_session(case: Case, run: RunName, index: int) -> bool:
+    return run in case.runs and case.runs[run].session == index

@@ -1,0 +1,155 @@
+"""Bandwidth, MBU, MFU and routing cost of a measured step, worked out by hand.
+
+The model of test_bounds.py; 9 experts are touched, so 5448 bytes are read, 70 written.
+"""
+
+import pytest
+
+from costmodel.costs.latency import StepTime
+from costmodel.inputs.model import ModelConfig
+from costmodel.layers.moe import MoeFfn
+from costmodel.recordings.recording import Case
+from costmodel.validation.counterparts import Gpu, Gpus
+from costmodel.validation.given import NOT_GIVEN
+from costmodel.validation.join import NO_RUN, side_of
+from costmodel.validation.utilisation import (
+    NO_DATASHEET,
+    NO_DIVISOR,
+    NO_ROUTING,
+    Achieved,
+    Expected,
+    achieved,
+    expected,
+)
+from tests.recording_values import CPU, H200, case, leaf_paths, recording, run, session, workload
+from tests.steps import tiny_model
+
+DENSE = tiny_model()
+MOE = tiny_model(ffn=MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8))
+PATHS = leaf_paths(MOE)
+ROUTERS = [f"layers.{layer}.moe.router" for layer in range(3)]
+COMPULSORY = 5448 + 70
+# A layer: qkv 256, rope 36, attention core 160, output 128, norms 40 + 40 (the first 32), router
+# 160, experts 880; final norm 40, head 176
+FLOPS = 3 * (256 + 36 + 160 + 128 + 80 + 160 + 880) - 8 + 40 + 176
+
+
+def of(one: Case, model: ModelConfig = MOE, *, cpu: bool = False) -> Achieved:
+    made = recording(model, one, sessions=(session(CPU if cpu else H200),))
+    return achieved(made, 0, Gpus("none"))
+
+
+def routers(*values: float) -> list[float | None]:
+    given = dict(zip(ROUTERS, values, strict=True))
+    return [given.get(path) for path in PATHS]
+
+
+def full(**step: float) -> Case:
+    time = {"graph_s": 2e-6, "eager_s": 5e-6} | step
+    return case(
+        time=run(time, {"distinct": routers(2, 3, 4), "flops_counted": routers(128, 128, 128)}),
+        trace=run(
+            {"kernel_s": 1e-6},
+            {"kernel_s": routers(1e-7, 2e-7, 1e-7), "launches": routers(7, 7, 8)},
+        ),
+        counters=run(
+            {"hbm_read_bytes": 8000.0, "hbm_written_bytes": 2000.0},
+            {"hbm_read_bytes": [100.0] * len(PATHS), "hbm_written_bytes": routers(1, 2, 3)},
+        ),
+    )
+
+
+def test_rates_are_of_the_graph() -> None:
+    found = of(full())
+    assert found.time_of == "graph_s"
+    assert found.tokens_per_s.value == pytest.approx(1 / 2e-6)
+    assert found.hbm_bytes_per_s.value == pytest.approx(10_000 / 2e-6)
+    assert found.flops_per_s.value == pytest.approx(FLOPS / 2e-6)
+    assert found.mbu.value == pytest.approx(COMPULSORY / 2e-6 / 4.8e12)
+    assert found.mfu.value == pytest.approx(FLOPS / 2e-6 / 989.5e12, rel=1e-3)
+
+
+def test_rates_are_of_the_eager_step_where_there_is_no_graph() -> None:
+    found = of(case(workload(batch=4), time=run({"graph_s": "no graph", "eager_s": 1e-3})))
+    assert found.time_of == "eager_s"
+    assert found.tokens_per_s.value == 4 / 1e-3
+    assert found.hbm_bytes_per_s.value is None
+    assert found.hbm_bytes_per_s.reason == NO_RUN
+
+
+def test_bytes_that_no_counter_splits_do_as_well() -> None:
+    counters = run({"hbm_read_bytes": "refused", "hbm_bytes": 9000.0})
+    found = of(case(time=run({"graph_s": 1e-6}), counters=counters))
+    assert found.hbm_bytes_per_s.value == pytest.approx(9000 / 1e-6)
+
+
+def test_routing_is_the_leaves_that_only_choose() -> None:
+    found = of(full())
+    assert found.routing_kernel_s.value == pytest.approx(4e-7)
+    assert found.routing_share.value == pytest.approx(0.4)
+    assert found.routing_launches.value == 22
+    assert found.routing_flops.value == 384
+    assert found.routing_hbm_bytes.value == 3 * 100 + 6
+
+
+def test_reads_of_the_leaves_stand_beside_those_of_the_step() -> None:
+    found = of(full())
+    assert found.leaves_read_bytes.value == 100 * len(PATHS)
+    assert found.leaves_over_step.value == pytest.approx(100 * len(PATHS) / 8000)
+
+
+def test_what_is_missing_says_why() -> None:
+    launches = run(operators={"launches": [1] * len(leaf_paths(DENSE))})
+    dense = of(case(time=run({"eager_s": 1e-3}), trace=launches), DENSE)
+    assert dense.routing_launches.reason == NO_ROUTING
+    bare = of(case(lacking=dict.fromkeys(("time", "trace"), "out of memory")))
+    assert bare.tokens_per_s.reason == bare.routing_kernel_s.reason == "out of memory"
+    assert of(case(time=run())).mbu.reason == NOT_GIVEN
+    assert of(full(), cpu=True).mbu.reason == NO_DATASHEET
+    assert of(full(), cpu=True).tokens_per_s.value is not None
+    assert of(full(graph_s=0.0)).tokens_per_s.reason == NO_DIVISOR
+    assert of(full(graph_s=5e-324)).mfu.reason == NO_DIVISOR
+
+
+def test_a_prediction_is_expected_to_achieve_the_same_figures() -> None:
+    """The FLOPs are those counted above, the router is the only leaf that routes alone."""
+    side = side_of(recording(MOE, full()), full(), Gpus().of("NVIDIA H200"))
+    times = side.times
+    assert isinstance(times, StepTime)
+    routers_s = sum(
+        operator.count * float(time.seconds)
+        for operator, time in zip(side.costs.operators, times.operators, strict=True)
+        if operator.path.endswith(".moe.router")
+    )
+    compulsory = float(side.costs.totals.compulsory_bytes)
+    for time_of, t in (("graph_s", float(times.graph_s)), ("eager_s", float(times.eager_s))):
+        found = expected(side, time_of)
+        assert found.tokens_per_s == pytest.approx(1 / t)
+        assert found.mbu == pytest.approx(compulsory / t / 4.8e12)
+        assert found.mfu == pytest.approx(FLOPS / t / 989.5e12, rel=1e-3)
+        assert found.routing_kernel_s == pytest.approx(routers_s)
+        assert found.routing_share == pytest.approx(routers_s / float(times.graph_s))
+    assert routers_s < float(times.routing_s)  # experts sort and combine as well
+
+
+def test_nothing_is_expected_without_a_time_or_of_routing_that_is_not_there() -> None:
+    assert expected(side_of(recording(DENSE, case()), case(), None), "graph_s") == Expected()
+    dense = expected(side_of(recording(DENSE, case()), case(), Gpus().of("NVIDIA H200")), "graph_s")
+    assert dense.mbu is not None
+    assert dense.routing_kernel_s is dense.routing_share is dense.routing_launches is None
+    assert dense.routing_hbm_bytes is dense.routing_flops is None
+
+
+@pytest.mark.parametrize("gpu", [None, Gpus("none").of("NVIDIA H200")])
+def test_routing_is_expected_of_the_leaves_that_only_choose_even_without_a_time(
+    gpu: Gpu | None,
+) -> None:
+    """By hand, of three routers of 8 experts, hidden size 8, one token, bf16.
+
+    Each reads 8 x 8 weights of 2 bytes and multiplies them by one token. It launches a product,
+    a softmax, a top-k of 2 kernels, the weights of the chosen and two casts.
+    """
+    found = expected(side_of(recording(MOE, full()), full(), gpu), "graph_s")
+    assert found == Expected(
+        routing_launches=3 * 7, routing_hbm_bytes=3 * 8 * 8 * 2, routing_flops=3 * 2 * 8 * 8
+    )
