@@ -86,6 +86,6 @@ def parse_dtype(text: str, *, field: str) -> Dtype:
     )
 
 
-def usual_cache(weights: Dtype) -> Dtype:
-    """The format of a KV cache that nobody names: the weights', or bf16 beside quantised ones."""
+def default_kv_dtype(weights: Dtype) -> Dtype:
+    """The default format of the KV cache: that of the weights, or bf16 if those are quantised."""
     return DTYPES["bf16"] if weights.scale_bits else weights

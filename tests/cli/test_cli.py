@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from costmodel.cli import main as cli
+from costmodel.cli import predict
 from costmodel.cli.options import complete_hardware, complete_model
 from costmodel.inputs.catalog import FOLDER, model_names
 from costmodel.inputs.hardware import hardware_names
@@ -297,7 +298,7 @@ def test_an_interrupt_leaves_neither_a_traceback_nor_half_a_file(tmp_path: Path)
 
 
 def test_an_interrupt_at_any_time_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load_model", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(predict, "load_model", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     done = run("predict", SMALL)
     assert (done.code, done.out) == (130, "")
     assert "Traceback" not in done.err
