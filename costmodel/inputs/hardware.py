@@ -12,7 +12,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
-from costmodel.inputs.files import STRICT, read_toml, validated
+from costmodel.inputs.files import read_toml
+from costmodel.strict import STRICT, validated
 
 PeakName: TypeAlias = Literal["bf16", "fp16", "fp8", "int8", "fp32"]
 ComputeDtype: TypeAlias = Literal["bf16", "fp16", "fp8", "int8", "int4", "fp32"]
