@@ -11,9 +11,9 @@ from statistics import fmean
 from costmodel.layers.operator import Number, Operator, expanded_paths
 from costmodel.recordings.measured import ExactColumn, SpreadColumn
 from costmodel.recordings.recording import Recording, Run
-from costmodel.routing.popularity import Expected, Kind, Trials
+from costmodel.routing.popularity import Expected, ItemKind, Trials
 
-CHOOSERS: dict[Kind, str] = {"experts": "router", "rows": "retrieve"}
+CHOOSERS: dict[ItemKind, str] = {"experts": "router", "rows": "retrieve"}
 """The leaf that chooses what another leaf of the same module touches."""
 
 
@@ -30,7 +30,7 @@ class Observed:
         return "recorded"
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: Kind, copies: int = 1
+        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
         """The number itself, of one step, whatever the draws.
 
@@ -60,7 +60,7 @@ def recorded_distinct(recording: Recording, run: Run) -> dict[str, float]:
 def recorded_routing(recording: Recording, run: Run) -> Observed | None:
     """The recorded choices, averaged over the layers of a kind; None where none are recorded."""
     found = recorded_distinct(recording, run)
-    means: dict[Kind, float | None] = {}
+    means: dict[ItemKind, float | None] = {}
     for kind, leaf in CHOOSERS.items():
         values = [value for path, value in found.items() if path.rpartition(".")[2] == leaf]
         means[kind] = fmean(values) if values else None
@@ -69,7 +69,7 @@ def recorded_routing(recording: Recording, run: Run) -> Observed | None:
     return Observed(experts=means["experts"], rows=means["rows"])
 
 
-def chooser_path(path: str, kind: Kind) -> str:
+def chooser_path(path: str, kind: ItemKind) -> str:
     """The leaf whose choice the leaf at `path` follows: its sibling of a fixed name."""
     return f"{path.rpartition('.')[0]}.{CHOOSERS[kind]}"
 
