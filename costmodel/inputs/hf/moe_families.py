@@ -37,7 +37,7 @@ ROUTED = ("n_routed_experts", "num_local_experts", "num_experts")
 
 
 def mixtral(fields: Fields) -> Blocks:
-    """Mixtral: experts of width `intermediate_size`; the k router weights are scaled to sum to 1."""
+    """Mixtral: experts of width `intermediate_size`; the k router weights are made to sum to 1."""
     window = fields.optional("sliding_window", WINDOW_OR_NULL, None)
     layers = num_layers(fields)
     act = activation(fields)
