@@ -19,6 +19,7 @@ from costmodel.cli.workload_options import single
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.parse import parse_contexts
+from costmodel.inputs.workload import DEFAULT_CONTEXT
 
 EPILOG = "Example: sparsecost match olmoe-227m-1.2b --to ultramemv2-227m-1.2b"
 
@@ -44,7 +45,7 @@ def match(
     ] = None,
     context: Annotated[
         str, typer.Option(metavar="N", help="Tokens already cached, of the FLOPs per token.")
-    ] = "2048",
+    ] = str(DEFAULT_CONTEXT["decode"]),
     keep_trunk: Annotated[
         bool,
         typer.Option(
