@@ -3,12 +3,12 @@
 import os
 from dataclasses import fields
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import tomli_w
 
 from costmodel.errors import InputError, shown
+from costmodel.inputs.files import write_atomically
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.layers.base import LayerKind
 
@@ -48,16 +48,7 @@ def write_model(model: ModelConfig, path: Path) -> None:
         raise InputError(f"out={name}: ends in .toml")
     if os.path.lexists(path):
         raise InputError(f"out={name}: exists, and a model file is never overwritten")
-    temporary = path.with_name(f".{token_hex(8)}.part")
-    try:
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.rename(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"out={name}: cannot be written: {reason}") from None
+    write_atomically(path, text, field="out")
 
 
 def _table(record: object, *, whole: bool) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import parameter_counts
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import MAX_NAME, ModelConfig
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import DEFAULT_CONTEXT, Workload
 from costmodel.questions.matching.backbone import on_backbone
 from costmodel.questions.matching.search import Budget, Search
 from costmodel.questions.matching.sizes import resized, size_of, varied_sizes
@@ -58,7 +58,7 @@ def match(
     target: ModelConfig,
     template: ModelConfig,
     *,
-    context: int = 2048,
+    context: int = DEFAULT_CONTEXT["decode"],
     vary: Mapping[str, int | None] | None = None,
     keep_backbone: bool = False,
 ) -> Match:

@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from costmodel.errors import InputError
-from costmodel.layers.base import AttentionKind, FfnKind, LayerKind, MemoryKind, sizes_of
+from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind, sizes_of
 from dashboard.app.own_model import model_text, packed, read_model, uploaded
 from dashboard.app.selection import OWN
 from dashboard.app.shell import DEFAULT_MODEL, LINK, OWN_PARAM, OWN_TEXT
@@ -32,7 +32,7 @@ MODEL_FIELDS: tuple[tuple[Place, str], ...] = (
 LAYERS: tuple[tuple[Place, type[LayerKind]], ...] = (  # where they stand, and what they derive from
     (("ffn",), FfnKind),
     (("memory", 0), MemoryKind),
-    (("attention",), AttentionKind),
+    (("attention",), MixerKind),
 )
 
 

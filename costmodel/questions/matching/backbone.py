@@ -6,8 +6,8 @@ from pydantic import ValidationError
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig, Override
-from costmodel.layers.base import AttentionKind, FfnKind, selected_layers
-from costmodel.layers.operator import layer_pattern
+from costmodel.layers.base import FfnKind, MixerKind, selected_layers
+from costmodel.layers.site import layer_pattern
 from costmodel.strict import explained
 
 
@@ -52,7 +52,7 @@ def _blocks(template: ModelConfig, backbone: ModelConfig) -> dict[str, object]:
     attentions = [backbone.attention_of(layer) for layer in layers]
     # A TOML override inherits what it does not set, and cannot unset: the plainest is the default.
     default = min(attentions, key=_num_fields_set)
-    groups: dict[tuple[AttentionKind | None, FfnKind | None], list[int]] = {}
+    groups: dict[tuple[MixerKind | None, FfnKind | None], list[int]] = {}
     for layer, (attention, ffn) in enumerate(zip(attentions, ffns, strict=True)):
         differing = (
             None if attention == default else attention,
@@ -70,5 +70,5 @@ def _blocks(template: ModelConfig, backbone: ModelConfig) -> dict[str, object]:
     }
 
 
-def _num_fields_set(attention: AttentionKind) -> int:
+def _num_fields_set(attention: MixerKind) -> int:
     return sum(getattr(attention, field.name) is not None for field in fields(attention))  # type: ignore[arg-type]  # all are dataclasses

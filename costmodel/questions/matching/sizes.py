@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload_spec import parse_count
+from costmodel.inputs.parse import parse_count
 from costmodel.layers.base import LayerKind, Size, sizes_of
 
 MAX_STEP = 2**20
