@@ -17,38 +17,35 @@ MATCHED = ("parameters.total_without_embeddings", "flops.per_token")
 
 
 def match_json(
-    answer: Match,
-    differences: Sequence[Difference],
-    hardware: Hardware,
-    calibration: Curves | Unknown,
+    found: Match, lines: Sequence[Difference], hardware: Hardware, calibration: Curves | Unknown
 ) -> dict[str, Any]:
     """All of a match as plain dicts, lists, numbers and strings."""
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
-        "target": answer.target.name,
-        "template": answer.template.name,
+        "target": found.target.name,
+        "template": found.template.name,
         "hardware": hardware.name,
         "calibration": calibration_json(calibration),
-        "context": answer.context,
+        "context": found.context,
         "fields": {
-            name: {"template": before, "matched": after, "step": answer.steps[name]}
-            for name, (before, after) in answer.fields.items()
+            name: {"template": before, "matched": after, "step": found.steps[name]}
+            for name, (before, after) in found.fields.items()
         },
-        "candidates": answer.candidates,
-        "matched": match_records(answer, differences)[: len(MATCHED)],
-        "beside": match_records(answer, differences)[len(MATCHED) :],
-        "model": model_table(answer.model),
+        "candidates": found.candidates,
+        "matched": match_records(found, lines)[: len(MATCHED)],
+        "beside": match_records(found, lines)[len(MATCHED) :],
+        "model": model_table(found.model),
         "reasons": {"calibration": calibration.reason} if isinstance(calibration, Unknown) else {},
     }
 
 
-def match_records(answer: Match, differences: Sequence[Difference]) -> list[dict[str, Any]]:
+def match_records(found: Match, lines: Sequence[Difference]) -> list[dict[str, Any]]:
     """Each number of both models, flat: first the two that were matched."""
     numbers = [
-        (MATCHED[0], None, answer.wanted.parameters, answer.reached.parameters),
-        (MATCHED[1], None, answer.wanted.flops, answer.reached.flops),
-        *((line.name, line.batch, line.target, line.matched) for line in differences),
+        (MATCHED[0], None, found.wanted.parameters, found.reached.parameters),
+        (MATCHED[1], None, found.wanted.flops, found.reached.flops),
+        *((each.name, each.batch, each.target, each.matched) for each in lines),
     ]
     return [
         {

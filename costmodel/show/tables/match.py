@@ -36,43 +36,40 @@ SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 
 def match_tables(
-    answer: Match,
-    differences: Sequence[Difference],
-    hardware: Hardware,
-    calibration: Curves | Unknown,
+    found: Match, lines: Sequence[Difference], hardware: Hardware, calibration: Curves | Unknown
 ) -> list[Table]:
-    """Sizes, then the two numbers that were matched, then all else that differs."""
-    records = match_records(answer, differences)
-    others = [record for record in records[len(MATCHED) :] if record["target"] or record["matched"]]
-    last = {record["batch"]: index for index, record in enumerate(others)}  # of each batch
-    backbone = answer.template if answer.keep_backbone else answer.target
+    """Sizes, then the two numbers that were matched, then everything beside them."""
+    records = match_records(found, lines)
+    others = [each for each in records[len(MATCHED) :] if each["target"] or each["matched"]]
+    last = {each["batch"]: index for index, each in enumerate(others)}  # of each batch
+    trunk = found.template if found.keep_backbone else found.target
     return [
         Table(
-            title=answer.model.name,
+            title=found.model.name,
             headers=("size", "template", "matched", "in steps of"),
             rows=tuple(
-                (name, f"{before:,}", f"{after:,}", f"{answer.steps[name]:,}")
-                for name, (before, after) in answer.fields.items()
+                (name, f"{before:,}", f"{after:,}", f"{found.steps[name]:,}")
+                for name, (before, after) in found.fields.items()
             ),
             notes=(
-                f"Backbone (hidden size, layers, attention, vocabulary): {backbone.name}.",
-                f"All else: {answer.template.name}. Candidates tried: {answer.candidates:,}.",
+                f"Trunk (hidden size, layers, attention, vocabulary): {trunk.name}.",
+                f"All else: {found.template.name}. Candidates weighed: {found.candidates:,}.",
             ),
         ),
         Table(
-            title=f"Matched: one decode step, batch 1, context {answer.context:,}",
-            headers=("what", answer.target.name, "matched", "difference", "%"),
-            rows=tuple(map(_matched_row, records[: len(MATCHED)])),
+            title=f"Matched: one decode step, batch 1, context {found.context:,}",
+            headers=("what", found.target.name, "matched", "difference", "%"),
+            rows=tuple(_row(each) for each in records[: len(MATCHED)]),
         ),
         Table(
-            title=f"What differs then: decode, context {answer.context:,}, bf16, uniform routing,"
+            title=f"What differs then: decode, context {found.context:,}, bf16, uniform routing,"
             f" on {hardware.name}",
-            headers=("batch", "what", answer.target.name, "matched", "ratio"),
-            rows=tuple(map(_difference_row, others)),
+            headers=("batch", "what", found.target.name, "matched", "ratio"),
+            rows=tuple(map(_beside, others)),
             text_columns=2,
             sections=frozenset(last.values()),
             notes=(
-                f"ratio: {answer.model.name} over {answer.target.name}.",
+                f"ratio: {found.model.name} over {found.target.name}.",
                 f"Time and energy not predicted: {calibration.reason}."
                 if isinstance(calibration, Unknown)
                 else predicted_by(calibration, Workload()),
@@ -81,7 +78,7 @@ def match_tables(
     ]
 
 
-def _matched_row(record: dict[str, Any]) -> tuple[str, ...]:
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
     """One of the two matched numbers, to the unit."""
     name, written = SHOWN[record["quantity"]]
     return (
@@ -93,7 +90,7 @@ def _matched_row(record: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _difference_row(record: dict[str, Any]) -> tuple[str, ...]:
+def _beside(record: dict[str, Any]) -> tuple[str, ...]:
     """Any other number, rounded, and its ratio."""
     name, written = SHOWN[record["quantity"]]
     batch, target, matched = record["batch"], record["target"], record["matched"]
