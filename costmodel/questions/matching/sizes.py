@@ -6,7 +6,7 @@ Each layer kind states its sizes beside its fields (`costmodel.layers.base.Size`
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import lcm
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from costmodel.layers.base import LayerKind, Size, sizes_of
 
 MAX_STEP = 2**20
 
+Value: TypeAlias = int | float
 Kind = TypeVar("Kind", bound=LayerKind)
 
 
@@ -85,26 +86,17 @@ def usual_sizes(template: ModelConfig) -> tuple[str, str]:
     )
 
 
-def size_of(model: ModelConfig, name: str) -> tuple[Size, int | float]:
-    """A size and its value: of the first memory layers that have it, else of most FFNs that do.
+def size_of(model: ModelConfig, name: str) -> tuple[Size, Value]:
+    """A size of a model and its value.
 
     Raises:
         InputError: no layer of the model has a size of this name.
     """
-    names = dict[str, None]()
-    for kind in _kinds(model):
-        sizes = sizes_of(type(kind))
-        value = getattr(kind, name) if name in sizes else None
-        if value is not None:
-            return sizes[name], value
-        names |= dict.fromkeys(sizes)
-    raise InputError(
-        f"vary={shown(name)}: is no size of {shown(model.name)}; its sizes: {', '.join(names)}"
-    )
+    return _named(_sizes(model), name, model)
 
 
 def resized(
-    model: ModelConfig, values: Mapping[str, int | float], *, memory_layers: str | None = None
+    model: ModelConfig, values: Mapping[str, Value], *, memory_layers: str | None = None
 ) -> ModelConfig:
     """`model` with other sizes, in all layers that share the value `size_of` gives.
 
@@ -119,17 +111,19 @@ def resized(
         InputError: no layer has such a size.
         pydantic.ValidationError: a layer kind refuses the values.
     """
-    before = {name: size_of(model, name)[1] for name in values}
+    sizes = _sizes(model)
+    before = {name: _named(sizes, name, model)[1] for name in values}
     placed = {} if memory_layers is None else {"layers": memory_layers}
 
     def changed(kind: Kind, **placement: str) -> Kind:
-        sizes = sizes_of(type(kind))
-        own = {
+        stated = sizes_of(type(kind))
+        changes: dict[str, Value | str] = {
             name: value
             for name, value in values.items()
-            if name in sizes and getattr(kind, name) == before[name] != value
+            if name in stated and getattr(kind, name) == before[name] != value
         }
-        return replace(kind, **own, **placement) if own or placement else kind  # type: ignore[type-var]  # all are dataclasses
+        changes |= placement
+        return replace(kind, **changes) if changes else kind  # type: ignore[type-var]  # all are dataclasses
 
     return replace(
         model,
@@ -145,6 +139,27 @@ def resized(
         ),
         memory=tuple(changed(memory, **placed) for memory in model.memory),
     )
+
+
+def _sizes(model: ModelConfig) -> dict[str, tuple[Size, Value]]:
+    """All sizes of a model and their values: each of the first of `_kinds` that has it."""
+    sizes: dict[str, tuple[Size, Value]] = {}
+    for kind in _kinds(model):
+        for name, size in sizes_of(type(kind)).items():
+            value = getattr(kind, name)
+            if value is not None:
+                sizes.setdefault(name, (size, value))
+    return sizes
+
+
+def _named(
+    sizes: Mapping[str, tuple[Size, Value]], name: str, model: ModelConfig
+) -> tuple[Size, Value]:
+    if name not in sizes:
+        raise InputError(
+            f"vary={shown(name)}: is no size of {shown(model.name)}; its sizes: {', '.join(sizes)}"
+        )
+    return sizes[name]
 
 
 def _kinds(model: ModelConfig) -> Iterator[LayerKind]:
