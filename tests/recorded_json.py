@@ -5,10 +5,12 @@ import re
 from functools import cache
 from typing import Any
 
-from docs.measured import PAGES
+from docs.write import ROOT
 
-README, MEASURING = (page.read_text(encoding="utf-8") for page in PAGES)
-FOLDER = PAGES[0].parent / "recordings"
+COMPARISON, MEASURING = (
+    (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("comparison.md", "measuring.md")
+)
+FOLDER = ROOT / "recordings"
 SMALL, LARGE = ("olmoe-227m-1.2b", "ultramemv2-227m-1.2b"), ("olmoe-1b-7b", "ultramemv2-1b-7b")
 RUN_OF = {
     "kernel_s": "trace",
@@ -16,6 +18,11 @@ RUN_OF = {
     "flops_tensor": "counters",
     "energy_j": "energy",
 }
+
+
+@cache
+def presets() -> tuple[str, ...]:
+    return tuple(sorted(path.stem.removeprefix("h200-") for path in FOLDER.glob("*.json")))
 
 
 @cache
