@@ -67,9 +67,10 @@ def test_a_changed_digit_is_found(part: re.Pattern[str]) -> None:
 
 
 @each_page
-def test_a_line_does_not_begin_with_a_value(page: Path) -> None:
-    """Markdown would take the whole line for HTML, and show its marks of emphasis as they are."""
-    assert not re.findall(r"(?m)^<!--=.*", TEXTS[page])
+def test_a_wrapped_line_does_not_begin_with_a_mark(page: Path) -> None:
+    """Markdown would take it for a list, or, where it begins with a value, for HTML."""
+    prose = re.sub(r"(?ms)^```.*?^```$", "", TEXTS[page])
+    assert not re.findall(r"(?m)^ *(?:[*+] |\d+[.)] |<!--=).*", prose)
 
 
 def test_every_value_is_used() -> None:
