@@ -1,10 +1,15 @@
 """Numbers that stand in sentences of the pages and come from predictions, by name.
 
-All are read from the JSON of a command, as a user would read them.
+Nearly all are read from the JSON of a command, as a user would read them.
 """
 
+from dataclasses import replace
 from typing import Any
 
+from costmodel.costs.predict import step_costs
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.workload import Workload
+from costmodel.layers.ultramem import UltraMem
 from docs.commands import json_of
 from docs.tables import LARGE, SMALL
 from docs.wording import listed, span
@@ -15,7 +20,7 @@ LARGE_BATCHES = "64,256,1024,4096"
 
 def predicted_values() -> dict[str, str]:
     """All of them."""
-    return published() | pairs() | figure_1c()
+    return published() | pairs() | sharing() | figure_1c()
 
 
 def published() -> dict[str, str]:
@@ -68,6 +73,18 @@ def pairs() -> dict[str, str]:
         "pair_large_active_fewer": fewer["active_without_embeddings"],
         "pair_large_predicted_wins": f"{first:,} to {last:,}",
     }
+
+
+def sharing() -> dict[str, str]:
+    """Routing MFLOP of a token of UltraMemV2-1B/7B, as its preset and without a shared table."""
+    model = load_model(LARGE[1])
+    (memory,) = model.memory
+    assert isinstance(memory, UltraMem)
+    unshared = replace(model, memory=(replace(memory, share_ratio=1 / model.num_hidden_layers),))
+    one, other = (
+        step_costs(config, Workload(batch=1).step()).routing.flops for config in (model, unshared)
+    )
+    return {"routing_shared": f"{one / 1e6:.1f}", "routing_unshared": f"{other / 1e6:.1f}"}
 
 
 KEYS = ("flops", "hbm_bytes", "launches")

@@ -1,7 +1,7 @@
 """The numbers that sentences take from predictions, against hand arithmetic on published sizes."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 
 import pytest
@@ -27,10 +27,12 @@ class Pair:
     Dv: int
     Dp: int
 
+    share: float = 0.5  # of the shared table, what each layer reaches
+
     @property
     def n(self) -> int:
-        """Keys a side: each layer reaches half of the shared table."""
-        return isqrt(self.L * self.knum**2 // 2)
+        """Keys a side."""
+        return isqrt(int(self.L * self.knum**2 * self.share))
 
     def dense(self, batch: int) -> float:
         """Attention, LM head and embedding rows of either model, in numbers."""
@@ -105,6 +107,12 @@ def routing_flops(pair: Pair) -> tuple[float, float]:
 def test_routing_flops(values: dict[str, str]) -> None:
     ratios = [memory / moe for moe, memory in map(routing_flops, (SMALL, LARGE))]
     assert values["routing_flops_more"] == f"{min(ratios):.0f} to {max(ratios):.0f}"
+
+
+def test_routing_flops_of_a_shared_and_of_an_own_table(values: dict[str, str]) -> None:
+    for name, share in (("shared", 0.5), ("unshared", 1 / 16)):
+        _, flops = routing_flops(replace(LARGE, share=share))
+        assert values[f"routing_{name}"] == f"{16 * flops / 1e6:.1f}"
 
 
 def test_routing_bytes_at_batch_one(values: dict[str, str]) -> None:
