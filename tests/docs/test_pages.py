@@ -11,7 +11,7 @@ import pytest
 from costmodel.cli import main as cli
 from costmodel.cli.plugins import ENTRY_POINTS
 from costmodel.inputs.model import model_from_table
-from costmodel.inputs.routing_spec import parse_routing
+from costmodel.inputs.parse import parse_routing
 from docs.commands import printed
 from docs.picture import FILE as PICTURE
 from docs.picture import picture
