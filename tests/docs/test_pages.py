@@ -107,6 +107,22 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             assert anchor in anchors(found.read_text(encoding="utf-8")), target
 
 
+@each_page
+def test_paths_and_modules_in_sentences_exist(page: Path) -> None:
+    """`costmodel/layers`, `recordings/again`, `python -m docs.write` and the like."""
+    prose = re.sub(r"(?ms)^```.*?^```$", "", TEXTS[page])
+    spans = [span.strip("/") for span in prose.split("`")[1::2]]
+    paths = [span for span in spans if re.fullmatch(r"[a-z_]+/[\w/.]*", span)]
+    modules = [span.split()[2] for span in spans if span.startswith("python -m ")]
+    modules += [span for span in spans if re.fullmatch(r"(?:costmodel|docs)(?:\.\w+)+", span)]
+    for path in paths:
+        assert (ROOT / path).exists(), path
+    for module in modules:
+        parts = module.split(".")
+        files = [ROOT.joinpath(*parts[:n]).with_suffix(".py") for n in range(2, len(parts) + 1)]
+        assert any(file.exists() for file in files), module
+
+
 def test_every_page_is_reached_from_the_readme() -> None:
     linked = set(re.findall(r"\]\((docs/[\w.]+\.md)", TEXTS[README]))
     assert linked == {f"docs/{page.name}" for page in PAGES if page != README}
