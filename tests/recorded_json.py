@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -45,6 +46,19 @@ def a_case(model: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 def step_value(model: str, quantity: str, **fields: Any) -> float:  # noqa: ANN401 - JSON
     step = a_case(model, **fields)[RUN_OF.get(quantity, "time")]["step"][quantity]
     return float(step.get("median", step.get("value")))
+
+
+def measured_cases(phase: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Preset and case of each case of a phase that was measured."""
+    for model in presets():
+        for case in recorded(model)["cases"]:
+            if case["runs"] and case["workload"]["phase"] == phase:
+                yield model, case
+
+
+def median_of(run: dict[str, Any], quantity: str) -> float:
+    reading = run["step"][quantity]
+    return float(reading.get("median", reading.get("value")))
 
 
 def leaf_sum(model: str, run: str, quantity: str, leaves: tuple[str, ...], batch: int) -> float:
