@@ -4,7 +4,28 @@ Rates and traffic are SI (1 GB = 1e9 bytes); capacities and resident memory show
 """
 
 from decimal import Decimal
-from typing import SupportsFloat
+from typing import Literal, SupportsFloat, TypeAlias
+
+Unit: TypeAlias = Literal[
+    "count",
+    "parameters",
+    "tokens",
+    "flops",
+    "bytes",  # moved
+    "capacity",  # bytes held
+    "s",
+    "j",
+    "w",
+    "usd",
+    "share",  # of 1
+    "percent",  # a difference of two numbers, of the second
+    "ratio",
+    "tokens_per_s",
+    "flops_per_s",
+    "bytes_per_s",
+    "bool",
+    "text",
+]
 
 NOT_KNOWN = "n/a"
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
