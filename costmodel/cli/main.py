@@ -69,7 +69,7 @@ def models(
     name: OptionalModelArg = None, *, as_json: JsonOpt = False, as_markdown: MarkdownOpt = False
 ) -> None:
     """List the model presets, or show one with its counts by convention."""
-    from costmodel.show.prediction_json import model_overview
+    from costmodel.show.inputs_json import model_overview
     from costmodel.show.tables.presets import model_table, models_table
 
     names = model_names() if name is None else (name,)
@@ -88,7 +88,7 @@ def hardware(
     name: OptionalHardwareArg = None, *, as_json: JsonOpt = False, as_markdown: MarkdownOpt = False
 ) -> None:
     """List the GPU presets, or show one with the source of each number."""
-    from costmodel.show.prediction_json import hardware_json
+    from costmodel.show.inputs_json import hardware_json
     from costmodel.show.tables.presets import hardware_sources, hardware_table
 
     names = hardware_names() if name is None else (name,)
@@ -153,7 +153,7 @@ def compare(
 ) -> None:
     """Models side by side over a list of batches, and the batch where an advantage ends."""
     from costmodel.questions.compare import compare as compare_models
-    from costmodel.show.prediction_json import comparison_json
+    from costmodel.show.comparison_json import comparison_json
     from costmodel.show.tables.comparison import comparison_table
 
     if not 2 <= len(models) <= MAX_COMPARED:  # noqa: PLR2004 - a comparison takes two
@@ -207,7 +207,7 @@ def sweep(
     from costmodel.questions.sweep import MAX_POINTS
     from costmodel.questions.sweep import sweep as sweep_grid
     from costmodel.show.export import SCHEMA_VERSION, write_parts
-    from costmodel.show.tables.grids import sweep_table
+    from costmodel.show.tables.sweep import sweep_table
 
     check_csv(csv)
     target = csv if out is None else out

@@ -9,7 +9,7 @@ from costmodel.costs.latency import Unknown
 from costmodel.inputs.hardware import Hardware
 from costmodel.questions.match import Beside, Match
 from costmodel.questions.matching.toml import model_table
-from costmodel.show.prediction_json import calibration_json
+from costmodel.show.inputs_json import calibration_json
 
 SCHEMA_VERSION = 1
 MATCHED = ("parameters.total_without_embeddings", "flops.per_token")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 from rich import box
 from rich.cells import cell_len
@@ -10,6 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 TEXT_WIDTH = 40  # columns that a text column keeps in a narrow terminal
+HEADER_WIDTH = 10  # columns of a header of numbers
 PADDING = 2  # columns between columns
 BOX = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n")  # one line, under the headers
 
@@ -33,6 +35,16 @@ class Table:
         """Whether a column holds words, not numbers."""
         last = self.ends_in_text and column == len(self.headers) - 1
         return last or column < self.text_columns
+
+
+def capitalised(label: str) -> str:
+    """A label at the head of a sentence, a card or a column: only its first letter changes."""
+    return f"{label[0].upper()}{label[1:]}"
+
+
+def folded(label: str) -> str:
+    """A label over as many lines as keep a column of numbers narrow."""
+    return fill(label, HEADER_WIDTH, break_long_words=False)
 
 
 def printable(text: str) -> str:

@@ -23,12 +23,9 @@ from costmodel.questions.compare import compare
 from costmodel.questions.request import MAX_PRICE_PER_HOUR, step_usd_per_million_tokens
 from costmodel.recordings.recording import Recording
 from costmodel.routing.popularity import Histogram
-from costmodel.show.prediction_json import (
-    calibration_json,
-    comparison_json,
-    prediction_json,
-    workload_json,
-)
+from costmodel.show.comparison_json import comparison_json
+from costmodel.show.inputs_json import calibration_json, workload_json
+from costmodel.show.prediction_json import prediction_json
 from costmodel.show.text import printable
 from costmodel.validation.counterparts import Gpus
 from dashboard.report.document import (
@@ -167,7 +164,7 @@ def _inputs(asked: Asked) -> dict[str, Any]:
 def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any]:
     """Quantities and operators, as `predict --json` tells them."""
     data = prediction_json(prediction)
-    values = {each.name: _at(data, each.name) for each in REPORTED if each.name != PRICE}
+    values = {name: _at(data, name) for name in REPORTED if name != PRICE}
     cost: float | Unknown | None = step_usd_per_million_tokens(prediction, price_per_hour)
     reasons = data["reasons"]
     if isinstance(cost, Unknown):

@@ -9,18 +9,17 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.show.axis import Axis
+from costmodel.show.text import capitalised
 from costmodel.show.validation_json import STEP
 from dashboard.app.figures import PALETTE, PREDICTED, SYMBOLS, colour, framed, line, measured_marks
 from dashboard.report.document import ComparedLine, MeasuredLine, Report
+from dashboard.report.quantities import COMPULSORY_PARTS
 from dashboard.report.words import points, quantity_words, step_words, steps_at
 
-BYTES = (  # of a step's compulsory bytes: quantity, name, hatch
-    ("hbm_bytes.weights", "weights touched", ""),
-    ("hbm_bytes.kv", "KV cache", "/"),
-    ("hbm_bytes.table_rows", "memory-table rows", "x"),
-    ("hbm_bytes.indices", "permutation entries", "."),
-    ("hbm_bytes.io", "token ids and logits", "+"),
-)
+HATCHES = ("", "/", "x", ".", "+")  # of the parts of a step's compulsory bytes
+COMPULSORY = Axis(quantity=STEP_QUANTITIES["hbm_bytes.compulsory"], prefix="G")
 BAR_HEIGHT, LEAST_HEIGHT = 24, 240  # pixels of a bar, and of a chart
 RATIOS = ("graph_s", "eager_s", "kernel_s", "hbm_read_bytes", "energy_j", "peak_memory_bytes")
 
@@ -81,20 +80,20 @@ def _bytes(report: Report, point: tuple[int, int]) -> Chart:
     figure = go.Figure(
         [
             go.Bar(
-                name=name,
+                name=STEP_QUANTITIES[name].label,
                 orientation="h",
                 y=[plain(step.model) for step in steps],
-                x=[_giga(step.values[quantity]) for step in steps],
-                marker={"color": PALETTE[index], "pattern": {"shape": hatch}},
+                x=[_giga(step.values[name]) for step in steps],
+                marker={"color": PALETTE[index], "pattern": {"shape": HATCHES[index]}},
             )
-            for index, (quantity, name, hatch) in enumerate(BYTES)
+            for index, name in enumerate(COMPULSORY_PARTS)
         ]
     )
     figure.update_layout(barmode="stack", yaxis={"autorange": "reversed"})
-    heading = f"Compulsory HBM bytes of one step, {step_words(*point)}"
+    heading = f"{capitalised(COMPULSORY.quantity.label)} of one step, {step_words(*point)}"
     drawn = framed(
         figure,
-        x_title="compulsory HBM bytes, GB",
+        x_title=COMPULSORY.title,
         y_title="",
         height=LEAST_HEIGHT + 2 * BAR_HEIGHT * len(steps),
     )
@@ -102,43 +101,47 @@ def _bytes(report: Report, point: tuple[int, int]) -> Chart:
     return Chart(
         section="summary",
         title=heading,
-        alt=f"{heading}: stacked bars in GB, by what is moved. "
+        alt=f"{heading}: stacked bars in {COMPULSORY.unit}, by what is moved. "
         + " ".join(
-            f"{step.model}: {_giga(step.values['hbm_bytes.compulsory']):.4g} GB." for step in steps
+            f"{step.model}: {_giga(step.values[COMPULSORY.quantity.name]):.4g} {COMPULSORY.unit}."
+            for step in steps
         ),
         figure=drawn,
     )
 
 
 def _operators(report: Report, index: int) -> Chart:
-    """The time of each operator of a step: predicted, or else its floor."""
+    """The time of each operator of a step: predicted, or else its roofline bound."""
     step = report.steps[index]
-    predicted = all(each.predicted_s is not None for each in step.operators)
-    of = "predicted time" if predicted else "floor time"
+    predicted = all(operator.predicted_s is not None for operator in step.operators)
+    field = "predicted_s" if predicted else "floor_s"
+    axis = Axis(quantity=STEP_QUANTITIES[f"operators.{field}"], prefix="u")
     times = [
-        (each.path, each.count * (each.floor_s if each.predicted_s is None else each.predicted_s))
-        for each in step.operators
+        (operator.path, operator.count * getattr(operator, field)) for operator in step.operators
     ]
     figure = go.Figure(
         go.Bar(
-            name=of,
+            name=axis.quantity.label,
             orientation="h",
             y=[plain(path) for path, _ in times],
-            x=[1e6 * seconds for _, seconds in times],
+            x=[axis.scaled(seconds) for _, seconds in times],
             marker={"color": PREDICTED},
         )
     )
     figure.update_layout(yaxis={"autorange": "reversed", "type": "category"}, showlegend=False)
-    heading = f"{of.capitalize()} by operator: {step.model}, {step_words(step.batch, step.context)}"
-    longest = max(times, key=lambda each: each[1])
+    heading = (
+        f"{capitalised(axis.quantity.label)} by operator: {step.model},"
+        f" {step_words(step.batch, step.context)}"
+    )
+    longest, longest_s = max(times, key=lambda time: time[1])
     return Chart(
         section="operators",
         title=heading,
-        alt=f"{heading}: a bar for each operator, in microseconds. The longest is {longest[0]},"
-        f" {1e6 * longest[1]:.4g} us.",
+        alt=f"{heading}: a bar for each operator, in microseconds. The longest is {longest},"
+        f" {axis.scaled(longest_s):.4g} {axis.unit}.",
         figure=framed(
             figure,
-            x_title=f"{of}, us",
+            x_title=axis.title,
             y_title="",
             height=LEAST_HEIGHT + BAR_HEIGHT * len(times),
         ),
@@ -147,54 +150,49 @@ def _operators(report: Report, index: int) -> Chart:
 
 def _over_batch(report: Report, lines: Sequence[ComparedLine], what: str) -> Chart:
     """Bytes or time of each model over the batch, both axes logarithmic; measured points on it."""
-    timed = all(each.predicted_s is not None for each in lines)
-    of = "compulsory HBM bytes, GB" if what == "bytes" else "floor time, ms"
-    if what == "time" and timed:
-        of = "predicted time, ms"
-
-    def value(each: ComparedLine) -> float:
-        if what == "bytes":
-            return _giga(each.compulsory_bytes)
-        return 1e3 * (each.floor_s if each.predicted_s is None or not timed else each.predicted_s)
-
+    predicted = all(compared.predicted_s is not None for compared in lines)
+    if what == "bytes":
+        field, measured = "compulsory_bytes", "hbm_read_bytes"
+    else:
+        field = "predicted_s" if predicted else "floor_s"
+        measured = "graph_s" if report.inputs.workload.phase == "decode" else "eager_s"
+    axis = Axis(quantity=STEP_QUANTITIES[f"rows.{field}"], prefix="G" if what == "bytes" else "m")
     context = lines[0].context
     figure = go.Figure()
     names = [model.name for model in report.inputs.models]
     ends = []
     for index, name in enumerate(names):
-        its = [each for each in lines if each.model == name]
-        if its:
-            batches, values = [each.batch for each in its], [value(each) for each in its]
+        of_model = [compared for compared in lines if compared.model == name]
+        if of_model:
+            batches = [compared.batch for compared in of_model]
+            values = [axis.scaled(getattr(compared, field)) for compared in of_model]
             figure.add_trace(line(plain(name), batches, values, index, markers=True))
             ends.append(f"{name}: {values[0]:.4g} to {values[-1]:.4g}.")
-    if what == "bytes":
-        _add_measured(figure, report, context, names, "hbm_read_bytes", 1e-9)
-    else:
-        time = "graph_s" if report.inputs.workload.phase == "decode" else "eager_s"
-        _add_measured(figure, report, context, names, time, 1e3)
-    measure = of.partition(",")[0]
-    heading = f"{measure[0].upper()}{measure[1:]} over the batch, context {context:,}"
+    _add_measured(figure, report, context, names, measured, axis)
+    heading = f"{capitalised(axis.quantity.label)} over the batch, context {context:,}"
     return Chart(
         section="comparison",
         title=heading,
-        alt=f"{heading}: a line for each model, both axes logarithmic; {of}, from the smallest to"
-        f" the largest batch. " + " ".join(ends),
-        figure=framed(figure, x_title="batch, sequences", y_title=of, x_log=True, y_log=True),
+        alt=f"{heading}: a line for each model, both axes logarithmic; {axis.title}, from the"
+        f" smallest to the largest batch. " + " ".join(ends),
+        figure=framed(
+            figure, x_title="batch, sequences", y_title=axis.title, x_log=True, y_log=True
+        ),
     )
 
 
-def _add_measured(  # noqa: PLR0917 - two callers above
+def _add_measured(  # noqa: PLR0917 - one caller, above
     figure: go.Figure,
     report: Report,
     context: int,
     names: Sequence[str],
     quantity: str,
-    scale: float,
+    axis: Axis,
 ) -> None:
     """What was measured of the steps: open marks of the model's own colour and shape."""
     for index, name in enumerate(names):
         found = [
-            (each.batch, scale * each.measured)
+            (each.batch, axis.scaled(each.measured))
             for each in report.measured
             if (each.quantity, each.path, each.model, each.context)
             == (quantity, STEP, name, context)
@@ -242,6 +240,6 @@ def _beside(line: MeasuredLine) -> str:
 
 
 def _giga(value: object) -> float:
-    """In units of 1e9; quantities of bytes are numbers, which `document` checks."""
+    """Bytes in GB; quantities of bytes are numbers, which `document` checks."""
     assert isinstance(value, int | float)
-    return float(value) / 1e9
+    return COMPULSORY.scaled(float(value))

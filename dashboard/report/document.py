@@ -19,7 +19,7 @@ from costmodel.inputs.files import MAX_FILE_BYTES, STRICT, read_json_object, val
 from costmodel.recordings.machine import Label, Moment
 from costmodel.recordings.quantities import RunName, Unit
 from dashboard.report.given import Amount, Inputs, Line, Name, Real, Size, Whole
-from dashboard.report.quantities import BY_NAME, REPORTED, is_of
+from dashboard.report.quantities import NEEDED, REPORTED, is_of
 
 DOCUMENT: Literal["sparsecost report"] = "sparsecost report"  # tells its JSON from any other
 SCHEMA_VERSION = 1
@@ -54,7 +54,8 @@ class OperatorLine:
 class StepCosts:
     """One model under one workload: its quantities by name (`quantities.REPORTED`), its operators.
 
-    `reasons` says, by name, why a quantity is None.
+    `reasons` says, by name, why a quantity is None. A file of an earlier version may lack
+    quantities that later ones have.
     """
 
     model: Name
@@ -65,15 +66,15 @@ class StepCosts:
     operators: Annotated[tuple[OperatorLine, ...], Field(min_length=1, max_length=MAX_ROWS)]
 
     def __post_init__(self) -> None:
-        """Every quantity is there, and of its own type."""
-        if self.values.keys() != BY_NAME.keys():
-            odd = min(self.values.keys() ^ BY_NAME.keys())
-            rule = "is missing" if odd in BY_NAME else "is no quantity of a report"
-            raise InputError(f"values: {shown(odd)} {rule}")
-        for quantity in REPORTED:
-            value = self.values[quantity.name]
-            if not is_of(quantity, value):
-                raise InputError(f"values.{quantity.name}={shown(value)}: is no {quantity.unit}")
+        """Every quantity is a known one and of its own type; what is drawn is there."""
+        for name in NEEDED:
+            if name not in self.values:
+                raise InputError(f"values: {shown(name)} is missing")
+        for name, value in self.values.items():
+            if name not in REPORTED:
+                raise InputError(f"values: {shown(name)} is no quantity of a report")
+            if not is_of(REPORTED[name], value):
+                raise InputError(f"values.{name}={shown(value)}: is no {REPORTED[name].unit}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -48,17 +48,17 @@ def _summary(report: Report) -> list[dict[str, Any]]:
     ]
     return [
         {
-            "quantity": quantity.title,
-            "name": quantity.name,
+            "quantity": quantity.label,
+            "name": name,
             "unit": quantity.unit,
-            **{label: step.values[quantity.name] for step, label in columns},
+            **{column: step.values.get(name) for step, column in columns},
             "not known": "; ".join(
-                f"{label}: {step.reasons[quantity.name]}"
-                for step, label in columns
-                if quantity.name in step.reasons
+                f"{column}: {step.reasons[name]}"
+                for step, column in columns
+                if name in step.reasons
             ),
         }
-        for quantity in REPORTED
+        for name, quantity in REPORTED.items()
     ]
 
 

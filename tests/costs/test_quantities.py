@@ -9,11 +9,11 @@ from typing import Any, get_args
 
 import pytest
 
-from costmodel.costs.quantities.matches import MATCH
+from costmodel.costs.quantities.matches import MATCH_QUANTITIES
 from costmodel.costs.quantities.quantity import Quantity
-from costmodel.costs.quantities.requests import REQUEST
-from costmodel.costs.quantities.step import STEP
-from costmodel.costs.quantities.utilisation import UTILISATION
+from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.units import Unit
 from costmodel.validation.utilisation import Achieved
@@ -23,10 +23,10 @@ GIVEN = {"model", "models", "workload", "hardware", "calibration", "schema_versi
 ALL: dict[str, Quantity] = {
     f"{document}: {name}": quantity
     for document, register in (
-        ("step", STEP),
-        ("request", REQUEST),
-        ("match", MATCH),
-        ("utilisation", UTILISATION),
+        ("step", STEP_QUANTITIES),
+        ("request", REQUEST_QUANTITIES),
+        ("match", MATCH_QUANTITIES),
+        ("utilisation", UTILISATION_QUANTITIES),
     )
     for name, quantity in register.items()
 }
@@ -64,12 +64,12 @@ def test_every_number_of_predictions_and_comparisons_has_an_entry_and_every_entr
                 {"time.bound_by", "operators.bound_by"},
             )
     seen |= names_of(document("compare", *MODELS[1:]), {"rows.bound_by"})
-    assert seen - set(STEP) == {
+    assert seen - set(STEP_QUANTITIES) == {
         "operators.parts.routing",
         "rows.batch",
     }  # a mark, and what is given
     report_only = {"cost.usd_per_million_tokens"}
-    assert set(STEP) - seen == report_only
+    assert set(STEP_QUANTITIES) - seen == report_only
 
 
 def test_every_number_of_a_request_has_an_entry_and_every_entry_is_used() -> None:
@@ -77,22 +77,22 @@ def test_every_number_of_a_request_has_an_entry_and_every_entry_is_used() -> Non
     for options in ("--output 9 --price-per-hour 2", "--output 1"):
         request = ("request", "olmoe-1b-7b", "--prompt", "64", *options.split())
         seen |= names_of(document(*request), {"ttft.bound_by"})
-    assert seen == set(REQUEST)
+    assert seen == set(REQUEST_QUANTITIES)
 
 
 def test_every_number_of_a_match_has_an_entry_and_every_entry_is_used() -> None:
     data = document("match", "olmoe-227m-1.2b", "--to", "ultramemv2-227m-1.2b")
     lines = [*data.pop("matched"), *data.pop("beside")]
     data["fields"] = list(data["fields"].values())
-    assert {line["quantity"] for line in lines} <= set(STEP)
+    assert {line["quantity"] for line in lines} <= set(STEP_QUANTITIES)
     assert {key for line in lines for key in line} == {
         *("quantity", "batch", "target", "matched", "difference", "difference_percent")
     }
-    assert set(number_names(data)) | {"difference", "difference_percent"} == set(MATCH)
+    assert set(number_names(data)) | {"difference", "difference_percent"} == set(MATCH_QUANTITIES)
 
 
 def test_utilisation_has_the_figures_of_a_measured_step() -> None:
-    assert set(UTILISATION) == set(Achieved.__dataclass_fields__) - {"time_of"}
+    assert set(UTILISATION_QUANTITIES) == set(Achieved.__dataclass_fields__) - {"time_of"}
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -2,7 +2,7 @@
 
 from costmodel.costs.quantities.quantity import Quantity
 
-MATCH: dict[str, Quantity] = {
+MATCH_QUANTITIES: dict[str, Quantity] = {
     quantity.name: quantity
     for quantity in (
         Quantity(

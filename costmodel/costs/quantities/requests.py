@@ -4,7 +4,7 @@ What follows from times comes twice: as predicted, and from the roofline bounds 
 """
 
 from costmodel.costs.quantities.quantity import Quantity
-from costmodel.costs.quantities.step import STEP
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.units import Unit
 
 _REQUEST = "costmodel.questions.request:Request"
@@ -38,7 +38,7 @@ def _from_times(
 
 def _of_phases(of_step: str, section: str, end: str, total: str) -> tuple[Quantity, ...]:
     """A quantity of a step, summed over the prefill, over the decode steps and over both."""
-    step = STEP[of_step]
+    step = STEP_QUANTITIES[of_step]
     return tuple(
         Quantity(
             name=f"{section}.{phase}{end}",
@@ -186,7 +186,7 @@ ENERGY_AND_COST = (
     *(
         Quantity(
             name=f"energy.j_per_{per}",
-            label=f"{STEP['energy.predicted_j'].label} {words}",
+            label=f"{STEP_QUANTITIES['energy.predicted_j'].label} {words}",
             unit="j",
             counts=counts,
             formula=f"{_SERVED}.j_per_{per}",
@@ -282,7 +282,7 @@ MEMORY = (
     ),
 )
 
-REQUEST: dict[str, Quantity] = {
+REQUEST_QUANTITIES: dict[str, Quantity] = {
     quantity.name: quantity
     for quantity in (
         *ASKED,
@@ -290,6 +290,6 @@ REQUEST: dict[str, Quantity] = {
         *WORK,
         *ENERGY_AND_COST,
         *MEMORY,
-        STEP["memory.capacity_bytes"],
+        STEP_QUANTITIES["memory.capacity_bytes"],
     )
 }

@@ -47,26 +47,27 @@ PARAMETERS = (
         name="parameters.active_with_lm_head",
         label="active parameters with LM head",
         unit="parameters",
-        counts="the same, and the LM head",
+        counts="what one token uses, and the LM head",
         formula=_COUNTS,
     ),
     Quantity(
         name="parameters.active_with_embeddings",
         label="active parameters with embeddings",
         unit="parameters",
-        counts="the same, and the LM head and the embedding table; a tied table once",
+        counts="what one token uses, the LM head and the embedding table; a tied table once",
         formula=_COUNTS,
     ),
-    *(
-        Quantity(
-            name=f"parameters.by_group.{group}",
-            label=label,
-            unit="parameters",
-            counts=counts,
-            formula=_COUNTS,
-        )
-        for group, (label, counts) in _GROUPS.items()
-    ),
+)
+
+PARAMETER_GROUPS = tuple(
+    Quantity(
+        name=f"parameters.by_group.{group}",
+        label=label,
+        unit="parameters",
+        counts=counts,
+        formula=_COUNTS,
+    )
+    for group, (label, counts) in _GROUPS.items()
 )
 
 KV_CACHE = (

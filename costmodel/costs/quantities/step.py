@@ -1,24 +1,25 @@
 """All quantities of `predict --json` and of the rows of `compare --json`, by their JSON names."""
 
 from costmodel.costs.quantities.quantity import Quantity
-from costmodel.costs.quantities.sizes import KV_CACHE, MEMORY, PARAMETERS
+from costmodel.costs.quantities.sizes import KV_CACHE, MEMORY, PARAMETER_GROUPS, PARAMETERS
 from costmodel.costs.quantities.times import COMPARED, ENERGY, PRICE, TIME
-from costmodel.costs.quantities.work import FLOPS, HBM_BYTES, OPERATORS, ROUTING
+from costmodel.costs.quantities.work import FLOP_KINDS, FLOPS, HBM_BYTES, OPERATORS, ROUTING
 
-STEP: dict[str, Quantity] = {
+STEP_SECTIONS: tuple[tuple[Quantity, ...], ...] = (
+    PARAMETERS,
+    KV_CACHE,
+    FLOPS,
+    HBM_BYTES,
+    ROUTING,
+    MEMORY,
+    TIME,
+    ENERGY,
+)
+"""What a summary of a whole step tells, section by section."""
+
+STEP_QUANTITIES: dict[str, Quantity] = {
     name: quantity
-    for quantity in (
-        *PARAMETERS,
-        *KV_CACHE,
-        *FLOPS,
-        *HBM_BYTES,
-        *ROUTING,
-        *MEMORY,
-        *TIME,
-        *ENERGY,
-        PRICE,
-        *OPERATORS,
-        *COMPARED,
-    )
+    for section in (*STEP_SECTIONS, PARAMETER_GROUPS, FLOP_KINDS, (PRICE,), OPERATORS, COMPARED)
+    for quantity in section
     for name in (quantity.name, *quantity.also)
 }

@@ -104,7 +104,7 @@ COMPARED = (
         label="compulsory bytes of the first model over this one's",
         unit="ratio",
         counts="above 1: the model moves fewer bytes than the first",
-        formula="costmodel.show.prediction_json:comparison_json",
+        formula="costmodel.show.comparison_json:bytes_of_first_over_this",
     ),
     Quantity(
         name="advantages.batches",

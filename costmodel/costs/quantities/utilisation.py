@@ -8,7 +8,7 @@ from costmodel.costs.quantities.quantity import Quantity
 
 _ACHIEVED = "costmodel.validation.utilisation:achieved"
 
-UTILISATION: dict[str, Quantity] = {
+UTILISATION_QUANTITIES: dict[str, Quantity] = {
     quantity.name: quantity
     for quantity in (
         Quantity(

@@ -33,16 +33,17 @@ FLOPS = (
         counts="the step's FLOPs over its B T new tokens",
         formula="costmodel.costs.columns:columns",
     ),
-    *(
-        Quantity(
-            name=f"flops.by_kind.{kind}",
-            label=label,
-            unit="flops",
-            counts=counts,
-            formula="costmodel.costs.totals:flops_by_kind",
-        )
-        for kind, (label, counts) in _KINDS.items()
-    ),
+)
+
+FLOP_KINDS = tuple(
+    Quantity(
+        name=f"flops.by_kind.{kind}",
+        label=label,
+        unit="flops",
+        counts=counts,
+        formula="costmodel.costs.totals:flops_by_kind",
+    )
+    for kind, (label, counts) in _KINDS.items()
 )
 
 HBM_BYTES = (
@@ -220,14 +221,14 @@ ROUTING = (
 OPERATORS = (
     Quantity(
         name="operators.count",
-        label="alike layers",
+        label="layers alike",
         unit="count",
         counts="layers that the operator's path lists; its numbers are those of one",
         formula="costmodel.costs.operators:build_operators",
     ),
     Quantity(
         name="operators.compares",
-        label="counted comparisons",
+        label="comparisons",
         unit="count",
         counts="comparisons of top-k and sorts; they are no FLOPs",
         formula="costmodel.layers.operator:Operator.total",

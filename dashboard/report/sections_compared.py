@@ -1,13 +1,18 @@
-"""The sections of a report that set things side by side: models over batches, and recordings."""
+"""The sections that compare: models over batches, and predictions with recordings."""
 
 from costmodel import units
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.show.tables.columns import cell
 from costmodel.show.text import Table
 from costmodel.show.validation_json import STEP
 from dashboard.report.document import MeasuredLine, Report
-from dashboard.report.quantities import formatted
 from dashboard.report.words import Section, quantity_words, step_words
 
 NOT_MEASURED = "-"
+COMPARED = (  # fields of a line of the comparison
+    *("compulsory_bytes", "bytes_of_first_over_this", "flops", "kv_read_bytes", "routing_bytes"),
+    *("floor_s", "predicted_s", "memory_bytes", "fits"),
+)
 
 
 def comparison_section(report: Report) -> Section:
@@ -19,15 +24,7 @@ def comparison_section(report: Report) -> Section:
             (
                 f"{line.batch:,}",
                 line.model,
-                units.traffic(line.compulsory_bytes),
-                units.ratio(line.bytes_of_first_over_this),
-                units.flops(line.flops),
-                units.traffic(line.kv_read_bytes),
-                units.traffic(line.routing_bytes),
-                units.seconds(line.floor_s),
-                units.seconds(line.predicted_s),
-                units.capacity(line.memory_bytes),
-                "yes" if line.fits else "NO",
+                *(cell(f"rows.{field}", getattr(line, field)) for field in COMPARED),
             )
             for line in report.comparison.lines
             if line.context == context
@@ -38,15 +35,7 @@ def comparison_section(report: Report) -> Section:
                 headers=(
                     "batch",
                     "model",
-                    "compulsory HBM bytes",
-                    "bytes of the first / of this",
-                    "FLOPs",
-                    "KV read",
-                    "routing bytes",
-                    "floor time",
-                    "predicted time",
-                    "memory",
-                    "fits",
+                    *(STEP_QUANTITIES[f"rows.{field}"].label for field in COMPARED),
                 ),
                 rows=rows,
                 text_columns=2,
@@ -141,4 +130,4 @@ def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
 
 
 def _amount(line: MeasuredLine, value: float | None) -> str:
-    return NOT_MEASURED if value is None else formatted(line.unit, value)
+    return NOT_MEASURED if value is None else units.formatted(value, line.unit)
