@@ -3,12 +3,14 @@
 from typing import Any
 
 import costmodel
+from costmodel.backends import BACKENDS
 from costmodel.costs.columns import Value, step_values
 from costmodel.costs.latency import OperatorTime, Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Number, Operator, Part
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, Part
 from costmodel.show.inputs_json import (
     calibration_json,
     calibration_reasons,
@@ -23,6 +25,8 @@ SCHEMA_VERSION = 1
 def prediction_json(prediction: Prediction) -> dict[str, Any]:
     """The prediction as plain dicts, lists, numbers, strings and None."""
     workload, values = prediction.workload, step_values(prediction)
+    regions = regions_json(prediction)
+    lists = ("operators.", "regions.") if regions else ("operators.",)
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
@@ -33,7 +37,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "backend": workload.backend,
         "reasons": {
             **calibration_reasons(prediction.calibration),
-            **unknown_reasons(prediction, values),
+            **unknown_reasons(prediction, values, lists),
         },
     }
     for name, value in values.items():
@@ -45,18 +49,21 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
     document["parameters"]["by_group"] = prediction.costs.parameters.by_group
     document["flops"]["attention_convention"] = workload.attention_flops
     document["operators"] = operators_json(prediction)
+    document["regions"] = regions
     return document
 
 
-def unknown_reasons(prediction: Prediction, values: dict[str, Value]) -> dict[str, str]:
-    """Why each number of a step (`values`) and of its operators that is None is so, by name."""
+def unknown_reasons(
+    prediction: Prediction, values: dict[str, Value], lists: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """Why numbers are None, by name: those of a step (`values`), and of `lists` in the JSON."""
     time = prediction.time
     unknown = time if isinstance(time, Unknown) else time.energy_j  # what a calibration lacks
     names = [name for name, value in values.items() if value is None]
     names += [
         name
         for name, quantity in STEP_QUANTITIES.items()
-        if name.startswith("operators.")
+        if name.startswith(lists)
         and (quantity.none_because or (quantity.calibrated and isinstance(time, Unknown)))
     ]
     reasons = {}
@@ -84,10 +91,7 @@ def _operator_json(
 ) -> dict[str, Any]:
     workload = prediction.workload
     parts_s = [None] * len(operator.parts) if time is None else time.parts_s
-    by_backend = {
-        "torch": operator.total("launches_torch"),
-        "fused": operator.total("launches_fused"),
-    }
+    by_backend = {name: backend.operator_launches(operator) for name, backend in BACKENDS.items()}
     return {
         "path": operator.path,
         "kind": operator.kind,
@@ -107,13 +111,16 @@ def _operator_json(
         "formula": operator.formula,
         "source": operator.source,
         "parts": [
-            _part_json(part, workload, seconds)
+            _part_json(operator, part, workload, seconds)
             for part, seconds in zip(operator.parts, parts_s, strict=True)
         ],
     }
 
 
-def _part_json(part: Part, workload: Workload, predicted_s: Number | None) -> dict[str, Any]:
+def _part_json(
+    operator: Operator, part: Part, workload: Workload, predicted_s: Number | None
+) -> dict[str, Any]:
+    by_backend = {name: backend.launches(operator, part) for name, backend in BACKENDS.items()}
     return {
         "name": part.name,
         "kind": part.kind,
@@ -123,10 +130,38 @@ def _part_json(part: Part, workload: Workload, predicted_s: Number | None) -> di
         "bytes": part.compulsory_bytes,
         "activation_bytes": part.activation_bytes,
         "intermediate_bytes": part.intermediate_bytes,
-        "launches": getattr(part, f"launches_{workload.backend}"),
-        "launches_by_backend": {"torch": part.launches_torch, "fused": part.launches_fused},
+        "launches": by_backend[workload.backend],
+        "launches_by_backend": by_backend,
         "predicted_s": predicted_s,
     }
+
+
+def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
+    """The regions that kernels of the backend span, with the sums of their operators' layers."""
+    backend, time = BACKENDS[prediction.workload.backend], prediction.time
+    regions = [
+        region
+        for region in backend.regions(prediction.costs.operators)
+        if len(region.operators) > 1
+    ]
+    times = (
+        [None] * len(regions) if isinstance(time, Unknown) else [t.seconds for t in time.regions]
+    )
+    return [
+        {
+            "path": region.path,
+            "leaves": [operator.leaf for operator in region.operators],
+            "count": region.count,
+            "flops": sum(operator.total("flops") for operator in region.operators),
+            "compares": sum(operator.total("compares") for operator in region.operators),
+            "compulsory_bytes": sum(o.compulsory_bytes for o in region.operators),
+            "activation_bytes": sum(o.total("activation_bytes") for o in region.operators),
+            "intermediate_bytes": sum(o.total("intermediate_bytes") for o in region.operators),
+            "launches": sum(backend.operator_launches(o) for o in region.operators),
+            "predicted_s": seconds,
+        }
+        for region, seconds in zip(regions, times, strict=True)
+    ]
 
 
 def operator_records(data: dict[str, Any]) -> list[dict[str, Any]]:

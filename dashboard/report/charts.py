@@ -18,7 +18,7 @@ from dashboard.report.document import ComparedLine, MeasuredLine, Report
 from dashboard.report.quantities import COMPULSORY_PARTS
 from dashboard.report.words import points, quantity_words, step_words, steps_at
 
-HATCHES = ("", "/", "x", ".", "+")  # of the parts of a step's compulsory bytes
+HATCHES = ("", "/", "|", "x", ".", "+")  # of the parts of a step's compulsory bytes
 COMPULSORY = Axis(quantity=STEP_QUANTITIES["hbm_bytes.compulsory"], prefix="G")
 BAR_HEIGHT, LEAST_HEIGHT = 24, 240  # pixels of a bar, and of a chart
 RATIOS = ("graph_s", "eager_s", "kernel_s", "hbm_read_bytes", "energy_j", "peak_memory_bytes")
@@ -83,10 +83,11 @@ def _bytes(report: Report, point: tuple[int, int]) -> Chart:
                 name=STEP_QUANTITIES[name].label,
                 orientation="h",
                 y=[plain(step.model) for step in steps],
-                x=[_giga(step.values[name]) for step in steps],
+                x=[_giga(step.values.get(name) or 0) for step in steps],
                 marker={"color": PALETTE[index], "pattern": {"shape": HATCHES[index]}},
             )
             for index, name in enumerate(COMPULSORY_PARTS)
+            if any(step.values.get(name) for step in steps)
         ]
     )
     figure.update_layout(barmode="stack", yaxis={"autorange": "reversed"})

@@ -266,7 +266,7 @@ def test_a_pasted_model_becomes_a_file_that_the_command_line_reads_as_the_same_m
 
 def test_pasted_toml_stays_as_it_is() -> None:
     text = (
-        Path(module.__file__).parents[1] / "costmodel/presets/models/olmoe-1b-7b.toml"
+        Path(module.__file__).parents[3] / "costmodel/presets/models/olmoe-1b-7b.toml"
     ).read_text()
     server = Jobs()
     path = server.model_file(text)

@@ -18,7 +18,7 @@ def _names(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "told"),
     [
         (
-            f'File "{ROOT}/profiler/run.py", line 3',
+            f'File "{ROOT}/profiler/session/run.py", line 3',
             'File "profiler/session/run.py", line 3',
         ),
         ('File "/home/alice/x y.py", line 3', 'File "[path] y.py", line 3'),

@@ -18,7 +18,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.routing.popularity import Expected, Kind, Trials
 
 CASES = json.loads(
-    (Path(__file__).parent / "data" / "public_implementations_h200.json").read_text()
+    (Path(__file__).parents[1] / "data" / "public_implementations_h200.json").read_text()
 )["hbm_bytes_of_a_decode_step"]
 MODELS = {"moe_bytes_227m": "olmoe-227m-1.2b", "moe_bytes_1b": "olmoe-1b-7b"}
 

@@ -103,6 +103,23 @@ KV_CACHE = (
     ),
 )
 
+STATE = (
+    Quantity(
+        name="kv_cache.state_bytes_per_sequence",
+        label="recurrent state per sequence",
+        unit="capacity",
+        counts="what recurrent layers keep of one sequence, whatever its context",
+        formula=_CACHE,
+    ),
+    Quantity(
+        name="kv_cache.state_bytes",
+        label="recurrent state stored",
+        unit="capacity",
+        counts="the states of the B sequences",
+        formula="costmodel.costs.totals:state_bytes",
+    ),
+)
+
 MEMORY = (
     Quantity(
         name="memory.weights_bytes",
@@ -126,6 +143,13 @@ MEMORY = (
         formula=_FOOTPRINT,
     ),
     Quantity(
+        name="memory.state_bytes",
+        label="recurrent state in memory",
+        unit="capacity",
+        counts="the recurrent state stored",
+        formula=_FOOTPRINT,
+    ),
+    Quantity(
         name="memory.activations_bytes",
         label="activations at the widest operator",
         unit="capacity",
@@ -137,7 +161,7 @@ MEMORY = (
         name="memory.total_bytes",
         label="memory needed",
         unit="capacity",
-        counts="weights, buffers, KV cache and activations",
+        counts="weights, buffers, KV cache, recurrent state and activations",
         leaves_out="the CUDA context, fragmentation of the allocator, workspaces of libraries",
         formula=_FOOTPRINT,
         also=("rows.memory_bytes",),

@@ -1,13 +1,13 @@
 """All quantities of `predict --json` and of the rows of `compare --json`, by their JSON names."""
 
 from costmodel.costs.quantities.quantity import Quantity
-from costmodel.costs.quantities.sizes import KV_CACHE, MEMORY, PARAMETER_GROUPS, PARAMETERS
+from costmodel.costs.quantities.sizes import KV_CACHE, MEMORY, PARAMETER_GROUPS, PARAMETERS, STATE
 from costmodel.costs.quantities.times import COMPARED, ENERGY, PRICE, TIME
 from costmodel.costs.quantities.work import FLOP_KINDS, FLOPS, HBM_BYTES, OPERATORS, ROUTING
 
 STEP_SECTIONS: tuple[tuple[Quantity, ...], ...] = (
     PARAMETERS,
-    KV_CACHE,
+    (*KV_CACHE, *STATE),
     FLOPS,
     HBM_BYTES,
     ROUTING,

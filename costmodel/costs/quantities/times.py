@@ -47,7 +47,7 @@ TIME = (
         counts="the sum over the operators' kernels, each launched within the graph",
         leaves_out="what one operator leaves in L2 for the next, and overlap of kernels",
         formula=_PREDICTED,
-        also=("operators.predicted_s", "operators.parts.predicted_s"),
+        also=("operators.predicted_s", "operators.parts.predicted_s", "regions.predicted_s"),
         calibrated=True,
     ),
     Quantity(

@@ -11,6 +11,10 @@ _KINDS = {
     "attention": ("FLOPs of attention", "scores and weighted values"),
     "gather": ("FLOPs of gathers", "dot products with table rows and their weighted sums"),
     "selection": ("FLOPs of selection", "softmax and merging of scores around a choice"),
+    "recurrence": (
+        "FLOPs of recurrences",
+        "updates of the state of linear attention and state-space layers",
+    ),
     "norm": ("FLOPs of norms", "norms, with the residual adds that wait for them"),
     "elementwise": ("elementwise FLOPs", "activation functions, gates, rotary embeddings"),
 }
@@ -24,7 +28,7 @@ FLOPS = (
         leaves_out="padding of tiles and whatever else a kernel executes beyond the formula;"
         " comparisons",
         formula=_TOTALS,
-        also=("operators.flops", "operators.parts.flops", "rows.flops"),
+        also=("operators.flops", "operators.parts.flops", "regions.flops", "rows.flops"),
     ),
     Quantity(
         name="flops.per_token",
@@ -53,8 +57,13 @@ HBM_BYTES = (
         unit="bytes",
         counts="what the step must move at the least, each byte once",
         leaves_out="activations, and whatever a cache too small for its reuse moves again",
-        formula="costmodel.layers.operator:Moved.compulsory_bytes",
-        also=("operators.compulsory_bytes", "operators.parts.bytes", "rows.compulsory_bytes"),
+        formula="costmodel.layers.operator:Traffic.compulsory_bytes",
+        also=(
+            "operators.compulsory_bytes",
+            "operators.parts.bytes",
+            "regions.compulsory_bytes",
+            "rows.compulsory_bytes",
+        ),
     ),
     Quantity(
         name="hbm_bytes.read",
@@ -91,6 +100,13 @@ HBM_BYTES = (
         formula=_TOTALS,
     ),
     Quantity(
+        name="hbm_bytes.state",
+        label="recurrent state read and written",
+        unit="bytes",
+        counts="the fixed state of each sequence, read and written by the step",
+        formula=_TOTALS,
+    ),
+    Quantity(
         name="hbm_bytes.table_rows",
         label="memory-table rows touched",
         unit="bytes",
@@ -118,7 +134,11 @@ HBM_BYTES = (
         unit="bytes",
         counts="what operators hand to one another, written and read; no part of the compulsory",
         formula=_TOTALS,
-        also=("operators.activation_bytes", "operators.parts.activation_bytes"),
+        also=(
+            "operators.activation_bytes",
+            "operators.parts.activation_bytes",
+            "regions.activation_bytes",
+        ),
     ),
     Quantity(
         name="hbm_bytes.intermediates",
@@ -126,7 +146,11 @@ HBM_BYTES = (
         unit="bytes",
         counts="what the parts of an operator hand to one another unless a kernel fuses them",
         formula=_TOTALS,
-        also=("operators.intermediate_bytes", "operators.parts.intermediate_bytes"),
+        also=(
+            "operators.intermediate_bytes",
+            "operators.parts.intermediate_bytes",
+            "regions.intermediate_bytes",
+        ),
     ),
 )
 
@@ -225,6 +249,7 @@ OPERATORS = (
         unit="count",
         counts="layers that the operator's path lists; its numbers are those of one",
         formula="costmodel.costs.operators:build_operators",
+        also=("regions.count",),
     ),
     Quantity(
         name="operators.compares",
@@ -232,15 +257,16 @@ OPERATORS = (
         unit="count",
         counts="comparisons of top-k and sorts; they are no FLOPs",
         formula="costmodel.layers.operator:Operator.total",
-        also=("operators.parts.compares",),
+        also=("operators.parts.compares", "regions.compares"),
     ),
     Quantity(
         name="operators.launches",
         label="predicted launches",
         unit="count",
         counts="kernels that the backend launches",
-        formula="costmodel.layers.operator:Operator.total",
+        formula="costmodel.backends.base:Backend.operator_launches",
         also=(
+            "regions.launches",
             "operators.launches_by_backend.torch",
             "operators.launches_by_backend.fused",
             "operators.parts.launches",

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from costmodel import units
-from costmodel.costs.columns import step_values
+from costmodel.backends import BACKENDS
+from costmodel.costs.columns import Value, step_values
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.step import STEP_QUANTITIES, STEP_SECTIONS
 from costmodel.show.prediction_json import operators_json, unknown_reasons
 from costmodel.show.tables.columns import cell, head
@@ -15,7 +17,6 @@ from costmodel.show.text import Table
 
 OPERATOR_COLUMNS = ("flops", "compulsory_bytes", "launches", "floor_s")
 PART_COLUMNS = ("flops", "compares", "bytes", "activation_bytes", "intermediate_bytes")
-BACKENDS = ("torch", "fused")
 
 
 def prediction_tables(prediction: Prediction) -> list[Table]:
@@ -40,21 +41,23 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
 
 
 def _summary(prediction: Prediction, title: str) -> Table:
-    """Every number of the step that is known, section by section; why the others are not."""
+    """Every number of the step, section by section; what is zero or not known is named below."""
     values = step_values(prediction)
     rows: list[tuple[str, str, str]] = []
     ends = set()
+    zeros: list[str] = []
     for section in STEP_SECTIONS:
+        shown = [quantity for quantity in section if not _is_empty(quantity, values[quantity.name])]
         rows += [
             (quantity.label, cell(quantity.name, values[quantity.name]), quantity.counts)
-            for quantity in section
+            for quantity in shown
             if values[quantity.name] is not None
         ]
+        zeros += [quantity.label for quantity in section if quantity not in shown]
         ends.add(len(rows) - 1)
     labels: dict[str, list[str]] = {}
     for name, reason in unknown_reasons(prediction, values).items():
-        if name in values:
-            labels.setdefault(reason, []).append(STEP_QUANTITIES[name].label)
+        labels.setdefault(reason, []).append(STEP_QUANTITIES[name].label)
     return Table(
         title=title,
         headers=("quantity", "value", "what it counts"),
@@ -62,6 +65,7 @@ def _summary(prediction: Prediction, title: str) -> Table:
         ends_in_text=True,
         sections=frozenset(ends),
         notes=(
+            *([f"Zero: {', '.join(zeros)}."] if zeros else []),
             *(
                 f"{', '.join(names)}: {units.NOT_KNOWN} ({reason})."
                 for reason, names in labels.items()
@@ -71,6 +75,11 @@ def _summary(prediction: Prediction, title: str) -> Table:
             *model_notes(prediction.model),
         ),
     )
+
+
+def _is_empty(quantity: Quantity, value: Value) -> bool:
+    """Whether there are no bytes or FLOPs of this sort; other zeros are answers."""
+    return quantity.unit in {"bytes", "capacity", "flops"} and value is not None and not value
 
 
 def operators_table(title: str, operators: Sequence[Mapping[str, Any]], backend: str) -> Table:
