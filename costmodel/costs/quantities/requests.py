@@ -74,7 +74,7 @@ ASKED = (
     ),
     Quantity(
         name="request.batch",
-        label="requests served together",
+        label="batch of requests",
         unit="count",
         counts="B",
         formula=_REQUEST,

@@ -6,6 +6,7 @@ from typing import Any
 from costmodel import units
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
+from costmodel.costs.quantities.matches import MATCH_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.workload import Workload
@@ -13,9 +14,10 @@ from costmodel.questions.match import Beside, Match
 from costmodel.show.match_json import MATCHED, match_records
 from costmodel.show.tables.columns import cell
 from costmodel.show.tables.notes import predicted_by
-from costmodel.show.text import Table
+from costmodel.show.text import Table, capitalised
 
 NONE = "-"
+CANDIDATES = capitalised(MATCH_QUANTITIES["candidates"].label)
 
 
 def match_tables(
@@ -36,7 +38,7 @@ def match_tables(
             ),
             notes=(
                 f"Backbone (hidden size, layers, attention, vocabulary): {backbone.name}.",
-                f"All else: {found.template.name}. Candidates weighed: {found.candidates:,}.",
+                f"All else: {found.template.name}. {CANDIDATES}: {found.candidates:,}.",
             ),
         ),
         Table(

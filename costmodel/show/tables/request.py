@@ -10,6 +10,7 @@ from costmodel.show.tables.notes import calibration_note, model_notes
 from costmodel.show.text import Table
 
 NO_BOUND = "-"
+DECODE_STEPS = REQUEST_QUANTITIES["decode.steps"].label
 PHASES = ("prefill", "decode", "total")
 WORK = {  # of a step, and its sums over the steps of each phase
     "hbm_bytes.compulsory": "hbm_bytes.{}",
@@ -39,8 +40,8 @@ def _answers(served: Served) -> Table:
     return Table(
         title=(
             f"{step.model.name}: {requests} of {request.prompt:,} prompt and {request.output:,}"
-            f" output tokens, {workload.dtype.label} (KV {workload.kv_dtype.label}),"
-            f" {workload.routing.label} routing, on {gpu}"
+            f" {REQUEST_QUANTITIES['request.output'].label}, {workload.dtype.label}"
+            f" (KV {workload.kv_dtype.label}), {workload.routing.label} routing, on {gpu}"
         ),
         headers=("quantity", STEP_QUANTITIES["time.floor_s"].label, "predicted", "what it counts"),
         rows=tuple(
@@ -76,7 +77,7 @@ def _steps(served: Served) -> str:
     if not decode.steps:
         return f"{prefill}, no decode step"
     contexts = f"{request.prompt:,} to {served.end_step.workload.context:,} tokens cached"
-    return f"{prefill}, then the mean of {decode.steps:,} decode steps, {contexts}"
+    return f"{prefill}, then the mean of {decode.steps:,} {DECODE_STEPS}, {contexts}"
 
 
 def _sampling_note(served: Served) -> list[str]:
@@ -84,7 +85,7 @@ def _sampling_note(served: Served) -> list[str]:
     if decode.evaluated == decode.steps:
         return []
     note = (
-        f"Of the {decode.steps:,} decode steps {decode.evaluated:,} are evaluated, evenly spaced;"
+        f"Of the {decode.steps:,} {DECODE_STEPS} {decode.evaluated:,} are evaluated, evenly spaced;"
         f" sums are off by at most {units.formatted(decode.error_bound, 'share')} where a step's"
         " cost only rises or only falls between two of them."
     )
