@@ -121,12 +121,12 @@ def _least_widths(table: Table) -> list[int]:
 
 
 def _rich(table: Table, widths: list[int]) -> RichTable:
-    found = RichTable(
+    rich_table = RichTable(
         box=BOX, show_edge=False, pad_edge=False, padding=(0, PADDING // 2), collapse_padding=True
     )
     for index, header in enumerate(table.headers):
         left = table.is_text(index)
-        found.add_column(
+        rich_table.add_column(
             Text(header),
             justify="left" if left else "right",
             overflow="fold",
@@ -135,8 +135,8 @@ def _rich(table: Table, widths: list[int]) -> RichTable:
         )
     for index, row in enumerate(table.rows):
         cells = [Text(printable(cell)) for cell in row]
-        found.add_row(*cells, end_section=index in table.sections)
-    return found
+        rich_table.add_row(*cells, end_section=index in table.sections)
+    return rich_table
 
 
 def markdown(tables: Sequence[Table]) -> str:

@@ -1,4 +1,4 @@
-"""The charts of a report, each drawn from the numbers of its tables, with its words.
+"""The charts of a report, drawn from the numbers of its tables, each with its text alternative.
 
 Plotly reads tags and entities in the names it draws, so that every text of a user is escaped.
 """
@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.show.axis import Axis
 from costmodel.show.text import capitalised
-from costmodel.show.validation_json import STEP
-from dashboard.app.figures import PALETTE, PREDICTED, SYMBOLS, colour, framed, line, measured_marks
+from costmodel.show.validation_json import WHOLE_STEP
+from dashboard.app import figures
+from dashboard.app.figures import PALETTE, PREDICTED, SYMBOLS, colour, framed, measured_marks
 from dashboard.report.document import ComparedLine, MeasuredLine, Report
 from dashboard.report.quantities import COMPULSORY_PARTS
 from dashboard.report.words import points, quantity_words, step_words, steps_at
@@ -53,7 +54,7 @@ def charts(report: Report, section: str | None = None) -> tuple[Chart, ...]:
 def _of_comparison(report: Report) -> Iterator[Chart]:
     assert report.comparison is not None
     for context in report.inputs.workload.contexts:
-        lines = [each for each in report.comparison.lines if each.context == context]
+        lines = [line for line in report.comparison.lines if line.context == context]
         if lines:
             yield _over_batch(report, lines, "bytes")
             yield _over_batch(report, lines, "time")
@@ -61,9 +62,9 @@ def _of_comparison(report: Report) -> Iterator[Chart]:
 
 def _of_measured(report: Report) -> Iterator[Chart]:
     compared = [
-        each
-        for each in report.measured
-        if each.path == STEP and each.quantity in RATIOS and each.ratio
+        line
+        for line in report.measured
+        if line.path == WHOLE_STEP and line.quantity in RATIOS and line.ratio
     ]
     if compared:
         yield _ratios(report, compared)
@@ -75,7 +76,7 @@ def plain(text: str) -> str:
 
 
 def _bytes(report: Report, point: tuple[int, int]) -> Chart:
-    """Compulsory bytes of each model's step, stacked by what they are."""
+    """Compulsory bytes of each model's step, stacked by category."""
     steps = steps_at(report, point)
     figure = go.Figure(
         [
@@ -167,7 +168,7 @@ def _over_batch(report: Report, lines: Sequence[ComparedLine], what: str) -> Cha
         if of_model:
             batches = [compared.batch for compared in of_model]
             values = [axis.scaled(getattr(compared, field)) for compared in of_model]
-            figure.add_trace(line(plain(name), batches, values, index, markers=True))
+            figure.add_trace(figures.line(plain(name), batches, values, index, markers=True))
             ends.append(f"{name}: {values[0]:.4g} to {values[-1]:.4g}.")
     _add_measured(figure, report, context, names, measured, axis)
     heading = f"{capitalised(axis.quantity.label)} over the batch, context {context:,}"
@@ -192,16 +193,16 @@ def _add_measured(  # noqa: PLR0917 - one caller, above
 ) -> None:
     """What was measured of the steps: open marks of the model's own colour and shape."""
     for index, name in enumerate(names):
-        found = [
-            (each.batch, axis.scaled(each.measured))
-            for each in report.measured
-            if (each.quantity, each.path, each.model, each.context)
-            == (quantity, STEP, name, context)
-            and each.measured is not None
+        points = [
+            (line.batch, axis.scaled(line.measured))
+            for line in report.measured
+            if (line.quantity, line.path, line.model, line.context)
+            == (quantity, WHOLE_STEP, name, context)
+            and line.measured is not None
         ]
-        if found:
+        if points:
             label = f"{plain(name)}, measured {quantity_words(quantity)}"
-            batches, values = zip(*found, strict=True)
+            batches, values = zip(*points, strict=True)
             figure.add_trace(measured_marks(label, batches, values, index))
 
 
@@ -209,13 +210,13 @@ def _ratios(report: Report, lines: Sequence[MeasuredLine]) -> Chart:
     """Measured over predicted, a dot for each quantity and batch, the line at 1."""
     figure = go.Figure()
     for index, model in enumerate(report.inputs.models):
-        found = [each for each in lines if each.model == model.name]
+        of_model = [line for line in lines if line.model == model.name]
         figure.add_trace(
             go.Scatter(
                 name=plain(model.name),
-                x=[each.ratio for each in found],
-                y=[_beside(each) for each in found],
-                text=[step_words(each.batch, each.context) for each in found],
+                x=[line.ratio for line in of_model],
+                y=[_counterpart(line) for line in of_model],
+                text=[step_words(line.batch, line.context) for line in of_model],
                 mode="markers",
                 marker={
                     "symbol": SYMBOLS[index % len(SYMBOLS)],
@@ -236,7 +237,7 @@ def _ratios(report: Report, lines: Sequence[MeasuredLine]) -> Chart:
     )
 
 
-def _beside(line: MeasuredLine) -> str:
+def _counterpart(line: MeasuredLine) -> str:
     return f"{quantity_words(line.quantity)},<br>against {plain(line.basis)}"
 
 

@@ -1,8 +1,8 @@
 """A cost report as one frozen value: the inputs, and every number and word that follows from them.
 
 Each format is a view of this value, and its JSON rebuilds it: nothing is predicted anew, so that a
-kept report says later what it said when it was made. A file is trusted in nothing: its types, the
-names and sizes of its fields, and the length of its texts are checked before anything is drawn.
+kept report says later what it said when it was made. Nothing of a file is trusted: its types,
+the names and sizes of its fields, and the length of its texts are checked before anything is drawn.
 """
 
 import json
@@ -18,7 +18,7 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.files import MAX_FILE_BYTES, STRICT, read_json_object, validated
 from costmodel.recordings.machine import Label, Moment
 from costmodel.recordings.quantities import RunName, Unit
-from dashboard.report.given import Amount, Inputs, Line, Name, Real, Size, Whole
+from dashboard.report.inputs import Amount, Inputs, Line, Name, Real, Size, Whole
 from dashboard.report.quantities import NEEDED, REPORTED, is_of
 
 DOCUMENT: Literal["sparsecost report"] = "sparsecost report"  # tells its JSON from any other
@@ -119,7 +119,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MeasuredLine:
-    """One quantity of a step, or of one leaf (`path`), predicted beside measured.
+    """One quantity of a step, or of one leaf (`path`): measured, and its predicted counterpart.
 
     `measured` is a median, `q1` and `q3` its quartiles (None of an exact count). `chooses`: the
     leaf does nothing but choose experts or rows.
@@ -183,9 +183,9 @@ class Report:
             raise InputError("inputs.models: hold a name twice")
         if len(set(steps)) != len(steps):
             raise InputError("steps: hold a step twice")
-        told = [line.model for line in self.comparison.lines] if self.comparison else []
-        told += [line.model for line in self.measured]
-        for name in (*(name for name, _, _ in steps), *told):
+        of_lines = [line.model for line in self.comparison.lines] if self.comparison else []
+        of_lines += [line.model for line in self.measured]
+        for name in (*(name for name, _, _ in steps), *of_lines):
             if name not in names:
                 raise InputError(f"model={shown(name)}: is not one of inputs.models")
 
@@ -228,8 +228,8 @@ def report_text(report: Report) -> str:
 
 def report_json(report: Report) -> dict[str, Any]:
     """The report as plain values of JSON."""
-    found: dict[str, Any] = _writer().dump_python(report, mode="json")
-    return found
+    values: dict[str, Any] = _writer().dump_python(report, mode="json")
+    return values
 
 
 @cache

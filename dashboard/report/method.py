@@ -81,8 +81,8 @@ def _models(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     notes = []
     for name, model in models.items():
         notes.append(_note("models", name, "source of its dimensions", model.source))
-        notes += [_note("models", name, each, "note") for each in model.notes]
-        notes += [_note("models", name, each, "assumed") for each in model.assumptions]
+        notes += [_note("models", name, note, "note") for note in model.notes]
+        notes += [_note("models", name, assumption, "assumed") for assumption in model.assumptions]
     return notes
 
 

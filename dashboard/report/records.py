@@ -78,7 +78,7 @@ def _measured(report: Report) -> list[dict[str, Any]]:
 
 def _method(report: Report) -> list[dict[str, Any]]:
     given = report.inputs
-    told = [
+    inputs = [
         ("made", report.made),
         ("sparsecost", report.sparsecost_version),
         ("GPU", given.hardware.name),
@@ -86,11 +86,11 @@ def _method(report: Report) -> list[dict[str, Any]]:
         ("measured", given.calibration.started if given.calibration else None),
         *((name, value) for name, value in asdict(given.workload).items()),
     ]
-    inputs = [
+    rows = [
         {"topic": "inputs", "what": what, "text": _cell(value), "source": ""}
-        for what, value in told
+        for what, value in inputs
     ]
-    return inputs + [asdict(note) for note in report.method]
+    return rows + [asdict(note) for note in report.method]
 
 
 def _cell(value: object) -> object:

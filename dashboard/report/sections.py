@@ -1,12 +1,13 @@
 """The sections of a report as HTML, Markdown and the page show them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from costmodel import units
 from costmodel.show.tables.prediction import operators_table
 from costmodel.show.text import Table
 from dashboard.report.document import Report, StepCosts
+from dashboard.report.inputs import Inputs
 from dashboard.report.quantities import REPORTED
 from dashboard.report.sections_compared import comparison_section, measured_section
 from dashboard.report.words import Section, points, step_words, steps_at, workload_words
@@ -22,11 +23,11 @@ def sections(report: Report) -> tuple[Section, ...]:
         "comparison": comparison_section,
         "measured": measured_section,
     }
-    found = [make(report) for name, make in made.items() if name in report.contents]
-    found.append(_inputs(report))
+    listed = [make(report) for name, make in made.items() if name in report.contents]
+    listed.append(_inputs(report))
     if "method" in report.contents:
-        found.append(_method(report))
-    return tuple(found)
+        listed.append(_method(report))
+    return tuple(listed)
 
 
 def _summary(report: Report) -> Section:
@@ -100,27 +101,33 @@ def _operators(report: Report) -> Section:
 
 def _inputs(report: Report) -> Section:
     given = report.inputs
-    by, price = given.calibration, given.price_per_hour
-    driver = "" if by is None or by.driver is None else f", driver {by.driver}"
-    calibrated = (
-        f"none: {given.no_calibration}"
-        if by is None
-        else f"{by.name}: {by.machine}{driver}, torch {by.torch}, measured {by.started}"
-    )
+    price = given.price_per_hour
     rows = [
         ("models", ", ".join(model.name for model in given.models)),
         ("workload", workload_words(report)),
-        ("batches", ", ".join(f"{each:,}" for each in given.workload.batches)),
-        ("contexts, cached tokens", ", ".join(f"{each:,}" for each in given.workload.contexts)),
-        ("batches compared", ", ".join(f"{each:,}" for each in given.workload.compared_batches)),
+        ("batches", _numbers(given.workload.batches)),
+        ("contexts, cached tokens", _numbers(given.workload.contexts)),
+        ("batches compared", _numbers(given.workload.compared_batches)),
         ("GPU", given.hardware.name),
-        ("calibration", calibrated),
+        ("calibration", _calibration_words(given)),
         ("price", "not given" if price is None else f"{units.formatted(price, 'usd')} an hour"),
-        ("recordings", ", ".join(each.name for each in given.recordings) or "none"),
+        ("recordings", ", ".join(recording.name for recording in given.recordings) or "none"),
         ("made", f"{report.made} by sparsecost {report.sparsecost_version}"),
     ]
     table = Table(title="Given", headers=("input", "value"), rows=tuple(rows), text_columns=2)
     return Section(name="inputs", title="Inputs", tables=(table,))
+
+
+def _calibration_words(given: Inputs) -> str:
+    made = given.calibration
+    if made is None:
+        return f"none: {given.no_calibration}"
+    driver = "" if made.driver is None else f", driver {made.driver}"
+    return f"{made.name}: {made.machine}{driver}, torch {made.torch}, measured {made.started}"
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return ", ".join(f"{value:,}" for value in values)
 
 
 def _method(report: Report) -> Section:

@@ -88,7 +88,7 @@ def _fits(comparison: Comparison) -> list[str]:
     first = comparison.predictions[0]
     hardware = first[0].hardware
     notes = []
-    if not all(each.memory.fits for line in comparison.predictions for each in line):
+    if not all(prediction.memory.fits for row in comparison.predictions for prediction in row):
         notes.append(
             f"{DOES_NOT_FIT} does not fit the"
             f" {cell('memory.capacity_bytes', hardware.capacity_bytes)} of one {hardware.name}"

@@ -1,4 +1,4 @@
-"""A match as people read it: the sizes found, what was matched, what else differs then."""
+"""A match as people read it: its sizes, the matched numbers, and how the others differ."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,40 +21,40 @@ CANDIDATES = capitalised(MATCH_QUANTITIES["candidates"].label)
 
 
 def match_tables(
-    found: Match, lines: Sequence[Beside], hardware: Hardware, calibration: Curves | Unknown
+    answer: Match, lines: Sequence[Beside], hardware: Hardware, calibration: Curves | Unknown
 ) -> list[Table]:
     """Sizes, then the two numbers that were matched, then everything else that both models have."""
-    records = match_records(found, lines)
+    records = match_records(answer, lines)
     others = [record for record in records[len(MATCHED) :] if record["target"] or record["matched"]]
     last = {record["batch"]: index for index, record in enumerate(others)}  # of each batch
-    backbone = found.template if found.keep_trunk else found.target
+    backbone = answer.template if answer.keep_trunk else answer.target
     return [
         Table(
-            title=found.model.name,
+            title=answer.model.name,
             headers=("size", "template", "matched", "in steps of"),
             rows=tuple(
-                (name, f"{before:,}", f"{after:,}", f"{found.steps[name]:,}")
-                for name, (before, after) in found.fields.items()
+                (name, f"{before:,}", f"{after:,}", f"{answer.steps[name]:,}")
+                for name, (before, after) in answer.fields.items()
             ),
             notes=(
                 f"Backbone (hidden size, layers, attention, vocabulary): {backbone.name}.",
-                f"All else: {found.template.name}. {CANDIDATES}: {found.candidates:,}.",
+                f"All else: {answer.template.name}. {CANDIDATES}: {answer.candidates:,}.",
             ),
         ),
         Table(
-            title=f"Matched: one decode step, batch 1, context {found.context:,}",
-            headers=("quantity", found.target.name, "matched", "difference", "%"),
+            title=f"Matched: one decode step, batch 1, context {answer.context:,}",
+            headers=("quantity", answer.target.name, "matched", "difference", "%"),
             rows=tuple(map(_to_the_unit, records[: len(MATCHED)])),
         ),
         Table(
-            title=f"What differs then: decode, context {found.context:,}, bf16, uniform routing,"
+            title=f"What differs then: decode, context {answer.context:,}, bf16, uniform routing,"
             f" on {hardware.name}",
-            headers=("batch", "quantity", found.target.name, "matched", "ratio"),
+            headers=("batch", "quantity", answer.target.name, "matched", "ratio"),
             rows=tuple(map(_rounded, others)),
             text_columns=2,
             sections=frozenset(last.values()),
             notes=(
-                f"ratio: {found.model.name} over {found.target.name}.",
+                f"ratio: {answer.model.name} over {answer.target.name}.",
                 f"Time and energy not predicted: {calibration.reason}."
                 if isinstance(calibration, Unknown)
                 else predicted_by(calibration, Workload()),

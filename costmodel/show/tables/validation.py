@@ -45,7 +45,7 @@ BOUND_NOTE = (
 
 
 def validation_tables(validation: Validation, *, whole: bool = False) -> list[Table]:
-    """Failures first, then errors by quantity and kind, the worst rows, and what was achieved."""
+    """Failures first, then errors by quantity and kind, the worst rows, and utilisation."""
     kinds = [
         line for line in validation.errors_by_kind if line.compared and line.quantity == "kernel_s"
     ]
@@ -70,7 +70,7 @@ def validation_tables(validation: Validation, *, whole: bool = False) -> list[Ta
 
 
 def _broken(validation: Validation, *, whole: bool) -> Iterator[Table]:
-    """What must be known before any other number is believed."""
+    """Failed self-checks and broken bounds: with them no other number can be trusted."""
     most = None if whole else MOST_BROKEN
     checks = [
         f"{check.name}: measured {check.measured:.6g}, known {check.known:.6g},"
@@ -79,7 +79,7 @@ def _broken(validation: Validation, *, whole: bool) -> Iterator[Table]:
     ]
     if checks:
         yield _listed("SELF-CHECKS FAILED: what these sessions measured may be wrong", checks, most)
-    below = [f"{name}: {each}" for name, each in validation.violations]
+    below = [f"{name}: {violation}" for name, violation in validation.violations]
     if below:
         title = "MEASURED BELOW THE BOUND: measured wrongly, or the cost model demands too much"
         yield _listed(title, below, most)
@@ -119,13 +119,13 @@ def _summary(validation: Validation) -> Table:
 
 
 def _steps(lines: Sequence[ErrorLine]) -> list[ErrorLine]:
-    """One set of lines for each quantity of a step; distinct items are known of leaves alone."""
-    found = []
+    """The lines of steps, of one run for each quantity; of distinct items those of leaves."""
+    of_steps = []
     for quantity in QUANTITIES:
         of = [line for line in lines if line.quantity == quantity]
         level = LEAF_LEVEL if quantity == "distinct" else STEP_LEVEL
-        found += [line for line in of if line.level == level and line.run == of[0].run]
-    return found
+        of_steps += [line for line in of if line.level == level and line.run == of[0].run]
+    return of_steps
 
 
 def _exact(lines: Sequence[ErrorLine]) -> Iterator[str]:
@@ -172,12 +172,12 @@ def _worst_steps(validation: Validation) -> Table:
 
 def _worst_leaves(validation: Validation) -> Table:
     """The leaves whose kernel time is farthest off, each at its worst."""
-    found = worst_leaves(validation.columns.get(("kernel_s", "trace"), ()), WORST_LEAVES)
+    entries = worst_leaves(validation.columns.get(("kernel_s", "trace"), ()), WORST_LEAVES)
     return fitted(
         Table(
             title=f"Worst leaves: the {WORST_LEAVES} farthest off in kernel time, each once",
             headers=("leaf", "predicted", "measured", "ratio", "at"),
-            rows=tuple(_worst_cells(leaf_name(entry.row.path or ""), entry) for entry in found),
+            rows=tuple(_worst_cells(leaf_name(entry.row.path or ""), entry) for entry in entries),
             ends_in_text=True,
         )
     )
