@@ -1,6 +1,6 @@
 """Match and sweep over a model of the toy kinds, as JSON: `python -m tests.questions.new_kinds`.
 
-In a process of its own, which sees the folder `toys` as a part of `costmodel/layers`.
+In a process of its own, which sees the toys' folders as parts of `costmodel/layers`.
 """
 
 import json
@@ -10,7 +10,9 @@ from typing import Any
 
 import costmodel.layers
 
-costmodel.layers.__path__.append(str(Path(__file__).parent / "toys"))
+TESTS = Path(__file__).parents[1]
+for folder in ("toy_kinds/costmodel/layers", "questions/toys"):
+    costmodel.layers.__path__.append(str(TESTS / folder))
 # isort: split
 from costmodel.costs.latency import NOT_ASKED  # noqa: E402 - models know the kinds that stand there
 from costmodel.costs.predict import predict  # noqa: E402
@@ -31,10 +33,7 @@ def toy_model() -> ModelConfig:
     """The dense layers of a preset with both toy kinds."""
     table = model_table(load_model("ultramemv2-227m-1.2b"))
     table["attention"] = {"kind": "gated_average", "average_width": 768}
-    table["memory"] = [
-        {"kind": "hash_memory", "layers": "0-18/2", "num_rows": 4096, "num_hashes": 8}
-        | {"row_dim": 192, "num_slices": 3}
-    ]
+    table["memory"] = [{"kind": "hash", "layers": "0-18/2", "num_rows": 4096, "num_reads": 8}]
     return model_from_table(table, where="toy")
 
 
@@ -80,12 +79,10 @@ def main() -> None:
     target = replace(
         resized(toy_model(), {"num_rows": 70_000, "intermediate_size": 2048}), name="t"
     )
-    other = resized(toy_model(), {"num_hashes": 21, "average_width": 320})
-    wide = resized(toy_model(), {"num_rows": 70_000, "row_dim": 960})
+    other = resized(toy_model(), {"num_reads": 21, "average_width": 320})
     answers = {
         "usual": matched(target, None, keep_backbone=False),
-        "named": matched(other, "num_hashes,average_width", keep_backbone=True),
-        "rows": matched(wide, "num_rows,row_dim", keep_backbone=False),
+        "named": matched(other, "num_reads,average_width", keep_backbone=True),
         "experts": matched(load_model("olmoe-227m-1.2b"), None, keep_backbone=False),
         "swept": swept(),
     }

@@ -25,24 +25,15 @@ def test_a_match_varies_the_sizes_that_set_parameters_and_flops(answers: dict[st
 
 def test_a_match_varies_any_size_by_name_also_of_a_mixer(answers: dict[str, Any]) -> None:
     named = answers["named"]
-    assert named["sizes"] == {"num_hashes": 21, "average_width": 320}
-    assert named["steps"] == {"num_hashes": 1, "average_width": 16}
+    assert named["sizes"] == {"num_reads": 21, "average_width": 320}
+    assert named["steps"] == {"num_reads": 1, "average_width": 16}
     assert named["exact"]
-
-
-def test_sizes_come_in_multiples_of_the_field_that_the_kind_names(answers: dict[str, Any]) -> None:
-    """Row widths in steps of 32, and of the three slices of the template."""
-    rows = answers["rows"]
-    assert rows["steps"]["row_dim"] == 96
-    assert rows["sizes"]["row_dim"] == 960
 
 
 def test_a_sweep_offers_the_sizes_with_their_labels(answers: dict[str, Any]) -> None:
     swept = answers["swept"]
-    assert swept["labels"]["num_hashes"] == "Rows read a token"
+    assert swept["labels"]["num_reads"] == "Rows read a token"
     assert swept["labels"]["average_width"] == "Width of the average"
-    assert "share" not in swept["labels"]  # which is not set
     assert swept["fields"]["num_rows"] == "2048,4096,8192"
-    assert swept["fields"]["row_dim"] == "192"
     assert swept["designs"] == swept["distinct"] == 3 * 3 * 2 * 2
     assert swept["as_predicted"]

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
-from costmodel.costs.roofline import floor_s
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
@@ -77,7 +76,7 @@ def evaluate(
             flops[i] += component.flops
             graph_s[i] += component.graph_s
             widest[i] = larger(widest[i], component.activations_bytes)
-    floor: Any = floor_s(moved, flops, *pricer.peaks)
+    floor: Any = pricer.ceilings.floor_s(moved, flops)
     columns: dict[Quantity, Floats] = {
         "parameters.total_without_embeddings": np.broadcast_to(parameters, shape),
         "parameters.active_without_embeddings": np.broadcast_to(active, shape),
