@@ -7,7 +7,7 @@ import torch
 
 from costmodel.recordings.calibration import Launch
 from costmodel.recordings.machine import Machine
-from costmodel.recordings.recording import Missing
+from costmodel.recordings.measured import Missing
 from profiler.calibrate.launch import launch_costs
 from profiler.calibrate.loop import GraphTimer
 from profiler.calibrate.operations import Gemm, Operation, Timing

@@ -8,7 +8,7 @@ import torch
 
 from costmodel.recordings.calibration import Power
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.recording import Missing
+from costmodel.recordings.measured import Missing
 from profiler.calibrate.operations import ELEMENT_BYTES, normal
 from profiler.instruments.energy import Energy
 

@@ -10,7 +10,7 @@ import costmodel
 from costmodel.errors import WorkError
 from costmodel.recordings.calibration import Calibration
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.recording import Missing
+from costmodel.recordings.measured import Missing
 from costmodel.strict import explained
 from profiler.calibrate.grid import Curve
 from profiler.calibrate.instruments import Instruments

@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Literal, Protocol
 
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.recording import Missing, Spread
+from costmodel.recordings.measured import Missing, Spread
 from profiler.instruments.machine import now as moment
 from profiler.instruments.nvml import Gpu, NvmlError
 from profiler.instruments.spread import spread

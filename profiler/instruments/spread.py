@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 
-from costmodel.recordings.recording import ExactColumn, Source, Spread, SpreadColumn
+from costmodel.recordings.measured import ExactColumn, Source, Spread, SpreadColumn
 
 DIGITS = 6  # significant, of a step's numbers: far below their spread
 COLUMN_DIGITS = 5  # of those by leaf, which make up most of a file

@@ -17,7 +17,9 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.recording import Accesses, CaseWorkload, Check, Column, Measured, RunName
+from costmodel.recordings.measured import Accesses, Column, Measured
+from costmodel.recordings.quantities import RunName
+from costmodel.recordings.recording import CaseWorkload, Check
 from costmodel.units import capacity
 from profiler.runs.case import PreparedCase
 from profiler.runs.ncu_step import Spec, spec_text

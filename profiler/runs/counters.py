@@ -9,7 +9,8 @@ writes may be charged to a later one, and what the last ones write to none.
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from costmodel.recordings.recording import Check, Column, Measured, Missing
+from costmodel.recordings.measured import Column, Measured, Missing
+from costmodel.recordings.recording import Check
 from profiler.instruments.counters import Counted, Counters
 from profiler.instruments.cupti import PermissionRefusedError
 from profiler.instruments.flush import L2Flush

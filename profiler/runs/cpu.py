@@ -10,7 +10,8 @@ from pathlib import Path
 from time import perf_counter
 
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.recording import Check, Exact, Measured, Missing
+from costmodel.recordings.measured import Exact, Measured, Missing
+from costmodel.recordings.recording import Check
 from profiler.instruments.leaf_hooks import around_leaves
 from profiler.instruments.machine import now
 from profiler.instruments.spread import exact_column, spread, spread_column

@@ -5,7 +5,8 @@ from functools import cache
 import torch
 
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.recording import Check, Measured, Missing, Spread
+from costmodel.recordings.measured import Measured, Missing, Spread
+from costmodel.recordings.recording import Check
 from profiler.instruments.energy import measure_energy, measure_idle
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.machine import now

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from costmodel.recordings.recording import Exact, Measured, Missing, Spread
+from costmodel.recordings.measured import Exact, Measured, Missing, Spread
 from profiler.instruments.counters import READ, TENSOR, WRITTEN
 from profiler.instruments.cupti import CounterError
 from profiler.instruments.ncu import profile_command

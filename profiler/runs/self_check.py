@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from costmodel.recordings.recording import Check, Missing
+from costmodel.recordings.measured import Missing
+from costmodel.recordings.recording import Check
 from profiler.instruments.cupti import CounterError
 from profiler.instruments.energy import Clock, Mark, cuda_mark, measure_energy
 from profiler.instruments.flush import L2Flush

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from costmodel.recordings.recording import Accesses, CaseWorkload, Exact, ExactColumn, Measured
+from costmodel.recordings.measured import Accesses, Exact, ExactColumn, Measured
+from costmodel.recordings.recording import CaseWorkload
 from profiler.instruments.spread import exact_column
 from profiler.runs.case import PreparedCase
 from reference_model.flop_formulas import count_flops

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from costmodel.recordings.recording import Check, Column, Exact, Measured, Missing
+from costmodel.recordings.measured import Column, Exact, Measured, Missing
+from costmodel.recordings.recording import Check
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.machine import now
 from profiler.instruments.nvml import open_gpu

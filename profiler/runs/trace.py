@@ -1,6 +1,7 @@
 """The run `trace` on a GPU: kernel time and kernels of each leaf, by torch.profiler."""
 
-from costmodel.recordings.recording import Check, Exact
+from costmodel.recordings.measured import Exact
+from costmodel.recordings.recording import Check
 from profiler.instruments.kernels import kernels_by_leaf
 from profiler.instruments.machine import now
 from profiler.instruments.nvml import open_gpu

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.machine import Commit, Conditions, Label, Machine, Reason
-from costmodel.recordings.measured import Accesses, Column, Measured, Path_
+from costmodel.recordings.measured import Accesses, Column, LeafPath, Measured
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import MAX_CASES, MAX_PATHS, CaseWorkload, Check
 from costmodel.strict import STRICT, validated
@@ -94,7 +94,7 @@ class Paths:
     """The model is built; its leaves, to which all columns of its cases are aligned."""
 
     job: Index
-    paths: Annotated[tuple[Path_, ...], Field(min_length=1, max_length=MAX_PATHS)]
+    paths: Annotated[tuple[LeafPath, ...], Field(min_length=1, max_length=MAX_PATHS)]
     kind: Literal["paths"] = "paths"
 
 
@@ -116,7 +116,7 @@ class Done:
     conditions: Conditions
     step: dict[Label, Measured]
     operators: dict[Label, Column]
-    accesses: dict[Path_, Accesses]
+    accesses: dict[LeafPath, Accesses]
     kind: Literal["done"] = "done"
 
 

@@ -8,8 +8,9 @@ from typing import Literal, Protocol
 from costmodel.errors import WorkError
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.machine import Conditions, Machine
+from costmodel.recordings.measured import Accesses, Column, Measured
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import Accesses, CaseWorkload, Check, Column, Measured
+from costmodel.recordings.recording import CaseWorkload, Check
 from profiler.session.protocol import Dtype, Wanted
 
 Device = Literal["cpu", "cuda"]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from costmodel.recordings.calibration import Launch, Power
 from costmodel.recordings.machine import Conditions, Machine
-from costmodel.recordings.recording import Missing
+from costmodel.recordings.measured import Missing
 from profiler.calibrate.grid import Curve
 from profiler.calibrate.loop import UnmeasuredError
 from profiler.calibrate.operations import (

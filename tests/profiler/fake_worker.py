@@ -16,8 +16,9 @@ from pathlib import Path
 from costmodel.errors import InputError, WorkError
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.machine import Conditions, Machine
+from costmodel.recordings.measured import Measured, Spread
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import CaseWorkload, Check, Measured, Run, Spread
+from costmodel.recordings.recording import CaseWorkload, Check, Run
 from profiler.instruments.cupti import DeviceLostError
 from profiler.session.protocol import Began, Dtype, End, Lacking, Wanted, encoded
 from profiler.session.tools import Bench, Device

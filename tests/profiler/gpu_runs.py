@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from costmodel.recordings.machine import Conditions
+from costmodel.recordings.measured import ExactColumn
 from costmodel.recordings.quantities import Level, RunName, measured_in
-from costmodel.recordings.recording import ExactColumn
 from profiler.runs.bench import Known, Measurement
 from profiler.runs.case import PreparedCase
 from profiler.runs.tensor_facts import FlopCount

@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from costmodel.recordings.machine import Machine
+from costmodel.recordings.measured import Exact, ExactColumn
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.recordings.recording import (
     Case,
     CaseWorkload,
-    Exact,
-    ExactColumn,
     Recording,
     Run,
     Session,

@@ -7,7 +7,7 @@ import torch
 
 from costmodel.errors import WorkError
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.recording import Missing, Spread
+from costmodel.recordings.measured import Missing, Spread
 from profiler.calibrate.launch import ROUNDS, ROUNDS_OF_CALLS, eager_seconds, ordinary_calls, slope
 from profiler.calibrate.loop import GraphTimer, UnmeasuredError
 from profiler.calibrate.operations import Move

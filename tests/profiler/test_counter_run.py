@@ -7,14 +7,8 @@ from typing import Any, Self
 import pytest
 import torch
 
-from costmodel.recordings.recording import (
-    Check,
-    Exact,
-    Measured,
-    Missing,
-    Spread,
-    SpreadColumn,
-)
+from costmodel.recordings.measured import Exact, Measured, Missing, Spread, SpreadColumn
+from costmodel.recordings.recording import Check
 from profiler.instruments.counters import Counted
 from profiler.instruments.cupti import CounterError, PermissionRefusedError
 from profiler.instruments.leaf_hooks import Around

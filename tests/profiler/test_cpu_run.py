@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from costmodel.recordings.measured import Exact, ExactColumn, Missing, Spread, SpreadColumn
 from costmodel.recordings.quantities import measured_in
-from costmodel.recordings.recording import Exact, ExactColumn, Missing, Spread, SpreadColumn
 from profiler.runs import cpu as cpu_run
 from profiler.runs.bench import Bench, Measurement
 from profiler.runs.cpu import CpuRun

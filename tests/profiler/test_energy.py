@@ -2,7 +2,7 @@
 
 import pytest
 
-from costmodel.recordings.recording import Missing
+from costmodel.recordings.measured import Missing
 from profiler.instruments.energy import Energy, measure_energy, measure_idle
 from profiler.instruments.nvml import Gpu, NvmlError
 from tests.profiler.fake_nvml import NOT_SUPPORTED, FakeGpu, FakeNvml

@@ -8,11 +8,8 @@ import pytest
 import torch
 
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.recording import (
-    Check,
-    Missing,
-    Spread,
-)
+from costmodel.recordings.measured import Missing, Spread
+from costmodel.recordings.recording import Check
 from profiler.instruments.energy import Energy
 from profiler.runs import energy as energy_run
 from profiler.runs.bench import self_check

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from costmodel.recordings.recording import Exact, Measured, Missing, Spread
+from costmodel.recordings.measured import Exact, Measured, Missing, Spread
 from profiler.instruments.cupti import CounterError, PermissionRefusedError
 from profiler.instruments.ncu import Kernel, NcuProfile
 from profiler.instruments.nvml import Gpu

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from costmodel.recordings.recording import RUNS, load_recording
+from costmodel.recordings.quantities import RUNS
+from costmodel.recordings.recording import load_recording
 from profiler import cli
 from profiler.session.child import Child
 from profiler.session.plan import standard

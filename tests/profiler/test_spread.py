@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costmodel.recordings.recording import ExactColumn, Spread, SpreadColumn
+from costmodel.recordings.measured import ExactColumn, Spread, SpreadColumn
 from profiler.instruments.spread import exact_column, quartiles, spread, spread_column
 
 readings = st.lists(st.floats(0, 1e12, allow_subnormal=False), min_size=1, max_size=30)

@@ -10,14 +10,8 @@ import pytest
 
 from costmodel.errors import InputError, WorkError
 from costmodel.recordings.machine import Conditions, Machine
-from costmodel.recordings.measured import Exact, Measured
-from costmodel.recordings.recording import (
-    Check,
-    ExactColumn,
-    Session,
-    load_recording,
-    recording_text,
-)
+from costmodel.recordings.measured import Exact, ExactColumn, Measured
+from costmodel.recordings.recording import Check, Session, load_recording, recording_text
 from profiler.session import store as store_module
 from profiler.session.protocol import Done
 from profiler.session.store import Store

@@ -9,7 +9,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import kv_cache, parameter_counts, totals
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.operator import Step, expanded_paths
-from costmodel.recordings.recording import Accesses, Exact, ExactColumn
+from costmodel.recordings.measured import Accesses, Exact, ExactColumn
 from profiler.runs.case import PreparedCase
 from profiler.runs.tensor_facts import FlopCount, accesses, counts, distinct_column
 from reference_model.routing import choosers

@@ -5,11 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from costmodel.recordings.recording import (
-    Exact,
-    Missing,
-    Spread,
-)
+from costmodel.recordings.measured import Exact, Missing, Spread
 from profiler.instruments.timing import Latency
 from profiler.runs import time as time_run
 from profiler.runs.case import PreparedCase

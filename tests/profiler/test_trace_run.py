@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from costmodel.recordings.recording import Exact, ExactColumn, Spread, SpreadColumn
+from costmodel.recordings.measured import Exact, ExactColumn, Spread, SpreadColumn
 from profiler.instruments.kernels import KernelSums
 from profiler.runs import trace as trace_run
 from profiler.runs.bench import Measurement

@@ -7,13 +7,13 @@ import pytest
 from costmodel.costs.footprint import footprint
 from costmodel.costs.predict import step_costs
 from costmodel.recordings.measured import Spread
-from costmodel.recordings.quantities import QUANTITIES, RUNS
-from costmodel.recordings.recording import Case, Recording, RunName
+from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
+from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.bounds import READ
 from costmodel.validation.counterparts import workload_of
 from costmodel.validation.join import case_label
 from costmodel.validation.utilisation import achieved
-from tests.committed import FIRST, GPUS, NAMES, joined, measured_cases, recording
+from tests.committed import FIRST, FOLDER, GPUS, NAMES, joined, measured_cases, recording
 
 EXACT_OF_STEP = ("parameters", "buffer_bytes", "kv_held_bytes", "flops_counted")
 LARGE = ("h200-olmoe-1b-7b.json", "h200-ultramemv2-1b-7b.json")
@@ -30,6 +30,15 @@ def test_counts_equal_the_prediction_in_every_recorded_case(name: str) -> None:
         for row in exact:
             assert row.measured is not None, row
             assert row.measured == row.predicted, row
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recordings_without_a_backend_are_of_torch(name: str) -> None:
+    """They were written before the field existed, by a profiler that ran plain PyTorch."""
+    assert '"backend"' not in (FOLDER / name).read_text()
+    runs = [run for case in recording(name).cases for run in case.runs.values()]
+    assert runs
+    assert {run.backend for run in runs} == {"torch"}
 
 
 @pytest.mark.parametrize("name", NAMES)
