@@ -21,8 +21,8 @@ from costmodel.inputs.workload_spec import parse_batches, parse_contexts, parse_
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.show.text import printable
 from profiler.session.plan import Planned, from_lists, standard
+from profiler.session.profile import run_profile
 from profiler.session.progress import Progress
-from profiler.session.run import run_profile
 from profiler.session.session import Outcome, Request, Target, slug
 
 WEIGHTS_SEED = 0  # every recording's weights are drawn from it, so that any can be resumed

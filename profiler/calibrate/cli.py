@@ -16,7 +16,7 @@ from costmodel.show.text import show
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from profiler.calibrate.run import Done
+    from profiler.calibrate.calibration import Done
 
 INSTALL = 'install it with: pip install "sparsecost[gpu]"'
 NO_TORCH = f"calibrate needs torch; {INSTALL}"
@@ -84,10 +84,10 @@ def _gpu_name() -> str:
 def _measure(path: "Path", preset: str) -> "Done":
     import torch
 
+    from profiler.calibrate.calibration import calibrate as run
+    from profiler.calibrate.cuda import CudaInstruments
     from profiler.calibrate.grid import grid
-    from profiler.calibrate.instruments import CudaInstruments
     from profiler.calibrate.progress import StderrProgress
-    from profiler.calibrate.run import calibrate as run
 
     curves = grid()
     try:

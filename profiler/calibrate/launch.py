@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from costmodel.recordings.calibration import Launch
-from profiler.calibrate.loop import DIGITS, captured, kernel_nodes, replay_seconds, warm_up
+from profiler.calibrate.graph_timer import DIGITS, captured, kernel_nodes, replay_seconds, warm_up
 from profiler.instruments.flush import L2Flush
 
 FEW_NODES, MANY_NODES = 64, 1024

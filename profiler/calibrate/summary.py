@@ -6,7 +6,7 @@ from typing import Any
 from costmodel import units
 from costmodel.recordings.calibration import Calibration
 from costmodel.show.text import Table
-from profiler.calibrate.run import Done
+from profiler.calibrate.calibration import Done
 
 SCHEMA_VERSION = 1
 SKINNY_M = 16  # rows of a product at or below which its weight's bytes set the pace

@@ -4,7 +4,7 @@ Every function takes a pointer to one struct, whose first field is its own size 
 last field (the headers' `..._STRUCT_SIZE`); a later CUPTI tells by it which fields we know of.
 
 Source: cupti_target.h, cupti_profiler_target.h, cupti_profiler_host.h, cupti_range_profiler.h of
-CUDA 13.0; field names are the headers' own. `tests/profiler/test_cupti.py` compares the layouts.
+CUDA 13.0, whose field names are kept. A test compares the layouts with the sizes in the headers.
 """
 
 import ctypes

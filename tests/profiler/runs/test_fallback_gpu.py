@@ -1,0 +1,68 @@
+"""On a real GPU: ncu and GPM see what CUPTI sees."""
+
+import time
+
+import pytest
+import torch
+
+from costmodel.recordings.measured import Exact, Missing, Spread
+from costmodel.recordings.recording import CaseWorkload
+from profiler.instruments.counters import Counters
+from profiler.instruments.cupti import CounterError, PermissionRefusedError
+from profiler.instruments.flush import L2Flush
+from profiler.instruments.nvml import open_gpu
+from profiler.runs.case import PreparedCase
+from profiler.runs.fallback import counted_otherwise, gpm_bytes
+from profiler.runs.ncu_step import Spec, spec_text
+from reference_model.model import build_model
+from tests.profiler.session.test_gpu import MODELS, SEED
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+WORK = CaseWorkload(
+    phase="decode", batch=64, context=2048, new_tokens=1, dtype="bf16", routing="uniform"
+)
+
+
+@pytest.fixture(scope="module")
+def case() -> PreparedCase:
+    return PreparedCase(build_model(MODELS["dense"], device="cuda").fold(), WORK, SEED)
+
+
+def counted(case: PreparedCase) -> tuple[int, int | None]:
+    """Bytes and tensor FLOPs by CUPTI, in process."""
+    try:
+        with Counters(dtype="bf16", max_ranges=3) as counters:
+            case.run()
+            found = counters.step(case.run, flush=L2Flush())
+    except CounterError as error:
+        pytest.skip(f"no counters here: {error}")
+    return found.hbm_read_bytes, found.tensor_flops
+
+
+def test_ncu_reads_as_cupti_does(case: PreparedCase) -> None:
+    spec = Spec(schema_version=1, model=MODELS["dense"], weights_seed=0, workload=WORK, seed=SEED)
+    started = time.perf_counter()
+    found = counted_otherwise(
+        case, case.run, spec_text(spec), open_gpu(), PermissionRefusedError("as if refused")
+    )
+    print(f"{time.perf_counter() - started:.1f} s: {found}")
+    read, flops = found["hbm_read_bytes"], found["flops_tensor"]
+    assert isinstance(read, Exact), read
+    assert isinstance(flops, Exact), flops
+    want_read, want_flops = counted(case)
+    assert read.value == pytest.approx(want_read, rel=0.05)  # L2 is as the kernel before leaves it
+    assert flops.value == want_flops
+
+
+def test_gpm_sees_a_steady_load(case: PreparedCase) -> None:
+    found = gpm_bytes(case.captured(), open_gpu())
+    print(found)
+    if isinstance(found, Missing):
+        pytest.skip(found.reason)
+    assert isinstance(found, Spread)
+    want, _ = counted(case)
+    assert found.median == pytest.approx(want, rel=0.1)
