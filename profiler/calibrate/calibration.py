@@ -1,4 +1,4 @@
-"""One calibration, from the launch costs over every curve to the power, as the schema wants it."""
+"""One calibration: launch costs, all points of all curves, then power, in the schema's form."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,54 +8,77 @@ from pydantic import ValidationError
 
 import costmodel
 from costmodel.errors import WorkError
-from costmodel.recordings.calibration import Calibration
-from costmodel.recordings.machine import Conditions
+from costmodel.recordings.calibration import Calibration, Launch
+from costmodel.recordings.machine import Conditions, Machine
 from costmodel.recordings.measured import Missing
 from costmodel.strict import explained
-from profiler.calibrate.cuda import Instruments
 from profiler.calibrate.graph_timer import WARM_UPS, UnmeasuredError
 from profiler.calibrate.grid import Curve
-from profiler.calibrate.operations import Operation
-from profiler.calibrate.power import Powers
+from profiler.calibrate.operations import Operation, Timing
+from profiler.calibrate.power import PowerResult
 from profiler.instruments.machine import commit, now
 
 FEWEST_POINTS = 2  # of a curve
 
 
-class Progress(Protocol):
-    """Where the calibration stands, for people."""
+class Instruments(Protocol):
+    """All that needs a GPU: `profiler.calibrate.cuda.CudaInstruments`, or stand-ins of a test."""
+
+    @property
+    def machine(self) -> Machine:
+        """The machine that is measured."""
+
+    def launch(self) -> Launch:
+        """Measure the cost of launching a kernel that has nothing to do."""
+
+    def time(self, operation: Operation) -> Timing:
+        """Measure one point.
+
+        Raises:
+            UnmeasuredError: This point cannot be measured; others can.
+            WorkError: The GPU failed.
+        """
+
+    def power(self) -> PowerResult:
+        """Measure the power of steady loops."""
+
+
+class CalibrationProgress(Protocol):
+    """Shows how far a calibration is."""
 
     def begin(self, stage: str) -> None:
-        """A curve, the launches or the power begin."""
+        """Note that a stage begins: a curve, the launch costs or the power."""
 
     def advance(self) -> None:
-        """One more point is done or left out."""
+        """Note that one more point is measured or left out."""
 
     def say(self, message: str) -> None:
-        """Something that is worth a line."""
+        """Show a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """A calibration and what it had to leave out."""
+class CalibrationResult:
+    """A calibration, and the number of points that could not be measured."""
 
     calibration: Calibration
-    left_out: int  # points
+    left_out: int
 
 
 def calibrate(
     instruments: Instruments,
     curves: Mapping[Curve, Sequence[Operation]],
-    progress: Progress,
+    progress: CalibrationProgress,
     *,
     name: str,
     hardware: str,
-) -> Done:
-    """Measure all curves; a point that cannot be had is left out and said.
+) -> CalibrationResult:
+    """Measure launch costs, curves and power; points that cannot be measured are left out.
+
+    `hardware` is the preset that the calibration describes.
 
     Raises:
-        WorkError: The GPU failed, a curve has fewer than two points, or what was measured breaks a
-            rule of the schema, such as a load that draws less than the idle GPU.
+        WorkError: The GPU failed, a curve has fewer than two points, or a measurement breaks a rule
+            of the schema, such as a load that draws less power than the idle GPU.
     """
     try:
         return _calibrated(instruments, curves, progress, name=name, hardware=hardware)
@@ -66,55 +89,58 @@ def calibrate(
 def _calibrated(
     instruments: Instruments,
     curves: Mapping[Curve, Sequence[Operation]],
-    progress: Progress,
+    progress: CalibrationProgress,
     *,
     name: str,
     hardware: str,
-) -> Done:
+) -> CalibrationResult:
     started, machine = now(), instruments.machine
     progress.begin("launch")
     launch = instruments.launch()
     points: dict[str, Any] = {}
     for curve, operations in curves.items():
         progress.begin(curve)
-        points[curve] = _measured(instruments, curve, operations, progress)
+        points[curve] = _measured_points(instruments, curve, operations, progress)
     progress.begin("power")
-    powers = instruments.powers()
-    if isinstance(powers.power, Missing):
-        progress.say(f"power: not measured ({powers.power.reason})")
+    result = instruments.power()
+    if isinstance(result.power, Missing):
+        progress.say(f"power: not measured ({result.power.reason})")
     calibration = Calibration(
         schema_version=1,
         name=name,
         hardware=hardware,
         machine=machine,
-        conditions=_conditions(powers, started),
+        conditions=_conditions(result, started),
         sparsecost_version=costmodel.__version__,
         commit=commit(),
         launch=launch,
-        power=None if isinstance(powers.power, Missing) else powers.power,
+        power=None if isinstance(result.power, Missing) else result.power,
         **points,
     )
-    wanted, had = (sum(map(len, each.values())) for each in (curves, points))
-    return Done(calibration=calibration, left_out=wanted - had)
+    planned, measured = (sum(map(len, by_curve.values())) for by_curve in (curves, points))
+    return CalibrationResult(calibration=calibration, left_out=planned - measured)
 
 
-def _measured(
-    instruments: Instruments, curve: str, operations: Sequence[Operation], progress: Progress
+def _measured_points(
+    instruments: Instruments,
+    curve: str,
+    operations: Sequence[Operation],
+    progress: CalibrationProgress,
 ) -> tuple[object, ...]:
-    found = []
+    points = []
     for operation in operations:
         try:
-            found.append(operation.point(instruments.time(operation)))
+            points.append(operation.point(instruments.time(operation)))
         except UnmeasuredError as error:
             progress.say(f"{curve}: {operation}: left out: {error}")
         progress.advance()
-    if len(found) < FEWEST_POINTS:
-        raise WorkError(f"{curve}: {len(found)} points could be measured; a curve needs two")
-    return tuple(found)
+    if len(points) < FEWEST_POINTS:
+        raise WorkError(f"{curve}: {len(points)} points could be measured; a curve needs two")
+    return tuple(points)
 
 
-def _conditions(powers: Powers, started: str) -> Conditions:
-    """The GPU's state under its last load, over the whole calibration."""
-    if powers.conditions is None:
+def _conditions(result: PowerResult, started: str) -> Conditions:
+    """The GPU's state under the last load, with the start and warm-up of the whole calibration."""
+    if result.conditions is None:
         return Conditions(started=started, warm_up=WARM_UPS)
-    return replace(powers.conditions, started=started, warm_up=WARM_UPS)
+    return replace(result.conditions, started=started, warm_up=WARM_UPS)

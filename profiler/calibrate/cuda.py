@@ -1,7 +1,6 @@
-"""What a calibration measures with: the GPU's timer, its power meter, and what it is."""
+"""A calibration's instruments on the GPU that torch calls cuda:0: its timer and its power meter."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 
@@ -10,44 +9,22 @@ from costmodel.recordings.machine import Machine
 from costmodel.recordings.measured import Missing
 from profiler.calibrate.graph_timer import GraphTimer
 from profiler.calibrate.launch import launch_costs
-from profiler.calibrate.operations import Gemm, Operation, Timing
-from profiler.calibrate.power import Powers, measure_powers
+from profiler.calibrate.operations import GemmOperation
+from profiler.calibrate.power import PowerResult, measure_power
 from profiler.instruments.energy import Energy, measure_energy, measure_idle
 from profiler.instruments.machine import machine
-from profiler.instruments.nvml import Gpu, NvmlError, open_gpu
+from profiler.instruments.nvml import NvmlError, NvmlGpu, open_gpu
 
-WARM_UP_PRODUCTS = 500  # of 8192^3: about a second, after which clocks stand where they stay
-
-
-class Instruments(Protocol):
-    """Everything that needs a GPU."""
-
-    @property
-    def machine(self) -> Machine:
-        """What is measured."""
-
-    def launch(self) -> Launch:
-        """What a kernel that does nothing costs."""
-
-    def time(self, operation: Operation) -> Timing:
-        """One point.
-
-        Raises:
-            UnmeasuredError: This point cannot be had.
-            WorkError: The GPU failed.
-        """
-
-    def powers(self) -> Powers:
-        """Power of steady loops."""
+WARM_UP_PRODUCTS = 500  # of 8192^3: about a second, after which clocks no longer change
 
 
 class CudaInstruments:
-    """The GPU that torch calls cuda:0; without NVML its power is missing and the rest is there."""
+    """Measures on cuda:0. Without NVML only the power is missing."""
 
     def __init__(self) -> None:
-        """Read the idle power, which comes before any load, and warm the GPU up."""
+        """Read the idle power, before any load, and then warm up the GPU."""
         self.device = torch.device("cuda")
-        self.gpu: Gpu | None = None
+        self.gpu: NvmlGpu | None = None
         self.idle: float | Missing
         try:
             self.gpu = open_gpu()
@@ -63,11 +40,11 @@ class CudaInstruments:
         return machine("cuda", self.gpu)
 
     def launch(self) -> Launch:
-        """In a graph and eagerly."""
+        """The launch costs in a CUDA graph and eagerly."""
         return launch_costs()
 
-    def powers(self) -> Powers:
-        """By NVML's energy counter."""
+    def power(self) -> PowerResult:
+        """The power of steady loops, by NVML's energy counter."""
         gpu = self.gpu
 
         def measure(run: Callable[[int], None]) -> Energy | Missing:
@@ -75,12 +52,12 @@ class CudaInstruments:
             return measure_energy(gpu, run, torch.cuda.synchronize)
 
         try:
-            return measure_powers(self.idle, measure, self.device)
+            return measure_power(self.idle, measure, self.device)
         except NvmlError as error:
-            return Powers(power=Missing(reason=str(error)), conditions=None)
+            return PowerResult(power=Missing(reason=str(error)), conditions=None)
 
     def _warm_up(self) -> None:
-        (run,) = Gemm(m=8192, n=8192, k=8192).runs(1, self.device)
+        (product,) = GemmOperation(m=8192, n=8192, k=8192).calls(1, self.device)
         for _ in range(WARM_UP_PRODUCTS):
-            run()
+            product()
         torch.cuda.synchronize()

@@ -1,10 +1,10 @@
-"""The time of one operation: many copies of it in one CUDA graph, each on operands outside L2.
+"""Times one operation: many copies of it in one CUDA graph, each on operands that are not in L2.
 
-Copies take sets of operands in turn. Either all sets together pass L2 `COLD` times, so that a set
-has left it before it is used again, or every copy has a set of its own; and before each replay L2
-is filled with something else. So weights, rows, keys and values are cold in every copy, as in a
-model whose layers follow one another. What comes before the first copy, such as the launch of the
-graph, is spread over all of them: `REPLAY_S` keeps it below a percent.
+Copies use sets of operands in turn. Either the sets together are `COLD` times as large as L2, so
+that a set is evicted before it is used again, or every copy has a set of its own. Before each
+replay L2 is filled with other data. So weights, rows, keys and values are cold in every copy, as in
+a model whose layers follow one another. The launch of the graph is spread over all copies;
+`REPLAY_S` keeps its share below one percent.
 """
 
 import ctypes
@@ -17,46 +17,46 @@ from typing import Any
 import torch
 
 from costmodel.errors import WorkError
-from profiler.calibrate.operations import Operation, Run, Timing
+from profiler.calibrate.operations import Call, Operation, Timing
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.spread import quartiles
 
-COLD = 2.5  # times L2 that the sets pass together
+COLD = 2.5  # times the size of L2 that all sets of operands have together
 REPLAY_S = 1.5e-3  # that a replay takes at least
-LONG_REPLAY_S = 5e-3  # beyond which no copies are added to pass L2: own sets and the flush do
+LONG_REPLAY_S = 5e-3  # a replay this long needs no copies beyond it to exceed L2
 FEWEST_COPIES = 3
-MOST_COPIES = 1024  # of tiny operations, which the host must capture
+MOST_COPIES = 1024  # a limit to what the host must capture of tiny operations
 TRIAL_COPIES = 16
 SLOWEST_S = 0.02  # an operation that takes longer is left out
-WARM_UPS = 3  # eager runs before a capture, and replays before the first that counts
+WARM_UPS = 3  # eager calls before a capture, and replays before the first that counts
 REPLAYS = 11
 KERNEL_NODE = 0  # CU_GRAPH_NODE_TYPE_KERNEL of cuda.h
 DIGITS = 5
 
 
 class UnmeasuredError(Exception):
-    """A point that cannot be had here, and why; the others can."""
+    """A point cannot be measured here, though others can; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How often the operation stands in a graph, and on how many sets of operands."""
+class GraphPlan:
+    """How many copies of an operation a graph has, and on how many sets of operands they run."""
 
     copies: int
     sets: int
 
 
-def plan(one_s: float, operand_bytes: int, l2_bytes: int) -> Plan:
-    """The copies of an operation that takes about `one_s`, and their sets of operands."""
-    cold = ceil(COLD * l2_bytes / operand_bytes)
-    passing_l2 = min(cold, ceil(LONG_REPLAY_S / one_s))
-    copies = min(max(ceil(REPLAY_S / one_s), passing_l2, FEWEST_COPIES), MOST_COPIES)
-    return Plan(copies=copies, sets=min(copies, cold))
+def plan_graph(one_s: float, operand_bytes: int, l2_bytes: int) -> GraphPlan:
+    """Plan the graph of an operation that takes about `one_s` and has `operand_bytes` per set."""
+    cold_sets = ceil(COLD * l2_bytes / operand_bytes)
+    copies_beyond_l2 = min(cold_sets, ceil(LONG_REPLAY_S / one_s))
+    copies = min(max(ceil(REPLAY_S / one_s), copies_beyond_l2, FEWEST_COPIES), MOST_COPIES)
+    return GraphPlan(copies=copies, sets=min(copies, cold_sets))
 
 
-def timing(seconds: Sequence[float], *, copies: int, kernels: int) -> Timing:
-    """The median replay and its quartiles, by copy; `kernels` are those of the whole graph."""
-    low, middle, high = (float(f"{each / copies:.{DIGITS}g}") for each in quartiles(seconds))
+def timing_of_copy(seconds: Sequence[float], *, copies: int, kernels: int) -> Timing:
+    """The timing of one copy, from seconds of replays and the `kernels` of the whole graph."""
+    low, middle, high = (float(f"{value / copies:.{DIGITS}g}") for value in quartiles(seconds))
     return Timing(s=middle, q1_s=low, q3_s=high, kernels=round(kernels / copies))
 
 
@@ -73,60 +73,60 @@ class GraphTimer:
         """Time one operation.
 
         Raises:
-            UnmeasuredError: It does not fit, is refused by its library, or takes too long.
+            UnmeasuredError: It does not fit, its library refuses it, or it takes too long.
             WorkError: The GPU failed; nothing can be measured any more.
         """
         try:
-            plan_ = self._trial(operation)
-            runs = operation.runs(plan_.sets, self.device)
-            graph = captured(list(islice(cycle(runs), plan_.copies)))
+            plan = self._trial(operation)
+            calls = operation.calls(plan.sets, self.device)
+            graph = capture(list(islice(cycle(calls), plan.copies)))
             seconds = replay_seconds(graph, REPLAYS, self.flush)
-            return timing(seconds, copies=plan_.copies, kernels=kernel_nodes(graph))
-        except WorkError:  # a RuntimeError too
+            return timing_of_copy(seconds, copies=plan.copies, kernels=kernel_nodes(graph))
+        except WorkError:  # it is a RuntimeError as well
             raise
         except torch.AcceleratorError as error:
             raise WorkError(f"{operation}: the GPU failed: {_first_line(error)}") from None
         except torch.OutOfMemoryError:
             raise UnmeasuredError("out of memory") from None
-        except RuntimeError as error:  # such as a shape that cuDNN does not take
+        except RuntimeError as error:  # such as a shape that cuDNN refuses
             raise UnmeasuredError(_first_line(error)) from None
 
-    def _trial(self, operation: Operation) -> Plan:
-        """Run it a few times on one set, to see how long it takes."""
-        (run,) = operation.runs(1, self.device)
-        warm_up(run)
-        eager_s = min(seconds_between_events(run) for _ in range(2))
+    def _trial(self, operation: Operation) -> GraphPlan:
+        """Time the operation roughly on one set of operands, and plan its graph."""
+        (call,) = operation.calls(1, self.device)
+        warm_up(call)
+        eager_s = min(seconds_between_events(call) for _ in range(2))
         if eager_s > SLOWEST_S:
             raise UnmeasuredError(f"takes {eager_s * 1e3:.0f} ms; at most {SLOWEST_S * 1e3:.0f}")
-        graph = captured([run] * TRIAL_COPIES)
+        graph = capture([call] * TRIAL_COPIES)
         one_s = min(replay_seconds(graph, 2, self.flush)) / TRIAL_COPIES
-        return plan(one_s, operation.operand_bytes, self.l2_bytes)
+        return plan_graph(one_s, operation.operand_bytes, self.l2_bytes)
 
 
-def warm_up(run: Run) -> None:
-    """Run eagerly, on a side stream as a capture wants it: libraries set themselves up."""
+def warm_up(call: Call) -> None:
+    """Call eagerly on a side stream, so that libraries initialise themselves before a capture."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UPS):
-            run()
+            call()
     torch.cuda.current_stream().wait_stream(side)
     torch.cuda.synchronize()
 
 
-def captured(runs: Sequence[Run]) -> torch.cuda.CUDAGraph:
-    """The runs one after another as a CUDA graph; a result makes room for the next one's."""
-    torch.cuda.synchronize()  # operands are written on another stream than the capture's
+def capture(calls: Sequence[Call]) -> torch.cuda.CUDAGraph:
+    """Capture the calls, one after another, as a CUDA graph; each result is freed at once."""
+    torch.cuda.synchronize()  # operands are written on another stream than that of the capture
     graph = torch.cuda.CUDAGraph(keep_graph=True)
     with torch.cuda.graph(graph):
-        for run in runs:
-            run()
+        for call in calls:
+            call()
     graph.instantiate()
     return graph
 
 
 def replay_seconds(graph: torch.cuda.CUDAGraph, replays: int, flush: L2Flush) -> list[float]:
-    """Seconds of each replay after a few that warm up, each from an empty L2.
+    """Seconds of `replays` replays after `WARM_UPS` more, each with none of its operands in L2.
 
     All are queued at once, so that no replay waits for the host.
     """
@@ -143,31 +143,31 @@ def replay_seconds(graph: torch.cuda.CUDAGraph, replays: int, flush: L2Flush) ->
     return [float(start.elapsed_time(end)) * 1e-3 for start, end in pairs[WARM_UPS:]]
 
 
-def seconds_between_events(run: Run) -> float:
-    """Seconds of one eager run."""
+def seconds_between_events(call: Call) -> float:
+    """Seconds of one eager call."""
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
-    run()
+    call()
     end.record()
     end.synchronize()
     return float(start.elapsed_time(end)) * 1e-3
 
 
 def kernel_nodes(graph: torch.cuda.CUDAGraph) -> int:
-    """Kernels in a graph captured with `keep_graph`; its copies and sets of memory do not count."""
+    """The kernels in a graph captured with `keep_graph`, without copies and fills of memory."""
     driver: Any = ctypes.CDLL("libcuda.so.1")
     handle, count = ctypes.c_void_p(graph.raw_cuda_graph()), ctypes.c_size_t()
-    _asked(driver.cuGraphGetNodes(handle, None, ctypes.byref(count)))
+    _check(driver.cuGraphGetNodes(handle, None, ctypes.byref(count)))
     nodes = (ctypes.c_void_p * count.value)()
-    _asked(driver.cuGraphGetNodes(handle, nodes, ctypes.byref(count)))
-    found, kind = 0, ctypes.c_int()
+    _check(driver.cuGraphGetNodes(handle, nodes, ctypes.byref(count)))
+    kernels, node_type = 0, ctypes.c_int()
     for node in nodes:
-        _asked(driver.cuGraphNodeGetType(ctypes.c_void_p(node), ctypes.byref(kind)))
-        found += kind.value == KERNEL_NODE
-    return found
+        _check(driver.cuGraphNodeGetType(ctypes.c_void_p(node), ctypes.byref(node_type)))
+        kernels += node_type.value == KERNEL_NODE
+    return kernels
 
 
-def _asked(status: int) -> None:
+def _check(status: int) -> None:
     if status:
         raise WorkError(f"the CUDA driver does not list a graph's nodes (error {status})")
 

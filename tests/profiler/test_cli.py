@@ -9,9 +9,9 @@ from costmodel.recordings.quantities import RUNS
 from costmodel.recordings.recording import load_recording
 from profiler import cli
 from profiler.session.child import Child
-from profiler.session.plan import standard
-from profiler.session.progress import Progress
-from profiler.session.session import Outcome, Request
+from profiler.session.plan import standard_plan
+from profiler.session.progress import ProfileProgress
+from profiler.session.session import Outcome, ProfileRequest
 from tests.commands import Done, output, refusal, run
 
 TINY = """
@@ -45,26 +45,26 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProfileRequest]:
     """What is asked for, in place of doing it."""
-    found: list[Request] = []
+    found: list[ProfileRequest] = []
 
-    def kept(request: Request, progress: Progress) -> tuple[Outcome, ...]:
-        assert isinstance(progress, Progress)
+    def kept(request: ProfileRequest, progress: ProfileProgress) -> tuple[Outcome, ...]:
+        assert isinstance(progress, ProfileProgress)
         found.append(request)
         return tuple(
             Outcome(path=Path(f"r/{each.name}.json"), measured=2, lacking=1, reason="why")
-            for each in request.targets
+            for each in request.models
         )
 
     monkeypatch.setattr(cli, "run_profile", kept)
     return found
 
 
-def test_the_usual_request(requests: list[Request]) -> None:
+def test_the_usual_request(requests: list[ProfileRequest]) -> None:
     assert output("profile", "OLMoE-1B-7B") == "r/olmoe-1b-7b.json: 2 measured, 1 lacking\n"
     (request,) = requests
-    (target,) = request.targets
+    (target,) = request.models
     assert (target.name, target.preset, target.model.name) == ("olmoe-1b-7b",) * 2 + (
         "OLMoE-1B-7B",
     )
@@ -77,12 +77,12 @@ def test_the_usual_request(requests: list[Request]) -> None:
     assert (request.dtype, request.timeout_s) == ("bf16", 600)
 
 
-def test_lists(requests: list[Request], tmp_path: Path) -> None:
+def test_lists(requests: list[ProfileRequest], tmp_path: Path) -> None:
     lists = "--batch 1,16 --context 0,512 --routing uniform,zipf:1,zipf:0.50,scores --dtype fp32"
     rest = "--runs energy,time --out x.json --resume --device cpu --timeout 5"
     output("profile", written(tmp_path), *lists.split(), *rest.split())
     (request,) = requests
-    (target,) = request.targets
+    (target,) = request.models
     assert (target.name, target.preset) == ("tiny-moe", None)
     assert len(target.plan) == 2 * 2 * 4
     routings = ["uniform", "zipf:1.0", "zipf:0.5", "scores"]
@@ -93,21 +93,21 @@ def test_lists(requests: list[Request], tmp_path: Path) -> None:
     assert request.timeout_s == 5
 
 
-def test_a_prompt(requests: list[Request]) -> None:
+def test_a_prompt(requests: list[ProfileRequest]) -> None:
     output("profile", "llama-3.1-8b", "--phase", "prefill", "--new-tokens", "512,2048")
-    (target,) = requests[0].targets
+    (target,) = requests[0].models
     shapes = [(each.workload.context, each.workload.new_tokens) for each in target.plan]
     assert shapes == [(0, 512), (0, 2048)]
 
 
-def test_the_standard_plan_of_several_models(requests: list[Request]) -> None:
+def test_the_standard_plan_of_several_models(requests: list[ProfileRequest]) -> None:
     models = ("olmoe-1b-7b", "llama-3.1-8b")
     text = output("profile", *models, "--plan", "standard", "--runs", "time", "--json")
     assert json.loads(text) == {
         "recordings": [{"path": f"r/{name}.json", "measured": 2, "lacking": 1} for name in models]
     }
-    for target in requests[0].targets:
-        assert target.plan == standard(target.model, dtype="bf16", runs=("time",))
+    for target in requests[0].models:
+        assert target.plan == standard_plan(target.model, dtype="bf16", runs=("time",))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_model_that_cannot_be_built_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: Request, __: Progress) -> None:
+    def interrupted(_: ProfileRequest, __: ProfileProgress) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "run_profile", interrupted)

@@ -9,9 +9,9 @@ from costmodel.errors import InputError, WorkError
 from costmodel.recordings.calibration import Power, load_calibration_file
 from profiler.calibrate.calibration import calibrate
 from profiler.calibrate.file import calibration_path, calibration_text, write_calibration
-from profiler.calibrate.operations import Attention, Rows, TopK
-from profiler.calibrate.preset import matching, preset_of
-from profiler.calibrate.summary import summary, table
+from profiler.calibrate.operations import AttentionOperation, RowsOperation, TopKOperation
+from profiler.calibrate.preset import matching_presets, preset_of
+from profiler.calibrate.summary import summary, summary_table
 from tests.profiler.calibrate.fake_cuda import SHAPES, FakeInstruments, Said, done
 
 
@@ -52,9 +52,9 @@ def test_conditions_are_those_under_load_from_the_start_on() -> None:
 def test_a_point_that_does_not_fit_is_left_out_and_said() -> None:
     said = Said()
     instruments = FakeInstruments(
-        lambda each: isinstance(each, Rows) and each.reads == 64,
+        lambda each: isinstance(each, RowsOperation) and each.reads == 64,
     )
-    curves = {**SHAPES, "rows": (*SHAPES["rows"], Rows(reads=96, row_bytes=128))}
+    curves = {**SHAPES, "rows": (*SHAPES["rows"], RowsOperation(reads=96, row_bytes=128))}
     made = calibrate(instruments, curves, said, name="mine", hardware="h200")
     assert [point.reads for point in made.calibration.rows] == [32, 96]
     assert made.left_out == 1
@@ -62,15 +62,17 @@ def test_a_point_that_does_not_fit_is_left_out_and_said() -> None:
 
 
 def test_a_curve_of_one_point_is_none() -> None:
-    instruments = FakeInstruments(lambda each: isinstance(each, TopK) and each.rows == 1)
+    instruments = FakeInstruments(lambda each: isinstance(each, TopKOperation) and each.rows == 1)
     with pytest.raises(WorkError, match=r"^topk: 1 points could be measured; a curve needs two$"):
         done(instruments)
 
 
 def test_a_calibration_without_prefill_is_none() -> None:
     """Every point that a library refuses is left out: here all of prefill."""
-    refuses = FakeInstruments(lambda each: isinstance(each, Attention) and each.queries > 1)
-    more = Attention(batch=4, heads=4, kv_heads=2, head_dim=8, queries=1, keys=16)
+    refuses = FakeInstruments(
+        lambda each: isinstance(each, AttentionOperation) and each.queries > 1
+    )
+    more = AttentionOperation(batch=4, heads=4, kv_heads=2, head_dim=8, queries=1, keys=16)
     curves = {**SHAPES, "attention": (*SHAPES["attention"], more)}
     with pytest.raises(WorkError, match=r"^what was measured is no calibration: attention: holds"):
         calibrate(refuses, curves, Said(), name="mine", hardware="h200")
@@ -119,7 +121,7 @@ PRESETS = ("a100-80gb", "b200", "h100-pcie", "h100-sxm", "h200", "l40s", "rtx-40
     ],
 )
 def test_a_gpu_is_matched_by_the_words_of_its_name(name: str, preset: list[str]) -> None:
-    assert matching(name, PRESETS) == preset
+    assert matching_presets(name, PRESETS) == preset
 
 
 def test_a_gpu_without_a_preset_is_refused_with_the_way_out() -> None:
@@ -131,7 +133,7 @@ def test_a_gpu_without_a_preset_is_refused_with_the_way_out() -> None:
 def test_the_summary_holds_the_best_of_every_curve() -> None:
     """Each point takes 1 us, so the largest is the best, and rates are amounts times 1e6."""
     instruments = FakeInstruments()
-    instruments.power = Power(
+    instruments.measured_power = Power(
         idle_w=110.0, copy_w=487.0, copy_bytes_per_s=4e12, gemm_w=689.0, gemm_flops_per_s=7e14
     )
     found = summary(done(instruments), Path("mine.json"))
@@ -147,7 +149,7 @@ def test_the_summary_holds_the_best_of_every_curve() -> None:
     )
     assert found["points"] == 12
     assert found["power"] == {"idle_w": 110.0, "copy_w": 487.0, "gemm_w": 689.0}
-    shown = table(found)
+    shown = summary_table(found)
     assert ("launch, eager", "4.8 us", "the host being the bottleneck") in shown.rows
     assert ("power", "110 W idle", "487 W copy, 689 W gemm") in shown.rows
     assert shown.notes[-1].endswith("sparsecost predict MODEL --calibration mine.json")

@@ -12,7 +12,7 @@ import torch
 from costmodel.errors import InputError, WorkError
 from costmodel.recordings.calibration import load_calibration_file
 from profiler.calibrate import cli as calibrate_cli
-from profiler.calibrate.calibration import Done, calibrate
+from profiler.calibrate.calibration import CalibrationResult, calibrate
 from tests.profiler.calibrate.fake_cuda import SHAPES, FakeInstruments, Said
 
 INSTALLS = r'pip install "sparsecost\[gpu\]"'
@@ -23,7 +23,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str,
     """An H200 that is measured at once, in an empty folder; the names and presets asked for."""
     asked = []
 
-    def at_once(path: Path, preset: str) -> Done:
+    def at_once(path: Path, preset: str) -> CalibrationResult:
         asked.append((path.stem, preset))
         return calibrate(FakeInstruments(), SHAPES, Said(), name=path.stem, hardware=preset)
 

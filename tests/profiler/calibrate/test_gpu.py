@@ -3,9 +3,17 @@
 import pytest
 import torch
 
-from profiler.calibrate.graph_timer import GraphTimer, UnmeasuredError, captured, kernel_nodes
+from profiler.calibrate.graph_timer import GraphTimer, UnmeasuredError, capture, kernel_nodes
 from profiler.calibrate.launch import launch_costs
-from profiler.calibrate.operations import Attention, Gemm, Grouped, Move, Rows, TopK
+from profiler.calibrate.operations import (
+    AttentionOperation,
+    GemmOperation,
+    GroupedOperation,
+    MoveOperation,
+    Operation,
+    RowsOperation,
+    TopKOperation,
+)
 from profiler.instruments.nvml import open_gpu
 
 pytestmark = [
@@ -27,7 +35,7 @@ def peak() -> float:
 
 
 def test_large_copies_come_near_the_bandwidth_and_never_pass_it(timer: GraphTimer) -> None:
-    found = timer(Move(bytes=2**29))
+    found = timer(MoveOperation(bytes=2**29))
     assert 0.5 * peak() < 2**29 / found.s < peak()
     assert found.kernels == 1
     assert found.q1_s <= found.s <= found.q3_s
@@ -36,28 +44,26 @@ def test_large_copies_come_near_the_bandwidth_and_never_pass_it(timer: GraphTime
 @pytest.mark.parametrize("n", [2048, 8192, 65536])  # 8 MiB to 256 MiB
 def test_weights_are_never_read_faster_than_memory_gives_them(timer: GraphTimer, n: int) -> None:
     """8 MiB stay in L2 if nothing rotates, and would be read at twice that."""
-    found = timer(Gemm(m=1, n=n, k=2048))
+    found = timer(GemmOperation(m=1, n=n, k=2048))
     assert 2 * n * 2048 / found.s < peak()
 
 
 def test_decode_attention_reads_from_memory(timer: GraphTimer) -> None:
-    small = Attention(batch=1, heads=16, kv_heads=4, head_dim=128, queries=1, keys=8192)
+    small = AttentionOperation(batch=1, heads=16, kv_heads=4, head_dim=128, queries=1, keys=8192)
     assert small.operand_bytes / timer(small).s < peak()
 
 
 @pytest.mark.parametrize(
     "operation",
     [
-        Grouped(groups=16, rows=64, n=512, k=1024),
-        Rows(reads=2048, row_bytes=512),
-        TopK(rows=16, width=384, chosen=32),
-        Attention(batch=1, heads=16, kv_heads=4, head_dim=128, queries=1024, keys=1024),
+        GroupedOperation(groups=16, rows=64, n=512, k=1024),
+        RowsOperation(reads=2048, row_bytes=512),
+        TopKOperation(rows=16, width=384, chosen=32),
+        AttentionOperation(batch=1, heads=16, kv_heads=4, head_dim=128, queries=1024, keys=1024),
     ],
     ids=str,
 )
-def test_every_kind_is_timed(
-    timer: GraphTimer, operation: Grouped | Rows | TopK | Attention
-) -> None:
+def test_every_kind_is_timed(timer: GraphTimer, operation: Operation) -> None:
     found = timer(operation)
     assert 1e-6 < found.s < 1e-3
     assert 1 <= found.kernels <= 20
@@ -66,19 +72,19 @@ def test_every_kind_is_timed(
 def test_kernels_of_a_graph_are_counted_without_its_copies() -> None:
     x = torch.zeros(4, device="cuda")
     y = torch.zeros(4, device="cuda")
-    graph = captured([lambda: x.add_(1), lambda: y.copy_(x), lambda: x.mul_(2)])
+    graph = capture([lambda: x.add_(1), lambda: y.copy_(x), lambda: x.mul_(2)])
     assert kernel_nodes(graph) == 2
 
 
 def test_what_does_not_fit_is_refused_and_the_next_point_is_measured(timer: GraphTimer) -> None:
     with pytest.raises(UnmeasuredError, match="out of memory"):
-        timer(Gemm(m=1, n=2**22, k=2**18))  # 2 TiB
-    assert timer(Gemm(m=1, n=2048, k=2048)).s > 0
+        timer(GemmOperation(m=1, n=2**22, k=2**18))  # 2 TiB
+    assert timer(GemmOperation(m=1, n=2048, k=2048)).s > 0
 
 
 def test_a_slow_operation_is_left_out(timer: GraphTimer) -> None:
     with pytest.raises(UnmeasuredError, match="at most 20"):
-        timer(Gemm(m=32768, n=65536, k=16384))
+        timer(GemmOperation(m=32768, n=65536, k=16384))
 
 
 def test_launches_cost_microseconds() -> None:

@@ -10,17 +10,17 @@ from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
-from profiler.calibrate.graph_timer import COLD, plan, timing
+from profiler.calibrate.graph_timer import COLD, plan_graph, timing_of_copy
 from profiler.calibrate.grid import MAX_OPERAND_BYTES, grid
 from profiler.calibrate.operations import (
     TABLE_BYTES,
-    Attention,
-    Gemm,
-    Grouped,
-    Move,
-    Rows,
+    AttentionOperation,
+    GemmOperation,
+    GroupedOperation,
+    MoveOperation,
+    RowsOperation,
     Timing,
-    TopK,
+    TopKOperation,
 )
 from reference_model.model import build_model
 
@@ -45,8 +45,10 @@ def test_no_product_has_the_weight_of_a_preset() -> None:
     """A weight of 3 axes is a stack of experts, or of heads."""
     taken = {shape[-2:] for shape in parameter_shapes() if len(shape) == 2}
     experts = {shape[-2:] for shape in parameter_shapes() if len(shape) == 3}
-    assert {(each.n, each.k) for each in grid()["gemm"] if isinstance(each, Gemm)}.isdisjoint(taken)
-    mine = {(each.n, each.k) for each in grid()["grouped"] if isinstance(each, Grouped)}
+    assert {
+        (each.n, each.k) for each in grid()["gemm"] if isinstance(each, GemmOperation)
+    }.isdisjoint(taken)
+    mine = {(each.n, each.k) for each in grid()["grouped"] if isinstance(each, GroupedOperation)}
     assert mine.isdisjoint(experts)
     assert (4096, 4096) in taken  # Llama 3.1 8B's output projection
     assert (2048, 1024) in experts  # OLMoE's down projection
@@ -62,7 +64,7 @@ def test_no_attention_has_the_heads_of_a_preset() -> None:
     mine = {
         (each.heads, each.kv_heads, each.head_dim)
         for each in grid()["attention"]
-        if isinstance(each, Attention)
+        if isinstance(each, AttentionOperation)
     }
     assert (32, 8, 128) in taken  # Llama 3.1 8B
     assert mine.isdisjoint(taken)
@@ -86,7 +88,7 @@ def test_no_choice_is_one_of_a_preset() -> None:
                 sides, first = {memory.num_keys}, memory.knn
             taken |= {(side, first) for side in sides} | {(first**2, memory.knn)}
     assert {(64, 8), (1138, 32), (1024, 32)} <= taken  # OLMoE and UltraMemV2 of 227M
-    mine = {(each.width, each.chosen) for each in grid()["topk"] if isinstance(each, TopK)}
+    mine = {(each.width, each.chosen) for each in grid()["topk"] if isinstance(each, TopKOperation)}
     assert mine.isdisjoint(taken)
 
 
@@ -100,7 +102,7 @@ def test_no_row_is_as_wide_as_one_of_a_preset() -> None:
         for slices in (1, memory.tucker_cores if isinstance(memory, UltraMem) else 1)
     }
     assert {96, 384, 2048} <= widths  # UltraMemV2 227M and 1B/7B, Memory+ 1.3B
-    mine = {each.row_bytes for each in grid()["rows"] if isinstance(each, Rows)}
+    mine = {each.row_bytes for each in grid()["rows"] if isinstance(each, RowsOperation)}
     assert mine.isdisjoint({2 * width for width in widths})
 
 
@@ -109,18 +111,21 @@ def test_operands_stay_within_their_budget() -> None:
         assert len(curve) == len(set(curve)) >= 2
         for each in curve:
             assert 0 < each.operand_bytes <= MAX_OPERAND_BYTES == 24 * 2**30
-    assert max(each.reads * each.row_bytes for each in grid()["rows"] if isinstance(each, Rows)) < (
-        TABLE_BYTES
-    )
+    assert max(
+        each.reads * each.row_bytes for each in grid()["rows"] if isinstance(each, RowsOperation)
+    ) < (TABLE_BYTES)
 
 
 def test_the_grid_covers_decode_and_prefill_and_every_size_asked_for() -> None:
-    attention = [each for each in grid()["attention"] if isinstance(each, Attention)]
+    attention = [each for each in grid()["attention"] if isinstance(each, AttentionOperation)]
     assert {each.queries == 1 for each in attention} == {True, False}
     assert all(each.queries in {1, each.keys} for each in attention)
     assert {each.keys for each in attention if each.queries == 1} == {512, 2048, 8192, 32768}
-    assert {each.bytes for each in grid()["move"] if isinstance(each, Move)} >= {2**12, 2**30}
-    assert {each.reads for each in grid()["rows"] if isinstance(each, Rows)} >= {32, 2**20}
+    assert {each.bytes for each in grid()["move"] if isinstance(each, MoveOperation)} >= {
+        2**12,
+        2**30,
+    }
+    assert {each.reads for each in grid()["rows"] if isinstance(each, RowsOperation)} >= {32, 2**20}
 
 
 def test_every_copy_finds_its_operands_outside_l2() -> None:
@@ -128,7 +133,7 @@ def test_every_copy_finds_its_operands_outside_l2() -> None:
     for curve in grid().values():
         for each in curve:
             for one_s in (1e-6, 5e-5, 2e-3, 2e-2):
-                found = plan(one_s, each.operand_bytes, H200_L2)
+                found = plan_graph(one_s, each.operand_bytes, H200_L2)
                 passed = found.sets * each.operand_bytes >= COLD * H200_L2
                 assert passed or found.sets == found.copies, (each, found)
                 assert found.sets <= found.copies
@@ -137,16 +142,16 @@ def test_every_copy_finds_its_operands_outside_l2() -> None:
 
 def test_a_replay_is_long_enough_to_be_timed_and_no_longer() -> None:
     # 8 MiB weights: 2.5 x 60 MiB are 18.75 of them. 1.5 ms are 150 copies of 10 us.
-    assert asdict(plan(10e-6, 2**23, H200_L2)) == {"copies": 150, "sets": 19}
+    assert asdict(plan_graph(10e-6, 2**23, H200_L2)) == {"copies": 150, "sets": 19}
     # 1 MiB weights in 100 us: 150 would pass L2, in 15 ms; 50 copies have sets of their own.
-    assert asdict(plan(100e-6, 2**20, H200_L2)) == {"copies": 50, "sets": 50}
+    assert asdict(plan_graph(100e-6, 2**20, H200_L2)) == {"copies": 50, "sets": 50}
     # Larger than L2 and slow: a few copies of one set.
-    assert asdict(plan(5e-3, 2**30, H200_L2)) == {"copies": 3, "sets": 1}
+    assert asdict(plan_graph(5e-3, 2**30, H200_L2)) == {"copies": 3, "sets": 1}
     # Tiny: as many nodes as a graph takes.
-    assert asdict(plan(1e-6, 4096, H200_L2)) == {"copies": 1024, "sets": 1024}
+    assert asdict(plan_graph(1e-6, 4096, H200_L2)) == {"copies": 1024, "sets": 1024}
 
 
 def test_a_timing_is_the_median_replay_by_copy() -> None:
     """Replays of 10 to 50 ms over 10 copies; quartiles lie at the 2nd and the 4th of five."""
-    found = timing([0.05, 0.01, 0.03, 0.02, 0.04], copies=10, kernels=20)
+    found = timing_of_copy([0.05, 0.01, 0.03, 0.02, 0.04], copies=10, kernels=20)
     assert found == Timing(s=0.003, q1_s=0.002, q3_s=0.004, kernels=2)

@@ -5,7 +5,7 @@ from math import prod
 import pytest
 import torch
 
-from profiler.calibrate.operations import Grouped, Move
+from profiler.calibrate.operations import GroupedOperation, MoveOperation
 from tests.profiler.calibrate.fake_cuda import SHAPES
 
 
@@ -14,7 +14,7 @@ def test_sets_hold_operands_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Non
     torch.manual_seed(0)
     for curve in SHAPES.values():
         for each in curve:
-            first, second = (run() for run in each.runs(2, torch.device("cpu")))
+            first, second = (run() for run in each.calls(2, torch.device("cpu")))
             assert first.shape == second.shape
             assert not torch.equal(first, second), each
 
@@ -22,7 +22,7 @@ def test_sets_hold_operands_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_results_have_the_shapes_that_the_points_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("profiler.calibrate.operations.TABLE_BYTES", 2**16)
     shapes = {
-        name: [tuple(each.runs(1, torch.device("cpu"))[0]().shape) for each in curve]
+        name: [tuple(each.calls(1, torch.device("cpu"))[0]().shape) for each in curve]
         for name, curve in SHAPES.items()
     }
     assert shapes == {
@@ -61,11 +61,11 @@ def test_rows_are_spread_evenly_over_groups(monkeypatch: pytest.MonkeyPatch) -> 
         return x
 
     monkeypatch.setattr("profiler.calibrate.operations.grouped_mm", spied)
-    Grouped(groups=4, rows=12, n=8, k=8).runs(1, torch.device("cpu"))[0]()
+    GroupedOperation(groups=4, rows=12, n=8, k=8).calls(1, torch.device("cpu"))[0]()
     assert seen == [[3, 6, 9, 12]]
 
 
 def test_nothing_is_zero() -> None:
     """Zeros would run faster and cooler."""
-    (run,) = Move(bytes=2**16).runs(1, torch.device("cpu"))
+    (run,) = MoveOperation(bytes=2**16).calls(1, torch.device("cpu"))
     assert run().count_nonzero() > 16_000  # of 16,384

@@ -9,9 +9,15 @@ from costmodel.errors import WorkError
 from costmodel.recordings.machine import Conditions
 from costmodel.recordings.measured import Missing, Spread
 from profiler.calibrate.graph_timer import GraphTimer, UnmeasuredError
-from profiler.calibrate.launch import ROUNDS, ROUNDS_OF_CALLS, eager_seconds, ordinary_calls, slope
-from profiler.calibrate.operations import Move
-from profiler.calibrate.power import measure_powers
+from profiler.calibrate.launch import (
+    CALLS_A_ROUND,
+    ROUNDS,
+    eager_seconds,
+    ordinary_calls,
+    seconds_per_node,
+)
+from profiler.calibrate.operations import MoveOperation
+from profiler.calibrate.power import measure_power
 from profiler.calibrate.progress import StderrProgress
 from profiler.instruments.energy import Energy
 
@@ -20,7 +26,7 @@ STILL = Missing(reason="this GPU has no energy counter")
 
 def test_the_cost_of_a_node_leaves_out_the_launch_of_its_graph() -> None:
     """A launch of 8 us and 1.1 us a node."""
-    assert slope(lambda nodes: 8e-6 + 1.1e-6 * nodes) == pytest.approx(1.1e-6)
+    assert seconds_per_node(lambda nodes: 8e-6 + 1.1e-6 * nodes) == pytest.approx(1.1e-6)
 
 
 def test_an_eager_launch_is_a_share_of_a_full_queue() -> None:
@@ -34,7 +40,7 @@ def test_an_eager_launch_is_a_share_of_a_full_queue() -> None:
         passed[0] += 1e-3
 
     found = eager_seconds(launch, synchronize, lambda: passed[0])
-    assert found == pytest.approx([5e-6 + 1e-3 / ROUNDS_OF_CALLS] * ROUNDS)
+    assert found == pytest.approx([5e-6 + 1e-3 / CALLS_A_ROUND] * ROUNDS)
 
 
 def energy(power_w: float, steps: int) -> Energy:
@@ -65,7 +71,7 @@ def meter(*answers: Energy | Missing) -> Callable[[Callable[[int], None]], Energ
 
 def test_rates_are_what_the_loops_did_a_second() -> None:
     """80 copies of 1,000 bytes read and written in 4 s; 20 products of 2 x 10^3 FLOPs."""
-    found = measure_powers(
+    found = measure_power(
         110.0,
         meter(energy(487.0, 80), energy(689.0, 20)),
         torch.device("cpu"),
@@ -87,7 +93,7 @@ def test_rates_are_what_the_loops_did_a_second() -> None:
 def test_power_without_a_counter_is_missing_with_its_reason(
     idle: float | Missing, answers: tuple[Energy | Missing, ...]
 ) -> None:
-    found = measure_powers(idle, meter(*answers), torch.device("cpu"), copy_bytes=1000, width=10)
+    found = measure_power(idle, meter(*answers), torch.device("cpu"), copy_bytes=1000, width=10)
     assert found.power == STILL
 
 
@@ -133,11 +139,11 @@ def test_a_refusal_costs_a_point_and_a_broken_gpu_the_calibration(
     def fails(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(Move, "runs", fails)
+    monkeypatch.setattr(MoveOperation, "calls", fails)
     timer = GraphTimer.__new__(GraphTimer)
     timer.device = torch.device("cpu")
     with pytest.raises(kind, match=message):
-        timer(Move(bytes=64))
+        timer(MoveOperation(bytes=64))
 
 
 def test_ordinary_calls_run_and_keep_their_shape() -> None:

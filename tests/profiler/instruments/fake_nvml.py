@@ -86,7 +86,6 @@ class FakeNvml:
     NVML_TEMPERATURE_GPU = 0
     NVML_GPM_METRICS_GET_VERSION = 1
     NVML_GPM_METRIC_DRAM_BW_UTIL = 10
-    nvmlMemory_v2 = 0x2000028  # noqa: N815 - NVML's name
 
     class NVMLError(Exception):
         """As the real one: a code in `value`."""
@@ -125,9 +124,6 @@ class FakeNvml:
             "nvmlDeviceGetCurrentClocksEventReasons": lambda _: self.events,
             "nvmlDeviceGetComputeRunningProcesses": lambda _: _processes(self.compute),
             "nvmlDeviceGetGraphicsRunningProcesses": lambda _: _processes(self.graphics),
-            "nvmlDeviceGetMemoryInfo": lambda _, version: SimpleNamespace(
-                used={self.nvmlMemory_v2: 3 * 2**30}[version]
-            ),
             "nvmlGpmQueryDeviceSupport": lambda _: SimpleNamespace(isSupportedDevice=self.gpm),
             "nvmlGpmSampleAlloc": self._alloc,
             "nvmlGpmSampleGet": self._sample,

@@ -6,8 +6,9 @@ from typing import Literal
 
 import pytest
 
+from costmodel.recordings.recording import Dtype
 from profiler.instruments import cupti
-from profiler.instruments.counters import Counted, Counters, Dtype
+from profiler.instruments.counters import HardwareCounters, RangeCounts
 from profiler.instruments.cupti import CounterError, UnknownMetricError
 from profiler.instruments.ranges import Enter
 from tests.profiler.instruments.fake_cupti import FakeCupti, Struct
@@ -33,10 +34,10 @@ def test_a_step_is_charged_its_reads_and_what_left_l2_and_settles_to_all_its_wri
         fake.gpu.multiply(99, TF32)
 
     fake.gpu.write("of earlier work", 8)
-    with Counters(dtype="bf16", max_ranges=3, library=fake) as counters:
+    with HardwareCounters(dtype="bf16", max_ranges=3, library=fake) as counters:
         counted = counters.step(run, flush=flush_of(fake, "reading"))
     # Of ten lines written, the last eight are in L2 when the step ends.
-    assert counted == Counted(
+    assert counted == RangeCounts(
         hbm_read_bytes=5 * LINE,
         hbm_written_bytes=2 * LINE,
         hbm_settled_bytes=10 * LINE,
@@ -50,7 +51,7 @@ def test_a_step_is_charged_its_reads_and_what_left_l2_and_settles_to_all_its_wri
 @pytest.mark.parametrize("lines", [0, 3, 8, 20])
 def test_settled_bytes_are_the_step_s_own_whatever_the_flush_does(kind: Flush, lines: int) -> None:
     fake = FakeCupti(passes=2)
-    with Counters(dtype="bf16", max_ranges=3, library=fake) as counters:
+    with HardwareCounters(dtype="bf16", max_ranges=3, library=fake) as counters:
         counted = counters.step(lambda: fake.gpu.write("output", lines), flush=flush_of(fake, kind))
     assert counted.hbm_settled_bytes == lines * LINE
     if kind == "writing":  # the dirty lines of the flush are charged to the step that pushes them
@@ -61,7 +62,7 @@ def test_settled_bytes_are_the_step_s_own_whatever_the_flush_does(kind: Flush, l
 
 def test_every_run_of_a_step_reads_cold_operands() -> None:
     fake = FakeCupti()
-    with Counters(dtype="bf16", max_ranges=3, library=fake) as counters:
+    with HardwareCounters(dtype="bf16", max_ranges=3, library=fake) as counters:
         counted = [
             counters.step(lambda: fake.gpu.read("weights", 4), flush=flush_of(fake, "reading"))
             for _ in range(3)
@@ -81,7 +82,7 @@ def test_ranges_are_charged_in_order_with_l2_as_their_neighbours_leave_it() -> N
             fake.gpu.read("weights", 7)  # pushes out both lines of x and one of y
             fake.gpu.multiply(64)
 
-    with Counters(dtype="bf16", max_ranges=2, library=fake) as counters:
+    with HardwareCounters(dtype="bf16", max_ranges=2, library=fake) as counters:
         (first, norm), (second, ffn) = counters.ranges(step)
     assert (first, second) == ("layers.0.norm", "layers.0.ffn")
     assert (norm.hbm_read_bytes, norm.hbm_written_bytes) == (2 * LINE, 0)
@@ -97,13 +98,13 @@ def test_fp32_counts_the_tensor_flops_of_tf32() -> None:
         fake.gpu.multiply(11, BF16)
         fake.gpu.multiply(22, TF32)
 
-    with Counters(dtype="fp32", max_ranges=3, library=fake) as counters:
+    with HardwareCounters(dtype="fp32", max_ranges=3, library=fake) as counters:
         assert counters.step(run, flush=flush_of(fake, "reading")).tensor_flops == 22
 
 
 def test_a_chip_without_the_tensor_counter_still_counts_bytes() -> None:
     fake = FakeCupti(known=[READ, WRITTEN, DURATION])
-    with Counters(dtype="bf16", max_ranges=3, library=fake) as counters:
+    with HardwareCounters(dtype="bf16", max_ranges=3, library=fake) as counters:
         counted = counters.step(
             lambda: fake.gpu.read("weights", 4), flush=flush_of(fake, "reading")
         )
@@ -116,7 +117,7 @@ def test_a_chip_without_the_tensor_counter_still_counts_bytes() -> None:
 def test_a_chip_without_counters_of_its_memory_is_refused() -> None:
     fake = FakeCupti(known=[DURATION, BF16])
     with pytest.raises(UnknownMetricError, match=READ):
-        Counters(dtype="bf16", max_ranges=3, library=fake)
+        HardwareCounters(dtype="bf16", max_ranges=3, library=fake)
     assert fake.held == set()
 
 
@@ -124,7 +125,7 @@ def test_a_step_needs_three_ranges() -> None:
     fake = FakeCupti()
     with (
         pytest.raises(CounterError, match="'flush after' is one more than max_ranges=2"),
-        Counters(dtype="bf16", max_ranges=2, library=fake) as counters,
+        HardwareCounters(dtype="bf16", max_ranges=2, library=fake) as counters,
     ):
         counters.step(lambda: None, flush=flush_of(fake, "reading"))
     assert fake.held == set()
@@ -167,20 +168,20 @@ needs_library = pytest.mark.skipif(not LIBRARY.exists(), reason="needs CUPTI of 
 def test_nvidia_s_library_has_every_metric_of_data_centre_chips(
     chip: bytes, dtype: Dtype, passes: int
 ) -> None:
-    with Counters(dtype=dtype, max_ranges=3, library=RealHost(chip)) as counters:
+    with HardwareCounters(dtype=dtype, max_ranges=3, library=RealHost(chip)) as counters:
         assert counters._ranges.passes == passes
         assert counters._tensor is not None
 
 
 @needs_library
 def test_nvidia_s_library_has_no_tensor_counter_of_bf16_before_ampere() -> None:
-    with Counters(dtype="bf16", max_ranges=3, library=RealHost(b"TU102")) as counters:
+    with HardwareCounters(dtype="bf16", max_ranges=3, library=RealHost(b"TU102")) as counters:
         assert counters._tensor is None
 
 
 @needs_library
 def test_nvidia_s_library_names_the_unknown_metric_and_the_unknown_chip() -> None:
     with pytest.raises(UnknownMetricError, match=rf"\(GB202\) has no metric '{READ}'"):
-        Counters(dtype="bf16", max_ranges=3, library=RealHost(b"GB202"))
+        HardwareCounters(dtype="bf16", max_ranges=3, library=RealHost(b"GB202"))
     with pytest.raises(cupti.CountersUnavailableError, match="does not know the GPU"):
-        Counters(dtype="bf16", max_ranges=3, library=RealHost(b"XY100"))
+        HardwareCounters(dtype="bf16", max_ranges=3, library=RealHost(b"XY100"))

@@ -4,7 +4,7 @@ import pytest
 
 from costmodel.recordings.measured import Missing
 from profiler.instruments.energy import Energy, measure_energy, measure_idle
-from profiler.instruments.nvml import Gpu, NvmlError
+from profiler.instruments.nvml import NvmlError, NvmlGpu
 from tests.profiler.instruments.fake_nvml import NOT_SUPPORTED, FakeGpu, FakeNvml
 
 WITHIN = 0.005
@@ -13,7 +13,7 @@ WITHIN = 0.005
 def measured(nvml: FakeNvml, seconds: float = 3.0) -> Energy | Missing:
     fake = nvml.gpu
     return measure_energy(
-        Gpu(nvml, "handle", frozenset()),
+        NvmlGpu(nvml, "handle", frozenset()),
         fake.run,
         fake.synchronize,
         seconds=seconds,
@@ -128,7 +128,7 @@ def test_without_an_energy_counter_nothing_is_measured() -> None:
     nvml.failing["nvmlDeviceGetTotalEnergyConsumption"] = NOT_SUPPORTED
     assert reason(nvml) == "this GPU has no energy counter"
     assert not nvml.gpu.is_busy()
-    assert isinstance(measure_idle(Gpu(nvml, "handle", frozenset())), Missing)
+    assert isinstance(measure_idle(NvmlGpu(nvml, "handle", frozenset())), Missing)
 
 
 def test_a_counter_that_stands_still_is_no_measurement() -> None:
@@ -156,7 +156,7 @@ def test_a_gpu_lost_in_the_loop_is_an_error(lost_at_s: float) -> None:
 @pytest.mark.parametrize("phase_s", [0.0, 0.0999])
 def test_idle_power_is_measured_without_load(phase_s: float) -> None:
     fake = FakeGpu(idle_w=110.0, phase_s=phase_s)
-    found = measure_idle(Gpu(FakeNvml(fake), "handle", frozenset()), clock=fake.clock())
+    found = measure_idle(NvmlGpu(FakeNvml(fake), "handle", frozenset()), clock=fake.clock())
     assert found == pytest.approx(110.0, rel=WITHIN)
     assert not fake.busy
     assert 1.0 <= fake.time_s - 1.0 < 1.4

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from torch._C._autograd import DeviceType
 
-from profiler.instruments.kernels import STEP, KernelSums, attributed
+from profiler.instruments.kernels import STEP_ANNOTATION, KernelSums, sums_by_leaf
 
 PATHS = {"a", "b"}
 NANO = 1e-9
@@ -68,12 +68,12 @@ def work(
 
 def sums(*events: Event | list[Event]) -> list[KernelSums]:
     flat = [each for group in events for each in (group if isinstance(group, list) else [group])]
-    found = attributed(flat, PATHS)
-    assert attributed(reversed(flat), PATHS) == found, "the order of a trace says nothing"
+    found = sums_by_leaf(flat, PATHS)
+    assert sums_by_leaf(reversed(flat), PATHS) == found, "the order of a trace says nothing"
     return found
 
 
-ONE = (host(STEP, 1000, 2000), host("a", 1100, 1200), host("b", 1300, 1400))
+ONE = (host(STEP_ANNOTATION, 1000, 2000), host("a", 1100, 1200), host("b", 1300, 1400))
 
 
 def test_a_kernel_belongs_to_the_leaf_that_launched_it_however_late_it_runs() -> None:
@@ -103,7 +103,10 @@ def test_a_launch_on_a_border_is_within(launched: int, leaf: str | None) -> None
 
 def test_where_leaves_touch_the_later_one_has_the_border() -> None:
     (found,) = sums(
-        host(STEP, 0, 90), host("a", 10, 20), host("b", 20, 30), work(1, launched=20, took=1)
+        host(STEP_ANNOTATION, 0, 90),
+        host("a", 10, 20),
+        host("b", 20, 30),
+        work(1, launched=20, took=1),
     )
     assert found.launches == {"b": 1}
 
@@ -124,7 +127,7 @@ def test_what_no_step_launched_counts_nowhere() -> None:
 
 def test_each_step_has_its_own_sums_in_the_order_of_time() -> None:
     first, second = sums(
-        host(STEP, 3000, 4000),
+        host(STEP_ANNOTATION, 3000, 4000),
         host("a", 3100, 3200),
         *ONE,
         work(1, launched=1150, took=10),

@@ -7,7 +7,7 @@ import pytest
 
 from costmodel.costs.operators import build_operators
 from costmodel.layers.operator import expanded_paths
-from profiler.instruments.leaf_hooks import around_leaves
+from profiler.instruments.leaf_hooks import within_leaves
 from tests.profiler.runs.cases import DECODE, PREFILL, case_of
 from tests.reference_model.tiny import MODELS, small
 from tests.steps import make_step
@@ -34,7 +34,7 @@ class Log:
 
 def test_each_leaf_is_in_its_own_context_in_the_order_of_the_step() -> None:
     case, log = case_of(ONE_LAYER), Log()
-    with around_leaves(case.model, log.around):
+    with within_leaves(case.model, log.around):
         case.run()
     assert log.said == [
         f"{word} {path}"
@@ -59,7 +59,7 @@ def test_each_leaf_is_in_its_own_context_in_the_order_of_the_step() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_operator_is_entered_once(name: str, phase: str) -> None:
     case, log = case_of(name, **{"decode": DECODE, "prefill": PREFILL}[phase]), Log()
-    with around_leaves(case.model, log.around):
+    with within_leaves(case.model, log.around):
         case.run()
     operators = build_operators(MODELS[name], make_step())
     paths = [path for operator in operators for path in expanded_paths(operator.path)]
@@ -69,7 +69,7 @@ def test_every_operator_is_entered_once(name: str, phase: str) -> None:
 
 def test_afterwards_leaves_run_alone() -> None:
     case, log = case_of(ONE_LAYER), Log()
-    with around_leaves(case.model, log.around):
+    with within_leaves(case.model, log.around):
         pass
     case.run()
     assert log.said == []
@@ -85,7 +85,7 @@ def test_of_a_leaf_that_fails_the_context_sees_the_error_and_no_hook_stays(
     core = case.model.leaves()["layers.0.attention.core"]
     with monkeypatch.context() as broken:
         broken.setattr(core, "forward", lambda *_: 1 // 0)
-        with pytest.raises(ZeroDivisionError), around_leaves(case.model, log.around):
+        with pytest.raises(ZeroDivisionError), within_leaves(case.model, log.around):
             case.run()
     assert log.said[-2:] == [
         "in layers.0.attention.core",
@@ -94,6 +94,6 @@ def test_of_a_leaf_that_fails_the_context_sees_the_error_and_no_hook_stays(
     said = len(log.said)
     case.run()
     assert len(log.said) == said
-    with around_leaves(case.model, log.around):
+    with within_leaves(case.model, log.around):
         case.run()
     assert len(log.said) == said + 2 * 11

@@ -17,7 +17,7 @@ from costmodel.errors import InputError
 from costmodel.recordings.machine import Commit, Moment
 from profiler.instruments import machine as room
 from profiler.instruments.machine import commit, machine, now, processor
-from profiler.instruments.nvml import Gpu
+from profiler.instruments.nvml import NvmlGpu
 from tests.profiler.instruments.fake_nvml import NOT_SUPPORTED, FakeNvml
 
 H200 = SimpleNamespace(
@@ -74,7 +74,7 @@ def test_this_processor_is_described_without_gpu_fields() -> None:
 def test_an_h200_is_described_by_torch_and_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: H200)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    found = machine("cuda", Gpu(FakeNvml(), "handle", frozenset()))
+    found = machine("cuda", NvmlGpu(FakeNvml(), "handle", frozenset()))
     assert (found.device, found.name, found.memory_bytes) == (
         "cuda",
         "NVIDIA H200",
@@ -90,7 +90,7 @@ def test_what_nvml_does_not_say_is_none(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: H200)
     nvml = FakeNvml()
     nvml.failing["nvmlDeviceGetEnforcedPowerLimit"] = NOT_SUPPORTED
-    assert machine("cuda", Gpu(nvml, "handle", frozenset())).power_limit_w is None
+    assert machine("cuda", NvmlGpu(nvml, "handle", frozenset())).power_limit_w is None
     without = machine("cuda")
     assert (without.driver, without.power_limit_w, without.hbm_bytes_per_s) == (None, None, None)
     assert without.l2_bytes == 62_914_560

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from profiler.instruments.redact import ROOT, anonymous
+from profiler.instruments.redact import ROOT, redacted
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def _names(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_reason(text: str, told: str) -> None:
-    assert anonymous(text) == told
+    assert redacted(text) == told
 
 
 def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,4 +41,4 @@ def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyError("uid not found: 1000")
 
     monkeypatch.setattr(getpass, "getuser", nameless)
-    assert anonymous("as it was") == "as it was"
+    assert redacted("as it was") == "as it was"

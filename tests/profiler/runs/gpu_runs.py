@@ -10,7 +10,8 @@ import torch
 from costmodel.recordings.machine import Conditions
 from costmodel.recordings.measured import ExactColumn
 from costmodel.recordings.quantities import Level, RunName, measured_in
-from profiler.runs.bench import Known, Measurement
+from costmodel.recordings.recording import RunResult
+from profiler.runs.base import CaseFacts
 from profiler.runs.case import PreparedCase
 from profiler.runs.tensor_facts import FlopCount
 from reference_model.routing import choosers
@@ -63,9 +64,9 @@ def sparse_case() -> PreparedCase:
     )
 
 
-def known(case: PreparedCase) -> Known:
+def known(case: PreparedCase) -> CaseFacts:
     flops = FlopCount(case.model)
-    return Known(flops=lambda: flops.of(case.workload), spec=lambda: "the case")
+    return CaseFacts(flops=lambda: flops.of(case.workload), spec=lambda: "the case")
 
 
 def can_capture(
@@ -85,7 +86,7 @@ def can_capture(
     return replayed
 
 
-def chose_as_declared(found: Measurement, case: PreparedCase) -> None:
+def chose_as_declared(found: RunResult, case: PreparedCase) -> None:
     """Experts of the logits that were declared, and no leftovers of a capture."""
     (router,) = choosers(case.model).values()
     assert router.declared is not None
@@ -96,7 +97,7 @@ def chose_as_declared(found: Measurement, case: PreparedCase) -> None:
     assert [value for value in distinct.values if value is not None] == [len(experts)]
 
 
-def has_agreed_names(found: Measurement, run: RunName) -> None:
+def has_agreed_names(found: RunResult, run: RunName) -> None:
     levels: tuple[tuple[Level, dict[str, Any]], ...] = (
         ("step", found.step),
         ("operators", found.operators),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from costmodel.recordings.machine import Machine
+from costmodel.recordings.machine import Conditions, Machine
 from costmodel.recordings.measured import Exact, ExactColumn
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.recordings.recording import (
@@ -13,24 +13,29 @@ from costmodel.recordings.recording import (
     CaseWorkload,
     Recording,
     Run,
+    RunResult,
     Session,
     load_recording,
     recording_text,
 )
+from costmodel.validation.counterparts import workload_of
 from profiler.runs import bench as module
-from profiler.runs.bench import Bench, Known, Unfit, priced, self_check, unmeasurable
+from profiler.runs.base import CaseFacts
+from profiler.runs.bench import DoesNotFit, TorchBench, self_check, unmeasurable
+from profiler.runs.case import PreparedCase
 from profiler.runs.cpu import CpuRun
 from reference_model.product_key import ProductRetrieve
 from tests.profiler.runs.cases import DECODE, PREFILL, SEED, work
 from tests.reference_model.tiny import MODELS, small
 
 CPU = Machine(device="cpu", name="a CPU", memory_bytes=2**30, python="3.11.7", torch="2.13.0")
+CONDITIONS = Conditions(started="2026-01-02T03:04:05Z", warm_up=1)
 MARGIN = 2**28
 
 
-def bench_of(name: str, dtype: str = "bf16") -> Bench:
+def bench_of(name: str, dtype: str = "bf16") -> TorchBench:
     assert dtype in ("bf16", "fp32")
-    return Bench(
+    return TorchBench(
         MODELS[name],
         run="time",
         device="cpu",
@@ -44,14 +49,8 @@ def test_a_measurement_survives_a_recording(name: str, tmp_path: Path) -> None:
     bench = bench_of(name)
     cases = []
     for workload in (work(dtype="bf16"), work(**PREFILL, dtype="bf16", routing="scores")):
-        found = bench.measure(workload, SEED)
-        run = Run(
-            session=0,
-            conditions=found.conditions,
-            step=found.step,
-            operators=found.operators,
-            accesses=found.accesses,
-        )
+        run = Run.of_session(bench.measure(workload, SEED), 0)
+        assert run.backend == "torch"
         cases.append(Case(workload=workload, seed=SEED, runs={"time": run}))
     recording = Recording(
         schema_version=1,
@@ -103,7 +102,7 @@ def test_the_seed_of_a_case_decides_what_is_chosen() -> None:
 def test_the_seed_of_the_weights_decides_the_scores() -> None:
     found = []
     for seed in (3, 3, 4):
-        bench = Bench(MODELS["moe"], run="time", device="cpu", dtype="fp32", weights_seed=seed)
+        bench = TorchBench(MODELS["moe"], run="time", device="cpu", dtype="fp32", weights_seed=seed)
         found.append(bench.measure(work(routing="scores", batch=16), SEED).accesses)
     assert found[0] == found[1] != found[2]
 
@@ -122,15 +121,15 @@ def free(bytes_: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "free_bytes", lambda _: bytes_)
 
 
-def wide_bench() -> Bench:
-    return Bench(WIDE, run="time", device="cpu", dtype="bf16", weights_seed=0)
+def wide_bench() -> TorchBench:
+    return TorchBench(WIDE, run="time", device="cpu", dtype="bf16", weights_seed=0)
 
 
 def test_weights_that_cannot_fit_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as unbuilt:
         unbuilt.setattr(module, "build_model", lambda *_, **__: pytest.fail("they were made"))
         free(MARGIN + TABLES, unbuilt)
-        with pytest.raises(Unfit, match=r"weights and buffers need .* are free"):
+        with pytest.raises(DoesNotFit, match=r"weights and buffers need .* are free"):
             wide_bench()
     free(MARGIN + TABLES + 2**20, monkeypatch)
     assert wide_bench().model.config == WIDE
@@ -148,10 +147,17 @@ def test_the_cache_and_a_margin_must_fit_beside_the_weights(
     with monkeypatch.context() as unbegun:
         unbegun.setattr(module, "PreparedCase", lambda *_: pytest.fail("it was begun"))
         free(MARGIN + cache, unbegun)
-        with pytest.raises(Unfit, match=r"cache and activations need 0\.25 GiB .* 0\.25 GiB are"):
+        with pytest.raises(
+            DoesNotFit, match=r"cache and activations need 0\.25 GiB .* 0\.25 GiB are"
+        ):
             bench.measure(workload, SEED)
     seen: list[CaseWorkload] = []
-    monkeypatch.setattr(CpuRun, "measure", lambda _self, case, _known: seen.append(case.workload))
+
+    def measure(_self: CpuRun, case: PreparedCase, _facts: CaseFacts) -> RunResult:
+        seen.append(case.workload)
+        return RunResult(conditions=CONDITIONS)
+
+    monkeypatch.setattr(CpuRun, "measure", measure)
     free(MARGIN + cache + 2**20, monkeypatch)
     bench.measure(workload, SEED)
     assert seen == [workload]
@@ -166,19 +172,24 @@ def test_where_the_system_does_not_say_what_is_free_the_case_is_begun(
 
 
 def test_flops_are_counted_only_when_a_method_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Known] = []
-    monkeypatch.setattr(CpuRun, "measure", lambda _self, _case, known: seen.append(known))
+    seen: list[CaseFacts] = []
+
+    def measure(_self: CpuRun, _case: PreparedCase, facts: CaseFacts) -> RunResult:
+        seen.append(facts)
+        return RunResult(conditions=CONDITIONS)
+
+    monkeypatch.setattr(CpuRun, "measure", measure)
     bench = bench_of("dense")
     bench.measure(work(dtype="bf16"), SEED)
-    (known,) = seen
-    assert bench.flops.known == {}
-    assert set(known.flops()) == set(bench.paths)
+    (facts,) = seen
+    assert bench.flop_count.known == {}
+    assert set(facts.flops()) == set(bench.paths)
 
 
 @pytest.mark.parametrize("phase", [DECODE, PREFILL], ids=["decode", "prefill"])
-def test_a_workload_is_priced_as_it_is_run(phase: dict[str, object]) -> None:
+def test_a_case_is_predicted_as_it_is_run(phase: dict[str, object]) -> None:
     given = work(**phase)
-    step = priced(given).step()
+    step = workload_of(given).step()
     assert (step.batch, step.cached, step.new_tokens) == (
         given.batch,
         given.context,
@@ -186,7 +197,7 @@ def test_a_workload_is_priced_as_it_is_run(phase: dict[str, object]) -> None:
     )
     assert (step.dtype.name, step.kv_dtype.name) == ("fp32", "fp32")
     assert step.mla == ("absorbed" if given.phase == "decode" else "expanded")
-    assert (step.logits, step.attention_flops, step.routing.label) == ("last", "full", "uniform")
+    assert (step.logits, step.routing.label) == ("last", "uniform")
 
 
 def test_a_bench_lets_its_model_go() -> None:
@@ -208,7 +219,7 @@ def test_a_cpu_has_no_self_check() -> None:
 
 
 def test_paths_are_the_leaves_in_their_order() -> None:
-    bench = Bench(
+    bench = TorchBench(
         small(num_hidden_layers=1), run="time", device="cpu", dtype="fp32", weights_seed=0
     )
     assert bench.paths[0] == "embed"

@@ -14,11 +14,12 @@ from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer
 from costmodel.routing.popularity import Routing, Uniform, Zipf
 from profiler.runs import case as module
-from profiler.runs.case import PreparedCase, declared_popularity
+from profiler.runs.case import PreparedCase, captured_or_reason, synthetic_popularity
 from reference_model.mla import LatentLayer
 from reference_model.routing import choosers
 from reference_model.synthetic_routing import Popularity
 from tests.profiler.runs.cases import DECODE, PREFILL, cached, case_of, logits_of, model_of, work
+from tests.profiler.runs.gpu_runs import can_capture
 from tests.reference_model.tiny import MODELS, small, ultramem_v2
 
 PHASES = {"decode": DECODE, "prefill": PREFILL}
@@ -149,9 +150,9 @@ def test_scores_choose_again_after_a_case_that_declared() -> None:
 
 
 def test_a_word_of_a_routing_is_a_popularity() -> None:
-    assert declared_popularity("uniform") == Popularity(exponent=0.0)
-    assert declared_popularity("zipf:0.75") == Popularity(exponent=0.75)
-    assert declared_popularity("scores") is None
+    assert synthetic_popularity("uniform") == Popularity(exponent=0.0)
+    assert synthetic_popularity("zipf:0.75") == Popularity(exponent=0.75)
+    assert synthetic_popularity("scores") is None
 
 
 def test_all_captures_share_one_stream_on_which_they_warm_up(
@@ -192,3 +193,27 @@ def test_all_captures_share_one_stream_on_which_they_warm_up(
     assert happened == [*[side] * 3, graphs[0], *[side] * 3, graphs[1]]
     assert [(of.replay, stream) for of, stream in graphs] == [(each, side) for each in replays]
     module._side_stream.cache_clear()
+
+
+def test_a_long_reason_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    can_capture(monkeypatch, RuntimeError("x" * 5000))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    replay, reason = captured_or_reason(case_of("dense"))
+    assert replay is None
+    assert len(reason) < 300
+
+
+def test_another_mistake_is_no_missing_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    can_capture(monkeypatch, TypeError("ours"))
+    with pytest.raises(TypeError):
+        captured_or_reason(case_of("dense"))
+
+
+def test_a_device_lost_in_the_capture_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost() -> None:
+        raise RuntimeError("CUDA error: the device is gone")
+
+    can_capture(monkeypatch, RuntimeError("capture failed"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    with pytest.raises(RuntimeError, match="gone"):
+        captured_or_reason(case_of("dense"))

@@ -9,13 +9,13 @@ import torch
 
 from costmodel.recordings.measured import Exact, Measured, Missing, Spread, SpreadColumn
 from costmodel.recordings.recording import Check
-from profiler.instruments.counters import Counted
+from profiler.instruments.counters import RangeCounts
 from profiler.instruments.cupti import CounterError, PermissionRefusedError
-from profiler.instruments.leaf_hooks import Around
+from profiler.instruments.leaf_hooks import LeafContext
 from profiler.runs import counters as counter_run
 from profiler.runs.case import PreparedCase
 from profiler.runs.counters import CounterRun
-from profiler.runs.self_check import Counters as Stepping
+from profiler.runs.self_check import StepCounters
 from tests.profiler.runs.gpu_runs import (
     can_capture,
     chose_as_declared,
@@ -47,7 +47,7 @@ class Counting:
     def install(cls, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         made: list[dict[str, Any]] = []
         monkeypatch.setattr(cls, "made", made)
-        monkeypatch.setattr(counter_run, "Counters", cls)
+        monkeypatch.setattr(counter_run, "HardwareCounters", cls)
         return made
 
     def __init__(self, *, dtype: str, max_ranges: int) -> None:
@@ -70,8 +70,8 @@ class Counting:
     ) -> None:
         self.own["open"] = False
 
-    def counted(self, read: int, settled: int | None) -> Counted:
-        return Counted(
+    def counted(self, read: int, settled: int | None) -> RangeCounts:
+        return RangeCounts(
             hbm_read_bytes=read,
             hbm_written_bytes=10,
             hbm_settled_bytes=settled,
@@ -79,13 +79,13 @@ class Counting:
             duration_s=1.0,
         )
 
-    def step(self, run: Callable[[], object], *, flush: Callable[[], object]) -> Counted:
+    def step(self, run: Callable[[], object], *, flush: Callable[[], object]) -> RangeCounts:
         run()
         flush()
         self.calls += 1
         return self.counted(1000 * self.calls, 500)
 
-    def ranges(self, step: Callable[[Around], object]) -> list[tuple[str, Counted]]:
+    def ranges(self, step: Callable[[LeafContext], object]) -> list[tuple[str, RangeCounts]]:
         names: list[str] = []
 
         class Range:
@@ -164,7 +164,7 @@ def test_where_the_driver_refuses_the_step_is_counted_otherwise(
         assert as_a_graph or do == case.run
         return step
 
-    monkeypatch.setattr(counter_run, "counted_otherwise", otherwise)
+    monkeypatch.setattr(counter_run, "counts_without_cupti", otherwise)
     found = run.measure(case, known(case))
     assert found.step == step
     assert set(found.operators) == {"distinct"}
@@ -184,7 +184,7 @@ def test_the_self_check_of_refused_counters_says_so_and_cases_go_on(
     monkeypatch.setattr(Counting, "refused", PermissionRefusedError("refused"))
     check = Check(name="copy", known=1, measured=None, tolerance=0.01, reason="refused")
 
-    def checks(counters: Stepping, device: str) -> tuple[Check, ...]:
+    def checks(counters: StepCounters, device: str) -> tuple[Check, ...]:
         assert device == "cuda"
         with pytest.raises(PermissionRefusedError, match="refused"):
             counters.step(lambda: None, flush=lambda: None)

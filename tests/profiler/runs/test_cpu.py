@@ -9,8 +9,9 @@ import torch
 
 from costmodel.recordings.measured import Exact, ExactColumn, Missing, Spread, SpreadColumn
 from costmodel.recordings.quantities import measured_in
+from costmodel.recordings.recording import RunResult
 from profiler.runs import cpu as cpu_run
-from profiler.runs.bench import Bench, Measurement
+from profiler.runs.bench import TorchBench
 from profiler.runs.cpu import CpuRun
 from tests.profiler.runs.cases import SEED, work
 from tests.reference_model.tiny import MODELS
@@ -32,8 +33,8 @@ SOURCES = {
 NEEDS_A_GPU = {"graph_s", "kernel_s", "launches"}
 
 
-def measured(name: str = "moe") -> tuple[Bench, Measurement]:
-    bench = Bench(MODELS[name], run="time", device="cpu", dtype="bf16", weights_seed=0)
+def measured(name: str = "moe") -> tuple[TorchBench, RunResult]:
+    bench = TorchBench(MODELS[name], run="time", device="cpu", dtype="bf16", weights_seed=0)
     return bench, bench.measure(work(dtype="bf16"), SEED)
 
 
@@ -118,10 +119,10 @@ def test_sizes_are_read_in_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_the_peak_is_of_the_step_and_not_of_what_was_before() -> None:
     before = torch.ones(2**26)  # 256 MB, written and gone
     del before
-    if not cpu_run._forget_peak():
+    if not cpu_run._reset_peak():
         pytest.skip("the peak may not be reset here")
-    peak = cpu_run._kilobytes("VmHWM")
-    resident = cpu_run._kilobytes("VmRSS")
+    peak = cpu_run._status_bytes("VmHWM")
+    resident = cpu_run._status_bytes("VmRSS")
     assert peak is not None
     assert resident is not None
     assert peak - resident < 2**26

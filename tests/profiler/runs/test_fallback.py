@@ -10,11 +10,11 @@ import torch
 
 from costmodel.recordings.measured import Exact, Measured, Missing, Spread
 from profiler.instruments.cupti import CounterError, PermissionRefusedError
-from profiler.instruments.ncu import Kernel, NcuProfile
-from profiler.instruments.nvml import Gpu
+from profiler.instruments.ncu import KernelMetrics, NcuProfile
+from profiler.instruments.nvml import NvmlGpu
 from profiler.runs import fallback
 from profiler.runs.case import PreparedCase
-from profiler.runs.fallback import counted_otherwise, gpm_bytes
+from profiler.runs.fallback import counts_without_cupti, gpm_bytes
 from tests.profiler.instruments.fake_nvml import NO_PERMISSION, PEAK_BYTES_PER_S, FakeGpu, FakeNvml
 from tests.profiler.runs.cases import case_of
 
@@ -55,8 +55,8 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     return FakeNvml(fake)
 
 
-def gpu(nvml: FakeNvml) -> Gpu:
-    return Gpu(nvml, "handle", frozenset())
+def gpu(nvml: FakeNvml) -> NvmlGpu:
+    return NvmlGpu(nvml, "handle", frozenset())
 
 
 def counted(
@@ -65,14 +65,14 @@ def counted(
     def step() -> None:
         nvml.gpu.run(1)
 
-    return counted_otherwise(case, step, "the case", gpu(nvml), PermissionRefusedError(refused))
+    return counts_without_cupti(case, step, "the case", gpu(nvml), PermissionRefusedError(refused))
 
 
-def kernel(read: float | None, written: float, flops: float, name: str = BF16) -> Kernel:
-    return Kernel(name="k", values={READ: read, WRITTEN: written, name: flops})
+def kernel(read: float | None, written: float, flops: float, name: str = BF16) -> KernelMetrics:
+    return KernelMetrics(name="k", values={READ: read, WRITTEN: written, name: flops})
 
 
-def ncu_finds(monkeypatch: pytest.MonkeyPatch, *kernels: Kernel) -> list[Sequence[str]]:
+def ncu_finds(monkeypatch: pytest.MonkeyPatch, *kernels: KernelMetrics) -> list[Sequence[str]]:
     """The commands that it was given."""
     commands: list[Sequence[str]] = []
 

@@ -7,12 +7,12 @@ import torch
 
 from costmodel.recordings.measured import Exact, Missing, Spread
 from costmodel.recordings.recording import CaseWorkload
-from profiler.instruments.counters import Counters
+from profiler.instruments.counters import HardwareCounters
 from profiler.instruments.cupti import CounterError, PermissionRefusedError
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.nvml import open_gpu
 from profiler.runs.case import PreparedCase
-from profiler.runs.fallback import counted_otherwise, gpm_bytes
+from profiler.runs.fallback import counts_without_cupti, gpm_bytes
 from profiler.runs.ncu_step import Spec, spec_text
 from reference_model.model import build_model
 from tests.profiler.session.test_gpu import MODELS, SEED
@@ -35,7 +35,7 @@ def case() -> PreparedCase:
 def counted(case: PreparedCase) -> tuple[int, int | None]:
     """Bytes and tensor FLOPs by CUPTI, in process."""
     try:
-        with Counters(dtype="bf16", max_ranges=3) as counters:
+        with HardwareCounters(dtype="bf16", max_ranges=3) as counters:
             case.run()
             found = counters.step(case.run, flush=L2Flush())
     except CounterError as error:
@@ -46,7 +46,7 @@ def counted(case: PreparedCase) -> tuple[int, int | None]:
 def test_ncu_reads_as_cupti_does(case: PreparedCase) -> None:
     spec = Spec(schema_version=1, model=MODELS["dense"], weights_seed=0, workload=WORK, seed=SEED)
     started = time.perf_counter()
-    found = counted_otherwise(
+    found = counts_without_cupti(
         case, case.run, spec_text(spec), open_gpu(), PermissionRefusedError("as if refused")
     )
     print(f"{time.perf_counter() - started:.1f} s: {found}")

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from costmodel.costs.operators import build_operators
 from costmodel.layers.operator import expanded_paths
-from profiler.runs.operand_bytes import _Traffic, logical_bytes
+from profiler.runs.operand_bytes import _OperandBytes, operand_bytes
 from reference_model.moe import grouped_mm
 from tests.profiler.runs.cases import DECODE, PREFILL, case_of, step_of
 from tests.reference_model.tiny import MODELS, small
@@ -24,7 +24,7 @@ HALVES = torch.full((2, 2), 0.5)
 
 
 def moved(run: Callable[[], object]) -> int:
-    traffic = _Traffic()
+    traffic = _OperandBytes()
     with torch.no_grad(), traffic:
         run()
     return traffic.bytes
@@ -110,7 +110,7 @@ def test_grouped_products_read_the_weights_of_groups_that_have_rows(
 
 def test_leaves_of_a_tiny_model_by_hand() -> None:
     """D = 16, 3 sequences, vocabulary 23, bf16; qkv 32 wide, FFN 16 and gated."""
-    found = logical_bytes(case_of(small(num_hidden_layers=1), dtype="bf16", batch=3, context=6))
+    found = operand_bytes(case_of(small(num_hidden_layers=1), dtype="bf16", batch=3, context=6))
     x = 3 * 16
     assert found["embed"] == 3 * 8 + 2 * 2 * x
     assert found["layers.0.attention.qkv"] == 2 * (x + 16 * 32 + 3 * 32)
@@ -126,7 +126,7 @@ def test_leaves_of_a_tiny_model_by_hand() -> None:
 def test_no_leaf_moves_less_than_it_must(name: str, phase: dict[str, Any]) -> None:
     """What it must is the cost model's compulsory bytes."""
     case = case_of(name, **phase, dtype="bf16")
-    found = logical_bytes(case)
+    found = operand_bytes(case)
     operators = build_operators(case.model.config, step_of(case.workload))
     assert set(found) == {path for op in operators for path in expanded_paths(op.path)}
     for operator in operators:
@@ -138,7 +138,7 @@ def test_no_leaf_moves_less_than_it_must(name: str, phase: dict[str, Any]) -> No
 def test_what_is_chosen_changes_the_bytes() -> None:
     """All tokens choose from 8 experts, or nearly all the same two."""
     even, steep = (
-        logical_bytes(case_of("moe", batch=16, dtype="bf16", routing=routing))
+        operand_bytes(case_of("moe", batch=16, dtype="bf16", routing=routing))
         for routing in ("uniform", "zipf:10")
     )
     experts = {path for path in even if path.endswith("experts")}

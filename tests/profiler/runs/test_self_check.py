@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from profiler.instruments.cupti import PermissionRefusedError
 from profiler.instruments.flush import L2Flush
-from profiler.instruments.nvml import Gpu
+from profiler.instruments.nvml import NvmlGpu
 from profiler.runs.self_check import counter_checks, energy_checks
 from tests.profiler.instruments.fake_nvml import GPU_IS_LOST, NOT_SUPPORTED, FakeGpu, FakeNvml
 
@@ -149,7 +149,7 @@ def power_checks(nvml: FakeNvml) -> list[tuple[float | None, bool | None, str | 
     """Checks of loops whose steps are those of the fake GPU."""
     fake = nvml.gpu
     checks = energy_checks(
-        Gpu(nvml, "handle", frozenset()),
+        NvmlGpu(nvml, "handle", frozenset()),
         "meta",
         synchronize=fake.synchronize,
         mark=fake.mark,

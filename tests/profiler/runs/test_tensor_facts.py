@@ -11,7 +11,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.layers.operator import Step, expanded_paths
 from costmodel.recordings.measured import Accesses, Exact, ExactColumn
 from profiler.runs.case import PreparedCase
-from profiler.runs.tensor_facts import FlopCount, accesses, counts, distinct_column
+from profiler.runs.tensor_facts import FlopCount, accesses, distinct_column, tensor_facts
 from reference_model.routing import choosers
 from tests.profiler.runs.cases import DECODE, PREFILL, case_of, model_of, step_of, work
 from tests.reference_model.tiny import MODELS
@@ -38,7 +38,7 @@ def test_exact_counts_are_those_predicted(name: str, workload: str) -> None:
     config, case = MODELS[name], case_of(name, **WORKLOADS[workload])
     step = step_of(case.workload)
     operators = build_operators(config, step)
-    found = counts(case, FlopCount(case.model).of(case.workload))
+    found = tensor_facts(case, FlopCount(case.model).of(case.workload))
     flops = predicted_flops(config, step)
     buffers = sum(
         buffer.elements * buffer.element_bytes * operator.count
@@ -64,7 +64,7 @@ def test_exact_counts_are_those_predicted(name: str, workload: str) -> None:
 def test_parameters_of_a_tiny_model_by_hand() -> None:
     """Vocabulary 23 x D 16; 4 layers of qkv 16 x 32, output 16 x 16, FFN 3 x 16 x 16, norms."""
     case = case_of("dense", dtype="bf16", batch=3, context=6)
-    found = counts(case, {}).step
+    found = tensor_facts(case, {}).step
     layer = 16 * (4 + 2 * 2) * 4 + 16 * 16 + 3 * 16 * 16 + 2 * 16 + 2 * 4
     assert found["parameters"] == Exact(value=2 * 23 * 16 + 4 * layer + 16, source="tensors")
     # keys and values of 2 heads of 4 elements of 2 bytes: 4 layers, 3 sequences, 7 tokens

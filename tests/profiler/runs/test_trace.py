@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from costmodel.recordings.measured import Exact, ExactColumn, Spread, SpreadColumn
+from costmodel.recordings.recording import RunResult
 from profiler.instruments.kernels import KernelSums
 from profiler.runs import trace as trace_run
-from profiler.runs.bench import Measurement
 from profiler.runs.case import PreparedCase
 from profiler.runs.trace import TraceRun
 from reference_model.model import ReferenceModel
@@ -26,7 +26,7 @@ def case() -> PreparedCase:
 
 
 @pytest.fixture
-def found(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> Measurement:
+def found(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> RunResult:
     """Of five steps, whose embedding takes 1 to 5 s; kernels load before the first of them."""
     ran: list[PreparedCase] = []
     run = PreparedCase.run
@@ -58,13 +58,13 @@ def found(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> Measurement:
     return TraceRun().measure(case, known(case))
 
 
-def test_the_run_trace_gives_every_quantity(found: Measurement, case: PreparedCase) -> None:
+def test_the_run_trace_gives_every_quantity(found: RunResult, case: PreparedCase) -> None:
     has_agreed_names(found, "trace")
     chose_as_declared(found, case)
     assert (found.conditions.warm_up, found.conditions.sm_clock_mhz) == (1, 1980.0)
 
 
-def test_a_steps_kernels_are_those_of_its_leaves_and_those_outside(found: Measurement) -> None:
+def test_a_steps_kernels_are_those_of_its_leaves_and_those_outside(found: RunResult) -> None:
     """1 + 2 + 0.5 to 5 + 2 + 0.5 s; 1 + 2 + 4 kernels."""
     assert found.step == {
         "kernel_s": Spread(median=5.5, q1=4.5, q3=6.5, repeats=5, source="torch_profiler"),
@@ -72,9 +72,7 @@ def test_a_steps_kernels_are_those_of_its_leaves_and_those_outside(found: Measur
     }
 
 
-def test_kernels_stand_by_the_leaf_that_launched_them(
-    found: Measurement, case: PreparedCase
-) -> None:
+def test_kernels_stand_by_the_leaf_that_launched_them(found: RunResult, case: PreparedCase) -> None:
     paths = list(case.model.leaves())
     seconds, launches = found.operators["kernel_s"], found.operators["launches"]
     assert isinstance(seconds, SpreadColumn)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from costmodel.errors import InputError, WorkError
 from costmodel.inputs.model import ModelConfig
-from costmodel.recordings.machine import Conditions, Machine
+from costmodel.recordings.machine import Conditions, Device, Machine
 from costmodel.recordings.measured import Measured, Spread
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import CaseWorkload, Check, Run
+from costmodel.recordings.recording import CaseWorkload, Check, Dtype, RunResult
 from profiler.instruments.cupti import DeviceLostError
-from profiler.session.protocol import Began, Dtype, End, Lacking, Wanted, encoded
-from profiler.session.tools import Bench, Device
+from profiler.session.protocol import Began, DeviceChoice, End, Lacking, encoded
+from profiler.session.tools import Bench
 from profiler.session.worker import main
 
 COMMAND = (sys.executable, "-P", str(Path(__file__)))
@@ -37,7 +37,7 @@ CONDITIONS = Conditions(started="2026-01-02T03:04:05Z", warm_up=1)
 OTHERS = 2  # processes on the GPU where the trick is `shared`
 
 
-class Unfit(Exception):  # noqa: N818 - as the real one
+class DoesNotFit(Exception):  # noqa: N818 - as the real one
     pass
 
 
@@ -65,7 +65,7 @@ def ends_early() -> None:
 
 ERRORS = {
     "oom": MemoryError(),
-    "unfit": Unfit("does not fit: by the prediction"),
+    "unfit": DoesNotFit("does not fit: by the prediction"),
     "cuda": RuntimeError("CUDA error: an illegal memory access\nmore words"),
     "lost": DeviceLostError("the GPU is gone"),
     "work": WorkError("the driver refused"),
@@ -93,9 +93,9 @@ class FakeTools:
         self.tricks = {moment: trick for trick, _, moment in (t.rpartition("@") for t in tricks)}
         self.log = self.tricks.get("log")  # FILE@log: a line for each case that is begun
 
-    def machine(self, wanted: Wanted) -> Machine:
+    def machine(self, choice: DeviceChoice) -> Machine:
         self.play("machine")
-        device: Device = "cpu" if wanted == "cpu" else "cuda"
+        device: Device = "cpu" if choice == "cpu" else "cuda"
         return Machine(
             device=device, name="NVIDIA Fake 1", memory_bytes=2**30, python="3", torch="2"
         )
@@ -117,8 +117,8 @@ class FakeTools:
         self.play("build")
         return FakeBench(self, model, run)
 
-    def excuse(self, error: Exception) -> str | None:
-        return str(error) if isinstance(error, Unfit) else None
+    def skip_reason(self, error: Exception) -> str | None:
+        return str(error) if isinstance(error, DoesNotFit) else None
 
     def play(self, moment: str) -> None:
         """The trick of this moment."""
@@ -137,7 +137,7 @@ class FakeBench:
     def paths(self) -> tuple[str, ...]:
         return PATHS
 
-    def measure(self, workload: CaseWorkload, seed: int) -> Run:
+    def measure(self, workload: CaseWorkload, seed: int) -> RunResult:
         if self.tools.log:
             line = f"{os.getpid()} {self.model.name} {self.run} {workload.batch} {seed}\n"
             with Path(self.tools.log).open("a") as log:
@@ -152,7 +152,7 @@ class FakeBench:
         others = OTHERS if trick == "shared" else 0
         step: dict[str, Measured] = {name or QUANTITY[self.run]: spread}
         conditions = replace(CONDITIONS, other_processes=others)
-        return Run(session=0, conditions=conditions, step=step)
+        return RunResult(conditions=conditions, step=step)
 
     def close(self) -> None:
         pass

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from profiler.session.profile import run_profile
-from profiler.session.progress import Progress
+from profiler.session.progress import ProfileProgress
 from tests.profiler.session import fake_worker
 from tests.profiler.session.profiles import ALL, request, target
 
@@ -14,6 +14,6 @@ if __name__ == "__main__":
     out, log, *tricks = sys.argv[1:]
     run_profile(
         request(Path(out), target(batches=BATCHES, runs=ALL), resume=True),
-        Progress(),
+        ProfileProgress(),
         worker_command=(*fake_worker.COMMAND, "slow@every", f"{log}@log", *tricks),
     )

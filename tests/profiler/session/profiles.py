@@ -10,10 +10,10 @@ from rich.console import Console
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import CaseWorkload, Recording, load_recording
-from profiler.session.plan import Planned
+from profiler.session.plan import PlannedCase
 from profiler.session.profile import run_profile
-from profiler.session.progress import Progress
-from profiler.session.session import Outcome, Request, Target
+from profiler.session.progress import ProfileProgress
+from profiler.session.session import Outcome, PlannedModel, ProfileRequest
 from tests.profiler.session import fake_worker
 from tests.steps import tiny_model
 
@@ -37,14 +37,14 @@ def target(
     batches: Sequence[int] = (1, 2, 3),
     runs: tuple[RunName, ...] = ("time",),
     model: ModelConfig | None = None,
-) -> Target:
-    plan = tuple(Planned(workload=workload(batch), runs=runs) for batch in batches)
-    return Target(name=name, preset=None, model=model or tiny_model(name=name), plan=plan)
+) -> PlannedModel:
+    plan = tuple(PlannedCase(workload=workload(batch), runs=runs) for batch in batches)
+    return PlannedModel(name=name, preset=None, model=model or tiny_model(name=name), plan=plan)
 
 
-def request(out: Path, *targets: Target, **fields: Any) -> Request:  # noqa: ANN401 - fields of a request
+def request(out: Path, *targets: PlannedModel, **fields: Any) -> ProfileRequest:  # noqa: ANN401 - fields of a request
     given: dict[str, Any] = {
-        "targets": targets or (target(),),
+        "models": targets or (target(),),
         "out": out,
         "device": "auto",
         "dtype": "bf16",
@@ -52,15 +52,15 @@ def request(out: Path, *targets: Target, **fields: Any) -> Request:  # noqa: ANN
         "resume": False,
         "timeout_s": 20,
     }
-    return Request(**(given | fields))
+    return ProfileRequest(**(given | fields))
 
 
-def profiled(wanted: Request, *tricks: str) -> tuple[tuple[Outcome, ...], list[str]]:
+def profiled(wanted: ProfileRequest, *tricks: str) -> tuple[tuple[Outcome, ...], list[str]]:
     """Profile with a fake worker; what came of it, and the lines of progress."""
     log = (wanted.out.parent if wanted.out.suffix else wanted.out) / "progress.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
-        progress = Progress(Console(file=file))
+        progress = ProfileProgress(Console(file=file))
         outcomes = run_profile(wanted, progress, worker_command=(*fake_worker.COMMAND, *tricks))
     return outcomes, log.read_text().splitlines()
 

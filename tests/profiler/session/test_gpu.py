@@ -18,12 +18,12 @@ from costmodel.layers.ultramem import UltraMem
 from costmodel.recordings.measured import Exact, ExactColumn, Missing, Spread
 from costmodel.recordings.measured import SpreadColumn as Columns
 from costmodel.recordings.quantities import RunName, unknown_names
-from costmodel.recordings.recording import CaseWorkload
+from costmodel.recordings.recording import CaseWorkload, RunResult
 from profiler.instruments.cupti import CounterError
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.kernels import kernels_by_leaf
 from profiler.instruments.timing import cuda_seconds
-from profiler.runs.bench import Bench, Measurement
+from profiler.runs.bench import TorchBench
 from profiler.runs.case import PreparedCase
 from reference_model.model import build_model
 from reference_model.routing import choosers
@@ -67,20 +67,20 @@ SEED = 11
 
 
 @pytest.fixture
-def benches() -> Iterator[dict[str, Bench]]:
+def benches() -> Iterator[dict[str, TorchBench]]:
     """The open one by name; it is closed, so that the next test has the GPU to itself."""
-    made: dict[str, Bench] = {}
+    made: dict[str, TorchBench] = {}
     yield made
     for bench in made.values():
         bench.close()
 
 
 def measured(
-    benches: dict[str, Bench], run: RunName, name: str, workload: CaseWorkload
-) -> Measurement:
+    benches: dict[str, TorchBench], run: RunName, name: str, workload: CaseWorkload
+) -> RunResult:
     if name in benches:
         benches[name].close()
-    bench = Bench(MODELS[name], run=run, device="cuda", dtype="bf16", weights_seed=0)
+    bench = TorchBench(MODELS[name], run=run, device="cuda", dtype="bf16", weights_seed=0)
     benches[name] = bench
     try:
         found = bench.measure(workload, SEED)
@@ -130,7 +130,7 @@ def test_no_kernel_runs_outside_a_leaf(name: str, workload: CaseWorkload) -> Non
 
 @BOTH
 @pytest.mark.parametrize("name", MODELS)
-def test_times_of_a_step(name: str, workload: CaseWorkload, benches: dict[str, Bench]) -> None:
+def test_times_of_a_step(name: str, workload: CaseWorkload, benches: dict[str, TorchBench]) -> None:
     traced = measured(benches, "trace", name, workload)
     found = measured(benches, "time", name, workload)
     step, paths = found.step, benches[name].paths
@@ -200,7 +200,7 @@ def test_a_replay_computes_what_an_eager_step_does() -> None:
 
 
 @pytest.mark.parametrize("name", ["dense", "moe"])
-def test_counters_of_a_decode_step(name: str, benches: dict[str, Bench]) -> None:
+def test_counters_of_a_decode_step(name: str, benches: dict[str, TorchBench]) -> None:
     found = measured(benches, "counters", name, WORK)
     paths = benches[name].paths
     if isinstance(found.step["hbm_read_bytes"], Missing):
@@ -222,7 +222,7 @@ def test_counters_of_a_decode_step(name: str, benches: dict[str, Bench]) -> None
     assert median(found.step["hbm_written_bytes"]) < 0.1 * whole
 
 
-def test_tensor_flops_of_a_prefill(benches: dict[str, Bench]) -> None:
+def test_tensor_flops_of_a_prefill(benches: dict[str, TorchBench]) -> None:
     """512 tokens fill every tile of these products: what is executed is what is counted."""
     found = measured(benches, "counters", "dense", PROMPT)
     if isinstance(found.step["flops_tensor"], Missing):
@@ -234,7 +234,7 @@ def test_tensor_flops_of_a_prefill(benches: dict[str, Bench]) -> None:
     assert sum(flops.values()) == pytest.approx(median(found.step["flops_tensor"]), rel=0.01)
 
 
-def test_energy_of_a_decode_step(benches: dict[str, Bench]) -> None:
+def test_energy_of_a_decode_step(benches: dict[str, TorchBench]) -> None:
     found = measured(benches, "energy", "dense", WORK).step
     if isinstance(found["energy_j"], Missing):
         pytest.skip(found["energy_j"].reason)

@@ -7,18 +7,25 @@ import pytest
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.recordings.recording import CaseWorkload
-from profiler.session.plan import Planned, case_seed, chooses, described, from_lists, standard
+from profiler.session.plan import (
+    PlannedCase,
+    case_seed,
+    chooses,
+    plan_from_lists,
+    standard_plan,
+    workload_label,
+)
 from tests.profiler.session.profiles import ALL, workload
 
 SPARSE, DENSE = load_model("ultramemv2-227m-1.2b"), load_model("llama-3.1-8b")
 
 
-def shapes(plan: tuple[Planned, ...]) -> Counter[tuple[str, int, str]]:
+def shapes(plan: tuple[PlannedCase, ...]) -> Counter[tuple[str, int, str]]:
     return Counter((p.workload.phase, p.workload.context, p.workload.routing) for p in plan)
 
 
 def test_the_grid_of_a_sparse_model() -> None:
-    assert shapes(standard(SPARSE, dtype="bf16")) == {
+    assert shapes(standard_plan(SPARSE, dtype="bf16")) == {
         ("decode", 2048, "uniform"): 6,
         ("decode", 512, "uniform"): 6,
         ("decode", 8192, "uniform"): 6,
@@ -29,7 +36,7 @@ def test_the_grid_of_a_sparse_model() -> None:
 
 
 def test_the_grid_of_a_dense_model_has_no_routings_and_a_long_context() -> None:
-    plan = standard(DENSE, dtype="bf16")
+    plan = standard_plan(DENSE, dtype="bf16")
     assert shapes(plan) == {
         ("decode", 2048, "uniform"): 6,
         ("decode", 512, "uniform"): 6,
@@ -42,7 +49,7 @@ def test_the_grid_of_a_dense_model_has_no_routings_and_a_long_context() -> None:
 
 def test_every_case_has_time_trace_and_counters_and_seven_have_energy() -> None:
     for model in (SPARSE, DENSE):
-        plan = standard(model, dtype="bf16")
+        plan = standard_plan(model, dtype="bf16")
         assert all(p.runs[:3] == ("time", "trace", "counters") for p in plan)
         energy = [p.workload for p in plan if "energy" in p.runs]
         decode = [w.batch for w in energy if w.phase == "decode"]
@@ -53,21 +60,21 @@ def test_every_case_has_time_trace_and_counters_and_seven_have_energy() -> None:
 
 
 def test_the_most_wanted_cases_come_first() -> None:
-    order = list(shapes(standard(SPARSE, dtype="bf16")))
+    order = list(shapes(standard_plan(SPARSE, dtype="bf16")))
     assert order[0] == ("decode", 2048, "uniform")
     assert order[1] == ("prefill", 0, "uniform")
     assert {context for _, context, _ in order[-2:]} == {512, 8192}
 
 
 def test_a_plan_keeps_to_the_runs_that_are_asked_for() -> None:
-    plan = standard(SPARSE, dtype="fp32", runs=("energy",))
+    plan = standard_plan(SPARSE, dtype="fp32", runs=("energy",))
     assert len(plan) == 7
     assert {p.runs for p in plan} == {("energy",)}
     assert {p.workload.dtype for p in plan} == {"fp32"}
 
 
 def test_no_case_stands_twice_and_each_has_a_seed_of_its_own() -> None:
-    workloads = [p.workload for p in standard(SPARSE, dtype="bf16")]
+    workloads = [p.workload for p in standard_plan(SPARSE, dtype="bf16")]
     seeds = {case_seed(each) for each in workloads}
     assert len(workloads) == len(set(workloads)) == len(seeds) == 33
     assert all(0 <= seed < 2**63 for seed in seeds)
@@ -86,7 +93,7 @@ def test_models_that_choose_are_those_with_experts_or_memory(name: str) -> None:
     assert chooses(model) == sparse
 
 
-def lists(model: str = "olmoe-1b-7b", **given: object) -> tuple[Planned, ...]:
+def lists(model: str = "olmoe-1b-7b", **given: object) -> tuple[PlannedCase, ...]:
     usual: dict[str, object] = {
         "phase": "decode",
         "batches": (1,),
@@ -96,7 +103,7 @@ def lists(model: str = "olmoe-1b-7b", **given: object) -> tuple[Planned, ...]:
         "routings": ("uniform",),
         "runs": ALL,
     }
-    return from_lists(load_model(model), **(usual | given))  # type: ignore[arg-type]
+    return plan_from_lists(load_model(model), **(usual | given))  # type: ignore[arg-type]
 
 
 def test_lists_are_every_combination() -> None:
@@ -138,4 +145,4 @@ def test_lists_that_break_a_rule(given: dict[str, str], message: str) -> None:
     ],
 )
 def test_a_case_in_one_line(given: CaseWorkload, text: str) -> None:
-    assert described(given) == text
+    assert workload_label(given) == text

@@ -13,7 +13,7 @@ from costmodel.recordings.recording import load_recording
 from profiler.session import profile as profile_module
 from profiler.session.child import Child
 from profiler.session.profile import run_profile
-from profiler.session.progress import Progress
+from profiler.session.progress import ProfileProgress
 from profiler.session.protocol import Began, Event
 from profiler.session.session import slug
 from tests.profiler.session import fake_worker
@@ -107,7 +107,7 @@ def test_the_file_is_named_after_what_measured(tmp_path: Path) -> None:
         ),
         ("kill", "the worker was killed by SIGKILL"),
         ("garbage", "the worker said what is no event: the line"),
-        ("stranger", "the worker said what is no event: the worker's line: event.done.conditions"),
+        ("stranger", "the worker said what is no event: the worker's line: event.done.result"),
         ("other", "the worker said what is no event: an outcome of case 0, which is not in hand"),
         ("beyond", "the worker said what is no event: case 3 of 3"),
         ("early", "the worker said what is no event: 'end' out of turn"),
@@ -285,7 +285,7 @@ def test_a_resumed_case_keeps_the_seed_that_it_was_recorded_with(out: Path) -> N
     assert [line[4] for line in begun(log) if line[3] == "2"] == ["12345"]
 
 
-class Interrupting(Progress):
+class Interrupting(ProfileProgress):
     """Ctrl-C when the second case begins."""
 
     def begin(self, label: str) -> None:

@@ -5,7 +5,7 @@ import re
 
 from rich.console import Console
 
-from profiler.session.progress import Progress
+from profiler.session.progress import ProfileProgress
 
 
 class Clock:
@@ -18,7 +18,7 @@ class Clock:
 
 def test_the_lines_and_the_time_left() -> None:
     out, clock = io.StringIO(), Clock()
-    with Progress(Console(file=out), clock) as progress:
+    with ProfileProgress(Console(file=out), clock) as progress:
         progress.plan({"time": 3, "energy": 2})
         progress.say("building a\x1b[31m")
         progress.begin("one")
@@ -47,7 +47,7 @@ def test_the_lines_and_the_time_left() -> None:
 def test_a_terminal_has_a_bar() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=120)
-    with Progress(console, Clock()) as progress:
+    with ProfileProgress(console, Clock()) as progress:
         progress.plan({"time": 2})
         progress.begin("one [red]")
         progress.lacking("time", "one [red]", "out of memory")
@@ -68,7 +68,7 @@ class Gone(io.StringIO):
 
 
 def test_the_work_goes_on_when_nobody_reads_the_lines() -> None:
-    with Progress(Console(file=Gone()), Clock()) as progress:
+    with ProfileProgress(Console(file=Gone()), Clock()) as progress:
         progress.plan({"time": 1})
         progress.begin("one")
         progress.done("time", "one")

@@ -11,10 +11,9 @@ import pytest
 from costmodel.errors import InputError, WorkError
 from costmodel.recordings.machine import Conditions, Machine
 from costmodel.recordings.measured import Exact, ExactColumn, Measured
-from costmodel.recordings.recording import Check, Session, load_recording, recording_text
+from costmodel.recordings.recording import Check, RunResult, Session, load_recording, recording_text
 from profiler.session import store as store_module
-from profiler.session.protocol import Done
-from profiler.session.store import Store
+from profiler.session.store import RecordingStore
 from tests.profiler.session.profiles import workload
 from tests.steps import tiny_model
 
@@ -28,8 +27,10 @@ LATER = replace(SESSION, started="2026-01-02T04:00:00Z")
 CHECK = Check(name="copy", known=1.0, measured=1.0, tolerance=0.0)
 
 
-def opened(path: Path, *, resume: bool = False, name: str = "tiny", weights_seed: int = 0) -> Store:
-    return Store(
+def opened(
+    path: Path, *, resume: bool = False, name: str = "tiny", weights_seed: int = 0
+) -> RecordingStore:
+    return RecordingStore(
         path,
         model=tiny_model(name=name),
         preset="tiny",
@@ -38,21 +39,18 @@ def opened(path: Path, *, resume: bool = False, name: str = "tiny", weights_seed
     )
 
 
-def begun(path: Path, *, resume: bool = False, session: Session = SESSION) -> Store:
+def begun(path: Path, *, resume: bool = False, session: Session = SESSION) -> RecordingStore:
     store = opened(path, resume=resume)
     store.begin(PATHS, session, {workload(): 7})
     return store
 
 
-def found(flops: int = 3, columns: int = 2) -> Done:
+def found(flops: int = 3, columns: int = 2) -> RunResult:
     step: dict[str, Measured] = {"flops_counted": Exact(value=flops, source="flop_counter")}
-    return Done(
-        job=0,
-        case=0,
+    return RunResult(
         conditions=Conditions(started="2026-01-02T03:04:06Z", warm_up=1),
         step=step,
         operators={"flops_counted": ExactColumn(values=(1,) * columns, source="flop_counter")},
-        accesses={},
     )
 
 

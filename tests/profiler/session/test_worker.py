@@ -15,21 +15,21 @@ from costmodel.errors import InputError
 from profiler.session.child import WORKER
 from profiler.session.plan import case_seed
 from profiler.session.protocol import (
-    Asked,
     Began,
     Broken,
     Building,
+    CaseJob,
     Checked,
+    DeviceChoice,
     Done,
     End,
     Event,
     Hello,
-    Job,
     Lacking,
+    ModelJob,
     Paths,
     Refused,
     Setup,
-    Wanted,
     Work,
     decoded,
     decoded_event,
@@ -52,10 +52,14 @@ def _quick_collections() -> Iterator[None]:
 
 
 def orders(
-    batches: Sequence[int] = (1, 2), *, device: Wanted = "auto", models: int = 1, check: bool = True
+    batches: Sequence[int] = (1, 2),
+    *,
+    device: DeviceChoice = "auto",
+    models: int = 1,
+    check: bool = True,
 ) -> bytes:
-    asked = tuple(Asked(workload=workload(b), seed=case_seed(workload(b))) for b in batches)
-    jobs = tuple(Job(model=tiny_model(name=f"m{i}"), cases=asked) for i in range(models))
+    asked = tuple(CaseJob(workload=workload(b), seed=case_seed(workload(b))) for b in batches)
+    jobs = tuple(ModelJob(model=tiny_model(name=f"m{i}"), cases=asked) for i in range(models))
     setup = Setup(run="time", device=device, self_check=check)
     return encoded(setup) + encoded(Work(dtype="bf16", weights_seed=0, jobs=jobs))
 
@@ -88,7 +92,7 @@ def test_all_goes_well() -> None:
         Began(job=0, case=0),
     ]
     assert isinstance(rest[3], Done)
-    assert (rest[3].job, rest[3].case, list(rest[3].step)) == (0, 0, ["eager_s"])
+    assert (rest[3].job, rest[3].case, list(rest[3].result.step)) == (0, 0, ["eager_s"])
 
 
 def test_a_self_check_is_made_when_it_is_asked_for() -> None:
@@ -168,16 +172,16 @@ def test_what_no_other_worker_could_do_is_refused(trick: str, mistake: bool, mes
 
 def test_torch_itself_says_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
-    from profiler.runs.bench import Unfit
+    from profiler.runs.bench import DoesNotFit
 
-    excuse = TorchTools().excuse
-    assert excuse(Unfit("does not fit: no")) == "does not fit: no"
-    told = excuse(torch.OutOfMemoryError("CUDA out of memory. Tried.\nmore"))
+    skip_reason = TorchTools().skip_reason
+    assert skip_reason(DoesNotFit("does not fit: no")) == "does not fit: no"
+    told = skip_reason(torch.OutOfMemoryError("CUDA out of memory. Tried.\nmore"))
     assert told == "out of memory: OutOfMemoryError: CUDA out of memory. Tried."
     on_cpu = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
-    assert str(excuse(on_cpu)).startswith("out of memory: RuntimeError: [enforce fail]")
-    assert excuse(NotImplementedError("no kernel")) == "NotImplementedError: no kernel"
-    assert excuse(RuntimeError("CUDA error: misaligned address")) is None
+    assert str(skip_reason(on_cpu)).startswith("out of memory: RuntimeError: [enforce fail]")
+    assert skip_reason(NotImplementedError("no kernel")) == "NotImplementedError: no kernel"
+    assert skip_reason(RuntimeError("CUDA error: misaligned address")) is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert TorchTools().machine("auto").device == "cpu"
     with pytest.raises(RuntimeError, match=r"^device=cuda: torch .* finds no GPU"):
@@ -246,6 +250,6 @@ def test_a_line_that_is_no_event_is_refused(line: bytes) -> None:
 
 
 def test_a_model_comes_through_as_it_was() -> None:
-    work = Work(dtype="fp32", weights_seed=3, jobs=(Job(model=tiny_model(), cases=()),))
+    work = Work(dtype="fp32", weights_seed=3, jobs=(ModelJob(model=tiny_model(), cases=()),))
     assert decoded(Work, encoded(work)) == work
     assert End() == decoded_event(encoded(End()))
