@@ -47,18 +47,18 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProfileRequest]:
     """What is asked for, in place of doing it."""
-    found: list[ProfileRequest] = []
+    seen: list[ProfileRequest] = []
 
     def kept(request: ProfileRequest, progress: ProfileProgress) -> tuple[Outcome, ...]:
         assert isinstance(progress, ProfileProgress)
-        found.append(request)
+        seen.append(request)
         return tuple(
             Outcome(path=Path(f"r/{each.name}.json"), measured=2, lacking=1, reason="why")
             for each in request.models
         )
 
     monkeypatch.setattr(cli, "run_profile", kept)
-    return found
+    return seen
 
 
 def test_the_usual_request(requests: list[ProfileRequest]) -> None:

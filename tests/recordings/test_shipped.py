@@ -56,10 +56,10 @@ def test_what_is_lacking_is_what_was_predicted_not_to_fit(name: str) -> None:
 def needed_bytes(made: Recording, case: Case) -> float:
     step = workload_of(case.workload).step()
     costs = step_costs(made.model, step)
-    found = footprint(
+    predicted = footprint(
         costs.operators, step, costs.kv_cache, made.model.hidden_size, capacity_bytes=0
     )
-    return float(found.total_bytes)
+    return float(predicted.total_bytes)
 
 
 @pytest.mark.parametrize("name", NAMES)

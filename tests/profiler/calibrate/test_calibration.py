@@ -136,8 +136,8 @@ def test_the_summary_holds_the_best_of_every_curve() -> None:
     instruments.measured_power = Power(
         idle_w=110.0, copy_w=487.0, copy_bytes_per_s=4e12, gemm_w=689.0, gemm_flops_per_s=7e14
     )
-    found = summary(done(instruments), Path("mine.json"))
-    assert found["best"] == pytest.approx(
+    summed_up = summary(done(instruments), Path("mine.json"))
+    assert summed_up["best"] == pytest.approx(
         {
             "copy_bytes_per_s": 2**20 * 1e6,
             "gemm_flops_per_s": 2 * 256 * 64 * 32 * 1e6,
@@ -147,9 +147,9 @@ def test_the_summary_holds_the_best_of_every_curve() -> None:
             "decode_attention_bytes_per_s": 2 * 2 * 2 * 16 * 8 * 2 * 1e6,
         }
     )
-    assert found["points"] == 12
-    assert found["power"] == {"idle_w": 110.0, "copy_w": 487.0, "gemm_w": 689.0}
-    shown = summary_table(found)
+    assert summed_up["points"] == 12
+    assert summed_up["power"] == {"idle_w": 110.0, "copy_w": 487.0, "gemm_w": 689.0}
+    shown = summary_table(summed_up)
     assert ("launch, eager", "4.8 us", "the host being the bottleneck") in shown.rows
     assert ("power", "110 W idle", "487 W copy, 689 W gemm") in shown.rows
     assert shown.notes[-1].endswith("sparsecost predict MODEL --calibration mine.json")

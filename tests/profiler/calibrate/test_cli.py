@@ -38,8 +38,8 @@ def test_the_file_is_named_after_the_preset_of_the_gpu(
 ) -> None:
     calibrate_cli.calibrate()
     assert measured == [("h200", "h200")]
-    found = load_calibration_file(Path("h200.json"))
-    assert (found.name, found.hardware) == ("h200", "h200")
+    written = load_calibration_file(Path("h200.json"))
+    assert (written.name, written.hardware) == ("h200", "h200")
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == ("Use it with: sparsecost predict MODEL --calibration h200.json")
     assert "1.1 us" in out

@@ -29,23 +29,23 @@ def timer() -> GraphTimer:
 
 def peak() -> float:
     """Bytes a second by clock and width of the memory."""
-    found = open_gpu().hbm_bytes_per_s()
-    assert found is not None
-    return found
+    hbm_bytes_per_s = open_gpu().hbm_bytes_per_s()
+    assert hbm_bytes_per_s is not None
+    return hbm_bytes_per_s
 
 
 def test_large_copies_come_near_the_bandwidth_and_never_pass_it(timer: GraphTimer) -> None:
-    found = timer(MoveOperation(bytes=2**29))
-    assert 0.5 * peak() < 2**29 / found.s < peak()
-    assert found.kernels == 1
-    assert found.q1_s <= found.s <= found.q3_s
+    timing = timer(MoveOperation(bytes=2**29))
+    assert 0.5 * peak() < 2**29 / timing.s < peak()
+    assert timing.kernels == 1
+    assert timing.q1_s <= timing.s <= timing.q3_s
 
 
 @pytest.mark.parametrize("n", [2048, 8192, 65536])  # 8 MiB to 256 MiB
 def test_weights_are_never_read_faster_than_memory_gives_them(timer: GraphTimer, n: int) -> None:
     """8 MiB stay in L2 if nothing rotates, and would be read at twice that."""
-    found = timer(GemmOperation(m=1, n=n, k=2048))
-    assert 2 * n * 2048 / found.s < peak()
+    timing = timer(GemmOperation(m=1, n=n, k=2048))
+    assert 2 * n * 2048 / timing.s < peak()
 
 
 def test_decode_attention_reads_from_memory(timer: GraphTimer) -> None:
@@ -64,9 +64,9 @@ def test_decode_attention_reads_from_memory(timer: GraphTimer) -> None:
     ids=str,
 )
 def test_every_kind_is_timed(timer: GraphTimer, operation: Operation) -> None:
-    found = timer(operation)
-    assert 1e-6 < found.s < 1e-3
-    assert 1 <= found.kernels <= 20
+    timing = timer(operation)
+    assert 1e-6 < timing.s < 1e-3
+    assert 1 <= timing.kernels <= 20
 
 
 def test_kernels_of_a_graph_are_counted_without_its_copies() -> None:
@@ -88,6 +88,6 @@ def test_a_slow_operation_is_left_out(timer: GraphTimer) -> None:
 
 
 def test_launches_cost_microseconds() -> None:
-    found = launch_costs()
-    assert 3e-7 < found.graph_s < 5e-6
-    assert found.graph_s < found.eager_s < 1e-4
+    costs = launch_costs()
+    assert 3e-7 < costs.graph_s < 5e-6
+    assert costs.graph_s < costs.eager_s < 1e-4

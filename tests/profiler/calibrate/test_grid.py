@@ -133,11 +133,11 @@ def test_every_copy_finds_its_operands_outside_l2() -> None:
     for curve in grid().values():
         for each in curve:
             for one_s in (1e-6, 5e-5, 2e-3, 2e-2):
-                found = plan_graph(one_s, each.operand_bytes, H200_L2)
-                passed = found.sets * each.operand_bytes >= COLD * H200_L2
-                assert passed or found.sets == found.copies, (each, found)
-                assert found.sets <= found.copies
-                assert found.sets * each.operand_bytes <= COLD * H200_L2 + each.operand_bytes
+                planned = plan_graph(one_s, each.operand_bytes, H200_L2)
+                passed = planned.sets * each.operand_bytes >= COLD * H200_L2
+                assert passed or planned.sets == planned.copies, (each, planned)
+                assert planned.sets <= planned.copies
+                assert planned.sets * each.operand_bytes <= COLD * H200_L2 + each.operand_bytes
 
 
 def test_a_replay_is_long_enough_to_be_timed_and_no_longer() -> None:
@@ -153,5 +153,5 @@ def test_a_replay_is_long_enough_to_be_timed_and_no_longer() -> None:
 
 def test_a_timing_is_the_median_replay_by_copy() -> None:
     """Replays of 10 to 50 ms over 10 copies; quartiles lie at the 2nd and the 4th of five."""
-    found = timing_of_copy([0.05, 0.01, 0.03, 0.02, 0.04], copies=10, kernels=20)
-    assert found == Timing(s=0.003, q1_s=0.002, q3_s=0.004, kernels=2)
+    timing = timing_of_copy([0.05, 0.01, 0.03, 0.02, 0.04], copies=10, kernels=20)
+    assert timing == Timing(s=0.003, q1_s=0.002, q3_s=0.004, kernels=2)

@@ -39,8 +39,8 @@ def test_an_eager_launch_is_a_share_of_a_full_queue() -> None:
     def synchronize() -> None:
         passed[0] += 1e-3
 
-    found = eager_seconds(launch, synchronize, lambda: passed[0])
-    assert found == pytest.approx([5e-6 + 1e-3 / CALLS_A_ROUND] * ROUNDS)
+    seconds_a_run = eager_seconds(launch, synchronize, lambda: passed[0])
+    assert seconds_a_run == pytest.approx([5e-6 + 1e-3 / CALLS_A_ROUND] * ROUNDS)
 
 
 def energy(power_w: float, steps: int) -> Energy:
@@ -71,19 +71,23 @@ def meter(*answers: Energy | Missing) -> Callable[[Callable[[int], None]], Energ
 
 def test_rates_are_what_the_loops_did_a_second() -> None:
     """80 copies of 1,000 bytes read and written in 4 s; 20 products of 2 x 10^3 FLOPs."""
-    found = measure_power(
+    measured_power = measure_power(
         110.0,
         meter(energy(487.0, 80), energy(689.0, 20)),
         torch.device("cpu"),
         copy_bytes=1000,
         width=10,
     )
-    assert not isinstance(found.power, Missing)
-    assert (found.power.idle_w, found.power.copy_w, found.power.gemm_w) == (110.0, 487.0, 689.0)
-    assert found.power.copy_bytes_per_s == 80 * 2000 / 4
-    assert found.power.gemm_flops_per_s == 20 * 2000 / 4
-    assert found.conditions is not None
-    assert found.conditions.temperature_c == 68.9  # of the last load
+    assert not isinstance(measured_power.power, Missing)
+    assert (
+        measured_power.power.idle_w,
+        measured_power.power.copy_w,
+        measured_power.power.gemm_w,
+    ) == (110.0, 487.0, 689.0)
+    assert measured_power.power.copy_bytes_per_s == 80 * 2000 / 4
+    assert measured_power.power.gemm_flops_per_s == 20 * 2000 / 4
+    assert measured_power.conditions is not None
+    assert measured_power.conditions.temperature_c == 68.9  # of the last load
 
 
 @pytest.mark.parametrize(
@@ -93,8 +97,10 @@ def test_rates_are_what_the_loops_did_a_second() -> None:
 def test_power_without_a_counter_is_missing_with_its_reason(
     idle: float | Missing, answers: tuple[Energy | Missing, ...]
 ) -> None:
-    found = measure_power(idle, meter(*answers), torch.device("cpu"), copy_bytes=1000, width=10)
-    assert found.power == STILL
+    measured_power = measure_power(
+        idle, meter(*answers), torch.device("cpu"), copy_bytes=1000, width=10
+    )
+    assert measured_power.power == STILL
 
 
 def test_progress_in_a_pipe_is_plain_lines_with_the_time_left(

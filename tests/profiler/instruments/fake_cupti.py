@@ -277,8 +277,8 @@ class FakeCupti:
 
     def _listed(self, struct: Struct) -> bytes:
         newest_first = list(self._found)[::-1]  # no order is promised
-        found: bytes = newest_first[struct.rangeIndex]
-        return found
+        label: bytes = newest_first[struct.rangeIndex]
+        return label
 
     def _name(self, struct: Struct) -> int:
         struct.rangeName = self._listed(struct)

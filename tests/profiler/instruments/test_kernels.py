@@ -68,26 +68,26 @@ def work(
 
 def sums(*events: Event | list[Event]) -> list[KernelSums]:
     flat = [each for group in events for each in (group if isinstance(group, list) else [group])]
-    found = sums_by_leaf(flat, PATHS)
-    assert sums_by_leaf(reversed(flat), PATHS) == found, "the order of a trace says nothing"
-    return found
+    sums_of_steps = sums_by_leaf(flat, PATHS)
+    assert sums_by_leaf(reversed(flat), PATHS) == sums_of_steps, "the order of a trace says nothing"
+    return sums_of_steps
 
 
 ONE = (host(STEP_ANNOTATION, 1000, 2000), host("a", 1100, 1200), host("b", 1300, 1400))
 
 
 def test_a_kernel_belongs_to_the_leaf_that_launched_it_however_late_it_runs() -> None:
-    (found,) = sums(
+    (of_step,) = sums(
         *ONE,
         work(1, launched=1110, took=40, lag=220),  # runs while the host is in b
         work(2, launched=1120, took=60),
         work(3, launched=1310, took=7),
     )
-    assert found.seconds == pytest.approx({"a": 100 * NANO, "b": 7 * NANO})
-    assert found.launches == {"a": 2, "b": 1}
-    assert (found.outside_seconds, found.outside_launches) == (0.0, 0)
-    assert found.step_seconds == pytest.approx(107 * NANO)
-    assert found.step_launches == 3
+    assert of_step.seconds == pytest.approx({"a": 100 * NANO, "b": 7 * NANO})
+    assert of_step.launches == {"a": 2, "b": 1}
+    assert (of_step.outside_seconds, of_step.outside_launches) == (0.0, 0)
+    assert of_step.step_seconds == pytest.approx(107 * NANO)
+    assert of_step.step_launches == 3
 
 
 @pytest.mark.parametrize(
@@ -95,34 +95,34 @@ def test_a_kernel_belongs_to_the_leaf_that_launched_it_however_late_it_runs() ->
     [(1099, None), (1100, "a"), (1200, "a"), (1201, None), (1300, "b"), (1400, "b"), (1401, None)],
 )
 def test_a_launch_on_a_border_is_within(launched: int, leaf: str | None) -> None:
-    (found,) = sums(*ONE, work(1, launched=launched, took=9))
-    assert found.launches == ({} if leaf is None else {leaf: 1})
-    assert found.outside_launches == (1 if leaf is None else 0)
-    assert found.step_seconds == pytest.approx(9 * NANO)
+    (of_step,) = sums(*ONE, work(1, launched=launched, took=9))
+    assert of_step.launches == ({} if leaf is None else {leaf: 1})
+    assert of_step.outside_launches == (1 if leaf is None else 0)
+    assert of_step.step_seconds == pytest.approx(9 * NANO)
 
 
 def test_where_leaves_touch_the_later_one_has_the_border() -> None:
-    (found,) = sums(
+    (of_step,) = sums(
         host(STEP_ANNOTATION, 0, 90),
         host("a", 10, 20),
         host("b", 20, 30),
         work(1, launched=20, took=1),
     )
-    assert found.launches == {"b": 1}
+    assert of_step.launches == {"b": 1}
 
 
 def test_what_no_leaf_launched_is_the_steps_own() -> None:
-    (found,) = sums(*ONE, work(1, launched=1250, took=30), work(2, launched=1000, took=20))
-    assert found.seconds == {}
-    assert found.outside_seconds == pytest.approx(50 * NANO)
-    assert found.outside_launches == 2
-    assert found.step_launches == 2
+    (of_step,) = sums(*ONE, work(1, launched=1250, took=30), work(2, launched=1000, took=20))
+    assert of_step.seconds == {}
+    assert of_step.outside_seconds == pytest.approx(50 * NANO)
+    assert of_step.outside_launches == 2
+    assert of_step.step_launches == 2
 
 
 def test_what_no_step_launched_counts_nowhere() -> None:
     orphan = Event(called="left over", start=1150, end=1190, correlation=99, on_gpu=True)
-    (found,) = sums(*ONE, work(1, launched=999, took=30), work(2, launched=2001, took=30), orphan)
-    assert found == KernelSums()
+    (of_step,) = sums(*ONE, work(1, launched=999, took=30), work(2, launched=2001, took=30), orphan)
+    assert of_step == KernelSums()
 
 
 def test_each_step_has_its_own_sums_in_the_order_of_time() -> None:
@@ -154,22 +154,22 @@ def test_each_step_has_its_own_sums_in_the_order_of_time() -> None:
     ],
 )
 def test_kernels_copies_and_fills_count_alike(call: str) -> None:
-    (found,) = sums(*ONE, work(1, launched=1150, took=8, call=call))
-    assert found.launches == {"a": 1}
+    (of_step,) = sums(*ONE, work(1, launched=1150, took=8, call=call))
+    assert of_step.launches == {"a": 1}
 
 
 def test_a_leaf_as_the_gpu_shows_it_is_no_kernel() -> None:
     shown = Event(called="a", start=6000, end=6500, correlation=1, on_gpu=True, annotation=True)
-    (found,) = sums(*ONE, work(1, launched=1150, took=8), shown)
-    assert found.seconds == pytest.approx({"a": 8 * NANO})
-    assert found.launches == {"a": 1}
+    (of_step,) = sums(*ONE, work(1, launched=1150, took=8), shown)
+    assert of_step.seconds == pytest.approx({"a": 8 * NANO})
+    assert of_step.launches == {"a": 1}
 
 
 def test_a_torch_operation_launches_nothing_itself() -> None:
     """Its number is of another sequence than that of launches, and may equal one."""
     operation = Event(called="aten::mm", start=1320, end=1330, correlation=1)
-    (found,) = sums(*ONE, work(1, launched=1150, took=8), operation)
-    assert found.launches == {"a": 1}
+    (of_step,) = sums(*ONE, work(1, launched=1150, took=8), operation)
+    assert of_step.launches == {"a": 1}
 
 
 def test_a_trace_without_steps_has_no_sums() -> None:

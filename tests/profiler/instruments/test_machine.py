@@ -58,32 +58,32 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_this_processor_is_described_without_gpu_fields() -> None:
-    found = machine("cpu")
-    assert (found.device, found.torch, found.threads) == (
+    described = machine("cpu")
+    assert (described.device, described.torch, described.threads) == (
         "cpu",
         torch.__version__,
         torch.get_num_threads(),
     )
     kib = re.search(r"MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     assert kib is not None
-    assert found.memory_bytes == int(kib[1]) * 1024
+    assert described.memory_bytes == int(kib[1]) * 1024
     gpu_fields = ("cuda", "driver", "triton", "l2_bytes", "multiprocessors", "power_limit_w")
-    assert {getattr(found, name) for name in (*gpu_fields, "hbm_bytes_per_s")} == {None}
+    assert {getattr(described, name) for name in (*gpu_fields, "hbm_bytes_per_s")} == {None}
 
 
 def test_an_h200_is_described_by_torch_and_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: H200)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    found = machine("cuda", NvmlGpu(FakeNvml(), "handle", frozenset()))
-    assert (found.device, found.name, found.memory_bytes) == (
+    described = machine("cuda", NvmlGpu(FakeNvml(), "handle", frozenset()))
+    assert (described.device, described.name, described.memory_bytes) == (
         "cuda",
         "NVIDIA H200",
         150_110_011_392,
     )
-    assert (found.cuda, found.driver, found.threads) == ("13.0", "580.159.04", None)
-    assert (found.l2_bytes, found.multiprocessors) == (62_914_560, 132)
-    assert found.power_limit_w == pytest.approx(700.0)
-    assert found.hbm_bytes_per_s == 4_814_304_000_000
+    assert (described.cuda, described.driver, described.threads) == ("13.0", "580.159.04", None)
+    assert (described.l2_bytes, described.multiprocessors) == (62_914_560, 132)
+    assert described.power_limit_w == pytest.approx(700.0)
+    assert described.hbm_bytes_per_s == 4_814_304_000_000
 
 
 def test_what_nvml_does_not_say_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,10 +209,10 @@ def test_conditions_hold_what_can_be_read(nvml: FakeNvml) -> None:
     nvml.compute = [ME]
     nvml.failing["nvmlDeviceGetTemperature"] = NOT_SUPPORTED
     nvml.failing["nvmlDeviceGetCurrentClocksEventReasons"] = NOT_SUPPORTED
-    found = _busy(nvml).conditions(started="2025-01-01T00:00:00Z", warm_up=7)
-    assert (found.started, found.warm_up) == ("2025-01-01T00:00:00Z", 7)
-    assert (found.sm_clock_mhz, found.memory_clock_mhz) == (1515, 3201)
-    assert (found.temperature_c, found.event_reasons, found.other_processes) == (None, (), 0)
+    state = _busy(nvml).conditions(started="2025-01-01T00:00:00Z", warm_up=7)
+    assert (state.started, state.warm_up) == ("2025-01-01T00:00:00Z", 7)
+    assert (state.sm_clock_mhz, state.memory_clock_mhz) == (1515, 3201)
+    assert (state.temperature_c, state.event_reasons, state.other_processes) == (None, (), 0)
 
 
 def _busy(nvml: FakeNvml) -> NvmlGpu:

@@ -65,8 +65,8 @@ def test_ranges_of_one_name_stay_apart() -> None:
                 fake.gpu.multiply(flops)
 
     with RangeCounters([BF16], max_ranges=8, library=fake) as counters:
-        found = counters.collect(step)
-    assert [(each.name, each.values[BF16]) for each in found] == [
+        ranges = counters.collect(step)
+    assert [(each.name, each.values[BF16]) for each in ranges] == [
         ("leaf", 10),
         ("leaf", 20),
         ("leaf", 30),

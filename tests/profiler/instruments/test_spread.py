@@ -46,8 +46,8 @@ def test_times_keep_six_digits_and_those_of_leaves_five() -> None:
 
 
 def test_counts_stay_exact_and_halves_between_them_become_whole() -> None:
-    found = spread([123456787, 123456789, 123456790], "hardware_counter")
-    assert (found.q1, found.median, found.q3) == (123456788, 123456789, 123456790)
+    rounded = spread([123456787, 123456789, 123456790], "hardware_counter")
+    assert (rounded.q1, rounded.median, rounded.q3) == (123456788, 123456789, 123456790)
     column = spread_column(("a",), [{"a": 123456787}, {"a": 123456790}], "hardware_counter")
     assert (column.q1, column.median, column.q3) == ((123456788,), (123456788,), (123456789,))
     assert spread([2**53 - 1], "hardware_counter").median == 2**53 - 1
@@ -61,12 +61,12 @@ def test_close_counts_keep_their_order(value: int, above: list[int]) -> None:
 
 
 def test_a_column_has_a_gap_where_nothing_was_read() -> None:
-    found = spread_column(
+    column = spread_column(
         ("a", "b", "c"),
         [{"a": 1.0, "c": 5.0}, {"a": 3.0, "c": 5.0}, {"a": 2.0}],
         "torch_profiler",
     )
-    assert found == SpreadColumn(
+    assert column == SpreadColumn(
         median=(2.0, None, 5.0),
         q1=(1.5, None, 5.0),
         q3=(2.5, None, 5.0),

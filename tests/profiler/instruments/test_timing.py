@@ -80,9 +80,9 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
 
 
 def test_both_forms_are_timed_in_turns_and_what_runs_before_is_not(device: Device) -> None:
-    found = cuda_seconds(device.work("graph", 0.002), device.work("eager", 0.005), Flush(device))
-    assert found.graph_s == pytest.approx([0.002] * ROUNDS * GRAPHS_A_ROUND)
-    assert found.eager_s == pytest.approx([0.005] * ROUNDS)
+    latency = cuda_seconds(device.work("graph", 0.002), device.work("eager", 0.005), Flush(device))
+    assert latency.graph_s == pytest.approx([0.002] * ROUNDS * GRAPHS_A_ROUND)
+    assert latency.eager_s == pytest.approx([0.005] * ROUNDS)
 
     def turn(form: str, times: int) -> list[str]:
         return ["settle", *["flush", form] * (times + 1)]
@@ -93,9 +93,9 @@ def test_both_forms_are_timed_in_turns_and_what_runs_before_is_not(device: Devic
 
 
 def test_the_first_run_of_a_turn_is_not_counted(device: Device) -> None:
-    found = cuda_seconds(None, device.work("eager", *[9.0, 0.001] * 11), Flush(device))
-    assert found.eager_s == pytest.approx([0.001] * ROUNDS)
-    assert found.graph_s == ()
+    latency = cuda_seconds(None, device.work("eager", *[9.0, 0.001] * 11), Flush(device))
+    assert latency.eager_s == pytest.approx([0.001] * ROUNDS)
+    assert latency.graph_s == ()
 
 
 @pytest.mark.parametrize(
@@ -110,11 +110,11 @@ def test_rounds_fill_the_budget(
     device: Device, graph_s: float, eager_s: float, rounds: int
 ) -> None:
     assert BUDGET_S == 0.8
-    found = cuda_seconds(
+    latency = cuda_seconds(
         device.work("graph", graph_s), device.work("eager", eager_s), Flush(device)
     )
-    assert len(found.eager_s) == rounds
-    assert len(found.graph_s) == rounds * GRAPHS_A_ROUND
+    assert len(latency.eager_s) == rounds
+    assert len(latency.graph_s) == rounds * GRAPHS_A_ROUND
 
 
 @pytest.mark.parametrize(("seconds", "in_flight"), [(0.012, 5), (7.0, 1)])
@@ -131,13 +131,13 @@ def test_clocks_are_read_while_steps_are_in_flight(
             return Conditions(started=started, warm_up=warm_up)
 
     started = "2026-01-01T00:00:00Z"
-    found = under_load(Gpu(), device.work("step", seconds), started=started)
-    assert (found.started, found.warm_up) == (started, 1)
+    state = under_load(Gpu(), device.work("step", seconds), started=started)
+    assert (state.started, state.warm_up) == (started, 1)
     assert device.ran == ["step"] * (1 + in_flight) + ["asked"]
 
 
 @pytest.mark.parametrize(("seconds", "runs"), [(0.001, ROUNDS), (0.11, 8), (30.0, FEWEST_ROUNDS)])
 def test_wall_time_is_of_several_runs_after_one(device: Device, seconds: float, runs: int) -> None:
-    found = timing.wall_seconds(device.work("step", 77.0, seconds))
-    assert found == pytest.approx([seconds] * runs)
+    seconds_a_run = timing.wall_seconds(device.work("step", 77.0, seconds))
+    assert seconds_a_run == pytest.approx([seconds] * runs)
     assert len(device.ran) == runs + 1

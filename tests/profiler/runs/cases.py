@@ -57,8 +57,8 @@ def logits_of(case: PreparedCase) -> Tensor:
     handle = head.register_forward_hook(lambda _leaf, _inputs, out: seen.append(out.clone()))
     case.run()
     handle.remove()
-    (found,) = seen
-    return found
+    (result,) = seen
+    return result
 
 
 def cached(case: PreparedCase) -> list[Tensor]:

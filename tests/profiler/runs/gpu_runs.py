@@ -86,21 +86,21 @@ def can_capture(
     return replayed
 
 
-def chose_as_declared(found: RunResult, case: PreparedCase) -> None:
+def chose_as_declared(result: RunResult, case: PreparedCase) -> None:
     """Experts of the logits that were declared, and no leftovers of a capture."""
     (router,) = choosers(case.model).values()
     assert router.declared is not None
     experts = set(router.declared.topk(2).indices.flatten().tolist())
     assert experts != {7}
-    distinct = found.operators["distinct"]
+    distinct = result.operators["distinct"]
     assert isinstance(distinct, ExactColumn)
     assert [value for value in distinct.values if value is not None] == [len(experts)]
 
 
-def has_agreed_names(found: RunResult, run: RunName) -> None:
+def has_agreed_names(result: RunResult, run: RunName) -> None:
     levels: tuple[tuple[Level, dict[str, Any]], ...] = (
-        ("step", found.step),
-        ("operators", found.operators),
+        ("step", result.step),
+        ("operators", result.operators),
     )
     for level, given in levels:
         assert set(given) == set(measured_in(run, level)) - ELSEWHERE, level

@@ -81,9 +81,9 @@ def test_what_was_counted_is_of_the_case_asked_for() -> None:
     third = narrow.measure(work(dtype="bf16", batch=5), SEED).step
 
     def value(step: dict[str, object], name: str) -> int:
-        found = step[name]
-        assert isinstance(found, Exact)
-        return found.value
+        quantity = step[name]
+        assert isinstance(quantity, Exact)
+        return quantity.value
 
     assert value(dict(first), "kv_held_bytes") == 2 * value(dict(second), "kv_held_bytes")
     assert value(dict(first), "flops_counted") == value(dict(second), "flops_counted")
@@ -100,11 +100,11 @@ def test_the_seed_of_a_case_decides_what_is_chosen() -> None:
 
 
 def test_the_seed_of_the_weights_decides_the_scores() -> None:
-    found = []
+    by_seed = []
     for seed in (3, 3, 4):
         bench = TorchBench(MODELS["moe"], run="time", device="cpu", dtype="fp32", weights_seed=seed)
-        found.append(bench.measure(work(routing="scores", batch=16), SEED).accesses)
-    assert found[0] == found[1] != found[2]
+        by_seed.append(bench.measure(work(routing="scores", batch=16), SEED).accesses)
+    assert by_seed[0] == by_seed[1] != by_seed[2]
 
 
 def test_keys_are_folded_before_anything_is_measured() -> None:
@@ -167,8 +167,8 @@ def test_where_the_system_does_not_say_what_is_free_the_case_is_begun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     free(None, monkeypatch)
-    found = bench_of("dense").measure(work(dtype="bf16"), SEED)
-    assert isinstance(found.step["parameters"], Exact)
+    result = bench_of("dense").measure(work(dtype="bf16"), SEED)
+    assert isinstance(result.step["parameters"], Exact)
 
 
 def test_flops_are_counted_only_when_a_method_asks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,9 +69,9 @@ def test_no_number_of_the_cache_is_zero(
 
 
 def test_ids_are_drawn_from_the_whole_vocabulary() -> None:
-    found = case_of("dense", phase="prefill", batch=8, context=0, new_tokens=64).ids
-    assert found.shape == (8, 64)
-    assert set(found.flatten().tolist()) == set(range(23))
+    ids = case_of("dense", phase="prefill", batch=8, context=0, new_tokens=64).ids
+    assert ids.shape == (8, 64)
+    assert set(ids.flatten().tolist()) == set(range(23))
 
 
 @phases
@@ -143,10 +143,10 @@ def test_scores_choose_again_after_a_case_that_declared() -> None:
     assert all(leaf.declared is None for leaf in choosers(model).values())
     fresh = model_of(SPARSE)
     PreparedCase(fresh, workload, 1).run()
-    found = [leaf.chosen for leaf in choosers(model).values() if leaf.chosen is not None]
+    chosen = [leaf.chosen for leaf in choosers(model).values() if leaf.chosen is not None]
     wanted = [leaf.chosen for leaf in choosers(fresh).values() if leaf.chosen is not None]
-    assert all(map(torch.equal, found, wanted))
-    assert not any(map(torch.equal, found, declared))
+    assert all(map(torch.equal, chosen, wanted))
+    assert not any(map(torch.equal, chosen, declared))
 
 
 def test_a_word_of_a_routing_is_a_popularity() -> None:

@@ -107,19 +107,19 @@ def test_the_run_counters_gives_every_quantity(
 ) -> None:
     made = Counting.install(monkeypatch)
     can_capture(monkeypatch)
-    found = CounterRun().measure(case, known(case))
-    has_agreed_names(found, "counters")
+    result = CounterRun().measure(case, known(case))
+    has_agreed_names(result, "counters")
 
     def spread(median: float, q1: float, q3: float) -> Spread:
         return Spread(median=median, q1=q1, q3=q3, repeats=3, source="hardware_counter")
 
-    assert found.step == {
+    assert result.step == {
         "hbm_read_bytes": spread(2000, 1500, 2500),
         "hbm_written_bytes": spread(500, 500, 500),  # what came out of L2 afterwards is the step's
         "flops_tensor": spread(64, 64, 64),
     }
     leaves = len(case.model.leaves())
-    reads, writes = found.operators["hbm_read_bytes"], found.operators["hbm_written_bytes"]
+    reads, writes = result.operators["hbm_read_bytes"], result.operators["hbm_written_bytes"]
     assert isinstance(reads, SpreadColumn)
     assert isinstance(writes, SpreadColumn)
     # the paths are in the order of the step in this model
@@ -127,7 +127,7 @@ def test_the_run_counters_gives_every_quantity(
     assert set(writes.median) == {10}
     assert [(each["dtype"], each["max_ranges"]) for each in made] == [("bf16", 3), ("bf16", leaves)]
     assert not any(each["open"] for each in made)
-    chose_as_declared(found, case)
+    chose_as_declared(result, case)
 
 
 def test_a_gpu_without_a_tensor_counter_gives_the_bytes(
@@ -136,12 +136,12 @@ def test_a_gpu_without_a_tensor_counter_gives_the_bytes(
     Counting.install(monkeypatch)
     monkeypatch.setattr(Counting, "tensor", None)
     can_capture(monkeypatch)
-    found = CounterRun().measure(case, known(case))
+    result = CounterRun().measure(case, known(case))
     missing = Missing(reason="not measured (this GPU has no such counter)")
-    assert found.step["flops_tensor"] == missing
-    assert found.operators["flops_tensor"] == missing
-    assert isinstance(found.step["hbm_read_bytes"], Spread)
-    assert isinstance(found.operators["hbm_read_bytes"], SpreadColumn)
+    assert result.step["flops_tensor"] == missing
+    assert result.operators["flops_tensor"] == missing
+    assert isinstance(result.step["hbm_read_bytes"], Spread)
+    assert isinstance(result.operators["hbm_read_bytes"], SpreadColumn)
 
 
 @pytest.mark.parametrize("as_a_graph", [True, False])
@@ -165,10 +165,10 @@ def test_where_the_driver_refuses_the_step_is_counted_otherwise(
         return step
 
     monkeypatch.setattr(counter_run, "counts_without_cupti", otherwise)
-    found = run.measure(case, known(case))
-    assert found.step == step
-    assert set(found.operators) == {"distinct"}
-    chose_as_declared(found, case)
+    result = run.measure(case, known(case))
+    assert result.step == step
+    assert set(result.operators) == {"distinct"}
+    chose_as_declared(result, case)
 
 
 def test_counters_work_without_a_graph(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> None:

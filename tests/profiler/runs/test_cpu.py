@@ -40,26 +40,26 @@ def measured(name: str = "moe") -> tuple[TorchBench, RunResult]:
 
 @pytest.mark.parametrize("name", ["moe", "ultramem_v2", "mla"])
 def test_every_quantity_of_the_run_is_there_with_its_source(name: str) -> None:
-    bench, found = measured(name)
-    assert set(found.step) == set(measured_in("time", "step"))
-    assert set(found.operators) == set(measured_in("time", "operators"))
-    for given in (found.step, found.operators):
+    bench, result = measured(name)
+    assert set(result.step) == set(measured_in("time", "step"))
+    assert set(result.operators) == set(measured_in("time", "operators"))
+    for given in (result.step, result.operators):
         missing = {name for name, value in given.items() if isinstance(value, Missing)}
         assert missing == NEEDS_A_GPU & set(given)
         assert all(given[name] == NO_GPU for name in missing)
         sources = {n: v.source for n, v in given.items() if not isinstance(v, Missing)}
         assert sources == {name: SOURCES[name] for name in sources}
-    for column in found.operators.values():
+    for column in result.operators.values():
         if isinstance(column, ExactColumn):
             assert len(column.values) == len(bench.paths)
         elif isinstance(column, SpreadColumn):
             assert len(column.median) == len(bench.paths)
-    assert (found.accesses == {}) == (name == "mla")
+    assert (result.accesses == {}) == (name == "mla")
 
 
 def test_leaves_take_a_part_of_the_steps_time_and_all_of_its_bytes() -> None:
-    _, found = measured("dense")
-    eager, wall = found.step["eager_s"], found.operators["wall_s"]
+    _, result = measured("dense")
+    eager, wall = result.step["eager_s"], result.operators["wall_s"]
     assert isinstance(eager, Spread)
     assert isinstance(wall, SpreadColumn)
     leaves = [seconds for seconds in wall.median if seconds is not None]
@@ -67,21 +67,21 @@ def test_leaves_take_a_part_of_the_steps_time_and_all_of_its_bytes() -> None:
     assert all(seconds > 0 for seconds in leaves)
     assert wall.repeats == 3
     assert 0.1 * eager.median < sum(leaves) < 10 * eager.median
-    step, column = found.step["logical_bytes"], found.operators["logical_bytes"]
+    step, column = result.step["logical_bytes"], result.operators["logical_bytes"]
     assert isinstance(step, Exact)
     assert isinstance(column, ExactColumn)
     assert step.value == sum(value for value in column.values if value is not None)
 
 
 def test_the_state_of_a_cpu_is_not_read() -> None:
-    _, found = measured("dense")
+    _, result = measured("dense")
     unknown = {
-        field.name: getattr(found.conditions, field.name)
-        for field in dataclasses.fields(found.conditions)
+        field.name: getattr(result.conditions, field.name)
+        for field in dataclasses.fields(result.conditions)
         if field.name not in ("started", "warm_up")
     }
     assert set(unknown.values()) == {None, ()}
-    assert found.conditions.warm_up == 1
+    assert result.conditions.warm_up == 1
 
 
 def test_there_is_no_counter_to_check() -> None:
@@ -93,13 +93,13 @@ def test_a_process_without_a_peak_of_its_own_says_so(
 ) -> None:
     """As on systems other than Linux, and where the peak may not be reset."""
     monkeypatch.setattr(cpu_run, "CLEAR_REFS", tmp_path / "none" / "clear_refs")
-    _, found = measured("dense")
-    assert isinstance(found.step["peak_memory_bytes"], Missing)
-    assert isinstance(found.step["resident_memory_bytes"], Exact)
+    _, result = measured("dense")
+    assert isinstance(result.step["peak_memory_bytes"], Missing)
+    assert isinstance(result.step["resident_memory_bytes"], Exact)
     monkeypatch.setattr(cpu_run, "STATUS", tmp_path / "none" / "status")
-    _, found = measured("dense")
+    _, result = measured("dense")
     for name in ("peak_memory_bytes", "resident_memory_bytes"):
-        missing = found.step[name]
+        missing = result.step[name]
         assert isinstance(missing, Missing)
         assert re.match(r"not measured \(the system does not ", missing.reason)
 
@@ -109,9 +109,9 @@ def test_sizes_are_read_in_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     status.write_text("Name:\tpython\nVmPeak:\t  99 kB\nVmHWM:\t    2048 kB\nVmRSS:\t    1000 kB\n")
     monkeypatch.setattr(cpu_run, "STATUS", status)
     monkeypatch.setattr(cpu_run, "CLEAR_REFS", reset)
-    _, found = measured("dense")
-    assert found.step["peak_memory_bytes"] == Exact(value=2 * 2**20, source="process")
-    assert found.step["resident_memory_bytes"] == Exact(value=1_024_000, source="process")
+    _, result = measured("dense")
+    assert result.step["peak_memory_bytes"] == Exact(value=2 * 2**20, source="process")
+    assert result.step["resident_memory_bytes"] == Exact(value=1_024_000, source="process")
     assert reset.read_text() == "5"  # proc(5)
 
 

@@ -39,7 +39,7 @@ def case() -> PreparedCase:
 
 
 def install_energy(
-    monkeypatch: pytest.MonkeyPatch, found: Energy | Missing, idle: float | Missing = 110.123456
+    monkeypatch: pytest.MonkeyPatch, answer: Energy | Missing, idle: float | Missing = 110.123456
 ) -> list[str]:
     """The order in which idle power and energy were measured."""
     asked: list[str] = []
@@ -56,7 +56,7 @@ def install_energy(
         run(2)
         synchronize()
         asked.append("energy")
-        return found
+        return answer
 
     monkeypatch.setattr(energy_run, "measure_idle", measure_idle)
     monkeypatch.setattr(energy_run, "measure_energy", measure_energy)
@@ -84,16 +84,16 @@ def test_the_run_energy_gives_every_quantity(
 ) -> None:
     asked = install_energy(monkeypatch, energy())
     can_capture(monkeypatch)
-    found = EnergyRun().measure(case, known(case))
-    has_agreed_names(found, "energy")
-    assert found.step == {
+    result = EnergyRun().measure(case, known(case))
+    has_agreed_names(result, "energy")
+    assert result.step == {
         "energy_j": energy().energy_j_per_step,
         "power_w": once(487.123),
         "instant_power_w": once(488.0),
         "idle_power_w": once(110.123),
     }
-    assert found.conditions == Conditions(started=STARTED, warm_up=77)
-    assert found.operators == {}
+    assert result.conditions == Conditions(started=STARTED, warm_up=77)
+    assert result.operators == {}
     assert asked == ["idle", "energy"]
 
 
@@ -123,8 +123,8 @@ def test_a_gpu_without_instant_power_still_counts_energy(
     reading: Literal["mean"] | None,
 ) -> None:
     """A mean of the last second is not called instant."""
-    found = replace(energy(), sampled_power_w=watts, power_reading=reading)
-    install_energy(monkeypatch, found)
+    without_instant = replace(energy(), sampled_power_w=watts, power_reading=reading)
+    install_energy(monkeypatch, without_instant)
     can_capture(monkeypatch)
     step = EnergyRun().measure(case, known(case)).step
     assert step["instant_power_w"] == Missing(
@@ -139,10 +139,10 @@ def test_a_gpu_without_an_energy_counter_says_so_everywhere(
     missing = Missing(reason="this GPU has no energy counter")
     install_energy(monkeypatch, missing, idle=missing)
     can_capture(monkeypatch)
-    found = EnergyRun().measure(case, known(case))
-    has_agreed_names(found, "energy")
-    assert set(found.step.values()) == {missing}
-    assert found.conditions.warm_up == 0
+    result = EnergyRun().measure(case, known(case))
+    has_agreed_names(result, "energy")
+    assert set(result.step.values()) == {missing}
+    assert result.conditions.warm_up == 0
 
 
 def test_energy_is_of_replays_where_the_step_can_be_captured(

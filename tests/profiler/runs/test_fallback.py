@@ -112,8 +112,8 @@ def test_products_of_float32_are_counted_as_tf32(
     """None where TF32 is off, which is a count like any other."""
     for flops in (64, 0):
         ncu_finds(monkeypatch, kernel(1.0, 2.0, float(flops), TF32))
-        found = counted(case_of("dense", dtype="fp32"), nvml)
-        assert found["flops_tensor"] == Exact(value=flops, source="ncu")
+        quantity = counted(case_of("dense", dtype="fp32"), nvml)
+        assert quantity["flops_tensor"] == Exact(value=flops, source="ncu")
 
 
 def test_a_kernel_without_a_value_leaves_the_sum_unknown_and_the_others_known(
@@ -131,23 +131,25 @@ def test_without_ncu_gpm_gives_the_bytes_and_the_rest_says_both_reasons(
     case: PreparedCase, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ncu_fails(monkeypatch)
-    found = counted(case, nvml)
+    quantities = counted(case, nvml)
     reason = "not measured (CUPTI: the driver refused; ncu: ncu is not on the PATH)"
-    assert {name: found[name] for name in BY_NCU} == dict.fromkeys(BY_NCU, Missing(reason=reason))
-    assert set(found) == BY_NCU | {"hbm_bytes"}
-    assert isinstance(found["hbm_bytes"], Spread)
-    assert found["hbm_bytes"].source == "nvml_gpm"
+    assert {name: quantities[name] for name in BY_NCU} == dict.fromkeys(
+        BY_NCU, Missing(reason=reason)
+    )
+    assert set(quantities) == BY_NCU | {"hbm_bytes"}
+    assert isinstance(quantities["hbm_bytes"], Spread)
+    assert quantities["hbm_bytes"].source == "nvml_gpm"
 
 
 def test_long_reasons_are_cut_and_both_are_told(
     case: PreparedCase, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ncu_fails(monkeypatch, "n" * 5000)
-    found = counted(case, nvml, "c" * 5000)["flops_tensor"]
-    assert isinstance(found, Missing)
-    assert len(found.reason) == 600
-    assert found.reason.startswith("not measured (CUPTI: ccc")
-    assert "; ncu: nnn" in found.reason
+    quantity = counted(case, nvml, "c" * 5000)["flops_tensor"]
+    assert isinstance(quantity, Missing)
+    assert len(quantity.reason) == 600
+    assert quantity.reason.startswith("not measured (CUPTI: ccc")
+    assert "; ncu: nnn" in quantity.reason
 
 
 def test_what_ncus_command_printed_is_told_without_who_and_where(
@@ -155,8 +157,8 @@ def test_what_ncus_command_printed_is_told_without_who_and_where(
 ) -> None:
     monkeypatch.setattr(getpass, "getuser", lambda: "alice")
     ncu_fails(monkeypatch, 'exit code 1:\n  File "/scratch/venv/torch.py"\nalice ran out of memory')
-    found = counted(case, nvml)["flops_tensor"]
-    assert found == Missing(
+    quantity = counted(case, nvml)["flops_tensor"]
+    assert quantity == Missing(
         reason="not measured (CUPTI: the driver refused;"
         ' ncu: exit code 1: File "[path]" [user] ran out of memory)'
     )
@@ -176,9 +178,9 @@ def test_gpm_times_the_seconds_of_a_step_is_the_bytes_of_a_step(
         fake.run(1)
         waiting = max(waiting, (fake.end_s - fake.time_s) / step_s)
 
-    found = gpm_bytes(step, gpu(nvml))
-    assert isinstance(found, Spread)
-    assert found.median == pytest.approx(0.5 * PEAK_BYTES_PER_S * step_s, rel=1e-5)
+    step_bytes = gpm_bytes(step, gpu(nvml))
+    assert isinstance(step_bytes, Spread)
+    assert step_bytes.median == pytest.approx(0.5 * PEAK_BYTES_PER_S * step_s, rel=1e-5)
     assert waiting < QUEUE
 
 
@@ -193,16 +195,16 @@ def test_gpms_first_window_is_dropped_and_the_others_have_a_spread(nvml: FakeNvm
     def next_share(request: SimpleNamespace) -> SimpleNamespace:
         assert request.sample2.time_s - request.sample1.time_s > 0.4
         nvml.dram_share = shares.pop(0)
-        found: SimpleNamespace = metrics(request)
-        return found
+        step_bytes: SimpleNamespace = metrics(request)
+        return step_bytes
 
     nvml.answers["nvmlGpmMetricsGet"] = next_share
-    found = gpm_bytes(lambda: nvml.gpu.run(1), gpu(nvml))
-    assert isinstance(found, Spread)
-    assert (found.repeats, found.source, shares) == (3, "nvml_gpm", [])
+    step_bytes = gpm_bytes(lambda: nvml.gpu.run(1), gpu(nvml))
+    assert isinstance(step_bytes, Spread)
+    assert (step_bytes.repeats, step_bytes.source, shares) == (3, "nvml_gpm", [])
     peak = PEAK_BYTES_PER_S * 0.004
     wanted = [0.1 * peak, 0.2 * peak, 0.4 * peak]
-    assert [found.q1, found.median, found.q3] == pytest.approx(wanted, rel=1e-5)
+    assert [step_bytes.q1, step_bytes.median, step_bytes.q3] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_gpu_without_gpm_says_so(
@@ -210,8 +212,8 @@ def test_a_gpu_without_gpm_says_so(
 ) -> None:
     ncu_fails(monkeypatch)
     nvml.gpm = False
-    found = counted(case, nvml)["hbm_bytes"]
-    assert found == Missing(reason="not measured (this GPU has no GPM)")
+    quantity = counted(case, nvml)["hbm_bytes"]
+    assert quantity == Missing(reason="not measured (this GPU has no GPM)")
 
 
 def test_a_refusal_of_nvml_says_so(

@@ -37,20 +37,20 @@ def counted(case: PreparedCase) -> tuple[int, int | None]:
     try:
         with HardwareCounters(dtype="bf16", max_ranges=3) as counters:
             case.run()
-            found = counters.step(case.run, flush=L2Flush())
+            counts = counters.step(case.run, flush=L2Flush())
     except CounterError as error:
         pytest.skip(f"no counters here: {error}")
-    return found.hbm_read_bytes, found.tensor_flops
+    return counts.hbm_read_bytes, counts.tensor_flops
 
 
 def test_ncu_reads_as_cupti_does(case: PreparedCase) -> None:
     spec = Spec(schema_version=1, model=MODELS["dense"], weights_seed=0, workload=WORK, seed=SEED)
     started = time.perf_counter()
-    found = counts_without_cupti(
+    quantities = counts_without_cupti(
         case, case.run, spec_text(spec), open_gpu(), PermissionRefusedError("as if refused")
     )
-    print(f"{time.perf_counter() - started:.1f} s: {found}")
-    read, flops = found["hbm_read_bytes"], found["flops_tensor"]
+    print(f"{time.perf_counter() - started:.1f} s: {quantities}")
+    read, flops = quantities["hbm_read_bytes"], quantities["flops_tensor"]
     assert isinstance(read, Exact), read
     assert isinstance(flops, Exact), flops
     want_read, want_flops = counted(case)
@@ -59,10 +59,10 @@ def test_ncu_reads_as_cupti_does(case: PreparedCase) -> None:
 
 
 def test_gpm_sees_a_steady_load(case: PreparedCase) -> None:
-    found = gpm_bytes(case.captured(), open_gpu())
-    print(found)
-    if isinstance(found, Missing):
-        pytest.skip(found.reason)
-    assert isinstance(found, Spread)
+    step_bytes = gpm_bytes(case.captured(), open_gpu())
+    print(step_bytes)
+    if isinstance(step_bytes, Missing):
+        pytest.skip(step_bytes.reason)
+    assert isinstance(step_bytes, Spread)
     want, _ = counted(case)
-    assert found.median == pytest.approx(want, rel=0.1)
+    assert step_bytes.median == pytest.approx(want, rel=0.1)

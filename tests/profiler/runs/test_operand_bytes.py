@@ -110,15 +110,15 @@ def test_grouped_products_read_the_weights_of_groups_that_have_rows(
 
 def test_leaves_of_a_tiny_model_by_hand() -> None:
     """D = 16, 3 sequences, vocabulary 23, bf16; qkv 32 wide, FFN 16 and gated."""
-    found = operand_bytes(case_of(small(num_hidden_layers=1), dtype="bf16", batch=3, context=6))
+    by_leaf = operand_bytes(case_of(small(num_hidden_layers=1), dtype="bf16", batch=3, context=6))
     x = 3 * 16
-    assert found["embed"] == 3 * 8 + 2 * 2 * x
-    assert found["layers.0.attention.qkv"] == 2 * (x + 16 * 32 + 3 * 32)
-    assert found["layers.0.attention.output"] == 2 * (3 * 16 + 16 * 16 + x)
+    assert by_leaf["embed"] == 3 * 8 + 2 * 2 * x
+    assert by_leaf["layers.0.attention.qkv"] == 2 * (x + 16 * 32 + 3 * 32)
+    assert by_leaf["layers.0.attention.output"] == 2 * (3 * 16 + 16 * 16 + x)
     # the product, silu of one half, its product with the other
-    assert found["layers.0.ffn.gate_up"] == 2 * (x + 16 * 32 + 3 * 32 + 2 * 3 * 16 + 3 * 3 * 16)
-    assert found["layers.0.ffn.down"] == 2 * (3 * 16 + 16 * 16 + x)
-    assert found["lm_head"] == 2 * (x + 16 * 23 + 3 * 23)
+    assert by_leaf["layers.0.ffn.gate_up"] == 2 * (x + 16 * 32 + 3 * 32 + 2 * 3 * 16 + 3 * 3 * 16)
+    assert by_leaf["layers.0.ffn.down"] == 2 * (3 * 16 + 16 * 16 + x)
+    assert by_leaf["lm_head"] == 2 * (x + 16 * 23 + 3 * 23)
 
 
 @pytest.mark.parametrize("phase", [DECODE, PREFILL], ids=["decode", "prefill"])
@@ -126,13 +126,13 @@ def test_leaves_of_a_tiny_model_by_hand() -> None:
 def test_no_leaf_moves_less_than_it_must(name: str, phase: dict[str, Any]) -> None:
     """What it must is the cost model's compulsory bytes."""
     case = case_of(name, **phase, dtype="bf16")
-    found = operand_bytes(case)
+    by_leaf = operand_bytes(case)
     operators = build_operators(case.model.config, step_of(case.workload))
-    assert set(found) == {path for op in operators for path in expanded_paths(op.path)}
+    assert set(by_leaf) == {path for op in operators for path in expanded_paths(op.path)}
     for operator in operators:
         if not operator.path.endswith("moe.experts"):  # the expected ones, not those chosen here
             for path in expanded_paths(operator.path):
-                assert found[path] >= operator.compulsory_bytes, path
+                assert by_leaf[path] >= operator.compulsory_bytes, path
 
 
 def test_what_is_chosen_changes_the_bytes() -> None:

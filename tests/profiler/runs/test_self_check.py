@@ -44,14 +44,14 @@ class Traffic(TorchDispatchMode):
         kwargs: dict[str, object] | None = None,
     ) -> Tensor:
         del types
-        found: Tensor = func(*args, **(kwargs or {}))
+        out: Tensor = func(*args, **(kwargs or {}))
         operands = [one for one in args if isinstance(one, Tensor)]
         if func is torch.ops.aten.copy_.default:
             operands = operands[1:]  # the first is written
         if not func.is_view:
             self.read_bytes += sum(one.nbytes for one in operands)
-            self.written_bytes += found.nbytes
-        return found
+            self.written_bytes += out.nbytes
+        return out
 
 
 @dataclass
@@ -123,9 +123,9 @@ def test_a_gpu_without_a_tensor_counter_still_checks_bytes(monkeypatch: pytest.M
     def without_flops(
         self: FakeCounters, run: Callable[[], object], *, flush: Callable[[], object]
     ) -> SimpleNamespace:
-        found = step(self, run, flush=flush)
-        found.tensor_flops = None
-        return found
+        counts = step(self, run, flush=flush)
+        counts.tensor_flops = None
+        return counts
 
     monkeypatch.setattr(FakeCounters, "step", without_flops)
     *of_bytes, of_flops = counter_checks(FakeCounters(), "meta")

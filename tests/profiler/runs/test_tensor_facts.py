@@ -38,7 +38,7 @@ def test_exact_counts_are_those_predicted(name: str, workload: str) -> None:
     config, case = MODELS[name], case_of(name, **WORKLOADS[workload])
     step = step_of(case.workload)
     operators = build_operators(config, step)
-    found = tensor_facts(case, FlopCount(case.model).of(case.workload))
+    facts = tensor_facts(case, FlopCount(case.model).of(case.workload))
     flops = predicted_flops(config, step)
     buffers = sum(
         buffer.elements * buffer.element_bytes * operator.count
@@ -53,8 +53,8 @@ def test_exact_counts_are_those_predicted(name: str, workload: str) -> None:
         "kv_allocated_bytes": (held, "tensors"),  # the cache is as large as the step needs
         "flops_counted": (sum(flops.values()), "flop_counter"),
     }
-    assert {n: (m.value, m.source) for n, m in found.step.items() if isinstance(m, Exact)} == want
-    assert found.operators == {
+    assert {n: (m.value, m.source) for n, m in facts.step.items() if isinstance(m, Exact)} == want
+    assert facts.operators == {
         "flops_counted": ExactColumn(
             values=tuple(flops[path] for path in case.model.leaves()), source="flop_counter"
         )
@@ -64,11 +64,11 @@ def test_exact_counts_are_those_predicted(name: str, workload: str) -> None:
 def test_parameters_of_a_tiny_model_by_hand() -> None:
     """Vocabulary 23 x D 16; 4 layers of qkv 16 x 32, output 16 x 16, FFN 3 x 16 x 16, norms."""
     case = case_of("dense", dtype="bf16", batch=3, context=6)
-    found = tensor_facts(case, {}).step
+    facts = tensor_facts(case, {}).step
     layer = 16 * (4 + 2 * 2) * 4 + 16 * 16 + 3 * 16 * 16 + 2 * 16 + 2 * 4
-    assert found["parameters"] == Exact(value=2 * 23 * 16 + 4 * layer + 16, source="tensors")
+    assert facts["parameters"] == Exact(value=2 * 23 * 16 + 4 * layer + 16, source="tensors")
     # keys and values of 2 heads of 4 elements of 2 bytes: 4 layers, 3 sequences, 7 tokens
-    assert found["kv_held_bytes"] == Exact(value=2 * 2 * 4 * 2 * 4 * 3 * 7, source="tensors")
+    assert facts["kv_held_bytes"] == Exact(value=2 * 2 * 4 * 2 * 4 * 3 * 7, source="tensors")
 
 
 class Countless(FlopCount):
@@ -78,15 +78,15 @@ class Countless(FlopCount):
 
     def of(self, work: Any) -> dict[str, int]:  # noqa: ANN401 - a workload
         before = len(self.known)
-        found = super().of(work)
+        flops = super().of(work)
         self.counted += len(self.known) - before
-        return found
+        return flops
 
 
 def test_flops_of_equal_shapes_are_counted_once_and_no_routing_changes_them() -> None:
     flops = Countless(model_of("deepseek"))
-    found = [flops.of(work(routing=routing)) for routing in ("uniform", "zipf:1.0", "scores")]
-    assert found[0] == found[1] == found[2]
+    by_routing = [flops.of(work(routing=routing)) for routing in ("uniform", "zipf:1.0", "scores")]
+    assert by_routing[0] == by_routing[1] == by_routing[2]
     assert flops.counted == 1
 
 
@@ -105,10 +105,10 @@ def test_a_routing_changes_what_is_chosen_and_no_flops() -> None:
     for routing in ("uniform", "zipf:5"):
         PreparedCase(model, work(batch=8, routing=routing), 1).run()
         chosen = {p: leaf.chosen for p, leaf in choosers(model).items() if leaf.chosen is not None}
-        found, histogram = distinct_column(model), accesses(model)
-        assert found.source == "choices"
+        distinct, histogram = distinct_column(model), accesses(model)
+        assert distinct.source == "choices"
         assert set(histogram) == set(chosen) == {f"layers.{layer}.moe.router" for layer in range(4)}
-        for path, count in zip(model.leaves(), found.values, strict=True):
+        for path, count in zip(model.leaves(), distinct.values, strict=True):
             if path not in chosen:
                 assert count is None
                 continue
@@ -124,8 +124,8 @@ def test_rows_are_counted_by_token_and_head() -> None:
     """4 tokens x 2 heads draw 3 of 5 x 5 rows each."""
     case = case_of("memory_plus", batch=4)
     case.run()
-    found = accesses(case.model)["layers.1.memory.retrieve"]
-    assert (found.population, found.trials, found.draws) == (25, 8, 3)
+    histogram = accesses(case.model)["layers.1.memory.retrieve"]
+    assert (histogram.population, histogram.trials, histogram.draws) == (25, 8, 3)
 
 
 def test_before_any_step_nothing_was_chosen() -> None:

@@ -68,9 +68,9 @@ def test_the_run_time_gives_every_quantity_of_a_gpu(
 ) -> None:
     Clocked(monkeypatch, graph=True)
     can_capture(monkeypatch)
-    found = TimeRun().measure(case, known(case))
-    has_agreed_names(found, "time")
-    step = found.step
+    result = TimeRun().measure(case, known(case))
+    has_agreed_names(result, "time")
+    step = result.step
     assert step["graph_s"] == Spread(
         median=0.03, q1=0.025, q3=0.035, repeats=3, source="cuda_event"
     )
@@ -78,9 +78,9 @@ def test_the_run_time_gives_every_quantity_of_a_gpu(
     # the flush is the measurement's own memory, no part of the step's; nor are workspaces resident
     assert step["peak_memory_bytes"] == Exact(value=7_000_000 - FLUSH_BYTES, source="allocator")
     assert step["resident_memory_bytes"] == Exact(value=5_000_000 - FLUSH_BYTES, source="allocator")
-    assert found.conditions.sm_clock_mhz == 1980.0
-    chose_as_declared(found, case)
-    assert set(found.accesses) == {"layers.0.moe.router"}
+    assert result.conditions.sm_clock_mhz == 1980.0
+    chose_as_declared(result, case)
+    assert set(result.accesses) == {"layers.0.moe.router"}
 
 
 def test_a_step_that_cannot_be_captured_says_why_and_is_measured_eagerly(
@@ -88,13 +88,13 @@ def test_a_step_that_cannot_be_captured_says_why_and_is_measured_eagerly(
 ) -> None:
     Clocked(monkeypatch, graph=False)
     can_capture(monkeypatch, RuntimeError("CUDA error: operation not permitted\nCompile with ..."))
-    found = TimeRun().measure(case, known(case))
-    assert found.step["graph_s"] == Missing(
+    result = TimeRun().measure(case, known(case))
+    assert result.step["graph_s"] == Missing(
         reason="not measured (cannot be captured as a CUDA graph:"
         " CUDA error: operation not permitted)"
     )
-    assert isinstance(found.step["eager_s"], Spread)
-    has_agreed_names(found, "time")
+    assert isinstance(result.step["eager_s"], Spread)
+    has_agreed_names(result, "time")
 
 
 def test_out_of_memory_is_no_missing_graph(

@@ -26,7 +26,7 @@ def case() -> PreparedCase:
 
 
 @pytest.fixture
-def found(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> RunResult:
+def result(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> RunResult:
     """Of five steps, whose embedding takes 1 to 5 s; kernels load before the first of them."""
     ran: list[PreparedCase] = []
     run = PreparedCase.run
@@ -58,23 +58,25 @@ def found(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> RunResult:
     return TraceRun().measure(case, known(case))
 
 
-def test_the_run_trace_gives_every_quantity(found: RunResult, case: PreparedCase) -> None:
-    has_agreed_names(found, "trace")
-    chose_as_declared(found, case)
-    assert (found.conditions.warm_up, found.conditions.sm_clock_mhz) == (1, 1980.0)
+def test_the_run_trace_gives_every_quantity(result: RunResult, case: PreparedCase) -> None:
+    has_agreed_names(result, "trace")
+    chose_as_declared(result, case)
+    assert (result.conditions.warm_up, result.conditions.sm_clock_mhz) == (1, 1980.0)
 
 
-def test_a_steps_kernels_are_those_of_its_leaves_and_those_outside(found: RunResult) -> None:
+def test_a_steps_kernels_are_those_of_its_leaves_and_those_outside(result: RunResult) -> None:
     """1 + 2 + 0.5 to 5 + 2 + 0.5 s; 1 + 2 + 4 kernels."""
-    assert found.step == {
+    assert result.step == {
         "kernel_s": Spread(median=5.5, q1=4.5, q3=6.5, repeats=5, source="torch_profiler"),
         "launches": Exact(value=7, source="torch_profiler"),
     }
 
 
-def test_kernels_stand_by_the_leaf_that_launched_them(found: RunResult, case: PreparedCase) -> None:
+def test_kernels_stand_by_the_leaf_that_launched_them(
+    result: RunResult, case: PreparedCase
+) -> None:
     paths = list(case.model.leaves())
-    seconds, launches = found.operators["kernel_s"], found.operators["launches"]
+    seconds, launches = result.operators["kernel_s"], result.operators["launches"]
     assert isinstance(seconds, SpreadColumn)
     assert isinstance(launches, ExactColumn)
     assert dict(zip(paths, seconds.median, strict=True)) == dict.fromkeys(paths) | {

@@ -84,9 +84,9 @@ def run_texts(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     load_recording(path)
-    found = json.loads(path.read_text())
+    data = json.loads(path.read_text())
     return {
         f"{json.dumps(case['workload'])} {name}": json.dumps(run)
-        for case in found["cases"]
+        for case in data["cases"]
         for name, run in case["runs"].items()
     }

@@ -83,24 +83,24 @@ def measured(
     bench = TorchBench(MODELS[name], run=run, device="cuda", dtype="bf16", weights_seed=0)
     benches[name] = bench
     try:
-        found = bench.measure(workload, SEED)
+        result = bench.measure(workload, SEED)
     except CounterError as error:
         pytest.skip(f"no counters here: {error}")
-    assert unknown_names(found.step, run, "step") == []
-    assert unknown_names(found.operators, run, "operators") == []
-    return found
+    assert unknown_names(result.step, run, "step") == []
+    assert unknown_names(result.operators, run, "operators") == []
+    return result
 
 
-def median(found: object) -> float:
-    assert isinstance(found, Spread)
-    return found.median
+def median(quantity: object) -> float:
+    assert isinstance(quantity, Spread)
+    return quantity.median
 
 
-def column(found: object, paths: tuple[str, ...]) -> dict[str, float]:
+def column(quantity: object, paths: tuple[str, ...]) -> dict[str, float]:
     """Every leaf has a number."""
-    values = found.median if isinstance(found, Columns) else None
-    if isinstance(found, ExactColumn):
-        values = found.values
+    values = quantity.median if isinstance(quantity, Columns) else None
+    if isinstance(quantity, ExactColumn):
+        values = quantity.values
     assert values is not None
     by_path = dict(zip(paths, values, strict=True))
     assert None not in by_path.values()
@@ -119,21 +119,21 @@ def test_no_kernel_runs_outside_a_leaf(name: str, workload: CaseWorkload) -> Non
     case = PreparedCase(model, workload, SEED)
     case.run()
     torch.cuda.synchronize()
-    found = kernels_by_leaf(model, case.run, steps=3)
-    assert len(found) == 3
-    for sums in found:
+    sums_of_steps = kernels_by_leaf(model, case.run, steps=3)
+    assert len(sums_of_steps) == 3
+    for sums in sums_of_steps:
         assert (sums.outside_launches, sums.outside_seconds) == (0, 0.0)
         assert set(sums.launches) == set(sums.seconds) == set(model.leaves())
         assert sums.launches["lm_head"] <= 2  # a product, split or not
-        assert sums.launches == found[0].launches
+        assert sums.launches == sums_of_steps[0].launches
 
 
 @BOTH
 @pytest.mark.parametrize("name", MODELS)
 def test_times_of_a_step(name: str, workload: CaseWorkload, benches: dict[str, TorchBench]) -> None:
     traced = measured(benches, "trace", name, workload)
-    found = measured(benches, "time", name, workload)
-    step, paths = found.step, benches[name].paths
+    result = measured(benches, "time", name, workload)
+    step, paths = result.step, benches[name].paths
     graph, eager, kernels = (
         median(each) for each in (step["graph_s"], step["eager_s"], traced.step["kernel_s"])
     )
@@ -155,7 +155,7 @@ def test_times_of_a_step(name: str, workload: CaseWorkload, benches: dict[str, T
     tensors = 2 * parameters.value + kv.value
     assert tensors <= resident.value < 1.02 * tensors + 2**24
     assert resident.value < peak.value < resident.value + 2**29
-    assert found.conditions.sm_clock_mhz is not None
+    assert result.conditions.sm_clock_mhz is not None
 
 
 def test_a_replay_takes_as_long_as_in_a_loop_that_chooses_tokens() -> None:
@@ -201,11 +201,11 @@ def test_a_replay_computes_what_an_eager_step_does() -> None:
 
 @pytest.mark.parametrize("name", ["dense", "moe"])
 def test_counters_of_a_decode_step(name: str, benches: dict[str, TorchBench]) -> None:
-    found = measured(benches, "counters", name, WORK)
+    result = measured(benches, "counters", name, WORK)
     paths = benches[name].paths
-    if isinstance(found.step["hbm_read_bytes"], Missing):
+    if isinstance(result.step["hbm_read_bytes"], Missing):
         pytest.skip("the counters are refused here")
-    reads = column(found.operators["hbm_read_bytes"], paths)
+    reads = column(result.operators["hbm_read_bytes"], paths)
     # weights stream through: nothing of them is in L2, which they pass
     assert at(reads, "lm_head") == pytest.approx(2 * WIDTH * VOCABULARY, rel=0.05)
     if name == "dense":
@@ -216,33 +216,33 @@ def test_counters_of_a_decode_step(name: str, benches: dict[str, TorchBench]) ->
                       if leaf.chosen is not None)  # fmt: skip
         experts = touched * 3 * 2 * WIDTH * 1024
         assert at(reads, "moe.experts") == pytest.approx(experts, rel=0.1)
-    whole = median(found.step["hbm_read_bytes"])
+    whole = median(result.step["hbm_read_bytes"])
     assert sum(reads.values()) == pytest.approx(whole, rel=0.1)
     # a step of few tokens writes little beside what it reads
-    assert median(found.step["hbm_written_bytes"]) < 0.1 * whole
+    assert median(result.step["hbm_written_bytes"]) < 0.1 * whole
 
 
 def test_tensor_flops_of_a_prefill(benches: dict[str, TorchBench]) -> None:
     """512 tokens fill every tile of these products: what is executed is what is counted."""
-    found = measured(benches, "counters", "dense", PROMPT)
-    if isinstance(found.step["flops_tensor"], Missing):
+    result = measured(benches, "counters", "dense", PROMPT)
+    if isinstance(result.step["flops_tensor"], Missing):
         pytest.skip("no tensor counter here")
-    flops = column(found.operators["flops_tensor"], benches["dense"].paths)
+    flops = column(result.operators["flops_tensor"], benches["dense"].paths)
     assert at(flops, "ffn.gate_up") == pytest.approx(LAYERS * 2 * 512 * WIDTH * 2 * FFN, rel=0.01)
     assert at(flops, "ffn.down") == pytest.approx(LAYERS * 2 * 512 * WIDTH * FFN, rel=0.01)
     assert at(flops, "_norm") == 0
-    assert sum(flops.values()) == pytest.approx(median(found.step["flops_tensor"]), rel=0.01)
+    assert sum(flops.values()) == pytest.approx(median(result.step["flops_tensor"]), rel=0.01)
 
 
 def test_energy_of_a_decode_step(benches: dict[str, TorchBench]) -> None:
-    found = measured(benches, "energy", "dense", WORK).step
-    if isinstance(found["energy_j"], Missing):
-        pytest.skip(found["energy_j"].reason)
-    watts, idle = median(found["power_w"]), median(found["idle_power_w"])
+    result = measured(benches, "energy", "dense", WORK).step
+    if isinstance(result["energy_j"], Missing):
+        pytest.skip(result["energy_j"].reason)
+    watts, idle = median(result["power_w"]), median(result["idle_power_w"])
     assert 20 < idle < watts < 2000
     timed = measured(benches, "time", "dense", WORK).step
     step_s = median(timed["graph_s"])
     # power x time, but for L2, clocks, and the gaps between replays
-    assert median(found["energy_j"]) == pytest.approx(watts * step_s, rel=0.25)
-    if isinstance(found["instant_power_w"], Spread):
-        assert median(found["instant_power_w"]) == pytest.approx(watts, rel=0.1)
+    assert median(result["energy_j"]) == pytest.approx(watts * step_s, rel=0.25)
+    if isinstance(result["instant_power_w"], Spread):
+        assert median(result["instant_power_w"]) == pytest.approx(watts, rel=0.1)

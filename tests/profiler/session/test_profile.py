@@ -66,11 +66,11 @@ def test_all_goes_well(out: Path) -> None:
 
 def test_other_processes_on_the_gpu_are_recorded_and_told(out: Path) -> None:
     _, lines = profiled(request(out, target()), "shared@2")
-    found = {
+    others_by_batch = {
         each.workload.batch: each.runs["time"].conditions.other_processes
         for each in load_recording(out).cases
     }
-    assert found == {1: 0, 2: 2, 3: 0}
+    assert others_by_batch == {1: 0, 2: 2, 3: 0}
     (told,) = [place for place, line in enumerate(lines) if "other process" in line]
     assert lines[told] == "2 other processes used the GPU meanwhile"
     assert lines[told - 1].startswith("[2/3] ")

@@ -45,7 +45,7 @@ def begun(path: Path, *, resume: bool = False, session: Session = SESSION) -> Re
     return store
 
 
-def found(flops: int = 3, columns: int = 2) -> RunResult:
+def result(flops: int = 3, columns: int = 2) -> RunResult:
     step: dict[str, Measured] = {"flops_counted": Exact(value=flops, source="flop_counter")}
     return RunResult(
         conditions=Conditions(started="2026-01-02T03:04:06Z", warm_up=1),
@@ -67,7 +67,7 @@ def test_nothing_is_written_before_there_is_something_to_keep(path: Path) -> Non
 
 def test_each_finished_run_is_on_disk_at_once(path: Path) -> None:
     with begun(path) as store:
-        store.add(workload(), 7, "time", found(3), SESSION)
+        store.add(workload(), 7, "time", result(3), SESSION)
         (case,) = load_recording(path).cases
         assert (case.workload, case.seed, list(case.runs)) == (workload(), 7, ["time"])
         assert case.runs["time"].step["flops_counted"] == Exact(value=3, source="flop_counter")
@@ -84,7 +84,7 @@ def test_a_run_that_succeeds_later_is_lacking_no_more(path: Path) -> None:
     with begun(path) as store:
         store.lack(workload(), 7, "time", "why")
     with begun(path, resume=True, session=LATER) as store:
-        store.add(workload(), 7, "time", found(), LATER)
+        store.add(workload(), 7, "time", result(), LATER)
     (case,) = load_recording(path).cases
     assert (list(case.runs), case.lacking) == (["time"], {})
 
@@ -92,15 +92,15 @@ def test_a_run_that_succeeds_later_is_lacking_no_more(path: Path) -> None:
 def test_a_start_of_the_profiler_is_one_session_whose_checks_grow(path: Path) -> None:
     checked = replace(SESSION, self_check=(CHECK,))
     with begun(path) as store:
-        store.add(workload(), 7, "time", found(), SESSION)
-        store.add(workload(2), 8, "time", found(), checked)
+        store.add(workload(), 7, "time", result(), SESSION)
+        store.add(workload(2), 8, "time", result(), checked)
     assert load_recording(path).sessions == (checked,)
     with begun(path, resume=True, session=LATER) as store:
         store.lack(workload(3), 9, "time", "why")
         assert load_recording(path).sessions == (checked,)  # nothing was measured in a second one
-        store.add(workload(3), 9, "time", found(), LATER)
+        store.add(workload(3), 9, "time", result(), LATER)
         on_other = replace(LATER, machine=replace(MACHINE, torch="3"))
-        store.add(workload(4), 9, "time", found(), on_other)
+        store.add(workload(4), 9, "time", result(), on_other)
     recording = load_recording(path)
     assert recording.sessions == (checked, LATER, on_other)
     assert [case.runs["time"].session for case in recording.cases] == [0, 0, 1, 2]
@@ -108,7 +108,7 @@ def test_a_start_of_the_profiler_is_one_session_whose_checks_grow(path: Path) ->
 
 def test_a_resumed_recording_keeps_its_bytes(path: Path) -> None:
     with begun(path) as store:
-        store.add(workload(), 7, "time", found(), SESSION)
+        store.add(workload(), 7, "time", result(), SESSION)
         store.lack(workload(), 7, "energy", "why")
     before = path.read_bytes()
     with begun(path, resume=True, session=LATER) as store:
@@ -119,7 +119,7 @@ def test_a_resumed_recording_keeps_its_bytes(path: Path) -> None:
 
 def test_an_existing_recording_is_written_only_to_resume(path: Path) -> None:
     with begun(path) as store:
-        store.add(workload(), 7, "time", found(), SESSION)
+        store.add(workload(), 7, "time", result(), SESSION)
     with pytest.raises(InputError, match=r"^out='.*a\.json': exists; --resume "):
         opened(path)
 
@@ -132,7 +132,7 @@ def test_a_recording_of_something_else_is_refused(
     path: Path, name: str, seed: int, message: str
 ) -> None:
     with begun(path) as store:
-        store.add(workload(), 7, "time", found(), SESSION)
+        store.add(workload(), 7, "time", result(), SESSION)
     with pytest.raises(InputError, match=message):
         opened(path, resume=True, name=name, weights_seed=seed)
     assert [each.name for each in path.parent.iterdir()] == ["a.json"]
@@ -140,7 +140,7 @@ def test_a_recording_of_something_else_is_refused(
 
 def test_a_recording_with_other_paths_is_refused(path: Path) -> None:
     with begun(path) as store:
-        store.add(workload(), 7, "time", found(), SESSION)
+        store.add(workload(), 7, "time", result(), SESSION)
     with opened(path, resume=True) as store, pytest.raises(WorkError, match="other paths"):
         store.begin(("embed", "body", "head"), SESSION, {})
 
@@ -155,12 +155,12 @@ def test_a_file_that_is_no_recording_is_refused_and_kept(path: Path) -> None:
 
 def test_what_does_not_go_with_the_recording_leaves_it_as_it_was(path: Path) -> None:
     with begun(path) as store:
-        store.add(workload(), 7, "time", found(), SESSION)
+        store.add(workload(), 7, "time", result(), SESSION)
         before = path.read_bytes()
         with pytest.raises(InputError, match="holds 3 values; paths hold 2"):
-            store.add(workload(2), 7, "time", found(columns=3), SESSION)
+            store.add(workload(2), 7, "time", result(columns=3), SESSION)
         with pytest.raises(InputError, match="is no quantity of this run"):
-            store.add(workload(2), 7, "energy", found(), SESSION)
+            store.add(workload(2), 7, "energy", result(), SESSION)
         assert path.read_bytes() == before
         assert set(store.cases) == {workload()}
 
@@ -173,7 +173,7 @@ def test_a_plan_that_no_reader_would_take_is_refused_before_the_first_case(path:
 
 def test_a_recording_has_one_writer(path: Path) -> None:
     with begun(path) as store:
-        store.add(workload(), 7, "time", found(), SESSION)
+        store.add(workload(), 7, "time", result(), SESSION)
         with pytest.raises(WorkError, match="another profiler writes this recording"):
             opened(path, resume=True)
     with opened(path, resume=True):
@@ -185,7 +185,7 @@ def test_a_lock_that_a_killed_profiler_left_does_not_hold(path: Path) -> None:
     path.with_name(".a.json.lock").touch()
     path.with_name(".a.json.new").write_text("half of a rec")
     with begun(path) as store:
-        store.add(workload(), 7, "time", found(), SESSION)
+        store.add(workload(), 7, "time", result(), SESSION)
     assert [each.name for each in path.parent.iterdir()] == ["a.json"]
 
 
@@ -211,7 +211,7 @@ def test_a_full_disk_costs_the_case_in_hand_alone(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with begun(path) as store:
-        store.add(workload(), 7, "time", found(), SESSION)
+        store.add(workload(), 7, "time", result(), SESSION)
         before = path.read_bytes()
 
         def full(_: int) -> None:
@@ -219,7 +219,7 @@ def test_a_full_disk_costs_the_case_in_hand_alone(
 
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(WorkError, match=r"a\.json: cannot be written: No space left"):
-            store.add(workload(2), 7, "time", found(), SESSION)
+            store.add(workload(2), 7, "time", result(), SESSION)
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == ["a.json"]
 
@@ -229,7 +229,7 @@ def test_a_recording_never_outgrows_its_readers(
 ) -> None:
     monkeypatch.setattr(store_module, "MAX_FILE_BYTES", 1000)
     with begun(path) as store, pytest.raises(WorkError, match="no reader takes more than 1,000"):
-        store.add(workload(), 7, "time", found(), SESSION)
+        store.add(workload(), 7, "time", result(), SESSION)
     assert not path.exists()
 
 
@@ -241,7 +241,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_the_text_is_json_of_the_schema(path: Path) -> None:
     with begun(path) as store:
-        store.add(workload(), 7, "time", found(), SESSION)
+        store.add(workload(), 7, "time", result(), SESSION)
     text = path.read_text()
     assert json.loads(text)["schema_version"] == 1
     assert text.endswith("}\n")
