@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_json_object, read_text
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.routing_spec import MAX_EXPONENT
+from costmodel.inputs.parse import MAX_EXPONENT
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, MAX_NEW_TOKENS, Phase
 from costmodel.recordings.machine import Commit, Conditions, Label, Machine, Moment, Reason
 from costmodel.recordings.measured import (

@@ -30,7 +30,10 @@ def loss_of(model: ReferenceModel, generator: torch.Generator) -> Tensor:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_tiny_model_learns_to_copy(name: str) -> None:
-    """From a guess, ln 23 = 3.1, to less than half of it in 150 steps (100 do on some CPUs, not on all)."""
+    """From a guess, ln 23 = 3.1, to less than half of it in 150 steps.
+
+    On some CPUs 100 are enough, on others not.
+    """
     model = build_model(MODELS[name], dtype=torch.float32)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     generator = torch.Generator().manual_seed(0)

@@ -18,14 +18,13 @@ from costmodel.recordings.recording import (
     load_recording,
     recording_text,
 )
-from costmodel.validation.counterparts import workload_of
 from profiler.runs import bench as module
 from profiler.runs.base import CaseFacts
 from profiler.runs.bench import DoesNotFit, TorchBench, self_check, unmeasurable
 from profiler.runs.case import PreparedCase
 from profiler.runs.cpu import CpuRun
 from reference_model.product_key import ProductRetrieve
-from tests.profiler.runs.cases import DECODE, PREFILL, SEED, work
+from tests.profiler.runs.cases import PREFILL, SEED, work
 from tests.reference_model.tiny import MODELS, small
 
 CPU = Machine(device="cpu", name="a CPU", memory_bytes=2**30, python="3.11.7", torch="2.13.0")
@@ -184,20 +183,6 @@ def test_flops_are_counted_only_when_a_method_asks(monkeypatch: pytest.MonkeyPat
     (facts,) = seen
     assert bench.flop_count.known == {}
     assert set(facts.flops()) == set(bench.paths)
-
-
-@pytest.mark.parametrize("phase", [DECODE, PREFILL], ids=["decode", "prefill"])
-def test_a_case_is_predicted_as_it_is_run(phase: dict[str, object]) -> None:
-    given = work(**phase)
-    step = workload_of(given).step()
-    assert (step.batch, step.cached, step.new_tokens) == (
-        given.batch,
-        given.context,
-        given.new_tokens,
-    )
-    assert (step.dtype.name, step.kv_dtype.name) == ("fp32", "fp32")
-    assert step.mla == ("absorbed" if given.phase == "decode" else "expanded")
-    assert (step.logits, step.routing.label) == ("last", "uniform")
 
 
 def test_a_bench_lets_its_model_go() -> None:
