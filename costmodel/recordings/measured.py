@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, Discriminator, FailFast, Field, Tag
 from pydantic.dataclasses import dataclass
 
+from costmodel.layers.site import region_leaves
 from costmodel.recordings.machine import Reason
 from costmodel.strict import STRICT
 
@@ -38,19 +39,8 @@ REGION = rf"({LEAF}\.)?\{{{LEAF}(,{LEAF})+\}}"
 NOT_IN_RUN = "not measured (the run gives none here)"
 
 
-def leaves_of(path: str) -> tuple[str, ...]:
-    """The leaf paths that a path covers: a leaf covers itself, a region all leaves in its braces.
-
-    `layers.3.memory.{query,values}` covers `layers.3.memory.query` and `layers.3.memory.values`.
-    """
-    prefix, brace, leaves = path.partition("{")
-    if not brace:
-        return (path,)
-    return tuple(f"{prefix}{leaf}" for leaf in leaves.removesuffix("}").split(","))
-
-
 def _each_leaf_once(path: str) -> str:
-    leaves = leaves_of(path)
+    leaves = region_leaves(path)
     if len(set(leaves)) != len(leaves):
         raise ValueError(f"{path}: a region names each of its leaves once")
     return path

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from costmodel.errors import InputError
-from costmodel.recordings.measured import leaves_of
+from costmodel.layers.site import region_path
 from costmodel.recordings.recording import load_recording, recording_text
 from tests.inputs.damages import ACCESSES, damaged
 from tests.recording_values import case, leaf_paths, recording, run, written
@@ -18,21 +18,20 @@ REGION = "layers.1.ffn.{gate_up,down}"
 
 
 @pytest.mark.parametrize(
-    ("path", "leaves"),
+    "leaves",
     [
-        ("layers.3.memory.query", ("layers.3.memory.query",)),
-        (
-            "layers.3.memory.{query,retrieve,values}",
-            ("layers.3.memory.query", "layers.3.memory.retrieve", "layers.3.memory.values"),
-        ),
-        ("layers.0.{attention.out,ffn.norm}", ("layers.0.attention.out", "layers.0.ffn.norm")),
-        ("{final_norm,lm_head}", ("final_norm", "lm_head")),
+        ("layers.3.memory.query", "layers.3.memory.retrieve", "layers.3.memory.values"),
+        ("layers.0.attention.out", "layers.0.ffn.norm"),
+        ("final_norm", "lm_head"),
     ],
 )
-def test_a_path_covers_the_leaves_in_its_braces(path: str, leaves: tuple[str, ...]) -> None:
-    assert leaves_of(path) == leaves
-    made = recording(TINY, paths=[path])
-    assert made.paths == (path,)
+def test_a_path_may_be_that_of_any_region(leaves: tuple[str, ...]) -> None:
+    assert recording(TINY, paths=[region_path(leaves)]).paths == (region_path(leaves),)
+
+
+def test_a_recording_holds_the_region_of_a_fused_kernel_as_it_is_written() -> None:
+    path = "layers.3.memory.{query,retrieve,values}"
+    assert recording(TINY, paths=[path]).paths == (path,)
 
 
 def test_numbers_of_a_region_come_back_from_a_file(tmp_path: Path) -> None:
