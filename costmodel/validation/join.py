@@ -7,10 +7,11 @@ still shows what was predicted.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from costmodel.backends import BACKENDS
 from costmodel.errors import InputError, shown
+from costmodel.inputs.workload import Backend
 from costmodel.layers.numbers import Number
 from costmodel.layers.site import expanded_paths, region_leaves
 from costmodel.recordings.machine import Machine
@@ -93,7 +94,7 @@ class Leaves:
         path = self.paths[index]
         if self.places[index] is not None:
             return otherwise
-        if path in self.inside:
+        if path is not None and path in self.inside:
             return f"not measured alone (a kernel spans {self.inside[path]})"
         return NO_LEAF
 
@@ -221,7 +222,7 @@ def side_of(recording: Recording, case: Case, gpu: Gpu | None, backend: str = "t
         found = (recorded_routing(recording, case.runs[name]) for name in RUNS if name in case.runs)
         routing = next((each for each in found if each is not None), None)
     on_cpu = _machine(recording, [*case.runs.values()]).device == "cpu"
-    workload = replace(workload_of(case.workload, routing), backend=backend)
+    workload = replace(workload_of(case.workload, routing), backend=cast("Backend", backend))
     return Side(recording.model, workload, gpu, on_cpu=on_cpu)
 
 
