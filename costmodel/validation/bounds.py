@@ -14,10 +14,11 @@ from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.operator import Operator
 from costmodel.layers.site import expanded_paths
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Exact, ExactColumn, Spread, SpreadColumn
-from costmodel.recordings.recording import Case, CaseWorkload, Recording, Run
-from costmodel.validation.counterparts import Gpus, read_bytes, workload_of
-from costmodel.validation.join import case_label, device_of
+from costmodel.recordings.recording import Case, Recording, Run
+from costmodel.validation.counterparts import Gpus, read_bytes
+from costmodel.validation.join import device_of
 from costmodel.validation.recorded_routing import Observed, chosen_by, recorded_distinct
 
 READ = "hbm_read_bytes"
@@ -130,7 +131,7 @@ def demands(model: ModelConfig, work: CaseWorkload) -> tuple[Demand, ...]:
     one token's choice, the least there is.
     """
     none, one, least = (
-        build_operators(model, workload_of(work, routing).step())
+        build_operators(model, work.to_workload(routing=routing).step())
         for routing in (
             Observed(experts=0.0, rows=0.0),
             Observed(experts=1.0, rows=1.0),
@@ -192,7 +193,7 @@ def _of_run(
             beyond = max(needed.compulsory_bytes - l2_bytes, 0.0)
             bound = float(floor_s(beyond, needed.flops, hardware.hbm_bytes_per_s, peak))
         if value < bound:
-            label = case_label(case)
+            label = case.workload.label
             yield Violation(case=label, quantity=quantity, path=path, measured=value, bound=bound)
 
 

@@ -17,14 +17,10 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import Costs, Prediction, predict, step_costs
 from costmodel.inputs.hardware import Hardware, load_hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.parse import parse_routing
 from costmodel.inputs.workload import Workload
-from costmodel.layers.dtype import DTYPES
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
 from costmodel.layers.site import expanded_paths
-from costmodel.recordings.recording import CaseWorkload
-from costmodel.routing.popularity import Routing, Uniform
 
 PREDICTED = "predicted"
 COMPULSORY = "compulsory bytes"  # a bound
@@ -94,25 +90,6 @@ class Gpus:
                 curves=calibrated(preset, self.calibration),
             )
         return self._known[preset]
-
-
-def workload_of(case: CaseWorkload, routing: Routing | None = None) -> Workload:
-    """The workload of a case as the cost model takes it; cache in the dtype of the weights.
-
-    `routing` speaks for `scores`, which no formula predicts.
-    """
-    if routing is None:
-        routing = Uniform() if case.routing == "scores" else parse_routing(case.routing)
-    dtype = DTYPES[case.dtype]
-    return Workload(
-        phase=case.phase,
-        batch=case.batch,
-        context=case.context,
-        new_tokens=case.new_tokens,
-        dtype=dtype,
-        kv_dtype=dtype,
-        routing=routing,
-    )
 
 
 def read_bytes(operator: Operator) -> Number:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from costmodel.layers.numbers import Number
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import CaseWorkload
 from costmodel.validation.counterparts import BOUNDS
 from costmodel.validation.join import AS_UNIFORM, NO_LEAF, OWN, Joined, Row
 

@@ -7,11 +7,10 @@ still shows what was predicted.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from costmodel.backends import BACKENDS
 from costmodel.errors import InputError, shown
-from costmodel.inputs.workload import Backend
 from costmodel.layers.numbers import Number
 from costmodel.layers.site import expanded_paths, region_leaves
 from costmodel.recordings.machine import Machine
@@ -28,9 +27,11 @@ from costmodel.validation.counterparts import (
     operator_beside,
     region_beside,
     step_beside,
-    workload_of,
 )
 from costmodel.validation.recorded_routing import Observed, chosen_by, recorded_routing
+
+if TYPE_CHECKING:  # named in a cast alone
+    from costmodel.inputs.workload import Backend
 
 OWN = ", by the recorded choices"
 AS_UNIFORM = ", as if uniform (no choice was recorded)"
@@ -178,17 +179,7 @@ def join_case(recording: Recording, index: int, gpus: Gpus) -> JoinedCase:
             side = side_of(recording, case, gpus.of(device), backend)
             sides[device, backend] = side, _leaves(recording, side)
         columns += _columns(case, name, *sides[device, backend])
-    return JoinedCase(index=index, label=case_label(case), columns=tuple(columns))
-
-
-def case_label(case: Case) -> str:
-    """`decode, batch 16, context 2,048, bf16, uniform`."""
-    work = case.workload
-    new = f", {work.new_tokens:,} new tokens" if work.phase == "prefill" else ""
-    return (
-        f"{work.phase}, batch {work.batch:,}, context {work.context:,}{new},"
-        f" {work.dtype}, {work.routing}"
-    )
+    return JoinedCase(index=index, label=case.workload.label, columns=tuple(columns))
 
 
 def device_of(recording: Recording, case: Case, name: RunName) -> str:
@@ -222,7 +213,7 @@ def side_of(recording: Recording, case: Case, gpu: Gpu | None, backend: str = "t
         found = (recorded_routing(recording, case.runs[name]) for name in RUNS if name in case.runs)
         routing = next((each for each in found if each is not None), None)
     on_cpu = _machine(recording, [*case.runs.values()]).device == "cpu"
-    workload = replace(workload_of(case.workload, routing), backend=cast("Backend", backend))
+    workload = case.workload.to_workload(routing=routing, backend=cast("Backend", backend))
     return Side(recording.model, workload, gpu, on_cpu=on_cpu)
 
 

@@ -13,7 +13,6 @@ from costmodel.errors import InputError, shown
 from costmodel.recordings.measured import Exact, ExactColumn, Spread
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Case, Recording
-from costmodel.validation.join import case_label
 
 Pair = tuple[Recording, Recording]
 """The first recording of a model, and a second one."""
@@ -100,7 +99,7 @@ def repeated(pairs: Sequence[Pair]) -> tuple[Repeated, ...]:
     found = []
     for run, quantity in _asked():
         changes = tuple(
-            Change(model=model, case=case_label(first), first=one, again=two)
+            Change(model=model, case=first.workload.label, first=one, again=two)
             for model, first, again in cases
             for one, two in _both(first, again, run, quantity)
             if isinstance(one, Spread) and isinstance(two, Spread)
@@ -141,7 +140,8 @@ def _common(first: Recording, again: Recording) -> Iterator[tuple[str, Case, Cas
         if case.workload not in known:
             continue
         if case.seed != known[case.workload].seed:
-            raise InputError(f"seed={case.seed}: differs from the first run's: {case_label(case)}")
+            label = case.workload.label
+            raise InputError(f"seed={case.seed}: differs from the first run's: {label}")
         yield first.model.name, known[case.workload], case
 
 

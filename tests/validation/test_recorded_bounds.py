@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Spread, SpreadColumn
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import Case, CaseWorkload, Recording, Run
+from costmodel.recordings.recording import Case, Recording, Run
 from costmodel.validation.bounds import BOUNDED, READ, Violation, violations
 from tests.committed import FIRST, GPUS, NAMES, recording
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from costmodel import units
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
-from costmodel.recordings.recording import CaseWorkload
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.show.tables.validation_cells import NONE, at
 from costmodel.show.text import Table, folded
 from costmodel.validation.utilisation import Achieved
