@@ -18,7 +18,9 @@ from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Recording
 from costmodel.show.text import printable
 from costmodel.show.validation_json import WHOLE_STEP
-from costmodel.validation.join import Row, device_of, join_case
+from costmodel.validation.join import join_case
+from costmodel.validation.joined import Row
+from costmodel.validation.machines import device_of
 from costmodel.validation.utilisation import routing_paths
 
 if TYPE_CHECKING:  # it builds on this file

@@ -8,9 +8,10 @@ import pytest
 
 from costmodel import units
 from costmodel.recordings.recording import Check
-from costmodel.validation.counterparts import Gpus
-from costmodel.validation.join import Row, join_case
-from costmodel.validation.utilisation import achieved
+from costmodel.validation.join import join_case
+from costmodel.validation.joined import Row
+from costmodel.validation.machines import Gpus
+from costmodel.validation.utilisation import measured_utilisation
 from dashboard.app.figures import SYMBOLS
 from dashboard.pages.measured import ratios, tables
 from dashboard.pages.measured.cards import achieved_rows, compared
@@ -162,7 +163,7 @@ def test_cards_hold_what_was_achieved() -> None:
             "batch": 64,
         },
     )
-    made = achieved(found, index, GPUS)
+    made = measured_utilisation(found, index, GPUS)
     rows = {each.quantity: each for each in join_case(found, index, GPUS).rows if not each.path}
     told = {card.label: card for card in compared(view(found, index))}
     assert told["Time as a CUDA graph"].measured == units.seconds(rows["graph_s"].measured)

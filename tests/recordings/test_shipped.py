@@ -10,7 +10,7 @@ from costmodel.recordings.measured import Spread
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.bounds import READ
-from costmodel.validation.utilisation import achieved
+from costmodel.validation.utilisation import measured_utilisation
 from tests.committed import FIRST, FOLDER, GPUS, NAMES, joined, measured_cases, recording
 
 EXACT_OF_STEP = ("parameters", "buffer_bytes", "kv_held_bytes", "flops_counted")
@@ -97,7 +97,7 @@ def test_reads_of_leaves_sum_to_those_of_the_step() -> None:
     the LM head of the step before. So leaves of small models read less, up to 7.4 MB a step.
     """
     shares = {
-        (path.name, case.workload.label): achieved(
+        (path.name, case.workload.label): measured_utilisation(
             recording(path.name), index, GPUS
         ).leaves_over_step
         for path in FIRST

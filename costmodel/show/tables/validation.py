@@ -9,7 +9,7 @@ from math import log1p
 
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.tables.uncompared import uncompared_table, whole_tables
-from costmodel.show.tables.utilisation import achieved_table
+from costmodel.show.tables.utilisation import utilisation_table
 from costmodel.show.tables.validation_cells import (
     amount,
     at,
@@ -22,7 +22,13 @@ from costmodel.show.tables.validation_cells import (
 )
 from costmodel.show.text import Table
 from costmodel.validation.error_stats import LEAF_LEVEL, STEP_LEVEL, Entry, ErrorLine
-from costmodel.validation.validate import Validation, leaf_name, of_step, worst_first, worst_leaves
+from costmodel.validation.validate import (
+    Validation,
+    leaf_name,
+    of_step,
+    worst_first,
+    worst_leaves,
+)
 
 MOST_BROKEN = 20  # lines of what failed
 WORST = 3  # of a quantity and phase
@@ -62,7 +68,7 @@ def validation_tables(validation: Validation, *, whole: bool = False) -> list[Ta
     further = [line for line in _steps(lines) if line.quantity in FURTHER]
     if further:
         tables.append(_further(further))
-    tables.append(achieved_table(validation.figures, whole=whole))
+    tables.append(utilisation_table(validation.utilisations, whole=whole))
     if whole:
         tables += whole_tables(validation)
     tables.append(uncompared_table(validation, whole=whole))
@@ -108,7 +114,7 @@ def _summary(validation: Validation) -> Table:
     if chosen := validation.chosen_cases:
         notes.append(f"{chosen:,} cases routed by scores: predicted by the choices they recorded.")
     notes += [f"{model}: recording {name}" for name, model in validation.recordings if "#" in model]
-    cases, recordings = len(validation.figures), len(validation.recordings)
+    cases, recordings = len(validation.utilisations), len(validation.recordings)
     return errors_table(
         f"Measured over predicted, {cases:,} case{'s' * (cases != 1)}"
         f" of {recordings:,} recording{'s' * (recordings != 1)}",

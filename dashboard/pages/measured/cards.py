@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from costmodel import units
 from costmodel.validation.counterparts import PREDICTED
-from costmodel.validation.join import Row
-from costmodel.validation.utilisation import Figure, expected
+from costmodel.validation.joined import Row
+from costmodel.validation.utilisation import Figure, predicted_utilisation
 from dashboard.app.widgets import not_measured
 from dashboard.pages.measured.data import View
 
@@ -29,7 +29,7 @@ class Compared:
 def compared(found: View) -> tuple[Compared, ...]:
     """The cards."""
     made = found.achieved
-    beside = expected(found.side, made.time_of)
+    beside = predicted_utilisation(found.side, made.time_of)
     return (
         _of_row("Time as a CUDA graph", found.step("graph_s"), units.seconds),
         _of_row("Time launched one by one", found.step("eager_s"), units.seconds),
@@ -63,9 +63,9 @@ def compared(found: View) -> tuple[Compared, ...]:
 def achieved_rows(found: View) -> list[dict[str, str]]:
     """Rates, utilisation and the cost of routing: every figure of the step, or why there is none.
 
-    A prediction stands beside those that `utilisation.expected` has, with their ratio.
+    A prediction stands beside those that `utilisation.predicted_utilisation` has, with their ratio.
     """
-    made, beside = found.achieved, expected(found.side, found.achieved.time_of)
+    made, beside = found.achieved, predicted_utilisation(found.side, found.achieved.time_of)
     lines: tuple[tuple[str, Figure, float | None, Callable[[float], str], str], ...] = (
         ("Tokens", made.tokens_per_s, beside.tokens_per_s, _tokens, "new tokens / time"),
         (

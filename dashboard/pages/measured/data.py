@@ -8,9 +8,12 @@ from typing import Any
 from costmodel import units
 from costmodel.recordings.quantities import QUANTITIES, Unit
 from costmodel.recordings.recording import Case, Recording
-from costmodel.validation.counterparts import PREDICTED, UNPREDICTED, Gpus, Side
-from costmodel.validation.join import JoinedCase, Row, backend_of, device_of, join_case, side_of
-from costmodel.validation.utilisation import Achieved, achieved, routing_paths
+from costmodel.validation.case_prediction import CasePrediction, predict_case
+from costmodel.validation.counterparts import PREDICTED, UNPREDICTED
+from costmodel.validation.join import join_case
+from costmodel.validation.joined import JoinedCase, Row
+from costmodel.validation.machines import Gpus, backend_of, device_of
+from costmodel.validation.utilisation import Utilisation, measured_utilisation, routing_paths
 
 FIELDS = ("phase", "routing", "dtype", "context", "new_tokens", "batch")  # chosen in this order
 SCALED: dict[Unit, tuple[str, float]] = {  # one unit for a whole column, so that it sorts
@@ -42,8 +45,8 @@ class View:
     recording: Recording
     index: int
     joined: JoinedCase
-    side: Side
-    achieved: Achieved
+    side: CasePrediction
+    achieved: Utilisation
     choosers: frozenset[str]
 
     @property
@@ -63,7 +66,7 @@ class View:
         return next(
             column.row(0)
             for column in self.joined.columns
-            if column.quantity == quantity and column.leaves.paths == (None,)
+            if column.quantity == quantity and column.of_step
         )
 
     def leaves(self, quantity: str) -> tuple[Row, ...]:
@@ -71,7 +74,7 @@ class View:
         found = [
             column
             for column in self.joined.columns
-            if column.quantity == quantity and column.leaves.paths != (None,)
+            if column.quantity == quantity and not column.of_step
         ]
         measured = [each for each in found if any(one is not None for one in each.measured)]
         return tuple((measured or found)[0].rows())
@@ -86,13 +89,13 @@ def view(recording: Recording, index: int) -> View:
     """One case joined with the prediction for the machine that measured it."""
     case = recording.cases[index]
     gpu = _gpus().of(device_of(recording, case, "time"))
-    side = side_of(recording, case, gpu, backend_of(case, "time"))
+    side = predict_case(recording, case, gpu, backend_of(case, "time"))
     return View(
         recording=recording,
         index=index,
         joined=join_case(recording, index, _gpus()),
         side=side,
-        achieved=achieved(recording, index, _gpus()),
+        achieved=measured_utilisation(recording, index, _gpus()),
         choosers=routing_paths(side.costs.operators),
     )
 
@@ -144,10 +147,10 @@ def comparable(found: View) -> tuple[str, ...]:
     known = {
         column.quantity
         for column in found.joined.columns
-        if column.leaves.paths != (None,)
+        if not column.of_step
         and any(
             one is not None and beside.value
-            for one, beside in zip(column.measured, column.beside, strict=True)
+            for one, beside in zip(column.measured, column.counterparts, strict=True)
         )
     }
     return tuple(name for name in QUANTITIES if name in known)

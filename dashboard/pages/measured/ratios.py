@@ -12,7 +12,7 @@ from statistics import median
 import plotly.graph_objects as go
 
 from costmodel import units
-from costmodel.validation.join import Row
+from costmodel.validation.joined import Row
 from dashboard.app.figures import SYMBOLS, framed
 
 INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)")  # of a layer within a path

@@ -15,7 +15,7 @@ from costmodel import units
 from costmodel.costs.predict import Prediction
 from costmodel.costs.roofline import floor_s
 from costmodel.recordings.recording import Case
-from costmodel.validation.counterparts import Side
+from costmodel.validation.case_prediction import CasePrediction
 from costmodel.validation.utilisation import NO_DATASHEET, Figure, step_figure
 from dashboard.app.figures import HATCH, MEASURED, PALETTE, PREDICTED, framed
 
@@ -61,7 +61,7 @@ class Step:
         return None if self.end_s is None else self.end_s - self.start_s
 
 
-def levels(case: Case, side: Side) -> tuple[Level, ...]:
+def levels(case: Case, side: CasePrediction) -> tuple[Level, ...]:
     """The levels of a measured case, floor first; seconds."""
     floor = traffic = Figure(value=None, reason=NO_DATASHEET)
     if side.prediction is not None:

@@ -53,8 +53,11 @@ MEASURING = (
     "costmodel/recordings/quantities.py",
     "costmodel/validation/utilisation.py",
     "costmodel/validation/recorded_routing.py",
+    "costmodel/validation/case_prediction.py",
     "costmodel/validation/counterparts.py",
     "costmodel/validation/join.py",
+    "costmodel/validation/joined.py",
+    "costmodel/validation/error_stats.py",
     "costmodel/validation/repeatability.py",
     "costmodel/validation/validate.py",
 )
