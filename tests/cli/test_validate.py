@@ -231,6 +231,7 @@ def test_markdown_and_two_files_of_one_name(folder: Path) -> None:
     assert page.count("again/made.json") == 1
 
 
+@pytest.mark.slow
 def test_the_shipped_recordings_are_read_in_120_columns() -> None:
     files = sorted((Path(__file__).parents[2] / "recordings").glob("*.json"))
     shown = output("validate", *map(str, files))

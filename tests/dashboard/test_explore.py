@@ -23,6 +23,8 @@ from dashboard.pages.explore import data as explore
 from dashboard.pages.explore.total_formulas import TOTALS
 from tests.commands import output
 
+pytestmark = pytest.mark.slow  # most tests draw the page
+
 APP = str(Path(__file__).parents[2] / "app.py")
 HF = Path(__file__).parents[1] / "data" / "hf"
 ULTRAMEM = model_text(load_model("ultramemv2-1b-7b"))

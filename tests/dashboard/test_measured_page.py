@@ -17,6 +17,8 @@ from tests.dashboard.pages import opened
 from tests.recording_values import H200, case, leaf_paths, recording, run, session, written
 from tests.steps import tiny_model
 
+pytestmark = pytest.mark.slow  # each test draws the page
+
 V2 = "h200-ultramemv2-1b-7b.json"
 GPUS = Gpus()
 TINY = tiny_model()

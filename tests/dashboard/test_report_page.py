@@ -31,6 +31,8 @@ from tests.commands import output
 from tests.dashboard.pages import chosen, opened
 from tests.dashboard.reports import HOSTILE, MADE, OLMOE, RECORDINGS, ULTRAMEM
 
+pytestmark = pytest.mark.slow  # each test draws the page
+
 ROOT = Path(__file__).parents[2]
 VIEW = "dashboard/pages/report/page.py"
 

@@ -24,6 +24,8 @@ from dashboard.pages.tradeoffs import data as tradeoffs
 from dashboard.pages.tradeoffs.match import cost_sentence, ratio_alt, ratio_chart
 from tests.dashboard.pages import opened
 
+pytestmark = pytest.mark.slow  # most tests draw the page
+
 H200 = load_hardware("h200")
 
 page = partial(opened, "tradeoffs")

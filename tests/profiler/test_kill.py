@@ -16,6 +16,8 @@ from tests.profiler.killable import BATCHES
 from tests.profiler.profiles import ALL, measured, run_texts
 from tests.profiler.test_profile_cli import written
 
+pytestmark = pytest.mark.slow  # each test kills a profile
+
 ROOT = Path(__file__).parents[2]
 WAIT_S = 20.0
 ALL_RUNS = {(batch, run) for batch in BATCHES for run in ALL}

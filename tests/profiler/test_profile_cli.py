@@ -13,6 +13,8 @@ from profiler.session.progress import Progress
 from profiler.session.session import Outcome, Request
 from tests.commands import Done, output, refusal, run
 
+pytestmark = pytest.mark.slow  # each test profiles
+
 TINY = """
 name = "Tiny {kind}"
 source = "a test"

@@ -77,6 +77,7 @@ def up_to(intervals: Intervals, last: int) -> Intervals:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("workload", WORKLOADS)
 @pytest.mark.parametrize(("model", "reference"), PAIRS)

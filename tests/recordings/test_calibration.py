@@ -167,7 +167,7 @@ def test_a_sweep_has_the_columns_where_a_calibration_is_used() -> None:
     assert refusal("sweep", MODEL, "--hardware", "h200,b200", "--calibration", "h200")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     name=st.sampled_from(sorted(PRESETS)),
     phase=st.sampled_from(["decode", "prefill"]),
