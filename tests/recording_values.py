@@ -8,7 +8,7 @@ from typing import Any
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import expanded_paths
+from costmodel.layers.site import expanded_paths
 from costmodel.recordings.machine import Conditions, Machine
 from costmodel.recordings.measured import (
     Accesses,

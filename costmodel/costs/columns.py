@@ -8,11 +8,12 @@ from typing import TypeAlias
 
 import numpy as np
 
+from costmodel.backends import BACKENDS
 from costmodel.costs.footprint import Footprint
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.predict import Costs
 from costmodel.inputs.workload import Backend
-from costmodel.layers.operator import Count, Number
+from costmodel.layers.numbers import Count, Number
 
 EXACT_FLOAT = 2**53  # integers up to here become floats without rounding
 
@@ -52,13 +53,14 @@ def columns(
         "routing.hbm_bytes": routing.compulsory_bytes,
         "routing.activation_bytes": routing.activation_bytes,
         "routing.intermediate_bytes": routing.intermediate_bytes,
-        "routing.launches": getattr(routing, f"launches_{backend}"),
+        "routing.launches": BACKENDS[backend].total_launches(costs.operators, routing_only=True),
         "routing.expected_distinct_experts": distinct.experts,
         "routing.expected_distinct_rows": distinct.rows,
         "routing.expected_distinct_rows_union": distinct.rows_union,
         "hbm_bytes.compulsory": sums.compulsory_bytes,
         "hbm_bytes.weights": sums.weight_bytes,
         "hbm_bytes.kv": sums.kv_read_bytes + sums.kv_written_bytes,
+        "hbm_bytes.state": sums.state_bytes,
         "hbm_bytes.table_rows": sums.row_bytes,
         "hbm_bytes.indices": sums.index_bytes,
         "hbm_bytes.io": sums.io_bytes,

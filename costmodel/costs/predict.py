@@ -22,7 +22,8 @@ from costmodel.costs.totals import (
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Kind, Number, Operator, Step
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, OperatorKind, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Costs:
     operators: tuple[Operator, ...]
     parameters: ParameterCounts
     totals: Totals
-    flops_by_kind: dict[Kind, Number]
+    flops_by_kind: dict[OperatorKind, Number]
     routing: Totals
     kv_cache: KvCache
     distinct: Distinct

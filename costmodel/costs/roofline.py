@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.layers.operator import Number, larger
+from costmodel.layers.numbers import Number, larger
 
 Bound: TypeAlias = Literal["memory", "compute"]
 

@@ -18,10 +18,10 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_toml
 from costmodel.layers.base import (
     MAX_LAYERS,
-    AttentionKind,
     FfnKind,
     LayerKind,
     MemoryKind,
+    MixerKind,
     Width,
     selected_layers,
 )
@@ -40,11 +40,11 @@ def _kinds(base: type[LayerKind]) -> Any:  # noqa: ANN401 - a type made at impor
 
 
 if TYPE_CHECKING:
-    AnyAttention = AttentionKind
+    AnyAttention = MixerKind
     AnyFfn = FfnKind
     AnyMemory = MemoryKind
 else:
-    AnyAttention = _kinds(AttentionKind)
+    AnyAttention = _kinds(MixerKind)
     AnyFfn = _kinds(FfnKind)
     AnyMemory = _kinds(MemoryKind)
 
@@ -114,12 +114,12 @@ class ModelConfig:
                     )
                 inputs.add(a)
 
-    def attention_of(self, layer: int) -> AttentionKind:
+    def attention_of(self, layer: int) -> MixerKind:
         """The attention of one layer."""
         return self._attention_by_layer[layer]
 
     @property
-    def _attention_by_layer(self) -> list[AttentionKind]:
+    def _attention_by_layer(self) -> list[MixerKind]:
         by_layer = [self.attention] * self.num_hidden_layers
         for override in self.overrides:
             if override.attention is not None:
@@ -128,7 +128,7 @@ class ModelConfig:
         return by_layer
 
     @property
-    def attention_groups(self) -> list[tuple[AttentionKind, tuple[int, ...]]]:
+    def attention_groups(self) -> list[tuple[MixerKind, tuple[int, ...]]]:
         """Each distinct attention with the layers that have it, by first layer."""
         return _grouped(self._attention_by_layer)
 

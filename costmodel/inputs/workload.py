@@ -7,7 +7,8 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
 from costmodel.layers.dtype import DTYPES, Dtype
-from costmodel.layers.operator import Count, Step
+from costmodel.layers.numbers import Count
+from costmodel.layers.operator import Step
 from costmodel.routing.popularity import Routing, Uniform
 
 Phase: TypeAlias = Literal["decode", "prefill"]

@@ -11,7 +11,9 @@ from pydantic import Field
 
 from costmodel.errors import InputError, shown
 from costmodel.layers.dtype import Dtype
-from costmodel.layers.operator import Number, Operator, Site, Step
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, Step
+from costmodel.layers.site import Site
 
 MAX_LAYERS = 1024
 
@@ -24,21 +26,33 @@ Count = Annotated[int, Field(ge=1, le=2**16)]
 class LayerKind(ABC):
     """A configuration that knows its operators."""
 
+    kind: str  # how model files name it
+
     @abstractmethod
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """The operators of one step, in the order in which they run."""
 
 
-class AttentionKind(LayerKind):
-    """An attention layer: it alone owns KV cache."""
+class MixerKind(LayerKind):
+    """What mixes tokens of a sequence, the first half of a block: attention, or a recurrence.
 
-    @abstractmethod
+    A mixer remembers a sequence in a KV cache, which grows by tokens, in a state of fixed size,
+    or in both. One that has neither method keeps nothing.
+    """
+
     def kv_token_bytes(self, kv_dtype: Dtype) -> int:
         """KV-cache bytes of one token in one layer."""
+        del kv_dtype
+        return 0
 
-    @abstractmethod
     def kept_tokens(self, tokens: Number) -> Number:
         """How many of `tokens` past tokens of a sequence the cache holds."""
+        return tokens
+
+    def state_bytes(self, step: Step) -> int:
+        """Bytes of the fixed state of one sequence in one layer, whatever its context."""
+        del step
+        return 0
 
 
 class FfnKind(LayerKind):

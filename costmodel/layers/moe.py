@@ -15,8 +15,9 @@ from costmodel.layers.base import Count, FfnKind, Width
 from costmodel.layers.ffn import feed_forward
 from costmodel.layers.kernel_shape import TopK
 from costmodel.layers.moe_experts import routed_experts
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import SIGMOID, SOFTMAX, Activation, linear, vector
+from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
 Scoring = Literal["softmax", "sigmoid", "softmax_of_chosen"]
@@ -117,8 +118,8 @@ class MoeFfn(FfnKind):
                     name=self.scoring,
                     kind="selection",
                     flops=per_score * n * e,
-                    intermediate_bytes=2 * scores,
-                    launches_torch=1,
+                    inner_input_bytes=scores,
+                    inner_output_bytes=scores,
                     routing=True,
                 )
             )
@@ -130,8 +131,8 @@ class MoeFfn(FfnKind):
                     kind="selection",
                     flops=n * e,
                     weight_bytes=weights[0].stored_bytes(step),
-                    intermediate_bytes=2 * scores,
-                    launches_torch=1,
+                    inner_input_bytes=scores,
+                    inner_output_bytes=scores,
                     routing=True,
                 )
             )
@@ -142,8 +143,8 @@ class MoeFfn(FfnKind):
                     kind="selection",
                     flops=n * self.n_group * (self.group_score_experts - 1),
                     compares=n * (e + self.n_group),
-                    intermediate_bytes=3 * scores,
-                    launches_torch=9,  # top-k in groups 2, sum, top-k of groups 2, mask 3, fill
+                    inner_input_bytes=2 * scores,
+                    inner_output_bytes=scores,
                     routing=True,
                     shape=TopK(  # twice that in the groups: the one of the groups is smaller
                         rows=n * self.n_group,
@@ -159,9 +160,8 @@ class MoeFfn(FfnKind):
                 name="top_k",
                 kind="selection",
                 compares=n * e,
-                activation_bytes=chosen,
-                intermediate_bytes=scores,
-                launches_torch=5,  # top-k 2, weights of the chosen, two casts
+                output_bytes=chosen,
+                inner_input_bytes=scores,
                 routing=True,
                 shape=TopK(rows=n, width=e, chosen=k),
             )
@@ -173,13 +173,13 @@ class MoeFfn(FfnKind):
                     name="weights",
                     kind="selection",
                     flops=weighting * n * k,
-                    intermediate_bytes=2 * n * k * a,
-                    launches_torch=1 if self.scoring == "softmax_of_chosen" else 2,
+                    inner_input_bytes=n * k * a,
+                    inner_output_bytes=n * k * a,
                     routing=True,
                 )
             )
         return linear(
-            site.path("moe.router"),
+            "moe.router",
             site,
             step,
             inputs=site.hidden_size,

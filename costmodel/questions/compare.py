@@ -13,7 +13,7 @@ from costmodel.costs.roofline import floor_s
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, Workload
-from costmodel.layers.operator import Count, Number
+from costmodel.layers.numbers import Count, Number
 
 Metric: TypeAlias = Literal["hbm_bytes.compulsory", "time.floor_s", "time.predicted_s"]
 METRICS: dict[Metric, str] = {

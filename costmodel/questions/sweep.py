@@ -24,7 +24,7 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
-from costmodel.layers.operator import Count, Number
+from costmodel.layers.numbers import Count, Number
 from costmodel.questions.grid import Column, Grid
 from costmodel.routing.popularity import Routing, RoutingAxis
 

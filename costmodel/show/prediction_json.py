@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 import costmodel
+from costmodel.backends import BACKENDS
 from costmodel.costs.columns import PREDICTED, columns, predicted_columns
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import OperatorTime, Unknown
@@ -12,7 +13,8 @@ from costmodel.costs.roofline import NO_CACHE_MODEL
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Number, Operator, Part
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, Part
 from costmodel.questions.compare import Comparison, sentences
 
 SCHEMA_VERSION = 1
@@ -61,6 +63,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         operator_json(prediction, operator, its_time)
         for operator, its_time in zip(costs.operators, times, strict=True)
     ]
+    document["regions"] = regions_json(prediction)
     return document
 
 
@@ -166,10 +169,7 @@ def operator_json(
     """One operator; its numbers are those of one of its `count` layers."""
     workload = prediction.workload
     parts_s = [None] * len(operator.parts) if time is None else time.parts_s
-    by_backend = {
-        "torch": operator.total("launches_torch"),
-        "fused": operator.total("launches_fused"),
-    }
+    by_backend = {name: backend.operator_launches(operator) for name, backend in BACKENDS.items()}
     return {
         "path": operator.path,
         "kind": operator.kind,
@@ -189,13 +189,16 @@ def operator_json(
         "formula": operator.formula,
         "source": operator.source,
         "parts": [
-            _part_json(part, workload, seconds)
+            _part_json(operator, part, workload, seconds)
             for part, seconds in zip(operator.parts, parts_s, strict=True)
         ],
     }
 
 
-def _part_json(part: Part, workload: Workload, predicted_s: Number | None) -> dict[str, Any]:
+def _part_json(
+    operator: Operator, part: Part, workload: Workload, predicted_s: Number | None
+) -> dict[str, Any]:
+    by_backend = {name: backend.launches(operator, part) for name, backend in BACKENDS.items()}
     return {
         "name": part.name,
         "kind": part.kind,
@@ -205,10 +208,34 @@ def _part_json(part: Part, workload: Workload, predicted_s: Number | None) -> di
         "bytes": part.compulsory_bytes,
         "activation_bytes": part.activation_bytes,
         "intermediate_bytes": part.intermediate_bytes,
-        "launches": getattr(part, f"launches_{workload.backend}"),
-        "launches_by_backend": {"torch": part.launches_torch, "fused": part.launches_fused},
+        "launches": by_backend[workload.backend],
+        "launches_by_backend": by_backend,
         "predicted_s": predicted_s,
     }
+
+
+def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
+    """The regions that kernels of the backend span, with the sums of their operators' layers."""
+    backend, time = BACKENDS[prediction.workload.backend], prediction.time
+    regions = [r for r in backend.regions(prediction.costs.operators) if len(r.operators) > 1]
+    seconds = (
+        [None] * len(regions) if isinstance(time, Unknown) else [t.seconds for t in time.regions]
+    )
+    return [
+        {
+            "path": region.path,
+            "leaves": [operator.leaf for operator in region.operators],
+            "count": region.count,
+            "flops": sum(operator.total("flops") for operator in region.operators),
+            "compares": sum(operator.total("compares") for operator in region.operators),
+            "compulsory_bytes": sum(o.compulsory_bytes for o in region.operators),
+            "activation_bytes": sum(o.total("activation_bytes") for o in region.operators),
+            "intermediate_bytes": sum(o.total("intermediate_bytes") for o in region.operators),
+            "launches": sum(backend.operator_launches(o) for o in region.operators),
+            "predicted_s": its_time,
+        }
+        for region, its_time in zip(regions, seconds, strict=True)
+    ]
 
 
 def operator_records(data: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from costmodel.layers.operator import Number
+from costmodel.layers.numbers import Number
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import CaseWorkload
 from costmodel.validation.counterparts import BOUNDS

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from costmodel.layers.operator import Number, expanded_paths
+from costmodel.layers.numbers import Number
+from costmodel.layers.site import expanded_paths
 from costmodel.recordings.machine import Machine
 from costmodel.recordings.measured import Missing
 from costmodel.recordings.quantities import RUNS, RunName, measured_in

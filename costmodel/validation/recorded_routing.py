@@ -8,7 +8,9 @@ any step moves and what each touched expert or row adds, since they are linear i
 from dataclasses import dataclass
 from statistics import fmean
 
-from costmodel.layers.operator import Number, Operator, expanded_paths
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator
+from costmodel.layers.site import expanded_paths
 from costmodel.recordings.measured import ExactColumn, SpreadColumn
 from costmodel.recordings.recording import Recording, Run
 from costmodel.routing.popularity import Expected, Kind, Trials

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from math import inf, isfinite
 
 from costmodel.costs.latency import Unknown
-from costmodel.layers.operator import Operator, expanded_paths
+from costmodel.layers.operator import Operator
+from costmodel.layers.site import expanded_paths
 from costmodel.recordings.measured import Exact, ExactColumn, Missing, Spread, SpreadColumn
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Case, Recording
@@ -97,7 +98,7 @@ def expected(side: Side, time_of: str) -> Expected:
     counted = Expected()
     if chosen:
         counted = Expected(
-            routing_launches=sum(op.count * float(op.total("launches_torch")) for op in chosen),
+            routing_launches=sum(op.count * side.backend.operator_launches(op) for op in chosen),
             routing_hbm_bytes=sum(op.count * float(op.compulsory_bytes) for op in chosen),
             routing_flops=sum(op.count * float(flops_of(op, *COUNTED)) for op in chosen),
         )

@@ -14,7 +14,7 @@ from costmodel.costs import latency as predicted
 from costmodel.costs import roofline as time
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.predict import Prediction
-from costmodel.layers.operator import Moved, Operator
+from costmodel.layers.operator import Operator, Traffic
 from costmodel.routing.popularity import Histogram
 from costmodel.show.tables.prediction import predicted_by
 from costmodel.show.text import printable
@@ -32,7 +32,7 @@ PRICED = (
 )
 DOCUMENTED: tuple[tuple[str, object], ...] = (
     ("parameters", totals.ParameterCounts),
-    ("HBM bytes, compulsory", Moved.compulsory_bytes),
+    ("HBM bytes, compulsory", Traffic.compulsory_bytes),
     ("floor time", time.floor_s),
     ("predicted time", predicted),
     ("predicted time, of the step", predicted.step_time),

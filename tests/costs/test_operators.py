@@ -11,8 +11,9 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
-from costmodel.layers.operator import Operator, expanded_paths
+from costmodel.layers.operator import Operator
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.site import expanded_paths
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import flops, make_step, quantity, tiny_model, weights
 

@@ -17,7 +17,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.workload import Workload
 from costmodel.layers.base import LayerKind
-from costmodel.layers.operator import expanded_paths
+from costmodel.layers.site import expanded_paths
 from costmodel.recordings.quantities import QUANTITIES
 from dashboard.app.widgets import plain
 from dashboard.pages.method import data as method

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from costmodel.costs.operators import build_operators
-from costmodel.layers.operator import expanded_paths
+from costmodel.layers.site import expanded_paths
 from profiler.instruments.leaf_hooks import around_leaves
 from tests.profiler.cases import DECODE, PREFILL, case_of
 from tests.reference_model.tiny import MODELS, small

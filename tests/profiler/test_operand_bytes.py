@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from costmodel.costs.operators import build_operators
-from costmodel.layers.operator import expanded_paths
+from costmodel.layers.site import expanded_paths
 from profiler.runs.operand_bytes import _Traffic, logical_bytes
 from reference_model.moe import grouped_mm
 from tests.profiler.cases import DECODE, PREFILL, case_of, step_of

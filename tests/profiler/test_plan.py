@@ -82,7 +82,7 @@ def test_a_seed_is_the_head_of_a_hash_that_any_machine_gives() -> None:
 @pytest.mark.parametrize("name", model_names())
 def test_models_that_choose_are_those_with_experts_or_memory(name: str) -> None:
     model = load_model(name)
-    sparse = bool(model.memory) or any(ffn.kind == "moe" for ffn, _ in model.ffn_groups)  # type: ignore[attr-defined]
+    sparse = bool(model.memory) or any(ffn.kind == "moe" for ffn, _ in model.ffn_groups)
     assert chooses(model) == sparse
 
 

@@ -8,7 +8,8 @@ import pytest
 from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import kv_cache, parameter_counts, totals
 from costmodel.inputs.model import ModelConfig
-from costmodel.layers.operator import Step, expanded_paths
+from costmodel.layers.operator import Step
+from costmodel.layers.site import expanded_paths
 from costmodel.recordings.recording import Accesses, Exact, ExactColumn
 from profiler.runs.case import PreparedCase
 from profiler.runs.tensor_facts import FlopCount, accesses, counts, distinct_column

@@ -27,7 +27,8 @@ from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Logits
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.mla import LatentAttention
-from costmodel.layers.operator import Operator, Step, expanded_paths
+from costmodel.layers.operator import Operator, Step
+from costmodel.layers.site import expanded_paths
 from reference_model.flop_formulas import count_flops
 from reference_model.leaf import Leaf
 from reference_model.model import ReferenceModel, build_model

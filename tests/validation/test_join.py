@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from costmodel.backends import BACKENDS
 from costmodel.costs.latency import Unknown
 from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import predict
@@ -169,7 +170,7 @@ def test_launches_are_those_of_plain_pytorch() -> None:
     assert rows["trace", "launches", "layers.0.attention_norm"].predicted == 1
     assert rows["trace", "launches", "layers.1.attention_norm"].predicted == 2  # the add before it
     operators = build_operators(DENSE, Workload(context=3).step())
-    summed = sum(op.count * int(op.total("launches_torch")) for op in operators)
+    summed = BACKENDS["torch"].total_launches(operators)
     assert sides(rows["trace", "launches", None]) == (summed, 90, PREDICTED)
 
 

@@ -24,7 +24,7 @@ from costmodel.inputs.hf.fields import (
 )
 from costmodel.inputs.hf.ignored_keys import ONE_VALUE, WITHOUT_COST
 from costmodel.inputs.model import MAX_NAME, ModelConfig
-from costmodel.layers.operator import layer_pattern
+from costmodel.layers.site import layer_pattern
 from costmodel.strict import validated
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.+-]*(/[\w.+-]+)?", re.ASCII)  # not the path of a folder

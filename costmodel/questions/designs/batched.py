@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from costmodel.backends.base import Backend
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
-from costmodel.layers.operator import QUANTITIES, Number, Operator, Part
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import QUANTITIES, Operator, Part, quantities_of
 
-ALIKE = ("launches_torch", "launches_fused", "routing")
-STACKED = tuple(name for name in QUANTITIES if name not in ALIKE)
+STACKED = QUANTITIES
 SIZES = {kind: tuple(f.name for f in fields(kind)) for kind in (Attend, Gemm, Grouped, Rows, TopK)}
 
-_alike, _stacked = attrgetter(*ALIKE), attrgetter(*STACKED)
+_stacked = quantities_of
 _sizes = {kind: attrgetter(*names) for kind, names in SIZES.items()}
 
 
-def structure(operators: Sequence[Operator]) -> object:
+def structure(operators: Sequence[Operator], backend: Backend) -> object:
     """What decides how operators are priced, but for their sizes; equal for those that can stack.
 
     The number of chosen items is in it: each has a measured curve of its own.
@@ -33,7 +34,7 @@ def structure(operators: Sequence[Operator]) -> object:
         for part in operator.parts:
             shape = part.shape
             chosen = shape.chosen if isinstance(shape, TopK) else None
-            found += (*_alike(part), type(shape), chosen)
+            found += (backend.launches(operator, part), part.routing, type(shape), chosen)
         found.append(None)
     return tuple(found)
 

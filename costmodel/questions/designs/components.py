@@ -11,22 +11,32 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.backends import BACKENDS
 from costmodel.costs.footprint import footprint, stored_bytes
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown, step_time
 from costmodel.costs.operators import build_operators
-from costmodel.costs.totals import KvCache, kv_stored_bytes, parameter_counts, totals
+from costmodel.costs.totals import KvCache, kv_stored_bytes, parameter_counts, state_bytes, totals
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Number, Operator, Site, Step
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, Step
+from costmodel.layers.site import Site
 from costmodel.questions.designs.batched import Stack, structure
 
 Floats: TypeAlias = NDArray[np.float64]
 
 STACKED_POINTS = 2**16  # designs x workloads costed together: an array of them fits a cache
 KEPT_POINTS = 500_000  # pieces x workloads kept at once: some 30 MB
-NO_CACHE = KvCache(bytes_per_token=0, stored_bytes=0, read_bytes=0, written_bytes=0)
+NO_CACHE = KvCache(
+    bytes_per_token=0,
+    stored_bytes=0,
+    read_bytes=0,
+    written_bytes=0,
+    state_bytes_per_sequence=0,
+    state_bytes=0,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,6 +80,7 @@ class Pricer:
     ) -> None:
         self.peaks = hardware.hbm_bytes_per_s, hardware.peak_flops_per_s(workload.dtype.name)[0]
         self._step, self._workload = step, workload
+        self._backend = BACKENDS[workload.backend]
         self._capacity_bytes, self._calibration = hardware.capacity_bytes, calibration
         self._workloads = np.broadcast_shapes(np.shape(step.batch), np.shape(step.cached))
         self._waiting: dict[object, _Alike] = {}
@@ -109,7 +120,8 @@ class Pricer:
             operators = build_operators(model, self._step)
             elsewhere = {each.path for kind in kinds for each in self._operators(kind, width)}
             around = [each for each in operators if each.path not in elsewhere]
-            self._wait(trunk, around, width, kv_stored_bytes(model, self._step))
+            kept = kv_stored_bytes(model, self._step) + state_bytes(model, self._step)
+            self._wait(trunk, around, width, kept)
         found: list[object] = [trunk]
         for kind in kinds:
             key = (*kind, width)
@@ -119,14 +131,14 @@ class Pricer:
         return found
 
     def _operators(self, kind: tuple[Any, tuple[int, ...]], width: int) -> list[Operator]:
-        found: list[Operator] = kind[0].operators(Site.of(kind[1], width), self._step)
+        found: list[Operator] = kind[0].operators(Site.of(kind[1], width, kind[0]), self._step)
         return found
 
     def _wait(
         self, key: object, operators: Sequence[Operator], width: int, kv_bytes: Number
     ) -> None:
         counts = parameter_counts(operators)
-        like = width, structure(operators)
+        like = width, structure(operators, self._backend)
         if like not in self._waiting:
             self._waiting[like] = _Alike(width=width, stack=Stack(operators))
         self._waiting[like].stack.add(operators)
@@ -164,7 +176,7 @@ class Pricer:
         for i, (key, stored) in enumerate(alike.stored.items()):
             self._known[key] = Piece(
                 stored=stored,
-                launches=getattr(sums, f"launches_{self._workload.backend}"),
+                launches=self._backend.total_launches(operators),
                 compulsory_bytes=moved[i],
                 flops=flops[i],
                 activations_bytes=widest[i],

@@ -18,7 +18,7 @@ from costmodel.costs.roofline import floor_s
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import larger
+from costmodel.layers.numbers import larger
 from costmodel.questions.designs.components import Pricer
 from costmodel.routing.memo import Remembered
 

@@ -6,9 +6,9 @@ from pydantic import ValidationError
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig, Override
-from costmodel.layers.base import AttentionKind, FfnKind, MemoryKind, selected_layers
-from costmodel.layers.operator import layer_pattern
+from costmodel.layers.base import FfnKind, MemoryKind, MixerKind, selected_layers
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.site import layer_pattern
 from costmodel.strict import explained
 
 
@@ -52,7 +52,7 @@ def _blocks(template: ModelConfig, trunk: ModelConfig) -> dict[str, object]:
     attentions = [trunk.attention_of(layer) for layer in layers]
     # A TOML override inherits what it does not set, and cannot unset: the plainest is the default.
     default = min(attentions, key=_fields_set)
-    groups: dict[tuple[AttentionKind | None, FfnKind | None], list[int]] = {}
+    groups: dict[tuple[MixerKind | None, FfnKind | None], list[int]] = {}
     for layer, (attention, ffn) in enumerate(zip(attentions, ffns, strict=True)):
         own = (None if attention == default else attention, None if ffn == template.ffn else ffn)
         groups.setdefault(own, []).append(layer)
@@ -67,7 +67,7 @@ def _blocks(template: ModelConfig, trunk: ModelConfig) -> dict[str, object]:
     }
 
 
-def _fields_set(attention: AttentionKind) -> int:
+def _fields_set(attention: MixerKind) -> int:
     return sum(getattr(attention, field.name) is not None for field in fields(attention))  # type: ignore[arg-type]  # all are dataclasses
 
 

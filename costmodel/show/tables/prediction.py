@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from costmodel import units
+from costmodel.backends import BACKENDS
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import OperatorTime, Unknown
 from costmodel.costs.predict import Prediction
@@ -41,7 +42,10 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
 def _summary(prediction: Prediction, title: str) -> Table:
     costs, memory, workload = prediction.costs, prediction.memory, prediction.workload
     parameters, sums, kv, routing = costs.parameters, costs.totals, costs.kv_cache, costs.routing
-    torch, fused = routing.launches_torch, routing.launches_fused
+    torch, fused = (
+        BACKENDS[name].total_launches(prediction.costs.operators, routing_only=True)
+        for name in ("torch", "fused")
+    )
     tokens = workload.batch * workload.new_tokens
     distinct = [
         (f"distinct {kind}", units.count(number), what)
@@ -163,7 +167,7 @@ def _operators(prediction: Prediction) -> Table:
     workload = prediction.workload
     rows = []
     for operator, time in _timed(prediction):
-        launches = operator.total(f"launches_{workload.backend}")
+        launches = BACKENDS[workload.backend].operator_launches(operator)
         rows.append(
             (
                 operator.path,
@@ -213,8 +217,8 @@ def _routing_parts(prediction: Prediction) -> Table:
             units.count(operator.count * part.compares),
             units.traffic(operator.count * part.compulsory_bytes),
             units.traffic(operator.count * (part.activation_bytes + part.intermediate_bytes)),
-            units.count(operator.count * part.launches_torch),
-            units.count(operator.count * part.launches_fused),
+            units.count(operator.count * BACKENDS["torch"].launches(operator, part)),
+            units.count(operator.count * BACKENDS["fused"].launches(operator, part)),
             *([] if time is None else [units.seconds(float(operator.count * time.parts_s[index]))]),
         )
         for operator, time in _timed(prediction)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from costmodel import units
-from costmodel.layers.operator import Number
+from costmodel.layers.numbers import Number
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import Table
 from costmodel.validation.counterparts import BOUNDS, COMPULSORY, FLOOR, PREDICTED, USEFUL

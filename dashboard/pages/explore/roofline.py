@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from costmodel import units
-from costmodel.layers.operator import expanded_paths
+from costmodel.layers.site import expanded_paths
 from dashboard.app.figures import HEIGHT, PALETTE, PREDICTED, framed
 
 JSON = dict[str, Any]

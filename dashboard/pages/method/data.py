@@ -15,7 +15,8 @@ from costmodel.costs.operators import build_operators
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Site, Step
+from costmodel.layers.operator import Step
+from costmodel.layers.site import Site
 from costmodel.recordings.quantities import QUANTITIES
 from dashboard.pages.method.docstrings import Entry, entries_of, package_folder
 
