@@ -6,6 +6,7 @@ same configuration are costed once, with a count.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.kernel_shape import Gemm
@@ -21,7 +22,9 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     """Every operator of `step`, in the order of a block; paths are those of the leaf modules."""
     d, num_layers = model.hidden_size, model.num_hidden_layers
     found = [_embed(model, step)]
-    adds = residual_adds(model)
+    ffns = model.ffn_groups
+    placements = [memory.placement(num_layers) for memory in model.memory]
+    adds = residual_adds(num_layers, [layers for _, layers in ffns], placements)
     found += _norms("attention_norm", adds[:num_layers], d, step)
     for attention, layers in model.attention_groups:
         found += attention.operators(Site.of(layers, d, attention), step)
@@ -30,11 +33,11 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
         found.append(norm("post_attention_norm", every_layer, step))
     found.append(norm("ffn_norm", every_layer, step, residual_adds=1))
     with_ffn: list[int] = []
-    for ffn, layers in model.ffn_groups:
+    for ffn, layers in ffns:
         found += ffn.operators(Site.of(layers, d, ffn), step)
         with_ffn += layers
-    for memory in model.memory:
-        inputs = tuple(a for a, _ in memory.placement(num_layers))
+    for memory, placement in zip(model.memory, placements, strict=True):
+        inputs = tuple(layer for layer, _ in placement)
         found += memory.operators(Site.of(inputs, d, memory), step)
     if model.post_norms and with_ffn:
         site = Site.of(sorted(with_ffn), d)
@@ -42,18 +45,22 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     return (*found, *_head(model, step, adds[num_layers]))
 
 
-def residual_adds(model: ModelConfig) -> list[int]:
+def residual_adds(
+    num_layers: int,
+    ffn_layers: Iterable[Sequence[int]],
+    placements: Iterable[Sequence[tuple[int, int]]],
+) -> list[int]:
     """Adds to the residual stream that wait for the norm at the head of each block.
 
     One for the FFN of the block before, one for each memory layer whose output comes after it;
     the last entry is that of the final norm.
     """
-    adds = [0] * (model.num_hidden_layers + 1)
-    for _, layers in model.ffn_groups:
+    adds = [0] * (num_layers + 1)
+    for layers in ffn_layers:
         for layer in layers:
             adds[layer + 1] += 1
-    for memory in model.memory:
-        for _, output in memory.placement(model.num_hidden_layers):
+    for placement in placements:
+        for _, output in placement:
             adds[output + 1] += 1
     return adds
 

@@ -165,34 +165,32 @@ def kv_bytes_per_token(model: ModelConfig, kv_dtype: Dtype) -> int:
     return sum(kind.kv_token_bytes(kv_dtype) * len(at) for kind, at in model.attention_groups)
 
 
-def kv_stored_bytes(model: ModelConfig, step: Step) -> Number:
-    """What `kv_cache` counts as stored, before anything else of the step is known."""
+def kept_bytes(model: ModelConfig, step: Step) -> tuple[Number, int]:
+    """KV cache stored after the step, of the batch, and the fixed state of one sequence.
+
+    Each layer keeps the tokens of a sequence, S + T, at most its window; a recurrent layer keeps a
+    state whatever their number.
+    """
     held = step.cached + step.new_tokens
     stored: Number = 0
-    for kind, at in model.attention_groups:
-        tokens = step.batch * kind.kept_tokens(held)
-        stored = stored + len(at) * kind.kv_token_bytes(step.kv_dtype) * tokens
-    return stored
-
-
-def _state_per_sequence(model: ModelConfig, step: Step) -> int:
-    return sum(len(at) * mixer.state_bytes(step) for mixer, at in model.attention_groups)
-
-
-def state_bytes(model: ModelConfig, step: Step) -> Number:
-    """Fixed states of recurrent layers that a batch keeps: B times those of all layers."""
-    return step.batch * _state_per_sequence(model, step)
+    state = 0
+    for mixer, at in model.attention_groups:
+        tokens = step.batch * mixer.kept_tokens(held)
+        stored = stored + len(at) * mixer.kv_token_bytes(step.kv_dtype) * tokens
+        state += len(at) * mixer.state_bytes(step)
+    return stored, state
 
 
 def kv_cache(model: ModelConfig, step: Step, sums: Totals) -> KvCache:
     """Stored: B sequences of S + T tokens, each layer keeping at most its window; their states."""
+    stored, state = kept_bytes(model, step)
     return KvCache(
         bytes_per_token=kv_bytes_per_token(model, step.kv_dtype),
-        stored_bytes=kv_stored_bytes(model, step),
+        stored_bytes=stored,
         read_bytes=sums.kv_read_bytes,
         written_bytes=sums.kv_written_bytes,
-        state_bytes_per_sequence=_state_per_sequence(model, step),
-        state_bytes=state_bytes(model, step),
+        state_bytes_per_sequence=state,
+        state_bytes=step.batch * state,
     )
 
 

@@ -149,8 +149,11 @@ class ModelConfig:
 
 def _grouped(by_layer: list[Any]) -> list[tuple[Any, tuple[int, ...]]]:
     groups: dict[Any, list[int]] = {}
+    before, layers = object(), list[int]()
     for layer, kind in enumerate(by_layer):
-        groups.setdefault(kind, []).append(layer)
+        if kind is not before:  # hashing a configuration costs more than all else here
+            before, layers = kind, groups.setdefault(kind, [])
+        layers.append(layer)
     return [(kind, tuple(layers)) for kind, layers in groups.items()]
 
 

@@ -99,10 +99,10 @@ class Traffic:
             self.weight_bytes
             + self.kv_read_bytes
             + self.kv_written_bytes
-            + self.state_bytes
+            + (self.state_read_bytes + self.state_written_bytes)
             + self.row_bytes
             + self.index_bytes
-            + self.io_bytes
+            + (self.io_read_bytes + self.io_written_bytes)
         )
 
     @property

@@ -102,7 +102,8 @@ def test_adds_wait_for_the_norm_after_the_block(
     memory: tuple[MemoryKind, ...], adds: list[int]
 ) -> None:
     model = tiny_model(num_hidden_layers=6, memory=memory)
-    assert residual_adds(model) == adds
+    ffn_layers = [layers for _, layers in model.ffn_groups]
+    assert residual_adds(6, ffn_layers, [m.placement(6) for m in memory]) == adds
     # the same by walking through the blocks
     walked, waiting = [], 0
     replaced = {a for m in memory if m.replaces_ffn for a, _ in m.placement(6)}

@@ -27,8 +27,8 @@ FIELDS = {
     "routing": "flops compares hbm_bytes launches time_s share_of_time expected_distinct_experts"
     " expected_distinct_rows",
     "hbm_bytes": "compulsory read written weights kv state table_rows indices io activations",
-    "memory": "weights_bytes buffers_bytes kv_bytes state_bytes activations_bytes total_bytes capacity_bytes"
-    " fits max_batch",
+    "memory": "weights_bytes buffers_bytes kv_bytes state_bytes activations_bytes total_bytes"
+    " capacity_bytes fits max_batch",
     "time": "floor_s predicted_s tokens_per_s bound_by",
     "energy": "predicted_j j_per_token",
 }

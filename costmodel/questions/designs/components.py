@@ -16,7 +16,7 @@ from costmodel.costs.footprint import footprint, stored_bytes
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown, step_time
 from costmodel.costs.operators import build_operators
-from costmodel.costs.totals import KvCache, kv_stored_bytes, parameter_counts, state_bytes, totals
+from costmodel.costs.totals import KvCache, kept_bytes, parameter_counts, totals
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
@@ -120,8 +120,8 @@ class Pricer:
             operators = build_operators(model, self._step)
             elsewhere = {each.path for kind in kinds for each in self._operators(kind, width)}
             around = [each for each in operators if each.path not in elsewhere]
-            kept = kv_stored_bytes(model, self._step) + state_bytes(model, self._step)
-            self._wait(trunk, around, width, kept)
+            stored, state = kept_bytes(model, self._step)
+            self._wait(trunk, around, width, stored + self._step.batch * state)
         found: list[object] = [trunk]
         for kind in kinds:
             key = (*kind, width)
