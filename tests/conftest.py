@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile(  # for tests/mutation.py: the same examples for each mutant, none shrunk
+settings.register_profile(  # for tests/mutation: the same examples for each mutant, none shrunk
     "mutants",
     settings.get_profile("patient"),
     database=None,

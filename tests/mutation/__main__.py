@@ -3,13 +3,13 @@
     python -m tests.mutation --seed 0 --places 60
     python -m tests.mutation --seed 1 --places 20 costmodel/routing costmodel/costs/energy.py
 
-`tests/mutants.py` says what is changed. The places are drawn by the seed, as many from each folder;
-each mutant meets the tests of its own folder first, then those that import its module, then all
-other fast ones, until one fails. Format, lint, types, slow tests and those of `COMPARES_ITSELF` do
-not count. A mutant is killed, or it survives: then a test is missing, or it belongs into
-`EQUIVALENT` with the reason. One that takes more than `CPU_S` or `MEMORY_BYTES` is timed out: it
-was noticed, but by no test. Exit status 1 if any survived. By hand, not in CI: 60 places take an
-hour of CPU time.
+`changes.py` says what is changed, `mutants.py` where. The places are drawn by the seed, as many
+from each folder; each mutant meets the tests of its own folder first, then those that import its
+module, then all other fast ones, until one fails. Format, lint, types, slow tests and those of
+`COMPARES_ITSELF` do not count. A mutant is killed, or it survives: then a test is missing, or it
+belongs into `equivalent.py` with the reason. One that takes more than `CPU_S` or `MEMORY_BYTES` is
+timed out: noticed, but by no test. Exit status 1 if any survived. By hand, not in CI: 60 places
+take half an hour of CPU time.
 """
 
 import argparse
@@ -30,10 +30,11 @@ from pathlib import Path
 from queue import Queue
 from typing import Literal, TypeAlias
 
-from tests.equivalent import EQUIVALENT
-from tests.mutants import Mutant, draw, places, signatures_of
+from tests.mutation.changes import signatures_of
+from tests.mutation.equivalent import EQUIVALENT
+from tests.mutation.mutants import Mutant, draw, places
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDERS = tuple(f"costmodel/{name}" for name in ("layers", "routing", "costs", "validation"))
 FAST = "not slow and not browser and not gpu"  # as `make check` runs them
 AT_ONCE = 2  # mutants: the tests of more would keep each other waiting
@@ -49,6 +50,7 @@ COMPARES_ITSELF = {
     "tests/dashboard": "pages against predictions of the same formulas",
     "tests/docs": "committed pages against what commands print",
     "tests/cli/test_cli.py": "text, CSV and completion against the JSON of the same command",
+    "tests/mutation": "tests of this script, which read the source",
     "tests/questions/test_batched.py": "designs as arrays against the same designs one by one",
     "tests/questions/test_designs.py": "designs against `predict` of the same model",
     "tests/questions/test_sweep.py": "points of a sweep against `predict` of the same step",
