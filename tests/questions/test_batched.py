@@ -9,6 +9,7 @@ import pytest
 from costmodel.backends import BACKENDS
 from costmodel.backends.base import Region
 from costmodel.costs.latency import OperatorTime, region_time
+from costmodel.costs.roofline import Ceilings
 from costmodel.costs.totals import totals
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, Shape, TopK
 from costmodel.layers.operator import Operator, Part
@@ -17,7 +18,7 @@ from tests.costs.calibrations import curves
 
 HAND = curves()
 TORCH = BACKENDS["torch"]
-PEAKS = 4.8e12, 1e15
+CEILINGS = Ceilings(hbm_bytes_per_s=4.8e12, peak_flops_per_s=1e15)
 BATCHES = np.array([[1.0], [8.0], [500.0]])
 
 
@@ -33,7 +34,7 @@ def part(shape: Shape | None = None, **fields: Any) -> Part:  # noqa: ANN401 - a
 
 def time_of(operator: Operator) -> OperatorTime:
     region = Region(operators=(operator,), layers=operator.layers)
-    _, (time,) = region_time(HAND, region, TORCH, *PEAKS)
+    _, (time,) = region_time(HAND, region, TORCH, CEILINGS)
     return time
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from costmodel.backends import BACKENDS
 from costmodel.costs.footprint import footprint, stored_bytes
+from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import Unknown, step_time
+from costmodel.costs.latency import Unknown
 from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import KvCache, kept_bytes, parameter_counts, totals
 from costmodel.inputs.hardware import Hardware
@@ -78,10 +79,11 @@ class Pricer:
     def __init__(
         self, step: Step, workload: Workload, hardware: Hardware, calibration: Curves | Unknown
     ) -> None:
-        self.peaks = hardware.hbm_bytes_per_s, hardware.peak_flops_per_s(workload.dtype.name)[0]
+        self._gpu = Gpu(hardware=hardware, calibration=calibration)
+        self.ceilings = self._gpu.ceilings(workload)
         self._step, self._workload = step, workload
         self._backend = BACKENDS[workload.backend]
-        self._capacity_bytes, self._calibration = hardware.capacity_bytes, calibration
+        self._capacity_bytes = hardware.capacity_bytes
         self._workloads = np.broadcast_shapes(np.shape(step.batch), np.shape(step.cached))
         self._waiting: dict[object, _Alike] = {}
         self._known: dict[object, Piece] = {}
@@ -154,14 +156,7 @@ class Pricer:
         operators = alike.stack.operators()
         sums = totals(operators)
         held = footprint(operators, self._step, NO_CACHE, alike.width, self._capacity_bytes)
-        time = step_time(
-            self._calibration,
-            self._workload,
-            operators,
-            sums,
-            hbm_bytes_per_s=self.peaks[0],
-            peak_flops_per_s=self.peaks[1],
-        )
+        time = self._gpu.time(operators, sums, self._workload)
         if isinstance(time, Unknown):
             self.unknown = time
         moved, flops, widest, graph_s = (

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
-from costmodel.costs.roofline import floor_s
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import larger
 from costmodel.questions.designs.components import Pricer
-from costmodel.routing.memo import Remembered
+from costmodel.routing.memo import RoutingMemo
 
 Quantity: TypeAlias = Literal[
     "parameters.total_without_embeddings",
@@ -59,7 +58,7 @@ def evaluate(
     step = workload.step(
         batch=np.array(batches, np.float64).reshape(-1, 1),  # no total wraps
         context=np.array(contexts, np.float64).reshape(1, -1),
-        routing=Remembered(workload.routing),
+        routing=RoutingMemo(workload.routing),
     )
     pricer = Pricer(step, workload, hardware, calibration)
     shape = len(designs), len(batches), len(contexts)
@@ -77,7 +76,7 @@ def evaluate(
             flops[i] += piece.flops
             graph_s[i] += piece.graph_s
             widest[i] = larger(widest[i], piece.activations_bytes)
-    floor: Any = floor_s(moved, flops, *pricer.peaks)
+    floor: Any = pricer.ceilings.floor_s(moved, flops)
     columns: dict[Quantity, Floats] = {
         "parameters.total_without_embeddings": np.broadcast_to(parameters, shape),
         "parameters.active_without_embeddings": np.broadcast_to(active, shape),

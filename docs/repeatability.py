@@ -1,7 +1,6 @@
-"""The repeatability table of measuring.md, from the committed recordings: `python docs/repeat.py`.
+"""The table that sets a second run against the first, of recordings that were made twice.
 
-Two recordings of your own are compared by `python docs/repeat.py FIRST.json AGAIN.json`.
-`python -m tests.validation.test_repeatability` writes the table of measuring.md anew.
+`python -m docs.repeatability FIRST.json AGAIN.json` prints it for two recordings of your own.
 """
 
 import sys
@@ -17,11 +16,11 @@ HEAD = """\
 | --- | --- | ---: | ---: | ---: | ---: | ---: |
 """
 LEGEND = """\
-Medians of {cases} cases ({models}): the second session's less the first's, over the first's;
-"usual" is the median over cases. "Usual spread" is what the two runs state of themselves, the root
-of the sum of their squared interquartile ranges. It is that of readings in one run on one card and
-holds nothing of what another card, its temperature and its host add, so not every median lies
-within it. "One reading": one mean over a loop, which has no spread of its own.
+Medians of {cases} cases ({models}). A difference is the second session's median less the first's,
+over the first's; "usual" is the median over the cases. "Usual spread" is what the two runs state of
+themselves: the root of the sum of their squared interquartile ranges. That spread is of readings in
+one run on one card. It holds nothing of what another card, its temperature and its host add, so not
+every median lies within it. "One reading" is one mean over a loop, which has no spread of its own.
 """
 
 
@@ -31,10 +30,15 @@ def committed() -> list[Pair]:
     return [(load_recording(RECORDINGS / path.name), load_recording(path)) for path in again]
 
 
+def committed_table() -> str:
+    """The table of the recordings that were made twice."""
+    return table(committed())
+
+
 def table(pairs: list[Pair]) -> str:
-    """What was read twice and what was counted twice, as Markdown."""
-    changes = [each for each in repeated(pairs) if each.quantity not in ONE_READING]
-    cases = {(each.model, each.case) for line in changes for each in line.changes}
+    """Quantities that were read twice and counts that were made twice, as Markdown."""
+    changes = [line for line in repeated(pairs) if line.quantity not in ONE_READING]
+    cases = {(change.model, change.case) for line in changes for change in line.changes}
     models = ", ".join(first.preset or first.model.name for first, _ in pairs)
     lines = "".join(map(_changed, changes))
     counted = "".join(map(_counted, recounted(pairs)))
@@ -47,10 +51,10 @@ def table(pairs: list[Pair]) -> str:
 
 def _changed(line: Repeated) -> str:
     spread, n = line.usual_spread, len(line.changes)
-    told = "one reading | -" if spread is None else f"{_percent(spread)} | {line.within} of {n}"
+    cells = "one reading | -" if spread is None else f"{_percent(spread)} | {line.within} of {n}"
     return (
         f"| `{line.quantity}` | {line.run} | {n} | {_percent(line.usual)} |"
-        f" {_percent(line.largest.relative, sign='+')} | {told} |\n"
+        f" {_percent(line.largest.relative, sign='+')} | {cells} |\n"
     )
 
 

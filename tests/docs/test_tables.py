@@ -1,23 +1,20 @@
-"""The tables of README and docs/measuring.md against the recordings' JSON.
+"""The tables of docs/ against the recordings' JSON, computed without the project's joins.
 
-`docs.measured` makes them with the project's own code; here their cells are computed without it.
+`docs.tables` makes them with the project's own code; here their cells come from the JSON itself.
 """
 
 import json
-from pathlib import Path
 
 import pytest
 
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
-from docs.book import Book
-from docs.measured import PAGES, current
 from tests.recorded_json import (
+    COMPARISON,
     FOLDER,
     LARGE,
     MEASURING,
-    README,
     SMALL,
     leaf_sum,
     percent,
@@ -27,19 +24,8 @@ from tests.recorded_json import (
 )
 
 
-@pytest.fixture(scope="module")
-def book() -> Book:
-    return Book()
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_tables_are_current(page: Path, book: Book) -> None:
-    text = page.read_text(encoding="utf-8")
-    assert current(text, book) == text, "run: python -m docs.measured"
-
-
-def test_the_readmes_measured_columns_are_the_recordings(book: Book) -> None:
-    rows = table(README, "beside")
+def test_measured_columns_of_the_pairs_are_the_recordings() -> None:
+    rows = table(COMPARISON, "pair_steps")
     assert len(rows) == 16
     for model, batch, predicted_ms, ms, ratio, _, gb, _ in rows:
         assert float(ms) == pytest.approx(
@@ -50,11 +36,10 @@ def test_the_readmes_measured_columns_are_the_recordings(book: Book) -> None:
         )
         assert float(ratio) == pytest.approx(float(ms) / float(predicted_ms), abs=0.01)
     assert {row[0] for row in rows} == {*SMALL, *LARGE}
-    del book
 
 
-def test_the_readmes_compulsory_column_is_the_formula() -> None:
-    for model, batch, *_, compulsory, _, ratio in table(README, "beside"):
+def test_the_compulsory_column_of_the_pairs_is_the_formula() -> None:
+    for model, batch, *_, compulsory, _, ratio in table(COMPARISON, "pair_steps"):
         sums = step_costs(load_model(model), Workload(batch=int(batch), context=2048).step()).totals
         vocabulary = recorded(model)["model"]["vocab_size"]
         written = sums.kv_written_bytes + vocabulary * 2 * int(batch)
@@ -83,9 +68,9 @@ def test_self_checks_are_the_recordings() -> None:
                 checks.setdefault(check["name"], []).append(check["measured"] / check["known"])
     rows = {row[0]: row for row in table(MEASURING, "self_check")}
     assert rows.keys() == checks.keys()
-    for name, found in checks.items():
-        assert rows[name][2] == f"{min(found):.5f} to {max(found):.5f}"
-        assert rows[name][4] == f"{len(found)} of {len(found)}"
+    for name, shares in checks.items():
+        assert rows[name][2] == f"{min(shares):.5f} to {max(shares):.5f}"
+        assert rows[name][4] == f"{len(shares)} of {len(shares)}"
 
 
 def test_shares_of_routing_are_kernel_times_of_leaves_that_choose() -> None:
