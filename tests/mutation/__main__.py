@@ -58,7 +58,7 @@ COMPARES_ITSELF = {
     "tests/recordings/test_calibration.py::test_every_point_of_a_sweep_is_its_own_prediction": (
         "so it says"
     ),
-    "tests/validation/test_repeatability.py::test_the_table_in_the_docs_is_current": (
+    "tests/validation/test_repeatability.py::test_the_table_says_what_was_measured": (
         "a committed page against what a command prints"
     ),
 }

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutation.__main__ import COMPARES_ITSELF, FAST
 from tests.mutation.changes import Signatures, signatures_of
 from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.mutants import draw, places
@@ -83,3 +84,11 @@ def test_every_equivalent_mutant_can_be_drawn() -> None:
         for mutant in place
     }
     assert set(EQUIVALENT) <= known
+
+
+def test_mutants_meet_the_tests_of_make_check_but_for_those_that_are_named() -> None:
+    assert f'pytest -n auto -m "{FAST}"' in (ROOT / "Makefile").read_text()
+    for test in COMPARES_ITSELF:
+        path, _, function = test.partition("::")
+        assert (ROOT / path).exists()
+        assert not function or f"def {function}(" in (ROOT / path).read_text()
