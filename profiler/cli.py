@@ -16,8 +16,8 @@ from costmodel.cli.options import JsonOpt, ModelArgs
 from costmodel.errors import InputError, WorkError, shown
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import MAX_NEW_TOKENS
-from costmodel.inputs.workload_spec import parse_batches, parse_contexts, parse_count, parse_counts
+from costmodel.inputs.parse import parse_batches, parse_contexts, parse_count, parse_counts
+from costmodel.inputs.workload import DEFAULT_CONTEXT, DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.show.text import printable
 from profiler.session.plan import Planned, from_lists, standard
@@ -114,18 +114,18 @@ def profile(
     def planned(model: ModelConfig) -> tuple[Planned, ...]:
         if plan is not None:
             return standard(model, dtype=dtype, runs=kinds)
-        decode = phase != "prefill"
+        in_phase = phase or "decode"
         new = parse_counts(
-            new_tokens or ("1" if decode else "2048"),
+            new_tokens or str(DEFAULT_NEW_TOKENS[in_phase]),
             field="new_tokens",
             low=1,
             high=MAX_NEW_TOKENS,
         )
         return from_lists(
             model,
-            phase=phase or "decode",
+            phase=in_phase,
             batches=parse_batches(batch or "1"),
-            contexts=parse_contexts(context or ("2048" if decode else "0")),
+            contexts=parse_contexts(context or str(DEFAULT_CONTEXT[in_phase])),
             new_tokens=new,
             dtype=dtype,
             routings=_routings(routing or "uniform"),

@@ -177,7 +177,7 @@ def kept_bytes(model: ModelConfig, step: Step) -> tuple[Number, int]:
     for mixer, at in model.attention_groups:
         tokens = step.batch * mixer.kept_tokens(held)
         stored = stored + len(at) * mixer.kv_token_bytes(step.kv_dtype) * tokens
-        state += len(at) * mixer.state_bytes(step)
+        state += len(at) * mixer.state_bytes(model.hidden_size, step)
     return stored, state
 
 

@@ -58,9 +58,9 @@ class MixerKind(LayerKind):
         """How many of `tokens` past tokens of a sequence the cache holds."""
         return tokens
 
-    def state_bytes(self, step: Step) -> int:
+    def state_bytes(self, hidden_size: int, step: Step) -> int:
         """Bytes of the fixed state of one sequence in one layer, whatever its context."""
-        del step
+        del hidden_size, step
         return 0
 
 

@@ -12,8 +12,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import shown
-from costmodel.inputs.files import STRICT, read_json_object, validated
+from costmodel.inputs.files import read_json_object
 from costmodel.recordings.machine import Commit, Conditions, Label, Machine
+from costmodel.strict import STRICT, validated
 
 Size: TypeAlias = Annotated[int, Field(ge=1, le=2**50)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=1e4)]

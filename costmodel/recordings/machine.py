@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from costmodel.inputs.files import STRICT
+from costmodel.strict import STRICT
 
 Label: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[ -~]+$")]
 """A short printable name in ASCII."""

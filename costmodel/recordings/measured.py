@@ -5,8 +5,8 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Discriminator, FailFast, Field, Tag
 from pydantic.dataclasses import dataclass
 
-from costmodel.inputs.files import STRICT
 from costmodel.recordings.machine import Reason
+from costmodel.strict import STRICT
 
 Source: TypeAlias = Literal[
     "tensors",  # shapes of parameters, buffers and caches

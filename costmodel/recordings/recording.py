@@ -16,9 +16,9 @@ from pydantic import FailFast, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
-from costmodel.inputs.files import STRICT, read_json_object, read_text
+from costmodel.inputs.files import read_json_object, read_text
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.routing_spec import MAX_EXPONENT
+from costmodel.inputs.parse import MAX_EXPONENT
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, MAX_NEW_TOKENS
 from costmodel.recordings.machine import Commit, Conditions, Label, Machine, Moment, Reason
 from costmodel.recordings.measured import (
@@ -35,7 +35,7 @@ from costmodel.recordings.measured import (
     SpreadColumn,
 )
 from costmodel.recordings.quantities import RUNS, Level, RunName, measured_in, unknown_names
-from costmodel.strict import explained
+from costmodel.strict import STRICT, explained
 
 __all__ = [  # the numbers of `measured` and the names of `quantities` are met here as well
     "RUNS",

@@ -17,7 +17,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import Costs, Prediction, predict, step_costs
 from costmodel.inputs.hardware import Hardware, load_hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.routing_spec import parse_routing
+from costmodel.inputs.parse import parse_routing
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.numbers import Number

@@ -9,9 +9,8 @@ from costmodel.cli.options import (
     CalibrationOpt,
     HardwareOpt,
     ModelArgs,
-    TypedWorkload,
-    takes_workload,
 )
+from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.errors import InputError, shown
 
 if TYPE_CHECKING:  # listing the commands must not load what a report needs
@@ -110,8 +109,7 @@ def _made(
     from costmodel.costs.calibrations import calibrated
     from costmodel.inputs.catalog import load_model, numbered
     from costmodel.inputs.hardware import load_hardware
-    from costmodel.inputs.routing_spec import parse_routing
-    from costmodel.inputs.workload_spec import parse_batches
+    from costmodel.inputs.parse import parse_batches, parse_routing
     from costmodel.recordings.recording import load_recording
     from costmodel.validation.counterparts import Gpus
     from dashboard.report.build import Asked, build, compared_batches, now

@@ -15,9 +15,10 @@ from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
-from costmodel.inputs.files import MAX_FILE_BYTES, STRICT, read_json_object, validated
+from costmodel.inputs.files import MAX_FILE_BYTES, read_json_object
 from costmodel.recordings.machine import Label, Moment
 from costmodel.recordings.quantities import RunName, Unit
+from costmodel.strict import STRICT, validated
 from dashboard.report.given import Amount, Inputs, Line, Name, Real, Size, Whole
 from dashboard.report.quantities import BY_NAME, REPORTED, is_of
 

@@ -6,12 +6,12 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
-from costmodel.inputs.files import STRICT
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import AttentionFlops, Backend, Logits, Mla, Phase
 from costmodel.questions.request import MAX_PRICE_PER_HOUR
 from costmodel.recordings.machine import Commit, Label, Moment
+from costmodel.strict import STRICT
 
 MAX_MODELS = 8
 MAX_COMPARED = 64  # batches

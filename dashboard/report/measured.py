@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.routing_spec import parse_routing
+from costmodel.inputs.parse import parse_routing
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import CaseWorkload, Recording
 from costmodel.show.text import printable

@@ -4,11 +4,11 @@ import json
 import os
 import re
 from pathlib import Path
-from secrets import token_hex
 
 from pydantic import TypeAdapter
 
 from costmodel.errors import InputError, WorkError, shown
+from costmodel.inputs.files import write_atomically
 from costmodel.recordings.calibration import Calibration
 
 SUFFIX = ".json"
@@ -56,13 +56,8 @@ def write_calibration(calibration: Calibration, path: Path) -> None:
     Raises:
         WorkError: It cannot be written.
     """
+    text = calibration_text(calibration)
     try:
-        temporary = path.with_name(f".{token_hex(8)}.part")
-        try:
-            temporary.write_text(calibration_text(calibration), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise WorkError(f"file={shown(str(path))}: cannot be written: {reason}") from None
+        write_atomically(path, text)
+    except InputError as error:  # `calibration_path` approved of the path: the work failed
+        raise WorkError(str(error)) from None

@@ -18,7 +18,9 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.recordings.machine import Conditions
 from costmodel.recordings.recording import Accesses, CaseWorkload, Check, Column, Measured, RunName
+from costmodel.routing.popularity import Uniform
 from costmodel.units import capacity
+from costmodel.validation.counterparts import workload_of
 from profiler.runs.case import PreparedCase
 from profiler.runs.ncu_step import Spec, spec_text
 from profiler.runs.tensor_facts import FlopCount
@@ -159,7 +161,7 @@ class Bench:
 
     def _check_room(self, workload: CaseWorkload) -> None:
         """The weights are there already; cache and activations must still fit."""
-        work = priced(workload)
+        work = workload_of(workload, Uniform())  # uniform routing touches the most
         config = self.model.config
         there = self._footprint(config, work)
         whole = needed_bytes(config, work, work, device=self.device)
@@ -182,16 +184,3 @@ class Bench:
                 f"does not fit: {what} need {capacity(needed)} by the prediction, margin in;"
                 f" {capacity(free)} are free"
             )
-
-
-def priced(workload: CaseWorkload) -> Workload:
-    """The workload as the cost model takes it; uniform routing, which touches the most."""
-    return Workload(
-        phase=workload.phase,
-        batch=workload.batch,
-        context=workload.context,
-        new_tokens=workload.new_tokens,
-        dtype=DTYPES[workload.dtype],
-        kv_dtype=DTYPES[workload.dtype],
-        attention_flops="full",
-    )

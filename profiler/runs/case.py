@@ -85,7 +85,6 @@ def declared_popularity(routing: str) -> Popularity | None:
 def fill(cache: Cache, generator: torch.Generator) -> None:
     """Random keys and values: zeros would run faster and cooler."""
     for layer in cache.layers:
-        for tensor in (layer.keys, layer.values):
-            if tensor is not None:
-                for piece in tensor.view(-1).split(FILL_ELEMENTS):
-                    piece.normal_(generator=generator)
+        for tensor in layer.tensors:
+            for piece in tensor.view(-1).split(FILL_ELEMENTS):
+                piece.normal_(generator=generator)

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from costmodel.inputs.files import STRICT, validated
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.recording import CaseWorkload
+from costmodel.strict import STRICT, validated
 from profiler.runs.case import PreparedCase
 from reference_model.model import build_model
 

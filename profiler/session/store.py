@@ -14,7 +14,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from costmodel.errors import InputError, WorkError, shown
-from costmodel.inputs.files import MAX_FILE_BYTES
+from costmodel.inputs.files import MAX_FILE_BYTES, write_atomically
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import (
@@ -177,21 +177,11 @@ class Store:
                 f"{self.path.name}: would hold {len(data):,} bytes, of which no reader takes more"
                 f" than {MAX_FILE_BYTES:,}; measure the rest into another file"
             )
-        beside = self.path.with_name(f".{self.path.name}.new")
+        temporary = self.path.with_name(f".{self.path.name}.new")  # ours alone, by the lock
         try:
-            with beside.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # the name, too, is on disk
-            finally:
-                os.close(folder)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise WorkError(f"{self.path}: cannot be written: {error.strerror}") from None
+            write_atomically(self.path, data, durable=True, temporary=temporary)
+        except InputError as error:
+            raise WorkError(str(error)) from None
 
     def _read(self) -> Recording:
         found = load_recording(self.path)

@@ -124,7 +124,7 @@ def test_what_is_not_compared_is_counted_by_the_reason(folder: Path) -> None:
     assert "Without any pair, predicted, not measured: buffer_bytes, kv_held_bytes" in told[2]
     rows = json.loads(output("validate", str(written(made, folder)), "--json", "--all"))["rows"]
     assert f"{len(rows):,} rows in all: 1 with both sides, {len(rows) - 1:,} without:" in told
-    refused = [each for each in rows if "does not fit" in (each["reason"] or "")]
+    refused = [row for row in rows if "does not fit" in (row["reason"] or "")]
     assert f"  {len(refused):,} rows: does not fit" in told
 
 
@@ -177,38 +177,38 @@ def test_failed_self_checks_and_broken_bounds_come_first(folder: Path) -> None:
 
 def test_json_holds_it_all(folder: Path) -> None:
     path = str(written(named(), folder))
-    found: dict[str, Any] = json.loads(output("validate", path, "--json"))
-    assert found["schema_version"] == 1
-    assert found["failed_self_checks"] == found["below_bound"] == []
+    document: dict[str, Any] = json.loads(output("validate", path, "--json"))
+    assert document["schema_version"] == 1
+    assert document["failed_self_checks"] == document["below_bound"] == []
     (reads,) = [
-        each
-        for each in found["errors"]
-        if (each["quantity"], each["level"]) == ("hbm_read_bytes", "step")
+        row
+        for row in document["errors"]
+        if (row["quantity"], row["level"]) == ("hbm_read_bytes", "step")
     ]
     assert reads["median_ratio"] == pytest.approx(1.25)
     assert reads["error"] is None
     assert (reads["worst"]["unit"], reads["worst"]["recording"]) == ("bytes", "made")
-    assert [each["case"] for each in found["achieved"]] == [
+    assert [row["case"] for row in document["achieved"]] == [
         "decode, batch 1, context 3, bf16, uniform",
         "decode, batch 1, context 4, bf16, uniform",
     ]
-    assert found["achieved"][0]["mbu"] is None
-    assert "mbu" in found["achieved"][0]["reasons"]
-    lacking = {(each["run"], each["cases"]) for each in found["lacking_runs"]}
+    assert document["achieved"][0]["mbu"] is None
+    assert "mbu" in document["achieved"][0]["reasons"]
+    lacking = {(row["run"], row["cases"]) for row in document["lacking_runs"]}
     assert lacking == {("trace", 1), ("energy", 2)}
-    parameters = [each["measured"] for each in found["rows"] if each["quantity"] == "parameters"]
+    parameters = [row["measured"] for row in document["rows"] if row["quantity"] == "parameters"]
     assert parameters == [1671]  # the other is equal
     every = json.loads(output("validate", path, "--json", "--all"))
     assert every["rows_not_listed"] == 0
-    assert len(every["rows"]) == len(found["rows"]) + found["rows_not_listed"]
-    assert {each["path"] for each in every["rows"]} == {"step", *PATHS}
+    assert len(every["rows"]) == len(document["rows"]) + document["rows_not_listed"]
+    assert {row["path"] for row in every["rows"]} == {"step", *PATHS}
 
 
 def test_at_most_twenty_rows_of_a_quantity_are_listed(folder: Path) -> None:
     path = str(written(everything(DENSE, [workload(), workload(batch=2)]), folder))
     rows = json.loads(output("validate", path, "--json"))["rows"]
-    numbers = [each["quantity"] for each in rows]
-    assert max(numbers.count(each) for each in set(numbers)) == 20
+    numbers = [row["quantity"] for row in rows]
+    assert max(numbers.count(quantity) for quantity in set(numbers)) == 20
 
 
 def test_csv_holds_every_row(folder: Path) -> None:
@@ -218,13 +218,13 @@ def test_csv_holds_every_row(folder: Path) -> None:
         rows = list(csv.DictReader(file))
     every = json.loads(output("validate", path, "--json", "--all"))["rows"]
     assert len(rows) == len(every)
-    assert {each["recording"] for each in rows} == {"'=cmd"}
-    assert {each["path"] for each in rows} == {"step", *PATHS}
+    assert {row["recording"] for row in rows} == {"'=cmd"}
+    assert {row["path"] for row in rows} == {"step", *PATHS}
 
 
 def test_markdown_and_two_files_of_one_name(folder: Path) -> None:
     (folder / "again").mkdir()
-    paths = [str(written(named(), each)) for each in (folder, folder / "again")]
+    paths = [str(written(named(), place)) for place in (folder, folder / "again")]
     page = output("validate", *paths, "--markdown")
     assert page.startswith("### Measured over predicted, 4 cases of 2 recordings\n")
     assert "Tiny-2K #2: recording " in page

@@ -19,7 +19,7 @@ import pytest
 
 from costmodel.cli import main as cli
 from costmodel.cli.plugins import ENTRY_POINTS
-from costmodel.inputs.routing_spec import parse_routing
+from costmodel.inputs.parse import parse_routing
 
 README = Path(__file__).parents[2] / "README.md"
 BLOCK = re.compile(r"(?ms)^```console\n(.*?)^```$")

@@ -63,5 +63,5 @@ def logits_of(case: PreparedCase) -> Tensor:
 
 def cached(case: PreparedCase) -> list[Tensor]:
     """The tensors of the cache."""
-    pairs = [(layer.keys, layer.values) for layer in case.cache.layers]
+    pairs = [(layer.keys, layer.values) for layer in case.cache.kv_layers]
     return [tensor for pair in pairs for tensor in pair if tensor is not None]

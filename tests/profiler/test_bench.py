@@ -19,10 +19,10 @@ from costmodel.recordings.recording import (
     recording_text,
 )
 from profiler.runs import bench as module
-from profiler.runs.bench import Bench, Known, Unfit, priced, self_check, unmeasurable
+from profiler.runs.bench import Bench, Known, Unfit, self_check, unmeasurable
 from profiler.runs.cpu import CpuRun
 from reference_model.product_key import ProductRetrieve
-from tests.profiler.cases import DECODE, PREFILL, SEED, work
+from tests.profiler.cases import PREFILL, SEED, work
 from tests.reference_model.tiny import MODELS, small
 
 CPU = Machine(device="cpu", name="a CPU", memory_bytes=2**30, python="3.11.7", torch="2.13.0")
@@ -174,20 +174,6 @@ def test_flops_are_counted_only_when_a_method_asks(monkeypatch: pytest.MonkeyPat
     (known,) = seen
     assert bench.flops.known == {}
     assert set(known.flops()) == set(bench.paths)
-
-
-@pytest.mark.parametrize("phase", [DECODE, PREFILL], ids=["decode", "prefill"])
-def test_a_workload_is_priced_as_it_is_run(phase: dict[str, object]) -> None:
-    given = work(**phase)
-    step = priced(given).step()
-    assert (step.batch, step.cached, step.new_tokens) == (
-        given.batch,
-        given.context,
-        given.new_tokens,
-    )
-    assert (step.dtype.name, step.kv_dtype.name) == ("fp32", "fp32")
-    assert step.mla == ("absorbed" if given.phase == "decode" else "expanded")
-    assert (step.logits, step.attention_flops, step.routing.label) == ("last", "full", "uniform")
 
 
 def test_a_bench_lets_its_model_go() -> None:

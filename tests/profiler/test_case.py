@@ -95,7 +95,7 @@ def test_a_decode_step_is_one_more_token_after_the_context(name: str) -> None:
     case = case_of(name)
     grown = case.model.new_cache(3, 7)
     grown.length = 6
-    for theirs, ours in zip(grown.layers, case.cache.layers, strict=True):
+    for theirs, ours in zip(grown.kv_layers, case.cache.kv_layers, strict=True):
         theirs.keys.copy_(ours.keys)
         if theirs.values is not None and ours.values is not None:
             theirs.values.copy_(ours.values)

@@ -226,7 +226,7 @@ def test_a_full_disk_costs_the_case_in_hand_alone(
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(WorkError, match=r"a\.json: cannot be written: No space left"):
+        with pytest.raises(WorkError, match=r"a\.json': cannot be written: No space left"):
             store.add(workload(2), 7, "time", found(), SESSION)
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == ["a.json"]

@@ -20,7 +20,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import larger
 from costmodel.questions.designs.components import Pricer
-from costmodel.routing.memo import Remembered
+from costmodel.routing.memo import RoutingMemo
 
 Quantity: TypeAlias = Literal[
     "parameters.total_without_embeddings",
@@ -59,7 +59,7 @@ def evaluate(
     step = workload.step(
         batch=np.array(batches, np.float64).reshape(-1, 1),  # no total wraps
         context=np.array(contexts, np.float64).reshape(1, -1),
-        routing=Remembered(workload.routing),
+        routing=RoutingMemo(workload.routing),
     )
     pricer = Pricer(step, workload, hardware, calibration)
     shape = len(designs), len(batches), len(contexts)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload_spec import parse_count
+from costmodel.inputs.parse import parse_count
 from costmodel.layers.base import FfnKind, MemoryKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn

@@ -10,12 +10,11 @@ import plotly.graph_objects as go
 from costmodel import units
 from costmodel.recordings.recording import Accesses, Case
 from costmodel.validation.join import NO_RUN
-from costmodel.validation.recorded_routing import CHOOSERS
+from costmodel.validation.recorded_routing import chosen_kinds
 from dashboard.app.figures import framed, measured_marks
 from dashboard.app.widgets import not_measured
 from dashboard.pages.measured.data import View
 
-KINDS = {leaf: kind for kind, leaf in CHOOSERS.items()}
 MOST_MARKS = 60  # of one curve
 FEW_DECADES = 2  # up to so many, an axis names 1, 2, 3 and 5 of each; beyond, only the first
 NOTE = (
@@ -38,15 +37,18 @@ def why_none(case: Case) -> str:
     return not_measured(case.lacking.get("time", NO_RUN))
 
 
-def ranked(found: Mapping[str, Accesses]) -> dict[str, list[tuple[float, int]]]:
+def ranked(
+    found: Mapping[str, Accesses], kinds: Mapping[str, str]
+) -> dict[str, list[tuple[float, int]]]:
     """By kind: the rank up to which items were chosen at least so often, and how often.
 
     Ranks count from the most chosen item and are means over the layers of the kind.
+    `kinds` says by path whether a layer chooses experts or rows.
     """
     pooled: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     of_kind: dict[str, int] = defaultdict(int)
     for path, each in found.items():
-        kind = _kind(path)
+        kind = kinds.get(path, "items")
         of_kind[kind] += 1
         for times, items in each.counts:
             if times and items:
@@ -61,9 +63,9 @@ def ranked(found: Mapping[str, Accesses]) -> dict[str, list[tuple[float, int]]]:
     return curves
 
 
-def ranks(found: Mapping[str, Accesses]) -> go.Figure:
+def ranks(found: Mapping[str, Accesses], kinds: Mapping[str, str]) -> go.Figure:
     """Times chosen against rank, both logarithmic; a curve of open marks for each kind."""
-    figure, by_kind = go.Figure(), ranked(found)
+    figure, by_kind = go.Figure(), ranked(found, kinds)
     curves = by_kind.values()
     for index, (kind, curve) in enumerate(by_kind.items()):
         step = -(-len(curve) // MOST_MARKS)
@@ -94,12 +96,12 @@ def ticks(low: float, high: float) -> list[float]:
     return [float(f"{digit}e{decade}") for decade in decades for digit in digits]
 
 
-def in_words(found: Mapping[str, Accesses]) -> str:
+def in_words(found: Mapping[str, Accesses], kinds: Mapping[str, str]) -> str:
     """The chart in words."""
     said = [
         f"of the {kind} of a layer {units.significant(curve[-1][0])} were chosen,"
         f" the most chosen {curve[0][1]:,} times"
-        for kind, curve in ranked(found).items()
+        for kind, curve in ranked(found, kinds).items()
     ]
     return f"Times chosen against rank, both axes logarithmic: {'; '.join(said)}."
 
@@ -107,13 +109,14 @@ def in_words(found: Mapping[str, Accesses]) -> str:
 def rows(view: View) -> list[dict[str, object]]:
     """Each layer's choices, the distinct ones beside what was expected."""
     expected = {row.path: row for row in view.leaves("distinct")}
+    kinds = chosen_kinds(view.recording.model)
     found: list[dict[str, object]] = []
     for path, each in layers(view.case).items():
         row = expected.get(path)
         found.append(
             {
                 "Leaf that chooses": path,
-                "Of": f"{each.population:,} {_kind(path)}",
+                "Of": f"{each.population:,} {kinds.get(path, 'items')}",
                 "Choices": units.count(each.trials * each.draws),
                 "Distinct": each.distinct,
                 "Expected distinct": None
@@ -124,7 +127,3 @@ def rows(view: View) -> list[dict[str, object]]:
             }
         )
     return found
-
-
-def _kind(path: str) -> str:
-    return KINDS.get(path.rpartition(".")[2], "items")

@@ -12,8 +12,8 @@ from costmodel.costs.latency import Unknown
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.parse import parse_batches
 from costmodel.inputs.workload import Workload
-from costmodel.inputs.workload_spec import parse_batches
 from costmodel.recordings.recording import Recording, load_recording
 from costmodel.validation.counterparts import Gpus
 from dashboard.app.selection import OWN, OWN_FILE, Selection

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload_spec import parse_count
+from costmodel.inputs.parse import parse_count
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
 from costmodel.questions.matching.sizes import SIZES, resized

@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from costmodel.errors import InputError
-from costmodel.inputs.workload_spec import parse_batches, parse_contexts
+from costmodel.inputs.parse import parse_batches, parse_contexts
 from costmodel.questions.designs.evaluate import evaluate
 from dashboard.app.pins import pin, pinned, unpin
 from dashboard.app.selection import Selection

@@ -1,12 +1,12 @@
-"""What a user writes for a routing: `uniform`, `zipf:1.0`, or the path of a measured histogram.
+"""A measured routing as a JSON file: how often each expert, or each table row, was drawn.
 
-A histogram file is JSON, with at least one of its two sections:
+The file holds at least one of the two sections `experts` and `rows`:
 
     {"schema_version": 1, "source": "where the counts come from",
      "experts": {"population": 64, "trials": 1000, "draws": 8, "counts": [[125, 64]]},
      "rows": {...}}
 
-`counts` lists how many items were drawn how often: `[accesses of an item, items with as many]`.
+`counts` pairs a number of accesses with the number of items that were drawn so often.
 """
 
 import re
@@ -16,20 +16,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from costmodel.errors import InputError, shown
-from costmodel.inputs.files import STRICT, read_json_object, validated
-from costmodel.routing.popularity import AccessCounts, Histogram, Routing, Uniform, Zipf
+from costmodel.errors import shown
+from costmodel.inputs.files import read_json_object
+from costmodel.routing.popularity import AccessCounts, Histogram
+from costmodel.strict import STRICT, validated
 
-MAX_EXPONENT = 10.0  # measured popularities lie below 2
 MAX_COUNT = 2**50  # so that products with `draws` stay exact in every reader
 MAX_DRAWS = 2**20
 MAX_ENTRIES = 500_000  # different access counts; a table of 1e6 rows showed a few thousand
 MAX_SOURCE = 2000  # characters
 
-RULE = "expected uniform, zipf:EXPONENT or a histogram file"
-DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-
-Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+NonNegative = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Positive = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 
 
@@ -37,12 +34,15 @@ Positive = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 class Section:
     """The access counts of one population, as the file gives them."""
 
-    population: Positive
-    trials: Positive
-    draws: Annotated[int, Field(ge=1, le=MAX_DRAWS)]
-    counts: Annotated[tuple[tuple[Count, Count], ...], Field(min_length=1, max_length=MAX_ENTRIES)]
+    population: Positive  # experts of a layer, or rows of a table, drawn or not
+    trials: Positive  # tokens, or pairs of a token and a head
+    draws: Annotated[int, Field(ge=1, le=MAX_DRAWS)]  # items per trial
+    counts: Annotated[
+        tuple[tuple[NonNegative, NonNegative], ...], Field(min_length=1, max_length=MAX_ENTRIES)
+    ]
 
     def __post_init__(self) -> None:
+        """The counts must add up to the population, and to trials times draws."""
         if self.draws > self.population:
             raise ValueError(f"draws={self.draws}: exceeds population={self.population}")
         items = sum(items for _, items in self.counts)
@@ -57,8 +57,8 @@ class Section:
                 f"counts: hold {accesses} accesses; trials * draws = {self.trials * self.draws}"
             )
 
-    def plain(self) -> AccessCounts:
-        """The same, as the cost formulas take it."""
+    def access_counts(self) -> AccessCounts:
+        """The same numbers in the type that the routing formulas take."""
         return AccessCounts(
             population=self.population, trials=self.trials, draws=self.draws, counts=self.counts
         )
@@ -66,7 +66,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class HistogramFile:
-    """A histogram file."""
+    """The whole file."""
 
     schema_version: Literal[1]
     source: Annotated[str, Field(max_length=MAX_SOURCE)]
@@ -78,36 +78,17 @@ class HistogramFile:
             raise ValueError("experts, rows: at least one of the two is needed")
 
 
-def parse_routing(text: str) -> Routing:
-    """The routing that `text` names."""
-    if text == "uniform":
-        return Uniform()
-    keyword, colon, exponent = text.partition(":")
-    if colon and keyword == "zipf":
-        return _zipf(text, exponent)
-    path = Path(text)
-    try:
-        exists = path.exists()
-    except (OSError, ValueError):  # a name too long for the file system, or with a null byte
-        exists = False
-    if not text or not exists:
-        raise InputError(f"routing={shown(text)}: {RULE}")
-    where = f"file={shown(text)}"
-    given = validated(HistogramFile, read_json_object(path), where=where)
+def read_histogram(path: Path) -> Histogram:
+    """The routing that a histogram file describes; its label is `histogram:` and the file's name.
+
+    Raises:
+        InputError: The file cannot be read, or breaks a rule of the format.
+    """
+    file = validated(HistogramFile, read_json_object(path), where=f"file={shown(str(path))}")
     name = re.sub(r"[^A-Za-z0-9._-]", "", path.stem) or "unnamed"
     return Histogram(
         label=f"histogram:{name}",
-        source=given.source,
-        experts=given.experts.plain() if given.experts else None,
-        rows=given.rows.plain() if given.rows else None,
-    )
-
-
-def _zipf(text: str, exponent: str) -> Zipf:
-    if DECIMAL.fullmatch(exponent):
-        value = float(exponent) + 0.0  # -0 becomes 0
-        if 0 <= value <= MAX_EXPONENT:
-            return Zipf(value)
-    raise InputError(
-        f"routing={shown(text)}: the exponent must be a number from 0 to {MAX_EXPONENT:g}"
+        source=file.source,
+        experts=file.experts.access_counts() if file.experts else None,
+        rows=file.rows.access_counts() if file.rows else None,
     )

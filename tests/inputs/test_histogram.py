@@ -1,4 +1,4 @@
-"""What parse_routing accepts, and what it says of the rest."""
+"""A histogram file: what is read of it, and how a broken one is refused."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from costmodel.errors import InputError
-from costmodel.inputs.routing_spec import parse_routing
-from costmodel.routing.popularity import Histogram, Uniform, Zipf
+from costmodel.inputs.histogram import read_histogram
 
 
 def section(**changes: object) -> dict[str, Any]:
@@ -20,59 +19,20 @@ def section(**changes: object) -> dict[str, Any]:
     } | changes
 
 
-def written(folder: Path, name: str = "trace.json", **changes: object) -> str:
+def written(folder: Path, name: str = "trace.json", **changes: object) -> Path:
     path = folder / name
     data = {"schema_version": 1, "source": "by hand", "experts": section()} | changes
     path.write_text(json.dumps({key: value for key, value in data.items() if value != "left out"}))
-    return str(path)
-
-
-def test_words() -> None:
-    assert parse_routing("uniform") == Uniform()
-    assert parse_routing("uniform").label == "uniform"
-
-
-@pytest.mark.parametrize(
-    ("text", "exponent", "label"),
-    [
-        ("zipf:1.0", 1.0, "zipf:1.0"),
-        ("zipf:1", 1.0, "zipf:1.0"),
-        ("zipf:0", 0.0, "zipf:0.0"),
-        ("zipf:-0", 0.0, "zipf:0.0"),
-        ("zipf:.75", 0.75, "zipf:0.75"),
-        ("zipf:1e-1", 0.1, "zipf:0.1"),
-        ("zipf:10", 10.0, "zipf:10.0"),
-    ],
-)
-def test_zipf(text: str, exponent: float, label: str) -> None:
-    assert parse_routing(text) == Zipf(exponent)
-    assert parse_routing(text).label == label
-
-
-@pytest.mark.parametrize(
-    "exponent", ["", "x", "nan", "inf", "1e999", "-1", "10.1", "1_0", " 1", "1,5", "٣", "9" * 5000]
-)
-def test_other_exponents_are_refused(exponent: str) -> None:
-    with pytest.raises(InputError, match=r"routing='zipf:.*exponent must be a number from 0 to 10"):
-        parse_routing(f"zipf:{exponent}")
-
-
-@pytest.mark.parametrize(
-    "text", ["", "Uniform", "zipf", "normal:1", "no/such/file.json", "a\0b", "x" * 5000]
-)
-def test_unknown_words_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="uniform, zipf:EXPONENT or a histogram file"):
-        parse_routing(text)
+    return path
 
 
 def test_a_histogram_file(tmp_path: Path) -> None:
-    routing = parse_routing(written(tmp_path, "OLMoE trace (2)_v1.0.json", rows=None))
-    assert isinstance(routing, Histogram)
+    routing = read_histogram(written(tmp_path, "OLMoE trace (2)_v1.0.json", rows=None))
     assert routing.label == "histogram:OLMoEtrace2_v1.0"
     assert routing.source == "by hand"
     assert routing.rows is None
     assert routing.expected_distinct(4, 2, 1, kind="experts") == 2
-    rows = parse_routing(written(tmp_path, "é.json", experts="left out", rows=section()))
+    rows = read_histogram(written(tmp_path, "é.json", experts="left out", rows=section()))
     assert rows.label == "histogram:unnamed"
     assert rows.expected_distinct(4, 2, 10**9, kind="rows") == 3
     with pytest.raises(InputError, match="no section 'experts'"):
@@ -110,12 +70,12 @@ def test_a_broken_histogram_is_refused(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=rf"^file='.*': .*{message}"):
-        parse_routing(written(tmp_path, **changes))
+        read_histogram(written(tmp_path, **changes))
 
 
 def test_a_folder_or_other_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a directory"):
-        parse_routing(str(tmp_path))
+        read_histogram(tmp_path)
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(InputError, match="an object is expected"):
-        parse_routing(str(tmp_path / "list.json"))
+        read_histogram(tmp_path / "list.json")
