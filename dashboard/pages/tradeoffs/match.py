@@ -7,13 +7,14 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from costmodel import units
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.questions.match import Beside, Match, beside, match
 from costmodel.questions.matching.sizes import parse_vary
 from costmodel.questions.matching.toml import model_toml
 from costmodel.show.match_json import match_records
-from costmodel.show.tables.match import SHOWN, match_tables
+from costmodel.show.tables.match import match_tables
 from costmodel.show.text import Table
 from dashboard.app.figures import PALETTE, SYMBOLS, colour, framed
 from dashboard.app.pins import pin
@@ -206,8 +207,7 @@ def _ratios(answer: Match, lines: Sequence[Beside]) -> list[tuple[int | None, st
     """Batch, name and match over target of every number that both have."""
     found = []
     for each in match_records(answer, lines):
-        name = SHOWN[each["quantity"]][0]
-        name = f"HBM, {name.strip()}" if name.startswith(" ") else name  # indented in the table
+        name = STEP_QUANTITIES[each["quantity"]].label
         if each["target"] and each["matched"]:
             found.append((each["batch"], name, each["matched"] / each["target"]))
     return found

@@ -3,12 +3,14 @@
 import itertools
 from collections.abc import Sequence
 
-from costmodel import units
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.questions.grid import Grid
-from costmodel.show.tables.prediction import predicted_by
+from costmodel.show.tables.columns import cell, head
+from costmodel.show.tables.notes import predicted_by
 from costmodel.show.text import Table
+
+COLUMNS = ("flops.total", "hbm_bytes.compulsory", "kv_cache.read_bytes", "time.floor_s")
 
 
 def sweep_table(
@@ -18,6 +20,7 @@ def sweep_table(
     total = sum(grid.size for grid in grids)
     records = (record for grid in grids for record in grid.records())
     timed = "time.predicted_s" in grids[0].columns
+    names = (*COLUMNS, *["time.predicted_s"] * timed, "time.bound_by", "memory.fits")
     rows = [
         (
             record["model"],
@@ -25,13 +28,7 @@ def sweep_table(
             record["routing"],
             f"{record['batch']:,}",
             f"{record['context']:,}",
-            units.flops(record["flops.total"]),
-            units.traffic(record["hbm_bytes.compulsory"]),
-            units.traffic(record["kv_cache.read_bytes"]),
-            units.seconds(record["time.floor_s"]),
-            *([units.seconds(record["time.predicted_s"])] if timed else []),
-            record["time.bound_by"],
-            "yes" if record["memory.fits"] else "no",
+            *(cell(name, record[name]) for name in names),
         )
         for record in itertools.islice(records, max_rows)
     ]
@@ -43,20 +40,7 @@ def sweep_table(
         notes += dict.fromkeys(predicted_by(curves, workload) for curves in used)
     return Table(
         title=f"Sweep of {total:,} workloads",
-        headers=(
-            "model",
-            "GPU",
-            "routing",
-            "batch",
-            "context",
-            "FLOPs",
-            "HBM compulsory",
-            "KV read",
-            "floor",
-            *(["predicted"] if timed else []),
-            "bound",
-            "fits",
-        ),
+        headers=("model", "GPU", "routing", "batch", "context", *map(head, names)),
         rows=tuple(rows),
         text_columns=3,
         notes=tuple(notes),

@@ -69,7 +69,7 @@ class CalibrationGiven:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class RecordingGiven:
-    """A recording beside the predictions; `cases` are those of the report's workload."""
+    """A recording that is compared; `cases` are those of the report's workload."""
 
     name: Name
     model: Name

@@ -1,13 +1,18 @@
-"""The sections of a report that set things side by side: models over batches, and recordings."""
+"""The sections that compare: models over batches, and predictions with recordings."""
 
 from costmodel import units
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.show.tables.columns import cell
 from costmodel.show.text import Table
-from costmodel.show.validation_json import STEP
+from costmodel.show.validation_json import WHOLE_STEP
 from dashboard.report.document import MeasuredLine, Report
-from dashboard.report.quantities import formatted
 from dashboard.report.words import Section, quantity_words, step_words
 
 NOT_MEASURED = "-"
+COMPARED = (  # fields of a line of the comparison
+    *("compulsory_bytes", "bytes_of_first_over_this", "flops", "kv_read_bytes", "routing_bytes"),
+    *("floor_s", "predicted_s", "memory_bytes", "fits"),
+)
 
 
 def comparison_section(report: Report) -> Section:
@@ -19,15 +24,7 @@ def comparison_section(report: Report) -> Section:
             (
                 f"{line.batch:,}",
                 line.model,
-                units.traffic(line.compulsory_bytes),
-                units.ratio(line.bytes_of_first_over_this),
-                units.flops(line.flops),
-                units.traffic(line.kv_read_bytes),
-                units.traffic(line.routing_bytes),
-                units.seconds(line.floor_s),
-                units.seconds(line.predicted_s),
-                units.capacity(line.memory_bytes),
-                "yes" if line.fits else "NO",
+                *(cell(f"rows.{field}", getattr(line, field)) for field in COMPARED),
             )
             for line in report.comparison.lines
             if line.context == context
@@ -38,15 +35,7 @@ def comparison_section(report: Report) -> Section:
                 headers=(
                     "batch",
                     "model",
-                    "compulsory HBM bytes",
-                    "bytes of the first / of this",
-                    "FLOPs",
-                    "KV read",
-                    "routing bytes",
-                    "floor time",
-                    "predicted time",
-                    "memory",
-                    "fits",
+                    *(STEP_QUANTITIES[f"rows.{field}"].label for field in COMPARED),
                 ),
                 rows=rows,
                 text_columns=2,
@@ -55,7 +44,9 @@ def comparison_section(report: Report) -> Section:
     return Section(
         name="comparison",
         title="Comparison over the batch",
-        lead=tuple(f"Context {each.context:,}: {each.text}" for each in report.comparison.findings),
+        lead=tuple(
+            f"Context {finding.context:,}: {finding.text}" for finding in report.comparison.findings
+        ),
         tables=tuple(tables),
     )
 
@@ -64,23 +55,24 @@ def measured_section(report: Report) -> Section:
     """What recordings hold of the report's workload: the step, then leaf by leaf."""
     recordings = report.inputs.recordings
     lead = [
-        f"{each.name}: {each.model} on {each.machine}, measured from {each.started};"
+        f"{recording.name}: {recording.model} on {recording.machine}, measured from"
+        f" {recording.started};"
         + (
-            f" {each.cases:,} of its cases are of this report's workload."
-            if each.cases
+            f" {recording.cases:,} of its cases are of this report's workload."
+            if recording.cases
             else " none of its cases is of this report's workload, so nothing of it is shown."
         )
-        for each in recordings
+        for recording in recordings
     ]
     if not recordings:
-        lead.append("No recording was given, so nothing measured stands beside the predictions.")
+        lead.append("No recording was given, so nothing measured is compared with the predictions.")
     tables: list[Table] = []
     folded: list[Table] = []
     for key, lines in _by_step(report).items():
         model, recording, batch, context = key
         heading = f"{model}, {step_words(batch, context)}, recording {recording}"
-        step = [line for line in lines if line.path == STEP]
-        leaves = [line for line in lines if line.path != STEP]
+        step = [line for line in lines if line.path == WHOLE_STEP]
+        leaves = [line for line in lines if line.path != WHOLE_STEP]
         listed = tables if batch in report.inputs.workload.batches else folded
         listed.append(_measured_table(f"The step: {heading}", step))
         if leaves:
@@ -96,11 +88,11 @@ def measured_section(report: Report) -> Section:
 
 def _by_step(report: Report) -> dict[tuple[str, str, int, int], list[MeasuredLine]]:
     """What was measured, by model, recording, batch and context."""
-    found: dict[tuple[str, str, int, int], list[MeasuredLine]] = {}
+    by_step: dict[tuple[str, str, int, int], list[MeasuredLine]] = {}
     for line in report.measured:
         key = (line.model, line.recording, line.batch, line.context)
-        found.setdefault(key, []).append(line)
-    return found
+        by_step.setdefault(key, []).append(line)
+    return by_step
 
 
 def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
@@ -127,7 +119,7 @@ def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
                 *(["yes" if line.chooses else ""] * chooses),
                 quantity_words(line.quantity),
                 line.basis,
-                "; ".join(each for each in (line.source, line.reason) if each),
+                "; ".join(filter(None, (line.source, line.reason))),
                 _amount(line, line.predicted),
                 _amount(line, line.measured),
                 "" if line.q1 is None else f"{_amount(line, line.q1)} to {_amount(line, line.q3)}",
@@ -141,4 +133,4 @@ def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
 
 
 def _amount(line: MeasuredLine, value: float | None) -> str:
-    return NOT_MEASURED if value is None else formatted(line.unit, value)
+    return NOT_MEASURED if value is None else units.formatted(value, line.unit)
