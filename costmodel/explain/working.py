@@ -18,10 +18,13 @@ from math import floor
 
 from costmodel.layers.numbers import Number
 
-TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?(?:e[+-]?\d+)?)|([A-Za-z]\w*)|([-+*/^(),]))")
+TOKEN = re.compile(
+    r"\s*(?:(\d+(?:\.\d+)?(?:e[+-]?\d{1,3})?(?!\w))|([A-Za-z]\w*)|([-+*/^(),]))", re.ASCII
+)
 MAX_CHARS = 20_000
-MAX_DEPTH = 40  # of parentheses
+MAX_DEPTH = 40  # of parentheses, powers and signs
 MAX_POWER = 64
+MAX_BITS = 4096  # of a power
 ARGUMENTS = {"max": 2, "min": 2, "floor": 1}
 
 
@@ -44,7 +47,10 @@ def worked(formula: str, values: Mapping[str, Number]) -> Worked:
         FormulaError: The text is no formula, or `values` lacks a letter.
     """
     reader = _Reader(formula, values)
-    result = reader.sum(0)
+    try:
+        result = reader.sum(0)
+    except (OverflowError, ZeroDivisionError):
+        raise FormulaError(f"{formula!r}: leaves the range of numbers") from None
     if reader.ahead:
         raise FormulaError(f"{formula!r}: {reader.ahead!r} cannot stand there")
     return Worked(values="".join(reader.written), result=_plain(result))
@@ -70,6 +76,10 @@ def _plain(value: float | Fraction) -> float:
     if isinstance(value, Fraction):
         return value.numerator if value.denominator == 1 else float(value)
     return value
+
+
+def _bits(value: int | Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
 def _tokens(formula: str) -> list[tuple[str, str, str]]:
@@ -118,8 +128,6 @@ class _Reader:
 
     def sum(self, depth: int) -> int | float | Fraction:
         """Products, added and subtracted from left to right."""
-        if depth > MAX_DEPTH:
-            raise FormulaError(f"parentheses are nested deeper than {MAX_DEPTH}")
         total = self.product(depth)
         while self.ahead in ("+", "-"):
             sign = self.take(f" {self.ahead} ")
@@ -139,8 +147,6 @@ class _Reader:
             factor = self.power(depth)
             if not divides:
                 product = product * factor
-            elif not factor:
-                raise FormulaError(f"{self.formula!r}: divides by zero")
             elif isinstance(product, float) or isinstance(factor, float):
                 product = product / factor
             else:
@@ -156,14 +162,18 @@ class _Reader:
         exponent = self.power(depth + 1)
         if exponent not in range(MAX_POWER + 1):
             raise FormulaError(f"{self.formula!r}: a power is a whole number up to {MAX_POWER}")
+        if not isinstance(base, float) and _bits(base) * exponent > MAX_BITS:
+            raise OverflowError
         return base ** int(exponent)
 
     def operand(self, depth: int) -> int | float | Fraction:
         """A number, a letter, a function, or a sum in parentheses."""
+        if depth > MAX_DEPTH:
+            raise FormulaError(f"a formula is nested deeper than {MAX_DEPTH}")
         number, name, sign = self.tokens[self.place]
         if number:
             self.take()
-            return int(number) if number.isdecimal() else float(number)
+            return int(number) if number.isdecimal() else Fraction(number)
         if name in ARGUMENTS:
             return self.function(depth)
         if name:
