@@ -16,7 +16,7 @@ from costmodel.backends import BACKENDS
 from costmodel.backends.base import Backend, Region
 from costmodel.costs.energy import energy_j
 from costmodel.costs.kernel_times import DTYPE, Curves
-from costmodel.costs.roofline import floor_s
+from costmodel.costs.roofline import Ceilings
 from costmodel.costs.totals import Totals
 from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import Number, larger
@@ -68,9 +68,7 @@ def step_time(
     workload: Workload,
     operators: Sequence[Operator],
     sums: Totals,
-    *,
-    hbm_bytes_per_s: float,
-    peak_flops_per_s: float,
+    ceilings: Ceilings,
 ) -> StepTime | Unknown:
     """The predicted time and energy of a step on the GPU of these curves and datasheet peaks.
 
@@ -87,20 +85,19 @@ def step_time(
             f" this is dtype={formats[0]}, kv_dtype={formats[1]}"
         )
     backend = BACKENDS[workload.backend]
-    peaks = hbm_bytes_per_s, peak_flops_per_s
     times: dict[str, list[tuple[int, OperatorTime]]] = {}  # by path, with numbers of layers
     regions: list[RegionTime] = []
     graph: Number = 0.0
     routing: Number = 0.0
     for region in backend.regions(operators):
-        seconds, members = region_time(curves, region, backend, *peaks)
+        seconds, members = region_time(curves, region, backend, ceilings)
         graph = graph + region.count * seconds
         if len(region.operators) > 1:
             regions.append(RegionTime(region=region, seconds=seconds))
         for operator, time in zip(region.operators, members, strict=True):
             routing = routing + region.count * time.routing_s
             times.setdefault(operator.path, []).append((region.count, time))
-    graph = larger(graph, floor_s(sums.compulsory_bytes, sums.flops, *peaks))  # but for rounding
+    graph = larger(graph, ceilings.floor_s(sums.compulsory_bytes, sums.flops))  # but for rounding
     eager = larger(graph, backend.total_launches(operators) * curves.eager_s)
     predicted = graph if workload.phase == "decode" else eager
     moved = sums.compulsory_bytes + sums.activation_bytes
@@ -126,11 +123,7 @@ def step_time(
 
 
 def region_time(
-    curves: Curves,
-    region: Region,
-    backend: Backend,
-    hbm_bytes_per_s: float,
-    peak_flops_per_s: float,
+    curves: Curves, region: Region, backend: Backend, ceilings: Ceilings
 ) -> tuple[Number, tuple[OperatorTime, ...]]:
     """One layer of a region, and of each of its operators, in seconds.
 
@@ -159,7 +152,7 @@ def region_time(
             before, longest = longest, larger(longest, part_s)
             added.append(longest - before + (launch_s if index == kernel.charged else 0))
         total = total + longest
-    seconds = larger(total, floor_s(compulsory, flops, hbm_bytes_per_s, peak_flops_per_s))
+    seconds = larger(total, ceilings.floor_s(compulsory, flops))
     return seconds, tuple(_members(region, added, seconds))
 
 

@@ -21,13 +21,12 @@ def label(name: str) -> str:
 
 def bound_letters(prediction: Prediction, moved: Number, flops: Number) -> tuple[Letter, ...]:
     """The letters of a roofline bound of so many bytes and FLOPs."""
-    hardware = prediction.hardware
-    peak, name = hardware.peak_flops_per_s(prediction.workload.dtype.name)
+    ceilings, gpu = prediction.ceilings, prediction.hardware.name
     return (
         Letter("bytes", moved, label("hbm_bytes.compulsory")),
-        Letter("bandwidth", hardware.hbm_bytes_per_s, f"datasheet bytes/s of {hardware.name}"),
+        Letter("bandwidth", ceilings.hbm_bytes_per_s, f"datasheet bytes/s of {gpu}"),
         Letter("FLOPs", flops, label("flops.total")),
-        Letter("peak", peak, f"datasheet dense {name} FLOP/s"),
+        Letter("peak", ceilings.peak_flops_per_s, f"datasheet dense {ceilings.peak_name} FLOP/s"),
     )
 
 
@@ -79,15 +78,9 @@ def _times(prediction: Prediction) -> tuple[StepTime, Curves]:
 def _kernels(prediction: Prediction) -> Terms:
     """The time of each region that the backend's kernels do together, over its layers."""
     _, curves = _times(prediction)
-    peak, _ = prediction.hardware.peak_flops_per_s(prediction.workload.dtype.name)
     backend = BACKENDS[prediction.workload.backend]
     times = [
-        (
-            region,
-            float(
-                region_time(curves, region, backend, prediction.hardware.hbm_bytes_per_s, peak)[0]
-            ),
-        )
+        (region, float(region_time(curves, region, backend, prediction.ceilings)[0]))
         for region in backend.regions(prediction.costs.operators)
     ]
     total = sum(region.count * seconds for region, seconds in times)

@@ -6,11 +6,11 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import NOT_ASKED, Unknown, step_time
+from costmodel.costs.latency import NOT_ASKED, Unknown
 from costmodel.costs.predict import Prediction, predict, step_costs
 from costmodel.costs.quantities.step import STEP_QUANTITIES
-from costmodel.costs.roofline import floor_s
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, Workload
@@ -135,7 +135,8 @@ def advantage(
     calibration: Curves | Unknown = NOT_ASKED,
 ) -> tuple[tuple[int, int | None], ...]:
     """The ranges of batches over which `model` needs less of `metric` than `reference`."""
-    peak, _ = hardware.peak_flops_per_s(workload.dtype.name)
+    gpu = Gpu(hardware=hardware, calibration=calibration)
+    ceilings = gpu.ceilings(workload)
 
     def cost(config: ModelConfig, batch: Count) -> Number:
         costs = step_costs(config, workload.step(batch=batch))
@@ -143,15 +144,8 @@ def advantage(
         if metric == "hbm_bytes.compulsory":
             return sums.compulsory_bytes
         if metric == "time.floor_s":
-            return floor_s(sums.compulsory_bytes, sums.flops, hardware.hbm_bytes_per_s, peak)
-        time = step_time(
-            calibration,
-            workload,
-            costs.operators,
-            sums,
-            hbm_bytes_per_s=hardware.hbm_bytes_per_s,
-            peak_flops_per_s=peak,
-        )
+            return ceilings.floor_s(sums.compulsory_bytes, sums.flops)
+        time = gpu.time(costs.operators, sums, workload)
         assert not isinstance(time, Unknown)
         return time.predicted_s
 

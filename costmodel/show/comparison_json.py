@@ -28,7 +28,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "sparsecost_version": costmodel.__version__,
         "models": [model_json(prediction.model) for prediction in first],
         "workload": {**workload_json(first[0].workload), "batch": list(comparison.batches)},
-        "hardware": hardware_json(first[0].hardware, first[0].peak_name),
+        "hardware": hardware_json(first[0].hardware, first[0].ceilings.peak_name),
         "calibration": calibration_json(first[0].calibration),
         "reasons": reasons,
         "rows": comparison_rows(comparison),

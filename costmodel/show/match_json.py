@@ -7,8 +7,9 @@ import costmodel
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.inputs.hardware import Hardware
-from costmodel.questions.match import Beside, Match
-from costmodel.questions.matching.toml import model_table
+from costmodel.inputs.model_toml import model_table
+from costmodel.questions.match import Match
+from costmodel.questions.matching.differences import Difference
 from costmodel.show.inputs_json import calibration_json
 
 SCHEMA_VERSION = 1
@@ -16,7 +17,7 @@ MATCHED = ("parameters.total_without_embeddings", "flops.per_token")
 
 
 def match_json(
-    answer: Match, lines: Sequence[Beside], hardware: Hardware, calibration: Curves | Unknown
+    answer: Match, lines: Sequence[Difference], hardware: Hardware, calibration: Curves | Unknown
 ) -> dict[str, Any]:
     """All of a match as plain dicts, lists, numbers and strings."""
     return {
@@ -39,12 +40,12 @@ def match_json(
     }
 
 
-def match_records(answer: Match, lines: Sequence[Beside]) -> list[dict[str, Any]]:
+def match_records(answer: Match, lines: Sequence[Difference]) -> list[dict[str, Any]]:
     """The numbers of both models as flat records: the two that were matched, then `lines`."""
     pairs = [
-        (MATCHED[0], None, answer.wanted.parameters, answer.found.parameters),
-        (MATCHED[1], None, answer.wanted.flops, answer.found.flops),
-        *((line.name, line.batch, line.target, line.found) for line in lines),
+        (MATCHED[0], None, answer.wanted.parameters, answer.reached.parameters),
+        (MATCHED[1], None, answer.wanted.flops, answer.reached.flops),
+        *((line.name, line.batch, line.target, line.matched) for line in lines),
     ]
     return [
         {

@@ -32,7 +32,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "sparsecost_version": costmodel.__version__,
         "model": model_json(prediction.model),
         "workload": workload_json(workload),
-        "hardware": hardware_json(prediction.hardware, prediction.peak_name),
+        "hardware": hardware_json(prediction.hardware, prediction.ceilings.peak_name),
         "calibration": calibration_json(prediction.calibration),
         "backend": workload.backend,
         "reasons": {

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from costmodel.layers.numbers import Number
 from costmodel.layers.site import expanded_paths
 from costmodel.recordings.machine import Machine
-from costmodel.recordings.measured import Missing
+from costmodel.recordings.measured import Missing, Readings, readings_of
 from costmodel.recordings.quantities import RUNS, RunName, measured_in
 from costmodel.recordings.recording import Case, Recording, Run
 from costmodel.validation.counterparts import (
@@ -26,7 +26,6 @@ from costmodel.validation.counterparts import (
     step_beside,
     workload_of,
 )
-from costmodel.validation.given import Given, given
 from costmodel.validation.recorded_routing import Observed, chosen_by, recorded_routing
 
 OWN = ", by the recorded choices"
@@ -99,7 +98,7 @@ class Joined:
     leaves: Leaves
     beside: tuple[Beside, ...]
     measured: tuple[float | None, ...]
-    given: Given
+    readings: Readings
     own: str
 
     def row(self, index: int) -> Row:
@@ -108,7 +107,7 @@ class Joined:
         place = self.leaves.places[index]
         reasons = [] if beside.value is not None else [beside.reason]
         if measured is None:
-            reasons.append(NO_LEAF if place is None else self.given.reason)
+            reasons.append(NO_LEAF if place is None else self.readings.reason)
         return Row(
             run=self.run,
             quantity=self.quantity,
@@ -117,10 +116,10 @@ class Joined:
             basis=beside.basis + self.own if beside.by_choices else beside.basis,
             predicted=beside.value,
             measured=measured,
-            q1=_at(self.given.q1, place),
-            q3=_at(self.given.q3, place),
-            repeats=self.given.repeats,
-            source=self.given.source,
+            q1=_at(self.readings.q1, place),
+            q3=_at(self.readings.q3, place),
+            repeats=self.readings.repeats,
+            source=self.readings.source,
             reason="; ".join(reasons) or None,
         )
 
@@ -219,11 +218,11 @@ def _columns(case: Case, name: RunName, side: Side, leaves: Leaves) -> Iterator[
         own = OWN if isinstance(side.workload.routing, Observed) else AS_UNIFORM
     for quantity in measured_in(name, "step"):
         beside = step_beside(side, quantity)
-        measured = given(run.step.get(quantity) if run else absent)
+        measured = readings_of(run.step.get(quantity) if run else absent)
         yield _joined(name, quantity, STEP, (beside,), measured, own)
     operators = side.costs.operators
     for quantity in measured_in(name, "operators"):
-        column = given(run.operators.get(quantity) if run else absent)
+        column = readings_of(run.operators.get(quantity) if run else absent)
         if quantity == "distinct":
             yield _distinct(_joined(name, quantity, leaves, _chosen(side, leaves), column, own))
             continue
@@ -238,7 +237,7 @@ def _joined(  # noqa: PLR0917 - one caller, twice
     quantity: str,
     leaves: Leaves,
     beside: tuple[Beside, ...],
-    column: Given,
+    column: Readings,
     own: str,
 ) -> Joined:
     return Joined(
@@ -247,7 +246,7 @@ def _joined(  # noqa: PLR0917 - one caller, twice
         leaves=leaves,
         beside=beside,
         measured=(*column.median, *(None,) * (len(beside) - len(column.median))),
-        given=column,
+        readings=column,
         own=own,
     )
 

@@ -13,6 +13,7 @@ from costmodel.costs.energy import energy_j
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, OperatorTime, StepTime, Unknown, region_time
 from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.roofline import Ceilings
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
@@ -27,6 +28,11 @@ GPU = load_hardware("h200")
 HAND, FAST = curves(), fast()
 NEVER = 1e30  # bytes/s and FLOP/s of a GPU whose floors are 0
 GEMM = Gemm(m=1, n=10, k=100)  # 1 us
+
+
+def ceilings(per_s: float) -> Ceilings:
+    """The same of bytes and of FLOPs."""
+    return Ceilings(hbm_bytes_per_s=per_s, peak_flops_per_s=per_s)
 
 
 class Told(Backend):
@@ -51,7 +57,7 @@ def timed(
         path="x", leaf="x", count=3, kind="matmul", parts=parts, formula="f", source="s"
     )
     region = Region(operators=(operator,), layers=())
-    seconds, (time,) = region_time(HAND, region, Told(launches, saves=saves), floors, floors)
+    seconds, (time,) = region_time(HAND, region, Told(launches, saves=saves), ceilings(floors))
     assert time.seconds is seconds
     return time
 
@@ -125,11 +131,13 @@ def test_a_kernel_over_several_operators_takes_as_long_as_its_longest_part() -> 
     )  # fmt: skip
     region = Region(operators=(norm, product), layers=(0, 1))
     told = Told({"norm": 1, "act": 1}, saves=True)
-    seconds, (first, second) = region_time(HAND, region, told, NEVER, NEVER)
+    seconds, (first, second) = region_time(HAND, region, told, ceilings(NEVER))
     assert seconds == pytest.approx(1e-6 * (1 + 1 + 1 + 10), rel=1e-9)  # 1 us, both; 10 us
     assert us(first) == (2, [2], 0)
     assert us(second) == (11, [0, 11], 11)
-    _, (first, second) = region_time(HAND, region, told, 1.0, 1.0)  # a bound of 0 bytes, 0 FLOPs
+    _, (first, second) = region_time(
+        HAND, region, told, ceilings(1.0)
+    )  # a bound of 0 bytes, 0 FLOPs
     assert us(second) == (11, [0, 11], 11)
 
 

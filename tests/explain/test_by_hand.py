@@ -182,7 +182,7 @@ def test_the_energy_of_a_calculator() -> None:
     beyond = values["copy"] - values["idle"], values["gemm"] - values["idle"]
     joules = (
         values["idle"] * values["t"]
-        + float(moved.result) * beyond[0] / values["copied"]  # type: ignore[arg-type]
+        + float(moved.result) * beyond[0] / values["copied"]
         + float(sums.flops) * beyond[1] / values["rate"]
     )
     assert energy.result == pytest.approx(min(joules, values["limit"] * values["t"]), rel=1e-12)

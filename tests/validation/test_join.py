@@ -21,6 +21,7 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.product_key import ProductKey
+from costmodel.recordings.measured import NOT_IN_RUN
 from costmodel.recordings.quantities import QUANTITIES, RUNS, measured_in
 from costmodel.recordings.recording import Recording
 from costmodel.validation.counterparts import (
@@ -34,7 +35,6 @@ from costmodel.validation.counterparts import (
     USEFUL,
     Gpus,
 )
-from costmodel.validation.given import NOT_GIVEN
 from costmodel.validation.join import NO_LEAF, NO_OPERATOR, NO_RUN, Row, join, join_case
 from tests.costs.calibrations import curves, write
 from tests.recording_values import (
@@ -138,7 +138,7 @@ def test_a_leaf_carries_median_quartiles_repeats_and_source() -> None:
     assert (row.kind, row.basis, row.reason) == ("matmul", FLOOR, None)
     assert row.predicted == pytest.approx((176 + 22) / 4.8e12)
     other = only(made)["trace", "kernel_s", "embed"]
-    assert (other.measured, other.reason) == (None, NOT_GIVEN)
+    assert (other.measured, other.reason) == (None, NOT_IN_RUN)
 
 
 def test_counted_flops_are_those_of_products_attention_and_gathers_with_the_full_square() -> None:

@@ -10,7 +10,8 @@ from costmodel.costs.quantities.matches import MATCH_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.workload import Workload
-from costmodel.questions.match import Beside, Match
+from costmodel.questions.match import Match
+from costmodel.questions.matching.differences import Difference
 from costmodel.show.match_json import MATCHED, match_records
 from costmodel.show.tables.columns import cell
 from costmodel.show.tables.notes import predicted_by
@@ -21,13 +22,13 @@ CANDIDATES = capitalised(MATCH_QUANTITIES["candidates"].label)
 
 
 def match_tables(
-    answer: Match, lines: Sequence[Beside], hardware: Hardware, calibration: Curves | Unknown
+    answer: Match, lines: Sequence[Difference], hardware: Hardware, calibration: Curves | Unknown
 ) -> list[Table]:
     """Sizes, then the two numbers that were matched, then everything else that both models have."""
     records = match_records(answer, lines)
     others = [record for record in records[len(MATCHED) :] if record["target"] or record["matched"]]
     last = {record["batch"]: index for index, record in enumerate(others)}  # of each batch
-    backbone = answer.template if answer.keep_trunk else answer.target
+    backbone = answer.template if answer.keep_backbone else answer.target
     return [
         Table(
             title=answer.model.name,
