@@ -58,11 +58,15 @@ def explain(
     typed: TypedWorkload,
     prompt: Annotated[
         str | None,
-        typer.Option(metavar="N", help="Prompt tokens, for a number of request. (Default: 2048.)"),
+        typer.Option(
+            metavar="N", help="Tokens of each prompt, for a number of request. (Default: 2048.)"
+        ),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option(metavar="N", help="Output tokens, for a number of request. (Default: 256.)"),
+        typer.Option(
+            metavar="N", help="Tokens of each output, for a number of request. (Default: 256.)"
+        ),
     ] = None,
     price_per_hour: Annotated[
         str | None, typer.Option(metavar="USD", help="Of one GPU, for a cost of request.")

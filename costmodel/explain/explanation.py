@@ -111,21 +111,29 @@ class Explanation:
     doc: str
 
 
-def documented(place: str) -> tuple[str, str]:
-    """Where a `module:name` stands with what its docstring cites, and the docstring."""
-    module, _, name = place.partition(":")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documented:
+    """What the code says of the function that computes a quantity."""
+
+    place: str  # costmodel.costs.roofline, floor_s
+    cited: str  # the source that the docstring names; may be empty
+    text: str  # the docstring
+
+
+def documented(quantity: Quantity) -> Documented:
+    """The docstring of the function that computes a quantity, and the source that it cites."""
+    module, _, name = quantity.formula.partition(":")
     found: object = reduce(getattr, name.split("."), import_module(module))
-    doc = inspect.getdoc(found.fget if isinstance(found, property) else found) or ""
-    cited = " ".join(doc.partition("\nSource:")[2].partition("\n\n")[0].split())
-    file = f"{module.replace('.', '/')}.py, {name}"
-    return (f"{file}; {cited}" if cited else file), doc
+    text = inspect.getdoc(found.fget if isinstance(found, property) else found) or ""
+    cited = text.partition("\nSource:")[2].partition("\n\n")[0]
+    return Documented(place=f"{module}, {name}", cited=" ".join(cited.split()), text=text)
 
 
 def explanation(
     quantity: Quantity, *, value: Value, reason: str, derivation: Derivation
 ) -> Explanation:
     """The explanation of a quantity of the registry, which says what it counts."""
-    source, doc = documented(quantity.formula)
+    doc = documented(quantity)
     return Explanation(
         number=quantity.name,
         label=quantity.label,
@@ -136,6 +144,6 @@ def explanation(
         reason=reason,
         equations=derivation.equations,
         terms=derivation.terms,
-        source=source,
-        doc=doc,
+        source=f"{doc.place}; {doc.cited}" if doc.cited else doc.place,
+        doc=doc.text,
     )

@@ -95,7 +95,7 @@ def _other(name: str, number: str) -> Callable[[Served], Letter]:
 
 
 def _steps_letter(served: Served) -> Letter:
-    return Letter("steps", served.decode.steps, "decode steps, O - 1")
+    return Letter("steps", served.decode.steps, "steps that decode, O - 1")
 
 
 def _price(served: Served) -> Letter:
@@ -131,7 +131,7 @@ def _decode_sum(of_step: str) -> Builder:
         decode, request = case.served.decode, case.served.request
         first, last = request.prompt, request.prompt + max(decode.steps - 1, 0)
         words = (
-            f"sum of {STEP_QUANTITIES[of_step].label} over {decode.steps:,} decode steps,"
+            f"sum of {STEP_QUANTITIES[of_step].label} over {decode.steps:,} steps of the decode,"
             f" S from {first:,} to {last:,}"
         )
         if decode.evaluated < decode.steps:
@@ -174,7 +174,7 @@ def _steps(served: Served) -> Terms:
         rows += [
             ("first decode step", start, one_step(first)),
             ("last decode step", end, one_step(last)),
-            (f"all {served.decode.steps:,} decode steps", f"{start} to {end}", served.decode),
+            (f"all decode steps ({served.decode.steps:,})", f"{start} to {end}", served.decode),
         ]
     return Terms(
         title="steps of the whole batch",

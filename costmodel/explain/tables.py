@@ -3,12 +3,14 @@
 from costmodel import units
 from costmodel.costs.predict import Prediction
 from costmodel.explain.explanation import Equation, Explanation, Terms, Value
+from costmodel.explain.working import number_text
 from costmodel.layers.numbers import Number
 from costmodel.questions.request import Served
 from costmodel.show.tables.notes import workload_words
 from costmodel.show.text import Table, capitalised
 from costmodel.units import Unit
 
+THOUSAND = 1000  # from where on digits are grouped
 EXACT: tuple[Unit, ...] = ("count", "parameters", "tokens", "flops", "bytes", "capacity")
 """Units whose values are written in full, so that they can be checked."""
 
@@ -47,7 +49,7 @@ def _words(of: Prediction | Served) -> str:
     request, step_of = of.request, of.prefill_step
     return (
         f"{step_of.model.name}: {request.batch:,} requests of {request.prompt:,} prompt and"
-        f" {request.output:,} output tokens, on {step_of.hardware.name}"
+        f" {request.output:,} output tokens each, on {step_of.hardware.name}"
     )
 
 
@@ -76,8 +78,9 @@ def exact(value: Value, unit: Unit) -> str:
 
 
 def letter_text(value: Number) -> str:
-    """The value of a letter: whole numbers in full, others to six digits."""
-    return units.count(int(value)) if float(value).is_integer() else f"{value:.6g}"
+    """The value of a letter: whole numbers in full, others to six digits or more."""
+    text = number_text(value)
+    return units.count(float(text)) if "e" not in text and float(text) >= THOUSAND else text
 
 
 def _equation_table(equation: Equation) -> Table:

@@ -25,6 +25,7 @@ MAX_CHARS = 20_000
 MAX_DEPTH = 40  # of parentheses, powers and signs
 MAX_POWER = 64
 MAX_BITS = 4096  # of a power
+LEAST_ROUNDED, LARGEST_FLOAT = 1e4, 1e15  # of floats that are written with two decimals
 ARGUMENTS = {"max": 2, "min": 2, "floor": 1}
 
 
@@ -63,13 +64,15 @@ def letters_of(formula: str) -> tuple[str, ...]:
 
 
 def number_text(value: Number) -> str:
-    """A value as it stands among others: whole numbers in full, others to six digits."""
+    """A value as it stands among others: whole numbers in full, others to six digits or more."""
     if isinstance(value, int):
         return str(value)
     as_float = float(value)
-    if as_float.is_integer() and abs(as_float) < 1e15:  # noqa: PLR2004 - all digits are its own
+    if abs(as_float) >= LARGEST_FLOAT:
+        return f"{as_float:.6g}"
+    if as_float.is_integer():
         return str(int(as_float))
-    return f"{as_float:.6g}"
+    return f"{as_float:.2f}" if abs(as_float) >= LEAST_ROUNDED else f"{as_float:.6g}"
 
 
 def _plain(value: float | Fraction) -> float:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 

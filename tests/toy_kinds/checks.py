@@ -15,6 +15,7 @@ import pytest
 
 from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import predict
+from costmodel.explain.numbers import STEP_NUMBERS, explain_operator, explain_step
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
@@ -83,6 +84,21 @@ def test_both_backends_have_kernels_for_it() -> None:
     for operator in predicted()["operators"]:
         launches = operator["launches_by_backend"]
         assert launches["torch"] >= launches["fused"] >= 1, operator["path"]
+
+
+def test_every_number_and_operator_is_explained() -> None:
+    prediction = predict(MODEL, WORKLOAD, GPU)
+    for number in STEP_NUMBERS:
+        found = explain_step(prediction, number)
+        assert found.reason if found.value is None else found.equations, number
+    for operator in prediction.costs.operators:
+        (flops, *_) = explain_operator(prediction, operator.path).equations
+        assert flops.result == operator.total("flops")
+        assert flops.values, operator.path  # its letters have values
+    # by hand: 2 FLOPs x 3 tokens x 4 rows x 32
+    assert "= 2 * 3 * 4 * 32\n= 768 " in command(
+        "explain", str(TOML), "memory.rows", "--batch", "3"
+    )
 
 
 def test_a_grid_equals_single_predictions() -> None:
