@@ -99,9 +99,9 @@ def warm() -> None:
     from dashboard.app import own_form
     from dashboard.app.shell import DEFAULT_GPU, DEFAULT_MODEL
     from dashboard.pages.explore import data as explore
-    from dashboard.pages.explore import roofline, total_formulas
+    from dashboard.pages.explore import explained, roofline
 
-    del explore, own_form, total_formulas
+    del explore, explained, own_form
     shown = predict(load_model(DEFAULT_MODEL), Workload(), load_hardware(DEFAULT_GPU))
     roofline.breakdown(prediction_json(shown), next(iter(roofline.MEASURES)))
 
