@@ -9,7 +9,7 @@ from costmodel import units
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
 from costmodel.questions import generation as decoding
-from costmodel.questions.generation import Phase, one_step
+from costmodel.questions.generation import PhaseCosts, one_step
 from costmodel.questions.request import HOUR_S, MILLION, NO_PRICE, Estimate, Served
 from dashboard.pages.explore.formulas import (
     Documented,
@@ -29,7 +29,7 @@ def _doc(*names: str, sums: bool = True) -> Documented:
     """The docstrings of these quantities of `Served`, and how sums over decode steps are formed."""
     docs = [f"{name}: {inspect.getdoc(getattr(Served, name))}" for name in names]
     if sums:
-        docs += [str(inspect.getdoc(decoding)), documented(Phase)["doc"]]
+        docs += [str(inspect.getdoc(decoding)), documented(PhaseCosts)["doc"]]
     where = ", ".join(f"Served.{name}" for name in names)
     return {"source": f"costmodel/questions/request.py, {where}", "doc": "\n\n".join(docs)}
 
