@@ -4,11 +4,11 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from costmodel.recordings.recording import Check, Recording, RunName
+from costmodel.recordings.recording import Check, Recording
 from costmodel.show.tables.validation_cells import fitted
 from costmodel.show.text import Table
 from tests.commands import output, refusal
@@ -25,6 +25,9 @@ from tests.recording_values import (
 )
 from tests.steps import tiny_model
 from tests.validation.test_validate import AT_3, two_cases
+
+if TYPE_CHECKING:
+    from costmodel.recordings.quantities import RunName
 
 DENSE = tiny_model(name="Tiny-2K/9K")  # see tests/validation/test_join.py for its numbers
 PATHS = leaf_paths(DENSE)
