@@ -46,12 +46,14 @@ NOT_COSTED = frozenset({"name", "source", "published", "notes", "assumptions"})
 """Fields of a model that change no cost; any other field tells components apart."""
 _backbone_fields = attrgetter(
     *(
-        each.name
-        for each in fields(ModelConfig)
-        if each.name not in NOT_COSTED | {"ffn", "memory", "overrides"}
+        config_field.name
+        for config_field in fields(ModelConfig)
+        if config_field.name not in NOT_COSTED | {"ffn", "memory", "overrides"}
     )
 )
-_override_fields = attrgetter(*(each.name for each in fields(Override) if each.name != "ffn"))
+_override_fields = attrgetter(
+    *(config_field.name for config_field in fields(Override) if config_field.name != "ffn")
+)
 
 
 KindKey: TypeAlias = tuple[tuple[int, ...], int, LayerKind]

@@ -104,17 +104,17 @@ def sizes_of_model(model: ModelConfig, names: Collection[str]) -> dict[str, tupl
     Raises:
         InputError: no layer of the model has a size of one of the names.
     """
-    found: dict[str, tuple[Size, Value]] = {}
+    known: dict[str, tuple[Size, Value]] = {}
     stated: dict[str, None] = {}
     for kind in _kinds(model):
         sizes = sizes_of(type(kind))
         for name in names:
-            if name in sizes and name not in found and (value := getattr(kind, name)) is not None:
-                found[name] = sizes[name], value
-        if len(found) == len(names):
-            return found
+            if name in sizes and name not in known and (value := getattr(kind, name)) is not None:
+                known[name] = sizes[name], value
+        if len(known) == len(names):
+            return known
         stated |= dict.fromkeys(sizes)
-    missing = next(name for name in names if name not in found)
+    missing = next(name for name in names if name not in known)
     raise InputError(
         f"vary={shown(missing)}: is no size of {shown(model.name)}; its sizes: {', '.join(stated)}"
     )
