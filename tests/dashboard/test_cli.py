@@ -70,7 +70,7 @@ def test_a_port_that_cannot_be_is_refused(port: str) -> None:
 def test_it_listens_on_localhost_and_says_nothing(free: int) -> None:
     found, said = launched("--port", str(free))
     assert said == ""
-    assert found[:2] == ["run", str(ROOT / "dashboard" / "entry.py")]
+    assert found[:2] == ["run", str(ROOT / "dashboard" / "app" / "entry.py")]
     assert f"--server.port={free}" in found
     assert "--server.address=localhost" in found
     assert not any("headless" in each for each in found)

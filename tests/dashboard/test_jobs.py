@@ -19,6 +19,7 @@ from dashboard.pages.profile import jobs as module
 from dashboard.pages.profile.jobs import Job, Jobs, Seen, State, command_line, recording_path, seen
 from tests.steps import tiny_model
 
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
 SAYS = (
     "import sys, os; print('args', *sys.argv[1:]); print(os.environ.get('FORCE_COLOR'));"
@@ -265,9 +266,7 @@ def test_a_pasted_model_becomes_a_file_that_the_command_line_reads_as_the_same_m
 
 
 def test_pasted_toml_stays_as_it_is() -> None:
-    text = (
-        Path(module.__file__).parents[1] / "costmodel/presets/models/olmoe-1b-7b.toml"
-    ).read_text()
+    text = (ROOT / "costmodel/presets/models/olmoe-1b-7b.toml").read_text(encoding="utf-8")
     server = Jobs()
     path = server.model_file(text)
     assert path.read_text() == text
