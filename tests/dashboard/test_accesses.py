@@ -4,7 +4,7 @@ import pytest
 
 from costmodel.recordings.measured import Accesses
 from dashboard.pages.measured import accesses
-from dashboard.pages.measured.data import view
+from dashboard.pages.measured.data import compared
 from tests.committed import recording as committed
 from tests.dashboard.test_measured_page import page
 from tests.recording_values import case, run
@@ -28,10 +28,9 @@ TWO_LAYERS = {
 def test_ranks_are_means_over_the_layers_of_a_kind() -> None:
     """Of the two routers' items 4 were chosen twice and 12 at least once: 2 and 6 a layer."""
     assert accesses.ranked(TWO_LAYERS) == {"experts": [(2.0, 2), (6.0, 1)], "rows": [(1.0, 1)]}
-    assert accesses.in_words(TWO_LAYERS) == (
-        "Times chosen against rank, both axes logarithmic: of the experts of a layer 6 were chosen,"
-        " the most chosen 2 times; of the rows of a layer 1 were chosen, the most chosen 1 times."
-    )
+    words = accesses.in_words(TWO_LAYERS)
+    for part in ("experts of a layer 6 ", " 2 times", "rows of a layer 1 ", " 1 times"):
+        assert part in words
 
 
 def test_a_long_curve_is_thinned_and_keeps_both_its_ends() -> None:
@@ -66,16 +65,16 @@ def test_ticks_are_written_out() -> None:
 
 def test_each_layer_stands_beside_what_was_expected() -> None:
     """64 (1 - (1 - 8/64)^64) = 63.9876 of 64 experts by 64 tokens that choose 8 each."""
-    found = committed(OLMOE)
+    held = committed(OLMOE)
     index = next(
         index
-        for index, each in enumerate(found.cases)
+        for index, each in enumerate(held.cases)
         if (each.workload.phase, each.workload.batch, each.workload.context) == ("decode", 64, 2048)
         and each.workload.routing == "uniform"
     )
-    rows = accesses.rows(view(found, index))
+    rows = accesses.rows(compared(held, index))
     assert len(rows) == 16
-    first, recorded = rows[0], found.cases[index].runs["time"].accesses[ROUTER.format(0)]
+    first, recorded = rows[0], held.cases[index].runs["time"].accesses[ROUTER.format(0)]
     assert first["Of"] == "64 experts"
     assert first["Choices"] == "512"
     assert first["Distinct"] == recorded.distinct

@@ -51,6 +51,10 @@ class Thing:
     def does(self):
         """Does."""
 
+    @classmethod
+    def of(cls):
+        """Of nothing."""
+
     def _hides(self):
         """Hides."""
 
@@ -92,6 +96,7 @@ def test_what_is_public_and_defined_there_is_documented_once(package: Path) -> N
         "Thing": "A thing.",
         "Thing.size": "Its size.",
         "Thing.does": "Does.",
+        "Thing.of": "Of nothing.",
     }
     assert docstrings[0].summary == "A file."
 

@@ -185,7 +185,7 @@ def test_a_running_profile_shows_how_far_it_is_and_is_cancelled(
     assert elsewhere.subheader[0].value == "Running"
     press(elsewhere, "prof_cancel")
     until(at, "Cancelled")
-    assert jobs.current.seen().exit_code == 130
+    assert jobs.current.progress().exit_code == 130
     assert not at.get("page_link")
     assert not (here / "ultramemv2-1b-7b.json").exists()
 
@@ -249,5 +249,5 @@ def test_a_machine_without_a_gpu_is_told_what_cannot_be_measured(
     assert here.is_dir()
     server(WAITS)
     monkeypatch.setattr(profiling, "has_gpu", lambda: gpu)
-    told = [each.value for each in page().info if "No NVIDIA driver" in each.value]
+    told = [each.value for each in page().info if "no NVIDIA driver" in each.value]
     assert len(told) == (0 if gpu else 1)

@@ -26,7 +26,9 @@ def test_a_name_that_a_spreadsheet_would_run_gets_an_apostrophe(text: str) -> No
     assert row == {"Model": f"'{text}", f"'{text}": 1}
 
 
-@pytest.mark.parametrize("value", ["-3.2 %", "+0.5 %", "-1,024", "+1e-05 us", "OLMoE", -7, 0.5])
+@pytest.mark.parametrize(
+    "value", ["-", "-3.2 %", "+0.5 %", "-1,024", "+1e-05 us", "OLMoE", -7, 0.5]
+)
 def test_numbers_and_words_stay_as_they_are(value: object) -> None:
     assert inert_frame([{"a": value}]).to_dict("records") == [{"a": value}]
 

@@ -53,7 +53,9 @@ def _texts(
 ) -> Iterator[tuple[str, str]]:
     """Name and docstring of what is public in a module or class, in the order of the source."""
     for name, member in vars(owner).items():
-        inner = inspect.unwrap(member.fget if isinstance(member, property) else member)
+        inner = member.fget if isinstance(member, property) else member
+        inner = getattr(inner, "__func__", inner)  # of a class method
+        inner = inspect.unwrap(inner) if callable(inner) else inner
         if name.startswith("_") or not (inspect.isfunction(inner) or inspect.isclass(inner)):
             continue
         if inner.__module__ != module_name or inner.__name__ != name:
