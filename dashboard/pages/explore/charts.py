@@ -1,6 +1,7 @@
 """The charts of the Explore page: the share of each operator in a step, and the roofline."""
 
 from collections.abc import Callable
+from math import ceil, floor, log10
 from typing import Any
 
 import plotly.graph_objects as go
@@ -155,7 +156,9 @@ def roofline(data: JSON) -> go.Figure:
             hovertemplate="%{customdata[0]}<br>%{x:.4g} FLOP/byte, %{customdata[2]}"
             "<br>bound by %{customdata[1]}",
         )
-    figure.update_yaxes(exponentformat="SI", dtick=1)
+    lowest = min(y for trace in figure.data for y in trace.y)
+    decades = [10.0**power for power in range(floor(log10(lowest)), ceil(log10(peak)) + 1)]
+    figure.update_yaxes(tickvals=decades, ticktext=[units.scaled(y, "") for y in decades])
     figure.update_xaxes(dtick=1)
     return framed(
         figure,

@@ -21,7 +21,7 @@ WHOLE = 1000  # tokens per second from which on fractions say nothing
 
 def answer(prediction: Prediction) -> str:
     """The page's title: predicted time, roofline bound, and which resource sets the bound."""
-    bound = f"roofline bound {_time(prediction.floor_s)}, set by {prediction.bound_by}"
+    bound = f"{_time(prediction.floor_s)} roofline bound ({prediction.bound_by})"
     time = prediction.time
     predicted = "" if isinstance(time, Unknown) else f"{_time(time.predicted_s)} predicted, "
     return f"{prediction.model.name}: {predicted}{bound}"
@@ -214,21 +214,22 @@ def operator_rows(data: JSON) -> list[JSON]:
     rows = []
     for operator in data["operators"]:
         count, moved = operator["count"], operator["compulsory_bytes"]
-        row = {
-            "Operator": operator["path"],
-            "Layers": count,
-            "Bound by": operator["bound_by"],
-            "FLOPs, G": _rounded(count * operator["flops"] / 1e9),
-            "HBM bytes, MB": _rounded(count * moved / 1e6),
-            "FLOP/byte": _rounded(operator["flops"] / moved) if moved else None,
-            "Launches": count * operator["launches"],
-            "Floor, us": _rounded(count * operator["floor_s"] * 1e6),
-        }
+        row = {"Operator": operator["path"], "Layers": count}
         if predicted is not None:
             seconds = count * operator["predicted_s"]
             row["Predicted, us"] = _rounded(seconds * 1e6)
             row["Of predicted, %"] = _rounded(100 * seconds / predicted)
-        rows.append(row)
+        rows.append(
+            row
+            | {
+                "Floor, us": _rounded(count * operator["floor_s"] * 1e6),
+                "Bound by": operator["bound_by"],
+                "HBM bytes, MB": _rounded(count * moved / 1e6),
+                "FLOPs, G": _rounded(count * operator["flops"] / 1e9),
+                "FLOP/byte": _rounded(operator["flops"] / moved) if moved else None,
+                "Launches": count * operator["launches"],
+            }
+        )
     return rows
 
 

@@ -18,6 +18,7 @@ from dashboard.app.widgets import (
     inert_frame,
     not_measured,
     plain,
+    prose,
     table,
 )
 from dashboard.pages.measured import accesses, ratios, tables, waterfall
@@ -222,7 +223,7 @@ def page() -> None:
     draw_chart(case, quantity)
     draw_numbers(case, quantity)
     st.subheader("Rates, utilisation and the cost of routing")
-    table(achieved_rows(case), alt="Rates, utilisation and routing cost.", key="rec_achieved")
+    prose(achieved_rows(case), alt="Rates, utilisation and routing cost")
     explained("How this is measured and compared", HOW)
     st.subheader("Two runs compared")
     draw_second_run(case)
