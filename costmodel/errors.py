@@ -1,16 +1,16 @@
-"""What a user is told: a mistake names the field, the value and the rule; a failure its reason."""
+"""The two errors meant for users: a mistake (field, value and rule) and a failure (its reason)."""
 
 LONG_BITS = 256  # integers longer than this are described, not printed
-TAIL = 30  # of them at its end: the name of a file
 MAX_SHOWN = 80  # characters of a value that a message repeats
+TAIL = 30  # of those, how many come from its end, where the name of a file stands
 
 
 class InputError(ValueError):
-    """Something given from outside breaks a rule; the command line prints it and exits with 2."""
+    """Something that a user gave breaks a rule; the command line prints it and exits with 2."""
 
 
 class WorkError(RuntimeError):
-    """The work was understood and cannot be done; the command line prints it and exits with 1."""
+    """The task was understood but cannot be done; the command line prints it and exits with 1."""
 
 
 def shown(value: object) -> str:

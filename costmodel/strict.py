@@ -1,4 +1,4 @@
-"""Strict validation of what a user gives: all broken rules at once, each as `field=value: rule`."""
+"""Strict validation of a user's data: one error with all broken rules, as `field=value: rule`."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from costmodel.errors import LONG_BITS, InputError, shown
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-"""Every dataclass that a user fills: no coercion, no unknown field, no NaN."""
+"""The configuration of each dataclass that a user fills: no coercion, unknown field or NaN."""
 
 MAX_LISTED = 8  # broken rules that one message states
 HALF_RULE = 120  # characters of its start and of its end
@@ -21,10 +21,19 @@ T = TypeVar("T")
 
 
 def validated(cls: type[T], data: dict[str, Any], *, where: str) -> T:
-    """`data` as a `cls`, all broken rules in one message, each as `field=value: rule`."""
+    """An instance of `cls` made from parsed TOML or JSON.
+
+    Args:
+        cls: A pydantic dataclass, or another type that pydantic validates.
+        data: Its fields.
+        where: What the message begins with, such as the name of the file.
+
+    Raises:
+        InputError: `data` breaks rules; the message lists them, each as `field=value: rule`.
+    """
 
     def no_json(value: object) -> NoReturn:  # a date of TOML
-        field = _field(data, lambda each: each is value)
+        field = _field(data, lambda candidate: candidate is value)
         raise InputError(f"{where}: {field}={shown(value)}: is of no JSON type")
 
     try:  # JSON mode: lists may fill tuples, objects fill dataclasses
@@ -32,7 +41,7 @@ def validated(cls: type[T], data: dict[str, Any], *, where: str) -> T:
     except InputError:
         raise
     except ValueError:  # Python prints no integer of that length, and TOML may hold it in base 16
-        field = _field(data, lambda each: isinstance(each, int) and each.bit_length() > LONG_BITS)
+        field = _field(data, lambda held: isinstance(held, int) and held.bit_length() > LONG_BITS)
         raise InputError(f"{where}: {field}: holds an integer that is too long") from None
     except (TypeError, RecursionError) as error:
         raise InputError(f"{where}: holds a value of no JSON type: {error}") from None
@@ -67,18 +76,18 @@ def explained(error: ValidationError) -> str:
 
 
 def _joined(location: tuple[int | str, ...]) -> str:
-    """The path of a field; a name that nobody would give one is quoted and cut."""
+    """The path of a field, such as `a.0.b`; a part that is no plain name is quoted and cut."""
     parts = (str(part) for part in location)
     return ".".join(part if PLAIN_NAME.fullmatch(part) else shown(part) for part in parts)
 
 
 def _field(data: dict[str, Any], wanted: Callable[[object], bool]) -> str:
-    """The path of the first value in `data` that is wanted."""
+    """The path of the first value in `data` for which `wanted` is true."""
     return _joined(next(path for path, value in _values((), data) if wanted(value)))
 
 
 def _values(path: tuple[int | str, ...], value: object) -> Iterator[tuple[Any, object]]:
-    """Everything within `value`, and its path."""
+    """`value` and all values nested in it, each with its path."""
     yield path, value
     if isinstance(value, dict | list):
         for key, child in value.items() if isinstance(value, dict) else enumerate(value):

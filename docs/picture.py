@@ -1,23 +1,34 @@
-"""The README's picture, from the cost model and the H200 recordings: `python docs/picture.py`."""
+"""The README's picture as SVG: an MoE over a memory model, in bytes and in measured time."""
 
-import json
 import math
 from pathlib import Path
 
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
+from docs.recorded import decode, recorded
 
-DOCS = Path(__file__).parent
-MOE, MEMORY = load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b")
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 430, 70, 290, 60, 60
+FILE = Path(__file__).with_name("picture.svg")
+PAIR = "olmoe-1b-7b", "ultramemv2-1b-7b"
+MOE, MEMORY = map(load_model, PAIR)
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 430, 70, 290, 70, 60
 LAST, HIGHEST = 9, 7.0  # batch 2^9, ratio 7
-CONTEXTS = {512: "#56B4E9", 2048: "#0072B2", 8192: "#009E73"}  # Okabe-Ito
+SPARSE = "#CC79A7"  # Okabe-Ito, as all colours here
+CONTEXTS = {512: "#56B4E9", 2048: "#0072B2", 8192: "#009E73"}
+TIME = "#D55E00"
 MEASURED = (1, 4, 16, 64, 256)
-DRAWN = ("decode", 2048, "uniform")
+NAME_HEIGHT = 17
+TITLE = "A decode step: OLMoE-1B-7B over UltraMemV2-1B/7B, in HBM bytes and in time"
+READING = "Above 1x UltraMemV2 needs less. Below 1x it needs more."
+CIRCUMSTANCES = (
+    "bf16, uniform routing,",
+    "multi-head attention in both;",
+    "time: one H200, PyTorch's own",
+    "kernels as a CUDA graph",
+)
 
 
-def ratio(batch: int, context: int | None) -> float:
+def byte_ratio(batch: int, context: int | None) -> float:
     """Bytes of the MoE over bytes of the memory model; without KV cache where `context` is None."""
     moe, memory = (
         step_costs(model, Workload(batch=batch, context=context or 0).step()).totals
@@ -26,6 +37,12 @@ def ratio(batch: int, context: int | None) -> float:
     if context is None:
         return float((moe.weight_bytes + moe.row_bytes) / (memory.weight_bytes + memory.row_bytes))
     return float(moe.compulsory_bytes / memory.compulsory_bytes)
+
+
+def time_ratio(batch: int) -> float:
+    """Measured time of the MoE over that of the memory model, as CUDA graphs at 2,048 tokens."""
+    moe, memory = (recorded().case(name, decode(batch)).value("graph_s") for name in PAIR)
+    return moe / memory
 
 
 def x(power: float) -> float:
@@ -38,50 +55,43 @@ def y(value: float) -> float:
     return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value / HIGHEST
 
 
-def curves() -> str:
-    """A line over batches for each question, named at its right end, the names kept apart."""
-    asked: list[tuple[int | None, str, str, str]] = [
-        (None, "#CC79A7", "8 4", "weights and rows alone"),
-        *((s, c, "", f"with KV cache of {s:,} tokens") for s, c in CONTEXTS.items()),
+def lines() -> str:
+    """A line over batches for each context, named at its right end, the names kept apart."""
+    drawn: list[tuple[int | None, str, str, str]] = [
+        (None, SPARSE, "8 4", "bytes: weights and table rows alone"),
+        *((s, c, "", f"bytes: with KV cache of {s:,} tokens") for s, c in CONTEXTS.items()),
     ]
     batches = sorted({round(2 ** (step / 6)) for step in range(6 * LAST + 1)})
-    found, free = [], 0.0
-    for context, colour, dash, label in asked:
-        points = [(x(math.log2(b)), y(ratio(b, context))) for b in batches]
-        free = max(points[-1][1] + 4, free + 17)
-        found.append(
+    parts, name_y = [], 0.0
+    for context, colour, dash, label in drawn:
+        points = [(x(math.log2(batch)), y(byte_ratio(batch, context))) for batch in batches]
+        name_y = max(points[-1][1] + 4, name_y + NAME_HEIGHT)
+        parts.append(
             f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}" fill="none"'
             f' stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}"/>'
-            f'<text x="{x(LAST) + 8:.0f}" y="{free:.0f}" fill="{colour}">{label}</text>'
+            f'<text x="{x(LAST) + 8:.0f}" y="{name_y:.0f}" fill="{colour}">{label}</text>'
         )
-    return "".join(found)
+    name_y += NAME_HEIGHT
+    parts.append(
+        f'<circle cx="{x(LAST) + 14:.0f}" cy="{name_y - 4:.0f}" r="5" fill="{TIME}"/>'
+        f'<text x="{x(LAST) + 24:.0f}" y="{name_y:.0f}" fill="{TIME}">'
+        "time, measured, 2,048 tokens</text>"
+    )
+    return "".join(parts)
 
 
-def graph_seconds(name: str) -> dict[int, float]:
-    """Recorded times of a decode step as a CUDA graph, by batch."""
-    path = DOCS.parent / "recordings" / f"h200-{name}.json"
-    recorded = json.loads(path.read_text(encoding="utf-8"))
-    found = {}
-    for case in recorded["cases"]:
-        work = case["workload"]
-        if case["runs"] and (work["phase"], work["context"], work["routing"]) == DRAWN:
-            found[work["batch"]] = case["runs"]["time"]["step"]["graph_s"]["median"]
-    return found
-
-
-def measured() -> str:
-    """The ratio of decode times at context 2,048, as points."""
-    moe, memory = (graph_seconds(name) for name in ("olmoe-1b-7b", "ultramemv2-1b-7b"))
-    found = []
+def dots() -> str:
+    """The ratio of measured times, each dot with its number."""
+    parts = []
     for batch in MEASURED:
-        quotient = moe[batch] / memory[batch]
+        quotient = time_ratio(batch)
         place = x(batch.bit_length() - 1), y(quotient)
-        found.append(
-            f'<circle cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="6" fill="#D55E00"/>'
-            f'<text x="{place[0] + 9:.0f}" y="{place[1] + 17:.0f}" fill="#D55E00">'
+        parts.append(
+            f'<circle cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="6" fill="{TIME}"/>'
+            f'<text x="{place[0] + 9:.0f}" y="{place[1] + 17:.0f}" fill="{TIME}">'
             f"{quotient:.2f}</text>"
         )
-    return "".join(found)
+    return "".join(parts)
 
 
 def picture() -> str:
@@ -95,19 +105,17 @@ def picture() -> str:
         for p in range(LAST + 1)
     )
     even = f'<line x1="{LEFT}" x2="{x(LAST):.0f}" y1="{y(1):.1f}" y2="{y(1):.1f}" stroke="#333"/>'
+    circumstances = "".join(
+        f'<text x="{x(LAST) + 8:.0f}" y="{y(HIGHEST) + 4 + NAME_HEIGHT * i:.0f}">{line}</text>'
+        for i, line in enumerate(CIRCUMSTANCES)
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
         ' font-family="sans-serif" font-size="13" fill="#333">'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
-        f'<text x="{LEFT - 40}" y="26" font-size="16">A decode step: HBM bytes of OLMoE-1B-7B over'
-        " those of UltraMemV2-1B/7B,</text>"
-        f'<text x="{LEFT - 40}" y="46" font-size="16">and (<tspan fill="#D55E00">dots</tspan>) the'
-        " same ratio of time, measured on an H200 at 2,048 cached tokens</text>"
-        f"{grid}{even}{curves()}{measured()}"
-        f'<text x="{(LEFT + x(LAST)) / 2:.0f}" y="{HEIGHT - 15}" text-anchor="middle">batch'
-        " (bf16, uniform routing; times: PyTorch's own kernels, CUDA graph)</text></svg>\n"
+        f'<text x="{LEFT - 40}" y="26" font-size="16">{TITLE}</text>'
+        f'<text x="{LEFT - 40}" y="47">{READING}</text>'
+        f"{grid}{even}{lines()}{dots()}{circumstances}"
+        f'<text x="{(LEFT + x(LAST)) / 2:.0f}" y="{HEIGHT - 18}" text-anchor="middle">'
+        "batch, in sequences</text></svg>\n"
     )
-
-
-if __name__ == "__main__":
-    (DOCS / "picture.svg").write_text(picture(), encoding="utf-8")

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from costmodel.layers.attention import Attention
-from reference_model.cache import Cache
+from reference_model.cache import Cache, LayerCache, Room
 from reference_model.layers import Linear
 from reference_model.leaf import Factory, Leaf, rms_norm
 from reference_model.registry import runs
@@ -74,12 +74,20 @@ class AttentionLayer(nn.Module):
 
     def __init__(self, factory: Factory, config: Attention) -> None:
         super().__init__()
+        self.config = config
         h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         width = factory.hidden_size
         self.qkv = Linear(factory, width, (h + 2 * k) * d, "attention", bias=config.attention_bias)
         self.rope = Rope(factory, config)
         self.core = Core(factory, config)
         self.output = Linear(factory, h * d, width, "attention", bias=config.output_bias)
+
+    def new_cache(self, room: Room) -> LayerCache:
+        """Keys and values [B, K, C, d]; of a window at most W slots."""
+        window = self.config.sliding_window
+        slots = room.capacity if window is None else min(window, room.capacity)
+        shape = self.config.num_key_value_heads, slots, self.config.head_dim
+        return LayerCache(keys=room.zeros(*shape), values=room.zeros(*shape), window=window)
 
     def forward(self, x: Tensor, cache: Cache, index: int) -> Tensor:
         """[B, T, D] to [B, T, D]."""

@@ -1,6 +1,7 @@
-"""The KV cache, and where in it a step stands.
+"""What a model keeps of its sequences: KV caches and fixed states, and where a step stands.
 
-A cache is made for a batch and a capacity. A step either grows it by its tokens (prefill, eager
+A cache is made for a batch and a capacity; each mixer makes its layer's part of it. A step either
+grows it by its tokens (prefill, eager
 decode; shapes follow the length) or, in static mode, runs at a position held on the device: shapes
 never change, all slots are attended under a mask, so that the step can be a CUDA graph.
 Layers with a window keep a ring of W slots.
@@ -15,6 +16,27 @@ from torch import Tensor
 MASKED = float("-inf")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """For what a layer's cache is made: B sequences of at most `capacity` tokens."""
+
+    batch: int
+    capacity: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def zeros(self, *shape: int) -> Tensor:
+        """An empty tensor [B, *shape]."""
+        return torch.zeros(self.batch, *shape, device=self.device, dtype=self.dtype)
+
+
+@dataclass(kw_only=True)
+class LayerState:
+    """The fixed state of one layer, whatever the context: tensors [B, ...], written in place."""
+
+    tensors: list[Tensor]
+
+
 @dataclass(kw_only=True)
 class LayerCache:
     """Keys [B, K, C, d] and values [B, K, C, dv] of one layer; a latent layer has keys only."""
@@ -22,6 +44,11 @@ class LayerCache:
     keys: Tensor
     values: Tensor | None
     window: int | None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Keys, and values where there are any."""
+        return [self.keys] if self.values is None else [self.keys, self.values]
 
     @property
     def slots(self) -> int:
@@ -36,15 +63,14 @@ class LayerCache:
     @property
     def token_bytes(self) -> int:
         """Bytes of one token of one sequence."""
-        tensors = [self.keys] if self.values is None else [self.keys, self.values]
-        return sum(t.shape[1] * t.shape[3] * t.element_size() for t in tensors)
+        return sum(t.shape[1] * t.shape[3] * t.element_size() for t in self.tensors)
 
 
 @dataclass(kw_only=True)
 class Cache:
-    """The caches of all layers; `length` tokens of each sequence are held."""
+    """What all layers keep; `length` tokens of each sequence are held."""
 
-    layers: list[LayerCache]
+    layers: list[LayerCache | LayerState]
     batch: int
     capacity: int
     device: torch.device
@@ -53,16 +79,29 @@ class Cache:
     position: Tensor | None = None  # [1] int64 in static mode: the position of the new token
     masks: dict[int, Tensor] = field(default_factory=dict)  # by slots: [1, 1, 1, C] additive
 
+    @property
+    def kv_layers(self) -> list[LayerCache]:
+        """Those that grow by tokens."""
+        return [layer for layer in self.layers if isinstance(layer, LayerCache)]
+
     def held_bytes(self, tokens: int) -> int:
-        """Bytes that `tokens` tokens of each sequence occupy; windows keep at most W of them."""
+        """KV bytes that `tokens` tokens of each sequence occupy; windows keep at most W of them."""
         return sum(
             self.batch * layer.token_bytes * min(tokens, layer.window or tokens)
-            for layer in self.layers
+            for layer in self.kv_layers
         )
 
     def allocated_bytes(self) -> int:
-        """Bytes allocated for the whole capacity."""
-        return sum(self.batch * layer.token_bytes * layer.slots for layer in self.layers)
+        """KV bytes allocated for the whole capacity."""
+        return sum(self.batch * layer.token_bytes * layer.slots for layer in self.kv_layers)
+
+    def state_bytes(self) -> int:
+        """Bytes of the fixed states of all sequences."""
+        return sum(tensor.nbytes for tensor in self._states())
+
+    def _states(self) -> list[Tensor]:
+        states = [layer for layer in self.layers if isinstance(layer, LayerState)]
+        return [tensor for layer in states for tensor in layer.tensors]
 
     def positions(self, new_tokens: int) -> Tensor:
         """Positions of the new tokens, [T]."""
@@ -75,25 +114,28 @@ class Cache:
 
         Layers whose slots are all taken from this position on need no mask.
         """
-        fits = all(layer.is_ring or position < layer.slots for layer in self.layers)
+        layers = self.kv_layers
+        fits = all(layer.is_ring or position < layer.slots for layer in layers)
         assert fits, "the cache is full"
         self.position = torch.full((1,), position, dtype=torch.int64, device=self.device)
         self.masks.clear()
-        for slots in {layer.slots for layer in self.layers if position + 1 < layer.slots}:
+        for slots in {layer.slots for layer in layers if position + 1 < layer.slots}:
             free = torch.arange(slots, device=self.device) > position
             mask = torch.zeros(1, 1, 1, slots, device=self.device, dtype=self.dtype)
             self.masks[slots] = mask.masked_fill_(free, MASKED)
 
     def static_state(self) -> list[Tensor]:
-        """Copies of the position and the masks, for `restore_static`."""
-        assert self.position is not None
-        return [tensor.clone() for tensor in (self.position, *self.masks.values())]
+        """Copies of the position, the masks and the layers' states, for `restore_static`."""
+        return [tensor.clone() for tensor in self._static()]
 
     def restore_static(self, state: list[Tensor]) -> None:
-        """Put position and masks back, in place."""
-        assert self.position is not None
-        for tensor, saved in zip((self.position, *self.masks.values()), state, strict=True):
+        """Put position, masks and states back, in place."""
+        for tensor, saved in zip(self._static(), state, strict=True):
             tensor.copy_(saved)
+
+    def _static(self) -> list[Tensor]:
+        assert self.position is not None
+        return [self.position, *self.masks.values(), *self._states()]
 
     def advance_static(self) -> None:
         """Move the static position by one, on the device: part of a replayed step."""
@@ -107,18 +149,18 @@ class Cache:
     ) -> tuple[Tensor, Tensor | None]:
         """Write the new tokens' keys [B, K, T, d] and values; return those to attend to."""
         layer = self.layers[index]
+        assert isinstance(layer, LayerCache), "a layer with a state keeps no tokens"
         if self.position is not None:
             slot = self.position % layer.slots
             layer.keys.index_copy_(2, slot, keys)
             if layer.values is not None and values is not None:
                 layer.values.index_copy_(2, slot, values)
             return layer.keys, layer.values
-        before, new = self.length, keys.shape[2]
+        before = self.length
         pairs = [(layer.keys, keys)]
         if layer.values is not None and values is not None:
             pairs.append((layer.values, values))
         found = [_grown(store, fresh, before, layer.window) for store, fresh in pairs]
-        del new
         return found[0], found[1] if len(found) > 1 else None
 
 

@@ -14,8 +14,8 @@ from costmodel.cli.options import JsonOpt, ModelArg
 from costmodel.errors import InputError, WorkError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.parse import parse_count
 from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Workload
-from costmodel.inputs.workload_spec import parse_count
 from costmodel.layers.dtype import DTYPES
 from costmodel.show.text import printable, show
 from reference_model.generate_report import document, table

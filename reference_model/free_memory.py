@@ -8,8 +8,7 @@ from costmodel.costs.footprint import footprint
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.attention import Attention
-from costmodel.layers.mla import LatentAttention
+from costmodel.layers.kernel_shape import Attend
 
 SCORE_BYTES = 12  # of a query-key pair on a CPU: scores, masked scores and weights in float32
 CGROUP = Path("/sys/fs/cgroup")
@@ -25,14 +24,11 @@ def needed_bytes(config: ModelConfig, prefill: Workload, last: Workload, *, devi
     needed = footprint(costs.operators, prefill.step(), kv, config.hidden_size, capacity_bytes=0)
     total = int(needed.total_bytes)
     if device == "cpu":
-        heads = [_heads(attention) for attention, _ in config.attention_groups]
-        total += SCORE_BYTES * max(heads) * prefill.batch * prefill.new_tokens**2
+        shapes = [part.shape for operator in costs.operators for part in operator.parts]
+        heads = [shape.heads for shape in shapes if isinstance(shape, Attend)]
+        pairs = prefill.batch * prefill.new_tokens**2
+        total += SCORE_BYTES * max(heads, default=0) * pairs
     return total
-
-
-def _heads(attention: object) -> int:
-    assert isinstance(attention, Attention | LatentAttention)
-    return attention.num_attention_heads
 
 
 def free_bytes(device: str) -> int | None:

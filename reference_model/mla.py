@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from costmodel.inputs.workload import Mla
 from costmodel.layers.mla import LatentAttention
-from reference_model.cache import Cache
+from reference_model.cache import Cache, LayerCache, Room
 from reference_model.layers import Linear
 from reference_model.leaf import Factory, Leaf, rms_norm
 from reference_model.registry import runs
@@ -133,6 +133,11 @@ class LatentLayer(nn.Module):
         self.output = Linear(
             factory, h * c.v_head_dim, factory.hidden_size, "attention", bias=c.output_bias
         )
+
+    def new_cache(self, room: Room) -> LayerCache:
+        """Latents and rotary keys [B, 1, C, c + r], for all heads."""
+        width = self.config.kv_lora_rank + self.config.qk_rope_head_dim
+        return LayerCache(keys=room.zeros(1, room.capacity, width), values=None, window=None)
 
     def forward(self, x: Tensor, cache: Cache, index: int) -> Tensor:
         """[B, T, D] to [B, T, D]."""

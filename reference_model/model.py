@@ -6,14 +6,14 @@ Each norm takes the outputs that wait for the residual stream. A memory layer re
 vector that fed its block's FFN, and its output joins the stream after its output block.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Logits, Mla
-from costmodel.layers.attention import Attention
-from costmodel.layers.mla import LatentAttention
-from reference_model.cache import Cache, LayerCache
+from reference_model.cache import Cache, LayerCache, LayerState, Room
 from reference_model.layers import Embed, LmHead, Norm
 from reference_model.leaf import Factory, Leaf
 from reference_model.mla import LatentLayer
@@ -33,6 +33,11 @@ class Block(nn.Module):
         self.moe: nn.Module | None = None
         self.memory: nn.Module | None = None
         self.post_ffn_norm: Norm | None = None
+
+    def new_cache(self, room: Room) -> LayerCache | LayerState:
+        """What the mixer keeps of its sequences."""
+        made: LayerCache | LayerState = self.attention.new_cache(room)  # type: ignore[operator]  # every mixer has it
+        return made
 
     def forward(
         self, stream: Tensor, adds: list[Tensor], cache: Cache, index: int
@@ -99,30 +104,19 @@ class ReferenceModel(nn.Module):
 
     def new_cache(self, batch: int, capacity: int) -> Cache:
         """An empty cache of `capacity` tokens for each of `batch` sequences."""
-        caches: list[LayerCache | None] = [None] * self.config.num_hidden_layers
-        for attention, layers in self.config.attention_groups:
-            for layer in layers:
-                caches[layer] = self._layer_cache(attention, batch, capacity)
+        room = Room(batch=batch, capacity=capacity, device=self.device, dtype=self.dtype)
         return Cache(
-            layers=[found for found in caches if found is not None],
+            layers=[block.new_cache(room) for block in self._blocks()],
             batch=batch,
             capacity=capacity,
             device=self.device,
             dtype=self.dtype,
         )
 
-    def _layer_cache(self, attention: object, batch: int, capacity: int) -> LayerCache:
-        def made(heads: int, slots: int, width: int) -> Tensor:
-            return torch.zeros(batch, heads, slots, width, device=self.device, dtype=self.dtype)
-
-        if isinstance(attention, LatentAttention):
-            width = attention.kv_lora_rank + attention.qk_rope_head_dim
-            return LayerCache(keys=made(1, capacity, width), values=None, window=None)
-        assert isinstance(attention, Attention)
-        window = attention.sliding_window
-        slots = capacity if window is None else min(window, capacity)
-        shape = attention.num_key_value_heads, slots, attention.head_dim
-        return LayerCache(keys=made(*shape), values=made(*shape), window=window)
+    def _blocks(self) -> Iterator["Block"]:
+        for block in self.layers:
+            assert isinstance(block, Block)
+            yield block
 
     def set_mla(self, mode: Mla) -> None:
         """Run latent attention `absorbed` or `expanded` from now on."""

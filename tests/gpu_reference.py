@@ -83,7 +83,7 @@ def captured(run: Callable[[], object]) -> torch.cuda.CUDAGraph:
 def filled_cache(model: ReferenceModel, batch: int, context: int) -> Cache:
     """A cache of `context` random tokens, with room for one more."""
     cache = model.new_cache(batch, context + 1)
-    for layer in cache.layers:
+    for layer in cache.kv_layers:
         layer.keys.normal_()
         if layer.values is not None:
             layer.values.normal_()

@@ -2,13 +2,16 @@
 
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from docs.measured import PAGES
+from docs.write import ROOT
 
-README, MEASURING = (page.read_text(encoding="utf-8") for page in PAGES)
-FOLDER = PAGES[0].parent / "recordings"
+COMPARISON, MEASURING = (
+    (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("comparison.md", "measuring.md")
+)
+FOLDER = ROOT / "recordings"
 SMALL, LARGE = ("olmoe-227m-1.2b", "ultramemv2-227m-1.2b"), ("olmoe-1b-7b", "ultramemv2-1b-7b")
 RUN_OF = {
     "kernel_s": "trace",
@@ -16,6 +19,11 @@ RUN_OF = {
     "flops_tensor": "counters",
     "energy_j": "energy",
 }
+
+
+@cache
+def presets() -> tuple[str, ...]:
+    return tuple(sorted(path.stem.removeprefix("h200-") for path in FOLDER.glob("*.json")))
 
 
 @cache
@@ -38,6 +46,19 @@ def a_case(model: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 def step_value(model: str, quantity: str, **fields: Any) -> float:  # noqa: ANN401 - JSON
     step = a_case(model, **fields)[RUN_OF.get(quantity, "time")]["step"][quantity]
     return float(step.get("median", step.get("value")))
+
+
+def measured_cases(phase: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Preset and case of each case of a phase that was measured."""
+    for model in presets():
+        for case in recorded(model)["cases"]:
+            if case["runs"] and case["workload"]["phase"] == phase:
+                yield model, case
+
+
+def median_of(run: dict[str, Any], quantity: str) -> float:
+    reading = run["step"][quantity]
+    return float(reading.get("median", reading.get("value")))
 
 
 def leaf_sum(model: str, run: str, quantity: str, leaves: tuple[str, ...], batch: int) -> float:

@@ -1,6 +1,6 @@
 """Recordings made up for tests: of any model, from numbers that the test chooses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import expanded_paths
+from costmodel.layers.site import expanded_paths
 from costmodel.recordings.machine import Conditions, Machine
 from costmodel.recordings.measured import (
     Accesses,
@@ -31,7 +31,7 @@ from costmodel.recordings.recording import (
     Session,
     recording_text,
 )
-from costmodel.validation.recorded_routing import CHOOSERS
+from costmodel.validation.recorded_routing import chosen_kinds
 
 H200 = Machine(
     device="cuda",
@@ -50,8 +50,6 @@ CPU = Machine(
     device="cpu", name="A processor", memory_bytes=2**34, python="3.12.3", torch="2.13.0", threads=2
 )
 CONDITIONS = Conditions(started="2026-01-02T03:04:05Z", warm_up=3)
-
-CHOICES = tuple(f".{leaf}" for leaf in CHOOSERS.values())
 
 Number = int | float
 
@@ -187,19 +185,20 @@ def written(made: Recording, folder: Path, name: str = "made.json") -> Path:
 def everything(model: ModelConfig, works: Sequence[CaseWorkload]) -> Recording:
     """A recording of the size of a real one: every quantity of every leaf, all numbers alike."""
     paths = leaf_paths(model)
-    time, trace, counters, energy = (_full_run(name, paths) for name in RUNS)
+    choosing = chosen_kinds(model)
+    time, trace, counters, energy = (_full_run(name, paths, choosing) for name in RUNS)
     cases = [case(work, time=time, trace=trace, counters=counters, energy=energy) for work in works]
     return recording(model, *cases, paths=paths)
 
 
-def _full_run(name: RunName, paths: Sequence[str]) -> Run:
+def _full_run(name: RunName, paths: Sequence[str], choosing: Collection[str]) -> Run:
     step: dict[str, Number] = {}
     operators: dict[str, list[Number | None]] = {}
     for each in measured_in(name, "step"):
         step[each] = 7 if QUANTITIES[each].unit == "count" else 1.234567e-3
     for each in measured_in(name, "operators"):
         if each == "distinct":
-            operators[each] = [3 if path.endswith(CHOICES) else None for path in paths]
+            operators[each] = [3 if path in choosing else None for path in paths]
         else:
             exact = QUANTITIES[each].exact or each == "launches"
             operators[each] = [5 if exact else 1.234567e-5] * len(paths)

@@ -9,7 +9,9 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.base import LayerKind
 from costmodel.layers.dtype import parse_dtype
 from costmodel.layers.ffn import DenseFfn
-from costmodel.layers.operator import Kind, Number, Operator, Part, Site, Step
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, OperatorKind, Part, Step
+from costmodel.layers.site import Site
 from costmodel.routing.popularity import Routing, Uniform
 
 
@@ -60,7 +62,7 @@ def parts(operator: Operator) -> dict[str, Part]:
     return by_name
 
 
-def flops(operator: Operator) -> dict[str, tuple[Kind, Number]]:
+def flops(operator: Operator) -> dict[str, tuple[OperatorKind, Number]]:
     """Kind and FLOPs of each part that has any."""
     return {part.name: (part.kind, part.flops) for part in operator.parts if part.flops}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from costmodel import presets
 from costmodel.inputs.model import ModelConfig, Override, load_model_toml
 from costmodel.layers.attention import Attention
-from costmodel.layers.base import AttentionKind, FfnKind, MemoryKind
+from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
@@ -30,7 +30,7 @@ flags = st.booleans()
 
 
 @st.composite
-def gqa(draw: st.DrawFn) -> AttentionKind:
+def gqa(draw: st.DrawFn) -> MixerKind:
     groups, size = draw(st.integers(1, 3)), draw(widths)
     return Attention(
         num_attention_heads=groups * draw(st.integers(1, 3)),
@@ -45,7 +45,7 @@ def gqa(draw: st.DrawFn) -> AttentionKind:
     )
 
 
-mla: st.SearchStrategy[AttentionKind] = st.builds(
+mla: st.SearchStrategy[MixerKind] = st.builds(
     LatentAttention,
     num_attention_heads=st.integers(1, 3),
     kv_lora_rank=widths,

@@ -1,18 +1,21 @@
-"""Proof that `pip install sparsecost` alone gives a working `sparsecost predict`.
+"""Proof that the wheel alone gives a working `sparsecost predict`.
 
-Builds the wheel, installs it with nothing but its own requirements into a fresh environment outside
-the checkout, and predicts there. A preset left out of the wheel, a requirement not declared, or a
-heavy library pulled in fails it. Run: `python -m tests.wheel_smoke` (needs a package index).
+Runs the README's two commands, which build the wheel and install it with nothing but its own
+requirements, into a fresh environment outside the checkout, and predicts there. A preset left out
+of the wheel, a requirement not declared, or a heavy library pulled in fails it.
+Run: `python -m tests.wheel_smoke` (needs a package index).
 """
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+INSTALL = ("pip wheel . --no-deps --wheel-dir dist", "pip install dist/sparsecost-*.whl")
 PREDICT = ["predict", "olmoe-1b-7b", "--batch", "16", "--context", "2048", "--json"]
 NOT_NEEDED = ("pandas", "plotly", "pyarrow", "streamlit", "torch")
 FIND_INSTALLED = (
@@ -32,11 +35,14 @@ def run(*command: str | Path, cwd: Path) -> str:
 def smoke(folder: Path) -> str:
     """Build, install and predict inside `folder`; return the name of the wheel."""
     env = folder / "env"
-    pip = (sys.executable, "-m", "pip", "-qq")
-    run(*pip, "wheel", ROOT, "--no-deps", "--wheel-dir", folder, cwd=folder)
-    (wheel,) = folder.glob("*.whl")
     run(sys.executable, "-m", "venv", "--without-pip", env, cwd=folder)
-    run(*pip, "--python", env / "bin" / "python", "install", wheel, cwd=folder)
+    pip = (sys.executable, "-m", "pip", "-qq", "--python", env / "bin" / "python")
+    for command in INSTALL:
+        words: list[str | Path] = []
+        for word in shlex.split(command)[1:]:
+            words += folder.glob(word) if "*" in word else [ROOT if word == "." else word]
+        run(*pip, *words, cwd=folder)
+    (wheel,) = folder.glob("dist/*.whl")
 
     installed = run(env / "bin" / "python", "-I", "-c", FIND_INSTALLED, *NOT_NEEDED, cwd=folder)
     assert not installed.strip(), f"sparsecost alone installed {installed.strip()}"

@@ -13,12 +13,13 @@ from costmodel.cli.options import (
     MarkdownOpt,
     ModelArg,
     complete_model,
-    single,
 )
 from costmodel.cli.output import check_output, print_output
+from costmodel.cli.workload_options import single
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.workload_spec import parse_contexts
+from costmodel.inputs.parse import parse_contexts
+from costmodel.inputs.workload import DEFAULT_CONTEXT
 
 EPILOG = "Example: sparsecost match olmoe-227m-1.2b --to ultramemv2-227m-1.2b"
 
@@ -44,8 +45,8 @@ def match(
     ] = None,
     context: Annotated[
         str, typer.Option(metavar="N", help="Tokens already cached, of the FLOPs per token.")
-    ] = "2048",
-    keep_trunk: Annotated[
+    ] = str(DEFAULT_CONTEXT["decode"]),
+    keep_backbone: Annotated[
         bool,
         typer.Option(
             "--keep-trunk",
@@ -66,30 +67,30 @@ def match(
 ) -> None:
     """Size a model of another kind by a model's parameters and FLOPs; show what differs then."""
     from costmodel.costs.calibrations import calibrated
-    from costmodel.questions.match import beside
-    from costmodel.questions.match import match as matched
+    from costmodel.inputs.model_toml import write_model
+    from costmodel.questions.match import match as find_match
+    from costmodel.questions.matching.differences import differences
     from costmodel.questions.matching.sizes import parse_vary
-    from costmodel.questions.matching.toml import write_model
     from costmodel.show.match_json import match_json, match_records
     from costmodel.show.tables.match import match_tables
 
     check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
-    gpu, by = load_hardware(hardware), calibrated(hardware, calibration)
-    found = matched(
+    gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
+    result = find_match(
         load_model(model),
         load_model(to),
         context=single(parse_contexts(context), "context"),
         vary=None if vary is None else parse_vary(vary),
-        keep_trunk=keep_trunk,
+        keep_backbone=keep_backbone,
     )
-    lines = beside(found, gpu, calibration=by)
+    lines = differences(result, gpu, calibration=curves)
     if out is not None:
-        write_model(found.model, out)
+        write_model(result.model, out)
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
         csv=csv,
-        data=lambda: match_json(found, lines, gpu, by),
-        records=lambda: match_records(found, lines),
-        tables=lambda: match_tables(found, lines, gpu, by),
+        data=lambda: match_json(result, lines, gpu, curves),
+        records=lambda: match_records(result, lines),
+        tables=lambda: match_tables(result, lines, gpu, curves),
     )

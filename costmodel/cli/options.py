@@ -1,44 +1,28 @@
-"""The options that commands share, each written once; `takes_workload` adds those of a workload."""
+"""Arguments and options that several commands have, each with its help and its completion."""
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from costmodel.costs.calibrations import NONE, calibration_names
-from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import model_names
 from costmodel.inputs.hardware import hardware_names
-from costmodel.inputs.workload import (
-    MAX_NEW_TOKENS,
-    AttentionFlops,
-    Backend,
-    Logits,
-    Mla,
-    Phase,
-    Workload,
-)
-from costmodel.inputs.workload_spec import parse_batches, parse_contexts, parse_count
-from costmodel.layers.dtype import parse_dtype, usual_cache
-from costmodel.routing.popularity import Routing
+from costmodel.inputs.workload import Backend
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """Presets that begin with what was typed."""
+    """The model presets whose names begin with `incomplete`, as the shell offers them."""
     return [name for name in model_names() if name.startswith(incomplete.lower())]
 
 
 def complete_hardware(incomplete: str) -> list[str]:
-    """GPUs that begin with what was typed."""
+    """The GPU presets whose names begin with `incomplete`."""
     return [name for name in hardware_names() if name.startswith(incomplete.lower())]
 
 
 def complete_calibration(incomplete: str) -> list[str]:
-    """Shipped calibrations that begin with what was typed, and none."""
+    """The shipped calibrations, and `none`, whose names begin with `incomplete`."""
     names = (*calibration_names(), NONE)
     return [name for name in names if name.startswith(incomplete.lower())]
 
@@ -58,14 +42,6 @@ ModelArgs = Annotated[
         help="Presets, TOML files or Hugging Face config.json files.",
         autocompletion=complete_model,
     ),
-]
-OptionalModelArg = Annotated[
-    str | None,
-    typer.Argument(metavar="[MODEL]", help="Show this one.", autocompletion=complete_model),
-]
-OptionalHardwareArg = Annotated[
-    str | None,
-    typer.Argument(metavar="[GPU]", help="Show this one.", autocompletion=complete_hardware),
 ]
 HardwareOpt = Annotated[
     str,
@@ -115,144 +91,3 @@ BackendOpt = Annotated[
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CsvOpt = Annotated[Path | None, typer.Option("--csv", metavar="PATH", help="Write a CSV file.")]
 MarkdownOpt = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypedWorkload:
-    """A workload as typed; batch, context and routing may be lists where a command takes them."""
-
-    phase: Phase
-    batch: str | None
-    context: str | None
-    new_tokens: str | None
-    dtype: str
-    kv_dtype: str | None
-    routing: str
-    attention_flops: AttentionFlops
-    logits: Logits
-    mla: Mla | None
-    backend: Backend
-
-    def batches(self, usual: str = "1") -> tuple[int, ...]:
-        """The batch sizes, or the command's usual ones."""
-        return parse_batches(usual if self.batch is None else self.batch)
-
-    @property
-    def contexts(self) -> tuple[int, ...]:
-        """The context lengths: 2048 cached tokens in decode and none in prefill unless given."""
-        if self.context is None:
-            return (2048 if self.phase == "decode" else 0,)
-        return parse_contexts(self.context)
-
-    def workload(self, *, batch: int, context: int, routing: Routing) -> Workload:
-        """One workload of the lists."""
-        weights = parse_dtype(self.dtype, field="dtype")
-        cache, new = self.kv_dtype, self.new_tokens  # "" is given, and wrong
-        if new is None:
-            new = "1" if self.phase == "decode" else "2048"
-        new_tokens = parse_count(new, field="new_tokens", low=1, high=MAX_NEW_TOKENS)
-        if self.phase == "decode" and new_tokens != 1:
-            raise InputError(f"new_tokens={new_tokens}: is 1 in a decode step")
-        return Workload(
-            phase=self.phase,
-            batch=batch,
-            context=context,
-            new_tokens=new_tokens,
-            dtype=weights,
-            kv_dtype=usual_cache(weights)
-            if cache is None
-            else parse_dtype(cache, field="kv_dtype"),
-            routing=routing,
-            attention_flops=self.attention_flops,
-            logits=self.logits,
-            mla=self.mla,
-            backend=self.backend,
-        )
-
-
-def single(values: tuple[int, ...], field: str) -> int:
-    """The one value of a list that a command takes as one."""
-    if len(values) != 1:
-        raise InputError(f"{field}={shown(','.join(map(str, values)))}: one value is expected here")
-    return values[0]
-
-
-def _workload(
-    *,
-    phase: Annotated[
-        Phase, typer.Option(help="decode: one new token a sequence; prefill: a whole prompt.")
-    ] = "decode",
-    batch: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="Sequences; compare, sweep and report take a list."
-            " (Default: 1; compare: 1 to 4096.)",
-        ),
-    ] = None,
-    context: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="Tokens already cached per sequence. (Default: 2048 in decode, 0 in prefill.)",
-        ),
-    ] = None,
-    new_tokens: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N", help="New tokens per sequence. (Default: 1 in decode, 2048 in prefill.)"
-        ),
-    ] = None,
-    dtype: DtypeOpt = "bf16",
-    kv_dtype: KvDtypeOpt = None,
-    routing: RoutingOpt = "uniform",
-    attention_flops: Annotated[
-        AttentionFlops,
-        typer.Option(
-            help="causal counts the query-key pairs that exist, full the whole square of a prompt."
-        ),
-    ] = "causal",
-    logits: Annotated[
-        Logits,
-        typer.Option(help="Computed of the last token of each sequence, or of all new tokens."),
-    ] = "last",
-    mla: Annotated[
-        Mla | None,
-        typer.Option(
-            help="How latent attention (MLA) runs: in the latent space, or with keys and values"
-            " rebuilt. (Default: absorbed in decode, else expanded.)"
-        ),
-    ] = None,
-    backend: BackendOpt = "torch",
-) -> TypedWorkload:
-    return TypedWorkload(
-        phase=phase,
-        batch=batch,
-        context=context,
-        new_tokens=new_tokens,
-        dtype=dtype,
-        kv_dtype=kv_dtype,
-        routing=routing,
-        attention_flops=attention_flops,
-        logits=logits,
-        mla=mla,
-        backend=backend,
-    )
-
-
-def takes_workload(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all options of a workload in place of its parameter `typed`."""
-    options = inspect.signature(_workload).parameters
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:  # noqa: ANN401 - what typer parsed
-        chosen = {name: given.pop(name) for name in options}
-        command(typed=_workload(**chosen), **given)
-
-    own = inspect.signature(command).parameters
-    merged: list[inspect.Parameter] = []
-    for name, parameter in own.items():
-        merged += options.values() if name == "typed" else [parameter]
-    run.__signature__ = inspect.Signature(merged)  # type: ignore[attr-defined]  # typer reads it
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in merged}
-    return run

@@ -1,4 +1,4 @@
-"""What a command prints, or writes: tables, JSON, Markdown or CSV."""
+"""The output of a command: tables for people, or JSON, Markdown or a CSV file as asked for."""
 
 import json
 import sys
@@ -11,10 +11,10 @@ from costmodel.show.text import Table, markdown, show
 
 
 def check_output(*, as_json: bool, as_markdown: bool, csv: Path | None = None) -> None:
-    """Pass if at most one form is asked for, and the file's name fits; before anything is costed.
+    """Refuse options of output that exclude one another, before anything is costed.
 
     Raises:
-        InputError: Two forms are asked for, or the file is none of CSV.
+        InputError: Two of --json, --csv and --markdown are given, or the file does not end in .csv.
     """
     if as_json + (csv is not None) + as_markdown > 1:
         raise InputError("output: --json, --csv and --markdown exclude one another")
@@ -22,10 +22,10 @@ def check_output(*, as_json: bool, as_markdown: bool, csv: Path | None = None) -
 
 
 def check_csv(path: Path | None) -> None:
-    """Pass if there is no such file, or its name says that it is CSV.
+    """Refuse a file of `--csv` whose name does not end in .csv.
 
     Raises:
-        InputError: It does not.
+        InputError: The name ends otherwise.
     """
     if path is not None and path.suffix.lower() != ".csv":
         raise InputError(f"csv={shown(str(path))}: ends in .csv")
@@ -41,10 +41,13 @@ def print_output(
     tables: Callable[[], Sequence[Table]],
     indent: int | None = 2,
 ) -> None:
-    """Print tables, or what one of --json, --csv and --markdown asks for; the rest is not made.
+    """Print tables, or what one of --json, --csv and --markdown asks for.
+
+    Of `data` (for JSON), `records` (flat rows, for CSV) and `tables` only the one that is needed is
+    called.
 
     Raises:
-        InputError: As `check_output`.
+        InputError: The options exclude one another, or the CSV file cannot be written.
     """
     check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
     if as_json:

@@ -1,7 +1,7 @@
-"""The commands of the other rooms, found by entry point, so that the core imports none of them.
+"""Commands of the other packages, found by entry point, so that `costmodel` imports none of them.
 
-A room declares `name = "module:function"` under `sparsecost.commands` in `pyproject.toml`. Its
-module is imported when help lists the commands or the command is called, never for another command.
+A package declares `name = "module:function"` under `sparsecost.commands` in `pyproject.toml`. The
+module is imported when help lists the commands or this command is called, never for another one.
 """
 
 from importlib.metadata import entry_points
@@ -14,23 +14,23 @@ from typer.core import TyperGroup
 ENTRY_POINTS = "sparsecost.commands"
 
 
-class Rooms(TyperGroup):
-    """The core's own commands, and after them those of the rooms that are installed."""
+class PluginGroup(TyperGroup):
+    """The commands of `costmodel`, followed by those that installed packages declare."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer's own Context
-        """Every command: the core's, then the rooms'."""
-        self._open()
+        """The names of all commands: those of `costmodel` first."""
+        self._add_plugins()
         return super().list_commands(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer's own Command
-        """The core's command of this name, or a room's."""
+        """The command of this name, wherever it is declared; None if there is none."""
         if cmd_name not in self.commands:
-            self._open()
+            self._add_plugins()
         return super().get_command(ctx, cmd_name)
 
-    def _open(self) -> None:
+    def _add_plugins(self) -> None:
         for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
             if entry.name not in self.commands:
-                room = typer.Typer(add_completion=False)
-                room.command(entry.name)(entry.load())
-                self.add_command(typer.main.get_command(room), entry.name)
+                plugin = typer.Typer(add_completion=False)
+                plugin.command(entry.name)(entry.load())
+                self.add_command(typer.main.get_command(plugin), entry.name)

@@ -15,16 +15,14 @@ from costmodel.cli.options import (
     MarkdownOpt,
     ModelArg,
     RoutingOpt,
-    TypedWorkload,
 )
 from costmodel.cli.output import check_output, print_output
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.routing_spec import DECIMAL, parse_routing
-from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Backend, Workload
-from costmodel.inputs.workload_spec import parse_count
+from costmodel.inputs.parse import DECIMAL, parse_count, parse_routing, parse_workload
+from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS
 
 EPILOG = (
     "Example: sparsecost request ultramemv2-1b-7b --prompt 2048 --output 256 --batch 16"
@@ -65,15 +63,23 @@ def request(
     from costmodel.show.tables.request import request_tables
 
     check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
-    asked = Request(
+    served_request = Request(
         prompt=parse_count(prompt, field="prompt", low=1, high=MAX_NEW_TOKENS),
         output=parse_count(output, field="output", low=1, high=MAX_NEW_TOKENS),
         batch=parse_count(batch, field="batch", low=1, high=MAX_BATCH),
         price_per_hour=None if price_per_hour is None else _price(price_per_hour),
     )
-    workload = _workload(dtype=dtype, kv_dtype=kv_dtype, routing=routing, backend=backend)
-    gpu, by = load_hardware(hardware), calibrated(hardware, calibration)
-    served = serve(load_model(model), asked, workload, gpu, by)
+    workload = parse_workload(  # its phase and sizes give way to those of the request
+        phase="decode",
+        batch=1,
+        context=0,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        routing=parse_routing(routing),
+        backend=backend,
+    )
+    gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
+    served = serve(load_model(model), served_request, workload, gpu, curves)
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
@@ -85,25 +91,7 @@ def request(
 
 
 def _price(text: str) -> float:
-    """A plain number; `Request` knows its bounds."""
+    """A plain decimal number of USD; `Request` checks its bounds."""
     if not DECIMAL.fullmatch(text.strip()):
         raise InputError(f"price_per_hour={shown(text)}: is a number of USD, such as 2.99")
     return float(text)
-
-
-def _workload(*, dtype: str, kv_dtype: str | None, routing: str, backend: Backend) -> Workload:
-    """The formats, routing and backend; phase and sizes are those of the request."""
-    typed = TypedWorkload(
-        phase="decode",
-        batch=None,
-        context=None,
-        new_tokens=None,
-        dtype=dtype,
-        kv_dtype=kv_dtype,
-        routing=routing,
-        attention_flops="causal",
-        logits="last",
-        mla=None,
-        backend=backend,
-    )
-    return typed.workload(batch=1, context=0, routing=parse_routing(routing))

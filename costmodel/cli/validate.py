@@ -13,7 +13,7 @@ from costmodel.cli.output import check_output, print_output
 from costmodel.errors import InputError
 
 FOLDER = Path("recordings")
-MOST_LISTED = 20  # rows of a quantity in JSON
+MAX_ROWS = 20  # of a quantity in JSON
 MAX_RECORDINGS = 256
 
 EPILOG = "Example: sparsecost validate recordings/h200-olmoe-1b-7b.json --csv rows.csv"
@@ -52,22 +52,22 @@ def validate(
         raise InputError(f"recordings={len(paths)}: at most {MAX_RECORDINGS} are read at once")
     with _without_collector():
         loaded = [(name, load_recording(path)) for name, path in _named(paths)]
-        found = compare(loaded, Gpus(calibration))
-    most = None if everything else MOST_LISTED
+        validation = compare(loaded, Gpus(calibration))
+    max_rows = None if everything else MAX_ROWS
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
         csv=csv,
-        data=lambda: validation_json(found, most),
-        records=lambda: validation_records(found),
-        tables=lambda: validation_tables(found, whole=everything),
+        data=lambda: validation_json(validation, max_rows),
+        records=lambda: validation_records(validation),
+        tables=lambda: validation_tables(validation, whole=everything),
         indent=None,
     )
 
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Columns of half a million rows are made and kept: looking for garbage takes a third of it."""
+    """No garbage collection inside: over half a million rows it takes a third of the time."""
     gc.disable()
     try:
         yield
@@ -76,7 +76,7 @@ def _without_collector() -> Iterator[None]:
 
 
 def _named(paths: list[Path]) -> list[tuple[str, Path]]:
-    """Each file under its name, or under its whole path where two share a name."""
+    """The files with their names without suffix; the whole path where two share a name."""
     names = [path.stem for path in paths]
     return [
         (str(path) if names.count(name) > 1 else name, path)

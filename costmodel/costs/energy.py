@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from costmodel.layers.operator import Number, smaller
+from costmodel.layers.numbers import Number, smaller
 
 if TYPE_CHECKING:
     from costmodel.recordings.calibration import Power

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from costmodel.costs.totals import KvCache, stored_weights
-from costmodel.layers.operator import Number, Operator, Step, larger
+from costmodel.layers.numbers import Number, larger
+from costmodel.layers.operator import Operator, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,7 @@ class Footprint:
     weights_bytes: int
     buffers_bytes: int
     kv_bytes: Number
+    state_bytes: Number  # fixed states of sequences
     activations_bytes: Number
     total_bytes: Number
     capacity_bytes: Number
@@ -41,14 +43,16 @@ def footprint(
         doubled = larger(doubled, 2 * border + op.total("intermediate_bytes"))
     stream = 2 * step.tokens * hidden_size * step.activation_bytes
     activations = stream + (doubled + 1) // 2
-    total = weights + buffers + kv.stored_bytes + activations
+    kept = kv.stored_bytes + kv.state_bytes
+    total = weights + buffers + kept + activations
     # All but weights and buffers is linear in B, so the largest batch follows by division.
-    doubled_per_sequence = (2 * (kv.stored_bytes + stream) + doubled) // step.batch
+    doubled_per_sequence = (2 * (kept + stream) + doubled) // step.batch
     room = capacity_bytes - weights - buffers
     return Footprint(
         weights_bytes=weights,
         buffers_bytes=buffers,
         kv_bytes=kv.stored_bytes,
+        state_bytes=kv.state_bytes,
         activations_bytes=activations,
         total_bytes=total,
         capacity_bytes=capacity_bytes,

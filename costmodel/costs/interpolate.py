@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.layers.operator import Number, larger
+from costmodel.layers.numbers import Number, larger
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from costmodel.costs.interpolate import Line, Sheet
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, Shape, TopK
-from costmodel.layers.operator import Number, larger
+from costmodel.layers.numbers import Number, larger
 
 if TYPE_CHECKING:  # reading one takes pydantic models that a prediction does not need
     from costmodel.recordings.calibration import Calibration, Point, Power

@@ -6,11 +6,13 @@ same configuration are costed once, with a count.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.kernel_shape import Gemm
-from costmodel.layers.operator import INDEX_BYTES, Number, Operator, Part, Site, Step, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import norm
+from costmodel.layers.site import Site
 from costmodel.routing.popularity import Uniform
 
 EMBEDDING = "embedding"  # the name under which a tied table is shared
@@ -20,39 +22,45 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     """Every operator of `step`, in the order of a block; paths are those of the leaf modules."""
     d, num_layers = model.hidden_size, model.num_hidden_layers
     found = [_embed(model, step)]
-    adds = residual_adds(model)
+    ffns = model.ffn_groups
+    placements = [memory.placement(num_layers) for memory in model.memory]
+    adds = residual_adds(num_layers, [layers for _, layers in ffns], placements)
     found += _norms("attention_norm", adds[:num_layers], d, step)
     for attention, layers in model.attention_groups:
-        found += attention.operators(Site.of(layers, d), step)
+        found += attention.operators(Site.of(layers, d, attention), step)
     every_layer = Site.of(range(num_layers), d)
     if model.post_norms:
-        found.append(norm(every_layer.path("post_attention_norm"), every_layer, step))
-    found.append(norm(every_layer.path("ffn_norm"), every_layer, step, residual_adds=1))
+        found.append(norm("post_attention_norm", every_layer, step))
+    found.append(norm("ffn_norm", every_layer, step, residual_adds=1))
     with_ffn: list[int] = []
-    for ffn, layers in model.ffn_groups:
-        found += ffn.operators(Site.of(layers, d), step)
+    for ffn, layers in ffns:
+        found += ffn.operators(Site.of(layers, d, ffn), step)
         with_ffn += layers
-    for memory in model.memory:
-        inputs = tuple(a for a, _ in memory.placement(num_layers))
-        found += memory.operators(Site.of(inputs, d), step)
+    for memory, placement in zip(model.memory, placements, strict=True):
+        inputs = tuple(layer for layer, _ in placement)
+        found += memory.operators(Site.of(inputs, d, memory), step)
     if model.post_norms and with_ffn:
         site = Site.of(sorted(with_ffn), d)
-        found.append(norm(site.path("post_ffn_norm"), site, step))
+        found.append(norm("post_ffn_norm", site, step))
     return (*found, *_head(model, step, adds[num_layers]))
 
 
-def residual_adds(model: ModelConfig) -> list[int]:
+def residual_adds(
+    num_layers: int,
+    ffn_layers: Iterable[Sequence[int]],
+    placements: Iterable[Sequence[tuple[int, int]]],
+) -> list[int]:
     """Adds to the residual stream that wait for the norm at the head of each block.
 
     One for the FFN of the block before, one for each memory layer whose output comes after it;
     the last entry is that of the final norm.
     """
-    adds = [0] * (model.num_hidden_layers + 1)
-    for _, layers in model.ffn_groups:
+    adds = [0] * (num_layers + 1)
+    for layers in ffn_layers:
         for layer in layers:
             adds[layer + 1] += 1
-    for memory in model.memory:
-        for _, output in memory.placement(model.num_hidden_layers):
+    for placement in placements:
+        for _, output in placement:
             adds[output + 1] += 1
     return adds
 
@@ -62,7 +70,7 @@ def _norms(leaf: str, adds: list[int], hidden_size: int, step: Step) -> list[Ope
     found = []
     for count in Counter(adds):  # in order of first layer
         site = Site.of([i for i, waiting in enumerate(adds) if waiting == count], hidden_size)
-        found.append(norm(site.path(leaf), site, step, residual_adds=count))
+        found.append(norm(leaf, site, step, residual_adds=count))
     return found
 
 
@@ -81,19 +89,16 @@ def _embed(model: ModelConfig, step: Step) -> Operator:
         shared=EMBEDDING if model.tie_word_embeddings else "",
     )
     distinct = Uniform().expected_distinct(v, 1, n, kind="rows")
-    return Operator(
-        path="embed",
-        count=1,
+    return Site.of((), model.hidden_size).operator(
+        "embed",
         kind="gather",
         parts=(
             Part(
                 name="rows",
                 kind="gather",
                 weight_bytes=distinct * table.row_bytes(step),
-                io_bytes=n * INDEX_BYTES,
-                activation_bytes=n * model.hidden_size * step.activation_bytes,
-                launches_torch=1,
-                launches_fused=1,
+                io_read_bytes=n * INDEX_BYTES,
+                output_bytes=n * model.hidden_size * step.activation_bytes,
             ),
         ),
         weights=(table,),
@@ -104,9 +109,9 @@ def _embed(model: ModelConfig, step: Step) -> Operator:
 
 def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
     """The final norm and the logits, of the last token of each sequence or of all."""
-    tokens: Number = step.batch if step.logits == "last" else step.tokens
+    tokens = step.batch if step.logits == "last" else step.tokens
     d, v, a = model.hidden_size, model.vocab_size, step.activation_bytes
-    site = Site.of((0,), d)
+    site = Site.of((), d)
     tied = model.tie_word_embeddings
     weight = Weight(
         name="weight",
@@ -117,9 +122,8 @@ def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
     )
     return [
         norm("final_norm", site, step, residual_adds=adds, tokens=tokens),
-        Operator(
-            path="lm_head",
-            count=1,
+        site.operator(
+            "lm_head",
             kind="matmul",
             parts=(
                 Part(
@@ -127,10 +131,8 @@ def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
                     kind="matmul",
                     flops=2 * tokens * d * v,
                     weight_bytes=weight.stored_bytes(step),
-                    io_bytes=tokens * v * a,
-                    activation_bytes=tokens * d * a,
-                    launches_torch=1,
-                    launches_fused=1,
+                    io_written_bytes=tokens * v * a,
+                    input_bytes=tokens * d * a,
                     shape=Gemm(m=tokens, n=v, k=d),
                 ),
             ),

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from costmodel.costs.footprint import Footprint, footprint
+from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown, step_time
+from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
 from costmodel.costs.operators import build_operators
-from costmodel.costs.roofline import Bound, bound_by, floor_s
+from costmodel.costs.roofline import Bound, Ceilings
 from costmodel.costs.totals import (
     Distinct,
     KvCache,
@@ -22,7 +23,8 @@ from costmodel.costs.totals import (
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Kind, Number, Operator, Step
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, OperatorKind, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,7 @@ class Costs:
     operators: tuple[Operator, ...]
     parameters: ParameterCounts
     totals: Totals
-    flops_by_kind: dict[Kind, Number]
+    flops_by_kind: dict[OperatorKind, Number]
     routing: Totals
     kv_cache: KvCache
     distinct: Distinct
@@ -49,24 +51,19 @@ class Prediction:
     memory: Footprint
     floor_s: float
     bound_by: Bound
-    peak_name: str  # the dense peak that prices FLOPs
+    ceilings: Ceilings  # of the datasheet, for the weights' format
     calibration: Curves | Unknown
     time: StepTime | Unknown  # predicted, not bound
 
     def operator_floor_s(self, operator: Operator) -> float:
         """The floor of one of the operator's layers by itself, seconds."""
-        return float(floor_s(operator.compulsory_bytes, operator.total("flops"), *self._ceilings))
+        return float(self.ceilings.floor_s(operator.compulsory_bytes, operator.total("flops")))
 
     def operator_bound_by(self, operator: Operator) -> Bound:
         """Which term bounds one of the operator's layers by itself."""
-        found = bound_by(operator.compulsory_bytes, operator.total("flops"), *self._ceilings)
+        found = self.ceilings.bound_by(operator.compulsory_bytes, operator.total("flops"))
         assert isinstance(found, str)
         return found
-
-    @property
-    def _ceilings(self) -> tuple[float, float]:
-        peak, _ = self.hardware.peak_flops_per_s(self.workload.dtype.name)
-        return self.hardware.hbm_bytes_per_s, peak
 
 
 def step_costs(model: ModelConfig, step: Step) -> Costs:
@@ -97,9 +94,10 @@ def predict(
     """
     step = workload.step()
     costs = step_costs(model, step)
-    peak, peak_name = hardware.peak_flops_per_s(workload.dtype.name)
-    ceilings = (costs.totals.compulsory_bytes, costs.totals.flops, hardware.hbm_bytes_per_s, peak)
-    bound = bound_by(*ceilings)
+    gpu = Gpu(hardware=hardware, calibration=calibration)
+    ceilings = gpu.ceilings(workload)
+    compulsory, flops = costs.totals.compulsory_bytes, costs.totals.flops
+    bound = ceilings.bound_by(compulsory, flops)
     assert isinstance(bound, str)
     return Prediction(
         model=model,
@@ -109,16 +107,9 @@ def predict(
         memory=footprint(
             costs.operators, step, costs.kv_cache, model.hidden_size, hardware.capacity_bytes
         ),
-        floor_s=float(floor_s(*ceilings)),
+        floor_s=float(ceilings.floor_s(compulsory, flops)),
         bound_by=bound,
-        peak_name=peak_name,
+        ceilings=ceilings,
         calibration=calibration,
-        time=step_time(
-            calibration,
-            workload,
-            costs.operators,
-            costs.totals,
-            hbm_bytes_per_s=hardware.hbm_bytes_per_s,
-            peak_flops_per_s=peak,
-        ),
+        time=gpu.time(costs.operators, costs.totals, workload),
     )

@@ -1,11 +1,12 @@
 """The floor time: no implementation is faster than its bytes or its FLOPs allow."""
 
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.layers.operator import Number, larger
+from costmodel.layers.numbers import Number, larger
 
 Bound: TypeAlias = Literal["memory", "compute"]
 
@@ -39,3 +40,20 @@ def bound_by(
     if isinstance(by_memory, np.ndarray):
         return np.where(by_memory, "memory", "compute")
     return "memory" if by_memory else "compute"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceilings:
+    """What bounds a step on a GPU, or arrays of it over several GPUs."""
+
+    hbm_bytes_per_s: Number
+    peak_flops_per_s: Number  # dense, for the weights' format
+    peak_name: str = ""  # which of the datasheet's peaks that is
+
+    def floor_s(self, compulsory_bytes: Number, model_flops: Number) -> Number:
+        """The roofline bound of this work, in seconds."""
+        return floor_s(compulsory_bytes, model_flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
+
+    def bound_by(self, compulsory_bytes: Number, model_flops: Number) -> Bound | NDArray[np.str_]:
+        """Which of bandwidth and peak bounds this work."""
+        return bound_by(compulsory_bytes, model_flops, self.hbm_bytes_per_s, self.peak_flops_per_s)

@@ -2,13 +2,25 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.dtype import Dtype
-from costmodel.layers.operator import QUANTITIES, Kind, Moved, Number, Operator, Part, Step, Weight
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import (
+    QUANTITIES,
+    Operator,
+    OperatorKind,
+    Part,
+    Step,
+    Traffic,
+    Weight,
+    quantities_of,
+)
 from costmodel.routing.union import expected_union
 
-KINDS: tuple[Kind, ...] = ("matmul", "attention", "gather", "selection", "norm", "elementwise")
+NOTHING = 0
+KINDS: tuple[OperatorKind, ...] = get_args(OperatorKind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +40,7 @@ class ParameterCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Totals(Moved):
+class Totals(Traffic):
     """Sums of the fields of `Part` over all operators, times their counts."""
 
     flops: Number
@@ -36,23 +48,31 @@ class Totals(Moved):
     weight_bytes: Number
     kv_read_bytes: Number
     kv_written_bytes: Number
+    state_read_bytes: Number
+    state_written_bytes: Number
     row_bytes: Number
     index_bytes: Number
-    io_bytes: Number
-    activation_bytes: Number
-    intermediate_bytes: Number
-    launches_torch: Number
-    launches_fused: Number
+    io_read_bytes: Number
+    io_written_bytes: Number
+    input_bytes: Number
+    output_bytes: Number
+    inner_input_bytes: Number
+    inner_output_bytes: Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvCache:
-    """KV cache: stored after the step, read by it, written by it."""
+    """What a model keeps of its sequences: stored after the step, read by it, written by it.
+
+    The KV cache grows by tokens; a recurrent layer's state has a fixed size for each sequence.
+    """
 
     bytes_per_token: int  # all layers, while every window still holds the token
     stored_bytes: Number
     read_bytes: Number
     written_bytes: Number
+    state_bytes_per_sequence: int  # all layers
+    state_bytes: Number  # of the batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,14 +133,12 @@ def _active_without_embeddings(operators: Iterable[Operator]) -> int:
 
 
 def _sums(parts: Iterable[tuple[Part, int]]) -> Totals:
-    sums: dict[str, Number] = dict.fromkeys(QUANTITIES, 0)
+    sums: list[Number] = [0] * len(QUANTITIES)
     for part, count in parts:
-        for quantity in QUANTITIES:
-            value = getattr(part, quantity)
-            if type(value) is int and not value:  # most fields of a part: nothing to add
-                continue
-            sums[quantity] = sums[quantity] + count * value
-    return Totals(**sums)
+        for index, value in enumerate(quantities_of(part)):
+            if value is not NOTHING:  # most fields of a part are the integer 0
+                sums[index] = sums[index] + count * value
+    return Totals(**dict(zip(QUANTITIES, sums, strict=True)))
 
 
 def totals(operators: Iterable[Operator]) -> Totals:
@@ -133,9 +151,9 @@ def routing_totals(operators: Iterable[Operator]) -> Totals:
     return _sums((part, op.count) for op in operators for part in op.parts if part.routing)
 
 
-def flops_by_kind(operators: Iterable[Operator]) -> dict[Kind, Number]:
+def flops_by_kind(operators: Iterable[Operator]) -> dict[OperatorKind, Number]:
     """FLOPs of each kind of part; they sum to the total."""
-    sums: dict[Kind, Number] = dict.fromkeys(KINDS, 0)
+    sums: dict[OperatorKind, Number] = dict.fromkeys(KINDS, 0)
     for operator in operators:
         for part in operator.parts:
             sums[part.kind] = sums[part.kind] + operator.count * part.flops
@@ -147,23 +165,32 @@ def kv_bytes_per_token(model: ModelConfig, kv_dtype: Dtype) -> int:
     return sum(kind.kv_token_bytes(kv_dtype) * len(at) for kind, at in model.attention_groups)
 
 
-def kv_stored_bytes(model: ModelConfig, step: Step) -> Number:
-    """What `kv_cache` counts as stored, before anything else of the step is known."""
+def kept_bytes(model: ModelConfig, step: Step) -> tuple[Number, int]:
+    """KV cache stored after the step, of the batch, and the fixed state of one sequence.
+
+    Each layer keeps the tokens of a sequence, S + T, at most its window; a recurrent layer keeps a
+    state whatever their number.
+    """
     held = step.cached + step.new_tokens
     stored: Number = 0
-    for kind, at in model.attention_groups:
-        tokens = step.batch * kind.kept_tokens(held)
-        stored = stored + len(at) * kind.kv_token_bytes(step.kv_dtype) * tokens
-    return stored
+    state = 0
+    for mixer, at in model.attention_groups:
+        tokens = step.batch * mixer.kept_tokens(held)
+        stored = stored + len(at) * mixer.kv_token_bytes(step.kv_dtype) * tokens
+        state += len(at) * mixer.state_bytes(model.hidden_size, step)
+    return stored, state
 
 
 def kv_cache(model: ModelConfig, step: Step, sums: Totals) -> KvCache:
-    """Stored: B sequences of S + T tokens, each layer keeping at most its window."""
+    """Stored: B sequences of S + T tokens, each layer keeping at most its window; their states."""
+    stored, state = kept_bytes(model, step)
     return KvCache(
         bytes_per_token=kv_bytes_per_token(model, step.kv_dtype),
-        stored_bytes=kv_stored_bytes(model, step),
+        stored_bytes=stored,
         read_bytes=sums.kv_read_bytes,
         written_bytes=sums.kv_written_bytes,
+        state_bytes_per_sequence=state,
+        state_bytes=step.batch * state,
     )
 
 

@@ -1,1 +1,1 @@
-"""What the user gives: models, workloads, hardware, files."""
+"""What a user gives: models, workloads, GPUs, and the files and text that hold them."""

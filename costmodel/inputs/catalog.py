@@ -1,4 +1,4 @@
-"""Models by name or path: presets, TOML files and Hugging Face configurations."""
+"""Models by name or path: a preset, a TOML file or a Hugging Face config.json."""
 
 import os
 from collections.abc import Sequence
@@ -20,14 +20,17 @@ def model_names() -> tuple[str, ...]:
 
 
 def load_model(name_or_path: str) -> ModelConfig:
-    """A preset by its name (in any case), a TOML file or a `config.json` by its path.
+    """The model of a preset (named in any case), of a TOML file or of a `config.json`.
 
-    A path ends in .toml or .json, or holds a separator. A name is looked up among the presets and
-    never becomes part of a path.
+    Text that is no preset's name is a path if it ends in .toml or .json, holds a separator, or
+    names a file that exists. Only names that are presets are joined to the presets' folder.
+
+    Raises:
+        InputError: There is no such preset or file, or the file is no valid model.
     """
     name = name_or_path.lower()
     if name in model_names():
-        return load_model_toml(FOLDER / f"{model_names()[model_names().index(name)]}.toml")
+        return load_model_toml(FOLDER / f"{name}.toml")
     path = Path(name_or_path)
     if path.suffix.lower() == ".json":
         return load_hf_config(path)
@@ -41,16 +44,19 @@ def load_model(name_or_path: str) -> ModelConfig:
 
 
 def numbered(models: Sequence[ModelConfig]) -> list[ModelConfig]:
-    """The models with different names: a name that comes again gets a number no other one has."""
-    given = {model.name for model in models}
+    """The same models with distinct names: of equal names the later ones get ` (2)` and so on.
+
+    A number that would make the name of another model is skipped.
+    """
+    original_names = {model.name for model in models}
     taken: set[str] = set()
-    found = []
+    renamed = []
     for model in models:
         name, number = model.name, 1
-        while name in taken or (number > 1 and name in given):
+        while name in taken or (number > 1 and name in original_names):
             number += 1
-            mark = f" ({number})"
-            name = model.name[: MAX_NAME - len(mark)] + mark
+            suffix = f" ({number})"
+            name = model.name[: MAX_NAME - len(suffix)] + suffix
         taken.add(name)
-        found.append(model if number == 1 else replace(model, name=name))
-    return found
+        renamed.append(model if number == 1 else replace(model, name=name))
+    return renamed

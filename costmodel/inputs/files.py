@@ -1,18 +1,21 @@
-"""Reading what a user gives: TOML and JSON files, checked before and after parsing.
+"""Files: read without trust, and written whole or not at all.
 
-Nothing read here is trusted: size, encoding, nesting, duplicate keys, NaN and integers too long to
-print are refused with an `InputError` that names the file and the rule.
+What is read may be hostile: size, encoding, nesting, duplicate keys, NaN and integers too long to
+print are refused with an `InputError` that names the file and the rule. What is written appears
+under its name only when it is complete.
 """
 
 import json
 import math
+import os
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from costmodel.errors import InputError, shown
-from costmodel.strict import STRICT, validated
 
 MAX_FILE_BYTES = 16 * 2**20  # the largest real config.json is under 100 kB
 MAX_DEPTH = 32  # nesting of tables and lists; real configs use 4
@@ -21,11 +24,13 @@ LONG_KEY = re.compile(  # a.b."c" of more parts than that: tomllib takes hours o
     re.ASCII,
 )
 
-__all__ = ["STRICT", "read_json_object", "read_text", "read_toml", "validated"]
-
 
 def read_text(path: Path) -> str:
-    """The UTF-8 text of a regular file of at most `MAX_FILE_BYTES`."""
+    """The text of a regular file, which is UTF-8 and holds at most `MAX_FILE_BYTES`.
+
+    Raises:
+        InputError: There is no such file, or it cannot be read as such a text.
+    """
     name = shown(str(path))
     try:
         if path.is_dir():
@@ -45,12 +50,15 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"file={name}: cannot be read: {reason}") from None
+        raise InputError(f"file={name}: cannot be read: {_reason(error)}") from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The table a TOML file holds."""
+    """The table that a TOML file holds, nested at most `MAX_DEPTH` levels deep.
+
+    Raises:
+        InputError: The file cannot be read, or is no such TOML.
+    """
     text = read_text(path)
     if LONG_KEY.search(text):
         raise _too_deep(path)
@@ -65,17 +73,22 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The object a JSON file holds; duplicate keys, NaN and infinities are refused."""
+    """The object that a JSON file holds, nested at most `MAX_DEPTH` levels deep.
+
+    Raises:
+        InputError: The file cannot be read, is not JSON, holds no object at its top, a key twice
+            in one object, or a number that is not finite.
+    """
     text = read_text(path)
     name = shown(str(path))
 
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        for key, value in items:
-            if key in seen:
+    def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in table:
                 raise InputError(f"file={name}: field {shown(key)} stands twice in one object")
-            seen[key] = value
-        return seen
+            table[key] = value
+        return table
 
     def finite(literal: str) -> float:
         value = float(literal)
@@ -84,7 +97,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
         return value
 
     try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_float=finite, parse_constant=finite)
+        value = json.loads(
+            text, object_pairs_hook=unique_keys, parse_float=finite, parse_constant=finite
+        )
     except RecursionError:
         raise _too_deep(path) from None
     except InputError:
@@ -94,11 +109,82 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"file={name}: holds a {type(value).__name__}; an object is expected")
     _check_depth(value, path)
-    _check_text(value, path)
+    _check_characters(value, path)
     return value
 
 
-def _check_text(value: object, path: Path) -> None:
+def write_atomically(
+    path: Path,
+    content: str | bytes | Callable[[Path], None],
+    *,
+    field: str = "file",
+    durable: bool = False,
+    temporary: Path | None = None,
+) -> None:
+    """Write a file that appears under its name, or replaces an older one, only when complete.
+
+    The content goes to a temporary file in the same folder, which takes the place of `path` in one
+    step. Whatever fails or interrupts the writing leaves `path` as it was and no temporary file;
+    a kill may leave the latter.
+
+    Args:
+        path: Where the file shall be.
+        content: Text (written as UTF-8), bytes, or a function that writes the file at the path
+            that it is given.
+        field: What the message of an error calls the file: the option that names it.
+        durable: Whether content and name are on the disk when this returns, whatever happens to
+            the machine afterwards.
+        temporary: The temporary file, by default one of a random name. A name of its own lets the
+            next write replace what a kill left; two writers must then not meet.
+
+    Raises:
+        InputError: `path` is a directory, or cannot be written. What `content` raises passes
+            through, but for an `OSError` or `ValueError`, which tells why it cannot be written.
+    """
+    name = shown(str(path))
+    if os.path.isdir(path):  # noqa: PTH112 - Path's raises where the name is too long
+        raise InputError(f"{field}={name}: cannot be written: is a directory")
+    try:
+        temporary = temporary or path.with_name(f".{token_hex(8)}.part")
+        try:
+            _write(content, temporary)
+            if durable:
+                _flush_to_disk(temporary)
+            temporary.replace(path)
+            if durable:
+                _flush_to_disk(path.parent)  # the name, too
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{field}={name}: cannot be written: {_reason(error)}") from None
+
+
+def _write(content: str | bytes | Callable[[Path], None], path: Path) -> None:
+    if isinstance(content, str):
+        path.write_text(content, encoding="utf-8")
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        content(path)
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Wait until the disk holds a file's content, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    """Why the system refused, without the path, which the message names already."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _check_characters(value: object, path: Path) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:  # JSON can write half of a UTF-16 pair

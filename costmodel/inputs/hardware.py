@@ -1,6 +1,6 @@
-"""A GPU: bandwidth, last-level cache and dense peaks, and the memory that its driver reports.
+"""A GPU as its datasheet and driver describe it: bandwidth, capacity, cache and dense peaks.
 
-Each number carries its source. Ceilings that were measured are a calibration, not a hardware.
+Each number carries its source. What was measured on a GPU is a calibration, and stands elsewhere.
 """
 
 import os
@@ -12,7 +12,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
-from costmodel.inputs.files import STRICT, read_toml, validated
+from costmodel.inputs.files import read_toml
+from costmodel.strict import STRICT, validated
 
 PeakName: TypeAlias = Literal["bf16", "fp16", "fp8", "int8", "fp32"]
 ComputeDtype: TypeAlias = Literal["bf16", "fp16", "fp8", "int8", "int4", "fp32"]
@@ -27,10 +28,10 @@ Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class DensePeaks:
-    """Dense peaks in FLOP/s (int8: operations/s), without sparsity; None: not accelerated.
+    """Dense peaks by dtype, in FLOP/s (int8: operations/s); None: no hardware path for it.
 
-    Matrix (tensor core) peaks with the accumulator that `sources` names, and fp32 of the vector
-    units.
+    Peaks of the matrix units (tensor cores) with the accumulator that `sources` names; that of fp32
+    is of the vector units. Peaks with structured sparsity are left out.
     """
 
     bf16: Rate
@@ -42,19 +43,18 @@ class DensePeaks:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Hardware:
-    """One GPU: memory, last-level cache, dense peaks and where each number comes from.
+    """One GPU.
 
     Attributes:
-        name: What a report calls it.
+        name: The name in outputs.
         hbm_bytes_per_s: Peak bandwidth of the GPU's memory (HBM or GDDR), in bytes/s.
         capacity_bytes: Memory that programs can allocate, their contexts included, in bytes: what
             the driver reports (cudaDeviceProp.totalGlobalMem), which varies a little by driver.
             Where no report is known: the datasheet's GB, taken as 1e9 bytes.
         l2_bytes: The last-level cache in front of the memory, in bytes.
-        dense_peak_flops_per_s: Peaks by dtype, in FLOP/s.
-        tdp_w: Power limit in watts, or None.
-        sources: Per number given (a path such as `dense_peak_flops_per_s.bf16`), document and
-            place.
+        dense_peak_flops_per_s: Dense peaks by dtype, in FLOP/s.
+        tdp_w: Power limit in watts; None: not known.
+        sources: Document and place of each number, by its path (`dense_peak_flops_per_s.bf16`).
     """
 
     name: Text
@@ -69,20 +69,24 @@ class Hardware:
     def __post_init__(self) -> None:
         if not self.name.isprintable():
             raise ValueError(f"name={shown(self.name)}: holds a character that cannot be printed")
-        given = self.numbers()
-        lacking = [f"{path}={shown(given[path])}" for path in given if path not in self.sources]
+        numbers = self.numbers()
+        lacking = [
+            f"{path}={shown(number)}"
+            for path, number in numbers.items()
+            if path not in self.sources
+        ]
         if lacking:
             raise ValueError(
                 f"sources: has no entry for {', '.join(lacking)}; each number needs one"
             )
-        idle = [shown(path) for path in self.sources if path not in given]
+        idle = [shown(path) for path in self.sources if path not in numbers]
         if idle:
             raise ValueError(
                 f"sources: has an entry for {', '.join(idle)}, which is no number given"
             )
 
     def numbers(self) -> dict[str, float]:
-        """Each number given, by its path (`l2_bytes`, `dense_peak_flops_per_s.fp8`)."""
+        """The numbers that are known, by path (`l2_bytes`, `dense_peak_flops_per_s.fp8`)."""
         values: dict[str, float | None] = {
             "hbm_bytes_per_s": self.hbm_bytes_per_s,
             "capacity_bytes": self.capacity_bytes,
@@ -95,11 +99,11 @@ class Hardware:
         return {path: value for path, value in values.items() if value is not None}
 
     def peak_flops_per_s(self, dtype: str) -> tuple[float, PeakName]:
-        """The dense peak that bounds computing in `dtype`, in FLOP/s, and that peak's name.
+        """The dense peak that bounds computing in `dtype`, in FLOP/s, and the name of that peak.
 
-        int4 is a weight format: kernels widen weights to 8 bits (W4A8) or 16, so the fastest of
-        those peaks bounds it. fp16, fp8 and int8 are widened to bf16 on a GPU that has no matrix
-        path for them. fp32 has no such way out.
+        int4 is a weight format: kernels widen weights to 8 bits (W4A8) or to 16, so the fastest of
+        those peaks bounds it. On a GPU without a matrix path for fp16, fp8 or int8, these are
+        widened to bf16. fp32 cannot be: a GPU without an fp32 peak has no bound for it.
 
         Raises:
             InputError: `dtype` is unknown, or is fp32 and this GPU states no fp32 peak.
@@ -111,9 +115,9 @@ class Hardware:
         if dtype == "int4":
             return max(self.peak_flops_per_s(wider) for wider in ("bf16", "fp8", "int8"))
         for name in get_args(PeakName):
-            own: float | None = getattr(peaks, name)
-            if name == dtype and own is not None:
-                return own, name
+            peak: float | None = getattr(peaks, name)
+            if name == dtype and peak is not None:
+                return peak, name
         if dtype == "fp32":
             raise InputError(
                 f"dtype='fp32': needs dense_peak_flops_per_s.fp32, which {shown(self.name)} lacks"
@@ -122,15 +126,15 @@ class Hardware:
 
 
 def hardware_names() -> tuple[str, ...]:
-    """The presets, sorted."""
+    """The names of the GPU presets, sorted."""
     return tuple(sorted(_presets()))
 
 
 def load_hardware(name_or_path: str) -> Hardware:
-    """A preset by name (in any case), or the TOML file at a path.
+    """The GPU of a preset (named in any case), or of a TOML file.
 
-    A path ends with `.toml` or has a separator in it. A preset name is only looked up in the list
-    of the presets folder, never joined to it, so that no name leads out of it.
+    Text that ends in `.toml` or holds a separator is a path; other text is looked up in the list of
+    presets and never becomes part of a path.
 
     Raises:
         InputError: No such preset, or the file is not a valid hardware.

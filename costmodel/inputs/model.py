@@ -1,8 +1,8 @@
-"""A model, as a user writes it: one default layer, the layers that differ, memory, embeddings.
+"""A model as a user writes it: a default layer, the layers that differ, memory layers, embeddings.
 
-The layer kinds are the files of `costmodel/layers` that derive from a base of `kinds.py`; a TOML
-file names them by `kind`. Fields are spelt as in Hugging Face's `config.json`; fields of memory
-layers use the terms of the UltraMem papers.
+The layer kinds are the classes in `costmodel/layers` that derive from a base in its `base.py`; a
+TOML file names them by `kind`. Fields are spelt as in Hugging Face's `config.json`; fields of
+memory layers use the terms of the UltraMem papers.
 """
 
 import importlib
@@ -18,10 +18,10 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_toml
 from costmodel.layers.base import (
     MAX_LAYERS,
-    AttentionKind,
     FfnKind,
     LayerKind,
     MemoryKind,
+    MixerKind,
     Width,
     selected_layers,
 )
@@ -32,7 +32,7 @@ for _module in pkgutil.iter_modules(costmodel.layers.__path__):
 
 
 def _kinds(base: type[LayerKind]) -> Any:  # noqa: ANN401 - a type made at import
-    """The tagged union of all layer kinds of one base, told apart by their `kind`."""
+    """The union type of all layer kinds of one base, which their field `kind` tells apart."""
     classes = tuple(base.__subclasses__())
     if len(classes) == 1:
         return classes[0]
@@ -40,11 +40,11 @@ def _kinds(base: type[LayerKind]) -> Any:  # noqa: ANN401 - a type made at impor
 
 
 if TYPE_CHECKING:
-    AnyAttention = AttentionKind
+    AnyAttention = MixerKind
     AnyFfn = FfnKind
     AnyMemory = MemoryKind
 else:
-    AnyAttention = _kinds(AttentionKind)
+    AnyAttention = _kinds(MixerKind)
     AnyFfn = _kinds(FfnKind)
     AnyMemory = _kinds(MemoryKind)
 
@@ -63,7 +63,7 @@ class Override:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelConfig:
-    """A decoder-only language model. All fields are checked when it is made."""
+    """A decoder-only language model; making one checks all its fields."""
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     source: Text
@@ -114,12 +114,12 @@ class ModelConfig:
                     )
                 inputs.add(a)
 
-    def attention_of(self, layer: int) -> AttentionKind:
+    def attention_of(self, layer: int) -> MixerKind:
         """The attention of one layer."""
         return self._attention_by_layer[layer]
 
     @property
-    def _attention_by_layer(self) -> list[AttentionKind]:
+    def _attention_by_layer(self) -> list[MixerKind]:
         by_layer = [self.attention] * self.num_hidden_layers
         for override in self.overrides:
             if override.attention is not None:
@@ -128,13 +128,13 @@ class ModelConfig:
         return by_layer
 
     @property
-    def attention_groups(self) -> list[tuple[AttentionKind, tuple[int, ...]]]:
-        """Each distinct attention with the layers that have it, by first layer."""
+    def attention_groups(self) -> list[tuple[MixerKind, tuple[int, ...]]]:
+        """The distinct attentions with their layers, in the order of each first layer."""
         return _grouped(self._attention_by_layer)
 
     @property
     def ffn_groups(self) -> list[tuple[FfnKind, tuple[int, ...]]]:
-        """Each distinct FFN with the layers that have it; replaced FFNs are left out."""
+        """The distinct FFNs with their layers; FFNs that a memory layer replaces are left out."""
         by_layer: list[FfnKind | None] = [self.ffn] * self.num_hidden_layers
         for override in self.overrides:
             if override.ffn is not None:
@@ -149,13 +149,23 @@ class ModelConfig:
 
 def _grouped(by_layer: list[Any]) -> list[tuple[Any, tuple[int, ...]]]:
     groups: dict[Any, list[int]] = {}
+    before, layers = object(), list[int]()
     for layer, kind in enumerate(by_layer):
-        groups.setdefault(kind, []).append(layer)
+        if kind is not before:  # hashing a configuration costs more than all else here
+            before, layers = kind, groups.setdefault(kind, [])
+        layers.append(layer)
     return [(kind, tuple(layers)) for kind, layers in groups.items()]
 
 
 def model_from_table(table: dict[str, Any], *, where: str) -> ModelConfig:
-    """A model from a parsed TOML table; an override says only what differs from the default."""
+    """The model of a parsed TOML table.
+
+    An override inherits from the default layer each field that it leaves out, unless it is of
+    another kind.
+
+    Raises:
+        InputError: A field breaks a rule; the message begins with `where`.
+    """
     merged = dict(table)
     if isinstance(merged.get("attention"), dict):  # before overrides inherit from it
         merged["attention"] = {"kind": "gqa", **merged["attention"]}
@@ -163,7 +173,7 @@ def model_from_table(table: dict[str, Any], *, where: str) -> ModelConfig:
     if isinstance(overrides, list):
         merged["overrides"] = [
             {
-                key: _over(merged.get(key), value) if key in ("attention", "ffn") else value
+                key: _inheriting(merged.get(key), value) if key in ("attention", "ffn") else value
                 for key, value in item.items()
             }
             if isinstance(item, dict)
@@ -173,7 +183,7 @@ def model_from_table(table: dict[str, Any], *, where: str) -> ModelConfig:
     return validated(ModelConfig, merged, where=where)
 
 
-def _over(default: object, change: object) -> object:
+def _inheriting(default: object, change: object) -> object:
     if not isinstance(default, dict) or not isinstance(change, dict):
         return change
     if change.get("kind", default.get("kind")) != default.get("kind"):
@@ -182,5 +192,9 @@ def _over(default: object, change: object) -> object:
 
 
 def load_model_toml(path: Path) -> ModelConfig:
-    """A model from a TOML file."""
+    """The model of a TOML file.
+
+    Raises:
+        InputError: The file cannot be read, or is no valid model.
+    """
     return model_from_table(read_toml(path), where=f"model {shown(path.name)}")

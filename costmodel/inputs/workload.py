@@ -1,5 +1,9 @@
-"""A workload: one step of B sequences, and the conventions under which it is counted."""
+"""A workload: one step of B sequences, and the conventions under which it is counted.
 
+Text that a user types becomes a workload in `parse.py`.
+"""
+
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, SkipValidation
@@ -7,7 +11,8 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
 from costmodel.layers.dtype import DTYPES, Dtype
-from costmodel.layers.operator import Count, Step
+from costmodel.layers.numbers import Count
+from costmodel.layers.operator import Step
 from costmodel.routing.popularity import Routing, Uniform
 
 Phase: TypeAlias = Literal["decode", "prefill"]
@@ -19,6 +24,8 @@ Backend: TypeAlias = Literal["torch", "fused"]
 MAX_BATCH = 2**20
 MAX_CONTEXT = 2**27
 MAX_NEW_TOKENS = 2**24
+DEFAULT_CONTEXT: Mapping[Phase, int] = {"decode": 2048, "prefill": 0}
+DEFAULT_NEW_TOKENS: Mapping[Phase, int] = {"decode": 1, "prefill": 2048}
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
@@ -27,17 +34,27 @@ _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary
 class Workload:
     """One decode or prefill step.
 
-    `context` is S, the tokens already cached per sequence; `new_tokens` is T, per sequence. Their
-    defaults are those of a decode step: a prefill states its own.
-    `dtype` stores weights and tables, `kv_dtype` the cache; activations, norms and biases stay in
-    16 bits (32 with fp32). `mla` defaults to absorbed for decode and expanded for prefill.
-    `backend` names the implementation whose kernel launches are counted.
+    The defaults of `context` and `new_tokens` are those of a decode step.
+
+    Attributes:
+        phase: decode (one new token per sequence) or prefill (a whole prompt).
+        batch: B, sequences.
+        context: S, tokens already cached per sequence.
+        new_tokens: T, new tokens per sequence.
+        dtype: The storage format of weights and tables. Activations, norms and biases stay in 16
+            bits, or in 32 beside fp32 weights.
+        kv_dtype: The storage format of the KV cache.
+        routing: The popularity of experts and table rows.
+        attention_flops: causal counts the query-key pairs that exist, full the whole square.
+        logits: Computed of the last token of each sequence, or of all new tokens.
+        mla: How latent attention runs; None: absorbed in decode, expanded in prefill.
+        backend: The implementation whose kernel launches are counted.
     """
 
     phase: Phase = "decode"
     batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 1  # B
-    context: Annotated[int, Field(ge=0, le=MAX_CONTEXT)] = 2048  # S
-    new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] = 1  # T
+    context: Annotated[int, Field(ge=0, le=MAX_CONTEXT)] = DEFAULT_CONTEXT["decode"]  # S
+    new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] = DEFAULT_NEW_TOKENS["decode"]  # T
     dtype: Dtype = DTYPES["bf16"]
     kv_dtype: Dtype = DTYPES["bf16"]
     routing: SkipValidation[Routing] = Uniform()
@@ -53,7 +70,7 @@ class Workload:
 
     @property
     def mla_mode(self) -> Mla:
-        """The chosen mode, or the phase's usual one."""
+        """How latent attention runs: the mode given, or else the default of the phase."""
         return self.mla or ("absorbed" if self.phase == "decode" else "expanded")
 
     def step(
@@ -64,7 +81,7 @@ class Workload:
         new_tokens: Count | None = None,
         routing: Routing | None = None,
     ) -> Step:
-        """The step as formulas see it; arrays may take the place of B, S, T and the routing."""
+        """The step as formulas take it; arrays, and another routing, may replace the fields."""
         b = self.batch if batch is None else batch
         t = self.new_tokens if new_tokens is None else new_tokens
         return Step(

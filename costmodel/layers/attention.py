@@ -12,20 +12,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.base import AttentionKind, Count, Width
+from costmodel.layers.base import Count, MixerKind, Width
 from costmodel.layers.dtype import Dtype
 from costmodel.layers.kernel_shape import Attend
-from costmodel.layers.operator import (
-    Number,
-    Operator,
-    Part,
-    Site,
-    Step,
-    Weight,
-    larger,
-    smaller,
-)
+from costmodel.layers.numbers import Number, larger, smaller
+from costmodel.layers.operator import Operator, Part, Step, Weight
 from costmodel.layers.primitives import RMS_NORM, ROTARY, SOFTMAX, linear, vector
+from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
 QkNorm = Literal["none", "head", "full"]
@@ -53,7 +46,6 @@ def read_tokens(step: Step, window: int | None) -> Number:
 
 
 def core(
-    path: str,
     site: Site,
     step: Step,
     *,
@@ -64,9 +56,9 @@ def core(
     value_dim: int,
     keys: Number,
     kv_read_bytes: Number,
-    activation_elements: Number,
+    input_elements: Number,
+    output_elements: Number,
     sinks: bool = False,
-    launches_torch: int = 1,
     formula: str,
     source: str,
 ) -> Operator:
@@ -80,9 +72,8 @@ def core(
     scores = step.batch * pairs * heads
     sink_scores = step.tokens * heads if sinks else 0
     weights = (vector("sinks", "attention", heads),) if sinks else ()
-    return Operator(
-        path=path,
-        count=site.count,
+    return site.operator(
+        "attention.core",
         kind="attention",
         parts=(
             Part(
@@ -90,9 +81,8 @@ def core(
                 kind="attention",
                 flops=2 * scores * key_dim,
                 kv_read_bytes=kv_read_bytes,
-                activation_bytes=activation_elements * step.activation_bytes,
-                launches_torch=8 if sinks else launches_torch,
-                launches_fused=1,
+                input_bytes=input_elements * step.activation_bytes,
+                output_bytes=output_elements * step.activation_bytes,
                 shape=Attend(
                     batch=step.batch,
                     heads=heads,
@@ -107,8 +97,9 @@ def core(
                 kind="elementwise",
                 flops=SOFTMAX * (scores + sink_scores),
                 weight_bytes=sum(w.stored_bytes(step) for w in weights),
+                operations=0,  # one kernel wherever attention is done
             ),
-            Part(name="values", kind="attention", flops=2 * scores * value_dim),
+            Part(name="values", kind="attention", flops=2 * scores * value_dim, operations=0),
         ),
         weights=weights,
         formula=formula,
@@ -117,7 +108,7 @@ def core(
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Attention(AttentionKind):
+class Attention(MixerKind):
     """Attention of H query heads over K key-value heads (MHA: K = H, MQA: K = 1)."""
 
     kind: Literal["gqa"] = "gqa"
@@ -157,7 +148,7 @@ class Attention(AttentionKind):
         cached = read_tokens(step, self.sliding_window)
         return [
             linear(
-                site.path("attention.qkv"),
+                "attention.qkv",
                 site,
                 step,
                 inputs=site.hidden_size,
@@ -169,7 +160,6 @@ class Attention(AttentionKind):
             ),
             self._rope(site, step, kv_bytes),
             core(
-                site.path("attention.core"),
                 site,
                 step,
                 pairs=attended_pairs(step, self.sliding_window),
@@ -179,13 +169,14 @@ class Attention(AttentionKind):
                 value_dim=d,
                 keys=cached + step.new_tokens,
                 kv_read_bytes=step.batch * cached * kv_bytes,
-                activation_elements=n * 2 * (h + k) * d,
+                input_elements=n * (h + 2 * k) * d,
+                output_elements=n * h * d,
                 sinks=self.sinks,
                 formula="2 B pairs H (d + d); pairs = T S + T (T + 1) / 2, each row at most W",
                 source="arXiv 2305.13245; windows: arXiv 2310.06825",
             ),
             linear(
-                site.path("attention.output"),
+                "attention.output",
                 site,
                 step,
                 inputs=h * d,
@@ -213,8 +204,9 @@ class Attention(AttentionKind):
                     kind="norm",
                     flops=RMS_NORM * n * (h + k) * d,
                     weight_bytes=sum(w.stored_bytes(step) for w in weights),
-                    intermediate_bytes=2 * n * (h + k) * d * a,
-                    launches_torch=4,  # a copy and a norm each
+                    inner_input_bytes=n * (h + k) * d * a,
+                    inner_output_bytes=n * (h + k) * d * a,
+                    operations=2,  # of queries and of keys
                 )
             )
         if rotated:
@@ -223,8 +215,9 @@ class Attention(AttentionKind):
                     name="rotary",
                     kind="elementwise",
                     flops=ROTARY * n * (h + k) * rotated,
-                    intermediate_bytes=2 * n * (h + k) * d * a,
-                    launches_torch=22,  # angles 6, eight for each of q and k
+                    inner_input_bytes=n * (h + k) * d * a,
+                    inner_output_bytes=n * (h + k) * d * a,
+                    operations=2,
                 )
             )
         kept = self.kept_tokens(step.new_tokens)
@@ -233,14 +226,12 @@ class Attention(AttentionKind):
                 name="cache_write",
                 kind="elementwise",
                 kv_written_bytes=step.batch * kept * kv_bytes,
-                activation_bytes=2 * n * (h + 2 * k) * d * a,
-                launches_torch=3,
-                launches_fused=1,
+                input_bytes=n * (h + 2 * k) * d * a,
+                output_bytes=n * (h + 2 * k) * d * a,
             )
         )
-        return Operator(
-            path=site.path("attention.rope"),
-            count=site.count,
+        return site.operator(
+            "attention.rope",
             kind="elementwise",
             parts=tuple(parts),
             weights=weights,

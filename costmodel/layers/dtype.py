@@ -1,4 +1,4 @@
-"""Storage formats: how many bytes a vector takes, with the scales and zero points it needs."""
+"""Storage formats: the bytes that a row takes, with the scales and zero points of its groups."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from costmodel.errors import InputError, shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dtype:
-    """A storage format: `bits` an element, and a scale (and zero point) for each group of a row.
+    """A storage format: `bits` per element, and a scale (and zero point) for each group of a row.
 
-    `group` is the number of consecutive elements of a row that share a scale; 0 means the row is
-    one group: an output channel of a matrix, a table row, a (token, head) vector of the KV cache.
-    Groups never span rows, so a row of 192 with groups of 128 has two.
+    A row is an output channel of a matrix, a row of a table, or the vector of one token and head in
+    the KV cache. `group` is the number of consecutive elements of a row that share a scale; 0: all
+    elements of the row. Groups never span rows, so a row of 192 with groups of 128 has two.
     Source: bf16, fp16 and fp32 by IEEE 754 and its short form; fp8 (E4M3) and int8 with one scale
     a row are the dynamic per-channel and per-token schemes of today's serving engines; int4 is
     asymmetric in groups of 128, as AWQ (arXiv 2306.00978) and GPTQ (arXiv 2210.17323) report.
@@ -24,7 +24,7 @@ class Dtype:
     zero_bits: int = 0
 
     def row_bytes(self, cols: int) -> int:
-        """Bytes of a row of `cols` elements: ceil((cols bits + groups (scale + zero)) / 8)."""
+        """Bytes of a row of `cols` elements: ceil((cols bits + groups (scale + zero bits)) / 8)."""
         bits = cols * self.bits
         if self.scale_bits:
             groups = -(-cols // self.group) if self.group else 1
@@ -33,12 +33,12 @@ class Dtype:
 
     @property
     def label(self) -> str:
-        """The name as a user writes it, with the group where there is one: `int4:128`."""
+        """The format as a user writes it, with its group if it has one: `int4:128`."""
         return f"{self.name}:{self.group}" if self.group else self.name
 
     @property
     def described(self) -> str:
-        """The format in words, scales and zero points stated."""
+        """The format in words, with its scales and zero points."""
         if not self.scale_bits:
             return f"{self.bits} bits"
         group = f"{self.group} elements" if self.group else "row"
@@ -61,7 +61,11 @@ MIN_GROUP, MAX_GROUP = 8, 65536
 
 
 def parse_dtype(text: str, *, field: str) -> Dtype:
-    """A format from `bf16` or, for the scaled ones, `int4:GROUP`."""
+    """The format of a name such as `bf16`; fp8, int8 and int4 may add a group, as in `int4:32`.
+
+    Raises:
+        InputError: There is no such format, or the group leaves its bounds; it names `field`.
+    """
     name, colon, group = text.partition(":")
     rule = f"is one of {', '.join(DTYPES)}; fp8, int8 and int4 may add :GROUP (such as int4:32)"
     dtype = DTYPES.get(name)
@@ -86,6 +90,6 @@ def parse_dtype(text: str, *, field: str) -> Dtype:
     )
 
 
-def usual_cache(weights: Dtype) -> Dtype:
-    """The format of a KV cache that nobody names: the weights', or bf16 beside quantised ones."""
+def default_kv_dtype(weights: Dtype) -> Dtype:
+    """The default format of the KV cache: that of the weights, or bf16 if those are quantised."""
     return DTYPES["bf16"] if weights.scale_bits else weights

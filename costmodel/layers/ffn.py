@@ -3,13 +3,14 @@
 Letters: N tokens, D hidden, F width. Source: SwiGLU, arXiv 2002.05202.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic.dataclasses import dataclass
 
-from costmodel.layers.base import FfnKind, Width
-from costmodel.layers.operator import Group, Operator, Site, Step
+from costmodel.layers.base import FfnKind, Size, Width
+from costmodel.layers.operator import Group, Operator, Step
 from costmodel.layers.primitives import Activation, linear
+from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
 
@@ -18,7 +19,7 @@ class DenseFfn(FfnKind):
     """down(act(gate x) * (up x)), or down(act(up x)) without a gate."""
 
     kind: Literal["dense"] = "dense"
-    intermediate_size: Width  # F
+    intermediate_size: Annotated[Width, Size(step=64, sets="flops", label="FFN width")]  # F
     gated: bool = True
     activation: Activation = "silu"
     bias: bool = False
@@ -51,7 +52,7 @@ def feed_forward(
     """Two projections: 2 N D F (3 if gated else 2) FLOPs, and the activation between them."""
     return [
         linear(
-            site.path(leaves[0]),
+            leaves[0],
             site,
             step,
             inputs=site.hidden_size,
@@ -64,7 +65,7 @@ def feed_forward(
             source="arXiv 2002.05202",
         ),
         linear(
-            site.path(leaves[1]),
+            leaves[1],
             site,
             step,
             inputs=width,

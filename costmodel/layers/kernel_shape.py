@@ -8,7 +8,7 @@ no tile of a matrix kernel fits, and the copy of whole rows (the embedding), whi
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from costmodel.layers.operator import Number
+from costmodel.layers.numbers import Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,18 +12,20 @@ from typing import Literal
 from pydantic.dataclasses import dataclass
 
 from costmodel.layers.attention import attended_pairs, core
-from costmodel.layers.base import AttentionKind, Count, Width
+from costmodel.layers.base import Count, MixerKind, Width
 from costmodel.layers.dtype import Dtype
 from costmodel.layers.kernel_shape import Gemm
-from costmodel.layers.operator import Number, Operator, Part, Site, Step, Weight
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, Part, Step, Weight
 from costmodel.layers.primitives import RMS_NORM, ROTARY, linear, vector
+from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
 SOURCE = "arXiv 2405.04434, section 2.1"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class LatentAttention(AttentionKind):
+class LatentAttention(MixerKind):
     """MLA, with (`q_lora_rank`) or without query compression."""
 
     kind: Literal["mla"] = "mla"
@@ -51,7 +53,7 @@ class LatentAttention(AttentionKind):
         q_first = q_width if self.q_lora_rank is None else self.q_lora_rank
         found = [
             linear(
-                site.path("attention.qkv_down"),
+                "attention.qkv_down",
                 site,
                 step,
                 inputs=site.hidden_size,
@@ -66,7 +68,7 @@ class LatentAttention(AttentionKind):
         if self.q_lora_rank is not None:
             found.append(
                 linear(
-                    site.path("attention.q_up"),
+                    "attention.q_up",
                     site,
                     step,
                     inputs=self.q_lora_rank,
@@ -83,7 +85,7 @@ class LatentAttention(AttentionKind):
             self._up("v_up", self.v_head_dim, site, step, reads_latents=False),
             self._core(site, step),
             linear(
-                site.path("attention.output"),
+                "attention.output",
                 site,
                 step,
                 inputs=h * self.v_head_dim,
@@ -100,9 +102,8 @@ class LatentAttention(AttentionKind):
         if self.q_lora_rank is not None:
             weights.append(vector("q_norm", "norm", self.q_lora_rank))
         elements = step.tokens * sum(w.rows for w in weights)
-        return Operator(
-            path=site.path("attention.latent_norm"),
-            count=site.count,
+        return site.operator(
+            "attention.latent_norm",
             kind="norm",
             parts=(
                 Part(
@@ -110,9 +111,9 @@ class LatentAttention(AttentionKind):
                     kind="norm",
                     flops=RMS_NORM * elements,
                     weight_bytes=sum(w.stored_bytes(step) for w in weights),
-                    activation_bytes=2 * elements * step.activation_bytes,
-                    launches_torch=2 * len(weights),
-                    launches_fused=1,
+                    input_bytes=elements * step.activation_bytes,
+                    output_bytes=elements * step.activation_bytes,
+                    operations=len(weights),
                 ),
             ),
             weights=tuple(weights),
@@ -124,25 +125,24 @@ class LatentAttention(AttentionKind):
         """Rotary embedding of the H query parts and the one key, and the cache write."""
         n, a, r = step.tokens, step.activation_bytes, self.qk_rope_head_dim
         rotated = n * (self.num_attention_heads + 1) * r
-        return Operator(
-            path=site.path("attention.rope"),
-            count=site.count,
+        return site.operator(
+            "attention.rope",
             kind="elementwise",
             parts=(
                 Part(
                     name="rotary",
                     kind="elementwise",
                     flops=ROTARY * rotated,
-                    intermediate_bytes=2 * rotated * a,
-                    launches_torch=22,
+                    inner_input_bytes=rotated * a,
+                    inner_output_bytes=rotated * a,
+                    operations=2,  # of queries and of the key
                 ),
                 Part(
                     name="cache_write",
                     kind="elementwise",
                     kv_written_bytes=n * self.kv_token_bytes(step.kv_dtype),
-                    activation_bytes=2 * (rotated + n * self.kv_lora_rank) * a,
-                    launches_torch=3,
-                    launches_fused=1,
+                    input_bytes=(rotated + n * self.kv_lora_rank) * a,
+                    output_bytes=(rotated + n * self.kv_lora_rank) * a,
                 ),
             ),
             formula="3 N (H + 1) r",
@@ -164,10 +164,12 @@ class LatentAttention(AttentionKind):
         latents = step.batch * step.cached * step.kv_dtype.row_bytes(c)
         # Expanded, `v_up` reads the cached latents a second time: activations, not compulsory.
         fresh = step.tokens if reads_latents else tokens
-        moved = fresh * c + tokens * h * head_dim if expanded else tokens * h * (head_dim + c)
-        return Operator(
-            path=site.path(f"attention.{leaf}"),
-            count=site.count,
+        inputs, outputs = fresh * c, tokens * h * head_dim
+        if not expanded:  # queries into the latent space, or results out of it
+            narrow, wide = tokens * h * head_dim, tokens * h * c
+            inputs, outputs = (narrow, wide) if reads_latents else (wide, narrow)
+        return site.operator(
+            f"attention.{leaf}",
             kind="matmul",
             parts=(
                 Part(
@@ -176,9 +178,8 @@ class LatentAttention(AttentionKind):
                     flops=2 * tokens * h * c * head_dim,
                     weight_bytes=weight.stored_bytes(step),
                     kv_read_bytes=latents if expanded and reads_latents else 0,
-                    activation_bytes=moved * step.activation_bytes,
-                    launches_torch=1 if reads_latents else 2,
-                    launches_fused=1,
+                    input_bytes=inputs * step.activation_bytes,
+                    output_bytes=outputs * step.activation_bytes,
                     shape=Gemm(m=tokens, n=h * head_dim, k=c),
                 ),
             ),
@@ -196,11 +197,10 @@ class LatentAttention(AttentionKind):
             step.kv_dtype.row_bytes(r) if expanded else self.kv_token_bytes(step.kv_dtype)
         )
         if expanded:  # queries, the result and rotary keys of new tokens; rebuilt keys and values
-            moved = step.tokens * (h * (p + r + v) + r) + (cached + step.tokens) * h * (p + v)
+            inputs = step.tokens * (h * (p + r) + r) + (cached + step.tokens) * h * (p + v)
         else:
-            moved = step.tokens * (h * (c + r) + h * c + c + r)
+            inputs = step.tokens * (h * (c + r) + c + r)
         return core(
-            site.path("attention.core"),
             site,
             step,
             pairs=attended_pairs(step, None),
@@ -210,8 +210,8 @@ class LatentAttention(AttentionKind):
             value_dim=v if expanded else c,
             keys=step.cached + step.new_tokens,
             kv_read_bytes=kv_read,
-            activation_elements=moved,
-            launches_torch=3 if expanded else 2,
+            input_elements=inputs,
+            output_elements=step.tokens * h * (v if expanded else c),
             formula="absorbed 2 B pairs H (2 c + r); expanded 2 B pairs H (p + r + v)",
             source="arXiv 2405.04434, appendix C",
         )

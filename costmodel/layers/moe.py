@@ -11,12 +11,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.base import Count, FfnKind, Width
+from costmodel.layers.base import Count, FfnKind, Size, Width
 from costmodel.layers.ffn import feed_forward
 from costmodel.layers.kernel_shape import TopK
 from costmodel.layers.moe_experts import routed_experts
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import SIGMOID, SOFTMAX, Activation, linear, vector
+from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
 Scoring = Literal["softmax", "sigmoid", "softmax_of_chosen"]
@@ -32,9 +33,13 @@ class MoeFfn(FfnKind):
     """
 
     kind: Literal["moe"] = "moe"
-    num_experts: Count  # E
-    num_experts_per_tok: Count  # k
-    moe_intermediate_size: Width  # I
+    num_experts: Annotated[  # E
+        Count, Size(multiple_of="n_group", sets="parameters", label="Experts a layer")
+    ]
+    num_experts_per_tok: Annotated[Count, Size(chosen=True, label="Experts a token")]  # k
+    moe_intermediate_size: Annotated[  # I
+        Width, Size(step=64, sets="flops", label="Expert width")
+    ]
     shared_intermediate_size: Annotated[int, Field(ge=0, le=2**20)] = 0  # of all shared experts
     gated: bool = True
     activation: Activation = "silu"
@@ -117,8 +122,8 @@ class MoeFfn(FfnKind):
                     name=self.scoring,
                     kind="selection",
                     flops=per_score * n * e,
-                    intermediate_bytes=2 * scores,
-                    launches_torch=1,
+                    inner_input_bytes=scores,
+                    inner_output_bytes=scores,
                     routing=True,
                 )
             )
@@ -130,8 +135,8 @@ class MoeFfn(FfnKind):
                     kind="selection",
                     flops=n * e,
                     weight_bytes=weights[0].stored_bytes(step),
-                    intermediate_bytes=2 * scores,
-                    launches_torch=1,
+                    inner_input_bytes=scores,
+                    inner_output_bytes=scores,
                     routing=True,
                 )
             )
@@ -142,8 +147,8 @@ class MoeFfn(FfnKind):
                     kind="selection",
                     flops=n * self.n_group * (self.group_score_experts - 1),
                     compares=n * (e + self.n_group),
-                    intermediate_bytes=3 * scores,
-                    launches_torch=9,  # top-k in groups 2, sum, top-k of groups 2, mask 3, fill
+                    inner_input_bytes=2 * scores,
+                    inner_output_bytes=scores,
                     routing=True,
                     shape=TopK(  # twice that in the groups: the one of the groups is smaller
                         rows=n * self.n_group,
@@ -159,9 +164,8 @@ class MoeFfn(FfnKind):
                 name="top_k",
                 kind="selection",
                 compares=n * e,
-                activation_bytes=chosen,
-                intermediate_bytes=scores,
-                launches_torch=5,  # top-k 2, weights of the chosen, two casts
+                output_bytes=chosen,
+                inner_input_bytes=scores,
                 routing=True,
                 shape=TopK(rows=n, width=e, chosen=k),
             )
@@ -173,13 +177,13 @@ class MoeFfn(FfnKind):
                     name="weights",
                     kind="selection",
                     flops=weighting * n * k,
-                    intermediate_bytes=2 * n * k * a,
-                    launches_torch=1 if self.scoring == "softmax_of_chosen" else 2,
+                    inner_input_bytes=n * k * a,
+                    inner_output_bytes=n * k * a,
                     routing=True,
                 )
             )
         return linear(
-            site.path("moe.router"),
+            "moe.router",
             site,
             step,
             inputs=site.hidden_size,

@@ -5,8 +5,9 @@ experts: costmodel/routing/popularity.py. Source: OLMoE, arXiv 2409.02060.
 """
 
 from costmodel.layers.kernel_shape import Grouped
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.primitives import MULTIPLY_ADD, Activation, activation_flops
+from costmodel.layers.site import Site
 
 
 def routed_experts(
@@ -55,18 +56,15 @@ def routed_experts(
             name="sort",
             kind="selection",
             compares=routed,
-            activation_bytes=routed * (a + INDEX_BYTES),
-            intermediate_bytes=2 * routed * INDEX_BYTES,
-            launches_torch=6,
-            launches_fused=1,
+            input_bytes=routed * (a + INDEX_BYTES),
+            inner_output_bytes=2 * routed * INDEX_BYTES,
             routing=True,
         ),
         Part(
             name="permute",
             kind="selection",
-            activation_bytes=n * d * a,
-            intermediate_bytes=routed * d * a,
-            launches_torch=2,
+            input_bytes=n * d * a,
+            inner_output_bytes=routed * d * a,
             routing=True,
         ),
         Part(
@@ -74,35 +72,35 @@ def routed_experts(
             kind="matmul",
             flops=2 * routed * d * wide,
             weight_bytes=distinct * up_bytes,
-            intermediate_bytes=routed * (d + wide) * a,
-            launches_torch=1,
-            launches_fused=1,
+            inner_input_bytes=routed * d * a,
+            inner_output_bytes=routed * wide * a,
             shape=Grouped(groups=distinct, rows=routed, n=wide, k=d),
         ),
         Part(
             name="activation",
             kind="elementwise",
             flops=activation_flops(activation, gated=gated) * routed * i,
-            intermediate_bytes=routed * (wide + i) * a,
-            launches_torch=_activation_launches(activation, gated=gated),
+            inner_input_bytes=routed * wide * a,
+            inner_output_bytes=routed * i * a,
+            operations=2 if gated else 1,
         ),
         Part(
             name="down",
             kind="matmul",
             flops=2 * routed * i * d,
             weight_bytes=distinct * down_bytes,
-            intermediate_bytes=routed * (i + d) * a,
-            launches_torch=1,
-            launches_fused=1,
+            inner_input_bytes=routed * i * a,
+            inner_output_bytes=routed * d * a,
             shape=Grouped(groups=distinct, rows=routed, n=d, k=i),
         ),
         Part(
             name="combine",
             kind="elementwise",
             flops=MULTIPLY_ADD * routed * d + added,
-            activation_bytes=n * d * a + added * a,
-            intermediate_bytes=routed * d * a,
-            launches_torch=4 if adds_shared else 3,
+            input_bytes=added * a,
+            output_bytes=n * d * a,
+            inner_input_bytes=routed * d * a,
+            operations=2 if adds_shared else 1,
             routing=True,
         ),
     ]
@@ -113,23 +111,14 @@ def routed_experts(
                 kind="elementwise",
                 flops=routed * (wide + d),
                 weight_bytes=distinct * bias_bytes,
-                launches_torch=4,
             )
         )
-    return Operator(
-        path=site.path("moe.experts"),
-        count=site.count,
+    return site.operator(
+        "moe.experts",
         kind="matmul",
         parts=tuple(parts),
         weights=tuple(weights),
-        touched=Touched(kind="experts", distinct=distinct, population=e),
+        touched=Touched(kind="experts", distinct=distinct, population=e, chosen_by="moe.router"),
         formula="2 N k D I (3 gated, 2 else); bytes: E (1 - (1 - k/E)^N) experts if uniform",
         source="arXiv 2409.02060; grouped GEMM over the tokens of each expert",
     )
-
-
-def _activation_launches(activation: Activation, *, gated: bool) -> int:
-    """Kernels of plain PyTorch: one an operation; gpt-oss's clamps take seven."""
-    if activation == "clamped_silu":
-        return 7
-    return 2 if gated else 1

@@ -1,30 +1,27 @@
-"""Operators, their parts and their parameters: the words in which every layer states its cost.
+"""Operators, their parts and their parameters: the words in which every layer states its work.
 
 An operator is the largest unit of a step that one fused kernel may do; its path is the path of the
-leaf module that does it in the reference model. Parts are the finer steps inside an operator.
+leaf module that does it in the reference model. Parts are the finer steps inside an operator. What
+stands here is work, whoever does it; which kernels do it: `costmodel/backends`.
 Every quantity is a plain number or a NumPy array (of integers, or of Python integers where a count
 may pass 2^63), so that one evaluation serves a single workload or a whole grid.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from costmodel.layers.dtype import Dtype
+from costmodel.layers.numbers import Count, Number
 from costmodel.routing.popularity import Routing
 
-if TYPE_CHECKING:  # it is written in the numbers of this file
+if TYPE_CHECKING:  # these are written in the words of this file
+    from costmodel.layers.base import LayerKind
     from costmodel.layers.kernel_shape import Shape
 
-Number: TypeAlias = int | float | NDArray[Any]
-"""An exact count or an expectation: one number, or an array of them."""
-Count: TypeAlias = int | NDArray[Any]
-"""An exact count: one integer, or an array of them."""
-
-Kind: TypeAlias = Literal["matmul", "attention", "gather", "selection", "norm", "elementwise"]
+OperatorKind: TypeAlias = Literal[
+    "matmul", "attention", "recurrence", "gather", "selection", "norm", "elementwise"
+]
 Group: TypeAlias = Literal[
     "embedding",
     "lm_head",
@@ -40,20 +37,6 @@ Group: TypeAlias = Literal[
 ]
 
 INDEX_BYTES = 8  # an int64 index: token ids, routing choices, permutation entries
-
-
-def smaller(a: Number, b: Number) -> Number:
-    """Elementwise minimum that keeps Python integers Python integers."""
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return np.minimum(a, b)
-    return min(a, b)
-
-
-def larger(a: Number, b: Number) -> Number:
-    """Elementwise maximum that keeps Python integers Python integers."""
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return np.maximum(a, b)
-    return max(a, b)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +56,41 @@ class Step:
     activation_bytes: int  # of one element of an activation, norm weight or bias
 
 
-class Moved:
-    """What must move through HBM, by category: the one place that says what is compulsory."""
+class Traffic:
+    """Bytes by category, and the sums of them that have a name: what is compulsory stands here."""
 
     __slots__ = ()
 
     weight_bytes: Number
     kv_read_bytes: Number
     kv_written_bytes: Number
+    state_read_bytes: Number
+    state_written_bytes: Number
     row_bytes: Number
     index_bytes: Number
-    io_bytes: Number
+    io_read_bytes: Number
+    io_written_bytes: Number
+    input_bytes: Number
+    output_bytes: Number
+    inner_input_bytes: Number
+    inner_output_bytes: Number
+
+    @property
+    def read_bytes(self) -> Number:
+        """Compulsory bytes that are read from HBM, each once."""
+        return (
+            self.weight_bytes
+            + self.kv_read_bytes
+            + self.state_read_bytes
+            + self.row_bytes
+            + self.index_bytes
+            + self.io_read_bytes
+        )
+
+    @property
+    def written_bytes(self) -> Number:
+        """Compulsory bytes that are written to HBM, each once."""
+        return self.kv_written_bytes + self.state_written_bytes + self.io_written_bytes
 
     @property
     def compulsory_bytes(self) -> Number:
@@ -92,40 +99,73 @@ class Moved:
             self.weight_bytes
             + self.kv_read_bytes
             + self.kv_written_bytes
+            + (self.state_read_bytes + self.state_written_bytes)
             + self.row_bytes
             + self.index_bytes
-            + self.io_bytes
+            + (self.io_read_bytes + self.io_written_bytes)
         )
+
+    @property
+    def io_bytes(self) -> Number:
+        """The step's own input and output: token ids and logits."""
+        return self.io_read_bytes + self.io_written_bytes
+
+    @property
+    def state_bytes(self) -> Number:
+        """Fixed states of sequences, read and written."""
+        return self.state_read_bytes + self.state_written_bytes
+
+    @property
+    def activation_bytes(self) -> Number:
+        """Activations that cross the operator's border, in and out; they may live in L2."""
+        return self.input_bytes + self.output_bytes
+
+    @property
+    def intermediate_bytes(self) -> Number:
+        """Activations that pass between parts of the operator, in and out of each part."""
+        return self.inner_input_bytes + self.inner_output_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part(Moved):
-    """A finer step inside an operator. Bytes are compulsory unless their name says otherwise."""
+class Part(Traffic):
+    """A finer step inside an operator: its work, whatever kernel does it.
+
+    Bytes are compulsory but for those of activations: `input_bytes` and `output_bytes` cross the
+    operator's border, `inner_input_bytes` and `inner_output_bytes` pass between its parts, where a
+    kernel that does both parts saves them.
+    """
 
     name: str
-    kind: Kind
+    kind: OperatorKind
     flops: Number = 0
     compares: Number = 0  # elements a top-k or sort looks at; not FLOPs
     weight_bytes: Number = 0  # parameters touched, other than table rows
     kv_read_bytes: Number = 0
     kv_written_bytes: Number = 0
+    state_read_bytes: Number = 0  # fixed state of sequences, whatever the context
+    state_written_bytes: Number = 0
     row_bytes: Number = 0  # memory-table rows, each distinct row once
     index_bytes: Number = 0  # permutation entries
-    io_bytes: Number = 0  # the step's own input and output: token ids, logits
-    activation_bytes: Number = 0  # crosses the operator's border; may live in L2
-    intermediate_bytes: Number = 0  # crosses parts inside it when no kernel fuses them
-    launches_torch: int = (
-        0  # kernels of reference_model on an H200, 64 tokens (tests/test_launches)
-    )
-    launches_fused: int = 0
+    io_read_bytes: Number = 0  # the step's own input: token ids
+    io_written_bytes: Number = 0  # the step's own output: logits
+    input_bytes: Number = 0
+    output_bytes: Number = 0
+    inner_input_bytes: Number = 0
+    inner_output_bytes: Number = 0
+    operations: int = 1  # like operations in it (residual adds); 0: an epilogue of the part before
     routing: bool = False  # belongs to the cost of choosing experts or rows
-    shape: "Shape | None" = None  # how it runs; None: elementwise, its bytes are all that counts
+    shape: "Shape | None" = None  # of the work; None: elementwise, its bytes are all that counts
 
 
 QUANTITIES = tuple(
-    f.name for f in fields(Part) if f.name not in ("name", "kind", "routing", "shape")
+    field.name
+    for field in fields(Part)
+    if field.name not in ("name", "kind", "operations", "routing", "shape")
 )
 """The fields of a `Part` that are summed into operators and steps."""
+
+quantities_of = attrgetter(*QUANTITIES)
+"""The values of `QUANTITIES` of a part, in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,17 +219,21 @@ class Touched:
     kind: Literal["experts", "rows"]
     distinct: Number
     population: int
+    chosen_by: str  # the leaf that chooses them: "moe.router"
     windows: tuple[tuple[int, int], ...] = ()  # ring windows (start, length) of layers that share
     table_rows: int = 0  # rows of the shared table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """What one leaf module costs in one step; `count` layers are alike and `path` lists them."""
+    """What one leaf module does in one step; `count` layers are alike and `path` lists them."""
 
-    path: str
+    path: str  # "layers.{0-2,5}.moe.router"
+    leaf: str  # the path within a layer: "moe.router"
+    layers: tuple[int, ...] = ()  # none: it stands beside the blocks
+    layer_kind: "LayerKind | None" = None  # whose operator it is; None for norms and both ends
     count: int
-    kind: Kind
+    kind: OperatorKind
     parts: tuple[Part, ...]
     weights: tuple[Weight, ...] = ()
     buffers: tuple[Buffer, ...] = ()
@@ -198,7 +242,11 @@ class Operator:
     source: str
 
     def total(self, quantity: str) -> Number:
-        """The sum of one of `QUANTITIES` over the parts, for one of the `count` layers."""
+        """The sum over the parts, for one of the `count` layers.
+
+        Args:
+            quantity: One of `QUANTITIES`, or a sum of them that `Traffic` names.
+        """
         total: Number = 0
         for part in self.parts:
             total = total + getattr(part, quantity)
@@ -208,52 +256,3 @@ class Operator:
     def compulsory_bytes(self) -> Number:
         """What one of the `count` layers must move through HBM."""
         return sum((part.compulsory_bytes for part in self.parts), start=0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """Where a layer kind stands: the layers that share its configuration, and the model's width."""
-
-    layers: tuple[int, ...]
-    hidden_size: int  # D
-    pattern: str  # "3" or "{0-2,5}"
-
-    @classmethod
-    def of(cls, layers: Sequence[int], hidden_size: int) -> "Site":
-        """The site of these layers, its pattern written from their runs."""
-        return cls(layers=tuple(layers), hidden_size=hidden_size, pattern=layer_pattern(layers))
-
-    @property
-    def count(self) -> int:
-        """How many layers stand here."""
-        return len(self.layers)
-
-    def path(self, leaf: str) -> str:
-        """The path of a leaf module of these layers: `layers.{0-2,5}.attention.core`."""
-        return f"layers.{self.pattern}.{leaf}"
-
-
-def layer_pattern(layers: Sequence[int]) -> str:
-    """`3` for one layer, `{0-2,5}` for several: runs of consecutive layers are joined."""
-    if len(layers) == 1:
-        return str(layers[0])
-    runs: list[list[int]] = []
-    for layer in layers:
-        if runs and layer == runs[-1][1] + 1:
-            runs[-1][1] = layer
-        else:
-            runs.append([layer, layer])
-    return "{" + ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs) + "}"
-
-
-def expanded_paths(path: str) -> tuple[str, ...]:
-    """The single paths behind a pattern: `layers.{0-1}.ffn.down` is two of them."""
-    head, brace, rest = path.partition("{")
-    if not brace:
-        return (path,)
-    pattern, _, tail = rest.partition("}")
-    layers: list[int] = []
-    for run in pattern.split(","):
-        first, _, last = run.partition("-")
-        layers.extend(range(int(first), int(last or first) + 1))
-    return tuple(f"{head}{layer}{tail}" for layer in layers)

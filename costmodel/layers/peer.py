@@ -11,11 +11,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.base import Count, MemoryKind, Width
+from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.kernel_shape import Rows
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.primitives import activation_flops
 from costmodel.layers.product_key import product_key_query, product_key_retrieve
+from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
 SOURCE = "arXiv 2407.04153, section 2"
@@ -27,10 +28,12 @@ class Peer(MemoryKind):
 
     kind: Literal["peer"] = "peer"
     layers: str
-    num_keys: Annotated[int, Field(ge=2, le=2**15)]  # n, per side
+    num_keys: Annotated[  # n
+        int, Field(ge=2, le=2**15), Size(sets="parameters", label="Keys per side")
+    ]
     num_heads: Count  # H
-    knn: Count  # m, experts per head
-    key_dim: Width  # Dk, per side
+    knn: Annotated[Count, Size(chosen=True, label="Rows read a token and head (knn)")]  # m
+    key_dim: Annotated[Width, Size(step=32, label="Key width per side")]  # Dk
     shared_keys: bool = True  # all heads choose with the same product keys
     query_norm: bool = True
     replaces_ffn: bool = True
@@ -67,9 +70,8 @@ class Peer(MemoryKind):
                 key_dim=self.key_dim,
                 shared_keys=self.shared_keys,
             ),
-            Operator(
-                path=site.path("memory.down"),
-                count=site.count,
+            site.operator(
+                "memory.down",
                 kind="gather",
                 parts=(
                     Part(
@@ -77,28 +79,27 @@ class Peer(MemoryKind):
                         kind="gather",
                         flops=2 * n * reads * d,
                         row_bytes=distinct * table.row_bytes(step),
-                        activation_bytes=n * d * a + indices,
-                        intermediate_bytes=n * reads * (2 * d + 1) * a,
-                        launches_torch=2,
-                        launches_fused=1,
+                        input_bytes=n * d * a + indices,
+                        inner_input_bytes=n * reads * d * a,
+                        inner_output_bytes=n * reads * (d + 1) * a,
                         shape=shape,
                     ),
                     Part(
                         name="activation",
                         kind="elementwise",
                         flops=activation_flops("gelu", gated=True) * n * reads,
-                        activation_bytes=2 * n * reads * a,
-                        intermediate_bytes=n * reads * a,
-                        launches_torch=2,
+                        input_bytes=n * reads * a,
+                        output_bytes=n * reads * a,
+                        inner_input_bytes=n * reads * a,
+                        operations=2,  # GELU, and the product with the router's weight
                     ),
                 ),
                 weights=(table,),
                 formula="2 N H m D; GELU 9 and the router's weight 1 per choice",
                 source=SOURCE,
             ),
-            Operator(
-                path=site.path("memory.up"),
-                count=site.count,
+            site.operator(
+                "memory.up",
                 kind="gather",
                 parts=(
                     Part(
@@ -106,14 +107,15 @@ class Peer(MemoryKind):
                         kind="gather",
                         flops=2 * n * reads * d,
                         row_bytes=distinct * table.row_bytes(step),
-                        activation_bytes=n * (reads + d) * a + indices,
-                        launches_torch=2,
-                        launches_fused=1,
+                        input_bytes=n * reads * a + indices,
+                        output_bytes=n * d * a,
                         shape=shape,
                     ),
                 ),
                 weights=(table,),
-                touched=Touched(kind="rows", distinct=distinct, population=rows),
+                touched=Touched(
+                    kind="rows", distinct=distinct, population=rows, chosen_by="memory.retrieve"
+                ),
                 formula="2 N H m D; bytes: distinct rows of D",
                 source=SOURCE,
             ),

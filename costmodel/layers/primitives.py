@@ -10,16 +10,9 @@ GELU 1606.08415, SwiGLU 2002.05202).
 from typing import Literal, TypeAlias
 
 from costmodel.layers.kernel_shape import Gemm
-from costmodel.layers.operator import (
-    Buffer,
-    Group,
-    Number,
-    Operator,
-    Part,
-    Site,
-    Step,
-    Weight,
-)
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Buffer, Group, Operator, Part, Step, Weight
+from costmodel.layers.site import Site
 
 RMS_NORM = 4  # square, add into the mean, scale, weight
 SOFTMAX = 4  # subtract the maximum, exp, add into the sum, divide
@@ -42,7 +35,7 @@ def activation_flops(activation: Activation, *, gated: bool) -> int:
 
 
 def norm(
-    path: str, site: Site, step: Step, *, residual_adds: int = 0, tokens: Number | None = None
+    leaf: str, site: Site, step: Step, *, residual_adds: int = 0, tokens: Number | None = None
 ) -> Operator:
     """RMSNorm over D, after the residual adds that wait for it.
 
@@ -60,8 +53,9 @@ def norm(
                 name="residual_add",
                 kind="elementwise",
                 flops=residual_adds * elements,
-                activation_bytes=(2 + residual_adds) * stream,
-                launches_torch=residual_adds,
+                input_bytes=(1 + residual_adds) * stream,
+                output_bytes=stream,
+                operations=residual_adds,
             )
         )
     parts.append(
@@ -70,15 +64,13 @@ def norm(
             kind="norm",
             flops=RMS_NORM * elements,
             weight_bytes=weight.stored_bytes(step),
-            activation_bytes=(1 if residual_adds else 2) * stream,
-            intermediate_bytes=stream if residual_adds else 0,
-            launches_torch=1,
-            launches_fused=1,
+            input_bytes=0 if residual_adds else stream,
+            output_bytes=stream,
+            inner_input_bytes=stream if residual_adds else 0,
         )
     )
-    return Operator(
-        path=path,
-        count=site.count,
+    return site.operator(
+        leaf,
         kind="norm",
         parts=tuple(parts),
         weights=(weight,),
@@ -88,7 +80,7 @@ def norm(
 
 
 def linear(
-    path: str,
+    leaf: str,
     site: Site,
     step: Step,
     *,
@@ -125,10 +117,9 @@ def linear(
             kind="matmul",
             flops=2 * n * inputs * outputs,
             weight_bytes=weights[0].stored_bytes(step),
-            activation_bytes=n * (inputs if stays_inside else inputs + outputs) * a,
-            intermediate_bytes=n * outputs * a if stays_inside else 0,
-            launches_torch=1,
-            launches_fused=1,
+            input_bytes=n * inputs * a,
+            output_bytes=0 if stays_inside else n * outputs * a,
+            inner_output_bytes=n * outputs * a if stays_inside else 0,
             routing=routing,
             shape=Gemm(m=n, n=outputs, k=inputs),
         )
@@ -140,6 +131,7 @@ def linear(
                 kind="elementwise",
                 flops=n * outputs,
                 weight_bytes=bias_bytes,
+                operations=0,
                 routing=routing,
             )
         )
@@ -149,14 +141,13 @@ def linear(
                 name="activation",
                 kind="elementwise",
                 flops=activation_flops(activation, gated=gated) * n * left,
-                activation_bytes=n * left * a,
-                intermediate_bytes=n * outputs * a,
-                launches_torch=2 if gated else 1,
+                output_bytes=n * left * a,
+                inner_input_bytes=n * outputs * a,
+                operations=2 if gated else 1,
             )
         )
-    return Operator(
-        path=path,
-        count=site.count,
+    return site.operator(
+        leaf,
         kind="matmul",
         parts=(*parts, *extra),
         weights=(*weights, *extra_weights),

@@ -5,16 +5,18 @@ Dk key width per side, Dv value width. Source: PKM, arXiv 1907.05242, section 3;
 Memory Layers at Scale, arXiv 2412.09764, section 3.
 """
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.base import Count, MemoryKind, Width
+from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.kernel_shape import Gemm, Rows, TopK
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.primitives import RMS_NORM, SOFTMAX, linear, vector
+from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
 SOURCE = "arXiv 1907.05242, section 3.1"
@@ -35,14 +37,13 @@ def product_key_query(
                 kind="norm",
                 flops=RMS_NORM * step.tokens * outputs,
                 weight_bytes=weights[0].stored_bytes(step),
-                activation_bytes=step.tokens * outputs * step.activation_bytes,
-                intermediate_bytes=step.tokens * outputs * step.activation_bytes,
-                launches_torch=1,
+                output_bytes=step.tokens * outputs * step.activation_bytes,
+                inner_input_bytes=step.tokens * outputs * step.activation_bytes,
                 routing=True,
             ),
         )
     return linear(
-        site.path("memory.query"),
+        "memory.query",
         site,
         step,
         inputs=site.hidden_size,
@@ -84,9 +85,8 @@ def product_key_retrieve(
     )
     side_scores = 2 * h * num_keys
     chosen = n * h * m * (INDEX_BYTES + a)
-    return Operator(
-        path=site.path("memory.retrieve"),
-        count=site.count,
+    return site.operator(
+        "memory.retrieve",
         kind="selection",
         parts=(
             Part(
@@ -94,10 +94,9 @@ def product_key_retrieve(
                 kind="matmul",
                 flops=2 * n * side_scores * key_dim,
                 weight_bytes=keys.stored_bytes(step),
-                activation_bytes=n * h * 2 * key_dim * a,
-                intermediate_bytes=n * side_scores * a,
-                launches_torch=2 if shared_keys else 4,
-                launches_fused=1,
+                input_bytes=n * h * 2 * key_dim * a,
+                inner_output_bytes=n * side_scores * a,
+                operations=2,  # of each side
                 routing=True,
                 shape=(  # of each side; heads with keys of their own are a stack of products
                     Gemm(m=n * h, n=num_keys, k=key_dim, calls=2)
@@ -109,9 +108,8 @@ def product_key_retrieve(
                 name="first_top_m",
                 kind="selection",
                 compares=n * side_scores,
-                intermediate_bytes=n * (side_scores * a + 2 * h * first * (a + INDEX_BYTES)),
-                launches_torch=4,
-                launches_fused=1,
+                inner_input_bytes=n * side_scores * a,
+                inner_output_bytes=n * 2 * h * first * (a + INDEX_BYTES),
                 routing=True,
                 shape=TopK(rows=n * h, width=num_keys, chosen=first, calls=2),
             ),
@@ -119,16 +117,16 @@ def product_key_retrieve(
                 name="grid",
                 kind="selection",
                 flops=n * h * grid,
-                intermediate_bytes=n * h * (2 * first + grid) * a,
-                launches_torch=1,
+                inner_input_bytes=n * h * 2 * first * a,
+                inner_output_bytes=n * h * grid * a,
                 routing=True,
             ),
             Part(
                 name="second_top_m",
                 kind="selection",
                 compares=n * h * grid,
-                intermediate_bytes=n * h * grid * a + chosen,
-                launches_torch=2,
+                inner_input_bytes=n * h * grid * a,
+                inner_output_bytes=chosen,
                 routing=True,
                 shape=TopK(rows=n * h, width=grid, chosen=m),
             ),
@@ -136,9 +134,8 @@ def product_key_retrieve(
                 name="softmax",
                 kind="selection",
                 flops=SOFTMAX * n * h * m,
-                activation_bytes=chosen,
-                intermediate_bytes=chosen,
-                launches_torch=9,  # indices 6, softmax 1, two casts
+                output_bytes=chosen,
+                inner_input_bytes=chosen,
                 routing=True,
             ),
         ),
@@ -154,11 +151,13 @@ class ProductKey(MemoryKind):
 
     kind: Literal["product_key"] = "product_key"
     layers: str
-    num_keys: Annotated[int, Field(ge=2, le=2**15)]  # n, per side
+    num_keys: Annotated[  # n
+        int, Field(ge=2, le=2**15), Size(sets="parameters", label="Keys per side")
+    ]
     num_heads: Count  # H
-    knn: Count  # m
-    key_dim: Width  # Dk
-    value_dim: Width  # Dv
+    knn: Annotated[Count, Size(chosen=True, label="Rows read a token and head (knn)")]  # m
+    key_dim: Annotated[Width, Size(step=32, label="Key width per side")]  # Dk
+    value_dim: Annotated[Width, Size(step=32, label="Value width")]  # Dv
     gate: bool = False  # out * silu(W x), D to Dv
     output_projection: bool = False  # Dv to D
     qk_norm: bool = True
@@ -180,6 +179,10 @@ class ProductKey(MemoryKind):
                 f"memory.value_dim={self.value_dim}: differs from hidden_size={hidden_size}, and"
                 " output_projection is false"
             )
+
+    def for_hidden_size(self, hidden_size: int) -> Self:
+        """Without an output projection, rows as wide as the model."""
+        return self if self.output_projection else replace(self, value_dim=hidden_size)
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """query, retrieve, values, (gate,) (output)."""
@@ -204,9 +207,10 @@ class ProductKey(MemoryKind):
             self._values(site, step),
         ]
         if self.gate:
+            gated = step.tokens * self.value_dim * step.activation_bytes
             found.append(
                 linear(
-                    site.path("memory.gate"),
+                    "memory.gate",
                     site,
                     step,
                     inputs=d,
@@ -218,11 +222,9 @@ class ProductKey(MemoryKind):
                             name="product",
                             kind="elementwise",
                             flops=step.tokens * self.value_dim,
-                            activation_bytes=step.tokens * self.value_dim * step.activation_bytes,
-                            intermediate_bytes=(
-                                2 * step.tokens * self.value_dim * step.activation_bytes
-                            ),
-                            launches_torch=1,
+                            input_bytes=gated,
+                            inner_input_bytes=gated,
+                            inner_output_bytes=gated,
                         ),
                     ),
                     formula="2 N D Dv; silu 4 and the product 1 per element",
@@ -232,7 +234,7 @@ class ProductKey(MemoryKind):
         if self.output_projection:
             found.append(
                 linear(
-                    site.path("memory.output"),
+                    "memory.output",
                     site,
                     step,
                     inputs=self.value_dim,
@@ -261,9 +263,8 @@ class ProductKey(MemoryKind):
             active_rows=reads,
             shared=f"memory.{self.layers}.values" if self.shared_table else "",
         )
-        return Operator(
-            path=site.path("memory.values"),
-            count=site.count,
+        return site.operator(
+            "memory.values",
             kind="gather",
             parts=(
                 Part(
@@ -271,9 +272,8 @@ class ProductKey(MemoryKind):
                     kind="gather",
                     flops=2 * n * reads * self.value_dim,
                     row_bytes=distinct * table.row_bytes(step),
-                    activation_bytes=n * (reads * (INDEX_BYTES + a) + self.value_dim * a),
-                    launches_torch=2,
-                    launches_fused=1,
+                    input_bytes=n * reads * (INDEX_BYTES + a),
+                    output_bytes=n * self.value_dim * a,
                     shape=Rows(reads=n * reads, row_bytes=table.row_bytes(step)),
                 ),
             ),
@@ -282,6 +282,7 @@ class ProductKey(MemoryKind):
                 kind="rows",
                 distinct=distinct,
                 population=rows,
+                chosen_by="memory.retrieve",
                 windows=((0, rows),) * site.count if self.shared_table else (),
                 table_rows=rows if self.shared_table else 0,
             ),

@@ -15,10 +15,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.base import Count, MemoryKind, Width
+from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.kernel_shape import Rows
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Site, Step, Touched, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.primitives import RMS_NORM, linear, vector
+from costmodel.layers.site import Site
 from costmodel.layers.ultramem_retrieve import SOURCE, tucker_retrieve
 from costmodel.strict import STRICT
 
@@ -33,12 +34,22 @@ class UltraMem(MemoryKind):
 
     kind: Literal["ultramem"] = "ultramem"
     layers: str = "all"
-    knum: Annotated[int, Field(ge=2, le=2**15)]  # sqrt(rows that a layer adds to the table)
-    share_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
-    knn: Count  # m
-    key_dim: Width  # Dk
-    value_dim: Width  # Dv
-    pre_value_dim: Width | None = None  # Dp; None: no pre-values (UltraMem)
+    knum: Annotated[  # sqrt(rows that a layer adds to the table)
+        int,
+        Field(ge=2, le=2**15),
+        Size(sets="parameters", label="Keys per side, before sharing (knum)"),
+    ]
+    share_ratio: (
+        Annotated[float, Field(gt=0, le=1), Size(label="Share of the table a layer reaches")] | None
+    ) = None
+    knn: Annotated[Count, Size(chosen=True, label="Rows read a token and head (knn)")]  # m
+    key_dim: Annotated[Width, Size(step=32, label="Key width per side")]  # Dk
+    value_dim: Annotated[  # Dv; 64 bytes in bf16 are two sectors of HBM
+        Width, Size(step=32, multiple_of="tucker_cores", label="Value width")
+    ]
+    pre_value_dim: (  # Dp; None: no pre-values (UltraMem)
+        Annotated[Width, Size(step=32, label="Pre-value width")] | None
+    ) = None
     num_heads: Count = 1  # H
     tucker_rank: Annotated[int, Field(ge=1, le=16)] = 2  # r
     tucker_cores: Annotated[int, Field(ge=1, le=16)] = 2  # c
@@ -96,6 +107,7 @@ class UltraMem(MemoryKind):
             kind="rows",
             distinct=distinct,
             population=row_keys**2,
+            chosen_by="memory.retrieve",
             windows=windows if self.share_ratio is not None else (),
             table_rows=self.table_rows(site.count) if self.share_ratio is not None else 0,
         )
@@ -117,7 +129,7 @@ class UltraMem(MemoryKind):
         if self.pre_value_dim is not None:
             found.append(
                 linear(
-                    site.path("memory.pre_projection"),
+                    "memory.pre_projection",
                     site,
                     step,
                     inputs=site.hidden_size,
@@ -132,7 +144,7 @@ class UltraMem(MemoryKind):
             *found,
             self._values(site, step, touched),
             linear(
-                site.path("memory.output"),
+                "memory.output",
                 site,
                 step,
                 inputs=self.value_expansion**2 * self.value_dim,
@@ -148,7 +160,7 @@ class UltraMem(MemoryKind):
         elements = step.tokens * 2 * self.key_dim
         weight = vector("norm", "norm", self.key_dim)
         return linear(
-            site.path("memory.query"),
+            "memory.query",
             site,
             step,
             inputs=site.hidden_size,
@@ -161,9 +173,8 @@ class UltraMem(MemoryKind):
                     kind="norm",
                     flops=RMS_NORM * elements,
                     weight_bytes=weight.stored_bytes(step),
-                    activation_bytes=elements * step.activation_bytes,
-                    intermediate_bytes=elements * step.activation_bytes,
-                    launches_torch=1,
+                    output_bytes=elements * step.activation_bytes,
+                    inner_input_bytes=elements * step.activation_bytes,
                     routing=True,
                 ),
             ),
@@ -187,9 +198,8 @@ class UltraMem(MemoryKind):
         """Dot of the projected input with m rows of Dp a head, times c core scores each."""
         n, a, reads = step.tokens, step.activation_bytes, self.num_heads * self.knn
         table = self._rows("pre_values", width, site.count)
-        return Operator(
-            path=site.path("memory.pre_values"),
-            count=site.count,
+        return site.operator(
+            "memory.pre_values",
             kind="gather",
             parts=(
                 Part(
@@ -197,19 +207,18 @@ class UltraMem(MemoryKind):
                     kind="gather",
                     flops=2 * n * reads * width,
                     row_bytes=touched.distinct * table.row_bytes(step),
-                    activation_bytes=n * (width * a + reads * INDEX_BYTES),
-                    intermediate_bytes=n * reads * (2 * width + 1) * a,
-                    launches_torch=4,
-                    launches_fused=1,
+                    input_bytes=n * (width * a + reads * INDEX_BYTES),
+                    inner_input_bytes=n * reads * width * a,
+                    inner_output_bytes=n * reads * (width + 1) * a,
                     shape=Rows(reads=n * reads, row_bytes=table.row_bytes(step)),
                 ),
                 Part(
                     name="weights",
                     kind="selection",
                     flops=n * self.tucker_cores * reads,
-                    activation_bytes=2 * n * self.tucker_cores * reads * a,
-                    intermediate_bytes=n * reads * a,
-                    launches_torch=1,
+                    input_bytes=n * self.tucker_cores * reads * a,
+                    output_bytes=n * self.tucker_cores * reads * a,
+                    inner_input_bytes=n * reads * a,
                     routing=True,
                 ),
             ),
@@ -223,9 +232,8 @@ class UltraMem(MemoryKind):
         n, a, reads = step.tokens, step.activation_bytes, self.num_heads * self.knn
         table = self._rows("values", self.value_dim, site.count)
         out = self.value_expansion**2 * self.value_dim
-        return Operator(
-            path=site.path("memory.values"),
-            count=site.count,
+        return site.operator(
+            "memory.values",
             kind="gather",
             parts=(
                 Part(
@@ -233,9 +241,8 @@ class UltraMem(MemoryKind):
                     kind="gather",
                     flops=2 * n * reads * self.value_dim,
                     row_bytes=touched.distinct * table.row_bytes(step),
-                    activation_bytes=n * (reads * (INDEX_BYTES + self.tucker_cores * a) + out * a),
-                    launches_torch=7 if self.value_expansion == 1 else 19,
-                    launches_fused=1,
+                    input_bytes=n * reads * (INDEX_BYTES + self.tucker_cores * a),
+                    output_bytes=n * out * a,
                     shape=Rows(  # a row is read in one slice for each core
                         reads=n * reads * self.tucker_cores,
                         row_bytes=table.row_bytes(step) / self.tucker_cores,

@@ -7,8 +7,9 @@ UltraMemV2, arXiv 2508.18756, section 3 and appendix A.
 """
 
 from costmodel.layers.kernel_shape import Gemm, TopK
-from costmodel.layers.operator import INDEX_BYTES, Buffer, Operator, Part, Site, Step, Weight
+from costmodel.layers.operator import INDEX_BYTES, Buffer, Operator, Part, Step, Weight
 from costmodel.layers.primitives import permutation, vector
+from costmodel.layers.site import Site
 
 SOURCE = "arXiv 2508.18756, section 3; arXiv 2411.12364, section 3"
 
@@ -49,10 +50,8 @@ def tucker_retrieve(
             kind="matmul",
             flops=n * 2 * r * side_scores * dk,
             weight_bytes=keys.stored_bytes(step),
-            activation_bytes=n * 2 * dk * a,
-            intermediate_bytes=n * r * side_scores * a,
-            launches_torch=1,
-            launches_fused=1,
+            input_bytes=n * 2 * dk * a,
+            inner_output_bytes=n * r * side_scores * a,
             routing=True,
             shape=Gemm(m=n, n=r * side_scores, k=dk),  # both sides, all heads and ranks
         ),
@@ -60,17 +59,16 @@ def tucker_retrieve(
             name="merge",
             kind="selection",
             flops=n * 2 * r * side_scores,
-            intermediate_bytes=n * (r + 1) * side_scores * a,
-            launches_torch=6,
+            inner_input_bytes=n * r * side_scores * a,
+            inner_output_bytes=n * side_scores * a,
             routing=True,
         ),
         Part(
             name="first_top_m",
             kind="selection",
             compares=n * side_scores,
-            intermediate_bytes=n * (side_scores * a + 2 * h * first * (a + INDEX_BYTES)),
-            launches_torch=4,
-            launches_fused=1,
+            inner_input_bytes=n * side_scores * a,
+            inner_output_bytes=n * 2 * h * first * (a + INDEX_BYTES),
             routing=True,
             shape=TopK(rows=n * h, width=keys_per_side, chosen=first, calls=2),
         ),
@@ -79,24 +77,24 @@ def tucker_retrieve(
             kind="matmul",
             flops=n * c * h * (2 * first * r**2 + 2 * grid * r),
             weight_bytes=core.stored_bytes(step),
-            intermediate_bytes=n * h * (2 * first * r + c * grid) * a,
-            launches_torch=7 if h == 1 else 9,  # gather both sides, copies, two products
+            inner_input_bytes=n * h * 2 * first * r * a,
+            inner_output_bytes=n * h * c * grid * a,
             routing=True,
         ),
         Part(
             name="grid_sum",
             kind="selection",
             flops=n * c * h * grid,
-            intermediate_bytes=n * h * (c + 1) * grid * a,
-            launches_torch=1,
+            inner_input_bytes=n * h * c * grid * a,
+            inner_output_bytes=n * h * grid * a,
             routing=True,
         ),
         Part(
             name="second_top_m",
             kind="selection",
             compares=n * h * grid,
-            intermediate_bytes=n * h * (grid * a + m * INDEX_BYTES),
-            launches_torch=2,
+            inner_input_bytes=n * h * grid * a,
+            inner_output_bytes=n * h * m * INDEX_BYTES,
             routing=True,
             shape=TopK(rows=n * h, width=grid, chosen=m),
         ),
@@ -104,15 +102,14 @@ def tucker_retrieve(
             name="permutation",
             kind="selection",
             index_bytes=entries * INDEX_BYTES,
-            activation_bytes=n * h * m * (INDEX_BYTES + c * a),
-            intermediate_bytes=n * h * m * (2 * INDEX_BYTES + c * a),
-            launches_torch=8,  # i n + j, permutation, scores of the m rows
+            output_bytes=n * h * m * (INDEX_BYTES + c * a),
+            inner_input_bytes=n * h * m * (INDEX_BYTES + c * a),
+            inner_output_bytes=n * h * m * INDEX_BYTES,
             routing=True,
         ),
     )
-    return Operator(
-        path=site.path("memory.retrieve"),
-        count=site.count,
+    return site.operator(
+        "memory.retrieve",
         kind="selection",
         parts=parts,
         weights=(keys, core, key_norm),

@@ -6,22 +6,19 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import NOT_ASKED, Unknown, step_time
+from costmodel.costs.latency import NOT_ASKED, Unknown
 from costmodel.costs.predict import Prediction, predict, step_costs
-from costmodel.costs.roofline import floor_s
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, Workload
-from costmodel.layers.operator import Count, Number
+from costmodel.layers.numbers import Count, Number
 
 Metric: TypeAlias = Literal["hbm_bytes.compulsory", "time.floor_s", "time.predicted_s"]
-METRICS: dict[Metric, str] = {
-    "hbm_bytes.compulsory": "moves fewer compulsory HBM bytes",
-    "time.floor_s": "has a lower floor time",
-}
-CALIBRATED: dict[Metric, str] = {"time.predicted_s": "has a lower predicted time"}
-WORDS = METRICS | CALIBRATED
+METRICS: tuple[Metric, ...] = ("hbm_bytes.compulsory", "time.floor_s")
+CALIBRATED: tuple[Metric, ...] = ("time.predicted_s",)
 
 COARSE_RATIO = 1.02  # batches are scanned in steps of 2 %, then each change of sign is bisected
 
@@ -76,8 +73,10 @@ def sentences(advantages: Sequence[Advantage]) -> list[str]:
     said = []
     for alike in found.values():
         model, reference, intervals = alike[0].model, alike[0].reference, alike[0].intervals
-        metrics = dict.fromkeys(WORDS[each.metric] for each in alike)  # models may come twice
-        head = f"{model} {' and '.join(metrics)} than {reference}"
+        metrics = dict.fromkeys(
+            STEP_QUANTITIES[each.metric].label for each in alike
+        )  # models may come twice
+        head = f"{model} has lower {' and '.join(metrics)} than {reference}"
         if not intervals:
             said.append(f"{head} at no batch up to {MAX_BATCH:,}.")
             continue
@@ -106,7 +105,7 @@ def compare(
         for batch in batches
     )
     first = rows[0]
-    metrics = METRICS if isinstance(first[0].time, Unknown) else WORDS
+    metrics = METRICS if isinstance(first[0].time, Unknown) else METRICS + CALIBRATED
     return Comparison(
         batches=tuple(batches),
         predictions=rows,
@@ -136,7 +135,8 @@ def advantage(
     calibration: Curves | Unknown = NOT_ASKED,
 ) -> tuple[tuple[int, int | None], ...]:
     """The ranges of batches over which `model` needs less of `metric` than `reference`."""
-    peak, _ = hardware.peak_flops_per_s(workload.dtype.name)
+    gpu = Gpu(hardware=hardware, calibration=calibration)
+    ceilings = gpu.ceilings(workload)
 
     def cost(config: ModelConfig, batch: Count) -> Number:
         costs = step_costs(config, workload.step(batch=batch))
@@ -144,15 +144,8 @@ def advantage(
         if metric == "hbm_bytes.compulsory":
             return sums.compulsory_bytes
         if metric == "time.floor_s":
-            return floor_s(sums.compulsory_bytes, sums.flops, hardware.hbm_bytes_per_s, peak)
-        time = step_time(
-            calibration,
-            workload,
-            costs.operators,
-            sums,
-            hbm_bytes_per_s=hardware.hbm_bytes_per_s,
-            peak_flops_per_s=peak,
-        )
+            return ceilings.floor_s(sums.compulsory_bytes, sums.flops)
+        time = gpu.time(costs.operators, sums, workload)
         assert not isinstance(time, Unknown)
         return time.predicted_s
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
-from costmodel.layers.operator import Number
+from costmodel.layers.numbers import Number
 from costmodel.questions.sweep import sweep
 
 MAX_EVALUATED = 4096  # steps: they take some 3 ms longer than one

@@ -10,21 +10,21 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from operator import index
-from typing import NamedTuple
 
 import numpy as np
 
 from costmodel.costs.columns import PREDICTED, Value, columns, predicted_columns
 from costmodel.costs.footprint import footprint
+from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import NOT_ASKED, Unknown, step_time
+from costmodel.costs.latency import NOT_ASKED, Unknown
 from costmodel.costs.predict import Costs, step_costs
-from costmodel.costs.roofline import bound_by, floor_s
+from costmodel.costs.roofline import Ceilings
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
-from costmodel.layers.operator import Count, Number
+from costmodel.layers.numbers import Count, Number
 from costmodel.questions.grid import Column, Grid
 from costmodel.routing.popularity import Routing, RoutingAxis
 
@@ -33,14 +33,6 @@ BLOCK_POINTS = 2**16  # evaluated at once: few enough to stay in a cache, many e
 HEADROOM = (
     2**61
 )  # intermediate values stay within 4 times the largest total (tests/questions/test_sweep.py)
-
-
-class _Ceilings(NamedTuple):
-    """What a GPU offers a step, or arrays of it over several GPUs."""
-
-    capacity_bytes: Number
-    hbm_bytes_per_s: Number
-    peak_flops_per_s: Number  # dense, for the workload's dtype
 
 
 def sweep(
@@ -69,43 +61,33 @@ def sweep(
         )
     batches = _checked("batch", batches, 1, MAX_BATCH)
     contexts = _checked("context", contexts, 0, MAX_CONTEXT)
-    peaks = [gpu.peak_flops_per_s(workload.dtype.name)[0] for gpu in hardwares]
-    capacities = [gpu.capacity_bytes for gpu in hardwares]
-    bandwidths = [gpu.hbm_bytes_per_s for gpu in hardwares]
-    first = _Ceilings(capacities[0], bandwidths[0], peaks[0])
     curves = [NOT_ASKED] * len(hardwares) if calibrations is None else calibrations
+    gpus = [
+        Gpu(hardware=hardware, calibration=calibration)
+        for hardware, calibration in zip(hardwares, curves, strict=True)
+    ]
+    ceilings = [gpu.ceilings(workload) for gpu in gpus]
+    capacities = [hardware.capacity_bytes for hardware in hardwares]
 
     def costs_at(
-        batch: Count, context: Count, routing: Routing, ceilings: _Ceilings
+        batch: Count, context: Count, routing: Routing, bounds: Ceilings, capacity_bytes: Number
     ) -> tuple[Costs, dict[str, Value]]:
         step = workload.step(batch=batch, context=context, routing=routing)
         costs = step_costs(model, step)
-        memory = footprint(
-            costs.operators, step, costs.kv_cache, model.hidden_size, ceilings.capacity_bytes
-        )
-        sums, rates = costs.totals, (ceilings.hbm_bytes_per_s, ceilings.peak_flops_per_s)
+        memory = footprint(costs.operators, step, costs.kv_cache, model.hidden_size, capacity_bytes)
+        sums = costs.totals
         return costs, columns(
             costs,
             memory,
             tokens=step.tokens,
             backend=workload.backend,
-            floor=floor_s(sums.compulsory_bytes, sums.flops, *rates),
-            bound=bound_by(sums.compulsory_bytes, sums.flops, *rates),
+            floor=bounds.floor_s(sums.compulsory_bytes, sums.flops),
+            bound=bounds.bound_by(sums.compulsory_bytes, sums.flops),
         )
 
     def predicted_at(costs: Costs, tokens: Count) -> dict[str, Value]:
         """The predicted columns, nothing where no hardware has them."""
-        times = [
-            step_time(
-                calibration,
-                workload,
-                costs.operators,
-                costs.totals,
-                hbm_bytes_per_s=bandwidth,
-                peak_flops_per_s=peak,
-            )
-            for calibration, bandwidth, peak in zip(curves, bandwidths, peaks, strict=True)
-        ]
+        times = [gpu.time(costs.operators, costs.totals, workload) for gpu in gpus]
         if all(isinstance(time, Unknown) for time in times):
             return {}
         each = [predicted_columns(time, tokens=tokens) for time in times]
@@ -117,7 +99,7 @@ def sweep(
 
     def corner(batch: int, context: int) -> tuple[bool, dict[str, Value]]:
         """The costs where every count is largest, and whether one of them passes `HEADROOM`."""
-        costs, found = costs_at(batch, context, routings[0], first)
+        costs, found = costs_at(batch, context, routings[0], ceilings[0], capacities[0])
         counts = (x for x in (*astuple(costs.totals), *found.values()) if isinstance(x, int))
         return max(counts) > HEADROOM, found
 
@@ -132,11 +114,11 @@ def sweep(
             batch,
             np.array(c, dtype=count).reshape(1, 1, -1),
             RoutingAxis(tuple(routings)),
-            _Ceilings(
-                np.array(capacities, dtype=count).reshape(-1, 1, 1),
-                np.array(bandwidths).reshape(-1, 1, 1),
-                np.array(peaks).reshape(-1, 1, 1),
+            Ceilings(
+                hbm_bytes_per_s=_along_gpus([each.hbm_bytes_per_s for each in ceilings]),
+                peak_flops_per_s=_along_gpus([each.peak_flops_per_s for each in ceilings]),
             ),
+            _along_gpus(capacities, count),
         )
         block |= predicted_at(costs, batch * workload.new_tokens)
         for name, value in block.items():
@@ -154,6 +136,11 @@ def sweep(
         contexts=contexts,
         columns=whole,
     )
+
+
+def _along_gpus(values: Sequence[Number], dtype: type = np.float64) -> Column:
+    """One value for each GPU along the axis of hardware."""
+    return np.array(values, dtype=dtype).reshape(-1, 1, 1)
 
 
 def _side_by_side(values: Sequence[Value]) -> Value:

@@ -1,1 +1,1 @@
-"""How experts and table rows are chosen, and how many distinct ones a step touches."""
+"""The popularity of experts and table rows, and how many distinct ones a step touches."""

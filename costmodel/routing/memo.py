@@ -1,36 +1,36 @@
-"""A routing that works out the same question once: designs that differ elsewhere ask it again."""
+"""A memo of a routing's answers, for a sweep that asks for the same expectation many times."""
 
 import numpy as np
 
-from costmodel.routing.popularity import Expected, Kind, Routing, Trials
+from costmodel.routing.popularity import Expected, ItemKind, Routing, Trials
 
 
-class Remembered:
-    """Another routing with its answers kept, for as long as one sweep: they are not bounded."""
+class RoutingMemo:
+    """A routing that works out each expectation once; it keeps all of them, without a limit."""
 
     def __init__(self, routing: Routing) -> None:
         self._routing = routing
-        self._answers: dict[object, Expected] = {}
+        self._expectations: dict[object, Expected] = {}
 
     @property
     def label(self) -> str:
-        """That of the routing itself."""
+        """The label of the routing itself."""
         return self._routing.label
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: Kind, copies: int = 1
+        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
-        """What the routing itself says; an array of it is shared, and read-only."""
-        asked: object = trials
+        """What the routing itself expects; an array is the same one each time, and read-only."""
+        trials_key: object = trials
         if isinstance(trials, np.ndarray):
-            asked = trials.shape, trials.dtype.str, trials.tobytes()
-        key = population, draws, kind, copies, asked
-        answer = self._answers.get(key)
-        if answer is None:
-            answer = self._routing.expected_distinct(
+            trials_key = trials.shape, trials.dtype.str, trials.tobytes()
+        key = population, draws, kind, copies, trials_key
+        expectation = self._expectations.get(key)
+        if expectation is None:
+            expectation = self._routing.expected_distinct(
                 population, draws, trials, kind=kind, copies=copies
             )
-            if isinstance(answer, np.ndarray):
-                answer.flags.writeable = False
-            self._answers[key] = answer
-        return answer
+            if isinstance(expectation, np.ndarray):
+                expectation.flags.writeable = False
+            self._expectations[key] = expectation
+        return expectation

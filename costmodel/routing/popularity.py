@@ -1,8 +1,9 @@
-"""How many distinct experts, or rows of a memory table, a step is expected to touch.
+"""Routings: how popular items are, and how many distinct ones a step is expected to touch.
 
-Notation: T independent tokens (or pairs of a token and a head) each draw k different items out of
-N. The number of distinct items touched is random; these formulas give its expectation, exactly
-where popularity is uniform or measured, and to the error stated in `zipf.inclusion` otherwise.
+An item is an expert of an MoE layer or a row of a memory table. T independent tokens (or pairs of a
+token and a head) each draw k different items out of N. The number of distinct items drawn is
+random; the formulas give its expectation: exactly where popularity is uniform or measured, and to
+the error stated in `zipf.inclusion` under Zipf's law.
 """
 
 from collections.abc import Callable
@@ -17,40 +18,41 @@ from numpy.typing import NDArray
 from costmodel.errors import InputError
 from costmodel.routing.zipf import Inclusion, inclusion
 
-Kind = Literal["experts", "rows"]
+ItemKind = Literal["experts", "rows"]
 Trials = int | NDArray[Any]  # an array of int64, or of Python ints
 Expected = float | NDArray[np.float64]
 Floats = NDArray[np.float64]
 
 
 class Routing(Protocol):
-    """How popular the items are among which tokens choose."""
+    """The popularity of the items among which each token draws."""
 
     @property
     def label(self) -> str:
-        """The routing as people see it, such as `zipf:1.0`."""
+        """The routing as a user writes it and as outputs name it, such as `zipf:1.0`."""
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: Kind, copies: int = 1
+        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
         """The expected number of distinct items that `trials` draws of `draws` items touch.
 
         Args:
-            population: N, the experts of a layer or the rows its window of a table holds.
-            draws: k, the different items one token (or token and head) draws, 1 <= k <= N.
-            trials: T, the tokens (or tokens times heads); 0 touches nothing.
-            kind: which section of a measured histogram speaks; formulas ignore it.
-            copies: count copies instead of items: each item has so many, and a draw of it takes
-                any of them alike (the virtual rows that stand for one table row).
+            population: N, the experts of a layer, or the table rows that the layer can reach.
+            draws: k, the different items that one trial draws, 1 <= k <= N.
+            trials: T, the tokens of the step, or tokens times heads; 0 touches nothing.
+            kind: Experts or table rows; only a measured histogram differs between the two.
+            copies: How many copies each item has; a draw of the item takes any of them with equal
+                probability, and the distinct copies are counted instead of the items (the virtual
+                rows of UltraMem, of which several stand for one row of the table).
 
         Returns:
-            A float for an int, an array for an array; the same numbers either way, to the bit.
+            A float for an int of trials, an array for an array; equal to the bit.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """Every item is equally popular: the most distinct items a routing can touch."""
+    """Every item is equally popular. No other routing touches more distinct items."""
 
     @property
     def label(self) -> str:
@@ -58,27 +60,30 @@ class Uniform:
         return "uniform"
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: Kind, copies: int = 1
+        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
-        """N (1 - (1 - k/N)^T): each item escapes a token with probability 1 - k/N; copies add to N.
+        """N (1 - (1 - k/N)^T): one token leaves an item out with probability 1 - k/N.
 
-        Leaves out: load-balancing losses and capacity limits, which tie tokens to one another.
+        With copies, N is the number of all copies.
+
+        Leaves out: load-balancing losses and capacity limits, which make tokens depend on one
+        another.
         Source: linearity of expectation; the birthday problem with draws of k.
         """
         del kind
         _check_draws(population, draws)
-        found = population * copies
-        log_missed = log1p(-draws / found) if draws < found else -inf
+        num_copies = population * copies
+        log_missed = log1p(-draws / num_copies) if draws < num_copies else -inf
 
         def distinct(trials: int) -> float:
-            return found * -expm1(trials * log_missed)
+            return num_copies * -expm1(trials * log_missed)
 
-        return _per_value(distinct, trials, found, draws)
+        return _per_value(distinct, trials, num_copies, draws)
 
 
 @dataclass(frozen=True, slots=True)
 class Zipf:
-    """Item i has weight i^-exponent; a token draws by weight, without replacement."""
+    """Zipf's law: item i has weight i^-exponent; a token draws by weight, without replacement."""
 
     exponent: float
 
@@ -88,17 +93,18 @@ class Zipf:
         return f"zipf:{self.exponent}"
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: Kind, copies: int = 1
+        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
-        """Sum over items of 1 - (1 - pi_i)^T, pi_i from `zipf.inclusion`.
+        """Sum over items of 1 - (1 - pi_i)^T, where one token draws item i with probability pi_i.
 
-        Leaves out: that tokens of one text choose alike; they share popularity, nothing more.
+        pi_i is from `zipf.inclusion`.
+        Leaves out: that tokens of one text draw alike; they share the popularities, nothing more.
         Source: linearity of expectation.
         """
         del kind
         _check_draws(population, draws)
-        found = _zipf_inclusion(population, draws, self.exponent)
-        distinct = _union(found.items, found.probability, copies)
+        groups = _zipf_inclusion(population, draws, self.exponent)
+        distinct = _expected_touched(groups.items, groups.probability, copies)
         return _per_value(distinct, trials, population * copies, draws)
 
 
@@ -114,7 +120,7 @@ class AccessCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """Popularity as measured: an item drawn c times in n trials is drawn with probability c/n."""
+    """Measured popularity: an item that c of n trials drew is drawn with probability c/n."""
 
     label: str
     source: str  # where the counts come from, in words
@@ -122,33 +128,33 @@ class Histogram:
     rows: AccessCounts | None = None
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: Kind, copies: int = 1
+        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
         """Sum over items of 1 - (1 - c_i/n)^T.
 
-        Leaves out: items that the measurement missed count as never drawn, so T well above n
-        underestimates.
+        Leaves out: items that the measurement never saw drawn. They count as never drawn, so the
+        result is too small for T well above n.
         Source: linearity of expectation.
         """
         measured = self.experts if kind == "experts" else self.rows
         if measured is None:
             raise InputError(f"routing={self.label}: has no section {kind!r}, which the model uses")
-        for field, given, needed in (
+        for field, of_histogram, of_model in (
             ("population", measured.population, population),
             ("draws", measured.draws, draws),
         ):
-            if given != needed:
+            if of_histogram != of_model:
                 raise InputError(
-                    f"routing={self.label}: {kind}.{field}={given}: the model has {needed}"
+                    f"routing={self.label}: {kind}.{field}={of_histogram}: the model has {of_model}"
                 )
         accesses, items = np.array(measured.counts, dtype=np.float64).T
-        distinct = _union(items, accesses / measured.trials, copies)
+        distinct = _expected_touched(items, accesses / measured.trials, copies)
         return _per_value(distinct, trials, population * copies, draws)
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingAxis:
-    """Several routings side by side: a new first axis of a sweep's arrays."""
+    """Several routings as the first axis of a sweep's arrays."""
 
     routings: tuple[Routing, ...]
 
@@ -158,9 +164,9 @@ class RoutingAxis:
         return ",".join(routing.label for routing in self.routings)
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: Kind, copies: int = 1
+        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
-        """What each routing expects, stacked along a new leading axis."""
+        """The expectation of each routing, stacked along a new first axis."""
         return np.stack(
             [
                 np.asarray(
@@ -178,15 +184,18 @@ def _check_draws(population: int, draws: int) -> None:
 
 @lru_cache(maxsize=64)
 def _zipf_inclusion(population: int, draws: int, exponent: float) -> Inclusion:
-    """`zipf.inclusion`, remembered: a memo of a pure function, for sweeps."""
-    found = inclusion(population, draws, exponent)
-    for array in (found.items, found.probability):
+    """`zipf.inclusion` with a memo, for sweeps; its arrays are shared and so read-only."""
+    groups = inclusion(population, draws, exponent)
+    for array in (groups.items, groups.probability):
         array.flags.writeable = False
-    return found
+    return groups
 
 
-def _union(items: Floats, probability: Floats, copies: int) -> Callable[[int], float]:
-    """Copies touched in T draws, of groups of `items` drawn with `probability` each."""
+def _expected_touched(items: Floats, probability: Floats, copies: int) -> Callable[[int], float]:
+    """The expected distinct copies as a function of T, of groups of equally popular items.
+
+    Group i has `items[i]` items; one trial draws each with `probability[i]`.
+    """
     with np.errstate(divide="ignore"):
         log_missed = np.log1p(-probability / copies)
 
@@ -199,7 +208,7 @@ def _union(items: Floats, probability: Floats, copies: int) -> Callable[[int], f
 def _per_value(
     distinct: Callable[[int], float], trials: Trials, population: int, draws: int
 ) -> Expected:
-    """`distinct` of each value, kept within k, N and k T, which rounding may pass; 0 for none."""
+    """`distinct` of each number of trials: 0 of none; otherwise kept in [k, min(N, k T)]."""
 
     def bounded(count: int) -> float:
         if count < 0:

@@ -1,4 +1,4 @@
-"""How many distinct rows several layers that share one memory table are expected to touch."""
+"""How many distinct rows of one memory table the layers that share it are expected to touch."""
 
 from collections.abc import Sequence
 
@@ -11,26 +11,30 @@ def expected_union(
     windows: Sequence[tuple[int, int]],
     distinct: Expected | Sequence[Expected],
 ) -> Expected:
-    """The expected number of distinct rows of the table that all layers touch together.
+    """The expected number of distinct rows that at least one of the layers touches.
 
-    Formula: rows_total rows form a ring; layer l reaches the n_l rows from start_l on and touches
-    d_l of them, and its ranks of popularity lie in an order of its own, drawn at random. A row
-    within the windows of a set C of layers is untouched with probability
-    prod over l in C of (1 - d_l / n_l); the ring is swept in segments of equal C.
-    Leaves out: rows that are popular in several layers at once; those make the union smaller.
+    Formula: the rows of the table form a ring; layer l reaches a window of n_l rows from start_l
+    on and touches d_l of them. Which rows are popular is taken as independent from layer to layer.
+    A row in the windows of a set C of layers is then untouched with probability
+    prod over l in C of (1 - d_l / n_l); the sum runs over the segments of the ring with equal C.
+    Leaves out: that a row may be popular in several layers at once, which makes the union smaller.
     Source: linearity of expectation; windows as in UltraMem's shared, shifted value tables.
 
     Args:
         rows_total: rows of the table.
         windows: (start, length) per layer; 1 <= length <= rows_total, wrapping at the end.
-        distinct: what every layer touches of its window, or a list of one value per layer.
+        distinct: the expected distinct rows that a layer touches: one value for all layers, or a
+            list of one value per layer.
+
+    Returns:
+        Rows: a float, or an array where `distinct` holds arrays.
     """
     per_layer = distinct if isinstance(distinct, Sequence) else [distinct] * len(windows)
     if len(per_layer) != len(windows):
         raise InputError(f"distinct: holds {len(per_layer)} layers; windows hold {len(windows)}")
-    own = isinstance(distinct, Sequence)
+    layers_differ = isinstance(distinct, Sequence)
     total: Expected = 0.0
-    for layers, rows in _segments(rows_total, windows, own=own).items():
+    for layers, rows in _segments(rows_total, windows, layers_differ=layers_differ).items():
         touched: Expected = 0.0
         for length, layer in layers:  # 1 - (1 - a)(1 - b) without cancellation
             touched = touched + per_layer[layer] / length * (1.0 - touched)
@@ -39,15 +43,18 @@ def expected_union(
 
 
 def _segments(
-    rows_total: int, windows: Sequence[tuple[int, int]], *, own: bool
+    rows_total: int, windows: Sequence[tuple[int, int]], *, layers_differ: bool
 ) -> dict[tuple[tuple[int, int], ...], int]:
-    """Rows by the windows that cover them, each (length, layer); without `own`, layer is 0."""
+    """Rows by the windows that cover them, as (length, layer).
+
+    The layer is 0 unless `layers_differ`, so that fewer segments remain.
+    """
     active: list[tuple[int, int]] = []
     events = [(rows_total, 0, True, (0, 0))]
     for layer, (start, length) in enumerate(windows):
         if not 1 <= length <= rows_total:
             raise InputError(f"length={length}: must lie between 1 and rows_total={rows_total}")
-        window = (length, layer if own else 0)
+        window = (length, layer if layers_differ else 0)
         first = start % rows_total
         last = first + length
         events.append((first, 1, True, window))
@@ -57,11 +64,11 @@ def _segments(
         events.append((last, 0, False, window))
     segments: dict[tuple[tuple[int, int], ...], int] = {}
     position = 0
-    for where, _, opens, window in sorted(events):
-        if where > position:
+    for boundary, _, opens, window in sorted(events):
+        if boundary > position:
             cover = tuple(sorted(active))
-            segments[cover] = segments.get(cover, 0) + where - position
-            position = where
+            segments[cover] = segments.get(cover, 0) + boundary - position
+            position = boundary
         if opens:
             active.append(window)
         else:

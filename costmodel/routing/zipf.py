@@ -1,9 +1,9 @@
-"""How likely a token is to draw an item whose popularity follows Zipf's law.
+"""The probability that one token draws a given item, where popularity follows Zipf's law.
 
 Notation: N items (experts, or rows of a memory table) in order of popularity, item i of weight
-w_i = i^-s; a token draws k of them one after the other, without replacement, each time with
-probabilities proportional to the weights still there (the same law as the top k of log w_i plus
-Gumbel noise, which is how a router that adds noise to log-popularities behaves).
+w_i = i^-s. A token draws k items one after the other, without replacement, each time with
+probabilities proportional to the weights that remain. The top k of log w_i plus Gumbel noise follow
+the same law: that is how a router chooses whose scores are log-popularities plus noise.
 """
 
 import math
@@ -28,7 +28,7 @@ ROUNDING = 1e-14  # a probability computed below this is noise
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inclusion:
-    """Inclusion probabilities of one token's draw, for groups of items of like popularity."""
+    """The probability that one token draws an item, for groups of items of like popularity."""
 
     items: Floats  # how many items a group stands for (not whole for a binned tail); sums to N
     probability: Floats  # that one token draws a given item of the group; sums to k over items
@@ -41,13 +41,13 @@ def inclusion(population: int, draws: int, exponent: float) -> Inclusion:
 
         pi_i = integral over t of  w_i exp(-w_i t) P(at most k-1 of the others came by t)  dt.
 
-    The integral runs over log t by Gauss-Legendre panels where the probability is neither 1 nor
-    0 to 1e-13; below, it is 1 and its part is 1 - exp(-w_i t). Ranks past `HEAD` are binned
+    The integral runs over log t, by Gauss-Legendre panels, where P is neither 1 nor 0 to 1e-13.
+    For earlier t, P is 1 and the integral is 1 - exp(-w_i t). Ranks past `HEAD` are binned
     (`_ranks`), so time and memory grow with log N. The result is scaled to sum to k.
 
     Error: below 1e-10 relative, in every pi_i and in the sum of 1 - (1 - pi_i)^T, for N <= 1e9,
-    k <= 768 and s <= 10 (5e-11 met at s = 10, 3e-12 for s <= 5); tests/routing/test_zipf.py
-    compares with ordered draws enumerated, another algorithm, single ranks and simulation.
+    k <= 768 and s <= 10 (5e-11 was seen at s = 10, 3e-12 for s <= 5). tests/routing/test_zipf.py
+    compares with enumerated draws, with another algorithm, without bins, and with simulation.
     Leaves out: that real popularity is not a power law, and that a product-key search does not
     draw rows one by one.
     Source: exponential race of P. Efraimidis and P. Spirakis, Weighted random sampling with a
@@ -75,10 +75,10 @@ def inclusion(population: int, draws: int, exponent: float) -> Inclusion:
 def _ranks(population: int, exponent: float) -> tuple[Floats, Floats]:
     """Ranks and weights such that sum of weight f(rank) = sum of f(i) over i = 1..N.
 
-    The first `HEAD` ranks stand for themselves. The rest falls into bins over which w_i falls at
-    most by `BIN_RATIO`; a bin of m > `BIN_NODES` ranks is summed by the Gauss rule of the m
-    equally spaced points, exact for polynomials of degree 15: eigenvalues of the Jacobi matrix of
-    the discrete Chebyshev polynomials, b_n = n^2 (m^2 - n^2) / (4 (4 n^2 - 1)).
+    The first `HEAD` ranks are kept one by one. The others are put into bins over which w_i falls
+    by `BIN_RATIO` at most. A bin of m > `BIN_NODES` ranks is summed by the Gauss rule of m equally
+    spaced points, which is exact for polynomials of degree 15; its nodes are the eigenvalues of the
+    Jacobi matrix of the discrete Chebyshev polynomials, b_n = n^2 (m^2 - n^2) / (4 (4 n^2 - 1)).
     Source: G. Golub and J. Welsch, Calculation of Gauss quadrature rules, Math. Comp. 23 (1969).
     """
     ratio = BIN_RATIO ** (1 / max(1.0, exponent))
@@ -101,10 +101,10 @@ def _ranks(population: int, exponent: float) -> tuple[Floats, Floats]:
 
 
 def _window(log_weights: Floats, items: Floats, population: int, draws: int) -> tuple[float, float]:
-    """The span of log t outside which it is certain, to 1e-13, whether k others have come."""
+    """The span of log t outside which it is certain, to 1e-13, whether k items have arrived."""
 
     def state(log_time: float) -> tuple[float, float]:
-        """The expected arrivals less k, and a bound on -log P(arrivals are on k's other side)."""
+        """The expected arrivals minus k, and a lower bound on -log P(the arrivals lie beyond k)."""
         load = np.exp(log_weights + log_time)
         missing = np.exp(-load)
         arrived = -np.expm1(-load)
@@ -142,8 +142,8 @@ def _others_at_most(most: int, arrived: Floats, items: Floats, population: int) 
     Formula: the count of arrivals is Poisson-binomial with G(z) = prod_j (1 + p_j (z - 1)); its
     probabilities are a discrete Fourier transform of G on M points of the unit circle, M beyond
     the span of probable counts (Bernstein's bound at 1e-15), and item i is left out by dividing
-    by its factor, which is never 0 there since M is odd. Summing counts from the least probable
-    one to `most` gives a Dirichlet kernel. Points where |G| < 1e-17 are skipped.
+    by its factor, which is never 0 there since M is odd. The sum over the counts from the first
+    probable one to `most` is a Dirichlet kernel. Points where |G| < 1e-17 are skipped.
     Source: Y. Hong, On computing the distribution function for the Poisson binomial
     distribution, Comput. Stat. Data Anal. 59 (2013); window and left-out item are ours.
     """

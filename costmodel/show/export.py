@@ -2,14 +2,13 @@
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, TypeAlias
 
 from costmodel.errors import InputError, shown
+from costmodel.inputs.files import write_atomically
 
 SCHEMA_VERSION = 1  # of the JSON files
 SUFFIXES = (".csv", ".json", ".parquet")
@@ -30,23 +29,10 @@ def write_parts(parts: Iterable[Part], path: Path) -> None:
     Raises:
         InputError: the suffix is unknown, or the file cannot be written.
     """
-    suffix, name = path.suffix.lower(), shown(str(path))
+    suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"file={name}: ends in one of {', '.join(SUFFIXES)}")
-    if os.path.isdir(path):  # noqa: PTH112 - Path's raises where the name is too long
-        raise InputError(f"file={name}: is a directory")
-    try:
-        temporary = path.with_name(f".{token_hex(8)}.part")
-        try:
-            _WRITERS[suffix](parts, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"file={name}: cannot be written: {reason}") from None
+        raise InputError(f"file={shown(str(path))}: ends in one of {', '.join(SUFFIXES)}")
+    write_atomically(path, lambda temporary: _WRITERS[suffix](parts, temporary))
 
 
 def write_records(records: Iterable[Mapping[str, Any]], path: Path) -> None:

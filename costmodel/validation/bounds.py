@@ -12,7 +12,8 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.roofline import floor_s
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.layers.operator import Operator, expanded_paths
+from costmodel.layers.operator import Operator
+from costmodel.layers.site import expanded_paths
 from costmodel.recordings.measured import Exact, ExactColumn, Spread, SpreadColumn
 from costmodel.recordings.recording import Case, CaseWorkload, Recording, Run
 from costmodel.validation.counterparts import Gpus, read_bytes, workload_of

@@ -4,10 +4,11 @@ Where a prediction has no number of its own yet, its bound stands there, and `ba
 bytes beside compulsory bytes, times beside the floor.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from costmodel.backends import BACKENDS
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.footprint import Footprint, footprint
 from costmodel.costs.kernel_times import Curves
@@ -16,10 +17,12 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import Costs, Prediction, predict, step_costs
 from costmodel.inputs.hardware import Hardware, load_hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.routing_spec import parse_routing
+from costmodel.inputs.parse import parse_routing
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
-from costmodel.layers.operator import Number, Operator
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator
+from costmodel.layers.site import expanded_paths
 from costmodel.recordings.recording import CaseWorkload
 from costmodel.routing.popularity import Routing, Uniform
 
@@ -33,7 +36,6 @@ UNPREDICTED = "nothing"
 FACT = "not predicted (a fact of the run)"
 PROCESS = "not predicted (of the whole process: Python and torch are in it)"
 NO_HARDWARE = "not predicted (no hardware preset for this machine)"
-EMBED = "embed"  # the operator whose input and output are read; all others write theirs
 COUNTED = ("matmul", "attention", "gather")  # kinds of parts that a FLOP counter sees
 
 PRESETS = {  # a CUDA device's name, as the driver tells it, to the hardware preset
@@ -115,18 +117,12 @@ def workload_of(case: CaseWorkload, routing: Routing | None = None) -> Workload:
 
 def read_bytes(operator: Operator) -> Number:
     """The compulsory bytes that one of the operator's layers reads."""
-    found = (
-        operator.total("weight_bytes")
-        + operator.total("kv_read_bytes")
-        + operator.total("row_bytes")
-        + operator.total("index_bytes")
-    )
-    return found + operator.total("io_bytes") if operator.path == EMBED else found
+    return operator.total("read_bytes")
 
 
 def written_bytes(operator: Operator) -> Number:
     """The compulsory bytes that one of the operator's layers writes."""
-    return operator.compulsory_bytes - read_bytes(operator)
+    return operator.total("written_bytes")
 
 
 def flops_of(operator: Operator, *kinds: str) -> Number:
@@ -145,6 +141,7 @@ class Side:
         self, model: ModelConfig, workload: Workload, gpu: Gpu | None, *, on_cpu: bool = False
     ) -> None:
         self.model, self.workload, self.on_cpu = model, workload, on_cpu
+        self.backend = BACKENDS[workload.backend]
         self.prediction: Prediction | None = None
         self.times: StepTime | Unknown = Unknown(reason=NO_HARDWARE)
         self.costs: Costs
@@ -160,6 +157,16 @@ class Side:
         assert not isinstance(self.times, Unknown)
         pairs = zip(self.costs.operators, self.times.operators, strict=True)
         return {operator.path: time.seconds for operator, time in pairs}
+
+    @cached_property
+    def region_s(self) -> dict[str, Number]:
+        """The calibrated time of one layer of each region that kernels of the backend span."""
+        assert not isinstance(self.times, Unknown)
+        return {
+            path: time.seconds
+            for time in self.times.regions
+            for path in expanded_paths(time.region.path)
+        }
 
     @cached_property
     def counted(self) -> dict[str, Number]:
@@ -265,7 +272,7 @@ STEP: dict[str, Callable[[Side], Beside]] = {
     "peak_memory_bytes": _held(lambda memory: memory.total_bytes),
     "flops_counted": lambda side: _predicted(side.total(lambda op: side.counted[op.path])),
     "flops_tensor": lambda side: Beside(value=side.total(_useful), basis=USEFUL),
-    "launches": lambda side: _predicted(side.costs.totals.launches_torch),
+    "launches": lambda side: _predicted(side.backend.total_launches(side.costs.operators)),
     "hbm_read_bytes": lambda side: _by_choices(side.total(read_bytes), COMPULSORY),
     "hbm_written_bytes": lambda side: _by_choices(side.total(written_bytes), COMPULSORY),
     "hbm_bytes": lambda side: _by_choices(side.costs.totals.compulsory_bytes, COMPULSORY),
@@ -278,7 +285,7 @@ STEP: dict[str, Callable[[Side], Beside]] = {
 OPERATOR: dict[str, Callable[[Side, Operator], Beside]] = {
     "flops_counted": lambda side, op: _predicted(side.counted[op.path]),
     "flops_tensor": lambda _, op: Beside(value=_useful(op), basis=USEFUL),
-    "launches": lambda _, op: _predicted(op.total("launches_torch")),
+    "launches": lambda side, op: _predicted(side.backend.operator_launches(op)),
     "hbm_read_bytes": lambda _, op: _by_choices(read_bytes(op), COMPULSORY),
     "hbm_written_bytes": lambda _, op: _by_choices(written_bytes(op), COMPULSORY),
     "logical_bytes": lambda _, op: _by_choices(_unfused(op), UNFUSED),
@@ -296,3 +303,23 @@ def operator_beside(side: Side, quantity: str, operator: Operator) -> Beside:
     """What stands beside a quantity of one of the operator's layers."""
     found = OPERATOR.get(quantity)
     return _none(FACT) if found is None else found(side, operator)
+
+
+def region_beside(side: Side, quantity: str, path: str, operators: Sequence[Operator]) -> Beside:
+    """What stands beside a quantity of one layer of a region: the sum over its leaves.
+
+    Only its time is no sum where the prediction's backend has the same region: one kernel takes as
+    long as its longest part.
+    """
+    if quantity == "kernel_s" and not isinstance(side.times, Unknown) and path in side.region_s:
+        return _by_choices(side.region_s[path], PREDICTED)
+    members = [operator_beside(side, quantity, operator) for operator in operators]
+    unknown = next((member for member in members if member.value is None), None)
+    if unknown is not None:
+        return unknown
+    total: Number = 0
+    for member in members:
+        assert member.value is not None
+        total = total + member.value
+    by_choices = any(member.by_choices for member in members)
+    return replace(members[0], value=total, by_choices=by_choices)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from costmodel.layers.operator import Number
+from costmodel.layers.numbers import Number
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import CaseWorkload
 from costmodel.validation.counterparts import BOUNDS
@@ -189,7 +189,7 @@ class Tallies:
                 else:
                     tally.predicted_only += 1
                 place = leaves.places[index]
-                self.lacking[NO_LEAF if place is None else column.given.reason] += 1
+                self.lacking[NO_LEAF if place is None else column.readings.reason] += 1
             elif beside.value is None:
                 tally.measured_only += 1
                 self.lacking[beside.reason] += 1

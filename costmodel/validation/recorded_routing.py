@@ -8,13 +8,14 @@ any step moves and what each touched expert or row adds, since they are linear i
 from dataclasses import dataclass
 from statistics import fmean
 
-from costmodel.layers.operator import Number, Operator, expanded_paths
+from costmodel.costs.operators import build_operators
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator
 from costmodel.recordings.measured import ExactColumn, SpreadColumn
 from costmodel.recordings.recording import Recording, Run
-from costmodel.routing.popularity import Expected, Kind, Trials
-
-CHOOSERS: dict[Kind, str] = {"experts": "router", "rows": "retrieve"}
-"""The leaf that chooses what another leaf of the same module touches."""
+from costmodel.routing.popularity import Expected, ItemKind, Trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Observed:
         return "recorded"
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: Kind, copies: int = 1
+        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
         """The number itself, of one step, whatever the draws.
 
@@ -59,26 +60,36 @@ def recorded_distinct(recording: Recording, run: Run) -> dict[str, float]:
 
 def recorded_routing(recording: Recording, run: Run) -> Observed | None:
     """The recorded choices, averaged over the layers of a kind; None where none are recorded."""
-    found = recorded_distinct(recording, run)
-    means: dict[Kind, float | None] = {}
-    for kind, leaf in CHOOSERS.items():
-        values = [value for path, value in found.items() if path.rpartition(".")[2] == leaf]
-        means[kind] = fmean(values) if values else None
+    values: dict[ItemKind, list[float]] = {"experts": [], "rows": []}
+    kinds = chosen_kinds(recording.model)
+    for path, distinct in recorded_distinct(recording, run).items():
+        kind = kinds.get(path)
+        if kind is not None:
+            values[kind].append(distinct)
+    means = {kind: fmean(counts) if counts else None for kind, counts in values.items()}
     if means["experts"] is None and means["rows"] is None:
         return None
     return Observed(experts=means["experts"], rows=means["rows"])
 
 
-def chooser_path(path: str, kind: Kind) -> str:
-    """The leaf whose choice the leaf at `path` follows: its sibling of a fixed name."""
-    return f"{path.rpartition('.')[0]}.{CHOOSERS[kind]}"
+def chosen_kinds(model: ModelConfig) -> dict[str, ItemKind]:
+    """By the path of each router or selector of a model: whether it chooses experts or rows."""
+    return {
+        f"layers.{layer}.{touched.chosen_by}": touched.kind
+        for operator in build_operators(model, Workload().step())
+        if (touched := operator.touched) is not None
+        for layer in operator.layers
+    }
 
 
 def chosen_by(operators: tuple[Operator, ...]) -> dict[str, tuple[str, Number]]:
     """By module that holds chosen experts or rows: the leaf that chose, and the distinct items."""
     return {
-        path.rpartition(".")[0]: (chooser_path(path, touched.kind), touched.distinct)
+        f"layers.{layer}.{operator.leaf.rpartition('.')[0]}": (
+            f"layers.{layer}.{touched.chosen_by}",
+            touched.distinct,
+        )
         for operator in operators
         if (touched := operator.touched) is not None
-        for path in expanded_paths(operator.path)
+        for layer in operator.layers
     }

@@ -10,13 +10,20 @@ from dataclasses import dataclass, replace
 from math import inf, isfinite
 
 from costmodel.costs.latency import Unknown
-from costmodel.layers.operator import Operator, expanded_paths
-from costmodel.recordings.measured import Exact, ExactColumn, Missing, Spread, SpreadColumn
+from costmodel.layers.operator import Operator
+from costmodel.layers.site import expanded_paths
+from costmodel.recordings.measured import (
+    NOT_IN_RUN,
+    Exact,
+    ExactColumn,
+    Missing,
+    Spread,
+    SpreadColumn,
+)
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.bounds import Demand, demands, required_of, whole
 from costmodel.validation.counterparts import COUNTED, Gpu, Gpus, Side, flops_of
-from costmodel.validation.given import NOT_GIVEN
 from costmodel.validation.join import NO_RUN, device_of
 from costmodel.validation.recorded_routing import recorded_distinct
 
@@ -97,7 +104,7 @@ def expected(side: Side, time_of: str) -> Expected:
     counted = Expected()
     if chosen:
         counted = Expected(
-            routing_launches=sum(op.count * float(op.total("launches_torch")) for op in chosen),
+            routing_launches=sum(op.count * side.backend.operator_launches(op) for op in chosen),
             routing_hbm_bytes=sum(op.count * float(op.compulsory_bytes) for op in chosen),
             routing_flops=sum(op.count * float(flops_of(op, *COUNTED)) for op in chosen),
         )
@@ -179,7 +186,7 @@ def step_figure(case: Case, run: RunName, quantity: str) -> Figure:
             return Figure(value=value)
         case Missing(reason=reason):
             return _none(reason)
-    return _none(NOT_GIVEN)
+    return _none(NOT_IN_RUN)
 
 
 def routing_paths(operators: Iterable[Operator]) -> frozenset[str]:
@@ -209,10 +216,10 @@ def _sum(
                 for path, value in zip(recording.paths, values, strict=True)
                 if path in paths and value is not None
             ]
-            return Figure(value=float(sum(found))) if found else _none(NOT_GIVEN)
+            return Figure(value=float(sum(found))) if found else _none(NOT_IN_RUN)
         case Missing(reason=reason):
             return _none(reason)
-    return _none(NOT_GIVEN)
+    return _none(NOT_IN_RUN)
 
 
 def _bandwidth(gpu: Gpu | None) -> Figure:

@@ -2,7 +2,7 @@
 
 import re
 
-from costmodel.layers.operator import expanded_paths
+from costmodel.layers.site import expanded_paths
 
 LAYER = re.compile(r"(?<=\.)\d+(?=\.|$)")  # its number within a path
 

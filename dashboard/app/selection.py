@@ -10,9 +10,8 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import Hardware, hardware_names, load_hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.routing_spec import parse_routing
+from costmodel.inputs.parse import parse_routing, parse_workload
 from costmodel.inputs.workload import AttentionFlops, Backend, Logits, Mla, Phase, Workload
-from costmodel.layers.dtype import parse_dtype, usual_cache
 from dashboard.app.own_model import read_model
 
 OWN = "your own"  # the entry of the list of models for the user's own one
@@ -70,16 +69,13 @@ def selected(chosen: Chosen) -> Selection:
     if chosen.routing != "uniform" and not chosen.routing.startswith("zipf:"):
         raise InputError(f"routing={shown(chosen.routing)}: is neither uniform nor zipf:EXPONENT")
     model = read_model(chosen.own) if chosen.model == OWN else load_model(chosen.model)
-    weights = parse_dtype(chosen.dtype, field="dtype")
-    workload = Workload(
+    workload = parse_workload(
         phase=chosen.phase,
         batch=chosen.batch,
         context=chosen.context,
         new_tokens=1 if chosen.phase == "decode" else chosen.new_tokens,
-        dtype=weights,
-        kv_dtype=usual_cache(weights)
-        if chosen.kv_dtype is None
-        else parse_dtype(chosen.kv_dtype, field="kv_dtype"),
+        dtype=chosen.dtype,
+        kv_dtype=chosen.kv_dtype,
         routing=parse_routing(chosen.routing),
         attention_flops=chosen.attention_flops,
         logits=chosen.logits,

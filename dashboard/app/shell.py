@@ -12,8 +12,10 @@ import streamlit as st
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import model_names
 from costmodel.inputs.hardware import hardware_names
-from costmodel.inputs.routing_spec import MAX_EXPONENT
+from costmodel.inputs.parse import MAX_EXPONENT
 from costmodel.inputs.workload import (
+    DEFAULT_CONTEXT,
+    DEFAULT_NEW_TOKENS,
     MAX_BATCH,
     MAX_CONTEXT,
     MAX_NEW_TOKENS,
@@ -39,7 +41,6 @@ TOO_LONG = (
 )
 DEFAULT_MODEL, DEFAULT_GPU = "ultramemv2-1b-7b", "h200"
 USUAL = "usual"
-CONTEXT = {"decode": 2048, "prefill": 0}  # cached tokens unless others are given, as on the CLI
 
 
 def current_selection(on_refusal: Callable[[], None] | None = None) -> Selection:
@@ -116,12 +117,16 @@ def _controls(own: str) -> Chosen:
         "context",
         low=0,
         high=MAX_CONTEXT,
-        default=CONTEXT[str(phase)],
+        default=DEFAULT_CONTEXT[cast("Phase", phase)],
     )
     new_tokens = 1
     if phase == "prefill":
         new_tokens = _count(
-            "New tokens a sequence", "new_tokens", low=1, high=MAX_NEW_TOKENS, default=2048
+            "New tokens a sequence",
+            "new_tokens",
+            low=1,
+            high=MAX_NEW_TOKENS,
+            default=DEFAULT_NEW_TOKENS["prefill"],
         )
     gpus = list(hardware_names())
     hardware = st.selectbox("GPU", gpus, index=gpus.index(DEFAULT_GPU), key="gpu", bind=LINK)
@@ -205,10 +210,10 @@ def _controls(own: str) -> Chosen:
 
 def _other_phase() -> None:
     """Set the usual context of the newly chosen phase, unless the user set another one."""
-    phase = st.session_state["phase"]
-    before = "prefill" if phase == "decode" else "decode"
-    if st.session_state["context"] == CONTEXT[before]:
-        st.session_state["context"] = CONTEXT[phase]
+    phase: Phase = st.session_state["phase"]
+    before: Phase = "prefill" if phase == "decode" else "decode"
+    if st.session_state["context"] == DEFAULT_CONTEXT[before]:
+        st.session_state["context"] = DEFAULT_CONTEXT[phase]
 
 
 def _count(label: str, key: str, *, low: int, high: int, default: int) -> int:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 from costmodel.errors import InputError, WorkError, shown
+from costmodel.inputs.files import write_atomically
 from costmodel.show.export import write_records
 from dashboard.report.document import Report, report_text
 from dashboard.report.records import operator_records
@@ -51,18 +51,7 @@ def save(report: Report, path: Path) -> None:
         InputError: The suffix is unknown, or the file cannot be written.
         WorkError: The format needs a library that is not installed.
     """
-    name = shown(str(path))
-    data = report_bytes(report, suffix_of(path))
-    try:
-        temporary = path.with_name(f".{token_hex(8)}.part")
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"out={name}: cannot be written: {reason}") from None
+    write_atomically(path, report_bytes(report, suffix_of(path)), field="out")
 
 
 def _html(report: Report) -> bytes:
@@ -86,13 +75,13 @@ def _xlsx(report: Report) -> bytes:
 def _columns(suffix: str) -> Callable[[Report], bytes]:
     """The operators of all steps, as the exporter of the command line writes them."""
 
-    def found(report: Report) -> bytes:
+    def written(report: Report) -> bytes:
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"operators{suffix}"
             write_records(operator_records(report), path)
             return path.read_bytes()
 
-    return found
+    return written
 
 
 FORMATS: dict[str, Callable[[Report], bytes]] = {

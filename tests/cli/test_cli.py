@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from costmodel.cli import main as cli
+from costmodel.cli import predict
 from costmodel.cli.options import complete_hardware, complete_model
 from costmodel.inputs.catalog import FOLDER, model_names
 from costmodel.inputs.hardware import hardware_names
@@ -117,14 +118,14 @@ def test_version_and_no_command() -> None:
 
 @pytest.mark.parametrize("command", ["models", "hardware", "reproduce", f"models {SMALL}"])
 def test_json_is_one_value_and_nothing_else(command: str) -> None:
-    found = data(command)
-    assert found
-    assert out(f"{command} --json") == json.dumps(found, indent=2) + "\n"
+    document = data(command)
+    assert document
+    assert out(f"{command} --json") == json.dumps(document, indent=2) + "\n"
 
 
 def test_lists_name_every_preset() -> None:
-    assert [each["preset"] for each in data("models")] == list(model_names())
-    assert [each["preset"] for each in data("hardware")] == list(hardware_names())
+    assert [row["preset"] for row in data("models")] == list(model_names())
+    assert [row["preset"] for row in data("hardware")] == list(hardware_names())
     assert data(f"models {SMALL}") in data("models")
     assert data("hardware h200") in data("hardware")
 
@@ -187,21 +188,19 @@ def test_outputs_exclude_one_another(
 
 def test_a_comparison_marks_what_does_not_fit() -> None:
     command = f"compare {PAIR} --batch 1,1000,1170,1171,1172,1173,5000"
-    found, lines = data(command), out(command).splitlines()
-    assert [row["batch"] for row in found["rows"][::2]] == found["workload"]["batch"]
+    document, lines = data(command), out(command).splitlines()
+    assert [row["batch"] for row in document["rows"][::2]] == document["workload"]["batch"]
     starts = [cells(line) for line in lines]
-    for first, second in zip(found["rows"][::2], found["rows"][1::2], strict=True):
+    for first, second in zip(document["rows"][::2], document["rows"][1::2], strict=True):
         marks = ["" if row["fits"] else " *" for row in (first, second)]
         at = next(i for i, c in enumerate(starts) if c[:1] == [f"{first['batch']:,}"])
         assert starts[at][1] == first["model"] + marks[0]
         assert starts[at + 1][0] == second["model"] + marks[1]
         assert all(row["fits"] == (row["batch"] <= row["max_batch"]) for row in (first, second))
-    assert {row["fits"] for row in found["rows"]} == {True, False}
-    for row in found["rows"][:2]:
-        assert f"Largest batch of this context that fits: {row['model']} {row['max_batch']:,}." in (
-            lines
-        )
-    assert set(found["findings"]) <= set(lines)
+    assert {row["fits"] for row in document["rows"]} == {True, False}
+    for row in document["rows"][:2]:
+        assert f"Largest batch that fits: {row['model']} {row['max_batch']:,}." in lines
+    assert set(document["findings"]) <= set(lines)
     assert any(line.startswith("* does not fit the ") for line in lines)
     assert not any(line.startswith("*") for line in out(f"compare {PAIR} --batch 1").splitlines())
 
@@ -297,7 +296,7 @@ def test_an_interrupt_leaves_neither_a_traceback_nor_half_a_file(tmp_path: Path)
 
 
 def test_an_interrupt_at_any_time_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load_model", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(predict, "load_model", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     done = run("predict", SMALL)
     assert (done.code, done.out) == (130, "")
     assert "Traceback" not in done.err

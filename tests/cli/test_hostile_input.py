@@ -200,7 +200,7 @@ ANYTHING = st.recursive(
 def containers(value: Any) -> list[Any]:  # noqa: ANN401 - any part of a TOML table
     """Every non-empty table and list within."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return ([value] if inner else []) + [found for child in inner for found in containers(child)]
+    return ([value] if inner else []) + [nested for child in inner for nested in containers(child)]
 
 
 @st.composite
@@ -232,12 +232,12 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
 def test_a_damaged_model_gives_a_prediction_or_an_input_error(table: dict[str, Any]) -> None:
     try:
         model = model_from_table(table, where="model 'm.toml'")
-        found = prediction_json(predict(model, Workload(batch=3), load_hardware("h200")))
+        document = prediction_json(predict(model, Workload(batch=3), load_hardware("h200")))
     except InputError as error:
         assert str(error).isprintable()  # noqa: PT017 - both outcomes are right
         assert len(str(error)) < 3000  # noqa: PT017
     else:
-        assert json.dumps(found, allow_nan=False)
+        assert json.dumps(document, allow_nan=False)
 
 
 def test_values_that_no_file_holds_are_refused_too() -> None:

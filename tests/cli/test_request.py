@@ -32,9 +32,9 @@ def path(tmp_path: Path) -> str:
 
 
 def document(*options: str) -> dict[str, Any]:
-    found = json.loads(output("request", MODEL, *SIZES, *options, "--json"))
-    assert isinstance(found, dict)
-    return found
+    answer = json.loads(output("request", MODEL, *SIZES, *options, "--json"))
+    assert isinstance(answer, dict)
+    return answer
 
 
 @pytest.mark.parametrize("price", [[], ["--price-per-hour", "2.5"]], ids=["free", "priced"])
@@ -44,31 +44,31 @@ def test_every_null_has_its_reason_and_every_reason_a_null(
     how: str, length: str, price: list[str], path: str
 ) -> None:
     options = ["--calibration", "none" if how == "none" else path, "--output", length, *price]
-    found = document(*options, *(["--dtype", "fp8"] if how == "fp8" else []))
-    assert found["schema_version"] == 1
-    assert set(found) > SECTIONS
-    assert set(nulls(found)) == set(found["reasons"])
-    assert all(reason.strip() for reason in found["reasons"].values())
-    assert ("ttft.predicted_s" in found["reasons"]) == (how != "file")
-    assert ("tpot.floor_s" in found["reasons"]) == (length == "1")
-    assert ("cost.floor_usd" in found["reasons"]) == (not price)
-    assert "queueing" in found["left_out"]
-    assert "chunked prefill" in found["left_out"]
+    answer = document(*options, *(["--dtype", "fp8"] if how == "fp8" else []))
+    assert answer["schema_version"] == 1
+    assert set(answer) > SECTIONS
+    assert set(nulls(answer)) == set(answer["reasons"])
+    assert all(reason.strip() for reason in answer["reasons"].values())
+    assert ("ttft.predicted_s" in answer["reasons"]) == (how != "file")
+    assert ("tpot.floor_s" in answer["reasons"]) == (length == "1")
+    assert ("cost.floor_usd" in answer["reasons"]) == (not price)
+    assert "queueing" in answer["left_out"]
+    assert "chunked prefill" in answer["left_out"]
 
 
 def test_the_json_adds_up_and_is_that_of_the_function(path: str) -> None:
-    found = document("--calibration", path, "--price-per-hour", "3", "--backend", "fused")
+    answer = document("--calibration", path, "--price-per-hour", "3", "--backend", "fused")
     asked = Request(prompt=300, output=20, batch=4, price_per_hour=3.0)
     served = serve(
         load_model(MODEL), asked, Workload(backend="fused"), load_hardware("h200"), curves()
     )
-    assert found == request_json(served)
+    assert answer == request_json(served)
     for kind in ("floor", "predicted"):
         ttft_s, tpot_s, latency_s = (
-            found[part][f"{kind}_s"] for part in ("ttft", "tpot", "latency")
+            answer[part][f"{kind}_s"] for part in ("ttft", "tpot", "latency")
         )
         assert latency_s == pytest.approx(ttft_s + 19 * tpot_s, rel=1e-12)
-        speed = found["throughput"]
+        speed = answer["throughput"]
         assert speed[f"{kind}_tokens_per_s"] == pytest.approx(4 * 20 / latency_s, rel=1e-12)
         assert speed[f"{kind}_tokens_per_s_per_user"] == pytest.approx(20 / latency_s, rel=1e-12)
         usd = 3 * latency_s / 3600
@@ -78,14 +78,14 @@ def test_the_json_adds_up_and_is_that_of_the_function(path: str) -> None:
             ("_per_million_output_tokens", 1e6 / 80),
             ("_per_million_tokens", 1e6 / 1280),
         ):
-            assert found["cost"][f"{kind}_usd{name}"] == pytest.approx(usd * share, rel=1e-12)
+            assert answer["cost"][f"{kind}_usd{name}"] == pytest.approx(usd * share, rel=1e-12)
     for work in ("hbm_bytes", "flops"):
-        assert found[work]["total"] == found[work]["prefill"] + found[work]["decode"]
-    assert found["request"]["total_tokens"] == 1280
+        assert answer[work]["total"] == answer[work]["prefill"] + answer[work]["decode"]
+    assert answer["request"]["total_tokens"] == 1280
 
 
 def test_the_prefill_is_that_of_predict_and_so_is_a_single_decode_step(path: str) -> None:
-    found = document("--calibration", path, "--output", "2")
+    answer = document("--calibration", path, "--output", "2")
     common = ("--batch", "4", "--calibration", path, "--json")
     prefill, decode = (
         json.loads(output("predict", MODEL, *options, *common))
@@ -96,14 +96,14 @@ def test_the_prefill_is_that_of_predict_and_so_is_a_single_decode_step(path: str
     )
     for part, step, energy in (("ttft", prefill, "prefill_j"), ("tpot", decode, "decode_j")):
         for kind in ("floor_s", "predicted_s"):
-            assert found[part][kind] == pytest.approx(step["time"][kind], rel=1e-12)
-        assert found["energy"][energy] == pytest.approx(step["energy"]["predicted_j"], rel=1e-9)
+            assert answer[part][kind] == pytest.approx(step["time"][kind], rel=1e-12)
+        assert answer["energy"][energy] == pytest.approx(step["energy"]["predicted_j"], rel=1e-9)
     for phase, step in (("prefill", prefill), ("last_decode", decode)):
-        assert found["workload"][phase] == step["workload"]
-    assert found["memory"]["prefill_bytes"] == prefill["memory"]["total_bytes"]
-    assert found["memory"]["end_bytes"] == decode["memory"]["total_bytes"]
+        assert answer["workload"][phase] == step["workload"]
+    assert answer["memory"]["prefill_bytes"] == prefill["memory"]["total_bytes"]
+    assert answer["memory"]["end_bytes"] == decode["memory"]["total_bytes"]
     for same in ("model", "hardware", "calibration", "backend"):
-        assert found[same] == decode[same]
+        assert answer[same] == decode[same]
 
 
 def test_the_tables_say_what_is_known_and_why_the_rest_is_not(path: str) -> None:
@@ -132,9 +132,9 @@ def test_csv_holds_the_numbers_of_the_json(path: str, tmp_path: Path) -> None:
     assert output("request", MODEL, *SIZES, *options, "--csv", str(file)) == ""
     with file.open(encoding="utf-8", newline="") as lines:
         (row,) = csv.DictReader(lines)
-    found = document(*options)
+    answer = document(*options)
     for section in SECTIONS:
-        for name, value in found[section].items():
+        for name, value in answer[section].items():
             assert row.pop(f"{section}.{name}") == ("" if value is None else str(value))
     assert row == {
         "model": "UltraMemV2-227M/1.2B",

@@ -14,21 +14,31 @@ from costmodel.layers.operator import Buffer, Operator, Part, Weight
 from tests.steps import make_step, tiny_model
 
 
-def kv(stored: int) -> KvCache:
-    return KvCache(bytes_per_token=0, stored_bytes=stored, read_bytes=0, written_bytes=0)
+def kv(stored: int, state: int = 0) -> KvCache:
+    return KvCache(
+        bytes_per_token=0, stored_bytes=stored, read_bytes=0, written_bytes=0,
+        state_bytes_per_sequence=state, state_bytes=state,
+    )  # fmt: skip
 
 
 def wide(border: int, between: int, *, io: int = 0, count: int = 1, **fields: Any) -> Operator:  # noqa: ANN401
     part = Part(
         name="p",
         kind="matmul",
-        activation_bytes=border,
-        intermediate_bytes=between,
-        io_bytes=io,
+        input_bytes=border,
+        inner_output_bytes=between,
+        io_written_bytes=io,
         weight_bytes=10**9,  # touched, not alive: plays no part
     )
     return Operator(
-        path="x", count=count, kind="matmul", parts=(part,), formula="", source="", **fields
+        path="x",
+        leaf="x",
+        count=count,
+        kind="matmul",
+        parts=(part,),
+        formula="",
+        source="",
+        **fields,
     )
 
 
@@ -40,7 +50,7 @@ def test_every_term_by_hand() -> None:
              buffers=(Buffer(name="permutation", elements=11, element_bytes=8),)),
         wide(70, 111, io=10, count=1, weights=(table,)),
     ]  # fmt: skip
-    found = footprint(ops, make_step(batch=1, new_tokens=2), kv(1000), 8, 10**6)
+    found = footprint(ops, make_step(batch=1, new_tokens=2), kv(700, 300), 8, 10**6)
     weights = 5 * 3 * 4 * 2 + 7 * 4 * 2  # the shared table once
     buffers = 5 * 11 * 8
     # two copies of the stream of 2 tokens of 8; the widest: 70 + 10 + 111/2, rounded up
@@ -48,7 +58,8 @@ def test_every_term_by_hand() -> None:
     assert found == Footprint(
         weights_bytes=weights,
         buffers_bytes=buffers,
-        kv_bytes=1000,
+        kv_bytes=700,
+        state_bytes=300,
         activations_bytes=activations,
         total_bytes=weights + buffers + 1000 + activations,
         capacity_bytes=10**6,

@@ -14,7 +14,7 @@ from costmodel.costs.interpolate import Line, Sheet
 from costmodel.costs.kernel_times import Curves
 from costmodel.errors import InputError
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, Shape, TopK
-from costmodel.layers.operator import Number
+from costmodel.layers.numbers import Number
 from tests.costs.calibrations import US, attention, calibration, curves, point
 
 HAND = curves()

@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from costmodel.backends import BACKENDS
+from costmodel.backends.base import Backend, Region
 from costmodel.costs.energy import energy_j
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import NOT_ASKED, OperatorTime, StepTime, Unknown, operator_time
+from costmodel.costs.latency import NOT_ASKED, OperatorTime, StepTime, Unknown, region_time
 from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.roofline import Ceilings
 from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.workload import Backend, Workload
+from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.operator import Operator, Part
@@ -27,13 +30,36 @@ NEVER = 1e30  # bytes/s and FLOP/s of a GPU whose floors are 0
 GEMM = Gemm(m=1, n=10, k=100)  # 1 us
 
 
+def ceilings(per_s: float) -> Ceilings:
+    """The same of bytes and of FLOPs."""
+    return Ceilings(hbm_bytes_per_s=per_s, peak_flops_per_s=per_s)
+
+
+class Told(Backend):
+    """Launches by the name of the part, as a test states them."""
+
+    def __init__(self, launches: dict[str, int], *, saves: bool) -> None:
+        self.name, self.launches_of, self.saves_intermediates = "told", launches, saves
+
+    def launches(self, operator: Operator, part: Part) -> int:
+        del operator
+        return self.launches_of.get(part.name, 0)
+
+
 def part(name: str = "a", **fields: Any) -> Part:  # noqa: ANN401 - any field of a part
     return Part(name=name, kind="elementwise", **fields)
 
 
-def timed(*parts: Part, backend: Backend = "torch", floors: float = NEVER) -> OperatorTime:
-    operator = Operator(path="x", count=3, kind="matmul", parts=parts, formula="f", source="s")
-    return operator_time(HAND, operator, backend, floors, floors)
+def timed(
+    *parts: Part, launches: dict[str, int], saves: bool = False, floors: float = NEVER
+) -> OperatorTime:
+    operator = Operator(
+        path="x", leaf="x", count=3, kind="matmul", parts=parts, formula="f", source="s"
+    )
+    region = Region(operators=(operator,), layers=())
+    seconds, (time,) = region_time(HAND, region, Told(launches, saves=saves), ceilings(floors))
+    assert time.seconds is seconds
+    return time
 
 
 def us(time: OperatorTime) -> tuple[object, list[object], object]:
@@ -47,53 +73,79 @@ def us(time: OperatorTime) -> tuple[object, list[object], object]:
 
 
 def test_a_part_takes_its_curve_and_its_launches() -> None:
-    found = timed(part(shape=GEMM, launches_torch=3, launches_fused=2))
-    assert us(found) == (4, [4], 0)
-    fused = timed(part(shape=GEMM, launches_torch=3, launches_fused=2), backend="fused")
-    assert us(fused) == (3, [3], 0)
+    assert us(timed(part(shape=GEMM), launches={"a": 3})) == (4, [4], 0)
+    assert us(timed(part(shape=GEMM), launches={"a": 2})) == (3, [3], 0)
 
 
 def test_an_elementwise_part_moves_all_its_bytes_in_as_many_kernels() -> None:
     quarter = 250_000  # in each of two kernels 500,000: 10 us / sqrt(2)
     moves = part(
-        weight_bytes=quarter, kv_read_bytes=quarter // 2, io_bytes=quarter // 2,
-        activation_bytes=quarter, intermediate_bytes=quarter, launches_torch=2, launches_fused=1,
+        weight_bytes=quarter, kv_read_bytes=quarter // 2, io_read_bytes=quarter // 2,
+        input_bytes=quarter, inner_input_bytes=quarter // 2, inner_output_bytes=quarter // 2,
     )  # fmt: skip
-    found, _, _ = us(timed(moves))
+    found, _, _ = us(timed(moves, launches={"a": 2}))
     assert found == 2 * 10 / 2**0.5 + 2
-    fused, _, _ = us(timed(moves, backend="fused"))  # nothing between parts: 750,000 in one
+    fused, _, _ = us(timed(moves, launches={"a": 1}, saves=True))  # 750,000 in one
     assert fused == 10 * 0.75**0.5 + 1
 
 
 def test_a_part_within_another_launch_costs_what_it_adds() -> None:
-    hidden = part("hidden", activation_bytes=10**4)  # 1 us: as long as the product
-    longer = part("longer", activation_bytes=9 * 10**4, routing=True)  # together 10^5: sqrt(10)
-    first = part("first", shape=GEMM, launches_torch=1)
-    assert us(timed(first, hidden)) == (2, [2, 0], 0)
+    hidden = part("hidden", output_bytes=10**4)  # 1 us: as long as the product
+    longer = part("longer", input_bytes=9 * 10**4, routing=True)  # together 10^5: sqrt(10)
+    first, launches = part("first", shape=GEMM), {"first": 1}
+    assert us(timed(first, hidden, launches=launches)) == (2, [2, 0], 0)
     adds = 10**0.5 - 1
-    assert us(timed(first, hidden, longer)) == (2 + adds, [2, 0, adds], adds)
+    assert us(timed(first, hidden, longer, launches=launches)) == (2 + adds, [2, 0, adds], adds)
 
 
 def test_a_new_launch_begins_with_each_part_that_has_one() -> None:
-    first = part("first", activation_bytes=10**6, launches_torch=1)  # 10 + 1
-    second = part("second", activation_bytes=10**4, launches_torch=1, routing=True)  # 1 + 1
-    inside = part("inside", activation_bytes=3 * 10**4)  # 4 10^4 in the second: 2
-    assert us(timed(first, second, inside)) == (14, [11, 2, 1], 2)
+    first = part("first", input_bytes=10**6)  # 10 + 1
+    second = part("second", output_bytes=10**4, routing=True)  # 1 + 1
+    inside = part("inside", input_bytes=3 * 10**4)  # 4 10^4 in the second: 2
+    launches = {"first": 1, "second": 1}
+    assert us(timed(first, second, inside, launches=launches)) == (14, [11, 2, 1], 2)
 
 
 def test_parts_before_the_first_launch_run_inside_it() -> None:
-    add = part("add", activation_bytes=10**4, launches_torch=1)  # 1, as a launch of its own + 1
-    norm = part("norm", activation_bytes=3 * 10**4, launches_torch=1, launches_fused=1)  # sqrt(3)
-    found, _, _ = us(timed(add, norm))
+    add = part("add", input_bytes=10**4)  # 1, as a launch of its own + 1
+    norm = part("norm", output_bytes=3 * 10**4)  # sqrt(3)
+    found, _, _ = us(timed(add, norm, launches={"add": 1, "norm": 1}))
     assert found == 1 + 1 + 3**0.5 + 1
-    assert us(timed(add, norm, backend="fused")) == (3, [1, 2], 0)  # 4 10^4 bytes in one: 2 + 1
+    assert us(timed(add, norm, launches={"norm": 1})) == (
+        3,
+        [1, 2],
+        0,
+    )  # 4 10^4 bytes in one: 2 + 1
+
+
+def test_a_kernel_over_several_operators_takes_as_long_as_its_longest_part() -> None:
+    """Norm and product of one kernel, and a second kernel: the times of the operators by share."""
+    norm = Operator(
+        path="layers.{0-1}.norm", leaf="norm", layers=(0, 1), count=2, kind="norm",
+        parts=(part("norm", input_bytes=10**4),), formula="f", source="s",
+    )  # fmt: skip
+    product = Operator(
+        path="layers.{0-1}.up", leaf="up", layers=(0, 1), count=2, kind="matmul",
+        parts=(part("gemm", shape=GEMM), part("act", output_bytes=10**6, routing=True)),
+        formula="f", source="s",
+    )  # fmt: skip
+    region = Region(operators=(norm, product), layers=(0, 1))
+    told = Told({"norm": 1, "act": 1}, saves=True)
+    seconds, (first, second) = region_time(HAND, region, told, ceilings(NEVER))
+    assert seconds == pytest.approx(1e-6 * (1 + 1 + 1 + 10), rel=1e-9)  # 1 us, both; 10 us
+    assert us(first) == (2, [2], 0)
+    assert us(second) == (11, [0, 11], 11)
+    _, (first, second) = region_time(
+        HAND, region, told, ceilings(1.0)
+    )  # a bound of 0 bytes, 0 FLOPs
+    assert us(second) == (11, [0, 11], 11)
 
 
 def test_an_operator_takes_no_less_than_its_floor() -> None:
-    found = timed(part(weight_bytes=10**6, launches_torch=1), floors=1e6)
+    found = timed(part(weight_bytes=10**6), launches={"a": 1}, floors=1e6)
     assert found.seconds == 1
     assert found.parts_s[0] == pytest.approx(11e-6)
-    computing = timed(part(flops=10**6, launches_torch=1), floors=1e5)
+    computing = timed(part(flops=10**6), launches={"a": 1}, floors=1e5)
     assert computing.seconds == 10
 
 
@@ -127,7 +179,7 @@ def test_a_step_by_hand() -> None:
         total += operator.count * expected
     assert total == 2 + 2 + 2 * 4 + 3 * (2 + 50 + 3 + 2 + 4 + 6 + 2) + 4 + 2
     assert time.graph_s * 1e6 == pytest.approx(total, rel=1e-9)
-    launches = found.costs.totals.launches_torch
+    launches = BACKENDS["torch"].total_launches(found.costs.operators)
     assert time.eager_s == pytest.approx(launches * 5e-6, rel=1e-12)  # the host is the slower one
     assert launches * 5 > total
     assert time.predicted_s == time.graph_s
@@ -143,7 +195,11 @@ def test_decode_runs_as_a_graph_and_prefill_eagerly() -> None:
 def test_eagerly_the_longer_of_host_and_gpu_counts() -> None:
     work = Workload(phase="prefill", batch=64, context=0, new_tokens=4096)
     found, time = predicted(PRESETS["olmoe-1b-7b"], work)
-    assert time.eager_s == time.graph_s > found.costs.totals.launches_torch * 5e-6
+    assert (
+        time.eager_s
+        == time.graph_s
+        > BACKENDS["torch"].total_launches(found.costs.operators) * 5e-6
+    )
 
 
 def test_fused_launches_are_fewer_and_intermediates_free() -> None:

@@ -9,10 +9,11 @@ kernels instead of 2 (UltraMem and Memory+ at 227M: 43 and 32 in all).
 
 import pytest
 
+from costmodel.backends import BACKENDS
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import expanded_paths
+from costmodel.layers.site import expanded_paths
 
 LARGE_TOP_K = 14 - 2
 SPLIT = 1
@@ -52,7 +53,7 @@ SEEN = {
 def test_launches_are_those_seen(model: str, path: str) -> None:
     operators = build_operators(load_model(model), Workload(batch=64, context=2048).step())
     counted = {
-        single: operator.total("launches_torch")
+        single: BACKENDS["torch"].operator_launches(operator)
         for operator in operators
         for single in expanded_paths(operator.path)
     }

@@ -11,8 +11,9 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
-from costmodel.layers.operator import Operator, expanded_paths
+from costmodel.layers.operator import Operator
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.site import expanded_paths
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import flops, make_step, quantity, tiny_model, weights
 
@@ -101,7 +102,8 @@ def test_adds_wait_for_the_norm_after_the_block(
     memory: tuple[MemoryKind, ...], adds: list[int]
 ) -> None:
     model = tiny_model(num_hidden_layers=6, memory=memory)
-    assert residual_adds(model) == adds
+    ffn_layers = [layers for _, layers in model.ffn_groups]
+    assert residual_adds(6, ffn_layers, [m.placement(6) for m in memory]) == adds
     # the same by walking through the blocks
     walked, waiting = [], 0
     replaced = {a for m in memory if m.replaces_ffn for a, _ in m.placement(6)}

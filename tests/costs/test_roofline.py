@@ -73,7 +73,7 @@ def test_a_step_takes_its_totals_at_the_datasheets_rates(
     compute = sums.flops / getattr(PEAKS, peak)
     assert found.floor_s == pytest.approx(max(memory, compute), rel=1e-12)
     assert found.bound_by == bound
-    assert found.peak_name == peak
+    assert found.ceilings.peak_name == peak
 
 
 def test_a_long_prefill_is_bound_by_compute_and_its_gathers_by_memory() -> None:

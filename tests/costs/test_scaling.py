@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from costmodel.backends import BACKENDS
 from costmodel.costs.footprint import footprint
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.model import ModelConfig
-from costmodel.layers.base import AttentionKind, FfnKind, LayerKind
+from costmodel.layers.base import FfnKind, LayerKind, MixerKind
 from costmodel.layers.mla import LatentAttention
-from costmodel.layers.operator import QUANTITIES, Site, Step
+from costmodel.layers.operator import QUANTITIES, Step
 from costmodel.layers.primitives import norm
+from costmodel.layers.site import Site
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import changed, make_step, tiny_model, total
 from tests.strategies import PRESETS, attentions, ffns, models, steps, ultramem
@@ -83,7 +85,8 @@ def test_a_batch_costs_its_sequences_but_shares_weights_and_rows(
     for name in TOUCHED:
         assert getattr(many.totals, name) <= times * getattr(one.totals, name) * (1 + 1e-12)
     assert many.kv_cache.stored_bytes == times * one.kv_cache.stored_bytes
-    assert many.totals.launches_torch == one.totals.launches_torch
+    for backend in BACKENDS.values():
+        assert backend.total_launches(many.operators) == backend.total_launches(one.operators)
 
 
 @settings(max_examples=80, deadline=None)
@@ -142,7 +145,7 @@ def test_expanded_decode_rebuilds_old_keys_and_values_in_each_step(
 def test_one_more_layer_adds_that_layer(
     *,
     data: st.DataObject,
-    attention: AttentionKind,
+    attention: MixerKind,
     ffn: FfnKind,
     step: Step,
     layers: int,

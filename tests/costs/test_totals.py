@@ -21,7 +21,7 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
-from costmodel.layers.operator import QUANTITIES, Kind, Operator, Part, Touched, Weight
+from costmodel.layers.operator import QUANTITIES, Operator, OperatorKind, Part, Touched, Weight
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import make_step, tiny_model
@@ -29,11 +29,11 @@ from tests.steps import make_step, tiny_model
 
 def operator(count: int = 1, *parts: Part, **fields: Any) -> Operator:  # noqa: ANN401
     return Operator(
-        path="x", count=count, kind="matmul", parts=parts, formula="", source="", **fields
+        path="x", leaf="x", count=count, kind="matmul", parts=parts, formula="", source="", **fields
     )
 
 
-def part(kind: Kind = "matmul", *, routing: bool = False, **numbers: Any) -> Part:  # noqa: ANN401
+def part(kind: OperatorKind = "matmul", *, routing: bool = False, **numbers: Any) -> Part:  # noqa: ANN401
     return Part(name="p", kind=kind, routing=routing, **numbers)
 
 
@@ -43,7 +43,10 @@ def test_totals_are_parts_times_counts() -> None:
     sums = totals(ops)
     for name, number in numbers.items():
         assert getattr(sums, name) == (2 * 2 + 5) * number
-    bytes_of = ("weight", "kv_read", "kv_written", "row", "index", "io")
+    bytes_of = (
+        *("weight", "kv_read", "kv_written", "state_read", "state_written"),
+        *("row", "index", "io_read", "io_written"),
+    )
     assert sums.compulsory_bytes == 9 * sum(numbers[f"{name}_bytes"] for name in bytes_of)
 
 
@@ -62,9 +65,8 @@ def test_totals_past_64_bits_stay_exact() -> None:
 
 
 def test_routing_sums_only_the_parts_that_choose() -> None:
-    ops = [operator(3, part(routing=True, flops=5, launches_torch=1), part(flops=100))]
+    ops = [operator(3, part(routing=True, flops=5), part(flops=100))]
     assert routing_totals(ops).flops == 15
-    assert routing_totals(ops).launches_torch == 3
     assert totals(ops).flops == 315
 
 
@@ -190,7 +192,7 @@ def test_cache_bytes_by_format() -> None:
 
 
 def touched(kind: Any, found: float, **fields: Any) -> Touched:  # noqa: ANN401
-    return Touched(kind=kind, distinct=found, population=10, **fields)
+    return Touched(kind=kind, distinct=found, population=10, chosen_by="moe.router", **fields)
 
 
 def test_distinct_items_are_means_over_the_layers_that_have_them() -> None:

@@ -18,6 +18,12 @@ def chosen(*counts: tuple[int, int], trials: int, draws: int) -> Accesses:
     return Accesses(population=population, trials=trials, draws=draws, counts=counts)
 
 
+KINDS = {
+    ROUTER.format(0): "experts",
+    ROUTER.format(1): "experts",
+    RETRIEVE.format(0): "rows",
+    RETRIEVE.format(1): "rows",
+}
 TWO_LAYERS = {
     ROUTER.format(0): chosen((0, 56), (1, 8), trials=1, draws=8),
     ROUTER.format(1): chosen((0, 60), (2, 4), trials=2, draws=4),
@@ -27,15 +33,18 @@ TWO_LAYERS = {
 
 def test_ranks_are_means_over_the_layers_of_a_kind() -> None:
     """Of the two routers' items 4 were chosen twice and 12 at least once: 2 and 6 a layer."""
-    assert accesses.ranked(TWO_LAYERS) == {"experts": [(2.0, 2), (6.0, 1)], "rows": [(1.0, 1)]}
-    words = accesses.in_words(TWO_LAYERS)
+    assert accesses.ranked(TWO_LAYERS, KINDS) == {
+        "experts": [(2.0, 2), (6.0, 1)],
+        "rows": [(1.0, 1)],
+    }
+    words = accesses.in_words(TWO_LAYERS, KINDS)
     for part in ("experts of a layer 6 ", " 2 times", "rows of a layer 1 ", " 1 times"):
         assert part in words
 
 
 def test_a_long_curve_is_thinned_and_keeps_both_its_ends() -> None:
     counts = [(times, 1) for times in range(1, 1001)]
-    figure = accesses.ranks({ROUTER.format(0): chosen(*counts, trials=500_500, draws=1)})
+    figure = accesses.ranks({ROUTER.format(0): chosen(*counts, trials=500_500, draws=1)}, KINDS)
     (curve,) = figure.data
     assert len(curve.x) <= accesses.MOST_MARKS + 1
     assert (curve.x[0], curve.y[0]) == (1, 1000)
@@ -58,7 +67,9 @@ def test_an_axis_names_round_numbers_and_few(low: float, high: float, named: lis
 
 
 def test_ticks_are_written_out() -> None:
-    figure = accesses.ranks({RETRIEVE.format(0): chosen((1, 997), (3, 1), trials=1000, draws=1)})
+    figure = accesses.ranks(
+        {RETRIEVE.format(0): chosen((1, 997), (3, 1), trials=1000, draws=1)}, KINDS
+    )
     assert figure.layout.xaxis.ticktext == ("1", "10", "100", "1,000")
     assert figure.layout.yaxis.ticktext[:4] == ("1", "2", "3", "5")
 

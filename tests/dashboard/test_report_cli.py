@@ -107,7 +107,7 @@ def test_a_model_and_a_recording_that_come_twice_get_numbers(tmp_path: Path) -> 
         ((OLMOE, "--out", "a"), "ends in one of"),
         ((OLMOE, "--out", "a.html.gz"), "ends in one of"),
         ((OLMOE, *QUICK, "--out", "none/a.md"), "cannot be written: No such file or directory"),
-        ((OLMOE, *QUICK, "--out", "folder.md"), "cannot be written: Is a directory"),
+        ((OLMOE, *QUICK, "--out", "folder.md"), "cannot be written: is a directory"),
         (("nobody", "--out", "a.md"), "model='nobody': is neither a preset"),
         (("none.json", "--out", "a.md"), "file='none.json': does not exist"),
         (("kept.json", OLMOE, "--out", "a.md"), "a report that is read stands alone"),

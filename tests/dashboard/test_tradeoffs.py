@@ -10,6 +10,7 @@ from costmodel import units
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.latency import NOT_ASKED, Unknown
 from costmodel.costs.predict import predict
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import load_hardware
@@ -17,7 +18,8 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
 from costmodel.questions.designs.evaluate import evaluate
-from costmodel.questions.match import beside, match
+from costmodel.questions.match import match
+from costmodel.questions.matching.differences import differences
 from dashboard.app.own_model import model_text, read_model
 from dashboard.pages.tradeoffs import data as tradeoffs
 from dashboard.pages.tradeoffs.charts import ratio_alt, ratio_chart, scatter
@@ -30,6 +32,13 @@ H200 = load_hardware("h200")
 page = partial(opened, "tradeoffs")
 
 
+def field(name: str) -> tradeoffs.SweptField:
+    """A field that the presets let vary."""
+    models = load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b")
+    fields = [field for model in models for field in tradeoffs.swept_fields(model)]
+    return next(field for field in fields if field.name == name)
+
+
 @pytest.mark.parametrize(
     ("text", "name", "values"),
     [
@@ -40,7 +49,7 @@ page = partial(opened, "tradeoffs")
     ],
 )
 def test_a_range_is_a_list_or_from_to_step(text: str, name: str, values: tuple[float]) -> None:
-    assert tradeoffs.parse_range(text, name) == values
+    assert tradeoffs.parse_range(text, field(name)) == values
 
 
 @pytest.mark.parametrize(
@@ -59,14 +68,14 @@ def test_a_range_is_a_list_or_from_to_step(text: str, name: str, values: tuple[f
 )
 def test_a_range_that_is_none_is_refused_by_name(text: str, name: str) -> None:
     with pytest.raises(InputError, match=name):
-        tradeoffs.parse_range(text, name)
+        tradeoffs.parse_range(text, field(name))
 
 
 @pytest.mark.parametrize("text", ["16..128", "16-128/0", "16-128/x", "70000"])
 def test_a_broken_range_is_named_as_typed_with_what_is_taken(text: str) -> None:
     rule = "is no whole number from 1 to 65,536, nor from-to/step of such (64-256/64)"
     with pytest.raises(InputError) as caught:
-        tradeoffs.parse_range(f"8,{text}", "num_experts")
+        tradeoffs.parse_range(f"8,{text}", field("num_experts"))
     assert str(caught.value) == f"num_experts='{text}': {rule}"
 
 
@@ -313,7 +322,7 @@ def test_match_shows_the_sizes_that_sparsecost_match_finds() -> None:
     answer = match(load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b"))
     shown = [each.value for each in at.metric]
     assert shown[:2] == [f"{after:,}" for _, after in answer.fields.values()]
-    off = 100 * (answer.found.parameters - answer.wanted.parameters) / answer.wanted.parameters
+    off = 100 * (answer.reached.parameters - answer.wanted.parameters) / answer.wanted.parameters
     assert shown[2] == f"{off:+.3f} %"
     assert at.get("download_button")
 
@@ -321,21 +330,24 @@ def test_match_shows_the_sizes_that_sparsecost_match_finds() -> None:
 def test_match_says_how_costs_of_equal_sizes_differ() -> None:
     target, template = load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b")
     answer = match(target, template)
-    lines = beside(answer, H200)
+    lines = differences(answer, H200)
     figure = ratio_chart(answer, lines)
     drawn = {
         (trace.name, name): ratio
         for trace in figure.data
         for name, ratio in zip(trace.y, trace.x, strict=True)
     }
-    assert drawn["any batch", "FLOPs per token"] == answer.flops_ratio
+    flops_per_token = STEP_QUANTITIES["flops.per_token"].label
+    assert drawn["any batch", flops_per_token] == answer.flops_ratio
     for batch in (1, 64, 1024):
         one, other = (predict(each, Workload(batch=batch), H200) for each in (target, answer.model))
         ratio = other.floor_s / one.floor_s
-        assert drawn[f"batch {batch:,}", "floor time"] == pytest.approx(ratio)
+        bound = STEP_QUANTITIES["time.floor_s"].label
+        assert drawn[f"batch {batch:,}", bound] == pytest.approx(ratio)
         assert f"{units.ratio(ratio)} at batch {batch:,}" in cost_sentence(lines, "a GPU")
-    assert ("batch 1", "HBM, weights") in drawn
-    assert ("batch 1", "HBM, table rows") not in drawn  # the target has none: no ratio
+    assert ("batch 1", STEP_QUANTITIES["hbm_bytes.weights"].label) in drawn
+    rows = STEP_QUANTITIES["hbm_bytes.table_rows"].label
+    assert ("batch 1", rows) not in drawn  # the target has none: no ratio
     assert f"{units.ratio(max(drawn.values()))}." in ratio_alt(answer, lines)
 
 

@@ -140,4 +140,4 @@ def test_no_text_but_a_preset_or_a_file_loads(text: str) -> None:
 )
 def test_equal_names_get_numbers(names: tuple[str, ...], expected: list[str]) -> None:
     base = load_model("olmoe-1b-7b")
-    assert [each.name for each in numbered([replace(base, name=n) for n in names])] == expected
+    assert [model.name for model in numbered([replace(base, name=n) for n in names])] == expected

@@ -64,8 +64,8 @@ def refusal(**fields: Any) -> str:  # noqa: ANN401
 def test_selectors_of_six_layers(selector: str, layers: tuple[int, ...]) -> None:
     assert selected_layers(selector, 6) == layers
     if "all" not in selector:
-        found = model(overrides=[{"layers": selector, "ffn": {"intermediate_size": 20}}])
-        assert found.ffn_groups[0 if 0 in layers else 1][1] == layers
+        config = model(overrides=[{"layers": selector, "ffn": {"intermediate_size": 20}}])
+        assert config.ffn_groups[0 if 0 in layers else 1][1] == layers
     assert model(memory=[{**ULTRA, "layers": selector}]).memory[0].placement(6) == tuple(
         (i, i) for i in layers
     )
@@ -125,21 +125,21 @@ def test_bad_placements_are_refused(selector: str, rule: str) -> None:
 def test_an_override_says_only_what_differs() -> None:
     window = {"layers": "0-4/2", "attention": {"sliding_window": 7}}
     wide = {"layers": "1", "ffn": {"intermediate_size": 20}}
-    found = model(overrides=[window, wide])
+    config = model(overrides=[window, wide])
     plain = Attention(**ATTENTION)
     windowed = Attention(**ATTENTION, sliding_window=7)
-    assert found.attention_groups == [(windowed, (0, 2, 4)), (plain, (1, 3, 5))]
-    assert [found.attention_of(i) for i in (0, 1)] == [windowed, plain]
+    assert config.attention_groups == [(windowed, (0, 2, 4)), (plain, (1, 3, 5))]
+    assert [config.attention_of(i) for i in (0, 1)] == [windowed, plain]
     dense = [DenseFfn(intermediate_size=size) for size in (16, 20)]
-    assert found.ffn_groups == [(dense[0], (0, 2, 3, 4, 5)), (dense[1], (1,))]
+    assert config.ffn_groups == [(dense[0], (0, 2, 3, 4, 5)), (dense[1], (1,))]
 
 
 @pytest.mark.parametrize("default", [{}, {"kind": "gqa"}])
 @pytest.mark.parametrize("change", [{}, {"kind": "gqa"}])
 def test_attention_is_gqa_unless_named(default: dict[str, str], change: dict[str, str]) -> None:
     override = {"layers": "0", "attention": {**change, "qk_norm": "head"}}
-    found = model(attention={**default, **ATTENTION}, overrides=[override])
-    assert found.attention_of(0) == Attention(**ATTENTION, qk_norm="head")
+    config = model(attention={**default, **ATTENTION}, overrides=[override])
+    assert config.attention_of(0) == Attention(**ATTENTION, qk_norm="head")
 
 
 def test_an_override_of_another_kind_stands_alone() -> None:
@@ -152,8 +152,8 @@ def test_an_override_of_another_kind_stands_alone() -> None:
 
 
 def test_a_replaced_ffn_is_in_no_group() -> None:
-    found = model(memory=[{**PRODUCT, "layers": "1,3"}])
-    assert found.ffn_groups == [(DenseFfn(intermediate_size=16), (0, 2, 4, 5))]
+    config = model(memory=[{**PRODUCT, "layers": "1,3"}])
+    assert config.ffn_groups == [(DenseFfn(intermediate_size=16), (0, 2, 4, 5))]
     kept = model(memory=[{**PRODUCT, "layers": "1,3", "replaces_ffn": False}])
     assert kept.ffn_groups == [(DenseFfn(intermediate_size=16), (0, 1, 2, 3, 4, 5))]
     assert model(memory=[{**PEER, "layers": "all"}]).ffn_groups == []
@@ -197,16 +197,16 @@ total_parameters = 1.5e9
 """,
         encoding="utf-8",
     )
-    found = load_model_toml(path)
-    assert found.ffn == MoeFfn(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=6)
-    assert found.attention_of(0) == Attention(
+    config = load_model_toml(path)
+    assert config.ffn == MoeFfn(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=6)
+    assert config.attention_of(0) == Attention(
         num_attention_heads=2, num_key_value_heads=1, head_dim=4, sliding_window=5
     )
-    assert found.ffn_groups[0] == (DenseFfn(intermediate_size=20, activation="gelu"), (0,))
+    assert config.ffn_groups[0] == (DenseFfn(intermediate_size=20, activation="gelu"), (0,))
     memory = UltraMem(layers="0:1", knum=4, share_ratio=1.0, knn=3, key_dim=8, value_dim=8)
-    assert found == tiny_model(
+    assert config == tiny_model(
         name="mine", tie_word_embeddings=True, post_norms=True, notes=("one", "two"),
-        ffn=found.ffn, overrides=found.overrides, memory=(memory,),
+        ffn=config.ffn, overrides=config.overrides, memory=(memory,),
         published={"total_parameters": 1.5e9},
     )  # fmt: skip
     path.write_text("hidden_size = 8", encoding="utf-8")

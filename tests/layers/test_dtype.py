@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costmodel.errors import InputError
-from costmodel.layers.dtype import DTYPES, MAX_GROUP, MIN_GROUP, Dtype, parse_dtype, usual_cache
+from costmodel.layers.dtype import (
+    DTYPES,
+    MAX_GROUP,
+    MIN_GROUP,
+    Dtype,
+    default_kv_dtype,
+    parse_dtype,
+)
 
 
 def parsed(text: str) -> Dtype:
@@ -114,4 +121,4 @@ def test_a_group_out_of_bounds_is_refused_with_the_bounds(text: str) -> None:
 def test_a_cache_is_as_wide_as_the_weights_unless_they_are_quantised(
     weights: str, cache: str
 ) -> None:
-    assert usual_cache(parsed(weights)).name == cache
+    assert default_kv_dtype(parsed(weights)).name == cache

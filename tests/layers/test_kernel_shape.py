@@ -72,7 +72,7 @@ def test_what_computes_has_a_shape_and_only_tiny_products_go_without(name: str) 
             elif part.name == "grid":
                 assert part.shape is None
             elif part.name == "values":  # within the launch of the scores
-                assert part.launches_torch == 0
+                assert part.operations == 0
             else:
                 assert isinstance(part.shape, OF_KIND[part.kind]), (operator.path, part.name)
 

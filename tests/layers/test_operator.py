@@ -7,27 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costmodel.layers.operator import (
-    QUANTITIES,
-    Operator,
-    Part,
-    Site,
-    Weight,
-    expanded_paths,
-    larger,
-    layer_pattern,
-    smaller,
-)
+from costmodel.layers.numbers import larger, smaller
+from costmodel.layers.operator import QUANTITIES, Operator, Part, Weight
+from costmodel.layers.site import Site, expanded_paths, layer_pattern
 from tests.steps import make_step
 
 COMPULSORY = (
     "weight_bytes",
     "kv_read_bytes",
     "kv_written_bytes",
+    "state_read_bytes",
+    "state_written_bytes",
     "row_bytes",
     "index_bytes",
-    "io_bytes",
+    "io_read_bytes",
+    "io_written_bytes",
 )
+OF_NO_SUM = {"name", "kind", "operations", "routing", "shape"}
 
 
 @pytest.mark.parametrize(
@@ -44,13 +40,22 @@ def test_patterns_join_runs(layers: tuple[int, ...], pattern: str) -> None:
     assert layer_pattern(layers) == pattern
     site = Site.of(layers, 8)
     assert site.count == len(layers)
-    assert site.path("ffn.down") == f"layers.{pattern}.ffn.down"
+    assert made(site, "ffn.down").path == f"layers.{pattern}.ffn.down"
+
+
+def made(site: Site, leaf: str) -> Operator:
+    return site.operator(leaf, kind="norm", parts=(), formula="", source="")
+
+
+def test_an_operator_in_no_layer_is_its_leaf_and_runs_once() -> None:
+    operator = made(Site.of((), 8), "lm_head")
+    assert (operator.path, operator.leaf, operator.count) == ("lm_head", "lm_head", 1)
 
 
 @given(st.sets(st.integers(0, 1023), min_size=1))
 def test_a_pattern_expands_to_its_layers(layers: set[int]) -> None:
     ordered = sorted(layers)
-    path = Site.of(ordered, 8).path("attention.core")
+    path = made(Site.of(ordered, 8), "attention.core").path
     assert expanded_paths(path) == tuple(f"layers.{i}.attention.core" for i in ordered)
 
 
@@ -60,7 +65,7 @@ def test_a_path_without_a_pattern_is_itself() -> None:
 
 
 def test_every_number_of_a_part_is_a_quantity() -> None:
-    numbers = {f.name for f in dataclasses.fields(Part)} - {"name", "kind", "routing", "shape"}
+    numbers = {f.name for f in dataclasses.fields(Part)} - OF_NO_SUM
     assert set(QUANTITIES) == numbers
     assert set(COMPULSORY) < numbers
 
@@ -70,7 +75,7 @@ def test_an_operator_sums_its_parts() -> None:
     first = Part(name="a", kind="norm", **{name: 2**i for i, name in enumerate(QUANTITIES)})
     second = Part(name="b", kind="gather", **{name: 3 * 2**i for i, name in enumerate(QUANTITIES)})
     operator = Operator(
-        path="x", count=7, kind="norm", parts=(first, second), formula="", source=""
+        path="x", leaf="x", count=7, kind="norm", parts=(first, second), formula="", source=""
     )
     for i, name in enumerate(QUANTITIES):
         assert operator.total(name) == 4 * 2**i  # for one of the 7 layers
@@ -80,7 +85,7 @@ def test_an_operator_sums_its_parts() -> None:
 
 
 def test_an_operator_without_parts_costs_nothing() -> None:
-    empty = Operator(path="x", count=1, kind="norm", parts=(), formula="", source="")
+    empty = Operator(path="x", leaf="x", count=1, kind="norm", parts=(), formula="", source="")
     assert empty.total("flops") == 0
     assert empty.compulsory_bytes == 0
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from costmodel.costs.totals import distinct
-from costmodel.layers.operator import Operator, Site
+from costmodel.layers.operator import Operator
 from costmodel.layers.peer import Peer
+from costmodel.layers.site import Site
 from tests.steps import flops, make_step, one_layer, quantity, total, weights
 
 # n = 5 keys, 25 experts, H = 2, m = 3, Dk = 4, D = 8

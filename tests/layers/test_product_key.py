@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from costmodel.costs.totals import distinct, stored_weights
 from costmodel.errors import InputError
-from costmodel.layers.operator import Operator, Site
+from costmodel.layers.operator import Operator
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.site import Site
 from tests.steps import flops, make_step, one_layer, parts, quantity, weights
 
 # n = 5 keys, 25 rows, H = 2, m = 3, Dk = 4, Dv = D = 8

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costmodel.errors import InputError
-from costmodel.layers.operator import Operator, Site
+from costmodel.layers.operator import Operator
+from costmodel.layers.site import Site
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import flops, make_step, one_layer, parts, quantity, total, weights
 

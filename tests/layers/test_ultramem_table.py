@@ -5,7 +5,8 @@ import math
 import pytest
 
 from costmodel.costs.totals import distinct, stored_weights
-from costmodel.layers.operator import Operator, Site, Touched
+from costmodel.layers.operator import Operator, Touched
+from costmodel.layers.site import Site
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import make_step, total
 

@@ -154,12 +154,12 @@ def test_what_is_said_of_the_batches_that_fit_is_true(found: Advantage) -> None:
 @pytest.mark.parametrize(
     ("intervals", "max_batch", "text"),
     [
-        ((), 5, "A has a lower floor time than B at no batch up to 1,048,576."),
+        ((), 5, "A has lower roofline bound than B at no batch up to 1,048,576."),
         (
             ((1, None),),
             5000,
             (
-                "A has a lower floor time than B from batch 1 up. Within the 5,000 sequences of"
+                "A has lower roofline bound than B from batch 1 up. Within the 5,000 sequences of"
                 " this context that fit the GPU with either model, the advantage does not end."
             ),
         ),
@@ -167,16 +167,16 @@ def test_what_is_said_of_the_batches_that_fit_is_true(found: Advantage) -> None:
             ((1, 1200),),
             900,
             (
-                "A has a lower floor time than B from batch 1 to 1,200. Within the 900 sequences of"
-                " this context that fit the GPU with either model, the advantage does not end: the"
-                " crossover after batch 1,200 lies beyond that."
+                "A has lower roofline bound than B from batch 1 to 1,200. Within the 900 sequences"
+                " of this context that fit the GPU with either model, the advantage does not end:"
+                " the crossover after batch 1,200 lies beyond that."
             ),
         ),
         (
             ((1, 5), (427, None)),
             300,
             (
-                "A has a lower floor time than B from batch 1 to 5 and from batch 427 up. A"
+                "A has lower roofline bound than B from batch 1 to 5 and from batch 427 up. A"
                 " crossover lies within the 300 sequences of this context that fit the GPU with"
                 " either model."
             ),
@@ -190,7 +190,7 @@ def test_sentences(intervals: Intervals, max_batch: int, text: str) -> None:
 def test_equal_findings_are_said_once_and_others_each() -> None:
     both = [made(((1, 9),), 99, metric) for metric in METRICS]
     (said,) = sentences([*both, *both])  # one model twice
-    assert said.count(METRICS["hbm_bytes.compulsory"]) == said.count(" and ") == 1
+    assert said.count("compulsory HBM bytes") == said.count(" and ") == 1
     assert len(sentences([both[0], made(((1, 8),), 99)])) == 2
 
 
@@ -210,7 +210,7 @@ def test_the_sentences_of_a_comparison_hold_at_the_batches_they_name(
             return line[1].floor_s < line[0].floor_s
         return bool(line[1].costs.totals.compulsory_bytes < line[0].costs.totals.compulsory_bytes)
 
-    for metric, words in METRICS.items():
+    for metric, words in zip(METRICS, ("compulsory HBM bytes", "roofline bound"), strict=True):
         (sentence,) = (text for text in said if words in text)
         assert sentence.startswith(f"{models[1].name} ")
         assert f" than {models[0].name} " in sentence

@@ -12,7 +12,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Mla, Workload
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
-from costmodel.layers.operator import Number
+from costmodel.layers.numbers import Number
 from costmodel.questions.published import figure_1c
 from costmodel.questions.published.reproduce import Target, reproduced
 

@@ -15,10 +15,10 @@ import pytest
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
-from costmodel.routing.popularity import Expected, Kind, Trials
+from costmodel.routing.popularity import Expected, ItemKind, Trials
 
 CASES = json.loads(
-    (Path(__file__).parent / "data" / "public_implementations_h200.json").read_text()
+    (Path(__file__).parents[1] / "data" / "public_implementations_h200.json").read_text()
 )["hbm_bytes_of_a_decode_step"]
 MODELS = {"moe_bytes_227m": "olmoe-227m-1.2b", "moe_bytes_1b": "olmoe-1b-7b"}
 
@@ -31,7 +31,7 @@ class Recorded:
     label: str = "recorded"
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: Kind, copies: int = 1
+        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
         del population, draws, trials, kind, copies
         return self.distinct

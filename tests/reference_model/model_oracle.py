@@ -11,7 +11,7 @@ import numpy as np
 
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
-from costmodel.layers.base import AttentionKind, FfnKind, MemoryKind
+from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
@@ -31,7 +31,7 @@ class Truth:
     streams: list[Array] = field(default_factory=list)  # after each block, [T, D]
 
 
-def _attention(config: AttentionKind, weights: Weights, x: Array) -> Array:
+def _attention(config: MixerKind, weights: Weights, x: Array) -> Array:
     if isinstance(config, LatentAttention):
         return oracles.latent_attention(config, weights, x)
     assert isinstance(config, Attention)

@@ -20,7 +20,7 @@ def cache_of(*windows: int | None, capacity: int) -> Cache:
             )
         )
     return Cache(
-        layers=layers,
+        layers=[*layers],
         batch=1,
         capacity=capacity,
         device=torch.device("cpu"),
@@ -32,7 +32,7 @@ def store(cache: Cache, new: int) -> list[list[int]]:
     """Store the next `new` tokens in every layer; the tokens each layer attends to."""
     tokens = torch.arange(cache.length, cache.length + new).view(1, 1, new, 1) + 1.0
     found = []
-    for index in range(len(cache.layers)):
+    for index in range(len(cache.kv_layers)):
         keys, values = cache.store(index, tokens, -tokens)
         assert values is not None
         assert torch.equal(keys, -values)
@@ -53,7 +53,7 @@ def test_a_step_attends_to_all_that_is_in_reach(window: int | None, chunks: tupl
         if chunk > 1:
             assert seen == sorted(seen), "the mask counts on this order"
     kept = 7 if window is None else min(window, 7)
-    assert sorted(cache.layers[0].keys.flatten().tolist()) == list(range(8 - kept, 8))
+    assert sorted(cache.kv_layers[0].keys.flatten().tolist()) == list(range(8 - kept, 8))
 
 
 @pytest.mark.parametrize("window", [None, 5])
@@ -112,9 +112,8 @@ def test_bytes_held_are_those_of_the_tokens_kept(name: str, way: str) -> None:
     in_way(way, model_step(model), ids(config, 3, 9), cache)
     written = sum(
         int((kept != 0).any(-1).sum()) * kept.shape[-1] * kept.element_size()
-        for layer in cache.layers
-        for kept in (layer.keys, layer.values)
-        if kept is not None
+        for layer in cache.kv_layers
+        for kept in layer.tensors
     )
     assert cache.held_bytes(9) == written
     assert cache.allocated_bytes() >= written

@@ -274,7 +274,7 @@ def test_free_memory_of_a_host_and_of_a_container(
 )
 def test_torch_is_imported_by_nothing_but_a_run(arguments: list[str], told: str) -> None:
     program = (
-        "import atexit, sys; from costmodel import cli;"
+        "import atexit, sys; from costmodel.cli import main as cli;"
         "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr)); cli.main()"
     )
     command = [sys.executable, "-c", program, *arguments]

@@ -27,7 +27,8 @@ from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Logits
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.mla import LatentAttention
-from costmodel.layers.operator import Operator, Step, expanded_paths
+from costmodel.layers.operator import Operator, Step
+from costmodel.layers.site import expanded_paths
 from reference_model.flop_formulas import count_flops
 from reference_model.leaf import Leaf
 from reference_model.model import ReferenceModel, build_model
@@ -101,12 +102,15 @@ def owned(leaf: Leaf) -> dict[str, tuple[str, int, int]]:
 def cache_is_predicted(model: ReferenceModel, step: Step) -> None:
     """What is held of a larger cache, and all of one that is just large enough."""
     costs = totals(build_operators(model.config, step))
-    stored = kv_cache(model.config, step, costs).stored_bytes
+    kept = kv_cache(model.config, step, costs)
+    stored, state = kept.stored_bytes, kept.state_bytes
     held = int(step.cached + step.new_tokens)
     assert model.new_cache(int(step.batch), held + 9).held_bytes(held) == stored
     exact = model.new_cache(int(step.batch), held)
-    tensors = [t for layer in exact.layers for t in (layer.keys, layer.values) if t is not None]
-    assert sum(tensor.nbytes for tensor in tensors) == stored == exact.allocated_bytes()
+    allocated = sum(tensor.nbytes for layer in exact.layers for tensor in layer.tensors)
+    assert exact.allocated_bytes() == stored
+    assert exact.state_bytes() == state
+    assert allocated == stored + state
 
 
 def flops_are_predicted(model: ReferenceModel, step: Step) -> None:

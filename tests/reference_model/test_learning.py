@@ -17,7 +17,7 @@ from reference_model.model import ReferenceModel, build_model
 from tests.reference_model.tiny import MODELS, made, noise, ultramem_v2
 from tests.steps import tiny_model
 
-BATCH, LENGTH, STEPS = 16, 12, 100
+BATCH, LENGTH, STEPS = 16, 12, 150
 ROUTERS_BIAS = "score_correction_bias"
 
 
@@ -30,7 +30,10 @@ def loss_of(model: ReferenceModel, generator: torch.Generator) -> Tensor:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_tiny_model_learns_to_copy(name: str) -> None:
-    """From a guess, ln 23 = 3.1, to less than half of it in 100 steps."""
+    """From a guess, ln 23 = 3.1, to less than half of it in 150 steps.
+
+    On some CPUs 100 are enough, on others not.
+    """
     model = build_model(MODELS[name], dtype=torch.float32)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     generator = torch.Generator().manual_seed(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from costmodel.inputs.routing_spec import parse_routing
+from costmodel.inputs.parse import parse_routing
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer
 from costmodel.layers.ultramem import UltraMem

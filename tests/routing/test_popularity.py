@@ -14,7 +14,7 @@ from costmodel.errors import InputError
 from costmodel.routing.popularity import (
     AccessCounts,
     Histogram,
-    Kind,
+    ItemKind,
     Routing,
     RoutingAxis,
     Trials,
@@ -31,20 +31,20 @@ ROUTINGS: list[Routing] = [Uniform(), Zipf(0.0), Zipf(1.0), Zipf(2.5), MEASURED]
 
 
 def one(
-    routing: Routing, population: int, draws: int, trials: int, kind: Kind = "experts"
+    routing: Routing, population: int, draws: int, trials: int, kind: ItemKind = "experts"
 ) -> float:
-    found = routing.expected_distinct(population, draws, trials, kind=kind)
-    assert isinstance(found, float)
-    return found
+    distinct = routing.expected_distinct(population, draws, trials, kind=kind)
+    assert isinstance(distinct, float)
+    return distinct
 
 
 def many(
     routing: Routing, population: int, draws: int, trials: NDArray[Any]
 ) -> NDArray[np.float64]:
-    found = routing.expected_distinct(population, draws, trials, kind="experts")
-    assert isinstance(found, np.ndarray)
-    assert found.dtype == np.float64
-    return found
+    distinct = routing.expected_distinct(population, draws, trials, kind="experts")
+    assert isinstance(distinct, np.ndarray)
+    assert distinct.dtype == np.float64
+    return distinct
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_zipf_of_exponent_zero_is_uniform(population: int, draws: int, trials: i
 
 
 def test_steeper_popularity_touches_less() -> None:
-    found = [one(Zipf(s), 1_300_000, 128, 4096, "rows") for s in (0.0, 0.3, 0.7, 1.0, 1.5, 3.0)]
-    assert found == sorted(found, reverse=True)
+    distinct = [one(Zipf(s), 1_300_000, 128, 4096, "rows") for s in (0.0, 0.3, 0.7, 1.0, 1.5, 3.0)]
+    assert distinct == sorted(distinct, reverse=True)
 
 
 @given(
@@ -118,8 +118,8 @@ def test_bounds_growth_and_arrays(
 @given(population=st.integers(1, 10**9), draws=st.integers(1, 1000), trials=st.integers(1, 10**13))
 def test_uniform_touches_no_more_than_is_drawn(population: int, draws: int, trials: int) -> None:
     draws = min(draws, population)
-    found = one(Uniform(), population, draws, trials)
-    assert draws <= found <= min(population, draws * trials)
+    distinct = one(Uniform(), population, draws, trials)
+    assert draws <= distinct <= min(population, draws * trials)
 
 
 @pytest.mark.parametrize("routing", ROUTINGS)
@@ -128,8 +128,8 @@ def test_arrays_of_any_shape_equal_single_values_to_the_bit(
     routing: Routing, make: Callable[[Any], NDArray[Any]]
 ) -> None:
     trials = make([[3, 1, 10**13], [0, 3, 77]])
-    found = many(routing, 4, 2, trials)
-    assert found.tolist() == [[one(routing, 4, 2, int(n)) for n in row] for row in trials]
+    distinct = many(routing, 4, 2, trials)
+    assert distinct.tolist() == [[one(routing, 4, 2, int(n)) for n in row] for row in trials]
     assert many(routing, 4, 2, make([])).shape == (0,)
     assert many(routing, 4, 2, make(5)).shape == ()
 
@@ -138,9 +138,9 @@ def test_an_axis_stacks_its_routings_in_front() -> None:
     axis = RoutingAxis((Uniform(), Zipf(1.0)))
     assert axis.label == "uniform,zipf:1.0"
     trials = np.array([[1, 2, 3]])
-    found = many(axis, 64, 8, trials)
-    assert found.shape == (2, 1, 3)
-    for row, routing in zip(found, axis.routings, strict=True):
+    distinct = many(axis, 64, 8, trials)
+    assert distinct.shape == (2, 1, 3)
+    for row, routing in zip(distinct, axis.routings, strict=True):
         assert row.tolist() == many(routing, 64, 8, trials).tolist()
     assert many_of(axis, 5).tolist() == [one(r, 64, 8, 5) for r in axis.routings]
 
@@ -173,7 +173,7 @@ def test_level_counts_are_uniform() -> None:
     ],
 )
 def test_a_histogram_of_another_model_is_refused(
-    population: int, draws: int, kind: Kind, message: str
+    population: int, draws: int, kind: ItemKind, message: str
 ) -> None:
     with pytest.raises(InputError, match=rf"routing=histogram:trace: {message}"):
         one(MEASURED, population, draws, 1, kind)
@@ -197,5 +197,7 @@ def test_evenly_chosen_copies_are_a_larger_population(routing: Routing) -> None:
 
 def test_copies_share_the_popularity_of_their_item() -> None:
     # Two items of weights 1 and 1/2, one drawn: probabilities 2/3 and 1/3, halved by two copies.
-    found = Zipf(1.0).expected_distinct(2, 1, 5, kind="rows", copies=2)
-    assert found == pytest.approx(2 * (1 - (1 - 1 / 3) ** 5) + 2 * (1 - (1 - 1 / 6) ** 5), rel=1e-9)
+    distinct = Zipf(1.0).expected_distinct(2, 1, 5, kind="rows", copies=2)
+    assert distinct == pytest.approx(
+        2 * (1 - (1 - 1 / 3) ** 5) + 2 * (1 - (1 - 1 / 6) ** 5), rel=1e-9
+    )

@@ -27,8 +27,8 @@ def test_equals_the_product_row_by_row(data: st.DataObject, rows: int, layers: i
         for _ in range(layers)
     ]
     distinct = [data.draw(st.floats(0, length)) for _, length in windows]
-    found = expected_union(rows, windows, distinct)
-    assert found == pytest.approx(row_by_row(rows, windows, distinct), rel=1e-12, abs=1e-12)
+    union = expected_union(rows, windows, distinct)
+    assert union == pytest.approx(row_by_row(rows, windows, distinct), rel=1e-12, abs=1e-12)
     shared = data.draw(st.floats(0, min((length for _, length in windows), default=1)))
     alike = row_by_row(rows, windows, [shared] * layers)
     assert expected_union(rows, windows, shared) == pytest.approx(alike, rel=1e-12, abs=1e-12)
@@ -47,10 +47,10 @@ def test_windows_apart_add_up_and_full_ones_fill_the_ring() -> None:
 def test_arrays_equal_single_values_to_the_bit() -> None:
     windows = [(start * 977 % 5000, 1500) for start in range(12)]
     distinct = np.linspace(0.0, 1500.0, 101).reshape(1, 101)
-    found = expected_union(5000, windows, distinct)
-    assert isinstance(found, np.ndarray)
-    assert found.tolist() == [[expected_union(5000, windows, d) for d in distinct[0].tolist()]]
-    assert found.shape == (1, 101)
+    union = expected_union(5000, windows, distinct)
+    assert isinstance(union, np.ndarray)
+    assert union.tolist() == [[expected_union(5000, windows, d) for d in distinct[0].tolist()]]
+    assert union.shape == (1, 101)
     mixed = expected_union(5000, windows[:2], [distinct, 700.0])
     assert isinstance(mixed, np.ndarray)
     assert mixed.shape == (1, 101)

@@ -21,15 +21,15 @@ def weights(population: int, exponent: float) -> Floats:
 def enumerated(population: int, draws: int, exponent: float) -> Floats:
     """Inclusion probabilities from every ordered draw."""
     weight = weights(population, exponent)
-    found = np.zeros(population)
+    inclusion_probability = np.zeros(population)
     for order in itertools.permutations(range(population), draws):
         left = weight.copy()
         probability = 1.0
         for item in order:
             probability *= weight[item] / left.sum()  # subtracting drawn weights would cancel
             left[item] = 0.0
-        found[list(order)] += probability
-    return found
+        inclusion_probability[list(order)] += probability
+    return inclusion_probability
 
 
 def raced(population: int, draws: int, exponent: float) -> Floats:
@@ -49,10 +49,10 @@ def raced(population: int, draws: int, exponent: float) -> Floats:
     return np.asarray(early.sum(axis=0) * (log_time[1] - log_time[0]))
 
 
-def union(found: Inclusion, trials: float) -> float:
+def union(groups: Inclusion, trials: float) -> float:
     with np.errstate(divide="ignore"):
-        missed = np.log1p(-found.probability)
-    return float(-(found.items * np.expm1(trials * missed)).sum())
+        missed = np.log1p(-groups.probability)
+    return float(-(groups.items * np.expm1(trials * missed)).sum())
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 1.5, 3.0, 10.0])
@@ -64,8 +64,8 @@ def test_equals_the_enumeration_of_ordered_draws(
     population: int, draws: int, exponent: float
 ) -> None:
     expected = enumerated(population, draws, exponent)
-    found = inclusion(population, draws, exponent)
-    np.testing.assert_allclose(found.probability, expected, rtol=1e-10)
+    groups = inclusion(population, draws, exponent)
+    np.testing.assert_allclose(groups.probability, expected, rtol=1e-10)
     for trials in (1, 2, 5, 30):
         distinct = Zipf(exponent).expected_distinct(population, draws, trials, kind="experts")
         assert distinct == pytest.approx((1 - (1 - expected) ** trials).sum(), rel=1e-10)
@@ -75,8 +75,8 @@ def test_equals_the_enumeration_of_ordered_draws(
     ("population", "draws", "exponent"), [(64, 8, 1.0), (64, 40, 0.7), (64, 63, 1.0), (50, 3, 2.5)]
 )
 def test_equals_the_race_counted_by_recursion(population: int, draws: int, exponent: float) -> None:
-    found = inclusion(population, draws, exponent)
-    np.testing.assert_allclose(found.probability, raced(population, draws, exponent), rtol=1e-9)
+    groups = inclusion(population, draws, exponent)
+    np.testing.assert_allclose(groups.probability, raced(population, draws, exponent), rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_rank_sums_equal_plain_sums(population: int, exponent: float) -> None:
     assert items.sum() == pytest.approx(population, rel=1e-13)
     for time in (1.0, 1e3, 1e7, 1e20):
         expected = -np.expm1(-time * weights(population, exponent)).sum()
-        found = -(items * np.expm1(-time * ranks**-exponent)).sum()
-        assert found == pytest.approx(expected, rel=1e-11)
+        total = -(items * np.expm1(-time * ranks**-exponent)).sum()
+        assert total == pytest.approx(expected, rel=1e-11)
 
 
 def test_ranks_of_a_huge_table_are_few_and_exact() -> None:
@@ -118,11 +118,11 @@ def test_ranks_of_a_huge_table_are_few_and_exact() -> None:
     [(10**9, 128, 1.2), (10**9, 1, 1.0), (10**7, 768, 10.0), (2**40, 16, 0.8), (10**6, 10**5, 1.0)],
 )
 def test_huge_tables_keep_the_mean(population: int, draws: int, exponent: float) -> None:
-    found = inclusion(population, draws, exponent)
-    assert (found.items * found.probability).sum() == pytest.approx(draws, rel=1e-12)
-    assert found.probability.min() > 0
-    assert found.probability.max() <= 1
-    assert (np.diff(found.probability) <= 1e-12).all()
+    groups = inclusion(population, draws, exponent)
+    assert (groups.items * groups.probability).sum() == pytest.approx(draws, rel=1e-12)
+    assert groups.probability.min() > 0
+    assert groups.probability.max() <= 1
+    assert (np.diff(groups.probability) <= 1e-12).all()
 
 
 @pytest.mark.parametrize("most", [0, 3, 30, 60, 99, 100, 400, 999])
@@ -139,8 +139,8 @@ def test_the_count_of_others_is_binomial_where_all_are_alike(most: int, p: float
         for count in range(most + 1)
     )
     group = np.array([400.0, 600.0])
-    found = zipf._others_at_most(most, np.full(2, p), group, 1000)
-    assert found == pytest.approx([expected] * 2, abs=1e-11)
+    probability = zipf._others_at_most(most, np.full(2, p), group, 1000)
+    assert probability == pytest.approx([expected] * 2, abs=1e-11)
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.5])

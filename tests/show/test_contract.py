@@ -8,25 +8,27 @@ from typing import Any
 
 import pytest
 
+from costmodel.backends import BACKENDS
 from costmodel.costs.predict import Prediction, predict
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import expanded_paths
+from costmodel.layers.site import expanded_paths
 from tests.commands import output, run
 
 FIELDS = {
     "": "schema_version sparsecost_version model workload hardware calibration backend reasons"
-    " parameters kv_cache flops routing hbm_bytes memory time energy operators",
+    " parameters kv_cache flops routing hbm_bytes memory time energy operators regions",
     "parameters": "total total_without_embeddings active_without_embeddings active_with_lm_head"
     " active_with_embeddings by_group",
-    "kv_cache": "bytes_per_token stored_bytes read_bytes written_bytes",
+    "kv_cache": "bytes_per_token stored_bytes read_bytes written_bytes state_bytes_per_sequence"
+    " state_bytes",
     "flops": "total per_token attention_convention by_kind",
     "routing": "flops compares hbm_bytes launches time_s share_of_time expected_distinct_experts"
     " expected_distinct_rows",
-    "hbm_bytes": "compulsory read written weights kv table_rows indices io activations",
-    "memory": "weights_bytes buffers_bytes kv_bytes activations_bytes total_bytes capacity_bytes"
-    " fits max_batch",
+    "hbm_bytes": "compulsory read written weights kv state table_rows indices io activations",
+    "memory": "weights_bytes buffers_bytes kv_bytes state_bytes activations_bytes total_bytes"
+    " capacity_bytes fits max_batch",
     "time": "floor_s predicted_s tokens_per_s bound_by",
     "energy": "predicted_j j_per_token",
 }
@@ -35,7 +37,7 @@ OPERATOR = (
     " predicted_s bound_by formula source parts"
 )
 PART = "name flops compares bytes launches"
-KINDS = {"matmul", "attention", "gather", "selection", "norm", "elementwise"}
+KINDS = {"matmul", "attention", "recurrence", "gather", "selection", "norm", "elementwise"}
 GROUPS = (
     "embedding lm_head attention router experts shared_experts ffn memory_keys memory_values"
     " memory_projections norm"
@@ -131,7 +133,7 @@ def test_totals_are_sums(model: str, phase: str) -> None:
     flops, hbm, operators = found["flops"], found["hbm_bytes"], found["operators"]
     assert same(flops["total"], sum(flops["by_kind"].values()))
     assert same(flops["total"], sum(op["count"] * op["flops"] for op in operators))
-    shares = ("weights", "kv", "table_rows", "indices", "io")
+    shares = ("weights", "kv", "state", "table_rows", "indices", "io")
     assert same(hbm["compulsory"], sum(hbm[share] for share in shares))
     assert same(hbm["compulsory"], sum(op["count"] * op["compulsory_bytes"] for op in operators))
     assert same(hbm["activations"], sum(op["count"] * op["activation_bytes"] for op in operators))
@@ -214,7 +216,8 @@ def test_the_document_says_what_the_prediction_holds(model: str, phase: str) -> 
     assert found["routing"]["hbm_bytes"] == routing.compulsory_bytes
     assert found["routing"]["expected_distinct_experts"] == costs.distinct.experts
     assert found["routing"]["expected_distinct_rows"] == costs.distinct.rows
-    launches = routing.launches_torch if phase == "decode" else routing.launches_fused
+    backend = BACKENDS["torch" if phase == "decode" else "fused"]
+    launches = backend.total_launches(costs.operators, routing_only=True)
     assert found["routing"]["launches"] == launches
     assert found["backend"] == workload.backend
     assert found["time"]["floor_s"] == expected.floor_s

@@ -1,11 +1,6 @@
-"""Two runs compared: by hand on made-up recordings, and what the committed second run says.
+"""Two runs compared: by hand on made-up recordings, and what the committed second run says."""
 
-`python -m tests.validation.test_repeatability` writes the table of docs/measuring.md anew.
-"""
-
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -20,14 +15,12 @@ from costmodel.validation.repeatability import (
     recounted,
     repeated,
 )
+from docs.repeatability import committed_table
 from tests.committed import AGAIN, recording
 from tests.recording_values import case, leaf_paths, run, workload
 from tests.recording_values import recording as made_of
 from tests.steps import tiny_model
 
-DOCS = Path(__file__).parents[2] / "docs"
-MEASURING = DOCS / "measuring.md"
-BEGIN, END = "<!-- repeat:begin -->\n", "<!-- repeat:end -->"
 DENSE = tiny_model()
 PATHS = leaf_paths(DENSE)
 
@@ -177,7 +170,7 @@ def test_a_second_run_counts_the_same() -> None:
 
 def test_the_table_says_what_was_measured() -> None:
     """Every quantity that is compared has its line, with the numbers of the comparison."""
-    text = table()
+    text = committed_table()
     for line in repeated(pairs()):
         if line.quantity == "idle_power_w":  # one reading in a session
             continue
@@ -198,28 +191,3 @@ def test_the_table_says_what_was_measured() -> None:
 
 def percent(cell: str) -> float:
     return float(cell.removesuffix(" %")) / 100
-
-
-def test_the_table_in_the_docs_is_current() -> None:
-    assert shown(MEASURING.read_text()) == table(), (
-        "run: python -m tests.validation.test_repeatability"
-    )
-
-
-def table() -> str:
-    script = runpy.run_path(str(DOCS / "repeat.py"))
-    text: str = script["table"](script["committed"]())
-    return text
-
-
-def shown(page: str) -> str:
-    return page.partition(BEGIN)[2].partition(END)[0]
-
-
-def regenerate() -> None:
-    page = MEASURING.read_text()
-    MEASURING.write_text(page.replace(BEGIN + shown(page) + END, BEGIN + table() + END))
-
-
-if __name__ == "__main__":
-    regenerate()

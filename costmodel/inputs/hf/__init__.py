@@ -1,1 +1,1 @@
-"""Hugging Face `config.json` files read as models."""
+"""Models read from Hugging Face `config.json` files."""

@@ -1,4 +1,4 @@
-"""Attention and FFN of each block, from the keys that families of config.json files share."""
+"""Attention and FFN of each block, read from the keys that most families of config.json share."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
@@ -40,7 +40,7 @@ _ACTIVATION: Final[TypeAdapter[ActivationName]] = TypeAdapter(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """What a family's reader makes of a file: the layers of each block, in order."""
+    """What the reader of a family returns: attention and FFN of each block, in order."""
 
     attention: list[Table]
     ffn: list[Table]
@@ -49,7 +49,7 @@ class Blocks:
 
 
 def num_layers(fields: Fields) -> int:
-    """How many blocks there are."""
+    """The number of blocks."""
     return fields.required("num_hidden_layers", LAYERS)
 
 
@@ -63,10 +63,16 @@ def gqa(
     windows: list[int | None] | None = None,
     **settings: object,
 ) -> list[Table]:
-    """Grouped-query attention of each block, with its window.
+    """Grouped-query attention of each block.
 
-    The numbers are the family's defaults. None: H must be given, K is H, d is hidden_size / H, and
-    a head is rotated as a whole.
+    Args:
+        fields: The file.
+        num_heads: H, the family's default; None: the file must hold it.
+        kv_heads: K, the family's default; None: H.
+        head_dim: d, the family's default; None: hidden_size / H.
+        rotary_share: The share of a head that the family rotates by default; None: whole heads.
+        windows: The attention window of each block, None for none; None: no block has one.
+        settings: Further fields of the layer kind.
     """
     if num_heads is None:
         heads = fields.required("num_attention_heads", COUNT)
@@ -92,39 +98,43 @@ def gqa(
     return [{**table, "sliding_window": window} for window in by_block]
 
 
-def rotated_part(fields: Fields, head_dim: int, usual: float | None) -> int | None:
-    """Rotated elements of a head, None for all of them; `usual` None: the family rotates all.
+def rotated_part(fields: Fields, head_dim: int, default_share: float | None) -> int | None:
+    """The rotated elements of a head; None: all of them.
 
-    The rotated part of a head stands as a share in the file or in its `rope_parameters`, or as
-    `rotary_dim`.
+    A file states the part as a share (at its top or in `rope_parameters`) or as `rotary_dim`.
+    `default_share` is that of the family; None: the family rotates whole heads, and a file that
+    states anything else is refused.
     """
-    given: dict[str, int] = {}
+    stated: dict[str, int] = {}
     sources = fields.nested("rope_parameters") + fields.nested("rope_scaling")
-    for part in sources if usual is None else [fields, *sources]:
+    for part in sources if default_share is None else [fields, *sources]:
         share = part.optional("partial_rotary_factor", SHARE_OR_NULL, None)
         if share is not None:
-            given[f"{part.prefix}partial_rotary_factor"] = int(head_dim * share)
-    if usual is not None:
+            stated[f"{part.prefix}partial_rotary_factor"] = int(head_dim * share)
+    if default_share is not None:
         rotary_dim = fields.optional("rotary_dim", INDEX_OR_NULL, None)
         if rotary_dim is not None:
-            given["rotary_dim"] = rotary_dim
-    if len(set(given.values())) > 1:
-        told = " and ".join(f"{key} makes it {value}" for key, value in given.items())
-        raise fields.refused("head_dim", f"it is not clear how much of a head is rotated: {told}")
-    rotated = next(iter(given.values()), int(head_dim * (1 if usual is None else usual)))
-    if usual is None and rotated != head_dim:
+            stated["rotary_dim"] = rotary_dim
+    if len(set(stated.values())) > 1:
+        keys = " and ".join(f"{key} makes it {value}" for key, value in stated.items())
+        raise fields.refused("head_dim", f"it is not clear how much of a head is rotated: {keys}")
+    default = head_dim if default_share is None else int(head_dim * default_share)
+    rotated = next(iter(stated.values()), default)
+    if default_share is None and rotated != head_dim:
         rule = f"a head rotated in part is not modelled for model_type {fields.model_type!r}"
-        raise fields.refused(next(iter(given)).split(".")[0], rule)
+        raise fields.refused(next(iter(stated)).split(".")[0], rule)
     return None if rotated == head_dim else rotated
 
 
-def typed_windows(fields: Fields, window: int | None, usual: list[LayerType]) -> list[int | None]:
-    """The window of each block: by `layer_types` of the file, or else by the family's `usual`."""
+def typed_windows(
+    fields: Fields, window: int | None, default_types: list[LayerType]
+) -> list[int | None]:
+    """The window of each block, by `layer_types` of the file or else by those of the family."""
     types = fields.optional("layer_types", LAYER_TYPES_OR_NULL, None)
     if types is None:
-        types = usual
-    if len(types) != len(usual):
-        rule = f"has {len(types)} entries for num_hidden_layers={len(usual)}"
+        types = default_types
+    if len(types) != len(default_types):
+        rule = f"has {len(types)} entries for num_hidden_layers={len(default_types)}"
         raise fields.refused("layer_types", rule)
     if window is None and "sliding_attention" in types:
         raise fields.refused("sliding_window", "gives no window to the sliding_attention layers")
@@ -132,14 +142,14 @@ def typed_windows(fields: Fields, window: int | None, usual: list[LayerType]) ->
 
 
 def activation(
-    fields: Fields, key: str = "hidden_act", usual: ActivationName = "silu", *also: str
+    fields: Fields, key: str = "hidden_act", default: ActivationName = "silu", *also: str
 ) -> Activation:
-    """The activation function between the FFN's projections."""
-    return ACTIVATIONS[fields.optional(key, _ACTIVATION, usual, also=also)]
+    """The activation between the projections of an FFN; `also` are other spellings of `key`."""
+    return ACTIVATIONS[fields.optional(key, _ACTIVATION, default, also=also)]
 
 
 def dense(fields: Fields, act: Activation, *, bias: bool = False) -> Table:
-    """A gated feed-forward layer of `intermediate_size`."""
+    """A gated FFN of width `intermediate_size`."""
     width = fields.required("intermediate_size", WIDTH)
     return {"kind": "dense", "intermediate_size": width, "activation": act, "bias": bias}
 
@@ -151,7 +161,15 @@ def moe(
     width: str = "moe_intermediate_size",
     **settings: object,
 ) -> Table:
-    """Experts; `names` are the family's spellings of their number, `width` that of their width."""
+    """Routed experts.
+
+    Args:
+        fields: The file.
+        act: The experts' activation.
+        names: The family's spellings of the number of experts.
+        width: The family's spelling of the width of an expert.
+        settings: Further fields of the layer kind.
+    """
     experts = fields.required(names[0], COUNT, also=names[1:])
     chosen = fields.required("num_experts_per_tok", COUNT, also=("experts_per_token",))
     if chosen > experts:

@@ -1,6 +1,6 @@
-"""A model from a Hugging Face config.json: known families only, every key accounted for.
+"""A model read from a Hugging Face config.json, of a known family and with every key accounted for.
 
-A key is used, known not to change the cost (`hf_without_cost`), or refused by name.
+A key is used, listed as one that does not change the cost (`ignored_keys.py`), or refused by name.
 """
 
 import re
@@ -24,7 +24,7 @@ from costmodel.inputs.hf.fields import (
 )
 from costmodel.inputs.hf.ignored_keys import ONE_VALUE, WITHOUT_COST
 from costmodel.inputs.model import MAX_NAME, ModelConfig
-from costmodel.layers.operator import layer_pattern
+from costmodel.layers.site import layer_pattern
 from costmodel.strict import validated
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.+-]*(/[\w.+-]+)?", re.ASCII)  # not the path of a folder
@@ -50,16 +50,16 @@ def load_hf_config(path: Path) -> ModelConfig:
     """The model that a config.json describes.
 
     Raises:
-        InputError: The file cannot be read, its family is unknown, a size is missing, or a field or
-            its value is not one that is modelled.
+        InputError: The file cannot be read, its `model_type` is unknown, a size is missing, or a
+            key or its value is not modelled.
     """
     table = read_json_object(path)
     where = f"file={shown(str(path))}"
     model_type = table.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
-        told = f"={shown(model_type)}: is not" if "model_type" in table else ": is missing; it is"
+        fault = f"={shown(model_type)}: is not" if "model_type" in table else ": is missing; it is"
         raise InputError(
-            f"{where}: model_type{told} one of the families that can be read:"
+            f"{where}: model_type{fault} one of the families that can be read:"
             f" {', '.join(sorted(FAMILIES))}"
         )
     fields = Fields(table, model_type=model_type, where=where)
@@ -77,21 +77,24 @@ def load_hf_config(path: Path) -> ModelConfig:
 
 
 def _model(fields: Fields, *, tied: bool | None) -> Table:
-    """The fields of a `ModelConfig`, without name, source and notes."""
+    """The fields of a `ModelConfig`, but for name, source and notes.
+
+    `tied` is what the wrapper of a multimodal file says of the embeddings; None without a wrapper.
+    """
     family = FAMILIES[fields.model_type]
     blocks = family.read(fields)
     if fields.model_type.startswith("gemma3"):
         vocabulary = fields.optional("vocab_size", VOCABULARY, GEMMA3_VOCABULARY)
     else:
         vocabulary = fields.required("vocab_size", VOCABULARY)
-    own = fields.optional("tie_word_embeddings", FLAG, blocks.tied if tied is None else tied)
-    if tied is not None and own != tied:
+    own_tied = fields.optional("tie_word_embeddings", FLAG, blocks.tied if tied is None else tied)
+    if tied is not None and own_tied != tied:
         raise fields.refused("tie_word_embeddings", f"differs from {tied} of the whole model")
     model = {
         "hidden_size": fields.required("hidden_size", WIDTH),
         "vocab_size": vocabulary,
         "num_hidden_layers": len(blocks.ffn),
-        "tie_word_embeddings": own,
+        "tie_word_embeddings": own_tied,
         "post_norms": blocks.post_norms,
         **_layers(blocks),
     }
@@ -100,7 +103,7 @@ def _model(fields: Fields, *, tied: bool | None) -> Table:
 
 
 def _text_model(wrapper: Fields) -> Fields:
-    """The text model of a multimodal file."""
+    """The keys of the text model in a multimodal file."""
     text = wrapper.child("text_config")
     text.only({"model_type": ("gemma3_text",)})
     wrapper.notes.append(
@@ -116,7 +119,7 @@ def _tied_in_wrapper(wrapper: Fields) -> bool:
 def _account_for_the_rest(
     fields: Fields, without_cost: frozenset[str], only: Mapping[str, tuple[object, ...]]
 ) -> None:
-    """What all families share: the model's head, its storage format, and no unknown key."""
+    """Read the keys that all families share, and refuse every key that nobody has read."""
     classes = fields.optional("architectures", STRINGS_OR_NULL, None)
     if classes and not all(name.endswith(MODEL_ENDINGS) for name in classes):
         raise fields.refused("architectures", f"is not a model {' or '.join(MODEL_ENDINGS)}")
@@ -134,17 +137,17 @@ def _account_for_the_rest(
 
 
 def _layers(blocks: Blocks) -> dict[str, Any]:
-    """The default layer, and overrides of the blocks that differ from it."""
-    attention, ffn = _usual(blocks.attention), _usual(blocks.ffn)
+    """The default layer (the most frequent attention and FFN) and overrides of other blocks."""
+    attention, ffn = _most_frequent(blocks.attention), _most_frequent(blocks.ffn)
     groups: list[tuple[dict[str, Table], list[int]]] = []
-    for layer, (own_attention, own_ffn) in enumerate(
+    for layer, (layer_attention, layer_ffn) in enumerate(
         zip(blocks.attention, blocks.ffn, strict=True)
     ):
         change = {}
-        if own_attention != attention:
-            change["attention"] = own_attention
-        if own_ffn != ffn:
-            change["ffn"] = own_ffn
+        if layer_attention != attention:
+            change["attention"] = layer_attention
+        if layer_ffn != ffn:
+            change["ffn"] = layer_ffn
         if not change:
             continue
         for known, layers in groups:
@@ -157,15 +160,15 @@ def _layers(blocks: Blocks) -> dict[str, Any]:
     return {"attention": attention, "ffn": ffn, "overrides": overrides}
 
 
-def _usual(by_layer: list[Table]) -> Table:
-    """The table of most blocks; of equally many, the one that comes last."""
+def _most_frequent(by_layer: list[Table]) -> Table:
+    """The table of most blocks; of equally frequent ones, the one whose last block comes latest."""
     counts = Counter(tuple(sorted(table.items())) for table in by_layer)
     most = max(counts.values())
     return next(t for t in reversed(by_layer) if counts[tuple(sorted(t.items()))] == most)
 
 
 def _selector(layers: list[int]) -> str:
-    """Layers as an override selects them: "0-2,5", or "0-22/2" for equal steps."""
+    """Layers in the notation of `Override.layers`: "0-2,5", or "0-22/2" for equal steps."""
     steps = {b - a for a, b in pairwise(layers)}
     if len(layers) >= MIN_STEPS and len(steps) == 1 and (step := steps.pop()) > 1:
         return f"{layers[0]}-{layers[-1]}/{step}"
@@ -173,21 +176,21 @@ def _selector(layers: list[int]) -> str:
 
 
 def _name(table: dict[str, Any], path: Path) -> str:
-    """The hub's name of the model, or that of the file, or of its folder for a `config.json`."""
-    given = table.get("_name_or_path")
-    if isinstance(given, str) and len(given) <= MAX_NAME and HUB_ID.fullmatch(given):
-        return given
-    own = path.absolute().parent.name if path.name == "config.json" else path.stem
-    return own if own.isprintable() and 0 < len(own) <= MAX_NAME else "model"
+    """The hub's name of the model; else the file's name, or its folder's if it is `config.json`."""
+    hub_id = table.get("_name_or_path")
+    if isinstance(hub_id, str) and len(hub_id) <= MAX_NAME and HUB_ID.fullmatch(hub_id):
+        return hub_id
+    name = path.absolute().parent.name if path.name == "config.json" else path.stem
+    return name if name.isprintable() and 0 < len(name) <= MAX_NAME else "model"
 
 
 def _validated(model: Table, fields: Fields, where: str) -> ModelConfig:
-    """The model; an error that comes of a default says that the file did not hold the field."""
+    """The model; a message about a defaulted field says that the file did not hold it."""
     try:
         return validated(ModelConfig, model, where=where)
     except InputError as error:
         named = set(re.findall(r"\w+(?==)", str(error)))
-        taken = [f"{key}={shown(value)}" for key, value in fields.defaults.items() if key in named]
-        if not taken:
+        used = [f"{key}={shown(value)}" for key, value in fields.defaults.items() if key in named]
+        if not used:
             raise
-        raise InputError(f"{error} (not in the file, so the default: {', '.join(taken)})") from None
+        raise InputError(f"{error} (not in the file, so the default: {', '.join(used)})") from None

@@ -1,6 +1,6 @@
-"""The families of Hugging Face models whose config.json files are read, by `model_type`.
+"""The families of config.json files that can be read, by `model_type`, and readers of dense ones.
 
-A reader says how its family's keys become attention and FFN layers. An absent key takes the default
+A reader turns the keys of its family into attention and FFN layers. An absent key takes the default
 of that family's configuration class in transformers 5.23 (models/*/configuration_*.py); what no key
 says (biases, norms, routers) follows models/*/modeling_*.py of the same release.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from costmodel.inputs.hf import moe_families as hf_experts
+from costmodel.inputs.hf import moe_families
 from costmodel.inputs.hf.blocks import Blocks, activation, dense, gqa, num_layers, typed_windows
 from costmodel.inputs.hf.fields import COUNT, FLAG, INDEX, WINDOW_OR_NULL, Fields, LayerType
 from costmodel.inputs.hf.ignored_keys import DEEPSEEK_ROUTER, ROUTER_TRAINING
@@ -17,17 +17,17 @@ from costmodel.inputs.hf.ignored_keys import DEEPSEEK_ROUTER, ROUTER_TRAINING
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """How the files of one family are read."""
+    """How the files of one family are read: its reader, and what its other keys may hold."""
 
     read: Callable[[Fields], Blocks]
-    without_cost: frozenset[str] = frozenset()  # keys that do not change what a step costs
-    only: Mapping[str, tuple[object, ...]] = field(
-        default_factory=dict
-    )  # keys modelled at one value
+    # Keys that do not change what a step costs.
+    without_cost: frozenset[str] = frozenset()
+    # Keys whose cost is modelled at these values only.
+    only: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
 
 
 def llama(fields: Fields) -> Blocks:
-    """Llama: one bias switch for all four attention projections, one for the FFN."""
+    """Llama: one flag for biases of all four attention projections, one for those of the FFN."""
     bias = fields.optional("attention_bias", FLAG, default=False)
     ffn_bias = fields.optional("mlp_bias", FLAG, default=False)
     return Blocks(
@@ -37,7 +37,7 @@ def llama(fields: Fields) -> Blocks:
 
 
 def mistral(fields: Fields) -> Blocks:
-    """Mistral: a window of 4096 in all blocks unless the file says otherwise."""
+    """Mistral: a window of 4096 tokens in all blocks by default."""
     layers = num_layers(fields)
     window = fields.optional("sliding_window", WINDOW_OR_NULL, 4096)
     return Blocks(
@@ -47,7 +47,7 @@ def mistral(fields: Fields) -> Blocks:
 
 
 def qwen2(fields: Fields) -> Blocks:
-    """Qwen2 and 2.5: queries, keys and values always have a bias."""
+    """Qwen2 and Qwen2.5: the projections of queries, keys and values always have a bias."""
     return Blocks(
         attention=gqa(
             fields, kv_heads=32, windows=_last_blocks_windows(fields), attention_bias=True
@@ -57,7 +57,7 @@ def qwen2(fields: Fields) -> Blocks:
 
 
 def qwen3(fields: Fields) -> Blocks:
-    """Qwen3: QK-norm per head."""
+    """Qwen3: QK-norm of each head."""
     bias = fields.optional("attention_bias", FLAG, default=False)
     return Blocks(
         attention=gqa(
@@ -74,20 +74,20 @@ def qwen3(fields: Fields) -> Blocks:
 
 
 def _last_blocks_windows(fields: Fields) -> list[int | None]:
-    """Blocks from `max_window_layers` on have a window, if `use_sliding_window`."""
+    """The windows of Qwen: of the blocks from `max_window_layers` on, if `use_sliding_window`."""
     used = fields.optional("use_sliding_window", FLAG, default=False)
     window = fields.optional("sliding_window", WINDOW_OR_NULL, 4096)
     first = fields.optional("max_window_layers", INDEX, 28)
-    given = window if used else None
-    usual: list[LayerType] = [
-        "full_attention" if given is None or i < first else "sliding_attention"
+    used_window = window if used else None
+    default_types: list[LayerType] = [
+        "full_attention" if used_window is None or i < first else "sliding_attention"
         for i in range(num_layers(fields))
     ]
-    return typed_windows(fields, given, usual)
+    return typed_windows(fields, used_window, default_types)
 
 
 def gemma3(fields: Fields) -> Blocks:
-    """Gemma 3: five blocks with a window, one without; norms on both sides of each sublayer.
+    """Gemma 3: five blocks with a window, then one without; norms on both sides of each sublayer.
 
     Published files leave out sizes that equal the defaults of the class.
     """
@@ -122,7 +122,7 @@ _SLICES = {"pretraining_tp": (1,)}  # slices of projections, which current relea
 _DEEPSEEK = {**_SLICES, "ep_size": (1,), "mlp_bias": (False,), "moe_layer_freq": (1,)}
 _NOAUX_TC = {"scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",)}
 _DEEPSEEK_V3 = Family(
-    read=hf_experts.deepseek_v3,
+    read=moe_families.deepseek_v3,
     without_cost=DEEPSEEK_ROUTER | {"head_dim"},  # of no projection: a copy of qk_rope_head_dim
     only={**_DEEPSEEK, **_NOAUX_TC},
 )
@@ -137,24 +137,24 @@ _GEMMA3 = Family(
 )
 FAMILIES: Final[dict[str, Family]] = {
     "deepseek_v2": Family(
-        read=hf_experts.deepseek_v2,
+        read=moe_families.deepseek_v2,
         without_cost=_DEEPSEEK_V3.without_cost,
         only={**_DEEPSEEK, "scoring_func": ("softmax",)},
     ),
     "deepseek_v3": _DEEPSEEK_V3,
-    "gemma3": _GEMMA3,  # a wrapper of gemma3_text and a vision tower
+    "gemma3": _GEMMA3,  # wraps gemma3_text and a vision tower
     "gemma3_text": _GEMMA3,
-    "glm4_moe": Family(read=hf_experts.glm4_moe, without_cost=DEEPSEEK_ROUTER, only=_NOAUX_TC),
+    "glm4_moe": Family(read=moe_families.glm4_moe, without_cost=DEEPSEEK_ROUTER, only=_NOAUX_TC),
     "gpt_oss": Family(
-        read=hf_experts.gpt_oss,
+        read=moe_families.gpt_oss,
         without_cost=ROUTER_TRAINING | {"initial_context_length"},
         only={"hidden_act": ("silu",)},  # half of its clamped SwiGLU
     ),
     "kimi_k2": _DEEPSEEK_V3,
     "llama": Family(read=llama, only=_SLICES),
     "minimax_m2": Family(
-        read=hf_experts.minimax_m2,
-        # Left over from MiniMax-Text-01; no block has such an FFN (a shared one is width 0).
+        read=moe_families.minimax_m2,
+        # Keys of MiniMax-Text-01; no block here has such an FFN (the shared one has width 0).
         without_cost=ROUTER_TRAINING | {"mlp_intermediate_size", "shared_moe_mode"},
         only={
             "attention_bias": (False,),
@@ -173,15 +173,15 @@ FAMILIES: Final[dict[str, Family]] = {
     ),
     "mistral": Family(read=mistral, only={"attention_bias": (False,), "mlp_bias": (False,)}),
     "mixtral": Family(
-        read=hf_experts.mixtral, without_cost=ROUTER_TRAINING, only={"attention_bias": (False,)}
+        read=moe_families.mixtral, without_cost=ROUTER_TRAINING, only={"attention_bias": (False,)}
     ),
     "olmoe": Family(
-        read=hf_experts.olmoe, without_cost=ROUTER_TRAINING, only={"clip_qkv": (None,)}
+        read=moe_families.olmoe, without_cost=ROUTER_TRAINING, only={"clip_qkv": (None,)}
     ),
     "qwen2": Family(read=qwen2, only={"use_mrope": (False,)}),
     "qwen3": Family(read=qwen3),
     "qwen3_moe": Family(
-        read=hf_experts.qwen3_moe,
+        read=moe_families.qwen3_moe,
         # Without use_sliding_window, which releases read differently, no window is in use.
         without_cost=ROUTER_TRAINING | {"max_window_layers", "sliding_window"},
         only={"use_sliding_window": (False,)},

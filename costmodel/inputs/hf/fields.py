@@ -1,7 +1,7 @@
-"""The keys of a Hugging Face config.json, each checked as it is read; a key nobody read is refused.
+"""The keys of a config.json: each is checked as it is read, and one that nobody reads is refused.
 
 Nothing in the file is trusted: a value meets its rule (type and range) before any code uses it, and
-every message names the key as the user wrote it.
+every message names the key as the file spells it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -57,99 +57,107 @@ MAX_LISTED = 8  # unknown fields that one message names
 
 
 class Fields:
-    """One JSON object of a configuration of family `model_type`."""
+    """One JSON object of a file of the family `model_type`; it knows which keys were read."""
 
     def __init__(
         self, table: dict[str, Any], *, model_type: str, where: str, prefix: str = ""
     ) -> None:
         self.model_type = model_type
-        self.notes: list[str] = []  # what the model's reader must know
-        self.defaults: dict[str, object] = {}  # absent keys, with the value taken instead
+        self.notes: list[str] = []  # what a user of the model must know
+        self.defaults: dict[str, object] = {}  # the defaults taken for absent keys
         self._table = table
         self._where = where
         self.prefix = prefix
         self._read: set[str] = set()
 
     def required(self, key: str, rule: TypeAdapter[T], *, also: tuple[str, ...] = ()) -> T:
-        """The value of `key`, or of another spelling in `also`; refused if there is none."""
-        found = self._found(key, also)
-        if not found:
+        """The value of `key`, or of another spelling of it in `also`.
+
+        Raises:
+            InputError: It is missing, or breaks `rule`.
+        """
+        spelling = self._spelling_read(key, also)
+        if not spelling:
             raise InputError(f"{self._where}: {self.prefix}{key}: is missing")
-        return self._checked(found, rule)
+        return self._checked(spelling, rule)
 
     def optional(
         self, key: str, rule: TypeAdapter[T], default: D, *, also: tuple[str, ...] = ()
     ) -> T | D:
-        """The value of `key`, or `default`: that of transformers' class of this family."""
-        found = self._found(key, also)
-        if not found:
+        """The value of `key`, or the family's default.
+
+        Raises:
+            InputError: It breaks `rule`.
+        """
+        spelling = self._spelling_read(key, also)
+        if not spelling:
             if default is not None:
                 self.defaults[key] = default
             return default
-        return self._checked(found, rule)
+        return self._checked(spelling, rule)
 
     def child(self, key: str) -> "Fields":
-        """The keys of the object that `key` must hold."""
+        """The object that `key` must hold."""
         return self._inside(key, self.required(key, OBJECT))
 
     def nested(self, key: str) -> list["Fields"]:
-        """The keys of the object under `key`, if there is one, and of the objects within it."""
+        """The object that `key` may hold, and then the objects within it; nothing without one."""
         table = self.optional(key, OBJECT_OR_NULL, None)
         if table is None:
             return []
-        found = [self._inside(key, table)]
+        objects = [self._inside(key, table)]
         for name, value in table.items():
             if isinstance(value, dict):
                 plain = name.isascii() and name.isidentifier() and len(name) <= MAX_SHOWN
                 safe = name if plain else shown(name)
-                found.append(self._inside(f"{key}.{safe}", value))
-        return found
+                objects.append(self._inside(f"{key}.{safe}", value))
+        return objects
 
     def _inside(self, key: str, table: dict[str, Any]) -> "Fields":
         prefix = f"{self.prefix}{key}."
         return Fields(table, model_type=self.model_type, where=self._where, prefix=prefix)
 
     def spelling(self, key: str, *also: str) -> str:
-        """The spelling that the file has."""
+        """The spelling of `key` that the file uses."""
         return next((name for name in (key, *also) if name in self._table), key)
 
     def refused(self, key: str, rule: str) -> InputError:
-        """The error of a value that breaks `rule`."""
+        """The error to raise where the value of `key` breaks `rule`, which the message states."""
         return InputError(
             f"{self._where}: {self.prefix}{key}={shown(self._table.get(key))}: {rule}"
         )
 
     def only(self, allowed: Mapping[str, tuple[object, ...]]) -> None:
-        """Each key, where given, must have one of its values, for others are not modelled."""
+        """Refuse a key of `allowed` that holds none of its values: others are not modelled."""
         for key, values in allowed.items():
             if key not in self._table:
                 continue
             self._read.add(key)
-            given = self._table[key]
-            if not any(type(given) is type(value) and given == value for value in values):
+            held = self._table[key]
+            if not any(type(held) is type(value) and held == value for value in values):
                 listed = " or ".join(shown(value) for value in values)
                 raise self.refused(
                     key, f"is not modelled for model_type {self.model_type!r}; only {listed} is"
                 )
 
     def finish(self, without_cost: Iterable[str]) -> None:
-        """Refuse every key that was neither read nor is known not to change the cost."""
+        """Refuse every key that was neither read nor is in `without_cost`."""
         known = self._read.union(without_cost)
-        left = [key for key in self._table if key not in known]
-        if not left:
+        unknown = [key for key in self._table if key not in known]
+        if not unknown:
             return
         listed = "; ".join(
             f"field {shown(self.prefix + key)}={shown(self._table[key])}"
-            for key in left[:MAX_LISTED]
+            for key in unknown[:MAX_LISTED]
         )
-        more = f"; and {len(left) - MAX_LISTED} more fields" if len(left) > MAX_LISTED else ""
+        more = f"; and {len(unknown) - MAX_LISTED} more fields" if len(unknown) > MAX_LISTED else ""
         raise InputError(
-            f"{self._where}: {listed}{more}: {'is' if len(left) == 1 else 'are'} not understood"
+            f"{self._where}: {listed}{more}: {'is' if len(unknown) == 1 else 'are'} not understood"
             f" for model_type {self.model_type!r}, and might change the cost"
         )
 
-    def _found(self, key: str, also: tuple[str, ...]) -> str | None:
-        """The spelling that the file has; two spellings must agree."""
+    def _spelling_read(self, key: str, also: tuple[str, ...]) -> str | None:
+        """The spelling that the file uses, marked as read; the values of two must be equal."""
         names = [name for name in (key, *also) if name in self._table]
         self._read.update(names)
         for name in names[1:]:

@@ -1,6 +1,6 @@
-"""Keys of config.json files that do not change what a step costs, by the reason why they do not.
+"""Keys of config.json files that do not change what a step costs, grouped by the reason.
 
-And keys that all families understand at one value only, which is the one they always have.
+`ONE_VALUE` holds keys whose cost is modelled at one value only, in all families.
 """
 
 BOOKKEEPING = frozenset(

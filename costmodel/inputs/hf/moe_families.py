@@ -1,4 +1,4 @@
-"""Readers of the mixture-of-experts families of config.json files."""
+"""Readers of the mixture-of-experts (MoE) families of config.json files."""
 
 from typing import Final, Literal, TypeAlias
 
@@ -32,12 +32,12 @@ from costmodel.inputs.hf.fields import (
 TopK: TypeAlias = Literal["greedy", "group_limited_greedy"]
 _TOP_K: Final[TypeAdapter[TopK]] = TypeAdapter(TopK, config=ConfigDict(strict=True))
 
-LOCAL = ("num_local_experts", "num_experts")  # transformers writes either, whatever the family
+LOCAL = ("num_local_experts", "num_experts")  # transformers writes either for any family
 ROUTED = ("n_routed_experts", "num_local_experts", "num_experts")
 
 
 def mixtral(fields: Fields) -> Blocks:
-    """Mixtral: the k weights are divided by their sum; experts are of `intermediate_size`."""
+    """Mixtral: experts of width `intermediate_size`; the k router weights are made to sum to 1."""
     window = fields.optional("sliding_window", WINDOW_OR_NULL, None)
     layers = num_layers(fields)
     act = activation(fields)
@@ -46,7 +46,7 @@ def mixtral(fields: Fields) -> Blocks:
 
 
 def olmoe(fields: Fields) -> Blocks:
-    """OLMoE: QK-norm over all heads."""
+    """OLMoE: QK-norm over all heads together."""
     bias = fields.optional("attention_bias", FLAG, default=False)
     norm = fields.optional("norm_topk_prob", FLAG, default=False)
     ffn = moe(fields, activation(fields), *LOCAL, width="intermediate_size", norm_topk_prob=norm)
@@ -55,7 +55,7 @@ def olmoe(fields: Fields) -> Blocks:
 
 
 def qwen3_moe(fields: Fields) -> Blocks:
-    """Qwen3 with experts: QK-norm per head; blocks without experts by step or by list."""
+    """Qwen3-MoE: QK-norm of each head; a step or a list says which blocks have a dense FFN."""
     layers = num_layers(fields)
     bias = fields.optional("attention_bias", FLAG, default=False)
     norm = fields.optional("norm_topk_prob", FLAG, default=False)
@@ -71,7 +71,7 @@ def qwen3_moe(fields: Fields) -> Blocks:
 
 
 def gpt_oss(fields: Fields) -> Blocks:
-    """gpt-oss: every other block has a window; sinks, biases, softmax over the chosen k."""
+    """gpt-oss: a window in every other block, sinks, biases, softmax over the k chosen."""
     fields.optional("swiglu_limit", NUMBER, None)  # where to clamp and how steep: no cost
     fields.optional("swiglu_alpha", NUMBER, None)
     layers = num_layers(fields)
@@ -104,7 +104,7 @@ def gpt_oss(fields: Fields) -> Blocks:
 
 
 def minimax_m2(fields: Fields) -> Blocks:
-    """MiniMax-M2: QK-norm over all heads ("per_layer"), part of a head rotated, sigmoid scores."""
+    """MiniMax-M2: QK-norm over all heads ("per_layer"), partly rotated heads, sigmoid scores."""
     layers = num_layers(fields)
     kinds = fields.optional("attn_type_list", INDICES_OR_NULL, None)
     if kinds is not None and (len(kinds) != layers or set(kinds) != {1}):
@@ -135,7 +135,7 @@ def minimax_m2(fields: Fields) -> Blocks:
 
 
 def glm4_moe(fields: Fields) -> Blocks:
-    """GLM-4.5: grouped-query attention, DeepSeek-V3's router, first blocks dense."""
+    """GLM-4.5: grouped-query attention, DeepSeek-V3's router, dense first blocks."""
     normed = fields.optional("use_qk_norm", FLAG, default=False)
     bias = fields.optional("attention_bias", FLAG, default=False)
     attention = gqa(
@@ -151,12 +151,12 @@ def glm4_moe(fields: Fields) -> Blocks:
 
 
 def deepseek_v2(fields: Fields) -> Blocks:
-    """DeepSeek-V2: MLA; softmax scores, groups scored by their best expert."""
+    """DeepSeek-V2: MLA; softmax scores, groups of experts ranked by their best one."""
     method = fields.optional("topk_method", _TOP_K, "greedy")
     grouped = method == "group_limited_greedy"
     groups = fields.optional("n_group", COUNT_OR_NULL, None)
-    kept = fields.optional("topk_group", COUNT_OR_NULL, None)
-    if grouped and (groups is None or kept is None):
+    groups_kept = fields.optional("topk_group", COUNT_OR_NULL, None)
+    if grouped and (groups is None or groups_kept is None):
         raise fields.refused("topk_method", "needs n_group and topk_group")
     ffn = moe(
         fields,
@@ -165,13 +165,13 @@ def deepseek_v2(fields: Fields) -> Blocks:
         shared_intermediate_size=_shared_width(fields, 2),
         norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=False),
         n_group=groups if grouped else 1,
-        topk_group=kept if grouped else 1,
+        topk_group=groups_kept if grouped else 1,
     )
     return Blocks(attention=_mla(fields), ffn=_first_dense(fields, 0, ffn))
 
 
 def deepseek_v3(fields: Fields) -> Blocks:
-    """DeepSeek-V3 and Kimi-K2: MLA; sigmoid scores with a correction, groups by their best two."""
+    """DeepSeek-V3 and Kimi-K2: MLA; corrected sigmoid scores, groups ranked by their best two."""
     ffn = _first_dense(fields, 3, _noaux_tc(fields, n_group=8, topk_group=4))
     _leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
     return Blocks(attention=_mla(fields), ffn=ffn)
@@ -207,7 +207,10 @@ def _mla(fields: Fields) -> list[Table]:
 
 
 def _noaux_tc(fields: Fields, *, n_group: int, topk_group: int) -> Table:
-    """The router of arXiv 2412.19437: sigmoid, correction bias, groups by their best two."""
+    """Experts with the router of arXiv 2412.19437 (topk_method noaux_tc).
+
+    Sigmoid scores with a correction bias; groups of experts are ranked by their best two.
+    """
     groups = fields.optional("n_group", COUNT, n_group)
     return moe(
         fields,
@@ -223,19 +226,21 @@ def _noaux_tc(fields: Fields, *, n_group: int, topk_group: int) -> Table:
     )
 
 
-def _shared_width(fields: Fields, usual: int) -> int:
-    """The shared experts run as one FFN of their summed width."""
-    shared = fields.optional("n_shared_experts", INDEX_OR_NULL, usual) or 0
+def _shared_width(fields: Fields, default_experts: int) -> int:
+    """The width of the shared experts, which run as one FFN of their summed widths."""
+    shared = fields.optional("n_shared_experts", INDEX_OR_NULL, default_experts) or 0
     return shared * fields.required("moe_intermediate_size", WIDTH)
 
 
-def _first_dense(fields: Fields, usual: int, sparse: Table) -> list[Table]:
-    first = fields.optional("first_k_dense_replace", INDEX, usual)
+def _first_dense(fields: Fields, default_dense: int, sparse: Table) -> list[Table]:
+    """The FFN of each block: dense in the first `first_k_dense_replace`, sparse in the others."""
+    first = fields.optional("first_k_dense_replace", INDEX, default_dense)
     plain = dense(fields, activation(fields))
     return [plain if i < first else sparse for i in range(num_layers(fields))]
 
 
 def _leave_out_mtp(fields: Fields, key: str, *also: str) -> None:
+    """Note that layers of multi-token prediction, whose number is at `key`, are not costed."""
     modules = fields.optional(key, INDEX_OR_NULL, None, also=also)
     if modules:
         fields.notes.append(

@@ -19,7 +19,7 @@ from costmodel.layers.base import FfnKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
-from costmodel.routing.popularity import Expected, Kind, Trials
+from costmodel.routing.popularity import Expected, ItemKind, Trials
 
 CONTEXT = 2048  # cached tokens, as the figure's caption says
 SOURCE = "arXiv 2411.12364"
@@ -38,7 +38,7 @@ class WorstCase:
         return "worst case"
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: Kind, copies: int = 1
+        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
         """min(k T, N), an upper bound of every routing."""
         del kind

@@ -10,7 +10,8 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
-from costmodel.layers.operator import INDEX_BYTES, Count, Number
+from costmodel.layers.numbers import Count, Number
+from costmodel.layers.operator import INDEX_BYTES
 from costmodel.layers.ultramem import UltraMem
 from costmodel.questions.published import figure_1c
 from costmodel.questions.published.counts import counted, no_router

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from costmodel.layers.operator import Number
+from costmodel.layers.numbers import Number
 
 UNITS = {"B": 1e9, "M": 1e6, "G": 1e9, "GB": 1e9, "MB": 1e6, "": 1}
 

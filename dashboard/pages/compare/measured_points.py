@@ -6,7 +6,7 @@ from typing import Literal
 
 from costmodel.errors import InputError
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.routing_spec import parse_routing
+from costmodel.inputs.parse import parse_routing
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.recordings.measured import Exact, Spread

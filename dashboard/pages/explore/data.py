@@ -11,7 +11,7 @@ from costmodel import units
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
 from costmodel.inputs.workload import MAX_CONTEXT
-from costmodel.layers.operator import Number
+from costmodel.layers.numbers import Number
 from dashboard.app.widgets import Card
 
 JSON = dict[str, Any]

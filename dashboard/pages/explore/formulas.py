@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
 from costmodel import units
+from costmodel.backends import BACKENDS
 from costmodel.costs.footprint import Footprint
 from costmodel.costs.latency import OperatorTime, Unknown
 from costmodel.costs.predict import Prediction
-from costmodel.layers.operator import Number, Operator, Part
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, Part
 from dashboard.pages.explore.letters import letters, put_in
 
 MICRO = 1e6  # us of a second
@@ -106,7 +108,7 @@ def operator_working(prediction: Prediction, operator: Operator) -> Working:
             for letter in found
         ),
         terms=tuple(
-            _part(part, None if time is None else time.parts_s[index])
+            _part(operator, part, None if time is None else time.parts_s[index])
             for index, part in enumerate(operator.parts)
         ),
         terms_are="The parts of one layer; they sum to its FLOPs and HBM bytes",
@@ -114,7 +116,7 @@ def operator_working(prediction: Prediction, operator: Operator) -> Working:
     )
 
 
-def _part(part: Part, seconds: Number | None) -> dict[str, Any]:
+def _part(operator: Operator, part: Part, seconds: Number | None) -> dict[str, Any]:
     row = {
         "Part": part.name,
         "Kind": part.kind,
@@ -126,8 +128,8 @@ def _part(part: Part, seconds: Number | None) -> dict[str, Any]:
         "Table rows, B": part.row_bytes,
         "Indices, B": part.index_bytes,
         "Step's own in and out, B": part.io_bytes,
-        "Launches, torch": part.launches_torch,
-        "Launches, fused": part.launches_fused,
+        "Launches, torch": BACKENDS["torch"].launches(operator, part),
+        "Launches, fused": BACKENDS["fused"].launches(operator, part),
         "Priced as": _shape(part),
         "Between operators, B": part.activation_bytes,
         "Between parts, B": part.intermediate_bytes,

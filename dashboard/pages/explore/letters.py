@@ -13,9 +13,11 @@ from costmodel.layers.base import LayerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
-from costmodel.layers.operator import Number, Operator, Step, expanded_paths
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, Step
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.site import expanded_paths
 from costmodel.layers.ultramem import UltraMem
 
 WORD = r"[A-Za-z_]+(?:['-][A-Za-z]+)*"  # residual, QK-norm, router's

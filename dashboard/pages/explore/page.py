@@ -70,11 +70,11 @@ def draw_operators(prediction: Prediction, numbers: data.JSON) -> None:
     )
     box = st.expander("All numbers of this step", key="ex_all", on_change="rerun", bind=LINK)
     if box.open:
-        summary, name = prediction_tables(prediction)[0], ""
-        rows = []
-        for quantity, value, what in summary.rows:
-            name = quantity or name
-            rows.append({"Quantity": name, "Value": value, "What": what})
+        summary = prediction_tables(prediction)[0]
+        rows = [
+            {"Quantity": quantity, "Value": value, "What it counts": what}
+            for quantity, value, what in summary.rows
+        ]
         with box:
             table(rows, alt="All numbers of the step", key="ex_summary")
             for note in summary.notes:

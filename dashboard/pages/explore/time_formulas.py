@@ -3,6 +3,7 @@
 from typing import Any
 
 from costmodel import units
+from costmodel.backends import BACKENDS
 from costmodel.costs.energy import energy_j
 from costmodel.costs.latency import Unknown, step_time
 from costmodel.costs.predict import Prediction
@@ -41,7 +42,7 @@ def predicted(prediction: Prediction) -> Working:
     else:
         assert not isinstance(curves, Unknown)
         graph = units.seconds(float(time.graph_s))
-        launches = getattr(prediction.costs.totals, f"launches_{workload.backend}")
+        launches = BACKENDS[workload.backend].total_launches(prediction.costs.operators)
         lines = (
             "as a CUDA graph = the sum of the operators' times over their layers",
             f"= {graph}",
@@ -136,7 +137,8 @@ def energy(prediction: Prediction) -> Working:
 def routing(prediction: Prediction) -> Working:
     """What choosing experts or rows costs, and its share of the predicted time."""
     routing, time = prediction.costs.routing, prediction.time
-    launches = getattr(routing, f"launches_{prediction.workload.backend}")
+    backend = BACKENDS[prediction.workload.backend]
+    launches = backend.total_launches(prediction.costs.operators, routing_only=True)
     lines = [
         (
             f"FLOPs {units.count(routing.flops)}, compares {units.count(routing.compares)},"

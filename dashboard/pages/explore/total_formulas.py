@@ -8,7 +8,8 @@ from costmodel.costs.footprint import footprint
 from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.totals import KvCache, ParameterCounts, distinct, flops_by_kind, kv_cache
 from costmodel.inputs.workload import MAX_CONTEXT
-from costmodel.layers.operator import Moved, Number
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Traffic
 from dashboard.pages.explore.data import max_context
 from dashboard.pages.explore.formulas import Working, by_operator, documented, largest_batch
 from dashboard.pages.explore.time_formulas import energy, floor, predicted, routing, tokens_per_s
@@ -34,7 +35,7 @@ def _hbm(prediction: Prediction) -> Working:
         ),
         terms=by_operator(prediction, "HBM bytes", "compulsory_bytes"),
         terms_are="HBM bytes by operator",
-        **documented(Moved),
+        **documented(Traffic),
     )
 
 

@@ -8,14 +8,14 @@ from math import ceil, floor, log10
 import plotly.graph_objects as go
 
 from costmodel import units
-from costmodel.recordings.recording import Accesses, Case
+from costmodel.recordings.measured import Accesses
+from costmodel.recordings.recording import Case
 from costmodel.validation.join import NO_RUN
-from costmodel.validation.recorded_routing import CHOOSERS
+from costmodel.validation.recorded_routing import chosen_kinds
 from dashboard.app.figures import framed, measured_marks
 from dashboard.app.widgets import not_measured
 from dashboard.pages.measured.data import ComparedCase
 
-KINDS = {leaf: kind for kind, leaf in CHOOSERS.items()}
 MOST_MARKS = 60  # of one curve
 FEW_DECADES = 2  # of an axis with ticks at 1, 2, 3 and 5 of each decade; a longer one has 1 alone
 NOTE = (
@@ -38,15 +38,18 @@ def why_none(case: Case) -> str:
     return not_measured(case.lacking.get("time", NO_RUN))
 
 
-def ranked(histograms: Mapping[str, Accesses]) -> dict[str, list[tuple[float, int]]]:
+def ranked(
+    histograms: Mapping[str, Accesses], kinds: Mapping[str, str]
+) -> dict[str, list[tuple[float, int]]]:
     """A curve of (rank, times) for experts, and one for rows of memory tables.
 
-    `rank` items of a layer, a mean over the layers, were chosen `times` times or more.
+    `rank` items of a layer, a mean over the layers, were chosen `times` times or more. `kinds` says
+    by path whether a layer chooses experts or rows.
     """
     pooled: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     of_kind: dict[str, int] = defaultdict(int)
     for path, histogram in histograms.items():
-        kind = _kind(path)
+        kind = kinds.get(path, "items")
         of_kind[kind] += 1
         for times, items in histogram.counts:
             if times and items:
@@ -61,9 +64,9 @@ def ranked(histograms: Mapping[str, Accesses]) -> dict[str, list[tuple[float, in
     return curves
 
 
-def ranks(histograms: Mapping[str, Accesses]) -> go.Figure:
+def ranks(histograms: Mapping[str, Accesses], kinds: Mapping[str, str]) -> go.Figure:
     """Times chosen over rank, both axes logarithmic; a curve each for experts and rows."""
-    figure, by_kind = go.Figure(), ranked(histograms)
+    figure, by_kind = go.Figure(), ranked(histograms, kinds)
     curves = by_kind.values()
     for index, (kind, curve) in enumerate(by_kind.items()):
         step = -(-len(curve) // MOST_MARKS)
@@ -94,12 +97,12 @@ def ticks(low: float, high: float) -> list[float]:
     return [float(f"{digit}e{decade}") for decade in decades for digit in digits]
 
 
-def in_words(histograms: Mapping[str, Accesses]) -> str:
+def in_words(histograms: Mapping[str, Accesses], kinds: Mapping[str, str]) -> str:
     """The chart in words."""
     curves = [
         f"of the {kind} of a layer {units.significant(curve[-1][0])} were chosen,"
         f" the most chosen {curve[0][1]:,} times"
-        for kind, curve in ranked(histograms).items()
+        for kind, curve in ranked(histograms, kinds).items()
     ]
     return f"Times chosen against rank, both axes logarithmic: {'; '.join(curves)}."
 
@@ -107,13 +110,14 @@ def in_words(histograms: Mapping[str, Accesses]) -> str:
 def rows(case: ComparedCase) -> list[dict[str, object]]:
     """The choices of each layer: how many, how many distinct ones, and how many were expected."""
     expected = {row.path: row for row in case.leaves("distinct")}
+    kinds = chosen_kinds(case.recording.model)
     cells: list[dict[str, object]] = []
     for path, histogram in layers(case.case).items():
         row = expected.get(path)
         cells.append(
             {
                 "Router or selector": path,
-                "Of": f"{histogram.population:,} {_kind(path)}",
+                "Of": f"{histogram.population:,} {kinds.get(path, 'items')}",
                 "Choices": units.count(histogram.trials * histogram.draws),
                 "Distinct": histogram.distinct,
                 "Expected distinct": None
@@ -124,7 +128,3 @@ def rows(case: ComparedCase) -> list[dict[str, object]]:
             }
         )
     return cells
-
-
-def _kind(path: str) -> str:
-    return KINDS.get(path.rpartition(".")[2], "items")

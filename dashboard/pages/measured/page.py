@@ -8,6 +8,7 @@ from costmodel import units
 from costmodel.errors import InputError
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.validation.counterparts import PREDICTED
+from costmodel.validation.recorded_routing import chosen_kinds
 from dashboard.app.recordings import load, matching, repeat_names
 from dashboard.app.shell import LINK, current_selection
 from dashboard.app.widgets import (
@@ -102,7 +103,12 @@ def draw_chart(case: ComparedCase, quantity: str | None) -> None:
         if not layers:
             st.info(plain(accesses.why_none(case.case)))
             return
-        chart(accesses.ranks(layers), alt=accesses.in_words(layers), key="rec_accesses")
+        kinds = chosen_kinds(case.recording.model)
+        chart(
+            accesses.ranks(layers, kinds),
+            alt=accesses.in_words(layers, kinds),
+            key="rec_accesses",
+        )
         table(accesses.rows(case), alt="Choices of each layer.", key="rec_layers")
         st.caption(accesses.NOTE)
         return

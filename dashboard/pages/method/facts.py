@@ -10,7 +10,8 @@ from costmodel.costs.operators import build_operators
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Site, Step
+from costmodel.layers.operator import Step
+from costmodel.layers.site import Site
 from costmodel.recordings.quantities import QUANTITIES
 from dashboard.app.paths import leaf_of
 
@@ -98,7 +99,7 @@ def quantities() -> list[Cells]:
             "Unit": quantity.unit,
             "Run": ", ".join(quantity.runs),
             "Of": ", ".join(quantity.levels),
-            "Predicted counterpart": quantity.beside or "none",
+            "Predicted counterpart": quantity.counterpart or "none",
             "Must agree": "exactly" if quantity.exact else "",
             "How": ", ".join(f"profiler/runs/{run}.py" for run in quantity.runs),
         }

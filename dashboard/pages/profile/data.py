@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from costmodel.errors import InputError, shown
-from costmodel.inputs.routing_spec import parse_routing
+from costmodel.inputs.parse import parse_batches, parse_contexts, parse_counts, parse_routing
 from costmodel.inputs.workload import MAX_NEW_TOKENS, Phase
-from costmodel.inputs.workload_spec import parse_batches, parse_contexts, parse_counts
 from costmodel.recordings.quantities import QUANTITIES, RUNS
 from dashboard.app.selection import OWN, Selection
 

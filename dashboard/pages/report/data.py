@@ -12,15 +12,15 @@ from costmodel.costs.latency import Unknown
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.parse import parse_batches
 from costmodel.inputs.workload import Workload
-from costmodel.inputs.workload_spec import parse_batches
 from costmodel.recordings.recording import Recording
 from costmodel.validation.counterparts import Gpus
 from dashboard.app.recordings import folder, load, recording_names
 from dashboard.app.selection import OWN, OWN_FILE, Selection
 from dashboard.report.build import Asked, build, compared_batches, now
 from dashboard.report.document import CONTENTS, Content, Report
-from dashboard.report.given import MAX_RECORDINGS
+from dashboard.report.inputs import MAX_RECORDINGS
 from dashboard.report.measured import measured_model
 
 MAX_MORE = 3  # models besides the sidebar's

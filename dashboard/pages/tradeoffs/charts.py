@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from costmodel import units
-from costmodel.questions.match import Beside, Match
+from costmodel.questions.match import Match
+from costmodel.questions.matching.differences import Difference
 from dashboard.app.figures import PALETTE, SYMBOLS, colour, framed
 from dashboard.pages.tradeoffs.data import sample
 from dashboard.pages.tradeoffs.match import ratios
@@ -99,7 +100,7 @@ def scatter_alt(sweep: Sweep, best: NDArray[np.intp], x: str, y: str, count: int
     return f"{text}, from {ends[0]} to {ends[1]}."
 
 
-def ratio_chart(answer: Match, lines: Sequence[Beside]) -> go.Figure:
+def ratio_chart(answer: Match, lines: Sequence[Difference]) -> go.Figure:
     """Dots of match over target: a line for each quantity, a symbol for each batch."""
     dots = ratios(answer, lines)
     figure = go.Figure()
@@ -133,7 +134,7 @@ def ratio_chart(answer: Match, lines: Sequence[Beside]) -> go.Figure:
     return figure
 
 
-def ratio_alt(answer: Match, lines: Sequence[Beside]) -> str:
+def ratio_alt(answer: Match, lines: Sequence[Difference]) -> str:
     """The ratios in words."""
     dots = ratios(answer, lines)
     farthest = max(dots, key=lambda dot: max(dot.ratio, 1 / dot.ratio))

@@ -5,9 +5,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
-from costmodel.questions.match import beside, match
+from costmodel.inputs.model_toml import model_toml
+from costmodel.questions.match import match
+from costmodel.questions.matching.differences import differences
 from costmodel.questions.matching.sizes import parse_vary
-from costmodel.questions.matching.toml import model_toml
 from costmodel.show.tables.match import match_tables
 from dashboard.app.pins import pin
 from dashboard.app.selection import Selection
@@ -68,9 +69,9 @@ def draw_match(selection: Selection, top: DeltaGenerator) -> None:
             *models,
             context=selection.workload.context,
             vary=parse_vary(vary) if vary else None,
-            keep_trunk=keep,
+            keep_backbone=keep,
         )
-        lines = beside(answer, selection.hardware, calibration=selection.calibration)
+        lines = differences(answer, selection.hardware, calibration=selection.calibration)
         toml = model_toml(answer.model)
     except InputError as error:
         with top:

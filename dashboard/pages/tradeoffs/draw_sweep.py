@@ -11,7 +11,7 @@ from dashboard.app.selection import Selection
 from dashboard.app.shell import LINK, refused
 from dashboard.app.widgets import Card, cards, chart, explained, plain, table
 from dashboard.pages.tradeoffs import charts, data
-from dashboard.pages.tradeoffs.data import Designs, Field
+from dashboard.pages.tradeoffs.data import Designs, SweptField
 from dashboard.pages.tradeoffs.sweep import (
     DESIGN_QUANTITIES,
     Sweep,
@@ -60,7 +60,7 @@ def draw_sweep(selection: Selection, top: DeltaGenerator) -> None:
         texts = _ranges(fields, selection)
     axes = _axes()
     try:
-        sweep, designs = _sweep(selection, texts)
+        sweep, designs = _sweep(selection, fields, texts)
     except InputError as error:
         with top:
             refused("No sweep was designs", str(error))
@@ -80,14 +80,14 @@ def draw_sweep(selection: Selection, top: DeltaGenerator) -> None:
     _results(selection, sweep, designs, axes, top)
 
 
-def _ranges(fields: list[Field], selection: Selection) -> dict[str, str]:
+def _ranges(fields: list[SweptField], selection: Selection) -> dict[str, str]:
     """The ranges as typed, by field, batch and context; the default where nothing is typed."""
     texts = {}
     grid = st.grid(3)
     for field in fields:
         texts[field.name] = (
             grid.text_input(
-                field.label,
+                field.size.label,
                 placeholder=field.default,
                 max_chars=MAX_TEXT,
                 key=f"to_{field.name}",
@@ -126,14 +126,16 @@ def _axes() -> Axes:
     return Axes(x=chosen[0], y=chosen[1], coloured=chosen[2])
 
 
-def _sweep(selection: Selection, texts: dict[str, str]) -> tuple[Sweep, Designs]:
+def _sweep(
+    selection: Selection, fields: list[SweptField], texts: dict[str, str]
+) -> tuple[Sweep, Designs]:
     """The sweep and its designs; the latest one of a session is kept."""
     key = (selection, texts)
     kept = st.session_state.get(LAST)
     if kept is not None and kept[0] == key:
         latest: tuple[Sweep, Designs] = kept[1]
         return latest
-    result = run_sweep(selection, texts)
+    result = run_sweep(selection, fields, texts)
     st.session_state[LAST] = (key, result)
     return result
 

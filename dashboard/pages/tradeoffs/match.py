@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from costmodel import units
-from costmodel.questions.match import Beside, Match
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.questions.match import Match
+from costmodel.questions.matching.differences import Difference
 from costmodel.show.match_json import match_records
-from costmodel.show.tables.match import SHOWN
 from dashboard.app.widgets import Card, plain
 
 TIMES = {"time.predicted_s": "predicted time", "time.floor_s": "floor time"}  # the first known
@@ -49,15 +50,15 @@ def answer_cards(answer: Match) -> list[Card]:
     return cards
 
 
-def cost_sentence(lines: Sequence[Beside], gpu: str) -> str:
+def cost_sentence(lines: Sequence[Difference], gpu: str) -> str:
     """The ratio of the two models' times at each batch, predicted or else by the roofline bound."""
     by_time = {
         name: ", ".join(
-            f"{units.ratio(line.found / line.target)} at batch {line.batch:,}"
+            f"{units.ratio(line.matched / line.target)} at batch {line.batch:,}"
             for line in lines
             if line.name == name
             and isinstance(line.target, int | float)
-            and isinstance(line.found, int | float)
+            and isinstance(line.matched, int | float)
         )
         for name in TIMES
     }
@@ -68,12 +69,11 @@ def cost_sentence(lines: Sequence[Beside], gpu: str) -> str:
     )
 
 
-def ratios(answer: Match, lines: Sequence[Beside]) -> list[Ratio]:
+def ratios(answer: Match, lines: Sequence[Difference]) -> list[Ratio]:
     """Match over target of every number that both models have."""
     dots = []
     for record in match_records(answer, lines):
-        name = SHOWN[record["quantity"]][0]
-        name = f"HBM, {name.strip()}" if name.startswith(" ") else name  # indented in the table
+        name = STEP_QUANTITIES[record["quantity"]].label
         if record["target"] and record["matched"]:
             ratio = record["matched"] / record["target"]
             dots.append(Ratio(batch=record["batch"], name=name, ratio=ratio))

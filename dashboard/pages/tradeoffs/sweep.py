@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InputError
-from costmodel.inputs.workload_spec import parse_batches, parse_contexts
+from costmodel.inputs.parse import parse_batches, parse_contexts
 from costmodel.questions.designs.evaluate import Evaluated, Quantity, evaluate
 from dashboard.app.selection import Selection
 from dashboard.pages.tradeoffs.data import (
@@ -15,6 +15,7 @@ from dashboard.pages.tradeoffs.data import (
     MAX_WORKLOADS,
     SPELT,
     Designs,
+    SweptField,
     Value,
     designs,
     label,
@@ -88,10 +89,12 @@ class Sweep:
         return f"{fields}; batch {batch:,}, context {context:,}"
 
 
-def run_sweep(selection: Selection, texts: Mapping[str, str]) -> tuple[Sweep, Designs]:
+def run_sweep(
+    selection: Selection, fields: Sequence[SweptField], texts: Mapping[str, str]
+) -> tuple[Sweep, Designs]:
     """Evaluate every design at every workload.
 
-    `texts` are ranges by field, as typed, and the lists of batches and contexts.
+    `texts` are the ranges of the fields as typed, and the lists of batches and contexts.
 
     Raises:
         InputError: A range is not valid, or the sweep is too large.
@@ -100,11 +103,7 @@ def run_sweep(selection: Selection, texts: Mapping[str, str]) -> tuple[Sweep, De
     workloads = len(batches) * len(contexts)
     if workloads > MAX_WORKLOADS:
         raise InputError(f"workloads={workloads:,}: at most {MAX_WORKLOADS:,} are costed at once")
-    ranges = {
-        name: parse_range(text, name)
-        for name, text in texts.items()
-        if name not in ("batch", "context")
-    }
+    ranges = {field.name: parse_range(texts[field.name], field) for field in fields}
     made = designs(selection.model, ranges)
     points = (len(made.models) + 1) * workloads
     if points > MAX_POINTS:

@@ -18,7 +18,7 @@ from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 
 CONFIGS = Path(__file__).parents[2] / "data" / "hf"
-README = Path(__file__).parents[3] / "README.md"
+MODELS_PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 PRESETS = (
     "deepseek-v2-lite",
     "deepseek-v3",
@@ -68,9 +68,9 @@ def least(folder: Path, model_type: str, **fields: object) -> ModelConfig:
 
 
 def attention(model: ModelConfig, layer: int = 0) -> Attention:
-    found = model.attention_of(layer)
-    assert isinstance(found, Attention)
-    return found
+    kind = model.attention_of(layer)
+    assert isinstance(kind, Attention)
+    return kind
 
 
 def moe(model: ModelConfig) -> MoeFfn:
@@ -93,10 +93,12 @@ def test_every_family_has_a_file_and_a_least_one() -> None:
     assert files == set(FAMILIES) == set(LEAST)
 
 
-def test_the_readme_names_every_family() -> None:
-    text = " ".join(README.read_text().split())
-    named = text.partition("config.json` of the families ")[2].partition(". ")[0]
-    families = {each.removesuffix("_text") for each in FAMILIES}  # gemma3_text lies within gemma3
+def test_the_page_on_models_names_every_family() -> None:
+    text = " ".join(MODELS_PAGE.read_text().split())
+    named = text.partition("Families that are read: ")[2].partition(". ")[0]
+    families = {
+        model_type.removesuffix("_text") for model_type in FAMILIES
+    }  # gemma3_text lies within gemma3
     assert set(named.replace(" and ", ", ").split(", ")) == families
 
 
@@ -124,8 +126,8 @@ def test_an_absent_key_has_the_default_of_its_family(
     windows: list[int | None],
 ) -> None:
     model = least(tmp_path, model_type)
-    found = attention(model)
-    assert (found.num_key_value_heads, found.head_dim, found.rotary_dim) == sizes
+    kind = attention(model)
+    assert (kind.num_key_value_heads, kind.head_dim, kind.rotary_dim) == sizes
     assert [attention(model, i).sliding_window for i in range(4)] == windows
     assert model.tie_word_embeddings == model.post_norms == model_type.startswith("gemma3")
 
@@ -146,17 +148,17 @@ def test_an_absent_key_has_the_default_of_its_family(
 def test_what_no_key_says_is_in_the_family(
     tmp_path: Path, model_type: str, qk_norm: str, qkv_bias: object, output_bias: object
 ) -> None:
-    found = attention(least(tmp_path, model_type))
-    assert found.qk_norm == qk_norm
-    assert (found.attention_bias, found.output_bias) == (qkv_bias, output_bias)
-    assert found.sinks == (model_type == "gpt_oss")
+    kind = attention(least(tmp_path, model_type))
+    assert kind.qk_norm == qk_norm
+    assert (kind.attention_bias, kind.output_bias) == (qkv_bias, output_bias)
+    assert kind.sinks == (model_type == "gpt_oss")
 
 
 def test_routers_of_the_families(tmp_path: Path) -> None:
     def router(model_type: str, **fields: object) -> tuple[object, ...]:
-        found = moe(least(tmp_path, model_type, num_hidden_layers=8, **fields))
-        groups = (found.n_group, found.topk_group, found.group_score_experts)
-        return found.scoring, found.norm_topk_prob, found.score_correction_bias, groups
+        experts = moe(least(tmp_path, model_type, num_hidden_layers=8, **fields))
+        groups = (experts.n_group, experts.topk_group, experts.group_score_experts)
+        return experts.scoring, experts.norm_topk_prob, experts.score_correction_bias, groups
 
     assert router("mixtral") == ("softmax", True, False, (1, 1, 1))
     assert router("olmoe") == ("softmax", False, False, (1, 1, 1))
@@ -204,9 +206,9 @@ def test_windows_by_switch_list_and_period(tmp_path: Path) -> None:
 
 def test_blocks_that_differ_become_overrides() -> None:
     a, b, f, g = {"kind": "a"}, {"kind": "b"}, {"kind": "f"}, {"kind": "g"}
-    found = _layers(Blocks(attention=[a, b, a, b, a, b, b], ffn=[g, g, f, f, f, f, f]))
-    assert (found["attention"], found["ffn"]) == (b, f)
-    assert found["overrides"] == [
+    layers = _layers(Blocks(attention=[a, b, a, b, a, b, b], ffn=[g, g, f, f, f, f, f]))
+    assert (layers["attention"], layers["ffn"]) == (b, f)
+    assert layers["overrides"] == [
         {"layers": "0", "attention": a, "ffn": g},
         {"layers": "1", "ffn": g},
         {"layers": "2,4", "attention": a},
@@ -226,10 +228,10 @@ def test_a_part_of_a_head_is_rotated(tmp_path: Path) -> None:
 
 
 def test_mla_without_query_compression(tmp_path: Path) -> None:
-    found = least(tmp_path, "deepseek_v2", q_lora_rank=None).attention
-    assert isinstance(found, LatentAttention)
-    assert found.q_lora_rank is None
-    assert (found.kv_lora_rank, found.qk_nope_head_dim, found.qk_rope_head_dim) == (512, 128, 64)
+    latent = least(tmp_path, "deepseek_v2", q_lora_rank=None).attention
+    assert isinstance(latent, LatentAttention)
+    assert latent.q_lora_rank is None
+    assert (latent.kv_lora_rank, latent.qk_nope_head_dim, latent.qk_rope_head_dim) == (512, 128, 64)
 
 
 def test_notes_say_what_is_left_out() -> None:

@@ -151,8 +151,8 @@ def counts(model: ModelConfig) -> ParameterCounts:
 
 
 def windows(model: ModelConfig) -> list[int | None]:
-    found = [model.attention_of(layer) for layer in range(model.num_hidden_layers)]
-    return [kind.sliding_window for kind in found if isinstance(kind, Attention)]
+    attentions = [model.attention_of(layer) for layer in range(model.num_hidden_layers)]
+    return [kind.sliding_window for kind in attentions if isinstance(kind, Attention)]
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -187,9 +187,9 @@ def test_kv_cache_of_a_token(name: str) -> None:
 )
 def test_published_counts_of_presets(name: str, convention: str, unit: float) -> None:
     model = load_model(name)
-    found = counts(model)
-    assert abs(found.total - model.published["total_parameters"]) <= unit
-    assert abs(getattr(found, convention) - model.published["active_parameters"]) < unit
+    parameters = counts(model)
+    assert abs(parameters.total - model.published["total_parameters"]) <= unit
+    assert abs(getattr(parameters, convention) - model.published["active_parameters"]) < unit
 
 
 @pytest.mark.parametrize("name", ["llama-3.1-8b", "llama-3.1-70b"])

@@ -1,0 +1,104 @@
+"""Plain PyTorch: a kernel for each operation, as the reference models run it.
+
+By default a part launches one kernel for each of its operations. The table holds what takes more,
+read once from a trace of the reference models on an H200 at 64 tokens; `sparsecost validate` puts
+the launches of every recording beside it.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from costmodel.backends.base import Backend
+from costmodel.layers.kernel_shape import Attend
+from costmodel.layers.operator import Operator, Part
+
+Entry: TypeAlias = int | Callable[[Any, Part], int]
+"""Launches of a part, or how they follow from the layer's configuration and the part."""
+Entries: TypeAlias = dict[tuple[str, str], Entry]
+"""By leaf and part."""
+
+ROTARY = 22  # angles 6, eight for each of queries and keys
+CACHE_WRITE = 3
+
+
+def _rebuilds_keys(part: Part) -> bool:
+    """Whether latent attention has keys for each head (expanded), not one latent for all."""
+    assert isinstance(part.shape, Attend)
+    return part.shape.kv_heads > 1
+
+
+KERNELS: dict[str, Entries] = {
+    "gqa": {
+        ("attention.core", "scores"): lambda layer, _: 8 if layer.sinks else 1,
+        ("attention.rope", "qk_norm"): 4,  # a copy and a norm for each of queries and keys
+        ("attention.rope", "rotary"): ROTARY,
+        ("attention.rope", "cache_write"): CACHE_WRITE,
+    },
+    "mla": {
+        ("attention.core", "scores"): lambda _, part: 3 if _rebuilds_keys(part) else 2,
+        ("attention.latent_norm", "norm"): lambda _, part: 2 * part.operations,  # a copy, a norm
+        ("attention.rope", "rotary"): ROTARY,
+        ("attention.rope", "cache_write"): CACHE_WRITE,
+        ("attention.v_up", "gemm"): 2,
+    },
+    "moe": {
+        (
+            "moe.router",
+            "group_choice",
+        ): 9,  # top-k in groups 2, sum, top-k of groups 2, mask 3, fill
+        ("moe.router", "top_k"): 5,  # top-k 2, weights of the chosen, two casts
+        ("moe.router", "weights"): (
+            lambda layer, _: 1 if layer.scoring == "softmax_of_chosen" else 2
+        ),
+        ("moe.experts", "sort"): 6,
+        ("moe.experts", "permute"): 2,
+        ("moe.experts", "activation"): (
+            lambda layer, part: 7 if layer.activation == "clamped_silu" else part.operations
+        ),
+        ("moe.experts", "combine"): lambda _, part: 2 + part.operations,
+        ("moe.experts", "bias"): 4,
+    },
+    "ultramem": {
+        ("memory.retrieve", "merge"): 6,
+        ("memory.retrieve", "first_top_m"): 4,
+        ("memory.retrieve", "grid"): (  # gather both sides, copies, two products
+            lambda layer, _: 7 if layer.num_heads == 1 else 9
+        ),
+        ("memory.retrieve", "second_top_m"): 2,
+        ("memory.retrieve", "permutation"): 8,  # i n + j, permutation, scores of the m rows
+        ("memory.pre_values", "dots"): 4,
+        ("memory.values", "weighted_sum"): lambda layer, _: 7 if layer.value_expansion == 1 else 19,
+    },
+    "product_key": {
+        ("memory.retrieve", "scores"): 4,
+        ("memory.retrieve", "first_top_m"): 4,
+        ("memory.retrieve", "second_top_m"): 2,
+        ("memory.retrieve", "softmax"): 9,  # indices 6, softmax 1, two casts
+        ("memory.values", "weighted_sum"): 2,
+    },
+    "peer": {
+        ("memory.retrieve", "scores"): lambda layer, _: 2 if layer.shared_keys else 4,
+        ("memory.retrieve", "first_top_m"): 4,
+        ("memory.retrieve", "second_top_m"): 2,
+        ("memory.retrieve", "softmax"): 9,
+        ("memory.down", "dots"): 2,
+        ("memory.up", "weighted_sum"): 2,
+    },
+}
+"""By the `kind` of the layer: what differs from one kernel an operation."""
+
+
+class Torch(Backend):
+    """Plain PyTorch, launched one by one or as a CUDA graph."""
+
+    name = "torch"
+    saves_intermediates = False
+
+    def launches(self, operator: Operator, part: Part) -> int:
+        """One for each operation of the part, unless the table says otherwise."""
+        layer = operator.layer_kind
+        entries = None if layer is None else KERNELS.get(layer.kind)
+        if entries is None:
+            return part.operations
+        entry = entries.get((operator.leaf, part.name), part.operations)
+        return entry if isinstance(entry, int) else entry(layer, part)

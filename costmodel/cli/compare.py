@@ -1,0 +1,63 @@
+"""The command `sparsecost compare`: models side by side over a list of batches."""
+
+from costmodel.cli.options import (
+    CalibrationOpt,
+    CsvOpt,
+    HardwareOpt,
+    JsonOpt,
+    MarkdownOpt,
+    ModelArgs,
+)
+from costmodel.cli.output import print_output
+from costmodel.cli.workload_options import TypedWorkload, single, takes_workload
+from costmodel.costs.calibrations import calibrated
+from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model, numbered
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.parse import parse_routing
+
+EPILOG = "Example: sparsecost compare olmoe-227m-1.2b ultramemv2-227m-1.2b --batch 1,64,1024"
+DEFAULT_BATCHES = "1,4,16,64,256,1024,4096"
+MAX_COMPARED = 8  # models of one table
+
+
+@takes_workload
+def compare(
+    models: ModelArgs,
+    *,
+    typed: TypedWorkload,
+    hardware: HardwareOpt = "h200",
+    calibration: CalibrationOpt = None,
+    as_json: JsonOpt = False,
+    csv: CsvOpt = None,
+    as_markdown: MarkdownOpt = False,
+) -> None:
+    """Models side by side over a list of batches, and the batch where an advantage ends."""
+    from costmodel.questions.compare import compare as compare_models
+    from costmodel.show.comparison_json import comparison_json
+    from costmodel.show.tables.comparison import comparison_table
+
+    if not 2 <= len(models) <= MAX_COMPARED:  # noqa: PLR2004 - a comparison takes two
+        raise InputError(f"models={len(models)}: two to {MAX_COMPARED} models are compared")
+    batches = typed.batches(DEFAULT_BATCHES)
+    workload = typed.workload(
+        batch=batches[0],
+        context=single(typed.contexts, "context"),
+        routing=parse_routing(typed.routing),
+    )
+    comparison = compare_models(
+        numbered([load_model(model) for model in models]),
+        workload,
+        load_hardware(hardware),
+        batches=batches,
+        calibration=calibrated(hardware, calibration),
+    )
+    document = comparison_json(comparison)
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        csv=csv,
+        data=lambda: document,
+        records=lambda: document["rows"],
+        tables=lambda: [comparison_table(comparison)],
+    )

@@ -1,0 +1,46 @@
+"""The command `sparsecost predict`: what one step of one model costs on one GPU."""
+
+from costmodel.cli.options import (
+    CalibrationOpt,
+    CsvOpt,
+    HardwareOpt,
+    JsonOpt,
+    MarkdownOpt,
+    ModelArg,
+)
+from costmodel.cli.output import print_output
+from costmodel.cli.workload_options import TypedWorkload, takes_workload
+from costmodel.costs.calibrations import calibrated
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hardware import load_hardware
+
+EPILOG = "Example: sparsecost predict olmoe-1b-7b --batch 64 --context 2048"
+
+
+@takes_workload
+def predict(
+    model: ModelArg,
+    *,
+    typed: TypedWorkload,
+    hardware: HardwareOpt = "h200",
+    calibration: CalibrationOpt = None,
+    as_json: JsonOpt = False,
+    csv: CsvOpt = None,
+    as_markdown: MarkdownOpt = False,
+) -> None:
+    """What one step costs, operator by operator."""
+    from costmodel.costs.predict import predict as predict_step
+    from costmodel.show.prediction_json import operator_records, prediction_json
+    from costmodel.show.tables.prediction import prediction_tables
+
+    workload, gpu = typed.only_workload(), load_hardware(hardware)
+    prediction = predict_step(load_model(model), workload, gpu, calibrated(hardware, calibration))
+    document = prediction_json(prediction)
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        csv=csv,
+        data=lambda: document,
+        records=lambda: operator_records(document),
+        tables=lambda: prediction_tables(prediction),
+    )

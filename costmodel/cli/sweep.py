@@ -1,0 +1,87 @@
+"""The command `sparsecost sweep`: every combination of batch, context, routing and GPU."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from costmodel.cli.options import (
+    CalibrationOpt,
+    CsvOpt,
+    HardwareOpt,
+    JsonOpt,
+    MarkdownOpt,
+    ModelArgs,
+)
+from costmodel.cli.output import check_csv, print_output
+from costmodel.cli.workload_options import TypedWorkload, takes_workload
+from costmodel.costs.calibrations import calibrated
+from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.parse import parse_routing
+
+EPILOG = (
+    "Example: sparsecost sweep olmoe-1b-7b --batch 1,16,64 --context 512,4096"
+    " --routing uniform,zipf:1.0 --hardware h200,b200 --out sweep.csv"
+)
+MAX_SHOWN_ROWS = 60  # rows that are printed; a file takes them all
+
+
+@takes_workload
+def sweep(
+    models: ModelArgs,
+    *,
+    typed: TypedWorkload,
+    hardware: HardwareOpt = "h200",
+    calibration: CalibrationOpt = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write .csv, .json or .parquet instead of a table."),
+    ] = None,
+    as_json: JsonOpt = False,
+    csv: CsvOpt = None,
+    as_markdown: MarkdownOpt = False,
+) -> None:
+    """Every combination of batch, context, routing and GPU; each of those takes a list."""
+    from costmodel.questions.sweep import MAX_POINTS
+    from costmodel.questions.sweep import sweep as sweep_grid
+    from costmodel.show.export import SCHEMA_VERSION, write_parts
+    from costmodel.show.tables.sweep import sweep_table
+
+    check_csv(csv)
+    target = csv if out is None else out
+    if (target is not None) + as_json + as_markdown > 1 or (csv is not None and out is not None):
+        raise InputError("output: --out, --json, --csv and --markdown exclude one another")
+
+    routings = [parse_routing(text) for text in typed.routing.split(",")]
+    gpu_names = hardware.split(",")
+    gpus = [load_hardware(name) for name in gpu_names]
+    calibrations = [calibrated(name, calibration) for name in gpu_names]
+    batches, contexts = typed.batches(), typed.contexts
+    points = len(models) * len(batches) * len(contexts) * len(routings) * len(gpus)
+    if points > MAX_POINTS:
+        raise InputError(f"sweep={points}: a sweep has at most {MAX_POINTS:,} points")
+    workload = typed.workload(batch=batches[0], context=contexts[0], routing=routings[0])
+    grids = [
+        sweep_grid(
+            load_model(model),
+            workload,
+            batches=batches,
+            contexts=contexts,
+            routings=routings,
+            hardwares=gpus,
+            calibrations=calibrations,
+        )
+        for model in models
+    ]
+    if target is not None:
+        write_parts((part for grid in grids for part in grid.parts()), target)
+        return
+    rows = [record for grid in grids for record in grid.records()] if as_json else []
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        data=lambda: {"schema_version": SCHEMA_VERSION, "rows": rows},
+        tables=lambda: [sweep_table(grids, calibrations, MAX_SHOWN_ROWS)],
+    )

@@ -1,0 +1,165 @@
+"""The options of a workload, the same for every command that costs one.
+
+A command decorated with `takes_workload` gets them all in place of its parameter `typed`.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from costmodel.cli.options import BackendOpt, DtypeOpt, KvDtypeOpt, RoutingOpt
+from costmodel.errors import InputError, shown
+from costmodel.inputs.parse import (
+    parse_batches,
+    parse_contexts,
+    parse_count,
+    parse_routing,
+    parse_workload,
+)
+from costmodel.inputs.workload import (
+    DEFAULT_CONTEXT,
+    DEFAULT_NEW_TOKENS,
+    MAX_NEW_TOKENS,
+    AttentionFlops,
+    Logits,
+    Mla,
+    Phase,
+    Workload,
+)
+from costmodel.routing.popularity import Routing
+
+
+def by_phase(defaults: Mapping[Phase, int]) -> str:
+    """A default that depends on the phase, as help states it."""
+    return f"(Default: {defaults['decode']} in decode, {defaults['prefill']} in prefill.)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypedWorkload:
+    """A workload as typed: each field is an option, and None one that was left out.
+
+    Batch, context and routing are lists where the command takes lists.
+    """
+
+    phase: Annotated[
+        Phase, typer.Option(help="decode: one new token a sequence; prefill: a whole prompt.")
+    ] = "decode"
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Sequences; compare, sweep and report take a list."
+            " (Default: 1; compare: 1 to 4096.)",
+        ),
+    ] = None
+    context: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N", help=f"Tokens already cached per sequence. {by_phase(DEFAULT_CONTEXT)}"
+        ),
+    ] = None
+    new_tokens: Annotated[
+        str | None,
+        typer.Option(metavar="N", help=f"New tokens per sequence. {by_phase(DEFAULT_NEW_TOKENS)}"),
+    ] = None
+    dtype: DtypeOpt = "bf16"
+    kv_dtype: KvDtypeOpt = None
+    routing: RoutingOpt = "uniform"
+    attention_flops: Annotated[
+        AttentionFlops,
+        typer.Option(
+            help="causal counts the query-key pairs that exist, full the whole square of a prompt."
+        ),
+    ] = "causal"
+    logits: Annotated[
+        Logits,
+        typer.Option(help="Computed of the last token of each sequence, or of all new tokens."),
+    ] = "last"
+    mla: Annotated[
+        Mla | None,
+        typer.Option(
+            help="How latent attention (MLA) runs: in the latent space, or with keys and values"
+            " rebuilt. (Default: absorbed in decode, else expanded.)"
+        ),
+    ] = None
+    backend: BackendOpt = "torch"
+
+    def batches(self, default: str = "1") -> tuple[int, ...]:
+        """The batch sizes typed, or those of the command's default."""
+        return parse_batches(default if self.batch is None else self.batch)
+
+    @property
+    def contexts(self) -> tuple[int, ...]:
+        """The context lengths typed, or the phase's default, in cached tokens per sequence."""
+        if self.context is None:
+            return (DEFAULT_CONTEXT[self.phase],)
+        return parse_contexts(self.context)
+
+    def workload(self, *, batch: int, context: int, routing: Routing) -> Workload:
+        """One workload of the lists.
+
+        Raises:
+            InputError: Another option breaks a rule.
+        """
+        new_tokens = None
+        if self.new_tokens is not None:
+            new_tokens = parse_count(
+                self.new_tokens, field="new_tokens", low=1, high=MAX_NEW_TOKENS
+            )
+        return parse_workload(
+            phase=self.phase,
+            batch=batch,
+            context=context,
+            new_tokens=new_tokens,
+            dtype=self.dtype,
+            kv_dtype=self.kv_dtype,
+            routing=routing,
+            attention_flops=self.attention_flops,
+            logits=self.logits,
+            mla=self.mla,
+            backend=self.backend,
+        )
+
+    def only_workload(self) -> Workload:
+        """The workload, of a command that takes no lists.
+
+        Raises:
+            InputError: An option breaks a rule, or is a list.
+        """
+        return self.workload(
+            batch=single(self.batches(), "batch"),
+            context=single(self.contexts, "context"),
+            routing=parse_routing(self.routing),
+        )
+
+
+def single(values: tuple[int, ...], field: str) -> int:
+    """The one value of an option that could be a list.
+
+    Raises:
+        InputError: There are several.
+    """
+    if len(values) != 1:
+        raise InputError(f"{field}={shown(','.join(map(str, values)))}: one value is expected here")
+    return values[0]
+
+
+def takes_workload(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with all options of a workload in place of its parameter `typed`."""
+    options = inspect.signature(TypedWorkload).parameters
+
+    @functools.wraps(command)
+    def run(**arguments: Any) -> None:  # noqa: ANN401 - what typer parsed
+        typed = TypedWorkload(**{name: arguments.pop(name) for name in options})
+        command(typed=typed, **arguments)
+
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        parameters += options.values() if name == "typed" else [parameter]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

@@ -1,0 +1,33 @@
+"""A GPU as costs see it: the ceilings of its datasheet, and the calibration that prices kernels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown, step_time
+from costmodel.costs.roofline import Ceilings
+from costmodel.costs.totals import Totals
+from costmodel.inputs.hardware import Hardware
+from costmodel.inputs.workload import Workload
+from costmodel.layers.operator import Operator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """Datasheet and calibration of one GPU; the curves must be of this GPU."""
+
+    hardware: Hardware
+    calibration: Curves | Unknown = NOT_ASKED
+
+    def ceilings(self, workload: Workload) -> Ceilings:
+        """Datasheet bandwidth, and the dense peak for the weights' format."""
+        peak, name = self.hardware.peak_flops_per_s(workload.dtype.name)
+        return Ceilings(
+            hbm_bytes_per_s=self.hardware.hbm_bytes_per_s, peak_flops_per_s=peak, peak_name=name
+        )
+
+    def time(
+        self, operators: Sequence[Operator], sums: Totals, workload: Workload
+    ) -> StepTime | Unknown:
+        """The predicted time and energy of a step of these operators, or why there is none."""
+        return step_time(self.calibration, workload, operators, sums, self.ceilings(workload))

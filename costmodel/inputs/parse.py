@@ -1,0 +1,146 @@
+"""Text that a user types, as checked values: counts, lists of counts, a routing, a workload.
+
+A command line and a form give the same text and get the same values, or an `InputError` that names
+the field, the value and the rule. Storage formats are parsed in `costmodel/layers/dtype.py`.
+"""
+
+import re
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from pydantic import ValidationError
+
+from costmodel.errors import InputError, shown
+from costmodel.inputs.histogram import read_histogram
+from costmodel.inputs.workload import (
+    DEFAULT_NEW_TOKENS,
+    MAX_BATCH,
+    MAX_CONTEXT,
+    AttentionFlops,
+    Backend,
+    Logits,
+    Mla,
+    Phase,
+    Workload,
+)
+from costmodel.layers.dtype import default_kv_dtype, parse_dtype
+from costmodel.routing.popularity import Routing, Uniform, Zipf
+from costmodel.strict import explained
+
+MAX_LIST = 4096  # values of one list
+MAX_EXPONENT = 10.0  # of Zipf's law; measured popularities lie below 2
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+def parse_count(text: str, *, field: str, low: int, high: int) -> int:
+    """A whole number from `low` to `high`; spaces around it and underscores within are allowed."""
+    digits = text.strip().replace("_", "")
+    if digits.isascii() and digits.isdecimal() and len(digits) <= len(str(high)):
+        value = int(digits)
+        if low <= value <= high:
+            return value
+    raise InputError(f"{field}={shown(text)}: is a whole number from {low:,} to {high:,}")
+
+
+def parse_counts(text: str, *, field: str, low: int, high: int) -> tuple[int, ...]:
+    """Different whole numbers from `low` to `high`, separated by commas, in the order typed."""
+    items = text.split(",")
+    if len(items) > MAX_LIST:
+        raise InputError(f"{field}: holds {len(items):,} values; at most {MAX_LIST:,} are taken")
+    values = tuple(parse_count(item, field=field, low=low, high=high) for item in items)
+    if len(set(values)) != len(values):
+        raise InputError(f"{field}={shown(text)}: a value is listed twice")
+    return values
+
+
+def parse_batches(text: str) -> tuple[int, ...]:
+    """A list of batch sizes, in sequences."""
+    return parse_counts(text, field="batch", low=1, high=MAX_BATCH)
+
+
+def parse_contexts(text: str) -> tuple[int, ...]:
+    """A list of context lengths, in cached tokens per sequence."""
+    return parse_counts(text, field="context", low=0, high=MAX_CONTEXT)
+
+
+def parse_routing(text: str) -> Routing:
+    """The routing that `uniform`, `zipf:EXPONENT` or the path of a histogram file names."""
+    if text == "uniform":
+        return Uniform()
+    law, colon, exponent = text.partition(":")
+    if colon and law == "zipf":
+        return _parse_zipf(text, exponent)
+    path = Path(text)
+    try:
+        exists = path.exists()
+    except (OSError, ValueError):  # a name too long for the file system, or with a null byte
+        exists = False
+    if not text or not exists:
+        raise InputError(
+            f"routing={shown(text)}: expected uniform, zipf:EXPONENT or a histogram file"
+        )
+    return read_histogram(path)
+
+
+def _parse_zipf(text: str, exponent: str) -> Zipf:
+    if DECIMAL.fullmatch(exponent):
+        value = float(exponent) + 0.0  # -0 becomes 0
+        if 0 <= value <= MAX_EXPONENT:
+            return Zipf(value)
+    raise InputError(
+        f"routing={shown(text)}: the exponent must be a number from 0 to {MAX_EXPONENT:g}"
+    )
+
+
+class Conventions(TypedDict, total=False):
+    """The fields of a workload that are chosen from a list; each defaults as in `Workload`."""
+
+    attention_flops: AttentionFlops
+    logits: Logits
+    mla: Mla | None
+    backend: Backend
+
+
+def parse_workload(
+    *,
+    phase: Phase,
+    batch: int,
+    context: int,
+    new_tokens: int | None = None,
+    dtype: str,
+    kv_dtype: str | None,
+    routing: Routing,
+    **conventions: Unpack[Conventions],
+) -> Workload:
+    """The workload of what a command line or a form gives: the one place that makes it.
+
+    Args:
+        phase: decode or prefill.
+        batch: Sequences.
+        context: Cached tokens per sequence.
+        new_tokens: New tokens per sequence; None: the phase's default.
+        dtype: The storage format of the weights as text, such as `int4:128`.
+        kv_dtype: That of the KV cache; None: the weights' format, or bf16 if they are quantised.
+        routing: The popularity of experts and table rows.
+        conventions: The other fields of `Workload`.
+
+    Raises:
+        InputError: A value breaks a rule.
+    """
+    weights = parse_dtype(dtype, field="dtype")
+    cache = default_kv_dtype(weights)
+    if kv_dtype is not None:  # an empty text was typed, and is wrong
+        cache = parse_dtype(kv_dtype, field="kv_dtype")
+    try:
+        return Workload(
+            phase=phase,
+            batch=batch,
+            context=context,
+            new_tokens=DEFAULT_NEW_TOKENS[phase] if new_tokens is None else new_tokens,
+            dtype=weights,
+            kv_dtype=cache,
+            routing=routing,
+            **conventions,
+        )
+    except ValidationError as error:
+        raise InputError(explained(error)) from None

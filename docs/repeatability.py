@@ -1,0 +1,81 @@
+"""The table that sets a second run against the first, of recordings that were made twice.
+
+`python -m docs.repeatability FIRST.json AGAIN.json` prints it for two recordings of your own.
+"""
+
+import sys
+from pathlib import Path
+
+from costmodel.recordings.recording import load_recording
+from costmodel.validation.repeatability import Pair, Recounted, Repeated, recounted, repeated
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+ONE_READING = ("idle_power_w",)  # read once in a session, whatever the case
+HEAD = """\
+| quantity | run | n | usual difference | largest | usual spread | within it |
+| --- | --- | ---: | ---: | ---: | ---: | ---: |
+"""
+LEGEND = """\
+Medians of {cases} cases ({models}). A difference is the second session's median less the first's,
+over the first's; "usual" is the median over the cases. "Usual spread" is what the two runs state of
+themselves: the root of the sum of their squared interquartile ranges. That spread is of readings in
+one run on one card. It holds nothing of what another card, its temperature and its host add, so not
+every median lies within it. "One reading" is one mean over a loop, which has no spread of its own.
+"""
+
+
+def committed() -> list[Pair]:
+    """The recordings that were made twice."""
+    again = sorted((RECORDINGS / "again").glob("*.json"))
+    return [(load_recording(RECORDINGS / path.name), load_recording(path)) for path in again]
+
+
+def committed_table() -> str:
+    """The table of the recordings that were made twice."""
+    return table(committed())
+
+
+def table(pairs: list[Pair]) -> str:
+    """Quantities that were read twice and counts that were made twice, as Markdown."""
+    changes = [line for line in repeated(pairs) if line.quantity not in ONE_READING]
+    cases = {(change.model, change.case) for line in changes for change in line.changes}
+    models = ", ".join(first.preset or first.model.name for first, _ in pairs)
+    lines = "".join(map(_changed, changes))
+    counted = "".join(map(_counted, recounted(pairs)))
+    legend = LEGEND.format(cases=len(cases), models=models)
+    return (
+        f"{HEAD}{lines}\n{legend}\n"
+        f"| count | run | steps and leaves | equal |\n| --- | --- | ---: | ---: |\n{counted}"
+    )
+
+
+def _changed(line: Repeated) -> str:
+    spread, n = line.usual_spread, len(line.changes)
+    cells = "one reading | -" if spread is None else f"{_percent(spread)} | {line.within} of {n}"
+    return (
+        f"| `{line.quantity}` | {line.run} | {n} | {_percent(line.usual)} |"
+        f" {_percent(line.largest.relative, sign='+')} | {cells} |\n"
+    )
+
+
+def _counted(line: Recounted) -> str:
+    equal = "all" if line.equal == line.compared else f"{line.equal:,}"
+    return f"| `{line.quantity}` | {line.run} | {line.compared:,} | {equal} |\n"
+
+
+def _percent(share: float, sign: str = "") -> str:
+    """A share in percent, to three significant digits; 0 where it is exactly that."""
+    return f"{100 * share:{sign}.3g} %" if share else "0 %"
+
+
+def main(arguments: list[str]) -> None:
+    """Print the table of the committed recordings, or of the two that are given."""
+    pairs = committed()
+    if arguments:
+        first, again = map(Path, arguments)
+        pairs = [(load_recording(first), load_recording(again))]
+    sys.stdout.write(table(pairs))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

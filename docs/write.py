@@ -1,0 +1,79 @@
+"""Write every generated part of README.md and docs/ anew: `python -m docs.write`.
+
+Three parts of a page are generated; the rest is written by hand.
+
+- A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`, or what
+  a command of `COMMANDS` prints.
+- A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
+- A `console` block whose first line is its only command: what that command prints. A block of
+  several commands lists them without output.
+
+The picture of the README is drawn too. Tests compare all of it with the committed pages.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from docs.commands import printed
+from docs.measured_values import measured_values
+from docs.picture import FILE as PICTURE
+from docs.picture import picture
+from docs.predicted_values import predicted_values
+from docs.tables import TABLES
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+BLOCK = re.compile(r"(?ms)^(<!-- (\w+):begin -->\n)(.*?)^(<!-- \2:end -->)$")
+VALUE = re.compile(r"(?s)<!--=(\w+)-->(.*?)<!--/-->")
+CONSOLE = re.compile(r"(?ms)^```console\n(.*?)^```$")
+COMMANDS = {"published": "sparsecost reproduce --markdown"}
+
+
+@cache
+def values() -> Mapping[str, str]:
+    """Every number that a sentence may hold, by name."""
+    return measured_values() | predicted_values()
+
+
+def current(text: str) -> str:
+    """The page with its generated parts as the code makes them now."""
+    text = BLOCK.sub(lambda match: f"{match[1]}{_block(match[2])}{match[4]}", text)
+    text = VALUE.sub(lambda match: f"<!--={match[1]}-->{_value(*match.groups())}<!--/-->", text)
+    return CONSOLE.sub(_console, text)
+
+
+def commands(block: str) -> list[str]:
+    """The commands of a console block, without the prompt."""
+    return [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+
+
+def _block(name: str) -> str:
+    if name in COMMANDS:
+        return printed(COMMANDS[name])
+    return TABLES[name]()
+
+
+def _value(name: str, old: str) -> str:
+    """The value; as it stands where only its line breaks differ, since sentences are wrapped."""
+    new = values()[name]
+    return old if old.split() == new.split() else new
+
+
+def _console(match: re.Match[str]) -> str:
+    listed = commands(match[1])
+    if len(listed) != 1:
+        return match[0]
+    return f"```console\n$ {listed[0]}\n{printed(listed[0])}```"
+
+
+def main() -> None:
+    """Write all pages and the picture."""
+    PICTURE.write_text(picture(), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(current(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

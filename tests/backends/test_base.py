@@ -1,0 +1,128 @@
+"""Kernels that cover parts: how they are grouped, and regions that span operators, by hand."""
+
+from typing import Any
+
+import pytest
+
+from costmodel.backends import BACKENDS
+from costmodel.backends.base import Backend, Region
+from costmodel.costs.latency import StepTime
+from costmodel.costs.operators import build_operators
+from costmodel.costs.predict import predict
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.workload import Workload
+from costmodel.layers.operator import Operator, Part
+from costmodel.layers.site import expanded_paths, region_leaves, region_path
+from costmodel.show.prediction_json import prediction_json
+from tests.costs.calibrations import curves
+from tests.steps import make_step, tiny_model
+from tests.strategies import PRESETS
+
+NORM_AND_QKV = ("attention_norm", "attention.qkv")
+
+
+class Spanning(Backend):
+    """One kernel for the norm and the projection after it, and one for any other operator."""
+
+    name = "spanning"
+    saves_intermediates = True
+    spans = (NORM_AND_QKV,)
+
+    def launches(self, operator: Operator, part: Part) -> int:
+        return int(part is operator.parts[0] and operator.leaf != "attention.qkv")
+
+
+def test_a_part_without_launches_is_done_by_the_kernel_before_it() -> None:
+    names = ("a", "b", "c", "d")
+    launches = {"b": 2, "d": 1}
+
+    class Told(Backend):
+        name = "told"
+        saves_intermediates = False
+
+        def launches(self, operator: Operator, part: Part) -> int:
+            del operator
+            return launches.get(part.name, 0)
+
+    operator = Operator(
+        path="layers.1.x", leaf="x", layers=(1,), count=1, kind="norm",
+        parts=tuple(Part(name=name, kind="norm") for name in names), formula="", source="",
+    )  # fmt: skip
+    kernels = list(Told().kernels(Region(operators=(operator,), layers=(1,))))
+    assert [[part.name for part in kernel.parts] for kernel in kernels] == [["a", "b", "c"], ["d"]]
+    assert [(kernel.launches, kernel.charged) for kernel in kernels] == [(2, 1), (1, 0)]
+    assert Told().operator_launches(operator) == 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+@pytest.mark.parametrize("name", PRESETS)
+def test_kernels_cover_every_part_once(name: str, backend: Backend) -> None:
+    operators = build_operators(PRESETS[name], make_step(batch=4, cached=9))
+    covered = [
+        id(part)
+        for region in backend.regions(operators)
+        for kernel in backend.kernels(region)
+        for part in kernel.parts
+    ]
+    assert covered == [id(part) for operator in operators for part in operator.parts]
+
+
+def test_regions_part_where_the_operators_of_layers_differ() -> None:
+    """The first layer's norm has no residual to add, so it is an operator of its own."""
+    operators = build_operators(tiny_model(), make_step())
+    regions = list(Spanning().regions(operators))
+    spanned = [region for region in regions if len(region.operators) > 1]
+    assert [region.path for region in spanned] == [
+        "layers.0.{attention_norm,attention.qkv}",
+        "layers.{1-2}.{attention_norm,attention.qkv}",
+    ]
+    assert [region.count for region in spanned] == [1, 2]
+    # each layer of each operator stands in exactly one region
+    for operator in operators:
+        layers = [layer for region in regions if operator in region.operators
+                  for layer in region.layers]  # fmt: skip
+        assert sorted(layers) == sorted(operator.layers)
+
+
+def test_paths_of_regions() -> None:
+    assert region_path(("memory.query", "memory.retrieve")) == "memory.{query,retrieve}"
+    assert region_path(NORM_AND_QKV) == "{attention_norm,attention.qkv}"
+    path = "layers.{0-1}.memory.{query,retrieve}"
+    single = ("layers.0.memory.{query,retrieve}", "layers.1.memory.{query,retrieve}")
+    assert expanded_paths(path) == single
+    assert region_leaves(single[1]) == ("layers.1.memory.query", "layers.1.memory.retrieve")
+    assert region_leaves("layers.0.{a,b.c}") == ("layers.0.a", "layers.0.b.c")
+    assert region_leaves("lm_head") == ("lm_head",)
+
+
+def test_a_prediction_with_regions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "fused", Spanning())
+    found = predict(
+        tiny_model(), Workload(batch=3, context=5, backend="fused"), load_hardware("h200"), curves()
+    )
+    data: dict[str, Any] = prediction_json(found)
+    first, others = data["regions"]
+    assert first["leaves"] == list(NORM_AND_QKV)
+    operators = {each["path"]: each for each in data["operators"]}
+    for name in ("flops", "compulsory_bytes"):
+        assert others[name] == (
+            operators["layers.{1-2}.attention_norm"][name]
+            + operators["layers.{0-2}.attention.qkv"][name]
+        )
+    assert first["launches"] == others["launches"] == 1
+    time = found.time
+    assert isinstance(time, StepTime)
+    # a kernel takes 1 us of the hand-made curves and 1 us of its launch; attention takes 2 us
+    assert first["predicted_s"] == pytest.approx(2e-6, rel=1e-9)
+    kernels = 1 + 3 * (1 + 6) + 2  # embed; layers: region, rope, core, output, norm, FFN; the head
+    assert time.graph_s == pytest.approx((2 * kernels + 3) * 1e-6, rel=1e-9)
+
+
+def test_a_kind_without_entries_is_served_by_default_kernels() -> None:
+    operator = Operator(
+        path="x", leaf="x", count=1, kind="norm",
+        parts=(Part(name="a", kind="norm", operations=3), Part(name="b", kind="norm")),
+        formula="", source="",
+    )  # fmt: skip
+    assert BACKENDS["torch"].operator_launches(operator) == 4
+    assert BACKENDS["fused"].operator_launches(operator) == 1
