@@ -73,11 +73,13 @@ def test_a_crossover_is_the_last_batch_at_which_the_second_model_moves_less() ->
 
     def less(batch: int) -> bool:
         step = replace(selection, workload=replace(selection.workload, batch=batch))
-        reference, model = (step.predict(each).costs.totals.compulsory_bytes for each in pair())
+        reference, model = (step.predict(model).costs.totals.compulsory_bytes for model in pair())
         return bool(model < reference)
 
     assert [less(batch) for batch in (first, last, last + 1)] == [True, True, False]
-    assert advantage.max_batch == min(int(each.memory.max_batch) for each in predictions)
+    assert advantage.max_batch == min(
+        int(prediction.memory.max_batch) for prediction in predictions
+    )
 
 
 def test_crossovers_and_limits_stand_on_the_chart_at_their_batches() -> None:
@@ -98,12 +100,17 @@ def test_crossovers_and_limits_stand_on_the_chart_at_their_batches() -> None:
         points=[[], []],
     )
     assert [shape.x0 for shape in figure.layout.shapes] == [4000, 507, 100, 2]  # on the chart
-    texts = [each.text for each in figure.layout.annotations]
+    texts = [annotation.text for annotation in figure.layout.annotations]
     assert "&lt;b&gt;M&lt;/b&gt;" in texts[3]
     assert texts[3].endswith(" 2")
     assert "OLMoE-1B-7B" in texts[1]
     assert texts[1].endswith(" 507")
-    assert [round(10**each.x) for each in figure.layout.annotations] == [4000, 507, 100, 2]
+    assert [round(10**annotation.x) for annotation in figure.layout.annotations] == [
+        4000,
+        507,
+        100,
+        2,
+    ]
     tops = [shape.y1 for shape in figure.layout.shapes]
     assert tops == sorted(tops, reverse=True)  # a label passes over the lines within
     low, high = figure.layout.yaxis.range
@@ -119,9 +126,9 @@ def test_models_differ_by_colour_dash_and_symbol_and_measured_ones_are_open() ->
     ).data
     assert len(lines) == 3
     for trait in (
-        [each.line.color for each in lines[:2]],
-        [each.line.dash for each in lines[:2]],
-        [each.marker.symbol for each in lines[:2]],
+        [line.line.color for line in lines[:2]],
+        [line.line.dash for line in lines[:2]],
+        [line.marker.symbol for line in lines[:2]],
     ):
         assert len(set(trait)) == 2
     assert lines[2].marker.symbol == f"{lines[0].marker.symbol}-open"
@@ -175,8 +182,8 @@ def test_the_page_shows_the_published_pair_first_with_the_numbers_of_predict() -
         f"{units.significant(float(selection.predict(m).costs.totals.compulsory_bytes) / 1e9)} GB"
         for m in pair()
     ]
-    assert [each.value for each in at.metric] == expected
-    assert [each.delta for each in at.metric] == [
+    assert [metric.value for metric in at.metric] == expected
+    assert [metric.delta for metric in at.metric] == [
         f"fits up to batch {units.count(selection.predict(m).memory.max_batch)}" for m in pair()
     ]
     assert "from batch 1 to" in at.info[0].value
@@ -201,7 +208,7 @@ def test_one_model_alone_is_told_how_many_are_compared() -> None:
 
 def test_the_sidebars_model_is_added_unless_it_is_there_or_not_wanted() -> None:
     at = page(model="llama-3.1-8b")
-    assert [each.label for each in at.metric] == [
+    assert [metric.label for metric in at.metric] == [
         "OLMoE-1B-7B",
         "UltraMemV2-1B/7B",
         "Llama-3.1-8B",
@@ -217,7 +224,7 @@ def test_the_title_says_which_model_needs_least_and_how_much_less() -> None:
     selection = chosen()
     predictions = [selection.predict(model) for model in pair()]
     grids = data.over(pair(), selection, "batch")
-    moved = [float(each.costs.totals.compulsory_bytes) for each in predictions]
+    moved = [float(prediction.costs.totals.compulsory_bytes) for prediction in predictions]
     ratio = units.ratio(moved[1] / moved[0])
     title = data.answer(predictions, grids, "HBM bytes")
     assert title.startswith(f"UltraMemV2-1B/7B needs {ratio} ")

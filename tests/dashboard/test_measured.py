@@ -167,7 +167,7 @@ def test_cards_hold_what_was_achieved() -> None:
         },
     )
     made = achieved(held, index, GPUS)
-    rows = {each.quantity: each for each in join_case(held, index, GPUS).rows if not each.path}
+    rows = {line.quantity: line for line in join_case(held, index, GPUS).rows if not line.path}
     told = {card.label: card for card in measured_cards(compared(held, index))}
     assert told["Time as a CUDA graph"].measured == units.seconds(rows["graph_s"].measured)
     assert told["Time as a CUDA graph"].counterpart == (
@@ -191,9 +191,9 @@ def test_all_that_a_step_achieved_is_told_with_the_cost_of_routing() -> None:
     data = json.loads((FOLDER / OLMOE).read_text())
     place_of = {"phase": "decode", "batch": 64, "context": 2048, "routing": "uniform"}
     index, raw = next(
-        (index, each)
-        for index, each in enumerate(data["cases"])
-        if place_of.items() <= each["workload"].items()
+        (index, raw_case)
+        for index, raw_case in enumerate(data["cases"])
+        if place_of.items() <= raw_case["workload"].items()
     )
     routers = [i for i, path in enumerate(data["paths"]) if path.endswith(".router")]
     assert len(routers) == 16
@@ -268,7 +268,7 @@ def test_selects_offer_what_the_cases_hold_in_order() -> None:
 
 
 def test_identical_layers_are_one_dot_from_least_to_largest() -> None:
-    rows = [row(each, 2.0, path=f"layers.{i}.ffn.up") for i, each in enumerate((2.0, 6.0, 4.0))]
+    rows = [row(value, 2.0, path=f"layers.{i}.ffn.up") for i, value in enumerate((2.0, 6.0, 4.0))]
     rows += [row(1.0, 2.0, path="embed", kind="gather"), row(None, 1.0), row(0.0, 1.0)]
     rows.append(row(8.0, 2.0, path=None))
     first, second = ratios.dots(rows)
@@ -300,7 +300,7 @@ def test_the_plot_is_logarithmic_with_a_line_at_one_and_a_scale_centred_on_it() 
 
 
 def test_bars_of_a_dot_reach_its_least_and_its_largest() -> None:
-    rows = [row(each, 1.0, path=f"layers.{i}.a") for i, each in enumerate((1.0, 4.0, 6.0))]
+    rows = [row(value, 1.0, path=f"layers.{i}.a") for i, value in enumerate((1.0, 4.0, 6.0))]
     (drawn,) = ratios.ratio_plot(ratios.dots(rows), "kernel_s").data
     assert list(drawn.error_x.array) == [2.0]
     assert list(drawn.error_x.arrayminus) == [3.0]
@@ -323,7 +323,7 @@ def test_checks_tell_what_is_known_measured_and_whether_it_holds() -> None:
     )
     holds, off, none = tables.checks(made)
     assert (holds["Known"], holds["Measured"], holds["Tolerance"]) == ("100", "100.5", "1 %")
-    assert [each["Passed"] for each in (holds, off, none)] == ["yes", "NO", "not measured"]
+    assert [check["Passed"] for check in (holds, off, none)] == ["yes", "NO", "not measured"]
     assert tables.failed(made) == ["is off"]
     assert none["Measured"] == "not measured (refused)"
     assert none["Tolerance"] == "exact"
@@ -331,7 +331,10 @@ def test_checks_tell_what_is_known_measured_and_whether_it_holds() -> None:
 
 def test_conditions_tell_each_run_or_why_it_is_lacking() -> None:
     measured = case(time=run({"graph_s": 1.0}), lacking={"energy": "no sensor"})
-    told = {each["Run"]: each for each in tables.conditions(recording(TINY, measured), measured)}
+    told = {
+        conditions["Run"]: conditions
+        for conditions in tables.conditions(recording(TINY, measured), measured)
+    }
     assert told["time"]["Commit"] == "0123abc"
     assert told["time"]["Temperature, C"] == "not known"
     assert told["time"]["Warm-up runs"] == "3"
@@ -353,7 +356,9 @@ def test_a_second_run_is_told_apart_by_its_spread() -> None:
     for part in ("1 of 2 readings", "time launched one by one, +10 %", "2.97 %"):
         assert part in verdict
     line = next(
-        each for each in tables.changes(first, again) if each["Quantity"] == "time as a CUDA graph"
+        change
+        for change in tables.changes(first, again)
+        if change["Quantity"] == "time as a CUDA graph"
     )
     assert line["Median |change|, %"] == pytest.approx(2.0)
     other = recording(TINY, case(workload(batch=2)))

@@ -46,7 +46,9 @@ def _at_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def holds(at: AppTest) -> str:
     """What the page says that the report holds."""
-    return next(each.value for each in at.caption if each.value.startswith("A report to keep."))
+    return next(
+        element.value for element in at.caption if element.value.startswith("A report to keep.")
+    )
 
 
 def cells(at: AppTest) -> list[list[Any]]:
@@ -82,7 +84,7 @@ def test_the_address_holds_the_models_the_contents_and_the_preview() -> None:
     assert shown["batches compared"] == "1, 2"
     assert shown["price"] == "2.5 USD an hour"
     assert shown["batches"] == "16"
-    (code,) = [each.value for each in at.code]
+    (code,) = [element.value for element in at.code]
     assert "--contents summary,comparison,measured,method" in code
     assert "--price-per-hour 2.5" in code
 
@@ -201,7 +203,9 @@ def test_a_hostile_model_of_ones_own_stays_text() -> None:
     (heading,) = at.title
     assert plain(HOSTILE[1]) in heading.value
     assert HOSTILE[1] not in heading.value
-    assert all(HOSTILE[1] not in each.value for each in (*at.subheader, *at.markdown, *at.caption))
+    assert all(
+        HOSTILE[1] not in element.value for element in (*at.subheader, *at.markdown, *at.caption)
+    )
     assert at.code[0].value.startswith(f"sparsecost report {OWN_FILE} ")
-    buttons = [each.proto for each in at.get("download_button")]
+    buttons = [element.proto for element in at.get("download_button")]
     assert len(buttons) == len(FORMATS) == len(MIME)

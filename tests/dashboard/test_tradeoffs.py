@@ -148,12 +148,14 @@ EXPERTS_A_TOKEN = {
 
 def within(at: AppTest) -> str:
     """How many designs are within the limits."""
-    return next(each.value for each in at.metric if each.label == "Within the limits")
+    return next(element.value for element in at.metric if element.label == "Within the limits")
 
 
 def button(at: AppTest) -> str:
     """What the button says that holds the limits' sliders."""
-    popover = next(each.proto for each in at.main if each.proto and each.type == "popover")
+    popover = next(
+        element.proto for element in at.main if element.proto and element.type == "popover"
+    )
     return str(popover.popover.label)
 
 
@@ -189,8 +191,8 @@ def test_a_limit_that_is_not_offered_is_none_and_time_has_none_where_it_is_not_p
     assert (within(at), button(at)) == ("3", "Limits: none set")
     at = page(**EXPERTS_A_TOKEN, gpu="b200", to_ms="0.1")
     assert (within(at), button(at)) == ("3", "Limits: none set")
-    assert "to_ms" not in [each.key for each in at.select_slider]
-    assert any("no calibration for GPU" in each.value for each in at.caption)
+    assert "to_ms" not in [element.key for element in at.select_slider]
+    assert any("no calibration for GPU" in element.value for element in at.caption)
 
 
 def test_more_parameters_are_better_and_fewer_bytes() -> None:
@@ -239,9 +241,9 @@ def test_a_front_of_many_points_is_thinned_and_the_page_says_so() -> None:
         to_y="active parameters",
         to_at="all",
     )
-    assert [each.value for each in at.metric] == ["40", "6,400", "6,400", "6,400"]
+    assert [element.value for element in at.metric] == ["40", "6,400", "6,400", "6,400"]
     assert len(at.dataframe[0].value) == 1000
-    drawn, listed = (each.value for each in at.caption[1:])  # the first is of the limits
+    drawn, listed = (element.value for element in at.caption[1:])  # the first is of the limits
     assert "5,000 of the 6,400 points" in drawn
     assert "6,400" in listed
     assert "1,000" in listed
@@ -313,14 +315,14 @@ def test_a_broken_range_and_an_impossible_limit_are_told() -> None:
 )
 def test_a_sweep_without_points_says_why(query: dict[str, str], told: str) -> None:
     at = page(model="olmoe-1b-7b", **query)
-    assert [each.value for each in at.title] == ["Nothing to draw"]
+    assert [element.value for element in at.title] == ["Nothing to draw"]
     assert told in at.info[0].value
 
 
 def test_match_shows_the_sizes_that_sparsecost_match_finds() -> None:
     at = page(to_what="match")
     answer = match(load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b"))
-    shown = [each.value for each in at.metric]
+    shown = [element.value for element in at.metric]
     assert shown[:2] == [f"{after:,}" for _, after in answer.fields.values()]
     off = 100 * (answer.reached.parameters - answer.wanted.parameters) / answer.wanted.parameters
     assert shown[2] == f"{off:+.3f} %"
@@ -340,7 +342,9 @@ def test_match_says_how_costs_of_equal_sizes_differ() -> None:
     flops_per_token = STEP_QUANTITIES["flops.per_token"].label
     assert drawn["any batch", flops_per_token] == answer.flops_ratio
     for batch in (1, 64, 1024):
-        one, other = (predict(each, Workload(batch=batch), H200) for each in (target, answer.model))
+        one, other = (
+            predict(model, Workload(batch=batch), H200) for model in (target, answer.model)
+        )
         ratio = other.floor_s / one.floor_s
         bound = STEP_QUANTITIES["time.floor_s"].label
         assert drawn[f"batch {batch:,}", bound] == pytest.approx(ratio)
@@ -354,4 +358,4 @@ def test_match_says_how_costs_of_equal_sizes_differ() -> None:
 def test_match_that_nothing_reaches_is_told() -> None:
     at = page(to_what="match", to_template="llama-3.1-8b")
     assert "neither experts nor memory layers" in at.error[0].value
-    assert [each.value for each in at.title] == ["No match was found"]
+    assert [element.value for element in at.title] == ["No match was found"]

@@ -142,4 +142,4 @@ def test_the_table_tells_every_bar_its_share_and_the_level_it_reaches() -> None:
     assert "kernel times" in kernels["Reaches"]
     assert (gaps["Time"], gaps["Share"]) == ("+2 s", "25.0 %")
     assert graph["Share"] == "100.0 %"
-    assert all(each["Share"] == "" for each in rows(bars(of_times(2.0, 2.5, 6.0, REASON))))
+    assert all(row["Share"] == "" for row in rows(bars(of_times(2.0, 2.5, 6.0, REASON))))

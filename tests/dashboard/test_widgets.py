@@ -51,8 +51,8 @@ def test_no_table_of_a_page_holds_a_formula_of_a_model_s_name(view: str) -> None
     assert not at.exception
     cells = [
         cell
-        for each in at.dataframe
-        for cell in [*each.value.columns, *each.value.to_numpy().ravel()]
+        for element in at.dataframe
+        for cell in [*element.value.columns, *element.value.to_numpy().ravel()]
         if isinstance(cell, str)
     ]
     assert f"'{FORMULA}" in cells

@@ -84,7 +84,7 @@ KV_CACHE = (
         unit="capacity",
         counts="after the step: B sequences of S + T tokens, of each layer at most its window",
         leaves_out="capacity that a static cache allocates and does not fill",
-        formula="costmodel.costs.totals:kv_stored_bytes",
+        formula="costmodel.costs.totals:kept_bytes",
     ),
     Quantity(
         name="kv_cache.read_bytes",
@@ -116,7 +116,7 @@ STATE = (
         label="recurrent state stored",
         unit="capacity",
         counts="the states of the B sequences",
-        formula="costmodel.costs.totals:state_bytes",
+        formula="costmodel.costs.totals:kv_cache",
     ),
 )
 
