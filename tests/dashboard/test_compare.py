@@ -17,6 +17,7 @@ from costmodel.recordings.recording import Recording, load_recording
 from dashboard.pages.compare import charts, data
 from dashboard.pages.compare.measured_points import Axis, Point, distinct_points, points
 from tests.dashboard.pages import chosen, opened
+from tests.sentences import says
 
 ROOT = Path(__file__).parents[2]
 PAIR = ("olmoe-1b-7b", "ultramemv2-1b-7b")
@@ -101,16 +102,10 @@ def test_crossovers_and_limits_stand_on_the_chart_at_their_batches() -> None:
     )
     assert [shape.x0 for shape in figure.layout.shapes] == [4000, 507, 100, 2]  # on the chart
     texts = [annotation.text for annotation in figure.layout.annotations]
-    assert "&lt;b&gt;M&lt;/b&gt;" in texts[3]
-    assert texts[3].endswith(" 2")
-    assert "OLMoE-1B-7B" in texts[1]
-    assert texts[1].endswith(" 507")
-    assert [round(10**annotation.x) for annotation in figure.layout.annotations] == [
-        4000,
-        507,
-        100,
-        2,
-    ]
+    assert says(texts[3], "&lt;b&gt;M&lt;/b&gt;", 2)
+    assert says(texts[1], "OLMoE-1B-7B", 507)
+    places = [round(10**annotation.x) for annotation in figure.layout.annotations]
+    assert places == [4000, 507, 100, 2]
     tops = [shape.y1 for shape in figure.layout.shapes]
     assert tops == sorted(tops, reverse=True)  # a label passes over the lines within
     low, high = figure.layout.yaxis.range
@@ -225,22 +220,16 @@ def test_the_title_says_which_model_needs_least_and_how_much_less() -> None:
     predictions = [selection.predict(model) for model in pair()]
     grids = data.over(pair(), selection, "batch")
     moved = [float(prediction.costs.totals.compulsory_bytes) for prediction in predictions]
-    ratio = units.ratio(moved[1] / moved[0])
-    title = data.answer(predictions, grids, "HBM bytes")
-    assert title.startswith(f"UltraMemV2-1B/7B needs {ratio} ")
-    assert "OLMoE-1B-7B at batch 64" in title
-    assert data.answer(predictions, grids, "KV read") == (
-        "OLMoE-1B-7B and UltraMemV2-1B/7B need equal KV read at batch 64"
-    )
+    least, ratio, most = "UltraMemV2-1B/7B", units.ratio(moved[1] / moved[0]), "OLMoE-1B-7B"
+    assert says(data.answer(predictions, grids, "HBM bytes"), least, ratio, most, 64)
+    assert says(data.answer(predictions, grids, "KV read"), most, least, "equal", 64)
     dense = [load_model("llama-3.1-8b"), pair()[0]]
-    assert (
-        data.answer(
-            [selection.predict(model) for model in dense],
-            data.over(dense, selection, "batch"),
-            "routing FLOPs",
-        )
-        == "Llama-3.1-8B needs no routing FLOPs at batch 64, OLMoE-1B-7B does"
+    routing = data.answer(
+        [selection.predict(model) for model in dense],
+        data.over(dense, selection, "batch"),
+        "routing FLOPs",
     )
+    assert says(routing, "Llama-3.1-8B", "no", "OLMoE-1B-7B")
     unknown = replace(selection, calibration=NOT_ASKED)
     assert (
         data.answer(

@@ -13,6 +13,7 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.questions.request import Request, Served, serve
 from dashboard.pages.explore.request_formulas import REQUEST
+from tests.sentences import says
 
 MODEL, BATCH, PROMPT, OUTPUT, PRICE = "ultramemv2-1b-7b", 4, 300, 6, 3.6
 UNIT = re.compile(r"(?<=\d) (?:ktoken/s|token/s|USD|kJ|MJ|J|ms|us|s)\b")
@@ -102,8 +103,7 @@ def test_each_working_reaches_what_the_steps_sum_to(steps: Sums) -> None:
 
 def test_time_to_first_token_is_the_prefill_launched_one_by_one(steps: Sums) -> None:
     lines = lines_of("TTFT", served())
-    assert lines[0] == "TTFT = time of one prefill step of B P = 4 x 300 tokens, none cached"
-    assert "prefill is predicted as it is usually run: one by one" in lines[-2]
+    assert says(lines[0], "TTFT", "prefill", 4, 300)
     assert calculated(f"x = 0 = {lines[-2].split(', ')[-1]}")[1] == pytest.approx(
         steps.predicted_s[0], rel=6e-4
     )
