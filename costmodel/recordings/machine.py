@@ -26,7 +26,7 @@ Moment: TypeAlias = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Machine:
-    """Hardware, driver and libraries. The fields of a GPU are None on a CPU, and the reverse."""
+    """Hardware, driver and libraries. Fields of a GPU are None on a CPU; `threads` on a GPU."""
 
     device: Device
     name: Label  # "NVIDIA H200", or the processor's model name
