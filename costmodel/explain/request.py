@@ -24,7 +24,7 @@ from costmodel.explain.explanation import (
 )
 from costmodel.explain.numbers import explain_step
 from costmodel.layers.letters import Letter
-from costmodel.questions.generation import MAX_EVALUATED, Phase, one_step
+from costmodel.questions.generation import MAX_EVALUATED, PhaseCosts, one_step
 from costmodel.questions.request import HOUR_S, MILLION, Served
 from costmodel.show.request_json import numbers
 
@@ -189,7 +189,7 @@ def _steps(served: Served) -> Terms:
     )
 
 
-def _sums(phase: Phase) -> tuple[float, float | None, float | None]:
+def _sums(phase: PhaseCosts) -> tuple[float, float | None, float | None]:
     predicted, energy = phase.predicted_s, phase.energy_j
     return (
         phase.floor_s,

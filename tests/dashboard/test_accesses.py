@@ -8,6 +8,7 @@ from dashboard.pages.measured.data import view
 from tests.committed import recording as committed
 from tests.dashboard.test_measured_page import page
 from tests.recording_values import case, run
+from tests.sentences import says
 
 OLMOE = "h200-olmoe-1b-7b.json"
 ROUTER, RETRIEVE = "layers.{}.moe.router", "layers.{}.memory.retrieve"
@@ -37,10 +38,7 @@ def test_ranks_are_means_over_the_layers_of_a_kind() -> None:
         "experts": [(2.0, 2), (6.0, 1)],
         "rows": [(1.0, 1)],
     }
-    assert accesses.in_words(TWO_LAYERS, KINDS) == (
-        "Times chosen against rank, both axes logarithmic: of the experts of a layer 6 were chosen,"
-        " the most chosen 2 times; of the rows of a layer 1 were chosen, the most chosen 1 times."
-    )
+    assert says(accesses.in_words(TWO_LAYERS, KINDS), "experts", 6, 2, "rows", 1, 1)
 
 
 def test_a_long_curve_is_thinned_and_keeps_both_its_ends() -> None:

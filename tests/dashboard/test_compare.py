@@ -18,6 +18,7 @@ from dashboard.pages.compare import charts as compare_charts
 from dashboard.pages.compare import data as compare
 from dashboard.pages.compare.measured_points import Axis, Point, distinct_points, points
 from tests.dashboard.pages import chosen, opened
+from tests.sentences import says
 
 ROOT = Path(__file__).parents[2]
 PAIR = ("olmoe-1b-7b", "ultramemv2-1b-7b")
@@ -95,8 +96,8 @@ def test_crossovers_and_limits_stand_on_the_chart_at_their_batches() -> None:
     )
     assert [shape.x0 for shape in figure.layout.shapes] == [4000, 507, 100, 2]  # on the chart
     texts = [each.text for each in figure.layout.annotations]
-    assert texts[3] == "&lt;b&gt;M&lt;/b&gt; needs less from 2"
-    assert texts[1] == "largest OLMoE-1B-7B that fits: 507"
+    assert says(texts[3], "&lt;b&gt;M&lt;/b&gt;", 2)
+    assert says(texts[1], "OLMoE-1B-7B", 507)
     assert [round(10**each.x) for each in figure.layout.annotations] == [4000, 507, 100, 2]
     tops = [shape.y1 for shape in figure.layout.shapes]
     assert tops == sorted(tops, reverse=True)  # a label passes over the lines within
@@ -212,22 +213,16 @@ def test_the_title_says_which_model_needs_least_and_how_much_less() -> None:
     predictions = [found.predict(model) for model in pair()]
     grids = compare.over(pair(), found, "batch")
     moved = [float(each.costs.totals.compulsory_bytes) for each in predictions]
-    assert compare.answer(predictions, grids, "HBM bytes") == (
-        f"UltraMemV2-1B/7B needs {units.ratio(moved[1] / moved[0])} the HBM bytes of OLMoE-1B-7B"
-        " at batch 64"
-    )
-    assert compare.answer(predictions, grids, "KV read") == (
-        "OLMoE-1B-7B and UltraMemV2-1B/7B need equal KV read at batch 64"
-    )
+    least, ratio, most = "UltraMemV2-1B/7B", units.ratio(moved[1] / moved[0]), "OLMoE-1B-7B"
+    assert says(compare.answer(predictions, grids, "HBM bytes"), least, ratio, most, 64)
+    assert says(compare.answer(predictions, grids, "KV read"), most, least, "equal", 64)
     dense = [load_model("llama-3.1-8b"), pair()[0]]
-    assert (
-        compare.answer(
-            [found.predict(model) for model in dense],
-            compare.over(dense, found, "batch"),
-            "routing FLOPs",
-        )
-        == "Llama-3.1-8B needs no routing FLOPs at batch 64, OLMoE-1B-7B does"
+    routing = compare.answer(
+        [found.predict(model) for model in dense],
+        compare.over(dense, found, "batch"),
+        "routing FLOPs",
     )
+    assert says(routing, "Llama-3.1-8B", "no", "OLMoE-1B-7B")
     unknown = replace(found, calibration=NOT_ASKED)
     assert (
         compare.answer(

@@ -27,6 +27,7 @@ from dashboard.pages.measured.data import (
 from tests.committed import FOLDER
 from tests.committed import recording as committed
 from tests.recording_values import CPU, case, recording, run, session, workload
+from tests.sentences import says
 from tests.steps import tiny_model
 
 WAYS = ("read", "written")
@@ -112,14 +113,14 @@ def test_the_sentence_tells_measured_predicted_and_floor() -> None:
     assert predicted is not None
     doubled = view(recording(TINY, case(time=run({"graph_s": 2.0 * float(predicted)}))), 0)
     assert doubled.side.prediction is not None
-    assert sentence(doubled) == (
-        f"Measured {units.seconds(2 * float(predicted))},"
-        f" 2.000x the predicted {units.seconds(float(predicted))};"
-        f" floor {units.seconds(doubled.side.prediction.floor_s)}"
+    measured, least = 2 * float(predicted), doubled.side.prediction.floor_s
+    assert says(
+        sentence(doubled),
+        *(units.seconds(measured), "2.000x", units.seconds(float(predicted))),
+        *("floor", units.seconds(least)),
     )
-    assert subtitle(doubled) == (
-        "tiny on NVIDIA H200: decode, batch 1, context 3, bf16, uniform; time as a CUDA graph"
-    )
+    names = ("tiny", "NVIDIA H200", "decode", 1, 3, "bf16", "uniform", "CUDA graph")
+    assert says(subtitle(doubled), *names)
 
 
 def test_without_a_graph_the_eager_time_speaks_and_without_any_time_none() -> None:
@@ -247,9 +248,7 @@ def test_runs_that_shared_the_gpu_are_named() -> None:
     shared = replace(alone, conditions=replace(alone.conditions, other_processes=3))
     unknown = replace(alone, conditions=replace(alone.conditions, other_processes=None))
     assert tables.disturbed(case(time=alone, counters=unknown)) == ""
-    assert tables.disturbed(case(time=shared)) == (
-        "Other processes used the GPU in the runs: time (3)"
-    )
+    assert says(tables.disturbed(case(time=shared)), "time", 3)
 
 
 def test_selects_offer_what_the_cases_hold_in_order() -> None:
@@ -274,7 +273,7 @@ def test_identical_layers_are_one_dot_from_least_to_largest() -> None:
     assert (first.pattern, first.layers) == ("layers.*.ffn.up", 3)
     assert (first.low, first.middle, first.high) == (1.0, 2.0, 3.0)
     assert (second.pattern, second.kind, second.middle) == ("embed", "gather", 0.5)
-    assert "Farthest from it: layers.*.ffn.up at 2.000x" in ratios.in_words([first], "kernel_s")
+    assert says(ratios.in_words([first], "kernel_s"), "layers.*.ffn.up", "2.000x")
 
 
 def test_the_plot_is_logarithmic_with_a_line_at_one_and_a_scale_centred_on_it() -> None:
@@ -348,10 +347,7 @@ def test_a_second_run_is_told_apart_by_its_spread() -> None:
     assert (graph["Change"], graph["Agrees"]) == ("+2 %", "yes")
     assert (eager["First"], eager["Again"]) == ("2 s", "2.2 s")
     assert (eager["Change"], eager["Agrees"]) == ("+10 %", "no")
-    assert tables.verdict(found) == (
-        "The second run agrees within the stated spread in 1 of 2 readings. Farthest beyond it:"
-        " time launched one by one, +10 %, where 2.97 % are allowed."
-    )
+    assert says(tables.verdict(found), 1, 2, "one by one", 10, 2.97)
     line = next(
         each for each in tables.changes(first, again) if each["Quantity"] == "time as a CUDA graph"
     )

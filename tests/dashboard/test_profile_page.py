@@ -23,6 +23,8 @@ from tests.dashboard.pages import opened
 from tests.recording_values import case, recording, run, written
 from tests.steps import tiny_model
 
+pytestmark = pytest.mark.slow  # each test draws the page
+
 PATIENCE_S = 20.0
 MEASURES = """
 import shutil, sys

@@ -30,6 +30,9 @@ from dashboard.report.files import FORMATS
 from tests.commands import output
 from tests.dashboard.pages import chosen, opened
 from tests.dashboard.reports import HOSTILE, MADE, OLMOE, RECORDINGS, ULTRAMEM
+from tests.sentences import says
+
+pytestmark = pytest.mark.slow  # each test draws the page
 
 ROOT = Path(__file__).parents[2]
 VIEW = "dashboard/pages/report/page.py"
@@ -59,7 +62,7 @@ def test_the_page_shows_the_numbers_of_predict() -> None:
     assert shown["predicted time"] == f"{data['time']['predicted_s'] * 1e3:.4g} ms"
     assert shown["largest batch that fits"] == f"{data['memory']['max_batch']:,}"
     count = len(data["operators"])
-    assert holds(at).endswith(f"1 model, {count} operators, 7 batches compared, 6 measured cases.")
+    assert says(holds(at), 1, count, 7, 6)
     assert f"predicted {data['time']['predicted_s'] * 1e3:.4g} ms a step" in at.text[0].value
     assert not at.error
     assert not at.warning

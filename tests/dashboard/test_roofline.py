@@ -21,6 +21,7 @@ from dashboard.pages.explore.roofline import (
     roofline,
     roofline_alt,
 )
+from tests.sentences import says
 
 
 def data_of(name: str, gpu: str = "h200", batch: int = 64) -> dict[str, Any]:
@@ -154,10 +155,6 @@ def test_without_a_calibration_only_floors_are_drawn() -> None:
 
 
 def test_alt_texts_say_it_in_words() -> None:
-    assert breakdown_alt(SMALL, "FLOPs") == (
-        "Bars of FLOPs by operator, largest first, linear axis: lm_head 70 %, moe.experts 30 %."
-    )
-    assert roofline_alt(SMALL) == (
-        "Roofline, both axes logarithmic: FLOP/s against FLOP per HBM byte. Ceilings 2 B/s and"
-        " 16 FLOP/s meet at 8 FLOP/byte; 2 of 3 operators lie left of it, bound by memory."
-    )
+    shares = breakdown_alt(SMALL, "FLOPs")
+    assert says(shares, "FLOPs", "linear", "lm_head", 70, "moe.experts", 30)
+    assert says(roofline_alt(SMALL), "logarithmic", 2, 16, 8, 2, 3, "memory")

@@ -24,6 +24,9 @@ from dashboard.pages.tradeoffs import charts
 from dashboard.pages.tradeoffs import data as tradeoffs
 from dashboard.pages.tradeoffs.match import cost_sentence, ratio_alt, ratio_chart
 from tests.dashboard.pages import opened
+from tests.sentences import says
+
+pytestmark = pytest.mark.slow  # most tests draw the page
 
 H200 = load_hardware("h200")
 
@@ -240,8 +243,8 @@ def test_a_front_of_many_points_is_thinned_and_the_page_says_so() -> None:
     assert [each.value for each in at.metric] == ["40", "6,400", "6,400", "6,400"]
     assert len(at.dataframe[0].value) == 1000
     thinned = [each.value for each in at.caption[1:]]  # the first is of the limits
-    assert thinned[0] == "5,000 of the 6,400 points are drawn, chosen by lot."
-    assert thinned[1] == "1,000 points, spread along the front, are drawn and listed."
+    assert says(thinned[0], 5000, 6400)
+    assert says(thinned[1], 1000)
 
 
 def test_points_drawn_by_lot_are_of_every_workload() -> None:

@@ -60,6 +60,7 @@ def reached(found: Match) -> tuple[int, ...]:
     return tuple(after for _, after in found.fields.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPARSE)
 def test_a_model_is_found_again_from_a_template_of_its_kind(name: str) -> None:
     target = PRESETS[name]

@@ -160,7 +160,7 @@ def test_sums_are_those_of_single_predictions(
     batch=st.integers(1, 200),
     more=st.integers(1, 500),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_more_of_anything_never_costs_less(
     name: str, prompt: int, output: int, batch: int, more: int
 ) -> None:

@@ -17,6 +17,7 @@ from costmodel.recordings.recording import Recording
 from costmodel.validation.bounds import required, violations, whole
 from costmodel.validation.counterparts import Gpus
 from tests.recording_values import CPU, H200, case, leaf_paths, recording, run, session, workload
+from tests.sentences import says
 from tests.steps import tiny_model
 
 DENSE = tiny_model()
@@ -114,10 +115,7 @@ def test_a_machine_without_a_datasheet_and_a_leaf_of_no_operator_have_no_bound()
 
 def test_a_violation_is_told_in_one_line() -> None:
     (found,) = violations(made({"hbm_read_bytes": 5000.0}), GPUS)
-    assert str(found) == (
-        "decode, batch 1, context 3, bf16, uniform: hbm_read_bytes of the step = 5000:"
-        " below the bound, 5348"
-    )
+    assert says(str(found), "decode", 1, 3, "bf16", "uniform", "hbm_read_bytes", 5000, 5348)
     assert found.share == 5000 / 5348
 
 

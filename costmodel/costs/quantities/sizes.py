@@ -39,6 +39,7 @@ PARAMETERS = (
     Quantity(
         name="parameters.active_without_embeddings",
         label="active parameters without embeddings",
+        short="active, no embeddings",
         unit="parameters",
         counts="what one token uses: k of E experts, H m rows of a memory layer, all else whole",
         formula=_COUNTS,
