@@ -99,7 +99,7 @@ class UltraMem(MemoryKind):
         del step
         keys = self.row_keys(operator.count) * self.value_expansion
         first = first_kept(self.first_stage_topk, self.knn, keys)
-        found = [
+        letters = [
             Letter("H", self.num_heads, "memory heads"),
             Letter("n", keys, "keys per side"),
             Letter("m", self.knn, "rows read per token and head"),
@@ -111,8 +111,8 @@ class UltraMem(MemoryKind):
             Letter("t", self.value_expansion, "value expansion: t^2 groups of values"),
         ]
         if self.pre_value_dim is not None:
-            found.append(Letter("Dp", self.pre_value_dim, "pre-value width"))
-        return tuple(found)
+            letters.append(Letter("Dp", self.pre_value_dim, "pre-value width"))
+        return tuple(letters)
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """query, retrieve, (pre_projection, pre_values,) values, output."""

@@ -5,6 +5,7 @@ import streamlit as st
 from costmodel.costs.predict import Prediction
 from costmodel.errors import InputError
 from costmodel.explain.explanation import Explanation
+from costmodel.explain.tables import sentences
 from costmodel.inputs.workload import MAX_NEW_TOKENS
 from costmodel.questions.capacity import max_context
 from costmodel.questions.request import LEFT_OUT, MAX_PRICE_PER_HOUR, Request, Served, serve
@@ -150,19 +151,20 @@ def draw_working(prediction: Prediction, served: Served | None) -> None:
         draw_explanation(choices[str(number)]())
 
 
-def draw_explanation(found: Explanation) -> None:
+def draw_explanation(explanation: Explanation) -> None:
     """One explanation: what it counts, its equations, what their letters mean, its terms."""
-    st.text(explained.sentences(found))
-    st.code(explained.lines(found), language=None, wrap_lines=True)
-    letters = explained.letter_rows(found)
+    st.text(" ".join(sentences(explanation)))
+    if explanation.equations:
+        st.code(explained.lines(explanation), language=None, wrap_lines=True)
+    letters = explained.letter_rows(explanation)
     if letters:
         table(letters, alt="Letters of the formulas and their values", key="ex_letters")
-    if found.terms is not None and found.terms.rows:
-        st.text(capitalised(found.terms.title))
-        table(explained.term_rows(found.terms), alt=found.terms.title, key="ex_terms")
-    st.text(f"Source: {found.source}")
-    if found.doc:
-        st.code(found.doc, language=None, wrap_lines=True)
+    if explanation.terms is not None and explanation.terms.rows:
+        st.text(capitalised(explanation.terms.title))
+        table(explained.term_rows(explanation.terms), alt=explanation.terms.title, key="ex_terms")
+    st.text(f"Source: {explanation.source}")
+    if explanation.doc:
+        st.code(explanation.doc, language=None, wrap_lines=True)
 
 
 own = st.session_state.get(OWN_TEXT, "")
