@@ -97,9 +97,9 @@ def warm() -> None:
     from costmodel.inputs.workload import Workload
     from costmodel.show.prediction_json import prediction_json
     from dashboard.app.shell import DEFAULT_GPU, DEFAULT_MODEL
-    from dashboard.pages.explore import charts, own_form, served, total_formulas
+    from dashboard.pages.explore import charts, explained, own_form, served
 
-    del own_form, served, total_formulas
+    del explained, own_form, served
     prediction = predict(load_model(DEFAULT_MODEL), Workload(), load_hardware(DEFAULT_GPU))
     charts.breakdown(prediction_json(prediction), next(iter(charts.MEASURES)))
 

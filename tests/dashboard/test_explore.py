@@ -12,20 +12,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from costmodel import units
-from costmodel.costs.predict import predict
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.catalog import FOLDER, load_model
-from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.workload import MAX_CONTEXT, Workload
 from costmodel.show.text import capitalised
 from dashboard.app.own_model import MAX_LINK_CHARS, model_text, packed, read_model
 from dashboard.app.widgets import plain
-from dashboard.pages.explore import data
 from dashboard.pages.explore.own_form import editable, edited
-from dashboard.pages.explore.request_formulas import REQUEST
 from dashboard.pages.explore.served import CARDS
-from dashboard.pages.explore.total_formulas import TOTALS
 from tests.commands import output
 from tests.sentences import says
 
@@ -34,6 +28,7 @@ pytestmark = pytest.mark.slow  # most tests draw the page
 APP = str(Path(__file__).parents[2] / "app.py")
 HF = Path(__file__).parents[1] / "data" / "hf"
 BOUND = capitalised(STEP_QUANTITIES["time.floor_s"].label)
+SERVED = [capitalised(REQUEST_QUANTITIES[name].label) for name in CARDS]
 ULTRAMEM = model_text(load_model("ultramemv2-1b-7b"))
 
 
@@ -107,7 +102,7 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
     time, kv, routing = said["time"], said["kv_cache"], said["routing"]
     rate, share = time["tokens_per_s"], routing["share_of_time"]
     speed = "n/a" if rate is None else f"{rate:,.0f}" if rate >= 1000 else units.significant(rate)
-    served = {label_of(name) for name in CARDS}
+    served = set(SERVED)
     step = {name: value for name, value in found.items() if name not in served}
     assert {name: value for name, value in step.items() if "Distinct" not in name} == {
         "Predicted time": units.seconds(time["predicted_s"]),
@@ -184,33 +179,10 @@ def test_every_page_has_its_heading_when_the_model_is_broken(view: str) -> None:
     assert len(at.title) == 1
 
 
-@pytest.mark.parametrize("name", ["ultramemv2-1b-7b", "deepseek-v2-lite", "gpt-oss-20b"])
-def test_the_largest_context_fits_and_one_more_token_does_not(name: str) -> None:
-    model, gpu = load_model(name), load_hardware("h200")
-    workload = Workload(batch=200)
-    most = data.max_context(predict(model, workload, gpu))
-    assert most is not None
-    assert predict(model, replace(workload, context=most), gpu).memory.fits
-    assert not predict(model, replace(workload, context=most + 1), gpu).memory.fits
-
-
-def test_a_model_that_does_not_fit_has_no_largest_context() -> None:
-    assert (
-        data.max_context(predict(load_model("deepseek-v3"), Workload(), load_hardware("h200")))
-        is None
-    )
+def test_a_model_that_does_not_fit_says_so() -> None:
     at = page(model="deepseek-v3")
     assert "Does NOT fit" in at.get("progress")[0].proto.text
     assert at.warning
-
-
-def test_a_model_of_windows_alone_fits_with_every_context() -> None:
-    llama = load_model("llama-3.1-8b")
-    windowed = replace(llama, attention=replace(llama.attention, sliding_window=512))  # type: ignore[type-var]
-    prediction = predict(windowed, Workload(batch=4), load_hardware("h200"))
-    assert data.max_context(prediction) == MAX_CONTEXT
-    line = TOTALS["Resident memory, largest batch and context"](prediction).lines[-1]
-    assert line.startswith("= 134,217,728 or more: ")
 
 
 def test_a_request_of_one_token_takes_its_prefill() -> None:
@@ -242,18 +214,14 @@ def test_the_address_opens_the_same_view() -> None:
     at = page(gpu="b200", ex_by="predicted time")
     assert not at.get("plotly_chart")
     at = page(ex_how="true", ex_number="layers.{0-15}.attention.qkv")
-    assert "with values: 2 * 64 * 2048 * (16 + 2 * 16) * 128" in at.code[0].value
+    assert "\n= 2 * 64 * 2048 * (16 + 2 * 16) * 128\n= 1,610,612,736" in at.code[0].value
 
 
-@pytest.mark.parametrize(("name", "number"), [*zip(CARDS, REQUEST, strict=False)])
-def test_the_working_of_a_card_of_served_requests_reaches_what_the_card_shows(
-    name: str, number: str
-) -> None:
-    at = page(ex_how="true", ex_number=number, ex_prompt="500", ex_output="20", ex_price="3.6")
-    assert at.selectbox(key="ex_number").value == number
-    shown = metrics(at)[label_of(name)].replace("ktok/s", "ktoken/s")
-    reached = re.compile(rf"[=,] {re.escape(shown)}$", re.MULTILINE)
-    assert reached.search(at.code[0].value)
+@pytest.mark.parametrize("label", SERVED)
+def test_the_working_of_a_card_of_served_requests_reaches_what_the_card_shows(label: str) -> None:
+    at = page(ex_how="true", ex_number=label, ex_prompt="500", ex_output="20", ex_price="3.6")
+    assert at.selectbox(key="ex_number").value == label
+    assert f"\n= {metrics(at)[label]}" in at.code[0].value
 
 
 @pytest.mark.parametrize(

@@ -193,3 +193,13 @@ MEMORY = (
         also=("rows.max_batch",),
     ),
 )
+
+MAX_CONTEXT = Quantity(
+    name="memory.max_context",
+    label="largest context that fits",
+    unit="tokens",
+    counts="cached tokens of each sequence with which a step of this batch is within the capacity",
+    leaves_out="the CUDA context and slack of the allocator",
+    formula="costmodel.questions.capacity:max_context",
+    none_because="the step does not fit even with no cached token",
+)

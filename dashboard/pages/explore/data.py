@@ -3,13 +3,12 @@
 Numbers are those of `predict --json`, formatted by `costmodel.units`.
 """
 
-from bisect import bisect_left
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from costmodel import units
 from costmodel.costs.latency import Unknown
-from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.predict import Prediction
 from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.numbers import Number
 from dashboard.app.widgets import Card
@@ -195,17 +194,6 @@ def fit(data: JSON, most_context: int | None) -> Fit:
         f" ({contents}); largest batch at this context: {units.count(memory['max_batch'])};"
         f" {context}.",
     )
-
-
-def max_context(prediction: Prediction) -> int | None:
-    """The most cached tokens per sequence with which this batch fits; None if no context fits."""
-
-    def too_large(context: int) -> bool:
-        workload = replace(prediction.workload, context=context)
-        return not predict(prediction.model, workload, prediction.hardware).memory.fits
-
-    first = bisect_left(range(MAX_CONTEXT + 1), x=True, key=too_large)
-    return first - 1 if first else None
 
 
 def operator_rows(data: JSON) -> list[JSON]:

@@ -1,25 +1,23 @@
 """Explore: one model, one workload, one GPU: what a step costs, and why."""
 
-from functools import partial
-
 import streamlit as st
 
 from costmodel.costs.predict import Prediction
 from costmodel.errors import InputError
+from costmodel.explain.explanation import Explanation
 from costmodel.inputs.workload import MAX_NEW_TOKENS
+from costmodel.questions.capacity import max_context
 from costmodel.questions.request import LEFT_OUT, MAX_PRICE_PER_HOUR, Request, Served, serve
 from costmodel.show.prediction_json import prediction_json
 from costmodel.show.tables.prediction import prediction_tables
+from costmodel.show.text import capitalised
 from dashboard.app.own_model import model_text
 from dashboard.app.selection import OWN, Selection
 from dashboard.app.shell import LINK, OWN_TEXT, current_selection
 from dashboard.app.widgets import cards, chart, plain, table
-from dashboard.pages.explore import charts, data
-from dashboard.pages.explore.formulas import Working, operator_working
+from dashboard.pages.explore import charts, data, explained
 from dashboard.pages.explore.own_form import draw_form
-from dashboard.pages.explore.request_formulas import REQUEST
 from dashboard.pages.explore.served import request_cards, request_rows
-from dashboard.pages.explore.total_formulas import TOTALS
 
 BREAKDOWN, ROOFLINE = "breakdown by operator", "roofline"
 
@@ -140,36 +138,32 @@ def draw_working(prediction: Prediction, served: Served | None) -> None:
     box = st.expander("How this is computed", key="ex_how", on_change="rerun", bind=LINK)
     if not box.open:
         return
-    workings: dict[str, partial[Working]] = {
-        name: partial(show, prediction) for name, show in TOTALS.items()
-    }
-    if served is not None:
-        workings |= {name: partial(show, served) for name, show in REQUEST.items()}
-    for operator in prediction.costs.operators:
-        workings[operator.path] = partial(operator_working, prediction, operator)
+    choices = explained.explanations(prediction, served)
     with box:
         number = st.selectbox(
             "Number",
-            list(workings),
+            list(choices),
             key="ex_number",
             bind=LINK,
             help="A number of the step, of whole requests, or an operator",
         )
-        draw_formula(workings[str(number)]())
+        draw_explanation(choices[str(number)]())
 
 
-def draw_formula(working: Working) -> None:
-    """A formula with its values: its lines, what its letters mean, its terms and its source."""
-    st.code("\n".join(working.lines), language=None, wrap_lines=True)
-    if working.letters:
-        table(working.letters, alt="Letters of the formula and their values", key="ex_letters")
-    if working.terms:
-        st.text(working.terms_are)
-        alt = working.terms_are
-        table(working.terms, alt=alt, key="ex_terms")
-    st.text(f"Source: {working.source}")
-    if working.doc:
-        st.code(working.doc, language=None, wrap_lines=True)
+def draw_explanation(explanation: Explanation) -> None:
+    """What a number counts, its equations, what their letters mean, its terms and its source."""
+    st.text(explained.sentences(explanation))
+    st.code(explained.lines(explanation), language=None, wrap_lines=True)
+    letters = explained.letter_rows(explanation)
+    if letters:
+        table(letters, alt="Letters of the formulas and their values", key="ex_letters")
+    terms = explanation.terms
+    if terms is not None and terms.rows:
+        st.text(capitalised(terms.title))
+        table(explained.term_rows(terms), alt=terms.title, key="ex_terms")
+    st.text(f"Source: {explanation.source}")
+    if explanation.doc:
+        st.code(explanation.doc, language=None, wrap_lines=True)
 
 
 own = st.session_state.get(OWN_TEXT, "")
@@ -186,7 +180,7 @@ if selection.model.assumptions:
 cards(data.cards(numbers))
 for reason in data.reasons(numbers):
     st.info(plain(f"Not predicted: {reason}."))
-memory = data.fit(numbers, data.max_context(prediction))
+memory = data.fit(numbers, max_context(prediction))
 st.progress(min(memory.share, 1.0), text=memory.text)
 if not memory.fits:
     st.warning("This step does not fit into the GPU's memory; its times assume a larger memory.")
