@@ -102,7 +102,7 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
     time, kv, routing = said["time"], said["kv_cache"], said["routing"]
     rate, share = time["tokens_per_s"], routing["share_of_time"]
     speed = "n/a" if rate is None else f"{rate:,.0f}" if rate >= 1000 else units.significant(rate)
-    served = {label_of(name) for name in CARDS}
+    served = set(SERVED)
     step = {name: value for name, value in found.items() if name not in served}
     assert {name: value for name, value in step.items() if "Distinct" not in name} == {
         "Predicted time": units.seconds(time["predicted_s"]),
