@@ -157,7 +157,7 @@ def _bounds_and_sums(node: ast.Call) -> Changes:
     """Minimum for maximum and the like; one of the compared values alone; a sum's largest term."""
     name = _name(node.func)
     if name in NEGATED and isinstance(node.func, ast.Name):  # the other one need not be imported
-        arguments = [ast.UnaryOp(ast.USub(), argument) for argument in node.args]
+        arguments: list[ast.expr] = [ast.UnaryOp(ast.USub(), argument) for argument in node.args]
         yield node, ast.UnaryOp(ast.USub(), ast.Call(node.func, arguments, node.keywords))
     elif name in OPPOSITES:
         yield node.func, _renamed(node.func, OPPOSITES[name])
