@@ -3,11 +3,76 @@
 Rates and traffic are SI (1 GB = 1e9 bytes); capacities and resident memory show GiB (2^30 bytes).
 """
 
+from collections.abc import Callable
 from decimal import Decimal
-from typing import SupportsFloat
+from typing import Any, Literal, SupportsFloat, TypeAlias
+
+Unit: TypeAlias = Literal[
+    "count",
+    "parameters",
+    "tokens",
+    "flops",
+    "bytes",  # moved
+    "capacity",  # bytes held
+    "s",
+    "j",
+    "w",
+    "usd",
+    "share",  # of 1
+    "percent",  # a difference of two numbers, of the second
+    "ratio",
+    "tokens_per_s",
+    "flops_per_s",
+    "bytes_per_s",
+    "bool",
+    "text",
+]
 
 NOT_KNOWN = "n/a"
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_FACTORS = {  # of the prefixes that a whole column or axis may have; B: billions of parameters
+    "u": 1e-6,
+    "m": 1e-3,
+    "": 1.0,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "B": 1e9,
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+}
+_SYMBOLS: dict[Unit, str] = {
+    "parameters": "",
+    "flops": "FLOP",
+    "bytes": "B",
+    "capacity": "B",
+    "s": "s",
+    "j": "J",
+    "w": "W",
+    "usd": "USD",
+    "tokens_per_s": "tok/s",
+    "flops_per_s": "FLOP/s",
+    "bytes_per_s": "B/s",
+}
+
+
+def formatted(value: SupportsFloat | str | None, unit: Unit) -> str:
+    """A value as people read it, unit and all: the one form of each unit."""
+    if value is None:
+        return NOT_KNOWN
+    if isinstance(value, str):
+        return value
+    return _FORMS[unit](value)
+
+
+def scale(unit: Unit, prefix: str = "") -> tuple[str, float]:
+    """One unit for a whole axis or column, and how much one of it is: `GB`, 1e9."""
+    if unit == "share":
+        return "%", 0.01
+    if unit not in _SYMBOLS:
+        return unit, 1.0
+    return prefix + _SYMBOLS[unit], _FACTORS[prefix]
 
 
 def significant(value: float, digits: int = 4) -> str:
@@ -82,3 +147,30 @@ def seconds(value: float | None) -> str:
 def ratio(value: float | None) -> str:
     """A ratio: 4.440x, 0.9930x; small differences from 1 stay visible."""
     return NOT_KNOWN if value is None else f"{Decimal(f'{value:#.4g}'):f}x"
+
+
+def yes_or_no(value: object) -> str:
+    """A verdict in a word; NO is loud, since it is what a reader must not overlook."""
+    return "yes" if value else "NO"
+
+
+_FORMS: dict[Unit, Callable[[Any], str]] = {
+    "count": count,
+    "parameters": lambda value: parameters(int(value)),
+    "tokens": count,
+    "flops": flops,
+    "bytes": traffic,
+    "capacity": capacity,
+    "s": lambda value: seconds(float(value)),
+    "j": lambda value: scaled(value, "J"),
+    "w": lambda value: scaled(value, "W"),
+    "usd": lambda value: f"{significant(float(value))} USD",
+    "share": lambda value: f"{significant(100 * float(value), 3)} %",
+    "percent": lambda value: f"{float(value):+.3f} %",
+    "ratio": lambda value: ratio(float(value)),
+    "tokens_per_s": lambda value: scaled(value, "tok/s"),
+    "flops_per_s": lambda value: scaled(value, "FLOP/s"),
+    "bytes_per_s": lambda value: scaled(value, "B/s"),
+    "bool": yes_or_no,
+    "text": str,
+}

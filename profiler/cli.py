@@ -1,6 +1,6 @@
-"""`sparsecost profile`: what is asked for, checked; then the profile, and what came of it.
+"""The command `sparsecost profile`: check the options, run the profile, report its outcome.
 
-Help and mistakes need no torch; only the workers import it.
+Only worker processes import torch, so that help and errors of the user need none.
 """
 
 import json
@@ -17,22 +17,21 @@ from costmodel.errors import InputError, WorkError, shown
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_batches, parse_contexts, parse_count, parse_counts
-from costmodel.inputs.workload import DEFAULT_CONTEXT, DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS
+from costmodel.inputs.workload import DEFAULT_CONTEXT, DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, Phase
 from costmodel.recordings.quantities import RUNS, RunName
+from costmodel.recordings.recording import Dtype
 from costmodel.show.text import printable
-from profiler.session.plan import Planned, from_lists, standard
-from profiler.session.progress import Progress
-from profiler.session.run import run_profile
-from profiler.session.session import Outcome, Request, Target, slug
+from profiler.session.plan import PlannedCase, plan_from_lists, standard_plan
+from profiler.session.profile import run_profile
+from profiler.session.progress import ProfileProgress
+from profiler.session.protocol import DeviceChoice
+from profiler.session.session import Outcome, PlannedModel, ProfileRequest, slug
 
-WEIGHTS_SEED = 0  # every recording's weights are drawn from it, so that any can be resumed
+WEIGHTS_SEED = 0  # of the weights of all recordings, so that any can be resumed
 MAX_TIMEOUT_S = 86_400
-INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+INTERRUPTED = 130  # the usual exit code after Ctrl-C
 ZIPF = re.compile(r"zipf:(\d{1,2})(?:\.(\d{1,6}))?", re.ASCII)
 ROUTINGS = "is a list of uniform, scores and zipf:EXPONENT"
-
-Dtype = Literal["bf16", "fp32"]
-Phase = Literal["decode", "prefill"]
 
 
 def profile(
@@ -84,7 +83,7 @@ def profile(
         bool, typer.Option("--resume", help="Measure what the recording lacks, and keep the rest.")
     ] = False,
     device: Annotated[
-        Literal["auto", "cpu", "cuda"],
+        DeviceChoice,
         typer.Option(help="Where the model runs; auto: on a GPU if there is one."),
     ] = "auto",
     timeout: Annotated[
@@ -96,7 +95,7 @@ def profile(
 
     Example: sparsecost profile olmoe-1b-7b --batch 1,16,64 --context 512,2048
     """
-    kinds = _runs(runs)
+    run_names = _run_names(runs)
     lists = {
         "phase": phase,
         "batch": batch,
@@ -111,9 +110,9 @@ def profile(
     if plan is not None and given:
         raise InputError(f"plan={plan}: has its own {given[0]}; leave one of the two out")
 
-    def planned(model: ModelConfig) -> tuple[Planned, ...]:
+    def plan_of(model: ModelConfig) -> tuple[PlannedCase, ...]:
         if plan is not None:
-            return standard(model, dtype=dtype, runs=kinds)
+            return standard_plan(model, dtype=dtype, runs=run_names)
         in_phase = phase or "decode"
         new = parse_counts(
             new_tokens or str(DEFAULT_NEW_TOKENS[in_phase]),
@@ -121,7 +120,7 @@ def profile(
             low=1,
             high=MAX_NEW_TOKENS,
         )
-        return from_lists(
+        return plan_from_lists(
             model,
             phase=in_phase,
             batches=parse_batches(batch or "1"),
@@ -129,11 +128,11 @@ def profile(
             new_tokens=new,
             dtype=dtype,
             routings=_routings(routing or "uniform"),
-            runs=kinds,
+            runs=run_names,
         )
 
-    request = Request(
-        targets=_targets(models, planned),
+    request = ProfileRequest(
+        models=_planned_models(models, plan_of),
         out=_out(out, len(models)),
         device=device,
         dtype=dtype,
@@ -142,30 +141,30 @@ def profile(
         timeout_s=parse_count(timeout, field="timeout", low=1, high=MAX_TIMEOUT_S),
     )
     try:
-        outcomes = run_profile(request, Progress())
+        outcomes = run_profile(request, ProfileProgress())
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: what was measured is kept; go on with --resume\n")
         raise typer.Exit(INTERRUPTED) from None
-    _tell(outcomes, as_json=as_json)
+    _report(outcomes, as_json=as_json)
 
 
-def _targets(
-    models: Sequence[str], planned: Callable[[ModelConfig], tuple[Planned, ...]]
-) -> tuple[Target, ...]:
-    """The models with their plans, each under a name of its own."""
-    found: dict[str, Target] = {}
+def _planned_models(
+    models: Sequence[str], plan_of: Callable[[ModelConfig], tuple[PlannedCase, ...]]
+) -> tuple[PlannedModel, ...]:
+    """The models with their plans, each under a different name."""
+    by_name: dict[str, PlannedModel] = {}
     for typed in models:
         model = load_model(typed)
         preset = typed.lower() if typed.lower() in model_names() else None
         name = slug(preset or model.name)
-        if name in found:
+        if name in by_name:
             raise InputError(f"models={shown(typed)}: two models would be filed as {name}")
-        found[name] = Target(name=name, preset=preset, model=model, plan=planned(model))
-    return tuple(found.values())
+        by_name[name] = PlannedModel(name=name, preset=preset, model=model, plan=plan_of(model))
+    return tuple(by_name.values())
 
 
-def _runs(text: str) -> tuple[RunName, ...]:
-    """Kinds of run, in their own order."""
+def _run_names(text: str) -> tuple[RunName, ...]:
+    """The kinds of run in a comma-separated list, in the order in which they are measured."""
     items = text.split(",")
     if not set(items) <= set(RUNS) or len(set(items)) != len(items):
         raise InputError(f"runs={shown(text)}: is a list of {', '.join(RUNS)}, each once")
@@ -173,21 +172,21 @@ def _runs(text: str) -> tuple[RunName, ...]:
 
 
 def _routings(text: str) -> tuple[str, ...]:
-    """Routings in one spelling each: zipf:1 and zipf:1.00 are zipf:1.0."""
-    found = []
+    """The routings in a comma-separated list, spelt alike: zipf:1 and zipf:1.00 become zipf:1.0."""
+    routings = []
     for item in text.split(","):
         zipf = ZIPF.fullmatch(item)
         if zipf is None and item not in ("uniform", "scores"):
             raise InputError(f"routing={shown(item)}: {ROUTINGS}")
         decimals = (zipf[2] or "").rstrip("0") or "0" if zipf else ""
-        found.append(f"zipf:{int(zipf[1])}.{decimals}" if zipf else item)
-    if len(set(found)) != len(found):
+        routings.append(f"zipf:{int(zipf[1])}.{decimals}" if zipf else item)
+    if len(set(routings)) != len(routings):
         raise InputError(f"routing={shown(text)}: a value is listed twice")
-    return tuple(found)
+    return tuple(routings)
 
 
 def _out(path: Path, models: int) -> Path:
-    """A file for one model, else a folder."""
+    """The path of `--out`, which must be a folder if there are several models."""
     named = shown(str(path))
     if path.suffix == ".json" and models > 1:
         raise InputError(f"out={named}: is one file; a folder is expected for {models} models")
@@ -196,18 +195,22 @@ def _out(path: Path, models: int) -> Path:
     return path
 
 
-def _tell(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
-    """What came of it, on stdout; that nothing did is a failure."""
+def _report(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+    """Write the outcomes to stdout.
+
+    Raises:
+        WorkError: Nothing was measured.
+    """
     if not any(outcome.measured for outcome in outcomes):
-        reason = next((each.reason for each in outcomes if each.reason), "nothing was asked for")
-        raise WorkError(f"nothing was measured: {reason}")
+        reasons = (outcome.reason for outcome in outcomes if outcome.reason)
+        raise WorkError(f"nothing was measured: {next(reasons, 'nothing was asked for')}")
     if as_json:
-        found = [
-            {"path": str(each.path), "measured": each.measured, "lacking": each.lacking}
-            for each in outcomes
+        rows = [
+            {"path": str(outcome.path), "measured": outcome.measured, "lacking": outcome.lacking}
+            for outcome in outcomes
         ]
-        sys.stdout.write(json.dumps({"recordings": found}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({"recordings": rows}, indent=2) + "\n")
         return
-    for each in outcomes:
-        line = f"{each.path}: {each.measured} measured, {each.lacking} lacking"
+    for outcome in outcomes:
+        line = f"{outcome.path}: {outcome.measured} measured, {outcome.lacking} lacking"
         sys.stdout.write(f"{printable(line)}\n")

@@ -126,7 +126,7 @@ def _sweeps() -> bool:
 def _designs() -> bool:
     """100,000 designs x workloads with predicted times: designs, costs and front, as on the page.
 
-    All pieces of all designs differ: nothing is costed twice.
+    All components of all designs differ: nothing is costed twice.
     """
     met = True
     curves = calibrated("h200")

@@ -3,7 +3,8 @@
 from functools import cache
 from pathlib import Path
 
-from costmodel.recordings.recording import Case, Recording, RunName, load_recording
+from costmodel.recordings.quantities import RunName
+from costmodel.recordings.recording import Case, Recording, load_recording
 from costmodel.validation.counterparts import Gpus
 from costmodel.validation.join import JoinedCase, join
 

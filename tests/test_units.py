@@ -1,5 +1,7 @@
 """Numbers as people read them, worked out by hand."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -169,3 +171,56 @@ def test_traffic_reads_back(value: float) -> None:
 
     number, unit = units.traffic(value).split()
     assert float(number) * factors[unit.removesuffix("B")] == pytest.approx(value, rel=1e-3)
+
+
+FORMATTED: list[tuple[units.Unit, object, str]] = [
+    ("count", 1_234_567, "1,234,567"),
+    ("parameters", 6_919_161_856, "6.919 B"),
+    ("parameters", 227_400_000.0, "227.4 M"),
+    ("tokens", 2048, "2,048"),
+    ("flops", 9_368_000_000, "9.368 GFLOP"),
+    ("bytes", 4_190_000_000, "4.19 GB"),
+    ("capacity", 2**30, "1.00 GiB"),
+    ("s", np.float64(0.9), "900 ms"),
+    ("j", 0.49403, "0.494 J"),
+    ("w", 700, "700 W"),
+    ("usd", 0.0000024081, "0.000002408 USD"),
+    ("share", 0.40812, "40.8 %"),
+    ("percent", 0.27387, "+0.274 %"),
+    ("percent", -0.30317, "-0.303 %"),
+    ("ratio", 4.44, "4.440x"),
+    ("tokens_per_s", 862.94, "862.9 tok/s"),
+    ("flops_per_s", 989.4e12, "989.4 TFLOP/s"),
+    ("bytes_per_s", 4.8e12, "4.8 TB/s"),
+    ("bool", True, "yes"),
+    ("bool", np.bool_(0), "NO"),
+    ("text", "memory", "memory"),
+]
+
+
+@pytest.mark.parametrize(("unit", "value", "text"), FORMATTED)
+def test_each_unit_has_one_form(unit: units.Unit, value: float, text: str) -> None:
+    assert units.formatted(value, unit) == text
+    assert units.formatted(None, unit) == "n/a"
+
+
+def test_every_unit_is_among_them() -> None:
+    assert {unit for unit, *_ in FORMATTED} == set(get_args(units.Unit))
+
+
+@pytest.mark.parametrize(
+    ("unit", "prefix", "name", "size"),
+    [
+        ("bytes", "G", "GB", 1e9),
+        ("capacity", "Gi", "GiB", 1_073_741_824),
+        ("s", "m", "ms", 0.001),
+        ("s", "u", "us", 0.000001),
+        ("flops", "G", "GFLOP", 1e9),
+        ("parameters", "B", "B", 1e9),
+        ("share", "", "%", 0.01),
+        ("count", "", "count", 1),
+        ("j", "", "J", 1),
+    ],
+)
+def test_a_column_has_one_unit(unit: units.Unit, prefix: str, name: str, size: float) -> None:
+    assert units.scale(unit, prefix) == (name, size)

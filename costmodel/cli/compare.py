@@ -34,7 +34,7 @@ def compare(
 ) -> None:
     """Models side by side over a list of batches, and the batch where an advantage ends."""
     from costmodel.questions.compare import compare as compare_models
-    from costmodel.show.prediction_json import comparison_json
+    from costmodel.show.comparison_json import comparison_json
     from costmodel.show.tables.comparison import comparison_table
 
     if not 2 <= len(models) <= MAX_COMPARED:  # noqa: PLR2004 - a comparison takes two

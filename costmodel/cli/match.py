@@ -46,7 +46,7 @@ def match(
     context: Annotated[
         str, typer.Option(metavar="N", help="Tokens already cached, of the FLOPs per token.")
     ] = str(DEFAULT_CONTEXT["decode"]),
-    keep_trunk: Annotated[
+    keep_backbone: Annotated[
         bool,
         typer.Option(
             "--keep-trunk",
@@ -67,23 +67,23 @@ def match(
 ) -> None:
     """Size a model of another kind by a model's parameters and FLOPs; show what differs then."""
     from costmodel.costs.calibrations import calibrated
-    from costmodel.questions.match import beside
-    from costmodel.questions.match import match as matched
+    from costmodel.inputs.model_toml import write_model
+    from costmodel.questions.match import match as find_match
+    from costmodel.questions.matching.differences import differences
     from costmodel.questions.matching.sizes import parse_vary
-    from costmodel.questions.matching.toml import write_model
     from costmodel.show.match_json import match_json, match_records
     from costmodel.show.tables.match import match_tables
 
     check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
     gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
-    result = matched(
+    result = find_match(
         load_model(model),
         load_model(to),
         context=single(parse_contexts(context), "context"),
         vary=None if vary is None else parse_vary(vary),
-        keep_trunk=keep_trunk,
+        keep_backbone=keep_backbone,
     )
-    lines = beside(result, gpu, calibration=curves)
+    lines = differences(result, gpu, calibration=curves)
     if out is not None:
         write_model(result.model, out)
     print_output(

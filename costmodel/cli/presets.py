@@ -23,7 +23,7 @@ def models(
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """List the model presets, or show one with its counts by convention."""
-    from costmodel.show.prediction_json import model_overview
+    from costmodel.show.inputs_json import model_overview
     from costmodel.show.tables.presets import model_table, models_table
 
     names = model_names() if name is None else (name,)
@@ -47,7 +47,7 @@ def hardware(
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """List the GPU presets, or show one with the source of each number."""
-    from costmodel.show.prediction_json import hardware_json
+    from costmodel.show.inputs_json import hardware_json
     from costmodel.show.tables.presets import hardware_sources, hardware_table
 
     names = hardware_names() if name is None else (name,)

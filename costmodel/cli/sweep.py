@@ -47,7 +47,7 @@ def sweep(
     from costmodel.questions.sweep import MAX_POINTS
     from costmodel.questions.sweep import sweep as sweep_grid
     from costmodel.show.export import SCHEMA_VERSION, write_parts
-    from costmodel.show.tables.grids import sweep_table
+    from costmodel.show.tables.sweep import sweep_table
 
     check_csv(csv)
     target = csv if out is None else out

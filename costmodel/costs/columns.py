@@ -1,6 +1,6 @@
-"""The costs of a step by name: the one list behind the JSON of a prediction and a sweep's columns.
+"""The values of a step's quantities by name: for the JSON of a prediction and a sweep's columns.
 
-Names are those of the contract, joined by dots: `flops.by_kind.matmul`.
+Names are those of the registry (`costs.quantities`), joined by dots: `flops.by_kind.matmul`.
 """
 
 from dataclasses import fields
@@ -11,7 +11,8 @@ import numpy as np
 from costmodel.backends import BACKENDS
 from costmodel.costs.footprint import Footprint
 from costmodel.costs.latency import StepTime, Unknown
-from costmodel.costs.predict import Costs
+from costmodel.costs.predict import Costs, Prediction
+from costmodel.costs.quantities.step import STEP_SECTIONS
 from costmodel.inputs.workload import Backend
 from costmodel.layers.numbers import Count, Number
 
@@ -34,7 +35,7 @@ def columns(
     `tokens` is N = B T, `floor` and `bound` are those of the step on its GPU.
     """
     sums, routing, distinct = costs.totals, costs.routing, costs.distinct
-    found: dict[str, Value] = {
+    stored: dict[str, Value] = {
         f"{section}.{field.name}": getattr(record, field.name)
         for section, record in (
             ("parameters", costs.parameters),
@@ -44,7 +45,7 @@ def columns(
         for field in fields(record)
         if field.name != "by_group"
     }
-    return found | {
+    return stored | {
         "flops.total": sums.flops,
         "flops.per_token": _quotient(sums.flops, tokens),
         **{f"flops.by_kind.{kind}": flops for kind, flops in costs.flops_by_kind.items()},
@@ -72,15 +73,8 @@ def columns(
     }
 
 
-PREDICTED = (
-    "routing.time_s",
-    "routing.share_of_time",
-    "time.predicted_s",
-    "time.predicted_graph_s",
-    "time.predicted_eager_s",
-    "time.tokens_per_s",
-    "energy.predicted_j",
-    "energy.j_per_token",
+PREDICTED = tuple(
+    quantity.name for section in STEP_SECTIONS for quantity in section if quantity.calibrated
 )
 
 
@@ -89,17 +83,35 @@ def predicted_columns(time: StepTime | Unknown, *, tokens: Count) -> dict[str, V
     if isinstance(time, Unknown):
         return dict.fromkeys(PREDICTED)
     energy = None if isinstance(time.energy_j, Unknown) else time.energy_j
-    values = (
-        time.routing_s,
-        time.routing_s / time.graph_s,  # both as part of the graph
-        time.predicted_s,
-        time.graph_s,
-        time.eager_s,
-        tokens / time.predicted_s,
-        energy,
-        None if energy is None else energy / tokens,
-    )
-    return dict(zip(PREDICTED, values, strict=True))
+    return {
+        "routing.time_s": time.routing_s,
+        "routing.share_of_time": time.routing_s / time.graph_s,  # both as part of the graph
+        "time.predicted_s": time.predicted_s,
+        "time.predicted_graph_s": time.graph_s,
+        "time.predicted_eager_s": time.eager_s,
+        "time.tokens_per_s": tokens / time.predicted_s,
+        "energy.predicted_j": energy,
+        "energy.j_per_token": None if energy is None else energy / tokens,
+    }
+
+
+def step_values(prediction: Prediction) -> dict[str, Value]:
+    """All numbers of one step by their names in the JSON; None: not known, or not applicable."""
+    workload = prediction.workload
+    tokens = workload.batch * workload.new_tokens
+    return {
+        **columns(
+            prediction.costs,
+            prediction.memory,
+            tokens=tokens,
+            backend=workload.backend,
+            floor=prediction.floor_s,
+            bound=prediction.bound_by,
+        ),
+        **predicted_columns(prediction.time, tokens=tokens),
+        "hbm_bytes.read": None,
+        "hbm_bytes.written": None,
+    }
 
 
 def _quotient(a: Number, b: Number) -> Number:

@@ -19,6 +19,7 @@ from costmodel.layers.operator import (
 )
 from costmodel.routing.union import expected_union
 
+NOTHING = 0
 KINDS: tuple[OperatorKind, ...] = get_args(OperatorKind)
 
 
@@ -135,9 +136,8 @@ def _sums(parts: Iterable[tuple[Part, int]]) -> Totals:
     sums: list[Number] = [0] * len(QUANTITIES)
     for part, count in parts:
         for index, value in enumerate(quantities_of(part)):
-            if type(value) is int and not value:  # most fields of a part: nothing to add
-                continue
-            sums[index] = sums[index] + count * value
+            if value is not NOTHING:  # most fields of a part are the integer 0
+                sums[index] = sums[index] + count * value
     return Totals(**dict(zip(QUANTITIES, sums, strict=True)))
 
 

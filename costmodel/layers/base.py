@@ -1,13 +1,18 @@
 """What every layer kind is: a frozen, validated configuration that lists its own operators.
 
 A layer kind is one file of this folder. It derives from one of the three bases below, carries a
-`kind` of type `Literal["..."]`, and is found by `costmodel.inputs.model` by standing here.
+`kind` of type `Literal["..."]`, and is found by `costmodel.inputs.model` by standing here. Beside
+its fields it states the sizes that a sweep or a match may vary.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Annotated, Any, Literal, Self, get_args, get_type_hints
 
 from pydantic import Field
+from pydantic.fields import FieldInfo
 
 from costmodel.errors import InputError, shown
 from costmodel.layers.dtype import Dtype
@@ -21,6 +26,22 @@ Width = Annotated[int, Field(ge=4, le=2**20)]
 """A vector length: hidden size, head size, expert width."""
 Count = Annotated[int, Field(ge=1, le=2**16)]
 """How many of a thing there are: heads, experts, keys per side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """Metadata of a field, which pydantic ignores: a sweep or a match may vary it.
+
+    It stands in the field's `Annotated`, beside the field's bounds. A match varies whole numbers
+    only, and relies on this: total parameters and FLOPs never fall when the size grows.
+    """
+
+    label: str
+    step: int = 1  # a match tries multiples of it
+    multiple_of: str | None = None  # the kind's rules accept multiples of this field only
+    chosen: bool = False  # how many a token chooses: rules refuse too many; of other sizes, too few
+    sets: Literal["parameters", "flops"] | None = None  # what a match sets by it, if not told else
+    most: float = 0  # the field's upper bound, filled in by `sizes_of`
 
 
 class LayerKind(ABC):
@@ -73,6 +94,11 @@ class MemoryKind(LayerKind):
     def check(self, num_layers: int, hidden_size: int) -> None:
         """Rules that need the model: how many layers share this configuration, and its width."""
 
+    def for_hidden_size(self, hidden_size: int) -> Self:
+        """The layer for a model of another width: itself, unless a field must equal the width."""
+        del hidden_size
+        return self
+
     def placement(self, num_hidden_layers: int) -> tuple[tuple[int, int], ...]:
         """(input block, output block) of each memory layer, in order."""
         pairs: list[tuple[int, int]] = []
@@ -92,6 +118,29 @@ class MemoryKind(LayerKind):
         if len(set(inputs)) != len(inputs):
             raise InputError(f"memory.layers={shown(self.layers)}: a block is listed twice")
         return tuple(sorted(pairs))
+
+
+@cache
+def sizes_of(kind: type[LayerKind]) -> Mapping[str, Size]:
+    """The sizes that a layer kind states beside its fields, by field name, in their order."""
+    sizes: dict[str, Size] = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        for annotated in (hint, *get_args(hint)):  # a field may be None besides
+            metadata = getattr(annotated, "__metadata__", ())
+            for size in metadata:
+                if isinstance(size, Size):
+                    sizes[name] = replace(size, most=_upper_bound(metadata))
+    return sizes
+
+
+def _upper_bound(metadata: tuple[Any, ...]) -> float:
+    """The `le` of a field's metadata."""
+    fields = [info for info in metadata if isinstance(info, FieldInfo)]
+    bounds: list[float] = [
+        rule.le for field in fields for rule in field.metadata if hasattr(rule, "le")
+    ]
+    assert len(bounds) == 1, "a size has one upper bound"
+    return bounds[0]
 
 
 def selected_layers(selector: str, num_hidden_layers: int) -> tuple[int, ...]:

@@ -3,11 +3,11 @@
 Letters: N tokens, D hidden, F width. Source: SwiGLU, arXiv 2002.05202.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic.dataclasses import dataclass
 
-from costmodel.layers.base import FfnKind, Width
+from costmodel.layers.base import FfnKind, Size, Width
 from costmodel.layers.operator import Group, Operator, Step
 from costmodel.layers.primitives import Activation, linear
 from costmodel.layers.site import Site
@@ -19,7 +19,7 @@ class DenseFfn(FfnKind):
     """down(act(gate x) * (up x)), or down(act(up x)) without a gate."""
 
     kind: Literal["dense"] = "dense"
-    intermediate_size: Width  # F
+    intermediate_size: Annotated[Width, Size(step=64, sets="flops", label="FFN width")]  # F
     gated: bool = True
     activation: Activation = "silu"
     bias: bool = False

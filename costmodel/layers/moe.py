@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.base import Count, FfnKind, Width
+from costmodel.layers.base import Count, FfnKind, Size, Width
 from costmodel.layers.ffn import feed_forward
 from costmodel.layers.kernel_shape import TopK
 from costmodel.layers.moe_experts import routed_experts
@@ -33,9 +33,13 @@ class MoeFfn(FfnKind):
     """
 
     kind: Literal["moe"] = "moe"
-    num_experts: Count  # E
-    num_experts_per_tok: Count  # k
-    moe_intermediate_size: Width  # I
+    num_experts: Annotated[  # E
+        Count, Size(multiple_of="n_group", sets="parameters", label="Experts a layer")
+    ]
+    num_experts_per_tok: Annotated[Count, Size(chosen=True, label="Experts a token")]  # k
+    moe_intermediate_size: Annotated[  # I
+        Width, Size(step=64, sets="flops", label="Expert width")
+    ]
     shared_intermediate_size: Annotated[int, Field(ge=0, le=2**20)] = 0  # of all shared experts
     gated: bool = True
     activation: Activation = "silu"

@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.base import Count, MemoryKind, Width
+from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.kernel_shape import Rows
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.primitives import activation_flops
@@ -28,10 +28,12 @@ class Peer(MemoryKind):
 
     kind: Literal["peer"] = "peer"
     layers: str
-    num_keys: Annotated[int, Field(ge=2, le=2**15)]  # n, per side
+    num_keys: Annotated[  # n
+        int, Field(ge=2, le=2**15), Size(sets="parameters", label="Keys per side")
+    ]
     num_heads: Count  # H
-    knn: Count  # m, experts per head
-    key_dim: Width  # Dk, per side
+    knn: Annotated[Count, Size(chosen=True, label="Rows read a token and head (knn)")]  # m
+    key_dim: Annotated[Width, Size(step=32, label="Key width per side")]  # Dk
     shared_keys: bool = True  # all heads choose with the same product keys
     query_norm: bool = True
     replaces_ffn: bool = True

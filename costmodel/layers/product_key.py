@@ -5,13 +5,14 @@ Dk key width per side, Dv value width. Source: PKM, arXiv 1907.05242, section 3;
 Memory Layers at Scale, arXiv 2412.09764, section 3.
 """
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.base import Count, MemoryKind, Width
+from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.kernel_shape import Gemm, Rows, TopK
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.primitives import RMS_NORM, SOFTMAX, linear, vector
@@ -150,11 +151,13 @@ class ProductKey(MemoryKind):
 
     kind: Literal["product_key"] = "product_key"
     layers: str
-    num_keys: Annotated[int, Field(ge=2, le=2**15)]  # n, per side
+    num_keys: Annotated[  # n
+        int, Field(ge=2, le=2**15), Size(sets="parameters", label="Keys per side")
+    ]
     num_heads: Count  # H
-    knn: Count  # m
-    key_dim: Width  # Dk
-    value_dim: Width  # Dv
+    knn: Annotated[Count, Size(chosen=True, label="Rows read a token and head (knn)")]  # m
+    key_dim: Annotated[Width, Size(step=32, label="Key width per side")]  # Dk
+    value_dim: Annotated[Width, Size(step=32, label="Value width")]  # Dv
     gate: bool = False  # out * silu(W x), D to Dv
     output_projection: bool = False  # Dv to D
     qk_norm: bool = True
@@ -176,6 +179,10 @@ class ProductKey(MemoryKind):
                 f"memory.value_dim={self.value_dim}: differs from hidden_size={hidden_size}, and"
                 " output_projection is false"
             )
+
+    def for_hidden_size(self, hidden_size: int) -> Self:
+        """Without an output projection, rows as wide as the model."""
+        return self if self.output_projection else replace(self, value_dim=hidden_size)
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """query, retrieve, values, (gate,) (output)."""

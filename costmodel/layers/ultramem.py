@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.base import Count, MemoryKind, Width
+from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.kernel_shape import Rows
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.primitives import RMS_NORM, linear, vector
@@ -34,12 +34,22 @@ class UltraMem(MemoryKind):
 
     kind: Literal["ultramem"] = "ultramem"
     layers: str = "all"
-    knum: Annotated[int, Field(ge=2, le=2**15)]  # sqrt(rows that a layer adds to the table)
-    share_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
-    knn: Count  # m
-    key_dim: Width  # Dk
-    value_dim: Width  # Dv
-    pre_value_dim: Width | None = None  # Dp; None: no pre-values (UltraMem)
+    knum: Annotated[  # sqrt(rows that a layer adds to the table)
+        int,
+        Field(ge=2, le=2**15),
+        Size(sets="parameters", label="Keys per side, before sharing (knum)"),
+    ]
+    share_ratio: (
+        Annotated[float, Field(gt=0, le=1), Size(label="Share of the table a layer reaches")] | None
+    ) = None
+    knn: Annotated[Count, Size(chosen=True, label="Rows read a token and head (knn)")]  # m
+    key_dim: Annotated[Width, Size(step=32, label="Key width per side")]  # Dk
+    value_dim: Annotated[  # Dv; 64 bytes in bf16 are two sectors of HBM
+        Width, Size(step=32, multiple_of="tucker_cores", label="Value width")
+    ]
+    pre_value_dim: (  # Dp; None: no pre-values (UltraMem)
+        Annotated[Width, Size(step=32, label="Pre-value width")] | None
+    ) = None
     num_heads: Count = 1  # H
     tucker_rank: Annotated[int, Field(ge=1, le=16)] = 2  # r
     tucker_cores: Annotated[int, Field(ge=1, le=16)] = 2  # c

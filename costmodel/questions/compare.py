@@ -10,18 +10,15 @@ from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, Unknown
 from costmodel.costs.predict import Prediction, predict, step_costs
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, Workload
 from costmodel.layers.numbers import Count, Number
 
 Metric: TypeAlias = Literal["hbm_bytes.compulsory", "time.floor_s", "time.predicted_s"]
-METRICS: dict[Metric, str] = {
-    "hbm_bytes.compulsory": "moves fewer compulsory HBM bytes",
-    "time.floor_s": "has a lower floor time",
-}
-CALIBRATED: dict[Metric, str] = {"time.predicted_s": "has a lower predicted time"}
-WORDS = METRICS | CALIBRATED
+METRICS: tuple[Metric, ...] = ("hbm_bytes.compulsory", "time.floor_s")
+CALIBRATED: tuple[Metric, ...] = ("time.predicted_s",)
 
 COARSE_RATIO = 1.02  # batches are scanned in steps of 2 %, then each change of sign is bisected
 
@@ -76,8 +73,10 @@ def sentences(advantages: Sequence[Advantage]) -> list[str]:
     said = []
     for alike in found.values():
         model, reference, intervals = alike[0].model, alike[0].reference, alike[0].intervals
-        metrics = dict.fromkeys(WORDS[each.metric] for each in alike)  # models may come twice
-        head = f"{model} {' and '.join(metrics)} than {reference}"
+        metrics = dict.fromkeys(
+            STEP_QUANTITIES[each.metric].label for each in alike
+        )  # models may come twice
+        head = f"{model} has lower {' and '.join(metrics)} than {reference}"
         if not intervals:
             said.append(f"{head} at no batch up to {MAX_BATCH:,}.")
             continue
@@ -106,7 +105,7 @@ def compare(
         for batch in batches
     )
     first = rows[0]
-    metrics = METRICS if isinstance(first[0].time, Unknown) else WORDS
+    metrics = METRICS if isinstance(first[0].time, Unknown) else METRICS + CALIBRATED
     return Comparison(
         batches=tuple(batches),
         predictions=rows,

@@ -1,8 +1,9 @@
-"""A calibration: what one GPU's launches, matrix products, gathers and choices took, measured.
+"""The schema of a calibration: measured times of one GPU's kernels over a grid of shapes.
 
-Every point is the time of one operation within a CUDA graph over operands that are not in L2
-(median and quartiles), its launches included; `kernels` says how many. Shapes are a grid of their
-own, never those of the models that are validated.
+A calibration holds the cost of a launch, the power of three loads, and six curves. A curve's point
+is the time of one operation in a CUDA graph, over operands that are not in L2: median and quartiles
+in seconds, launches included; `kernels` says how many kernels were launched. The shapes are a grid
+of their own. None of them is a layer of a preset, since a calibration is validated on the presets.
 """
 
 from pathlib import Path
@@ -25,15 +26,15 @@ MAX_POINTS = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Launch:
-    """What one more kernel costs when it has nothing to do."""
+    """The time that one more kernel adds to a step when the kernel has nothing to do."""
 
-    graph_s: Seconds  # a node of a CUDA graph
-    eager_s: Seconds  # of ordinary PyTorch calls, the host being the bottleneck
+    graph_s: Seconds  # as a node of a CUDA graph
+    eager_s: Seconds  # in ordinary PyTorch calls, where the host is the bottleneck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Point:
-    """The time of one operation, and the kernels it took."""
+    """The time of one operation, and the kernels that it launched."""
 
     s: Seconds  # median
     q1_s: Seconds
@@ -43,14 +44,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MovePoint(Point):
-    """An elementwise operation (y = 2 x) that reads and writes `bytes` in all."""
+    """An elementwise operation, y = 2 x; `bytes` are those read and those written, together."""
 
     bytes: Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class GemmPoint(Point):
-    """x [m, k] times a weight [n, k] in bf16."""
+    """A matrix product in bf16: x [m, k] times a weight [n, k]."""
 
     m: Size
     n: Size
@@ -59,7 +60,7 @@ class GemmPoint(Point):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class GroupedPoint(Point):
-    """`rows` rows, spread evenly over `groups` weights [n, k], in bf16."""
+    """A grouped product in bf16: `rows` rows [k], spread evenly over `groups` weights [n, k]."""
 
     groups: Size
     rows: Size
@@ -69,7 +70,7 @@ class GroupedPoint(Point):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class RowsPoint(Point):
-    """Weighted sums of `reads` random rows of `row_bytes` in all, 32 rows a bag (embedding_bag)."""
+    """embedding_bag: weighted sums of 32 random rows each, `reads` rows of `row_bytes` in all."""
 
     reads: Size
     row_bytes: Size
@@ -77,7 +78,7 @@ class RowsPoint(Point):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class AttentionPoint(Point):
-    """`queries` new tokens a sequence over `keys` cached ones, themselves among them, causal."""
+    """Causal attention: `queries` new tokens per sequence over `keys` tokens, new ones included."""
 
     batch: Size
     heads: Size
@@ -89,7 +90,7 @@ class AttentionPoint(Point):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class TopKPoint(Point):
-    """torch.topk of `chosen` of `width` values, for each of `rows` rows."""
+    """torch.topk: the `chosen` largest of `width` values in each of `rows` rows."""
 
     rows: Size
     width: Size
@@ -98,16 +99,16 @@ class TopKPoint(Point):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Power:
-    """Mean power of steady loops, and what the loops did."""
+    """Mean power of the idle GPU and of two steady loops, and the rates of the loops."""
 
     idle_w: Watts
     copy_w: Watts
-    copy_bytes_per_s: Rate  # read and written
+    copy_bytes_per_s: Rate  # bytes read and bytes written, together
     gemm_w: Watts
     gemm_flops_per_s: Rate
 
     def __post_init__(self) -> None:
-        """Work costs energy."""
+        """A GPU under load draws more than an idle one."""
         for name, watts in (("copy_w", self.copy_w), ("gemm_w", self.gemm_w)):
             if watts <= self.idle_w:
                 raise ValueError(f"{name}={watts}: does not exceed idle_w={self.idle_w}")
@@ -115,11 +116,11 @@ class Power:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Calibration:
-    """One GPU's ceilings and operator curves. Times are of bf16 operands."""
+    """One GPU's launch costs, curves and power. All operands are bf16."""
 
     schema_version: Literal[1]
     name: Label
-    hardware: Label  # the hardware preset it speaks for, such as h200
+    hardware: Label  # the hardware preset that was measured, such as h200
     machine: Machine
     conditions: Conditions
     sparsecost_version: Label
@@ -134,7 +135,7 @@ class Calibration:
     power: Power | None  # None: not measured
 
     def __post_init__(self) -> None:
-        """Attention is two curves, and neither says anything of the other."""
+        """Attention has a curve of decode and one of prefill; neither can replace the other."""
         if len({point.queries == 1 for point in self.attention}) != 2:  # noqa: PLR2004
             raise ValueError(
                 "attention: holds points of decode (queries=1) and of prefill (more), both"

@@ -1,22 +1,29 @@
-"""A measured number, of a step or by operator: exact, with its spread, or missing and why."""
+"""A measured number: of a whole step, or one for each operator; exact, with quartiles, or missing.
 
+Two families say the same at two levels: `Measured` is one number of the step, `Column` holds one
+number for each path of a recording. `readings_of` turns a member of either into `Readings`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Discriminator, FailFast, Field, Tag
+from pydantic import AfterValidator, Discriminator, FailFast, Field, Tag
 from pydantic.dataclasses import dataclass
 
+from costmodel.layers.site import region_leaves
 from costmodel.recordings.machine import Reason
 from costmodel.strict import STRICT
 
 Source: TypeAlias = Literal[
     "tensors",  # shapes of parameters, buffers and caches
     "flop_counter",  # FlopCounterMode on the meta device
-    "choices",  # what routers and retrievals chose
+    "choices",  # the experts or rows that routers and retrievals chose
     "cuda_event",
     "wall_clock",
     "torch_profiler",
     "allocator",
-    "process",  # the operating system's view of the process
+    "process",  # the operating system's figures of the process
     "hardware_counter",
     "ncu",
     "nvml",
@@ -25,12 +32,33 @@ Source: TypeAlias = Literal[
 Amount: TypeAlias = Annotated[float, Field(ge=0, le=1e21)]
 Whole: TypeAlias = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Amounts: TypeAlias = Annotated[tuple[Amount | None, ...], FailFast()]  # one broken rule is enough
-Path_: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$", max_length=200)]
+
+LEAF = r"[a-z0-9_]+(\.[a-z0-9_]+)*"
+REGION = rf"({LEAF}\.)?\{{{LEAF}(,{LEAF})+\}}"
+
+NOT_IN_RUN = "not measured (the run gives none here)"
+
+
+def _each_leaf_once(path: str) -> str:
+    leaves = region_leaves(path)
+    if len(set(leaves)) != len(leaves):
+        raise ValueError(f"{path}: a region names each of its leaves once")
+    return path
+
+
+LeafPath: TypeAlias = Annotated[str, Field(pattern=rf"^{LEAF}$", max_length=200)]
+"""The path of a leaf module of the reference model, which is the path of one operator."""
+OperatorPath: TypeAlias = Annotated[
+    str,
+    Field(pattern=rf"^({LEAF}|{REGION})$", max_length=200),
+    AfterValidator(_each_leaf_once),
+]
+"""A leaf's path, or that of a region: the leaves that one kernel does together, in braces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Exact:
-    """A count that has no spread."""
+    """A count of a step. Counts have no spread."""
 
     value: Whole
     source: Source
@@ -38,7 +66,7 @@ class Exact:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Spread:
-    """A number measured several times: median and quartiles."""
+    """A number of a step that was measured `repeats` times: median and quartiles."""
 
     median: Amount
     q1: Amount
@@ -53,13 +81,13 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Missing:
-    """A number that could not be had."""
+    """A number, or a whole column, that could not be measured."""
 
     reason: Reason
 
 
 def _sort(value: object) -> str:
-    """Which member of `Measured` or `Column` is meant, so that only its rules are told."""
+    """The member of `Measured` or `Column` that is meant, so that errors name its rules only."""
     if isinstance(value, dict):
         return "missing" if "reason" in value else "spread" if "median" in value else "exact"
     return "missing" if hasattr(value, "reason") else "spread" if hasattr(value, "q1") else "exact"
@@ -71,11 +99,12 @@ Measured: TypeAlias = Annotated[
     | Annotated[Missing, Tag("missing")],
     Discriminator(_sort),
 ]
+"""A quantity of the whole step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class ExactColumn:
-    """Counts by operator, in the order of `Recording.paths`; None where one has none."""
+    """Counts in the order of `Recording.paths`; None for a path that has none."""
 
     values: Annotated[tuple[Whole | None, ...], FailFast()]
     source: Source
@@ -83,7 +112,7 @@ class ExactColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class SpreadColumn:
-    """Medians and quartiles by operator, in the order of `Recording.paths`."""
+    """Medians and quartiles in the order of `Recording.paths`; None for a path that has none."""
 
     median: Amounts
     q1: Amounts
@@ -110,11 +139,16 @@ Column: TypeAlias = Annotated[
     | Annotated[Missing, Tag("missing")],
     Discriminator(_sort),
 ]
+"""A quantity by operator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Accesses:
-    """How often a step chose the experts or rows of one layer: [accesses, items with as many]."""
+    """How often one step chose each expert or row of one layer, as a histogram.
+
+    Each of `trials` tokens (or pairs of a token and a head) chose `draws` different items, of
+    `population` items. `counts` holds pairs: a number of accesses, and how many items had it.
+    """
 
     population: Annotated[int, Field(ge=1, le=2**50)]
     trials: Annotated[int, Field(ge=1, le=2**50)]
@@ -145,5 +179,51 @@ class Accesses:
 
     @property
     def distinct(self) -> int:
-        """Items chosen at least once."""
+        """Items that were chosen at least once."""
         return sum(items for accesses, items in self.counts if accesses)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """A measured quantity in one form, whichever class of `Measured` or `Column` holds it.
+
+    Of the step the sequences have one element, by operator one for each path. Quartiles and
+    `repeats` are absent of exact counts; everything is absent where nothing was measured, and
+    `reason` then says why.
+    """
+
+    median: Sequence[float | None] = ()
+    q1: Sequence[float | None] = ()
+    q3: Sequence[float | None] = ()
+    repeats: int | None = None
+    source: str | None = None
+    reason: str = NOT_IN_RUN
+
+
+def readings_of(measured: Measured | Column | None) -> Readings:
+    """The readings of a quantity; None stands for a quantity that the run does not name."""
+    match measured:
+        case None:
+            return Readings()
+        case Missing():
+            return Readings(reason=measured.reason)
+        case Exact():
+            return Readings(median=(measured.value,), source=measured.source)
+        case ExactColumn():
+            return Readings(median=measured.values, source=measured.source)
+        case Spread():
+            return Readings(
+                median=(measured.median,),
+                q1=(measured.q1,),
+                q3=(measured.q3,),
+                repeats=measured.repeats,
+                source=measured.source,
+            )
+        case SpreadColumn():
+            return Readings(
+                median=measured.median,
+                q1=measured.q1,
+                q3=measured.q3,
+                repeats=measured.repeats,
+                source=measured.source,
+            )

@@ -1,16 +1,17 @@
-"""A recording: what a profile measured, case by case, as plain JSON that nobody has to trust.
+"""The schema of a recording: what a profile measured of one model, case by case, as plain JSON.
 
-A case is one workload of the model. It is measured in runs of their own (`time`, `trace`,
-`counters`, `energy`), since each disturbs the others. A run gives quantities of the whole step and
-columns of quantities by operator, aligned with `paths`. What could not be had is `Missing`, with
-its reason.
-Reading one needs no torch.
+A case is one workload. It is measured in up to four kinds of run (`time`, `trace`, `counters`,
+`energy`), each in a process of its own, since each disturbs the others. A run holds quantities of
+the whole step, and columns of quantities by operator, whose values are in the order of `paths`.
+What could not be measured is `Missing`, with the reason. A file is checked like any other input,
+and reading it needs no torch.
 """
 
 import json
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import FailFast, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -19,85 +20,85 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_json_object, read_text
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import MAX_EXPONENT
-from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, MAX_NEW_TOKENS
+from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, MAX_NEW_TOKENS, Phase
 from costmodel.recordings.machine import Commit, Conditions, Label, Machine, Moment, Reason
 from costmodel.recordings.measured import (
     Accesses,
     Amount,
     Column,
-    Exact,
     ExactColumn,
+    LeafPath,
     Measured,
-    Missing,
-    Path_,
-    Source,
-    Spread,
+    OperatorPath,
     SpreadColumn,
 )
-from costmodel.recordings.quantities import RUNS, Level, RunName, measured_in, unknown_names
+from costmodel.recordings.quantities import Level, RunName, measured_in, unknown_names
 from costmodel.strict import STRICT, explained
-
-__all__ = [  # the numbers of `measured` and the names of `quantities` are met here as well
-    "RUNS",
-    "Accesses",
-    "Amount",
-    "Case",
-    "CaseWorkload",
-    "Check",
-    "Column",
-    "Exact",
-    "ExactColumn",
-    "Measured",
-    "Missing",
-    "Recording",
-    "Run",
-    "RunName",
-    "Session",
-    "Source",
-    "Spread",
-    "SpreadColumn",
-    "load_recording",
-    "recording_json",
-    "recording_text",
-]
 
 SCHEMA_VERSION = 1
 MAX_CASES = 4096
 MAX_PATHS = 65536
-# What a reader does with a recording grows with these; ours hold 50 cases of 500 leaves.
-MAX_ROUTINGS = 8  # different ones
-MAX_LAYER_KINDS = 1024  # cases times the differing sorts of layers of the model
+# The work of reading a recording grows with these; the committed ones hold 50 cases of 500 leaves.
+MAX_ROUTINGS = 8  # different routings
+MAX_LAYER_KINDS = 1024  # cases times the different layers of the model
 MAX_ZIPF_KINDS = 128  # of them in cases under Zipf, whose sums take longest
 MAX_LEAVES = 2**18  # cases times leaves
-LIMITS = (  # of a file's marks: what they count, and how many; 25 cases of 400 leaves hold a sixth
+LIMITS = (  # characters of a file, what they count, and the most; 25 cases of 400 leaves: a sixth
     (",", "values", 1_200_000),
     (":", "fields", 100_000),
     ("[{", "lists and objects", 400_000),
 )
-MAX_EXPLAINED = 100_000  # broken rules, before telling which takes seconds
+MAX_EXPLAINED = 100_000  # broken rules; to explain more would take seconds
 LEAVES_PER_LAYER = 16  # no layer kind has more
+
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
+Dtype: TypeAlias = Literal["bf16", "fp32"]
+"""The format of weights and KV cache in the reference models."""
+BackendName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
+"""The kernels that ran: `torch` (plain PyTorch) or another backend of the cost model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Run:
-    """One finished run of a case, and the state of the machine during it."""
+class RunResult:
+    """What one run of a case measured, and the state of the machine during it.
 
-    session: Annotated[int, Field(ge=0, lt=MAX_CASES)]  # index into `Recording.sessions`
+    `backend` defaults to `torch`, since files that were written before the field existed hold
+    measurements of plain PyTorch.
+    """
+
     conditions: Conditions
+    backend: BackendName = "torch"
     step: dict[Label, Measured] = Field(default_factory=dict)
     operators: dict[Label, Column] = Field(default_factory=dict)
-    accesses: dict[Path_, Accesses] = Field(default_factory=dict)  # of the leaves that choose
+    accesses: dict[LeafPath, Accesses] = Field(default_factory=dict)  # of the choosing leaves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Run(RunResult):
+    """A run's result in a recording: it also names its session."""
+
+    session: Annotated[int, Field(ge=0, lt=MAX_CASES)]  # index into `Recording.sessions`
+
+    @classmethod
+    def of_session(cls, result: RunResult, session: int) -> Self:
+        """The result as a recording holds it."""
+        values = {field.name: getattr(result, field.name) for field in fields(RunResult)}
+        return cls(session=session, **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class CaseWorkload:
-    """The workload of a case. `routing` is uniform, zipf:EXPONENT or scores (the model's own)."""
+    """The workload of a case.
 
-    phase: Literal["decode", "prefill"]
+    `context` counts the tokens cached per sequence before the step. `routing` is `uniform`,
+    `zipf:EXPONENT`, or `scores`: the model's own choices, which no formula predicts.
+    """
+
+    phase: Phase
     batch: Annotated[int, Field(ge=1, le=MAX_BATCH)]
     context: Annotated[int, Field(ge=0, le=MAX_CONTEXT)]
     new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
-    dtype: Literal["bf16", "fp32"]
+    dtype: Dtype
     routing: Annotated[str, Field(pattern=r"^(uniform|scores|zipf:\d{1,2}(\.\d{1,6})?)$")]
 
     def __post_init__(self) -> None:
@@ -111,22 +112,22 @@ class CaseWorkload:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Case:
-    """One workload: its finished runs, and why the others are not there."""
+    """One workload, its finished runs, and the reasons why other runs are absent."""
 
     workload: CaseWorkload
-    seed: Annotated[int, Field(ge=0, lt=2**63)]  # of ids, cache and declared choices
+    seed: Seed  # of token ids, cache contents and synthetic routing
     runs: dict[RunName, Run] = Field(default_factory=dict)
-    lacking: dict[RunName, Reason] = Field(default_factory=dict)  # skipped, or failed
+    lacking: dict[RunName, Reason] = Field(default_factory=dict)  # runs that were skipped or failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Check:
-    """Known work measured: how far the ways of measuring can be trusted on this machine."""
+    """One comparison of a self-check: work of a known size, measured on this machine."""
 
     name: Label  # "copy: bytes read"
     known: Amount
     measured: Amount | None
-    tolerance: Annotated[float, Field(ge=0, le=1)]  # relative; 0 is exact
+    tolerance: Annotated[float, Field(ge=0, le=1)]  # relative to `known`; 0 demands equality
     reason: Reason | None = None  # why nothing was measured
 
     def __post_init__(self) -> None:
@@ -135,7 +136,7 @@ class Check:
 
     @property
     def passed(self) -> bool | None:
-        """Whether it holds; None where nothing was measured."""
+        """Whether `measured` lies within the tolerance; None where nothing was measured."""
         if self.measured is None:
             return None
         return abs(self.measured - self.known) <= self.tolerance * self.known
@@ -143,7 +144,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Session:
-    """One start of the profiler: the machine, the code and the self-check of its runs."""
+    """One start of the profiler: when, on what machine, by what code, and its self-check."""
 
     started: Moment
     machine: Machine
@@ -154,18 +155,23 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Recording:
-    """All that was measured of one model."""
+    """All that was measured of one model.
+
+    `paths` are those of the model's leaves, and of regions where a kernel spans several leaves.
+    """
 
     schema_version: Annotated[int, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
-    preset: Label | None  # the preset's name, where the model is one
+    preset: Label | None  # the name of the model's preset; None for a model of the user's own
     model: ModelConfig
-    weights_seed: Annotated[int, Field(ge=0, lt=2**63)]
-    paths: Annotated[tuple[Path_, ...], Field(min_length=1, max_length=MAX_PATHS), FailFast()]
+    weights_seed: Seed
+    paths: Annotated[
+        tuple[OperatorPath, ...], Field(min_length=1, max_length=MAX_PATHS), FailFast()
+    ]
     sessions: Annotated[tuple[Session, ...], Field(min_length=1, max_length=MAX_CASES)]
     cases: Annotated[tuple[Case, ...], Field(max_length=MAX_CASES)]
 
     def __post_init__(self) -> None:
-        """Every column is as long as `paths`, every run names a session, no case comes twice."""
+        """Check that columns are as long as `paths`, sessions exist, and no case stands twice."""
         if len(set(self.paths)) != len(self.paths):
             raise ValueError("paths: hold a path twice")
         self._check_size()
@@ -178,20 +184,20 @@ class Recording:
                 self._check_run(run, name, f"cases.{index}.runs.{name}")
 
     def _check_size(self) -> None:
-        """What a reader predicts and joins for every case stays a matter of seconds."""
+        """Refuse a recording whose cases would take a reader more than seconds to predict."""
         cases, model = len(self.cases), self.model
         leaves = len(self.paths) + LEAVES_PER_LAYER * model.num_hidden_layers
-        sorts = 1 + len(model.overrides) + len(model.memory)
+        layer_kinds = 1 + len(model.overrides) + len(model.memory)
         routings = [case.workload.routing for case in self.cases]
         zipf = sum(routing.startswith("zipf") for routing in routings)
-        for field, found, most in (
+        for what, count, most in (
             ("routings", len(set(routings)), MAX_ROUTINGS),
-            ("layer kinds in all", cases * sorts, MAX_LAYER_KINDS),
-            ("layer kinds under Zipf", zipf * sorts, MAX_ZIPF_KINDS),
+            ("layer kinds in all", cases * layer_kinds, MAX_LAYER_KINDS),
+            ("layer kinds under Zipf", zipf * layer_kinds, MAX_ZIPF_KINDS),
             ("leaves in all", cases * leaves, MAX_LEAVES),
         ):
-            if found > most:
-                raise ValueError(f"cases: hold {found:,} {field}; at most {most:,} are read")
+            if count > most:
+                raise ValueError(f"cases: hold {count:,} {what}; at most {most:,} are read")
 
     def _check_run(self, run: Run, name: RunName, where: str) -> None:
         if run.session >= len(self.sessions):
@@ -200,26 +206,25 @@ class Recording:
             ("step", run.step),
             ("operators", run.operators),
         )
-        for level, given in levels:
-            for unknown in unknown_names(given, name, level):
+        for level, quantities in levels:
+            for unknown in unknown_names(quantities, name, level):
                 raise ValueError(
                     f"{where}.{level}: {shown(unknown)} is no quantity of this run;"
                     f" known: {', '.join(measured_in(name, level)) or 'none'}"
                 )
-        known = set(self.paths)
+        paths = set(self.paths)
         for path in run.accesses:
-            if path not in known:
+            if path not in paths:
                 raise ValueError(f"{where}.accesses: {shown(path)} is not one of paths")
         for quantity, column in run.operators.items():
-            held = len(self.paths)  # of a missing column
+            length = len(paths)  # of a missing column
             if isinstance(column, ExactColumn):
-                held = len(column.values)
+                length = len(column.values)
             elif isinstance(column, SpreadColumn):
-                held = len(column.median)
-            if held != len(self.paths):
+                length = len(column.median)
+            if length != len(paths):
                 raise ValueError(
-                    f"{where}.operators.{quantity}: holds {held} values;"
-                    f" paths hold {len(self.paths)}"
+                    f"{where}.operators.{quantity}: holds {length} values; paths hold {len(paths)}"
                 )
 
 
@@ -231,11 +236,10 @@ def load_recording(path: Path) -> Recording:
     """
     text = read_text(path)
     where = f"recording {shown(path.name)}"
-    for mark, what, most in LIMITS:
-        found = sum(map(text.count, mark))
-        if found > most:
+    for characters, what, most in LIMITS:
+        if sum(map(text.count, characters)) > most:
             raise InputError(f"{where}: holds over {most:,} {what}; that many are not read")
-    read_json_object(path)  # refuses what pydantic's reader would let pass: keys twice, NaN
+    read_json_object(path)  # refuses keys that stand twice and NaN, which pydantic's reader takes
     try:
         return _reader().validate_json(text)
     except ValidationError as error:
@@ -249,22 +253,16 @@ def _reader() -> TypeAdapter[Recording]:
     return TypeAdapter(Recording)
 
 
-def recording_json(recording: Recording) -> dict[str, Any]:
-    """The recording as plain dicts and lists, as the file holds it."""
-    found: dict[str, Any] = _reader().dump_python(recording, mode="json")
-    return found
-
-
 def recording_text(recording: Recording) -> str:
-    """The file's text: compact JSON, whole numbers without a fraction."""
-    data = _whole(recording_json(recording))
+    """The text of the recording's file: compact JSON, whole numbers without a fraction."""
+    data = _whole_as_int(_reader().dump_python(recording, mode="json"))
     return json.dumps(data, allow_nan=False, separators=(",", ":")) + "\n"
 
 
-def _whole(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Numbers that are whole as integers: bytes and FLOPs are most of a file."""
+def _whole_as_int(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """The value with every whole float as an integer: bytes and FLOPs are most of a file."""
     if isinstance(value, dict):
-        return {key: _whole(each) for key, each in value.items()}
+        return {key: _whole_as_int(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_whole(each) for each in value]
+        return [_whole_as_int(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

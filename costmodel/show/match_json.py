@@ -1,4 +1,4 @@
-"""A match as JSON and as flat records: sizes, what was matched, and what else differs then."""
+"""A match as JSON and as flat records: its sizes, the matched numbers, and the others."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,44 +7,45 @@ import costmodel
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.inputs.hardware import Hardware
-from costmodel.questions.match import Beside, Match
-from costmodel.questions.matching.toml import model_table
-from costmodel.show.prediction_json import calibration_json
+from costmodel.inputs.model_toml import model_table
+from costmodel.questions.match import Match
+from costmodel.questions.matching.differences import Difference
+from costmodel.show.inputs_json import calibration_json
 
 SCHEMA_VERSION = 1
 MATCHED = ("parameters.total_without_embeddings", "flops.per_token")
 
 
 def match_json(
-    found: Match, lines: Sequence[Beside], hardware: Hardware, calibration: Curves | Unknown
+    answer: Match, lines: Sequence[Difference], hardware: Hardware, calibration: Curves | Unknown
 ) -> dict[str, Any]:
     """All of a match as plain dicts, lists, numbers and strings."""
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
-        "target": found.target.name,
-        "template": found.template.name,
+        "target": answer.target.name,
+        "template": answer.template.name,
         "hardware": hardware.name,
         "calibration": calibration_json(calibration),
-        "context": found.context,
+        "context": answer.context,
         "fields": {
-            name: {"template": before, "matched": after, "step": found.steps[name]}
-            for name, (before, after) in found.fields.items()
+            name: {"template": before, "matched": after, "step": answer.steps[name]}
+            for name, (before, after) in answer.fields.items()
         },
-        "candidates": found.candidates,
-        "matched": match_records(found, lines)[: len(MATCHED)],
-        "beside": match_records(found, lines)[len(MATCHED) :],
-        "model": model_table(found.model),
+        "candidates": answer.candidates,
+        "matched": match_records(answer, lines)[: len(MATCHED)],
+        "beside": match_records(answer, lines)[len(MATCHED) :],
+        "model": model_table(answer.model),
         "reasons": {"calibration": calibration.reason} if isinstance(calibration, Unknown) else {},
     }
 
 
-def match_records(found: Match, lines: Sequence[Beside]) -> list[dict[str, Any]]:
-    """Each number of both models, flat: first the two that were matched."""
-    numbers = [
-        (MATCHED[0], None, found.wanted.parameters, found.found.parameters),
-        (MATCHED[1], None, found.wanted.flops, found.found.flops),
-        *((each.name, each.batch, each.target, each.found) for each in lines),
+def match_records(answer: Match, lines: Sequence[Difference]) -> list[dict[str, Any]]:
+    """The numbers of both models as flat records: the two that were matched, then `lines`."""
+    pairs = [
+        (MATCHED[0], None, answer.wanted.parameters, answer.reached.parameters),
+        (MATCHED[1], None, answer.wanted.flops, answer.reached.flops),
+        *((line.name, line.batch, line.target, line.matched) for line in lines),
     ]
     return [
         {
@@ -55,6 +56,6 @@ def match_records(found: Match, lines: Sequence[Beside]) -> list[dict[str, Any]]
             "difference": matched - target,
             "difference_percent": 100 * (matched / target - 1) if target else None,
         }
-        for name, batch, target, matched in numbers
+        for name, batch, target, matched in pairs
         if isinstance(target, int | float) and isinstance(matched, int | float)
     ]

@@ -4,7 +4,8 @@ from typing import Any
 
 from costmodel.costs.latency import Unknown
 from costmodel.questions.request import LEFT_OUT, NO_DECODE, NO_PRICE, Estimate, Served
-from costmodel.show.prediction_json import prediction_json, workload_json
+from costmodel.show.inputs_json import workload_json
+from costmodel.show.prediction_json import prediction_json
 
 SCHEMA_VERSION = 1
 OF_STEPS = ("sparsecost_version", "model", "hardware", "calibration", "backend")

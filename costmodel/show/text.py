@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 from rich import box
 from rich.cells import cell_len
@@ -10,6 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 TEXT_WIDTH = 40  # columns that a text column keeps in a narrow terminal
+HEADER_WIDTH = 10  # columns of a header of numbers
 PADDING = 2  # columns between columns
 BOX = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n")  # one line, under the headers
 
@@ -33,6 +35,16 @@ class Table:
         """Whether a column holds words, not numbers."""
         last = self.ends_in_text and column == len(self.headers) - 1
         return last or column < self.text_columns
+
+
+def capitalised(label: str) -> str:
+    """A label at the head of a sentence, a card or a column: only its first letter changes."""
+    return f"{label[0].upper()}{label[1:]}"
+
+
+def folded(label: str) -> str:
+    """A label over as many lines as keep a column of numbers narrow."""
+    return fill(label, HEADER_WIDTH, break_long_words=False)
 
 
 def printable(text: str) -> str:
@@ -109,12 +121,12 @@ def _least_widths(table: Table) -> list[int]:
 
 
 def _rich(table: Table, widths: list[int]) -> RichTable:
-    found = RichTable(
+    rich_table = RichTable(
         box=BOX, show_edge=False, pad_edge=False, padding=(0, PADDING // 2), collapse_padding=True
     )
     for index, header in enumerate(table.headers):
         left = table.is_text(index)
-        found.add_column(
+        rich_table.add_column(
             Text(header),
             justify="left" if left else "right",
             overflow="fold",
@@ -123,8 +135,8 @@ def _rich(table: Table, widths: list[int]) -> RichTable:
         )
     for index, row in enumerate(table.rows):
         cells = [Text(printable(cell)) for cell in row]
-        found.add_row(*cells, end_section=index in table.sections)
-    return found
+        rich_table.add_row(*cells, end_section=index in table.sections)
+    return rich_table
 
 
 def markdown(tables: Sequence[Table]) -> str:

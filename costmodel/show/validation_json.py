@@ -11,11 +11,11 @@ from costmodel.validation.utilisation import Figure
 from costmodel.validation.validate import CaseFigures, Validation, worst_first
 
 SCHEMA_VERSION = 1
-STEP = "step"  # stands where a leaf's path would
+WHOLE_STEP = "step"  # in place of a leaf's path
 
 
 def validation_json(validation: Validation, most: int | None) -> dict[str, Any]:
-    """All of a validation; of the rows of a quantity the `most` worst ones, or all of them."""
+    """A validation as plain dicts; of each quantity the `most` worst rows, or all of them."""
     rows = [
         entry_record(entry)
         for columns in validation.columns.values()
@@ -27,12 +27,12 @@ def validation_json(validation: Validation, most: int | None) -> dict[str, Any]:
         "calibrations": list(validation.calibrations),
         "failed_self_checks": [asdict(check) for check in validation.failed_checks],
         "below_bound": [
-            {"recording": name, **asdict(each), "path": each.path or STEP}
-            for name, each in validation.violations
+            {"recording": name, **asdict(violation), "path": violation.path or WHOLE_STEP}
+            for name, violation in validation.violations
         ],
         "errors": [_error(line) for line in validation.errors],
         "errors_by_kind": [_error(line) for line in validation.errors_by_kind],
-        "achieved": [_figures(each) for each in validation.figures],
+        "achieved": [_figures(case) for case in validation.figures],
         "lacking_runs": [
             {"run": run, "reason": reason, "cases": count}
             for (run, reason), count in validation.lacking_runs.items()
@@ -57,7 +57,7 @@ def entry_record(entry: Entry) -> dict[str, Any]:
         "run": row.run,
         "quantity": row.quantity,
         "unit": QUANTITIES[row.quantity].unit,
-        "path": row.path or STEP,
+        "path": row.path or WHOLE_STEP,
         "kind": row.kind,
         "basis": row.basis,
         "predicted": row.predicted,
@@ -72,19 +72,21 @@ def entry_record(entry: Entry) -> dict[str, Any]:
 
 
 def _error(line: ErrorLine) -> dict[str, Any]:
-    found = {each.name: getattr(line, each.name) for each in fields(line) if each.name != "worst"}
+    numbers = {
+        field.name: getattr(line, field.name) for field in fields(line) if field.name != "worst"
+    }
     worst = line.worst and entry_record(line.worst)
-    return {**found, "exact": QUANTITIES[line.quantity].exact, "worst": worst}
+    return {**numbers, "exact": QUANTITIES[line.quantity].exact, "worst": worst}
 
 
 def _figures(case: CaseFigures) -> dict[str, Any]:
     values: dict[str, Any] = {"recording": case.origin.recording, "case": case.origin.case}
     reasons = {}
-    for each in fields(case.achieved):
-        found = getattr(case.achieved, each.name)
-        if isinstance(found, Figure):
-            if found.value is None:
-                reasons[each.name] = found.reason
-            found = found.value
-        values[each.name] = found
+    for field in fields(case.achieved):
+        value = getattr(case.achieved, field.name)
+        if isinstance(value, Figure):
+            if value.value is None:
+                reasons[field.name] = value.reason
+            value = value.value
+        values[field.name] = value
     return {**values, "reasons": reasons}

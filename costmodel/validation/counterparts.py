@@ -4,8 +4,8 @@ Where a prediction has no number of its own yet, its bound stands there, and `ba
 bytes beside compulsory bytes, times beside the floor.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from costmodel.backends import BACKENDS
@@ -22,6 +22,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
+from costmodel.layers.site import expanded_paths
 from costmodel.recordings.recording import CaseWorkload
 from costmodel.routing.popularity import Routing, Uniform
 
@@ -158,6 +159,16 @@ class Side:
         return {operator.path: time.seconds for operator, time in pairs}
 
     @cached_property
+    def region_s(self) -> dict[str, Number]:
+        """The calibrated time of one layer of each region that kernels of the backend span."""
+        assert not isinstance(self.times, Unknown)
+        return {
+            path: time.seconds
+            for time in self.times.regions
+            for path in expanded_paths(time.region.path)
+        }
+
+    @cached_property
     def counted(self) -> dict[str, Number]:
         """FLOPs that a FLOP counter sees, by pattern of paths: attention as the full square."""
         workload = Workload(
@@ -292,3 +303,23 @@ def operator_beside(side: Side, quantity: str, operator: Operator) -> Beside:
     """What stands beside a quantity of one of the operator's layers."""
     found = OPERATOR.get(quantity)
     return _none(FACT) if found is None else found(side, operator)
+
+
+def region_beside(side: Side, quantity: str, path: str, operators: Sequence[Operator]) -> Beside:
+    """What stands beside a quantity of one layer of a region: the sum over its leaves.
+
+    Only its time is no sum where the prediction's backend has the same region: one kernel takes as
+    long as its longest part.
+    """
+    if quantity == "kernel_s" and not isinstance(side.times, Unknown) and path in side.region_s:
+        return _by_choices(side.region_s[path], PREDICTED)
+    members = [operator_beside(side, quantity, operator) for operator in operators]
+    unknown = next((member for member in members if member.value is None), None)
+    if unknown is not None:
+        return unknown
+    total: Number = 0
+    for member in members:
+        assert member.value is not None
+        total = total + member.value
+    by_choices = any(member.by_choices for member in members)
+    return replace(members[0], value=total, by_choices=by_choices)

@@ -189,7 +189,7 @@ class Tallies:
                 else:
                     tally.predicted_only += 1
                 place = leaves.places[index]
-                self.lacking[NO_LEAF if place is None else column.given.reason] += 1
+                self.lacking[NO_LEAF if place is None else column.readings.reason] += 1
             elif beside.value is None:
                 tally.measured_only += 1
                 self.lacking[beside.reason] += 1

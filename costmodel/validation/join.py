@@ -5,14 +5,16 @@ knows. A side that says nothing is None, with the reason; so a quantity that was
 still shows what was predicted.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from costmodel.backends import BACKENDS
+from costmodel.errors import InputError, shown
 from costmodel.layers.numbers import Number
-from costmodel.layers.site import expanded_paths
+from costmodel.layers.site import expanded_paths, region_leaves
 from costmodel.recordings.machine import Machine
-from costmodel.recordings.measured import Missing
+from costmodel.recordings.measured import Missing, Readings, readings_of
 from costmodel.recordings.quantities import RUNS, RunName, measured_in
 from costmodel.recordings.recording import Case, Recording, Run
 from costmodel.validation.counterparts import (
@@ -23,16 +25,20 @@ from costmodel.validation.counterparts import (
     Gpus,
     Side,
     operator_beside,
+    region_beside,
     step_beside,
     workload_of,
 )
-from costmodel.validation.given import Given, given
 from costmodel.validation.recorded_routing import Observed, chosen_by, recorded_routing
+
+if TYPE_CHECKING:
+    from costmodel.inputs.workload import Backend
 
 OWN = ", by the recorded choices"
 AS_UNIFORM = ", as if uniform (no choice was recorded)"
 NO_LEAF = "not measured (no leaf of the recording has this path)"
 NO_OPERATOR = "not predicted (no operator has this path)"
+REGION = "region"  # in place of the kind of an operator
 NO_RUN = "not measured (the case has no such run)"
 NOT_PREDICTED = Beside(value=None, basis=UNPREDICTED, reason=NO_OPERATOR)
 
@@ -74,12 +80,25 @@ class Leaves:
         kinds: of their operators; None where there is none.
         operators: their indices among the operators that are predicted; -1 where there is none.
         places: their indices among the recording's paths; None where it has no such leaf.
+        regions: by path of a region, the indices of the operators that its kernel spans.
+        inside: by path of a leaf that was measured only as part of a region, that region's path.
     """
 
     paths: tuple[str | None, ...]
     kinds: tuple[str | None, ...]
     operators: tuple[int, ...]
     places: tuple[int | None, ...]
+    regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    inside: Mapping[str, str] = field(default_factory=dict)
+
+    def why_not_measured(self, index: int, otherwise: str) -> str:
+        """Why a leaf has no measured number; `otherwise` if the recording has it."""
+        path = self.paths[index]
+        if self.places[index] is not None:
+            return otherwise
+        if path is not None and path in self.inside:
+            return f"not measured alone (a kernel spans {self.inside[path]})"
+        return NO_LEAF
 
 
 STEP = Leaves(paths=(None,), kinds=(None,), operators=(-1,), places=(0,))
@@ -99,7 +118,7 @@ class Joined:
     leaves: Leaves
     beside: tuple[Beside, ...]
     measured: tuple[float | None, ...]
-    given: Given
+    readings: Readings
     own: str
 
     def row(self, index: int) -> Row:
@@ -108,7 +127,7 @@ class Joined:
         place = self.leaves.places[index]
         reasons = [] if beside.value is not None else [beside.reason]
         if measured is None:
-            reasons.append(NO_LEAF if place is None else self.given.reason)
+            reasons.append(self.leaves.why_not_measured(index, self.readings.reason))
         return Row(
             run=self.run,
             quantity=self.quantity,
@@ -117,10 +136,10 @@ class Joined:
             basis=beside.basis + self.own if beside.by_choices else beside.basis,
             predicted=beside.value,
             measured=measured,
-            q1=_at(self.given.q1, place),
-            q3=_at(self.given.q3, place),
-            repeats=self.given.repeats,
-            source=self.given.source,
+            q1=_at(self.readings.q1, place),
+            q3=_at(self.readings.q3, place),
+            repeats=self.readings.repeats,
+            source=self.readings.source,
             reason="; ".join(reasons) or None,
         )
 
@@ -152,14 +171,15 @@ def join(recording: Recording, gpus: Gpus) -> Iterator[JoinedCase]:
 def join_case(recording: Recording, index: int, gpus: Gpus) -> JoinedCase:
     """One case beside its prediction, run by run, each on the machine that measured it."""
     case = recording.cases[index]
-    sides: dict[str, tuple[Side, Leaves]] = {}
+    sides: dict[tuple[str, str], tuple[Side, Leaves]] = {}
     columns: list[Joined] = []
     for name in RUNS:
         device = device_of(recording, case, name)
-        if device not in sides:
-            side = side_of(recording, case, gpus.of(device))
-            sides[device] = side, _leaves(recording, side)
-        columns += _columns(case, name, *sides[device])
+        backend = backend_of(case, name)
+        if (device, backend) not in sides:
+            side = side_of(recording, case, gpus.of(device), backend)
+            sides[device, backend] = side, _leaves(recording, side)
+        columns += _columns(case, name, *sides[device, backend])
     return JoinedCase(index=index, label=case_label(case), columns=tuple(columns))
 
 
@@ -185,14 +205,27 @@ def _machine(recording: Recording, runs: Sequence[Run]) -> Machine:
     return recording.sessions[runs[0].session if runs else 0].machine
 
 
-def side_of(recording: Recording, case: Case, gpu: Gpu | None) -> Side:
-    """The predicted side. Under `scores` it is costed by what the case was seen to touch."""
+def backend_of(case: Case, name: RunName) -> str:
+    """The backend of a run; of an absent run, that of the case's others, or plain PyTorch."""
+    runs = [case.runs[name]] if name in case.runs else [*case.runs.values()]
+    return runs[0].backend if runs else "torch"
+
+
+def side_of(recording: Recording, case: Case, gpu: Gpu | None, backend: str = "torch") -> Side:
+    """The predicted side. Under `scores` it is costed by what the case was seen to touch.
+
+    Raises:
+        InputError: The recording names a backend that is not known.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"backend={shown(backend)}: is not one of {', '.join(BACKENDS)}")
     routing = None
     if case.workload.routing == "scores":
         found = (recorded_routing(recording, case.runs[name]) for name in RUNS if name in case.runs)
         routing = next((each for each in found if each is not None), None)
     on_cpu = _machine(recording, [*case.runs.values()]).device == "cpu"
-    return Side(recording.model, workload_of(case.workload, routing), gpu, on_cpu=on_cpu)
+    workload = replace(workload_of(case.workload, routing), backend=cast("Backend", backend))
+    return Side(recording.model, workload, gpu, on_cpu=on_cpu)
 
 
 def _leaves(recording: Recording, side: Side) -> Leaves:
@@ -201,12 +234,24 @@ def _leaves(recording: Recording, side: Side) -> Leaves:
     index = {path: at for at, op in enumerate(operators) for path in expanded_paths(op.path)}
     recorded = set(recording.paths)
     paths = (*recording.paths, *(path for path in index if path not in recorded))
-    found = tuple(index.get(path, -1) for path in paths)
+    regions: dict[str, tuple[int, ...]] = {}
+    inside: dict[str, str] = {}
+    for path in recording.paths:
+        leaves = region_leaves(path)
+        if len(leaves) > 1 and all(leaf in index for leaf in leaves):
+            regions[path] = tuple(index[leaf] for leaf in leaves)
+            inside |= dict.fromkeys(leaves, path)
+    at_operators = tuple(index.get(path, -1) for path in paths)
+    kinds = [None if at < 0 else operators[at].kind for at in at_operators]
     return Leaves(
         paths=paths,
-        kinds=tuple(None if at < 0 else operators[at].kind for at in found),
-        operators=found,
+        kinds=tuple(
+            REGION if path in regions else kind for path, kind in zip(paths, kinds, strict=True)
+        ),
+        operators=at_operators,
         places=(*range(len(recorded)), *(None,) * (len(paths) - len(recorded))),
+        regions=regions,
+        inside=inside,
     )
 
 
@@ -219,17 +264,22 @@ def _columns(case: Case, name: RunName, side: Side, leaves: Leaves) -> Iterator[
         own = OWN if isinstance(side.workload.routing, Observed) else AS_UNIFORM
     for quantity in measured_in(name, "step"):
         beside = step_beside(side, quantity)
-        measured = given(run.step.get(quantity) if run else absent)
+        measured = readings_of(run.step.get(quantity) if run else absent)
         yield _joined(name, quantity, STEP, (beside,), measured, own)
     operators = side.costs.operators
     for quantity in measured_in(name, "operators"):
-        column = given(run.operators.get(quantity) if run else absent)
+        column = readings_of(run.operators.get(quantity) if run else absent)
         if quantity == "distinct":
             yield _distinct(_joined(name, quantity, leaves, _chosen(side, leaves), column, own))
             continue
         # An index of -1 finds the last
         found = [*(operator_beside(side, quantity, op) for op in operators), NOT_PREDICTED]
-        all_beside = tuple(found[at] for at in leaves.operators)
+        all_beside = tuple(
+            region_beside(side, quantity, path, [operators[at] for at in leaves.regions[path]])
+            if path is not None and path in leaves.regions
+            else found[at]
+            for path, at in zip(leaves.paths, leaves.operators, strict=True)
+        )
         yield _joined(name, quantity, leaves, all_beside, column, own)
 
 
@@ -238,7 +288,7 @@ def _joined(  # noqa: PLR0917 - one caller, twice
     quantity: str,
     leaves: Leaves,
     beside: tuple[Beside, ...],
-    column: Given,
+    column: Readings,
     own: str,
 ) -> Joined:
     return Joined(
@@ -247,7 +297,7 @@ def _joined(  # noqa: PLR0917 - one caller, twice
         leaves=leaves,
         beside=beside,
         measured=(*column.median, *(None,) * (len(beside) - len(column.median))),
-        given=column,
+        readings=column,
         own=own,
     )
 
@@ -260,7 +310,8 @@ def _distinct(column: Joined) -> Joined:
         for index, (beside, measured) in enumerate(pairs)
         if beside is not NOT_PREDICTED or measured is not None
     ]
-    leaves = Leaves(
+    leaves = replace(
+        column.leaves,
         paths=tuple(column.leaves.paths[index] for index in kept),
         kinds=tuple(column.leaves.kinds[index] for index in kept),
         operators=tuple(column.leaves.operators[index] for index in kept),
@@ -280,7 +331,10 @@ def _chosen(side: Side, leaves: Leaves) -> tuple[Beside, ...]:
         chooser: Beside(value=distinct, basis=PREDICTED, by_choices=True)
         for chooser, distinct in chosen_by(side.costs.operators).values()
     }
-    return tuple(found.get(path or "", NOT_PREDICTED) for path in leaves.paths)
+    return tuple(
+        next((found[leaf] for leaf in region_leaves(path or "") if leaf in found), NOT_PREDICTED)
+        for path in leaves.paths
+    )
 
 
 def _at(column: Sequence[float | None], place: int | None) -> float | None:

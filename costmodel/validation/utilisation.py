@@ -12,12 +12,18 @@ from math import inf, isfinite
 from costmodel.costs.latency import Unknown
 from costmodel.layers.operator import Operator
 from costmodel.layers.site import expanded_paths
-from costmodel.recordings.measured import Exact, ExactColumn, Missing, Spread, SpreadColumn
+from costmodel.recordings.measured import (
+    NOT_IN_RUN,
+    Exact,
+    ExactColumn,
+    Missing,
+    Spread,
+    SpreadColumn,
+)
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.bounds import Demand, demands, required_of, whole
 from costmodel.validation.counterparts import COUNTED, Gpu, Gpus, Side, flops_of
-from costmodel.validation.given import NOT_GIVEN
 from costmodel.validation.join import NO_RUN, device_of
 from costmodel.validation.recorded_routing import recorded_distinct
 
@@ -180,7 +186,7 @@ def step_figure(case: Case, run: RunName, quantity: str) -> Figure:
             return Figure(value=value)
         case Missing(reason=reason):
             return _none(reason)
-    return _none(NOT_GIVEN)
+    return _none(NOT_IN_RUN)
 
 
 def routing_paths(operators: Iterable[Operator]) -> frozenset[str]:
@@ -210,10 +216,10 @@ def _sum(
                 for path, value in zip(recording.paths, values, strict=True)
                 if path in paths and value is not None
             ]
-            return Figure(value=float(sum(found))) if found else _none(NOT_GIVEN)
+            return Figure(value=float(sum(found))) if found else _none(NOT_IN_RUN)
         case Missing(reason=reason):
             return _none(reason)
-    return _none(NOT_GIVEN)
+    return _none(NOT_IN_RUN)
 
 
 def _bandwidth(gpu: Gpu | None) -> Figure:

@@ -5,12 +5,14 @@ a change is in the sidebar, the address and all numbers at once.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
 from costmodel.errors import InputError
+from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind, sizes_of
 from dashboard.app.own_model import model_text, packed, read_model, uploaded
 from dashboard.app.selection import OWN
 from dashboard.app.shell import DEFAULT_MODEL, LINK, OWN_PARAM, OWN_TEXT
@@ -23,19 +25,14 @@ MAX_NUMBER = 2**31  # of a number field; the model's own rules are narrower
 ACROSS = 4
 
 Place = tuple[str | int, ...]
-FIELDS: tuple[tuple[Place, str], ...] = (
+MODEL_FIELDS: tuple[tuple[Place, str], ...] = (
     (("hidden_size",), "Hidden size"),
     (("num_hidden_layers",), "Layers"),
-    (("ffn", "intermediate_size"), "FFN width"),
-    (("ffn", "num_experts"), "Experts a layer"),
-    (("ffn", "num_experts_per_tok"), "Experts a token"),
-    (("ffn", "moe_intermediate_size"), "Expert width"),
-    (("memory", 0, "knum"), "Keys per side, before sharing"),
-    (("memory", 0, "num_keys"), "Keys per side"),
-    (("memory", 0, "knn"), "Rows read a token and head"),
-    (("memory", 0, "key_dim"), "Key width per side"),
-    (("memory", 0, "pre_value_dim"), "Pre-value width"),
-    (("memory", 0, "value_dim"), "Value width"),
+)
+LAYERS: tuple[tuple[Place, type[LayerKind]], ...] = (  # where they stand, and what they derive from
+    (("ffn",), FfnKind),
+    (("memory", 0), MemoryKind),
+    (("attention",), MixerKind),
 )
 
 
@@ -55,11 +52,21 @@ def editable(text: str) -> list[Editable]:
     except InputError:
         return []
     found = []
-    for place, label in FIELDS:
+    for place, label in (*MODEL_FIELDS, *_layer_fields(table)):
         value = _at(table, place)
         if type(value) is int and 0 <= value <= MAX_NUMBER:
             found.append(Editable(place=place, label=label, value=value))
     return found
+
+
+def _layer_fields(table: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """The sizes of the layers of a model, as their kinds state them: places and labels."""
+    for place, base in LAYERS:
+        layer = _at(table, place)
+        for kind in base.__subclasses__():
+            if isinstance(layer, dict) and layer.get("kind") == getattr(kind, "kind", None):
+                for name, size in sizes_of(kind).items():
+                    yield (*place, name), size.label
 
 
 def edited(text: str, place: Place, value: int) -> str:

@@ -11,16 +11,15 @@ import base64
 import binascii
 import json
 import zlib
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.files import read_json_object
-from costmodel.inputs.model import MAX_NAME, ModelConfig, Override, model_from_table
-from costmodel.layers.base import LayerKind
+from costmodel.inputs.model import MAX_NAME, ModelConfig, model_from_table
+from costmodel.inputs.model_toml import model_table
 
 MAX_TEXT_BYTES = 256 * 2**10  # the largest real config.json is under 100 kB
 MAX_LINK_CHARS = (
@@ -53,7 +52,7 @@ def read_model(text: str) -> ModelConfig:
 
 def model_text(model: ModelConfig) -> str:
     """The model as JSON that `read_model` reads back as the same model."""
-    return json.dumps(_table(model), indent=2, ensure_ascii=False)
+    return json.dumps(model_table(model), indent=2, ensure_ascii=False)
 
 
 def uploaded(name: str, data: bytes) -> str:
@@ -125,26 +124,3 @@ def _shortest(text: str) -> str:
         return json.dumps(json.loads(text), separators=(",", ":"))
     except (ValueError, RecursionError):
         return text
-
-
-def _table(record: object, *, whole: bool = False) -> dict[str, Any]:
-    """The fields that differ from their defaults, and the kind of a layer; or all of them."""
-    found: dict[str, Any] = {}
-    for field in fields(record):  # type: ignore[arg-type]  # configurations are dataclasses
-        value = getattr(record, field.name)
-        if value is None and isinstance(record, Override):
-            continue  # that half of the layer is the default one
-        if not whole and field.name != "kind" and value in (field.default, (), {}):
-            continue
-        found[field.name] = _json(value, whole=whole)
-    return found
-
-
-def _json(value: object, *, whole: bool) -> object:
-    if isinstance(value, LayerKind):
-        return _table(value, whole=whole)
-    if isinstance(value, Override):  # whole: what it leaves out it would inherit
-        return _table(value, whole=True)
-    if isinstance(value, tuple):
-        return [_json(item, whole=whole) for item in value]
-    return value

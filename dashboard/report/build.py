@@ -1,7 +1,7 @@
-"""A report built: every step predicted, models compared over batches, recordings beside them.
+"""A report built: steps predicted, models compared over batches, recordings joined with both.
 
-What is built passes through the same checks as a file that is read, so that each report can be
-rebuilt from its own JSON.
+A report that is built passes the same checks as a file that is read, so that it can be rebuilt from
+its own JSON.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,9 @@ from costmodel.questions.compare import compare
 from costmodel.questions.request import MAX_PRICE_PER_HOUR, step_usd_per_million_tokens
 from costmodel.recordings.recording import Recording
 from costmodel.routing.popularity import Histogram
-from costmodel.show.prediction_json import (
-    calibration_json,
-    comparison_json,
-    prediction_json,
-    workload_json,
-)
+from costmodel.show.comparison_json import comparison_json
+from costmodel.show.inputs_json import calibration_json, workload_json
+from costmodel.show.prediction_json import prediction_json
 from costmodel.show.text import printable
 from costmodel.validation.counterparts import Gpus
 from dashboard.report.document import (
@@ -41,7 +38,7 @@ from dashboard.report.document import (
     Report,
     report_of,
 )
-from dashboard.report.given import MAX_COMPARED, MAX_MODELS, MAX_RECORDINGS
+from dashboard.report.inputs import MAX_COMPARED, MAX_MODELS, MAX_RECORDINGS
 from dashboard.report.measured import joined_lines, matching
 from dashboard.report.method import method_notes
 from dashboard.report.quantities import PRICE, REPORTED
@@ -74,14 +71,14 @@ class Asked:
 
     def __post_init__(self) -> None:
         steps = len(self.models) * len(self.batches) * len(self.contexts)
-        for field, found, most in (
+        for field, count, most in (
             ("models", len(self.models), MAX_MODELS),
             ("batch x context x models", steps, MAX_STEPS),
             ("compared batches", len(self.compared_batches), MAX_COMPARED),
             ("contents", len(self.contents), len(CONTENTS)),
         ):
-            if not 1 <= found <= most:
-                raise InputError(f"{field}={found}: a report holds 1 to {most}")
+            if not 1 <= count <= most:
+                raise InputError(f"{field}={count}: a report holds 1 to {most}")
         if len(self.recordings) > MAX_RECORDINGS:
             raise InputError(
                 f"recording={len(self.recordings)}: a report holds at most {MAX_RECORDINGS}"
@@ -120,9 +117,9 @@ def build(asked: Asked, made: str) -> Report:
         for batch in asked.batches
         for model in asked.models
     ]
-    found = [matching(asked.models, name, recording) for name, recording in asked.recordings]
-    shown_ = "measured" in asked.contents
-    joined = [joined_lines(each, asked) for each in found] if shown_ else []
+    recorded = [matching(asked.models, name, recording) for name, recording in asked.recordings]
+    measured = "measured" in asked.contents
+    joined = [joined_lines(matched, asked) for matched in recorded] if measured else []
     return report_of(
         {
             "document": DOCUMENT,
@@ -130,10 +127,10 @@ def build(asked: Asked, made: str) -> Report:
             "sparsecost_version": costmodel.__version__,
             "made": made,
             "contents": [content for content in CONTENTS if content in asked.contents],
-            "inputs": {**_inputs(asked), "recordings": [each.given for each in joined]},
+            "inputs": {**_inputs(asked), "recordings": [recording.given for recording in joined]},
             "steps": [_step(prediction, asked.price_per_hour) for prediction in predictions],
             "comparison": _comparison(asked) if "comparison" in asked.contents else None,
-            "measured": [line for each in joined for line in each.lines],
+            "measured": [line for recording in joined for line in recording.lines],
             "method": method_notes(predictions) if "method" in asked.contents else [],
         },
         where="report",
@@ -142,13 +139,13 @@ def build(asked: Asked, made: str) -> Report:
 
 def _inputs(asked: Asked) -> dict[str, Any]:
     workload, routing = asked.workload, asked.workload.routing
-    given = workload_json(workload)
-    del given["batch"], given["context"]
+    conventions = workload_json(workload)
+    del conventions["batch"], conventions["context"]
     calibration = asked.calibration
     return {
         "models": [TypeAdapter(ModelConfig).dump_python(m, mode="json") for m in asked.models],
         "workload": {
-            **given,
+            **conventions,
             "batches": asked.batches,
             "contexts": asked.contexts,
             "compared_batches": asked.compared_batches,
@@ -167,7 +164,7 @@ def _inputs(asked: Asked) -> dict[str, Any]:
 def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any]:
     """Quantities and operators, as `predict --json` tells them."""
     data = prediction_json(prediction)
-    values = {each.name: _at(data, each.name) for each in REPORTED if each.name != PRICE}
+    values = {name: _at(data, name) for name in REPORTED if name != PRICE}
     cost: float | Unknown | None = step_usd_per_million_tokens(prediction, price_per_hour)
     reasons = data["reasons"]
     if isinstance(cost, Unknown):
@@ -181,7 +178,7 @@ def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any
         "context": prediction.workload.context,
         "values": values,
         "reasons": {name: printable(reasons[name]) for name in values if name in reasons},
-        "operators": [{name: each[name] for name in wanted} for each in data["operators"]],
+        "operators": [{name: operator[name] for name in wanted} for operator in data["operators"]],
     }
 
 
@@ -194,19 +191,21 @@ def _at(data: Any, name: str) -> Any:  # noqa: ANN401 - JSON
 def _comparison(asked: Asked) -> dict[str, Any]:
     lines: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
-    for context, found in _by_context(asked):
-        lines += [{"context": context, **row} for row in found["rows"]]
-        findings += [{"context": context, "text": printable(each)} for each in found["findings"]]
+    for context, comparison in _by_context(asked):
+        lines += [{"context": context, **row} for row in comparison["rows"]]
+        findings += [
+            {"context": context, "text": printable(text)} for text in comparison["findings"]
+        ]
     return {"lines": lines, "findings": findings}
 
 
 def _by_context(asked: Asked) -> Iterator[tuple[int, dict[str, Any]]]:
     for context in asked.contexts:
-        found = compare(
+        comparison = compare(
             asked.models,
             replace(asked.workload, context=context),
             asked.hardware,
             batches=asked.compared_batches,
             calibration=asked.calibration,
         )
-        yield context, comparison_json(found)
+        yield context, comparison_json(comparison)

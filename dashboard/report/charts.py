@@ -1,4 +1,4 @@
-"""The charts of a report, each drawn from the numbers of its tables, with its words.
+"""The charts of a report, drawn from the numbers of its tables, each with its text alternative.
 
 Plotly reads tags and entities in the names it draws, so that every text of a user is escaped.
 """
@@ -9,18 +9,18 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from costmodel.show.validation_json import STEP
-from dashboard.app.figures import PALETTE, PREDICTED, SYMBOLS, colour, framed, line, measured_marks
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.show.axis import Axis
+from costmodel.show.text import capitalised
+from costmodel.show.validation_json import WHOLE_STEP
+from dashboard.app import figures
+from dashboard.app.figures import PALETTE, PREDICTED, SYMBOLS, colour, framed, measured_marks
 from dashboard.report.document import ComparedLine, MeasuredLine, Report
+from dashboard.report.quantities import COMPULSORY_PARTS
 from dashboard.report.words import points, quantity_words, step_words, steps_at
 
-BYTES = (  # of a step's compulsory bytes: quantity, name, hatch
-    ("hbm_bytes.weights", "weights touched", ""),
-    ("hbm_bytes.kv", "KV cache", "/"),
-    ("hbm_bytes.table_rows", "memory-table rows", "x"),
-    ("hbm_bytes.indices", "permutation entries", "."),
-    ("hbm_bytes.io", "token ids and logits", "+"),
-)
+HATCHES = ("", "/", "|", "x", ".", "+")  # of the parts of a step's compulsory bytes
+COMPULSORY = Axis(quantity=STEP_QUANTITIES["hbm_bytes.compulsory"], prefix="G")
 BAR_HEIGHT, LEAST_HEIGHT = 24, 240  # pixels of a bar, and of a chart
 RATIOS = ("graph_s", "eager_s", "kernel_s", "hbm_read_bytes", "energy_j", "peak_memory_bytes")
 
@@ -54,7 +54,7 @@ def charts(report: Report, section: str | None = None) -> tuple[Chart, ...]:
 def _of_comparison(report: Report) -> Iterator[Chart]:
     assert report.comparison is not None
     for context in report.inputs.workload.contexts:
-        lines = [each for each in report.comparison.lines if each.context == context]
+        lines = [line for line in report.comparison.lines if line.context == context]
         if lines:
             yield _over_batch(report, lines, "bytes")
             yield _over_batch(report, lines, "time")
@@ -62,9 +62,9 @@ def _of_comparison(report: Report) -> Iterator[Chart]:
 
 def _of_measured(report: Report) -> Iterator[Chart]:
     compared = [
-        each
-        for each in report.measured
-        if each.path == STEP and each.quantity in RATIOS and each.ratio
+        line
+        for line in report.measured
+        if line.path == WHOLE_STEP and line.quantity in RATIOS and line.ratio
     ]
     if compared:
         yield _ratios(report, compared)
@@ -76,25 +76,26 @@ def plain(text: str) -> str:
 
 
 def _bytes(report: Report, point: tuple[int, int]) -> Chart:
-    """Compulsory bytes of each model's step, stacked by what they are."""
+    """Compulsory bytes of each model's step, stacked by category."""
     steps = steps_at(report, point)
     figure = go.Figure(
         [
             go.Bar(
-                name=name,
+                name=STEP_QUANTITIES[name].label,
                 orientation="h",
                 y=[plain(step.model) for step in steps],
-                x=[_giga(step.values[quantity]) for step in steps],
-                marker={"color": PALETTE[index], "pattern": {"shape": hatch}},
+                x=[_giga(step.values.get(name) or 0) for step in steps],
+                marker={"color": PALETTE[index], "pattern": {"shape": HATCHES[index]}},
             )
-            for index, (quantity, name, hatch) in enumerate(BYTES)
+            for index, name in enumerate(COMPULSORY_PARTS)
+            if any(step.values.get(name) for step in steps)
         ]
     )
     figure.update_layout(barmode="stack", yaxis={"autorange": "reversed"})
-    heading = f"Compulsory HBM bytes of one step, {step_words(*point)}"
+    heading = f"{capitalised(COMPULSORY.quantity.label)} of one step, {step_words(*point)}"
     drawn = framed(
         figure,
-        x_title="compulsory HBM bytes, GB",
+        x_title=COMPULSORY.title,
         y_title="",
         height=LEAST_HEIGHT + 2 * BAR_HEIGHT * len(steps),
     )
@@ -102,43 +103,47 @@ def _bytes(report: Report, point: tuple[int, int]) -> Chart:
     return Chart(
         section="summary",
         title=heading,
-        alt=f"{heading}: stacked bars in GB, by what is moved. "
+        alt=f"{heading}: stacked bars in {COMPULSORY.unit}, by what is moved. "
         + " ".join(
-            f"{step.model}: {_giga(step.values['hbm_bytes.compulsory']):.4g} GB." for step in steps
+            f"{step.model}: {_giga(step.values[COMPULSORY.quantity.name]):.4g} {COMPULSORY.unit}."
+            for step in steps
         ),
         figure=drawn,
     )
 
 
 def _operators(report: Report, index: int) -> Chart:
-    """The time of each operator of a step: predicted, or else its floor."""
+    """The time of each operator of a step: predicted, or else its roofline bound."""
     step = report.steps[index]
-    predicted = all(each.predicted_s is not None for each in step.operators)
-    of = "predicted time" if predicted else "floor time"
+    predicted = all(operator.predicted_s is not None for operator in step.operators)
+    field = "predicted_s" if predicted else "floor_s"
+    axis = Axis(quantity=STEP_QUANTITIES[f"operators.{field}"], prefix="u")
     times = [
-        (each.path, each.count * (each.floor_s if each.predicted_s is None else each.predicted_s))
-        for each in step.operators
+        (operator.path, operator.count * getattr(operator, field)) for operator in step.operators
     ]
     figure = go.Figure(
         go.Bar(
-            name=of,
+            name=axis.quantity.label,
             orientation="h",
             y=[plain(path) for path, _ in times],
-            x=[1e6 * seconds for _, seconds in times],
+            x=[axis.scaled(seconds) for _, seconds in times],
             marker={"color": PREDICTED},
         )
     )
     figure.update_layout(yaxis={"autorange": "reversed", "type": "category"}, showlegend=False)
-    heading = f"{of.capitalize()} by operator: {step.model}, {step_words(step.batch, step.context)}"
-    longest = max(times, key=lambda each: each[1])
+    heading = (
+        f"{capitalised(axis.quantity.label)} by operator: {step.model},"
+        f" {step_words(step.batch, step.context)}"
+    )
+    longest, longest_s = max(times, key=lambda time: time[1])
     return Chart(
         section="operators",
         title=heading,
-        alt=f"{heading}: a bar for each operator, in microseconds. The longest is {longest[0]},"
-        f" {1e6 * longest[1]:.4g} us.",
+        alt=f"{heading}: a bar for each operator, in microseconds. The longest is {longest},"
+        f" {axis.scaled(longest_s):.4g} {axis.unit}.",
         figure=framed(
             figure,
-            x_title=f"{of}, us",
+            x_title=axis.title,
             y_title="",
             height=LEAST_HEIGHT + BAR_HEIGHT * len(times),
         ),
@@ -147,62 +152,57 @@ def _operators(report: Report, index: int) -> Chart:
 
 def _over_batch(report: Report, lines: Sequence[ComparedLine], what: str) -> Chart:
     """Bytes or time of each model over the batch, both axes logarithmic; measured points on it."""
-    timed = all(each.predicted_s is not None for each in lines)
-    of = "compulsory HBM bytes, GB" if what == "bytes" else "floor time, ms"
-    if what == "time" and timed:
-        of = "predicted time, ms"
-
-    def value(each: ComparedLine) -> float:
-        if what == "bytes":
-            return _giga(each.compulsory_bytes)
-        return 1e3 * (each.floor_s if each.predicted_s is None or not timed else each.predicted_s)
-
+    predicted = all(compared.predicted_s is not None for compared in lines)
+    if what == "bytes":
+        field, measured = "compulsory_bytes", "hbm_read_bytes"
+    else:
+        field = "predicted_s" if predicted else "floor_s"
+        measured = "graph_s" if report.inputs.workload.phase == "decode" else "eager_s"
+    axis = Axis(quantity=STEP_QUANTITIES[f"rows.{field}"], prefix="G" if what == "bytes" else "m")
     context = lines[0].context
     figure = go.Figure()
     names = [model.name for model in report.inputs.models]
     ends = []
     for index, name in enumerate(names):
-        its = [each for each in lines if each.model == name]
-        if its:
-            batches, values = [each.batch for each in its], [value(each) for each in its]
-            figure.add_trace(line(plain(name), batches, values, index, markers=True))
+        of_model = [compared for compared in lines if compared.model == name]
+        if of_model:
+            batches = [compared.batch for compared in of_model]
+            values = [axis.scaled(getattr(compared, field)) for compared in of_model]
+            figure.add_trace(figures.line(plain(name), batches, values, index, markers=True))
             ends.append(f"{name}: {values[0]:.4g} to {values[-1]:.4g}.")
-    if what == "bytes":
-        _add_measured(figure, report, context, names, "hbm_read_bytes", 1e-9)
-    else:
-        time = "graph_s" if report.inputs.workload.phase == "decode" else "eager_s"
-        _add_measured(figure, report, context, names, time, 1e3)
-    measure = of.partition(",")[0]
-    heading = f"{measure[0].upper()}{measure[1:]} over the batch, context {context:,}"
+    _add_measured(figure, report, context, names, measured, axis)
+    heading = f"{capitalised(axis.quantity.label)} over the batch, context {context:,}"
     return Chart(
         section="comparison",
         title=heading,
-        alt=f"{heading}: a line for each model, both axes logarithmic; {of}, from the smallest to"
-        f" the largest batch. " + " ".join(ends),
-        figure=framed(figure, x_title="batch, sequences", y_title=of, x_log=True, y_log=True),
+        alt=f"{heading}: a line for each model, both axes logarithmic; {axis.title}, from the"
+        f" smallest to the largest batch. " + " ".join(ends),
+        figure=framed(
+            figure, x_title="batch, sequences", y_title=axis.title, x_log=True, y_log=True
+        ),
     )
 
 
-def _add_measured(  # noqa: PLR0917 - two callers above
+def _add_measured(  # noqa: PLR0917 - one caller, above
     figure: go.Figure,
     report: Report,
     context: int,
     names: Sequence[str],
     quantity: str,
-    scale: float,
+    axis: Axis,
 ) -> None:
     """What was measured of the steps: open marks of the model's own colour and shape."""
     for index, name in enumerate(names):
-        found = [
-            (each.batch, scale * each.measured)
-            for each in report.measured
-            if (each.quantity, each.path, each.model, each.context)
-            == (quantity, STEP, name, context)
-            and each.measured is not None
+        points = [
+            (line.batch, axis.scaled(line.measured))
+            for line in report.measured
+            if (line.quantity, line.path, line.model, line.context)
+            == (quantity, WHOLE_STEP, name, context)
+            and line.measured is not None
         ]
-        if found:
+        if points:
             label = f"{plain(name)}, measured {quantity_words(quantity)}"
-            batches, values = zip(*found, strict=True)
+            batches, values = zip(*points, strict=True)
             figure.add_trace(measured_marks(label, batches, values, index))
 
 
@@ -210,13 +210,13 @@ def _ratios(report: Report, lines: Sequence[MeasuredLine]) -> Chart:
     """Measured over predicted, a dot for each quantity and batch, the line at 1."""
     figure = go.Figure()
     for index, model in enumerate(report.inputs.models):
-        found = [each for each in lines if each.model == model.name]
+        of_model = [line for line in lines if line.model == model.name]
         figure.add_trace(
             go.Scatter(
                 name=plain(model.name),
-                x=[each.ratio for each in found],
-                y=[_beside(each) for each in found],
-                text=[step_words(each.batch, each.context) for each in found],
+                x=[line.ratio for line in of_model],
+                y=[_counterpart(line) for line in of_model],
+                text=[step_words(line.batch, line.context) for line in of_model],
                 mode="markers",
                 marker={
                     "symbol": SYMBOLS[index % len(SYMBOLS)],
@@ -237,11 +237,11 @@ def _ratios(report: Report, lines: Sequence[MeasuredLine]) -> Chart:
     )
 
 
-def _beside(line: MeasuredLine) -> str:
+def _counterpart(line: MeasuredLine) -> str:
     return f"{quantity_words(line.quantity)},<br>against {plain(line.basis)}"
 
 
 def _giga(value: object) -> float:
-    """In units of 1e9; quantities of bytes are numbers, which `document` checks."""
+    """Bytes in GB; quantities of bytes are numbers, which `document` checks."""
     assert isinstance(value, int | float)
-    return float(value) / 1e9
+    return COMPULSORY.scaled(float(value))

@@ -59,9 +59,9 @@ def report(
     from dashboard.report.files import save, suffix_of
 
     suffix_of(out)  # before the work
-    found = _reread(models)
-    if found is None:
-        found = _made(
+    document = _reread(models)
+    if document is None:
+        document = _made(
             models,
             typed,
             compare_batch=compare_batch,
@@ -72,12 +72,11 @@ def report(
             contents=contents,
         )
     else:
-        given = (name for name in ctx.params if name not in OF_A_REPORT)
-        for name in given:
+        for name in (name for name in ctx.params if name not in OF_A_REPORT):
             source = ctx.get_parameter_source(name)
             if source is not None and source.name != "DEFAULT":
                 raise InputError(f"{name}: stands in the report that is read; only --out is given")
-    save(found, out)
+    save(document, out)
 
 
 def _reread(models: list[str]) -> "Report | None":
@@ -85,9 +84,9 @@ def _reread(models: list[str]) -> "Report | None":
     from dashboard.report.document import load_report
 
     reports = [
-        found
-        for each in models
-        if each.lower().endswith(".json") and (found := load_report(Path(each))) is not None
+        document
+        for path in models
+        if path.lower().endswith(".json") and (document := load_report(Path(path))) is not None
     ]
     if reports and len(models) > 1:
         raise InputError(f"models={len(models)}: a report that is read stands alone")
@@ -120,7 +119,7 @@ def _made(
         batch=batches[0], context=contexts[0], routing=parse_routing(typed.routing)
     )
     asked = Asked(
-        models=tuple(numbered([load_model(each) for each in models])),
+        models=tuple(numbered([load_model(name) for name in models])),
         workload=workload,
         batches=batches,
         contexts=contexts,
@@ -140,11 +139,11 @@ def _made(
 
 def _names(paths: list[Path]) -> list[str]:
     """What the report calls each recording: its file's name, with a number where it comes again."""
-    found: list[str] = []
+    names: list[str] = []
     for path in paths:
-        again = sum(each.stem == path.stem for each in paths[: len(found)])
-        found.append(f"{path.stem} ({again + 1})" if again else path.stem)
-    return found
+        again = sum(other.stem == path.stem for other in paths[: len(names)])
+        names.append(f"{path.stem} ({again + 1})" if again else path.stem)
+    return names
 
 
 def _contents(text: str) -> "tuple[Content, ...]":

@@ -1,8 +1,8 @@
 """A cost report as one frozen value: the inputs, and every number and word that follows from them.
 
 Each format is a view of this value, and its JSON rebuilds it: nothing is predicted anew, so that a
-kept report says later what it said when it was made. A file is trusted in nothing: its types, the
-names and sizes of its fields, and the length of its texts are checked before anything is drawn.
+kept report says later what it said when it was made. Nothing of a file is trusted: its types,
+the names and sizes of its fields, and the length of its texts are checked before anything is drawn.
 """
 
 import json
@@ -19,8 +19,8 @@ from costmodel.inputs.files import MAX_FILE_BYTES, read_json_object
 from costmodel.recordings.machine import Label, Moment
 from costmodel.recordings.quantities import RunName, Unit
 from costmodel.strict import STRICT, validated
-from dashboard.report.given import Amount, Inputs, Line, Name, Real, Size, Whole
-from dashboard.report.quantities import BY_NAME, REPORTED, is_of
+from dashboard.report.inputs import Amount, Inputs, Line, Name, Real, Size, Whole
+from dashboard.report.quantities import NEEDED, REPORTED, is_of
 
 DOCUMENT: Literal["sparsecost report"] = "sparsecost report"  # tells its JSON from any other
 SCHEMA_VERSION = 1
@@ -55,7 +55,8 @@ class OperatorLine:
 class StepCosts:
     """One model under one workload: its quantities by name (`quantities.REPORTED`), its operators.
 
-    `reasons` says, by name, why a quantity is None.
+    `reasons` says, by name, why a quantity is None. A file of an earlier version may lack
+    quantities that later ones have.
     """
 
     model: Name
@@ -66,15 +67,15 @@ class StepCosts:
     operators: Annotated[tuple[OperatorLine, ...], Field(min_length=1, max_length=MAX_ROWS)]
 
     def __post_init__(self) -> None:
-        """Every quantity is there, and of its own type."""
-        if self.values.keys() != BY_NAME.keys():
-            odd = min(self.values.keys() ^ BY_NAME.keys())
-            rule = "is missing" if odd in BY_NAME else "is no quantity of a report"
-            raise InputError(f"values: {shown(odd)} {rule}")
-        for quantity in REPORTED:
-            value = self.values[quantity.name]
-            if not is_of(quantity, value):
-                raise InputError(f"values.{quantity.name}={shown(value)}: is no {quantity.unit}")
+        """Every quantity is a known one and of its own type; what is drawn is there."""
+        for name in NEEDED:
+            if name not in self.values:
+                raise InputError(f"values: {shown(name)} is missing")
+        for name, value in self.values.items():
+            if name not in REPORTED:
+                raise InputError(f"values: {shown(name)} is no quantity of a report")
+            if not is_of(REPORTED[name], value):
+                raise InputError(f"values.{name}={shown(value)}: is no {REPORTED[name].unit}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -119,7 +120,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MeasuredLine:
-    """One quantity of a step, or of one leaf (`path`), predicted beside measured.
+    """One quantity of a step, or of one leaf (`path`): measured, and its predicted counterpart.
 
     `measured` is a median, `q1` and `q3` its quartiles (None of an exact count). `chooses`: the
     leaf does nothing but choose experts or rows.
@@ -183,9 +184,9 @@ class Report:
             raise InputError("inputs.models: hold a name twice")
         if len(set(steps)) != len(steps):
             raise InputError("steps: hold a step twice")
-        told = [line.model for line in self.comparison.lines] if self.comparison else []
-        told += [line.model for line in self.measured]
-        for name in (*(name for name, _, _ in steps), *told):
+        of_lines = [line.model for line in self.comparison.lines] if self.comparison else []
+        of_lines += [line.model for line in self.measured]
+        for name in (*(name for name, _, _ in steps), *of_lines):
             if name not in names:
                 raise InputError(f"model={shown(name)}: is not one of inputs.models")
 
@@ -228,8 +229,8 @@ def report_text(report: Report) -> str:
 
 def report_json(report: Report) -> dict[str, Any]:
     """The report as plain values of JSON."""
-    found: dict[str, Any] = _writer().dump_python(report, mode="json")
-    return found
+    values: dict[str, Any] = _writer().dump_python(report, mode="json")
+    return values
 
 
 @cache

@@ -75,13 +75,13 @@ def _xlsx(report: Report) -> bytes:
 def _columns(suffix: str) -> Callable[[Report], bytes]:
     """The operators of all steps, as the exporter of the command line writes them."""
 
-    def found(report: Report) -> bytes:
+    def written(report: Report) -> bytes:
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"operators{suffix}"
             write_records(operator_records(report), path)
             return path.read_bytes()
 
-    return found
+    return written
 
 
 FORMATS: dict[str, Callable[[Report], bytes]] = {

@@ -38,7 +38,7 @@ class Drawn:
 def html_text(report: Report) -> str:
     """The whole file, about 4.9 MB, nearly all of it Plotly."""
     drawn = [_drawn(chart, index) for index, chart in enumerate(charts(report))]
-    hashes = {_hash(script) for each in drawn for script in SCRIPT.findall(str(each.html))}
+    hashes = {_hash(script) for chart in drawn for script in SCRIPT.findall(str(chart.html))}
     template = Environment(
         autoescape=True,
         undefined=StrictUndefined,

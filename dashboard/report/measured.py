@@ -2,8 +2,8 @@
 
 A recording belongs to a report if its model costs the same as one of the report's: all fields but
 names and notes are equal. Of its cases those count that are of the same phase, formats and routing,
-at a context and a batch of the report. The step is told at every such batch, leaves at the batches
-whose operators the report lists.
+at a context and a batch of the report. The step is listed at every such batch, leaves at the
+batches whose operators the report lists.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from costmodel.inputs.parse import parse_routing
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import CaseWorkload, Recording
 from costmodel.show.text import printable
-from costmodel.show.validation_json import STEP
+from costmodel.show.validation_json import WHOLE_STEP
 from costmodel.validation.counterparts import workload_of
 from costmodel.validation.join import Row, device_of, join_case
 from costmodel.validation.utilisation import routing_paths
@@ -67,7 +67,7 @@ def measured_model(models: tuple[ModelConfig, ...], recording: Recording) -> Mod
 
 
 def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
-    """The cases of the report's workload, beside their predictions."""
+    """The cases of the report's workload, joined with their predictions."""
     recording, lines, cases = matched.recording, [], 0
     batches = {*asked.batches, *asked.compared_batches}
     for index, case in enumerate(recording.cases):
@@ -100,7 +100,7 @@ def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
 
 
 def _unnamed(model: ModelConfig) -> ModelConfig:
-    """The model without what says nothing of its cost."""
+    """The model without its name, sources and notes, which change no cost."""
     return replace(model, name="-", source="", published={}, notes=(), assumptions=())
 
 
@@ -125,7 +125,7 @@ def _line(matched: Matched, work: CaseWorkload, row: Row, *, chooses: bool) -> d
         "batch": work.batch,
         "context": work.context,
         "unit": QUANTITIES[row.quantity].unit,
-        "path": row.path or STEP,
+        "path": row.path or WHOLE_STEP,
         "chooses": chooses,
         "ratio": row.ratio,
         "reason": None if row.reason is None else printable(row.reason),

@@ -1,55 +1,51 @@
-"""How a report's numbers come about, from the docstrings that state it, each with its source.
+"""How a report's numbers come about: definitions, formulas and sources, each where it is from.
 
-Nothing is written here a second time: formulas stand with the operators, what is left out stands in
-the docstrings of the cost model, sources of GPU numbers stand with the GPU.
+Nothing is written here a second time: what a quantity counts and leaves out stands in the registry,
+formulas stand with the operators, sources of GPU numbers with the GPU.
 """
 
 import inspect
 from collections.abc import Sequence
+from functools import reduce
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import costmodel
-from costmodel.costs import energy, footprint, totals
-from costmodel.costs import latency as predicted
-from costmodel.costs import roofline as time
+from costmodel.costs import latency
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.predict import Prediction
-from costmodel.layers.operator import Operator, Traffic
+from costmodel.costs.quantities.quantity import Quantity
+from costmodel.layers.operator import Operator
 from costmodel.routing.popularity import Histogram
-from costmodel.show.tables.prediction import predicted_by
-from costmodel.show.text import printable
+from costmodel.show.tables.notes import predicted_by
+from costmodel.show.text import capitalised, printable
 from costmodel.validation import join
-from dashboard.report.quantities import PRICE
+from dashboard.report.quantities import REPORTED
 
 CONVENTIONS = (
     "A FLOP is a floating-point operation: a multiply-add counts 2. Comparisons of a choice are"
     " counted apart, as compares. Rates and traffic are SI (1 GB = 1e9 bytes), capacities GiB"
-    " (2^30 bytes). A floor is a bound that nothing beats, a prediction claims no such thing."
+    " (2^30 bytes). Nothing beats a roofline bound; a prediction claims no such thing."
 )
-PRICED = (
-    "Price of an hour / 3600 s x predicted time / tokens of the step, for a million tokens. Leaves"
-    " out: idle time, and prefill where the step is a decode step (sparsecost request has both)."
-)
-DOCUMENTED: tuple[tuple[str, object], ...] = (
-    ("parameters", totals.ParameterCounts),
-    ("HBM bytes, compulsory", Traffic.compulsory_bytes),
-    ("floor time", time.floor_s),
-    ("predicted time", predicted),
-    ("predicted time, of the step", predicted.step_time),
-    ("energy", energy.energy_j),
-    ("memory", footprint.footprint),
-    ("predicted beside measured", join),
+EXPLAINED: tuple[tuple[str, ModuleType], ...] = (
+    ("how times are predicted", latency),
+    ("how predictions meet recordings", join),
 )
 
 
 def method_notes(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Conventions and formulas, then the sources of models, GPU and calibration, as JSON."""
+    """Definitions and formulas, then the sources of models, GPU and calibration, as JSON."""
     first = predictions[0]
     notes = [_note("conventions", "units and words", CONVENTIONS, "")]
     notes += [
-        _note("conventions", what, _documented(each), _module(each)) for what, each in DOCUMENTED
+        _note("quantities", quantity.label, _definition(quantity), _where(quantity))
+        for quantity in REPORTED.values()
     ]
-    notes.append(_note("conventions", "cost of a million tokens", PRICED, PRICE))
+    notes += [
+        _note("conventions", what, _text(module), _version(module.__name__))
+        for what, module in EXPLAINED
+    ]
     notes += _operators(predictions)
     notes += _models(predictions)
     hardware = first.hardware
@@ -85,8 +81,8 @@ def _models(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     notes = []
     for name, model in models.items():
         notes.append(_note("models", name, "source of its dimensions", model.source))
-        notes += [_note("models", name, each, "note") for each in model.notes]
-        notes += [_note("models", name, each, "assumed") for each in model.assumptions]
+        notes += [_note("models", name, note, "note") for note in model.notes]
+        notes += [_note("models", name, assumption, "assumed") for assumption in model.assumptions]
     return notes
 
 
@@ -95,20 +91,26 @@ def _leaf(operator: Operator) -> str:
     return operator.path.rpartition("}.")[2] if "}" in operator.path else operator.path
 
 
-def _documented(found: object) -> str:
-    text = inspect.getdoc(found)
-    assert text is not None
-    return " ".join(text.partition("\nArgs:")[0].partition("\nSource:")[0].split())
+def _definition(quantity: Quantity) -> str:
+    """What the quantity counts, and what it leaves out."""
+    counts = f"{capitalised(quantity.counts)}."
+    return f"{counts} Leaves out: {quantity.leaves_out}." if quantity.leaves_out else counts
 
 
-def _module(found: object) -> str:
-    """Where a reader finds it, and its source where the docstring gives one."""
-    given = (inspect.getdoc(found) or "").partition("\nSource:")[2]
-    owner = found.fget if isinstance(found, property) else found
-    place = owner if inspect.ismodule(owner) else inspect.getmodule(owner)
-    assert place is not None
-    told = f"; {' '.join(given.split())}" if given else ""
-    return f"{place.__name__} of sparsecost {costmodel.__version__}{told}"
+def _where(quantity: Quantity) -> str:
+    """Where the quantity is computed, and the source that its formula cites."""
+    module, _, path = quantity.formula.partition(":")
+    formula = reduce(getattr, path.split("."), import_module(module))
+    cited = (inspect.getdoc(formula) or "").partition("\nSource:")[2]
+    return _version(f"{module}, {path}") + (f"; {' '.join(cited.split())}" if cited else "")
+
+
+def _version(place: str) -> str:
+    return f"{place} of sparsecost {costmodel.__version__}"
+
+
+def _text(module: ModuleType) -> str:
+    return " ".join((inspect.getdoc(module) or "").split())
 
 
 def _note(topic: str, what: str, text: str, source: str) -> dict[str, Any]:

@@ -48,17 +48,17 @@ def _summary(report: Report) -> list[dict[str, Any]]:
     ]
     return [
         {
-            "quantity": quantity.title,
-            "name": quantity.name,
+            "quantity": quantity.label,
+            "name": name,
             "unit": quantity.unit,
-            **{label: step.values[quantity.name] for step, label in columns},
+            **{column: step.values.get(name) for step, column in columns},
             "not known": "; ".join(
-                f"{label}: {step.reasons[quantity.name]}"
-                for step, label in columns
-                if quantity.name in step.reasons
+                f"{column}: {step.reasons[name]}"
+                for step, column in columns
+                if name in step.reasons
             ),
         }
-        for quantity in REPORTED
+        for name, quantity in REPORTED.items()
     ]
 
 
@@ -78,7 +78,7 @@ def _measured(report: Report) -> list[dict[str, Any]]:
 
 def _method(report: Report) -> list[dict[str, Any]]:
     given = report.inputs
-    told = [
+    inputs = [
         ("made", report.made),
         ("sparsecost", report.sparsecost_version),
         ("GPU", given.hardware.name),
@@ -86,11 +86,11 @@ def _method(report: Report) -> list[dict[str, Any]]:
         ("measured", given.calibration.started if given.calibration else None),
         *((name, value) for name, value in asdict(given.workload).items()),
     ]
-    inputs = [
+    rows = [
         {"topic": "inputs", "what": what, "text": _cell(value), "source": ""}
-        for what, value in told
+        for what, value in inputs
     ]
-    return inputs + [asdict(note) for note in report.method]
+    return rows + [asdict(note) for note in report.method]
 
 
 def _cell(value: object) -> object:

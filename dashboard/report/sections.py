@@ -1,18 +1,18 @@
 """The sections of a report as HTML, Markdown and the page show them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 
 from costmodel import units
+from costmodel.show.tables.prediction import operators_table
 from costmodel.show.text import Table
-from dashboard.report.document import OperatorLine, Report
-from dashboard.report.quantities import REPORTED, formatted
-from dashboard.report.sections_beside import comparison_section, measured_section
+from dashboard.report.document import Report, StepCosts
+from dashboard.report.inputs import Inputs
+from dashboard.report.quantities import REPORTED
+from dashboard.report.sections_compared import comparison_section, measured_section
 from dashboard.report.words import Section, points, step_words, steps_at, workload_words
 
-SUMS = (
-    "Each row is the sum over the layers that its path lists. Predicted times are those of parts of"
-    " a CUDA graph. The floors need not sum to the step's."
-)
+SUMS = "Each row is the sum over the layers that its path lists."
 
 
 def sections(report: Report) -> tuple[Section, ...]:
@@ -23,11 +23,11 @@ def sections(report: Report) -> tuple[Section, ...]:
         "comparison": comparison_section,
         "measured": measured_section,
     }
-    found = [make(report) for name, make in made.items() if name in report.contents]
-    found.append(_inputs(report))
+    listed = [make(report) for name, make in made.items() if name in report.contents]
+    listed.append(_inputs(report))
     if "method" in report.contents:
-        found.append(_method(report))
-    return tuple(found)
+        listed.append(_method(report))
+    return tuple(listed)
 
 
 def _summary(report: Report) -> Section:
@@ -35,10 +35,10 @@ def _summary(report: Report) -> Section:
     for point in points(report):
         steps = steps_at(report, point)
         reasons = {
-            f"n/a, {step.model}, {quantity.title}: {step.reasons[quantity.name]}"
+            f"{units.NOT_KNOWN}, {step.model}, {REPORTED[name].label}: {reason}"
             for step in steps
-            for quantity in REPORTED
-            if quantity.name in step.reasons
+            for name, reason in step.reasons.items()
+            if name in REPORTED
         }
         tables.append(
             Table(
@@ -46,10 +46,10 @@ def _summary(report: Report) -> Section:
                 headers=("quantity", *(step.model for step in steps)),
                 rows=tuple(
                     (
-                        quantity.title,
-                        *(formatted(quantity.unit, step.values[quantity.name]) for step in steps),
+                        quantity.label,
+                        *(units.formatted(step.values.get(name), quantity.unit) for step in steps),
                     )
-                    for quantity in REPORTED
+                    for name, quantity in REPORTED.items()
                 ),
                 notes=tuple(sorted(reasons)),
             )
@@ -62,40 +62,31 @@ def _summary(report: Report) -> Section:
 def answers(report: Report) -> Iterator[str]:
     """One sentence for each step: time, tokens, memory."""
     for step in report.steps:
-        values = step.values
-        floor = formatted("s", values["time.floor_s"])
-        predicted = values["time.predicted_s"]
+        bound = f"{REPORTED['time.floor_s'].label} {_shown(step, 'time.floor_s')}"
         time = (
-            f"no time is predicted, the floor is {floor}"
-            if predicted is None
-            else f"predicted {formatted('s', predicted)} a step (floor {floor})"
+            f"no time is predicted, {bound}"
+            if step.values.get("time.predicted_s") is None
+            else f"predicted {_shown(step, 'time.predicted_s')} a step ({bound})"
         )
-        verdict = "fits" if values["memory.fits"] else "does NOT fit"
+        verdict = "fits" if step.values["memory.fits"] else "does NOT fit"
         yield (
             f"{step.model}, {step_words(step.batch, step.context)}: {time},"
-            f" {formatted('bytes', values['hbm_bytes.compulsory'])} of HBM traffic at the least,"
-            f" {formatted('flops', values['flops.total'])};"
-            f" {formatted('capacity', values['memory.total_bytes'])} of memory {verdict}."
+            f" {_shown(step, 'hbm_bytes.compulsory')} of HBM traffic at the least,"
+            f" {_shown(step, 'flops.total')};"
+            f" {_shown(step, 'memory.total_bytes')} of memory {verdict}."
         )
+
+
+def _shown(step: StepCosts, name: str) -> str:
+    return units.formatted(step.values[name], REPORTED[name].unit)
 
 
 def _operators(report: Report) -> Section:
     tables = tuple(
-        Table(
-            title=f"{step.model}, {step_words(step.batch, step.context)}",
-            headers=(
-                "operator",
-                "kind",
-                "layers",
-                "FLOPs",
-                "compulsory HBM bytes",
-                "launches",
-                "floor time",
-                "predicted time",
-                "bound by",
-            ),
-            rows=tuple(_operator_cells(line) for line in step.operators),
-            text_columns=2,
+        operators_table(
+            f"{step.model}, {step_words(step.batch, step.context)}",
+            [asdict(line) for line in step.operators],
+            report.inputs.workload.backend,
         )
         for step in report.steps
     )
@@ -108,44 +99,35 @@ def _operators(report: Report) -> Section:
     )
 
 
-def _operator_cells(line: OperatorLine) -> tuple[str, ...]:
-    count, predicted = line.count, line.predicted_s
-    return (
-        line.path,
-        line.kind,
-        f"{count:,}",
-        units.flops(count * line.flops),
-        units.traffic(count * line.compulsory_bytes),
-        units.count(count * line.launches),
-        units.seconds(count * line.floor_s),
-        units.seconds(None if predicted is None else count * predicted),
-        line.bound_by,
-    )
-
-
 def _inputs(report: Report) -> Section:
     given = report.inputs
-    by, price = given.calibration, given.price_per_hour
-    driver = "" if by is None or by.driver is None else f", driver {by.driver}"
-    calibrated = (
-        f"none: {given.no_calibration}"
-        if by is None
-        else f"{by.name}: {by.machine}{driver}, torch {by.torch}, measured {by.started}"
-    )
+    price = given.price_per_hour
     rows = [
         ("models", ", ".join(model.name for model in given.models)),
         ("workload", workload_words(report)),
-        ("batches", ", ".join(f"{each:,}" for each in given.workload.batches)),
-        ("contexts, cached tokens", ", ".join(f"{each:,}" for each in given.workload.contexts)),
-        ("batches compared", ", ".join(f"{each:,}" for each in given.workload.compared_batches)),
+        ("batches", _numbers(given.workload.batches)),
+        ("contexts, cached tokens", _numbers(given.workload.contexts)),
+        ("batches compared", _numbers(given.workload.compared_batches)),
         ("GPU", given.hardware.name),
-        ("calibration", calibrated),
-        ("price", "not given" if price is None else f"{units.significant(price)} USD an hour"),
-        ("recordings", ", ".join(each.name for each in given.recordings) or "none"),
+        ("calibration", _calibration_words(given)),
+        ("price", "not given" if price is None else f"{units.formatted(price, 'usd')} an hour"),
+        ("recordings", ", ".join(recording.name for recording in given.recordings) or "none"),
         ("made", f"{report.made} by sparsecost {report.sparsecost_version}"),
     ]
     table = Table(title="Given", headers=("input", "value"), rows=tuple(rows), text_columns=2)
     return Section(name="inputs", title="Inputs", tables=(table,))
+
+
+def _calibration_words(given: Inputs) -> str:
+    made = given.calibration
+    if made is None:
+        return f"none: {given.no_calibration}"
+    driver = "" if made.driver is None else f", driver {made.driver}"
+    return f"{made.name}: {made.machine}{driver}, torch {made.torch}, measured {made.started}"
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return ", ".join(f"{value:,}" for value in values)
 
 
 def _method(report: Report) -> Section:

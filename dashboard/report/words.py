@@ -9,7 +9,7 @@ from dashboard.report.document import Content, Report, StepCosts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One part of a report: what it answers, what it found in words, and its tables.
+    """One part of a report: its title, its findings in words (`lead`), and its tables.
 
     `name` is the content that it belongs to, or `inputs`, which every report has.
     """

@@ -1,1 +1,1 @@
-"""Measures a GPU's ceilings and operator curves, once, for the predictor to read."""
+"""Calibration of a GPU: measured launch costs, kernel times and power, for the predictor."""

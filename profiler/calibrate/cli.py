@@ -1,6 +1,6 @@
-"""`sparsecost calibrate`: measure this GPU, and write what the predictor reads.
+"""The command `sparsecost calibrate`: measure this GPU, and write the predictor's calibration.
 
-Help and mistakes need no torch, which is imported last.
+torch is imported last, so that help and errors of the user need none.
 """
 
 import json
@@ -16,7 +16,7 @@ from costmodel.show.text import show
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from profiler.calibrate.run import Done
+    from profiler.calibrate.calibration import CalibrationResult
 
 INSTALL = 'install it with: pip install "sparsecost[gpu]"'
 NO_TORCH = f"calibrate needs torch; {INSTALL}"
@@ -53,27 +53,27 @@ def calibrate(
     gpu_name = _gpu_name()
     preset = preset or preset_of(gpu_name)
     path = path or calibration_path(preset)
-    done = _measure(path, preset)
-    write_calibration(done.calibration, path)
+    result = _measure(path, preset)
+    write_calibration(result.calibration, path)
 
-    from profiler.calibrate.summary import summary, table
+    from profiler.calibrate.summary import summary, summary_table
 
-    found = summary(done, path)
+    summed_up = summary(result, path)
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=2, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(summed_up, indent=2, allow_nan=False) + "\n")
     else:
-        show([table(found)])
+        show([summary_table(summed_up)])
 
 
 def _gpu_name() -> str:
-    """The GPU that torch calls cuda:0, by the driver's name for it."""
+    """The driver's name of the GPU that torch calls cuda:0."""
     try:
         import torch
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise WorkError(NO_TORCH) from None
-    if torch.version.cuda is None or not torch.cuda.is_available():  # HIP's GPUs are not meant
+    if torch.version.cuda is None or not torch.cuda.is_available():  # a GPU of HIP does not count
         raise WorkError(
             f"calibrate: torch {torch.__version__} finds no NVIDIA GPU; it needs one, its"
             f" driver, and a torch built for CUDA: {INSTALL}"
@@ -81,13 +81,13 @@ def _gpu_name() -> str:
     return torch.cuda.get_device_name(0)
 
 
-def _measure(path: "Path", preset: str) -> "Done":
+def _measure(path: "Path", preset: str) -> "CalibrationResult":
     import torch
 
+    from profiler.calibrate.calibration import calibrate as run
+    from profiler.calibrate.cuda import CudaInstruments
     from profiler.calibrate.grid import grid
-    from profiler.calibrate.instruments import CudaInstruments
     from profiler.calibrate.progress import StderrProgress
-    from profiler.calibrate.run import calibrate as run
 
     curves = grid()
     try:

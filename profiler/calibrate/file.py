@@ -1,4 +1,4 @@
-"""A calibration as a JSON file: a point a line, and whole or not at all."""
+"""The file of a calibration: its path, checked beforehand, and its JSON with one point per line."""
 
 import json
 import os
@@ -16,12 +16,12 @@ NAME = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")  # a `Label`
 
 
 def calibration_path(out: str) -> Path:
-    """NAME is NAME.json in the current folder; what ends in .json is a path.
+    """The path that `--out` means: NAME is NAME.json in the current folder, PATH.json is a path.
 
-    All that can be known before the measurement is looked at here.
+    All that can be checked before the measurement is checked here.
 
     Raises:
-        InputError: A name that holds a separator, or a folder that cannot be written to.
+        InputError: The name holds a separator, or the folder does not exist or cannot be written.
     """
     path = Path(out)
     if path.suffix.lower() != SUFFIX:
@@ -38,7 +38,7 @@ def calibration_path(out: str) -> Path:
 
 
 def calibration_text(calibration: Calibration) -> str:
-    """The file's text; points stand one on a line, so that two calibrations can be compared."""
+    """The file's text, with each point on a line, so that a diff can compare calibrations."""
     fields = TypeAdapter(Calibration).dump_python(calibration, mode="json")
     lines = [f"{json.dumps(name)}: {_value(value)}" for name, value in fields.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"

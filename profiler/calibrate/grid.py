@@ -1,8 +1,8 @@
-"""The shapes that a calibration measures: a generic grid, and no layer of any model preset.
+"""The shapes that a calibration measures: a generic grid without any layer of a model preset.
 
-Sizes are powers of two, or three times such. Where a power of two is the shape of a preset's layer
-it is left out, so that a model that is validated was never measured here; a test compares. A point
-is left out beforehand where its operands pass `MAX_OPERAND_BYTES`.
+Sizes are powers of two, or three times a power of two. Shapes of a preset's layers are left out, so
+that predictions are validated on shapes that were never measured; a test compares them. A point
+whose operands exceed `MAX_OPERAND_BYTES` is left out too.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from typing import Literal, TypeAlias
 
 from profiler.calibrate.operations import (
     BAG,
-    Attention,
-    Gemm,
-    Grouped,
-    Move,
+    AttentionOperation,
+    GemmOperation,
+    GroupedOperation,
+    MoveOperation,
     Operation,
-    Rows,
-    TopK,
+    RowsOperation,
+    TopKOperation,
 )
 
 Curve: TypeAlias = Literal["move", "gemm", "grouped", "rows", "attention", "topk"]
@@ -49,7 +49,7 @@ ROW_BYTES = (128, 256, 512, 1024, 3072, 6144)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heads:
-    """An attention layer's heads."""
+    """The heads of an attention layer."""
 
     heads: int
     kv_heads: int
@@ -72,16 +72,17 @@ TOPK_CHOSEN = (8, 32, 128)
 
 
 def grid() -> dict[Curve, tuple[Operation, ...]]:
-    """The points of every curve, in the order in which they are measured."""
+    """The operations of each curve, in the order in which they are measured."""
     curves: dict[Curve, list[Operation]] = {
-        "move": [Move(bytes=size) for size in MOVE_BYTES],
-        "gemm": [Gemm(m=m, n=n, k=k) for (n, k), m in product(GEMM_WEIGHTS, GEMM_M)],
+        "move": [MoveOperation(bytes=size) for size in MOVE_BYTES],
+        "gemm": [GemmOperation(m=m, n=n, k=k) for (n, k), m in product(GEMM_WEIGHTS, GEMM_M)],
         "grouped": [
-            Grouped(groups=groups, rows=groups * each, n=n, k=k)
-            for (n, k), groups, each in product(GROUPED_WEIGHTS, GROUPS, ROWS_A_GROUP)
+            GroupedOperation(groups=groups, rows=groups * group_rows, n=n, k=k)
+            for (n, k), groups, group_rows in product(GROUPED_WEIGHTS, GROUPS, ROWS_A_GROUP)
         ],
         "rows": [
-            Rows(reads=reads, row_bytes=row_bytes) for row_bytes, reads in product(ROW_BYTES, READS)
+            RowsOperation(reads=reads, row_bytes=row_bytes)
+            for row_bytes, reads in product(ROW_BYTES, READS)
         ],
         "attention": [
             _attention(heads, batch, queries, keys)
@@ -92,19 +93,19 @@ def grid() -> dict[Curve, tuple[Operation, ...]]:
             )
         ],
         "topk": [
-            TopK(rows=rows, width=width, chosen=chosen)
+            TopKOperation(rows=rows, width=width, chosen=chosen)
             for width, rows, chosen in product(TOPK_WIDTHS, TOPK_ROWS, TOPK_CHOSEN)
             if chosen < width
         ],
     }
     return {
-        name: tuple(each for each in curve if each.operand_bytes <= MAX_OPERAND_BYTES)
-        for name, curve in curves.items()
+        name: tuple(o for o in operations if o.operand_bytes <= MAX_OPERAND_BYTES)
+        for name, operations in curves.items()
     }
 
 
-def _attention(heads: Heads, batch: int, queries: int, keys: int) -> Attention:
-    return Attention(
+def _attention(heads: Heads, batch: int, queries: int, keys: int) -> AttentionOperation:
+    return AttentionOperation(
         batch=batch,
         heads=heads.heads,
         kv_heads=heads.kv_heads,

@@ -1,10 +1,11 @@
-"""What a kernel that has nothing to do costs: as a node of a CUDA graph, and launched by PyTorch.
+"""The cost of launching a kernel that has nothing to do: in a CUDA graph, and eagerly by PyTorch.
 
-A node adds 1 to one element; its cost is the slope over the number of nodes, so that the launch of
-the graph itself is no part of it. The graph is replayed in the state that a loop has it in
-(`profiler.instruments.flush`). Launched eagerly the queue stays full, and the host is what takes
-the time: that of a mixture of ordinary calls on tiny tensors, over the kernels that they launch. A
-mixture, because an in-place addition costs the host a third of what usual calls do.
+In a graph each node adds 1 to one element. The cost of a node is the slope over the number of
+nodes, which leaves out the launch of the graph itself. Replays are timed in the state of a decode
+loop (see `profiler.instruments.flush`). Eagerly the queue stays full and the host is the
+bottleneck, so the cost is the host's time for a mixture of ordinary calls on tiny tensors, divided
+by the kernels that they launch. A single sort of call would mislead: an in-place addition takes a
+third of the time of a usual call.
 """
 
 from collections.abc import Callable
@@ -15,40 +16,40 @@ import torch
 from torch.nn import functional
 
 from costmodel.recordings.calibration import Launch
-from profiler.calibrate.loop import DIGITS, captured, kernel_nodes, replay_seconds, warm_up
+from profiler.calibrate.graph_timer import DIGITS, capture, kernel_nodes, replay_seconds, warm_up
 from profiler.instruments.flush import L2Flush
 
 FEW_NODES, MANY_NODES = 64, 1024
 REPLAYS = 21
-ROUNDS_OF_CALLS = 300  # in a row, so that the wait for the last one is no part of it
+CALLS_A_ROUND = 300  # in a row, so that the final wait for the GPU takes a negligible part
 ROUNDS = 7
 
 
 def launch_costs() -> Launch:
-    """Both costs on the GPU that torch calls cuda:0."""
+    """Measure both costs on the GPU that torch calls cuda:0."""
     x = torch.zeros(1, device="cuda")
     flush = L2Flush()
 
     def tiny() -> torch.Tensor:
         return x.add_(1)
 
-    def of_nodes(nodes: int) -> float:
-        return median(replay_seconds(captured([tiny] * nodes), REPLAYS, flush))
+    def seconds_of(nodes: int) -> float:
+        return median(replay_seconds(capture([tiny] * nodes), REPLAYS, flush))
 
     mixture = ordinary_calls("cuda")
     warm_up(tiny)
     warm_up(mixture)
     with torch.no_grad():
-        kernels = kernel_nodes(captured([mixture]))
+        kernels = kernel_nodes(capture([mixture]))
         eager_s = median(eager_seconds(mixture, torch.cuda.synchronize)) / kernels
-    return Launch(graph_s=_rounded(slope(of_nodes)), eager_s=_rounded(eager_s))
+    return Launch(graph_s=_rounded(seconds_per_node(seconds_of)), eager_s=_rounded(eager_s))
 
 
 def ordinary_calls(device: str) -> Callable[[], torch.Tensor]:
-    """Calls of the sorts that language models are made of, on tensors of a few hundred elements.
+    """A function that makes one of each call that language models make, on tiny tensors.
 
     Products, a norm, elementwise operations with and without conversion, a concatenation, a
-    softmax, a choice and gathers: no model's own sequence.
+    softmax, a top-k and gathers; the sequence is that of no model.
     """
     x = torch.randn(4, 64, device=device, dtype=torch.bfloat16)
     square = torch.randn(64, 64, device=device, dtype=torch.bfloat16)
@@ -69,9 +70,9 @@ def ordinary_calls(device: str) -> Callable[[], torch.Tensor]:
     return calls
 
 
-def slope(of_nodes: Callable[[int], float]) -> float:
-    """Seconds that one more node takes, between `FEW_NODES` and `MANY_NODES`."""
-    return (of_nodes(MANY_NODES) - of_nodes(FEW_NODES)) / (MANY_NODES - FEW_NODES)
+def seconds_per_node(seconds_of: Callable[[int], float]) -> float:
+    """Seconds that one more node takes; `seconds_of(n)` times a graph of n nodes."""
+    return (seconds_of(MANY_NODES) - seconds_of(FEW_NODES)) / (MANY_NODES - FEW_NODES)
 
 
 def eager_seconds(
@@ -79,16 +80,16 @@ def eager_seconds(
     synchronize: Callable[[], object],
     clock: Callable[[], float] = perf_counter,
 ) -> list[float]:
-    """Wall seconds of one of `ROUNDS_OF_CALLS` runs in a row, in each of `ROUNDS` rounds."""
-    found = []
+    """Wall seconds of one run, in each of `ROUNDS` rounds of `CALLS_A_ROUND` runs."""
+    seconds = []
     for _ in range(ROUNDS):
         synchronize()
         start = clock()
-        for _ in range(ROUNDS_OF_CALLS):
+        for _ in range(CALLS_A_ROUND):
             run()
         synchronize()
-        found.append((clock() - start) / ROUNDS_OF_CALLS)
-    return found
+        seconds.append((clock() - start) / CALLS_A_ROUND)
+    return seconds
 
 
 def _rounded(seconds: float) -> float:

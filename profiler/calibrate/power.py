@@ -1,4 +1,4 @@
-"""Power of the idle GPU, of a loop of copies and of a loop of matrix products, and their rates."""
+"""Power of the idle GPU, of a loop of copies and of a loop of matrix products, with their rates."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 
 from costmodel.recordings.calibration import Power
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.recording import Missing
+from costmodel.recordings.measured import Missing
 from profiler.calibrate.operations import ELEMENT_BYTES, normal
 from profiler.instruments.energy import Energy
 
@@ -16,46 +16,46 @@ COPY_BYTES = 2**30  # read, and as many written
 GEMM_WIDTH = 8192
 DIGITS = 5
 
-Measure: TypeAlias = Callable[[Callable[[int], None]], Energy | Missing]
-"""The energy of a step, given what queues n of them (`profiler.instruments.energy`)."""
+MeasureEnergy: TypeAlias = Callable[[Callable[[int], None]], Energy | Missing]
+"""Measures the energy of a step, given a function that queues n steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Powers:
-    """The power, or why it is unknown; and the GPU's state at the end of the last loop."""
+class PowerResult:
+    """The measured power, or why it is unknown; and the GPU's state at the end of the last loop."""
 
     power: Power | Missing
     conditions: Conditions | None
 
 
-def measure_powers(
+def measure_power(
     idle: float | Missing,
-    measure: Measure,
+    measure: MeasureEnergy,
     device: torch.device,
     *,
     copy_bytes: int = COPY_BYTES,
     width: int = GEMM_WIDTH,
-) -> Powers:
-    """Copy `copy_bytes`, and multiply matrices [width, width], each in a steady loop.
+) -> PowerResult:
+    """Measure two steady loops: copies of `copy_bytes`, and products of matrices [width, width].
 
-    `idle` is the power in watts before any load, which warms a GPU for long.
+    `idle` is the power in watts that was measured before any load.
     """
     if isinstance(idle, Missing):
-        return Powers(power=idle, conditions=None)
+        return PowerResult(power=idle, conditions=None)
     copy = measure(_copies(copy_bytes, device))
     if isinstance(copy, Missing):
-        return Powers(power=copy, conditions=None)
+        return PowerResult(power=copy, conditions=None)
     gemm = measure(_products(width, device))
     if isinstance(gemm, Missing):
-        return Powers(power=gemm, conditions=copy.conditions)
-    found = Power(
+        return PowerResult(power=gemm, conditions=copy.conditions)
+    power = Power(
         idle_w=_rounded(idle),
         copy_w=_rounded(copy.power_w),
         copy_bytes_per_s=_rounded(2 * copy_bytes * copy.steps / copy.seconds),
         gemm_w=_rounded(gemm.power_w),
         gemm_flops_per_s=_rounded(2 * width**3 * gemm.steps / gemm.seconds),
     )
-    return Powers(power=found, conditions=gemm.conditions)
+    return PowerResult(power=power, conditions=gemm.conditions)
 
 
 def _copies(copy_bytes: int, device: torch.device) -> Callable[[int], None]:

@@ -1,4 +1,4 @@
-"""The hardware preset that a calibration speaks for: as named, or found by the GPU's name."""
+"""The hardware preset of a calibration: named by the user, or found by the GPU's name."""
 
 import re
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from costmodel.inputs.hardware import hardware_names
 
 HOW_TO_ADD = "add a GPU as one TOML file in costmodel/presets/hardware (see CONTRIBUTING.md)"
 UNWRITTEN = {"sxm"}  # drivers leave it out ("NVIDIA H200") or add a digit ("A100-SXM4-80GB")
-VARIANTS = {"pcie", "nvl", "mig", "laptop", "d"}  # another GPU than the one of the same number
+VARIANTS = {"pcie", "nvl", "mig", "laptop", "d"}  # each makes a different GPU of the same number
 
 
 def known_preset(name: str) -> str:
-    """The preset of this name, in any case.
+    """The preset's name in lower case.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no such preset.
     """
     if name.lower() not in hardware_names():
         raise InputError(
@@ -26,23 +26,26 @@ def known_preset(name: str) -> str:
 
 
 def preset_of(gpu_name: str) -> str:
-    """The one preset whose words all stand in the name that the driver gives the GPU.
+    """The one preset that describes the GPU of this name.
 
     Raises:
-        InputError: None does, or the GPU is a variant that no preset describes.
+        InputError: No preset describes it, or several do.
     """
-    found = matching(gpu_name, hardware_names())
-    if len(found) != 1:
+    matches = matching_presets(gpu_name, hardware_names())
+    if len(matches) != 1:
         raise InputError(
-            f"hardware: {'several presets match' if found else 'no preset matches'}"
+            f"hardware: {'several presets match' if matches else 'no preset matches'}"
             f" {shown(gpu_name)}; name one with --hardware ({', '.join(hardware_names())}), or"
             f" {HOW_TO_ADD}"
         )
-    return found[0]
+    return matches[0]
 
 
-def matching(gpu_name: str, presets: Sequence[str]) -> list[str]:
-    """Presets (`h100-pcie`) whose words are among the GPU's, its variant among them."""
+def matching_presets(gpu_name: str, presets: Sequence[str]) -> list[str]:
+    """Presets, such as `h100-pcie`, whose words all stand in the driver's name of the GPU.
+
+    A word of `VARIANTS` in the driver's name must stand in the preset too.
+    """
     words = set(re.findall(r"[a-z0-9]+", gpu_name.lower()))
     return [
         preset

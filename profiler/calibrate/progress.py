@@ -1,4 +1,4 @@
-"""A calibration's progress on stderr: a bar with the time left, or plain lines in a pipe."""
+"""The progress of a calibration on stderr: a bar in a terminal, plain lines in a pipe."""
 
 import sys
 from collections.abc import Callable
@@ -16,7 +16,7 @@ SPEED_S = 30.0  # over which the speed is averaged
 
 
 class StderrProgress:
-    """Of `points` points; use it as a context."""
+    """Shows how many of `points` points are done; a context manager."""
 
     def __init__(self, points: int, *, clock: Callable[[], float] = monotonic) -> None:
         console = Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
@@ -45,12 +45,12 @@ class StderrProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.stop()
 
     def begin(self, stage: str) -> None:
-        """A curve, the launches or the power begin."""
+        """Show that a stage begins: a curve, the launch costs or the power."""
         if self.bar is not None:
             self.bar.update(self.task, description=stage)
         else:
@@ -59,13 +59,13 @@ class StderrProgress:
             self.say(f"{after_s:.0f} s: {stage} ({self.done} of {self.points} points done{left})")
 
     def advance(self) -> None:
-        """One more point is done or left out."""
+        """Count one more point, measured or left out."""
         self.done += 1
         if self.bar is not None:
             self.bar.advance(self.task)
 
     def say(self, message: str) -> None:
-        """A line of its own."""
+        """Show a message on a line of its own."""
         line = printable(message)
         if self.bar is not None:
             self.bar.console.print(line, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What a calibration found, in a few ceilings: as JSON and as a table."""
+"""A summary of a calibration as JSON and as a table: best rates, launch costs and power."""
 
 from pathlib import Path
 from typing import Any
@@ -6,49 +6,49 @@ from typing import Any
 from costmodel import units
 from costmodel.recordings.calibration import Calibration
 from costmodel.show.text import Table
-from profiler.calibrate.run import Done
+from profiler.calibrate.calibration import CalibrationResult
 
 SCHEMA_VERSION = 1
-SKINNY_M = 16  # rows of a product at or below which its weight's bytes set the pace
+SKINNY_M = 16  # a product of at most so many rows is bound by reading its weight
 BF16_BYTES = 2
 
 
-def summary(done: Done, path: Path) -> dict[str, Any]:
-    """The best rate of each curve, the launch costs and the power."""
-    found = done.calibration
-    curves = (found.move, found.gemm, found.grouped, found.rows, found.attention, found.topk)
+def summary(result: CalibrationResult, path: Path) -> dict[str, Any]:
+    """The best rate of each curve, the launch costs and the power, as JSON."""
+    made = result.calibration
+    curves = (made.move, made.gemm, made.grouped, made.rows, made.attention, made.topk)
     return {
         "schema_version": SCHEMA_VERSION,
         "file": str(path),
-        "name": found.name,
-        "hardware": found.hardware,
-        "gpu": found.machine.name,
+        "name": made.name,
+        "hardware": made.hardware,
+        "gpu": made.machine.name,
         "points": sum(map(len, curves)),
-        "left_out": done.left_out,
-        "launch": {"graph_s": found.launch.graph_s, "eager_s": found.launch.eager_s},
-        "best": _best(found),
+        "left_out": result.left_out,
+        "launch": {"graph_s": made.launch.graph_s, "eager_s": made.launch.eager_s},
+        "best": _best_rates(made),
         "power": None
-        if found.power is None
+        if made.power is None
         else {
-            "idle_w": found.power.idle_w,
-            "copy_w": found.power.copy_w,
-            "gemm_w": found.power.gemm_w,
+            "idle_w": made.power.idle_w,
+            "copy_w": made.power.copy_w,
+            "gemm_w": made.power.gemm_w,
         },
     }
 
 
-def _best(found: Calibration) -> dict[str, float | None]:
-    """The fastest point of each kind; None where it has no points."""
-    skinny = [p for p in found.gemm if p.m <= SKINNY_M]
-    decode = [p for p in found.attention if p.queries == 1]
+def _best_rates(made: Calibration) -> dict[str, float | None]:
+    """The highest rate over the points of each kind; None where there are no points."""
+    skinny = [p for p in made.gemm if p.m <= SKINNY_M]
+    decode = [p for p in made.attention if p.queries == 1]
     return {
-        "copy_bytes_per_s": max(p.bytes / p.s for p in found.move),
-        "gemm_flops_per_s": max(2 * p.m * p.n * p.k / p.s for p in found.gemm),
+        "copy_bytes_per_s": max(p.bytes / p.s for p in made.move),
+        "gemm_flops_per_s": max(2 * p.m * p.n * p.k / p.s for p in made.gemm),
         "skinny_gemm_bytes_per_s": max(
             (p.n * p.k * BF16_BYTES / p.s for p in skinny), default=None
         ),
-        "grouped_bytes_per_s": max(p.groups * p.n * p.k * BF16_BYTES / p.s for p in found.grouped),
-        "rows_bytes_per_s": max(p.reads * p.row_bytes / p.s for p in found.rows),
+        "grouped_bytes_per_s": max(p.groups * p.n * p.k * BF16_BYTES / p.s for p in made.grouped),
+        "rows_bytes_per_s": max(p.reads * p.row_bytes / p.s for p in made.rows),
         "decode_attention_bytes_per_s": max(
             (2 * p.batch * p.kv_heads * p.keys * p.head_dim * BF16_BYTES / p.s for p in decode),
             default=None,
@@ -56,9 +56,9 @@ def _best(found: Calibration) -> dict[str, float | None]:
     }
 
 
-def table(found: dict[str, Any]) -> Table:
-    """The same for people."""
-    best, launch, power = found["best"], found["launch"], found["power"]
+def summary_table(of: dict[str, Any]) -> Table:
+    """The result of `summary` as a table."""
+    best, launch, power = of["best"], of["launch"], of["power"]
     rows = [
         ("copy", units.scaled(best["copy_bytes_per_s"], "B/s"), "read and written"),
         ("matrix product", units.scaled(best["gemm_flops_per_s"], "FLOP/s"), "bf16"),
@@ -74,15 +74,15 @@ def table(found: dict[str, Any]) -> Table:
             f"{units.significant(power[f'{load}_w'], 3)} W {load}" for load in ("copy", "gemm")
         )
         rows.append(("power", f"{units.significant(power['idle_w'], 3)} W idle", watts))
-    left_out = f"; {found['left_out']} left out, see above" if found["left_out"] else ""
+    left_out = f"; {of['left_out']} left out, see above" if of["left_out"] else ""
     return Table(
-        title=f"{found['gpu']}: the best of {found['points']} points{left_out}",
+        title=f"{of['gpu']}: the best of {of['points']} points{left_out}",
         headers=("ceiling", "measured", "of what"),
         rows=tuple(rows),
         text_columns=3,
         notes=(
-            f"Written to {found['file']}.",
-            f"Use it with: sparsecost predict MODEL --calibration {found['file']}",
+            f"Written to {of['file']}.",
+            f"Use it with: sparsecost predict MODEL --calibration {of['file']}",
         ),
     )
 

@@ -1,1 +1,1 @@
-"""Hardware counters, power, traces, clocks and spread: the instruments of all runs."""
+"""The instruments of all kinds of run: hardware counters, power, traces, clocks, and helpers."""

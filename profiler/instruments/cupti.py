@@ -1,7 +1,7 @@
-"""CUPTI by ctypes: its functions as Python calls, its codes as errors a user can act upon.
+"""CUPTI through ctypes: its functions as Python calls, its codes as errors with advice.
 
-CUPTI is NVIDIA's library that reads a GPU's hardware counters; torch's CUDA wheels bring it.
-`profiler.instruments.ranges` says in which order its functions are called.
+CUPTI is NVIDIA's library for a GPU's hardware counters; torch's CUDA wheels contain it. The order
+in which its functions must be called is that of `profiler.instruments.ranges`.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ BUSY_ADVICE = (
 
 
 class CounterError(WorkError):
-    """Hardware counters were asked for and cannot be had; the message says why."""
+    """Hardware counters are not available; the message says why."""
 
 
 class PermissionRefusedError(CounterError):
@@ -37,11 +37,11 @@ class CountersBusyError(CounterError):
 
 
 class DeviceLostError(CounterError):
-    """The GPU, or this process's use of it, is gone; only a new process can go on."""
+    """This process can no longer use the GPU; only a new process can."""
 
 
 class CountersUnavailableError(CounterError):
-    """This machine has no GPU, driver, library or program that gives counters."""
+    """This machine lacks the GPU, driver, library or program that counters need."""
 
 
 class UnknownMetricError(CounterError):
@@ -51,7 +51,7 @@ class UnknownMetricError(CounterError):
 NAMES = ("libcupti.so.13", "libcupti.so.12")
 HELPERS = ("libnvperf_host.so", "libnvperf_target.so")  # CUPTI opens them by name
 
-# By CUptiResult, see cupti_result.h of CUDA 13.0; other codes say nothing a user could act upon.
+# By CUptiResult, see cupti_result.h of CUDA 13.0; users can do nothing about other codes.
 REASONS: dict[int, tuple[type[CounterError], str]] = {
     2: (DeviceLostError, "the GPU is gone"),
     3: (DeviceLostError, "the CUDA context is gone"),
@@ -76,16 +76,16 @@ REASONS: dict[int, tuple[type[CounterError], str]] = {
 
 
 class Cupti:
-    """Calls the functions of `library`: CUPTI's and the CUDA driver's, under their C names."""
+    """Calls the functions of `library`: those of CUPTI and the CUDA driver, by their C names."""
 
     def __init__(self, library: object) -> None:
         self._library: Any = library
 
     def call(self, function: str, **fields: object) -> Any:  # noqa: ANN401 - a struct of PARAMETERS
-        """The function's parameter struct as it left it, given its input fields.
+        """Call a function with these input fields, and return its parameter struct afterwards.
 
         Raises:
-            CounterError: The library lacks the function, or it failed.
+            CounterError: The library lacks the function, or the call failed.
         """
         struct: Any = PARAMETERS[function]
         parameters = struct(structSize=struct_size(struct), **fields)
@@ -102,7 +102,7 @@ class Cupti:
 
     @contextmanager
     def afterwards(self, function: str, **fields: object) -> Iterator[None]:
-        """Calls the function at the end, come what may; its failure never hides an earlier one."""
+        """Call the function when the context is left; its failure never hides an earlier error."""
         try:
             yield
         except BaseException:
@@ -112,7 +112,7 @@ class Cupti:
         self.call(function, **fields)
 
     def current(self) -> tuple[int, int]:
-        """The CUDA context that is current in this thread, and the index of its GPU.
+        """The CUDA context of this thread, and the index of its GPU.
 
         Raises:
             CountersUnavailableError: There is none.
@@ -124,10 +124,10 @@ class Cupti:
         return context.value, device.value
 
     def wait(self) -> None:
-        """Waits until the GPU has done all work of the current context.
+        """Wait until the GPU has done all work of the current context.
 
         Raises:
-            DeviceLostError: Work failed, and with it the context.
+            DeviceLostError: Work failed, so the context is unusable.
         """
         code = self._library.cuCtxSynchronize()
         if code:
@@ -138,7 +138,7 @@ class Cupti:
         kind, reason = REASONS.get(code, (CounterError, ""))
         if kind is CounterError:
             try:
-                self.wait()  # CUPTI has no code for a failed context; the driver tells
+                self.wait()  # CUPTI has no code for a failed context, but the driver has
             except DeviceLostError as lost:
                 kind, reason = DeviceLostError, str(lost)
         name = self._name("cuptiGetResultString", code)
@@ -161,7 +161,7 @@ class _Loaded:
 
 
 def load_library() -> object:
-    """CUPTI and the CUDA driver of this process, in which torch then has initialised CUDA.
+    """Load CUPTI and the CUDA driver, after torch has initialised CUDA in this process.
 
     Raises:
         CountersUnavailableError: There is no NVIDIA GPU, or no CUPTI.
@@ -180,7 +180,7 @@ def load_library() -> object:
 
 
 def library_files(maps: str, folders: Iterable[str]) -> list[str]:
-    """Where CUPTI may be, best first: already in this process, in NVIDIA's wheels, on the system.
+    """Where CUPTI may be, best first: loaded already, in NVIDIA's wheels, on the system.
 
     Args:
         maps: The text of /proc/self/maps.
@@ -198,7 +198,7 @@ def library_files(maps: str, folders: Iterable[str]) -> list[str]:
 
 
 def _opened(file: str) -> ctypes.CDLL:
-    """The library, its helpers from the same folder first, so that it finds them."""
+    """Load the library, after its helpers from the same folder, so that it finds them."""
     for name in HELPERS:
         helper = Path(file).parent / name
         if Path(file).is_absolute() and helper.exists():

@@ -1,18 +1,18 @@
-"""The parameter structs of the CUPTI functions that read counters of ranges, as in CUPTI 13.0.
+"""The parameter structs of the CUPTI functions that count ranges, as in CUPTI 13.0.
 
-Every function takes a pointer to one struct, whose first field is its own size up to the end of its
-last field (the headers' `..._STRUCT_SIZE`); a later CUPTI tells by it which fields we know of.
+Every function takes a pointer to one struct. Its first field is the struct's size up to the end of
+the last field (`..._STRUCT_SIZE` in the headers), by which a later CUPTI knows which fields exist.
 
 Source: cupti_target.h, cupti_profiler_target.h, cupti_profiler_host.h, cupti_range_profiler.h of
-CUDA 13.0; field names are the headers' own. `tests/profiler/test_cupti.py` compares the layouts.
+CUDA 13.0, whose field names are kept. A test compares the layouts with the sizes in the headers.
 """
 
 import ctypes
 from typing import Any
 
 RANGE_PROFILER = 0  # CUPTI_PROFILER_TYPE_RANGE_PROFILER
-USER_RANGE = 2  # CUPTI_UserRange: ranges are ours, not one for each kernel
-USER_REPLAY = 3  # CUPTI_UserReplay: we run the work again for each pass
+USER_RANGE = 2  # CUPTI_UserRange: the program defines ranges, instead of one for each kernel
+USER_REPLAY = 3  # CUPTI_UserReplay: the program repeats its work for each pass
 
 _SIZE, _POINTER, _TEXT, _ENUM = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 _U8, _U16, _U32 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32
@@ -109,7 +109,7 @@ _FIELDS: dict[str, tuple[tuple[str, Any], ...]] = {
 
 
 def _struct(name: str, fields: tuple[tuple[str, Any], ...]) -> type[ctypes.Structure]:
-    # __slots__: a misspelt field name fails instead of becoming an attribute that C never sees.
+    # __slots__: a misspelt field fails, instead of becoming an attribute that C never sees
     body = {"_fields_": [("structSize", _SIZE), ("pPriv", _POINTER), *fields], "__slots__": ()}
     return type(name, (ctypes.Structure,), body)
 
@@ -118,6 +118,6 @@ PARAMETERS = {function: _struct(function, fields) for function, fields in _FIELD
 
 
 def struct_size(struct: type[ctypes.Structure]) -> int:
-    """Bytes up to the end of the last field, without the padding after it."""
+    """The struct's size in bytes up to the end of its last field, without padding after it."""
     last = getattr(struct, struct._fields_[-1][0])
     return int(last.offset + last.size)

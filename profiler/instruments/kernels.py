@@ -1,8 +1,8 @@
-"""Kernel time and kernels of each leaf, from torch.profiler's trace of eager steps.
+"""Time and number of the kernels of each leaf, from torch.profiler's trace of eager steps.
 
-A leaf's forward runs inside an annotation; a launch belongs to the annotation during which the host
-made it, and a kernel to its launch by their correlation id. Kernel time leaves out the gaps between
-kernels, so a step's sum is less than its latency.
+Each leaf's forward runs inside an annotation. A launch belongs to the annotation during which the
+host made it, and a kernel to the launch of the same correlation id. Kernel time leaves out the gaps
+between kernels, so the sum over a step is less than its latency.
 """
 
 from bisect import bisect_right
@@ -15,16 +15,16 @@ from torch._C._autograd import DeviceType
 from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerActivity
 
-from profiler.instruments.leaf_hooks import around_leaves
+from profiler.instruments.leaf_hooks import within_leaves
 from reference_model.model import ReferenceModel
 
-STEP = "sparsecost: one step"
+STEP_ANNOTATION = "sparsecost: one step"
 LAUNCHES = ("cudaLaunch", "cuLaunch", "cudaMem", "cuMem")  # kernels, copies and fills
 
 
 @dataclass(slots=True)
 class KernelSums:
-    """What one step did on the GPU, by leaf path; `outside` is what no leaf launched."""
+    """Seconds and launches of one step's kernels, by leaf path; `outside`: of no leaf."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     launches: dict[str, int] = field(default_factory=dict)
@@ -33,44 +33,44 @@ class KernelSums:
 
     @property
     def step_seconds(self) -> float:
-        """Of all kernels."""
+        """Seconds of all kernels of the step."""
         return sum(self.seconds.values()) + self.outside_seconds
 
     @property
     def step_launches(self) -> int:
-        """Of all kernels."""
+        """Number of all kernels of the step."""
         return sum(self.launches.values()) + self.outside_launches
 
 
 def kernels_by_leaf(
     model: ReferenceModel, run: Callable[[], object], *, steps: int
 ) -> list[KernelSums]:
-    """Kernel seconds and launches by leaf, for each of `steps` eager steps."""
+    """Trace `steps` eager steps, each by a call of `run`, and sum up their kernels by leaf."""
     activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
     with (
-        around_leaves(model, record_function),
+        within_leaves(model, record_function),
         torch.profiler.profile(activities=activities, acc_events=False) as trace,
     ):
         for _ in range(steps):
-            with record_function(STEP):
+            with record_function(STEP_ANNOTATION):
                 run()
         torch.cuda.synchronize()
     inner: Any = trace.profiler
-    return attributed(inner.kineto_results.events(), set(model.leaves()))
+    return sums_by_leaf(inner.kineto_results.events(), set(model.leaves()))
 
 
-def attributed(events: Iterable[Any], paths: set[str]) -> list[KernelSums]:
-    """Kernels of a trace, summed by the annotation during which the host launched them."""
+def sums_by_leaf(events: Iterable[Any], paths: set[str]) -> list[KernelSums]:
+    """Sum up a trace's kernels, for each step, by the leaf during which the host launched them."""
     steps: list[tuple[int, int]] = []
     leaves: list[tuple[int, int, str]] = []
-    launched: dict[int, int] = {}  # correlation id: when
-    kernels: list[tuple[int, int]] = []  # correlation id, nanoseconds
+    launched: dict[int, int] = {}  # correlation id: nanoseconds of the launch
+    kernels: list[tuple[int, int]] = []  # correlation id, nanoseconds that it took
     for event in events:
         name = event.name()
         if event.device_type() == DeviceType.CUDA:
             if not event.is_user_annotation():
                 kernels.append((event.correlation_id(), event.duration_ns()))
-        elif name == STEP:
+        elif name == STEP_ANNOTATION:
             steps.append((event.start_ns(), event.end_ns()))
         elif name in paths:
             leaves.append((event.start_ns(), event.end_ns(), name))
@@ -79,19 +79,19 @@ def attributed(events: Iterable[Any], paths: set[str]) -> list[KernelSums]:
     steps.sort()
     leaves.sort()
     sums = [KernelSums() for _ in steps]
-    step_starts, leaf_starts = [each[0] for each in steps], [each[0] for each in leaves]
+    step_starts, leaf_starts = [start for start, _ in steps], [start for start, _, _ in leaves]
     for correlation, duration in kernels:
-        when = launched.get(correlation)
-        at = -1 if when is None else bisect_right(step_starts, when) - 1
-        if when is None or at < 0 or when > steps[at][1]:
-            continue  # not of a step: the profiler's own
-        found, seconds = sums[at], duration * 1e-9
-        place = bisect_right(leaf_starts, when) - 1
-        if place >= 0 and when <= leaves[place][1]:
+        launch_ns = launched.get(correlation)
+        at = -1 if launch_ns is None else bisect_right(step_starts, launch_ns) - 1
+        if launch_ns is None or at < 0 or launch_ns > steps[at][1]:
+            continue  # of no step: torch.profiler's own work
+        of_step, seconds = sums[at], duration * 1e-9
+        place = bisect_right(leaf_starts, launch_ns) - 1
+        if place >= 0 and launch_ns <= leaves[place][1]:
             path = leaves[place][2]
-            found.seconds[path] = found.seconds.get(path, 0.0) + seconds
-            found.launches[path] = found.launches.get(path, 0) + 1
+            of_step.seconds[path] = of_step.seconds.get(path, 0.0) + seconds
+            of_step.launches[path] = of_step.launches.get(path, 0) + 1
         else:
-            found.outside_seconds += seconds
-            found.outside_launches += 1
+            of_step.outside_seconds += seconds
+            of_step.outside_launches += 1
     return sums

@@ -1,4 +1,4 @@
-"""Contexts around the leaves of a model: how a measurement learns whose work it is looking at."""
+"""Hooks that run each leaf of a model inside a context: how a measurement is assigned to leaves."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -6,19 +6,20 @@ from functools import partial
 
 from reference_model.model import ReferenceModel
 
-Around = Callable[[str], AbstractContextManager[object]]
+LeafContext = Callable[[str], AbstractContextManager[object]]
+"""Makes the context of a leaf from its path."""
 
 
 @contextmanager
-def around_leaves(model: ReferenceModel, around: Around) -> Iterator[None]:
-    """Within this, each leaf's forward runs in `around(path)`.
+def within_leaves(model: ReferenceModel, context: LeafContext) -> Iterator[None]:
+    """While this context is open, each leaf's forward runs inside `context(path)`.
 
-    Leaves do not nest. Of one that raises, the context sees the error as this one is left.
+    Leaves do not nest. The context of a leaf that raises is closed when this one is left.
     """
     with ExitStack() as hooks, ExitStack() as opened:
 
         def before(path: str, *_: object) -> None:
-            opened.enter_context(around(path))
+            opened.enter_context(context(path))
 
         def after(*_: object) -> None:
             opened.close()

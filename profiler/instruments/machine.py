@@ -1,6 +1,6 @@
-"""What measures: the GPU or processor, driver and libraries, the code's commit, and the time.
+"""The machine that measures, the commit of the running code, and the time.
 
-Nothing here says who or where: no host name, user, path, UUID or serial number is read.
+No host name, user, path, UUID or serial number is read.
 """
 
 import os
@@ -11,24 +11,23 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from costmodel.errors import InputError, shown
-from costmodel.recordings.machine import Commit, Machine
-from profiler.instruments.nvml import Gpu
+from costmodel.recordings.machine import Commit, Device, Machine
+from profiler.instruments.nvml import NvmlGpu
 
 CPU_INFO = Path("/proc/cpuinfo")
-ROOT = Path(__file__).parents[2]  # of the checkout, where there is one
-CODE = ("costmodel", "reference_model", "profiler")  # recordings may change, they are no code
+ROOT = Path(__file__).parents[2]  # the checkout, where there is one
+CODE = ("costmodel", "reference_model", "profiler")  # changes elsewhere do not count
 COMMIT_VARIABLE = "SPARSECOST_COMMIT"
 GIT_S = 10.0
 LABEL_CHARACTERS = 200
 
 
-def machine(device: Literal["cuda", "cpu"], gpu: Gpu | None = None) -> Machine:
-    """What measures on `device`; without `gpu` the fields that NVML knows are None.
+def machine(device: Device, gpu: NvmlGpu | None = None) -> Machine:
+    """The machine with `device`; without `gpu` the fields that come from NVML are None.
 
     Raises:
         NvmlError: The GPU was lost.
@@ -44,25 +43,25 @@ def machine(device: Literal["cuda", "cpu"], gpu: Gpu | None = None) -> Machine:
             torch=torch.__version__,
             threads=torch.get_num_threads(),
         )
-    found = torch.cuda.get_device_properties(0)
+    properties = torch.cuda.get_device_properties(0)
     return Machine(
         device="cuda",
-        name=_label(found.name),
-        memory_bytes=found.total_memory,
+        name=_label(properties.name),
+        memory_bytes=properties.total_memory,
         python=platform.python_version(),
         torch=torch.__version__,
         cuda=torch.version.cuda,
         driver=gpu.driver_version() if gpu else None,
         triton=_version("triton"),
-        l2_bytes=found.L2_cache_size,
-        multiprocessors=found.multi_processor_count,
+        l2_bytes=properties.L2_cache_size,
+        multiprocessors=properties.multi_processor_count,
         power_limit_w=gpu.power_limit_w() if gpu else None,
         hbm_bytes_per_s=gpu.hbm_bytes_per_s() if gpu else None,
     )
 
 
 def processor() -> str:
-    """The processor's model name; its architecture where the system does not say more."""
+    """The processor's model name; its architecture where the system gives no name."""
     try:
         text = CPU_INFO.read_text(errors="replace")
     except OSError:
@@ -72,45 +71,45 @@ def processor() -> str:
 
 
 def commit(root: Path = ROOT) -> str | None:
-    """The commit that the running code was checked out from, `+changes` where the code differs.
+    """The git commit of the running code, with `+changes` where the code differs from it.
 
-    `SPARSECOST_COMMIT` says it for a copy without git. None where nothing does.
+    The variable `SPARSECOST_COMMIT` states it for a copy without git. None where it is unknown.
 
     Raises:
         InputError: SPARSECOST_COMMIT is no commit.
     """
-    told = os.environ.get(COMMIT_VARIABLE)
-    if told:
-        return _commit(told)
-    # A package installed below somebody else's repository must not take that one's commit.
+    stated = os.environ.get(COMMIT_VARIABLE)
+    if stated:
+        return _validated_commit(stated)
+    # A package installed inside another repository must not take that repository's commit.
     head = _git(root, "rev-parse", "HEAD") if _git(root, "ls-files", "--", *CODE) else None
     changes = _git(root, "status", "--porcelain", "--", *CODE)
     return None if head is None or changes is None else head + ("+changes" if changes else "")
 
 
 def now() -> str:
-    """The time in UTC, as recordings write it."""
+    """The time in UTC, in the form of a recording's `Moment`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _commit(text: str) -> str:
+def _validated_commit(text: str) -> str:
     try:
-        found: str = TypeAdapter(Commit).validate_python(text)
+        checked: str = TypeAdapter(Commit).validate_python(text)
     except ValidationError:
         raise InputError(
             f"{COMMIT_VARIABLE}={shown(text)}: must be 7 to 40 hexadecimal digits,"
             " and may end in +changes"
         ) from None
-    return found
+    return checked
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """What git prints; None where there is no git, or no checkout."""
+    """The output of git; None without git, or outside a checkout."""
     program = shutil.which("git")
     if program is None:
         return None
     try:
-        done = subprocess.run(  # noqa: S603 - git, with our own arguments
+        process = subprocess.run(  # noqa: S603 - git, with our own arguments
             [program, "-C", str(root), *arguments],
             capture_output=True,
             text=True,
@@ -119,11 +118,11 @@ def _git(root: Path, *arguments: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None
 
 
 def _label(text: str) -> str:
-    """As `Label` wants it: printable ASCII, in one line."""
+    """The text as a `Label`: printable ASCII in one line."""
     return " ".join(re.sub(r"[^ -~]", " ", text).split())[:LABEL_CHARACTERS]
 
 

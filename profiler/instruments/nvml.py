@@ -1,12 +1,12 @@
-"""What NVML, the driver's management library, says of the GPU that torch calls cuda:0.
+"""Power, clocks and state of the GPU that torch calls cuda:0, from NVML.
 
-NVML numbers GPUs in PCI order and knows nothing of CUDA_VISIBLE_DEVICES, so the GPU is found by the
-PCI address that CUDA gives for it. The address stays in memory: no method returns it, no message
-prints it. A reading that this GPU or driver does not have is None.
+NVML is the driver's management library. It numbers GPUs in PCI order, whatever CUDA_VISIBLE_DEVICES
+says, so the GPU is found by the PCI address that CUDA states. The address stays in memory: no
+method returns it, and no message prints it. A reading that this GPU or driver lacks is None.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -20,7 +20,7 @@ UNSUPPORTED = {
     2,  # invalid argument: the driver does not know the field
     3,  # not supported
     6,  # not found
-    13,  # function not found: the driver is older than the question
+    13,  # function not found: the driver is too old
     21,  # no data
 }
 REASONS = {
@@ -49,66 +49,66 @@ TRANSFERS_A_CLOCK = 2  # of each pin; HBM and GDDR transfer on both edges of the
 
 
 class NvmlError(WorkError):
-    """NVML cannot be asked at all; the message says why."""
+    """NVML cannot be used; the message says why."""
 
 
 class GpuLostError(NvmlError):
-    """The driver cannot reach the GPU any more; no process that used it can go on."""
+    """The driver cannot reach the GPU any more; processes that use it cannot go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Power:
-    """One reading of power, and whether it is of this moment or a mean over about a second."""
+class PowerReading:
+    """One reading of power: of this moment, or a mean over about a second."""
 
     w: float
     kind: Literal["instant", "mean"]
 
 
-class Gpu:
+class NvmlGpu:
     """Readings of one GPU.
 
     Every method raises `NvmlError` where the GPU was lost or reading is not permitted.
     """
 
-    __slots__ = ("_handle", "_nvml", "_own")
+    __slots__ = ("_handle", "_nvml", "_own_pids")
 
-    def __init__(self, nvml: Any, handle: object, own: frozenset[int]) -> None:  # noqa: ANN401 - a module
-        """Use `open_gpu`."""
+    def __init__(self, nvml: Any, handle: object, own_pids: frozenset[int]) -> None:  # noqa: ANN401 - a module
+        """Use `open_gpu` instead."""
         self._nvml = nvml
         self._handle = handle
-        self._own = own
+        self._own_pids = own_pids
 
     def total_energy_j(self) -> float | None:
-        """Energy since the driver was loaded; the counter moves about every 100 ms."""
+        """Energy since the driver was loaded. The counter changes about every 100 ms."""
         return _scaled(self._read("nvmlDeviceGetTotalEnergyConsumption"), 1e-3)
 
-    def power(self) -> Power | None:
+    def power(self) -> PowerReading | None:
         """Instant power; where the driver has none, the mean that NVML calls power usage."""
         nvml = self._nvml
         fields = self._read("nvmlDeviceGetFieldValues", [nvml.NVML_FI_DEV_POWER_INSTANT])
         if fields is not None and fields[0].nvmlReturn == nvml.NVML_SUCCESS:
-            return Power(w=fields[0].value.uiVal * 1e-3, kind="instant")
+            return PowerReading(w=fields[0].value.uiVal * 1e-3, kind="instant")
         mean = _scaled(self._read("nvmlDeviceGetPowerUsage"), 1e-3)
-        return None if mean is None else Power(w=mean, kind="mean")
+        return None if mean is None else PowerReading(w=mean, kind="mean")
 
     def power_limit_w(self) -> float | None:
-        """The limit that is enforced now."""
+        """The power limit that is enforced now."""
         return _scaled(self._read("nvmlDeviceGetEnforcedPowerLimit"), 1e-3)
 
     def sm_clock_mhz(self) -> float | None:
-        """Clock of the multiprocessors now."""
+        """The clock of the multiprocessors now."""
         return _scaled(self._read("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM))
 
     def memory_clock_mhz(self) -> float | None:
-        """Clock of the memory now."""
+        """The clock of the memory now."""
         return _scaled(self._read("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_MEM))
 
     def temperature_c(self) -> float | None:
-        """Temperature of the GPU's die."""
+        """The temperature of the GPU's die."""
         return _scaled(self._read("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU))
 
     def event_reasons(self) -> tuple[str, ...] | None:
-        """Why clocks are held below their highest; empty where nothing holds them."""
+        """Why clocks are below their highest; empty where nothing holds them down."""
         mask = self._read("nvmlDeviceGetCurrentClocksEventReasons")
         if mask is None:
             return None
@@ -116,28 +116,23 @@ class Gpu:
         return tuple(EVENT_REASONS.get(bit, f"reason {bit:#x}") for bit in bits)
 
     def other_processes(self) -> int | None:
-        """Processes that use the GPU and are not ours.
+        """How many processes use the GPU besides this one.
 
-        None where it cannot be told: the list is refused, or our own process, which must hold a
-        CUDA context, is not in it, as in a container that sees other process ids than the driver.
+        None where NVML refuses the list, or the list lacks this process, which must hold a CUDA
+        context: in a container the driver may see other process ids.
         """
         compute = self._pids("nvmlDeviceGetComputeRunningProcesses")
         graphics = self._pids("nvmlDeviceGetGraphicsRunningProcesses")
-        if compute is None or not compute & self._own:
+        if compute is None or not compute & self._own_pids:
             return None
-        return len((compute | (graphics or set())) - self._own)
+        return len((compute | (graphics or set())) - self._own_pids)
 
     def driver_version(self) -> str:
-        """Version of the NVIDIA driver."""
-        return str(_asked(self._nvml, self._nvml.nvmlSystemGetDriverVersion))
-
-    def memory_used_bytes(self) -> int | None:
-        """Memory that all processes hold, without what the driver keeps to itself."""
-        found = self._read("nvmlDeviceGetMemoryInfo", self._nvml.nvmlMemory_v2)
-        return None if found is None else int(found.used)
+        """The version of the NVIDIA driver."""
+        return str(_answer(self._nvml, self._nvml.nvmlSystemGetDriverVersion))
 
     def hbm_bytes_per_s(self) -> float | None:
-        """Peak bandwidth of the memory: highest clock x bus width x 2 / 8 bits a byte."""
+        """Peak bandwidth of the memory: highest clock x 2 transfers x bus width / 8 bits."""
         clock = self._read("nvmlDeviceGetMaxClockInfo", self._nvml.NVML_CLOCK_MEM)
         width = self._read("nvmlDeviceGetMemoryBusWidth")
         if clock is None or width is None:
@@ -145,35 +140,35 @@ class Gpu:
         return float(clock * 1e6 * width * TRANSFERS_A_CLOCK / 8)
 
     def dram_bytes_per_s(self, run_for: Callable[[], object]) -> float | None:
-        """Mean bytes a second read from and written to memory while `run_for` runs.
+        """Mean bytes per second that memory reads and writes while `run_for` runs, by GPM.
 
-        The load must be steady before `run_for` starts and outlast it: the two samples are taken
-        at its edges. Drop the first window of a process, which reads high. None where the GPU has
-        no GPM (older than Hopper). GPM gives percent of `hbm_bytes_per_s`.
+        GPM samples before and after `run_for`, so the load must be steady before it starts and last
+        beyond its end. The first window of a process reads high and should be dropped. GPM gives a
+        percentage of `hbm_bytes_per_s`. None where the GPU has no GPM (before Hopper).
         """
         peak = self.hbm_bytes_per_s()
         support = self._read("nvmlGpmQueryDeviceSupport")
         if peak is None or support is None or not support.isSupportedDevice:
             return None
         nvml = self._nvml
-        samples = [_asked(nvml, nvml.nvmlGpmSampleAlloc) for _ in range(2)]
+        samples = [_answer(nvml, nvml.nvmlGpmSampleAlloc) for _ in range(2)]
         try:
-            _asked(nvml, nvml.nvmlGpmSampleGet, self._handle, samples[0])
+            _answer(nvml, nvml.nvmlGpmSampleGet, self._handle, samples[0])
             run_for()
-            _asked(nvml, nvml.nvmlGpmSampleGet, self._handle, samples[1])
+            _answer(nvml, nvml.nvmlGpmSampleGet, self._handle, samples[1])
             request = nvml.c_nvmlGpmMetricsGet_t()
             request.version = nvml.NVML_GPM_METRICS_GET_VERSION
             request.numMetrics = 1
             request.sample1, request.sample2 = samples
             request.metrics[0].metricId = nvml.NVML_GPM_METRIC_DRAM_BW_UTIL
-            metric = _asked(nvml, nvml.nvmlGpmMetricsGet, request).metrics[0]
+            metric = _answer(nvml, nvml.nvmlGpmMetricsGet, request).metrics[0]
         finally:
             for sample in samples:
                 nvml.nvmlGpmSampleFree(sample)
         return float(metric.value) / 100 * peak if metric.nvmlReturn == nvml.NVML_SUCCESS else None
 
     def conditions(self, *, started: str, warm_up: int) -> Conditions:
-        """The state of the GPU now; ask while the load still runs. `started` is a `Moment`."""
+        """The state of the GPU now; to be read while the load still runs."""
         return Conditions(
             started=started,
             warm_up=warm_up,
@@ -193,7 +188,7 @@ class Gpu:
             raise _explained(error) from None
 
     def _read(self, question: str, *arguments: object) -> Any:  # noqa: ANN401 - as NVML gives it
-        """The answer for this GPU; None where it has none."""
+        """The answer to a question about this GPU; None where GPU or driver has none."""
         try:
             return getattr(self._nvml, question)(self._handle, *arguments)
         except self._nvml.NVMLError as error:
@@ -202,10 +197,8 @@ class Gpu:
             raise _explained(error) from None
 
 
-def open_gpu(own: Iterable[int] = ()) -> Gpu:
-    """The GPU that torch calls cuda:0 in this process; NVML stays open until the process ends.
-
-    `own` are process ids that `other_processes` does not count, besides this process itself.
+def open_gpu() -> NvmlGpu:
+    """The GPU that torch calls cuda:0 in this process. NVML stays open until the process ends.
 
     Raises:
         NvmlError: NVML is not installed, the driver is not loaded, or it refuses.
@@ -216,15 +209,15 @@ def open_gpu(own: Iterable[int] = ()) -> Gpu:
         nvml: Any = import_module("pynvml")
     except ImportError:
         raise NvmlError('NVML needs nvidia-ml-py: pip install "sparsecost[gpu]"') from None
-    place: Any = torch.cuda.get_device_properties(0)  # torch's stubs leave the PCI fields out
-    address = f"{place.pci_domain_id:08x}:{place.pci_bus_id:02x}:{place.pci_device_id:02x}.0"
-    _asked(nvml, nvml.nvmlInit)
-    handle = _asked(nvml, nvml.nvmlDeviceGetHandleByPciBusId, address)
-    return Gpu(nvml, handle, frozenset({os.getpid(), *own}))
+    gpu: Any = torch.cuda.get_device_properties(0)  # torch's stubs lack the PCI fields
+    address = f"{gpu.pci_domain_id:08x}:{gpu.pci_bus_id:02x}:{gpu.pci_device_id:02x}.0"
+    _answer(nvml, nvml.nvmlInit)
+    handle = _answer(nvml, nvml.nvmlDeviceGetHandleByPciBusId, address)
+    return NvmlGpu(nvml, handle, frozenset({os.getpid()}))
 
 
-def _asked(nvml: Any, question: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - NVML's own
-    """The answer to a question that has one wherever NVML works."""
+def _answer(nvml: Any, question: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - NVML's own
+    """The answer to a question that every GPU can answer."""
     try:
         return question(*arguments)
     except nvml.NVMLError as error:

@@ -1,8 +1,8 @@
-"""Hardware counters of named ranges of GPU work, read in process by CUPTI's range profiler.
+"""Hardware counters of named ranges of GPU work, read in this process by CUPTI's range profiler.
 
-The counters are read where a range begins and ends, so the work in it may be anything that runs on
-the GPU: one kernel, a module, the replay of a CUDA graph. Where the metrics do not fit into the
-counters at once, the work is run again for each pass. Not together with torch.profiler or ncu.
+The counters are read where a range begins and where it ends, so a range may hold any work on the
+GPU: one kernel, a module, the replay of a CUDA graph. Where the metrics need more counters than
+exist, the work is repeated in several passes. torch.profiler and ncu must not run at the same time.
 
 Source: CUPTI's documentation, "CUPTI Host API" and "CUPTI Range Profiling API", CUDA 13.0.
 """
@@ -18,12 +18,12 @@ from typing import Any, Self, TypeAlias
 from profiler.instruments.cupti import CounterError, Cupti, UnknownMetricError, load_library
 from profiler.instruments.cupti_structs import RANGE_PROFILER, USER_RANGE, USER_REPLAY
 
-Enter: TypeAlias = Callable[[str], AbstractContextManager[None]]  # begins a range of this name
+Enter: TypeAlias = Callable[[str], AbstractContextManager[None]]  # a range of this name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RangeValues:
-    """What the counters gave for one range: the value of each metric, in the metric's own unit."""
+    """The value of each metric over one range, in the metric's own unit."""
 
     name: str
     values: dict[str, float]
@@ -32,16 +32,17 @@ class RangeValues:
 class RangeCounters:
     """Reads hardware counters around pieces of a step; a context manager that holds the counters.
 
-    A collection holds at most `max_ranges` ranges (CUPTI refuses more than some thousands).
-    `library` has the functions of CUPTI and of the CUDA driver under their C names; None loads them
-    and lets torch initialise CUDA. What is read is the GPU whose context is current in this thread.
+    The counters are those of the GPU whose CUDA context is current in this thread. A collection has
+    at most `max_ranges` ranges (CUPTI refuses more than some thousands). `library` has the
+    functions of CUPTI and the CUDA driver under their C names; None loads them, after torch has
+    initialised CUDA.
 
     Attributes:
-        passes: How often one collection runs the step.
+        passes: how often one collection runs the step.
 
     Raises:
-        CounterError: The counters cannot be had; its subclasses say what can be done. Some drivers
-            refuse the permission only when `collect` starts.
+        CounterError: The counters are not available; its subclasses say what can be done. Some
+            drivers refuse the permission only when `collect` starts.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class RangeCounters:
     ) -> None:
         self._cupti = Cupti(load_library() if library is None else library)
         self._metrics = tuple(metrics)
-        # C keeps the addresses of names, labels and images: they live as long as this object.
+        # C keeps the addresses of names, labels and images, so they live as long as this object
         self._names = (ctypes.c_char_p * len(metrics))(*(name.encode() for name in metrics))
         self._labels = [str(index).encode() for index in range(max_ranges)]
         self._entered: list[str] = []
@@ -103,17 +104,17 @@ class RangeCounters:
         self._held.__exit__(kind, error, trace)
 
     def collect(self, step: Callable[[Enter], object]) -> list[RangeValues]:
-        """The counters of the ranges of one step, in the order in which it entered them.
+        """Count the ranges of one step, in the order in which the step enters them.
 
         `step(range_)` does the work once and wraps pieces of it in `with range_("name"):`. Ranges
-        do not nest; names may repeat. It is run `passes` times and must do the same each time. The
-        host waits for the GPU at both ends of a range, so that all its work is counted there, and
-        nothing else.
+        do not nest; names may repeat. The step is run `passes` times and must do the same each
+        time. The host waits for the GPU at both ends of a range, so that exactly its work is
+        counted.
 
         Raises:
-            CounterError: The counters failed, a range too many was entered, or one got lost.
+            CounterError: The counters failed, the step entered too many ranges, or CUPTI lost one.
         """
-        assert self._open, "the counters were given back"  # CUPTI would follow freed pointers
+        assert self._open, "the counters were released"  # CUPTI would follow freed pointers
         self._call(
             "cuptiRangeProfilerCounterDataImageInitialize",
             counterDataSize=len(self._image),
@@ -133,17 +134,17 @@ class RangeCounters:
         )
         names = self._replay(step)
         dropped = self._call("cuptiRangeProfilerDecodeData").numOfRangeDropped
-        found = self._decoded()
-        if dropped or len(found) != len(names):
+        values = self._decoded()
+        if dropped or len(values) != len(names):
             raise CounterError(
-                f"CUPTI gave {len(found)} of the {len(names)} ranges and dropped {dropped}"
+                f"CUPTI gave {len(values)} of the {len(names)} ranges and dropped {dropped}"
             )
-        return [RangeValues(name=name, values=found[index]) for index, name in enumerate(names)]
+        return [RangeValues(name=name, values=values[index]) for index, name in enumerate(names)]
 
     def _replay(self, step: Callable[[Enter], object]) -> list[str]:
-        """Runs the step once for each pass; the names of its ranges."""
+        """Run the step once for each pass; the names of its ranges."""
         first: list[str] | None = None
-        for _ in range(2 * self.passes):  # a library that never has enough must not hang us
+        for _ in range(2 * self.passes):  # a library that never finishes must not hang the process
             self._entered = []
             finished = self._one_pass(step)
             if first is not None and self._entered != first:
@@ -154,7 +155,7 @@ class RangeCounters:
         raise CounterError(f"CUPTI wants more than the {self.passes} passes that it announced")
 
     def _one_pass(self, step: Callable[[Enter], object]) -> bool:
-        """Whether it was the last pass."""
+        """Run the step for one pass; whether it was the last."""
         self._call("cuptiRangeProfilerStart")
         try:
             step(self._range)
@@ -168,7 +169,7 @@ class RangeCounters:
     def _range(self, name: str) -> Iterator[None]:
         if len(self._entered) == len(self._labels):
             raise CounterError(f"range {name!r} is one more than max_ranges={len(self._labels)}")
-        # Its number is its name for CUPTI, which would count ranges of one name together.
+        # CUPTI gets the range's number as its name, since it merges ranges of the same name
         label = self._labels[len(self._entered)]
         self._entered.append(name)
         self._cupti.wait()
@@ -180,9 +181,9 @@ class RangeCounters:
             self._cupti.wait()
 
     def _decoded(self) -> dict[int, dict[str, float]]:
-        """The values in the counter data image, by the number of the range."""
+        """The values of the metrics in the counter data image, by the number of the range."""
         image = self._image_fields()
-        found = {}
+        values_by_range = {}
         total = self._cupti.call("cuptiRangeProfilerGetCounterDataInfo", **image).numTotalRanges
         for index in range(total):
             label = self._cupti.call(
@@ -204,11 +205,11 @@ class RangeCounters:
             for metric, value in zip(self._metrics, values, strict=True):
                 if not (math.isfinite(value) and value >= 0):
                     raise CounterError(f"CUPTI gives {value} for {metric}")
-            found[int(label)] = dict(zip(self._metrics, values, strict=True))
-        return found
+            values_by_range[int(label)] = dict(zip(self._metrics, values, strict=True))
+        return values_by_range
 
     def _schedule(self, chip: str) -> ctypes.Array[ctypes.c_uint8]:
-        """The config image: which counters each pass reads."""
+        """The config image, which says which counters each pass reads."""
         for metric in self._metrics:
             try:
                 self._cupti.call(
@@ -243,5 +244,5 @@ class RangeCounters:
         }
 
     def _call(self, function: str, **fields: object) -> Any:  # noqa: ANN401 - a struct
-        """Calls a function of the range profiler that was enabled."""
+        """Call a function of the enabled range profiler."""
         return self._cupti.call(function, pRangeProfilerObject=self._ranges, **fields)

@@ -1,4 +1,4 @@
-"""Reasons without who and where: what a process says of its end, fit to be kept in a recording."""
+"""Redaction of error messages: no user, host, identifier or foreign path enters a recording."""
 
 import getpass
 import re
@@ -7,23 +7,24 @@ from pathlib import Path
 
 from costmodel.show.text import printable
 
-MAX_REASON = 300  # characters; the end is cut
-ROOT = Path(__file__).parents[2]  # of the code
+MAX_REASON = 300  # characters; a longer text loses its end
+ROOT = Path(__file__).parents[2]  # the folder of the code
 ABSOLUTE = re.compile(r"(?<![\w.~/-])~?/[^\s'\"`,;:()\[\]{}<>|]+")
 IDENTIFIER = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE)
 
 
-def anonymous(text: str) -> str:
-    """One line without names of the user or the host, identifiers, and paths outside the code.
+def redacted(text: str) -> str:
+    """The text in one line, without names of user and host, identifiers, and absolute paths.
 
-    A path inside the code's own folder is told from there.
+    A path inside the code's own folder becomes relative to that folder.
     """
     line = " ".join(printable(text).split())
     line = ABSOLUTE.sub(_shortened, line)
     line = IDENTIFIER.sub("[id]", line)
-    for name, shown in ((_user(), "[user]"), (socket.gethostname(), "[host]")):
+    for name, substitute in ((_user(), "[user]"), (socket.gethostname(), "[host]")):
         if name:
-            line = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", shown, line, flags=re.IGNORECASE)
+            name_as_word = rf"(?<!\w){re.escape(name)}(?!\w)"
+            line = re.sub(name_as_word, substitute, line, flags=re.IGNORECASE)
     return line if len(line) <= MAX_REASON else f"{line[: MAX_REASON - 3]}..."
 
 

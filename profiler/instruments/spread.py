@@ -1,25 +1,25 @@
-"""Medians and quartiles: how a repeated measurement is told, of a step and of columns by leaf."""
+"""Repeated readings as median and quartiles: of a whole step, and as columns by leaf."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 
-from costmodel.recordings.recording import ExactColumn, Source, Spread, SpreadColumn
+from costmodel.recordings.measured import ExactColumn, Source, Spread, SpreadColumn
 
-DIGITS = 6  # significant, of a step's numbers: far below their spread
-COLUMN_DIGITS = 5  # of those by leaf, which make up most of a file
+DIGITS = 6  # significant ones of a step's numbers: finer than their spread
+COLUMN_DIGITS = 5  # of numbers by leaf, which make up most of a file
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """First quartile, median, third quartile."""
+    """First quartile, median and third quartile, interpolated between neighbouring values."""
     if len(values) == 1:
         return values[0], values[0], values[0]
     low, _, high = quantiles(values, n=4, method="inclusive")
     middle = median(values)
-    return min(low, middle), middle, max(middle, high)  # interpolation rounds, by an ulp
+    return min(low, middle), middle, max(middle, high)  # interpolation can be off by an ulp
 
 
 def spread(values: Sequence[float], source: Source) -> Spread:
-    """Repeated readings of one number."""
+    """The median and quartiles of repeated readings of one number."""
     low, middle, high = (_rounded(value, DIGITS) for value in quartiles(values))
     return Spread(median=middle, q1=low, q3=high, repeats=len(values), source=source)
 
@@ -27,12 +27,15 @@ def spread(values: Sequence[float], source: Source) -> Spread:
 def spread_column(
     paths: Sequence[str], readings: Sequence[Mapping[str, float]], source: Source
 ) -> SpreadColumn:
-    """Repeated readings by path; None for paths that were never read."""
+    """Medians and quartiles by path; None for a path that no reading holds.
+
+    Each reading maps paths to values.
+    """
     columns: tuple[list[float | None], list[float | None], list[float | None]] = ([], [], [])
     for path in paths:
         values = [reading[path] for reading in readings if path in reading]
-        found = quartiles(values) if values else (None, None, None)
-        for column, value in zip(columns, found, strict=True):
+        of_path = quartiles(values) if values else (None, None, None)
+        for column, value in zip(columns, of_path, strict=True):
             column.append(None if value is None else _rounded(value, COLUMN_DIGITS))
     q1, middle, q3 = columns
     return SpreadColumn(
@@ -41,13 +44,13 @@ def spread_column(
 
 
 def exact_column(paths: Sequence[str], counts: Mapping[str, int], source: Source) -> ExactColumn:
-    """Counts by path; None for paths that have none."""
+    """Counts in the order of `paths`; None for a path without a count."""
     return ExactColumn(values=tuple(counts.get(path) for path in paths), source=source)
 
 
 def _rounded(value: float, digits: int) -> float:
-    """To so many significant digits, but not beyond the whole number: bytes and FLOPs stay exact.
+    """The value to `digits` significant digits; one of more whole digits, to a whole number.
 
-    A larger number is never rounded below a smaller one, so that quartiles keep their order.
+    So bytes and FLOPs stay exact. Rounding never swaps two values, so quartiles keep their order.
     """
     return float(round(value)) if value >= 10**digits else float(f"{value:.{digits}g}")

@@ -1,8 +1,9 @@
-"""Latency of a step: as a CUDA graph and eagerly, in interleaved rounds between events.
+"""Latency of a step, as a CUDA graph and eagerly, between CUDA events.
 
-Rounds alternate, so that a drift of clocks or temperature falls on both alike. Each step is
-preceded by reads that fill L2 with something else: a small one would find there what real decoding
-finds cold. Replays are timed in the state that they have in a loop (`profiler.instruments.flush`).
+Rounds of both forms alternate, so that a drift of clocks or temperature affects both alike. Before
+each step L2 is filled with other data, since a small step would otherwise find operands in L2 that
+are cold in real decoding. Replays are timed in the state of a decode loop (see
+`profiler.instruments.flush`).
 """
 
 from collections.abc import Callable
@@ -16,50 +17,50 @@ import torch
 from costmodel.recordings.machine import Conditions
 
 ROUNDS = 10
-BUDGET_S = 0.8  # of all timed runs of a case, where the fewest rounds allow it
+BUDGET_S = 0.8  # for all timed runs of a case, unless the fewest rounds take longer
 FEWEST_ROUNDS = 5
 GRAPHS_A_ROUND = 4
-LOAD_S = 0.05  # of work in flight while clocks are read
+LOAD_S = 0.05  # of work in the GPU's queue while clocks are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Seconds of each timed run."""
+    """Seconds of each timed run of a step."""
 
     graph_s: tuple[float, ...]
     eager_s: tuple[float, ...]
 
 
 class Flush(Protocol):
-    """What runs between steps, untimed: `profiler.instruments.flush.L2Flush`."""
+    """Untimed work between steps, such as `profiler.instruments.flush.L2Flush`."""
 
     def __call__(self) -> None:
-        """Push everything out of L2."""
+        """Evict all data from L2."""
 
     def settle(self) -> None:
-        """Undo what eager steps do to the next replays."""
+        """Undo the effect of eager steps on the next replays."""
 
 
 def cuda_seconds(
     replay: Callable[[], object] | None, eager: Callable[[], object], flush: Flush
 ) -> Latency:
-    """Time both forms of a step."""
+    """Time a step in both forms; `replay` is None where it cannot be captured as a graph."""
     forms = [(eager, 1)] if replay is None else [(replay, GRAPHS_A_ROUND), (eager, 1)]
     once = [_between_events(form, 1, flush)[0] for form, _ in forms]
     round_s = sum(t * (times + 1) for t, (_, times) in zip(once, forms, strict=True))
     rounds = max(FEWEST_ROUNDS, min(ROUNDS, int(BUDGET_S / round_s)))
     readings: list[list[float]] = [[] for _ in forms]
     for _ in range(rounds):
-        for (form, times), found in zip(forms, readings, strict=True):
-            found.extend(_between_events(form, times, flush))
+        for (form, times), seconds in zip(forms, readings, strict=True):
+            seconds.extend(_between_events(form, times, flush))
     graph = tuple(readings[0]) if replay is not None else ()
     return Latency(graph_s=graph, eager_s=tuple(readings[-1]))
 
 
 def _between_events(run: Callable[[], object], times: int, flush: Flush) -> list[float]:
-    """Seconds of `times` runs that follow one another, after one that is not counted.
+    """Seconds of `times` successive runs, after one that is left out.
 
-    All are queued at once: the first would wait for the host, as no later one does.
+    All are queued at once. Only the first waits for the host, so it is left out.
     """
     flush.settle()
     pairs = []
@@ -74,15 +75,15 @@ def _between_events(run: Callable[[], object], times: int, flush: Flush) -> list
     return [float(start.elapsed_time(end)) * 1e-3 for start, end in pairs[1:]]
 
 
-class Clocked(Protocol):
-    """What tells the state of the GPU: `profiler.instruments.nvml.Gpu`."""
+class HasConditions(Protocol):
+    """What reads the state of the GPU, such as `profiler.instruments.nvml.NvmlGpu`."""
 
     def conditions(self, *, started: str, warm_up: int) -> Conditions:
         """The state of the GPU now."""
 
 
-def under_load(gpu: Clocked, run: Callable[[], object], *, started: str) -> Conditions:
-    """The state of the GPU with some steps in flight: an idle one tells other clocks."""
+def under_load(gpu: HasConditions, run: Callable[[], object], *, started: str) -> Conditions:
+    """The state of the GPU while it runs steps, since its clocks are others when it is idle."""
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
     run()
@@ -96,11 +97,11 @@ def under_load(gpu: Clocked, run: Callable[[], object], *, started: str) -> Cond
 
 
 def wall_seconds(run: Callable[[], object]) -> tuple[float, ...]:
-    """Wall time of each of several runs on the CPU, after one that warms up."""
+    """Wall seconds of several runs on the CPU, after one that warms up."""
     run()
-    times: list[float] = []
-    while len(times) < FEWEST_ROUNDS or (len(times) < ROUNDS and sum(times) < BUDGET_S):
+    seconds: list[float] = []
+    while len(seconds) < FEWEST_ROUNDS or (len(seconds) < ROUNDS and sum(seconds) < BUDGET_S):
         start = perf_counter()
         run()
-        times.append(perf_counter() - start)
-    return tuple(times)
+        seconds.append(perf_counter() - start)
+    return tuple(seconds)

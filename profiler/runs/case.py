@@ -1,6 +1,6 @@
-"""A case made ready to run: random cache and ids, and choices as declared.
+"""A case made ready to run: random token ids and cache contents, and its routing put in place.
 
-Everything is drawn from the case's seed, so that each run of a case computes on the same data.
+All of it is drawn from the case's seed, so that every kind of run computes on the same data.
 """
 
 from collections.abc import Callable
@@ -8,26 +8,31 @@ from functools import cache
 
 import torch
 
-from costmodel.recordings.recording import CaseWorkload
+from costmodel.recordings.recording import CaseWorkload, Dtype
 from reference_model.cache import Cache
 from reference_model.decode import WARM_UPS, DecodeStep
 from reference_model.model import ReferenceModel
 from reference_model.routing import declare
 from reference_model.synthetic_routing import Popularity
 
-FILL_ELEMENTS = 2**28  # of a cache's tensors that are drawn at once
+TORCH_DTYPES: dict[Dtype, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
+FILL_ELEMENTS = 2**28  # of a cache tensor that are drawn at once
 
 
 class PreparedCase:
-    """One step of one workload that can run again and again, always on the same data."""
+    """One step of one workload that can run again and again on the same data.
+
+    Attributes:
+        cache: holds the workload's context, and has room for the new tokens.
+        ids: the new tokens, [batch, new_tokens].
+    """
 
     def __init__(self, model: ReferenceModel, workload: CaseWorkload, seed: int) -> None:
         self.model, self.workload = model, workload
         generator = torch.Generator(model.device).manual_seed(seed)
         tokens = workload.batch * workload.new_tokens
-        declare(model, declared_popularity(workload.routing), tokens=tokens, seed=seed)
-        held = workload.context + workload.new_tokens
-        self.cache = model.new_cache(workload.batch, held)
+        declare(model, synthetic_popularity(workload.routing), tokens=tokens, seed=seed)
+        self.cache = model.new_cache(workload.batch, workload.context + workload.new_tokens)
         fill(self.cache, generator)
         self.cache.length = workload.context
         shape = (workload.batch, workload.new_tokens)
@@ -41,9 +46,9 @@ class PreparedCase:
 
     @torch.no_grad()
     def run(self) -> None:
-        """One eager step. The cache stands where it stood.
+        """Run one eager step, and set the cache back to its context.
 
-        A prefill after a context that fills a window's ring leaves its own tokens there, so that
+        A prefill after a context that fills a window's ring buffer leaves its own tokens there, so
         later runs attend to other numbers of the same shape.
         """
         if self._decode is not None:
@@ -53,7 +58,11 @@ class PreparedCase:
         self.cache.length = self.workload.context
 
     def captured(self) -> Callable[[], None]:
-        """The step as a CUDA graph: what replays it."""
+        """Capture the step as a CUDA graph; a call of the result replays it.
+
+        Raises:
+            RuntimeError: The step cannot be captured.
+        """
         side = _side_stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -68,14 +77,26 @@ class PreparedCase:
         return replay
 
 
+def captured_or_reason(case: PreparedCase) -> tuple[Callable[[], None] | None, str]:
+    """The replay of the step as a CUDA graph; or None, and why the step cannot be captured."""
+    try:
+        return case.captured(), ""
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        torch.cuda.synchronize()
+        first_line = str(error).strip().partition("\n")[0][:200]
+        return None, f"not measured (cannot be captured as a CUDA graph: {first_line})"
+
+
 @cache
 def _side_stream() -> torch.cuda.Stream:
-    """The one stream of all captures: cuBLAS keeps a workspace for each stream it has met."""
+    """The one stream of all captures, since cuBLAS keeps a workspace for each stream."""
     return torch.cuda.Stream()
 
 
-def declared_popularity(routing: str) -> Popularity | None:
-    """Uniform and zipf:EXPONENT as a popularity; None for `scores`, the model's own choices."""
+def synthetic_popularity(routing: str) -> Popularity | None:
+    """The popularity behind `uniform` and `zipf:EXPONENT`; None for `scores`, which has none."""
     if routing == "scores":
         return None
     keyword, _, exponent = routing.partition(":")
@@ -83,7 +104,7 @@ def declared_popularity(routing: str) -> Popularity | None:
 
 
 def fill(cache: Cache, generator: torch.Generator) -> None:
-    """Random keys and values: zeros would run faster and cooler."""
+    """Fill the cache with random keys and values: zeros would run faster and draw less power."""
     for layer in cache.layers:
         for tensor in layer.tensors:
             for piece in tensor.view(-1).split(FILL_ELEMENTS):

@@ -1,78 +1,81 @@
-"""The run `counters`: HBM bytes and tensor FLOPs of the whole step and of each leaf, by hardware.
+"""The run `counters`: HBM bytes and tensor-core FLOPs of a step and of its leaves, by hardware.
 
-The whole step is a CUDA graph where it can be captured, measured in one range between two ranges
-that fill L2 with other data; the bytes it wrote are those that left L2 during it and in the range
-after. Leaves are ranges of one eager step, L2 being as their neighbours leave it; what a leaf
-writes may be charged to a later one, and what the last ones write to none.
+The whole step runs as a CUDA graph where it can be captured. It is one range of the counters,
+between two ranges that fill L2 with other data; the bytes it wrote are those that left L2 in its
+range and in the one after. Leaves are ranges of one eager step and find in L2 what their neighbours
+left there. Bytes that a leaf writes may be counted in the range of a later leaf, and those of the
+last leaves in none.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from costmodel.recordings.recording import Check, Column, Measured, Missing
-from profiler.instruments.counters import Counted, Counters
+from costmodel.recordings.measured import Column, Measured, Missing
+from costmodel.recordings.recording import Check, RunResult
+from profiler.instruments.counters import HardwareCounters, RangeCounts
 from profiler.instruments.cupti import PermissionRefusedError
 from profiler.instruments.flush import L2Flush
-from profiler.instruments.leaf_hooks import Around, around_leaves
+from profiler.instruments.leaf_hooks import LeafContext, within_leaves
 from profiler.instruments.machine import now
 from profiler.instruments.nvml import open_gpu
 from profiler.instruments.spread import spread, spread_column
 from profiler.instruments.timing import under_load
-from profiler.runs.bench import Known, Measurement
-from profiler.runs.case import PreparedCase
-from profiler.runs.fallback import counted_otherwise
+from profiler.runs.base import CaseFacts
+from profiler.runs.case import PreparedCase, captured_or_reason
+from profiler.runs.fallback import counts_without_cupti
 from profiler.runs.self_check import counter_checks
 from profiler.runs.tensor_facts import distinct_column
-from profiler.runs.time import captured
 
 REPEATS = 3
-STEP_RANGES = 3  # the step, and a flush on either side of it
+STEP_RANGES = 3  # the step, and a flush of L2 before and after it
 NO_COUNTER = Missing(reason="not measured (this GPU has no such counter)")
 
 
 class CounterRun:
-    """CUPTI's range profiler around steps and leaves."""
+    """Measures by CUPTI's range profiler; where that is refused, by ncu or GPM."""
 
     def __init__(self) -> None:
         self.gpu, self.flush = open_gpu(), L2Flush()
 
     def self_check(self) -> tuple[Check, ...]:
-        """A copy, a streaming product and a square one, whose bytes and FLOPs are known."""
+        """Count a copy and two matrix products, whose bytes and FLOPs are known."""
         try:
-            with Counters(dtype="bf16", max_ranges=STEP_RANGES) as counters:
+            with HardwareCounters(dtype="bf16", max_ranges=STEP_RANGES) as counters:
                 return counter_checks(counters, "cuda")
-        except PermissionRefusedError as refused:  # cases are counted otherwise
+        except PermissionRefusedError as refused:  # cases are counted by other means
             return counter_checks(_Refused(refused), "cuda")
 
-    def measure(self, case: PreparedCase, known: Known) -> Measurement:
-        """Counters of the step and of its leaves, several times each."""
+    def measure(self, case: PreparedCase, facts: CaseFacts) -> RunResult:
+        """Count the step and its leaves `REPEATS` times each."""
         started = now()
         case.run()
         operators: dict[str, Column] = {"distinct": distinct_column(case.model)}
-        replay, _ = captured(case)
+        replay, _ = captured_or_reason(case)
         try:
-            step = self._steps(case, replay or case.run)
-            operators |= _leaves(case)
+            step = self._step_quantities(case, replay or case.run)
+            operators |= _leaf_columns(case)
         except PermissionRefusedError as refused:
-            step = counted_otherwise(case, replay or case.run, known.spec(), self.gpu, refused)
-        return Measurement(
+            step = counts_without_cupti(case, replay or case.run, facts.spec(), self.gpu, refused)
+        return RunResult(
             conditions=under_load(self.gpu, replay or case.run, started=started),
             step=step,
             operators=operators,
         )
 
-    def _steps(self, case: PreparedCase, run: Callable[[], object]) -> dict[str, Measured]:
-        with Counters(dtype=case.workload.dtype, max_ranges=STEP_RANGES) as counters:
-            found = [counters.step(run, flush=self.flush) for _ in range(REPEATS)]
+    def _step_quantities(
+        self, case: PreparedCase, run: Callable[[], object]
+    ) -> dict[str, Measured]:
+        with HardwareCounters(dtype=case.workload.dtype, max_ranges=STEP_RANGES) as counters:
+            repeats = [counters.step(run, flush=self.flush) for _ in range(REPEATS)]
         return {
-            "hbm_read_bytes": _spread([each.hbm_read_bytes for each in found]),
-            "hbm_written_bytes": _spread([each.hbm_settled_bytes for each in found]),
-            "flops_tensor": _spread([each.tensor_flops for each in found]),
+            "hbm_read_bytes": _spread([counts.hbm_read_bytes for counts in repeats]),
+            "hbm_written_bytes": _spread([counts.hbm_settled_bytes for counts in repeats]),
+            "flops_tensor": _spread([counts.tensor_flops for counts in repeats]),
         }
 
 
 class _Refused:
-    """Counters that are not there: each check says why."""
+    """Counters that were refused, so that every check fails with the reason."""
 
     def __init__(self, error: PermissionRefusedError) -> None:
         self._error = error
@@ -82,27 +85,29 @@ class _Refused:
         raise self._error
 
 
-def _leaves(case: PreparedCase) -> dict[str, Column]:
+def _leaf_columns(case: PreparedCase) -> dict[str, Column]:
     paths = tuple(case.model.leaves())
 
-    def eager(range_: Around) -> None:
-        with around_leaves(case.model, range_):
+    def eager_step(range_: LeafContext) -> None:
+        with within_leaves(case.model, range_):
             case.run()
 
-    with Counters(dtype=case.workload.dtype, max_ranges=len(paths)) as counters:
-        found = [counters.ranges(eager) for _ in range(REPEATS)]
+    with HardwareCounters(dtype=case.workload.dtype, max_ranges=len(paths)) as counters:
+        repeats = [counters.ranges(eager_step) for _ in range(REPEATS)]
 
-    def column(value: Callable[[Counted], float | None]) -> Column:
-        readings = [{path: value(counted) for path, counted in each} for each in found]
-        known = [{path: v for path, v in each.items() if v is not None} for each in readings]
-        if not any(known):
+    def column(quantity: Callable[[RangeCounts], float | None]) -> Column:
+        readings = []
+        for ranges in repeats:
+            values = {path: quantity(counts) for path, counts in ranges}
+            readings.append({path: v for path, v in values.items() if v is not None})
+        if not any(readings):
             return NO_COUNTER
-        return spread_column(paths, known, "hardware_counter")
+        return spread_column(paths, readings, "hardware_counter")
 
     return {
-        "hbm_read_bytes": column(lambda counted: counted.hbm_read_bytes),
-        "hbm_written_bytes": column(lambda counted: counted.hbm_written_bytes),
-        "flops_tensor": column(lambda counted: counted.tensor_flops),
+        "hbm_read_bytes": column(lambda counts: counts.hbm_read_bytes),
+        "hbm_written_bytes": column(lambda counts: counts.hbm_written_bytes),
+        "flops_tensor": column(lambda counts: counts.tensor_flops),
     }
 
 

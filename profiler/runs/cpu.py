@@ -1,6 +1,6 @@
-"""The run `time` on a CPU: wall time, memory of the process, and what the tensors say.
+"""The run `time` on a CPU: wall time, memory of the process, and facts of the tensors.
 
-What needs an NVIDIA GPU is missing, and says so; nothing stands in for it.
+Quantities that need an NVIDIA GPU are missing, with that reason; nothing replaces them.
 """
 
 import re
@@ -10,44 +10,45 @@ from pathlib import Path
 from time import perf_counter
 
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.recording import Check, Exact, Measured, Missing
-from profiler.instruments.leaf_hooks import around_leaves
+from costmodel.recordings.measured import Exact, Measured, Missing
+from costmodel.recordings.recording import Check, RunResult
+from profiler.instruments.leaf_hooks import within_leaves
 from profiler.instruments.machine import now
 from profiler.instruments.spread import exact_column, spread, spread_column
 from profiler.instruments.timing import wall_seconds
-from profiler.runs.bench import NO_GPU, Known, Measurement
+from profiler.runs.base import NO_GPU, CaseFacts
 from profiler.runs.case import PreparedCase
-from profiler.runs.operand_bytes import logical_bytes
-from profiler.runs.tensor_facts import accesses, counts, distinct_column
+from profiler.runs.operand_bytes import operand_bytes
+from profiler.runs.tensor_facts import accesses, distinct_column, tensor_facts
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-FORGET_PEAK = "5"  # see proc(5): the peak resident size starts anew
+RESET_PEAK = "5"  # proc(5): resets the peak resident set size
 TRACED_STEPS = 3
 
 
 class CpuRun:
-    """Wall clock and operating system."""
+    """Measures by the wall clock and the operating system's figures of the process."""
 
     def self_check(self) -> tuple[Check, ...]:
-        """There is no counter to check."""
+        """Check nothing: a CPU run reads no hardware counter."""
         return ()
 
-    def measure(self, case: PreparedCase, known: Known) -> Measurement:
-        """Time eager steps, then each leaf of some more."""
+    def measure(self, case: PreparedCase, facts: CaseFacts) -> RunResult:
+        """Time eager steps, then the leaves of `TRACED_STEPS` more."""
         started = now()
-        forgets = _forget_peak()
+        peak_was_reset = _reset_peak()
         seconds = wall_seconds(case.run)
-        peak, resident = _kilobytes("VmHWM"), _kilobytes("VmRSS")
+        peak, resident = _status_bytes("VmHWM"), _status_bytes("VmRSS")
         paths = tuple(case.model.leaves())
-        logical = logical_bytes(case)
-        by_leaf = [_wall_by_leaf(case) for _ in range(TRACED_STEPS)]
+        bytes_by_leaf = operand_bytes(case)
+        wall_by_leaf = [_wall_by_leaf(case) for _ in range(TRACED_STEPS)]
         step: dict[str, Measured] = {
-            "logical_bytes": Exact(value=sum(logical.values()), source="tensors"),
+            "logical_bytes": Exact(value=sum(bytes_by_leaf.values()), source="tensors"),
             "graph_s": Missing(reason=NO_GPU),
             "eager_s": spread(seconds, "wall_clock"),
             "peak_memory_bytes": (
                 Exact(value=peak, source="process")
-                if forgets and peak is not None
+                if peak_was_reset and peak is not None
                 else Missing(reason="not measured (the system does not give a step's peak)")
             ),
             "resident_memory_bytes": (
@@ -56,14 +57,14 @@ class CpuRun:
                 else Missing(reason="not measured (the system does not give it)")
             ),
         }
-        counted = counts(case, known.flops())
-        return Measurement(
+        exact = tensor_facts(case, facts.flops())
+        return RunResult(
             conditions=Conditions(started=started, warm_up=1),
-            step={**counted.step, **step},
+            step={**exact.step, **step},
             operators={
-                **counted.operators,
-                "logical_bytes": exact_column(paths, logical, "tensors"),
-                "wall_s": spread_column(paths, by_leaf, "wall_clock"),
+                **exact.operators,
+                "logical_bytes": exact_column(paths, bytes_by_leaf, "tensors"),
+                "wall_s": spread_column(paths, wall_by_leaf, "wall_clock"),
                 "distinct": distinct_column(case.model),
             },
             accesses=accesses(case.model),
@@ -71,33 +72,33 @@ class CpuRun:
 
 
 def _wall_by_leaf(case: PreparedCase) -> dict[str, float]:
-    """Wall seconds within each leaf of one step."""
-    found: dict[str, float] = {}
+    """Wall seconds of each leaf in one eager step, by path."""
+    seconds: dict[str, float] = {}
 
     @contextmanager
     def clocked(path: str) -> Iterator[None]:
         start = perf_counter()
         yield
-        found[path] = perf_counter() - start
+        seconds[path] = perf_counter() - start
 
-    with around_leaves(case.model, clocked):
+    with within_leaves(case.model, clocked):
         case.run()
-    return found
+    return seconds
 
 
-def _forget_peak() -> bool:
-    """Let the process's peak memory start anew; False where the system does not allow it."""
+def _reset_peak() -> bool:
+    """Reset the process's peak memory; False where the system does not allow it."""
     try:
-        CLEAR_REFS.write_text(FORGET_PEAK)
+        CLEAR_REFS.write_text(RESET_PEAK)
     except OSError:
         return False
     return True
 
 
-def _kilobytes(field: str) -> int | None:
-    """A size of /proc/self/status, in bytes; None where there is none."""
+def _status_bytes(field: str) -> int | None:
+    """A size in /proc/self/status, in bytes; None where the system has none."""
     try:
-        found = re.search(rf"^{field}:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)
+        line = re.search(rf"^{field}:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)
     except OSError:
         return None
-    return None if found is None else int(found[1]) * 1024
+    return None if line is None else int(line[1]) * 1024

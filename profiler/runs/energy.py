@@ -1,25 +1,25 @@
-"""The run `energy`: energy and power of a step over a steady loop of it."""
+"""The run `energy`: energy and power of a step, measured while a loop repeats it for seconds."""
 
 from functools import cache
 
 import torch
 
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.recording import Check, Measured, Missing, Spread
+from costmodel.recordings.measured import Measured, Missing, Spread
+from costmodel.recordings.recording import Check, RunResult
 from profiler.instruments.energy import measure_energy, measure_idle
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.machine import now
 from profiler.instruments.nvml import open_gpu
-from profiler.runs.bench import Known, Measurement
-from profiler.runs.case import PreparedCase
+from profiler.runs.base import CaseFacts
+from profiler.runs.case import PreparedCase, captured_or_reason
 from profiler.runs.self_check import energy_checks
-from profiler.runs.time import captured
 
 NO_READING = "not measured (this GPU gives no instant power)"
 
 
 class EnergyRun:
-    """NVML's energy counter over loops of seconds."""
+    """Measures by NVML's energy counter, and by its power readings."""
 
     def __init__(self) -> None:
         self.gpu = open_gpu()
@@ -27,14 +27,14 @@ class EnergyRun:
         self.flush = L2Flush()
 
     def self_check(self) -> tuple[Check, ...]:
-        """Energy by the counter against instant power, over two steady loads."""
+        """Compare the energy counter with power readings, over two steady loads."""
         return energy_checks(self.gpu)
 
-    def measure(self, case: PreparedCase, known: Known) -> Measurement:
-        """Loop the step, as a CUDA graph where it can be captured."""
-        del known
+    def measure(self, case: PreparedCase, facts: CaseFacts) -> RunResult:
+        """Repeat the step for seconds, as a CUDA graph where it can be captured."""
+        del facts
         started = now()
-        replay, _ = captured(case)
+        replay, _ = captured_or_reason(case)
         self.flush.settle()
         step = replay or case.run
 
@@ -42,37 +42,37 @@ class EnergyRun:
             for _ in range(times):
                 step()
 
-        idle = _reading(self.idle)
-        found = measure_energy(self.gpu, run, torch.cuda.synchronize)
-        if isinstance(found, Missing):
-            return Measurement(
+        idle = _one_reading(self.idle)
+        energy = measure_energy(self.gpu, run, torch.cuda.synchronize)
+        if isinstance(energy, Missing):
+            return RunResult(
                 conditions=Conditions(started=started, warm_up=0),
                 step={
-                    "energy_j": found,
-                    "power_w": found,
-                    "instant_power_w": found,
+                    "energy_j": energy,
+                    "power_w": energy,
+                    "instant_power_w": energy,
                     "idle_power_w": idle,
                 },
             )
-        measured: dict[str, Measured] = {
-            "energy_j": found.energy_j_per_step,
-            "power_w": _reading(found.power_w),
-            "instant_power_w": _reading(
-                found.sampled_power_w if found.power_reading == "instant" else None
+        quantities: dict[str, Measured] = {
+            "energy_j": energy.energy_j_per_step,
+            "power_w": _one_reading(energy.power_w),
+            "instant_power_w": _one_reading(
+                energy.sampled_power_w if energy.power_reading == "instant" else None
             ),
             "idle_power_w": idle,
         }
-        return Measurement(conditions=found.conditions, step=measured)
+        return RunResult(conditions=energy.conditions, step=quantities)
 
 
 @cache
 def idle_power() -> float | Missing:
-    """Mean power in watts without load: once in a process, before loads that warm it for long."""
+    """Mean power without load, in watts: once per process, before loads warm up the GPU."""
     return measure_idle(open_gpu())
 
 
-def _reading(watts: float | Missing | None) -> Measured:
-    """One mean over a loop: it has no quartiles of its own."""
+def _one_reading(watts: float | Missing | None) -> Measured:
+    """A mean over one loop, whose quartiles are the mean itself."""
     if watts is None:
         return Missing(reason=NO_READING)
     if isinstance(watts, Missing):

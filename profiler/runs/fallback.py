@@ -1,8 +1,8 @@
-"""HBM bytes of a step where CUPTI is refused in process: by ncu, and else by GPM over a loop.
+"""HBM bytes and FLOPs of a step where this process may not use CUPTI: by ncu, otherwise by GPM.
 
-ncu counts the kernels of one eager step of a process of its own, so nothing is known by leaf. GPM
-(Hopper and later) knows only how busy the memory is, reads and writes together, over a steady load.
-Each number says which of the two it came from.
+ncu counts the kernels of one eager step in a process of its own, so nothing is known by leaf. GPM
+(Hopper and later) gives only how busy the memory is, reads and writes together, under a steady
+load. Each number states its source.
 """
 
 import sys
@@ -11,56 +11,62 @@ from collections.abc import Callable
 
 import torch
 
-from costmodel.recordings.recording import Exact, Measured, Missing, Spread
+from costmodel.recordings.measured import Exact, Measured, Missing, Spread
 from profiler.instruments.counters import READ, TENSOR, WRITTEN
 from profiler.instruments.cupti import CounterError
 from profiler.instruments.ncu import profile_command
-from profiler.instruments.nvml import Gpu, NvmlError
-from profiler.instruments.redact import anonymous
+from profiler.instruments.nvml import NvmlError, NvmlGpu
+from profiler.instruments.redact import redacted
 from profiler.instruments.spread import spread
 from profiler.runs.case import PreparedCase
 
-NCU_S = 300.0  # for building the model and counting one step
-MOST_QUEUED = 500  # steps in the GPU's queue; more would make the host wait
+NCU_S = 300.0  # to build the model and count one step
+MOST_QUEUED = 500  # steps in the GPU's queue; with more the host would have to wait
 WINDOWS = 4  # of GPM; the first reads high and is dropped
-WINDOW_S = 0.5  # where so many steps may be queued
-INPUTS = ("hbm_read_bytes", "hbm_written_bytes", "flops_tensor")
+WINDOW_S = 0.5  # unless `MOST_QUEUED` steps take less
+QUANTITIES_OF_NCU = ("hbm_read_bytes", "hbm_written_bytes", "flops_tensor")
 
 
-def counted_otherwise(
+def counts_without_cupti(
     case: PreparedCase,
     step: Callable[[], object],
     spec: str,
-    gpu: Gpu,
+    gpu: NvmlGpu,
     refused: CounterError,
 ) -> dict[str, Measured]:
-    """Quantities of the whole step, which `step` runs; ncu watches another process run `spec`."""
+    """The step's quantities by ncu, over a process that runs `spec`; otherwise by GPM, over `step`.
+
+    `refused` is CUPTI's error; reasons of missing quantities repeat it.
+    """
     try:
         return _by_ncu(case, spec)
     except CounterError as no_ncu:
-        words = (anonymous(str(error)) for error in (refused, no_ncu))  # ncu repeats its command's
+        # ncu's message repeats the output of the command, which may hold paths and names
+        words = (redacted(str(error)) for error in (refused, no_ncu))
         reason = "not measured (CUPTI: {}; ncu: {})".format(*words)[:600]
-        missing: dict[str, Measured] = dict.fromkeys(INPUTS, Missing(reason=reason))
+        missing: dict[str, Measured] = dict.fromkeys(QUANTITIES_OF_NCU, Missing(reason=reason))
         return {**missing, "hbm_bytes": gpm_bytes(step, gpu)}
 
 
 def _by_ncu(case: PreparedCase, spec: str) -> dict[str, Measured]:
-    metrics = dict(zip(INPUTS, (READ, WRITTEN, TENSOR[case.workload.dtype]), strict=True))
+    metrics = dict(
+        zip(QUANTITIES_OF_NCU, (READ, WRITTEN, TENSOR[case.workload.dtype]), strict=True)
+    )
     command = [sys.executable, "-m", "profiler.runs.ncu_step", spec]
     profile = profile_command(command, metrics=tuple(metrics.values()), timeout_s=NCU_S)
-    found: dict[str, Measured] = {}
+    quantities: dict[str, Measured] = {}
     for name, metric in metrics.items():
         total = profile.total(metric)
-        found[name] = (
+        quantities[name] = (
             Missing(reason="not measured (ncu gave no value for some kernel)")
             if total is None
             else Exact(value=round(total), source="ncu")
         )
-    return found
+    return quantities
 
 
-def gpm_bytes(step: Callable[[], object], gpu: Gpu) -> Spread | Missing:
-    """Bytes a second over windows of a steady load, times the seconds of a step."""
+def gpm_bytes(step: Callable[[], object], gpu: NvmlGpu) -> Spread | Missing:
+    """HBM bytes of a step, read and written: GPM's rate under steady load times the step's time."""
     try:
         step()
         torch.cuda.synchronize()
@@ -70,17 +76,17 @@ def gpm_bytes(step: Callable[[], object], gpu: Gpu) -> Spread | Missing:
         steps = max(1, min(MOST_QUEUED, int(WINDOW_S / (time.perf_counter() - start))))
         readings = []
         for _ in range(WINDOWS):
-            found = _window(step, gpu, steps)
-            if found is None:
+            step_bytes = _window_bytes(step, gpu, steps)
+            if step_bytes is None:
                 return Missing(reason="not measured (this GPU has no GPM)")
-            readings.append(found)
+            readings.append(step_bytes)
     except NvmlError as error:
         return Missing(reason=f"not measured ({error})"[:600])
     return spread(readings[1:], "nvml_gpm")
 
 
-def _window(step: Callable[[], object], gpu: Gpu, steps: int) -> float | None:
-    """Bytes of a step by one window, with more steps in flight at either edge of it."""
+def _window_bytes(step: Callable[[], object], gpu: NvmlGpu, steps: int) -> float | None:
+    """HBM bytes of a step by one window of GPM, at whose edges other steps keep the GPU busy."""
     first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
     def queue(times: int) -> None:

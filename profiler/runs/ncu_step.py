@@ -1,26 +1,27 @@
-"""One eager step for ncu to watch: `python -m profiler.runs.ncu_step SPEC`, the case as JSON."""
+"""One eager step in a process that ncu watches: `python -m profiler.runs.ncu_step SPEC`.
+
+SPEC is the case as JSON. ncu counts the kernels between profiler start and stop, which are those of
+one warm step.
+"""
 
 import json
 import sys
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from costmodel.inputs.model import ModelConfig
-from costmodel.recordings.recording import CaseWorkload
+from costmodel.recordings.recording import CaseWorkload, Seed
 from costmodel.strict import STRICT, validated
-from profiler.runs.case import PreparedCase
+from profiler.runs.case import TORCH_DTYPES, PreparedCase
 from reference_model.model import build_model
-
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-TORCH_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Spec:
-    """A case, and the model it is of."""
+    """A case, its model, and the seeds of both."""
 
     schema_version: Literal[1]
     model: ModelConfig
@@ -30,12 +31,12 @@ class Spec:
 
 
 def spec_text(spec: Spec) -> str:
-    """The argument that `main` reads."""
+    """The specification as the command's argument."""
     return TypeAdapter(Spec).dump_json(spec).decode()
 
 
 def main() -> None:
-    """Build and warm up unwatched, then run one step between profiler start and stop."""
+    """Build the model and run a step to warm up, then run the step that ncu counts."""
     spec = validated(Spec, json.loads(sys.argv[1]), where="spec")
     dtype = TORCH_DTYPES[spec.workload.dtype]
     model = build_model(spec.model, device="cuda", dtype=dtype, seed=spec.weights_seed).fold()

@@ -1,9 +1,9 @@
-"""Logical bytes of a step: what its operations read and write when each goes to memory and back.
+"""Operand bytes of a step: the sizes of the operands and results of all its PyTorch operations.
 
-Counted as PyTorch runs them, one by one: every operand and every result once an operation, of a
-table or of grouped experts only what was chosen (a row as often as it was). Views move nothing. No
-cache and no fusion: what unfused kernels ask for, not what crosses to memory, and the only bytes to
-be had without hardware counters.
+Each operation counts each operand and each result once. Of a table or of grouped experts only the
+chosen rows or experts count, a row as often as it was chosen. Views count nothing. This is what
+unfused kernels request (the quantity `logical_bytes`), without a cache: not what crosses to memory.
+Without hardware counters no other bytes are known.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,31 +16,31 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from profiler.instruments.leaf_hooks import around_leaves
+from profiler.instruments.leaf_hooks import within_leaves
 from profiler.runs.case import PreparedCase
 
 aten = torch.ops.aten
 Arguments = Sequence[Any]
 
 
-def logical_bytes(case: PreparedCase) -> dict[str, int]:
-    """Bytes by leaf path of one eager step; what runs outside leaves is under no path."""
+def operand_bytes(case: PreparedCase) -> dict[str, int]:
+    """Operand bytes of one eager step by leaf path; operations outside leaves are left out."""
     by_leaf: dict[str, int] = {}
-    with _Traffic() as traffic:
+    with _OperandBytes() as operands:
 
         @contextmanager
         def counted(path: str) -> Iterator[None]:
-            before = traffic.bytes
+            before = operands.bytes
             yield
-            by_leaf[path] = traffic.bytes - before
+            by_leaf[path] = operands.bytes - before
 
-        with around_leaves(case.model, counted):
+        with within_leaves(case.model, counted):
             case.run()
     return by_leaf
 
 
-class _Traffic(TorchDispatchMode):
-    """Adds up operands and results of every operation."""
+class _OperandBytes(TorchDispatchMode):
+    """Sums up operands and results of all operations that run in it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,22 +53,23 @@ class _Traffic(TorchDispatchMode):
         args: Arguments = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        """Run the operation and count it."""
+        """Run the operation and add its bytes."""
         del types
         named = dict(kwargs or {})
         out = func(*args, **named)
         if not func.is_view and func.overloadpacket not in FREE:
-            moved = COUNTED.get(func.overloadpacket, _all)
-            self.bytes += moved([*args, *named.values()], out)
+            bytes_of = COUNTED.get(func.overloadpacket, _all)
+            self.bytes += bytes_of([*args, *named.values()], out)
         return out
 
 
 def _sum(values: object) -> int:
-    """Bytes of all tensors in there; of a broadcast axis one element, not its repeats."""
+    """Bytes of all tensors among the values, which may be nested."""
     return sum(_held(value) for value in tree_leaves(values) if isinstance(value, Tensor))
 
 
 def _held(tensor: Tensor) -> int:
+    """Bytes of a tensor's elements; a broadcast axis counts as one element."""
     axes = zip(tensor.shape, tensor.stride(), strict=True)
     return prod(size if stride else min(size, 1) for size, stride in axes) * tensor.itemsize
 
@@ -78,31 +79,31 @@ def _all(args: Arguments, out: object) -> int:
 
 
 def _written(args: Arguments, out: object) -> int:
-    """The first operand gives its place or its shape, and is not read."""
+    """All but the first operand, which is overwritten or gives only its shape; and the result."""
     return _sum(args[1:]) + _sum(out)
 
 
 def _gathered(args: Arguments, out: object) -> int:
-    """The indices, and what comes out: once as read, once as written."""
+    """The indices, and the result twice: as read from the table, and as written."""
     return _sum(args[1:]) + 2 * _sum(out)
 
 
 def _copied_by_index(args: Arguments, out: object) -> int:
-    """The indices, and the source, which stands last: once as read, once as written."""
+    """The indices, and the source (the last tensor) twice: as read, and as written."""
     del out
     *_, source = tree_leaves(args)
     return _sum(args[1:]) + _sum(source)
 
 
 def _bags(args: Arguments, out: tuple[Tensor, ...]) -> int:
-    """A row of the table for each index, the indices, their weights, and the sums."""
+    """One row of the table for each index, the indices, their weights, and the sums."""
     table, indices = args[0], args[1]
     rows: int = indices.numel() * table.shape[1] * table.itemsize
     return rows + _sum(args[1:]) + _sum(out[0])
 
 
 def _grouped(args: Arguments, out: object) -> int:
-    """The weights of those groups that have any row; `offsets` says where each ends."""
+    """The weights of groups that have any row; `offsets` holds the end of each group's rows."""
     x, weight, offsets = args[:3]
     sizes = torch.diff(offsets, prepend=offsets.new_zeros(1))
     touched = int((sizes > 0).sum()) * (_held(weight) // len(weight))
@@ -118,7 +119,7 @@ FREE = {
     aten.lift_fresh,
     aten._unsafe_view,  # noqa: SLF001 - operators have these names
 }
-COUNTED: dict[object, Callable[[Arguments, Any], int]] = {  # all others by `_all`
+COUNTED: dict[object, Callable[[Arguments, Any], int]] = {  # any other operation: `_all`
     aten.copy_: _written,
     aten.zeros_like: _written,
     aten.embedding: _gathered,

@@ -1,7 +1,7 @@
-"""Known work measured first: how far this machine's counters and power readings can be trusted.
+"""Self-checks: known work, measured to see how far counters and power readings can be trusted.
 
-Operands are random: zeros are faster, and cooler. What cannot be measured is a check without a
-number and with its reason.
+Operands are random, since zeros run faster and draw less power. A measurement that fails gives a
+check without a number, with the reason.
 """
 
 from collections.abc import Callable
@@ -11,22 +11,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from costmodel.recordings.recording import Check, Missing
+from costmodel.recordings.measured import Missing
+from costmodel.recordings.recording import Check
 from profiler.instruments.cupti import CounterError
 from profiler.instruments.energy import Clock, Mark, cuda_mark, measure_energy
 from profiler.instruments.flush import L2Flush
-from profiler.instruments.nvml import Gpu, NvmlError
+from profiler.instruments.nvml import NvmlError, NvmlGpu
 
 COPY_BYTES = 2**30
-STREAMED_ROWS, STREAMED_COLUMNS = 28672, 8192  # of a weight that one token meets
+STREAMED_ROWS, STREAMED_COLUMNS = 28672, 8192  # of a weight that multiplies one token
 GEMM = 4096  # rows and columns
 BYTES_TOLERANCE = 0.01
 POWER_TOLERANCE = 0.03
 NO_COUNTER = "this GPU has no such counter"
 
 
-class Counted(Protocol):
-    """What hardware counters saw; None where the GPU has no such counter."""
+class StepCounts(Protocol):
+    """Counts of a step; None where the GPU has no such counter."""
 
     @property
     def hbm_read_bytes(self) -> float | None: ...  # noqa: D102 - names say it
@@ -36,17 +37,17 @@ class Counted(Protocol):
     def tensor_flops(self) -> float | None: ...  # noqa: D102
 
 
-class Counters(Protocol):
-    """What counts hardware events around a step (`profiler.instruments.counters.Counters`)."""
+class StepCounters(Protocol):
+    """What counts a step, such as `profiler.instruments.counters.HardwareCounters`."""
 
-    def step(self, run: Callable[[], object], *, flush: Callable[[], object]) -> Counted:
-        """Count `run`, with `flush` emptying L2 before and after it."""
+    def step(self, run: Callable[[], object], *, flush: Callable[[], object]) -> StepCounts:
+        """Count `run`; `flush` empties L2 before and after it."""
 
 
-def counter_checks(counters: Counters, device: torch.device | str) -> tuple[Check, ...]:
-    """Counters on a copy, a product that streams its weight, and a square product, all in bf16.
+def counter_checks(counters: StepCounters, device: torch.device | str) -> tuple[Check, ...]:
+    """Count a copy, a product of one token with a large weight, and a square product, in bf16.
 
-    The copy's written bytes are the settled ones: it ends with part of its writes still in L2.
+    Bytes that the copy wrote include those that leave L2 after its end.
     """
     flush = L2Flush(device)
     checks = []
@@ -65,7 +66,7 @@ def counter_checks(counters: Counters, device: torch.device | str) -> tuple[Chec
     ):
         measured, reason = None, NO_COUNTER
         try:
-            run()  # libraries load, and choose their kernels, before anything is counted
+            run()  # libraries load and choose their kernels before the count
             measured = getattr(counters.step(run, flush=flush), field)
         except CounterError as error:
             reason = str(error)
@@ -74,16 +75,16 @@ def counter_checks(counters: Counters, device: torch.device | str) -> tuple[Chec
 
 
 def energy_checks(
-    gpu: Gpu,
+    gpu: NvmlGpu,
     device: torch.device | str = "cuda",
     *,
     synchronize: Callable[[], object] = torch.cuda.synchronize,
     mark: Callable[[], Mark] = cuda_mark,
     clock: Clock | None = None,
 ) -> tuple[Check, ...]:
-    """Mean power by the energy counter over the mean of power readings, copying and multiplying.
+    """Divide mean power by the energy counter by the mean of power readings, over two loops.
 
-    Both are readings, so what is known is that their ratio is 1.
+    The loops repeat a copy and a matrix product. The ratio should be 1.
     """
     checks = []
     for name, make in (("copy", _copy), ("GEMM", _gemm)):

@@ -1,11 +1,12 @@
-"""What a case's tensors say without a clock: parameters, cache bytes, FLOPs, choices made."""
+"""Facts that a case's tensors give without a clock: parameters, bytes, FLOPs, and choices made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from costmodel.recordings.recording import Accesses, CaseWorkload, Exact, ExactColumn, Measured
+from costmodel.recordings.measured import Accesses, Exact, ExactColumn, Measured
+from costmodel.recordings.recording import CaseWorkload
 from profiler.instruments.spread import exact_column
 from profiler.runs.case import PreparedCase
 from reference_model.flop_formulas import count_flops
@@ -14,20 +15,20 @@ from reference_model.routing import choosers, histograms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """Exact numbers of one case."""
+class TensorFacts:
+    """Exact quantities of a case, of the step and by operator, under their names in a recording."""
 
     step: dict[str, Measured]
     operators: dict[str, ExactColumn]
 
 
-def counts(case: PreparedCase, flops: Mapping[str, int]) -> Counts:
-    """Bytes of the tensors that are there, and FLOPs counted on the meta device."""
+def tensor_facts(case: PreparedCase, flops: Mapping[str, int]) -> TensorFacts:
+    """Parameters, buffers and cache of the case, and its `flops` by leaf path."""
     model, work = case.model, case.workload
     held = work.context + work.new_tokens
     tensors: dict[str, int] = {
-        "parameters": sum(each.numel() for each in model.parameters()),
-        "buffer_bytes": sum(each.nbytes for each in model.buffers()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "buffer_bytes": sum(buffer.nbytes for buffer in model.buffers()),
         "kv_held_bytes": case.cache.held_bytes(held),
         "kv_allocated_bytes": case.cache.allocated_bytes(),
     }
@@ -36,20 +37,20 @@ def counts(case: PreparedCase, flops: Mapping[str, int]) -> Counts:
     }
     step["flops_counted"] = Exact(value=sum(flops.values()), source="flop_counter")
     column = exact_column(tuple(flops), flops, "flop_counter")
-    return Counts(step=step, operators={"flops_counted": column})
+    return TensorFacts(step=step, operators={"flops_counted": column})
 
 
 class FlopCount:
-    """Counts FLOPs by leaf; those of equal shapes once, since no routing changes them."""
+    """Counts FLOPs by leaf on the meta device; equal shapes only once, whatever their routing."""
 
     def __init__(self, model: ReferenceModel) -> None:
-        # bf16 whatever the model's dtype: it changes no FLOPs, and is all that grouped products
-        # take on the meta device.
+        # bf16 whatever the model's dtype: the dtype changes no FLOPs, and grouped products take no
+        # other on the meta device.
         self.shadow = build_model(model.config, device="meta", dtype=torch.bfloat16)
         self.known: dict[tuple[object, ...], dict[str, int]] = {}
 
     def of(self, work: CaseWorkload) -> dict[str, int]:
-        """FLOPs of one step of the workload, by path."""
+        """FLOPs of one step of the workload, by leaf path."""
         key = (work.phase, work.batch, work.context, work.new_tokens)
         if key not in self.known:
             self.shadow.set_mla("absorbed" if work.phase == "decode" else "expanded")
@@ -60,23 +61,23 @@ class FlopCount:
 
 
 def distinct_column(model: ReferenceModel) -> ExactColumn:
-    """Different experts or rows that the last step chose, by the leaf that chose them."""
-    found = {
+    """How many different experts or rows each choosing leaf chose in the last step."""
+    distinct = {
         path: int(leaf.chosen.unique().numel())
         for path, leaf in choosers(model).items()
         if leaf.chosen is not None
     }
-    return exact_column(tuple(model.leaves()), found, "choices")
+    return exact_column(tuple(model.leaves()), distinct, "choices")
 
 
 def accesses(model: ReferenceModel) -> dict[str, Accesses]:
-    """How often the last step chose each expert or row, by the leaf that chose them."""
+    """How often the last step chose each expert or row, as a histogram for each choosing leaf."""
     return {
         path: Accesses(
-            population=found["population"],
-            trials=found["trials"],
-            draws=found["draws"],
-            counts=tuple((times, items) for times, items in found["counts"]),
+            population=histogram["population"],
+            trials=histogram["trials"],
+            draws=histogram["draws"],
+            counts=tuple((times, items) for times, items in histogram["counts"]),
         )
-        for path, found in histograms(model).items()
+        for path, histogram in histograms(model).items()
     }

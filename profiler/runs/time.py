@@ -1,43 +1,44 @@
-"""The run `time` on a GPU: latency, memory, and what the tensors say.
+"""The run `time` on a GPU: latency, memory, and facts of the tensors.
 
-Nothing is traced in its process; kernels have their own run.
+Nothing is traced in this process, since a trace slows replays of CUDA graphs; see the run `trace`.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from costmodel.recordings.recording import Check, Column, Exact, Measured, Missing
+from costmodel.recordings.measured import Column, Exact, Measured, Missing
+from costmodel.recordings.recording import Check, RunResult
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.machine import now
 from profiler.instruments.nvml import open_gpu
 from profiler.instruments.spread import spread
 from profiler.instruments.timing import cuda_seconds, under_load
-from profiler.runs.bench import Known, Measurement
-from profiler.runs.case import PreparedCase
-from profiler.runs.tensor_facts import accesses, counts, distinct_column
+from profiler.runs.base import CaseFacts
+from profiler.runs.case import PreparedCase, captured_or_reason
+from profiler.runs.tensor_facts import accesses, distinct_column, tensor_facts
 
 
 class TimeRun:
-    """Latency between events."""
+    """Measures by CUDA events and the allocator."""
 
     def __init__(self) -> None:
         self.gpu = open_gpu()
         self.flush = L2Flush()
 
     def self_check(self) -> tuple[Check, ...]:
-        """Clocks of the GPU's own events need none."""
+        """Check nothing: CUDA events are timed by the GPU's own clock."""
         return ()
 
-    def measure(self, case: PreparedCase, known: Known) -> Measurement:
-        """Run it eagerly and as a graph, in turns."""
+    def measure(self, case: PreparedCase, facts: CaseFacts) -> RunResult:
+        """Time the step eagerly and as a CUDA graph, in turns."""
         started = now()
         resident = _tensor_bytes() - self.flush.nbytes
         torch.cuda.reset_peak_memory_stats()
         case.run()
         torch.cuda.synchronize()
         peak = torch.cuda.max_memory_allocated() - self.flush.nbytes
-        replay, why_not = captured(case)
+        replay, why_not = captured_or_reason(case)
         latency = cuda_seconds(replay, case.run, self.flush)
         conditions = under_load(self.gpu, replay or case.run, started=started)
         step: dict[str, Measured] = {
@@ -47,30 +48,18 @@ class TimeRun:
             "resident_memory_bytes": Exact(value=resident, source="allocator"),
         }
         operators: dict[str, Column] = {"distinct": distinct_column(case.model)}
-        counted = counts(case, known.flops())
-        return Measurement(
+        exact = tensor_facts(case, facts.flops())
+        return RunResult(
             conditions=conditions,
-            step={**counted.step, **step},
-            operators={**counted.operators, **operators},
+            step={**exact.step, **step},
+            operators={**exact.operators, **operators},
             accesses=accesses(case.model),
         )
 
 
 def _tensor_bytes() -> int:
-    """Bytes of the tensors that are there: without the workspaces that cuBLAS keeps for streams."""
+    """Bytes of all tensors on the GPU, without the workspaces that cuBLAS keeps for streams."""
     torch.cuda.synchronize()
-    clear: Callable[[], None] = torch._C._cuda_clearCublasWorkspaces  # noqa: SLF001 - no public way
+    clear: Any = torch._C._cuda_clearCublasWorkspaces  # noqa: SLF001 - no public way
     clear()
     return int(torch.cuda.memory_allocated())
-
-
-def captured(case: PreparedCase) -> tuple[Callable[[], None] | None, str]:
-    """What replays the step as a CUDA graph; or None, and why it cannot be captured."""
-    try:
-        return case.captured(), ""
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        torch.cuda.synchronize()
-        first = str(error).strip().partition("\n")[0][:200]
-        return None, f"not measured (cannot be captured as a CUDA graph: {first})"

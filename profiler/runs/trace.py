@@ -1,12 +1,13 @@
-"""The run `trace` on a GPU: kernel time and kernels of each leaf, by torch.profiler."""
+"""The run `trace` on a GPU: time and number of the kernels of each leaf, by torch.profiler."""
 
-from costmodel.recordings.recording import Check, Exact
+from costmodel.recordings.measured import Exact
+from costmodel.recordings.recording import Check, RunResult
 from profiler.instruments.kernels import kernels_by_leaf
 from profiler.instruments.machine import now
 from profiler.instruments.nvml import open_gpu
 from profiler.instruments.spread import exact_column, spread, spread_column
 from profiler.instruments.timing import under_load
-from profiler.runs.bench import Known, Measurement
+from profiler.runs.base import CaseFacts
 from profiler.runs.case import PreparedCase
 from profiler.runs.tensor_facts import distinct_column
 
@@ -14,26 +15,26 @@ TRACED_STEPS = 5
 
 
 class TraceRun:
-    """Kernels of eager steps, each with the leaf that launched it."""
+    """Measures by torch.profiler, whose trace shows the leaf that launched each kernel."""
 
     def __init__(self) -> None:
         self.gpu = open_gpu()
 
     def self_check(self) -> tuple[Check, ...]:
-        """A trace is by the GPU's own clock, which nothing here could check."""
+        """Check nothing: kernels are timed by the GPU's own clock."""
         return ()
 
-    def measure(self, case: PreparedCase, known: Known) -> Measurement:
-        """Trace some eager steps after one that warms up."""
-        del known
+    def measure(self, case: PreparedCase, facts: CaseFacts) -> RunResult:
+        """Trace `TRACED_STEPS` eager steps after one that warms up."""
+        del facts
         started = now()
         case.run()
         traced = kernels_by_leaf(case.model, case.run, steps=TRACED_STEPS)
         conditions = under_load(self.gpu, case.run, started=started)
         paths, last = tuple(case.model.leaves()), traced[-1]
-        seconds = [each.step_seconds for each in traced]
-        by_leaf = [each.seconds for each in traced]
-        return Measurement(
+        seconds = [sums.step_seconds for sums in traced]
+        by_leaf = [sums.seconds for sums in traced]
+        return RunResult(
             conditions=conditions,
             step={
                 "kernel_s": spread(seconds, "torch_profiler"),

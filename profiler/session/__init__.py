@@ -1,1 +1,1 @@
-"""A profile: what is to be done, a process for each kind of run, what is done and on disk."""
+"""A profile: its plan, the worker processes that measure it, and the recordings that they fill."""

@@ -1,4 +1,4 @@
-"""A worker process as its profiler holds it: lines in, events out, and how it came to its end."""
+"""A worker process as the profiler sees it: orders go in, events come out, and how it ended."""
 
 import os
 import queue
@@ -13,29 +13,25 @@ from typing import IO, Self
 
 from costmodel.errors import InputError
 from costmodel.inputs.files import MAX_FILE_BYTES
-from profiler.instruments.redact import anonymous
+from profiler.instruments.redact import redacted
 from profiler.session.protocol import End, Event, Setup, Work, decoded_event, encoded
 
-WORKER = (
-    sys.executable,
-    "-P",
-    "-m",
-    "profiler.session.worker",
-)  # -P: no module of the current folder
-STOP_S = 5.0  # from the request to end to the kill
-STDERR_LINES = 3  # of the last ones: the last words of a process that crashed
+# -P: no module of the current folder is imported
+WORKER = (sys.executable, "-P", "-m", "profiler.session.worker")
+STOP_S = 5.0  # between SIGTERM and SIGKILL
+STDERR_LINES = 3  # the last ones, which say why a process crashed
 LINE_CHARACTERS = 1000
 
 
-class LostError(Exception):
-    """The worker is gone, or was ended because it could not be trusted; the message says why."""
+class WorkerLostError(Exception):
+    """The worker crashed, or was ended after it broke the protocol; the message says why."""
 
 
 class Child:
-    """One worker, from its start to its end; leaving the `with` block ends it.
+    """One worker process; leaving the `with` block ends it.
 
-    It has a process group of its own, so that Ctrl-C reaches the profiler alone, which then ends
-    the worker and whatever the worker started.
+    The worker has a process group of its own, so that Ctrl-C reaches only the profiler, which then
+    ends the worker and all processes that it started.
     """
 
     def __init__(self, command: Sequence[str], *, timeout_s: float) -> None:
@@ -53,7 +49,7 @@ class Child:
         assert process.stderr is not None
         self._stdin = process.stdin
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._last_words: deque[str] = deque(maxlen=STDERR_LINES)
+        self._stderr_lines: deque[str] = deque(maxlen=STDERR_LINES)
         self._readers = (
             threading.Thread(target=self._read_events, args=(process.stdout,), daemon=True),
             threading.Thread(target=self._read_stderr, args=(process.stderr,), daemon=True),
@@ -68,49 +64,49 @@ class Child:
         self.stop()
 
     def send(self, message: Setup | Work) -> None:
-        """Give an order; that nobody takes it is seen when the answer is read."""
+        """Send a message; a worker that is gone is noticed by the next `receive`."""
         with suppress(BrokenPipeError):
             self._stdin.write(encoded(message))
             self._stdin.flush()
 
     def receive(self) -> Event:
-        """The next event.
+        """Wait for the worker's next event.
 
         Raises:
-            LostError: There is none: the process ended, said nothing for too long, or said
-                something that is no event. It is no longer there.
+            WorkerLostError: The process ended, sent nothing for `timeout_s`, or sent a line that is
+                no event. It no longer runs.
         """
         try:
             line = self._lines.get(timeout=self._timeout_s)
         except queue.Empty:
             self.stop()
-            raise LostError(f"gave no sign of life for {self._timeout_s:g} s") from None
+            raise WorkerLostError(f"gave no sign of life for {self._timeout_s:g} s") from None
         if not line:
-            raise LostError(self._ending())
+            raise WorkerLostError(self._ending())
         try:
             event = decoded_event(line)
         except InputError as error:
             self.stop()
-            raise LostError(f"said what is no event: {error}") from None
-        if isinstance(event, End):  # it lets go of its device
+            raise WorkerLostError(f"said what is no event: {error}") from None
+        if isinstance(event, End):  # the process frees its device as it ends
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_S)
         return event
 
     def stop(self) -> None:
-        """End it: politely, then not."""
+        """End the process by SIGTERM, or after `STOP_S` by SIGKILL."""
         try:
             if self._process.poll() is None:
                 self._signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_S)
-        finally:  # also when Ctrl-C comes while waiting
+        finally:  # also when Ctrl-C interrupts the wait
             if self._process.poll() is None:
                 self._signal(signal.SIGKILL)
                 self._process.wait()
         for reader in self._readers:
             reader.join(STOP_S)
-        with suppress(BrokenPipeError):  # of an order that nobody took
+        with suppress(BrokenPipeError):  # of a message that was never read
             self._stdin.close()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -118,7 +114,7 @@ class Child:
             os.killpg(self._process.pid, number)
 
     def _ending(self) -> str:
-        """How the process ended, and its last words."""
+        """How the process ended, and the last lines of its stderr."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_S)
         status = self._process.poll()
@@ -129,7 +125,7 @@ class Child:
             how = f"was killed by {signal.Signals(-status).name}"
         else:
             how = f"ended with exit status {status}"
-        words = anonymous(" | ".join(self._last_words))
+        words = redacted(" | ".join(self._stderr_lines))
         return f"{how}: {words}" if words else how
 
     def _read_events(self, stream: IO[bytes]) -> None:
@@ -143,4 +139,4 @@ class Child:
             while line := stream.readline(LINE_CHARACTERS):
                 text = line.decode(errors="replace").strip()
                 if text:
-                    self._last_words.append(text)
+                    self._stderr_lines.append(text)

@@ -1,6 +1,6 @@
-"""What a profile measures of a model: cases in the order of their worth, and the runs of each.
+"""The plan of a profile: which cases of a model are measured, in which order and kinds of run.
 
-The cheap and most wanted cases come first, so that a profile that is cut short is of use.
+The cheapest and most useful cases come first, so that an interrupted profile is of use.
 """
 
 import hashlib
@@ -8,14 +8,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import Literal
 
 from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import Phase, Workload
 from costmodel.recordings.quantities import RUNS, RunName
-from costmodel.recordings.recording import MAX_CASES, CaseWorkload
+from costmodel.recordings.recording import MAX_CASES, CaseWorkload, Dtype
 from costmodel.strict import validated
 
 UNIFORM = "uniform"
@@ -27,31 +26,28 @@ PROMPTS = (512, 2048, 8192)
 OTHER_ROUTINGS = ("zipf:1.0", "scores")
 WITHOUT_ENERGY: tuple[RunName, ...] = ("time", "trace", "counters")
 
-Dtype = Literal["bf16", "fp32"]
-Phase = Literal["decode", "prefill"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """A case, and the kinds of run in which it is measured."""
+class PlannedCase:
+    """A case and the kinds of run in which it is measured."""
 
     workload: CaseWorkload
     runs: tuple[RunName, ...]
 
 
 def case_seed(workload: CaseWorkload) -> int:
-    """The seed of a case's data, 63 bits: the same in every repeat, and on every machine."""
+    """The seed of a case's data, of 63 bits: the same in every profile and on every machine."""
     text = json.dumps(asdict(workload), sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
 
 
 def chooses(model: ModelConfig) -> bool:
-    """Whether any layer chooses experts or rows, so that a routing means something."""
+    """Whether any layer of the model chooses experts or rows."""
     operators = build_operators(model, Workload().step())
     return any(part.routing for operator in operators for part in operator.parts)
 
 
-def from_lists(
+def plan_from_lists(
     model: ModelConfig,
     *,
     phase: Phase,
@@ -61,32 +57,33 @@ def from_lists(
     dtype: Dtype,
     routings: Sequence[str],
     runs: Sequence[RunName],
-) -> tuple[Planned, ...]:
-    """Every combination of the lists.
+) -> tuple[PlannedCase, ...]:
+    """All combinations of the lists, each a case with the same kinds of run.
 
-    A model that chooses nothing is measured once, under `uniform`, whatever else is listed.
+    A model that chooses neither experts nor rows is measured under `uniform` alone.
 
     Raises:
-        InputError: A value breaks a rule of a case, or the model knows none of the routings.
+        InputError: A value breaks a rule of `CaseWorkload`, there are too many combinations, or the
+            model chooses nothing and `uniform` is not listed.
     """
     cases = len(batches) * len(contexts) * len(new_tokens) * len(routings)
     if cases > MAX_CASES:
         raise InputError(f"plan={cases}: a recording has at most {MAX_CASES:,} cases")
-    known = routings if chooses(model) else [each for each in routings if each == UNIFORM]
-    if not known:
+    used = routings if chooses(model) else [UNIFORM] if UNIFORM in routings else []
+    if not used:
         raise InputError(
             f"routing={shown(','.join(routings))}: {model.name} chooses neither experts nor rows;"
             f" only {UNIFORM} says something of it"
         )
     return tuple(
-        Planned(
+        PlannedCase(
             workload=validated(
                 CaseWorkload,
                 {
                     "phase": phase,
                     "batch": batch,
                     "context": context,
-                    "new_tokens": new,
+                    "new_tokens": tokens,
                     "dtype": dtype,
                     "routing": routing,
                 },
@@ -94,17 +91,17 @@ def from_lists(
             ),
             runs=tuple(runs),
         )
-        for routing, context, new, batch in product(known, contexts, new_tokens, batches)
+        for routing, context, tokens, batch in product(used, contexts, new_tokens, batches)
     )
 
 
-def standard(
+def standard_plan(
     model: ModelConfig, *, dtype: Dtype, runs: Sequence[RunName] = RUNS
-) -> tuple[Planned, ...]:
-    """The grid of the committed recordings; of it the runs that are asked for.
+) -> tuple[PlannedCase, ...]:
+    """The cases of the committed recordings, in those of their kinds of run that `runs` lists.
 
-    Energy is measured at the usual context and under uniform routing only, since it takes longest;
-    the long context only of models without a sparse layer, the dense yardstick.
+    Energy takes longest, so it is measured at the usual context and under uniform routing only. The
+    long context is measured of models without a sparse layer only, as the dense reference.
     """
 
     def decode(
@@ -112,25 +109,25 @@ def standard(
         routing: str = UNIFORM,
         batches: Sequence[int] = BATCHES,
         kinds: Sequence[RunName] = WITHOUT_ENERGY,
-    ) -> list[Planned]:
+    ) -> list[PlannedCase]:
         return [_planned("decode", batch, context, 1, dtype, routing, kinds) for batch in batches]
 
-    found = decode(USUAL_CONTEXT, kinds=RUNS)
+    cases = decode(USUAL_CONTEXT, kinds=RUNS)
     for tokens in PROMPTS:
         kinds = RUNS if tokens == USUAL_CONTEXT else WITHOUT_ENERGY
-        found.append(_planned("prefill", 1, 0, tokens, dtype, UNIFORM, kinds))
+        cases.append(_planned("prefill", 1, 0, tokens, dtype, UNIFORM, kinds))
     sparse = chooses(model)
     for routing in OTHER_ROUTINGS if sparse else ():
-        found += decode(USUAL_CONTEXT, routing)
+        cases += decode(USUAL_CONTEXT, routing)
     for context in OTHER_CONTEXTS:
-        found += decode(context)
+        cases += decode(context)
     if not sparse:
-        found += decode(LONG_CONTEXT, batches=LONG_BATCHES)
-    chosen = (
-        Planned(workload=each.workload, runs=tuple(run for run in each.runs if run in runs))
-        for each in found
+        cases += decode(LONG_CONTEXT, batches=LONG_BATCHES)
+    requested = (
+        PlannedCase(workload=case.workload, runs=tuple(run for run in case.runs if run in runs))
+        for case in cases
     )
-    return tuple(each for each in chosen if each.runs)
+    return tuple(case for case in requested if case.runs)
 
 
 def _planned(  # noqa: PLR0917 - one row of the grid
@@ -141,7 +138,7 @@ def _planned(  # noqa: PLR0917 - one row of the grid
     dtype: Dtype,
     routing: str,
     runs: Sequence[RunName],
-) -> Planned:
+) -> PlannedCase:
     workload = CaseWorkload(
         phase=phase,
         batch=batch,
@@ -150,13 +147,13 @@ def _planned(  # noqa: PLR0917 - one row of the grid
         dtype=dtype,
         routing=routing,
     )
-    return Planned(workload=workload, runs=tuple(runs))
+    return PlannedCase(workload=workload, runs=tuple(runs))
 
 
-def described(workload: CaseWorkload) -> str:
-    """A case in one line: `decode batch=16 context=2048 routing=uniform`.
+def workload_label(workload: CaseWorkload) -> str:
+    """A workload in one line, for progress: `decode batch=16 context=2048 routing=uniform`.
 
-    A prefill says its new tokens as well, weights that are not bf16 their dtype.
+    A prefill also states its new tokens; a dtype other than bf16 is stated too.
     """
     words = [workload.phase, f"batch={workload.batch}", f"context={workload.context}"]
     if workload.phase == "prefill":

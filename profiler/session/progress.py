@@ -1,11 +1,11 @@
-"""How far a profile is, on stderr: a bar in a terminal, one line for each event anywhere else.
+"""The progress of a profile on stderr: a bar in a terminal, otherwise one line per event.
 
-The lines are read by programs, so their form is kept:
+Programs read the lines, so their form must not change:
 
     [12/105] olmoe-1b-7b time decode batch=16 ... routing=uniform: done in 3.2 s, about 140 s left
     [13/105] olmoe-1b-7b time decode batch=64 ... routing=uniform: lacking, out of memory
 
-Any line without such a number says what is being done meanwhile.
+A line without such a number says what is being done meanwhile.
 """
 
 import time
@@ -22,8 +22,8 @@ from costmodel.recordings.quantities import RunName
 from costmodel.show.text import printable
 
 
-class Progress:
-    """Counts runs of cases as they are finished, and estimates the time that the rest takes."""
+class ProfileProgress:
+    """Counts finished runs of cases and estimates the time that the others will take."""
 
     def __init__(
         self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
@@ -41,7 +41,7 @@ class Progress:
             transient=True,
         )
         self._task = self._bar.add_task("", total=None, left="")
-        self._left: dict[RunName, int] = {}
+        self._pending: dict[RunName, int] = {}
         self._spent: dict[RunName, list[float]] = {}
         self._finished = self._total = 0
         self._began = 0.0
@@ -53,24 +53,24 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def plan(self, left: Mapping[RunName, int]) -> None:
-        """Say how many runs of each kind are to do."""
-        self._left = dict(left)
-        self._total = self._finished + sum(left.values())
+    def plan(self, pending: Mapping[RunName, int]) -> None:
+        """Set how many cases are still to be measured in each kind of run."""
+        self._pending = dict(pending)
+        self._total = self._finished + sum(pending.values())
         self._bar.update(self._task, total=self._total)
 
     def say(self, text: str) -> None:
-        """What is being done: importing, building, checking."""
+        """Show what is being done: a start, a build, a self-check."""
         self._bar.update(self._task, description=escape(printable(text)))
         self._line(text)
 
     def begin(self, label: str) -> None:
-        """A run of a case is in hand."""
+        """Note that the run named `label` begins."""
         self._began = self._clock()
         self._bar.update(self._task, description=escape(printable(label)))
 
     def done(self, run: RunName, label: str) -> None:
-        """The run in hand is measured."""
+        """Note that the run named `label` is measured."""
         seconds = self._clock() - self._began
         self._spent.setdefault(run, []).append(seconds)
         self._finish(run)
@@ -79,23 +79,26 @@ class Progress:
         self._line(f"{self._number} {label}: done in {seconds:.1f} s, {left}")
 
     def lacking(self, run: RunName, label: str, reason: str) -> None:
-        """A run cannot be had."""
+        """Note that the run named `label` cannot be measured."""
         self._finish(run)
         self.tell(f"{self._number} {label}: lacking, {reason}")
 
     def tell(self, text: str) -> None:
-        """Say what is not to be missed: in a terminal it stays, above the bar."""
+        """Show a message that stays: in a terminal it is printed above the bar."""
         self._line(text)
         if self._console.is_terminal:
             self._bar.print(escape(printable(text)))
 
     @property
     def left_s(self) -> float:
-        """The mean time of a run of its kind so far, or of any kind, for all that is left."""
-        spent = [seconds for each in self._spent.values() for seconds in each]
-        mean = {run: sum(each) / len(each) for run, each in self._spent.items()}
-        usual = sum(spent) / len(spent)
-        return sum(count * mean.get(run, usual) for run, count in self._left.items())
+        """Estimated seconds for all pending runs.
+
+        Each counts as the mean time of its kind so far, or of all kinds if its own has none.
+        """
+        all_s = [seconds for of_kind in self._spent.values() for seconds in of_kind]
+        mean_s = {run: sum(of_kind) / len(of_kind) for run, of_kind in self._spent.items()}
+        usual_s = sum(all_s) / len(all_s)
+        return sum(count * mean_s.get(run, usual_s) for run, count in self._pending.items())
 
     @property
     def _number(self) -> str:
@@ -103,11 +106,11 @@ class Progress:
 
     def _finish(self, run: RunName) -> None:
         self._finished += 1
-        self._left[run] -= 1
+        self._pending[run] -= 1
         self._bar.update(self._task, completed=self._finished)
 
     def _line(self, text: str) -> None:
         if not self._console.is_terminal:
-            with suppress(BrokenPipeError):  # whoever read the lines went away; the work goes on
+            with suppress(BrokenPipeError):  # the reader of the lines is gone; the work goes on
                 self._console.file.write(f"{printable(text)}\n")
                 self._console.file.flush()

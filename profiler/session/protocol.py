@@ -1,8 +1,8 @@
-"""What the profiler and its worker say to each other: one JSON object a line, checked when read.
+"""The messages between the profiler and its worker process: one JSON object per line.
 
-The profiler sends `Setup`. The worker answers `Hello` and `Checked`. The profiler sends `Work`, and
-the worker tells all that happens to it, until `End`. A line of the worker is as little trusted as
-any other input: what is no event ends the worker.
+The profiler sends `Setup`; the worker answers `Hello` and `Checked`. The profiler sends `Work`; the
+worker reports each step as an event, until `End`. Every line is validated when it is read. A worker
+that sends a line which is no event is ended.
 """
 
 import json
@@ -13,15 +13,21 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
-from costmodel.recordings.machine import Commit, Conditions, Label, Machine, Reason
-from costmodel.recordings.measured import Accesses, Column, Measured, Path_
+from costmodel.recordings.machine import Commit, Label, Machine, Reason
+from costmodel.recordings.measured import LeafPath
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import MAX_CASES, MAX_PATHS, CaseWorkload, Check
+from costmodel.recordings.recording import (
+    MAX_CASES,
+    MAX_PATHS,
+    CaseWorkload,
+    Check,
+    Dtype,
+    RunResult,
+    Seed,
+)
 from costmodel.strict import STRICT, validated
 
-Wanted: TypeAlias = Literal["auto", "cpu", "cuda"]
-Dtype: TypeAlias = Literal["bf16", "fp32"]
-Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
+DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda"]
 Index: TypeAlias = Annotated[int, Field(ge=0, lt=MAX_CASES)]
 
 T = TypeVar("T")
@@ -29,41 +35,41 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Setup:
-    """What a worker is started for. `auto` is the GPU where torch finds one, else the CPU."""
+    """The kind of run of a worker, and its device: `auto` is the GPU if torch finds one."""
 
     run: RunName
-    device: Wanted
+    device: DeviceChoice
     self_check: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Asked:
-    """One case to measure, and the seed of its ids, cache and declared choices."""
+class CaseJob:
+    """One case to measure, and the seed of its token ids, cache contents and routing."""
 
     workload: CaseWorkload
     seed: Seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Job:
-    """One model and its cases."""
+class ModelJob:
+    """One model to build, and the cases to measure of it."""
 
     model: ModelConfig
-    cases: tuple[Asked, ...]
+    cases: tuple[CaseJob, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Work:
-    """All that a worker is to measure, model after model."""
+    """All that a worker is to measure, one model after another."""
 
     dtype: Dtype
     weights_seed: Seed
-    jobs: tuple[Job, ...]
+    jobs: tuple[ModelJob, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Hello:
-    """What measures, and the kinds of run that cannot be had on it, with the reason."""
+    """The machine and code of the worker, and why kinds of run are impossible there."""
 
     machine: Machine
     commit: Commit | None
@@ -74,16 +80,16 @@ class Hello:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Checked:
-    """The self-check of this kind of run is over; empty where none was asked for."""
+    """The result of the self-check; without checks where none was requested."""
 
     checks: tuple[Check, ...]
-    unmeasurable: Annotated[str, Field(min_length=1)] | None  # it showed that no case can be had
+    unmeasurable: Annotated[str, Field(min_length=1)] | None  # why no case can be measured
     kind: Literal["checked"] = "checked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Building:
-    """A model is being built; the one before it is gone."""
+    """The worker has freed the model before and begins to build this one."""
 
     job: Index
     kind: Literal["building"] = "building"
@@ -91,16 +97,16 @@ class Building:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Paths:
-    """The model is built; its leaves, to which all columns of its cases are aligned."""
+    """The model is built. Columns of its cases are in the order of these paths of its leaves."""
 
     job: Index
-    paths: Annotated[tuple[Path_, ...], Field(min_length=1, max_length=MAX_PATHS)]
+    paths: Annotated[tuple[LeafPath, ...], Field(min_length=1, max_length=MAX_PATHS)]
     kind: Literal["paths"] = "paths"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Began:
-    """A case is in hand."""
+    """The worker begins to measure a case."""
 
     job: Index
     case: Index
@@ -109,20 +115,17 @@ class Began:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Done:
-    """A case is measured: a recording's run, but for its session."""
+    """A case is measured."""
 
     job: Index
     case: Index
-    conditions: Conditions
-    step: dict[Label, Measured]
-    operators: dict[Label, Column]
-    accesses: dict[Path_, Accesses]
+    result: RunResult
     kind: Literal["done"] = "done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Lacking:
-    """A case cannot be measured; the worker goes on."""
+    """A case cannot be measured; the worker goes on with the next."""
 
     job: Index
     case: Index
@@ -132,16 +135,16 @@ class Lacking:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Refused:
-    """Nothing at all can be measured as asked: a mistake of the user, or what the machine lacks."""
+    """Nothing can be measured, by this worker or another."""
 
-    mistake: bool
+    mistake: bool  # of the user; otherwise the machine lacks something
     message: str
     kind: Literal["refused"] = "refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Broken:
-    """The worker ends: after this error it can trust its device, or itself, no more."""
+    """The worker ends, since its device or its process may be damaged after this error."""
 
     reason: str
     kind: Literal["broken"] = "broken"
@@ -149,7 +152,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class End:
-    """All of the work was gone through."""
+    """All of the work has been tried."""
 
     kind: Literal["end"] = "end"
 
@@ -160,28 +163,32 @@ Event: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class _Said:
+class _Line:
     event: Annotated[Event, Field(discriminator="kind")]
 
 
 def encoded(message: Setup | Work | Event) -> bytes:
-    """A message as its line."""
+    """The line that carries a message."""
     plain = TypeAdapter(type(message)).dump_python(message, mode="json")
     return json.dumps(plain, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
 def decoded(cls: type[T], line: bytes) -> T:
-    """A line as the message that is expected."""
+    """The message of class `cls` in a line of the profiler.
+
+    Raises:
+        InputError: The line is no JSON object, or a field breaks a rule.
+    """
     return validated(cls, _object(line), where="the worker's orders")
 
 
 def decoded_event(line: bytes) -> Event:
-    """A line of the worker as what happened.
+    """The event in a line of the worker.
 
     Raises:
-        InputError: It is none of the events, or one whose fields break a rule.
+        InputError: The line is no event, or a field breaks a rule.
     """
-    return validated(_Said, {"event": _object(line)}, where="the worker's line").event
+    return validated(_Line, {"event": _object(line)}, where="the worker's line").event
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -189,9 +196,9 @@ def _object(line: bytes) -> dict[str, Any]:
         raise ValueError(f"{constant} is no JSON")
 
     try:
-        found = json.loads(line, parse_constant=refuse)
+        data = json.loads(line, parse_constant=refuse)
     except (ValueError, RecursionError):
         raise InputError(f"the line {shown(line.decode(errors='replace'))} is no JSON") from None
-    if not isinstance(found, dict):
+    if not isinstance(data, dict):
         raise InputError(f"the line {shown(line.decode(errors='replace'))} is no JSON object")
-    return found
+    return data

@@ -1,4 +1,8 @@
-"""What a profile has still to do, and where what it did is kept: recordings, session, progress."""
+"""The state of a profile: its pending cases, and the recordings that hold the finished ones.
+
+A `ProfileSession` knows nothing of processes: `profiler.session.profile` talks to the workers and
+passes results on. The session keeps each result or reason on disk at once, and shows the progress.
+"""
 
 import re
 from collections.abc import Sequence
@@ -11,35 +15,35 @@ from costmodel.errors import InputError
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.machine import Machine
 from costmodel.recordings.quantities import RUNS, RunName
-from costmodel.recordings.recording import CaseWorkload, Check, Session
+from costmodel.recordings.recording import CaseWorkload, Check, Dtype, RunResult, Session
 from profiler.instruments.machine import now
-from profiler.instruments.redact import anonymous
-from profiler.session.plan import Planned, case_seed, described
-from profiler.session.progress import Progress
-from profiler.session.protocol import Done, Dtype, Hello, Wanted
-from profiler.session.store import Store
+from profiler.instruments.redact import redacted
+from profiler.session.plan import PlannedCase, case_seed, workload_label
+from profiler.session.progress import ProfileProgress
+from profiler.session.protocol import DeviceChoice, Hello
+from profiler.session.store import RecordingStore
 
 SLUG_CHARACTERS = 80
-VENDOR = "nvidia-"  # of a GPU's name; every GPU that is measured has it
+VENDOR = "nvidia-"  # every GPU that is measured has it in its name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A model to profile, the name under which it is filed, and its plan."""
+class PlannedModel:
+    """A model to profile, its name among files, and its plan."""
 
     name: str
     preset: str | None
     model: ModelConfig
-    plan: tuple[Planned, ...]
+    plan: tuple[PlannedCase, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ProfileRequest:
     """All that one command is to measure. `out` is a .json file (one model) or a folder."""
 
-    targets: tuple[Target, ...]
+    models: tuple[PlannedModel, ...]
     out: Path
-    device: Wanted
+    device: DeviceChoice
     dtype: Dtype
     weights_seed: int
     resume: bool
@@ -47,56 +51,67 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """One case of one target, in whatever run."""
+class PendingCase:
+    """A case that is to be measured: the index of its model in the request, workload and seed."""
 
-    target: int
+    model_index: int
     workload: CaseWorkload
     seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a recording holds at the end; a model that could not be built has no file."""
+    """What a model's recording holds at the end. No file exists of a model that was never built."""
 
     path: Path
     measured: int  # runs of cases
     lacking: int
-    reason: str | None  # of the first that is lacking
+    reason: str | None  # why the first lacking run could not be measured
 
 
 def slug(text: str) -> str:
     """A name as part of a file's name: lower case, digits, dots within, and dashes."""
-    found = re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9.]+", "-", text.lower()))[:SLUG_CHARACTERS]
-    return found.strip("-.") or "unnamed"
+    dashed = re.sub(r"[^a-z0-9.]+", "-", text.lower())
+    single_dots = re.sub(r"\.{2,}", ".", dashed)[:SLUG_CHARACTERS]
+    return single_dots.strip("-.") or "unnamed"
 
 
 def recording_name(machine: Machine, name: str) -> str:
-    """`h200-olmoe-1b-7b.json`: what measured, and what was measured."""
+    """The file name of a recording, from its machine and model: `h200-olmoe-1b-7b.json`."""
     device = "cpu" if machine.device == "cpu" else slug(machine.name).removeprefix(VENDOR)
     return f"{device}-{name}.json"
 
 
-class Ledger:
-    """The recordings of one command, held open; and the runs that each still lacks."""
+class ProfileSession:
+    """The open recordings of one command, and the cases that each kind of run still has to measure.
 
-    def __init__(self, request: Request, progress: Progress) -> None:
+    A context manager: leaving it closes the recordings.
+
+    Attributes:
+        finished: runs of cases that this command has measured.
+        unmeasurable: kinds of run that are impossible on this machine, with the reason.
+    """
+
+    def __init__(self, request: ProfileRequest, progress: ProfileProgress) -> None:
         self._request, self._progress = request, progress
-        self._stores: list[Store] = []
+        self._stores: list[RecordingStore] = []
         self._open_stores = ExitStack()
         self._session: Session | None = None
-        self._homeless: dict[int, list[tuple[Unit, RunName, str]]] = {}  # by target without paths
-        self.done_now = 0
+        # Reasons of models whose paths are not known yet, by the model's index
+        self._unstored: dict[int, list[tuple[PendingCase, RunName, str]]] = {}
+        self.finished = 0
         self.unmeasurable: dict[RunName, str] = {}
-        self._left: dict[RunName, list[Unit]] = {run: [] for run in RUNS}
-        for index, target in enumerate(request.targets):
-            for planned in target.plan:
-                unit = Unit(
-                    target=index, workload=planned.workload, seed=case_seed(planned.workload)
+        self._pending: dict[RunName, list[PendingCase]] = {run: [] for run in RUNS}
+        for index, planned in enumerate(request.models):
+            for planned_case in planned.plan:
+                case = PendingCase(
+                    model_index=index,
+                    workload=planned_case.workload,
+                    seed=case_seed(planned_case.workload),
                 )
-                for run in planned.runs:
-                    self._left[run].append(unit)
-        if request.out.suffix == ".json":  # else the file's name depends on what measures
+                for run in planned_case.runs:
+                    self._pending[run].append(case)
+        if request.out.suffix == ".json":  # otherwise the machine decides the file's name
             self._open([request.out])
 
     def __enter__(self) -> Self:
@@ -105,18 +120,23 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self._open_stores.close()
 
-    def left(self, run: RunName) -> tuple[Unit, ...]:
-        """What is not yet measured, and was not tried either by this command."""
-        return tuple(self._left[run])
+    def pending(self, run: RunName) -> tuple[PendingCase, ...]:
+        """The cases that this kind of run has not measured, and this command has not tried."""
+        return tuple(self._pending[run])
 
-    def began(self, unit: Unit, run: RunName) -> None:
-        """A run is in hand."""
-        self._progress.begin(self._label(unit, run))
+    def begin(self, case: PendingCase, run: RunName) -> None:
+        """Note that a worker begins to measure a case."""
+        self._progress.begin(self._label(case, run))
 
     def meet(self, hello: Hello) -> None:
-        """Take note of what measures; the first time this opens the recordings."""
+        """Take a worker's machine and code; the first time, open the recordings.
+
+        Raises:
+            InputError: A recording exists already, or cannot be resumed.
+            WorkError: A recording cannot be written.
+        """
         if not self._stores:
-            names = [recording_name(hello.machine, each.name) for each in self._request.targets]
+            names = [recording_name(hello.machine, model.name) for model in self._request.models]
             self._open([self._request.out / name for name in names])
         self.unmeasurable.update(hello.unmeasurable)
         new = Session(
@@ -129,55 +149,67 @@ class Ledger:
         if old is None or replace(new, started=old.started, self_check=old.self_check) != old:
             self._session = new
 
-    def check(self, checks: Sequence[Check]) -> None:
-        """Keep the self-check of a kind of run; it is written with the next finished run."""
+    def add_checks(self, checks: Sequence[Check]) -> None:
+        """Keep a self-check; it is written together with the next finished run."""
         assert self._session is not None
         self._session = replace(self._session, self_check=(*self._session.self_check, *checks))
 
-    def begin(self, target: int, paths: tuple[str, ...]) -> None:
-        """The paths of a model are known, so that its recording can begin."""
-        assert self._session is not None
-        plan = self._request.targets[target].plan
-        planned = {each.workload: case_seed(each.workload) for each in plan}
-        self._stores[target].begin(paths, self._session, planned)
-        for unit, run, reason in self._homeless.pop(target, ()):
-            self._stores[target].lack(unit.workload, unit.seed, run, reason)
+    def take_paths(self, model_index: int, paths: tuple[str, ...]) -> None:
+        """Begin the recording of a model whose leaf paths are now known.
 
-    def done(self, unit: Unit, run: RunName, found: Done) -> None:
-        """Keep a finished run; one that does not go with the recording is lacking."""
+        Raises:
+            InputError: The recording would grow beyond the schema's limits.
+            WorkError: The recording exists and has other paths.
+        """
         assert self._session is not None
+        plan = self._request.models[model_index].plan
+        seeds = {case.workload: case_seed(case.workload) for case in plan}
+        store = self._stores[model_index]
+        store.begin(paths, self._session, seeds)
+        for case, run, reason in self._unstored.pop(model_index, ()):
+            store.lack(case.workload, case.seed, run, reason)
+
+    def finish(self, case: PendingCase, run: RunName, result: RunResult) -> None:
+        """Keep a result; one that breaks a rule of the recording makes the run lacking.
+
+        Raises:
+            WorkError: The recording cannot be written.
+        """
+        assert self._session is not None
+        store = self._stores[case.model_index]
         try:
-            self._stores[unit.target].add(unit.workload, unit.seed, run, found, self._session)
+            store.add(case.workload, case.seed, run, result, self._session)
         except InputError as error:
-            self.lack(unit, run, f"what was measured is refused: {error}")
+            self.lack(case, run, f"what was measured is refused: {error}")
             return
-        self._left[run].remove(unit)
-        self.done_now += 1
-        self._progress.done(run, self._label(unit, run))
-        if others := found.conditions.other_processes:
+        self._pending[run].remove(case)
+        self.finished += 1
+        self._progress.done(run, self._label(case, run))
+        if others := result.conditions.other_processes:
             self._progress.tell(
                 f"{others} other process{'es' * (others > 1)} used the GPU meanwhile"
             )
 
-    def lack(self, unit: Unit, run: RunName, reason: str) -> None:
-        """Keep the reason why a run is not there."""
-        told = anonymous(reason)
-        store = self._stores[unit.target]
+    def lack(self, case: PendingCase, run: RunName, reason: str) -> None:
+        """Keep the reason why a case could not be measured in this kind of run."""
+        public_reason = redacted(reason)
+        store = self._stores[case.model_index]
         if store.begun:
-            store.lack(unit.workload, unit.seed, run, told)
+            store.lack(case.workload, case.seed, run, public_reason)
         else:
-            self._homeless.setdefault(unit.target, []).append((unit, run, told))
-        self._left[run].remove(unit)
-        self._progress.lacking(run, self._label(unit, run), told)
+            unstored = self._unstored.setdefault(case.model_index, [])
+            unstored.append((case, run, public_reason))
+        self._pending[run].remove(case)
+        self._progress.lacking(run, self._label(case, run), public_reason)
 
     def outcomes(self) -> tuple[Outcome, ...]:
-        """What each recording holds."""
-        found = []
+        """What each recording holds, in the order of the request's models."""
+        outcomes = []
         for index, store in enumerate(self._stores):
             cases = store.cases.values()
             reasons = [reason for case in cases for reason in case.lacking.values()]
-            reasons += [reason for _, _, reason in self._homeless.get(index, ())]
-            found.append(
+            reasons += [reason for _, _, reason in self._unstored.get(index, ())]
+            outcomes.append(
                 Outcome(
                     path=store.path,
                     measured=sum(len(case.runs) for case in cases),
@@ -185,28 +217,29 @@ class Ledger:
                     reason=next(iter(reasons), None),
                 )
             )
-        return tuple(found)
+        return tuple(outcomes)
 
-    def _label(self, unit: Unit, run: RunName) -> str:
-        name = self._request.targets[unit.target].name
-        return f"{name} {run} {described(unit.workload)}"
+    def _label(self, case: PendingCase, run: RunName) -> str:
+        name = self._request.models[case.model_index].name
+        return f"{name} {run} {workload_label(case.workload)}"
 
     def _open(self, paths: Sequence[Path]) -> None:
-        for target, path in zip(self._request.targets, paths, strict=True):
-            store = Store(
+        """Open a recording for each model; cases that they hold already are pending no more."""
+        for planned, path in zip(self._request.models, paths, strict=True):
+            store = RecordingStore(
                 path,
-                model=target.model,
-                preset=target.preset,
+                model=planned.model,
+                preset=planned.preset,
                 weights_seed=self._request.weights_seed,
                 resume=self._request.resume,
             )
             self._stores.append(self._open_stores.enter_context(store))
         recorded = [store.cases for store in self._stores]
-        for run, units in self._left.items():
-            self._left[run] = []
-            for unit in units:
-                case = recorded[unit.target].get(unit.workload)
-                if case is None or run not in case.runs:
-                    seed = unit.seed if case is None else case.seed  # other runs had the same data
-                    self._left[run].append(replace(unit, seed=seed))
-        self._progress.plan({run: len(units) for run, units in self._left.items()})
+        for run, cases in self._pending.items():
+            self._pending[run] = []
+            for case in cases:
+                known = recorded[case.model_index].get(case.workload)
+                if known is None or run not in known.runs:
+                    seed = case.seed if known is None else known.seed  # that of its other runs
+                    self._pending[run].append(replace(case, seed=seed))
+        self._progress.plan({run: len(cases) for run, cases in self._pending.items()})

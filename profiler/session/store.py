@@ -1,7 +1,7 @@
-"""A recording on disk while it grows: whole after each finished run, or as it was before.
+"""A recording file while a profile fills it: valid after each finished run, with one writer.
 
-A new text goes to a file beside it, reaches the disk, and takes its place in one step; so a kill at
-any moment loses the case in hand alone. One profiler at a time holds a recording.
+A new text is written to a file beside the old one and replaces it in one step, so a kill at any
+moment loses only the case that was being measured. A lock keeps out other profilers.
 """
 
 import fcntl
@@ -22,25 +22,25 @@ from costmodel.recordings.recording import (
     CaseWorkload,
     Recording,
     Run,
+    RunResult,
     Session,
     load_recording,
     recording_text,
 )
 from costmodel.strict import explained
-from profiler.session.protocol import Done
 
 
-class Store:
-    """One recording file, held from `open` to `close`."""
+class RecordingStore:
+    """One recording file, locked from construction to `close`."""
 
     def __init__(
         self, path: Path, *, model: ModelConfig, preset: str | None, weights_seed: int, resume: bool
     ) -> None:
-        """Hold the file, which need not be there yet.
+        """Lock the file, and read it if it exists.
 
         Raises:
-            InputError: It is there and must not be (without `resume`), is no valid recording, or
-                one of another model.
+            InputError: It exists and `resume` is False, it is no valid recording, or it is of
+                another model.
             WorkError: Another profiler holds it, or its folder cannot be written.
         """
         self.path, self._model, self._preset, self._seed = path, model, preset, weights_seed
@@ -51,7 +51,7 @@ class Store:
                 " starts anew"
             )
         self._lock_path = path.with_name(f".{path.name}.lock")
-        self._lock = self._held()
+        self._lock = self._locked()
         try:
             if path.exists():
                 self._recording = self._read()
@@ -67,31 +67,31 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._lock_path.unlink(missing_ok=True)  # while it is still held: nobody else's goes
+        """Release the lock."""
+        self._lock_path.unlink(missing_ok=True)  # while it is held, so it is nobody else's
         os.close(self._lock)
 
     @property
     def begun(self) -> bool:
-        """Whether the model's paths are known, without which there is no recording."""
+        """Whether the model's paths are known; without them there is no recording."""
         return self._recording is not None
 
     @property
     def cases(self) -> dict[CaseWorkload, Case]:
-        """What is on disk, by workload."""
+        """The recorded cases, by workload."""
         held = self._recording.cases if self._recording else ()
         return {case.workload: case for case in held}
 
     def begin(
         self, paths: tuple[str, ...], session: Session, planned: Mapping[CaseWorkload, int]
     ) -> None:
-        """Take the model's paths, and check that there is room for all planned cases, by seed.
+        """Take the model's paths, and check that all planned cases will fit into the recording.
 
-        Nothing is written before there is something to keep.
+        `planned` maps workloads to seeds. Nothing is written before the first result or reason.
 
         Raises:
-            InputError: The recording would grow larger than a reader takes.
-            WorkError: The recording was made of other paths: by other code.
+            InputError: The recording would grow beyond the schema's limits.
+            WorkError: The recording exists and has other paths, so other code has made it.
         """
         if self._recording is None:
             self._recording = Recording(
@@ -109,40 +109,34 @@ class Store:
                 f"{self.path.name}: its operators have other paths than those of this version;"
                 " measure into a new file"
             )
-        new = (Case(workload=w, seed=s) for w, s in planned.items() if w not in self.cases)
+        new_cases = (Case(workload=w, seed=s) for w, s in planned.items() if w not in self.cases)
         try:
-            replace(held, cases=(*held.cases, *new))
+            replace(held, cases=(*held.cases, *new_cases))
         except ValidationError as error:
             raise InputError(f"plan: {explained(error)}") from None
 
     def add(
-        self, workload: CaseWorkload, seed: int, name: RunName, found: Done, session: Session
+        self, workload: CaseWorkload, seed: int, name: RunName, result: RunResult, session: Session
     ) -> None:
-        """Keep a finished run; it is on disk when this returns.
+        """Keep the result of a run; it is on disk when this returns.
 
         Raises:
-            InputError: It does not go with the recording: a column of another length, a quantity
-                that this kind of run does not measure.
-            WorkError: It cannot be written, or the file would be too large to be read.
+            InputError: The result breaks a rule of the recording, such as by a column of another
+                length or a quantity that this kind of run does not measure.
+            WorkError: The file cannot be written, or would be too large to be read.
         """
         assert self._recording is not None
         sessions = self._with_session(self._recording.sessions, session)
-        run = Run(
-            session=len(sessions) - 1,
-            conditions=found.conditions,
-            step=found.step,
-            operators=found.operators,
-            accesses=found.accesses,
-        )
+        run = Run.of_session(result, len(sessions) - 1)
         case = self.cases.get(workload) or Case(workload=workload, seed=seed)
         lacking = {other: reason for other, reason in case.lacking.items() if other != name}
         self._keep(replace(case, runs={**case.runs, name: run}, lacking=lacking), sessions)
 
     def lack(self, workload: CaseWorkload, seed: int, name: RunName, reason: str) -> None:
-        """Keep the reason why a run is not there; it is on disk when this returns.
+        """Keep the reason why a run is absent; it is on disk when this returns.
 
         Raises:
-            WorkError: It cannot be written, or the file would be too large to be read.
+            WorkError: The file cannot be written, or would be too large to be read.
         """
         assert self._recording is not None
         case = self.cases.get(workload) or Case(workload=workload, seed=seed)
@@ -151,15 +145,15 @@ class Store:
             self._keep(replace(case, lacking=lacking), self._recording.sessions)
 
     def _with_session(self, sessions: tuple[Session, ...], session: Session) -> tuple[Session, ...]:
-        """This start of the profiler is one session, whose self-check grows from run to run."""
+        """The sessions, with this start of the profiler as the last; its self-check may grow."""
         last = sessions[-1]
-        own = len(sessions) > self._earlier
-        if own and replace(last, self_check=session.self_check) == session:
+        begun_here = len(sessions) > self._earlier
+        if begun_here and replace(last, self_check=session.self_check) == session:
             return (*sessions[:-1], session)
         return (*sessions, session)
 
     def _keep(self, case: Case, sessions: tuple[Session, ...]) -> None:
-        """The recording with this case, checked as a reader would, then on disk."""
+        """Write the recording with this case in it, validated as a reader would."""
         held = self._recording
         assert held is not None
         cases = {**self.cases, case.workload: case}
@@ -184,19 +178,19 @@ class Store:
             raise WorkError(str(error)) from None
 
     def _read(self) -> Recording:
-        found = load_recording(self.path)
+        recording = load_recording(self.path)
         where = f"out={shown(str(self.path))}"
-        if found.model != self._model:
+        if recording.model != self._model:
             raise InputError(f"{where}: is of another model than {shown(self._model.name)}")
-        if found.weights_seed != self._seed:
+        if recording.weights_seed != self._seed:
             raise InputError(
-                f"{where}: weights_seed={found.weights_seed}; weights are drawn from"
+                f"{where}: weights_seed={recording.weights_seed}; weights are drawn from"
                 f" {self._seed} now"
             )
-        return found
+        return recording
 
-    def _held(self) -> int:
-        """A lock on a file beside it, which the system lets go of when this process ends."""
+    def _locked(self) -> int:
+        """A locked file beside the recording; the system releases it when this process ends."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             while True:

@@ -1,105 +1,87 @@
-"""What a worker measures with: its tools by torch, and the shape that a test's stand-ins have.
+"""The interface between a worker and what it measures with, and its implementation on torch.
 
-torch is imported when a tool is first used, so that a machine without it can be told so.
+torch is imported when a tool is first used, so that a worker can say that it is not installed.
 """
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from costmodel.errors import WorkError
 from costmodel.inputs.model import ModelConfig
-from costmodel.recordings.machine import Conditions, Machine
+from costmodel.recordings.machine import Device, Machine
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import Accesses, CaseWorkload, Check, Column, Measured
-from profiler.session.protocol import Dtype, Wanted
+from costmodel.recordings.recording import CaseWorkload, Check, Dtype, RunResult
+from profiler.session.protocol import DeviceChoice
 
-Device = Literal["cpu", "cuda"]
-
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # torch's words, on a CPU
-
-
-class Found(Protocol):
-    """What was measured of a case: a recording's run, but for its session."""
-
-    @property
-    def conditions(self) -> Conditions:
-        """The state of the machine."""
-
-    @property
-    def step(self) -> dict[str, Measured]:
-        """Quantities of the whole step."""
-
-    @property
-    def operators(self) -> dict[str, Column]:
-        """Columns of quantities, aligned with the bench's paths."""
-
-    @property
-    def accesses(self) -> dict[str, Accesses]:
-        """What was chosen how often, by path."""
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # torch's messages on a CPU
 
 
 class Bench(Protocol):
-    """One model on one device, measured case after case (`profiler.runs.bench.Bench`)."""
+    """One model on one device, whose cases are measured one after another."""
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The leaves of the model."""
+        """The paths of the model's leaves."""
 
-    def measure(self, workload: CaseWorkload, seed: int) -> Found:
-        """Measure one case."""
+    def measure(self, workload: CaseWorkload, seed: int) -> RunResult:
+        """Measure one case; columns are in the order of `paths`."""
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Free the model."""
 
 
 class Tools(Protocol):
-    """What a worker measures with: torch's tools, or those of a test."""
+    """All that a worker needs of torch: implemented by `TorchTools`, and by tests without torch."""
 
-    def machine(self, wanted: Wanted) -> Machine:
-        """The device to measure on; `WorkError` where it is not there."""
+    def machine(self, choice: DeviceChoice) -> Machine:
+        """The machine to measure on.
+
+        Raises:
+            WorkError: The chosen device does not exist.
+        """
 
     def unmeasurable(self, run: RunName, device: Device) -> str | None:
-        """Why a kind of run cannot be had on a device."""
+        """Why a kind of run is impossible on a device; None where it is possible."""
 
     def self_check(self, run: RunName, device: Device) -> tuple[Check, ...]:
-        """Known work, measured."""
+        """Measure known work in the manner of a kind of run."""
 
     def bench(
         self, model: ModelConfig, *, run: RunName, device: Device, dtype: Dtype, weights_seed: int
     ) -> Bench:
-        """Build the model."""
+        """Build the model on the device."""
 
-    def excuse(self, error: Exception) -> str | None:
-        """Why a case cannot be run here while others may; None for any other error."""
+    def skip_reason(self, error: Exception) -> str | None:
+        """Why this error concerns one case only; None where others could not be measured either."""
 
 
 class TorchTools:
-    """The reference models, on torch."""
+    """The reference models on torch."""
 
-    def machine(self, wanted: Wanted) -> Machine:
+    def machine(self, choice: DeviceChoice) -> Machine:
         """The GPU that torch calls cuda:0, or the processor."""
         import torch
 
         from profiler.instruments.machine import machine
         from profiler.instruments.nvml import NvmlError, open_gpu
 
-        if wanted == "cpu" or not torch.cuda.is_available():
-            if wanted == "cuda":
+        if choice == "cpu" or not torch.cuda.is_available():
+            if choice == "cuda":
                 raise WorkError(f"device=cuda: torch {torch.__version__} finds no GPU")
             return machine("cpu")
         try:
             gpu = open_gpu()
-        except NvmlError:  # the runs that need it say so themselves
+        except NvmlError:  # the kinds of run that need NVML will say so
             return machine("cuda")
         return machine("cuda", gpu)
 
     def unmeasurable(self, run: RunName, device: Device) -> str | None:
-        """As `profiler.runs.bench` says."""
+        """As `profiler.runs.bench.unmeasurable`."""
         from profiler.runs.bench import unmeasurable
 
         return unmeasurable(run, device)
 
     def self_check(self, run: RunName, device: Device) -> tuple[Check, ...]:
-        """As `profiler.runs.bench` checks."""
+        """As `profiler.runs.bench.self_check`."""
         from profiler.runs.bench import self_check
 
         return self_check(run, device)
@@ -107,28 +89,28 @@ class TorchTools:
     def bench(
         self, model: ModelConfig, *, run: RunName, device: Device, dtype: Dtype, weights_seed: int
     ) -> Bench:
-        """The model, built on the device."""
-        from profiler.runs.bench import Bench as TorchBench
+        """The reference model, built on the device."""
+        from profiler.runs.bench import TorchBench
 
         return TorchBench(model, run=run, device=device, dtype=dtype, weights_seed=weights_seed)
 
-    def excuse(self, error: Exception) -> str | None:
-        """Predicted or found not to fit, or not possible in this build of torch."""
+    def skip_reason(self, error: Exception) -> str | None:
+        """A reason where the case does not fit, or this build of torch lacks an operation."""
         import torch
 
-        from profiler.runs.bench import Unfit
+        from profiler.runs.bench import DoesNotFit
 
-        if isinstance(error, Unfit):
+        if isinstance(error, DoesNotFit):
             return str(error)
         if isinstance(error, NotImplementedError):
-            return told(error)
+            return error_line(error)
         memory = isinstance(error, torch.OutOfMemoryError) or (
             isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
         )
-        return f"out of memory: {told(error)}" if memory else None
+        return f"out of memory: {error_line(error)}" if memory else None
 
 
-def told(error: Exception) -> str:
-    """An error in one line: its name and the first line of its text."""
+def error_line(error: Exception) -> str:
+    """An error in one line: the name of its class and the first line of its text."""
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -1,8 +1,8 @@
-"""The worker: a process of its own that measures cases of one kind of run, and says how it goes.
+"""The worker process: it measures cases in one kind of run and reports each as an event.
 
-`python -m profiler.session.worker` is started by `profiler.session.child`; the words are those of
-`profiler.session.protocol`. What cannot be measured is told and left; after an error that nobody
-foresaw, such as one of CUDA, the process ends, for its device may be lost to it.
+`profiler.session.child` starts it as `python -m profiler.session.worker`; its messages are those of
+`profiler.session.protocol`. A case that cannot be measured is reported and skipped. After an
+unexpected error, such as one of CUDA, the process ends, since its device may be unusable.
 """
 
 import ctypes
@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import costmodel
 from costmodel.errors import InputError, WorkError
+from costmodel.recordings.machine import Device
 from costmodel.recordings.quantities import RUNS, RunName
 from profiler.instruments.cupti import DeviceLostError
 from profiler.instruments.machine import commit
@@ -28,8 +29,8 @@ from profiler.session.protocol import (
     End,
     Event,
     Hello,
-    Job,
     Lacking,
+    ModelJob,
     Paths,
     Refused,
     Setup,
@@ -37,55 +38,56 @@ from profiler.session.protocol import (
     decoded,
     encoded,
 )
-from profiler.session.tools import Bench, Device, Tools, TorchTools, told
+from profiler.session.tools import Bench, Tools, TorchTools, error_line
 
 NO_TORCH = 'profile needs torch; install it with: pip install "sparsecost[gpu]"'
-LOST = (DeviceLostError, GpuLostError)  # this process cannot use the GPU any more
-PR_SET_PDEATHSIG = 1  # of Linux's prctl(2): the signal to this process when its parent dies
+LOST = (DeviceLostError, GpuLostError)  # after these the process cannot use the GPU any more
+PR_SET_PDEATHSIG = 1  # prctl(2): send this process a signal when its parent dies
 
 
 class Worker:
-    """One conversation with the profiler, over two streams."""
+    """The worker's side of the protocol, over two streams."""
 
     def __init__(self, tools: Tools, orders: BinaryIO, events: BinaryIO) -> None:
         self._tools, self._orders, self._events = tools, orders, events
 
     def serve(self) -> int:
-        """Do what is ordered; the process's exit status."""
+        """Answer `Setup` and do the `Work`; the exit status of the process."""
         try:
             self._serve(decoded(Setup, self._orders.readline()))
         except BrokenPipeError:  # the profiler is gone
             return 1
         except Exception as error:  # noqa: BLE001 - whatever it is, the process ends
-            self._say(_last_word(error))
+            self._send(_final_event(error))
             return 1
         return 0
 
-    def _say(self, event: Event) -> None:
+    def _send(self, event: Event) -> None:
         self._events.write(encoded(event))
         self._events.flush()
 
     def _serve(self, setup: Setup) -> None:
         machine = self._tools.machine(setup.device)
-        asked = RUNS if machine.device == "cpu" else (setup.run,)  # a GPU's are not disturbed
-        reasons = {run: self._tools.unmeasurable(run, machine.device) for run in asked}
-        known = {run: reason for run, reason in reasons.items() if reason is not None}
-        self._say(
+        # A GPU is asked about this kind of run only, to leave the others undisturbed
+        runs = RUNS if machine.device == "cpu" else (setup.run,)
+        reasons = {run: self._tools.unmeasurable(run, machine.device) for run in runs}
+        unmeasurable = {run: reason for run, reason in reasons.items() if reason is not None}
+        self._send(
             Hello(
                 machine=machine,
                 commit=commit(),
                 version=costmodel.__version__,
-                unmeasurable=known,
+                unmeasurable=unmeasurable,
             )
         )
-        self._say(self._checked(setup, machine.device, known.get(setup.run)))
+        self._send(self._checked(setup, machine.device, unmeasurable.get(setup.run)))
         line = self._orders.readline()
-        if not line:  # nothing is left to do
+        if not line:  # the profiler has no work
             return
         work = decoded(Work, line)
         for index, job in enumerate(work.jobs):
-            self._do(index, job, work, setup.run, machine.device)
-        self._say(End())
+            self._measure_model(index, job, work, setup.run, machine.device)
+        self._send(End())
 
     def _checked(self, setup: Setup, device: Device, unmeasurable: str | None) -> Checked:
         if unmeasurable is not None or not setup.self_check:
@@ -94,11 +96,13 @@ class Worker:
             return Checked(checks=self._tools.self_check(setup.run, device), unmeasurable=None)
         except DeviceLostError:
             raise
-        except WorkError as error:  # no permission, no library: no case will fare better
+        except WorkError as error:  # no permission or no library: no case can be measured
             return Checked(checks=(), unmeasurable=str(error))
 
-    def _do(self, index: int, job: Job, work: Work, run: RunName, device: Device) -> None:
-        self._say(Building(job=index))
+    def _measure_model(
+        self, index: int, job: ModelJob, work: Work, run: RunName, device: Device
+    ) -> None:
+        self._send(Building(job=index))
         bench: Bench | None = None
         try:
             bench = self._tools.bench(
@@ -109,65 +113,58 @@ class Worker:
                 weights_seed=work.weights_seed,
             )
         except Exception as error:
-            reason = self._excused(error)
+            reason = self._skip_reason(error)
             if reason is None:
                 raise
             for case in range(len(job.cases)):
-                self._say(Lacking(job=index, case=case, reason=reason))
+                self._send(Lacking(job=index, case=case, reason=reason))
         if bench is None:
-            gc.collect()  # what was built of it, out of memory being the usual reason
+            gc.collect()  # frees what was built; the usual reason is a lack of memory
             return
-        self._say(Paths(job=index, paths=bench.paths))
-        for case, asked in enumerate(job.cases):
-            self._say(Began(job=index, case=case))
+        self._send(Paths(job=index, paths=bench.paths))
+        for case, case_job in enumerate(job.cases):
+            self._send(Began(job=index, case=case))
             try:
-                found = bench.measure(asked.workload, asked.seed)
-                event: Event = Done(
-                    job=index,
-                    case=case,
-                    conditions=found.conditions,
-                    step=found.step,
-                    operators=found.operators,
-                    accesses=found.accesses,
-                )
+                result = bench.measure(case_job.workload, case_job.seed)
+                event: Event = Done(job=index, case=case, result=result)
             except Exception as error:
-                reason = self._excused(error)
+                reason = self._skip_reason(error)
                 if reason is None:
                     raise
                 event = Lacking(job=index, case=case, reason=reason)
-            gc.collect()  # the traceback of an error held on to the case's tensors
-            self._say(event)
+            gc.collect()  # frees the case's tensors, to which an error's traceback held on
+            self._send(event)
         bench.close()
 
-    def _excused(self, error: Exception) -> str | None:
-        """Why a case is left out, where the worker can go on; None where it must end."""
+    def _skip_reason(self, error: Exception) -> str | None:
+        """Why a case is skipped; None where the worker must end."""
         if isinstance(error, MemoryError):
             return "out of memory"
         if isinstance(error, WorkError):
             return None if isinstance(error, LOST) else str(error)
-        return self._tools.excuse(error)
+        return self._tools.skip_reason(error)
 
 
-def _last_word(error: Exception) -> Refused | Broken:
-    """What ends the worker: a refusal, which no other worker would lift, or a breakdown."""
+def _final_event(error: Exception) -> Refused | Broken:
+    """The event of an error that ends the worker: `Refused` if another worker would fail too."""
     if isinstance(error, ModuleNotFoundError) and error.name == "torch":
         return Refused(mistake=False, message=NO_TORCH)
     if isinstance(error, InputError | WorkError) and not isinstance(error, LOST):
         return Refused(mistake=isinstance(error, InputError), message=str(error))
     traceback.print_exception(error)
-    return Broken(reason=told(error))
+    return Broken(reason=error_line(error))
 
 
 def main(tools: Tools | None = None) -> None:
-    """Serve the profiler that started this process, over its standard streams."""
+    """Serve the profiler that started this process, over the standard streams."""
     end_with_parent()
     events = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no event
+    os.dup2(2, 1)  # libraries that print to stdout print to stderr
     sys.exit(Worker(tools or TorchTools(), sys.stdin.buffer, events).serve())
 
 
 def end_with_parent() -> None:
-    """Let the system kill this process when its parent dies, even by kill -9 (Linux only)."""
+    """Have the system kill this process when its parent dies, even by SIGKILL (on Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

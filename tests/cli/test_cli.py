@@ -199,9 +199,7 @@ def test_a_comparison_marks_what_does_not_fit() -> None:
         assert all(row["fits"] == (row["batch"] <= row["max_batch"]) for row in (first, second))
     assert {row["fits"] for row in document["rows"]} == {True, False}
     for row in document["rows"][:2]:
-        assert f"Largest batch of this context that fits: {row['model']} {row['max_batch']:,}." in (
-            lines
-        )
+        assert f"Largest batch that fits: {row['model']} {row['max_batch']:,}." in lines
     assert set(document["findings"]) <= set(lines)
     assert any(line.startswith("* does not fit the ") for line in lines)
     assert not any(line.startswith("*") for line in out(f"compare {PAIR} --batch 1").splitlines())

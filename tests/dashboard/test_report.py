@@ -23,7 +23,7 @@ from dashboard.report.document import CONTENTS, Report, load_report, report_text
 from dashboard.report.files import FORMATS, report_bytes, save
 from dashboard.report.quantities import PRICE, REPORTED
 from dashboard.report.sections import sections
-from dashboard.report.sections_beside import measured_section
+from dashboard.report.sections_compared import measured_section
 from tests.commands import output
 from tests.dashboard.reports import (
     MADE,
@@ -70,10 +70,11 @@ def test_a_step_holds_the_numbers_of_predict(index: int, model: str) -> None:
     data = json.loads(output("predict", model, *STEP, "--json"))
     step = usual().steps[index]
     assert step.model == data["model"]["name"]
-    for quantity in REPORTED:
-        if quantity.name != PRICE:
-            section, name = quantity.name.split(".")
-            assert step.values[quantity.name] == data[section][name], quantity.name
+    assert step.values.keys() == REPORTED.keys()
+    for name, value in step.values.items():
+        if name != PRICE:
+            section, last = name.split(".")
+            assert value == data[section][last], name
     for name, reason in step.reasons.items():
         assert step.values[name] is None
         assert reason == data["reasons"][name]
@@ -190,6 +191,21 @@ def test_the_json_rebuilds_the_same_report_and_the_same_files(tmp_path: Path) ->
             assert first == second, suffix
 
 
+def test_a_report_of_an_earlier_version_lacks_the_quantities_of_later_ones() -> None:
+    data = json.loads(report_text(usual()))
+    for step in data["steps"]:
+        del step["values"]["routing.activation_bytes"]
+    report = load_report_text(json.dumps(data))
+    (row,) = [
+        row
+        for row in sections(report)[0].tables[0].rows
+        if row[0] == REPORTED["routing.activation_bytes"].label
+    ]
+    assert set(row[1:]) == {"n/a"}
+    for suffix in FORMATS:
+        assert report_bytes(report, suffix)
+
+
 def test_the_json_holds_the_full_inputs(tmp_path: Path) -> None:
     given = rebuilt(usual(), tmp_path).inputs
     assert given.models == (load_model(ULTRAMEM), load_model(OLMOE))
@@ -241,8 +257,7 @@ def test_operators_are_shown_as_predict_shows_them() -> None:
     (section,) = [each for each in sections(usual()) if each.name == "operators"]
     for model, table in zip((ULTRAMEM, OLMOE), (*section.tables, *section.folded), strict=True):
         printed = output("predict", model, *STEP, "--markdown").split("### ")[2]
-        shown = [(*row[:2], *row[3:]) for row in table.rows]  # predict counts no layers
-        assert [cell for row in shown for cell in row] == markdown_cells(printed)
+        assert [cell for row in table.rows for cell in row] == markdown_cells(printed)
 
 
 def test_the_workbook_holds_the_numbers_as_numbers() -> None:
@@ -352,7 +367,9 @@ def test_charts_are_drawn_from_the_numbers_of_the_report() -> None:
     assert dict(zip(moved.x, moved.y, strict=True)) == pytest.approx(read)
     assert (times.layout.xaxis.type, times.layout.yaxis.type) == ("log", "log")
     assert len({trace.line.dash for trace in times.data[:2]}) == 2
-    step = by_title["Predicted time by operator: OLMoE-1B-7B, batch 64, context 2,048"]
+    step = by_title[
+        "Predicted time as a CUDA graph by operator: OLMoE-1B-7B, batch 64, context 2,048"
+    ]
     predicted = float(str(usual().steps[1].values["time.predicted_s"]))
     assert sum(step.data[0].x) == pytest.approx(1e6 * predicted)
 
@@ -388,7 +405,7 @@ def test_without_a_calibration_times_are_floors_and_the_reason_is_told() -> None
     assert all(line.predicted_s is None for line in report.steps[0].operators)
     assert "n/a, OLMoE-1B-7B, predicted time: none was made" in text(report, ".md")
     titles = {chart.title for chart in charts(report)}
-    assert "Floor time over the batch, context 2,048" in titles
+    assert "Roofline bound over the batch, context 2,048" in titles
     assert load_report_text(report_text(report)) == report
 
 
@@ -432,8 +449,9 @@ def test_the_usual_batches_are_compared_and_those_that_are_told() -> None:
 
 def test_sources_and_what_is_left_out_stand_in_the_method() -> None:
     notes = {note.what: note for note in usual().method}
-    assert "Williams" in notes["floor time"].source
-    assert "Leaves out launches" in notes["floor time"].text
+    assert "Williams" in notes["roofline bound"].source
+    assert "costmodel.costs.roofline, floor_s" in notes["roofline bound"].source
+    assert "Leaves out: launches" in notes["roofline bound"].text
     assert "datasheet" in notes["NVIDIA H200 SXM: hbm_bytes_per_s"].source
     formulas = {note.text for note in usual().method if note.topic == "operators"}
     data = json.loads(output("predict", OLMOE, *STEP, "--json"))

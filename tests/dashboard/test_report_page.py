@@ -60,7 +60,7 @@ def test_the_page_shows_the_numbers_of_predict() -> None:
     data = json.loads(output("predict", ULTRAMEM, "--batch", "64", "--context", "2048", "--json"))
     shown = dict(cells(at))
     assert shown["predicted time"] == f"{data['time']['predicted_s'] * 1e3:.4g} ms"
-    assert shown["largest batch of this context that fits"] == f"{data['memory']['max_batch']:,}"
+    assert shown["largest batch that fits"] == f"{data['memory']['max_batch']:,}"
     count = len(data["operators"])
     assert says(holds(at), 1, count, 7, 6)
     assert f"predicted {data['time']['predicted_s'] * 1e3:.4g} ms a step" in at.text[0].value
@@ -112,7 +112,7 @@ def test_a_section_that_is_no_longer_held_is_no_longer_previewed() -> None:
     at.checkbox(key="rep_operators").set_value(False).run()
     assert not at.exception
     assert "quantity" not in [row[0] for row in cells(at)]
-    assert dict(cells(at))["fits the GPU"] == "yes"
+    assert dict(cells(at))["fits GPU memory"] == "yes"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
 from costmodel.questions.designs.evaluate import evaluate
-from costmodel.questions.match import beside, match
+from costmodel.questions.match import match
+from costmodel.questions.matching.differences import differences
 from dashboard.app.own_model import model_text, read_model
 from dashboard.pages.tradeoffs import charts
 from dashboard.pages.tradeoffs import data as tradeoffs
@@ -32,6 +33,13 @@ H200 = load_hardware("h200")
 page = partial(opened, "tradeoffs")
 
 
+def field(name: str) -> tradeoffs.SweptField:
+    """A field that the presets let vary."""
+    models = load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b")
+    fields = [field for model in models for field in tradeoffs.swept_fields(model)]
+    return next(field for field in fields if field.name == name)
+
+
 @pytest.mark.parametrize(
     ("text", "name", "values"),
     [
@@ -42,7 +50,7 @@ page = partial(opened, "tradeoffs")
     ],
 )
 def test_a_range_is_a_list_or_from_to_step(text: str, name: str, values: tuple[float]) -> None:
-    assert tradeoffs.parse_range(text, name) == values
+    assert tradeoffs.parse_range(text, field(name)) == values
 
 
 @pytest.mark.parametrize(
@@ -61,14 +69,14 @@ def test_a_range_is_a_list_or_from_to_step(text: str, name: str, values: tuple[f
 )
 def test_a_range_that_is_none_is_refused_by_name(text: str, name: str) -> None:
     with pytest.raises(InputError, match=name):
-        tradeoffs.parse_range(text, name)
+        tradeoffs.parse_range(text, field(name))
 
 
 @pytest.mark.parametrize("text", ["16..128", "16-128/0", "16-128/x", "70000"])
 def test_a_broken_range_is_named_as_typed_with_what_is_taken(text: str) -> None:
     rule = "is no whole number from 1 to 65,536, nor from-to/step of such (64-256/64)"
     with pytest.raises(InputError) as caught:
-        tradeoffs.parse_range(f"8,{text}", "num_experts")
+        tradeoffs.parse_range(f"8,{text}", field("num_experts"))
     assert str(caught.value) == f"num_experts='{text}': {rule}"
 
 
@@ -314,7 +322,7 @@ def test_match_shows_the_sizes_that_sparsecost_match_finds() -> None:
     found = match(load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b"))
     shown = [each.value for each in at.metric]
     assert shown[:2] == [f"{after:,}" for _, after in found.fields.values()]
-    off = 100 * (found.found.parameters - found.wanted.parameters) / found.wanted.parameters
+    off = 100 * (found.reached.parameters - found.wanted.parameters) / found.wanted.parameters
     assert shown[2] == f"{off:+.3f} %"
     assert at.get("download_button")
 
@@ -322,7 +330,7 @@ def test_match_shows_the_sizes_that_sparsecost_match_finds() -> None:
 def test_match_says_how_costs_of_equal_sizes_differ() -> None:
     target, template = load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b")
     answer = match(target, template)
-    lines = beside(answer, H200)
+    lines = differences(answer, H200)
     figure = ratio_chart(answer, lines)
     drawn = {
         (trace.name, name): ratio

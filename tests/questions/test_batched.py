@@ -1,4 +1,4 @@
-"""Stacked operators: prices and sums of each are those it has alone; what cannot stack is told."""
+"""Batched operators: prices and sums of each are those it has alone; what cannot batch differs."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ from costmodel.costs.roofline import Ceilings
 from costmodel.costs.totals import totals
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, Shape, TopK
 from costmodel.layers.operator import Operator, Part
-from costmodel.questions.designs.batched import Stack, structure
+from costmodel.questions.designs.batched import OperatorBatch, structure
 from tests.costs.calibrations import curves
 
 HAND = curves()
@@ -62,32 +62,32 @@ def designs() -> list[tuple[Operator, ...]]:
     ]
 
 
-def test_each_design_of_a_stack_costs_what_it_costs_alone() -> None:
+def test_each_design_of_a_batch_costs_what_it_costs_alone() -> None:
     many = designs()
     assert len({structure(each, TORCH) for each in many}) == 1
-    stack = Stack(many[0])
+    batch = OperatorBatch(many[0])
     for each in many:
-        stack.add(each)
-    together = stack.operators()
+        batch.add(each)
+    together = batch.together()
     sums = totals(together)
     for i, alone in enumerate(many):
         expected = totals(alone)
         for name in ("flops", "compares", "compulsory_bytes", "activation_bytes"):
             found = np.broadcast_to(getattr(sums, name), (len(many), 3, 2))[i]
             np.testing.assert_array_equal(found, np.broadcast_to(getattr(expected, name), (3, 2)))
-        for one, stacked in zip(alone, together, strict=True):
+        for one, batched in zip(alone, together, strict=True):
             said = time_of(one)
-            time = time_of(stacked)
+            time = time_of(batched)
             for a, b in ((said.seconds, time.seconds), (said.routing_s, time.routing_s)):
                 found = np.broadcast_to(b, (len(many), 3, 2))[i]
                 np.testing.assert_allclose(found, np.broadcast_to(a, (3, 2)), rtol=1e-12)
 
 
 def test_a_number_that_all_share_stays_as_it_is() -> None:
-    stack = Stack(designs()[0])
+    batch = OperatorBatch(designs()[0])
     for each in designs():
-        stack.add(each)
-    first = stack.operators()[0].parts
+        batch.add(each)
+    first = batch.together()[0].parts
     assert first[1].intermediate_bytes == 7
     assert first[0].operations == 1
     weights = first[0].weight_bytes

@@ -15,7 +15,7 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
-from costmodel.questions.designs import components as pieces
+from costmodel.questions.designs import components
 from costmodel.questions.designs.evaluate import Evaluated, evaluate
 from costmodel.routing.popularity import Zipf
 from dashboard.pages.tradeoffs import data as tradeoffs
@@ -66,7 +66,9 @@ def assert_predicted(
 @pytest.mark.parametrize("workload", [Workload(), PREFILL])
 def test_a_preset_costs_what_predict_says(workload: Workload) -> None:
     batches, contexts = (1, 300), (0, 5000)
-    models = [load_model(name) for name in model_names()]  # kept pieces must not leak between them
+    models = [
+        load_model(name) for name in model_names()
+    ]  # kept components must not leak between them
     found = evaluate(models, workload, H200, CURVES, batches=batches, contexts=contexts)
     assert found.not_predicted is None
     for at in np.ndindex(len(models), 2, 2):
@@ -83,11 +85,11 @@ def test_a_preset_costs_what_predict_says(workload: Workload) -> None:
 def test_a_swept_design_costs_what_predict_says(
     name: str, workload: Workload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With stacks of seven designs at most, and pieces forgotten in between."""
+    """With batches of seven designs at most, and components forgotten in between."""
     batches, contexts = (1, 37, 2000), (0, 5000)
     points = len(batches) * len(contexts)
-    monkeypatch.setattr(pieces, "STACKED_POINTS", 7 * points)
-    monkeypatch.setattr(pieces, "KEPT_POINTS", 10 * points)
+    monkeypatch.setattr(components, "BATCH_POINTS", 7 * points)
+    monkeypatch.setattr(components, "KEPT_POINTS", 10 * points)
     base = load_model(name)
     made = tradeoffs.designs(base, SWEEPS[name])
     models = [*made.models, base]

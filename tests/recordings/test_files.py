@@ -13,7 +13,7 @@ import pytest
 from costmodel.inputs.catalog import load_model
 from costmodel.recordings.measured import Missing
 from costmodel.recordings.recording import CaseWorkload
-from profiler.session.plan import case_seed, standard
+from profiler.session.plan import case_seed, standard_plan
 from tests.commands import SPARSECOST
 from tests.committed import AGAIN, FILES, FIRST, FOLDER, NAMES, recording
 
@@ -97,11 +97,11 @@ def work(batch: int, context: int, *, new_tokens: int = 1, routing: str = "unifo
 @pytest.mark.parametrize("path", FIRST, ids=lambda path: path.stem)
 def test_the_standard_plan_is_what_was_measured(path: Any) -> None:  # noqa: ANN401
     made = recording(path.name)
-    found = {case.workload: case for case in made.cases}
-    planned = standard(made.model, dtype="bf16")
-    assert found.keys() == {each.workload for each in planned}
+    by_workload = {case.workload: case for case in made.cases}
+    planned = standard_plan(made.model, dtype="bf16")
+    assert by_workload.keys() == {each.workload for each in planned}
     for each in planned:
-        case = found[each.workload]
+        case = by_workload[each.workload]
         assert {*case.runs, *case.lacking} == set(each.runs)
 
 

@@ -178,9 +178,9 @@ ANYTHING = st.recursive(
 def places(value: Any, at: Place = ()) -> list[Place]:  # noqa: ANN401 - any part of JSON
     """Every place within."""
     keys = value if isinstance(value, dict) else range(min(len(value), 2))
-    found = [(*at, key) for key in keys]
+    here = [(*at, key) for key in keys]
     inner = [(key, value[key]) for key in keys if isinstance(value[key], dict | list)]
-    return found + [place for key, child in inner for place in places(child, (*at, key))]
+    return here + [place for key, child in inner for place in places(child, (*at, key))]
 
 
 @settings(max_examples=300)

@@ -7,21 +7,27 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from costmodel.recordings.quantities import QUANTITIES, measured_in, unknown_names
-from costmodel.recordings.recording import (
-    RUNS,
+from costmodel.errors import InputError
+from costmodel.recordings.measured import (
     Accesses,
-    Check,
     Exact,
     ExactColumn,
     Missing,
-    Recording,
     Spread,
     SpreadColumn,
+)
+from costmodel.recordings.quantities import QUANTITIES, RUNS, measured_in, unknown_names
+from costmodel.recordings.recording import (
+    Check,
+    Recording,
+    Run,
+    RunResult,
     load_recording,
     recording_text,
 )
+from tests.inputs.damages import TIME, damaged
 from tests.recording_values import (
+    CONDITIONS,
     case,
     everything,
     leaf_paths,
@@ -88,6 +94,54 @@ def test_the_file_is_one_line_of_json(made: Recording) -> None:
     assert step["parameters"] == {"value": 1672, "source": "cuda_event"}
     assert step["graph_s"] == {"reason": "not measured (no graph)"}
     assert only["lacking"] == {"counters": "not measured (no permission)"}
+
+
+def test_a_run_says_its_backend_which_comes_back_from_the_file(
+    made: Recording, tmp_path: Path
+) -> None:
+    (case_,) = made.cases
+    assert {run_.backend for run_ in case_.runs.values()} == {"torch"}
+    fused = replace(case_.runs["trace"], backend="fused")
+    mixed = replace(made, cases=(replace(case_, runs={**case_.runs, "trace": fused}),))
+    runs = json.loads(recording_text(mixed))["cases"][0]["runs"]
+    assert [runs[name]["backend"] for name in ("time", "trace")] == ["torch", "fused"]
+    read = load_recording(written(mixed, tmp_path)).cases[0].runs
+    assert (read["time"].backend, read["trace"].backend) == ("torch", "fused")
+
+
+def test_a_run_without_a_backend_is_of_torch(made: Recording, tmp_path: Path) -> None:
+    path = tmp_path / "older.json"
+    path.write_text(recording_text(made).replace('"backend":"torch",', ""))
+    assert "backend" not in path.read_text()
+    assert load_recording(path) == made
+
+
+@pytest.mark.parametrize(
+    "backend", ["", "Torch", "3x", "-x", "two words", "a/b", "torch\n", "x" * 41, 1, None]
+)
+def test_a_backend_is_a_short_identifier(backend: object, tmp_path: Path) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(damaged((*TIME, "backend"), backend)))
+    with pytest.raises(InputError, match=r"cases\.0\.runs\.time\.backend="):
+        load_recording(path)
+
+
+@pytest.mark.parametrize("backend", ["torch", "fused", "vllm_v1", "sglang-0-5"])
+def test_a_backend_may_hold_digits_and_dashes(backend: str) -> None:
+    made = Run.of_session(RunResult(conditions=CONDITIONS, backend=backend), 0)
+    assert made.backend == backend
+
+
+def test_a_result_enters_a_recording_as_a_run_of_a_session(made: Recording) -> None:
+    run_ = made.cases[0].runs["time"]
+    result = RunResult(
+        conditions=run_.conditions,
+        backend="fused",
+        step=run_.step,
+        operators=run_.operators,
+        accesses=run_.accesses,
+    )
+    assert Run.of_session(result, 1) == replace(run_, backend="fused", session=1)
 
 
 def test_each_sort_of_number_is_read_as_what_it_is(made: Recording, tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ import pytest
 from costmodel.costs.footprint import footprint
 from costmodel.costs.predict import step_costs
 from costmodel.recordings.measured import Spread
-from costmodel.recordings.quantities import QUANTITIES, RUNS
-from costmodel.recordings.recording import Case, Recording, RunName
+from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
+from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.bounds import READ
 from costmodel.validation.counterparts import workload_of
 from costmodel.validation.join import case_label
 from costmodel.validation.utilisation import achieved
-from tests.committed import FIRST, GPUS, NAMES, joined, measured_cases, recording
+from tests.committed import FIRST, FOLDER, GPUS, NAMES, joined, measured_cases, recording
 
 EXACT_OF_STEP = ("parameters", "buffer_bytes", "kv_held_bytes", "flops_counted")
 LARGE = ("h200-olmoe-1b-7b.json", "h200-ultramemv2-1b-7b.json")
@@ -33,6 +33,15 @@ def test_counts_equal_the_prediction_in_every_recorded_case(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_recordings_without_a_backend_are_of_torch(name: str) -> None:
+    """They were written before the field existed, by a profiler that ran plain PyTorch."""
+    assert '"backend"' not in (FOLDER / name).read_text()
+    runs = [run for case in recording(name).cases for run in case.runs.values()]
+    assert runs
+    assert {run.backend for run in runs} == {"torch"}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_lacking_is_what_was_predicted_not_to_fit(name: str) -> None:
     """And all that fits was measured."""
     made = recording(name)
@@ -47,10 +56,10 @@ def test_what_is_lacking_is_what_was_predicted_not_to_fit(name: str) -> None:
 def needed_bytes(made: Recording, case: Case) -> float:
     step = workload_of(case.workload).step()
     costs = step_costs(made.model, step)
-    found = footprint(
+    predicted = footprint(
         costs.operators, step, costs.kv_cache, made.model.hidden_size, capacity_bytes=0
     )
-    return float(found.total_bytes)
+    return float(predicted.total_bytes)
 
 
 @pytest.mark.parametrize("name", NAMES)

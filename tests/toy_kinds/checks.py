@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 
 from costmodel.costs.operators import build_operators
-from costmodel.costs.predict import predict
+from costmodel.costs.predict import predict, step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.questions.sweep import sweep
 from costmodel.routing.popularity import Uniform
+from dashboard.app.own_model import packed
+from dashboard.pages.tradeoffs.data import designs, swept_fields
 from reference_model.model import build_model
+from tests.dashboard.pages import opened
 from tests.reference_model.test_keystone import (
     DECODE,
     PREFILL,
@@ -35,6 +38,7 @@ MODEL = load_model(str(TOML))
 B, S, D, L = 3, 50, 32, 4
 WORKLOAD = Workload(batch=B, context=S)
 GPU = load_hardware("h200")
+PAGES = ("explore", "compare", "tradeoffs", "measured", "profile", "report", "method")
 
 
 def command(*arguments: str) -> str:
@@ -114,6 +118,43 @@ def test_generate_profile_and_validate_on_a_cpu(tmp_path: Path) -> None:
     assert chosen == {"layers.0.memory.hash", "layers.2.memory.hash"}
 
 
-def test_every_operator_is_named_by_its_leaf() -> None:
-    leaves = {operator.leaf for operator in build_operators(MODEL, WORKLOAD.step())}
-    assert {"attention.update", "attention.output", "memory.hash", "memory.rows"} <= leaves
+def test_every_operator_is_explained() -> None:
+    """Its formula is in the letters of the step; with the values put in it is its FLOPs."""
+    sizes = ("--batch", str(B), "--context", str(S))
+    flops = {
+        "layers.{0-3}.attention.update": 2 * B * D,
+        "layers.{0-3}.attention.output": 2 * B * D * D,
+        "layers.{0,2}.memory.hash": 0,
+        "layers.{0,2}.memory.rows": 2 * B * 4 * D,
+    }
+    paths = {operator.path for operator in build_operators(MODEL, WORKLOAD.step())}
+    assert set(flops) < paths
+    for path in paths:
+        told = command("explain", str(TOML), path, *sizes)
+        if path in flops:
+            assert f"{flops[path]:,}" in told, told
+    for number in ("kv_cache.state_bytes", "hbm_bytes.state", "hbm_bytes.compulsory"):
+        assert command("explain", str(TOML), number, *sizes)
+
+
+def test_sizes_of_a_kind_are_swept_and_matched() -> None:
+    names = [field.name for field in swept_fields(MODEL)]
+    assert {"num_rows", "num_reads"} <= set(names)
+    made = designs(MODEL, {"num_rows": (300, 500), "num_reads": (2, 4)})
+    assert len(made.models) == 4
+    assert {values["num_rows"] for values in made.values} == {300, 500}
+    arguments = ("--to", str(TOML), "--vary", "num_rows,intermediate_size", "--json")
+    matched = json.loads(command("match", "olmoe-227m-1.2b", *arguments))
+    wanted = load_model("olmoe-227m-1.2b")
+    parameters = step_costs(wanted, WORKLOAD.step()).parameters.total_without_embeddings
+    assert matched["matched"]["parameters"]["found"] == pytest.approx(parameters, rel=0.01)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSECOST_RECORDINGS", str(tmp_path))
+    link = packed(TOML.read_text())
+    assert link is not None
+    at = opened(page, own=link, batch=str(B), context=str(S))
+    assert not at.error
+    assert MODEL.name in str([element.value for element in (*at.title, *at.text, *at.caption)])

@@ -6,6 +6,7 @@ cache       held 4 tokens x (4 K + 4 V) x 2 bytes x 3 layers: 192; read 3 tokens
 reads       all weights but the embedding, 3168; of that one row, 16, and an id, 8; cache, 144
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from costmodel.backends import BACKENDS
 from costmodel.costs.latency import Unknown
 from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import predict
+from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.product_key import ProductKey
+from costmodel.recordings.measured import NOT_IN_RUN
 from costmodel.recordings.quantities import QUANTITIES, RUNS, measured_in
 from costmodel.recordings.recording import Recording
 from costmodel.validation.counterparts import (
@@ -34,7 +37,6 @@ from costmodel.validation.counterparts import (
     USEFUL,
     Gpus,
 )
-from costmodel.validation.given import NOT_GIVEN
 from costmodel.validation.join import NO_LEAF, NO_OPERATOR, NO_RUN, Row, join, join_case
 from tests.costs.calibrations import curves, write
 from tests.recording_values import (
@@ -138,7 +140,7 @@ def test_a_leaf_carries_median_quartiles_repeats_and_source() -> None:
     assert (row.kind, row.basis, row.reason) == ("matmul", FLOOR, None)
     assert row.predicted == pytest.approx((176 + 22) / 4.8e12)
     other = only(made)["trace", "kernel_s", "embed"]
-    assert (other.measured, other.reason) == (None, NOT_GIVEN)
+    assert (other.measured, other.reason) == (None, NOT_IN_RUN)
 
 
 def test_counted_flops_are_those_of_products_attention_and_gathers_with_the_full_square() -> None:
@@ -313,3 +315,43 @@ def test_a_full_recording_has_no_row_without_a_measurement() -> None:
     rows = only(everything(MOE, [workload()]))
     assert all(row.measured is not None for row in rows.values())
     assert {name for _, name, _ in rows} == set(QUANTITIES)
+
+
+def test_a_region_stands_beside_the_sum_of_its_leaves_which_are_not_measured_alone() -> None:
+    """A kernel over QKV projection and rotary embedding of layer 1, and one alone in layer 0."""
+    region = "layers.1.attention.{qkv,rope}"
+    inside = ("layers.1.attention.qkv", "layers.1.attention.rope")
+    paths = [path for path in leaf_paths(DENSE) if path not in inside] + [region]
+    seconds = [1e-6] * (len(paths) - 1) + [5e-6]
+    read = [None] * (len(paths) - 1) + [900]
+    made = recording(
+        DENSE,
+        case(trace=run(operators={"kernel_s": seconds}),
+             counters=run(operators={"hbm_read_bytes": read})),
+        paths=paths,
+    )  # fmt: skip
+    rows = only(made, Gpus("none"))
+    row = rows["counters", "hbm_read_bytes", region]
+    # QKV weights of 16 x 8 elements of 2 bytes; the rotary embedding reads nothing compulsory
+    assert (row.predicted, row.measured, row.kind) == (16 * 8 * 2, 900, "region")
+    for path in inside:
+        leaf = rows["counters", "hbm_read_bytes", path]
+        assert leaf.measured is None
+        assert leaf.reason == f"not measured alone (a kernel spans {region})"
+    time = rows["trace", "kernel_s", region]
+    assert time.measured == 5e-6
+    floors = [rows["trace", "kernel_s", path].predicted for path in inside]
+    assert time.predicted == pytest.approx(sum(float(floor) for floor in floors if floor))
+
+
+def test_a_recording_of_an_unknown_backend_is_refused_by_its_name() -> None:
+    made = recording(DENSE, case(time=replace(run({"parameters": 1672}), backend="other")))
+    with pytest.raises(InputError, match="backend='other': is not one of torch, fused"):
+        only(made)
+
+
+def test_launches_are_those_of_the_recordings_backend() -> None:
+    traced = run({"launches": 9}, {"launches": [1] * len(leaf_paths(DENSE))})
+    for backend, of_rope in (("torch", 25), ("fused", 1)):
+        rows = only(recording(DENSE, case(trace=replace(traced, backend=backend))), Gpus("none"))
+        assert rows["trace", "launches", "layers.0.attention.rope"].predicted == of_rope

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from costmodel.recordings.measured import Spread, SpreadColumn
-from costmodel.recordings.recording import Case, CaseWorkload, Recording, Run, RunName
+from costmodel.recordings.quantities import RunName
+from costmodel.recordings.recording import Case, CaseWorkload, Recording, Run
 from costmodel.validation.bounds import BOUNDED, READ, Violation, violations
 from tests.committed import FIRST, GPUS, NAMES, recording
 

@@ -5,7 +5,7 @@ import pytest
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.workload import Workload
 from costmodel.layers.moe import MoeFfn
-from costmodel.recordings.recording import Accesses
+from costmodel.recordings.measured import Accesses
 from costmodel.validation.counterparts import COMPULSORY, PREDICTED, Gpus
 from costmodel.validation.join import AS_UNIFORM, OWN, Row, join_case
 from costmodel.validation.recorded_routing import (

@@ -8,9 +8,9 @@ import pytest
 from costmodel.costs.latency import StepTime
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.moe import MoeFfn
+from costmodel.recordings.measured import NOT_IN_RUN
 from costmodel.recordings.recording import Case
 from costmodel.validation.counterparts import Gpu, Gpus
-from costmodel.validation.given import NOT_GIVEN
 from costmodel.validation.join import NO_RUN, side_of
 from costmodel.validation.utilisation import (
     NO_DATASHEET,
@@ -104,7 +104,7 @@ def test_what_is_missing_says_why() -> None:
     assert dense.routing_launches.reason == NO_ROUTING
     bare = of(case(lacking=dict.fromkeys(("time", "trace"), "out of memory")))
     assert bare.tokens_per_s.reason == bare.routing_kernel_s.reason == "out of memory"
-    assert of(case(time=run())).mbu.reason == NOT_GIVEN
+    assert of(case(time=run())).mbu.reason == NOT_IN_RUN
     assert of(full(), cpu=True).mbu.reason == NO_DATASHEET
     assert of(full(), cpu=True).tokens_per_s.value is not None
     assert of(full(graph_s=0.0)).tokens_per_s.reason == NO_DIVISOR

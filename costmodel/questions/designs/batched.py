@@ -1,7 +1,7 @@
 """Operators of many designs as one list whose numbers are arrays over the designs.
 
-Designs that differ in sizes alone have operators of one structure. Their numbers are stacked along
-a new first axis, before those of the workloads; every sum and price then takes all at once.
+Designs that differ in sizes alone have operators of one structure. Their numbers are laid along a
+new first axis, before those of the workloads; every sum and price then takes all at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,31 +16,30 @@ from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import QUANTITIES, Operator, Part, quantities_of
 
-STACKED = QUANTITIES
-SIZES = {kind: tuple(f.name for f in fields(kind)) for kind in (Attend, Gemm, Grouped, Rows, TopK)}
+SHAPES = (Attend, Gemm, Grouped, Rows, TopK)
+SHAPE_FIELDS = {shape: tuple(each.name for each in fields(shape)) for shape in SHAPES}
 
-_stacked = quantities_of
-_sizes = {kind: attrgetter(*names) for kind, names in SIZES.items()}
+_shape_numbers = {shape: attrgetter(*names) for shape, names in SHAPE_FIELDS.items()}
 
 
 def structure(operators: Sequence[Operator], backend: Backend) -> object:
-    """What decides how operators are priced, but for their sizes; equal for those that can stack.
+    """What decides how operators are priced, but for their numbers: equal for those of one batch.
 
-    The number of chosen items is in it: each has a measured curve of its own.
+    The number that a top-k chooses is in it, since each has a measured curve of its own.
     """
-    found: list[object] = []
+    parts: list[object] = []
     for operator in operators:
-        found.append(operator.count)
+        parts.append(operator.count)
         for part in operator.parts:
             shape = part.shape
             chosen = shape.chosen if isinstance(shape, TopK) else None
-            found += (backend.launches(operator, part), part.routing, type(shape), chosen)
-        found.append(None)
-    return tuple(found)
+            parts += (backend.launches(operator, part), part.routing, type(shape), chosen)
+        parts.append(None)
+    return tuple(parts)
 
 
-class Stack:
-    """Operators of one structure, of one design after the other; only their numbers are kept."""
+class OperatorBatch:
+    """Operators of one structure, of one component after the other; only their numbers are kept."""
 
     def __init__(self, first: Sequence[Operator]) -> None:
         self._first = tuple(
@@ -49,19 +48,19 @@ class Stack:
         self._rows: list[list[Number]] = []
 
     def add(self, operators: Sequence[Operator]) -> None:
-        """Put those of one more design upon it."""
+        """Add the operators of one more component."""
         row: list[Number] = []
         for operator in operators:
             for part in operator.parts:
-                row += _stacked(part)
+                row += quantities_of(part)
                 if part.shape is not None:
-                    row += _sizes[type(part.shape)](part.shape)
+                    row += _shape_numbers[type(part.shape)](part.shape)
         self._rows.append(row)
 
-    def operators(self) -> tuple[Operator, ...]:
-        """All as one list, without what they store. Paths and words are those of the first.
+    def together(self) -> tuple[Operator, ...]:
+        """All as one list of operators, without what they store; paths are those of the first.
 
-        A number that all share stays as it is; other ones are arrays of designs x the workloads.
+        A number that all share stays as it is; others are arrays of components x the workloads.
         """
         numbers = (_number(column) for column in zip(*self._rows, strict=True))
         return tuple(
@@ -72,11 +71,11 @@ class Stack:
 
 def _part(part: Part, numbers: Iterator[Number]) -> Part:
     """The part with the next numbers."""
-    own: dict[str, Any] = {name: next(numbers) for name in STACKED}
+    quantities: dict[str, Any] = {name: next(numbers) for name in QUANTITIES}
     if part.shape is None:
-        return replace(part, **own)
-    sizes: dict[str, Any] = {name: next(numbers) for name in SIZES[type(part.shape)]}
-    return replace(part, shape=replace(part.shape, **sizes), **own)
+        return replace(part, **quantities)
+    sizes: dict[str, Any] = {name: next(numbers) for name in SHAPE_FIELDS[type(part.shape)]}
+    return replace(part, shape=replace(part.shape, **sizes), **quantities)
 
 
 def _number(values: Sequence[Number]) -> Number:

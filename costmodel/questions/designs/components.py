@@ -1,12 +1,14 @@
-"""The pieces that designs are sums of: each layer kind, and what stands around all of them.
+"""The components that a design is the sum of: its backbone, each FFN and each memory kind.
 
-Pieces of one structure are costed together, and each once, under one grid of workloads.
+A component is costed once under one grid of workloads, however many designs have it, and together
+with others whose operators have the same structure.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from math import prod
-from typing import Any, TypeAlias
+from operator import attrgetter
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +21,17 @@ from costmodel.costs.latency import Unknown
 from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import KvCache, kept_bytes, parameter_counts, totals
 from costmodel.inputs.hardware import Hardware
-from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Step
 from costmodel.layers.site import Site
-from costmodel.questions.designs.batched import Stack, structure
+from costmodel.questions.designs.batched import OperatorBatch, structure
 
 Floats: TypeAlias = NDArray[np.float64]
 
-STACKED_POINTS = 2**16  # designs x workloads costed together: an array of them fits a cache
-KEPT_POINTS = 500_000  # pieces x workloads kept at once: some 30 MB
+BATCH_POINTS = 2**16  # designs x workloads costed together: an array of them fits a cache
+KEPT_POINTS = 500_000  # components x workloads kept at once: some 30 MB
 NO_CACHE = KvCache(
     bytes_per_token=0,
     stored_bytes=0,
@@ -39,20 +41,54 @@ NO_CACHE = KvCache(
     state_bytes=0,
 )
 
+NOT_COSTED = frozenset({"name", "source", "published", "notes", "assumptions"})
+"""Fields of a model that change no cost; any other field tells components apart."""
+_backbone_fields = attrgetter(
+    *(
+        each.name
+        for each in fields(ModelConfig)
+        if each.name not in NOT_COSTED | {"ffn", "memory", "overrides"}
+    )
+)
+_override_fields = attrgetter(*(each.name for each in fields(Override) if each.name != "ffn"))
+
+
+def component_keys(model: ModelConfig) -> tuple[Hashable, list[Site]]:
+    """What tells the components of a design apart: a key of its backbone, the sites of the others.
+
+    A site holds the layer kind with all its fields, the layers and the hidden size: all that the
+    kind's operators depend on. The backbone's key holds all other fields of the model that can
+    change a cost, and of the FFNs and memory layers where they stand.
+    """
+    width = model.hidden_size
+    placements = tuple(memory.placement(model.num_hidden_layers) for memory in model.memory)
+    ffns = [Site.of(layers, width, ffn) for ffn, layers in model.ffn_groups]
+    memories = [
+        Site.of([layer for layer, _ in placement], width, memory)
+        for memory, placement in zip(model.memory, placements, strict=True)
+    ]
+    backbone = (
+        _backbone_fields(model),
+        tuple(map(_override_fields, model.overrides)),
+        tuple(site.layers for site in ffns),
+        placements,
+    )
+    return backbone, [*ffns, *memories]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stored:
-    """What a piece stores, exactly; no tensor belongs to two pieces, so that designs are sums."""
+    """What a component stores, exactly; no tensor belongs to two, so that designs are sums."""
 
     parameters: int  # those of embedding and head left out
     active_parameters: int
     weights_bytes: int  # buffers among them
-    kv_bytes: Number
+    kv_bytes: Number  # KV cache and fixed states, which the backbone has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Piece:
-    """What one layer kind costs in all its layers, or all that is no FFN and no memory layer."""
+class Component:
+    """What one layer kind costs in all its layers, or the backbone: all but FFNs and memory."""
 
     stored: Stored
     launches: Number
@@ -63,16 +99,16 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Alike:
-    """Pieces of one structure that wait to be costed."""
+class _Batch:
+    """Components of one structure that wait to be costed."""
 
     width: int
-    stack: Stack
-    stored: dict[object, Stored] = field(default_factory=dict)
+    operators: OperatorBatch
+    stored: dict[Hashable, Stored] = field(default_factory=dict)  # by the component's key
 
 
-class Pricer:
-    """Costs pieces under one grid of workloads on one GPU."""
+class ComponentPricer:
+    """Costs components under one grid of workloads on one GPU."""
 
     unknown: Unknown | None = None  # why there is no predicted time
 
@@ -85,65 +121,55 @@ class Pricer:
         self._backend = BACKENDS[workload.backend]
         self._capacity_bytes = hardware.capacity_bytes
         self._workloads = np.broadcast_shapes(np.shape(step.batch), np.shape(step.cached))
-        self._waiting: dict[object, _Alike] = {}
-        self._known: dict[object, Piece] = {}
-        self._seen: set[object] = set()  # known or waiting
+        self._waiting: dict[Hashable, _Batch] = {}  # by width and structure
+        self._components: dict[Hashable, Component] = {}
+        self._seen: set[Hashable] = set()  # costed or waiting
 
-    def pieces(self, designs: Sequence[ModelConfig]) -> Iterator[list[Piece]]:
-        """Of each design its trunk, then each FFN and each memory kind."""
+    def components(self, designs: Sequence[ModelConfig]) -> Iterator[list[Component]]:
+        """Of each design its backbone, then each FFN and each memory kind."""
         points = prod(self._workloads)
-        together = max(1, STACKED_POINTS // points)
+        together = max(1, BATCH_POINTS // points)
         for first in range(0, len(designs), together):
-            if len(self._known) * points >= KEPT_POINTS:
-                self._known.clear()
+            if len(self._components) * points >= KEPT_POINTS:
+                self._components.clear()
                 self._seen.clear()
             keys = [self._keys(model) for model in designs[first : first + together]]
-            for alike in self._waiting.values():
-                self._cost(alike)
+            for batch in self._waiting.values():
+                self._cost(batch)
             self._waiting.clear()
-            for each in keys:
-                yield [self._known[key] for key in each]
+            for keys_of_design in keys:
+                yield [self._components[key] for key in keys_of_design]
 
-    def _keys(self, model: ModelConfig) -> list[object]:
-        """What tells the pieces of a design apart; new ones are set to wait."""
-        width, ffns = model.hidden_size, model.ffn_groups
-        kinds: list[tuple[Any, tuple[int, ...]]] = [*ffns]
-        placements = [each.placement(model.num_hidden_layers) for each in model.memory]
-        for memory, placed in zip(model.memory, placements, strict=True):
-            kinds.append((memory, tuple(layer for layer, _ in placed)))
-        trunk = (
-            *(width, model.vocab_size, model.tie_word_embeddings, model.post_norms),
-            *(model.num_hidden_layers, model.attention),
-            tuple((each.layers, each.attention) for each in model.overrides),
-            tuple(layers for _, layers in ffns),
-            tuple(placements),
-        )
-        if trunk not in self._seen:
-            operators = build_operators(model, self._step)
-            elsewhere = {each.path for kind in kinds for each in self._operators(kind, width)}
-            around = [each for each in operators if each.path not in elsewhere]
-            stored, state = kept_bytes(model, self._step)
-            self._wait(trunk, around, width, stored + self._step.batch * state)
-        found: list[object] = [trunk]
-        for kind in kinds:
-            key = (*kind, width)
-            found.append(key)
-            if key not in self._seen:
-                self._wait(key, self._operators(kind, width), width, 0)
-        return found
+    def _keys(self, model: ModelConfig) -> list[Hashable]:
+        """The keys of a design's components; new ones are set to wait."""
+        backbone, sites = component_keys(model)
+        if backbone not in self._seen:
+            elsewhere = {operator.path for site in sites for operator in self._operators(site)}
+            operators = [
+                operator
+                for operator in build_operators(model, self._step)
+                if operator.path not in elsewhere
+            ]
+            cache_bytes, state_bytes = kept_bytes(model, self._step)
+            kv_bytes = cache_bytes + self._step.batch * state_bytes
+            self._wait(backbone, operators, model.hidden_size, kv_bytes)
+        for site in sites:
+            if site not in self._seen:
+                self._wait(site, self._operators(site), site.hidden_size, 0)
+        return [backbone, *sites]
 
-    def _operators(self, kind: tuple[Any, tuple[int, ...]], width: int) -> list[Operator]:
-        found: list[Operator] = kind[0].operators(Site.of(kind[1], width, kind[0]), self._step)
-        return found
+    def _operators(self, site: Site) -> list[Operator]:
+        assert site.layer_kind is not None, "every component but the backbone is a layer kind"
+        return site.layer_kind.operators(site, self._step)
 
     def _wait(
-        self, key: object, operators: Sequence[Operator], width: int, kv_bytes: Number
+        self, key: Hashable, operators: Sequence[Operator], width: int, kv_bytes: Number
     ) -> None:
         counts = parameter_counts(operators)
         like = width, structure(operators, self._backend)
         if like not in self._waiting:
-            self._waiting[like] = _Alike(width=width, stack=Stack(operators))
-        self._waiting[like].stack.add(operators)
+            self._waiting[like] = _Batch(width=width, operators=OperatorBatch(operators))
+        self._waiting[like].operators.add(operators)
         self._waiting[like].stored[key] = Stored(
             parameters=counts.total_without_embeddings,
             active_parameters=counts.active_without_embeddings,
@@ -152,15 +178,15 @@ class Pricer:
         )
         self._seen.add(key)
 
-    def _cost(self, alike: _Alike) -> None:
-        operators = alike.stack.operators()
+    def _cost(self, batch: _Batch) -> None:
+        operators = batch.operators.together()
         sums = totals(operators)
-        held = footprint(operators, self._step, NO_CACHE, alike.width, self._capacity_bytes)
+        held = footprint(operators, self._step, NO_CACHE, batch.width, self._capacity_bytes)
         time = self._gpu.time(operators, sums, self._workload)
         if isinstance(time, Unknown):
             self.unknown = time
         moved, flops, widest, graph_s = (
-            np.broadcast_to(number, (len(alike.stored), *self._workloads))
+            np.broadcast_to(number, (len(batch.stored), *self._workloads))
             for number in (
                 sums.compulsory_bytes,
                 sums.flops,
@@ -168,10 +194,11 @@ class Pricer:
                 0.0 if isinstance(time, Unknown) else time.graph_s,
             )
         )
-        for i, (key, stored) in enumerate(alike.stored.items()):
-            self._known[key] = Piece(
+        launches = self._backend.total_launches(operators)
+        for i, (key, stored) in enumerate(batch.stored.items()):
+            self._components[key] = Component(
                 stored=stored,
-                launches=self._backend.total_launches(operators),
+                launches=launches,
                 compulsory_bytes=moved[i],
                 flops=flops[i],
                 activations_bytes=widest[i],

@@ -1,8 +1,8 @@
 """Many designs of a model under many workloads: a few totals of each, fast.
 
-The designs of a sweep differ in a layer kind or two. Each kind, and what stands around all of them,
-is costed once for the whole grid of workloads, together with those of other sizes; a design is a
-sum of such pieces. The numbers are those of `predict`, in double precision.
+The designs of a sweep differ in a layer kind or two. Each layer kind, and the backbone around them,
+is costed once for the whole grid of workloads, together with those of other sizes; a design is the
+sum of such components. The numbers are those of `predict`, in double precision.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import larger
-from costmodel.questions.designs.components import Pricer
+from costmodel.questions.designs.components import ComponentPricer
 from costmodel.routing.memo import RoutingMemo
 
 Quantity: TypeAlias = Literal[
@@ -60,22 +60,22 @@ def evaluate(
         context=np.array(contexts, np.float64).reshape(1, -1),
         routing=RoutingMemo(workload.routing),
     )
-    pricer = Pricer(step, workload, hardware, calibration)
+    pricer = ComponentPricer(step, workload, hardware, calibration)
     shape = len(designs), len(batches), len(contexts)
     kv, moved, flops, widest, graph_s = (np.zeros(shape) for _ in range(5))
     parameters, active, weights, launches = (np.zeros((len(designs), 1, 1)) for _ in range(4))
-    for i, pieces in enumerate(pricer.pieces(designs)):
-        held = [piece.stored for piece in pieces]
-        parameters[i] = sum([each.parameters for each in held])
-        active[i] = sum([each.active_parameters for each in held])
-        weights[i] = sum([each.weights_bytes for each in held])
-        kv[i] = held[0].kv_bytes  # the trunk has the cache
-        launches[i] = sum([piece.launches for piece in pieces])
-        for piece in pieces:
-            moved[i] += piece.compulsory_bytes
-            flops[i] += piece.flops
-            graph_s[i] += piece.graph_s
-            widest[i] = larger(widest[i], piece.activations_bytes)
+    for i, components in enumerate(pricer.components(designs)):
+        stored = [component.stored for component in components]
+        parameters[i] = sum([each.parameters for each in stored])
+        active[i] = sum([each.active_parameters for each in stored])
+        weights[i] = sum([each.weights_bytes for each in stored])
+        kv[i] = stored[0].kv_bytes  # the backbone has the cache
+        launches[i] = sum([component.launches for component in components])
+        for component in components:
+            moved[i] += component.compulsory_bytes
+            flops[i] += component.flops
+            graph_s[i] += component.graph_s
+            widest[i] = larger(widest[i], component.activations_bytes)
     floor: Any = pricer.ceilings.floor_s(moved, flops)
     columns: dict[Quantity, Floats] = {
         "parameters.total_without_embeddings": np.broadcast_to(parameters, shape),

@@ -1,201 +1,159 @@
-"""The pair of sizes whose total parameters and FLOPs come nearest to two wanted numbers.
+"""The pair of sizes that comes nearest to a wanted budget, found by branch and bound.
 
-Both numbers, P and F, never fall when a size grows. The distance is max(|ln p|, |ln f|), with
-p = P / wanted P and f = F / wanted F. Of the sizes x and y: at one y the distance is least where
-p f passes 1, at one of the two x around that. Along those points f / p only rises with y, or only
-falls, by which size weighs more on F. So a bisection over y, with one over x inside it, finds where
-f = p; from there the search walks both ways over y until a bound says that nothing further can be
-nearer. The ends of the range of x are tried as well. The walk makes the answer the nearest pair
-of integers, not real numbers rounded; `tests/questions/test_match.py` tries every pair beside it.
+Parameters and FLOPs never fall when a size grows. So all pairs of a box have budgets between those
+of its lowest and its highest pair, and these two bound how near any pair of the box can come. Boxes
+are cut in two, the most promising first, until none can hold a nearer pair than the best one known.
+Nothing else is assumed of the two numbers: the answer is the nearest of all pairs.
+`tests/questions/test_match.py` tries every pair beside it.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from functools import partial
+from heapq import heappop, heappush
+from typing import NamedTuple, TypeAlias
 
-from costmodel.questions.matching.sizes import Size
+from costmodel.layers.base import Size
 
-Point: TypeAlias = tuple[int, int]
-"""The values of x and y."""
+Pair: TypeAlias = tuple[int, int]
+"""Two values, one of each size; those of a box count steps of the size."""
+Distance: TypeAlias = tuple[float, float]
+"""|ln p| and |ln f|, p and f being parameters and FLOPs over those wanted; the larger one first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Weighed:
+class Budget:
     """What is matched: parameters without embeddings, and FLOPs per token."""
 
     parameters: int
     flops: int
 
-    def logs(self, wanted: "Weighed") -> tuple[float, float]:
+    def logs(self, wanted: "Budget") -> tuple[float, float]:
         """Ln p and ln f: how far parameters and FLOPs are from those wanted."""
         return (
             math.log(self.parameters / wanted.parameters),
             math.log(self.flops / wanted.flops),
         )
 
-    def distance(self, wanted: "Weighed") -> float:
-        """The larger of |ln p| and |ln f|."""
-        return max(map(abs, self.logs(wanted)))
 
+class Box(NamedTuple):
+    """All pairs between two corners, the corners among them, counted in steps of the sizes."""
 
-Weigh: TypeAlias = Callable[[int, int], Weighed | None]
-"""Weighs a candidate by x and y; None where a rule refuses it."""
+    lowest: Pair
+    highest: Pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Nearest:
-    """The best candidate; `enclosed` where f < p and f > p both occur along p f = 1."""
+class Search:
+    """A search over the multiples of the steps of two sizes, up to the largest of each."""
 
-    point: Point
-    distance: float
-    enclosed: bool
+    budget: Callable[[int, int], Budget | None]  # of two values; None where a rule refuses them
+    sizes: tuple[Size, Size]
+    wanted: Budget
+    budgets: dict[Pair, Budget | None] = field(default_factory=dict)  # of the pairs tried
 
+    def nearest(self) -> Pair | None:
+        """The values of the nearest pair; None if the rules refuse every pair.
 
-def nearest(weigh: Weigh, x: Size, y: Size, wanted: Weighed) -> Nearest | None:
-    """The candidate at the least distance from `wanted`; None where every candidate is refused.
-
-    x is the size that weighs more on parameters, y the one that weighs more on FLOPs.
-    """
-    search = _Search(weigh=weigh, x=x, y=y, wanted=wanted, rises=True)
-    if not search.xs or not search.ys:
-        return None
-    if search.x_is_finer():
-        return search.run()
-    swapped = _Search(weigh=lambda a, b: weigh(b, a), x=y, y=x, wanted=wanted, rises=False)
-    found = swapped.run()
-    return replace(found, point=(found.point[1], found.point[0]))
-
-
-@dataclass(slots=True, kw_only=True)
-class _Search:
-    """Indices i and j count steps: x = i * x.step, y = j * y.step.
-
-    The walk goes over y, and is short where x is the size in finer steps.
-    """
-
-    weigh: Weigh
-    x: Size
-    y: Size
-    wanted: Weighed
-    rises: bool  # f / p, with y, along p f = 1
-    xs: range = field(init=False)  # the steps that no rule refuses
-    ys: range = field(init=False)
-    best: tuple[float, Point] = (math.inf, (0, 0))
-
-    def __post_init__(self) -> None:
-        self.xs = _accepted(self.x, lambda i: self._at(i, _mild(self.y)) is not None)
-        self.ys = _accepted(self.y, lambda j: self._at(_mild(self.x), j) is not None)
-
-    def x_is_finer(self) -> bool:
-        """Whether a step of x changes less than a step of y, about where f = p."""
-        j = min(self._crossing(self._curve()), self.ys[-1])
-        i = min(self._x_of(j), self.xs[-1])
-        here = self._at(i, j)
-        along_x = self._at(i + 1, j) or self._at(i - 1, j)
-        along_y = self._at(i, j + 1) or self._at(i, j - 1)
-        if here is None or along_x is None or along_y is None:
-            return True
-        return along_x.distance(here) <= along_y.distance(here)
-
-    def run(self) -> Nearest:
-        for i in (self.xs[0], self.xs[-1]):
-            j = self._y_of(i)
-            for each in (j - 1, j):
-                self._consider(i, each)
-        curve = self._curve()
-        crossing = self._crossing(curve)
-        self._walk(range(crossing, curve.stop), more_flops=self.rises)
-        self._walk(range(crossing - 1, curve.start - 1, -1), more_flops=not self.rises)
-        distance, point = self.best
-        assert math.isfinite(distance), "some candidate is accepted"
-        enclosed = curve.start < crossing < curve.stop
-        return Nearest(point=point, distance=distance, enclosed=enclosed)
-
-    def _curve(self) -> range:
-        """The y at which p f >= 1 for the largest x and p f < 1 for the smallest."""
-        return range(self._y_of(self.xs[-1]), self._y_of(self.xs[0]))
-
-    def _crossing(self, curve: range) -> int:
-        """The first y of the curve beyond f = p; its end if there is none."""
-
-        def passed(j: int) -> bool:
-            found = self._at(self._x_of(j), j)
-            if found is None:
-                return self.x.reads
-            p, f = found.logs(self.wanted)
-            return (f >= p) == self.rises
-
-        return _least(passed, curve)
-
-    def _walk(self, ys: range, *, more_flops: bool) -> None:
-        """Away from f = p, on the side of more FLOPs or of fewer, until nothing can be nearer."""
-        for j in ys:
-            i = self._x_of(j)
-            self._consider(i - 1, j)
-            self._consider(i, j)
-            if self._bound(i, j, more_flops=more_flops) >= self.best[0]:
-                return
-
-    def _bound(self, i: int, j: int, *, more_flops: bool) -> float:
-        """A bound on the distance at this y and beyond.
-
-        Where p f = 1, between steps i - 1 and i, the distance is ln f = -ln p on the side of more
-        FLOPs, else ln p = -ln f; it rises from there, and p and f lie between those of the steps.
+        Of pairs with the same larger distance, that with the lesser other one.
         """
-        bounds = [-math.inf]
-        below, above = self._at(i - 1, j), self._at(i, j)
-        if below is not None:
-            bounds.append(below.logs(self.wanted)[1 if more_flops else 0])
-        if above is not None:
-            bounds.append(-above.logs(self.wanted)[0 if more_flops else 1])
-        return max(bounds)
+        best: tuple[Distance, Pair] = (math.inf, math.inf), (0, 0)
+        boxes = [(self.bound(box), box) for box in self._all_pairs()]
+        while boxes and boxes[0][0] <= best[0]:
+            _, box = heappop(boxes)
+            corners = [pair for pair in box if self._budget(pair) is not None]
+            best = min(best, *((self.bound(Box(pair, pair)), pair) for pair in corners))
+            for half in self._halves(box):
+                heappush(boxes, (self.bound(half), half))
+        return None if best[1] == (0, 0) else self._values(best[1])
 
-    def _at(self, i: int, j: int) -> Weighed | None:
-        return self.weigh(i * self.x.step, j * self.y.step)
+    def surrounds(self) -> bool:
+        """Whether the wanted budget lies between four neighbouring pairs.
 
-    def _consider(self, i: int, j: int) -> None:
-        found = self._at(i, j) if i in self.xs and j in self.ys else None
-        if found is not None:
-            point = (i * self.x.step, j * self.y.step)
-            self.best = min(self.best, (found.distance(self.wanted), point))
+        Then the steps alone keep the nearest pair from it.
+        """
+        boxes = self._all_pairs()
+        while boxes:
+            box = boxes.pop()
+            if self.bound(box) > (0, 0):
+                continue
+            if max(_widths(box)) <= 1:
+                return True
+            boxes += self._halves(box, shared=1)
+        return False
 
-    def _x_of(self, j: int) -> int:
-        """The least x with p f >= 1 at one y; the end of its range if there is none."""
-        return _least(lambda i: self._enough(i, j, refused=self.x.reads), self.xs)
+    def bound(self, box: Box) -> Distance:
+        """A distance that no pair of a box comes below; that of the pair if there is only one."""
+        off = [0.0, 0.0]
+        for corner, sign in zip(box, (1, -1), strict=True):
+            budget = self._budget(corner)
+            if budget is not None:
+                off = [max(a, sign * b) for a, b in zip(off, budget.logs(self.wanted), strict=True)]
+        return max(off), min(off)
 
-    def _y_of(self, i: int) -> int:
-        return _least(lambda j: self._enough(i, j, refused=self.y.reads), self.ys)
+    def _halves(self, box: Box, shared: int = 0) -> list[Box]:
+        """A box cut in two across one size; `shared` values of that size are in both halves."""
+        if max(_widths(box)) <= shared:
+            return []
+        axis = self._axis(box, shared)
+        middle = (box.lowest[axis] + box.highest[axis]) // 2
+        first = Box(box.lowest, _moved(box.highest, axis, middle))
+        second = Box(_moved(box.lowest, axis, middle + 1 - shared), box.highest)
+        return [*self._accepted(first), *self._accepted(second)]
 
-    def _enough(self, i: int, j: int, *, refused: bool) -> bool:
-        """Whether p f >= 1; `refused` says on which side a refused candidate lies."""
-        found = self._at(i, j)
-        if found is None:
-            return refused
-        wanted = self.wanted
-        return found.parameters * found.flops >= wanted.parameters * wanted.flops
+    def _axis(self, box: Box, shared: int) -> int:
+        """The size along which the budget changes more within a box, or else that of more steps."""
+        widths = _widths(box)
+        lowest, highest = map(self._budget, box)
+        between = self._budget((box.highest[0], box.lowest[1]))
+        if min(widths) > shared and lowest and highest and between:
+            return int(max(highest.logs(between)) > max(between.logs(lowest)))
+        return int(widths[1] > widths[0])
+
+    def _all_pairs(self) -> list[Box]:
+        first, second = (int(size.most) // size.step for size in self.sizes)
+        return self._accepted(Box((1, 1), (first, second)))
+
+    def _accepted(self, box: Box) -> list[Box]:
+        """The box around the pairs that no rule refuses; none if all are refused.
+
+        Along one size these are a range, widest where the other size is largest, or smallest if
+        it is one that says how many are chosen.
+        """
+        ends = [*zip(*box, strict=True)]
+        first, second = (
+            low if size.chosen else high for size, (low, high) in zip(self.sizes, ends, strict=True)
+        )
+        widest = first, second
+        if self._budget(widest) is None:
+            return []
+        for axis, size in enumerate(self.sizes):
+            low, high = ends[axis]
+            steps = range(high, low - 1, -1) if size.chosen else range(low, high + 1)
+            accepts = partial(self._accepts, widest, axis)
+            if not accepts(steps[0]):
+                steps = steps[bisect_left(steps, x=True, key=accepts) :]
+            ends[axis] = min(steps[0], steps[-1]), max(steps[0], steps[-1])
+        return [Box(*zip(*ends, strict=True))]
+
+    def _accepts(self, pair: Pair, axis: int, value: int) -> bool:
+        return self._budget(_moved(pair, axis, value)) is not None
+
+    def _budget(self, pair: Pair) -> Budget | None:
+        if pair not in self.budgets:
+            self.budgets[pair] = self.budget(*self._values(pair))
+        return self.budgets[pair]
+
+    def _values(self, pair: Pair) -> Pair:
+        return pair[0] * self.sizes[0].step, pair[1] * self.sizes[1].step
 
 
-def _mild(size: Size) -> int:
-    """The step of a size with which rules refuse the least of the other."""
-    return 1 if size.reads else size.most // size.step
+def _widths(box: Box) -> Pair:
+    return box.highest[0] - box.lowest[0], box.highest[1] - box.lowest[1]
 
 
-def _accepted(size: Size, accepts: Callable[[int], bool]) -> range:
-    """The steps of a size that no rule refuses: not too large, or not too small."""
-    steps = range(1, size.most // size.step + 1)
-    if size.reads:
-        return range(1, _least(lambda step: not accepts(step), steps))
-    return range(_least(accepts, steps), steps.stop)
-
-
-def _least(holds: Callable[[int], bool], steps: range) -> int:
-    """The first step from which on something holds; `steps.stop` if it never does."""
-    low, high = steps.start, steps.stop
-    while low < high:
-        middle = (low + high) // 2
-        if holds(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return low
+def _moved(pair: Pair, axis: int, value: int) -> Pair:
+    """A pair with another value of one size."""
+    return (value, pair[1]) if axis == 0 else (pair[0], value)

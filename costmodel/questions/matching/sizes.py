@@ -1,146 +1,200 @@
-"""The sizes of a model that matching may vary: their steps and bounds, and where they stand."""
+"""The sizes of a model that a match varies: which ones, in which steps, and a model of other sizes.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+Each layer kind states its sizes beside its fields (`costmodel.layers.base.Size`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import lcm
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import ValidationError
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_count
-from costmodel.layers.base import FfnKind, MemoryKind
-from costmodel.layers.ffn import DenseFfn
-from costmodel.layers.moe import MoeFfn
-from costmodel.layers.ultramem import UltraMem
+from costmodel.layers.base import LayerKind, Size, sizes_of
 
-Kind = TypeVar("Kind", FfnKind, MemoryKind)
+MAX_STEP = 2**20
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """An integer field: total parameters and FLOPs never fall when it grows.
-
-    `reads` fields say how much of what is stored a token reads: a layer kind refuses values that
-    are too large. Of all other fields it refuses values that are too small.
-    """
-
-    step: int  # usual: matched values are multiples of it
-    most: int
-    reads: bool = False
+Value: TypeAlias = int | float
+Kind = TypeVar("Kind", bound=LayerKind)
 
 
-SIZES: Mapping[str, Size] = {
-    "knum": Size(step=1, most=2**15),
-    "num_keys": Size(step=1, most=2**15),
-    "num_experts": Size(step=1, most=2**16),
-    "intermediate_size": Size(step=64, most=2**20),  # GEMM tiles are 64 wide, or multiples of it
-    "moe_intermediate_size": Size(step=64, most=2**20),
-    "value_dim": Size(step=32, most=2**20),  # 64 bytes in bf16: two sectors of HBM
-    "pre_value_dim": Size(step=32, most=2**20),
-    "knn": Size(step=1, most=2**16, reads=True),
-    "num_experts_per_tok": Size(step=1, most=2**16, reads=True),
-}
-
-
-def parse_vary(text: str) -> dict[str, int]:
-    """`FIELD,FIELD` or `FIELD:STEP,FIELD:STEP` as the step of each field."""
-    steps: dict[str, int] = {}
+def parse_vary(text: str) -> dict[str, int | None]:
+    """`FIELD,FIELD` or `FIELD:STEP,FIELD:STEP` as the step of each field; None: its usual step."""
+    steps: dict[str, int | None] = {}
     for item in text.split(","):
         name, colon, step = item.strip().partition(":")
-        size = _size(name)
         if name in steps:
-            raise InputError(f"vary={shown(text)}: {name} is listed twice")
-        steps[name] = (
-            parse_count(step, field=f"vary.{name}", low=1, high=size.most) if colon else size.step
-        )
+            raise InputError(f"vary={shown(text)}: {shown(name)} is listed twice")
+        field = f"vary.{name if name.isidentifier() else shown(name)}"
+        steps[name] = parse_count(step, field=field, low=1, high=MAX_STEP) if colon else None
     return steps
 
 
-def checked_steps(template: ModelConfig, vary: Mapping[str, int] | None) -> dict[str, int]:
-    """The two fields to vary, each with a step that the rules of its layers allow.
+def varied_sizes(template: ModelConfig, vary: Mapping[str, int | None] | None) -> dict[str, Size]:
+    """The two sizes to vary, each with the step to use, which the rules of its layers allow.
 
-    Experts come in multiples of their groups and row widths in multiples of the Tucker cores.
+    Args:
+        template: The model whose sizes vary.
+        vary: The step of each field, or None for its usual one; None in all: `usual_sizes`.
 
     Raises:
-        InputError: not two known fields of the template, or a step out of range.
+        InputError: not two sizes of the template, a step out of range, or a size that the rules
+            of the layers leave no other value.
     """
     if vary is None:
-        vary = {name: SIZES[name].step for name in usual_sizes(template)}
+        vary = dict.fromkeys(usual_sizes(template))
     if len(vary) != 2:  # noqa: PLR2004 - two sizes settle two numbers
         raise InputError(
             f"vary={shown(','.join(vary))}: two fields are named, one for each number to match"
         )
-    found = {}
-    for name, step in vary.items():
-        if not 1 <= step <= _size(name).most:
-            raise InputError(f"vary.{name}={step}: is a step from 1 to {_size(name).most:,}")
-        size_of(template, name)
-        divisors = [ffn.n_group for ffn, _ in template.ffn_groups if isinstance(ffn, MoeFfn)]
-        if name == "value_dim":
-            divisors = [m.tucker_cores for m in template.memory if isinstance(m, UltraMem)]
-        found[name] = lcm(step, *divisors) if name in {"num_experts", "value_dim"} else step
-    return found
+    sizes = {}
+    for name, asked in vary.items():
+        size, value = _whole_size(template, name)
+        if asked is not None and not 1 <= asked <= size.most:
+            raise InputError(f"vary.{name}={asked}: is a step from 1 to {size.most:,}")
+        step = lcm(size.step if asked is None else asked, *_divisors(template, name))
+        if not any(_accepts(template, name, other) for other in (value + step, value - step)):
+            raise InputError(f"vary={name}: the layers' rules allow no value but {value}")
+        sizes[name] = replace(size, step=step)
+    return sizes
 
 
 def usual_sizes(template: ModelConfig) -> tuple[str, str]:
     """The size that sets total parameters and the one that sets FLOPs.
 
-    Memory layers: keys per side, and the width of the FFN that stands in most layers. Experts:
-    their number and their width.
+    The first is of the memory layers, else of the experts; the second of the same layers if they
+    state one, else of the FFN that stands in most layers.
+
+    Raises:
+        InputError: no layer kind of the template states such a size.
     """
-    ffns = sorted(template.ffn_groups, key=lambda group: -len(group[1]))
-    if template.memory:
-        keys = "knum" if isinstance(template.memory[0], UltraMem) else "num_keys"
-        dense = not ffns or isinstance(ffns[0][0], DenseFfn)
-        return keys, "intermediate_size" if dense else "moe_intermediate_size"
-    if any(isinstance(ffn, MoeFfn) for ffn, _ in ffns):
-        return "num_experts", "moe_intermediate_size"
+    kinds = [*_kinds(template)]
+    for kind in kinds:
+        if (first := _size_that_sets("parameters", kind)) is not None:
+            for other in (kind, *kinds):
+                if (second := _size_that_sets("flops", other)) is not None:
+                    return first, second
+            raise InputError(
+                f"template={shown(template.name)}: beside {first} no layer has a size that sets"
+                " FLOPs; name two in vary"
+            )
     raise InputError(
         f"template={shown(template.name)}: has neither experts nor memory layers to size"
     )
 
 
-def size_of(model: ModelConfig, name: str) -> int:
-    """The value of a size: of the first memory layers that have it, or of most FFNs that do."""
-    ffns = sorted(model.ffn_groups, key=lambda group: -len(group[1]))
-    for kind in (*model.memory, *(ffn for ffn, _ in ffns)):
-        value = getattr(kind, name, None)
-        if value is not None:
-            assert isinstance(value, int)
-            return value
-    raise InputError(f"vary={name}: is no size of the template {shown(model.name)}")
+def size_of(model: ModelConfig, name: str) -> tuple[Size, Value]:
+    """A size of a model and its value.
+
+    Raises:
+        InputError: no layer of the model has a size of this name.
+    """
+    return _named(_sizes(model), name, model)
 
 
-def resized(model: ModelConfig, sizes: Mapping[str, int]) -> ModelConfig:
+def resized(
+    model: ModelConfig, values: Mapping[str, Value], *, memory_layers: str | None = None
+) -> ModelConfig:
     """`model` with other sizes, in all layers that share the value `size_of` gives.
 
     Layers that differ, such as dense first layers of another width, stay as they are.
 
-    Raises:
-        pydantic.ValidationError: a layer kind refuses the sizes.
-    """
-    before = {name: size_of(model, name) for name in sizes}
+    Args:
+        model: The model to change.
+        values: The new value of each size.
+        memory_layers: A new placement of all memory layers, set at once with the sizes.
 
-    def changed(kind: Kind) -> Kind:
-        own = {
+    Raises:
+        InputError: no layer has such a size.
+        pydantic.ValidationError: a layer kind refuses the values.
+    """
+    sizes = _sizes(model)
+    before = {name: _named(sizes, name, model)[1] for name in values}
+    placed = {} if memory_layers is None else {"layers": memory_layers}
+
+    def changed(kind: Kind, **placement: str) -> Kind:
+        stated = sizes_of(type(kind))
+        changes: dict[str, Value | str] = {
             name: value
-            for name, value in sizes.items()
-            if getattr(kind, name, None) == before[name] != value
+            for name, value in values.items()
+            if name in stated and getattr(kind, name) == before[name] != value
         }
-        return replace(kind, **own) if own else kind  # type: ignore[type-var]  # all are dataclasses
+        changes |= placement
+        return replace(kind, **changes) if changes else kind  # type: ignore[type-var]  # all are dataclasses
 
     return replace(
         model,
+        attention=changed(model.attention),
         ffn=changed(model.ffn),
         overrides=tuple(
-            each if each.ffn is None else replace(each, ffn=changed(each.ffn))
-            for each in model.overrides
+            replace(
+                override,
+                attention=override.attention and changed(override.attention),
+                ffn=override.ffn and changed(override.ffn),
+            )
+            for override in model.overrides
         ),
-        memory=tuple(changed(each) for each in model.memory),
+        memory=tuple(changed(memory, **placed) for memory in model.memory),
     )
 
 
-def _size(name: str) -> Size:
-    if name not in SIZES:
-        raise InputError(f"vary={shown(name)}: is not one of {', '.join(SIZES)}")
-    return SIZES[name]
+def _sizes(model: ModelConfig) -> dict[str, tuple[Size, Value]]:
+    """All sizes of a model and their values: each of the first of `_kinds` that has it."""
+    sizes: dict[str, tuple[Size, Value]] = {}
+    for kind in _kinds(model):
+        for name, size in sizes_of(type(kind)).items():
+            value = getattr(kind, name)
+            if value is not None:
+                sizes.setdefault(name, (size, value))
+    return sizes
+
+
+def _named(
+    sizes: Mapping[str, tuple[Size, Value]], name: str, model: ModelConfig
+) -> tuple[Size, Value]:
+    if name not in sizes:
+        raise InputError(
+            f"vary={shown(name)}: is no size of {shown(model.name)}; its sizes: {', '.join(sizes)}"
+        )
+    return sizes[name]
+
+
+def _kinds(model: ModelConfig) -> Iterator[LayerKind]:
+    """The layer kinds of a model: memory, then FFNs, then attention, those of most layers first."""
+    yield from model.memory
+    for groups in (model.ffn_groups, model.attention_groups):
+        for kind, _ in sorted(groups, key=lambda group: -len(group[1])):
+            yield kind
+
+
+def _whole_size(template: ModelConfig, name: str) -> tuple[Size, int]:
+    size, value = size_of(template, name)
+    if not isinstance(value, int):
+        raise InputError(f"vary={name}: is no whole number, which alone are varied")
+    return size, value
+
+
+def _divisors(template: ModelConfig, name: str) -> list[int]:
+    """What a size must be a multiple of in the layers that have it, such as groups of experts."""
+    return [
+        getattr(kind, size.multiple_of)
+        for kind in _kinds(template)
+        if (size := sizes_of(type(kind)).get(name)) is not None and size.multiple_of is not None
+    ]
+
+
+def _accepts(template: ModelConfig, name: str, value: int) -> bool:
+    try:
+        resized(template, {name: value})
+    except ValidationError:
+        return False
+    return True
+
+
+def _size_that_sets(quantity: str, kind: LayerKind) -> str | None:
+    """The name of the first size of a kind that sets total parameters, or FLOPs."""
+    sizes: Mapping[str, Any] = sizes_of(type(kind))
+    return next((name for name, size in sizes.items() if size.sets == quantity), None)

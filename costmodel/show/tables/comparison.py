@@ -1,94 +1,101 @@
 """Models side by side as people read them, with the findings in words."""
 
-from costmodel import units
+from typing import Any
+
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.compare import Comparison, sentences
-from costmodel.show.tables.prediction import calibration_note, workload_words
-from costmodel.show.text import Table
+from costmodel.show.comparison_json import comparison_rows
+from costmodel.show.tables.columns import cell, head
+from costmodel.show.tables.notes import calibration_note, workload_words
+from costmodel.show.text import Table, capitalised
 
+COMPULSORY = STEP_QUANTITIES["rows.compulsory_bytes"]
 DOES_NOT_FIT = "*"
+RATIO = "bytes_of_first_over_this"
+COLUMNS = (
+    *("weights_bytes", "table_rows_bytes", "kv_read_bytes", "routing_flops", "routing_bytes"),
+    *("compulsory_bytes", RATIO, "floor_s"),
+)
 
 
 def comparison_table(comparison: Comparison) -> Table:
     """One line for each batch and model, and the findings in words."""
     first = comparison.predictions[0]
-    rows: list[tuple[str, ...]] = []
-    sections = set()
-    for batch, line in zip(comparison.batches, comparison.predictions, strict=True):
-        for index, prediction in enumerate(line):
-            rows.append(_comparison_row(batch, prediction, line[0] if index else None))
-        sections.add(len(rows) - 1)
-    hardware = first[0].hardware
-    notes = [f"ratio: bytes of {first[0].model.name} over bytes of the model."]
-    notes += [
-        f"{prediction.model.name}, without embeddings:"
-        f" {units.parameters(prediction.costs.parameters.total_without_embeddings)} parameters,"
-        f" {units.parameters(prediction.costs.parameters.active_without_embeddings)} active."
-        for prediction in first
-    ]
-    if any(not prediction.memory.fits for line in comparison.predictions for prediction in line):
-        notes.append(
-            f"{DOES_NOT_FIT} does not fit the {units.capacity(hardware.capacity_bytes)}"
-            f" of one {hardware.name} (CUDA context and allocator slack left out)."
-        )
-    notes += [
-        f"Largest batch of this context that fits: {prediction.model.name}"
-        f" {units.count(prediction.memory.max_batch)}."
-        for prediction in first
-    ]
-    notes += sentences(comparison.advantages)
-    notes += calibration_note(first[0])
-    notes += [
-        f"Note on {prediction.model.name}: {note}"
-        for prediction in first
-        for note in prediction.model.notes
-    ]
+    predicted = () if isinstance(first[0].time, Unknown) else ("predicted_s",)
+    fields = (*COLUMNS, *predicted, "bound_by")
+    records = comparison_rows(comparison)
+    models = len(first)
     return Table(
         title=" against ".join(prediction.model.name for prediction in first)
-        + f": {workload_words(first[0].workload)}, on {hardware.name}",
+        + f": {workload_words(first[0].workload)}, on {first[0].hardware.name}",
         headers=(
             "batch",
             "model",
-            "weights",
-            "table\nrows",
-            "KV\nread",
-            "routing\nFLOPs",
-            "routing\nbytes",
-            "HBM\ncompulsory",
-            "ratio",
-            "floor\ntime",
-            *([] if isinstance(first[0].time, Unknown) else ["predicted\ntime"]),
-            "bound",
+            *("ratio" if field == RATIO else head(f"rows.{field}") for field in fields),
         ),
-        rows=tuple(rows),
+        rows=tuple(
+            (
+                "" if place % models else f"{record['batch']:,}",
+                record["model"] + ("" if record["fits"] else f" {DOES_NOT_FIT}"),
+                *(_cell(record, field, is_first=not place % models) for field in fields),
+            )
+            for place, record in enumerate(records)
+        ),
         text_columns=2,
-        sections=frozenset(sections),
-        notes=tuple(notes),
+        sections=frozenset(range(models - 1, len(records), models)),
+        notes=(
+            f"ratio: {COMPULSORY.label} of {first[0].model.name} over those of the model.",
+            *_sizes(first),
+            *_fits(comparison),
+            *sentences(comparison.advantages),
+            *calibration_note(first[0]),
+            *(
+                f"Note on {prediction.model.name}: {note}"
+                for prediction in first
+                for note in prediction.model.notes
+            ),
+        ),
     )
 
 
-def _comparison_row(
-    batch: int, prediction: Prediction, reference: Prediction | None
-) -> tuple[str, ...]:
-    sums, routing, time = prediction.costs.totals, prediction.costs.routing, prediction.time
-    mark = "" if prediction.memory.fits else f" {DOES_NOT_FIT}"
-    ratio = (
-        None
-        if reference is None
-        else float(reference.costs.totals.compulsory_bytes) / float(sums.compulsory_bytes)
-    )
-    return (
-        "" if reference is not None else f"{batch:,}",
-        prediction.model.name + mark,
-        units.traffic(sums.weight_bytes),
-        units.traffic(sums.row_bytes) if sums.row_bytes else "-",
-        units.traffic(sums.kv_read_bytes),
-        units.flops(routing.flops),
-        units.traffic(routing.compulsory_bytes),
-        units.traffic(sums.compulsory_bytes),
-        "" if ratio is None else units.ratio(ratio),
-        units.seconds(prediction.floor_s),
-        *([] if isinstance(time, Unknown) else [units.seconds(float(time.predicted_s))]),
-        prediction.bound_by,
-    )
+def _cell(record: dict[str, Any], field: str, *, is_first: bool) -> str:
+    if field == RATIO and is_first:
+        return ""
+    if field == "table_rows_bytes" and not record[field]:
+        return "-"
+    return cell(f"rows.{field}", record[field])
+
+
+def _sizes(predictions: tuple[Prediction, ...]) -> list[str]:
+    """Each model's total and active parameters."""
+    names = ("total_without_embeddings", "active_without_embeddings")
+    return [
+        f"{prediction.model.name}: "
+        + ", ".join(
+            f"{cell(f'parameters.{name}', getattr(prediction.costs.parameters, name))}"
+            f" {STEP_QUANTITIES[f'parameters.{name}'].label}"
+            for name in names
+        )
+        + "."
+        for prediction in predictions
+    ]
+
+
+def _fits(comparison: Comparison) -> list[str]:
+    """What the mark of a model that does not fit means, and each model's largest batch."""
+    first = comparison.predictions[0]
+    hardware = first[0].hardware
+    notes = []
+    if not all(prediction.memory.fits for row in comparison.predictions for prediction in row):
+        notes.append(
+            f"{DOES_NOT_FIT} does not fit the"
+            f" {cell('memory.capacity_bytes', hardware.capacity_bytes)} of one {hardware.name}"
+            " (CUDA context and allocator slack left out)."
+        )
+    label = capitalised(STEP_QUANTITIES["rows.max_batch"].label)
+    return notes + [
+        f"{label}: {prediction.model.name} {cell('rows.max_batch', prediction.memory.max_batch)}."
+        for prediction in first
+    ]

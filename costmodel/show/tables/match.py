@@ -1,74 +1,61 @@
-"""A match as people read it: the sizes found, what was matched, what else differs then."""
+"""A match as people read it: its sizes, the matched numbers, and how the others differ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from costmodel import units
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
+from costmodel.costs.quantities.matches import MATCH_QUANTITIES
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.workload import Workload
-from costmodel.questions.match import Beside, Match
+from costmodel.questions.match import Match
+from costmodel.questions.matching.differences import Difference
 from costmodel.show.match_json import MATCHED, match_records
-from costmodel.show.tables.prediction import predicted_by
-from costmodel.show.text import Table
+from costmodel.show.tables.columns import cell
+from costmodel.show.tables.notes import predicted_by
+from costmodel.show.text import Table, capitalised
 
 NONE = "-"
-# How each quantity is named and shown; a batch stands before the name.
-SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
-    MATCHED[0]: ("total parameters, without embeddings", units.count),
-    MATCHED[1]: ("FLOPs per token", units.count),
-    "parameters.active_without_embeddings": ("active parameters, without embeddings", units.count),
-    "memory.weights_bytes": ("weights stored", units.capacity),
-    "kv_cache.bytes_per_token": ("KV cache per token", units.traffic),
-    "memory.max_batch": ("largest batch that fits", units.count),
-    "hbm_bytes.compulsory": ("HBM compulsory", units.traffic),
-    "hbm_bytes.weights": ("  weights", units.traffic),
-    "hbm_bytes.table_rows": ("  table rows", units.traffic),
-    "hbm_bytes.kv": ("  KV read and written", units.traffic),
-    "routing.flops": ("routing FLOPs", units.flops),
-    "routing.hbm_bytes": ("routing bytes", units.traffic),
-    "time.floor_s": ("floor time", units.seconds),
-    "time.predicted_s": ("predicted time", units.seconds),
-    "energy.predicted_j": ("predicted energy", lambda joules: units.scaled(joules, "J")),
-}
+CANDIDATES = capitalised(MATCH_QUANTITIES["candidates"].label)
 
 
 def match_tables(
-    found: Match, lines: Sequence[Beside], hardware: Hardware, calibration: Curves | Unknown
+    answer: Match, lines: Sequence[Difference], hardware: Hardware, calibration: Curves | Unknown
 ) -> list[Table]:
-    """Sizes, then the two numbers that were matched, then everything beside them."""
-    records = match_records(found, lines)
-    others = [each for each in records[len(MATCHED) :] if each["target"] or each["matched"]]
-    last = {each["batch"]: index for index, each in enumerate(others)}  # of each batch
-    trunk = found.template if found.keep_trunk else found.target
+    """Sizes, then the two numbers that were matched, then everything else that both models have."""
+    records = match_records(answer, lines)
+    others = [record for record in records[len(MATCHED) :] if record["target"] or record["matched"]]
+    last = {record["batch"]: index for index, record in enumerate(others)}  # of each batch
+    backbone = answer.template if answer.keep_backbone else answer.target
     return [
         Table(
-            title=found.model.name,
+            title=answer.model.name,
             headers=("size", "template", "matched", "in steps of"),
             rows=tuple(
-                (name, f"{before:,}", f"{after:,}", f"{found.steps[name]:,}")
-                for name, (before, after) in found.fields.items()
+                (name, f"{before:,}", f"{after:,}", f"{answer.steps[name]:,}")
+                for name, (before, after) in answer.fields.items()
             ),
             notes=(
-                f"Trunk (hidden size, layers, attention, vocabulary): {trunk.name}.",
-                f"All else: {found.template.name}. Candidates weighed: {found.candidates:,}.",
+                f"Backbone (hidden size, layers, attention, vocabulary): {backbone.name}.",
+                f"All else: {answer.template.name}. {CANDIDATES}: {answer.candidates:,}.",
             ),
         ),
         Table(
-            title=f"Matched: one decode step, batch 1, context {found.context:,}",
-            headers=("what", found.target.name, "matched", "difference", "%"),
-            rows=tuple(_row(each) for each in records[: len(MATCHED)]),
+            title=f"Matched: one decode step, batch 1, context {answer.context:,}",
+            headers=("quantity", answer.target.name, "matched", "difference", "%"),
+            rows=tuple(map(_to_the_unit, records[: len(MATCHED)])),
         ),
         Table(
-            title=f"What differs then: decode, context {found.context:,}, bf16, uniform routing,"
+            title=f"What differs then: decode, context {answer.context:,}, bf16, uniform routing,"
             f" on {hardware.name}",
-            headers=("batch", "what", found.target.name, "matched", "ratio"),
-            rows=tuple(map(_beside, others)),
+            headers=("batch", "quantity", answer.target.name, "matched", "ratio"),
+            rows=tuple(map(_rounded, others)),
             text_columns=2,
             sections=frozenset(last.values()),
             notes=(
-                f"ratio: {found.model.name} over {found.target.name}.",
+                f"ratio: {answer.model.name} over {answer.target.name}.",
                 f"Time and energy not predicted: {calibration.reason}."
                 if isinstance(calibration, Unknown)
                 else predicted_by(calibration, Workload()),
@@ -77,27 +64,25 @@ def match_tables(
     ]
 
 
-def _row(record: dict[str, Any]) -> tuple[str, ...]:
-    """One of the two matched numbers, to the unit."""
-    name, written = SHOWN[record["quantity"]]
+def _to_the_unit(record: dict[str, Any]) -> tuple[str, ...]:
+    """One of the two matched numbers, with all of its digits."""
     return (
-        name,
-        written(record["target"]),
-        written(record["matched"]),
+        STEP_QUANTITIES[record["quantity"]].label,
+        units.count(record["target"]),
+        units.count(record["matched"]),
         f"{record['difference']:+,}",
-        f"{record['difference_percent']:+.3f} %",
+        units.formatted(record["difference_percent"], "percent"),
     )
 
 
-def _beside(record: dict[str, Any]) -> tuple[str, ...]:
-    """Any other number, rounded, and its ratio."""
-    name, written = SHOWN[record["quantity"]]
-    batch, target, matched = record["batch"], record["target"], record["matched"]
-    ratio = matched / target if target else None
+def _rounded(record: dict[str, Any]) -> tuple[str, ...]:
+    """Any other number, in its unit, and its ratio."""
+    name, batch = record["quantity"], record["batch"]
+    target, matched = record["target"], record["matched"]
     return (
         "any" if batch is None else f"{batch:,}",
-        name,
-        written(target) if target else NONE,
-        written(matched) if matched else NONE,
-        NONE if ratio is None else units.ratio(ratio),
+        STEP_QUANTITIES[name].label,
+        cell(name, target) if target else NONE,
+        cell(name, matched) if matched else NONE,
+        units.ratio(matched / target) if target else NONE,
     )

@@ -1,28 +1,22 @@
 """One prediction as people read it: summary, operators, routing cost part by part."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from costmodel import units
 from costmodel.backends import BACKENDS
-from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import OperatorTime, Unknown
+from costmodel.costs.columns import Value, step_values
+from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
-from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Operator
+from costmodel.costs.quantities.quantity import Quantity
+from costmodel.costs.quantities.step import STEP_QUANTITIES, STEP_SECTIONS
+from costmodel.show.prediction_json import operators_json, unknown_reasons
+from costmodel.show.tables.columns import cell, head
+from costmodel.show.tables.notes import calibration_note, model_notes, workload_words
 from costmodel.show.text import Table
 
-PREDICTED_NOTE = "Predicted as parts of a CUDA graph, whose time is their sum."
-
-
-def workload_words(workload: Workload) -> str:
-    """`decode, context 2,048, bf16 (KV bf16), uniform routing`, without the batch."""
-    kv = workload.kv_dtype.label
-    new = f", {workload.new_tokens:,} new tokens" if workload.phase == "prefill" else ""
-    return (
-        f"{workload.phase}{new}, context {workload.context:,},"
-        f" {workload.dtype.label} (KV {kv}), {workload.routing.label} routing"
-    )
+OPERATOR_COLUMNS = ("flops", "compulsory_bytes", "launches", "floor_s")
+PART_COLUMNS = ("flops", "compares", "bytes", "activation_bytes", "intermediate_bytes")
 
 
 def prediction_tables(prediction: Prediction) -> list[Table]:
@@ -32,220 +26,123 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
         f"{model.name}: {workload_words(workload)}, batch {workload.batch:,},"
         f" on {prediction.hardware.name}"
     )
-    tables = [_summary(prediction, title), _operators(prediction)]
-    routing = _routing_parts(prediction)
+    operators = operators_json(prediction)
+    predicted = () if isinstance(prediction.time, Unknown) else ("predicted_s",)
+    tables = [
+        _summary(prediction, title),
+        operators_table(
+            "Operators (sums over the layers that a path lists)", operators, workload.backend
+        ),
+    ]
+    routing = _routing_parts(operators, predicted)
     if routing.rows:
         tables.append(routing)
     return tables
 
 
 def _summary(prediction: Prediction, title: str) -> Table:
-    costs, memory, workload = prediction.costs, prediction.memory, prediction.workload
-    parameters, sums, kv, routing = costs.parameters, costs.totals, costs.kv_cache, costs.routing
-    torch, fused = (
-        BACKENDS[name].total_launches(prediction.costs.operators, routing_only=True)
-        for name in ("torch", "fused")
-    )
-    tokens = workload.batch * workload.new_tokens
-    distinct = [
-        (f"distinct {kind}", units.count(number), what)
-        for kind, number, what in (
-            ("experts", costs.distinct.experts, "touched in a step, mean over MoE layers"),
-            ("rows", costs.distinct.rows, "touched in a step, mean over memory layers"),
-            ("rows, union", costs.distinct.rows_union, "over the layers of a shared table"),
-        )
-        if number is not None
-    ]
-    rows = [
-        ("parameters", units.parameters(parameters.total), "with embeddings"),
-        (
-            "",
-            units.parameters(parameters.total_without_embeddings),
-            "without embeddings and LM head",
-        ),
-        (
-            "active parameters",
-            units.parameters(parameters.active_without_embeddings),
-            "without embeddings and LM head",
-        ),
-        ("", units.parameters(parameters.active_with_lm_head), "with the LM head"),
-        ("", units.parameters(parameters.active_with_embeddings), "with both embeddings"),
-        ("FLOPs", units.flops(sums.flops), f"{workload.attention_flops} attention"),
-        ("", units.flops(sums.flops / tokens), "per token"),
-        ("KV cache", units.traffic(kv.bytes_per_token), "per token"),
-        ("", units.capacity(kv.stored_bytes), "stored after the step"),
-        ("", units.traffic(kv.read_bytes), "read by the step"),
-        ("", units.traffic(kv.written_bytes), "written by the step"),
-        *distinct,
-        (
-            "routing cost",
-            units.flops(routing.flops),
-            f"and {units.count(routing.compares)} compares",
-        ),
-        ("", units.traffic(routing.compulsory_bytes), "of HBM bytes"),
-        ("", f"{torch:,}", f"launches in plain torch ({fused:,} fused)"),
-        ("HBM bytes", units.traffic(sums.compulsory_bytes), "compulsory: each byte once"),
-        ("", units.traffic(sums.weight_bytes), "weights touched"),
-        ("", units.traffic(sums.row_bytes), "memory-table rows, distinct in each layer"),
-        ("", units.traffic(sums.index_bytes), "permutation entries"),
-        ("", units.traffic(sums.io_bytes), "token ids and logits"),
-        (
-            "",
-            units.traffic(sums.activation_bytes),
-            "activations between operators (not in the sum)",
-        ),
-        ("resident memory", units.capacity(memory.total_bytes), _fit_words(prediction)),
-        ("floor time", units.seconds(prediction.floor_s), f"bound by {prediction.bound_by}"),
-        *_predicted(prediction),
-    ]
+    """Every number of the step, section by section; what is zero or not known is named below."""
+    values = step_values(prediction)
+    rows: list[tuple[str, str, str]] = []
+    ends = set()
+    zeros: list[str] = []
+    for section in STEP_SECTIONS:
+        shown = [quantity for quantity in section if not _is_empty(quantity, values[quantity.name])]
+        rows += [
+            (quantity.label, cell(quantity.name, values[quantity.name]), quantity.counts)
+            for quantity in shown
+            if values[quantity.name] is not None
+        ]
+        zeros += [quantity.label for quantity in section if quantity not in shown]
+        ends.add(len(rows) - 1)
+    labels: dict[str, list[str]] = {}
+    for name, reason in unknown_reasons(prediction, values).items():
+        labels.setdefault(reason, []).append(STEP_QUANTITIES[name].label)
     return Table(
         title=title,
-        headers=("quantity", "value", "what"),
+        headers=("quantity", "value", "what it counts"),
         rows=tuple(rows),
-        text_columns=3,
-        notes=(*calibration_note(prediction), *model_notes(prediction.model)),
-    )
-
-
-def _predicted(prediction: Prediction) -> list[tuple[str, str, str]]:
-    """Time, energy and the routing's share, or why they are not known."""
-    time, workload = prediction.time, prediction.workload
-    if isinstance(time, Unknown):
-        return [("predicted time", units.NOT_KNOWN, time.reason)]
-    tokens = workload.batch * workload.new_tokens
-    eagerly, energy = workload.phase == "prefill", time.energy_j
-    rows = [
-        (units.seconds(float(time.graph_s)), "as a CUDA graph"),
-        (units.seconds(float(time.eager_s)), "launched one by one"),
-    ]
-    share = float(time.routing_s / time.graph_s)
-    return [
-        ("predicted time", *rows[eagerly]),
-        ("", *rows[not eagerly]),
-        ("", units.scaled(tokens / time.predicted_s, "token/s"), rows[eagerly][1]),
-        ("", units.seconds(float(time.routing_s)), f"of routing: {100 * share:.0f} % of the graph"),
-        ("predicted energy", units.NOT_KNOWN, energy.reason)
-        if isinstance(energy, Unknown)
-        else ("predicted energy", units.scaled(energy, "J"), "of the first of these times"),
-    ]
-
-
-def calibration_note(prediction: Prediction) -> tuple[str, ...]:
-    """By which calibration a time was predicted, in one line; nothing where none was."""
-    by = prediction.calibration
-    if isinstance(by, Unknown) or isinstance(prediction.time, Unknown):
-        return ()
-    return (predicted_by(by, prediction.workload),)
-
-
-def predicted_by(curves: Curves, workload: Workload) -> str:
-    """Which calibration it is, and that it claims nothing."""
-    made = curves.calibration
-    driver = "" if made.machine.driver is None else f", driver {made.machine.driver}"
-    fused = (
-        " Launches are those of fused kernels that need not exist: a projection."
-        if workload.backend == "fused"
-        else ""
-    )
-    return (
-        f"Predicted by calibration {made.name} ({made.machine.name}{driver}, torch"
-        f" {made.machine.torch}, {made.conditions.started});"
-        f" no accuracy is claimed: see sparsecost validate.{fused}"
-    )
-
-
-def _fit_words(prediction: Prediction) -> str:
-    memory = prediction.memory
-    verdict = "fits" if memory.fits else "does NOT fit"
-    return (
-        f"{verdict} {units.capacity(memory.capacity_bytes)} (CUDA context and allocator slack left"
-        f" out); largest batch at this context {units.count(memory.max_batch)}"
-    )
-
-
-def _operators(prediction: Prediction) -> Table:
-    workload = prediction.workload
-    rows = []
-    for operator, time in _timed(prediction):
-        launches = BACKENDS[workload.backend].operator_launches(operator)
-        rows.append(
-            (
-                operator.path,
-                operator.kind,
-                units.flops(operator.count * operator.total("flops")),
-                units.traffic(operator.count * operator.compulsory_bytes),
-                units.count(operator.count * launches),
-                units.seconds(operator.count * prediction.operator_floor_s(operator)),
-                *([] if time is None else [units.seconds(float(operator.count * time.seconds))]),
-                prediction.operator_bound_by(operator),
-            )
-        )
-    return Table(
-        title="Operators (sums over the layers that a path lists)",
-        headers=(
-            "path",
-            "kind",
-            "FLOPs",
-            "compulsory",
-            "launches",
-            "floor",
-            *([] if isinstance(prediction.time, Unknown) else ["predicted"]),
-            "bound",
+        ends_in_text=True,
+        sections=frozenset(ends),
+        notes=(
+            *([f"Zero: {', '.join(zeros)}."] if zeros else []),
+            *(
+                f"{', '.join(names)}: {units.NOT_KNOWN} ({reason})."
+                for reason, names in labels.items()
+            ),
+            *([] if prediction.memory.fits else ["This step does NOT fit the GPU's memory."]),
+            *calibration_note(prediction),
+            *model_notes(prediction.model),
         ),
-        rows=tuple(rows),
+    )
+
+
+def _is_empty(quantity: Quantity, value: Value) -> bool:
+    """Whether there are no bytes or FLOPs of this sort; other zeros are answers."""
+    return quantity.unit in {"bytes", "capacity", "flops"} and value is not None and not value
+
+
+def operators_table(title: str, operators: Sequence[Mapping[str, Any]], backend: str) -> Table:
+    """Operators by the fields of their JSON, each as the sum over its layers."""
+    known = any(operator["predicted_s"] is not None for operator in operators)
+    fields = (*OPERATOR_COLUMNS, *["predicted_s"] * known, "bound_by")
+    return Table(
+        title=title,
+        headers=(
+            *("path", "kind", head("operators.count")),
+            *(head(f"operators.{field}") for field in fields),
+        ),
+        rows=tuple(
+            (
+                operator["path"],
+                operator["kind"],
+                cell("operators.count", operator["count"]),
+                *(
+                    cell(f"operators.{field}", _of_all_layers(operator["count"], operator[field]))
+                    for field in fields
+                ),
+            )
+            for operator in operators
+        ),
         text_columns=2,
         notes=(
-            f"Launches of the {workload.backend} backend. The floors need not sum to the step's.",
-            *([] if isinstance(prediction.time, Unknown) else [PREDICTED_NOTE]),
+            f"Launches of the {backend} backend. The roofline bounds need not sum to the step's.",
         ),
     )
 
 
-def _timed(prediction: Prediction) -> Iterable[tuple[Operator, OperatorTime | None]]:
-    operators, time = prediction.costs.operators, prediction.time
-    if isinstance(time, Unknown):
-        return ((operator, None) for operator in operators)
-    return zip(operators, time.operators, strict=True)
+def _of_all_layers(count: int, value: Any) -> Any:  # noqa: ANN401 - a number, or the resource
+    return value if isinstance(value, str) else count * value
 
 
-def _routing_parts(prediction: Prediction) -> Table:
-    rows = [
-        (
-            operator.path,
-            part.name,
-            units.flops(operator.count * part.flops),
-            units.count(operator.count * part.compares),
-            units.traffic(operator.count * part.compulsory_bytes),
-            units.traffic(operator.count * (part.activation_bytes + part.intermediate_bytes)),
-            units.count(operator.count * BACKENDS["torch"].launches(operator, part)),
-            units.count(operator.count * BACKENDS["fused"].launches(operator, part)),
-            *([] if time is None else [units.seconds(float(operator.count * time.parts_s[index]))]),
-        )
-        for operator, time in _timed(prediction)
-        for index, part in enumerate(operator.parts)
-        if part.routing
-    ]
+def _routing_parts(operators: Sequence[dict[str, Any]], predicted: Sequence[str]) -> Table:
+    of_part = "operators.parts"
+    rows = []
+    for operator in operators:
+        count = operator["count"]
+        rows += [
+            (
+                operator["path"],
+                part["name"],
+                *(cell(f"{of_part}.{field}", count * part[field]) for field in PART_COLUMNS),
+                *(
+                    cell(f"{of_part}.launches", count * part["launches_by_backend"][backend])
+                    for backend in BACKENDS
+                ),
+                *(cell(f"{of_part}.{field}", count * part[field]) for field in predicted),
+            )
+            for part in operator["parts"]
+            if part["routing"]
+        ]
     return Table(
         title="Routing cost, part by part",
         headers=(
             "operator",
             "part",
-            "FLOPs",
-            "compares",
-            "compulsory",
-            "activations",
-            "launches\ntorch",
-            "launches\nfused",
-            *([] if isinstance(prediction.time, Unknown) else ["predicted"]),
+            *(head(f"{of_part}.{field}") for field in PART_COLUMNS),
+            *(f"{head(f'{of_part}.launches')}\n{backend}" for backend in BACKENDS),
+            *(head(f"{of_part}.{field}") for field in predicted),
         ),
         rows=tuple(rows),
         text_columns=2,
     )
-
-
-def model_notes(model: ModelConfig) -> tuple[str, ...]:
-    """Source, notes and, for a reconstruction, what was assumed."""
-    notes = [f"Source: {model.source}"]
-    notes += [f"Note: {note}" for note in model.notes]
-    notes += [f"Reconstruction, assumed: {assumption}" for assumption in model.assumptions]
-    return tuple(notes)

@@ -5,35 +5,39 @@ from typing import Any
 
 from costmodel import units
 from costmodel.costs.predict import step_costs
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.show.tables.prediction import model_notes
+from costmodel.show.tables.columns import cell, head
+from costmodel.show.tables.notes import model_notes
 from costmodel.show.text import Table
+
+ACTIVE = ("active_without_embeddings", "active_with_lm_head", "active_with_embeddings")
 
 
 def models_table(overviews: Iterable[dict[str, Any]]) -> Table:
     """The presets with their counts by convention."""
-    rows = []
-    for each in overviews:
-        counts = each["parameters"]
-        rows.append(
-            (
-                each["preset"],
-                each["name"],
-                units.parameters(counts["total"]),
-                units.parameters(counts["active_without_embeddings"]),
-                units.parameters(counts["active_with_lm_head"]),
-                units.parameters(counts["active_with_embeddings"]),
-                units.count(each["kv_bytes_per_token_bf16"]),
-            )
-        )
+    counts = ("total", *ACTIVE)
     return Table(
-        title="Models (parameters with norms and biases; KV in bytes per token, bf16)",
-        headers=("preset", "model", "total", "active", "+ LM head", "+ both embeddings", "KV"),
-        rows=tuple(rows),
+        title="Models (KV cache in bf16)",
+        headers=(
+            "preset",
+            "model",
+            *(head(f"parameters.{count}") for count in counts),
+            head("kv_cache.bytes_per_token"),
+        ),
+        rows=tuple(
+            (
+                overview["preset"],
+                overview["name"],
+                *(cell(f"parameters.{count}", overview["parameters"][count]) for count in counts),
+                cell("kv_cache.bytes_per_token", overview["kv_bytes_per_token_bf16"]),
+            )
+            for overview in overviews
+        ),
         text_columns=2,
-        notes=("active: without embeddings; k of E experts, H m rows of a memory layer.",),
+        notes=(f"active: {STEP_QUANTITIES['parameters.active_without_embeddings'].counts}.",),
     )
 
 
@@ -41,19 +45,24 @@ def model_table(model: ModelConfig) -> Table:
     """One model: what each group of parameters holds, and its counts."""
     costs = step_costs(model, Workload().step())
     counts = costs.parameters
-    groups = [(f"  {group}", f"{held:,}") for group, held in counts.by_group.items()]
+    by_name = {
+        "total": counts.total,
+        **{f"by_group.{group}": held for group, held in counts.by_group.items()},
+        **{name: getattr(counts, name) for name in ("total_without_embeddings", *ACTIVE)},
+    }
     return Table(
         title=model.name,
-        headers=("parameters", "count"),
+        headers=("quantity", "value"),
         rows=(
-            ("total", f"{counts.total:,}"),
-            *groups,
-            ("total without embeddings and LM head", f"{counts.total_without_embeddings:,}"),
-            ("active without embeddings", f"{counts.active_without_embeddings:,}"),
-            ("active with LM head", f"{counts.active_with_lm_head:,}"),
-            ("active with both embeddings", f"{counts.active_with_embeddings:,}"),
+            *(
+                (STEP_QUANTITIES[f"parameters.{name}"].label, f"{count:,}")
+                for name, count in by_name.items()
+            ),
             *((f"published {key}", units.parameters(int(v))) for key, v in model.published.items()),
-            ("KV-cache bytes per token, bf16", f"{costs.kv_cache.bytes_per_token:,}"),
+            (
+                f"{STEP_QUANTITIES['kv_cache.bytes_per_token'].label}, bf16, B",
+                f"{costs.kv_cache.bytes_per_token:,}",
+            ),
         ),
         notes=model_notes(model),
     )

@@ -1,4 +1,4 @@
-"""What a validation could not compare, counted by reason, and all of its lines and rows in full."""
+"""Rows that a validation could not compare, by reason; and all of its lines and rows in full."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from costmodel.recordings.quantities import RUNS
 from costmodel.show.tables.validation_cells import NONE, amount, cut, percent, ratio
 from costmodel.show.text import Table
-from costmodel.show.validation_json import STEP
+from costmodel.show.validation_json import WHOLE_STEP
 from costmodel.validation.error_stats import Entry, ErrorLine
 from costmodel.validation.validate import Validation, worst_first
 
@@ -15,7 +15,7 @@ MAX_REASON = 90  # characters
 
 
 def uncompared_table(validation: Validation, *, whole: bool) -> Table:
-    """Lacking runs, quantities that nothing stands beside, and rows that lack a side."""
+    """Lacking runs, quantities without a counterpart, and rows that lack a side."""
     compared = sum(line.compared for line in validation.errors)
     alone = validation.rows - compared
     notes = [*_lacking(validation), *_without_pair(validation.errors)]
@@ -46,11 +46,11 @@ def _without_pair(errors: Iterable[ErrorLine]) -> Iterator[str]:
     for line in errors:
         lines.setdefault(line.quantity, []).append(line)
     sorts: dict[str, list[str]] = {}
-    for quantity, found in lines.items():
-        if any(line.compared for line in found):
+    for quantity, of_quantity in lines.items():
+        if any(line.compared for line in of_quantity):
             continue
-        measured = any(line.measured_only for line in found)
-        predicted = any(line.predicted_only for line in found)
+        measured = any(line.measured_only for line in of_quantity)
+        predicted = any(line.predicted_only for line in of_quantity)
         sort = "measured, not predicted" if measured else "predicted, not measured"
         sorts.setdefault(sort if measured or predicted else "neither", []).append(quantity)
     for sort, names in sorts.items():
@@ -121,7 +121,7 @@ def _rows(validation: Validation) -> Table:
 def _cells(entry: Entry) -> tuple[str, ...]:
     row, origin = entry.row, entry.origin
     return (
-        *(row.quantity, row.path or STEP, origin.recording, origin.case),
+        *(row.quantity, row.path or WHOLE_STEP, origin.recording, origin.case),
         *(row.basis, row.reason or ""),
         *(amount(row.predicted, row.quantity), amount(row.measured, row.quantity)),
         ratio(row.ratio),

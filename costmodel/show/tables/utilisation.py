@@ -1,40 +1,28 @@
-"""What measured steps achieved, case by case: bandwidth, FLOP rate, MBU, MFU, cost of routing."""
+"""How well measured steps used the GPU, case by case: bandwidth, FLOP rate, routing's cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from costmodel import units
+from costmodel.costs.quantities.quantity import Quantity
+from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
 from costmodel.recordings.recording import CaseWorkload
-from costmodel.show.tables.validation_cells import NONE, at, percent
-from costmodel.show.text import Table
+from costmodel.show.tables.validation_cells import NONE, at
+from costmodel.show.text import Table, folded
 from costmodel.validation.utilisation import Achieved
 from costmodel.validation.validate import CaseFigures
 
 QUOTED_CONTEXT = 2048  # of the decode steps that people compare
-COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("tokens/s", "tokens_per_s", units.significant),
-    ("HBM", "hbm_bytes_per_s", lambda value: units.scaled(value, "B/s")),
-    ("MBU", "mbu", percent),
-    ("FLOP rate", "flops_per_s", lambda value: units.scaled(value, "FLOP/s")),
-    ("MFU", "mfu", percent),
-    ("routing\ntime", "routing_kernel_s", units.seconds),
-    ("routing\nshare", "routing_share", percent),
-    ("routing\nlaunches", "routing_launches", units.count),
-)
-FURTHER: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("routing\nHBM", "routing_hbm_bytes", units.traffic),
-    ("routing\nFLOPs", "routing_flops", units.flops),
-    ("leaves' reads /\nstep's reads", "leaves_over_step", units.ratio),
-)
-NOTES = (
-    (
-        "MBU: compulsory bytes, of what was touched, / time / datasheet bandwidth."
-        " MFU: useful FLOPs / time / dense peak."
-    ),
-    (
-        "routing: the leaves that only choose; what expert leaves do to sort and combine"
-        " is not told apart."
-    ),
+FURTHER = ("routing_hbm_bytes", "routing_flops", "leaves_over_step")  # where all are wanted
+UNSHOWN = ("leaves_read_bytes",)  # stands in its share of the step's reads
+EXPLAINED = ("mbu", "mfu", "routing_kernel_s")
+NOTES = tuple(
+    note
+    for quantity in map(UTILISATION_QUANTITIES.__getitem__, EXPLAINED)
+    for note in (
+        f"{quantity.label}: {quantity.counts}.",
+        *([f"  Left out: {quantity.leaves_out}."] if quantity.leaves_out else []),
+    )
 )
 
 
@@ -45,9 +33,11 @@ def achieved_table(cases: Sequence[CaseFigures], *, whole: bool) -> Table:
     known = [case for case in chosen if case.achieved.tokens_per_s.value is not None]
     shown = chosen if whole else known
     columns = [
-        column
-        for column in (COLUMNS + FURTHER if whole else COLUMNS)
-        if any(_value(case.achieved, column[1]) is not None for case in shown)
+        quantity
+        for quantity in UTILISATION_QUANTITIES.values()
+        if quantity.name not in UNSHOWN
+        and (whole or quantity.name not in FURTHER)
+        and any(_value(case.achieved, quantity.name) is not None for case in shown)
     ]
     only = f", uniform decode at context {QUOTED_CONTEXT:,}" if quoted and not whole else ""
     notes = [*NOTES] if columns else []
@@ -58,12 +48,16 @@ def achieved_table(cases: Sequence[CaseFigures], *, whole: bool) -> Table:
     eager = any(case.achieved.time_of == "eager_s" for case in known)
     return Table(
         title=f"What was achieved{only}",
-        headers=("model, batch x context", *(["time"] * eager), *(each[0] for each in columns)),
+        headers=(
+            "model, batch x context",
+            *(["time"] * eager),
+            *(folded(quantity.label) for quantity in columns),
+        ),
         rows=tuple(
             (
                 at(case.origin),
                 *([case.achieved.time_of.removesuffix("_s")] * eager),
-                *(_cell(case.achieved, field, form) for _, field, form in columns),
+                *(_cell(case.achieved, quantity) for quantity in columns),
             )
             for case in shown
         ),
@@ -77,14 +71,14 @@ def _is_quoted(work: CaseWorkload) -> bool:
     return (work.phase, work.routing, work.context) == ("decode", "uniform", QUOTED_CONTEXT)
 
 
-def _value(achieved: Achieved, field: str) -> float | None:
-    found: float | None = getattr(achieved, field).value
-    return found
+def _value(achieved: Achieved, name: str) -> float | None:
+    value: float | None = getattr(achieved, name).value
+    return value
 
 
-def _cell(achieved: Achieved, field: str, form: Callable[[float], str]) -> str:
-    value = _value(achieved, field)
-    return NONE if value is None else form(value)
+def _cell(achieved: Achieved, quantity: Quantity) -> str:
+    value = _value(achieved, quantity.name)
+    return NONE if value is None else units.formatted(value, quantity.unit)
 
 
 def _ends(cases: Sequence[CaseFigures]) -> frozenset[int]:

@@ -1,6 +1,7 @@
 """Recordings against predictions as people read them: what failed, how far off, the worst cases.
 
-A ratio is measured over predicted. What is not among the worst is counted; `whole` lists it too.
+A ratio is measured over predicted. Rows that are not among the worst are counted; `whole` lists
+them too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,6 @@ from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.tables.uncompared import uncompared_table, whole_tables
 from costmodel.show.tables.utilisation import achieved_table
 from costmodel.show.tables.validation_cells import (
-    LABELS,
     amount,
     at,
     errors_table,
@@ -40,20 +40,20 @@ NOTES = (
     ),
 )
 BOUND_NOTE = (
-    "least (each byte once; prefill reads tiles again), floor: bounds, so that no error is stated."
+    "compulsory (each byte once; prefill reads tiles again), bound: no error is stated over them."
 )
 
 
 def validation_tables(validation: Validation, *, whole: bool = False) -> list[Table]:
-    """Failures first, then errors by quantity and kind, the worst rows, and what was achieved."""
+    """Failures first, then errors by quantity and kind, the worst rows, and utilisation."""
     kinds = [
         line for line in validation.errors_by_kind if line.compared and line.quantity == "kernel_s"
     ]
     tables = [*_broken(validation, whole=whole), _summary(validation)]
     if kinds:
         named = [(line.level, line) for line in kinds]
-        floor = " over its floor, a bound" * any(map(is_bound, kinds))
-        title = f"Kernel time of leaves{floor}, by kind of operator"
+        bound = " over the roofline bound" * any(map(is_bound, kinds))
+        title = f"Kernel time of leaves{bound}, by kind of operator"
         tables.append(errors_table(title, named, header="kind", leaves=True))
     tables += [
         table for table in (_worst_steps(validation), _worst_leaves(validation)) if table.rows
@@ -70,7 +70,7 @@ def validation_tables(validation: Validation, *, whole: bool = False) -> list[Ta
 
 
 def _broken(validation: Validation, *, whole: bool) -> Iterator[Table]:
-    """What must be known before any other number is believed."""
+    """Failed self-checks and broken bounds: with them no other number can be trusted."""
     most = None if whole else MOST_BROKEN
     checks = [
         f"{check.name}: measured {check.measured:.6g}, known {check.known:.6g},"
@@ -79,7 +79,7 @@ def _broken(validation: Validation, *, whole: bool) -> Iterator[Table]:
     ]
     if checks:
         yield _listed("SELF-CHECKS FAILED: what these sessions measured may be wrong", checks, most)
-    below = [f"{name}: {each}" for name, each in validation.violations]
+    below = [f"{name}: {violation}" for name, violation in validation.violations]
     if below:
         title = "MEASURED BELOW THE BOUND: measured wrongly, or the cost model demands too much"
         yield _listed(title, below, most)
@@ -119,13 +119,13 @@ def _summary(validation: Validation) -> Table:
 
 
 def _steps(lines: Sequence[ErrorLine]) -> list[ErrorLine]:
-    """One set of lines for each quantity of a step; distinct items are known of leaves alone."""
-    found = []
-    for quantity in LABELS:
+    """The lines of steps, of one run for each quantity; of distinct items those of leaves."""
+    of_steps = []
+    for quantity in QUANTITIES:
         of = [line for line in lines if line.quantity == quantity]
         level = LEAF_LEVEL if quantity == "distinct" else STEP_LEVEL
-        found += [line for line in of if line.level == level and line.run == of[0].run]
-    return found
+        of_steps += [line for line in of if line.level == level and line.run == of[0].run]
+    return of_steps
 
 
 def _exact(lines: Sequence[ErrorLine]) -> Iterator[str]:
@@ -133,7 +133,7 @@ def _exact(lines: Sequence[ErrorLine]) -> Iterator[str]:
     by_count: dict[int, list[str]] = {}
     leaves = ""
     for line in lines:
-        name = LABELS[line.quantity]
+        name = QUANTITIES[line.quantity].title
         if line.equal < line.compared:
             of = "leaves" if line.level == LEAF_LEVEL else "cases"
             wrong = line.compared - line.equal
@@ -156,7 +156,7 @@ def _worst_steps(validation: Validation) -> Table:
             continue
         columns = of_step(validation.columns[line.quantity, line.run], line.phase)
         listed = [entry for entry in worst_first(columns, WORST) if entry.distance > log1p(NEAR)]
-        rows += [_worst_cells(LABELS[line.quantity], entry) for entry in listed]
+        rows += [_worst_cells(QUANTITIES[line.quantity].title, entry) for entry in listed]
         if listed:
             sections.append(len(rows) - 1)
     return fitted(
@@ -172,12 +172,12 @@ def _worst_steps(validation: Validation) -> Table:
 
 def _worst_leaves(validation: Validation) -> Table:
     """The leaves whose kernel time is farthest off, each at its worst."""
-    found = worst_leaves(validation.columns.get(("kernel_s", "trace"), ()), WORST_LEAVES)
+    entries = worst_leaves(validation.columns.get(("kernel_s", "trace"), ()), WORST_LEAVES)
     return fitted(
         Table(
             title=f"Worst leaves: the {WORST_LEAVES} farthest off in kernel time, each once",
             headers=("leaf", "predicted", "measured", "ratio", "at"),
-            rows=tuple(_worst_cells(leaf_name(entry.row.path or ""), entry) for entry in found),
+            rows=tuple(_worst_cells(leaf_name(entry.row.path or ""), entry) for entry in entries),
             ends_in_text=True,
         )
     )
@@ -191,12 +191,12 @@ def _worst_cells(name: str, entry: Entry) -> tuple[str, ...]:
 
 def _further(lines: Sequence[ErrorLine]) -> Table:
     return errors_table(
-        "Work of a step over the least there is",
+        "Work of a step over its bounds",
         [(label(line), line) for line in lines],
         notes=(
             (
-                "useful: without the padding of tiles. least: each byte once, activations in L2."
-                " Both are bounds."
+                "model: without the padding of tiles. compulsory: each byte once, activations in"
+                " L2. Both are bounds."
             ),
         ),
     )

@@ -13,33 +13,14 @@ from costmodel.validation.validate import leaf_name
 NONE = "-"
 WIDTH = 120  # columns of a terminal that people have
 LEAST_AT = 24  # columns of the last cell, however wide the others are
-LABELS = {  # in the order in which they are shown
-    "parameters": "parameters",
-    "buffer_bytes": "buffer bytes",
-    "kv_held_bytes": "KV cache bytes",
-    "flops_counted": "counted FLOPs",
-    "graph_s": "step as a CUDA graph, s",
-    "kernel_s": "sum of its kernels, s",
-    "eager_s": "step launched eagerly, s",
-    "energy_j": "energy of a step, J",
-    "launches": "kernels launched",
-    "distinct": "distinct experts, rows",
-    "peak_memory_bytes": "peak memory, bytes",
-    "resident_memory_bytes": "resident memory, bytes",
-    "logical_bytes": "bytes if unfused",
-    "hbm_read_bytes": "HBM bytes read",
-    "hbm_written_bytes": "HBM bytes written",
-    "hbm_bytes": "HBM bytes moved",
-    "flops_tensor": "tensor-core FLOPs",
-}
-AGAINST = {PREDICTED: "", COMPULSORY: " / least", FLOOR: " / floor", USEFUL: " / useful"}
+AGAINST = {PREDICTED: "", COMPULSORY: " / compulsory", FLOOR: " / bound", USEFUL: " / model"}
 
 
 def label(line: ErrorLine) -> str:
-    """The quantity in words, with its unit and the bound that it stands over: `HBM ... / least`."""
+    """The quantity and, where one stands for a prediction, the bound: `HBM ... / compulsory`."""
     of, _, choices = line.basis.partition(",")
     against = AGAINST.get(of, "")
-    return f"{LABELS.get(line.quantity, line.quantity)}{against}{choices and ', as uniform'}"
+    return f"{QUANTITIES[line.quantity].title}{against}{choices and ', as uniform'}"
 
 
 def errors_table(
@@ -125,24 +106,12 @@ def ratio(value: float | None) -> str:
 
 def percent(share: float) -> str:
     """`12.3 %`."""
-    return f"{units.significant(100 * share, 3)} %"
+    return units.formatted(share, "share")
 
 
 def amount(value: Number | None, quantity: str) -> str:
-    """A number of a quantity, in its unit."""
-    if value is None:
-        return NONE
-    unit = QUANTITIES[quantity].unit
-    match unit:
-        case "count":
-            return units.count(value)
-        case "s":
-            return units.seconds(float(value))
-        case "flops":
-            return units.flops(value)
-        case "bytes":
-            return units.traffic(value)
-    return units.scaled(value, unit.upper())
+    """A number of a measured quantity, in its unit."""
+    return NONE if value is None else units.formatted(value, QUANTITIES[quantity].unit)
 
 
 def is_bound(line: ErrorLine) -> bool:

@@ -7,7 +7,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.model import ModelConfig
 from costmodel.questions.compare import sentences
-from costmodel.show.tables.prediction import workload_words
+from costmodel.show.tables.notes import workload_words
 from dashboard.app.own_model import read_model
 from dashboard.app.pins import pinned
 from dashboard.app.selection import Selection

@@ -12,22 +12,11 @@ from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
 from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.numbers import Number
-from costmodel.questions.request import Served
-from costmodel.show.tables.request import request_tables
 from dashboard.app.widgets import Card
 
 JSON = dict[str, Any]
 DIGITS = 5  # significant ones in a table
 WHOLE = 1000  # tokens per second from which on fractions say nothing
-NO_FLOOR = "no floor"  # of energy
-SERVED = (  # of the rows of served requests, those that are cards: label, quantity, what it is of
-    ("TTFT", "time to first token", ""),
-    ("TPOT", "time per output token", ""),
-    ("Output speed", "output speed", "of the batch"),
-    ("Latency of a request", "latency", ""),
-    ("Energy per 1M output", "energy", "per million output tokens"),
-    ("Cost per 1M output", "cost", "per million output tokens"),
-)
 
 
 def answer(prediction: Prediction) -> str:
@@ -243,28 +232,3 @@ def operator_rows(data: JSON) -> list[JSON]:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
-
-
-def request_answers(served: Served) -> tuple[list[JSON], list[str]]:
-    """What served requests cost, as `sparsecost request` prints it, and why numbers are missing."""
-    answers = request_tables(served)[0]
-    rows, quantity = [], ""
-    for name, what, floor, predicted in answers.rows:
-        quantity = name or quantity
-        least = NO_FLOOR if floor == "-" else floor
-        rows.append(
-            {"Quantity": quantity, "What": what, "By the floor": least, "Predicted": predicted}
-        )
-    return rows, [note for note in answers.notes if note.startswith(units.NOT_KNOWN)]
-
-
-def request_cards(rows: list[JSON]) -> list[Card]:
-    """What a user and a payer ask first, from the rows of `request_answers`."""
-    found = []
-    for label, quantity, what in SERVED:
-        row = next(each for each in rows if each["Quantity"] == quantity and what in each["What"])
-        floor = row["By the floor"]
-        at_best = f" By the floor: {floor}." if any(map(str.isdigit, floor)) else ""
-        told = f"{quantity[0].upper()}{quantity[1:]}, {row['What']}, as predicted.{at_best}"
-        found.append(Card(label=label, value=row["Predicted"], help=told))
-    return found

@@ -19,6 +19,7 @@ from dashboard.pages.explore import data as explore
 from dashboard.pages.explore import roofline
 from dashboard.pages.explore.formulas import Working, operator_working
 from dashboard.pages.explore.request_formulas import REQUEST
+from dashboard.pages.explore.served import request_cards, request_rows
 from dashboard.pages.explore.total_formulas import TOTALS
 
 BREAKDOWN, ROOFLINE = "breakdown by operator", "roofline"
@@ -69,11 +70,11 @@ def draw_operators(prediction: Prediction, data: explore.JSON) -> None:
     )
     box = st.expander("All numbers of this step", key="ex_all", on_change="rerun", bind=LINK)
     if box.open:
-        summary, name = prediction_tables(prediction)[0], ""
-        rows = []
-        for quantity, value, what in summary.rows:
-            name = quantity or name
-            rows.append({"Quantity": name, "Value": value, "What": what})
+        summary = prediction_tables(prediction)[0]
+        rows = [
+            {"Quantity": quantity, "Value": value, "What it counts": what}
+            for quantity, value, what in summary.rows
+        ]
         with box:
             table(rows, alt="All numbers of the step", key="ex_summary")
             for note in summary.notes:
@@ -117,8 +118,8 @@ def draw_request(found: Selection) -> Served | None:
             f"A batch of {request.batch:,} such requests does NOT fit the GPU's memory;"
             f" the largest that does: {served.max_batch:,}."
         )
-    rows, notes = explore.request_answers(served)
-    cards(explore.request_cards(rows), across=3)
+    rows, notes = request_rows(served)
+    cards(request_cards(served), across=3)
     table(rows, alt="Times, speed, energy and cost of served requests", key="ex_request")
     for note in notes:
         st.caption(plain(note))

@@ -8,7 +8,8 @@ from math import ceil, floor, log10
 import plotly.graph_objects as go
 
 from costmodel import units
-from costmodel.recordings.recording import Accesses, Case
+from costmodel.recordings.measured import Accesses
+from costmodel.recordings.recording import Case
 from costmodel.validation.join import NO_RUN
 from costmodel.validation.recorded_routing import chosen_kinds
 from dashboard.app.figures import framed, measured_marks

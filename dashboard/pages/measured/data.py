@@ -9,7 +9,7 @@ from costmodel import units
 from costmodel.recordings.quantities import QUANTITIES, Unit
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.counterparts import PREDICTED, UNPREDICTED, Gpus, Side
-from costmodel.validation.join import JoinedCase, Row, device_of, join_case, side_of
+from costmodel.validation.join import JoinedCase, Row, backend_of, device_of, join_case, side_of
 from costmodel.validation.utilisation import Achieved, achieved, routing_paths
 
 FIELDS = ("phase", "routing", "dtype", "context", "new_tokens", "batch")  # chosen in this order
@@ -86,7 +86,7 @@ def view(recording: Recording, index: int) -> View:
     """One case joined with the prediction for the machine that measured it."""
     case = recording.cases[index]
     gpu = _gpus().of(device_of(recording, case, "time"))
-    side = side_of(recording, case, gpu)
+    side = side_of(recording, case, gpu, backend_of(case, "time"))
     return View(
         recording=recording,
         index=index,

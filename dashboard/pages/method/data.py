@@ -209,7 +209,7 @@ def quantities() -> list[Cells]:
             "Unit": each.unit,
             "Run": ", ".join(each.runs),
             "Of": ", ".join(each.levels),
-            "Stands beside": each.beside or "nothing predicted",
+            "Stands beside": each.counterpart or "nothing predicted",
             "Must agree": "exactly" if each.exact else "",
             "How": ", ".join(file for run in each.runs for file in runs.get(run, ())),
         }

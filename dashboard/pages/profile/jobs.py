@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from costmodel.errors import InputError, shown
-from costmodel.questions.matching.toml import model_toml
+from costmodel.inputs.model_toml import model_toml
 from dashboard.app.own_model import read_model
 
 LINES = 400  # of the log that are kept

@@ -19,7 +19,7 @@ from costmodel.validation.counterparts import Gpus
 from dashboard.app.selection import OWN, OWN_FILE, Selection
 from dashboard.report.build import Asked, build, compared_batches, now
 from dashboard.report.document import CONTENTS, Content, Report
-from dashboard.report.given import MAX_RECORDINGS
+from dashboard.report.inputs import MAX_RECORDINGS
 from dashboard.report.measured import measured_model
 
 MAX_MORE = 3  # models beside the sidebar's

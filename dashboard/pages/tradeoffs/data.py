@@ -12,9 +12,8 @@ from pydantic import ValidationError
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_count
-from costmodel.layers.ffn import DenseFfn
-from costmodel.layers.moe import MoeFfn
-from costmodel.questions.matching.sizes import SIZES, resized
+from costmodel.layers.base import LayerKind, Size, sizes_of
+from costmodel.questions.matching.sizes import resized
 from costmodel.strict import explained
 
 Value = int | float
@@ -23,33 +22,26 @@ MAX_DESIGNS = 5000
 MAX_WORKLOADS = 1000
 MAX_POINTS = 200_000  # designs x workloads
 MAX_NAME = 120
-MEMORY_FIELDS = ("knum", "num_keys", "knn", "value_dim", "pre_value_dim")
-EVERY, SHARE = "layers", "share_ratio"
-LABELS = {
-    "num_experts": "Experts a layer",
-    "num_experts_per_tok": "Experts a token",
-    "moe_intermediate_size": "Expert width",
-    "intermediate_size": "FFN width",
-    "knum": "Keys per side, before sharing (knum)",
-    "num_keys": "Keys per side",
-    "knn": "Rows read a token and head (knn)",
-    "value_dim": "Value width",
-    "pre_value_dim": "Pre-value width",
-    EVERY: "A memory layer in every n-th block",
-    SHARE: "Share of the table a layer reaches",
-}
-SPELT = {EVERY: "blocks a memory layer"}
-VARIED = ("num_experts", "num_experts_per_tok", "knum", "num_keys", "knn")  # unless told otherwise
+PLACEMENT = "layers"  # of memory layers; as a size: the distance between two of them, in blocks
+EVERY_NTH = Size(label="A memory layer in every n-th block", most=1024)
+SPELT = {PLACEMENT: "blocks a memory layer"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """A field that may be swept: its value in the base model, and its usual range as text."""
+class SweptField:
+    """A field that may be swept: what its kind states of it, and its value in the base model."""
 
     name: str
-    label: str
-    own: Value
-    default: str
+    size: Size
+    value: Value
+
+    @property
+    def default(self) -> str:
+        """The usual range: half, once and twice an even count; of all else the base's value."""
+        value = self.value
+        if self.size.step == 1 and isinstance(value, int) and value % 2 == 0:
+            return f"{value // 2},{value},{2 * value}"
+        return str(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,34 +54,32 @@ class Designs:
     reasons: tuple[str, ...]  # the first different ones
 
 
-def swept_fields(base: ModelConfig) -> list[Field]:
-    """The fields of a base model's experts and memory layers; of the dense FFN beside memory."""
-    found: dict[str, Value] = {}
-    for ffn, _ in base.ffn_groups:
-        if isinstance(ffn, MoeFfn):
-            for name in ("num_experts", "num_experts_per_tok", "moe_intermediate_size"):
-                found.setdefault(name, getattr(ffn, name))
-        elif isinstance(ffn, DenseFfn) and base.memory:
-            found.setdefault("intermediate_size", ffn.intermediate_size)
-    if base.memory:
-        for name in (*MEMORY_FIELDS, SHARE):
-            value = getattr(base.memory[0], name, None)
-            if value is not None:
-                found[name] = value
-    fields = [
-        Field(name=name, label=LABELS[name], own=value, default=_usual(name, value))
-        for name, value in found.items()
+def swept_fields(base: ModelConfig) -> list[SweptField]:
+    """The sizes of a base model's sparse layers and its attention; beside memory those of each FFN.
+
+    Of several memory kinds the first is swept, and the placement of the memory layers if it is
+    the only one and places one in every n-th block.
+    """
+    memory = base.memory[:1]
+    kinds: list[LayerKind] = [
+        *(ffn for ffn, _ in base.ffn_groups if memory or _is_sparse(ffn)),
+        *memory,
+        *(attention for attention, _ in base.attention_groups),
     ]
+    fields: dict[str, SweptField] = {}
+    for kind in kinds:
+        for name, size in sizes_of(type(kind)).items():
+            value = getattr(kind, name)
+            if value is not None:
+                fields.setdefault(name, SweptField(name=name, size=size, value=value))
     if len(base.memory) == 1 and (every := _every(base)) is not None:
-        fields.append(Field(name=EVERY, label=LABELS[EVERY], own=every, default=str(every)))
-    return fields
+        fields[PLACEMENT] = SweptField(name=PLACEMENT, size=EVERY_NTH, value=every)
+    return [*fields.values()]
 
 
-def _usual(name: str, value: Value) -> str:
-    """Half, once and twice the model's own value, or only that."""
-    if name in VARIED and isinstance(value, int) and value % 2 == 0:
-        return f"{value // 2},{value},{2 * value}"
-    return str(value)
+def _is_sparse(kind: LayerKind) -> bool:
+    """Whether a kind has a size that sets total parameters and leaves FLOPs nearly alone."""
+    return any(size.sets == "parameters" for size in sizes_of(type(kind)).values())
 
 
 def _every(base: ModelConfig) -> int | None:
@@ -102,7 +92,7 @@ def _every(base: ModelConfig) -> int | None:
     return None
 
 
-def parse_range(text: str, name: str) -> tuple[Value, ...]:
+def parse_range(text: str, field: SweptField) -> tuple[Value, ...]:
     """`64,128,256`, `64-256/64` (from, to, step) or both; shares are decimal numbers.
 
     Raises:
@@ -110,24 +100,26 @@ def parse_range(text: str, name: str) -> tuple[Value, ...]:
     """
     values: list[Value] = []
     for item in text.split(","):
-        values += [_share(item)] if name == SHARE else _span(item, name)
+        whole = isinstance(field.value, int)
+        values += _span(item, field.name, int(field.size.most)) if whole else [_share(item, field)]
         if len(values) > MAX_VALUES:
-            raise InputError(f"{name}: holds over {MAX_VALUES} values")
+            raise InputError(f"{field.name}: holds over {MAX_VALUES} values")
     return tuple(dict.fromkeys(values))
 
 
-def _share(text: str) -> float:
+def _share(text: str, field: SweptField) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value <= 1:
-        raise InputError(f"{SHARE}={shown(text)}: is a number above 0 and at most 1")
+    if not 0 < value <= field.size.most:
+        raise InputError(
+            f"{field.name}={shown(text)}: is a number above 0 and at most {field.size.most:g}"
+        )
     return value
 
 
-def _span(text: str, name: str) -> range:
-    most = SIZES[name].most if name in SIZES else 1024
+def _span(text: str, name: str, most: int) -> range:
     span, slash, step_text = text.partition("/")
     first, dash, last = span.partition("-")
     try:
@@ -155,8 +147,8 @@ def designs(base: ModelConfig, ranges: Mapping[str, Sequence[Value]]) -> Designs
     count = prod(len(values) for values in ranges.values())
     if count > MAX_DESIGNS:
         raise InputError(f"designs={count:,}: at most {MAX_DESIGNS:,} are swept at once")
-    own = {field.name: field.own for field in swept_fields(base)}
-    telling = [name for name, values in ranges.items() if set(values) != {own[name]}]
+    before = {field.name: field.value for field in swept_fields(base)}
+    telling = [name for name, values in ranges.items() if set(values) != {before[name]}]
     models, made, reasons = [], [], []
     for combination in itertools.product(*ranges.values()):
         values = dict(zip(ranges, combination, strict=True))
@@ -182,27 +174,11 @@ def design(base: ModelConfig, values: Mapping[str, Value]) -> ModelConfig:
     Raises:
         pydantic.ValidationError, InputError: a rule refuses the values.
     """
-    ffn = {name: int(v) for name, v in values.items() if name not in (*MEMORY_FIELDS, EVERY, SHARE)}
-    model = resized(base, ffn) if ffn else base
-    if not base.memory:
-        return model
-    first = base.memory[0]
-    own = {name: v for name, v in values.items() if name in (*MEMORY_FIELDS, SHARE)}
-    memory = [
-        replace(  # type: ignore[type-var]  # all memory kinds are dataclasses
-            each,
-            **{
-                name: value
-                for name, value in own.items()
-                if getattr(each, name, None) == getattr(first, name) != value
-            },
-        )
-        for each in base.memory
-    ]
-    if EVERY in values and values[EVERY] != _every(base):
-        blocks = f"0-{base.num_hidden_layers - 1}/{values[EVERY]}"
-        memory = [replace(each, layers=blocks) for each in memory]  # type: ignore[type-var]  # as above
-    return replace(model, memory=tuple(memory))
+    sizes = {name: value for name, value in values.items() if name != PLACEMENT}
+    every = values.get(PLACEMENT)
+    if every is None or every == _every(base):
+        return resized(base, sizes)
+    return resized(base, sizes, memory_layers=f"0-{base.num_hidden_layers - 1}/{every}")
 
 
 def spread(points: NDArray[np.intp], most: int) -> NDArray[np.intp]:

@@ -7,13 +7,15 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from costmodel import units
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
-from costmodel.questions.match import Beside, Match, beside, match
+from costmodel.inputs.model_toml import model_toml
+from costmodel.questions.match import Match, match
+from costmodel.questions.matching.differences import Difference, differences
 from costmodel.questions.matching.sizes import parse_vary
-from costmodel.questions.matching.toml import model_toml
 from costmodel.show.match_json import match_records
-from costmodel.show.tables.match import SHOWN, match_tables
+from costmodel.show.tables.match import match_tables
 from costmodel.show.text import Table
 from dashboard.app.figures import PALETTE, SYMBOLS, colour, framed
 from dashboard.app.pins import pin
@@ -30,7 +32,7 @@ TICKS = (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 1000)
 HOW = """\
 Two sizes of the template vary in whole steps (memory layers: keys per side and FFN width; experts:
 their number and width). Of all pairs that the rules of the layers allow, the one is taken whose
-larger |ln(found / wanted)|, of total parameters without embeddings and of FLOPs per token, is
+larger |ln(reached / wanted)|, of total parameters without embeddings and of FLOPs per token, is
 least. Hidden size, layers, attention and vocabulary come from the target, unless the template
 keeps its own. `sparsecost match` gives the same. The papers pair their models so: arXiv
 2508.18756, Table 10."""
@@ -62,7 +64,7 @@ def draw_match(found: Selection, top: DeltaGenerator) -> None:
         bind=LINK,
     )
     keep = right.toggle(
-        "Keep the template's trunk",
+        "Keep the template's backbone",
         key="to_keep",
         bind=LINK,
         help="Its hidden size, layers, attention and vocabulary; else they are the target's.",
@@ -75,9 +77,9 @@ def draw_match(found: Selection, top: DeltaGenerator) -> None:
             *models,
             context=found.workload.context,
             vary=parse_vary(vary) if vary else None,
-            keep_trunk=keep,
+            keep_backbone=keep,
         )
-        lines = beside(answer, found.hardware, calibration=found.calibration)
+        lines = differences(answer, found.hardware, calibration=found.calibration)
         toml = model_toml(answer.model)
     except InputError as error:
         with top:
@@ -138,15 +140,15 @@ def answer_cards(answer: Match) -> list[Card]:
     return found
 
 
-def cost_sentence(lines: Sequence[Beside], gpu: str) -> str:
+def cost_sentence(lines: Sequence[Difference], gpu: str) -> str:
     """What models of equal size cost: the ratios of their times at each batch."""
     ratios = {
         name: ", ".join(
-            f"{units.ratio(each.found / each.target)} at batch {each.batch:,}"
+            f"{units.ratio(each.matched / each.target)} at batch {each.batch:,}"
             for each in lines
             if each.name == name
             and isinstance(each.target, int | float)
-            and isinstance(each.found, int | float)
+            and isinstance(each.matched, int | float)
         )
         for name in TIMES
     }
@@ -157,7 +159,7 @@ def cost_sentence(lines: Sequence[Beside], gpu: str) -> str:
     )
 
 
-def ratio_chart(answer: Match, lines: Sequence[Beside]) -> go.Figure:
+def ratio_chart(answer: Match, lines: Sequence[Difference]) -> go.Figure:
     """Dots of match over target, a line for each quantity, a symbol for each batch."""
     dots = _ratios(answer, lines)
     figure = go.Figure()
@@ -191,7 +193,7 @@ def ratio_chart(answer: Match, lines: Sequence[Beside]) -> go.Figure:
     return figure
 
 
-def ratio_alt(answer: Match, lines: Sequence[Beside]) -> str:
+def ratio_alt(answer: Match, lines: Sequence[Difference]) -> str:
     """The chart in words."""
     dots = _ratios(answer, lines)
     batch, name, ratio = max(dots, key=lambda dot: max(dot[2], 1 / dot[2]))
@@ -202,12 +204,11 @@ def ratio_alt(answer: Match, lines: Sequence[Beside]) -> str:
     )
 
 
-def _ratios(answer: Match, lines: Sequence[Beside]) -> list[tuple[int | None, str, float]]:
+def _ratios(answer: Match, lines: Sequence[Difference]) -> list[tuple[int | None, str, float]]:
     """Batch, name and match over target of every number that both have."""
     found = []
     for each in match_records(answer, lines):
-        name = SHOWN[each["quantity"]][0]
-        name = f"HBM, {name.strip()}" if name.startswith(" ") else name  # indented in the table
+        name = STEP_QUANTITIES[each["quantity"]].label
         if each["target"] and each["matched"]:
             found.append((each["batch"], name, each["matched"] / each["target"]))
     return found

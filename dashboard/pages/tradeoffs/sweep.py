@@ -55,7 +55,7 @@ def draw_sweep(found: Selection, top: DeltaGenerator) -> None:
         texts = _ranges(fields, found)
     axes = _axes()
     try:
-        swept, made = _swept(found, texts)
+        swept, made = _swept(found, fields, texts)
     except InputError as error:
         with top:
             refused("No sweep was made", str(error))
@@ -75,14 +75,14 @@ def draw_sweep(found: Selection, top: DeltaGenerator) -> None:
     _results(found, swept, made, axes, top)
 
 
-def _ranges(fields: list[tradeoffs.Field], found: Selection) -> dict[str, str]:
+def _ranges(fields: list[tradeoffs.SweptField], found: Selection) -> dict[str, str]:
     """The ranges as they are typed; an empty one is the usual one."""
     texts = {}
     grid = st.grid(3)
     for field in fields:
         texts[field.name] = (
             grid.text_input(
-                field.label,
+                field.size.label,
                 placeholder=field.default,
                 max_chars=MAX_TEXT,
                 key=f"to_{field.name}",
@@ -121,7 +121,9 @@ def _axes() -> Axes:
     return Axes(x=chosen[0], y=chosen[1], coloured=chosen[2])
 
 
-def _swept(found: Selection, texts: dict[str, str]) -> tuple[charts.Sweep, Designs]:
+def _swept(
+    found: Selection, fields: list[tradeoffs.SweptField], texts: dict[str, str]
+) -> tuple[charts.Sweep, Designs]:
     """The sweep and its designs; the latest ones of a session are kept."""
     key = (found, texts)
     kept = st.session_state.get(LAST)
@@ -136,11 +138,7 @@ def _swept(found: Selection, texts: dict[str, str]) -> tuple[charts.Sweep, Desig
         )
     made = tradeoffs.designs(
         found.model,
-        {
-            name: tradeoffs.parse_range(text, name)
-            for name, text in texts.items()
-            if name not in ("batch", "context")
-        },
+        {field.name: tradeoffs.parse_range(texts[field.name], field) for field in fields},
     )
     points = (len(made.models) + 1) * workloads
     if points > tradeoffs.MAX_POINTS:

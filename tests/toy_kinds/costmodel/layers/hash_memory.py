@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from costmodel.layers.base import Count, MemoryKind
+from costmodel.layers.base import Count, MemoryKind, Size
 from costmodel.layers.kernel_shape import Rows
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.site import Site
@@ -23,8 +23,10 @@ class HashMemory(MemoryKind):
 
     kind: Literal["hash"] = "hash"
     layers: str = "all"
-    num_rows: Annotated[int, Field(ge=2, le=2**24)]  # R
-    num_reads: Count = 4  # m
+    num_rows: Annotated[  # R
+        int, Field(ge=2, le=2**24), Size(sets="parameters", label="Rows of a layer")
+    ]
+    num_reads: Annotated[Count, Size(chosen=True, label="Rows read a token")] = 4  # m
     replaces_ffn: bool = False
 
     def operators(self, site: Site, step: Step) -> list[Operator]:

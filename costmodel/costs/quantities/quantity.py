@@ -1,0 +1,37 @@
+"""What the registry says of one quantity: its name, its label, its unit, its definition."""
+
+from dataclasses import dataclass
+
+from costmodel.units import Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """One number that a command computes.
+
+    Attributes:
+        name: where it stands in the JSON, keys joined by dots: `hbm_bytes.compulsory`. Formulas
+            with their values (`explain`) are attached to a quantity by this name.
+        label: what a reader calls it in every table, card, chart and report. It is written in the
+            registry and nowhere else, and no two quantities share one.
+        short: the label where there is little room, such as on a card; empty: the label itself.
+        unit: says how `units.formatted` writes the value.
+        counts: what is counted, in one line.
+        leaves_out: what a reader might expect in it and does not find.
+        formula: where it is computed, `module:function`.
+        also: further names of the same quantity in the JSON: of one operator, of one of its parts,
+            of a row of a comparison.
+        calibrated: null unless a calibration of the GPU is applied.
+        none_because: why it is null where the model, or the cost model, has no such number.
+    """
+
+    name: str
+    label: str
+    short: str = ""
+    unit: Unit
+    counts: str
+    leaves_out: str = ""
+    formula: str
+    also: tuple[str, ...] = ()
+    calibrated: bool = False
+    none_because: str = ""

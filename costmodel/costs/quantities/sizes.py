@@ -1,0 +1,195 @@
+"""Quantities of a model and of what must be resident: parameters, KV cache, memory."""
+
+from costmodel.costs.quantities.quantity import Quantity
+
+_COUNTS = "costmodel.costs.totals:parameter_counts"
+_CACHE = "costmodel.costs.totals:kv_cache"
+_FOOTPRINT = "costmodel.costs.footprint:footprint"
+_GROUPS = {
+    "embedding": ("embedding parameters", "the table of token embeddings; a tied one counts here"),
+    "lm_head": ("LM head parameters", "the output projection to the vocabulary, where untied"),
+    "attention": ("attention parameters", "projections, biases and norms of queries and keys"),
+    "router": ("router parameters", "the projections that score experts"),
+    "experts": ("expert parameters", "all routed experts"),
+    "shared_experts": ("shared-expert parameters", "experts that every token runs"),
+    "ffn": ("FFN parameters", "dense feed-forward layers"),
+    "memory_keys": ("memory-key parameters", "keys that a memory layer's queries are scored with"),
+    "memory_values": ("memory-value parameters", "the rows of memory tables, a shared table once"),
+    "memory_projections": ("memory-projection parameters", "queries, gates and outputs of memory"),
+    "norm": ("norm parameters", "the scales of norms between layers"),
+}
+
+PARAMETERS = (
+    Quantity(
+        name="parameters.total",
+        label="total parameters",
+        unit="parameters",
+        counts="all weights, norms and biases in; a tied or shared table once",
+        leaves_out="buffers that are not learnt",
+        formula=_COUNTS,
+    ),
+    Quantity(
+        name="parameters.total_without_embeddings",
+        label="total parameters without embeddings",
+        unit="parameters",
+        counts="all weights but the embedding table and the LM head",
+        leaves_out="buffers that are not learnt",
+        formula=_COUNTS,
+    ),
+    Quantity(
+        name="parameters.active_without_embeddings",
+        label="active parameters without embeddings",
+        short="active, no embeddings",
+        unit="parameters",
+        counts="what one token uses: k of E experts, H m rows of a memory layer, all else whole",
+        formula=_COUNTS,
+    ),
+    Quantity(
+        name="parameters.active_with_lm_head",
+        label="active parameters with LM head",
+        unit="parameters",
+        counts="what one token uses, and the LM head",
+        formula=_COUNTS,
+    ),
+    Quantity(
+        name="parameters.active_with_embeddings",
+        label="active parameters with embeddings",
+        unit="parameters",
+        counts="what one token uses, the LM head and the embedding table; a tied table once",
+        formula=_COUNTS,
+    ),
+)
+
+PARAMETER_GROUPS = tuple(
+    Quantity(
+        name=f"parameters.by_group.{group}",
+        label=label,
+        unit="parameters",
+        counts=counts,
+        formula=_COUNTS,
+    )
+    for group, (label, counts) in _GROUPS.items()
+)
+
+KV_CACHE = (
+    Quantity(
+        name="kv_cache.bytes_per_token",
+        label="KV cache per token",
+        unit="bytes",
+        counts="what one more token adds over all layers, while every window still holds it",
+        formula="costmodel.costs.totals:kv_bytes_per_token",
+    ),
+    Quantity(
+        name="kv_cache.stored_bytes",
+        label="KV cache stored",
+        unit="capacity",
+        counts="after the step: B sequences of S + T tokens, of each layer at most its window",
+        leaves_out="capacity that a static cache allocates and does not fill",
+        formula="costmodel.costs.totals:kv_stored_bytes",
+    ),
+    Quantity(
+        name="kv_cache.read_bytes",
+        label="KV cache read",
+        unit="bytes",
+        counts="the cached tokens that the step reads, each once",
+        formula=_CACHE,
+        also=("rows.kv_read_bytes",),
+    ),
+    Quantity(
+        name="kv_cache.written_bytes",
+        label="KV cache written",
+        unit="bytes",
+        counts="the new tokens that the step adds",
+        formula=_CACHE,
+    ),
+)
+
+STATE = (
+    Quantity(
+        name="kv_cache.state_bytes_per_sequence",
+        label="recurrent state per sequence",
+        unit="capacity",
+        counts="what recurrent layers keep of one sequence, whatever its context",
+        formula=_CACHE,
+    ),
+    Quantity(
+        name="kv_cache.state_bytes",
+        label="recurrent state stored",
+        unit="capacity",
+        counts="the states of the B sequences",
+        formula="costmodel.costs.totals:state_bytes",
+    ),
+)
+
+MEMORY = (
+    Quantity(
+        name="memory.weights_bytes",
+        label="weights stored",
+        unit="capacity",
+        counts="all weights in their formats, scales and zero points in; a shared one once",
+        formula="costmodel.costs.footprint:stored_bytes",
+    ),
+    Quantity(
+        name="memory.buffers_bytes",
+        label="buffers stored",
+        unit="capacity",
+        counts="permutations and vectors that are kept and not learnt",
+        formula="costmodel.costs.footprint:stored_bytes",
+    ),
+    Quantity(
+        name="memory.kv_bytes",
+        label="KV cache in memory",
+        unit="capacity",
+        counts="the KV cache stored after the step",
+        formula=_FOOTPRINT,
+    ),
+    Quantity(
+        name="memory.state_bytes",
+        label="recurrent state in memory",
+        unit="capacity",
+        counts="the recurrent state stored",
+        formula=_FOOTPRINT,
+    ),
+    Quantity(
+        name="memory.activations_bytes",
+        label="activations at the widest operator",
+        unit="capacity",
+        counts="two copies of the residual stream, and the tensors of the largest operator",
+        leaves_out="what fused kernels save: an upper estimate",
+        formula=_FOOTPRINT,
+    ),
+    Quantity(
+        name="memory.total_bytes",
+        label="memory needed",
+        unit="capacity",
+        counts="weights, buffers, KV cache, recurrent state and activations",
+        leaves_out="the CUDA context, fragmentation of the allocator, workspaces of libraries",
+        formula=_FOOTPRINT,
+        also=("rows.memory_bytes",),
+    ),
+    Quantity(
+        name="memory.capacity_bytes",
+        label="GPU memory",
+        unit="capacity",
+        counts="the capacity that the GPU's driver reports",
+        formula="costmodel.inputs.hardware:Hardware",
+    ),
+    Quantity(
+        name="memory.fits",
+        label="fits GPU memory",
+        unit="bool",
+        counts="whether the memory needed is within the capacity",
+        leaves_out="the CUDA context and slack of the allocator",
+        formula=_FOOTPRINT,
+        also=("rows.fits",),
+    ),
+    Quantity(
+        name="memory.max_batch",
+        label="largest batch that fits",
+        unit="count",
+        counts="sequences of this context within the capacity; 0 if not one fits",
+        leaves_out="the CUDA context and slack of the allocator",
+        formula=_FOOTPRINT,
+        also=("rows.max_batch",),
+    ),
+)

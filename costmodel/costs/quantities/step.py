@@ -1,0 +1,25 @@
+"""All quantities of `predict --json` and of the rows of `compare --json`, by their JSON names."""
+
+from costmodel.costs.quantities.quantity import Quantity
+from costmodel.costs.quantities.sizes import KV_CACHE, MEMORY, PARAMETER_GROUPS, PARAMETERS, STATE
+from costmodel.costs.quantities.times import COMPARED, ENERGY, PRICE, TIME
+from costmodel.costs.quantities.work import FLOP_KINDS, FLOPS, HBM_BYTES, OPERATORS, ROUTING
+
+STEP_SECTIONS: tuple[tuple[Quantity, ...], ...] = (
+    PARAMETERS,
+    (*KV_CACHE, *STATE),
+    FLOPS,
+    HBM_BYTES,
+    ROUTING,
+    MEMORY,
+    TIME,
+    ENERGY,
+)
+"""What a summary of a whole step tells, section by section."""
+
+STEP_QUANTITIES: dict[str, Quantity] = {
+    name: quantity
+    for section in (*STEP_SECTIONS, PARAMETER_GROUPS, FLOP_KINDS, (PRICE,), OPERATORS, COMPARED)
+    for quantity in section
+    for name in (quantity.name, *quantity.also)
+}

@@ -1,0 +1,91 @@
+"""A model as the table of a file, and as the TOML text that reads back as the same model."""
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from costmodel.errors import InputError, shown
+from costmodel.inputs.files import write_atomically
+from costmodel.inputs.model import ModelConfig, Override
+from costmodel.layers.base import LayerKind
+
+
+def model_table(model: ModelConfig) -> dict[str, Any]:
+    """The model as nested tables, which `model_from_table` reads back as the same model.
+
+    Fields at their defaults are left out, but for the kind of a layer. The layers of an override
+    stand whole, so that none of their fields is inherited; an unset field is None there.
+    """
+    return _table(model, whole=False)
+
+
+def model_toml(model: ModelConfig) -> str:
+    """The model as TOML; the layers of an override say only what they do not inherit.
+
+    Raises:
+        InputError: an override leaves a field unset that the default layer sets: TOML has no None.
+    """
+    table = model_table(model)
+    for override, layers in zip(model.overrides, table.get("overrides", ()), strict=True):
+        if override.attention is not None:
+            layers["attention"] = _changes(override.attention, model.attention)
+        if override.ffn is not None:
+            layers["ffn"] = _changes(override.ffn, model.ffn)
+    return tomli_w.dumps(table)
+
+
+def write_model(model: ModelConfig, path: Path) -> None:
+    """Write `model_toml` to a new file: whole or not at all, and never over another file.
+
+    Raises:
+        InputError: the name does not end in .toml, is taken, or cannot be written.
+    """
+    name, text = shown(str(path)), model_toml(model)
+    if path.suffix.lower() != ".toml":
+        raise InputError(f"out={name}: ends in .toml")
+    if os.path.lexists(path):
+        raise InputError(f"out={name}: exists, and a model file is never overwritten")
+    write_atomically(path, text, field="out")
+
+
+def _table(record: object, *, whole: bool) -> dict[str, Any]:
+    """The fields of a record: those that differ from their defaults and the kind, or all."""
+    table = {}
+    for field in fields(record):  # type: ignore[arg-type]  # configurations are dataclasses
+        value = getattr(record, field.name)
+        if isinstance(record, Override) and value is None:
+            continue  # that half of the layer is the default one
+        if whole or field.name == "kind" or value not in (field.default, (), {}):
+            table[field.name] = _value(value, whole=whole)
+    return table
+
+
+def _value(value: object, *, whole: bool) -> object:
+    if isinstance(value, LayerKind):
+        return _table(value, whole=whole)
+    if isinstance(value, Override):
+        return _table(value, whole=True)
+    if isinstance(value, tuple):
+        return [_value(item, whole=whole) for item in value]
+    return value
+
+
+def _changes(layer: LayerKind, default: LayerKind) -> dict[str, Any]:
+    """What a layer of an override does not inherit from the default layer of the model."""
+    if type(layer) is not type(default):
+        return _table(layer, whole=False)
+    changes = {
+        name: value
+        for name, value in _table(layer, whole=True).items()
+        if getattr(layer, name) != getattr(default, name)
+    }
+    for name, value in changes.items():
+        if value is None:
+            raise InputError(
+                f"out: an override leaves {name} unset, which a TOML file cannot say where the"
+                f" default layer sets it"
+            )
+    return changes

@@ -1,0 +1,88 @@
+"""What else differs between a target and its match: numbers of both under the same decode steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from costmodel.costs.columns import Value, columns, predicted_columns
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import NOT_ASKED, Unknown
+from costmodel.costs.predict import predict
+from costmodel.inputs.hardware import Hardware
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
+from costmodel.questions.match import Match
+
+BATCHES = (1, 64, 1024)
+
+# By their names in the JSON of a prediction.
+OF_THE_MODEL = (  # no batch changes them
+    "parameters.active_without_embeddings",
+    "memory.weights_bytes",
+    "kv_cache.bytes_per_token",
+    "memory.max_batch",
+)
+OF_THE_STEP = (
+    "hbm_bytes.compulsory",
+    "hbm_bytes.weights",
+    "hbm_bytes.table_rows",
+    "hbm_bytes.kv",
+    "routing.flops",
+    "routing.hbm_bytes",
+    "time.floor_s",
+    "time.predicted_s",
+    "energy.predicted_j",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One number of both models; `batch` is None where no batch changes it."""
+
+    name: str  # as in the JSON of a prediction
+    batch: int | None
+    target: Value
+    matched: Value
+
+
+def differences(
+    answer: Match,
+    hardware: Hardware,
+    batches: Sequence[int] = BATCHES,
+    calibration: Curves | Unknown = NOT_ASKED,
+) -> list[Difference]:
+    """Memory, KV cache, HBM bytes, times and energy of target and match.
+
+    Decode steps at the context of the match, bf16, uniform routing. What a calibration would give
+    is None where there is none.
+    """
+    found: list[Difference] = []
+    for batch in batches:
+        workload = Workload(batch=batch, context=answer.context)
+        target, matched = (
+            _numbers(model, workload, hardware, calibration)
+            for model in (answer.target, answer.model)
+        )
+        found += [
+            Difference(
+                name=name,
+                batch=None if name in OF_THE_MODEL else batch,
+                target=target[name],
+                matched=matched[name],
+            )
+            for name in (OF_THE_STEP if found else OF_THE_MODEL + OF_THE_STEP)
+        ]
+    return found
+
+
+def _numbers(
+    model: ModelConfig, workload: Workload, hardware: Hardware, calibration: Curves | Unknown
+) -> dict[str, Value]:
+    prediction = predict(model, workload, hardware, calibration)
+    return predicted_columns(prediction.time, tokens=workload.batch) | columns(
+        prediction.costs,
+        prediction.memory,
+        tokens=workload.batch,
+        backend=workload.backend,
+        floor=prediction.floor_s,
+        bound=prediction.bound_by,
+    )

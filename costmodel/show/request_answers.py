@@ -1,0 +1,71 @@
+"""What a user and a payer ask of served requests: each answer as predicted and by its bound."""
+
+from dataclasses import dataclass
+
+from costmodel import units
+from costmodel.costs.latency import Unknown
+from costmodel.costs.quantities.quantity import Quantity
+from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
+from costmodel.questions.request import Served
+from costmodel.show.request_json import numbers
+
+ANSWERS = (  # predicted ones, in the order of the table
+    "ttft.predicted_s",
+    "tpot.predicted_s",
+    "latency.predicted_s",
+    "throughput.predicted_tokens_per_s",
+    "throughput.predicted_tokens_per_s_per_user",
+    "energy.j_per_request",
+    "energy.j_per_million_output_tokens",
+    "energy.j_per_million_tokens",
+    "cost.predicted_usd_per_request",
+    "cost.predicted_usd_per_million_output_tokens",
+    "cost.predicted_usd_per_million_tokens",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A quantity as predicted, and from the roofline bounds of the steps; energy has no bound."""
+
+    quantity: Quantity  # the predicted one
+    predicted: float | Unknown
+    bound: float | Unknown | None
+
+    @property
+    def predicted_words(self) -> str:
+        """The predicted value in its unit, or n/a."""
+        return shown_value(self.quantity, self.predicted)
+
+    @property
+    def bound_words(self) -> str | None:
+        """The bound in its unit, or n/a; None where there is no bound."""
+        return None if self.bound is None else shown_value(self.quantity, self.bound)
+
+
+def answers(served: Served) -> dict[str, Answer]:
+    """The answers by the JSON names of their predicted values."""
+    values = numbers(served)
+    return {
+        name: Answer(
+            quantity=REQUEST_QUANTITIES[name],
+            predicted=values[name],
+            bound=values.get(name.replace(".predicted_", ".floor_"))
+            if ".predicted_" in name
+            else None,
+        )
+        for name in ANSWERS
+    }
+
+
+def reasons(served: Served) -> list[str]:
+    """Why some of the answers are not known, each reason once."""
+    values = [
+        value for answer in answers(served).values() for value in (answer.bound, answer.predicted)
+    ]
+    return list(dict.fromkeys(value.reason for value in values if isinstance(value, Unknown)))
+
+
+def shown_value(quantity: Quantity, value: float | Unknown) -> str:
+    """A value in the quantity's unit; n/a where it is not known."""
+    return units.formatted(None if isinstance(value, Unknown) else value, quantity.unit)

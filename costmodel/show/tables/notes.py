@@ -1,0 +1,49 @@
+"""What stands around tables in words: the workload, the calibration, the sources of a model."""
+
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import Unknown
+from costmodel.costs.predict import Prediction
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
+
+
+def workload_words(workload: Workload) -> str:
+    """`decode, context 2,048, bf16 (KV bf16), uniform routing`, without the batch."""
+    kv = workload.kv_dtype.label
+    new = f", {workload.new_tokens:,} new tokens" if workload.phase == "prefill" else ""
+    return (
+        f"{workload.phase}{new}, context {workload.context:,},"
+        f" {workload.dtype.label} (KV {kv}), {workload.routing.label} routing"
+    )
+
+
+def calibration_note(prediction: Prediction) -> tuple[str, ...]:
+    """By which calibration a time was predicted, in one line; nothing where none was."""
+    curves = prediction.calibration
+    if isinstance(curves, Unknown) or isinstance(prediction.time, Unknown):
+        return ()
+    return (predicted_by(curves, prediction.workload),)
+
+
+def predicted_by(curves: Curves, workload: Workload) -> str:
+    """Which calibration it is, and that it claims no accuracy."""
+    made = curves.calibration
+    driver = "" if made.machine.driver is None else f", driver {made.machine.driver}"
+    fused = (
+        " Launches are those of fused kernels that need not exist: a projection."
+        if workload.backend == "fused"
+        else ""
+    )
+    return (
+        f"Predicted by calibration {made.name} ({made.machine.name}{driver}, torch"
+        f" {made.machine.torch}, {made.conditions.started});"
+        f" no accuracy is claimed: see sparsecost validate.{fused}"
+    )
+
+
+def model_notes(model: ModelConfig) -> tuple[str, ...]:
+    """Source, notes and, for a reconstruction, what was assumed."""
+    notes = [f"Source: {model.source}"]
+    notes += [f"Note: {note}" for note in model.notes]
+    notes += [f"Reconstruction, assumed: {assumption}" for assumption in model.assumptions]
+    return tuple(notes)

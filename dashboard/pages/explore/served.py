@@ -1,0 +1,49 @@
+"""Served requests on the Explore page: the cards of a user and a payer, and the table."""
+
+from costmodel import units
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.questions.request import Served
+from costmodel.show.request_answers import answers, reasons
+from costmodel.show.text import capitalised
+from dashboard.app.widgets import Card
+
+CARDS = (  # those of the answers that have a card, by their names in the JSON of a request
+    "ttft.predicted_s",
+    "tpot.predicted_s",
+    "throughput.predicted_tokens_per_s",
+    "latency.predicted_s",
+    "energy.j_per_million_output_tokens",
+    "cost.predicted_usd_per_million_output_tokens",
+)
+BOUND = STEP_QUANTITIES["time.floor_s"].label
+NO_BOUND = f"no {BOUND}"  # of energy
+
+
+def request_cards(served: Served) -> list[Card]:
+    """What a user and a payer ask first, as predicted; the help of a card has its bound."""
+    cards = []
+    for answer in map(answers(served).__getitem__, CARDS):
+        bound = answer.bound_words
+        cards.append(
+            Card(
+                label=capitalised(answer.quantity.label),
+                value=answer.predicted_words,
+                help=f"{capitalised(answer.quantity.counts)}."
+                + ("" if bound is None else f" {capitalised(BOUND)}: {bound}."),
+            )
+        )
+    return cards
+
+
+def request_rows(served: Served) -> tuple[list[dict[str, str]], list[str]]:
+    """Every answer as `sparsecost request` prints it, and why some are not known."""
+    rows = [
+        {
+            "Quantity": capitalised(answer.quantity.label),
+            "Predicted": answer.predicted_words,
+            capitalised(BOUND): answer.bound_words or NO_BOUND,
+            "What it counts": answer.quantity.counts,
+        }
+        for answer in answers(served).values()
+    ]
+    return rows, [f"{units.NOT_KNOWN}: {reason}." for reason in reasons(served)]

@@ -1,0 +1,136 @@
+"""The sections that compare: models over batches, and predictions with recordings."""
+
+from costmodel import units
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.show.tables.columns import cell
+from costmodel.show.text import Table
+from costmodel.show.validation_json import WHOLE_STEP
+from dashboard.report.document import MeasuredLine, Report
+from dashboard.report.words import Section, quantity_words, step_words
+
+NOT_MEASURED = "-"
+COMPARED = (  # fields of a line of the comparison
+    *("compulsory_bytes", "bytes_of_first_over_this", "flops", "kv_read_bytes", "routing_bytes"),
+    *("floor_s", "predicted_s", "memory_bytes", "fits"),
+)
+
+
+def comparison_section(report: Report) -> Section:
+    """All models over the compared batches, the findings in words first."""
+    assert report.comparison is not None
+    tables = []
+    for context in report.inputs.workload.contexts:
+        rows = tuple(
+            (
+                f"{line.batch:,}",
+                line.model,
+                *(cell(f"rows.{field}", getattr(line, field)) for field in COMPARED),
+            )
+            for line in report.comparison.lines
+            if line.context == context
+        )
+        tables.append(
+            Table(
+                title=f"Over the batch, context {context:,}",
+                headers=(
+                    "batch",
+                    "model",
+                    *(STEP_QUANTITIES[f"rows.{field}"].label for field in COMPARED),
+                ),
+                rows=rows,
+                text_columns=2,
+            )
+        )
+    return Section(
+        name="comparison",
+        title="Comparison over the batch",
+        lead=tuple(
+            f"Context {finding.context:,}: {finding.text}" for finding in report.comparison.findings
+        ),
+        tables=tuple(tables),
+    )
+
+
+def measured_section(report: Report) -> Section:
+    """What recordings hold of the report's workload: the step, then leaf by leaf."""
+    recordings = report.inputs.recordings
+    lead = [
+        f"{recording.name}: {recording.model} on {recording.machine}, measured from"
+        f" {recording.started};"
+        + (
+            f" {recording.cases:,} of its cases are of this report's workload."
+            if recording.cases
+            else " none of its cases is of this report's workload, so nothing of it is shown."
+        )
+        for recording in recordings
+    ]
+    if not recordings:
+        lead.append("No recording was given, so nothing measured is compared with the predictions.")
+    tables: list[Table] = []
+    folded: list[Table] = []
+    for key, lines in _by_step(report).items():
+        model, recording, batch, context = key
+        heading = f"{model}, {step_words(batch, context)}, recording {recording}"
+        step = [line for line in lines if line.path == WHOLE_STEP]
+        leaves = [line for line in lines if line.path != WHOLE_STEP]
+        listed = tables if batch in report.inputs.workload.batches else folded
+        listed.append(_measured_table(f"The step: {heading}", step))
+        if leaves:
+            folded.append(_measured_table(f"Leaf by leaf: {heading}", leaves))
+    return Section(
+        name="measured",
+        title="Predicted beside measured",
+        lead=tuple(lead),
+        tables=tuple(tables),
+        folded=tuple(folded),
+    )
+
+
+def _by_step(report: Report) -> dict[tuple[str, str, int, int], list[MeasuredLine]]:
+    """What was measured, by model, recording, batch and context."""
+    by_step: dict[tuple[str, str, int, int], list[MeasuredLine]] = {}
+    for line in report.measured:
+        key = (line.model, line.recording, line.batch, line.context)
+        by_step.setdefault(key, []).append(line)
+    return by_step
+
+
+def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
+    chooses = any(line.chooses for line in lines)
+    notes = ["Measured: the median of repeats. Where a bound stands for a prediction, it says so."]
+    if chooses:
+        notes.append("Chooses: the leaf does nothing but choose experts or rows: it is routing.")
+    return Table(
+        title=heading,
+        headers=(
+            "step or leaf",
+            *(["chooses"] * chooses),
+            "quantity",
+            "against",
+            "source, or why there is none",
+            "predicted",
+            "measured",
+            "quartiles",
+            "measured / predicted",
+        ),
+        rows=tuple(
+            (
+                line.path,
+                *(["yes" if line.chooses else ""] * chooses),
+                quantity_words(line.quantity),
+                line.basis,
+                "; ".join(filter(None, (line.source, line.reason))),
+                _amount(line, line.predicted),
+                _amount(line, line.measured),
+                "" if line.q1 is None else f"{_amount(line, line.q1)} to {_amount(line, line.q3)}",
+                NOT_MEASURED if line.ratio is None else units.ratio(line.ratio),
+            )
+            for line in lines
+        ),
+        text_columns=4 + chooses,
+        notes=tuple(notes),
+    )
+
+
+def _amount(line: MeasuredLine, value: float | None) -> str:
+    return NOT_MEASURED if value is None else units.formatted(value, line.unit)

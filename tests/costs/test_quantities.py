@@ -1,0 +1,122 @@
+"""The registry of predicted quantities: every number of the JSON has an entry, none is idle."""
+
+import importlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from typing import Any, get_args
+
+import pytest
+
+from costmodel.backends import BACKENDS
+from costmodel.costs.quantities.matches import MATCH_QUANTITIES
+from costmodel.costs.quantities.quantity import Quantity
+from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
+from costmodel.recordings.quantities import QUANTITIES
+from costmodel.units import Unit
+from costmodel.validation.utilisation import Achieved
+from tests.commands import output
+
+GIVEN = {"model", "models", "workload", "hardware", "calibration", "schema_version"}
+ALL: dict[str, Quantity] = {
+    f"{document}: {name}": quantity
+    for document, register in (
+        ("step", STEP_QUANTITIES),
+        ("request", REQUEST_QUANTITIES),
+        ("match", MATCH_QUANTITIES),
+        ("utilisation", UTILISATION_QUANTITIES),
+    )
+    for name, quantity in register.items()
+}
+MODELS = ("gpt-oss-20b", "ultramemv2-227m-1.2b", "deepseek-v2-lite", "memory-plus-227m-1.2b")
+
+
+def number_names(value: object, name: str = "") -> Iterator[str]:
+    """Names of all numbers, keys joined by dots, without the places in lists; of nulls as well."""
+    if value is None or isinstance(value, int | float):
+        yield name
+    for key, child in value.items() if isinstance(value, dict) else ():
+        if name or key not in GIVEN | {"reasons"}:
+            yield from number_names(child, f"{name}.{key}" if name else key)
+    for child in value if isinstance(value, list) else ():
+        yield from number_names(child, name)
+
+
+def document(*arguments: str) -> dict[str, Any]:
+    found = json.loads(output(*arguments, "--json"))
+    assert isinstance(found, dict)
+    return found
+
+
+def names_of(data: Mapping[str, Any], texts: set[str]) -> set[str]:
+    """The names of a document's quantities: its numbers, and the texts that are results."""
+    return set(number_names(data)) | texts
+
+
+def test_every_number_of_predictions_and_comparisons_has_an_entry_and_every_entry_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(BACKENDS["torch"], "spans", (("memory.query", "memory.retrieve"),))
+    seen: set[str] = set()
+    for model in MODELS:
+        for options in ("--batch 4", "--batch 4 --calibration none --backend fused"):
+            seen |= names_of(
+                document("predict", model, *options.split()),
+                {"time.bound_by", "operators.bound_by"},
+            )
+    seen |= names_of(document("compare", *MODELS[1:]), {"rows.bound_by"})
+    assert seen - set(STEP_QUANTITIES) == {
+        "operators.parts.routing",
+        "rows.batch",
+    }  # a mark, and what is given
+    report_only = {"cost.usd_per_million_tokens"}
+    assert set(STEP_QUANTITIES) - seen == report_only
+
+
+def test_every_number_of_a_request_has_an_entry_and_every_entry_is_used() -> None:
+    seen: set[str] = set()
+    for options in ("--output 9 --price-per-hour 2", "--output 1"):
+        request = ("request", "olmoe-1b-7b", "--prompt", "64", *options.split())
+        seen |= names_of(document(*request), {"ttft.bound_by"})
+    assert seen == set(REQUEST_QUANTITIES)
+
+
+def test_every_number_of_a_match_has_an_entry_and_every_entry_is_used() -> None:
+    data = document("match", "olmoe-227m-1.2b", "--to", "ultramemv2-227m-1.2b")
+    lines = [*data.pop("matched"), *data.pop("beside")]
+    data["fields"] = list(data["fields"].values())
+    assert {line["quantity"] for line in lines} <= set(STEP_QUANTITIES)
+    assert {key for line in lines for key in line} == {
+        *("quantity", "batch", "target", "matched", "difference", "difference_percent")
+    }
+    assert set(number_names(data)) | {"difference", "difference_percent"} == set(MATCH_QUANTITIES)
+
+
+def test_utilisation_has_the_figures_of_a_measured_step() -> None:
+    assert set(UTILISATION_QUANTITIES) == set(Achieved.__dataclass_fields__) - {"time_of"}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_its_formula_stands_where_it_says(name: str) -> None:
+    module, _, path = ALL[name].formula.partition(":")
+    found: object = reduce(getattr, path.split("."), importlib.import_module(module))
+    assert inspect.getdoc(found.fget if isinstance(found, property) else found)
+
+
+def test_no_two_quantities_share_a_label() -> None:
+    quantities = {id(quantity): quantity.label for quantity in ALL.values()}
+    labels = [*quantities.values(), *(measured.title for measured in QUANTITIES.values())]
+    assert sorted(set(labels)) == sorted(labels)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_entries_say_what_they_count_in_a_known_unit(name: str) -> None:
+    quantity = ALL[name]
+    assert quantity.unit in get_args(Unit)
+    for text in (quantity.label, quantity.counts):
+        assert text == text.strip()
+        assert text
+        assert text.isascii()

@@ -1,0 +1,148 @@
+"""What a profile measures: the grid by hand count, its order, and seeds that never change."""
+
+from collections import Counter
+
+import pytest
+
+from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model, model_names
+from costmodel.recordings.recording import CaseWorkload
+from profiler.session.plan import (
+    PlannedCase,
+    case_seed,
+    chooses,
+    plan_from_lists,
+    standard_plan,
+    workload_label,
+)
+from tests.profiler.session.profiles import ALL, workload
+
+SPARSE, DENSE = load_model("ultramemv2-227m-1.2b"), load_model("llama-3.1-8b")
+
+
+def shapes(plan: tuple[PlannedCase, ...]) -> Counter[tuple[str, int, str]]:
+    return Counter((p.workload.phase, p.workload.context, p.workload.routing) for p in plan)
+
+
+def test_the_grid_of_a_sparse_model() -> None:
+    assert shapes(standard_plan(SPARSE, dtype="bf16")) == {
+        ("decode", 2048, "uniform"): 6,
+        ("decode", 512, "uniform"): 6,
+        ("decode", 8192, "uniform"): 6,
+        ("decode", 2048, "zipf:1.0"): 6,
+        ("decode", 2048, "scores"): 6,
+        ("prefill", 0, "uniform"): 3,
+    }
+
+
+def test_the_grid_of_a_dense_model_has_no_routings_and_a_long_context() -> None:
+    plan = standard_plan(DENSE, dtype="bf16")
+    assert shapes(plan) == {
+        ("decode", 2048, "uniform"): 6,
+        ("decode", 512, "uniform"): 6,
+        ("decode", 8192, "uniform"): 6,
+        ("decode", 32768, "uniform"): 3,
+        ("prefill", 0, "uniform"): 3,
+    }
+    assert [p.workload.batch for p in plan if p.workload.context == 32768] == [1, 4, 16]
+
+
+def test_every_case_has_time_trace_and_counters_and_seven_have_energy() -> None:
+    for model in (SPARSE, DENSE):
+        plan = standard_plan(model, dtype="bf16")
+        assert all(p.runs[:3] == ("time", "trace", "counters") for p in plan)
+        energy = [p.workload for p in plan if "energy" in p.runs]
+        decode = [w.batch for w in energy if w.phase == "decode"]
+        assert decode == [1, 4, 16, 64, 256, 1024]
+        assert {w.context for w in energy if w.phase == "decode"} == {2048}
+        assert [w.new_tokens for w in energy if w.phase == "prefill"] == [2048]
+        assert {w.routing for w in energy} == {"uniform"}
+
+
+def test_the_most_wanted_cases_come_first() -> None:
+    order = list(shapes(standard_plan(SPARSE, dtype="bf16")))
+    assert order[0] == ("decode", 2048, "uniform")
+    assert order[1] == ("prefill", 0, "uniform")
+    assert {context for _, context, _ in order[-2:]} == {512, 8192}
+
+
+def test_a_plan_keeps_to_the_runs_that_are_asked_for() -> None:
+    plan = standard_plan(SPARSE, dtype="fp32", runs=("energy",))
+    assert len(plan) == 7
+    assert {p.runs for p in plan} == {("energy",)}
+    assert {p.workload.dtype for p in plan} == {"fp32"}
+
+
+def test_no_case_stands_twice_and_each_has_a_seed_of_its_own() -> None:
+    workloads = [p.workload for p in standard_plan(SPARSE, dtype="bf16")]
+    seeds = {case_seed(each) for each in workloads}
+    assert len(workloads) == len(set(workloads)) == len(seeds) == 33
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_a_seed_is_the_head_of_a_hash_that_any_machine_gives() -> None:
+    """The hash is sha256sum's, of the workload as JSON with its fields in order."""
+    given = workload(16, context=2048, routing="zipf:1.0")
+    assert case_seed(given) == 0x6BB8222F6789702B >> 1
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_models_that_choose_are_those_with_experts_or_memory(name: str) -> None:
+    model = load_model(name)
+    sparse = bool(model.memory) or any(ffn.kind == "moe" for ffn, _ in model.ffn_groups)
+    assert chooses(model) == sparse
+
+
+def lists(model: str = "olmoe-1b-7b", **given: object) -> tuple[PlannedCase, ...]:
+    usual: dict[str, object] = {
+        "phase": "decode",
+        "batches": (1,),
+        "contexts": (512,),
+        "new_tokens": (1,),
+        "dtype": "bf16",
+        "routings": ("uniform",),
+        "runs": ALL,
+    }
+    return plan_from_lists(load_model(model), **(usual | given))  # type: ignore[arg-type]
+
+
+def test_lists_are_every_combination() -> None:
+    plan = lists(batches=(1, 8), contexts=(0, 64), routings=("uniform", "scores"), runs=("time",))
+    assert {(p.workload.batch, p.workload.context, p.workload.routing) for p in plan} == {
+        (b, c, r) for b in (1, 8) for c in (0, 64) for r in ("uniform", "scores")
+    }
+    assert len(plan) == 8
+    assert {p.runs for p in plan} == {("time",)}
+
+
+def test_a_dense_model_is_measured_once_whatever_the_routings() -> None:
+    plan = lists("llama-3.1-8b", routings=("scores", "uniform", "zipf:1.0"))
+    assert [p.workload.routing for p in plan] == ["uniform"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": "llama-3.1-8b", "routings": ("scores",)}, "chooses neither experts nor rows"),
+        ({"new_tokens": (2,)}, "new_tokens=2: is 1 in a decode step"),
+        ({"routings": ("zipf:11.0",)}, "the exponent is at most 10"),
+        ({"batches": range(1, 4098)}, "plan=4097: a recording has at most 4,096 cases"),
+    ],
+)
+def test_lists_that_break_a_rule(given: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        lists(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (workload(16, context=2048), "decode batch=16 context=2048 routing=uniform"),
+        (
+            workload(phase="prefill", context=0, new_tokens=512, routing="scores", dtype="fp32"),
+            "prefill batch=1 context=0 new_tokens=512 dtype=fp32 routing=scores",
+        ),
+    ],
+)
+def test_a_case_in_one_line(given: CaseWorkload, text: str) -> None:
+    assert workload_label(given) == text

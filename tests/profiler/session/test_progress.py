@@ -1,0 +1,74 @@
+"""Progress: lines that a program can read, a bar in a terminal, a time left by hand."""
+
+import io
+import re
+
+from rich.console import Console
+
+from profiler.session.progress import ProfileProgress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_lines_and_the_time_left() -> None:
+    out, clock = io.StringIO(), Clock()
+    with ProfileProgress(Console(file=out), clock) as progress:
+        progress.plan({"time": 3, "energy": 2})
+        progress.say("building a\x1b[31m")
+        progress.begin("one")
+        clock.now += 3.21
+        progress.done("time", "one")  # 3.21 s each for 2 more and 2 of another kind: 12.84
+        progress.lacking("time", "two", "out of memory")
+        progress.begin("three")
+        clock.now += 1.79
+        progress.done("time", "three")  # mean of all 2.5 s, for the 2 of which nothing is known
+        progress.begin("four")
+        clock.now += 10
+        progress.done("energy", "four")  # its own kind's mean, 10 s, for the last
+        progress.begin("five")
+        clock.now += 20
+        progress.done("energy", "five")
+    assert out.getvalue().splitlines() == [
+        "building a [31m",
+        "[1/5] one: done in 3.2 s, about 13 s left",
+        "[2/5] two: lacking, out of memory",
+        "[3/5] three: done in 1.8 s, about 5 s left",
+        "[4/5] four: done in 10.0 s, about 10 s left",
+        "[5/5] five: done in 20.0 s, about 0 s left",
+    ]
+
+
+def test_a_terminal_has_a_bar() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=120)
+    with ProfileProgress(console, Clock()) as progress:
+        progress.plan({"time": 2})
+        progress.begin("one [red]")
+        progress.lacking("time", "one [red]", "out of memory")
+        progress.tell("self-check failed: copy")
+        progress.begin("two")
+        progress.done("time", "two")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert "[1/2] one [red]: lacking, out of memory" in text
+    assert "self-check failed: copy" in text
+    assert "2/2" in text
+    assert "about 0 s left" in text
+    assert "done in" not in text
+
+
+class Gone(io.StringIO):
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+
+def test_the_work_goes_on_when_nobody_reads_the_lines() -> None:
+    with ProfileProgress(Console(file=Gone()), Clock()) as progress:
+        progress.plan({"time": 1})
+        progress.begin("one")
+        progress.done("time", "one")

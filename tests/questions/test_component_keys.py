@@ -1,0 +1,117 @@
+"""Every field that can change a cost tells components apart: no design gets the numbers of another.
+
+Each field of a model, of an override and of every layer kind is changed in turn, whatever fields
+there are. The keys must change, and both models, costed together, must cost what `predict` says.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+from pydantic import ValidationError
+
+from costmodel.costs.calibrations import calibrated
+from costmodel.errors import InputError
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.workload import Workload
+from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
+from costmodel.questions.designs.components import NOT_COSTED, component_keys
+from costmodel.questions.designs.evaluate import evaluate
+from tests.questions.test_designs import assert_predicted
+from tests.strategies import PRESETS
+
+H200 = load_hardware("h200")
+CURVES = calibrated("h200")
+WITH_OVERRIDE = PRESETS["gpt-oss-20b"]
+ROOMY = (PRESETS["deepseek-v3"], PRESETS["ultramemv2-1b-7b"])  # rules leave each field a choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A field of a record within a model, and the model with another record in its place."""
+
+    model: ModelConfig
+    record: Any  # a model, an override or a layer kind
+    field: str
+    put: Callable[[Any], ModelConfig]
+
+    def __str__(self) -> str:
+        of = self.model.name if self.record is self.model else type(self.record).__name__
+        return f"{of}.{self.field}"
+
+    def changed(self) -> ModelConfig:
+        """The model with the first other value of the field that no rule refuses."""
+        for value in _values(self.record, self.field):
+            try:
+                model = self.put(replace(self.record, **{self.field: value}))
+            except (ValidationError, InputError):
+                continue
+            if getattr(self.record, self.field) != value:
+                return model
+        raise AssertionError(f"{self}: no other value is accepted; add one to _values")
+
+
+def _values(record: object, name: str) -> Iterator[object]:
+    """Values to try in a field, by its type and its value."""
+    value, hint = getattr(record, name), get_type_hints(type(record))[name]
+    yield from get_args(hint) if get_origin(hint) is Literal else ()
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int | float):
+        yield from (type(value)(value * factor) for factor in (2, 0.5, 4))
+    elif isinstance(value, str):
+        yield from ("0", "0-3", "another")
+    elif isinstance(value, tuple | dict):
+        yield from (value[:-1] if isinstance(value, tuple) else {}, ("a",), {"a": 1.0})
+        yield (Override(layers="0", ffn=PRESETS["llama-3.1-8b"].ffn),)
+        yield PRESETS["peer-12l-1m"].memory
+    yield from (64, 2, 0.5)
+    yield from (PRESETS["llama-3.1-8b"].ffn, PRESETS["llama-3.1-8b"].attention, None)
+
+
+def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any], ModelConfig]]:
+    """A preset with a layer of this kind, which the last of the three replaces."""
+    for model in (*ROOMY, *PRESETS.values()):
+        for name in ("attention", "ffn"):
+            if type(getattr(model, name)) is kind:
+                return (
+                    model,
+                    getattr(model, name),
+                    lambda layer, m=model, n=name: replace(m, **{n: layer}),
+                )
+        if model.memory and type(model.memory[0]) is kind:
+            return model, model.memory[0], lambda layer, m=model: replace(m, memory=(layer,))
+    raise AssertionError(f"no preset has a {kind.__name__}")
+
+
+def changes() -> Iterator[Change]:
+    """Every field of a model, of an override, and of every layer kind but its name."""
+    for model in (PRESETS["ultramemv2-227m-1.2b"], WITH_OVERRIDE):
+        for field in fields(ModelConfig):
+            yield Change(model=model, record=model, field=field.name, put=lambda model: model)
+    for field in fields(Override):
+        yield Change(
+            model=WITH_OVERRIDE,
+            record=WITH_OVERRIDE.overrides[0],
+            field=field.name,
+            put=lambda override: replace(WITH_OVERRIDE, overrides=(override,)),
+        )
+    for base in (MixerKind, FfnKind, MemoryKind):
+        for kind in base.__subclasses__():
+            model, layer, put = _layer(kind)
+            for field in fields(layer):  # type: ignore[arg-type]  # all are dataclasses
+                if field.name != "kind":
+                    yield Change(model=model, record=layer, field=field.name, put=put)
+
+
+@pytest.mark.parametrize("change", [*changes()], ids=str)
+def test_another_value_of_a_field_makes_another_key(change: Change) -> None:
+    model, changed = change.model, change.changed()
+    same = component_keys(model) == component_keys(changed)
+    assert same == (change.record is model and change.field in NOT_COSTED)
+    found = evaluate([model, changed], Workload(), H200, CURVES, batches=[3], contexts=[500])
+    step = Workload(batch=3, context=500)
+    assert_predicted(found, (0, 0, 0), model, step)
+    assert_predicted(found, (1, 0, 0), changed, step)
