@@ -70,7 +70,7 @@ sys.argv[0] = "pytest"
 runpy.run_module("pytest", run_name="__main__")
 """
 OPTIONS = (
-    *("-x", "-q", "--no-header", "--tb=no", "-rfE", "-n", "0", "-m", FAST),
+    *("-x", "-q", "--no-header", "--tb=line", "-rfE", "-n", "0", "-m", FAST),
     *("-p", "no:cacheprovider", "--hypothesis-profile=mutants"),
 )
 PASSED, FAILED, STOPPED, NO_TESTS = 0, 1, 2, 5  # exit statuses of pytest
@@ -150,8 +150,12 @@ class Tree:
 
 
 def _first_failure(printed: str) -> str:
-    found = re.search(r"^(?:FAILED|ERROR) (.*)$", printed, re.MULTILINE)
-    return found[1] if found else printed[-200:]
+    """The test that failed, and the first line of why: an assertion, or what else ended it."""
+    test = re.search(r"^(?:FAILED|ERROR) (\S+)", printed, re.MULTILINE)
+    why = re.search(
+        r"^E +((?:assert|[\w.]+(?:Error|Exception|Warning)\b).*)", printed, re.MULTILINE
+    )
+    return f"{test[1] if test else printed[-200:]}: {why[1][:SHOWN] if why else 'unknown'}"
 
 
 def stages(module: str, imports: dict[str, set[str]]) -> Iterator[list[str]]:

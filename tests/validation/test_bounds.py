@@ -100,6 +100,8 @@ def test_times_are_held_against_useful_flops_too() -> None:
 
 def test_what_fits_in_l2_has_no_bound() -> None:
     assert broken(made({"hbm_read_bytes": 0.0}, machine=H200)) == []
+    no_flops = {"kernel_s": {"embed": 0.0}}  # so nothing at all bounds its time
+    assert broken(made(leaf=no_flops, kind="time", machine=H200)) == []
 
 
 def test_the_datasheets_l2_stands_in_for_one_that_was_not_recorded() -> None:
