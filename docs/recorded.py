@@ -8,12 +8,7 @@ from pathlib import Path
 from costmodel.inputs.workload import Phase
 from costmodel.recordings.measured import Spread
 from costmodel.recordings.recording import Case, Check, load_recording
-from costmodel.validation.bounds import (
-    operator_work,
-    step_work,
-    violations,
-    work_by_leaf,
-)
+from costmodel.validation.bounds import operator_work, step_work, violations, work_by_leaf
 from costmodel.validation.join import join
 from costmodel.validation.joined import Row
 from costmodel.validation.machines import Gpus

@@ -16,13 +16,7 @@ from costmodel.layers.numbers import Number
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RunName
 from costmodel.validation.counterparts import BOUND_BASES
-from costmodel.validation.joined import (
-    AS_UNIFORM,
-    BY_RECORDED_CHOICES,
-    NO_LEAF,
-    JoinedColumn,
-    Row,
-)
+from costmodel.validation.joined import AS_UNIFORM, BY_RECORDED_CHOICES, NO_LEAF, JoinedColumn, Row
 
 STEP_LEVEL, LEAF_LEVEL = "step", "leaf"
 BOTH_PHASES = "both"

@@ -5,11 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costmodel.cli.options import (
-    CalibrationOpt,
-    HardwareOpt,
-    ModelArgs,
-)
+from costmodel.cli.options import CalibrationOpt, HardwareOpt, ModelArgs
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.errors import InputError, shown
 
