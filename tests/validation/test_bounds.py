@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
 from costmodel.recordings.recording import Recording
 from costmodel.validation.bounds import operator_work, step_work, violations, work_by_leaf
@@ -19,9 +18,8 @@ from costmodel.validation.machines import Gpus
 from tests.recording_values import CPU, H200, case, leaf_paths, recording, run, session, workload
 from tests.sentences import says
 from tests.steps import tiny_model
+from tests.validation.tiny import MOE
 
-DENSE = tiny_model()
-MOE = tiny_model(ffn=MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8))
 PATHS = leaf_paths(MOE)
 GPUS = Gpus("none")
 L2 = 100  # bytes, so that tiny models do not fit

@@ -6,9 +6,7 @@ cache       held 4 tokens x (4 K + 4 V) x 2 bytes x 3 layers: 192; read 3 tokens
 reads       all weights but the embedding, 3168; of that one row, 16, and an id, 8; cache, 144
 """
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,14 +16,11 @@ from costmodel.backends import BACKENDS
 from costmodel.costs.latency import Unknown
 from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import predict
-from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
-from costmodel.layers.moe import MoeFfn
 from costmodel.layers.product_key import ProductKey
 from costmodel.recordings.measured import NOT_IN_RUN
 from costmodel.recordings.quantities import QUANTITIES, RUNS, measured_in
-from costmodel.recordings.recording import Recording
 from costmodel.validation.case_prediction import NO_HARDWARE
 from costmodel.validation.counterparts import (
     COMPULSORY,
@@ -36,8 +31,8 @@ from costmodel.validation.counterparts import (
     UNFUSED,
     WHOLE_PROCESS,
 )
-from costmodel.validation.join import NO_OPERATOR, NO_RUN, join, join_case
-from costmodel.validation.joined import NO_LEAF, Row
+from costmodel.validation.join import NO_OPERATOR, NO_RUN, join_case
+from costmodel.validation.joined import NO_LEAF
 from costmodel.validation.machines import Gpus
 from tests.costs.calibrations import curves, write
 from tests.recording_values import (
@@ -51,25 +46,7 @@ from tests.recording_values import (
     workload,
 )
 from tests.steps import tiny_model
-
-DENSE = tiny_model()
-MOE = tiny_model(ffn=MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8))
-ROUTERS = [f"layers.{layer}.moe.router" for layer in range(3)]
-FLOORS = Gpus("none")
-
-
-def only(made: Recording, gpus: Gpus = FLOORS) -> dict[tuple[str, str, str | None], Row]:
-    """The rows of a recording of one case, by run, quantity and path."""
-    (joined,) = join(made, gpus)
-    found: dict[tuple[str, str, str | None], Row] = {
-        (row.run, row.quantity, row.path): row for row in joined.rows
-    }
-    assert len(found) == len(joined.rows), "a row stands twice"
-    return found
-
-
-def sides(row: Row) -> tuple[Any, Any, str]:
-    return row.predicted, row.measured, row.basis
+from tests.validation.tiny import BOUNDS_ONLY, DENSE, MOE, ROUTERS, numbers, rows_of
 
 
 def column(**given: float) -> list[float | None]:
@@ -81,8 +58,8 @@ def column(**given: float) -> list[float | None]:
 
 def test_the_memory_of_a_process_is_not_set_beside_that_of_the_model() -> None:
     step = {"parameters": 1672, "peak_memory_bytes": 9000, "resident_memory_bytes": 5000}
-    rows = only(recording(DENSE, case(time=run(step)), sessions=[session(CPU)]))
-    assert sides(rows["time", "parameters", None]) == (1672, 1672, PREDICTED)
+    rows = rows_of(recording(DENSE, case(time=run(step)), sessions=[session(CPU)]))
+    assert numbers(rows["time", "parameters", None]) == (1672, 1672, PREDICTED)
     for name in ("peak_memory_bytes", "resident_memory_bytes"):
         row = rows["time", name, None]
         assert (row.predicted, row.measured, row.reason) == (None, step[name], WHOLE_PROCESS)
@@ -98,29 +75,29 @@ def test_numbers_of_the_step_stand_beside_those_worked_out_by_hand() -> None:
         "graph_s": 2e-6,
     }
     counters = {"hbm_read_bytes": 6672.0, "hbm_written_bytes": 140.0, "flops_tensor": 14000.0}
-    rows = only(
+    rows = rows_of(
         recording(DENSE, case(time=run(step), counters=run(counters), energy=run({"power_w": 99})))
     )
-    assert sides(rows["time", "parameters", None]) == (1672, 1672, PREDICTED)
-    assert sides(rows["time", "buffer_bytes", None]) == (0, 0, PREDICTED)
-    assert sides(rows["time", "kv_held_bytes", None]) == (192, 192, PREDICTED)
-    assert sides(rows["time", "kv_allocated_bytes", None]) == (None, 4096, "nothing")
+    assert numbers(rows["time", "parameters", None]) == (1672, 1672, PREDICTED)
+    assert numbers(rows["time", "buffer_bytes", None]) == (0, 0, PREDICTED)
+    assert numbers(rows["time", "kv_held_bytes", None]) == (192, 192, PREDICTED)
+    assert numbers(rows["time", "kv_allocated_bytes", None]) == (None, 4096, "nothing")
     assert rows["time", "kv_allocated_bytes", None].reason == RUN_FACT
-    assert sides(rows["time", "resident_memory_bytes", None]) == (3344 + 192, 5000, PREDICTED)
+    assert numbers(rows["time", "resident_memory_bytes", None]) == (3344 + 192, 5000, PREDICTED)
     read = rows["counters", "hbm_read_bytes", None]
-    assert sides(read) == (3168 + 16 + 8 + 144, 6672, COMPULSORY)
+    assert numbers(read) == (3168 + 16 + 8 + 144, 6672, COMPULSORY)
     assert read.ratio == 2
     # A token of 48 bytes of cache, and 11 logits
-    assert sides(rows["counters", "hbm_written_bytes", None]) == (48 + 22, 140, COMPULSORY)
+    assert numbers(rows["counters", "hbm_written_bytes", None]) == (48 + 22, 140, COMPULSORY)
     # Twice 1,496 weights without norms and embedding, and 3 layers of 2 heads x 4 keys x 4 x 2 x 2
-    assert sides(rows["counters", "flops_tensor", None]) == (3056 + 384, 14000, MODEL_FLOPS)
+    assert numbers(rows["counters", "flops_tensor", None]) == (3056 + 384, 14000, MODEL_FLOPS)
     floor = (3336 + 70) / 4.8e12
-    assert sides(rows["time", "graph_s", None]) == (pytest.approx(floor), 2e-6, ROOFLINE)
-    assert sides(rows["energy", "power_w", None]) == (None, 99, "nothing")
+    assert numbers(rows["time", "graph_s", None]) == (pytest.approx(floor), 2e-6, ROOFLINE)
+    assert numbers(rows["energy", "power_w", None]) == (None, 99, "nothing")
 
 
 def test_bytes_of_a_leaf_by_what_is_counted() -> None:
-    rows = only(recording(DENSE, case()))
+    rows = rows_of(recording(DENSE, case()))
     core = next(
         op
         for op in build_operators(DENSE, Workload(context=3).step())
@@ -128,26 +105,26 @@ def test_bytes_of_a_leaf_by_what_is_counted() -> None:
     )
     logical = rows["time", "logical_bytes", "layers.0.attention.core"]
     moved = core.total("activation_bytes") + core.total("intermediate_bytes")
-    assert sides(logical) == (48 + moved, None, UNFUSED)
+    assert numbers(logical) == (48 + moved, None, UNFUSED)
     assert moved > 0
     assert rows["counters", "hbm_bytes", None].predicted == 3336 + 70
 
 
 def test_a_leaf_carries_median_quartiles_repeats_and_source() -> None:
     made = recording(DENSE, case(trace=run(operators={"kernel_s": column(lm_head=2e-6)})))
-    row = only(made)["trace", "kernel_s", "lm_head"]
+    row = rows_of(made)["trace", "kernel_s", "lm_head"]
     assert (row.measured, row.repeats, row.source) == (2e-6, 5, "torch_profiler")
     assert (row.q1, row.q3) == (2e-6 * 0.99, 2e-6 * 1.01)
     assert (row.kind, row.basis, row.reason) == ("matmul", ROOFLINE, None)
     assert row.predicted == pytest.approx((176 + 22) / 4.8e12)
-    other = only(made)["trace", "kernel_s", "embed"]
+    other = rows_of(made)["trace", "kernel_s", "embed"]
     assert (other.measured, other.reason) == (None, NOT_IN_RUN)
 
 
 def test_counted_flops_are_those_of_products_attention_and_gathers_with_the_full_square() -> None:
     work = workload(phase="prefill", context=0, new_tokens=4)
     given = column(lm_head=176, embed=0, layers_0_attention_core=512, layers_0_ffn_norm=0)
-    rows = only(recording(DENSE, case(work, time=run(operators={"flops_counted": given}))))
+    rows = rows_of(recording(DENSE, case(work, time=run(operators={"flops_counted": given}))))
 
     def counted(path: str | None) -> object:
         return rows["time", "flops_counted", path].predicted
@@ -162,19 +139,19 @@ def test_counted_flops_are_those_of_products_attention_and_gathers_with_the_full
 
 def test_tensor_flops_stand_beside_products_and_attention_and_not_beside_gathers() -> None:
     memory = ProductKey(layers="1", num_keys=4, num_heads=2, knn=3, key_dim=4, value_dim=8)
-    rows = only(recording(tiny_model(memory=(memory,)), case()))
+    rows = rows_of(recording(tiny_model(memory=(memory,)), case()))
     assert rows["time", "flops_counted", "layers.1.memory.values"].predicted == 2 * 2 * 3 * 8
     assert rows["counters", "flops_tensor", "layers.1.memory.values"].predicted == 0
     assert rows["counters", "flops_tensor", "lm_head"].predicted == 176
 
 
 def test_launches_are_those_of_plain_pytorch() -> None:
-    rows = only(recording(DENSE, case(trace=run({"launches": 90}))))
+    rows = rows_of(recording(DENSE, case(trace=run({"launches": 90}))))
     assert rows["trace", "launches", "layers.0.attention_norm"].predicted == 1
     assert rows["trace", "launches", "layers.1.attention_norm"].predicted == 2  # the add before it
     operators = build_operators(DENSE, Workload(context=3).step())
     summed = BACKENDS["torch"].total_launches(operators)
-    assert sides(rows["trace", "launches", None]) == (summed, 90, PREDICTED)
+    assert numbers(rows["trace", "launches", None]) == (summed, 90, PREDICTED)
 
 
 def test_distinct_items_stand_at_the_leaf_that_chooses() -> None:
@@ -185,23 +162,23 @@ def test_distinct_items_stand_at_the_leaf_that_chooses() -> None:
         case(workload(batch=2), time=run(operators={"distinct": chosen}), counters=run()),
         paths=paths,
     )
-    rows = only(made)
+    rows = rows_of(made)
     for router in ROUTERS:
         # 8 experts, each escapes two tokens of 2 choices with 3/4 x 3/4
-        assert sides(rows["time", "distinct", router]) == (8 * (1 - 9 / 16), 5, PREDICTED)
+        assert numbers(rows["time", "distinct", router]) == (8 * (1 - 9 / 16), 5, PREDICTED)
         assert rows["counters", "distinct", router].measured is None
     assert {path for run_, name, path in rows if name == "distinct"} == set(ROUTERS)
 
 
 def test_a_distinct_count_at_a_leaf_that_is_not_known_to_choose_is_kept() -> None:
     made = recording(DENSE, case(time=run(operators={"distinct": column(embed=3)})))
-    assert sides(only(made)["time", "distinct", "embed"]) == (None, 3, "nothing")
+    assert numbers(rows_of(made)["time", "distinct", "embed"]) == (None, 3, "nothing")
 
 
 def test_zipf_is_predicted_as_declared() -> None:
     work = workload(batch=2, routing="zipf:1.0")
     made = recording(MOE, case(work, time=run(operators={"distinct": [1] * len(leaf_paths(MOE))})))
-    predicted = only(made)["time", "distinct", ROUTERS[0]].predicted
+    predicted = rows_of(made)["time", "distinct", ROUTERS[0]].predicted
     assert predicted is not None
     assert 2 < predicted < 8 * (1 - 9 / 16)
 
@@ -213,10 +190,10 @@ def test_one_sided_rows_are_kept_with_their_reason() -> None:
         case(trace=run(operators={"launches": [1, 7]}), lacking={"energy": "no power meter"}),
         paths=paths,
     )
-    rows = only(made)
-    assert sides(rows["trace", "launches", "layers.9.rogue"]) == (None, 7, "nothing")
+    rows = rows_of(made)
+    assert numbers(rows["trace", "launches", "layers.9.rogue"]) == (None, 7, "nothing")
     assert rows["trace", "launches", "layers.9.rogue"].reason == NO_OPERATOR
-    assert sides(rows["trace", "launches", "final_norm"]) == (2, None, PREDICTED)
+    assert numbers(rows["trace", "launches", "final_norm"]) == (2, None, PREDICTED)
     assert rows["trace", "launches", "final_norm"].reason == NO_LEAF
     assert rows["counters", "hbm_read_bytes", "lm_head"].reason == NO_RUN
     assert rows["counters", "hbm_read_bytes", "lm_head"].predicted == 176
@@ -231,9 +208,9 @@ def test_a_machine_without_a_datasheet_has_all_that_names_no_hardware() -> None:
         "eager_s": 1e-3,
         "graph_s": "not measured (no NVIDIA GPU)",
     }
-    rows = only(recording(DENSE, case(time=run(step)), sessions=(session(CPU),)))
-    assert sides(rows["time", "parameters", None]) == (1672, 1672, PREDICTED)
-    assert sides(rows["time", "eager_s", None]) == (None, 1e-3, "nothing")
+    rows = rows_of(recording(DENSE, case(time=run(step)), sessions=(session(CPU),)))
+    assert numbers(rows["time", "parameters", None]) == (1672, 1672, PREDICTED)
+    assert numbers(rows["time", "eager_s", None]) == (None, 1e-3, "nothing")
     assert rows["time", "eager_s", None].reason == NO_HARDWARE
     graph = rows["time", "graph_s", None]
     assert (graph.predicted, graph.measured) == (None, None)
@@ -246,7 +223,7 @@ def test_each_run_is_priced_on_the_machine_that_measured_it() -> None:
         case(time=run({"eager_s": 1e-3}, in_session=1), counters=run()),
         sessions=(session(), session(CPU)),
     )
-    assert only(made)["time", "eager_s", None].reason == NO_HARDWARE
+    assert rows_of(made)["time", "eager_s", None].reason == NO_HARDWARE
 
 
 def test_a_calibration_puts_predictions_where_floors_stood(tmp_path: Path) -> None:
@@ -259,16 +236,16 @@ def test_a_calibration_puts_predictions_where_floors_stood(tmp_path: Path) -> No
             energy=run({"energy_j": 0.1}),
         ),
     )
-    rows = only(made, Gpus(write(tmp_path / "h200.json")))
+    rows = rows_of(made, Gpus(write(tmp_path / "h200.json")))
     time = predict(DENSE, Workload(context=3), load_hardware("h200"), curves()).time
     assert not isinstance(time, Unknown)
-    assert sides(rows["time", "graph_s", None]) == (time.graph_s, 1e-3, PREDICTED)
-    assert sides(rows["time", "eager_s", None]) == (time.eager_s, 2e-3, PREDICTED)
-    assert sides(rows["energy", "energy_j", None]) == (time.energy_j, 0.1, PREDICTED)
+    assert numbers(rows["time", "graph_s", None]) == (time.graph_s, 1e-3, PREDICTED)
+    assert numbers(rows["time", "eager_s", None]) == (time.eager_s, 2e-3, PREDICTED)
+    assert numbers(rows["energy", "energy_j", None]) == (time.energy_j, 0.1, PREDICTED)
     # The head is the last operator: a product [1, 8] x [11, 8] and its launch of 1 us
     head = time.operators[-1].seconds
     assert head > 1e-6
-    assert sides(rows["trace", "kernel_s", "lm_head"]) == (head, 2e-6, PREDICTED)
+    assert numbers(rows["trace", "kernel_s", "lm_head"]) == (head, 2e-6, PREDICTED)
 
 
 KNOWN = leaf_paths(MOE)
@@ -287,7 +264,7 @@ def test_every_path_of_either_side_appears_exactly_once(
         if data.draw(st.booleans())
     }
     made = recording(MOE, case(time=run(operators=columns)), paths=leaves)
-    joined = join_case(made, 0, FLOORS)
+    joined = join_case(made, 0, BOUNDS_ONLY)
     for name in RUNS:
         for quantity in measured_in(name, "operators"):
             rows = [row for row in joined.rows if (row.run, row.quantity) == (name, quantity)]
@@ -306,53 +283,13 @@ def test_every_path_of_either_side_appears_exactly_once(
 
 
 def test_every_quantity_has_a_row_of_the_step_even_where_nothing_ran() -> None:
-    rows = only(recording(DENSE, case()))
+    rows = rows_of(recording(DENSE, case()))
     steps = {(run_, name) for run_, name, path in rows if path is None}
     assert steps == {(name, each) for name in RUNS for each in measured_in(name, "step")}
     assert all(row.measured is None and row.reason for row in rows.values())
 
 
 def test_a_full_recording_has_no_row_without_a_measurement() -> None:
-    rows = only(everything(MOE, [workload()]))
+    rows = rows_of(everything(MOE, [workload()]))
     assert all(row.measured is not None for row in rows.values())
     assert {name for _, name, _ in rows} == set(QUANTITIES)
-
-
-def test_a_region_stands_beside_the_sum_of_its_leaves_which_are_not_measured_alone() -> None:
-    """A kernel over QKV projection and rotary embedding of layer 1, and one alone in layer 0."""
-    region = "layers.1.attention.{qkv,rope}"
-    inside = ("layers.1.attention.qkv", "layers.1.attention.rope")
-    paths = [path for path in leaf_paths(DENSE) if path not in inside] + [region]
-    seconds = [1e-6] * (len(paths) - 1) + [5e-6]
-    read = [None] * (len(paths) - 1) + [900]
-    made = recording(
-        DENSE,
-        case(trace=run(operators={"kernel_s": seconds}),
-             counters=run(operators={"hbm_read_bytes": read})),
-        paths=paths,
-    )  # fmt: skip
-    rows = only(made, Gpus("none"))
-    row = rows["counters", "hbm_read_bytes", region]
-    # QKV weights of 16 x 8 elements of 2 bytes; the rotary embedding reads nothing compulsory
-    assert (row.predicted, row.measured, row.kind) == (16 * 8 * 2, 900, "region")
-    for path in inside:
-        leaf = rows["counters", "hbm_read_bytes", path]
-        assert leaf.measured is None
-        assert leaf.reason == f"not measured alone (a kernel spans {region})"
-    time = rows["trace", "kernel_s", region]
-    assert time.measured == 5e-6
-    floors = [rows["trace", "kernel_s", path].predicted for path in inside]
-    assert time.predicted == pytest.approx(sum(float(floor) for floor in floors if floor))
-
-
-def test_a_recording_of_an_unknown_backend_is_refused_by_its_name() -> None:
-    made = recording(DENSE, case(time=replace(run({"parameters": 1672}), backend="other")))
-    with pytest.raises(InputError, match="backend='other': is not one of torch, fused"):
-        only(made)
-
-
-def test_launches_are_those_of_the_recordings_backend() -> None:
-    traced = run({"launches": 9}, {"launches": [1] * len(leaf_paths(DENSE))})
-    for backend, of_rope in (("torch", 25), ("fused", 1)):
-        rows = only(recording(DENSE, case(trace=replace(traced, backend=backend))), Gpus("none"))
-        assert rows["trace", "launches", "layers.0.attention.rope"].predicted == of_rope

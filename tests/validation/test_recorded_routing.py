@@ -4,7 +4,6 @@ import pytest
 
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.workload import Workload
-from costmodel.layers.moe import MoeFfn
 from costmodel.recordings.measured import Accesses
 from costmodel.validation.counterparts import COMPULSORY, PREDICTED
 from costmodel.validation.join import join_case
@@ -19,11 +18,8 @@ from costmodel.validation.recorded_routing import (
 from reference_model.model import build_model
 from reference_model.routing import choosers
 from tests.recording_values import case, leaf_paths, recording, run, workload
-from tests.steps import tiny_model
 from tests.strategies import PRESETS
-
-MOE = tiny_model(ffn=MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8))
-ROUTERS = [f"layers.{layer}.moe.router" for layer in range(3)]
+from tests.validation.tiny import MOE, ROUTERS
 
 
 def test_a_number_that_was_seen_stands_whatever_the_draws() -> None:

@@ -19,9 +19,8 @@ from docs.repeatability import committed_table
 from tests.committed import AGAIN, recording
 from tests.recording_values import case, leaf_paths, run, workload
 from tests.recording_values import recording as made_of
-from tests.steps import tiny_model
+from tests.validation.tiny import DENSE
 
-DENSE = tiny_model()
 PATHS = leaf_paths(DENSE)
 
 

@@ -8,7 +8,6 @@ import pytest
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.latency import StepTime
 from costmodel.inputs.model import ModelConfig
-from costmodel.layers.moe import MoeFfn
 from costmodel.recordings.measured import NOT_IN_RUN
 from costmodel.recordings.recording import Case
 from costmodel.validation.case_prediction import predict_case
@@ -24,12 +23,9 @@ from costmodel.validation.utilisation import (
     predicted_utilisation,
 )
 from tests.recording_values import CPU, H200, case, leaf_paths, recording, run, session, workload
-from tests.steps import tiny_model
+from tests.validation.tiny import DENSE, MOE, ROUTERS
 
-DENSE = tiny_model()
-MOE = tiny_model(ffn=MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8))
 PATHS = leaf_paths(MOE)
-ROUTERS = [f"layers.{layer}.moe.router" for layer in range(3)]
 COMPULSORY = 5448 + 70
 # A layer: qkv 256, rope 36, attention core 160, output 128, norms 40 + 40 (the first 32), router
 # 160, experts 880; final norm 40, head 176

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from costmodel.layers.moe import MoeFfn
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Check, Recording
 from costmodel.validation.counterparts import COMPULSORY, PREDICTED, ROOFLINE
@@ -31,10 +30,8 @@ from tests.recording_values import (
     workload,
 )
 from tests.sentences import says
-from tests.steps import tiny_model
+from tests.validation.tiny import DENSE, MOE
 
-DENSE = tiny_model()  # see tests/validation/test_join.py for its numbers
-MOE = tiny_model(ffn=MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8))
 PATHS = leaf_paths(DENSE)
 # Resident: 3344 bytes of weights and 48 of cache for each of context + 1 tokens
 AT_3, AT_4, AT_5, AT_6 = 3536, 3584, 3632, 3680
