@@ -37,24 +37,24 @@ def explanations(
     }
 
 
-def lines(found: Explanation) -> str:
+def lines(explanation: Explanation) -> str:
     """The equations one below the other, or why the number is not known."""
-    if not found.equations:
-        return f"{units.NOT_KNOWN}: {found.reason}"
-    return "\n\n".join("\n".join(equation_lines(equation)) for equation in found.equations)
+    if not explanation.equations:
+        return f"{units.NOT_KNOWN}: {explanation.reason}"
+    return "\n\n".join("\n".join(equation_lines(equation)) for equation in explanation.equations)
 
 
-def sentences(found: Explanation) -> str:
+def sentences(explanation: Explanation) -> str:
     """What the number counts, and what it leaves out."""
-    left_out = f" Leaves out: {found.leaves_out}." if found.leaves_out else ""
-    return f"{capitalised(found.sentence)}.{left_out}"
+    left_out = f" Leaves out: {explanation.leaves_out}." if explanation.leaves_out else ""
+    return f"{capitalised(explanation.sentence)}.{left_out}"
 
 
-def letter_rows(found: Explanation) -> list[dict[str, str]]:
+def letter_rows(explanation: Explanation) -> list[dict[str, str]]:
     """The letters of all equations, each value and meaning once."""
     rows = [
         {"Letter": letter.name, "Value": letter_text(letter.value), "Meaning": letter.meaning}
-        for equation in found.equations
+        for equation in explanation.equations
         for letter in equation.letters
     ]
     return [row for place, row in enumerate(rows) if row not in rows[:place]]
