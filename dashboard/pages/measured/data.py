@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from costmodel import units
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.recordings.quantities import QUANTITIES, Unit
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.case_prediction import CasePrediction, predict_case
@@ -16,14 +17,7 @@ from costmodel.validation.machines import Gpus, backend_of, device_of
 from costmodel.validation.utilisation import Utilisation, measured_utilisation, routing_paths
 
 FIELDS = ("phase", "routing", "dtype", "context", "new_tokens", "batch")  # chosen in this order
-SCALED: dict[Unit, tuple[str, float]] = {  # one unit for a whole column, so that it sorts
-    "s": ("us", 1e-6),
-    "bytes": ("MB", 1e6),
-    "flops": ("GFLOP", 1e9),
-    "count": ("count", 1.0),
-    "j": ("J", 1.0),
-    "w": ("W", 1.0),
-}
+PREFIXES: dict[Unit, str] = {"s": "u", "bytes": "M", "flops": "G"}  # so that a column sorts
 SIZES = ((1.05, "="), (1.25, "."), (2.0, ".."))  # of errors in either direction, and their marks
 WORST = "..."  # of larger errors
 COLOURS = {  # of the marks: orange where measured is more, blue where it is less
@@ -133,7 +127,8 @@ def sentence(case: ComparedCase) -> str:
             f"; {predicted}" if row.ratio is None else f", {units.ratio(row.ratio)} the {predicted}"
         )
     if case.side.prediction is not None:
-        text += f"; roofline bound {units.seconds(case.side.prediction.floor_s)}"
+        bound = STEP_QUANTITIES["time.floor_s"].label
+        text += f"; {bound} {units.seconds(case.side.prediction.floor_s)}"
     return text
 
 
@@ -168,7 +163,9 @@ def error(ratio: float | None) -> list[str]:
 
 def record(row: Row, routing_leaves: Container[str] = ()) -> dict[str, Any]:
     """A row of the table, with its numbers in the unit that it names."""
-    unit, factor = SCALED[QUANTITIES[row.quantity].unit]
+    unit, factor = units.scale(
+        QUANTITIES[row.quantity].unit, PREFIXES.get(QUANTITIES[row.quantity].unit, "")
+    )
     spread = "exact" if row.measured is not None else ""
     if row.q1 is not None and row.q3 is not None:
         low, high = (units.significant(quartile / factor) for quartile in (row.q1, row.q3))

@@ -13,13 +13,14 @@ import plotly.graph_objects as go
 
 from costmodel import units
 from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import floor_s
 from costmodel.recordings.recording import Case
 from costmodel.validation.case_prediction import CasePrediction
 from costmodel.validation.utilisation import NO_DATASHEET, Figure, step_figure
 from dashboard.app.figures import HATCH, MEASURED, PALETTE, PREDICTED, framed
 
-FLOOR, GRAPH = "roofline bound", "measured as a CUDA graph"
+FLOOR, GRAPH = STEP_QUANTITIES["time.floor_s"].label, "measured as a CUDA graph"
 CAUSES = ("traffic beyond compulsory", "kernels below bandwidth and peak", "gaps between kernels")
 LESS = "\\"  # the hatch of a cause that takes time away
 MS = 1e3  # milliseconds in a second
