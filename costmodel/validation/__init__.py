@@ -1,1 +1,1 @@
-"""Recordings compared with predictions: counterparts, joins on paths, errors, bounds, utilisation."""
+"""Recordings compared with predictions: counterparts, the join, errors, bounds, utilisation."""
