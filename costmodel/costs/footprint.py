@@ -38,9 +38,15 @@ def footprint(
     operators = tuple(operators)
     weights, buffers = stored_bytes(operators, step)
     doubled: Number = 0  # twice the widest operator's bytes, which is a whole number
-    for op in operators:
-        border = op.total("activation_bytes") + op.total("io_bytes")
-        doubled = larger(doubled, 2 * border + op.total("intermediate_bytes"))
+    for operator in operators:
+        border: Number = 0
+        io: Number = 0
+        inner: Number = 0
+        for part in operator.parts:
+            border = border + part.activation_bytes
+            io = io + part.io_bytes
+            inner = inner + part.intermediate_bytes
+        doubled = larger(doubled, 2 * (border + io) + inner)
     stream = 2 * step.tokens * hidden_size * step.activation_bytes
     activations = stream + (doubled + 1) // 2
     kept = kv.stored_bytes + kv.state_bytes
