@@ -24,8 +24,8 @@ class Rope(Leaf):
         self.rotary_dim = d if config.rotary_dim is None else config.rotary_dim
         if config.qk_norm != "none":
             wide = config.qk_norm == "full"
-            self.own("q_norm", factory.filled(h * d if wide else d, value=1.0), "norm")
-            self.own("k_norm", factory.filled(k * d if wide else d, value=1.0), "norm")
+            self.register("q_norm", factory.filled(h * d if wide else d, value=1.0), "norm")
+            self.register("k_norm", factory.filled(k * d if wide else d, value=1.0), "norm")
 
     def forward(self, qkv: Tensor, cache: Cache, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """[B, T, (H + 2 K) d] to queries [B, H, T, d] and the keys and values to attend to."""
@@ -58,7 +58,9 @@ class Core(Leaf):
         if not config.sinks:
             self.sinks = None
         else:
-            self.own("sinks", factory.filled(config.num_attention_heads, value=0.0), "attention")
+            self.register(
+                "sinks", factory.filled(config.num_attention_heads, value=0.0), "attention"
+            )
 
     def forward(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """[B, H, T, d] to [B, T, H d]."""

@@ -57,7 +57,7 @@ class Embed(Leaf):
         super().__init__()
         std = factory.linear_std if tied else 1.0
         table = factory.normal(vocab_size, factory.hidden_size, std=std)
-        self.own("weight", table, "embedding")
+        self.register("weight", table, "embedding")
 
     def forward(self, ids: Tensor) -> Tensor:
         """Look rows up."""
@@ -71,7 +71,7 @@ class Norm(Leaf):
 
     def __init__(self, factory: Factory) -> None:
         super().__init__()
-        self.own("weight", factory.filled(factory.hidden_size, value=1.0), "norm")
+        self.register("weight", factory.filled(factory.hidden_size, value=1.0), "norm")
 
     def forward(self, stream: Tensor, *adds: Tensor) -> tuple[Tensor, Tensor]:
         """Add what waits and normalise."""
@@ -99,9 +99,9 @@ class Linear(Leaf):
         std: float | None = None,
     ) -> None:
         super().__init__()
-        self.own("weight", factory.normal(outputs, inputs, std=std), group)
+        self.register("weight", factory.normal(outputs, inputs, std=std), group)
         if bias:
-            self.own("bias", factory.filled(outputs, value=0.0), group)
+            self.register("bias", factory.filled(outputs, value=0.0), group)
         else:
             self.bias = None
         self.activation, self.gated = activation, gated
@@ -120,9 +120,9 @@ class LmHead(Leaf):
     def __init__(self, factory: Factory, vocab_size: int, tied: nn.Parameter | None) -> None:
         super().__init__()
         if tied is None:
-            self.own("weight", factory.normal(vocab_size, factory.hidden_size), "lm_head")
+            self.register("weight", factory.normal(vocab_size, factory.hidden_size), "lm_head")
         else:
-            self.own("weight", tied, "embedding")
+            self.register("weight", tied, "embedding")
 
     def forward(self, x: Tensor) -> Tensor:
         """Project to the vocabulary."""

@@ -28,9 +28,9 @@ class LatentNorm(Leaf):
 
     def __init__(self, factory: Factory, config: LatentAttention) -> None:
         super().__init__()
-        self.own("kv_norm", factory.filled(config.kv_lora_rank, value=1.0), "norm")
+        self.register("kv_norm", factory.filled(config.kv_lora_rank, value=1.0), "norm")
         if config.q_lora_rank is not None:
-            self.own("q_norm", factory.filled(config.q_lora_rank, value=1.0), "norm")
+            self.register("q_norm", factory.filled(config.q_lora_rank, value=1.0), "norm")
 
     def forward(self, latent: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """Normalise [..., c] and, if it is compressed, the query."""
@@ -59,7 +59,7 @@ class Up(Leaf):
 
     def __init__(self, factory: Factory, heads: int, size: int, latent: int) -> None:
         super().__init__()
-        self.own("weight", factory.normal(heads, size, latent), "attention")
+        self.register("weight", factory.normal(heads, size, latent), "attention")
 
     def forward(self, x: Tensor, *, into: Literal["heads", "latent", "stream"]) -> Tensor:
         """Multiply by the weight of each head.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from costmodel.errors import InputError
 from costmodel.layers.moe import MoeFfn
 from reference_model.layers import Linear, activate
-from reference_model.leaf import Chooser, Factory, Leaf
+from reference_model.leaf import Factory, Leaf, Selector
 from reference_model.registry import runs
 
 ROW_BYTES = 16  # a row of a grouped matrix product takes a multiple of these: torch refuses others
@@ -24,7 +24,7 @@ def grouped_mm(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     return out
 
 
-class Router(Chooser):
+class Router(Selector):
     """Scores of all experts, and the weights and indices [N, k] of the chosen."""
 
     weight: nn.Parameter
@@ -35,13 +35,13 @@ class Router(Chooser):
         super().__init__("experts", population=config.num_experts, draws=config.num_experts_per_tok)
         self.config = config
         e = config.num_experts
-        self.own("weight", factory.normal(e, factory.hidden_size), "router")
+        self.register("weight", factory.normal(e, factory.hidden_size), "router")
         if config.router_bias:
-            self.own("bias", factory.filled(e, value=0.0), "router")
+            self.register("bias", factory.filled(e, value=0.0), "router")
         else:
             self.bias = None
         if config.score_correction_bias:
-            self.own("score_correction_bias", factory.filled(e, value=0.0), "router")
+            self.register("score_correction_bias", factory.filled(e, value=0.0), "router")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[N, D] to weights and indices, both [N, k]."""
@@ -58,15 +58,15 @@ class Router(Chooser):
             ranked = ranked + self.score_correction_bias.float()
         if c.n_group > 1:
             ranked = self._limited(ranked)
-        if self.declared is not None:  # in place of groups and corrections too
-            ranked = self.declared[: ranked.shape[0]]
+        if self.synthetic_choice is not None:  # in place of groups and corrections too
+            ranked = self.synthetic_choice[: ranked.shape[0]]
         indices = ranked.topk(c.num_experts_per_tok, dim=-1).indices
         weights = scores.gather(-1, indices)
         if c.scoring == "softmax_of_chosen":
             weights = weights.softmax(-1)
         elif c.norm_topk_prob:
             weights = weights / weights.sum(-1, keepdim=True)
-        self.chosen = indices
+        self.selected = indices
         return weights.to(x.dtype), indices
 
     def _limited(self, ranked: Tensor) -> Tensor:
@@ -98,11 +98,11 @@ class Experts(Leaf):
                     f"{field}={width}: must be a multiple of {multiple} to run experts"
                 )
         wide = 2 * i if config.gated else i
-        self.own("gate_up", factory.normal(e, wide, d), "experts")
-        self.own("down", factory.normal(e, d, i), "experts")
+        self.register("gate_up", factory.normal(e, wide, d), "experts")
+        self.register("down", factory.normal(e, d, i), "experts")
         if config.expert_bias:
-            self.own("gate_up_bias", factory.filled(e, wide, value=0.0), "experts")
-            self.own("down_bias", factory.filled(e, d, value=0.0), "experts")
+            self.register("gate_up_bias", factory.filled(e, wide, value=0.0), "experts")
+            self.register("down_bias", factory.filled(e, d, value=0.0), "experts")
         experts = torch.arange(e, device=factory.device)
         self.numbers = experts  # a plain attribute: no parameter, no buffer of the model
 

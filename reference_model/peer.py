@@ -22,7 +22,7 @@ class Down(Leaf):
     def __init__(self, factory: Factory, rows: int) -> None:
         super().__init__()
         table = factory.normal(rows, factory.hidden_size, std=TABLE_STD)
-        self.own("weight", table, "memory_values")
+        self.register("weight", table, "memory_values")
 
     def forward(self, x: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         """[N, D], rows and weights [N, H m] to [N, H m]."""
@@ -37,7 +37,7 @@ class UpRows(Leaf):
     def __init__(self, factory: Factory, rows: int) -> None:
         super().__init__()
         table = factory.normal(rows, factory.hidden_size, std=TABLE_STD)
-        self.own("weight", table, "memory_values")
+        self.register("weight", table, "memory_values")
         self.view = TableView(table=table, offset=0)
 
     def forward(self, rows: Tensor, weights: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from costmodel.layers.product_key import ProductKey
 from reference_model.layers import Linear
-from reference_model.leaf import Chooser, Factory, Leaf, rms_norm
+from reference_model.leaf import Factory, Leaf, Selector, rms_norm
 from reference_model.registry import runs
 from reference_model.value_tables import TableView, weighted_sum
 
@@ -26,9 +26,9 @@ class ProductQuery(Leaf):
         super().__init__()
         self.shape = (heads, 2, key_dim)
         weight = factory.normal(heads * 2 * key_dim, factory.hidden_size, std=key_dim**-0.5)
-        self.own("weight", weight, "memory_projections")
+        self.register("weight", weight, "memory_projections")
         if norm:
-            self.own("norm", factory.filled(key_dim, value=key_dim**-0.4), "norm")
+            self.register("norm", factory.filled(key_dim, value=key_dim**-0.4), "norm")
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, D] to [N, H, 2, Dk]."""
@@ -36,7 +36,7 @@ class ProductQuery(Leaf):
         return rms_norm(y, self.norm) if "norm" in self.groups else y
 
 
-class ProductRetrieve(Chooser):
+class ProductRetrieve(Selector):
     """From the queries to rows and weights, both [N, H m]; the weights of a head sum to one."""
 
     keys: nn.Parameter
@@ -56,9 +56,9 @@ class ProductRetrieve(Chooser):
         super().__init__("rows", population=num_keys**2, draws=knn, heads=heads)
         self.num_keys, self.knn = num_keys, knn
         keys = factory.normal(2, 1 if shared_keys else heads, num_keys, key_dim, std=key_dim**-0.5)
-        self.own("keys", keys, "memory_keys")
+        self.register("keys", keys, "memory_keys")
         if norm:
-            self.own("key_norm", factory.filled(key_dim, value=key_dim**-0.4), "norm")
+            self.register("key_norm", factory.filled(key_dim, value=key_dim**-0.4), "norm")
         self.folded = not norm
 
     @torch.no_grad()
@@ -82,9 +82,9 @@ class ProductRetrieve(Chooser):
         j = best[1].indices.gather(-1, top.indices % first)
         rows = (i * self.num_keys + j).flatten(1)
         weights = top.values.float().softmax(-1).to(query.dtype).flatten(1)
-        if self.declared is not None:
-            rows = self.declared[: rows.shape[0]]
-        self.chosen = rows
+        if self.synthetic_choice is not None:
+            rows = self.synthetic_choice[: rows.shape[0]]
+        self.selected = rows
         return rows, weights
 
 
@@ -103,7 +103,7 @@ class ProductValues(Leaf):
     def __init__(self, view: TableView) -> None:
         super().__init__()
         self.view = view
-        self.own("weight", view.table, "memory_values")
+        self.register("weight", view.table, "memory_values")
 
     def forward(self, rows: Tensor, weights: Tensor) -> Tensor:
         """Rows and weights [N, H m] to [N, Dv]."""
@@ -118,7 +118,7 @@ class Gate(Leaf):
     def __init__(self, factory: Factory, value_dim: int) -> None:
         super().__init__()
         weight = factory.normal(value_dim, factory.hidden_size)
-        self.own("weight", weight, "memory_projections")
+        self.register("weight", weight, "memory_projections")
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """[N, D] and [N, Dv] to [N, Dv]."""

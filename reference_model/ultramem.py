@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from costmodel.layers.ultramem import UltraMem
 from reference_model.layers import Linear
-from reference_model.leaf import Chooser, Factory, Leaf, rms_norm
+from reference_model.leaf import Factory, Leaf, Selector, rms_norm
 from reference_model.registry import runs
 from reference_model.value_tables import TableView, dots, grouped_weighted_sum, weighted_sum
 
@@ -28,8 +28,8 @@ class Query(Leaf):
         super().__init__()
         self.key_dim = dk = config.key_dim
         weight = factory.normal(2 * dk, factory.hidden_size, std=dk**-0.5)
-        self.own("weight", weight, "memory_projections")
-        self.own("norm", factory.filled(dk, value=dk**-0.4), "norm")
+        self.register("weight", weight, "memory_projections")
+        self.register("norm", factory.filled(dk, value=dk**-0.4), "norm")
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, D] to [N, 2, Dk]."""
@@ -37,7 +37,7 @@ class Query(Leaf):
         return rms_norm(y, self.norm)
 
 
-class Retrieve(Chooser):
+class Retrieve(Selector):
     """From the query to the rows [N, H m] of the window and c scores for each, [N, H m, c].
 
     `u` and `v` [H, r] are the leading singular vectors of the sum of a head's cores; first-stage
@@ -60,9 +60,9 @@ class Retrieve(Chooser):
         self.row_keys = config.row_keys(num_layers)
         self.num_keys = n = self.row_keys * config.value_expansion
         keys = factory.normal(2, h, r, n, dk, std=dk**-0.5)
-        self.own("keys", keys, "memory_keys")
-        self.own("key_norm", factory.filled(dk, value=dk**-0.4), "norm")
-        self.own("cores", factory.uniform(c, h, r, r), "memory_keys")
+        self.register("keys", keys, "memory_keys")
+        self.register("key_norm", factory.filled(dk, value=dk**-0.4), "norm")
+        self.register("cores", factory.uniform(c, h, r, r), "memory_keys")
         order = torch.randperm(n * n, device=factory.device, generator=factory.generator)
         self.register_buffer("permutation", order)
         for name in ("u", "v"):
@@ -111,10 +111,10 @@ class Retrieve(Chooser):
         each = grid.flatten(-2).gather(-1, best[:, :, None].expand(-1, -1, c.tucker_cores, -1))
         scores = each.transpose(2, 3).flatten(1, 2)  # [N, H m, c]
         copies = c.value_expansion**2
-        if self.declared is not None:
-            declared = self.declared[: rows.shape[0]]
+        if self.synthetic_choice is not None:
+            declared = self.synthetic_choice[: rows.shape[0]]
             rows = declared if copies == 1 else declared * copies + rows % copies
-        self.chosen = rows if copies == 1 else rows // copies
+        self.selected = rows if copies == 1 else rows // copies
         return rows, scores
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class PreValues(Leaf):
     def __init__(self, view: TableView) -> None:
         super().__init__()
         self.view = view
-        self.own("weight", view.table, "memory_values")
+        self.register("weight", view.table, "memory_values")
 
     def forward(self, x: Tensor, rows: Tensor, scores: Tensor) -> Tensor:
         """[N, Dp], rows [N, H m], scores [N, H m, c] to weights [N, H m, c]."""
@@ -154,7 +154,7 @@ class Values(Leaf):
     def __init__(self, view: TableView) -> None:
         super().__init__()
         self.view = view
-        self.own("weight", view.table, "memory_values")
+        self.register("weight", view.table, "memory_values")
 
     def forward(self, rows: Tensor, weights: Tensor) -> Tensor:
         """Rows [N, H m], weights [N, H m, c] to [N, t^2 Dv]."""

@@ -126,19 +126,19 @@ def test_layers_share_their_table_or_have_their_own() -> None:
 
 @pytest.mark.parametrize("case", ["memory_plus", "peer"])
 @torch.no_grad()
-def test_declared_rows_are_looked_up_in_place_of_the_retrieved(case: str) -> None:
+def test_synthetic_rows_are_looked_up_in_place_of_the_retrieved(case: str) -> None:
     config = CASES[case]
     layer = memory(made_layers(config, torch.float64), 0)
     retrieve: Any = layer.get_submodule("retrieve")
     x = noise(TOKENS, HIDDEN, dtype=torch.float64)
     rows, weights = retrieve(layer.get_submodule("query")(x))
-    assert torch.equal(retrieve.chosen, rows)
-    declared = torch.randint(25, (TOKENS + 3, 6), generator=torch.Generator().manual_seed(3))
-    retrieve.declared = declared
+    assert torch.equal(retrieve.selected, rows)
+    synthetic = torch.randint(25, (TOKENS + 3, 6), generator=torch.Generator().manual_seed(3))
+    retrieve.synthetic_choice = synthetic
     got, same_weights = retrieve(layer.get_submodule("query")(x))
-    assert torch.equal(got, declared[:TOKENS])
-    assert torch.equal(retrieve.chosen, declared[:TOKENS])
+    assert torch.equal(got, synthetic[:TOKENS])
+    assert torch.equal(retrieve.selected, synthetic[:TOKENS])
     assert torch.equal(same_weights, weights)
     moved = layer(x[None])
-    retrieve.declared = rows
+    retrieve.synthetic_choice = rows
     assert not torch.allclose(moved, layer(x[None]))

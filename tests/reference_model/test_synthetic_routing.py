@@ -11,7 +11,7 @@ import torch
 
 from costmodel.routing.popularity import Zipf
 from costmodel.routing.zipf import inclusion
-from reference_model import synthetic_routing as declared
+from reference_model import synthetic_routing
 from reference_model.synthetic_routing import Popularity
 from tests.reference_model.oracles import Array
 
@@ -40,20 +40,20 @@ def assert_law(drawn: torch.Tensor, exponent: float) -> None:
 
 
 @pytest.mark.parametrize("exponent", EXPONENTS)
-def test_the_top_of_declared_logits_is_drawn_by_popularity(exponent: float) -> None:
+def test_the_top_of_synthetic_logits_is_drawn_by_popularity(exponent: float) -> None:
     logits = Popularity(exponent=exponent).expert_logits(TOKENS, POPULATION, generator=generator())
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
     assert_law(logits.topk(DRAWS).indices, exponent)
 
 
-@pytest.mark.parametrize("redraws", [0, 1, declared.REDRAWS])
+@pytest.mark.parametrize("redraws", [0, 1, synthetic_routing.REDRAWS])
 @pytest.mark.parametrize("exponent", EXPONENTS)
-def test_declared_rows_are_drawn_by_popularity(
+def test_synthetic_rows_are_drawn_by_popularity(
     exponent: float, redraws: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many of a token's repeats are redrawn before noise on all rows finishes it."""
-    monkeypatch.setattr(declared, "REDRAWS", redraws)
+    monkeypatch.setattr(synthetic_routing, "REDRAWS", redraws)
     rows = Popularity(exponent=exponent).rows(TOKENS, POPULATION, DRAWS, generator=generator())
     assert rows.dtype == torch.int64
     assert rows.shape == (TOKENS, DRAWS)

@@ -181,23 +181,23 @@ def test_each_permutation_is_one_and_differs_by_layer() -> None:
 
 @pytest.mark.parametrize("expansion", [1, 2])
 @torch.no_grad()
-def test_declared_table_rows_are_looked_up_in_place_of_the_retrieved(expansion: int) -> None:
+def test_synthetic_table_rows_are_looked_up_in_place_of_the_retrieved(expansion: int) -> None:
     """Each keeps the scores, and when values are expanded the output group, of what it replaces."""
     config = ultramem_v2(num_heads=2, value_expansion=expansion)
     model = made_layers(config, torch.float64)
     layer, own = layer_of(model, 2), under(arrays(model), "layers.2.memory")
     x = noise(TOKENS, HIDDEN, dtype=torch.float64)
     retrieved, scores = layer.retrieve(layer.query(x))
-    assert layer.retrieve.chosen is not None
-    assert layer.retrieve.chosen.tolist() == (retrieved // expansion**2).tolist()
-    declared = torch.randint(36, (TOKENS + 2, 8), generator=torch.Generator().manual_seed(5))
-    layer.retrieve.declared = declared
+    assert layer.retrieve.selected is not None
+    assert layer.retrieve.selected.tolist() == (retrieved // expansion**2).tolist()
+    synthetic = torch.randint(36, (TOKENS + 2, 8), generator=torch.Generator().manual_seed(5))
+    layer.retrieve.synthetic_choice = synthetic
     got = layer(x[None])[0]
-    assert torch.equal(layer.retrieve.chosen, declared[:TOKENS])
+    assert torch.equal(layer.retrieve.selected, synthetic[:TOKENS])
     for token in range(TOKENS):
         found = [
             memory_oracles.Found(
-                row=int(declared[token, read]) * expansion**2 + old % expansion**2,
+                row=int(synthetic[token, read]) * expansion**2 + old % expansion**2,
                 grid=-1,
                 scores=tuple(scores[token, read].tolist()),
             )
