@@ -1,4 +1,7 @@
-"""PEER: query, retrieve, down, up over a million experts of one neuron.
+"""PEER: a mixture of n^2 experts of one neuron each, of which product keys select m a head.
+
+Leaves in order: query, retrieve, down, up. An expert is a row of `down` (its input weights) and a
+row of `up` (its output weights).
 
 Shapes: N tokens, D hidden, H heads, m experts per token and head. Source: arXiv 2407.04153.
 """
@@ -15,7 +18,7 @@ TABLE_STD = 0.02
 
 
 class Down(Leaf):
-    """Each chosen neuron's input: GELU of a dot, times the router's weight."""
+    """The activation of each selected neuron: GELU of a dot product, times the router's weight."""
 
     weight: nn.Parameter
 
@@ -25,12 +28,12 @@ class Down(Leaf):
         self.register("weight", table, "memory_values")
 
     def forward(self, x: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-        """[N, D], rows and weights [N, H m] to [N, H m]."""
+        """Tokens [N, D], row indices and weights [N, H m] to activations [N, H m]."""
         return nn.functional.gelu(dots(self.weight, rows, x), approximate="tanh") * weights
 
 
 class UpRows(Leaf):
-    """Weighted sum of the chosen neurons' output rows."""
+    """Sum of the selected neurons' output rows, weighted by their activations."""
 
     weight: nn.Parameter
 
@@ -41,13 +44,13 @@ class UpRows(Leaf):
         self.view = TableView(table=table, offset=0)
 
     def forward(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """Rows and weights [N, H m] to [N, D]."""
+        """Row indices and activations [N, H m] to [N, D]."""
         return weighted_sum(self.weight, self.view.rows(rows), weights[..., None])
 
 
 @runs(Peer)
 class PeerLayer(nn.Module):
-    """One layer with its own experts."""
+    """One PEER layer; layers share nothing."""
 
     def __init__(
         self,

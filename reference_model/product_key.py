@@ -1,7 +1,13 @@
-"""PKM and Memory+: query, retrieve, values, (gate, output).
+"""Product-key memory (PKM) and Memory+: each token reads m rows a head of a table of n^2 rows.
+
+Leaves in order: query, retrieve, values, (gate, output). Row i n + j has as its key the
+concatenation of sub-key i of the first side and sub-key j of the second, so its score is the sum of
+two scores. The m best of n^2 sums are among the sums of the m best of either side: 2 n keys are
+compared instead of n^2, and the result is exact.
 
 Shapes: N tokens, D hidden, H heads, n keys per side, m rows read per token and head, Dk key width
-per side, Dv value width. Source: arXiv 1907.05242, section 3; arXiv 2412.09764, section 3.
+per side, Dv value width.
+Source: arXiv 1907.05242, section 3; arXiv 2412.09764, section 3.
 """
 
 import torch
@@ -17,7 +23,7 @@ TABLE_STD = 0.02
 
 
 class ProductQuery(Leaf):
-    """D to H queries of two halves, [N, H, 2, Dk]."""
+    """Projects each token to H queries of two halves, one for either side of the keys."""
 
     weight: nn.Parameter
     norm: nn.Parameter  # where the query is normalised
@@ -31,13 +37,13 @@ class ProductQuery(Leaf):
             self.register("norm", factory.filled(key_dim, value=key_dim**-0.4), "norm")
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, D] to [N, H, 2, Dk]."""
+        """Tokens [N, D] to queries [N, H, 2, Dk]."""
         y = nn.functional.linear(x, self.weight).unflatten(-1, self.shape)
         return rms_norm(y, self.norm) if "norm" in self.groups else y
 
 
 class ProductRetrieve(Selector):
-    """From the queries to rows and weights, both [N, H m]; the weights of a head sum to one."""
+    """Selects the m rows of highest score for each token and head; softmax gives their weights."""
 
     keys: nn.Parameter
     key_norm: nn.Parameter  # where the keys are normalised
@@ -63,13 +69,16 @@ class ProductRetrieve(Selector):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Normalise the keys in place, once, for inference."""
+        """Normalise the keys in place, once: their norm costs nothing at inference."""
         if not self.folded:
             self.keys.copy_(rms_norm(self.keys, self.key_norm))
             self.folded = True
 
     def forward(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, H, 2, Dk] to rows and weights [N, H m]."""
+        """Queries [N, H, 2, Dk] to row indices and weights, [N, H m] each.
+
+        The weights of one head sum to one.
+        """
         keys = self.keys if self.folded else rms_norm(self.keys, self.key_norm)
         first = min(self.knn, self.num_keys)
         best = []
@@ -89,14 +98,14 @@ class ProductRetrieve(Selector):
 
 
 def _scores(query: Tensor, keys: Tensor) -> Tensor:
-    """[N, H, Dk] by [H or 1, n, Dk] to [N, H, n]."""
+    """Queries [N, H, Dk] times keys [H, n, Dk], or [1, n, Dk] for all heads: [N, H, n]."""
     if keys.shape[0] == 1:
         return query @ keys[0].mT
     return torch.bmm(query.transpose(0, 1), keys.mT).transpose(0, 1)
 
 
 class ProductValues(Leaf):
-    """Weighted sum of the rows of all heads."""
+    """Weighted sum of the rows that all heads selected."""
 
     weight: nn.Parameter
 
@@ -106,12 +115,12 @@ class ProductValues(Leaf):
         self.register("weight", view.table, "memory_values")
 
     def forward(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """Rows and weights [N, H m] to [N, Dv]."""
+        """Row indices and weights [N, H m] to [N, Dv]."""
         return weighted_sum(self.weight, self.view.rows(rows), weights[..., None])
 
 
 class Gate(Leaf):
-    """out * silu(W x)."""
+    """Memory+'s gate: out * silu(W x), elementwise."""
 
     weight: nn.Parameter
 
@@ -121,7 +130,7 @@ class Gate(Leaf):
         self.register("weight", weight, "memory_projections")
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
-        """[N, D] and [N, Dv] to [N, Dv]."""
+        """Tokens [N, D] and what the memory gave, [N, Dv], to [N, Dv]."""
         return out * nn.functional.silu(nn.functional.linear(x, self.weight))
 
 
