@@ -90,20 +90,18 @@ def check_free(address: str, port: int) -> None:
 
 
 def warm() -> None:
-    """Do what is slow the first time, imports and a figure, before anybody waits for a page."""
+    """Import what the first page needs and draw one figure, so that nobody waits for the first."""
     from costmodel.costs.predict import predict
     from costmodel.inputs.catalog import load_model
     from costmodel.inputs.hardware import load_hardware
     from costmodel.inputs.workload import Workload
     from costmodel.show.prediction_json import prediction_json
-    from dashboard.app import own_form
     from dashboard.app.shell import DEFAULT_GPU, DEFAULT_MODEL
-    from dashboard.pages.explore import data as explore
-    from dashboard.pages.explore import roofline, total_formulas
+    from dashboard.pages.explore import charts, explained, own_form, served
 
-    del explore, own_form, total_formulas
-    shown = predict(load_model(DEFAULT_MODEL), Workload(), load_hardware(DEFAULT_GPU))
-    roofline.breakdown(prediction_json(shown), next(iter(roofline.MEASURES)))
+    del explained, own_form, served
+    prediction = predict(load_model(DEFAULT_MODEL), Workload(), load_hardware(DEFAULT_GPU))
+    charts.breakdown(prediction_json(prediction), next(iter(charts.MEASURES)))
 
 
 def is_local(address: str) -> bool:

@@ -1,9 +1,24 @@
-"""Before any test: an interrupt interrupts.
+"""Before any test: an interrupt interrupts, and hypothesis does not judge by the clock.
 
 A shell starts what it puts into the background with SIGINT ignored, and children inherit that; the
 tests that interrupt a command would then wait for it in vain.
+
+On a busy machine any example may pass a deadline. In CI (where `CI` is set) the profile stands on
+hypothesis's own, which draws the same examples in every run: there a failure is of the change.
 """
 
 import signal
 
+from hypothesis import HealthCheck, Phase, settings
+
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(  # for tests/mutation: the same examples for each mutant, none shrunk
+    "mutants",
+    settings.get_profile("patient"),
+    database=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+)
+settings.load_profile("patient")

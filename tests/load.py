@@ -79,29 +79,29 @@ async def opened(browser: Browser, server: Server) -> Page:
     return page
 
 
-async def press(page: Page, tab: int, seed: int, seconds: float, found: Round) -> None:
+async def press(page: Page, tab: int, seed: int, seconds: float, result: Round) -> None:
     """One tab: change a control, wait for its answer; for so many seconds."""
     chance = random.Random(seed)  # noqa: S311 - no secret
-    page.on("pageerror", lambda error: found.wrong.append(f"tab {tab}: {error}"))
+    page.on("pageerror", lambda error: result.wrong.append(f"tab {tab}: {error}"))
     state, end = dict(DEFAULT), time.monotonic() + seconds
-    found.asked.setdefault(due(state), set()).add(tab)
+    result.asked.setdefault(due(state), set()).add(tab)
     while time.monotonic() < end:
         key = chance.choice(list(state))
         old = state[key]
         while state[key] == old:
             state[key] = chance.choice(MODELS) if key == "model" else str(chance.randrange(2, 5000))
-        found.asked.setdefault(due(state), set()).add(tab)
+        result.asked.setdefault(due(state), set()).add(tab)
         try:
-            found.took_s.append(await change(page, key, state))
+            result.took_s.append(await change(page, key, state))
         except TimeoutError as error:
             said = await page.evaluate(SAID)
-            found.wrong.append(
-                f"tab {tab}, {key}={state[key]}: {judged(said, tab, due(state), found.asked)};"
+            result.wrong.append(
+                f"tab {tab}, {key}={state[key]}: {judged(said, tab, due(state), result.asked)};"
                 f" {await page.locator(SKELETON).count()} parts not drawn; {error.message!r}"
             )
             return
         if await page.locator(EXCEPTION).count():
-            found.wrong.append(f"tab {tab}: {await page.locator(EXCEPTION).first.inner_text()}")
+            result.wrong.append(f"tab {tab}: {await page.locator(EXCEPTION).first.inner_text()}")
 
 
 async def change(page: Page, key: str, state: Mapping[str, str]) -> float:
@@ -138,10 +138,10 @@ def judged(said: str, tab: int, wanted: str, asked: Mapping[str, set[int]]) -> s
     return f"it shows what nobody set: {said!r}"
 
 
-async def watch(server: Server, found: Round) -> None:
+async def watch(server: Server, result: Round) -> None:
     """The most memory that was held."""
     while True:
-        found.during_bytes = max(found.during_bytes, server.rss_bytes())
+        result.during_bytes = max(result.during_bytes, server.rss_bytes())
         await asyncio.sleep(0.5)
 
 
@@ -153,36 +153,36 @@ async def rounds(server: Server, asked: argparse.Namespace) -> list[Round]:
             executable_path=chromium_path(), args=list(ARGUMENTS)
         )
         for number in range(asked.rounds):
-            found = Round()
-            watching = asyncio.create_task(watch(server, found))
+            result = Round()
+            watching = asyncio.create_task(watch(server, result))
             pages = await asyncio.gather(*(opened(browser, server) for _ in range(asked.tabs)))
             began_s = server.cpu_s()
             await asyncio.gather(
                 *(
-                    press(page, tab, number * asked.tabs + tab, asked.seconds, found)
+                    press(page, tab, number * asked.tabs + tab, asked.seconds, result)
                     for tab, page in enumerate(pages)
                 )
             )
-            found.server_s = server.cpu_s() - began_s
+            result.server_s = server.cpu_s() - began_s
             watching.cancel()
             await asyncio.gather(*(page.context.close() for page in pages))
             await asyncio.sleep(asked.rest)
             for _ in range(2):  # the server drops old sessions when it stores one, frees at a run
                 await (await opened(browser, server)).context.close()
-            found.after_bytes = server.rss_bytes()
-            done.append(found)
+            result.after_bytes = server.rss_bytes()
+            done.append(result)
         await browser.close()
     return done
 
 
-def row(number: int, found: Round) -> str:
+def row(number: int, result: Round) -> str:
     """A round's line of the table."""
-    took_s = sorted(found.took_s) or [math.nan]
+    took_s = sorted(result.took_s) or [math.nan]
     late_s = took_s[math.ceil(0.95 * len(took_s)) - 1]
     return (
-        f"{number:5}{len(found.took_s):9,}{statistics.median(took_s):11.2f}{late_s:9.2f}"
-        f"{took_s[-1]:10.2f}{found.server_s / len(took_s):11.2f}{len(found.wrong):7}"
-        f"{found.during_bytes / 1e6:12,.0f}{found.after_bytes / 1e6:11,.0f}"
+        f"{number:5}{len(result.took_s):9,}{statistics.median(took_s):11.2f}{late_s:9.2f}"
+        f"{took_s[-1]:10.2f}{result.server_s / len(took_s):11.2f}{len(result.wrong):7}"
+        f"{result.during_bytes / 1e6:12,.0f}{result.after_bytes / 1e6:11,.0f}"
     )
 
 
@@ -204,9 +204,9 @@ def main() -> int:
     )
     print("server, s: its processor time for a change; the rest of a change is the browser's")
     print("round  changes  median, s  95 %, s  worst, s  server, s  wrong  during, MB  after, MB")
-    for number, each in enumerate(done, start=1):
-        print(row(number, each))
-    wrong = [line for each in done for line in each.wrong]
+    for number, result in enumerate(done, start=1):
+        print(row(number, result))
+    wrong = [line for result in done for line in result.wrong]
     if "Traceback" in log:
         wrong.append(f"the server's log: {log}")
     if len(done) > 1:

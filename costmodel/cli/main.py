@@ -13,7 +13,17 @@ from typing import Annotated
 import typer
 
 import costmodel
-from costmodel.cli import compare, match, predict, presets, reproduce, request, sweep, validate
+from costmodel.cli import (
+    compare,
+    explain,
+    match,
+    predict,
+    presets,
+    reproduce,
+    request,
+    sweep,
+    validate,
+)
 from costmodel.cli.plugins import PluginGroup
 from costmodel.errors import InputError, WorkError
 from costmodel.show.text import printable
@@ -22,6 +32,7 @@ COMMANDS = (  # each with the example that ends its help, in the order of `spars
     (presets.models, presets.MODELS_EPILOG),
     (presets.hardware, presets.HARDWARE_EPILOG),
     (predict.predict, predict.EPILOG),
+    (explain.explain, explain.EPILOG),
     (compare.compare, compare.EPILOG),
     (sweep.sweep, sweep.EPILOG),
     (reproduce.reproduce, reproduce.EPILOG),

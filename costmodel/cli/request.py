@@ -67,7 +67,7 @@ def request(
         prompt=parse_count(prompt, field="prompt", low=1, high=MAX_NEW_TOKENS),
         output=parse_count(output, field="output", low=1, high=MAX_NEW_TOKENS),
         batch=parse_count(batch, field="batch", low=1, high=MAX_BATCH),
-        price_per_hour=None if price_per_hour is None else _price(price_per_hour),
+        price_per_hour=None if price_per_hour is None else parse_price(price_per_hour),
     )
     workload = parse_workload(  # its phase and sizes give way to those of the request
         phase="decode",
@@ -90,7 +90,7 @@ def request(
     )
 
 
-def _price(text: str) -> float:
+def parse_price(text: str) -> float:
     """A plain decimal number of USD; `Request` checks its bounds."""
     if not DECIMAL.fullmatch(text.strip()):
         raise InputError(f"price_per_hour={shown(text)}: is a number of USD, such as 2.99")

@@ -102,14 +102,16 @@ def _embed(model: ModelConfig, step: Step) -> Operator:
             ),
         ),
         weights=(table,),
-        formula="bytes: V (1 - (1 - 1/V)^N) rows of D, and 8 N of token ids",
+        summary="Rows of the embedding table for the new tokens",
+        formula="0; bytes: V (1 - (1 - 1/V)^N) distinct rows of D, and 8 N of token ids",
         source="costmodel/routing/popularity.py",
     )
 
 
 def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
     """The final norm and the logits, of the last token of each sequence or of all."""
-    tokens = step.batch if step.logits == "last" else step.tokens
+    last = step.batch if step.logits == "last" else None
+    tokens = step.tokens if last is None else last
     d, v, a = model.hidden_size, model.vocab_size, step.activation_bytes
     site = Site.of((), d)
     tied = model.tie_word_embeddings
@@ -121,7 +123,7 @@ def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
         shared=EMBEDDING if tied else "",
     )
     return [
-        norm("final_norm", site, step, residual_adds=adds, tokens=tokens),
+        norm("final_norm", site, step, residual_adds=adds, tokens=last),
         site.operator(
             "lm_head",
             kind="matmul",
@@ -137,7 +139,9 @@ def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
                 ),
             ),
             weights=(weight,),
-            formula="2 B D V (logits of the last token), 2 N D V (of all)",
+            summary=f"Logits of {'every new token' if last is None else 'the last token'}"
+            " of each sequence",
+            formula=f"2 {'N' if last is None else 'B'} D V",
             source="definition",
         ),
     ]

@@ -1,9 +1,9 @@
 """Multi-head, grouped-query and multi-query attention, with windows, QK-norm, biases and sinks.
 
 Letters: N = B T tokens, S cached tokens, D hidden, H query heads, K key-value heads, d head size,
-W window. Source of the shapes: GQA, arXiv 2305.13245; windows, Mistral 7B, arXiv 2310.06825;
-QK-norm, OLMoE, arXiv 2409.02060 (over all heads) and Qwen3, arXiv 2505.09388 (per head); sinks,
-the gpt-oss model card, arXiv 2508.10925.
+dr rotated elements of a head, W window, pairs of a query and a key. Source of the shapes: GQA,
+arXiv 2305.13245; windows, Mistral 7B, arXiv 2310.06825; QK-norm, OLMoE, arXiv 2409.02060 (over all
+heads) and Qwen3, arXiv 2505.09388 (per head); sinks, the gpt-oss model card, arXiv 2508.10925.
 """
 
 from typing import Annotated, Literal
@@ -15,6 +15,7 @@ from costmodel.errors import InputError
 from costmodel.layers.base import Count, MixerKind, Width
 from costmodel.layers.dtype import Dtype
 from costmodel.layers.kernel_shape import Attend
+from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.numbers import Number, larger, smaller
 from costmodel.layers.operator import Operator, Part, Step, Weight
 from costmodel.layers.primitives import RMS_NORM, ROTARY, SOFTMAX, linear, vector
@@ -45,6 +46,20 @@ def read_tokens(step: Step, window: int | None) -> Number:
     return step.cached if window is None else smaller(step.cached, window - 1)
 
 
+def pairs_letter(step: Step, window: int | None) -> Letter:
+    """`pairs` with its definition in words, for `attended_pairs`."""
+    if step.attention_flops == "full":
+        reach = "S" if window is None else f"the {read_tokens(step, window)} cached keys in reach"
+        counted = f"T ({reach} + T), the whole square"
+    else:
+        counted = "T S + T (T + 1) / 2, each new token with all tokens up to itself"
+        if window is not None:
+            counted = f"each new token with all tokens up to itself, at most {window}"
+    return Letter(
+        "pairs", attended_pairs(step, window), f"query-key pairs of a sequence and head: {counted}"
+    )
+
+
 def core(
     site: Site,
     step: Step,
@@ -64,6 +79,7 @@ def core(
 ) -> Operator:
     """Scores, softmax and weighted values of `heads` heads over `pairs` pairs a sequence.
 
+    `formula` is that of the two products; softmax and sinks are added to it here.
     `keys` are those of a sequence that are in reach, the new tokens' among them.
 
     Counts 2 B pairs H (key_dim + value_dim) FLOPs; softmax 4 a score; a sink adds one score a head.
@@ -102,7 +118,8 @@ def core(
             Part(name="values", kind="attention", flops=2 * scores * value_dim, operations=0),
         ),
         weights=weights,
-        formula=formula,
+        summary="Scores of queries against keys, their softmax, and the weighted sum of values",
+        formula=sum_of(formula, f"{SOFTMAX} B pairs H", sinks and f"{SOFTMAX} N H"),
         source=source,
     )
 
@@ -140,6 +157,22 @@ class Attention(MixerKind):
         """All of them, or the last W."""
         return tokens if self.sliding_window is None else smaller(tokens, self.sliding_window)
 
+    def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
+        """H, K, d, dr, pairs."""
+        del operator
+        return (
+            Letter("H", self.num_attention_heads, "query heads"),
+            Letter("K", self.num_key_value_heads, "key-value heads"),
+            Letter("d", self.head_dim, "head size"),
+            Letter("dr", self._rotated, "rotated elements of a head"),
+            pairs_letter(step, self.sliding_window),
+        )
+
+    @property
+    def _rotated(self) -> int:
+        """Elements of a head that the rotary embedding turns."""
+        return self.head_dim if self.rotary_dim is None else self.rotary_dim
+
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """qkv, rope, core, output."""
         h, k, d = self.num_attention_heads, self.num_key_value_heads, self.head_dim
@@ -155,7 +188,8 @@ class Attention(MixerKind):
                 outputs=(h + 2 * k) * d,
                 group="attention",
                 bias=self.attention_bias,
-                formula="2 N D (H + 2 K) d",
+                summary="Queries, keys and values of the new tokens, in one projection",
+                formula=sum_of("2 N D (H + 2 K) d", self.attention_bias and "N (H + 2 K) d"),
                 source="arXiv 2305.13245",
             ),
             self._rope(site, step, kv_bytes),
@@ -172,7 +206,7 @@ class Attention(MixerKind):
                 input_elements=n * (h + 2 * k) * d,
                 output_elements=n * h * d,
                 sinks=self.sinks,
-                formula="2 B pairs H (d + d); pairs = T S + T (T + 1) / 2, each row at most W",
+                formula="2 B pairs H (d + d)",
                 source="arXiv 2305.13245; windows: arXiv 2310.06825",
             ),
             linear(
@@ -183,7 +217,8 @@ class Attention(MixerKind):
                 outputs=site.hidden_size,
                 group="attention",
                 bias=self.output_bias,
-                formula="2 N H d D",
+                summary="Projection of all heads' results back to the hidden size",
+                formula=sum_of("2 N H d D", self.output_bias and "N D"),
                 source="arXiv 2305.13245",
             ),
         ]
@@ -192,10 +227,10 @@ class Attention(MixerKind):
         """QK-norm, rotary embedding and the cache write: one pass over queries and keys."""
         h, k, d = self.num_attention_heads, self.num_key_value_heads, self.head_dim
         n, a = step.tokens, step.activation_bytes
-        rotated = d if self.rotary_dim is None else self.rotary_dim
+        rotated, normed = self._rotated, self.qk_norm != "none"
         parts: list[Part] = []
         weights: tuple[Weight, ...] = ()
-        if self.qk_norm != "none":
+        if normed:
             q_width, k_width = (d, d) if self.qk_norm == "head" else (h * d, k * d)
             weights = (vector("q_norm", "norm", q_width), vector("k_norm", "norm", k_width))
             parts.append(
@@ -235,6 +270,10 @@ class Attention(MixerKind):
             kind="elementwise",
             parts=tuple(parts),
             weights=weights,
-            formula="N (H + K) (4 d QK-norm + 3 rotary_dim)",
+            summary=f"{'Norm and rotation' if normed else 'Rotation'} of queries and keys,"
+            " and the write of new keys and values to the cache",
+            formula=sum_of(
+                normed and f"{RMS_NORM} N (H + K) d", rotated > 0 and f"{ROTARY} N (H + K) dr"
+            ),
             source="RoPE arXiv 2104.09864; QK-norm arXiv 2409.02060, 2505.09388",
         )

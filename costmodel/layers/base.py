@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from costmodel.errors import InputError, shown
 from costmodel.layers.dtype import Dtype
+from costmodel.layers.letters import Letter
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Step
 from costmodel.layers.site import Site
@@ -52,6 +53,14 @@ class LayerKind(ABC):
     @abstractmethod
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """The operators of one step, in the order in which they run."""
+
+    def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
+        """The letters of its own in the operator's formula, beside those of `costmodel/__init__`.
+
+        A letter of the notation table that the kind gives here has the kind's value.
+        """
+        del operator, step
+        return ()
 
 
 class MixerKind(LayerKind):

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic.dataclasses import dataclass
 
 from costmodel.layers.base import FfnKind, Size, Width
+from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.operator import Group, Operator, Step
-from costmodel.layers.primitives import Activation, linear
+from costmodel.layers.primitives import Activation, activation_flops, linear
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
@@ -37,6 +38,11 @@ class DenseFfn(FfnKind):
             bias=self.bias,
         )
 
+    def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
+        """F."""
+        del operator, step
+        return (Letter("F", self.intermediate_size, "FFN width"),)
+
 
 def feed_forward(
     leaves: tuple[str, str],
@@ -50,6 +56,8 @@ def feed_forward(
     bias: bool,
 ) -> list[Operator]:
     """Two projections: 2 N D F (3 if gated else 2) FLOPs, and the activation between them."""
+    per_element = activation_flops(activation, gated=gated)
+    wide = "(2 F)" if gated else "F"
     return [
         linear(
             leaves[0],
@@ -61,7 +69,12 @@ def feed_forward(
             bias=bias,
             activation=activation,
             gated=gated,
-            formula="2 N D (2 F) gated, 2 N D F else; activation per element",
+            summary="Projections to gate and up, and the activated gate times up"
+            if gated
+            else "Projection to the FFN width, and the activation",
+            formula=sum_of(
+                f"2 N D {wide}", bias and f"N {wide}", per_element > 0 and f"{per_element} N F"
+            ),
             source="arXiv 2002.05202",
         ),
         linear(
@@ -72,7 +85,8 @@ def feed_forward(
             outputs=site.hidden_size,
             group=group,
             bias=bias,
-            formula="2 N F D",
+            summary="Projection from the FFN width back to the hidden size",
+            formula=sum_of("2 N F D", bias and "N D"),
             source="arXiv 2002.05202",
         ),
     ]

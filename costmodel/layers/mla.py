@@ -11,10 +11,11 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from costmodel.layers.attention import attended_pairs, core
+from costmodel.layers.attention import attended_pairs, core, pairs_letter
 from costmodel.layers.base import Count, MixerKind, Width
 from costmodel.layers.dtype import Dtype
 from costmodel.layers.kernel_shape import Gemm
+from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part, Step, Weight
 from costmodel.layers.primitives import RMS_NORM, ROTARY, linear, vector
@@ -46,11 +47,27 @@ class LatentAttention(MixerKind):
         """All of them."""
         return tokens
 
+    def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
+        """H, c, r, p, v, pairs, and q where queries are compressed."""
+        del operator
+        letters = [
+            Letter("H", self.num_attention_heads, "heads"),
+            Letter("c", self.kv_lora_rank, "latent width"),
+            Letter("r", self.qk_rope_head_dim, "rotary head size"),
+            Letter("p", self.qk_nope_head_dim, "no-position head size"),
+            Letter("v", self.v_head_dim, "value head size"),
+            pairs_letter(step, None),
+        ]
+        if self.q_lora_rank is not None:
+            letters.append(Letter("q", self.q_lora_rank, "width of the compressed query"))
+        return tuple(letters)
+
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """qkv_down, latent_norm, q_up, rope, k_up, v_up, core, output."""
         h, c, r = self.num_attention_heads, self.kv_lora_rank, self.qk_rope_head_dim
         q_width = h * (self.qk_nope_head_dim + r)
         q_first = q_width if self.q_lora_rank is None else self.q_lora_rank
+        outputs = f"({'H (p + r)' if self.q_lora_rank is None else 'q'} + c + r)"
         found = [
             linear(
                 "attention.qkv_down",
@@ -60,7 +77,9 @@ class LatentAttention(MixerKind):
                 outputs=q_first + c + r,
                 group="attention",
                 bias=self.attention_bias,
-                formula="2 N D (q + c + r); without query compression q = H (p + r)",
+                summary="Projection of each token to its queries or their compressed form, a latent"
+                " and a rotary key",
+                formula=sum_of(f"2 N D {outputs}", self.attention_bias and f"N {outputs}"),
                 source=SOURCE,
             ),
             self._latent_norm(site, step),
@@ -74,6 +93,7 @@ class LatentAttention(MixerKind):
                     inputs=self.q_lora_rank,
                     outputs=q_width,
                     group="attention",
+                    summary="Queries of all heads from the compressed query",
                     formula="2 N q H (p + r)",
                     source=SOURCE,
                 )
@@ -92,7 +112,8 @@ class LatentAttention(MixerKind):
                 outputs=site.hidden_size,
                 group="attention",
                 bias=self.output_bias,
-                formula="2 N H v D",
+                summary="Projection of all heads' results back to the hidden size",
+                formula=sum_of("2 N H v D", self.output_bias and "N D"),
                 source=SOURCE,
             ),
         ]
@@ -117,7 +138,8 @@ class LatentAttention(MixerKind):
                 ),
             ),
             weights=tuple(weights),
-            formula="4 N (c + q)",
+            summary="RMSNorm of the latent and of the compressed query, if there is one",
+            formula=f"{RMS_NORM} N {'c' if self.q_lora_rank is None else '(c + q)'}",
             source=SOURCE,
         )
 
@@ -145,7 +167,9 @@ class LatentAttention(MixerKind):
                     output_bytes=(rotated + n * self.kv_lora_rank) * a,
                 ),
             ),
-            formula="3 N (H + 1) r",
+            summary="Rotation of the queries of H heads and of the one rotary key, and the write of"
+            " latent and rotary key to the cache",
+            formula=f"{ROTARY} N (H + 1) r",
             source="RoPE arXiv 2104.09864",
         )
 
@@ -168,6 +192,15 @@ class LatentAttention(MixerKind):
         if not expanded:  # queries into the latent space, or results out of it
             narrow, wide = tokens * h * head_dim, tokens * h * c
             inputs, outputs = (narrow, wide) if reads_latents else (wide, narrow)
+        if expanded:
+            what = "Keys" if reads_latents else "Values"
+            summary = f"{what} of every attended token, rebuilt from its latent"
+        else:
+            summary = (
+                "Queries mapped into the latent space, where attention runs"
+                if reads_latents
+                else "Results of attention mapped out of the latent space"
+            )
         return site.operator(
             f"attention.{leaf}",
             kind="matmul",
@@ -184,7 +217,8 @@ class LatentAttention(MixerKind):
                 ),
             ),
             weights=(weight,),
-            formula="absorbed 2 N H c x; expanded 2 B (S + T) H c x (x = p for keys, v for values)",
+            summary=summary,
+            formula=f"2 {'B (S + T)' if expanded else 'N'} H c {'p' if reads_latents else 'v'}",
             source="arXiv 2405.04434, appendix C",
         )
 
@@ -212,6 +246,6 @@ class LatentAttention(MixerKind):
             kv_read_bytes=kv_read,
             input_elements=inputs,
             output_elements=step.tokens * h * (v if expanded else c),
-            formula="absorbed 2 B pairs H (2 c + r); expanded 2 B pairs H (p + r + v)",
+            formula=f"2 B pairs H {'(p + r + v)' if expanded else '(c + r + c)'}",
             source="arXiv 2405.04434, appendix C",
         )

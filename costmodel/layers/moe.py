@@ -1,6 +1,7 @@
 """Mixture of experts: a router, the chosen experts, and experts that every token shares.
 
-Letters: N tokens, D hidden, E experts, k of them a token, I expert width. What the chosen experts
+Letters: N tokens, D hidden, E experts, k of them a token, I expert width, F width of all
+shared experts, G groups of experts, g best experts that score a group. What the chosen experts
 compute: costmodel/layers/moe_experts.py. Source: OLMoE, arXiv 2409.02060; sigmoid and group-limited
 routing, DeepSeek-V3, arXiv 2412.19437, section 2.1.2; DeepSeek-V2, arXiv 2405.04434, section 2.2.
 """
@@ -14,6 +15,7 @@ from costmodel.errors import InputError
 from costmodel.layers.base import Count, FfnKind, Size, Width
 from costmodel.layers.ffn import feed_forward
 from costmodel.layers.kernel_shape import TopK
+from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.moe_experts import routed_experts
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import SIGMOID, SOFTMAX, Activation, linear, vector
@@ -75,6 +77,18 @@ class MoeFfn(FfnKind):
             raise InputError(
                 f"shared_intermediate_size={self.shared_intermediate_size}: is 0 or at least 4"
             )
+
+    def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
+        """E, k, I, F, G, g."""
+        del operator, step
+        return (
+            Letter("E", self.num_experts, "experts of a layer"),
+            Letter("k", self.num_experts_per_tok, "experts a token chooses"),
+            Letter("I", self.moe_intermediate_size, "expert width"),
+            Letter("F", self.shared_intermediate_size, "width of all shared experts together"),
+            Letter("G", self.n_group, "groups of experts"),
+            Letter("g", self.group_score_experts, "best experts whose scores a group sums"),
+        )
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """router, experts, and the shared experts' two projections."""
@@ -170,7 +184,7 @@ class MoeFfn(FfnKind):
                 shape=TopK(rows=n, width=e, chosen=k),
             )
         )
-        weighting = self._weighting_flops()
+        weighting, grouped = self._weighting_flops(), self.n_group > 1
         if weighting:
             parts.append(
                 Part(
@@ -193,7 +207,16 @@ class MoeFfn(FfnKind):
             extra=tuple(parts),
             extra_weights=weights,
             routing=True,
-            formula="2 N D E; scores per expert: softmax 4, sigmoid 3, correction 1; 2 N k weights",
+            summary="Scores of all experts, and the choice of k of them for each token",
+            formula=sum_of(
+                "2 N D E",
+                self.router_bias and "N E",
+                per_score > 0 and f"{per_score} N E",
+                self.score_correction_bias and "N E",
+                grouped and self.group_score_experts > 1 and "N G (g - 1)",
+                weighting > 0 and f"{weighting} N k",
+            )
+            + f"; compares: {'N (2 E + G)' if grouped else 'N E'}",
             source="arXiv 2409.02060; groups: arXiv 2412.19437, section 2.1.2",
         )
 

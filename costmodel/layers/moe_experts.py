@@ -5,6 +5,7 @@ experts: costmodel/routing/popularity.py. Source: OLMoE, arXiv 2409.02060.
 """
 
 from costmodel.layers.kernel_shape import Grouped
+from costmodel.layers.letters import sum_of
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.primitives import MULTIPLY_ADD, Activation, activation_flops
 from costmodel.layers.site import Site
@@ -49,7 +50,7 @@ def routed_experts(
                 )
             )
         bias_bytes = (wide + d) * a
-    routed = n * k
+    routed, per_element = n * k, activation_flops(activation, gated=gated)
     added = n * d if adds_shared else 0  # the shared experts' result
     parts = [
         Part(
@@ -79,7 +80,7 @@ def routed_experts(
         Part(
             name="activation",
             kind="elementwise",
-            flops=activation_flops(activation, gated=gated) * routed * i,
+            flops=per_element * routed * i,
             inner_input_bytes=routed * wide * a,
             inner_output_bytes=routed * i * a,
             operations=2 if gated else 1,
@@ -119,6 +120,15 @@ def routed_experts(
         parts=tuple(parts),
         weights=tuple(weights),
         touched=Touched(kind="experts", distinct=distinct, population=e, chosen_by="moe.router"),
-        formula="2 N k D I (3 gated, 2 else); bytes: E (1 - (1 - k/E)^N) experts if uniform",
+        summary="Tokens sorted by expert, the projections of the experts that each token chose, and"
+        " the weighted sum of their results",
+        formula=sum_of(
+            f"2 N k D {'(2 I + I)' if gated else '(I + I)'}",
+            per_element > 0 and f"{per_element} N k I",
+            f"{MULTIPLY_ADD} N k D",
+            adds_shared and "N D",
+            bias and f"N k ({'2 I' if gated else 'I'} + D)",
+        )
+        + "; compares: N k; bytes: each distinct expert once, E (1 - (1 - k/E)^N) if uniform",
         source="arXiv 2409.02060; grouped GEMM over the tokens of each expert",
     )

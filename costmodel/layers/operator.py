@@ -238,7 +238,8 @@ class Operator:
     weights: tuple[Weight, ...] = ()
     buffers: tuple[Buffer, ...] = ()
     touched: Touched | None = None
-    formula: str
+    summary: str = ""  # what it does, in one sentence
+    formula: str  # of its FLOPs in one layer: costmodel/layers/letters.py
     source: str
 
     def total(self, quantity: str) -> Number:

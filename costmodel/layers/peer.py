@@ -13,9 +13,14 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError
 from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.kernel_shape import Rows
+from costmodel.layers.letters import Letter
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.primitives import activation_flops
-from costmodel.layers.product_key import product_key_query, product_key_retrieve
+from costmodel.layers.product_key_retrieve import (
+    product_key_letters,
+    product_key_query,
+    product_key_retrieve,
+)
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
@@ -44,6 +49,11 @@ class Peer(MemoryKind):
             raise InputError(
                 f"knn={self.knn}: exceeds the {self.num_keys**2} rows of num_keys={self.num_keys}"
             )
+
+    def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
+        """H, n, m, f, Dk."""
+        del operator, step
+        return product_key_letters(self.num_heads, self.num_keys, self.knn, self.key_dim)
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """query, retrieve, down, up."""
@@ -95,7 +105,10 @@ class Peer(MemoryKind):
                     ),
                 ),
                 weights=(table,),
-                formula="2 N H m D; GELU 9 and the router's weight 1 per choice",
+                summary="Dot product of the token with one row of each chosen expert, GELU, and the"
+                " router's weight",
+                formula=f"2 N H m D + {activation_flops('gelu', gated=True)} N H m;"
+                " bytes: each distinct row of D once",
                 source=SOURCE,
             ),
             site.operator(
@@ -116,7 +129,8 @@ class Peer(MemoryKind):
                 touched=Touched(
                     kind="rows", distinct=distinct, population=rows, chosen_by="memory.retrieve"
                 ),
-                formula="2 N H m D; bytes: distinct rows of D",
+                summary="Weighted sum of one row of each chosen expert",
+                formula="2 N H m D; bytes: each distinct row of D once",
                 source=SOURCE,
             ),
         ]

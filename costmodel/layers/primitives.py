@@ -39,10 +39,12 @@ def norm(
 ) -> Operator:
     """RMSNorm over D, after the residual adds that wait for it.
 
+    `tokens`, where given, are the last ones of the B sequences; without it all N are normalised.
     Counts 4 D FLOPs a token, and D for each add. Leaves out: the one rsqrt a token.
     Source: RMSNorm, arXiv 1910.07467.
     """
     n = step.tokens if tokens is None else tokens
+    adds = f"{residual_adds} residual add{'' if residual_adds == 1 else 's'}"
     elements = n * site.hidden_size
     stream = elements * step.activation_bytes
     weight = Weight(name="weight", group="norm", rows=site.hidden_size, matrix=False)
@@ -74,7 +76,8 @@ def norm(
         kind="norm",
         parts=tuple(parts),
         weights=(weight,),
-        formula="N D (4 + residual adds)",
+        summary=f"RMSNorm of the hidden state{f', after {adds}' if residual_adds else ''}",
+        formula=f"{'N' if tokens is None else 'B'} D ({RMS_NORM} + {residual_adds})",
         source="arXiv 1910.07467; FLOPs per element: costmodel/layers/primitives.py",
     )
 
@@ -94,6 +97,7 @@ def linear(
     extra_weights: tuple[Weight, ...] = (),
     routing: bool = False,
     name: str = "gemm",
+    summary: str = "",
     formula: str,
     source: str,
 ) -> Operator:
@@ -151,6 +155,7 @@ def linear(
         kind="matmul",
         parts=(*parts, *extra),
         weights=(*weights, *extra_weights),
+        summary=summary,
         formula=formula,
         source=source,
     )

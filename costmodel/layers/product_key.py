@@ -13,136 +13,18 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
 from costmodel.layers.base import Count, MemoryKind, Size, Width
-from costmodel.layers.kernel_shape import Gemm, Rows, TopK
+from costmodel.layers.kernel_shape import Rows
+from costmodel.layers.letters import Letter
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
-from costmodel.layers.primitives import RMS_NORM, SOFTMAX, linear, vector
+from costmodel.layers.primitives import activation_flops, linear
+from costmodel.layers.product_key_retrieve import (
+    SOURCE,
+    product_key_letters,
+    product_key_query,
+    product_key_retrieve,
+)
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
-
-SOURCE = "arXiv 1907.05242, section 3.1"
-
-
-def product_key_query(
-    site: Site, step: Step, *, num_heads: int, key_dim: int, query_norm: bool
-) -> Operator:
-    """D to H queries of 2 Dk, normalised per half: 2 N D H 2 Dk and 4 N H 2 Dk FLOPs."""
-    outputs = num_heads * 2 * key_dim
-    weights: tuple[Weight, ...] = ()
-    parts: tuple[Part, ...] = ()
-    if query_norm:
-        weights = (vector("norm", "norm", key_dim),)
-        parts = (
-            Part(
-                name="query_norm",
-                kind="norm",
-                flops=RMS_NORM * step.tokens * outputs,
-                weight_bytes=weights[0].stored_bytes(step),
-                output_bytes=step.tokens * outputs * step.activation_bytes,
-                inner_input_bytes=step.tokens * outputs * step.activation_bytes,
-                routing=True,
-            ),
-        )
-    return linear(
-        "memory.query",
-        site,
-        step,
-        inputs=site.hidden_size,
-        outputs=outputs,
-        group="memory_projections",
-        name="query",
-        extra=parts,
-        extra_weights=weights,
-        routing=True,
-        formula="2 N D H 2 Dk; norm 4 N H 2 Dk",
-        source=SOURCE,
-    )
-
-
-def product_key_retrieve(
-    site: Site,
-    step: Step,
-    *,
-    num_keys: int,
-    num_heads: int,
-    knn: int,
-    key_dim: int,
-    shared_keys: bool = False,
-    key_norm: bool = False,
-) -> Operator:
-    """From H queries to m rows each: two half-scores, top-m, the sums of pairs, top-m, softmax.
-
-    Counts per token and head: scores 2 * 2 n Dk, sums f^2, softmax 4 m; compares 2 n + f^2, with
-    f = min(m, n). Leaves out: a norm of the keys, which is static and folded into them.
-    """
-    n, a, h, m = step.tokens, step.activation_bytes, num_heads, knn
-    first = min(m, num_keys)
-    grid = first**2
-    keys = Weight(
-        name="keys",
-        group="memory_keys",
-        rows=2 * num_keys * (1 if shared_keys else h),
-        cols=key_dim,
-    )
-    side_scores = 2 * h * num_keys
-    chosen = n * h * m * (INDEX_BYTES + a)
-    return site.operator(
-        "memory.retrieve",
-        kind="selection",
-        parts=(
-            Part(
-                name="scores",
-                kind="matmul",
-                flops=2 * n * side_scores * key_dim,
-                weight_bytes=keys.stored_bytes(step),
-                input_bytes=n * h * 2 * key_dim * a,
-                inner_output_bytes=n * side_scores * a,
-                operations=2,  # of each side
-                routing=True,
-                shape=(  # of each side; heads with keys of their own are a stack of products
-                    Gemm(m=n * h, n=num_keys, k=key_dim, calls=2)
-                    if shared_keys
-                    else Gemm(m=n, n=h * num_keys, k=key_dim, calls=2)
-                ),
-            ),
-            Part(
-                name="first_top_m",
-                kind="selection",
-                compares=n * side_scores,
-                inner_input_bytes=n * side_scores * a,
-                inner_output_bytes=n * 2 * h * first * (a + INDEX_BYTES),
-                routing=True,
-                shape=TopK(rows=n * h, width=num_keys, chosen=first, calls=2),
-            ),
-            Part(
-                name="grid",
-                kind="selection",
-                flops=n * h * grid,
-                inner_input_bytes=n * h * 2 * first * a,
-                inner_output_bytes=n * h * grid * a,
-                routing=True,
-            ),
-            Part(
-                name="second_top_m",
-                kind="selection",
-                compares=n * h * grid,
-                inner_input_bytes=n * h * grid * a,
-                inner_output_bytes=chosen,
-                routing=True,
-                shape=TopK(rows=n * h, width=grid, chosen=m),
-            ),
-            Part(
-                name="softmax",
-                kind="selection",
-                flops=SOFTMAX * n * h * m,
-                output_bytes=chosen,
-                inner_input_bytes=chosen,
-                routing=True,
-            ),
-        ),
-        weights=(keys, vector("key_norm", "norm", key_dim)) if key_norm else (keys,),
-        formula="N H (4 n Dk + f^2 + 4 m); compares N H (2 n + f^2); f = min(m, n)",
-        source=SOURCE,
-    )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -179,6 +61,14 @@ class ProductKey(MemoryKind):
                 f"memory.value_dim={self.value_dim}: differs from hidden_size={hidden_size}, and"
                 " output_projection is false"
             )
+
+    def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
+        """H, n, m, f, Dk, Dv."""
+        del operator, step
+        return (
+            *product_key_letters(self.num_heads, self.num_keys, self.knn, self.key_dim),
+            Letter("Dv", self.value_dim, "value width"),
+        )
 
     def for_hidden_size(self, hidden_size: int) -> Self:
         """Without an output projection, rows as wide as the model."""
@@ -227,7 +117,8 @@ class ProductKey(MemoryKind):
                             inner_output_bytes=gated,
                         ),
                     ),
-                    formula="2 N D Dv; silu 4 and the product 1 per element",
+                    summary="SiLU of a projection of the token, times the memory's values",
+                    formula=f"2 N D Dv + {activation_flops('silu', gated=True)} N Dv",
                     source="arXiv 2412.09764, section 3",
                 )
             )
@@ -240,6 +131,7 @@ class ProductKey(MemoryKind):
                     inputs=self.value_dim,
                     outputs=d,
                     group="memory_projections",
+                    summary="Projection from the value width back to the hidden size",
                     formula="2 N Dv D",
                     source="arXiv 2412.09764, section 3",
                 )
@@ -286,6 +178,7 @@ class ProductKey(MemoryKind):
                 windows=((0, rows),) * site.count if self.shared_table else (),
                 table_rows=rows if self.shared_table else 0,
             ),
-            formula="2 N H m Dv; bytes: distinct rows of Dv",
+            summary="Weighted sum of the m rows that each head chose",
+            formula="2 N H m Dv; bytes: each distinct row of Dv once",
             source=SOURCE,
         )

@@ -48,6 +48,7 @@ class Site:
         weights: tuple[Weight, ...] = (),
         buffers: tuple[Buffer, ...] = (),
         touched: Touched | None = None,
+        summary: str = "",
         formula: str,
         source: str,
     ) -> Operator:
@@ -63,6 +64,7 @@ class Site:
             weights=weights,
             buffers=buffers,
             touched=touched,
+            summary=summary,
             formula=formula,
             source=source,
         )

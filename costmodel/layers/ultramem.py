@@ -17,10 +17,11 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError
 from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.kernel_shape import Rows
+from costmodel.layers.letters import Letter
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.primitives import RMS_NORM, linear, vector
 from costmodel.layers.site import Site
-from costmodel.layers.ultramem_retrieve import SOURCE, tucker_retrieve
+from costmodel.layers.ultramem_retrieve import SOURCE, first_kept, tucker_retrieve
 from costmodel.strict import STRICT
 
 
@@ -93,6 +94,26 @@ class UltraMem(MemoryKind):
                 f" (share_ratio={self.share_ratio}, {num_layers} memory layers)"
             )
 
+    def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
+        """H, n, m, f, Dk, Dv, r, c, t, and Dp where there are pre-values."""
+        del step
+        keys = self.row_keys(operator.count) * self.value_expansion
+        first = first_kept(self.first_stage_topk, self.knn, keys)
+        letters = [
+            Letter("H", self.num_heads, "memory heads"),
+            Letter("n", keys, "keys per side"),
+            Letter("m", self.knn, "rows read per token and head"),
+            Letter("f", first, "keys kept per side before the grid"),
+            Letter("Dk", self.key_dim, "key width per side"),
+            Letter("Dv", self.value_dim, "value width"),
+            Letter("r", self.tucker_rank, "Tucker rank"),
+            Letter("c", self.tucker_cores, "Tucker cores"),
+            Letter("t", self.value_expansion, "value expansion: t^2 groups of values"),
+        ]
+        if self.pre_value_dim is not None:
+            letters.append(Letter("Dp", self.pre_value_dim, "pre-value width"))
+        return tuple(letters)
+
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """query, retrieve, (pre_projection, pre_values,) values, output."""
         row_keys = self.row_keys(site.count)
@@ -135,6 +156,7 @@ class UltraMem(MemoryKind):
                     inputs=site.hidden_size,
                     outputs=self.pre_value_dim,
                     group="memory_projections",
+                    summary="Projection of the token to the width of pre-values",
                     formula="2 N D Dp",
                     source=SOURCE,
                 )
@@ -150,6 +172,7 @@ class UltraMem(MemoryKind):
                 inputs=self.value_expansion**2 * self.value_dim,
                 outputs=site.hidden_size,
                 group="memory_projections",
+                summary="Projection of the summed values back to the hidden size",
                 formula="2 N t^2 Dv D",
                 source=SOURCE,
             ),
@@ -180,7 +203,8 @@ class UltraMem(MemoryKind):
             ),
             extra_weights=(weight,),
             routing=True,
-            formula="2 N D 2 Dk; norm 4 N 2 Dk",
+            summary="One query of two halves for all heads and ranks, each half normalised",
+            formula=f"2 N D (2 Dk) + {RMS_NORM} N (2 Dk)",
             source=SOURCE,
         )
 
@@ -223,7 +247,9 @@ class UltraMem(MemoryKind):
                 ),
             ),
             weights=(table,),
-            formula="2 N H m Dp + c N H m; bytes: distinct rows of Dp",
+            summary="Dot product of the projected token with each chosen row, times the row's c"
+            " scores",
+            formula="2 N H m Dp + c N H m; bytes: each distinct row of Dp once",
             source="arXiv 2508.18756, section 3",
         )
 
@@ -251,6 +277,7 @@ class UltraMem(MemoryKind):
             ),
             weights=(table,),
             touched=touched,
-            formula="2 N H m Dv; bytes: distinct rows of Dv",
+            summary="Weighted sum of the m rows that each head chose, in t^2 groups",
+            formula="2 N H m Dv; bytes: each distinct row of Dv once",
             source=SOURCE,
         )

@@ -14,6 +14,11 @@ from costmodel.layers.site import Site
 SOURCE = "arXiv 2508.18756, section 3; arXiv 2411.12364, section 3"
 
 
+def first_kept(first_stage_topk: int | None, knn: int, keys_per_side: int) -> int:
+    """f: rows, and as many columns, kept in the first stage: m unless stated, at most n."""
+    return min(knn if first_stage_topk is None else first_stage_topk, keys_per_side)
+
+
 def tucker_retrieve(
     site: Site,
     step: Step,
@@ -35,7 +40,7 @@ def tucker_retrieve(
     n, a, h, m = step.tokens, step.activation_bytes, num_heads, knn
     r, c, dk = rank, cores, key_dim
     keys_per_side = row_keys * value_expansion
-    first = min(m if first_stage_topk is None else first_stage_topk, keys_per_side)
+    first = first_kept(first_stage_topk, m, keys_per_side)
     grid = first**2
     keys = Weight(name="keys", group="memory_keys", rows=2 * h * keys_per_side * r, cols=dk)
     core = vector("cores", "memory_keys", c * h * r**2)
@@ -118,6 +123,8 @@ def tucker_retrieve(
             Buffer(name="u", elements=h * r, element_bytes=4),
             Buffer(name="v", elements=h * r, element_bytes=4),
         ),
-        formula=("N H (4 r n Dk + 4 r n + c (2 f r^2 + 2 f^2 r + f^2)); compares N H (2 n + f^2)"),
+        summary="Scores of both sides' keys at every rank, the best of each side, their Tucker"
+        " grid, the best m rows, and the permutation to rows of the table",
+        formula="N H (4 r n Dk + 4 r n + c (2 f r^2 + 2 f^2 r + f^2)); compares: N H (2 n + f^2)",
         source=SOURCE,
     )

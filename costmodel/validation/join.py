@@ -7,11 +7,10 @@ still shows what was predicted.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from costmodel.backends import BACKENDS
 from costmodel.errors import InputError, shown
-from costmodel.inputs.workload import Backend
 from costmodel.layers.numbers import Number
 from costmodel.layers.site import expanded_paths, region_leaves
 from costmodel.recordings.machine import Machine
@@ -31,6 +30,9 @@ from costmodel.validation.counterparts import (
     workload_of,
 )
 from costmodel.validation.recorded_routing import Observed, chosen_by, recorded_routing
+
+if TYPE_CHECKING:
+    from costmodel.inputs.workload import Backend
 
 OWN = ", by the recorded choices"
 AS_UNIFORM = ", as if uniform (no choice was recorded)"

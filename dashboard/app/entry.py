@@ -1,4 +1,4 @@
-"""The app: its pages, the sidebar that they share, and what every page shows."""
+"""The app: its pages, the sidebar that they share, and the page that the address names."""
 
 from pathlib import Path
 
@@ -7,15 +7,24 @@ import streamlit as st
 from dashboard.app.shell import sidebar
 
 PAGES_FOLDER = Path(__file__).parents[1] / "pages"
-PAGES = (
+PAGES = (  # the first is the page at the root of the address
     ("explore", "Explore", "One model, one workload, one GPU: what a step costs, and why."),
     ("compare", "Compare", "Two to four models on the same workload, over batch and context."),
     ("tradeoffs", "Trade-offs", "Architectures swept: Pareto fronts, and models that match."),
-    ("measured", "Measured", "Recordings: predicted beside measured, operator by operator."),
+    ("measured", "Measured", "Recordings: predicted against measured, operator by operator."),
     ("profile", "Profile", "Run the profiler on this machine, and watch it."),
     ("report", "Report", "A cost report to keep: HTML, Markdown, spreadsheets, JSON."),
     ("method", "Method", "Every formula and every way of measuring, with its source."),
 )
+
+
+def to_root() -> None:
+    """Open the first page with the query of this address.
+
+    Streamlit serves its default page at `/` only and calls `/explore` an unknown page.
+    """
+    query = {name: st.query_params.get_all(name) for name in st.query_params}
+    st.switch_page(PAGES_FOLDER / PAGES[0][0] / "page.py", query_params=query)
 
 
 def main() -> None:
@@ -29,14 +38,17 @@ def main() -> None:
         st.Page(
             PAGES_FOLDER / name / "page.py",
             title=title,
-            url_path=name,
-            help=told,
-            default=name == "explore",
+            url_path="" if index == 0 else name,
+            help=question,
+            default=index == 0,
         )
-        for name, title, told in PAGES
+        for index, (name, title, question) in enumerate(PAGES)
     ]
-    page = st.navigation(pages, position="top")
-    sidebar()
+    name, title, _ = PAGES[0]
+    by_name = st.Page(to_root, title=title, url_path=name, visibility="hidden")
+    page = st.navigation([*pages, by_name], position="top")
+    if page is not by_name:
+        sidebar()
     page.run()
 
 

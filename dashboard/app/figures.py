@@ -1,7 +1,7 @@
-"""How every chart looks: palette, marks, and the frame around a figure.
+"""The style of all charts: palette, marks, and the frame around a figure.
 
 Predicted is solid blue, measured is hatched orange: never colour alone. The palette is Okabe and
-Ito's, which colour-blind readers can tell apart. Figures are data: pages and reports draw the same.
+Ito's, which colour-blind readers can tell apart. Pages and reports draw the same figures.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def framed(
 def line(
     name: str, x: Sequence[float], y: Sequence[float | None], index: int, *, markers: bool = False
 ) -> go.Scatter:
-    """A line told from others by colour, dash and, with markers, their shape."""
+    """A line with the colour, the dash and, where it has markers, the symbol of its index."""
     return go.Scatter(
         name=name,
         x=list(x),
@@ -72,7 +72,7 @@ def line(
 
 
 def measured_marks(name: str, x: Sequence[float], y: Sequence[float], index: int) -> go.Scatter:
-    """Measured points: open, in the colour and shape of the line on which they should lie."""
+    """Measured points: open, in the colour and symbol of the predicted line of the same index."""
     return go.Scatter(
         name=name,
         x=list(x),

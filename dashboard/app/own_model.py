@@ -1,10 +1,11 @@
-"""A model of the user's own, as text and within a link.
+"""The user's own model, as text and within a link.
 
-The text is TOML, a Hugging Face config.json, or JSON of the same fields as TOML, which is what a
-preset becomes when it is edited: unlike TOML it can say that an override lacks what others have.
+The text is TOML, a Hugging Face config.json, or JSON with the fields of our TOML. A preset that is
+edited becomes such JSON: unlike TOML, JSON can say that a layer's override has no value in a field.
+A link holds the text, compressed.
 
-Nothing given is trusted: sizes are bounded before anything is unpacked, and the model is checked
-like any other file. A link holds the model's text, compressed.
+Input is not trusted: sizes are bounded before anything is unpacked, and the model is checked like a
+model from a file.
 """
 
 import base64
@@ -22,21 +23,19 @@ from costmodel.inputs.model import MAX_NAME, ModelConfig, model_from_table
 from costmodel.inputs.model_toml import model_table
 
 MAX_TEXT_BYTES = 256 * 2**10  # the largest real config.json is under 100 kB
-MAX_LINK_CHARS = (
-    6000  # of a compressed model in a link; browsers and proxies take about 8000 in all
-)
-NAMELESS = "your-model"  # what a config.json without a name is called
+MAX_LINK_CHARS = 6000  # of a compressed model; browsers and proxies take about 8000 in all
+NAMELESS = "your-model"  # the name of a model whose config.json gives none
 
 
 def read_model(text: str) -> ModelConfig:
-    """The model that a text describes; JSON is told from TOML by its first character.
+    """The model that a text describes; a text that begins with a brace is JSON, else TOML.
 
     Raises:
         InputError: The text is too long, or no valid model.
     """
     data = _encoded(text)
     suffix = ".json" if text.lstrip().startswith("{") else ".toml"
-    with TemporaryDirectory() as folder:  # the readers of files are the ones that check
+    with TemporaryDirectory() as folder:  # `load_model` checks files, so it gets one
         path = Path(folder) / f"{NAMELESS}{suffix}"
         path.write_bytes(data)
         try:
@@ -46,8 +45,8 @@ def read_model(text: str) -> ModelConfig:
                     return model_from_table(table, where="model")
             return load_model(str(path))
         except InputError as error:
-            said = str(error).replace(f"file={shown(str(path))}", "model")
-            raise InputError(said.replace(f"model {shown(path.name)}", "model")) from None
+            message = str(error).replace(f"file={shown(str(path))}", "model")
+            raise InputError(message.replace(f"model {shown(path.name)}", "model")) from None
 
 
 def model_text(model: ModelConfig) -> str:
@@ -56,7 +55,7 @@ def model_text(model: ModelConfig) -> str:
 
 
 def uploaded(name: str, data: bytes) -> str:
-    """The text of an uploaded file; a config.json that does not say its name gets the file's.
+    """The text of an uploaded file; a config.json without a name is named after the file.
 
     Raises:
         InputError: The file is too large, or is not text.
@@ -71,7 +70,7 @@ def uploaded(name: str, data: bytes) -> str:
     try:
         model = read_model(text)
     except InputError:
-        return text  # to be mended where it is shown
+        return text  # the form shows what is wrong with it
     if model.name != NAMELESS or stem == "config" or not stem.isprintable():
         return text
     return model_text(replace(model, name=stem[:MAX_NAME]))
@@ -88,9 +87,9 @@ def unpacked(link: str) -> str:
     """The text within a link.
 
     Raises:
-        InputError: It is none, or would grow beyond `MAX_TEXT_BYTES`.
+        InputError: The link holds no text, or more than `MAX_TEXT_BYTES` of it.
     """
-    broken = InputError("own: is no model that this app put into a link")
+    broken = InputError("own: is not a model that this app wrote into a link")
     if len(link) > MAX_LINK_CHARS:
         raise broken
     try:
@@ -119,7 +118,7 @@ def _too_long() -> InputError:
 
 
 def _shortest(text: str) -> str:
-    """Without the blanks that JSON does not need."""
+    """The text without blanks that JSON does not need; TOML as it is."""
     try:
         return json.dumps(json.loads(text), separators=(",", ":"))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Designs pinned on the page Trade-offs, kept for a session as text, for the page Compare."""
+"""Designs pinned on the page Trade-offs, which the page Compare offers; kept for a session."""
 
 import streamlit as st
 
@@ -11,22 +11,22 @@ MOST = 16
 
 
 def pinned() -> dict[str, str]:
-    """The texts of pinned designs by name, in the order in which they were pinned."""
+    """The pinned designs as text, by name, in the order in which they were pinned."""
     return dict(st.session_state.get(PINNED, {}))
 
 
 def pin(models: list[ModelConfig]) -> None:
-    """Pin designs; one of the same name is replaced.
+    """Pin designs; a design of the same name is replaced.
 
     Raises:
         InputError: More than `MOST` would be pinned.
     """
-    found = pinned() | {f"pinned: {model.name}": model_text(model) for model in models}
-    if len(found) > MOST:
-        raise InputError(f"pinned={len(found)}: at most {MOST} designs are pinned; remove some")
-    st.session_state[PINNED] = found
+    texts = pinned() | {f"pinned: {model.name}": model_text(model) for model in models}
+    if len(texts) > MOST:
+        raise InputError(f"pinned={len(texts)}: at most {MOST} designs are pinned; remove some")
+    st.session_state[PINNED] = texts
 
 
 def unpin() -> None:
-    """Forget all of them."""
+    """Remove all pinned designs."""
     st.session_state.pop(PINNED, None)

@@ -1,7 +1,7 @@
-"""Recordings that the app may open: those of one folder by their names, and uploaded ones.
+"""Recordings that the app may open: the files of one folder, by name, and uploaded files.
 
-A name from outside is looked up among the folder's files and never becomes a path. What was read is
-kept until its file changes.
+A name from an address is looked up among the folder's files and never becomes a path. A recording
+is read once and kept until its file changes.
 """
 
 import json
@@ -27,7 +27,7 @@ AGAIN = "again"
 
 
 def folder() -> Path:
-    """Where recordings lie: as the environment says, or `./recordings`, or the checkout's."""
+    """The folder of recordings: of the environment, else `./recordings`, else the checkout's."""
     if named := os.environ.get(VARIABLE):
         return Path(named)
     here = Path("recordings")
@@ -40,7 +40,7 @@ def recording_names() -> tuple[str, ...]:
 
 
 def repeat_names() -> tuple[str, ...]:
-    """The same of the folder `again` within it: second runs, each as `again/NAME`."""
+    """The JSON files in its folder `again`, sorted: repeated profiles, each as `again/NAME`."""
     return tuple(sorted(f"{AGAIN}/{path.name}" for path in (folder() / AGAIN).glob("*.json")))
 
 
@@ -54,20 +54,20 @@ def load(name: str) -> Recording:
 
 
 def matching(model: ModelConfig, names: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The recordings of an equal model, whatever it is called; that of its preset first.
+    """The names of recordings of an equal model, whatever it is called; that of its preset first.
 
-    Of all `recording_names`, unless other names are given.
+    Looks among `names`, or among all `recording_names`.
     """
-    found = []
+    equal = []
     for name in recording_names() if names is None else names:
         preset, recorded = _head(*_file(name))
         if recorded is not None and _unnamed(recorded) == _unnamed(model):
-            found.append((preset != model.name, name))
-    return tuple(name for _, name in sorted(found))
+            equal.append((preset != model.name, name))
+    return tuple(name for _, name in sorted(equal))
 
 
 def from_upload(data: bytes, name: str) -> Recording:
-    """The recording in an uploaded file; `name` is only told in messages.
+    """The recording in an uploaded file; `name` is used in messages only.
 
     Raises:
         InputError: The file is too large, or no valid recording.
@@ -77,23 +77,23 @@ def from_upload(data: bytes, name: str) -> Recording:
         raise InputError(f"{where}: holds {len(data):,} bytes; at most {MAX_FILE_BYTES:,} are read")
     if data.startswith(ZIP):
         raise InputError(f"{where}: is a ZIP archive; the JSON file of a recording is expected")
-    with TemporaryDirectory() as made:  # the reader of files is the one that checks
-        path = Path(made) / "uploaded.json"
+    with TemporaryDirectory() as temporary:  # `load_recording` checks files, so it gets one
+        path = Path(temporary) / "uploaded.json"
         path.write_bytes(data)
         try:
             return load_recording(path)
         except InputError as error:
-            said = str(error).replace(f"file={shown(str(path))}", where)
-            raise InputError(said.replace(f"recording {shown(path.name)}", where)) from None
+            message = str(error).replace(f"file={shown(str(path))}", where)
+            raise InputError(message.replace(f"recording {shown(path.name)}", where)) from None
 
 
 def _file(name: str) -> tuple[str, int, int]:
-    """Its path, the moment of its last change and its size: another file is read anew."""
+    """The path of a recording, its time of change and its size: the key under which it is kept."""
     if name not in {*recording_names(), *repeat_names()}:
         raise InputError(f"recording={shown(name)}: is no file of the folder of recordings")
     path = folder().absolute() / name
-    told = path.stat()
-    return str(path), told.st_mtime_ns, told.st_size
+    status = path.stat()
+    return str(path), status.st_mtime_ns, status.st_size
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
@@ -107,7 +107,10 @@ def _head(
     changed_ns: int,  # noqa: ARG001 - the key
     size_bytes: int,  # noqa: ARG001
 ) -> tuple[str | None, ModelConfig | None]:
-    """The preset and the model, without what was measured; no model of a file that holds none."""
+    """The preset's name and the model of a recording, without reading what was measured.
+
+    None where the file holds none.
+    """
     try:
         table = read_json_object(Path(path))
         model = TypeAdapter(ModelConfig).validate_json(json.dumps(table.get("model")))
@@ -118,5 +121,5 @@ def _head(
 
 
 def _unnamed(model: ModelConfig) -> ModelConfig:
-    """The model without what says where it comes from."""
+    """The model without the fields that no cost depends on."""
     return replace(model, name="model", source="none", notes=(), assumptions=(), published={})

@@ -1,4 +1,4 @@
-"""What the sidebar chose, checked: a model, a workload, a GPU and its calibration."""
+"""The sidebar's values, checked: a model, a workload, a GPU and its calibration."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ from costmodel.inputs.parse import parse_routing, parse_workload
 from costmodel.inputs.workload import AttentionFlops, Backend, Logits, Mla, Phase, Workload
 from dashboard.app.own_model import read_model
 
-OWN = "your own"  # the entry of the list of models that stands for a pasted one
-OWN_FILE = "your-model.toml"  # stands for a pasted model in command lines that are shown
+OWN = "your own"  # the entry of the list of models for the user's own one
+OWN_FILE = "your-model.toml"  # its file in the command lines that are shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """All that a prediction needs."""
+    """What a prediction needs: model, workload, GPU, calibration."""
 
     model_name: str  # a preset, or `OWN`
     model: ModelConfig
@@ -36,7 +36,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """The sidebar's values as they are typed, before anything is checked."""
+    """The sidebar's values as the user set them, before any check."""
 
     model: str
     own: str  # text of the user's own model, empty without one
@@ -45,7 +45,7 @@ class Chosen:
     context: int
     new_tokens: int
     dtype: str
-    kv_dtype: str | None  # None: the usual one beside these weights
+    kv_dtype: str | None  # None: the usual one with weights of this format
     routing: str
     hardware: str
     backend: Backend = "torch"
@@ -55,7 +55,7 @@ class Chosen:
 
 
 def selected(chosen: Chosen) -> Selection:
-    """The selection behind the sidebar's values.
+    """The sidebar's values as a model, a workload and a GPU.
 
     Raises:
         InputError: A value breaks a rule; the message names it.

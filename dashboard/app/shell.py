@@ -1,7 +1,7 @@
-"""The sidebar that all pages share: what is costed. Its values live in the address.
+"""The sidebar that all pages share: model, workload and GPU. Its values live in the address.
 
-A page asks `selection()` for what was chosen. Where a value breaks a rule the page is replaced by
-the message that says which.
+A page asks `current_selection()` for what was chosen. Where a value breaks a rule, the page shows
+only the message that names the value and the rule.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from dashboard.app.widgets import plain
 LINK: Literal["query-params"] = "query-params"  # state that lives in the address
 OWN_TEXT = "own_text"  # where a session keeps the text of the user's own model
 OWN_PARAM = "own"  # where a link keeps it
-STATE = "_selection"
+STATE = "_selection"  # where a session keeps the checked selection, or the reason why there is none
 TOO_LONG = (
     "Your own model is too long for a link: compressed it has more than"
     f" {MAX_LINK_CHARS:,} characters. The address does not carry it, and a copied link opens"
@@ -43,28 +43,28 @@ DEFAULT_MODEL, DEFAULT_GPU = "ultramemv2-1b-7b", "h200"
 USUAL = "usual"
 
 
-def selection(mend: Callable[[], None] | None = None) -> Selection:
-    """What the sidebar chose, or the end of the page with the reason why it cannot be costed.
+def current_selection(on_refusal: Callable[[], None] | None = None) -> Selection:
+    """The sidebar's selection; where it breaks a rule, the page ends here with the reason.
 
-    `mend` draws what helps below the reason.
+    `on_refusal` draws, below the reason, what helps the user to correct the values.
     """
-    found = st.session_state.get(STATE)
-    if not isinstance(found, Selection):
-        refused("The sidebar's choice cannot be costed", str(found))
-        if mend is not None:
-            mend()
+    selection = st.session_state.get(STATE)
+    if not isinstance(selection, Selection):
+        refused("The sidebar's choice cannot be costed", str(selection))
+        if on_refusal is not None:
+            on_refusal()
         st.stop()
-    return found
+    return selection
 
 
 def refused(title: str, reason: str) -> None:
-    """A page without its answer: still with a heading, and the reason below it."""
+    """Draw a page that has no answer: a heading, and the reason below it."""
     st.title(plain(title))
     st.error(plain(reason), icon=":material/error:")
 
 
 def sidebar() -> None:
-    """Draw the controls and keep what they say for `selection`."""
+    """Draw the controls and keep their values for `current_selection`."""
     with st.sidebar:
         chosen = _controls(_own_text())
     try:
@@ -74,7 +74,7 @@ def sidebar() -> None:
 
 
 def _own_text() -> str:
-    """The user's own model: of this session, or else of the link that opened it."""
+    """The text of the user's own model: of this session, or else of the link that opened it."""
     if OWN_TEXT not in st.session_state and OWN_PARAM in st.query_params:
         try:
             st.session_state[OWN_TEXT] = unpacked(st.query_params[OWN_PARAM])
@@ -108,7 +108,7 @@ def _controls(own: str) -> Chosen:
         required=True,
         key="phase",
         bind=LINK,
-        help="Decode: one new token a sequence. Prefill: a whole prompt.",
+        help="Decode: one new token per sequence. Prefill: a whole prompt at once.",
         on_change=_other_phase,
     )
     batch = _count("Batch, sequences", "batch", low=1, high=MAX_BATCH, default=64)
@@ -140,7 +140,7 @@ def _controls(own: str) -> Chosen:
             [USUAL, *formats],
             key="kv_dtype",
             bind=LINK,
-            help="Usual: as the weights, or bf16 beside quantised ones.",
+            help="Usual: the format of the weights, or bf16 where they are quantised.",
         )
         routing = st.segmented_control(
             "Routing",
@@ -149,7 +149,7 @@ def _controls(own: str) -> Chosen:
             required=True,
             key="routing",
             bind=LINK,
-            help="How evenly experts and memory rows are chosen.",
+            help="How often each expert or memory row is chosen: all alike, or by Zipf's law.",
         )
         if routing == "zipf":
             exponent = st.number_input(
@@ -169,7 +169,7 @@ def _controls(own: str) -> Chosen:
             required=True,
             key="backend",
             bind=LINK,
-            help="Whose launches are counted: plain PyTorch, or one kernel an operator.",
+            help="Whose launches are counted: plain PyTorch's, or one fused kernel per operator.",
         )
         attention = st.segmented_control(
             "Attention FLOPs",
@@ -209,7 +209,7 @@ def _controls(own: str) -> Chosen:
 
 
 def _other_phase() -> None:
-    """Give the other phase its own usual context, unless the user gave one."""
+    """Set the usual context of the newly chosen phase, unless the user set another one."""
     phase: Phase = st.session_state["phase"]
     before: Phase = "prefill" if phase == "decode" else "decode"
     if st.session_state["context"] == DEFAULT_CONTEXT[before]:

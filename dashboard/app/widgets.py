@@ -10,38 +10,38 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from costmodel.show.export import inert
-from costmodel.show.text import printable
+from costmodel.show.text import Table, printable
 
 ROW, MOST_ROWS = 35, 24  # pixels of a table's row; rows beyond which it scrolls
 LETTER, EDGES, WIDEST = 7, 20, 480  # pixels of a letter, of a cell's edges, of a column of text
-ALONE, COMPARED = 180, 230  # pixels that a card needs, without and with what it is compared with
+CARD, CARD_WITH_NOTE = 180, 230  # pixels that a card needs
 PLOTLY = {"displaylogo": False, "toImageButtonOptions": {"format": "png", "scale": 2}}
-SIGNED = re.compile(r"[+-]\d[\d.,]*(e[+-]?\d+)?( ?[%A-Za-z]{1,3})?")  # `-3.2 %`, no formula
+SIGNED = re.compile(r"-|[+-]\d[\d.,]*(e[+-]?\d+)?( ?[%A-Za-z]{1,3})?")  # `-3.2 %`: no formula
 MARKS = re.compile(r"[\\`*_{}\[\]()<>#|~$:^&]")  # of Markdown, HTML, mathematics and icons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One number of a page's answer. `value` is formatted, unit and all; `help` says what it is.
+    """One number of a page's answer. `value` is formatted, with its unit; `help` says what it is.
 
-    `beside` stands below it, in small: what it is compared with, or what it goes with.
+    `note` stands below the number in small letters, such as the prediction of a measured number.
     """
 
     label: str
     value: str
     help: str = ""
-    beside: str | None = None
+    note: str | None = None
 
 
-def cards(found: Sequence[Card], *, across: int = 4) -> None:
-    """Cards in rows of `across`, or of fewer where the page is too narrow for their text."""
-    compared = any(card.beside is not None for card in found)
-    grid = st.grid(across, min_column_width=COMPARED if compared else ALONE)
-    for card in found:
+def cards(row: Sequence[Card], *, across: int = 4) -> None:
+    """Draw cards in rows of `across`, or of fewer where the page is too narrow for their text."""
+    noted = any(card.note is not None for card in row)
+    grid = st.grid(across, min_column_width=CARD_WITH_NOTE if noted else CARD)
+    for card in row:
         grid.metric(
             card.label,
             card.value,
-            delta=card.beside,
+            delta=card.note,
             delta_color="off",
             delta_arrow="off",
             help=card.help or None,
@@ -50,13 +50,41 @@ def cards(found: Sequence[Card], *, across: int = 4) -> None:
 
 
 def chart(figure: go.Figure, *, alt: str, key: str) -> None:
-    """A chart; `alt` says in words what it shows, logarithmic axes among it."""
+    """Draw a chart; `alt` says in words what it shows, and which axes are logarithmic."""
     st.plotly_chart(figure, width="stretch", key=key, config=PLOTLY, alt=alt)
 
 
 def table(rows: Iterable[Mapping[str, Any]], *, alt: str, key: str) -> None:
-    """A table whose column headers carry the units; it shows all rows up to `MOST_ROWS`."""
+    """Draw a table whose column headers carry the units; it shows all rows up to `MOST_ROWS`."""
     frame = inert_frame(rows)
+    widths = {
+        name: st.column_config.Column(width=text_width(name, *frame[name]))
+        for name in frame
+        if all(isinstance(value, str) for value in frame[name])
+    }
+    _draw(frame, widths, alt=alt, key=key)
+
+
+def text_table(shown: Table, *, key: str) -> None:
+    """Draw a table of the core with its title and its notes; two columns may have one header."""
+    st.subheader(plain(shown.title))
+    names = [f"c{index}" for index in range(len(shown.headers))]
+    columns = zip(names, shown.headers, *shown.rows, strict=True)
+    config = {
+        name: st.column_config.TextColumn(
+            header.replace("\n", " "),
+            alignment="left" if shown.is_text(index) else "right",
+            width=text_width(header, *cells),
+        )
+        for index, (name, header, *cells) in enumerate(columns)
+    }
+    frame = inert_frame(dict(zip(names, row, strict=True)) for row in shown.rows)
+    _draw(frame, config, alt=shown.title, key=key)
+    for note in shown.notes:
+        st.caption(plain(note))
+
+
+def _draw(frame: pd.DataFrame, config: dict[str, Any], *, alt: str, key: str) -> None:
     st.dataframe(
         frame,
         width="stretch",
@@ -64,8 +92,13 @@ def table(rows: Iterable[Mapping[str, Any]], *, alt: str, key: str) -> None:
         key=key,
         alt=alt,
         height=ROW * (min(len(frame), MOST_ROWS) + 1) + 3,
-        column_config=_widths(frame),
+        column_config=config,
     )
+
+
+def text_width(*texts: str) -> int:
+    """Pixels of a column that shows the longest text; Streamlit measures only the first rows."""
+    return min(LETTER * max(map(len, texts)) + EDGES, WIDEST)
 
 
 def inert_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -77,31 +110,20 @@ def _cell(value: Any) -> Any:  # noqa: ANN401 - as it was, or text
     return value if isinstance(value, str) and SIGNED.fullmatch(value) else inert(value)
 
 
-def _widths(frame: pd.DataFrame) -> dict[str, Any]:
-    """Columns of text as wide as their longest cell; by itself the table measures ten rows."""
-    return {
-        name: st.column_config.Column(
-            width=min(LETTER * max(map(len, (name, *frame[name]))) + EDGES, WIDEST)
-        )
-        for name in frame
-        if all(isinstance(value, str) for value in frame[name])
-    }
-
-
 def prose(rows: Iterable[Mapping[str, str]], *, alt: str) -> None:
-    """A table of sentences, of which each cell shows the whole."""
+    """Draw a table of sentences; each cell shows all of its text."""
     frame = pd.DataFrame([{name: plain(text) for name, text in row.items()} for row in rows])
     st.table(frame, border="horizontal", hide_index=True, alt=alt)
 
 
 def explained(title: str, text: str) -> None:
-    """How a number is computed, folded away."""
+    """Draw an explanation that is folded away until it is opened."""
     with st.expander(title):
         st.markdown(text)
 
 
 def not_measured(reason: str) -> str:
-    """The text that stands in place of a number."""
+    """The text in place of a number that was not measured."""
     return reason if reason.startswith("not ") else f"not measured ({reason})"
 
 

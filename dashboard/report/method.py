@@ -6,8 +6,6 @@ formulas stand with the operators, sources of GPU numbers with the GPU.
 
 import inspect
 from collections.abc import Sequence
-from functools import reduce
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +14,7 @@ from costmodel.costs import latency
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.quantity import Quantity
-from costmodel.layers.operator import Operator
+from costmodel.explain.explanation import documented
 from costmodel.routing.popularity import Histogram
 from costmodel.show.tables.notes import predicted_by
 from costmodel.show.text import capitalised, printable
@@ -64,15 +62,14 @@ def method_notes(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
 
 def _operators(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     """Each formula once, under the names of the leaves that it is of."""
-    leaves: dict[tuple[str, str], list[str]] = {}
+    leaves: dict[tuple[str, str, str], dict[str, None]] = {}
     for prediction in predictions:
         for operator in prediction.costs.operators:
-            names = leaves.setdefault((operator.formula, operator.source), [])
-            if _leaf(operator) not in names:
-                names.append(_leaf(operator))
+            formula = operator.summary, operator.formula, operator.source
+            leaves.setdefault(formula, {})[operator.leaf] = None
     return [
-        _note("operators", ", ".join(names), formula, source)
-        for (formula, source), names in leaves.items()
+        _note("operators", ": ".join(filter(None, (", ".join(names), summary))), formula, source)
+        for (summary, formula, source), names in leaves.items()
     ]
 
 
@@ -86,11 +83,6 @@ def _models(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     return notes
 
 
-def _leaf(operator: Operator) -> str:
-    """The operator's path without its layers: `attention.core`."""
-    return operator.path.rpartition("}.")[2] if "}" in operator.path else operator.path
-
-
 def _definition(quantity: Quantity) -> str:
     """What the quantity counts, and what it leaves out."""
     counts = f"{capitalised(quantity.counts)}."
@@ -99,10 +91,9 @@ def _definition(quantity: Quantity) -> str:
 
 def _where(quantity: Quantity) -> str:
     """Where the quantity is computed, and the source that its formula cites."""
-    module, _, path = quantity.formula.partition(":")
-    formula = reduce(getattr, path.split("."), import_module(module))
-    cited = (inspect.getdoc(formula) or "").partition("\nSource:")[2]
-    return _version(f"{module}, {path}") + (f"; {' '.join(cited.split())}" if cited else "")
+    docstring = documented(quantity)
+    place = _version(docstring.place)
+    return f"{place}; {docstring.cited}" if docstring.cited else place
 
 
 def _version(place: str) -> str:

@@ -66,8 +66,8 @@ def chromium() -> Iterator[Browser]:
 def server(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The dashboard."""
     del chromium  # asked for first, so that nothing is started without it
-    with serving(tmp_path_factory.mktemp("dashboard")) as found:
-        yield found
+    with serving(tmp_path_factory.mktemp("dashboard")) as running:
+        yield running
 
 
 @pytest.fixture

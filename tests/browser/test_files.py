@@ -84,7 +84,7 @@ def test_every_download_of_the_report_opens_with_the_numbers_of_predict(
     tab: Tab, tmp_path: Path
 ) -> None:
     said = json.loads(output("predict", "olmoe-1b-7b", "--batch", "7", "--json"))
-    expected = {each["path"]: each["compulsory_bytes"] for each in said["operators"]}
+    expected = {operator["path"]: operator["compulsory_bytes"] for operator in said["operators"]}
     tab.open("report", model="olmoe-1b-7b", batch="7", context=str(said["workload"]["context"]))
     assert opened_offline(tab, downloaded(tab, "html"), tmp_path) == []
     tab.page.context.set_offline(False)
@@ -94,8 +94,8 @@ def test_every_download_of_the_report_opens_with_the_numbers_of_predict(
         pd.read_parquet(BytesIO(downloaded(tab, "parquet"))),
     )
     for frame in frames:
-        found = dict(zip(frame["path"], frame["compulsory_bytes"], strict=True))
-        assert found == pytest.approx(expected, rel=1e-12)
+        bytes_by_path = dict(zip(frame["path"], frame["compulsory_bytes"], strict=True))
+        assert bytes_by_path == pytest.approx(expected, rel=1e-12)
     sheets = workbook(downloaded(tab, "xlsx"))
     assert in_sheets(sheets) == pytest.approx(expected, rel=1e-9)
     steps = json.loads(downloaded(tab, "json"))["steps"]
@@ -106,10 +106,10 @@ def test_the_toml_of_match_reads_back_as_the_model_found(tab: Tab, tmp_path: Pat
     tab.open("tradeoffs", to_what="match", to_target="olmoe-1b-7b", to_template="ultramemv2-1b-7b")
     file = tmp_path / "matched.toml"
     file.write_bytes(downloaded(tab, "toml", "to_toml"))
-    found = match(load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b"))
+    answer = match(load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b"))
     read = load_model(str(file))
-    assert read == found.model
-    sizes = " and ".join(f"{name}={after:,}" for name, (_, after) in found.fields.items())
+    assert read == answer.model
+    sizes = " and ".join(f"{name}={after:,}" for name, (_, after) in answer.fields.items())
     assert tab.title().endswith(sizes)
 
 
@@ -126,7 +126,7 @@ def in_sheets(sheets: dict[str, list[list[Any]]]) -> dict[str, float]:
 def in_json(steps: list[dict[str, Any]]) -> dict[str, float]:
     """Compulsory bytes by operator of the only step."""
     (step,) = steps
-    return {each["path"]: each["compulsory_bytes"] for each in step["operators"]}
+    return {operator["path"]: operator["compulsory_bytes"] for operator in step["operators"]}
 
 
 def test_a_name_with_markup_is_text_in_the_report(tab: Tab, tmp_path: Path) -> None:

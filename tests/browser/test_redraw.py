@@ -84,7 +84,7 @@ def test_a_change_of_a_control_is_drawn_soon(
                 tab.page.locator("summary", has_text=FOLDED[control]).click()
             took_s[f"{name}: {control}"] = change(tab)
         tab.check()
-    worst = max(took_s, key=lambda each: took_s[each])
+    worst = max(took_s, key=lambda control: took_s[control])
     median_s = statistics.median(took_s.values())
     told = f"{len(took_s)} controls: median {median_s:.2f} s, worst {took_s[worst]:.2f} s ({worst})"
     print(f"\nredrawn after a change: {told}")

@@ -233,6 +233,7 @@ def test_the_shell_completes(
     assert set(run().out.split()) == offered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     ["--version", "hardware h200 --json", "models", "hardware --markdown", f"predict {SMALL}"],
@@ -246,6 +247,7 @@ def test_a_reader_that_goes_away_is_no_error(command: str) -> None:
     assert running.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_in_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         for command in ("hardware --json", "models"):
@@ -270,6 +272,7 @@ def test_a_closed_or_full_stdout_inside_a_process(monkeypatch: pytest.MonkeyPatc
     assert end.value.code == 1
 
 
+@pytest.mark.slow
 def test_text_beyond_ascii_does_not_stop_an_ascii_terminal(tmp_path: Path) -> None:
     text = (FOLDER / f"{SMALL}.toml").read_text().replace("OLMoE", "ÖLMoE")
     (tmp_path / "a.toml").write_text(text)
@@ -280,6 +283,7 @@ def test_text_beyond_ascii_does_not_stop_an_ascii_terminal(tmp_path: Path) -> No
         assert b"LMoE-227M" in told
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_neither_a_traceback_nor_half_a_file(tmp_path: Path) -> None:
     batches, contexts = (",".join(map(str, range(1, n))) for n in (4000, 300))
     options = ("--batch", batches, "--context", contexts, "--out", f"{tmp_path}/a.csv")

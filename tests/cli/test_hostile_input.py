@@ -166,6 +166,7 @@ def test_names_in_a_file_reach_no_output_as_commands(
     assert "\n'=[b]<b>|`x`,decode," in Path("a.csv").read_text()
 
 
+@pytest.mark.slow
 def test_the_installed_command_does_the_same(tmp_path: Path) -> None:
     fifo, raw = tmp_path / "fifo.toml", os.fsencode(tmp_path) + b"/\xff\x1b[31m.toml"
     os.mkfifo(fifo)
@@ -227,7 +228,7 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
     return table
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(damaged())
 def test_a_damaged_model_gives_a_prediction_or_an_input_error(table: dict[str, Any]) -> None:
     try:

@@ -95,7 +95,7 @@ def test_fits_to_the_byte(short: int) -> None:
     assert found.max_batch == 3 - short
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 50), st.integers(0, 40), st.integers(1, 5), st.integers(0, 200_000),
     st.sampled_from(["last", "all"]),

@@ -271,7 +271,7 @@ workloads = st.builds(
 decodes = workloads.map(lambda work: replace(work, phase="decode", new_tokens=1))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(sorted(PRESETS)), workloads | decodes, st.sampled_from([HAND, FAST]))
 def test_laws_of_every_preset(name: str, work: Workload, by: Curves) -> None:
     found, time = predicted(PRESETS[name], work, by)
@@ -301,7 +301,7 @@ def test_a_fast_gpu_is_at_its_floors() -> None:
     assert len(at_floor) > len(floors) / 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(sorted(PRESETS)),
     workloads | decodes,

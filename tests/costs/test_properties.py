@@ -214,7 +214,7 @@ NAMED = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name_
 
 
 @NAMED
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(model=models(), step=steps())
 def test_holds_for_random_models(check: Check, model: ModelConfig, step: Step) -> None:
     check(model, step)

@@ -47,7 +47,7 @@ def check_not_less(small: dict[str, Any], large: dict[str, Any]) -> None:
     assert not less
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(models(), steps(), st.sampled_from(["batch", "new_tokens", "cached"]), st.integers(1, 9))
 def test_more_work_never_costs_less(model: ModelConfig, step: Step, axis: str, more: int) -> None:
     larger = changed(step, **{axis: getattr(step, axis) + more})
@@ -62,7 +62,7 @@ def test_more_work_never_costs_less_in_presets(name: str) -> None:
         check_not_less(small, figures(PRESETS[name], changed(step, **fields)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(models(), steps())
 def test_more_layers_never_cost_less(model: ModelConfig, step: Step) -> None:
     deeper = dataclasses.replace(model, num_hidden_layers=model.num_hidden_layers + 1)
@@ -72,7 +72,7 @@ def test_more_layers_never_cost_less(model: ModelConfig, step: Step) -> None:
     assert few.active_without_embeddings < many.active_without_embeddings
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(models(), steps(), st.integers(2, 7))
 def test_a_batch_costs_its_sequences_but_shares_weights_and_rows(
     model: ModelConfig, step: Step, times: int
@@ -89,7 +89,7 @@ def test_a_batch_costs_its_sequences_but_shares_weights_and_rows(
         assert backend.total_launches(many.operators) == backend.total_launches(one.operators)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(models(), steps(logits="all", attention_flops="causal", mla="absorbed"))
 def test_a_prefill_has_the_flops_of_its_tokens_decoded_one_by_one(
     model: ModelConfig, step: Step
@@ -112,7 +112,7 @@ def test_a_prefill_has_the_flops_of_its_tokens_decoded_one_by_one(
     assert prefill.kv_cache.stored_bytes == decodes[-1].kv_cache.stored_bytes
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(models(), steps(logits="all", attention_flops="causal", mla="expanded"))
 def test_expanded_decode_rebuilds_old_keys_and_values_in_each_step(
     model: ModelConfig, step: Step
@@ -133,7 +133,7 @@ def test_expanded_decode_rebuilds_old_keys_and_values_in_each_step(
     assert decodes == step_costs(model, step).totals.flops + rebuilt
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     data=st.data(),
     attention=attentions,
@@ -181,7 +181,7 @@ def test_one_more_layer_adds_that_layer(
     assert many.parameters.total - few.parameters.total == parameters
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(models(), steps())
 def test_tying_the_embedding_saves_one_table_and_nothing_else(
     model: ModelConfig, step: Step
@@ -206,7 +206,7 @@ def test_tying_the_embedding_saves_one_table_and_nothing_else(
     assert resident[1] - resident[0] == rows
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(models(), steps(logits="last"))
 def test_all_logits_cost_the_head_of_every_token(model: ModelConfig, step: Step) -> None:
     last, every = (step_costs(model, changed(step, logits=name)) for name in ("last", "all"))
@@ -217,7 +217,7 @@ def test_all_logits_cost_the_head_of_every_token(model: ModelConfig, step: Step)
     assert every.totals.flops - last.totals.flops == rest * per_token
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(models(), steps(attention_flops="causal"))
 def test_the_square_is_never_less_than_what_exists(model: ModelConfig, step: Step) -> None:
     causal = step_costs(model, step).flops_by_kind

@@ -65,11 +65,12 @@ def workbook(data: bytes) -> dict[str, list[list[Any]]]:
     """The cells of each sheet: text, numbers as floats, booleans; None where a cell is empty."""
     with zipfile.ZipFile(BytesIO(data)) as file:
         shared = [
-            "".join(text.text or "" for text in each.iter(f"{SHEET}t"))
-            for each in tree(file.read("xl/sharedStrings.xml"))
+            "".join(text.text or "" for text in item.iter(f"{SHEET}t"))
+            for item in tree(file.read("xl/sharedStrings.xml"))
         ]
         names = [
-            each.attrib["name"] for each in tree(file.read("xl/workbook.xml")).iter(f"{SHEET}sheet")
+            sheet.attrib["name"]
+            for sheet in tree(file.read("xl/workbook.xml")).iter(f"{SHEET}sheet")
         ]
         return {
             name: _rows(file.read(f"xl/worksheets/sheet{index}.xml"), shared)
@@ -90,10 +91,10 @@ def _rows(data: bytes, shared: list[str]) -> list[list[Any]]:
             value = cell.findtext(f"{SHEET}v")
             assert value is not None
             sort = cell.attrib.get("t")
-            found: Any = float(value) if sort is None else value == "1"
+            content: Any = float(value) if sort is None else value == "1"
             if sort == "s":
-                found = shared[int(value)]
-            cells[_column(cell.attrib["r"])] = found
+                content = shared[int(value)]
+            cells[_column(cell.attrib["r"])] = content
         rows.append([cells.get(index) for index in range(max(cells) + 1)])
     return rows
 
@@ -156,5 +157,5 @@ def markdown_cells(text: str) -> list[str]:
 
 
 def _unescaped(cell: str) -> str:
-    found = re.sub(r"\\(.)", r"\1", cell)
-    return found.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    text = re.sub(r"\\(.)", r"\1", cell)
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

@@ -4,10 +4,11 @@ import pytest
 
 from costmodel.recordings.measured import Accesses
 from dashboard.pages.measured import accesses
-from dashboard.pages.measured.data import view
+from dashboard.pages.measured.data import compared
 from tests.committed import recording as committed
 from tests.dashboard.test_measured_page import page
 from tests.recording_values import case, run
+from tests.sentences import says
 
 OLMOE = "h200-olmoe-1b-7b.json"
 ROUTER, RETRIEVE = "layers.{}.moe.router", "layers.{}.memory.retrieve"
@@ -37,10 +38,7 @@ def test_ranks_are_means_over_the_layers_of_a_kind() -> None:
         "experts": [(2.0, 2), (6.0, 1)],
         "rows": [(1.0, 1)],
     }
-    assert accesses.in_words(TWO_LAYERS, KINDS) == (
-        "Times chosen against rank, both axes logarithmic: of the experts of a layer 6 were chosen,"
-        " the most chosen 2 times; of the rows of a layer 1 were chosen, the most chosen 1 times."
-    )
+    assert says(accesses.in_words(TWO_LAYERS, KINDS), "experts", 6, 2, "rows", 1, 1)
 
 
 def test_a_long_curve_is_thinned_and_keeps_both_its_ends() -> None:
@@ -77,16 +75,17 @@ def test_ticks_are_written_out() -> None:
 
 def test_each_layer_stands_beside_what_was_expected() -> None:
     """64 (1 - (1 - 8/64)^64) = 63.9876 of 64 experts by 64 tokens that choose 8 each."""
-    found = committed(OLMOE)
+    held = committed(OLMOE)
     index = next(
         index
-        for index, each in enumerate(found.cases)
-        if (each.workload.phase, each.workload.batch, each.workload.context) == ("decode", 64, 2048)
-        and each.workload.routing == "uniform"
+        for index, case_of_file in enumerate(held.cases)
+        if (case_of_file.workload.phase, case_of_file.workload.batch, case_of_file.workload.context)
+        == ("decode", 64, 2048)
+        and case_of_file.workload.routing == "uniform"
     )
-    rows = accesses.rows(view(found, index))
+    rows = accesses.rows(compared(held, index))
     assert len(rows) == 16
-    first, recorded = rows[0], found.cases[index].runs["time"].accesses[ROUTER.format(0)]
+    first, recorded = rows[0], held.cases[index].runs["time"].accesses[ROUTER.format(0)]
     assert first["Of"] == "64 experts"
     assert first["Choices"] == "512"
     assert first["Distinct"] == recorded.distinct
@@ -95,13 +94,14 @@ def test_each_layer_stands_beside_what_was_expected() -> None:
     assert first["Most chosen, times"] == max(times for times, items in recorded.counts if items)
 
 
+@pytest.mark.slow
 def test_the_page_draws_them_and_says_why_there_are_none() -> None:
     at = page(rec=OLMOE, rec_chart="accesses", rec_batch="16")
-    assert any("Never chosen" in each.value.columns for each in at.dataframe)
+    assert any("Never chosen" in element.value.columns for element in at.dataframe)
     dense = page(rec="h200-llama-3.1-8b.json", rec_chart="accesses")
-    assert any("routes nothing" in each.value for each in dense.info)
+    assert any("routes nothing" in element.value for element in dense.info)
     lacking = page(rec="h200-ultramemv2-1b-7b.json", rec_chart="accesses", rec_batch="1024")
-    assert any(each.value.startswith("not measured \\(does not fit") for each in lacking.info)
+    assert any(element.value.startswith("not measured \\(does not fit") for element in lacking.info)
 
 
 def test_a_run_without_choices_is_of_a_model_that_routes_nothing() -> None:

@@ -45,8 +45,8 @@ def launched(*arguments: str) -> tuple[list[str], str]:
     with mock.patch.object(streamlit_cli, "main", start):
         done = run("dashboard", *arguments)
     assert done.code == 0, done
-    (found,) = started
-    return found, done.err
+    (streamlit_arguments,) = started
+    return streamlit_arguments, done.err
 
 
 def test_a_taken_port_is_named(taken: int) -> None:
@@ -68,12 +68,12 @@ def test_a_port_that_cannot_be_is_refused(port: str) -> None:
 
 
 def test_it_listens_on_localhost_and_says_nothing(free: int) -> None:
-    found, said = launched("--port", str(free))
+    arguments, said = launched("--port", str(free))
     assert said == ""
-    assert found[:2] == ["run", str(ROOT / "dashboard" / "app" / "entry.py")]
-    assert f"--server.port={free}" in found
-    assert "--server.address=localhost" in found
-    assert not any("headless" in each for each in found)
+    assert arguments[:2] == ["run", str(ROOT / "dashboard" / "app" / "entry.py")]
+    assert f"--server.port={free}" in arguments
+    assert "--server.address=localhost" in arguments
+    assert not any("headless" in argument for argument in arguments)
     assert "--server.headless=true" in launched("--port", str(free), "--headless")[0]
 
 
@@ -133,7 +133,7 @@ def luminance(colour: str) -> float:
     """WCAG 2.2, "relative luminance"; `colour` is #rrggbb."""
     levels = [value / 255 for value in bytes.fromhex(colour[1:])]
     red, green, blue = (
-        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in levels
+        level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
@@ -154,9 +154,9 @@ def leaves(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_without_streamlit_it_says_what_to_install() -> None:
-    with mock.patch.object(cli, "find_spec", return_value=None), pytest.raises(WorkError) as found:
+    with mock.patch.object(cli, "find_spec", return_value=None), pytest.raises(WorkError) as caught:
         cli.dashboard(port=8501, address="localhost", headless=True)
-    assert 'pip install "sparsecost[dashboard]"' in str(found.value)
+    assert 'pip install "sparsecost[dashboard]"' in str(caught.value)
 
 
 def test_the_command_is_found_without_importing_streamlit(tmp_path: Path) -> None:

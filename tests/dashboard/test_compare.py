@@ -14,10 +14,10 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.questions.compare import Advantage
 from costmodel.recordings.recording import Recording, load_recording
-from dashboard.pages.compare import charts as compare_charts
-from dashboard.pages.compare import data as compare
+from dashboard.pages.compare import charts, data
 from dashboard.pages.compare.measured_points import Axis, Point, distinct_points, points
 from tests.dashboard.pages import chosen, opened
+from tests.sentences import says
 
 ROOT = Path(__file__).parents[2]
 PAIR = ("olmoe-1b-7b", "ultramemv2-1b-7b")
@@ -31,11 +31,11 @@ def pair() -> list[ModelConfig]:
 
 @pytest.mark.parametrize("axis", ["batch", "context"])
 def test_every_line_is_what_predict_says_at_each_point(axis: Axis) -> None:
-    found = chosen()
-    for model, grid in zip(pair(), compare.over(pair(), found, axis), strict=True):
-        for x in (compare.along(grid, axis)[0], 64 if axis == "batch" else 2048):
-            workload = replace(found.workload, **{axis: x})  # type: ignore[arg-type]  # one of two
-            prediction = replace(found, workload=workload).predict(model)
+    selection = chosen()
+    for model, grid in zip(pair(), data.over(pair(), selection, axis), strict=True):
+        for x in (data.along(grid, axis)[0], 64 if axis == "batch" else 2048):
+            workload = replace(selection.workload, **{axis: x})  # type: ignore[arg-type]  # one of two
+            prediction = replace(selection, workload=workload).predict(model)
             assert isinstance(prediction.time, StepTime)
             routing, sums = prediction.costs.routing, prediction.costs.totals
             expected = {
@@ -48,56 +48,64 @@ def test_every_line_is_what_predict_says_at_each_point(axis: Axis) -> None:
                 "routing share": 100 * float(prediction.time.routing_s / prediction.time.graph_s),
                 "energy": float(prediction.time.energy_j),  # type: ignore[arg-type]  # known here
             }
-            index = compare.along(grid, axis).index(x)
+            index = data.along(grid, axis).index(x)
             for name, value in expected.items():
-                drawn = compare.values(grid, compare.SHOWN[name])[index]
+                drawn = data.values(grid, data.COMPARED[name])[index]
                 assert drawn == pytest.approx(value, rel=1e-12), name
-            assert set(expected) == set(compare.SHOWN)
+            assert set(expected) == set(data.COMPARED)
 
 
 def test_what_is_not_predicted_is_none_and_has_no_crossover() -> None:
-    found = replace(chosen(), calibration=NOT_ASKED)
-    grids = compare.over(pair(), found, "batch")
-    shown = compare.SHOWN["predicted time"]
-    assert set(compare.values(grids[0], shown)) == {None}
-    predictions = [found.predict(model) for model in pair()]
-    assert compare.findings(pair(), predictions, found, shown) == []
-    assert compare.cards(predictions, grids, "predicted time")[0].value == units.NOT_KNOWN
+    selection = replace(chosen(), calibration=NOT_ASKED)
+    grids = data.over(pair(), selection, "batch")
+    quantity = data.COMPARED["predicted time"]
+    assert set(data.values(grids[0], quantity)) == {None}
+    predictions = [selection.predict(model) for model in pair()]
+    assert data.advantages(pair(), predictions, selection, quantity) == []
+    assert data.cards(predictions, grids, "predicted time")[0].value == units.NOT_KNOWN
 
 
 def test_a_crossover_is_the_last_batch_at_which_the_second_model_moves_less() -> None:
-    found = chosen()
-    predictions = [found.predict(model) for model in pair()]
-    (advantage,) = compare.findings(pair(), predictions, found, compare.SHOWN["HBM bytes"])
+    selection = chosen()
+    predictions = [selection.predict(model) for model in pair()]
+    (advantage,) = data.advantages(pair(), predictions, selection, data.COMPARED["HBM bytes"])
     ((first, last),) = advantage.intervals
     assert last is not None
 
     def less(batch: int) -> bool:
-        step = replace(found, workload=replace(found.workload, batch=batch))
-        reference, model = (step.predict(each).costs.totals.compulsory_bytes for each in pair())
+        step = replace(selection, workload=replace(selection.workload, batch=batch))
+        reference, model = (step.predict(model).costs.totals.compulsory_bytes for model in pair())
         return bool(model < reference)
 
     assert [less(batch) for batch in (first, last, last + 1)] == [True, True, False]
-    assert advantage.max_batch == min(int(each.memory.max_batch) for each in predictions)
+    assert advantage.max_batch == min(
+        int(prediction.memory.max_batch) for prediction in predictions
+    )
 
 
 def test_crossovers_and_limits_stand_on_the_chart_at_their_batches() -> None:
-    grids = compare.over(pair(), chosen(), "batch")
-    found = Advantage(
+    grids = data.over(pair(), chosen(), "batch")
+    advantage = Advantage(
         model="<b>M</b>",
         reference="R",
         metric="hbm_bytes.compulsory",
         intervals=((2, 100), (4000, 9000)),
         max_batch=507,
     )
-    figure = compare_charts.main_chart(
-        grids, "HBM bytes", "batch", advantages=[found], max_batches=[507, 5000], points=[[], []]
+    figure = charts.main_chart(
+        grids,
+        "HBM bytes",
+        "batch",
+        advantages=[advantage],
+        max_batches=[507, 5000],
+        points=[[], []],
     )
     assert [shape.x0 for shape in figure.layout.shapes] == [4000, 507, 100, 2]  # on the chart
-    texts = [each.text for each in figure.layout.annotations]
-    assert texts[3] == "&lt;b&gt;M&lt;/b&gt; needs less from 2"
-    assert texts[1] == "largest OLMoE-1B-7B that fits: 507"
-    assert [round(10**each.x) for each in figure.layout.annotations] == [4000, 507, 100, 2]
+    texts = [annotation.text for annotation in figure.layout.annotations]
+    assert says(texts[3], "&lt;b&gt;M&lt;/b&gt;", 2)
+    assert says(texts[1], "OLMoE-1B-7B", 507)
+    places = [round(10**annotation.x) for annotation in figure.layout.annotations]
+    assert places == [4000, 507, 100, 2]
     tops = [shape.y1 for shape in figure.layout.shapes]
     assert tops == sorted(tops, reverse=True)  # a label passes over the lines within
     low, high = figure.layout.yaxis.range
@@ -106,16 +114,16 @@ def test_crossovers_and_limits_stand_on_the_chart_at_their_batches() -> None:
 
 
 def test_models_differ_by_colour_dash_and_symbol_and_measured_ones_are_open() -> None:
-    grids = compare.over(pair(), chosen(), "batch")
+    grids = data.over(pair(), chosen(), "batch")
     measured = [[Point(x=4, value=2e9, source="r.json")], []]
-    lines = compare_charts.main_chart(
+    lines = charts.main_chart(
         grids, "HBM bytes", "batch", advantages=[], max_batches=[507, 510], points=measured
     ).data
     assert len(lines) == 3
     for trait in (
-        [each.line.color for each in lines[:2]],
-        [each.line.dash for each in lines[:2]],
-        [each.marker.symbol for each in lines[:2]],
+        [line.line.color for line in lines[:2]],
+        [line.line.dash for line in lines[:2]],
+        [line.marker.symbol for line in lines[:2]],
     ):
         assert len(set(trait)) == 2
     assert lines[2].marker.symbol == f"{lines[0].marker.symbol}-open"
@@ -134,7 +142,7 @@ def test_measured_points_are_medians_of_cases_that_differ_only_by_the_axis(
 ) -> None:
     (held,) = recording.values()
     workload = Workload(context=2048, batch=64)
-    found = points(recording, "HBM bytes", workload, "batch")
+    measured = points(recording, "HBM bytes", workload, "batch")
     alike = {
         case.workload.batch: case.runs["counters"].step["hbm_read_bytes"].median  # type: ignore[union-attr]  # counters are spreads here
         for case in held.cases
@@ -143,8 +151,8 @@ def test_measured_points_are_medians_of_cases_that_differ_only_by_the_axis(
         and case.workload.routing == "uniform"
         and "counters" in case.runs
     }
-    assert {point.x: point.value for point in found} == alike
-    assert len(found) > 2
+    assert {point.x: point.value for point in measured} == alike
+    assert len(measured) > 2
     assert points(recording, "KV read", workload, "batch") == []
     assert points(recording, "HBM bytes", replace(workload, context=2047), "batch") == []
 
@@ -153,25 +161,25 @@ def test_recorded_distinct_experts_lie_on_the_expected_curve(
     recording: dict[str, Recording],
 ) -> None:
     """E (1 - (1 - k/E)^N), E = 64, k = 8: the formula of the papers, within sampling error."""
-    found = distinct_points(recording, Workload(context=2048))
-    assert found["rows"] == []
-    assert len(found["experts"]) > 2
-    for point in found["experts"]:
+    measured = distinct_points(recording, Workload(context=2048))
+    assert measured["rows"] == []
+    assert len(measured["experts"]) > 2
+    for point in measured["experts"]:
         expected = 64 * (1 - (1 - 8 / 64) ** point.x)
         assert point.value == pytest.approx(expected, rel=0.1)
 
 
 def test_the_page_shows_the_published_pair_first_with_the_numbers_of_predict() -> None:
     at = page()
-    found = chosen()
+    selection = chosen()
     assert at.multiselect(key="cmp_models").value == list(PAIR)
     expected = [
-        f"{units.significant(float(found.predict(m).costs.totals.compulsory_bytes) / 1e9)} GB"
+        f"{units.significant(float(selection.predict(m).costs.totals.compulsory_bytes) / 1e9)} GB"
         for m in pair()
     ]
-    assert [each.value for each in at.metric] == expected
-    assert [each.delta for each in at.metric] == [
-        f"fits up to batch {units.count(found.predict(m).memory.max_batch)}" for m in pair()
+    assert [metric.value for metric in at.metric] == expected
+    assert [metric.delta for metric in at.metric] == [
+        f"fits up to batch {units.count(selection.predict(m).memory.max_batch)}" for m in pair()
     ]
     assert "from batch 1 to" in at.info[0].value
 
@@ -193,9 +201,10 @@ def test_one_model_alone_is_told_how_many_are_compared() -> None:
     assert "2 to 4 are compared" in at.error[0].value
 
 
+@pytest.mark.slow
 def test_the_sidebars_model_is_added_unless_it_is_there_or_not_wanted() -> None:
     at = page(model="llama-3.1-8b")
-    assert [each.label for each in at.metric] == [
+    assert [metric.label for metric in at.metric] == [
         "OLMoE-1B-7B",
         "UltraMemV2-1B/7B",
         "Llama-3.1-8B",
@@ -208,31 +217,25 @@ def test_the_sidebars_model_is_added_unless_it_is_there_or_not_wanted() -> None:
 
 def test_the_title_says_which_model_needs_least_and_how_much_less() -> None:
     """16 layers, 16 KV heads of 128 in both models: the same cache is read."""
-    found = chosen()
-    predictions = [found.predict(model) for model in pair()]
-    grids = compare.over(pair(), found, "batch")
-    moved = [float(each.costs.totals.compulsory_bytes) for each in predictions]
-    assert compare.answer(predictions, grids, "HBM bytes") == (
-        f"UltraMemV2-1B/7B needs {units.ratio(moved[1] / moved[0])} the HBM bytes of OLMoE-1B-7B"
-        " at batch 64"
-    )
-    assert compare.answer(predictions, grids, "KV read") == (
-        "OLMoE-1B-7B and UltraMemV2-1B/7B need equal KV read at batch 64"
-    )
+    selection = chosen()
+    predictions = [selection.predict(model) for model in pair()]
+    grids = data.over(pair(), selection, "batch")
+    moved = [float(prediction.costs.totals.compulsory_bytes) for prediction in predictions]
+    least, ratio, most = "UltraMemV2-1B/7B", units.ratio(moved[1] / moved[0]), "OLMoE-1B-7B"
+    assert says(data.answer(predictions, grids, "HBM bytes"), least, ratio, most, 64)
+    assert says(data.answer(predictions, grids, "KV read"), most, least, "equal", 64)
     dense = [load_model("llama-3.1-8b"), pair()[0]]
-    assert (
-        compare.answer(
-            [found.predict(model) for model in dense],
-            compare.over(dense, found, "batch"),
-            "routing FLOPs",
-        )
-        == "Llama-3.1-8B needs no routing FLOPs at batch 64, OLMoE-1B-7B does"
+    routing = data.answer(
+        [selection.predict(model) for model in dense],
+        data.over(dense, selection, "batch"),
+        "routing FLOPs",
     )
-    unknown = replace(found, calibration=NOT_ASKED)
+    assert says(routing, "Llama-3.1-8B", "no", "OLMoE-1B-7B")
+    unknown = replace(selection, calibration=NOT_ASKED)
     assert (
-        compare.answer(
+        data.answer(
             [unknown.predict(model) for model in pair()],
-            compare.over(pair(), unknown, "batch"),
+            data.over(pair(), unknown, "batch"),
             "predicted time",
         )
         == "Not predicted: predicted time at batch 64"
@@ -241,7 +244,7 @@ def test_the_title_says_which_model_needs_least_and_how_much_less() -> None:
 
 def test_models_that_do_not_fit_are_named() -> None:
     """OLMoE fits up to batch 507, UltraMemV2 up to 510."""
-    found = chosen(batch=508)
-    predictions = [found.predict(model) for model in pair()]
-    assert compare.too_large(predictions) == ["OLMoE-1B-7B"]
-    assert "do not fit the GPU" in page(batch="508").warning[0].value
+    selection = chosen(batch=508)
+    predictions = [selection.predict(model) for model in pair()]
+    assert data.too_large(predictions) == ["OLMoE-1B-7B"]
+    assert page(batch="508").warning[0].value.endswith(": OLMoE-1B-7B")

@@ -12,19 +12,23 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from costmodel import units
-from costmodel.costs.predict import predict
+from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.catalog import FOLDER, load_model
-from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.workload import MAX_CONTEXT, Workload
-from dashboard.app.own_form import editable, edited
+from costmodel.show.text import capitalised
 from dashboard.app.own_model import MAX_LINK_CHARS, model_text, packed, read_model
 from dashboard.app.widgets import plain
-from dashboard.pages.explore import data as explore
-from dashboard.pages.explore.total_formulas import TOTALS
+from dashboard.pages.explore.own_form import editable, edited
+from dashboard.pages.explore.served import CARDS
 from tests.commands import output
+from tests.sentences import says
+
+pytestmark = pytest.mark.slow  # most tests draw the page
 
 APP = str(Path(__file__).parents[2] / "app.py")
 HF = Path(__file__).parents[1] / "data" / "hf"
+BOUND = capitalised(STEP_QUANTITIES["time.floor_s"].label)
+SERVED = [capitalised(REQUEST_QUANTITIES[name].label) for name in CARDS]
 ULTRAMEM = model_text(load_model("ultramemv2-1b-7b"))
 
 
@@ -50,6 +54,11 @@ def page_of(query: dict[str, str], opened: tuple[str, ...] = ()) -> AppTest:
 
 def metrics(at: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in at.metric}
+
+
+def label_of(name: str) -> str:
+    """The label of the card of a number of served requests."""
+    return capitalised(REQUEST_QUANTITIES[name].label)
 
 
 def title(at: AppTest) -> str:
@@ -93,7 +102,7 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
     time, kv, routing = said["time"], said["kv_cache"], said["routing"]
     rate, share = time["tokens_per_s"], routing["share_of_time"]
     speed = "n/a" if rate is None else f"{rate:,.0f}" if rate >= 1000 else units.significant(rate)
-    served = {label for label, *_ in explore.SERVED}
+    served = set(SERVED)
     step = {name: value for name, value in found.items() if name not in served}
     assert {name: value for name, value in step.items() if "Distinct" not in name} == {
         "Predicted time": units.seconds(time["predicted_s"]),
@@ -133,16 +142,17 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
 def test_the_title_is_the_answer_and_the_line_below_it_the_question() -> None:
     at = page()
     assert title(at).startswith("UltraMemV2-1B/7B\\: ")
-    assert title(at).endswith(" ms predicted, 4.08 ms floor, bound by memory")
-    asked = "One step of decode at batch 64 and 2,048 cached tokens on NVIDIA H200 SXM"
-    assert at.text[0].value == asked
+    assert says(title(at), "predicted", 4.08, "bound", "memory")
+    assert says(at.text[0].value, "decode", 64, 2048, "NVIDIA H200 SXM")
     unknown = page(gpu="b200")
-    assert title(unknown) == "UltraMemV2-1B/7B\\: 2.54 ms floor, bound by memory"
+    assert says(title(unknown), "UltraMemV2-1B/7B", 2.54, "bound", "memory")
+    assert "predicted" not in title(unknown)
     assert unknown.text[0].value.endswith(" on NVIDIA B200 (HGX)")
-    prefill = "One step of prefill of 64 x 2,048 tokens"
-    assert page(phase="prefill").text[0].value == f"{prefill} on NVIDIA H200 SXM"
+    prefill = page(phase="prefill").text[0].value
+    assert says(prefill, "prefill", 64, 2048, "NVIDIA H200 SXM")
+    assert "cached" not in prefill
     cached = page(phase="prefill", context="4096").text[0].value
-    assert cached == f"{prefill} after 4,096 cached ones on NVIDIA H200 SXM"
+    assert says(cached, "prefill", 64, 2048, 4096, "NVIDIA H200 SXM")
 
 
 def test_the_other_phase_has_its_own_usual_context_and_keeps_a_given_one() -> None:
@@ -169,34 +179,10 @@ def test_every_page_has_its_heading_when_the_model_is_broken(view: str) -> None:
     assert len(at.title) == 1
 
 
-@pytest.mark.parametrize("name", ["ultramemv2-1b-7b", "deepseek-v2-lite", "gpt-oss-20b"])
-def test_the_largest_context_fits_and_one_more_token_does_not(name: str) -> None:
-    model, gpu = load_model(name), load_hardware("h200")
-    workload = Workload(batch=200)
-    most = explore.max_context(predict(model, workload, gpu))
-    assert most is not None
-    assert predict(model, replace(workload, context=most), gpu).memory.fits
-    assert not predict(model, replace(workload, context=most + 1), gpu).memory.fits
-
-
-def test_a_model_that_does_not_fit_has_no_largest_context() -> None:
-    assert (
-        explore.max_context(predict(load_model("deepseek-v3"), Workload(), load_hardware("h200")))
-        is None
-    )
+def test_a_model_that_does_not_fit_says_so() -> None:
     at = page(model="deepseek-v3")
     assert "Does NOT fit" in at.get("progress")[0].proto.text
-    assert "no context fits at this batch" in at.get("progress")[0].proto.text
     assert at.warning
-
-
-def test_a_model_of_windows_alone_fits_with_every_context() -> None:
-    llama = load_model("llama-3.1-8b")
-    windowed = replace(llama, attention=replace(llama.attention, sliding_window=512))  # type: ignore[type-var]
-    prediction = predict(windowed, Workload(batch=4), load_hardware("h200"))
-    assert explore.max_context(prediction) == MAX_CONTEXT
-    line = TOTALS["Resident memory, largest batch and context"](prediction).lines[-1]
-    assert line.startswith("= 134,217,728 or more: ")
 
 
 def test_a_request_of_one_token_takes_its_prefill() -> None:
@@ -207,15 +193,14 @@ def test_a_request_of_one_token_takes_its_prefill() -> None:
         )
     )
     at = page(model="olmoe-1b-7b", batch="8", ex_prompt="500", ex_output="1", ex_price="3.6")
-    rows = next(d.value for d in at.dataframe if "By the floor" in d.value)
-    first = rows.iloc[0]
-    assert first["Quantity"] == "time to first token"
-    assert first["By the floor"] == units.seconds(prefill["time"]["floor_s"])
+    frame = next(d.value for d in at.dataframe if BOUND in d.value)
+    rows = {row["Quantity"]: row for row in frame.to_dict("records")}
+    first = rows[label_of("ttft.predicted_s")]
+    assert first[BOUND] == units.seconds(prefill["time"]["floor_s"])
     assert first["Predicted"] == units.seconds(prefill["time"]["predicted_s"])
-    assert set(rows[rows["Quantity"] == "energy"]["By the floor"]) == {"no floor"}
-    latency = rows[rows["Quantity"] == "latency"].iloc[0]
-    assert latency["Predicted"] == first["Predicted"]
-    cost = rows[(rows["Quantity"] == "cost") & (rows["What"] == "of one request")].iloc[0]
+    assert not any(map(str.isdigit, rows[label_of("energy.j_per_request")][BOUND]))
+    assert rows[label_of("latency.predicted_s")]["Predicted"] == first["Predicted"]
+    cost = rows[label_of("cost.predicted_usd_per_request")]
     usd = 3.6 / 3600 * prefill["time"]["predicted_s"] / 8
     assert float(cost["Predicted"].split()[0]) == pytest.approx(usd, rel=1e-3)
 
@@ -229,15 +214,14 @@ def test_the_address_opens_the_same_view() -> None:
     at = page(gpu="b200", ex_by="predicted time")
     assert not at.get("plotly_chart")
     at = page(ex_how="true", ex_number="layers.{0-15}.attention.qkv")
-    assert "with values: 2 * 64 * 2048 * (16 + 2 * 16) * 128" in at.code[0].value
+    assert "\n= 2 * 64 * 2048 * (16 + 2 * 16) * 128\n= 1,610,612,736" in at.code[0].value
 
 
-@pytest.mark.parametrize("label", [label for label, *_ in explore.SERVED])
+@pytest.mark.parametrize("label", SERVED)
 def test_the_working_of_a_card_of_served_requests_reaches_what_the_card_shows(label: str) -> None:
     at = page(ex_how="true", ex_number=label, ex_prompt="500", ex_output="20", ex_price="3.6")
     assert at.selectbox(key="ex_number").value == label
-    reached = re.compile(rf"[=,] {re.escape(metrics(at)[label])}$", re.MULTILINE)
-    assert reached.search(at.code[0].value)
+    assert f"\n= {metrics(at)[label]}" in at.code[0].value
 
 
 @pytest.mark.parametrize(
@@ -262,8 +246,8 @@ def test_an_address_with_nonsense_opens_the_page(query: dict[str, str]) -> None:
 
 def test_all_numbers_and_every_working_can_be_opened() -> None:
     at = page(("ex_all", "ex_how"))
-    summary = next(each.value for each in at.dataframe if "What" in each.value)
-    assert "with both embeddings" in set(summary["What"])
+    summary = next(each.value for each in at.dataframe if "What it counts" in each.value)
+    assert len(summary) > 20
     for number in at.selectbox(key="ex_number").options[::5]:
         at.selectbox(key="ex_number").set_value(number).run()
         assert not at.exception
@@ -341,12 +325,11 @@ def test_a_model_too_long_for_a_link_is_used_and_said_to_be() -> None:
     assert not at.exception
     assert at.selectbox(key="model").value == "your own"
     assert "own" not in at.query_params
-    told = "too long for a link: compressed it has more than 6,000 characters"
-    assert [told in each.value for each in at.warning] == [True]
+    assert [says(each.value, 6000) for each in at.warning] == [True]
     for view in ("compare", "report"):
         at.switch_page(f"dashboard/pages/{view}/page.py").run()
         assert at.selectbox(key="model").value == "your own"
-        assert [told in each.value for each in at.warning] == [True]
+        assert [says(each.value, 6000) for each in at.warning] == [True]
 
 
 def hash_of(number: int) -> str:
@@ -392,11 +375,13 @@ def test_the_cards_of_served_requests_are_those_of_the_command() -> None:
     found = metrics(
         page(model="olmoe-1b-7b", batch="8", ex_prompt="500", ex_output="20", ex_price="3.6")
     )
-    for label, name in (("TTFT", "ttft"), ("TPOT", "tpot"), ("Latency of a request", "latency")):
-        assert found[label] == units.seconds(said[name]["predicted_s"])
+    for name in ("ttft", "tpot", "latency"):
+        shown = found[label_of(f"{name}.predicted_s")]
+        assert shown == units.seconds(said[name]["predicted_s"])
     speed = said["throughput"]["predicted_tokens_per_s"]
-    assert found["Output speed"] == units.scaled(speed, "token/s")
+    shown = found[label_of("throughput.predicted_tokens_per_s")]
+    assert shown == units.formatted(speed, "tokens_per_s")
     energy = said["energy"]["j_per_million_output_tokens"]
-    assert found["Energy per 1M output"] == units.scaled(energy, "J")
-    usd = float(found["Cost per 1M output"].removesuffix(" USD"))
+    assert found[label_of("energy.j_per_million_output_tokens")] == units.scaled(energy, "J")
+    usd = float(found[label_of("cost.predicted_usd_per_million_output_tokens")].split()[0])
     assert usd == pytest.approx(said["cost"]["predicted_usd_per_million_output_tokens"], rel=1e-3)

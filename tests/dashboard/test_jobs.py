@@ -16,9 +16,18 @@ from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from dashboard.app.own_model import model_text, read_model
 from dashboard.pages.profile import jobs as module
-from dashboard.pages.profile.jobs import Job, Jobs, Seen, State, command_line, recording_path, seen
+from dashboard.pages.profile.jobs import (
+    Job,
+    Jobs,
+    Progress,
+    State,
+    command_line,
+    progress,
+    recording_path,
+)
 from tests.steps import tiny_model
 
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
 SAYS = (
     "import sys, os; print('args', *sys.argv[1:]); print(os.environ.get('FORCE_COLOR'));"
@@ -76,10 +85,10 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Job]]:
         job.process.wait()
 
 
-def ended(job: Job) -> Seen:
-    until(lambda: job.seen().state != "running")
+def ended(job: Job) -> Progress:
+    until(lambda: job.progress().state != "running")
     until(job.finished.is_set)
-    return job.seen()
+    return job.progress()
 
 
 def test_a_job_gets_its_arguments_and_both_its_streams_are_heard(
@@ -87,25 +96,25 @@ def test_a_job_gets_its_arguments_and_both_its_streams_are_heard(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # under it rich draws a bar in place of lines
     job = started(SAYS, "profile", "a b", "$(id)")
-    found = ended(job)
+    last = ended(job)
     assert set(job.lines) == {
         "args profile a b $(id)",
         "None",
         "[1/2] a: done in 1.0 s, about 30 s left",
     }
-    assert (found.state, found.exit_code) == ("done", 0)
-    assert (found.done, found.total, found.left_s) == (1, 2, 30)
+    assert (last.state, last.exit_code) == ("done", 0)
+    assert (last.done, last.total, last.left_s) == (1, 2, 30)
     assert job.out.parent.is_dir()
 
 
 def test_a_cancelled_job_is_interrupted_as_by_ctrl_c(started: Callable[..., Job]) -> None:
     job = started(WAITS)
     until(lambda: "ready" in job.lines)
-    assert job.seen().state == "running"
+    assert job.progress().state == "running"
     job.cancel()
-    found = ended(job)
-    assert (found.state, found.exit_code) == ("cancelled", 130)
-    assert found.last == "interrupted: what was measured is kept"
+    last = ended(job)
+    assert (last.state, last.exit_code) == ("cancelled", 130)
+    assert last.last == "interrupted: what was measured is kept"
 
 
 def test_a_job_that_does_not_listen_is_ended(
@@ -115,19 +124,19 @@ def test_a_job_that_does_not_listen_is_ended(
     job = started(DEAF)
     until(lambda: "ready" in job.lines)
     job.cancel()
-    found = ended(job)
-    assert (found.state, found.exit_code) == ("cancelled", -signal.SIGKILL)
+    last = ended(job)
+    assert (last.state, last.exit_code) == ("cancelled", -signal.SIGKILL)
 
 
 def test_a_killed_process_has_failed(started: Callable[..., Job]) -> None:
     job = started(WAITS)
     until(lambda: "ready" in job.lines)
     os.kill(job.process.pid, signal.SIGKILL)
-    found = ended(job)
-    assert (found.state, found.exit_code) == ("failed", -signal.SIGKILL)
-    stopped = found.elapsed_s
+    last = ended(job)
+    assert (last.state, last.exit_code) == ("failed", -signal.SIGKILL)
+    stopped = last.elapsed_s
     time.sleep(0.05)
-    assert job.seen().elapsed_s == stopped
+    assert job.progress().elapsed_s == stopped
 
 
 def test_the_command_line_listens_to_ctrl_c_under_a_server_that_does_not() -> None:
@@ -190,7 +199,7 @@ LOG = (
 def test_lines_and_the_exit_code_say_how_far_it_is(
     exit_code: int | None, *, cancelled: bool, state: State
 ) -> None:
-    assert seen(LOG, exit_code=exit_code, cancelled=cancelled, elapsed_s=5.0) == Seen(
+    assert progress(LOG, exit_code=exit_code, cancelled=cancelled, elapsed_s=5.0) == Progress(
         state=state,
         done=2,
         total=4,
@@ -202,8 +211,8 @@ def test_lines_and_the_exit_code_say_how_far_it_is(
 
 
 def test_before_it_says_anything_nothing_is_known() -> None:
-    found = seen((), exit_code=None, cancelled=False, elapsed_s=0.0)
-    assert (found.done, found.total, found.left_s, found.last) == (0, 0, None, "")
+    start = progress((), exit_code=None, cancelled=False, elapsed_s=0.0)
+    assert (start.done, start.total, start.left_s, start.last) == (0, 0, None, "")
 
 
 def test_the_command_line_can_be_pasted_into_a_shell() -> None:
@@ -216,8 +225,8 @@ def test_the_command_line_can_be_pasted_into_a_shell() -> None:
 
 def test_a_long_command_breaks_between_options_and_not_within_a_name() -> None:
     name = f"recordings/{'n' * 60}.json"
-    found = command_line(("profile", "m", "--batch", "1", "--runs", "time", "--out", name))
-    assert found.splitlines() == [
+    lines = command_line(("profile", "m", "--batch", "1", "--runs", "time", "--out", name))
+    assert lines.splitlines() == [
         "sparsecost profile m --batch 1 --runs time \\",
         f"  --out {name}",
     ]
@@ -265,9 +274,7 @@ def test_a_pasted_model_becomes_a_file_that_the_command_line_reads_as_the_same_m
 
 
 def test_pasted_toml_stays_as_it_is() -> None:
-    text = (
-        Path(module.__file__).parents[3] / "costmodel/presets/models/olmoe-1b-7b.toml"
-    ).read_text()
+    text = (ROOT / "costmodel/presets/models/olmoe-1b-7b.toml").read_text(encoding="utf-8")
     server = Jobs()
     path = server.model_file(text)
     assert path.read_text() == text

@@ -13,20 +13,21 @@ from costmodel.validation.join import Row, join_case
 from costmodel.validation.utilisation import achieved
 from dashboard.app.figures import SYMBOLS
 from dashboard.pages.measured import ratios, tables
-from dashboard.pages.measured.cards import achieved_rows, compared
+from dashboard.pages.measured.cards import achieved_rows, measured_cards
 from dashboard.pages.measured.data import (
     COLOURS,
+    compared,
     error,
     offered,
     place,
     record,
     sentence,
     subtitle,
-    view,
 )
 from tests.committed import FOLDER
 from tests.committed import recording as committed
 from tests.recording_values import CPU, case, recording, run, session, workload
+from tests.sentences import says
 from tests.steps import tiny_model
 
 WAYS = ("read", "written")
@@ -107,52 +108,54 @@ def test_a_missing_number_is_none_and_its_reason_is_told() -> None:
 
 def test_the_sentence_tells_measured_predicted_and_floor() -> None:
     """Twice the prediction is 2.000x."""
-    found = view(recording(TINY, case(time=run({"graph_s": 1.0}))), 0)
-    predicted = found.step("graph_s").predicted
+    single = compared(recording(TINY, case(time=run({"graph_s": 1.0}))), 0)
+    predicted = single.step("graph_s").predicted
     assert predicted is not None
-    doubled = view(recording(TINY, case(time=run({"graph_s": 2.0 * float(predicted)}))), 0)
+    doubled = compared(recording(TINY, case(time=run({"graph_s": 2.0 * float(predicted)}))), 0)
     assert doubled.side.prediction is not None
-    assert sentence(doubled) == (
-        f"Measured {units.seconds(2 * float(predicted))},"
-        f" 2.000x the predicted {units.seconds(float(predicted))};"
-        f" floor {units.seconds(doubled.side.prediction.floor_s)}"
+    measured, least = 2 * float(predicted), doubled.side.prediction.floor_s
+    assert says(
+        sentence(doubled),
+        *(units.seconds(measured), "2.000x", units.seconds(float(predicted))),
+        *("bound", units.seconds(least)),
     )
-    assert subtitle(doubled) == (
-        "tiny on NVIDIA H200: decode, batch 1, context 3, bf16, uniform; time as a CUDA graph"
-    )
+    names = ("tiny", "NVIDIA H200", "decode", 1, 3, "bf16", "uniform", "CUDA graph")
+    assert says(subtitle(doubled), *names)
 
 
 def test_without_a_graph_the_eager_time_speaks_and_without_any_time_none() -> None:
-    eager = view(recording(TINY, case(time=run({"eager_s": 0.25}))), 0)
+    eager = compared(recording(TINY, case(time=run({"eager_s": 0.25}))), 0)
     assert "x the predicted " in sentence(eager)
     assert sentence(eager).startswith("Measured 250 ms, ")
     assert subtitle(eager).endswith("; time launched one by one")
-    none = view(recording(TINY, case(lacking={"time": "out of memory"})), 0)
+    none = compared(recording(TINY, case(lacking={"time": "out of memory"})), 0)
     predicted_s = none.step("graph_s").predicted
     assert predicted_s is not None
     assert predicted_s != none.step("eager_s").predicted
     assert sentence(none).startswith(
-        f"Not measured; predicted {units.seconds(float(predicted_s))}; floor "
+        f"Not measured; predicted {units.seconds(float(predicted_s))}; "
     )
     prefill = workload(phase="prefill", context=0, new_tokens=2)
-    unmeasured = view(recording(TINY, case(prefill, lacking={"time": "out of memory"})), 0)
+    unmeasured = compared(recording(TINY, case(prefill, lacking={"time": "out of memory"})), 0)
     assert subtitle(unmeasured).endswith("; time launched one by one")
 
 
 def test_a_machine_without_a_datasheet_has_neither_prediction_nor_floor() -> None:
-    found = view(recording(TINY, case(time=run({"eager_s": 0.25})), sessions=[session(CPU)]), 0)
-    assert sentence(found) == "Measured 250 ms"
-    told = {card.label: card for card in compared(found)}
+    case_of_cpu = compared(
+        recording(TINY, case(time=run({"eager_s": 0.25})), sessions=[session(CPU)]), 0
+    )
+    assert sentence(case_of_cpu) == "Measured 250 ms"
+    told = {card.label: card for card in measured_cards(case_of_cpu)}
     assert told["Tokens per second"].measured == "4 /s"
-    assert told["Tokens per second"].beside is None
+    assert told["Tokens per second"].counterpart is None
     assert told["MBU"].measured is None
     assert told["MBU"].reason == "not known (no hardware preset for this machine)"
 
 
 def test_cards_hold_what_was_achieved() -> None:
-    found = committed(V2)
+    held = committed(V2)
     index = place(
-        found.cases,
+        held.cases,
         {
             "phase": "decode",
             "routing": "uniform",
@@ -162,16 +165,15 @@ def test_cards_hold_what_was_achieved() -> None:
             "batch": 64,
         },
     )
-    made = achieved(found, index, GPUS)
-    rows = {each.quantity: each for each in join_case(found, index, GPUS).rows if not each.path}
-    told = {card.label: card for card in compared(view(found, index))}
+    made = achieved(held, index, GPUS)
+    rows = {line.quantity: line for line in join_case(held, index, GPUS).rows if not line.path}
+    told = {card.label: card for card in measured_cards(compared(held, index))}
     assert told["Time as a CUDA graph"].measured == units.seconds(rows["graph_s"].measured)
-    beside = told["Time as a CUDA graph"].beside
-    assert beside == (
+    assert told["Time as a CUDA graph"].counterpart == (
         f"predicted {units.seconds(float(rows['graph_s'].predicted or 0))}"
         f" ({units.ratio(rows['graph_s'].ratio)})"
     )
-    assert told["HBM read"].beside == (
+    assert told["HBM read"].counterpart == (
         f"compulsory {units.traffic(rows['hbm_read_bytes'].predicted)}"
         f" ({units.ratio(rows['hbm_read_bytes'].ratio)})"
     )
@@ -180,7 +182,7 @@ def test_cards_hold_what_was_achieved() -> None:
     assert made.mfu.value is not None
     assert told["MFU"].measured == f"{100 * made.mfu.value:.2f} %"  # 1.50, not 1.5
     assert len(told) == 8
-    assert all(card.measured and card.beside for card in told.values())
+    assert all(card.measured and card.counterpart for card in told.values())
 
 
 def test_all_that_a_step_achieved_is_told_with_the_cost_of_routing() -> None:
@@ -188,13 +190,13 @@ def test_all_that_a_step_achieved_is_told_with_the_cost_of_routing() -> None:
     data = json.loads((FOLDER / OLMOE).read_text())
     place_of = {"phase": "decode", "batch": 64, "context": 2048, "routing": "uniform"}
     index, raw = next(
-        (index, each)
-        for index, each in enumerate(data["cases"])
-        if place_of.items() <= each["workload"].items()
+        (index, raw_case)
+        for index, raw_case in enumerate(data["cases"])
+        if place_of.items() <= raw_case["workload"].items()
     )
     routers = [i for i, path in enumerate(data["paths"]) if path.endswith(".router")]
     assert len(routers) == 16
-    told = {row["Figure"]: row for row in achieved_rows(view(committed(OLMOE), index))}
+    told = {row["Figure"]: row for row in achieved_rows(compared(committed(OLMOE), index))}
     seconds = raw["runs"]["time"]["step"]["graph_s"]["median"]
     counted = raw["runs"]["counters"]["step"]
     moved = sum(counted[name]["median"] for name in ("hbm_read_bytes", "hbm_written_bytes"))
@@ -235,7 +237,7 @@ def test_all_that_a_step_achieved_is_told_with_the_cost_of_routing() -> None:
 
 def test_a_figure_that_cannot_be_had_says_why() -> None:
     made = recording(TINY, case(time=run({"eager_s": 0.5})), sessions=[session(CPU)])
-    told = {row["Figure"]: row["Measured"] for row in achieved_rows(view(made, 0))}
+    told = {row["Figure"]: row["Measured"] for row in achieved_rows(compared(made, 0))}
     assert told["Tokens"] == "2 /s"
     assert told["MBU"] == "not known (no hardware preset for this machine)"
     assert told["HBM bandwidth"].startswith("not measured (")
@@ -247,9 +249,7 @@ def test_runs_that_shared_the_gpu_are_named() -> None:
     shared = replace(alone, conditions=replace(alone.conditions, other_processes=3))
     unknown = replace(alone, conditions=replace(alone.conditions, other_processes=None))
     assert tables.disturbed(case(time=alone, counters=unknown)) == ""
-    assert tables.disturbed(case(time=shared)) == (
-        "Other processes used the GPU in the runs: time (3)"
-    )
+    assert says(tables.disturbed(case(time=shared)), "time", 3)
 
 
 def test_selects_offer_what_the_cases_hold_in_order() -> None:
@@ -267,21 +267,21 @@ def test_selects_offer_what_the_cases_hold_in_order() -> None:
 
 
 def test_identical_layers_are_one_dot_from_least_to_largest() -> None:
-    rows = [row(each, 2.0, path=f"layers.{i}.ffn.up") for i, each in enumerate((2.0, 6.0, 4.0))]
+    rows = [row(value, 2.0, path=f"layers.{i}.ffn.up") for i, value in enumerate((2.0, 6.0, 4.0))]
     rows += [row(1.0, 2.0, path="embed", kind="gather"), row(None, 1.0), row(0.0, 1.0)]
     rows.append(row(8.0, 2.0, path=None))
     first, second = ratios.dots(rows)
     assert (first.pattern, first.layers) == ("layers.*.ffn.up", 3)
     assert (first.low, first.middle, first.high) == (1.0, 2.0, 3.0)
     assert (second.pattern, second.kind, second.middle) == ("embed", "gather", 0.5)
-    assert "Farthest from it: layers.*.ffn.up at 2.000x" in ratios.in_words([first], "kernel_s")
+    assert says(ratios.in_words([first], "kernel_s"), "layers.*.ffn.up", "2.000x")
 
 
 def test_the_plot_is_logarithmic_with_a_line_at_one_and_a_scale_centred_on_it() -> None:
-    found = ratios.dots(
+    dots = ratios.dots(
         [row(8.0, 1.0, path="a"), row(0.5, 1.0, path="b", kind="gather"), row(2.0, 1.0, path="c")]
     )
-    figure = ratios.ratio_plot(found, "kernel_s")
+    figure = ratios.ratio_plot(dots, "kernel_s")
     assert figure.layout.xaxis.type == "log"
     (at_one,) = figure.layout.shapes
     assert (at_one.x0, at_one.x1) == (1, 1)
@@ -299,7 +299,7 @@ def test_the_plot_is_logarithmic_with_a_line_at_one_and_a_scale_centred_on_it() 
 
 
 def test_bars_of_a_dot_reach_its_least_and_its_largest() -> None:
-    rows = [row(each, 1.0, path=f"layers.{i}.a") for i, each in enumerate((1.0, 4.0, 6.0))]
+    rows = [row(value, 1.0, path=f"layers.{i}.a") for i, value in enumerate((1.0, 4.0, 6.0))]
     (drawn,) = ratios.ratio_plot(ratios.dots(rows), "kernel_s").data
     assert list(drawn.error_x.array) == [2.0]
     assert list(drawn.error_x.arrayminus) == [3.0]
@@ -322,7 +322,7 @@ def test_checks_tell_what_is_known_measured_and_whether_it_holds() -> None:
     )
     holds, off, none = tables.checks(made)
     assert (holds["Known"], holds["Measured"], holds["Tolerance"]) == ("100", "100.5", "1 %")
-    assert [each["Passed"] for each in (holds, off, none)] == ["yes", "NO", "not measured"]
+    assert [check["Passed"] for check in (holds, off, none)] == ["yes", "NO", "not measured"]
     assert tables.failed(made) == ["is off"]
     assert none["Measured"] == "not measured (refused)"
     assert none["Tolerance"] == "exact"
@@ -330,7 +330,10 @@ def test_checks_tell_what_is_known_measured_and_whether_it_holds() -> None:
 
 def test_conditions_tell_each_run_or_why_it_is_lacking() -> None:
     measured = case(time=run({"graph_s": 1.0}), lacking={"energy": "no sensor"})
-    told = {each["Run"]: each for each in tables.conditions(recording(TINY, measured), measured)}
+    told = {
+        conditions["Run"]: conditions
+        for conditions in tables.conditions(recording(TINY, measured), measured)
+    }
     assert told["time"]["Commit"] == "0123abc"
     assert told["time"]["Temperature, C"] == "not known"
     assert told["time"]["Warm-up runs"] == "3"
@@ -343,17 +346,16 @@ def test_a_second_run_is_told_apart_by_its_spread() -> None:
     """Quartiles 1 % away: IQRs of 2 % each allow 2.8 %."""
     first = recording(TINY, case(time=run({"graph_s": 1.0, "eager_s": 2.0})))
     again = recording(TINY, case(time=run({"graph_s": 1.02, "eager_s": 2.2})))
-    found = tables.case_changes(first.cases[0], again)
-    graph, eager = tables.side_by_side(found)
+    changes = tables.case_changes(first.cases[0], again)
+    graph, eager = tables.side_by_side(changes)
     assert (graph["Change"], graph["Agrees"]) == ("+2 %", "yes")
     assert (eager["First"], eager["Again"]) == ("2 s", "2.2 s")
     assert (eager["Change"], eager["Agrees"]) == ("+10 %", "no")
-    assert tables.verdict(found) == (
-        "The second run agrees within the stated spread in 1 of 2 readings. Farthest beyond it:"
-        " time launched one by one, +10 %, where 2.97 % are allowed."
-    )
+    assert says(tables.verdict(changes), 1, 2, "one by one", 10, 2.97)
     line = next(
-        each for each in tables.changes(first, again) if each["Quantity"] == "time as a CUDA graph"
+        change
+        for change in tables.changes(first, again)
+        if change["Quantity"] == "time as a CUDA graph"
     )
     assert line["Median |change|, %"] == pytest.approx(2.0)
     other = recording(TINY, case(workload(batch=2)))

@@ -11,11 +11,14 @@ from costmodel.validation.counterparts import Gpus
 from costmodel.validation.join import join_case
 from dashboard.app import recordings
 from dashboard.app.widgets import plain
-from dashboard.pages.measured.data import sentence, view
+from dashboard.pages.measured.data import compared, sentence
 from tests.committed import recording as committed
 from tests.dashboard.pages import opened
 from tests.recording_values import H200, case, leaf_paths, recording, run, session, written
+from tests.sentences import says
 from tests.steps import tiny_model
+
+pytestmark = pytest.mark.slow  # each test draws the page
 
 V2 = "h200-ultramemv2-1b-7b.json"
 GPUS = Gpus()
@@ -36,50 +39,48 @@ def test_the_page_opens_the_recording_of_the_sidebars_model_and_workload() -> No
     assert at.selectbox(key="rec").value == "h200-olmoe-1b-7b.json"
     assert at.selectbox(key="rec_batch").value == 16
     assert at.selectbox(key="rec_context").value == 2048
-    assert at.text[0].value == (
-        "OLMoE-1B-7B on NVIDIA H200: decode, batch 16, context 2,048, bf16, uniform;"
-        " time as a CUDA graph"
-    )
+    names = ("OLMoE-1B-7B", "NVIDIA H200", "decode", 16, 2048, "bf16", "uniform", "CUDA graph")
+    assert says(at.text[0].value, *names)
     assert len(at.metric) == 8
 
 
 def test_a_link_opens_the_same_case_and_its_numbers_are_those_of_the_join() -> None:
     at = page(rec=V2, rec_batch="4", rec_routing="zipf:1.0", rec_quantity="kernel launches")
-    found = committed(V2)
+    held = committed(V2)
     index = next(
         index
-        for index, each in enumerate(found.cases)
-        if (each.workload.batch, each.workload.routing) == (4, "zipf:1.0")
+        for index, case_of_file in enumerate(held.cases)
+        if (case_of_file.workload.batch, case_of_file.workload.routing) == (4, "zipf:1.0")
     )
-    assert at.title[0].value == plain(sentence(view(found, index)))
+    assert at.title[0].value == plain(sentence(compared(held, index)))
     frame = at.dataframe[0].value
     wanted = [
-        each
-        for each in join_case(found, index, GPUS).rows
-        if each.path is None or each.quantity == "launches"
+        row
+        for row in join_case(held, index, GPUS).rows
+        if row.path is None or row.quantity == "launches"
     ]
     assert len(frame) == len(wanted)
-    graph = next(each for each in wanted if each.quantity == "graph_s")
+    graph = next(row for row in wanted if row.quantity == "graph_s")
     shown = frame[frame["Quantity"] == "time as a CUDA graph"].iloc[0]
     assert shown["Measured"] == pytest.approx((graph.measured or 0) * 1e6)
     assert shown["Ratio"] == pytest.approx(graph.ratio)
     at.toggle(key="rec_every").set_value(True).run()
-    assert len(at.dataframe[0].value) == len(join_case(found, index, GPUS).rows)
+    assert len(at.dataframe[0].value) == len(join_case(held, index, GPUS).rows)
 
 
-def test_leaves_that_only_choose_are_marked() -> None:
-    """OLMoE's routers choose; its experts, which sort and combine as well, do not only choose."""
+def test_routers_are_marked_as_routing() -> None:
+    """OLMoE's routers only choose; its experts sort and combine, which is more than choosing."""
     frame = page(rec="h200-olmoe-1b-7b.json", rec_quantity="launches").dataframe[0].value
-    marked = frame[frame["Chooses"] == "yes"]
+    marked = frame[frame["Routing"] == "yes"]
     assert set(marked["Operator"]) == {f"layers.{layer}.moe.router" for layer in range(16)}
-    assert set(frame["Chooses"]) == {"yes", ""}
+    assert set(frame["Routing"]) == {"yes", ""}
 
 
 def test_only_what_was_recorded_can_be_chosen() -> None:
     at = page(rec=V2, rec_batch="64")
     at.selectbox(key="rec_phase").set_value("prefill").run()
     assert not at.exception
-    assert "rec_batch" not in [each.key for each in at.selectbox]  # the only one is 1
+    assert "rec_batch" not in [element.key for element in at.selectbox]  # the only one is 1
     assert ", batch 1, " in at.text[0].value
     assert at.selectbox(key="rec_new_tokens").options == ["512", "2048", "8192"]
 
@@ -117,7 +118,7 @@ def test_the_repeat_of_a_recording_stands_beside_it_and_other_models_are_not_off
     second = at.selectbox(key="rec_again")
     assert second.value == f"again/{V2}"
     assert second.options == ["none", f"again/{V2}", V2]
-    assert any("agrees within the stated spread in " in each.value for each in at.text)
+    assert any("agrees within the stated spread in " in element.value for element in at.text)
     assert any("Largest change, %" in frame.value.columns for frame in at.dataframe)
     second.set_value("none").run()
     assert not any("Largest change, %" in frame.value.columns for frame in at.dataframe)
@@ -143,8 +144,7 @@ def test_other_processes_on_the_gpu_are_told_at_the_top(here: Path) -> None:
     alone = run({"graph_s": 1.0})
     shared = replace(alone, conditions=replace(alone.conditions, other_processes=2))
     written(recording(TINY, case(time=shared)), here, "a.json")
-    told = plain("Other processes used the GPU in the runs: time (2)")
-    assert [each.value for each in page().warning] == [told]
+    assert [says(each.value, "time", 2) for each in page().warning] == [True]
 
 
 def test_reasons_and_names_from_a_file_are_never_markup(here: Path) -> None:
@@ -157,8 +157,8 @@ def test_reasons_and_names_from_a_file_are_never_markup(here: Path) -> None:
     written(made, here, "a.json")
     at = page()
     assert at.text[0].value.startswith(HOSTILE)
-    for each in (*at.title, *at.markdown, *at.caption, *at.error, *at.info):
-        assert HOSTILE not in each.value
+    for element in (*at.title, *at.markdown, *at.caption, *at.error, *at.info):
+        assert HOSTILE not in element.value
     for card in at.metric:
         assert HOSTILE not in (card.help or "")
 

@@ -1,18 +1,17 @@
 """The Method page: nothing that the code says of its formulas is missing from it."""
 
-import inspect
-import logging
+import ast
 import subprocess
 import sys
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from costmodel.costs.calibrations import calibration_names
+from costmodel.costs.calibrations import calibrated, calibration_names
+from costmodel.costs.kernel_times import Curves
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.workload import Workload
@@ -20,125 +19,115 @@ from costmodel.layers.base import LayerKind
 from costmodel.layers.site import expanded_paths
 from costmodel.recordings.quantities import QUANTITIES
 from dashboard.app.widgets import plain
-from dashboard.pages.method import data as method
-from dashboard.pages.method.data import FORMULAS, MEASURED, NOTATION, PREDICTED
-from dashboard.pages.method.docstrings import package_folder
+from dashboard.pages.method import data, facts
+from dashboard.pages.method.data import FORMULAS, MEASURED, NOTATION, PARTS, PREDICTED
+from dashboard.pages.method.documented import folder_of
+from tests.dashboard.pages import opened
 
 ROOT = Path(__file__).parents[2]
-APP = str(ROOT / "app.py")
-VIEW = "dashboard/pages/method/page.py"
+FORMULA = "Formula: FLOPs, or bytes where it says so"
+ROOMS = ("costmodel/layers", "costmodel/routing", "costmodel/costs", "costmodel/validation")
 
 # Public functions of costmodel/costs without a source of their own, and why they need none.
 SUMS = "adds up what operators state; they carry the sources"
 OURS = "a method of this project, which docstrings describe; its check is `sparsecost validate`"
 NO_FORMULA = "looks something up"
 WITHOUT_SOURCE = {
-    "calibrated.calibrated": NO_FORMULA,
-    "calibrated.calibration_names": NO_FORMULA,
-    "curves.multiply_adds": "a definition: the pairs of a causal mask, summed",
-    "energy.energy_j": OURS,
-    "footprint.footprint": SUMS,
-    "footprint.stored_bytes": SUMS,
-    "interpolate.log": "a definition",
-    "predicted.operator_time": OURS,
-    "predicted.step_time": OURS,
-    "time.bound_by": "says which term of `floor_s` is longer, whose source holds",
-    "totals.distinct": SUMS,
-    "totals.flops_by_kind": SUMS,
-    "totals.kv_bytes_per_token": SUMS,
-    "totals.kv_cache": SUMS,
-    "totals.kv_stored_bytes": SUMS,
-    "totals.parameter_counts": SUMS,
-    "totals.routing_totals": SUMS,
-    "totals.stored_weights": SUMS,
-    "totals.totals": SUMS,
+    "build_operators": "lists the operators of layers, which carry the sources",
+    "columns": NO_FORMULA,
+    "kept_bytes": SUMS,
+    "region_time": OURS,
+    "step_values": NO_FORMULA,
+    "predict": SUMS,
+    "predicted_columns": NO_FORMULA,
+    "residual_adds": "counts layers",
+    "step_costs": SUMS,
+    "bound_by": "says which term of `floor_s` is longer, whose source holds",
+    "calibrated": NO_FORMULA,
+    "calibration_names": NO_FORMULA,
+    "distinct": SUMS,
+    "energy_j": OURS,
+    "flops_by_kind": SUMS,
+    "footprint": SUMS,
+    "kv_bytes_per_token": SUMS,
+    "kv_cache": SUMS,
+    "kv_stored_bytes": SUMS,
+    "log": "a definition",
+    "multiply_adds": "a definition: the pairs of a causal mask, summed",
+    "operator_time": OURS,
+    "parameter_counts": SUMS,
+    "routing_totals": SUMS,
+    "step_time": OURS,
+    "stored_bytes": SUMS,
+    "stored_weights": SUMS,
+    "totals": SUMS,
 }
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("streamlit").setLevel(logging.ERROR)
+def functions_in(room: str) -> Iterator[tuple[str, str, str]]:
+    """File, name and docstring of public functions, from the source: another way than the page's.
+
+    Docstrings are joined to one line of words.
+    """
+    for path in sorted((ROOT / room).rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                words = " ".join((ast.get_docstring(node) or "").split())
+                yield path.relative_to(ROOT).as_posix(), node.name, words
 
 
-def modules(package: str) -> list[str]:
-    folder = ROOT / package.replace(".", "/")
-    return [f"{package}.{p.stem}" for p in sorted(folder.glob("*.py")) if p.stem != "__init__"]
-
-
-def public_functions(module: str) -> dict[str, str]:
-    """Name and docstring, by importing: another way than that of the page."""
-    return {
-        name: inspect.getdoc(value) or ""
-        for name, value in vars(import_module(module)).items()
-        if isinstance(value, FunctionType | type)
-        and not name.startswith("_")
-        and value.__module__ == module
-    }
-
-
-def test_every_public_formula_docstring_with_a_source_is_shown_with_that_source() -> None:
+def test_every_public_function_of_the_formulas_is_shown_with_its_whole_docstring() -> None:
     shown = {
-        (row["File"], row["Of"]): row["Source"]
-        for part in (FORMULAS, PREDICTED)
-        for row in method.entry_rows(method.entries(part))
+        (docstring.file, docstring.name): " ".join(docstring.text.split())
+        for part in PARTS.values()
+        for docstring in part.docstrings()
     }
-    sourced = 0
-    for package in ("costmodel.layers", "costmodel.costs"):
-        for module in modules(package):
-            file = f"{module.replace('.', '/')}.py"
-            for name, doc in public_functions(module).items():
-                if "Source: " not in doc:
-                    continue
-                sourced += 1
-                cited = " ".join(doc.split("Source: ")[1].split("\n\n")[0].split())
-                assert shown[file, name] == cited
-    assert sourced >= 5
+    functions = [function for room in ROOMS for function in functions_in(room)]
+    assert len(functions) > 50
+    for file, name, words in functions:
+        assert shown[file, name] == words
 
 
-def test_the_floors_row_says_what_stands_in_its_docstring() -> None:
-    rows = method.entry_rows(method.entries(FORMULAS))
-    (floor,) = (row for row in rows if row["Of"] == "floor_s")
-    assert floor == {
-        "File": "costmodel/costs/roofline.py",
-        "Of": "floor_s",
-        "Says": "max(compulsory bytes / datasheet bandwidth, useful FLOPs / datasheet dense peak),"
-        " seconds.",
-        "Leaves out": "Leaves out launches, latency, tile padding and traffic beyond compulsory.",
-        "Source": "the roofline model, Williams et al., CACM 52(4), 2009.",
-    }
+def test_functions_of_costs_without_a_source_are_known_and_have_a_reason() -> None:
+    without = {name for _, name, doc in functions_in("costmodel/costs") if "Source:" not in doc}
+    assert without <= set(WITHOUT_SOURCE)
 
 
-def test_a_function_without_a_source_has_its_files() -> None:
-    rows = method.entry_rows(method.entries(FORMULAS))
-    (row,) = (row for row in rows if row["Of"] == "tucker_retrieve")
-    assert row["Source"] == (
-        "UltraMem, arXiv 2411.12364, section 3; UltraMemV2, arXiv 2508.18756, section 3 and"
-        " appendix A."
-    )
-    assert "static at inference" in row["Leaves out"]
+def test_the_source_of_the_roofline_bound_and_what_it_leaves_out_are_shown() -> None:
+    text = data.find(FORMULAS).text("costmodel/costs/roofline.py")
+    assert "Williams et al., CACM 52(4), 2009" in text
+    assert "Leaves out launches" in text
 
 
-def test_costs_without_a_source_are_known_and_have_a_reason() -> None:
-    without = {
-        f"{module.rpartition('.')[2]}.{name}"
-        for module in modules("costmodel.costs")
-        for name, doc in public_functions(module).items()
-        if isinstance(vars(import_module(module))[name], FunctionType) and "Source:" not in doc
-    }
-    assert without == set(WITHOUT_SOURCE)
+def test_a_file_is_listed_once_with_the_number_of_its_docstrings() -> None:
+    content = data.find(FORMULAS)
+    rows = {row["File"]: row for row in content.rows()}
+    assert list(rows) == content.files
+    row = rows["costmodel/costs/roofline.py"]
+    in_file = [d for d in content.docstrings if d.file == row["File"]]
+    assert row["Docstrings, count"] == str(len(in_file))
+    assert {"", "floor_s", "bound_by"} <= {d.name for d in in_file}
+    assert content.text(row["File"]).startswith(row["Says"])
+
+
+def test_no_docstring_stands_in_two_parts_but_for_notation() -> None:
+    docstrings = [
+        docstring
+        for name, part in PARTS.items()
+        if name != NOTATION
+        for docstring in part.docstrings()
+    ]
+    assert len(docstrings) == len(set(docstrings))
 
 
 def test_every_operator_of_every_preset_has_its_formula_and_source_on_the_page() -> None:
-    shown = {
-        (row["Operator"], row["Formula, FLOPs unless it says bytes"], row["Source"])
-        for row in method.operators()
-    }
+    shown = {(row["Operator"], row[FORMULA], row["Source"]) for row in facts.operators()}
     leaves = {operator for operator, _, _ in shown}
     for name in model_names():
         for workload in (Workload(batch=3), Workload(phase="prefill", new_tokens=5)):
             for operator in build_operators(load_model(name), workload.step()):
                 path = expanded_paths(operator.path)[0].split(".")
-                leaf = ".".join("*" if part.isdecimal() else part for part in path)
+                leaf = ".".join(path[2:] if path[0] == "layers" else path)
                 assert (leaf, operator.formula, operator.source) in shown
                 leaves.discard(leaf)
     assert not leaves  # and nothing else is there
@@ -146,59 +135,59 @@ def test_every_operator_of_every_preset_has_its_formula_and_source_on_the_page()
 
 def test_every_layer_kind_has_operators_and_none_comes_twice() -> None:
     def leaves(kind: type[Any]) -> set[str]:
-        below = {name for each in kind.__subclasses__() for name in leaves(each)}
+        below = {name for subclass in kind.__subclasses__() for name in leaves(subclass)}
         return below or {kind.__name__}
 
-    rows = method.operators()
+    rows = facts.operators()
     kinds = {row["Layer kind"] for row in rows}
     assert kinds == leaves(LayerKind) | {"every model"}
-    keys = [(row["Layer kind"], row["Operator"]) for row in rows]
+    formula = next(header for header in rows[0] if header.startswith("Formula"))
+    keys = [(row["Layer kind"], row["Operator"], row[formula]) for row in rows]
     assert len(keys) == len(set(keys))
     every = {row["Operator"] for row in rows if row["Layer kind"] == "every model"}
-    norms = {"layers.*.attention_norm", "layers.*.ffn_norm", "final_norm"}
-    assert every == {"embed", *norms, "lm_head"}
+    assert every == {"embed", "attention_norm", "ffn_norm", "final_norm", "lm_head"}
 
 
 def test_every_measured_quantity_is_shown_with_the_files_of_its_runs() -> None:
-    rows = {row["Quantity"]: row for row in method.quantities()}
+    rows = {row["Quantity"]: row for row in facts.quantities()}
     assert list(rows) == list(QUANTITIES)
-    assert rows["energy_j"] == {
-        "Quantity": "energy_j",
-        "Unit": "j",
-        "Run": "energy",
-        "Of": "step",
-        "Stands beside": "energy of the step",
-        "Must agree": "",
-        "How": "profiler/runs/energy.py",
-    }
+    energy = rows["energy_j"]
+    assert (energy["Unit"], energy["Run"], energy["Of"]) == ("j", "energy", "step")
+    assert energy["How"] == "profiler/runs/energy.py"
     assert rows["parameters"]["Must agree"] == "exactly"
-    assert all(row["How"] for row in rows.values())
+    for row in rows.values():
+        assert row["How"]
+        assert all((ROOT / file).is_file() for file in row["How"].split(", "))
 
 
-def test_the_letters_are_those_of_the_notation() -> None:
-    rows = method.notation()
-    letters = {r["Letter"]: r["Meaning"] for r in rows if r["Where"] == "all formulas"}
-    assert len(letters) == 23
-    assert letters["B"] == "sequences"
-    assert letters["N"] == "tokens of the step, B T"
-    assert letters["m"] == "table rows read per token and head (knn, TopM)"
-    own = {r["Where"]: r["Meaning"] for r in rows if r["Letter"] == "several"}
-    assert own["costmodel/layers/ffn.py"] == "N tokens, D hidden, F width."
+def test_the_notation_and_the_letters_of_layers_are_shown() -> None:
+    content = data.find(NOTATION)
+    assert content.files[0] == "costmodel/__init__.py"
+    notation = content.text("costmodel/__init__.py")
+    assert all(meaning in notation for meaning in ("B  sequences", "N  tokens of the step, B T"))
+    assert "F width" in content.text("costmodel/layers/ffn.py")
 
 
 def test_every_file_of_the_profiler_is_among_the_methods() -> None:
-    shown = {e.file for part in (PREDICTED, MEASURED) for e in method.entries(part)}
-    files = {p.relative_to(ROOT).as_posix() for p in (ROOT / "profiler").rglob("*.py")}
+    shown = {d.file for part in (PREDICTED, MEASURED) for d in PARTS[part].docstrings()}
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "profiler").rglob("*.py")}
     assert files <= shown
 
 
-def test_every_shipped_calibration_is_named() -> None:
-    assert [row["Calibration"] for row in method.calibrations()] == list(calibration_names())
+def test_every_shipped_calibration_is_shown_with_its_points() -> None:
+    rows = {row["Calibration"]: row for row in facts.calibrations()}
+    assert list(rows) == list(calibration_names())
+    for name, row in rows.items():
+        curves = calibrated(name)
+        assert isinstance(curves, Curves)
+        for sort in ("move", "gemm", "grouped", "rows", "attention", "topk"):
+            count = len(getattr(curves.calibration, sort))
+            assert f"{sort} {count}" in row["Points, count"].split(", ")
 
 
 def test_reading_the_profilers_methods_imports_neither_it_nor_torch() -> None:
     program = (
-        "import sys; from dashboard import method; [method.find(p, '') for p in method.PARTS];"
+        "import sys; from dashboard.pages.method import data; [data.find(p) for p in data.PARTS];"
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'profiler', 'torch'}))"
     )
     done = subprocess.run(
@@ -208,21 +197,11 @@ def test_reading_the_profilers_methods_imports_neither_it_nor_torch() -> None:
 
 
 def test_a_search_wants_all_words_in_any_case() -> None:
-    assert method.holds("Distinct rows of Dv", "dv DISTINCT")
-    assert not method.holds("Distinct rows of Dv", "distinct experts")
-    found = method.find(FORMULAS, "latentattention q_up")
-    assert [row["Operator"] for row in found.facts] == ["layers.*.attention.q_up"]
-    assert method.find(MEASURED, "no such word at all").files == []
-
-
-def page(**query: str) -> AppTest:
-    at = AppTest.from_file(APP, default_timeout=30)
-    at.switch_page(VIEW)
-    for name, value in query.items():
-        at.query_params[name] = value
-    at.run()
-    assert not at.exception
-    return at
+    assert data.holds("Distinct rows of Dv", "dv DISTINCT")
+    assert not data.holds("Distinct rows of Dv", "distinct experts")
+    content = data.find(FORMULAS, "latentattention q_up")
+    assert [row["Operator"] for row in content.facts] == ["attention.q_up"]
+    assert data.find(MEASURED, "no such word at all").files == []
 
 
 def column(at: AppTest, index: int, name: str) -> list[str]:
@@ -230,38 +209,39 @@ def column(at: AppTest, index: int, name: str) -> list[str]:
 
 
 def test_the_page_opens_with_the_formulas() -> None:
-    at = page()
+    at = opened("method")
     metrics = {metric.label: metric.value for metric in at.metric}
     assert metrics["Measured quantities"] == str(len(QUANTITIES))
+    assert metrics["Operator formulas"] == str(len(facts.operators()))
     assert at.segmented_control(key="me_part").value == FORMULAS
-    assert plain("layers.*.attention.core") in column(at, 0, "Operator")
+    assert plain("attention.core") in column(at, 0, "Operator")
 
 
 @pytest.mark.parametrize(
-    ("part", "header"), [(NOTATION, "Letter"), (PREDICTED, "Calibration"), (MEASURED, "Quantity")]
+    ("part", "header"), [(NOTATION, "File"), (PREDICTED, "Calibration"), (MEASURED, "Quantity")]
 )
 def test_a_link_opens_its_part(part: str, header: str) -> None:
-    at = page(me_part=part)
+    at = opened("method", me_part=part)
     assert header in at.table[0].value.columns
 
 
 def test_a_link_with_a_search_shows_what_it_finds() -> None:
-    at = page(me_part=MEASURED, me_search="energy counter")
+    at = opened("method", me_part=MEASURED, me_search="energy counter")
     assert at.selectbox(key="me_file").options[0] == "profiler/instruments/energy.py"
-    assert "The counter moves about every 100 ms" in at.code[0].value
+    assert "energy counter" in at.code[0].value
     assert any(text.value.startswith("Found: notation 0") for text in at.text)
 
 
 def test_a_typed_search_narrows_the_tables() -> None:
-    at = page()
+    at = opened("method")
     at.text_input(key="me_search").set_value("2407.04153").run()
     assert not at.exception
     assert set(column(at, 0, "Layer kind")) == {"Peer"}
-    assert set(column(at, 1, "File")) == {"costmodel/layers/peer.py"}
+    assert set(column(at, 1, "File")) == {plain("costmodel/layers/peer.py")}
 
 
 def test_a_search_that_finds_nothing_says_so_without_obeying_it() -> None:
-    at = page(me_search="<b>$x$ [a](http://b)")
+    at = opened("method", me_search="<b>$x$ [a](http://b)")
     (said,) = at.info
     assert said.value.endswith(r"\<b\>\$x\$ \[a\]\(http\://b\)")
     assert not at.table
@@ -269,18 +249,18 @@ def test_a_search_that_finds_nothing_says_so_without_obeying_it() -> None:
 
 @pytest.mark.parametrize("query", [{"me_part": "nonsense"}, {"me_file": "../../etc/passwd"}])
 def test_a_link_with_a_wrong_choice_opens_the_usual_one(query: dict[str, str]) -> None:
-    at = page(**query)
+    at = opened("method", **query)
     assert at.segmented_control(key="me_part").value == FORMULAS
-    assert at.selectbox(key="me_file").value == "costmodel/costs/operators.py"
+    assert at.selectbox(key="me_file").value == data.find(FORMULAS).files[0]
 
 
 def test_a_search_that_is_too_long_is_not_made() -> None:
-    at = page(me_search="x" * 5000)
-    assert all(len(each.value) < 2 * method.MAX_SEARCH_CHARS for each in (*at.info, *at.text))
+    at = opened("method", me_search="x" * 5000)
+    assert all(len(text.value) < 2 * data.MAX_SEARCH_CHARS for text in (*at.info, *at.text))
 
 
 def test_a_file_of_another_part_gives_way_to_one_of_this_part() -> None:
-    at = page(me_file="costmodel/layers/ultramem_retrieve.py")
+    at = opened("method", me_file="costmodel/layers/ultramem_retrieve.py")
     assert "tucker_retrieve" in at.code[0].value
     at.segmented_control(key="me_part").set_value(MEASURED).run()
     assert not at.exception
@@ -288,15 +268,13 @@ def test_a_file_of_another_part_gives_way_to_one_of_this_part() -> None:
 
 
 def test_without_the_profiler_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = package_folder
-
     def without(name: str) -> Path | None:
-        return None if name == "profiler" else real(name)
+        return None if name == "profiler" else folder_of(name)
 
-    monkeypatch.setattr("dashboard.pages.method.docstrings.package_folder", without)
-    monkeypatch.setattr("dashboard.pages.method.data.package_folder", without)
-    at = page(me_part=MEASURED)
-    assert [each.value for each in at.info] == [
+    monkeypatch.setattr("dashboard.pages.method.documented.folder_of", without)
+    monkeypatch.setattr("dashboard.pages.method.data.folder_of", without)
+    at = opened("method", me_part=MEASURED)
+    assert [info.value for info in at.info] == [
         "The package profiler is not installed: how it measures cannot be shown here."
     ]
     assert column(at, 0, "Quantity") == [plain(name) for name in QUANTITIES]

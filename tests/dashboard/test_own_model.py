@@ -74,10 +74,10 @@ def test_a_text_that_does_not_shrink_is_too_long_for_a_link() -> None:
 def test_a_link_that_would_unpack_to_more_than_a_text_may_hold_is_refused() -> None:
     bomb = link_of(b"a" * 2**22)  # 4 MiB in 5,500 characters
     assert len(bomb) <= MAX_LINK_CHARS
-    with pytest.raises(InputError, match="own: is no model"):
+    with pytest.raises(InputError, match=r"^own: .* link$"):
         unpacked(bomb)
     assert len(unpacked(link_of(b"a" * MAX_TEXT_BYTES))) == MAX_TEXT_BYTES
-    with pytest.raises(InputError, match="own: is no model"):
+    with pytest.raises(InputError, match=r"^own: .* link$"):
         unpacked(link_of(b"a" * (MAX_TEXT_BYTES + 1)))
 
 
@@ -100,7 +100,7 @@ NO_LINKS = {
 
 @pytest.mark.parametrize("link", NO_LINKS.values(), ids=NO_LINKS.keys())
 def test_what_is_no_link_of_this_app_is_refused_with_one_message(link: str) -> None:
-    with pytest.raises(InputError, match=r"^own: is no model that this app put into a link$"):
+    with pytest.raises(InputError, match=r"^own: .* link$"):
         unpacked(link)
 
 

@@ -23,6 +23,8 @@ from tests.dashboard.pages import opened
 from tests.recording_values import case, recording, run, written
 from tests.steps import tiny_model
 
+pytestmark = pytest.mark.slow  # each test draws the page
+
 PATIENCE_S = 20.0
 MEASURES = """
 import shutil, sys
@@ -74,11 +76,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], list[Job
     st.cache_resource.clear()
     yield fake
     st.cache_resource.clear()
-    for each in made:
-        if each.current is not None:
-            each.current.process.kill()
-            each.current.process.wait()
-            each.current.finished.wait(PATIENCE_S)
+    for jobs in made:
+        if jobs.current is not None:
+            jobs.current.process.kill()
+            jobs.current.process.wait()
+            jobs.current.finished.wait(PATIENCE_S)
 
 
 def press(at: AppTest, key: str) -> None:
@@ -88,7 +90,7 @@ def press(at: AppTest, key: str) -> None:
 
 def until(at: AppTest, shown: str) -> None:
     end = time.monotonic() + PATIENCE_S
-    while shown not in [each.value for each in at.subheader]:
+    while shown not in [element.value for element in at.subheader]:
         assert time.monotonic() < end, f"the page never says {shown}"
         time.sleep(0.05)
         at.run()
@@ -97,7 +99,7 @@ def until(at: AppTest, shown: str) -> None:
 
 def codes(at: AppTest) -> list[str]:
     """What stands in the code blocks; a line that a backslash ends goes on, as in a shell."""
-    return [each.value.replace(" \\\n  ", " ") for each in at.code]
+    return [element.value.replace(" \\\n  ", " ") for element in at.code]
 
 
 def test_without_torch_the_page_says_what_to_install(
@@ -107,7 +109,7 @@ def test_without_torch_the_page_says_what_to_install(
     made = server(WAITS)
     monkeypatch.setattr(profiling, "has_torch", lambda: False)
     at = page()
-    assert [each.value for each in at.error] == [NO_TORCH]
+    assert [element.value for element in at.error] == [NO_TORCH]
     assert at.title
     assert 'pip install "sparsecost[gpu]"' in NO_TORCH
     assert not at.button
@@ -145,7 +147,7 @@ def test_a_profile_runs_and_leads_to_what_it_measured(
     press(at, "prof_start")
     until(at, "Done")
     assert (here / "mine.json").read_bytes() == source.read_bytes()
-    assert {each.label: each.value for each in at.metric}["Finished runs"] == "1 of 1"
+    assert {metric.label: metric.value for metric in at.metric}["Finished runs"] == "1 of 1"
     assert codes(at)[-1].splitlines() == [
         "starting a worker for time",
         "[1/1] m time decode batch=1: done in 0.1 s, about 0 s left",
@@ -154,7 +156,7 @@ def test_a_profile_runs_and_leads_to_what_it_measured(
     (link,) = at.get("page_link")
     assert link.proto.page.endswith("measured")
     assert link.proto.query_string == "rec=mine.json"
-    assert any("That file exists" in each.value for each in at.warning)
+    assert any("That file exists" in element.value for element in at.warning)
     assert at.button(key="prof_start").disabled  # the command would refuse to write over it
     at.toggle(key="prof_resume").set_value(True).run()
     assert not at.button(key="prof_start").disabled
@@ -178,14 +180,14 @@ def test_a_running_profile_shows_how_far_it_is_and_is_cancelled(
     at.run()
     assert at.subheader[0].value == "Running"
     assert at.button(key="prof_start").disabled
-    told = {each.label: each.value for each in at.metric}
+    told = {metric.label: metric.value for metric in at.metric}
     assert told["Finished runs"] == "1 of 4"
     assert told["Left"] == "about 90 s"
     elsewhere = page()  # another tab sees the same job
     assert elsewhere.subheader[0].value == "Running"
     press(elsewhere, "prof_cancel")
     until(at, "Cancelled")
-    assert jobs.current.seen().exit_code == 130
+    assert jobs.current.progress().exit_code == 130
     assert not at.get("page_link")
     assert not (here / "ultramemv2-1b-7b.json").exists()
 
@@ -249,5 +251,5 @@ def test_a_machine_without_a_gpu_is_told_what_cannot_be_measured(
     assert here.is_dir()
     server(WAITS)
     monkeypatch.setattr(profiling, "has_gpu", lambda: gpu)
-    told = [each.value for each in page().info if "No NVIDIA driver" in each.value]
+    told = [element.value for element in page().info if "no NVIDIA driver" in element.value]
     assert len(told) == (0 if gpu else 1)

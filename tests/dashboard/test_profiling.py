@@ -7,12 +7,24 @@ from typing import Any
 import pytest
 
 from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model
 from costmodel.recordings.quantities import RUNS
+from dashboard.app.own_model import model_text
+from dashboard.app.selection import OWN
 from dashboard.pages.profile import data as profiling
-from dashboard.pages.profile.data import NEEDS_GPU, Asked, arguments, has_gpu, has_torch, run_rows
+from dashboard.pages.profile.data import (
+    NEEDS_GPU,
+    ProfileForm,
+    arguments,
+    default_file_name,
+    has_gpu,
+    has_torch,
+    run_rows,
+)
+from tests.dashboard.pages import chosen
 
 OUT = Path("recordings/x.json")
-ASKED = Asked(
+FORM = ProfileForm(
     model="olmoe-1b-7b",
     phase="decode",
     batch="1,16",
@@ -31,7 +43,7 @@ DECODE = (
 
 
 def line(**changes: Any) -> str:  # noqa: ANN401 - any field
-    return " ".join(arguments(replace(ASKED, **changes), OUT))
+    return " ".join(arguments(replace(FORM, **changes), OUT))
 
 
 def test_decode_says_nothing_of_new_tokens() -> None:
@@ -80,15 +92,23 @@ def test_a_value_that_breaks_a_rule_is_named(changes: dict[str, Any], field: str
     assert str(refused.value).startswith(field)
 
 
+def test_a_new_file_is_named_after_the_preset_or_the_own_model() -> None:
+    assert default_file_name(chosen(model="olmoe-1b-7b")) == "olmoe-1b-7b.json"
+    own = chosen(model=OWN, own=model_text(replace(load_model("olmoe-1b-7b"), name="../A <B> 1/")))
+    assert default_file_name(own) == "a-b-1.json"
+    nameless = replace(own, model=replace(own.model, name="\u0416"))
+    assert default_file_name(nameless) == "own-model.json"
+
+
 def test_torch_is_looked_for_and_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    names = []
 
-    def found(name: str) -> None:
-        asked.append(name)
+    def find_spec(name: str) -> None:
+        names.append(name)
 
-    monkeypatch.setattr(profiling, "find_spec", found)
+    monkeypatch.setattr(profiling, "find_spec", find_spec)
     assert has_torch() is False
-    assert asked == ["torch"]
+    assert names == ["torch"]
 
 
 def test_every_run_says_what_it_measures_and_what_a_cpu_gives() -> None:

@@ -36,6 +36,7 @@ from tests.dashboard.reports import (
     usual,
     workbook,
 )
+from tests.sentences import says
 
 pq = pytest.importorskip("pyarrow.parquet")
 STEP = ("--batch", "64", "--context", "2048")
@@ -344,7 +345,7 @@ def test_html_has_contents_captions_and_words_for_every_chart() -> None:
 
 def test_charts_are_drawn_from_the_numbers_of_the_report() -> None:
     by_title = {chart.title: chart.figure for chart in charts(usual())}
-    bars = by_title["Compulsory HBM bytes of one step, batch 64, context 2,048"]
+    (bars,) = (each for title, each in by_title.items() if says(title, "HBM bytes", 64, 2048))
     for index, step in enumerate(usual().steps):
         total = sum(trace.x[index] for trace in bars.data)
         assert total == pytest.approx(float(str(step.values["hbm_bytes.compulsory"])) / 1e9)

@@ -13,12 +13,13 @@ from streamlit.testing.v1 import AppTest
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from dashboard.app.own_model import model_text
+from dashboard.app.recordings import VARIABLE
 from dashboard.app.selection import OWN, OWN_FILE
 from dashboard.app.widgets import plain
 from dashboard.pages.report.data import (
     MIME,
-    Found,
-    Wanted,
+    Recorded,
+    ReportForm,
     asked,
     command,
     models_of,
@@ -30,6 +31,9 @@ from dashboard.report.files import FORMATS
 from tests.commands import output
 from tests.dashboard.pages import chosen, opened
 from tests.dashboard.reports import HOSTILE, MADE, OLMOE, RECORDINGS, ULTRAMEM
+from tests.sentences import says
+
+pytestmark = pytest.mark.slow  # each test draws the page
 
 ROOT = Path(__file__).parents[2]
 VIEW = "dashboard/pages/report/page.py"
@@ -45,7 +49,9 @@ def _at_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def holds(at: AppTest) -> str:
     """What the page says that the report holds."""
-    return next(each.value for each in at.caption if each.value.startswith("A report to keep."))
+    return next(
+        element.value for element in at.caption if element.value.startswith("A report to keep.")
+    )
 
 
 def cells(at: AppTest) -> list[list[Any]]:
@@ -59,7 +65,7 @@ def test_the_page_shows_the_numbers_of_predict() -> None:
     assert shown["predicted time"] == f"{data['time']['predicted_s'] * 1e3:.4g} ms"
     assert shown["largest batch that fits"] == f"{data['memory']['max_batch']:,}"
     count = len(data["operators"])
-    assert holds(at).endswith(f"1 model, {count} operators, 7 batches compared, 6 measured cases.")
+    assert says(holds(at), 1, count, 7, 6)
     assert f"predicted {data['time']['predicted_s'] * 1e3:.4g} ms a step" in at.text[0].value
     assert not at.error
     assert not at.warning
@@ -81,7 +87,7 @@ def test_the_address_holds_the_models_the_contents_and_the_preview() -> None:
     assert shown["batches compared"] == "1, 2"
     assert shown["price"] == "2.5 USD an hour"
     assert shown["batches"] == "16"
-    (code,) = [each.value for each in at.code]
+    (code,) = [element.value for element in at.code]
     assert "--contents summary,comparison,measured,method" in code
     assert "--price-per-hour 2.5" in code
 
@@ -139,31 +145,34 @@ def test_values_of_an_address_that_are_no_choice_are_left_out(query: dict[str, s
 
 def test_names_that_no_widget_offers_are_refused() -> None:
     with pytest.raises(InputError, match="is not one of"):
-        models_of(chosen(), Wanted(more=("../../etc/passwd",)))
+        models_of(chosen(), ReportForm(more=("../../etc/passwd",)))
     with pytest.raises(InputError, match="at most 3 more"):
-        models_of(chosen(), Wanted(more=(OLMOE,) * 4))
+        models_of(chosen(), ReportForm(more=(OLMOE,) * 4))
 
 
 @pytest.mark.parametrize(
-    ("fields", "wanted"),
+    ("fields", "form"),
     [
-        ({}, Wanted()),
-        ({"batch": 7, "context": 0}, Wanted(more=(OLMOE,), compared="1,2,3")),
-        ({"phase": "prefill", "context": 0, "new_tokens": 512}, Wanted(price_per_hour=2.5)),
-        ({"dtype": "int4", "kv_dtype": "fp8", "routing": "zipf:0.5"}, Wanted()),
-        ({"dtype": "fp8", "hardware": "b200", "backend": "fused"}, Wanted(contents=("summary",))),
-        ({"kv_dtype": "fp8", "attention_flops": "full", "logits": "all"}, Wanted()),
-        ({"model": "deepseek-v2-lite", "mla": "expanded"}, Wanted()),
+        ({}, ReportForm()),
+        ({"batch": 7, "context": 0}, ReportForm(more=(OLMOE,), compared="1,2,3")),
+        ({"phase": "prefill", "context": 0, "new_tokens": 512}, ReportForm(price_per_hour=2.5)),
+        ({"dtype": "int4", "kv_dtype": "fp8", "routing": "zipf:0.5"}, ReportForm()),
+        (
+            {"dtype": "fp8", "hardware": "b200", "backend": "fused"},
+            ReportForm(contents=("summary",)),
+        ),
+        ({"kv_dtype": "fp8", "attention_flops": "full", "logits": "all"}, ReportForm()),
+        ({"model": "deepseek-v2-lite", "mla": "expanded"}, ReportForm()),
     ],
 )
 def test_the_command_that_is_shown_writes_the_report_that_is_shown(
-    tmp_path: Path, fields: dict[str, Any], wanted: Wanted
+    tmp_path: Path, fields: dict[str, Any], form: ReportForm
 ) -> None:
     selection = chosen(**fields)
-    models = models_of(selection, wanted)
-    found = recordings_of(models) if "measured" in wanted.contents else Found()
-    shown = report_json(build(asked(selection, wanted, found), MADE))
-    words = shlex.split(command(selection, wanted, found, ".json"))
+    models = models_of(selection, form)
+    recorded = recordings_of(models) if "measured" in form.contents else Recorded()
+    shown = report_json(build(asked(selection, form, recorded), MADE))
+    words = shlex.split(command(selection, form, recorded, ".json"))
     assert words[0] == "sparsecost"
     assert words[-2:] == ["--out", "report.json"]
     out = tmp_path / "report.json"
@@ -172,15 +181,18 @@ def test_the_command_that_is_shown_writes_the_report_that_is_shown(
     assert written | {"made": MADE} == shown
 
 
-def test_recordings_of_the_chosen_models_are_found_and_bad_files_are_named(tmp_path: Path) -> None:
+def test_recordings_of_the_chosen_models_are_found_and_bad_files_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
     source = RECORDINGS / f"h200-{OLMOE}.json"
     (tmp_path / "good.json").write_bytes(source.read_bytes())
     (tmp_path / "bad.json").write_text("{}")
     (tmp_path / "other.json").write_bytes((RECORDINGS / "h200-llama-3.1-8b.json").read_bytes())
-    found = recordings_of((load_model(OLMOE),), tmp_path)
-    assert [path.name for path, _ in found.recordings] == ["good.json"]
-    (unread,) = found.unread
-    assert "bad.json" in unread
+    recorded = recordings_of((load_model(OLMOE),))
+    assert [path for path, _ in recorded.recordings] == [tmp_path / "good.json"]
+    (error,) = recorded.errors
+    assert "bad.json" in error
 
 
 def test_a_hostile_model_of_ones_own_stays_text() -> None:
@@ -194,7 +206,9 @@ def test_a_hostile_model_of_ones_own_stays_text() -> None:
     (heading,) = at.title
     assert plain(HOSTILE[1]) in heading.value
     assert HOSTILE[1] not in heading.value
-    assert all(HOSTILE[1] not in each.value for each in (*at.subheader, *at.markdown, *at.caption))
+    assert all(
+        HOSTILE[1] not in element.value for element in (*at.subheader, *at.markdown, *at.caption)
+    )
     assert at.code[0].value.startswith(f"sparsecost report {OWN_FILE} ")
-    buttons = [each.proto for each in at.get("download_button")]
+    buttons = [element.proto for element in at.get("download_button")]
     assert len(buttons) == len(FORMATS) == len(MIME)

@@ -10,6 +10,7 @@ from costmodel import units
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.latency import NOT_ASKED, Unknown
 from costmodel.costs.predict import predict
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import load_hardware
@@ -20,10 +21,14 @@ from costmodel.questions.designs.evaluate import evaluate
 from costmodel.questions.match import match
 from costmodel.questions.matching.differences import differences
 from dashboard.app.own_model import model_text, read_model
-from dashboard.pages.tradeoffs import charts
 from dashboard.pages.tradeoffs import data as tradeoffs
-from dashboard.pages.tradeoffs.match import cost_sentence, ratio_alt, ratio_chart
+from dashboard.pages.tradeoffs.charts import ratio_alt, ratio_chart, scatter
+from dashboard.pages.tradeoffs.match import cost_sentence
+from dashboard.pages.tradeoffs.sweep import Sweep, allowed, front
 from tests.dashboard.pages import opened
+from tests.sentences import says
+
+pytestmark = pytest.mark.slow  # most tests draw the page
 
 H200 = load_hardware("h200")
 
@@ -112,7 +117,7 @@ def test_too_many_designs_are_refused() -> None:
         )
 
 
-def swept() -> charts.Sweep:
+def swept() -> Sweep:
     """Three designs and the base at two workloads."""
     base = load_model("olmoe-1b-7b")
     made = tradeoffs.designs(base, {"num_experts": (16, 32, 128)})
@@ -120,19 +125,19 @@ def swept() -> charts.Sweep:
     evaluated = evaluate(
         [*made.models, base], Workload(), H200, NOT_ASKED, batches=batches, contexts=contexts
     )
-    return charts.Sweep(evaluated=evaluated, values=made.values, batches=batches, contexts=contexts)
+    return Sweep(evaluated=evaluated, values=made.values, batches=batches, contexts=contexts)
 
 
 def test_limits_and_the_workload_shown_leave_what_they_allow() -> None:
     sweep = swept()
-    mask = charts.allowed(sweep, workload=(64, 2048), limits={})
+    mask = allowed(sweep, workload=(64, 2048), limits={})
     assert [sweep.at(int(i)) for i in np.flatnonzero(mask)] == [
         (design, 64, 2048) for design in range(3)
     ]  # not the base model, which comes last
     # 128 experts of 3 x 2048 x 1024 in 16 layers are 12.9 B parameters; 32 are 3.2 B.
-    few = charts.allowed(sweep, workload=(64, 2048), limits={"total parameters": 10})
+    few = allowed(sweep, workload=(64, 2048), limits={"total parameters": 10})
     assert [sweep.at(int(i))[0] for i in np.flatnonzero(few)] == [0, 1]
-    small = charts.allowed(sweep, workload=None, limits={"memory": 5})  # 3.2 GB + KV
+    small = allowed(sweep, workload=None, limits={"memory": 5})  # 3.2 GB + KV
     assert {sweep.at(int(i))[:2] for i in np.flatnonzero(small)} == {(0, 1)}
 
 
@@ -146,13 +151,15 @@ EXPERTS_A_TOKEN = {
 
 def within(at: AppTest) -> str:
     """How many designs are within the limits."""
-    return next(each.value for each in at.metric if each.label == "Within the limits")
+    return next(element.value for element in at.metric if element.label == "Within the limits")
 
 
 def button(at: AppTest) -> str:
     """What the button says that holds the limits' sliders."""
-    found = next(each.proto for each in at.main if each.proto and each.type == "popover")
-    return str(found.popover.label)
+    popover = next(
+        element.proto for element in at.main if element.proto and element.type == "popover"
+    )
+    return str(popover.popover.label)
 
 
 def test_a_link_limits_active_parameters_and_the_button_says_so() -> None:
@@ -160,11 +167,11 @@ def test_a_link_limits_active_parameters_and_the_button_says_so() -> None:
 
     So 0.67 B with 4 experts a token, 1.08 B with 8, 1.88 B with 16.
     """
-    found = {
+    pages = {
         most: page(**EXPERTS_A_TOKEN, to_active=most) for most in ("0.5", "0.7", "1.5", "no limit")
     }
-    assert [within(at) for at in found.values()] == ["0", "1", "2", "3"]
-    assert [button(at) for at in found.values()] == ["Limits: 1 set"] * 3 + ["Limits: none set"]
+    assert [within(at) for at in pages.values()] == ["0", "1", "2", "3"]
+    assert [button(at) for at in pages.values()] == ["Limits: 1 set"] * 3 + ["Limits: none set"]
 
 
 def test_a_link_limits_predicted_time_beside_the_others() -> None:
@@ -187,25 +194,25 @@ def test_a_limit_that_is_not_offered_is_none_and_time_has_none_where_it_is_not_p
     assert (within(at), button(at)) == ("3", "Limits: none set")
     at = page(**EXPERTS_A_TOKEN, gpu="b200", to_ms="0.1")
     assert (within(at), button(at)) == ("3", "Limits: none set")
-    assert "to_ms" not in [each.key for each in at.select_slider]
-    assert any("no calibration for GPU" in each.value for each in at.caption)
+    assert "to_ms" not in [element.key for element in at.select_slider]
+    assert any("no calibration for GPU" in element.value for element in at.caption)
 
 
 def test_more_parameters_are_better_and_fewer_bytes() -> None:
     sweep = swept()
-    mask = charts.allowed(sweep, workload=(1, 2048), limits={})
-    best = charts.front(sweep.evaluated, "total parameters", "HBM bytes", mask)
+    mask = allowed(sweep, workload=(1, 2048), limits={})
+    best = front(sweep, "total parameters", "HBM bytes", mask)
     # One token reads 8 experts whatever their number, and a larger router: all stand.
     assert [sweep.at(int(i))[0] for i in best] == [0, 1, 2]
-    least = charts.front(sweep.evaluated, "memory", "HBM bytes", mask)
+    least = front(sweep, "memory", "HBM bytes", mask)
     assert [sweep.at(int(i))[0] for i in least] == [0]
 
 
 def test_the_front_is_a_line_of_stars_and_the_base_model_a_cross() -> None:
     sweep = swept()
-    mask = charts.allowed(sweep, workload=(1, 2048), limits={})
-    best = charts.front(sweep.evaluated, "total parameters", "HBM bytes", mask)
-    figure = charts.scatter(
+    mask = allowed(sweep, workload=(1, 2048), limits={})
+    best = front(sweep, "total parameters", "HBM bytes", mask)
+    figure = scatter(
         sweep,
         mask,
         best,
@@ -214,9 +221,9 @@ def test_the_front_is_a_line_of_stars_and_the_base_model_a_cross() -> None:
         coloured="memory",
         logarithmic=True,
     )
-    designs, front, base = figure.data
+    designs, best_line, base = figure.data
     assert len(designs.x) == 3
-    assert (front.mode, front.marker.symbol) == ("lines+markers", "star")
+    assert (best_line.mode, best_line.marker.symbol) == ("lines+markers", "star")
     assert base.marker.symbol == "x-open"
     assert list(base.text) == ["the model itself; batch 1, context 2,048"]
     published = predict(load_model("olmoe-1b-7b"), Workload(batch=1), H200)
@@ -237,23 +244,23 @@ def test_a_front_of_many_points_is_thinned_and_the_page_says_so() -> None:
         to_y="active parameters",
         to_at="all",
     )
-    assert [each.value for each in at.metric] == ["40", "6,400", "6,400", "6,400"]
+    assert [element.value for element in at.metric] == ["40", "6,400", "6,400", "6,400"]
     assert len(at.dataframe[0].value) == 1000
-    thinned = [each.value for each in at.caption[1:]]  # the first is of the limits
-    assert thinned[0] == "5,000 of the 6,400 points are drawn, chosen by lot."
-    assert thinned[1] == "1,000 points, spread along the front, are drawn and listed."
+    drawn, listed = (element.value for element in at.caption[1:])  # the first is of the limits
+    assert says(drawn, 5000, 6400)
+    assert says(listed, 6400, 1000)
 
 
-def test_points_drawn_by_lot_are_of_every_workload() -> None:
+def test_a_sample_has_points_of_every_workload() -> None:
     """Every 20th of designs x 20 workloads would be of one workload."""
-    drawn = tradeoffs.drawn_by_lot(np.arange(100_000), 5000)
+    drawn = tradeoffs.sample(np.arange(100_000), 5000)
     assert len(np.unique(drawn)) == 5000
     assert np.all(np.diff(drawn) > 0)
     of_each = np.bincount(drawn % 20, minlength=20)
     assert of_each.min() > 150  # 250 are expected, with a standard deviation of 15
     assert of_each.max() < 350
-    np.testing.assert_array_equal(drawn, tradeoffs.drawn_by_lot(np.arange(100_000), 5000))
-    assert tradeoffs.drawn_by_lot(np.arange(7), 7).tolist() == list(range(7))
+    np.testing.assert_array_equal(drawn, tradeoffs.sample(np.arange(100_000), 5000))
+    assert tradeoffs.sample(np.arange(7), 7).tolist() == list(range(7))
 
 
 def test_a_pinned_design_is_offered_by_compare() -> None:
@@ -298,7 +305,7 @@ def test_a_broken_range_and_an_impossible_limit_are_told() -> None:
         .value
     )
     at = page(to_gib="1")
-    assert "loosen a limit" in at.info[0].value
+    assert "limits" in at.info[0].value
 
 
 @pytest.mark.parametrize(
@@ -310,16 +317,16 @@ def test_a_broken_range_and_an_impossible_limit_are_told() -> None:
 )
 def test_a_sweep_without_points_says_why(query: dict[str, str], told: str) -> None:
     at = page(model="olmoe-1b-7b", **query)
-    assert [each.value for each in at.title] == ["Nothing to draw"]
+    assert [element.value for element in at.title] == ["Nothing to draw"]
     assert told in at.info[0].value
 
 
 def test_match_shows_the_sizes_that_sparsecost_match_finds() -> None:
     at = page(to_what="match")
-    found = match(load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b"))
-    shown = [each.value for each in at.metric]
-    assert shown[:2] == [f"{after:,}" for _, after in found.fields.values()]
-    off = 100 * (found.reached.parameters - found.wanted.parameters) / found.wanted.parameters
+    answer = match(load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b"))
+    shown = [element.value for element in at.metric]
+    assert shown[:2] == [f"{after:,}" for _, after in answer.fields.values()]
+    off = 100 * (answer.reached.parameters - answer.wanted.parameters) / answer.wanted.parameters
     assert shown[2] == f"{off:+.3f} %"
     assert at.get("download_button")
 
@@ -334,18 +341,23 @@ def test_match_says_how_costs_of_equal_sizes_differ() -> None:
         for trace in figure.data
         for name, ratio in zip(trace.y, trace.x, strict=True)
     }
-    assert drawn["any batch", "FLOPs per token"] == answer.flops_ratio
+    flops_per_token = STEP_QUANTITIES["flops.per_token"].label
+    assert drawn["any batch", flops_per_token] == answer.flops_ratio
     for batch in (1, 64, 1024):
-        one, other = (predict(each, Workload(batch=batch), H200) for each in (target, answer.model))
+        one, other = (
+            predict(model, Workload(batch=batch), H200) for model in (target, answer.model)
+        )
         ratio = other.floor_s / one.floor_s
-        assert drawn[f"batch {batch:,}", "floor time"] == pytest.approx(ratio)
+        bound = STEP_QUANTITIES["time.floor_s"].label
+        assert drawn[f"batch {batch:,}", bound] == pytest.approx(ratio)
         assert f"{units.ratio(ratio)} at batch {batch:,}" in cost_sentence(lines, "a GPU")
-    assert ("batch 1", "HBM, weights") in drawn
-    assert ("batch 1", "HBM, table rows") not in drawn  # the target has none: no ratio
+    assert ("batch 1", STEP_QUANTITIES["hbm_bytes.weights"].label) in drawn
+    rows = STEP_QUANTITIES["hbm_bytes.table_rows"].label
+    assert ("batch 1", rows) not in drawn  # the target has none: no ratio
     assert f"{units.ratio(max(drawn.values()))}." in ratio_alt(answer, lines)
 
 
 def test_match_that_nothing_reaches_is_told() -> None:
     at = page(to_what="match", to_template="llama-3.1-8b")
     assert "neither experts nor memory layers" in at.error[0].value
-    assert [each.value for each in at.title] == ["No match was found"]
+    assert [element.value for element in at.title] == ["No match was found"]

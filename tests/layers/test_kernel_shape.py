@@ -50,7 +50,7 @@ def model_agrees(model: ModelConfig, step: Step) -> None:
             check(operator, part, step)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(models(), steps(dtype="bf16", kv_dtype="bf16", attention_flops="full"))
 def test_random_models(model: ModelConfig, step: Step) -> None:
     model_agrees(model, step)

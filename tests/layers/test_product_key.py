@@ -88,7 +88,7 @@ def test_pkm_ends_with_its_values() -> None:
     assert weights(ops["retrieve"]) == {"keys": ("memory_keys", 20, 4)}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(n=st.integers(2, 6), h=st.integers(1, 3), m=st.integers(1, 4), dk=st.integers(4, 7))
 def test_scores_and_sums_by_counting(n: int, h: int, m: int, dk: int) -> None:
     score = sums = looked_at = 0

@@ -47,7 +47,7 @@ def table_of_the_facts(  # noqa: PLR0917
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     D=st.integers(4, 40), knum=st.integers(2, 9), m=st.integers(1, 4), dk=st.integers(4, 12),
     slices=st.integers(1, 6), dp=st.integers(4, 12), h=st.integers(1, 3), r=st.integers(1, 4),

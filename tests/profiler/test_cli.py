@@ -14,6 +14,8 @@ from profiler.session.progress import ProfileProgress
 from profiler.session.session import Outcome, ProfileRequest
 from tests.commands import Done, output, refusal, run
 
+pytestmark = pytest.mark.slow  # each test profiles
+
 TINY = """
 name = "Tiny {kind}"
 source = "a test"

@@ -117,6 +117,7 @@ def test_a_time_that_is_not_known_is_left_out_with_its_reason(
     assert reason in str(found.not_predicted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ranges"),
     [

@@ -128,6 +128,7 @@ WORKLOADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(("prompt", "output", "batch"), [(100, 2, 1), (97, 201, 5), (1, 40, 300)])
@@ -160,7 +161,7 @@ def test_sums_are_those_of_single_predictions(
     batch=st.integers(1, 200),
     more=st.integers(1, 500),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_more_of_anything_never_costs_less(
     name: str, prompt: int, output: int, batch: int, more: int
 ) -> None:

@@ -200,6 +200,7 @@ routing_axis = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(
     model=st.sampled_from(MODELS),
     work=decodes | workloads,
@@ -209,7 +210,7 @@ routing_axis = st.lists(
     gpus=st.lists(st.sampled_from(GPUS), min_size=1, max_size=2),
     block=st.sampled_from([BLOCK_POINTS, 8, 1]),
 )
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=250)
 def test_every_point_equals_its_own_prediction(
     *,
     model: ModelConfig,

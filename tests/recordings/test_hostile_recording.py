@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costmodel.errors import InputError
@@ -183,7 +183,7 @@ def places(value: Any, at: Place = ()) -> list[Place]:  # noqa: ANN401 - any par
     return here + [place for key, child in inner for place in places(child, (*at, key))]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(place=st.sampled_from(places(GOOD)), value=ANYTHING | st.just(DROPPED))
 def test_any_value_at_any_place_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, place: Place, value: object

@@ -151,6 +151,7 @@ def streams(model: ReferenceModel) -> list[float]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", DEEP)
 def test_the_stream_stays_healthy_through_twenty_blocks(name: str, dtype: torch.dtype) -> None:

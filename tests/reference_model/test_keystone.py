@@ -177,6 +177,7 @@ def test_all_but_flops_at_full_depth(name: str, dtype: str) -> None:
         cache_is_predicted(model, step_of(sizes, dtype=dtype))
 
 
+@pytest.mark.slow
 @every_preset
 def test_flops_at_full_depth(name: str) -> None:
     model = build_model(PRESETS[name], device="meta")
@@ -194,6 +195,7 @@ def test_flops_in_every_workload(name: str) -> None:
             flops_are_predicted(model, step)
 
 
+@pytest.mark.slow
 @given(
     config=models(multiple_of=8),  # bf16 elements in the 16 bytes that grouped products want
     dtype=st.sampled_from([*DTYPES]),
@@ -201,7 +203,7 @@ def test_flops_in_every_workload(name: str) -> None:
     decode=st.tuples(st.integers(1, 3), st.integers(0, 12), st.just(1)),
     prefill=st.tuples(st.integers(1, 3), st.integers(0, 12), st.integers(2, 12)),
 )
-@settings(max_examples=RANDOM_MODELS, deadline=None)
+@settings(max_examples=RANDOM_MODELS)
 def test_random_models(
     *, config: ModelConfig, dtype: str, logits: Logits, decode: Sizes, prefill: Sizes
 ) -> None:

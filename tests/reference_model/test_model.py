@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -108,7 +108,7 @@ def made_by_seed(config: ModelConfig, seed: int) -> dict[str, Tensor]:
     return build_model(config, dtype=torch.float32, seed=seed).state_dict()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(
     config=models(multiple_of=4),
     way=st.sampled_from(sorted(WAYS)),

@@ -102,7 +102,7 @@ def test_steeper_popularity_touches_less() -> None:
     draws=st.integers(1, 20),
     trials=st.lists(st.integers(0, 10**13), min_size=1, max_size=8),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_bounds_growth_and_arrays(
     exponent: float | None, population: int, draws: int, trials: list[int]
 ) -> None:

@@ -143,6 +143,7 @@ def test_the_count_of_others_is_binomial_where_all_are_alike(most: int, p: float
     assert probability == pytest.approx([expected] * 2, abs=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.5])
 @pytest.mark.parametrize("population", [64, 256])
 def test_within_one_percent_of_simulated_experts(population: int, exponent: float) -> None:
@@ -157,6 +158,7 @@ def test_within_one_percent_of_simulated_experts(population: int, exponent: floa
         assert expected == pytest.approx(simulated, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draws", [32, 128])
 @pytest.mark.parametrize("exponent", [0.6, 1.0, 1.2])
 def test_within_one_percent_of_simulated_rows(draws: int, exponent: float) -> None:

@@ -275,7 +275,7 @@ LEAVES = st.lists(st.sampled_from(KNOWN) | st.from_regex(r"[a-z]{1,3}(\.[0-9])?"
 
 
 @given(leaves=LEAVES.map(dict.fromkeys).map(tuple).filter(bool), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_path_of_either_side_appears_exactly_once(
     leaves: tuple[str, ...], data: st.DataObject
 ) -> None:

@@ -14,6 +14,7 @@ class Quantity:
             with their values (`explain`) are attached to a quantity by this name.
         label: what a reader calls it in every table, card, chart and report. It is written in the
             registry and nowhere else, and no two quantities share one.
+        short: the label where there is little room, such as on a card; empty: the label itself.
         unit: says how `units.formatted` writes the value.
         counts: what is counted, in one line.
         leaves_out: what a reader might expect in it and does not find.
@@ -26,6 +27,7 @@ class Quantity:
 
     name: str
     label: str
+    short: str = ""
     unit: Unit
     counts: str
     leaves_out: str = ""

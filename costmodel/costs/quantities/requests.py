@@ -135,14 +135,14 @@ TIMES = (
     ),
     *_from_times(
         "throughput.tokens_per_s",
-        label="output tokens per second",
+        label="output throughput",
         unit="tokens_per_s",
         counts="output tokens of the whole batch over the latency",
         formula="tokens_per_s",
     ),
     *_from_times(
         "throughput.tokens_per_s_per_user",
-        label="output tokens per second of one request",
+        label="output throughput of one request",
         unit="tokens_per_s",
         counts="output tokens of one request over the latency",
         formula="tokens_per_s_per_user",
@@ -186,7 +186,7 @@ ENERGY_AND_COST = (
     *(
         Quantity(
             name=f"energy.j_per_{per}",
-            label=f"{STEP_QUANTITIES['energy.predicted_j'].label} {words}",
+            label=f"energy {words}",
             unit="j",
             counts=counts,
             formula=f"{_SERVED}.j_per_{per}",

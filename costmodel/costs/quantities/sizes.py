@@ -39,6 +39,7 @@ PARAMETERS = (
     Quantity(
         name="parameters.active_without_embeddings",
         label="active parameters without embeddings",
+        short="active, no embeddings",
         unit="parameters",
         counts="what one token uses: k of E experts, H m rows of a memory layer, all else whole",
         formula=_COUNTS,
@@ -84,7 +85,7 @@ KV_CACHE = (
         unit="capacity",
         counts="after the step: B sequences of S + T tokens, of each layer at most its window",
         leaves_out="capacity that a static cache allocates and does not fill",
-        formula="costmodel.costs.totals:kv_stored_bytes",
+        formula="costmodel.costs.totals:kept_bytes",
     ),
     Quantity(
         name="kv_cache.read_bytes",
@@ -116,7 +117,7 @@ STATE = (
         label="recurrent state stored",
         unit="capacity",
         counts="the states of the B sequences",
-        formula="costmodel.costs.totals:state_bytes",
+        formula="costmodel.costs.totals:kv_cache",
     ),
 )
 
@@ -191,4 +192,14 @@ MEMORY = (
         formula=_FOOTPRINT,
         also=("rows.max_batch",),
     ),
+)
+
+MAX_CONTEXT = Quantity(
+    name="memory.max_context",
+    label="largest context that fits",
+    unit="tokens",
+    counts="cached tokens of each sequence with which a step of this batch is within the capacity",
+    leaves_out="the CUDA context and slack of the allocator",
+    formula="costmodel.questions.capacity:max_context",
+    none_because="the step does not fit even with no cached token",
 )

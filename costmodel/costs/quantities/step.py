@@ -1,7 +1,14 @@
 """All quantities of `predict --json` and of the rows of `compare --json`, by their JSON names."""
 
 from costmodel.costs.quantities.quantity import Quantity
-from costmodel.costs.quantities.sizes import KV_CACHE, MEMORY, PARAMETER_GROUPS, PARAMETERS, STATE
+from costmodel.costs.quantities.sizes import (
+    KV_CACHE,
+    MAX_CONTEXT,
+    MEMORY,
+    PARAMETER_GROUPS,
+    PARAMETERS,
+    STATE,
+)
 from costmodel.costs.quantities.times import COMPARED, ENERGY, PRICE, TIME
 from costmodel.costs.quantities.work import FLOP_KINDS, FLOPS, HBM_BYTES, OPERATORS, ROUTING
 
@@ -19,7 +26,10 @@ STEP_SECTIONS: tuple[tuple[Quantity, ...], ...] = (
 
 STEP_QUANTITIES: dict[str, Quantity] = {
     name: quantity
-    for section in (*STEP_SECTIONS, PARAMETER_GROUPS, FLOP_KINDS, (PRICE,), OPERATORS, COMPARED)
+    for section in (
+        *(*STEP_SECTIONS, PARAMETER_GROUPS, FLOP_KINDS),
+        *((PRICE, MAX_CONTEXT), OPERATORS, COMPARED),
+    )
     for quantity in section
     for name in (quantity.name, *quantity.also)
 }

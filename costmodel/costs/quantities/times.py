@@ -25,7 +25,7 @@ TIME = (
     ),
     Quantity(
         name="time.floor_tokens_per_s",
-        label="tokens per second at the roofline bound",
+        label="throughput at the roofline bound",
         unit="tokens_per_s",
         counts="the step's B T new tokens over the bound: at most so many",
         formula="costmodel.costs.columns:columns",
@@ -60,7 +60,7 @@ TIME = (
     ),
     Quantity(
         name="time.tokens_per_s",
-        label="predicted tokens per second",
+        label="predicted throughput",
         unit="tokens_per_s",
         counts="the step's B T new tokens over the predicted time",
         formula=_COLUMNS,
@@ -80,7 +80,7 @@ ENERGY = (
     ),
     Quantity(
         name="energy.j_per_token",
-        label="predicted energy per token",
+        label="energy per token",
         unit="j",
         counts="the step's energy over its B T new tokens",
         formula=_COLUMNS,

@@ -13,7 +13,7 @@ UTILISATION_QUANTITIES: dict[str, Quantity] = {
     for quantity in (
         Quantity(
             name="tokens_per_s",
-            label="tokens per second",
+            label="step throughput",
             unit="tokens_per_s",
             counts="new tokens of all sequences / time",
             formula=_ACHIEVED,

@@ -17,7 +17,7 @@ from costmodel.layers.numbers import Number
 from costmodel.layers.operator import QUANTITIES, Operator, Part, quantities_of
 
 SHAPES = (Attend, Gemm, Grouped, Rows, TopK)
-SHAPE_FIELDS = {shape: tuple(each.name for each in fields(shape)) for shape in SHAPES}
+SHAPE_FIELDS = {shape: tuple(size.name for size in fields(shape)) for shape in SHAPES}
 
 _shape_numbers = {shape: attrgetter(*names) for shape, names in SHAPE_FIELDS.items()}
 

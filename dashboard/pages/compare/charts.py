@@ -1,6 +1,7 @@
-"""The charts of the page Compare: one line a model, crossovers and limits marked, measured points.
+"""The charts of the page Compare: a line for each model, with measured points.
 
-Names of models come from outside: they are escaped, since Plotly reads tags in its texts.
+Crossovers, and the largest batches that fit, are marked. Names of models come from outside: they
+are escaped, since Plotly reads tags in its texts.
 """
 
 from collections.abc import Sequence
@@ -13,11 +14,11 @@ from costmodel import units
 from costmodel.questions.compare import Advantage, sentences
 from costmodel.questions.grid import Grid
 from dashboard.app.figures import framed, line, measured_marks
-from dashboard.pages.compare.data import BATCHES, SHOWN, Shown, along, values
+from dashboard.pages.compare.data import BATCHES, COMPARED, ComparedQuantity, along, values
 from dashboard.pages.compare.measured_points import Axis, Point
 
-LABEL_ROW = 0.06  # height of a label of a vertical line, of the chart's
-EDGE = 0.05  # room below the lowest curve, of their range
+LABEL_ROW = 0.06  # height of the label of a vertical line, as a share of the chart's
+EDGE = 0.05  # room below the lowest curve, as a share of the range of all curves
 COUNTS = {"experts": "routing.expected_distinct_experts", "rows": "routing.expected_distinct_rows"}
 
 
@@ -30,23 +31,30 @@ def main_chart(
     max_batches: Sequence[int],
     points: Sequence[Sequence[Point]],
 ) -> go.Figure:
-    """One line a model; measured points in its colour, open; crossovers and limits as lines."""
-    shown, figure = SHOWN[name], go.Figure()
+    """A line for each model, with measured points open and in its colour, and vertical marks.
+
+    The marks stand at crossovers and at the largest batch of each model that fits.
+    """
+    quantity, figure = COMPARED[name], go.Figure()
     for index, grid in enumerate(grids):
         x = along(grid, axis)
-        drawn = line(escape(grid.model), x, values(grid, shown), index, markers=True)
+        drawn = line(escape(grid.model), x, values(grid, quantity), index, markers=True)
         figure.add_trace(drawn.update(marker={"maxdisplayed": 14}))
     for index, (grid, measured) in enumerate(zip(grids, points, strict=True)):
         if measured:
             label = f"{escape(grid.model)}, measured"
-            figure.add_trace(_measured(label, measured, index, shown.scale))
-    axis_of = {"batch": "Batch, sequences", "context": "Context, cached tokens a sequence"}[axis]
-    framed(figure, x_title=axis_of, y_title=shown.written(name), x_log=True, y_log=True)
+            figure.add_trace(_measured(label, measured, index, quantity.scale))
+    x_title = {"batch": "Batch, sequences", "context": "Context, cached tokens a sequence"}[axis]
+    framed(figure, x_title=x_title, y_title=quantity.with_unit(name), x_log=True, y_log=True)
     if axis == "batch":
         marks: list[tuple[int, str, str]] = [
-            *((edge, words, "dash") for each in advantages for edge, words in edges(each)),
             *(
-                (most, f"largest {escape(grid.model)} that fits: {most:,}", "dot")
+                (batch, words, "dash")
+                for advantage in advantages
+                for batch, words in crossovers(advantage)
+            ),
+            *(
+                (most, f"largest batch of {escape(grid.model)} that fits: {most:,}", "dot")
                 for grid, most in zip(grids, max_batches, strict=True)
                 if BATCHES[0] <= most <= BATCHES[-1]
             ),
@@ -62,11 +70,11 @@ def _measured(label: str, points: Sequence[Point], index: int, scale: float) -> 
     return drawn.update(text=[point.source for point in points])
 
 
-def edges(found: Advantage) -> list[tuple[int, str]]:
-    """The batches of the chart at which an advantage begins or ends."""
-    model = escape(found.model)
+def crossovers(advantage: Advantage) -> list[tuple[int, str]]:
+    """The batches of the chart at which an advantage begins or ends, with their labels."""
+    model = escape(advantage.model)
     marks = []
-    for first, last in found.intervals:
+    for first, last in advantage.intervals:
         if 1 < first <= BATCHES[-1]:
             marks.append((first, f"{model} needs less from {first:,}"))
         if last is not None and last <= BATCHES[-1]:
@@ -75,15 +83,15 @@ def edges(found: Advantage) -> list[tuple[int, str]]:
 
 
 def _mark_all(figure: go.Figure, marks: Sequence[tuple[int, str, str]]) -> None:
-    """Vertical lines with their labels, each on a row of its own, in room above the curves.
+    """Draw vertical lines with their labels, each label on a row of its own above the curves.
 
-    A label stands on the inner side of its line. Lines nearer to an edge are higher, so that no
-    label crosses the line of another.
+    A mark is a batch, a label and a dash. A label stands on the inner side of its line. Lines
+    nearer to an edge are higher, so that no label crosses the line of another.
     """
     middle = BATCHES[-1] ** 0.5
     rows = [
-        *sorted((each for each in marks if each[0] > middle), reverse=True),
-        *sorted(each for each in marks if each[0] <= middle),
+        *sorted((mark for mark in marks if mark[0] > middle), reverse=True),
+        *sorted(mark for mark in marks if mark[0] <= middle),
     ]
     for index, (x, words, dash) in enumerate(rows):
         top = 1 - LABEL_ROW * index
@@ -113,17 +121,17 @@ def _mark_all(figure: go.Figure, marks: Sequence[tuple[int, str, str]]) -> None:
 
 
 def main_alt(grids: Sequence[Grid], name: str, axis: Axis, advantages: Sequence[Advantage]) -> str:
-    """What the chart shows, in words."""
+    """The main chart in words."""
+    quantity = COMPARED[name]
     ends = "; ".join(
-        f"{grid.model} from {_short(values(grid, SHOWN[name])[0])} to"
-        f" {_short(values(grid, SHOWN[name])[-1])}"
+        f"{grid.model} from {_short(values(grid, quantity)[0])} to"
+        f" {_short(values(grid, quantity)[-1])}"
         for grid in grids
     )
     x = along(grids[0], axis)
-    said = " ".join(sentences(advantages))
     return (
-        f"{SHOWN[name].written(name)} over {axis} {x[0]:,} to {x[-1]:,}, both axes logarithmic:"
-        f" {ends}. {said}"
+        f"{quantity.with_unit(name)} over {axis} {x[0]:,} to {x[-1]:,}, both axes logarithmic:"
+        f" {ends}. {' '.join(sentences(advantages))}"
     ).strip()
 
 
@@ -138,7 +146,7 @@ def distinct_chart(
     figure = go.Figure()
     for index, (grid, measured) in enumerate(zip(grids, points, strict=True)):
         for kind, column in COUNTS.items():
-            expected = values(grid, Shown(column=column, unit=kind))
+            expected = values(grid, ComparedQuantity(column=column, unit=kind))
             if expected[0] is None:
                 continue
             name = f"{escape(grid.model)}, {kind}"

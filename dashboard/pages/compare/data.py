@@ -1,4 +1,4 @@
-"""Models side by side as data: values over batch or context, crossovers, cards and rows.
+"""The Compare page as data: models over batch or context, crossovers, cards and rows.
 
 Numbers are those of `costmodel.questions.sweep` and `costmodel.questions.compare`.
 """
@@ -20,44 +20,44 @@ from dashboard.pages.compare.measured_points import Axis
 
 BATCHES = tuple(sorted({round(2 ** (i / 4)) for i in range(49)}))  # 1 to 4096
 CONTEXTS = tuple(sorted({round(2 ** (i / 2)) for i in range(14, 35)}))  # 128 to 131072
-POWERS_OF_4 = tuple(4**i for i in range(9))  # of which the table tells
+POWERS_OF_4 = tuple(4**i for i in range(9))  # the points that the table lists
 SIGNIFICANT = 5  # digits in a table
 SAME = 1e-9  # relative difference below which two models need the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """A quantity that models are compared by: its column, and how it is written."""
+class ComparedQuantity:
+    """A quantity that models are compared by: its column in a sweep, and its unit."""
 
     column: str
     unit: str
-    scale: float = 1.0  # column values in `unit`
-    crossing: Metric | None = None  # whose crossovers are sought
+    scale: float = 1.0  # from values of the column to `unit`
+    crossing: Metric | None = None  # the metric whose crossovers are sought; None: none are
 
-    def written(self, name: str) -> str:
-        """The quantity with its unit, as an axis or a header shows it."""
+    def with_unit(self, name: str) -> str:
+        """The quantity's name and its unit, for an axis or a header."""
         return f"{name}, {self.unit}"
 
 
-SHOWN = {
-    "HBM bytes": Shown(
+COMPARED = {
+    "HBM bytes": ComparedQuantity(
         column="hbm_bytes.compulsory", unit="GB", scale=1e-9, crossing="hbm_bytes.compulsory"
     ),
-    "predicted time": Shown(
+    "predicted time": ComparedQuantity(
         column="time.predicted_s", unit="ms", scale=1e3, crossing="time.predicted_s"
     ),
-    "floor": Shown(column="time.floor_s", unit="ms", scale=1e3, crossing="time.floor_s"),
-    "KV read": Shown(column="kv_cache.read_bytes", unit="GB", scale=1e-9),
-    "routing bytes": Shown(column="routing.hbm_bytes", unit="MB", scale=1e-6),
-    "routing FLOPs": Shown(column="routing.flops", unit="GFLOP", scale=1e-9),
-    "routing share": Shown(column="routing.share_of_time", unit="% of time", scale=100),
-    "energy": Shown(column="energy.predicted_j", unit="J a step", scale=1),
+    "floor": ComparedQuantity(column="time.floor_s", unit="ms", scale=1e3, crossing="time.floor_s"),
+    "KV read": ComparedQuantity(column="kv_cache.read_bytes", unit="GB", scale=1e-9),
+    "routing bytes": ComparedQuantity(column="routing.hbm_bytes", unit="MB", scale=1e-6),
+    "routing FLOPs": ComparedQuantity(column="routing.flops", unit="GFLOP", scale=1e-9),
+    "routing share": ComparedQuantity(column="routing.share_of_time", unit="% of time", scale=100),
+    "energy": ComparedQuantity(column="energy.predicted_j", unit="J a step", scale=1),
 }
 
 
-def over(models: Sequence[ModelConfig], found: Selection, axis: Axis) -> list[Grid]:
-    """Each model over `axis`, "batch" or "context", with the sidebar's value among its points."""
-    workload = found.workload
+def over(models: Sequence[ModelConfig], selection: Selection, axis: Axis) -> list[Grid]:
+    """Each model swept over `axis`; the sidebar's batch or context is among the points."""
+    workload = selection.workload
     batches: Sequence[int] = (workload.batch,)
     contexts: Sequence[int] = (workload.context,)
     if axis == "batch":
@@ -71,41 +71,50 @@ def over(models: Sequence[ModelConfig], found: Selection, axis: Axis) -> list[Gr
             batches=batches,
             contexts=contexts,
             routings=(workload.routing,),
-            hardwares=(found.hardware,),
-            calibrations=(found.calibration,),
+            hardwares=(selection.hardware,),
+            calibrations=(selection.calibration,),
         )
         for model in models
     ]
 
 
-def values(grid: Grid, shown: Shown) -> list[float | None]:
+def values(grid: Grid, quantity: ComparedQuantity) -> list[float | None]:
     """A quantity at each point of the axis, in its unit; None where it is not known."""
     table = grid.table()
-    if shown.column not in table:
+    if quantity.column not in table:
         return [None] * grid.size
-    return [None if v is None else float(v) * shown.scale for v in table[shown.column].flat]
+    return [
+        None if value is None else float(value) * quantity.scale
+        for value in table[quantity.column].flat
+    ]
 
 
-def findings(
-    models: Sequence[ModelConfig], predictions: Sequence[Prediction], found: Selection, shown: Shown
+def advantages(
+    models: Sequence[ModelConfig],
+    predictions: Sequence[Prediction],
+    selection: Selection,
+    quantity: ComparedQuantity,
 ) -> list[Advantage]:
-    """Where each model needs less than the first, over all batches; none of other quantities."""
-    if shown.crossing is None or (
-        shown.crossing == "time.predicted_s" and isinstance(predictions[0].time, Unknown)
+    """The batches at which each model needs less of a quantity than the first model.
+
+    Empty for a quantity whose crossovers are not sought, or that is not predicted.
+    """
+    if quantity.crossing is None or (
+        quantity.crossing == "time.predicted_s" and isinstance(predictions[0].time, Unknown)
     ):
         return []
     return [
         Advantage(
             model=models[i].name,
             reference=models[0].name,
-            metric=shown.crossing,
+            metric=quantity.crossing,
             intervals=advantage(
                 models[i],
                 models[0],
-                found.workload,
-                found.hardware,
-                shown.crossing,
-                calibration=found.calibration,
+                selection.workload,
+                selection.hardware,
+                quantity.crossing,
+                calibration=selection.calibration,
             ),
             max_batch=int(min(predictions[0].memory.max_batch, predictions[i].memory.max_batch)),
         )
@@ -114,53 +123,53 @@ def findings(
 
 
 def answer(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> str:
-    """The page's title: which model needs least at the sidebar's workload, beside the next one."""
-    shown, workload = SHOWN[name], predictions[0].workload
+    """The page's title: the model that needs least at the sidebar's workload, and the next one."""
+    workload = predictions[0].workload
     what = {"floor": "floor time"}.get(name, name)
     at = f"at batch {workload.batch:,}"
-    found = []
+    needs = []
     for prediction, grid in zip(predictions, grids, strict=True):
-        value = values(grid, shown)[place(grid, workload.batch, workload.context)]
+        value = values(grid, COMPARED[name])[place(grid, workload.batch, workload.context)]
         if value is None:
             return f"Not predicted: {what} {at}"
-        found.append((value, prediction.model.name))
-    least, model = min(found)
-    same = [each for value, each in found if isclose(value, least, rel_tol=SAME)]
+        needs.append((value, prediction.model.name))
+    least, model = min(needs)
+    same = [other for value, other in needs if isclose(value, least, rel_tol=SAME)]
     if len(same) > 1:
         return f"{' and '.join(same)} need equal {what} {at}"
-    following, other = min(each for each in found if each[1] != model)
+    following, other = min(need for need in needs if need[1] != model)
     if not least:
         return f"{model} needs no {what} {at}, {other} does"
     return f"{model} needs {units.ratio(least / following)} the {what} of {other} {at}"
 
 
 def too_large(predictions: Sequence[Prediction]) -> list[str]:
-    """The models whose step does not fit the GPU."""
-    return [each.model.name for each in predictions if not each.memory.fits]
+    """The names of the models whose step does not fit into the GPU's memory."""
+    return [prediction.model.name for prediction in predictions if not prediction.memory.fits]
 
 
 def cards(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> list[Card]:
     """Each model's quantity at the sidebar's workload, and its largest batch that fits."""
-    shown, workload = SHOWN[name], predictions[0].workload
+    quantity, workload = COMPARED[name], predictions[0].workload
     at = f"at batch {workload.batch:,}, context {workload.context:,}"
-    found = []
+    cards = []
     for prediction, grid in zip(predictions, grids, strict=True):
-        value = values(grid, shown)[place(grid, workload.batch, workload.context)]
-        found.append(
+        value = values(grid, quantity)[place(grid, workload.batch, workload.context)]
+        cards.append(
             Card(
                 label=plain(prediction.model.name),
                 value=units.NOT_KNOWN
                 if value is None
-                else f"{units.significant(value)} {shown.unit}",
-                help=f"{shown.written(name)}, {at}. Below: the sequences that fit its memory.",
-                beside=f"fits up to batch {units.count(prediction.memory.max_batch)}",
+                else f"{units.significant(value)} {quantity.unit}",
+                help=f"{quantity.with_unit(name)}, {at}. Below: the largest batch that fits.",
+                note=f"fits up to batch {units.count(prediction.memory.max_batch)}",
             )
         )
-    return found
+    return cards
 
 
 def place(grid: Grid, batch: int, context: int) -> int:
-    """Where a workload stands among the points of a grid of one routing and one GPU."""
+    """The index of a workload among the points of a grid of one routing and one GPU."""
     return grid.batches.index(batch) * len(grid.contexts) + grid.contexts.index(context)
 
 
@@ -176,16 +185,16 @@ def rows(
     chosen = predictions[0].workload
     at = chosen.batch if axis == "batch" else chosen.context
     points = [x for x in along(grids[0], axis) if x == at or x in POWERS_OF_4]
-    found: list[dict[str, object]] = []
+    cells: list[dict[str, object]] = []
     for x in points:
         for grid in grids:
             index = along(grid, axis).index(x)
             fits = "yes" if grid.table()["memory.fits"].flat[index] else "NO"
             row: dict[str, object] = {axis.capitalize(): x, "Model": grid.model, "Fits": fits}
-            for name, shown in SHOWN.items():
-                value = values(grid, shown)[index]
-                row[shown.written(name[0].upper() + name[1:])] = (
+            for name, quantity in COMPARED.items():
+                value = values(grid, quantity)[index]
+                row[quantity.with_unit(name[0].upper() + name[1:])] = (
                     None if value is None else float(f"{value:.{SIGNIFICANT}g}")
                 )
-            found.append(row)
-    return found
+            cells.append(row)
+    return cells

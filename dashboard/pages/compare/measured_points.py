@@ -1,4 +1,4 @@
-"""What recordings hold for a chart over batch or context: points of one quantity of one model."""
+"""Measured points of one model for a chart over batch or context, taken from recordings."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,44 +20,44 @@ Axis = Literal["batch", "context"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A measured value at one place of an axis, and the recording that holds it."""
+    """A measured value, and the file name of its recording."""
 
-    x: int
+    x: int  # batch or context
     value: float
     source: str
 
 
 def recorded(model: ModelConfig) -> dict[str, Recording]:
     """The recordings of a model by file name; a file that cannot be read is left out."""
-    found = {}
+    recordings = {}
     for name in matching(model):
         try:
-            found[name] = load(name)
+            recordings[name] = load(name)
         except InputError:
             continue  # the page Measured says what is wrong with it
-    return found
+    return recordings
 
 
-def _alike(recording: Recording, workload: Workload, axis: Axis) -> Iterator[tuple[int, Case]]:
-    """The cases that differ from `workload` in nothing but the axis."""
+def _cases(recording: Recording, workload: Workload, axis: Axis) -> Iterator[tuple[int, Case]]:
+    """The cases that differ from `workload` along the axis only, each with its place there."""
     for case in recording.cases:
-        held = case.workload
+        recorded_workload = case.workload
         if (
-            held.phase == workload.phase
-            and held.new_tokens == workload.new_tokens
-            and held.dtype == workload.dtype.name
-            and workload.kv_dtype == DTYPES[held.dtype]
-            and held.routing != "scores"
-            and parse_routing(held.routing) == workload.routing
+            recorded_workload.phase == workload.phase
+            and recorded_workload.new_tokens == workload.new_tokens
+            and recorded_workload.dtype == workload.dtype.name
+            and workload.kv_dtype == DTYPES[recorded_workload.dtype]
+            and recorded_workload.routing != "scores"
+            and parse_routing(recorded_workload.routing) == workload.routing
         ):
-            if axis == "batch" and held.context == workload.context:
-                yield held.batch, case
-            if axis == "context" and held.batch == workload.batch:
-                yield held.context, case
+            if axis == "batch" and recorded_workload.context == workload.context:
+                yield recorded_workload.batch, case
+            if axis == "context" and recorded_workload.batch == workload.batch:
+                yield recorded_workload.context, case
 
 
-def quantity(name: str, workload: Workload) -> tuple[RunName, str] | None:
-    """The run and the quantity that measure what the page calls `name`; None: none does."""
+def measured_quantity(name: str, workload: Workload) -> tuple[RunName, str] | None:
+    """The run and the measured quantity for a quantity of the page; None where there is none."""
     time = "graph_s" if workload.phase == "decode" else "eager_s"
     known: dict[str, tuple[RunName, str]] = {
         "predicted time": ("time", time),
@@ -70,34 +70,34 @@ def quantity(name: str, workload: Workload) -> tuple[RunName, str] | None:
 def points(
     recordings: dict[str, Recording], name: str, workload: Workload, axis: Axis
 ) -> list[Point]:
-    """The medians of a quantity along an axis, where recordings hold it."""
-    wanted = quantity(name, workload)
-    if wanted is None:
+    """The medians of a quantity along an axis, as far as recordings hold it."""
+    counterpart = measured_quantity(name, workload)
+    if counterpart is None:
         return []
-    run_name, measure = wanted
-    found = []
+    run_name, quantity = counterpart
+    measured = []
     for source, recording in recordings.items():
-        for x, case in _alike(recording, workload, axis):
+        for x, case in _cases(recording, workload, axis):
             run = case.runs.get(run_name)
-            value = None if run is None else run.step.get(measure)
+            value = None if run is None else run.step.get(quantity)
             if isinstance(value, Spread):
-                found.append(Point(x=x, value=float(value.median), source=source))
+                measured.append(Point(x=x, value=float(value.median), source=source))
             elif isinstance(value, Exact):
-                found.append(Point(x=x, value=float(value.value), source=source))
-    return sorted(found, key=lambda point: point.x)
+                measured.append(Point(x=x, value=float(value.value), source=source))
+    return sorted(measured, key=lambda point: point.x)
 
 
 def distinct_points(recordings: dict[str, Recording], workload: Workload) -> dict[str, list[Point]]:
-    """Distinct experts and rows over batch, means over layers, as the recorded choices had them."""
-    found: dict[str, list[Point]] = {"experts": [], "rows": []}
+    """Distinct experts and rows of a layer over batch, as recorded: means over the layers."""
+    measured: dict[str, list[Point]] = {"experts": [], "rows": []}
     for source, recording in recordings.items():
-        for x, case in _alike(recording, workload, "batch"):
+        for x, case in _cases(recording, workload, "batch"):
             for run in case.runs.values():
-                chosen = recorded_routing(recording, run)
-                if chosen is None:
+                routing = recorded_routing(recording, run)
+                if routing is None:
                     continue
-                for kind, value in (("experts", chosen.experts), ("rows", chosen.rows)):
+                for kind, value in (("experts", routing.experts), ("rows", routing.rows)):
                     if value is not None:
-                        found[kind].append(Point(x=x, value=value, source=source))
-                break  # the runs of a case make the same choices
-    return {kind: sorted(each, key=lambda point: point.x) for kind, each in found.items()}
+                        measured[kind].append(Point(x=x, value=value, source=source))
+                break  # all runs of a case make the same choices
+    return {kind: sorted(of_kind, key=lambda point: point.x) for kind, of_kind in measured.items()}

@@ -11,27 +11,26 @@ from costmodel.show.tables.notes import workload_words
 from dashboard.app.own_model import read_model
 from dashboard.app.pins import pinned
 from dashboard.app.selection import Selection
-from dashboard.app.shell import LINK, refused, selection
+from dashboard.app.shell import LINK, current_selection, refused
 from dashboard.app.widgets import cards, chart, explained, plain, table
-from dashboard.pages.compare import charts as compare_charts
-from dashboard.pages.compare import data as compare
+from dashboard.pages.compare import charts, data
 from dashboard.pages.compare.measured_points import Axis, distinct_points, points, recorded
 
 PAIR = ["olmoe-1b-7b", "ultramemv2-1b-7b"]
 FEWEST, MOST = 2, 4
 HOW = """\
-Each line is `predict` at every point of the axis; `sparsecost compare` prints the same at batches
-of your choice. A crossover is found over batches 1 to 1,048,576: a scan in steps of 2 % of the
-batch, then a bisection of every change of sign, so that two crossings nearer than 2 % to each other
-would be missed. The largest batch is (capacity - weights - buffers) / (KV cache and activations of
-one sequence). Measured HBM bytes are the reads of the hardware counters; compulsory bytes are
-reads and writes. Distinct experts or rows of a layer are expected under the chosen routing
-(uniform: E (1 - (1 - k/E)^N)), and measured as the means over the layers of what a recorded step
-chose."""
+Each line is the prediction of one model at every point of the axis; `sparsecost compare` prints the
+same at batches of your choice. Crossovers are sought over batches 1 to 1,048,576: a scan in steps
+of 2 % of the batch, then a bisection wherever the sign of the difference changes, so that two
+crossovers nearer than 2 % to each other are missed. The largest batch that fits is (capacity -
+weights - buffers) / (KV cache and activations of one sequence). Measured HBM bytes are the reads
+that hardware counters saw; compulsory bytes are reads and writes. The distinct experts or rows of a
+layer are an expectation under the chosen routing (uniform: E (1 - (1 - k/E)^N)); the measured ones
+are what a recorded step chose, as a mean over the layers."""
 
 
-def chosen_models(found: Selection) -> list[ModelConfig]:
-    """Presets, pinned designs and, when asked, the sidebar's model."""
+def chosen_models(selection: Selection) -> list[ModelConfig]:
+    """The chosen presets and pinned designs and, if the toggle is on, the sidebar's model."""
     pins = pinned()
     names = st.multiselect(
         "Models, the first is the reference",
@@ -42,21 +41,25 @@ def chosen_models(found: Selection) -> list[ModelConfig]:
         bind=LINK,
         help="Designs pinned on the page Trade-offs stand at the end; a link does not carry them.",
     )
-    label = f"And the sidebar's model, {plain(found.model.name)}"
-    told = f"Without effect where it is among the models already, or {MOST} are."
-    added = st.toggle(label, value=True, key="cmp_add", bind=LINK, help=told)
+    added = st.toggle(
+        f"And the sidebar's model, {plain(selection.model.name)}",
+        value=True,
+        key="cmp_add",
+        bind=LINK,
+        help=f"Without effect where it is among the models already, or {MOST} are chosen.",
+    )
     models = [read_model(pins[name]) if name in pins else load_model(name) for name in names]
-    if added and found.model not in models and len(models) < MOST:
-        models.append(found.model)
+    if added and selection.model not in models and len(models) < MOST:
+        models.append(selection.model)
     if not FEWEST <= len(models) <= MOST:
         raise InputError(f"models={len(models)}: {FEWEST} to {MOST} are compared")
     return numbered(models)
 
 
-found = selection()
+selection = current_selection()
 top = st.container()
 try:
-    models = chosen_models(found)
+    models = chosen_models(selection)
 except InputError as error:
     with top:
         refused("These models cannot be compared", str(error))
@@ -65,7 +68,7 @@ with st.container(horizontal=True):
     name = str(
         st.segmented_control(
             "Compared by",
-            list(compare.SHOWN),
+            list(data.COMPARED),
             default="HBM bytes",
             required=True,
             key="cmp_by",
@@ -80,52 +83,52 @@ with st.container(horizontal=True):
         == "context"
         else "batch"
     )
-shown = compare.SHOWN[name]
-predictions = [found.predict(model) for model in models]
-grids = compare.over(models, found, axis)
-advantages = compare.findings(models, predictions, found, shown) if axis == "batch" else []
+quantity = data.COMPARED[name]
+predictions = [selection.predict(model) for model in models]
+grids = data.over(models, selection, axis)
+advantages = data.advantages(models, predictions, selection, quantity) if axis == "batch" else []
 recordings = [recorded(model) for model in models]
 
 with top:
-    st.title(plain(compare.answer(predictions, grids, name)))
-    st.caption(plain(f"{workload_words(found.workload)}, on {found.hardware.name}"))
-    if large := compare.too_large(predictions):
-        at = f"batch {found.workload.batch:,}, context {found.workload.context:,}"
-        st.warning(plain(f"At {at} these do not fit the GPU: {', '.join(large)}"))
+    st.title(plain(data.answer(predictions, grids, name)))
+    st.caption(plain(f"{workload_words(selection.workload)}, on {selection.hardware.name}"))
+    if large := data.too_large(predictions):
+        at = f"batch {selection.workload.batch:,}, context {selection.workload.context:,}"
+        st.warning(plain(f"At {at} these do not fit into the GPU's memory: {', '.join(large)}"))
     for sentence in sentences(advantages):
         st.info(plain(sentence))
-    cards(compare.cards(predictions, grids, name), across=len(models))
+    cards(data.cards(predictions, grids, name), across=len(models))
 unknown = predictions[0].time
-if isinstance(unknown, Unknown) and compare.values(grids[0], shown)[0] is None:
+if isinstance(unknown, Unknown) and data.values(grids[0], quantity)[0] is None:
     st.info(plain(f"Not predicted: {unknown.reason}."))
-measured = [points(each, name, found.workload, axis) for each in recordings]
+measured = [points(of_model, name, selection.workload, axis) for of_model in recordings]
 chart(
-    compare_charts.main_chart(
+    charts.main_chart(
         grids,
         name,
         axis,
         advantages=advantages,
-        max_batches=[int(each.memory.max_batch) for each in predictions],
+        max_batches=[int(prediction.memory.max_batch) for prediction in predictions],
         points=measured,
     ),
-    alt=compare_charts.main_alt(grids, name, axis, advantages),
+    alt=charts.main_alt(grids, name, axis, advantages),
     key="cmp_main",
 )
 if not any(measured):
     st.caption("No recording holds this quantity of these models at this workload.")
 if axis == "batch":
-    drawn = compare_charts.distinct_chart(
-        grids, [distinct_points(each, found.workload) for each in recordings]
+    distinct = charts.distinct_chart(
+        grids, [distinct_points(of_model, selection.workload) for of_model in recordings]
     )
-    if drawn is None:
+    if distinct is None:
         st.caption("None of these models has experts or memory rows.")
     else:
         st.subheader("How many different experts or rows does a layer touch?")
         chart(
-            drawn,
+            distinct,
             alt="Expected distinct experts and rows of a layer over batch, both axes logarithmic,"
-            " with measured points where recordings hold them.",
+            " with measured points where recordings hold any.",
             key="cmp_distinct",
         )
-table(compare.rows(grids, predictions, axis), alt="Every quantity of every model", key="cmp_rows")
+table(data.rows(grids, predictions, axis), alt="Every quantity of every model", key="cmp_rows")
 explained("How this is computed", HOW)

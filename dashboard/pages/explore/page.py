@@ -1,34 +1,32 @@
 """Explore: one model, one workload, one GPU: what a step costs, and why."""
 
-from functools import partial
-
 import streamlit as st
 
 from costmodel.costs.predict import Prediction
 from costmodel.errors import InputError
+from costmodel.explain.explanation import Explanation
+from costmodel.explain.tables import sentences
 from costmodel.inputs.workload import MAX_NEW_TOKENS
+from costmodel.questions.capacity import max_context
 from costmodel.questions.request import LEFT_OUT, MAX_PRICE_PER_HOUR, Request, Served, serve
 from costmodel.show.prediction_json import prediction_json
 from costmodel.show.tables.prediction import prediction_tables
-from dashboard.app.own_form import form
+from costmodel.show.text import capitalised
 from dashboard.app.own_model import model_text
 from dashboard.app.selection import OWN, Selection
-from dashboard.app.shell import LINK, OWN_TEXT, selection
+from dashboard.app.shell import LINK, OWN_TEXT, current_selection
 from dashboard.app.widgets import cards, chart, plain, table
-from dashboard.pages.explore import data as explore
-from dashboard.pages.explore import roofline
-from dashboard.pages.explore.formulas import Working, operator_working
-from dashboard.pages.explore.request_formulas import REQUEST
+from dashboard.pages.explore import charts, data, explained
+from dashboard.pages.explore.own_form import draw_form
 from dashboard.pages.explore.served import request_cards, request_rows
-from dashboard.pages.explore.total_formulas import TOTALS
 
 BREAKDOWN, ROOFLINE = "breakdown by operator", "roofline"
 
 
-def draw_chart(data: explore.JSON) -> None:
-    """One chart, chosen by the reader."""
+def draw_chart(numbers: data.JSON) -> None:
+    """The breakdown by operator, of one measure, or the roofline."""
     with st.container(horizontal=True):
-        which = st.segmented_control(
+        kind = st.segmented_control(
             "Chart",
             [BREAKDOWN, ROOFLINE],
             default=BREAKDOWN,
@@ -36,37 +34,38 @@ def draw_chart(data: explore.JSON) -> None:
             key="ex_chart",
             bind=LINK,
         )
-        known = data["time"]["predicted_s"] is not None
-        measure = "predicted time" if known else "HBM bytes"
-        if which != ROOFLINE:
+        timed = numbers["time"]["predicted_s"] is not None
+        measure = "predicted time" if timed else "HBM bytes"
+        if kind != ROOFLINE:
             measure = st.segmented_control(
                 "Of",
-                list(roofline.MEASURES),
+                list(charts.MEASURES),
                 default=measure,
                 required=True,
                 key="ex_by",
                 bind=LINK,
             )
-    if which == ROOFLINE:
-        chart(roofline.roofline(data), alt=roofline.roofline_alt(data), key="ex_roofline")
-    elif measure == "predicted time" and data["time"]["predicted_s"] is None:
-        st.info(plain(f"Not predicted: {data['reasons']['time.predicted_s']}."))
-    elif measure in roofline.MEASURES:
+    if kind == ROOFLINE:
+        chart(charts.roofline(numbers), alt=charts.roofline_alt(numbers), key="ex_roofline")
+    elif measure == "predicted time" and not timed:
+        st.info(plain(f"Not predicted: {numbers['reasons']['time.predicted_s']}."))
+    elif measure in charts.MEASURES:
         chart(
-            roofline.breakdown(data, measure),
-            alt=roofline.breakdown_alt(data, measure),
+            charts.breakdown(numbers, measure),
+            alt=charts.breakdown_alt(numbers, measure),
             key="ex_breakdown",
         )
 
 
-def draw_operators(prediction: Prediction, data: explore.JSON) -> None:
-    """The operators, and all other numbers."""
+def draw_operators(prediction: Prediction, numbers: data.JSON) -> None:
+    """The table of operators and, folded away, all numbers of the step."""
     st.subheader("Operators")
-    rows = explore.operator_rows(data)
-    table(rows, alt="Costs by operator, over its layers", key="ex_operators")
+    rows = data.operator_rows(numbers)
+    table(rows, alt="Costs by operator, summed over its layers", key="ex_operators")
     st.caption(
-        f"Sums over the layers of a path. Launches of the {data['backend']} backend; predicted"
-        " times are those of a CUDA graph. The floors need not sum to the step's."
+        "Each row is the sum over the layers that its path lists. Launches are those of the"
+        f" {numbers['backend']} backend; predicted times are those within a CUDA graph. The sum of"
+        " the operators' floors can differ from the step's."
     )
     box = st.expander("All numbers of this step", key="ex_all", on_change="rerun", bind=LINK)
     if box.open:
@@ -81,7 +80,7 @@ def draw_operators(prediction: Prediction, data: explore.JSON) -> None:
                 st.text(note)
 
 
-def draw_request(found: Selection) -> Served | None:
+def draw_request(selection: Selection) -> Served | None:
     """What serving a batch of whole requests costs; None where the request breaks a rule."""
     st.subheader("Serving whole requests")
     prompt_at, output_at, price_at = st.columns(3)
@@ -107,16 +106,22 @@ def draw_request(found: Selection) -> Served | None:
     )
     try:
         request = Request(
-            prompt=prompt, output=output, batch=found.workload.batch, price_per_hour=price
+            prompt=prompt, output=output, batch=selection.workload.batch, price_per_hour=price
         )
-        served = serve(found.model, request, found.workload, found.hardware, found.calibration)
+        served = serve(
+            selection.model,
+            request,
+            selection.workload,
+            selection.hardware,
+            selection.calibration,
+        )
     except InputError as error:
         st.error(plain(str(error)))
         return None
     if not served.fits:
         st.warning(
-            f"A batch of {request.batch:,} such requests does NOT fit the GPU's memory;"
-            f" the largest that does: {served.max_batch:,}."
+            f"A batch of {request.batch:,} such requests does NOT fit into the GPU's memory;"
+            f" the largest batch that fits: {served.max_batch:,}."
         )
     rows, notes = request_rows(served)
     cards(request_cards(served), across=3)
@@ -130,60 +135,59 @@ def draw_request(found: Selection) -> Served | None:
 
 
 def draw_working(prediction: Prediction, served: Served | None) -> None:
-    """The formula of any number, with this case's values put in."""
+    """The formula of a number that the user chooses, with this step's values put in."""
     box = st.expander("How this is computed", key="ex_how", on_change="rerun", bind=LINK)
     if not box.open:
         return
-    workings: dict[str, partial[Working]] = {
-        name: partial(show, prediction) for name, show in TOTALS.items()
-    }
-    if served is not None:
-        workings |= {name: partial(show, served) for name, show in REQUEST.items()}
-    for each in prediction.costs.operators:
-        workings[each.path] = partial(operator_working, prediction, each)
+    choices = explained.explanations(prediction, served)
     with box:
         number = st.selectbox(
             "Number",
-            list(workings),
+            list(choices),
             key="ex_number",
             bind=LINK,
             help="A number of the step, of whole requests, or an operator",
         )
-        draw_one(workings[str(number)]())
+        draw_explanation(choices[str(number)]())
 
 
-def draw_one(working: Working) -> None:
-    """One working: its lines, what its letters mean, and its terms."""
-    st.code("\n".join(working.lines), language=None, wrap_lines=True)
-    if working.letters:
-        table(working.letters, alt="Letters of the formula and their values", key="ex_letters")
-    if working.terms:
-        st.text(working.terms_are)
-        alt = working.terms_are
-        table(working.terms, alt=alt, key="ex_terms")
-    st.text(f"Source: {working.source}")
-    if working.doc:
-        st.code(working.doc, language=None, wrap_lines=True)
+def draw_explanation(explanation: Explanation) -> None:
+    """One explanation: what it counts, its equations, what their letters mean, its terms."""
+    st.text(" ".join(sentences(explanation)))
+    if explanation.equations:
+        st.code(explained.lines(explanation), language=None, wrap_lines=True)
+    letters = explained.letter_rows(explanation)
+    if letters:
+        table(letters, alt="Letters of the formulas and their values", key="ex_letters")
+    if explanation.terms is not None and explanation.terms.rows:
+        st.text(capitalised(explanation.terms.title))
+        table(explained.term_rows(explanation.terms), alt=explanation.terms.title, key="ex_terms")
+    st.text(f"Source: {explanation.source}")
+    if explanation.doc:
+        st.code(explanation.doc, language=None, wrap_lines=True)
 
 
 own = st.session_state.get(OWN_TEXT, "")
-found = selection(mend=lambda: form(own) if own else None)  # a broken model can be forgotten
-prediction = found.predict()
-data = prediction_json(prediction)
-st.title(plain(explore.answer(prediction)))
-st.text(explore.asked(prediction))
-if found.model.assumptions:
-    st.caption("A reconstruction: its source leaves something open; see all numbers of this step.")
-cards(explore.cards(data))
-for reason in explore.reasons(data):
+selection = current_selection(on_refusal=lambda: draw_form(own) if own else None)
+prediction = selection.predict()
+numbers = prediction_json(prediction)
+st.title(plain(data.answer(prediction)))
+st.text(data.question(prediction))
+if selection.model.assumptions:
+    st.caption(
+        "This model is a reconstruction: its source leaves something open. The assumptions stand"
+        " under all numbers of this step."
+    )
+cards(data.cards(numbers))
+for reason in data.reasons(numbers):
     st.info(plain(f"Not predicted: {reason}."))
-memory = explore.fit(data, explore.max_context(prediction))
+memory = data.fit(numbers, max_context(prediction))
 st.progress(min(memory.share, 1.0), text=memory.text)
 if not memory.fits:
-    st.warning("This step does not fit the GPU's memory; its times are those of a larger GPU.")
-as_typed = found.model_name == OWN and "\n" in own  # a link's JSON is one long line
-form(own if as_typed else model_text(found.model))
-draw_chart(data)
-draw_operators(prediction, data)
-served = draw_request(found)
+    st.warning("This step does not fit into the GPU's memory; its times assume a larger memory.")
+as_typed = selection.model_name == OWN and "\n" in own  # the JSON of a link is one long line
+draw_form(own if as_typed else model_text(selection.model))
+draw_chart(numbers)
+draw_operators(prediction, numbers)
+served = draw_request(selection)
 draw_working(prediction, served)

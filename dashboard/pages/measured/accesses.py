@@ -1,4 +1,4 @@
-"""How often a measured step chose each expert or row: ranks, drawn, and a line for each layer."""
+"""How often a measured step chose each expert or row: a chart over ranks, and a row per layer."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,59 +14,59 @@ from costmodel.validation.join import NO_RUN
 from costmodel.validation.recorded_routing import chosen_kinds
 from dashboard.app.figures import framed, measured_marks
 from dashboard.app.widgets import not_measured
-from dashboard.pages.measured.data import View
+from dashboard.pages.measured.data import ComparedCase
 
 MOST_MARKS = 60  # of one curve
-FEW_DECADES = 2  # up to so many, an axis names 1, 2, 3 and 5 of each; beyond, only the first
+FEW_DECADES = 2  # of an axis with ticks at 1, 2, 3 and 5 of each decade; a longer one has 1 alone
 NOTE = (
     "Counted in the last step of the run `time`. An item is an expert, or a row of a memory layer's"
-    " table. Ranks are means over the layers; items that were never chosen are not drawn, so that a"
-    " curve ends at the distinct items of a layer."
+    " table. Ranks are means over the layers. Items that were never chosen are not drawn, so that a"
+    " curve ends at the number of distinct items of a layer."
 )
 
 
 def layers(case: Case) -> Mapping[str, Accesses]:
-    """The histograms of a case, by the leaf that chose; empty where there are none."""
+    """The histograms of a case by the path of the router or selector; empty where none exist."""
     timed = case.runs.get("time")
     return {} if timed is None else timed.accesses
 
 
 def why_none(case: Case) -> str:
-    """The reason why there is no histogram."""
+    """Why a case has no histogram."""
     if "time" in case.runs:
         return "No expert or row was chosen: the model routes nothing."
     return not_measured(case.lacking.get("time", NO_RUN))
 
 
 def ranked(
-    found: Mapping[str, Accesses], kinds: Mapping[str, str]
+    histograms: Mapping[str, Accesses], kinds: Mapping[str, str]
 ) -> dict[str, list[tuple[float, int]]]:
-    """By kind: the rank up to which items were chosen at least so often, and how often.
+    """A curve of (rank, times) for experts, and one for rows of memory tables.
 
-    Ranks count from the most chosen item and are means over the layers of the kind.
-    `kinds` says by path whether a layer chooses experts or rows.
+    `rank` items of a layer, a mean over the layers, were chosen `times` times or more. `kinds` says
+    by path whether a layer chooses experts or rows.
     """
     pooled: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     of_kind: dict[str, int] = defaultdict(int)
-    for path, each in found.items():
+    for path, histogram in histograms.items():
         kind = kinds.get(path, "items")
         of_kind[kind] += 1
-        for times, items in each.counts:
+        for times, items in histogram.counts:
             if times and items:
                 pooled[kind][times] += items
     curves = {}
-    for kind, items_of in pooled.items():
-        often = sorted(items_of, reverse=True)
-        ends = accumulate(items_of[times] for times in often)
+    for kind, items_by_times in pooled.items():
+        descending = sorted(items_by_times, reverse=True)
+        ends = accumulate(items_by_times[times] for times in descending)
         curves[kind] = [
-            (end / of_kind[kind], times) for end, times in zip(ends, often, strict=True)
+            (end / of_kind[kind], times) for end, times in zip(ends, descending, strict=True)
         ]
     return curves
 
 
-def ranks(found: Mapping[str, Accesses], kinds: Mapping[str, str]) -> go.Figure:
-    """Times chosen against rank, both logarithmic; a curve of open marks for each kind."""
-    figure, by_kind = go.Figure(), ranked(found, kinds)
+def ranks(histograms: Mapping[str, Accesses], kinds: Mapping[str, str]) -> go.Figure:
+    """Times chosen over rank, both axes logarithmic; a curve each for experts and rows."""
+    figure, by_kind = go.Figure(), ranked(histograms, kinds)
     curves = by_kind.values()
     for index, (kind, curve) in enumerate(by_kind.items()):
         step = -(-len(curve) // MOST_MARKS)
@@ -91,40 +91,40 @@ def ranks(found: Mapping[str, Accesses], kinds: Mapping[str, str]) -> go.Figure:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Of a logarithmic axis: 1, 2, 3 and 5 of each decade from `low` to `high`, or 1 alone."""
+    """Ticks of a logarithmic axis from `low` to `high`: 1, 2, 3, 5 of each decade, or 1 alone."""
     digits = (1, 2, 3, 5) if high <= low * 10**FEW_DECADES else (1,)
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
     return [float(f"{digit}e{decade}") for decade in decades for digit in digits]
 
 
-def in_words(found: Mapping[str, Accesses], kinds: Mapping[str, str]) -> str:
+def in_words(histograms: Mapping[str, Accesses], kinds: Mapping[str, str]) -> str:
     """The chart in words."""
-    said = [
+    curves = [
         f"of the {kind} of a layer {units.significant(curve[-1][0])} were chosen,"
         f" the most chosen {curve[0][1]:,} times"
-        for kind, curve in ranked(found, kinds).items()
+        for kind, curve in ranked(histograms, kinds).items()
     ]
-    return f"Times chosen against rank, both axes logarithmic: {'; '.join(said)}."
+    return f"Times chosen against rank, both axes logarithmic: {'; '.join(curves)}."
 
 
-def rows(view: View) -> list[dict[str, object]]:
-    """Each layer's choices, the distinct ones beside what was expected."""
-    expected = {row.path: row for row in view.leaves("distinct")}
-    kinds = chosen_kinds(view.recording.model)
-    found: list[dict[str, object]] = []
-    for path, each in layers(view.case).items():
+def rows(case: ComparedCase) -> list[dict[str, object]]:
+    """The choices of each layer: how many, how many distinct ones, and how many were expected."""
+    expected = {row.path: row for row in case.leaves("distinct")}
+    kinds = chosen_kinds(case.recording.model)
+    cells: list[dict[str, object]] = []
+    for path, histogram in layers(case.case).items():
         row = expected.get(path)
-        found.append(
+        cells.append(
             {
-                "Leaf that chooses": path,
-                "Of": f"{each.population:,} {kinds.get(path, 'items')}",
-                "Choices": units.count(each.trials * each.draws),
-                "Distinct": each.distinct,
+                "Router or selector": path,
+                "Of": f"{histogram.population:,} {kinds.get(path, 'items')}",
+                "Choices": units.count(histogram.trials * histogram.draws),
+                "Distinct": histogram.distinct,
                 "Expected distinct": None
                 if row is None or row.predicted is None
                 else float(row.predicted),
-                "Never chosen": each.population - each.distinct,
-                "Most chosen, times": max(times for times, items in each.counts if items),
+                "Never chosen": histogram.population - histogram.distinct,
+                "Most chosen, times": max(times for times, items in histogram.counts if items),
             }
         )
-    return found
+    return cells

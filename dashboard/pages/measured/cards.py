@@ -1,4 +1,4 @@
-"""The cards of one case, and all that its step achieved: measured, and what stands beside it."""
+"""The cards of one case, and its rates, utilisation and routing cost, measured and predicted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,113 +9,110 @@ from costmodel.validation.counterparts import PREDICTED
 from costmodel.validation.join import Row
 from costmodel.validation.utilisation import Figure, expected
 from dashboard.app.widgets import not_measured
-from dashboard.pages.measured.data import View
+from dashboard.pages.measured.data import ComparedCase
 
 WHOLE = 1000.0  # tokens per second from which on fractions say nothing
-ONLY_CHOOSE = "of the leaves that only choose experts or rows"
+ROUTING_LEAVES = "of routers and selectors, the leaves that only choose experts or rows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """A card: measured, and what stands beside it. `reason` is from a file: not for Markdown."""
+class MeasuredCard:
+    """A measured number and its counterpart, as text; None where there is none."""
 
     label: str
     measured: str | None
-    beside: str | None
-    told: str  # what the number is
-    reason: str = ""
+    counterpart: str | None
+    meaning: str
+    reason: str = ""  # why it was not measured; from a file, so not for Markdown
 
 
-def compared(found: View) -> tuple[Compared, ...]:
-    """The cards."""
-    made = found.achieved
-    beside = expected(found.side, made.time_of)
+def measured_cards(case: ComparedCase) -> tuple[MeasuredCard, ...]:
+    """The cards of a case."""
+    made = case.achieved
+    predicted = expected(case.side, made.time_of)
     return (
-        _of_row("Time as a CUDA graph", found.step("graph_s"), units.seconds),
-        _of_row("Time launched one by one", found.step("eager_s"), units.seconds),
-        _of_row("HBM read", found.step("hbm_read_bytes"), units.traffic),
-        _of_row("Energy", found.step("energy_j"), lambda joules: units.scaled(joules, "J")),
+        _of_row("Time as a CUDA graph", case.step("graph_s"), units.seconds),
+        _of_row("Time launched one by one", case.step("eager_s"), units.seconds),
+        _of_row("HBM read", case.step("hbm_read_bytes"), units.traffic),
+        _of_row("Energy", case.step("energy_j"), lambda joules: units.scaled(joules, "J")),
         _of_figure(
             "MBU",
             made.mbu,
-            beside.mbu,
+            predicted.mbu,
             _percent,
             "compulsory bytes / time / datasheet bandwidth",
         ),
-        _of_figure("MFU", made.mfu, beside.mfu, _percent, "useful FLOPs / time / dense peak"),
+        _of_figure("MFU", made.mfu, predicted.mfu, _percent, "model FLOPs / time / dense peak"),
         _of_figure(
             "Tokens per second",
             made.tokens_per_s,
-            beside.tokens_per_s,
+            predicted.tokens_per_s,
             _tokens,
             "new tokens of all sequences / time",
         ),
         _of_figure(
             "Routing, of kernel time",
             made.routing_share,
-            beside.routing_share,
+            predicted.routing_share,
             _percent,
-            f"kernels {ONLY_CHOOSE}",
+            f"kernels {ROUTING_LEAVES}",
         ),
     )
 
 
-def achieved_rows(found: View) -> list[dict[str, str]]:
-    """Rates, utilisation and the cost of routing: every figure of the step, or why there is none.
-
-    A prediction stands beside those that `utilisation.expected` has, with their ratio.
-    """
-    made, beside = found.achieved, expected(found.side, found.achieved.time_of)
-    lines: tuple[tuple[str, Figure, float | None, Callable[[float], str], str], ...] = (
-        ("Tokens", made.tokens_per_s, beside.tokens_per_s, _tokens, "new tokens / time"),
+def achieved_rows(case: ComparedCase) -> list[dict[str, str]]:
+    """Rates, utilisation and the cost of routing: measured or why not, predicted, their ratio."""
+    made, predicted = case.achieved, expected(case.side, case.achieved.time_of)
+    figures: tuple[tuple[str, Figure, float | None, Callable[[float], str], str], ...] = (
+        ("Tokens", made.tokens_per_s, predicted.tokens_per_s, _tokens, "new tokens / time"),
         (
             "HBM bandwidth",
             made.hbm_bytes_per_s,
             None,
             lambda rate: units.scaled(rate, "B/s"),
-            "bytes read and written, counted in a run of their own / time",
+            "bytes read and written, measured in a run of their own / time",
         ),
         (
             "FLOP rate",
             made.flops_per_s,
             None,
             lambda rate: units.scaled(rate, "FLOP/s"),
-            "useful FLOPs / time",
+            "model FLOPs / time",
         ),
-        ("MBU", made.mbu, beside.mbu, _percent, "compulsory bytes / time / datasheet bandwidth"),
-        ("MFU", made.mfu, beside.mfu, _percent, "useful FLOPs / time / dense peak"),
+        ("MBU", made.mbu, predicted.mbu, _percent, "compulsory bytes / time / datasheet bandwidth"),
+        ("MFU", made.mfu, predicted.mfu, _percent, "model FLOPs / time / dense peak"),
         (
             "Routing: time",
             made.routing_kernel_s,
-            beside.routing_kernel_s,
+            predicted.routing_kernel_s,
             units.seconds,
-            f"kernels {ONLY_CHOOSE}",
+            f"kernels {ROUTING_LEAVES}",
         ),
         (
             "Routing: share",
             made.routing_share,
-            beside.routing_share,
+            predicted.routing_share,
             _percent,
-            "that time / time of all kernels",
+            "time of those kernels / time of all kernels",
         ),
         (
             "Routing: launches",
             made.routing_launches,
-            beside.routing_launches,
+            predicted.routing_launches,
             units.count,
-            f"kernels {ONLY_CHOOSE}",
+            f"kernels {ROUTING_LEAVES}",
         ),
         (
             "Routing: HBM bytes",
             made.routing_hbm_bytes,
-            beside.routing_hbm_bytes,
+            predicted.routing_hbm_bytes,
             units.traffic,
-            "read and written by those leaves, beside compulsory bytes",
+            "read and written by those leaves; predicted: compulsory bytes",
         ),
         (
             "Routing: FLOPs",
             made.routing_flops,
-            beside.routing_flops,
+            predicted.routing_flops,
             units.flops,
             "counted in those leaves",
         ),
@@ -124,7 +121,7 @@ def achieved_rows(found: View) -> list[dict[str, str]]:
             made.leaves_over_step,
             None,
             units.ratio,
-            "HBM bytes read, summed over leaves, beside those of the whole step",
+            "HBM bytes read, summed over the leaves / those of the whole step",
         ),
     )
     return [
@@ -133,11 +130,11 @@ def achieved_rows(found: View) -> list[dict[str, str]]:
             "Measured": not_measured(figure.reason or "")
             if figure.value is None
             else form(figure.value),
-            "Predicted": "" if predicted is None else form(predicted),
-            "Ratio": units.ratio(figure.value / predicted) if figure.value and predicted else "",
-            "What it is": told,
+            "Predicted": "" if value is None else form(value),
+            "Ratio": units.ratio(figure.value / value) if figure.value and value else "",
+            "What it is": meaning,
         }
-        for name, figure, predicted, form, told in lines
+        for name, figure, value, form, meaning in figures
     ]
 
 
@@ -145,40 +142,40 @@ def _tokens(rate: float) -> str:
     return f"{rate:,.0f} /s" if rate >= WHOLE else f"{units.significant(rate)} /s"
 
 
-def _of_row(label: str, row: Row, form: Callable[[float], str]) -> Compared:
+def _of_row(label: str, row: Row, form: Callable[[float], str]) -> MeasuredCard:
     predicted = None if row.predicted is None else float(row.predicted)
-    return _compared(label, row.measured, predicted, form, row.basis, row.reason, row.basis)
+    return _card(label, row.measured, predicted, form, row.basis, row.reason, row.basis)
 
 
 def _of_figure(
-    label: str, figure: Figure, predicted: float | None, form: Callable[[float], str], told: str
-) -> Compared:
-    return _compared(label, figure.value, predicted, form, PREDICTED, figure.reason, told)
+    label: str, figure: Figure, predicted: float | None, form: Callable[[float], str], meaning: str
+) -> MeasuredCard:
+    return _card(label, figure.value, predicted, form, PREDICTED, figure.reason, meaning)
 
 
-def _compared(  # noqa: PLR0917 - two callers above
+def _card(  # noqa: PLR0917 - two callers above
     label: str,
     measured: float | None,
     predicted: float | None,
     form: Callable[[float], str],
     basis: str,
     reason: str | None,
-    told: str,
-) -> Compared:
-    beside = None
+    meaning: str,
+) -> MeasuredCard:
+    counterpart = None
     if predicted is not None:
         times = f" ({units.ratio(measured / predicted)})" if measured and predicted else ""
         name = basis.split(",", maxsplit=1)[0].removesuffix(" bytes")
-        beside = f"{name} {form(predicted)}{times}"
-    return Compared(
+        counterpart = f"{name} {form(predicted)}{times}"
+    return MeasuredCard(
         label=label,
         measured=None if measured is None else form(measured),
-        beside=beside,
-        told=told,
+        counterpart=counterpart,
+        meaning=meaning,
         reason=reason or "",
     )
 
 
 def _percent(value: float) -> str:
-    """To three significant digits, zeros among them: 1.50 %."""
+    """A share with three significant digits: 1.50 %."""
     return f"{Decimal(f'{100 * value:#.3g}'):f} %"

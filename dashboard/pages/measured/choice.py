@@ -1,4 +1,4 @@
-"""The controls of the Measured page: which recording, which case; the address keeps them."""
+"""The controls of the Measured page: which recording and which case, kept in the address."""
 
 import streamlit as st
 
@@ -23,42 +23,42 @@ LABELS = {
 
 
 def upload(label: str, key: str) -> Recording | None:
-    """An uploaded recording, read once; None without one, or with one that is refused."""
-    given = st.file_uploader(label, type="json", max_upload_size=MAX_FILE_BYTES // 2**20, key=key)
-    if given is None:
+    """An uploaded recording, read once; None where there is none or it is refused."""
+    file = st.file_uploader(label, type="json", max_upload_size=MAX_FILE_BYTES // 2**20, key=key)
+    if file is None:
         return None
     kept = st.session_state.get(f"_{key}")
-    if kept is None or kept[0] != given.file_id:
+    if kept is None or kept[0] != file.file_id:
         try:
-            kept = given.file_id, from_upload(given.getvalue(), given.name)
+            kept = file.file_id, from_upload(file.getvalue(), file.name)
         except InputError as error:
             st.error(plain(str(error)))
             return None
         st.session_state[f"_{key}"] = kept
-    found: Recording = kept[1]
-    return found
+    recording: Recording = kept[1]
+    return recording
 
 
 def opened(model: ModelConfig) -> Recording:
-    """The uploaded recording, or the chosen one; the end of the page where there is none."""
+    """The uploaded recording, or the chosen one; the page ends here where there is none."""
     names = recording_names()
-    fitting = matching(model)
+    of_model = matching(model)
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     with right, st.popover("Upload", width="stretch"):
         st.caption("It stays in this session; a link does not carry it.")
-        given = upload("JSON file of a recording, at most 16 MiB", "rec_file")
+        uploaded = upload("JSON file of a recording, at most 16 MiB", "rec_file")
     with left:
         name = st.selectbox(
             "Recording",
             names,
-            index=names.index(fitting[0]) if fitting else 0,
+            index=names.index(of_model[0]) if of_model else 0,
             key="rec",
             bind=LINK,
-            disabled=given is not None,
-            help="First that of the sidebar's model, where there is one.",
+            disabled=uploaded is not None,
+            help="At first the recording of the sidebar's model, where there is one.",
         )
-    if given is not None:
-        return given
+    if uploaded is not None:
+        return uploaded
     if name is None:
         st.title("No recording yet")
         st.info("Measure one on the page Profile, or upload one.")
@@ -71,28 +71,28 @@ def opened(model: ModelConfig) -> Recording:
         st.stop()
 
 
-def case_of(cases: tuple[Case, ...], asked: Workload) -> int:
-    """Selects that offer what is recorded; they start at the sidebar's workload.
+def case_of(cases: tuple[Case, ...], sidebar: Workload) -> int:
+    """The index of the case that the controls choose; they start at the sidebar's workload.
 
-    A field of which there is but one value is no choice and has none.
+    A control offers the values of a field that are recorded; with one value it is not drawn.
     """
     if not cases:
         st.title("This recording holds no case")
         st.stop()
-    wished = {"phase": asked.phase, "batch": asked.batch, "context": asked.context}
-    picked: dict[str, object] = {}
+    preferred = {"phase": sidebar.phase, "batch": sidebar.batch, "context": sidebar.context}
+    chosen: dict[str, object] = {}
     grid = st.grid(4, min_column_width=190, vertical_alignment="bottom")
     for field in FIELDS:
-        values = offered(cases, field, picked)
+        values = offered(cases, field, chosen)
         if len(values) == 1:
-            picked[field] = values[0]
+            chosen[field] = values[0]
             continue
-        wish = wished.get(field)
-        picked[field] = grid.selectbox(
+        value = preferred.get(field)
+        chosen[field] = grid.selectbox(
             LABELS[field],
             values,
-            index=values.index(wish) if wish in values else 0,
+            index=values.index(value) if value in values else 0,
             key=f"rec_{field}",
             bind=LINK,
         )
-    return place(cases, picked)
+    return place(cases, chosen)

@@ -1,4 +1,4 @@
-"""One case of a recording beside its prediction: the sentence and the table's rows."""
+"""One case of a recording, compared with its prediction: the sentences and the table's rows."""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ SCALED: dict[Unit, tuple[str, float]] = {  # one unit for a whole column, so tha
     "j": ("J", 1.0),
     "w": ("W", 1.0),
 }
-SIZES = ((1.05, "="), (1.25, "."), (2.0, ".."))  # of errors, either way
-WORST = "..."  # beyond them
-COLOURS = {  # of the signs: orange measured more, blue less
+SIZES = ((1.05, "="), (1.25, "."), (2.0, ".."))  # of errors in either direction, and their marks
+WORST = "..."  # of larger errors
+COLOURS = {  # of the marks: orange where measured is more, blue where it is less
     "---": "#0072B2",
     "--": "#56B4E9",
     "-": "#B9DDF3",
@@ -36,15 +36,15 @@ WHOLE = "whole step"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """A case and all that stands beside it; `choosers` are the leaves that only choose."""
+class ComparedCase:
+    """A case of a recording, joined with its prediction."""
 
     recording: Recording
-    index: int
+    index: int  # of the case
     joined: JoinedCase
     side: Side
     achieved: Achieved
-    choosers: frozenset[str]
+    routing_leaves: frozenset[str]  # paths of routers and selectors
 
     @property
     def case(self) -> Case:
@@ -53,10 +53,10 @@ class View:
 
     @property
     def time(self) -> Row:
-        """The time that is told: what was measured, or else how such a step is usually run."""
+        """The time of the title: the measured one, else the one that this phase usually has."""
         usual = "graph_s" if self.case.workload.phase == "decode" else "eager_s"
-        told = self.step(self.achieved.time_of)
-        return self.step(usual) if told.measured is None else told
+        row = self.step(self.achieved.time_of)
+        return self.step(usual) if row.measured is None else row
 
     def step(self, quantity: str) -> Row:
         """A quantity of the whole step."""
@@ -67,14 +67,16 @@ class View:
         )
 
     def leaves(self, quantity: str) -> tuple[Row, ...]:
-        """A quantity of all leaves, of the first run that measured it."""
-        found = [
+        """A quantity of all leaves, from the first run that measured it."""
+        columns = [
             column
             for column in self.joined.columns
             if column.quantity == quantity and column.leaves.paths != (None,)
         ]
-        measured = [each for each in found if any(one is not None for one in each.measured)]
-        return tuple((measured or found)[0].rows())
+        measured = [
+            column for column in columns if any(value is not None for value in column.measured)
+        ]
+        return tuple((measured or columns)[0].rows())
 
 
 @cache
@@ -82,33 +84,33 @@ def _gpus() -> Gpus:
     return Gpus()
 
 
-def view(recording: Recording, index: int) -> View:
+def compared(recording: Recording, index: int) -> ComparedCase:
     """One case joined with the prediction for the machine that measured it."""
     case = recording.cases[index]
     gpu = _gpus().of(device_of(recording, case, "time"))
     side = side_of(recording, case, gpu, backend_of(case, "time"))
-    return View(
+    return ComparedCase(
         recording=recording,
         index=index,
         joined=join_case(recording, index, _gpus()),
         side=side,
         achieved=achieved(recording, index, _gpus()),
-        choosers=routing_paths(side.costs.operators),
+        routing_leaves=routing_paths(side.costs.operators),
     )
 
 
 def offered(cases: Sequence[Case], field: str, chosen: Mapping[str, object]) -> list[Any]:
-    """What the cases that agree with `chosen` have in a field; numbers in order."""
+    """The values of a field in the cases that agree with `chosen`; numbers in order."""
     values = dict.fromkeys(
         getattr(case.workload, field)
         for case in cases
         if all(getattr(case.workload, name) == value for name, value in chosen.items())
     )
-    return sorted(values) if all(isinstance(each, int) for each in values) else [*values]
+    return sorted(values) if all(isinstance(value, int) for value in values) else [*values]
 
 
 def place(cases: Sequence[Case], chosen: Mapping[str, object]) -> int:
-    """The case of which all fields are chosen."""
+    """The index of the case with the chosen value of every field."""
     return next(
         index
         for index, case in enumerate(cases)
@@ -116,9 +118,9 @@ def place(cases: Sequence[Case], chosen: Mapping[str, object]) -> int:
     )
 
 
-def sentence(found: View) -> str:
-    """The answer: measured, predicted and floor."""
-    row = found.time
+def sentence(case: ComparedCase) -> str:
+    """The title: the measured time, the predicted one and the roofline bound."""
+    row = case.time
     text = "Not measured"
     if row.measured is not None:
         text = f"Measured {units.seconds(row.measured)}"
@@ -127,51 +129,51 @@ def sentence(found: View) -> str:
         text += (
             f"; {predicted}" if row.ratio is None else f", {units.ratio(row.ratio)} the {predicted}"
         )
-    if found.side.prediction is not None:
-        text += f"; floor {units.seconds(found.side.prediction.floor_s)}"
+    if case.side.prediction is not None:
+        text += f"; roofline bound {units.seconds(case.side.prediction.floor_s)}"
     return text
 
 
-def subtitle(found: View) -> str:
-    """What was measured on which machine, and which time the sentence tells."""
-    machine = device_of(found.recording, found.case, "time")
-    title = QUANTITIES[found.time.quantity].title
-    return f"{found.recording.model.name} on {machine}: {found.joined.label}; {title}"
+def subtitle(case: ComparedCase) -> str:
+    """The line below the title: model, machine, workload, and which time the title has."""
+    machine = device_of(case.recording, case.case, "time")
+    title = QUANTITIES[case.time.quantity].title
+    return f"{case.recording.model.name} on {machine}: {case.joined.label}; {title}"
 
 
-def comparable(found: View) -> tuple[str, ...]:
-    """Quantities of which some leaf has both sides, in the order of the list."""
+def comparable(case: ComparedCase) -> tuple[str, ...]:
+    """The quantities that are both measured and predicted of some leaf, in the registry's order."""
     known = {
         column.quantity
-        for column in found.joined.columns
+        for column in case.joined.columns
         if column.leaves.paths != (None,)
         and any(
-            one is not None and beside.value
-            for one, beside in zip(column.measured, column.beside, strict=True)
+            measured is not None and counterpart.value
+            for measured, counterpart in zip(column.measured, column.beside, strict=True)
         )
     }
     return tuple(name for name in QUANTITIES if name in known)
 
 
 def error(ratio: float | None) -> list[str]:
-    """How far measured is from predicted: = within 5 %, else one to three + or -; or nothing."""
+    """A mark of how far measured is from predicted: `=` within 5 %, else one to three + or -."""
     if not ratio:
         return []
     sign, size = ("+", ratio) if ratio > 1 else ("-", 1 / ratio)
     return [next((marks for most, marks in SIZES if size <= most), WORST).replace(".", sign)]
 
 
-def record(row: Row, choosers: Container[str] = ()) -> dict[str, Any]:
-    """A row of the table, numbers in the unit that it names; whether its leaf only chooses."""
+def record(row: Row, routing_leaves: Container[str] = ()) -> dict[str, Any]:
+    """A row of the table, with its numbers in the unit that it names."""
     unit, factor = SCALED[QUANTITIES[row.quantity].unit]
     spread = "exact" if row.measured is not None else ""
     if row.q1 is not None and row.q3 is not None:
-        low, high = (units.significant(each / factor) for each in (row.q1, row.q3))
+        low, high = (units.significant(quartile / factor) for quartile in (row.q1, row.q3))
         spread = f"{low} to {high}, {row.repeats:,} repeats"
     basis = row.basis if row.basis != UNPREDICTED else ""
     return {
         "Operator": row.path or WHOLE,
-        "Chooses": "yes" if row.path in choosers else "",
+        "Routing": "yes" if row.path in routing_leaves else "",
         "Quantity": QUANTITIES[row.quantity].title,
         "Unit": unit,
         "Predicted": None if row.predicted is None else float(row.predicted) / factor,

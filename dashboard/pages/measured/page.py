@@ -1,4 +1,4 @@
-"""Measured: a recording, case by case, beside its prediction."""
+"""Measured: a recording, case by case, compared with its prediction."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from costmodel.recordings.quantities import QUANTITIES
 from costmodel.validation.counterparts import PREDICTED
 from costmodel.validation.recorded_routing import chosen_kinds
 from dashboard.app.recordings import load, matching, repeat_names
-from dashboard.app.shell import LINK, selection
+from dashboard.app.shell import LINK, current_selection
 from dashboard.app.widgets import (
     Card,
     cards,
@@ -19,100 +19,100 @@ from dashboard.app.widgets import (
     inert_frame,
     not_measured,
     plain,
+    prose,
     table,
 )
-from dashboard.pages.measured import accesses, ratios, tables
-from dashboard.pages.measured import waterfall as falls
-from dashboard.pages.measured.cards import achieved_rows, compared
+from dashboard.pages.measured import accesses, ratios, tables, waterfall
+from dashboard.pages.measured.cards import achieved_rows, measured_cards
 from dashboard.pages.measured.choice import case_of, opened, upload
 from dashboard.pages.measured.data import (
     COLOURS,
-    View,
+    ComparedCase,
     comparable,
+    compared,
     record,
     sentence,
     subtitle,
-    view,
 )
 
 if TYPE_CHECKING:
     from costmodel.recordings.recording import Recording
 
 NO_SECOND = "none"
-FIRST = ("kernel_s", "wall_s", "flops_counted")  # shown first, of those that there are
+FIRST = ("kernel_s", "wall_s", "flops_counted")  # the first that the case has is shown first
 CHARTS = ("ratios", "waterfall", "accesses")
-CHOOSES = "The leaf does nothing but choose experts or rows: all of it is routing"
+ROUTING_ONLY = "The leaf is a router or a selector: it only chooses experts or rows"
 HOW = """
 Every measured number is a median over repeats, or an exact count; the spread is its first to third
-quartile. The prediction beside it is made anew from the recording's own model, workload and
-machine, whatever the sidebar says. Where a prediction has no number of its own, a bound stands
-there and the column "Basis, reason" says which: compulsory bytes, floor, useful FLOPs. HBM bytes
-and kernel times come from runs of their own, apart from the timed one.
+quartile. It is compared with a prediction for the model, workload and machine of the recording,
+whatever the sidebar says. Where nothing predicts a number, it is compared with a bound, and the
+column "Basis, reason" says which: compulsory bytes, roofline bound, model FLOPs. HBM bytes and
+kernel times are measured in runs of their own, apart from the run that takes the time.
 
-In the chart a dot is an operator: the median over its layers, with the least and the largest as its
-bar; orange was measured longer or larger than predicted, blue less.
+In the chart a dot is an operator: the median over its layers, with a bar from the smallest to the
+largest. Orange: measured is more than predicted; blue: it is less.
 
 The error column: `=` within 5 %, `+` measured up to 1.25 times the prediction, `++` up to 2, `+++`
-beyond; `-` the same below it. How each quantity is measured stands on the page Method.
+beyond; `-` the same below it. The page Method says how each quantity is measured.
 """
 AGAIN = """
-The spread allows sqrt(IQR^2 + IQR'^2) of the two runs' quartiles, over the first median. It is what
-repeats within one run differ by: two runs on other days or cards can differ by more, and eager
-times by much more, since the host sets them.
+The spread allows sqrt(IQR^2 + IQR'^2) of the two runs' quartiles, over the first median. This is
+how far repeats within one run differ. Two runs on other days or other cards can differ by more, and
+eager times by much more, since the host determines them.
 """
 
 
-def answer(found: View) -> None:
-    """Cards: measured, and below it what stands beside it."""
-    lacking: dict[str, list[str]] = {}
-    drawn = []
-    for card in compared(found):
-        missing = plain(not_measured(card.reason)) if card.measured is None else ""
-        if card.measured is None:
-            lacking.setdefault(not_measured(card.reason), []).append(card.label)
-        drawn.append(
+def draw_cards(case: ComparedCase) -> None:
+    """Measured numbers with their predicted counterparts, and why numbers are missing."""
+    missing: dict[str, list[str]] = {}
+    row = []
+    for card in measured_cards(case):
+        reason = not_measured(card.reason) if card.measured is None else ""
+        if reason:
+            missing.setdefault(reason, []).append(card.label)
+        row.append(
             Card(
                 label=card.label,
                 value=card.measured or units.NOT_KNOWN,
-                help=". ".join(filter(None, (card.told, missing))),
-                beside=card.beside or f"not {PREDICTED}",
+                help=". ".join(filter(None, (card.meaning, plain(reason)))),
+                note=card.counterpart or f"not {PREDICTED}",
             )
         )
-    cards(drawn)
-    for reason, labels in lacking.items():
+    cards(row)
+    for reason, labels in missing.items():
         st.text(f"{', '.join(labels)}: {reason}")
 
 
-def charts(found: View, quantity: str | None) -> None:
-    """The ratio plot, the waterfall, or how often each expert or row was chosen."""
+def draw_chart(case: ComparedCase, quantity: str | None) -> None:
+    """The ratios of a quantity, the waterfall, or how often experts or rows were chosen."""
     kind = st.segmented_control(
         "Chart", list(CHARTS), default=CHARTS[0], required=True, key="rec_chart", bind=LINK
     )
     if kind == "waterfall":
-        bars = falls.steps(falls.levels(found.case, found.side))
-        chart(falls.waterfall(bars), alt=falls.in_words(bars), key="rec_waterfall")
+        bars = waterfall.bars(waterfall.levels(case.case, case.side))
+        chart(waterfall.chart(bars), alt=waterfall.in_words(bars), key="rec_waterfall")
         st.table(
-            [{name: plain(cell) for name, cell in row.items()} for row in falls.rows(bars)],
+            [{name: plain(cell) for name, cell in row.items()} for row in waterfall.rows(bars)],
             hide_index=True,
-            alt="Each bar of the waterfall, and the level that it reaches",
+            alt="Each bar of the waterfall, and the time at its end",
         )
-        st.caption(falls.NOTE)
+        st.caption(waterfall.NOTE)
         return
     if kind == "accesses":
-        layers = accesses.layers(found.case)
+        layers = accesses.layers(case.case)
         if not layers:
-            st.info(plain(accesses.why_none(found.case)))
+            st.info(plain(accesses.why_none(case.case)))
             return
-        kinds = chosen_kinds(found.recording.model)
+        kinds = chosen_kinds(case.recording.model)
         chart(
             accesses.ranks(layers, kinds),
             alt=accesses.in_words(layers, kinds),
             key="rec_accesses",
         )
-        table(accesses.rows(found), alt="Choices of each layer.", key="rec_layers")
+        table(accesses.rows(case), alt="Choices of each layer.", key="rec_layers")
         st.caption(accesses.NOTE)
         return
-    dots = () if quantity is None else ratios.dots(found.leaves(quantity))
+    dots = () if quantity is None else ratios.dots(case.leaves(quantity))
     if quantity is None or not dots:
         st.info("No operator of this case has both a measured and a predicted number.")
         return
@@ -120,9 +120,9 @@ def charts(found: View, quantity: str | None) -> None:
     chart(ratios.ratio_plot(dots, title), alt=ratios.in_words(dots, title), key="rec_ratios")
 
 
-def numbers(found: View, quantity: str | None) -> None:
-    """The table."""
-    columns = found.joined.columns
+def draw_numbers(case: ComparedCase, quantity: str | None) -> None:
+    """The table of the step and of a quantity's leaves, or of all numbers of the case."""
+    columns = case.joined.columns
     every = st.toggle(
         f"All {sum(len(column.measured) for column in columns):,} numbers of this case",
         key="rec_every",
@@ -135,13 +135,13 @@ def numbers(found: View, quantity: str | None) -> None:
         for row in column.rows()
     ]
     st.dataframe(
-        inert_frame(record(row, found.choosers) for row in rows),
+        inert_frame(record(row, case.routing_leaves) for row in rows),
         width="stretch",
         hide_index=True,
         key="rec_table",
         placeholder="n/a",
         column_config={
-            "Chooses": st.column_config.TextColumn(help=CHOOSES),
+            "Routing": st.column_config.TextColumn(help=ROUTING_ONLY),
             "Error": st.column_config.MultiselectColumn(
                 options=list(COLOURS), color=list(COLOURS.values())
             ),
@@ -150,9 +150,9 @@ def numbers(found: View, quantity: str | None) -> None:
     )
 
 
-def second_run(found: View) -> None:
-    """Another recording of the same model beside this one: its repeat, where there is one."""
-    first = found.recording
+def draw_second_run(case: ComparedCase) -> None:
+    """Another recording of the same model compared with this one: at first its repeat, if any."""
+    first = case.recording
     repeats = matching(first.model, repeat_names())
     names = [NO_SECOND, *repeats, *matching(first.model)]
     left, right = st.columns([4, 1], vertical_alignment="bottom")
@@ -173,28 +173,28 @@ def second_run(found: View) -> None:
     except InputError as error:
         st.error(plain(str(error)))
         return
-    here = tables.case_changes(found.case, again)
+    here = tables.case_changes(case.case, again)
     if here:
         st.text(tables.verdict(here))
-        table(tables.side_by_side(here), alt="This case's readings in both runs.", key="rec_here")
+        table(tables.side_by_side(here), alt="Readings of this case in both runs.", key="rec_here")
     else:
         st.info("The second recording has no reading of this case.")
     with st.expander("Over all cases of both runs"):
         st.markdown(AGAIN)
-        table(over_all, alt="How far both runs are apart, over all cases.", key="rec_changes")
+        table(over_all, alt="Differences of both runs, over all cases.", key="rec_changes")
         counted = tables.counts(first, again)
-        table(counted, alt="Counts of both runs: how many agree.", key="rec_counts")
+        table(counted, alt="Counts of both runs, and how many of them are equal.", key="rec_counts")
 
 
-def machine(recording: "Recording", found: View) -> None:
-    """Conditions of the case's runs, the self-check, the sessions."""
+def draw_machine(recording: "Recording", case: ComparedCase) -> None:
+    """The conditions of the case's runs, the self-check, and the sessions of the profiler."""
     st.subheader("Machine, conditions and self-check")
     table(
-        tables.turned(tables.conditions(recording, found.case), "Run"),
+        tables.turned(tables.conditions(recording, case.case), "Run"),
         alt="Conditions of each run.",
         key="rec_runs",
     )
-    table(tables.checks(recording), alt="Known work measured: self-check.", key="rec_checks")
+    table(tables.checks(recording), alt="Self-check: known work, measured.", key="rec_checks")
     table(
         tables.turned(tables.sessions(recording), "Session"),
         alt="Machine and code of each session.",
@@ -204,22 +204,21 @@ def machine(recording: "Recording", found: View) -> None:
 
 def page() -> None:
     """Answer, chart, table, the second run, the machine."""
-    chosen = selection()
+    selection = current_selection()
     head = st.container()
-    recording = opened(chosen.model)
-    index = case_of(recording.cases, chosen.workload)
-    found = view(recording, index)
+    recording = opened(selection.model)
+    case = compared(recording, case_of(recording.cases, selection.workload))
     with head:
-        st.title(plain(sentence(found)))
-        st.text(subtitle(found))
-        if disturbed := tables.disturbed(found.case):
+        st.title(plain(sentence(case)))
+        st.text(subtitle(case))
+        if disturbed := tables.disturbed(case.case):
             st.warning(plain(disturbed))
         if failed := tables.failed(recording):
             st.warning(plain(f"This recording's self-check failed: {', '.join(failed)}"))
-    answer(found)
-    quantities = comparable(found)
-    start = next((quantities.index(each) for each in FIRST if each in quantities), 0)
-    asked = st.selectbox(
+    draw_cards(case)
+    quantities = comparable(case)
+    start = next((quantities.index(name) for name in FIRST if name in quantities), 0)
+    quantity = st.selectbox(
         "Quantity by operator",
         quantities,
         index=start,
@@ -227,14 +226,14 @@ def page() -> None:
         bind=LINK,
         format_func=lambda name: QUANTITIES[name].title,
     )
-    charts(found, asked)
-    numbers(found, asked)
-    st.subheader("What the step achieved, and what routing cost")
-    table(achieved_rows(found), alt="Rates, utilisation and routing cost.", key="rec_achieved")
+    draw_chart(case, quantity)
+    draw_numbers(case, quantity)
+    st.subheader("Rates, utilisation and the cost of routing")
+    prose(achieved_rows(case), alt="Rates, utilisation and routing cost")
     explained("How this is measured and compared", HOW)
-    st.subheader("Run against run")
-    second_run(found)
-    machine(recording, found)
+    st.subheader("Two runs compared")
+    draw_second_run(case)
+    draw_machine(recording, case)
 
 
 page()

@@ -1,9 +1,8 @@
-"""Measured over predicted, operator by operator, as dots around 1.
+"""The chart of measured over predicted, operator by operator, as dots around 1.
 
-Identical layers are one dot: the median over them, with the least and the largest as its bar.
+Identical layers are one dot: the median over them, with a bar from the smallest to the largest.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log2, log10
@@ -14,8 +13,8 @@ import plotly.graph_objects as go
 from costmodel import units
 from costmodel.validation.join import Row
 from dashboard.app.figures import SYMBOLS, framed
+from dashboard.app.paths import pattern_of
 
-INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)")  # of a layer within a path
 NO_KIND = "not predicted"
 DOT_HEIGHT, FRAME_HEIGHT = 22, 150  # pixels
 SCALE = [[0.0, "#0072B2"], [0.5, "#F2F2F2"], [1.0, "#D55E00"]]  # less, as predicted, more
@@ -30,7 +29,7 @@ FAR = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 class Dot:
     """One operator over all its layers; ratios are measured over predicted."""
 
-    pattern: str  # its path, layers as *
+    pattern: str  # its path, with a star for the layer
     kind: str
     layers: int
     low: float
@@ -39,56 +38,56 @@ class Dot:
 
 
 def dots(rows: Iterable[Row]) -> tuple[Dot, ...]:
-    """The operators of which both sides are known, in the order of the model."""
+    """The operators that are both measured and predicted, in the order of the model."""
     groups: dict[str, list[float]] = {}
     kinds: dict[str, str] = {}
     for row in rows:
         if row.path is not None and row.ratio:  # no logarithm of 0
-            pattern = INDEX.sub("*", row.path)
+            pattern = pattern_of(row.path)
             groups.setdefault(pattern, []).append(row.ratio)
             kinds[pattern] = row.kind or NO_KIND
     return tuple(
         Dot(
             pattern=pattern,
             kind=kinds[pattern],
-            layers=len(found),
-            low=min(found),
-            middle=median(found),
-            high=max(found),
+            layers=len(ratios),
+            low=min(ratios),
+            middle=median(ratios),
+            high=max(ratios),
         )
-        for pattern, found in groups.items()
+        for pattern, ratios in groups.items()
     )
 
 
-def ratio_plot(found: Sequence[Dot], quantity: str) -> go.Figure:
+def ratio_plot(dots: Sequence[Dot], quantity: str) -> go.Figure:
     """Dots on a logarithmic axis with a line at 1; colour by the ratio, symbol by the kind."""
-    end = max([LEAST_RANGE, *(abs(log2(dot.middle)) for dot in found)])
+    end = max([LEAST_RANGE, *(abs(log2(dot.middle)) for dot in dots)])
     figure = go.Figure()
-    for index, kind in enumerate(dict.fromkeys(dot.kind for dot in found)):
-        own = [dot for dot in found if dot.kind == kind]
+    for index, kind in enumerate(dict.fromkeys(dot.kind for dot in dots)):
+        of_kind = [dot for dot in dots if dot.kind == kind]
         figure.add_scatter(
             name=kind,
             mode="markers",
-            x=[dot.middle for dot in own],
-            y=[dot.pattern for dot in own],
+            x=[dot.middle for dot in of_kind],
+            y=[dot.pattern for dot in of_kind],
             error_x={
                 "type": "data",
                 "symmetric": False,
-                "array": [dot.high - dot.middle for dot in own],
-                "arrayminus": [dot.middle - dot.low for dot in own],
+                "array": [dot.high - dot.middle for dot in of_kind],
+                "arrayminus": [dot.middle - dot.low for dot in of_kind],
                 "color": EDGE,
                 "thickness": 1,
             },
             marker={
                 "symbol": SYMBOLS[index % len(SYMBOLS)],
                 "size": 11,
-                "color": [log2(dot.middle) for dot in own],
+                "color": [log2(dot.middle) for dot in of_kind],
                 "coloraxis": "coloraxis",
                 "line": {"color": EDGE, "width": 1},
             },
             customdata=[
                 (units.ratio(dot.middle), units.ratio(dot.low), units.ratio(dot.high), dot.layers)
-                for dot in own
+                for dot in of_kind
             ],
             hovertemplate="%{y}: %{customdata[0]}, from %{customdata[1]} to %{customdata[2]}"
             " over %{customdata[3]} leaves<extra>%{fullData.name}</extra>",
@@ -99,11 +98,11 @@ def ratio_plot(found: Sequence[Dot], quantity: str) -> go.Figure:
         x_title=f"measured / predicted {quantity}, logarithmic",
         y_title="",
         x_log=True,
-        height=FRAME_HEIGHT + DOT_HEIGHT * len(found),
+        height=FRAME_HEIGHT + DOT_HEIGHT * len(dots),
     )
     scale = {"colorscale": SCALE, "cmin": -end, "cmid": 0.0, "cmax": end, "showscale": False}
     figure.update_layout(coloraxis=scale)
-    low, high = min(dot.low for dot in found), max(dot.high for dot in found)
+    low, high = min(dot.low for dot in dots), max(dot.high for dot in dots)
     ticks = NEAR if low >= NEAR[0] and high <= NEAR[-1] else FAR
     figure.update_xaxes(
         range=[log10(min(low, 0.8) / MARGIN), log10(max(high, 1.25) * MARGIN)],
@@ -111,15 +110,16 @@ def ratio_plot(found: Sequence[Dot], quantity: str) -> go.Figure:
         ticktext=[f"{tick:g}x" for tick in ticks],
         tickangle=0,
     )
-    order = [dot.pattern for dot in reversed(found)]  # the first operator on top
+    order = [dot.pattern for dot in reversed(dots)]  # the first operator on top
     figure.update_yaxes(categoryorder="array", categoryarray=order, tickmode="linear")
     return figure
 
 
-def in_words(found: Sequence[Dot], quantity: str) -> str:
-    """What the plot says, for those who do not see it."""
-    worst = max(found, key=lambda dot: abs(log2(dot.middle)))
+def in_words(dots: Sequence[Dot], quantity: str) -> str:
+    """The chart in words."""
+    farthest = max(dots, key=lambda dot: abs(log2(dot.middle)))
     return (
-        f"Dots of measured over predicted {quantity} for {len(found)} operators on a logarithmic"
-        f" axis with a line at 1. Farthest from it: {worst.pattern} at {units.ratio(worst.middle)}."
+        f"Dots of measured over predicted {quantity} for {len(dots)} operators on a logarithmic"
+        f" axis with a line at 1. Farthest from it: {farthest.pattern} at"
+        f" {units.ratio(farthest.middle)}."
     )

@@ -20,15 +20,15 @@ FORMS: dict[Unit, Callable[[float], str]] = {
     "w": lambda watts: units.scaled(watts, "W"),
 }
 DIGITS = 12  # of a commit
-NO_SPREAD = "no spread to tell by"
+NO_SPREAD = "no spread stated"
 YES_NO = {True: "yes", False: "no", None: NO_SPREAD}
 
 
 def turned(rows: Iterable[Mapping[str, str]], head: str) -> list[dict[str, str]]:
-    """The table with a column for each of its rows, named by the field `head`."""
-    found = [(f"{head} {row[head]}" if row[head].isdigit() else row[head], row) for row in rows]
-    fields = dict.fromkeys(field for _, row in found for field in row if field != head)
-    return [{head: field, **{name: row.get(field, "") for name, row in found}} for field in fields]
+    """The transposed table: a column for each row, named by the row's field `head`."""
+    named = [(f"{head} {row[head]}" if row[head].isdigit() else row[head], row) for row in rows]
+    fields = dict.fromkeys(field for _, row in named for field in row if field != head)
+    return [{head: field, **{name: row.get(field, "") for name, row in named}} for field in fields]
 
 
 def conditions(recording: Recording, case: Case) -> list[dict[str, str]]:
@@ -48,7 +48,7 @@ def conditions(recording: Recording, case: Case) -> list[dict[str, str]]:
                 "SM clock, MHz": _text(state.sm_clock_mhz),
                 "Memory clock, MHz": _text(state.memory_clock_mhz),
                 "Temperature, C": _text(state.temperature_c),
-                "Why clocks are held": ", ".join(state.event_reasons) or "no reason told",
+                "Why clocks are held": ", ".join(state.event_reasons) or "no reason reported",
                 "Other processes": _text(state.other_processes),
                 "Warm-up runs": _text(state.warm_up),
                 "Commit": _commit(recording.sessions[run.session].commit),
@@ -58,24 +58,24 @@ def conditions(recording: Recording, case: Case) -> list[dict[str, str]]:
 
 
 def disturbed(case: Case) -> str:
-    """Which runs shared the GPU with other processes; empty where none is known to have."""
-    found = [
+    """A warning that names the runs which shared the GPU with other processes, or nothing."""
+    shared = [
         f"{name} ({run.conditions.other_processes:,})"
         for name, run in case.runs.items()
         if run.conditions.other_processes
     ]
-    return f"Other processes used the GPU in the runs: {', '.join(found)}" if found else ""
+    return f"Other processes used the GPU in the runs: {', '.join(shared)}" if shared else ""
 
 
 def sessions(recording: Recording) -> list[dict[str, str]]:
     """Each start of the profiler: the machine and the code."""
     rows = []
-    for index, each in enumerate(recording.sessions):
-        machine = each.machine
+    for index, session in enumerate(recording.sessions):
+        machine = session.machine
         rows.append(
             {
                 "Session": str(index),
-                "Started": each.started,
+                "Started": session.started,
                 "Machine": machine.name,
                 "Memory, GiB": f"{machine.memory_bytes / 2**30:,.1f}",
                 "L2, MiB": _text(machine.l2_bytes and machine.l2_bytes / 2**20),
@@ -86,15 +86,15 @@ def sessions(recording: Recording) -> list[dict[str, str]]:
                 "torch": machine.torch,
                 "Triton": machine.triton or "none",
                 "Python": machine.python,
-                "sparsecost": each.sparsecost_version,
-                "Commit": _commit(each.commit),
+                "sparsecost": session.sparsecost_version,
+                "Commit": _commit(session.commit),
             }
         )
     return rows
 
 
 def checks(recording: Recording) -> list[dict[str, str]]:
-    """Known work that the sessions measured: known, measured, and whether it holds."""
+    """The self-checks of the sessions: known work, the measurement, and whether they agree."""
     return [
         {
             "Session": str(index),
@@ -106,16 +106,16 @@ def checks(recording: Recording) -> list[dict[str, str]]:
             "Tolerance": "exact" if check.tolerance == 0 else f"{100 * check.tolerance:g} %",
             "Passed": {True: "yes", False: "NO", None: "not measured"}[check.passed],
         }
-        for index, each in enumerate(recording.sessions)
-        for check in each.self_check
+        for index, session in enumerate(recording.sessions)
+        for check in session.self_check
     ]
 
 
 def changes(first: Recording, again: Recording) -> list[dict[str, Any]]:
-    """What was read in both runs, over all common cases: how far apart.
+    """The differences of the readings of both runs, over all common cases.
 
     Raises:
-        InputError: They are not of one model, weights and data.
+        InputError: The runs differ in model, weights or data.
     """
     return [
         {
@@ -137,7 +137,7 @@ def changes(first: Recording, again: Recording) -> list[dict[str, Any]]:
 
 
 def counts(first: Recording, again: Recording) -> list[dict[str, Any]]:
-    """Counts that both runs made, of steps and leaves: how many are equal."""
+    """The counts of steps and leaves in both runs, and how many of them are equal."""
     return [
         {
             "Count": QUANTITIES[line.quantity].title,
@@ -150,11 +150,11 @@ def counts(first: Recording, again: Recording) -> list[dict[str, Any]]:
 
 
 def case_changes(first: Case, again: Recording) -> dict[tuple[RunName, str], Change]:
-    """What both runs read of one case, by run and quantity; none where the second lacks it."""
+    """The readings of one case in both runs, by run and quantity; empty without a second one."""
     other = next((case for case in again.cases if case.workload == first.workload), None)
     if other is None:
         return {}
-    found: dict[tuple[RunName, str], Change] = {}
+    changes: dict[tuple[RunName, str], Change] = {}
     for run in RUNS:
         if run not in first.runs or run not in other.runs:
             continue
@@ -162,49 +162,49 @@ def case_changes(first: Case, again: Recording) -> dict[tuple[RunName, str], Cha
             two = other.runs[run].step.get(name)
             if not (isinstance(one, Spread) and isinstance(two, Spread) and one.median):
                 continue
-            found[run, name] = Change(model="", case="", first=one, again=two)
-    return found
+            changes[run, name] = Change(model="", case="", first=one, again=two)
+    return changes
 
 
 def verdict(changes: Mapping[tuple[RunName, str], Change]) -> str:
-    """Whether the second run agrees with the first within the spread that both state."""
-    told = {key: each for key, each in changes.items() if each.within is not None}
-    if not told:
-        return "Neither run states a spread of this case, so that no agreement can be told."
-    within = sum(each.within is True for each in told.values())
-    text = f"The second run agrees within the stated spread in {within} of {len(told)} readings."
-    off = {key: each for key, each in told.items() if not each.within}
+    """A sentence: how many readings of the second run agree with the first within the spread."""
+    spread = {key: change for key, change in changes.items() if change.within is not None}
+    if not spread:
+        return "Neither run states a spread of this case, so that agreement cannot be judged."
+    within = sum(change.within is True for change in spread.values())
+    text = f"The second run agrees within the stated spread in {within} of {len(spread)} readings."
+    off = {key: change for key, change in spread.items() if not change.within}
     if off:
         (_, name), worst = max(off.items(), key=lambda item: abs(item[1].relative))
         text += (
-            f" Farthest beyond it: {QUANTITIES[name].title}, {_signed(worst.relative)}, where"
-            f" {_percent(worst.spread)} are allowed."
+            f" The largest difference beyond it: {QUANTITIES[name].title},"
+            f" {_signed(worst.relative)}, where the spread allows {_percent(worst.spread)}."
         )
     return text
 
 
 def side_by_side(changes: Mapping[tuple[RunName, str], Change]) -> list[dict[str, str]]:
-    """The step's readings of one case in both runs."""
+    """The step's readings of one case in both runs, as rows."""
     return [
         {
             "Quantity": QUANTITIES[name].title,
-            "Change": _signed(each.relative),
-            "Spread allows": _percent(each.spread),
-            "Agrees": YES_NO[each.within],
-            "First": FORMS[QUANTITIES[name].unit](each.first.median),
-            "Again": FORMS[QUANTITIES[name].unit](each.again.median),
+            "Change": _signed(change.relative),
+            "Spread allows": _percent(change.spread),
+            "Agrees": YES_NO[change.within],
+            "First": FORMS[QUANTITIES[name].unit](change.first.median),
+            "Again": FORMS[QUANTITIES[name].unit](change.again.median),
             "Run": run,
         }
-        for (run, name), each in changes.items()
+        for (run, name), change in changes.items()
     ]
 
 
 def failed(recording: Recording) -> Sequence[str]:
-    """The names of the self-checks that do not hold."""
+    """The names of the self-checks that failed."""
     return [
         check.name
-        for each in recording.sessions
-        for check in each.self_check
+        for session in recording.sessions
+        for check in session.self_check
         if check.passed is False
     ]
 
@@ -218,7 +218,7 @@ def _percent(share: float | None) -> str:
 
 
 def _commit(commit: str | None) -> str:
-    """Its first digits, and whether there were changes beyond it."""
+    """The first digits of a commit, and the mark of uncommitted changes."""
     if not commit:
         return "not known"
     digits, plus, changes = commit.partition("+")

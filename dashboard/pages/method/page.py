@@ -4,54 +4,46 @@ import streamlit as st
 
 from dashboard.app.shell import LINK
 from dashboard.app.widgets import Card, cards, plain, prose
-from dashboard.pages.method import data as method
-from dashboard.pages.method.docstrings import package_folder
-
-ABOUT = {
-    method.NOTATION: "The letters of all formulas; files with letters of their own say so.",
-    method.FORMULAS: "Operators of all presets, in decode and prefill; costs of one step.",
-    method.PREDICTED: "Calibrations that are shipped: points measured on a GPU, by shape.",
-    method.MEASURED: "Quantities that a profile measures, and what of a prediction is beside.",
-}
+from dashboard.pages.method import data
+from dashboard.pages.method.documented import folder_of
 
 
-def answer() -> None:
+def draw_cards() -> None:
     """How much there is, before any search."""
-    parts = {part: method.find(part, "") for part in method.PARTS}
-    every = [entry for found in parts.values() for entry in found.entries]
+    parts = {part: data.find(part) for part in data.PARTS}
     st.title("How every number is computed or measured")
     cards(
         (
             Card(
                 label="Operator formulas",
-                value=str(len(parts[method.FORMULAS].facts)),
+                value=str(len(parts[data.FORMULAS].facts)),
                 help="Of all presets, each once for a layer kind",
             ),
             Card(
                 label="Measured quantities",
-                value=str(len(parts[method.MEASURED].facts)),
+                value=str(len(parts[data.MEASURED].facts)),
                 help="Of a step, of its operators, or of both",
             ),
             Card(
-                label="Sources named",
-                value=str(sum(bool(entry.source) for entry in every)),
-                help="Docstrings with a source of their own; others share their file's, or define",
+                label="Calibrations",
+                value=str(len(parts[data.PREDICTED].facts)),
+                help="GPUs whose kernels were timed, so that times on them can be predicted",
             ),
             Card(
-                label="Omissions stated",
-                value=str(sum(bool(entry.leaves_out) for entry in every)),
-                help="Docstrings that say what they leave out",
+                label="Files explained",
+                value=str(len({file for content in parts.values() for file in content.files})),
+                help="Of the cost model and the profiler, in the words of their own docstrings",
             ),
         )
     )
 
 
-def asked() -> tuple[str, str]:
-    """The part of the page and the search, of the controls."""
+def draw_controls() -> tuple[str, str]:
+    """The part of the page and the search."""
     part = st.segmented_control(
         "Part",
-        list(method.PARTS),
-        default=method.FORMULAS,
+        list(data.PARTS),
+        default=data.FORMULAS,
         required=True,
         key="me_part",
         bind=LINK,
@@ -60,40 +52,38 @@ def asked() -> tuple[str, str]:
         "Search",
         key="me_search",
         bind=LINK,
-        max_chars=method.MAX_SEARCH_CHARS,
+        max_chars=data.MAX_SEARCH_CHARS,
         placeholder="such as: distinct rows, 2411.12364, hbm_read_bytes",
-        help="Words that must all stand in a row or a docstring, whatever their case",
+        help="Words that must all stand in a row or a docstring, in capitals or not",
     )
-    return part or method.FORMULAS, (search or "")[: method.MAX_SEARCH_CHARS]
+    return part or data.FORMULAS, (search or "")[: data.MAX_SEARCH_CHARS]
 
 
-def draw_found(part: str, found: method.Found) -> None:
+def draw_content(part: str, content: data.Content) -> None:
     """The facts of a part, then the docstrings behind them."""
-    if found.facts:
-        st.caption(ABOUT[part])
-        prose(found.facts, alt=ABOUT[part])
-    if not found.entries:
+    about = data.PARTS[part].about
+    st.caption(about)
+    if content.facts:
+        prose(content.facts, alt=about)
+    if not content.docstrings:
         return
-    st.subheader("What the code says of it")
-    rows = method.entry_rows(found.entries)
-    alt = "Docstrings: file, name, what it says, what it leaves out, source"
-    prose(rows, alt=alt)
-    file = st.selectbox("Whole text of", found.files, key="me_file", bind=LINK)
+    st.subheader("What the code says")
+    file = st.selectbox("Docstrings of", content.files, key="me_file", bind=LINK)
     if file is not None:
-        st.code(found.text(file), language=None, wrap_lines=True)
+        st.code(content.text(file), language=None, wrap_lines=True)
+    prose(content.rows(), alt="Files, what each says in short, and how many docstrings it has")
 
 
-answer()
-part, search = asked()
-found = method.find(part, search)
+draw_cards()
+part, search = draw_controls()
+content = data.find(part, search)
 if search:
-    counts = []
-    for each in method.PARTS:
-        hits = method.find(each, search)
-        counts.append(f"{each} {len(hits.facts) + len(hits.entries)}")
+    hits = {name: data.find(name, search) for name in data.PARTS}
+    counts = [f"{name} {len(hit.facts) + len(hit.docstrings)}" for name, hit in hits.items()]
     st.text(f"Found: {', '.join(counts)}.")
-if part in {method.PREDICTED, method.MEASURED} and package_folder("profiler") is None:
+if part in {data.PREDICTED, data.MEASURED} and folder_of(data.PROFILER) is None:
     st.info("The package profiler is not installed: how it measures cannot be shown here.")
-if not found.facts and not found.entries:
+if content.facts or content.docstrings:
+    draw_content(part, content)
+else:
     st.info(plain(f"Nothing in {part} holds all words of: {search}"))
-draw_found(part, found)

@@ -1,5 +1,6 @@
-"""What the Profile page asks for, checked: the command line of a profile."""
+"""The values of the Profile page, checked, as the command line of a profile."""
 
+import re
 import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,17 +11,19 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.parse import parse_batches, parse_contexts, parse_counts, parse_routing
 from costmodel.inputs.workload import MAX_NEW_TOKENS, Phase
 from costmodel.recordings.quantities import QUANTITIES, RUNS
+from dashboard.app.selection import OWN, Selection
 
-SCORES = "scores"  # the model's own choices, which only a measurement knows
+SCORES = "scores"  # routing by the model's own scores, which can only be measured
 NO_TORCH = 'This machine has no torch. Install it with: pip install "sparsecost[gpu]"'
 DEVICE_FILE = Path("/dev/nvidiactl")  # of NVIDIA's driver on Linux
-ON_CPU = {"time": "all but the time as a CUDA graph"}  # of the runs; the others need a GPU
+ON_CPU = {"time": "all but the time as a CUDA graph"}  # by run; the other runs need a GPU
 NEEDS_GPU = "not measured (needs an NVIDIA GPU)"
+MAX_STEM = 60  # characters of a model's name in the name of its file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """The page's values as typed."""
+class ProfileForm:
+    """The values of the page's controls, as typed."""
 
     model: str  # a preset, or the path of a file
     phase: Phase
@@ -35,13 +38,21 @@ class Asked:
 
 
 def has_torch() -> bool:
-    """Whether torch is installed; it is not imported."""
+    """Whether torch is installed, without importing it."""
     return find_spec("torch") is not None
 
 
 def has_gpu() -> bool:
-    """Whether NVIDIA's driver is installed; torch is not asked."""
+    """Whether NVIDIA's driver is installed, without importing torch."""
     return DEVICE_FILE.exists() or shutil.which("nvidia-smi") is not None
+
+
+def default_file_name(selection: Selection) -> str:
+    """The name of a new recording's file: that of the preset, or made of the own model's name."""
+    if selection.model_name != OWN:
+        return f"{selection.model_name}.json"
+    stem = re.sub(r"[^a-z0-9_-]+", "-", selection.model.name.lower()).strip("-_")[:MAX_STEM]
+    return f"{stem or 'own-model'}.json"
 
 
 def run_rows(runs: tuple[str, ...]) -> list[dict[str, str]]:
@@ -49,48 +60,50 @@ def run_rows(runs: tuple[str, ...]) -> list[dict[str, str]]:
     return [
         {
             "Run": run,
-            "Measures": ", ".join(each.title for each in QUANTITIES.values() if run in each.runs),
+            "Measures": ", ".join(
+                quantity.title for quantity in QUANTITIES.values() if run in quantity.runs
+            ),
             "On a CPU": ON_CPU.get(run, NEEDS_GPU),
         }
         for run in runs
     ]
 
 
-def arguments(asked: Asked, out: Path) -> tuple[str, ...]:
-    """What follows `sparsecost` on the command line.
+def arguments(form: ProfileForm, out: Path) -> tuple[str, ...]:
+    """The words of the command line after `sparsecost`.
 
     Raises:
         InputError: A value breaks a rule; the message names it.
     """
     for field, values, known in (
-        ("runs", asked.runs, RUNS),
-        ("device", (asked.device,), ("auto", "cpu", "cuda")),
-        ("phase", (asked.phase,), ("decode", "prefill")),
+        ("runs", form.runs, RUNS),
+        ("device", (form.device,), ("auto", "cpu", "cuda")),
+        ("phase", (form.phase,), ("decode", "prefill")),
     ):
         for value in values:
             if value not in known:
                 raise InputError(f"{field}={shown(value)}: is not one of {', '.join(known)}")
-    if not asked.runs:
+    if not form.runs:
         raise InputError("runs: choose at least one")
-    found = ["profile", asked.model]
-    if asked.standard:
-        found += ["--plan", "standard"]
+    words = ["profile", form.model]
+    if form.standard:
+        words += ["--plan", "standard"]
     else:
-        found += _lists(asked)
-    found += ["--runs", ",".join(asked.runs), "--device", asked.device, "--out", str(out)]
-    return (*found, "--resume") if asked.resume else tuple(found)
+        words += _lists(form)
+    words += ["--runs", ",".join(form.runs), "--device", form.device, "--out", str(out)]
+    return (*words, "--resume") if form.resume else tuple(words)
 
 
-def _lists(asked: Asked) -> list[str]:
-    parse_batches(asked.batch)
-    parse_contexts(asked.context)
-    if not asked.routing:
+def _lists(form: ProfileForm) -> list[str]:
+    parse_batches(form.batch)
+    parse_contexts(form.context)
+    if not form.routing:
         raise InputError("routing: choose at least one")
-    for value in asked.routing:
+    for value in form.routing:
         if value != SCORES:
             parse_routing(value)
-    found = ["--phase", asked.phase, "--batch", asked.batch, "--context", asked.context]
-    if asked.phase == "prefill":
-        parse_counts(asked.new_tokens, field="new_tokens", low=1, high=MAX_NEW_TOKENS)
-        found += ["--new-tokens", asked.new_tokens]
-    return [*found, "--routing", ",".join(asked.routing)]
+    words = ["--phase", form.phase, "--batch", form.batch, "--context", form.context]
+    if form.phase == "prefill":
+        parse_counts(form.new_tokens, field="new_tokens", low=1, high=MAX_NEW_TOKENS)
+        words += ["--new-tokens", form.new_tokens]
+    return [*words, "--routing", ",".join(form.routing)]

@@ -1,7 +1,7 @@
-"""A profile run as a process of its own: started, watched, cancelled.
+"""A profile as a separate process: started, watched, cancelled.
 
-The app never imports torch. A machine's GPU can be profiled by one process at a time, so the server
-has one job, which every page sees; a closed tab or a crash of CUDA does not touch the server.
+The app never imports torch, and a crash of CUDA or a closed tab does not affect the server. Only
+one process at a time can profile a GPU, so the server has one job, which all sessions see.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from costmodel.inputs.model_toml import model_toml
 from dashboard.app.own_model import read_model
 
 LINES = 400  # of the log that are kept
-WIDTH = 48  # characters of a line of a command: what a narrow page shows
+WIDTH = 48  # characters of a line of a command on a narrow page
 GRACE_S = 10.0  # between an interrupt and a kill
 DONE = re.compile(r"^\[(?P<done>\d+)/(?P<total>\d+)\] (?P<what>.*)$")
 LEFT = re.compile(r"about (?P<seconds>\d+) s left$")
@@ -44,21 +44,21 @@ State = Literal["running", "done", "cancelled", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """How far a job is, by the lines it has said."""
+class Progress:
+    """How far a job is, by the lines that it has printed."""
 
     state: State
     done: int
     total: int
     left_s: float | None
-    last: str  # what it said last
+    last: str  # line printed
     elapsed_s: float
     exit_code: int | None
 
 
 @dataclass(slots=True)
 class Job:
-    """One process and what it says."""
+    """One process and the lines that it prints."""
 
     arguments: tuple[str, ...]  # after `sparsecost`
     out: Path
@@ -67,15 +67,15 @@ class Job:
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
     cancelled: bool = False
     ended_s: float | None = None
-    finished: threading.Event = field(default_factory=threading.Event)  # all was heard
+    finished: threading.Event = field(default_factory=threading.Event)  # all lines are read
 
     @property
     def command(self) -> str:
-        """What a user would type for the same; may be several lines."""
+        """The command that a user would type for the same, in one or several lines."""
         return command_line(self.arguments)
 
     def cancel(self) -> None:
-        """Interrupt it as Ctrl-C would, and end it if it does not listen; measured cases stay."""
+        """Interrupt the process as Ctrl-C does; after `GRACE_S` kill it. Measured cases stay."""
         if self.process.poll() is None:
             self.cancelled = True
             self.process.send_signal(signal.SIGINT)
@@ -87,12 +87,12 @@ class Job:
         if self.process.poll() is None:
             self.process.kill()
 
-    def seen(self) -> Seen:
-        """Where it stands now."""
+    def progress(self) -> Progress:
+        """How far the job is now."""
         code = self.process.poll()
         if code is not None and self.ended_s is None:
             self.ended_s = time.monotonic()
-        return seen(
+        return progress(
             tuple(self.lines),
             exit_code=code,
             cancelled=self.cancelled,
@@ -100,19 +100,21 @@ class Job:
         )
 
 
-def seen(lines: Sequence[str], *, exit_code: int | None, cancelled: bool, elapsed_s: float) -> Seen:
-    """What the lines of a profile say of how far it is."""
+def progress(
+    lines: Sequence[str], *, exit_code: int | None, cancelled: bool, elapsed_s: float
+) -> Progress:
+    """How far a profile is, by the lines that it has printed; `exit_code` None: it runs."""
     done, total, left_s = 0, 0, None
     for line in lines:
-        found = DONE.match(line)
-        if found:
-            done, total = int(found["done"]), int(found["total"])
+        counter = DONE.match(line)
+        if counter:
+            done, total = int(counter["done"]), int(counter["total"])
             left = LEFT.search(line)
             left_s = float(left["seconds"]) if left else left_s
     state: State = "running"
     if exit_code is not None:
         state = "done" if exit_code == 0 else "cancelled" if cancelled else "failed"
-    return Seen(
+    return Progress(
         state=state,
         done=done,
         total=total,
@@ -124,7 +126,7 @@ def seen(lines: Sequence[str], *, exit_code: int | None, cancelled: bool, elapse
 
 
 class Jobs:
-    """The server's one job."""
+    """The server's one job, and the files of the users' own models."""
 
     def __init__(self, command: Sequence[str] = (sys.executable, "-c", PROGRAM)) -> None:
         self._command, self._lock = tuple(command), threading.Lock()
@@ -133,10 +135,10 @@ class Jobs:
         self.current: Job | None = None
 
     def model_file(self, text: str) -> Path:
-        """A file of its own, which the command line reads, for each model that a user pasted.
+        """The file of a model that a user pasted, for the command line to read.
 
-        JSON becomes TOML where that can say the same: the app takes JSON in the fields of TOML,
-        which the command line does not.
+        The app takes JSON with the fields of our TOML, which the command line does not: such JSON
+        is written as TOML where TOML can express it.
 
         Raises:
             InputError: The text is no valid model.
@@ -172,8 +174,8 @@ class Jobs:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                env={name: each for name, each in os.environ.items() if name not in TERMINAL},
-                start_new_session=True,  # a Ctrl-C at the server's terminal is not for it
+                env={name: value for name, value in os.environ.items() if name not in TERMINAL},
+                start_new_session=True,  # Ctrl-C at the server's terminal does not reach it
             )
             job = Job(tuple(arguments), out, process)
             threading.Thread(target=_read, args=(job,), daemon=True).start()
@@ -183,30 +185,30 @@ class Jobs:
 
 def _read(job: Job) -> None:
     assert job.process.stdout is not None
-    with job.process.stdout as said:
-        for line in said:
+    with job.process.stdout as output:
+        for line in output:
             job.lines.append(line.rstrip("\n"))
     job.process.wait()
     job.finished.set()
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """The command as it is typed in a shell, in lines of `WIDTH` characters where they can be.
+    """The command as it is typed in a shell, broken into lines of `WIDTH` characters if possible.
 
-    A line ends in a backslash between two options, never within one.
+    Lines are broken between options, never within one.
     """
-    pieces = ["sparsecost"]
+    options = ["sparsecost"]  # each with its values
     for word in map(shlex.quote, arguments):
         if word.startswith("--"):
-            pieces.append(word)
+            options.append(word)
         else:
-            pieces[-1] += f" {word}"
-    lines = pieces[:1]
-    for piece in pieces[1:]:
-        if len(f"{lines[-1]} {piece}") <= WIDTH:
-            lines[-1] += f" {piece}"
+            options[-1] += f" {word}"
+    lines = options[:1]
+    for option in options[1:]:
+        if len(f"{lines[-1]} {option}") <= WIDTH:
+            lines[-1] += f" {option}"
         else:
-            lines.append(f"  {piece}")
+            lines.append(f"  {option}")
     return " \\\n".join(lines)
 
 
@@ -214,7 +216,7 @@ def recording_path(folder: Path, name: str) -> Path:
     """A recording's file within a folder.
 
     Raises:
-        InputError: The name is none of a file in the folder itself.
+        InputError: The name is not that of a JSON file directly in the folder.
     """
     if not FILE_NAME.fullmatch(name) or ".." in name:
         raise InputError(

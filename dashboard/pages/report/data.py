@@ -1,4 +1,4 @@
-"""The report page without its widgets: what was chosen becomes a report, a command, file names."""
+"""The Report page as data: the chosen report, the command that writes it, its file names."""
 
 import re
 import shlex
@@ -14,16 +14,16 @@ from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_batches
 from costmodel.inputs.workload import Workload
-from costmodel.recordings.recording import Recording, load_recording
+from costmodel.recordings.recording import Recording
 from costmodel.validation.counterparts import Gpus
+from dashboard.app.recordings import folder, load, recording_names
 from dashboard.app.selection import OWN, OWN_FILE, Selection
 from dashboard.report.build import Asked, build, compared_batches, now
 from dashboard.report.document import CONTENTS, Content, Report
 from dashboard.report.inputs import MAX_RECORDINGS
 from dashboard.report.measured import measured_model
 
-MAX_MORE = 3  # models beside the sidebar's
-FOLDER = Path("recordings")  # where `sparsecost profile` writes, and the app looks
+MAX_MORE = 3  # models besides the sidebar's
 MAX_STEM = 80  # characters of a file's name
 LABELS = {
     "summary": "Summary",
@@ -43,8 +43,8 @@ MIME = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What the page's own controls say: `compared` is the list of batches as typed."""
+class ReportForm:
+    """The values of the page's own controls; `compared` is the list of batches as typed."""
 
     more: tuple[str, ...] = ()  # presets
     contents: tuple[Content, ...] = CONTENTS
@@ -53,125 +53,126 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The recordings that are here: of the chosen models, and what is wrong with others."""
+class Recorded:
+    """The recordings of the chosen models with their paths, and why other files cannot be read."""
 
     recordings: tuple[tuple[Path, Recording], ...] = ()
-    unread: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
 
 
-def models_of(selection: Selection, wanted: Wanted) -> tuple[ModelConfig, ...]:
-    """The sidebar's model and the others, under different names.
+def models_of(selection: Selection, form: ReportForm) -> tuple[ModelConfig, ...]:
+    """The sidebar's model and the other chosen ones, under different names.
 
     Raises:
         InputError: A name is no preset, or there are too many.
     """
-    if len(wanted.more) > MAX_MORE:
-        raise InputError(f"rep_models={len(wanted.more)}: at most {MAX_MORE} more models")
-    for name in wanted.more:  # names only: what comes from outside must not become a path
+    if len(form.more) > MAX_MORE:
+        raise InputError(f"rep_models={len(form.more)}: at most {MAX_MORE} more models")
+    for name in form.more:  # names only: what comes from outside must not become a path
         if name not in model_names():
             raise InputError(f"rep_models={shown(name)}: is not one of {', '.join(model_names())}")
-    return tuple(numbered([selection.model, *map(load_model, wanted.more)]))
+    return tuple(numbered([selection.model, *map(load_model, form.more)]))
 
 
-def asked(selection: Selection, wanted: Wanted, found: Found) -> Asked:
-    """What the report is to be of.
+def asked(selection: Selection, form: ReportForm, recorded: Recorded) -> Asked:
+    """What the report is made from: models, workload, GPU, recordings and contents.
 
     Raises:
         InputError: A choice breaks a rule; the message names it.
     """
     batch = (selection.workload.batch,)
     return Asked(
-        models=models_of(selection, wanted),
+        models=models_of(selection, form),
         workload=selection.workload,
         batches=batch,
         contexts=(selection.workload.context,),
-        compared_batches=parse_batches(wanted.compared)
-        if wanted.compared
-        else compared_batches(batch),
+        compared_batches=parse_batches(form.compared) if form.compared else compared_batches(batch),
         hardware=selection.hardware,
         calibration=selection.calibration,
-        recordings=tuple((path.stem, recording) for path, recording in found.recordings),
+        recordings=tuple((path.stem, recording) for path, recording in recorded.recordings),
         gpus=Gpus(),
-        price_per_hour=wanted.price_per_hour,
-        contents=wanted.contents,
+        price_per_hour=form.price_per_hour,
+        contents=form.contents,
     )
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def recording_at(path: str, changed_ns: int) -> Recording:
-    """A recording, read once for each change of its file; frozen, so that all sessions share it."""
-    del changed_ns
-    return load_recording(Path(path))
-
-
-def recordings_of(models: tuple[ModelConfig, ...], folder: Path = FOLDER) -> Found:
-    """The recordings in the folder that measured one of the models."""
-    recordings, unread = [], []
-    for path in sorted(folder.glob("*.json")):
+def recordings_of(models: tuple[ModelConfig, ...]) -> Recorded:
+    """The recordings in the app's folder that measured one of the models."""
+    recordings, errors = [], []
+    for name in recording_names():
         try:
-            recording = recording_at(str(path), path.stat().st_mtime_ns)
+            recording = load(name)
         except (InputError, OSError) as error:
-            unread.append(str(error))
+            errors.append(str(error))
             continue
         if measured_model(models, recording) is not None:
-            recordings.append((path, recording))
-    return Found(recordings=tuple(recordings[:MAX_RECORDINGS]), unread=tuple(unread))
+            recordings.append((folder() / name, recording))
+    return Recorded(recordings=tuple(recordings[:MAX_RECORDINGS]), errors=tuple(errors))
 
 
-def report_on(of: Asked, recordings: Sequence[tuple[Path, Recording]]) -> Report:
-    """The report, built once for what is asked of it and the state of the files."""
+def report_on(inputs: Asked, recordings: Sequence[tuple[Path, Recording]]) -> Report:
+    """The report, built once for the same inputs and unchanged files."""
     files = [(str(path), path.stat().st_mtime_ns) for path, _ in recordings]
-    calibration = of.calibration
-    by = None if isinstance(calibration, Unknown) else calibration.calibration
-    plain = (of.models, of.workload, of.compared_batches, of.hardware, of.price_per_hour)
-    return _built(repr((plain, of.contents, files, by and (by.name, by.conditions.started))), of)
+    curves = inputs.calibration
+    calibration = None if isinstance(curves, Unknown) else curves.calibration
+    measured = calibration and (calibration.name, calibration.conditions.started)
+    key = (
+        inputs.models,
+        inputs.workload,
+        inputs.compared_batches,
+        inputs.hardware,
+        inputs.price_per_hour,
+        inputs.contents,
+        files,
+        measured,
+    )
+    return _built(repr(key), inputs)
 
 
 @st.cache_resource(max_entries=32, show_spinner="Building the report")
-def _built(key: str, _of: Asked) -> Report:
+def _built(key: str, _inputs: Asked) -> Report:
     del key
-    return build(_of, now())
+    return build(_inputs, now())
 
 
-def command(selection: Selection, wanted: Wanted, found: Found, suffix: str) -> str:
+def command(selection: Selection, form: ReportForm, recorded: Recorded, suffix: str) -> str:
     """The command that writes the same report."""
-    work = selection.workload
+    workload = selection.workload
     model = OWN_FILE if selection.model_name == OWN else selection.model_name
-    words = ["sparsecost", "report", model, *wanted.more, *_workload_options(work)]
+    words = ["sparsecost", "report", model, *form.more, *_workload_options(workload)]
     if selection.hardware_name != "h200":
         words += ["--hardware", selection.hardware_name]
-    if wanted.compared:
-        words += ["--compare-batch", wanted.compared]
-    if wanted.price_per_hour is not None:
-        words += ["--price-per-hour", repr(wanted.price_per_hour)]
-    if set(wanted.contents) != set(CONTENTS):
-        words += ["--contents", ",".join(wanted.contents)]
-    for path, _ in found.recordings:
+    if form.compared:
+        words += ["--compare-batch", form.compared]
+    if form.price_per_hour is not None:
+        words += ["--price-per-hour", repr(form.price_per_hour)]
+    if set(form.contents) != set(CONTENTS):
+        words += ["--contents", ",".join(form.contents)]
+    for path, _ in recorded.recordings:
         words += ["--recording", str(path)]
     return shlex.join([*words, "--out", f"report{suffix}"])
 
 
-def _workload_options(work: Workload) -> list[str]:
+def _workload_options(workload: Workload) -> list[str]:
     words = [
-        *("--phase", work.phase),
-        *("--batch", str(work.batch)),
-        *("--context", str(work.context)),
+        *("--phase", workload.phase),
+        *("--batch", str(workload.batch)),
+        *("--context", str(workload.context)),
     ]
     usual = Workload()
     for option, value, default in (
-        ("--new-tokens", str(work.new_tokens), str(usual.new_tokens)),
-        ("--dtype", work.dtype.label, usual.dtype.label),
-        ("--routing", work.routing.label, usual.routing.label),
-        ("--attention-flops", work.attention_flops, usual.attention_flops),
-        ("--logits", work.logits, usual.logits),
-        ("--mla", work.mla, usual.mla),
-        ("--backend", work.backend, usual.backend),
+        ("--new-tokens", str(workload.new_tokens), str(usual.new_tokens)),
+        ("--dtype", workload.dtype.label, usual.dtype.label),
+        ("--routing", workload.routing.label, usual.routing.label),
+        ("--attention-flops", workload.attention_flops, usual.attention_flops),
+        ("--logits", workload.logits, usual.logits),
+        ("--mla", workload.mla, usual.mla),
+        ("--backend", workload.backend, usual.backend),
     ):
         if value is not None and value != default:
             words += [option, value]
-    if (work.dtype.label, work.kv_dtype.label) != (usual.dtype.label, usual.kv_dtype.label):
-        words += ["--kv-dtype", work.kv_dtype.label]
+    if (workload.dtype.label, workload.kv_dtype.label) != (usual.dtype.label, usual.kv_dtype.label):
+        words += ["--kv-dtype", workload.kv_dtype.label]
     return words
 
 

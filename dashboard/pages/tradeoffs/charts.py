@@ -1,119 +1,22 @@
-"""The scatter of swept designs: measures, the front among what is allowed, chart, rows."""
+"""The charts of the page Trade-offs: the scatter of a sweep, and the ratios of a match."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from costmodel import units
-from costmodel.questions.designs.evaluate import Evaluated, Quantity
-from dashboard.app.figures import PALETTE, framed
-from dashboard.pages.tradeoffs.data import SPELT, Value, drawn_by_lot, label
-from dashboard.pages.tradeoffs.pareto import pareto_front
+from costmodel.questions.match import Match
+from costmodel.questions.matching.differences import Difference
+from dashboard.app.figures import PALETTE, SYMBOLS, colour, framed
+from dashboard.pages.tradeoffs.data import sample
+from dashboard.pages.tradeoffs.match import ratios
+from dashboard.pages.tradeoffs.sweep import DESIGN_QUANTITIES, Sweep, base_points, column
 
 MAX_DRAWN = 5000  # points: beyond, a browser is slow
-SIGNIFICANT = 5  # digits in a table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
-    """A quantity of a design: how an axis names it, and which way is better."""
-
-    quantity: Quantity
-    unit: str
-    scale: float  # values in `unit`
-    more: bool = False  # is better
-
-    def title(self, name: str) -> str:
-        """For an axis: the unit, and which way is better where it is not less."""
-        return f"{name}, {self.unit}{' (more is better)' if self.more else ''}"
-
-
-MEASURES = {
-    "total parameters": Measure(
-        quantity="parameters.total_without_embeddings", unit="B", scale=1e-9, more=True
-    ),
-    "active parameters": Measure(
-        quantity="parameters.active_without_embeddings", unit="B", scale=1e-9
-    ),
-    "HBM bytes": Measure(quantity="hbm_bytes.compulsory", unit="GB", scale=1e-9),
-    "predicted time": Measure(quantity="time.predicted_s", unit="ms", scale=1e3),
-    "floor": Measure(quantity="time.floor_s", unit="ms", scale=1e3),
-    "memory": Measure(quantity="memory.total_bytes", unit="GiB", scale=2.0**-30),
-    "KV cache": Measure(quantity="kv_cache.stored_bytes", unit="GB", scale=1e-9),
-}
-
-
-def column(evaluated: Evaluated, name: str) -> NDArray[np.float64]:
-    """A measure in its unit, one value for every design x batch x context, flat."""
-    measure = MEASURES[name]
-    return (evaluated.columns[measure.quantity] * measure.scale).ravel()
-
-
-def front(evaluated: Evaluated, x: str, y: str, allowed: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The points of the Pareto front among those allowed, along x."""
-    at = np.flatnonzero(allowed)
-    axes = [
-        -column(evaluated, name)[at] if MEASURES[name].more else column(evaluated, name)[at]
-        for name in (x, y)
-    ]
-    chosen = at[pareto_front(*axes)]
-    return chosen[np.argsort(column(evaluated, x)[chosen], kind="stable")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sweep:
-    """Evaluated designs x batches x contexts; the base model comes last, and is not one of them."""
-
-    evaluated: Evaluated
-    values: Sequence[Mapping[str, Value]]  # of each design
-    batches: Sequence[int]
-    contexts: Sequence[int]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Designs with the base model, batches, contexts."""
-        return len(self.values) + 1, len(self.batches), len(self.contexts)
-
-    @property
-    def evaluated_points(self) -> int:
-        """Designs x workloads, without the base model."""
-        return len(self.values) * len(self.batches) * len(self.contexts)
-
-    def at(self, index: int) -> tuple[int, int, int]:
-        """Design, batch and context of a point."""
-        design, batch, context = np.unravel_index(index, self.shape)
-        return int(design), self.batches[int(batch)], self.contexts[int(context)]
-
-    def words(self, index: int) -> str:
-        """What makes a point."""
-        design, batch, context = self.at(index)
-        made = label(self.values[design]) if design < len(self.values) else "the model itself"
-        return f"{made}; batch {batch:,}, context {context:,}"
-
-
-def allowed(
-    sweep: Sweep,
-    *,
-    workload: tuple[int, int] | None,
-    limits: Mapping[str, float],
-) -> NDArray[np.bool_]:
-    """Which points a workload (None: any) and limits leave; the base model is none of them.
-
-    `limits` are the most that measures may be, by name and in their units.
-    """
-    mask = np.ones(sweep.shape, dtype=np.bool_)
-    mask[-1] = False
-    if workload is not None:
-        batch, context = workload
-        mask &= np.reshape(np.array(sweep.batches) == batch, (1, -1, 1))
-        mask &= np.reshape(np.array(sweep.contexts) == context, (1, 1, -1))
-    flat = mask.ravel()
-    for name, most in limits.items():
-        flat = flat & (column(sweep.evaluated, name) <= most)
-    return flat
+FRAME_HEIGHT, LINE_HEIGHT = 150, 26  # pixels of the frame of the ratios, and of each line
+TICKS = (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 1000)
 
 
 def scatter(
@@ -126,25 +29,28 @@ def scatter(
     coloured: str,
     logarithmic: bool,
 ) -> go.Figure:
-    """Points coloured by a measure, the front as a line of stars, the base model as a cross."""
-    at = drawn_by_lot(np.flatnonzero(mask), MAX_DRAWN)
-    xs, ys, colours = (column(sweep.evaluated, name) for name in (x, y, coloured))
+    """The points of a mask, coloured by a quantity; the front as stars, the base model as a cross.
+
+    Of more than `MAX_DRAWN` points a sample is drawn.
+    """
+    drawn = sample(np.flatnonzero(mask), MAX_DRAWN)
+    xs, ys, colours = (column(sweep, name) for name in (x, y, coloured))
     figure = go.Figure()
     figure.add_trace(
         go.Scatter(
             name="designs",
-            x=xs[at].tolist(),
-            y=ys[at].tolist(),
+            x=xs[drawn].tolist(),
+            y=ys[drawn].tolist(),
             mode="markers",
             marker={
                 "size": 8,
-                "line": {"color": PALETTE[6], "width": 1},  # seen on white and on black
-                "color": colours[at].tolist(),
+                "line": {"color": PALETTE[6], "width": 1},  # visible on white and on black
+                "color": colours[drawn].tolist(),
                 "colorscale": "Cividis",
                 "showscale": True,
-                "colorbar": {"title": {"text": MEASURES[coloured].title(coloured)}},
+                "colorbar": {"title": {"text": DESIGN_QUANTITIES[coloured].title(coloured)}},
             },
-            text=[sweep.words(int(index)) for index in at],
+            text=[sweep.words(int(point)) for point in drawn],
         )
     )
     figure.add_trace(
@@ -155,7 +61,7 @@ def scatter(
             mode="lines+markers",
             line={"color": PALETTE[5], "dash": "dash"},
             marker={"symbol": "star", "size": 13, "color": PALETTE[5]},
-            text=[sweep.words(int(index)) for index in best],
+            text=[sweep.words(int(point)) for point in best],
         )
     )
     base = base_points(sweep, mask)
@@ -166,13 +72,13 @@ def scatter(
             y=ys[base].tolist(),
             mode="markers",
             marker={"symbol": "x-open", "size": 12, "color": PALETTE[6], "line": {"width": 2}},
-            text=[sweep.words(int(index)) for index in base],
+            text=[sweep.words(int(point)) for point in base],
         )
     )
     framed(
         figure,
-        x_title=MEASURES[x].title(x),
-        y_title=MEASURES[y].title(y),
+        x_title=DESIGN_QUANTITIES[x].title(x),
+        y_title=DESIGN_QUANTITIES[y].title(y),
         x_log=logarithmic,
         y_log=logarithmic,
         height=520,
@@ -180,41 +86,60 @@ def scatter(
     return figure
 
 
-def base_points(sweep: Sweep, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The points of the base model at the workloads of those allowed."""
-    shown = mask.reshape(sweep.shape).any(axis=0).ravel()
-    first = (sweep.shape[0] - 1) * shown.size
-    return first + np.flatnonzero(shown)
-
-
-def scatter_alt(sweep: Sweep, best: NDArray[np.intp], x: str, y: str, shown: int) -> str:
-    """What the chart shows, in words."""
-    said = f"{shown:,} designs at their workloads, {y} against {x}; {len(best)} stand on the front"
+def scatter_alt(sweep: Sweep, best: NDArray[np.intp], x: str, y: str, count: int) -> str:
+    """The scatter of `count` points in words."""
+    text = f"{count:,} designs at their workloads, {y} against {x}; {len(best)} are on the front"
     if not len(best):
-        return f"{said}."
+        return f"{text}."
     ends = [
-        f"{sweep.words(int(index))} ({units.significant(column(sweep.evaluated, x)[index])}"
-        f" {MEASURES[x].unit}, {units.significant(column(sweep.evaluated, y)[index])}"
-        f" {MEASURES[y].unit})"
-        for index in (best[0], best[-1])
+        f"{sweep.words(int(point))} ({units.significant(column(sweep, x)[point])}"
+        f" {DESIGN_QUANTITIES[x].unit}, {units.significant(column(sweep, y)[point])}"
+        f" {DESIGN_QUANTITIES[y].unit})"
+        for point in (best[0], best[-1])
     ]
-    return f"{said}, from {ends[0]} to {ends[1]}."
+    return f"{text}, from {ends[0]} to {ends[1]}."
 
 
-def front_rows(sweep: Sweep, best: NDArray[np.intp]) -> list[dict[str, object]]:
-    """A row for each point of the front, with every measure that is known."""
-    known = {
-        name: column(sweep.evaluated, name)
-        for name, measure in MEASURES.items()
-        if measure.quantity in sweep.evaluated.columns
-    }
-    found: list[dict[str, object]] = []
-    for index in best:
-        design, batch, context = sweep.at(int(index))
-        made = {SPELT.get(name, name): value for name, value in sweep.values[design].items()}
-        row: dict[str, object] = {**made, "Batch": batch, "Context": context}
-        for name, values in known.items():
-            unit = MEASURES[name].unit
-            row[f"{name[0].upper()}{name[1:]}, {unit}"] = float(f"{values[index]:.{SIGNIFICANT}g}")
-        found.append(row)
-    return found
+def ratio_chart(answer: Match, lines: Sequence[Difference]) -> go.Figure:
+    """Dots of match over target: a line for each quantity, a symbol for each batch."""
+    dots = ratios(answer, lines)
+    figure = go.Figure()
+    for index, batch in enumerate(dict.fromkeys(dot.batch for dot in dots)):
+        of_batch = [dot for dot in dots if dot.batch == batch]
+        figure.add_scatter(
+            name="any batch" if batch is None else f"batch {batch:,}",
+            mode="markers",
+            x=[dot.ratio for dot in of_batch],
+            y=[dot.name for dot in of_batch],
+            marker={
+                "symbol": f"{SYMBOLS[index]}-open",  # open: equal ratios lie upon one another
+                "size": 11,
+                "color": colour(index),
+                "line": {"width": 2},
+            },
+            customdata=[units.ratio(dot.ratio) for dot in of_batch],
+            hovertemplate="%{y}: %{customdata}<extra>%{fullData.name}</extra>",
+        )
+    figure.add_vline(x=1, line={"color": PALETTE[6], "dash": "dash"})
+    names = list(dict.fromkeys(dot.name for dot in dots))
+    framed(
+        figure,
+        x_title="match / target, logarithmic; 1: equal",
+        y_title="",
+        x_log=True,
+        height=FRAME_HEIGHT + LINE_HEIGHT * len(names),
+    )
+    figure.update_xaxes(tickvals=TICKS, ticktext=[f"{tick:g}x" for tick in TICKS], tickangle=0)
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], tickmode="linear")
+    return figure
+
+
+def ratio_alt(answer: Match, lines: Sequence[Difference]) -> str:
+    """The ratios in words."""
+    dots = ratios(answer, lines)
+    farthest = max(dots, key=lambda dot: max(dot.ratio, 1 / dot.ratio))
+    where = "" if farthest.batch is None else f" at batch {farthest.batch:,}"
+    return (
+        f"Dots of match over target for {len(dots)} numbers on a logarithmic axis with a line at 1."
+        f" Farthest from it: {farthest.name}{where}, {units.ratio(farthest.ratio)}."
+    )

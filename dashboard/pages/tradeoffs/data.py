@@ -1,4 +1,4 @@
-"""Designs swept over fields of a base model: ranges, designs that no rule refuses, names."""
+"""Designs of a base model: which of its fields may be swept, ranges, and the designs they make."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -46,12 +46,12 @@ class SweptField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Designs:
-    """The models that no rule refuses, the values that tell each apart, and the refusals."""
+    """The models that the rules allow, the swept values of each, and what was refused."""
 
     models: tuple[ModelConfig, ...]
-    values: tuple[dict[str, Value], ...]
+    values: tuple[dict[str, Value], ...]  # of the fields that differ from the base model
     refused: int
-    reasons: tuple[str, ...]  # the first different ones
+    reasons: tuple[str, ...]  # the first three different ones
 
 
 def swept_fields(base: ModelConfig) -> list[SweptField]:
@@ -139,7 +139,7 @@ def _span(text: str, name: str, most: int) -> range:
 
 
 def designs(base: ModelConfig, ranges: Mapping[str, Sequence[Value]]) -> Designs:
-    """Every combination of the values; those that a rule refuses are counted, not made.
+    """The design of every combination of values; those that break a rule are only counted.
 
     Raises:
         InputError: There are more than `MAX_DESIGNS` combinations.
@@ -148,7 +148,7 @@ def designs(base: ModelConfig, ranges: Mapping[str, Sequence[Value]]) -> Designs
     if count > MAX_DESIGNS:
         raise InputError(f"designs={count:,}: at most {MAX_DESIGNS:,} are swept at once")
     before = {field.name: field.value for field in swept_fields(base)}
-    telling = [name for name, values in ranges.items() if set(values) != {before[name]}]
+    varied = [name for name, values in ranges.items() if set(values) != {before[name]}]
     models, made, reasons = [], [], []
     for combination in itertools.product(*ranges.values()):
         values = dict(zip(ranges, combination, strict=True))
@@ -159,7 +159,7 @@ def designs(base: ModelConfig, ranges: Mapping[str, Sequence[Value]]) -> Designs
         except InputError as error:
             reasons.append(str(error))
         else:
-            made.append({name: values[name] for name in telling})
+            made.append({name: values[name] for name in varied})
     return Designs(
         models=tuple(models),
         values=tuple(made),
@@ -182,26 +182,29 @@ def design(base: ModelConfig, values: Mapping[str, Value]) -> ModelConfig:
 
 
 def spread(points: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """At most so many of the points, evenly along them, the first and the last among them."""
+    """At most `most` of the points at even distances, the first and the last among them."""
     if len(points) <= most:
         return points
     return points[np.linspace(0, len(points) - 1, most).astype(np.intp)]
 
 
-def drawn_by_lot(points: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """At most so many of the points, the same each time; no stride that meets one workload only."""
+def sample(points: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """At most `most` of the points, drawn at random with a fixed seed.
+
+    Points at even distances could all have the same workload.
+    """
     if len(points) <= most:
         return points
     return np.sort(np.random.default_rng(0).choice(points, most, replace=False))
 
 
 def label(values: Mapping[str, Value]) -> str:
-    """What makes a design: `knum=512, knn=64`."""
+    """The swept values of a design: `knum=512, knn=64`."""
     return ", ".join(f"{SPELT.get(name, name)}={value}" for name, value in values.items()) or "same"
 
 
 def named(base: ModelConfig, model: ModelConfig, words: str) -> ModelConfig:
-    """A design that can stand beside others: its name says what makes it."""
+    """The design with a name that tells it from others: the base model's and its swept values."""
     return replace(
         model,
         name=f"{base.name} {words}"[:MAX_NAME],

@@ -2,24 +2,24 @@
 
 import streamlit as st
 
-from dashboard.app.shell import LINK, selection
-from dashboard.pages.tradeoffs.match import draw_match
-from dashboard.pages.tradeoffs.sweep import draw_sweep
+from dashboard.app.shell import LINK, current_selection
+from dashboard.pages.tradeoffs.draw_match import draw_match
+from dashboard.pages.tradeoffs.draw_sweep import draw_sweep
 
 SWEEP, MATCH = "sweep", "match"
 
-found = selection()
-top = st.container()  # the answer stands above what asks for it
-what = st.segmented_control(
+selection = current_selection()
+top = st.container()  # for the answer, above the controls
+question = st.segmented_control(
     "Question",
     [SWEEP, MATCH],
     default=SWEEP,
     required=True,
     key="to_what",
     bind=LINK,
-    help="Sweep: many designs of one model. Match: a model of another kind, equally large.",
+    help="Sweep: many designs of one model. Match: a model of another kind and of equal size.",
 )
-if what == MATCH:
-    draw_match(found, top)
+if question == MATCH:
+    draw_match(selection, top)
 else:
-    draw_sweep(found, top)
+    draw_sweep(selection, top)

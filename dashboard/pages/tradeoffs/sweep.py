@@ -1,248 +1,185 @@
-"""The half of the page Trade-offs that sweeps: ranges, the scatter, its front, pins."""
+"""A sweep as data: evaluated designs, the quantities of its axes, limits, the Pareto front."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
+import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.errors import InputError
 from costmodel.inputs.parse import parse_batches, parse_contexts
-from costmodel.questions.designs.evaluate import evaluate
-from dashboard.app.pins import pin, pinned, unpin
+from costmodel.questions.designs.evaluate import Evaluated, Quantity, evaluate
 from dashboard.app.selection import Selection
-from dashboard.app.shell import LINK, refused
-from dashboard.app.widgets import Card, cards, chart, explained, plain, table
-from dashboard.pages.tradeoffs import charts
-from dashboard.pages.tradeoffs import data as tradeoffs
-from dashboard.pages.tradeoffs.data import Designs
+from dashboard.pages.tradeoffs.data import (
+    MAX_POINTS,
+    MAX_WORKLOADS,
+    SPELT,
+    Designs,
+    SweptField,
+    Value,
+    designs,
+    label,
+    parse_range,
+)
+from dashboard.pages.tradeoffs.pareto import pareto_front
 
-LAST = "_sweep"  # where a session keeps its latest sweep
-ALL = "all"
-NO_LIMIT = "no limit"
-LIMITS = {  # by measure: the key in the link, and what it may be at most, in the measure's unit
-    "memory": ("to_gib", "1 2 4 8 16 24 32 40 48 64 80 96 128 141"),
-    "total parameters": ("to_most", "0.5 1 2 4 7 10 14 20 30 50 100 200 400"),
-    "active parameters": ("to_active", "0.1 0.2 0.5 0.7 1 1.5 2 3 4 7 10 14 20 40 70"),
-    "predicted time": ("to_ms", "0.1 0.2 0.5 1 2 3 5 7 10 15 20 30 50 100 200 500 1000 10000"),
-}
-MAX_TEXT = 400  # characters of a range
-MAX_FRONT = 1000  # points of the front drawn and listed; where designs tie, all may stand on it
-HOW = """\
-Every combination of the ranges becomes a model, which the rules of its layers check; each is costed
-at every batch and context, as `predict` does. Parameters are without embeddings and LM head; bytes,
-times, memory and KV cache are those of one step. A point stands on the Pareto front if no other
-allowed point is at least as good on both axes and better on one. Of total parameters more is
-better, of all else less."""
+SIGNIFICANT = 5  # digits in a table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Axes:
-    """What the chart shows."""
+class DesignQuantity:
+    """A quantity of a design, for an axis: its unit, and whether more of it is better."""
 
-    x: str
-    y: str
-    coloured: str
+    quantity: Quantity
+    unit: str
+    scale: float  # from values of the sweep to `unit`
+    more_is_better: bool = False
 
-
-def draw_sweep(found: Selection, top: DeltaGenerator) -> None:
-    """The ranges; in `top` the answer; then the chart and the front."""
-    fields = tradeoffs.swept_fields(found.model)
-    if not fields:
-        top.title(plain(f"{found.model.name} has nothing to sweep"))
-        st.info("This model has neither experts nor memory layers: choose one that has.")
-        return
-    with st.expander("What is swept: sizes, batches, contexts", key="to_ranges"):
-        texts = _ranges(fields, found)
-    axes = _axes()
-    try:
-        swept, made = _swept(found, fields, texts)
-    except InputError as error:
-        with top:
-            refused("No sweep was made", str(error))
-        return
-    if made.refused:
-        said = "; ".join(made.reasons)
-        st.warning(plain(f"{made.refused:,} designs break a rule and are left out: {said}"))
-    unknown = swept.evaluated.not_predicted
-    if not made.models or (unknown and "predicted time" in (axes.x, axes.y, axes.coloured)):
-        top.title("Nothing to draw")
-        st.info(
-            plain(f"Not predicted: {unknown}. Choose another axis.")
-            if made.models
-            else "Every design breaks a rule."
-        )
-        return
-    _results(found, swept, made, axes, top)
+    def title(self, name: str) -> str:
+        """The title of an axis: name, unit, and which way is better where it is not less."""
+        return f"{name}, {self.unit}{' (more is better)' if self.more_is_better else ''}"
 
 
-def _ranges(fields: list[tradeoffs.SweptField], found: Selection) -> dict[str, str]:
-    """The ranges as they are typed; an empty one is the usual one."""
-    texts = {}
-    grid = st.grid(3)
-    for field in fields:
-        texts[field.name] = (
-            grid.text_input(
-                field.size.label,
-                placeholder=field.default,
-                max_chars=MAX_TEXT,
-                key=f"to_{field.name}",
-                bind=LINK,
-                help=f"A list, 64,128,256, or from-to/step, 64-256/64. Empty: {field.default}",
-            )
-            or field.default
-        )
-    left, right = st.columns(2)
-    for name, place, own in (
-        ("batch", left, found.workload.batch),
-        ("context", right, found.workload.context),
-    ):
-        texts[name] = place.text_input(
-            "Batches, sequences" if name == "batch" else "Contexts, cached tokens a sequence",
-            placeholder=str(own),
-            max_chars=MAX_TEXT,
-            key=f"to_{name}",
-            bind=LINK,
-            help="A list, 1,64,1024. Empty: the sidebar's.",
-        ) or str(own)
-    return texts
+DESIGN_QUANTITIES = {
+    "total parameters": DesignQuantity(
+        quantity="parameters.total_without_embeddings", unit="B", scale=1e-9, more_is_better=True
+    ),
+    "active parameters": DesignQuantity(
+        quantity="parameters.active_without_embeddings", unit="B", scale=1e-9
+    ),
+    "HBM bytes": DesignQuantity(quantity="hbm_bytes.compulsory", unit="GB", scale=1e-9),
+    "predicted time": DesignQuantity(quantity="time.predicted_s", unit="ms", scale=1e3),
+    "floor": DesignQuantity(quantity="time.floor_s", unit="ms", scale=1e3),
+    "memory": DesignQuantity(quantity="memory.total_bytes", unit="GiB", scale=2.0**-30),
+    "KV cache": DesignQuantity(quantity="kv_cache.stored_bytes", unit="GB", scale=1e-9),
+}
 
 
-def _axes() -> Axes:
-    names, grid = list(charts.MEASURES), st.grid(3)
-    chosen = [
-        str(grid.selectbox(label, names, index=names.index(usual), key=key, bind=LINK))
-        for label, usual, key in zip(
-            ("Across", "Up", "Colour"),
-            ("total parameters", "HBM bytes", "active parameters"),
-            ("to_x", "to_y", "to_colour"),
-            strict=True,
-        )
-    ]
-    return Axes(x=chosen[0], y=chosen[1], coloured=chosen[2])
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sweep:
+    """Evaluated designs x batches x contexts; the base model comes after the designs.
+
+    A point is an index into the flat array of all of them.
+    """
+
+    evaluated: Evaluated
+    values: Sequence[Mapping[str, Value]]  # of the swept fields, for each design
+    batches: Sequence[int]
+    contexts: Sequence[int]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Designs and the base model, batches, contexts."""
+        return len(self.values) + 1, len(self.batches), len(self.contexts)
+
+    @property
+    def design_points(self) -> int:
+        """Designs x workloads, without the base model."""
+        return len(self.values) * len(self.batches) * len(self.contexts)
+
+    def at(self, point: int) -> tuple[int, int, int]:
+        """The index of the design, the batch and the context of a point."""
+        design, batch, context = np.unravel_index(point, self.shape)
+        return int(design), self.batches[int(batch)], self.contexts[int(context)]
+
+    def words(self, point: int) -> str:
+        """The swept fields and the workload of a point."""
+        design, batch, context = self.at(point)
+        fields = label(self.values[design]) if design < len(self.values) else "the model itself"
+        return f"{fields}; batch {batch:,}, context {context:,}"
 
 
-def _swept(
-    found: Selection, fields: list[tradeoffs.SweptField], texts: dict[str, str]
-) -> tuple[charts.Sweep, Designs]:
-    """The sweep and its designs; the latest ones of a session are kept."""
-    key = (found, texts)
-    kept = st.session_state.get(LAST)
-    if kept is not None and kept[0] == key:
-        result: tuple[charts.Sweep, Designs] = kept[1]
-        return result
+def run_sweep(
+    selection: Selection, fields: Sequence[SweptField], texts: Mapping[str, str]
+) -> tuple[Sweep, Designs]:
+    """Evaluate every design at every workload.
+
+    `texts` are the ranges of the fields as typed, and the lists of batches and contexts.
+
+    Raises:
+        InputError: A range is not valid, or the sweep is too large.
+    """
     batches, contexts = parse_batches(texts["batch"]), parse_contexts(texts["context"])
     workloads = len(batches) * len(contexts)
-    if workloads > tradeoffs.MAX_WORKLOADS:
-        raise InputError(
-            f"workloads={workloads:,}: at most {tradeoffs.MAX_WORKLOADS:,} are costed at once"
-        )
-    made = tradeoffs.designs(
-        found.model,
-        {field.name: tradeoffs.parse_range(texts[field.name], field) for field in fields},
-    )
+    if workloads > MAX_WORKLOADS:
+        raise InputError(f"workloads={workloads:,}: at most {MAX_WORKLOADS:,} are costed at once")
+    ranges = {field.name: parse_range(texts[field.name], field) for field in fields}
+    made = designs(selection.model, ranges)
     points = (len(made.models) + 1) * workloads
-    if points > tradeoffs.MAX_POINTS:
-        raise InputError(
-            f"sweep={points:,} designs x workloads: at most {tradeoffs.MAX_POINTS:,} are costed"
-        )
+    if points > MAX_POINTS:
+        raise InputError(f"sweep={points:,} designs x workloads: at most {MAX_POINTS:,} are costed")
     evaluated = evaluate(
-        [*made.models, found.model],
-        found.workload,
-        found.hardware,
-        found.calibration,
+        [*made.models, selection.model],
+        selection.workload,
+        selection.hardware,
+        selection.calibration,
         batches=batches,
         contexts=contexts,
     )
-    swept = charts.Sweep(
-        evaluated=evaluated, values=made.values, batches=batches, contexts=contexts
-    )
-    st.session_state[LAST] = (key, (swept, made))
-    return swept, made
+    sweep = Sweep(evaluated=evaluated, values=made.values, batches=batches, contexts=contexts)
+    return sweep, made
 
 
-def _limits(place: DeltaGenerator, not_predicted: str | None) -> dict[str, float]:
-    """The limits that are set, by measure; a button that says how many holds their sliders."""
+def column(sweep: Sweep, name: str) -> NDArray[np.float64]:
+    """A quantity of `DESIGN_QUANTITIES` at every point, in its unit."""
+    quantity = DESIGN_QUANTITIES[name]
+    return (sweep.evaluated.columns[quantity.quantity] * quantity.scale).ravel()
+
+
+def allowed(
+    sweep: Sweep, *, workload: tuple[int, int] | None, limits: Mapping[str, float]
+) -> NDArray[np.bool_]:
+    """Which points have the workload (None: any) and keep the limits; never the base model's.
+
+    `workload` is a batch and a context. `limits` are the largest values of quantities, by name and
+    in their units.
+    """
+    mask = np.ones(sweep.shape, dtype=np.bool_)
+    mask[-1] = False
+    if workload is not None:
+        batch, context = workload
+        mask &= np.reshape(np.array(sweep.batches) == batch, (1, -1, 1))
+        mask &= np.reshape(np.array(sweep.contexts) == context, (1, 1, -1))
+    flat = mask.ravel()
+    for name, largest in limits.items():
+        flat = flat & (column(sweep, name) <= largest)
+    return flat
+
+
+def front(sweep: Sweep, x: str, y: str, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The points of the Pareto front of two quantities among those of a mask, sorted along x."""
+    points = np.flatnonzero(mask)
+    axes = [
+        -column(sweep, name)[points]
+        if DESIGN_QUANTITIES[name].more_is_better
+        else column(sweep, name)[points]
+        for name in (x, y)
+    ]
+    best = points[pareto_front(*axes)]
+    return best[np.argsort(column(sweep, x)[best], kind="stable")]
+
+
+def base_points(sweep: Sweep, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The points of the base model at the workloads of the points of a mask."""
+    workloads = mask.reshape(sweep.shape).any(axis=0).ravel()
+    first = (sweep.shape[0] - 1) * workloads.size
+    return first + np.flatnonzero(workloads)
+
+
+def front_rows(sweep: Sweep, points: NDArray[np.intp]) -> list[dict[str, object]]:
+    """A row for each point: swept fields, workload, and every quantity that is known."""
     known = {
-        name: (key, (*steps.split(), NO_LIMIT))
-        for name, (key, steps) in LIMITS.items()
-        if name != "predicted time" or not_predicted is None
+        name: column(sweep, name)
+        for name, quantity in DESIGN_QUANTITIES.items()
+        if quantity.quantity in sweep.evaluated.columns
     }
-    asked = {**st.query_params.to_dict(), **st.session_state.to_dict()}  # no slider is drawn yet
-    count = sum(asked.get(key) in steps[:-1] for key, steps in known.values())
-    found = {}
-    with place.popover(f"Limits: {count or 'none'} set", width="stretch", key="to_limits"):
-        grid = st.grid(2, min_column_width=180)
-        for name, (key, steps) in known.items():
-            label = f"{name[0].upper()}{name[1:]} at most, {charts.MEASURES[name].unit}"
-            most = grid.select_slider(label, steps, value=NO_LIMIT, key=key, bind=LINK)
-            if most != NO_LIMIT:
-                found[name] = float(most)
-        st.caption("Only designs within every limit are drawn and may stand on the front.")
-        if not_predicted is not None:
-            st.caption(plain(f"No limit of predicted time. Not predicted: {not_predicted}"))
-    return found
-
-
-def _results(
-    found: Selection, swept: charts.Sweep, made: Designs, axes: Axes, top: DeltaGenerator
-) -> None:
-    """What is allowed, the chart, the front's table and the pins."""
-    workloads = {f"batch {b}, context {c}": (b, c) for b in swept.batches for c in swept.contexts}
-    grid = st.grid(3, vertical_alignment="bottom")
-    at = str(grid.selectbox("Workload shown", [*workloads, ALL], key="to_at", bind=LINK))
-    limits = _limits(grid, swept.evaluated.not_predicted)
-    logarithmic = grid.toggle("Logarithmic axes", key="to_log", bind=LINK)
-    mask = charts.allowed(swept, workload=workloads.get(at), limits=limits)
-    best = charts.front(swept.evaluated, axes.x, axes.y, mask)
-    shown = int(mask.sum())
-    with top:
-        st.title(
-            plain(
-                f"{len(best):,} of {shown:,} designs of {found.model.name} are on the Pareto front"
-                f" of {axes.x} and {axes.y}"
-            )
-        )
-        cards(
-            [
-                Card(label="Designs", value=f"{len(made.models):,}"),
-                Card(label="Designs x workloads costed", value=f"{swept.evaluated_points:,}"),
-                Card(label="Within the limits", value=f"{shown:,}"),
-                Card(label="On the Pareto front", value=f"{len(best):,}"),
-            ]
-        )
-    if not shown:
-        st.info("No design is allowed: loosen a limit.")
-        return
-    listed = tradeoffs.spread(best, MAX_FRONT)
-    figure = charts.scatter(
-        swept, mask, listed, x=axes.x, y=axes.y, coloured=axes.coloured, logarithmic=logarithmic
-    )
-    chart(figure, alt=charts.scatter_alt(swept, best, axes.x, axes.y, shown), key="to_scatter")
-    if shown > charts.MAX_DRAWN:
-        st.caption(f"{charts.MAX_DRAWN:,} of the {shown:,} points are drawn, chosen by lot.")
-    if len(listed) < len(best):
-        st.caption(f"{len(listed):,} points, spread along the front, are drawn and listed.")
-    st.subheader("The Pareto front")
-    table(charts.front_rows(swept, listed), alt="Designs on the Pareto front", key="to_front")
-    _pins(found, swept, made, sorted({swept.at(int(index))[0] for index in listed}))
-    explained("How this is computed", HOW)
-
-
-def _pins(found: Selection, swept: charts.Sweep, made: Designs, best: list[int]) -> None:
-    """Designs of the front that the page Compare shall offer."""
-    words = {tradeoffs.label(swept.values[index]): index for index in best}
-    chosen = st.multiselect("Designs to pin to Compare", list(words), key="to_pins")
-    with st.container(horizontal=True):
-        if st.button("Pin to Compare", disabled=not chosen, key="to_pin"):
-            try:
-                pin(
-                    [
-                        tradeoffs.named(found.model, made.models[words[each]], each)
-                        for each in chosen
-                    ]
-                )
-            except InputError as error:
-                st.error(plain(str(error)))
-            else:
-                st.success("Pinned: choose them on the page Compare.")
-        st.button("Forget all pins", disabled=not pinned(), on_click=unpin, key="to_unpin")
+    rows: list[dict[str, object]] = []
+    for point in points:
+        design, batch, context = sweep.at(int(point))
+        fields = {SPELT.get(name, name): value for name, value in sweep.values[design].items()}
+        row: dict[str, object] = {**fields, "Batch": batch, "Context": context}
+        for name, values in known.items():
+            unit = DESIGN_QUANTITIES[name].unit
+            row[f"{name[0].upper()}{name[1:]}, {unit}"] = float(f"{values[point]:.{SIGNIFICANT}g}")
+        rows.append(row)
+    return rows

@@ -66,8 +66,9 @@ def mutated(table: dict[str, Any], how: str, which: int, value: Any) -> None:  #
             place[KEYS[which % len(KEYS)]] = value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(mutations=MUTATIONS)
 def test_a_model_or_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, name: str, mutations: list[tuple[str, int, Any]]

@@ -43,6 +43,7 @@ def bench_of(name: str, dtype: str = "bf16") -> TorchBench:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt_oss", "mla", "ultramem", "memory_plus", "peer"])
 def test_a_measurement_survives_a_recording(name: str, tmp_path: Path) -> None:
     bench = bench_of(name)

@@ -33,6 +33,7 @@ def predicted_flops(config: ModelConfig, step: Step) -> dict[str, int]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", WORKLOADS)
 @pytest.mark.parametrize("name", MODELS)
 def test_exact_counts_are_those_predicted(name: str, workload: str) -> None:
@@ -91,6 +92,7 @@ def test_flops_of_equal_shapes_are_counted_once_and_no_routing_changes_them() ->
     assert flops.counted == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [{"batch": 2}, {"context": 5}, PREFILL, {"phase": "prefill"}])
 def test_other_shapes_are_counted_anew_and_leave_no_trace(changed: dict[str, Any]) -> None:
     """Among them a prefill of the shapes of a decode step, whose latent attention is expanded."""

@@ -16,6 +16,8 @@ from tests.profiler.session.killable import BATCHES
 from tests.profiler.session.profiles import ALL, measured, run_texts
 from tests.profiler.test_cli import written
 
+pytestmark = pytest.mark.slow  # each test kills a profile
+
 ROOT = Path(__file__).parents[3]
 KILLABLE = (sys.executable, "-m", "tests.profiler.session.killable")
 WAIT_S = 20.0

@@ -28,6 +28,8 @@ from tests.profiler.session.profiles import (
     workload,
 )
 
+pytestmark = pytest.mark.slow  # each test starts workers
+
 RUNS_OF_3 = {(batch, run) for batch in (1, 2, 3) for run in ALL}
 
 

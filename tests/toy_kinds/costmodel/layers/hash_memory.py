@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.layers.base import Count, MemoryKind, Size
 from costmodel.layers.kernel_shape import Rows
+from costmodel.layers.letters import Letter
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
@@ -28,6 +29,11 @@ class HashMemory(MemoryKind):
     ]
     num_reads: Annotated[Count, Size(chosen=True, label="Rows read a token")] = 4  # m
     replaces_ffn: bool = False
+
+    def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
+        """m."""
+        del operator, step
+        return (Letter("m", self.num_reads, "rows read per token"),)
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """hash, rows."""

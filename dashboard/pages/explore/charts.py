@@ -1,119 +1,117 @@
-"""The figures of the Explore page: what each operator takes of a step, and the roofline."""
+"""The charts of the Explore page: the share of each operator in a step, and the roofline."""
 
 from collections.abc import Callable
+from math import ceil, floor, log10
 from typing import Any
 
 import plotly.graph_objects as go
 
 from costmodel import units
-from costmodel.layers.site import expanded_paths
 from dashboard.app.figures import HEIGHT, PALETTE, PREDICTED, framed
+from dashboard.app.paths import leaf_of
 
 JSON = dict[str, Any]
 MEASURES: dict[str, tuple[str, str, float, Callable[[float], str]]] = {
-    # by name: field of an operator and of its parts, axis with its unit, units of the axis in one
+    # by name: field of a part, axis title, the axis's unit in units of the field, text of a value
     "HBM bytes": ("bytes", "HBM bytes of the step, MB", 1e6, units.traffic),
     "FLOPs": ("flops", "FLOPs of the step, G", 1e9, units.flops),
     "predicted time": ("predicted_s", "Predicted time of the step, us", 1e-6, units.seconds),
     "launches": ("launches", "Kernel launches of the step", 1.0, units.count),
 }
-CHOOSING, WORKING = PALETTE[2], PREDICTED
-DOTTED = "."  # the pattern of what chooses; hatched is what was measured
+ROUTING, OTHER = PALETTE[2], PREDICTED
+DOTTED = "."  # the pattern of routing; hatched is what was measured
 BAR_HEIGHT = 26
 NAMED = 5  # dots of the roofline that carry their name
-SIDES = ("middle left", "middle right")  # where a name stands, in turn
-DECADES = 1.5  # of the roofline's ceilings to the left and right of all dots
+SIDES = ("middle left", "middle right")  # of a dot, for its name, in turn
+DECADES = 1.5  # by which the roofline's ceilings extend beyond all dots
 
 
 def by_leaf(data: JSON, measure: str) -> dict[str, tuple[float, float]]:
-    """What each leaf takes over all layers: its choosing of experts or rows, and all else.
+    """Each leaf's part in a measure, over all layers: (routing, all other work), largest first.
 
-    Largest first; leaves that take nothing are left out.
+    Routing is the choice of experts or rows. Leaves without a part are left out.
     """
     field, *_ = MEASURES[measure]
     whole = "compulsory_bytes" if field == "bytes" else field
-    found: dict[str, tuple[float, float]] = {}
+    sums: dict[str, tuple[float, float]] = {}
     for operator in data["operators"]:
         leaf = leaf_of(operator["path"])
-        choosing = sum(part[field] for part in operator["parts"] if part["routing"])
-        choosing = min(choosing, operator[whole])
-        before = found.get(leaf, (0, 0))
+        routing = sum(part[field] for part in operator["parts"] if part["routing"])
+        routing = min(routing, operator[whole])
+        before = sums.get(leaf, (0, 0))
         count = operator["count"]
-        found[leaf] = (
-            before[0] + count * choosing,
-            before[1] + count * (operator[whole] - choosing),
+        sums[leaf] = (
+            before[0] + count * routing,
+            before[1] + count * (operator[whole] - routing),
         )
-    present = {leaf: values for leaf, values in found.items() if sum(values)}
+    present = {leaf: values for leaf, values in sums.items() if sum(values)}
     return dict(sorted(present.items(), key=lambda item: -sum(item[1])))
 
 
-def leaf_of(path: str) -> str:
-    """The path of an operator without its layers: `attention.core`."""
-    first = expanded_paths(path)[0]
-    return first.split(".", 2)[2] if first.startswith("layers.") else first
-
-
 def breakdown(data: JSON, measure: str) -> go.Figure:
-    """Bars of one measure by operator, over all layers; what chooses stands apart."""
-    _, axis, unit, shown = MEASURES[measure]
-    found = by_leaf(data, measure)
-    total = sum(map(sum, found.values()))
+    """Bars of one measure by operator, over all layers; routing has a colour of its own."""
+    _, axis, unit, form = MEASURES[measure]
+    leaves = by_leaf(data, measure)
+    total = sum(map(sum, leaves.values()))
     figure = go.Figure()
     for index, name, colour, pattern in (
-        (1, "the work itself", WORKING, ""),
-        (0, "choosing experts or rows (routing)", CHOOSING, DOTTED),
+        (1, "all other work", OTHER, ""),
+        (0, "routing: the choice of experts or rows", ROUTING, DOTTED),
     ):
-        if not any(values[index] for values in found.values()):
+        if not any(values[index] for values in leaves.values()):
             continue
         figure.add_bar(
             name=name,
             orientation="h",
-            y=list(found),
-            x=[values[index] / unit for values in found.values()],
+            y=list(leaves),
+            x=[values[index] / unit for values in leaves.values()],
             marker={"color": colour, "pattern": {"shape": pattern, "fgcolor": "white"}},
             customdata=[
-                (shown(values[index]), f"{100 * sum(values) / total:.1f} %")
-                for values in found.values()
+                (form(values[index]), f"{100 * sum(values) / total:.1f} %")
+                for values in leaves.values()
             ],
             hovertemplate="%{y}: %{customdata[0]}; operator %{customdata[1]} of the step",
         )
     figure.update_layout(barmode="stack")
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(tickformat=",~r")
-    height = 120 + BAR_HEIGHT * len(found)
+    height = 120 + BAR_HEIGHT * len(leaves)
     return framed(figure, x_title=axis, y_title="Operator, all layers", height=height)
 
 
 def breakdown_alt(data: JSON, measure: str) -> str:
     """The bars in words."""
-    found = by_leaf(data, measure)
-    total = sum(map(sum, found.values()))
+    leaves = by_leaf(data, measure)
+    total = sum(map(sum, leaves.values()))
     largest = ", ".join(
-        f"{leaf} {100 * sum(found[leaf]) / total:.0f} %" for leaf in list(found)[:NAMED]
+        f"{leaf} {100 * sum(leaves[leaf]) / total:.0f} %" for leaf in list(leaves)[:NAMED]
     )
     return f"Bars of {measure} by operator, largest first, linear axis: {largest}."
 
 
 def dots(data: JSON) -> list[JSON]:
-    """Operators that compute: FLOP/byte, the rate their floor allows, and the predicted one."""
+    """Operators with FLOPs: intensity in FLOP/byte, FLOP/s at the roofline bound and predicted.
+
+    `step_s` is the operator's time over all its layers.
+    """
     return [
         {
-            "path": each["path"],
-            "intensity": each["flops"] / each["compulsory_bytes"],
-            "floor_flops_per_s": each["flops"] / each["floor_s"],
+            "path": operator["path"],
+            "intensity": operator["flops"] / operator["compulsory_bytes"],
+            "floor_flops_per_s": operator["flops"] / operator["floor_s"],
             "predicted_flops_per_s": None
-            if each["predicted_s"] is None
-            else each["flops"] / each["predicted_s"],
-            "weight_s": each["count"] * (each["predicted_s"] or each["floor_s"]),
-            "bound_by": each["bound_by"],
+            if operator["predicted_s"] is None
+            else operator["flops"] / operator["predicted_s"],
+            "step_s": operator["count"] * (operator["predicted_s"] or operator["floor_s"]),
+            "bound_by": operator["bound_by"],
         }
-        for each in data["operators"]
-        if each["flops"] and each["compulsory_bytes"]
+        for operator in data["operators"]
+        if operator["flops"] and operator["compulsory_bytes"]
     ]
 
 
 def ceilings(data: JSON) -> tuple[float, float]:
-    """Datasheet bandwidth in bytes/s, and the dense peak that prices FLOPs in FLOP/s."""
+    """The datasheet's bandwidth in bytes/s, and in FLOP/s the dense peak of the weights' format."""
     hardware = data["hardware"]
     return hardware["hbm_bytes_per_s"], hardware[f"dense_peak_flops_per_s.{hardware['peak_used']}"]
 
@@ -121,10 +119,10 @@ def ceilings(data: JSON) -> tuple[float, float]:
 def roofline(data: JSON) -> go.Figure:
     """The datasheet's ceilings, and each operator below them; both axes logarithmic."""
     bandwidth, peak = ceilings(data)
-    found = dots(data)
+    operators = dots(data)
     ridge = peak / bandwidth
-    low = min([ridge, *(dot["intensity"] for dot in found)]) / 10**DECADES
-    high = max([ridge, *(dot["intensity"] for dot in found)]) * 10**DECADES
+    low = min([ridge, *(dot["intensity"] for dot in operators)]) / 10**DECADES
+    high = max([ridge, *(dot["intensity"] for dot in operators)]) * 10**DECADES
     figure = go.Figure()
     figure.add_scatter(
         name=f"ceilings: {units.scaled(bandwidth, 'B/s')}, {units.scaled(peak, 'FLOP/s')} of"
@@ -135,15 +133,15 @@ def roofline(data: JSON) -> go.Figure:
         line={"color": PALETTE[6], "width": 2},
         hovertemplate="%{x:.4g} FLOP/byte: at most %{y:.4g} FLOP/s",
     )
-    longest = sorted(found, key=lambda dot: -dot["weight_s"])[:NAMED]
+    longest = sorted(operators, key=lambda dot: -dot["step_s"])[:NAMED]
     for name, key, symbol, colour in (
-        ("at its floor time", "floor_flops_per_s", "circle-open", PALETTE[6]),
+        ("at its roofline bound", "floor_flops_per_s", "circle-open", PALETTE[6]),
         ("predicted", "predicted_flops_per_s", "diamond", PREDICTED),
     ):
-        present = [dot for dot in found if dot[key] is not None]
+        present = [dot for dot in operators if dot[key] is not None]
         if not present:
             continue
-        last = key == "predicted_flops_per_s" or found[0]["predicted_flops_per_s"] is None
+        last = key == "predicted_flops_per_s" or operators[0]["predicted_flops_per_s"] is None
         figure.add_scatter(
             name=name,
             x=[dot["intensity"] for dot in present],
@@ -158,7 +156,9 @@ def roofline(data: JSON) -> go.Figure:
             hovertemplate="%{customdata[0]}<br>%{x:.4g} FLOP/byte, %{customdata[2]}"
             "<br>bound by %{customdata[1]}",
         )
-    figure.update_yaxes(exponentformat="SI", dtick=1)
+    lowest = min(y for trace in figure.data for y in trace.y)
+    decades = [10.0**power for power in range(floor(log10(lowest)), ceil(log10(peak)) + 1)]
+    figure.update_yaxes(tickvals=decades, ticktext=[units.scaled(y, "") for y in decades])
     figure.update_xaxes(dtick=1)
     return framed(
         figure,
@@ -172,12 +172,12 @@ def roofline(data: JSON) -> go.Figure:
 
 def roofline_alt(data: JSON) -> str:
     """The roofline in words."""
-    found = dots(data)
-    by_memory = sum(dot["bound_by"] == "memory" for dot in found)
+    operators = dots(data)
+    by_memory = sum(dot["bound_by"] == "memory" for dot in operators)
     bandwidth, peak = ceilings(data)
     return (
         "Roofline, both axes logarithmic: FLOP/s against FLOP per HBM byte. Ceilings"
         f" {units.scaled(bandwidth, 'B/s')} and {units.scaled(peak, 'FLOP/s')} meet at"
-        f" {peak / bandwidth:.0f} FLOP/byte; {by_memory} of {len(found)} operators lie left of it,"
-        " bound by memory."
+        f" {peak / bandwidth:.0f} FLOP/byte; {by_memory} of {len(operators)} operators lie left of"
+        " it, bound by memory."
     )

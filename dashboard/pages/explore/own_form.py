@@ -1,7 +1,7 @@
-"""The form for a model of one's own: upload, paste, edit, use, forget.
+"""The form for the user's own model: upload, paste, edit, use, forget.
 
-The text is the model; number fields write into it. Callbacks run before the page is drawn again, so
-a change is in the sidebar, the address and all numbers at once.
+The model is a text, and the number fields write into that text. Callbacks run before the page is
+drawn again, so that a change reaches the sidebar, the address and all numbers at once.
 """
 
 import json
@@ -37,26 +37,26 @@ LAYERS: tuple[tuple[Place, type[LayerKind]], ...] = (  # where they stand, and w
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Editable:
-    """A number of a model that a field edits."""
+class EditableNumber:
+    """A number of a model, with its place in the model's JSON and the label of its field."""
 
     place: Place
     label: str
     value: int
 
 
-def editable(text: str) -> list[Editable]:
-    """The most telling numbers of a model's text; none of a text that is no model."""
+def editable(text: str) -> list[EditableNumber]:
+    """The main sizes of the model in a text; empty where the text is no model."""
     try:
         table = _table(text)
     except InputError:
         return []
-    found = []
+    numbers = []
     for place, label in (*MODEL_FIELDS, *_layer_fields(table)):
         value = _at(table, place)
         if type(value) is int and 0 <= value <= MAX_NUMBER:
-            found.append(Editable(place=place, label=label, value=value))
-    return found
+            numbers.append(EditableNumber(place=place, label=label, value=value))
+    return numbers
 
 
 def _layer_fields(table: dict[str, Any]) -> Iterator[tuple[Place, str]]:
@@ -70,7 +70,7 @@ def _layer_fields(table: dict[str, Any]) -> Iterator[tuple[Place, str]]:
 
 
 def edited(text: str, place: Place, value: int) -> str:
-    """The text with another number, as JSON; its rules may then be broken.
+    """The model's text with another number, as JSON; the new model may break a rule.
 
     Raises:
         InputError: The text is no model.
@@ -82,7 +82,7 @@ def edited(text: str, place: Place, value: int) -> str:
 
 
 def _table(text: str) -> dict[str, Any]:
-    """The fields of a model: as they stand in our own JSON, whose rules may be broken, or read."""
+    """The fields of a model: of our own JSON even where it breaks a rule, else of a valid text."""
     try:
         table = json.loads(text)
     except (ValueError, RecursionError):
@@ -101,8 +101,8 @@ def _at(table: Any, place: Place) -> Any:  # noqa: ANN401 - JSON
     return table
 
 
-def form(basis: str) -> None:
-    """Draw the form; `basis` is the text of the chosen model, with which it begins."""
+def draw_form(basis: str) -> None:
+    """Draw the form; it begins with `basis`, the text of the chosen model."""
     box = st.expander(
         "Use a model of your own: a config.json, TOML or JSON",
         key=OPEN,
@@ -134,21 +134,21 @@ def form(basis: str) -> None:
 
 
 def _fields(text: str) -> None:
-    found = editable(text)
-    for start in range(0, len(found), ACROSS):
-        for column, each in zip(st.columns(ACROSS), found[start : start + ACROSS], strict=False):
-            key = f"own_{'_'.join(map(str, each.place))}"
-            st.session_state[key] = each.value  # the text says what it is
-            column.number_input(
-                each.label,
-                min_value=0,
-                max_value=MAX_NUMBER,
-                step=1,
-                key=key,
-                help=".".join(map(str, each.place)),
-                on_change=_edit,
-                args=(each.place, key),
-            )
+    for index, number in enumerate(editable(text)):
+        if index % ACROSS == 0:
+            columns = st.columns(ACROSS)
+        key = f"own_{'_'.join(map(str, number.place))}"
+        st.session_state[key] = number.value  # that of the text, whatever the field held
+        columns[index % ACROSS].number_input(
+            number.label,
+            min_value=0,
+            max_value=MAX_NUMBER,
+            step=1,
+            key=key,
+            help=".".join(map(str, number.place)),
+            on_change=_edit,
+            args=(number.place, key),
+        )
 
 
 def _buttons(text: str) -> None:

@@ -1,0 +1,238 @@
+"""Times and energy explained: the roofline bound, what a calibration predicts, routing's share."""
+
+from costmodel.backends import BACKENDS
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import StepTime, Unknown, region_time
+from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.explain.explanation import Column, Derivation, Equation, Terms
+from costmodel.explain.sums import Builder, Case, over_parts
+from costmodel.explain.working import number_text, worked
+from costmodel.layers.letters import Letter
+from costmodel.layers.numbers import Number
+
+BOUND = "max(bytes / bandwidth, FLOPs / peak)"
+
+
+def label(name: str) -> str:
+    """What tables call a number of a step."""
+    return STEP_QUANTITIES[name].label
+
+
+def bound_letters(prediction: Prediction, moved: Number, flops: Number) -> tuple[Letter, ...]:
+    """The letters of a roofline bound of so many bytes and FLOPs."""
+    ceilings, gpu = prediction.ceilings, prediction.hardware.name
+    return (
+        Letter("bytes", moved, label("hbm_bytes.compulsory")),
+        Letter("bandwidth", ceilings.hbm_bytes_per_s, f"datasheet bytes/s of {gpu}"),
+        Letter("FLOPs", flops, label("flops.total")),
+        Letter("peak", ceilings.peak_flops_per_s, f"datasheet dense {ceilings.peak_name} FLOP/s"),
+    )
+
+
+def bound_equation(prediction: Prediction, moved: Number, flops: Number) -> Equation:
+    """The roofline bound of so many bytes and FLOPs, in seconds."""
+    return Equation.of(label("time.floor_s"), BOUND, bound_letters(prediction, moved, flops), "s")
+
+
+def _step_bound(case: Case) -> Equation:
+    sums = case.prediction.costs.totals
+    return bound_equation(case.prediction, sums.compulsory_bytes, sums.flops)
+
+
+def _floor(case: Case) -> Derivation:
+    return Derivation(equations=(_step_bound(case),))
+
+
+def _bound_by(case: Case) -> Derivation:
+    bound = _step_bound(case)
+    values = {letter.name: letter.value for letter in bound.letters}
+    by_memory, by_compute = (
+        number_text(worked(term, values).result) for term in ("bytes / bandwidth", "FLOPs / peak")
+    )
+    return Derivation(
+        equations=(
+            case.in_words(
+                "memory if bytes / bandwidth >= FLOPs / peak, else compute",
+                f"{by_memory} s against {by_compute} s",
+            ),
+            bound,
+        )
+    )
+
+
+def _floor_tokens(case: Case) -> Derivation:
+    bound = _step_bound(case)
+    seconds = Letter("bound", case.prediction.floor_s, "time.floor_s")
+    return Derivation(equations=(case.equation("B T / bound", seconds), bound))
+
+
+def _times(prediction: Prediction) -> tuple[StepTime, Curves]:
+    """Of a prediction that has them."""
+    time, curves = prediction.time, prediction.calibration
+    assert not isinstance(time, Unknown)
+    assert not isinstance(curves, Unknown)
+    return time, curves
+
+
+def _kernels(prediction: Prediction) -> Terms:
+    """The time of each region that the backend's kernels do together, over its layers."""
+    _, curves = _times(prediction)
+    backend = BACKENDS[prediction.workload.backend]
+    times = [
+        (region, float(region_time(curves, region, backend, prediction.ceilings)[0]))
+        for region in backend.regions(prediction.costs.operators)
+    ]
+    total = sum(region.count * seconds for region, seconds in times)
+    return Terms(
+        title="kernel times by operator, within a CUDA graph",
+        columns=(
+            Column(header="operator", unit="text"),
+            Column(header="layers", unit="count"),
+            Column(header="one layer", unit="s"),
+            Column(header="all layers", unit="s", total=total),
+        ),
+        rows=tuple(
+            (region.path, region.count, seconds, region.count * seconds)
+            for region, seconds in times
+        ),
+    )
+
+
+def graph_equation(prediction: Prediction, terms: Terms) -> Equation:
+    """The predicted time of the step as a CUDA graph."""
+    total = terms.columns[-1].total
+    assert total is not None
+    return Equation.of(
+        label("time.predicted_graph_s"),
+        "max(kernels, bound)",
+        (
+            Letter("kernels", total, "kernel times, summed over operators and layers"),
+            Letter("bound", prediction.floor_s, "time.floor_s"),
+        ),
+        "s",
+    )
+
+
+def eager_equation(prediction: Prediction) -> Equation:
+    """The predicted time of the step, its kernels launched one by one."""
+    time, curves = _times(prediction)
+    launches = BACKENDS[prediction.workload.backend].total_launches(prediction.costs.operators)
+    return Equation.of(
+        label("time.predicted_eager_s"),
+        "max(graph, launches launch)",
+        (
+            Letter("graph", time.graph_s, "time.predicted_graph_s"),
+            Letter("launches", launches, "kernels that the step launches"),
+            Letter("launch", curves.eager_s, "seconds of an eager launch, by calibration"),
+        ),
+        "s",
+    )
+
+
+def _predicted(case: Case) -> Derivation:
+    time, _ = _times(case.prediction)
+    terms = _kernels(case.prediction)
+    graph = graph_equation(case.prediction, terms)
+    if case.prediction.workload.phase == "decode":
+        letter = Letter("graph", time.graph_s, "a decode step runs as a CUDA graph")
+        return Derivation(equations=(case.equation("graph", letter), graph), terms=terms)
+    letter = Letter("eager", time.eager_s, "a prefill is launched eagerly")
+    equations = (case.equation("eager", letter), eager_equation(case.prediction), graph)
+    return Derivation(equations=equations, terms=terms)
+
+
+def _graph(case: Case) -> Derivation:
+    terms = _kernels(case.prediction)
+    return Derivation(equations=(graph_equation(case.prediction, terms),), terms=terms)
+
+
+def _eager(case: Case) -> Derivation:
+    terms = _kernels(case.prediction)
+    return Derivation(
+        equations=(eager_equation(case.prediction), graph_equation(case.prediction, terms)),
+        terms=terms,
+    )
+
+
+def _tokens_per_s(case: Case) -> Derivation:
+    time, _ = _times(case.prediction)
+    seconds = Letter("t", time.predicted_s, "time.predicted_s")
+    return Derivation(equations=(case.equation("B T / t", seconds),))
+
+
+def _energy(case: Case) -> Derivation:
+    time, curves = _times(case.prediction)
+    power, sums = curves.power, case.prediction.costs.totals
+    assert power is not None
+    moved = [
+        Letter("compulsory", sums.compulsory_bytes, label("hbm_bytes.compulsory")),
+        Letter("activations", sums.activation_bytes, label("hbm_bytes.activations")),
+    ]
+    if not BACKENDS[case.prediction.workload.backend].saves_intermediates:
+        between = Letter("inner", sums.intermediate_bytes, label("hbm_bytes.intermediates"))
+        moved.append(between)
+    moved_sum = Equation.sum_of("bytes that the parts move", moved, "bytes")
+    assert isinstance(moved_sum.result, int | float)
+    letters = [
+        Letter("idle", power.idle_w, "watts of the idle GPU"),
+        Letter("t", time.predicted_s, "time.predicted_s"),
+        Letter("bytes", moved_sum.result, "bytes that the parts move, through HBM or not"),
+        Letter("copy", power.copy_w, "watts of a copy loop"),
+        Letter("copied", power.copy_bytes_per_s, "bytes/s of that loop"),
+        Letter("FLOPs", sums.flops, label("flops.total")),
+        Letter("gemm", power.gemm_w, "watts of a loop of large matrix products"),
+        Letter("rate", power.gemm_flops_per_s, "FLOP/s of that loop"),
+    ]
+    formula = "idle t + bytes (copy - idle) / copied + FLOPs (gemm - idle) / rate"
+    if curves.power_limit_w is not None:
+        letters.append(Letter("limit", curves.power_limit_w, "watts of the power limit"))
+        formula = f"min({formula}, limit t)"
+    return Derivation(equations=(case.equation(formula, *letters), moved_sum))
+
+
+def _energy_per_token(case: Case) -> Derivation:
+    time, _ = _times(case.prediction)
+    assert not isinstance(time.energy_j, Unknown)
+    energy = Letter("energy", time.energy_j, "energy.predicted_j")
+    return Derivation(equations=(case.equation("energy / (B T)", energy),))
+
+
+def _routing_time(case: Case) -> Derivation:
+    time, _ = _times(case.prediction)
+    parts_s = {
+        operator.path: operator_time.parts_s
+        for operator, operator_time in zip(case.operators, time.operators, strict=True)
+    }
+    return over_parts(
+        lambda operator, place: float(parts_s[operator.path][place]), lambda part: part.routing
+    )(case)
+
+
+def _routing_share(case: Case) -> Derivation:
+    time, _ = _times(case.prediction)
+    return Derivation(
+        equations=(
+            case.equation(
+                "routing / graph",
+                Letter("routing", time.routing_s, "routing.time_s"),
+                Letter("graph", time.graph_s, "time.predicted_graph_s"),
+            ),
+        )
+    )
+
+
+TIMES: dict[str, Builder] = {
+    "time.floor_s": _floor,
+    "time.bound_by": _bound_by,
+    "time.floor_tokens_per_s": _floor_tokens,
+    "time.predicted_s": _predicted,
+    "time.predicted_graph_s": _graph,
+    "time.predicted_eager_s": _eager,
+    "time.tokens_per_s": _tokens_per_s,
+    "energy.predicted_j": _energy,
+    "energy.j_per_token": _energy_per_token,
+    "routing.time_s": _routing_time,
+    "routing.share_of_time": _routing_share,
+}
+"""By JSON name."""

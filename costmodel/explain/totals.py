@@ -1,0 +1,165 @@
+"""The sums of a step explained: FLOPs, HBM bytes, routing, distinct experts and rows."""
+
+from costmodel.backends import BACKENDS
+from costmodel.costs.totals import KINDS
+from costmodel.explain.explanation import Column, Derivation, Terms
+from costmodel.explain.sums import (
+    Builder,
+    Case,
+    byte_letters,
+    operator_terms,
+    over_operators,
+    over_parts,
+)
+from costmodel.layers.letters import Letter
+from costmodel.layers.numbers import Number
+
+
+def _total(name: str) -> Builder:
+    """The sum of a field of parts, or of several fields that `Traffic` has a name for."""
+    return over_operators(lambda operator: operator.total(name))
+
+
+def _routing(name: str) -> Builder:
+    """The same of the parts that choose experts or rows."""
+    return over_parts(
+        lambda operator, place: getattr(operator.parts[place], name), lambda part: part.routing
+    )
+
+
+def _flops_of(kind: str) -> Builder:
+    """The FLOPs of parts of one kind."""
+    return over_parts(
+        lambda operator, place: operator.parts[place].flops, lambda part: part.kind == kind
+    )
+
+
+def _flops(case: Case) -> Derivation:
+    by_kind = case.prediction.costs.flops_by_kind
+    kinds = [Letter(kind, by_kind[kind], f"FLOPs of parts of this kind: {kind}") for kind in KINDS]
+    return Derivation(
+        equations=(case.sum_of(*kinds),),
+        terms=operator_terms(case, lambda operator: operator.total("flops")),
+    )
+
+
+def _flops_per_token(case: Case) -> Derivation:
+    flops = Letter("FLOPs", case.prediction.costs.totals.flops, "FLOPs of the step")
+    return Derivation(equations=(case.equation("FLOPs / (B T)", flops),))
+
+
+def _compulsory(case: Case) -> Derivation:
+    sums = case.prediction.costs.totals
+    return Derivation(
+        equations=(case.sum_of(*byte_letters(lambda name: getattr(sums, name))),),
+        terms=operator_terms(case, lambda operator: operator.compulsory_bytes),
+    )
+
+
+def _kv(case: Case) -> Derivation:
+    sums = case.prediction.costs.totals
+    return Derivation(
+        equations=(
+            case.sum_of(
+                Letter("read", sums.kv_read_bytes, "bytes of the cached tokens that are read"),
+                Letter("written", sums.kv_written_bytes, "bytes of the new tokens"),
+            ),
+        ),
+        terms=operator_terms(
+            case,
+            lambda operator: operator.total("kv_read_bytes") + operator.total("kv_written_bytes"),
+        ),
+    )
+
+
+def _routing_launches(case: Case) -> Derivation:
+    backend = BACKENDS[case.prediction.workload.backend]
+    return over_parts(
+        lambda operator, place: backend.launches(operator, operator.parts[place]),
+        lambda part: part.routing,
+    )(case)
+
+
+def _distinct(kind: str) -> Builder:
+    """The mean over layers of the experts or rows that each is expected to touch."""
+
+    def build(case: Case) -> Derivation:
+        touched = [
+            (operator.count, operator.touched.distinct)
+            for operator in case.operators
+            if operator.touched is not None and operator.touched.kind == kind
+        ]
+        over_layers = sum(count * distinct for count, distinct in touched)
+        layers = sum(count for count, _ in touched)
+        return Derivation(
+            equations=(
+                case.equation(
+                    "touched / layers",
+                    Letter("touched", over_layers, f"distinct {kind}, summed over layers"),
+                    Letter("layers", layers, f"layers that choose {kind}"),
+                ),
+            ),
+            terms=_touched_terms(case, kind, total=over_layers),
+        )
+
+    return build
+
+
+def _union(case: Case) -> Derivation:
+    return Derivation(
+        equations=(
+            case.in_words("distinct rows of all layers, a row that several layers touch once"),
+        ),
+        terms=_touched_terms(case, "rows", total=None),
+    )
+
+
+def _touched_terms(case: Case, kind: str, *, total: Number | None) -> Terms:
+    return Terms(
+        title=f"distinct {kind} of each layer under {case.prediction.workload.routing.label}"
+        " routing",
+        columns=(
+            Column(header="operator", unit="text"),
+            Column(header="layers", unit="count"),
+            Column(header=f"{kind} in reach", unit="count"),
+            Column(header="distinct, one layer", unit="count"),
+            Column(header="distinct, summed", unit="count", total=total),
+        ),
+        rows=tuple(
+            (
+                operator.path,
+                operator.count,
+                operator.touched.population,
+                operator.touched.distinct,
+                operator.count * operator.touched.distinct,
+            )
+            for operator in case.operators
+            if operator.touched is not None and operator.touched.kind == kind
+        ),
+    )
+
+
+WORK: dict[str, Builder] = {
+    "flops.total": _flops,
+    "flops.per_token": _flops_per_token,
+    **{f"flops.by_kind.{kind}": _flops_of(kind) for kind in KINDS},
+    "hbm_bytes.compulsory": _compulsory,
+    "hbm_bytes.weights": _total("weight_bytes"),
+    "hbm_bytes.kv": _kv,
+    "hbm_bytes.state": _total("state_bytes"),
+    "hbm_bytes.table_rows": _total("row_bytes"),
+    "hbm_bytes.indices": _total("index_bytes"),
+    "hbm_bytes.io": _total("io_bytes"),
+    "hbm_bytes.activations": _total("activation_bytes"),
+    "hbm_bytes.intermediates": _total("intermediate_bytes"),
+    "routing.flops": _routing("flops"),
+    "routing.compares": _routing("compares"),
+    "routing.hbm_bytes": _routing("compulsory_bytes"),
+    "routing.activation_bytes": _routing("activation_bytes"),
+    "routing.intermediate_bytes": _routing("intermediate_bytes"),
+    "routing.launches": _routing_launches,
+    "routing.expected_distinct_experts": _distinct("experts"),
+    "routing.expected_distinct_rows": _distinct("rows"),
+    "routing.expected_distinct_rows_union": _union,
+}
+"""By JSON name; what is not predicted has no entry."""

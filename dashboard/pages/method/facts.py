@@ -1,0 +1,107 @@
+"""Rows of the Method page that are values of the code: formulas, calibrations, quantities."""
+
+from dataclasses import fields
+from functools import cache
+from typing import TypeAlias
+
+from costmodel.costs.calibrations import calibrated, calibration_names
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.operators import build_operators
+from costmodel.inputs.catalog import load_model, model_names
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
+from costmodel.layers.operator import Step
+from costmodel.layers.site import Site
+from costmodel.recordings.quantities import QUANTITIES
+from dashboard.app.paths import leaf_of
+
+Cells: TypeAlias = dict[str, str]
+
+EVERY_MODEL = "every model"  # in place of a layer kind
+PHASES = (Workload(), Workload(phase="prefill", context=0, new_tokens=2048))
+
+
+def operators() -> list[Cells]:
+    """The operators of all presets in decode and prefill: formula and source, each once.
+
+    Operators outside the layer kinds (embedding, norms, LM head) come first.
+    """
+    rows = sorted(_operators(), key=lambda row: (row[0] != EVERY_MODEL, row))
+    return [
+        {
+            "Layer kind": kind,
+            "Operator": leaf,
+            "Formula: FLOPs, or bytes where it says so": formula,
+            "Source": source,
+        }
+        for kind, leaf, formula, source in rows
+    ]
+
+
+@cache
+def _operators() -> frozenset[tuple[str, str, str, str]]:
+    """Layer kind, leaf, formula and source of the operators of all presets."""
+    rows = set()
+    for name in model_names():
+        model = load_model(name)
+        for workload in PHASES:
+            step = workload.step()
+            kinds = _layer_kinds(model, step)
+            for operator in build_operators(model, step):
+                kind = kinds.get(operator.path, EVERY_MODEL)
+                rows.add((kind, leaf_of(operator.path), operator.formula, operator.source))
+    return frozenset(rows)
+
+
+def _layer_kinds(model: ModelConfig, step: Step) -> dict[str, str]:
+    """The name of the layer kind that lists an operator, by the operator's path."""
+    placed = [*model.attention_groups, *model.ffn_groups]
+    for memory in model.memory:
+        inputs = tuple(block for block, _ in memory.placement(model.num_hidden_layers))
+        placed.append((memory, inputs))
+    return {
+        operator.path: type(kind).__name__
+        for kind, layers in placed
+        for operator in kind.operators(Site.of(layers, model.hidden_size), step)
+    }
+
+
+def calibrations() -> list[Cells]:
+    """The shipped calibrations: of which GPU, when, with what, and how many points of each sort."""
+    rows = []
+    for name in calibration_names():
+        curves = calibrated(name)
+        assert isinstance(curves, Curves)  # a shipped name has curves
+        calibration = curves.calibration
+        points = {
+            field.name: len(value)
+            for field in fields(calibration)
+            if isinstance(value := getattr(calibration, field.name), tuple)
+        }
+        rows.append(
+            {
+                "Calibration": name,
+                "GPU": calibration.machine.name,
+                "Measured": calibration.conditions.started,
+                "torch": calibration.machine.torch,
+                "Points, count": ", ".join(f"{sort} {count}" for sort, count in points.items()),
+                "Power": "not measured" if calibration.power is None else "measured",
+            }
+        )
+    return rows
+
+
+def quantities() -> list[Cells]:
+    """The quantities that a profile measures, and the files that say how."""
+    return [
+        {
+            "Quantity": quantity.name,
+            "Unit": quantity.unit,
+            "Run": ", ".join(quantity.runs),
+            "Of": ", ".join(quantity.levels),
+            "Predicted counterpart": quantity.counterpart or "none",
+            "Must agree": "exactly" if quantity.exact else "",
+            "How": ", ".join(f"profiler/runs/{run}.py" for run in quantity.runs),
+        }
+        for quantity in QUANTITIES.values()
+    ]

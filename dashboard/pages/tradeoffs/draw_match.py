@@ -1,0 +1,100 @@
+"""Draws the half of the page Trade-offs that sizes a model so that it matches another one."""
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model, model_names
+from costmodel.inputs.model_toml import model_toml
+from costmodel.questions.match import match
+from costmodel.questions.matching.differences import differences
+from costmodel.questions.matching.sizes import parse_vary
+from costmodel.show.tables.match import match_tables
+from dashboard.app.pins import pin
+from dashboard.app.selection import Selection
+from dashboard.app.shell import LINK, refused
+from dashboard.app.widgets import cards, chart, explained, plain, text_table
+from dashboard.pages.tradeoffs.charts import ratio_alt, ratio_chart
+from dashboard.pages.tradeoffs.match import answer_cards, answer_sentence, cost_sentence
+
+TARGET, TEMPLATE = "olmoe-1b-7b", "ultramemv2-1b-7b"
+SIDEBAR = "the sidebar's model"
+MAX_VARY = 200  # characters
+HOW = """\
+Two sizes of the template vary in whole steps: keys per side and FFN width of a model with memory
+layers, number and width of the experts of an MoE. Of all pairs that the rules of the layers allow,
+the match is the pair for which the larger |ln(match / target)|, of total parameters without
+embeddings and of FLOPs per token, is least. Hidden size, layers, attention and vocabulary come from
+the target, unless the template keeps its own. `sparsecost match` gives the same. The papers pair
+their models in this way: arXiv 2508.18756, Table 10."""
+
+
+def draw_match(selection: Selection, top: DeltaGenerator) -> None:
+    """The controls, the answer in `top`, the ratios of both models, and tables."""
+    names = [SIDEBAR, *model_names()]
+    left, right = st.columns(2)
+    target = left.selectbox(
+        "Target: the model to equal in size",
+        names,
+        index=names.index(TARGET),
+        key="to_target",
+        bind=LINK,
+    )
+    template = right.selectbox(
+        "Template: the model to resize",
+        names,
+        index=names.index(TEMPLATE),
+        key="to_template",
+        bind=LINK,
+    )
+    vary = left.text_input(
+        "Two sizes to vary, each with its step if you like",
+        placeholder="the usual two, such as knum,intermediate_size:64",
+        max_chars=MAX_VARY,
+        key="to_vary",
+        bind=LINK,
+    )
+    keep = right.toggle(
+        "Keep the template's backbone",
+        key="to_keep",
+        bind=LINK,
+        help="Hidden size, layers, attention and vocabulary; otherwise they are the target's.",
+    )
+    try:
+        models = [
+            selection.model if name == SIDEBAR else load_model(str(name))
+            for name in (target, template)
+        ]
+        answer = match(
+            *models,
+            context=selection.workload.context,
+            vary=parse_vary(vary) if vary else None,
+            keep_backbone=keep,
+        )
+        lines = differences(answer, selection.hardware, calibration=selection.calibration)
+        toml = model_toml(answer.model)
+    except InputError as error:
+        with top:
+            refused("No match was found", str(error))
+        return
+    with top:
+        st.title(plain(answer_sentence(answer)))
+        cards(answer_cards(answer))
+        st.markdown(plain(cost_sentence(lines, selection.hardware.name)))
+    figure = ratio_chart(answer, lines)
+    chart(figure, alt=ratio_alt(answer, lines), key="to_match_chart")
+    tables = match_tables(answer, lines, selection.hardware, selection.calibration)
+    for index, table in enumerate(reversed(tables)):
+        text_table(table, key=f"to_match_{index}")
+    with st.container(horizontal=True):
+        st.download_button(
+            "Download as TOML", toml, file_name="matched.toml", key="to_toml", on_click="ignore"
+        )
+        if st.button("Pin to Compare", key="to_match_pin"):
+            try:
+                pin([answer.model])
+            except InputError as error:
+                st.error(plain(str(error)))
+            else:
+                st.success("Pinned: choose it on the page Compare.")
+    explained("How this is computed", HOW)
