@@ -1,6 +1,6 @@
 """The reference model: a decoder-only language model, built from a cost model's configuration.
 
-A block runs in order, what stands in parentheses where the configuration has it:
+A block runs in this order (in parentheses: only where the configuration has it):
 
     attention_norm, attention, (post_attention_norm), ffn_norm, ffn | moe, (post_ffn_norm), (memory)
 

@@ -3,7 +3,8 @@
 Leaves in order: query, retrieve, (pre_projection, pre_values,) values, output. The rows form a grid
 of n x n: a row's score comes from the score of its line and that of its column, so that 2 n keys
 are compared instead of n^2. Tucker decomposition: each of n lines and n columns has r scores, and a
-small core matrix [r, r] makes the score of a grid point from them.
+small core matrix [r, r] makes the score of a grid point from them. A random permutation says which
+row belongs to which grid point.
 
 Shapes: N tokens, D hidden, H heads, n keys per side, m rows read per token and head, f lines and
 columns kept in the first stage, Dk key width per side, Dv and Dp widths of a value and a pre-value,

@@ -35,7 +35,9 @@ def calibrated(hardware: str, asked: str | None = None) -> Curves | Unknown:
     """
     gpu = Path(hardware).name.lower().removesuffix(".toml")
     if asked == NONE:
-        return Unknown(reason="no calibration is applied (--calibration none); times are roofline bounds")
+        return Unknown(
+            reason="no calibration is applied (--calibration none); times are roofline bounds"
+        )
     if asked is None:
         if gpu not in calibration_names():
             return Unknown(

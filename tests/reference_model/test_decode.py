@@ -73,8 +73,8 @@ def test_a_synthetic_routing_is_what_the_step_uses(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     popularity = Popularity(exponent=1.0)
     routed: dict[str, tuple[Any, Tensor]] = {}
-    for path, found in model.leaves().items():
-        leaf: Any = found
+    for path, module in model.leaves().items():
+        leaf: Any = module
         if path.endswith("router"):
             leaf.synthetic_choice = popularity.expert_logits(
                 BATCH, leaf.config.num_experts, generator=generator

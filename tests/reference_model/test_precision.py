@@ -43,8 +43,8 @@ def cast(value: Any, cache: Cache) -> Any:  # noqa: ANN401 - any argument of a l
 
 
 def tensors(output: object) -> list[Tensor]:
-    found = output if isinstance(output, tuple) else (output,)
-    return [one for one in found if isinstance(one, Tensor)]
+    outputs = output if isinstance(output, tuple) else (output,)
+    return [one for one in outputs if isinstance(one, Tensor)]
 
 
 def error(got: Tensor, want: Tensor) -> float:

@@ -79,7 +79,9 @@ def test_a_histogram_is_read_back_as_a_routing(tmp_path: Path) -> None:
         leaf = selectors(model)[path]
         file = tmp_path / f"{path}.json"
         file.write_text(json.dumps({"schema_version": 1, "source": "test", leaf.kind: section}))
-        found = parse_routing(str(file)).expected_distinct(
+        distinct = parse_routing(str(file)).expected_distinct(
             leaf.population, leaf.draws, 1, kind=leaf.kind
         )
-        assert found == pytest.approx(leaf.draws)  # one trial draws that many, whatever the counts
+        assert distinct == pytest.approx(
+            leaf.draws
+        )  # one trial draws that many, whatever the counts

@@ -25,9 +25,9 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def expected(exponent: float) -> Array:
     """How often one token draws each item, the rarest first."""
-    found = inclusion(POPULATION, DRAWS, exponent)
-    assert found.items.tolist() == [1.0] * POPULATION, "ranks past the head would be binned"
-    return np.sort(found.probability)
+    groups = inclusion(POPULATION, DRAWS, exponent)
+    assert groups.items.tolist() == [1.0] * POPULATION, "ranks past the head would be binned"
+    return np.sort(groups.probability)
 
 
 def assert_law(drawn: torch.Tensor, exponent: float) -> None:
@@ -88,18 +88,18 @@ def test_steep_popularity_and_full_draws_come_to_an_end(
 ) -> None:
     """At exponent 10 the 32nd row comes once in 10^15 draws: redrawing alone would never end."""
     start = time.monotonic()
-    found = Popularity(exponent=exponent).rows(64, rows, draws, generator=generator())
+    indices = Popularity(exponent=exponent).rows(64, rows, draws, generator=generator())
     assert time.monotonic() - start < 10
-    assert all(len(set(token)) == draws for token in found.tolist())
-    assert int(found.min()) >= 0
-    assert int(found.max()) < rows
+    assert all(len(set(token)) == draws for token in indices.tolist())
+    assert int(indices.min()) >= 0
+    assert int(indices.max()) < rows
 
 
 def test_a_million_rows_take_no_time() -> None:
     start = time.monotonic()
-    found = Popularity(exponent=1.0).rows(64, 1_000_000, 256, generator=generator())
+    indices = Popularity(exponent=1.0).rows(64, 1_000_000, 256, generator=generator())
     assert time.monotonic() - start < 10
-    assert all(len(set(token)) == 256 for token in found.tolist())
+    assert all(len(set(token)) == 256 for token in indices.tolist())
 
 
 def test_each_layer_has_its_favourites_and_a_seed_repeats_them() -> None:
