@@ -8,6 +8,7 @@ arXiv 2508.18756, section 3 and appendix A.
 """
 
 from fractions import Fraction
+from functools import lru_cache
 from math import isqrt
 from typing import Annotated, Literal
 
@@ -81,7 +82,7 @@ class UltraMem(MemoryKind):
         """sqrt(R): floor(sqrt(rows_all * share_ratio)), or `knum` with a table of its own."""
         if self.share_ratio is None:
             return self.knum
-        ratio = Fraction(self.share_ratio).limit_denominator(10**6)  # 0.05 means 1/20
+        ratio = _as_fraction(self.share_ratio)
         return isqrt(self.table_rows(num_layers) * ratio.numerator // ratio.denominator)
 
     def check(self, num_layers: int, hidden_size: int) -> None:
@@ -281,3 +282,9 @@ class UltraMem(MemoryKind):
             formula="2 N H m Dv; bytes: each distinct row of Dv once",
             source=SOURCE,
         )
+
+
+@lru_cache(maxsize=64)  # designs by the thousand share a ratio
+def _as_fraction(ratio: float) -> Fraction:
+    """The simplest fraction near a decimal: 0.05 means 1/20."""
+    return Fraction(ratio).limit_denominator(10**6)

@@ -15,7 +15,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.questions.compare import Advantage
 from costmodel.recordings.recording import Recording, load_recording
 from dashboard.pages.compare import charts, data
-from dashboard.pages.compare.measured_points import Axis, Point, distinct_points, points
+from dashboard.pages.compare.measured_points import Along, Point, distinct_points, points
 from tests.dashboard.pages import chosen, opened
 from tests.sentences import says
 
@@ -30,7 +30,7 @@ def pair() -> list[ModelConfig]:
 
 
 @pytest.mark.parametrize("axis", ["batch", "context"])
-def test_every_line_is_what_predict_says_at_each_point(axis: Axis) -> None:
+def test_every_line_is_what_predict_says_at_each_point(axis: Along) -> None:
     selection = chosen()
     for model, grid in zip(pair(), data.over(pair(), selection, axis), strict=True):
         for x in (data.along(grid, axis)[0], 64 if axis == "batch" else 2048):
@@ -142,7 +142,7 @@ def test_measured_points_are_medians_of_cases_that_differ_only_by_the_axis(
 ) -> None:
     (held,) = recording.values()
     workload = Workload(context=2048, batch=64)
-    measured = points(recording, "HBM bytes", workload, "batch")
+    measured = points(recording, "hbm_bytes.compulsory", workload, "batch")
     alike = {
         case.workload.batch: case.runs["counters"].step["hbm_read_bytes"].median  # type: ignore[union-attr]  # counters are spreads here
         for case in held.cases
@@ -153,8 +153,8 @@ def test_measured_points_are_medians_of_cases_that_differ_only_by_the_axis(
     }
     assert {point.x: point.value for point in measured} == alike
     assert len(measured) > 2
-    assert points(recording, "KV read", workload, "batch") == []
-    assert points(recording, "HBM bytes", replace(workload, context=2047), "batch") == []
+    assert points(recording, "kv_cache.read_bytes", workload, "batch") == []
+    assert points(recording, "hbm_bytes.compulsory", replace(workload, context=2047), "batch") == []
 
 
 def test_recorded_distinct_experts_lie_on_the_expected_curve(
@@ -191,7 +191,7 @@ def test_a_link_opens_the_same_view() -> None:
         cmp_over="context",
         cmp_add="false",
     )
-    assert "x the KV read of " in at.title[0].value
+    assert says(at.title[0].value, "x the KV cache read of")
     assert len(at.metric) == 3
 
 

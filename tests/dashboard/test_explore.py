@@ -56,6 +56,12 @@ def metrics(at: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in at.metric}
 
 
+def card(name: str) -> str:
+    """The label of the card of a number of the step."""
+    quantity = STEP_QUANTITIES[name]
+    return capitalised(quantity.short or quantity.label)
+
+
 def label_of(name: str) -> str:
     """The label of the card of a number of served requests."""
     return capitalised(REQUEST_QUANTITIES[name].label)
@@ -100,22 +106,27 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
     at = page_of(query)
     found = metrics(at)
     time, kv, routing = said["time"], said["kv_cache"], said["routing"]
-    rate, share = time["tokens_per_s"], routing["share_of_time"]
-    speed = "n/a" if rate is None else f"{rate:,.0f}" if rate >= 1000 else units.significant(rate)
-    served = set(SERVED)
-    step = {name: value for name, value in found.items() if name not in served}
-    assert {name: value for name, value in step.items() if "Distinct" not in name} == {
-        "Predicted time": units.seconds(time["predicted_s"]),
-        "Floor time": units.seconds(time["floor_s"]),
-        "Tokens per second": speed,
-        "Energy per token": units.scaled(said["energy"]["j_per_token"], "J"),
-        "HBM bytes per step": units.traffic(said["hbm_bytes"]["compulsory"]),
-        "FLOPs per token": units.flops(said["flops"]["per_token"]),
-        "KV cache stored": units.capacity(kv["stored_bytes"]),
-        "KV cache read": units.traffic(kv["read_bytes"]),
-        "Parameters, total": units.parameters(said["parameters"]["total"]),
-        "Active, no embeddings": units.parameters(said["parameters"]["active_without_embeddings"]),
-        "Routing, of the time": "n/a" if share is None else f"{100 * share:.1f} %",
+    parameters = said["parameters"]
+    step = {name: value for name, value in found.items() if name not in SERVED}
+    assert {name: value for name, value in step.items() if "istinct" not in name} == {
+        card(name): value
+        for name, value in {
+            "time.predicted_s": units.seconds(time["predicted_s"]),
+            "time.floor_s": units.seconds(time["floor_s"]),
+            "time.tokens_per_s": units.scaled(time["tokens_per_s"], "tok/s"),
+            "energy.j_per_token": units.scaled(said["energy"]["j_per_token"], "J"),
+            "hbm_bytes.compulsory": units.traffic(said["hbm_bytes"]["compulsory"]),
+            "flops.per_token": units.flops(said["flops"]["per_token"]),
+            "kv_cache.stored_bytes": units.capacity(kv["stored_bytes"]),
+            "kv_cache.read_bytes": units.traffic(kv["read_bytes"]),
+            "parameters.total": units.parameters(parameters["total"]),
+            "parameters.active_without_embeddings": units.parameters(
+                parameters["active_without_embeddings"]
+            ),
+            "routing.share_of_time": "n/a"
+            if routing["share_of_time"] is None
+            else f"{100 * routing['share_of_time']:.3g} %",
+        }.items()
     }
     for what in ("experts", "rows"):
         if (number := routing[f"expected_distinct_{what}"]) is not None:
@@ -282,7 +293,9 @@ def test_a_real_config_is_uploaded_and_used() -> None:
     assert not at.exception
     assert title(at).startswith("qwen\\: ")
     said = json.loads(output("predict", str(HF / "qwen3-8b.json"), "--batch", "64", "--json"))
-    assert metrics(at)["HBM bytes per step"] == units.traffic(said["hbm_bytes"]["compulsory"])
+    assert metrics(at)[card("hbm_bytes.compulsory")] == units.traffic(
+        said["hbm_bytes"]["compulsory"]
+    )
 
 
 def test_an_upload_that_is_no_model_says_so_and_changes_nothing() -> None:

@@ -7,10 +7,13 @@ from math import log2
 import pytest
 
 from costmodel import units
+from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
 from costmodel.recordings.recording import Check
-from costmodel.validation.counterparts import Gpus
-from costmodel.validation.join import Row, join_case
-from costmodel.validation.utilisation import achieved
+from costmodel.show.text import capitalised
+from costmodel.validation.join import join_case
+from costmodel.validation.joined import Row
+from costmodel.validation.machines import Gpus
+from costmodel.validation.utilisation import measured_utilisation
 from dashboard.app.figures import SYMBOLS
 from dashboard.pages.measured import ratios, tables
 from dashboard.pages.measured.cards import achieved_rows, measured_cards
@@ -53,6 +56,11 @@ def row(measured: float | None, predicted: float | None, **fields: object) -> Ro
         "reason": None,
     }
     return Row(**(given | fields))  # type: ignore[arg-type]
+
+
+def label(name: str) -> str:
+    """The label of a figure of utilisation."""
+    return capitalised(UTILISATION_QUANTITIES[name].label)
 
 
 # What is said of a case
@@ -146,8 +154,8 @@ def test_a_machine_without_a_datasheet_has_neither_prediction_nor_floor() -> Non
     )
     assert sentence(case_of_cpu) == "Measured 250 ms"
     told = {card.label: card for card in measured_cards(case_of_cpu)}
-    assert told["Tokens per second"].measured == "4 /s"
-    assert told["Tokens per second"].counterpart is None
+    assert told[label("tokens_per_s")].measured == "4 tok/s"
+    assert told[label("tokens_per_s")].counterpart is None
     assert told["MBU"].measured is None
     assert told["MBU"].reason == "not known (no hardware preset for this machine)"
 
@@ -165,7 +173,7 @@ def test_cards_hold_what_was_achieved() -> None:
             "batch": 64,
         },
     )
-    made = achieved(held, index, GPUS)
+    made = measured_utilisation(held, index, GPUS)
     rows = {line.quantity: line for line in join_case(held, index, GPUS).rows if not line.path}
     told = {card.label: card for card in measured_cards(compared(held, index))}
     assert told["Time as a CUDA graph"].measured == units.seconds(rows["graph_s"].measured)
@@ -173,14 +181,14 @@ def test_cards_hold_what_was_achieved() -> None:
         f"predicted {units.seconds(float(rows['graph_s'].predicted or 0))}"
         f" ({units.ratio(rows['graph_s'].ratio)})"
     )
-    assert told["HBM read"].counterpart == (
+    assert told["HBM bytes read"].counterpart == (
         f"compulsory {units.traffic(rows['hbm_read_bytes'].predicted)}"
         f" ({units.ratio(rows['hbm_read_bytes'].ratio)})"
     )
     assert made.mbu.value is not None
     assert told["MBU"].measured == f"{100 * made.mbu.value:.1f} %"  # 39.8: three digits
     assert made.mfu.value is not None
-    assert told["MFU"].measured == f"{100 * made.mfu.value:.2f} %"  # 1.50, not 1.5
+    assert told["MFU"].measured == units.formatted(made.mfu.value, "share")
     assert len(told) == 8
     assert all(card.measured and card.counterpart for card in told.values())
 
@@ -206,23 +214,23 @@ def test_all_that_a_step_achieved_is_told_with_the_cost_of_routing() -> None:
     by_leaf = raw["runs"]["counters"]["operators"]
     routed = sum(by_leaf[f"hbm_{way}_bytes"]["median"][i] for way in WAYS for i in routers)
     assert {name: row["Measured"] for name, row in told.items()} | {
-        "Tokens": f"{64 / seconds:,.0f} /s",
-        "HBM bandwidth": units.scaled(moved / seconds, "B/s"),
-        "Routing: time": units.seconds(kernel_s),
-        "Routing: share": f"{100 * share:#.3g} %",
-        "Routing: launches": f"{sum(traced['launches']['values'][i] for i in routers)}",
-        "Routing: HBM bytes": units.traffic(routed),
-        "Routing: FLOPs": units.flops(16 * 2 * 64 * 2048 * 64),
+        label("tokens_per_s"): units.scaled(64 / seconds, "tok/s"),
+        label("hbm_bytes_per_s"): units.scaled(moved / seconds, "B/s"),
+        label("routing_kernel_s"): units.seconds(kernel_s),
+        label("routing_share"): f"{100 * share:.3g} %",
+        label("routing_launches"): f"{sum(traced['launches']['values'][i] for i in routers)}",
+        label("routing_hbm_bytes"): units.traffic(routed),
+        label("routing_flops"): units.flops(16 * 2 * 64 * 2048 * 64),
     } == {name: row["Measured"] for name, row in told.items()}
     assert len(told) == 11
     assert told["MBU"]["Predicted"].endswith(" %")
     # Predicted by hand: 16 routers of 64 x 2048 weights of 2 bytes, each of 7 launches
     launches = sum(traced["launches"]["values"][i] for i in routers)
-    assert told["Routing: FLOPs"]["Ratio"] == "1.000x"
-    assert told["Routing: launches"]["Predicted"] == f"{16 * 7}"
-    assert told["Routing: launches"]["Ratio"] == f"{launches / (16 * 7):.3f}x"
-    assert told["Routing: HBM bytes"]["Predicted"] == units.traffic(16 * 64 * 2048 * 2)
-    assert told["Routing: HBM bytes"]["Ratio"] == units.ratio(routed / (16 * 64 * 2048 * 2))
+    assert told[label("routing_flops")]["Ratio"] == "1.000x"
+    assert told[label("routing_launches")]["Predicted"] == f"{16 * 7}"
+    assert told[label("routing_launches")]["Ratio"] == f"{launches / (16 * 7):.3f}x"
+    assert told[label("routing_hbm_bytes")]["Predicted"] == units.traffic(16 * 64 * 2048 * 2)
+    assert told[label("routing_hbm_bytes")]["Ratio"] == units.ratio(routed / (16 * 64 * 2048 * 2))
     joined = join_case(committed(OLMOE), index, GPUS).rows
     routers_s = [
         float(row.predicted or 0)
@@ -230,17 +238,19 @@ def test_all_that_a_step_achieved_is_told_with_the_cost_of_routing() -> None:
         if row.quantity == "kernel_s" and row.run == "trace" and (row.path or "").endswith("router")
     ]
     assert len(routers_s) == 16
-    assert told["Routing: time"]["Predicted"] == units.seconds(sum(routers_s))
-    assert told["Routing: time"]["Ratio"] == units.ratio(kernel_s / sum(routers_s))
-    assert told["HBM bandwidth"]["Predicted"] == told["HBM bandwidth"]["Ratio"] == ""
+    assert told[label("routing_kernel_s")]["Predicted"] == units.seconds(sum(routers_s))
+    assert told[label("routing_kernel_s")]["Ratio"] == units.ratio(kernel_s / sum(routers_s))
+    assert (
+        told[label("hbm_bytes_per_s")]["Predicted"] == told[label("hbm_bytes_per_s")]["Ratio"] == ""
+    )
 
 
 def test_a_figure_that_cannot_be_had_says_why() -> None:
     made = recording(TINY, case(time=run({"eager_s": 0.5})), sessions=[session(CPU)])
     told = {row["Figure"]: row["Measured"] for row in achieved_rows(compared(made, 0))}
-    assert told["Tokens"] == "2 /s"
+    assert told[label("tokens_per_s")] == "2 tok/s"
     assert told["MBU"] == "not known (no hardware preset for this machine)"
-    assert told["HBM bandwidth"].startswith("not measured (")
+    assert told[label("hbm_bytes_per_s")].startswith("not measured (")
     assert all(told.values())
 
 

@@ -4,6 +4,8 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import reduce
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from streamlit.testing.v1 import AppTest
 from costmodel.costs.calibrations import calibrated, calibration_names
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.operators import build_operators
+from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.workload import Workload
 from costmodel.layers.base import LayerKind
@@ -20,7 +24,7 @@ from costmodel.layers.site import expanded_paths
 from costmodel.recordings.quantities import QUANTITIES
 from dashboard.app.widgets import plain
 from dashboard.pages.method import data, facts
-from dashboard.pages.method.data import FORMULAS, MEASURED, NOTATION, PARTS, PREDICTED
+from dashboard.pages.method.data import FORMULAS, MEASURED, NOTATION, NUMBERS, PARTS, PREDICTED
 from dashboard.pages.method.documented import folder_of
 from tests.dashboard.pages import opened
 
@@ -149,7 +153,7 @@ def test_every_layer_kind_has_operators_and_none_comes_twice() -> None:
 
 
 def test_every_measured_quantity_is_shown_with_the_files_of_its_runs() -> None:
-    rows = {row["Quantity"]: row for row in facts.quantities()}
+    rows = {row["Quantity"]: row for row in facts.measured_quantities()}
     assert list(rows) == list(QUANTITIES)
     energy = rows["energy_j"]
     assert (energy["Unit"], energy["Run"], energy["Of"]) == ("j", "energy", "step")
@@ -158,6 +162,18 @@ def test_every_measured_quantity_is_shown_with_the_files_of_its_runs() -> None:
     for row in rows.values():
         assert row["How"]
         assert all((ROOT / file).is_file() for file in row["How"].split(", "))
+
+
+def test_every_predicted_quantity_is_shown_once_and_its_function_is_there() -> None:
+    rows = {row["Name in the JSON"]: row for row in facts.predicted_quantities()}
+    for command, register in (("predict", STEP_QUANTITIES), ("request", REQUEST_QUANTITIES)):
+        for quantity in register.values():
+            assert rows[f"{command}: {quantity.name}"]["Counts"] == quantity.counts
+    assert len(rows) == len(facts.predicted_quantities())
+    for row in rows.values():
+        module, _, path = row["Computed by"].partition(":")
+        function = reduce(getattr, path.split("."), import_module(module))
+        assert callable(function) or isinstance(function, property)
 
 
 def test_the_notation_and_the_letters_of_layers_are_shown() -> None:
@@ -218,7 +234,8 @@ def test_the_page_opens_with_the_formulas() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "header"), [(NOTATION, "File"), (PREDICTED, "Calibration"), (MEASURED, "Quantity")]
+    ("part", "header"),
+    [(NOTATION, "File"), (NUMBERS, "Counts"), (PREDICTED, "Calibration"), (MEASURED, "Quantity")],
 )
 def test_a_link_opens_its_part(part: str, header: str) -> None:
     at = opened("method", me_part=part)

@@ -51,6 +51,7 @@ COMPARES_ITSELF = {
     "tests/docs": "committed pages against what commands print",
     "tests/cli/test_cli.py": "text, CSV and completion against the JSON of the same command",
     "tests/mutation": "tests of this script, which read the source",
+    "tests/show/test_labels.py": "style: where words stand in the source",
     "tests/questions/test_batched.py": "designs as arrays against the same designs one by one",
     "tests/questions/test_designs.py": "designs against `predict` of the same model",
     "tests/questions/test_sweep.py": "points of a sweep against `predict` of the same step",

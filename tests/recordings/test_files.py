@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from costmodel.inputs.catalog import load_model
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Missing
-from costmodel.recordings.recording import CaseWorkload
 from profiler.session.plan import case_seed, standard_plan
 from tests.commands import SPARSECOST
 from tests.committed import AGAIN, FILES, FIRST, FOLDER, NAMES, recording

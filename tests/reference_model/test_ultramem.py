@@ -205,5 +205,5 @@ def test_synthetic_table_rows_are_looked_up_in_place_of_the_retrieved(expansion:
             )
             for read, old in enumerate(retrieved[token].tolist())
         ]
-        mixed = memory_oracles.ultramem_mixed(config, state, array(x[token]), [retrieved], 2)
+        mixed = memory_oracles.ultramem_mixed(config, state, array(x[token]), [replaced], 2)
         assert_close(got[token], state["output.weight"] @ mixed, 1e-12)

@@ -11,21 +11,26 @@ from math import log10
 import plotly.graph_objects as go
 
 from costmodel import units
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.compare import Advantage, sentences
 from costmodel.questions.grid import Grid
+from costmodel.show.axis import Axis
 from dashboard.app.figures import framed, line, measured_marks
 from dashboard.pages.compare.data import BATCHES, COMPARED, ComparedQuantity, along, values
-from dashboard.pages.compare.measured_points import Axis, Point
+from dashboard.pages.compare.measured_points import Along, Point
 
 LABEL_ROW = 0.06  # height of the label of a vertical line, as a share of the chart's
 EDGE = 0.05  # room below the lowest curve, as a share of the range of all curves
-COUNTS = {"experts": "routing.expected_distinct_experts", "rows": "routing.expected_distinct_rows"}
+DISTINCT = {
+    kind: ComparedQuantity(axis=Axis(quantity=STEP_QUANTITIES[f"routing.expected_distinct_{kind}"]))
+    for kind in ("experts", "rows")
+}
 
 
 def main_chart(
     grids: Sequence[Grid],
     name: str,
-    axis: Axis,
+    axis: Along,
     *,
     advantages: Sequence[Advantage],
     max_batches: Sequence[int],
@@ -43,9 +48,9 @@ def main_chart(
     for index, (grid, measured) in enumerate(zip(grids, points, strict=True)):
         if measured:
             label = f"{escape(grid.model)}, measured"
-            figure.add_trace(_measured(label, measured, index, quantity.scale))
+            figure.add_trace(_measured(label, measured, index, quantity.axis))
     x_title = {"batch": "Batch, sequences", "context": "Context, cached tokens a sequence"}[axis]
-    framed(figure, x_title=x_title, y_title=quantity.with_unit(name), x_log=True, y_log=True)
+    framed(figure, x_title=x_title, y_title=quantity.axis.title, x_log=True, y_log=True)
     if axis == "batch":
         marks: list[tuple[int, str, str]] = [
             *(
@@ -63,9 +68,9 @@ def main_chart(
     return figure
 
 
-def _measured(label: str, points: Sequence[Point], index: int, scale: float) -> go.Scatter:
+def _measured(label: str, points: Sequence[Point], index: int, axis: Axis) -> go.Scatter:
     drawn = measured_marks(
-        label, [point.x for point in points], [point.value * scale for point in points], index
+        label, [point.x for point in points], [axis.scaled(point.value) for point in points], index
     )
     return drawn.update(text=[point.source for point in points])
 
@@ -120,7 +125,7 @@ def _mark_all(figure: go.Figure, marks: Sequence[tuple[int, str, str]]) -> None:
         figure.update_yaxes(range=[low - (high - low) * EDGE, low + (high - low) / (1 - room)])
 
 
-def main_alt(grids: Sequence[Grid], name: str, axis: Axis, advantages: Sequence[Advantage]) -> str:
+def main_alt(grids: Sequence[Grid], name: str, axis: Along, advantages: Sequence[Advantage]) -> str:
     """The main chart in words."""
     quantity = COMPARED[name]
     ends = "; ".join(
@@ -130,7 +135,7 @@ def main_alt(grids: Sequence[Grid], name: str, axis: Axis, advantages: Sequence[
     )
     x = along(grids[0], axis)
     return (
-        f"{quantity.with_unit(name)} over {axis} {x[0]:,} to {x[-1]:,}, both axes logarithmic:"
+        f"{quantity.axis.title} over {axis} {x[0]:,} to {x[-1]:,}, both axes logarithmic:"
         f" {ends}. {' '.join(sentences(advantages))}"
     ).strip()
 
@@ -145,14 +150,14 @@ def distinct_chart(
     """Expected distinct experts and rows of a layer over batch; None if no model has any."""
     figure = go.Figure()
     for index, (grid, measured) in enumerate(zip(grids, points, strict=True)):
-        for kind, column in COUNTS.items():
-            expected = values(grid, ComparedQuantity(column=column, unit=kind))
+        for kind, quantity in DISTINCT.items():
+            expected = values(grid, quantity)
             if expected[0] is None:
                 continue
             name = f"{escape(grid.model)}, {kind}"
             figure.add_trace(line(f"{name} expected", grid.batches, expected, index))
             if measured.get(kind):
-                drawn = _measured(f"{name} measured", measured[kind], index, 1.0)
+                drawn = _measured(f"{name} measured", measured[kind], index, quantity.axis)
                 figure.add_trace(drawn)
     if not figure.data:
         return None

@@ -10,52 +10,52 @@ from math import isclose
 from costmodel import units
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.model import ModelConfig
 from costmodel.questions.compare import Advantage, Metric, advantage
 from costmodel.questions.grid import Grid
 from costmodel.questions.sweep import sweep
+from costmodel.show.axis import Axis
+from costmodel.show.text import capitalised
 from dashboard.app.selection import Selection
 from dashboard.app.widgets import Card, plain
-from dashboard.pages.compare.measured_points import Axis
+from dashboard.pages.compare.measured_points import Along
 
 BATCHES = tuple(sorted({round(2 ** (i / 4)) for i in range(49)}))  # 1 to 4096
 CONTEXTS = tuple(sorted({round(2 ** (i / 2)) for i in range(14, 35)}))  # 128 to 131072
 POWERS_OF_4 = tuple(4**i for i in range(9))  # the points that the table lists
 SIGNIFICANT = 5  # digits in a table
+PREDICTED_TIME = STEP_QUANTITIES["time.predicted_s"].label
 SAME = 1e-9  # relative difference below which two models need the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedQuantity:
-    """A quantity that models are compared by: its column in a sweep, and its unit."""
+    """A quantity that models are compared by, in one unit for all its values."""
 
-    column: str
-    unit: str
-    scale: float = 1.0  # from values of the column to `unit`
+    axis: Axis
     crossing: Metric | None = None  # the metric whose crossovers are sought; None: none are
 
-    def with_unit(self, name: str) -> str:
-        """The quantity's name and its unit, for an axis or a header."""
-        return f"{name}, {self.unit}"
+
+def _compared(name: str, prefix: str = "", crossing: Metric | None = None) -> ComparedQuantity:
+    return ComparedQuantity(
+        axis=Axis(quantity=STEP_QUANTITIES[name], prefix=prefix), crossing=crossing
+    )
 
 
-COMPARED = {
-    "HBM bytes": ComparedQuantity(
-        column="hbm_bytes.compulsory", unit="GB", scale=1e-9, crossing="hbm_bytes.compulsory"
-    ),
-    "predicted time": ComparedQuantity(
-        column="time.predicted_s", unit="ms", scale=1e3, crossing="time.predicted_s"
-    ),
-    "floor": ComparedQuantity(column="time.floor_s", unit="ms", scale=1e3, crossing="time.floor_s"),
-    "KV read": ComparedQuantity(column="kv_cache.read_bytes", unit="GB", scale=1e-9),
-    "routing bytes": ComparedQuantity(column="routing.hbm_bytes", unit="MB", scale=1e-6),
-    "routing FLOPs": ComparedQuantity(column="routing.flops", unit="GFLOP", scale=1e-9),
-    "routing share": ComparedQuantity(column="routing.share_of_time", unit="% of time", scale=100),
-    "energy": ComparedQuantity(column="energy.predicted_j", unit="J a step", scale=1),
+COMPARED = {  # by the names of the choices, which addresses keep
+    "HBM bytes": _compared("hbm_bytes.compulsory", "G", "hbm_bytes.compulsory"),
+    PREDICTED_TIME: _compared("time.predicted_s", "m", "time.predicted_s"),
+    "floor": _compared("time.floor_s", "m", "time.floor_s"),
+    "KV read": _compared("kv_cache.read_bytes", "G"),
+    "routing bytes": _compared("routing.hbm_bytes", "M"),
+    STEP_QUANTITIES["routing.flops"].label: _compared("routing.flops", "G"),
+    "routing share": _compared("routing.share_of_time"),
+    "energy": _compared("energy.predicted_j"),
 }
 
 
-def over(models: Sequence[ModelConfig], selection: Selection, axis: Axis) -> list[Grid]:
+def over(models: Sequence[ModelConfig], selection: Selection, axis: Along) -> list[Grid]:
     """Each model swept over `axis`; the sidebar's batch or context is among the points."""
     workload = selection.workload
     batches: Sequence[int] = (workload.batch,)
@@ -80,12 +80,12 @@ def over(models: Sequence[ModelConfig], selection: Selection, axis: Axis) -> lis
 
 def values(grid: Grid, quantity: ComparedQuantity) -> list[float | None]:
     """A quantity at each point of the axis, in its unit; None where it is not known."""
-    table = grid.table()
-    if quantity.column not in table:
+    table, axis = grid.table(), quantity.axis
+    if axis.quantity.name not in table:
         return [None] * grid.size
     return [
-        None if value is None else float(value) * quantity.scale
-        for value in table[quantity.column].flat
+        None if value is None else axis.scaled(float(value))
+        for value in table[axis.quantity.name].flat
     ]
 
 
@@ -125,7 +125,7 @@ def advantages(
 def answer(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> str:
     """The page's title: the model that needs least at the sidebar's workload, and the next one."""
     workload = predictions[0].workload
-    what = {"floor": "floor time"}.get(name, name)
+    what = COMPARED[name].axis.quantity.label
     at = f"at batch {workload.batch:,}"
     needs = []
     for prediction, grid in zip(predictions, grids, strict=True):
@@ -151,6 +151,7 @@ def too_large(predictions: Sequence[Prediction]) -> list[str]:
 def cards(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> list[Card]:
     """Each model's quantity at the sidebar's workload, and its largest batch that fits."""
     quantity, workload = COMPARED[name], predictions[0].workload
+    axis = quantity.axis
     at = f"at batch {workload.batch:,}, context {workload.context:,}"
     cards = []
     for prediction, grid in zip(predictions, grids, strict=True):
@@ -160,8 +161,9 @@ def cards(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -
                 label=plain(prediction.model.name),
                 value=units.NOT_KNOWN
                 if value is None
-                else f"{units.significant(value)} {quantity.unit}",
-                help=f"{quantity.with_unit(name)}, {at}. Below: the largest batch that fits.",
+                else f"{units.significant(value)} {axis.unit}",
+                help=f"{capitalised(axis.quantity.label)} {at}: {axis.quantity.counts}. Below: the"
+                " largest batch that fits.",
                 note=f"fits up to batch {units.count(prediction.memory.max_batch)}",
             )
         )
@@ -173,13 +175,13 @@ def place(grid: Grid, batch: int, context: int) -> int:
     return grid.batches.index(batch) * len(grid.contexts) + grid.contexts.index(context)
 
 
-def along(grid: Grid, axis: Axis) -> tuple[int, ...]:
+def along(grid: Grid, axis: Along) -> tuple[int, ...]:
     """The values of the axis."""
     return grid.batches if axis == "batch" else grid.contexts
 
 
 def rows(
-    grids: Sequence[Grid], predictions: Sequence[Prediction], axis: Axis
+    grids: Sequence[Grid], predictions: Sequence[Prediction], axis: Along
 ) -> list[dict[str, object]]:
     """Every quantity of every model at some points of the axis."""
     chosen = predictions[0].workload
@@ -191,9 +193,9 @@ def rows(
             index = along(grid, axis).index(x)
             fits = "yes" if grid.table()["memory.fits"].flat[index] else "NO"
             row: dict[str, object] = {axis.capitalize(): x, "Model": grid.model, "Fits": fits}
-            for name, quantity in COMPARED.items():
+            for quantity in COMPARED.values():
                 value = values(grid, quantity)[index]
-                row[quantity.with_unit(name[0].upper() + name[1:])] = (
+                row[quantity.axis.heading] = (
                     None if value is None else float(f"{value:.{SIGNIFICANT}g}")
                 )
             cells.append(row)

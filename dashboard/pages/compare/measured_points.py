@@ -15,7 +15,7 @@ from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.recorded_routing import recorded_routing
 from dashboard.app.recordings import load, matching
 
-Axis = Literal["batch", "context"]
+Along = Literal["batch", "context"]  # what varies along a chart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def recorded(model: ModelConfig) -> dict[str, Recording]:
     return recordings
 
 
-def _cases(recording: Recording, workload: Workload, axis: Axis) -> Iterator[tuple[int, Case]]:
+def _cases(recording: Recording, workload: Workload, axis: Along) -> Iterator[tuple[int, Case]]:
     """The cases that differ from `workload` along the axis only, each with its place there."""
     for case in recording.cases:
         recorded_workload = case.workload
@@ -57,18 +57,18 @@ def _cases(recording: Recording, workload: Workload, axis: Axis) -> Iterator[tup
 
 
 def measured_quantity(name: str, workload: Workload) -> tuple[RunName, str] | None:
-    """The run and the measured quantity for a quantity of the page; None where there is none."""
+    """The run and the measured quantity for a predicted one, by its name; None: there is none."""
     time = "graph_s" if workload.phase == "decode" else "eager_s"
     known: dict[str, tuple[RunName, str]] = {
-        "predicted time": ("time", time),
-        "HBM bytes": ("counters", "hbm_read_bytes"),
-        "energy": ("energy", "energy_j"),
+        "time.predicted_s": ("time", time),
+        "hbm_bytes.compulsory": ("counters", "hbm_read_bytes"),
+        "energy.predicted_j": ("energy", "energy_j"),
     }
     return known.get(name)
 
 
 def points(
-    recordings: dict[str, Recording], name: str, workload: Workload, axis: Axis
+    recordings: dict[str, Recording], name: str, workload: Workload, axis: Along
 ) -> list[Point]:
     """The medians of a quantity along an axis, as far as recordings hold it."""
     counterpart = measured_quantity(name, workload)

@@ -14,7 +14,7 @@ from dashboard.app.selection import Selection
 from dashboard.app.shell import LINK, current_selection, refused
 from dashboard.app.widgets import cards, chart, explained, plain, table
 from dashboard.pages.compare import charts, data
-from dashboard.pages.compare.measured_points import Axis, distinct_points, points, recorded
+from dashboard.pages.compare.measured_points import Along, distinct_points, points, recorded
 
 PAIR = ["olmoe-1b-7b", "ultramemv2-1b-7b"]
 FEWEST, MOST = 2, 4
@@ -75,7 +75,7 @@ with st.container(horizontal=True):
             bind=LINK,
         )
     )
-    axis: Axis = (
+    axis: Along = (
         "context"
         if st.segmented_control(
             "Over", ["batch", "context"], default="batch", required=True, key="cmp_over", bind=LINK
@@ -101,7 +101,10 @@ with top:
 unknown = predictions[0].time
 if isinstance(unknown, Unknown) and data.values(grids[0], quantity)[0] is None:
     st.info(plain(f"Not predicted: {unknown.reason}."))
-measured = [points(of_model, name, selection.workload, axis) for of_model in recordings]
+measured = [
+    points(of_model, quantity.axis.quantity.name, selection.workload, axis)
+    for of_model in recordings
+]
 chart(
     charts.main_chart(
         grids,

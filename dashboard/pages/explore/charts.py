@@ -1,22 +1,26 @@
 """The charts of the Explore page: the share of each operator in a step, and the roofline."""
 
-from collections.abc import Callable
 from math import ceil, floor, log10
 from typing import Any
 
 import plotly.graph_objects as go
 
 from costmodel import units
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.show.axis import Axis
 from dashboard.app.figures import HEIGHT, PALETTE, PREDICTED, framed
 from dashboard.app.paths import leaf_of
 
 JSON = dict[str, Any]
-MEASURES: dict[str, tuple[str, str, float, Callable[[float], str]]] = {
-    # by name: field of a part, axis title, the axis's unit in units of the field, text of a value
-    "HBM bytes": ("bytes", "HBM bytes of the step, MB", 1e6, units.traffic),
-    "FLOPs": ("flops", "FLOPs of the step, G", 1e9, units.flops),
-    "predicted time": ("predicted_s", "Predicted time of the step, us", 1e-6, units.seconds),
-    "launches": ("launches", "Kernel launches of the step", 1.0, units.count),
+PREDICTED_TIME = STEP_QUANTITIES["time.predicted_s"].label
+MEASURES = {  # by the names of the choices, which addresses keep: the field of a part, the axis
+    "HBM bytes": ("bytes", Axis(quantity=STEP_QUANTITIES["hbm_bytes.compulsory"], prefix="M")),
+    "FLOPs": ("flops", Axis(quantity=STEP_QUANTITIES["flops.total"], prefix="G")),
+    PREDICTED_TIME: (
+        "predicted_s",
+        Axis(quantity=STEP_QUANTITIES["time.predicted_graph_s"], prefix="u"),
+    ),
+    "launches": ("launches", Axis(quantity=STEP_QUANTITIES["operators.launches"])),
 }
 ROUTING, OTHER = PALETTE[2], PREDICTED
 DOTTED = "."  # the pattern of routing; hatched is what was measured
@@ -31,7 +35,7 @@ def by_leaf(data: JSON, measure: str) -> dict[str, tuple[float, float]]:
 
     Routing is the choice of experts or rows. Leaves without a part are left out.
     """
-    field, *_ = MEASURES[measure]
+    field, _ = MEASURES[measure]
     whole = "compulsory_bytes" if field == "bytes" else field
     sums: dict[str, tuple[float, float]] = {}
     for operator in data["operators"]:
@@ -50,7 +54,7 @@ def by_leaf(data: JSON, measure: str) -> dict[str, tuple[float, float]]:
 
 def breakdown(data: JSON, measure: str) -> go.Figure:
     """Bars of one measure by operator, over all layers; routing has a colour of its own."""
-    _, axis, unit, form = MEASURES[measure]
+    _, axis = MEASURES[measure]
     leaves = by_leaf(data, measure)
     total = sum(map(sum, leaves.values()))
     figure = go.Figure()
@@ -64,10 +68,13 @@ def breakdown(data: JSON, measure: str) -> go.Figure:
             name=name,
             orientation="h",
             y=list(leaves),
-            x=[values[index] / unit for values in leaves.values()],
+            x=[axis.scaled(values[index]) for values in leaves.values()],
             marker={"color": colour, "pattern": {"shape": pattern, "fgcolor": "white"}},
             customdata=[
-                (form(values[index]), f"{100 * sum(values) / total:.1f} %")
+                (
+                    units.formatted(values[index], axis.quantity.unit),
+                    f"{100 * sum(values) / total:.1f} %",
+                )
                 for values in leaves.values()
             ],
             hovertemplate="%{y}: %{customdata[0]}; operator %{customdata[1]} of the step",
@@ -76,7 +83,7 @@ def breakdown(data: JSON, measure: str) -> go.Figure:
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(tickformat=",~r")
     height = 120 + BAR_HEIGHT * len(leaves)
-    return framed(figure, x_title=axis, y_title="Operator, all layers", height=height)
+    return framed(figure, x_title=axis.heading, y_title="Operator, all layers", height=height)
 
 
 def breakdown_alt(data: JSON, measure: str) -> str:

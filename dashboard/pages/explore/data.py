@@ -9,18 +9,20 @@ from typing import Any
 from costmodel import units
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.numbers import Number
+from costmodel.show.text import capitalised
 from dashboard.app.widgets import Card
 
 JSON = dict[str, Any]
 DIGITS = 5  # significant ones in a table
-WHOLE = 1000  # tokens per second from which on fractions say nothing
 
 
 def answer(prediction: Prediction) -> str:
     """The page's title: predicted time, roofline bound, and which resource sets the bound."""
-    bound = f"{_time(prediction.floor_s)} roofline bound ({prediction.bound_by})"
+    label = STEP_QUANTITIES["time.floor_s"].label
+    bound = f"{_time(prediction.floor_s)} {label} ({prediction.bound_by})"
     time = prediction.time
     predicted = "" if isinstance(time, Unknown) else f"{_time(time.predicted_s)} predicted, "
     return f"{prediction.model.name}: {predicted}{bound}"
@@ -53,94 +55,71 @@ def cards(data: JSON) -> list[Card]:
     """The cards of one step, from the JSON of its prediction."""
     time, energy, flops = data["time"], data["energy"], data["flops"]
     parameters, kv, routing = data["parameters"], data["kv_cache"], data["routing"]
-    compulsory, workload = data["hbm_bytes"], data["workload"]
-    share = routing["share_of_time"]
-    decode = workload["phase"] == "decode"
+    moved = data["hbm_bytes"]
     return [
-        Card(
-            label="Predicted time",
-            value=units.seconds(time["predicted_s"]),
-            help=_reason(data, "time.predicted_s")
-            or f"{'As a CUDA graph' if decode else 'Launched by PyTorch'}, by calibration.",
+        _card(data, "time.predicted_s"),
+        _card(
+            data, "time.floor_s", f"Here {time['bound_by']} sets it. No implementation is faster."
         ),
-        Card(
-            label="Floor time",
-            value=units.seconds(time["floor_s"]),
-            help="The roofline bound: the longer of compulsory bytes / datasheet bandwidth and"
-            f" FLOPs / dense peak; here {time['bound_by']} sets it. No implementation is faster.",
+        _card(
+            data,
+            "time.tokens_per_s",
+            f"At most {units.formatted(time['floor_tokens_per_s'], 'tokens_per_s')}, by the"
+            f" {STEP_QUANTITIES['time.floor_s'].label}.",
         ),
-        Card(
-            label="Tokens per second",
-            value=_tokens(time["tokens_per_s"]),
-            help=_reason(data, "time.tokens_per_s")
-            or f"At most {units.scaled(time['floor_tokens_per_s'], 'token/s')}, by the roofline"
-            " bound.",
+        _card(
+            data, "energy.j_per_token", f"{units.formatted(energy['predicted_j'], 'j')} per step."
         ),
-        Card(
-            label="Energy per token",
-            value=units.scaled(energy["j_per_token"], "J"),
-            help=_reason(data, "energy.j_per_token")
-            or f"{units.scaled(energy['predicted_j'], 'J')} per step.",
+        _card(
+            data,
+            "hbm_bytes.compulsory",
+            f"Weights {units.traffic(moved['weights'])}, KV cache {units.traffic(moved['kv'])},"
+            f" memory rows {units.traffic(moved['table_rows'])}.",
         ),
-        Card(
-            label="HBM bytes per step",
-            value=units.traffic(compulsory["compulsory"]),
-            help="Compulsory bytes, each counted once: weights"
-            f" {units.traffic(compulsory['weights'])}, KV cache"
-            f" {units.traffic(compulsory['kv'])}, memory rows"
-            f" {units.traffic(compulsory['table_rows'])}.",
-        ),
-        Card(
-            label="FLOPs per token",
-            value=units.flops(flops["per_token"]),
-            help=f"{units.flops(flops['total'])} per step; a multiply-add counts 2;"
+        _card(
+            data,
+            "flops.per_token",
+            f"{units.flops(flops['total'])} per step; a multiply-add counts 2;"
             f" {flops['attention_convention']} attention.",
         ),
-        Card(
-            label="KV cache stored",
-            value=units.capacity(kv["stored_bytes"]),
-            help=f"After the step; {units.traffic(kv['bytes_per_token'])} per token.",
+        _card(data, "kv_cache.stored_bytes", f"{units.traffic(kv['bytes_per_token'])} per token."),
+        _card(
+            data,
+            "kv_cache.read_bytes",
+            f"The step also writes {units.traffic(kv['written_bytes'])}.",
         ),
-        Card(
-            label="KV cache read",
-            value=units.traffic(kv["read_bytes"]),
-            help=f"By the step, which also writes {units.traffic(kv['written_bytes'])}.",
+        _card(
+            data,
+            "parameters.total",
+            f"{units.parameters(parameters['total_without_embeddings'])} without embeddings and LM"
+            " head.",
         ),
-        Card(
-            label="Parameters, total",
-            value=units.parameters(parameters["total"]),
-            help=f"{units.parameters(parameters['total_without_embeddings'])} without embeddings"
-            " and LM head.",
+        _card(
+            data,
+            "parameters.active_without_embeddings",
+            f"With the LM head {units.parameters(parameters['active_with_lm_head'])}, with both"
+            f" embeddings {units.parameters(parameters['active_with_embeddings'])}.",
         ),
-        Card(
-            label="Active, no embeddings",
-            value=units.parameters(parameters["active_without_embeddings"]),
-            help="Parameters that one token uses. With the LM head"
-            f" {units.parameters(parameters['active_with_lm_head'])}, with both embeddings"
-            f" {units.parameters(parameters['active_with_embeddings'])}.",
-        ),
-        Card(
-            label="Routing, of the time",
-            value=units.NOT_KNOWN if share is None else f"{100 * share:.1f} %",
-            help=_reason(data, "routing.share_of_time")
-            or f"The cost of choosing experts or rows: {units.seconds(routing['time_s'])},"
-            f" {units.flops(routing['flops'])}, {units.traffic(routing['hbm_bytes'])} of HBM,"
+        _card(
+            data,
+            "routing.share_of_time",
+            f"Routing takes {units.seconds(routing['time_s'])}, {units.flops(routing['flops'])},"
+            f" {units.traffic(routing['hbm_bytes'])} of HBM and"
             f" {units.count(routing['launches'])} launches.",
         ),
         _distinct(routing),
     ]
 
 
-def _tokens(per_s: float | None) -> str:
-    if per_s is None:
-        return units.NOT_KNOWN
-    return f"{per_s:,.0f}" if per_s >= WHOLE else units.significant(per_s)
-
-
-def _reason(data: JSON, name: str) -> str:
-    """Why a number is not known; empty where it is known."""
-    reason: str = data["reasons"].get(name, "")
-    return reason
+def _card(data: JSON, name: str, further: str = "") -> Card:
+    """A number by its name in the JSON: what it counts and `further`, or why it is not known."""
+    quantity = STEP_QUANTITIES[name]
+    section, field = name.split(".")
+    return Card(
+        label=capitalised(quantity.short or quantity.label),
+        value=units.formatted(data[section][field], quantity.unit),
+        help=data["reasons"].get(name) or f"{capitalised(quantity.counts)}. {further}".strip(),
+    )
 
 
 def _distinct(routing: JSON) -> Card:

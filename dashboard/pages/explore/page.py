@@ -35,7 +35,7 @@ def draw_chart(numbers: data.JSON) -> None:
             bind=LINK,
         )
         timed = numbers["time"]["predicted_s"] is not None
-        measure = "predicted time" if timed else "HBM bytes"
+        measure = charts.PREDICTED_TIME if timed else "HBM bytes"
         if kind != ROOFLINE:
             measure = st.segmented_control(
                 "Of",
@@ -47,7 +47,7 @@ def draw_chart(numbers: data.JSON) -> None:
             )
     if kind == ROOFLINE:
         chart(charts.roofline(numbers), alt=charts.roofline_alt(numbers), key="ex_roofline")
-    elif measure == "predicted time" and not timed:
+    elif measure == charts.PREDICTED_TIME and not timed:
         st.info(plain(f"Not predicted: {numbers['reasons']['time.predicted_s']}."))
     elif measure in charts.MEASURES:
         chart(

@@ -45,9 +45,9 @@ ROUTING_ONLY = "The leaf is a router or a selector: it only chooses experts or r
 HOW = """
 Every measured number is a median over repeats, or an exact count; the spread is its first to third
 quartile. It is compared with a prediction for the model, workload and machine of the recording,
-whatever the sidebar says. Where nothing predicts a number, it is compared with a bound, and the
-column "Basis, reason" says which: compulsory bytes, roofline bound, model FLOPs. HBM bytes and
-kernel times are measured in runs of their own, apart from the run that takes the time.
+whatever the sidebar says. Where nothing predicts a number, it is compared with a bound: the
+compulsory bytes, the roofline bound or the model FLOPs, as the column "Basis, reason" says. HBM
+bytes and kernel times are measured in runs of their own, apart from the run that takes the time.
 
 In the chart a dot is an operator: the median over its layers, with a bar from the smallest to the
 largest. Orange: measured is more than predicted; blue: it is less.
@@ -131,7 +131,7 @@ def draw_numbers(case: ComparedCase, quantity: str | None) -> None:
     rows = [
         row
         for column in columns
-        if every or column.leaves.paths == (None,) or column.quantity == quantity
+        if every or column.of_step or column.quantity == quantity
         for row in column.rows()
     ]
     st.dataframe(

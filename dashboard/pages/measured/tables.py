@@ -1,24 +1,16 @@
 """Tables of the Measured page: the machine's state, its self-check, two runs compared."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from costmodel import units
 from costmodel.recordings.measured import Spread
-from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName, Unit
+from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.join import NO_RUN
-from costmodel.validation.repeatability import Change, recounted, repeated
+from costmodel.validation.repeatability import Change, count_agreements, quantity_changes
 from dashboard.app.widgets import not_measured
 
-FORMS: dict[Unit, Callable[[float], str]] = {
-    "s": units.seconds,
-    "bytes": units.traffic,
-    "flops": units.flops,
-    "count": units.count,
-    "j": lambda joules: units.scaled(joules, "J"),
-    "w": lambda watts: units.scaled(watts, "W"),
-}
 DIGITS = 12  # of a commit
 NO_SPREAD = "no spread stated"
 YES_NO = {True: "yes", False: "no", None: NO_SPREAD}
@@ -132,7 +124,7 @@ def changes(first: Recording, again: Recording) -> list[dict[str, Any]]:
             else f"{line.within:,} of {len(line.changes):,}",
             "Run": line.run,
         }
-        for line in repeated([(first, again)])
+        for line in quantity_changes([(first, again)])
     ]
 
 
@@ -145,7 +137,7 @@ def counts(first: Recording, again: Recording) -> list[dict[str, Any]]:
             "Equal": line.equal,
             "Run": line.run,
         }
-        for line in recounted([(first, again)])
+        for line in count_agreements([(first, again)])
     ]
 
 
@@ -191,8 +183,8 @@ def side_by_side(changes: Mapping[tuple[RunName, str], Change]) -> list[dict[str
             "Change": _signed(change.relative),
             "Spread allows": _percent(change.spread),
             "Agrees": YES_NO[change.within],
-            "First": FORMS[QUANTITIES[name].unit](change.first.median),
-            "Again": FORMS[QUANTITIES[name].unit](change.again.median),
+            "First": units.formatted(change.first.median, QUANTITIES[name].unit),
+            "Again": units.formatted(change.again.median, QUANTITIES[name].unit),
             "Run": run,
         }
         for (run, name), change in changes.items()

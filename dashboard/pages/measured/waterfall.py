@@ -13,13 +13,14 @@ import plotly.graph_objects as go
 
 from costmodel import units
 from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import floor_s
 from costmodel.recordings.recording import Case
-from costmodel.validation.counterparts import Side
+from costmodel.validation.case_prediction import CasePrediction
 from costmodel.validation.utilisation import NO_DATASHEET, Figure, step_figure
 from dashboard.app.figures import HATCH, MEASURED, PALETTE, PREDICTED, framed
 
-FLOOR, GRAPH = "roofline bound", "measured as a CUDA graph"
+FLOOR, GRAPH = STEP_QUANTITIES["time.floor_s"].label, "measured as a CUDA graph"
 CAUSES = ("traffic beyond compulsory", "kernels below bandwidth and peak", "gaps between kernels")
 LESS = "\\"  # the hatch of a cause that takes time away
 MS = 1e3  # milliseconds in a second
@@ -61,7 +62,7 @@ class Bar:
         return None if self.end_s is None else self.end_s - self.start_s
 
 
-def levels(case: Case, side: Side) -> tuple[TimeLevel, ...]:
+def levels(case: Case, side: CasePrediction) -> tuple[TimeLevel, ...]:
     """The levels of a measured case in seconds, the roofline bound first."""
     floor = traffic = Figure(value=None, reason=NO_DATASHEET)
     if side.prediction is not None:

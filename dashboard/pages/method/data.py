@@ -11,6 +11,7 @@ from types import ModuleType
 import costmodel
 from costmodel import costs, layers, questions, recordings, routing, validation
 from costmodel.costs import calibrations, energy, interpolate, kernel_times, latency
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.layers import kernel_shape
 from dashboard.pages.method import facts
 from dashboard.pages.method.documented import (
@@ -22,7 +23,8 @@ from dashboard.pages.method.documented import (
 )
 from dashboard.pages.method.facts import Cells
 
-NOTATION, FORMULAS, PREDICTED, MEASURED = "notation", "formulas", "predicted time", "measuring"
+NOTATION, NUMBERS, FORMULAS, MEASURED = "notation", "numbers", "formulas", "measuring"
+PREDICTED = STEP_QUANTITIES["time.predicted_s"].label
 MAX_SEARCH_CHARS = 100
 LETTERS = ("Letters: ", "Notation: ")  # with which a docstring introduces letters of its own
 PREDICTING = (latency, kernel_times, interpolate, energy, calibrations, kernel_shape)
@@ -76,6 +78,11 @@ PARTS = {
         facts=list,
         docstrings=_notation,
     ),
+    NUMBERS: Part(
+        about="The numbers of the JSON of predict, request, match and validate.",
+        facts=facts.predicted_quantities,
+        docstrings=list,
+    ),
     FORMULAS: Part(
         about="The operators of all presets, in decode and prefill, and how their costs add up.",
         facts=facts.operators,
@@ -88,7 +95,7 @@ PARTS = {
     ),
     MEASURED: Part(
         about="The quantities that a profile measures, and what each is compared with.",
-        facts=facts.quantities,
+        facts=facts.measured_quantities,
         docstrings=_measured,
     ),
 }

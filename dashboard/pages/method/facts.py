@@ -1,4 +1,4 @@
-"""Rows of the Method page that are values of the code: formulas, calibrations, quantities."""
+"""Rows of the Method page that are values of the code: quantities, formulas, calibrations."""
 
 from dataclasses import fields
 from functools import cache
@@ -7,18 +7,44 @@ from typing import TypeAlias
 from costmodel.costs.calibrations import calibrated, calibration_names
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.operators import build_operators
+from costmodel.costs.quantities.matches import MATCH_QUANTITIES
+from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.operator import Step
 from costmodel.layers.site import Site
 from costmodel.recordings.quantities import QUANTITIES
+from costmodel.show.text import capitalised
 from dashboard.app.paths import leaf_of
 
 Cells: TypeAlias = dict[str, str]
 
+REGISTERS = {  # by the command whose JSON has them
+    "predict": STEP_QUANTITIES,
+    "request": REQUEST_QUANTITIES,
+    "match": MATCH_QUANTITIES,
+    "validate": UTILISATION_QUANTITIES,
+}
 EVERY_MODEL = "every model"  # in place of a layer kind
 PHASES = (Workload(), Workload(phase="prefill", context=0, new_tokens=2048))
+
+
+def predicted_quantities() -> list[Cells]:
+    """The numbers of the commands' JSON: what each counts, leaves out, and where it is computed."""
+    return [
+        {
+            "Quantity": capitalised(quantity.label),
+            "Name in the JSON": f"{command}: {quantity.name}",
+            "Counts": quantity.counts,
+            "Leaves out": quantity.leaves_out,
+            "Computed by": quantity.formula,
+        }
+        for command, register in REGISTERS.items()
+        for quantity in dict.fromkeys(register.values())
+    ]
 
 
 def operators() -> list[Cells]:
@@ -91,7 +117,7 @@ def calibrations() -> list[Cells]:
     return rows
 
 
-def quantities() -> list[Cells]:
+def measured_quantities() -> list[Cells]:
     """The quantities that a profile measures, and the files that say how."""
     return [
         {

@@ -25,9 +25,9 @@ def draw_cards() -> None:
                 help="Of a step, of its operators, or of both",
             ),
             Card(
-                label="Calibrations",
-                value=str(len(parts[data.PREDICTED].facts)),
-                help="GPUs whose kernels were timed, so that times on them can be predicted",
+                label="Predicted quantities",
+                value=str(len(parts[data.NUMBERS].facts)),
+                help="Of a step, of requests, of matched models, of a step's utilisation",
             ),
             Card(
                 label="Files explained",

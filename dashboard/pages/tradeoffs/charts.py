@@ -48,7 +48,7 @@ def scatter(
                 "color": colours[drawn].tolist(),
                 "colorscale": "Cividis",
                 "showscale": True,
-                "colorbar": {"title": {"text": DESIGN_QUANTITIES[coloured].title(coloured)}},
+                "colorbar": {"title": {"text": DESIGN_QUANTITIES[coloured].title}},
             },
             text=[sweep.words(int(point)) for point in drawn],
         )
@@ -77,8 +77,8 @@ def scatter(
     )
     framed(
         figure,
-        x_title=DESIGN_QUANTITIES[x].title(x),
-        y_title=DESIGN_QUANTITIES[y].title(y),
+        x_title=DESIGN_QUANTITIES[x].title,
+        y_title=DESIGN_QUANTITIES[y].title,
         x_log=logarithmic,
         y_log=logarithmic,
         height=520,
@@ -93,8 +93,8 @@ def scatter_alt(sweep: Sweep, best: NDArray[np.intp], x: str, y: str, count: int
         return f"{text}."
     ends = [
         f"{sweep.words(int(point))} ({units.significant(column(sweep, x)[point])}"
-        f" {DESIGN_QUANTITIES[x].unit}, {units.significant(column(sweep, y)[point])}"
-        f" {DESIGN_QUANTITIES[y].unit})"
+        f" {DESIGN_QUANTITIES[x].axis.unit}, {units.significant(column(sweep, y)[point])}"
+        f" {DESIGN_QUANTITIES[y].axis.unit})"
         for point in (best[0], best[-1])
     ]
     return f"{text}, from {ends[0]} to {ends[1]}."

@@ -14,6 +14,8 @@ from dashboard.pages.tradeoffs import charts, data
 from dashboard.pages.tradeoffs.data import Designs, SweptField
 from dashboard.pages.tradeoffs.sweep import (
     DESIGN_QUANTITIES,
+    PREDICTED_TIME,
+    TOTAL,
     Sweep,
     allowed,
     front,
@@ -26,9 +28,9 @@ ALL = "all"
 NO_LIMIT = "no limit"
 LIMITS = {  # by quantity: the key in the link, and the limits to choose from, in its unit
     "memory": ("to_gib", "1 2 4 8 16 24 32 40 48 64 80 96 128 141"),
-    "total parameters": ("to_most", "0.5 1 2 4 7 10 14 20 30 50 100 200 400"),
+    TOTAL: ("to_most", "0.5 1 2 4 7 10 14 20 30 50 100 200 400"),
     "active parameters": ("to_active", "0.1 0.2 0.5 0.7 1 1.5 2 3 4 7 10 14 20 40 70"),
-    "predicted time": ("to_ms", "0.1 0.2 0.5 1 2 3 5 7 10 15 20 30 50 100 200 500 1000 10000"),
+    PREDICTED_TIME: ("to_ms", "0.1 0.2 0.5 1 2 3 5 7 10 15 20 30 50 100 200 500 1000 10000"),
 }
 MAX_TEXT = 400  # characters of a range
 MAX_FRONT = 1000  # points of the front drawn and listed; where designs tie, all may be on it
@@ -69,7 +71,7 @@ def draw_sweep(selection: Selection, top: DeltaGenerator) -> None:
         reasons = "; ".join(designs.reasons)
         st.warning(plain(f"{designs.refused:,} designs break a rule and are left out: {reasons}"))
     unknown = sweep.evaluated.not_predicted
-    if not designs.models or (unknown and "predicted time" in (axes.x, axes.y, axes.coloured)):
+    if not designs.models or (unknown and PREDICTED_TIME in (axes.x, axes.y, axes.coloured)):
         top.title("Nothing to draw")
         st.info(
             plain(f"Not predicted: {unknown}. Choose another axis.")
@@ -118,7 +120,7 @@ def _axes() -> Axes:
         str(grid.selectbox(label, names, index=names.index(usual), key=key, bind=LINK))
         for label, usual, key in zip(
             ("Across", "Up", "Colour"),
-            ("total parameters", "HBM bytes", "active parameters"),
+            (TOTAL, "HBM bytes", "active parameters"),
             ("to_x", "to_y", "to_colour"),
             strict=True,
         )
@@ -145,7 +147,7 @@ def _limits(place: DeltaGenerator, not_predicted: str | None) -> dict[str, float
     known = {
         name: (key, (*steps.split(), NO_LIMIT))
         for name, (key, steps) in LIMITS.items()
-        if name != "predicted time" or not_predicted is None
+        if name != PREDICTED_TIME or not_predicted is None
     }
     state = {**st.query_params.to_dict(), **st.session_state.to_dict()}  # no slider is drawn yet
     count = sum(state.get(key) in steps[:-1] for key, steps in known.values())
@@ -153,7 +155,7 @@ def _limits(place: DeltaGenerator, not_predicted: str | None) -> dict[str, float
     with place.popover(f"Limits: {count or 'none'} set", width="stretch", key="to_limits"):
         grid = st.grid(2, min_column_width=180)
         for name, (key, steps) in known.items():
-            label = f"{name[0].upper()}{name[1:]} at most, {DESIGN_QUANTITIES[name].unit}"
+            label = f"{DESIGN_QUANTITIES[name].axis.heading}, at most"
             most = grid.select_slider(label, steps, value=NO_LIMIT, key=key, bind=LINK)
             if most != NO_LIMIT:
                 limits[name] = float(most)

@@ -10,7 +10,7 @@ from costmodel.questions.matching.differences import Difference
 from costmodel.show.match_json import match_records
 from dashboard.app.widgets import Card, plain
 
-TIMES = {"time.predicted_s": "predicted time", "time.floor_s": "floor time"}  # the first known
+TIMES = ("time.predicted_s", "time.floor_s")  # the first that is known is told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,8 @@ def cost_sentence(lines: Sequence[Difference], gpu: str) -> str:
     }
     known = next(name for name in TIMES if by_time[name])
     return (
-        f"Equal in size; {TIMES[known]} of a decode step on {gpu} over the target's:"
-        f" {by_time[known]}."
+        f"Equal in size; {STEP_QUANTITIES[known].label} of a decode step on {gpu} over the"
+        f" target's: {by_time[known]}."
     )
 
 

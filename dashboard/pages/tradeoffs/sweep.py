@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.errors import InputError
 from costmodel.inputs.parse import parse_batches, parse_contexts
 from costmodel.questions.designs.evaluate import Evaluated, Quantity, evaluate
+from costmodel.show.axis import Axis
+from costmodel.units import scale
 from dashboard.app.selection import Selection
 from dashboard.pages.tradeoffs.data import (
     MAX_POINTS,
@@ -28,30 +31,33 @@ SIGNIFICANT = 5  # digits in a table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesignQuantity:
-    """A quantity of a design, for an axis: its unit, and whether more of it is better."""
+    """A quantity of a design, in one unit for all its values, and whether more of it is better."""
 
-    quantity: Quantity
-    unit: str
-    scale: float  # from values of the sweep to `unit`
+    column: Quantity
+    axis: Axis
     more_is_better: bool = False
 
-    def title(self, name: str) -> str:
-        """The title of an axis: name, unit, and which way is better where it is not less."""
-        return f"{name}, {self.unit}{' (more is better)' if self.more_is_better else ''}"
+    @property
+    def title(self) -> str:
+        """The title of an axis: label, unit, and which way is better where it is not less."""
+        return f"{self.axis.title}{' (more is better)' if self.more_is_better else ''}"
 
 
-DESIGN_QUANTITIES = {
-    "total parameters": DesignQuantity(
-        quantity="parameters.total_without_embeddings", unit="B", scale=1e-9, more_is_better=True
-    ),
-    "active parameters": DesignQuantity(
-        quantity="parameters.active_without_embeddings", unit="B", scale=1e-9
-    ),
-    "HBM bytes": DesignQuantity(quantity="hbm_bytes.compulsory", unit="GB", scale=1e-9),
-    "predicted time": DesignQuantity(quantity="time.predicted_s", unit="ms", scale=1e3),
-    "floor": DesignQuantity(quantity="time.floor_s", unit="ms", scale=1e3),
-    "memory": DesignQuantity(quantity="memory.total_bytes", unit="GiB", scale=2.0**-30),
-    "KV cache": DesignQuantity(quantity="kv_cache.stored_bytes", unit="GB", scale=1e-9),
+def _design(column: Quantity, prefix: str, *, more_is_better: bool = False) -> DesignQuantity:
+    axis = Axis(quantity=STEP_QUANTITIES[column], prefix=prefix)
+    return DesignQuantity(column=column, axis=axis, more_is_better=more_is_better)
+
+
+TOTAL = STEP_QUANTITIES["parameters.total"].label  # short for: without embeddings
+PREDICTED_TIME = STEP_QUANTITIES["time.predicted_s"].label
+DESIGN_QUANTITIES = {  # by the names of the choices, which addresses keep
+    TOTAL: _design("parameters.total_without_embeddings", "B", more_is_better=True),
+    "active parameters": _design("parameters.active_without_embeddings", "B"),
+    "HBM bytes": _design("hbm_bytes.compulsory", "G"),
+    PREDICTED_TIME: _design("time.predicted_s", "m"),
+    "floor": _design("time.floor_s", "m"),
+    "memory": _design("memory.total_bytes", "Gi"),
+    "KV cache": _design("kv_cache.stored_bytes", "G"),
 }
 
 
@@ -123,7 +129,8 @@ def run_sweep(
 def column(sweep: Sweep, name: str) -> NDArray[np.float64]:
     """A quantity of `DESIGN_QUANTITIES` at every point, in its unit."""
     quantity = DESIGN_QUANTITIES[name]
-    return (sweep.evaluated.columns[quantity.quantity] * quantity.scale).ravel()
+    _, one = scale(quantity.axis.quantity.unit, quantity.axis.prefix)
+    return (sweep.evaluated.columns[quantity.column] / one).ravel()
 
 
 def allowed(
@@ -171,7 +178,7 @@ def front_rows(sweep: Sweep, points: NDArray[np.intp]) -> list[dict[str, object]
     known = {
         name: column(sweep, name)
         for name, quantity in DESIGN_QUANTITIES.items()
-        if quantity.quantity in sweep.evaluated.columns
+        if quantity.column in sweep.evaluated.columns
     }
     rows: list[dict[str, object]] = []
     for point in points:
@@ -179,7 +186,7 @@ def front_rows(sweep: Sweep, points: NDArray[np.intp]) -> list[dict[str, object]
         fields = {SPELT.get(name, name): value for name, value in sweep.values[design].items()}
         row: dict[str, object] = {**fields, "Batch": batch, "Context": context}
         for name, values in known.items():
-            unit = DESIGN_QUANTITIES[name].unit
-            row[f"{name[0].upper()}{name[1:]}, {unit}"] = float(f"{values[point]:.{SIGNIFICANT}g}")
+            heading = DESIGN_QUANTITIES[name].axis.heading
+            row[heading] = float(f"{values[point]:.{SIGNIFICANT}g}")
         rows.append(row)
     return rows
