@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from costmodel.layers.peer import Peer
 from reference_model.leaf import Factory, Leaf
-from reference_model.product_key import ProductQuery, ProductRetrieve
+from reference_model.product_key import ProductQuery, ProductRetrieve, ProductValues
 from reference_model.registry import runs
-from reference_model.value_tables import TableView, dots, weighted_sum
-
-TABLE_STD = 0.02
+from reference_model.value_tables import TABLE_STD, TableView, dots
 
 
 class Down(Leaf):
@@ -30,22 +28,6 @@ class Down(Leaf):
     def forward(self, x: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         """Tokens [N, D], row indices and weights [N, H m] to activations [N, H m]."""
         return nn.functional.gelu(dots(self.weight, rows, x), approximate="tanh") * weights
-
-
-class UpRows(Leaf):
-    """Sum of the selected neurons' output rows, weighted by their activations."""
-
-    weight: nn.Parameter
-
-    def __init__(self, factory: Factory, rows: int) -> None:
-        super().__init__()
-        table = factory.normal(rows, factory.hidden_size, std=TABLE_STD)
-        self.register("weight", table, "memory_values")
-        self.view = TableView(table=table, offset=0)
-
-    def forward(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """Row indices and activations [N, H m] to [N, D]."""
-        return weighted_sum(self.weight, self.view.rows(rows), weights[..., None])
 
 
 @runs(Peer)
@@ -72,8 +54,10 @@ class PeerLayer(nn.Module):
             key_dim=config.key_dim,
             shared_keys=config.shared_keys,
         )
-        self.down = Down(factory, config.num_keys**2)
-        self.up = UpRows(factory, config.num_keys**2)
+        rows = config.num_keys**2
+        self.down = Down(factory, rows)
+        up = factory.normal(rows, factory.hidden_size, std=TABLE_STD)
+        self.up = ProductValues(TableView(table=up, offset=0))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""

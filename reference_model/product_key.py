@@ -17,9 +17,7 @@ from costmodel.layers.product_key import ProductKey
 from reference_model.layers import Linear
 from reference_model.leaf import Factory, Leaf, Selector, rms_norm
 from reference_model.registry import runs
-from reference_model.value_tables import TableView, weighted_sum
-
-TABLE_STD = 0.02
+from reference_model.value_tables import TABLE_STD, TableView, weighted_sum
 
 
 class ProductQuery(Leaf):
@@ -105,7 +103,7 @@ def _scores(query: Tensor, keys: Tensor) -> Tensor:
 
 
 class ProductValues(Leaf):
-    """Weighted sum of the rows that all heads selected."""
+    """Weighted sum of the table rows that all heads selected."""
 
     weight: nn.Parameter
 

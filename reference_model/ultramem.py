@@ -19,9 +19,13 @@ from costmodel.layers.ultramem import UltraMem
 from reference_model.layers import Linear
 from reference_model.leaf import Factory, Leaf, Selector, rms_norm
 from reference_model.registry import runs
-from reference_model.value_tables import TableView, dots, grouped_weighted_sum, weighted_sum
-
-TABLE_STD = 0.02  # of both tables, as the authors' public code initialises them
+from reference_model.value_tables import (
+    TABLE_STD,
+    TableView,
+    dots,
+    grouped_weighted_sum,
+    weighted_sum,
+)
 
 
 class Query(Leaf):

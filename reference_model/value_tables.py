@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+TABLE_STD = 0.02  # of the elements of a table: as the public code of UltraMem's authors has it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableView:
