@@ -11,7 +11,7 @@ from statistics import median, quantiles
 
 from costmodel.inputs.workload import Phase
 from costmodel.recordings.quantities import RunName
-from costmodel.validation.repeatability import repeated
+from costmodel.validation.repeatability import quantity_changes
 from docs.error_measures import Errors, errors_of
 from docs.recorded import MeasuredCase, decode, prefill, ratio, recorded
 from docs.repeatability import committed
@@ -58,7 +58,7 @@ def reads() -> dict[str, str]:
     long = [share for context, share in shares if context >= PROMPTS[1]]
     short = [share for context, share in shares if context == PROMPTS[0]]
     prompts = [ratio(case.step["hbm_read_bytes"]) for case in recorded().of_phase("prefill")]
-    (again,) = (line for line in repeated(committed()) if line.quantity == "hbm_read_bytes")
+    (again,) = (line for line in quantity_changes(committed()) if line.quantity == "hbm_read_bytes")
     return {
         "reads_long_cases": f"{len(long)}",
         "reads_long_median": f"{median(long):.4f}",

@@ -8,11 +8,12 @@ from pathlib import Path
 from costmodel.inputs.workload import Phase
 from costmodel.recordings.measured import Spread
 from costmodel.recordings.recording import Case, Check, load_recording
-from costmodel.validation.bounds import demands, required_of, violations, whole
-from costmodel.validation.counterparts import Gpus
-from costmodel.validation.join import Row, join
+from costmodel.validation.bounds import operator_work, step_work, violations, work_by_leaf
+from costmodel.validation.join import join
+from costmodel.validation.joined import Row
+from costmodel.validation.machines import Gpus
 from costmodel.validation.recorded_routing import recorded_distinct
-from costmodel.validation.utilisation import Achieved, achieved
+from costmodel.validation.utilisation import Utilisation, measured_utilisation
 
 FOLDER = Path(__file__).parents[1] / "recordings"
 PREFIX = "h200-"
@@ -28,7 +29,7 @@ class MeasuredCase:
     case: Case
     step: dict[str, Row]
     leaves: tuple[Row, ...]
-    achieved: Achieved
+    achieved: Utilisation
 
     def value(self, quantity: str) -> float:
         """The measured value of a quantity of the step, in its unit."""
@@ -100,7 +101,7 @@ class Recorded:
             assert isinstance(read, Spread)
             recording = self.recordings[model]
             touched = recorded_distinct(recording, run)
-            needed = whole(required_of(demands(recording.model, case.workload), touched))
+            needed = step_work(work_by_leaf(operator_work(recording.model, case.workload), touched))
             found.append((case.workload.context, read.median / needed.read_bytes))
         return tuple(found)
 
@@ -120,7 +121,7 @@ class Recorded:
                         case=case,
                         step=step,
                         leaves=tuple(row for row in joined.rows if row.path is not None),
-                        achieved=achieved(recording, joined.index, self.gpus),
+                        achieved=measured_utilisation(recording, joined.index, self.gpus),
                     ),
                 )
 

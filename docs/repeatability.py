@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 
 from costmodel.recordings.recording import load_recording
-from costmodel.validation.repeatability import Pair, Recounted, Repeated, recounted, repeated
+from costmodel.validation.repeatability import (
+    CountAgreement,
+    QuantityChanges,
+    RecordingPair,
+    count_agreements,
+    quantity_changes,
+)
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 ONE_READING = ("idle_power_w",)  # read once in a session, whatever the case
@@ -24,7 +30,7 @@ every median lies within it. "One reading" is one mean over a loop, which has no
 """
 
 
-def committed() -> list[Pair]:
+def committed() -> list[RecordingPair]:
     """The recordings that were made twice."""
     again = sorted((RECORDINGS / "again").glob("*.json"))
     return [(load_recording(RECORDINGS / path.name), load_recording(path)) for path in again]
@@ -35,13 +41,13 @@ def committed_table() -> str:
     return table(committed())
 
 
-def table(pairs: list[Pair]) -> str:
+def table(pairs: list[RecordingPair]) -> str:
     """Quantities that were read twice and counts that were made twice, as Markdown."""
-    changes = [line for line in repeated(pairs) if line.quantity not in ONE_READING]
+    changes = [line for line in quantity_changes(pairs) if line.quantity not in ONE_READING]
     cases = {(change.model, change.case) for line in changes for change in line.changes}
     models = ", ".join(first.preset or first.model.name for first, _ in pairs)
     lines = "".join(map(_changed, changes))
-    counted = "".join(map(_counted, recounted(pairs)))
+    counted = "".join(map(_counted, count_agreements(pairs)))
     legend = LEGEND.format(cases=len(cases), models=models)
     return (
         f"{HEAD}{lines}\n{legend}\n"
@@ -49,7 +55,7 @@ def table(pairs: list[Pair]) -> str:
     )
 
 
-def _changed(line: Repeated) -> str:
+def _changed(line: QuantityChanges) -> str:
     spread, n = line.usual_spread, len(line.changes)
     cells = "one reading | -" if spread is None else f"{_percent(spread)} | {line.within} of {n}"
     return (
@@ -58,7 +64,7 @@ def _changed(line: Repeated) -> str:
     )
 
 
-def _counted(line: Recounted) -> str:
+def _counted(line: CountAgreement) -> str:
     equal = "all" if line.equal == line.compared else f"{line.equal:,}"
     return f"| `{line.quantity}` | {line.run} | {line.compared:,} | {equal} |\n"
 

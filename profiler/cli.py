@@ -18,8 +18,8 @@ from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_batches, parse_contexts, parse_count, parse_counts
 from costmodel.inputs.workload import DEFAULT_CONTEXT, DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, Phase
+from costmodel.recordings.case_workload import Dtype
 from costmodel.recordings.quantities import RUNS, RunName
-from costmodel.recordings.recording import Dtype
 from costmodel.show.text import printable
 from profiler.session.plan import PlannedCase, plan_from_lists, standard_plan
 from profiler.session.profile import run_profile

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Case, Recording, load_recording
-from costmodel.validation.counterparts import Gpus
-from costmodel.validation.join import JoinedCase, join
+from costmodel.validation.join import join
+from costmodel.validation.joined import JoinedCase
+from costmodel.validation.machines import Gpus
 
 FOLDER = Path(__file__).parents[1] / "recordings"
 FIRST = sorted(FOLDER.glob("*.json"))

@@ -9,6 +9,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.site import expanded_paths
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.machine import Conditions, Machine
 from costmodel.recordings.measured import (
     Accesses,
@@ -22,15 +23,7 @@ from costmodel.recordings.measured import (
     SpreadColumn,
 )
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName, measured_in
-from costmodel.recordings.recording import (
-    Case,
-    CaseWorkload,
-    Check,
-    Recording,
-    Run,
-    Session,
-    recording_text,
-)
+from costmodel.recordings.recording import Case, Check, Recording, Run, Session, recording_text
 from costmodel.validation.recorded_routing import chosen_kinds
 
 H200 = Machine(

@@ -100,15 +100,15 @@ def explain(
     sized = prompt is not None or output is not None
     if number in REQUEST_BUILDERS and (sized or number not in STEP_NUMBERS):
         of = serve(config, request, workload, gpu, curves)
-        found = explain_request(of, number)
+        explanation = explain_request(of, number)
     else:
         of = predict(config, workload, gpu, curves)
-        found = _of_step(of, number)
+        explanation = _of_step(of, number)
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        data=lambda: explanation_json(found, of),
-        tables=lambda: explanation_tables(found, of),
+        data=lambda: explanation_json(explanation, of),
+        tables=lambda: explanation_tables(explanation, of),
     )
 
 

@@ -41,7 +41,7 @@ def validate(
     from costmodel.recordings.recording import load_recording
     from costmodel.show.tables.validation import validation_tables
     from costmodel.show.validation_json import validation_json, validation_records
-    from costmodel.validation.counterparts import Gpus
+    from costmodel.validation.machines import Gpus
     from costmodel.validation.validate import validate as compare
 
     check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)

@@ -40,12 +40,12 @@ class Equation:
     def of(cls, name: str, formula: str, letters: Iterable[Letter], unit: Unit) -> "Equation":
         """The equation of a formula that can be computed: values and result follow."""
         needed = used(formula, letters)
-        found = worked(formula, {letter.name: letter.value for letter in needed})
+        computed = worked(formula, {letter.name: letter.value for letter in needed})
         return cls(
             name=name,
             formula=formula,
-            values=found.values,
-            result=found.result,
+            values=computed.values,
+            result=computed.result,
             unit=unit,
             letters=needed,
         )
@@ -123,13 +123,13 @@ class Documented:
 def documented(quantity: Quantity) -> Documented:
     """The docstring of the function that computes a quantity, and the source that it cites."""
     module, _, name = quantity.formula.partition(":")
-    found: object = reduce(getattr, name.split("."), import_module(module))
-    text = inspect.getdoc(found.fget if isinstance(found, property) else found) or ""
+    function: object = reduce(getattr, name.split("."), import_module(module))
+    text = inspect.getdoc(function.fget if isinstance(function, property) else function) or ""
     cited = text.partition("\nSource:")[2].partition("\n\n")[0]
     return Documented(place=f"{module}, {name}", cited=" ".join(cited.split()), text=text)
 
 
-def explanation(
+def explain_quantity(
     quantity: Quantity, *, value: Value, reason: str, derivation: Derivation
 ) -> Explanation:
     """The explanation of a quantity of the registry, which says what it counts."""

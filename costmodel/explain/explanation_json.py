@@ -11,7 +11,7 @@ from costmodel.show.inputs_json import workload_json
 SCHEMA_VERSION = 1
 
 
-def explanation_json(found: Explanation, of: Prediction | Served) -> dict[str, Any]:
+def explanation_json(explanation: Explanation, of: Prediction | Served) -> dict[str, Any]:
     """The explanation, with the model, the workload and the GPU that its values are of."""
     step = of if isinstance(of, Prediction) else of.prefill_step
     request = None
@@ -24,17 +24,17 @@ def explanation_json(found: Explanation, of: Prediction | Served) -> dict[str, A
         "workload": workload_json(step.workload),
         "request": request,
         "hardware": step.hardware.name,
-        "number": found.number,
-        "label": found.label,
-        "sentence": found.sentence,
-        "leaves_out": found.leaves_out,
-        "value": found.value,
-        "unit": found.unit,
-        "reason": found.reason,
-        "equations": [_equation(equation) for equation in found.equations],
-        "terms": None if found.terms is None else _terms(found.terms),
-        "source": found.source,
-        "doc": found.doc,
+        "number": explanation.number,
+        "label": explanation.label,
+        "sentence": explanation.sentence,
+        "leaves_out": explanation.leaves_out,
+        "value": explanation.value,
+        "unit": explanation.unit,
+        "reason": explanation.reason,
+        "equations": [_equation(equation) for equation in explanation.equations],
+        "terms": None if explanation.terms is None else _terms(explanation.terms),
+        "source": explanation.source,
+        "doc": explanation.doc,
     }
 
 

@@ -4,7 +4,7 @@ from costmodel.costs.columns import Value, step_values
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.sizes import MAX_CONTEXT, PARAMETER_GROUPS
 from costmodel.costs.quantities.step import STEP_QUANTITIES
-from costmodel.explain.explanation import Derivation, Explanation, explanation
+from costmodel.explain.explanation import Derivation, Explanation, explain_quantity
 from costmodel.explain.memory import MEMORY
 from costmodel.explain.operators import operator_explanation
 from costmodel.explain.sizes import SIZES
@@ -29,7 +29,7 @@ def explain_step(prediction: Prediction, number: str) -> Explanation:
     if value is not None:
         derivation = BUILDERS[number](Case(quantity=quantity, prediction=prediction, value=value))
     reason = "" if value is not None else unknown_reasons(prediction, {number: None})[number]
-    return explanation(quantity, value=value, reason=reason, derivation=derivation)
+    return explain_quantity(quantity, value=value, reason=reason, derivation=derivation)
 
 
 def explain_operator(prediction: Prediction, path: str) -> Explanation:

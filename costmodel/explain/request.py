@@ -20,11 +20,11 @@ from costmodel.explain.explanation import (
     Explanation,
     Terms,
     Value,
-    explanation,
+    explain_quantity,
 )
 from costmodel.explain.numbers import explain_step
 from costmodel.layers.letters import Letter
-from costmodel.questions.generation import MAX_EVALUATED, Phase, one_step
+from costmodel.questions.generation import MAX_EVALUATED, PhaseCosts, one_step
 from costmodel.questions.request import HOUR_S, MILLION, Served
 from costmodel.show.request_json import numbers
 
@@ -68,8 +68,8 @@ def _formula(formula: str, *letters: Callable[[Served], Letter]) -> Builder:
     """A number that follows from others by a formula, beside the steps that are summed."""
 
     def build(case: RequestCase) -> Derivation:
-        found = [letter(case.served) for letter in letters]
-        return Derivation(equations=(case.equation(formula, *found),), terms=_steps(case.served))
+        known = [letter(case.served) for letter in letters]
+        return Derivation(equations=(case.equation(formula, *known),), terms=_steps(case.served))
 
     return build
 
@@ -108,10 +108,10 @@ def _of_step(number: str, step: Callable[[Served], Prediction]) -> Builder:
     """A number of one step of the requests: the same equations under the request's name."""
 
     def build(case: RequestCase) -> Derivation:
-        found = explain_step(step(case.served), number)
-        first, *others = found.equations
+        of_step = explain_step(step(case.served), number)
+        first, *others = of_step.equations
         named = replace(first, name=case.quantity.label)
-        return Derivation(equations=(named, *others), terms=found.terms)
+        return Derivation(equations=(named, *others), terms=of_step.terms)
 
     return build
 
@@ -189,7 +189,7 @@ def _steps(served: Served) -> Terms:
     )
 
 
-def _sums(phase: Phase) -> tuple[float, float | None, float | None]:
+def _sums(phase: PhaseCosts) -> tuple[float, float | None, float | None]:
     predicted, energy = phase.predicted_s, phase.energy_j
     return (
         phase.floor_s,
@@ -275,8 +275,8 @@ def explain_request(served: Served, number: str) -> Explanation:
     quantity, value = REQUEST_QUANTITIES[number], numbers(served)[number]
     if isinstance(value, Unknown):
         derivation = Derivation(equations=())
-        return explanation(quantity, value=None, reason=value.reason, derivation=derivation)
+        return explain_quantity(quantity, value=None, reason=value.reason, derivation=derivation)
     derivation = REQUEST_BUILDERS[number](
         RequestCase(quantity=quantity, served=served, value=value)
     )
-    return explanation(quantity, value=value, reason="", derivation=derivation)
+    return explain_quantity(quantity, value=value, reason="", derivation=derivation)

@@ -15,29 +15,39 @@ EXACT: tuple[Unit, ...] = ("count", "parameters", "tokens", "flops", "bytes", "c
 """Units whose values are written in full, so that they can be checked."""
 
 
-def explanation_tables(found: Explanation, of: Prediction | Served) -> list[Table]:
+def explanation_tables(explanation: Explanation, of: Prediction | Served) -> list[Table]:
     """The tables of an explanation; `of` is what the number is of: a step, or requests."""
-    sentences = [f"{capitalised(found.sentence)}."]
-    if found.leaves_out:
-        sentences.append(f"Leaves out: {found.leaves_out}.")
-    if found.reason:
-        sentences.append(f"{units.NOT_KNOWN}: {found.reason}.")
     tables = [
-        Table(title=f"{_heading(found)}, {_words(of)}", headers=(), rows=(), notes=tuple(sentences))
+        Table(
+            title=f"{_heading(explanation)}, {_words(of)}",
+            headers=(),
+            rows=(),
+            notes=sentences(explanation),
+        )
     ]
-    tables += [_equation_table(equation) for equation in found.equations]
-    if found.terms is not None and found.terms.rows:
-        tables.append(_terms_table(found.terms))
-    paragraphs = [" ".join(text.split()) for text in found.doc.split("\n\n")] if found.doc else []
-    source = Table(title=f"Source: {found.source}", headers=(), rows=(), notes=tuple(paragraphs))
+    tables += [_equation_table(equation) for equation in explanation.equations]
+    if explanation.terms is not None and explanation.terms.rows:
+        tables.append(_terms_table(explanation.terms))
+    paragraphs = tuple(" ".join(text.split()) for text in explanation.doc.split("\n\n") if text)
+    source = Table(title=f"Source: {explanation.source}", headers=(), rows=(), notes=paragraphs)
     return [*tables, source]
 
 
-def _heading(found: Explanation) -> str:
+def sentences(explanation: Explanation) -> tuple[str, ...]:
+    """What the number counts, what it leaves out, and why it is not known."""
+    parts = [f"{capitalised(explanation.sentence)}."]
+    if explanation.leaves_out:
+        parts.append(f"Leaves out: {explanation.leaves_out}.")
+    if explanation.reason:
+        parts.append(f"{units.NOT_KNOWN}: {explanation.reason}.")
+    return tuple(parts)
+
+
+def _heading(explanation: Explanation) -> str:
     """The label of a number with its name in the JSON; of an operator its path."""
-    if found.label in found.number:
-        return found.number
-    return f"{capitalised(found.label)} ({found.number})"
+    if explanation.label in explanation.number:
+        return explanation.number
+    return f"{capitalised(explanation.label)} ({explanation.number})"
 
 
 def _words(of: Prediction | Served) -> str:

@@ -1,9 +1,9 @@
 """Multi-head, grouped-query and multi-query attention, with windows, QK-norm, biases and sinks.
 
 Letters: N = B T tokens, S cached tokens, D hidden, H query heads, K key-value heads, d head size,
-W window. Source of the shapes: GQA, arXiv 2305.13245; windows, Mistral 7B, arXiv 2310.06825;
-QK-norm, OLMoE, arXiv 2409.02060 (over all heads) and Qwen3, arXiv 2505.09388 (per head); sinks,
-the gpt-oss model card, arXiv 2508.10925.
+dr rotated elements of a head, W window, pairs of a query and a key. Source of the shapes: GQA,
+arXiv 2305.13245; windows, Mistral 7B, arXiv 2310.06825; QK-norm, OLMoE, arXiv 2409.02060 (over all
+heads) and Qwen3, arXiv 2505.09388 (per head); sinks, the gpt-oss model card, arXiv 2508.10925.
 """
 
 from typing import Annotated, Literal

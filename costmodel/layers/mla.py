@@ -50,7 +50,7 @@ class LatentAttention(MixerKind):
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
         """H, c, r, p, v, pairs, and q where queries are compressed."""
         del operator
-        found = [
+        letters = [
             Letter("H", self.num_attention_heads, "heads"),
             Letter("c", self.kv_lora_rank, "latent width"),
             Letter("r", self.qk_rope_head_dim, "rotary head size"),
@@ -59,8 +59,8 @@ class LatentAttention(MixerKind):
             pairs_letter(step, None),
         ]
         if self.q_lora_rank is not None:
-            found.append(Letter("q", self.q_lora_rank, "width of the compressed query"))
-        return tuple(found)
+            letters.append(Letter("q", self.q_lora_rank, "width of the compressed query"))
+        return tuple(letters)
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """qkv_down, latent_norm, q_up, rope, k_up, v_up, core, output."""

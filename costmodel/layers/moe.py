@@ -1,6 +1,7 @@
 """Mixture of experts: a router, the chosen experts, and experts that every token shares.
 
-Letters: N tokens, D hidden, E experts, k of them a token, I expert width. What the chosen experts
+Letters: N tokens, D hidden, E experts, k of them a token, I expert width, F width of all
+shared experts, G groups of experts, g best experts that score a group. What the chosen experts
 compute: costmodel/layers/moe_experts.py. Source: OLMoE, arXiv 2409.02060; sigmoid and group-limited
 routing, DeepSeek-V3, arXiv 2412.19437, section 2.1.2; DeepSeek-V2, arXiv 2405.04434, section 2.2.
 """

@@ -8,6 +8,7 @@ arXiv 2508.18756, section 3 and appendix A.
 """
 
 from fractions import Fraction
+from functools import lru_cache
 from math import isqrt
 from typing import Annotated, Literal
 
@@ -81,7 +82,7 @@ class UltraMem(MemoryKind):
         """sqrt(R): floor(sqrt(rows_all * share_ratio)), or `knum` with a table of its own."""
         if self.share_ratio is None:
             return self.knum
-        ratio = Fraction(self.share_ratio).limit_denominator(10**6)  # 0.05 means 1/20
+        ratio = _as_fraction(self.share_ratio)
         return isqrt(self.table_rows(num_layers) * ratio.numerator // ratio.denominator)
 
     def check(self, num_layers: int, hidden_size: int) -> None:
@@ -99,7 +100,7 @@ class UltraMem(MemoryKind):
         del step
         keys = self.row_keys(operator.count) * self.value_expansion
         first = first_kept(self.first_stage_topk, self.knn, keys)
-        found = [
+        letters = [
             Letter("H", self.num_heads, "memory heads"),
             Letter("n", keys, "keys per side"),
             Letter("m", self.knn, "rows read per token and head"),
@@ -111,8 +112,8 @@ class UltraMem(MemoryKind):
             Letter("t", self.value_expansion, "value expansion: t^2 groups of values"),
         ]
         if self.pre_value_dim is not None:
-            found.append(Letter("Dp", self.pre_value_dim, "pre-value width"))
-        return tuple(found)
+            letters.append(Letter("Dp", self.pre_value_dim, "pre-value width"))
+        return tuple(letters)
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """query, retrieve, (pre_projection, pre_values,) values, output."""
@@ -281,3 +282,9 @@ class UltraMem(MemoryKind):
             formula="2 N H m Dv; bytes: each distinct row of Dv once",
             source=SOURCE,
         )
+
+
+@lru_cache(maxsize=64)  # designs by the thousand share a ratio
+def _as_fraction(ratio: float) -> Fraction:
+    """The simplest fraction near a decimal: 0.05 means 1/20."""
+    return Fraction(ratio).limit_denominator(10**6)

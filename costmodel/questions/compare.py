@@ -65,27 +65,27 @@ class Comparison:
 
 
 def sentences(advantages: Sequence[Advantage]) -> list[str]:
-    """The findings in words, honest about batches that do not fit; equal ones are said once."""
-    found: dict[tuple[object, ...], list[Advantage]] = {}
-    for each in advantages:
-        key = (each.model, each.reference, each.intervals, each.max_batch)
-        found.setdefault(key, []).append(each)
-    said = []
-    for alike in found.values():
-        model, reference, intervals = alike[0].model, alike[0].reference, alike[0].intervals
+    """The advantages in words, and which batches fit; metrics of equal ranges share a sentence."""
+    groups: dict[tuple[object, ...], list[Advantage]] = {}
+    for one in advantages:
+        key = (one.model, one.reference, one.intervals, one.max_batch)
+        groups.setdefault(key, []).append(one)
+    written = []
+    for group in groups.values():
+        model, reference, intervals = group[0].model, group[0].reference, group[0].intervals
         metrics = dict.fromkeys(
-            STEP_QUANTITIES[each.metric].label for each in alike
+            STEP_QUANTITIES[same.metric].label for same in group
         )  # models may come twice
         head = f"{model} has lower {' and '.join(metrics)} than {reference}"
         if not intervals:
-            said.append(f"{head} at no batch up to {MAX_BATCH:,}.")
+            written.append(f"{head} at no batch up to {MAX_BATCH:,}.")
             continue
         ranges = " and ".join(
             f"from batch {first:,} up" if last is None else f"from batch {first:,} to {last:,}"
             for first, last in intervals
         )
-        said.append(f"{head} {ranges}. {alike[0].what_fits()}")
-    return said
+        written.append(f"{head} {ranges}. {group[0].what_fits()}")
+    return written
 
 
 def compare(
@@ -173,7 +173,7 @@ def advantage(
 
 
 def _change(wins: Callable[[int], bool], low: int, high: int, *, now: bool) -> tuple[int, int]:
-    """The last batch of the old state and the first of the new (`now`), between low and high."""
+    """The last batch before `wins` changes to `now` and the first after, between low and high."""
     while high - low > 1:
         middle = (low + high) // 2
         if wins(middle) == now:

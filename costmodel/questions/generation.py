@@ -1,8 +1,8 @@
 """The sums over the steps of a generation: time, HBM bytes, FLOPs and energy.
 
 Each decode step has one more cached token than the one before it. All of them are evaluated at
-once, as a grid over the context; of more than `MAX_EVALUATED`, as many evenly spaced ones, the
-first and the last among them, which straight lines join (the trapezoid rule).
+once, as a grid over the context. Of more than `MAX_EVALUATED` steps, that many evenly spaced ones
+are evaluated, the first and the last among them, and summed by the trapezoid rule.
 """
 
 import math
@@ -27,11 +27,11 @@ SUMMED = {  # by column of a grid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
+class PhaseCosts:
     """What the steps of a prefill or of a generation cost the whole batch.
 
-    Where not all steps are evaluated, the relative error of each sum is at most `error_bound` if
-    what is summed only rises, or only falls, between two neighbours of those that are.
+    Where not all steps are evaluated, the relative error of each sum is at most `error_bound`,
+    provided that a quantity only rises, or only falls, between two neighbouring evaluated steps.
     """
 
     steps: int
@@ -44,7 +44,7 @@ class Phase:
     flops: float
 
 
-NO_STEPS = Phase(
+NO_STEPS = PhaseCosts(
     steps=0,
     evaluated=0,
     error_bound=0.0,
@@ -56,15 +56,15 @@ NO_STEPS = Phase(
 )
 
 
-def one_step(step: Prediction) -> Phase:
-    """A phase that is this step alone."""
+def one_step(step: Prediction) -> PhaseCosts:
+    """The costs of a phase of one step, which is this prediction."""
     time, sums = step.time, step.costs.totals
     predicted: Number | Unknown
     energy: Number | Unknown
     predicted, energy = (
         (time, time) if isinstance(time, Unknown) else (time.predicted_s, time.energy_j)
     )
-    return Phase(
+    return PhaseCosts(
         steps=1,
         evaluated=1,
         error_bound=0.0,
@@ -81,8 +81,8 @@ def _plain(value: Number) -> float:
     return value
 
 
-def steps_up_to(last: Prediction, steps: int) -> Phase:
-    """The phase of so many decode steps, of which `last` is the last: S - steps + 1 to S cached."""
+def steps_up_to(last: Prediction, steps: int) -> PhaseCosts:
+    """The costs of `steps` decode steps, of which `last` is the last: S - steps + 1 to S cached."""
     first = last.workload.context - steps + 1
     evaluated = min(steps, MAX_EVALUATED)
     offsets = [i * (steps - 1) // max(evaluated - 1, 1) for i in range(evaluated)]
@@ -106,7 +106,7 @@ def steps_up_to(last: Prediction, steps: int) -> Phase:
 
 
 def _sum(values: Sequence[float], offsets: Sequence[int]) -> tuple[float, float]:
-    """The sum over all steps from the values at some offsets, and the most that it may be wrong by.
+    """The sum over all steps from the values at some of them, and a bound on its error.
 
     m steps lie from one offset to the next. With straight lines between values the sum is that of
     m (a + b) / 2 over all neighbours a and b, and (first + last) / 2. The m - 1 values between

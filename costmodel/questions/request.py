@@ -1,10 +1,10 @@
-"""What serving a batch of requests costs: the first token, each further one, energy and money.
+"""What serving a batch of requests costs: TTFT, TPOT, latency, throughput, energy and money.
 
 B requests of P prompt and O output tokens each are served together. One prefill step of B P tokens
 gives each its first token; O - 1 decode steps, over P to P + O - 2 cached tokens, give the others.
 Each step takes what `predict` says of it, decode as a CUDA graph and prefill eagerly.
 
-What is left out stands in `LEFT_OUT`, for readers of the numbers.
+`LEFT_OUT` says what is left out.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Workload
-from costmodel.questions.generation import NO_STEPS, Phase, one_step, steps_up_to
+from costmodel.questions.generation import NO_STEPS, PhaseCosts, one_step, steps_up_to
 
 MAX_PRICE_PER_HOUR = 1e6  # so that no cost overflows
 HOUR_S = 3600
@@ -32,7 +32,7 @@ NO_DECODE = Unknown(reason="output=1: the only token comes from the prefill, no 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """B requests of one size, served together, and what the GPU costs meanwhile.
+    """B requests of one size, served together, and the price of the GPU.
 
     Raises:
         InputError: A number leaves its bounds, which are those of a workload.
@@ -60,13 +60,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number that follows from times: from their floors, which none beats, and as predicted."""
+    """A number derived from times: from roofline bounds, and from predicted times."""
 
     floor: float | Unknown
     predicted: float | Unknown
 
     def to(self, by: Callable[[float], float]) -> "Estimate":
-        """What `by` makes of both; what is not known stays so."""
+        """`by` applied to both numbers; an unknown one stays unknown."""
         return Estimate(floor=_to(self.floor, by), predicted=_to(self.predicted, by))
 
 
@@ -80,13 +80,13 @@ def _sum(a: float | Unknown, b: float | Unknown) -> float | Unknown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A batch of requests served: sums over its steps, and all that follows from them."""
+    """The costs of a batch of requests: sums over its steps, and what follows from them."""
 
     request: Request
     prefill_step: Prediction
     last_step: Prediction | None  # the last decode step; None where the output is one token
-    prefill: Phase
-    decode: Phase
+    prefill: PhaseCosts
+    decode: PhaseCosts
 
     @property
     def ttft_s(self) -> Estimate:
@@ -112,7 +112,7 @@ class Served:
 
     @property
     def tokens_per_s(self) -> Estimate:
-        """Output tokens of the batch, B O, over the latency; by floors the most there can be."""
+        """Output tokens of the batch, B O, over the latency; from the bounds, an upper limit."""
         return self.latency_s.to(lambda seconds: self.output_tokens / seconds)
 
     @property
@@ -185,7 +185,7 @@ class Served:
 
     @property
     def end_step(self) -> Prediction:
-        """The step after which the most tokens are cached: P + O - 1, the last is never cached."""
+        """The step after which most tokens are cached: P + O - 1, all but the last one."""
         return self.prefill_step if self.last_step is None else self.last_step
 
     @property

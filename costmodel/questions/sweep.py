@@ -3,7 +3,7 @@
 Formulas take arrays, so a block of the grid costs about as many operations as one prediction. All
 numbers equal those of `predict` to the bit, predicted times and energies but for the last digits
 (NumPy's logarithm is not Python's). Counts are int64 while every total of a block stays
-within `HEADROOM`, and Python integers beyond: slower, and never wrapped.
+within `HEADROOM`, and Python integers beyond it, which are slower and never wrap.
 """
 
 import math
@@ -86,22 +86,22 @@ def sweep(
         )
 
     def predicted_at(costs: Costs, tokens: Count) -> dict[str, Value]:
-        """The predicted columns, nothing where no hardware has them."""
+        """The predicted columns; none if no GPU has a calibration that gives a time."""
         times = [gpu.time(costs.operators, costs.totals, workload) for gpu in gpus]
         if all(isinstance(time, Unknown) for time in times):
             return {}
-        each = [predicted_columns(time, tokens=tokens) for time in times]
+        by_gpu = [predicted_columns(time, tokens=tokens) for time in times]
         names = [None if isinstance(c, Unknown) else c.calibration.name for c in curves]
         return {
-            **{name: _side_by_side([found[name] for found in each]) for name in PREDICTED},
+            **{name: _joined([columns[name] for columns in by_gpu]) for name in PREDICTED},
             "calibration": np.array(names, dtype=object).reshape(-1, 1, 1),
         }
 
     def corner(batch: int, context: int) -> tuple[bool, dict[str, Value]]:
-        """The costs where every count is largest, and whether one of them passes `HEADROOM`."""
-        costs, found = costs_at(batch, context, routings[0], ceilings[0], capacities[0])
-        counts = (x for x in (*astuple(costs.totals), *found.values()) if isinstance(x, int))
-        return max(counts) > HEADROOM, found
+        """Whether a count passes `HEADROOM` at the largest batch and context; the costs there."""
+        costs, point = costs_at(batch, context, routings[0], ceilings[0], capacities[0])
+        counts = (x for x in (*astuple(costs.totals), *point.values()) if isinstance(x, int))
+        return max(counts) > HEADROOM, point
 
     wide, largest = corner(max(batches), max(contexts))
     dtypes = {name: _dtype(value) for name, value in largest.items()}
@@ -115,18 +115,18 @@ def sweep(
             np.array(c, dtype=count).reshape(1, 1, -1),
             RoutingAxis(tuple(routings)),
             Ceilings(
-                hbm_bytes_per_s=_along_gpus([each.hbm_bytes_per_s for each in ceilings]),
-                peak_flops_per_s=_along_gpus([each.peak_flops_per_s for each in ceilings]),
+                hbm_bytes_per_s=_along_gpus([bounds.hbm_bytes_per_s for bounds in ceilings]),
+                peak_flops_per_s=_along_gpus([bounds.peak_flops_per_s for bounds in ceilings]),
             ),
             _along_gpus(capacities, count),
         )
         block |= predicted_at(costs, batch * workload.new_tokens)
         for name, value in block.items():
-            found = np.array(value, dtype=dtypes.get(name), ndmin=4, copy=None)
+            column = np.array(value, dtype=dtypes.get(name), ndmin=4, copy=None)
             if name not in whole:
-                lengths = [n if m > 1 else 1 for n, m in zip(shape, found.shape, strict=True)]
-                whole[name] = np.empty(lengths, found.dtype)
-            whole[name][:, :, rows, cols] = found  # nothing is left to fill on an axis of length 1
+                lengths = [n if m > 1 else 1 for n, m in zip(shape, column.shape, strict=True)]
+                whole[name] = np.empty(lengths, column.dtype)
+            whole[name][:, :, rows, cols] = column  # an axis of length 1 is filled by any block
     return Grid(
         model=model.name,
         workload=workload,
@@ -143,19 +143,19 @@ def _along_gpus(values: Sequence[Number], dtype: type = np.float64) -> Column:
     return np.array(values, dtype=dtype).reshape(-1, 1, 1)
 
 
-def _side_by_side(values: Sequence[Value]) -> Value:
-    """One quantity of each hardware along the axis of hardware, as float64; None stays None."""
+def _joined(values: Sequence[Value]) -> Value:
+    """A quantity of each GPU, joined along the axis of hardware as float64; None stays None."""
     known = [np.array(value, np.float64, ndmin=3) for value in values if value is not None]
     if not known:
         return None
-    shape = np.broadcast_shapes(*(found.shape for found in known))
+    shape = np.broadcast_shapes(*(column.shape for column in known))
     if len(known) == len(values):
-        return np.concatenate([np.broadcast_to(found, shape) for found in known], axis=-3)
-    found = np.full((*shape[:-3], len(values), *shape[-2:]), None)
+        return np.concatenate([np.broadcast_to(column, shape) for column in known], axis=-3)
+    joined = np.full((*shape[:-3], len(values), *shape[-2:]), None)
     for place, value in enumerate(values):
         if value is not None:
-            found[..., place, :, :] = np.array(value, np.float64, ndmin=3)[..., 0, :, :]
-    return found
+            joined[..., place, :, :] = np.array(value, np.float64, ndmin=3)[..., 0, :, :]
+    return joined
 
 
 def _checked(field: str, values: Sequence[int], low: int, high: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import json
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import FailFast, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -19,8 +19,7 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_json_object, read_text
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.parse import MAX_EXPONENT
-from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, MAX_NEW_TOKENS, Phase
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.machine import Commit, Conditions, Label, Machine, Moment, Reason
 from costmodel.recordings.measured import (
     Accesses,
@@ -52,8 +51,6 @@ MAX_EXPLAINED = 100_000  # broken rules; to explain more would take seconds
 LEAVES_PER_LAYER = 16  # no layer kind has more
 
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
-Dtype: TypeAlias = Literal["bf16", "fp32"]
-"""The format of weights and KV cache in the reference models."""
 BackendName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
 """The kernels that ran: `torch` (plain PyTorch) or another backend of the cost model."""
 
@@ -84,30 +81,6 @@ class Run(RunResult):
         """The result as a recording holds it."""
         values = {field.name: getattr(result, field.name) for field in fields(RunResult)}
         return cls(session=session, **values)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class CaseWorkload:
-    """The workload of a case.
-
-    `context` counts the tokens cached per sequence before the step. `routing` is `uniform`,
-    `zipf:EXPONENT`, or `scores`: the model's own choices, which no formula predicts.
-    """
-
-    phase: Phase
-    batch: Annotated[int, Field(ge=1, le=MAX_BATCH)]
-    context: Annotated[int, Field(ge=0, le=MAX_CONTEXT)]
-    new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
-    dtype: Dtype
-    routing: Annotated[str, Field(pattern=r"^(uniform|scores|zipf:\d{1,2}(\.\d{1,6})?)$")]
-
-    def __post_init__(self) -> None:
-        if self.phase == "decode" and self.new_tokens != 1:
-            raise ValueError(f"new_tokens={self.new_tokens}: is 1 in a decode step")
-        if self.routing.startswith("zipf:") and float(self.routing[5:]) > MAX_EXPONENT:
-            raise ValueError(
-                f"routing={shown(self.routing)}: the exponent is at most {MAX_EXPONENT:g}"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -8,7 +8,7 @@ import costmodel
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.validation.error_stats import Entry, ErrorLine
 from costmodel.validation.utilisation import Figure
-from costmodel.validation.validate import CaseFigures, Validation, worst_first
+from costmodel.validation.validate import CaseUtilisation, Validation, worst_first
 
 SCHEMA_VERSION = 1
 WHOLE_STEP = "step"  # in place of a leaf's path
@@ -32,7 +32,7 @@ def validation_json(validation: Validation, most: int | None) -> dict[str, Any]:
         ],
         "errors": [_error(line) for line in validation.errors],
         "errors_by_kind": [_error(line) for line in validation.errors_by_kind],
-        "achieved": [_figures(case) for case in validation.figures],
+        "achieved": [_figures(case) for case in validation.utilisations],
         "lacking_runs": [
             {"run": run, "reason": reason, "cases": count}
             for (run, reason), count in validation.lacking_runs.items()
@@ -79,11 +79,11 @@ def _error(line: ErrorLine) -> dict[str, Any]:
     return {**numbers, "exact": QUANTITIES[line.quantity].exact, "worst": worst}
 
 
-def _figures(case: CaseFigures) -> dict[str, Any]:
+def _figures(case: CaseUtilisation) -> dict[str, Any]:
     values: dict[str, Any] = {"recording": case.origin.recording, "case": case.origin.case}
     reasons = {}
-    for field in fields(case.achieved):
-        value = getattr(case.achieved, field.name)
+    for field in fields(case.utilisation):
+        value = getattr(case.utilisation, field.name)
         if isinstance(value, Figure):
             if value.value is None:
                 reasons[field.name] = value.reason

@@ -1,8 +1,9 @@
-"""The bound that no measurement may beat, with the touched experts and rows from the recording.
+"""Lower bounds of measured reads and times, by the experts and rows that the run touched.
 
-Reads: the compulsory bytes that a step or leaf reads, less what L2 can hold. Times: the floor of
-its compulsory bytes, less what L2 can hold, and of its useful FLOPs, at datasheet peaks. What
-undercuts them was measured wrongly, or the cost model demands too much.
+A step or leaf cannot read less than its compulsory bytes, less what L2 may hold from before. It
+cannot take less time than the roofline bound of its compulsory bytes (less the same) and its model
+FLOPs, at the datasheet's peaks. A number below its bound was measured wrongly, or the cost model
+demands too much.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,29 +15,33 @@ from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.operator import Operator
 from costmodel.layers.site import expanded_paths
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Exact, ExactColumn, Spread, SpreadColumn
-from costmodel.recordings.recording import Case, CaseWorkload, Recording, Run
-from costmodel.validation.counterparts import Gpus, read_bytes, workload_of
-from costmodel.validation.join import case_label, device_of
-from costmodel.validation.recorded_routing import Observed, chosen_by, recorded_distinct
+from costmodel.recordings.recording import Case, Recording, Run
+from costmodel.validation.machines import Gpus, device_of
+from costmodel.validation.recorded_routing import (
+    RecordedRouting,
+    recorded_distinct,
+    selectors_by_module,
+)
 
 READ = "hbm_read_bytes"
-BOUNDED = (READ, "graph_s", "eager_s", "kernel_s")
+BOUNDED = (READ, "graph_s", "eager_s", "kernel_s")  # the quantities that have a bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """One measured number below its bound. `path` is None for the step."""
+    """A measured number below its bound, of a leaf or of the whole step (`path` is None)."""
 
     case: str
     quantity: str
     path: str | None
     measured: float
-    bound: float  # what L2 can hold is taken off already
+    bound: float  # what L2 may hold is taken off already
 
     @property
     def share(self) -> float:
-        """How much of the bound was measured, from 0 up to 1."""
+        """Measured number over bound, from 0 up to 1."""
         return self.measured / self.bound
 
     def __str__(self) -> str:
@@ -49,150 +54,171 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Required:
-    """What a leaf cannot do without, by the choices that its run recorded."""
+class RequiredWork:
+    """The least work of a leaf or a step, whatever kernels do it."""
 
-    read_bytes: float
-    compulsory_bytes: float
-    flops: float
+    read_bytes: float  # compulsory bytes that are read
+    compulsory_bytes: float  # read and written
+    flops: float  # model FLOPs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """What the leaves of one operator require: without items, with one each, and at the least."""
+class OperatorWork:
+    """The required work of an operator's leaves, as a function of the items that they touch.
+
+    Attributes:
+        operator: with work of the case's step; which experts or rows are touched is left open.
+        paths: of its leaves, one for each layer.
+        selectors: for each path the router or selector whose choice the leaf follows, if any.
+        untouched: the work of one leaf that touches no experts or rows.
+        one_item: the work of one leaf that touches a single expert or row.
+        one_token: the work of one leaf that touches what a single token chooses.
+    """
 
     operator: Operator
     paths: tuple[str, ...]
-    choosers: tuple[str | None, ...]  # by path: the leaf whose choice it follows
-    none: Required
-    one: Required
-    least: Required
+    selectors: tuple[str | None, ...]
+    untouched: RequiredWork
+    one_item: RequiredWork
+    one_token: RequiredWork
 
-    def of(self, items: float | None) -> Required:
-        """Of a leaf that touches so many distinct items; None: nobody counted them."""
-        if items is None:
-            return self.least
-        none, one = self.none, self.one
-        read = one.read_bytes - none.read_bytes
-        compulsory = one.compulsory_bytes - none.compulsory_bytes
-        return Required(
-            read_bytes=none.read_bytes + read * items,
-            compulsory_bytes=none.compulsory_bytes + compulsory * items,
+    @property
+    def follows_choices(self) -> bool:
+        """Whether the work depends on how many distinct items are touched."""
+        return self.untouched != self.one_item
+
+    def of_leaf(self, distinct: float | None) -> RequiredWork:
+        """The work of one leaf that touches so many distinct items; None if nobody counted them.
+
+        Bytes are linear in the distinct items. Without a count the choice of one token is assumed,
+        the least that any step touches.
+        """
+        if distinct is None:
+            return self.one_token
+        none, one = self.untouched, self.one_item
+        read_per_item = one.read_bytes - none.read_bytes
+        compulsory_per_item = one.compulsory_bytes - none.compulsory_bytes
+        return RequiredWork(
+            read_bytes=none.read_bytes + read_per_item * distinct,
+            compulsory_bytes=none.compulsory_bytes + compulsory_per_item * distinct,
             flops=none.flops,
         )
 
 
 def violations(recording: Recording, gpus: Gpus) -> list[Violation]:
-    """Every measured read and time below its bound; none on machines without a datasheet."""
+    """All measured reads and times of a recording that lie below their bounds.
+
+    Runs of machines without a datasheet have no bounds.
+    """
     return [
-        found
+        violation
         for case in recording.cases
-        for found in violations_of(recording, case, gpus, demands(recording.model, case.workload))
+        for violation in case_violations(
+            recording, case, gpus, operator_work(recording.model, case.workload)
+        )
     ]
 
 
-def violations_of(
-    recording: Recording, case: Case, gpus: Gpus, demanded: Sequence[Demand]
+def case_violations(
+    recording: Recording, case: Case, gpus: Gpus, work: Sequence[OperatorWork]
 ) -> list[Violation]:
-    """Those of one case, whose operators demand so much."""
+    """The violations of one case; `work` is that of its operators (`operator_work`)."""
     return [
-        found
+        violation
         for name, run in case.runs.items()
         if (gpu := gpus.of(device_of(recording, case, name))) is not None
-        for found in _of_run(recording, case, run, gpu.hardware, demanded)
+        for violation in _run_violations(recording, case, run, gpu.hardware, work)
     ]
 
 
-def required(
-    recording: Recording, case: Case, distinct: Mapping[str, float]
-) -> dict[str, Required]:
-    """What each leaf requires, by path; `distinct` experts or rows by the leaf that chose them."""
-    return required_of(demands(recording.model, case.workload), distinct)
+def operator_work(model: ModelConfig, workload: CaseWorkload) -> tuple[OperatorWork, ...]:
+    """The required work of every operator of a case's step, whichever items are touched.
 
-
-def required_of(demanded: Iterable[Demand], distinct: Mapping[str, float]) -> dict[str, Required]:
-    """The same, of a step whose operators demand so much."""
-    result: dict[str, Required] = {}
-    for demand in demanded:
-        if demand.none == demand.one:  # it follows no choice
-            result |= dict.fromkeys(demand.paths, demand.none)
-            continue
-        for path, chooser in zip(demand.paths, demand.choosers, strict=True):
-            result[path] = demand.of(distinct.get(chooser) if chooser else None)
-    return result
-
-
-def demands(model: ModelConfig, work: CaseWorkload) -> tuple[Demand, ...]:
-    """What each operator demands of a step, whatever is chosen.
-
-    Bytes are linear in the distinct items, so costing the step with 0 and with 1 of them everywhere
-    gives what any step moves and what each item adds. A leaf whose choices were not recorded counts
-    one token's choice, the least there is.
+    The operators are built three times: without touched items, with one in every layer, and with
+    the choice of one token.
     """
-    none, one, least = (
-        build_operators(model, workload_of(work, routing).step())
+    untouched, one_item, one_token = (
+        build_operators(model, workload.to_workload(routing=routing).step())
         for routing in (
-            Observed(experts=0.0, rows=0.0),
-            Observed(experts=1.0, rows=1.0),
-            Observed(experts=None, rows=None),
+            RecordedRouting(experts=0.0, rows=0.0),
+            RecordedRouting(experts=1.0, rows=1.0),
+            RecordedRouting(experts=None, rows=None),
         )
     )
-    choosers = {module: path for module, (path, _) in chosen_by(none).items()}
-    found = []
-    for without, with_one, at_least in zip(none, one, least, strict=True):
-        paths = expanded_paths(without.path)
-        found.append(
-            Demand(
-                operator=without,
+    selectors = {module: path for module, (path, _) in selectors_by_module(untouched).items()}
+    work = []
+    for operator, with_one, with_token in zip(untouched, one_item, one_token, strict=True):
+        paths = expanded_paths(operator.path)
+        work.append(
+            OperatorWork(
+                operator=operator,
                 paths=paths,
-                choosers=tuple(choosers.get(path.rpartition(".")[0]) for path in paths),
-                none=_required(without),
-                one=_required(with_one),
-                least=_required(at_least),
+                selectors=tuple(selectors.get(path.rpartition(".")[0]) for path in paths),
+                untouched=_leaf_work(operator),
+                one_item=_leaf_work(with_one),
+                one_token=_leaf_work(with_token),
             )
         )
-    return tuple(found)
+    return tuple(work)
 
 
-def _required(operator: Operator) -> Required:
-    """Of one layer of the operator."""
-    return Required(
-        read_bytes=float(read_bytes(operator)),
+def work_by_leaf(
+    work: Iterable[OperatorWork], distinct: Mapping[str, float]
+) -> dict[str, RequiredWork]:
+    """The required work of each leaf of a step, by its path.
+
+    `distinct` is the number of touched experts or rows by the path of the router or selector.
+    """
+    by_leaf: dict[str, RequiredWork] = {}
+    for operator in work:
+        if not operator.follows_choices:
+            by_leaf |= dict.fromkeys(operator.paths, operator.untouched)
+            continue
+        for path, selector in zip(operator.paths, operator.selectors, strict=True):
+            by_leaf[path] = operator.of_leaf(distinct.get(selector) if selector else None)
+    return by_leaf
+
+
+def step_work(by_leaf: Mapping[str, RequiredWork]) -> RequiredWork:
+    """The required work of the step: the sum over its leaves."""
+    leaves = by_leaf.values()
+    return RequiredWork(
+        read_bytes=sum(leaf.read_bytes for leaf in leaves),
+        compulsory_bytes=sum(leaf.compulsory_bytes for leaf in leaves),
+        flops=sum(leaf.flops for leaf in leaves),
+    )
+
+
+def _leaf_work(operator: Operator) -> RequiredWork:
+    """The work of one layer of the operator."""
+    return RequiredWork(
+        read_bytes=float(operator.total("read_bytes")),
         compulsory_bytes=float(operator.compulsory_bytes),
         flops=float(operator.total("flops")),
     )
 
 
-def whole(by_path: Mapping[str, Required]) -> Required:
-    """The step: the sum over its leaves."""
-    return Required(
-        read_bytes=sum(each.read_bytes for each in by_path.values()),
-        compulsory_bytes=sum(each.compulsory_bytes for each in by_path.values()),
-        flops=sum(each.flops for each in by_path.values()),
-    )
-
-
-def _of_run(
-    recording: Recording, case: Case, run: Run, hardware: Hardware, demanded: Sequence[Demand]
+def _run_violations(
+    recording: Recording, case: Case, run: Run, hardware: Hardware, work: Sequence[OperatorWork]
 ) -> Iterator[Violation]:
     measured = [*_step_values(run), *_leaf_values(recording, run)]
     if not measured:
         return
     l2_bytes = recording.sessions[run.session].machine.l2_bytes or hardware.l2_bytes
     peak, _ = hardware.peak_flops_per_s(case.workload.dtype)
-    by_path = required_of(demanded, recorded_distinct(recording, run))
-    step = whole(by_path)
+    by_leaf = work_by_leaf(work, recorded_distinct(recording, run))
+    step = step_work(by_leaf)
     for quantity, path, value in measured:
-        needed = step if path is None else by_path.get(path)
-        if needed is None:  # a leaf that the model does not have: nothing is known of it
+        required = step if path is None else by_leaf.get(path)
+        if required is None:  # no operator of the model has this path
             continue
         if quantity == READ:
-            bound = max(needed.read_bytes - l2_bytes, 0.0)
+            bound = max(required.read_bytes - l2_bytes, 0.0)
         else:
-            beyond = max(needed.compulsory_bytes - l2_bytes, 0.0)
-            bound = float(floor_s(beyond, needed.flops, hardware.hbm_bytes_per_s, peak))
+            from_hbm = max(required.compulsory_bytes - l2_bytes, 0.0)
+            bound = float(floor_s(from_hbm, required.flops, hardware.hbm_bytes_per_s, peak))
         if value < bound:
-            label = case_label(case)
+            label = case.workload.label
             yield Violation(case=label, quantity=quantity, path=path, measured=value, bound=bound)
 
 

@@ -1,6 +1,6 @@
-"""Joined rows summed up as they come: how many have both sides, how far those are apart, the worst.
+"""Statistics of the errors of joined rows: how many compare, their ratios, and the worst row.
 
-Only rows that are to be read are made; all others are counted from the columns that hold them.
+Rows are counted straight from the columns that hold them; only the worst ones are made.
 """
 
 from collections import Counter
@@ -13,14 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from costmodel.layers.numbers import Number
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import CaseWorkload
-from costmodel.validation.counterparts import BOUNDS
-from costmodel.validation.join import AS_UNIFORM, NO_LEAF, OWN, Joined, Row
+from costmodel.validation.counterparts import BOUND_BASES
+from costmodel.validation.joined import AS_UNIFORM, BY_RECORDED_CHOICES, NO_LEAF, JoinedColumn, Row
 
 STEP_LEVEL, LEAF_LEVEL = "step", "leaf"
-BOTH = "both"  # phases
-OF_BOTH = (  # which do not differ in nature between decode and prefill
+BOTH_PHASES = "both"
+OF_BOTH_PHASES = (  # quantities that do not differ in nature between decode and prefill
     "parameters",
     "buffer_bytes",
     "kv_held_bytes",
@@ -37,7 +37,7 @@ TENTH, NINE_TENTHS = 0.1, 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where rows come from: the recording (and, in a word, its model), and the case."""
+    """The recording and the case that rows come from; `model` is the short name of its model."""
 
     recording: str
     model: str
@@ -46,57 +46,57 @@ class Origin:
 
 
 class Entry(NamedTuple):
-    """A joined row, where it comes from, and how far its two sides are apart (`distance`)."""
+    """A joined row with its origin, and how far measured and predicted are apart (`distance`)."""
 
     origin: Origin
     row: Row
     distance: float
 
 
-class Place(NamedTuple):
-    """A row that is not made yet: one place of a column."""
+class RowReference(NamedTuple):
+    """A row of a column that is not made yet."""
 
     origin: Origin
-    column: Joined
-    at: int
+    column: JoinedColumn
+    row_index: int
 
     @property
     def distance(self) -> float:
-        """How far its two sides are apart."""
-        beside = self.column.beside[self.at]
-        return distance(beside.value, self.column.measured[self.at], beside.basis)
+        """How far the measured and the predicted number are apart (`distance` below)."""
+        counterpart = self.column.counterparts[self.row_index]
+        return distance(counterpart.value, self.column.measured[self.row_index], counterpart.basis)
 
     def entry(self) -> Entry:
         """The row, made."""
-        return Entry(self.origin, self.column.row(self.at), self.distance)
+        return Entry(self.origin, self.column.row(self.row_index), self.distance)
 
 
-class Key(NamedTuple):
-    """What rows are summed up together."""
+class Group(NamedTuple):
+    """The rows of one statistic: those that agree in all of this."""
 
     quantity: str
     run: RunName
     level: str  # `step`, or the kind of operator
-    phase: str  # decode, prefill or both
+    phase: str  # `decode`, `prefill` or `both`
     basis: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorLine:
-    """How one quantity, at one level and in one phase, meets one basis.
+    """How well one quantity is predicted, at one level and in one phase.
 
     Attributes:
         level: `step`, or `leaf` for all leaves, or an operator kind.
-        phase: decode, prefill, or `both` of a quantity that does not differ in nature.
-        basis: A prediction, or the bound that stands in its place.
-        compared: rows with both sides; of them `equal` are equal to the unit, `no_ratio` have a 0
-            on one side alone, and `by_recorded_choices` are predicted by what the run chose.
-        measured_only, predicted_only, neither: rows that lack a side, or both.
-        median_ratio, low_ratio, high_ratio: measured over predicted: median, 10th and 90th
-            percentile.
+        phase: `decode`, `prefill`, or `both` of a quantity that does not differ between them.
+        basis: what measured numbers are compared with: a prediction, or the bound in its place.
+        compared: rows with both numbers. Of them `equal` are equal to the unit, `no_ratio` have a
+            0 on one side alone, and `by_recorded_choices` are predicted by what the run chose.
+        measured_only, predicted_only, neither: rows that lack one number, or both.
+        median_ratio, low_ratio, high_ratio: median, 10th and 90th percentile of measured over
+            predicted.
         error: exp(mean of |ln ratio|) - 1: 0.1 is 10 % off, up or down. None of a bound, which
-            nothing is expected to equal.
-        worst: the entry farthest from its prediction.
+            measured numbers are not expected to equal.
+        worst: the row whose numbers are farthest apart.
     """
 
     quantity: str
@@ -119,123 +119,125 @@ class ErrorLine:
 
     @property
     def rows(self) -> int:
-        """All rows, whatever sides they have."""
+        """All rows, whether compared or not."""
         return self.compared + self.measured_only + self.predicted_only + self.neither
 
 
 def distance(predicted: Number | None, measured: float | None, basis: str) -> float:
-    """How far two sides are apart: |ln ratio|; 0 where nothing can be compared.
+    """How far two numbers are apart: |ln(measured / predicted)|; 0 if one of them is missing.
 
-    A number beside a predicted 0, or a measured 0, is infinitely far; beside a bound it says
-    nothing, since bounds may be 0.
+    If one of the two is 0, they are infinitely far apart; but not if `basis` is a bound, which may
+    well be 0: then nothing is said, and the distance is 0.
     """
     if predicted is None or measured is None or predicted == measured:
         return 0.0
     ratio = float(measured) / float(predicted) if predicted else 0.0
     if not ratio:
-        return 0.0 if basis.startswith(BOUNDS) else inf
+        return 0.0 if basis.startswith(BOUND_BASES) else inf
     return abs(log(ratio)) or float_info.min  # counts that differ beyond a float's digits
 
 
-class Tally:
-    """The rows of one key, so far."""
+class ErrorStats:
+    """The statistics of one group of rows, as far as they have been counted."""
 
     def __init__(self) -> None:
         self.compared = self.equal = self.no_ratio = self.by_recorded_choices = 0
         self.measured_only = self.predicted_only = self.neither = 0
         self.ratios: list[float] = []
-        self.factor = 1.0  # of the worst, up or down
-        self.worst: Place | None = None
+        self.worst_factor = 1.0  # by which the numbers of the worst row differ, up or down
+        self.worst: RowReference | None = None
 
-    def is_worst(self, measured: float, predicted: Number, *, bound: bool) -> bool:
-        """Count a row with both sides; whether it is the farthest so far."""
+    def count_compared(self, measured: float, predicted: Number, *, bound: bool) -> bool:
+        """Count a row that has both numbers; the answer is whether it is the worst so far."""
         self.compared += 1
         equal = bool(measured == predicted)
         self.equal += equal
         ratio = float(measured) / float(predicted) if predicted else 0.0
         if not ratio:
             self.no_ratio += not equal
-            worst = not equal and not bound and self.factor < inf
-            self.factor = inf if worst else self.factor
+            worst = not equal and not bound and self.worst_factor < inf
+            self.worst_factor = inf if worst else self.worst_factor
             return worst
         self.ratios.append(ratio)
-        if ratio > self.factor or ratio * self.factor < 1:
-            self.factor = max(ratio, 1 / ratio)
+        if ratio > self.worst_factor or ratio * self.worst_factor < 1:
+            self.worst_factor = max(ratio, 1 / ratio)
             return True
         return not equal and self.worst is None
 
 
-class Tallies:
-    """All rows, summed up by key, and those that lack a side by the reason."""
+class GroupedErrorStats:
+    """The statistics of all rows by group, and how many rows lack a number, by the reason."""
 
     def __init__(self) -> None:
-        self.by_key: dict[Key, Tally] = {}
+        self.by_group: dict[Group, ErrorStats] = {}
         self.lacking: Counter[str] = Counter()
 
-    def add(self, origin: Origin, column: Joined) -> None:
+    def add(self, origin: Origin, column: JoinedColumn) -> None:
         """Count all rows of a column."""
-        known: dict[tuple[str | None, str, bool], Tally] = {}
-        own = column.own == OWN
+        of_column: dict[tuple[str | None, str, bool], ErrorStats] = {}
+        recorded_choices = column.choices == BY_RECORDED_CHOICES
         leaves = column.leaves
-        rows = zip(leaves.kinds, column.beside, column.measured, strict=True)
-        for index, (kind, beside, measured) in enumerate(rows):
-            sort = kind, beside.basis, beside.by_choices
-            tally = known.get(sort)
-            if tally is None:
-                tally = known[sort] = self._tally(origin, column, *sort)
+        rows = zip(leaves.kinds, column.counterparts, column.measured, strict=True)
+        for index, (kind, counterpart, measured) in enumerate(rows):
+            same_group = kind, counterpart.basis, counterpart.by_choices
+            stats = of_column.get(same_group)
+            if stats is None:
+                stats = of_column[same_group] = self._stats(origin, column, *same_group)
             if measured is None:
-                if beside.value is None:
-                    tally.neither += 1
+                if counterpart.value is None:
+                    stats.neither += 1
                 else:
-                    tally.predicted_only += 1
+                    stats.predicted_only += 1
                 place = leaves.places[index]
                 self.lacking[NO_LEAF if place is None else column.readings.reason] += 1
-            elif beside.value is None:
-                tally.measured_only += 1
-                self.lacking[beside.reason] += 1
+            elif counterpart.value is None:
+                stats.measured_only += 1
+                self.lacking[counterpart.reason] += 1
             else:
-                tally.by_recorded_choices += own and beside.by_choices
-                if tally.is_worst(measured, beside.value, bound=beside.basis in BOUNDS):
-                    tally.worst = Place(origin, column, index)
+                stats.by_recorded_choices += recorded_choices and counterpart.by_choices
+                bound = counterpart.basis in BOUND_BASES
+                if stats.count_compared(measured, counterpart.value, bound=bound):
+                    stats.worst = RowReference(origin, column, index)
 
-    def _tally(
+    def _stats(
         self,
         origin: Origin,
-        column: Joined,
+        column: JoinedColumn,
         kind: str | None,
         basis: str,
-        by_choices: bool,  # noqa: FBT001 - a part of the sort
-    ) -> Tally:
-        level = STEP_LEVEL if column.leaves.paths == (None,) else kind or NO_KIND
-        if by_choices and column.own == AS_UNIFORM:
+        by_choices: bool,  # noqa: FBT001 - a part of what tells groups apart
+    ) -> ErrorStats:
+        """The statistics of the group that such rows of a column belong to."""
+        level = STEP_LEVEL if column.of_step else kind or NO_KIND
+        if by_choices and column.choices == AS_UNIFORM:
             basis += AS_UNIFORM
-        phase = BOTH if column.quantity in OF_BOTH else origin.workload.phase
-        key = Key(column.quantity, column.run, level, phase, basis)
-        return self.by_key.setdefault(key, Tally())
+        phase = BOTH_PHASES if column.quantity in OF_BOTH_PHASES else origin.workload.phase
+        group = Group(column.quantity, column.run, level, phase, basis)
+        return self.by_group.setdefault(group, ErrorStats())
 
 
-def error_line(key: Key, tallies: Sequence[Tally]) -> ErrorLine:
-    """The sum of tallies."""
-    ratios = np.array([ratio for tally in tallies for ratio in tally.ratios])
+def error_line(group: Group, parts: Sequence[ErrorStats]) -> ErrorLine:
+    """The statistics of several groups of rows as one line, under the name of `group`."""
+    ratios = np.array([ratio for stats in parts for ratio in stats.ratios])
     low = middle = high = error = None
     if len(ratios):
         low, middle, high = map(float, np.quantile(ratios, (TENTH, 0.5, NINE_TENTHS)))
-        if not key.basis.startswith(BOUNDS):
+        if not group.basis.startswith(BOUND_BASES):
             error = float(np.expm1(np.abs(np.log(ratios)).mean()))
-    worst = max(tallies, key=lambda each: (each.factor, each.worst is not None)).worst
+    worst = max(parts, key=lambda stats: (stats.worst_factor, stats.worst is not None)).worst
     return ErrorLine(
-        quantity=key.quantity,
-        run=key.run,
-        level=key.level,
-        phase=key.phase,
-        basis=key.basis,
-        compared=sum(each.compared for each in tallies),
-        equal=sum(each.equal for each in tallies),
-        no_ratio=sum(each.no_ratio for each in tallies),
-        by_recorded_choices=sum(each.by_recorded_choices for each in tallies),
-        measured_only=sum(each.measured_only for each in tallies),
-        predicted_only=sum(each.predicted_only for each in tallies),
-        neither=sum(each.neither for each in tallies),
+        quantity=group.quantity,
+        run=group.run,
+        level=group.level,
+        phase=group.phase,
+        basis=group.basis,
+        compared=sum(stats.compared for stats in parts),
+        equal=sum(stats.equal for stats in parts),
+        no_ratio=sum(stats.no_ratio for stats in parts),
+        by_recorded_choices=sum(stats.by_recorded_choices for stats in parts),
+        measured_only=sum(stats.measured_only for stats in parts),
+        predicted_only=sum(stats.predicted_only for stats in parts),
+        neither=sum(stats.neither for stats in parts),
         median_ratio=middle,
         low_ratio=low,
         high_ratio=high,

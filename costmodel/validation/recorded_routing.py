@@ -1,10 +1,13 @@
-"""The choices that a recording saw, as a routing: costs by what was touched.
+"""The choices that a recording saw, as a routing: costs by the experts and rows that were touched.
 
-A routing that returns one number serves three questions: the mean of what was recorded (to predict
-a case whose model routed by its own scores), and 0 and 1 (to split an operator's bytes into what
-any step moves and what each touched expert or row adds, since they are linear in that number).
+Of each choice a recording keeps how many distinct experts or rows were touched. `RecordedRouting`
+hands such a number to the cost formulas in place of an expectation. It has two uses: the mean of
+the recorded numbers predicts a case whose model routed by its own scores; and since an operator's
+bytes are linear in the number, 0 and 1 split them into what every step moves and what each touched
+expert or row adds (`bounds.py`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -19,8 +22,11 @@ from costmodel.routing.popularity import Expected, ItemKind, Trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
-    """Every layer touches so many experts or rows; None: one token's choice, the least there is."""
+class RecordedRouting:
+    """A routing under which every layer touches a given number of distinct experts or rows.
+
+    None of a kind stands for the choice of a single token, the least that a step can touch.
+    """
 
     experts: float | None
     rows: float | None
@@ -33,47 +39,49 @@ class Observed:
     def expected_distinct(
         self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
-        """The number itself, of one step, whatever the draws.
+        """The recorded number, whatever the tokens of the step; `draws` of one token without it.
 
-        Of `copies` at least as many are touched as of the items they stand for: a lower bound.
+        Of `copies` of each item at least as many are touched as of the items: a lower bound.
         """
         del population, trials, copies
-        given = self.experts if kind == "experts" else self.rows
-        return float(draws if given is None else given)
+        recorded = self.experts if kind == "experts" else self.rows
+        return float(draws if recorded is None else recorded)
 
 
 def recorded_distinct(recording: Recording, run: Run) -> dict[str, float]:
-    """Distinct experts or rows that a run saw touched, by the path of the leaf that chose them."""
+    """Distinct experts or rows that a run touched, by the path of the router or selector.
+
+    The quantity `distinct` comes first; a histogram of accesses serves where it is missing.
+    """
     column = run.operators.get("distinct")
     values: tuple[float | None, ...] = ()
     if isinstance(column, ExactColumn):
         values = column.values
     elif isinstance(column, SpreadColumn):
         values = column.median
-    found = {path: float(each.distinct) for path, each in run.accesses.items()}
-    return found | {
+    by_histogram = {path: float(accesses.distinct) for path, accesses in run.accesses.items()}
+    return by_histogram | {
         path: float(value)
-        for path, value in zip(recording.paths, values, strict=False)  # none where it is missing
+        for path, value in zip(recording.paths, values, strict=False)  # no values if missing
         if value is not None
     }
 
 
-def recorded_routing(recording: Recording, run: Run) -> Observed | None:
-    """The recorded choices, averaged over the layers of a kind; None where none are recorded."""
-    values: dict[ItemKind, list[float]] = {"experts": [], "rows": []}
+def recorded_routing(recording: Recording, run: Run) -> RecordedRouting | None:
+    """A run's choices as a routing: means over layers; None if the run recorded no choices."""
+    by_kind: dict[ItemKind, list[float]] = {"experts": [], "rows": []}
     kinds = chosen_kinds(recording.model)
     for path, distinct in recorded_distinct(recording, run).items():
-        kind = kinds.get(path)
-        if kind is not None:
-            values[kind].append(distinct)
-    means = {kind: fmean(counts) if counts else None for kind, counts in values.items()}
+        if path in kinds:
+            by_kind[kinds[path]].append(distinct)
+    means = {kind: fmean(counts) if counts else None for kind, counts in by_kind.items()}
     if means["experts"] is None and means["rows"] is None:
         return None
-    return Observed(experts=means["experts"], rows=means["rows"])
+    return RecordedRouting(experts=means["experts"], rows=means["rows"])
 
 
 def chosen_kinds(model: ModelConfig) -> dict[str, ItemKind]:
-    """By the path of each router or selector of a model: whether it chooses experts or rows."""
+    """Whether each router or selector of a model chooses experts or rows, by its path."""
     return {
         f"layers.{layer}.{touched.chosen_by}": touched.kind
         for operator in build_operators(model, Workload().step())
@@ -82,8 +90,11 @@ def chosen_kinds(model: ModelConfig) -> dict[str, ItemKind]:
     }
 
 
-def chosen_by(operators: tuple[Operator, ...]) -> dict[str, tuple[str, Number]]:
-    """By module that holds chosen experts or rows: the leaf that chose, and the distinct items."""
+def selectors_by_module(operators: Iterable[Operator]) -> dict[str, tuple[str, Number]]:
+    """The router or selector of each module that holds experts or rows, by the module's path.
+
+    Each comes as the path of its leaf, with the number of distinct items that it chooses.
+    """
     return {
         f"layers.{layer}.{operator.leaf.rpartition('.')[0]}": (
             f"layers.{layer}.{touched.chosen_by}",

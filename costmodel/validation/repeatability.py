@@ -1,7 +1,8 @@
-"""A second run of the same cases beside the first: how far they are apart, against their spread.
+"""Repeatability: the same cases measured twice, and how far the two recordings are apart.
 
-Only what the two have in common is compared: cases of one workload, in the runs that both finished.
-A step's repeated readings differ by a `Change`; counts, of steps and of leaves, are equal or not.
+Only what both recordings hold is compared: cases of the same workload, and runs that finished in
+both. Repeated readings of a step are compared by their medians, with the spread that both state;
+counts, of steps and of leaves, are equal or not.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,15 +14,14 @@ from costmodel.errors import InputError, shown
 from costmodel.recordings.measured import Exact, ExactColumn, Spread
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Case, Recording
-from costmodel.validation.join import case_label
 
-Pair = tuple[Recording, Recording]
-"""The first recording of a model, and a second one."""
+RecordingPair = tuple[Recording, Recording]
+"""Two recordings of one model, the first and the repeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A number of one step, measured twice."""
+    """One quantity of one step, measured in both recordings."""
 
     model: str
     case: str
@@ -35,24 +35,25 @@ class Change:
 
     @property
     def spread(self) -> float | None:
-        """What the two runs' own spreads allow, over the first median: sqrt(IQR^2 + IQR'^2).
+        """The change that the spreads of both measurements allow, relative to the first median.
 
-        None where a run is a single reading, which has no spread of its own.
+        It is sqrt(IQR^2 + IQR'^2) / median, of their interquartile ranges; None if one of the two
+        is a single reading, which has no range.
         """
         if self.first.repeats == 1 or self.again.repeats == 1:
             return None
-        ranges = (each.q3 - each.q1 for each in (self.first, self.again))
+        ranges = (readings.q3 - readings.q1 for readings in (self.first, self.again))
         return hypot(*ranges) / self.first.median
 
     @property
     def within(self) -> bool | None:
-        """Whether the medians are no farther apart than that; None where there is no spread."""
+        """Whether the medians differ by no more than `spread`; None without a spread."""
         return None if self.spread is None else abs(self.relative) <= self.spread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repeated:
-    """All changes of one quantity of steps."""
+class QuantityChanges:
+    """The changes of one quantity, over all steps that both recordings measured."""
 
     quantity: str
     run: RunName
@@ -61,28 +62,30 @@ class Repeated:
     @property
     def usual(self) -> float:
         """The median of |relative change|."""
-        return median(abs(each.relative) for each in self.changes)
+        return median(abs(change.relative) for change in self.changes)
 
     @property
     def largest(self) -> Change:
-        """The change farthest from none."""
-        return max(self.changes, key=lambda each: abs(each.relative))
+        """The change with the largest |relative change|."""
+        return max(self.changes, key=lambda change: abs(change.relative))
 
     @property
     def usual_spread(self) -> float | None:
-        """The median of the changes' spreads; None where there are none."""
-        spreads = [each.spread for each in self.changes if each.spread is not None]
+        """The median of the spreads; None if no change has one."""
+        spreads = [change.spread for change in self.changes if change.spread is not None]
         return median(spreads) if spreads else None
 
     @property
     def within(self) -> int | None:
-        """How many changes lie within their spread; None where there is none."""
-        return None if self.usual_spread is None else sum(map(_is_within, self.changes))
+        """How many changes lie within their spread; None if no change has one."""
+        if self.usual_spread is None:
+            return None
+        return sum(change.within is True for change in self.changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recounted:
-    """A count in both runs, of steps and of leaves: how many were compared, how many are equal."""
+class CountAgreement:
+    """One count, of steps or of leaves: how many pairs were compared, and how many are equal."""
 
     quantity: str
     run: RunName
@@ -90,67 +93,75 @@ class Recounted:
     equal: int
 
 
-def repeated(pairs: Sequence[Pair]) -> tuple[Repeated, ...]:
-    """Every quantity of steps that was read in both runs, in the order of `QUANTITIES`.
+def quantity_changes(pairs: Sequence[RecordingPair]) -> tuple[QuantityChanges, ...]:
+    """The changes of every quantity of steps that has readings in both recordings of a pair.
 
     Raises:
         InputError: Two recordings are not of one model, weights and data.
     """
-    cases = [each for pair in pairs for each in _common(*pair)]
-    found = []
-    for run, quantity in _asked():
+    cases = [common for pair in pairs for common in _common_cases(*pair)]
+    quantities = []
+    for run, quantity in _runs_and_quantities():
         changes = tuple(
-            Change(model=model, case=case_label(first), first=one, again=two)
+            Change(model=model, case=first.workload.label, first=one, again=two)
             for model, first, again in cases
-            for one, two in _both(first, again, run, quantity)
+            for one, two in _measured_twice(first, again, run, quantity)
             if isinstance(one, Spread) and isinstance(two, Spread)
         )
         if changes:
-            found.append(Repeated(quantity=quantity, run=run, changes=changes))
-    return tuple(found)
+            quantities.append(QuantityChanges(quantity=quantity, run=run, changes=changes))
+    return tuple(quantities)
 
 
-def recounted(pairs: Sequence[Pair]) -> tuple[Recounted, ...]:
-    """Every count that both runs made, in the order of `QUANTITIES`.
+def count_agreements(pairs: Sequence[RecordingPair]) -> tuple[CountAgreement, ...]:
+    """Whether every count that both recordings of a pair hold is the same in both.
 
     Raises:
         InputError: Two recordings are not of one model, weights and data.
     """
-    cases = [each for pair in pairs for each in _common(*pair)]
-    found = []
-    for run, quantity in _asked():
-        values = [
-            value
+    cases = [common for pair in pairs for common in _common_cases(*pair)]
+    agreements = []
+    for run, quantity in _runs_and_quantities():
+        counts = [
+            count
             for _, first, again in cases
-            for one, two in _both(first, again, run, quantity)
-            for value in _counts(one, two)
+            for one, two in _measured_twice(first, again, run, quantity)
+            for count in _counts(one, two)
         ]
-        if values:
-            equal = sum(one == two for one, two in values)
-            found.append(Recounted(quantity=quantity, run=run, compared=len(values), equal=equal))
-    return tuple(found)
+        if counts:
+            equal = sum(one == two for one, two in counts)
+            agreements.append(
+                CountAgreement(quantity=quantity, run=run, compared=len(counts), equal=equal)
+            )
+    return tuple(agreements)
 
 
-def _common(first: Recording, again: Recording) -> Iterator[tuple[str, Case, Case]]:
-    """The model's name, and the cases that both recordings hold."""
+def _common_cases(first: Recording, again: Recording) -> Iterator[tuple[str, Case, Case]]:
+    """The cases whose workload both recordings hold, with the model's name."""
     for field in ("model", "weights_seed", "paths"):
         if getattr(first, field) != getattr(again, field):
             raise InputError(f"{field}: differs between {shown(first.model.name)} and its repeat")
-    known = {case.workload: case for case in first.cases}
+    first_cases = {case.workload: case for case in first.cases}
     for case in again.cases:
-        if case.workload not in known:
+        if case.workload not in first_cases:
             continue
-        if case.seed != known[case.workload].seed:
-            raise InputError(f"seed={case.seed}: differs from the first run's: {case_label(case)}")
-        yield first.model.name, known[case.workload], case
+        if case.seed != first_cases[case.workload].seed:
+            label = case.workload.label
+            raise InputError(f"seed={case.seed}: differs from the first run's: {label}")
+        yield first.model.name, first_cases[case.workload], case
 
 
-def _asked() -> Iterator[tuple[RunName, str]]:
-    return ((run, name) for name, each in QUANTITIES.items() for run in RUNS if run in each.runs)
+def _runs_and_quantities() -> Iterator[tuple[RunName, str]]:
+    """Each run of each quantity, in the order of `QUANTITIES`."""
+    return (
+        (run, name) for name, quantity in QUANTITIES.items() for run in RUNS if run in quantity.runs
+    )
 
 
-def _both(first: Case, again: Case, run: RunName, quantity: str) -> Iterator[tuple[object, object]]:
-    """The quantity in both cases, of the step and of the leaves, where both finished the run."""
+def _measured_twice(
+    first: Case, again: Case, run: RunName, quantity: str
+) -> Iterator[tuple[object, object]]:
+    """The quantity of the step and of the leaves, in two cases; none if one lacks the run."""
     if run in first.runs and run in again.runs:
         one, two = first.runs[run], again.runs[run]
         yield one.step.get(quantity), two.step.get(quantity)
@@ -158,14 +169,10 @@ def _both(first: Case, again: Case, run: RunName, quantity: str) -> Iterator[tup
 
 
 def _counts(one: object, two: object) -> Iterable[tuple[int | None, int | None]]:
-    """Pairs of counts; of a column, those of leaves where either has one."""
+    """Pairs of counts; of columns, those of the leaves that have a count in either."""
     if isinstance(one, Exact) and isinstance(two, Exact):
         return [(one.value, two.value)]
     if isinstance(one, ExactColumn) and isinstance(two, ExactColumn):
         pairs = zip(one.values, two.values, strict=True)
         return [pair for pair in pairs if pair != (None, None)]
     return []
-
-
-def _is_within(change: Change) -> bool:
-    return change.within is True

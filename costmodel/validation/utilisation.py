@@ -1,14 +1,15 @@
-"""What a measured step achieved, under the usual names: bandwidth, FLOP rate, MBU, MFU, routing.
+"""How well a step used its GPU, and what its routing cost: measured, and as predicted.
 
-Each figure is a quotient or a sum of measured numbers; where one of them is missing, so is the
-figure, with the reason. The time is that of the CUDA graph, or of the eager step where no graph was
-measured (`time_of` says which). `expected` says the same of a prediction.
+Throughput, bandwidth, FLOP rate, MBU, MFU and the cost of the leaves that only route. Each figure
+is a sum or a quotient of measured numbers; where one of them is missing, so is the figure, with the
+reason. The time is that of the CUDA graph, or of the eager step if no graph was measured.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 
+from costmodel.costs.gpu import Gpu
 from costmodel.costs.latency import Unknown
 from costmodel.layers.operator import Operator
 from costmodel.layers.site import expanded_paths
@@ -22,9 +23,10 @@ from costmodel.recordings.measured import (
 )
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Case, Recording
-from costmodel.validation.bounds import Demand, demands, required_of, whole
-from costmodel.validation.counterparts import COUNTED, Gpu, Gpus, Side, flops_of
-from costmodel.validation.join import NO_RUN, device_of
+from costmodel.validation.bounds import OperatorWork, operator_work, step_work, work_by_leaf
+from costmodel.validation.case_prediction import COUNTED_KINDS, CasePrediction, flops_of
+from costmodel.validation.join import NO_RUN
+from costmodel.validation.machines import Gpus, device_of
 from costmodel.validation.recorded_routing import recorded_distinct
 
 NO_DATASHEET = "not known (no hardware preset for this machine)"
@@ -34,33 +36,33 @@ NO_ROUTING = "the model routes nothing"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One derived number; None where `reason` says why."""
+    """A number derived from measured ones; None if one of them is missing, with the reason."""
 
     value: float | None
     reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Achieved:
-    """The figures of one case.
+class Utilisation:
+    """The figures of one measured case.
 
     Attributes:
         time_of: `graph_s` or `eager_s`, the time t below.
         tokens_per_s: B T / t.
-        hbm_bytes_per_s: HBM bytes read and written by the step / t. The bytes are of another run.
-        flops_per_s: useful FLOPs (causal attention) / t.
+        hbm_bytes_per_s: HBM bytes read and written by the step / t. A run of its own counts them.
+        flops_per_s: model FLOPs (causal attention) / t.
         mbu: model bandwidth utilisation: compulsory bytes, of the experts and rows that were
             touched, / t / datasheet bandwidth.
-        mfu: model FLOPs utilisation: useful FLOPs / t / datasheet dense peak.
-        routing_kernel_s: kernel time of the routing leaves: those all of whose parts choose experts
+        mfu: model FLOPs utilisation: model FLOPs / t / datasheet dense peak.
+        routing_kernel_s: kernel time of the routing leaves, of which every part chooses experts
             or rows. Leaves out what leaves of experts and rows do to sort, permute and combine,
             which no measurement by leaf tells apart.
         routing_share: of the step's kernel time.
         routing_launches: kernels of the routing leaves.
-        routing_hbm_bytes: HBM bytes that they read and wrote.
-        routing_flops: their counted FLOPs.
-        leaves_read_bytes: HBM bytes read, summed over leaves.
-        leaves_over_step: those over the reads of the whole step.
+        routing_hbm_bytes: HBM bytes that the routing leaves read and wrote.
+        routing_flops: counted FLOPs of the routing leaves.
+        leaves_read_bytes: HBM bytes read, summed over all leaves.
+        leaves_over_step: `leaves_read_bytes` over the reads of the whole step.
     """
 
     time_of: str
@@ -79,13 +81,13 @@ class Achieved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What a predicted step would achieve: the figures of `Achieved`, by the predicted time.
+class PredictedUtilisation:
+    """Those figures of `Utilisation` that a prediction has, by the predicted time.
 
-    Routing is of the leaves that only choose, as the measured one is: less than
-    `StepTime.routing_s` and `Costs.routing`, which count the parts of all leaves. Its time and
-    share are those of a CUDA graph, its bytes compulsory, its FLOPs those that a counter sees.
-    None: without a predicted time, or of a model that routes nothing.
+    Routing is that of the routing leaves, as measured: less than `StepTime.routing_s` and
+    `Costs.routing`, which count the routing parts of all leaves. Its time and share are those
+    within a CUDA graph, its bytes are compulsory, its FLOPs those that a counter sees.
+    None without a predicted time, or if the model routes nothing.
     """
 
     tokens_per_s: float | None = None
@@ -98,85 +100,85 @@ class Expected:
     routing_flops: float | None = None
 
 
-def expected(side: Side, time_of: str) -> Expected:
-    """The figures of a predicted side for the time `graph_s` or `eager_s`."""
-    chosen = [operator for operator in side.costs.operators if _only_routes(operator)]
-    counted = Expected()
-    if chosen:
-        counted = Expected(
-            routing_launches=sum(op.count * side.backend.operator_launches(op) for op in chosen),
-            routing_hbm_bytes=sum(op.count * float(op.compulsory_bytes) for op in chosen),
-            routing_flops=sum(op.count * float(flops_of(op, *COUNTED)) for op in chosen),
+def predicted_utilisation(case: CasePrediction, time_of: str) -> PredictedUtilisation:
+    """The figures of a prediction, for its time `graph_s` or `eager_s`."""
+    routing = [operator for operator in case.costs.operators if _only_routes(operator)]
+    without_time = PredictedUtilisation()
+    if routing:
+        without_time = PredictedUtilisation(
+            routing_launches=sum(op.count * case.backend.operator_launches(op) for op in routing),
+            routing_hbm_bytes=sum(op.count * float(op.compulsory_bytes) for op in routing),
+            routing_flops=sum(op.count * float(flops_of(op, *COUNTED_KINDS)) for op in routing),
         )
-    if side.prediction is None or isinstance(side.times, Unknown):
-        return counted
-    times, work, sums = side.times, side.workload, side.costs.totals
-    t = float(times.graph_s if time_of == "graph_s" else times.eager_s)
-    routing_s = sum(op.count * float(side.operator_s[op.path]) for op in chosen) or None
-    hardware = side.prediction.hardware
-    peak, _ = hardware.peak_flops_per_s(work.dtype.name)
+    if case.prediction is None or isinstance(case.times, Unknown):
+        return without_time
+    workload, totals, hardware = case.workload, case.costs.totals, case.prediction.hardware
+    graph_s = float(case.times.graph_s)
+    step_s = graph_s if time_of == "graph_s" else float(case.times.eager_s)
+    routing_s = sum(op.count * float(case.operator_s[op.path]) for op in routing) or None
+    peak, _ = hardware.peak_flops_per_s(workload.dtype.name)
     return replace(
-        counted,
-        tokens_per_s=work.batch * work.new_tokens / t,
-        mbu=float(sums.compulsory_bytes) / t / hardware.hbm_bytes_per_s,
-        mfu=float(sums.flops) / t / peak,
+        without_time,
+        tokens_per_s=workload.batch * workload.new_tokens / step_s,
+        mbu=float(totals.compulsory_bytes) / step_s / hardware.hbm_bytes_per_s,
+        mfu=float(totals.flops) / step_s / peak,
         routing_kernel_s=routing_s,
-        routing_share=None if routing_s is None else routing_s / float(times.graph_s),
+        routing_share=None if routing_s is None else routing_s / graph_s,
     )
 
 
-def achieved(
-    recording: Recording, index: int, gpus: Gpus, demanded: Sequence[Demand] | None = None
-) -> Achieved:
-    """The figures of one case of the recording; `demanded` where it is known already."""
+def measured_utilisation(
+    recording: Recording, index: int, gpus: Gpus, work: Sequence[OperatorWork] | None = None
+) -> Utilisation:
+    """The figures of one case of the recording.
+
+    `work` is the required work of its operators (`operator_work`), if a caller has it already.
+    """
     case = recording.cases[index]
-    work = case.workload
-    if demanded is None:
-        demanded = demands(recording.model, work)
+    workload = case.workload
+    if work is None:
+        work = operator_work(recording.model, workload)
     gpu = gpus.of(device_of(recording, case, "time"))
     time_of = "graph_s" if step_figure(case, "time", "graph_s").value is not None else "eager_s"
-    t = step_figure(case, "time", time_of)
-    timed = case.runs.get("time")
-    needed = whole(required_of(demanded, recorded_distinct(recording, timed) if timed else {}))
-    routing = routing_paths(demand.operator for demand in demanded)
-    read, written = (
-        step_figure(case, "counters", name) for name in ("hbm_read_bytes", "hbm_written_bytes")
+    step_s = step_figure(case, "time", time_of)
+    time_run = case.runs.get("time")
+    touched = recorded_distinct(recording, time_run) if time_run else {}
+    required = step_work(work_by_leaf(work, touched))
+    routing_leaves = routing_paths(operator.operator for operator in work)
+
+    def routing(run: RunName, quantity: str) -> Figure:
+        if not routing_leaves:
+            return _none(NO_ROUTING)
+        return _leaf_sum(recording, case, run, quantity, routing_leaves)
+
+    routing_s = routing("trace", "kernel_s")
+    read = step_figure(case, "counters", "hbm_read_bytes")
+    leaves_read = _leaf_sum(
+        recording, case, "counters", "hbm_read_bytes", frozenset(recording.paths)
     )
-
-    moved = _of(lambda r, w: r + w, read, written)
-    if moved.value is None and (both := step_figure(case, "counters", "hbm_bytes")).value:
-        moved = both
-
-    def routed(run: RunName, quantity: str) -> Figure:
-        return _sum(recording, case, run, quantity, routing) if routing else _none(NO_ROUTING)
-
-    kernel_s = routed("trace", "kernel_s")
-    leaves_read = _sum(recording, case, "counters", "hbm_read_bytes", frozenset(recording.paths))
-    return Achieved(
+    return Utilisation(
         time_of=time_of,
-        tokens_per_s=_of(lambda t: work.batch * work.new_tokens / t, t),
-        hbm_bytes_per_s=_of(lambda moved, t: moved / t, moved, t),
-        flops_per_s=_of(lambda t: needed.flops / t, t),
-        mbu=_of(lambda t, peak: needed.compulsory_bytes / t / peak, t, _bandwidth(gpu)),
-        mfu=_of(lambda t, peak: needed.flops / t / peak, t, _peak(gpu, work.dtype)),
-        routing_kernel_s=kernel_s,
-        routing_share=_of(
-            lambda part, all_: part / all_, kernel_s, step_figure(case, "trace", "kernel_s")
+        tokens_per_s=_figure(lambda s: workload.batch * workload.new_tokens / s, step_s),
+        hbm_bytes_per_s=_figure(lambda moved, s: moved / s, _moved_bytes(case), step_s),
+        flops_per_s=_figure(lambda s: required.flops / s, step_s),
+        mbu=_figure(lambda s, peak: required.compulsory_bytes / s / peak, step_s, _bandwidth(gpu)),
+        mfu=_figure(lambda s, peak: required.flops / s / peak, step_s, _peak(gpu, workload.dtype)),
+        routing_kernel_s=routing_s,
+        routing_share=_figure(_ratio, routing_s, step_figure(case, "trace", "kernel_s")),
+        routing_launches=routing("trace", "launches"),
+        routing_hbm_bytes=_figure(
+            lambda read, written: read + written,
+            routing("counters", "hbm_read_bytes"),
+            routing("counters", "hbm_written_bytes"),
         ),
-        routing_launches=routed("trace", "launches"),
-        routing_hbm_bytes=_of(
-            lambda r, w: r + w,
-            routed("counters", "hbm_read_bytes"),
-            routed("counters", "hbm_written_bytes"),
-        ),
-        routing_flops=routed("time", "flops_counted"),
+        routing_flops=routing("time", "flops_counted"),
         leaves_read_bytes=leaves_read,
-        leaves_over_step=_of(lambda part, all_: part / all_, leaves_read, read),
+        leaves_over_step=_figure(_ratio, leaves_read, read),
     )
 
 
 def step_figure(case: Case, run: RunName, quantity: str) -> Figure:
-    """A measured number of the whole step."""
+    """A measured number of the whole step: the median of repeated readings, or the count."""
     if run not in case.runs:
         return _none(case.lacking.get(run, NO_RUN))
     match case.runs[run].step.get(quantity):
@@ -190,7 +192,7 @@ def step_figure(case: Case, run: RunName, quantity: str) -> Figure:
 
 
 def routing_paths(operators: Iterable[Operator]) -> frozenset[str]:
-    """The leaves that do nothing but choose experts or rows."""
+    """The paths of the leaves that do nothing but choose experts or rows."""
     return frozenset(
         path
         for operator in operators
@@ -203,20 +205,31 @@ def _only_routes(operator: Operator) -> bool:
     return all(part.routing for part in operator.parts)
 
 
-def _sum(
+def _moved_bytes(case: Case) -> Figure:
+    """HBM bytes of the step: reads and writes, or their sum where a counter gives no more."""
+    read, written = (
+        step_figure(case, "counters", quantity)
+        for quantity in ("hbm_read_bytes", "hbm_written_bytes")
+    )
+    moved = _figure(lambda read, written: read + written, read, written)
+    together = step_figure(case, "counters", "hbm_bytes")
+    return together if moved.value is None and together.value else moved
+
+
+def _leaf_sum(
     recording: Recording, case: Case, run: RunName, quantity: str, paths: frozenset[str]
 ) -> Figure:
-    """The sum of a quantity over leaves; a leaf that has none of it adds nothing."""
+    """The sum of a quantity over leaves; a leaf without a measured number adds nothing."""
     if run not in case.runs:
         return _none(case.lacking.get(run, NO_RUN))
     match case.runs[run].operators.get(quantity):
         case ExactColumn(values=values) | SpreadColumn(median=values):
-            found = [
+            measured = [
                 value
                 for path, value in zip(recording.paths, values, strict=True)
                 if path in paths and value is not None
             ]
-            return Figure(value=float(sum(found))) if found else _none(NOT_IN_RUN)
+            return Figure(value=float(sum(measured))) if measured else _none(NOT_IN_RUN)
         case Missing(reason=reason):
             return _none(reason)
     return _none(NOT_IN_RUN)
@@ -232,16 +245,20 @@ def _peak(gpu: Gpu | None, dtype: str) -> Figure:
     return Figure(value=gpu.hardware.peak_flops_per_s(dtype)[0])
 
 
-def _of(formula: Callable[..., float], *terms: Figure) -> Figure:
-    """The formula of numbers that are all there, and not divided by next to nothing."""
+def _ratio(part: float, whole: float) -> float:
+    return part / whole
+
+
+def _figure(formula: Callable[..., float], *terms: Figure) -> Figure:
+    """The formula of the terms; missing if a term is, or if the result is not finite."""
     for term in terms:
         if term.value is None:
             return term
     try:
-        found = formula(*(term.value for term in terms))
+        value = formula(*(term.value for term in terms))
     except ZeroDivisionError:
-        found = inf
-    return Figure(value=found) if isfinite(found) else _none(NO_DIVISOR)
+        value = inf
+    return Figure(value=value) if isfinite(value) else _none(NO_DIVISOR)
 
 
 def _none(reason: str) -> Figure:

@@ -1,7 +1,7 @@
-"""How well predictions meet recordings: errors by quantity and operator kind, and the worst cases.
+"""How well predictions meet recordings: errors by quantity and operator kind, and the worst rows.
 
-Every joined row is counted somewhere: compared, or with one side, or with neither. Errors are of
-ratios, measured over predicted: a factor of two too high and one too low weigh the same.
+Every joined row is counted once: with both numbers, with one of them, or with neither. Errors are
+those of ratios, measured over predicted: twice too high and twice too low weigh the same.
 """
 
 from collections import Counter
@@ -14,44 +14,47 @@ from typing import TypeAlias
 from costmodel.costs.latency import Unknown
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Recording
-from costmodel.validation.bounds import Violation, demands, violations_of
-from costmodel.validation.counterparts import NO_HARDWARE, Gpus
+from costmodel.validation.bounds import Violation, case_violations, operator_work
+from costmodel.validation.case_prediction import NO_HARDWARE
 from costmodel.validation.error_stats import (
-    BOTH,
+    BOTH_PHASES,
     LEAF_LEVEL,
     STEP_LEVEL,
     Entry,
     ErrorLine,
-    Key,
+    ErrorStats,
+    Group,
+    GroupedErrorStats,
     Origin,
-    Place,
-    Tallies,
-    Tally,
+    RowReference,
     error_line,
 )
-from costmodel.validation.join import NO_RUN, OWN, STEP, Joined, join
-from costmodel.validation.utilisation import Achieved, achieved
+from costmodel.validation.join import NO_RUN, join
+from costmodel.validation.joined import BY_RECORDED_CHOICES, JoinedColumn
+from costmodel.validation.machines import Gpus
+from costmodel.validation.utilisation import Utilisation, measured_utilisation
 
-BY_KIND = ("kernel_s", "launches", "hbm_read_bytes")  # whose leaves are told apart by kind
+BY_KIND = ("kernel_s", "launches", "hbm_read_bytes")  # summed up by kind of operator as well
 MAX_NAME = 28  # characters of a model's name in a table
 
-Columns: TypeAlias = Sequence[tuple[Origin, Joined]]
+Columns: TypeAlias = Sequence[tuple[Origin, JoinedColumn]]
+"""Joined columns of several cases, each with the case that it comes from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CaseFigures:
-    """What one case achieved."""
+class CaseUtilisation:
+    """How well one case used its GPU."""
 
     origin: Origin
-    achieved: Achieved
+    utilisation: Utilisation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedCheck:
-    """A self-check of the profiler that did not hold: what was known, and what was measured."""
+    """A self-check of the profiler that failed: work of known size was measured too far off."""
 
     recording: str
-    session: str  # when it started
+    session: str  # when the session started
     name: str
     known: float
     measured: float
@@ -60,19 +63,20 @@ class FailedCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """Recordings against predictions.
+    """Recordings compared with their predictions.
 
     Attributes:
-        recordings: each recording's name, and the short one of its model.
-        calibrations: by GPU, what predicted its times.
+        recordings: the name of each recording, with the short name of its model.
+        calibrations: a sentence for each device: what predicts its times.
         failed_checks: self-checks of the profiler that did not hold.
-        violations: what undercuts its bound, with the recording, the farthest below first.
+        violations: measured numbers below their bounds, each with the name of the recording; the
+            farthest below come first.
         errors: by quantity, level and phase.
-        errors_by_kind: the same of leaves, by kind of operator.
-        figures: what each case achieved.
-        chosen_cases: cases that are predicted by the choices that they recorded.
+        errors_by_kind: the errors of leaves, by kind of operator.
+        utilisations: of each case.
+        chosen_cases: how many cases are predicted by the choices that they recorded.
         lacking_runs: how many cases lack a run, by run and reason.
-        lacking_sides: how many rows lack a side, by the reason.
+        lacking_sides: how many rows lack a measured or a predicted number, by the reason.
         columns: all rows, by quantity and run.
     """
 
@@ -82,7 +86,7 @@ class Validation:
     violations: tuple[tuple[str, Violation], ...]
     errors: tuple[ErrorLine, ...]
     errors_by_kind: tuple[ErrorLine, ...]
-    figures: tuple[CaseFigures, ...]
+    utilisations: tuple[CaseUtilisation, ...]
     chosen_cases: int
     lacking_runs: Counter[tuple[RunName, str]]
     lacking_sides: Counter[str]
@@ -90,37 +94,39 @@ class Validation:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of all rows."""
         return sum(line.rows for line in self.errors)
 
 
 def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validation:
-    """Join each named recording with its prediction and sum up.
+    """Compare recordings, each given with its name, with their predictions.
 
     Raises:
         InputError: A calibration was asked for that is of another GPU.
     """
     models = short_names([recording.model.name for _, recording in recordings])
-    tallies = Tallies()
-    columns: dict[tuple[str, RunName], list[tuple[Origin, Joined]]] = {
+    stats = GroupedErrorStats()
+    columns: dict[tuple[str, RunName], list[tuple[Origin, JoinedColumn]]] = {
         (quantity.name, run): [] for quantity in QUANTITIES.values() for run in quantity.runs
     }
-    figures: list[CaseFigures] = []
-    broken: list[tuple[str, Violation]] = []
-    chosen = 0
+    utilisations: list[CaseUtilisation] = []
+    violations: list[tuple[str, Violation]] = []
+    chosen_cases = 0
     lacking: Counter[tuple[RunName, str]] = Counter()
     for (name, recording), model in zip(recordings, models, strict=True):
         for joined in join(recording, gpus):
             case = recording.cases[joined.index]
             origin = Origin(recording=name, model=model, case=joined.label, workload=case.workload)
             for column in joined.columns:
-                tallies.add(origin, column)
+                stats.add(origin, column)
                 columns[column.quantity, column.run].append((origin, column))
-            chosen += any(column.own == OWN for column in joined.columns)
-            demanded = demands(recording.model, case.workload)
-            found = achieved(recording, joined.index, gpus, demanded)
-            figures.append(CaseFigures(origin=origin, achieved=found))
-            broken += [(name, each) for each in violations_of(recording, case, gpus, demanded)]
+            chosen_cases += any(column.choices == BY_RECORDED_CHOICES for column in joined.columns)
+            work = operator_work(recording.model, case.workload)
+            used = measured_utilisation(recording, joined.index, gpus, work)
+            utilisations.append(CaseUtilisation(origin=origin, utilisation=used))
+            violations += [
+                (name, violation) for violation in case_violations(recording, case, gpus, work)
+            ]
             lacking.update(
                 (run, case.lacking.get(run, NO_RUN)) for run in RUNS if run not in case.runs
             )
@@ -128,65 +134,71 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
         recordings=tuple(zip((name for name, _ in recordings), models, strict=True)),
         calibrations=_calibrations(recordings, gpus),
         failed_checks=_failed_checks(recordings),
-        violations=tuple(sorted(broken, key=lambda each: each[1].share)),
-        errors=tuple(_lines(tallies.by_key, by_kind=False)),
-        errors_by_kind=tuple(_lines(tallies.by_key, by_kind=True)),
-        figures=tuple(figures),
-        chosen_cases=chosen,
+        violations=tuple(sorted(violations, key=lambda named: named[1].share)),
+        errors=tuple(_error_lines(stats.by_group, by_kind=False)),
+        errors_by_kind=tuple(_error_lines(stats.by_group, by_kind=True)),
+        utilisations=tuple(utilisations),
+        chosen_cases=chosen_cases,
         lacking_runs=lacking,
-        lacking_sides=tallies.lacking,
-        columns={key: rows for key, rows in columns.items() if rows},
+        lacking_sides=stats.lacking,
+        columns={key: joined for key, joined in columns.items() if joined},
     )
 
 
 def short_names(models: Sequence[str]) -> list[str]:
-    """Models in a word: `OLMoE-227M` of `OLMoE-227M/1.2B`; `#2` is a second one of that name."""
-    whole = [name.partition(" (")[0] for name in models]
-    heads = {name: name.partition("/")[0] for name in whole}
-    shared = Counter(heads.values())
-    found: list[str] = []
+    """Short names of models: `OLMoE-227M` of `OLMoE-227M/1.2B`; `#2` marks the second of a name."""
+    names = [name.partition(" (")[0] for name in models]
+    heads = {name: name.partition("/")[0] for name in names}
+    models_of_head = Counter(heads.values())
+    shortened: list[str] = []
     seen: Counter[str] = Counter()
-    for name in whole:
-        short = heads[name] if shared[heads[name]] == 1 else name
+    for name in names:
+        short = heads[name] if models_of_head[heads[name]] == 1 else name
         short = short if len(short) <= MAX_NAME else f"{short[: MAX_NAME - 3]}..."
         seen[short] += 1
-        found.append(short if seen[short] == 1 else f"{short} #{seen[short]}")
-    return found
+        shortened.append(short if seen[short] == 1 else f"{short} #{seen[short]}")
+    return shortened
 
 
 def worst_first(columns: Columns, most: int | None = None) -> Iterator[Entry]:
-    """All rows of some columns; or the `most` worst of those that have two sides, which differ."""
-    places = (
-        Place(origin, column, at) for origin, column in columns for at in range(len(column.beside))
+    """All rows of some columns, the worst first.
+
+    With `most`, only so many rows, and only those whose two numbers can be compared and differ.
+    """
+    rows = (
+        RowReference(origin, column, index)
+        for origin, column in columns
+        for index in range(len(column.counterparts))
     )
-    far = attrgetter("distance")
+    by_distance = attrgetter("distance")
     if most is None:
-        return (place.entry() for place in sorted(places, key=far, reverse=True))
-    return (place.entry() for place in nlargest(most, places, key=far) if place.distance)
+        return (row.entry() for row in sorted(rows, key=by_distance, reverse=True))
+    return (row.entry() for row in nlargest(most, rows, key=by_distance) if row.distance)
 
 
 def of_step(columns: Columns, phase: str) -> Columns:
-    """Those of the step itself, in one phase or both."""
+    """The columns of the step itself, in one phase or in both (`BOTH_PHASES`)."""
     return [
         (origin, column)
         for origin, column in columns
-        if column.leaves is STEP and phase in {origin.workload.phase, BOTH}
+        if column.of_step and phase in {origin.workload.phase, BOTH_PHASES}
     ]
 
 
 def worst_leaves(columns: Columns, most: int) -> list[Entry]:
-    """The worst row of each leaf, whatever its layer, the farthest first."""
-    worst: dict[str, Place] = {}
-    far: dict[str, float] = {}
+    """The worst row of each leaf over all layers and cases, the worst leaf first."""
+    worst: dict[str, RowReference] = {}
+    worst_distance: dict[str, float] = {}
     for origin, column in columns:
-        for at, path in enumerate(column.leaves.paths):
-            place = Place(origin, column, at)
-            if path is None or not (apart := place.distance):
+        for index, path in enumerate(column.leaves.paths):
+            row = RowReference(origin, column, index)
+            if path is None or not (distance := row.distance):
                 continue
             name = leaf_name(path)
-            if apart > far.get(name, 0.0):
-                worst[name], far[name] = place, apart
-    return [worst[name].entry() for name in nlargest(most, far, key=lambda name: far[name])]
+            if distance > worst_distance.get(name, 0.0):
+                worst[name], worst_distance[name] = row, distance
+    names = nlargest(most, worst_distance, key=lambda name: worst_distance[name])
+    return [worst[name].entry() for name in names]
 
 
 def leaf_name(path: str) -> str:
@@ -195,41 +207,46 @@ def leaf_name(path: str) -> str:
     return rest.partition(".")[2] if first == "layers" else path
 
 
-def _lines(by_key: dict[Key, Tally], *, by_kind: bool) -> Iterator[ErrorLine]:
-    """Tallies as lines, in the order of the quantities, the step before its leaves."""
-    parts: dict[Key, list[Tally]] = {}
-    for key, tally in by_key.items():
+def _error_lines(by_group: dict[Group, ErrorStats], *, by_kind: bool) -> Iterator[ErrorLine]:
+    """The lines of steps and of all leaves; or, `by_kind`, of leaves by kind of operator.
+
+    They come in the order of the quantities, the step before its leaves.
+    """
+    lines: dict[Group, list[ErrorStats]] = {}
+    for group, stats in by_group.items():
         if not by_kind:
-            level = STEP_LEVEL if key.level == STEP_LEVEL else LEAF_LEVEL
-            parts.setdefault(key._replace(level=level), []).append(tally)
-        elif key.level != STEP_LEVEL and key.quantity in BY_KIND:
-            parts[key] = [tally]
-    order = list(QUANTITIES)
+            level = STEP_LEVEL if group.level == STEP_LEVEL else LEAF_LEVEL
+            lines.setdefault(group._replace(level=level), []).append(stats)
+        elif group.level != STEP_LEVEL and group.quantity in BY_KIND:
+            lines[group] = [stats]
+    quantities = list(QUANTITIES)
 
-    def place(key: Key) -> tuple[int, int, bool, str, str, str]:
-        leaf = key.level != STEP_LEVEL
-        run = RUNS.index(key.run)
-        return order.index(key.quantity), run, leaf, key.level, key.phase, key.basis
+    def order(group: Group) -> tuple[int, int, bool, str, str, str]:
+        of_leaves = group.level != STEP_LEVEL
+        quantity, run = quantities.index(group.quantity), RUNS.index(group.run)
+        return quantity, run, of_leaves, group.level, group.phase, group.basis
 
-    for key in sorted(parts, key=place):
-        yield error_line(key, parts[key])
+    for group in sorted(lines, key=order):
+        yield error_line(group, lines[group])
 
 
 def _calibrations(recordings: Iterable[tuple[str, Recording]], gpus: Gpus) -> tuple[str, ...]:
-    """By device: which calibration predicts its times, or why none does."""
-    devices = {session.machine.name for _, each in recordings for session in each.sessions}
-    found = []
+    """A sentence for each device: which calibration predicts its times, or why none does."""
+    devices = {
+        session.machine.name for _, recording in recordings for session in recording.sessions
+    }
+    sentences = []
     for device in sorted(devices):
         gpu = gpus.of(device)
         if gpu is None:
-            found.append(f"{device}: {NO_HARDWARE}")
-        elif isinstance(gpu.curves, Unknown):
-            found.append(f"{device}: {gpu.curves.reason}")
+            sentences.append(f"{device}: {NO_HARDWARE}")
+        elif isinstance(gpu.calibration, Unknown):
+            sentences.append(f"{device}: {gpu.calibration.reason}")
         else:
-            made = gpu.curves.calibration
-            day = made.conditions.started.partition("T")[0]
-            found.append(f"{device}: times and energy by calibration {made.name} of {day}")
-    return tuple(found)
+            used = gpu.calibration.calibration
+            day = used.conditions.started.partition("T")[0]
+            sentences.append(f"{device}: times and energy by calibration {used.name} of {day}")
+    return tuple(sentences)
 
 
 def _failed_checks(recordings: Iterable[tuple[str, Recording]]) -> tuple[FailedCheck, ...]:

@@ -27,7 +27,7 @@ from costmodel.show.comparison_json import comparison_json
 from costmodel.show.inputs_json import calibration_json, workload_json
 from costmodel.show.prediction_json import prediction_json
 from costmodel.show.text import printable
-from costmodel.validation.counterparts import Gpus
+from costmodel.validation.machines import Gpus
 from dashboard.report.document import (
     CONTENTS,
     DOCUMENT,

@@ -5,11 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costmodel.cli.options import (
-    CalibrationOpt,
-    HardwareOpt,
-    ModelArgs,
-)
+from costmodel.cli.options import CalibrationOpt, HardwareOpt, ModelArgs
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.errors import InputError, shown
 
@@ -110,7 +106,7 @@ def _made(
     from costmodel.inputs.hardware import load_hardware
     from costmodel.inputs.parse import parse_batches, parse_routing
     from costmodel.recordings.recording import load_recording
-    from costmodel.validation.counterparts import Gpus
+    from costmodel.validation.machines import Gpus
     from dashboard.report.build import Asked, build, compared_batches, now
 
     batches, contexts = typed.batches(), typed.contexts

@@ -13,12 +13,14 @@ from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_routing
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import QUANTITIES
-from costmodel.recordings.recording import CaseWorkload, Recording
+from costmodel.recordings.recording import Recording
 from costmodel.show.text import printable
 from costmodel.show.validation_json import WHOLE_STEP
-from costmodel.validation.counterparts import workload_of
-from costmodel.validation.join import Row, device_of, join_case
+from costmodel.validation.join import join_case
+from costmodel.validation.joined import Row
+from costmodel.validation.machines import device_of
 from costmodel.validation.utilisation import routing_paths
 
 if TYPE_CHECKING:  # it builds on this file
@@ -76,7 +78,7 @@ def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
             continue
         cases += 1
         leaves = work.batch in asked.batches
-        choosers = routing_paths(build_operators(recording.model, workload_of(work).step()))
+        choosers = routing_paths(build_operators(recording.model, work.to_workload().step()))
         joined = join_case(recording, index, asked.gpus)
         lines += [
             _line(matched, work, row, chooses=row.path in choosers)

@@ -91,9 +91,9 @@ def _definition(quantity: Quantity) -> str:
 
 def _where(quantity: Quantity) -> str:
     """Where the quantity is computed, and the source that its formula cites."""
-    found = documented(quantity)
-    place = _version(found.place)
-    return f"{place}; {found.cited}" if found.cited else place
+    docstring = documented(quantity)
+    place = _version(docstring.place)
+    return f"{place}; {docstring.cited}" if docstring.cited else place
 
 
 def _version(place: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from costmodel.recordings.recording import Dtype
+from costmodel.recordings.case_workload import Dtype
 from profiler.instruments.cupti import UnknownMetricError
 from profiler.instruments.ranges import Enter, RangeCounters, RangeValues
 

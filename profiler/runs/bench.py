@@ -15,12 +15,12 @@ from costmodel.costs.predict import step_costs
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.machine import Device
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import BackendName, CaseWorkload, Check, Dtype, RunResult
+from costmodel.recordings.recording import BackendName, Check, RunResult
 from costmodel.routing.popularity import Uniform
 from costmodel.units import capacity
-from costmodel.validation.counterparts import workload_of
 from profiler.runs.base import NO_GPU, CaseFacts, RunMethod
 from profiler.runs.case import TORCH_DTYPES, PreparedCase
 from profiler.runs.counters import CounterRun
@@ -130,7 +130,8 @@ class TorchBench:
     def _check_room(self, workload: CaseWorkload) -> None:
         """Check that cache and activations fit beside the weights, which are allocated already."""
         config = self.model.config
-        step = workload_of(workload, Uniform())  # of all routings the one that touches the most
+        # Of all routings uniform touches the most
+        step = workload.to_workload(routing=Uniform())
         predicted = _footprint(config, step)
         whole_bytes = needed_bytes(config, step, step, device=self.device)
         weights_bytes = predicted.weights_bytes + predicted.buffers_bytes

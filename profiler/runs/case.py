@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-from costmodel.recordings.recording import CaseWorkload, Dtype
+from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from reference_model.cache import Cache
 from reference_model.decode import WARM_UPS, DecodeStep
 from reference_model.model import ReferenceModel

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from costmodel.inputs.model import ModelConfig
-from costmodel.recordings.recording import CaseWorkload, Seed
+from costmodel.recordings.case_workload import CaseWorkload
+from costmodel.recordings.recording import Seed
 from costmodel.strict import STRICT, validated
 from profiler.runs.case import TORCH_DTYPES, PreparedCase
 from reference_model.model import build_model

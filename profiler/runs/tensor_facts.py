@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Accesses, Exact, ExactColumn, Measured
-from costmodel.recordings.recording import CaseWorkload
 from profiler.instruments.spread import exact_column
 from profiler.runs.case import PreparedCase
 from reference_model.flop_formulas import count_flops

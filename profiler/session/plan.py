@@ -13,8 +13,9 @@ from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Phase, Workload
+from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.quantities import RUNS, RunName
-from costmodel.recordings.recording import MAX_CASES, CaseWorkload, Dtype
+from costmodel.recordings.recording import MAX_CASES
 from costmodel.strict import validated
 
 UNIFORM = "uniform"

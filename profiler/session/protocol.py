@@ -13,18 +13,11 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
+from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.machine import Commit, Label, Machine, Reason
 from costmodel.recordings.measured import LeafPath
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import (
-    MAX_CASES,
-    MAX_PATHS,
-    CaseWorkload,
-    Check,
-    Dtype,
-    RunResult,
-    Seed,
-)
+from costmodel.recordings.recording import MAX_CASES, MAX_PATHS, Check, RunResult, Seed
 from costmodel.strict import STRICT, validated
 
 DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda"]

@@ -13,9 +13,10 @@ from typing import Self
 
 from costmodel.errors import InputError
 from costmodel.inputs.model import ModelConfig
+from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.machine import Machine
 from costmodel.recordings.quantities import RUNS, RunName
-from costmodel.recordings.recording import CaseWorkload, Check, Dtype, RunResult, Session
+from costmodel.recordings.recording import Check, RunResult, Session
 from profiler.instruments.machine import now
 from profiler.instruments.redact import redacted
 from profiler.session.plan import PlannedCase, case_seed, workload_label

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from costmodel.errors import InputError, WorkError, shown
 from costmodel.inputs.files import MAX_FILE_BYTES, write_atomically
 from costmodel.inputs.model import ModelConfig
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import (
     Case,
-    CaseWorkload,
     Recording,
     Run,
     RunResult,

@@ -7,9 +7,10 @@ from typing import Protocol
 
 from costmodel.errors import WorkError
 from costmodel.inputs.model import ModelConfig
+from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.machine import Device, Machine
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import CaseWorkload, Check, Dtype, RunResult
+from costmodel.recordings.recording import Check, RunResult
 from profiler.session.protocol import DeviceChoice
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # torch's messages on a CPU

@@ -15,9 +15,9 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
 from costmodel.layers.attention import Attention
 from costmodel.layers.site import expanded_paths
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import ExactColumn
-from costmodel.recordings.recording import CaseWorkload, Recording
-from costmodel.validation.counterparts import workload_of
+from costmodel.recordings.recording import Recording
 from tests.committed import NAMES, measured_cases, recording
 
 PRODUCTS = (  # cuBLAS adds a kernel where it splits the sum of a product; which, it tells nobody
@@ -116,7 +116,7 @@ def test_launches_are_those_recorded_but_for_what_is_known(name: str) -> None:
     for _, case in measured_cases(name, "trace"):
         column = case.runs["trace"].operators["launches"]
         assert isinstance(column, ExactColumn)
-        expected = counted(recorded, workload_of(case.workload))
+        expected = counted(recorded, case.workload.to_workload())
         for path, launches in zip(recorded.paths, column.values, strict=True):
             assert launches is not None
             leaf = path.split(".", 2)[-1]

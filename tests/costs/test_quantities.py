@@ -17,7 +17,7 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.units import Unit
-from costmodel.validation.utilisation import Achieved
+from costmodel.validation.utilisation import Utilisation
 from tests.commands import output
 
 GIVEN = {"model", "models", "workload", "hardware", "calibration", "schema_version"}
@@ -96,7 +96,7 @@ def test_every_number_of_a_match_has_an_entry_and_every_entry_is_used() -> None:
 
 
 def test_utilisation_has_the_figures_of_a_measured_step() -> None:
-    assert set(UTILISATION_QUANTITIES) == set(Achieved.__dataclass_fields__) - {"time_of"}
+    assert set(UTILISATION_QUANTITIES) == set(Utilisation.__dataclass_fields__) - {"time_of"}
 
 
 @pytest.mark.parametrize("name", ALL)

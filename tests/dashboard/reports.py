@@ -17,7 +17,7 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.recordings.recording import load_recording
-from costmodel.validation.counterparts import Gpus
+from costmodel.validation.machines import Gpus
 from dashboard.report.build import Asked, build
 from dashboard.report.document import Report
 

@@ -94,6 +94,7 @@ def test_each_layer_stands_beside_what_was_expected() -> None:
     assert first["Most chosen, times"] == max(times for times, items in recorded.counts if items)
 
 
+@pytest.mark.slow
 def test_the_page_draws_them_and_says_why_there_are_none() -> None:
     at = page(rec=OLMOE, rec_chart="accesses", rec_batch="16")
     assert any("Never chosen" in element.value.columns for element in at.dataframe)

@@ -201,6 +201,7 @@ def test_one_model_alone_is_told_how_many_are_compared() -> None:
     assert "2 to 4 are compared" in at.error[0].value
 
 
+@pytest.mark.slow
 def test_the_sidebars_model_is_added_unless_it_is_there_or_not_wanted() -> None:
     at = page(model="llama-3.1-8b")
     assert [metric.label for metric in at.metric] == [

@@ -10,9 +10,10 @@ from costmodel import units
 from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
 from costmodel.recordings.recording import Check
 from costmodel.show.text import capitalised
-from costmodel.validation.counterparts import Gpus
-from costmodel.validation.join import Row, join_case
-from costmodel.validation.utilisation import achieved
+from costmodel.validation.join import join_case
+from costmodel.validation.joined import Row
+from costmodel.validation.machines import Gpus
+from costmodel.validation.utilisation import measured_utilisation
 from dashboard.app.figures import SYMBOLS
 from dashboard.pages.measured import ratios, tables
 from dashboard.pages.measured.cards import achieved_rows, measured_cards
@@ -172,7 +173,7 @@ def test_cards_hold_what_was_achieved() -> None:
             "batch": 64,
         },
     )
-    made = achieved(held, index, GPUS)
+    made = measured_utilisation(held, index, GPUS)
     rows = {line.quantity: line for line in join_case(held, index, GPUS).rows if not line.path}
     told = {card.label: card for card in measured_cards(compared(held, index))}
     assert told["Time as a CUDA graph"].measured == units.seconds(rows["graph_s"].measured)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from costmodel.recordings.recording import Check, recording_text
-from costmodel.validation.counterparts import Gpus
 from costmodel.validation.join import join_case
+from costmodel.validation.machines import Gpus
 from dashboard.app import recordings
 from dashboard.app.widgets import plain
 from dashboard.pages.measured.data import compared, sentence

@@ -16,7 +16,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
 from costmodel.recordings.recording import load_recording
-from costmodel.validation.counterparts import Gpus
+from costmodel.validation.machines import Gpus
 from dashboard.report.build import build, compared_batches
 from dashboard.report.charts import charts
 from dashboard.report.document import CONTENTS, Report, load_report, report_text

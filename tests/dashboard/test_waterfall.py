@@ -2,8 +2,8 @@
 
 import pytest
 
-from costmodel.validation.counterparts import Gpus
-from costmodel.validation.join import side_of
+from costmodel.validation.case_prediction import predict_case
+from costmodel.validation.machines import Gpus
 from costmodel.validation.utilisation import Figure
 from dashboard.app.figures import HATCH, MEASURED, PREDICTED
 from dashboard.pages.measured.waterfall import (
@@ -92,7 +92,7 @@ def test_levels_are_traffic_over_the_datasheets_bandwidth_kernels_and_the_graph(
         lacking={"trace": REASON},
     )
     made = recording(model, measured)
-    side = side_of(made, measured, Gpus().of("NVIDIA H200"))
+    side = predict_case(made, measured, Gpus().of("NVIDIA H200"))
     floor, traffic, kernels, graph = levels(measured, side)
     assert side.prediction is not None
     assert floor.time.value == side.prediction.floor_s
@@ -104,21 +104,21 @@ def test_levels_are_traffic_over_the_datasheets_bandwidth_kernels_and_the_graph(
 def test_reads_and_writes_told_together_count_where_they_are_all_there_is() -> None:
     measured = case(counters=run({"hbm_bytes": 9.6e12}))
     made = recording(tiny_model(), measured)
-    _, traffic, *_ = levels(measured, side_of(made, measured, Gpus().of("NVIDIA H200")))
+    _, traffic, *_ = levels(measured, predict_case(made, measured, Gpus().of("NVIDIA H200")))
     assert traffic.time.value == pytest.approx(2.0)
 
 
 def test_reads_without_writes_are_no_traffic() -> None:
     measured = case(counters=run({"hbm_read_bytes": 9.6e12, "hbm_written_bytes": REASON}))
     made = recording(tiny_model(), measured)
-    _, traffic, *_ = levels(measured, side_of(made, measured, Gpus().of("NVIDIA H200")))
+    _, traffic, *_ = levels(measured, predict_case(made, measured, Gpus().of("NVIDIA H200")))
     assert traffic.time == Figure(value=None, reason=REASON)
 
 
 def test_a_cpu_has_no_datasheet_and_so_no_floor() -> None:
     measured = case(time=run({"graph_s": "not measured (a CPU has none)"}))
     made = recording(tiny_model(), measured, sessions=[session(CPU)])
-    drawn = bars(levels(measured, side_of(made, measured, None)))
+    drawn = bars(levels(measured, predict_case(made, measured, None)))
     assert all(bar.seconds is None for bar in drawn)
     assert "not known (no hardware preset for this machine)" in in_words(drawn)
 
@@ -127,7 +127,7 @@ def test_traffic_under_the_time_of_the_flops_adds_nothing_to_the_floor() -> None
     """One byte takes no time: the FLOPs at 989.5e12 a second are then the level."""
     measured = case(counters=run({"hbm_read_bytes": 1.0, "hbm_written_bytes": 0.0}))
     made = recording(tiny_model(), measured)
-    side = side_of(made, measured, Gpus().of("NVIDIA H200"))
+    side = predict_case(made, measured, Gpus().of("NVIDIA H200"))
     assert side.prediction is not None
     flops = float(side.prediction.costs.totals.flops)
     level = levels(measured, side)[1].time.value

@@ -38,6 +38,7 @@ def test_what_is_not_known_stays_empty() -> None:
     assert frame["a"].isna().tolist() == [True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["compare", "report"])
 def test_no_table_of_a_page_holds_a_formula_of_a_model_s_name(view: str) -> None:
     logging.getLogger("streamlit").setLevel(logging.ERROR)

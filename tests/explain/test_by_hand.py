@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from costmodel.backends import BACKENDS
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.latency import StepTime
 from costmodel.costs.predict import Prediction, predict
@@ -194,3 +195,36 @@ def test_what_a_calibration_would_give_says_why_it_is_not_known() -> None:
         found = explain_step(prediction, number)
         assert found.value is None
         assert found.reason == ("no calibration for GPU 'b200'; `sparsecost calibrate` makes one")
+
+
+def test_operators_that_a_kernel_does_together_have_their_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(BACKENDS["torch"], "spans", (("memory.query", "memory.retrieve"),))
+    prediction = predicted(ULTRAMEM)
+    assert isinstance(prediction.time, StepTime)
+    (region,) = prediction.time.regions
+    time = explain_step(prediction, "time.predicted_s")
+    assert time.terms is not None
+    rows = {row[0]: row for row in time.terms.rows}
+    assert rows["layers.{0-15}.memory.{query,retrieve}"][2] == region.seconds
+    assert time.value == pytest.approx(sum(float(row[3] or 0) for row in rows.values()))
+    shares = [
+        equations(explain_operator(prediction, leaf))["predicted time as a CUDA graph"]
+        for leaf in ("memory.query", "memory.retrieve")
+    ]
+    assert all("with other operators" in share.formula for share in shares)
+    assert sum(float(share.result or 0) for share in shares) == pytest.approx(region.seconds)
+
+
+def test_a_kind_that_does_not_value_a_letter_still_shows_formula_and_result() -> None:
+    prediction = predicted(ULTRAMEM)
+    operators = tuple(
+        replace(operator, formula="2 N D unvalued") if operator.leaf == "ffn.down" else operator
+        for operator in prediction.costs.operators
+    )
+    changed = replace(prediction, costs=replace(prediction.costs, operators=operators))
+    flops = explain_operator(changed, "ffn.down").equations[0]
+    assert (flops.formula, flops.values) == ("2 N D unvalued", "")
+    assert flops.result == 2 * 64 * 5632 * 2048
+    assert letters(flops) == {"N": 64, "D": 2048}

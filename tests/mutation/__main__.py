@@ -51,6 +51,7 @@ COMPARES_ITSELF = {
     "tests/docs": "committed pages against what commands print",
     "tests/cli/test_cli.py": "text, CSV and completion against the JSON of the same command",
     "tests/mutation": "tests of this script, which read the source",
+    "tests/show/test_labels.py": "style: where words stand in the source",
     "tests/questions/test_batched.py": "designs as arrays against the same designs one by one",
     "tests/questions/test_designs.py": "designs against `predict` of the same model",
     "tests/questions/test_sweep.py": "points of a sweep against `predict` of the same step",
@@ -70,7 +71,7 @@ sys.argv[0] = "pytest"
 runpy.run_module("pytest", run_name="__main__")
 """
 OPTIONS = (
-    *("-x", "-q", "--no-header", "--tb=no", "-rfE", "-n", "0", "-m", FAST),
+    *("-x", "-q", "--no-header", "--tb=line", "-rfE", "-n", "0", "-m", FAST),
     *("-p", "no:cacheprovider", "--hypothesis-profile=mutants"),
 )
 PASSED, FAILED, STOPPED, NO_TESTS = 0, 1, 2, 5  # exit statuses of pytest
@@ -150,8 +151,12 @@ class Tree:
 
 
 def _first_failure(printed: str) -> str:
-    found = re.search(r"^(?:FAILED|ERROR) (.*)$", printed, re.MULTILINE)
-    return found[1] if found else printed[-200:]
+    """The test that failed, and the first line of why: an assertion, or what else ended it."""
+    test = re.search(r"^(?:FAILED|ERROR) (\S+)", printed, re.MULTILINE)
+    why = re.search(
+        r"^E +((?:assert|[\w.]+(?:Error|Exception|Warning)\b).*)", printed, re.MULTILINE
+    )
+    return f"{test[1] if test else printed[-200:]}: {why[1][:SHOWN] if why else 'unknown'}"
 
 
 def stages(module: str, imports: dict[str, set[str]]) -> Iterator[list[str]]:

@@ -39,6 +39,7 @@ COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
 BOUNDS = {"min": "max", "smaller": "larger", "minimum": "maximum"}
 OPPOSITES = {**BOUNDS, "floor": "ceil", "any": "all"}
 OPPOSITES |= {there: here for here, there in OPPOSITES.items()}
+NEGATED = {"smaller", "larger", "floor", "ceil"}  # max(a, b) = -min(-a, -b), ceil(x) = -floor(-x)
 
 
 def signatures_of(files: Iterable[Path]) -> Signatures:
@@ -155,7 +156,10 @@ RULES: dict[type[ast.AST], Callable[[Any], Changes]] = {
 def _bounds_and_sums(node: ast.Call) -> Changes:
     """Minimum for maximum and the like; one of the compared values alone; a sum's largest term."""
     name = _name(node.func)
-    if name in OPPOSITES:
+    if name in NEGATED and isinstance(node.func, ast.Name):  # the other one need not be imported
+        arguments: list[ast.expr] = [ast.UnaryOp(ast.USub(), argument) for argument in node.args]
+        yield node, ast.UnaryOp(ast.USub(), ast.Call(node.func, arguments, node.keywords))
+    elif name in OPPOSITES:
         yield node.func, _renamed(node.func, OPPOSITES[name])
     if name in {*BOUNDS, *BOUNDS.values()} and len(node.args) > 1:
         for argument in node.args:
@@ -169,7 +173,8 @@ def _bounds_and_sums(node: ast.Call) -> Changes:
 
 def _swaps(node: ast.Call, signatures: Signatures) -> Changes:
     """Two arguments of one type in each other's place."""
-    types = signatures.get(_name(node.func), {})
+    name = _name(node.func)
+    types = signatures.get(name, {}) if name not in OPPOSITES else {}  # their order is all one
     given = dict(zip(types, node.args, strict=False))
     given |= {each.arg: each.value for each in node.keywords if each.arg in types}
     names = list(given)

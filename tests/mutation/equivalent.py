@@ -4,5 +4,9 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
     ("costmodel/routing/union.py", "_segments", "last > rows_total", "(last >= rows_total)"): (
         "a window that ends where the ring does is opened and closed again at row 0"
     ),
+    (
+        *("costmodel/routing/zipf.py", "_window"),
+        *("state(u)[1] > IMPROBABLE", "(state(u)[1] >= IMPROBABLE)"),
+    ): "a search for where a continuous function passes 30: it is 30 at no float that is met",
 }
 """By file, function, the piece of source, and what took its place; as `tests.mutation` prints."""

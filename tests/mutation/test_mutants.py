@@ -32,6 +32,7 @@ def made(source: str) -> set[str]:
         ("x = 0.5", {"x = (1.0)"}),
         ("x = True", {"x = (False)"}),
         ("min(x, y)", {"max(x, y)", "(x)", "(y)"}),
+        ("smaller(x, y)", {"(-smaller(-x, -y))", "(x)", "(y)"}),
         ("sum(x)", {"(max(x, default=0))"}),
         ("x if y else z", {"(x)", "(z)"}),
         ("[x for x in y if x]", {"[x for x in y if (not x)]"}),

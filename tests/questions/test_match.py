@@ -102,6 +102,7 @@ def test_the_papers_pair_is_found_from_its_memory_layers() -> None:
     assert not found.model.memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "template"), PAIRS)
 @pytest.mark.parametrize("context", [0, 30_000])
 def test_no_neighbour_is_nearer(target: str, template: str, context: int) -> None:

@@ -8,8 +8,8 @@ from costmodel.costs.totals import ParameterCounts, kv_bytes_per_token
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
-from costmodel.questions.published.reproduce import Target, reproduced
-from costmodel.questions.published.target import compared
+from costmodel.questions.published.number import PublishedNumber, set_beside
+from costmodel.questions.published.reproduce import reproduced
 
 DISAGREE = {  # (what, published): each with its reason in the target's convention
     # UltraMemV2, Table 10, prints no convention; the dimensions printed with it give more or less.
@@ -44,23 +44,23 @@ def parameters(name: str) -> ParameterCounts:
 
 
 @pytest.fixture(scope="module")
-def targets() -> tuple[Target, ...]:
+def targets() -> tuple[PublishedNumber, ...]:
     return reproduced()
 
 
-def test_every_target_agrees_except_the_named_ones(targets: tuple[Target, ...]) -> None:
+def test_every_target_agrees_except_the_named_ones(targets: tuple[PublishedNumber, ...]) -> None:
     missed = [(t.what, t.published) for t in targets if not t.agrees]
     assert set(missed) == DISAGREE
     assert len(missed) == len(DISAGREE)
 
 
-def test_a_disagreement_gives_its_reason(targets: tuple[Target, ...]) -> None:
+def test_a_disagreement_gives_its_reason(targets: tuple[PublishedNumber, ...]) -> None:
     for t in targets:
         if not t.agrees:
             assert ";" in t.convention, t.what
 
 
-def test_targets_are_plain_and_told_apart(targets: tuple[Target, ...]) -> None:
+def test_targets_are_plain_and_told_apart(targets: tuple[PublishedNumber, ...]) -> None:
     assert len({(t.what, t.published, t.convention) for t in targets}) == len(targets)
     for t in targets:
         assert type(t.ours) in (int, float, np.float64), t.what
@@ -71,13 +71,13 @@ def test_targets_are_plain_and_told_apart(targets: tuple[Target, ...]) -> None:
 
 
 def test_digits_are_compared_in_the_printed_unit() -> None:
-    assert compared("", "6.08 B", 6_081_005_696, "", "").agrees
-    assert not compared("", "6.70 B", 6_081_005_696, "", "").agrees
-    assert compared("", "6.70 B", 6_081_005_696, "", "").shown == "6.08 B"
-    assert compared("", "1,076", 1076, "", "").agrees
-    assert not compared("", "1,076", 1077, "", "").agrees
-    assert compared("", "18.11", 18.1149, "", "").agrees
-    assert not compared("", "18.11", 18.1151, "", "").agrees
+    assert set_beside("", "6.08 B", 6_081_005_696, "", "").agrees
+    assert not set_beside("", "6.70 B", 6_081_005_696, "", "").agrees
+    assert set_beside("", "6.70 B", 6_081_005_696, "", "").shown == "6.08 B"
+    assert set_beside("", "1,076", 1076, "", "").agrees
+    assert not set_beside("", "1,076", 1077, "", "").agrees
+    assert set_beside("", "18.11", 18.1149, "", "").agrees
+    assert not set_beside("", "18.11", 18.1151, "", "").agrees
 
 
 def test_olmoe_1b_7b() -> None:

@@ -14,7 +14,8 @@ from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.numbers import Number
 from costmodel.questions.published import figure_1c
-from costmodel.questions.published.reproduce import Target, reproduced
+from costmodel.questions.published.number import PublishedNumber
+from costmodel.questions.published.reproduce import reproduced
 
 
 def decode_flops(name: str) -> Number:
@@ -24,7 +25,7 @@ def decode_flops(name: str) -> Number:
 
 
 @pytest.fixture(scope="module")
-def targets() -> tuple[Target, ...]:
+def targets() -> tuple[PublishedNumber, ...]:
     return reproduced()
 
 
@@ -141,7 +142,7 @@ def memory_and_ffn_read(batch: int, bytes_per_selected: int = 0) -> float:
 
 
 @pytest.mark.parametrize(("last", "extra"), [(4239, 0), (4190, 8), (4052, 32)])
-def test_crossover_by_hand(targets: tuple[Target, ...], last: int, extra: int) -> None:
+def test_crossover_by_hand(targets: tuple[PublishedNumber, ...], last: int, extra: int) -> None:
     assert memory_and_ffn_read(1) > experts_read(1)
     assert memory_and_ffn_read(2) < experts_read(2)
     assert memory_and_ffn_read(last, extra) < experts_read(last)
@@ -149,7 +150,7 @@ def test_crossover_by_hand(targets: tuple[Target, ...], last: int, extra: int) -
     assert any(t.published == f"{last:,}" and t.agrees for t in targets)
 
 
-def test_what_the_227m_pair_reads_by_hand(targets: tuple[Target, ...]) -> None:
+def test_what_the_227m_pair_reads_by_hand(targets: tuple[PublishedNumber, ...]) -> None:
     ours = {t.what: t.ours for t in targets}
     for batch in (1, 16, 64, 1024, 4096):
         at = f"read at batch {batch:,}"

@@ -128,6 +128,7 @@ WORKLOADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(("prompt", "output", "batch"), [(100, 2, 1), (97, 201, 5), (1, 40, 300)])

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from costmodel.inputs.catalog import load_model
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Missing
-from costmodel.recordings.recording import CaseWorkload
 from profiler.session.plan import case_seed, standard_plan
 from tests.commands import SPARSECOST
 from tests.committed import AGAIN, FILES, FIRST, FOLDER, NAMES, recording
@@ -123,6 +123,7 @@ def test_no_number_of_a_finished_run_is_missing(name: str) -> None:
                 assert not isinstance(given, Missing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recording_names_nobody_and_no_machine(name: str) -> None:
     """No pattern of an identifier in the text, and no string but those that are known."""
@@ -186,6 +187,7 @@ def test_recordings_are_small() -> None:
     assert sum(sizes) < 8 * MEGABYTE
 
 
+@pytest.mark.slow
 def test_validation_takes_less_than_five_seconds() -> None:
     """Of the processor, start included: the better of two, since other work may share the cores."""
     command = [str(SPARSECOST), "validate", *map(str, FIRST)]

@@ -10,9 +10,7 @@ from costmodel.recordings.measured import Spread
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.bounds import READ
-from costmodel.validation.counterparts import workload_of
-from costmodel.validation.join import case_label
-from costmodel.validation.utilisation import achieved
+from costmodel.validation.utilisation import measured_utilisation
 from tests.committed import FIRST, FOLDER, GPUS, NAMES, joined, measured_cases, recording
 
 EXACT_OF_STEP = ("parameters", "buffer_bytes", "kv_held_bytes", "flops_counted")
@@ -47,14 +45,14 @@ def test_what_is_lacking_is_what_was_predicted_not_to_fit(name: str) -> None:
     made = recording(name)
     card_bytes = made.sessions[0].machine.memory_bytes
     for case in made.cases:
-        assert bool(case.runs) != bool(case.lacking), case_label(case)
-        assert (needed_bytes(made, case) > card_bytes) == bool(case.lacking), case_label(case)
+        assert bool(case.runs) != bool(case.lacking), case.workload.label
+        assert (needed_bytes(made, case) > card_bytes) == bool(case.lacking), case.workload.label
         for reason in case.lacking.values():
             assert reason.startswith("does not fit: cache and activations need")
 
 
 def needed_bytes(made: Recording, case: Case) -> float:
-    step = workload_of(case.workload).step()
+    step = case.workload.to_workload().step()
     costs = step_costs(made.model, step)
     predicted = footprint(
         costs.operators, step, costs.kv_cache, made.model.hidden_size, capacity_bytes=0
@@ -99,7 +97,9 @@ def test_reads_of_leaves_sum_to_those_of_the_step() -> None:
     the LM head of the step before. So leaves of small models read less, up to 7.4 MB a step.
     """
     shares = {
-        (path.name, case_label(case)): achieved(recording(path.name), index, GPUS).leaves_over_step
+        (path.name, case.workload.label): measured_utilisation(
+            recording(path.name), index, GPUS
+        ).leaves_over_step
         for path in FIRST
         for index, case in measured_cases(path.name, "counters")
         if case.workload.phase == "decode"

@@ -263,6 +263,7 @@ def test_free_memory_of_a_host_and_of_a_container(
     assert memory.free_bytes("cpu") is None or memory.free_bytes("cpu") != 4700
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -17,6 +17,8 @@ from reference_model.model import ReferenceModel, build_model
 from tests.reference_model.tiny import MODELS, made, noise, ultramem_v2
 from tests.steps import tiny_model
 
+pytestmark = pytest.mark.slow  # each test trains, or takes differences
+
 BATCH, LENGTH, STEPS = 16, 12, 150
 ROUTERS_BIAS = "score_correction_bias"
 

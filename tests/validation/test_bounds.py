@@ -14,8 +14,8 @@ import pytest
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
 from costmodel.recordings.recording import Recording
-from costmodel.validation.bounds import required, violations, whole
-from costmodel.validation.counterparts import Gpus
+from costmodel.validation.bounds import operator_work, step_work, violations, work_by_leaf
+from costmodel.validation.machines import Gpus
 from tests.recording_values import CPU, H200, case, leaf_paths, recording, run, session, workload
 from tests.sentences import says
 from tests.steps import tiny_model
@@ -100,6 +100,8 @@ def test_times_are_held_against_useful_flops_too() -> None:
 
 def test_what_fits_in_l2_has_no_bound() -> None:
     assert broken(made({"hbm_read_bytes": 0.0}, machine=H200)) == []
+    no_flops = {"kernel_s": {"embed": 0.0}}  # so nothing at all bounds its time
+    assert broken(made(leaf=no_flops, kind="time", machine=H200)) == []
 
 
 def test_the_datasheets_l2_stands_in_for_one_that_was_not_recorded() -> None:
@@ -126,10 +128,10 @@ def test_rows_of_a_memory_layer_are_counted_for_each_leaf_that_reads_them() -> N
         layers="0-1", knum=8, share_ratio=1.0, knn=4, key_dim=4, value_dim=4, pre_value_dim=8
     )
     model = tiny_model(memory=(memory,))
-    bare = recording(model, case())
+    work = operator_work(model, case().workload)
     retrieve = "layers.{}.memory.retrieve"
-    few = required(bare, bare.cases[0], {retrieve.format(0): 10.0, retrieve.format(1): 20.0})
-    more = required(bare, bare.cases[0], {retrieve.format(0): 11.0, retrieve.format(1): 20.0})
+    few = work_by_leaf(work, {retrieve.format(0): 10.0, retrieve.format(1): 20.0})
+    more = work_by_leaf(work, {retrieve.format(0): 11.0, retrieve.format(1): 20.0})
     changed = {
         path: more[path].read_bytes - few[path].read_bytes
         for path in few
@@ -141,4 +143,4 @@ def test_rows_of_a_memory_layer_are_counted_for_each_leaf_that_reads_them() -> N
         "layers.0.memory.retrieve": 8,
     }
     assert few["layers.1.memory.values"].read_bytes == 20 * 8
-    assert whole(more).read_bytes - whole(few).read_bytes == 32
+    assert step_work(more).read_bytes - step_work(few).read_bytes == 32

@@ -26,18 +26,19 @@ from costmodel.layers.product_key import ProductKey
 from costmodel.recordings.measured import NOT_IN_RUN
 from costmodel.recordings.quantities import QUANTITIES, RUNS, measured_in
 from costmodel.recordings.recording import Recording
+from costmodel.validation.case_prediction import NO_HARDWARE
 from costmodel.validation.counterparts import (
     COMPULSORY,
-    FACT,
-    FLOOR,
-    NO_HARDWARE,
+    MODEL_FLOPS,
     PREDICTED,
-    PROCESS,
+    ROOFLINE,
+    RUN_FACT,
     UNFUSED,
-    USEFUL,
-    Gpus,
+    WHOLE_PROCESS,
 )
-from costmodel.validation.join import NO_LEAF, NO_OPERATOR, NO_RUN, Row, join, join_case
+from costmodel.validation.join import NO_OPERATOR, NO_RUN, join, join_case
+from costmodel.validation.joined import NO_LEAF, Row
+from costmodel.validation.machines import Gpus
 from tests.costs.calibrations import curves, write
 from tests.recording_values import (
     CPU,
@@ -84,7 +85,7 @@ def test_the_memory_of_a_process_is_not_set_beside_that_of_the_model() -> None:
     assert sides(rows["time", "parameters", None]) == (1672, 1672, PREDICTED)
     for name in ("peak_memory_bytes", "resident_memory_bytes"):
         row = rows["time", name, None]
-        assert (row.predicted, row.measured, row.reason) == (None, step[name], PROCESS)
+        assert (row.predicted, row.measured, row.reason) == (None, step[name], WHOLE_PROCESS)
 
 
 def test_numbers_of_the_step_stand_beside_those_worked_out_by_hand() -> None:
@@ -104,7 +105,7 @@ def test_numbers_of_the_step_stand_beside_those_worked_out_by_hand() -> None:
     assert sides(rows["time", "buffer_bytes", None]) == (0, 0, PREDICTED)
     assert sides(rows["time", "kv_held_bytes", None]) == (192, 192, PREDICTED)
     assert sides(rows["time", "kv_allocated_bytes", None]) == (None, 4096, "nothing")
-    assert rows["time", "kv_allocated_bytes", None].reason == FACT
+    assert rows["time", "kv_allocated_bytes", None].reason == RUN_FACT
     assert sides(rows["time", "resident_memory_bytes", None]) == (3344 + 192, 5000, PREDICTED)
     read = rows["counters", "hbm_read_bytes", None]
     assert sides(read) == (3168 + 16 + 8 + 144, 6672, COMPULSORY)
@@ -112,9 +113,9 @@ def test_numbers_of_the_step_stand_beside_those_worked_out_by_hand() -> None:
     # A token of 48 bytes of cache, and 11 logits
     assert sides(rows["counters", "hbm_written_bytes", None]) == (48 + 22, 140, COMPULSORY)
     # Twice 1,496 weights without norms and embedding, and 3 layers of 2 heads x 4 keys x 4 x 2 x 2
-    assert sides(rows["counters", "flops_tensor", None]) == (3056 + 384, 14000, USEFUL)
+    assert sides(rows["counters", "flops_tensor", None]) == (3056 + 384, 14000, MODEL_FLOPS)
     floor = (3336 + 70) / 4.8e12
-    assert sides(rows["time", "graph_s", None]) == (pytest.approx(floor), 2e-6, FLOOR)
+    assert sides(rows["time", "graph_s", None]) == (pytest.approx(floor), 2e-6, ROOFLINE)
     assert sides(rows["energy", "power_w", None]) == (None, 99, "nothing")
 
 
@@ -137,7 +138,7 @@ def test_a_leaf_carries_median_quartiles_repeats_and_source() -> None:
     row = only(made)["trace", "kernel_s", "lm_head"]
     assert (row.measured, row.repeats, row.source) == (2e-6, 5, "torch_profiler")
     assert (row.q1, row.q3) == (2e-6 * 0.99, 2e-6 * 1.01)
-    assert (row.kind, row.basis, row.reason) == ("matmul", FLOOR, None)
+    assert (row.kind, row.basis, row.reason) == ("matmul", ROOFLINE, None)
     assert row.predicted == pytest.approx((176 + 22) / 4.8e12)
     other = only(made)["trace", "kernel_s", "embed"]
     assert (other.measured, other.reason) == (None, NOT_IN_RUN)

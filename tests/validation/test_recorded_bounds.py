@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Spread, SpreadColumn
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import Case, CaseWorkload, Recording, Run
+from costmodel.recordings.recording import Case, Recording, Run
 from costmodel.validation.bounds import BOUNDED, READ, Violation, violations
 from tests.committed import FIRST, GPUS, NAMES, recording
 
@@ -63,7 +64,7 @@ def test_a_step_below_its_bound_is_found(quantity: str, share: float, below: int
     bound = bound_of(quantity, STEP_BYTES)
     low = replace(given, median=share * bound, q1=0.0, q3=2 * bound)
     step = {**case.runs[name].step, quantity: low}
-    found = violations_of(made, case, name, replace(case.runs[name], step=step))
+    found = case_violations(made, case, name, replace(case.runs[name], step=step))
     assert [(each.quantity, each.path) for each in found] == [(quantity, None)] * below
     assert all(each.bound == pytest.approx(bound, rel=0.01) for each in found)
 
@@ -83,7 +84,7 @@ def test_a_leaf_below_its_bound_is_found(quantity: str, share: float, below: int
         q3=changed(given.q3, place, 2 * bound),
     )
     operators = {**case.runs[name].operators, quantity: low}
-    found = violations_of(made, case, name, replace(case.runs[name], operators=operators))
+    found = case_violations(made, case, name, replace(case.runs[name], operators=operators))
     assert [(each.quantity, each.path) for each in found] == [(quantity, "lm_head")] * below
     assert all(each.bound == pytest.approx(bound, rel=0.01) for each in found)
 
@@ -110,6 +111,6 @@ def dense_case(quantity: str) -> tuple[Recording, Case, RunName]:
     return made, case, name
 
 
-def violations_of(made: Recording, case: Case, name: RunName, run: Run) -> list[Violation]:
+def case_violations(made: Recording, case: Case, name: RunName, run: Run) -> list[Violation]:
     cases = (replace(case, runs={name: run}),)
     return violations(replace(made, cases=cases), GPUS)

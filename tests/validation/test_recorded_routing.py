@@ -6,13 +6,15 @@ from costmodel.costs.operators import build_operators
 from costmodel.inputs.workload import Workload
 from costmodel.layers.moe import MoeFfn
 from costmodel.recordings.measured import Accesses
-from costmodel.validation.counterparts import COMPULSORY, PREDICTED, Gpus
-from costmodel.validation.join import AS_UNIFORM, OWN, Row, join_case
+from costmodel.validation.counterparts import COMPULSORY, PREDICTED
+from costmodel.validation.join import join_case
+from costmodel.validation.joined import AS_UNIFORM, BY_RECORDED_CHOICES, Row
+from costmodel.validation.machines import Gpus
 from costmodel.validation.recorded_routing import (
-    Observed,
-    chosen_by,
+    RecordedRouting,
     recorded_distinct,
     recorded_routing,
+    selectors_by_module,
 )
 from reference_model.model import build_model
 from reference_model.routing import choosers
@@ -25,7 +27,7 @@ ROUTERS = [f"layers.{layer}.moe.router" for layer in range(3)]
 
 
 def test_a_number_that_was_seen_stands_whatever_the_draws() -> None:
-    seen = Observed(experts=5.0, rows=None)
+    seen = RecordedRouting(experts=5.0, rows=None)
     assert seen.label == "recorded"
     assert seen.expected_distinct(8, 2, 100, kind="experts") == 5
     assert seen.expected_distinct(8, 2, 100, kind="rows") == 2
@@ -49,7 +51,7 @@ def test_scores_without_any_recorded_choice_are_predicted_as_uniform() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_leaves_that_choose_are_those_of_the_reference_model(name: str) -> None:
     operators = build_operators(PRESETS[name], Workload().step())
-    found = {path for path, _ in chosen_by(operators).values()}
+    found = {path for path, _ in selectors_by_module(operators).values()}
     assert found == set(choosers(build_model(PRESETS[name], device="meta")))
 
 
@@ -62,17 +64,23 @@ def test_a_case_of_the_models_own_scores_is_predicted_by_what_it_touched() -> No
             time=run(operators={"distinct": [chosen.get(path) for path in leaf_paths(MOE)]}),
         ),
     )
-    assert recorded_routing(made, made.cases[0].runs["time"]) == Observed(experts=4.0, rows=None)
+    assert recorded_routing(made, made.cases[0].runs["time"]) == RecordedRouting(
+        experts=4.0, rows=None
+    )
 
     def row(name: str, path: str | None) -> Row:
         rows = join_case(made, 0, Gpus("none")).rows
         return next(each for each in rows if (each.quantity, each.path) == (name, path))
 
     router = row("distinct", ROUTERS[0])
-    assert (router.predicted, router.measured, router.basis) == (4.0, 2, PREDICTED + OWN)
+    assert (router.predicted, router.measured, router.basis) == (
+        4.0,
+        2,
+        PREDICTED + BY_RECORDED_CHOICES,
+    )
     # An expert: 16 x 8 and 8 x 8 weights of 2 bytes
     experts = row("hbm_read_bytes", "layers.0.moe.experts")
-    assert (experts.predicted, experts.basis) == (4 * 384, COMPULSORY + OWN)
+    assert (experts.predicted, experts.basis) == (4 * 384, COMPULSORY + BY_RECORDED_CHOICES)
     assert row("parameters", None).basis == PREDICTED
 
 
@@ -81,4 +89,6 @@ def test_a_histogram_speaks_where_no_distinct_column_does() -> None:
     made = recording(
         MOE, case(workload(batch=3, routing="scores"), time=run(accesses={ROUTERS[1]: choice}))
     )
-    assert recorded_routing(made, made.cases[0].runs["time"]) == Observed(experts=3.0, rows=None)
+    assert recorded_routing(made, made.cases[0].runs["time"]) == RecordedRouting(
+        experts=3.0, rows=None
+    )

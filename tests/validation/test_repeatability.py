@@ -9,11 +9,11 @@ from costmodel.recordings.measured import Spread
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.validation.repeatability import (
     Change,
-    Pair,
-    Recounted,
-    Repeated,
-    recounted,
-    repeated,
+    CountAgreement,
+    QuantityChanges,
+    RecordingPair,
+    count_agreements,
+    quantity_changes,
 )
 from docs.repeatability import committed_table
 from tests.committed import AGAIN, recording
@@ -57,7 +57,7 @@ def test_a_line_sums_up_its_changes() -> None:
         change(spread(100, 3), spread(90, 4)),
         change(spread(100, 0, repeats=1), spread(101, 4)),
     ]
-    line = Repeated(quantity="graph_s", run="time", changes=tuple(changes))
+    line = QuantityChanges(quantity="graph_s", run="time", changes=tuple(changes))
     assert line.usual == pytest.approx(0.02)
     assert line.largest is changes[1]
     assert line.usual_spread == pytest.approx(0.05)
@@ -67,7 +67,7 @@ def test_a_line_sums_up_its_changes() -> None:
     assert alone.within is None
 
 
-def two_runs() -> Pair:
+def two_runs() -> RecordingPair:
     """One case in both, in which a time is missing and counts differ, and one in the second."""
     ones = [1] * len(PATHS)
     first = case(
@@ -85,7 +85,7 @@ def two_runs() -> Pair:
 
 def test_only_what_both_runs_have_is_compared() -> None:
     """IQRs are 2 % of 2 and of 3 seconds: sqrt(0.04^2 + 0.06^2) / 2 = 3.6 %."""
-    (line,) = repeated([two_runs()])
+    (line,) = quantity_changes([two_runs()])
     (only,) = line.changes
     assert (line.quantity, line.run, only.model) == ("graph_s", "time", DENSE.name)
     assert only.relative == pytest.approx(0.5)
@@ -96,11 +96,11 @@ def test_only_what_both_runs_have_is_compared() -> None:
 def test_counts_are_equal_or_not() -> None:
     """Of the leaves, one is launched twice instead of once, and one has no count any more."""
     pair = two_runs()
-    assert recounted([pair]) == (
-        Recounted(quantity="parameters", run="time", compared=1, equal=0),
-        Recounted(quantity="launches", run="trace", compared=len(PATHS), equal=len(PATHS) - 2),
+    assert count_agreements([pair]) == (
+        CountAgreement(quantity="parameters", run="time", compared=1, equal=0),
+        CountAgreement(quantity="launches", run="trace", compared=len(PATHS), equal=len(PATHS) - 2),
     )
-    assert [each.equal for each in recounted([(pair[0], pair[0])])] == [1, len(PATHS)]
+    assert [each.equal for each in count_agreements([(pair[0], pair[0])])] == [1, len(PATHS)]
 
 
 def test_runs_of_other_models_weights_or_data_are_no_repeat() -> None:
@@ -110,7 +110,7 @@ def test_runs_of_other_models_weights_or_data_are_no_repeat() -> None:
         ("weights_seed", replace(again, weights_seed=1)),
         ("seed", replace(again, cases=tuple(replace(each, seed=1) for each in again.cases))),
     ):
-        for compare in (repeated, recounted):
+        for compare in (quantity_changes, count_agreements):
             with pytest.raises(InputError, match=f"^{field}.*: differs"):
                 compare([(first, other)])
 
@@ -118,7 +118,7 @@ def test_runs_of_other_models_weights_or_data_are_no_repeat() -> None:
 # The committed second run.
 
 
-def pairs() -> list[Pair]:
+def pairs() -> list[RecordingPair]:
     return [(recording(path.name), recording(f"again/{path.name}")) for path in AGAIN]
 
 
@@ -141,7 +141,7 @@ def test_a_second_run_comes_close() -> None:
     Nearly all of it within the spread that the runs state. Steps that the host launches are up to
     two fifths faster or slower.
     """
-    found = {line.quantity: line for line in repeated(pairs())}
+    found = {line.quantity: line for line in quantity_changes(pairs())}
     assert found.keys() == {*BOUNDS, "eager_s"}
     for quantity, (farthest, fewest) in BOUNDS.items():
         line = found[quantity]
@@ -154,7 +154,7 @@ def test_a_second_run_comes_close() -> None:
 
 def test_a_second_run_counts_the_same() -> None:
     """To the unit."""
-    lines = {(line.quantity, line.run): line for line in recounted(pairs())}
+    lines = {(line.quantity, line.run): line for line in count_agreements(pairs())}
     assert {quantity for quantity, _ in lines} >= {
         "launches",
         "distinct",
@@ -171,7 +171,7 @@ def test_a_second_run_counts_the_same() -> None:
 def test_the_table_says_what_was_measured() -> None:
     """Every quantity that is compared has its line, with the numbers of the comparison."""
     text = committed_table()
-    for line in repeated(pairs()):
+    for line in quantity_changes(pairs()):
         if line.quantity == "idle_power_w":  # one reading in a session
             continue
         (told,) = (each for each in text.splitlines() if each.startswith(f"| `{line.quantity}`"))
@@ -184,7 +184,7 @@ def test_the_table_says_what_was_measured() -> None:
         else:
             assert percent(cells[5]) == pytest.approx(line.usual_spread, rel=0.01)
             assert cells[6] == f"{line.within} of 10"
-    for count in recounted(pairs()):
+    for count in count_agreements(pairs()):
         equal = "all" if count.equal == count.compared else f"{count.equal:,}"
         assert f"| `{count.quantity}` | {count.run} | {count.compared:,} | {equal} |\n" in text
 

@@ -5,21 +5,23 @@ The model of test_bounds.py; 9 experts are touched, so 5448 bytes are read, 70 w
 
 import pytest
 
+from costmodel.costs.gpu import Gpu
 from costmodel.costs.latency import StepTime
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.moe import MoeFfn
 from costmodel.recordings.measured import NOT_IN_RUN
 from costmodel.recordings.recording import Case
-from costmodel.validation.counterparts import Gpu, Gpus
-from costmodel.validation.join import NO_RUN, side_of
+from costmodel.validation.case_prediction import predict_case
+from costmodel.validation.join import NO_RUN
+from costmodel.validation.machines import Gpus
 from costmodel.validation.utilisation import (
     NO_DATASHEET,
     NO_DIVISOR,
     NO_ROUTING,
-    Achieved,
-    Expected,
-    achieved,
-    expected,
+    PredictedUtilisation,
+    Utilisation,
+    measured_utilisation,
+    predicted_utilisation,
 )
 from tests.recording_values import CPU, H200, case, leaf_paths, recording, run, session, workload
 from tests.steps import tiny_model
@@ -34,9 +36,9 @@ COMPULSORY = 5448 + 70
 FLOPS = 3 * (256 + 36 + 160 + 128 + 80 + 160 + 880) - 8 + 40 + 176
 
 
-def of(one: Case, model: ModelConfig = MOE, *, cpu: bool = False) -> Achieved:
+def of(one: Case, model: ModelConfig = MOE, *, cpu: bool = False) -> Utilisation:
     made = recording(model, one, sessions=(session(CPU if cpu else H200),))
-    return achieved(made, 0, Gpus("none"))
+    return measured_utilisation(made, 0, Gpus("none"))
 
 
 def routers(*values: float) -> list[float | None]:
@@ -113,7 +115,7 @@ def test_what_is_missing_says_why() -> None:
 
 def test_a_prediction_is_expected_to_achieve_the_same_figures() -> None:
     """The FLOPs are those counted above, the router is the only leaf that routes alone."""
-    side = side_of(recording(MOE, full()), full(), Gpus().of("NVIDIA H200"))
+    side = predict_case(recording(MOE, full()), full(), Gpus().of("NVIDIA H200"))
     times = side.times
     assert isinstance(times, StepTime)
     routers_s = sum(
@@ -123,7 +125,7 @@ def test_a_prediction_is_expected_to_achieve_the_same_figures() -> None:
     )
     compulsory = float(side.costs.totals.compulsory_bytes)
     for time_of, t in (("graph_s", float(times.graph_s)), ("eager_s", float(times.eager_s))):
-        found = expected(side, time_of)
+        found = predicted_utilisation(side, time_of)
         assert found.tokens_per_s == pytest.approx(1 / t)
         assert found.mbu == pytest.approx(compulsory / t / 4.8e12)
         assert found.mfu == pytest.approx(FLOPS / t / 989.5e12, rel=1e-3)
@@ -133,8 +135,10 @@ def test_a_prediction_is_expected_to_achieve_the_same_figures() -> None:
 
 
 def test_nothing_is_expected_without_a_time_or_of_routing_that_is_not_there() -> None:
-    assert expected(side_of(recording(DENSE, case()), case(), None), "graph_s") == Expected()
-    dense = expected(side_of(recording(DENSE, case()), case(), Gpus().of("NVIDIA H200")), "graph_s")
+    made = recording(DENSE, case())
+    without_gpu = predict_case(made, case(), None)
+    assert predicted_utilisation(without_gpu, "graph_s") == PredictedUtilisation()
+    dense = predicted_utilisation(predict_case(made, case(), Gpus().of("NVIDIA H200")), "graph_s")
     assert dense.mbu is not None
     assert dense.routing_kernel_s is dense.routing_share is dense.routing_launches is None
     assert dense.routing_hbm_bytes is dense.routing_flops is None
@@ -149,7 +153,7 @@ def test_routing_is_expected_of_the_leaves_that_only_choose_even_without_a_time(
     Each reads 8 x 8 weights of 2 bytes and multiplies them by one token. It launches a product,
     a softmax, a top-k of 2 kernels, the weights of the chosen and two casts.
     """
-    found = expected(side_of(recording(MOE, full()), full(), gpu), "graph_s")
-    assert found == Expected(
+    found = predicted_utilisation(predict_case(recording(MOE, full()), full(), gpu), "graph_s")
+    assert found == PredictedUtilisation(
         routing_launches=3 * 7, routing_hbm_bytes=3 * 8 * 8 * 2, routing_flops=3 * 2 * 8 * 8
     )

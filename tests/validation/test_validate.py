@@ -7,9 +7,11 @@ import pytest
 from costmodel.layers.moe import MoeFfn
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Check, Recording
-from costmodel.validation.counterparts import COMPULSORY, FLOOR, PREDICTED, Gpus
-from costmodel.validation.error_stats import ErrorLine, Tally, distance
-from costmodel.validation.join import AS_UNIFORM, NO_RUN
+from costmodel.validation.counterparts import COMPULSORY, PREDICTED, ROOFLINE
+from costmodel.validation.error_stats import ErrorLine, ErrorStats, distance
+from costmodel.validation.join import NO_RUN
+from costmodel.validation.joined import AS_UNIFORM
+from costmodel.validation.machines import Gpus
 from costmodel.validation.validate import (
     Validation,
     short_names,
@@ -122,9 +124,9 @@ def test_exact_counts_say_how_many_are_equal() -> None:
 
 def test_counts_that_differ_beyond_the_digits_of_a_float_are_not_equal() -> None:
     assert (2**53 + 1) / 2**53 == 1
-    tally = Tally()
-    assert tally.is_worst(2**53 + 1, 2**53, bound=False)
-    assert (tally.compared, tally.equal) == (1, 0)
+    stats = ErrorStats()
+    assert stats.count_compared(2**53 + 1, 2**53, bound=False)
+    assert (stats.compared, stats.equal) == (1, 0)
     assert 0 < distance(2**53, 2**53 + 1, PREDICTED) < 1e-300
 
 
@@ -138,10 +140,10 @@ def test_a_zero_beside_a_number_is_the_worst_of_all() -> None:
 
 
 def test_a_zero_is_as_it_should_be_beside_a_zero_and_beside_a_bound() -> None:
-    tally = Tally()
-    assert not tally.is_worst(0, 0, bound=False)
-    assert not tally.is_worst(5, 0, bound=True)
-    assert (tally.compared, tally.equal, tally.no_ratio, tally.factor) == (2, 1, 1, 1.0)
+    stats = ErrorStats()
+    assert not stats.count_compared(0, 0, bound=False)
+    assert not stats.count_compared(5, 0, bound=True)
+    assert (stats.compared, stats.equal, stats.no_ratio, stats.worst_factor) == (2, 1, 1, 1.0)
     assert distance(0, 0.0, PREDICTED) == distance(0, 5.0, COMPULSORY) == 0
 
 
@@ -167,9 +169,9 @@ def test_kinds_are_told_apart() -> None:
     column = [1e-6] * len(PATHS)
     found = checked(recording(DENSE, case(trace=run(operators={"kernel_s": column}))))
     # 4 products in each of 3 layers, and the head; a lookup
-    assert line(found, "kernel_s", "matmul", FLOOR).compared == 13
-    assert line(found, "kernel_s", "gather", FLOOR).compared == 1
-    gather = line(found, "kernel_s", "gather", FLOOR).median_ratio
+    assert line(found, "kernel_s", "matmul", ROOFLINE).compared == 13
+    assert line(found, "kernel_s", "gather", ROOFLINE).compared == 1
+    gather = line(found, "kernel_s", "gather", ROOFLINE).median_ratio
     assert gather == pytest.approx(1e-6 / ((16 + 8) / 4.8e12))
 
 

@@ -6,7 +6,7 @@ of the CUDA graph, or of the eager step where no graph was measured.
 
 from costmodel.costs.quantities.quantity import Quantity
 
-_ACHIEVED = "costmodel.validation.utilisation:achieved"
+_MEASURED = "costmodel.validation.utilisation:measured_utilisation"
 
 UTILISATION_QUANTITIES: dict[str, Quantity] = {
     quantity.name: quantity
@@ -16,14 +16,14 @@ UTILISATION_QUANTITIES: dict[str, Quantity] = {
             label="step throughput",
             unit="tokens_per_s",
             counts="new tokens of all sequences / time",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
         Quantity(
             name="hbm_bytes_per_s",
             label="HBM bandwidth",
             unit="bytes_per_s",
             counts="HBM bytes read and written, counted in a run of their own / time",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
         Quantity(
             name="mbu",
@@ -31,21 +31,21 @@ UTILISATION_QUANTITIES: dict[str, Quantity] = {
             unit="share",
             counts="compulsory bytes of the experts and rows that were touched / time / datasheet"
             " bandwidth",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
         Quantity(
             name="flops_per_s",
             label="FLOP rate",
             unit="flops_per_s",
             counts="model FLOPs / time",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
         Quantity(
             name="mfu",
             label="MFU",
             unit="share",
             counts="model FLOPs / time / datasheet dense peak",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
         Quantity(
             name="routing_kernel_s",
@@ -53,7 +53,7 @@ UTILISATION_QUANTITIES: dict[str, Quantity] = {
             unit="s",
             counts="kernels of the leaves that do nothing but choose experts or rows",
             leaves_out="what expert and row leaves do to sort, permute and combine",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
         Quantity(
             name="routing_share",
@@ -61,42 +61,42 @@ UTILISATION_QUANTITIES: dict[str, Quantity] = {
             unit="share",
             counts="that time / time of all kernels",
             leaves_out="what expert and row leaves do to sort, permute and combine",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
         Quantity(
             name="routing_launches",
             label="launches of routing leaves",
             unit="count",
             counts="kernels of these leaves",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
         Quantity(
             name="routing_hbm_bytes",
             label="HBM bytes of routing leaves",
             unit="bytes",
             counts="read and written by these leaves; of a prediction the compulsory bytes",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
         Quantity(
             name="routing_flops",
             label="counted FLOPs of routing leaves",
             unit="flops",
             counts="what a FLOP counter sees in these leaves",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
         Quantity(
             name="leaves_read_bytes",
             label="HBM bytes read by all leaves",
             unit="bytes",
             counts="the reads of all leaves, each measured by itself",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
         Quantity(
             name="leaves_over_step",
             label="reads of leaves over reads of the step",
             unit="ratio",
             counts="HBM bytes read, summed over leaves, over those of the whole step",
-            formula=_ACHIEVED,
+            formula=_MEASURED,
         ),
     )
 }

@@ -1,1 +1,1 @@
-"""Costs of many designs at once, components that are alike costed together."""
+"""Costs of many designs at once; layers that several designs share are costed once."""

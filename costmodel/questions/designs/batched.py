@@ -17,7 +17,7 @@ from costmodel.layers.numbers import Number
 from costmodel.layers.operator import QUANTITIES, Operator, Part, quantities_of
 
 SHAPES = (Attend, Gemm, Grouped, Rows, TopK)
-SHAPE_FIELDS = {shape: tuple(each.name for each in fields(shape)) for shape in SHAPES}
+SHAPE_FIELDS = {shape: tuple(size.name for size in fields(shape)) for shape in SHAPES}
 
 _shape_numbers = {shape: attrgetter(*names) for shape, names in SHAPE_FIELDS.items()}
 
@@ -81,13 +81,12 @@ def _part(part: Part, numbers: Iterator[Number]) -> Part:
 def _number(values: Sequence[Number]) -> Number:
     """The one number or array that all share, or else all of them."""
     first = values[0]
-    if all(value is first for value in values):
+    if len(set(map(id, values))) == 1:
         return first
-    shapes = {getattr(value, "shape", ()) for value in values}
-    if shapes == {()}:
+    if np.ndarray not in set(map(type, values)):
         if values.count(first) == len(values):
             return first
         return np.array(values, np.float64).reshape(-1, 1, 1)
-    if len(shapes) > 1:
+    if len(set(map(np.shape, values))) > 1:
         values = np.broadcast_arrays(*values)
     return np.array(values, np.float64)

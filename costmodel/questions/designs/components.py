@@ -23,6 +23,7 @@ from costmodel.costs.totals import KvCache, kept_bytes, parameter_counts, totals
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Workload
+from costmodel.layers.base import LayerKind
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Step
 from costmodel.layers.site import Site
@@ -45,32 +46,38 @@ NOT_COSTED = frozenset({"name", "source", "published", "notes", "assumptions"})
 """Fields of a model that change no cost; any other field tells components apart."""
 _backbone_fields = attrgetter(
     *(
-        each.name
-        for each in fields(ModelConfig)
-        if each.name not in NOT_COSTED | {"ffn", "memory", "overrides"}
+        config_field.name
+        for config_field in fields(ModelConfig)
+        if config_field.name not in NOT_COSTED | {"ffn", "memory", "overrides"}
     )
 )
-_override_fields = attrgetter(*(each.name for each in fields(Override) if each.name != "ffn"))
+_override_fields = attrgetter(
+    *(config_field.name for config_field in fields(Override) if config_field.name != "ffn")
+)
 
 
-def component_keys(model: ModelConfig) -> tuple[Hashable, list[Site]]:
-    """What tells the components of a design apart: a key of its backbone, the sites of the others.
+KindKey: TypeAlias = tuple[tuple[int, ...], int, LayerKind]
+"""Layers, hidden size, and the layer kind with all its fields: what makes its `Site`."""
 
-    A site holds the layer kind with all its fields, the layers and the hidden size: all that the
-    kind's operators depend on. The backbone's key holds all other fields of the model that can
-    change a cost, and of the FFNs and memory layers where they stand.
+
+def component_keys(model: ModelConfig) -> tuple[Hashable, list[KindKey]]:
+    """What tells the components of a design apart: a key of the backbone, then one of each kind.
+
+    A kind's operators depend on its site alone, so its key is what makes the site. The backbone's
+    key holds all other fields of the model that can change a cost, and of the FFNs and memory
+    layers where they stand.
     """
     width = model.hidden_size
     placements = tuple(memory.placement(model.num_hidden_layers) for memory in model.memory)
-    ffns = [Site.of(layers, width, ffn) for ffn, layers in model.ffn_groups]
-    memories = [
-        Site.of([layer for layer, _ in placement], width, memory)
+    ffns: list[KindKey] = [(layers, width, ffn) for ffn, layers in model.ffn_groups]
+    memories: list[KindKey] = [
+        (tuple(layer for layer, _ in placement), width, memory)
         for memory, placement in zip(model.memory, placements, strict=True)
     ]
     backbone = (
         _backbone_fields(model),
         tuple(map(_override_fields, model.overrides)),
-        tuple(site.layers for site in ffns),
+        tuple(layers for layers, *_ in ffns),
         placements,
     )
     return backbone, [*ffns, *memories]
@@ -142,9 +149,9 @@ class ComponentPricer:
 
     def _keys(self, model: ModelConfig) -> list[Hashable]:
         """The keys of a design's components; new ones are set to wait."""
-        backbone, sites = component_keys(model)
+        backbone, kinds = component_keys(model)
         if backbone not in self._seen:
-            elsewhere = {operator.path for site in sites for operator in self._operators(site)}
+            elsewhere = {operator.path for key in kinds for operator in self._operators(key)}
             operators = [
                 operator
                 for operator in build_operators(model, self._step)
@@ -153,14 +160,14 @@ class ComponentPricer:
             cache_bytes, state_bytes = kept_bytes(model, self._step)
             kv_bytes = cache_bytes + self._step.batch * state_bytes
             self._wait(backbone, operators, model.hidden_size, kv_bytes)
-        for site in sites:
-            if site not in self._seen:
-                self._wait(site, self._operators(site), site.hidden_size, 0)
-        return [backbone, *sites]
+        for key in kinds:
+            if key not in self._seen:
+                self._wait(key, self._operators(key), model.hidden_size, 0)
+        return [backbone, *kinds]
 
-    def _operators(self, site: Site) -> list[Operator]:
-        assert site.layer_kind is not None, "every component but the backbone is a layer kind"
-        return site.layer_kind.operators(site, self._step)
+    def _operators(self, key: KindKey) -> list[Operator]:
+        layers, width, kind = key
+        return kind.operators(Site.of(layers, width, kind), self._step)
 
     def _wait(
         self, key: Hashable, operators: Sequence[Operator], width: int, kv_bytes: Number

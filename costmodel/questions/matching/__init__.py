@@ -1,1 +1,1 @@
-"""What matching two models takes: sizes to vary, a common trunk, a search, a TOML file."""
+"""What matching two models takes: sizes to vary, a common backbone, a search, the differences."""

@@ -3,10 +3,10 @@
 Each layer kind states its sizes beside its fields (`costmodel.layers.base.Size`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import lcm
-from typing import Any, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
@@ -92,7 +92,32 @@ def size_of(model: ModelConfig, name: str) -> tuple[Size, Value]:
     Raises:
         InputError: no layer of the model has a size of this name.
     """
-    return _named(_sizes(model), name, model)
+    return sizes_of_model(model, [name])[name]
+
+
+def sizes_of_model(model: ModelConfig, names: Collection[str]) -> dict[str, tuple[Size, Value]]:
+    """Sizes of a model and their values.
+
+    Of several layers that have a size, the value is that of the first memory layers, else of the
+    FFNs, else of the attention of most layers.
+
+    Raises:
+        InputError: no layer of the model has a size of one of the names.
+    """
+    known: dict[str, tuple[Size, Value]] = {}
+    stated: dict[str, None] = {}
+    for kind in _kinds(model):
+        sizes = sizes_of(type(kind))
+        for name in names:
+            if name in sizes and name not in known and (value := getattr(kind, name)) is not None:
+                known[name] = sizes[name], value
+        if len(known) == len(names):
+            return known
+        stated |= dict.fromkeys(sizes)
+    missing = next(name for name in names if name not in known)
+    raise InputError(
+        f"vary={shown(missing)}: is no size of {shown(model.name)}; its sizes: {', '.join(stated)}"
+    )
 
 
 def resized(
@@ -111,8 +136,7 @@ def resized(
         InputError: no layer has such a size.
         pydantic.ValidationError: a layer kind refuses the values.
     """
-    sizes = _sizes(model)
-    before = {name: _named(sizes, name, model)[1] for name in values}
+    before = {name: value for name, (_, value) in sizes_of_model(model, values).items()}
     placed = {} if memory_layers is None else {"layers": memory_layers}
 
     def changed(kind: Kind, **placement: str) -> Kind:
@@ -141,33 +165,15 @@ def resized(
     )
 
 
-def _sizes(model: ModelConfig) -> dict[str, tuple[Size, Value]]:
-    """All sizes of a model and their values: each of the first of `_kinds` that has it."""
-    sizes: dict[str, tuple[Size, Value]] = {}
-    for kind in _kinds(model):
-        for name, size in sizes_of(type(kind)).items():
-            value = getattr(kind, name)
-            if value is not None:
-                sizes.setdefault(name, (size, value))
-    return sizes
-
-
-def _named(
-    sizes: Mapping[str, tuple[Size, Value]], name: str, model: ModelConfig
-) -> tuple[Size, Value]:
-    if name not in sizes:
-        raise InputError(
-            f"vary={shown(name)}: is no size of {shown(model.name)}; its sizes: {', '.join(sizes)}"
-        )
-    return sizes[name]
-
-
 def _kinds(model: ModelConfig) -> Iterator[LayerKind]:
     """The layer kinds of a model: memory, then FFNs, then attention, those of most layers first."""
     yield from model.memory
-    for groups in (model.ffn_groups, model.attention_groups):
-        for kind, _ in sorted(groups, key=lambda group: -len(group[1])):
-            yield kind
+    yield from _most_layers_first(model.ffn_groups)
+    yield from _most_layers_first(model.attention_groups)
+
+
+def _most_layers_first(groups: Sequence[tuple[LayerKind, tuple[int, ...]]]) -> list[LayerKind]:
+    return [kind for kind, _ in sorted(groups, key=lambda group: -len(group[1]))]
 
 
 def _whole_size(template: ModelConfig, name: str) -> tuple[Size, int]:
@@ -194,7 +200,7 @@ def _accepts(template: ModelConfig, name: str, value: int) -> bool:
     return True
 
 
-def _size_that_sets(quantity: str, kind: LayerKind) -> str | None:
+def _size_that_sets(quantity: Literal["parameters", "flops"], kind: LayerKind) -> str | None:
     """The name of the first size of a kind that sets total parameters, or FLOPs."""
-    sizes: Mapping[str, Any] = sizes_of(type(kind))
-    return next((name for name, size in sizes.items() if size.sets == quantity), None)
+    sizes = sizes_of(type(kind)).items()
+    return next((name for name, size in sizes if size.sets == quantity), None)

@@ -1,4 +1,4 @@
-"""Parameter counts and KV bytes to reproduce, each under a convention that says what is counted."""
+"""Published parameter counts and KV bytes, each under a convention that says what is counted."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -10,7 +10,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.operator import Operator, Weight
 from costmodel.layers.product_key import ProductKey
-from costmodel.questions.published.target import Target, compared
+from costmodel.questions.published.number import PublishedNumber, set_beside
 
 TOTAL, WITHOUT = "total", "total_without_embeddings"
 ACTIVE, HEAD = "active_without_embeddings", "active_with_lm_head"
@@ -62,11 +62,11 @@ def counted(operators: Iterable[Operator], keep: Keep) -> ParameterCounts:
 
 def preset_count(
     name: str, field: str, published: str, *, keep: Keep, source: str, reason: str = ""
-) -> Target:
+) -> PublishedNumber:
     """One count of a preset; its convention also names the exact count with everything in."""
     operators = build_operators(load_model(name), Workload().step())
     exact = f"all in: {getattr(counted(operators, everything), field):,}"
-    return compared(
+    return set_beside(
         what=f"{name}: {field.replace('_', ' ')}",
         published=published,
         ours=getattr(counted(operators, keep), field),
@@ -75,7 +75,7 @@ def preset_count(
     )
 
 
-def ultramemv2() -> Iterator[Target]:
+def ultramemv2() -> Iterator[PublishedNumber]:
     """The models of UltraMemV2's Table 10: by the formulas of their layers, and as printed."""
     moe, v2, v1, plus = (
         f"{name}-227m-1.2b" for name in ("olmoe", "ultramemv2", "ultramem", "memory-plus")
@@ -111,7 +111,7 @@ def ultramemv2() -> Iterator[Target]:
         yield preset_count(name, field, published, keep=keep, source=TABLE_10, reason=reason)
 
 
-def memory_plus() -> Iterator[Target]:
+def memory_plus() -> Iterator[PublishedNumber]:
     """Memory+ of 1.3 B: the totals of four table sizes, three of which fix its dense part."""
     preset = load_model("memory-plus-1.3b")
     (memory,) = preset.memory
@@ -124,7 +124,7 @@ def memory_plus() -> Iterator[Target]:
         (1024, "3.377 B", alike),
     ):
         model = replace(preset, memory=(replace(memory, num_keys=num_keys),))
-        yield compared(
+        yield set_beside(
             what=f"memory-plus-1.3b with {num_keys:,}^2 values: total",
             published=published,
             ours=parameter_counts(build_operators(model, Workload().step())).total,
@@ -133,7 +133,7 @@ def memory_plus() -> Iterator[Target]:
         )
 
 
-def public_models() -> Iterator[Target]:
+def public_models() -> Iterator[PublishedNumber]:
     """Counts and KV bytes that follow from config.json, and counts that the makers print."""
     by_hand, printed = "by hand from config.json", "the makers' paper or model card"
     for name, kv_bytes, *counts in (
@@ -148,7 +148,7 @@ def public_models() -> Iterator[Target]:
     ):
         for field, published in zip((TOTAL, ACTIVE, HEAD, BOTH), counts, strict=False):
             yield preset_count(name, field, published, keep=matrices, source=by_hand)
-        yield compared(
+        yield set_beside(
             what=f"{name}: KV bytes per token",
             published=kv_bytes,
             ours=kv_bytes_per_token(load_model(name), DTYPES["bf16"]),

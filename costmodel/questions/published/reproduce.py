@@ -1,17 +1,16 @@
-"""Published and hand-derived numbers beside ours: what the cost model must be able to reproduce.
+"""All published and hand-derived numbers that the cost model is compared with.
 
-`published` is copied from a paper or worked out by hand from its formulas, never from our output.
-A number that we do not reproduce stays in the list, with the reason in `convention`.
+The published number is copied from a paper or worked out by hand from its formulas, never taken
+from our output. A number that we do not reproduce stays in the list, with the reason in its
+`convention`.
 """
 
 from costmodel.questions.published import counts, steps
-from costmodel.questions.published.target import Target
-
-__all__ = ["Target", "reproduced"]
+from costmodel.questions.published.number import PublishedNumber
 
 
-def reproduced() -> tuple[Target, ...]:
-    """Every target, in a fixed order."""
+def reproduced() -> tuple[PublishedNumber, ...]:
+    """Every published number, in a fixed order."""
     return (
         *counts.ultramemv2(),
         *counts.memory_plus(),

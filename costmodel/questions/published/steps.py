@@ -1,4 +1,4 @@
-"""What a step computes and reads, to reproduce: FLOPs, distinct experts, the 227M pair by batch."""
+"""Published numbers of a step: FLOPs, distinct experts, bytes that the 227M pair reads by batch."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from costmodel.layers.operator import INDEX_BYTES
 from costmodel.layers.ultramem import UltraMem
 from costmodel.questions.published import figure_1c
 from costmodel.questions.published.counts import counted, no_router
-from costmodel.questions.published.target import Target, compared
+from costmodel.questions.published.number import PublishedNumber, set_beside
 from costmodel.routing.popularity import Uniform
 
 V1 = "arXiv 2411.12364"
@@ -25,7 +25,7 @@ LARGEST_BATCH = 8192  # of the search for the crossover
 NEARLY = (16, 64)  # batches whose experts miss the derived figure by 0.03 %
 
 
-def decode_flops() -> Iterator[Target]:
+def decode_flops() -> Iterator[PublishedNumber]:
     """One token of each public model that attends to 4096 keys."""
     for name, published in (
         ("olmoe-1b-7b", "2.8946 G"),
@@ -34,7 +34,7 @@ def decode_flops() -> Iterator[Target]:
         ("llama-3.1-8b", "17.1568 G"),
     ):
         kinds = flops_by_kind(build_operators(load_model(name), Workload(context=4095).step()))
-        yield compared(
+        yield set_beside(
             what=f"{name}: FLOPs of a token, 4,096 keys",
             published=published,
             ours=kinds["matmul"] + kinds["attention"],
@@ -43,7 +43,7 @@ def decode_flops() -> Iterator[Target]:
         )
 
 
-def ultramem_table_1() -> Iterator[Target]:
+def ultramem_table_1() -> Iterator[PublishedNumber]:
     """Parameters and FLOPs per token of UltraMem's dense models and of its largest MoE."""
     out = "no embeddings, norms, attention core; shape inferred"
     twice = "2 x 1.61 B is 3.22"
@@ -61,10 +61,10 @@ def ultramem_table_1() -> Iterator[Target]:
             ("FLOPs per token", flops, flops_by_kind(body)["matmul"]),
         ):
             words = reason if what == "FLOPs per token" else out
-            yield compared(f"{name}: {what}", published, ours, words, f"{V1}, Table 1")
+            yield set_beside(f"{name}: {what}", published, ours, words, f"{V1}, Table 1")
 
 
-def ultramem_figure_1c() -> Iterator[Target]:
+def ultramem_figure_1c() -> Iterator[PublishedNumber]:
     """The ratio of memory accesses as printed, and when the KV cache and attention are counted."""
     printed = "FFN or min(2 B, 34) experts, value rows"
     for kv, attention, source, words, ratios in (
@@ -75,13 +75,13 @@ def ultramem_figure_1c() -> Iterator[Target]:
         for batch, published in zip((16, 64, 256, 1024), ratios, strict=True):
             ours = figure_1c.access_ratio(batch, kv=kv, attention=attention)
             what = f"UltraMem-1.6B: MoE reads so many times more, batch {batch:,}"
-            yield compared(what, published, ours, words, source)
+            yield set_beside(what, published, ours, words, source)
 
 
-def distinct_experts() -> Iterator[Target]:
+def distinct_experts() -> Iterator[PublishedNumber]:
     """Experts that a batch is expected to touch in one layer."""
     for experts, batch, published in ((64, 8, "42.009"), (128, 8, "51.62"), (64, 16, "56.4")):
-        yield compared(
+        yield set_beside(
             what=f"distinct experts of {experts} at batch {batch}, top 8",
             published=published,
             ours=Uniform().expected_distinct(experts, 8, batch, kind="experts"),
@@ -90,7 +90,7 @@ def distinct_experts() -> Iterator[Target]:
         )
 
 
-def example_227m() -> Iterator[Target]:
+def example_227m() -> Iterator[PublishedNumber]:
     """The 227M/1.2B pair: what a decode step reads, and where memory layers stop reading less."""
     moe, v2 = load_model(MOE), load_model(V2)
     counted_parts = "bf16, uniform routing, no block norms"
@@ -108,7 +108,7 @@ def example_227m() -> Iterator[Target]:
             (f"{V2}: FFN", v2, ".ffn."),
         )
         for (what, model, path), published in zip(parts, cells, strict=True):
-            yield compared(
+            yield set_beside(
                 what=f"{what}, read at batch {batch:,}",
                 published=published,
                 ours=_read(model, batch, path),
@@ -122,11 +122,11 @@ def example_227m() -> Iterator[Target]:
         ("attention weights", "94 MB", _read(v2, 1, ".attention.")),
         ("LM head", "77 MB", _read(v2, 1, "lm_head")),
     ):
-        yield compared(f"{V2}: {what}", published, ours, "bf16", "by hand")
+        yield set_beside(f"{V2}: {what}", published, ours, "bf16", "by hand")
     yield from _crossovers(moe, v2)
 
 
-def _crossovers(moe: ModelConfig, v2: ModelConfig) -> Iterator[Target]:
+def _crossovers(moe: ModelConfig, v2: ModelConfig) -> Iterator[PublishedNumber]:
     """Between which batches UltraMemV2 reads fewer bytes than MoE."""
     batches = np.arange(1, LARGEST_BATCH + 1)
     (memory,) = v2.memory
@@ -142,7 +142,7 @@ def _crossovers(moe: ModelConfig, v2: ModelConfig) -> Iterator[Target]:
         (-1, "4,193", INDEX_BYTES * distinct, f"{sparse}; 8 bytes a distinct row (as we predict)"),
         (-1, "4,052", SECTOR_BYTES * selected, f"{sparse}; 32 bytes a selected row"),
     ):
-        yield compared(
+        yield set_beside(
             what=f"{V2}: {'last' if end else 'first'} batch that reads less than OLMoE",
             published=published,
             ours=int(batches[saved > extra_bytes][end]),

@@ -77,13 +77,13 @@ def hardware_table(hardwares: Iterable[tuple[str, Hardware]]) -> Table:
             (
                 name,
                 gpu.name,
-                units.scaled(gpu.hbm_bytes_per_s, "B/s"),
+                units.formatted(gpu.hbm_bytes_per_s, "bytes_per_s"),
                 units.capacity(gpu.capacity_bytes),
                 f"{gpu.l2_bytes / 2**20:.0f} MiB",
-                units.scaled(gpu.dense_peak_flops_per_s.bf16, "FLOP/s"),
-                units.scaled(gpu.dense_peak_flops_per_s.fp8, "FLOP/s"),
+                units.formatted(gpu.dense_peak_flops_per_s.bf16, "flops_per_s"),
+                units.formatted(gpu.dense_peak_flops_per_s.fp8, "flops_per_s"),
                 units.scaled(gpu.dense_peak_flops_per_s.int8, "OP/s"),
-                units.scaled(gpu.tdp_w, "W"),
+                units.formatted(gpu.tdp_w, "w"),
             )
             for name, gpu in hardwares
         ),

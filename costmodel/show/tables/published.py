@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from costmodel.questions.published.reproduce import Target
+from costmodel.questions.published.number import PublishedNumber
 from costmodel.show.text import Table
 
 
-def reproduced_table(targets: Iterable[Target]) -> Table:
+def reproduced_table(targets: Iterable[PublishedNumber]) -> Table:
     """Published beside ours."""
     return Table(
         title="Published and hand-derived numbers, reproduced",

@@ -6,11 +6,11 @@ from itertools import pairwise
 from costmodel import units
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
-from costmodel.recordings.recording import CaseWorkload
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.show.tables.validation_cells import NONE, at
 from costmodel.show.text import Table, folded
-from costmodel.validation.utilisation import Achieved
-from costmodel.validation.validate import CaseFigures
+from costmodel.validation.utilisation import Utilisation
+from costmodel.validation.validate import CaseUtilisation
 
 QUOTED_CONTEXT = 2048  # of the decode steps that people compare
 FURTHER = ("routing_hbm_bytes", "routing_flops", "leaves_over_step")  # where all are wanted
@@ -26,18 +26,18 @@ NOTES = tuple(
 )
 
 
-def achieved_table(cases: Sequence[CaseFigures], *, whole: bool) -> Table:
+def utilisation_table(cases: Sequence[CaseUtilisation], *, whole: bool) -> Table:
     """Uniform decode at the usual context, or every case where there is none, or all are wanted."""
     quoted = [case for case in cases if _is_quoted(case.origin.workload)]
     chosen = list(cases) if whole or not quoted else quoted
-    known = [case for case in chosen if case.achieved.tokens_per_s.value is not None]
+    known = [case for case in chosen if case.utilisation.tokens_per_s.value is not None]
     shown = chosen if whole else known
     columns = [
         quantity
         for quantity in UTILISATION_QUANTITIES.values()
         if quantity.name not in UNSHOWN
         and (whole or quantity.name not in FURTHER)
-        and any(_value(case.achieved, quantity.name) is not None for case in shown)
+        and any(_value(case.utilisation, quantity.name) is not None for case in shown)
     ]
     only = f", uniform decode at context {QUOTED_CONTEXT:,}" if quoted and not whole else ""
     notes = [*NOTES] if columns else []
@@ -45,7 +45,7 @@ def achieved_table(cases: Sequence[CaseFigures], *, whole: bool) -> Table:
         notes.append(f"Without a time: {len(chosen) - len(known):,} of these cases.")
     if len(chosen) < len(cases):
         notes.append(f"Other cases: {len(cases) - len(chosen):,}, which --all lists.")
-    eager = any(case.achieved.time_of == "eager_s" for case in known)
+    eager = any(case.utilisation.time_of == "eager_s" for case in known)
     return Table(
         title=f"What was achieved{only}",
         headers=(
@@ -56,8 +56,8 @@ def achieved_table(cases: Sequence[CaseFigures], *, whole: bool) -> Table:
         rows=tuple(
             (
                 at(case.origin),
-                *([case.achieved.time_of.removesuffix("_s")] * eager),
-                *(_cell(case.achieved, quantity) for quantity in columns),
+                *([case.utilisation.time_of.removesuffix("_s")] * eager),
+                *(_cell(case.utilisation, quantity) for quantity in columns),
             )
             for case in shown
         ),
@@ -71,17 +71,17 @@ def _is_quoted(work: CaseWorkload) -> bool:
     return (work.phase, work.routing, work.context) == ("decode", "uniform", QUOTED_CONTEXT)
 
 
-def _value(achieved: Achieved, name: str) -> float | None:
-    value: float | None = getattr(achieved, name).value
+def _value(utilisation: Utilisation, name: str) -> float | None:
+    value: float | None = getattr(utilisation, name).value
     return value
 
 
-def _cell(achieved: Achieved, quantity: Quantity) -> str:
-    value = _value(achieved, quantity.name)
+def _cell(utilisation: Utilisation, quantity: Quantity) -> str:
+    value = _value(utilisation, quantity.name)
     return NONE if value is None else units.formatted(value, quantity.unit)
 
 
-def _ends(cases: Sequence[CaseFigures]) -> frozenset[int]:
+def _ends(cases: Sequence[CaseUtilisation]) -> frozenset[int]:
     """Where one recording ends and another begins."""
     names = [case.origin.recording for case in cases]
     return frozenset(index for index, (one, other) in enumerate(pairwise(names)) if one != other)

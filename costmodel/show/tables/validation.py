@@ -9,7 +9,7 @@ from math import log1p
 
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.tables.uncompared import uncompared_table, whole_tables
-from costmodel.show.tables.utilisation import achieved_table
+from costmodel.show.tables.utilisation import utilisation_table
 from costmodel.show.tables.validation_cells import (
     amount,
     at,
@@ -62,7 +62,7 @@ def validation_tables(validation: Validation, *, whole: bool = False) -> list[Ta
     further = [line for line in _steps(lines) if line.quantity in FURTHER]
     if further:
         tables.append(_further(further))
-    tables.append(achieved_table(validation.figures, whole=whole))
+    tables.append(utilisation_table(validation.utilisations, whole=whole))
     if whole:
         tables += whole_tables(validation)
     tables.append(uncompared_table(validation, whole=whole))
@@ -108,7 +108,7 @@ def _summary(validation: Validation) -> Table:
     if chosen := validation.chosen_cases:
         notes.append(f"{chosen:,} cases routed by scores: predicted by the choices they recorded.")
     notes += [f"{model}: recording {name}" for name, model in validation.recordings if "#" in model]
-    cases, recordings = len(validation.figures), len(validation.recordings)
+    cases, recordings = len(validation.utilisations), len(validation.recordings)
     return errors_table(
         f"Measured over predicted, {cases:,} case{'s' * (cases != 1)}"
         f" of {recordings:,} recording{'s' * (recordings != 1)}",

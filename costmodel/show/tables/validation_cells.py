@@ -6,14 +6,25 @@ from costmodel import units
 from costmodel.layers.numbers import Number
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import Table
-from costmodel.validation.counterparts import BOUNDS, COMPULSORY, FLOOR, PREDICTED, USEFUL
-from costmodel.validation.error_stats import BOTH, Entry, ErrorLine, Origin
+from costmodel.validation.counterparts import (
+    BOUND_BASES,
+    COMPULSORY,
+    MODEL_FLOPS,
+    PREDICTED,
+    ROOFLINE,
+)
+from costmodel.validation.error_stats import BOTH_PHASES, Entry, ErrorLine, Origin
 from costmodel.validation.validate import leaf_name
 
 NONE = "-"
 WIDTH = 120  # columns of a terminal that people have
 LEAST_AT = 24  # columns of the last cell, however wide the others are
-AGAINST = {PREDICTED: "", COMPULSORY: " / compulsory", FLOOR: " / bound", USEFUL: " / model"}
+AGAINST = {
+    PREDICTED: "",
+    COMPULSORY: " / compulsory",
+    ROOFLINE: " / bound",
+    MODEL_FLOPS: " / model",
+}
 
 
 def label(line: ErrorLine) -> str:
@@ -41,7 +52,7 @@ def errors_table(
             rows=tuple(
                 (
                     name,
-                    "" if line.phase == BOTH else line.phase,
+                    "" if line.phase == BOTH_PHASES else line.phase,
                     f"{line.compared:,}",
                     *map(ratio, (line.median_ratio, line.low_ratio, line.high_ratio)),
                     NONE if line.error is None else percent(line.error),
@@ -116,4 +127,4 @@ def amount(value: Number | None, quantity: str) -> str:
 
 def is_bound(line: ErrorLine) -> bool:
     """Whether the line stands over a bound, which nothing is expected to equal."""
-    return line.basis.startswith(BOUNDS)
+    return line.basis.startswith(BOUND_BASES)

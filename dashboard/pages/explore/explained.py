@@ -38,16 +38,8 @@ def explanations(
 
 
 def lines(explanation: Explanation) -> str:
-    """The equations one below the other, or why the number is not known."""
-    if not explanation.equations:
-        return f"{units.NOT_KNOWN}: {explanation.reason}"
+    """The equations one below the other; nothing where the number is not known."""
     return "\n\n".join("\n".join(equation_lines(equation)) for equation in explanation.equations)
-
-
-def sentences(explanation: Explanation) -> str:
-    """What the number counts, and what it leaves out."""
-    left_out = f" Leaves out: {explanation.leaves_out}." if explanation.leaves_out else ""
-    return f"{capitalised(explanation.sentence)}.{left_out}"
 
 
 def letter_rows(explanation: Explanation) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ import streamlit as st
 from costmodel.costs.predict import Prediction
 from costmodel.errors import InputError
 from costmodel.explain.explanation import Explanation
+from costmodel.explain.tables import sentences
 from costmodel.inputs.workload import MAX_NEW_TOKENS
 from costmodel.questions.capacity import max_context
 from costmodel.questions.request import LEFT_OUT, MAX_PRICE_PER_HOUR, Request, Served, serve
@@ -151,16 +152,16 @@ def draw_working(prediction: Prediction, served: Served | None) -> None:
 
 
 def draw_explanation(explanation: Explanation) -> None:
-    """What a number counts, its equations, what their letters mean, its terms and its source."""
-    st.text(explained.sentences(explanation))
-    st.code(explained.lines(explanation), language=None, wrap_lines=True)
+    """One explanation: what it counts, its equations, what their letters mean, its terms."""
+    st.text(" ".join(sentences(explanation)))
+    if explanation.equations:
+        st.code(explained.lines(explanation), language=None, wrap_lines=True)
     letters = explained.letter_rows(explanation)
     if letters:
         table(letters, alt="Letters of the formulas and their values", key="ex_letters")
-    terms = explanation.terms
-    if terms is not None and terms.rows:
-        st.text(capitalised(terms.title))
-        table(explained.term_rows(terms), alt=terms.title, key="ex_terms")
+    if explanation.terms is not None and explanation.terms.rows:
+        st.text(capitalised(explanation.terms.title))
+        table(explained.term_rows(explanation.terms), alt=explanation.terms.title, key="ex_terms")
     st.text(f"Source: {explanation.source}")
     if explanation.doc:
         st.code(explanation.doc, language=None, wrap_lines=True)

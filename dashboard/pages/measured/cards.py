@@ -8,7 +8,7 @@ from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import capitalised
 from costmodel.units import Unit
 from costmodel.validation.counterparts import PREDICTED
-from costmodel.validation.utilisation import Figure, expected
+from costmodel.validation.utilisation import Figure, predicted_utilisation
 from dashboard.app.widgets import not_measured
 from dashboard.pages.measured.data import ComparedCase
 
@@ -86,7 +86,9 @@ def achieved_rows(case: ComparedCase) -> list[dict[str, str]]:
 def _figures(case: ComparedCase, name: str) -> tuple[Figure, float | None]:
     """A figure of the step as measured, and as predicted where it is."""
     measured: Figure = getattr(case.achieved, name)
-    predicted: float | None = getattr(expected(case.side, case.achieved.time_of), name, None)
+    predicted: float | None = getattr(
+        predicted_utilisation(case.side, case.achieved.time_of), name, None
+    )
     return measured, predicted
 
 

@@ -9,9 +9,12 @@ from costmodel import units
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.recordings.quantities import QUANTITIES, Unit
 from costmodel.recordings.recording import Case, Recording
-from costmodel.validation.counterparts import PREDICTED, UNPREDICTED, Gpus, Side
-from costmodel.validation.join import JoinedCase, Row, backend_of, device_of, join_case, side_of
-from costmodel.validation.utilisation import Achieved, achieved, routing_paths
+from costmodel.validation.case_prediction import CasePrediction, predict_case
+from costmodel.validation.counterparts import PREDICTED, UNPREDICTED
+from costmodel.validation.join import join_case
+from costmodel.validation.joined import JoinedCase, Row
+from costmodel.validation.machines import Gpus, backend_of, device_of
+from costmodel.validation.utilisation import Utilisation, measured_utilisation, routing_paths
 
 FIELDS = ("phase", "routing", "dtype", "context", "new_tokens", "batch")  # chosen in this order
 PREFIXES: dict[Unit, str] = {"s": "u", "bytes": "M", "flops": "G"}  # so that a column sorts
@@ -36,8 +39,8 @@ class ComparedCase:
     recording: Recording
     index: int  # of the case
     joined: JoinedCase
-    side: Side
-    achieved: Achieved
+    side: CasePrediction
+    achieved: Utilisation
     routing_leaves: frozenset[str]  # paths of routers and selectors
 
     @property
@@ -57,7 +60,7 @@ class ComparedCase:
         return next(
             column.row(0)
             for column in self.joined.columns
-            if column.quantity == quantity and column.leaves.paths == (None,)
+            if column.quantity == quantity and column.of_step
         )
 
     def leaves(self, quantity: str) -> tuple[Row, ...]:
@@ -65,7 +68,7 @@ class ComparedCase:
         columns = [
             column
             for column in self.joined.columns
-            if column.quantity == quantity and column.leaves.paths != (None,)
+            if column.quantity == quantity and not column.of_step
         ]
         measured = [
             column for column in columns if any(value is not None for value in column.measured)
@@ -82,13 +85,13 @@ def compared(recording: Recording, index: int) -> ComparedCase:
     """One case joined with the prediction for the machine that measured it."""
     case = recording.cases[index]
     gpu = _gpus().of(device_of(recording, case, "time"))
-    side = side_of(recording, case, gpu, backend_of(case, "time"))
+    side = predict_case(recording, case, gpu, backend_of(case, "time"))
     return ComparedCase(
         recording=recording,
         index=index,
         joined=join_case(recording, index, _gpus()),
         side=side,
-        achieved=achieved(recording, index, _gpus()),
+        achieved=measured_utilisation(recording, index, _gpus()),
         routing_leaves=routing_paths(side.costs.operators),
     )
 
@@ -141,10 +144,10 @@ def comparable(case: ComparedCase) -> tuple[str, ...]:
     known = {
         column.quantity
         for column in case.joined.columns
-        if column.leaves.paths != (None,)
+        if not column.of_step
         and any(
             measured is not None and counterpart.value
-            for measured, counterpart in zip(column.measured, column.beside, strict=True)
+            for measured, counterpart in zip(column.measured, column.counterparts, strict=True)
         )
     }
     return tuple(name for name in QUANTITIES if name in known)

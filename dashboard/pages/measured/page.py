@@ -131,7 +131,7 @@ def draw_numbers(case: ComparedCase, quantity: str | None) -> None:
     rows = [
         row
         for column in columns
-        if every or column.leaves.paths == (None,) or column.quantity == quantity
+        if every or column.of_step or column.quantity == quantity
         for row in column.rows()
     ]
     st.dataframe(

@@ -11,7 +11,7 @@ from statistics import median
 import plotly.graph_objects as go
 
 from costmodel import units
-from costmodel.validation.join import Row
+from costmodel.validation.joined import Row
 from dashboard.app.figures import SYMBOLS, framed
 from dashboard.app.paths import pattern_of
 

@@ -8,7 +8,7 @@ from costmodel.recordings.measured import Spread
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.join import NO_RUN
-from costmodel.validation.repeatability import Change, recounted, repeated
+from costmodel.validation.repeatability import Change, count_agreements, quantity_changes
 from dashboard.app.widgets import not_measured
 
 DIGITS = 12  # of a commit
@@ -124,7 +124,7 @@ def changes(first: Recording, again: Recording) -> list[dict[str, Any]]:
             else f"{line.within:,} of {len(line.changes):,}",
             "Run": line.run,
         }
-        for line in repeated([(first, again)])
+        for line in quantity_changes([(first, again)])
     ]
 
 
@@ -137,7 +137,7 @@ def counts(first: Recording, again: Recording) -> list[dict[str, Any]]:
             "Equal": line.equal,
             "Run": line.run,
         }
-        for line in recounted([(first, again)])
+        for line in count_agreements([(first, again)])
     ]
 
 

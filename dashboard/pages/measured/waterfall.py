@@ -16,7 +16,7 @@ from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import floor_s
 from costmodel.recordings.recording import Case
-from costmodel.validation.counterparts import Side
+from costmodel.validation.case_prediction import CasePrediction
 from costmodel.validation.utilisation import NO_DATASHEET, Figure, step_figure
 from dashboard.app.figures import HATCH, MEASURED, PALETTE, PREDICTED, framed
 
@@ -62,7 +62,7 @@ class Bar:
         return None if self.end_s is None else self.end_s - self.start_s
 
 
-def levels(case: Case, side: Side) -> tuple[TimeLevel, ...]:
+def levels(case: Case, side: CasePrediction) -> tuple[TimeLevel, ...]:
     """The levels of a measured case in seconds, the roofline bound first."""
     floor = traffic = Figure(value=None, reason=NO_DATASHEET)
     if side.prediction is not None:

@@ -15,7 +15,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_batches
 from costmodel.inputs.workload import Workload
 from costmodel.recordings.recording import Recording
-from costmodel.validation.counterparts import Gpus
+from costmodel.validation.machines import Gpus
 from dashboard.app.recordings import folder, load, recording_names
 from dashboard.app.selection import OWN, OWN_FILE, Selection
 from dashboard.report.build import Asked, build, compared_batches, now

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from costmodel.recordings.recording import Dtype
+from costmodel.recordings.case_workload import Dtype
 from profiler.instruments import cupti
 from profiler.instruments.counters import HardwareCounters, RangeCounts
 from profiler.instruments.cupti import CounterError, UnknownMetricError

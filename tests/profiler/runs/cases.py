@@ -7,7 +7,7 @@ from torch import Tensor
 
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.operator import Step
-from costmodel.recordings.recording import CaseWorkload
+from costmodel.recordings.case_workload import CaseWorkload
 from profiler.runs.case import PreparedCase
 from reference_model.model import ReferenceModel
 from tests.reference_model.tiny import MODELS, made

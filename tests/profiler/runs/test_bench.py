@@ -1,6 +1,7 @@
 """A model on a device: which method measures it, what fits, and that a recording takes it all."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -10,7 +11,6 @@ from costmodel.recordings.measured import Exact, ExactColumn
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.recordings.recording import (
     Case,
-    CaseWorkload,
     Recording,
     Run,
     RunResult,
@@ -26,6 +26,9 @@ from profiler.runs.cpu import CpuRun
 from reference_model.product_key import ProductRetrieve
 from tests.profiler.runs.cases import PREFILL, SEED, work
 from tests.reference_model.tiny import MODELS, small
+
+if TYPE_CHECKING:
+    from costmodel.recordings.case_workload import CaseWorkload
 
 CPU = Machine(device="cpu", name="a CPU", memory_bytes=2**30, python="3.11.7", torch="2.13.0")
 CONDITIONS = Conditions(started="2026-01-02T03:04:05Z", warm_up=1)

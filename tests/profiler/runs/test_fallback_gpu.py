@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Exact, Missing, Spread
-from costmodel.recordings.recording import CaseWorkload
 from profiler.instruments.counters import HardwareCounters
 from profiler.instruments.cupti import CounterError, PermissionRefusedError
 from profiler.instruments.flush import L2Flush

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from costmodel.errors import InputError, WorkError
 from costmodel.inputs.model import ModelConfig
+from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.machine import Conditions, Device, Machine
 from costmodel.recordings.measured import Measured, Spread
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import CaseWorkload, Check, Dtype, RunResult
+from costmodel.recordings.recording import Check, RunResult
 from profiler.instruments.cupti import DeviceLostError
 from profiler.session.protocol import Began, DeviceChoice, End, Lacking, encoded
 from profiler.session.tools import Bench

@@ -8,8 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from costmodel.inputs.model import ModelConfig
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import CaseWorkload, Recording, load_recording
+from costmodel.recordings.recording import Recording, load_recording
 from profiler.session.plan import PlannedCase
 from profiler.session.profile import run_profile
 from profiler.session.progress import ProfileProgress

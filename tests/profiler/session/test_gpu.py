@@ -15,10 +15,11 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Exact, ExactColumn, Missing, Spread
 from costmodel.recordings.measured import SpreadColumn as Columns
 from costmodel.recordings.quantities import RunName, unknown_names
-from costmodel.recordings.recording import CaseWorkload, RunResult
+from costmodel.recordings.recording import RunResult
 from profiler.instruments.cupti import CounterError
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.kernels import kernels_by_leaf

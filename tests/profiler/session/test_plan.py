@@ -6,7 +6,7 @@ import pytest
 
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
-from costmodel.recordings.recording import CaseWorkload
+from costmodel.recordings.case_workload import CaseWorkload
 from profiler.session.plan import (
     PlannedCase,
     case_seed,

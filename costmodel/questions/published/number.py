@@ -1,4 +1,4 @@
-"""One number to reproduce: as printed, as we compute it, and whether the printed digits agree."""
+"""One published number: as printed, as computed here, and whether the printed digits agree."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ UNITS = {"B": 1e9, "M": 1e6, "G": 1e9, "GB": 1e9, "MB": 1e6, "": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A published or hand-derived number beside ours."""
+class PublishedNumber:
+    """A published or hand-derived number, and the one that the cost model gives."""
 
     what: str
     published: str
@@ -20,13 +20,15 @@ class Target:
     source: str
 
 
-def compared(what: str, published: str, ours: Number, convention: str, source: str) -> Target:
-    """A target in the unit and to the digits of `published`, such as "6.08 B" or "4,239"."""
-    assert isinstance(ours, int | float)  # targets are single numbers, never grids
+def set_beside(
+    what: str, published: str, ours: Number, convention: str, source: str
+) -> PublishedNumber:
+    """Our number in the unit and to the digits of `published`, such as "6.08 B" or "4,239"."""
+    assert isinstance(ours, int | float)  # a single number, never a grid
     number, _, unit = published.partition(" ")
     digits = len(number.partition(".")[2])
     shown = f"{ours / UNITS[unit] if unit else ours:,.{digits}f}"
-    return Target(
+    return PublishedNumber(
         what=what,
         published=published,
         ours=ours,

@@ -4,9 +4,8 @@ import pytest
 
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
-from costmodel.recordings.recording import CaseWorkload
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.routing.popularity import Uniform, Zipf
-from costmodel.validation.counterparts import workload_of
 
 PREFILL = CaseWorkload(
     phase="prefill", batch=2, context=3, new_tokens=5, dtype="fp32", routing="zipf:0.5"
@@ -18,7 +17,7 @@ SCORES = CaseWorkload(
 
 def test_every_field_of_the_case_reaches_the_workload() -> None:
     fp32 = DTYPES["fp32"]
-    assert workload_of(PREFILL) == Workload(
+    assert PREFILL.to_workload() == Workload(
         phase="prefill",
         batch=2,
         context=3,
@@ -31,8 +30,8 @@ def test_every_field_of_the_case_reaches_the_workload() -> None:
 
 @pytest.mark.parametrize("case", [PREFILL, SCORES])
 def test_a_routing_may_replace_that_of_the_case(case: CaseWorkload) -> None:
-    assert workload_of(case, Zipf(2.0)).routing == Zipf(2.0)
+    assert case.to_workload(routing=Zipf(2.0)).routing == Zipf(2.0)
 
 
 def test_the_models_own_choices_are_taken_as_uniform_unless_known() -> None:
-    assert workload_of(SCORES) == Workload(batch=7, context=11, routing=Uniform())
+    assert SCORES.to_workload() == Workload(batch=7, context=11, routing=Uniform())

@@ -1,0 +1,78 @@
+"""The workload of a recorded case: as its file states it, and as the cost model takes it."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from costmodel.errors import shown
+from costmodel.inputs.parse import MAX_EXPONENT, parse_routing
+from costmodel.inputs.workload import (
+    MAX_BATCH,
+    MAX_CONTEXT,
+    MAX_NEW_TOKENS,
+    Backend,
+    Phase,
+    Workload,
+)
+from costmodel.layers.dtype import DTYPES
+from costmodel.routing.popularity import Routing, Uniform
+from costmodel.strict import STRICT
+
+Dtype: TypeAlias = Literal["bf16", "fp32"]
+"""The format of weights and KV cache in the reference models."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class CaseWorkload:
+    """The workload of a case.
+
+    `context` counts the tokens cached per sequence before the step. `routing` is `uniform`,
+    `zipf:EXPONENT`, or `scores`: the model's own choices, which no formula predicts.
+    """
+
+    phase: Phase
+    batch: Annotated[int, Field(ge=1, le=MAX_BATCH)]
+    context: Annotated[int, Field(ge=0, le=MAX_CONTEXT)]
+    new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
+    dtype: Dtype
+    routing: Annotated[str, Field(pattern=r"^(uniform|scores|zipf:\d{1,2}(\.\d{1,6})?)$")]
+
+    def __post_init__(self) -> None:
+        if self.phase == "decode" and self.new_tokens != 1:
+            raise ValueError(f"new_tokens={self.new_tokens}: is 1 in a decode step")
+        if self.routing.startswith("zipf:") and float(self.routing[5:]) > MAX_EXPONENT:
+            raise ValueError(
+                f"routing={shown(self.routing)}: the exponent is at most {MAX_EXPONENT:g}"
+            )
+
+    @property
+    def label(self) -> str:
+        """The workload in words: `decode, batch 16, context 2,048, bf16, uniform`."""
+        new_tokens = f", {self.new_tokens:,} new tokens" if self.phase == "prefill" else ""
+        return (
+            f"{self.phase}, batch {self.batch:,}, context {self.context:,}{new_tokens},"
+            f" {self.dtype}, {self.routing}"
+        )
+
+    def to_workload(
+        self, *, routing: Routing | None = None, backend: Backend = "torch"
+    ) -> Workload:
+        """The workload that the cost model predicts; weights and KV cache share the case's format.
+
+        `routing` replaces the case's own. Without it, `scores` is taken as uniform routing, since
+        no formula predicts which experts or rows a model chooses.
+        """
+        if routing is None:
+            routing = Uniform() if self.routing == "scores" else parse_routing(self.routing)
+        dtype = DTYPES[self.dtype]
+        return Workload(
+            phase=self.phase,
+            batch=self.batch,
+            context=self.context,
+            new_tokens=self.new_tokens,
+            dtype=dtype,
+            kv_dtype=dtype,
+            routing=routing,
+            backend=backend,
+        )

@@ -1,0 +1,135 @@
+"""The prediction of one recorded case, for the GPU and the backend that measured it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+from costmodel.backends import BACKENDS
+from costmodel.costs.footprint import Footprint, footprint
+from costmodel.costs.gpu import Gpu
+from costmodel.costs.latency import StepTime, Unknown
+from costmodel.costs.operators import build_operators
+from costmodel.costs.predict import Costs, Prediction, predict, step_costs
+from costmodel.errors import InputError, shown
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator
+from costmodel.layers.site import expanded_paths
+from costmodel.recordings.quantities import RUNS
+from costmodel.recordings.recording import Case, Recording
+from costmodel.validation.machines import machine_of
+from costmodel.validation.recorded_routing import recorded_routing
+
+if TYPE_CHECKING:  # named in a cast alone
+    from costmodel.inputs.workload import Backend
+
+NO_HARDWARE = "not predicted (no hardware preset for this machine)"
+COUNTED_KINDS = ("matmul", "attention", "gather")  # kinds of parts that a FLOP counter sees
+
+
+class CasePrediction:
+    """What is predicted of one case on one machine; without a GPU, all that needs no hardware.
+
+    Attributes:
+        model: the recorded model.
+        workload: of the case, with the routing and the backend that the prediction assumes.
+        on_cpu: whether the case was measured on a CPU.
+        backend: whose kernels are predicted.
+        costs: of the step, whatever the GPU.
+        prediction: for the GPU; None without one.
+        times: calibrated times of the step, or why there are none.
+    """
+
+    def __init__(
+        self, model: ModelConfig, workload: Workload, gpu: Gpu | None, *, on_cpu: bool = False
+    ) -> None:
+        self.model, self.workload, self.on_cpu = model, workload, on_cpu
+        self.backend = BACKENDS[workload.backend]
+        self.prediction: Prediction | None = None
+        self.times: StepTime | Unknown = Unknown(reason=NO_HARDWARE)
+        self.costs: Costs
+        if gpu is None:
+            self.costs = step_costs(model, workload.step())
+        else:
+            self.prediction = predict(model, workload, gpu.hardware, gpu.calibration)
+            self.costs, self.times = self.prediction.costs, self.prediction.time
+
+    @cached_property
+    def operator_s(self) -> dict[str, Number]:
+        """The calibrated time of one layer of each operator, by the operator's path."""
+        assert not isinstance(self.times, Unknown)
+        pairs = zip(self.costs.operators, self.times.operators, strict=True)
+        return {operator.path: time.seconds for operator, time in pairs}
+
+    @cached_property
+    def region_s(self) -> dict[str, Number]:
+        """The calibrated time of each region that one kernel of the backend spans, by its path."""
+        assert not isinstance(self.times, Unknown)
+        return {
+            path: time.seconds
+            for time in self.times.regions
+            for path in expanded_paths(time.region.path)
+        }
+
+    @cached_property
+    def counted_flops(self) -> dict[str, Number]:
+        """What a FLOP counter sees of one layer of each operator, by the operator's path.
+
+        Attention counts as the full square of queries and keys, also where a mask hides half of it.
+        """
+        full_square = replace(self.workload, attention_flops="full")
+        operators = build_operators(self.model, full_square.step())
+        return {operator.path: flops_of(operator, *COUNTED_KINDS) for operator in operators}
+
+    @cached_property
+    def memory(self) -> Footprint:
+        """What the step holds in memory."""
+        return footprint(
+            self.costs.operators,
+            self.workload.step(),
+            self.costs.kv_cache,
+            self.model.hidden_size,
+            capacity_bytes=0,  # only tells whether it fits, which nobody asks here
+        )
+
+    def step_total(self, of_layer: Callable[[Operator], Number]) -> Number:
+        """The sum over all operators of what `of_layer` says of one layer, times their layers."""
+        total: Number = 0
+        for operator in self.costs.operators:
+            total = total + operator.count * of_layer(operator)
+        return total
+
+
+def flops_of(operator: Operator, *kinds: str) -> Number:
+    """FLOPs of those parts of an operator that are of these kinds, for one layer."""
+    flops: Number = 0
+    for part in operator.parts:
+        if part.kind in kinds:
+            flops = flops + part.flops
+    return flops
+
+
+def predict_case(
+    recording: Recording, case: Case, gpu: Gpu | None, backend: str = "torch"
+) -> CasePrediction:
+    """The prediction of a case for a GPU, or for hardware that is not known.
+
+    A case whose model chose by its own `scores` is predicted by the choices that its first run
+    with such a record saw, or as uniform routing where none was recorded.
+
+    Raises:
+        InputError: The recording names a backend that is not known.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"backend={shown(backend)}: is not one of {', '.join(BACKENDS)}")
+    routing = None
+    if case.workload.routing == "scores":
+        routings = (
+            recorded_routing(recording, case.runs[name]) for name in RUNS if name in case.runs
+        )
+        routing = next((seen for seen in routings if seen is not None), None)
+    on_cpu = machine_of(recording, [*case.runs.values()]).device == "cpu"
+    workload = case.workload.to_workload(routing=routing, backend=cast("Backend", backend))
+    return CasePrediction(recording.model, workload, gpu, on_cpu=on_cpu)
