@@ -1,4 +1,8 @@
-"""Multi-head, grouped-query and multi-query attention: qkv, rope, core, output."""
+"""Multi-head, grouped-query (GQA) and multi-query attention: qkv, rope, core, output.
+
+Shapes: B sequences, T new tokens, L tokens that they attend to, D hidden, H query heads,
+K key-value heads, d head size, C cache slots.
+"""
 
 from torch import Tensor, nn
 
@@ -12,7 +16,7 @@ from reference_model.sdpa import attend
 
 
 class Rope(Leaf):
-    """QK-norm, rotary embedding and the cache write."""
+    """QK-norm and rotary embedding of queries and keys, and the cache write."""
 
     q_norm: nn.Parameter  # both where there is QK-norm
     k_norm: nn.Parameter
@@ -24,11 +28,20 @@ class Rope(Leaf):
         self.rotary_dim = d if config.rotary_dim is None else config.rotary_dim
         if config.qk_norm != "none":
             wide = config.qk_norm == "full"
-            self.own("q_norm", factory.filled(h * d if wide else d, value=1.0), "norm")
-            self.own("k_norm", factory.filled(k * d if wide else d, value=1.0), "norm")
+            self.register("q_norm", factory.filled(h * d if wide else d, value=1.0), "norm")
+            self.register("k_norm", factory.filled(k * d if wide else d, value=1.0), "norm")
 
     def forward(self, qkv: Tensor, cache: Cache, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, T, (H + 2 K) d] to queries [B, H, T, d] and the keys and values to attend to."""
+        """Queries, keys and values of the new tokens to those of the attention core.
+
+        Args:
+            qkv: [B, T, (H + 2 K) d].
+            cache: The caches of all layers; gets the new keys and values.
+            index: The layer.
+
+        Returns:
+            Queries [B, H, T, d], and the keys and values [B, K, L, d] to attend to.
+        """
         c = self.config
         batch, new, _ = qkv.shape
         h, k, d = c.num_attention_heads, c.num_key_value_heads, c.head_dim
@@ -58,10 +71,12 @@ class Core(Leaf):
         if not config.sinks:
             self.sinks = None
         else:
-            self.own("sinks", factory.filled(config.num_attention_heads, value=0.0), "attention")
+            self.register(
+                "sinks", factory.filled(config.num_attention_heads, value=0.0), "attention"
+            )
 
     def forward(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """[B, H, T, d] to [B, T, H d]."""
+        """Queries [B, H, T, d] over keys and values [B, K, L, d] to [B, T, H d]."""
         out = attend(
             q, keys, values, scale=self.scale, window=self.window, mask=mask, sinks=self.sinks
         )
@@ -70,7 +85,7 @@ class Core(Leaf):
 
 @runs(Attention)
 class AttentionLayer(nn.Module):
-    """The four leaves of one attention layer."""
+    """One attention layer: projection, rotary embedding, attention core, output projection."""
 
     def __init__(self, factory: Factory, config: Attention) -> None:
         super().__init__()
@@ -83,7 +98,7 @@ class AttentionLayer(nn.Module):
         self.output = Linear(factory, h * d, width, "attention", bias=config.output_bias)
 
     def new_cache(self, room: Room) -> LayerCache:
-        """Keys and values [B, K, C, d]; of a window at most W slots."""
+        """Empty keys and values [B, K, C, d]; a layer with a window keeps at most W slots."""
         window = self.config.sliding_window
         slots = room.capacity if window is None else min(window, room.capacity)
         shape = self.config.num_key_value_heads, slots, self.config.head_dim

@@ -1,11 +1,16 @@
-"""What a model keeps of its sequences: KV caches and fixed states, and where a step stands.
+"""What a model keeps of its sequences between steps: KV caches, and states of fixed size.
 
-A cache is made for a batch and a capacity; each mixer makes its layer's part of it. A step either
-grows it by its tokens (prefill, eager
-decode; shapes follow the length) or, in static mode, runs at a position held on the device: shapes
-never change, all slots are attended under a mask, so that the step can be a CUDA graph.
-Layers with a window keep a ring of W slots.
-Shapes: B sequences, K key-value heads, C slots, d head size; MLA keeps latents [B, 1, C, c + r].
+A cache has a batch and a capacity in tokens; each layer's sequence mixer makes its own part of it.
+It works in one of two modes:
+
+- Growing (prefill, eager decode): `length` is a number of the host, each step adds its tokens, and
+  attention gets the slots in use, so shapes follow the length.
+- Static (decode as a CUDA graph): the position is a tensor on the device, attention gets all slots
+  and a mask that hides the free ones, so no shape changes from step to step.
+
+A layer with a sliding window of W tokens keeps a ring of W slots: token t lies in slot t mod W.
+Shapes: B sequences, T new tokens, K key-value heads, C slots, d head size. MLA keeps one latent
+with its rotary key for all heads: [B, 1, C, c + r].
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +23,7 @@ MASKED = float("-inf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """For what a layer's cache is made: B sequences of at most `capacity` tokens."""
+    """What a layer's cache must have room for: B sequences of at most `capacity` tokens."""
 
     batch: int
     capacity: int
@@ -26,20 +31,23 @@ class Room:
     dtype: torch.dtype
 
     def zeros(self, *shape: int) -> Tensor:
-        """An empty tensor [B, *shape]."""
+        """Zeros [B, *shape]."""
         return torch.zeros(self.batch, *shape, device=self.device, dtype=self.dtype)
 
 
 @dataclass(kw_only=True)
 class LayerState:
-    """The fixed state of one layer, whatever the context: tensors [B, ...], written in place."""
+    """The state of a recurrent layer: tensors [B, ...] that a step overwrites, of fixed size."""
 
     tensors: list[Tensor]
 
 
 @dataclass(kw_only=True)
 class LayerCache:
-    """Keys [B, K, C, d] and values [B, K, C, dv] of one layer; a latent layer has keys only."""
+    """The KV cache of one layer: keys [B, K, C, d] and values [B, K, C, dv].
+
+    Latent attention keeps no values: they are the first c elements of its keys.
+    """
 
     keys: Tensor
     values: Tensor | None
@@ -47,17 +55,17 @@ class LayerCache:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Keys, and values where there are any."""
+        """The keys, and the values if the layer keeps any."""
         return [self.keys] if self.values is None else [self.keys, self.values]
 
     @property
     def slots(self) -> int:
-        """C, the tokens it can hold."""
+        """C: how many tokens of a sequence it can hold."""
         return self.keys.shape[2]
 
     @property
     def is_ring(self) -> bool:
-        """Whether a new token may take the place of one that has left the window."""
+        """Whether new tokens overwrite those that have left the window."""
         return self.slots == self.window
 
     @property
@@ -68,7 +76,7 @@ class LayerCache:
 
 @dataclass(kw_only=True)
 class Cache:
-    """What all layers keep; `length` tokens of each sequence are held."""
+    """The caches and states of all layers, which hold `length` tokens of each sequence."""
 
     layers: list[LayerCache | LayerState]
     batch: int
@@ -81,18 +89,18 @@ class Cache:
 
     @property
     def kv_layers(self) -> list[LayerCache]:
-        """Those that grow by tokens."""
+        """The layers that keep keys and values."""
         return [layer for layer in self.layers if isinstance(layer, LayerCache)]
 
     def held_bytes(self, tokens: int) -> int:
-        """KV bytes that `tokens` tokens of each sequence occupy; windows keep at most W of them."""
+        """KV bytes of `tokens` tokens of each sequence; a layer with a window holds at most W."""
         return sum(
             self.batch * layer.token_bytes * min(tokens, layer.window or tokens)
             for layer in self.kv_layers
         )
 
     def allocated_bytes(self) -> int:
-        """KV bytes allocated for the whole capacity."""
+        """KV bytes of all slots, used or not."""
         return sum(self.batch * layer.token_bytes * layer.slots for layer in self.kv_layers)
 
     def state_bytes(self) -> int:
@@ -104,15 +112,16 @@ class Cache:
         return [tensor for layer in states for tensor in layer.tensors]
 
     def positions(self, new_tokens: int) -> Tensor:
-        """Positions of the new tokens, [T]."""
+        """The positions of the new tokens in their sequence, [T]."""
         if self.position is not None:
             return self.position
         return torch.arange(self.length, self.length + new_tokens, device=self.device)
 
     def make_static(self, position: int) -> None:
-        """Go over to static mode at `position`, the tokens before it being held.
+        """Change to static mode: the next step writes its token at `position`.
 
-        Layers whose slots are all taken from this position on need no mask.
+        The tokens before it must be held. Layers whose slots are all in use from this position on
+        need no mask.
         """
         layers = self.kv_layers
         fits = all(layer.is_ring or position < layer.slots for layer in layers)
@@ -125,11 +134,11 @@ class Cache:
             self.masks[slots] = mask.masked_fill_(free, MASKED)
 
     def static_state(self) -> list[Tensor]:
-        """Copies of the position, the masks and the layers' states, for `restore_static`."""
+        """Copies of the position, the masks and the recurrent states, for `restore_static`."""
         return [tensor.clone() for tensor in self._static()]
 
     def restore_static(self, state: list[Tensor]) -> None:
-        """Put position, masks and states back, in place."""
+        """Copy saved positions, masks and states back in place, so that a step can run again."""
         for tensor, saved in zip(self._static(), state, strict=True):
             tensor.copy_(saved)
 
@@ -138,7 +147,7 @@ class Cache:
         return [self.position, *self.masks.values(), *self._states()]
 
     def advance_static(self) -> None:
-        """Move the static position by one, on the device: part of a replayed step."""
+        """Move the position by one on the device, as a part of a step that a graph replays."""
         assert self.position is not None
         self.position += 1
         for slots, mask in self.masks.items():
@@ -147,25 +156,35 @@ class Cache:
     def store(
         self, index: int, keys: Tensor, values: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Write the new tokens' keys [B, K, T, d] and values; return those to attend to."""
+        """Write the keys and values of the new tokens, and return those that they attend to.
+
+        Args:
+            index: The layer.
+            keys: [B, K, T, d].
+            values: [B, K, T, dv], or None if the layer keeps none.
+
+        Returns:
+            Keys and values [B, K, L, ...]: of L tokens, or in static mode of all slots.
+        """
         layer = self.layers[index]
-        assert isinstance(layer, LayerCache), "a layer with a state keeps no tokens"
+        assert isinstance(layer, LayerCache), "a recurrent layer keeps no tokens"
         if self.position is not None:
             slot = self.position % layer.slots
             layer.keys.index_copy_(2, slot, keys)
             if layer.values is not None and values is not None:
                 layer.values.index_copy_(2, slot, values)
             return layer.keys, layer.values
-        before = self.length
-        pairs = [(layer.keys, keys)]
-        if layer.values is not None and values is not None:
-            pairs.append((layer.values, values))
-        found = [_grown(store, fresh, before, layer.window) for store, fresh in pairs]
-        return found[0], found[1] if len(found) > 1 else None
+        attended_keys = _appended(layer.keys, keys, self.length, layer.window)
+        if layer.values is None or values is None:
+            return attended_keys, None
+        return attended_keys, _appended(layer.values, values, self.length, layer.window)
 
 
-def _grown(store: Tensor, fresh: Tensor, before: int, window: int | None) -> Tensor:
-    """Write `fresh` after `before` tokens and return all that the new tokens may attend to."""
+def _appended(store: Tensor, fresh: Tensor, before: int, window: int | None) -> Tensor:
+    """Write `fresh` [B, K, T, d] into `store` [B, K, C, d], which holds `before` tokens.
+
+    Returns what the new tokens attend to: themselves, and those before them within the window.
+    """
     slots, new = store.shape[2], fresh.shape[2]
     if window is None or before + new <= slots:  # no slot is used twice yet
         assert before + new <= slots, "the cache is full"

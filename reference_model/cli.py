@@ -1,6 +1,7 @@
-"""`sparsecost generate`: build a model, run it, and show that it lives.
+"""The command `sparsecost generate`: run a model with random weights, on a CPU or a GPU.
 
-Help and mistakes need no torch, which is imported last.
+PyTorch is imported only once the options are found valid, so that `--help` and messages about wrong
+options work without it.
 """
 
 import json
@@ -74,17 +75,21 @@ def generate(
     if graph and device != "cuda":
         raise InputError(f"graph: a CUDA graph needs device=cuda, not device={device}")
     as_graph = device == "cuda" if graph is None else graph
-    found = document(config, last, _run(config, prefill, last, device=device, graph=as_graph))
+    report = document(config, last, _run(config, prefill, last, device=device, graph=as_graph))
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=2, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(report, indent=2, allow_nan=False) + "\n")
     else:
-        show([table(found)])
+        show([table(report)])
 
 
 def _run(
     config: ModelConfig, prefill: Workload, last: Workload, *, device: Device, graph: bool
 ) -> "Generated":
-    """Run what fits; what cannot be done is a `WorkError`, before it is begun if possible."""
+    """Run the steps, after checking that torch, the device and enough memory are there.
+
+    Raises:
+        WorkError: One of them is missing, or memory runs out in the run.
+    """
     try:
         import torch
     except ModuleNotFoundError as error:
@@ -97,20 +102,20 @@ def _run(
     if device == "cuda" and not torch.cuda.is_available():
         raise WorkError(f"device=cuda: torch {torch.__version__} finds no GPU")
     needed, free = needed_bytes(config, prefill, last, device=device), free_bytes(device)
-    story = (
+    memory = (
         f"{config.name} at batch {last.batch:,} and {last.context + 1:,} tokens needs"
         f" {units.capacity(needed)} by the prediction; {device} has {units.capacity(free)} free"
     )
     if free is not None and needed > free:
-        raise WorkError(f"memory: {story}")
+        raise WorkError(f"memory: {memory}")
     try:
         return run(config, prefill, last, device=device, graph=graph, say=_say)
     except NotImplementedError as error:
         raise WorkError(f"device={device}: {error}") from error
     except (MemoryError, RuntimeError) as error:
-        told = any(words in str(error) for words in OUT_OF_MEMORY)
-        if told or isinstance(error, MemoryError | torch.OutOfMemoryError):
-            raise WorkError(f"out of memory: {story}") from error
+        names_memory = any(words in str(error) for words in OUT_OF_MEMORY)
+        if names_memory or isinstance(error, MemoryError | torch.OutOfMemoryError):
+            raise WorkError(f"out of memory: {memory}") from error
         raise
 
 

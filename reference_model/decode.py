@@ -1,7 +1,8 @@
-"""A decode step of static shapes: run eagerly, or captured once and replayed as a CUDA graph.
+"""A decode step with static shapes: run eagerly, or captured once and replayed as a CUDA graph.
 
-Nothing in the step asks the host: the position, the mask and the chosen tokens stay on the device.
-A graph serves any batch up to the one it was built for; rows beyond it are run and thrown away.
+A CUDA graph replays the same kernels on the same memory, so nothing in the step may wait for the
+host: the position, the mask and the next tokens stay on the device. A graph serves any batch up to
+the one that it was captured for; the rows beyond the batch are computed and thrown away.
 """
 
 import torch
@@ -14,10 +15,14 @@ WARM_UPS = 3  # runs before a capture, which libraries need to set themselves up
 
 
 class DecodeStep:
-    """One new token for each of B sequences, at the position that `cache` has reached.
+    """A step of one new token for each of B sequences, after the tokens that the cache holds.
 
-    `greedy` makes a step feed its most likely token to the next one and move the position on; else
-    every step runs at the same position, as a measurement wants it.
+    Args:
+        model: To run.
+        cache: Changes to static mode.
+        graph: Whether to capture the step as a CUDA graph.
+        greedy: Whether a step feeds its most likely token to the next step and moves the position
+            on. Otherwise every step runs at the same position, as a measurement needs.
     """
 
     def __init__(
@@ -56,7 +61,15 @@ class DecodeStep:
         self.cache.restore_static(state)
 
     def __call__(self, ids: Tensor | None = None) -> Tensor:
-        """Logits [b, 1, V] of the next token; `ids` [b, 1] with b <= B, or those fed back."""
+        """Run the step.
+
+        Args:
+            ids: Token ids [b, 1] of b <= B sequences. None: those in `self.ids`, where a greedy
+                step leaves its most likely tokens.
+
+        Returns:
+            Logits [b, 1, V].
+        """
         rows = self.cache.batch
         if ids is not None:
             rows = ids.shape[0]

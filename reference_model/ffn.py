@@ -1,4 +1,4 @@
-"""The dense feed-forward layer: gate_up, down."""
+"""The dense feed-forward layer: gate_up (two projections in one, with the activation), down."""
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ from reference_model.registry import runs
 
 @runs(DenseFfn)
 class FeedForward(nn.Module):
-    """down(act(gate x) * (up x))."""
+    """Computes down(act(gate x) * (up x)), or down(act(up x)) without a gate."""
 
     attribute = "ffn"
 

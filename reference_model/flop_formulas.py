@@ -1,8 +1,9 @@
-"""FLOPs of a step by leaf path, counted on the meta device, where no number is computed.
+"""FLOPs of a step by leaf, counted by PyTorch on the meta device, where nothing is computed.
 
-torch's `FlopCounterMode` counts matrix products and fused attention by the shapes of their
-arguments. The formulas here do the same for the operators it misses. Norms, softmax, activations
-and choices are not counted: their FLOPs follow the table of the cost model.
+PyTorch's `FlopCounterMode` counts matrix products and fused attention by the shapes of their
+arguments. The formulas here do the same for the operators that it does not know. A multiply-add is
+2 FLOPs. Norms, softmax, activations and top-k are not counted: the cost model has a table of FLOPs
+per element for them.
 """
 
 from collections.abc import Callable
@@ -23,18 +24,23 @@ Formula: TypeAlias = Callable[..., int]
 
 
 def embedding_bag(table: Size, indices: Size, *_: object, **__: object) -> int:
-    """Weighted sum of rows: a multiply-add for each element that is read.
+    """Weighted sum of table rows: 2 FLOPs for each element that is read.
 
-    table [R, width], indices [...]. Leaves out: that an unweighted sum needs only the add; all
-    sums of rows here are weighted.
+    Leaves out: that an unweighted sum needs only the adds; all sums of rows here are weighted.
+
+    Args:
+        table: Shape [R, width].
+        indices: Shape of the row indices.
     """
     return 2 * prod(indices) * table[1]
 
 
 def grouped_mm(x: Size, weight: Size, *_: object, **__: object) -> int:
-    """Each row of x with the matrix of its group.
+    """Each row of x times the matrix of its group: 2 R i o FLOPs, however rows are grouped.
 
-    x [R, i], weight [E, i, o]. Every row is in one group, whatever the groups' sizes.
+    Args:
+        x: Shape [R, i].
+        weight: Shape [E, i, o], a matrix for each group.
     """
     assert len(x) + 1 == len(weight) == 3, "rows in groups, a matrix for each"  # noqa: PLR2004
     return 2 * prod(x) * weight[2]
@@ -52,16 +58,22 @@ FORMULAS: dict[object, Formula] = {
 def count_flops(
     model: ReferenceModel, cache: Cache, new_tokens: int, *, logits: Logits = "last"
 ) -> dict[str, int]:
-    """FLOPs of one step of `new_tokens` for each sequence after what the cache holds, by path.
+    """FLOPs of one step, by leaf path; 0 for leaves without a counted operator.
 
-    Counts operators of kinds matmul, attention and gather; leaves without any have 0. Attention on
-    the meta device computes the whole square and masks it.
+    Counts matrix products, attention and sums of table rows. Attention on the meta device computes
+    the whole square of queries and keys and masks it: compare with `attention_flops = "full"`.
+
+    Args:
+        model: On the device `meta`.
+        cache: What is held before the step.
+        new_tokens: Per sequence.
+        logits: Of the last token of each sequence, or of all.
     """
     ids = torch.zeros(cache.batch, new_tokens, dtype=torch.int64, device=model.device)
     with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter:
         model(ids, cache, logits=logits)
-    found = {path: sum(by.values()) for path, by in counter.get_flop_counts().items()}
+    by_module = {name: sum(by.values()) for name, by in counter.get_flop_counts().items()}
     root = type(model).__name__
-    by_path = {path: found.get(f"{root}.{path}", 0) for path in model.leaves()}
+    by_path = {path: by_module.get(f"{root}.{path}", 0) for path in model.leaves()}
     assert sum(by_path.values()) == counter.get_total_flops(), "a leaf's work is done outside it"
     return by_path

@@ -1,4 +1,4 @@
-"""What a run will allocate and what its device has free, so that too much is refused beforehand."""
+"""Memory that a run needs and memory that its device has free: a run that cannot fit is refused."""
 
 from pathlib import Path
 
@@ -10,14 +10,22 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.kernel_shape import Attend
 
-SCORE_BYTES = 12  # of a query-key pair on a CPU: scores, masked scores and weights in float32
+SCORE_BYTES = 12  # per query-key pair on a CPU: scores, masked scores and weights in float32
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def needed_bytes(config: ModelConfig, prefill: Workload, last: Workload, *, device: str) -> int:
-    """Weights, buffers and the prefill's activations, and the cache after the last step.
+    """Bytes that a prefill and the decode steps after it need.
 
-    Leaves out: the CUDA context, workspaces of libraries and what an allocator wastes.
+    Weights, buffers, the activations of the prefill, and the cache after the last step. On a CPU
+    also the attention scores, which no fused kernel keeps on the chip there.
+    Leaves out: the CUDA context, workspaces of libraries, fragmentation of the allocator.
+
+    Args:
+        config: The model.
+        prefill: The first step.
+        last: The last decode step, which leaves the largest cache.
+        device: `cpu` or `cuda`.
     """
     costs = step_costs(config, prefill.step())
     kv = step_costs(config, last.step()).kv_cache
@@ -32,15 +40,15 @@ def needed_bytes(config: ModelConfig, prefill: Workload, last: Workload, *, devi
 
 
 def free_bytes(device: str) -> int | None:
-    """Bytes that a new allocation may take; None where the system does not say."""
+    """Bytes that can still be allocated on the device; None where the system does not say."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
-    found = [free for free in (_host_free(), _group_free()) if free is not None]
-    return min(found, default=None)
+    limits = [free for free in (_host_free(), _group_free()) if free is not None]
+    return min(limits, default=None)
 
 
 def _host_free() -> int | None:
-    """What Linux expects to be available without swapping."""
+    """Bytes that Linux expects to be available without swapping; None on other systems."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -50,7 +58,7 @@ def _host_free() -> int | None:
 
 
 def _group_free() -> int | None:
-    """What is left of a container's limit (cgroup v2); file pages in it can be reclaimed."""
+    """Bytes left of a container's limit (cgroup v2); None: no limit. File pages count as free."""
     try:
         limit = (CGROUP / "memory.max").read_text().strip()
         used = int((CGROUP / "memory.current").read_text())

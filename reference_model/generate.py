@@ -1,6 +1,7 @@
-"""A model run for real: prefill of random tokens, then greedy decode steps, each of them timed.
+"""Run a reference model: a prefill of random tokens, then greedy decode steps, each of them timed.
 
-The smallest proof that a reference model lives. It times one run; it is no profile.
+This shows that a model runs, with the parameters and the cache that were predicted. It times a
+single run, which is no measurement: that is `sparsecost profile`.
 """
 
 from collections.abc import Callable
@@ -21,14 +22,14 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generated:
-    """What a run showed; times are wall times of the host, which waits for the device."""
+    """Results of a run; times are wall times of the host, which waits for the device."""
 
     device: str
     device_name: str
     torch_version: str
     graph: bool
     parameters: int  # a tied or shared tensor once
-    cache_held_bytes: int  # by the tokens held at the end
+    cache_held_bytes: int  # of the tokens held at the end
     cache_allocated_bytes: int
     prefill_s: float
     step_s: tuple[float, ...]
@@ -45,7 +46,16 @@ def generate(
     graph: bool,
     say: Callable[[str], None],
 ) -> Generated:
-    """Run `prefill` on random tokens, then greedy decode steps up to `last`."""
+    """Run a prefill of random tokens, then greedy decode steps.
+
+    Args:
+        config: The model, built with random weights.
+        prefill: The first step.
+        last: The last decode step: its context says how many steps there are.
+        device: `cpu` or `cuda`.
+        graph: Whether to decode by replays of a CUDA graph.
+        say: Gets a line before each stage.
+    """
     batch, context, held = last.batch, prefill.new_tokens, last.context + 1
     say(f"building {config.name}")
     model = build_model(config, device=device, dtype=DTYPES[last.dtype.name], seed=SEED).fold()
@@ -54,7 +64,7 @@ def generate(
     shape = (batch, context)
     prompt = torch.randint(config.vocab_size, shape, generator=draw, device=device)
 
-    def fill() -> Tensor:
+    def run_prefill() -> Tensor:
         cache.length = 0
         logits: Tensor = model(prompt, cache)
         return logits.argmax(-1)
@@ -62,8 +72,8 @@ def generate(
     say(f"prefill: {batch:,} x {context:,} tokens")
     model.set_mla(prefill.mla_mode)
     if device == "cuda":
-        fill()  # kernels are loaded, and plans made for this shape
-    ids, prefill_s = _timed(fill, device)
+        run_prefill()  # kernels are loaded, and plans made for this shape
+    ids, prefill_s = _timed(run_prefill, device)
     say(f"decode: {held - context:,} {'replays of a graph' if graph else 'eager steps'}")
     model.set_mla(last.mla_mode)
     step = DecodeStep(model, cache, graph=graph, greedy=True)
@@ -89,12 +99,12 @@ def generate(
 
 
 def _timed(work: Callable[[], Tensor], device: str) -> tuple[Tensor, float]:
-    """What the work returns, and its wall time until the device has done it."""
+    """The result of `work`, and its wall time in seconds until the device has finished."""
     _wait(device)
     start = perf_counter()
-    out = work()
+    result = work()
     _wait(device)
-    return out, perf_counter() - start
+    return result, perf_counter() - start
 
 
 def _wait(device: str) -> None:

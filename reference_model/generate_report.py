@@ -1,4 +1,4 @@
-"""What `sparsecost generate` found, as JSON and as a table."""
+"""The output of `sparsecost generate`: a JSON document, and a table made from it."""
 
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ ONE_STEP = "not measured (one step has no spread)"
 
 
 def document(config: ModelConfig, last: Workload, done: "Generated") -> dict[str, Any]:
-    """All numbers; `last` is the last decode step, whose cache is the one that is held."""
+    """All numbers of a run beside those predicted, as JSON; `last` is the last decode step."""
     costs = step_costs(config, last.step())
     steps = len(done.step_s)
     context, step_s = last.context + 1 - steps, median(done.step_s)
@@ -57,10 +57,10 @@ def document(config: ModelConfig, last: Workload, done: "Generated") -> dict[str
     }
 
 
-def table(found: dict[str, Any]) -> Table:
-    """The same for people."""
-    work, device, cache = found["workload"], found["device"], found["kv_cache"]
-    parameters, prefill, decode = found["parameters"], found["prefill"], found["decode"]
+def table(report: dict[str, Any]) -> Table:
+    """The table of a document."""
+    work, device, cache = report["workload"], report["device"], report["kv_cache"]
+    parameters, prefill, decode = report["parameters"], report["prefill"], report["decode"]
     batch, context, steps = work["batch"], work["context"], work["new_tokens"]
     low, high = decode["step_quartile_low_s"], decode["step_quartile_high_s"]
     mode = "replays of a CUDA graph" if decode["mode"] == "graph" else "eager steps"
@@ -78,7 +78,7 @@ def table(found: dict[str, Any]) -> Table:
         else ("", f"{units.seconds(low)} to {units.seconds(high)}", "middle half of the steps"),
     )
     return Table(
-        title=f"{found['model']['name']}: run with random weights and tokens, {work['dtype']}",
+        title=f"{report['model']['name']}: run with random weights and tokens, {work['dtype']}",
         headers=("quantity", "value", "what"),
         rows=rows,
         text_columns=3,
@@ -86,11 +86,11 @@ def table(found: dict[str, Any]) -> Table:
     )
 
 
-def _rate(found: dict[str, float]) -> str:
-    return f"{units.significant(found['tokens_per_s'])} tokens/s"
+def _rate(phase: dict[str, float]) -> str:
+    return f"{units.significant(phase['tokens_per_s'])} tokens/s"
 
 
 def _count(total: int, predicted_total: int) -> str:
-    """A count and what was predicted for it."""
+    """A count, and whether it is the predicted one."""
     verdict = "as predicted" if total == predicted_total else f"predicted: {predicted_total:,}"
     return f"{total:,} ({verdict})"

@@ -1,4 +1,4 @@
-"""Leaves that every model has: embedding, norms with their residual adds, projections.
+"""Leaves that every model has: embedding, norms with the residual adds before them, projections.
 
 Shapes: B sequences, T new tokens, N = B T, D hidden, V vocabulary.
 """
@@ -17,7 +17,11 @@ ALPHA = 1.702
 
 
 def activate(kind: Activation, gated: bool, x: Tensor) -> Tensor:  # noqa: FBT001 - two facts of x
-    """The activation of a feed-forward layer; gated, the halves of the last axis are multiplied."""
+    """The activation of a feed-forward layer.
+
+    Plain: [..., I] to [..., I]. Gated: the last axis holds two halves [..., 2 I]; the activation of
+    the first multiplies the second, which gives [..., I].
+    """
     if not gated:
         return _ACTIVATIONS[kind](x)
     gate, up = x.chunk(2, dim=-1)
@@ -45,10 +49,11 @@ _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 
 class Embed(Leaf):
-    """Rows of the embedding table: ids [B, T] to [B, T, D].
+    """The embedding table.
 
-    They have variance 1 as the stream wants it, unless the table is the LM head too: then that of a
-    linear layer, so that logits are small and the first loss is that of a guess.
+    Its elements have variance 1, as the residual stream needs, unless the LM head uses the same
+    table: then they have the variance of a linear layer, so that an untrained model's logits are
+    small and its loss is that of a guess.
     """
 
     weight: nn.Parameter
@@ -57,31 +62,31 @@ class Embed(Leaf):
         super().__init__()
         std = factory.linear_std if tied else 1.0
         table = factory.normal(vocab_size, factory.hidden_size, std=std)
-        self.own("weight", table, "embedding")
+        self.register("weight", table, "embedding")
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Look rows up."""
+        """Token ids [B, T] to their rows [B, T, D]."""
         return nn.functional.embedding(ids, self.weight)
 
 
 class Norm(Leaf):
-    """The residual adds that wait, then RMSNorm: returns the stream and its norm, both [..., D]."""
+    """Adds what waits to the residual stream, and normalises the stream (RMSNorm)."""
 
     weight: nn.Parameter
 
     def __init__(self, factory: Factory) -> None:
         super().__init__()
-        self.own("weight", factory.filled(factory.hidden_size, value=1.0), "norm")
+        self.register("weight", factory.filled(factory.hidden_size, value=1.0), "norm")
 
     def forward(self, stream: Tensor, *adds: Tensor) -> tuple[Tensor, Tensor]:
-        """Add what waits and normalise."""
+        """Stream and additions [..., D] to the new stream and its norm, both [..., D]."""
         for add in adds:
             stream = stream + add
         return stream, rms_norm(stream, self.weight)
 
 
 class Linear(Leaf):
-    """A projection, with bias and activation where the operator has them."""
+    """A projection, with a bias and an activation where the operator has them."""
 
     weight: nn.Parameter
     bias: nn.Parameter | None
@@ -99,31 +104,31 @@ class Linear(Leaf):
         std: float | None = None,
     ) -> None:
         super().__init__()
-        self.own("weight", factory.normal(outputs, inputs, std=std), group)
+        self.register("weight", factory.normal(outputs, inputs, std=std), group)
         if bias:
-            self.own("bias", factory.filled(outputs, value=0.0), group)
+            self.register("bias", factory.filled(outputs, value=0.0), group)
         else:
             self.bias = None
         self.activation, self.gated = activation, gated
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., inputs] to [..., outputs], or half of that when gated."""
+        """X [..., inputs] to [..., outputs]; with a gated activation, to [..., outputs / 2]."""
         y = nn.functional.linear(x, self.weight, self.bias)
         return y if self.activation is None else activate(self.activation, self.gated, y)
 
 
 class LmHead(Leaf):
-    """Logits [..., V]; the weight may be the embedding table."""
+    """Projects to the vocabulary; a tied model uses the embedding table as the weight."""
 
     weight: nn.Parameter
 
     def __init__(self, factory: Factory, vocab_size: int, tied: nn.Parameter | None) -> None:
         super().__init__()
         if tied is None:
-            self.own("weight", factory.normal(vocab_size, factory.hidden_size), "lm_head")
+            self.register("weight", factory.normal(vocab_size, factory.hidden_size), "lm_head")
         else:
-            self.own("weight", tied, "embedding")
+            self.register("weight", tied, "embedding")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Project to the vocabulary."""
+        """X [..., D] to logits [..., V]."""
         return nn.functional.linear(x, self.weight)

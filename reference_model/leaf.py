@@ -1,8 +1,7 @@
-"""A leaf: the module that does one operator, its parameters tagged with their group.
+"""A leaf: the module that runs one operator, and says to which group each parameter belongs.
 
-The path of a leaf in the model is the path of its operator in the cost model, and its parameters
-and buffers are those that the operator states. `backend` names the implementation; other backends
-replace the computation of a leaf without changing its path, its parameters or its callers.
+The path of a leaf in the model (`layers.3.moe.router`) is the path of its operator in the cost
+model, and the leaf has the parameters and buffers that the operator states. A test compares both.
 """
 
 from dataclasses import dataclass
@@ -19,11 +18,11 @@ NORM_EPS = 1e-5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factory:
-    """Where and how parameters are made: on `device`, in `dtype`, never by way of host memory."""
+    """Makes random parameters directly on `device`, in `dtype`, without a copy in host memory."""
 
     device: torch.device
     dtype: torch.dtype
-    hidden_size: int  # D, which sets the standard deviation of linear layers
+    hidden_size: int  # D; the standard deviation of linear layers follows from it
     generator: torch.Generator | None = None
 
     @property
@@ -36,44 +35,50 @@ class Factory:
 
     def normal(self, *shape: int, std: float | None = None) -> nn.Parameter:
         """A parameter drawn from a normal distribution; `std` defaults to that of linear layers."""
-        made = torch.empty(*shape, device=self.device, dtype=self.dtype)
+        tensor = torch.empty(*shape, device=self.device, dtype=self.dtype)
         if self.device.type != "meta":  # torch would load its compiler to draw nothing
-            made.normal_(0.0, self.linear_std if std is None else std, generator=self.generator)
-        return nn.Parameter(made)
+            tensor.normal_(0.0, self.linear_std if std is None else std, generator=self.generator)
+        return nn.Parameter(tensor)
 
     def filled(self, *shape: int, value: float) -> nn.Parameter:
-        """A parameter of one value: norms, biases."""
+        """A parameter whose elements all have one value: the weight of a norm, a bias."""
         return nn.Parameter(torch.full(shape, value, device=self.device, dtype=self.dtype))
 
     def uniform(self, *shape: int) -> nn.Parameter:
-        """A parameter drawn evenly from 0 to 1: Tucker cores."""
-        made = torch.empty(*shape, device=self.device, dtype=self.dtype)
-        return nn.Parameter(made.uniform_(0.0, 1.0, generator=self.generator))
+        """A parameter drawn uniformly from 0 to 1: Tucker cores."""
+        tensor = torch.empty(*shape, device=self.device, dtype=self.dtype)
+        return nn.Parameter(tensor.uniform_(0.0, 1.0, generator=self.generator))
 
 
 class Leaf(nn.Module):
-    """One operator. `groups` gives the group of each parameter, as the cost model counts them."""
-
-    backend = "torch"
+    """A module that runs one operator; `groups` names the cost model's group of each parameter."""
 
     def __init__(self) -> None:
         super().__init__()
         self.groups: dict[str, Group] = {}
 
-    def own(self, name: str, parameter: nn.Parameter, group: Group) -> None:
-        """Register a parameter under its group."""
+    def register(self, name: str, parameter: nn.Parameter, group: Group) -> None:
+        """Add a parameter to the module, and note the group in which the cost model counts it."""
         self.register_parameter(name, parameter)
         self.groups[name] = group
 
     def fold(self) -> None:
-        """Prepare for inference, once; most leaves have nothing to prepare."""
+        """Compute once what inference would else compute in every step; most leaves have nothing.
+
+        Calling it again changes nothing.
+        """
 
 
-class Chooser(Leaf):
-    """A leaf that chooses: `draws` of `population` experts or table rows for a token and head.
+class Selector(Leaf):
+    """A leaf that selects experts (a router) or table rows (a memory layer's retrieval).
 
-    `declared` replaces the choice, not the computation: logits [N, E] whose top k are the experts,
-    or rows [N, H m]. `chosen` holds the indices [N, H draws] of the last step.
+    For each of N tokens and each of H heads it selects `draws` of a `population`.
+
+    Attributes:
+        synthetic_choice: Replaces the selection, never the computation before it: for experts,
+            logits [N, E] of which the top k are selected; for rows, their indices [N, H draws].
+            May hold more than N tokens. None: the leaf's own scores decide.
+        selected: The indices [N, H draws] that the last step selected; None before the first.
     """
 
     def __init__(
@@ -81,10 +86,10 @@ class Chooser(Leaf):
     ) -> None:
         super().__init__()
         self.kind, self.population, self.draws, self.heads = kind, population, draws, heads
-        self.declared: Tensor | None = None
-        self.chosen: Tensor | None = None
+        self.synthetic_choice: Tensor | None = None
+        self.selected: Tensor | None = None
 
 
 def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
-    """RMSNorm over the last axis; the mean is taken in float32."""
+    """RMSNorm of x [..., D] with a weight [D]; the mean of the squares is taken in float32."""
     return nn.functional.rms_norm(x, weight.shape, weight, NORM_EPS)

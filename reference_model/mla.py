@@ -1,8 +1,17 @@
-"""Multi-head latent attention over a cache of latents, absorbed or expanded.
+"""Multi-head latent attention (MLA): the cache holds one latent a token, not keys and values.
 
-Leaves: qkv_down, latent_norm, (q_up,) rope, k_up, v_up, core, output. `k_up` and `v_up` serve both
-modes with the same weights, as in the cost model. Letters: H heads, c latent, r rotary, p and v the
-head sizes without position and of values.
+Keys and values of every head are linear functions of the latent, by the weights `k_up` and `v_up`.
+
+- Expanded (as in prefill): rebuild keys and values of all heads from the latents, then attend.
+- Absorbed (as in decode): q (W latent) = (q W) latent, so map the query into the latent space by
+  `k_up`, attend over the latents themselves, and map the result out of it by `v_up`. No key or
+  value is ever rebuilt; the cache is read once for all heads.
+
+Leaves in order: qkv_down, latent_norm, (q_up,) rope, k_up, v_up, core, output; the same in both
+modes, with the same weights.
+Letters: B sequences, T new tokens, L tokens attended to, H heads, c width of the latent, r of the
+rotary part of a head, p of its part without position, v of a value.
+Source: DeepSeek-V2, arXiv 2405.04434, section 2.1.
 """
 
 from typing import Any, Literal
@@ -21,31 +30,42 @@ from reference_model.sdpa import attend
 
 
 class LatentNorm(Leaf):
-    """RMSNorm of the latent, and of the compressed query."""
+    """RMSNorm of the latent and, where the query is compressed too, of the query."""
 
     kv_norm: nn.Parameter
     q_norm: nn.Parameter  # where the query is compressed
 
     def __init__(self, factory: Factory, config: LatentAttention) -> None:
         super().__init__()
-        self.own("kv_norm", factory.filled(config.kv_lora_rank, value=1.0), "norm")
+        self.register("kv_norm", factory.filled(config.kv_lora_rank, value=1.0), "norm")
         if config.q_lora_rank is not None:
-            self.own("q_norm", factory.filled(config.q_lora_rank, value=1.0), "norm")
+            self.register("q_norm", factory.filled(config.q_lora_rank, value=1.0), "norm")
 
     def forward(self, latent: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalise [..., c] and, if it is compressed, the query."""
+        """Latent [..., c] and query [..., q] to both of them normalised."""
         if "q_norm" in self.groups:
             query = rms_norm(query, self.q_norm)
         return rms_norm(latent, self.kv_norm), query
 
 
 class LatentRope(Leaf):
-    """Rotary embedding of the query parts and the one key, and the cache write."""
+    """Rotary embedding of the rotary parts of queries and key, and the cache write."""
 
     def forward(
         self, q_rope: Tensor, k_rope: Tensor, latent: Tensor, cache: Cache, index: int
     ) -> tuple[Tensor, Tensor]:
-        """[B, T, H, r], [B, T, r] and [B, T, c] to queries [B, H, T, r], cache [B, L, c + r]."""
+        """Rotate, write latent and rotary key to the cache, and return what to attend to.
+
+        Args:
+            q_rope: Rotary parts of the queries, [B, T, H, r].
+            k_rope: The rotary key that all heads share, [B, T, r].
+            latent: [B, T, c].
+            cache: The caches of all layers.
+            index: The layer.
+
+        Returns:
+            Rotated queries [B, H, T, r], and latents with rotary keys [B, L, c + r].
+        """
         cos, sin = angles(cache.positions(q_rope.shape[1]), k_rope.shape[-1])
         q_rope, k_rope = rotate(q_rope, cos, sin), rotate(k_rope[:, :, None], cos, sin)[:, :, 0]
         held, _ = cache.store(index, torch.cat([latent, k_rope], dim=-1)[:, None], None)
@@ -53,19 +73,22 @@ class LatentRope(Leaf):
 
 
 class Up(Leaf):
-    """Per head a matrix [x, c]: latents up to x, or x down into the latent space."""
+    """A matrix [x, c] for each head: from the latent space into the head, or back."""
 
     weight: nn.Parameter
 
     def __init__(self, factory: Factory, heads: int, size: int, latent: int) -> None:
         super().__init__()
-        self.own("weight", factory.normal(heads, size, latent), "attention")
+        self.register("weight", factory.normal(heads, size, latent), "attention")
 
     def forward(self, x: Tensor, *, into: Literal["heads", "latent", "stream"]) -> Tensor:
-        """Multiply by the weight of each head.
+        """Multiply by the matrix of each head.
 
-        `heads`: latents [B, L, c] to [B, H, L, x]; `latent`: queries [B, H, T, x] to [B, H, T, c];
-        `stream`: results [B, H, T, c] to [B, T, H x].
+        `into` says in which direction:
+
+        - `heads` (expanded): latents [B, L, c] to keys or values [B, H, L, x];
+        - `latent` (absorbed): queries [B, H, T, x] to [B, H, T, c];
+        - `stream` (absorbed): attended latents [B, H, T, c] to [B, T, H x].
         """
         if into == "heads":
             return torch.einsum("blc,hxc->bhlx", x, self.weight)
@@ -75,12 +98,23 @@ class Up(Leaf):
 
 
 class LatentCore(Leaf):
-    """Scores, softmax and weighted values of queries in two parts: without position and rotary."""
+    """Scores, softmax and weighted values; queries and keys have a rotary part and one without."""
 
     def absorbed(
         self, q: Tensor, q_rope: Tensor, held: Tensor, scale: float, mask: Tensor | None
     ) -> Tensor:
-        """Queries [B, H, T, c] and [B, H, T, r] over the cache [B, L, c + r]: [B, H, T, c]."""
+        """Attend over latents, which are keys and values at once: multi-query attention.
+
+        Args:
+            q: Queries in the latent space, [B, H, T, c].
+            q_rope: Their rotary parts, [B, H, T, r].
+            held: Latents with rotary keys, [B, L, c + r].
+            scale: Of the scores.
+            mask: Additive, of static decode.
+
+        Returns:
+            [B, H, T, c], still in the latent space.
+        """
         values = held[:, None, :, : q.shape[-1]]
         return attend(torch.cat([q, q_rope], -1), held[:, None], values, scale=scale, mask=mask)
 
@@ -92,21 +126,32 @@ class LatentCore(Leaf):
         scale: float,
         mask: Tensor | None,
     ) -> Tensor:
-        """Queries [B, H, T, p], [B, H, T, r], keys [B, H, L, p], [B, L, r], values: [B, T, H v]."""
-        own, rope = keys
-        shared = rope[:, None].expand(-1, own.shape[1], -1, -1)
-        k = torch.cat([own, shared], dim=-1)
+        """Attend over rebuilt keys and values: multi-head attention.
+
+        Args:
+            q: Queries without position [B, H, T, p], and their rotary parts [B, H, T, r].
+            keys: Keys without position [B, H, L, p], and the rotary key of all heads [B, L, r].
+            values: [B, H, L, v].
+            scale: Of the scores.
+            mask: Additive, of static decode.
+
+        Returns:
+            [B, T, H v].
+        """
+        k_nope, k_rope = keys
+        k_rope = k_rope[:, None].expand(-1, k_nope.shape[1], -1, -1)
+        k = torch.cat([k_nope, k_rope], dim=-1)
         out = attend(torch.cat(q, dim=-1), k, values, scale=scale, mask=mask)
         return out.transpose(1, 2).flatten(2)
 
     def forward(self, *inputs: Any, mode: Literal["absorbed", "expanded"]) -> Tensor:  # noqa: ANN401
-        """One of the two, as its mode says."""
+        """`absorbed` or `expanded`, with the arguments of that method."""
         return self.absorbed(*inputs) if mode == "absorbed" else self.expanded(*inputs)
 
 
 @runs(LatentAttention)
 class LatentLayer(nn.Module):
-    """MLA; `mode` is set by the step that runs."""
+    """One layer of latent attention; `ReferenceModel.set_mla` sets its mode."""
 
     mode: Mla = "absorbed"
 
@@ -135,7 +180,7 @@ class LatentLayer(nn.Module):
         )
 
     def new_cache(self, room: Room) -> LayerCache:
-        """Latents and rotary keys [B, 1, C, c + r], for all heads."""
+        """Latents and rotary keys [B, 1, C, c + r], which all heads share."""
         width = self.config.kv_lora_rank + self.config.qk_rope_head_dim
         return LayerCache(keys=room.zeros(1, room.capacity, width), values=None, window=None)
 

@@ -1,9 +1,13 @@
-"""The whole model: blocks of leaves, built from a cost model's configuration.
+"""The reference model: a decoder-only language model, built from a cost model's configuration.
 
-    attention_norm, attention, (post_attention_norm), ffn_norm, ffn | moe, memory, (post_ffn_norm)
+A block runs in this order (in parentheses: only where the configuration has it):
 
-Each norm takes the outputs that wait for the residual stream. A memory layer reads the normalised
-vector that fed its block's FFN, and its output joins the stream after its output block.
+    attention_norm, attention, (post_attention_norm), ffn_norm, ffn | moe, (post_ffn_norm), (memory)
+
+The additions to the residual stream are done by the norm that comes next, as a fused kernel would
+do them: a block returns what it adds, and a norm takes the stream and the additions that wait for
+it. A memory layer reads the same normalised vector as its block's FFN. Its output joins the stream
+after its output block, which may be a later one.
 """
 
 from collections.abc import Iterator
@@ -21,7 +25,7 @@ from reference_model.registry import module_of
 
 
 class Block(nn.Module):
-    """One block: its leaves under the names of the cost model's paths."""
+    """One block; its attributes have the names that the cost model's paths have."""
 
     def __init__(self, factory: Factory, config: ModelConfig, attention: nn.Module) -> None:
         super().__init__()
@@ -35,14 +39,24 @@ class Block(nn.Module):
         self.post_ffn_norm: Norm | None = None
 
     def new_cache(self, room: Room) -> LayerCache | LayerState:
-        """What the mixer keeps of its sequences."""
-        made: LayerCache | LayerState = self.attention.new_cache(room)  # type: ignore[operator]  # every mixer has it
-        return made
+        """An empty cache or state for this block's sequence mixer."""
+        cache: LayerCache | LayerState = self.attention.new_cache(room)  # type: ignore[operator]  # every mixer has it
+        return cache
 
     def forward(
         self, stream: Tensor, adds: list[Tensor], cache: Cache, index: int
     ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        """The stream, what the FFN adds to it, and the memory layer's output; all [B, T, D]."""
+        """One block of one step; all tensors are [B, T, D].
+
+        Args:
+            stream: The residual stream.
+            adds: What waits to be added to it.
+            cache: The caches of all layers.
+            index: This block's number.
+
+        Returns:
+            The stream, the FFN's output that waits to be added, and the memory layer's output.
+        """
         stream, x = self.attention_norm(stream, *adds)
         attended = self.attention(x, cache, index)
         if self.post_attention_norm is not None:
@@ -59,7 +73,7 @@ class Block(nn.Module):
 
 
 class ReferenceModel(nn.Module):
-    """A decoder-only language model whose leaf modules are the operators of its cost model."""
+    """A decoder-only language model whose leaf modules are the operators of the cost model."""
 
     def __init__(self, config: ModelConfig, factory: Factory) -> None:
         super().__init__()
@@ -93,11 +107,11 @@ class ReferenceModel(nn.Module):
         self.lm_head = LmHead(factory, config.vocab_size, tied)
 
     def leaves(self) -> dict[str, Leaf]:
-        """Every operator by its path."""
+        """The module of every operator, by path."""
         return {path: m for path, m in self.named_modules() if isinstance(m, Leaf)}
 
     def fold(self) -> "ReferenceModel":
-        """Prepare for inference: the keys of memory layers hold their own norm from now on."""
+        """Prepare for inference: keys of memory layers are normalised once and for all."""
         for leaf in self.leaves().values():
             leaf.fold()
         return self
@@ -119,13 +133,23 @@ class ReferenceModel(nn.Module):
             yield block
 
     def set_mla(self, mode: Mla) -> None:
-        """Run latent attention `absorbed` or `expanded` from now on."""
+        """Choose how latent attention runs from now on: `absorbed` or `expanded`."""
         for module in self.modules():
             if isinstance(module, LatentLayer):
                 module.mode = mode
 
     def forward(self, ids: Tensor, cache: Cache, *, logits: Logits = "last") -> Tensor:
-        """Ids [B, T] after what the cache holds, to logits [B, 1, V] or, of `all`, [B, T, V]."""
+        """One step: T new tokens of each sequence, after those that the cache holds.
+
+        Args:
+            ids: Token ids [B, T].
+            cache: Is read, and gets the new tokens.
+            logits: `last` projects only the last token of each sequence to the vocabulary, `all`
+                every one.
+
+        Returns:
+            Logits [B, 1, V], or [B, T, V] of `all`.
+        """
         stream = self.embed(ids)
         adds: list[Tensor] = []
         waiting: dict[int, list[Tensor]] = {}  # memory outputs by the block after which they join
@@ -150,7 +174,11 @@ def build_model(
     dtype: torch.dtype = torch.bfloat16,
     seed: int = 0,
 ) -> ReferenceModel:
-    """A model with random weights, made on `device` from `seed`."""
+    """A model with random weights, which are made on `device` from `seed`.
+
+    On the device `meta` the model has shapes and no numbers: enough to compare it with the cost
+    model.
+    """
     target = torch.device(device)
     generator = None
     if target.type != "meta":

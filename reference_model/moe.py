@@ -1,7 +1,11 @@
-"""Mixture of experts: router, experts as grouped matrix products, shared experts.
+"""Mixture of experts (MoE): a router selects k of E feed-forward networks for each token.
 
-Shapes: N tokens, D hidden, E experts, k of them a token, I expert width. No weight is copied and
-the host is never asked: tokens are sorted by expert, and the group borders stay on the device.
+The N k pairs of a token and an expert are sorted by expert, so that two grouped matrix products run
+all experts in two launches, each reading only the weights of experts that some token selected. The
+borders between the groups stay on the device: the host waits for nothing, so a step can be a CUDA
+graph. Shared experts, which every token runs, are an ordinary feed-forward layer beside them.
+
+Shapes: N tokens, D hidden, E experts, k of them a token, I expert width.
 """
 
 import torch
@@ -10,22 +14,28 @@ from torch import Tensor, nn
 from costmodel.errors import InputError
 from costmodel.layers.moe import MoeFfn
 from reference_model.layers import Linear, activate
-from reference_model.leaf import Chooser, Factory, Leaf
+from reference_model.leaf import Factory, Leaf, Selector
 from reference_model.registry import runs
 
 ROW_BYTES = 16  # a row of a grouped matrix product takes a multiple of these: torch refuses others
 
 
 def grouped_mm(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
-    """Rows of x [R, i] in groups that end at `offsets` [E], times weight [E, o, i]: [R, o]."""
+    """Each row of x [R, i] times the matrix of its group: [R, o].
+
+    Args:
+        x: Rows, sorted by group.
+        weight: A matrix for each group, [E, o, i].
+        offsets: Where each group ends, [E] of int32; an empty group ends where it starts.
+    """
     public = getattr(nn.functional, "grouped_mm", None)  # torch 2.11 has it under another name
     product = torch._grouped_mm if public is None else public  # noqa: SLF001
     out: Tensor = product(x, weight.mT, offs=offsets)
     return out
 
 
-class Router(Chooser):
-    """Scores of all experts, and the weights and indices [N, k] of the chosen."""
+class Router(Selector):
+    """Scores all experts for each token, and selects the k best."""
 
     weight: nn.Parameter
     bias: nn.Parameter | None
@@ -35,16 +45,16 @@ class Router(Chooser):
         super().__init__("experts", population=config.num_experts, draws=config.num_experts_per_tok)
         self.config = config
         e = config.num_experts
-        self.own("weight", factory.normal(e, factory.hidden_size), "router")
+        self.register("weight", factory.normal(e, factory.hidden_size), "router")
         if config.router_bias:
-            self.own("bias", factory.filled(e, value=0.0), "router")
+            self.register("bias", factory.filled(e, value=0.0), "router")
         else:
             self.bias = None
         if config.score_correction_bias:
-            self.own("score_correction_bias", factory.filled(e, value=0.0), "router")
+            self.register("score_correction_bias", factory.filled(e, value=0.0), "router")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, D] to weights and indices, both [N, k]."""
+        """Tokens [N, D] to the weights and the indices of the selected experts, [N, k] each."""
         c = self.config
         logits = nn.functional.linear(x, self.weight, self.bias).float()
         if c.scoring == "softmax":
@@ -58,19 +68,23 @@ class Router(Chooser):
             ranked = ranked + self.score_correction_bias.float()
         if c.n_group > 1:
             ranked = self._limited(ranked)
-        if self.declared is not None:  # in place of groups and corrections too
-            ranked = self.declared[: ranked.shape[0]]
+        if self.synthetic_choice is not None:  # replaces groups and corrections too
+            ranked = self.synthetic_choice[: ranked.shape[0]]
         indices = ranked.topk(c.num_experts_per_tok, dim=-1).indices
         weights = scores.gather(-1, indices)
         if c.scoring == "softmax_of_chosen":
             weights = weights.softmax(-1)
         elif c.norm_topk_prob:
             weights = weights / weights.sum(-1, keepdim=True)
-        self.chosen = indices
+        self.selected = indices
         return weights.to(x.dtype), indices
 
     def _limited(self, ranked: Tensor) -> Tensor:
-        """Scores with those outside the best groups at minus infinity."""
+        """Group-limited routing: scores [N, E] outside the best groups become minus infinity.
+
+        A group's score is the sum of its `group_score_experts` best. Source: DeepSeek-V3, arXiv
+        2412.19437, section 2.1.2.
+        """
         c = self.config
         grouped: Tensor = ranked.unflatten(-1, (c.n_group, -1))
         group_scores = grouped.topk(c.group_score_experts, dim=-1).values.sum(-1)
@@ -80,7 +94,7 @@ class Router(Chooser):
 
 
 class Experts(Leaf):
-    """Sort by expert, two grouped products, weighted sum of the k results of each token."""
+    """Runs the selected experts: sort by expert, two grouped products, weighted sum per token."""
 
     gate_up: nn.Parameter
     down: nn.Parameter
@@ -98,20 +112,23 @@ class Experts(Leaf):
                     f"{field}={width}: must be a multiple of {multiple} to run experts"
                 )
         wide = 2 * i if config.gated else i
-        self.own("gate_up", factory.normal(e, wide, d), "experts")
-        self.own("down", factory.normal(e, d, i), "experts")
+        self.register("gate_up", factory.normal(e, wide, d), "experts")
+        self.register("down", factory.normal(e, d, i), "experts")
         if config.expert_bias:
-            self.own("gate_up_bias", factory.filled(e, wide, value=0.0), "experts")
-            self.own("down_bias", factory.filled(e, d, value=0.0), "experts")
-        experts = torch.arange(e, device=factory.device)
-        self.numbers = experts  # a plain attribute: no parameter, no buffer of the model
+            self.register("gate_up_bias", factory.filled(e, wide, value=0.0), "experts")
+            self.register("down_bias", factory.filled(e, d, value=0.0), "experts")
+        # A plain attribute: no parameter and no buffer of the model.
+        self.expert_numbers = torch.arange(e, device=factory.device)
 
     def forward(self, x: Tensor, weights: Tensor, indices: Tensor, shared: Tensor | None) -> Tensor:
-        """[N, D], weights and indices [N, k] to [N, D]; the shared experts' result is added."""
+        """Tokens [N, D], weights and indices [N, k] to [N, D].
+
+        The result of the shared experts [N, D] is added, if there are any.
+        """
         c = self.config
         k = c.num_experts_per_tok
         ordered, order = indices.flatten().sort(stable=True)
-        ends = torch.searchsorted(ordered, self.numbers, right=True).to(torch.int32)
+        ends = torch.searchsorted(ordered, self.expert_numbers, right=True).to(torch.int32)
         hidden = grouped_mm(x[order // k], self.gate_up, ends)
         if c.expert_bias:
             hidden = hidden + self.gate_up_bias[ordered]
@@ -126,7 +143,7 @@ class Experts(Leaf):
 
 @runs(MoeFfn)
 class MoeLayer(nn.Module):
-    """router, experts, and two projections of shared experts."""
+    """Router, experts and, where the configuration has them, the projections of shared experts."""
 
     attribute = "moe"
 

@@ -1,4 +1,7 @@
-"""PEER: query, retrieve, down, up over a million experts of one neuron.
+"""PEER: a mixture of n^2 experts of one neuron each, of which product keys select m a head.
+
+Leaves in order: query, retrieve, down, up. An expert is a row of `down` (its input weights) and a
+row of `up` (its output weights).
 
 Shapes: N tokens, D hidden, H heads, m experts per token and head. Source: arXiv 2407.04153.
 """
@@ -7,47 +10,29 @@ from torch import Tensor, nn
 
 from costmodel.layers.peer import Peer
 from reference_model.leaf import Factory, Leaf
-from reference_model.product_key import ProductQuery, ProductRetrieve
+from reference_model.product_key import ProductQuery, ProductRetrieve, ProductValues
 from reference_model.registry import runs
-from reference_model.value_tables import TableView, dots, weighted_sum
-
-TABLE_STD = 0.02
+from reference_model.value_tables import TABLE_STD, TableView, dots
 
 
 class Down(Leaf):
-    """Each chosen neuron's input: GELU of a dot, times the router's weight."""
+    """The activation of each selected neuron: GELU of a dot product, times the router's weight."""
 
     weight: nn.Parameter
 
     def __init__(self, factory: Factory, rows: int) -> None:
         super().__init__()
         table = factory.normal(rows, factory.hidden_size, std=TABLE_STD)
-        self.own("weight", table, "memory_values")
+        self.register("weight", table, "memory_values")
 
     def forward(self, x: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-        """[N, D], rows and weights [N, H m] to [N, H m]."""
+        """Tokens [N, D], row indices and weights [N, H m] to activations [N, H m]."""
         return nn.functional.gelu(dots(self.weight, rows, x), approximate="tanh") * weights
-
-
-class UpRows(Leaf):
-    """Weighted sum of the chosen neurons' output rows."""
-
-    weight: nn.Parameter
-
-    def __init__(self, factory: Factory, rows: int) -> None:
-        super().__init__()
-        table = factory.normal(rows, factory.hidden_size, std=TABLE_STD)
-        self.own("weight", table, "memory_values")
-        self.view = TableView(table=table, offset=0)
-
-    def forward(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """Rows and weights [N, H m] to [N, D]."""
-        return weighted_sum(self.weight, self.view.rows(rows), weights[..., None])
 
 
 @runs(Peer)
 class PeerLayer(nn.Module):
-    """One layer with its own experts."""
+    """One PEER layer; layers share nothing."""
 
     def __init__(
         self,
@@ -69,8 +54,10 @@ class PeerLayer(nn.Module):
             key_dim=config.key_dim,
             shared_keys=config.shared_keys,
         )
-        self.down = Down(factory, config.num_keys**2)
-        self.up = UpRows(factory, config.num_keys**2)
+        rows = config.num_keys**2
+        self.down = Down(factory, rows)
+        up = factory.normal(rows, factory.hidden_size, std=TABLE_STD)
+        self.up = ProductValues(TableView(table=up, offset=0))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""

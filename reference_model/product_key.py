@@ -1,7 +1,13 @@
-"""PKM and Memory+: query, retrieve, values, (gate, output).
+"""Product-key memory (PKM) and Memory+: each token reads m rows a head of a table of n^2 rows.
+
+Leaves in order: query, retrieve, values, (gate, output). Row i n + j has as its key the
+concatenation of sub-key i of the first side and sub-key j of the second, so its score is the sum of
+two scores. The m best of n^2 sums are among the sums of the m best of either side: 2 n keys are
+compared instead of n^2, and the result is exact.
 
 Shapes: N tokens, D hidden, H heads, n keys per side, m rows read per token and head, Dk key width
-per side, Dv value width. Source: arXiv 1907.05242, section 3; arXiv 2412.09764, section 3.
+per side, Dv value width.
+Source: arXiv 1907.05242, section 3; arXiv 2412.09764, section 3.
 """
 
 import torch
@@ -9,15 +15,13 @@ from torch import Tensor, nn
 
 from costmodel.layers.product_key import ProductKey
 from reference_model.layers import Linear
-from reference_model.leaf import Chooser, Factory, Leaf, rms_norm
+from reference_model.leaf import Factory, Leaf, Selector, rms_norm
 from reference_model.registry import runs
-from reference_model.value_tables import TableView, weighted_sum
-
-TABLE_STD = 0.02
+from reference_model.value_tables import TABLE_STD, TableView, weighted_sum
 
 
 class ProductQuery(Leaf):
-    """D to H queries of two halves, [N, H, 2, Dk]."""
+    """Projects each token to H queries of two halves, one for either side of the keys."""
 
     weight: nn.Parameter
     norm: nn.Parameter  # where the query is normalised
@@ -26,18 +30,18 @@ class ProductQuery(Leaf):
         super().__init__()
         self.shape = (heads, 2, key_dim)
         weight = factory.normal(heads * 2 * key_dim, factory.hidden_size, std=key_dim**-0.5)
-        self.own("weight", weight, "memory_projections")
+        self.register("weight", weight, "memory_projections")
         if norm:
-            self.own("norm", factory.filled(key_dim, value=key_dim**-0.4), "norm")
+            self.register("norm", factory.filled(key_dim, value=key_dim**-0.4), "norm")
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, D] to [N, H, 2, Dk]."""
+        """Tokens [N, D] to queries [N, H, 2, Dk]."""
         y = nn.functional.linear(x, self.weight).unflatten(-1, self.shape)
         return rms_norm(y, self.norm) if "norm" in self.groups else y
 
 
-class ProductRetrieve(Chooser):
-    """From the queries to rows and weights, both [N, H m]; the weights of a head sum to one."""
+class ProductRetrieve(Selector):
+    """Selects the m rows of highest score for each token and head; softmax gives their weights."""
 
     keys: nn.Parameter
     key_norm: nn.Parameter  # where the keys are normalised
@@ -56,20 +60,23 @@ class ProductRetrieve(Chooser):
         super().__init__("rows", population=num_keys**2, draws=knn, heads=heads)
         self.num_keys, self.knn = num_keys, knn
         keys = factory.normal(2, 1 if shared_keys else heads, num_keys, key_dim, std=key_dim**-0.5)
-        self.own("keys", keys, "memory_keys")
+        self.register("keys", keys, "memory_keys")
         if norm:
-            self.own("key_norm", factory.filled(key_dim, value=key_dim**-0.4), "norm")
+            self.register("key_norm", factory.filled(key_dim, value=key_dim**-0.4), "norm")
         self.folded = not norm
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Normalise the keys in place, once, for inference."""
+        """Normalise the keys in place, once: their norm costs nothing at inference."""
         if not self.folded:
             self.keys.copy_(rms_norm(self.keys, self.key_norm))
             self.folded = True
 
     def forward(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, H, 2, Dk] to rows and weights [N, H m]."""
+        """Queries [N, H, 2, Dk] to row indices and weights, [N, H m] each.
+
+        The weights of one head sum to one.
+        """
         keys = self.keys if self.folded else rms_norm(self.keys, self.key_norm)
         first = min(self.knn, self.num_keys)
         best = []
@@ -82,46 +89,46 @@ class ProductRetrieve(Chooser):
         j = best[1].indices.gather(-1, top.indices % first)
         rows = (i * self.num_keys + j).flatten(1)
         weights = top.values.float().softmax(-1).to(query.dtype).flatten(1)
-        if self.declared is not None:
-            rows = self.declared[: rows.shape[0]]
-        self.chosen = rows
+        if self.synthetic_choice is not None:
+            rows = self.synthetic_choice[: rows.shape[0]]
+        self.selected = rows
         return rows, weights
 
 
 def _scores(query: Tensor, keys: Tensor) -> Tensor:
-    """[N, H, Dk] by [H or 1, n, Dk] to [N, H, n]."""
+    """Queries [N, H, Dk] times keys [H, n, Dk], or [1, n, Dk] for all heads: [N, H, n]."""
     if keys.shape[0] == 1:
         return query @ keys[0].mT
     return torch.bmm(query.transpose(0, 1), keys.mT).transpose(0, 1)
 
 
 class ProductValues(Leaf):
-    """Weighted sum of the rows of all heads."""
+    """Weighted sum of the table rows that all heads selected."""
 
     weight: nn.Parameter
 
     def __init__(self, view: TableView) -> None:
         super().__init__()
         self.view = view
-        self.own("weight", view.table, "memory_values")
+        self.register("weight", view.table, "memory_values")
 
     def forward(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """Rows and weights [N, H m] to [N, Dv]."""
+        """Row indices and weights [N, H m] to [N, Dv]."""
         return weighted_sum(self.weight, self.view.rows(rows), weights[..., None])
 
 
 class Gate(Leaf):
-    """out * silu(W x)."""
+    """Memory+'s gate: out * silu(W x), elementwise."""
 
     weight: nn.Parameter
 
     def __init__(self, factory: Factory, value_dim: int) -> None:
         super().__init__()
         weight = factory.normal(value_dim, factory.hidden_size)
-        self.own("weight", weight, "memory_projections")
+        self.register("weight", weight, "memory_projections")
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
-        """[N, D] and [N, Dv] to [N, Dv]."""
+        """Tokens [N, D] and what the memory gave, [N, Dv], to [N, Dv]."""
         return out * nn.functional.silu(nn.functional.linear(x, self.weight))
 
 

@@ -1,4 +1,7 @@
-"""Which module runs which layer kind of the cost model: one file a kind, found by standing here."""
+"""Which PyTorch module runs which layer kind of the cost model.
+
+A file of this folder that says `@runs(TheKind)` is found without an entry anywhere.
+"""
 
 import importlib
 import pkgutil
@@ -16,20 +19,20 @@ _MODULES: dict[type[LayerKind], type[nn.Module]] = {}
 
 
 def runs(kind: type[LayerKind]) -> Callable[[M], M]:
-    """Declare that a module runs a layer kind."""
+    """A class decorator: this module runs layers of `kind`."""
 
-    def declare(module: M) -> M:
+    def register(module: M) -> M:
         assert kind not in _MODULES, f"{kind.__name__} has a module"
         _MODULES[kind] = module
         return module
 
-    return declare
+    return register
 
 
 def module_of(kind: LayerKind) -> Any:  # noqa: ANN401 - bases differ in their arguments
-    """The module class that runs a configuration."""
+    """The module class that runs this layer configuration."""
     if type(kind) not in _MODULES:
-        for found in pkgutil.iter_modules(reference_model.__path__):
-            if found.name not in ("cli", "__main__"):
-                importlib.import_module(f"reference_model.{found.name}")
+        for file in pkgutil.iter_modules(reference_model.__path__):
+            if file.name not in ("cli", "__main__"):
+                importlib.import_module(f"reference_model.{file.name}")
     return _MODULES[type(kind)]

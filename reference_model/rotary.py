@@ -1,6 +1,7 @@
-"""Rotary position embedding, in pairs of the two halves of a head.
+"""Rotary position embedding (RoPE): rotate pairs of a head's elements by angles of the position.
 
-Frequencies do not change the cost; all models use base 10,000 here.
+Element i of the first half of the rotated part and element i of its second half are a pair. All
+models use base 10,000 here, since frequencies do not change what a step costs.
 Source: RoFormer, arXiv 2104.09864.
 """
 
@@ -19,13 +20,13 @@ def _inverse_frequencies(dim: int, device: torch.device) -> Tensor:
 
 
 def angles(positions: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [T, dim // 2] in float32 of the positions [T]; an odd element has no pair."""
-    turned = positions.to(torch.float32)[:, None] * _inverse_frequencies(dim, positions.device)
-    return turned.cos(), turned.sin()
+    """Cosines and sines [T, dim // 2] in float32 for positions [T]; an odd element has no pair."""
+    radians = positions.to(torch.float32)[:, None] * _inverse_frequencies(dim, positions.device)
+    return radians.cos(), radians.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the first 2 * cos.shape[-1] elements of x [B, T, H, d]; the rest stay."""
+    """Rotate heads x [B, T, H, d] by `cos` and `sin` [T, r / 2]: their first r elements."""
     half = cos.shape[-1]
     cos, sin = cos[:, None].to(x.dtype), sin[:, None].to(x.dtype)
     a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]

@@ -1,57 +1,70 @@
-"""Which experts and rows a model chooses, by popularity or by its scores; and what it chose.
+"""Set how a model routes, by a synthetic popularity or by its own scores; and count its selections.
 
-`declare` before a step, graphs included when it comes before their capture, lets every layer choose
-by a popularity; the scores are still computed, for their cost. `histograms` counts a step's choices
-in the form that `--routing FILE` reads.
+Under synthetic routing every leaf that selects experts or rows still computes its scores, so that
+the step costs what it costs, and then a random draw replaces what the scores would select.
 """
 
 from typing import Any
 
 import torch
 
-from reference_model.leaf import Chooser
+from reference_model.leaf import Selector
 from reference_model.model import ReferenceModel
 from reference_model.synthetic_routing import Popularity
 
 
-def choosers(model: ReferenceModel) -> dict[str, Chooser]:
-    """The leaves that choose, by path."""
-    return {path: leaf for path, leaf in model.leaves().items() if isinstance(leaf, Chooser)}
+def selectors(model: ReferenceModel) -> dict[str, Selector]:
+    """The leaves that select experts or rows, by path."""
+    return {path: leaf for path, leaf in model.leaves().items() if isinstance(leaf, Selector)}
 
 
-def declare(
+def set_synthetic_routing(
     model: ReferenceModel, popularity: Popularity | None, *, tokens: int, seed: int = 0
 ) -> None:
-    """Let `tokens` tokens choose by `popularity` in every layer; None: by the scores again."""
+    """Draw the selection of `tokens` tokens in every layer from `popularity`.
+
+    Each later step uses the same draw, with its tokens as the first rows. A CUDA graph keeps the
+    draw that was set before its capture.
+
+    Args:
+        model: Its selectors get a `synthetic_choice`.
+        popularity: The law to draw from, in an item order of its own for each layer. None: the
+            scores decide again.
+        tokens: The most tokens that a step may have: batch x new tokens.
+        seed: Of the draw.
+    """
     generator = torch.Generator(device=model.device).manual_seed(seed)
-    for leaf in choosers(model).values():
+    for leaf in selectors(model).values():
         if popularity is None:
-            leaf.declared = None
+            leaf.synthetic_choice = None
         elif leaf.kind == "experts":
-            leaf.declared = popularity.expert_logits(tokens, leaf.population, generator=generator)
+            leaf.synthetic_choice = popularity.expert_logits(
+                tokens, leaf.population, generator=generator
+            )
         else:
             rows = popularity.rows(
                 tokens * leaf.heads, leaf.population, leaf.draws, generator=generator
             )
-            leaf.declared = rows.view(tokens, leaf.heads * leaf.draws)
+            leaf.synthetic_choice = rows.view(tokens, leaf.heads * leaf.draws)
 
 
 def histograms(model: ReferenceModel) -> dict[str, dict[str, Any]]:
-    """For each choosing leaf, how often the last step chose its experts or rows.
+    """How often each expert or row was selected in the last step, for each selector, by path.
 
-    `counts` lists [accesses, experts or rows with as many], those never chosen among them; `trials`
-    counts tokens, or pairs of a token and a head.
+    This is the form that `--routing FILE` reads: `counts` lists pairs [accesses, number of items
+    with so many], items without any access among them; `trials` counts tokens, or pairs of a token
+    and a head; `draws` items are selected in each trial.
     """
-    found = {}
-    for path, leaf in choosers(model).items():
-        if leaf.chosen is None:
+    by_path = {}
+    for path, leaf in selectors(model).items():
+        if leaf.selected is None:
             continue
-        accesses = torch.bincount(leaf.chosen.flatten(), minlength=leaf.population)
+        accesses = torch.bincount(leaf.selected.flatten(), minlength=leaf.population)
         values, items = accesses.unique(return_counts=True)
-        found[path] = {
+        by_path[path] = {
             "population": leaf.population,
-            "trials": leaf.chosen.numel() // leaf.draws,
+            "trials": leaf.selected.numel() // leaf.draws,
             "draws": leaf.draws,
             "counts": [list(pair) for pair in zip(values.tolist(), items.tolist(), strict=True)],
         }
-    return found
+    return by_path

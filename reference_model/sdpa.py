@@ -1,10 +1,15 @@
-"""Attention of queries over keys and values, its backend chosen by name and never by chance.
+"""Scaled dot-product attention by a kernel that is chosen by name, so that runs are comparable.
 
-On a CPU and on the meta device two matrix products and a float32 softmax (`math`). On a GPU cuDNN's
-fused kernel (flash where PyTorch is asked for deterministic algorithms), which reads K and V once a
-group; the memory-efficient kernel for float32, sinks and heads too wide for cuDNN. What the chosen
-kernel refuses is an error, never a silent fall back to `math`, which is 30 times slower.
-Shapes: q [B, H, T, d], k [B, K, L, d], v [B, K, L, dv]; H is a multiple of K.
+Left to itself, PyTorch picks a kernel by shapes and version, and may fall back silently to one that
+is 30 times slower. Here each case has one kernel, and what that kernel refuses is an error:
+
+- CPU and meta device: two matrix products and a softmax in float32 (`_math`).
+- GPU: cuDNN's fused kernel, which reads the keys and values of a group of heads once;
+  FlashAttention where PyTorch is asked for deterministic algorithms.
+- GPU with float32, attention sinks or heads too wide for cuDNN: PyTorch's memory-efficient kernel.
+
+Shapes: q [B, H, T, d], k [B, K, L, d], v [B, K, L, dv]: B sequences, T new tokens, L tokens that
+they attend to, H query heads, K key-value heads (H is a multiple of K), d and dv head sizes.
 """
 
 import torch
@@ -16,7 +21,10 @@ MAX_CUDNN_HEAD = 256  # elements of a head that cuDNN's kernel takes
 
 
 def visible(new: int, keys: int, window: int | None, device: torch.device) -> Tensor:
-    """[T, L] of bool: the last T of L tokens see themselves, those before, and W in all."""
+    """Which tokens may attend to which, [T, L] of bool; the new tokens are the last T of L.
+
+    A token sees itself and those before it; with a window of W tokens, W in all.
+    """
     rows = torch.arange(keys - new, keys, device=device)[:, None]
     cols = torch.arange(keys, device=device)[None]
     seen = cols <= rows
@@ -33,11 +41,21 @@ def attend(
     mask: Tensor | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
-    """softmax(q k / sqrt) v for each head, [B, H, T, dv].
+    """softmax(scale q k^T) v for each head.
 
-    `mask` is additive over the keys (static decode); without it the new tokens are the last of L
-    and see backwards, `window` tokens at most. `sinks` [H] adds one score a head that takes weight
-    and has no value.
+    Args:
+        q: Queries [B, H, T, d].
+        k: Keys [B, K, L, d].
+        v: Values [B, K, L, dv].
+        scale: Of the scores, such as 1 / sqrt(d).
+        window: How many tokens a token sees, itself among them; None: all before it.
+        mask: Additive [1, 1, 1, L], of static decode, where it replaces causality and window.
+            None: causal, the new tokens being the last T of L.
+        sinks: [H]: a score for each head that takes part in the softmax and has no value, so that
+            a head may attend to nothing. Source: gpt-oss, arXiv 2508.10925.
+
+    Returns:
+        [B, H, T, dv].
     """
     new, keys = q.shape[2], k.shape[2]
     full = mask is None and new > 1
@@ -76,9 +94,10 @@ def _efficient(
     causal: bool,
     sinks: Tensor | None,
 ) -> Tensor:
-    """The memory-efficient kernel: any head size and float32, but every query head has its own K.
+    """The memory-efficient kernel: takes any head size and float32, but a K for each query head.
 
-    A sink adds exp(sink) to the softmax's sum, so it scales the result by sigmoid(lse - sink).
+    A sink adds exp(sink) to the sum under the softmax, exp(lse). The result without it is therefore
+    scaled by exp(lse) / (exp(lse) + exp(sink)) = sigmoid(lse - sink).
     """
     batch, heads, new, _ = q.shape
     keys = k.shape[2]
@@ -110,6 +129,7 @@ def _math(
     seen: Tensor | None,
     sinks: Tensor | None,
 ) -> Tensor:
+    """Two matrix products and a softmax in float32; `seen` [T, L] hides all other keys."""
     batch, heads, new, _ = q.shape
     groups = k.shape[1]
     grouped = q.reshape(batch, groups, heads // groups * new, -1)  # K and V are read once a group

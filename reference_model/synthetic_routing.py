@@ -1,9 +1,8 @@
-"""Routings that are declared rather than scored: uniform, or Zipf over experts or table rows.
+"""Synthetic routing: experts or table rows drawn from a popularity law instead of by scores.
 
-A leaf that chooses keeps its real computation, for its cost, and its choice is then replaced.
-Experts: log-popularity plus Gumbel noise stands in for the logits, so that top-k draws k experts
-without replacement. Rows: declared row indices stand in for the retrieved ones.
-Source: the Gumbel top-k trick, arXiv 1903.06059.
+Experts: the log of the popularity plus Gumbel noise replaces the router's logits, and the top k of
+such logits are k draws without replacement (the Gumbel top-k trick, arXiv 1903.06059). Rows: row
+indices are drawn, since logits of a million rows a token would take too much memory.
 """
 
 from dataclasses import dataclass
@@ -17,7 +16,10 @@ NOISE_ELEMENTS = 2**24  # that are made at once
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Popularity:
-    """Item i, in an order of its own for each layer, has weight (i + 1)^-exponent; 0 is uniform."""
+    """Zipf's law: item i has weight (i + 1)^-exponent; exponent 0 is uniform.
+
+    Each call draws which expert or row is item 0, 1, ...: layers differ in what is popular.
+    """
 
     exponent: float
 
@@ -30,12 +32,13 @@ class Popularity:
         return log_weight - torch.log(-torch.log(uniform.clamp_min(1e-20)))
 
     def rows(self, tokens: int, rows: int, draws: int, *, generator: torch.Generator) -> Tensor:
-        """Row indices [N, draws], different within a token: draws by weight, repeats redrawn.
+        """Row indices [N, draws] out of `rows`, drawn by weight, all different within a token.
 
-        Redrawing repeats until the set is full is drawing without replacement; where popularity is
-        so steep that new rows come seldom, Gumbel noise on all rows finishes a token. A rank is the
-        inverse of the Zipf distribution function, summed in float64; ranks are then scattered over
-        the rows by a random permutation.
+        Each draw inverts the cumulative distribution, which is summed in float64. Draws that repeat
+        an earlier one of the same token are redrawn, which is drawing without replacement. Where
+        popularity is so steep that a token still has repeats after `REDRAWS` rounds, the Gumbel
+        top-k over all rows completes its draws. At the end a random permutation says which row has
+        which rank.
         """
         device = generator.device
         log_weight = (
@@ -43,34 +46,34 @@ class Popularity:
         )
         cumulative = log_weight.exp().cumsum(0)
         cumulative /= cumulative[-1].clone()
-        scatter = torch.randperm(rows, generator=generator, device=device)
-        found = _drawn(cumulative, tokens, draws, generator)
-        repeat = _repeats(found)
+        row_of_rank = torch.randperm(rows, generator=generator, device=device)
+        ranks = _drawn_ranks(cumulative, tokens, draws, generator)
+        repeat = _repeats(ranks)
         for _ in range(REDRAWS):
             if not repeat.any():
                 break
-            found = torch.where(repeat, _drawn(cumulative, tokens, draws, generator), found)
-            repeat = _repeats(found)
+            ranks = torch.where(repeat, _drawn_ranks(cumulative, tokens, draws, generator), ranks)
+            repeat = _repeats(ranks)
         unfinished = repeat.any(1).nonzero()[:, 0]
-        for some in unfinished.split(max(1, NOISE_ELEMENTS // rows)):
+        for chunk in unfinished.split(max(1, NOISE_ELEMENTS // rows)):
             noise = torch.rand(
-                len(some), rows, generator=generator, device=device, dtype=torch.float64
+                len(chunk), rows, generator=generator, device=device, dtype=torch.float64
             )
             keys = log_weight - (-noise.clamp_min_(1e-300).log()).log()
-            keys.scatter_(1, found[some], torch.inf)  # what is drawn stays
-            found[some] = keys.topk(draws, dim=1).indices
-        return scatter[found]
+            keys.scatter_(1, ranks[chunk], torch.inf)  # what is drawn stays
+            ranks[chunk] = keys.topk(draws, dim=1).indices
+        return row_of_rank[ranks]
 
 
-def _drawn(cumulative: Tensor, tokens: int, draws: int, generator: torch.Generator) -> Tensor:
+def _drawn_ranks(cumulative: Tensor, tokens: int, draws: int, generator: torch.Generator) -> Tensor:
     uniform = torch.rand(
         tokens, draws, generator=generator, device=cumulative.device, dtype=torch.float64
     )
     return torch.searchsorted(cumulative, uniform).clamp_max(cumulative.numel() - 1)
 
 
-def _repeats(found: Tensor) -> Tensor:
-    """Of equal numbers in a row of `found`, all but the first."""
-    ordered, place = found.sort(dim=1, stable=True)
-    repeat = torch.zeros_like(found, dtype=torch.bool)
+def _repeats(ranks: Tensor) -> Tensor:
+    """True for each of `ranks` [N, draws] that stands further left in the same line."""
+    ordered, place = ranks.sort(dim=1, stable=True)
+    repeat = torch.zeros_like(ranks, dtype=torch.bool)
     return repeat.scatter_(1, place[:, 1:], ordered[:, 1:] == ordered[:, :-1])

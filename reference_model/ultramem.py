@@ -1,8 +1,14 @@
-"""UltraMem and UltraMemV2: query, retrieve, (pre_projection, pre_values,) values, output.
+"""A memory layer of UltraMem and UltraMemV2: a large table of which each token reads m rows a head.
 
-Shapes: N tokens, D hidden, H heads, n keys per side, R rows of a layer's window, m rows read per
-token and head, f rows and columns kept in the first stage, Dk key width per side, Dv and Dp row
-widths, r Tucker rank, c Tucker cores, t^2 value groups.
+Leaves in order: query, retrieve, (pre_projection, pre_values,) values, output. The rows form a grid
+of n x n: a row's score comes from the score of its line and that of its column, so that 2 n keys
+are compared instead of n^2. Tucker decomposition: each of n lines and n columns has r scores, and a
+small core matrix [r, r] makes the score of a grid point from them. A random permutation says which
+row belongs to which grid point.
+
+Shapes: N tokens, D hidden, H heads, n keys per side, m rows read per token and head, f lines and
+columns kept in the first stage, Dk key width per side, Dv and Dp widths of a value and a pre-value,
+r Tucker rank, c Tucker cores, t^2 groups of expanded values.
 Source: arXiv 2508.18756, section 3; arXiv 2411.12364, section 3.
 """
 
@@ -11,15 +17,19 @@ from torch import Tensor, nn
 
 from costmodel.layers.ultramem import UltraMem
 from reference_model.layers import Linear
-from reference_model.leaf import Chooser, Factory, Leaf, rms_norm
+from reference_model.leaf import Factory, Leaf, Selector, rms_norm
 from reference_model.registry import runs
-from reference_model.value_tables import TableView, dots, grouped_weighted_sum, weighted_sum
-
-TABLE_STD = 0.02  # of both tables, as the authors' public code initialises them
+from reference_model.value_tables import (
+    TABLE_STD,
+    TableView,
+    dots,
+    grouped_weighted_sum,
+    weighted_sum,
+)
 
 
 class Query(Leaf):
-    """D to one query of two halves [N, 2, Dk], each normalised."""
+    """Projects each token to one query of two halves: for the lines and the columns of the grid."""
 
     weight: nn.Parameter
     norm: nn.Parameter
@@ -28,21 +38,23 @@ class Query(Leaf):
         super().__init__()
         self.key_dim = dk = config.key_dim
         weight = factory.normal(2 * dk, factory.hidden_size, std=dk**-0.5)
-        self.own("weight", weight, "memory_projections")
-        self.own("norm", factory.filled(dk, value=dk**-0.4), "norm")
+        self.register("weight", weight, "memory_projections")
+        self.register("norm", factory.filled(dk, value=dk**-0.4), "norm")
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, D] to [N, 2, Dk]."""
+        """X [N, D] to queries [N, 2, Dk], each half normalised by itself."""
         y = nn.functional.linear(x, self.weight).unflatten(-1, (2, self.key_dim))
         return rms_norm(y, self.norm)
 
 
-class Retrieve(Chooser):
-    """From the query to the rows [N, H m] of the window and c scores for each, [N, H m, c].
+class Retrieve(Selector):
+    """Selects the m rows of highest score for each token and head, in two stages.
 
-    `u` and `v` [H, r] are the leading singular vectors of the sum of a head's cores; first-stage
-    scores are u and v times the scores of the r ranks. Their common sign is fixed so that the sum
-    of u is not negative; it decides which end of the lists is the top.
+    First stage: the f best lines and the f best columns, each by one score, which is the weighted
+    sum of its r scores. The weights `u` and `v` [H, r] are the leading singular vectors of the sum
+    of a head's cores. A pair of singular vectors may change sign together; here the sum of u is
+    never negative, which decides which end of the lists is the top.
+    Second stage: the exact scores of the f x f grid points by the cores, and the m best of them.
     """
 
     keys: nn.Parameter  # [2, H, r, n, Dk]
@@ -60,9 +72,9 @@ class Retrieve(Chooser):
         self.row_keys = config.row_keys(num_layers)
         self.num_keys = n = self.row_keys * config.value_expansion
         keys = factory.normal(2, h, r, n, dk, std=dk**-0.5)
-        self.own("keys", keys, "memory_keys")
-        self.own("key_norm", factory.filled(dk, value=dk**-0.4), "norm")
-        self.own("cores", factory.uniform(c, h, r, r), "memory_keys")
+        self.register("keys", keys, "memory_keys")
+        self.register("key_norm", factory.filled(dk, value=dk**-0.4), "norm")
+        self.register("cores", factory.uniform(c, h, r, r), "memory_keys")
         order = torch.randperm(n * n, device=factory.device, generator=factory.generator)
         self.register_buffer("permutation", order)
         for name in ("u", "v"):
@@ -74,7 +86,7 @@ class Retrieve(Chooser):
 
     @torch.no_grad()
     def set_cores(self, cores: Tensor) -> None:
-        """Set the cores [c, H, r, r], and u and v from them, in float64 on the CPU."""
+        """Set the cores [c, H, r, r], and compute u and v from them in float64 on the CPU."""
         self.cores.copy_(cores)
         left, _, right = torch.linalg.svd(self.cores.double().cpu().sum(0))
         u, v = left[..., 0], right[..., 0, :]
@@ -84,7 +96,7 @@ class Retrieve(Chooser):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Normalise the keys in place, once, for inference."""
+        """Normalise the keys in place, once: their norm costs nothing at inference."""
         if not self.folded:
             for side in self.keys:
                 for head in side:
@@ -92,7 +104,10 @@ class Retrieve(Chooser):
             self.folded = True
 
     def forward(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, 2, Dk] to rows [N, H m] (virtual rows when values are expanded) and scores."""
+        """Queries [N, 2, Dk] to row indices [N, H m] of the layer's window, and scores [N, H m, c].
+
+        With value expansion the indices are of virtual rows, t^2 for each row of the table.
+        """
         c = self.config
         keys = self.keys if self.folded else rms_norm(self.keys, self.key_norm)
         sides = self._scores(query, keys)  # [2, N, H, r, n]
@@ -108,16 +123,17 @@ class Retrieve(Chooser):
         best = flat.topk(c.knn, dim=-1).indices  # [N, H, m]
         i, j = places[0].gather(-1, best // first), places[1].gather(-1, best % first)
         rows = self.permutation[i * self.num_keys + j].flatten(1)
-        each = grid.flatten(-2).gather(-1, best[:, :, None].expand(-1, -1, c.tucker_cores, -1))
-        scores = each.transpose(2, 3).flatten(1, 2)  # [N, H m, c]
+        by_core = grid.flatten(-2).gather(-1, best[:, :, None].expand(-1, -1, c.tucker_cores, -1))
+        scores = by_core.transpose(2, 3).flatten(1, 2)  # [N, H m, c]
         copies = c.value_expansion**2
-        if self.declared is not None:
-            declared = self.declared[: rows.shape[0]]
-            rows = declared if copies == 1 else declared * copies + rows % copies
-        self.chosen = rows if copies == 1 else rows // copies
+        if self.synthetic_choice is not None:
+            table_rows = self.synthetic_choice[: rows.shape[0]]
+            rows = table_rows if copies == 1 else table_rows * copies + rows % copies
+        self.selected = rows if copies == 1 else rows // copies
         return rows, scores
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Query [N, 2, Dk] times keys [2, H, r, n, Dk]: [2, N, H, r, n]."""
         heads, ranks = keys.shape[1:3]
         flat = keys.flatten(1, 3)  # [2, H r n, Dk]
         scores = torch.bmm(query.transpose(0, 1), flat.mT)  # [2, N, H r n]
@@ -125,36 +141,40 @@ class Retrieve(Chooser):
         return split
 
     def _grid(self, row_scores: Tensor, col_scores: Tensor) -> Tensor:
-        """[N, H, r, f] twice, over the cores [c, H, r, r], to [N, H, c, f, f]."""
+        """Scores of f lines and of f columns, [N, H, r, f] each, to the grid's [N, H, c, f, f]."""
         cores = self.cores.transpose(0, 1).to(row_scores.dtype)  # [H, c, r, r]
         left = torch.matmul(row_scores.mT[:, :, None], cores)  # [N, H, c, f, r]
         return torch.matmul(left, col_scores[:, :, None])
 
 
 class PreValues(Leaf):
-    """Weight of each row: its core scores times the dot of the projected input with it."""
+    """Weighs each selected row: its scores times the dot product of its pre-value and the token."""
 
     weight: nn.Parameter
 
     def __init__(self, view: TableView) -> None:
         super().__init__()
         self.view = view
-        self.own("weight", view.table, "memory_values")
+        self.register("weight", view.table, "memory_values")
 
     def forward(self, x: Tensor, rows: Tensor, scores: Tensor) -> Tensor:
-        """[N, Dp], rows [N, H m], scores [N, H m, c] to weights [N, H m, c]."""
+        """Projected tokens [N, Dp], rows [N, H m] and scores [N, H m, c] to weights [N, H m, c]."""
         return dots(self.weight, self.view.rows(rows), x)[..., None] * scores
 
 
 class Values(Leaf):
-    """Weighted sum of the rows, slice c with its own weight, into t^2 groups when expanded."""
+    """Weighted sum of the selected rows.
+
+    A row has c slices, each with a weight of its own. With value expansion the rows of each of the
+    t^2 groups are summed apart.
+    """
 
     weight: nn.Parameter
 
     def __init__(self, view: TableView) -> None:
         super().__init__()
         self.view = view
-        self.own("weight", view.table, "memory_values")
+        self.register("weight", view.table, "memory_values")
 
     def forward(self, rows: Tensor, weights: Tensor) -> Tensor:
         """Rows [N, H m], weights [N, H m, c] to [N, t^2 Dv]."""
@@ -166,7 +186,15 @@ class Values(Leaf):
 
 @runs(UltraMem)
 class UltraMemLayer(nn.Module):
-    """One memory layer; `index` counts those of its configuration, `tables` hold what is shared."""
+    """One memory layer.
+
+    Args:
+        factory: Makes the parameters.
+        config: Of all memory layers like this one.
+        index: Which of those layers this is, from 0: where its window of a shared table starts.
+        num_layers: How many there are: the rows of a shared table follow from it.
+        tables: The tables by name that the layers share; the first layer adds them.
+    """
 
     def __init__(
         self,

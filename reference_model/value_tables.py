@@ -1,21 +1,29 @@
-"""Value tables: one for each layer or one that layers share, and fused sums over their rows."""
+"""Memory tables: a layer's window of a table, and weighted sums and dot products of its rows.
+
+Shapes: N tokens, m rows read by a token (of all heads), width of a row in elements.
+"""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+TABLE_STD = 0.02  # of the elements of a table: as the public code of UltraMem's authors has it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableView:
-    """A layer's part of a table: the shared parameter, and where its ring window starts."""
+    """The window of a table that one layer reads; layers that share a table have different windows.
+
+    The rows of the table form a ring, so that a window that passes the last row goes on at row 0.
+    """
 
     table: nn.Parameter  # [rows, width]
-    offset: int
-    copies: int = 1  # virtual rows that stand for each row of the window (value expansion)
+    offset: int  # the first row of the window
+    copies: int = 1  # t^2: virtual rows that stand for one row of the table (value expansion)
 
     def rows(self, indices: Tensor) -> Tensor:
-        """(Virtual) rows of the window to rows of the table: the window wraps around its end."""
+        """Indices of (virtual) rows of the window to indices of rows of the table, same shape."""
         if self.copies > 1:
             indices = indices // self.copies
         if self.offset == 0:
@@ -24,9 +32,12 @@ class TableView:
 
 
 def weighted_sum(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-    """Sum over m of weights [N, m, c] times rows [N, m] of the table, slice by slice: [N, width].
+    """Sum of the rows [N, m] of the table, each of its c slices times its weight [N, m, c].
 
-    A row has c slices with a weight each. The rows are summed as they are read, never stored.
+    The rows are summed as they are read and never stored.
+
+    Returns:
+        [N, width].
     """
     slices = weights.shape[-1]
     if slices == 1:
@@ -48,10 +59,20 @@ def weighted_sum(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
 def grouped_weighted_sum(
     table: Tensor, rows: Tensor, weights: Tensor, groups: Tensor, num_groups: int
 ) -> Tensor:
-    """`weighted_sum` into a group for each row: groups [N, m] to [N, num_groups * width].
+    """`weighted_sum` of the rows of each group by itself: value expansion.
 
-    Reads of a token are sorted by group, so that each (token, slice, group) is one bag and each row
-    is still read once.
+    The reads of a token are sorted by group, so that each (token, slice, group) is one bag and each
+    row is still read once.
+
+    Args:
+        table: [rows, width].
+        rows: Indices of rows of the table, [N, m].
+        weights: [N, m, c].
+        groups: The group of each read, [N, m].
+        num_groups: How many groups there are.
+
+    Returns:
+        [N, num_groups * width], group by group.
     """
     tokens, reads = rows.shape
     slices = weights.shape[-1]
@@ -75,6 +96,6 @@ def grouped_weighted_sum(
 
 
 def dots(table: Tensor, rows: Tensor, x: Tensor) -> Tensor:
-    """Dot of x [N, width] with rows [N, m] of the table: [N, m]."""
-    found = nn.functional.embedding(rows, table)
-    return torch.bmm(found, x[..., None])[..., 0]
+    """Dot product of x [N, width] with each of its rows [N, m] of the table: [N, m]."""
+    row_values = nn.functional.embedding(rows, table)
+    return torch.bmm(row_values, x[..., None])[..., 0]

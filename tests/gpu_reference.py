@@ -108,8 +108,8 @@ def graph_equals_eager(model: ReferenceModel, batch: int) -> Found:
 
 def distinct(model: ReferenceModel) -> float | None:
     """Experts or rows that the last step chose, mean over the layers that choose."""
-    chosen = [leaf.chosen for leaf in model.leaves().values() if hasattr(leaf, "chosen")]
-    counts = [len(each.unique()) for each in chosen if isinstance(each, Tensor)]
+    selections = [leaf.selected for leaf in model.leaves().values() if hasattr(leaf, "selected")]
+    counts = [len(rows.unique()) for rows in selections if isinstance(rows, Tensor)]
     return statistics.fmean(counts) if counts else None
 
 

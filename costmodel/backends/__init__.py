@@ -1,4 +1,8 @@
-"""Which kernels do the work of a step: launches, and the traffic between parts that they save."""
+"""Backends: which kernels do the work that layers state, with how many launches.
+
+A layer states its work in parts; a backend says which parts one kernel does together, and whether
+what passes between them stays on the chip.
+"""
 
 from costmodel.backends.base import Backend
 from costmodel.backends.fused import Fused

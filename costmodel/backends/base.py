@@ -1,8 +1,8 @@
-"""What a backend is: kernels that cover the parts of operators, with their launches.
+"""What a backend is: it groups the parts of operators into kernels, and counts their launches.
 
-A layer kind states work; a backend says which kernels do it. Every backend has a rule for any part
-(its default kernels), so that a new layer kind needs no entry anywhere; kernels that differ from
-the rule are entered in the file of the backend.
+A backend has a rule for any part, so a new layer kind needs no entry anywhere. Kernels that differ
+from the rule are entered in a table in the backend's file. A kernel may also span neighbouring
+operators of a layer, which then form a region.
 """
 
 from abc import ABC, abstractmethod
@@ -15,23 +15,23 @@ from costmodel.layers.site import layer_pattern, region_path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """The parts that are done together, and the launches that do them.
+    """Parts that are done together, and the launches that do them.
 
-    Mostly one launch; a few small ones of a framework stand for one where only their number is
-    known. `parts` are neighbours, of one operator or, in a region, of several.
+    Mostly one launch. Where a framework needs several small kernels for a part, and only their
+    number is known, they count as one kernel with that many launches.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[Part, ...]  # neighbours, of one operator or of a region
     launches: int
-    charged: int = 0  # the part to which the launches are charged: those before it come with it
+    charged: int = 0  # which of the parts the cost of the launches is added to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """Operators whose kernels are stated together, with the layers in which they are."""
+    """Neighbouring operators of a layer that kernels span, in all layers where they do; or one."""
 
-    operators: tuple[Operator, ...]  # one, or neighbours of a layer that a kernel spans
-    layers: tuple[int, ...]  # empty for an operator that stands in no layer
+    operators: tuple[Operator, ...]  # in the order of the block
+    layers: tuple[int, ...]  # empty: the operator stands outside the blocks
 
     @property
     def count(self) -> int:
@@ -49,20 +49,23 @@ class Region:
 
 
 class Backend(ABC):
-    """An implementation of all operators, seen by its kernels."""
+    """An implementation of all operators, described by its kernels."""
 
     name: str
     saves_intermediates: bool
-    """Whether what passes between parts of an operator stays on the chip."""
+    """Whether what passes between the parts of an operator stays on the chip."""
     spans: tuple[tuple[str, ...], ...] = ()
-    """Leaves of a layer that kernels do together, each tuple in the order of the block."""
+    """Leaves that form a region in layers that have them all, each tuple in the block's order."""
 
     @abstractmethod
     def launches(self, operator: Operator, part: Part) -> int:
-        """Launches that a part adds; 0: it is done by the launch of the part before it."""
+        """Launches that a part needs; 0: the kernel of the part before does it too."""
 
     def kernels(self, region: Region) -> Iterator[Kernel]:
-        """The kernels of a region in order; parts before the first launch are done by that one."""
+        """The kernels of a region in order: each part with launches begins one.
+
+        Parts before the first launch belong to the first kernel.
+        """
         parts: list[Part] = []
         launched = charged = 0
         for operator in region.operators:
@@ -82,7 +85,7 @@ class Backend(ABC):
         return sum(self.launches(operator, part) for part in operator.parts)
 
     def total_launches(self, operators: Sequence[Operator], *, routing_only: bool = False) -> int:
-        """Launches of a step; `routing_only`: those of parts that choose experts or rows."""
+        """Launches of a step; `routing_only`: those of the parts that select experts or rows."""
         return sum(
             operator.count * self.launches(operator, part)
             for operator in operators
@@ -91,9 +94,10 @@ class Backend(ABC):
         )
 
     def regions(self, operators: Sequence[Operator]) -> Iterator[Region]:
-        """The operators of a step as regions; each layer of each operator stands in one of them.
+        """The operators of a step as regions, so that each of their layers stands in exactly one.
 
-        Those of `spans` come where the first of their operators stands.
+        Most are regions of a single operator. A region of several comes where the first of its
+        operators stands.
         """
         spanned = list(self._spanned(operators)) if self.spans else []
         for operator in operators:
@@ -108,9 +112,10 @@ class Backend(ABC):
                 yield Region(operators=(operator,), layers=left)
 
     def _spanned(self, operators: Sequence[Operator]) -> Iterator[Region]:
-        """The layers that have all leaves of a span, together where their operators are the same.
+        """The regions of several operators: layers that have all leaves of a span.
 
-        Where a norm of the first layer differs from those of the others, say, two regions result.
+        Layers with the same operators form one region. Where the norm of the first layer differs
+        from that of the others, say, there are two regions.
         """
         at = {(layer, op.leaf): op for op in operators for layer in op.layers}
         for leaves in self.spans:

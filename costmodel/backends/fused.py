@@ -1,7 +1,7 @@
-"""One kernel an operator: a projection of what fused kernels could save, measured nowhere.
+"""A projection of what fused kernels could save: one kernel for each operator. Measured nowhere.
 
-Where one kernel cannot do an operator, since its later parts need all of an earlier one, the table
-names the parts that begin a kernel.
+One kernel cannot do an operator whose later parts need the complete result of an earlier part. For
+those operators a table names the parts that begin a kernel.
 """
 
 from costmodel.backends.base import Backend
@@ -16,15 +16,15 @@ KERNELS: dict[str, tuple[str, ...]] = {
 
 
 class Fused(Backend):
-    """Hand-written kernels that do not exist: intermediates stay on the chip."""
+    """Ideal hand-written kernels, which do not exist: intermediates stay on the chip."""
 
     name = "fused"
     saves_intermediates = True
 
     def launches(self, operator: Operator, part: Part) -> int:
-        """1 for the parts that begin a kernel; by default the first one."""
+        """1 for a part that begins a kernel, which by default is the operator's first, else 0."""
         begins = KERNELS.get(operator.leaf)
-        if begins is not None and any(each.name in begins for each in operator.parts):
+        if begins is not None and any(sibling.name in begins for sibling in operator.parts):
             return int(part.name in begins)
         first = operator.parts[0]
         if first.name == "residual_add":  # the norm's kernel takes the adds in

@@ -1,8 +1,7 @@
-"""Plain PyTorch: a kernel for each operation, as the reference models run it.
+"""Plain PyTorch, as the reference models run it: by default a kernel for each operation of a part.
 
-By default a part launches one kernel for each of its operations. The table holds what takes more,
-read once from a trace of the reference models on an H200 at 64 tokens; `sparsecost validate` puts
-the launches of every recording beside it.
+The table holds the parts that take more, which were read once from a trace of the reference models
+on an H200 at 64 tokens. `sparsecost validate` compares it with the launches of every recording.
 """
 
 from collections.abc import Callable
@@ -13,16 +12,16 @@ from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.operator import Operator, Part
 
 Entry: TypeAlias = int | Callable[[Any, Part], int]
-"""Launches of a part, or how they follow from the layer's configuration and the part."""
+"""Launches of a part: a number, or a function of the layer's configuration and the part."""
 Entries: TypeAlias = dict[tuple[str, str], Entry]
-"""By leaf and part."""
+"""Launches by leaf and name of the part."""
 
 ROTARY = 22  # angles 6, eight for each of queries and keys
 CACHE_WRITE = 3
 
 
 def _rebuilds_keys(part: Part) -> bool:
-    """Whether latent attention has keys for each head (expanded), not one latent for all."""
+    """Whether latent attention runs expanded, with keys for each head, not one latent for all."""
     assert isinstance(part.shape, Attend)
     return part.shape.kv_heads > 1
 
@@ -85,7 +84,7 @@ KERNELS: dict[str, Entries] = {
         ("memory.up", "weighted_sum"): 2,
     },
 }
-"""By the `kind` of the layer: what differs from one kernel an operation."""
+"""By `kind` of the layer: the parts that do not launch one kernel for each operation."""
 
 
 class Torch(Backend):

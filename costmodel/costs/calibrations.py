@@ -1,7 +1,7 @@
-"""Which calibration prices a step: the one shipped for the GPU, one that is named, or none.
+"""Find the calibration for a GPU: the shipped one, one that the user names, or none.
 
-Shipped ones stand in `costmodel/presets/calibrations`, each under the name of its GPU's preset, and
-are read once in a process.
+Shipped calibrations stand in `costmodel/presets/calibrations`, each under the name of its GPU's
+preset. A process reads each of them once.
 """
 
 import os
@@ -13,42 +13,45 @@ from costmodel.costs.latency import Unknown
 from costmodel.errors import InputError, shown
 
 FOLDER = Path(__file__).parent.parent / "presets" / "calibrations"
-NONE = "none"  # asks for floors only
+NONE = "none"  # asks for roofline bounds only
 
 
 def calibration_names() -> tuple[str, ...]:
-    """The shipped calibrations, sorted."""
+    """The names of the shipped calibrations, sorted."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
 
 
 def calibrated(hardware: str, asked: str | None = None) -> Curves | Unknown:
-    """The curves for a GPU as it was typed: a preset's name or the path of a TOML file.
+    """The kernel times measured on a GPU, or why there are none.
 
     Args:
-        hardware: The GPU; a file speaks for the preset that its name (without `.toml`) says.
+        hardware: The GPU as the user typed it: a preset's name, or the path of a TOML file, which
+            counts as the preset of the same name.
         asked: The name of a shipped calibration, the path of a JSON file, `none`, or None for the
-            GPU's own.
+            one shipped for the GPU.
 
     Raises:
-        InputError: There is no such calibration, it is not valid, or it is of another GPU.
+        InputError: The calibration does not exist, is not valid, or was measured on another GPU.
     """
     gpu = Path(hardware).name.lower().removesuffix(".toml")
     if asked == NONE:
-        return Unknown(reason="no calibration is applied (--calibration none); times are floors")
+        return Unknown(
+            reason="no calibration is applied (--calibration none); times are roofline bounds"
+        )
     if asked is None:
         if gpu not in calibration_names():
             return Unknown(
                 reason=f"no calibration for GPU {shown(gpu)}; `sparsecost calibrate` makes one"
             )
         asked = gpu
-    found = _load(asked)
-    measured = found.calibration.hardware
+    curves = _load(asked)
+    measured = curves.calibration.hardware
     if measured.lower() != gpu:
         raise InputError(
             f"calibration={shown(asked)}: was measured on hardware={shown(measured)};"
             f" it says nothing of {shown(gpu)}"
         )
-    return found
+    return curves
 
 
 def _load(asked: str) -> Curves:

@@ -1,4 +1,4 @@
-"""The predicted energy: idle power over the time, and what bytes and FLOPs cost beyond it."""
+"""The predicted energy of a step: idle power over its time, plus the energy of bytes and FLOPs."""
 
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,25 @@ def energy_j(
 ) -> Number:
     """Idle watts x time + bytes x J/byte + FLOPs x J/FLOP, at most the power limit x time.
 
-    J/byte = (watts of a copy loop - idle watts) / its bytes/s; J/FLOP likewise of a loop of large
-    matrix products, whose bytes are negligible. `moved_bytes` are all that the parts move: the
-    compulsory ones, and activations and intermediates as if they too went through HBM, as in the
-    copy. All FLOPs are priced as those of a matrix product; padding of tiles is left out. At the
-    limit a GPU lowers its clocks; the time is not made longer for that.
+    J/byte = (watts of a loop of copies - idle watts) / its bytes per second. J/FLOP = (watts of a
+    loop of large matrix products - idle watts) / its FLOPs per second; the bytes of that loop are
+    negligible.
+    Leaves out: padding of tiles; that a GPU lowers its clocks at the power limit, which makes the
+    step longer. All FLOPs are priced as those of a matrix product.
+    Source: `sparsecost calibrate` measures both loops; two loads and idle power separate the terms.
+
+    Args:
+        power: Watts and rates of both loops, and watts at idle, as calibrated.
+        power_limit_w: Of the GPU; None: not known, then nothing limits the energy.
+        seconds: The predicted time of the step.
+        moved_bytes: All bytes that the parts move: compulsory ones, and activations and
+            intermediates as if they too went through HBM, as the bytes of a copy do.
+        flops: Model FLOPs.
+
+    Returns:
+        Joules.
     """
     j_per_byte = (power.copy_w - power.idle_w) / power.copy_bytes_per_s
     j_per_flop = (power.gemm_w - power.idle_w) / power.gemm_flops_per_s
-    found = power.idle_w * seconds + moved_bytes * j_per_byte + flops * j_per_flop
-    return found if power_limit_w is None else smaller(found, power_limit_w * seconds)
+    energy = power.idle_w * seconds + moved_bytes * j_per_byte + flops * j_per_flop
+    return energy if power_limit_w is None else smaller(energy, power_limit_w * seconds)

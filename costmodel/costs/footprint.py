@@ -1,4 +1,4 @@
-"""What must be resident on the GPU, whether it fits, and the largest batch that does."""
+"""The memory that a step needs on a GPU, whether it fits, and the largest batch that does."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,35 +12,49 @@ from costmodel.layers.operator import Operator, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """Bytes resident during a step, against the GPU's capacity."""
+    """Bytes resident on the GPU during a step, beside what the GPU has."""
 
-    weights_bytes: int
-    buffers_bytes: int
-    kv_bytes: Number
-    state_bytes: Number  # fixed states of sequences
+    weights_bytes: int  # all experts and all table rows
+    buffers_bytes: int  # permutations and other tensors that are not learnt
+    kv_bytes: Number  # KV cache after the step
+    state_bytes: Number  # of recurrent layers
     activations_bytes: Number
     total_bytes: Number
-    capacity_bytes: Number
+    capacity_bytes: Number  # of the GPU, as its driver reports it
     fits: bool | np.ndarray
-    max_batch: Number  # of sequences with this context; 0 if not one fits
+    max_batch: Number  # the most sequences of this context that fit; 0 if not one does
 
 
 def footprint(
     operators: Iterable[Operator], step: Step, kv: KvCache, hidden_size: int, capacity_bytes: Number
 ) -> Footprint:
-    """Weights, buffers and cache as stored, and the activations alive at the widest operator.
+    """The bytes resident during a step, and the largest batch that fits.
 
-    Activations: two copies of the residual stream (2 N D), and the largest operator's tensors: what
-    crosses its border, and half of what crosses between its parts (each such tensor is written
-    once and read once, and moves twice its size). Without fused kernels, so an upper estimate.
-    Leaves out: the CUDA context, allocator fragmentation and library workspaces.
+    Weights, buffers and cache count as stored. Activations: two copies of the residual stream
+    (2 N D), and the tensors of the operator that has the most: those that it reads and writes, and
+    those between its parts. The latter are written once and read once, so they are half of the
+    bytes that move. Fused kernels would need less: this is an upper estimate.
+    Leaves out: the CUDA context, allocator fragmentation and workspaces of libraries.
+
+    Args:
+        operators: Of the step.
+        step: B sequences of T new tokens, N = B T.
+        kv: What the model keeps of its sequences.
+        hidden_size: D.
+        capacity_bytes: Of the GPU.
     """
     operators = tuple(operators)
     weights, buffers = stored_bytes(operators, step)
     doubled: Number = 0  # twice the widest operator's bytes, which is a whole number
-    for op in operators:
-        border = op.total("activation_bytes") + op.total("io_bytes")
-        doubled = larger(doubled, 2 * border + op.total("intermediate_bytes"))
+    for operator in operators:
+        border: Number = 0
+        io: Number = 0
+        inner: Number = 0
+        for part in operator.parts:
+            border = border + part.activation_bytes
+            io = io + part.io_bytes
+            inner = inner + part.intermediate_bytes
+        doubled = larger(doubled, 2 * (border + io) + inner)
     stream = 2 * step.tokens * hidden_size * step.activation_bytes
     activations = stream + (doubled + 1) // 2
     kept = kv.stored_bytes + kv.state_bytes
@@ -62,7 +76,7 @@ def footprint(
 
 
 def stored_bytes(operators: Iterable[Operator], step: Step) -> tuple[int, int]:
-    """Weights, a shared one once, and buffers: the bytes that no workload changes."""
+    """Bytes of all weights, a shared one once, and of all buffers: the same for every workload."""
     operators = tuple(operators)
     weights = sum(w.stored_bytes(step) * copies for w, copies in stored_weights(operators))
     buffers = sum(

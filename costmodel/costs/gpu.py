@@ -1,4 +1,4 @@
-"""A GPU as costs see it: the ceilings of its datasheet, and the calibration that prices kernels."""
+"""A GPU: its datasheet, which bounds the time of a step, and its calibration, which predicts it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,16 @@ from costmodel.layers.operator import Operator
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """Datasheet and calibration of one GPU; the curves must be of this GPU."""
+    """The datasheet of a GPU and the kernel times that were measured on it, or why there are none.
+
+    The calibration must be of this GPU; `costs.calibrations.calibrated` makes sure.
+    """
 
     hardware: Hardware
     calibration: Curves | Unknown = NOT_ASKED
 
     def ceilings(self, workload: Workload) -> Ceilings:
-        """Datasheet bandwidth, and the dense peak for the weights' format."""
+        """Datasheet bandwidth, and the dense peak for the format of the workload's weights."""
         peak, name = self.hardware.peak_flops_per_s(workload.dtype.name)
         return Ceilings(
             hbm_bytes_per_s=self.hardware.hbm_bytes_per_s, peak_flops_per_s=peak, peak_name=name
@@ -29,5 +32,5 @@ class Gpu:
     def time(
         self, operators: Sequence[Operator], sums: Totals, workload: Workload
     ) -> StepTime | Unknown:
-        """The predicted time and energy of a step of these operators, or why there is none."""
+        """The predicted time and energy of a step, or why it is not known: see `step_time`."""
         return step_time(self.calibration, workload, operators, sums, self.ceilings(workload))

@@ -1,8 +1,9 @@
-"""Times between measured points: straight lines in log-log, over one quantity or over two.
+"""Interpolation of measured times, linear in log-log, over one quantity or over two.
 
-Beyond either end the rate stays what it was there: the time changes in proportion. It is never less
-than the shortest one measured of the kind: a kernel has a shortest time, whatever little it does.
-Numbers or NumPy arrays; both give the same times to a few units in the last place.
+Beyond the last point on either side the time is proportional to the quantity: the rate of the last
+point holds on. No time is less than the shortest one that was measured: a kernel takes some time
+however little it does. Numbers and NumPy arrays give the same times to a few units in the last
+place.
 """
 
 import math
@@ -22,24 +23,24 @@ Floats: TypeAlias = NDArray[np.float64]
 def log(value: Number) -> float | Floats:
     """The natural logarithm; arrays may hold Python integers of any size."""
     if isinstance(value, np.ndarray):
-        found: Floats = np.log(value.astype(np.float64))
-        return found
+        logs: Floats = np.log(value.astype(np.float64))
+        return logs
     return math.log(value)
 
 
 def _exp(value: Number) -> Number:
     if isinstance(value, np.ndarray):
-        found: Floats = np.exp(value)
-        return found
+        powers: Floats = np.exp(value)
+        return powers
     return math.exp(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """log t over log x, through points in order of x; at least one."""
+    """A time t over one quantity x: log t over log x, through at least one point."""
 
-    x: tuple[float, ...]
-    y: tuple[float, ...]
+    x: tuple[float, ...]  # log x, ascending
+    y: tuple[float, ...]  # log t
     arrays: tuple[Floats, Floats] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -47,7 +48,7 @@ class Line:
 
     @classmethod
     def through(cls, points: Iterable[tuple[float, float]]) -> "Line":
-        """Through (x, t); points of one x are replaced by their geometric mean."""
+        """The line through points (x, t); points of equal x become their geometric mean."""
         by_x: dict[float, list[float]] = {}
         for x, t in points:
             by_x.setdefault(math.log(x), []).append(math.log(t))
@@ -55,11 +56,11 @@ class Line:
         return cls(x=tuple(xs), y=tuple(sum(by_x[x]) / len(by_x[x]) for x in xs))
 
     def log_at(self, x: float | Floats) -> float | Floats:
-        """Log t at log x."""
+        """Log t at `x`, which is a log x."""
         xs, ys = self.x, self.y
         if isinstance(x, np.ndarray):
-            found: Floats = np.interp(x, *self.arrays)
-            return found + (x - np.clip(x, xs[0], xs[-1]))
+            within: Floats = np.interp(x, *self.arrays)
+            return within + (x - np.clip(x, xs[0], xs[-1]))
         if x <= xs[0]:
             return ys[0] + (x - xs[0])
         if x >= xs[-1]:
@@ -68,17 +69,20 @@ class Line:
         return ys[i - 1] + (ys[i] - ys[i - 1]) / (xs[i] - xs[i - 1]) * (x - xs[i - 1])
 
     def at(self, x: Number) -> Number:
-        """T at x."""
+        """The time t at x."""
         return _exp(larger(self.log_at(log(x)), min(self.y)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """Lines over x at several keys; between two keys straight in log-log, beyond them as a line."""
+    """A time over two quantities, a key and x: a line over x at each measured key.
 
-    keys: tuple[float, ...]  # logs, ascending
-    lines: tuple[Line, ...]
-    shortest: float  # log of the shortest time
+    Between two keys log t is linear in log key; beyond the last key t is proportional to the key.
+    """
+
+    keys: tuple[float, ...]  # log key, ascending
+    lines: tuple[Line, ...]  # one for each key
+    shortest: float  # log of the shortest measured time
     key_array: Floats = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -86,7 +90,7 @@ class Sheet:
 
     @classmethod
     def through(cls, points: Iterable[tuple[float, float, float]]) -> "Sheet":
-        """Through (key, x, t)."""
+        """The sheet through points (key, x, t)."""
         by_key: dict[float, list[tuple[float, float]]] = {}
         for key, x, t in points:
             by_key.setdefault(math.log(key), []).append((x, t))
@@ -95,13 +99,13 @@ class Sheet:
         return cls(keys=tuple(keys), lines=lines, shortest=min(min(line.y) for line in lines))
 
     def at(self, key: Number, x: Number) -> Number:
-        """T at key and x, which broadcast against each other."""
+        """The time t at key and x, which broadcast against each other."""
         log_key, log_x = log(key), log(x)
         if isinstance(log_key, np.ndarray):
-            found: Number = self._log_at_arrays(log_key, log_x)
+            log_t: Number = self._log_at_arrays(log_key, log_x)
         else:
-            found = self._log_at(log_key, log_x)
-        return _exp(larger(found, self.shortest))
+            log_t = self._log_at(log_key, log_x)
+        return _exp(larger(log_t, self.shortest))
 
     def _log_at(self, log_key: float, log_x: float | Floats) -> float | Floats:
         keys, lines = self.keys, self.lines
@@ -114,27 +118,27 @@ class Sheet:
         return low + (high - low) / (keys[i] - keys[i - 1]) * (log_key - keys[i - 1])
 
     def _log_at_arrays(self, log_key: Floats, log_x: float | Floats) -> Floats:
-        """Every line over x, and of those, at each key, the two beside it."""
-        each = [np.asarray(line.log_at(log_x)) for line in self.lines]
+        """As `_log_at`: evaluates all lines, and at each place takes the two around the key."""
+        by_line = [np.asarray(line.log_at(log_x)) for line in self.lines]
         keys = self.key_array
         within = np.clip(log_key, keys[0], keys[-1])
         beyond = log_key - within
-        if len(each) == 1:
-            only: Floats = each[0] + beyond
+        if len(by_line) == 1:
+            only: Floats = by_line[0] + beyond
             return only
-        upper = np.clip(np.searchsorted(keys, log_key, side="right"), 1, len(each) - 1)
+        upper = np.clip(np.searchsorted(keys, log_key, side="right"), 1, len(by_line) - 1)
         start = keys[upper - 1]
         share = (within - start) / (keys[upper] - start)
-        low, high = _chosen(each, upper - 1), _chosen(each, upper)
-        found: Floats = low + (high - low) * share + beyond
-        return found
+        low, high = _taken(by_line, upper - 1), _taken(by_line, upper)
+        log_t: Floats = low + (high - low) * share + beyond
+        return log_t
 
 
-def _chosen(each: list[Any], index: NDArray[np.intp]) -> Floats:
-    """At each place the value of the line that `index` names."""
-    shape = np.broadcast_shapes(index.shape, each[0].shape)
-    found: Floats = np.empty(shape)
-    places = np.broadcast_to(index, shape)
+def _taken(by_line: list[Any], index: NDArray[np.intp]) -> Floats:
+    """At each place the value of the line whose number stands there in `index`."""
+    shape = np.broadcast_shapes(index.shape, by_line[0].shape)
+    values: Floats = np.empty(shape)
+    line_numbers = np.broadcast_to(index, shape)
     for i in np.unique(index).tolist():
-        np.copyto(found, each[i], where=places == i)
-    return found
+        np.copyto(values, by_line[i], where=line_numbers == i)
+    return values

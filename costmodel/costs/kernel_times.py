@@ -1,7 +1,10 @@
-"""A calibration made ready: what a part of a given shape takes on the GPU that was measured.
+"""Times of single parts, interpolated between the measured points of a calibration.
 
-A point is the time of an operation, launches included. The measured cost of its launches is taken
-off first, since a part has launches of its own; at least `LEAST_SHARE` of the point is left.
+A calibration holds points: an operation of some shape (a GEMM of m x n x k, a gather of so many
+rows, ...) and the time that it took, launches included. Here the points of each kind become a curve
+over the shape, from which a part of any shape gets its time. The measured cost of the launches is
+taken off each point first, since a backend states its own number of launches; at least
+`LEAST_SHARE` of the point is left.
 """
 
 import math
@@ -18,79 +21,85 @@ if TYPE_CHECKING:  # reading one takes pydantic models that a prediction does no
     from costmodel.recordings.calibration import Calibration, Point, Power
 
 LEAST_SHARE = 0.05  # of a point, after its launches: noise must not make work free
-DTYPE = "bf16"  # of all operands and caches that are measured
+DTYPE = "bf16"  # of all operands and caches in a calibration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Curves:
-    """Measured times of one GPU by shape, in seconds without launches; arrays broadcast."""
+    """Times of one GPU's kernels by shape, in seconds without launches; shapes may hold arrays.
 
-    calibration: "Calibration"  # whose points these are
+    A `Line` is a time over one quantity, a `Sheet` over two: those that the comments name.
+    """
+
+    calibration: "Calibration"  # the measured points
     graph_s: float  # of a launch within a CUDA graph
-    eager_s: float  # of a launch by PyTorch
+    eager_s: float  # of a launch by PyTorch, on the host
     power: "Power | None"
     power_limit_w: float | None
-    moves: Line  # bytes
-    gemms: Sheet  # n k, m
-    groups: Sheet  # weights of all groups, rows of one
-    rows: Sheet  # bytes of a row, reads
-    decodes: Sheet  # sequences times KV heads, keys times head size
-    prefills: Line  # multiply-adds of the scores
-    choices: dict[float, Sheet]  # by log of `chosen`: width, rows
+    moves: Line  # elementwise kernels: bytes moved
+    gemms: Sheet  # weight elements n k; rows m
+    groups: Sheet  # grouped GEMMs: weight elements of all groups; rows of one group
+    rows: Sheet  # gathers of table rows: bytes of a row; rows read
+    decodes: Sheet  # attention of one query: sequences x KV heads; keys x head size
+    prefills: Line  # attention of many queries: multiply-adds of the scores
+    choices: dict[float, Sheet]  # top-k, by log k: width; rows
 
     @classmethod
     def of(cls, calibration: "Calibration") -> "Curves":
         """The curves through the points of a calibration."""
         graph_s = calibration.launch.graph_s
 
-        def left(point: "Point") -> float:
+        def work_s(point: "Point") -> float:
             return max(point.s - point.kernels * graph_s, LEAST_SHARE * point.s)
 
         attention = calibration.attention
-        by_chosen = {p.chosen for p in calibration.topk}
+        measured_k = {p.chosen for p in calibration.topk}
         return cls(
             calibration=calibration,
             graph_s=graph_s,
             eager_s=calibration.launch.eager_s,
             power=calibration.power,
             power_limit_w=calibration.machine.power_limit_w,
-            moves=Line.through((p.bytes, left(p)) for p in calibration.move),
-            gemms=Sheet.through((p.n * p.k, p.m, left(p)) for p in calibration.gemm),
+            moves=Line.through((p.bytes, work_s(p)) for p in calibration.move),
+            gemms=Sheet.through((p.n * p.k, p.m, work_s(p)) for p in calibration.gemm),
             groups=Sheet.through(
-                (p.groups * p.n * p.k, p.rows / p.groups, left(p)) for p in calibration.grouped
+                (p.groups * p.n * p.k, p.rows / p.groups, work_s(p)) for p in calibration.grouped
             ),
-            rows=Sheet.through((p.row_bytes, p.reads, left(p)) for p in calibration.rows),
+            rows=Sheet.through((p.row_bytes, p.reads, work_s(p)) for p in calibration.rows),
             decodes=Sheet.through(
-                (p.batch * p.kv_heads, p.keys * p.head_dim, left(p))
+                (p.batch * p.kv_heads, p.keys * p.head_dim, work_s(p))
                 for p in attention
                 if p.queries == 1
             ),
             prefills=Line.through(
-                (float(multiply_adds(p.batch, p.heads, p.head_dim, p.queries, p.keys)), left(p))
+                (float(multiply_adds(p.batch, p.heads, p.head_dim, p.queries, p.keys)), work_s(p))
                 for p in attention
                 if p.queries > 1
             ),
             choices={
                 math.log(chosen): Sheet.through(
-                    (p.width, p.rows, left(p)) for p in calibration.topk if p.chosen == chosen
+                    (p.width, p.rows, work_s(p)) for p in calibration.topk if p.chosen == chosen
                 )
-                for chosen in sorted(by_chosen)
+                for chosen in sorted(measured_k)
             },
         )
 
     def move_s(self, moved_bytes: Number, kernels: int) -> Number:
-        """Elementwise work of so many kernels, each of which moves its part of the bytes.
+        """Seconds of elementwise kernels that move these bytes, read and written, in equal parts.
 
-        Nothing takes no time.
+        No bytes take no time.
         """
         if not isinstance(moved_bytes, np.ndarray):
             return kernels * self.moves.at(moved_bytes / kernels) if moved_bytes else 0.0
         nothing = moved_bytes == 0
-        found = kernels * self.moves.at(np.where(nothing, 1, moved_bytes) / kernels)
-        return np.where(nothing, 0.0, found)
+        seconds = kernels * self.moves.at(np.where(nothing, 1, moved_bytes) / kernels)
+        return np.where(nothing, 0.0, seconds)
 
     def shape_s(self, shape: Shape) -> Number:
-        """One part of this shape."""
+        """Seconds of one part of this shape.
+
+        Top-k is measured at a few k: the one nearest in log k gives the time.
+        """
         if isinstance(shape, Gemm):
             return shape.calls * self.gemms.at(shape.n * shape.k, shape.m)
         if isinstance(shape, Grouped):
@@ -105,9 +114,11 @@ class Curves:
         return self._attend_s(shape)
 
     def _attend_s(self, shape: Attend) -> Number:
-        """Reading the keys as decode does; with several queries also the pairs, if that is longer.
+        """Seconds of the attention core.
 
-        Leaves out: tiles beyond the window, which PyTorch's kernels compute and mask.
+        One query: reading keys and values, as measured in decode. Several queries: that, or the
+        multiply-adds of their scores as measured in prefill, whichever is longer.
+        Leaves out: tiles beyond a window, which PyTorch's kernels compute and mask.
         """
         read = self.decodes.at(shape.batch * shape.kv_heads, shape.keys * shape.head_dim)
         t = shape.queries
@@ -122,7 +133,17 @@ class Curves:
 def multiply_adds(
     batch: Number, heads: int, head_dim: float, queries: Number, keys: Number
 ) -> Number:
-    """Multiply-adds of causal scores: B H d (T S + T (T + 1) / 2), S keys before T queries."""
+    """Multiply-adds of causal attention scores: B H d (T S + T (T + 1) / 2).
+
+    T queries attend to S keys before them, and each to itself and the queries before it.
+
+    Args:
+        batch: B.
+        heads: H.
+        head_dim: d.
+        queries: T.
+        keys: S + T.
+    """
     earlier = keys - queries
     # As floats: the largest prefill has more pairs than an int64 holds.
     t, s = (x.astype(float) if isinstance(x, np.ndarray) else x for x in (queries, earlier))

@@ -1,11 +1,17 @@
-"""The predicted time: what measured curves give for each kernel of a backend, and its launches.
+"""The predicted time of a step: the sum over a backend's kernels, priced by a calibration.
 
-A kernel takes as long as its longest member: a part with a shape takes what the curve of that shape
-says; the bytes of parts without one add up (compulsory, at the operator's border and, unless the
-backend saves them, between parts) and take what moving them takes. Each launch is added at its
-measured cost. A part that another one of its kernel outlasts adds nothing.
+The time of a kernel:
 
-An operator never takes less than its roofline bound. No accuracy is claimed: see
+1. A part that has a shape (a GEMM, attention, a gather of rows, a top-k) takes what the calibration
+   measured for that shape.
+2. The parts without a shape are elementwise: their bytes are added up and take what moving so many
+   bytes takes. These are the compulsory bytes, the activations that the operator reads and writes
+   and, unless the backend keeps them on the chip, the intermediates between its parts.
+3. A kernel does its parts at the same time, so it takes as long as the longest of them. A part that
+   is not longer than those before it in the kernel adds nothing.
+4. Each launch adds its measured cost.
+
+No operator takes less than its roofline bound. How far predictions are from measurements:
 `sparsecost validate`.
 """
 
@@ -25,26 +31,26 @@ from costmodel.layers.operator import Operator
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
-    """Why a number is not known."""
+    """Stands in place of a number that is not known, and says why."""
 
     reason: str
 
 
-NOT_ASKED = Unknown(reason="no calibration is applied; times are floors")
+NOT_ASKED = Unknown(reason="no calibration is applied; times are roofline bounds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorTime:
-    """One of an operator's layers, as part of a CUDA graph."""
+    """The time of one of an operator's layers, as part of a CUDA graph."""
 
     seconds: Number
-    parts_s: tuple[Number, ...]  # sum to less where the roofline bound is longer
-    routing_s: Number  # of the parts that choose experts or rows
+    parts_s: tuple[Number, ...]  # what each part adds; their sum is less if the bound is longer
+    routing_s: Number  # of the parts that select experts or rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionTime:
-    """One layer of operators that kernels span, as part of a CUDA graph."""
+    """The time of one layer of a region: of operators that kernels span, within a CUDA graph."""
 
     region: Region
     seconds: Number
@@ -52,14 +58,14 @@ class RegionTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
-    """One step, in seconds, and its energy in joules. Numbers, or arrays over a grid."""
+    """The time of a step in seconds, and its energy in joules. Numbers, or arrays over a grid."""
 
     operators: tuple[OperatorTime, ...]  # of an operator in a region: its share of the region
-    regions: tuple[RegionTime, ...]  # those of several operators
-    graph_s: Number  # as a CUDA graph: the sum over operators and regions
-    eager_s: Number  # launched one by one: the host or the GPU, whichever takes longer
-    predicted_s: Number  # decode as a graph, prefill eagerly: how each is usually run
-    routing_s: Number  # as part of the graph
+    regions: tuple[RegionTime, ...]  # only those of several operators
+    graph_s: Number  # as a CUDA graph: the sum over all kernels
+    eager_s: Number  # launched one by one: the host's launches or the GPU, whichever is longer
+    predicted_s: Number  # `graph_s` in decode and `eager_s` in prefill, as each is usually run
+    routing_s: Number  # of the parts that select experts or rows, within the graph
     energy_j: Number | Unknown  # of a step that takes `predicted_s`
 
 
@@ -70,11 +76,22 @@ def step_time(
     sums: Totals,
     ceilings: Ceilings,
 ) -> StepTime | Unknown:
-    """The predicted time and energy of a step on the GPU of these curves and datasheet peaks.
+    """The predicted time and energy of a step.
 
-    As a graph: the sum over kernels and layers. Eagerly: the host launches ahead of the GPU, so
-    the longer of that sum and of all launches at their eager cost. Leaves out: what one operator
-    leaves in L2 for the next, and overlap of kernels.
+    As a CUDA graph: the sum over the kernels of all layers, at least the roofline bound. Eagerly:
+    the host launches ahead of the GPU, so the longer of that sum and of all launches at the cost
+    that they have on the host.
+    Leaves out: what one operator leaves in L2 for the next, and overlap of kernels.
+
+    Args:
+        curves: Kernel times of the GPU, or why there are none.
+        workload: Its phase, formats and backend.
+        operators: Of the step.
+        sums: Their totals.
+        ceilings: Of the GPU's datasheet.
+
+    Returns:
+        `Unknown` if there are no kernel times, or none for these formats.
     """
     if isinstance(curves, Unknown):
         return curves
@@ -125,10 +142,14 @@ def step_time(
 def region_time(
     curves: Curves, region: Region, backend: Backend, ceilings: Ceilings
 ) -> tuple[Number, tuple[OperatorTime, ...]]:
-    """One layer of a region, and of each of its operators, in seconds.
+    """The time of one layer of a region, and of each operator in it.
 
-    The region takes the sum over its kernels, or its roofline bound if that is longer. Its only
-    operator takes the same; of several, each takes what its parts add, which may sum to less.
+    The region takes the sum over its kernels, or its roofline bound if that is longer. A single
+    operator takes all of that. Of several, each takes what its parts add; their sum is less than
+    the region's time where the roofline bound is longer.
+
+    Returns:
+        Seconds of the region, and the times of its operators in order.
     """
     compulsory: Number = 0
     flops: Number = 0
@@ -157,7 +178,7 @@ def region_time(
 
 
 def _members(region: Region, added: list[Number], seconds: Number) -> Iterator[OperatorTime]:
-    """The times of the region's operators from what each part, in order, adds."""
+    """The times of a region's operators; `added` holds what each part adds, in order."""
     first = 0
     for operator in region.operators:
         parts_s = tuple(added[first : first + len(operator.parts)])
@@ -176,7 +197,7 @@ def _members(region: Region, added: list[Number], seconds: Number) -> Iterator[O
 
 
 def _mean(times: list[tuple[int, OperatorTime]]) -> OperatorTime:
-    """The mean layer of an operator whose layers stand in different regions."""
+    """The mean over an operator's layers, which may stand in different regions."""
     if len(times) == 1:
         return times[0][1]
     layers = sum(count for count, _ in times)

@@ -1,8 +1,8 @@
-"""The operators of one step of a model: the only producer of the list that all else sums.
+"""The operators of one step of a model: the one list from which every other number is computed.
 
-Each layer kind lists its own operators; this file adds what stands between them: the embedding,
-the norms with the residual adds that wait for them, the last norm and the LM head. Layers with the
-same configuration are costed once, with a count.
+Each layer kind lists its own operators. This file puts them together and adds what stands between
+them: the embedding, the norms with the residual adds before them, the final norm and the LM head.
+Layers of one configuration are costed once: their operator has a count.
 """
 
 from collections import Counter
@@ -15,34 +15,42 @@ from costmodel.layers.primitives import norm
 from costmodel.layers.site import Site
 from costmodel.routing.popularity import Uniform
 
-EMBEDDING = "embedding"  # the name under which a tied table is shared
+EMBEDDING = "embedding"  # the name that a tied table has in `Weight.shared`
 
 
 def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
-    """Every operator of `step`, in the order of a block; paths are those of the leaf modules."""
+    """Every operator of a step, in the order of a block.
+
+    Args:
+        model: The configuration of all layers.
+        step: Numbers, or arrays of them over a grid of steps.
+
+    Returns:
+        Operators whose paths are those of the reference model's leaf modules.
+    """
     d, num_layers = model.hidden_size, model.num_hidden_layers
-    found = [_embed(model, step)]
+    operators = [_embed(model, step)]
     ffns = model.ffn_groups
     placements = [memory.placement(num_layers) for memory in model.memory]
     adds = residual_adds(num_layers, [layers for _, layers in ffns], placements)
-    found += _norms("attention_norm", adds[:num_layers], d, step)
+    operators += _norms("attention_norm", adds[:num_layers], d, step)
     for attention, layers in model.attention_groups:
-        found += attention.operators(Site.of(layers, d, attention), step)
+        operators += attention.operators(Site.of(layers, d, attention), step)
     every_layer = Site.of(range(num_layers), d)
     if model.post_norms:
-        found.append(norm("post_attention_norm", every_layer, step))
-    found.append(norm("ffn_norm", every_layer, step, residual_adds=1))
+        operators.append(norm("post_attention_norm", every_layer, step))
+    operators.append(norm("ffn_norm", every_layer, step, residual_adds=1))
     with_ffn: list[int] = []
     for ffn, layers in ffns:
-        found += ffn.operators(Site.of(layers, d, ffn), step)
+        operators += ffn.operators(Site.of(layers, d, ffn), step)
         with_ffn += layers
     for memory, placement in zip(model.memory, placements, strict=True):
         inputs = tuple(layer for layer, _ in placement)
-        found += memory.operators(Site.of(inputs, d, memory), step)
+        operators += memory.operators(Site.of(inputs, d, memory), step)
     if model.post_norms and with_ffn:
         site = Site.of(sorted(with_ffn), d)
-        found.append(norm("post_ffn_norm", site, step))
-    return (*found, *_head(model, step, adds[num_layers]))
+        operators.append(norm("post_ffn_norm", site, step))
+    return (*operators, *_head(model, step, adds[num_layers]))
 
 
 def residual_adds(
@@ -50,10 +58,17 @@ def residual_adds(
     ffn_layers: Iterable[Sequence[int]],
     placements: Iterable[Sequence[tuple[int, int]]],
 ) -> list[int]:
-    """Adds to the residual stream that wait for the norm at the head of each block.
+    """How many outputs the first norm of each block adds to the residual stream before it.
 
-    One for the FFN of the block before, one for each memory layer whose output comes after it;
-    the last entry is that of the final norm.
+    The FFN's of the block before, and that of each memory layer whose output block that was.
+
+    Args:
+        num_layers: Blocks of the model.
+        ffn_layers: The blocks that have an FFN, kind by kind.
+        placements: (input block, output block) of each memory layer, kind by kind.
+
+    Returns:
+        A number for each block, and one for the final norm.
     """
     adds = [0] * (num_layers + 1)
     for layers in ffn_layers:
@@ -66,19 +81,20 @@ def residual_adds(
 
 
 def _norms(leaf: str, adds: list[int], hidden_size: int, step: Step) -> list[Operator]:
-    """One norm for each number of waiting adds, with the layers that have it."""
-    found = []
+    """The norms at the head of the blocks: one operator for all layers with equally many adds."""
+    norms = []
     for count in Counter(adds):  # in order of first layer
         site = Site.of([i for i, waiting in enumerate(adds) if waiting == count], hidden_size)
-        found.append(norm(leaf, site, step, residual_adds=count))
-    return found
+        norms.append(norm(leaf, site, step, residual_adds=count))
+    return norms
 
 
 def _embed(model: ModelConfig, step: Step) -> Operator:
-    """Rows of the embedding table: expected distinct token ids, drawn evenly from the vocabulary.
+    """Looks up the rows of N token ids in the embedding table [V, D]; no FLOPs.
 
-    Counts no FLOPs. A tied table's rows are read here and again by the LM head: the two ends of a
-    step are too far apart for a cache.
+    Bytes: each distinct row once, ids being drawn evenly from the vocabulary. Of a tied table the
+    rows are read here and again by the LM head, since the two ends of a step are too far apart for
+    a cache.
     """
     n, v = step.tokens, model.vocab_size
     table = Weight(
@@ -109,7 +125,13 @@ def _embed(model: ModelConfig, step: Step) -> Operator:
 
 
 def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
-    """The final norm and the logits, of the last token of each sequence or of all."""
+    """The final norm and the LM head, for the last token of each sequence or for all tokens.
+
+    Args:
+        model: The configuration.
+        step: `step.logits` says which tokens.
+        adds: Residual adds before the final norm.
+    """
     last = step.batch if step.logits == "last" else None
     tokens = step.tokens if last is None else last
     d, v, a = model.hidden_size, model.vocab_size, step.activation_bytes

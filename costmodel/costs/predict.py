@@ -1,4 +1,8 @@
-"""One prediction: a model, a workload and a GPU become operators, totals, memory and time."""
+"""A prediction: a model, a workload and a GPU become operators, totals, memory, time and energy.
+
+`step_costs` computes what holds on every GPU; `predict` adds what depends on one. Both take well
+under a millisecond; `step_costs` also takes arrays over a grid of steps.
+"""
 
 from dataclasses import dataclass
 
@@ -29,45 +33,45 @@ from costmodel.layers.operator import Operator, OperatorKind, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """All costs of a step that do not name a GPU. Numbers, or arrays over a grid of steps."""
+    """What a step costs on any GPU. Numbers, or arrays over a grid of steps."""
 
     operators: tuple[Operator, ...]
     parameters: ParameterCounts
     totals: Totals
-    flops_by_kind: dict[OperatorKind, Number]
-    routing: Totals
+    flops_by_kind: dict[OperatorKind, Number]  # model FLOPs
+    routing: Totals  # of the parts that select experts or table rows
     kv_cache: KvCache
-    distinct: Distinct
+    distinct: Distinct  # experts and rows that the step touches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What one step of a model costs on one GPU."""
+    """What one step of a model costs on one GPU; seconds and bytes."""
 
     model: ModelConfig
     workload: Workload
     hardware: Hardware
     costs: Costs
     memory: Footprint
-    floor_s: float
+    floor_s: float  # the roofline bound
     bound_by: Bound
-    ceilings: Ceilings  # of the datasheet, for the weights' format
+    ceilings: Ceilings  # of the datasheet, for the format of the weights
     calibration: Curves | Unknown
-    time: StepTime | Unknown  # predicted, not bound
+    time: StepTime | Unknown  # predicted from the calibration
 
     def operator_floor_s(self, operator: Operator) -> float:
-        """The floor of one of the operator's layers by itself, seconds."""
+        """The roofline bound of one of the operator's layers by itself, seconds."""
         return float(self.ceilings.floor_s(operator.compulsory_bytes, operator.total("flops")))
 
     def operator_bound_by(self, operator: Operator) -> Bound:
-        """Which term bounds one of the operator's layers by itself."""
-        found = self.ceilings.bound_by(operator.compulsory_bytes, operator.total("flops"))
-        assert isinstance(found, str)
-        return found
+        """Which of the bound's two terms is the longer, for one of the operator's layers."""
+        bound = self.ceilings.bound_by(operator.compulsory_bytes, operator.total("flops"))
+        assert isinstance(bound, str)
+        return bound
 
 
 def step_costs(model: ModelConfig, step: Step) -> Costs:
-    """The costs of a step, or of a grid of steps when the step holds arrays."""
+    """What a step costs on any GPU; arrays over a grid of steps if the step holds arrays."""
     operators = build_operators(model, step)
     sums = totals(operators)
     return Costs(
@@ -87,10 +91,14 @@ def predict(
     hardware: Hardware,
     calibration: Curves | Unknown = NOT_ASKED,
 ) -> Prediction:
-    """The cost of one step of `model` under `workload` on `hardware`.
+    """What one step of a model costs on one GPU.
 
-    Time and energy are predicted where `calibration` holds curves (`costs.calibrated`); they must
-    be of this GPU.
+    Args:
+        model: From `load_model`, or built by hand.
+        workload: Phase, batch, context, formats, routing, backend.
+        hardware: The GPU, from `load_hardware`.
+        calibration: Kernel times measured on this GPU, from `calibrated`. Without them everything
+            is predicted but time and energy; the roofline bound needs the datasheet only.
     """
     step = workload.step()
     costs = step_costs(model, step)

@@ -1,4 +1,10 @@
-"""The floor time: no implementation is faster than its bytes or its FLOPs allow."""
+"""The roofline bound: no implementation takes less time than moving its bytes or doing its FLOPs.
+
+A GPU moves so many bytes per second from its memory (HBM) and does so many FLOPs per second. A step
+must do both, at best at the same time, so it takes at least as long as the longer one. If that is
+moving bytes, the step is memory-bound: decode with a small batch reads every weight for a few
+tokens. If it is the FLOPs, the step is compute-bound: prefill uses each weight for many tokens.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -15,28 +21,35 @@ NO_CACHE_MODEL = "not predicted (needs a cache model; hbm_bytes.compulsory is th
 
 def floor_s(
     compulsory_bytes: Number,
-    useful_flops: Number,
+    model_flops: Number,
     hbm_bytes_per_s: Number,
     peak_flops_per_s: Number,
 ) -> Number:
-    """max(compulsory bytes / datasheet bandwidth, useful FLOPs / datasheet dense peak), seconds.
+    """max(compulsory bytes / datasheet bandwidth, model FLOPs / datasheet dense peak), seconds.
 
-    A bound, not a prediction. Leaves out launches, latency, tile padding and traffic beyond
-    compulsory. All FLOPs are priced at the dense peak (32-bit accumulation) of the fastest format
-    in which the weights can be multiplied, attention among them, whatever the cache's format.
+    A bound, not a prediction. Leaves out launches, latency, tile padding and traffic beyond the
+    compulsory bytes.
     Source: the roofline model, Williams et al., CACM 52(4), 2009.
+
+    Args:
+        compulsory_bytes: What must move through HBM, each byte once.
+        model_flops: What the model's mathematics asks for, a multiply-add being 2.
+        hbm_bytes_per_s: Bandwidth by the datasheet.
+        peak_flops_per_s: Dense peak by the datasheet (32-bit accumulation) of the fastest format in
+            which the weights can be multiplied. It prices all FLOPs, those of attention too,
+            whatever the cache's format.
     """
-    return larger(compulsory_bytes / hbm_bytes_per_s, useful_flops / peak_flops_per_s)
+    return larger(compulsory_bytes / hbm_bytes_per_s, model_flops / peak_flops_per_s)
 
 
 def bound_by(
     compulsory_bytes: Number,
-    useful_flops: Number,
+    model_flops: Number,
     hbm_bytes_per_s: Number,
     peak_flops_per_s: Number,
 ) -> Bound | NDArray[np.str_]:
-    """Which of the two terms of `floor_s` is the longer."""
-    by_memory = compulsory_bytes / hbm_bytes_per_s >= useful_flops / peak_flops_per_s
+    """Which of the two terms of `floor_s` is the longer; of equal ones, memory."""
+    by_memory = compulsory_bytes / hbm_bytes_per_s >= model_flops / peak_flops_per_s
     if isinstance(by_memory, np.ndarray):
         return np.where(by_memory, "memory", "compute")
     return "memory" if by_memory else "compute"
@@ -44,10 +57,10 @@ def bound_by(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
-    """What bounds a step on a GPU, or arrays of it over several GPUs."""
+    """The two ceilings of a GPU's roofline; arrays over several GPUs."""
 
     hbm_bytes_per_s: Number
-    peak_flops_per_s: Number  # dense, for the weights' format
+    peak_flops_per_s: Number  # dense, for the format of the weights
     peak_name: str = ""  # which of the datasheet's peaks that is
 
     def floor_s(self, compulsory_bytes: Number, model_flops: Number) -> Number:
@@ -55,5 +68,5 @@ class Ceilings:
         return floor_s(compulsory_bytes, model_flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
 
     def bound_by(self, compulsory_bytes: Number, model_flops: Number) -> Bound | NDArray[np.str_]:
-        """Which of bandwidth and peak bounds this work."""
+        """Whether bandwidth or peak FLOPs limit this work."""
         return bound_by(compulsory_bytes, model_flops, self.hbm_bytes_per_s, self.peak_flops_per_s)

@@ -1,4 +1,8 @@
-"""Sums over the operators of a step: parameters, FLOPs, bytes, KV cache, routing."""
+"""Sums over the operators of a step: parameters, FLOPs, bytes, KV cache, routing.
+
+An operator stands for `count` layers that are alike, so every sum multiplies by the count. All sums
+take numbers or arrays over a grid of steps, and add in the order of the operators.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,23 +29,25 @@ KINDS: tuple[OperatorKind, ...] = get_args(OperatorKind)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterCounts:
-    """Parameters stored, and parameters one token uses, by convention. Norms and biases are in.
+    """Parameters stored (total), and parameters that one token uses (active).
 
-    Active: k of E experts, every router weight, all keys and projections of a memory layer and the
-    H m rows it reads. A tied embedding counts once.
+    Papers disagree on whether the embedding and the LM head belong to the active ones, so each
+    convention has its own name. Active are: k of E experts, all router weights, all keys and
+    projections of a memory layer and the H m rows that a token reads, norms and biases. A table
+    that serves as embedding and LM head (tied) counts once.
     """
 
     total: int
-    total_without_embeddings: int
-    active_without_embeddings: int
+    total_without_embeddings: int  # nor LM head
+    active_without_embeddings: int  # nor LM head
     active_with_lm_head: int
-    active_with_embeddings: int
-    by_group: dict[str, int]
+    active_with_embeddings: int  # and LM head
+    by_group: dict[str, int]  # stored parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals(Traffic):
-    """Sums of the fields of `Part` over all operators, times their counts."""
+    """The work of a step: each field of `Part`, summed over all parts of all layers."""
 
     flops: Number
     compares: Number
@@ -62,30 +68,34 @@ class Totals(Traffic):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvCache:
-    """What a model keeps of its sequences: stored after the step, read by it, written by it.
+    """What a model keeps of its sequences between steps: KV cache, and states of recurrent layers.
 
-    The KV cache grows by tokens; a recurrent layer's state has a fixed size for each sequence.
+    The KV cache grows with each token. A recurrent layer keeps a state of fixed size for each
+    sequence instead.
     """
 
-    bytes_per_token: int  # all layers, while every window still holds the token
-    stored_bytes: Number
-    read_bytes: Number
-    written_bytes: Number
+    bytes_per_token: int  # of the KV cache, all layers, while every window still holds the token
+    stored_bytes: Number  # of the KV cache after the step
+    read_bytes: Number  # of the KV cache by the step
+    written_bytes: Number  # of the KV cache by the step
     state_bytes_per_sequence: int  # all layers
     state_bytes: Number  # of the batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distinct:
-    """Expected distinct experts and rows of a step: means over the layers that have them."""
+    """Experts and table rows that a step is expected to touch at least once.
 
-    experts: Number | None
-    rows: Number | None
-    rows_union: Number | None  # over the layers of one table, summed over tables, if any is shared
+    None: the model has no such layers.
+    """
+
+    experts: Number | None  # of a layer: the mean over the layers
+    rows: Number | None  # of a layer: the mean over the layers
+    rows_union: Number | None  # of all layers, a row of a shared table once; None: none is shared
 
 
 def stored_weights(operators: Iterable[Operator]) -> Iterator[tuple[Weight, int]]:
-    """Each parameter tensor with its number of copies; a shared one comes once."""
+    """Each parameter tensor with its number of copies; a shared tensor comes once, as one copy."""
     seen: set[str] = set()
     for operator in operators:
         for weight in operator.weights:
@@ -97,7 +107,7 @@ def stored_weights(operators: Iterable[Operator]) -> Iterator[tuple[Weight, int]
 
 
 def parameter_counts(operators: Iterable[Operator]) -> ParameterCounts:
-    """Counts by group and by convention."""
+    """The parameters of all operators, by group and by convention."""
     operators = tuple(operators)
     by_group: dict[str, int] = {}
     for weight, copies in stored_weights(operators):
@@ -116,7 +126,10 @@ def parameter_counts(operators: Iterable[Operator]) -> ParameterCounts:
 
 
 def _active_without_embeddings(operators: Iterable[Operator]) -> int:
-    """Elements that one token uses; never more than a tensor has, however many heads read it."""
+    """Parameters that one token uses, of all groups but embedding and LM head.
+
+    Heads and layers that read the same tensor use at most all of it.
+    """
     active = 0
     shared: dict[str, int] = {}
     for operator in operators:
@@ -133,6 +146,7 @@ def _active_without_embeddings(operators: Iterable[Operator]) -> int:
 
 
 def _sums(parts: Iterable[tuple[Part, int]]) -> Totals:
+    """The sum of parts, each times its number of layers."""
     sums: list[Number] = [0] * len(QUANTITIES)
     for part, count in parts:
         for index, value in enumerate(quantities_of(part)):
@@ -142,17 +156,17 @@ def _sums(parts: Iterable[tuple[Part, int]]) -> Totals:
 
 
 def totals(operators: Iterable[Operator]) -> Totals:
-    """Sums over the whole step."""
+    """The work of the whole step."""
     return _sums((part, op.count) for op in operators for part in op.parts)
 
 
 def routing_totals(operators: Iterable[Operator]) -> Totals:
-    """Sums over the parts that choose experts or rows."""
+    """The work of the parts that select experts or table rows: the cost of routing."""
     return _sums((part, op.count) for op in operators for part in op.parts if part.routing)
 
 
 def flops_by_kind(operators: Iterable[Operator]) -> dict[OperatorKind, Number]:
-    """FLOPs of each kind of part; they sum to the total."""
+    """Model FLOPs by kind of part (matmul, attention, ...); they sum to the total."""
     sums: dict[OperatorKind, Number] = dict.fromkeys(KINDS, 0)
     for operator in operators:
         for part in operator.parts:
@@ -161,28 +175,39 @@ def flops_by_kind(operators: Iterable[Operator]) -> dict[OperatorKind, Number]:
 
 
 def kv_bytes_per_token(model: ModelConfig, kv_dtype: Dtype) -> int:
-    """KV-cache bytes that one token adds over all layers."""
-    return sum(kind.kv_token_bytes(kv_dtype) * len(at) for kind, at in model.attention_groups)
+    """KV-cache bytes that one token of one sequence adds, over all layers."""
+    return sum(
+        mixer.kv_token_bytes(kv_dtype) * len(layers) for mixer, layers in model.attention_groups
+    )
 
 
 def kept_bytes(model: ModelConfig, step: Step) -> tuple[Number, int]:
-    """KV cache stored after the step, of the batch, and the fixed state of one sequence.
+    """Bytes that all layers keep after the step.
 
-    Each layer keeps the tokens of a sequence, S + T, at most its window; a recurrent layer keeps a
+    Each layer keeps the S + T tokens of a sequence, at most its window; a recurrent layer keeps its
     state whatever their number.
+
+    Returns:
+        KV-cache bytes of the batch, and state bytes of one sequence.
     """
-    held = step.cached + step.new_tokens
+    sequence_tokens = step.cached + step.new_tokens
     stored: Number = 0
     state = 0
-    for mixer, at in model.attention_groups:
-        tokens = step.batch * mixer.kept_tokens(held)
-        stored = stored + len(at) * mixer.kv_token_bytes(step.kv_dtype) * tokens
-        state += len(at) * mixer.state_bytes(model.hidden_size, step)
+    for mixer, layers in model.attention_groups:
+        tokens = step.batch * mixer.kept_tokens(sequence_tokens)
+        stored = stored + len(layers) * mixer.kv_token_bytes(step.kv_dtype) * tokens
+        state += len(layers) * mixer.state_bytes(model.hidden_size, step)
     return stored, state
 
 
 def kv_cache(model: ModelConfig, step: Step, sums: Totals) -> KvCache:
-    """Stored: B sequences of S + T tokens, each layer keeping at most its window; their states."""
+    """What the model keeps of its sequences, and what the step reads and writes of the KV cache.
+
+    Args:
+        model: Its mixers say what a token takes, and which tokens they keep.
+        step: B sequences of S cached and T new tokens.
+        sums: The totals of the step.
+    """
     stored, state = kept_bytes(model, step)
     return KvCache(
         bytes_per_token=kv_bytes_per_token(model, step.kv_dtype),
@@ -195,7 +220,10 @@ def kv_cache(model: ModelConfig, step: Step, sums: Totals) -> KvCache:
 
 
 def distinct(operators: Iterable[Operator]) -> Distinct:
-    """Expected distinct experts and rows: means over layers, and the union over shared tables."""
+    """Expected distinct experts and rows: means over layers, and the union over shared tables.
+
+    Layers that share a table may touch the same row: the union counts it once.
+    """
     sums: dict[str, Number] = {"experts": 0, "rows": 0}
     layers = {"experts": 0, "rows": 0}
     union: Number = 0

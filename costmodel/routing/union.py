@@ -1,6 +1,7 @@
 """How many distinct rows of one memory table the layers that share it are expected to touch."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from costmodel.errors import InputError
 from costmodel.routing.popularity import Expected
@@ -34,7 +35,7 @@ def expected_union(
         raise InputError(f"distinct: holds {len(per_layer)} layers; windows hold {len(windows)}")
     layers_differ = isinstance(distinct, Sequence)
     total: Expected = 0.0
-    for layers, rows in _segments(rows_total, windows, layers_differ=layers_differ).items():
+    for layers, rows in _segments(rows_total, tuple(windows), layers_differ=layers_differ):
         touched: Expected = 0.0
         for length, layer in layers:  # 1 - (1 - a)(1 - b) without cancellation
             touched = touched + per_layer[layer] / length * (1.0 - touched)
@@ -42,12 +43,18 @@ def expected_union(
     return total
 
 
-def _segments(
-    rows_total: int, windows: Sequence[tuple[int, int]], *, layers_differ: bool
-) -> dict[tuple[tuple[int, int], ...], int]:
-    """Rows by the windows that cover them, as (length, layer).
+Cover = tuple[tuple[int, int], ...]
+"""The windows that cover the same rows, as (length, layer)."""
 
-    The layer is 0 unless `layers_differ`, so that fewer segments remain.
+
+@lru_cache(maxsize=64)
+def _segments(
+    rows_total: int, windows: tuple[tuple[int, int], ...], *, layers_differ: bool
+) -> tuple[tuple[Cover, int], ...]:
+    """The covers of a table's rows, each with the number of rows that it covers.
+
+    The layer is 0 unless `layers_differ`, so that fewer covers remain. Remembered, since every
+    workload of a model asks for the same windows.
     """
     active: list[tuple[int, int]] = []
     events = [(rows_total, 0, True, (0, 0))]
@@ -62,7 +69,7 @@ def _segments(
             active.append(window)
             last -= rows_total
         events.append((last, 0, False, window))
-    segments: dict[tuple[tuple[int, int], ...], int] = {}
+    segments: dict[Cover, int] = {}
     position = 0
     for boundary, _, opens, window in sorted(events):
         if boundary > position:
@@ -73,4 +80,4 @@ def _segments(
             active.append(window)
         else:
             active.remove(window)
-    return segments
+    return tuple(segments.items())

@@ -12,7 +12,7 @@ from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from reference_model.cache import Cache
 from reference_model.decode import WARM_UPS, DecodeStep
 from reference_model.model import ReferenceModel
-from reference_model.routing import declare
+from reference_model.routing import set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
 
 TORCH_DTYPES: dict[Dtype, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -31,7 +31,9 @@ class PreparedCase:
         self.model, self.workload = model, workload
         generator = torch.Generator(model.device).manual_seed(seed)
         tokens = workload.batch * workload.new_tokens
-        declare(model, synthetic_popularity(workload.routing), tokens=tokens, seed=seed)
+        set_synthetic_routing(
+            model, synthetic_popularity(workload.routing), tokens=tokens, seed=seed
+        )
         self.cache = model.new_cache(workload.batch, workload.context + workload.new_tokens)
         fill(self.cache, generator)
         self.cache.length = workload.context

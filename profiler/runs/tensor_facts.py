@@ -11,7 +11,7 @@ from profiler.instruments.spread import exact_column
 from profiler.runs.case import PreparedCase
 from reference_model.flop_formulas import count_flops
 from reference_model.model import ReferenceModel, build_model
-from reference_model.routing import choosers, histograms
+from reference_model.routing import histograms, selectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +63,9 @@ class FlopCount:
 def distinct_column(model: ReferenceModel) -> ExactColumn:
     """How many different experts or rows each choosing leaf chose in the last step."""
     distinct = {
-        path: int(leaf.chosen.unique().numel())
-        for path, leaf in choosers(model).items()
-        if leaf.chosen is not None
+        path: int(leaf.selected.unique().numel())
+        for path, leaf in selectors(model).items()
+        if leaf.selected is not None
     }
     return exact_column(tuple(model.leaves()), distinct, "choices")
 

@@ -97,20 +97,20 @@ def test_paths_of_regions() -> None:
 
 def test_a_prediction_with_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BACKENDS, "fused", Spanning())
-    found = predict(
+    prediction = predict(
         tiny_model(), Workload(batch=3, context=5, backend="fused"), load_hardware("h200"), curves()
     )
-    data: dict[str, Any] = prediction_json(found)
+    data: dict[str, Any] = prediction_json(prediction)
     first, others = data["regions"]
     assert first["leaves"] == list(NORM_AND_QKV)
-    operators = {each["path"]: each for each in data["operators"]}
+    operators = {row["path"]: row for row in data["operators"]}
     for name in ("flops", "compulsory_bytes"):
         assert others[name] == (
             operators["layers.{1-2}.attention_norm"][name]
             + operators["layers.{0-2}.attention.qkv"][name]
         )
     assert first["launches"] == others["launches"] == 1
-    time = found.time
+    time = prediction.time
     assert isinstance(time, StepTime)
     # a kernel takes 1 us of the hand-made curves and 1 us of its launch; attention takes 2 us
     assert first["predicted_s"] == pytest.approx(2e-6, rel=1e-9)

@@ -28,7 +28,7 @@ def attention(us: float, batch: int, queries: int, keys: int) -> dict[str, Any]:
 
 def table(**changes: object) -> dict[str, Any]:
     """The file as JSON reads it."""
-    found: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "schema_version": 1,
         "name": "by hand",
         "hardware": "h200",
@@ -51,8 +51,8 @@ def table(**changes: object) -> dict[str, Any]:
             for n, m, us in ((10, 1, 1), (10, 100, 10), (1000, 1, 4), (1000, 100, 40))
         ],
         "grouped": [  # weights in all: 10^4 and 10^6
-            point(us, groups=groups, rows=groups * each, n=100, k=100, kernels=2)
-            for groups, each, us in ((1, 1, 2), (1, 100, 20), (100, 1, 20), (100, 100, 200))
+            point(us, groups=groups, rows=groups * rows, n=100, k=100, kernels=2)
+            for groups, rows, us in ((1, 1, 2), (1, 100, 20), (100, 1, 20), (100, 100, 200))
         ],
         "rows": [
             point(us, reads=reads, row_bytes=width)
@@ -81,7 +81,7 @@ def table(**changes: object) -> dict[str, Any]:
             "gemm_flops_per_s": 6e14,  # 1e-12 J/FLOP
         },
     }  # fmt: skip
-    return found | changes
+    return defaults | changes
 
 
 def calibration(**changes: object) -> Calibration:
@@ -94,14 +94,15 @@ def curves(**changes: object) -> Curves:
 
 def fast(factor: float = 1e-6) -> Curves:
     """A GPU whose kernels and launches take next to nothing: only its floors are left."""
-    found = table()
-    for name, points in found.items():
+    values = table()
+    for name, points in values.items():
         if isinstance(points, list):
-            found[name] = [
-                each | {key: each[key] * factor for key in ("s", "q1_s", "q3_s")} for each in points
+            values[name] = [
+                measured | {key: measured[key] * factor for key in ("s", "q1_s", "q3_s")}
+                for measured in points
             ]
-    found["launch"] = {"graph_s": GRAPH_S * factor, "eager_s": EAGER_S * factor}
-    return curves(**found)
+    values["launch"] = {"graph_s": GRAPH_S * factor, "eager_s": EAGER_S * factor}
+    return curves(**values)
 
 
 def write(path: Path, **changes: object) -> str:

@@ -26,9 +26,9 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     module._shipped.cache_clear()
 
 
-def name_of(found: Curves | Unknown) -> str:
-    assert isinstance(found, Curves)
-    return found.calibration.name
+def name_of(curves: Curves | Unknown) -> str:
+    assert isinstance(curves, Curves)
+    return curves.calibration.name
 
 
 @pytest.mark.usefixtures("shipped")
@@ -60,9 +60,9 @@ def test_without_a_shipped_one_there_is_none(
 
 @pytest.mark.usefixtures("shipped")
 def test_none_is_none() -> None:
-    found = calibrated("h200", "none")
-    assert isinstance(found, Unknown)
-    assert "--calibration none" in found.reason
+    nothing = calibrated("h200", "none")
+    assert isinstance(nothing, Unknown)
+    assert "--calibration none" in nothing.reason
 
 
 def test_a_file_is_read_anew(tmp_path: Path) -> None:
@@ -114,6 +114,6 @@ def test_a_file_that_is_none_is_refused(text: str, rule: str, tmp_path: Path) ->
 def test_every_shipped_calibration_is_valid_and_named_after_a_gpu() -> None:
     for name in calibration_names():
         assert name in hardware_names()
-        found = calibrated(name)
-        assert isinstance(found, Curves)
-        assert found.calibration.hardware == name
+        curves = calibrated(name)
+        assert isinstance(curves, Curves)
+        assert curves.calibration.hardware == name

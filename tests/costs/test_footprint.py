@@ -50,12 +50,12 @@ def test_every_term_by_hand() -> None:
              buffers=(Buffer(name="permutation", elements=11, element_bytes=8),)),
         wide(70, 111, io=10, count=1, weights=(table,)),
     ]  # fmt: skip
-    found = footprint(ops, make_step(batch=1, new_tokens=2), kv(700, 300), 8, 10**6)
+    memory = footprint(ops, make_step(batch=1, new_tokens=2), kv(700, 300), 8, 10**6)
     weights = 5 * 3 * 4 * 2 + 7 * 4 * 2  # the shared table once
     buffers = 5 * 11 * 8
     # two copies of the stream of 2 tokens of 8; the widest: 70 + 10 + 111/2, rounded up
     activations = 2 * 2 * 8 * 2 + 136
-    assert found == Footprint(
+    assert memory == Footprint(
         weights_bytes=weights,
         buffers_bytes=buffers,
         kv_bytes=700,
@@ -76,23 +76,23 @@ def sized(batch: int, capacity: int, **step: Any) -> Footprint:  # noqa: ANN401
 
 
 def test_a_model_by_hand() -> None:
-    found = sized(2, 10**6, cached=9)
+    memory = sized(2, 10**6, cached=9)
     # parameters: costs/test_totals.py; 2 bytes each
-    assert found.weights_bytes == 2 * (3 * (192 + 288 + 16) + 8 + 2 * 88)
-    assert found.buffers_bytes == 0
-    assert found.kv_bytes == 2 * 10 * 3 * 16  # 10 tokens held, 3 layers of 16 bytes
+    assert memory.weights_bytes == 2 * (3 * (192 + 288 + 16) + 8 + 2 * 88)
+    assert memory.buffers_bytes == 0
+    assert memory.kv_bytes == 2 * 10 * 3 * 16  # 10 tokens held, 3 layers of 16 bytes
     # widest operator, bytes a token: gate_up (8 + 12 + (24 + 24) / 2) * 2; qkv (8 + 16) * 2;
     # rope (16 + 16 + 12 + 12 ...) * 2 with a rotation between: 2 * 16 + (2 * 12) / 2 elements
     gate_up, qkv, rope = (8 + 12 + 24) * 2, (8 + 16) * 2, (2 * 16 + 12) * 2
-    assert found.activations_bytes == 2 * (2 * 8 * 2 + max(gate_up, qkv, rope))
+    assert memory.activations_bytes == 2 * (2 * 8 * 2 + max(gate_up, qkv, rope))
 
 
 @pytest.mark.parametrize("short", [0, 1])
 def test_fits_to_the_byte(short: int) -> None:
     need = sized(3, 0, cached=9).total_bytes
-    found = sized(3, int(need) - short, cached=9)
-    assert found.fits is (short == 0)
-    assert found.max_batch == 3 - short
+    memory = sized(3, int(need) - short, cached=9)
+    assert memory.fits is (short == 0)
+    assert memory.max_batch == 3 - short
 
 
 @settings(max_examples=60)
@@ -115,18 +115,18 @@ def test_the_largest_batch_fits_and_one_more_does_not(
 
 
 def test_weights_beyond_the_capacity_leave_no_batch() -> None:
-    found = sized(1, 100)
-    assert found.fits is False
-    assert found.max_batch == 0
+    memory = sized(1, 100)
+    assert memory.fits is False
+    assert memory.max_batch == 0
 
 
 def test_a_capacity_of_each_gpu_at_once() -> None:
     capacities = np.array([100, 10_000, 10**6])
     model, step = tiny_model(), make_step(batch=2, cached=9)
     costs = step_costs(model, step)
-    found = footprint(costs.operators, step, costs.kv_cache, model.hidden_size, capacities)
-    each = [sized(2, int(capacity), cached=9) for capacity in capacities]
-    assert isinstance(found.fits, np.ndarray)
-    assert isinstance(found.max_batch, np.ndarray)
-    assert found.fits.tolist() == [one.fits for one in each]
-    assert found.max_batch.tolist() == [one.max_batch for one in each]
+    memory = footprint(costs.operators, step, costs.kv_cache, model.hidden_size, capacities)
+    one_by_one = [sized(2, int(capacity), cached=9) for capacity in capacities]
+    assert isinstance(memory.fits, np.ndarray)
+    assert isinstance(memory.max_batch, np.ndarray)
+    assert memory.fits.tolist() == [one.fits for one in one_by_one]
+    assert memory.max_batch.tolist() == [one.max_batch for one in one_by_one]

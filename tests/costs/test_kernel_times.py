@@ -92,8 +92,8 @@ def test_shapes(shape: Shape, expected: float) -> None:
 
 def test_launches_are_taken_off_a_point_but_not_all_of_it() -> None:
     points = [point(8, bytes=100, kernels=2), point(8, bytes=200, kernels=2)]  # 10 us each
-    found = curves(move=points, launch={"graph_s": 3e-6, "eager_s": 5e-6})
-    assert us(found.move_s(100, 1)) == 4
+    times = curves(move=points, launch={"graph_s": 3e-6, "eager_s": 5e-6})
+    assert us(times.move_s(100, 1)) == 4
     noisy = curves(move=points, launch={"graph_s": 9e-6, "eager_s": 9e-6})
     assert us(noisy.move_s(100, 1)) == 0.5  # 5 % of the point
 
@@ -129,21 +129,21 @@ def test_arrays_equal_single_values(
 ) -> None:
     a: Array = np.array(first, dtype=dtype).reshape(-1, 1)
     b: Array = np.array(second, dtype=dtype).reshape(1, -1)
-    found = np.broadcast_to(HAND.shape_s(made(a, b)), (len(first), len(second)))
+    broadcast = np.broadcast_to(HAND.shape_s(made(a, b)), (len(first), len(second)))
     one_by_one = [[float(HAND.shape_s(made(i, j))) for j in second] for i in first]
-    np.testing.assert_allclose(found.astype(float), one_by_one, rtol=1e-12)
+    np.testing.assert_allclose(broadcast.astype(float), one_by_one, rtol=1e-12)
 
 
 @given(moved=sizes, kernels=st.integers(1, 30))
 def test_moving_arrays_equals_single_values(moved: list[int], kernels: int) -> None:
-    found = HAND.move_s(np.array(moved), kernels)
-    one_by_one = [float(HAND.move_s(each, kernels)) for each in moved]
-    np.testing.assert_allclose(np.asarray(found), one_by_one, rtol=1e-12)
+    broadcast = HAND.move_s(np.array(moved), kernels)
+    one_by_one = [float(HAND.move_s(count, kernels)) for count in moved]
+    np.testing.assert_allclose(np.asarray(broadcast), one_by_one, rtol=1e-12)
 
 
 def test_nothing_of_an_array_takes_no_time() -> None:
-    found = np.asarray(HAND.move_s(np.array([[0, 10**6], [10**4, 0]]), 1))
-    np.testing.assert_allclose(found * 1e6, [[0, 10], [1, 0]], rtol=1e-9)
+    broadcast = np.asarray(HAND.move_s(np.array([[0, 10**6], [10**4, 0]]), 1))
+    np.testing.assert_allclose(broadcast * 1e6, [[0, 10], [1, 0]], rtol=1e-9)
 
 
 def test_one_line_makes_a_sheet() -> None:
@@ -182,6 +182,6 @@ def test_work_costs_power(name: str) -> None:
 
 def test_curves_are_of_their_calibration() -> None:
     made = calibration()
-    found = Curves.of(made)
-    assert found.calibration is made
-    assert (found.graph_s, found.eager_s, found.power_limit_w) == (1e-6, 5e-6, 700.0)
+    times = Curves.of(made)
+    assert times.calibration is made
+    assert (times.graph_s, times.eager_s, times.power_limit_w) == (1e-6, 5e-6, 700.0)

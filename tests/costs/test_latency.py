@@ -64,7 +64,7 @@ def timed(
 
 def us(time: OperatorTime) -> tuple[object, list[object], object]:
     """Operator, parts and routing in microseconds, to rounding."""
-    near = (pytest.approx(each * 1e6, rel=1e-9) for each in time.parts_s)
+    near = (pytest.approx(part_s * 1e6, rel=1e-9) for part_s in time.parts_s)
     return (
         pytest.approx(time.seconds * 1e6, rel=1e-9),
         list(near),
@@ -83,8 +83,8 @@ def test_an_elementwise_part_moves_all_its_bytes_in_as_many_kernels() -> None:
         weight_bytes=quarter, kv_read_bytes=quarter // 2, io_read_bytes=quarter // 2,
         input_bytes=quarter, inner_input_bytes=quarter // 2, inner_output_bytes=quarter // 2,
     )  # fmt: skip
-    found, _, _ = us(timed(moves, launches={"a": 2}))
-    assert found == 2 * 10 / 2**0.5 + 2
+    seconds, _, _ = us(timed(moves, launches={"a": 2}))
+    assert seconds == 2 * 10 / 2**0.5 + 2
     fused, _, _ = us(timed(moves, launches={"a": 1}, saves=True))  # 750,000 in one
     assert fused == 10 * 0.75**0.5 + 1
 
@@ -109,8 +109,8 @@ def test_a_new_launch_begins_with_each_part_that_has_one() -> None:
 def test_parts_before_the_first_launch_run_inside_it() -> None:
     add = part("add", input_bytes=10**4)  # 1, as a launch of its own + 1
     norm = part("norm", output_bytes=3 * 10**4)  # sqrt(3)
-    found, _, _ = us(timed(add, norm, launches={"add": 1, "norm": 1}))
-    assert found == 1 + 1 + 3**0.5 + 1
+    seconds, _, _ = us(timed(add, norm, launches={"add": 1, "norm": 1}))
+    assert seconds == 1 + 1 + 3**0.5 + 1
     assert us(timed(add, norm, launches={"norm": 1})) == (
         3,
         [1, 2],
@@ -142,9 +142,9 @@ def test_a_kernel_over_several_operators_takes_as_long_as_its_longest_part() -> 
 
 
 def test_an_operator_takes_no_less_than_its_floor() -> None:
-    found = timed(part(weight_bytes=10**6), launches={"a": 1}, floors=1e6)
-    assert found.seconds == 1
-    assert found.parts_s[0] == pytest.approx(11e-6)
+    time = timed(part(weight_bytes=10**6), launches={"a": 1}, floors=1e6)
+    assert time.seconds == 1
+    assert time.parts_s[0] == pytest.approx(11e-6)
     computing = timed(part(flops=10**6), launches={"a": 1}, floors=1e5)
     assert computing.seconds == 10
 
@@ -154,16 +154,16 @@ def predicted(
     workload: Workload = Workload(batch=3, context=5),  # noqa: B008 - frozen
     by: Curves = HAND,
 ) -> tuple[Prediction, StepTime]:
-    found = predict(model or tiny_model(), workload, GPU, by)
-    assert isinstance(found.time, StepTime)
-    return found, found.time
+    prediction = predict(model or tiny_model(), workload, GPU, by)
+    assert isinstance(prediction.time, StepTime)
+    return prediction, prediction.time
 
 
 def test_a_step_by_hand() -> None:
     """Three layers of D = 8 at batch 3: every shape is below the smallest point of its curve."""
-    found, time = predicted()
+    prediction, time = predicted()
     # 1 us for each kernel of elementwise work or product, 2 for attention; and its launch.
-    each = {
+    layer_us = {
         "embed": 2,
         "attention_norm": 2,  # the first has no residual to add; the others do
         "qkv": 2, "output": 2, "gate_up": 2 + 4, "down": 2,  # SiLU and the product with its gate
@@ -172,14 +172,14 @@ def test_a_step_by_hand() -> None:
         "ffn_norm": 4, "final_norm": 4, "lm_head": 2,
     }  # fmt: skip
     total = 0
-    for operator, its in zip(found.costs.operators, time.operators, strict=True):
+    for operator, layer in zip(prediction.costs.operators, time.operators, strict=True):
         leaf = operator.path.rpartition(".")[2]
-        expected = 4 if operator.path == "layers.{1-2}.attention_norm" else each[leaf]
-        assert its.seconds * 1e6 == pytest.approx(expected, rel=1e-9), operator.path
+        expected = 4 if operator.path == "layers.{1-2}.attention_norm" else layer_us[leaf]
+        assert layer.seconds * 1e6 == pytest.approx(expected, rel=1e-9), operator.path
         total += operator.count * expected
     assert total == 2 + 2 + 2 * 4 + 3 * (2 + 50 + 3 + 2 + 4 + 6 + 2) + 4 + 2
     assert time.graph_s * 1e6 == pytest.approx(total, rel=1e-9)
-    launches = BACKENDS["torch"].total_launches(found.costs.operators)
+    launches = BACKENDS["torch"].total_launches(prediction.costs.operators)
     assert time.eager_s == pytest.approx(launches * 5e-6, rel=1e-12)  # the host is the slower one
     assert launches * 5 > total
     assert time.predicted_s == time.graph_s
@@ -194,11 +194,11 @@ def test_decode_runs_as_a_graph_and_prefill_eagerly() -> None:
 
 def test_eagerly_the_longer_of_host_and_gpu_counts() -> None:
     work = Workload(phase="prefill", batch=64, context=0, new_tokens=4096)
-    found, time = predicted(PRESETS["olmoe-1b-7b"], work)
+    prediction, time = predicted(PRESETS["olmoe-1b-7b"], work)
     assert (
         time.eager_s
         == time.graph_s
-        > BACKENDS["torch"].total_launches(found.costs.operators) * 5e-6
+        > BACKENDS["torch"].total_launches(prediction.costs.operators) * 5e-6
     )
 
 
@@ -222,8 +222,8 @@ def test_energy_by_hand() -> None:
 
 def test_energy_of_a_step_is_that_of_its_totals() -> None:
     work = Workload(batch=3, context=5)
-    found, time = predicted(workload=work)
-    sums = found.costs.totals
+    prediction, time = predicted(workload=work)
+    sums = prediction.costs.totals
     moved = sums.compulsory_bytes + sums.activation_bytes + sums.intermediate_bytes
     expected = 100 * time.graph_s + moved * 1e-10 + sums.flops * 1e-12
     assert time.energy_j == pytest.approx(expected, rel=1e-12)
@@ -247,10 +247,10 @@ def test_without_power_there_is_no_energy() -> None:
 )
 def test_another_format_has_no_time(dtype: str, kv_dtype: str) -> None:
     work = Workload(dtype=DTYPES[dtype], kv_dtype=DTYPES[kv_dtype])
-    found = predict(tiny_model(), work, GPU, HAND)
+    prediction = predict(tiny_model(), work, GPU, HAND)
     reason = f"calibrations are measured in bf16; this is dtype={dtype}, kv_dtype={kv_dtype}"
-    assert found.time == Unknown(reason=reason)
-    assert found.calibration is HAND
+    assert prediction.time == Unknown(reason=reason)
+    assert prediction.calibration is HAND
 
 
 def test_without_a_calibration_there_is_no_time() -> None:
@@ -274,27 +274,27 @@ decodes = workloads.map(lambda work: replace(work, phase="decode", new_tokens=1)
 @settings(max_examples=100)
 @given(st.sampled_from(sorted(PRESETS)), workloads | decodes, st.sampled_from([HAND, FAST]))
 def test_laws_of_every_preset(name: str, work: Workload, by: Curves) -> None:
-    found, time = predicted(PRESETS[name], work, by)
+    prediction, time = predicted(PRESETS[name], work, by)
     total = routing = 0.0
-    for operator, its in zip(found.costs.operators, time.operators, strict=True):
-        assert its.seconds >= found.operator_floor_s(operator)
-        assert all(each >= 0 for each in its.parts_s)
-        assert sum(its.parts_s) <= its.seconds * (1 + 1e-9)
-        chooses = [s for s, p in zip(its.parts_s, operator.parts, strict=True) if p.routing]
-        assert its.routing_s == pytest.approx(sum(chooses), rel=1e-9)
-        total += operator.count * float(its.seconds)
-        routing += operator.count * float(its.routing_s)
+    for operator, layer in zip(prediction.costs.operators, time.operators, strict=True):
+        assert layer.seconds >= prediction.operator_floor_s(operator)
+        assert all(part_s >= 0 for part_s in layer.parts_s)
+        assert sum(layer.parts_s) <= layer.seconds * (1 + 1e-9)
+        chooses = [s for s, p in zip(layer.parts_s, operator.parts, strict=True) if p.routing]
+        assert layer.routing_s == pytest.approx(sum(chooses), rel=1e-9)
+        total += operator.count * float(layer.seconds)
+        routing += operator.count * float(layer.routing_s)
     assert time.graph_s == pytest.approx(total, rel=1e-12)
     assert time.routing_s == pytest.approx(routing, rel=1e-12)
-    assert found.floor_s <= time.graph_s <= time.eager_s
+    assert prediction.floor_s <= time.graph_s <= time.eager_s
     assert 0 <= time.routing_s / time.graph_s <= 1
     assert isinstance(time.energy_j, float)
     assert 0 < time.energy_j <= 700 * time.predicted_s
 
 
 def test_a_fast_gpu_is_at_its_floors() -> None:
-    found, time = predicted(PRESETS["llama-3.1-8b"], Workload(batch=16), FAST)
-    floors = [found.operator_floor_s(operator) for operator in found.costs.operators]
+    prediction, time = predicted(PRESETS["llama-3.1-8b"], Workload(batch=16), FAST)
+    floors = [prediction.operator_floor_s(operator) for operator in prediction.costs.operators]
     at_floor = [
         floor for floor, its in zip(floors, time.operators, strict=True) if its.seconds == floor
     ]

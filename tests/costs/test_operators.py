@@ -29,16 +29,16 @@ def instead(layers: str) -> ProductKey:
 
 
 def listed(model: ModelConfig, **step: Any) -> dict[str, Operator]:  # noqa: ANN401
-    found = build_operators(model, make_step(**step))
-    by_path = {op.path: op for op in found}
-    assert len(by_path) == len(found)
+    operators = build_operators(model, make_step(**step))
+    by_path = {op.path: op for op in operators}
+    assert len(by_path) == len(operators)
     return by_path
 
 
 def single_paths(model: ModelConfig) -> list[str]:
-    found = build_operators(model, make_step())
-    assert all(len(expanded_paths(op.path)) == op.count for op in found)
-    return [path for op in found for path in expanded_paths(op.path)]
+    operators = build_operators(model, make_step())
+    assert all(len(expanded_paths(op.path)) == op.count for op in operators)
+    return [path for op in operators for path in expanded_paths(op.path)]
 
 
 def test_the_operators_of_a_dense_model_in_order() -> None:
@@ -113,13 +113,13 @@ def test_adds_wait_for_the_norm_after_the_block(
         waiting += sum(b == block for m in memory for _, b in m.placement(6))
     assert [*walked, waiting] == adds
     # and in FLOPs: D = 8, 4 a norm and 1 an add
-    found: dict[str, int] = {}
+    norm_flops: dict[str, int] = {}
     for op in build_operators(model, make_step(batch=2)):
         if op.path.endswith(("attention_norm", "final_norm")):
             for path in expanded_paths(op.path):
-                found[path] = int(op.total("flops"))
+                norm_flops[path] = int(op.total("flops"))
     names = [f"layers.{i}.attention_norm" for i in range(6)] + ["final_norm"]
-    assert found == {name: 2 * 8 * (4 + add) for name, add in zip(names, adds, strict=True)}
+    assert norm_flops == {name: 2 * 8 * (4 + add) for name, add in zip(names, adds, strict=True)}
 
 
 def test_the_attention_output_waits_for_the_ffn_norm() -> None:

@@ -78,7 +78,7 @@ def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
         assert op.parts
         assert op.formula
         assert op.source
-        launches = {name: each.operator_launches(op) for name, each in BACKENDS.items()}
+        launches = {name: backend.operator_launches(op) for name, backend in BACKENDS.items()}
         assert 1 <= launches["fused"] <= launches["torch"]
 
 
@@ -114,14 +114,14 @@ def every_parameter_is_read_once(model: ModelConfig, step: Step) -> None:
 
 def parameters_sum_and_active_ones_are_some_of_them(model: ModelConfig, step: Step) -> None:
     costs = step_costs(model, step)
-    found = costs.parameters
-    assert sum(found.by_group.values()) == found.total
+    parameters = costs.parameters
+    assert sum(parameters.by_group.values()) == parameters.total
     table = model.vocab_size * model.hidden_size
     both = table if model.tie_word_embeddings else 2 * table
-    assert found.total == found.total_without_embeddings + both
-    assert found.active_without_embeddings <= found.total_without_embeddings
-    assert found.active_with_lm_head == found.active_without_embeddings + table
-    assert found.active_with_embeddings == found.active_without_embeddings + both
+    assert parameters.total == parameters.total_without_embeddings + both
+    assert parameters.active_without_embeddings <= parameters.total_without_embeddings
+    assert parameters.active_with_lm_head == parameters.active_without_embeddings + table
+    assert parameters.active_with_embeddings == parameters.active_without_embeddings + both
     for group in ("attention", "norm", "router", "memory_keys", "memory_projections", "ffn"):
         listed = sum(
             w.parameters * op.count
@@ -129,7 +129,7 @@ def parameters_sum_and_active_ones_are_some_of_them(model: ModelConfig, step: St
             for w in op.weights
             if w.group == group
         )
-        assert found.by_group.get(group, 0) == listed
+        assert parameters.by_group.get(group, 0) == listed
 
 
 def a_bound_is_at_least_each_of_its_terms(model: ModelConfig, step: Step) -> None:
@@ -150,9 +150,9 @@ def the_largest_batch_fits_exactly(model: ModelConfig, step: Step) -> None:
 
     need = int(at(7, 0).total_bytes)
     for capacity, largest in ((need, 7), (need - 1, 6)):
-        found = at(largest + 1, capacity)
-        assert not found.fits
-        assert found.max_batch == largest
+        memory = at(largest + 1, capacity)
+        assert not memory.fits
+        assert memory.max_batch == largest
         assert at(largest, capacity).fits
 
 
@@ -182,7 +182,7 @@ def even_popularity_touches_the_most(model: ModelConfig, step: Step) -> None:
 
 def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) -> None:
     decode = changed(step, new_tokens=1)
-    found = step_costs(model, decode).kv_cache
+    kv = step_costs(model, decode).kv_cache
     seen = before = 0
     for i in range(model.num_hidden_layers):
         kind = model.attention_of(i)
@@ -191,11 +191,11 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
         token = int(step.batch) * kind.kv_token_bytes(step.kv_dtype)
         seen += token * (cached if window is None else min(cached, window - 1))
         before += token * (cached if window is None else min(cached, window))
-    assert found.read_bytes == seen <= before
-    assert found.stored_bytes <= before + found.written_bytes
+    assert kv.read_bytes == seen <= before
+    assert kv.stored_bytes <= before + kv.written_bytes
     if seen == before:  # no window is full: nothing falls out
-        assert found.stored_bytes == before + found.written_bytes
-    assert found.written_bytes == step.batch * found.bytes_per_token
+        assert kv.stored_bytes == before + kv.written_bytes
+    assert kv.written_bytes == step.batch * kv.bytes_per_token
 
 
 CHECKS: list[Check] = [

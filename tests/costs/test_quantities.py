@@ -46,9 +46,9 @@ def number_names(value: object, name: str = "") -> Iterator[str]:
 
 
 def document(*arguments: str) -> dict[str, Any]:
-    found = json.loads(output(*arguments, "--json"))
-    assert isinstance(found, dict)
-    return found
+    document = json.loads(output(*arguments, "--json"))
+    assert isinstance(document, dict)
+    return document
 
 
 def names_of(data: Mapping[str, Any], texts: set[str]) -> set[str]:
@@ -102,8 +102,8 @@ def test_utilisation_has_the_figures_of_a_measured_step() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_its_formula_stands_where_it_says(name: str) -> None:
     module, _, path = ALL[name].formula.partition(":")
-    found: object = reduce(getattr, path.split("."), importlib.import_module(module))
-    assert inspect.getdoc(found.fget if isinstance(found, property) else found)
+    function: object = reduce(getattr, path.split("."), importlib.import_module(module))
+    assert inspect.getdoc(function.fget if isinstance(function, property) else function)
 
 
 def test_no_two_quantities_share_a_label() -> None:

@@ -43,10 +43,10 @@ def test_the_floor_is_one_of_its_terms_and_below_none(
 
 def test_arrays_equal_single_values() -> None:
     moved, flops = np.array([10, 20, 15]), np.array([300, 300, 300])
-    found, bounds = floor_s(moved, flops, 5.0, 100.0), bound_by(moved, flops, 5.0, 100.0)
-    assert isinstance(found, np.ndarray)
+    seconds, bounds = floor_s(moved, flops, 5.0, 100.0), bound_by(moved, flops, 5.0, 100.0)
+    assert isinstance(seconds, np.ndarray)
     assert isinstance(bounds, np.ndarray)
-    assert found.tolist() == [3.0, 4.0, 3.0]
+    assert seconds.tolist() == [3.0, 4.0, 3.0]
     assert bounds.tolist() == ["compute", "memory", "memory"]
 
 
@@ -67,25 +67,25 @@ def test_a_step_takes_its_totals_at_the_datasheets_rates(
         phase="decode" if cached else "prefill",
         batch=3, context=cached, new_tokens=new, dtype=parse_dtype(dtype, field="dtype"),
     )  # fmt: skip
-    found = predict(tiny_model(), workload, GPU)
-    sums = found.costs.totals
+    prediction = predict(tiny_model(), workload, GPU)
+    sums = prediction.costs.totals
     memory = sums.compulsory_bytes / 4.8e12  # datasheet
     compute = sums.flops / getattr(PEAKS, peak)
-    assert found.floor_s == pytest.approx(max(memory, compute), rel=1e-12)
-    assert found.bound_by == bound
-    assert found.ceilings.peak_name == peak
+    assert prediction.floor_s == pytest.approx(max(memory, compute), rel=1e-12)
+    assert prediction.bound_by == bound
+    assert prediction.ceilings.peak_name == peak
 
 
 def test_a_long_prefill_is_bound_by_compute_and_its_gathers_by_memory() -> None:
     model = tiny_model(hidden_size=2**14, vocab_size=2)
     workload = Workload(phase="prefill", batch=1, context=0, new_tokens=2**13)
-    found = predict(model, workload, GPU)
-    assert found.bound_by == "compute"
-    by_path = {op.path: op for op in found.costs.operators}
+    prediction = predict(model, workload, GPU)
+    assert prediction.bound_by == "compute"
+    by_path = {op.path: op for op in prediction.costs.operators}
     qkv, embed = by_path["layers.{0-2}.attention.qkv"], by_path["embed"]
-    assert found.operator_bound_by(qkv) == "compute"
+    assert prediction.operator_bound_by(qkv) == "compute"
     # one of the three layers: 2 N D (H + 2 K) d
     alone = 2 * 2**13 * 2**14 * 16 / PEAKS.bf16
-    assert found.operator_floor_s(qkv) == pytest.approx(alone, rel=1e-12)
-    assert found.operator_bound_by(embed) == "memory"
-    assert found.operator_floor_s(embed) == embed.compulsory_bytes / 4.8e12
+    assert prediction.operator_floor_s(qkv) == pytest.approx(alone, rel=1e-12)
+    assert prediction.operator_bound_by(embed) == "memory"
+    assert prediction.operator_floor_s(embed) == embed.compulsory_bytes / 4.8e12

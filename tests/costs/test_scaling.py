@@ -35,11 +35,11 @@ TOUCHED = ("weight_bytes", "row_bytes", "index_bytes")
 def figures(model: ModelConfig, step: Step) -> dict[str, Any]:
     """Every total that can only grow with the work."""
     costs = step_costs(model, step)
-    found = {name: getattr(costs.totals, name) for name in QUANTITIES}
-    found |= {f"routing {name}": getattr(costs.routing, name) for name in QUANTITIES}
-    found |= {f"{kind} flops": flops for kind, flops in costs.flops_by_kind.items()}
+    values = {name: getattr(costs.totals, name) for name in QUANTITIES}
+    values |= {f"routing {name}": getattr(costs.routing, name) for name in QUANTITIES}
+    values |= {f"{kind} flops": flops for kind, flops in costs.flops_by_kind.items()}
     memory = footprint(costs.operators, step, costs.kv_cache, model.hidden_size, 0)
-    return found | {"stored": costs.kv_cache.stored_bytes, "resident": memory.total_bytes}
+    return values | {"stored": costs.kv_cache.stored_bytes, "resident": memory.total_bytes}
 
 
 def check_not_less(small: dict[str, Any], large: dict[str, Any]) -> None:
@@ -172,11 +172,11 @@ def test_one_more_layer_adds_that_layer(
     added += [norm("ffn", site, step, residual_adds=1)]
     added += [norm("post", site, step)] * (2 if post_norms else 0)
     for name in QUANTITIES:
-        found = getattr(many.totals, name) - getattr(few.totals, name)
+        more = getattr(many.totals, name) - getattr(few.totals, name)
         whole = getattr(many.totals, name)
-        assert found == pytest.approx(total(added, name), rel=1e-9, abs=1e-12 * whole)
+        assert more == pytest.approx(total(added, name), rel=1e-9, abs=1e-12 * whole)
         if name in EXACT:
-            assert found == total(added, name)
+            assert more == total(added, name)
     parameters = sum(w.parameters for op in added for w in op.weights)
     assert many.parameters.total - few.parameters.total == parameters
 

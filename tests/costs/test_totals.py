@@ -83,18 +83,18 @@ def test_a_shared_tensor_is_stored_once_and_active_wherever_it_is_used() -> None
     own = Weight(name="w", group="ffn", rows=4, cols=5)
     ops = [operator(4, weights=(table, own)), operator(2, weights=(table,))]
     assert list(stored_weights(ops)) == [(table, 1), (own, 4)]
-    found = parameter_counts(ops)
-    assert found.by_group == {"memory_values": 100, "ffn": 80}
-    assert found.total == found.total_without_embeddings == 180
-    assert found.active_without_embeddings == 6 * 3 * 2 + 80
+    counts = parameter_counts(ops)
+    assert counts.by_group == {"memory_values": 100, "ffn": 80}
+    assert counts.total == counts.total_without_embeddings == 180
+    assert counts.active_without_embeddings == 6 * 3 * 2 + 80
 
 
 def test_no_more_parameters_are_active_than_are_stored() -> None:
     """A token of many heads may read more rows than a tiny table has."""
     own = Weight(name="w", group="memory_values", rows=4, cols=2, active_rows=6)
     shared = Weight(name="w", group="memory_values", rows=7, cols=2, active_rows=3, shared="t")
-    found = parameter_counts([operator(3, weights=(own, shared))])
-    assert found.total == found.active_without_embeddings == 3 * 4 * 2 + 7 * 2
+    counts = parameter_counts([operator(3, weights=(own, shared))])
+    assert counts.total == counts.active_without_embeddings == 3 * 4 * 2 + 7 * 2
 
 
 # D = 8, V = 11, L = 3: attention 8 x 16 + 8 x 8 = 192, FFN 3 x 8 x 12 = 288, two norms of 8
@@ -108,18 +108,18 @@ BLOCK = 192 + 288 + 16
 def test_parameters_by_convention_by_hand(
     *, tied: bool, total: int, head_only: int, both: int
 ) -> None:
-    found = parameter_counts(
+    counts = parameter_counts(
         build_operators(tiny_model(tie_word_embeddings=tied), make_step(batch=5))
     )
     body = 3 * BLOCK + 8  # and the last norm
-    assert found.total == body + total
-    assert found.total_without_embeddings == found.active_without_embeddings == body
-    assert found.active_with_lm_head == body + head_only
-    assert found.active_with_embeddings == body + both
+    assert counts.total == body + total
+    assert counts.total_without_embeddings == counts.active_without_embeddings == body
+    assert counts.active_with_lm_head == body + head_only
+    assert counts.active_with_embeddings == body + both
     groups = {"embedding": 88, "lm_head": 88, "attention": 3 * 192, "ffn": 3 * 288, "norm": 56}
     if tied:
         del groups["lm_head"]
-    assert found.by_group == groups
+    assert counts.by_group == groups
 
 
 def test_active_experts_by_hand() -> None:
@@ -135,9 +135,9 @@ def test_active_experts_by_hand() -> None:
     model = tiny_model(
         ffn=moe, overrides=(Override(layers="0", ffn=DenseFfn(intermediate_size=12)),)
     )
-    found = parameter_counts(build_operators(model, make_step()))
+    counts = parameter_counts(build_operators(model, make_step()))
     router = 4 * 8 + 4 + 4
-    assert found.by_group == {
+    assert counts.by_group == {
         "embedding": 88,
         "attention": 3 * 192,
         "ffn": 288,
@@ -148,8 +148,8 @@ def test_active_experts_by_hand() -> None:
         "lm_head": 88,
     }
     body = 3 * 192 + 288 + 2 * (router + 3 * 8 * 4) + 56
-    assert found.total_without_embeddings == body + 2 * 4 * 144
-    assert found.active_without_embeddings == body + 2 * 2 * 144
+    assert counts.total_without_embeddings == body + 2 * 4 * 144
+    assert counts.active_without_embeddings == body + 2 * 2 * 144
 
 
 def windowed(*, window: int | None) -> ModelConfig:
@@ -178,11 +178,11 @@ def test_stored_read_and_written_cache_by_hand(
     # a window of 3; two layers of one head (16 bytes a token), one of two (32)
     model = windowed(window=3)
     step = make_step(batch=4, cached=cached, new_tokens=new)
-    found = kv_cache(model, step, totals(build_operators(model, step)))
-    assert found.bytes_per_token == 16 + 32 + 16
-    assert found.stored_bytes == 4 * (2 * 16 * (cached + new) + 32 * kept)
-    assert found.read_bytes == 4 * (2 * 16 * cached + 32 * read)
-    assert found.written_bytes == 4 * (2 * 16 * new + 32 * written)
+    kv = kv_cache(model, step, totals(build_operators(model, step)))
+    assert kv.bytes_per_token == 16 + 32 + 16
+    assert kv.stored_bytes == 4 * (2 * 16 * (cached + new) + 32 * kept)
+    assert kv.read_bytes == 4 * (2 * 16 * cached + 32 * read)
+    assert kv.written_bytes == 4 * (2 * 16 * new + 32 * written)
 
 
 def test_cache_bytes_by_format() -> None:
@@ -191,8 +191,8 @@ def test_cache_bytes_by_format() -> None:
     assert kv_bytes_per_token(model, DTYPES["fp8"]) == 64 // 2 + 8 * 4  # 8 vectors, a scale each
 
 
-def touched(kind: Any, found: float, **fields: Any) -> Touched:  # noqa: ANN401
-    return Touched(kind=kind, distinct=found, population=10, chosen_by="moe.router", **fields)
+def touched(kind: Any, expected: float, **fields: Any) -> Touched:  # noqa: ANN401
+    return Touched(kind=kind, distinct=expected, population=10, chosen_by="moe.router", **fields)
 
 
 def test_distinct_items_are_means_over_the_layers_that_have_them() -> None:
@@ -202,10 +202,10 @@ def test_distinct_items_are_means_over_the_layers_that_have_them() -> None:
         operator(2, touched=touched("rows", 5.0)),
         operator(7),
     ]
-    found = distinct(ops)
-    assert found.experts == (3 * 4 + 8) / 4
-    assert found.rows == 5
-    assert found.rows_union is None  # no layer shares
+    means = distinct(ops)
+    assert means.experts == (3 * 4 + 8) / 4
+    assert means.rows == 5
+    assert means.rows_union is None  # no layer shares
 
 
 def test_unions_of_several_tables_add_up() -> None:
@@ -224,11 +224,11 @@ def test_two_memories_of_a_model_have_tables_of_their_own() -> None:
         UltraMem(layers=layers, knum=3, share_ratio=0.5, knn=2, key_dim=4, value_dim=4)
         for layers in ("0", "1-2")
     )
-    found = parameter_counts(build_operators(tiny_model(memory=memory), make_step()))
-    assert found.by_group["memory_values"] == 9 * 4 + 18 * 4
+    counts = parameter_counts(build_operators(tiny_model(memory=memory), make_step()))
+    assert counts.by_group["memory_values"] == 9 * 4 + 18 * 4
     product = tuple(
         ProductKey(layers=layers, num_keys=3, num_heads=1, knn=2, key_dim=4, value_dim=8)
         for layers in ("0", "1-2")
     )
-    found = parameter_counts(build_operators(tiny_model(memory=product), make_step()))
-    assert found.by_group["memory_values"] == 2 * 9 * 8
+    counts = parameter_counts(build_operators(tiny_model(memory=product), make_step()))
+    assert counts.by_group["memory_values"] == 2 * 9 * 8

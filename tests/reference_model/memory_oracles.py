@@ -24,7 +24,7 @@ from tests.reference_model.oracles import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Retrieved:
     """A row that a head chose: its number, where it came from, and its scores."""
 
     row: int  # of the layer's window (of the virtual rows when values are expanded)
@@ -42,20 +42,20 @@ def ultramem_query(config: UltraMem, weights: Weights, x: Array) -> Array:
 
 def ultramem_retrieve(
     config: UltraMem, weights: Weights, query: Array, choice: Choice
-) -> list[list[Found]]:
+) -> list[list[Retrieved]]:
     """The m rows of each head, best first."""
     keys, cores = weights["retrieve.keys"], weights["retrieve.cores"]
     _, heads, ranks, n, _ = keys.shape
     first = min(n, config.first_stage_topk or config.knn)
-    found = []
+    by_head = []
     for head in range(heads):
-        merged, each = np.zeros((2, n)), np.zeros((2, ranks, n))
+        merged, rank_scores = np.zeros((2, n)), np.zeros((2, ranks, n))
         for side, vector in enumerate(("u", "v")):
             for rank in range(ranks):
                 for i in range(n):
                     key = rms_norm(keys[side, head, rank, i], weights["retrieve.key_norm"])
-                    each[side, rank, i] = query[side] @ key
-                merged[side] += weights[f"retrieve.{vector}"][head, rank] * each[side, rank]
+                    rank_scores[side, rank, i] = query[side] @ key
+                merged[side] += weights[f"retrieve.{vector}"][head, rank] * rank_scores[side, rank]
         rows, cols = choice.top(merged[0], first), choice.top(merged[1], first)
         pairs = [(i, j) for i in rows for j in cols]
         scores = np.zeros((len(pairs), len(cores)))
@@ -64,12 +64,12 @@ def ultramem_retrieve(
                 for a in range(ranks):
                     for b in range(ranks):
                         scores[place, core] += (
-                            each[0, a, i] * cores[core, head, a, b] * each[1, b, j]
+                            rank_scores[0, a, i] * cores[core, head, a, b] * rank_scores[1, b, j]
                         )
         best = choice.top(scores.sum(1), config.knn)
-        found.append(
+        by_head.append(
             [
-                Found(
+                Retrieved(
                     row=int(weights["retrieve.permutation"][pairs[place][0] * n + pairs[place][1]]),
                     grid=pairs[place][0] * n + pairs[place][1],
                     scores=tuple(scores[place]),
@@ -77,11 +77,11 @@ def ultramem_retrieve(
                 for place in best
             ]
         )
-    return found
+    return by_head
 
 
 def ultramem_mixed(
-    config: UltraMem, weights: Weights, x: Array, found: list[list[Found]], index: int
+    config: UltraMem, weights: Weights, x: Array, by_head: list[list[Retrieved]], index: int
 ) -> Array:
     """The weighted sum of rows before the output projection, [t^2 Dv]; `index` places the ring."""
     groups = config.value_expansion**2
@@ -89,7 +89,7 @@ def ultramem_mixed(
     offset = 0 if config.share_ratio is None else index * config.knum**2
     width = config.value_dim // config.tucker_cores
     out = np.zeros((groups, config.value_dim))
-    for one in (one for head in found for one in head):
+    for one in (one for head in by_head for one in head):
         row = (one.row // groups + offset) % len(table)
         pre = 1.0
         if config.pre_value_dim is not None:
@@ -102,8 +102,8 @@ def ultramem_mixed(
 
 def ultramem(config: UltraMem, weights: Weights, x: Array, choice: Choice, index: int) -> Array:
     query = ultramem_query(config, weights, x)
-    found = ultramem_retrieve(config, weights, query, choice)
-    return linear(weights, ultramem_mixed(config, weights, x, found, index), "output")
+    by_head = ultramem_retrieve(config, weights, query, choice)
+    return linear(weights, ultramem_mixed(config, weights, x, by_head, index), "output")
 
 
 def _queries(weights: Weights, x: Array, heads: int, dk: int) -> Array:
@@ -120,20 +120,20 @@ def product_key_retrieve(
     """(row, weight) of the m best of all n^2 pairs of keys, head after head."""
     keys = weights["retrieve.keys"]
     n = keys.shape[2]
-    found = []
+    pairs = []
     for head in range(len(queries)):
-        own = head if keys.shape[1] > 1 else 0
-        each = np.zeros((2, n))
+        key_head = head if keys.shape[1] > 1 else 0
+        side_scores = np.zeros((2, n))
         for side in range(2):
             for i in range(n):
-                key = keys[side, own, i]
+                key = keys[side, key_head, i]
                 if "retrieve.key_norm" in weights:
                     key = rms_norm(key, weights["retrieve.key_norm"])
-                each[side, i] = queries[head, side] @ key
-        sums = np.array([each[0, i] + each[1, j] for i in range(n) for j in range(n)])
+                side_scores[side, i] = queries[head, side] @ key
+        sums = np.array([side_scores[0, i] + side_scores[1, j] for i in range(n) for j in range(n)])
         best = choice.top(sums, knn)
-        found += list(zip(best, softmax(sums[best]).tolist(), strict=True))
-    return found
+        pairs += list(zip(best, softmax(sums[best]).tolist(), strict=True))
+    return pairs
 
 
 def product_key(config: ProductKey, weights: Weights, x: Array, choice: Choice) -> Array:

@@ -71,24 +71,24 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
     waiting: list[tuple[int, Array]] = []
     streams = []
     for block in range(config.num_hidden_layers):
-        own = under(weights, f"layers.{block}")
+        state = under(weights, f"layers.{block}")
         attended = _attention(
             config.attention_of(block),
-            under(own, "attention"),
-            _normed(x, own["attention_norm.weight"]),
+            under(state, "attention"),
+            _normed(x, state["attention_norm.weight"]),
         )
         if config.post_norms:
-            attended = _normed(attended, own["post_attention_norm.weight"])
+            attended = _normed(attended, state["post_attention_norm.weight"])
         x = x + attended
-        z = _normed(x, own["ffn_norm.weight"])
+        z = _normed(x, state["ffn_norm.weight"])
         if block in ffns:
-            out = np.array([_ffn(ffns[block], own, token, choice) for token in z])
+            out = np.array([_ffn(ffns[block], state, token, choice) for token in z])
             if config.post_norms:
-                out = _normed(out, own["post_ffn_norm.weight"])
+                out = _normed(out, state["post_ffn_norm.weight"])
             x = x + out
         if block in memories:
             memory, index, output = memories[block]
-            added = [_memory(memory, under(own, "memory"), token, choice, index) for token in z]
+            added = [_memory(memory, under(state, "memory"), token, choice, index) for token in z]
             waiting.append((output, np.array(added)))
         for output, added_array in waiting:
             if output == block:

@@ -194,14 +194,14 @@ def chosen_experts(
     groups = choice.top(np.array(of_groups), config.topk_group)
     allowed = [group * size + i for group in groups for i in range(size)]
     places = choice.top(ranked[allowed], config.num_experts_per_tok)
-    found = [(allowed[place], float(scores[allowed[place]])) for place in places]
+    selected = [(allowed[place], float(scores[allowed[place]])) for place in places]
     if config.scoring == "softmax_of_chosen":
-        shares = softmax(np.array([score for _, score in found]))
-        return [(expert, float(w)) for (expert, _), w in zip(found, shares, strict=True)]
+        shares = softmax(np.array([score for _, score in selected]))
+        return [(expert, float(w)) for (expert, _), w in zip(selected, shares, strict=True)]
     if config.norm_topk_prob:
-        whole = sum(score for _, score in found)
-        return [(expert, score / whole) for expert, score in found]
-    return found
+        whole = sum(score for _, score in selected)
+        return [(expert, score / whole) for expert, score in selected]
+    return selected
 
 
 def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice) -> Array:

@@ -29,16 +29,16 @@ WAYS: dict[str, tuple[tuple[int, ...], int]] = {  # chunks of prefill, then stat
 def in_way(way: str, step: Step, inputs: Tensor, cache: Cache) -> Tensor:
     """The outputs at every position of `inputs` [B, T, ...]."""
     chunks, static = WAYS[way]
-    found, start = [], 0
+    outputs, start = [], 0
     for chunk in chunks:
-        found.append(step(inputs[:, start : start + chunk], cache))
+        outputs.append(step(inputs[:, start : start + chunk], cache))
         start += chunk
     if static:
         cache.make_static(start)
         for place in range(start, start + static):
-            found.append(step(inputs[:, place : place + 1], cache))
+            outputs.append(step(inputs[:, place : place + 1], cache))
             cache.advance_static()
-    return torch.cat(found, dim=1)
+    return torch.cat(outputs, dim=1)
 
 
 def model_step(model: ReferenceModel) -> Step:

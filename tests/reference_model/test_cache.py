@@ -31,14 +31,14 @@ def cache_of(*windows: int | None, capacity: int) -> Cache:
 def store(cache: Cache, new: int) -> list[list[int]]:
     """Store the next `new` tokens in every layer; the tokens each layer attends to."""
     tokens = torch.arange(cache.length, cache.length + new).view(1, 1, new, 1) + 1.0
-    found = []
+    attended = []
     for index in range(len(cache.kv_layers)):
         keys, values = cache.store(index, tokens, -tokens)
         assert values is not None
         assert torch.equal(keys, -values)
-        found.append([int(one) - 1 for one in keys.flatten()])
+        attended.append([int(one) - 1 for one in keys.flatten()])
     cache.length += new
-    return found
+    return attended
 
 
 @pytest.mark.parametrize("chunks", [(7,), (1,) * 7, (2, 5), (3, 3, 1), (6, 1), (1, 1, 5)])

@@ -1,4 +1,4 @@
-"""The decode step, run eagerly: greedy tokens, batches below the built one, declared routings."""
+"""The decode step, run eagerly: greedy tokens, batches below the built one, synthetic routings."""
 
 from typing import Any
 
@@ -67,29 +67,29 @@ def test_a_smaller_batch_is_served_and_others_do_not_leak_in(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["moe", "deepseek", "gpt_oss", "ultramem_v2", "ultramem", "peer"])
 @torch.no_grad()
-def test_a_declared_routing_is_what_the_step_uses(name: str) -> None:
+def test_a_synthetic_routing_is_what_the_step_uses(name: str) -> None:
     model, _, cache = prefilled(name)
     step = DecodeStep(model, cache, graph=False)
     generator = torch.Generator().manual_seed(0)
     popularity = Popularity(exponent=1.0)
     routed: dict[str, tuple[Any, Tensor]] = {}
-    for path, found in model.leaves().items():
-        leaf: Any = found
+    for path, module in model.leaves().items():
+        leaf: Any = module
         if path.endswith("router"):
-            leaf.declared = popularity.expert_logits(
+            leaf.synthetic_choice = popularity.expert_logits(
                 BATCH, leaf.config.num_experts, generator=generator
             )
-            routed[path] = leaf, leaf.declared.topk(leaf.config.num_experts_per_tok).indices
+            routed[path] = leaf, leaf.synthetic_choice.topk(leaf.config.num_experts_per_tok).indices
         elif path.endswith("retrieve"):
             memory = model.config.memory[0]
             heads, knn, keys = (getattr(memory, one) for one in ("num_heads", "knn", KEYS[name]))
             rows = popularity.rows(BATCH * heads, keys**2, knn, generator=generator)
-            leaf.declared = rows.view(BATCH, heads * knn)
-            routed[path] = leaf, leaf.declared
+            leaf.synthetic_choice = rows.view(BATCH, heads * knn)
+            routed[path] = leaf, leaf.synthetic_choice
     assert routed
     token = ids(model.config, BATCH, 1, seed=1)
-    declared = step(token).clone()
+    routed_logits = step(token).clone()
     for leaf, choice in routed.values():
-        assert torch.equal(leaf.chosen, choice)
-        leaf.declared = None
-    assert not torch.allclose(step(token), declared)
+        assert torch.equal(leaf.selected, choice)
+        leaf.synthetic_choice = None
+    assert not torch.allclose(step(token), routed_logits)

@@ -96,27 +96,27 @@ def test_every_kind_lives_and_holds_what_was_predicted(
     kind: str, dtype: str, tmp_path: Path
 ) -> None:
     path = str(written(tmp_path, kind))
-    found = json.loads(lived(run("generate", path, *SIZES, "--dtype", dtype, "--json")))
-    assert found["schema_version"] == 1
-    assert found["model"] == {"name": f"tiny {kind}"}
-    assert found["workload"] == {"batch": 2, "context": 5, "new_tokens": 3, "dtype": dtype}
-    assert found["device"]["kind"] == "cpu"
-    assert found["device"]["torch"] == torch.__version__
-    assert found["parameters"]["total"] == found["parameters"]["predicted_total"] > 0
-    cache = found["kv_cache"]
+    document = json.loads(lived(run("generate", path, *SIZES, "--dtype", dtype, "--json")))
+    assert document["schema_version"] == 1
+    assert document["model"] == {"name": f"tiny {kind}"}
+    assert document["workload"] == {"batch": 2, "context": 5, "new_tokens": 3, "dtype": dtype}
+    assert document["device"]["kind"] == "cpu"
+    assert document["device"]["torch"] == torch.__version__
+    assert document["parameters"]["total"] == document["parameters"]["predicted_total"] > 0
+    cache = document["kv_cache"]
     assert cache["held_bytes"] == cache["predicted_bytes"] == cache["allocated_bytes"]
     tokens = HELD if kind == "mla" else 6  # the window
     per_token = KV_BYTES.get(kind, KV_BYTES["dense"]) * (2 if dtype == "fp32" else 1)
     assert cache["held_bytes"] == 2 * tokens * per_token
-    assert len(found["tokens"]) == 1 + 3
-    assert set(found["tokens"]) <= set(range(50))
-    prefill, decode = found["prefill"], found["decode"]
+    assert len(document["tokens"]) == 1 + 3
+    assert set(document["tokens"]) <= set(range(50))
+    prefill, decode = document["prefill"], document["decode"]
     assert prefill["tokens_per_s"] == pytest.approx(2 * 5 / prefill["time_s"])
     assert decode["mode"] == "eager"
     assert decode["tokens_per_s"] == pytest.approx(2 / decode["step_median_s"])
     low, high = decode["step_quartile_low_s"], decode["step_quartile_high_s"]
     assert low <= decode["step_median_s"] <= high
-    assert found["reasons"] == {}
+    assert document["reasons"] == {}
 
 
 def test_the_table_says_the_same(tiny: Path) -> None:

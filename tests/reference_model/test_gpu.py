@@ -121,8 +121,8 @@ def give_choices(model: ReferenceModel, like: ReferenceModel) -> None:
 @torch.no_grad()
 def logits(model: ReferenceModel, ids: Tensor) -> Tensor:
     ids = ids.to(model.device)
-    found: Tensor = model(ids, model.new_cache(*ids.shape), logits="all")
-    return found.float().cpu()
+    logits: Tensor = model(ids, model.new_cache(*ids.shape), logits="all")
+    return logits.float().cpu()
 
 
 IDS = torch.randint(0, 96, (2, 24), generator=torch.Generator().manual_seed(1))

@@ -71,9 +71,9 @@ def both_modes(config: ModelConfig, step: Step) -> list[Step]:
 
 
 def by_path(config: ModelConfig, step: Step) -> dict[str, Operator]:
-    found = [(path, op) for op in build_operators(config, step) for path in expanded_paths(op.path)]
-    assert len(found) == len(dict(found)), "a path is listed twice"
-    return dict(found)
+    pairs = [(path, op) for op in build_operators(config, step) for path in expanded_paths(op.path)]
+    assert len(pairs) == len(dict(pairs)), "a path is listed twice"
+    return dict(pairs)
 
 
 def structure_is_predicted(model: ReferenceModel, step: Step) -> None:
@@ -164,8 +164,8 @@ def _placed(memory: MemoryKind, kept: list[int], num_layers: int) -> MemoryKind:
 
 
 def kinds_of(config: ModelConfig) -> set[object]:
-    found = {kind for kind, _ in (*config.attention_groups, *config.ffn_groups)}
-    return found | {type(memory) for memory in config.memory}
+    kinds = {kind for kind, _ in (*config.attention_groups, *config.ffn_groups)}
+    return kinds | {type(memory) for memory in config.memory}
 
 
 @every_preset

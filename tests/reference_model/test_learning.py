@@ -75,10 +75,10 @@ def test_only_the_rows_that_were_read_get_a_gradient(name: str) -> None:
             memory = path.rpartition(".")[0]
             table = "up" if name == "peer" else "values"
             view: Any = model.get_submodule(f"{memory}.{table}").view
-            chosen: Any = leaf.chosen
-            rows = chosen + view.offset
-            found = read.setdefault(id(view.table), set())
-            found |= set((rows % len(view.table)).flatten().tolist())
+            selected: Any = leaf.selected
+            rows = selected + view.offset
+            rows_read = read.setdefault(id(view.table), set())
+            rows_read |= set((rows % len(view.table)).flatten().tolist())
     tables = {id(parameter): parameter for parameter in model.parameters()}
     for key, rows_read in read.items():
         gradient = tables[key].grad

@@ -30,9 +30,9 @@ def truths(name: str) -> tuple[ReferenceModel, Tensor, list[Array]]:
 
     def truth(seed: int, choice: Choice) -> tuple[Tensor, list[Array]]:
         sequences = ids(config, BATCH, LENGTH, seed)
-        found = [model_oracle.run(config, arrays(model), one.tolist()) for one in sequences]
-        choice.gap = min(one.choice.gap for one in found)
-        return sequences, [one.logits for one in found]
+        runs = [model_oracle.run(config, arrays(model), one.tolist()) for one in sequences]
+        choice.gap = min(one.choice.gap for one in runs)
+        return sequences, [one.logits for one in runs]
 
     return model, *with_gap(truth)
 

@@ -95,7 +95,7 @@ def test_chosen_experts_and_weights_are_those_of_the_oracle_in_order(case: str) 
 
     x, want = with_gap(truth)
     shares, experts = router(x)
-    assert torch.equal(router.chosen, experts)
+    assert torch.equal(router.selected, experts)
     assert experts.tolist() == [[expert for expert, _ in token] for token in want]
     assert_close(shares, np.array([[share for _, share in token] for token in want]), 2e-6)
 
@@ -142,17 +142,17 @@ def test_tokens_do_not_see_one_another() -> None:
 
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_declared_logits_decide_the_choice_whatever_the_router_scores(case: str) -> None:
-    """The top k of the declared logits, without groups and corrections: k draws, as declared."""
+def test_synthetic_logits_decide_the_choice_whatever_the_router_scores(case: str) -> None:
+    """The top k of the synthetic logits, without groups and corrections."""
     config = CASES[case]
     router: Any = moe_of(config).get_submodule("router")
     x = noise(TOKENS, HIDDEN)
-    declared = 30 * noise(TOKENS + 5, config.num_experts, seed=9)
-    router.declared = declared
+    synthetic = 30 * noise(TOKENS + 5, config.num_experts, seed=9)
+    router.synthetic_choice = synthetic
     shares, experts = router(x)
-    want = declared[:TOKENS].topk(config.num_experts_per_tok).indices
+    want = synthetic[:TOKENS].topk(config.num_experts_per_tok).indices
     assert torch.equal(experts, want)
-    assert torch.equal(router.chosen, want)
+    assert torch.equal(router.selected, want)
     assert shares.isfinite().all()
     if config.norm_topk_prob or config.scoring == "softmax_of_chosen":
         assert_close(shares.sum(-1), torch.ones(TOKENS), 1e-6)

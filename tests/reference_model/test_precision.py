@@ -22,7 +22,7 @@ from tests.reference_model.running import LENGTH
 from tests.reference_model.tiny import MODELS, ids, made, small, ultramem_v2
 
 EPSILON = 2**-8  # bf16 rounds by half of it
-CHOOSERS = (Router, Retrieve, ProductRetrieve)
+SELECTORS = (Router, Retrieve, ProductRetrieve)
 BATCH = 4
 
 
@@ -43,8 +43,8 @@ def cast(value: Any, cache: Cache) -> Any:  # noqa: ANN401 - any argument of a l
 
 
 def tensors(output: object) -> list[Tensor]:
-    found = output if isinstance(output, tuple) else (output,)
-    return [one for one in found if isinstance(one, Tensor)]
+    outputs = output if isinstance(output, tuple) else (output,)
+    return [one for one in outputs if isinstance(one, Tensor)]
 
 
 def error(got: Tensor, want: Tensor) -> float:
@@ -72,7 +72,7 @@ def test_each_leaf_in_bf16_is_close_on_the_same_inputs(name: str) -> None:
     for path, args, options, output in calls:
         leaf = low.leaves()[path]
         got = leaf(*(cast(arg, cache) for arg in args), **options)
-        if isinstance(leaf, CHOOSERS):
+        if isinstance(leaf, SELECTORS):
             assert_like_choice(leaf, tensors(got), tensors(output))
             continue
         for one, other in zip(tensors(got), tensors(output), strict=True):
@@ -105,22 +105,22 @@ def test_logits_in_bf16_are_close_on_given_choices(name: str) -> None:
     sequences = ids(high.config, BATCH, LENGTH)
     high(sequences, high.new_cache(BATCH, LENGTH), logits="all")
     for path, leaf in high.leaves().items():
-        if isinstance(leaf, CHOOSERS):
-            declare(leaf)
-            declared: Any = low.get_submodule(path)
-            declared.declared = leaf.declared
+        if isinstance(leaf, SELECTORS):
+            repeat_selection(leaf)
+            low_leaf: Any = low.get_submodule(path)
+            low_leaf.synthetic_choice = leaf.synthetic_choice
     want = high(sequences, high.new_cache(BATCH, LENGTH), logits="all")
     got = low(sequences, low.new_cache(BATCH, LENGTH), logits="all")
     assert got.dtype == torch.bfloat16
     assert error(got, want) < 8 * EPSILON
 
 
-def declare(leaf: nn.Module) -> None:
-    """Fix a leaf's choice to what it has just chosen."""
-    assert isinstance(leaf, CHOOSERS)
-    assert leaf.chosen is not None
-    leaf.declared = leaf.chosen
+def repeat_selection(leaf: nn.Module) -> None:
+    """Make a leaf select again what it has just selected."""
+    assert isinstance(leaf, SELECTORS)
+    assert leaf.selected is not None
+    leaf.synthetic_choice = leaf.selected
     if isinstance(leaf, Router):
-        places = torch.arange(leaf.chosen.shape[1], 0, -1.0).expand(leaf.chosen.shape)
+        places = torch.arange(leaf.selected.shape[1], 0, -1.0).expand(leaf.selected.shape)
         experts = leaf.config.num_experts
-        leaf.declared = torch.zeros(len(places), experts).scatter(1, leaf.chosen, places)
+        leaf.synthetic_choice = torch.zeros(len(places), experts).scatter(1, leaf.selected, places)

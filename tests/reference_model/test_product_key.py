@@ -67,13 +67,13 @@ def memory(model: ReferenceModel, index: int) -> nn.Module:
 def test_a_layer_equals_the_oracle(case: str, dtype: torch.dtype, *, folded: bool) -> None:
     config = CASES[case]
     model = made_layers(config, dtype)
-    own = under(arrays(model), "layers.1.memory")
+    state = under(arrays(model), "layers.1.memory")
     if folded:
         model.fold()
 
     def truth(seed: int, choice: Choice) -> tuple[Tensor, list[Array]]:
         x = noise(1, TOKENS, HIDDEN, seed=seed, dtype=dtype)
-        return x, [wanted(config, own, array(one), choice) for one in x[0]]
+        return x, [wanted(config, state, array(one), choice) for one in x[0]]
 
     x, want = with_gap(truth)
     assert_close(memory(model, 1)(x), np.array([want]), 2e-6)  # softmax is float32 always
@@ -85,11 +85,11 @@ def test_two_stages_find_the_best_of_all_pairs_in_order() -> None:
     query, retrieve = (memory(model, 0).get_submodule(one) for one in ("query", "retrieve"))
     queries = query(noise(TOKENS, HIDDEN, dtype=torch.float64))
     rows, weights = retrieve(queries)
-    own = under(arrays(model), "layers.0.memory")
+    state = under(arrays(model), "layers.0.memory")
     for token in range(TOKENS):
-        found = memory_oracles.product_key_retrieve(own, array(queries[token]), 9, Choice())
-        assert rows[token].tolist() == [row for row, _ in found]
-        assert_close(weights[token], np.array([weight for _, weight in found]), 1e-6)
+        expected = memory_oracles.product_key_retrieve(state, array(queries[token]), 9, Choice())
+        assert rows[token].tolist() == [row for row, _ in expected]
+        assert_close(weights[token], np.array([weight for _, weight in expected]), 1e-6)
 
 
 @pytest.mark.parametrize("case", ["pkm", "peer", "peer_own_keys"])
@@ -117,8 +117,8 @@ def test_ties_take_as_many_different_rows_and_share_the_weight() -> None:
 def test_layers_share_their_table_or_have_their_own() -> None:
     for config, tables in ((PKM, 1), (replace(PKM, shared_table=False), 3)):
         model = made_layers(config)
-        found = {id(memory(model, i).get_parameter("values.weight")) for i in range(3)}
-        assert len(found) == tables
+        distinct_tables = {id(memory(model, i).get_parameter("values.weight")) for i in range(3)}
+        assert len(distinct_tables) == tables
     experts = made_layers(PEER)
     names = [f"layers.{i}.memory.{leaf}.weight" for i in range(3) for leaf in ("down", "up")]
     assert len({id(experts.get_parameter(name)) for name in names}) == 6
@@ -126,19 +126,19 @@ def test_layers_share_their_table_or_have_their_own() -> None:
 
 @pytest.mark.parametrize("case", ["memory_plus", "peer"])
 @torch.no_grad()
-def test_declared_rows_are_looked_up_in_place_of_the_retrieved(case: str) -> None:
+def test_synthetic_rows_are_looked_up_in_place_of_the_retrieved(case: str) -> None:
     config = CASES[case]
     layer = memory(made_layers(config, torch.float64), 0)
     retrieve: Any = layer.get_submodule("retrieve")
     x = noise(TOKENS, HIDDEN, dtype=torch.float64)
     rows, weights = retrieve(layer.get_submodule("query")(x))
-    assert torch.equal(retrieve.chosen, rows)
-    declared = torch.randint(25, (TOKENS + 3, 6), generator=torch.Generator().manual_seed(3))
-    retrieve.declared = declared
+    assert torch.equal(retrieve.selected, rows)
+    synthetic = torch.randint(25, (TOKENS + 3, 6), generator=torch.Generator().manual_seed(3))
+    retrieve.synthetic_choice = synthetic
     got, same_weights = retrieve(layer.get_submodule("query")(x))
-    assert torch.equal(got, declared[:TOKENS])
-    assert torch.equal(retrieve.chosen, declared[:TOKENS])
+    assert torch.equal(got, synthetic[:TOKENS])
+    assert torch.equal(retrieve.selected, synthetic[:TOKENS])
     assert torch.equal(same_weights, weights)
     moved = layer(x[None])
-    retrieve.declared = rows
+    retrieve.synthetic_choice = rows
     assert not torch.allclose(moved, layer(x[None]))

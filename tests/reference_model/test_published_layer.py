@@ -167,11 +167,11 @@ def test_our_oracle_agrees_with_the_authors(published: Published) -> None:
     choice, weights, config = Choice(), arrays(published.layer), published.layer.config
     for token, x in enumerate(array(published.tokens)):
         query = memory_oracles.ultramem_query(config, weights, x)
-        (found,) = memory_oracles.ultramem_retrieve(config, weights, query, choice)
+        (retrieved,) = memory_oracles.ultramem_retrieve(config, weights, query, choice)
         grid = published.of["best_indice_grid"][token].tolist()
-        assert sorted(one.grid for one in found) == sorted(grid)
+        assert sorted(one.grid for one in retrieved) == sorted(grid)
         index = published.meta["layer_id"]
-        mixed = memory_oracles.ultramem_mixed(config, weights, x, [found], index)
+        mixed = memory_oracles.ultramem_mixed(config, weights, x, [retrieved], index)
         assert_close(mixed, published.of["memory_output"][token].astype(np.float64), 1e-6)
     assert choice.gap > 1e-4  # so a right float32 implementation selects the same rows
 

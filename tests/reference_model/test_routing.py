@@ -12,7 +12,7 @@ from costmodel.layers.peer import Peer
 from costmodel.layers.ultramem import UltraMem
 from costmodel.routing.popularity import Uniform, Zipf
 from reference_model.model import ReferenceModel
-from reference_model.routing import choosers, declare, histograms
+from reference_model.routing import histograms, selectors, set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
 from tests.reference_model.tiny import made
 from tests.steps import tiny_model
@@ -34,7 +34,7 @@ def model_after(popularity: Popularity | None, seed: int = 0) -> ReferenceModel:
             ffn=MoeFfn(num_experts=16, num_experts_per_tok=2, moe_intermediate_size=8),
         )
     )
-    declare(model, popularity, tokens=TOKENS, seed=seed)
+    set_synthetic_routing(model, popularity, tokens=TOKENS, seed=seed)
     ids = torch.randint(0, model.config.vocab_size, (TOKENS, 1))
     model(ids, model.new_cache(TOKENS, 1))
     return model
@@ -48,7 +48,7 @@ def distinct(model: ReferenceModel, path: str) -> int:
 def test_a_step_touches_what_the_cost_model_expects(exponent: float) -> None:
     seen = [model_after(Popularity(exponent=exponent), seed) for seed in range(40)]
     routing = Zipf(exponent) if exponent else Uniform()
-    for path, leaf in choosers(seen[0]).items():
+    for path, leaf in selectors(seen[0]).items():
         want = routing.expected_distinct(
             leaf.population, leaf.draws, TOKENS * leaf.heads, kind=leaf.kind
         )
@@ -56,30 +56,32 @@ def test_a_step_touches_what_the_cost_model_expects(exponent: float) -> None:
         assert mean == pytest.approx(want, rel=0.02)
 
 
-def test_declared_rows_are_the_rows_chosen() -> None:
+def test_synthetic_rows_are_the_rows_selected() -> None:
     model = model_after(Popularity(exponent=1.0))
-    for leaf in choosers(model).values():
-        assert leaf.declared is not None
-        assert leaf.chosen is not None
+    for leaf in selectors(model).values():
+        assert leaf.synthetic_choice is not None
+        assert leaf.selected is not None
         if leaf.kind == "rows":
-            assert torch.equal(leaf.chosen, leaf.declared)
+            assert torch.equal(leaf.selected, leaf.synthetic_choice)
         else:
-            assert torch.equal(leaf.chosen, leaf.declared.topk(leaf.draws).indices)
+            assert torch.equal(leaf.selected, leaf.synthetic_choice.topk(leaf.draws).indices)
 
 
 def test_without_a_popularity_the_scores_choose() -> None:
     model = model_after(None)
-    assert all(leaf.declared is None for leaf in choosers(model).values())
-    assert set(histograms(model)) == set(choosers(model))
+    assert all(leaf.synthetic_choice is None for leaf in selectors(model).values())
+    assert set(histograms(model)) == set(selectors(model))
 
 
 def test_a_histogram_is_read_back_as_a_routing(tmp_path: Path) -> None:
     model = model_after(None)
     for path, section in histograms(model).items():
-        leaf = choosers(model)[path]
+        leaf = selectors(model)[path]
         file = tmp_path / f"{path}.json"
         file.write_text(json.dumps({"schema_version": 1, "source": "test", leaf.kind: section}))
-        found = parse_routing(str(file)).expected_distinct(
+        distinct = parse_routing(str(file)).expected_distinct(
             leaf.population, leaf.draws, 1, kind=leaf.kind
         )
-        assert found == pytest.approx(leaf.draws)  # one trial draws that many, whatever the counts
+        assert distinct == pytest.approx(
+            leaf.draws
+        )  # one trial draws that many, whatever the counts

@@ -11,7 +11,7 @@ import torch
 
 from costmodel.routing.popularity import Zipf
 from costmodel.routing.zipf import inclusion
-from reference_model import synthetic_routing as declared
+from reference_model import synthetic_routing
 from reference_model.synthetic_routing import Popularity
 from tests.reference_model.oracles import Array
 
@@ -25,9 +25,9 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def expected(exponent: float) -> Array:
     """How often one token draws each item, the rarest first."""
-    found = inclusion(POPULATION, DRAWS, exponent)
-    assert found.items.tolist() == [1.0] * POPULATION, "ranks past the head would be binned"
-    return np.sort(found.probability)
+    groups = inclusion(POPULATION, DRAWS, exponent)
+    assert groups.items.tolist() == [1.0] * POPULATION, "ranks past the head would be binned"
+    return np.sort(groups.probability)
 
 
 def assert_law(drawn: torch.Tensor, exponent: float) -> None:
@@ -40,20 +40,20 @@ def assert_law(drawn: torch.Tensor, exponent: float) -> None:
 
 
 @pytest.mark.parametrize("exponent", EXPONENTS)
-def test_the_top_of_declared_logits_is_drawn_by_popularity(exponent: float) -> None:
+def test_the_top_of_synthetic_logits_is_drawn_by_popularity(exponent: float) -> None:
     logits = Popularity(exponent=exponent).expert_logits(TOKENS, POPULATION, generator=generator())
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
     assert_law(logits.topk(DRAWS).indices, exponent)
 
 
-@pytest.mark.parametrize("redraws", [0, 1, declared.REDRAWS])
+@pytest.mark.parametrize("redraws", [0, 1, synthetic_routing.REDRAWS])
 @pytest.mark.parametrize("exponent", EXPONENTS)
-def test_declared_rows_are_drawn_by_popularity(
+def test_synthetic_rows_are_drawn_by_popularity(
     exponent: float, redraws: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many of a token's repeats are redrawn before noise on all rows finishes it."""
-    monkeypatch.setattr(declared, "REDRAWS", redraws)
+    monkeypatch.setattr(synthetic_routing, "REDRAWS", redraws)
     rows = Popularity(exponent=exponent).rows(TOKENS, POPULATION, DRAWS, generator=generator())
     assert rows.dtype == torch.int64
     assert rows.shape == (TOKENS, DRAWS)
@@ -88,18 +88,18 @@ def test_steep_popularity_and_full_draws_come_to_an_end(
 ) -> None:
     """At exponent 10 the 32nd row comes once in 10^15 draws: redrawing alone would never end."""
     start = time.monotonic()
-    found = Popularity(exponent=exponent).rows(64, rows, draws, generator=generator())
+    indices = Popularity(exponent=exponent).rows(64, rows, draws, generator=generator())
     assert time.monotonic() - start < 10
-    assert all(len(set(token)) == draws for token in found.tolist())
-    assert int(found.min()) >= 0
-    assert int(found.max()) < rows
+    assert all(len(set(token)) == draws for token in indices.tolist())
+    assert int(indices.min()) >= 0
+    assert int(indices.max()) < rows
 
 
 def test_a_million_rows_take_no_time() -> None:
     start = time.monotonic()
-    found = Popularity(exponent=1.0).rows(64, 1_000_000, 256, generator=generator())
+    indices = Popularity(exponent=1.0).rows(64, 1_000_000, 256, generator=generator())
     assert time.monotonic() - start < 10
-    assert all(len(set(token)) == 256 for token in found.tolist())
+    assert all(len(set(token)) == 256 for token in indices.tolist())
 
 
 def test_each_layer_has_its_favourites_and_a_seed_repeats_them() -> None:

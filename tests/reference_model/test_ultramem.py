@@ -69,13 +69,15 @@ def test_a_layer_equals_the_oracle(
 ) -> None:
     config = CASES[case]
     model = made_layers(config, dtype)
-    own = under(arrays(model), f"layers.{index}.memory")
+    state = under(arrays(model), f"layers.{index}.memory")
     if folded:
         model.fold()
 
     def truth(seed: int, choice: Choice) -> tuple[Tensor, list[Array]]:
         x = noise(1, TOKENS, HIDDEN, seed=seed, dtype=dtype)
-        return x, [memory_oracles.ultramem(config, own, array(one), choice, index) for one in x[0]]
+        return x, [
+            memory_oracles.ultramem(config, state, array(one), choice, index) for one in x[0]
+        ]
 
     x, want = with_gap(truth)
     assert_close(layer_of(model, index)(x), np.array([want]), tolerance)
@@ -86,12 +88,12 @@ def test_a_layer_equals_the_oracle(
 def test_rows_and_scores_are_those_of_the_oracle_in_order(case: str) -> None:
     config = CASES[case]
     model = made_layers(config, torch.float64)
-    layer, own = layer_of(model, 1), under(arrays(model), "layers.1.memory")
+    layer, state = layer_of(model, 1), under(arrays(model), "layers.1.memory")
     query = layer.query(noise(TOKENS, HIDDEN, seed=4, dtype=torch.float64))
     rows, scores = layer.retrieve(query)
     for token in range(TOKENS):
-        found = memory_oracles.ultramem_retrieve(config, own, array(query[token]), Choice())
-        flat = [one for head in found for one in head]
+        by_head = memory_oracles.ultramem_retrieve(config, state, array(query[token]), Choice())
+        flat = [one for head in by_head for one in head]
         assert rows[token].tolist() == [one.row for one in flat]
         assert_close(scores[token], np.array([one.scores for one in flat]), 1e-12)
         for head in rows[token].view(config.num_heads, -1):
@@ -112,8 +114,8 @@ def test_layers_share_their_tables_or_have_their_own() -> None:
         names = [
             f"layers.{i}.memory.{t}.weight" for i in range(3) for t in ("values", "pre_values")
         ]
-        found = {id(model.get_parameter(name)) for name in names}
-        assert len(found) == 2 * tables
+        distinct_tables = {id(model.get_parameter(name)) for name in names}
+        assert len(distinct_tables) == 2 * tables
 
 
 @torch.no_grad()
@@ -181,27 +183,27 @@ def test_each_permutation_is_one_and_differs_by_layer() -> None:
 
 @pytest.mark.parametrize("expansion", [1, 2])
 @torch.no_grad()
-def test_declared_table_rows_are_looked_up_in_place_of_the_retrieved(expansion: int) -> None:
+def test_synthetic_table_rows_are_looked_up_in_place_of_the_retrieved(expansion: int) -> None:
     """Each keeps the scores, and when values are expanded the output group, of what it replaces."""
     config = ultramem_v2(num_heads=2, value_expansion=expansion)
     model = made_layers(config, torch.float64)
-    layer, own = layer_of(model, 2), under(arrays(model), "layers.2.memory")
+    layer, state = layer_of(model, 2), under(arrays(model), "layers.2.memory")
     x = noise(TOKENS, HIDDEN, dtype=torch.float64)
     retrieved, scores = layer.retrieve(layer.query(x))
-    assert layer.retrieve.chosen is not None
-    assert layer.retrieve.chosen.tolist() == (retrieved // expansion**2).tolist()
-    declared = torch.randint(36, (TOKENS + 2, 8), generator=torch.Generator().manual_seed(5))
-    layer.retrieve.declared = declared
+    assert layer.retrieve.selected is not None
+    assert layer.retrieve.selected.tolist() == (retrieved // expansion**2).tolist()
+    synthetic = torch.randint(36, (TOKENS + 2, 8), generator=torch.Generator().manual_seed(5))
+    layer.retrieve.synthetic_choice = synthetic
     got = layer(x[None])[0]
-    assert torch.equal(layer.retrieve.chosen, declared[:TOKENS])
+    assert torch.equal(layer.retrieve.selected, synthetic[:TOKENS])
     for token in range(TOKENS):
-        found = [
-            memory_oracles.Found(
-                row=int(declared[token, read]) * expansion**2 + old % expansion**2,
+        replaced = [
+            memory_oracles.Retrieved(
+                row=int(synthetic[token, read]) * expansion**2 + old % expansion**2,
                 grid=-1,
                 scores=tuple(scores[token, read].tolist()),
             )
             for read, old in enumerate(retrieved[token].tolist())
         ]
-        mixed = memory_oracles.ultramem_mixed(config, own, array(x[token]), [found], 2)
-        assert_close(got[token], own["output.weight"] @ mixed, 1e-12)
+        mixed = memory_oracles.ultramem_mixed(config, state, array(x[token]), [replaced], 2)
+        assert_close(got[token], state["output.weight"] @ mixed, 1e-12)

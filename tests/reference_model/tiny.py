@@ -86,9 +86,9 @@ def with_gap(truth: Callable[[int, Choice], T], least: float = 1e-5) -> T:
     """`truth` of the first seed whose choices float32 cannot change."""
     for seed in range(50):
         choice = Choice()
-        found = truth(seed, choice)
+        expected = truth(seed, choice)
         if choice.gap > least:
-            return found
+            return expected
     raise AssertionError("no seed has a gap as wide")
 
 

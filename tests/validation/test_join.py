@@ -199,7 +199,7 @@ def test_one_sided_rows_are_kept_with_their_reason() -> None:
     assert rows["counters", "hbm_read_bytes", "lm_head"].predicted == 176
     energy = rows["energy", "energy_j", None].reason
     assert energy is not None
-    assert energy.endswith("times are floors; no power meter")
+    assert energy.endswith("times are roofline bounds; no power meter")
 
 
 def test_a_machine_without_a_datasheet_has_all_that_names_no_hardware() -> None:

@@ -16,7 +16,7 @@ from costmodel.validation.recorded_routing import (
     selectors_by_module,
 )
 from reference_model.model import build_model
-from reference_model.routing import choosers
+from reference_model.routing import selectors
 from tests.recording_values import case, leaf_paths, recording, run, workload
 from tests.strategies import PRESETS
 from tests.validation.tiny import MOE, ROUTERS
@@ -48,7 +48,7 @@ def test_scores_without_any_recorded_choice_are_predicted_as_uniform() -> None:
 def test_the_leaves_that_choose_are_those_of_the_reference_model(name: str) -> None:
     operators = build_operators(PRESETS[name], Workload().step())
     found = {path for path, _ in selectors_by_module(operators).values()}
-    assert found == set(choosers(build_model(PRESETS[name], device="meta")))
+    assert found == set(selectors(build_model(PRESETS[name], device="meta")))
 
 
 def test_a_case_of_the_models_own_scores_is_predicted_by_what_it_touched() -> None:

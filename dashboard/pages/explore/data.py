@@ -12,11 +12,13 @@ from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.numbers import Number
+from costmodel.show.axis import Axis
 from costmodel.show.text import capitalised
 from dashboard.app.widgets import Card
 
 JSON = dict[str, Any]
 DIGITS = 5  # significant ones in a table
+BOUND_US = Axis(quantity=STEP_QUANTITIES["operators.floor_s"], prefix="u").heading
 
 
 def answer(prediction: Prediction) -> str:
@@ -189,7 +191,7 @@ def operator_rows(data: JSON) -> list[JSON]:
         rows.append(
             row
             | {
-                "Floor, us": _rounded(count * operator["floor_s"] * 1e6),
+                BOUND_US: _rounded(count * operator["floor_s"] * 1e6),
                 "Bound by": operator["bound_by"],
                 "HBM bytes, MB": _rounded(count * moved / 1e6),
                 "FLOPs, G": _rounded(count * operator["flops"] / 1e9),

@@ -65,7 +65,7 @@ def draw_operators(prediction: Prediction, numbers: data.JSON) -> None:
     st.caption(
         "Each row is the sum over the layers that its path lists. Launches are those of the"
         f" {numbers['backend']} backend; predicted times are those within a CUDA graph. The sum of"
-        " the operators' floors can differ from the step's."
+        " the operators' roofline bounds can differ from the step's."
     )
     box = st.expander("All numbers of this step", key="ex_all", on_change="rerun", bind=LINK)
     if box.open:

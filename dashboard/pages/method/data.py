@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import costmodel
-from costmodel import costs, layers, questions, recordings, routing, validation
+from costmodel import backends, costs, layers, questions, recordings, routing, validation
 from costmodel.costs import calibrations, energy, interpolate, kernel_times, latency
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.layers import kernel_shape
@@ -51,7 +51,7 @@ def _notation() -> list[Documented]:
 
 
 def _formulas() -> list[Documented]:
-    return _imported(layers, routing, costs, questions)
+    return _imported(layers, routing, backends, costs, questions)
 
 
 def _predicted() -> list[Documented]:

@@ -28,39 +28,50 @@ REGISTERS = {  # by the command whose JSON has them
     "match": MATCH_QUANTITIES,
     "validate": UTILISATION_QUANTITIES,
 }
+OR = "; or "  # between the formulas of an operator
 EVERY_MODEL = "every model"  # in place of a layer kind
 PHASES = (Workload(), Workload(phase="prefill", context=0, new_tokens=2048))
 
 
 def predicted_quantities() -> list[Cells]:
-    """The numbers of the commands' JSON: what each counts, leaves out, and where it is computed."""
+    """The numbers of the commands' JSON: what each counts, its name there, and its function."""
     return [
         {
             "Quantity": capitalised(quantity.label),
-            "Name in the JSON": f"{command}: {quantity.name}",
-            "Counts": quantity.counts,
-            "Leaves out": quantity.leaves_out,
-            "Computed by": quantity.formula,
+            "Counts": quantity.counts
+            + (f". Leaves out: {quantity.leaves_out}" if quantity.leaves_out else ""),
+            "Where": f"{command}: {quantity.name}, by {_function(quantity.formula)}",
         }
         for command, register in REGISTERS.items()
         for quantity in dict.fromkeys(register.values())
     ]
 
 
-def operators() -> list[Cells]:
-    """The operators of all presets in decode and prefill: formula and source, each once.
+def _function(formula: str) -> str:
+    """The file and the function of a formula: `roofline.floor_s`."""
+    module, _, function = formula.partition(":")
+    return f"{module.rpartition('.')[2]}.{function}"
 
-    Operators outside the layer kinds (embedding, norms, LM head) come first.
+
+def operators() -> list[Cells]:
+    """The operators of all presets in decode and prefill: formulas and source, each once.
+
+    An operator has several formulas where they depend on the options of its layer. Operators
+    outside the layer kinds (embedding, norms, LM head) come first.
     """
-    rows = sorted(_operators(), key=lambda row: (row[0] != EVERY_MODEL, row))
+    formulas: dict[tuple[str, str, str], list[str]] = {}
+    for kind, leaf, formula, source in sorted(_operators()):
+        formulas.setdefault((kind, leaf, source), []).append(formula)
     return [
         {
             "Layer kind": kind,
             "Operator": leaf,
-            "Formula: FLOPs, or bytes where it says so": formula,
+            "Formula: FLOPs, or bytes where it says so": OR.join(of_leaf),
             "Source": source,
         }
-        for kind, leaf, formula, source in rows
+        for (kind, leaf, source), of_leaf in sorted(
+            formulas.items(), key=lambda item: (item[0][0] != EVERY_MODEL, item[0])
+        )
     ]
 
 

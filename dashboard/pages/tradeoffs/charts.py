@@ -48,7 +48,7 @@ def scatter(
                 "color": colours[drawn].tolist(),
                 "colorscale": "Cividis",
                 "showscale": True,
-                "colorbar": {"title": {"text": DESIGN_QUANTITIES[coloured].title}},
+                "colorbar": {"title": {"text": DESIGN_QUANTITIES[coloured].title, "side": "right"}},
             },
             text=[sweep.words(int(point)) for point in drawn],
         )

@@ -14,7 +14,7 @@ from costmodel.recordings.recording import RunResult
 from profiler.runs.base import CaseFacts
 from profiler.runs.case import PreparedCase
 from profiler.runs.tensor_facts import FlopCount
-from reference_model.routing import choosers
+from reference_model.routing import selectors
 from tests.profiler.runs.cases import case_of
 from tests.reference_model.tiny import MOE, small
 
@@ -78,19 +78,19 @@ def can_capture(
     def capture(case: PreparedCase) -> Callable[[], None]:
         if error is not None:
             raise error
-        for leaf in choosers(case.model).values():
-            leaf.chosen = torch.full((3, leaf.draws), 7)
+        for leaf in selectors(case.model).values():
+            leaf.selected = torch.full((3, leaf.draws), 7)
         return lambda: replayed.append(case)
 
     monkeypatch.setattr(PreparedCase, "captured", capture)
     return replayed
 
 
-def chose_as_declared(result: RunResult, case: PreparedCase) -> None:
-    """Experts of the logits that were declared, and no leftovers of a capture."""
-    (router,) = choosers(case.model).values()
-    assert router.declared is not None
-    experts = set(router.declared.topk(2).indices.flatten().tolist())
+def selected_the_synthetic_experts(result: RunResult, case: PreparedCase) -> None:
+    """The experts of the synthetic logits, and no leftovers of a capture."""
+    (router,) = selectors(case.model).values()
+    assert router.synthetic_choice is not None
+    experts = set(router.synthetic_choice.topk(2).indices.flatten().tolist())
     assert experts != {7}
     distinct = result.operators["distinct"]
     assert isinstance(distinct, ExactColumn)

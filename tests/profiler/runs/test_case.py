@@ -1,4 +1,4 @@
-"""A case is the same data each time it is made and each time it runs, and chooses as declared."""
+"""A case is the same data each time it is made and run, and follows the synthetic routing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from costmodel.routing.popularity import Routing, Uniform, Zipf
 from profiler.runs import case as module
 from profiler.runs.case import PreparedCase, captured_or_reason, synthetic_popularity
 from reference_model.mla import LatentLayer
-from reference_model.routing import choosers
+from reference_model.routing import selectors
 from reference_model.synthetic_routing import Popularity
 from tests.profiler.runs.cases import DECODE, PREFILL, cached, case_of, logits_of, model_of, work
 from tests.profiler.runs.gpu_runs import can_capture
@@ -36,11 +36,11 @@ def data(case: PreparedCase) -> dict[str, list[Tensor]]:
     """All that is drawn for a case, and what a run then chooses."""
     before = {"ids": [case.ids.clone()], "cache": [tensor.clone() for tensor in cached(case)]}
     case.run()
-    leaves = choosers(case.model).values()
-    declared = [leaf.declared for leaf in leaves if leaf.declared is not None]
-    chosen = [leaf.chosen for leaf in leaves if leaf.chosen is not None]
-    assert len(declared) == len(chosen) == len(leaves) == 4
-    return {**before, "declared": declared, "chosen": chosen}
+    leaves = selectors(case.model).values()
+    synthetic = [leaf.synthetic_choice for leaf in leaves if leaf.synthetic_choice is not None]
+    selected = [leaf.selected for leaf in leaves if leaf.selected is not None]
+    assert len(synthetic) == len(selected) == len(leaves) == 4
+    return {**before, "synthetic": synthetic, "selected": selected}
 
 
 @phases
@@ -115,19 +115,19 @@ def test_latent_attention_is_absorbed_in_decode_and_expanded_in_prefill(
 @pytest.mark.parametrize(
     ("word", "routing"), [("uniform", Uniform()), ("zipf:1.0", Zipf(1.0)), ("zipf:2", Zipf(2.0))]
 )
-def test_a_declared_routing_touches_what_the_cost_model_expects(
+def test_a_synthetic_routing_touches_what_the_cost_model_expects(
     word: str, routing: Routing
 ) -> None:
     """Over 40 seeds the mean lies within 5 standard errors."""
     model, workload, seeds = model_of(SPARSE), work(batch=16, context=0, routing=word), 40
-    touched: dict[str, list[int]] = {path: [] for path in choosers(model)}
+    touched: dict[str, list[int]] = {path: [] for path in selectors(model)}
     for seed in range(seeds):
         PreparedCase(model, workload, seed).run()
-        for path, leaf in choosers(model).items():
-            assert leaf.chosen is not None
-            touched[path].append(len(set(leaf.chosen.flatten().tolist())))
+        for path, leaf in selectors(model).items():
+            assert leaf.selected is not None
+            touched[path].append(len(set(leaf.selected.flatten().tolist())))
     assert len(touched) == 4
-    for path, leaf in choosers(model).items():
+    for path, leaf in selectors(model).items():
         want = routing.expected_distinct(
             leaf.population, leaf.draws, 16 * leaf.heads, kind=leaf.kind
         )
@@ -135,18 +135,18 @@ def test_a_declared_routing_touches_what_the_cost_model_expects(
         assert abs(mean(touched[path]) - float(want)) < 5 * error, path
 
 
-def test_scores_choose_again_after_a_case_that_declared() -> None:
+def test_scores_select_again_after_a_case_of_synthetic_routing() -> None:
     model, workload = model_of(SPARSE), work(routing="scores")
     PreparedCase(model, work(routing="zipf:1.0"), 1).run()
-    declared = [leaf.chosen for leaf in choosers(model).values() if leaf.chosen is not None]
+    synthetic = [leaf.selected for leaf in selectors(model).values() if leaf.selected is not None]
     PreparedCase(model, workload, 1).run()
-    assert all(leaf.declared is None for leaf in choosers(model).values())
+    assert all(leaf.synthetic_choice is None for leaf in selectors(model).values())
     fresh = model_of(SPARSE)
     PreparedCase(fresh, workload, 1).run()
-    chosen = [leaf.chosen for leaf in choosers(model).values() if leaf.chosen is not None]
-    wanted = [leaf.chosen for leaf in choosers(fresh).values() if leaf.chosen is not None]
-    assert all(map(torch.equal, chosen, wanted))
-    assert not any(map(torch.equal, chosen, declared))
+    selected = [leaf.selected for leaf in selectors(model).values() if leaf.selected is not None]
+    wanted = [leaf.selected for leaf in selectors(fresh).values() if leaf.selected is not None]
+    assert all(map(torch.equal, selected, wanted))
+    assert not any(map(torch.equal, selected, synthetic))
 
 
 def test_a_word_of_a_routing_is_a_popularity() -> None:

@@ -18,9 +18,9 @@ from profiler.runs.counters import CounterRun
 from profiler.runs.self_check import StepCounters
 from tests.profiler.runs.gpu_runs import (
     can_capture,
-    chose_as_declared,
     has_agreed_names,
     known,
+    selected_the_synthetic_experts,
     sparse_case,
     stand_in,
 )
@@ -127,7 +127,7 @@ def test_the_run_counters_gives_every_quantity(
     assert set(writes.median) == {10}
     assert [(each["dtype"], each["max_ranges"]) for each in made] == [("bf16", 3), ("bf16", leaves)]
     assert not any(each["open"] for each in made)
-    chose_as_declared(result, case)
+    selected_the_synthetic_experts(result, case)
 
 
 def test_a_gpu_without_a_tensor_counter_gives_the_bytes(
@@ -168,7 +168,7 @@ def test_where_the_driver_refuses_the_step_is_counted_otherwise(
     result = run.measure(case, known(case))
     assert result.step == step
     assert set(result.operators) == {"distinct"}
-    chose_as_declared(result, case)
+    selected_the_synthetic_experts(result, case)
 
 
 def test_counters_work_without_a_graph(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> None:

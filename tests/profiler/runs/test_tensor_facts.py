@@ -13,7 +13,7 @@ from costmodel.layers.site import expanded_paths
 from costmodel.recordings.measured import Accesses, Exact, ExactColumn
 from profiler.runs.case import PreparedCase
 from profiler.runs.tensor_facts import FlopCount, accesses, distinct_column, tensor_facts
-from reference_model.routing import choosers
+from reference_model.routing import selectors
 from tests.profiler.runs.cases import DECODE, PREFILL, case_of, model_of, step_of, work
 from tests.reference_model.tiny import MODELS
 
@@ -107,15 +107,19 @@ def test_a_routing_changes_what_is_chosen_and_no_flops() -> None:
     model = model_of("moe")
     for routing in ("uniform", "zipf:5"):
         PreparedCase(model, work(batch=8, routing=routing), 1).run()
-        chosen = {p: leaf.chosen for p, leaf in choosers(model).items() if leaf.chosen is not None}
+        selected = {
+            p: leaf.selected for p, leaf in selectors(model).items() if leaf.selected is not None
+        }
         distinct, histogram = distinct_column(model), accesses(model)
         assert distinct.source == "choices"
-        assert set(histogram) == set(chosen) == {f"layers.{layer}.moe.router" for layer in range(4)}
+        assert (
+            set(histogram) == set(selected) == {f"layers.{layer}.moe.router" for layer in range(4)}
+        )
         for path, count in zip(model.leaves(), distinct.values, strict=True):
-            if path not in chosen:
+            if path not in selected:
                 assert count is None
                 continue
-            times = Counter(chosen[path].flatten().tolist())
+            times = Counter(selected[path].flatten().tolist())
             assert count == len(times) == histogram[path].distinct
             by_times = Counter(times[expert] for expert in range(8))
             assert histogram[path] == Accesses(

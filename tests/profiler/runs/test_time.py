@@ -14,9 +14,9 @@ from tests.profiler.runs.gpu_runs import (
     FLUSH_BYTES,
     Flush,
     can_capture,
-    chose_as_declared,
     has_agreed_names,
     known,
+    selected_the_synthetic_experts,
     sparse_case,
     stand_in,
 )
@@ -79,7 +79,7 @@ def test_the_run_time_gives_every_quantity_of_a_gpu(
     assert step["peak_memory_bytes"] == Exact(value=7_000_000 - FLUSH_BYTES, source="allocator")
     assert step["resident_memory_bytes"] == Exact(value=5_000_000 - FLUSH_BYTES, source="allocator")
     assert result.conditions.sm_clock_mhz == 1980.0
-    chose_as_declared(result, case)
+    selected_the_synthetic_experts(result, case)
     assert set(result.accesses) == {"layers.0.moe.router"}
 
 

@@ -12,9 +12,9 @@ from profiler.runs.case import PreparedCase
 from profiler.runs.trace import TraceRun
 from reference_model.model import ReferenceModel
 from tests.profiler.runs.gpu_runs import (
-    chose_as_declared,
     has_agreed_names,
     known,
+    selected_the_synthetic_experts,
     sparse_case,
     stand_in,
 )
@@ -60,7 +60,7 @@ def result(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> RunResult:
 
 def test_the_run_trace_gives_every_quantity(result: RunResult, case: PreparedCase) -> None:
     has_agreed_names(result, "trace")
-    chose_as_declared(result, case)
+    selected_the_synthetic_experts(result, case)
     assert (result.conditions.warm_up, result.conditions.sm_clock_mhz) == (1, 1980.0)
 
 

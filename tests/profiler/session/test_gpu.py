@@ -27,7 +27,7 @@ from profiler.instruments.timing import cuda_seconds
 from profiler.runs.bench import TorchBench
 from profiler.runs.case import PreparedCase
 from reference_model.model import build_model
-from reference_model.routing import choosers
+from reference_model.routing import selectors
 from tests.steps import tiny_model
 
 pytestmark = [
@@ -213,8 +213,8 @@ def test_counters_of_a_decode_step(name: str, benches: dict[str, TorchBench]) ->
         assert at(reads, "ffn.gate_up") == pytest.approx(LAYERS * 4 * WIDTH * FFN, rel=0.05)
         assert at(reads, "ffn.down") == pytest.approx(LAYERS * 2 * WIDTH * FFN, rel=0.05)
     else:
-        touched = sum(len(leaf.chosen.unique()) for leaf in choosers(benches[name].model).values()
-                      if leaf.chosen is not None)  # fmt: skip
+        leaves = selectors(benches[name].model).values()
+        touched = sum(len(leaf.selected.unique()) for leaf in leaves if leaf.selected is not None)
         experts = touched * 3 * 2 * WIDTH * 1024
         assert at(reads, "moe.experts") == pytest.approx(experts, rel=0.1)
     whole = median(result.step["hbm_read_bytes"])

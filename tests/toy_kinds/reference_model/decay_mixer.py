@@ -17,7 +17,7 @@ class Update(Leaf):
 
     def __init__(self, factory: Factory) -> None:
         super().__init__()
-        self.own("decay", factory.filled(factory.hidden_size, value=0.5), "attention")
+        self.register("decay", factory.filled(factory.hidden_size, value=0.5), "attention")
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
         """[B, T, D] and the state [B, D] to [B, T, D]."""

@@ -4,14 +4,14 @@ import torch
 from costmodel.layers.hash_memory import HashMemory  # type: ignore[import-not-found]  # see checks
 from torch import Tensor, nn
 
-from reference_model.leaf import Chooser, Factory, Leaf
+from reference_model.leaf import Factory, Leaf, Selector
 from reference_model.registry import runs
 from reference_model.value_tables import weighted_sum
 
 BITS = 16
 
 
-class Hash(Chooser):
+class Hash(Selector):
     """Signs of the first elements as a number, spread over the rows for each read."""
 
     def __init__(self, rows: int, reads: int) -> None:
@@ -23,9 +23,9 @@ class Hash(Chooser):
         number = (signs << torch.arange(signs.shape[1], device=x.device)).sum(-1, keepdim=True)
         factors = 2 * torch.arange(self.heads, device=x.device) + 40503
         rows = (number * factors + factors) % self.population
-        if self.declared is not None:
-            rows = self.declared[: rows.shape[0]]
-        self.chosen = rows
+        if self.synthetic_choice is not None:
+            rows = self.synthetic_choice[: rows.shape[0]]
+        self.selected = rows
         return rows
 
 
@@ -36,7 +36,9 @@ class RowSum(Leaf):
 
     def __init__(self, factory: Factory, rows: int) -> None:
         super().__init__()
-        self.own("weight", factory.normal(rows, factory.hidden_size, std=0.02), "memory_values")
+        self.register(
+            "weight", factory.normal(rows, factory.hidden_size, std=0.02), "memory_values"
+        )
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows [N, m] to [N, D]."""
