@@ -68,7 +68,7 @@ class LatentAttention(MixerKind):
         q_width = h * (self.qk_nope_head_dim + r)
         q_first = q_width if self.q_lora_rank is None else self.q_lora_rank
         outputs = f"({'H (p + r)' if self.q_lora_rank is None else 'q'} + c + r)"
-        found = [
+        operators = [
             linear(
                 "attention.qkv_down",
                 site,
@@ -85,7 +85,7 @@ class LatentAttention(MixerKind):
             self._latent_norm(site, step),
         ]
         if self.q_lora_rank is not None:
-            found.append(
+            operators.append(
                 linear(
                     "attention.q_up",
                     site,
@@ -99,7 +99,7 @@ class LatentAttention(MixerKind):
                 )
             )
         return [
-            *found,
+            *operators,
             self._rope(site, step),
             self._up("k_up", self.qk_nope_head_dim, site, step, reads_latents=True),
             self._up("v_up", self.v_head_dim, site, step, reads_latents=False),

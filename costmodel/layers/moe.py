@@ -92,7 +92,7 @@ class MoeFfn(FfnKind):
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """router, experts, and the shared experts' two projections."""
-        found = [
+        operators = [
             self._router(site, step),
             routed_experts(
                 site,
@@ -107,7 +107,7 @@ class MoeFfn(FfnKind):
             ),
         ]
         if self.shared_intermediate_size:
-            found += feed_forward(
+            operators += feed_forward(
                 ("moe.shared_gate_up", "moe.shared_down"),
                 site,
                 step,
@@ -117,7 +117,7 @@ class MoeFfn(FfnKind):
                 activation=self.activation,
                 bias=self.expert_bias,
             )
-        return found
+        return operators
 
     def _router(self, site: Site, step: Step) -> Operator:
         """Scores of all experts and the choice of k.

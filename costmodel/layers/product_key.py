@@ -77,7 +77,7 @@ class ProductKey(MemoryKind):
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """query, retrieve, values, (gate,) (output)."""
         d = site.hidden_size
-        found = [
+        operators = [
             product_key_query(
                 site,
                 step,
@@ -98,7 +98,7 @@ class ProductKey(MemoryKind):
         ]
         if self.gate:
             gated = step.tokens * self.value_dim * step.activation_bytes
-            found.append(
+            operators.append(
                 linear(
                     "memory.gate",
                     site,
@@ -123,7 +123,7 @@ class ProductKey(MemoryKind):
                 )
             )
         if self.output_projection:
-            found.append(
+            operators.append(
                 linear(
                     "memory.output",
                     site,
@@ -136,7 +136,7 @@ class ProductKey(MemoryKind):
                     source="arXiv 2412.09764, section 3",
                 )
             )
-        return found
+        return operators
 
     def _values(self, site: Site, step: Step) -> Operator:
         """Weighted sum of m rows of Dv a head, over all heads."""

@@ -133,7 +133,7 @@ class UltraMem(MemoryKind):
             windows=windows if self.share_ratio is not None else (),
             table_rows=self.table_rows(site.count) if self.share_ratio is not None else 0,
         )
-        found = [
+        operators = [
             self._query(site, step),
             tucker_retrieve(
                 site,
@@ -149,7 +149,7 @@ class UltraMem(MemoryKind):
             ),
         ]
         if self.pre_value_dim is not None:
-            found.append(
+            operators.append(
                 linear(
                     "memory.pre_projection",
                     site,
@@ -162,9 +162,9 @@ class UltraMem(MemoryKind):
                     source=SOURCE,
                 )
             )
-            found.append(self._pre_values(site, step, self.pre_value_dim, touched))
+            operators.append(self._pre_values(site, step, self.pre_value_dim, touched))
         return [
-            *found,
+            *operators,
             self._values(site, step, touched),
             linear(
                 "memory.output",

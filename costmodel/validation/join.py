@@ -22,7 +22,7 @@ from costmodel.validation.counterparts import (
     step_counterpart,
 )
 from costmodel.validation.joined import (
-    AS_DECLARED,
+    AS_ROUTED,
     AS_UNIFORM,
     BY_RECORDED_CHOICES,
     STEP_ALONE,
@@ -96,7 +96,7 @@ def _columns(
     """All quantities of one run of a case, first those of the step."""
     run = case.runs.get(name)
     absent = Missing(reason=case.lacking.get(name, NO_RUN))
-    choices = AS_DECLARED
+    choices = AS_ROUTED
     if case.workload.routing == "scores":
         recorded = isinstance(prediction.workload.routing, RecordedRouting)
         choices = BY_RECORDED_CHOICES if recorded else AS_UNIFORM

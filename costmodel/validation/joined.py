@@ -12,7 +12,7 @@ from costmodel.validation.counterparts import Counterpart
 NO_LEAF = "not measured (no leaf of the recording has this path)"
 
 # Values of `choices`: what `basis` adds to numbers that depend on choices
-AS_DECLARED = ""  # synthetic routing
+AS_ROUTED = ""  # synthetic routing
 BY_RECORDED_CHOICES = ", by the recorded choices"
 AS_UNIFORM = ", as if uniform (no choice was recorded)"
 
@@ -102,7 +102,7 @@ class JoinedColumn:
         counterparts: the predicted number of each row.
         measured: the measured number of each row.
         readings: the measured column, in the order of the recording's paths.
-        choices: `AS_DECLARED`, `BY_RECORDED_CHOICES` or `AS_UNIFORM`.
+        choices: `AS_ROUTED`, `BY_RECORDED_CHOICES` or `AS_UNIFORM`.
     """
 
     run: RunName

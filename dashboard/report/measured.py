@@ -78,10 +78,10 @@ def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
             continue
         cases += 1
         leaves = work.batch in asked.batches
-        choosers = routing_paths(build_operators(recording.model, work.to_workload().step()))
+        routing_leaves = routing_paths(build_operators(recording.model, work.to_workload().step()))
         joined = join_case(recording, index, asked.gpus)
         lines += [
-            _line(matched, work, row, chooses=row.path in choosers)
+            _line(matched, work, row, chooses=row.path in routing_leaves)
             for row in joined.rows
             if row.path is None or (leaves and row.quantity in LEAF_QUANTITIES)
         ]
