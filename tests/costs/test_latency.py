@@ -11,14 +11,23 @@ from costmodel.backends import BACKENDS
 from costmodel.backends.base import Backend, Region
 from costmodel.costs.energy import energy_j
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import NOT_ASKED, OperatorTime, StepTime, Unknown, region_time
+from costmodel.costs.latency import (
+    NOT_ASKED,
+    OperatorTime,
+    StepTime,
+    Unknown,
+    region_time,
+    step_time,
+)
 from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.roofline import Ceilings
+from costmodel.costs.totals import totals
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.operator import Operator, Part
+from costmodel.layers.site import layer_pattern
 from costmodel.routing.popularity import Zipf
 from tests.costs.calibrations import calibration, curves, fast
 from tests.steps import tiny_model
@@ -139,6 +148,42 @@ def test_a_kernel_over_several_operators_takes_as_long_as_its_longest_part() -> 
         HAND, region, told, ceilings(1.0)
     )  # a bound of 0 bytes, 0 FLOPs
     assert us(second) == (11, [0, 11], 11)
+
+
+def test_an_operator_in_several_regions_takes_the_mean_of_its_layers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The norm of layer 0 is an operator of its own, so `up` stands in two regions: 1 and 2 layers.
+
+    With layer 0's norm the kernel is as long as the norm, and `up` adds nothing; in the others the
+    norm takes 1 us and `up` makes the kernel 9 us longer.
+    """
+
+    class Spanning(Told):
+        spans = (("norm", "up"),)
+
+    def norm(layers: tuple[int, ...], moved_bytes: int) -> Operator:
+        return Operator(
+            path=f"layers.{layer_pattern(layers)}.norm", leaf="norm", layers=layers,
+            count=len(layers), kind="norm", parts=(part("norm", input_bytes=moved_bytes),),
+            formula="f", source="s",
+        )  # fmt: skip
+
+    big = Part(name="up", kind="matmul", shape=Gemm(m=1, n=100, k=100))  # 10 us, as 10^6 bytes
+    up = Operator(
+        path="layers.{0-2}.up", leaf="up", layers=(0, 1, 2), count=3, kind="matmul",
+        parts=(big,), formula="f", source="s",
+    )  # fmt: skip
+    monkeypatch.setitem(BACKENDS, "fused", Spanning({"norm": 1}, saves=True))
+    operators = (norm((0,), 10**6), norm((1, 2), 10**4), up)
+    time = step_time(HAND, Workload(backend="fused"), operators, totals(operators), ceilings(NEVER))
+    assert isinstance(time, StepTime)
+    first, _, mean = (operator.seconds * 1e6 for operator in time.operators)
+    alone = HAND.shape_s(big.shape) * 1e6 if big.shape else 0
+    others = alone - 1  # beyond the norm of 1 us in the same kernel
+    assert first == pytest.approx(10 + 1, rel=1e-9)
+    assert mean == pytest.approx((max(alone - 10, 0) + 2 * others) / 3, rel=1e-9)
+    assert time.graph_s * 1e6 == pytest.approx(max(10, alone) + 1 + 2 * (alone + 1), rel=1e-9)
 
 
 def test_an_operator_takes_no_less_than_its_floor() -> None:

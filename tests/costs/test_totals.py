@@ -1,5 +1,6 @@
 """Sums over operators: parameters by convention, FLOPs, bytes, KV cache and distinct items."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from costmodel.costs.totals import (
     KINDS,
     distinct,
     flops_by_kind,
+    kept_bytes,
     kv_bytes_per_token,
     kv_cache,
     parameter_counts,
@@ -18,10 +20,18 @@ from costmodel.costs.totals import (
 )
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.layers.attention import Attention
-from costmodel.layers.dtype import DTYPES
+from costmodel.layers.dtype import DTYPES, Dtype
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
-from costmodel.layers.operator import QUANTITIES, Operator, OperatorKind, Part, Touched, Weight
+from costmodel.layers.operator import (
+    QUANTITIES,
+    Operator,
+    OperatorKind,
+    Part,
+    Step,
+    Touched,
+    Weight,
+)
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import make_step, tiny_model
@@ -232,3 +242,31 @@ def test_two_memories_of_a_model_have_tables_of_their_own() -> None:
     )
     counts = parameter_counts(build_operators(tiny_model(memory=product), make_step()))
     assert counts.by_group["memory_values"] == 2 * 9 * 8
+
+
+class Recurrence:
+    """A mixer that keeps a state of 3 D and no tokens."""
+
+    def kv_token_bytes(self, kv_dtype: Dtype) -> int:
+        del kv_dtype
+        return 0
+
+    def kept_tokens(self, tokens: int) -> int:
+        return tokens
+
+    def state_bytes(self, hidden_size: int, step: Step) -> int:
+        return 3 * hidden_size * step.activation_bytes
+
+
+def test_states_and_caches_of_a_hybrid_by_hand() -> None:
+    """Three recurrent layers of 3 x 8 elements of 2 bytes, two of attention: 2 x 1 head of 4."""
+    attention = Attention(num_attention_heads=2, num_key_value_heads=1, head_dim=4)
+    hybrid: Any = SimpleNamespace(
+        hidden_size=8, attention_groups=[(Recurrence(), (0, 2, 4)), (attention, (1, 3))]
+    )
+    stored, state = kept_bytes(hybrid, make_step(batch=5, cached=6))
+    assert state == 3 * (3 * 8 * 2)  # of a sequence, whatever it holds
+    assert stored == 5 * 7 * 2 * (2 * 4 * 2)
+    kept = kv_cache(hybrid, make_step(batch=5, cached=6), totals([]))
+    assert kept.state_bytes == 5 * state
+    assert kept.bytes_per_token == 2 * (2 * 4 * 2)

@@ -8,5 +8,8 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         *("costmodel/routing/zipf.py", "_window"),
         *("state(u)[1] > IMPROBABLE", "(state(u)[1] >= IMPROBABLE)"),
     ): "a search for where a continuous function passes 30: it is 30 at no float that is met",
+    ("costmodel/routing/zipf.py", "", "64", "(63)"): (
+        "how many ranks are summed before bins begin: either sum is within the stated error"
+    ),
 }
 """By file, function, the piece of source, and what took its place; as `tests.mutation` prints."""
