@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from costmodel.backends import BACKENDS
-from costmodel.layers.attention import Attention, QkNorm, attended_pairs, read_tokens
+from costmodel.layers.attention import Attention, QkNorm, attended_pairs, pairs_letter, read_tokens
 from tests.steps import flops, make_step, one_layer, parts, quantity, total, weights
 
 WINDOWS = [None, 1, 2, 3, 4, 5, 7, 8, 9, 20]
@@ -242,3 +242,18 @@ def test_fp32_doubles_activations_and_vectors() -> None:
     for name in ("activation_bytes", "intermediate_bytes", "weight_bytes"):
         assert total(single.values(), name) == 2 * total(half.values(), name)
     assert total(single.values(), "kv_read_bytes") == total(half.values(), "kv_read_bytes")
+
+
+def test_the_letter_of_the_pairs_says_how_they_are_counted() -> None:
+    """Of two new tokens after six: 7 and 8 keys, of a window of 3 three each; squares 2 (6 + 2)."""
+    step = make_step(new_tokens=2, cached=6)
+    whole, windowed = pairs_letter(step, None), pairs_letter(step, 3)
+    assert (whole.value, windowed.value) == (7 + 8, 3 + 3)
+    assert "T S + T (T + 1) / 2" in whole.meaning
+    assert "at most 3" in windowed.meaning
+    assert "T (T + 1)" not in windowed.meaning
+    full = make_step(new_tokens=2, cached=6, attention_flops="full")
+    whole, windowed = pairs_letter(full, None), pairs_letter(full, 3)
+    assert (whole.value, windowed.value) == (2 * (6 + 2), 2 * (2 + 2))
+    assert "T (S + T)" in whole.meaning
+    assert "2 cached keys" in windowed.meaning

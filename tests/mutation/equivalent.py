@@ -8,6 +8,11 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         *("costmodel/routing/zipf.py", "_window"),
         *("state(u)[1] > IMPROBABLE", "(state(u)[1] >= IMPROBABLE)"),
     ): "a search for where a continuous function passes 30: it is 30 at no float that is met",
+    (
+        *("costmodel/validation/repeatability.py", "count_agreements"),
+        "_measured_twice(first, again, run, quantity)",
+        "(_measured_twice(again, first, run, quantity))",
+    ): "counts of two runs are held equal, whichever stands first",
     ("costmodel/routing/zipf.py", "", "64", "(63)"): (
         "how many ranks are summed before bins begin: either sum is within the stated error"
     ),
