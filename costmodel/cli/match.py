@@ -69,7 +69,7 @@ def match(
     from costmodel.costs.calibrations import calibrated
     from costmodel.inputs.model_toml import write_model
     from costmodel.questions.match import match as find_match
-    from costmodel.questions.matching.differences import differences
+    from costmodel.questions.match_differences import differences
     from costmodel.questions.matching.sizes import parse_vary
     from costmodel.show.match_json import match_json, match_records
     from costmodel.show.tables.match import match_tables

@@ -9,7 +9,7 @@ from costmodel.costs.latency import Unknown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model_toml import model_table
 from costmodel.questions.match import Match
-from costmodel.questions.matching.differences import Difference
+from costmodel.questions.match_differences import Difference
 from costmodel.show.inputs_json import calibration_json
 
 SCHEMA_VERSION = 1

@@ -19,7 +19,7 @@ from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
 from costmodel.questions.designs.evaluate import evaluate
 from costmodel.questions.match import match
-from costmodel.questions.matching.differences import differences
+from costmodel.questions.match_differences import differences
 from dashboard.app.own_model import model_text, read_model
 from dashboard.pages.tradeoffs import data as tradeoffs
 from dashboard.pages.tradeoffs.charts import ratio_alt, ratio_chart, scatter

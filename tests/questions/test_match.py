@@ -27,8 +27,8 @@ from costmodel.layers.moe import MoeFfn
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
 from costmodel.questions.match import Match, match
+from costmodel.questions.match_differences import differences
 from costmodel.questions.matching.backbone import on_backbone
-from costmodel.questions.matching.differences import differences
 from costmodel.questions.matching.search import Budget, Search
 from costmodel.questions.matching.sizes import parse_vary, resized, usual_sizes
 from tests.commands import output, refusal

@@ -11,7 +11,7 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.workload import Workload
 from costmodel.questions.match import Match
-from costmodel.questions.matching.differences import Difference
+from costmodel.questions.match_differences import Difference
 from costmodel.show.match_json import MATCHED, match_records
 from costmodel.show.tables.columns import cell
 from costmodel.show.tables.notes import predicted_by

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from costmodel import units
 from costmodel.questions.match import Match
-from costmodel.questions.matching.differences import Difference
+from costmodel.questions.match_differences import Difference
 from dashboard.app.figures import PALETTE, SYMBOLS, colour, framed
 from dashboard.pages.tradeoffs.data import sample
 from dashboard.pages.tradeoffs.match import ratios

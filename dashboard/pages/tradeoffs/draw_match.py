@@ -7,7 +7,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.model_toml import model_toml
 from costmodel.questions.match import match
-from costmodel.questions.matching.differences import differences
+from costmodel.questions.match_differences import differences
 from costmodel.questions.matching.sizes import parse_vary
 from costmodel.show.tables.match import match_tables
 from dashboard.app.pins import pin

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from costmodel import units
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.match import Match
-from costmodel.questions.matching.differences import Difference
+from costmodel.questions.match_differences import Difference
 from costmodel.show.match_json import match_records
 from dashboard.app.widgets import Card, plain
 
