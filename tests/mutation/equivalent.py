@@ -13,6 +13,10 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "_measured_twice(first, again, run, quantity)",
         "(_measured_twice(again, first, run, quantity))",
     ): "counts of two runs are held equal, whichever stands first",
+    (
+        *("costmodel/validation/recorded_routing.py", "RecordedRouting.expected_distinct"),
+        *("1", "(0)"),
+    ): "the default of an argument that a recorded number does not depend on",
     ("costmodel/routing/zipf.py", "", "64", "(63)"): (
         "how many ranks are summed before bins begin: either sum is within the stated error"
     ),

@@ -6,7 +6,7 @@ The model of test_bounds.py; 9 experts are touched, so 5448 bytes are read, 70 w
 import pytest
 
 from costmodel.costs.gpu import Gpu
-from costmodel.costs.latency import StepTime
+from costmodel.costs.latency import StepTime, Unknown
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.measured import NOT_IN_RUN
 from costmodel.recordings.recording import Case
@@ -153,3 +153,12 @@ def test_routing_is_expected_of_the_leaves_that_only_choose_even_without_a_time(
     assert found == PredictedUtilisation(
         routing_launches=3 * 7, routing_hbm_bytes=3 * 8 * 8 * 2, routing_flops=3 * 2 * 8 * 8
     )
+
+
+def test_a_prefill_has_the_throughput_of_all_its_tokens() -> None:
+    prefill = case(workload(phase="prefill", batch=3, context=0, new_tokens=5))
+    predicted = predict_case(recording(DENSE, prefill), prefill, Gpus().of("NVIDIA H200"))
+    assert not isinstance(predicted.times, Unknown)
+    rate = predicted_utilisation(predicted, "graph_s").tokens_per_s
+    assert rate is not None
+    assert rate * float(predicted.times.graph_s) == pytest.approx(3 * 5, rel=1e-12)
