@@ -211,10 +211,10 @@ class MoeFfn(FfnKind):
             formula=sum_of(
                 "2 N D E",
                 self.router_bias and "N E",
-                per_score > 0 and f"{per_score} N E",
+                bool(per_score) and f"{per_score} N E",
                 self.score_correction_bias and "N E",
                 grouped and self.group_score_experts > 1 and "N G (g - 1)",
-                weighting > 0 and f"{weighting} N k",
+                bool(weighting) and f"{weighting} N k",
             )
             + f"; compares: {'N (2 E + G)' if grouped else 'N E'}",
             source="arXiv 2409.02060; groups: arXiv 2412.19437, section 2.1.2",

@@ -47,6 +47,9 @@ Cover = tuple[tuple[int, int], ...]
 """The windows that cover the same rows, as (length, layer)."""
 
 
+NO_WINDOW = (0, 0)  # at the end of the ring, which cuts the last segment
+
+
 @lru_cache(maxsize=64)
 def _segments(
     rows_total: int, windows: tuple[tuple[int, int], ...], *, layers_differ: bool
@@ -57,7 +60,7 @@ def _segments(
     workload of a model asks for the same windows.
     """
     active: list[tuple[int, int]] = []
-    events = [(rows_total, 0, True, (0, 0))]
+    events: list[tuple[int, int, bool, tuple[int, int]]] = []
     for layer, (start, length) in enumerate(windows):
         if not 1 <= length <= rows_total:
             raise InputError(f"length={length}: must lie between 1 and rows_total={rows_total}")
@@ -71,7 +74,7 @@ def _segments(
         events.append((last, 0, False, window))
     segments: dict[Cover, int] = {}
     position = 0
-    for boundary, _, opens, window in sorted(events):
+    for boundary, _, opens, window in [*sorted(events), (rows_total, 1, True, NO_WINDOW)]:
         if boundary > position:
             cover = tuple(sorted(active))
             segments[cover] = segments.get(cover, 0) + boundary - position
