@@ -87,6 +87,7 @@ def test_regions_part_where_the_operators_of_layers_differ() -> None:
 def test_paths_of_regions() -> None:
     assert region_path(("memory.query", "memory.retrieve")) == "memory.{query,retrieve}"
     assert region_path(NORM_AND_QKV) == "{attention_norm,attention.qkv}"
+    assert region_path(("x.a", "x.a.b")) == "x.{a,a.b}"  # a name is never split away whole
     path = "layers.{0-1}.memory.{query,retrieve}"
     single = ("layers.0.memory.{query,retrieve}", "layers.1.memory.{query,retrieve}")
     assert expanded_paths(path) == single
