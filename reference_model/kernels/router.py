@@ -1,0 +1,181 @@
+"""The router in one launch: its product, then scores, top-k and the experts' lists.
+
+Two kernels share the tail (`choose`). Up to RANKED tokens a group of blocks works for one token:
+each multiplies a few experts' rows by the token, without the matrix unit. Above, a block takes a
+tile of 16 tokens, 16 experts and a slice of D on the matrix unit, so that tokens share the router's
+weights. In both a counter tells which block of a token or tile arrives last; it sees the others'
+logits (acquire and release order), adds the slices, and decides. It sets the counter back to zero.
+"""
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from reference_model.kernels.choose import choose
+from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
+from reference_model.kernels.norm import normalised
+from reference_model.kernels.routing import TILE, RouterRule, Routing
+
+RANKED = 16  # tokens up to which one token has blocks of its own, for more than FEW experts
+FEW = 32
+WIDE = 4096  # pairs of experts that one chunk of comparisons may hold, for one token
+
+
+@triton.jit
+def _route_token(
+    x, weight, bias, gamma, eps, T, arrived,
+    logits, correction, declared, scratch, ids, weights, slots, counts, lists,
+    D: tl.constexpr, ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
+    NORM: tl.constexpr, BIAS: tl.constexpr,
+    E: tl.constexpr, TOP_K: tl.constexpr, GROUPS: tl.constexpr, KEPT: tl.constexpr,
+    GROUP_EXPERTS: tl.constexpr, SCORING: tl.constexpr, NORMALISED: tl.constexpr,
+    CORRECTED: tl.constexpr, DECLARED: tl.constexpr,
+    BLOCK_E: tl.constexpr, CHUNK: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """ROWS experts of one token; the last block of the token chooses."""
+    token = tl.program_id(1)
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    offsets = tl.arange(0, BLOCK_D)
+    inside = offsets < D
+    w = tl.load(weight + rows[:, None] * D + offsets[None, :], mask=inside[None, :], other=0.0)
+    wait_for_previous(PDL)
+    a = tl.load(x + token * D + offsets, mask=inside, other=0.0).to(tl.float32)
+    if NORM:
+        a = normalised(a, gamma, offsets, inside, eps, D)
+    logit = tl.sum(w.to(tl.float32) * a[None, :], 1)
+    if BIAS:
+        logit += tl.load(bias + rows).to(tl.float32)
+    tl.store(logits + token * E + rows, logit)
+    tl.debug_barrier()
+    last = tl.num_programs(0) - 1
+    if tl.atomic_add(arrived + token, 1, sem="acq_rel") == last:
+        tl.store(arrived + token, 0)
+        choose(
+            token, T, logits, correction, declared, scratch, ids, weights, slots, counts, lists,
+            E, TOP_K, GROUPS, KEPT, GROUP_EXPERTS, SCORING, NORMALISED, CORRECTED, DECLARED,
+            1, BLOCK_E, CHUNK,
+        )  # fmt: skip
+
+
+@triton.jit
+def _route_tile(
+    x, weight, bias, partial, T, arrived,
+    logits, correction, declared, scratch, ids, weights, slots, counts, lists,
+    D: tl.constexpr, SPLITS: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr,
+    BLOCK_D: tl.constexpr, BIAS: tl.constexpr,
+    E: tl.constexpr, TOP_K: tl.constexpr, GROUPS: tl.constexpr, KEPT: tl.constexpr,
+    GROUP_EXPERTS: tl.constexpr, SCORING: tl.constexpr, NORMALISED: tl.constexpr,
+    CORRECTED: tl.constexpr, DECLARED: tl.constexpr,
+    BLOCK_E: tl.constexpr, CHUNK: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """A tile of tokens, ROWS experts, one slice of D; the last block of the tile chooses."""
+    tile = tl.program_id(0)
+    split = tl.program_id(2)
+    token = tile * BLOCK_T + tl.arange(0, BLOCK_T)
+    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    real = token < T
+    SLICE: tl.constexpr = D // SPLITS
+    total = tl.zeros((BLOCK_T, ROWS), tl.float32)
+    wait_for_previous(PDL)
+    for start in range(0, SLICE, BLOCK_D):
+        at = split * SLICE + start + tl.arange(0, BLOCK_D)
+        a = tl.load(x + token[:, None] * D + at[None, :], mask=real[:, None], other=0.0)
+        w = tl.load(weight + rows[:, None] * D + at[None, :])
+        total = tl.dot(a, w.T, total, input_precision="ieee")
+    to = (split * T + token[:, None]) * E + rows[None, :]
+    tl.store(partial + to, total, mask=real[:, None])
+    tl.debug_barrier()
+    last = tl.num_programs(1) * tl.num_programs(2) - 1
+    if tl.atomic_add(arrived + tile, 1, sem="acq_rel") == last:
+        tl.store(arrived + tile, 0)
+        expert = tl.arange(0, BLOCK_E)
+        there = real[:, None] & (expert < E)[None, :]
+        logit = tl.zeros((BLOCK_T, BLOCK_E), tl.float32)
+        for s in tl.static_range(SPLITS):
+            at = (s * T + token[:, None]) * E + expert[None, :]
+            logit += tl.load(partial + at, mask=there, other=0.0, cache_modifier=".cg")
+        if BIAS:
+            logit += tl.load(bias + expert, mask=expert < E, other=0.0).to(tl.float32)[None, :]
+        tl.store(logits + token[:, None] * E + expert[None, :], logit, mask=there)
+        tl.debug_barrier()
+        choose(
+            tile * BLOCK_T, T, logits, correction, declared, scratch, ids, weights, slots, counts,
+            lists, E, TOP_K, GROUPS, KEPT, GROUP_EXPERTS, SCORING, NORMALISED, CORRECTED, DECLARED,
+            BLOCK_T, BLOCK_E, CHUNK,
+        )  # fmt: skip
+
+
+def splits_of(width: int) -> int:
+    """Slices of D that a tiled router's blocks share: each a multiple of 64 elements."""
+    return next(splits for splits in (4, 3, 2, 1) if width % (64 * splits) == 0 or splits == 1)
+
+
+def route(
+    x: Tensor,
+    weight: Tensor,
+    routing: Routing,
+    rule: RouterRule,
+    *,
+    bias: Tensor | None = None,
+    correction: Tensor | None = None,
+    declared: Tensor | None = None,
+    gamma: Tensor | None = None,
+    eps: float = 1e-6,
+    tiled: bool | None = None,
+    rows: int = 4,
+    chunk: int | None = None,
+    pdl: bool = False,
+) -> None:
+    """x [T, D] and the router's weight [E, D] to the choices in `routing`, whose counts are zero.
+
+    `bias` [E] is added to the logits, `correction` [E] to the scores that rank but not to the
+    weights. `declared` [T, E] ranks in place of the scores: a routing that is given. With `gamma`
+    the RMSNorm of x is taken first (not by the tiled kernel). `tiled`, `rows` and `chunk` are the
+    launch's: which kernel, experts a block, experts compared at a time.
+    """
+    tokens, width = x.shape
+    experts = weight.shape[0]
+    if tiled is None:
+        tiled = gamma is None and tokens > RANKED and experts > FEW
+    choice = (
+        routing.logits,
+        x if correction is None else correction,
+        x if declared is None else declared,
+        routing.scratch,
+        routing.ids,
+        routing.weights,
+        routing.slots,
+        routing.counts,
+        routing.lists,
+    )
+    shared = {
+        "D": width,
+        "BIAS": bias is not None,
+        "E": experts,
+        "TOP_K": rule.top_k,
+        "GROUPS": rule.groups,
+        "KEPT": rule.kept_groups,
+        "GROUP_EXPERTS": rule.group_score_experts,
+        "SCORING": rule.scoring,
+        "NORMALISED": rule.normalised,
+        "CORRECTED": correction is not None,
+        "DECLARED": declared is not None,
+        "BLOCK_E": block_of(experts),
+    }
+    bias = x if bias is None else bias
+    if tiled:
+        assert gamma is None
+        splits = routing.partial.shape[0]
+        step = next(step for step in (128, 64, 32, 16) if width // splits % step == 0)
+        _route_tile[triton.cdiv(tokens, TILE), experts // 16, splits](
+            x, weight, bias, routing.partial, tokens, routing.arrived, *choice, **shared,
+            SPLITS=splits, BLOCK_T=TILE, ROWS=16, BLOCK_D=step, CHUNK=chunk or 1,
+            **launch_options(pdl=pdl, warps=4),
+        )  # fmt: skip
+        return
+    wide = max(1, min(block_of(experts), WIDE // block_of(experts)))
+    _route_token[experts // rows, tokens](
+        x, weight, bias, x if gamma is None else gamma, eps, tokens, routing.arrived, *choice,
+        **shared, ROWS=rows, BLOCK_D=block_of(width), NORM=gamma is not None, CHUNK=chunk or wide,
+        **launch_options(pdl=pdl, warps=4),
+    )  # fmt: skip
