@@ -4,13 +4,13 @@ Bytes are those of the keys and values that a step must read; a window reads its
 """
 
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor
 
 from reference_model.kernels import oracles
-from reference_model.kernels.attention import AttentionBuffers, Split, attend, described_cache
+from reference_model.kernels.attention import AttentionBuffers, attend, described_cache
+from reference_model.kernels.attention_split import Split, usual_split
 
 CONTEXT = 2048
 COLD_BYTES = 700e6  # a chain of caches that no L2 holds
@@ -40,19 +40,19 @@ MODELS = (
 
 
 def splits(tokens: int, model: Heads) -> list[Split]:
-    """Candidates: slices that give the card a few hundred to a few thousand blocks."""
+    """The usual split, and its neighbours: half and twice the slices, other tiles and stages."""
     seen = CONTEXT if model.window is None else model.window
-    chosen = []
-    for block, stages in ((64, 2), (64, 4), (128, 2), (128, 3)):
-        for slices in (1, 2, 4, 8, 16, 32):
-            blocks = tokens * model.kv_heads * slices
-            whole = slices * block <= seen
-            if whole and (blocks >= 256 or slices * block * 2 > seen) and blocks <= 4 * 1024:
-                chosen.append(Split(slices=slices, block=block, stages=stages))
-        if tokens * model.kv_heads > 4 * 1024:
-            chosen.append(Split(slices=1, block=block, stages=stages))
-    by_slices = sorted(chosen, key=lambda split: (split.slices, split.block))
-    return list(islice(by_slices, 8))
+    usual = usual_split(tokens, model.kv_heads, seen)
+    slices = usual.slices
+    near = [
+        usual,
+        Split(slices=slices, block=usual.block, stages=3),
+        Split(slices=slices, block=192 - usual.block, stages=2),
+        Split(slices=2 * slices, block=64, stages=2),
+        Split(slices=max(1, slices // 2), block=128, stages=2),
+    ]
+    fitting = [s for s in near if s is usual or (s.slices * s.block <= seen and s.slices <= 32)]
+    return list(dict.fromkeys(fitting))
 
 
 class Core:

@@ -29,10 +29,12 @@ from benchmarks.timing import (
     kernel_durations_us,
     product_flops_per_s,
 )
+from reference_model.kernels.attention_split import Split
 
 TOKENS = (1, 4, 16, 64, 256)
 ODD_TOKENS = (3, 7, 33, 100)
 EXPONENTS = (1.0, 2.0, 3.0)  # of the uneven routings
+AHEADS = ((), ("cache",), ("output",), ("cache", "output"), ("qkv",), ("cache", "output", "qkv"))
 PROCESSES = 12
 Result = dict[str, Any]
 
@@ -66,11 +68,11 @@ def check_attention(model: attention_core.Heads, tokens: int) -> Result:
     }
 
 
-def check_step(tokens: int, *, own_dense: bool) -> Result:
+def check_step(tokens: int) -> Result:
     """Two layers of a step against float64."""
     model = olmoe_step.Model(generator(), layers=2)
     caches = olmoe_step.caches_for(tokens, generator(), layers=2)
-    step = olmoe_step.Step(model, caches, split=olmoe_step.SPLITS[tokens], own_dense=own_dense)
+    step = olmoe_step.Step(model, caches)
     return olmoe_step.errors(step)
 
 
@@ -79,17 +81,14 @@ def checks() -> dict[str, Callable[[], Result]]:
     named: dict[str, Callable[[], Result]] = {}
     for tokens in reversed(TOKENS):
         for model in attention_core.MODELS:
-            named[f"attention, {model.name}, {tokens} tokens"] = (
-                lambda model=model, tokens=tokens: check_attention(model, tokens)
+            named[f"attention, {model.name}, {tokens} tokens"] = lambda model=model, tokens=tokens: (
+                check_attention(model, tokens)
             )
-        for own in {tokens == 1, tokens == 4}:
-            named[f"step, {tokens} tokens, own dense products: {own}"] = (
-                lambda tokens=tokens, own=own: check_step(tokens, own_dense=own)
-            )
+        named[f"step, {tokens} tokens"] = lambda tokens=tokens: check_step(tokens)
     for shape in moe_layer.SHAPES:
         for tokens in TOKENS + ODD_TOKENS:
-            named[f"layer, {shape.name}, {tokens} tokens"] = (
-                lambda shape=shape, tokens=tokens: check_layer(shape, tokens, None)
+            named[f"layer, {shape.name}, {tokens} tokens"] = lambda shape=shape, tokens=tokens: (
+                check_layer(shape, tokens, None)
             )
         for tokens in (64, 256):
             named[f"layer, {shape.name}, {tokens} tokens, exponent 2"] = (
@@ -150,9 +149,7 @@ def measure_attention(timer: Timer, copy: float) -> Result:
             layers = attention_core.layers_for(model, tokens)
             core = attention_core.Core(model, tokens, generator(), layers)
 
-            def measured(
-                split: attention_core.Split, core: attention_core.Core = core, n: int = layers
-            ) -> Result:
+            def measured(split: Split, core: attention_core.Core = core, n: int = layers) -> Result:
                 tiles = core.prepared(split)
                 return timer.step_us(lambda: core.run(split, tiles, pdl=True), per=n, replays=9)
 
@@ -240,12 +237,12 @@ def measure_steps(timer: Timer, copy: float) -> Result:
     for tokens in TOKENS:
         caches = olmoe_step.caches_for(tokens, generator())
         cases = {}
-        for own in {tokens == 1, tokens in {1, 4}}:
-            step = olmoe_step.Step(model, caches, split=olmoe_step.SPLITS[tokens], own_dense=own)
+        for ahead in AHEADS if tokens in olmoe_step.AHEAD else ((),):
+            step = olmoe_step.Step(model, caches, ahead=ahead)
             us = timer.step_us(step.run)
             floor_us = step.bytes_read / copy * 1e6
             step.pdl = False
-            cases[f"own dense products: {own}"] = {
+            cases[" ".join(["ahead:", *(ahead or ["nothing"])])] = {
                 "us": us,
                 "bytes": step.bytes_read,
                 "reference_us": floor_us,

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from benchmarks.moe_layer import EPS, SHAPES, Weights
 from reference_model.kernels import oracles
-from reference_model.kernels.attention import AttentionBuffers, Split, attend, described_cache
+from reference_model.kernels.attention import AttentionBuffers, attend, described_cache
+from reference_model.kernels.attention_split import usual_split
 from reference_model.kernels.experts import described, down, gate_up
 from reference_model.kernels.experts_one import down_one, gate_up_one
 from reference_model.kernels.linear import linear
@@ -27,13 +28,9 @@ from reference_model.kernels.tiles import expert_tiles
 OLMOE = SHAPES[0]
 LAYERS, HEADS, HEAD_DIM, VOCABULARY, CONTEXT = 16, 16, 128, 50304, 2048
 WIDE = HEADS * HEAD_DIM
-SPLITS = {
-    1: Split(slices=32, block=64, stages=2),
-    4: Split(slices=4, block=64, stages=4),
-    16: Split(slices=4, block=128, stages=2),
-    64: Split(slices=1, block=128, stages=3),
-    256: Split(slices=1, block=128, stages=3),
-}
+AHEAD_BYTES = 9 * 2**20  # of keys, and of values, that the L2 is asked for
+OWN = {1: ("qkv", "output", "head"), 4: ("output",)}  # dense products not by cuBLAS, by tokens
+AHEAD = {1: ("cache", "output", "qkv"), 4: ("cache", "output", "qkv")}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,15 +72,16 @@ class Step:
     """Buffers of one batch size and the launches of a step."""
 
     def __init__(
-        self, model: Model, caches: list[tuple[Tensor, Tensor]], *, split: Split,
-        own_dense: bool, pdl: bool = True, rows: tuple[int, int, int] = (4, 2, 4),
+        self, model: Model, caches: list[tuple[Tensor, Tensor]], *,
+        own: tuple[str, ...] | None = None, ahead: tuple[str, ...] | None = None,
+        pdl: bool = True,
     ) -> None:  # fmt: skip
-        self.model, self.caches, self.split = model, caches, split
-        self.own_dense, self.pdl, self.rows = own_dense, pdl, rows
+        self.model, self.caches, self.pdl = model, caches, pdl
         self.tokens = tokens = caches[0][0].shape[0]
-        self.tiles = expert_tiles(
-            tokens, OLMOE.experts, OLMOE.top_k, OLMOE.hidden, OLMOE.width
-        )
+        self.own = OWN.get(tokens, ()) if own is None else own
+        self.ahead = AHEAD.get(tokens, ()) if ahead is None else ahead
+        self.split = split = usual_split(tokens, HEADS, CONTEXT)
+        self.tiles = expert_tiles(tokens, OLMOE.experts, OLMOE.top_k, OLMOE.hidden, OLMOE.width)
         self.counts, self.routings = Routing.layers(
             len(model.layers), tokens=tokens, experts=OLMOE.experts, top_k=OLMOE.top_k,
             splits=splits_of(OLMOE.hidden), device="cuda",
@@ -120,40 +118,33 @@ class Step:
 
     def run(self) -> None:
         """One step."""
-        one, pdl, m = self.tokens == 1, self.pdl, self.model
+        one, m = self.tokens == 1, self.model
         self.counts.zero_()
         torch.index_select(m.embedding, 0, self.ids, out=self.stream)
         for number, layer in enumerate(m.layers):
             if one:
-                linear(
-                    self.stream, layer.qkv, self.qkv, gamma=layer.attention_gamma, eps=EPS,
-                    rows=self.rows[0], pdl=pdl,
-                )  # fmt: skip
+                self._dense("qkv", self.stream, layer.qkv, self.qkv, layer.attention_gamma)
             else:
                 self._norm(layer.attention_gamma, number - 1)
-                self._dense(self.normed, layer.qkv, self.qkv, self.rows[0])
+                self._dense("qkv", self.normed, layer.qkv, self.qkv)
             self._attend(number, layer)
             attended = self.attended.view(self.tokens, WIDE)
+            add = None
+            if "output" in self.own:
+                linear(attended, layer.output, self.stream, residual=self.stream, pdl=self.pdl)
+            else:
+                add = self.added
+                self._dense("output", attended, layer.output, add)
             if one:
-                linear(
-                    attended, layer.output, self.stream, residual=self.stream, rows=self.rows[1],
-                    pdl=pdl,
-                )  # fmt: skip
                 self._one(number, layer)
             else:
-                self._dense(attended, layer.output, self.added, self.rows[1])
-                add_norm(
-                    self.stream, layer.moe.gamma, self.normed, eps=EPS, add=self.added, pdl=pdl
-                )
+                add_norm(self.stream, layer.moe.gamma, self.normed, eps=EPS, add=add, pdl=self.pdl)
                 self._many(number, layer)
         if one:
-            linear(
-                self.stream, m.head, self.logits, gamma=m.gamma, eps=EPS, rows=self.rows[2],
-                pdl=pdl,
-            )  # fmt: skip
+            self._dense("head", self.stream, m.head, self.logits, m.gamma)
         else:
             self._norm(m.gamma, len(m.layers) - 1)
-            self._dense(self.normed, m.head, self.logits, self.rows[2])
+            self._dense("head", self.normed, m.head, self.logits)
 
     def _norm(self, gamma: Tensor, before: int) -> None:
         """The norm in front of a layer, with the experts' results of the layer before."""
@@ -163,18 +154,26 @@ class Step:
             weights=None if first else self.routings[before].weights, pdl=self.pdl,
         )  # fmt: skip
 
-    def _dense(self, x: Tensor, weight: Tensor, out: Tensor, rows: int) -> None:
-        if self.own_dense:
-            linear(x, weight, out, rows=rows, pdl=self.pdl)
+    def _dense(
+        self, name: str, x: Tensor, weight: Tensor, out: Tensor, gamma: Tensor | None = None
+    ) -> None:
+        if name in self.own:
+            linear(x, weight, out, gamma=gamma, eps=EPS, pdl=self.pdl)
         else:
+            assert gamma is None
             torch.mm(x, weight.T, out=out)
 
     def _attend(self, number: int, layer: Layer) -> None:
         keys, values = self.caches[number]
+        ahead: tuple[Tensor, ...] = ()
+        if "cache" in self.ahead:
+            ahead = tuple(cache.view(-1)[: AHEAD_BYTES // 2] for cache in (keys, values))
+        if "output" in self.ahead:
+            ahead = (*ahead, layer.output)
         rope_and_store(
             self.qkv, self.q, keys, values, cos=self.cos, sin=self.sin,
             positions=self.positions, slots=self.positions, q_gamma=layer.q_gamma,
-            k_gamma=layer.k_gamma, eps=EPS, pdl=self.pdl,
+            k_gamma=layer.k_gamma, eps=EPS, ahead=ahead, pdl=self.pdl,
         )  # fmt: skip
         attend(
             self.q, keys, values, self.attended, self.lengths, self.split, self.attention,
@@ -182,16 +181,26 @@ class Step:
             longest=CONTEXT, pdl=self.pdl,
         )  # fmt: skip
 
+    def _next(self, number: int) -> tuple[Tensor, ...]:
+        """What the router asks ahead: the next layer's first product."""
+        following = number + 1
+        if "qkv" not in self.ahead or following == len(self.model.layers):
+            return ()
+        return (self.model.layers[following].qkv,)
+
     def _one(self, number: int, layer: Layer) -> None:
         w, routing, gamma, pdl = layer.moe, self.routings[number], layer.moe.gamma, self.pdl
-        route(self.stream, w.router, routing, OLMOE.rule, gamma=gamma, eps=EPS, pdl=pdl)
+        route(
+            self.stream, w.router, routing, OLMOE.rule, gamma=gamma, eps=EPS,
+            ahead=self._next(number), pdl=pdl,
+        )  # fmt: skip
         gate_up_one(self.stream, w.gate_up, self.hidden, routing, gamma=gamma, eps=EPS, pdl=pdl)
         down_one(self.hidden, w.down, self.stream, routing, residual=self.stream, pdl=pdl)
 
     def _many(self, number: int, layer: Layer) -> None:
         routing, pdl = self.routings[number], self.pdl
         ups, downs = self.described[number][2:]
-        route(self.normed, layer.moe.router, routing, OLMOE.rule, pdl=pdl)
+        route(self.normed, layer.moe.router, routing, OLMOE.rule, ahead=self._next(number), pdl=pdl)
         gate_up(self.normed, ups, self.hidden, self.tiles[0], routing=routing, pdl=pdl)
         down(
             self.hidden, downs, self.results, self.tiles[1], tokens=self.tokens, routing=routing,
@@ -205,9 +214,7 @@ class Step:
         experts = int((self.counts > 0).sum())
         by_layer = 2 * (4 * d * WIDE + OLMOE.experts * d) + 4 * self.tokens * WIDE * CONTEXT
         return (
-            experts * 6 * d * OLMOE.width
-            + layers * by_layer
-            + 2 * d * (VOCABULARY + self.tokens)
+            experts * 6 * d * OLMOE.width + layers * by_layer + 2 * d * (VOCABULARY + self.tokens)
         )
 
 

@@ -14,17 +14,18 @@ from benchmarks.attention_core import Core
 from benchmarks.moe_layer import EPS, SHAPES, Weights
 from benchmarks.timing import Timer
 from reference_model.kernels import oracles
+from reference_model.kernels.experts_one import down_one, gate_up_one
 from reference_model.kernels.linear import linear
 from reference_model.kernels.norm import add_norm
 from reference_model.kernels.rope import rope_and_store
-from reference_model.kernels.router import route, splits_of
+from reference_model.kernels.router import Way, route, splits_of
 from reference_model.kernels.routing import Routing
 
 HIDDEN, TOP_K, HEAD_DIM, CAPACITY, CHAIN = 2048, 8, 128, 512, 64
 ROPES = {"OLMoE-1B-7B": (16, 16, "full"), "Qwen3-30B-A3B": (32, 4, "head")}
 PRODUCTS = {"qkv 6144 x 2048": 6144, "output 2048 x 2048": 2048, "head 50304 x 2048": 50304}
 FEW = (1, 2, 4, 8)  # tokens of the dense products
-ROWS = ((2, 2), (2, 4), (4, 4), (8, 4), (8, 8))  # rows a block, warps
+ROWS = ((2, 2), (2, 4), (4, 4))  # rows a block, warps
 WEIGHTS_BYTES = 600e6
 Generator = Callable[[], torch.Generator]
 Result = dict[str, object]
@@ -106,17 +107,13 @@ class Ropes:
         """Against float64."""
         self.run(0, pdl=True)
         parts = [heads * HEAD_DIM for heads in (self.heads, self.kv_heads, self.kv_heads)]
-        q, k, v = (
-            part.view(self.tokens, -1, HEAD_DIM) for part in self.qkv.split(parts, dim=-1)
-        )
+        q, k, v = (part.view(self.tokens, -1, HEAD_DIM) for part in self.qkv.split(parts, dim=-1))
         angles = self.cos[self.positions.long()], self.sin[self.positions.long()]
         written = torch.arange(self.tokens, device="cuda"), slice(None), self.positions.long()
         keys, values = self.caches[0]
         return {
             "queries": oracles.error(self.q, oracles.turned(q, *angles, self.gammas[0], EPS)),
-            "keys": oracles.error(
-                keys[written], oracles.turned(k, *angles, self.gammas[1], EPS)
-            ),
+            "keys": oracles.error(keys[written], oracles.turned(k, *angles, self.gammas[1], EPS)),
             "values": oracles.error(values[written], v),
         }
 
@@ -130,9 +127,7 @@ def check_linear(tokens: int, generator: torch.Generator) -> Result:
     for rows, warps in ROWS:
         out.fill_(torch.nan)
         linear(x, weight, out, rows=rows, warps=warps, pdl=True)
-        errors[f"{rows} rows, {warps} warps"] = oracles.error(
-            out, x.double() @ weight.double().T
-        )
+        errors[f"{rows} rows, {warps} warps"] = oracles.error(out, x.double() @ weight.double().T)
     return errors
 
 
@@ -155,21 +150,15 @@ def _router(timer: Timer, tokens: int, shape_number: int, generator: torch.Gener
         splits=splits_of(shape.hidden), device="cuda",
     )  # fmt: skip
     results: Result = {}
-    for tiled, chunk, rows in (
-        (False, None, 4), (False, None, 8), (True, 1, 16), (True, 4, 16), (True, 8, 16),
-    ):  # fmt: skip
-        if tiled and tokens < FEW[-1]:
-            continue
+    ways: tuple[tuple[Way, int], ...] = (("token", 4), ("token", 8), ("tile", 16), ("two", 16))
+    for way, rows in ways:
 
-        def chain(*, tiled: bool = tiled, chunk: int | None = chunk, rows: int = rows) -> None:
+        def chain(way: Way = way, rows: int = rows) -> None:
             counts.zero_()
             for layer, routing in enumerate(routings):
-                route(
-                    x, weights[layer % 2], routing, shape.rule, tiled=tiled, chunk=chunk,
-                    rows=rows, pdl=True,
-                )  # fmt: skip
+                route(x, weights[layer % 2], routing, shape.rule, way=way, rows=rows, pdl=True)
 
-        name = f"tiled, chunk {chunk}" if tiled else f"by token, {rows} rows"
+        name = f"{way}, {rows} rows"
         results[name] = timer.step_us(chain, per=CHAIN, replays=9)
     return results
 
@@ -205,6 +194,39 @@ def _products(timer: Timer, outputs: int, generator: torch.Generator) -> Result:
     return results
 
 
+def _one_token(timer: Timer, shape_number: int, generator: torch.Generator) -> Result:
+    """gate_up and down of one token, in several launches."""
+    shape = SHAPES[shape_number]
+    weights = [Weights.random(shape, generator) for _ in range(shape.layers)]
+    x = torch.randn(1, shape.hidden, device="cuda", generator=generator).bfloat16()
+    counts, routings = Routing.layers(
+        len(weights), tokens=1, experts=shape.experts, top_k=shape.top_k, splits=1, device="cuda"
+    )
+    hidden = torch.zeros(shape.top_k, shape.width, device="cuda", dtype=torch.bfloat16)
+    out = torch.zeros_like(x)
+    for w, routing in zip(weights, routings, strict=True):
+        route(x, w.router, routing, shape.rule)
+    results: Result = {"bytes": 6 * shape.top_k * shape.hidden * shape.width}
+    for up, down in (
+        ((2, 2), (1, 2)), ((2, 4), (1, 4)), ((1, 2), (2, 2)), ((4, 4), (2, 4)), ((1, 1), (2, 8)),
+        ((4, 8), (4, 8)), ((2, 8), (1, 1)),
+    ):  # fmt: skip
+
+        def ups(up: tuple[int, int] = up) -> None:
+            for w, routing in zip(weights, routings, strict=True):
+                gate_up_one(x, w.gate_up, hidden, routing, rows=up[0], warps=up[1], pdl=True)
+
+        def downs(down: tuple[int, int] = down) -> None:
+            for w, routing in zip(weights, routings, strict=True):
+                down_one(hidden, w.down, out, routing, rows=down[0], warps=down[1], pdl=True)
+
+        for name, chain, (rows, warps) in (("gate_up", ups, up), ("down", downs, down)):
+            results[f"{name}, {rows} rows, {warps} warps"] = timer.step_us(
+                chain, per=len(weights), replays=9
+            )
+    return results
+
+
 def measured(timer: Timer, generator: Generator, token_counts: tuple[int, ...]) -> Result:
     """Microseconds of every small kernel."""
     results: Result = {}
@@ -232,6 +254,9 @@ def measured(timer: Timer, generator: Generator, token_counts: tuple[int, ...]) 
             results[f"router, {shape.name}, {tokens} tokens"] = _router(
                 timer, tokens, number, generator()
             )
+    for number, shape in enumerate(SHAPES):
+        results[f"one token, {shape.name}"] = _one_token(timer, number, generator())
+        torch.cuda.empty_cache()
     for name, outputs in PRODUCTS.items():
         results[f"product, {name}"] = _products(timer, outputs, generator())
         torch.cuda.empty_cache()

@@ -7,6 +7,7 @@ least and largest, with the number of replays.
 
 import statistics
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import triton
 
 FLUSH_BYTES = 256 * 2**20
+WARM_S = 0.03
 COPY_BYTES = 4 * 2**30
 PRODUCT = 8192  # rows, columns and depth of the product that sets the FLOP ceiling
 Step = Callable[[], object]
@@ -43,6 +45,10 @@ class Timer:
         self, graph: torch.cuda.CUDAGraph, *, per: int = 1, replays: int = 15
     ) -> dict[str, float]:
         """Microseconds of one of `per` equal parts of the graph."""
+        began = time.monotonic()
+        while time.monotonic() - began < WARM_S:  # clocks rise only under work
+            graph.replay()
+            torch.cuda.synchronize()
         pairs = []
         for _ in range(replays + 2):
             self.flush.sum()

@@ -24,9 +24,12 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from reference_model.kernels.attention_split import Split
 from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
 
-LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)  # exp2 is the hardware's own: scores in its units
+LOG2E: tl.constexpr = tl.constexpr(
+    1.4426950408889634
+)  # exp2 is the hardware's own: scores in its units
 
 
 @triton.jit
@@ -55,7 +58,7 @@ def _finish(high, total, acc, sinks, head, inside, SINKS: tl.constexpr):
 def _attend(
     q, keys, values, key_tiles, value_tiles, sinks, partial, stats, arrived, out, lengths, scale,
     C, PER, WINDOW,
-    K: tl.constexpr, G: tl.constexpr, d: tl.constexpr, BLOCK_G: tl.constexpr,
+    K: tl.constexpr, G: tl.constexpr, d: tl.constexpr, BLOCK_G: tl.constexpr, BLOCK_J: tl.constexpr,
     BLOCK: tl.constexpr, SLICES: tl.constexpr, BLOCK_Z: tl.constexpr, STAGES: tl.constexpr,
     SINKS: tl.constexpr, WINDOWED: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
@@ -101,49 +104,43 @@ def _attend(
         tl.debug_barrier()
         if tl.atomic_add(arrived + group, 1, sem="acq_rel") == SLICES - 1:
             tl.store(arrived + group, 0)
-            _join(partial, stats, sinks, out, group, K, G, d, SLICES, BLOCK_Z, SINKS)
+            _join(partial, stats, sinks, out, group, K, G, d, BLOCK_J, SLICES, BLOCK_Z, SINKS)
 
 
 @triton.jit
 def _join(
     partial, stats, sinks, out, group,
-    K: tl.constexpr, G: tl.constexpr, d: tl.constexpr,
+    K: tl.constexpr, G: tl.constexpr, d: tl.constexpr, BLOCK_J: tl.constexpr,
     SLICES: tl.constexpr, BLOCK_Z: tl.constexpr, SINKS: tl.constexpr,
 ):  # fmt: skip
-    """One slice's results with the others', a query head at a time."""
+    """All slices' results of a key-value head's queries, one slice after another in flight."""
     element = tl.arange(0, d)
+    member = tl.arange(0, BLOCK_J)
+    inside = member < G
+    head = group * G + member
     slice_ = tl.arange(0, BLOCK_Z)
-    real = slice_ < SLICES
-    for member in tl.static_range(G):
-        head = group * G + member
-        spot = head * SLICES + slice_
-        high = tl.load(stats + 2 * spot, mask=real, other=float("-inf"), cache_modifier=".cg")
-        total = tl.load(stats + 2 * spot + 1, mask=real, other=0.0, cache_modifier=".cg")
-        acc = tl.load(
+    real = inside[:, None] & (slice_ < SLICES)[None, :]
+    spot = head[:, None] * SLICES + slice_[None, :]
+    high = tl.load(stats + 2 * spot, mask=real, other=float("-inf"), cache_modifier=".cg")
+    total = tl.load(stats + 2 * spot + 1, mask=real, other=0.0, cache_modifier=".cg")
+    top = tl.max(high, 1)
+    below = tl.sum(tl.exp2(high - top[:, None]) * total, 1)
+    acc = tl.zeros((BLOCK_J, d), tl.float32)
+    for z in tl.static_range(SLICES):
+        spot = head * SLICES + z
+        high = tl.load(stats + 2 * spot, mask=inside, other=float("-inf"), cache_modifier=".cg")
+        part = tl.load(
             partial + spot[:, None] * d + element[None, :],
-            mask=real[:, None],
+            mask=inside[:, None],
             other=0.0,
             cache_modifier=".cg",
         )
-        top = tl.max(high, 0)
-        weight = tl.exp2(high - top)
-        weight = tl.where(total > 0, weight, 0.0)  # a slice without keys has no maximum
-        below = tl.sum(weight * total, 0)
-        if SINKS:
-            sink = tl.load(sinks + group % K * G + member).to(tl.float32) * LOG2E
-            below += tl.exp2(sink - top)
-        y = tl.sum(acc * weight[:, None], 0) / below
-        tl.store(out + head * d + element, y.to(out.dtype.element_ty))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """How a context is cut: slices of whole tiles of `block` keys, stages in flight."""
-
-    slices: int
-    block: int
-    stages: int
-    warps: int = 4
+        acc += part * tl.exp2(high - top)[:, None]  # a slice without keys: zero by exp2(-inf)
+    if SINKS:
+        sink = tl.load(sinks + group % K * G + member, mask=inside, other=0.0).to(tl.float32)
+        below += tl.exp2(sink * LOG2E - top)
+    y = (acc / below[:, None]).to(out.dtype.element_ty)
+    tl.store(out + head[:, None] * d + element[None, :], y, mask=inside[:, None])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +166,9 @@ class AttentionBuffers:
 
 def described_cache(cache: Tensor, split: Split) -> TensorDescriptor:
     """Keys or values [T, K, C, d] as the kernel reads them: tiles of split.block keys."""
-    return TensorDescriptor.from_tensor(cache.view(-1, cache.shape[-1]), [split.block, cache.shape[-1]])
+    return TensorDescriptor.from_tensor(
+        cache.view(-1, cache.shape[-1]), [split.block, cache.shape[-1]]
+    )
 
 
 def attend(
@@ -200,6 +199,7 @@ def attend(
         q, keys, values, key_tiles, value_tiles, q if sinks is None else sinks, buffers.partial,
         buffers.stats, buffers.arrived, out, lengths, d**-0.5 * LOG2E.value, capacity, per, window or 0,
         K=kv_heads, G=heads // kv_heads, d=d, BLOCK_G=max(16, block_of(heads // kv_heads)),
+        BLOCK_J=block_of(heads // kv_heads),
         BLOCK=split.block, SLICES=split.slices, BLOCK_Z=block_of(split.slices),
         STAGES=split.stages, SINKS=sinks is not None, WINDOWED=window is not None,
         **launch_options(pdl=pdl, warps=split.warps, stages=split.stages),

@@ -3,7 +3,8 @@
 With one token each expert's weights are used by one vector, so a block holds a few rows whole in
 registers and nothing waits for anything but memory. `down` sums the token's k experts by itself,
 and so also the weighted sum and the residual add are in it; since the chosen experts are known two
-kernels earlier, its weights are asked for before the previous kernel has finished.
+kernels earlier, its weights are asked for before the previous kernel has finished. Weights are used
+once and leave the L2 first, so that what was asked ahead into it can stay (`prefetch`).
 """
 
 import triton
@@ -30,9 +31,14 @@ def _gate_up_one(
     inside = offsets < D
     wait_for_previous(PDL)
     expert = tl.load(ids + pair).to(tl.int64)
-    gate_rows = (expert * (2 * I) + rows)[:, None] * D + offsets[None, :]
-    gates = tl.load(weight + gate_rows, mask=inside[None, :], other=0.0).to(tl.float32)
-    ups = tl.load(weight + gate_rows + I * D, mask=inside[None, :], other=0.0).to(tl.float32)
+    first = weight + expert * (2 * I * D)  # 64 bits once, 32 for what is added to it
+    at = rows[:, None] * D + offsets[None, :]
+    gates = tl.load(first + at, mask=inside[None, :], other=0.0, eviction_policy="evict_first").to(
+        tl.float32
+    )
+    ups = tl.load(
+        first + I * D + at, mask=inside[None, :], other=0.0, eviction_policy="evict_first"
+    ).to(tl.float32)
     a = tl.load(x + pair // TOP_K * D + offsets, mask=inside, other=0.0).to(tl.float32)
     if NORM:
         a = normalised(a, gamma, offsets, inside, eps, D)
@@ -60,9 +66,10 @@ def _down_one(
     real = choice < TOP_K
     pair = token * TOP_K + choice
     expert = tl.load(ids + pair, mask=real, other=0).to(tl.int64)
-    at = expert[:, None, None] * D * I + rows[None, :, None] * I + offsets[None, None, :]
+    first = (weight + expert * (D * I))[:, None, None]
+    at = rows[None, :, None] * I + offsets[None, None, :]
     loaded = real[:, None, None] & inside[None, None, :]
-    w = tl.load(weight + at, mask=loaded, other=0.0)
+    w = tl.load(first + at, mask=loaded, other=0.0, eviction_policy="evict_first")
     share = tl.load(weights + pair, mask=real, other=0.0)
     wait_for_previous(PDL)
     a = tl.load(

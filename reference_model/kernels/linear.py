@@ -39,7 +39,8 @@ def _linear(
     inside = offsets < D
     there = rows < N
     at = rows[:, None].to(tl.int64) * D + offsets[None, :]
-    w = tl.load(weight + at, mask=there[:, None] & inside[None, :], other=0.0)
+    loaded = there[:, None] & inside[None, :]
+    w = tl.load(weight + at, mask=loaded, other=0.0, eviction_policy="evict_first")
     wait_for_previous(PDL)
     for token in tl.static_range(T):
         a = tl.load(x + token * D + offsets, mask=inside, other=0.0).to(tl.float32)
@@ -62,7 +63,7 @@ def linear(
     gamma: Tensor | None = None,
     eps: float = 1e-6,
     residual: Tensor | None = None,
-    rows: int = 4,
+    rows: int = 2,
     warps: int = 4,
     pdl: bool = False,
 ) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
 
-MANY = 4096  # elements of a row from which eight warps share it
+MANY = 4096  # elements of all rows a token from which eight warps share them
 
 
 @triton.jit
@@ -85,5 +85,5 @@ def add_norm(
         TOP_K=top_k,
         BLOCK=block_of(width),
         ADD=add is not None,
-        **launch_options(pdl=pdl, warps=8 if width >= MANY else 4),
+        **launch_options(pdl=pdl, warps=8 if width * (1 + top_k) >= MANY else 4),
     )

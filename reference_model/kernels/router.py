@@ -1,11 +1,15 @@
-"""The router in one launch: its product, then scores, top-k and the experts' lists.
+"""The router: its product, then scores, top-k and the experts' lists, as a rule in one launch.
 
-Two kernels share the tail (`choose`). Up to RANKED tokens a group of blocks works for one token:
-each multiplies a few experts' rows by the token, without the matrix unit. Above, a block takes a
-tile of 16 tokens, 16 experts and a slice of D on the matrix unit, so that tokens share the router's
-weights. In both a counter tells which block of a token or tile arrives last; it sees the others'
-logits (acquire and release order), adds the slices, and decides. It sets the counter back to zero.
+All ways share the tail (`choose`). "token": a group of blocks works for one token, each multiplies
+a few experts' rows by it, without the matrix unit. "tile": a block takes a tile of 16 tokens, 16
+experts and a slice of D on the matrix unit, so that tokens share the router's weights. In both a
+counter tells which block of a token or tile arrives last; it sees the others' logits (acquire and
+release order), adds the slices, and decides. It sets the counter back to zero. "two": the tiles'
+product, and a second launch in which each token decides by itself; for many tokens of a router with
+groups, whose ranking is long.
 """
+
+from typing import Literal
 
 import triton
 import triton.language as tl
@@ -14,16 +18,19 @@ from torch import Tensor
 from reference_model.kernels.choose import choose
 from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
 from reference_model.kernels.norm import normalised
+from reference_model.kernels.prefetch import ahead_of, prefetch
 from reference_model.kernels.routing import TILE, RouterRule, Routing
 
-RANKED = 16  # tokens up to which one token has blocks of its own, for more than FEW experts
-FEW = 32
+Way = Literal["token", "tile", "two"]
+
+FEW = 32  # experts up to which a token of its own blocks pays for longer
 WIDE = 4096  # pairs of experts that one chunk of comparisons may hold, for one token
 
 
 @triton.jit
 def _route_token(
     x, weight, bias, gamma, eps, T, arrived,
+    ahead1, lines1, ahead2, lines2, ahead3, lines3,
     logits, correction, declared, scratch, ids, weights, slots, counts, lists,
     D: tl.constexpr, ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
     NORM: tl.constexpr, BIAS: tl.constexpr,
@@ -34,6 +41,10 @@ def _route_token(
 ):  # fmt: skip
     """ROWS experts of one token; the last block of the token chooses."""
     token = tl.program_id(1)
+    if tl.program_id(0) >= E // ROWS:  # these ask for bytes ahead
+        block = (tl.program_id(0) - E // ROWS) * tl.num_programs(1) + token
+        prefetch(block, ahead1, lines1, ahead2, lines2, ahead3, lines3)
+        return
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     offsets = tl.arange(0, BLOCK_D)
     inside = offsets < D
@@ -47,7 +58,7 @@ def _route_token(
         logit += tl.load(bias + rows).to(tl.float32)
     tl.store(logits + token * E + rows, logit)
     tl.debug_barrier()
-    last = tl.num_programs(0) - 1
+    last = E // ROWS - 1
     if tl.atomic_add(arrived + token, 1, sem="acq_rel") == last:
         tl.store(arrived + token, 0)
         choose(
@@ -58,17 +69,37 @@ def _route_token(
 
 
 @triton.jit
+def _logits_of(
+    partial, bias, logits, first, T,
+    E: tl.constexpr, SPLITS: tl.constexpr, BIAS: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_E: tl.constexpr,
+):  # fmt: skip
+    """The slices' sum, with the bias, in memory for this block."""
+    token = first + tl.arange(0, BLOCK_T)
+    expert = tl.arange(0, BLOCK_E)
+    there = (token < T)[:, None] & (expert < E)[None, :]
+    logit = tl.zeros((BLOCK_T, BLOCK_E), tl.float32)
+    for split in tl.static_range(SPLITS):
+        at = (split * T + token[:, None]) * E + expert[None, :]
+        logit += tl.load(partial + at, mask=there, other=0.0, cache_modifier=".cg")
+    if BIAS:
+        logit += tl.load(bias + expert, mask=expert < E, other=0.0).to(tl.float32)[None, :]
+    tl.store(logits + token[:, None] * E + expert[None, :], logit, mask=there)
+    tl.debug_barrier()
+
+
+@triton.jit
 def _route_tile(
     x, weight, bias, partial, T, arrived,
     logits, correction, declared, scratch, ids, weights, slots, counts, lists,
     D: tl.constexpr, SPLITS: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr,
-    BLOCK_D: tl.constexpr, BIAS: tl.constexpr,
+    BLOCK_D: tl.constexpr, BIAS: tl.constexpr, JOINED: tl.constexpr,
     E: tl.constexpr, TOP_K: tl.constexpr, GROUPS: tl.constexpr, KEPT: tl.constexpr,
     GROUP_EXPERTS: tl.constexpr, SCORING: tl.constexpr, NORMALISED: tl.constexpr,
     CORRECTED: tl.constexpr, DECLARED: tl.constexpr,
     BLOCK_E: tl.constexpr, CHUNK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """A tile of tokens, ROWS experts, one slice of D; the last block of the tile chooses."""
+    """A tile of tokens, ROWS experts, one slice of D; JOINED, the tile's last block chooses."""
     tile = tl.program_id(0)
     split = tl.program_id(2)
     token = tile * BLOCK_T + tl.arange(0, BLOCK_T)
@@ -84,30 +115,51 @@ def _route_tile(
         total = tl.dot(a, w.T, total, input_precision="ieee")
     to = (split * T + token[:, None]) * E + rows[None, :]
     tl.store(partial + to, total, mask=real[:, None])
-    tl.debug_barrier()
-    last = tl.num_programs(1) * tl.num_programs(2) - 1
-    if tl.atomic_add(arrived + tile, 1, sem="acq_rel") == last:
-        tl.store(arrived + tile, 0)
-        expert = tl.arange(0, BLOCK_E)
-        there = real[:, None] & (expert < E)[None, :]
-        logit = tl.zeros((BLOCK_T, BLOCK_E), tl.float32)
-        for s in tl.static_range(SPLITS):
-            at = (s * T + token[:, None]) * E + expert[None, :]
-            logit += tl.load(partial + at, mask=there, other=0.0, cache_modifier=".cg")
-        if BIAS:
-            logit += tl.load(bias + expert, mask=expert < E, other=0.0).to(tl.float32)[None, :]
-        tl.store(logits + token[:, None] * E + expert[None, :], logit, mask=there)
+    if JOINED:
         tl.debug_barrier()
-        choose(
-            tile * BLOCK_T, T, logits, correction, declared, scratch, ids, weights, slots, counts,
-            lists, E, TOP_K, GROUPS, KEPT, GROUP_EXPERTS, SCORING, NORMALISED, CORRECTED, DECLARED,
-            BLOCK_T, BLOCK_E, CHUNK,
-        )  # fmt: skip
+        last = tl.num_programs(1) * tl.num_programs(2) - 1
+        if tl.atomic_add(arrived + tile, 1, sem="acq_rel") == last:
+            tl.store(arrived + tile, 0)
+            first = tile * BLOCK_T
+            _logits_of(partial, bias, logits, first, T, E, SPLITS, BIAS, BLOCK_T, BLOCK_E)
+            choose(
+                first, T, logits, correction, declared, scratch, ids, weights, slots, counts,
+                lists, E, TOP_K, GROUPS, KEPT, GROUP_EXPERTS, SCORING, NORMALISED, CORRECTED,
+                DECLARED, BLOCK_T, BLOCK_E, CHUNK,
+            )  # fmt: skip
+
+
+@triton.jit
+def _choose_token(
+    bias, partial, T,
+    logits, correction, declared, scratch, ids, weights, slots, counts, lists,
+    SPLITS: tl.constexpr, BIAS: tl.constexpr,
+    E: tl.constexpr, TOP_K: tl.constexpr, GROUPS: tl.constexpr, KEPT: tl.constexpr,
+    GROUP_EXPERTS: tl.constexpr, SCORING: tl.constexpr, NORMALISED: tl.constexpr,
+    CORRECTED: tl.constexpr, DECLARED: tl.constexpr,
+    BLOCK_E: tl.constexpr, CHUNK: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """One token of a product whose slices are done."""
+    token = tl.program_id(0)
+    wait_for_previous(PDL)
+    _logits_of(partial, bias, logits, token, T, E, SPLITS, BIAS, 1, BLOCK_E)
+    choose(
+        token, T, logits, correction, declared, scratch, ids, weights, slots, counts, lists,
+        E, TOP_K, GROUPS, KEPT, GROUP_EXPERTS, SCORING, NORMALISED, CORRECTED, DECLARED,
+        1, BLOCK_E, CHUNK,
+    )  # fmt: skip
 
 
 def splits_of(width: int) -> int:
     """Slices of D that a tiled router's blocks share: each a multiple of 64 elements."""
     return next(splits for splits in (4, 3, 2, 1) if width % (64 * splits) == 0 or splits == 1)
+
+
+def usual_way(tokens: int, experts: int, rule: RouterRule) -> Way:
+    """The fastest way on an H200, as measured for 32, 64 and 128 experts."""
+    if tokens <= (16 if experts > FEW else 64):
+        return "token"
+    return "two" if rule.groups > 1 else "tile"
 
 
 def route(
@@ -121,22 +173,20 @@ def route(
     declared: Tensor | None = None,
     gamma: Tensor | None = None,
     eps: float = 1e-6,
-    tiled: bool | None = None,
-    rows: int = 4,
-    chunk: int | None = None,
+    way: Way | None = None,
+    rows: int = 8,
+    ahead: tuple[Tensor, ...] = (),
     pdl: bool = False,
 ) -> None:
     """x [T, D] and the router's weight [E, D] to the choices in `routing`, whose counts are zero.
 
     `bias` [E] is added to the logits, `correction` [E] to the scores that rank but not to the
     weights. `declared` [T, E] ranks in place of the scores: a routing that is given. With `gamma`
-    the RMSNorm of x is taken first (not by the tiled kernel). `tiled`, `rows` and `chunk` are the
-    launch's: which kernel, experts a block, experts compared at a time.
+    the RMSNorm of x is taken first, by the way "token" only. `rows` are experts a block there, and the bytes
+    `ahead` are asked into the L2 meanwhile, there only too.
     """
     tokens, width = x.shape
     experts = weight.shape[0]
-    if tiled is None:
-        tiled = gamma is None and tokens > RANKED and experts > FEW
     choice = (
         routing.logits,
         x if correction is None else correction,
@@ -163,19 +213,29 @@ def route(
         "BLOCK_E": block_of(experts),
     }
     bias = x if bias is None else bias
-    if tiled:
-        assert gamma is None
-        splits = routing.partial.shape[0]
-        step = next(step for step in (128, 64, 32, 16) if width // splits % step == 0)
-        _route_tile[triton.cdiv(tokens, TILE), experts // 16, splits](
-            x, weight, bias, routing.partial, tokens, routing.arrived, *choice, **shared,
-            SPLITS=splits, BLOCK_T=TILE, ROWS=16, BLOCK_D=step, CHUNK=chunk or 1,
+    if way is None:
+        way = "token" if gamma is not None else usual_way(tokens, experts, rule)
+    wide = max(1, min(block_of(experts), WIDE // block_of(experts)))
+    if way == "token":
+        asked, blocks = ahead_of(ahead, x)
+        _route_token[experts // rows + triton.cdiv(blocks, tokens), tokens](
+            x, weight, bias, x if gamma is None else gamma, eps, tokens, routing.arrived, *asked,
+            *choice,
+            **shared, ROWS=rows, BLOCK_D=block_of(width), NORM=gamma is not None, CHUNK=wide,
             **launch_options(pdl=pdl, warps=4),
         )  # fmt: skip
         return
-    wide = max(1, min(block_of(experts), WIDE // block_of(experts)))
-    _route_token[experts // rows, tokens](
-        x, weight, bias, x if gamma is None else gamma, eps, tokens, routing.arrived, *choice,
-        **shared, ROWS=rows, BLOCK_D=block_of(width), NORM=gamma is not None, CHUNK=chunk or wide,
+    assert gamma is None
+    splits = routing.partial.shape[0]
+    step = next(step for step in (128, 64, 32, 16) if width // splits % step == 0)
+    _route_tile[triton.cdiv(tokens, TILE), experts // 16, splits](
+        x, weight, bias, routing.partial, tokens, routing.arrived, *choice, **shared,
+        SPLITS=splits, BLOCK_T=TILE, ROWS=16, BLOCK_D=step, JOINED=way == "tile", CHUNK=0,
         **launch_options(pdl=pdl, warps=4),
     )  # fmt: skip
+    if way == "two":
+        del shared["D"]
+        _choose_token[tokens,](
+            bias, routing.partial, tokens, *choice, **shared, SPLITS=splits, CHUNK=wide,
+            **launch_options(pdl=pdl, warps=4),
+        )  # fmt: skip

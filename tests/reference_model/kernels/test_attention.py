@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from reference_model.kernels import oracles
-from reference_model.kernels.attention import AttentionBuffers, Split, attend, described_cache
+from reference_model.kernels.attention import AttentionBuffers, attend, described_cache
+from reference_model.kernels.attention_split import Split, usual_split
 from tests.reference_model.kernels.making import EXACT, normal, poisoned
 
 CAPACITY = 40
@@ -33,9 +34,7 @@ def run(
     return out
 
 
-def filled(
-    generator: torch.Generator, lengths: Tensor, kv_heads: int
-) -> tuple[Tensor, Tensor]:
+def filled(generator: torch.Generator, lengths: Tensor, kv_heads: int) -> tuple[Tensor, Tensor]:
     """Caches in which all that lies beyond a sequence's length is NaN."""
     caches = []
     for _ in range(2):
@@ -86,3 +85,22 @@ def test_a_length_beyond_the_cache_reads_no_other_sequence(generator: torch.Gene
     q = normal(generator, 2, 2, D)
     longer = torch.tensor([CAPACITY + 7, CAPACITY], dtype=torch.int32)
     assert torch.equal(run(q, keys, values, longer, 3), run(q, keys, values, full, 3))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kv_heads", "seen", "slices", "block"),
+    [
+        (1, 16, 2048, 32, 64),
+        (4, 16, 2048, 4, 128),
+        (16, 16, 2048, 1, 128),
+        (256, 16, 2048, 1, 128),
+        (16, 8, 2048, 2, 128),
+        (1, 8, 128, 1, 128),
+        (1, 16, 300, 4, 64),
+    ],
+)
+def test_the_usual_split_is_the_one_that_was_measured(
+    tokens: int, kv_heads: int, seen: int, slices: int, block: int
+) -> None:
+    split = usual_split(tokens, kv_heads, seen)
+    assert (split.slices, split.block) == (slices, block)

@@ -24,9 +24,7 @@ def routed(generator: torch.Generator, tokens: int, favourite: int | None = None
     if favourite is not None:
         declared[: 3 * tokens // 4, favourite] = 10.0
         declared[:, (favourite + 1) % E] = -10.0  # and one expert stays empty
-    route(
-        normal(generator, tokens, D), normal(generator, E, D), routing, RULE, declared=declared
-    )
+    route(normal(generator, tokens, D), normal(generator, E, D), routing, RULE, declared=declared)
     return routing
 
 
@@ -72,9 +70,7 @@ def test_biases_and_the_clamped_activation(generator: torch.Generator, tokens: i
     assert oracles.error(hidden, expected[0]) < EXACT
     assert oracles.error(results, expected[1]) < EXACT
     one_hidden, one_out = poisoned(tokens * K, I), poisoned(tokens, D)
-    gate_up_one(
-        x, up, one_hidden, routing, bias=extras["gate_up_bias"], activation="clamped_silu"
-    )
+    gate_up_one(x, up, one_hidden, routing, bias=extras["gate_up_bias"], activation="clamped_silu")
     down_one(one_hidden, out, one_out, routing, bias=extras["down_bias"])
     assert oracles.error(one_hidden, expected[0]) < EXACT
     assert oracles.error(one_out, summed(expected[1], routing)) < EXACT
@@ -85,9 +81,7 @@ def summed(results: Tensor, routing: Routing) -> Tensor:
 
 
 @pytest.mark.parametrize("tokens", [1, 3])
-def test_one_token_a_block_with_norm_and_residual(
-    generator: torch.Generator, tokens: int
-) -> None:
+def test_one_token_a_block_with_norm_and_residual(generator: torch.Generator, tokens: int) -> None:
     routing = routed(generator, tokens)
     x, (up, out) = normal(generator, tokens, D), weights(generator)
     gamma = normal(generator, D)
@@ -101,9 +95,7 @@ def test_one_token_a_block_with_norm_and_residual(
 
 
 @pytest.mark.parametrize("tokens", [1, 6, 9])
-def test_a_dense_layer_is_one_expert_of_all_tokens(
-    generator: torch.Generator, tokens: int
-) -> None:
+def test_a_dense_layer_is_one_expert_of_all_tokens(generator: torch.Generator, tokens: int) -> None:
     x, (up, out) = normal(generator, tokens, D), weights(generator)
     hidden, results = poisoned(tokens, I), poisoned(tokens, D)
     gate_up(x, described(up[0], TILE), hidden, TILE)
@@ -127,7 +119,9 @@ def test_a_tile_that_reads_the_next_experts_rows_is_refused(generator: torch.Gen
     up, _ = weights(generator)
     routing = routed(generator, 2)
     with pytest.raises(AssertionError, match="48, 32"):
-        gate_up(normal(generator, 2, D), described(up, tile), poisoned(2 * K, I), tile, routing=routing)
+        gate_up(
+            normal(generator, 2, D), described(up, tile), poisoned(2 * K, I), tile, routing=routing
+        )
 
 
 @pytest.mark.parametrize("tokens", [1, 4, 16, 64, 256])

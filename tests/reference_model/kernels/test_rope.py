@@ -52,9 +52,7 @@ def test_queries_keys_and_values(
 
 
 @pytest.mark.parametrize("slot", [-1, CAPACITY])
-def test_a_slot_outside_of_the_cache_writes_nothing(
-    generator: torch.Generator, slot: int
-) -> None:
+def test_a_slot_outside_of_the_cache_writes_nothing(generator: torch.Generator, slot: int) -> None:
     cos, sin = tables(4)
     keys, values = (poisoned(3, 2, CAPACITY, 8) for _ in range(2))
     slots = torch.tensor([0, slot, 0], dtype=torch.int32)

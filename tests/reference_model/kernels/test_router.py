@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 
 from reference_model.kernels import oracles
-from reference_model.kernels.router import route, splits_of
+from reference_model.kernels.router import Way, route, splits_of, usual_way
 from reference_model.kernels.routing import RouterRule, Routing
 from tests.reference_model.kernels.making import EXACT, normal
 
 WIDTH = 64
+WAYS: list[Way] = ["token", "tile", "two"]
 SOFTMAX = RouterRule(top_k=3, scoring="softmax")
 RULES = {
     "softmax": SOFTMAX,
@@ -37,11 +38,6 @@ def routing_of(tokens: int, experts: int, rule: RouterRule, splits: int = 1) -> 
     return routing
 
 
-def ordered(ranked: Tensor, top_k: int) -> Tensor:
-    """Indices of the best k, ties to the lower index, which torch.topk leaves open."""
-    return ranked.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
-
-
 def check_lists(routing: Routing) -> None:
     """Every pair stands once, in the list of its expert, at the place that it notes."""
     experts = routing.counts.numel()
@@ -52,21 +48,19 @@ def check_lists(routing: Routing) -> None:
     assert not routing.arrived.any()
 
 
-@pytest.mark.parametrize("tiled", [False, True])
-@pytest.mark.parametrize("tokens", [1, 3, 17])
-@pytest.mark.parametrize("experts", [16, 48])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("tokens", "experts"), [(1, 48), (3, 16), (17, 16)])
 @pytest.mark.parametrize("name", list(RULES))
-def test_choice(
-    generator: torch.Generator, name: str, experts: int, tokens: int, *, tiled: bool
-) -> None:
+def test_choice(generator: torch.Generator, name: str, experts: int, tokens: int, way: Way) -> None:
     rule = RULES[name]
+    if way == "tile" and rule.groups > 1:
+        pytest.skip("groups are ranked token by token")
     x, weight = normal(generator, tokens, WIDTH), normal(generator, experts, WIDTH, std=0.1)
     bias = normal(generator, experts) if name == "of chosen" else None
     correction = normal(generator, experts, std=0.3) if "groups" in name else None
-    routing = routing_of(tokens, experts, rule, splits=2 if tiled else 1)
+    routing = routing_of(tokens, experts, rule, splits=1 if way == "token" else 2)
     route(
-        x, weight, routing, rule, bias=bias, correction=correction, tiled=tiled,
-        chunk=4 if tiled and experts == 48 else None,
+        x, weight, routing, rule, bias=bias, correction=correction, way=way,
     )  # fmt: skip
     logits = x.double() @ weight.double().T + (0 if bias is None else bias.double())
     assert oracles.error(routing.logits, logits) < EXACT
@@ -77,29 +71,32 @@ def test_choice(
     check_lists(routing)
 
 
-@pytest.mark.parametrize("tiled", [False, True])
-def test_ties_go_to_the_lower_index(*, tiled: bool) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_ties_go_to_the_lower_index(way: Way) -> None:
     weight = torch.zeros(16, WIDTH)
     weight[[4, 9], 0] = 1.0
+    weight[13, 1] = -0.0
     routing = routing_of(3, 16, SOFTMAX)
-    route(torch.ones(3, WIDTH), weight, routing, SOFTMAX, tiled=tiled)
+    route(torch.ones(3, WIDTH), weight, routing, SOFTMAX, way=way)
     assert routing.ids.tolist() == [[4, 9, 0]] * 3
     check_lists(routing)
 
 
-@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", list(RULES))
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), float("-inf")])
 def test_no_logit_leads_outside(
-    generator: torch.Generator, name: str, poison: float, *, tiled: bool
+    generator: torch.Generator, name: str, poison: float, way: Way
 ) -> None:
     rule = RULES[name]
+    if way == "tile" and rule.groups > 1:
+        pytest.skip("groups are ranked token by token")
     x = normal(generator, 3, WIDTH)
     x[0, 5] = poison  # all logits of a token are infinite or NaN
     weight = normal(generator, 16, WIDTH)
     weight[7, 11] = poison  # and one of every token
     routing = routing_of(3, 16, rule)
-    route(x, weight, routing, rule, tiled=tiled)
+    route(x, weight, routing, rule, way=way)
     assert routing.ids.min() >= 0
     assert routing.ids.max() < 16
     assert all(len(set(row)) == rule.top_k for row in routing.ids.tolist())
@@ -120,14 +117,14 @@ def test_a_nan_beats_every_number_and_one_token_harms_no_other(
     assert torch.equal(routing.weights[1], alone.weights[1])
 
 
-@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_declared_routing_is_taken_and_weighed_by_the_scores(
-    generator: torch.Generator, *, tiled: bool
+    generator: torch.Generator, way: Way
 ) -> None:
     x, weight = normal(generator, 5, WIDTH), normal(generator, 16, WIDTH, std=0.1)
     declared = normal(generator, 5, 16)
     routing = routing_of(5, 16, SOFTMAX)
-    route(x, weight, routing, SOFTMAX, declared=declared, tiled=tiled)
+    route(x, weight, routing, SOFTMAX, declared=declared, way=way)
     assert torch.equal(routing.ids.long(), declared.topk(3, -1).indices)
     expected = routing.logits.double().softmax(-1).gather(-1, routing.ids.long())
     assert oracles.error(routing.weights, expected) < EXACT
@@ -149,9 +146,9 @@ def test_the_norm_in_front(generator: torch.Generator) -> None:
 def test_slices_of_the_hidden_size_divide_it(width: int, splits: int) -> None:
     assert splits_of(width) == splits
     assert width % splits == 0
-    assert splits * int(torch.ones(1)) == splits_of(width)
 
 
-def test_ordered_is_topk_without_ties(generator: torch.Generator) -> None:
-    ranked = normal(generator, 4, 16)
-    assert torch.equal(ordered(ranked, 3), ranked.topk(3, -1).indices)
+def test_groups_are_never_ranked_by_tiles() -> None:
+    assert usual_way(256, 256, RULES["groups"]) == "two"
+    assert usual_way(256, 256, SOFTMAX) == "tile"
+    assert usual_way(1, 256, RULES["groups"]) == usual_way(1, 256, SOFTMAX) == "token"
