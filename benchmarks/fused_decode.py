@@ -34,7 +34,6 @@ from reference_model.kernels.attention_split import Split
 TOKENS = (1, 4, 16, 64, 256)
 ODD_TOKENS = (3, 7, 33, 100)
 EXPONENTS = (1.0, 2.0, 3.0)  # of the uneven routings
-AHEADS = ((), ("cache",), ("output",), ("cache", "output"), ("qkv",), ("cache", "output", "qkv"))
 PROCESSES = 12
 Result = dict[str, Any]
 
@@ -236,22 +235,19 @@ def measure_steps(timer: Timer, copy: float) -> Result:
     results: Result = {}
     for tokens in TOKENS:
         caches = olmoe_step.caches_for(tokens, generator())
-        cases = {}
-        for ahead in AHEADS if tokens in olmoe_step.AHEAD else ((),):
-            step = olmoe_step.Step(model, caches, ahead=ahead)
-            us = timer.step_us(step.run)
-            floor_us = step.bytes_read / copy * 1e6
-            step.pdl = False
-            cases[" ".join(["ahead:", *(ahead or ["nothing"])])] = {
-                "us": us,
-                "bytes": step.bytes_read,
-                "reference_us": floor_us,
-                "ratio": floor_us / us["median"],
-                "without_pdl_us": timer.step_us(step.run),
-                "kernels_without_pdl": kernel_durations_us(step.run),
-            }
-            del step
-        results[f"{tokens} tokens"] = cases
+        step = olmoe_step.Step(model, caches)
+        us = timer.step_us(step.run)
+        floor_us = step.bytes_read / copy * 1e6
+        step.pdl = False
+        results[f"{tokens} tokens"] = {
+            "us": us,
+            "bytes": step.bytes_read,
+            "reference_us": floor_us,
+            "ratio": floor_us / us["median"],
+            "without_pdl_us": timer.step_us(step.run),
+            "kernels_without_pdl": kernel_durations_us(step.run),
+        }
+        del step
         del caches
         torch.cuda.empty_cache()
     return results

@@ -28,9 +28,7 @@ from reference_model.kernels.tiles import expert_tiles
 OLMOE = SHAPES[0]
 LAYERS, HEADS, HEAD_DIM, VOCABULARY, CONTEXT = 16, 16, 128, 50304, 2048
 WIDE = HEADS * HEAD_DIM
-AHEAD_BYTES = 9 * 2**20  # of keys, and of values, that the L2 is asked for
 OWN = {1: ("qkv", "output", "head"), 4: ("output",)}  # dense products not by cuBLAS, by tokens
-AHEAD = {1: ("cache", "output", "qkv"), 4: ("cache", "output", "qkv")}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,18 +71,18 @@ class Step:
 
     def __init__(
         self, model: Model, caches: list[tuple[Tensor, Tensor]], *,
-        own: tuple[str, ...] | None = None, ahead: tuple[str, ...] | None = None,
+        own: tuple[str, ...] | None = None,
         pdl: bool = True,
     ) -> None:  # fmt: skip
         self.model, self.caches, self.pdl = model, caches, pdl
         self.tokens = tokens = caches[0][0].shape[0]
         self.own = OWN.get(tokens, ()) if own is None else own
-        self.ahead = AHEAD.get(tokens, ()) if ahead is None else ahead
         self.split = split = usual_split(tokens, HEADS, CONTEXT)
         self.tiles = expert_tiles(tokens, OLMOE.experts, OLMOE.top_k, OLMOE.hidden, OLMOE.width)
         self.counts, self.routings = Routing.layers(
             len(model.layers), tokens=tokens, experts=OLMOE.experts, top_k=OLMOE.top_k,
             splits=splits_of(OLMOE.hidden), device="cuda",
+            item_tokens=self.tiles[0].tokens,
         )  # fmt: skip
         self.attention = AttentionBuffers.make(
             split, tokens=tokens, heads=HEADS, kv_heads=HEADS, d=HEAD_DIM, device="cuda"
@@ -165,15 +163,10 @@ class Step:
 
     def _attend(self, number: int, layer: Layer) -> None:
         keys, values = self.caches[number]
-        ahead: tuple[Tensor, ...] = ()
-        if "cache" in self.ahead:
-            ahead = tuple(cache.view(-1)[: AHEAD_BYTES // 2] for cache in (keys, values))
-        if "output" in self.ahead:
-            ahead = (*ahead, layer.output)
         rope_and_store(
             self.qkv, self.q, keys, values, cos=self.cos, sin=self.sin,
             positions=self.positions, slots=self.positions, q_gamma=layer.q_gamma,
-            k_gamma=layer.k_gamma, eps=EPS, ahead=ahead, pdl=self.pdl,
+            k_gamma=layer.k_gamma, eps=EPS, pdl=self.pdl,
         )  # fmt: skip
         attend(
             self.q, keys, values, self.attended, self.lengths, self.split, self.attention,
@@ -181,26 +174,19 @@ class Step:
             longest=CONTEXT, pdl=self.pdl,
         )  # fmt: skip
 
-    def _next(self, number: int) -> tuple[Tensor, ...]:
-        """What the router asks ahead: the next layer's first product."""
-        following = number + 1
-        if "qkv" not in self.ahead or following == len(self.model.layers):
-            return ()
-        return (self.model.layers[following].qkv,)
-
     def _one(self, number: int, layer: Layer) -> None:
-        w, routing, gamma, pdl = layer.moe, self.routings[number], layer.moe.gamma, self.pdl
+        w, routing, pdl = layer.moe, self.routings[number], self.pdl
         route(
-            self.stream, w.router, routing, OLMOE.rule, gamma=gamma, eps=EPS,
-            ahead=self._next(number), pdl=pdl,
+            self.stream, w.router, routing, OLMOE.rule, gamma=w.gamma, normed=self.normed,
+            eps=EPS, listed=False, pdl=pdl,
         )  # fmt: skip
-        gate_up_one(self.stream, w.gate_up, self.hidden, routing, gamma=gamma, eps=EPS, pdl=pdl)
+        gate_up_one(self.normed, w.gate_up, self.hidden, routing, pdl=pdl)
         down_one(self.hidden, w.down, self.stream, routing, residual=self.stream, pdl=pdl)
 
     def _many(self, number: int, layer: Layer) -> None:
         routing, pdl = self.routings[number], self.pdl
         ups, downs = self.described[number][2:]
-        route(self.normed, layer.moe.router, routing, OLMOE.rule, ahead=self._next(number), pdl=pdl)
+        route(self.normed, layer.moe.router, routing, OLMOE.rule, pdl=pdl)
         gate_up(self.normed, ups, self.hidden, self.tiles[0], routing=routing, pdl=pdl)
         down(
             self.hidden, downs, self.results, self.tiles[1], tokens=self.tokens, routing=routing,
@@ -211,7 +197,9 @@ class Step:
     def bytes_read(self) -> int:
         """Compulsory bytes of the step that was last run."""
         d, layers = OLMOE.hidden, len(self.model.layers)
-        experts = int((self.counts > 0).sum())
+        experts = int((self.counts[:, :-1] > 0).sum())
+        if self.tokens == 1:  # which needs no lists
+            experts = OLMOE.top_k * len(self.model.layers)
         by_layer = 2 * (4 * d * WIDE + OLMOE.experts * d) + 4 * self.tokens * WIDE * CONTEXT
         return (
             experts * 6 * d * OLMOE.width + layers * by_layer + 2 * d * (VOCABULARY + self.tokens)

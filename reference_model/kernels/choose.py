@@ -118,6 +118,7 @@ def choose(
     slots,
     counts,
     lists,
+    items,
     E: tl.constexpr,
     TOP_K: tl.constexpr,
     GROUPS: tl.constexpr,
@@ -127,6 +128,8 @@ def choose(
     NORMALISED: tl.constexpr,
     CORRECTED: tl.constexpr,
     DECLARED: tl.constexpr,
+    LISTED: tl.constexpr,
+    ITEM_TOKENS: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_E: tl.constexpr,
     CHUNK: tl.constexpr,
@@ -189,6 +192,11 @@ def choose(
     number = tl.broadcast_to(expert[None, :], (BLOCK_T, BLOCK_E))
     tl.store(ids + pair, number, mask=chosen)
     tl.store(weights + pair, weight, mask=chosen)
-    slot = tl.atomic_add(counts + number, 1, mask=chosen, sem="relaxed")
-    tl.store(slots + pair, slot, mask=chosen)
-    tl.store(lists + number * T + slot, pair, mask=chosen)
+    if LISTED:
+        slot = tl.atomic_add(counts + number, 1, mask=chosen, sem="relaxed")
+        tl.store(slots + pair, slot, mask=chosen)
+        tl.store(lists + number * T + slot, pair, mask=chosen)
+        if ITEM_TOKENS > 0:  # the pair that begins a tile of its expert's list notes the tile
+            begins = chosen & (slot % ITEM_TOKENS == 0)
+            item = tl.atomic_add(counts + E + number * 0, 1, mask=begins, sem="relaxed")
+            tl.store(items + item, number * 65536 + slot // ITEM_TOKENS, mask=begins)

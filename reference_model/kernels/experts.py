@@ -2,13 +2,14 @@
 
 A block takes a tile of one expert's weight rows and up to BLOCK_T of the expert's tokens. Weights
 stream through shared memory by tensor descriptors (TMA) into the wide side of the matrix unit;
-tokens are gathered by the expert's list. An expert with more tokens has blocks side by side, next
-to one another in the grid, so that they read the same weights out of L2: if one block looped over
-its tokens instead, an expert that holds most of them would set the step's time alone.
+tokens are gathered by the expert's list. An expert with more tokens has more tiles, each with
+blocks of its own that run at the same time and read the same weights out of L2: if one block
+looped over its tokens instead, an expert that holds most of them would set the step's time alone.
 
-Who works: while pairs are no more than experts, a group of blocks a pair; the pair in slot 0 of its
-expert's list works for all of them and the others leave. With more pairs, a group an expert, and
-empty ones leave. "dense" is one expert with all tokens: shared experts, and a dense model's FFN.
+Who works: "pair": while pairs are no more than experts, a group of blocks a pair; the pair in slot
+0 of its expert's list works for all of them and the others leave. "expert": a group an expert, if
+no list can be longer than a tile. "item": a group a tile that the router noted (`routing`). "dense"
+is one expert with all tokens: shared experts, and a dense model's FFN.
 """
 
 import triton
@@ -23,18 +24,28 @@ from reference_model.kernels.tiles import Tile
 
 
 @triton.jit
-def _expert_of(group, counts, ids, slots, T, WORK: tl.constexpr):
-    """The expert that this group of blocks works for, and the length of its list."""
+def _expert_of(
+    group, counts, ids, slots, items, T, E: tl.constexpr, BLOCK_T: tl.constexpr, WORK: tl.constexpr
+):
+    """This group's expert, its first token's place in the list, and the length of the list."""
+    expert = group
+    begin = 0
     if WORK == "pair":
         expert = tl.load(ids + group)
         tokens = tl.where(tl.load(slots + group) == 0, tl.load(counts + expert), 0)
     elif WORK == "expert":
-        expert = group
         tokens = tl.load(counts + expert)
+    elif WORK == "item":
+        item = tl.load(items + group)
+        there = group < tl.load(counts + E)
+        expert = tl.where(there, item // 65536, 0)
+        begin = item % 65536 * BLOCK_T
+        tokens = tl.where(there, tl.load(counts + expert), 0)
     else:
-        expert = group
+        expert = 0
+        begin = group * BLOCK_T
         tokens = T
-    return expert, tokens
+    return expert, begin, tokens
 
 
 @triton.jit
@@ -47,19 +58,20 @@ def _pairs_of(lists, expert, place, real, T, WORK: tl.constexpr):
 
 @triton.jit
 def _gate_up(
-    x, weight, bias, hidden, counts, ids, slots, lists, T, SIDE,
-    D: tl.constexpr, I: tl.constexpr, TOP_K: tl.constexpr,
+    x, weight, bias, hidden, counts, ids, slots, lists, items, T,
+    E: tl.constexpr,    D: tl.constexpr, I: tl.constexpr, TOP_K: tl.constexpr,
     BLOCK_T: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr, STAGES: tl.constexpr,
     ACTIVATION: tl.constexpr, BIAS: tl.constexpr, WORK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """hidden[pair] = activation(x gate^T, x up^T) for ROWS of the I columns."""
     wait_for_previous(PDL)
-    row = tl.program_id(0) // SIDE * ROWS
-    start = tl.program_id(0) % SIDE * BLOCK_T
-    expert, tokens = _expert_of(tl.program_id(1), counts, ids, slots, T, WORK)
+    row = tl.program_id(1) * ROWS
+    expert, begin, tokens = _expert_of(
+        tl.program_id(0), counts, ids, slots, items, T, E, BLOCK_T, WORK
+    )
     first = expert * (2 * I) + row
     rows = row + tl.arange(0, ROWS)
-    for begin in range(start, tokens, SIDE * BLOCK_T):
+    if begin < tokens:
         place = begin + tl.arange(0, BLOCK_T)
         real = place < tokens
         pair = _pairs_of(lists, expert, place, real, T, WORK)
@@ -79,19 +91,20 @@ def _gate_up(
 
 @triton.jit
 def _down(
-    hidden, weight, bias, results, counts, ids, slots, lists, T, SIDE,
-    D: tl.constexpr, I: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr,
+    hidden, weight, bias, results, counts, ids, slots, lists, items, T,
+    E: tl.constexpr,    D: tl.constexpr, I: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr,
     DEPTH: tl.constexpr, STAGES: tl.constexpr,
     BIAS: tl.constexpr, WORK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """results[pair] = hidden[pair] down^T for ROWS of the D columns."""
-    row = tl.program_id(0) // SIDE * ROWS
-    start = tl.program_id(0) % SIDE * BLOCK_T
-    expert, tokens = _expert_of(tl.program_id(1), counts, ids, slots, T, WORK)
+    row = tl.program_id(1) * ROWS
+    expert, begin, tokens = _expert_of(
+        tl.program_id(0), counts, ids, slots, items, T, E, BLOCK_T, WORK
+    )
     wait_for_previous(PDL)  # the routing is two kernels old: read before the wait
     first = expert * D + row
     rows = row + tl.arange(0, ROWS)
-    for begin in range(start, tokens, SIDE * BLOCK_T):
+    if begin < tokens:
         place = begin + tl.arange(0, BLOCK_T)
         real = place < tokens
         pair = _pairs_of(lists, expert, place, real, T, WORK)
@@ -112,12 +125,15 @@ def described(weight: Tensor, tile: Tile) -> TensorDescriptor:
     return TensorDescriptor.from_tensor(flat, [tile.rows, tile.depth])
 
 
-def _work(tokens: int, routing: Routing | None) -> tuple[str, int]:
+def _work(tokens: int, routing: Routing | None, tile: Tile) -> tuple[str, int]:
     """How blocks are dealt out, and to how many groups."""
     if routing is None:
-        return "dense", 1
-    experts, pairs = routing.counts.shape[0], tokens * routing.ids.shape[1]
-    return ("pair", pairs) if pairs <= experts else ("expert", experts)
+        return "dense", triton.cdiv(tokens, tile.tokens)
+    experts, pairs = routing.lists.shape[0], routing.ids.numel()
+    if tokens <= tile.tokens:  # no list is longer than a tile
+        return ("pair", pairs) if pairs <= experts else ("expert", experts)
+    assert routing.item_tokens == tile.tokens, (routing.item_tokens, tile.tokens)
+    return "item", routing.items.numel()
 
 
 def gate_up(
@@ -140,12 +156,11 @@ def gate_up(
     # A tile that does not divide the width would read the next expert's rows.
     assert width % tile.rows == 0, (width, tile.rows)
     assert d % tile.depth == 0, (d, tile.depth)
-    work, groups = _work(tokens, routing)
-    side = triton.cdiv(tokens, tile.tokens)
-    of = [x] * 4 if routing is None else _buffers(routing)
-    _gate_up[width // tile.rows * side, groups](
-        x, weight, x if bias is None else bias, hidden, *of, tokens, side,
-        D=d, I=width, TOP_K=1 if routing is None else routing.ids.shape[1],
+    work, groups = _work(tokens, routing, tile)
+    of = [x] * 5 if routing is None else _buffers(routing)
+    _gate_up[groups, width // tile.rows](
+        x, weight, x if bias is None else bias, hidden, *of, tokens,
+        E=1 if routing is None else routing.lists.shape[0], D=d, I=width, TOP_K=1 if routing is None else routing.ids.shape[1],
         BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
         ACTIVATION=activation, BIAS=bias is not None, WORK=work,
         **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
@@ -170,16 +185,15 @@ def down(
     width, d = hidden.shape[1], results.shape[1]
     assert d % tile.rows == 0, (d, tile.rows)
     assert width % tile.depth == 0, (width, tile.depth)
-    work, groups = _work(tokens, routing)
-    side = triton.cdiv(tokens, tile.tokens)
-    of = [hidden] * 4 if routing is None else _buffers(routing)
-    _down[d // tile.rows * side, groups](
-        hidden, weight, hidden if bias is None else bias, results, *of, tokens, side,
-        D=d, I=width, BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
+    work, groups = _work(tokens, routing, tile)
+    of = [hidden] * 5 if routing is None else _buffers(routing)
+    _down[groups, d // tile.rows](
+        hidden, weight, hidden if bias is None else bias, results, *of, tokens,
+        E=1 if routing is None else routing.lists.shape[0], D=d, I=width, BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
         BIAS=bias is not None, WORK=work,
         **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
     )  # fmt: skip
 
 
 def _buffers(routing: Routing) -> list[Tensor]:
-    return [routing.counts, routing.ids, routing.slots, routing.lists]
+    return [routing.counts, routing.ids, routing.slots, routing.lists, routing.items]

@@ -4,7 +4,7 @@ With one token each expert's weights are used by one vector, so a block holds a 
 registers and nothing waits for anything but memory. `down` sums the token's k experts by itself,
 and so also the weighted sum and the residual add are in it; since the chosen experts are known two
 kernels earlier, its weights are asked for before the previous kernel has finished. Weights are used
-once and leave the L2 first, so that what was asked ahead into it can stay (`prefetch`).
+once and leave the L2 first.
 """
 
 import triton

@@ -15,7 +15,6 @@ import triton.language as tl
 from torch import Tensor
 
 from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
-from reference_model.kernels.prefetch import ahead_of, prefetch
 
 
 @triton.jit
@@ -82,12 +81,6 @@ def _rope(
     sin,
     positions,
     slots,
-    ahead1,
-    lines1,
-    ahead2,
-    lines2,
-    ahead3,
-    lines3,
     eps,
     C,
     H: tl.constexpr,
@@ -104,10 +97,6 @@ def _rope(
 ):
     token = tl.program_id(0).to(tl.int64)
     part = tl.program_id(1)
-    if part >= 3:  # noqa: PLR2004 - queries, keys, values; the rest asks for bytes ahead
-        block = (part - 3) * tl.num_programs(0) + tl.program_id(0)
-        prefetch(block, ahead1, lines1, ahead2, lines2, ahead3, lines3)
-        return
     turn = tl.load(positions + token) * HALF  # static for the step: read before the wait
     slot = tl.load(slots + token)
     write = (slot >= 0) & (slot < C)
@@ -146,14 +135,13 @@ def rope_and_store(
     q_gamma: Tensor | None = None,
     k_gamma: Tensor | None = None,
     eps: float = 1e-6,
-    ahead: tuple[Tensor, ...] = (),
     pdl: bool = False,
 ) -> None:
     """qkv [T, (H + 2 K) d] to queries [T, H, d] and into the caches [T, K, C, d].
 
     cos and sin are tables [positions, rotary_dim / 2] in float32; positions and slots are [T] of
     int32. The norm is full where `q_gamma` has H d elements and more than one head, per head where
-    it has d, none where there is none. The bytes `ahead` are asked into the L2 meanwhile.
+    it has d, none where there is none.
     """
     tokens, heads, d = queries.shape
     kv_heads, capacity = keys.shape[1:3]
@@ -163,8 +151,7 @@ def rope_and_store(
     norm = "none"
     if q_gamma is not None:
         norm = "head" if q_gamma.numel() == d else "full"
-    asked, blocks = ahead_of(ahead, qkv)
-    _rope[tokens, 3 + triton.cdiv(blocks, tokens)](
+    _rope[tokens, 3](
         qkv,
         queries,
         keys,
@@ -175,7 +162,6 @@ def rope_and_store(
         sin,
         positions,
         slots,
-        *asked,
         eps,
         capacity,
         H=heads,

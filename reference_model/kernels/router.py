@@ -5,8 +5,8 @@ a few experts' rows by it, without the matrix unit. "tile": a block takes a tile
 experts and a slice of D on the matrix unit, so that tokens share the router's weights. In both a
 counter tells which block of a token or tile arrives last; it sees the others' logits (acquire and
 release order), adds the slices, and decides. It sets the counter back to zero. "two": the tiles'
-product, and a second launch in which each token decides by itself; for many tokens of a router with
-groups, whose ranking is long.
+product, and a second launch in which each token decides by itself: from 64 tokens on this is worth
+the launch, since one block's ranking of 16 tokens takes longer, and with groups much longer.
 """
 
 from typing import Literal
@@ -18,7 +18,6 @@ from torch import Tensor
 from reference_model.kernels.choose import choose
 from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
 from reference_model.kernels.norm import normalised
-from reference_model.kernels.prefetch import ahead_of, prefetch
 from reference_model.kernels.routing import TILE, RouterRule, Routing
 
 Way = Literal["token", "tile", "two"]
@@ -30,21 +29,18 @@ WIDE = 4096  # pairs of experts that one chunk of comparisons may hold, for one 
 @triton.jit
 def _route_token(
     x, weight, bias, gamma, eps, T, arrived,
-    ahead1, lines1, ahead2, lines2, ahead3, lines3,
-    logits, correction, declared, scratch, ids, weights, slots, counts, lists,
+    normed,
+    logits, correction, declared, scratch, ids, weights, slots, counts, lists, items,
     D: tl.constexpr, ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
-    NORM: tl.constexpr, BIAS: tl.constexpr,
+    NORM: tl.constexpr, BIAS: tl.constexpr, KEEP: tl.constexpr,
     E: tl.constexpr, TOP_K: tl.constexpr, GROUPS: tl.constexpr, KEPT: tl.constexpr,
     GROUP_EXPERTS: tl.constexpr, SCORING: tl.constexpr, NORMALISED: tl.constexpr,
-    CORRECTED: tl.constexpr, DECLARED: tl.constexpr,
+    CORRECTED: tl.constexpr, DECLARED: tl.constexpr, LISTED: tl.constexpr,
+    ITEM_TOKENS: tl.constexpr,
     BLOCK_E: tl.constexpr, CHUNK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """ROWS experts of one token; the last block of the token chooses."""
     token = tl.program_id(1)
-    if tl.program_id(0) >= E // ROWS:  # these ask for bytes ahead
-        block = (tl.program_id(0) - E // ROWS) * tl.num_programs(1) + token
-        prefetch(block, ahead1, lines1, ahead2, lines2, ahead3, lines3)
-        return
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     offsets = tl.arange(0, BLOCK_D)
     inside = offsets < D
@@ -53,17 +49,20 @@ def _route_token(
     a = tl.load(x + token * D + offsets, mask=inside, other=0.0).to(tl.float32)
     if NORM:
         a = normalised(a, gamma, offsets, inside, eps, D)
+        if KEEP and tl.program_id(0) == 0:
+            tl.store(normed + token * D + offsets, a.to(normed.dtype.element_ty), mask=inside)
     logit = tl.sum(w.to(tl.float32) * a[None, :], 1)
     if BIAS:
         logit += tl.load(bias + rows).to(tl.float32)
     tl.store(logits + token * E + rows, logit)
     tl.debug_barrier()
-    last = E // ROWS - 1
+    last = tl.num_programs(0) - 1
     if tl.atomic_add(arrived + token, 1, sem="acq_rel") == last:
         tl.store(arrived + token, 0)
         choose(
-            token, T, logits, correction, declared, scratch, ids, weights, slots, counts, lists,
+            token, T, logits, correction, declared, scratch, ids, weights, slots, counts, lists, items,
             E, TOP_K, GROUPS, KEPT, GROUP_EXPERTS, SCORING, NORMALISED, CORRECTED, DECLARED,
+            LISTED, ITEM_TOKENS,
             1, BLOCK_E, CHUNK,
         )  # fmt: skip
 
@@ -91,12 +90,13 @@ def _logits_of(
 @triton.jit
 def _route_tile(
     x, weight, bias, partial, T, arrived,
-    logits, correction, declared, scratch, ids, weights, slots, counts, lists,
+    logits, correction, declared, scratch, ids, weights, slots, counts, lists, items,
     D: tl.constexpr, SPLITS: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr,
     BLOCK_D: tl.constexpr, BIAS: tl.constexpr, JOINED: tl.constexpr,
     E: tl.constexpr, TOP_K: tl.constexpr, GROUPS: tl.constexpr, KEPT: tl.constexpr,
     GROUP_EXPERTS: tl.constexpr, SCORING: tl.constexpr, NORMALISED: tl.constexpr,
-    CORRECTED: tl.constexpr, DECLARED: tl.constexpr,
+    CORRECTED: tl.constexpr, DECLARED: tl.constexpr, LISTED: tl.constexpr,
+    ITEM_TOKENS: tl.constexpr,
     BLOCK_E: tl.constexpr, CHUNK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """A tile of tokens, ROWS experts, one slice of D; JOINED, the tile's last block chooses."""
@@ -124,19 +124,20 @@ def _route_tile(
             _logits_of(partial, bias, logits, first, T, E, SPLITS, BIAS, BLOCK_T, BLOCK_E)
             choose(
                 first, T, logits, correction, declared, scratch, ids, weights, slots, counts,
-                lists, E, TOP_K, GROUPS, KEPT, GROUP_EXPERTS, SCORING, NORMALISED, CORRECTED,
-                DECLARED, BLOCK_T, BLOCK_E, CHUNK,
+                lists, items, E, TOP_K, GROUPS, KEPT, GROUP_EXPERTS, SCORING, NORMALISED, CORRECTED,
+                DECLARED, LISTED, ITEM_TOKENS, BLOCK_T, BLOCK_E, CHUNK,
             )  # fmt: skip
 
 
 @triton.jit
 def _choose_token(
     bias, partial, T,
-    logits, correction, declared, scratch, ids, weights, slots, counts, lists,
+    logits, correction, declared, scratch, ids, weights, slots, counts, lists, items,
     SPLITS: tl.constexpr, BIAS: tl.constexpr,
     E: tl.constexpr, TOP_K: tl.constexpr, GROUPS: tl.constexpr, KEPT: tl.constexpr,
     GROUP_EXPERTS: tl.constexpr, SCORING: tl.constexpr, NORMALISED: tl.constexpr,
-    CORRECTED: tl.constexpr, DECLARED: tl.constexpr,
+    CORRECTED: tl.constexpr, DECLARED: tl.constexpr, LISTED: tl.constexpr,
+    ITEM_TOKENS: tl.constexpr,
     BLOCK_E: tl.constexpr, CHUNK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """One token of a product whose slices are done."""
@@ -144,22 +145,21 @@ def _choose_token(
     wait_for_previous(PDL)
     _logits_of(partial, bias, logits, token, T, E, SPLITS, BIAS, 1, BLOCK_E)
     choose(
-        token, T, logits, correction, declared, scratch, ids, weights, slots, counts, lists,
+        token, T, logits, correction, declared, scratch, ids, weights, slots, counts, lists, items,
         E, TOP_K, GROUPS, KEPT, GROUP_EXPERTS, SCORING, NORMALISED, CORRECTED, DECLARED,
+            LISTED, ITEM_TOKENS,
         1, BLOCK_E, CHUNK,
     )  # fmt: skip
 
 
 def splits_of(width: int) -> int:
     """Slices of D that a tiled router's blocks share: each a multiple of 64 elements."""
-    return next(splits for splits in (4, 3, 2, 1) if width % (64 * splits) == 0 or splits == 1)
+    return next(splits for splits in range(9, 0, -1) if width % (64 * splits) == 0 or splits == 1)
 
 
-def usual_way(tokens: int, experts: int, rule: RouterRule) -> Way:
+def usual_way(tokens: int, experts: int) -> Way:
     """The fastest way on an H200, as measured for 32, 64 and 128 experts."""
-    if tokens <= (16 if experts > FEW else 64):
-        return "token"
-    return "two" if rule.groups > 1 else "tile"
+    return "token" if tokens <= (16 if experts > FEW else 64) else "two"
 
 
 def route(
@@ -172,18 +172,20 @@ def route(
     correction: Tensor | None = None,
     declared: Tensor | None = None,
     gamma: Tensor | None = None,
+    normed: Tensor | None = None,
     eps: float = 1e-6,
     way: Way | None = None,
     rows: int = 8,
-    ahead: tuple[Tensor, ...] = (),
+    listed: bool = True,
     pdl: bool = False,
 ) -> None:
     """x [T, D] and the router's weight [E, D] to the choices in `routing`, whose counts are zero.
 
     `bias` [E] is added to the logits, `correction` [E] to the scores that rank but not to the
     weights. `declared` [T, E] ranks in place of the scores: a routing that is given. With `gamma`
-    the RMSNorm of x is taken first, by the way "token" only. `rows` are experts a block there, and the bytes
-    `ahead` are asked into the L2 meanwhile, there only too.
+    the RMSNorm of x is taken first, by the way "token" only. `normed` [T, D] then keeps it for the
+    experts. `rows` are experts a block there. Without `listed` no lists are made: `experts_one`
+    needs none.
     """
     tokens, width = x.shape
     experts = weight.shape[0]
@@ -197,6 +199,7 @@ def route(
         routing.slots,
         routing.counts,
         routing.lists,
+        routing.items,
     )
     shared = {
         "D": width,
@@ -210,18 +213,19 @@ def route(
         "NORMALISED": rule.normalised,
         "CORRECTED": correction is not None,
         "DECLARED": declared is not None,
+        "LISTED": listed,
+        "ITEM_TOKENS": routing.item_tokens,
         "BLOCK_E": block_of(experts),
     }
     bias = x if bias is None else bias
     if way is None:
-        way = "token" if gamma is not None else usual_way(tokens, experts, rule)
+        way = "token" if gamma is not None else usual_way(tokens, experts)
     wide = max(1, min(block_of(experts), WIDE // block_of(experts)))
     if way == "token":
-        asked, blocks = ahead_of(ahead, x)
-        _route_token[experts // rows + triton.cdiv(blocks, tokens), tokens](
-            x, weight, bias, x if gamma is None else gamma, eps, tokens, routing.arrived, *asked,
-            *choice,
-            **shared, ROWS=rows, BLOCK_D=block_of(width), NORM=gamma is not None, CHUNK=wide,
+        _route_token[experts // rows, tokens](
+            x, weight, bias, x if gamma is None else gamma, eps, tokens, routing.arrived,
+            x if normed is None else normed, *choice, **shared, ROWS=rows,
+            BLOCK_D=block_of(width), NORM=gamma is not None, KEEP=normed is not None, CHUNK=wide,
             **launch_options(pdl=pdl, warps=4),
         )  # fmt: skip
         return

@@ -2,7 +2,9 @@
 
 No sort and no host: each expert has a list with room for all tokens, and a token with this expert
 appends its pair by an atomic counter. So the order within a list is random; nothing that is
-computed from it depends on the order.
+computed from it depends on the order. Where lists are longer than a tile of the expert kernels, the
+pair that begins a tile also notes it as an item of work: so blocks are dealt out to tiles that
+exist, and not to as many a list as the fullest could need.
 """
 
 from dataclasses import dataclass
@@ -35,8 +37,10 @@ class Routing:
     ids: Tensor  # [T, k] int32, best first
     weights: Tensor  # [T, k] float32
     slots: Tensor  # [T, k] int32, the pair's place in its expert's list
-    counts: Tensor  # [E] int32, length of each list
+    counts: Tensor  # [E + 1] int32, length of each list; last, how many items there are
     lists: Tensor  # [E, T] int32, pairs
+    items: Tensor  # [most items] int32: expert * 65536 + tile of its list
+    item_tokens: int  # tokens of such a tile; 0: no items are noted
     logits: Tensor  # [T, E] float32
     partial: Tensor  # [splits, T, E] float32, of the router's product
     scratch: Tensor  # [2, T, E] float32: scores that rank, scores of groups
@@ -44,9 +48,17 @@ class Routing:
 
     @classmethod
     def layers(
-        cls, count: int, *, tokens: int, experts: int, top_k: int, splits: int, device: str
+        cls,
+        count: int,
+        *,
+        tokens: int,
+        experts: int,
+        top_k: int,
+        splits: int,
+        device: str,
+        item_tokens: int = 0,
     ) -> "tuple[Tensor, tuple[Routing, ...]]":
-        """All layers' counters [L, E], to be zeroed once a step, and a routing for each layer.
+        """All layers' counters [L, E + 1], to be zeroed once a step, and a routing for each layer.
 
         Layers share every buffer but the counters, since they run one after another.
         """
@@ -57,15 +69,20 @@ class Routing:
         def floats(*shape: int) -> Tensor:
             return torch.zeros(shape, device=device)
 
-        counts = ints(count, experts)
+        counts = ints(count, experts + 1)
+        pairs = tokens * top_k
+        most = min(pairs, experts + pairs // item_tokens) if item_tokens else 1
         shared = {
             "ids": ints(tokens, top_k),
             "weights": floats(tokens, top_k),
             "slots": ints(tokens, top_k),
             "lists": ints(experts, tokens),
+            "items": ints(most),
             "logits": floats(tokens, experts),
             "partial": floats(splits, tokens, experts),
             "scratch": floats(2, tokens, experts),
             "arrived": ints(tokens),
         }
-        return counts, tuple(cls(counts=counts[layer], **shared) for layer in range(count))
+        return counts, tuple(
+            cls(counts=counts[layer], item_tokens=item_tokens, **shared) for layer in range(count)
+        )

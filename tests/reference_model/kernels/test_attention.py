@@ -90,13 +90,13 @@ def test_a_length_beyond_the_cache_reads_no_other_sequence(generator: torch.Gene
 @pytest.mark.parametrize(
     ("tokens", "kv_heads", "seen", "slices", "block"),
     [
-        (1, 16, 2048, 32, 64),
+        (1, 16, 2048, 16, 128),
         (4, 16, 2048, 4, 128),
         (16, 16, 2048, 1, 128),
         (256, 16, 2048, 1, 128),
         (16, 8, 2048, 2, 128),
         (1, 8, 128, 1, 128),
-        (1, 16, 300, 4, 64),
+        (1, 16, 300, 2, 128),
     ],
 )
 def test_the_usual_split_is_the_one_that_was_measured(

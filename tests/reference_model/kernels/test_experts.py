@@ -19,7 +19,9 @@ TILE = Tile(tokens=4, rows=16, depth=16, stages=2)
 
 def routed(generator: torch.Generator, tokens: int, favourite: int | None = None) -> Routing:
     """A routing of T tokens, in which 3 of 4 tokens choose a favourite expert first."""
-    _, (routing,) = Routing.layers(1, tokens=tokens, experts=E, top_k=K, splits=1, device="cpu")
+    _, (routing,) = Routing.layers(
+        1, tokens=tokens, experts=E, top_k=K, splits=1, device="cpu", item_tokens=TILE.tokens
+    )
     declared = normal(generator, tokens, E)
     if favourite is not None:
         declared[: 3 * tokens // 4, favourite] = 10.0

@@ -26,10 +26,18 @@ RULES = {
 }
 
 
-def routing_of(tokens: int, experts: int, rule: RouterRule, splits: int = 1) -> Routing:
+def routing_of(
+    tokens: int, experts: int, rule: RouterRule, splits: int = 1, item_tokens: int = 0
+) -> Routing:
     """Buffers in which nothing that a router must write is right beforehand."""
     _, (routing,) = Routing.layers(
-        1, tokens=tokens, experts=experts, top_k=rule.top_k, splits=splits, device="cpu"
+        1,
+        tokens=tokens,
+        experts=experts,
+        top_k=rule.top_k,
+        splits=splits,
+        device="cpu",
+        item_tokens=item_tokens,
     )
     for buffer in routing.weights, routing.logits, routing.partial, routing.scratch:
         buffer.fill_(float("nan"))
@@ -40,12 +48,20 @@ def routing_of(tokens: int, experts: int, rule: RouterRule, splits: int = 1) -> 
 
 def check_lists(routing: Routing) -> None:
     """Every pair stands once, in the list of its expert, at the place that it notes."""
-    experts = routing.counts.numel()
+    experts = routing.counts.numel() - 1
     ids = routing.ids.long()
-    assert torch.equal(routing.counts.long(), ids.flatten().bincount(minlength=experts))
+    lengths = ids.flatten().bincount(minlength=experts)
+    assert torch.equal(routing.counts[:-1].long(), lengths)
     pairs = torch.arange(ids.numel()).view_as(ids)
     assert torch.equal(routing.lists[ids, routing.slots.long()].long(), pairs)
     assert not routing.arrived.any()
+    count, size = int(routing.counts[-1]), routing.item_tokens
+    items = sorted(routing.items[:count].tolist())
+    tiles = [-(-length // size) if size else 0 for length in lengths.tolist()]
+    expected = [
+        expert << 16 | tile for expert, number in enumerate(tiles) for tile in range(number)
+    ]
+    assert items == expected
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -58,7 +74,8 @@ def test_choice(generator: torch.Generator, name: str, experts: int, tokens: int
     x, weight = normal(generator, tokens, WIDTH), normal(generator, experts, WIDTH, std=0.1)
     bias = normal(generator, experts) if name == "of chosen" else None
     correction = normal(generator, experts, std=0.3) if "groups" in name else None
-    routing = routing_of(tokens, experts, rule, splits=1 if way == "token" else 2)
+    splits = 1 if way == "token" else 2
+    routing = routing_of(tokens, experts, rule, splits, item_tokens=4)
     route(
         x, weight, routing, rule, bias=bias, correction=correction, way=way,
     )  # fmt: skip
@@ -135,20 +152,32 @@ def test_the_norm_in_front(generator: torch.Generator) -> None:
     x, weight = normal(generator, 2, 72), normal(generator, 16, 72, std=0.1)
     gamma = normal(generator, 72)
     routing = routing_of(2, 16, SOFTMAX)
-    route(x, weight, routing, SOFTMAX, gamma=gamma, eps=1e-5)
-    expected = oracles.rms_norm(x, gamma, 1e-5) @ weight.double().T
-    assert oracles.error(routing.logits, expected) < EXACT
+    normed = torch.full((2, 72), torch.nan)
+    route(x, weight, routing, SOFTMAX, gamma=gamma, normed=normed, eps=1e-5)
+    expected = oracles.rms_norm(x, gamma, 1e-5)
+    assert oracles.error(normed, expected) < EXACT
+    assert oracles.error(routing.logits, expected @ weight.double().T) < EXACT
 
 
 @pytest.mark.parametrize(
-    ("width", "splits"), [(2048, 4), (2880, 3), (768, 4), (128, 2), (64, 1), (72, 1)]
+    ("width", "splits"), [(2048, 8), (2880, 9), (768, 6), (128, 2), (64, 1), (72, 1)]
 )
 def test_slices_of_the_hidden_size_divide_it(width: int, splits: int) -> None:
     assert splits_of(width) == splits
     assert width % splits == 0
 
 
-def test_groups_are_never_ranked_by_tiles() -> None:
-    assert usual_way(256, 256, RULES["groups"]) == "two"
-    assert usual_way(256, 256, SOFTMAX) == "tile"
-    assert usual_way(1, 256, RULES["groups"]) == usual_way(1, 256, SOFTMAX) == "token"
+def test_without_lists_no_list_is_touched(generator: torch.Generator) -> None:
+    routing = routing_of(1, 16, SOFTMAX)
+    x, weight = normal(generator, 1, WIDTH), normal(generator, 16, WIDTH)
+    route(x, weight, routing, SOFTMAX, listed=False)
+    assert torch.equal(routing.ids.long(), routing.logits.topk(3, -1).indices)
+    assert not routing.counts.any()
+    assert (routing.lists == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "experts", "way"), [(1, 256, "token"), (16, 64, "token"), (64, 64, "two")]
+)
+def test_few_tokens_have_blocks_of_their_own(tokens: int, experts: int, way: Way) -> None:
+    assert usual_way(tokens, experts) == way
