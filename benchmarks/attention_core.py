@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from reference_model.kernels import oracles
-from reference_model.kernels.attention import AttentionBuffers, attend, described_cache
+from reference_model.kernels.attention import attend
+from reference_model.kernels.attention_slices import AttentionBuffers, described_cache
 from reference_model.kernels.attention_split import Split, usual_split
 
 CONTEXT = 2048

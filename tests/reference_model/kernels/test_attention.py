@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from reference_model.kernels import oracles
-from reference_model.kernels.attention import AttentionBuffers, attend, described_cache
+from reference_model.kernels.attention import attend
+from reference_model.kernels.attention_slices import AttentionBuffers, described_cache
 from reference_model.kernels.attention_split import Split, usual_split
 from tests.reference_model.kernels.making import EXACT, normal, poisoned
 
