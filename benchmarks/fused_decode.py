@@ -1,11 +1,11 @@
 """Checks and measures the Triton kernels of decode on one GPU; writes one JSON.
 
-    python -m benchmarks.fused_decode OUT.json
+    python -m benchmarks.fused_decode OUT.json [PHASE ...]
 
 First every kernel in every size that is measured is compared with float64, in several processes at
 once, which also compiles it. Then one process measures: the ceilings (a large copy, an 8192^3 bf16
-product) before, amid and after; small kernels; the attention core; expert layers, under even and
-uneven routing; whole steps of OLMoE-1B-7B. A ratio is the reference time over the measured median;
+product) before, amid and after; whole steps of OLMoE-1B-7B; expert layers, under even and uneven
+routing; the attention core; small kernels; or the phases named alone. A ratio is the reference time over the measured median;
 the reference is compulsory bytes over the best copy rate of the run. A case that fails is kept as
 its error's text.
 """
@@ -268,7 +268,11 @@ def main() -> None:
     began = time.monotonic()
     report: Result = {"circumstances": circumstances(), "seconds": {}}
 
+    wanted = sys.argv[2:]
+
     def phase(name: str, call: Callable[[], Any]) -> None:
+        if wanted and name not in wanted:
+            return
         report[name] = tried(call)
         report["seconds"][name] = round(time.monotonic() - began, 1)
         out.write_text(json.dumps(report, indent=1))

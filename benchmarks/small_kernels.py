@@ -150,7 +150,7 @@ def _router(timer: Timer, tokens: int, shape_number: int, generator: torch.Gener
         splits=splits_of(shape.hidden), device="cuda",
     )  # fmt: skip
     results: Result = {}
-    ways: tuple[tuple[Way, int], ...] = (("token", 4), ("token", 8), ("tile", 16), ("two", 16))
+    ways: tuple[tuple[Way, int], ...] = (("token", 4), ("token", 8), ("two", 16))
     for way, rows in ways:
 
         def chain(way: Way = way, rows: int = rows) -> None:

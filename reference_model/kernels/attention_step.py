@@ -97,9 +97,9 @@ def _attend_new(
     new_value = tl.load(row + (H + K + kv_head) * d + element)
     mine = piece == 0
     write = mine & (slot >= 0) & (slot < C)
-    to = group * C * d + slot * d + element
-    tl.store(keys + to[None, :], new_key, mask=write & (element >= 0)[None, :])
-    tl.store(values + to, new_value, mask=write & (element >= 0))
+    goes = group * C * d + slot * d + element
+    tl.store(keys + goes[None, :], new_key, mask=write & (element >= 0)[None, :])
+    tl.store(values + goes, new_value, mask=write & (element >= 0))
     score = tl.sum(x.to(tl.float32) * new_key.to(tl.float32), 1) * scale
     high = tl.where(mine, score, float("-inf"))
     total = tl.where(mine, 1.0, 0.0) + tl.zeros((BLOCK_G,), tl.float32)

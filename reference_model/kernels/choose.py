@@ -6,10 +6,10 @@ order, so ranks are a permutation of 0 .. E - 1: whatever the logits hold, every
 is written once, with an index inside the table. (An argmax repeated k times over floats gives
 numbers outside of it once NaN comes, and reads wild addresses.)
 
-Two ways to the same ranks. For one token all pairs of experts are compared, CHUNK experts at a time
-with all, and counted: one reduction. For a tile of tokens that is too many pairs (measured: 36 us
-where 8 are needed), so the best is taken k times (CHUNK 0): score and index make one integer that
-is unique in its row and orders as above, so that the maximum is found at exactly one expert.
+All pairs of experts are compared, CHUNK experts at a time with all, and counted: one reduction a
+chunk. This is for one token a block; for a tile of 16 tokens it is too many pairs (36 us were
+measured where 8 are needed), and repeating the maximum k times in one block took longer than a
+launch of its own with a block a token.
 """
 
 import triton
@@ -19,22 +19,6 @@ import triton.language as tl
 @triton.jit
 def _key(score):
     return tl.where(score != score, float("inf"), score)  # noqa: PLR0124 - true of NaN alone
-
-
-@triton.jit
-def _ranks_of_best(key, there, TOP_K: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_E: tl.constexpr):
-    """Ranks [BLOCK_T, BLOCK_E] of the best TOP_K, and TOP_K for all others."""
-    bits = (key + 0.0).to(tl.int32, bitcast=True)  # -0.0 becomes 0.0: they tie
-    ordered = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(tl.int64)
-    expert = tl.arange(0, BLOCK_E)[None, :]
-    least = -0x7FFFFFFFFFFFFFFF
-    unique = tl.where(there, ordered * 4294967296 + (BLOCK_E - 1 - expert), least)
-    rank = tl.full((BLOCK_T, BLOCK_E), TOP_K, tl.int32)
-    for place in tl.static_range(TOP_K):
-        best = unique == tl.max(unique, 1)[:, None]
-        rank = tl.where(best, place, rank)
-        unique = tl.where(best, least, unique)
-    return rank
 
 
 @triton.jit
@@ -159,7 +143,6 @@ def choose(
         tl.store(scratch + at, key, mask=there)
         tl.debug_barrier()
     if GROUPS > 1:
-        tl.static_assert(CHUNK > 0)
         SIZE: tl.constexpr = E // GROUPS
         groups = scratch + T * E
         inner = _count(scratch, _key(key), rows, real, E, BLOCK_T, BLOCK_E, CHUNK, SIZE, 1)
@@ -177,10 +160,7 @@ def choose(
     if DECLARED:
         source = declared
         key = tl.load(declared + at, mask=there, other=float("-inf"))
-    if CHUNK == 0:
-        rank = _ranks_of_best(_key(key), there, TOP_K, BLOCK_T, BLOCK_E)
-    else:
-        rank = _count(source, _key(key), rows, real, E, BLOCK_T, BLOCK_E, CHUNK, E, 1)
+    rank = _count(source, _key(key), rows, real, E, BLOCK_T, BLOCK_E, CHUNK, E, 1)
     chosen = there & (rank < TOP_K)
     if NORMALISED or SCORING == "softmax_of_chosen":
         weight = score / tl.sum(tl.where(chosen, score, 0.0), 1)[:, None]

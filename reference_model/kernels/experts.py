@@ -49,11 +49,16 @@ def _expert_of(
 
 
 @triton.jit
-def _pairs_of(lists, expert, place, real, T, WORK: tl.constexpr):
+def _pairs_of(lists, expert, place, tokens, T, WORK: tl.constexpr):
+    """Pairs at these places of the list, 0 beyond its end.
+
+    What is read does not depend on the list's length, so that both are asked for at once.
+    """
     if WORK == "dense":
-        return place
-    else:  # noqa: RET505 - Triton wants one return a branch
-        return tl.load(lists + expert * T + place, mask=real, other=0)
+        pair = place
+    else:
+        pair = tl.load(lists + expert * T + place, mask=place < T, other=0)
+    return tl.where(place < tokens, pair, 0)
 
 
 @triton.jit
@@ -71,10 +76,10 @@ def _gate_up(
     )
     first = expert * (2 * I) + row
     rows = row + tl.arange(0, ROWS)
+    place = begin + tl.arange(0, BLOCK_T)
+    real = place < tokens
+    pair = _pairs_of(lists, expert, place, tokens, T, WORK)
     if begin < tokens:
-        place = begin + tl.arange(0, BLOCK_T)
-        real = place < tokens
-        pair = _pairs_of(lists, expert, place, real, T, WORK)
         source = x + (pair // TOP_K)[:, None] * D + tl.arange(0, DEPTH)[None, :]
         gate = tl.zeros((ROWS, BLOCK_T), tl.float32)
         up = tl.zeros((ROWS, BLOCK_T), tl.float32)
@@ -104,10 +109,10 @@ def _down(
     wait_for_previous(PDL)  # the routing is two kernels old: read before the wait
     first = expert * D + row
     rows = row + tl.arange(0, ROWS)
+    place = begin + tl.arange(0, BLOCK_T)
+    real = place < tokens
+    pair = _pairs_of(lists, expert, place, tokens, T, WORK)
     if begin < tokens:
-        place = begin + tl.arange(0, BLOCK_T)
-        real = place < tokens
-        pair = _pairs_of(lists, expert, place, real, T, WORK)
         source = hidden + pair[:, None].to(tl.int64) * I + tl.arange(0, DEPTH)[None, :]
         total = tl.zeros((ROWS, BLOCK_T), tl.float32)
         for k in tl.range(0, I, DEPTH, num_stages=STAGES):

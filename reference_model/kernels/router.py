@@ -1,12 +1,12 @@
-"""The router: its product, then scores, top-k and the experts' lists, as a rule in one launch.
+"""The router: its product, then scores, top-k and the experts' lists, in one launch or two.
 
-All ways share the tail (`choose`). "token": a group of blocks works for one token, each multiplies
-a few experts' rows by it, without the matrix unit. "tile": a block takes a tile of 16 tokens, 16
-experts and a slice of D on the matrix unit, so that tokens share the router's weights. In both a
-counter tells which block of a token or tile arrives last; it sees the others' logits (acquire and
-release order), adds the slices, and decides. It sets the counter back to zero. "two": the tiles'
-product, and a second launch in which each token decides by itself: from 64 tokens on this is worth
-the launch, since one block's ranking of 16 tokens takes longer, and with groups much longer.
+"token": a group of blocks works for one token; each multiplies a few experts' rows by it, without
+the matrix unit. A counter tells which block of a token arrives last; it sees the others' logits
+(acquire and release order) and decides (`choose`). It sets the counter back to zero.
+
+"two": a block takes a tile of 16 tokens, 16 experts and a slice of D on the matrix unit, so that
+tokens share the router's weights; in a second launch each token adds its slices and decides by
+itself. From 64 tokens on this is faster than any one launch that was tried.
 """
 
 from typing import Literal
@@ -20,7 +20,7 @@ from reference_model.kernels.launch import block_of, launch_options, wait_for_pr
 from reference_model.kernels.norm import normalised
 from reference_model.kernels.routing import TILE, RouterRule, Routing
 
-Way = Literal["token", "tile", "two"]
+Way = Literal["token", "two"]
 
 FEW = 32  # experts up to which a token of its own blocks pays for longer
 WIDE = 4096  # pairs of experts that one chunk of comparisons may hold, for one token
@@ -88,18 +88,12 @@ def _logits_of(
 
 
 @triton.jit
-def _route_tile(
-    x, weight, bias, partial, T, arrived,
-    logits, correction, declared, scratch, ids, weights, slots, counts, lists, items,
-    D: tl.constexpr, SPLITS: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr,
-    BLOCK_D: tl.constexpr, BIAS: tl.constexpr, JOINED: tl.constexpr,
-    E: tl.constexpr, TOP_K: tl.constexpr, GROUPS: tl.constexpr, KEPT: tl.constexpr,
-    GROUP_EXPERTS: tl.constexpr, SCORING: tl.constexpr, NORMALISED: tl.constexpr,
-    CORRECTED: tl.constexpr, DECLARED: tl.constexpr, LISTED: tl.constexpr,
-    ITEM_TOKENS: tl.constexpr,
-    BLOCK_E: tl.constexpr, CHUNK: tl.constexpr, PDL: tl.constexpr,
+def _product(
+    x, weight, partial, T,
+    D: tl.constexpr, E: tl.constexpr, SPLITS: tl.constexpr, BLOCK_T: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK_D: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """A tile of tokens, ROWS experts, one slice of D; JOINED, the tile's last block chooses."""
+    """Logits of a tile of tokens, ROWS experts, one slice of D."""
     tile = tl.program_id(0)
     split = tl.program_id(2)
     token = tile * BLOCK_T + tl.arange(0, BLOCK_T)
@@ -115,18 +109,6 @@ def _route_tile(
         total = tl.dot(a, w.T, total, input_precision="ieee")
     to = (split * T + token[:, None]) * E + rows[None, :]
     tl.store(partial + to, total, mask=real[:, None])
-    if JOINED:
-        tl.debug_barrier()
-        last = tl.num_programs(1) * tl.num_programs(2) - 1
-        if tl.atomic_add(arrived + tile, 1, sem="acq_rel") == last:
-            tl.store(arrived + tile, 0)
-            first = tile * BLOCK_T
-            _logits_of(partial, bias, logits, first, T, E, SPLITS, BIAS, BLOCK_T, BLOCK_E)
-            choose(
-                first, T, logits, correction, declared, scratch, ids, weights, slots, counts,
-                lists, items, E, TOP_K, GROUPS, KEPT, GROUP_EXPERTS, SCORING, NORMALISED, CORRECTED,
-                DECLARED, LISTED, ITEM_TOKENS, BLOCK_T, BLOCK_E, CHUNK,
-            )  # fmt: skip
 
 
 @triton.jit
@@ -202,7 +184,6 @@ def route(
         routing.items,
     )
     shared = {
-        "D": width,
         "BIAS": bias is not None,
         "E": experts,
         "TOP_K": rule.top_k,
@@ -224,7 +205,7 @@ def route(
     if way == "token":
         _route_token[experts // rows, tokens](
             x, weight, bias, x if gamma is None else gamma, eps, tokens, routing.arrived,
-            x if normed is None else normed, *choice, **shared, ROWS=rows,
+            x if normed is None else normed, *choice, **shared, D=width, ROWS=rows,
             BLOCK_D=block_of(width), NORM=gamma is not None, KEEP=normed is not None, CHUNK=wide,
             **launch_options(pdl=pdl, warps=4),
         )  # fmt: skip
@@ -232,14 +213,11 @@ def route(
     assert gamma is None
     splits = routing.partial.shape[0]
     step = next(step for step in (128, 64, 32, 16) if width // splits % step == 0)
-    _route_tile[triton.cdiv(tokens, TILE), experts // 16, splits](
-        x, weight, bias, routing.partial, tokens, routing.arrived, *choice, **shared,
-        SPLITS=splits, BLOCK_T=TILE, ROWS=16, BLOCK_D=step, JOINED=way == "tile", CHUNK=0,
+    _product[triton.cdiv(tokens, TILE), experts // TILE, splits](
+        x, weight, routing.partial, tokens, D=width, E=experts, SPLITS=splits, BLOCK_T=TILE,
+        ROWS=TILE, BLOCK_D=step, **launch_options(pdl=pdl, warps=4),
+    )  # fmt: skip
+    _choose_token[tokens,](
+        bias, routing.partial, tokens, *choice, **shared, SPLITS=splits, CHUNK=wide,
         **launch_options(pdl=pdl, warps=4),
     )  # fmt: skip
-    if way == "two":
-        del shared["D"]
-        _choose_token[tokens,](
-            bias, routing.partial, tokens, *choice, **shared, SPLITS=splits, CHUNK=wide,
-            **launch_options(pdl=pdl, warps=4),
-        )  # fmt: skip

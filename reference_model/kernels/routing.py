@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-TILE = 16  # tokens that a block of the tiled router takes
+TILE = 16  # tokens, and experts, that a block of the router's product takes
 
 Scoring = Literal["softmax", "sigmoid", "softmax_of_chosen"]
 

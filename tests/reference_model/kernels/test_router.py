@@ -10,7 +10,7 @@ from reference_model.kernels.routing import RouterRule, Routing
 from tests.reference_model.kernels.making import EXACT, normal
 
 WIDTH = 64
-WAYS: list[Way] = ["token", "tile", "two"]
+WAYS: list[Way] = ["token", "two"]
 SOFTMAX = RouterRule(top_k=3, scoring="softmax")
 RULES = {
     "softmax": SOFTMAX,
@@ -69,8 +69,6 @@ def check_lists(routing: Routing) -> None:
 @pytest.mark.parametrize("name", list(RULES))
 def test_choice(generator: torch.Generator, name: str, experts: int, tokens: int, way: Way) -> None:
     rule = RULES[name]
-    if way == "tile" and rule.groups > 1:
-        pytest.skip("groups are ranked token by token")
     x, weight = normal(generator, tokens, WIDTH), normal(generator, experts, WIDTH, std=0.1)
     bias = normal(generator, experts) if name == "of chosen" else None
     correction = normal(generator, experts, std=0.3) if "groups" in name else None
@@ -106,8 +104,6 @@ def test_no_logit_leads_outside(
     generator: torch.Generator, name: str, poison: float, way: Way
 ) -> None:
     rule = RULES[name]
-    if way == "tile" and rule.groups > 1:
-        pytest.skip("groups are ranked token by token")
     x = normal(generator, 3, WIDTH)
     x[0, 5] = poison  # all logits of a token are infinite or NaN
     weight = normal(generator, 16, WIDTH)
