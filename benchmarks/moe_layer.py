@@ -15,7 +15,9 @@ from reference_model.kernels import oracles
 from reference_model.kernels.experts import described, down, gate_up
 from reference_model.kernels.experts_one import down_one, gate_up_one
 from reference_model.kernels.norm import add_norm
-from reference_model.kernels.router import route, splits_of
+from reference_model.kernels.router import route
+from reference_model.kernels.router_tiles import splits_of
+from reference_model.kernels.router_tokens import route_tokens
 from reference_model.kernels.routing import RouterRule, Routing
 from reference_model.kernels.tiles import Tile, expert_tiles
 
@@ -115,12 +117,13 @@ class MoeLayers:
     def run(self, layer: int, x: Tensor, stream: Tensor) -> None:
         """x [T, D] through one layer; its result is added to the stream [T, D]."""
         w, routing, pdl = self.weights[layer], self.routings[layer], self.pdl
-        listed = self.tokens > 1
-        route(x, w.router, routing, self.shape.rule, declared=self.declared, listed=listed, pdl=pdl)
+        rule, declared = self.shape.rule, self.declared
         if self.tokens == 1:
+            route_tokens(x, w.router, routing, rule, declared=declared, listed=False, pdl=pdl)
             gate_up_one(x, w.gate_up, self.hidden, routing, pdl=pdl)
             down_one(self.hidden, w.down, stream, routing, residual=stream, pdl=pdl)
             return
+        route(x, w.router, routing, rule, declared=declared, pdl=pdl)
         ups, downs = self.described[layer]
         gate_up(x, ups, self.hidden, self.tiles[0], routing=routing, pdl=pdl)
         down(

@@ -23,7 +23,9 @@ from reference_model.kernels.experts_one import down_one, gate_up_one
 from reference_model.kernels.linear import linear
 from reference_model.kernels.norm import add_norm
 from reference_model.kernels.rope import rope_and_store
-from reference_model.kernels.router import route, splits_of
+from reference_model.kernels.router import few
+from reference_model.kernels.router_tiles import LateNorm, route_tiles, splits_of
+from reference_model.kernels.router_tokens import route_tokens
 from reference_model.kernels.routing import Routing
 from reference_model.kernels.tiles import expert_tiles
 
@@ -95,7 +97,8 @@ class Step:
             return torch.full((rows, *width), torch.nan, device="cuda", dtype=torch.bfloat16)
 
         pairs = tokens * OLMOE.top_k
-        self.stream, self.normed, self.added = (empty(tokens, OLMOE.hidden) for _ in range(3))
+        self.stream, self.summed = (empty(tokens, OLMOE.hidden) for _ in range(2))
+        self.normed, self.added = (empty(tokens, OLMOE.hidden) for _ in range(2))
         self.qkv, self.q = empty(tokens, 3 * WIDE), empty(tokens, HEADS, HEAD_DIM)
         self.attended = empty(tokens, HEADS, HEAD_DIM)
         self.hidden, self.results = empty(pairs, OLMOE.width), empty(pairs, OLMOE.hidden)
@@ -139,8 +142,7 @@ class Step:
             if one:
                 self._one(number, layer)
             else:
-                add_norm(self.stream, layer.moe.gamma, self.normed, eps=EPS, add=add, pdl=self.pdl)
-                self._many(number, layer)
+                self._many(number, layer, add)
         if one:
             self._dense("head", self.stream, m.head, self.logits, m.gamma)
         else:
@@ -188,18 +190,27 @@ class Step:
 
     def _one(self, number: int, layer: Layer) -> None:
         w, routing, pdl = layer.moe, self.routings[number], self.pdl
-        route(
+        route_tokens(
             self.stream, w.router, routing, OLMOE.rule, gamma=w.gamma, normed=self.normed,
             eps=EPS, listed=False, pdl=pdl,
         )  # fmt: skip
         gate_up_one(self.normed, w.gate_up, self.hidden, routing, pdl=pdl)
         down_one(self.hidden, w.down, self.stream, routing, residual=self.stream, pdl=pdl)
 
-    def _many(self, number: int, layer: Layer) -> None:
-        routing, pdl = self.routings[number], self.pdl
+    def _many(self, number: int, layer: Layer, add: Tensor | None) -> None:
+        w, routing, pdl = layer.moe, self.routings[number], self.pdl
         ups, downs = self.described[number][2:]
-        route(self.normed, layer.moe.router, routing, OLMOE.rule, pdl=pdl)
-        gate_up(self.normed, ups, self.hidden, self.tiles[0], routing=routing, pdl=pdl)
+        scale = None
+        if few(self.tokens, OLMOE.experts):
+            add_norm(self.stream, w.gamma, self.normed, eps=EPS, add=add, pdl=pdl)
+            route_tokens(self.normed, w.router, routing, OLMOE.rule, pdl=pdl)
+        else:
+            assert add is not None
+            norm = LateNorm(add=add, gamma=w.gamma, eps=EPS, summed=self.summed, scaled=self.normed)
+            route_tiles(self.stream, w.router, routing, OLMOE.rule, norm=norm, pdl=pdl)
+            self.stream, self.summed = self.summed, self.stream
+            scale = routing.scale
+        gate_up(self.normed, ups, self.hidden, self.tiles[0], routing=routing, scale=scale, pdl=pdl)
         down(
             self.hidden, downs, self.results, self.tiles[1], tokens=self.tokens, routing=routing,
             pdl=pdl,

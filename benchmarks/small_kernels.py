@@ -18,7 +18,8 @@ from reference_model.kernels.experts_one import down_one, gate_up_one
 from reference_model.kernels.linear import linear
 from reference_model.kernels.norm import add_norm
 from reference_model.kernels.rope import rope_and_store
-from reference_model.kernels.router import Way, route, splits_of
+from reference_model.kernels.router_tiles import route_tiles, splits_of
+from reference_model.kernels.router_tokens import route_tokens
 from reference_model.kernels.routing import Routing
 
 HIDDEN, TOP_K, HEAD_DIM, CAPACITY, CHAIN = 2048, 8, 128, 512, 64
@@ -150,15 +151,18 @@ def _router(timer: Timer, tokens: int, shape_number: int, generator: torch.Gener
         splits=splits_of(shape.hidden), device="cuda",
     )  # fmt: skip
     results: Result = {}
-    ways: tuple[tuple[Way, int], ...] = (("token", 4), ("token", 8), ("two", 16))
-    for way, rows in ways:
+    for name in ("by token, 4 experts a block", "by token, 8 experts a block", "by tiles"):
 
-        def chain(way: Way = way, rows: int = rows) -> None:
+        def chain(name: str = name) -> None:
             counts.zero_()
             for layer, routing in enumerate(routings):
-                route(x, weights[layer % 2], routing, shape.rule, way=way, rows=rows, pdl=True)
+                weight, rule = weights[layer % 2], shape.rule
+                if name == "by tiles":
+                    route_tiles(x, weight, routing, rule, pdl=True)
+                else:
+                    rows = 4 if " 4 " in name else 8
+                    route_tokens(x, weight, routing, rule, rows=rows, pdl=True)
 
-        name = f"{way}, {rows} rows"
         results[name] = timer.step_us(chain, per=CHAIN, replays=9)
     return results
 
@@ -205,7 +209,7 @@ def _one_token(timer: Timer, shape_number: int, generator: torch.Generator) -> R
     hidden = torch.zeros(shape.top_k, shape.width, device="cuda", dtype=torch.bfloat16)
     out = torch.zeros_like(x)
     for w, routing in zip(weights, routings, strict=True):
-        route(x, w.router, routing, shape.rule)
+        route_tokens(x, w.router, routing, shape.rule)
     results: Result = {"bytes": 6 * shape.top_k * shape.hidden * shape.width}
     for up, down in (
         ((2, 2), (1, 2)), ((2, 4), (1, 4)), ((1, 2), (2, 2)), ((4, 4), (2, 4)), ((1, 1), (2, 8)),

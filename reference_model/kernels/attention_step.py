@@ -109,17 +109,11 @@ def _attend_new(
         if begin < end:
             high, total, acc = tile(x, k, v, seen, scale, high, total, acc)
     else:
-        whole = begin + (end - begin) // BLOCK * BLOCK
         tile_row = (group * C).to(tl.int32)
-        for at in tl.range(begin, whole, BLOCK, num_stages=STAGES):
+        for at in tl.range(begin, end, BLOCK, num_stages=STAGES):
+            seen = (at + place < end) & (at + place != slot)
             k = key_tiles.load([tile_row + at, 0])
-            v = value_tiles.load([tile_row + at, 0])
-            high, total, acc = tile(x, k, v, at + place != slot, scale, high, total, acc)
-        if whole < end:
-            seen = (whole + place < end) & (whole + place != slot)
-            to = (group * C + whole + place)[:, None] * d + element[None, :]
-            k = tl.load(keys + to, mask=seen[:, None], other=0.0)
-            v = tl.load(values + to, mask=seen[:, None], other=0.0)
+            v = tl.where(seen[:, None], value_tiles.load([tile_row + at, 0]), 0.0)
             high, total, acc = tile(x, k, v, seen, scale, high, total, acc)
     finish(
         high, total, acc, partial, stats, arrived, sinks, out, group, piece,

@@ -12,8 +12,16 @@ measured where 8 are needed), and repeating the maximum k times in one block too
 launch of its own with a block a token.
 """
 
+from typing import Any
+
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from reference_model.kernels.launch import block_of
+from reference_model.kernels.routing import RouterRule, Routing
+
+WIDE = 4096  # pairs of experts that one chunk of comparisons may hold
 
 
 @triton.jit
@@ -180,3 +188,45 @@ def choose(
             begins = chosen & (slot % ITEM_TOKENS == 0)
             item = tl.atomic_add(counts + E + number * 0, 1, mask=begins, sem="relaxed")
             tl.store(items + item, number * 65536 + slot // ITEM_TOKENS, mask=begins)
+
+
+def choice_of(
+    routing: Routing,
+    rule: RouterRule,
+    correction: Tensor | None,
+    declared: Tensor | None,
+    *,
+    listed: bool,
+) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    """What a router kernel passes on to `choose`: tensors in its order, and constants by name."""
+    spare = routing.logits
+    tensors = (
+        routing.logits,
+        spare if correction is None else correction,
+        spare if declared is None else declared,
+        routing.scratch,
+        routing.ids,
+        routing.weights,
+        routing.slots,
+        routing.counts,
+        routing.lists,
+        routing.items,
+    )
+    experts = routing.logits.shape[1]
+    block = block_of(experts)
+    constants = {
+        "E": experts,
+        "TOP_K": rule.top_k,
+        "GROUPS": rule.groups,
+        "KEPT": rule.kept_groups,
+        "GROUP_EXPERTS": rule.group_score_experts,
+        "SCORING": rule.scoring,
+        "NORMALISED": rule.normalised,
+        "CORRECTED": correction is not None,
+        "DECLARED": declared is not None,
+        "LISTED": listed,
+        "ITEM_TOKENS": routing.item_tokens,
+        "BLOCK_E": block,
+        "CHUNK": max(1, min(block, WIDE // block)),
+    }
+    return tensors, constants

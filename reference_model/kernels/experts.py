@@ -63,16 +63,16 @@ def _pairs_of(lists, expert, place, tokens, T, WORK: tl.constexpr):
 
 @triton.jit
 def _gate_up(
-    x, weight, bias, hidden, counts, ids, slots, lists, items, T,
+    x, weight, bias, scale, hidden, counts, ids, slots, lists, items, T,
     E: tl.constexpr,    D: tl.constexpr, I: tl.constexpr, TOP_K: tl.constexpr,
     BLOCK_T: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr, STAGES: tl.constexpr,
-    ACTIVATION: tl.constexpr, BIAS: tl.constexpr, WORK: tl.constexpr, PDL: tl.constexpr,
+    ACTIVATION: tl.constexpr, BIAS: tl.constexpr, SCALED: tl.constexpr, WORK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """hidden[pair] = activation(x gate^T, x up^T) for ROWS of the I columns."""
     wait_for_previous(PDL)
-    row = tl.program_id(1) * ROWS
+    row = tl.program_id(0) * ROWS
     expert, begin, tokens = _expert_of(
-        tl.program_id(0), counts, ids, slots, items, T, E, BLOCK_T, WORK
+        tl.program_id(1), counts, ids, slots, items, T, E, BLOCK_T, WORK
     )
     first = expert * (2 * I) + row
     rows = row + tl.arange(0, ROWS)
@@ -87,6 +87,10 @@ def _gate_up(
             a = tl.load(source + k, mask=real[:, None], other=0.0)
             gate = tl.dot(weight.load([first, k]), a.T, gate, input_precision="ieee")
             up = tl.dot(weight.load([first + I, k]), a.T, up, input_precision="ieee")
+        if SCALED:
+            factor = tl.load(scale + pair // TOP_K)[None, :]
+            gate *= factor
+            up *= factor
         if BIAS:
             gate += tl.load(bias + expert * (2 * I) + rows).to(tl.float32)[:, None]
             up += tl.load(bias + expert * (2 * I) + I + rows).to(tl.float32)[:, None]
@@ -102,9 +106,9 @@ def _down(
     BIAS: tl.constexpr, WORK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """results[pair] = hidden[pair] down^T for ROWS of the D columns."""
-    row = tl.program_id(1) * ROWS
+    row = tl.program_id(0) * ROWS
     expert, begin, tokens = _expert_of(
-        tl.program_id(0), counts, ids, slots, items, T, E, BLOCK_T, WORK
+        tl.program_id(1), counts, ids, slots, items, T, E, BLOCK_T, WORK
     )
     wait_for_previous(PDL)  # the routing is two kernels old: read before the wait
     first = expert * D + row
@@ -149,11 +153,13 @@ def gate_up(
     *,
     routing: Routing | None = None,
     bias: Tensor | None = None,
+    scale: Tensor | None = None,
     activation: str = "silu",
     pdl: bool = False,
 ) -> None:
     """x [T, D] times the chosen experts' [E, 2 I, D] (gates first) to hidden [T k, I].
 
+    `scale` [T] multiplies what a token's products give: an RMSNorm that was left out (`router`).
     Without a routing the weight is one expert's that all tokens use, and hidden is [T, I].
     """
     tokens, d = x.shape
@@ -163,11 +169,11 @@ def gate_up(
     assert d % tile.depth == 0, (d, tile.depth)
     work, groups = _work(tokens, routing, tile)
     of = [x] * 5 if routing is None else _buffers(routing)
-    _gate_up[groups, width // tile.rows](
-        x, weight, x if bias is None else bias, hidden, *of, tokens,
+    _gate_up[width // tile.rows, groups](
+        x, weight, x if bias is None else bias, x if scale is None else scale, hidden, *of, tokens,
         E=1 if routing is None else routing.lists.shape[0], D=d, I=width, TOP_K=1 if routing is None else routing.ids.shape[1],
         BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
-        ACTIVATION=activation, BIAS=bias is not None, WORK=work,
+        ACTIVATION=activation, BIAS=bias is not None, SCALED=scale is not None, WORK=work,
         **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
     )  # fmt: skip
 
@@ -192,7 +198,7 @@ def down(
     assert width % tile.depth == 0, (width, tile.depth)
     work, groups = _work(tokens, routing, tile)
     of = [hidden] * 5 if routing is None else _buffers(routing)
-    _down[groups, d // tile.rows](
+    _down[d // tile.rows, groups](
         hidden, weight, hidden if bias is None else bias, results, *of, tokens,
         E=1 if routing is None else routing.lists.shape[0], D=d, I=width, BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
         BIAS=bias is not None, WORK=work,

@@ -43,6 +43,8 @@ class Routing:
     item_tokens: int  # tokens of such a tile; 0: no items are noted
     logits: Tensor  # [T, E] float32
     partial: Tensor  # [splits, T, E] float32, of the router's product
+    squares: Tensor  # [splits, T] float32, sums of squares of its inputs
+    scale: Tensor  # [T] float32, the norm's factor where the router took the norm
     scratch: Tensor  # [2, T, E] float32: scores that rank, scores of groups
     arrived: Tensor  # [T] int32, zero between launches
 
@@ -80,6 +82,8 @@ class Routing:
             "items": ints(most),
             "logits": floats(tokens, experts),
             "partial": floats(splits, tokens, experts),
+            "squares": floats(splits, tokens),
+            "scale": floats(tokens),
             "scratch": floats(2, tokens, experts),
             "arrived": ints(tokens),
         }

@@ -107,6 +107,16 @@ def test_a_dense_layer_is_one_expert_of_all_tokens(generator: torch.Generator, t
     assert oracles.error(results, expected[1]) < EXACT
 
 
+def test_a_norms_factor_may_come_after_the_products(generator: torch.Generator) -> None:
+    routing = routed(generator, 5)
+    x, (up, _) = normal(generator, 5, D), weights(generator)
+    scale = normal(generator, 5)
+    hidden = poisoned(5 * K, I)
+    gate_up(x, described(up, TILE), hidden, TILE, routing=routing, scale=scale)
+    expected, _ = oracles.experts(x * scale[:, None], up, up[:, :D, :I], routing.ids)
+    assert oracles.error(hidden, expected) < EXACT
+
+
 def test_one_tokens_nan_stays_with_it(generator: torch.Generator) -> None:
     routing = routed(generator, 6, favourite=2)
     x, (up, out) = normal(generator, 6, D), weights(generator)

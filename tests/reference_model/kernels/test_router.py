@@ -1,16 +1,20 @@
 """The router: logits against float64, and a choice that is exactly that of its own logits."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor
 
 from reference_model.kernels import oracles
-from reference_model.kernels.router import Way, route, splits_of, usual_way
+from reference_model.kernels.router import few, route
+from reference_model.kernels.router_tiles import LateNorm, route_tiles, splits_of
+from reference_model.kernels.router_tokens import route_tokens
 from reference_model.kernels.routing import RouterRule, Routing
-from tests.reference_model.kernels.making import EXACT, normal
+from tests.reference_model.kernels.making import EXACT, normal, poisoned
 
 WIDTH = 64
-WAYS: list[Way] = ["token", "two"]
+Way = Callable[..., None]
+WAYS: list[Way] = [route_tokens, route_tiles]
 SOFTMAX = RouterRule(top_k=3, scoring="softmax")
 RULES = {
     "softmax": SOFTMAX,
@@ -72,11 +76,9 @@ def test_choice(generator: torch.Generator, name: str, experts: int, tokens: int
     x, weight = normal(generator, tokens, WIDTH), normal(generator, experts, WIDTH, std=0.1)
     bias = normal(generator, experts) if name == "of chosen" else None
     correction = normal(generator, experts, std=0.3) if "groups" in name else None
-    splits = 1 if way == "token" else 2
+    splits = 1 if way is route_tokens else 2
     routing = routing_of(tokens, experts, rule, splits, item_tokens=4)
-    route(
-        x, weight, routing, rule, bias=bias, correction=correction, way=way,
-    )  # fmt: skip
+    way(x, weight, routing, rule, bias=bias, correction=correction)  # fmt: skip
     logits = x.double() @ weight.double().T + (0 if bias is None else bias.double())
     assert oracles.error(routing.logits, logits) < EXACT
     scores, ranked = oracles.ranked_scores(routing.logits, rule, correction)
@@ -92,7 +94,7 @@ def test_ties_go_to_the_lower_index(way: Way) -> None:
     weight[[4, 9], 0] = 1.0
     weight[13, 1] = -0.0
     routing = routing_of(3, 16, SOFTMAX)
-    route(torch.ones(3, WIDTH), weight, routing, SOFTMAX, way=way)
+    way(torch.ones(3, WIDTH), weight, routing, SOFTMAX)
     assert routing.ids.tolist() == [[4, 9, 0]] * 3
     check_lists(routing)
 
@@ -109,7 +111,7 @@ def test_no_logit_leads_outside(
     weight = normal(generator, 16, WIDTH)
     weight[7, 11] = poison  # and one of every token
     routing = routing_of(3, 16, rule)
-    route(x, weight, routing, rule, way=way)
+    way(x, weight, routing, rule)
     assert routing.ids.min() >= 0
     assert routing.ids.max() < 16
     assert all(len(set(row)) == rule.top_k for row in routing.ids.tolist())
@@ -137,7 +139,7 @@ def test_a_declared_routing_is_taken_and_weighed_by_the_scores(
     x, weight = normal(generator, 5, WIDTH), normal(generator, 16, WIDTH, std=0.1)
     declared = normal(generator, 5, 16)
     routing = routing_of(5, 16, SOFTMAX)
-    route(x, weight, routing, SOFTMAX, declared=declared, way=way)
+    way(x, weight, routing, SOFTMAX, declared=declared)
     assert torch.equal(routing.ids.long(), declared.topk(3, -1).indices)
     expected = routing.logits.double().softmax(-1).gather(-1, routing.ids.long())
     assert oracles.error(routing.weights, expected) < EXACT
@@ -149,7 +151,7 @@ def test_the_norm_in_front(generator: torch.Generator) -> None:
     gamma = normal(generator, 72)
     routing = routing_of(2, 16, SOFTMAX)
     normed = torch.full((2, 72), torch.nan)
-    route(x, weight, routing, SOFTMAX, gamma=gamma, normed=normed, eps=1e-5)
+    route_tokens(x, weight, routing, SOFTMAX, gamma=gamma, normed=normed, eps=1e-5)
     expected = oracles.rms_norm(x, gamma, 1e-5)
     assert oracles.error(normed, expected) < EXACT
     assert oracles.error(routing.logits, expected @ weight.double().T) < EXACT
@@ -166,14 +168,37 @@ def test_slices_of_the_hidden_size_divide_it(width: int, splits: int) -> None:
 def test_without_lists_no_list_is_touched(generator: torch.Generator) -> None:
     routing = routing_of(1, 16, SOFTMAX)
     x, weight = normal(generator, 1, WIDTH), normal(generator, 16, WIDTH)
-    route(x, weight, routing, SOFTMAX, listed=False)
+    route_tokens(x, weight, routing, SOFTMAX, listed=False)
     assert torch.equal(routing.ids.long(), routing.logits.topk(3, -1).indices)
     assert not routing.counts.any()
     assert (routing.lists == -1).all()
 
 
-@pytest.mark.parametrize(
-    ("tokens", "experts", "way"), [(1, 256, "token"), (16, 64, "token"), (64, 64, "two")]
-)
-def test_few_tokens_have_blocks_of_their_own(tokens: int, experts: int, way: Way) -> None:
-    assert usual_way(tokens, experts) == way
+@pytest.mark.parametrize("tokens", [3, 17])
+def test_the_norm_whose_factor_comes_late(generator: torch.Generator, tokens: int) -> None:
+    stream, add = normal(generator, tokens, WIDTH), normal(generator, tokens, WIDTH)
+    gamma, weight = normal(generator, WIDTH), normal(generator, 16, WIDTH, std=0.1)
+    routing = routing_of(tokens, 16, SOFTMAX, splits=2)
+    norm = LateNorm(
+        add=add, gamma=gamma, eps=1e-5, summed=poisoned(tokens, WIDTH),
+        scaled=poisoned(tokens, WIDTH),
+    )  # fmt: skip
+    before = stream.clone()
+    route_tiles(stream, weight, routing, SOFTMAX, norm=norm)
+    total, normed = oracles.add_norm(stream, gamma, 1e-5, add)
+    assert torch.equal(stream, before)
+    assert oracles.error(norm.summed, total) < EXACT
+    assert oracles.error(norm.scaled * routing.scale[:, None], normed) < EXACT
+    assert oracles.error(routing.logits, normed @ weight.double().T) < EXACT
+    assert torch.equal(routing.ids.long(), routing.logits.topk(3, -1).indices)
+    check_lists(routing)
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 17])
+def test_both_ways_choose_alike(generator: torch.Generator, tokens: int) -> None:
+    assert few(tokens, 48) == (tokens < 17)
+    x, weight = normal(generator, tokens, WIDTH), normal(generator, 48, WIDTH)
+    routing, by_tokens = (routing_of(tokens, 48, SOFTMAX) for _ in range(2))
+    route(x, weight, routing, SOFTMAX)
+    route_tokens(x, weight, by_tokens, SOFTMAX)
+    assert torch.equal(routing.ids, by_tokens.ids)
