@@ -67,11 +67,11 @@ def check_attention(model: attention_core.Heads, tokens: int) -> Result:
     }
 
 
-def check_step(tokens: int, *, whole: bool) -> Result:
+def check_step(tokens: int) -> Result:
     """Two layers of a step against float64."""
     model = olmoe_step.Model(generator(), layers=2)
     caches = olmoe_step.caches_for(tokens, generator(), layers=2)
-    step = olmoe_step.Step(model, caches, whole=whole)
+    step = olmoe_step.Step(model, caches)
     return olmoe_step.errors(step)
 
 
@@ -83,10 +83,7 @@ def checks() -> dict[str, Callable[[], Result]]:
             named[f"attention, {model.name}, {tokens} tokens"] = lambda model=model, tokens=tokens: (
                 check_attention(model, tokens)
             )
-        for whole in (True, False):
-            named[f"step, {tokens} tokens, attention whole: {whole}"] = (
-                lambda tokens=tokens, whole=whole: check_step(tokens, whole=whole)
-            )
+        named[f"step, {tokens} tokens"] = lambda tokens=tokens: check_step(tokens)
     for shape in moe_layer.SHAPES:
         for tokens in TOKENS + ODD_TOKENS:
             named[f"layer, {shape.name}, {tokens} tokens"] = lambda shape=shape, tokens=tokens: (
@@ -243,22 +240,21 @@ def measure_steps(timer: Timer, copy: float) -> Result:
     results: Result = {}
     for tokens in TOKENS:
         caches = olmoe_step.caches_for(tokens, generator())
-        cases: Result = {}
-        for whole in (True, False):
-            step = olmoe_step.Step(model, caches, whole=whole)
-            us = timer.step_us(step.run)
-            floor_us = step.bytes_read / copy * 1e6
-            step.pdl = False
-            cases[f"attention whole: {whole}"] = {
-                "us": us,
-                "bytes": step.bytes_read,
-                "reference_us": floor_us,
-                "ratio": floor_us / us["median"],
-                "without_pdl_us": timer.step_us(step.run),
-                "kernels_without_pdl": kernel_durations_us(step.run),
-            }
-            del step
-        results[f"{tokens} tokens"] = cases
+        step = olmoe_step.Step(model, caches)
+        us = timer.step_us(step.run)
+        floor_us = step.bytes_read / copy * 1e6
+        step.pdl = False
+        kernels = kernel_durations_us(step.run)
+        results[f"{tokens} tokens"] = {
+            "us": us,
+            "bytes": step.bytes_read,
+            "reference_us": floor_us,
+            "ratio": floor_us / us["median"],
+            "without_pdl_us": timer.step_us(step.run),
+            "kernels_without_pdl": kernels,
+            "kernels": sum(kernel["kernels"] for kernel in kernels.values()),
+        }
+        del step
         del caches
         torch.cuda.empty_cache()
     return results

@@ -17,7 +17,6 @@ from reference_model.kernels import oracles
 from reference_model.kernels.attention import attend
 from reference_model.kernels.attention_slices import AttentionBuffers, described_cache
 from reference_model.kernels.attention_split import usual_split
-from reference_model.kernels.attention_step import attend_new
 from reference_model.kernels.experts import described, down, gate_up
 from reference_model.kernels.experts_one import down_one, gate_up_one
 from reference_model.kernels.linear import linear
@@ -76,10 +75,9 @@ class Step:
     def __init__(
         self, model: Model, caches: list[tuple[Tensor, Tensor]], *,
         own: tuple[str, ...] | None = None,
-        whole: bool = True,
         pdl: bool = True,
     ) -> None:  # fmt: skip
-        self.model, self.caches, self.pdl, self.whole = model, caches, pdl, whole
+        self.model, self.caches, self.pdl = model, caches, pdl
         self.tokens = tokens = caches[0][0].shape[0]
         self.own = OWN.get(tokens, ()) if own is None else own
         self.split = split = usual_split(tokens, HEADS, CONTEXT)
@@ -168,15 +166,6 @@ class Step:
 
     def _attend(self, number: int, layer: Layer) -> None:
         keys, values = self.caches[number]
-        if self.whole:
-            attend_new(
-                self.qkv, keys, values, self.attended, self.split, self.attention,
-                key_tiles=self.described[number][0], value_tiles=self.described[number][1],
-                cos=self.cos, sin=self.sin, positions=self.positions, slots=self.positions,
-                lengths=self.positions, longest=CONTEXT - 1, q_gamma=layer.q_gamma,
-                k_gamma=layer.k_gamma, eps=EPS, pdl=self.pdl,
-            )  # fmt: skip
-            return
         rope_and_store(
             self.qkv, self.q, keys, values, cos=self.cos, sin=self.sin,
             positions=self.positions, slots=self.positions, q_gamma=layer.q_gamma,

@@ -12,6 +12,8 @@ no list can be longer than a tile. "item": a group a tile that the router noted 
 is one expert with all tokens: shared experts, and a dense model's FFN.
 """
 
+import math
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -21,6 +23,18 @@ from reference_model.kernels.activation import gated
 from reference_model.kernels.launch import launch_options, wait_for_previous
 from reference_model.kernels.routing import Routing
 from reference_model.kernels.tiles import Tile
+
+
+@triton.jit
+def _place(GROUPS, TURN: tl.constexpr):
+    """Which tile of rows and which group this block is.
+
+    TURN tiles of rows of one group, then of the next group. Neighbours gather the same tokens, and
+    tiles of one expert's list read the same weights not far apart, so out of the L2.
+    """
+    program = tl.program_id(0)
+    a_turn = GROUPS * TURN
+    return program // a_turn * TURN + program % TURN, program % a_turn // TURN
 
 
 @triton.jit
@@ -63,17 +77,16 @@ def _pairs_of(lists, expert, place, tokens, T, WORK: tl.constexpr):
 
 @triton.jit
 def _gate_up(
-    x, weight, bias, scale, hidden, counts, ids, slots, lists, items, T,
+    x, weight, bias, scale, hidden, counts, ids, slots, lists, items, T, GROUPS,
     E: tl.constexpr,    D: tl.constexpr, I: tl.constexpr, TOP_K: tl.constexpr,
     BLOCK_T: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr, STAGES: tl.constexpr,
-    ACTIVATION: tl.constexpr, BIAS: tl.constexpr, SCALED: tl.constexpr, WORK: tl.constexpr, PDL: tl.constexpr,
+    ACTIVATION: tl.constexpr, BIAS: tl.constexpr, SCALED: tl.constexpr, WORK: tl.constexpr, TURN: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """hidden[pair] = activation(x gate^T, x up^T) for ROWS of the I columns."""
     wait_for_previous(PDL)
-    row = tl.program_id(0) * ROWS
-    expert, begin, tokens = _expert_of(
-        tl.program_id(1), counts, ids, slots, items, T, E, BLOCK_T, WORK
-    )
+    row, group = _place(GROUPS, TURN)
+    row *= ROWS
+    expert, begin, tokens = _expert_of(group, counts, ids, slots, items, T, E, BLOCK_T, WORK)
     first = expert * (2 * I) + row
     rows = row + tl.arange(0, ROWS)
     place = begin + tl.arange(0, BLOCK_T)
@@ -100,16 +113,15 @@ def _gate_up(
 
 @triton.jit
 def _down(
-    hidden, weight, bias, results, counts, ids, slots, lists, items, T,
+    hidden, weight, bias, results, counts, ids, slots, lists, items, T, GROUPS,
     E: tl.constexpr,    D: tl.constexpr, I: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr,
     DEPTH: tl.constexpr, STAGES: tl.constexpr,
-    BIAS: tl.constexpr, WORK: tl.constexpr, PDL: tl.constexpr,
+    BIAS: tl.constexpr, WORK: tl.constexpr, TURN: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """results[pair] = hidden[pair] down^T for ROWS of the D columns."""
-    row = tl.program_id(0) * ROWS
-    expert, begin, tokens = _expert_of(
-        tl.program_id(1), counts, ids, slots, items, T, E, BLOCK_T, WORK
-    )
+    row, group = _place(GROUPS, TURN)
+    row *= ROWS
+    expert, begin, tokens = _expert_of(group, counts, ids, slots, items, T, E, BLOCK_T, WORK)
     wait_for_previous(PDL)  # the routing is two kernels old: read before the wait
     first = expert * D + row
     rows = row + tl.arange(0, ROWS)
@@ -169,11 +181,11 @@ def gate_up(
     assert d % tile.depth == 0, (d, tile.depth)
     work, groups = _work(tokens, routing, tile)
     of = [x] * 5 if routing is None else _buffers(routing)
-    _gate_up[width // tile.rows, groups](
-        x, weight, x if bias is None else bias, x if scale is None else scale, hidden, *of, tokens,
+    _gate_up[width // tile.rows * groups,](
+        x, weight, x if bias is None else bias, x if scale is None else scale, hidden, *of, tokens, groups,
         E=1 if routing is None else routing.lists.shape[0], D=d, I=width, TOP_K=1 if routing is None else routing.ids.shape[1],
         BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
-        ACTIVATION=activation, BIAS=bias is not None, SCALED=scale is not None, WORK=work,
+        ACTIVATION=activation, BIAS=bias is not None, SCALED=scale is not None, WORK=work, TURN=_turn(width // tile.rows, tile),
         **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
     )  # fmt: skip
 
@@ -198,12 +210,17 @@ def down(
     assert width % tile.depth == 0, (width, tile.depth)
     work, groups = _work(tokens, routing, tile)
     of = [hidden] * 5 if routing is None else _buffers(routing)
-    _down[d // tile.rows, groups](
-        hidden, weight, hidden if bias is None else bias, results, *of, tokens,
+    _down[d // tile.rows * groups,](
+        hidden, weight, hidden if bias is None else bias, results, *of, tokens, groups,
         E=1 if routing is None else routing.lists.shape[0], D=d, I=width, BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
-        BIAS=bias is not None, WORK=work,
+        BIAS=bias is not None, WORK=work, TURN=_turn(d // tile.rows, tile),
         **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
     )  # fmt: skip
+
+
+def _turn(tiles: int, tile: Tile) -> int:
+    """The tile's turn, or what divides the tiles of rows."""
+    return math.gcd(tiles, tile.turn)
 
 
 def _buffers(routing: Routing) -> list[Tensor]:

@@ -12,13 +12,17 @@ DEEP = 64  # elements of the reduction a step where 128 does not divide it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """One kernel's block: tokens x rows of the weight, depth elements a step, stages in flight."""
+    """One kernel's block: tokens x rows of the weight, depth elements a step, stages in flight.
+
+    `turn` tiles of rows follow one another in the grid before it is the next group's turn.
+    """
 
     tokens: int
     rows: int
     depth: int
     stages: int
     warps: int = 4
+    turn: int = 2
 
 
 def expert_tiles(tokens: int, experts: int, top_k: int, hidden: int, width: int) -> list[Tile]:
