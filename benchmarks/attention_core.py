@@ -16,6 +16,7 @@ from reference_model.kernels.attention_split import Split, usual_split
 CONTEXT = 2048
 COLD_BYTES = 700e6  # a chain of caches that no L2 holds
 MOST_LAYERS = 16
+MOST_SLICES = 32
 CHECKED = 8  # sequences compared with float64
 
 
@@ -52,7 +53,9 @@ def splits(tokens: int, model: Heads) -> list[Split]:
         Split(slices=2 * slices, block=64, stages=2),
         Split(slices=max(1, slices // 2), block=128, stages=2),
     ]
-    fitting = [s for s in near if s is usual or (s.slices * s.block <= seen and s.slices <= 32)]
+    fitting = [
+        s for s in near if s is usual or (s.slices * s.block <= seen and s.slices <= MOST_SLICES)
+    ]
     return list(dict.fromkeys(fitting))
 
 

@@ -5,9 +5,9 @@
 First every kernel in every size that is measured is compared with float64, in several processes at
 once, which also compiles it. Then one process measures: the ceilings (a large copy, an 8192^3 bf16
 product) before, amid and after; whole steps of OLMoE-1B-7B; expert layers, under even and uneven
-routing; the attention core; small kernels; or the phases named alone. A ratio is the reference time over the measured median;
-the reference is compulsory bytes over the best copy rate of the run. A case that fails is kept as
-its error's text.
+routing; the attention core; small kernels; or the phases named alone. A ratio is the reference time
+over the measured median; the reference is compulsory bytes over the best copy rate of the two
+readings before. A case that fails is kept as its error's text.
 """
 
 import json
@@ -57,7 +57,8 @@ def check_attention(model: attention_core.Heads, tokens: int) -> Result:
     """Every split of the attention core, with full and with odd lengths."""
     core = attention_core.Core(model, tokens, generator(), 1)
     full = torch.full((tokens,), attention_core.CONTEXT, device="cuda")
-    odd = torch.randint(1, attention_core.CONTEXT, (tokens,), device="cuda", generator=generator())
+    most = attention_core.CONTEXT
+    odd = torch.randint(1, most, (tokens,), generator=generator(), device="cuda")
     return {
         f"{split.slices} x {split.block}, {split.stages} stages": {
             "full": core.error(split, full),
@@ -277,7 +278,7 @@ def main() -> None:
         report[name] = tried(call)
         report["seconds"][name] = round(time.monotonic() - began, 1)
         out.write_text(json.dumps(report, indent=1))
-        print(name, report["seconds"][name], "s", flush=True)
+        print(name, report["seconds"][name], "s", flush=True)  # noqa: T201 - progress
 
     phase("checks", check_all)
     readings = [ceilings(), ceilings()]

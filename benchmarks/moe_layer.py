@@ -115,7 +115,7 @@ class MoeLayers:
         ]
 
     def run(self, layer: int, x: Tensor, stream: Tensor) -> None:
-        """x [T, D] through one layer; its result is added to the stream [T, D]."""
+        """Run x [T, D] through one layer; its result is added to the stream [T, D]."""
         w, routing, pdl = self.weights[layer], self.routings[layer], self.pdl
         rule, declared = self.shape.rule, self.declared
         if self.tokens == 1:
@@ -195,7 +195,7 @@ def checked(layers: MoeLayers, x: Tensor) -> dict[str, object]:
 def dense_chain(
     shape: Shape, weights: list[Weights], experts: int, rows: int
 ) -> Callable[[], None]:
-    """cuBLAS over the weight bytes of so many experts a layer, with so many rows of tokens."""
+    """A step of cuBLAS over the weight bytes of so many experts a layer, with so many rows."""
     d, i = shape.hidden, shape.width
     x = torch.randn(rows, d, device="cuda").bfloat16()
     hidden = torch.randn(rows, i, device="cuda").bfloat16()

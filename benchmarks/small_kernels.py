@@ -203,7 +203,7 @@ def _one_token(timer: Timer, shape_number: int, generator: torch.Generator) -> R
     shape = SHAPES[shape_number]
     weights = [Weights.random(shape, generator) for _ in range(shape.layers)]
     x = torch.randn(1, shape.hidden, device="cuda", generator=generator).bfloat16()
-    counts, routings = Routing.layers(
+    _, routings = Routing.layers(
         len(weights), tokens=1, experts=shape.experts, top_k=shape.top_k, splits=1, device="cuda"
     )
     hidden = torch.zeros(shape.top_k, shape.width, device="cuda", dtype=torch.bfloat16)

@@ -85,7 +85,7 @@ def attend(
     sinks: Tensor | None = None,
     pdl: bool = False,
 ) -> None:
-    """softmax(q keys / sqrt(d)) values of q [T, H, d] over caches [T, K, C, d], to out [T, H, d].
+    """Attend with q [T, H, d] over caches [T, K, C, d]: softmax(q keys / sqrt(d)) values, to out.
 
     Each of `lengths` [T] int32 says how many slots of its sequence are filled, at most `longest`.
     """
@@ -95,7 +95,8 @@ def attend(
     per = triton.cdiv(triton.cdiv(seen, split.slices), split.block) * split.block
     _attend[split.slices, kv_heads, tokens](
         q, keys, values, key_tiles, value_tiles, q if sinks is None else sinks, buffers.partial,
-        buffers.stats, buffers.arrived, out, lengths, d**-0.5 * LOG2E.value, capacity, per, window or 0,
+        buffers.stats, buffers.arrived, out, lengths, d**-0.5 * LOG2E.value, capacity, per,
+        window or 0,
         K=kv_heads, G=heads // kv_heads, d=d, BLOCK_G=max(16, block_of(heads // kv_heads)),
         BLOCK_J=block_of(heads // kv_heads),
         BLOCK=split.block, SLICES=split.slices, BLOCK_Z=block_of(split.slices),

@@ -5,14 +5,14 @@ stream through shared memory by tensor descriptors (TMA) into the wide side of t
 tokens are gathered by the expert's list. An expert with more tokens has more tiles, each with
 blocks of its own that run at the same time and read the same weights out of L2: if one block
 looped over its tokens instead, an expert that holds most of them would set the step's time alone.
+Groups are the grid's fast dimension, so that all tiles of a list meet at the same rows at the same
+time: with rows as the fast dimension, uneven routing was measured to take up to a third longer.
 
 Who works: "pair": while pairs are no more than experts, a group of blocks a pair; the pair in slot
 0 of its expert's list works for all of them and the others leave. "expert": a group an expert, if
 no list can be longer than a tile. "item": a group a tile that the router noted (`routing`). "dense"
 is one expert with all tokens: shared experts, and a dense model's FFN.
 """
-
-import math
 
 import triton
 import triton.language as tl
@@ -23,18 +23,6 @@ from reference_model.kernels.activation import gated
 from reference_model.kernels.launch import launch_options, wait_for_previous
 from reference_model.kernels.routing import Routing
 from reference_model.kernels.tiles import Tile
-
-
-@triton.jit
-def _place(GROUPS, TURN: tl.constexpr):
-    """Which tile of rows and which group this block is.
-
-    TURN tiles of rows of one group, then of the next group. Neighbours gather the same tokens, and
-    tiles of one expert's list read the same weights not far apart, so out of the L2.
-    """
-    program = tl.program_id(0)
-    a_turn = GROUPS * TURN
-    return program // a_turn * TURN + program % TURN, program % a_turn // TURN
 
 
 @triton.jit
@@ -77,17 +65,19 @@ def _pairs_of(lists, expert, place, tokens, T, WORK: tl.constexpr):
 
 @triton.jit
 def _gate_up(
-    x, weight, bias, scale, hidden, counts, ids, slots, lists, items, T, GROUPS,
-    E: tl.constexpr,    D: tl.constexpr, I: tl.constexpr, TOP_K: tl.constexpr,
+    x, weight, bias, scale, hidden, counts, ids, slots, lists, items, T,
+    E: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, TOP_K: tl.constexpr,
     BLOCK_T: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr, STAGES: tl.constexpr,
-    ACTIVATION: tl.constexpr, BIAS: tl.constexpr, SCALED: tl.constexpr, WORK: tl.constexpr, TURN: tl.constexpr, PDL: tl.constexpr,
+    ACTIVATION: tl.constexpr, BIAS: tl.constexpr, SCALED: tl.constexpr, WORK: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
     """hidden[pair] = activation(x gate^T, x up^T) for ROWS of the I columns."""
     wait_for_previous(PDL)
-    row, group = _place(GROUPS, TURN)
-    row *= ROWS
-    expert, begin, tokens = _expert_of(group, counts, ids, slots, items, T, E, BLOCK_T, WORK)
-    first = expert * (2 * I) + row
+    row = tl.program_id(1) * ROWS
+    expert, begin, tokens = _expert_of(
+        tl.program_id(0), counts, ids, slots, items, T, E, BLOCK_T, WORK
+    )
+    first = expert * (2 * WIDTH) + row
     rows = row + tl.arange(0, ROWS)
     place = begin + tl.arange(0, BLOCK_T)
     real = place < tokens
@@ -99,29 +89,31 @@ def _gate_up(
         for k in tl.range(0, D, DEPTH, num_stages=STAGES):
             a = tl.load(source + k, mask=real[:, None], other=0.0)
             gate = tl.dot(weight.load([first, k]), a.T, gate, input_precision="ieee")
-            up = tl.dot(weight.load([first + I, k]), a.T, up, input_precision="ieee")
+            up = tl.dot(weight.load([first + WIDTH, k]), a.T, up, input_precision="ieee")
         if SCALED:
             factor = tl.load(scale + pair // TOP_K)[None, :]
             gate *= factor
             up *= factor
         if BIAS:
-            gate += tl.load(bias + expert * (2 * I) + rows).to(tl.float32)[:, None]
-            up += tl.load(bias + expert * (2 * I) + I + rows).to(tl.float32)[:, None]
+            gate += tl.load(bias + expert * (2 * WIDTH) + rows).to(tl.float32)[:, None]
+            up += tl.load(bias + expert * (2 * WIDTH) + WIDTH + rows).to(tl.float32)[:, None]
         y = gated(gate, up, ACTIVATION).to(hidden.dtype.element_ty)
-        tl.store(hidden + pair[None, :].to(tl.int64) * I + rows[:, None], y, mask=real[None, :])
+        tl.store(hidden + pair[None, :].to(tl.int64) * WIDTH + rows[:, None], y, mask=real[None, :])
 
 
 @triton.jit
 def _down(
-    hidden, weight, bias, results, counts, ids, slots, lists, items, T, GROUPS,
-    E: tl.constexpr,    D: tl.constexpr, I: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr,
+    hidden, weight, bias, results, counts, ids, slots, lists, items, T,
+    E: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, BLOCK_T: tl.constexpr,
+    ROWS: tl.constexpr,
     DEPTH: tl.constexpr, STAGES: tl.constexpr,
-    BIAS: tl.constexpr, WORK: tl.constexpr, TURN: tl.constexpr, PDL: tl.constexpr,
+    BIAS: tl.constexpr, WORK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """results[pair] = hidden[pair] down^T for ROWS of the D columns."""
-    row, group = _place(GROUPS, TURN)
-    row *= ROWS
-    expert, begin, tokens = _expert_of(group, counts, ids, slots, items, T, E, BLOCK_T, WORK)
+    row = tl.program_id(1) * ROWS
+    expert, begin, tokens = _expert_of(
+        tl.program_id(0), counts, ids, slots, items, T, E, BLOCK_T, WORK
+    )
     wait_for_previous(PDL)  # the routing is two kernels old: read before the wait
     first = expert * D + row
     rows = row + tl.arange(0, ROWS)
@@ -129,9 +121,9 @@ def _down(
     real = place < tokens
     pair = _pairs_of(lists, expert, place, tokens, T, WORK)
     if begin < tokens:
-        source = hidden + pair[:, None].to(tl.int64) * I + tl.arange(0, DEPTH)[None, :]
+        source = hidden + pair[:, None].to(tl.int64) * WIDTH + tl.arange(0, DEPTH)[None, :]
         total = tl.zeros((ROWS, BLOCK_T), tl.float32)
-        for k in tl.range(0, I, DEPTH, num_stages=STAGES):
+        for k in tl.range(0, WIDTH, DEPTH, num_stages=STAGES):
             a = tl.load(source + k, mask=real[:, None], other=0.0)
             total = tl.dot(weight.load([first, k]), a.T, total, input_precision="ieee")
         if BIAS:
@@ -169,7 +161,7 @@ def gate_up(
     activation: str = "silu",
     pdl: bool = False,
 ) -> None:
-    """x [T, D] times the chosen experts' [E, 2 I, D] (gates first) to hidden [T k, I].
+    """Multiply x [T, D] by the chosen experts' [E, 2 I, D] (gates first): hidden [T k, I].
 
     `scale` [T] multiplies what a token's products give: an RMSNorm that was left out (`router`).
     Without a routing the weight is one expert's that all tokens use, and hidden is [T, I].
@@ -180,12 +172,12 @@ def gate_up(
     assert width % tile.rows == 0, (width, tile.rows)
     assert d % tile.depth == 0, (d, tile.depth)
     work, groups = _work(tokens, routing, tile)
-    of = [x] * 5 if routing is None else _buffers(routing)
-    _gate_up[width // tile.rows * groups,](
-        x, weight, x if bias is None else bias, x if scale is None else scale, hidden, *of, tokens, groups,
-        E=1 if routing is None else routing.lists.shape[0], D=d, I=width, TOP_K=1 if routing is None else routing.ids.shape[1],
+    of, experts, top_k = _buffers(routing, x)
+    _gate_up[groups, width // tile.rows](
+        x, weight, x if bias is None else bias, x if scale is None else scale, hidden, *of, tokens,
+        E=experts, D=d, WIDTH=width, TOP_K=top_k,
         BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
-        ACTIVATION=activation, BIAS=bias is not None, SCALED=scale is not None, WORK=work, TURN=_turn(width // tile.rows, tile),
+        ACTIVATION=activation, BIAS=bias is not None, SCALED=scale is not None, WORK=work,
         **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
     )  # fmt: skip
 
@@ -201,7 +193,7 @@ def down(
     bias: Tensor | None = None,
     pdl: bool = False,
 ) -> None:
-    """hidden [T k, I] times the chosen experts' [E, D, I] to results [T k, D], a row a pair.
+    """Multiply hidden [T k, I] by the chosen experts' [E, D, I]: results [T k, D], a row a pair.
 
     The weighted sum over a token's pairs is the next norm's to do (`norm.add_norm`).
     """
@@ -209,19 +201,19 @@ def down(
     assert d % tile.rows == 0, (d, tile.rows)
     assert width % tile.depth == 0, (width, tile.depth)
     work, groups = _work(tokens, routing, tile)
-    of = [hidden] * 5 if routing is None else _buffers(routing)
-    _down[d // tile.rows * groups,](
-        hidden, weight, hidden if bias is None else bias, results, *of, tokens, groups,
-        E=1 if routing is None else routing.lists.shape[0], D=d, I=width, BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
-        BIAS=bias is not None, WORK=work, TURN=_turn(d // tile.rows, tile),
+    of, experts, _ = _buffers(routing, hidden)
+    _down[groups, d // tile.rows](
+        hidden, weight, hidden if bias is None else bias, results, *of, tokens,
+        E=experts, D=d, WIDTH=width, BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth,
+        STAGES=tile.stages,
+        BIAS=bias is not None, WORK=work,
         **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
     )  # fmt: skip
 
 
-def _turn(tiles: int, tile: Tile) -> int:
-    """The tile's turn, or what divides the tiles of rows."""
-    return math.gcd(tiles, tile.turn)
-
-
-def _buffers(routing: Routing) -> list[Tensor]:
-    return [routing.counts, routing.ids, routing.slots, routing.lists, routing.items]
+def _buffers(routing: Routing | None, spare: Tensor) -> tuple[list[Tensor], int, int]:
+    """What says who works, how many experts there are, and how many a token has."""
+    if routing is None:
+        return [spare] * 5, 1, 1
+    tensors = [routing.counts, routing.ids, routing.slots, routing.lists, routing.items]
+    return tensors, routing.lists.shape[0], routing.ids.shape[1]

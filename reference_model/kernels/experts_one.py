@@ -20,7 +20,7 @@ from reference_model.kernels.routing import Routing
 @triton.jit
 def _gate_up_one(
     x, weight, bias, gamma, eps, hidden, ids,
-    D: tl.constexpr, I: tl.constexpr, TOP_K: tl.constexpr, ROWS: tl.constexpr,
+    D: tl.constexpr, WIDTH: tl.constexpr, TOP_K: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr, ACTIVATION: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr,
     PDL: tl.constexpr,
 ):  # fmt: skip
@@ -31,13 +31,13 @@ def _gate_up_one(
     inside = offsets < D
     wait_for_previous(PDL)
     expert = tl.load(ids + pair).to(tl.int64)
-    first = weight + expert * (2 * I * D)  # 64 bits once, 32 for what is added to it
+    first = weight + expert * (2 * WIDTH * D)  # 64 bits once, 32 for what is added to it
     at = rows[:, None] * D + offsets[None, :]
     gates = tl.load(first + at, mask=inside[None, :], other=0.0, eviction_policy="evict_first").to(
         tl.float32
     )
     ups = tl.load(
-        first + I * D + at, mask=inside[None, :], other=0.0, eviction_policy="evict_first"
+        first + WIDTH * D + at, mask=inside[None, :], other=0.0, eviction_policy="evict_first"
     ).to(tl.float32)
     a = tl.load(x + pair // TOP_K * D + offsets, mask=inside, other=0.0).to(tl.float32)
     if NORM:
@@ -45,15 +45,15 @@ def _gate_up_one(
     gate = tl.sum(gates * a[None, :], 1)
     up = tl.sum(ups * a[None, :], 1)
     if BIAS:
-        gate += tl.load(bias + expert * (2 * I) + rows).to(tl.float32)
-        up += tl.load(bias + expert * (2 * I) + I + rows).to(tl.float32)
-    tl.store(hidden + pair * I + rows, gated(gate, up, ACTIVATION).to(hidden.dtype.element_ty))
+        gate += tl.load(bias + expert * (2 * WIDTH) + rows).to(tl.float32)
+        up += tl.load(bias + expert * (2 * WIDTH) + WIDTH + rows).to(tl.float32)
+    tl.store(hidden + pair * WIDTH + rows, gated(gate, up, ACTIVATION).to(hidden.dtype.element_ty))
 
 
 @triton.jit
 def _down_one(
     hidden, weight, bias, weights, ids, residual, out,
-    D: tl.constexpr, I: tl.constexpr, TOP_K: tl.constexpr, BLOCK_K: tl.constexpr,
+    D: tl.constexpr, WIDTH: tl.constexpr, TOP_K: tl.constexpr, BLOCK_K: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, BIAS: tl.constexpr, RESIDUAL: tl.constexpr,
     PDL: tl.constexpr,
 ):  # fmt: skip
@@ -61,19 +61,19 @@ def _down_one(
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     token = tl.program_id(1)
     offsets = tl.arange(0, BLOCK)
-    inside = offsets < I
+    inside = offsets < WIDTH
     choice = tl.arange(0, BLOCK_K)
     real = choice < TOP_K
     pair = token * TOP_K + choice
     expert = tl.load(ids + pair, mask=real, other=0).to(tl.int64)
-    first = (weight + expert * (D * I))[:, None, None]
-    at = rows[None, :, None] * I + offsets[None, None, :]
+    first = (weight + expert * (D * WIDTH))[:, None, None]
+    at = rows[None, :, None] * WIDTH + offsets[None, None, :]
     loaded = real[:, None, None] & inside[None, None, :]
     w = tl.load(first + at, mask=loaded, other=0.0, eviction_policy="evict_first")
     share = tl.load(weights + pair, mask=real, other=0.0)
     wait_for_previous(PDL)
     a = tl.load(
-        hidden + pair[:, None] * I + offsets[None, :],
+        hidden + pair[:, None] * WIDTH + offsets[None, :],
         mask=real[:, None] & inside[None, :],
         other=0.0,
     )
@@ -103,7 +103,7 @@ def gate_up_one(
     warps: int = 2,
     pdl: bool = False,
 ) -> None:
-    """x [T, D], normed by `gamma` if given, times the experts' [E, 2 I, D] to hidden [T k, I].
+    """Multiply x [T, D], normed by `gamma` if given, by the experts' [E, 2 I, D]: hidden [T k, I].
 
     Correct for any T, fast for one token: no pair shares its weights with another.
     """
@@ -111,7 +111,7 @@ def gate_up_one(
     assert width % rows == 0, (width, rows)
     _gate_up_one[width // rows, routing.ids.numel()](
         x, weight, x if bias is None else bias, x if gamma is None else gamma, eps, hidden,
-        routing.ids, D=d, I=width, TOP_K=routing.ids.shape[1], ROWS=rows, BLOCK=block_of(d),
+        routing.ids, D=d, WIDTH=width, TOP_K=routing.ids.shape[1], ROWS=rows, BLOCK=block_of(d),
         ACTIVATION=activation, BIAS=bias is not None, NORM=gamma is not None,
         **launch_options(pdl=pdl, warps=warps),
     )  # fmt: skip
@@ -129,7 +129,7 @@ def down_one(
     warps: int = 2,
     pdl: bool = False,
 ) -> None:
-    """hidden [T k, I] times the experts' [E, D, I], summed by their weights, to out [T, D].
+    """Multiply hidden [T k, I] by the experts' [E, D, I] and sum by weight: out [T, D].
 
     `residual` [T, D] is added and may be `out` itself.
     """
@@ -138,7 +138,7 @@ def down_one(
     assert d % rows == 0, (d, rows)
     _down_one[d // rows, out.shape[0]](
         hidden, weight, hidden if bias is None else bias, routing.weights, routing.ids,
-        out if residual is None else residual, out, D=d, I=width, TOP_K=top_k,
+        out if residual is None else residual, out, D=d, WIDTH=width, TOP_K=top_k,
         BLOCK_K=block_of(top_k), ROWS=rows, BLOCK=block_of(width), BIAS=bias is not None,
         RESIDUAL=residual is not None, **launch_options(pdl=pdl, warps=warps),
     )  # fmt: skip

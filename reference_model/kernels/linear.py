@@ -67,7 +67,7 @@ def linear(
     warps: int = 4,
     pdl: bool = False,
 ) -> None:
-    """out [T, N] = norm(x [T, D]) weight [N, D]^T + bias + residual.
+    """Compute out [T, N] = norm(x [T, D]) weight [N, D]^T + bias + residual.
 
     The norm is taken where `gamma` [D] is given. `residual` may be `out` itself.
     """

@@ -12,7 +12,7 @@ from reference_model.kernels.routing import RouterRule
 
 
 def rms_norm(x: Tensor, gamma: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) gamma over the last axis."""
+    """RMSNorm: x / sqrt(mean(x^2) + eps) gamma over the last axis."""
     x = x.double()
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * gamma.double()
 

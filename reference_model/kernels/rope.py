@@ -43,11 +43,11 @@ def _heads(
     second = tl.load(source + head * d + HALF + i, mask=pair, other=0.0).to(tl.float32)
     j = 2 * HALF + tl.arange(0, BLOCK_REST)[None, :]
     beyond = (head < HEADS) & (j < d)
-    if 2 * HALF < d:
+    if d > 2 * HALF:
         rest = tl.load(source + head * d + j, mask=beyond, other=0.0).to(tl.float32)
     if NORM != "none":
         squares = tl.sum(first * first + second * second, 1)
-        if 2 * HALF < d:
+        if d > 2 * HALF:
             squares += tl.sum(rest * rest, 1)
         if NORM == "full":
             scale = tl.rsqrt(tl.sum(squares, 0) / (HEADS * d) + eps)
@@ -57,7 +57,7 @@ def _heads(
             at = head * 0
         first *= scale * tl.load(gamma + at + i, mask=pair, other=0.0).to(tl.float32)
         second *= scale * tl.load(gamma + at + HALF + i, mask=pair, other=0.0).to(tl.float32)
-        if 2 * HALF < d:
+        if d > 2 * HALF:
             rest *= scale * tl.load(gamma + at + j, mask=beyond, other=0.0).to(tl.float32)
     c = tl.load(cos + i, mask=i < HALF, other=0.0)
     s = tl.load(sin + i, mask=i < HALF, other=0.0)
@@ -65,7 +65,7 @@ def _heads(
     kind = target.dtype.element_ty
     tl.store(to + i, (first * c - second * s).to(kind), mask=pair & write)
     tl.store(to + HALF + i, (second * c + first * s).to(kind), mask=pair & write)
-    if 2 * HALF < d:
+    if d > 2 * HALF:
         tl.store(to + j, rest.to(kind), mask=beyond & write)
 
 
@@ -137,7 +137,7 @@ def rope_and_store(
     eps: float = 1e-6,
     pdl: bool = False,
 ) -> None:
-    """qkv [T, (H + 2 K) d] to queries [T, H, d] and into the caches [T, K, C, d].
+    """Turn qkv [T, (H + 2 K) d] into queries [T, H, d] and entries of the caches [T, K, C, d].
 
     cos and sin are tables [positions, rotary_dim / 2] in float32; positions and slots are [T] of
     int32. The norm is full where `q_gamma` has H d elements and more than one head, per head where

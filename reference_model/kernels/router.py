@@ -25,7 +25,7 @@ def route(
     declared: Tensor | None = None,
     pdl: bool = False,
 ) -> None:
-    """x [T, D] and the router's weight [E, D] to the choices in `routing`, whose counts are zero.
+    """Choose experts for x [T, D] by the router's weight [E, D], into a routing of zero counts.
 
     `bias` [E] is added to the logits, `correction` [E] to the scores that rank but not to the
     weights. `declared` [T, E] ranks in place of the scores: a routing that is given.

@@ -124,7 +124,7 @@ def route_tiles(
     norm: LateNorm | None = None,
     pdl: bool = False,
 ) -> None:
-    """x [T, D] and the router's weight [E, D] to the choices in `routing`, whose counts are zero.
+    """Choose experts for x [T, D] by the router's weight [E, D], into a routing of zero counts.
 
     Arguments as in `router.route`. With a `norm`, x is the residual stream; blocks read it while
     others write, hence the sum goes to a place of its own.

@@ -49,7 +49,8 @@ def _route_token(
     if tl.atomic_add(arrived + token, 1, sem="acq_rel") == last:
         tl.store(arrived + token, 0)
         choose(
-            token, T, logits, correction, declared, scratch, ids, weights, slots, counts, lists, items,
+            token, T, logits, correction, declared, scratch, ids, weights, slots, counts, lists,
+            items,
             E, TOP_K, GROUPS, KEPT, GROUP_EXPERTS, SCORING, NORMALISED, CORRECTED, DECLARED,
             LISTED, ITEM_TOKENS,
             1, BLOCK_E, CHUNK,
@@ -72,7 +73,7 @@ def route_tokens(
     listed: bool = True,
     pdl: bool = False,
 ) -> None:
-    """x [T, D] and the router's weight [E, D] to the choices in `routing`, whose counts are zero.
+    """Choose experts for x [T, D] by the router's weight [E, D], into a routing of zero counts.
 
     Arguments as in `router.route`. With `gamma` the RMSNorm of x is taken first; `normed` [T, D]
     then keeps it for the experts. `rows` are experts a block. Without `listed` no lists are made:

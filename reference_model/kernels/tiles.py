@@ -12,17 +12,13 @@ DEEP = 64  # elements of the reduction a step where 128 does not divide it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """One kernel's block: tokens x rows of the weight, depth elements a step, stages in flight.
-
-    `turn` tiles of rows follow one another in the grid before it is the next group's turn.
-    """
+    """One kernel's block: tokens x rows of the weight, depth elements a step, stages in flight."""
 
     tokens: int
     rows: int
     depth: int
     stages: int
     warps: int = 4
-    turn: int = 2
 
 
 def expert_tiles(tokens: int, experts: int, top_k: int, hidden: int, width: int) -> list[Tile]:
@@ -35,8 +31,8 @@ def expert_tiles(tokens: int, experts: int, top_k: int, hidden: int, width: int)
     if usual > 24:  # noqa: PLR2004 - between the measured 64 and 256 tokens of OLMoE
         rows, warps = (128, 8) if hidden % 128 == 0 else (64, 4)
         return [
-            Tile(tokens=64, rows=64, depth=DEEP, stages=4),
-            Tile(tokens=64, rows=rows, depth=DEEP, stages=4, warps=warps),
+            Tile(tokens=64, rows=64, depth=DEEP, stages=3),
+            Tile(tokens=64, rows=rows, depth=DEEP, stages=3, warps=warps),
         ]
     if usual > 6:  # noqa: PLR2004 - likewise; Qwen3's 4 a list want narrow tiles, OLMoE's 8 wide
         return [

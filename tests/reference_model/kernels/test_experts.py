@@ -12,7 +12,7 @@ from reference_model.kernels.routing import RouterRule, Routing
 from reference_model.kernels.tiles import Tile, expert_tiles
 from tests.reference_model.kernels.making import EXACT, normal, poisoned
 
-E, K, D, I = 8, 3, 64, 48
+E, K, D, WIDTH = 8, 3, 64, 48
 RULE = RouterRule(top_k=K, scoring="softmax")
 TILE = Tile(tokens=4, rows=16, depth=16, stages=2)
 
@@ -31,14 +31,16 @@ def routed(generator: torch.Generator, tokens: int, favourite: int | None = None
 
 
 def weights(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    return normal(generator, E, 2 * I, D, std=D**-0.5), normal(generator, E, D, I, std=I**-0.5)
+    return normal(generator, E, 2 * WIDTH, D, std=D**-0.5), normal(
+        generator, E, D, WIDTH, std=WIDTH**-0.5
+    )
 
 
 def product_layer(
     x: Tensor, up: Tensor, out: Tensor, routing: Routing, tile: Tile = TILE, **extras: Tensor
 ) -> tuple[Tensor, Tensor]:
     tokens = x.shape[0]
-    hidden, results = poisoned(tokens * K, I), poisoned(tokens * K, D)
+    hidden, results = poisoned(tokens * K, WIDTH), poisoned(tokens * K, D)
     activation = "clamped_silu" if extras else "silu"
     gate_up(
         x, described(up, tile), hidden, tile, routing=routing, bias=extras.get("gate_up_bias"),
@@ -66,12 +68,12 @@ def test_experts(generator: torch.Generator, tokens: int, favourite: int | None)
 def test_biases_and_the_clamped_activation(generator: torch.Generator, tokens: int) -> None:
     routing = routed(generator, tokens)
     x, (up, out) = 4 * normal(generator, tokens, D), weights(generator)
-    extras = {"gate_up_bias": normal(generator, E, 2 * I), "down_bias": normal(generator, E, D)}
+    extras = {"gate_up_bias": normal(generator, E, 2 * WIDTH), "down_bias": normal(generator, E, D)}
     hidden, results = product_layer(x, up, out, routing, **extras)
     expected = oracles.experts(x, up, out, routing.ids, **extras, activation="clamped_silu")
     assert oracles.error(hidden, expected[0]) < EXACT
     assert oracles.error(results, expected[1]) < EXACT
-    one_hidden, one_out = poisoned(tokens * K, I), poisoned(tokens, D)
+    one_hidden, one_out = poisoned(tokens * K, WIDTH), poisoned(tokens, D)
     gate_up_one(x, up, one_hidden, routing, bias=extras["gate_up_bias"], activation="clamped_silu")
     down_one(one_hidden, out, one_out, routing, bias=extras["down_bias"])
     assert oracles.error(one_hidden, expected[0]) < EXACT
@@ -87,7 +89,7 @@ def test_one_token_a_block_with_norm_and_residual(generator: torch.Generator, to
     routing = routed(generator, tokens)
     x, (up, out) = normal(generator, tokens, D), weights(generator)
     gamma = normal(generator, D)
-    hidden, stream = poisoned(tokens * K, I), x.clone()
+    hidden, stream = poisoned(tokens * K, WIDTH), x.clone()
     gate_up_one(x, up, hidden, routing, gamma=gamma, eps=1e-5)
     down_one(hidden, out, stream, routing, residual=stream, rows=2)
     normed = oracles.rms_norm(x, gamma, 1e-5)
@@ -99,7 +101,7 @@ def test_one_token_a_block_with_norm_and_residual(generator: torch.Generator, to
 @pytest.mark.parametrize("tokens", [1, 6, 9])
 def test_a_dense_layer_is_one_expert_of_all_tokens(generator: torch.Generator, tokens: int) -> None:
     x, (up, out) = normal(generator, tokens, D), weights(generator)
-    hidden, results = poisoned(tokens, I), poisoned(tokens, D)
+    hidden, results = poisoned(tokens, WIDTH), poisoned(tokens, D)
     gate_up(x, described(up[0], TILE), hidden, TILE)
     down(hidden, described(out[0], TILE), results, TILE, tokens=tokens)
     expected = oracles.experts(x, up, out, torch.zeros(tokens, 1))
@@ -111,9 +113,9 @@ def test_a_norms_factor_may_come_after_the_products(generator: torch.Generator) 
     routing = routed(generator, 5)
     x, (up, _) = normal(generator, 5, D), weights(generator)
     scale = normal(generator, 5)
-    hidden = poisoned(5 * K, I)
+    hidden = poisoned(5 * K, WIDTH)
     gate_up(x, described(up, TILE), hidden, TILE, routing=routing, scale=scale)
-    expected, _ = oracles.experts(x * scale[:, None], up, up[:, :D, :I], routing.ids)
+    expected, _ = oracles.experts(x * scale[:, None], up, up[:, :D, :WIDTH], routing.ids)
     assert oracles.error(hidden, expected) < EXACT
 
 
@@ -132,7 +134,11 @@ def test_a_tile_that_reads_the_next_experts_rows_is_refused(generator: torch.Gen
     routing = routed(generator, 2)
     with pytest.raises(AssertionError, match="48, 32"):
         gate_up(
-            normal(generator, 2, D), described(up, tile), poisoned(2 * K, I), tile, routing=routing
+            normal(generator, 2, D),
+            described(up, tile),
+            poisoned(2 * K, WIDTH),
+            tile,
+            routing=routing,
         )
 
 

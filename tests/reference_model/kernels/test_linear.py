@@ -12,7 +12,7 @@ from tests.reference_model.kernels.making import EXACT, normal, poisoned
 @pytest.mark.parametrize(("width", "outputs"), [(64, 8), (72, 7), (33, 1)])
 @pytest.mark.parametrize("extras", [False, True])
 def test_linear(
-    generator: torch.Generator, tokens: int, width: int, outputs: int, extras: bool
+    generator: torch.Generator, tokens: int, width: int, outputs: int, *, extras: bool
 ) -> None:
     x, weight = normal(generator, tokens, width), normal(generator, outputs, width)
     gamma, bias = normal(generator, width), normal(generator, outputs)
