@@ -6,8 +6,8 @@ First every kernel in every size that is measured is compared with float64, in s
 once, which also compiles it. Then one process measures: the ceilings (a large copy, an 8192^3 bf16
 product) before, amid and after; whole steps of OLMoE-1B-7B; expert layers, under even and uneven
 routing; the attention core; small kernels; or the phases named alone. A ratio is the reference time
-over the measured median; the reference is compulsory bytes over the best copy rate of the two
-readings before. A case that fails is kept as its error's text.
+over the measured median; the reference is compulsory bytes over the best copy rate of the run. A
+case that fails is kept as its error's text.
 """
 
 import json
@@ -81,9 +81,8 @@ def checks() -> dict[str, Callable[[], Result]]:
     named: dict[str, Callable[[], Result]] = {}
     for tokens in reversed(TOKENS):
         for model in attention_core.MODELS:
-            named[f"attention, {model.name}, {tokens} tokens"] = lambda model=model, tokens=tokens: (
-                check_attention(model, tokens)
-            )
+            name = f"attention, {model.name}, {tokens} tokens"
+            named[name] = lambda model=model, tokens=tokens: check_attention(model, tokens)
         named[f"step, {tokens} tokens"] = lambda tokens=tokens: check_step(tokens)
     for shape in moe_layer.SHAPES:
         for tokens in TOKENS + ODD_TOKENS:
@@ -141,7 +140,7 @@ def ceilings() -> dict[str, float]:
     return reading
 
 
-def measure_attention(timer: Timer, copy: float) -> Result:
+def measure_attention(timer: Timer) -> Result:
     """The attention core: every split, the best one's ratio, PyTorch's own where it has one."""
     results: Result = {}
     for model in attention_core.MODELS:
@@ -165,13 +164,10 @@ def measure_attention(timer: Timer, copy: float) -> Result:
             )
             good = {name: case for name, case in cases.items() if "median" in case}
             best = min(good, key=lambda name: good[name]["median"]) if good else None
-            floor_us = core.layer_bytes / copy * 1e6
             results[f"{model.name}, {tokens} tokens"] = {
                 "bytes": core.layer_bytes,
-                "reference_us": floor_us,
                 "best": best,
                 "us": None if best is None else good[best],
-                "ratio": None if best is None else floor_us / good[best]["median"],
                 "torch_us": tried(lambda core=core, n=layers: small_kernels.sdpa(timer, core, n)),
                 "splits": cases,
                 "usual_split_one_key_fewer_us": partial,
@@ -182,7 +178,7 @@ def measure_attention(timer: Timer, copy: float) -> Result:
 
 
 def measure_layer(
-    timer: Timer, copy: float, shape: moe_layer.Shape, weights: list[moe_layer.Weights],
+    timer: Timer, shape: moe_layer.Shape, weights: list[moe_layer.Weights],
     tokens: int, exponent: float | None,
 ) -> Result:  # fmt: skip
     """One expert layer: time, ratios, the dense yardstick, and what its kernels last."""
@@ -201,13 +197,11 @@ def measure_layer(
     )
     layers.pdl = False
     durations = kernel_durations_us(lambda: layers.chain(x, stream, 1))
-    floor_us = distinct * 6 * shape.hidden * shape.width / copy * 1e6
     return {
         "distinct_experts": distinct,
         "fullest_tokens": fullest,
         "us": us,
-        "reference_us": floor_us,
-        "ratio": floor_us / us["median"],
+        "bytes": distinct * 6 * shape.hidden * shape.width,
         "dense_us": dense,
         "dense_rows": rows,
         "dense_ratio": dense["median"] / us["median"],
@@ -215,7 +209,7 @@ def measure_layer(
     }
 
 
-def measure_layers(timer: Timer, copy: float) -> Result:
+def measure_layers(timer: Timer) -> Result:
     """All shapes and token counts, evenly routed; uneven at 64 and 256 tokens."""
     results: Result = {}
     for shape in moe_layer.SHAPES:
@@ -227,7 +221,7 @@ def measure_layers(timer: Timer, copy: float) -> Result:
             note = "" if exponent is None else f", exponent {exponent}"
             results[f"{shape.name}, {tokens} tokens{note}"] = tried(
                 lambda shape=shape, weights=weights, tokens=tokens, exponent=exponent: (
-                    measure_layer(timer, copy, shape, weights, tokens, exponent)
+                    measure_layer(timer, shape, weights, tokens, exponent)
                 )
             )
         del weights
@@ -235,7 +229,7 @@ def measure_layers(timer: Timer, copy: float) -> Result:
     return results
 
 
-def measure_steps(timer: Timer, copy: float) -> Result:
+def measure_steps(timer: Timer) -> Result:
     """Whole steps of OLMoE-1B-7B."""
     model = olmoe_step.Model(generator())
     results: Result = {}
@@ -243,14 +237,11 @@ def measure_steps(timer: Timer, copy: float) -> Result:
         caches = olmoe_step.caches_for(tokens, generator())
         step = olmoe_step.Step(model, caches)
         us = timer.step_us(step.run)
-        floor_us = step.bytes_read / copy * 1e6
         step.pdl = False
         kernels = kernel_durations_us(step.run)
         results[f"{tokens} tokens"] = {
             "us": us,
             "bytes": step.bytes_read,
-            "reference_us": floor_us,
-            "ratio": floor_us / us["median"],
             "without_pdl_us": timer.step_us(step.run),
             "kernels_without_pdl": kernels,
             "kernels": sum(kernel["kernels"] for kernel in kernels.values()),
@@ -261,16 +252,24 @@ def measure_steps(timer: Timer, copy: float) -> Result:
     return results
 
 
+def add_ratios(part: Result, copy_rate: float) -> None:
+    """To everything that has bytes and a time, the reference time and the ratio."""
+    if isinstance(part.get("us"), dict) and "bytes" in part:
+        part["reference_us"] = part["bytes"] / copy_rate * 1e6
+        part["ratio"] = part["reference_us"] / part["us"]["median"]
+    for value in part.values():
+        if isinstance(value, dict):
+            add_ratios(value, copy_rate)
+
+
 def main() -> None:
     """Check, measure, write."""
     if sys.argv[1] == "--share":
         check_share(int(sys.argv[2]), Path(sys.argv[3]))
         return
-    out = Path(sys.argv[1])
+    out, wanted = Path(sys.argv[1]), sys.argv[2:]
     began = time.monotonic()
-    report: Result = {"circumstances": circumstances(), "seconds": {}}
-
-    wanted = sys.argv[2:]
+    report: Result = {"circumstances": circumstances(), "seconds": {}, "ceilings": []}
 
     def phase(name: str, call: Callable[[], Any]) -> None:
         if wanted and name not in wanted:
@@ -281,17 +280,16 @@ def main() -> None:
         print(name, report["seconds"][name], "s", flush=True)  # noqa: T201 - progress
 
     phase("checks", check_all)
-    readings = [ceilings(), ceilings()]
-    copy = max(reading["copy_bytes_per_s"] for reading in readings)
+    report["ceilings"] += [ceilings() for _ in range(3)]
     timer = Timer()
-    phase("steps", lambda: measure_steps(timer, copy))
-    phase("layers", lambda: measure_layers(timer, copy))
-    readings.append(ceilings())
-    phase("attention", lambda: measure_attention(timer, copy))
+    phase("steps", lambda: measure_steps(timer))
+    phase("layers", lambda: measure_layers(timer))
+    report["ceilings"].append(ceilings())
+    phase("attention", lambda: measure_attention(timer))
     phase("small", lambda: small_kernels.measured(timer, generator, TOKENS))
-    readings.append(ceilings())
-    report["ceilings"] = readings
+    report["ceilings"].append(ceilings())
     report["circumstances_after"] = circumstances()
+    add_ratios(report, max(reading["copy_bytes_per_s"] for reading in report["ceilings"]))
     out.write_text(json.dumps(report, indent=1))
 
 

@@ -106,7 +106,7 @@ def _rope(
     if part == 0:
         to = queries + token * H * d
         _heads(
-            row, to, d, True, q_gamma, cos + turn, sin + turn, eps,
+            row, to, d, True, q_gamma, cos + turn, sin + turn, eps,  # noqa: FBT003
             H, d, HALF, BLOCK_H, BLOCK_HALF, BLOCK_REST, NORM,
         )  # fmt: skip
     elif part == 1:
