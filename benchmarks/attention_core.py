@@ -44,7 +44,7 @@ MODELS = (
 def splits(tokens: int, model: Heads) -> list[Split]:
     """The usual split, and its neighbours: half and twice the slices, other tiles and stages."""
     seen = CONTEXT if model.window is None else model.window
-    usual = usual_split(tokens, model.kv_heads, seen)
+    usual = usual_split(tokens, model.heads, model.kv_heads, seen)
     slices = usual.slices
     near = [
         usual,

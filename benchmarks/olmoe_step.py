@@ -80,7 +80,7 @@ class Step:
         self.model, self.caches, self.pdl = model, caches, pdl
         self.tokens = tokens = caches[0][0].shape[0]
         self.own = OWN.get(tokens, ()) if own is None else own
-        self.split = split = usual_split(tokens, HEADS, CONTEXT)
+        self.split = split = usual_split(tokens, HEADS, HEADS, CONTEXT)
         self.tiles = expert_tiles(tokens, OLMOE.experts, OLMOE.top_k, OLMOE.hidden, OLMOE.width)
         self.counts, self.routings = Routing.layers(
             len(model.layers), tokens=tokens, experts=OLMOE.experts, top_k=OLMOE.top_k,

@@ -16,6 +16,8 @@ from reference_model.kernels.launch import block_of, launch_options, wait_for_pr
 from reference_model.kernels.norm import normalised
 from reference_model.kernels.routing import Routing
 
+WIDE = 1024  # elements of an expert's width from which four warps share a row of down
+
 
 @triton.jit
 def _gate_up_one(
@@ -99,8 +101,8 @@ def gate_up_one(
     activation: str = "silu",
     gamma: Tensor | None = None,
     eps: float = 1e-6,
-    rows: int = 2,
-    warps: int = 2,
+    rows: int = 1,
+    warps: int = 1,
     pdl: bool = False,
 ) -> None:
     """Multiply x [T, D], normed by `gamma` if given, by the experts' [E, 2 I, D]: hidden [T k, I].
@@ -126,7 +128,7 @@ def down_one(
     bias: Tensor | None = None,
     residual: Tensor | None = None,
     rows: int = 1,
-    warps: int = 2,
+    warps: int | None = None,
     pdl: bool = False,
 ) -> None:
     """Multiply hidden [T k, I] by the experts' [E, D, I] and sum by weight: out [T, D].
@@ -134,6 +136,7 @@ def down_one(
     `residual` [T, D] is added and may be `out` itself.
     """
     d, width = weight.shape[1:]
+    warps = warps or (4 if width >= WIDE else 2)
     top_k = routing.ids.shape[1]
     assert d % rows == 0, (d, rows)
     _down_one[d // rows, out.shape[0]](

@@ -89,19 +89,22 @@ def test_a_length_beyond_the_cache_reads_no_other_sequence(generator: torch.Gene
 
 
 @pytest.mark.parametrize(
-    ("tokens", "kv_heads", "seen", "slices", "block"),
+    ("tokens", "heads", "kv_heads", "seen", "slices"),
     [
-        (1, 16, 2048, 16, 128),
-        (4, 16, 2048, 4, 128),
-        (16, 16, 2048, 1, 128),
-        (256, 16, 2048, 1, 128),
-        (16, 8, 2048, 2, 128),
-        (1, 8, 128, 1, 128),
-        (1, 16, 300, 2, 128),
+        (1, 16, 16, 2048, 16),
+        (4, 16, 16, 2048, 4),
+        (16, 16, 16, 2048, 1),
+        (256, 16, 16, 2048, 1),
+        (1, 32, 4, 2048, 8),
+        (16, 32, 4, 2048, 4),
+        (1, 32, 8, 2048, 16),
+        (16, 32, 8, 2048, 2),
+        (1, 64, 8, 128, 1),
+        (1, 16, 16, 100, 1),
+        (1, 128, 1, 2048, 1),
     ],
 )
 def test_the_usual_split_is_the_one_that_was_measured(
-    tokens: int, kv_heads: int, seen: int, slices: int, block: int
+    tokens: int, heads: int, kv_heads: int, seen: int, slices: int
 ) -> None:
-    split = usual_split(tokens, kv_heads, seen)
-    assert (split.slices, split.block) == (slices, block)
+    assert usual_split(tokens, heads, kv_heads, seen) == Split(slices=slices, block=128)
