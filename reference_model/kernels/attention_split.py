@@ -2,8 +2,8 @@
 
 A card of 132 multiprocessors wants about 256 blocks of 128 keys; more slices than that cost more in
 joining than they bring, and fewer leave multiprocessors idle. One block joins the slices of all
-query heads that share a key-value head, so many of those want fewer slices. Two stages in flight were as good as
-three or better, and 128 keys as good as 64 or better, but where a window holds no more.
+query heads that share a key-value head, so where many share, fewer slices are better. Two stages in
+flight were as good as three or better, and 128 keys a tile as good as 64 or better.
 """
 
 from dataclasses import dataclass
