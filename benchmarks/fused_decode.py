@@ -1,0 +1,297 @@
+"""Checks and measures the Triton kernels of decode on one GPU; writes one JSON.
+
+    python -m benchmarks.fused_decode OUT.json [PHASE ...]
+
+First every kernel in every size that is measured is compared with float64, in several processes at
+once, which also compiles it. Then one process measures: the ceilings (a large copy, an 8192^3 bf16
+product) before, amid and after; whole steps of OLMoE-1B-7B; expert layers, under even and uneven
+routing; the attention core; small kernels; or the phases named alone. A ratio is the reference time
+over the measured median; the reference is compulsory bytes over the best copy rate of the run. A
+case that fails is kept as its error's text.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import attention_core, moe_layer, olmoe_step, small_kernels
+from benchmarks.timing import (
+    Timer,
+    circumstances,
+    copy_bytes_per_s,
+    kernel_durations_us,
+    product_flops_per_s,
+)
+from reference_model.kernels.attention_split import Split
+
+TOKENS = (1, 4, 16, 64, 256)
+ODD_TOKENS = (3, 7, 33, 100)
+EXPONENTS = (1.0, 2.0, 3.0)  # of the uneven routings
+PROCESSES = 12
+Result = dict[str, Any]
+
+
+def generator() -> torch.Generator:
+    """The same random numbers for every case."""
+    return torch.Generator(device="cuda").manual_seed(11)
+
+
+def check_layer(shape: moe_layer.Shape, tokens: int, exponent: float | None) -> Result:
+    """An expert layer against float64."""
+    draws = generator()
+    weights = [moe_layer.Weights.random(shape, draws) for _ in range(2)]
+    declared = None if exponent is None else moe_layer.popular(tokens, shape, exponent, draws)
+    x = torch.randn(tokens, shape.hidden, device="cuda", generator=draws).bfloat16()
+    layers = moe_layer.MoeLayers(shape=shape, tokens=tokens, weights=weights, declared=declared)
+    return moe_layer.checked(layers, x)
+
+
+def check_attention(model: attention_core.Heads, tokens: int) -> Result:
+    """Every split of the attention core, with full and with odd lengths."""
+    core = attention_core.Core(model, tokens, generator(), 1)
+    full = torch.full((tokens,), attention_core.CONTEXT, device="cuda")
+    most = attention_core.CONTEXT
+    odd = torch.randint(1, most, (tokens,), generator=generator(), device="cuda")
+    return {
+        f"{split.slices} x {split.block}, {split.stages} stages": {
+            "full": core.error(split, full),
+            "odd": core.error(split, odd),
+        }
+        for split in attention_core.splits(tokens, model)
+    }
+
+
+def check_step(tokens: int) -> Result:
+    """Two layers of a step against float64."""
+    model = olmoe_step.Model(generator(), layers=2)
+    caches = olmoe_step.caches_for(tokens, generator(), layers=2)
+    step = olmoe_step.Step(model, caches)
+    return olmoe_step.errors(step)
+
+
+def checks() -> dict[str, Callable[[], Result]]:
+    """Every check under its name."""
+    named: dict[str, Callable[[], Result]] = {}
+    for tokens in reversed(TOKENS):
+        for model in attention_core.MODELS:
+            name = f"attention, {model.name}, {tokens} tokens"
+            named[name] = lambda model=model, tokens=tokens: check_attention(model, tokens)
+        named[f"step, {tokens} tokens"] = lambda tokens=tokens: check_step(tokens)
+    for shape in moe_layer.SHAPES:
+        for tokens in TOKENS + ODD_TOKENS:
+            named[f"layer, {shape.name}, {tokens} tokens"] = lambda shape=shape, tokens=tokens: (
+                check_layer(shape, tokens, None)
+            )
+        for tokens in (64, 256):
+            named[f"layer, {shape.name}, {tokens} tokens, exponent 2"] = (
+                lambda shape=shape, tokens=tokens: check_layer(shape, tokens, 2.0)
+            )
+    for tokens in TOKENS:
+        for name, check in small_kernels.checks(tokens, generator):
+            named[f"{name}, {tokens} tokens"] = check
+    return named
+
+
+def tried(call: Callable[[], Result]) -> Result:
+    """The result, or what went wrong."""
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - one case's failure is that case's result
+        return {"error": f"{type(error).__name__}: {error}"[:500]}
+    finally:
+        torch.cuda.empty_cache()
+
+
+def check_share(rank: int, out: Path) -> None:
+    """The checks of one process."""
+    share = list(checks().items())[rank::PROCESSES]
+    out.write_text(json.dumps({name: tried(check) for name, check in share}))
+
+
+def check_all() -> Result:
+    """All checks, in processes that share the card and Triton's cache of compiled kernels."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{rank}.json" for rank in range(PROCESSES)]
+        started = [
+            subprocess.Popen(  # noqa: S603 - this very script
+                [sys.executable, "-m", "benchmarks.fused_decode", "--share", str(rank), str(path)]
+            )
+            for rank, path in enumerate(paths)
+        ]
+        codes = [process.wait() for process in started]
+        results: Result = {"exit_codes": codes}
+        for path in paths:
+            if path.exists():
+                results |= json.loads(path.read_text())
+    return results
+
+
+def ceilings() -> dict[str, float]:
+    """One reading of both."""
+    reading = {"copy_bytes_per_s": copy_bytes_per_s(), "product_flops_per_s": product_flops_per_s()}
+    torch.cuda.empty_cache()
+    return reading
+
+
+def measure_attention(timer: Timer) -> Result:
+    """The attention core: every split, the best one's ratio, PyTorch's own where it has one."""
+    results: Result = {}
+    for model in attention_core.MODELS:
+        for tokens in TOKENS:
+            layers = attention_core.layers_for(model, tokens)
+            core = attention_core.Core(model, tokens, generator(), layers)
+
+            def measured(split: Split, core: attention_core.Core = core, n: int = layers) -> Result:
+                tiles = core.prepared(split)
+                return timer.step_us(lambda: core.run(split, tiles, pdl=True), per=n, replays=9)
+
+            cases = {
+                f"{split.slices} x {split.block}, {split.stages} stages": tried(
+                    lambda split=split: measured(split)
+                )
+                for split in attention_core.splits(tokens, model)
+            }
+            core.lengths.fill_(attention_core.CONTEXT - 1)
+            partial = tried(
+                lambda: measured(attention_core.splits(tokens, model)[0])  # noqa: B023 - run here
+            )
+            good = {name: case for name, case in cases.items() if "median" in case}
+            best = min(good, key=lambda name: good[name]["median"]) if good else None
+            results[f"{model.name}, {tokens} tokens"] = {
+                "bytes": core.layer_bytes,
+                "best": best,
+                "us": None if best is None else good[best],
+                "torch_us": tried(lambda core=core, n=layers: small_kernels.sdpa(timer, core, n)),
+                "splits": cases,
+                "usual_split_one_key_fewer_us": partial,
+            }
+            del core
+            torch.cuda.empty_cache()
+    return results
+
+
+def measure_layer(
+    timer: Timer, shape: moe_layer.Shape, weights: list[moe_layer.Weights],
+    tokens: int, exponent: float | None,
+) -> Result:  # fmt: skip
+    """One expert layer: time, ratios, the dense yardstick, and what its kernels last."""
+    draws = generator()
+    declared = None if exponent is None else moe_layer.popular(tokens, shape, exponent, draws)
+    x = torch.randn(tokens, shape.hidden, device="cuda", generator=draws).bfloat16()
+    stream = torch.zeros_like(x)
+    layers = moe_layer.MoeLayers(shape=shape, tokens=tokens, weights=weights, declared=declared)
+    distinct, fullest = layers.distinct(x)
+    turns = max(1, 12 // shape.layers)
+    us = timer.step_us(lambda: layers.chain(x, stream, turns), per=turns * shape.layers)
+    rows = max(1, round(tokens * shape.top_k / distinct))
+    whole = round(distinct)
+    dense = timer.step_us(
+        moe_layer.dense_chain(shape, weights, whole, rows), per=shape.layers / distinct * whole
+    )
+    layers.pdl = False
+    durations = kernel_durations_us(lambda: layers.chain(x, stream, 1))
+    return {
+        "distinct_experts": distinct,
+        "fullest_tokens": fullest,
+        "us": us,
+        "bytes": distinct * 6 * shape.hidden * shape.width,
+        "dense_us": dense,
+        "dense_rows": rows,
+        "dense_ratio": dense["median"] / us["median"],
+        "kernels_without_pdl": durations,
+    }
+
+
+def measure_layers(timer: Timer) -> Result:
+    """All shapes and token counts, evenly routed; uneven at 64 and 256 tokens."""
+    results: Result = {}
+    for shape in moe_layer.SHAPES:
+        draws = generator()
+        weights = [moe_layer.Weights.random(shape, draws) for _ in range(shape.layers)]
+        cases = [(tokens, None) for tokens in TOKENS]
+        uneven = [(tokens, exponent) for tokens in (64, 256) for exponent in EXPONENTS]
+        for tokens, exponent in cases + uneven:
+            note = "" if exponent is None else f", exponent {exponent}"
+            results[f"{shape.name}, {tokens} tokens{note}"] = tried(
+                lambda shape=shape, weights=weights, tokens=tokens, exponent=exponent: (
+                    measure_layer(timer, shape, weights, tokens, exponent)
+                )
+            )
+        del weights
+        torch.cuda.empty_cache()
+    return results
+
+
+def measure_steps(timer: Timer) -> Result:
+    """Whole steps of OLMoE-1B-7B."""
+    model = olmoe_step.Model(generator())
+    results: Result = {}
+    for tokens in TOKENS:
+        caches = olmoe_step.caches_for(tokens, generator())
+        step = olmoe_step.Step(model, caches)
+        us = timer.step_us(step.run)
+        step.pdl = False
+        kernels = kernel_durations_us(step.run)
+        results[f"{tokens} tokens"] = {
+            "us": us,
+            "bytes": step.bytes_read,
+            "without_pdl_us": timer.step_us(step.run),
+            "kernels_without_pdl": kernels,
+            "kernels": sum(kernel["kernels"] for kernel in kernels.values()),
+        }
+        del step
+        del caches
+        torch.cuda.empty_cache()
+    return results
+
+
+def add_ratios(part: Result, copy_rate: float) -> None:
+    """To everything that has bytes and a time, the reference time and the ratio."""
+    if isinstance(part.get("us"), dict) and "bytes" in part:
+        part["reference_us"] = part["bytes"] / copy_rate * 1e6
+        part["ratio"] = part["reference_us"] / part["us"]["median"]
+    for value in part.values():
+        if isinstance(value, dict):
+            add_ratios(value, copy_rate)
+
+
+def main() -> None:
+    """Check, measure, write."""
+    if sys.argv[1] == "--share":
+        check_share(int(sys.argv[2]), Path(sys.argv[3]))
+        return
+    out, wanted = Path(sys.argv[1]), sys.argv[2:]
+    began = time.monotonic()
+    report: Result = {"circumstances": circumstances(), "seconds": {}, "ceilings": []}
+
+    def phase(name: str, call: Callable[[], Any]) -> None:
+        if wanted and name not in wanted:
+            return
+        report[name] = tried(call)
+        report["seconds"][name] = round(time.monotonic() - began, 1)
+        out.write_text(json.dumps(report, indent=1))
+        print(name, report["seconds"][name], "s", flush=True)  # noqa: T201 - progress
+
+    phase("checks", check_all)
+    report["ceilings"] += [ceilings() for _ in range(3)]
+    timer = Timer()
+    phase("steps", lambda: measure_steps(timer))
+    phase("layers", lambda: measure_layers(timer))
+    report["ceilings"].append(ceilings())
+    phase("attention", lambda: measure_attention(timer))
+    phase("small", lambda: small_kernels.measured(timer, generator, TOKENS))
+    report["ceilings"].append(ceilings())
+    report["circumstances_after"] = circumstances()
+    add_ratios(report, max(reading["copy_bytes_per_s"] for reading in report["ceilings"]))
+    out.write_text(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

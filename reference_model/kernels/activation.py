@@ -1,0 +1,19 @@
+"""The activations of gated feed-forward layers, inside the kernel that makes gate and up."""
+
+import triton
+import triton.language as tl
+
+CLAMP: tl.constexpr = tl.constexpr(7.0)  # of gpt-oss's activation; arXiv 2508.10925
+ALPHA: tl.constexpr = tl.constexpr(1.702)
+
+
+@triton.jit
+def gated(gate, up, ACTIVATION: tl.constexpr):
+    """silu(gate) up, or gpt-oss's clamped form of it, in float32."""
+    if ACTIVATION == "clamped_silu":
+        gate = tl.minimum(gate, CLAMP)
+        up = tl.minimum(tl.maximum(up, -CLAMP), CLAMP)
+        return gate * tl.sigmoid(gate * ALPHA) * (up + 1)
+    else:  # noqa: RET505 - Triton wants one return a branch
+        tl.static_assert(ACTIVATION == "silu")
+        return gate * tl.sigmoid(gate) * up
