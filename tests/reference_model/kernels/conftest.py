@@ -3,10 +3,13 @@
 import os
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+
+collect_ignore_glob = [] if find_spec("triton") else ["test_*.py"]
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
