@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +83,15 @@ def checks() -> dict[str, Callable[[], Result]]:
     for tokens in reversed(TOKENS):
         for model in attention_core.MODELS:
             name = f"attention, {model.name}, {tokens} tokens"
-            named[name] = lambda model=model, tokens=tokens: check_attention(model, tokens)
-        named[f"step, {tokens} tokens"] = lambda tokens=tokens: check_step(tokens)
+            named[name] = partial(check_attention, model, tokens)
+        named[f"step, {tokens} tokens"] = partial(check_step, tokens)
     for shape in moe_layer.SHAPES:
         for tokens in TOKENS + ODD_TOKENS:
-            named[f"layer, {shape.name}, {tokens} tokens"] = lambda shape=shape, tokens=tokens: (
-                check_layer(shape, tokens, None)
-            )
+            name = f"layer, {shape.name}, {tokens} tokens"
+            named[name] = partial(check_layer, shape, tokens, None)
         for tokens in (64, 256):
-            named[f"layer, {shape.name}, {tokens} tokens, exponent 2"] = (
-                lambda shape=shape, tokens=tokens: check_layer(shape, tokens, 2.0)
-            )
+            name = f"layer, {shape.name}, {tokens} tokens, exponent 2"
+            named[name] = partial(check_layer, shape, tokens, 2.0)
     for tokens in TOKENS:
         for name, check in small_kernels.checks(tokens, generator):
             named[f"{name}, {tokens} tokens"] = check
@@ -140,6 +139,13 @@ def ceilings() -> dict[str, float]:
     return reading
 
 
+def measure_split(timer: Timer, core: attention_core.Core, split: Split) -> Result:
+    """Microseconds of one layer's attention with this split."""
+    tiles = core.prepared(split)
+    step = partial(core.run, split, tiles, pdl=True)
+    return timer.step_us(step, per=len(core.caches), replays=9)
+
+
 def measure_attention(timer: Timer) -> Result:
     """The attention core: every split, the best one's ratio, PyTorch's own where it has one."""
     results: Result = {}
@@ -148,29 +154,24 @@ def measure_attention(timer: Timer) -> Result:
             layers = attention_core.layers_for(model, tokens)
             core = attention_core.Core(model, tokens, generator(), layers)
 
-            def measured(split: Split, core: attention_core.Core = core, n: int = layers) -> Result:
-                tiles = core.prepared(split)
-                return timer.step_us(lambda: core.run(split, tiles, pdl=True), per=n, replays=9)
-
             cases = {
                 f"{split.slices} x {split.block}, {split.stages} stages": tried(
-                    lambda split=split: measured(split)
+                    partial(measure_split, timer, core, split)
                 )
                 for split in attention_core.splits(tokens, model)
             }
             core.lengths.fill_(attention_core.CONTEXT - 1)
-            partial = tried(
-                lambda: measured(attention_core.splits(tokens, model)[0])  # noqa: B023 - run here
-            )
+            usual = attention_core.splits(tokens, model)[0]
+            fewer = tried(partial(measure_split, timer, core, usual))
             good = {name: case for name, case in cases.items() if "median" in case}
             best = min(good, key=lambda name: good[name]["median"]) if good else None
             results[f"{model.name}, {tokens} tokens"] = {
                 "bytes": core.layer_bytes,
                 "best": best,
                 "us": None if best is None else good[best],
-                "torch_us": tried(lambda core=core, n=layers: small_kernels.sdpa(timer, core, n)),
+                "torch_us": tried(partial(small_kernels.sdpa, timer, core)),
                 "splits": cases,
-                "usual_split_one_key_fewer_us": partial,
+                "usual_split_one_key_fewer_us": fewer,
             }
             del core
             torch.cuda.empty_cache()
@@ -215,14 +216,14 @@ def measure_layers(timer: Timer) -> Result:
     for shape in moe_layer.SHAPES:
         draws = generator()
         weights = [moe_layer.Weights.random(shape, draws) for _ in range(shape.layers)]
-        cases = [(tokens, None) for tokens in TOKENS]
-        uneven = [(tokens, exponent) for tokens in (64, 256) for exponent in EXPONENTS]
+        cases: list[tuple[int, float | None]] = [(tokens, None) for tokens in TOKENS]
+        uneven: list[tuple[int, float | None]] = [
+            (tokens, exponent) for tokens in (64, 256) for exponent in EXPONENTS
+        ]
         for tokens, exponent in cases + uneven:
             note = "" if exponent is None else f", exponent {exponent}"
             results[f"{shape.name}, {tokens} tokens{note}"] = tried(
-                lambda shape=shape, weights=weights, tokens=tokens, exponent=exponent: (
-                    measure_layer(timer, shape, weights, tokens, exponent)
-                )
+                partial(measure_layer, timer, shape, weights, tokens, exponent)
             )
         del weights
         torch.cuda.empty_cache()

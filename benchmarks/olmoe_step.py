@@ -262,6 +262,6 @@ def errors(step: Step) -> dict[str, float]:
     by_token = (step.logits.double() - logits).norm(dim=-1) / logits.norm(dim=-1)
     return {
         "median": by_token.median().item(),
-        "worst_with_equal_experts": by_token[same].max().item(),
+        "worst_with_equal_experts": by_token[same].max().item() if same.any() else None,
         "equal_experts_in_last_layer": same.double().mean().item(),
     }

@@ -5,6 +5,7 @@ has just written them; dense products turn over weights that the L2 does not hol
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -53,6 +54,11 @@ class Norms:
             results=self.results if experts else None,
             weights=self.weights if experts else None, pdl=pdl,
         )  # fmt: skip
+
+    def chain(self, *, experts: bool, pdl: bool) -> None:
+        """As often as is timed."""
+        for _ in range(CHAIN):
+            self.run(experts=experts, pdl=pdl)
 
     def check(self) -> Result:
         """Against float64."""
@@ -104,11 +110,18 @@ class Ropes:
             k_gamma=self.gammas[1], eps=EPS, pdl=pdl,
         )  # fmt: skip
 
+    def chain(self, *, pdl: bool) -> None:
+        """As often as is timed, layer after layer."""
+        for number in range(CHAIN):
+            self.run(number, pdl=pdl)
+
     def check(self) -> Result:
         """Against float64."""
         self.run(0, pdl=True)
         parts = [heads * HEAD_DIM for heads in (self.heads, self.kv_heads, self.kv_heads)]
-        q, k, v = (part.view(self.tokens, -1, HEAD_DIM) for part in self.qkv.split(parts, dim=-1))
+        q, k, v = (
+            part.view(self.tokens, -1, HEAD_DIM) for part in torch.split(self.qkv, parts, dim=-1)
+        )
         angles = self.cos[self.positions.long()], self.sin[self.positions.long()]
         written = torch.arange(self.tokens, device="cuda"), slice(None), self.positions.long()
         keys, values = self.caches[0]
@@ -119,8 +132,13 @@ class Ropes:
         }
 
 
-def check_linear(tokens: int, generator: torch.Generator) -> Result:
+def _check_rope(name: str, tokens: int, make: Generator) -> Result:
+    return Ropes(name, tokens, make()).check()
+
+
+def check_linear(tokens: int, make: Generator) -> Result:
     """Every launch of the dense product of few tokens, against float64."""
+    generator = make()
     x = torch.randn(tokens, HIDDEN, device="cuda", generator=generator).bfloat16()
     weight = torch.randn(2048, HIDDEN, device="cuda", generator=generator).bfloat16()
     out = torch.empty(tokens, 2048, device="cuda", dtype=torch.bfloat16)
@@ -136,10 +154,10 @@ def checks(tokens: int, generator: Generator) -> Iterator[tuple[str, Callable[[]
     """The small kernels' checks under their names."""
     yield "norm", lambda: Norms(tokens, generator()).check()
     for name in ROPES:
-        yield f"rope, {name}", lambda name=name: Ropes(name, tokens, generator()).check()
+        yield f"rope, {name}", partial(_check_rope, name, tokens, generator)
     if tokens == 1:
         for few in FEW:
-            yield f"linear of {few}, with", lambda few=few: check_linear(few, generator())
+            yield f"linear of {few}, with", partial(check_linear, few, generator)
 
 
 def _router(timer: Timer, tokens: int, shape_number: int, generator: torch.Generator) -> Result:
@@ -240,18 +258,14 @@ def measured(timer: Timer, generator: Generator, token_counts: tuple[int, ...]) 
             for pdl in (False, True):
                 name = "experts' sum and norm" if experts else "residual and norm"
                 results[f"{name}, {tokens} tokens, pdl {pdl}"] = timer.step_us(
-                    lambda norms=norms, experts=experts, pdl=pdl: [
-                        norms.run(experts=experts, pdl=pdl) for _ in range(CHAIN)
-                    ],
+                    partial(norms.chain, experts=experts, pdl=pdl),
                     per=CHAIN, replays=9,
                 )  # fmt: skip
         for model in ROPES:
             ropes = Ropes(model, tokens, generator())
             for pdl in (False, True):
                 results[f"rope, {model}, {tokens} tokens, pdl {pdl}"] = timer.step_us(
-                    lambda ropes=ropes, pdl=pdl: [
-                        ropes.run(number, pdl=pdl) for number in range(CHAIN)
-                    ],
+                    partial(ropes.chain, pdl=pdl),
                     per=CHAIN, replays=9,
                 )  # fmt: skip
         for number, shape in enumerate(SHAPES):
@@ -267,11 +281,11 @@ def measured(timer: Timer, generator: Generator, token_counts: tuple[int, ...]) 
     return results
 
 
-def sdpa(timer: Timer, core: Core, layers: int) -> Result | None:
+def sdpa(timer: Timer, core: Core) -> Result:
     """PyTorch's attention on the same caches; it knows neither windows nor sinks."""
     model = core.model
     if model.window is not None or model.sinks:
-        return None
+        return {}
     q = core.q[:, :, None]
     results: Result = {}
     for backend in (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION):
@@ -283,6 +297,6 @@ def sdpa(timer: Timer, core: Core, layers: int) -> Result | None:
                     )
                     for keys, values in core.caches
                 ],
-                per=layers, replays=9,
+                per=len(core.caches), replays=9,
             )  # fmt: skip
     return results

@@ -42,7 +42,7 @@ class Timer:
         self.flush = torch.randn(FLUSH_BYTES // 4, device="cuda")
 
     def replays_us(
-        self, graph: torch.cuda.CUDAGraph, *, per: int = 1, replays: int = 15
+        self, graph: torch.cuda.CUDAGraph, *, per: float = 1, replays: int = 15
     ) -> dict[str, float]:
         """Microseconds of one of `per` equal parts of the graph."""
         began = time.monotonic()
@@ -60,7 +60,7 @@ class Timer:
         torch.cuda.synchronize()
         return spread([a.elapsed_time(b) * 1e3 / per for a, b in pairs[2:]])
 
-    def step_us(self, step: Step, *, per: int = 1, replays: int = 15) -> dict[str, float]:
+    def step_us(self, step: Step, *, per: float = 1, replays: int = 15) -> dict[str, float]:
         """The same of what a function launches."""
         return self.replays_us(captured(step), per=per, replays=replays)
 
@@ -90,7 +90,7 @@ def product_flops_per_s() -> float:
 
 
 def _eager_us(call: Step) -> float:
-    times = []
+    times: list[float] = []
     for _ in range(11):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()

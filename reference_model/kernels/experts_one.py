@@ -16,7 +16,7 @@ from reference_model.kernels.launch import block_of, launch_options, wait_for_pr
 from reference_model.kernels.norm import normalised
 from reference_model.kernels.routing import Routing
 
-WIDE = 1024  # elements of an expert's width from which four warps share a row of down
+WIDE = 2048  # elements of an expert's width from which four warps share a row of down
 
 
 @triton.jit

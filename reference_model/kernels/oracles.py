@@ -140,4 +140,5 @@ def attend(
 def error(measured: Tensor, expected: Tensor) -> float:
     """Norm of the difference over the norm of what is expected; NaN stays NaN."""
     difference = (measured.double() - expected.double()).norm()
-    return (difference / expected.double().norm()).item()
+    relative: float = (difference / expected.double().norm()).item()
+    return relative

@@ -37,17 +37,17 @@ def weights(generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def product_layer(
-    x: Tensor, up: Tensor, out: Tensor, routing: Routing, tile: Tile = TILE, **extras: Tensor
+    x: Tensor, up: Tensor, out: Tensor, routing: Routing, **extras: Tensor
 ) -> tuple[Tensor, Tensor]:
     tokens = x.shape[0]
     hidden, results = poisoned(tokens * K, WIDTH), poisoned(tokens * K, D)
     activation = "clamped_silu" if extras else "silu"
     gate_up(
-        x, described(up, tile), hidden, tile, routing=routing, bias=extras.get("gate_up_bias"),
+        x, described(up, TILE), hidden, TILE, routing=routing, bias=extras.get("gate_up_bias"),
         activation=activation,
     )  # fmt: skip
     down(
-        hidden, described(out, tile), results, tile, tokens=tokens, routing=routing,
+        hidden, described(out, TILE), results, TILE, tokens=tokens, routing=routing,
         bias=extras.get("down_bias"),
     )  # fmt: skip
     return hidden, results
