@@ -14,7 +14,7 @@ CAPACITY = 40
 D = 16
 
 
-def run(
+def run(  # noqa: PLR0917 - the arguments of the kernel
     q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, slices: int,
     window: int | None = None, sinks: Tensor | None = None,
 ) -> Tensor:  # fmt: skip

@@ -20,7 +20,7 @@ def tables(half: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(("heads", "kv_heads", "d"), [(4, 4, 16), (6, 2, 8), (3, 1, 32)])
 @pytest.mark.parametrize("norm", ["none", "head", "full"])
 @pytest.mark.parametrize("rotary", ["whole", "half", "six"])
-def test_queries_keys_and_values(
+def test_queries_keys_and_values(  # noqa: PLR0917 - parameters of a test
     generator: torch.Generator, heads: int, kv_heads: int, d: int, norm: str, rotary: str
 ) -> None:
     tokens = 3
