@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from costmodel.backends import BACKENDS
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
@@ -13,7 +14,7 @@ from costmodel.costs.predict import predict
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import Phase, Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.questions.designs import components
 from costmodel.questions.designs.evaluate import Evaluated, evaluate
@@ -100,6 +101,28 @@ def test_a_swept_design_costs_what_predict_says(
         j, k = index % len(batches), index % len(contexts)
         step = replace(workload, batch=batches[j], context=contexts[k])
         assert_predicted(found, (index, j, k), model, step)
+
+
+@pytest.mark.parametrize("phase", ["decode", "prefill"])
+def test_designs_of_latent_attention_may_differ_in_their_heads(phase: Phase) -> None:
+    """Expanded or absorbed is the workload's choice: one head expanded still joins its keys."""
+    base = load_model("deepseek-v2-lite")
+    models = [
+        replace(base, attention=replace(base.attention, num_attention_heads=heads))
+        for heads in (1, 8, 16)
+    ]
+    new_tokens = 1 if phase == "decode" else 4096
+    workload = Workload(phase=phase, batch=4, context=0, new_tokens=new_tokens)
+    found = evaluate(models, workload, H200, CURVES, batches=(4,), contexts=(0,))
+    for index, model in enumerate(models):
+        assert_predicted(found, (index, 0, 0), model, workload)
+    cores = {
+        BACKENDS["torch"].operator_launches(operator)
+        for model in models
+        for operator in predict(model, workload, H200, CURVES).costs.operators
+        if operator.leaf == "attention.core"
+    }
+    assert cores == {2 if phase == "decode" else 3}
 
 
 @pytest.mark.parametrize(
