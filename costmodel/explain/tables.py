@@ -6,7 +6,7 @@ from costmodel.explain.explanation import Equation, Explanation, Terms, Value
 from costmodel.explain.working import number_text
 from costmodel.layers.numbers import Number
 from costmodel.questions.request import Served
-from costmodel.show.tables.notes import workload_words
+from costmodel.show.tables.notes import format_words, request_words, workload_words
 from costmodel.show.text import Table, capitalised
 from costmodel.units import Unit
 
@@ -58,8 +58,8 @@ def _words(of: Prediction | Served) -> str:
         return f"{of.model.name}: {step}, on {of.hardware.name}"
     request, step_of = of.request, of.prefill_step
     return (
-        f"{step_of.model.name}: {request.batch:,} requests of {request.prompt:,} prompt and"
-        f" {request.output:,} output tokens each, on {step_of.hardware.name}"
+        f"{step_of.model.name}: {request_words(request)}, {format_words(step_of.workload)},"
+        f" on {step_of.hardware.name}"
     )
 
 

@@ -6,7 +6,12 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.request import LEFT_OUT, Served
 from costmodel.show.request_answers import answers, reasons, shown_value
 from costmodel.show.request_json import numbers
-from costmodel.show.tables.notes import calibration_note, model_notes
+from costmodel.show.tables.notes import (
+    calibration_note,
+    format_words,
+    model_notes,
+    request_words,
+)
 from costmodel.show.text import Table
 
 NO_BOUND = "-"
@@ -36,13 +41,8 @@ def request_tables(served: Served) -> list[Table]:
 def _answers(served: Served) -> Table:
     request, step = served.request, served.prefill_step
     workload, gpu, price = step.workload, step.hardware.name, request.price_per_hour
-    requests = f"{request.batch:,} request{'' if request.batch == 1 else 's'}"
     return Table(
-        title=(
-            f"{step.model.name}: {requests} of {request.prompt:,} prompt and {request.output:,}"
-            f" {REQUEST_QUANTITIES['request.output'].label}, {workload.dtype.label}"
-            f" (KV {workload.kv_dtype.label}), {workload.routing.label} routing, on {gpu}"
-        ),
+        title=(f"{step.model.name}: {request_words(request)}, {format_words(workload)}, on {gpu}"),
         headers=("quantity", STEP_QUANTITIES["time.floor_s"].label, "predicted", "what it counts"),
         rows=tuple(
             (
