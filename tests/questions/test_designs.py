@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from costmodel.backends import BACKENDS
+from costmodel.backends.torch import Torch
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
@@ -16,6 +17,7 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Phase, Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.operator import Operator, Part
 from costmodel.questions.designs import components
 from costmodel.questions.designs.evaluate import Evaluated, evaluate
 from costmodel.routing.popularity import Zipf
@@ -123,6 +125,35 @@ def test_designs_of_latent_attention_may_differ_in_their_heads(phase: Phase) -> 
         if operator.leaf == "attention.core"
     }
     assert cores == {2 if phase == "decode" else 3}
+
+
+def test_a_kernel_over_two_components_costs_what_predict_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One kernel does the norm and the first product of the FFN, which vary apart in a sweep."""
+    torch = BACKENDS["torch"]
+    spans = (("ffn_norm", "ffn.gate_up"), ("memory.query", "memory.retrieve"))
+    models = [
+        replace(base, ffn=replace(base.ffn, intermediate_size=width))
+        for base in map(load_model, ("llama-3.1-8b", "ultramemv2-1b-7b"))
+        for width in (256, 3072)
+    ]
+    apart = predict(models[0], Workload(), H200, CURVES).time
+    launches = type(torch).launches
+
+    def spanning(self: Torch, operator: Operator, part: Part) -> int:
+        joined = operator.leaf == "ffn.gate_up" and part is operator.parts[0]
+        return 0 if joined else launches(self, operator, part)
+
+    monkeypatch.setattr(Torch, "launches", spanning)
+    monkeypatch.setattr(Torch, "spans", spans)
+    together = predict(models[0], Workload(), H200, CURVES).time
+    assert isinstance(apart, StepTime)
+    assert isinstance(together, StepTime)
+    assert together.graph_s < apart.graph_s
+    found = evaluate(models, Workload(), H200, CURVES, batches=(1, 64), contexts=(2048,))
+    for index, model in enumerate(models):
+        assert_predicted(found, (index, 1, 0), model, Workload(batch=64))
 
 
 @pytest.mark.parametrize(
