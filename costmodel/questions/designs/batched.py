@@ -23,7 +23,7 @@ _shape_numbers = {shape: attrgetter(*names) for shape, names in SHAPE_FIELDS.ite
 
 
 def structure(operators: Sequence[Operator], backend: Backend) -> object:
-    """What decides how operators are priced, but for their numbers: equal for those of one batch.
+    """A key of all that decides how operators are priced except their sizes; equal within a batch.
 
     The number that a top-k chooses is in it, since each has a measured curve of its own; so are
     leaves and their layers, where the backend has kernels that span several.

@@ -34,7 +34,7 @@ MEMORY = (
 
 
 def request_tables(served: Served) -> list[Table]:
-    """What a user and a payer see; the work of both phases; what is resident."""
+    """Three tables: times, speed and cost; the work of prefill and decode; the memory needed."""
     return [_answers(served), _work(served), _memory(served)]
 
 
