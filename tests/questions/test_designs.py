@@ -17,6 +17,8 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Phase, Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.mla import LatentAttention
 from costmodel.layers.operator import Operator, Part
 from costmodel.questions.designs import components
 from costmodel.questions.designs.evaluate import Evaluated, evaluate
@@ -109,8 +111,10 @@ def test_a_swept_design_costs_what_predict_says(
 def test_designs_of_latent_attention_may_differ_in_their_heads(phase: Phase) -> None:
     """Expanded or absorbed is the workload's choice: one head expanded still joins its keys."""
     base = load_model("deepseek-v2-lite")
+    attention = base.attention
+    assert isinstance(attention, LatentAttention)
     models = [
-        replace(base, attention=replace(base.attention, num_attention_heads=heads))
+        replace(base, attention=replace(attention, num_attention_heads=heads))
         for heads in (1, 8, 16)
     ]
     new_tokens = 1 if phase == "decode" else 4096
@@ -136,6 +140,7 @@ def test_a_kernel_over_two_components_costs_what_predict_says(
     models = [
         replace(base, ffn=replace(base.ffn, intermediate_size=width))
         for base in map(load_model, ("llama-3.1-8b", "ultramemv2-1b-7b"))
+        if isinstance(base.ffn, DenseFfn)
         for width in (256, 3072)
     ]
     apart = predict(models[0], Workload(), H200, CURVES).time
