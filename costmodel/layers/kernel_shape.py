@@ -1,4 +1,4 @@
-"""Shapes of parts, such as a product of m x n x k: a calibration has a curve for each kind of shape.
+"""Shapes of parts, such as a product of m x n x k; a calibration has a curve for each kind.
 
 A part without a shape is elementwise: its time is that of moving its bytes. So are products of
 matrices that are tiny and many (the Tucker grid of each token: ranks of two against lists of a few
