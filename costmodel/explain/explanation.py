@@ -98,6 +98,7 @@ class Explanation:
         value: The number itself; None where it is not known, for the `reason`.
         equations: How it follows; empty where the number is not known.
         source: Where it is computed, and what that cites.
+        calibrated: Whether a calibration gives it, so that it is a prediction.
         doc: What the code says of it, without lists of arguments; the source stands apart.
     """
 
@@ -112,6 +113,7 @@ class Explanation:
     terms: Terms | None
     source: str
     doc: str
+    calibrated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,4 +164,5 @@ def explain_quantity(
         terms=derivation.terms,
         source=f"{doc.place}; {doc.cited}" if doc.cited else doc.place,
         doc=doc.text,
+        calibrated=quantity.calibrated,
     )

@@ -64,6 +64,17 @@ def test_requests_are_named_with_their_formats() -> None:
     assert f"OLMoE-1B-7B: {of} NVIDIA H200" in text
 
 
+def test_a_predicted_number_names_its_calibration_and_a_projection_is_called_one() -> None:
+    arguments = ("--backend", "fused", *STEP[1:])
+    text = output("explain", STEP[0], "time.predicted_s", *arguments)
+    assert "on NVIDIA H200 SXM, backend fused\n" in text
+    assert "Predicted by calibration h200" in text
+    assert "a projection" in text
+    found = document("time.predicted_s", STEP[0], *arguments)
+    assert (found["backend"], found["calibration"]["name"]) == ("fused", "h200")
+    assert "Predicted by" not in output("explain", STEP[0], "kv_cache.read_bytes", *STEP[1:])
+
+
 def test_of_a_docstring_a_user_reads_what_is_no_list_of_arguments() -> None:
     text = output("explain", *STEP[:1], "energy.predicted_j", *STEP[1:])
     assert "J/byte = (watts of a loop of copies - idle watts)" in text
