@@ -1,6 +1,6 @@
 """How fast the core starts, predicts and sweeps, against its targets: `python -m tests.bench`.
 
-Exit code 1 when a target of design section 5, or the dashboard's for a sweep of designs, is missed.
+Exit code 1 when a target of the project, or the dashboard's for a sweep of designs, is missed.
 """
 
 import os

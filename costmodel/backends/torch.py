@@ -8,22 +8,18 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from costmodel.backends.base import Backend
-from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.operator import Operator, Part
 
 Entry: TypeAlias = int | Callable[[Any, Part], int]
-"""Launches of a part: a number, or a function of the layer's configuration and the part."""
+"""Launches of a part: a number, or a function of the layer's configuration and the part.
+
+Of the part it may read `operations` only: sizes may be arrays over many designs.
+"""
 Entries: TypeAlias = dict[tuple[str, str], Entry]
 """Launches by leaf and name of the part."""
 
 ROTARY = 22  # angles 6, eight for each of queries and keys
 CACHE_WRITE = 3
-
-
-def _rebuilds_keys(part: Part) -> bool:
-    """Whether latent attention runs expanded, with keys for each head, not one latent for all."""
-    assert isinstance(part.shape, Attend)
-    return part.shape.kv_heads > 1
 
 
 KERNELS: dict[str, Entries] = {
@@ -34,7 +30,6 @@ KERNELS: dict[str, Entries] = {
         ("attention.rope", "cache_write"): CACHE_WRITE,
     },
     "mla": {
-        ("attention.core", "scores"): lambda _, part: 3 if _rebuilds_keys(part) else 2,
         ("attention.latent_norm", "norm"): lambda _, part: 2 * part.operations,  # a copy, a norm
         ("attention.rope", "rotary"): ROTARY,
         ("attention.rope", "cache_write"): CACHE_WRITE,

@@ -99,11 +99,21 @@ def explain(
     of: Prediction | Served
     sized = prompt is not None or output is not None
     if number in REQUEST_BUILDERS and (sized or number not in STEP_NUMBERS):
+        if typed.phase != "decode" or (typed.context, typed.new_tokens) != (None, None):
+            raise InputError(
+                f"number={shown(number)}: is of requests, which --prompt and --output size;"
+                " --phase, --context and --new-tokens are of a single step"
+            )
         of = serve(config, request, workload, gpu, curves)
         explanation = explain_request(of, number)
     else:
         of = predict(config, workload, gpu, curves)
         explanation = _of_step(of, number)
+        if sized:
+            raise InputError(
+                f"number={shown(number)}: is of a single step, which --context and --new-tokens"
+                " size; --prompt and --output are of requests"
+            )
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,

@@ -55,8 +55,8 @@ CalibrationOpt = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What predicts times: a shipped calibration, a JSON file, or none for floors only."
-        " (Default: the GPU's own, where one is shipped.)",
+        help="What predicts times: a shipped calibration, a JSON file, or none for roofline bounds"
+        " only. (Default: the GPU's own, where one is shipped.)",
         autocompletion=complete_calibration,
     ),
 ]

@@ -12,7 +12,7 @@ from costmodel.layers.operator import Operator, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """Bytes resident on the GPU during a step, beside what the GPU has."""
+    """Bytes resident on the GPU during a step, and the capacity of the GPU."""
 
     weights_bytes: int  # all experts and all table rows
     buffers_bytes: int  # permutations and other tensors that are not learnt

@@ -16,8 +16,6 @@ from costmodel.layers.numbers import Number, larger
 
 Bound: TypeAlias = Literal["memory", "compute"]
 
-NO_CACHE_MODEL = "not predicted (needs a cache model; hbm_bytes.compulsory is the lower bound)"
-
 
 def floor_s(
     compulsory_bytes: Number,

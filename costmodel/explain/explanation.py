@@ -16,6 +16,9 @@ from costmodel.units import Unit
 
 Value: TypeAlias = Number | bool | str | None
 
+SECTIONS = ("Args:", "Attributes:", "Returns:", "Raises:")
+"""How those parts of a docstring begin that speak to a caller in Python."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equation:
@@ -95,7 +98,8 @@ class Explanation:
         value: The number itself; None where it is not known, for the `reason`.
         equations: How it follows; empty where the number is not known.
         source: Where it is computed, and what that cites.
-        doc: What the code says of it in full.
+        calibrated: Whether a calibration gives it, so that it is a prediction.
+        doc: What the code says of it, without lists of arguments; the source stands apart.
     """
 
     number: str
@@ -109,6 +113,7 @@ class Explanation:
     terms: Terms | None
     source: str
     doc: str
+    calibrated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +122,7 @@ class Documented:
 
     place: str  # costmodel.costs.roofline, floor_s
     cited: str  # the source that the docstring names; may be empty
-    text: str  # the docstring
+    text: str  # the docstring without its lists of arguments and without the source
 
 
 def documented(quantity: Quantity) -> Documented:
@@ -125,8 +130,21 @@ def documented(quantity: Quantity) -> Documented:
     module, _, name = quantity.formula.partition(":")
     function: object = reduce(getattr, name.split("."), import_module(module))
     text = inspect.getdoc(function.fget if isinstance(function, property) else function) or ""
-    cited = text.partition("\nSource:")[2].partition("\n\n")[0]
-    return Documented(place=f"{module}, {name}", cited=" ".join(cited.split()), text=text)
+    before, _, after = text.partition("\nSource:")
+    cited, _, rest = after.partition("\n\n")
+    return Documented(
+        place=f"{module}, {name}",
+        cited=" ".join(cited.split()),
+        text=prose(f"{before}\n\n{rest}"),
+    )
+
+
+def prose(docstring: str) -> str:
+    """The paragraphs of a docstring that speak to a user: no lists of arguments or fields."""
+    paragraphs = (paragraph.strip() for paragraph in docstring.split("\n\n"))
+    return "\n\n".join(
+        paragraph for paragraph in paragraphs if paragraph and not paragraph.startswith(SECTIONS)
+    )
 
 
 def explain_quantity(
@@ -146,4 +164,5 @@ def explain_quantity(
         terms=derivation.terms,
         source=f"{doc.place}; {doc.cited}" if doc.cited else doc.place,
         doc=doc.text,
+        calibrated=quantity.calibrated,
     )

@@ -6,7 +6,7 @@ import costmodel
 from costmodel.costs.predict import Prediction
 from costmodel.explain.explanation import Equation, Explanation, Terms
 from costmodel.questions.request import Served
-from costmodel.show.inputs_json import workload_json
+from costmodel.show.inputs_json import calibration_json, workload_json
 
 SCHEMA_VERSION = 1
 
@@ -24,6 +24,8 @@ def explanation_json(explanation: Explanation, of: Prediction | Served) -> dict[
         "workload": workload_json(step.workload),
         "request": request,
         "hardware": step.hardware.name,
+        "calibration": calibration_json(step.calibration),
+        "backend": step.workload.backend,
         "number": explanation.number,
         "label": explanation.label,
         "sentence": explanation.sentence,

@@ -43,6 +43,7 @@ def operator_explanation(prediction: Prediction, operator: Operator, number: str
         terms=_parts(operator, _time(prediction, operator)),
         source=operator.source,
         doc="" if kind is None else inspect.getdoc(type(kind)) or "",
+        calibrated=True,  # its parts have predicted times
     )
 
 

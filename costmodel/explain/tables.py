@@ -6,7 +6,12 @@ from costmodel.explain.explanation import Equation, Explanation, Terms, Value
 from costmodel.explain.working import number_text
 from costmodel.layers.numbers import Number
 from costmodel.questions.request import Served
-from costmodel.show.tables.notes import workload_words
+from costmodel.show.tables.notes import (
+    calibration_note,
+    format_words,
+    request_words,
+    workload_words,
+)
 from costmodel.show.text import Table, capitalised
 from costmodel.units import Unit
 
@@ -29,7 +34,13 @@ def explanation_tables(explanation: Explanation, of: Prediction | Served) -> lis
     if explanation.terms is not None and explanation.terms.rows:
         tables.append(_terms_table(explanation.terms))
     paragraphs = tuple(" ".join(text.split()) for text in explanation.doc.split("\n\n") if text)
-    source = Table(title=f"Source: {explanation.source}", headers=(), rows=(), notes=paragraphs)
+    step = of if isinstance(of, Prediction) else of.prefill_step
+    source = Table(
+        title=f"Source: {explanation.source}",
+        headers=(),
+        rows=(),
+        notes=(*paragraphs, *calibration_note(step)) if explanation.calibrated else paragraphs,
+    )
     return [*tables, source]
 
 
@@ -51,16 +62,16 @@ def _heading(explanation: Explanation) -> str:
 
 
 def _words(of: Prediction | Served) -> str:
-    """The model, the step or the requests, and the GPU."""
-    if isinstance(of, Prediction):
-        workload = of.workload
-        step = f"{workload_words(workload)}, batch {workload.batch:,}"
-        return f"{of.model.name}: {step}, on {of.hardware.name}"
-    request, step_of = of.request, of.prefill_step
-    return (
-        f"{step_of.model.name}: {request.batch:,} requests of {request.prompt:,} prompt and"
-        f" {request.output:,} output tokens each, on {step_of.hardware.name}"
+    """The model, the step or the requests, the GPU, and a backend other than plain PyTorch."""
+    step = of if isinstance(of, Prediction) else of.prefill_step
+    workload = step.workload
+    what = (
+        f"{workload_words(workload)}, batch {workload.batch:,}"
+        if isinstance(of, Prediction)
+        else f"{request_words(of.request)}, {format_words(workload)}"
     )
+    backend = "" if workload.backend == "torch" else f", backend {workload.backend}"
+    return f"{step.model.name}: {what}, on {step.hardware.name}{backend}"
 
 
 def equation_lines(equation: Equation) -> tuple[str, ...]:

@@ -74,13 +74,15 @@ def core(
     input_elements: Number,
     output_elements: Number,
     sinks: bool = False,
+    operations: int = 1,
     formula: str,
     source: str,
 ) -> Operator:
     """Scores, softmax and weighted values of `heads` heads over `pairs` pairs a sequence.
 
     `formula` is that of the two products; softmax and sinks are added to it here.
-    `keys` are those of a sequence that are in reach, the new tokens' among them.
+    `keys` are those of a sequence that are in reach, the new tokens' among them; `operations` are
+    those that framework code needs up to the scores, attention itself among them.
 
     Counts 2 B pairs H (key_dim + value_dim) FLOPs; softmax 4 a score; a sink adds one score a head.
     Leaves out: the scaling by 1/sqrt(d) (folded into the query) and masking.
@@ -107,6 +109,7 @@ def core(
                     queries=step.new_tokens,
                     keys=keys,
                 ),
+                operations=operations,
             ),
             Part(
                 name="softmax",

@@ -1,8 +1,9 @@
-"""How a part runs: the shape by which a measured curve of its kind prices it.
+"""Shapes of parts, such as a product of m x n x k; a calibration has a curve for each kind.
 
-A part without a shape is elementwise: it costs the bytes it moves. So are products of matrices that
-are tiny and many (the Tucker grid of each token: ranks of two against lists of a few dozen), which
-no tile of a matrix kernel fits, and the copy of whole rows (the embedding), which has no bags.
+A part without a shape is elementwise: its time is that of moving its bytes. So are products of
+matrices that are tiny and many (the Tucker grid of each token: ranks of two against lists of a few
+dozen), which no tile of a matrix kernel fits, and the copy of whole rows (the embedding), which has
+no bags.
 """
 
 from dataclasses import dataclass

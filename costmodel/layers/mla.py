@@ -246,6 +246,7 @@ class LatentAttention(MixerKind):
             kv_read_bytes=kv_read,
             input_elements=inputs,
             output_elements=step.tokens * h * (v if expanded else c),
+            operations=3 if expanded else 2,  # queries joined, rebuilt keys joined, attention
             formula=f"2 B pairs H {'(p + r + v)' if expanded else '(c + r + c)'}",
             source="arXiv 2405.04434, appendix C",
         )

@@ -187,7 +187,7 @@ QUANTITIES: dict[str, Quantity] = {
             unit="flops",
             runs=("counters",),
             levels=OF_BOTH,
-            counterpart="useful FLOPs of matrix products and attention",
+            counterpart="model FLOPs of matrix products and attention",
         ),
         Quantity(
             name="energy_j",

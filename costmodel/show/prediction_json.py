@@ -1,4 +1,4 @@
-"""A prediction as the JSON of the contract (design section 7). Unknown is null, with its reason."""
+"""A prediction as the JSON of `predict --json`. What is not known is null, with its reason."""
 
 from typing import Any
 

@@ -250,7 +250,7 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _figure(formula: Callable[..., float], *terms: Figure) -> Figure:
-    """The formula of the terms; missing if a term is, or if the result is not finite."""
+    """`formula` applied to the terms; missing if a term is missing or the result is not finite."""
     for term in terms:
         if term.value is None:
             return term

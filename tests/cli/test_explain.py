@@ -47,8 +47,40 @@ def test_without_a_prompt_a_shared_name_is_that_of_predict() -> None:
     assert document("flops.total", *STEP)["value"] == predicted["flops"]["total"]
     assert document("flops.total", *STEP)["request"] is None
     served = json.loads(output("request", "olmoe-1b-7b", "--batch", "64", "--json"))
-    only_request = document("tpot.predicted_s", *STEP)
+    only_request = document("tpot.predicted_s", *STEP[:3])
     assert only_request["value"] == served["tpot"]["predicted_s"]
+
+
+@pytest.mark.parametrize("size", [("--context", "64"), ("--phase", "prefill", "--new-tokens", "9")])
+def test_a_size_that_would_change_nothing_is_refused(size: tuple[str, ...]) -> None:
+    assert "are of a single step" in refusal("explain", "olmoe-1b-7b", "ttft.floor_s", *size)
+    refused = refusal("explain", "olmoe-1b-7b", "time.floor_s", "--prompt", "64")
+    assert "--prompt and --output are of requests" in refused
+
+
+def test_requests_are_named_with_their_formats() -> None:
+    text = output("explain", "olmoe-1b-7b", "ttft.floor_s", "--dtype", "fp8")
+    of = "1 request of 2,048 prompt and 256 output tokens, fp8 (KV bf16), uniform routing, on"
+    assert f"OLMoE-1B-7B: {of} NVIDIA H200" in text
+
+
+def test_a_predicted_number_names_its_calibration_and_a_projection_is_called_one() -> None:
+    arguments = ("--backend", "fused", *STEP[1:])
+    text = output("explain", STEP[0], "time.predicted_s", *arguments)
+    assert "on NVIDIA H200 SXM, backend fused\n" in text
+    assert "Predicted by calibration h200" in text
+    assert "a projection" in text
+    found = document("time.predicted_s", STEP[0], *arguments)
+    assert (found["backend"], found["calibration"]["name"]) == ("fused", "h200")
+    assert "Predicted by" not in output("explain", STEP[0], "kv_cache.read_bytes", *STEP[1:])
+
+
+def test_of_a_docstring_a_user_reads_what_is_no_list_of_arguments() -> None:
+    text = output("explain", *STEP[:1], "energy.predicted_j", *STEP[1:])
+    assert "J/byte = (watts of a loop of copies - idle watts)" in text
+    assert "Args:" not in text
+    assert "Returns:" not in text
+    assert text.count("measures both loops") == 1
 
 
 def test_a_cost_takes_a_price() -> None:

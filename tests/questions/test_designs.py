@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from costmodel.backends import BACKENDS
+from costmodel.backends.torch import Torch
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
@@ -13,8 +15,11 @@ from costmodel.costs.predict import predict
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import Phase, Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.mla import LatentAttention
+from costmodel.layers.operator import Operator, Part
 from costmodel.questions.designs import components
 from costmodel.questions.designs.evaluate import Evaluated, evaluate
 from costmodel.routing.popularity import Zipf
@@ -100,6 +105,60 @@ def test_a_swept_design_costs_what_predict_says(
         j, k = index % len(batches), index % len(contexts)
         step = replace(workload, batch=batches[j], context=contexts[k])
         assert_predicted(found, (index, j, k), model, step)
+
+
+@pytest.mark.parametrize("phase", ["decode", "prefill"])
+def test_designs_of_latent_attention_may_differ_in_their_heads(phase: Phase) -> None:
+    """Expanded or absorbed is the workload's choice: one head expanded still joins its keys."""
+    base = load_model("deepseek-v2-lite")
+    attention = base.attention
+    assert isinstance(attention, LatentAttention)
+    models = [
+        replace(base, attention=replace(attention, num_attention_heads=heads))
+        for heads in (1, 8, 16)
+    ]
+    new_tokens = 1 if phase == "decode" else 4096
+    workload = Workload(phase=phase, batch=4, context=0, new_tokens=new_tokens)
+    found = evaluate(models, workload, H200, CURVES, batches=(4,), contexts=(0,))
+    for index, model in enumerate(models):
+        assert_predicted(found, (index, 0, 0), model, workload)
+    cores = {
+        BACKENDS["torch"].operator_launches(operator)
+        for model in models
+        for operator in predict(model, workload, H200, CURVES).costs.operators
+        if operator.leaf == "attention.core"
+    }
+    assert cores == {2 if phase == "decode" else 3}
+
+
+def test_a_kernel_over_two_components_costs_what_predict_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One kernel does the norm and the first product of the FFN, which vary apart in a sweep."""
+    torch = BACKENDS["torch"]
+    spans = (("ffn_norm", "ffn.gate_up"), ("memory.query", "memory.retrieve"))
+    models = [
+        replace(base, ffn=replace(base.ffn, intermediate_size=width))
+        for base in map(load_model, ("llama-3.1-8b", "ultramemv2-1b-7b"))
+        if isinstance(base.ffn, DenseFfn)
+        for width in (256, 3072)
+    ]
+    apart = predict(models[0], Workload(), H200, CURVES).time
+    launches = type(torch).launches
+
+    def spanning(self: Torch, operator: Operator, part: Part) -> int:
+        joined = operator.leaf == "ffn.gate_up" and part is operator.parts[0]
+        return 0 if joined else launches(self, operator, part)
+
+    monkeypatch.setattr(Torch, "launches", spanning)
+    monkeypatch.setattr(Torch, "spans", spans)
+    together = predict(models[0], Workload(), H200, CURVES).time
+    assert isinstance(apart, StepTime)
+    assert isinstance(together, StepTime)
+    assert together.graph_s < apart.graph_s
+    found = evaluate(models, Workload(), H200, CURVES, batches=(1, 64), contexts=(2048,))
+    for index, model in enumerate(models):
+        assert_predicted(found, (index, 1, 0), model, Workload(batch=64))
 
 
 @pytest.mark.parametrize(

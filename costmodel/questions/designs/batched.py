@@ -23,13 +23,14 @@ _shape_numbers = {shape: attrgetter(*names) for shape, names in SHAPE_FIELDS.ite
 
 
 def structure(operators: Sequence[Operator], backend: Backend) -> object:
-    """What decides how operators are priced, but for their numbers: equal for those of one batch.
+    """A key of all that decides how operators are priced except their sizes; equal within a batch.
 
-    The number that a top-k chooses is in it, since each has a measured curve of its own.
+    The number that a top-k chooses is in it, since each has a measured curve of its own; so are
+    leaves and their layers, where the backend has kernels that span several.
     """
     parts: list[object] = []
     for operator in operators:
-        parts.append(operator.count)
+        parts.append((operator.leaf, operator.layers) if backend.spans else operator.count)
         for part in operator.parts:
             shape = part.shape
             chosen = shape.chosen if isinstance(shape, TopK) else None

@@ -149,7 +149,10 @@ class ComponentPricer:
 
     def _keys(self, model: ModelConfig) -> list[Hashable]:
         """The keys of a design's components; new ones are set to wait."""
+        backbone: Hashable
         backbone, kinds = component_keys(model)
+        if self._backend.spans:  # a kernel may span two components: a design is costed whole
+            backbone, kinds = (backbone, *kinds), []
         if backbone not in self._seen:
             elsewhere = {operator.path for key in kinds for operator in self._operators(key)}
             operators = [

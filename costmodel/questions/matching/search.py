@@ -85,7 +85,7 @@ class Search:
         return False
 
     def bound(self, box: Box) -> Distance:
-        """A distance that no pair of a box comes below; that of the pair if there is only one."""
+        """A lower bound of the distance of every pair in a box; exact if the box holds one pair."""
         off = [0.0, 0.0]
         for corner, sign in zip(box, (1, -1), strict=True):
             budget = self._budget(corner)

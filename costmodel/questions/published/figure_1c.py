@@ -24,7 +24,6 @@ from costmodel.routing.popularity import Expected, ItemKind, Trials
 CONTEXT = 2048  # cached tokens, as the figure's caption says
 SOURCE = "arXiv 2411.12364"
 VOCAB = 32_000  # not printed; counted in no number here
-MEMORY_LAYERS = 6
 ROWS, HEADS, VALUE_DIM = 42, 2, 1024  # 84 rows read per token and layer
 
 

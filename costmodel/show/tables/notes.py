@@ -3,18 +3,29 @@
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.questions.request import Request
 
 
 def workload_words(workload: Workload) -> str:
     """`decode, context 2,048, bf16 (KV bf16), uniform routing`, without the batch."""
-    kv = workload.kv_dtype.label
     new = f", {workload.new_tokens:,} new tokens" if workload.phase == "prefill" else ""
-    return (
-        f"{workload.phase}{new}, context {workload.context:,},"
-        f" {workload.dtype.label} (KV {kv}), {workload.routing.label} routing"
-    )
+    return f"{workload.phase}{new}, context {workload.context:,}, {format_words(workload)}"
+
+
+def format_words(workload: Workload) -> str:
+    """`bf16 (KV bf16), uniform routing`: what requests share with their steps."""
+    formats = f"{workload.dtype.label} (KV {workload.kv_dtype.label})"
+    return f"{formats}, {workload.routing.label} routing"
+
+
+def request_words(request: Request) -> str:
+    """`16 requests of 2,048 prompt and 256 output tokens`."""
+    requests = f"{request.batch:,} request{'' if request.batch == 1 else 's'}"
+    label = REQUEST_QUANTITIES["request.output"].label
+    return f"{requests} of {request.prompt:,} prompt and {request.output:,} {label}"
 
 
 def calibration_note(prediction: Prediction) -> tuple[str, ...]:

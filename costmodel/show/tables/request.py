@@ -6,7 +6,12 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.request import LEFT_OUT, Served
 from costmodel.show.request_answers import answers, reasons, shown_value
 from costmodel.show.request_json import numbers
-from costmodel.show.tables.notes import calibration_note, model_notes
+from costmodel.show.tables.notes import (
+    calibration_note,
+    format_words,
+    model_notes,
+    request_words,
+)
 from costmodel.show.text import Table
 
 NO_BOUND = "-"
@@ -29,20 +34,15 @@ MEMORY = (
 
 
 def request_tables(served: Served) -> list[Table]:
-    """What a user and a payer see; the work of both phases; what is resident."""
+    """Three tables: times, speed and cost; the work of prefill and decode; the memory needed."""
     return [_answers(served), _work(served), _memory(served)]
 
 
 def _answers(served: Served) -> Table:
     request, step = served.request, served.prefill_step
     workload, gpu, price = step.workload, step.hardware.name, request.price_per_hour
-    requests = f"{request.batch:,} request{'' if request.batch == 1 else 's'}"
     return Table(
-        title=(
-            f"{step.model.name}: {requests} of {request.prompt:,} prompt and {request.output:,}"
-            f" {REQUEST_QUANTITIES['request.output'].label}, {workload.dtype.label}"
-            f" (KV {workload.kv_dtype.label}), {workload.routing.label} routing, on {gpu}"
-        ),
+        title=(f"{step.model.name}: {request_words(request)}, {format_words(workload)}, on {gpu}"),
         headers=("quantity", STEP_QUANTITIES["time.floor_s"].label, "predicted", "what it counts"),
         rows=tuple(
             (

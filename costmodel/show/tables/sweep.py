@@ -39,7 +39,7 @@ def sweep_table(
         used = [curves for curves in calibrations if isinstance(curves, Curves)]
         notes += dict.fromkeys(predicted_by(curves, workload) for curves in used)
     return Table(
-        title=f"Sweep of {total:,} workloads",
+        title=f"Sweep of {total:,} workload{'' if total == 1 else 's'}",
         headers=("model", "GPU", "routing", "batch", "context", *map(head, names)),
         rows=tuple(rows),
         text_columns=3,
