@@ -32,7 +32,7 @@ def test_make_knows_the_command(command: str) -> None:
     if make is None:
         pytest.skip("needs make")
     done = subprocess.run(
-        [make, "--dry-run", command.removeprefix("make ")],
+        [make, "--no-print-directory", "--dry-run", command.removeprefix("make ")],
         cwd=ROOT,
         capture_output=True,
         text=True,
