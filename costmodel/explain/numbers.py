@@ -33,7 +33,7 @@ def explain_step(prediction: Prediction, number: str) -> Explanation:
 
 
 def explain_operator(prediction: Prediction, path: str) -> Explanation:
-    """The explanation of the only operator that `operators_at` finds."""
+    """Explains the operator at a path, which must match exactly one."""
     (operator,) = operators_at(prediction, path)
     number = operator.path if path == operator.leaf else path
     return operator_explanation(prediction, operator, number)

@@ -95,7 +95,7 @@ class CasePrediction:
         )
 
     def step_total(self, of_layer: Callable[[Operator], Number]) -> Number:
-        """The sum over all operators of what `of_layer` says of one layer, times their layers."""
+        """Sum over operators of `of_layer(operator)` times the number of its layers."""
         total: Number = 0
         for operator in self.costs.operators:
             total = total + operator.count * of_layer(operator)

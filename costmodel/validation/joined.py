@@ -115,7 +115,7 @@ class JoinedColumn:
 
     @property
     def of_step(self) -> bool:
-        """Whether the only row is that of the whole step."""
+        """True if the column is one number of the step, not one a leaf."""
         return self.leaves is STEP_ALONE
 
     def row(self, index: int) -> Row:
