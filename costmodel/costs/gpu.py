@@ -33,4 +33,6 @@ class Gpu:
         self, operators: Sequence[Operator], sums: Totals, workload: Workload
     ) -> StepTime | Unknown:
         """The predicted time and energy of a step, or why it is not known: see `step_time`."""
+        if isinstance(self.calibration, Unknown):
+            return self.calibration
         return step_time(self.calibration, workload, operators, sums, self.ceilings(workload))

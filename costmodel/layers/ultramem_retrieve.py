@@ -39,6 +39,7 @@ def tucker_retrieve(
     """
     n, a, h, m = step.tokens, step.activation_bytes, num_heads, knn
     r, c, dk = rank, cores, key_dim
+    nh = n * h
     keys_per_side = row_keys * value_expansion
     first = first_kept(first_stage_topk, m, keys_per_side)
     grid = first**2
@@ -53,63 +54,63 @@ def tucker_retrieve(
         Part(
             name="scores",
             kind="matmul",
-            flops=n * 2 * r * side_scores * dk,
+            flops=n * (2 * r * side_scores * dk),
             weight_bytes=keys.stored_bytes(step),
-            input_bytes=n * 2 * dk * a,
-            inner_output_bytes=n * r * side_scores * a,
+            input_bytes=n * (2 * dk * a),
+            inner_output_bytes=n * (r * side_scores * a),
             routing=True,
             shape=Gemm(m=n, n=r * side_scores, k=dk),  # both sides, all heads and ranks
         ),
         Part(
             name="merge",
             kind="selection",
-            flops=n * 2 * r * side_scores,
-            inner_input_bytes=n * r * side_scores * a,
-            inner_output_bytes=n * side_scores * a,
+            flops=n * (2 * r * side_scores),
+            inner_input_bytes=n * (r * side_scores * a),
+            inner_output_bytes=n * (side_scores * a),
             routing=True,
         ),
         Part(
             name="first_top_m",
             kind="selection",
             compares=n * side_scores,
-            inner_input_bytes=n * side_scores * a,
-            inner_output_bytes=n * 2 * h * first * (a + INDEX_BYTES),
+            inner_input_bytes=n * (side_scores * a),
+            inner_output_bytes=n * (2 * h * first * (a + INDEX_BYTES)),
             routing=True,
-            shape=TopK(rows=n * h, width=keys_per_side, chosen=first, calls=2),
+            shape=TopK(rows=nh, width=keys_per_side, chosen=first, calls=2),
         ),
         Part(
             name="grid",
             kind="matmul",
-            flops=n * c * h * (2 * first * r**2 + 2 * grid * r),
+            flops=n * (c * h * (2 * first * r**2 + 2 * grid * r)),
             weight_bytes=core.stored_bytes(step),
-            inner_input_bytes=n * h * 2 * first * r * a,
-            inner_output_bytes=n * h * c * grid * a,
+            inner_input_bytes=nh * (2 * first * r * a),
+            inner_output_bytes=nh * (c * grid * a),
             routing=True,
         ),
         Part(
             name="grid_sum",
             kind="selection",
-            flops=n * c * h * grid,
-            inner_input_bytes=n * h * c * grid * a,
-            inner_output_bytes=n * h * grid * a,
+            flops=n * (c * h * grid),
+            inner_input_bytes=nh * (c * grid * a),
+            inner_output_bytes=nh * (grid * a),
             routing=True,
         ),
         Part(
             name="second_top_m",
             kind="selection",
-            compares=n * h * grid,
-            inner_input_bytes=n * h * grid * a,
-            inner_output_bytes=n * h * m * INDEX_BYTES,
+            compares=nh * grid,
+            inner_input_bytes=nh * (grid * a),
+            inner_output_bytes=nh * (m * INDEX_BYTES),
             routing=True,
-            shape=TopK(rows=n * h, width=grid, chosen=m),
+            shape=TopK(rows=nh, width=grid, chosen=m),
         ),
         Part(
             name="permutation",
             kind="selection",
             index_bytes=entries * INDEX_BYTES,
-            output_bytes=n * h * m * (INDEX_BYTES + c * a),
-            inner_input_bytes=n * h * m * (INDEX_BYTES + c * a),
-            inner_output_bytes=n * h * m * INDEX_BYTES,
+            output_bytes=nh * (m * (INDEX_BYTES + c * a)),
+            inner_input_bytes=nh * (m * (INDEX_BYTES + c * a)),
+            inner_output_bytes=nh * (m * INDEX_BYTES),
             routing=True,
         ),
     )
