@@ -7,6 +7,7 @@ together (`layers.3.memory.{query,retrieve}`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from costmodel.layers.operator import Buffer, Operator, OperatorKind, Part, Touched, Weight
@@ -72,6 +73,11 @@ class Site:
 
 def layer_pattern(layers: Sequence[int]) -> str:
     """`3` for one layer, `{0-2,5}` for several: runs of consecutive layers are joined."""
+    return _pattern(tuple(layers))
+
+
+@lru_cache(maxsize=256)  # every step of a model asks for the same few
+def _pattern(layers: tuple[int, ...]) -> str:
     if len(layers) == 1:
         return str(layers[0])
     runs: list[list[int]] = []
