@@ -10,6 +10,7 @@ most of its sizes follow.
 import json
 from dataclasses import dataclass
 from functools import cache
+from math import log2
 from pathlib import Path
 from typing import Literal
 
@@ -37,19 +38,26 @@ class Choice:
 
 
 @cache
-def _table() -> dict[tuple[int, int, int], Choice]:
-    if not TABLE.exists():
-        return {}
-    return {
-        (entry["outputs"], entry["inputs"], entry["tokens"]): Choice(**entry["choice"])
-        for entry in json.loads(TABLE.read_text())["products"]
-    }
+def _table() -> dict[tuple[int, int], dict[int, Choice]]:
+    """By outputs and inputs: the choice of each number of tokens that was measured."""
+    table: dict[tuple[int, int], dict[int, Choice]] = {}
+    for entry in json.loads(TABLE.read_text())["products"]:
+        by_tokens = table.setdefault((entry["outputs"], entry["inputs"]), {})
+        by_tokens[entry["tokens"]] = Choice(**entry["choice"])
+    return table
 
 
 def chosen(outputs: int, inputs: int, tokens: int) -> Choice:
-    """How to multiply `tokens` vectors of `inputs` elements by a weight [outputs, inputs]."""
-    found = _table().get((outputs, inputs, tokens))
-    return found or Choice("rows" if tokens == 1 else "cublas")
+    """How to multiply `tokens` vectors of `inputs` elements by a weight [outputs, inputs].
+
+    Of a measured size, the choice of the nearest measured number of tokens; one token alone is a
+    number of its own.
+    """
+    by_tokens = _table().get((outputs, inputs), {})
+    near = [measured for measured in by_tokens if (measured == 1) == (tokens == 1)]
+    if not near:
+        return Choice("rows" if tokens == 1 else "cublas")
+    return by_tokens[min(near, key=lambda measured: abs(log2(measured / tokens)))]
 
 
 def launch_product(

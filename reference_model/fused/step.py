@@ -52,6 +52,7 @@ class FusedStep:
             tokens, model.config.hidden_size, device=device, dtype=model.dtype, pdl=pdl
         )
         self.selections: list[tuple[Router, Tensor]] = []
+        self.routings: list[Routing] = []  # by layer with experts, as `selections`
         self.counters: list[Tensor] = []
         self._context: Context | None = None
         table, flat = model.embed.weight, ids.view(tokens)
@@ -97,6 +98,7 @@ class FusedStep:
             self.counters.append(counts)
             for (index, router), routing in zip(routers, by_layer, strict=True):
                 routings[index] = routing
+                self.routings.append(routing)
                 self.selections.append((router, routing.ids))
         return routings
 
