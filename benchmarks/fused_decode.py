@@ -70,7 +70,7 @@ def check_attention(model: attention_core.Heads, tokens: int) -> Result:
     most = attention_core.CONTEXT
     odd = torch.randint(1, most, (tokens,), generator=generator(), device="cuda")
     return {
-        f"{split.slices} x {split.block}, {split.stages} stages{', early' if split.early else ''}": {
+        f"{split.slices} x {split.block}, {split.stages} stages": {
             "full": core.error(split, full),
             "odd": core.error(split, odd),
         }
@@ -160,7 +160,7 @@ def measure_attention(timer: Timer) -> Result:
             core = attention_core.Core(model, tokens, generator(), layers)
 
             cases = {
-                f"{split.slices} x {split.block}, {split.stages} stages{', early' if split.early else ''}": tried(
+                f"{split.slices} x {split.block}, {split.stages} stages": tried(
                     partial(measure_split, timer, core, split)
                 )
                 for split in attention_core.splits(tokens, model)
@@ -282,7 +282,6 @@ def main() -> None:
     phase("products", lambda: products.measured(timer, tuple(whole_step.MODELS)))
     if "tuning" in wanted and isinstance(report.get("products"), list):
         phase("tuning", lambda: tuning.tuned(timer, report["products"]))
-        tuning.write(report["tuning"], out.with_name("products.json"))
     phase("steps", lambda: measure_steps(timer))
     phase("layers", lambda: measure_layers(timer))
     phase("transformers", lambda: transformers_olmoe.measured(timer))

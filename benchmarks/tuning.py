@@ -18,7 +18,6 @@ from benchmarks.timing import Timer
 from reference_model.fused import products as by_size
 from reference_model.fused.products import Choice
 from reference_model.fused.step import FusedStep
-from reference_model.kernels import attention_split
 from reference_model.model import ReferenceModel
 from reference_model.routing import set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
@@ -43,9 +42,7 @@ def candidates(size: products.Size, tokens: int, alone: dict[str, float]) -> lis
         (way for way in ways if way.way == "split" or way.tokens),
         key=lambda way: alone.get(products.name_of(way), 1e9),
     )
-    for way in ranked[:TRIED]:
-        chosen += [Choice(**{**asdict(way), "ahead": ahead}) for ahead in (0, 1024)]
-    return chosen
+    return chosen + ranked[:TRIED]
 
 
 def step_us(
@@ -60,9 +57,8 @@ def step_us(
 
 def tuned(timer: Timer, alone: list[Result]) -> Result:
     """Tune every model at each of its batches; entries of the table, and all that was tried."""
-    by_size.TABLE.write_text('{"products": []}')
-    by_size.choices.cache_clear()
     table = by_size.choices()
+    table.clear()
     timings = {(e["outputs"], e["inputs"], e["gated"], e["tokens"]): e["us"] for e in alone}
     entries: list[Result] = []
     for name, batches in whole_step.MODELS.items():
@@ -74,14 +70,6 @@ def tuned(timer: Timer, alone: list[Result]) -> Result:
             ids = torch.zeros(tokens, 1, dtype=torch.int64, device="cuda")
             set_synthetic_routing(model, Popularity(exponent=0.0), tokens=tokens, seed=3)
             best_us = step_us(timer, model, cache, ids)
-            attention_split.EARLY = False
-            late_us = step_us(timer, model, cache, ids)
-            entries.append({
-                "model": name, "tokens": tokens, "choice": None,
-                "step_us": {"early keys": best_us, "without": late_us},
-            })  # fmt: skip
-            attention_split.EARLY = best_us <= late_us
-            best_us = min(best_us, late_us)
             for size in products.sizes((name,)):
                 key = size.outputs, size.inputs
                 spot = table.setdefault(key, {})
@@ -100,22 +88,14 @@ def tuned(timer: Timer, alone: list[Result]) -> Result:
                         best, best_us = choice, us
                 if best is None:
                     spot.pop(tokens)
-                else:
-                    spot[tokens] = best
+                    best = by_size.chosen(size.outputs, size.inputs, tokens)
+                spot[tokens] = best
                 entries.append({
                     "model": name, "outputs": size.outputs, "inputs": size.inputs,
-                    "tokens": tokens, "choice": None if best is None else asdict(best),
-                    "step_us": tried,
+                    "tokens": tokens, "choice": asdict(best), "step_us": tried,
                 })  # fmt: skip
-            attention_split.EARLY = True
             del cache
             torch.cuda.empty_cache()
         del model
         torch.cuda.empty_cache()
     return {"products": entries}
-
-
-def write(tuned_table: Result, path: Path) -> None:
-    """The table as `reference_model.fused` reads it: choices that differ from the usual ones."""
-    kept = [entry for entry in tuned_table["products"] if entry["choice"] is not None]
-    path.write_text(json.dumps({"products": kept}, indent=1) + "\n")
