@@ -145,7 +145,7 @@ def advantage(
             return sums.compulsory_bytes
         if metric == "time.floor_s":
             return ceilings.floor_s(sums.compulsory_bytes, sums.flops)
-        time = gpu.time(costs.operators, sums, workload)
+        time = gpu.time(costs.operators, sums, workload, costs.step)
         assert not isinstance(time, Unknown)
         return time.predicted_s
 

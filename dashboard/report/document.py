@@ -43,7 +43,7 @@ class OperatorLine:
     compulsory_bytes: Amount
     activation_bytes: Amount
     intermediate_bytes: Amount
-    launches: Amount
+    launches: Amount | None  # None: the backend has no kernels for the step
     floor_s: Real
     predicted_s: Real | None
     bound_by: Label
