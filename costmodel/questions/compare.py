@@ -105,7 +105,8 @@ def compare(
         for batch in batches
     )
     first = rows[0]
-    metrics = METRICS if isinstance(first[0].time, Unknown) else METRICS + CALIBRATED
+    timed = not any(isinstance(prediction.time, Unknown) for prediction in first)
+    metrics = METRICS + CALIBRATED if timed else METRICS
     return Comparison(
         batches=tuple(batches),
         predictions=rows,

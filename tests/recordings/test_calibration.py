@@ -184,7 +184,6 @@ def test_a_sweep_has_the_columns_where_a_calibration_is_used() -> None:
     contexts=st.lists(st.integers(0, MAX_CONTEXT), min_size=1, max_size=3),
     routings=st.lists(st.sampled_from([Uniform(), Zipf(1.0)]), min_size=1, max_size=2),
     each=st.sampled_from([[HAND], [HAND, NONE], [NONE, HAND], [HAND, curves(power=None)]]),
-    backend=st.sampled_from(["torch", "fused"]),
 )
 def test_every_point_of_a_sweep_is_its_own_prediction(
     *,
@@ -195,9 +194,8 @@ def test_every_point_of_a_sweep_is_its_own_prediction(
     contexts: list[int],
     routings: list[Routing],
     each: list[Curves | Unknown],
-    backend: Any,  # noqa: ANN401
 ) -> None:
-    work = Workload(phase=phase, new_tokens=new if phase == "prefill" else 1, backend=backend)
+    work = Workload(phase=phase, new_tokens=new if phase == "prefill" else 1)
     gpus = [H200, B200][: len(each)]
     axes: Any = {"batches": batches, "contexts": contexts, "routings": routings}
     grid = sweep(PRESETS[name], work, **axes, hardwares=gpus, calibrations=each)
