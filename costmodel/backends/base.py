@@ -20,14 +20,12 @@ class Backend(ABC):
         name: As `--backend` takes it.
         saves_intermediates: Whether what passes between the parts of a kernel stays on the chip.
         spans: Leaves that may form a region, each tuple in the order of the block.
-        outside_launches: Launches of a step that belong to no operator.
         unpriced: Why no calibration holds times of these kernels; empty where one may.
     """
 
     name: str
     saves_intermediates: bool
     spans: tuple[tuple[str, ...], ...] = ()
-    outside_launches: int = 0
     unpriced: str = ""
 
     def refusal(self, operators: Sequence[Operator], step: Step) -> str | None:
@@ -39,6 +37,11 @@ class Backend(ABC):
         """Whether a layer's operators under the leaves of a span form a region at N tokens."""
         del members, tokens
         return True
+
+    def outside_launches(self, operators: Sequence[Operator]) -> int:
+        """Launches of a step that belong to no operator."""
+        del operators
+        return 0
 
     @abstractmethod
     def launches(self, operator: Operator, part: Part, tokens: Number) -> Number:

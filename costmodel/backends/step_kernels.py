@@ -87,10 +87,10 @@ class StepKernels:
             (part, operator.count, operator) for operator in operators for part in operator.parts
         )
 
-    def step_launches(self, operators: Iterable[Operator]) -> Number | None:
+    def step_launches(self, operators: Sequence[Operator]) -> Number | None:
         """Launches of a whole step, those that belong to no operator among them."""
         launches = self.launches_of(operators)
-        return None if launches is None else launches + self.backend.outside_launches
+        return None if launches is None else launches + self.backend.outside_launches(operators)
 
     def _launches(self, parts: Iterable[tuple[Part, int, Operator]]) -> Number | None:
         """The sum over parts, each with its number of layers and its operator."""

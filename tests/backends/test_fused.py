@@ -21,7 +21,7 @@ from costmodel.layers.site import expanded_paths
 from tests.strategies import PRESETS
 
 OLMOE, LLAMA, GPT_OSS = "olmoe-1b-7b", "llama-3.1-8b", "gpt-oss-20b"  # 64, none, 32 experts
-FILL = 1  # zeroes the counters once a step
+FILL = 1  # zeroes the counters of all layers with experts
 
 
 def fused(model: ModelConfig | str, workload: Workload) -> tuple[StepKernels, tuple[Operator, ...]]:
@@ -84,7 +84,8 @@ def test_a_step_takes_its_layers_both_ends_and_a_fill() -> None:
     ):
         kernels, operators = fused(model, Workload(batch=batch))
         ends = 2 if batch == 1 else 3  # embedding; final norm and LM head, together at one token
-        assert kernels.step_launches(operators) == layers * expected + ends + FILL
+        fill = FILL if model == OLMOE else 0
+        assert kernels.step_launches(operators) == layers * expected + ends + fill
     kernels, operators = fused(OLMOE, Workload())
     assert [region.path for region in kernels.regions(operators)][-1] == "{final_norm,lm_head}"
     kernels, operators = fused(OLMOE, Workload(batch=2))
@@ -126,6 +127,7 @@ def test_launches_over_a_grid_are_those_of_its_points(model: str, count: type) -
             assert row == getattr(kernels, method)(of_one), (method, batch)
 
 
+HEADS = Attention(num_attention_heads=4, num_key_value_heads=2, head_dim=16)
 DENSE = DenseFfn(intermediate_size=128)
 SMALL = ModelConfig(
     name="small",
@@ -133,10 +135,14 @@ SMALL = ModelConfig(
     hidden_size=64,
     num_hidden_layers=2,
     vocab_size=100,
-    attention=Attention(num_attention_heads=4, num_key_value_heads=2, head_dim=16),
+    attention=HEADS,
     ffn=DENSE,
 )
 EXPERTS = MoeFfn(num_experts=32, num_experts_per_tok=2, moe_intermediate_size=64)
+
+
+def of(**fields: Any) -> ModelConfig:  # noqa: ANN401 - any field of a model
+    return replace(SMALL, **fields)
 
 
 def refusal(model: ModelConfig | str = SMALL, **fields: Any) -> str | None:  # noqa: ANN401
@@ -145,35 +151,65 @@ def refusal(model: ModelConfig | str = SMALL, **fields: Any) -> str | None:  # n
 
 
 def test_what_has_no_kernels_is_named() -> None:
-    head = "the backend fused has no kernels for "
-    for model, lacking in (
-        ("deepseek-v3", "layers of kind mla"),
-        ("ultramemv2-1b-7b", "layers of kind ultramem"),
-        ("memory-plus-1.3b", "layers of kind product_key"),
-        ("peer-12l-1m", "feed-forward layers without a gate"),
-        (replace(SMALL, post_norms=True), "norms of what sublayers put out"),
-        (replace(SMALL, ffn=replace(DENSE, gated=False)), "feed-forward layers without a gate"),
+    for model, reason in (
+        ("deepseek-v3", "has no kernels for layers of kind mla"),
+        ("ultramemv2-1b-7b", "has no kernels for memory layers of kind ultramem"),
+        ("memory-plus-1.3b", "has no kernels for memory layers of kind product_key"),
         (
-            replace(SMALL, ffn=replace(DENSE, bias=True)),
-            "dense feed-forward layers with a bias",
+            "peer-12l-1m",
+            "has no kernels for an ungated feed-forward layer with activation=gelu",
         ),
         (
-            replace(SMALL, ffn=replace(DENSE, activation="gelu")),
-            "dense layers with activation=gelu",
+            replace(SMALL, post_norms=True),
+            "has no kernels for norms behind a layer (post_norms)",
         ),
-        (replace(SMALL, ffn=replace(EXPERTS, gated=False)), "experts without a gate"),
-        (replace(SMALL, ffn=replace(EXPERTS, shared_intermediate_size=64)), "shared experts"),
+        (replace(SMALL, hidden_size=96), "needs a hidden_size that is a multiple of 64, not 96"),
         (
-            replace(SMALL, ffn=replace(EXPERTS, activation="relu")),
-            "moe layers with activation=relu",
+            of(attention=replace(HEADS, head_dim=48)),
+            "needs a head_dim that is a power of two from 16, not 48",
+        ),
+        (of(attention=replace(HEADS, rotary_dim=5)), "needs an even rotary_dim, not 5"),
+        (
+            of(ffn=replace(DENSE, activation="relu")),
+            "has no kernels for a gated feed-forward layer with activation=relu",
+        ),
+        (
+            of(ffn=replace(DENSE, intermediate_size=100)),
+            "needs intermediate_size to be a multiple of 64, not 100",
+        ),
+        (
+            of(ffn=replace(EXPERTS, moe_intermediate_size=96)),
+            "needs moe_intermediate_size to be a multiple of 64, not 96",
+        ),
+        (
+            of(ffn=replace(EXPERTS, shared_intermediate_size=64, expert_bias=True)),
+            "has no kernels for shared experts with biases",
         ),
     ):
-        assert refusal(model) == head + lacking
+        assert refusal(model) == f"the backend fused {reason}"
     prefill = refusal(phase="prefill", context=0, new_tokens=9)
-    assert prefill == f"{head}prefill: they take one new token a sequence"
-    formats = refusal(dtype=DTYPES["fp8"])
-    assert formats == f"{head}dtype=fp8 with kv_dtype=bf16: they take bf16"
-    assert refusal(kv_dtype=DTYPES["fp8"]) == f"{head}dtype=bf16 with kv_dtype=fp8: they take bf16"
+    assert prefill == (
+        "the backend fused has no kernels for prefill: it takes one new token a sequence"
+    )
+    of_weights = refusal(dtype=DTYPES["fp8"])
+    assert of_weights == "the backend fused runs bf16, not dtype=fp8 with kv_dtype=bf16"
+    of_cache = refusal(kv_dtype=DTYPES["fp8"])
+    assert of_cache == "the backend fused runs bf16, not dtype=bf16 with kv_dtype=fp8"
+
+
+def test_biases_sinks_and_shared_experts_have_kernels() -> None:
+    assert refusal(of(ffn=replace(DENSE, bias=True))) is None
+    assert refusal(of(ffn=replace(EXPERTS, expert_bias=True, router_bias=True))) is None
+    assert refusal(of(ffn=replace(EXPERTS, shared_intermediate_size=64))) is None
+    odd = replace(HEADS, attention_bias=True, sinks=True, sliding_window=9)
+    assert refusal(of(attention=odd)) is None
+
+
+def test_shared_experts_take_two_launches_more() -> None:
+    shared = of(ffn=replace(EXPERTS, shared_intermediate_size=64))
+    for batch, layer, ends in ((1, 9, 2), (4, 11, 3)):
+        kernels, operators = fused(shared, Workload(batch=batch))
+        assert kernels.step_launches(operators) == 2 * layer + ends + FILL
 
 
 @pytest.mark.parametrize(
@@ -185,6 +221,6 @@ def test_moe_and_dense_models_of_grouped_query_attention_have_kernels(model: str
 
 def test_a_router_of_few_tokens_is_what_the_kernels_take_for_one() -> None:
     router = pytest.importorskip("reference_model.kernels.router")
-    for experts in (8, 32, 33, 64, 128):
+    for experts in (8, 32, 33, 40, 64, 128):
         for tokens in (1, 16, 17, 64, 65, 256):
             assert few(tokens, experts) == router.few(tokens, experts)

@@ -256,7 +256,7 @@ def test_fused_kernels_have_no_time_until_a_calibration_has_theirs() -> None:
     time = predict(PRESETS["olmoe-1b-7b"], work, GPU, HAND).time
     assert time == Unknown(reason="no calibration holds times of the kernels of the backend fused")
     refused = predict(PRESETS["ultramemv2-1b-7b"], work, GPU, HAND).time
-    reason = "the backend fused has no kernels for layers of kind ultramem"
+    reason = "the backend fused has no kernels for memory layers of kind ultramem"
     assert refused == Unknown(reason=reason)
 
 

@@ -91,7 +91,7 @@ def test_plain_pytorch_has_kernels_for_it_and_fused_ones_are_known_to_lack() -> 
         assert launches["torch"] >= 1, operator["path"]
         assert launches["fused"] is None
     reason = data["reasons"]["operators.launches_by_backend.fused"]
-    assert reason.startswith("the backend fused has no kernels for layers of kind ")
+    assert reason.startswith("the backend fused has no kernels for ")
 
 
 def test_every_number_and_operator_is_explained() -> None:
