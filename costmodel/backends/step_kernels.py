@@ -4,13 +4,13 @@ A step has so many tokens, on which kernels may depend. A backend that refuses t
 number of launches for any part of it: they are None, for the reason in `refusal`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from costmodel.backends.base import Backend
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part
-from costmodel.layers.site import layer_pattern, region_path
+from costmodel.layers.site import expanded_paths, layer_pattern, region_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,11 @@ class StepKernels:
         Most are regions of a single operator. A region of several comes where the first of its
         operators stands. A backend that refuses the step has no region of several.
         """
-        spanned = list(self._spanned(operators)) if self.refusal is None else []
+        spanned: list[Region] = []
+        if self.refusal is None:
+            spanned = list(
+                _spanned(operators, self.backend, lambda of: self.backend.joins(of, self.tokens))
+            )
         for operator in operators:
             taken: set[int] = set()
             inside = False
@@ -141,26 +145,39 @@ class StepKernels:
             if left or not (operator.layers or inside):
                 yield Region(operators=(operator,), layers=left)
 
-    def _spanned(self, operators: Sequence[Operator]) -> Iterator[Region]:
-        """The regions of several operators: where all leaves of a span stand, and join.
 
-        Layers with the same operators form one region. Where the norm of the first layer differs
-        from that of the others, say, there are two regions.
-        """
-        if not self.backend.spans:
-            return
-        tokens = self.tokens
-        outside = (None,)  # in place of the layers of an operator beside the blocks
-        at = {(layer, op.leaf): op for op in operators for layer in op.layers or outside}
-        places = [None, *sorted({layer for layer, _ in at if layer is not None})]
-        for leaves in self.backend.spans:
-            alike: dict[tuple[int, ...], tuple[tuple[Operator, ...], list[int]]] = {}
-            for place in places:
-                members = tuple(at[place, leaf] for leaf in leaves if (place, leaf) in at)
-                if len(members) == len(leaves) and self.backend.joins(members, tokens):
-                    key = tuple(map(id, members))
-                    layers = alike.setdefault(key, (members, []))[1]
-                    if place is not None:
-                        layers.append(place)
-            for members, layers in alike.values():
-                yield Region(operators=members, layers=tuple(layers))
+def region_paths(operators: Sequence[Operator], backend: Backend) -> tuple[str, ...]:
+    """The path of every region of a layer that a backend may form, whatever the tokens."""
+    return tuple(
+        path
+        for region in _spanned(operators, backend, lambda _: True)
+        for path in expanded_paths(region.path)
+    )
+
+
+def _spanned(
+    operators: Sequence[Operator],
+    backend: Backend,
+    joined: Callable[[tuple[Operator, ...]], bool],
+) -> Iterator[Region]:
+    """The regions of several operators: where all leaves of a span stand, and are joined.
+
+    Layers with the same operators form one region. Where the norm of the first layer differs from
+    that of the others, say, there are two regions.
+    """
+    if not backend.spans:
+        return
+    beside = (None,)  # the blocks: in place of a layer
+    at = {(layer, op.leaf): op for op in operators for layer in op.layers or beside}
+    places = [None, *sorted({layer for layer, _ in at if layer is not None})]
+    for leaves in backend.spans:
+        alike: dict[tuple[int, ...], tuple[tuple[Operator, ...], list[int]]] = {}
+        for place in places:
+            members = tuple(at[place, leaf] for leaf in leaves if (place, leaf) in at)
+            if len(members) == len(leaves) and joined(members):
+                key = tuple(map(id, members))
+                layers = alike.setdefault(key, (members, []))[1]
+                if place is not None:
+                    layers.append(place)
+        for members, layers in alike.values():
+            yield Region(operators=members, layers=tuple(layers))
