@@ -145,6 +145,7 @@ class MeasuredLine:
     ratio: Amount | None
     source: Label | None
     reason: Line | None
+    backend: Label = "torch"  # whose kernels were measured; files of earlier versions lack it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
