@@ -69,7 +69,7 @@ def check_attention(model: attention_core.Heads, tokens: int) -> Result:
     most = attention_core.CONTEXT
     odd = torch.randint(1, most, (tokens,), generator=generator(), device="cuda")
     return {
-        f"{split.slices} x {split.block}, {split.stages} stages": {
+        f"{split.slices} x {split.block}, {split.stages} stages{', early' if split.early else ''}": {
             "full": core.error(split, full),
             "odd": core.error(split, odd),
         }
@@ -159,7 +159,7 @@ def measure_attention(timer: Timer) -> Result:
             core = attention_core.Core(model, tokens, generator(), layers)
 
             cases = {
-                f"{split.slices} x {split.block}, {split.stages} stages": tried(
+                f"{split.slices} x {split.block}, {split.stages} stages{', early' if split.early else ''}": tried(
                     partial(measure_split, timer, core, split)
                 )
                 for split in attention_core.splits(tokens, model)

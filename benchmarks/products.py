@@ -36,8 +36,9 @@ ROWS = {
     4: ((1, 2), (1, 4), (2, 4), (2, 8), (4, 8)),
 }
 """By tokens: rows a block and warps of the way `rows`."""
-SPLITS = ((64, 4, 256), (64, 4, 512), (64, 8, 512), (128, 8, 256), (128, 8, 512))
-"""Rows a block, warps and depth of the way `split`."""
+STEPS = ((64, 4, 4), (64, 6, 4), (128, 3, 4), (128, 4, 4))
+"""Inputs a step, stages and warps of the way `split`, with 64 rows a block."""
+BLOCKS = (150, 800)  # so many blocks it takes at least and at most
 TILES = (
     (16, 64, 128, 3, 4), (16, 64, 64, 6, 4), (16, 64, 128, 4, 4), (64, 64, 64, 3, 4),
     (64, 64, 64, 4, 4), (64, 128, 64, 3, 8), (128, 64, 64, 3, 4), (128, 64, 64, 4, 4),
@@ -84,8 +85,12 @@ def ways(size: Size, tokens: int) -> Iterator[Choice]:
         if 8 <= held <= 256 and (tokens == 1 or not size.gated):  # noqa: PLR2004 - registers
             yield Choice("rows", rows, warps)
     if 1 < tokens <= MOST and not size.gated and size.outputs <= LARGEST:
-        for rows, warps, depth in SPLITS:
-            yield Choice("split", rows, warps, depth)
+        for depth, stages, warps in STEPS:
+            steps, odd = divmod(size.inputs, depth)
+            for splits in (2, 3, 4, 5, 6, 8, 9, 12) if not odd else ():
+                fits = BLOCKS[0] <= splits * size.outputs / 64 <= BLOCKS[1]
+                if fits and steps % splits == 0 and steps // splits >= 3:  # noqa: PLR2004
+                    yield Choice("split", 64, warps, depth, 0, stages, splits)
     if tokens > 1 and size.outputs % 128 == 0 and size.inputs % 64 == 0:
         yield Choice("tiles")
         for wide, rows, depth, stages, warps in TILES if size.gated else ():
@@ -99,7 +104,7 @@ class Product:
     def __init__(self, size: Size, tokens: int, count: int) -> None:
         generator = torch.Generator(device="cuda").manual_seed(5)
         self.size, self.tokens = size, tokens
-        self.buffers: dict[Choice, tuple[SplitTile, SplitBuffers]] = {}
+        self.buffers: dict[Choice, tuple[list[TensorDescriptor], SplitTile, SplitBuffers]] = {}
 
         def normal(*shape: int) -> Tensor:
             empty = torch.empty(shape, device="cuda", dtype=torch.bfloat16)
@@ -117,19 +122,20 @@ class Product:
         for number, weight in enumerate(self.weights):
             self.launch(choice, number, weight)
 
-    def split(self, choice: Choice) -> tuple[SplitTile, SplitBuffers]:
-        """The tile and the buffers of a choice."""
+    def split(self, choice: Choice) -> tuple[list[TensorDescriptor], SplitTile, SplitBuffers]:
+        """The described weights, the tile and the buffers of a choice."""
         if choice not in self.buffers:
-            tile = SplitTile(choice.rows, choice.depth, choice.warps)
-            key = self.size.outputs, self.size.inputs, tile
-            self.buffers[choice] = tile, SplitBuffers.make([key], self.tokens, "cuda")
+            tile = choice.split_tile
+            buffers = SplitBuffers.make(self.size.outputs, tile, self.tokens, "cuda")
+            self.buffers[choice] = [described(w, tile) for w in self.weights], tile, buffers
         return self.buffers[choice]
 
     def launch(self, choice: Choice, number: int, weight: Tensor) -> None:
         """One product."""
         x, out, gated = self.x, self.out, self.size.gated
         if choice.way == "split":
-            linear_split(x, weight, out, *self.split(choice), pdl=True)
+            tiles, tile, buffers = self.split(choice)
+            linear_split(x, weight, tiles[number], out, tile, buffers, pdl=True)
             return
         kw = {"rows": choice.rows, "warps": choice.warps, "pdl": True}
         if choice.way == "rows" and gated:

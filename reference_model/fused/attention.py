@@ -65,8 +65,13 @@ class AttentionPlan:
     plan: Plan
     places: Places
 
-    def add(self, prefix: str, norm: Norm, layer: AttentionLayer, cache: LayerCache) -> None:
-        """The launches of one layer; `prefix` is "layers.3."."""
+    def add(
+        self, prefix: str, norm: Norm, layer: AttentionLayer, cache: LayerCache, *, waits: bool
+    ) -> None:
+        """The launches of one layer; `prefix` is "layers.3.".
+
+        The result waits to be added to the stream if the next kernel `waits` for it.
+        """
         plan, config = self.plan, layer.config
         t, d = plan.tokens, config.head_dim
         h, k = config.num_attention_heads, config.num_key_value_heads
@@ -81,7 +86,7 @@ class AttentionPlan:
         self._rope(prefix + "attention.rope", layer, cache, qkv, q)
         self._core(prefix + "attention.core", layer, cache, q, attended)
         output = prefix + "attention.output"
-        launch_product(plan, output, attended.view(t, h * d), layer.output, None)
+        launch_product(plan, output, attended.view(t, h * d), layer.output, None, waits=waits)
 
     def _rope(
         self, path: str, layer: AttentionLayer, cache: LayerCache, qkv: Tensor, q: Tensor

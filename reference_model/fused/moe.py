@@ -37,6 +37,11 @@ def rule_of(router: Router) -> RouterRule:
     )
 
 
+def takes_norm(plan: Plan, router: Router) -> bool:
+    """Whether the router works in tiles: it takes the norm along, and what waits before it."""
+    return not plan.single and not few(plan.tokens, router.config.num_experts)
+
+
 @dataclass(frozen=True, slots=True)
 class MoePlan:
     """Puts the launches of one layer's experts into a plan; `routing` is that layer's."""
@@ -76,13 +81,12 @@ class MoePlan:
                 both, route_tokens, plan.stream, weight, self.routing, rule, gamma=norm.weight,
                 normed=plan.normed, eps=NORM_EPS, listed=False, **given,
             )  # fmt: skip
-        elif few(plan.tokens, config.num_experts) or plan.add is None:
+        elif not takes_norm(plan, router):
             plan.launch_norm(prefix + "ffn_norm", norm)
-            way = route_tokens if few(plan.tokens, config.num_experts) else route_tiles
-            plan.launch(
-                prefix + "moe.router", way, plan.normed, weight, self.routing, rule, **given
-            )
+            path = prefix + "moe.router"
+            plan.launch(path, route_tokens, plan.normed, weight, self.routing, rule, **given)
         else:
+            assert plan.add is not None
             late = LateNorm(
                 add=plan.add, gamma=norm.weight, eps=NORM_EPS, summed=plan.spare,
                 scaled=plan.normed,

@@ -48,7 +48,7 @@ class Plan:
         self.results: Tensor | None = None
         self.weights: Tensor | None = None
         self._shared: dict[tuple[str, tuple[int, ...]], Tensor] = {}
-        self._split: dict[tuple[int, int, SplitTile], SplitBuffers] = {}
+        self._split: dict[tuple[int, SplitTile], SplitBuffers] = {}
 
     @property
     def single(self) -> bool:
@@ -66,11 +66,11 @@ class Plan:
             self._shared[key] = self.room(*shape)
         return self._shared[key]
 
-    def split_buffers(self, outputs: int, inputs: int, tile: SplitTile) -> SplitBuffers:
+    def split_buffers(self, outputs: int, tile: SplitTile) -> SplitBuffers:
         """Where the blocks of a split product leave their sums; all layers share it."""
-        key = outputs, inputs, tile
+        key = outputs, tile
         if key not in self._split:
-            self._split[key] = SplitBuffers.make([key], self.tokens, str(self.device))
+            self._split[key] = SplitBuffers.make(outputs, tile, self.tokens, str(self.device))
         return self._split[key]
 
     def launch(self, path: str, kernel: Callable[..., object], *args: object, **kw: object) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from reference_model.fused.plan import Plan
 from reference_model.kernels.experts import described, down
 from reference_model.kernels.linear import linear
-from reference_model.kernels.linear_split import SplitTile, linear_split
+from reference_model.kernels.linear_split import MOST, SplitTile, linear_split
 from reference_model.kernels.tiles import Tile, dense_tile
 from reference_model.layers import Linear, LmHead
 from reference_model.leaf import NORM_EPS
@@ -40,6 +40,12 @@ class Choice:
     depth: int = 0
     tokens: int = 0
     stages: int = 0
+    splits: int = 0
+
+    @property
+    def split_tile(self) -> SplitTile:
+        """The tile of the way `split`."""
+        return SplitTile(self.rows, self.splits, self.depth, self.stages, self.warps)
 
     def tile(self, tokens: int, inputs: int) -> Tile:
         """The tile of the way `tiles`; the usual one where the choice names none."""
@@ -64,14 +70,18 @@ def choices() -> dict[tuple[int, int], dict[int, Choice]]:
 def chosen(outputs: int, inputs: int, tokens: int) -> Choice:
     """How to multiply `tokens` vectors of `inputs` elements by a weight [outputs, inputs].
 
-    Of a measured size, the choice of the nearest measured number of tokens; one token alone is a
-    number of its own.
+    Of a measured size, the choice of the nearest measured number of tokens of the same kind: one
+    token, as many as a block of `split` holds, more.
     """
     by_tokens = choices().get((outputs, inputs), {})
-    near = [measured for measured in by_tokens if (measured == 1) == (tokens == 1)]
+    near = [measured for measured in by_tokens if _kind(measured) == _kind(tokens)]
     if not near:
         return Choice("rows" if tokens == 1 else "cublas")
     return by_tokens[min(near, key=lambda measured: abs(log2(measured / tokens)))]
+
+
+def _kind(tokens: int) -> tuple[bool, bool]:
+    return tokens == 1, tokens <= MOST
 
 
 def launch_product(
@@ -82,24 +92,29 @@ def launch_product(
     out: Tensor | None,
     *,
     gamma: Tensor | None = None,
+    waits: bool = False,
 ) -> None:
     """Compute out [T, N] = norm(x [T, D]) weight^T + bias; without `out`, add it to the stream.
 
     The norm is taken where `gamma` is given, which needs the way `rows`. What goes to the stream is
-    added by the kernel itself, or waits in `plan.add`.
+    added by the kernel itself, or waits in `plan.add`: always where `waits` says so.
     """
     weight, bias = leaf.weight, getattr(leaf, "bias", None)
     outputs, inputs = weight.shape
     choice = chosen(outputs, inputs, plan.tokens)
     if gamma is not None and choice.way != "rows":
         choice = Choice("rows")
+    if waits:
+        out = plan.add = plan.shared_room("added", plan.tokens, outputs)
     if choice.way in ("rows", "split"):
         to, residual = (plan.stream, plan.stream) if out is None else (out, None)
         common = {"bias": bias, "residual": residual, "pdl": plan.pdl}
         if choice.way == "split":
-            tile = SplitTile(choice.rows, choice.depth, choice.warps)
-            buffers = plan.split_buffers(outputs, inputs, tile)
-            plan.launch(path, linear_split, x, weight, to, tile, buffers, **common)
+            tile = choice.split_tile
+            plan.launch(
+                path, linear_split, x, weight, described(weight, tile), to, tile,
+                plan.split_buffers(outputs, tile), **common,
+            )  # fmt: skip
         else:
             plan.launch(
                 path, linear, x, weight, to, gamma=gamma, eps=NORM_EPS, rows=choice.rows,

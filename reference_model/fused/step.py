@@ -17,7 +17,7 @@ from reference_model.cache import Cache, LayerCache
 from reference_model.ffn import FeedForward
 from reference_model.fused.attention import AttentionPlan, Places
 from reference_model.fused.ffn import add_feed_forward
-from reference_model.fused.moe import MoePlan
+from reference_model.fused.moe import MoePlan, takes_norm
 from reference_model.fused.plan import Plan, region
 from reference_model.fused.products import launch_product
 from reference_model.fused.support import device_refusal, model_refusal
@@ -65,9 +65,12 @@ class FusedStep:
             layer_cache, prefix = cache.layers[index], f"layers.{index}."
             assert isinstance(layer_cache, LayerCache)
             assert isinstance(block.attention, AttentionLayer)
-            attention.add(prefix, block.attention_norm, block.attention, layer_cache)
-            if isinstance(block.moe, MoeLayer):
-                MoePlan(plan, prefix, block.moe, routings[index]).add(block.ffn_norm)
+            moe = block.moe if isinstance(block.moe, MoeLayer) else None
+            waits = moe is not None and takes_norm(plan, moe.router)
+            norm = block.attention_norm
+            attention.add(prefix, norm, block.attention, layer_cache, waits=waits)
+            if moe is not None:
+                MoePlan(plan, prefix, moe, routings[index]).add(block.ffn_norm)
             else:
                 assert isinstance(block.ffn, FeedForward)
                 add_feed_forward(plan, prefix, block.ffn_norm, block.ffn)

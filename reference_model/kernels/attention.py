@@ -56,9 +56,9 @@ def _attend(
     begin = piece * BLOCK
     old = begin + BLOCK < length - first  # a whole tile, and the newest token is not in it
     if EARLY:
-        to = (group * C + first + begin + place)[:, None] * d + element[None, :]
-        k_old = tl.load(keys + to, mask=old, other=0.0)
-        v_old = tl.load(values + to, mask=old, other=0.0)
+        early = (group * C + first + begin + place)[:, None] * d + element[None, :]
+        k_old = tl.load(keys + early, mask=old, other=0.0)
+        v_old = tl.load(values + early, mask=old, other=0.0)
     wait_for_previous(PDL)
     x = tl.load(q + head[:, None] * d + element[None, :], mask=inside[:, None], other=0.0)
     seen = mine & (last + few < length)

@@ -1,10 +1,10 @@
 """Dense products of up to 64 tokens on the matrix unit, the reduction split among blocks.
 
-A block takes a tile of the weight, ROWS x DEPTH, whole into registers, and asks for it before the
-previous kernel has finished; there is no loop, so nothing but memory is waited for. Tiles of the
-same rows leave float32 sums in memory; a counter tells which of them arrives last, and that one
-adds them up in their order, so that the result has the same bits every time. Bias and residual are
-added there.
+A block takes ROWS rows of the weight and a slice of their inputs, which stream through shared memory
+by tensor descriptors (TMA). Before the previous kernel has finished it asks for all of that slice,
+for the L2 (`launch.prefetch`), so that memory does not rest between kernels. Slices of the same rows
+leave float32 sums in memory; a counter tells which of them arrives last, and that one adds them up
+in their order, so that the result has the same bits every time. Bias and residual are added there.
 """
 
 from dataclasses import dataclass
@@ -13,35 +13,38 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
-from reference_model.kernels.launch import launch_options, wait_for_previous
+from reference_model.kernels.launch import launch_options, prefetch, wait_for_previous
 
 LEAST, MOST = 16, 64  # tokens of a block
+AHEAD: tl.constexpr = tl.constexpr(2048)  # bytes of a row that are asked for before the wait
 
 
 @triton.jit
 def _linear_split(
-    x, weight, bias, residual, out, partial, arrived, T, N,
-    K: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr,
-    SPLITS: tl.constexpr, BIAS: tl.constexpr, RESIDUAL: tl.constexpr, PDL: tl.constexpr,
+    x, weight, tiles, bias, residual, out, partial, arrived, T, N,
+    K: tl.constexpr, SLICE: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr,
+    DEPTH: tl.constexpr, STAGES: tl.constexpr, SPLITS: tl.constexpr, BIAS: tl.constexpr,
+    RESIDUAL: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     split = tl.program_id(0)
     tile = tl.program_id(1)
     rows = tile * ROWS + tl.arange(0, ROWS)
-    at = split * DEPTH + tl.arange(0, DEPTH)
     there = rows < N
-    inside = at < K
-    w = tl.load(
-        weight + rows[:, None].to(tl.int64) * K + at[None, :],
-        mask=there[:, None] & inside[None, :], other=0.0, eviction_policy="evict_first",
-    )  # fmt: skip
+    begin = split * SLICE
+    end = tl.minimum(begin + SLICE, K)
+    if SLICE * SPLITS == K:
+        start = weight + tl.minimum(rows, N - 1).to(tl.int64) * K + begin
+        prefetch(start, AHEAD if AHEAD < 2 * SLICE else 2 * SLICE, PDL)
     token = tl.arange(0, BLOCK_T)
     real = token < T
     wait_for_previous(PDL)
-    a = tl.load(
-        x + token[:, None] * K + at[None, :], mask=real[:, None] & inside[None, :], other=0.0
-    )
-    total = tl.dot(w, a.T, input_precision="ieee")
+    source = x + token[:, None] * K + tl.arange(0, DEPTH)[None, :]
+    total = tl.zeros((ROWS, BLOCK_T), tl.float32)
+    for k in tl.range(begin, end, DEPTH, num_stages=STAGES):
+        a = tl.load(source + k, mask=real[:, None], other=0.0)
+        total = tl.dot(tiles.load([tile * ROWS, k]), a.T, total, input_precision="ieee")
     if SPLITS == 1:
         _write(total, bias, residual, out, rows, there, token, real, N, BIAS, RESIDUAL)
     else:
@@ -73,11 +76,18 @@ def _write(
 
 @dataclass(frozen=True, slots=True)
 class SplitTile:
-    """A block's tile of the weight, and its warps."""
+    """A block's rows, the slices of the inputs, inputs a step, stages in flight, warps."""
 
-    rows: int = 64
-    depth: int = 512
+    rows: int
+    splits: int
+    depth: int
+    stages: int
     warps: int = 4
+
+    def slice_of(self, inputs: int) -> int:
+        """Inputs of a slice: whole steps; the last slice may have fewer."""
+        assert inputs % self.depth == 0, (inputs, self.depth)
+        return triton.cdiv(inputs // self.depth, self.splits) * self.depth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,20 +98,13 @@ class SplitBuffers:
     arrived: Tensor  # int32, zero between launches
 
     @classmethod
-    def make(
-        cls, sizes: list[tuple[int, int, SplitTile]], tokens: int, device: str
-    ) -> "SplitBuffers":
-        """Room for the largest of the products of (outputs, inputs, tile)."""
-        tiles = [
-            (triton.cdiv(outputs, tile.rows), triton.cdiv(inputs, tile.depth), tile.rows)
-            for outputs, inputs, tile in sizes
-        ]
-        elements = max((count * splits * rows for count, splits, rows in tiles), default=0)
+    def make(cls, outputs: int, tile: SplitTile, tokens: int, device: str) -> "SplitBuffers":
+        """Room for products with so many outputs."""
+        count = triton.cdiv(outputs, tile.rows)
+        elements = count * tile.splits * tile.rows * block_of_tokens(tokens)
         return cls(
-            partial=torch.zeros(elements * block_of_tokens(tokens), device=device),
-            arrived=torch.zeros(
-                max((count for count, _, _ in tiles), default=0), device=device, dtype=torch.int32
-            ),
+            partial=torch.zeros(elements, device=device),
+            arrived=torch.zeros(count, device=device, dtype=torch.int32),
         )
 
 
@@ -114,6 +117,7 @@ def block_of_tokens(tokens: int) -> int:
 def linear_split(
     x: Tensor,
     weight: Tensor,
+    tiles: TensorDescriptor,
     out: Tensor,
     tile: SplitTile,
     buffers: SplitBuffers,
@@ -124,15 +128,14 @@ def linear_split(
 ) -> None:
     """Compute out [T, N] = x [T, K] weight [N, K]^T + bias + residual, for T up to 64.
 
-    `residual` may be `out` itself.
+    `tiles` describes the weight in tiles of tile.rows x tile.depth. `residual` may be `out` itself.
     """
     tokens, inputs = x.shape
     outputs = weight.shape[0]
-    splits, count = triton.cdiv(inputs, tile.depth), triton.cdiv(outputs, tile.rows)
-    _linear_split[splits, count](
-        x, weight, x if bias is None else bias, x if residual is None else residual, out,
-        buffers.partial, buffers.arrived, tokens, outputs, K=inputs,
-        BLOCK_T=block_of_tokens(tokens), ROWS=tile.rows, DEPTH=tile.depth, SPLITS=splits,
-        BIAS=bias is not None, RESIDUAL=residual is not None,
-        **launch_options(pdl=pdl, warps=tile.warps),
+    _linear_split[tile.splits, triton.cdiv(outputs, tile.rows)](
+        x, weight, tiles, x if bias is None else bias, x if residual is None else residual, out,
+        buffers.partial, buffers.arrived, tokens, outputs, K=inputs, SLICE=tile.slice_of(inputs),
+        BLOCK_T=block_of_tokens(tokens), ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
+        SPLITS=tile.splits, BIAS=bias is not None, RESIDUAL=residual is not None,
+        **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
     )  # fmt: skip
