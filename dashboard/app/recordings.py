@@ -55,17 +55,21 @@ def load(name: str) -> Recording:
     return _loaded(*_file(name))
 
 
-def matching(model: ModelConfig, names: Sequence[str] | None = None) -> tuple[str, ...]:
+def matching(
+    model: ModelConfig, names: Sequence[str] | None = None, *, backend: str | None = None
+) -> tuple[str, ...]:
     """The names of recordings of an equal model, whatever it is called; that of its preset first.
 
     Of several, those of plain PyTorch's kernels come first. Looks among `names`, or among all
-    `recording_names`.
+    `recording_names`; with `backend`, only for recordings of its kernels.
     """
     equal = []
     for name in recording_names() if names is None else names:
-        preset, recorded, backend = _head(*_file(name))
+        preset, recorded, measured = _head(*_file(name))
+        if backend not in {None, measured}:
+            continue
         if recorded is not None and _unnamed(recorded) == _unnamed(model):
-            equal.append((preset != model.name, backend != USUAL_BACKEND, name))
+            equal.append((preset != model.name, measured != USUAL_BACKEND, name))
     return tuple(name for *_, name in sorted(equal))
 
 

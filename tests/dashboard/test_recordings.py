@@ -118,6 +118,7 @@ def test_of_several_that_match_those_of_plain_pytorch_come_first(here: Path) -> 
             of_run["backend"] = "fused"
     (here / "a.json").write_text(json.dumps(fused))
     assert recordings.matching(tiny_model()) == ("b.json", "a.json")
+    assert recordings.matching(tiny_model(), backend="fused") == ("a.json",)
 
 
 def test_an_upload_is_read_as_its_file_would_be() -> None:
