@@ -29,6 +29,7 @@ from benchmarks import (
     products,
     small_kernels,
     transformers_olmoe,
+    tuning,
     whole_step,
 )
 from benchmarks.timing import (
@@ -279,8 +280,9 @@ def main() -> None:
     report["ceilings"] += [ceilings() for _ in range(3)]
     timer = Timer()
     phase("products", lambda: products.measured(timer, tuple(whole_step.MODELS)))
-    if isinstance(report.get("products"), list):
-        products.adopt(report["products"], out.with_name("products.json"))
+    if "tuning" in wanted and isinstance(report.get("products"), list):
+        phase("tuning", lambda: tuning.tuned(timer, report["products"]))
+        tuning.write(report["tuning"], out.with_name("products.json"))
     phase("steps", lambda: measure_steps(timer))
     phase("layers", lambda: measure_layers(timer))
     phase("transformers", lambda: transformers_olmoe.measured(timer))

@@ -41,11 +41,12 @@ class Choice:
     tokens: int = 0
     stages: int = 0
     splits: int = 0
+    ahead: int = 0
 
     @property
     def split_tile(self) -> SplitTile:
         """The tile of the way `split`."""
-        return SplitTile(self.rows, self.splits, self.depth, self.stages, self.warps)
+        return SplitTile(self.rows, self.splits, self.depth, self.stages, self.warps, self.ahead)
 
     def tile(self, tokens: int, inputs: int) -> Tile:
         """The tile of the way `tiles`; the usual one where the choice names none."""
@@ -53,7 +54,7 @@ class Choice:
             return dense_tile(tokens, inputs)
         return Tile(
             tokens=self.tokens, rows=self.rows, depth=self.depth, stages=self.stages,
-            warps=self.warps,
+            warps=self.warps, ahead=self.ahead,
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 BLOCKS = 256
 KEYS = 128  # a tile
+EARLY = True  # whether slices read their first keys before the wait
 JOINED = 64  # slices times query heads that one block joins
 
 
@@ -31,4 +32,4 @@ def usual_split(tokens: int, heads: int, kv_heads: int, seen: int) -> Split:
     slices = 1
     while 2 * slices <= most:
         slices *= 2
-    return Split(slices=slices, block=KEYS, early=slices > 1)
+    return Split(slices=slices, block=KEYS, early=EARLY and slices > 1)

@@ -25,7 +25,6 @@ from reference_model.kernels.linear_split import SplitTile
 from reference_model.kernels.routing import Routing
 from reference_model.kernels.tiles import Tile
 
-AHEAD: tl.constexpr = tl.constexpr(1024)  # bytes of a row that are asked for before the wait
 
 
 @triton.jit
@@ -72,11 +71,11 @@ def _gate_up(
     E: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, TOP_K: tl.constexpr,
     BLOCK_T: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr, STAGES: tl.constexpr,
     ACTIVATION: tl.constexpr, BIAS: tl.constexpr, SCALED: tl.constexpr, WORK: tl.constexpr,
-    PDL: tl.constexpr,
+    AHEAD: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """hidden[pair] = activation(x gate^T, x up^T) for ROWS of the I columns."""
     row = tl.program_id(1) * ROWS
-    if WORK == "dense" and D * 2 >= AHEAD:  # what to read does not depend on the kernel before
+    if WORK == "dense" and AHEAD > 0:  # what to read does not depend on the kernel before
         start = plain + (row + tl.arange(0, ROWS)).to(tl.int64) * D
         prefetch(start, AHEAD, PDL)
         prefetch(start + WIDTH * D, AHEAD, PDL)
@@ -181,11 +180,12 @@ def gate_up(
     work, groups = _work(tokens, routing, tile)
     of, experts, top_k = _buffers(routing, x)
     _gate_up[groups, width // tile.rows](
-        x, weight, weight.base, x if bias is None else bias, x if scale is None else scale, hidden, *of, tokens,
+        x, weight, weight.base, x if bias is None else bias, x if scale is None else scale, hidden,
+        *of, tokens,
         E=experts, D=d, WIDTH=width, TOP_K=top_k,
         BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
         ACTIVATION=activation, BIAS=bias is not None, SCALED=scale is not None, WORK=work,
-        **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
+        AHEAD=tile.ahead, **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Dense products of up to 64 tokens on the matrix unit, the reduction split among blocks.
 
 A block takes ROWS rows of the weight and a slice of their inputs, which stream through shared memory
-by tensor descriptors (TMA). Before the previous kernel has finished it asks for all of that slice,
-for the L2 (`launch.prefetch`), so that memory does not rest between kernels. Slices of the same rows
+by tensor descriptors (TMA). Before the previous kernel has finished it may ask for the begin of that
+slice, for the L2 (`launch.prefetch`), so that memory does not rest between kernels. Slices of the same rows
 leave float32 sums in memory; a counter tells which of them arrives last, and that one adds them up
 in their order, so that the result has the same bits every time. Bias and residual are added there.
 """
@@ -18,7 +18,6 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from reference_model.kernels.launch import launch_options, prefetch, wait_for_previous
 
 LEAST, MOST = 16, 64  # tokens of a block
-AHEAD: tl.constexpr = tl.constexpr(2048)  # bytes of a row that are asked for before the wait
 
 
 @triton.jit
@@ -26,7 +25,7 @@ def _linear_split(
     x, weight, tiles, bias, residual, out, partial, arrived, T, N,
     K: tl.constexpr, SLICE: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr,
     DEPTH: tl.constexpr, STAGES: tl.constexpr, SPLITS: tl.constexpr, BIAS: tl.constexpr,
-    RESIDUAL: tl.constexpr, PDL: tl.constexpr,
+    RESIDUAL: tl.constexpr, AHEAD: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     split = tl.program_id(0)
     tile = tl.program_id(1)
@@ -34,7 +33,7 @@ def _linear_split(
     there = rows < N
     begin = split * SLICE
     end = tl.minimum(begin + SLICE, K)
-    if SLICE * SPLITS == K:
+    if AHEAD > 0 and SLICE * SPLITS == K:
         start = weight + tl.minimum(rows, N - 1).to(tl.int64) * K + begin
         prefetch(start, AHEAD if AHEAD < 2 * SLICE else 2 * SLICE, PDL)
     token = tl.arange(0, BLOCK_T)
@@ -76,13 +75,17 @@ def _write(
 
 @dataclass(frozen=True, slots=True)
 class SplitTile:
-    """A block's rows, the slices of the inputs, inputs a step, stages in flight, warps."""
+    """A block's rows, the slices of the inputs, inputs a step, stages in flight, warps.
+
+    `ahead` are bytes of each row that are asked for before the previous kernel has finished.
+    """
 
     rows: int
     splits: int
     depth: int
     stages: int
     warps: int = 4
+    ahead: int = 0
 
     def slice_of(self, inputs: int) -> int:
         """Inputs of a slice: whole steps; the last slice may have fewer."""
@@ -137,5 +140,5 @@ def linear_split(
         buffers.partial, buffers.arrived, tokens, outputs, K=inputs, SLICE=tile.slice_of(inputs),
         BLOCK_T=block_of_tokens(tokens), ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
         SPLITS=tile.splits, BIAS=bias is not None, RESIDUAL=residual is not None,
-        **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
+        AHEAD=tile.ahead, **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
     )  # fmt: skip

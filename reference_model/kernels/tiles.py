@@ -15,13 +15,17 @@ TILE = 16  # the least tokens of a tile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """One kernel's block: tokens x rows of the weight, depth elements a step, stages in flight."""
+    """One kernel's block: tokens x rows of the weight, depth elements a step, stages in flight.
+
+    `ahead`, of dense products: bytes of each row asked for before the previous kernel has finished.
+    """
 
     tokens: int
     rows: int
     depth: int
     stages: int
     warps: int = 4
+    ahead: int = 0
 
 
 def expert_tiles(tokens: int, experts: int, top_k: int, hidden: int, width: int) -> list[Tile]:
