@@ -82,6 +82,10 @@ def sweep(
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        data=lambda: {"schema_version": SCHEMA_VERSION, "rows": rows},
+        data=lambda: {
+            "schema_version": SCHEMA_VERSION,
+            "reasons": {grid.model: grid.reasons for grid in grids},
+            "rows": rows,
+        },
         tables=lambda: [sweep_table(grids, calibrations, MAX_SHOWN_ROWS)],
     )

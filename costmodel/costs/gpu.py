@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from costmodel.backends import kernels_of
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown, step_time
 from costmodel.costs.roofline import Ceilings
 from costmodel.costs.totals import Totals
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Operator
+from costmodel.layers.operator import Operator, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +31,14 @@ class Gpu:
         )
 
     def time(
-        self, operators: Sequence[Operator], sums: Totals, workload: Workload
+        self, operators: Sequence[Operator], sums: Totals, workload: Workload, step: Step
     ) -> StepTime | Unknown:
-        """The predicted time and energy of a step, or why it is not known: see `step_time`."""
+        """The predicted time and energy of a step, or why it is not known: see `step_time`.
+
+        `step` is that of the workload, or a grid of its steps.
+        """
         if isinstance(self.calibration, Unknown):
             return self.calibration
-        return step_time(self.calibration, workload, operators, sums, self.ceilings(workload))
+        kernels = kernels_of(workload.backend, operators, step)
+        ceilings = self.ceilings(workload)
+        return step_time(self.calibration, workload, operators, sums, ceilings, kernels=kernels)

@@ -105,7 +105,8 @@ def compare(
         for batch in batches
     )
     first = rows[0]
-    metrics = METRICS if isinstance(first[0].time, Unknown) else METRICS + CALIBRATED
+    timed = not any(isinstance(prediction.time, Unknown) for prediction in first)
+    metrics = METRICS + CALIBRATED if timed else METRICS
     return Comparison(
         batches=tuple(batches),
         predictions=rows,
@@ -145,7 +146,7 @@ def advantage(
             return sums.compulsory_bytes
         if metric == "time.floor_s":
             return ceilings.floor_s(sums.compulsory_bytes, sums.flops)
-        time = gpu.time(costs.operators, sums, workload)
+        time = gpu.time(costs.operators, sums, workload, costs.step)
         assert not isinstance(time, Unknown)
         return time.predicted_s
 

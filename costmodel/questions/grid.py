@@ -30,6 +30,7 @@ class Grid:
     batches: tuple[int, ...]
     contexts: tuple[int, ...]
     columns: dict[str, Column]
+    reasons: dict[str, str]  # why launches are None, or predicted times missing, by column
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

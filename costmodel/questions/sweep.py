@@ -17,7 +17,7 @@ from costmodel.costs.columns import PREDICTED, Value, columns, predicted_columns
 from costmodel.costs.footprint import footprint
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import NOT_ASKED, Unknown
+from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
 from costmodel.costs.predict import Costs, step_costs
 from costmodel.costs.roofline import Ceilings
 from costmodel.errors import InputError, shown
@@ -85,9 +85,8 @@ def sweep(
             bound=bounds.bound_by(sums.compulsory_bytes, sums.flops),
         )
 
-    def predicted_at(costs: Costs, tokens: Count) -> dict[str, Value]:
-        """The predicted columns; none if no GPU has a calibration that gives a time."""
-        times = [gpu.time(costs.operators, costs.totals, workload) for gpu in gpus]
+    def predicted_at(times: Sequence[StepTime | Unknown], tokens: Count) -> dict[str, Value]:
+        """The predicted columns, of a time for each GPU; none if no time is known."""
         if all(isinstance(time, Unknown) for time in times):
             return {}
         by_gpu = [predicted_columns(time, tokens=tokens) for time in times]
@@ -120,7 +119,8 @@ def sweep(
             ),
             _along_gpus(capacities, count),
         )
-        block |= predicted_at(costs, batch * workload.new_tokens)
+        times = [gpu.time(costs.operators, costs.totals, workload, costs.step) for gpu in gpus]
+        block |= predicted_at(times, batch * workload.new_tokens)
         for name, value in block.items():
             column = np.array(value, dtype=dtypes.get(name), ndmin=4, copy=None)
             if name not in whole:
@@ -135,7 +135,19 @@ def sweep(
         batches=batches,
         contexts=contexts,
         columns=whole,
+        reasons=_reasons(times, costs.kernels(workload.backend).refusal),
     )
+
+
+def _reasons(times: Sequence[StepTime | Unknown], refusal: str | None) -> dict[str, str]:
+    """Why predicted times are not among the columns, and why launches are None, by column."""
+    unknown = dict.fromkeys(time.reason for time in times if isinstance(time, Unknown))
+    reasons = {}
+    if not any(isinstance(time, StepTime) for time in times):
+        reasons["time.predicted_s"] = "; ".join(unknown)
+    if refusal is not None:
+        reasons["routing.launches"] = refusal
+    return reasons
 
 
 def _along_gpus(values: Sequence[Number], dtype: type = np.float64) -> Column:

@@ -21,8 +21,8 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The rows of a comparison, batch by batch, and the advantages over the first model."""
     first = comparison.predictions[0]
     reasons = calibration_reasons(first[0].calibration)
-    if isinstance(first[0].time, Unknown):
-        reasons["rows.predicted_s"] = first[0].time.reason
+    if unknown := times_unknown(comparison):
+        reasons["rows.predicted_s"] = unknown
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
@@ -44,6 +44,12 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         ],
         "findings": sentences(comparison.advantages),
     }
+
+
+def times_unknown(comparison: Comparison) -> str:
+    """Why predicted times are None, each reason once; empty where all are known."""
+    times = [prediction.time for prediction in comparison.predictions[0]]
+    return "; ".join(dict.fromkeys(time.reason for time in times if isinstance(time, Unknown)))
 
 
 def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:

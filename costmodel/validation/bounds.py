@@ -14,7 +14,7 @@ from costmodel.costs.roofline import floor_s
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.operator import Operator
-from costmodel.layers.site import expanded_paths
+from costmodel.layers.site import expanded_paths, region_leaves
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Exact, ExactColumn, Spread, SpreadColumn
 from costmodel.recordings.recording import Case, Recording, Run
@@ -180,7 +180,7 @@ def work_by_leaf(
 
 
 def step_work(by_leaf: Mapping[str, RequiredWork]) -> RequiredWork:
-    """The required work of the step: the sum over its leaves."""
+    """The required work of a step or a region: the sum over its leaves."""
     leaves = by_leaf.values()
     return RequiredWork(
         read_bytes=sum(leaf.read_bytes for leaf in leaves),
@@ -209,9 +209,10 @@ def _run_violations(
     by_leaf = work_by_leaf(work, recorded_distinct(recording, run))
     step = step_work(by_leaf)
     for quantity, path, value in measured:
-        required = step if path is None else by_leaf.get(path)
-        if required is None:  # no operator of the model has this path
+        leaves = () if path is None else region_leaves(path)
+        if not by_leaf.keys() >= set(leaves):  # no operator of the model has this path
             continue
+        required = step_work({leaf: by_leaf[leaf] for leaf in leaves}) if leaves else step
         if quantity == READ:
             bound = max(required.read_bytes - l2_bytes, 0.0)
         else:

@@ -6,10 +6,10 @@ or a recording made anew that differs, fails here.
 """
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
-from costmodel.backends import BACKENDS
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
@@ -18,6 +18,7 @@ from costmodel.layers.site import expanded_paths
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import ExactColumn
 from costmodel.recordings.recording import Recording
+from tests.backends.kernels import kernels
 from tests.committed import NAMES, measured_cases, recording
 
 PRODUCTS = (  # cuBLAS adds a kernel where it splits the sum of a product; which, it tells nobody
@@ -78,11 +79,11 @@ SINGLE = {  # leaves of kinds that no recording has: one reading at batch 64, co
 }
 
 
-def counted(model: Recording | str, workload: Workload) -> dict[str, int]:
+def counted(model: Recording | str, workload: Workload) -> dict[str, Any]:
     """Launches of every leaf by its path."""
     config = load_model(model) if isinstance(model, str) else model.model
     return {
-        path: BACKENDS["torch"].operator_launches(operator)
+        path: kernels().operator_launches(operator)
         for operator in build_operators(config, workload.step())
         for path in expanded_paths(operator.path)
     }

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from costmodel import units
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.compare import Comparison, sentences
-from costmodel.show.comparison_json import comparison_rows
+from costmodel.show.comparison_json import comparison_rows, times_unknown
 from costmodel.show.tables.columns import cell, head
 from costmodel.show.tables.notes import calibration_note, workload_words
 from costmodel.show.text import Table, capitalised
@@ -23,7 +24,9 @@ COLUMNS = (
 def comparison_table(comparison: Comparison) -> Table:
     """One line for each batch and model, and the findings in words."""
     first = comparison.predictions[0]
-    predicted = () if isinstance(first[0].time, Unknown) else ("predicted_s",)
+    timed = any(not isinstance(prediction.time, Unknown) for prediction in first)
+    predicted = ("predicted_s",) if timed else ()
+    unknown = times_unknown(comparison)
     fields = (*COLUMNS, *predicted, "bound_by")
     records = comparison_rows(comparison)
     models = len(first)
@@ -50,6 +53,11 @@ def comparison_table(comparison: Comparison) -> Table:
             *_sizes(first),
             *_fits(comparison),
             *sentences(comparison.advantages),
+            *(
+                [f"{STEP_QUANTITIES['rows.predicted_s'].label}: {units.NOT_KNOWN} ({unknown})."]
+                if unknown
+                else []
+            ),
             *calibration_note(first[0]),
             *(
                 f"Note on {prediction.model.name}: {note}"

@@ -9,7 +9,6 @@ from costmodel.costs.latency import Unknown
 from costmodel.costs.quantities.matches import MATCH_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
-from costmodel.inputs.workload import Workload
 from costmodel.questions.match import Match
 from costmodel.questions.match_differences import Difference
 from costmodel.show.match_json import MATCHED, match_records
@@ -58,7 +57,7 @@ def match_tables(
                 f"ratio: {answer.model.name} over {answer.target.name}.",
                 f"Time and energy not predicted: {calibration.reason}."
                 if isinstance(calibration, Unknown)
-                else predicted_by(calibration, Workload()),
+                else predicted_by(calibration),
             ),
         ),
     ]

@@ -33,22 +33,17 @@ def calibration_note(prediction: Prediction) -> tuple[str, ...]:
     curves = prediction.calibration
     if isinstance(curves, Unknown) or isinstance(prediction.time, Unknown):
         return ()
-    return (predicted_by(curves, prediction.workload),)
+    return (predicted_by(curves),)
 
 
-def predicted_by(curves: Curves, workload: Workload) -> str:
+def predicted_by(curves: Curves) -> str:
     """Which calibration it is, and that it claims no accuracy."""
     made = curves.calibration
     driver = "" if made.machine.driver is None else f", driver {made.machine.driver}"
-    fused = (
-        " Launches are those of fused kernels that need not exist: a projection."
-        if workload.backend == "fused"
-        else ""
-    )
     return (
         f"Predicted by calibration {made.name} ({made.machine.name}{driver}, torch"
         f" {made.machine.torch}, {made.conditions.started});"
-        f" no accuracy is claimed: see sparsecost validate.{fused}"
+        f" no accuracy is claimed: see sparsecost validate."
     )
 
 

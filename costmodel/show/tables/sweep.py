@@ -3,8 +3,10 @@
 import itertools
 from collections.abc import Sequence
 
+from costmodel import units
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.grid import Grid
 from costmodel.show.tables.columns import cell, head
 from costmodel.show.tables.notes import predicted_by
@@ -35,9 +37,13 @@ def sweep_table(
     hidden = total - len(rows)
     notes = [f"{hidden:,} more rows: --out FILE.csv, .json or .parquet."] if hidden else []
     if timed:
-        workload = grids[0].workload
         used = [curves for curves in calibrations if isinstance(curves, Curves)]
-        notes += dict.fromkeys(predicted_by(curves, workload) for curves in used)
+        notes += dict.fromkeys(predicted_by(curves) for curves in used)
+    notes += dict.fromkeys(
+        f"{grid.model}, {STEP_QUANTITIES[name].label}: {units.NOT_KNOWN} ({reason})."
+        for grid in grids
+        for name, reason in grid.reasons.items()
+    )
     return Table(
         title=f"Sweep of {total:,} workload{'' if total == 1 else 's'}",
         headers=("model", "GPU", "routing", "batch", "context", *map(head, names)),
