@@ -44,7 +44,7 @@ class OperatorBatch:
 
     def __init__(self, first: Sequence[Operator]) -> None:
         self._first = tuple(
-            replace(operator, weights=(), buffers=(), touched=None) for operator in first
+            replace(operator, weights=(), buffers=(), touched=None, rows=None) for operator in first
         )
         self._rows: list[list[Number]] = []
 
