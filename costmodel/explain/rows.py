@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from costmodel.explain.explanation import Derivation, Equation
 from costmodel.explain.sums import Builder, Case, operator_terms, over_operators
 from costmodel.layers.letters import Letter
-from costmodel.layers.operator import Operator, Touched
+from costmodel.layers.operator import Operator
 from costmodel.layers.site import expanded_paths
 from costmodel.routing.sectors import SECTOR_BYTES
 
@@ -37,8 +37,15 @@ def _rows_in_sectors(case: Case) -> Derivation:
 
 def share_equation(operators: Iterable[Operator], operator: Operator) -> Equation | None:
     """The compulsory rows of one layer from those that it reads; None if no other layer shares."""
-    touched = _touched_by(operators, operator)
-    if operator.rows is None or touched is None or not touched.table_rows:
+    if operator.rows is None:
+        return None
+    module = _module(operator)
+    touched = next(  # it stands at one of the module's leaves
+        other.touched
+        for other in operators
+        if other.touched is not None and other.touched.kind == "rows" and _module(other) == module
+    )
+    if not touched.table_rows:
         return None
     return Equation.of(
         f"rows of {operator.path}, the share of one layer",
@@ -51,15 +58,6 @@ def share_equation(operators: Iterable[Operator], operator: Operator) -> Equatio
         ),
         "bytes",
     )
-
-
-def _touched_by(operators: Iterable[Operator], operator: Operator) -> Touched | None:
-    """The rows that the module of an operator touches: they stand at one of its leaves."""
-    module = _module(operator)
-    for other in operators:
-        if other.touched is not None and other.touched.kind == "rows" and _module(other) == module:
-            return other.touched
-    return None
 
 
 def _module(operator: Operator) -> str:

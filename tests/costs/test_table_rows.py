@@ -18,9 +18,12 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.operator import Operator, Step
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
+from costmodel.questions.compare import compare
 from costmodel.routing.popularity import Zipf
+from costmodel.show.tables.comparison import comparison_table
 from costmodel.show.tables.notes import cold_l2_note
 from tests.costs.calibrations import curves
+from tests.sentences import says
 from tests.steps import make_step, tiny_model
 from tests.strategies import models, product_key, steps, ultramem
 
@@ -214,3 +217,15 @@ def test_a_step_that_l2_could_hold_is_marked(less: int) -> None:
     assert bool(cold_l2_note(found)) is found.fits_l2
     large = predict(load_model("llama-3.1-8b"), workload, H200)
     assert not large.fits_l2
+
+
+def test_a_comparison_names_the_steps_that_l2_could_hold() -> None:
+    small, large = tiny_model(), load_model("llama-3.1-8b")
+    tables = [
+        comparison_table(compare(pair, Workload(context=3), H200, batches=(1, 2)))
+        for pair in ([small, large], [large, large])
+    ]
+    notes = [[note for note in table.notes if "L2" in note] for table in tables]
+    assert len(notes[0]) == 1
+    assert says(notes[0][0], "cold L2", "tiny at batch 1", "tiny at batch 2")
+    assert notes[1] == []

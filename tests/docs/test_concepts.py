@@ -113,7 +113,7 @@ def test_the_tool_gives_the_same_choices(step: Any, memory_step: Any) -> None:  
     row_reads = memory_step["hbm_bytes"]["row_reads"]
     assert row_reads == pytest.approx(result("2047.1 * (384 + 768)"), rel=1e-3)
     assert result("1493^2") == 2_229_049
-    options = "--batch 4096 --context 2048 --hardware h200 --json".split()
+    options = ["--batch", "4096", "--context", "2048", "--hardware", "h200", "--json"]
     large = json.loads(output("predict", "ultramemv2-1b-7b", *options))
     assert large["hbm_bytes"]["table_rows"] == pytest.approx(result("3780000 *"), rel=1e-3)
     assert large["hbm_bytes"]["row_reads"] == pytest.approx(result("467205 * (384"), rel=2e-3)
