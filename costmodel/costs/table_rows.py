@@ -73,25 +73,20 @@ def _counted(operator: Operator, touched: Touched, union_share: Number, step: St
     row_bytes = [w.row_bytes(step) for w in operator.weights if w.group == "memory_values"]
     if not row_bytes:
         return operator
-    read_bytes: Number = 0
-    compulsory_bytes: Number = 0
-    parts = []
-    for part in operator.parts:
-        charged = part
-        if part.row_bytes is not NOTHING:
-            if union_share is not ALL:
-                charged = replace(part, row_bytes=part.row_bytes * union_share)
-            read_bytes = read_bytes + part.row_bytes
-            compulsory_bytes = compulsory_bytes + charged.row_bytes
-        parts.append(charged)
-    sector_bytes = compulsory_bytes
+    read_bytes, parts = operator.total("row_bytes"), operator.parts
+    if union_share is not ALL:
+        parts = tuple(
+            part
+            if part.row_bytes is NOTHING
+            else replace(part, row_bytes=part.row_bytes * union_share)
+            for part in parts
+        )
     if any(width % SECTOR_BYTES for width in row_bytes):
         sector_bytes = _sector_bytes(row_bytes, touched)
-    return replace(
-        operator,
-        parts=tuple(parts),
-        rows=TableRows(read_bytes=read_bytes, sector_bytes=sector_bytes),
-    )
+    else:
+        sector_bytes = read_bytes if union_share is ALL else read_bytes * union_share
+    rows = TableRows(read_bytes=read_bytes, sector_bytes=sector_bytes)
+    return replace(operator, parts=parts, rows=rows)
 
 
 def _sector_bytes(row_bytes: Sequence[int], touched: Touched) -> Number:

@@ -35,9 +35,13 @@ def expected_union(
     if len(per_layer) != len(windows):
         raise InputError(f"distinct: holds {len(per_layer)} layers; windows hold {len(windows)}")
     plan = _plan(rows_total, tuple(windows), layers_differ=isinstance(distinct, Sequence))
+    shares = [per_layer[layer] / length for length, layer in plan.windows]
     touched: list[Expected] = [0.0]  # of a row in no window; then of one in those of each step
-    for before, length, layer in plan.steps:  # 1 - (1 - a)(1 - b) without cancellation
-        touched.append(touched[before] + per_layer[layer] / length * (1.0 - touched[before]))
+    for before, window in plan.steps:
+        if before:  # 1 - (1 - a)(1 - b) without cancellation
+            touched.append(touched[before] + shares[window] * (1.0 - touched[before]))
+        else:
+            touched.append(shares[window])
     total: Expected = 0.0
     for step, rows in plan.segments:
         total = total + rows * touched[step]
@@ -48,7 +52,8 @@ def expected_union(
 class _Plan:
     """How to add up a union: rows under one window more than rows of an earlier step."""
 
-    steps: tuple[tuple[int, int, int], ...]  # (earlier step, length, layer); step 0: no window
+    windows: tuple[tuple[int, int], ...]  # (length, layer), each once
+    steps: tuple[tuple[int, int], ...]  # (earlier step, window that is added); step 0: no window
     segments: tuple[tuple[int, int], ...]  # (step, rows whose windows it adds up)
 
 
@@ -59,17 +64,18 @@ def _plan(rows_total: int, windows: tuple[tuple[int, int], ...], *, layers_diffe
     The layer is 0 unless `layers_differ`, so that fewer covers remain. Remembered, since every
     workload of a model asks for the same windows.
     """
-    steps: list[tuple[int, int, int]] = []
+    window_of: dict[tuple[int, int], int] = {}
+    steps: list[tuple[int, int]] = []
     step_of: dict[Cover, int] = {(): 0}
     segments: list[tuple[int, int]] = []
     for cover, rows in _segments(rows_total, windows, layers_differ=layers_differ).items():
-        for added, (length, layer) in enumerate(cover):
+        for added, window in enumerate(cover):
             beginning = cover[: added + 1]
             if beginning not in step_of:
-                steps.append((step_of[cover[:added]], length, layer))
+                steps.append((step_of[cover[:added]], window_of.setdefault(window, len(window_of))))
                 step_of[beginning] = len(steps)
         segments.append((step_of[cover], rows))
-    return _Plan(steps=tuple(steps), segments=tuple(segments))
+    return _Plan(windows=tuple(window_of), steps=tuple(steps), segments=tuple(segments))
 
 
 Cover = tuple[tuple[int, int], ...]

@@ -41,14 +41,13 @@ def near(value: object) -> object:
 @st.composite
 def sharing(draw: st.DrawFn) -> ModelConfig:
     """Two to five layers with one table."""
-    memory: MemoryKind
-    if draw(st.booleans()):
-        shares = st.sampled_from([0.4, 0.5, 0.75, 1.0])
-        memory = replace(draw(ultramem("all")), share_ratio=draw(shares))  # type: ignore[call-arg]
+    drawn: MemoryKind = draw(ultramem("all") | product_key("all", 8, replaces=False))
+    memory: UltraMem | ProductKey
+    if isinstance(drawn, UltraMem):
+        memory = replace(drawn, share_ratio=draw(st.sampled_from([0.4, 0.5, 0.75, 1.0])))
     else:
-        memory = replace(  # type: ignore[call-arg]
-            draw(product_key("all", 8, replaces=False)), shared_table=True
-        )
+        assert isinstance(drawn, ProductKey)
+        memory = replace(drawn, shared_table=True)
     return tiny_model(num_hidden_layers=draw(st.integers(2, 5)), memory=(memory,))
 
 
@@ -200,7 +199,8 @@ def test_energy_counts_what_every_layer_reads() -> None:
     """A prediction, not a bound: L2 is too small to keep the rows of a table for the next layer."""
     shared = load_model("memory-plus-227m-1.2b")
     (memory,) = shared.memory
-    own = replace(shared, memory=(replace(memory, shared_table=False),))  # type: ignore[call-arg]
+    assert isinstance(memory, ProductKey)
+    own = replace(shared, memory=(replace(memory, shared_table=False),))
     found = [predict(model, PREFILL, H200, curves()) for model in (shared, own)]
     times: list[Any] = [prediction.time for prediction in found]
     assert found[0].costs.totals.row_bytes < 0.4 * found[1].costs.totals.row_bytes
