@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from costmodel.layers.numbers import Number
-from costmodel.layers.operator import Operator, Step, TableRows, Touched
+from costmodel.layers.operator import Operator, Part, Step, TableRows, Touched
 from costmodel.routing.sectors import SECTOR_BYTES, expected_sectors
 
 ALL = 1  # the share of a layer that is alone with its table
@@ -31,12 +31,27 @@ def with_table_rows(operators: Sequence[Operator], step: Step) -> Sequence[Opera
             of other kinds come back unchanged.
         step: Of the formats in which rows are stored.
     """
-    for operator in operators:
-        touched = operator.touched
-        if touched is not None and touched.kind == "rows":
-            union_share = _union_share(touched)
-            return [_counted(each, touched, union_share, step) for each in operators]
-    return operators
+    touched = _touched_rows(operators)
+    if touched is None:
+        return operators
+    share = _union_share(touched)
+    return [_counted(operator, touched, share, step) for operator in operators]
+
+
+def union_share(operators: Iterable[Operator]) -> Number:
+    """U / (L d) of the operators of one layer kind that `with_table_rows` has not seen; else 1."""
+    touched = _touched_rows(operators)
+    return ALL if touched is None else _union_share(touched)
+
+
+def with_share(parts: Iterable[Part], share: Number) -> tuple[Part, ...]:
+    """The parts of one layer, each with its share of the rows that all layers touch."""
+    if share is ALL:
+        return tuple(parts)
+    return tuple(
+        part if part.row_bytes is NOTHING else replace(part, row_bytes=part.row_bytes * share)
+        for part in parts
+    )
 
 
 def row_totals(operators: Iterable[Operator]) -> TableRows:
@@ -60,6 +75,15 @@ def repeated_row_bytes(operators: Iterable[Operator]) -> Number:
     return repeated
 
 
+def _touched_rows(operators: Iterable[Operator]) -> Touched | None:
+    """The rows that a memory layer touches, which stand at one of its operators."""
+    for operator in operators:
+        touched = operator.touched
+        if touched is not None and touched.kind == "rows":
+            return None if operator.rows is not None else touched
+    return None
+
+
 def _union_share(touched: Touched) -> Number:
     """U / (L d), from 1 / L to 1; 1 where no other layer reads the table, or no row is touched."""
     layers = len(touched.windows)
@@ -68,25 +92,21 @@ def _union_share(touched: Touched) -> Number:
     return touched.union / (layers * touched.distinct)
 
 
-def _counted(operator: Operator, touched: Touched, union_share: Number, step: Step) -> Operator:
+def _counted(operator: Operator, touched: Touched, share: Number, step: Step) -> Operator:
     """The operator with its share of the union, if it reads rows of a table."""
     row_bytes = [w.row_bytes(step) for w in operator.weights if w.group == "memory_values"]
     if not row_bytes:
         return operator
-    read_bytes, parts = operator.total("row_bytes"), operator.parts
-    if union_share is not ALL:
-        parts = tuple(
-            part
-            if part.row_bytes is NOTHING
-            else replace(part, row_bytes=part.row_bytes * union_share)
-            for part in parts
-        )
+    read_bytes = operator.total("row_bytes")
     if any(width % SECTOR_BYTES for width in row_bytes):
         sector_bytes = _sector_bytes(row_bytes, touched)
     else:
-        sector_bytes = read_bytes if union_share is ALL else read_bytes * union_share
-    rows = TableRows(read_bytes=read_bytes, sector_bytes=sector_bytes)
-    return replace(operator, parts=parts, rows=rows)
+        sector_bytes = read_bytes if share is ALL else read_bytes * share
+    return replace(
+        operator,
+        parts=with_share(operator.parts, share),
+        rows=TableRows(read_bytes=read_bytes, sector_bytes=sector_bytes),
+    )
 
 
 def _sector_bytes(row_bytes: Sequence[int], touched: Touched) -> Number:

@@ -69,6 +69,8 @@ WITHOUT_SOURCE = {
     "stored_bytes": SUMS,
     "stored_weights": SUMS,
     "totals": SUMS,
+    "union_share": SUMS,
+    "with_share": "the share of `with_table_rows`, whose source holds",
 }
 
 

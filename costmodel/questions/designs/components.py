@@ -19,7 +19,6 @@ from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.operators import build_operators
-from costmodel.costs.table_rows import with_table_rows
 from costmodel.costs.totals import KvCache, kept_bytes, parameter_counts, totals
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig, Override
@@ -169,9 +168,9 @@ class ComponentPricer:
                 self._wait(key, self._operators(key), model.hidden_size, 0)
         return [backbone, *kinds]
 
-    def _operators(self, key: KindKey) -> Sequence[Operator]:
+    def _operators(self, key: KindKey) -> list[Operator]:
         layers, width, kind = key
-        return with_table_rows(kind.operators(Site.of(layers, width, kind), self._step), self._step)
+        return kind.operators(Site.of(layers, width, kind), self._step)
 
     def _wait(
         self, key: Hashable, operators: Sequence[Operator], width: int, kv_bytes: Number
