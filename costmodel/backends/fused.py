@@ -12,8 +12,7 @@ and two more for shared experts), and neighbours share them so:
   results at more than one token; sorting and permuting tokens cost no kernel.
 
 A kernel that spans operators is counted at the part that it begins with or, where a norm is taken
-inside a product, at the product. Left out: the activation's own kernel where a table of
-measurements has cuBLAS do the product before it.
+inside a product, at the product. Left out: the second kernel that cuBLAS needs for some products.
 """
 
 from collections.abc import Sequence

@@ -8,6 +8,7 @@ Layers of one configuration are costed once: their operator has a count.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from costmodel.costs.table_rows import with_table_rows
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
@@ -46,7 +47,7 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
         with_ffn += layers
     for memory, placement in zip(model.memory, placements, strict=True):
         inputs = tuple(layer for layer, _ in placement)
-        operators += memory.operators(Site.of(inputs, d, memory), step)
+        operators += with_table_rows(memory.operators(Site.of(inputs, d, memory), step), step)
     if model.post_norms and with_ffn:
         site = Site.of(sorted(with_ffn), d)
         operators.append(norm("post_ffn_norm", site, step))

@@ -43,6 +43,7 @@ class OperatorLine:
     compulsory_bytes: Amount
     activation_bytes: Amount
     intermediate_bytes: Amount
+    row_reads: Amount | None = None  # None: of a file of an earlier version
     launches: Amount | None  # None: the backend has no kernels for the step
     floor_s: Real
     predicted_s: Real | None

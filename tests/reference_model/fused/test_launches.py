@@ -11,7 +11,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.inputs.workload import Workload
 from costmodel.layers.site import expanded_paths
 from reference_model.decode import DecodeStep
-from tests.reference_model.fused.test_step import MODELS
+from tests.reference_model.fused.models import MODELS
 from tests.reference_model.tiny import made
 
 CONTEXT = 6
