@@ -1,0 +1,101 @@
+"""What a memory layer chooses and where its kernels leave it: sizes, weights and buffers.
+
+A layer is a chain of launches: one product for queries and pre-values' projection (`linear`,
+`linear_split`, `experts.down`), `score_keys`, `choose_sides`, `choose_rows`, `sum_rows`, and the
+output product. `choose_rows` does the work of `sum_rows` too where that is faster.
+
+Letters beside the package's: n keys a side, Dk key width, r ranks, c cores, f lines and columns
+kept for the grid, m rows read (all by head), Dp and Dv widths of pre-values and values, g groups of
+expanded values. A window is the part of the table that a layer reads; its rows form a ring.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reference_model.kernels.top import most_of
+
+TOGETHER = 4  # rows of a table that a block of `sum_rows` asks for at once
+BLOCKS = 2048  # of `sum_rows` that one launch needs to keep the memory busy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySizes:
+    """Sizes of one memory layer."""
+
+    key_dim: int  # Dk
+    keys: int  # n
+    kept: int  # f
+    reads: int  # m
+    value_dim: int  # Dv
+    pre_value_dim: int | None = None  # Dp; None: there are no pre-values
+    heads: int = 1
+    ranks: int = 2  # r
+    cores: int = 2  # c
+    groups: int = 1  # g: virtual rows that stand for one row of the table
+
+    @property
+    def projected(self) -> int:
+        """Outputs of the first product: two halves of a query, and the token for pre-values."""
+        return 2 * self.key_dim + (self.pre_value_dim or 0)
+
+
+def usual_slices(sizes: MemorySizes, tokens: int) -> int:
+    """Blocks that share the rows of a token in `sum_rows`."""
+    reads = sizes.heads * sizes.reads
+    return max(1, min(-(-reads // TOGETHER), BLOCKS // tokens))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryWeights:
+    """What the kernels read of one layer, beside its dense products' weights."""
+
+    keys: Tensor  # [2, H, r, n, Dk], normed, and multiplied by the query norm's weight
+    merge: Tensor  # [2, H, r] float32: the score that chooses lines (columns) is this weighted sum
+    cores: Tensor  # [c, H, r, r]
+    permutation: Tensor  # [n^2] int32 or int64: the virtual row of each point of the grid
+    values: Tensor  # [rows of the table, Dv]
+    pre_values: Tensor | None  # [rows of the table, Dp]
+    offset: int = 0  # the window's first row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryBuffers:
+    """What one kernel leaves for the next; layers of the same sizes share it, one after another."""
+
+    scores: Tensor  # [T, 2, H, r, n] float32, of queries that are not normed
+    places: Tensor  # [T, 2, H, f] int32: lines and columns, best first
+    sides: Tensor  # [T, 2, H, r, f] float32: their scores, of the normed query
+    rows: Tensor  # [T, H m] int32: virtual rows of the window, each head's best first
+    weights: Tensor  # [T, H m, c] float32: their scores by core
+    side_room: Tensor  # [T, 2, H, most] int64, for `top`
+    grid_room: Tensor  # [T, H, most] int64, for `top`
+    counters: Tensor  # [T, 2, H] int32, zero between launches
+    partial: Tensor  # [T, slices, g Dv] float32: sums of slices of the rows
+    arrived: Tensor  # [T] int32, zero between launches
+
+    @classmethod
+    def make(cls, sizes: MemorySizes, *, tokens: int, device: str) -> "MemoryBuffers":
+        """Room for T tokens; nothing is kept between launches but zero counters."""
+        h, t = sizes.heads, tokens
+
+        def floats(*shape: int) -> Tensor:
+            return torch.zeros(shape, device=device)
+
+        def ints(*shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
+            return torch.zeros(shape, device=device, dtype=dtype)
+
+        slices = usual_slices(sizes, tokens)
+        return cls(
+            scores=floats(t, 2, h, sizes.ranks, sizes.keys),
+            places=ints(t, 2, h, sizes.kept),
+            sides=floats(t, 2, h, sizes.ranks, sizes.kept),
+            rows=ints(t, h * sizes.reads),
+            weights=floats(t, h * sizes.reads, sizes.cores),
+            side_room=ints(t, 2, h, most_of(sizes.kept), dtype=torch.int64),
+            grid_room=ints(t, h, most_of(sizes.reads), dtype=torch.int64),
+            counters=ints(t, 2, h),
+            partial=floats(t, slices, sizes.groups * sizes.value_dim),
+            arrived=ints(t),
+        )

@@ -1,0 +1,148 @@
+"""The m best points of a memory layer's grid of f lines and f columns, and the rows they stand for.
+
+A point's score is the line's r scores times a core times the column's r scores, summed over the
+cores: the grid needs the summed core alone, r multiply-adds a point, and the scores by core are
+computed for the m chosen. All f^2 points are compared: Tucker scores do not fall along lines and
+columns, so that none can be left out by its place. The grid is as wide as its padding to a power of
+two; padding is no score.
+
+One block has one token and head. Where one head reads few rows, it goes on to read and sum them
+(`memory_rows`), which saves a launch.
+"""
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
+from reference_model.kernels.memory import MemoryBuffers, MemorySizes, MemoryWeights
+from reference_model.kernels.memory_rows import row_arguments, store_sum, weighted_rows
+from reference_model.kernels.top import key_of, top, top_constants
+
+FEW = 32  # rows of one head that its block reads by itself
+WIDE = 4096  # points of a grid from which more warps share it
+
+
+@triton.jit
+def _grid(
+    sides, cores, line, column, head,
+    HEADS: tl.constexpr, RANKS: tl.constexpr, CORES: tl.constexpr, KEPT: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Scores [BLOCK, BLOCK] of all points; fused multiply-adds by name, see `memory_sides`."""
+    index = tl.arange(0, BLOCK)
+    inside = index < KEPT
+    grid = tl.zeros((BLOCK, BLOCK), tl.float32)
+    for b in tl.static_range(RANKS):
+        left = tl.zeros((BLOCK,), tl.float32)
+        for a in tl.static_range(RANKS):
+            element = 0.0
+            for core in tl.static_range(CORES):
+                at = ((core * HEADS + head) * RANKS + a) * RANKS + b
+                element += tl.load(cores + at).to(tl.float32)
+            score = tl.load(sides + (line * RANKS + a) * KEPT + index, mask=inside, other=0.0)
+            left = tl.fma(score, element, left)
+        score = tl.load(sides + (column * RANKS + b) * KEPT + index, mask=inside, other=0.0)
+        grid = tl.fma(left[:, None], score[None, :], grid)
+    return grid
+
+
+@triton.jit
+def _store_weights(
+    to, sides, cores, line, column, head, i, j, best,
+    HEADS: tl.constexpr, RANKS: tl.constexpr, CORES: tl.constexpr, KEPT: tl.constexpr,
+):  # fmt: skip
+    """The scores by core of the points (i, j) that are best, to `to`, CORES of them a point."""
+    for core in tl.static_range(CORES):
+        weight = tl.zeros_like(i).to(tl.float32)
+        for a in tl.static_range(RANKS):
+            left = tl.load(sides + (line * RANKS + a) * KEPT + i, mask=best, other=0.0)
+            for b in tl.static_range(RANKS):
+                right = tl.load(sides + (column * RANKS + b) * KEPT + j, mask=best, other=0.0)
+                at = ((core * HEADS + head) * RANKS + a) * RANKS + b
+                weight += left * tl.load(cores + at).to(tl.float32) * right
+        tl.store(to + core, weight, mask=best)
+
+
+@triton.jit
+def _choose_rows(
+    places, sides, cores, permutation, declared, room, counters, out,
+    projected, rows, weights, pre_values, values, offset, table,
+    HEADS: tl.constexpr, RANKS: tl.constexpr, KEYS: tl.constexpr, KEPT: tl.constexpr,
+    BLOCK: tl.constexpr, DECLARED: tl.constexpr, SUMMED: tl.constexpr,
+    M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr,
+    WIDTH: tl.constexpr, DK: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
+    CORES: tl.constexpr, EXPANSION: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """One token and head: its M rows and their scores by core, and with SUMMED their sum."""
+    token = tl.program_id(0).to(tl.int64)
+    head = tl.program_id(1)
+    line = token * (2 * HEADS) + head
+    column = line + HEADS
+    wait_for_previous(PDL)
+    grid = _grid(sides, cores, line, column, head, HEADS, RANKS, CORES, KEPT, BLOCK)
+    index = tl.arange(0, BLOCK)
+    inside = (index < KEPT)[:, None] & (index < KEPT)[None, :]
+    key = tl.reshape(key_of(grid, inside), (BLOCK * BLOCK,))
+    block = token * HEADS + head
+    chosen, place = top(
+        key, room + block * MOST, counters + block, M, MOST, GROUPS, CHUNK, BLOCK * BLOCK
+    )
+    best = place < M
+    i = chosen // BLOCK
+    j = chosen % BLOCK
+    first = tl.load(places + line * KEPT + i, mask=best, other=0).to(tl.int64)
+    second = tl.load(places + column * KEPT + j, mask=best, other=0)
+    row = tl.load(permutation + first * KEYS + second, mask=best, other=0).to(tl.int32)
+    at = block * M + place
+    if DECLARED:
+        given = tl.load(declared + at, mask=best, other=0).to(tl.int32)
+        row = given * EXPANSION + row % EXPANSION
+    tl.store(rows + at, row, mask=best)
+    _store_weights(
+        weights + at * CORES, sides, cores, line, column, head, i, j, best,
+        HEADS, RANKS, CORES, KEPT,
+    )  # fmt: skip
+    if SUMMED:
+        tl.debug_barrier()
+        total = weighted_rows(
+            token, 0, READS, projected, rows, weights, pre_values, values, offset, table,
+            WIDTH, DK, DP, DV, READS, CORES, EXPANSION, BLOCK_P, BLOCK_V, BLOCK_G, TOGETHER,
+        )  # fmt: skip
+        store_sum(total, out + token * (EXPANSION * DV), DV, EXPANSION, BLOCK_V, BLOCK_G)
+
+
+def sums_too(sizes: MemorySizes) -> bool:
+    """Whether `choose_rows` should read and sum the rows by itself."""
+    return sizes.heads == 1 and sizes.reads <= FEW
+
+
+def choose_rows(
+    projected: Tensor,
+    sizes: MemorySizes,
+    weights: MemoryWeights,
+    buffers: MemoryBuffers,
+    out: Tensor | None = None,
+    *,
+    declared: Tensor | None = None,
+    warps: int | None = None,
+    pdl: bool = False,
+) -> None:
+    """Choose the m rows of each token and head by buffers.sides: `rows` and `weights`.
+
+    `declared` [T, H m] are rows of the window that are read instead, with the weights of the
+    chosen. With `out` [T, g Dv] and one head the rows are summed too, as by `sum_rows`.
+    """
+    assert out is None or sizes.heads == 1, sizes.heads
+    block = block_of(sizes.kept)
+    arguments, constants = row_arguments(projected, sizes, weights, buffers)
+    rows = constants | {"TOGETHER": min(FEW, block_of(sizes.reads))}
+    _choose_rows[buffers.rows.shape[0], sizes.heads](
+        buffers.places, buffers.sides, weights.cores, weights.permutation,
+        buffers.rows if declared is None else declared, buffers.grid_room, buffers.counters,
+        projected if out is None else out, *arguments, **rows, HEADS=sizes.heads,
+        RANKS=sizes.ranks, KEYS=sizes.keys, KEPT=sizes.kept, BLOCK=block,
+        DECLARED=declared is not None, SUMMED=out is not None, **top_constants(sizes.reads),
+        **launch_options(pdl=pdl, warps=warps or (16 if block * block > WIDE else 4)),
+    )  # fmt: skip

@@ -1,0 +1,79 @@
+"""What each kernel of a memory layer must compute, in float64 and plain PyTorch.
+
+As with routers, a choice is judged by the kernel's own scores: from given scores it is exact.
+"""
+
+import torch
+from torch import Tensor
+
+from reference_model.kernels.memory import MemorySizes, MemoryWeights
+
+
+def best(scores: Tensor, count: int) -> Tensor:
+    """Indices of the best scores of the last axis, best first; equal ones in index order.
+
+    NaN counts as plus infinity.
+    """
+    ordered = torch.where(scores.isnan(), torch.inf, scores)
+    return ordered.sort(dim=-1, descending=True, stable=True).indices[..., :count]
+
+
+def key_scores(projected: Tensor, sizes: MemorySizes, keys: Tensor) -> Tensor:
+    """Scores [T, 2, H, r, n] of both halves of the queries, as they are projected."""
+    halves = projected[:, : 2 * sizes.key_dim].double().unflatten(-1, (2, -1))
+    return torch.einsum("tsk,shrnk->tshrn", halves, keys.double())
+
+
+def norm_factors(projected: Tensor, sizes: MemorySizes, eps: float) -> Tensor:
+    """What the norm multiplies each half of a query by, [T, 2]."""
+    halves = projected[:, : 2 * sizes.key_dim].double().unflatten(-1, (2, -1))
+    return torch.rsqrt(halves.square().mean(-1) + eps)
+
+
+def merged(scores: Tensor, merge: Tensor) -> Tensor:
+    """One score a key, [T, 2, H, n]: the sum over the ranks [T, 2, H, r, n] by merge [2, H, r]."""
+    return (scores.double() * merge.double()[None, ..., None]).sum(3)
+
+
+def chosen_sides(scores: Tensor, places: Tensor, factors: Tensor) -> Tensor:
+    """Scores [T, 2, H, r, f] of the keys at `places` [T, 2, H, f], of the normed query."""
+    ranks = scores.shape[3]
+    index = places.long()[:, :, :, None].expand(-1, -1, -1, ranks, -1)
+    return scores.double().gather(-1, index) * factors[:, :, None, None, None]
+
+
+def grids(sides: Tensor, cores: Tensor) -> Tensor:
+    """Scores [T, H, c, f f] of all points of the grid by core."""
+    lines, columns = sides.double().unbind(1)
+    by_core = torch.einsum("thai,chab,thbj->thcij", lines, cores.double(), columns)
+    return by_core.flatten(-2)
+
+
+def rows_at(points: Tensor, places: Tensor, sizes: MemorySizes, permutation: Tensor) -> Tensor:
+    """Virtual rows [T, H m] of points [T, H, m] of the grids of `places` [T, 2, H, f]."""
+    lines, columns = places.long().unbind(1)
+    i = lines.gather(-1, points // sizes.kept)
+    j = columns.gather(-1, points % sizes.kept)
+    return permutation[i * sizes.keys + j].flatten(1)
+
+
+def weights_at(points: Tensor, by_core: Tensor) -> Tensor:
+    """Scores [T, H m, c] of points [T, H, m] by core."""
+    index = points[:, :, None].expand(-1, -1, by_core.shape[2], -1)
+    return by_core.gather(-1, index).transpose(2, 3).flatten(1, 2)
+
+
+def summed_rows(
+    projected: Tensor, sizes: MemorySizes, weights: MemoryWeights, rows: Tensor, by_core: Tensor
+) -> Tensor:
+    """Sum [T, g Dv] of virtual rows [T, H m], weighed by core [T, H m, c] and by pre-values."""
+    virtual = rows.long()
+    at = (virtual // sizes.groups + weights.offset) % weights.values.shape[0]
+    shares = by_core.double()
+    if weights.pre_values is not None:
+        x = projected[:, 2 * sizes.key_dim :].double()
+        shares = shares * torch.einsum("tmp,tp->tm", weights.pre_values[at].double(), x)[..., None]
+    slices = weights.values[at].double().unflatten(-1, (sizes.cores, -1))
+    weighed = (slices * shares[..., None]).flatten(-2)  # [T, H m, Dv]
+    member = torch.nn.functional.one_hot(virtual % sizes.groups, sizes.groups).double()
+    return torch.einsum("tmg,tmv->tgv", member, weighed).flatten(1)

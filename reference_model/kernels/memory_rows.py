@@ -1,0 +1,169 @@
+"""The rows that a memory layer reads: each value weighed by its score and its pre-value's dot.
+
+Pre-value and value of a row stand at the same place of two tables, and both are asked for before
+the first of them is used. A block takes all columns of a few rows: with the columns among blocks,
+each would need the dot products for itself. The rows of a token are dealt out to several blocks
+where there are few tokens; each leaves its float32 sum, and the last to arrive adds the sums in
+their order, so that the result has the same bits every time.
+"""
+
+from typing import Any
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
+from reference_model.kernels.memory import TOGETHER, MemoryBuffers, MemorySizes, MemoryWeights
+
+
+@triton.jit
+def weighted_rows(
+    token, begin, end, projected, rows, weights, pre_values, values, offset, table,
+    WIDTH: tl.constexpr, DK: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
+    CORES: tl.constexpr, EXPANSION: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr,
+):  # fmt: skip
+    """The sum [BLOCK_G, BLOCK_V] of a token's rows from place `begin` to before `end`, by group.
+
+    A virtual row v belongs to group v % EXPANSION and lies at row v // EXPANSION of the window.
+    """
+    member = tl.arange(0, TOGETHER)
+    pre = tl.arange(0, BLOCK_P)
+    column = tl.arange(0, BLOCK_V)
+    number = tl.arange(0, BLOCK_G)
+    core_of = column // (DV // CORES)
+    total = tl.zeros((BLOCK_G, BLOCK_V), tl.float32)
+    x = tl.zeros((BLOCK_P,), tl.float32)
+    if DP > 0:
+        x += tl.load(projected + token * WIDTH + 2 * DK + pre, mask=pre < DP, other=0.0)
+    for start in range(begin, end, TOGETHER):
+        place = start + member
+        real = place < end
+        at = token * READS + place
+        virtual = tl.load(rows + at, mask=real, other=0, cache_modifier=".cg")
+        row = virtual // EXPANSION + offset
+        row = tl.where(row >= table, row - table, row).to(tl.int64)[:, None]
+        read = real[:, None] & (column < DV)[None, :]
+        value = tl.load(values + row * DV + column[None, :], mask=read, other=0.0)
+        dot = tl.full((TOGETHER,), 1.0, tl.float32)
+        if DP > 0:
+            read = real[:, None] & (pre < DP)[None, :]
+            key = tl.load(pre_values + row * DP + pre[None, :], mask=read, other=0.0)
+            dot = tl.sum(key.to(tl.float32) * x[None, :], 1)
+        share = tl.zeros((TOGETHER, BLOCK_V), tl.float32)
+        for core in tl.static_range(CORES):
+            spot = weights + at * CORES + core
+            weight = dot * tl.load(spot, mask=real, other=0.0, cache_modifier=".cg")
+            share = tl.where((core_of == core)[None, :], weight[:, None], share)
+        weighed = value.to(tl.float32) * share
+        if EXPANSION == 1:
+            total += tl.sum(weighed, 0)[None, :]
+        else:
+            alike = (virtual % EXPANSION)[:, None] == number[None, :]
+            total += tl.sum(tl.where(alike[:, :, None], weighed[:, None, :], 0.0), 0)
+    return total
+
+
+@triton.jit
+def store_sum(
+    total, to, DV: tl.constexpr, EXPANSION: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_G: tl.constexpr,
+):  # fmt: skip
+    """Write a sum [BLOCK_G, BLOCK_V] to the g Dv elements from `to` on."""
+    column = tl.arange(0, BLOCK_V)[None, :]
+    number = tl.arange(0, BLOCK_G)[:, None]
+    inside = (number < EXPANSION) & (column < DV)
+    tl.store(to + number * DV + column, total.to(to.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _sum_rows(
+    out, partial, arrived,
+    projected, rows, weights, pre_values, values, offset, table,
+    WIDTH: tl.constexpr, DK: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
+    CORES: tl.constexpr, EXPANSION: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr, SLICES: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """One slice of a token's rows; the last of the token's slices to arrive adds all."""
+    token = tl.program_id(0).to(tl.int64)
+    piece = tl.program_id(1)
+    SLICE: tl.constexpr = (READS + SLICES - 1) // SLICES
+    wait_for_previous(PDL)
+    total = weighted_rows(
+        token, piece * SLICE, tl.minimum((piece + 1) * SLICE, READS), projected, rows, weights,
+        pre_values, values, offset, table,
+        WIDTH, DK, DP, DV, READS, CORES, EXPANSION, BLOCK_P, BLOCK_V, BLOCK_G, TOGETHER,
+    )  # fmt: skip
+    SUM: tl.constexpr = EXPANSION * DV
+    if SLICES == 1:
+        store_sum(total, out + token * SUM, DV, EXPANSION, BLOCK_V, BLOCK_G)
+    else:
+        first = partial + token * (SLICES * SUM)
+        store_sum(total, first + piece * SUM, DV, EXPANSION, BLOCK_V, BLOCK_G)
+        tl.debug_barrier()
+        if tl.atomic_add(arrived + token, 1, sem="acq_rel") == SLICES - 1:
+            tl.store(arrived + token, 0)
+            column = tl.arange(0, BLOCK_V)[None, :]
+            number = tl.arange(0, BLOCK_G)[:, None]
+            spot = number * DV + column
+            inside = (number < EXPANSION) & (column < DV)
+            total = tl.zeros((BLOCK_G, BLOCK_V), tl.float32)
+            for other in tl.static_range(SLICES):
+                total += tl.load(
+                    first + other * SUM + spot, mask=inside, other=0.0, cache_modifier=".cg"
+                )
+            store_sum(total, out + token * SUM, DV, EXPANSION, BLOCK_V, BLOCK_G)
+
+
+def row_arguments(
+    projected: Tensor, sizes: MemorySizes, weights: MemoryWeights, buffers: MemoryBuffers
+) -> tuple[tuple[Any, ...], dict[str, int]]:
+    """What `weighted_rows` takes after a token's first and last place; its constants by name."""
+    pre = sizes.pre_value_dim or 0
+    spare = weights.values
+    tensors = (
+        projected,
+        buffers.rows,
+        buffers.weights,
+        spare if weights.pre_values is None else weights.pre_values,
+        weights.values,
+        weights.offset,
+        weights.values.shape[0],
+    )
+    constants = {
+        "WIDTH": projected.shape[1],
+        "DK": sizes.key_dim,
+        "DP": pre,
+        "DV": sizes.value_dim,
+        "READS": sizes.heads * sizes.reads,
+        "CORES": sizes.cores,
+        "EXPANSION": sizes.groups,
+        "BLOCK_P": block_of(pre) if pre else 1,
+        "BLOCK_V": block_of(sizes.value_dim),
+        "BLOCK_G": block_of(sizes.groups),
+        "TOGETHER": TOGETHER,
+    }
+    return tensors, constants
+
+
+def sum_rows(
+    projected: Tensor,
+    sizes: MemorySizes,
+    weights: MemoryWeights,
+    buffers: MemoryBuffers,
+    out: Tensor,
+    *,
+    warps: int = 1,
+    pdl: bool = False,
+) -> None:
+    """Sum the chosen rows by their weights, into out [T, g Dv].
+
+    projected [T, 2 Dk + Dp] ends with the tokens that pre-values are multiplied by.
+    """
+    tokens, slices = buffers.partial.shape[:2]
+    arguments, constants = row_arguments(projected, sizes, weights, buffers)
+    _sum_rows[tokens, slices](
+        out, buffers.partial, buffers.arrived, *arguments, **constants, SLICES=slices,
+        **launch_options(pdl=pdl, warps=warps),
+    )  # fmt: skip

@@ -1,0 +1,77 @@
+"""The best lines and columns of a memory layer's grid: a block for each token, side and head.
+
+A key has r scores; their sum by `merge` (the singular vectors of the Tucker cores) decides. The
+query's norm is applied to the scores of the chosen alone: one factor a side, from the half of the
+query as it was projected, which is known before the previous kernel has finished.
+
+The weighted sum is made of fused multiply-adds by name: a compiler may compute it anew where it is
+needed again, and left to itself round it otherwise there, so that a score could pass a threshold
+once and miss it the next time.
+"""
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
+from reference_model.kernels.memory import MemoryBuffers, MemorySizes, MemoryWeights
+from reference_model.kernels.top import key_of, top, top_constants
+
+
+@triton.jit
+def _choose_sides(
+    projected, merge, scores, places, sides, room, counters, eps,
+    WIDTH: tl.constexpr, HEADS: tl.constexpr, RANKS: tl.constexpr, KEYS: tl.constexpr,
+    DK: tl.constexpr, BLOCK: tl.constexpr, BLOCK_K: tl.constexpr,
+    M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr,
+    PDL: tl.constexpr,
+):  # fmt: skip
+    """The M best of one side's KEYS for one token and head."""
+    token = tl.program_id(0).to(tl.int64)
+    side = tl.program_id(1) // HEADS
+    block = token * (2 * HEADS) + tl.program_id(1)  # of [T, 2, H]
+    element = tl.arange(0, BLOCK_K)
+    half = projected + token * WIDTH + side * DK  # two kernels old: read before the wait
+    query = tl.load(half + element, mask=element < DK, other=0.0).to(tl.float32)
+    factor = tl.rsqrt(tl.sum(query * query, 0) / DK + eps)
+    index = tl.arange(0, BLOCK)
+    inside = index < KEYS
+    first = scores + block * (RANKS * KEYS)
+    wait_for_previous(PDL)
+    merged = tl.zeros((BLOCK,), tl.float32)
+    for rank in tl.static_range(RANKS):
+        share = tl.load(merge + tl.program_id(1) * RANKS + rank)
+        score = tl.load(first + rank * KEYS + index, mask=inside, other=0.0)
+        merged = tl.fma(score, tl.zeros_like(score) + share, merged)
+    chosen, place = top(
+        key_of(merged, inside), room + block * MOST, counters + block, M, MOST, GROUPS, CHUNK, BLOCK
+    )
+    best = place < M
+    tl.store(places + block * M + place, chosen, mask=best)
+    for rank in tl.static_range(RANKS):
+        score = tl.load(first + rank * KEYS + chosen, mask=best, other=0.0)
+        tl.store(sides + (block * RANKS + rank) * M + place, score * factor, mask=best)
+
+
+def choose_sides(
+    projected: Tensor,
+    sizes: MemorySizes,
+    weights: MemoryWeights,
+    buffers: MemoryBuffers,
+    *,
+    eps: float,
+    warps: int = 4,
+    pdl: bool = False,
+) -> None:
+    """Choose the f best lines and columns by buffers.scores, into `places` and `sides`.
+
+    projected [T, 2 Dk + ..] is what `score_keys` had.
+    """
+    tokens, width = projected.shape
+    _choose_sides[tokens, 2 * sizes.heads](
+        projected, weights.merge, buffers.scores, buffers.places, buffers.sides,
+        buffers.side_room, buffers.counters, eps, WIDTH=width, HEADS=sizes.heads,
+        RANKS=sizes.ranks, KEYS=sizes.keys, DK=sizes.key_dim, BLOCK=block_of(sizes.keys),
+        BLOCK_K=block_of(sizes.key_dim), **top_constants(sizes.kept),
+        **launch_options(pdl=pdl, warps=warps),
+    )  # fmt: skip
