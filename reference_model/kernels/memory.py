@@ -71,7 +71,6 @@ class MemoryBuffers:
     weights: Tensor  # [T, H m, c] float32: their scores by core
     side_room: Tensor  # [T, 2, H, most] int64, for `top`
     grid_room: Tensor  # [T, H, most] int64, for `top`
-    counters: Tensor  # [T, 2, H] int32, zero between launches
     partial: Tensor  # [T, slices, g Dv] float32: sums of slices of the rows
     arrived: Tensor  # [T] int32, zero between launches
 
@@ -95,7 +94,6 @@ class MemoryBuffers:
             weights=floats(t, h * sizes.reads, sizes.cores),
             side_room=ints(t, 2, h, most_of(sizes.kept), dtype=torch.int64),
             grid_room=ints(t, h, most_of(sizes.reads), dtype=torch.int64),
-            counters=ints(t, 2, h),
             partial=floats(t, slices, sizes.groups * sizes.value_dim),
             arrived=ints(t),
         )

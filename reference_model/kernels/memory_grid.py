@@ -66,11 +66,12 @@ def _store_weights(
 
 @triton.jit
 def _choose_rows(
-    places, sides, cores, permutation, declared, room, counters, out,
+    places, sides, cores, permutation, declared, room, out,
     projected, rows, weights, pre_values, values, offset, table,
     HEADS: tl.constexpr, RANKS: tl.constexpr, KEYS: tl.constexpr, KEPT: tl.constexpr,
-    BLOCK: tl.constexpr, DECLARED: tl.constexpr, SUMMED: tl.constexpr,
+    SIDE: tl.constexpr, DECLARED: tl.constexpr, SUMMED: tl.constexpr,
     M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr,
+    UNROLL: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr,
     WIDTH: tl.constexpr, DK: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
     CORES: tl.constexpr, EXPANSION: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_V: tl.constexpr,
     BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr, PDL: tl.constexpr,
@@ -81,17 +82,15 @@ def _choose_rows(
     line = token * (2 * HEADS) + head
     column = line + HEADS
     wait_for_previous(PDL)
-    grid = _grid(sides, cores, line, column, head, HEADS, RANKS, CORES, KEPT, BLOCK)
-    index = tl.arange(0, BLOCK)
+    grid = _grid(sides, cores, line, column, head, HEADS, RANKS, CORES, KEPT, SIDE)
+    index = tl.arange(0, SIDE)
     inside = (index < KEPT)[:, None] & (index < KEPT)[None, :]
-    key = tl.reshape(key_of(grid, inside), (BLOCK * BLOCK,))
+    key = tl.reshape(key_of(grid, inside), (BLOCK,))
     block = token * HEADS + head
-    chosen, place = top(
-        key, room + block * MOST, counters + block, M, MOST, GROUPS, CHUNK, BLOCK * BLOCK
-    )
+    chosen, place = top(key, room + block * MOST, M, MOST, GROUPS, CHUNK, UNROLL, BLOCK, LANES)
     best = place < M
-    i = chosen // BLOCK
-    j = chosen % BLOCK
+    i = chosen // SIDE
+    j = chosen % SIDE
     first = tl.load(places + line * KEPT + i, mask=best, other=0).to(tl.int64)
     second = tl.load(places + column * KEPT + j, mask=best, other=0)
     row = tl.load(permutation + first * KEYS + second, mask=best, other=0).to(tl.int32)
@@ -135,14 +134,15 @@ def choose_rows(
     chosen. With `out` [T, g Dv] and one head the rows are summed too, as by `sum_rows`.
     """
     assert out is None or sizes.heads == 1, sizes.heads
-    block = block_of(sizes.kept)
+    side = block_of(sizes.kept)
+    warps = warps or (16 if side * side > WIDE else 4)
     arguments, constants = row_arguments(projected, sizes, weights, buffers)
     rows = constants | {"TOGETHER": min(FEW, block_of(sizes.reads))}
     _choose_rows[buffers.rows.shape[0], sizes.heads](
         buffers.places, buffers.sides, weights.cores, weights.permutation,
-        buffers.rows if declared is None else declared, buffers.grid_room, buffers.counters,
+        buffers.rows if declared is None else declared, buffers.grid_room,
         projected if out is None else out, *arguments, **rows, HEADS=sizes.heads,
-        RANKS=sizes.ranks, KEYS=sizes.keys, KEPT=sizes.kept, BLOCK=block,
-        DECLARED=declared is not None, SUMMED=out is not None, **top_constants(sizes.reads),
-        **launch_options(pdl=pdl, warps=warps or (16 if block * block > WIDE else 4)),
+        RANKS=sizes.ranks, KEYS=sizes.keys, KEPT=sizes.kept, SIDE=side,
+        DECLARED=declared is not None, SUMMED=out is not None,
+        **top_constants(sizes.reads, side * side, warps), **launch_options(pdl=pdl, warps=warps),
     )  # fmt: skip

@@ -20,11 +20,11 @@ from reference_model.kernels.top import key_of, top, top_constants
 
 @triton.jit
 def _choose_sides(
-    projected, merge, scores, places, sides, room, counters, eps,
+    projected, merge, scores, places, sides, room, eps,
     WIDTH: tl.constexpr, HEADS: tl.constexpr, RANKS: tl.constexpr, KEYS: tl.constexpr,
-    DK: tl.constexpr, BLOCK: tl.constexpr, BLOCK_K: tl.constexpr,
+    DK: tl.constexpr, BLOCK_K: tl.constexpr,
     M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr,
-    PDL: tl.constexpr,
+    UNROLL: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """The M best of one side's KEYS for one token and head."""
     token = tl.program_id(0).to(tl.int64)
@@ -43,9 +43,8 @@ def _choose_sides(
         share = tl.load(merge + tl.program_id(1) * RANKS + rank)
         score = tl.load(first + rank * KEYS + index, mask=inside, other=0.0)
         merged = tl.fma(score, tl.zeros_like(score) + share, merged)
-    chosen, place = top(
-        key_of(merged, inside), room + block * MOST, counters + block, M, MOST, GROUPS, CHUNK, BLOCK
-    )
+    key = key_of(merged, inside)
+    chosen, place = top(key, room + block * MOST, M, MOST, GROUPS, CHUNK, UNROLL, BLOCK, LANES)
     best = place < M
     tl.store(places + block * M + place, chosen, mask=best)
     for rank in tl.static_range(RANKS):
@@ -70,8 +69,8 @@ def choose_sides(
     tokens, width = projected.shape
     _choose_sides[tokens, 2 * sizes.heads](
         projected, weights.merge, buffers.scores, buffers.places, buffers.sides,
-        buffers.side_room, buffers.counters, eps, WIDTH=width, HEADS=sizes.heads,
-        RANKS=sizes.ranks, KEYS=sizes.keys, DK=sizes.key_dim, BLOCK=block_of(sizes.keys),
-        BLOCK_K=block_of(sizes.key_dim), **top_constants(sizes.kept),
+        buffers.side_room, eps, WIDTH=width, HEADS=sizes.heads, RANKS=sizes.ranks,
+        KEYS=sizes.keys, DK=sizes.key_dim, BLOCK_K=block_of(sizes.key_dim),
+        **top_constants(sizes.kept, block_of(sizes.keys), warps),
         **launch_options(pdl=pdl, warps=warps),
     )  # fmt: skip

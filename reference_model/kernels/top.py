@@ -1,17 +1,16 @@
 """The m best of n scores, exactly, in one block: thresholds leave few, and those are ranked.
 
 Scores become integers of the same order, so that thresholds need no arithmetic on floats: NaN
-counts as plus infinity, both zeros are equal. A lower bound comes first: of at least m groups of
-scores, the least of the groups' maxima. Each pass then counts the keys above three thresholds at
-once, with one reduction, and keeps a quarter of the interval; it ends as soon as the survivors fit
-into a small block, mostly after one or two passes and after 16 at most. The survivors go through
-memory into that block, each packed with its index into one 64-bit number, so that no two are equal:
-the rank of each is the number of those above it. Equal scores thus go to the lower index, and the
-order in which survivors are stored changes nothing.
+counts as plus infinity, both zeros are equal. A lower bound comes first: the scores are dealt out
+to at least m groups, and the least of the groups' maxima is one that m scores reach. Each pass then
+counts the keys above two thresholds at once, with one reduction, and keeps a third of the interval;
+it ends as soon as the survivors fit into a small block. Of normal scores that takes two passes in
+the mean, and no scores take more than 21. The survivors go through memory into the small block,
+each packed with its index in one 64-bit number, so that no two are equal: the rank of each is the
+number of those above it. Equal scores thus go to the lower index, and the order in which survivors
+are stored changes nothing.
 
-Where more scores are equal than the small block holds, the first of them in the order of their
-indices survive. An exact threshold, for which no survivor is ranked, needs several times the
-passes, and leaves the m best in no order.
+Where so many scores are equal that they do not fit, the first of them in index order survive.
 """
 
 import triton
@@ -21,8 +20,10 @@ from reference_model.kernels.launch import block_of
 
 LEAST: tl.constexpr = tl.constexpr(-(2**31))  # the key of what is no score
 LARGEST: tl.constexpr = tl.constexpr(2**31 - 1)
-LONG: tl.constexpr = tl.constexpr(4096)  # keys from which a counter deals out places, not a scan
-PAIRS = 8192  # pairs of survivors that are compared at a time
+WIDEST = 2**15  # keys that a block can hold: two counts of them fit into 32 bits
+CHUNK = 32  # survivors that all are compared with at a time: one for each lane of a warp
+PAIRS = 2**14  # pairs of survivors at a time, at most: more do not fit into registers
+UNROLLED = 8  # times of that without a loop, so that all survivors are asked for at once
 
 
 @triton.jit
@@ -36,7 +37,7 @@ def key_of(score, inside):
 @triton.jit
 def _above(key, threshold):
     """How many keys reach a threshold."""
-    return tl.sum((key >= threshold).to(tl.int32), 0).to(tl.int64)
+    return tl.sum((key >= threshold).to(tl.int32), 0)
 
 
 @triton.jit
@@ -51,71 +52,76 @@ def _narrowed(
     low = tl.where(count < M, LEAST + 1, low).to(tl.int64)  # too few groups had a score
     count = tl.where(count < M, _above(key, LEAST + 1), count)
     while (count > MOST) & (high - low > 1):
-        step = tl.maximum((high - low) >> 2, 1)
-        one = tl.minimum(low + step, high)
-        two = tl.minimum(low + 2 * step, high)
-        three = tl.minimum(low + 3 * step, high)
-        above = (key >= one.to(tl.int32)).to(tl.int64)
-        above += (key >= two.to(tl.int32)).to(tl.int64) << 21
-        above += (key >= three.to(tl.int32)).to(tl.int64) << 42
-        counts = tl.sum(above, 0)  # three counts in one number
-        first = counts & 0x1FFFFF
-        second = (counts >> 21) & 0x1FFFFF
-        third = counts >> 42
-        high = tl.where(third < M, three, high)
-        high = tl.where(second < M, two, high)
-        high = tl.where(first < M, one, high)
-        low = tl.where(first >= M, one, low)
-        low = tl.where(second >= M, two, low)
-        low = tl.where(third >= M, three, low)
-        count = tl.where(first >= M, first, count)
-        count = tl.where(second >= M, second, count)
-        count = tl.where(third >= M, third, count)
+        step = tl.maximum((high - low) // 3, 1)
+        one = low + step
+        two = tl.minimum(one + step, high)
+        above = (key >= one.to(tl.int32)).to(tl.int32)
+        above += (key >= two.to(tl.int32)).to(tl.int32) << 16
+        counts = tl.sum(above, 0)  # two counts in one number
+        first = counts & 0xFFFF
+        second = (counts >> 16) & 0xFFFF
+        high = tl.where(first < M, one, tl.where(second < M, two, high))
+        low = tl.where(second >= M, two, tl.where(first >= M, one, low))
+        count = tl.where(second >= M, second, tl.where(first >= M, first, count))
     return low.to(tl.int32), count
 
 
 @triton.jit
-def _survivors(key, low, count, M: tl.constexpr, MOST: tl.constexpr):
-    """Which keys survive: those that reach the threshold, and M of them where too many are equal.
+def _survivors(key, low, count, M: tl.constexpr, MOST: tl.constexpr, BLOCK: tl.constexpr):
+    """Which keys survive, and how many: those that reach the threshold, or M of them.
 
-    Too many are left only if the interval has shrunk to one key: all but fewer than M are equal.
+    Too many reach it only if the interval has shrunk to one key: all but fewer than M are equal.
+    Then the first of the equal ones survive, up to an index that is found by halving.
     """
+    index = tl.arange(0, BLOCK)
     keep = key >= low
     if count > MOST:
         equal = key == low
         missing = M - tl.sum((key > low).to(tl.int32), 0)
-        keep = (key > low) | (equal & (tl.cumsum(equal.to(tl.int32), 0) <= missing))
+        few = 0
+        enough = BLOCK
+        while enough - few > 1:
+            middle = (few + enough) // 2
+            reached = tl.sum((equal & (index < middle)).to(tl.int32), 0) >= missing
+            few = tl.where(reached, few, middle)
+            enough = tl.where(reached, middle, enough)
+        keep = (key > low) | (equal & (index < enough))
         count = count * 0 + M
     return keep, count
 
 
 @triton.jit
+def _slots(keep, BLOCK: tl.constexpr, LANES: tl.constexpr):
+    """A place for each key that survives, counted from 0: LANES columns, one after another.
+
+    A thread holds a column, so that only the columns' totals cross threads.
+    """
+    table = tl.reshape(keep.to(tl.int32), (BLOCK // LANES, LANES))
+    total = tl.sum(table, 0)
+    before = tl.cumsum(total, 0) - total
+    return tl.reshape(tl.cumsum(table, 0) - 1 + before[None, :], (BLOCK,))
+
+
+@triton.jit
 def top(
-    key, room, counter, M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr,
-    CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+    key, room, M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr,
+    UNROLL: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """Indices [MOST] of the survivors among the keys [BLOCK], and ranks [MOST].
 
     At least M keys must be scores. The M best have the ranks below M, once each. `room` is this
-    block's own: MOST numbers of 64 bits. `counter`: an int32 of its own, zero between launches.
+    block's own: MOST numbers of 64 bits.
     """
     low, count = _narrowed(key, M, MOST, GROUPS, BLOCK)
-    keep, count = _survivors(key, low, count, M, MOST)
-    index = tl.arange(0, BLOCK)
-    packed = (key.to(tl.int64) << 32) | (index ^ LARGEST).to(tl.int64)
-    if BLOCK > LONG:
-        slot = tl.atomic_add(counter + index * 0, 1, mask=keep, sem="relaxed")
-    else:
-        slot = tl.cumsum(keep.to(tl.int32), 0) - 1
-    tl.store(room + slot, packed, mask=keep)
+    keep, count = _survivors(key, low, count, M, MOST, BLOCK)
+    packed = (key.to(tl.int64) << 32) | (tl.arange(0, BLOCK) ^ LARGEST).to(tl.int64)
+    tl.store(room + _slots(keep, BLOCK, LANES), packed, mask=keep)
     tl.debug_barrier()
-    if BLOCK > LONG:
-        tl.store(counter, 0)
     none = -(2**63)
     place = tl.arange(0, MOST)
     mine = tl.load(room + place, mask=place < count, other=none, cache_modifier=".cg")
     better = tl.zeros((MOST, CHUNK), tl.int32)
-    for start in tl.static_range(0, MOST, CHUNK):
+    for start in tl.range(0, MOST, CHUNK, loop_unroll_factor=UNROLL):
         other = start + tl.arange(0, CHUNK)
         theirs = tl.load(room + other, mask=other < count, other=none, cache_modifier=".cg")
         better += (theirs[None, :] > mine[:, None]).to(tl.int32)
@@ -128,12 +134,17 @@ def most_of(chosen: int) -> int:
     return block_of(chosen + chosen // 4 + 1)
 
 
-def top_constants(chosen: int) -> dict[str, int]:
-    """The constants of `top` by name, without its block: `chosen` is M."""
+def top_constants(chosen: int, block: int, warps: int) -> dict[str, int]:
+    """The constants of `top` by name: `chosen` is M, `block` a power of two."""
+    assert block <= WIDEST, block
     most = most_of(chosen)
+    chunk = min(most, CHUNK, PAIRS // most)
     return {
         "M": chosen,
         "MOST": most,
         "GROUPS": block_of(chosen),
-        "CHUNK": max(1, min(most, PAIRS // most)),
+        "CHUNK": chunk,
+        "UNROLL": min(UNROLLED, most // chunk),
+        "BLOCK": block,
+        "LANES": min(block, 32 * warps),
     }

@@ -36,7 +36,7 @@ CASES = {
     "all points": replace(SIZES, kept=3, reads=9),
     "a grid of all keys": replace(SIZES, keys=5, kept=5, reads=11),
     "one row": replace(SIZES, kept=1, reads=1),
-    "a counter's grid": replace(SIZES, keys=90, kept=70, reads=33),
+    "a large grid": replace(SIZES, keys=90, kept=70, reads=33),
 }
 
 
@@ -83,7 +83,6 @@ def run(
     choose_rows(projected, sizes, weights, buffers, summed, declared=declared)
     if not together:
         sum_rows(projected, sizes, weights, buffers, out)
-    assert not buffers.counters.any()
     assert not buffers.arrived.any()
     return buffers, out
 
@@ -110,7 +109,7 @@ def check(
     assert error(out, total) < EXACT
 
 
-@pytest.mark.parametrize("tokens", [1, 3, 9])
+@pytest.mark.parametrize("tokens", [1, 5])
 @pytest.mark.parametrize("name", list(CASES))
 def test_every_kernel(generator: torch.Generator, name: str, tokens: int) -> None:
     sizes = CASES[name]

@@ -16,16 +16,16 @@ from tests.reference_model.kernels.making import normal, poisoned
 
 @triton.jit
 def _best(
-    scores: Any, out: Any, room: Any, counter: Any, N: tl.constexpr, BLOCK: tl.constexpr,
-    M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr,
+    scores: Any, out: Any, room: Any, N: tl.constexpr, M: tl.constexpr, MOST: tl.constexpr,
+    GROUPS: tl.constexpr, CHUNK: tl.constexpr, UNROLL: tl.constexpr, BLOCK: tl.constexpr,
+    LANES: tl.constexpr,
 ) -> None:  # fmt: skip
     row = tl.program_id(0)
     index = tl.arange(0, BLOCK)
     inside = index < N
     score = tl.load(scores + row * N + index, mask=inside, other=0.0)
-    chosen, rank = top(
-        key_of(score, inside), room + row * MOST, counter + row, M, MOST, GROUPS, CHUNK, BLOCK
-    )
+    key = key_of(score, inside)
+    chosen, rank = top(key, room + row * MOST, M, MOST, GROUPS, CHUNK, UNROLL, BLOCK, LANES)
     tl.store(out + row * M + rank, chosen, mask=rank < M)
 
 
@@ -34,10 +34,8 @@ def chosen(scores: Tensor, count: int) -> Tensor:
     rows, n = scores.shape
     out = poisoned(rows, count, dtype=torch.int32)
     room = torch.full((rows, most_of(count)), 2**62)  # would win if it were read
-    counter = torch.zeros(rows, dtype=torch.int32)
-    constants: dict[str, Any] = top_constants(count)
-    _best[rows,](scores, out, room, counter, N=n, BLOCK=block_of(n), **constants)
-    assert not counter.any()
+    constants: dict[str, Any] = top_constants(count, block_of(n), 1)
+    _best[rows,](scores, out, room, N=n, **constants)
     return out.long()
 
 
