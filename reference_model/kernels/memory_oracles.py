@@ -1,6 +1,8 @@
 """What each kernel of a memory layer must compute, in float64 and plain PyTorch.
 
-As with routers, a choice is judged by the kernel's own scores: from given scores it is exact.
+As with routers, a choice is judged by the kernel's own scores: from given scores it is exact. So
+what decides a choice is computed here in float32 and in the kernel's order, each multiply-add with
+one rounding; float64 would put scores that are equal in float32 into another order.
 """
 
 import torch
@@ -30,9 +32,33 @@ def norm_factors(projected: Tensor, sizes: MemorySizes, eps: float) -> Tensor:
     return torch.rsqrt(halves.square().mean(-1) + eps)
 
 
+def _multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """The float32 nearest to a b + c, but for rounding in float64 first."""
+    return (a.double() * b.double() + c.double()).float()
+
+
 def merged(scores: Tensor, merge: Tensor) -> Tensor:
     """One score a key, [T, 2, H, n]: the sum over the ranks [T, 2, H, r, n] by merge [2, H, r]."""
-    return (scores.double() * merge.double()[None, ..., None]).sum(3)
+    total = torch.zeros_like(scores[:, :, :, 0])
+    for rank in range(scores.shape[3]):
+        total = _multiply_add(scores[:, :, :, rank], merge[None, :, :, rank, None], total)
+    return total
+
+
+def grid(sides: Tensor, cores: Tensor) -> Tensor:
+    """Scores [T, H, f f] of all points of the grid by the sum of the cores."""
+    lines, columns = sides.unbind(1)  # [T, H, r, f] each
+    ranks = lines.shape[2]
+    summed = torch.zeros_like(cores[0], dtype=torch.float32)
+    for core in cores:
+        summed = summed + core.float()
+    total = torch.zeros_like(lines[:, :, 0, :, None] * columns[:, :, 0, None])
+    for b in range(ranks):
+        left = torch.zeros_like(lines[:, :, 0])
+        for a in range(ranks):
+            left = _multiply_add(lines[:, :, a], summed[None, :, a, b, None], left)
+        total = _multiply_add(left[..., None], columns[:, :, b, None], total)
+    return total.flatten(-2)
 
 
 def chosen_sides(scores: Tensor, places: Tensor, factors: Tensor) -> Tensor:
@@ -42,11 +68,10 @@ def chosen_sides(scores: Tensor, places: Tensor, factors: Tensor) -> Tensor:
     return scores.double().gather(-1, index) * factors[:, :, None, None, None]
 
 
-def grids(sides: Tensor, cores: Tensor) -> Tensor:
-    """Scores [T, H, c, f f] of all points of the grid by core."""
+def by_core(sides: Tensor, cores: Tensor) -> Tensor:
+    """Scores [T, H, c, f f] of all points of the grid by core, in float64."""
     lines, columns = sides.double().unbind(1)
-    by_core = torch.einsum("thai,chab,thbj->thcij", lines, cores.double(), columns)
-    return by_core.flatten(-2)
+    return torch.einsum("thai,chab,thbj->thcij", lines, cores.double(), columns).flatten(-2)
 
 
 def rows_at(points: Tensor, places: Tensor, sizes: MemorySizes, permutation: Tensor) -> Tensor:
@@ -57,19 +82,19 @@ def rows_at(points: Tensor, places: Tensor, sizes: MemorySizes, permutation: Ten
     return permutation[i * sizes.keys + j].flatten(1)
 
 
-def weights_at(points: Tensor, by_core: Tensor) -> Tensor:
-    """Scores [T, H m, c] of points [T, H, m] by core."""
-    index = points[:, :, None].expand(-1, -1, by_core.shape[2], -1)
-    return by_core.gather(-1, index).transpose(2, 3).flatten(1, 2)
+def weights_at(points: Tensor, scores: Tensor) -> Tensor:
+    """Scores [T, H m, c] of points [T, H, m] of the scores by core [T, H, c, f f]."""
+    index = points[:, :, None].expand(-1, -1, scores.shape[2], -1)
+    return scores.gather(-1, index).transpose(2, 3).flatten(1, 2)
 
 
 def summed_rows(
-    projected: Tensor, sizes: MemorySizes, weights: MemoryWeights, rows: Tensor, by_core: Tensor
+    projected: Tensor, sizes: MemorySizes, weights: MemoryWeights, rows: Tensor, scores: Tensor
 ) -> Tensor:
     """Sum [T, g Dv] of virtual rows [T, H m], weighed by core [T, H m, c] and by pre-values."""
     virtual = rows.long()
     at = (virtual // sizes.groups + weights.offset) % weights.values.shape[0]
-    shares = by_core.double()
+    shares = scores.double()
     if weights.pre_values is not None:
         x = projected[:, 2 * sizes.key_dim :].double()
         shares = shares * torch.einsum("tmp,tp->tm", weights.pre_values[at].double(), x)[..., None]

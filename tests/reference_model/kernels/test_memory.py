@@ -99,11 +99,11 @@ def check(
     factors = oracles.norm_factors(projected, sizes, EPS)
     sides = oracles.chosen_sides(buffers.scores, buffers.places, factors)
     assert error(buffers.sides, sides) < EXACT
-    by_core = oracles.grids(buffers.sides, weights.cores)
-    points = oracles.best(by_core.sum(2), sizes.reads)
+    points = oracles.best(oracles.grid(buffers.sides, weights.cores), sizes.reads)
     rows = oracles.rows_at(points, buffers.places, sizes, weights.permutation)
     assert torch.equal(buffers.rows.long(), rows)
     assert all(len(set(row)) == sizes.reads for row in points.flatten(0, 1).tolist())
+    by_core = oracles.by_core(buffers.sides, weights.cores)
     assert error(buffers.weights, oracles.weights_at(points, by_core)) < EXACT
     total = oracles.summed_rows(projected, sizes, weights, buffers.rows, buffers.weights)
     assert error(out, total) < EXACT

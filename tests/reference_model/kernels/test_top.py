@@ -15,10 +15,10 @@ from tests.reference_model.kernels.making import normal, poisoned
 
 
 @triton.jit
-def _best(
-    scores: Any, out: Any, room: Any, N: tl.constexpr, M: tl.constexpr, MOST: tl.constexpr,
-    GROUPS: tl.constexpr, CHUNK: tl.constexpr, UNROLL: tl.constexpr, BLOCK: tl.constexpr,
-    LANES: tl.constexpr,
+def _best(  # noqa: PLR0917 - a kernel
+    scores: tl.tensor, out: tl.tensor, room: tl.tensor, N: tl.constexpr, M: tl.constexpr,
+    MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr, UNROLL: tl.constexpr,
+    BLOCK: tl.constexpr, LANES: tl.constexpr,
 ) -> None:  # fmt: skip
     row = tl.program_id(0)
     index = tl.arange(0, BLOCK)
