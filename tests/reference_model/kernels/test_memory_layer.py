@@ -59,7 +59,7 @@ def weights_of(layer: UltraMemLayer) -> MemoryWeights:
 def run(layer: UltraMemLayer, x: Tensor, *, together: bool) -> tuple[MemoryBuffers, Tensor, Tensor]:
     """Buffers, the rows' sum [T, g Dv], and what the layer gives for x [T, D]."""
     sizes, weights, tokens = sizes_of(layer), weights_of(layer), x.shape[0]
-    first = [layer.query.weight]
+    first: list[Tensor] = [layer.query.weight]
     if layer.config.pre_value_dim is not None:
         first.append(layer.pre_projection.weight)
     projected = poisoned(tokens, sizes.projected)

@@ -14,7 +14,7 @@ from reference_model.kernels.top import key_of, most_of, top, top_constants
 from tests.reference_model.kernels.making import normal, poisoned
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _best(  # noqa: PLR0917 - a kernel
     scores: tl.tensor, out: tl.tensor, room: tl.tensor, N: tl.constexpr, M: tl.constexpr,
     MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr, UNROLL: tl.constexpr,

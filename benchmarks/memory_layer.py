@@ -1,0 +1,210 @@
+"""A memory layer of UltraMemV2 at decode: its kernels, against float64 and against the clock.
+
+    python -m benchmarks.memory_layer OUT.json
+
+The reference time is that of the compulsory bytes at the copy rate of the run: dense weights, the
+distinct rows that were chosen, their entries of the permutation, tokens in and out. All tokens
+alike are measured beside random ones: then every block compares the same scores and reads the same
+rows.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.fused_decode import Result, add_ratios, ceilings, generator, tried
+from benchmarks.memory_weights import Dense, Model, Shape
+from benchmarks.timing import Timer, circumstances, kernel_durations_us
+from reference_model.kernels import memory_oracles, oracles
+from reference_model.kernels.experts import described
+from reference_model.kernels.key_scores import score_keys
+from reference_model.kernels.memory import MemoryBuffers, MemorySizes
+from reference_model.kernels.memory_grid import choose_rows, sums_too
+from reference_model.kernels.memory_rows import sum_rows
+from reference_model.kernels.memory_sides import choose_sides
+from reference_model.kernels.tiles import dense_tile
+
+MODELS = ("ultramemv2-227m-1.2b", "ultramemv2-1b-7b")
+TOKENS = (1, 16, 64, 256, 1024)
+ODD_TOKENS = (3, 33)
+EPS = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """What a launch may choose: whether one kernel chooses and sums, warps, slices of the rows."""
+
+    together: bool
+    side_warps: int = 4
+    grid_warps: int | None = None
+    row_warps: int = 1
+    slices: int | None = None
+    pdl: bool = True
+
+
+class Chain:
+    """Buffers and launches of a model's layers for T tokens."""
+
+    def __init__(self, model: Model, x: Tensor, way: Way) -> None:
+        self.model, self.x, self.way = model, x, way
+        s, tokens = model.shape.sizes, x.shape[0]
+
+        def room(width: int) -> Tensor:
+            return torch.full((tokens, width), torch.nan, device="cuda", dtype=torch.bfloat16)
+
+        self.projected, self.mixed = room(s.projected), room(s.groups * s.value_dim)
+        self.out = room(model.shape.hidden)
+        self.first, self.last = Dense(model.first, tokens), Dense(model.last, tokens)
+        self.tile = dense_tile(tokens, s.key_dim)
+        self.keys = [described(weights.keys, self.tile) for weights in model.layers]
+        buffers = MemoryBuffers.make(s, tokens=tokens, device="cuda")
+        if way.slices is not None:
+            partial_ = torch.zeros(tokens, way.slices, self.mixed.shape[1], device="cuda")
+            buffers = replace(buffers, partial=partial_)
+        self.buffers = buffers
+
+    def run(self, layer: int) -> None:
+        """One layer."""
+        s, weights, way = self.model.shape.sizes, self.model.layers[layer], self.way
+        buffers, pdl = self.buffers, self.way.pdl
+        self.first.run(layer, self.x, self.projected, pdl=pdl)
+        score_keys(self.projected, self.keys[layer], buffers.scores, self.tile, pdl=pdl)
+        choose_sides(
+            self.projected, s, weights, buffers, eps=EPS, warps=way.side_warps, pdl=pdl
+        )  # fmt: skip
+        choose_rows(
+            self.projected, s, weights, buffers, self.mixed if way.together else None,
+            warps=way.grid_warps, pdl=pdl,
+        )  # fmt: skip
+        if not way.together:
+            sum_rows(self.projected, s, weights, buffers, self.mixed, warps=way.row_warps, pdl=pdl)
+        self.last.run(layer, self.mixed, self.out, pdl=pdl)
+
+    def step(self) -> None:
+        """All layers."""
+        for layer in range(self.model.count):
+            self.run(layer)
+
+    def layer_bytes(self) -> float:
+        """Compulsory bytes of a layer: the mean over all, by the rows that it chose."""
+        s, shape = self.model.shape.sizes, self.model.shape
+        distinct = 0
+        for layer in range(self.model.count):
+            self.run(layer)
+            distinct += self.buffers.rows.unique().numel()
+        row_bytes = 2 * (s.value_dim + (s.pre_value_dim or 0)) + 8
+        return shape.dense_bytes + distinct / self.model.count * row_bytes + 4 * self.x.numel()
+
+
+def checked(chain: Chain) -> Result:
+    """One layer's errors against float64, and whether both choices are those of its scores."""
+    s, weights, buffers = chain.model.shape.sizes, chain.model.layers[0], chain.buffers
+    for buffer in buffers.scores, buffers.sides, buffers.weights, buffers.partial, chain.mixed:
+        buffer.fill_(torch.nan)
+    for buffer in buffers.places, buffers.rows:
+        buffer.fill_(-1)
+    chain.run(0)
+    first = chain.out.clone()
+    projected, error = chain.projected, oracles.error
+    merged = memory_oracles.merged(buffers.scores, weights.merge)
+    factors = memory_oracles.norm_factors(projected, s, EPS)
+    sides = memory_oracles.chosen_sides(buffers.scores, buffers.places.clamp_min(0), factors)
+    grid = memory_oracles.grid(buffers.sides, weights.cores)
+    points = memory_oracles.best(grid, s.reads)
+    rows = memory_oracles.rows_at(points, buffers.places, s, weights.permutation)
+    by_core = memory_oracles.by_core(buffers.sides, weights.cores)
+    total = memory_oracles.summed_rows(
+        projected, s, weights, buffers.rows.clamp_min(0), buffers.weights
+    )
+    lines = memory_oracles.best(merged, s.kept)
+    result = {
+        "projected": error(projected, chain.x.double() @ chain.model.first[0].double().T),
+        "scores": error(buffers.scores, memory_oracles.key_scores(projected, s, weights.keys)),
+        "sides_exact": bool(torch.equal(buffers.places.long(), lines)),
+        "sides": error(buffers.sides, sides),
+        "rows_exact": bool(torch.equal(buffers.rows.long(), rows)),
+        "weights": error(buffers.weights, memory_oracles.weights_at(points, by_core)),
+        "mixed": error(chain.mixed, total),
+        "out": error(chain.out, chain.mixed.double() @ chain.model.last[0].double().T),
+    }
+    chain.run(0)
+    return result | {"same_bits_twice": bool(torch.equal(first, chain.out))}
+
+
+def ways(sizes: MemorySizes, tokens: int) -> list[Way]:
+    """What is tried: the usual way first, then one change at a time."""
+    usual = Way(together=sums_too(sizes))
+    tried_ways = [usual, replace(usual, pdl=False)]
+    if sizes.heads == 1:
+        tried_ways.append(replace(usual, together=not usual.together))
+    tried_ways += [replace(usual, side_warps=warps) for warps in (1, 2, 8)]
+    tried_ways += [replace(usual, grid_warps=warps) for warps in (2, 4, 8, 16)]
+    apart = replace(usual, together=False)
+    tried_ways += [replace(apart, row_warps=warps) for warps in (2, 4)]
+    most = -(-sizes.heads * sizes.reads // 2)
+    for slices in (1, 2, 4, 8, 16, 32, 64):
+        if slices <= most and slices * tokens <= 2**15:
+            tried_ways.append(replace(apart, slices=slices))
+    return tried_ways
+
+
+def measured(timer: Timer, model: Model, tokens: int, *, alike: bool) -> Result:
+    """One layer: the time of the usual way and of all others, bytes, checks, kernels apart."""
+    x = torch.randn(tokens, model.shape.hidden, device="cuda", generator=generator()).bfloat16()
+    if alike:
+        x = x[:1].expand_as(x).contiguous()
+
+    def time(way: Way) -> Result:
+        return timer.step_us(Chain(model, x, way).step, per=model.count)
+
+    several = ways(model.shape.sizes, tokens)
+    usual = Chain(model, x, several[0])
+    plain = Chain(model, x, replace(several[0], pdl=False))
+    return {
+        "check": tried(partial(checked, usual)),
+        "bytes": usual.layer_bytes(),
+        "us": time(several[0]),
+        "ways": [asdict(way) | tried(partial(time, way)) for way in several[1:]],
+        "layers": model.count,
+        "kernels_without_pdl": kernel_durations_us(plain.step),
+    }
+
+
+def main() -> None:
+    """Check and measure; write after every case."""
+    out = Path(sys.argv[1])
+    report: Result = {"circumstances": circumstances(), "ceilings": [ceilings() for _ in range(3)]}
+    timer = Timer()
+
+    def keep(name: str, call: Callable[[], Result]) -> None:
+        report[name] = tried(call)
+        out.write_text(json.dumps(report, indent=1))
+
+    for preset in MODELS:
+        shape = Shape.of(preset)
+        model = Model(shape, generator())
+        for tokens in ODD_TOKENS:
+            x = torch.randn(tokens, shape.hidden, device="cuda").bfloat16()
+            chain = Chain(model, x, Way(together=sums_too(shape.sizes)))
+            keep(f"check, {shape.name}, {tokens} tokens", partial(checked, chain))
+        for tokens in TOKENS:
+            for alike in (False, True):
+                note = ", all alike" if alike else ""
+                case = partial(measured, timer, model, tokens, alike=alike)
+                keep(f"{shape.name}, {tokens} tokens{note}", case)
+        del model
+        torch.cuda.empty_cache()
+    report["ceilings"].append(ceilings())
+    best = {key: max(one[key] for one in report["ceilings"]) for key in report["ceilings"][0]}
+    add_ratios(report, best["copy_bytes_per_s"], best["product_flops_per_s"])
+    out.write_text(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
