@@ -43,7 +43,7 @@ class Way:
     together: bool
     side_warps: int = 4
     grid_warps: int | None = None
-    row_warps: int = 1
+    row_warps: int | None = None
     slices: int | None = None
     pdl: bool = True
 

@@ -154,7 +154,7 @@ def sum_rows(
     buffers: MemoryBuffers,
     out: Tensor,
     *,
-    warps: int = 1,
+    warps: int | None = None,
     pdl: bool = False,
 ) -> None:
     """Sum the chosen rows by their weights, into out [T, g Dv].
@@ -163,6 +163,7 @@ def sum_rows(
     """
     tokens, slices = buffers.partial.shape[:2]
     arguments, constants = row_arguments(projected, sizes, weights, buffers)
+    warps = warps or (1 if sizes.groups == 1 else 4)  # one warp cannot hold a sum for each group
     _sum_rows[tokens, slices](
         out, buffers.partial, buffers.arrived, *arguments, **constants, SLICES=slices,
         **launch_options(pdl=pdl, warps=warps),

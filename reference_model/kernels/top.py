@@ -4,8 +4,8 @@ Scores become integers of the same order, so that thresholds need no arithmetic 
 counts as plus infinity, both zeros are equal. A lower bound comes first: the scores are dealt out
 to at least m groups, and the least of the groups' maxima is one that m scores reach. Each pass then
 counts the keys above two thresholds at once, with one reduction, and keeps a third of the interval;
-it ends as soon as the survivors fit into a small block. Of normal scores that takes two passes in
-the mean, and no scores take more than 21. The survivors go through memory into the small block,
+it ends as soon as the survivors fit into a small block. Of normal scores that takes about two
+passes, of any scores 21 at most. The survivors go through memory into the small block,
 each packed with its index in one 64-bit number, so that no two are equal: the rank of each is the
 number of those above it. Equal scores thus go to the lower index, and the order in which survivors
 are stored changes nothing.
@@ -46,11 +46,12 @@ def _narrowed(
 ):  # fmt: skip
     """A threshold that at least M keys reach, and how many: MOST at most, unless keys are equal."""
     best = tl.max(tl.reshape(key, (BLOCK // GROUPS, GROUPS)), 0)
-    low = tl.min(tl.where(best == LEAST, LARGEST, best), 0)
+    low = tl.min(tl.where(best == LEAST, LARGEST, best), 0).to(tl.int64)
     high = tl.max(best, 0).to(tl.int64) + 1  # no key reaches it
-    count = _above(key, low)
-    low = tl.where(count < M, LEAST + 1, low).to(tl.int64)  # too few groups had a score
-    count = tl.where(count < M, _above(key, LEAST + 1), count)
+    count = _above(key, low.to(tl.int32))
+    if count < M:  # too few groups had a score
+        low = low * 0 + (LEAST + 1)
+        count = _above(key, LEAST + 1)
     while (count > MOST) & (high - low > 1):
         step = tl.maximum((high - low) // 3, 1)
         one = low + step

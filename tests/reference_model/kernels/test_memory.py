@@ -195,6 +195,32 @@ def test_equal_points_go_to_the_lower_line_then_column(generator: torch.Generato
     assert buffers.weights[0, :, 0].tolist() == [4, 2, 2, 2, 2, 1]
 
 
+def test_a_point_below_the_least_of_all_groups_is_chosen_where_groups_are_too_few(
+    generator: torch.Generator,
+) -> None:
+    """7 of 9 points in 8 groups, of which padding fills two: their bound lets 6 points through."""
+    sizes = replace(SIZES, kept=3, reads=7)
+    weights = random_weights(generator, sizes)
+    weights = replace(weights, cores=torch.ones_like(weights.cores))
+    buffers = room(sizes, 1)
+    buffers.places.copy_(torch.arange(3).expand_as(buffers.places))
+    buffers.sides.fill_(1.0)
+    buffers.sides[0, 0, 0, :, 2] = 0.0
+    choose_rows(normal(generator, 1, sizes.projected), sizes, weights, buffers)
+    points = torch.tensor([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)])
+    expected = weights.permutation[points[:, 0] * sizes.keys + points[:, 1]]
+    assert torch.equal(buffers.rows[0].long(), expected)
+
+
+@pytest.mark.parametrize(
+    ("heads", "reads", "together"), [(1, 32, True), (1, 33, False), (2, 32, False)]
+)
+def test_one_head_with_few_rows_reads_them_in_the_launch_that_chooses(
+    heads: int, reads: int, *, together: bool
+) -> None:
+    assert sums_too(replace(SIZES, heads=heads, reads=reads)) is together
+
+
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("poison", [torch.nan, torch.inf, -torch.inf])
 def test_one_tokens_poison_stays_with_it_and_leads_nowhere_outside(
