@@ -71,7 +71,8 @@ KvDtypeOpt = Annotated[
     str | None,
     typer.Option(
         metavar="DTYPE",
-        help="KV cache, in the same formats. (Default: as the weights; bf16 if quantised.)",
+        help="KV cache, in the same formats, or fp8_ds_mla: latents (MLA) as vLLM stores them in"
+        " fp8. (Default: as the weights; bf16 if quantised.)",
     ),
 ]
 RoutingOpt = Annotated[

@@ -27,7 +27,9 @@ from costmodel.inputs.workload import (
     AttentionFlops,
     Logits,
     Mla,
+    MlaCache,
     Phase,
+    WindowCache,
     Workload,
 )
 from costmodel.routing.popularity import Routing
@@ -86,6 +88,20 @@ class TypedWorkload:
             " rebuilt. (Default: absorbed in decode, else expanded.)"
         ),
     ] = None
+    mla_cache: Annotated[
+        MlaCache,
+        typer.Option(
+            help="What latent attention (MLA) keeps of a token: its latent, or keys and values of"
+            " all heads, as engines do that know no latents. The latter is predicted only."
+        ),
+    ] = "latent"
+    window_cache: Annotated[
+        WindowCache,
+        typer.Option(
+            help="What layers with a sliding window keep: the window, or the whole sequence, as"
+            " engines do that keep as many tokens in all layers. The latter is predicted only."
+        ),
+    ] = "window"
     backend: BackendOpt = "torch"
 
     def batches(self, default: str = "1") -> tuple[int, ...]:
@@ -121,6 +137,8 @@ class TypedWorkload:
             attention_flops=self.attention_flops,
             logits=self.logits,
             mla=self.mla,
+            mla_cache=self.mla_cache,
+            window_cache=self.window_cache,
             backend=self.backend,
         )
 

@@ -18,7 +18,7 @@ from costmodel.inputs.parse import (
     parse_workload,
 )
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
-from costmodel.layers.dtype import DTYPES
+from costmodel.layers.dtype import DTYPES, KV_LAYOUTS
 from costmodel.routing.popularity import Histogram, Uniform, Zipf
 
 
@@ -193,6 +193,7 @@ def test_every_typed_value_reaches_the_workload() -> None:
         attention_flops="full",
         logits="all",
         mla="absorbed",
+        window_cache="whole",
         backend="fused",
     )
     assert typed == Workload(
@@ -206,6 +207,7 @@ def test_every_typed_value_reaches_the_workload() -> None:
         attention_flops="full",
         logits="all",
         mla="absorbed",
+        window_cache="whole",
         backend="fused",
     )
 
@@ -217,12 +219,13 @@ def test_every_typed_value_reaches_the_workload() -> None:
         ("fp8", None, "bf16"),
         ("int4:32", None, "bf16"),
         ("bf16", "fp8", "fp8"),
+        ("fp8", "fp8_ds_mla", "fp8_ds_mla"),
     ],
 )
 def test_the_cache_has_the_format_of_the_weights_unless_they_are_quantised(
     dtype: str, kv_dtype: str | None, cache: str
 ) -> None:
-    assert workload(dtype=dtype, kv_dtype=kv_dtype).kv_dtype == DTYPES[cache]
+    assert workload(dtype=dtype, kv_dtype=kv_dtype).kv_dtype == (DTYPES | KV_LAYOUTS)[cache]
 
 
 @pytest.mark.parametrize(

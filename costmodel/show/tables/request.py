@@ -7,6 +7,7 @@ from costmodel.questions.request import LEFT_OUT, Served
 from costmodel.show.request_answers import answers, reasons, shown_value
 from costmodel.show.request_json import numbers
 from costmodel.show.tables.notes import (
+    cache_note,
     calibration_note,
     format_words,
     model_notes,
@@ -66,6 +67,7 @@ def _answers(served: Served) -> Table:
             *_sampling_note(served),
             *(f"{units.NOT_KNOWN}: {reason}." for reason in reasons(served)),
             *calibration_note(step),
+            *cache_note(step),
             *model_notes(step.model),
         ),
     )
