@@ -8,7 +8,7 @@ import typer
 from costmodel.costs.calibrations import NONE, calibration_names
 from costmodel.inputs.catalog import model_names
 from costmodel.inputs.hardware import hardware_names
-from costmodel.inputs.workload import Backend
+from costmodel.inputs.workload import Backend, MlaCache, WindowCache
 
 
 def complete_model(incomplete: str) -> list[str]:
@@ -81,6 +81,20 @@ RoutingOpt = Annotated[
         metavar="ROUTING",
         help="How evenly experts and memory rows are chosen: uniform, zipf:EXPONENT or a histogram"
         " file.",
+    ),
+]
+MlaCacheOpt = Annotated[
+    MlaCache,
+    typer.Option(
+        help="What latent attention (MLA) keeps of a token: its latent, or keys and values of all"
+        " heads, as engines do that know no latents. The latter is predicted only."
+    ),
+]
+WindowCacheOpt = Annotated[
+    WindowCache,
+    typer.Option(
+        help="What layers with a sliding window keep: the window, or the whole sequence, as engines"
+        " do that keep as many tokens in all layers. The latter is predicted only."
     ),
 ]
 BackendOpt = Annotated[

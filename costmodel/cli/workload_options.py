@@ -11,7 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from costmodel.cli.options import BackendOpt, DtypeOpt, KvDtypeOpt, RoutingOpt
+from costmodel.cli.options import (
+    BackendOpt,
+    DtypeOpt,
+    KvDtypeOpt,
+    MlaCacheOpt,
+    RoutingOpt,
+    WindowCacheOpt,
+)
 from costmodel.errors import InputError, shown
 from costmodel.inputs.parse import (
     parse_batches,
@@ -27,9 +34,7 @@ from costmodel.inputs.workload import (
     AttentionFlops,
     Logits,
     Mla,
-    MlaCache,
     Phase,
-    WindowCache,
     Workload,
 )
 from costmodel.routing.popularity import Routing
@@ -88,20 +93,8 @@ class TypedWorkload:
             " rebuilt. (Default: absorbed in decode, else expanded.)"
         ),
     ] = None
-    mla_cache: Annotated[
-        MlaCache,
-        typer.Option(
-            help="What latent attention (MLA) keeps of a token: its latent, or keys and values of"
-            " all heads, as engines do that know no latents. The latter is predicted only."
-        ),
-    ] = "latent"
-    window_cache: Annotated[
-        WindowCache,
-        typer.Option(
-            help="What layers with a sliding window keep: the window, or the whole sequence, as"
-            " engines do that keep as many tokens in all layers. The latter is predicted only."
-        ),
-    ] = "window"
+    mla_cache: MlaCacheOpt = "latent"
+    window_cache: WindowCacheOpt = "window"
     backend: BackendOpt = "torch"
 
     def batches(self, default: str = "1") -> tuple[int, ...]:

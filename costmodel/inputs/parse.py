@@ -41,7 +41,7 @@ def parse_count(text: str, *, field: str, low: int, high: int) -> int:
         value = int(digits)
         if low <= value <= high:
             return value
-    raise InputError(f"{field}={shown(text)}: is a whole number from {low:,} to {high:,}")
+    raise InputError(f"{field}={shown(text)}: must be a whole number from {low:,} to {high:,}")
 
 
 def parse_counts(text: str, *, field: str, low: int, high: int) -> tuple[int, ...]:

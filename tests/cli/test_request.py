@@ -148,7 +148,7 @@ def test_csv_holds_the_numbers_of_the_json(path: str, tmp_path: Path) -> None:
     }
 
 
-COUNT = "is a whole number from 1 to"
+COUNT = "must be a whole number from 1 to"
 
 
 @pytest.mark.parametrize(

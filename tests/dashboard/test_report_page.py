@@ -121,7 +121,7 @@ def test_a_section_that_is_no_longer_held_is_no_longer_previewed() -> None:
 @pytest.mark.parametrize(
     ("query", "rule"),
     [
-        ({"rep_batches": "1,x"}, "batch='x': is a whole number"),
+        ({"rep_batches": "1,x"}, "batch='x': must be a whole number"),
         ({"rep_batches": "0"}, "batch='0'"),
         ({f"rep_{name}": "false" for name in CONTENTS}, "contents=0"),
     ],
