@@ -141,7 +141,7 @@ def _routing_parts(operators: Sequence[dict[str, Any]], predicted: Sequence[str]
             if part["routing"]
         ]
     return Table(
-        title="Routing cost, part by part",
+        title="Routing cost, part by part (sums over the layers that a path lists)",
         headers=(
             "operator",
             "part",
