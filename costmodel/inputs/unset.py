@@ -9,12 +9,12 @@ from functools import cache
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
+from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 
 UNSET = "none"
 
 
-def with_unset(layer: object, base: type[LayerKind]) -> object:
+def _with_unset(layer: object, base: type[Any]) -> object:
     """The table of a layer, None in each field that may be unset and that says "none".
 
     Fields that must have a value keep the text, which their own rules then refuse; so does a layer
@@ -35,7 +35,7 @@ def with_unset(layer: object, base: type[LayerKind]) -> object:
 
 
 @cache
-def _optional_fields(base: type[LayerKind]) -> Mapping[str, frozenset[str]]:
+def _optional_fields(base: type[Any]) -> Mapping[str, frozenset[str]]:
     """By kind of layer: its fields that may be None."""
     fields_by_kind = {}
     for layer_kind in base.__subclasses__():
@@ -47,7 +47,7 @@ def _optional_fields(base: type[LayerKind]) -> Mapping[str, frozenset[str]]:
     return fields_by_kind
 
 
-LAYER_BASES: Mapping[str, type[LayerKind]] = {
+LAYER_BASES: Mapping[str, type[Any]] = {
     "attention": MixerKind,
     "ffn": FfnKind,
     "memory": MemoryKind,
@@ -61,9 +61,9 @@ def model_with_unset(table: dict[str, Any]) -> dict[str, Any]:
     for field, base in LAYER_BASES.items():
         value = table.get(field)
         if isinstance(value, list):
-            resolved[field] = [with_unset(layer, base) for layer in value]
+            resolved[field] = [_with_unset(layer, base) for layer in value]
         elif isinstance(value, dict):
-            resolved[field] = with_unset(value, base)
+            resolved[field] = _with_unset(value, base)
     overrides = table.get("overrides")
     if isinstance(overrides, list):
         resolved["overrides"] = [

@@ -3,6 +3,7 @@
 from costmodel import units
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.costs.roofline import PROMISE
 from costmodel.questions.request import LEFT_OUT, Served
 from costmodel.show.request_answers import answers, reasons, shown_value
 from costmodel.show.request_json import numbers
@@ -57,7 +58,7 @@ def _answers(served: Served) -> Table:
         ends_in_text=True,
         notes=(
             f"{_steps(served)}.",
-            "By the bound no implementation is faster: speeds are at most, costs at least this.",
+            f"By the bound, speeds are at most and costs at least this: {PROMISE}.",
             f"Left out: {LEFT_OUT}.",
             *(
                 []
