@@ -101,7 +101,7 @@ class Core:
         for (keys, values), (key_tiles, value_tiles) in zip(self.caches, tiles, strict=True):
             attend(
                 self.q, keys, values, self.out, self.lengths, split, self.buffers,
-                key_tiles=key_tiles, value_tiles=value_tiles, longest=CONTEXT,
+                key_tiles=key_tiles, value_tiles=value_tiles,
                 window=self.model.window, sinks=self.sinks, pdl=pdl,
             )  # fmt: skip
 

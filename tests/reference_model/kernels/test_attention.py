@@ -28,7 +28,7 @@ def run(  # noqa: PLR0917 - the arguments of the kernel
     out = poisoned(tokens, heads, d)
     attend(
         q, keys, values, out, lengths, split, buffers, key_tiles=described_cache(keys, split),
-        value_tiles=described_cache(values, split), longest=keys.shape[2], window=window,
+        value_tiles=described_cache(values, split), window=window,
         sinks=sinks,
     )  # fmt: skip
     assert not buffers.arrived.any()

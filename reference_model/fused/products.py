@@ -1,0 +1,105 @@
+"""Dense products of a decode step: which kernel does one is read from a table of measurements.
+
+Three ways: `rows`, a block a few rows of the weight without the matrix unit (it can take the norm
+before it and the residual add behind it along); `tiles`, the expert kernel with one expert; cuBLAS.
+`products_h200.json` holds the microseconds of each on an H200 by size and tokens, as
+`python -m benchmarks.fused_decode` measures them. A size that is not in it follows the rule that
+most of its sizes follow.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from math import log2
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from reference_model.fused.plan import Plan
+from reference_model.kernels.experts import described, down
+from reference_model.kernels.linear import linear
+from reference_model.kernels.tiles import Tile, dense_tile
+from reference_model.layers import Linear, LmHead
+from reference_model.leaf import NORM_EPS
+
+Way = Literal["rows", "tiles", "cublas"]
+TABLE = Path(__file__).parent / "products_h200.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a product is done; rows a block and warps are of the way `rows`."""
+
+    way: Way
+    rows: int = 2
+    warps: int = 4
+
+
+@cache
+def _table() -> dict[tuple[int, int], dict[int, Choice]]:
+    """By outputs and inputs: the choice of each number of tokens that was measured."""
+    table: dict[tuple[int, int], dict[int, Choice]] = {}
+    for entry in json.loads(TABLE.read_text())["products"]:
+        by_tokens = table.setdefault((entry["outputs"], entry["inputs"]), {})
+        by_tokens[entry["tokens"]] = Choice(**entry["choice"])
+    return table
+
+
+def chosen(outputs: int, inputs: int, tokens: int) -> Choice:
+    """How to multiply `tokens` vectors of `inputs` elements by a weight [outputs, inputs].
+
+    Of a measured size, the choice of the nearest measured number of tokens; one token alone is a
+    number of its own.
+    """
+    by_tokens = _table().get((outputs, inputs), {})
+    near = [measured for measured in by_tokens if (measured == 1) == (tokens == 1)]
+    if not near:
+        return Choice("rows" if tokens == 1 else "cublas")
+    return by_tokens[min(near, key=lambda measured: abs(log2(measured / tokens)))]
+
+
+def launch_product(
+    plan: Plan,
+    path: str,
+    x: Tensor,
+    leaf: Linear | LmHead,
+    out: Tensor | None,
+    *,
+    gamma: Tensor | None = None,
+) -> None:
+    """Compute out [T, N] = norm(x [T, D]) weight^T + bias; without `out`, add it to the stream.
+
+    The norm is taken where `gamma` is given, which needs the way `rows`. What goes to the stream is
+    added by the kernel itself, or waits in `plan.add`.
+    """
+    weight, bias = leaf.weight, getattr(leaf, "bias", None)
+    outputs, inputs = weight.shape
+    choice = chosen(outputs, inputs, plan.tokens)
+    if gamma is not None and choice.way != "rows":
+        choice = Choice("rows")
+    if choice.way == "rows":
+        plan.launch(
+            path, linear, x, weight, plan.stream if out is None else out, bias=bias, gamma=gamma,
+            eps=NORM_EPS, residual=plan.stream if out is None else None, rows=choice.rows,
+            warps=choice.warps, pdl=plan.pdl,
+        )  # fmt: skip
+        return
+    if out is None:
+        out = plan.add = plan.shared_room("added", plan.tokens, outputs)
+    if choice.way == "tiles":
+        launch_tiles(plan, path, x, weight, bias, out)
+    elif bias is None:
+        plan.launch(path, torch.mm, x, weight.T, out=out)
+    else:
+        plan.launch(path, torch.addmm, bias, x, weight.T, out=out)
+
+
+def launch_tiles(
+    plan: Plan, path: str, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor
+) -> None:
+    """The product by the expert kernel, as one expert that all tokens use."""
+    tile: Tile = dense_tile(plan.tokens, weight.shape[1])
+    tiles = described(weight, tile)
+    plan.launch(path, down, x, tiles, out, tile, tokens=plan.tokens, bias=bias, pdl=plan.pdl)
