@@ -4,7 +4,8 @@
 
 First every kernel in every size that is measured is compared with float64, in several processes at
 once, which also compiles it. Then one process measures: the ceilings (a large copy, an 8192^3 bf16
-product) before, amid and after; dense products; whole steps of five models; expert layers, under even and uneven
+product) before, amid and after; dense products; whole steps of five models; expert layers, under
+even and uneven
 routing; the attention core; small kernels; or the phases named alone. A ratio is the reference time
 over the measured median; the reference is compulsory bytes over the best copy rate of the run. A
 case that fails is kept as its error's text.
@@ -22,7 +23,14 @@ from typing import Any
 
 import torch
 
-from benchmarks import attention_core, moe_layer, products, small_kernels, transformers_olmoe, whole_step
+from benchmarks import (
+    attention_core,
+    moe_layer,
+    products,
+    small_kernels,
+    transformers_olmoe,
+    whole_step,
+)
 from benchmarks.timing import (
     Timer,
     circumstances,
@@ -271,6 +279,8 @@ def main() -> None:
     report["ceilings"] += [ceilings() for _ in range(3)]
     timer = Timer()
     phase("products", lambda: products.measured(timer, tuple(whole_step.MODELS)))
+    if isinstance(report.get("products"), list):
+        products.adopt(report["products"], out.with_name("products.json"))
     phase("steps", lambda: measure_steps(timer))
     phase("layers", lambda: measure_layers(timer))
     phase("transformers", lambda: transformers_olmoe.measured(timer))
@@ -279,7 +289,8 @@ def main() -> None:
     phase("small", lambda: small_kernels.measured(timer, generator, TOKENS))
     report["ceilings"].append(ceilings())
     report["circumstances_after"] = circumstances()
-    best = {key: max(reading[key] for reading in report["ceilings"]) for key in report["ceilings"][0]}
+    readings = report["ceilings"]
+    best = {key: max(reading[key] for reading in readings) for key in readings[0]}
     add_ratios(report, best["copy_bytes_per_s"], best["product_flops_per_s"])
     out.write_text(json.dumps(report, indent=1))
 

@@ -5,24 +5,29 @@ microseconds of each way, several weights in turn so that none is found in the L
 includes its activation.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from benchmarks.timing import Timer
 from costmodel.inputs.catalog import load_model
 from costmodel.layers.ffn import DenseFfn
+from reference_model.fused import products as by_size
 from reference_model.fused.products import Choice
 from reference_model.kernels import oracles
 from reference_model.kernels.activation import activate
 from reference_model.kernels.experts import described, down, gate_up
 from reference_model.kernels.experts_one import gate_up_one
 from reference_model.kernels.linear import linear
-from reference_model.kernels.tiles import dense_tile
+from reference_model.kernels.linear_split import MOST, SplitBuffers, SplitTile, linear_split
+from reference_model.kernels.tiles import Tile
 
 TOKENS = (1, 4, 16, 64, 256)
 WEIGHTS_BYTES = 500e6  # of all weights that take turns
@@ -31,7 +36,15 @@ ROWS = {
     4: ((1, 2), (1, 4), (2, 4), (2, 8), (4, 8)),
 }
 """By tokens: rows a block and warps of the way `rows`."""
-LARGEST = 16384  # inputs that the way `rows` holds in registers at all
+SPLITS = ((64, 4, 256), (64, 4, 512), (64, 8, 512), (128, 8, 256), (128, 8, 512))
+"""Rows a block, warps and depth of the way `split`."""
+TILES = (
+    (16, 64, 128, 3, 4), (16, 64, 64, 6, 4), (16, 64, 128, 4, 4), (64, 64, 64, 3, 4),
+    (64, 64, 64, 4, 4), (64, 128, 64, 3, 8), (128, 64, 64, 3, 4), (128, 64, 64, 4, 4),
+    (128, 128, 64, 3, 8), (128, 128, 64, 4, 8), (256, 64, 64, 3, 8), (256, 64, 64, 4, 8),
+)  # fmt: skip
+"""Tokens, rows, depth, stages and warps of the way `tiles`, where a product has a gate."""
+LARGEST = 40_000  # outputs up to which it is tried: more have blocks enough
 Result = dict[str, Any]
 
 
@@ -46,20 +59,20 @@ class Size:
 
 def sizes(models: tuple[str, ...]) -> list[Size]:
     """The dense products of these models, each once."""
-    found: set[Size] = set()
+    several: set[Size] = set()
     for name in models:
         config = load_model(name)
         d = config.hidden_size
         for attention, _ in config.attention_groups:
             wide = attention.num_attention_heads * attention.head_dim  # type: ignore[attr-defined]
             kv = attention.num_key_value_heads * attention.head_dim  # type: ignore[attr-defined]
-            found |= {Size(wide + 2 * kv, d), Size(d, wide)}
+            several |= {Size(wide + 2 * kv, d), Size(d, wide)}
         for ffn, layers in config.ffn_groups:
             if layers and isinstance(ffn, DenseFfn):
                 width = ffn.intermediate_size
-                found |= {Size(2 * width, d, gated=True), Size(d, width)}
-        found.add(Size(config.vocab_size, d))
-    return sorted(found)
+                several |= {Size(2 * width, d, gated=True), Size(d, width)}
+        several.add(Size(config.vocab_size, d))
+    return sorted(several)
 
 
 def ways(size: Size, tokens: int) -> Iterator[Choice]:
@@ -70,8 +83,14 @@ def ways(size: Size, tokens: int) -> Iterator[Choice]:
         held = rows * size.inputs * (2 if size.gated else 1) // (32 * warps)
         if 8 <= held <= 256 and (tokens == 1 or not size.gated):  # noqa: PLR2004 - registers
             yield Choice("rows", rows, warps)
+    if 1 < tokens <= MOST and not size.gated and size.outputs <= LARGEST:
+        for rows, warps, depth in SPLITS:
+            yield Choice("split", rows, warps, depth)
     if tokens > 1 and size.outputs % 128 == 0 and size.inputs % 64 == 0:
         yield Choice("tiles")
+        for wide, rows, depth, stages, warps in TILES if size.gated else ():
+            if wide <= tokens <= 4 * wide:
+                yield Choice("tiles", rows, warps, depth, wide, stages)
 
 
 class Product:
@@ -80,6 +99,7 @@ class Product:
     def __init__(self, size: Size, tokens: int, count: int) -> None:
         generator = torch.Generator(device="cuda").manual_seed(5)
         self.size, self.tokens = size, tokens
+        self.buffers: dict[Choice, tuple[SplitTile, SplitBuffers]] = {}
 
         def normal(*shape: int) -> Tensor:
             empty = torch.empty(shape, device="cuda", dtype=torch.bfloat16)
@@ -90,28 +110,41 @@ class Product:
         self.both = torch.full((tokens, size.outputs), torch.nan, device="cuda").bfloat16()
         half = size.outputs // 2 if size.gated else size.outputs
         self.out = torch.full((tokens, half), torch.nan, device="cuda").bfloat16()
-        tile = dense_tile(tokens, size.inputs)
-        fits = size.outputs % 128 == 0 and size.inputs % 64 == 0
-        self.tile = tile
-        self.tiles = [described(w, tile) for w in self.weights] if fits else []
+        self.tiles: dict[Tile, list[TensorDescriptor]] = {}
 
     def run(self, choice: Choice) -> None:
         """Every weight once."""
         for number, weight in enumerate(self.weights):
             self.launch(choice, number, weight)
 
+    def split(self, choice: Choice) -> tuple[SplitTile, SplitBuffers]:
+        """The tile and the buffers of a choice."""
+        if choice not in self.buffers:
+            tile = SplitTile(choice.rows, choice.depth, choice.warps)
+            key = self.size.outputs, self.size.inputs, tile
+            self.buffers[choice] = tile, SplitBuffers.make([key], self.tokens, "cuda")
+        return self.buffers[choice]
+
     def launch(self, choice: Choice, number: int, weight: Tensor) -> None:
         """One product."""
         x, out, gated = self.x, self.out, self.size.gated
+        if choice.way == "split":
+            linear_split(x, weight, out, *self.split(choice), pdl=True)
+            return
         kw = {"rows": choice.rows, "warps": choice.warps, "pdl": True}
         if choice.way == "rows" and gated:
             gate_up_one(x, weight, out, None, **kw)
         elif choice.way == "rows":
             linear(x, weight, out, **kw)
-        elif choice.way == "tiles" and gated:
-            gate_up(x, self.tiles[number], out, self.tile, pdl=True)
         elif choice.way == "tiles":
-            down(x, self.tiles[number], out, self.tile, tokens=self.tokens, pdl=True)
+            tile = choice.tile(self.tokens, self.size.inputs)
+            if tile not in self.tiles:
+                self.tiles[tile] = [described(w, tile) for w in self.weights]
+            tiles = self.tiles[tile][number]
+            if gated:
+                gate_up(x, tiles, out, tile, pdl=True)
+            else:
+                down(x, tiles, out, tile, tokens=self.tokens, pdl=True)
         elif gated:
             torch.mm(x, weight.T, out=self.both)
             activate(self.both, out, activation="silu", pdl=True)
@@ -164,9 +197,21 @@ def measured(timer: Timer, models: tuple[str, ...]) -> list[Result]:
     return entries
 
 
+def adopt(entries: list[Result], path: Path) -> None:
+    """Write the table of choices, and let the steps of this run use it."""
+    kept = ("outputs", "inputs", "gated", "tokens", "choice", "us")
+    table = {"products": [{key: entry[key] for key in kept} for entry in entries]}
+    path.write_text(json.dumps(table, indent=0) + "\n")
+    by_size.TABLE = path
+    by_size.choices.cache_clear()
+
+
 def _name(choice: Choice) -> str:
-    detail = f", {choice.rows} rows, {choice.warps} warps" if choice.way == "rows" else ""
-    return choice.way + detail
+    sizes = asdict(choice)
+    way = sizes.pop("way")
+    if way == "cublas" or (way == "tiles" and not choice.tokens):
+        return way
+    return ", ".join([way, *(f"{value} {name}" for name, value in sizes.items() if value)])
 
 
 def _label(size: Size) -> str:

@@ -187,7 +187,7 @@ def torch_us(timer: Timer, step: DecodeStep) -> Result:
 
 
 def region_us(step: FusedStep) -> Result:
-    """Of one eager step: kernel microseconds and launches of each kind of region, over all layers."""
+    """Kernel microseconds and launches of each kind of region, over all layers of an eager step."""
     with (
         step.within(record_function),
         profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as trace,

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from costmodel.inputs.workload import Backend
-
 from reference_model.cache import Cache
 from reference_model.model import ReferenceModel
 
@@ -53,11 +52,7 @@ class DecodeStep:
         self.model, self.cache, self.greedy = model, cache, greedy
         self.ids = torch.zeros(cache.batch, 1, dtype=torch.int64, device=model.device)
         cache.make_static(cache.length)
-        self.fused: FusedStep | None = None
-        if backend == "fused":
-            from reference_model.fused.step import FusedStep
-
-            self.fused = FusedStep(model, cache, self.ids)
+        self.fused = _fused_step(model, cache, self.ids) if backend == "fused" else None
         self.graph: torch.cuda.CUDAGraph | None = None
         self.logits: Tensor | None = None
         if graph:
@@ -123,3 +118,9 @@ class DecodeStep:
         """While this is open, the launches of each region of a fused step run in its context."""
         assert self.fused is not None, "leaves have hooks of their own"
         return self.fused.within(context)
+
+
+def _fused_step(model: ReferenceModel, cache: Cache, ids: Tensor) -> "FusedStep":
+    from reference_model.fused.step import FusedStep
+
+    return FusedStep(model, cache, ids)

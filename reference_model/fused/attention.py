@@ -1,4 +1,4 @@
-"""Attention of a decode step in four launches: qkv, QK-norm with rotation and cache write, core, output.
+"""Attention of a decode step in four launches: qkv, rope with QK-norm and cache write, core, output.
 
 Of one token the norm before attention is part of the qkv product, and the output product adds to
 the residual stream.
@@ -111,5 +111,6 @@ class AttentionPlan:
         self.plan.launch(
             path, attend, q, keys, values, attended, self.places.lengths, split, buffers,
             key_tiles=described_cache(keys, split), value_tiles=described_cache(values, split),
-            sinks=layer.core.sinks, pdl=self.plan.pdl,
+            sinks=layer.core.sinks,
+            appended=not cache.is_ring, pdl=self.plan.pdl,
         )  # fmt: skip

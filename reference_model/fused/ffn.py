@@ -1,4 +1,4 @@
-"""A dense gated feed-forward layer of a decode step in two launches: gate_up with its activation, down.
+"""A dense gated feed-forward layer of a decode step: gate_up with its activation, and down, a launch each.
 
 The gate_up product runs on the expert kernel as one expert that all tokens use. Where cuBLAS was
 measured to be faster even with a launch of its own for the activation, that does it.
@@ -13,7 +13,6 @@ from reference_model.fused.products import chosen, launch_product
 from reference_model.kernels.activation import activate
 from reference_model.kernels.experts import described, gate_up
 from reference_model.kernels.experts_one import gate_up_one
-from reference_model.kernels.tiles import dense_tile
 from reference_model.layers import Linear, Norm
 from reference_model.leaf import NORM_EPS
 
@@ -41,7 +40,7 @@ def launch_gate_up(
     gamma: Tensor | None = None,
     scale: Tensor | None = None,
 ) -> None:
-    """hidden [T, F] = activation of norm(x [T, D]) by gate and up; `scale` [T] as in `gate_up`."""
+    """Compute hidden [T, F]: the activation of norm(x [T, D]) by gate and up; `scale` [T] as in `gate_up`."""
     weight, bias = leaf.weight, leaf.bias
     outputs, inputs = weight.shape
     choice = chosen(outputs, inputs, plan.tokens)
@@ -61,7 +60,7 @@ def launch_gate_up(
             plan.launch(path, torch.addmm, bias, x, weight.T, out=both)
         plan.launch(path, activate, both, hidden, activation=leaf.activation, pdl=plan.pdl)
         return
-    tile = dense_tile(plan.tokens, inputs)
+    tile = choice.tile(plan.tokens, inputs)
     plan.launch(
         path, gate_up, x, described(weight, tile), hidden, tile, bias=bias, scale=scale,
         activation=leaf.activation, pdl=plan.pdl,

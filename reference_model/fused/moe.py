@@ -1,8 +1,8 @@
 """Experts of a decode step: a router of one or two launches, gate_up, and down.
 
 Of one token the norm is part of the router, and `down` sums the experts and adds to the residual
-stream. Of more, the weighted sum waits for the next norm. From as many tokens on as the router works
-in tiles, the norm before it is part of it: its factor comes late (`kernels/router_tiles.py`).
+stream. Of more, the weighted sum waits for the next norm. Where the router works in tiles, the norm
+before it is part of it: its factor comes late (`kernels/router_tiles.py`).
 """
 
 from dataclasses import dataclass

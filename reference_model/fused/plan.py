@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from costmodel.layers.site import region_path
+from reference_model.kernels.linear_split import SplitBuffers, SplitTile
 from reference_model.kernels.norm import add_norm
 from reference_model.layers import Norm
 from reference_model.leaf import NORM_EPS
@@ -47,6 +48,7 @@ class Plan:
         self.results: Tensor | None = None
         self.weights: Tensor | None = None
         self._shared: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._split: dict[tuple[int, int, SplitTile], SplitBuffers] = {}
 
     @property
     def single(self) -> bool:
@@ -63,6 +65,13 @@ class Plan:
         if key not in self._shared:
             self._shared[key] = self.room(*shape)
         return self._shared[key]
+
+    def split_buffers(self, outputs: int, inputs: int, tile: SplitTile) -> SplitBuffers:
+        """Where the blocks of a split product leave their sums; all layers share it."""
+        key = outputs, inputs, tile
+        if key not in self._split:
+            self._split[key] = SplitBuffers.make([key], self.tokens, str(self.device))
+        return self._split[key]
 
     def launch(self, path: str, kernel: Callable[..., object], *args: object, **kw: object) -> None:
         """Put a call of `kernel` at the end."""

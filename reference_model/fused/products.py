@@ -1,7 +1,8 @@
 """Dense products of a decode step: which kernel does one is read from a table of measurements.
 
-Three ways: `rows`, a block a few rows of the weight without the matrix unit (it can take the norm
-before it and the residual add behind it along); `tiles`, the expert kernel with one expert; cuBLAS.
+Four ways: `rows`, a block a few rows of the weight without the matrix unit (it can take the norm
+before it and the residual add behind it along); `split`, the reduction split among blocks (with the
+residual add); `tiles`, the expert kernel with one expert; cuBLAS.
 `products_h200.json` holds the microseconds of each on an H200 by size and tokens, as
 `python -m benchmarks.fused_decode` measures them. A size that is not in it follows the rule that
 most of its sizes follow.
@@ -20,25 +21,38 @@ from torch import Tensor
 from reference_model.fused.plan import Plan
 from reference_model.kernels.experts import described, down
 from reference_model.kernels.linear import linear
+from reference_model.kernels.linear_split import SplitTile, linear_split
 from reference_model.kernels.tiles import Tile, dense_tile
 from reference_model.layers import Linear, LmHead
 from reference_model.leaf import NORM_EPS
 
-Way = Literal["rows", "tiles", "cublas"]
+Way = Literal["rows", "split", "tiles", "cublas"]
 TABLE = Path(__file__).parent / "products_h200.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How a product is done; rows a block and warps are of the way `rows`."""
+    """How a product is done, and the sizes of its blocks as far as its kernel has them."""
 
     way: Way
     rows: int = 2
     warps: int = 4
+    depth: int = 0
+    tokens: int = 0
+    stages: int = 0
+
+    def tile(self, tokens: int, inputs: int) -> Tile:
+        """The tile of the way `tiles`; the usual one where the choice names none."""
+        if not self.tokens:
+            return dense_tile(tokens, inputs)
+        return Tile(
+            tokens=self.tokens, rows=self.rows, depth=self.depth, stages=self.stages,
+            warps=self.warps,
+        )  # fmt: skip
 
 
 @cache
-def _table() -> dict[tuple[int, int], dict[int, Choice]]:
+def choices() -> dict[tuple[int, int], dict[int, Choice]]:
     """By outputs and inputs: the choice of each number of tokens that was measured."""
     table: dict[tuple[int, int], dict[int, Choice]] = {}
     for entry in json.loads(TABLE.read_text())["products"]:
@@ -53,7 +67,7 @@ def chosen(outputs: int, inputs: int, tokens: int) -> Choice:
     Of a measured size, the choice of the nearest measured number of tokens; one token alone is a
     number of its own.
     """
-    by_tokens = _table().get((outputs, inputs), {})
+    by_tokens = choices().get((outputs, inputs), {})
     near = [measured for measured in by_tokens if (measured == 1) == (tokens == 1)]
     if not near:
         return Choice("rows" if tokens == 1 else "cublas")
@@ -79,27 +93,26 @@ def launch_product(
     choice = chosen(outputs, inputs, plan.tokens)
     if gamma is not None and choice.way != "rows":
         choice = Choice("rows")
-    if choice.way == "rows":
-        plan.launch(
-            path, linear, x, weight, plan.stream if out is None else out, bias=bias, gamma=gamma,
-            eps=NORM_EPS, residual=plan.stream if out is None else None, rows=choice.rows,
-            warps=choice.warps, pdl=plan.pdl,
-        )  # fmt: skip
+    if choice.way in ("rows", "split"):
+        to, residual = (plan.stream, plan.stream) if out is None else (out, None)
+        common = {"bias": bias, "residual": residual, "pdl": plan.pdl}
+        if choice.way == "split":
+            tile = SplitTile(choice.rows, choice.depth, choice.warps)
+            buffers = plan.split_buffers(outputs, inputs, tile)
+            plan.launch(path, linear_split, x, weight, to, tile, buffers, **common)
+        else:
+            plan.launch(
+                path, linear, x, weight, to, gamma=gamma, eps=NORM_EPS, rows=choice.rows,
+                warps=choice.warps, **common,
+            )  # fmt: skip
         return
     if out is None:
         out = plan.add = plan.shared_room("added", plan.tokens, outputs)
     if choice.way == "tiles":
-        launch_tiles(plan, path, x, weight, bias, out)
+        tile = choice.tile(plan.tokens, inputs)
+        tiles = described(weight, tile)
+        plan.launch(path, down, x, tiles, out, tile, tokens=plan.tokens, bias=bias, pdl=plan.pdl)
     elif bias is None:
         plan.launch(path, torch.mm, x, weight.T, out=out)
     else:
         plan.launch(path, torch.addmm, bias, x, weight.T, out=out)
-
-
-def launch_tiles(
-    plan: Plan, path: str, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor
-) -> None:
-    """The product by the expert kernel, as one expert that all tokens use."""
-    tile: Tile = dense_tile(plan.tokens, weight.shape[1])
-    tiles = described(weight, tile)
-    plan.launch(path, down, x, tiles, out, tile, tokens=plan.tokens, bias=bias, pdl=plan.pdl)

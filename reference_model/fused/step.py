@@ -21,6 +21,7 @@ from reference_model.fused.moe import MoePlan
 from reference_model.fused.plan import Plan, region
 from reference_model.fused.products import launch_product
 from reference_model.fused.support import device_refusal, model_refusal
+from reference_model.kernels.embed import embed
 from reference_model.kernels.launch import INTERPRETED
 from reference_model.kernels.router_tiles import splits_of
 from reference_model.kernels.routing import Routing
@@ -56,7 +57,7 @@ class FusedStep:
         self.counters: list[Tensor] = []
         self._context: Context | None = None
         table, flat = model.embed.weight, ids.view(tokens)
-        plan.launch("embed", torch.index_select, table, 0, flat, out=plan.stream)
+        plan.launch("embed", embed, flat, table, plan.stream, pdl=pdl)
         attention = AttentionPlan(plan, self.places)
         routings = self._routings(model)
         for index, block in enumerate(model.layers):
@@ -81,7 +82,7 @@ class FusedStep:
         self.logits = logits.view(tokens, 1, -1)
 
     def _routings(self, model: ReferenceModel) -> dict[int, Routing]:
-        """A routing for each layer with experts; layers alike share buffers and one counter block."""
+        """A routing for each layer with experts; layers alike share most of its buffers."""
         routings: dict[int, Routing] = {}
         tokens, hidden = self.plan.tokens, self.plan.hidden
         for config, layers in model.config.ffn_groups:

@@ -1,4 +1,4 @@
-"""The activations of gated feed-forward layers: inside the kernel that makes gate and up, or alone."""
+"""The activations of gated feed-forward layers: within the kernel before them, or alone."""
 
 import triton
 import triton.language as tl

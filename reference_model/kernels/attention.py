@@ -25,7 +25,7 @@ from reference_model.kernels.attention_slices import LOG2E, AttentionBuffers, fi
 from reference_model.kernels.attention_split import Split
 from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
 
-TAIL = 32  # keys beyond whole tiles that are loaded at once
+TAIL = 64  # keys beyond whole tiles that are loaded at once
 
 
 @triton.jit
@@ -34,6 +34,7 @@ def _attend(
     C, WINDOW,
     K: tl.constexpr, G: tl.constexpr, d: tl.constexpr, BLOCK_G: tl.constexpr, BLOCK_J: tl.constexpr,
     BLOCK: tl.constexpr, TAIL: tl.constexpr, SLICES: tl.constexpr, BLOCK_Z: tl.constexpr, STAGES: tl.constexpr,
+    EARLY: tl.constexpr,
     SINKS: tl.constexpr, WINDOWED: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     piece = tl.program_id(0)
@@ -46,21 +47,38 @@ def _attend(
     element = tl.arange(0, d)
     inside = member < G
     head = group * G + member
+    tiles = (length - first) // BLOCK
+    last = first + tiles * BLOCK
+    mine = piece == tiles % SLICES  # whose turn the rest is
+    place = tl.arange(0, BLOCK)
+    few = tl.arange(0, TAIL)
+    row = (group * C).to(tl.int32) + first
+    begin = piece * BLOCK
+    old = begin + BLOCK < length - first  # a whole tile, and the newest token is not in it
+    if EARLY:
+        to = (group * C + first + begin + place)[:, None] * d + element[None, :]
+        k_old = tl.load(keys + to, mask=old, other=0.0)
+        v_old = tl.load(values + to, mask=old, other=0.0)
     wait_for_previous(PDL)
     x = tl.load(q + head[:, None] * d + element[None, :], mask=inside[:, None], other=0.0)
+    seen = mine & (last + few < length)
+    rest = (group * C + last + few)[:, None] * d + element[None, :]
+    k_rest = tl.load(keys + rest, mask=seen[:, None], other=0.0)
+    v_rest = tl.load(values + rest, mask=seen[:, None], other=0.0)
     high = tl.full((BLOCK_G,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_G,), tl.float32)
     acc = tl.zeros((BLOCK_G, d), tl.float32)
-    tiles = (length - first) // BLOCK
-    place = tl.arange(0, BLOCK)
-    row = (group * C).to(tl.int32) + first
-    for at in tl.range(piece * BLOCK, tiles * BLOCK, SLICES * BLOCK, num_stages=STAGES):
+    if EARLY:
+        if old:
+            high, total, acc = tile(x, k_old, v_old, place < BLOCK, scale, high, total, acc)
+            begin += SLICES * BLOCK
+    for at in tl.range(begin, tiles * BLOCK, SLICES * BLOCK, num_stages=STAGES):
         k = key_tiles.load([row + at, 0])
         v = value_tiles.load([row + at, 0])
         high, total, acc = tile(x, k, v, place < BLOCK, scale, high, total, acc)
-    if piece == tiles % SLICES:  # whose turn it is
-        few = tl.arange(0, TAIL)
-        for at in range(first + tiles * BLOCK, length, TAIL):
+    if mine & (last < length):
+        high, total, acc = tile(x, k_rest, v_rest, seen, scale, high, total, acc)
+        for at in range(last + TAIL, length, TAIL):
             seen = at + few < length
             to = (group * C + at + few)[:, None] * d + element[None, :]
             k = tl.load(keys + to, mask=seen[:, None], other=0.0)
@@ -85,11 +103,14 @@ def attend(
     value_tiles: TensorDescriptor,
     window: int | None = None,
     sinks: Tensor | None = None,
+    appended: bool = False,
     pdl: bool = False,
 ) -> None:
     """Attend with q [T, H, d] over caches [T, K, C, d]: softmax(q keys / sqrt(d)) values, to out.
 
     Each of `lengths` [T] int32 says how many slots of its sequence are filled.
+    `appended` says that the kernel before this one wrote the last of them, and no other slot: then
+    a split that says so reads older keys before that kernel has finished.
     """
     tokens, heads, d = q.shape
     kv_heads, capacity = keys.shape[1:3]
@@ -100,6 +121,7 @@ def attend(
         K=kv_heads, G=heads // kv_heads, d=d, BLOCK_G=max(16, block_of(heads // kv_heads)),
         BLOCK_J=block_of(heads // kv_heads),
         BLOCK=split.block, TAIL=min(TAIL, split.block), SLICES=split.slices, BLOCK_Z=block_of(split.slices),
-        STAGES=split.stages, SINKS=sinks is not None, WINDOWED=window is not None,
+        STAGES=split.stages, EARLY=split.early and appended, SINKS=sinks is not None,
+        WINDOWED=window is not None,
         **launch_options(pdl=pdl, warps=split.warps, stages=split.stages),
     )  # fmt: skip
