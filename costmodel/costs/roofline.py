@@ -32,8 +32,8 @@ def floor_s(
     """max(compulsory bytes / datasheet bandwidth, model FLOPs / datasheet dense peak), seconds.
 
     A bound, not a prediction: at these rates, from a cold L2, no kernel of the same arithmetic is
-    faster. Datasheet peaks are those at boost clock and with FP32 accumulation. Leaves out
-    launches, latency, tile padding and traffic beyond the compulsory bytes.
+    faster. Datasheet peaks are those at boost clock and with FP32 accumulation.
+    Leaves out launches, latency, tile padding and traffic beyond the compulsory bytes.
     Source: the roofline model, Williams et al., CACM 52(4), 2009.
 
     Args:
