@@ -202,5 +202,8 @@ def steps(draw: st.DrawFn, /, **fixed: Any) -> Step:  # noqa: ANN401 - any optio
         "attention_flops": draw(st.sampled_from(["causal", "full"])),
         "logits": draw(st.sampled_from(["last", "all"])),
         "mla": draw(st.sampled_from(["absorbed", "expanded"])),
+        "window_cache": draw(st.sampled_from(["window", "whole"])),
     }
+    if (drawn | fixed)["mla"] == "expanded":
+        drawn["mla_cache"] = draw(st.sampled_from(["latent", "expanded"]))
     return make_step(**(drawn | fixed))

@@ -8,7 +8,7 @@ import typer
 from costmodel.costs.calibrations import NONE, calibration_names
 from costmodel.inputs.catalog import model_names
 from costmodel.inputs.hardware import hardware_names
-from costmodel.inputs.workload import Backend
+from costmodel.inputs.workload import Backend, MlaCache, WindowCache
 
 
 def complete_model(incomplete: str) -> list[str]:
@@ -71,7 +71,8 @@ KvDtypeOpt = Annotated[
     str | None,
     typer.Option(
         metavar="DTYPE",
-        help="KV cache, in the same formats. (Default: as the weights; bf16 if quantised.)",
+        help="KV cache, in the same formats, or fp8_ds_mla: latents (MLA) as vLLM stores them in"
+        " fp8. (Default: as the weights; bf16 if quantised.)",
     ),
 ]
 RoutingOpt = Annotated[
@@ -80,6 +81,20 @@ RoutingOpt = Annotated[
         metavar="ROUTING",
         help="How evenly experts and memory rows are chosen: uniform, zipf:EXPONENT or a histogram"
         " file.",
+    ),
+]
+MlaCacheOpt = Annotated[
+    MlaCache,
+    typer.Option(
+        help="What latent attention (MLA) keeps of a token: its latent, or keys and values of all"
+        " heads, as engines do that know no latents. The latter is predicted only."
+    ),
+]
+WindowCacheOpt = Annotated[
+    WindowCache,
+    typer.Option(
+        help="What layers with a sliding window keep: the window, or the whole sequence, as engines"
+        " do that keep as many tokens in all layers. The latter is predicted only."
     ),
 ]
 BackendOpt = Annotated[

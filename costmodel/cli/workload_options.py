@@ -11,7 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from costmodel.cli.options import BackendOpt, DtypeOpt, KvDtypeOpt, RoutingOpt
+from costmodel.cli.options import (
+    BackendOpt,
+    DtypeOpt,
+    KvDtypeOpt,
+    MlaCacheOpt,
+    RoutingOpt,
+    WindowCacheOpt,
+)
 from costmodel.errors import InputError, shown
 from costmodel.inputs.parse import (
     parse_batches,
@@ -86,6 +93,8 @@ class TypedWorkload:
             " rebuilt. (Default: absorbed in decode, else expanded.)"
         ),
     ] = None
+    mla_cache: MlaCacheOpt = "latent"
+    window_cache: WindowCacheOpt = "window"
     backend: BackendOpt = "torch"
 
     def batches(self, default: str = "1") -> tuple[int, ...]:
@@ -121,6 +130,8 @@ class TypedWorkload:
             attention_flops=self.attention_flops,
             logits=self.logits,
             mla=self.mla,
+            mla_cache=self.mla_cache,
+            window_cache=self.window_cache,
             backend=self.backend,
         )
 

@@ -1,7 +1,7 @@
-"""The roofline bound: no implementation takes less time than moving its bytes or doing its FLOPs.
+"""The roofline bound: the time to move a step's bytes or do its FLOPs at a GPU's datasheet rates.
 
 A GPU moves so many bytes per second from its memory (HBM) and does so many FLOPs per second. A step
-must do both, at best at the same time, so it takes at least as long as the longer one. If that is
+must do both, at best at the same time, so at these rates the longer one bounds it. If that is
 moving bytes, the step is memory-bound: decode with a small batch reads every weight for a few
 tokens. If it is the FLOPs, the step is compute-bound: prefill uses each weight for many tokens.
 """
@@ -16,6 +16,12 @@ from costmodel.layers.numbers import Number, larger
 
 Bound: TypeAlias = Literal["memory", "compute"]
 
+PROMISE = (
+    "at datasheet bandwidth and peak (boost clock, FP32 accumulation), from a cold L2, no kernel of"
+    " the same arithmetic is faster"
+)
+"""What the bound promises, as tables, pages and docs say it."""
+
 
 def floor_s(
     compulsory_bytes: Number,
@@ -25,8 +31,9 @@ def floor_s(
 ) -> Number:
     """max(compulsory bytes / datasheet bandwidth, model FLOPs / datasheet dense peak), seconds.
 
-    A bound, not a prediction. Leaves out launches, latency, tile padding and traffic beyond the
-    compulsory bytes.
+    A bound, not a prediction: at these rates, from a cold L2, no kernel of the same arithmetic is
+    faster. Datasheet peaks are those at boost clock and with FP32 accumulation.
+    Leaves out launches, latency, tile padding and traffic beyond the compulsory bytes.
     Source: the roofline model, Williams et al., CACM 52(4), 2009.
 
     Args:

@@ -1,7 +1,6 @@
 """One operator explained: the formula of its layer kind, its bytes, its bound, part by part."""
 
 import inspect
-from dataclasses import asdict
 from typing import Any
 
 from costmodel.backends import BACKENDS
@@ -9,6 +8,7 @@ from costmodel.costs.latency import OperatorTime, Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.explain.explanation import Column, Equation, Explanation, Terms, Value
 from costmodel.explain.letters import clauses, operator_letters, used
+from costmodel.explain.shapes import shape_words
 from costmodel.explain.sums import byte_letters
 from costmodel.explain.times import bound_equation, label
 from costmodel.explain.working import FormulaError
@@ -149,7 +149,7 @@ def _parts(operator: Operator, time: OperatorTime | None) -> Terms:
     columns = [
         Column(header="part", unit="text"),
         Column(header="kind", unit="text"),
-        Column(header="chooses", unit="bool"),
+        Column(header="chooses", unit="text"),
         Column(header="FLOPs", unit="count", total=operator.total("flops")),
         Column(header="compares", unit="count", total=operator.total("compares")),
         *(
@@ -170,14 +170,14 @@ def _parts(operator: Operator, time: OperatorTime | None) -> Terms:
         (
             part.name,
             part.kind,
-            part.routing,
+            "yes" if part.routing else "",
             part.flops,
             part.compares,
             *(_bytes(part, field) for field, _ in PART_BYTES),
             *(backend.launches(operator, part) for backend in BACKENDS.values()),
             part.activation_bytes,
             part.intermediate_bytes,
-            _shape(part),
+            shape_words(part.shape),
         )
         for part in operator.parts
     ]
@@ -202,11 +202,3 @@ def _part_bytes(operator: Operator, field: str) -> Any:  # noqa: ANN401 - a numb
     if field == "kv_bytes":
         return operator.total("kv_read_bytes") + operator.total("kv_written_bytes")
     return operator.total(field)
-
-
-def _shape(part: Part) -> str:
-    """By which measured curve a part is priced: `Gemm m=64, n=2048, k=2048`."""
-    if part.shape is None:
-        return "the bytes it moves"
-    sizes = ", ".join(f"{name}={value:g}" for name, value in asdict(part.shape).items())
-    return f"{type(part.shape).__name__} {sizes}"

@@ -148,7 +148,7 @@ def _layer_letter(number: str, mixer: MixerKind, layers: tuple[int, ...]) -> Let
 def _token_letter(case: Case, number: str, mixer: MixerKind) -> Letter:
     return Letter(
         f"b{number}",
-        mixer.kv_token_bytes(case.prediction.workload.kv_dtype),
+        mixer.kv_token_bytes(case.prediction.workload.step()),
         f"bytes of a token in the cache of such a layer: {_said(mixer, 'kv_token_bytes')}",
     )
 
@@ -177,7 +177,7 @@ def _kv_stored(case: Case) -> Derivation:
             _token_letter(case, number, mixer),
             Letter(
                 f"n{number}",
-                mixer.kept_tokens(held),
+                mixer.kept_tokens(held, case.prediction.workload.step()),
                 f"tokens of a sequence that it keeps of S + T = {held}:"
                 f" {_said(mixer, 'kept_tokens')}",
             ),

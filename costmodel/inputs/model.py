@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 import costmodel.layers
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_toml
+from costmodel.inputs.unset import model_with_unset
 from costmodel.layers.base import (
     MAX_LAYERS,
     FfnKind,
@@ -161,7 +162,7 @@ def model_from_table(table: dict[str, Any], *, where: str) -> ModelConfig:
     """The model of a parsed TOML table.
 
     An override inherits from the default layer each field that it leaves out, unless it is of
-    another kind.
+    another kind. "none" leaves an optional field unset.
 
     Raises:
         InputError: A field breaks a rule; the message begins with `where`.
@@ -180,7 +181,7 @@ def model_from_table(table: dict[str, Any], *, where: str) -> ModelConfig:
             else item
             for item in overrides
         ]
-    return validated(ModelConfig, merged, where=where)
+    return validated(ModelConfig, model_with_unset(merged), where=where)
 
 
 def _inheriting(default: object, change: object) -> object:

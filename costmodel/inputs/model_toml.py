@@ -10,6 +10,7 @@ import tomli_w
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import write_atomically
 from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.unset import UNSET
 from costmodel.layers.base import LayerKind
 
 
@@ -25,8 +26,7 @@ def model_table(model: ModelConfig) -> dict[str, Any]:
 def model_toml(model: ModelConfig) -> str:
     """The model as TOML; the layers of an override say only what they do not inherit.
 
-    Raises:
-        InputError: an override leaves a field unset that the default layer sets: TOML has no None.
+    A field that an override leaves unset, and the default layer does not, says "none" there.
     """
     table = model_table(model)
     for override, layers in zip(model.overrides, table.get("overrides", ()), strict=True):
@@ -77,15 +77,8 @@ def _changes(layer: LayerKind, default: LayerKind) -> dict[str, Any]:
     """What a layer of an override does not inherit from the default layer of the model."""
     if type(layer) is not type(default):
         return _table(layer, whole=False)
-    changes = {
-        name: value
+    return {
+        name: UNSET if value is None else value
         for name, value in _table(layer, whole=True).items()
         if getattr(layer, name) != getattr(default, name)
     }
-    for name, value in changes.items():
-        if value is None:
-            raise InputError(
-                f"out: an override leaves {name} unset, which a TOML file cannot say where the"
-                f" default layer sets it"
-            )
-    return changes

@@ -20,10 +20,12 @@ from costmodel.inputs.workload import (
     Backend,
     Logits,
     Mla,
+    MlaCache,
     Phase,
+    WindowCache,
     Workload,
 )
-from costmodel.layers.dtype import default_kv_dtype, parse_dtype
+from costmodel.layers.dtype import default_kv_dtype, parse_dtype, parse_kv_dtype
 from costmodel.routing.popularity import Routing, Uniform, Zipf
 from costmodel.strict import explained
 
@@ -39,7 +41,7 @@ def parse_count(text: str, *, field: str, low: int, high: int) -> int:
         value = int(digits)
         if low <= value <= high:
             return value
-    raise InputError(f"{field}={shown(text)}: is a whole number from {low:,} to {high:,}")
+    raise InputError(f"{field}={shown(text)}: must be a whole number from {low:,} to {high:,}")
 
 
 def parse_counts(text: str, *, field: str, low: int, high: int) -> tuple[int, ...]:
@@ -98,6 +100,8 @@ class Conventions(TypedDict, total=False):
     attention_flops: AttentionFlops
     logits: Logits
     mla: Mla | None
+    mla_cache: MlaCache
+    window_cache: WindowCache
     backend: Backend
 
 
@@ -120,7 +124,8 @@ def parse_workload(
         context: Cached tokens per sequence.
         new_tokens: New tokens per sequence; None: the phase's default.
         dtype: The storage format of the weights as text, such as `int4:128`.
-        kv_dtype: That of the KV cache; None: the weights' format, or bf16 if they are quantised.
+        kv_dtype: That of the KV cache, or a layout of it; None: that of the weights, or bf16 where
+            they are quantised.
         routing: The popularity of experts and table rows.
         conventions: The other fields of `Workload`.
 
@@ -130,7 +135,7 @@ def parse_workload(
     weights = parse_dtype(dtype, field="dtype")
     cache = default_kv_dtype(weights)
     if kv_dtype is not None:  # an empty text was typed, and is wrong
-        cache = parse_dtype(kv_dtype, field="kv_dtype")
+        cache = parse_kv_dtype(kv_dtype, field="kv_dtype")
     try:
         return Workload(
             phase=phase,

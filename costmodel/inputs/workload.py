@@ -19,6 +19,8 @@ Phase: TypeAlias = Literal["decode", "prefill"]
 AttentionFlops: TypeAlias = Literal["causal", "full"]
 Logits: TypeAlias = Literal["last", "all"]
 Mla: TypeAlias = Literal["absorbed", "expanded"]
+MlaCache: TypeAlias = Literal["latent", "expanded"]
+WindowCache: TypeAlias = Literal["window", "whole"]
 Backend: TypeAlias = Literal["torch", "fused"]
 
 MAX_BATCH = 2**20
@@ -47,7 +49,12 @@ class Workload:
         routing: The popularity of experts and table rows.
         attention_flops: causal counts the query-key pairs that exist, full the whole square.
         logits: Computed of the last token of each sequence, or of all new tokens.
-        mla: How latent attention runs; None: absorbed in decode, expanded in prefill.
+        mla: How latent attention runs; None: absorbed in decode, expanded in prefill and wherever
+            the cache is expanded.
+        mla_cache: What latent attention keeps of a token: its latent and rotary key, or the keys
+            and values of all heads.
+        window_cache: What a layer with a sliding window keeps: its window, or the whole sequence,
+            as engines do that give all layers the same number of tokens. Reads end at the window.
         backend: The implementation whose kernel launches are counted.
     """
 
@@ -61,17 +68,35 @@ class Workload:
     attention_flops: AttentionFlops = "causal"
     logits: Logits = "last"
     mla: Mla | None = None
+    mla_cache: MlaCache = "latent"
+    window_cache: WindowCache = "window"
     backend: Backend = "torch"
 
     def __post_init__(self) -> None:
-        """A decode step adds one token to each sequence."""
+        """A decode step adds one token to each sequence; an expanded cache holds no latents."""
         if self.phase == "decode" and self.new_tokens != 1:
             raise InputError(f"new_tokens={self.new_tokens}: is 1 in a decode step")
+        if self.mla_cache == "expanded":
+            if self.mla == "absorbed":
+                raise InputError(
+                    "mla='absorbed': attends to latents, which mla_cache='expanded' does not keep"
+                )
+            if self.kv_dtype.rotary_bits:
+                raise InputError(
+                    f"kv_dtype={self.kv_dtype.label}: is a layout of latents, which"
+                    " mla_cache='expanded' does not keep"
+                )
 
     @property
     def mla_mode(self) -> Mla:
-        """How latent attention runs: the mode given, or else the default of the phase."""
-        return self.mla or ("absorbed" if self.phase == "decode" else "expanded")
+        """How latent attention runs: the mode given, or else the default of phase and cache."""
+        absorbs = self.phase == "decode" and self.mla_cache == "latent"
+        return self.mla or ("absorbed" if absorbs else "expanded")
+
+    @property
+    def caches_as_run(self) -> bool:
+        """Whether the reference models keep their caches so: of MLA latents, of windows no more."""
+        return self.mla_cache == "latent" and self.window_cache == "window"
 
     def step(
         self,
@@ -95,5 +120,7 @@ class Workload:
             attention_flops=self.attention_flops,
             logits=self.logits,
             mla=self.mla_mode,
+            mla_cache=self.mla_cache,
+            window_cache=self.window_cache,
             activation_bytes=4 if self.dtype.name == "fp32" else 2,
         )

@@ -22,6 +22,7 @@ class Dtype:
     group: int = 0
     scale_bits: int = 0
     zero_bits: int = 0
+    rotary_bits: int = 0  # of MLA's cache alone: of an element of the rotary key; 0: as all else
 
     def row_bytes(self, cols: int) -> int:
         """Bytes of a row of `cols` elements: ceil((cols bits + groups (scale + zero bits)) / 8)."""
@@ -34,7 +35,7 @@ class Dtype:
     @property
     def label(self) -> str:
         """The format as a user writes it, with its group if it has one: `int4:128`."""
-        return f"{self.name}:{self.group}" if self.group else self.name
+        return f"{self.name}:{self.group}" if self.group and not self.rotary_bits else self.name
 
     @property
     def described(self) -> str:
@@ -43,7 +44,8 @@ class Dtype:
             return f"{self.bits} bits"
         group = f"{self.group} elements" if self.group else "row"
         zero = f" and a {self.zero_bits}-bit zero point" if self.zero_bits else ""
-        return f"{self.bits} bits with a {self.scale_bits}-bit scale{zero} per {group}"
+        rotary = f"; rotary keys {self.rotary_bits} bits" if self.rotary_bits else ""
+        return f"{self.bits} bits with a {self.scale_bits}-bit scale{zero} per {group}{rotary}"
 
 
 DTYPES = {
@@ -57,6 +59,16 @@ DTYPES = {
         Dtype(name="int4", bits=4, group=128, scale_bits=16, zero_bits=4),
     )
 }
+KV_LAYOUTS = {
+    layout.name: layout
+    for layout in (Dtype(name="fp8_ds_mla", bits=8, group=128, scale_bits=32, rotary_bits=16),)
+}
+"""Formats of a KV cache alone, under the names that engines give them.
+
+`fp8_ds_mla` is the layout of latents (MLA) in vLLM and FlashMLA: a latent of 512 in fp8 with four
+fp32 scales, and a rotary key of 64 in bf16, 656 bytes a token and layer. Source: vLLM's
+documentation of its backend `flashmla_sparse`.
+"""
 MIN_GROUP, MAX_GROUP = 8, 65536
 
 
@@ -88,6 +100,20 @@ def parse_dtype(text: str, *, field: str) -> Dtype:
         scale_bits=dtype.scale_bits,
         zero_bits=dtype.zero_bits,
     )
+
+
+def parse_kv_dtype(text: str, *, field: str) -> Dtype:
+    """The format of a KV cache: one of `parse_dtype`, or a layout of the cache alone.
+
+    Raises:
+        InputError: There is no such format; it names `field`.
+    """
+    if text in KV_LAYOUTS:
+        return KV_LAYOUTS[text]
+    try:
+        return parse_dtype(text, field=field)
+    except InputError as error:
+        raise InputError(f"{error}; a KV cache of latents may be {', '.join(KV_LAYOUTS)}") from None
 
 
 def default_kv_dtype(weights: Dtype) -> Dtype:

@@ -53,6 +53,8 @@ class Step:
     attention_flops: Literal["causal", "full"]
     logits: Literal["last", "all"]
     mla: Literal["absorbed", "expanded"]
+    mla_cache: Literal["latent", "expanded"]
+    window_cache: Literal["window", "whole"]
     activation_bytes: int  # of one element of an activation, norm weight or bias
 
 

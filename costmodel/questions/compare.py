@@ -13,7 +13,7 @@ from costmodel.costs.predict import Prediction, predict, step_costs
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import MAX_BATCH, Workload
+from costmodel.inputs.workload import MAX_BATCH, Backend, Workload
 from costmodel.layers.numbers import Count, Number
 
 Metric: TypeAlias = Literal["hbm_bytes.compulsory", "time.floor_s", "time.predicted_s"]
@@ -29,7 +29,8 @@ class Advantage:
 
     Found by a scan in steps of 2 % of the batch and a bisection of each change of sign, so that a
     pair of crossings less than 2 % apart would be missed. `last` is None where the advantage holds
-    up to `MAX_BATCH`. `max_batch` is the largest batch at which both models fit the GPU.
+    up to `MAX_BATCH`. `max_batch` is the largest batch at which both models fit the GPU. A
+    predicted time is that of `backend`: other kernels have other times.
     """
 
     model: str
@@ -37,6 +38,13 @@ class Advantage:
     metric: Metric
     intervals: tuple[tuple[int, int | None], ...]
     max_batch: int
+    backend: Backend
+
+    @property
+    def metric_words(self) -> str:
+        """The label of the metric; of a predicted time with its backend."""
+        label = STEP_QUANTITIES[self.metric].label
+        return f"{label} with the backend {self.backend}" if self.metric in CALIBRATED else label
 
     def what_fits(self) -> str:
         """Whether the advantage ends within the batches that fit, in words."""
@@ -73,9 +81,7 @@ def sentences(advantages: Sequence[Advantage]) -> list[str]:
     written = []
     for group in groups.values():
         model, reference, intervals = group[0].model, group[0].reference, group[0].intervals
-        metrics = dict.fromkeys(
-            STEP_QUANTITIES[same.metric].label for same in group
-        )  # models may come twice
+        metrics = dict.fromkeys(same.metric_words for same in group)  # models may come twice
         head = f"{model} has lower {' and '.join(metrics)} than {reference}"
         if not intervals:
             written.append(f"{head} at no batch up to {MAX_BATCH:,}.")
@@ -118,6 +124,7 @@ def compare(
                     models[i], models[0], workload, hardware, metric, calibration=calibration
                 ),
                 max_batch=int(min(first[0].memory.max_batch, first[i].memory.max_batch)),
+                backend=workload.backend,
             )
             for i in range(1, len(models))
             for metric in metrics

@@ -53,6 +53,8 @@ def workload_json(workload: Workload) -> dict[str, Any]:
         "attention_flops": workload.attention_flops,
         "logits": workload.logits,
         "mla": workload.mla_mode,
+        "mla_cache": workload.mla_cache,
+        "window_cache": workload.window_cache,
     }
 
 

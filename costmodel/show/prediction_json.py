@@ -1,5 +1,6 @@
 """A prediction as the JSON of `predict --json`. What is not known is null, with its reason."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import costmodel
@@ -20,6 +21,9 @@ from costmodel.show.inputs_json import (
 )
 
 SCHEMA_VERSION = 1
+ONE_LAYER = "one layer"
+"""What the numbers of an operator or a region are of: one of its `count` layers, not their sum."""
+NOT_SUMMED = frozenset({"batch", "context", "count"})  # numbers of a record that layers share
 
 
 def prediction_json(prediction: Prediction) -> dict[str, Any]:
@@ -95,6 +99,7 @@ def _operator_json(
     return {
         "path": operator.path,
         "kind": operator.kind,
+        "numbers_of": ONE_LAYER,
         "count": operator.count,
         "flops": operator.total("flops"),
         "compares": operator.total("compares"),
@@ -137,7 +142,7 @@ def _part_json(
 
 
 def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
-    """The regions that kernels of the backend span, with the sums of their operators' layers."""
+    """The regions that kernels of the backend span; numbers are those of one of `count` layers."""
     backend, time = BACKENDS[prediction.workload.backend], prediction.time
     regions = [
         region
@@ -151,6 +156,7 @@ def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
         {
             "path": region.path,
             "leaves": [operator.leaf for operator in region.operators],
+            "numbers_of": ONE_LAYER,
             "count": region.count,
             "flops": sum(operator.total("flops") for operator in region.operators),
             "compares": sum(operator.total("compares") for operator in region.operators),
@@ -166,7 +172,26 @@ def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
 
 def operator_records(data: dict[str, Any]) -> list[dict[str, Any]]:
     """The operators of a prediction's JSON as flat records, for a table file."""
-    return [
-        {key: value for key, value in operator.items() if not isinstance(value, list | dict)}
-        for operator in data["operators"]
-    ]
+    return with_all_layers(
+        [
+            {key: value for key, value in operator.items() if not isinstance(value, list | dict)}
+            for operator in data["operators"]
+        ]
+    )
+
+
+def with_all_layers(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Records of operators with `all_layers_NAME`, the sum over the layers, beside each number.
+
+    Args:
+        records: Of operators as in the JSON, numbers of one of `count` layers; None is unknown.
+    """
+    widened = []
+    for record in records:
+        columns: dict[str, Any] = {}
+        for name, value in record.items():
+            columns[name] = value
+            if name not in NOT_SUMMED and (value is None or type(value) in (int, float)):
+                columns[f"all_layers_{name}"] = None if value is None else record["count"] * value
+        widened.append(columns)
+    return widened

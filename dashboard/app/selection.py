@@ -6,12 +6,22 @@ from costmodel.costs.calibrations import calibrated
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.totals import kv_bytes_per_token
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import Hardware, hardware_names, load_hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_routing, parse_workload
-from costmodel.inputs.workload import AttentionFlops, Backend, Logits, Mla, Phase, Workload
+from costmodel.inputs.workload import (
+    AttentionFlops,
+    Backend,
+    Logits,
+    Mla,
+    MlaCache,
+    Phase,
+    WindowCache,
+    Workload,
+)
 from dashboard.app.own_model import read_model
 
 OWN = "your own"  # the entry of the list of models for the user's own one
@@ -52,6 +62,8 @@ class Chosen:
     attention_flops: AttentionFlops = "causal"
     logits: Logits = "last"
     mla: Mla | None = None
+    mla_cache: MlaCache = "latent"
+    window_cache: WindowCache = "window"
 
 
 def selected(chosen: Chosen) -> Selection:
@@ -80,8 +92,13 @@ def selected(chosen: Chosen) -> Selection:
         attention_flops=chosen.attention_flops,
         logits=chosen.logits,
         mla=chosen.mla,
+        mla_cache=chosen.mla_cache,
+        window_cache=chosen.window_cache,
         backend=chosen.backend,
     )
+    kv_bytes_per_token(
+        model, workload.step()
+    )  # refuses a layout that the model's cache cannot have
     return Selection(
         model_name=chosen.model,
         model=model,

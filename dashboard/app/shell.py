@@ -23,9 +23,11 @@ from costmodel.inputs.workload import (
     Backend,
     Logits,
     Mla,
+    MlaCache,
     Phase,
+    WindowCache,
 )
-from costmodel.layers.dtype import DTYPES
+from costmodel.layers.dtype import DTYPES, KV_LAYOUTS
 from dashboard.app.own_model import MAX_LINK_CHARS, packed, unpacked
 from dashboard.app.selection import OWN, Chosen, Selection, selected
 from dashboard.app.widgets import plain
@@ -137,10 +139,11 @@ def _controls(own: str) -> Chosen:
         )
         kv_dtype = st.selectbox(
             "KV cache",
-            [USUAL, *formats],
+            [USUAL, *formats, *KV_LAYOUTS],
             key="kv_dtype",
             bind=LINK,
-            help="Usual: the format of the weights, or bf16 where they are quantised.",
+            help="Usual: the format of the weights, or bf16 where they are quantised. fp8_ds_mla:"
+            " latents (MLA) as vLLM stores them in fp8.",
         )
         routing = st.segmented_control(
             "Routing",
@@ -190,6 +193,24 @@ def _controls(own: str) -> Chosen:
             key="mla",
             bind=LINK,
         )
+        mla_cache = st.segmented_control(
+            "Cache of latent attention",
+            ["latent", "expanded"],
+            default="latent",
+            required=True,
+            key="mla_cache",
+            bind=LINK,
+            help="What MLA keeps of a token: its latent, or keys and values of all heads.",
+        )
+        window_cache = st.segmented_control(
+            "Cache of sliding windows",
+            ["window", "whole"],
+            default="window",
+            required=True,
+            key="window_cache",
+            bind=LINK,
+            help="What layers with a window keep: the window, or the whole sequence.",
+        )
     return Chosen(
         model=str(model),
         own=own,
@@ -205,6 +226,8 @@ def _controls(own: str) -> Chosen:
         attention_flops=cast("AttentionFlops", attention),
         logits=cast("Logits", logits),
         mla=None if mla == USUAL else cast("Mla", mla),
+        mla_cache=cast("MlaCache", mla_cache),
+        window_cache=cast("WindowCache", window_cache),
     )
 
 

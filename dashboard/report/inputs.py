@@ -8,7 +8,15 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import AttentionFlops, Backend, Logits, Mla, Phase
+from costmodel.inputs.workload import (
+    AttentionFlops,
+    Backend,
+    Logits,
+    Mla,
+    MlaCache,
+    Phase,
+    WindowCache,
+)
 from costmodel.questions.request import MAX_PRICE_PER_HOUR
 from costmodel.recordings.machine import Commit, Label, Moment
 from costmodel.strict import STRICT
@@ -52,6 +60,8 @@ class WorkloadGiven:
     attention_flops: AttentionFlops
     logits: Logits
     mla: Mla
+    mla_cache: MlaCache = "latent"  # reports of earlier versions state neither
+    window_cache: WindowCache = "window"
     backend: Backend
 
 

@@ -111,6 +111,7 @@ def _same(work: CaseWorkload, asked: "Asked") -> bool:
     workload = asked.workload
     return (
         work.phase == workload.phase
+        and workload.caches_as_run
         and work.new_tokens == workload.new_tokens
         and work.context in asked.contexts
         and work.dtype == workload.dtype.label == workload.kv_dtype.label

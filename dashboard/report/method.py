@@ -14,6 +14,7 @@ from costmodel.costs import latency
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.quantity import Quantity
+from costmodel.costs.roofline import PROMISE
 from costmodel.explain.explanation import documented
 from costmodel.routing.popularity import Histogram
 from costmodel.show.tables.notes import predicted_by
@@ -24,7 +25,7 @@ from dashboard.report.quantities import REPORTED
 CONVENTIONS = (
     "A FLOP is a floating-point operation: a multiply-add counts 2. Comparisons of a choice are"
     " counted apart, as compares. Rates and traffic are SI (1 GB = 1e9 bytes), capacities GiB"
-    " (2^30 bytes). Nothing beats a roofline bound; a prediction claims no such thing."
+    f" (2^30 bytes). Of a roofline bound: {PROMISE}; a prediction claims no such thing."
 )
 EXPLAINED: tuple[tuple[str, ModuleType], ...] = (
     ("how times are predicted", latency),

@@ -30,9 +30,11 @@ def title(report: Report) -> str:
 def workload_words(report: Report) -> str:
     """The workload in one line, without batch and context."""
     work = report.inputs.workload
+    caches = ", MLA expanded" * (work.mla_cache == "expanded")
+    caches += ", windows whole" * (work.window_cache == "whole")
     new = f", {work.new_tokens:,} new tokens a sequence" if work.phase == "prefill" else ""
     return (
-        f"{work.phase}{new}, weights {work.dtype}, KV cache {work.kv_dtype},"
+        f"{work.phase}{new}, weights {work.dtype}, KV cache {work.kv_dtype}{caches},"
         f" {work.routing} routing, {work.attention_flops} attention FLOPs, logits of"
         f" {work.logits} tokens, kernels of {work.backend}"
     )

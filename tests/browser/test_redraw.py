@@ -26,7 +26,9 @@ SIDEBAR: dict[str, Change] = {
     "kernels": lambda tab: tab.segment("backend", "fused"),
     "attention FLOPs": lambda tab: tab.segment("attention", "full"),
     "logits": lambda tab: tab.segment("logits", "all"),
-    "latent attention": lambda tab: tab.segment("mla", "absorbed"),
+    "latent attention": lambda tab: tab.segment("mla", "expanded"),
+    "cache of latent attention": lambda tab: tab.segment("mla_cache", "expanded"),
+    "cache of windows": lambda tab: tab.segment("window_cache", "whole"),
 }
 PAGES: dict[str, dict[str, Change]] = {
     "explore": {

@@ -310,9 +310,11 @@ workloads = st.builds(
     new_tokens=st.integers(1, 5000),
     routing=st.sampled_from([Workload().routing, Zipf(1.0)]),
     mla=st.sampled_from([None, "absorbed", "expanded"]),
+    window_cache=st.sampled_from(["window", "whole"]),
     backend=st.sampled_from(["torch", "fused"]),
     logits=st.sampled_from(["last", "all"]),
 )
+workloads |= workloads.map(lambda work: replace(work, mla=None, mla_cache="expanded"))
 decodes = workloads.map(lambda work: replace(work, phase="decode", new_tokens=1))
 
 

@@ -188,9 +188,10 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
         kind = model.attention_of(i)
         window = kind.sliding_window if isinstance(kind, Attention) else None
         cached = int(step.cached)
-        token = int(step.batch) * kind.kv_token_bytes(step.kv_dtype)
+        token = int(step.batch) * kind.kv_token_bytes(step)
         seen += token * (cached if window is None else min(cached, window - 1))
-        before += token * (cached if window is None else min(cached, window))
+        keeps_all = window is None or step.window_cache == "whole"
+        before += token * (cached if keeps_all else min(cached, window or 0))
     assert kv.read_bytes == seen <= before
     assert kv.stored_bytes <= before + kv.written_bytes
     if seen == before:  # no window is full: nothing falls out

@@ -113,7 +113,7 @@ def test_a_prefill_has_the_flops_of_its_tokens_decoded_one_by_one(
 
 
 @settings(max_examples=40)
-@given(models(), steps(logits="all", attention_flops="causal", mla="expanded"))
+@given(models(), steps(logits="all", attention_flops="causal", mla="expanded", mla_cache="latent"))
 def test_expanded_decode_rebuilds_old_keys_and_values_in_each_step(
     model: ModelConfig, step: Step
 ) -> None:

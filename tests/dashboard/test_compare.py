@@ -91,6 +91,7 @@ def test_crossovers_and_limits_stand_on_the_chart_at_their_batches() -> None:
         metric="hbm_bytes.compulsory",
         intervals=((2, 100), (4000, 9000)),
         max_batch=507,
+        backend="torch",
     )
     figure = charts.main_chart(
         grids,

@@ -121,7 +121,7 @@ def test_a_section_that_is_no_longer_held_is_no_longer_previewed() -> None:
 @pytest.mark.parametrize(
     ("query", "rule"),
     [
-        ({"rep_batches": "1,x"}, "batch='x': is a whole number"),
+        ({"rep_batches": "1,x"}, "batch='x': must be a whole number"),
         ({"rep_batches": "0"}, "batch='0'"),
         ({f"rep_{name}": "false" for name in CONTENTS}, "contents=0"),
     ],
@@ -163,6 +163,15 @@ def test_names_that_no_widget_offers_are_refused() -> None:
         ),
         ({"kv_dtype": "fp8", "attention_flops": "full", "logits": "all"}, ReportForm()),
         ({"model": "deepseek-v2-lite", "mla": "expanded"}, ReportForm()),
+        ({"model": "deepseek-v2-lite", "mla_cache": "expanded"}, ReportForm(contents=("summary",))),
+        (
+            {"model": "gpt-oss-20b", "window_cache": "whole"},
+            ReportForm(contents=("summary",)),
+        ),
+        (
+            {"model": "deepseek-v3", "kv_dtype": "fp8_ds_mla", "hardware": "b200"},
+            ReportForm(contents=("summary",)),
+        ),
     ],
 )
 def test_the_command_that_is_shown_writes_the_report_that_is_shown(

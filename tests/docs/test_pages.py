@@ -61,7 +61,8 @@ def test_a_changed_digit_is_found(part: re.Pattern[str]) -> None:
         digits = list(re.finditer(r"\d", whole))
         at = digits[-1].start()
         damaged = f"{whole[:at]}{(int(whole[at]) + 1) % 10}{whole[at + 1 :]}"
-        assert current(text.replace(whole, damaged)) == text
+        repaired = current(text.replace(whole, damaged))
+        assert repaired.split() == text.split()  # but for line breaks within a value
         damaged_pages += 1
     assert damaged_pages >= 2
 

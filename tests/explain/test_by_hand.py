@@ -51,7 +51,7 @@ def test_a_projection_of_queries_keys_and_values() -> None:
     assert found.terms is not None
     (row,) = found.terms.rows
     heads = [column.header for column in found.terms.columns]
-    assert row[heads.index("priced as")] == "Gemm m=64, n=6144, k=2048, calls=1"
+    assert row[heads.index("priced as")] == "product of [64, 2,048] with a weight [6,144, 2,048]"
     assert found.source == "arXiv 2305.13245"
 
 

@@ -18,7 +18,7 @@ from costmodel.inputs.parse import (
     parse_workload,
 )
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
-from costmodel.layers.dtype import DTYPES
+from costmodel.layers.dtype import DTYPES, KV_LAYOUTS
 from costmodel.routing.popularity import Histogram, Uniform, Zipf
 
 
@@ -60,7 +60,7 @@ def test_anything_else_is_refused(text: str) -> None:
         count(text)
     message = str(caught.value)
     assert message.startswith("n='")
-    assert message.endswith(": is a whole number from 1 to 1,000")
+    assert message.endswith(": must be a whole number from 1 to 1,000")
     assert message.isprintable()
     assert len(message) < 150
 
@@ -87,16 +87,20 @@ def test_bounds_themselves_are_taken() -> None:
     assert parse_batches(f"1,{MAX_BATCH}") == (1, MAX_BATCH)
     assert parse_contexts(f"0,{MAX_CONTEXT}") == (0, MAX_CONTEXT)
     for text in ("0", str(MAX_BATCH + 1)):
-        with pytest.raises(InputError, match=f"batch='{text}': is a whole number from 1 to 1,048,"):
+        with pytest.raises(
+            InputError, match=f"batch='{text}': must be a whole number from 1 to 1,048,"
+        ):
             parse_batches(text)
     for text in ("-1", str(MAX_CONTEXT + 1)):
-        with pytest.raises(InputError, match=f"context='{text}': is a whole number from 0 to 134,"):
+        with pytest.raises(
+            InputError, match=f"context='{text}': must be a whole number from 0 to 134,"
+        ):
             parse_contexts(text)
 
 
 @pytest.mark.parametrize("text", ["", ",", "1,", ",1", "1,,2", "1;2", "1 2", "1-4", "1,x"])
 def test_a_list_holds_numbers_alone(text: str) -> None:
-    with pytest.raises(InputError, match=r"batch=.*: is a whole number from 1 to 1,048,576"):
+    with pytest.raises(InputError, match=r"batch=.*: must be a whole number from 1 to 1,048,576"):
         parse_batches(text)
 
 
@@ -193,6 +197,7 @@ def test_every_typed_value_reaches_the_workload() -> None:
         attention_flops="full",
         logits="all",
         mla="absorbed",
+        window_cache="whole",
         backend="fused",
     )
     assert typed == Workload(
@@ -206,6 +211,7 @@ def test_every_typed_value_reaches_the_workload() -> None:
         attention_flops="full",
         logits="all",
         mla="absorbed",
+        window_cache="whole",
         backend="fused",
     )
 
@@ -217,12 +223,13 @@ def test_every_typed_value_reaches_the_workload() -> None:
         ("fp8", None, "bf16"),
         ("int4:32", None, "bf16"),
         ("bf16", "fp8", "fp8"),
+        ("fp8", "fp8_ds_mla", "fp8_ds_mla"),
     ],
 )
 def test_the_cache_has_the_format_of_the_weights_unless_they_are_quantised(
     dtype: str, kv_dtype: str | None, cache: str
 ) -> None:
-    assert workload(dtype=dtype, kv_dtype=kv_dtype).kv_dtype == DTYPES[cache]
+    assert workload(dtype=dtype, kv_dtype=kv_dtype).kv_dtype == (DTYPES | KV_LAYOUTS)[cache]
 
 
 @pytest.mark.parametrize(

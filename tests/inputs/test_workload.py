@@ -7,7 +7,7 @@ import pytest
 
 from costmodel.errors import InputError
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, MAX_NEW_TOKENS, Workload
-from costmodel.layers.dtype import DTYPES, parse_dtype
+from costmodel.layers.dtype import DTYPES, KV_LAYOUTS, parse_dtype
 from costmodel.layers.operator import Step
 from costmodel.routing.popularity import Uniform, Zipf
 from costmodel.strict import validated
@@ -30,6 +30,8 @@ def test_defaults_are_one_decode_step_in_bf16() -> None:
         attention_flops="causal",
         logits="last",
         mla="absorbed",
+        mla_cache="latent",
+        window_cache="window",
         activation_bytes=2,
     )
 
@@ -45,6 +47,8 @@ def test_every_field_reaches_the_step() -> None:
         routing=Zipf(1.0),
         attention_flops="full",
         logits="all",
+        mla_cache="expanded",
+        window_cache="whole",
     )
     assert given.step() == Step(
         batch=3,
@@ -57,6 +61,8 @@ def test_every_field_reaches_the_step() -> None:
         attention_flops="full",
         logits="all",
         mla="expanded",
+        mla_cache="expanded",
+        window_cache="whole",
         activation_bytes=2,
     )
 
@@ -74,6 +80,14 @@ def test_mla_follows_the_phase_unless_chosen(phase: str, mla: str | None, mode: 
     given = workload(phase=phase, mla=mla)
     assert given.mla_mode == mode
     assert given.step().mla == mode
+
+
+def test_an_expanded_cache_holds_no_latents_to_attend_to() -> None:
+    assert workload(mla_cache="expanded").mla_mode == "expanded"
+    with pytest.raises(InputError, match=r"mla='absorbed': .*mla_cache='expanded'"):
+        workload(mla_cache="expanded", mla="absorbed")
+    with pytest.raises(ValueError, match=r"kv_dtype=fp8_ds_mla: .*mla_cache='expanded'"):
+        Workload(mla_cache="expanded", kv_dtype=KV_LAYOUTS["fp8_ds_mla"])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

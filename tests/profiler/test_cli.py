@@ -115,10 +115,10 @@ def test_the_standard_plan_of_several_models(requests: list[ProfileRequest]) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("olmoe-1b-7b --batch 0", "batch='0': is a whole number from 1 to 1,048,576"),
+        ("olmoe-1b-7b --batch 0", "batch='0': must be a whole number from 1 to 1,048,576"),
         ("olmoe-1b-7b --batch 4,4", "batch='4,4': a value is listed twice"),
         ("olmoe-1b-7b --batch=", "batch='': is empty"),
-        ("olmoe-1b-7b --context x", "context='x': is a whole number from 0 to 134,217,728"),
+        ("olmoe-1b-7b --context x", "context='x': must be a whole number from 0 to 134,217,728"),
         ("olmoe-1b-7b --new-tokens 2", "case: new_tokens=2: is 1 in a decode step"),
         (
             "olmoe-1b-7b --routing zipf:x",
@@ -135,7 +135,7 @@ def test_the_standard_plan_of_several_models(requests: list[ProfileRequest]) -> 
             "runs='wall': is a list of time, trace, counters, energy, each once",
         ),
         ("olmoe-1b-7b --runs time,time", "runs='time,time': is a list of"),
-        ("olmoe-1b-7b --timeout 0", "timeout='0': is a whole number from 1 to 86,400"),
+        ("olmoe-1b-7b --timeout 0", "timeout='0': must be a whole number from 1 to 86,400"),
         ("olmoe-1b-7b --plan standard --batch 4", "plan=standard: has its own batch; leave one"),
         ("olmoe-1b-7b OLMoE-1B-7B", "models='OLMoE-1B-7B': two models would be filed as olmoe"),
         ("olmoe-1b-7b llama-3.1-8b --out a.json", "out='a.json': is one file; a folder is"),

@@ -16,7 +16,15 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import MAX_BATCH, Workload
 from costmodel.layers.dtype import DTYPES
-from costmodel.questions.compare import METRICS, Advantage, Metric, advantage, compare, sentences
+from costmodel.questions.compare import (
+    CALIBRATED,
+    METRICS,
+    Advantage,
+    Metric,
+    advantage,
+    compare,
+    sentences,
+)
 from costmodel.routing.popularity import Zipf
 from tests.sentences import says
 
@@ -115,7 +123,12 @@ def test_a_smaller_model_has_it_everywhere() -> None:
 
 def made(intervals: Intervals, max_batch: int, metric: Metric = "time.floor_s") -> Advantage:
     return Advantage(
-        model="A", reference="B", metric=metric, intervals=intervals, max_batch=max_batch
+        model="A",
+        reference="B",
+        metric=metric,
+        intervals=intervals,
+        max_batch=max_batch,
+        backend="fused",
     )
 
 
@@ -172,6 +185,12 @@ def test_equal_findings_are_said_once_and_others_each() -> None:
     (said,) = sentences([*both, *both])  # one model twice
     assert said.count("compulsory HBM bytes") == said.count(" and ") == 1
     assert len(sentences([both[0], made(((1, 8),), 99)])) == 2
+
+
+def test_a_finding_on_time_names_its_backend_and_no_other_does() -> None:
+    for metric in (*METRICS, *CALIBRATED):
+        (said,) = sentences([made(((1, 9),), 99, metric)])
+        assert ("backend fused" in said) == (metric == "time.predicted_s")
 
 
 @pytest.mark.parametrize(("model", "reference"), PAIRS)

@@ -473,7 +473,7 @@ def test_the_command_writes_a_model_that_other_commands_read(tmp_path: Path) -> 
         ("--csv rows.txt", "ends in .csv"),
         ("--context 1,2", "one value is expected here"),
         ("--vary knum,knum", "'knum' is listed twice"),
-        ("--vary knum:x,knn", "vary.knum='x': is a whole number from 1 to 1,048,576"),
+        ("--vary knum:x,knn", "vary.knum='x': must be a whole number from 1 to 1,048,576"),
         ("--vary knum", "two fields are named"),
         ("--vary ,", "vary=',': '' is listed twice"),
     ],

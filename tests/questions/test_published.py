@@ -7,7 +7,6 @@ from costmodel.costs.predict import Costs, step_costs
 from costmodel.costs.totals import ParameterCounts, kv_bytes_per_token
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
-from costmodel.layers.dtype import DTYPES
 from costmodel.questions.published.number import PublishedNumber, set_beside
 from costmodel.questions.published.reproduce import reproduced
 
@@ -195,7 +194,7 @@ def test_ultramemv2_227m_with_all_norms() -> None:
     ],
 )
 def test_kv_bytes_per_token(name: str, expected: int) -> None:
-    assert kv_bytes_per_token(load_model(name), DTYPES["bf16"]) == expected
+    assert kv_bytes_per_token(load_model(name), Workload().step()) == expected
     assert costs(name).kv_cache.bytes_per_token == expected
 
 

@@ -233,9 +233,9 @@ def test_without_a_price_there_is_no_cost() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"prompt": 0}, "prompt=0: is a whole number from 1 to 16,777,216"),
-        ({"output": 2**24 + 1}, "output=16777217: is a whole number from 1 to 16,777,216"),
-        ({"batch": -1}, "batch=-1: is a whole number from 1 to 1,048,576"),
+        ({"prompt": 0}, "prompt=0: must be a whole number from 1 to 16,777,216"),
+        ({"output": 2**24 + 1}, "output=16777217: must be a whole number from 1 to 16,777,216"),
+        ({"batch": -1}, "batch=-1: must be a whole number from 1 to 1,048,576"),
         ({"price_per_hour": -0.1}, "price_per_hour=-0.1: is a number from 0 to 1,000,000"),
         ({"price_per_hour": math.nan}, "price_per_hour=nan: is a number from 0 to 1,000,000"),
         ({"price_per_hour": math.inf}, "price_per_hour=inf: is a number from 0 to 1,000,000"),

@@ -192,8 +192,10 @@ workloads = st.builds(
     attention_flops=st.sampled_from(["causal", "full"]),
     logits=st.sampled_from(["last", "all"]),
     mla=st.sampled_from([None, "absorbed", "expanded"]),
+    window_cache=st.sampled_from(["window", "whole"]),
     backend=st.sampled_from(["torch", "fused"]),
 )
+workloads |= workloads.map(lambda work: replace(work, mla=None, mla_cache="expanded"))
 decodes = workloads.map(lambda work: replace(work, phase="decode", new_tokens=1))
 routing_axis = st.lists(
     st.sampled_from([Uniform(), Zipf(0.8), Zipf(1.5)]), min_size=1, max_size=2, unique=True

@@ -1,11 +1,14 @@
 """What stands around tables in words: the workload, the calibration, the sources of a model."""
 
+from dataclasses import replace
+
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
+from costmodel.costs.totals import kept_bytes
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import MAX_CONTEXT, Workload
 from costmodel.questions.request import Request
 
 
@@ -16,9 +19,14 @@ def workload_words(workload: Workload) -> str:
 
 
 def format_words(workload: Workload) -> str:
-    """`bf16 (KV bf16), uniform routing`: what requests share with their steps."""
-    formats = f"{workload.dtype.label} (KV {workload.kv_dtype.label})"
-    return f"{formats}, {workload.routing.label} routing"
+    """`bf16 (KV bf16), uniform routing`: what requests share with their steps.
+
+    Caches that hold something unusual are named: `bf16 (KV bf16, MLA expanded, windows whole)`.
+    """
+    cache = [f"KV {workload.kv_dtype.label}"]
+    cache += ["MLA expanded"] * (workload.mla_cache == "expanded")
+    cache += ["windows whole"] * (workload.window_cache == "whole")
+    return f"{workload.dtype.label} ({', '.join(cache)}), {workload.routing.label} routing"
 
 
 def request_words(request: Request) -> str:
@@ -50,6 +58,21 @@ def predicted_by(curves: Curves, workload: Workload) -> str:
         f" {made.machine.torch}, {made.conditions.started});"
         f" no accuracy is claimed: see sparsecost validate.{fused}"
     )
+
+
+def cache_note(prediction: Prediction) -> tuple[str, ...]:
+    """That no reference model keeps the cache of this step; nothing where one does."""
+    given = prediction.workload
+    as_run = replace(given, mla_cache="latent", window_cache="window", mla=given.mla_mode)
+    at_most = (workload.step(context=MAX_CONTEXT) for workload in (given, as_run))
+    stored, stored_as_run = (kept_bytes(prediction.model, step) for step in at_most)
+    if stored == stored_as_run:
+        return ()
+    note = (
+        "Predicted only: running such a cache (MLA expanded, or windows kept whole) is not"
+        " implemented in the reference models, so no recording can be set against these numbers."
+    )
+    return (note,)
 
 
 def model_notes(model: ModelConfig) -> tuple[str, ...]:

@@ -12,7 +12,12 @@ from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.step import STEP_QUANTITIES, STEP_SECTIONS
 from costmodel.show.prediction_json import operators_json, unknown_reasons
 from costmodel.show.tables.columns import cell, head
-from costmodel.show.tables.notes import calibration_note, model_notes, workload_words
+from costmodel.show.tables.notes import (
+    cache_note,
+    calibration_note,
+    model_notes,
+    workload_words,
+)
 from costmodel.show.text import Table
 
 OPERATOR_COLUMNS = ("flops", "compulsory_bytes", "launches", "floor_s")
@@ -72,6 +77,7 @@ def _summary(prediction: Prediction, title: str) -> Table:
             ),
             *([] if prediction.memory.fits else ["This step does NOT fit the GPU's memory."]),
             *calibration_note(prediction),
+            *cache_note(prediction),
             *model_notes(prediction.model),
         ),
     )
@@ -135,7 +141,7 @@ def _routing_parts(operators: Sequence[dict[str, Any]], predicted: Sequence[str]
             if part["routing"]
         ]
     return Table(
-        title="Routing cost, part by part",
+        title="Routing cost, part by part (sums over the layers that a path lists)",
         headers=(
             "operator",
             "part",

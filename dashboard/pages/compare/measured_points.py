@@ -40,7 +40,7 @@ def recorded(model: ModelConfig) -> dict[str, Recording]:
 
 def _cases(recording: Recording, workload: Workload, axis: Along) -> Iterator[tuple[int, Case]]:
     """The cases that differ from `workload` along the axis only, each with its place there."""
-    for case in recording.cases:
+    for case in recording.cases if workload.caches_as_run else ():
         recorded_workload = case.workload
         if (
             recorded_workload.phase == workload.phase

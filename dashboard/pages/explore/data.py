@@ -10,6 +10,7 @@ from costmodel import units
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.costs.roofline import PROMISE
 from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.numbers import Number
 from costmodel.show.axis import Axis
@@ -60,9 +61,7 @@ def cards(data: JSON) -> list[Card]:
     moved = data["hbm_bytes"]
     return [
         _card(data, "time.predicted_s"),
-        _card(
-            data, "time.floor_s", f"Here {time['bound_by']} sets it. No implementation is faster."
-        ),
+        _card(data, "time.floor_s", f"Here {time['bound_by']} sets it: {PROMISE}."),
         _card(
             data,
             "time.tokens_per_s",

@@ -167,6 +167,8 @@ def _workload_options(workload: Workload) -> list[str]:
         ("--attention-flops", workload.attention_flops, usual.attention_flops),
         ("--logits", workload.logits, usual.logits),
         ("--mla", workload.mla, usual.mla),
+        ("--mla-cache", workload.mla_cache, usual.mla_cache),
+        ("--window-cache", workload.window_cache, usual.window_cache),
         ("--backend", workload.backend, usual.backend),
     ):
         if value is not None and value != default:
