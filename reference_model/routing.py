@@ -45,7 +45,7 @@ def set_synthetic_routing(
             rows = popularity.rows(
                 tokens * leaf.heads, leaf.population, leaf.draws, generator=generator
             )
-            leaf.synthetic_choice = rows.view(tokens, leaf.heads * leaf.draws)
+            leaf.synthetic_choice = leaf.of_heads(rows.view(tokens, leaf.heads * leaf.draws))
 
 
 def histograms(model: ReferenceModel) -> dict[str, dict[str, Any]]:
@@ -59,10 +59,10 @@ def histograms(model: ReferenceModel) -> dict[str, dict[str, Any]]:
     for path, leaf in selectors(model).items():
         if leaf.selected is None:
             continue
-        accesses = torch.bincount(leaf.selected.flatten(), minlength=leaf.population)
+        accesses = torch.bincount(leaf.selected.flatten(), minlength=leaf.items)
         values, items = accesses.unique(return_counts=True)
         by_path[path] = {
-            "population": leaf.population,
+            "population": leaf.items,
             "trials": leaf.selected.numel() // leaf.draws,
             "draws": leaf.draws,
             "counts": [list(pair) for pair in zip(values.tolist(), items.tolist(), strict=True)],

@@ -103,7 +103,9 @@ def ultramem(draw: st.DrawFn, layers: str) -> MemoryKind:
         num_heads=draw(st.integers(1, 2)),
         tucker_rank=draw(st.integers(1, 3)),
         tucker_cores=cores,
+        query_per_rank=draw(flags),
         value_expansion=draw(st.integers(1, 2)),
+        value_expansion_outputs=draw(st.sampled_from([None, "shared", "per_group"])),
         first_stage_topk=draw(st.none() | st.integers(2, 5)),
     )
 
@@ -120,6 +122,7 @@ def product_key(draw: st.DrawFn, layers: str, hidden: int, *, replaces: bool) ->
         value_dim=draw(widths) if projected else hidden,
         gate=draw(flags),
         output_projection=projected,
+        projection_bias=draw(flags),
         qk_norm=draw(flags),
         shared_table=draw(flags),
         replaces_ffn=replaces,
@@ -135,6 +138,8 @@ def peer(draw: st.DrawFn, layers: str, *, replaces: bool) -> MemoryKind:
         knn=draw(st.integers(1, 4)),
         key_dim=draw(widths),
         shared_keys=draw(flags),
+        shared_table=draw(flags),
+        table_per_head=draw(flags),
         query_norm=draw(flags),
         replaces_ffn=replaces,
     )

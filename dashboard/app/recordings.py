@@ -7,7 +7,6 @@ is read once and kept until its file changes.
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +17,7 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.files import MAX_FILE_BYTES, read_json_object
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.recording import Recording, load_recording
+from costmodel.validation.measured_model import measured_alike
 
 VARIABLE = "SPARSECOST_RECORDINGS"
 CHECKOUT = Path(__file__).parents[2] / "recordings"
@@ -54,14 +54,14 @@ def load(name: str) -> Recording:
 
 
 def matching(model: ModelConfig, names: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The names of recordings of an equal model, whatever it is called; that of its preset first.
+    """The names of recordings that measured a model, whatever it is called; its preset's first.
 
     Looks among `names`, or among all `recording_names`.
     """
     equal = []
     for name in recording_names() if names is None else names:
         preset, recorded = _head(*_file(name))
-        if recorded is not None and _unnamed(recorded) == _unnamed(model):
+        if recorded is not None and measured_alike(recorded, model):
             equal.append((preset != model.name, name))
     return tuple(name for _, name in sorted(equal))
 
@@ -118,8 +118,3 @@ def _head(
         return None, None
     preset = table.get("preset")
     return preset if isinstance(preset, str) else None, model
-
-
-def _unnamed(model: ModelConfig) -> ModelConfig:
-    """The model without the fields that no cost depends on."""
-    return replace(model, name="model", source="none", notes=(), assumptions=(), published={})

@@ -152,7 +152,7 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
 
 def test_the_title_is_the_answer_and_the_line_below_it_the_question() -> None:
     at = page()
-    assert title(at).startswith("UltraMemV2-1B/7B\\: ")
+    assert title(at).startswith(plain("UltraMemV2-1B/7B (reconstruction): "))
     assert says(title(at), "predicted", 4.08, "bound", "memory")
     assert says(at.text[0].value, "decode", 64, 2048, "NVIDIA H200 SXM")
     unknown = page(gpu="b200")
@@ -310,7 +310,7 @@ def test_an_upload_that_is_no_model_says_so_and_changes_nothing() -> None:
 
 def test_a_name_from_outside_is_shown_and_never_rendered() -> None:
     hostile = "<script>alert(1)</script> [x](http://y) $z$ :red[u] **b** =cmd()"
-    text = ULTRAMEM.replace("UltraMemV2-1B/7B", hostile)
+    text = ULTRAMEM.replace("UltraMemV2-1B/7B (reconstruction)", hostile)
     at = page(("ex_own", "ex_all"), own=str(packed(text)))
     assert title(at).startswith(plain(hostile))
     drawn = (*at.title, *at.markdown, *at.caption, *at.info, *at.warning, *at.error)

@@ -282,7 +282,7 @@ def test_the_workbook_holds_the_numbers_as_numbers() -> None:
     assert summary["flops.total"] == values["flops.total"]
     assert summary["time.predicted_s"] == pytest.approx(values["time.predicted_s"], rel=1e-15)
     assert summary["routing.expected_distinct_experts"] is None
-    assert sheets["Summary"][0][3] == "UltraMemV2-1B/7B, batch 64, context 2048"
+    assert sheets["Summary"][0][3] == "UltraMemV2-1B/7B (reconstruction), batch 64, context 2048"
     head, *rows = sheets["Measured"]
     ratios = [row[head.index("ratio")] for row in rows if len(row) > head.index("ratio")]
     wanted = [line.ratio for line in usual().measured if line.ratio is not None]
@@ -359,7 +359,7 @@ def test_charts_are_drawn_from_the_numbers_of_the_report() -> None:
     assert len(set(hatches)) == len(hatches)
     times = by_title["Predicted time over the batch, context 2,048"]
     assert [trace.name for trace in times.data] == [
-        "UltraMemV2-1B/7B",
+        "UltraMemV2-1B/7B (reconstruction)",
         "OLMoE-1B-7B",
         "OLMoE-1B-7B, measured time as a CUDA graph",
     ]
@@ -397,7 +397,7 @@ def test_every_batch_and_context_that_is_listed_is_told() -> None:
         (context, batch, model)
         for context in (0, 4096)
         for batch in (1, 8)
-        for model in ("UltraMemV2-1B/7B", "OLMoE-1B-7B")
+        for model in ("UltraMemV2-1B/7B (reconstruction)", "OLMoE-1B-7B")
     ]
     assert len(sections(report)[0].tables) == 4
 

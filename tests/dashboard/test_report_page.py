@@ -83,7 +83,7 @@ def test_the_address_holds_the_models_the_contents_and_the_preview() -> None:
     assert " 2 models, " in holds(at)
     assert " 2 batches compared, " in holds(at)
     shown = dict(cells(at))
-    assert shown["models"] == "UltraMemV2-1B/7B, OLMoE-1B-7B"
+    assert shown["models"] == "UltraMemV2-1B/7B (reconstruction), OLMoE-1B-7B"
     assert shown["batches compared"] == "1, 2"
     assert shown["price"] == "2.5 USD an hour"
     assert shown["batches"] == "16"
