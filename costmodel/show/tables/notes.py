@@ -7,6 +7,8 @@ from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.questions.request import Request
+from costmodel.routing.by_population import routing_of
+from costmodel.routing.popularity import UNIFORM_OVERSTATES, Uniform
 
 
 def workload_words(workload: Workload) -> str:
@@ -19,6 +21,14 @@ def format_words(workload: Workload) -> str:
     """`bf16 (KV bf16), uniform routing`: what requests share with their steps."""
     formats = f"{workload.dtype.label} (KV {workload.kv_dtype.label})"
     return f"{formats}, {workload.routing.label} routing"
+
+
+def routing_note(prediction: Prediction) -> tuple[str, ...]:
+    """Which way uniform routing errs, in one sentence, where the model chooses by it."""
+    kinds = {op.touched.kind for op in prediction.costs.operators if op.touched is not None}
+    routing = prediction.workload.routing
+    uniform = any(isinstance(routing_of(routing, kind), Uniform) for kind in kinds)
+    return (UNIFORM_OVERSTATES,) if uniform else ()
 
 
 def request_words(request: Request) -> str:

@@ -12,7 +12,7 @@ from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.step import STEP_QUANTITIES, STEP_SECTIONS
 from costmodel.show.prediction_json import operators_json, unknown_reasons
 from costmodel.show.tables.columns import cell, head
-from costmodel.show.tables.notes import calibration_note, model_notes, workload_words
+from costmodel.show.tables.notes import calibration_note, model_notes, routing_note, workload_words
 from costmodel.show.text import Table
 
 OPERATOR_COLUMNS = ("flops", "compulsory_bytes", "launches", "floor_s")
@@ -71,6 +71,7 @@ def _summary(prediction: Prediction, title: str) -> Table:
                 for reason, names in labels.items()
             ),
             *([] if prediction.memory.fits else ["This step does NOT fit the GPU's memory."]),
+            *routing_note(prediction),
             *calibration_note(prediction),
             *model_notes(prediction.model),
         ),
@@ -112,7 +113,7 @@ def operators_table(title: str, operators: Sequence[Mapping[str, Any]], backend:
 
 
 def _of_all_layers(count: int, value: Any) -> Any:  # noqa: ANN401 - a number, or the resource
-    return value if isinstance(value, str) else count * value
+    return value if value is None or isinstance(value, str) else count * value
 
 
 def _routing_parts(operators: Sequence[dict[str, Any]], predicted: Sequence[str]) -> Table:
@@ -124,7 +125,10 @@ def _routing_parts(operators: Sequence[dict[str, Any]], predicted: Sequence[str]
             (
                 operator["path"],
                 part["name"],
-                *(cell(f"{of_part}.{field}", count * part[field]) for field in PART_COLUMNS),
+                *(
+                    cell(f"{of_part}.{field}", _of_all_layers(count, part[field]))
+                    for field in PART_COLUMNS
+                ),
                 *(
                     cell(f"{of_part}.launches", count * part["launches_by_backend"][backend])
                     for backend in BACKENDS
