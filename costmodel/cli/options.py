@@ -80,7 +80,7 @@ RoutingOpt = Annotated[
     typer.Option(
         metavar="ROUTING",
         help="How evenly experts and memory rows are chosen: uniform, zipf:EXPONENT or a histogram"
-        " file.",
+        " file, or one for each: experts=uniform,rows=zipf:1.0.",
     ),
 ]
 MlaCacheOpt = Annotated[

@@ -19,7 +19,7 @@ from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.parse import parse_routing
+from costmodel.inputs.parse import parse_routing, split_routings
 
 EPILOG = (
     "Example: sparsecost sweep olmoe-1b-7b --batch 1,16,64 --context 512,4096"
@@ -54,7 +54,7 @@ def sweep(
     if (target is not None) + as_json + as_markdown > 1 or (csv is not None and out is not None):
         raise InputError("output: --out, --json, --csv and --markdown exclude one another")
 
-    routings = [parse_routing(text) for text in typed.routing.split(",")]
+    routings = [parse_routing(text) for text in split_routings(typed.routing)]
     gpu_names = hardware.split(",")
     gpus = [load_hardware(name) for name in gpu_names]
     calibrations = [calibrated(name, calibration) for name in gpu_names]
@@ -82,6 +82,10 @@ def sweep(
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        data=lambda: {"schema_version": SCHEMA_VERSION, "rows": rows},
+        data=lambda: {
+            "schema_version": SCHEMA_VERSION,
+            "unknown": list(dict.fromkeys(why for grid in grids for why in grid.unknown)),
+            "rows": rows,
+        },
         tables=lambda: [sweep_table(grids, calibrations, MAX_SHOWN_ROWS)],
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from costmodel.costs.beyond_histogram import beyond, is_unknown
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown, step_time
 from costmodel.costs.roofline import Ceilings
@@ -32,7 +33,14 @@ class Gpu:
     def time(
         self, operators: Sequence[Operator], sums: Totals, workload: Workload
     ) -> StepTime | Unknown:
-        """The predicted time and energy of a step, or why it is not known: see `step_time`."""
+        """The predicted time and energy of a step, or why it is not known: see `step_time`.
+
+        Of a grid of steps, times that a histogram cannot give are NaN.
+        """
         if isinstance(self.calibration, Unknown):
             return self.calibration
+        if is_unknown(sums.compulsory_bytes):
+            unknown = beyond(operators, workload)
+            assert unknown is not None
+            return unknown
         return step_time(self.calibration, workload, operators, sums, self.ceilings(workload))

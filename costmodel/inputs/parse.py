@@ -26,6 +26,7 @@ from costmodel.inputs.workload import (
     Workload,
 )
 from costmodel.layers.dtype import default_kv_dtype, parse_dtype, parse_kv_dtype
+from costmodel.routing.by_population import POPULATIONS, ByPopulation
 from costmodel.routing.popularity import Routing, Uniform, Zipf
 from costmodel.strict import explained
 
@@ -65,23 +66,76 @@ def parse_contexts(text: str) -> tuple[int, ...]:
     return parse_counts(text, field="context", low=0, high=MAX_CONTEXT)
 
 
-def parse_routing(text: str) -> Routing:
-    """The routing that `uniform`, `zipf:EXPONENT` or the path of a histogram file names."""
+def parse_routing(text: str, *, files: bool = True) -> Routing:
+    """The routing that a text names, of experts and table rows alike or of each population.
+
+    A law is `uniform`, `zipf:EXPONENT` or the path of a histogram file. `experts=LAW,rows=LAW`
+    names one for each population; one that is not named is uniform.
+
+    Args:
+        text: What was typed.
+        files: Whether a law may be a file; not so where the text comes from elsewhere.
+    """
+    if "=" not in text or (files and _exists(text)):
+        return _parse_law(text, of=text, files=files)
+    laws: dict[str, Routing] = {}
+    for item in text.split(","):
+        population, equals, law = item.partition("=")
+        if not equals or population not in POPULATIONS:
+            raise InputError(
+                f"routing={shown(text)}: {shown(item)} is not POPULATION=LAW;"
+                f" populations are {' and '.join(POPULATIONS)}"
+            )
+        if population in laws:
+            raise InputError(f"routing={shown(text)}: names {population} twice")
+        laws[population] = _parse_law(law, of=item, files=files)
+    experts, rows = (laws.get(population, Uniform()) for population in POPULATIONS)
+    return experts if experts == rows else ByPopulation(experts=experts, rows=rows)
+
+
+def split_routings(text: str) -> tuple[str, ...]:
+    """The texts of several routings, separated by commas.
+
+    Neighbours that name different populations are one routing: `zipf:1,experts=zipf:1,rows=uniform`
+    holds two.
+    """
+    routings: list[str] = []
+    named: set[str] = set()  # the populations of the last routing
+    for item in text.split(","):
+        population = item.partition("=")[0]
+        if population not in POPULATIONS or "=" not in item:
+            named = set()
+            routings.append(item)
+        elif not named or population in named:
+            named = {population}
+            routings.append(item)
+        else:
+            named.add(population)
+            routings[-1] += f",{item}"
+    return tuple(routings)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # a name too long for the file system, or with a null byte
+        return False
+
+
+def _parse_law(text: str, *, of: str, files: bool) -> Routing:
+    """The law of a population; `of` is the text of which it is part, for messages."""
     if text == "uniform":
         return Uniform()
     law, colon, exponent = text.partition(":")
     if colon and law == "zipf":
-        return _parse_zipf(text, exponent)
-    path = Path(text)
-    try:
-        exists = path.exists()
-    except (OSError, ValueError):  # a name too long for the file system, or with a null byte
-        exists = False
-    if not text or not exists:
-        raise InputError(
-            f"routing={shown(text)}: expected uniform, zipf:EXPONENT or a histogram file"
-        )
-    return read_histogram(path)
+        return _parse_zipf(of, exponent)
+    if files and text and _exists(text):
+        return read_histogram(Path(text))
+    file = " or a histogram file" if files else ""
+    laws = "uniform, zipf:EXPONENT" if files else "uniform or zipf:EXPONENT"
+    raise InputError(
+        f"routing={shown(of)}: expected {laws}{file}, alike or as experts=LAW,rows=LAW"
+    )
 
 
 def _parse_zipf(text: str, exponent: str) -> Zipf:

@@ -8,16 +8,18 @@ within `HEADROOM`, and Python integers beyond it, which are slower and never wra
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from operator import index
 
 import numpy as np
 
+from costmodel.costs.beyond_histogram import beyond, without_nan
 from costmodel.costs.columns import PREDICTED, Value, columns, predicted_columns
 from costmodel.costs.footprint import footprint
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, Unknown
+from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import Costs, step_costs
 from costmodel.costs.roofline import Ceilings
 from costmodel.errors import InputError, shown
@@ -26,6 +28,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
 from costmodel.layers.numbers import Count, Number
 from costmodel.questions.grid import Column, Grid
+from costmodel.routing.by_population import histograms_of
 from costmodel.routing.popularity import Routing, RoutingAxis
 
 MAX_POINTS = 5_000_000  # of a grid: about 1 GB of columns
@@ -134,8 +137,22 @@ def sweep(
         hardwares=tuple(gpu.name for gpu in hardwares),
         batches=batches,
         contexts=contexts,
-        columns=whole,
+        columns=without_nan(whole),
+        unknown=_unknown(model, workload, routings, max(batches)),
     )
+
+
+def _unknown(
+    model: ModelConfig, workload: Workload, routings: Sequence[Routing], batch: int
+) -> tuple[str, ...]:
+    """Why the largest batch has numbers that a histogram cannot give; none if it has them all."""
+    reasons = []
+    for routing in routings:
+        if histograms_of(routing):
+            largest = replace(workload, batch=batch, routing=routing)
+            unknown = beyond(build_operators(model, largest.step()), largest)
+            reasons += [] if unknown is None else [unknown.reason]
+    return tuple(reasons)
 
 
 def _along_gpus(values: Sequence[Number], dtype: type = np.float64) -> Column:

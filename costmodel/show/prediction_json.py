@@ -5,7 +5,8 @@ from typing import Any
 
 import costmodel
 from costmodel.backends import BACKENDS
-from costmodel.costs.columns import Value, step_values
+from costmodel.costs.beyond_histogram import TOLD_BY_FLOOR, beyond, is_unknown, or_none
+from costmodel.costs.columns import Value, computed_values, step_values
 from costmodel.costs.latency import OperatorTime, Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
@@ -63,14 +64,13 @@ def unknown_reasons(
     """Why numbers are None, by name: those of a step (`values`), and of `lists` in the JSON."""
     time = prediction.time
     unknown = time if isinstance(time, Unknown) else time.energy_j  # what a calibration lacks
-    names = [name for name, value in values.items() if value is None]
+    reasons = _beyond_reasons(prediction, values, lists)
+    names = [name for name, value in values.items() if value is None and name not in reasons]
     names += [
         name
-        for name, quantity in STEP_QUANTITIES.items()
-        if name.startswith(lists)
-        and (quantity.none_because or (quantity.calibrated and isinstance(time, Unknown)))
+        for name in STEP_QUANTITIES
+        if name.startswith(lists) and _always_none(prediction, name)
     ]
-    reasons = {}
     for name in names:
         reason = STEP_QUANTITIES[name].none_because
         if not reason:
@@ -78,6 +78,43 @@ def unknown_reasons(
             reason = unknown.reason
         reasons[name] = reason
     return reasons
+
+
+def _beyond_reasons(
+    prediction: Prediction, values: dict[str, Value], lists: tuple[str, ...]
+) -> dict[str, str]:
+    """The reasons of what a histogram cannot give, by name."""
+    unknown = beyond(prediction.costs.operators, prediction.workload)
+    if unknown is None:
+        return {}
+    computed = computed_values(prediction)
+    names = [name for name in values if name in TOLD_BY_FLOOR or is_unknown(computed.get(name))]
+    if lists:
+        records = {
+            "operators": operators_json(prediction),
+            "operators.parts": [
+                part for operator in operators_json(prediction) for part in operator["parts"]
+            ],
+            "regions": regions_json(prediction),
+        }
+        listed = {
+            f"{list_name}.{field}"
+            for list_name, of_list in records.items()
+            for record in of_list
+            for field, value in record.items()
+            if value is None
+        }
+        names += sorted(name for name in listed if not _always_none(prediction, name))
+    return dict.fromkeys(names, unknown.reason)
+
+
+def _always_none(prediction: Prediction, name: str) -> bool:
+    """Whether a number is None for another reason than the routing of the step."""
+    quantity = STEP_QUANTITIES.get(name)
+    if quantity is None:  # what is named, such as the limiting resource
+        return False
+    untimed = quantity.calibrated and isinstance(prediction.time, Unknown)
+    return bool(quantity.none_because) or untimed
 
 
 def operators_json(prediction: Prediction) -> list[dict[str, Any]]:
@@ -95,8 +132,9 @@ def _operator_json(
 ) -> dict[str, Any]:
     workload = prediction.workload
     parts_s = [None] * len(operator.parts) if time is None else time.parts_s
+    floor = or_none(prediction.operator_floor_s(operator))
     by_backend = {name: backend.operator_launches(operator) for name, backend in BACKENDS.items()}
-    return {
+    record = {
         "path": operator.path,
         "kind": operator.kind,
         "numbers_of": ONE_LAYER,
@@ -110,9 +148,9 @@ def _operator_json(
         "hbm_written_bytes": None,
         "launches": by_backend[workload.backend],
         "launches_by_backend": by_backend,
-        "floor_s": prediction.operator_floor_s(operator),
+        "floor_s": floor,
         "predicted_s": None if time is None else time.seconds,
-        "bound_by": prediction.operator_bound_by(operator),
+        "bound_by": None if floor is None else prediction.operator_bound_by(operator),
         "formula": operator.formula,
         "source": operator.source,
         "parts": [
@@ -120,13 +158,14 @@ def _operator_json(
             for part, seconds in zip(operator.parts, parts_s, strict=True)
         ],
     }
+    return _known(record)
 
 
 def _part_json(
     operator: Operator, part: Part, workload: Workload, predicted_s: Number | None
 ) -> dict[str, Any]:
     by_backend = {name: backend.launches(operator, part) for name, backend in BACKENDS.items()}
-    return {
+    record = {
         "name": part.name,
         "kind": part.kind,
         "routing": part.routing,
@@ -139,6 +178,12 @@ def _part_json(
         "launches_by_backend": by_backend,
         "predicted_s": predicted_s,
     }
+    return _known(record)
+
+
+def _known(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with None for what a histogram cannot give."""
+    return {name: or_none(value) for name, value in record.items()}
 
 
 def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
@@ -152,7 +197,7 @@ def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
     times = (
         [None] * len(regions) if isinstance(time, Unknown) else [t.seconds for t in time.regions]
     )
-    return [
+    records = [
         {
             "path": region.path,
             "leaves": [operator.leaf for operator in region.operators],
@@ -168,6 +213,7 @@ def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
         }
         for region, seconds in zip(regions, times, strict=True)
     ]
+    return [_known(record) for record in records]
 
 
 def operator_records(data: dict[str, Any]) -> list[dict[str, Any]]:

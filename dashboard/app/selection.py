@@ -78,8 +78,6 @@ def selected(chosen: Chosen) -> Selection:
     ):  # names only: what comes from outside must not become a path
         if value not in known:
             raise InputError(f"{field}={shown(value)}: is not one of {', '.join(known)}")
-    if chosen.routing != "uniform" and not chosen.routing.startswith("zipf:"):
-        raise InputError(f"routing={shown(chosen.routing)}: is neither uniform nor zipf:EXPONENT")
     model = read_model(chosen.own) if chosen.model == OWN else load_model(chosen.model)
     workload = parse_workload(
         phase=chosen.phase,
@@ -88,7 +86,7 @@ def selected(chosen: Chosen) -> Selection:
         new_tokens=1 if chosen.phase == "decode" else chosen.new_tokens,
         dtype=chosen.dtype,
         kv_dtype=chosen.kv_dtype,
-        routing=parse_routing(chosen.routing),
+        routing=parse_routing(chosen.routing, files=False),  # from outside: no path
         attention_flops=chosen.attention_flops,
         logits=chosen.logits,
         mla=chosen.mla,

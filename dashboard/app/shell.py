@@ -28,6 +28,7 @@ from costmodel.inputs.workload import (
     WindowCache,
 )
 from costmodel.layers.dtype import DTYPES, KV_LAYOUTS
+from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from dashboard.app.own_model import MAX_LINK_CHARS, packed, unpacked
 from dashboard.app.selection import OWN, Chosen, Selection, selected
 from dashboard.app.widgets import plain
@@ -43,6 +44,7 @@ TOO_LONG = (
 )
 DEFAULT_MODEL, DEFAULT_GPU = "ultramemv2-1b-7b", "h200"
 USUAL = "usual"
+EACH = "each its own"  # a routing of experts, and one of rows
 
 
 def current_selection(on_refusal: Callable[[], None] | None = None) -> Selection:
@@ -145,26 +147,7 @@ def _controls(own: str) -> Chosen:
             help="Usual: the format of the weights, or bf16 where they are quantised. fp8_ds_mla:"
             " latents (MLA) as vLLM stores them in fp8.",
         )
-        routing = st.segmented_control(
-            "Routing",
-            ["uniform", "zipf"],
-            default="uniform",
-            required=True,
-            key="routing",
-            bind=LINK,
-            help="How often each expert or memory row is chosen: all alike, or by Zipf's law.",
-        )
-        if routing == "zipf":
-            exponent = st.number_input(
-                "Zipf exponent",
-                min_value=0.0,
-                max_value=MAX_EXPONENT,
-                value=1.0,
-                step=0.1,
-                key="exponent",
-                bind=LINK,
-            )
-            routing = f"zipf:{exponent}"
+        routing = _routing()
         backend = st.segmented_control(
             "Kernels",
             ["torch", "fused"],
@@ -220,7 +203,7 @@ def _controls(own: str) -> Chosen:
         new_tokens=new_tokens,
         dtype=str(dtype),
         kv_dtype=None if kv_dtype == USUAL else str(kv_dtype),
-        routing=str(routing),
+        routing=routing,
         hardware=str(hardware),
         backend=cast("Backend", backend),
         attention_flops=cast("AttentionFlops", attention),
@@ -228,6 +211,44 @@ def _controls(own: str) -> Chosen:
         mla=None if mla == USUAL else cast("Mla", mla),
         mla_cache=cast("MlaCache", mla_cache),
         window_cache=cast("WindowCache", window_cache),
+    )
+
+
+def _routing() -> str:
+    """The routing of experts and rows alike, or one law for each."""
+    law = st.segmented_control(
+        "Routing",
+        ["uniform", "zipf", EACH],
+        default="uniform",
+        required=True,
+        key="routing",
+        bind=LINK,
+        help="How often each expert or memory row is chosen: all alike, or by Zipf's law, of which"
+        f" exponent 0 is uniform. {UNIFORM_OVERSTATES}",
+    )
+    if law == "zipf":
+        return f"zipf:{_exponent('Zipf exponent', 'exponent', 1.0)}"
+    if law == EACH:
+        experts = _exponent("Zipf exponent of experts", "exponent_experts", 0.0)
+        rows = _exponent("Zipf exponent of rows", "exponent_rows", 1.0)
+        return ",".join(
+            f"{population}={f'zipf:{exponent}' if exponent else 'uniform'}"
+            for population, exponent in (("experts", experts), ("rows", rows))
+        )
+    return "uniform"
+
+
+def _exponent(label: str, key: str, default: float) -> float:
+    return float(
+        st.number_input(
+            label,
+            min_value=0.0,
+            max_value=MAX_EXPONENT,
+            value=default,
+            step=0.1,
+            key=key,
+            bind=LINK,
+        )
     )
 
 

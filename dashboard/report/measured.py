@@ -111,7 +111,7 @@ def _same(work: CaseWorkload, asked: "Asked") -> bool:
         and work.context in asked.contexts
         and work.dtype == workload.dtype.label == workload.kv_dtype.label
         and work.routing != SCORES
-        and parse_routing(work.routing).label == workload.routing.label
+        and parse_routing(work.routing, files=False).label == workload.routing.label
     )
 
 

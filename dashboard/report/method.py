@@ -16,7 +16,7 @@ from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.roofline import PROMISE
 from costmodel.explain.explanation import documented
-from costmodel.routing.popularity import Histogram
+from costmodel.routing.by_population import histograms_of
 from costmodel.show.tables.notes import predicted_by
 from costmodel.show.text import capitalised, printable
 from costmodel.validation import join
@@ -56,8 +56,10 @@ def method_notes(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         words = predicted_by(first.calibration, first.workload)
         notes.append(_note("GPU", "calibration", words, "sparsecost calibrate"))
     routing = first.workload.routing
-    if isinstance(routing, Histogram):
-        notes.append(_note("workload", routing.label, "measured choices", routing.source))
+    notes += [
+        _note("workload", measured.label, "measured choices", measured.source)
+        for measured in histograms_of(routing)
+    ]
     return notes
 
 

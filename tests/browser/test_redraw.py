@@ -23,6 +23,8 @@ SIDEBAR: dict[str, Change] = {
     "KV cache": lambda tab: tab.choose("kv_dtype", "fp8"),
     "routing": lambda tab: tab.segment("routing", "zipf"),
     "Zipf exponent": lambda tab: tab.write("exponent", "0.7"),
+    "routing of each population": lambda tab: tab.segment("routing", "each its own"),
+    "Zipf exponent of rows": lambda tab: tab.write("exponent_rows", "0.7"),
     "kernels": lambda tab: tab.segment("backend", "fused"),
     "attention FLOPs": lambda tab: tab.segment("attention", "full"),
     "logits": lambda tab: tab.segment("logits", "all"),

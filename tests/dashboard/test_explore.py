@@ -77,6 +77,10 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
         ["qwen3-30b-a3b", "--batch", "7", "--context", "100", "--routing", "zipf:1.0"],
         {"model": "qwen3-30b-a3b", "batch": "7", "context": "100", "routing": "zipf"},
     ),
+    "experts evenly and rows by Zipf's law": (
+        ["ultramemv2-1b-7b", "--batch", "64", "--routing", "experts=uniform,rows=zipf:0.5"],
+        {"batch": "64", "routing": "each its own", "exponent_rows": "0.5"},
+    ),
     "a prefill of nothing cached": (
         ["olmoe-1b-7b", "--phase", "prefill", "--batch", "2", "--new-tokens", "300"],
         {"model": "olmoe-1b-7b", "phase": "prefill", "batch": "2", "new_tokens": "300"},

@@ -38,7 +38,13 @@ ROOMS = tuple(
 SUMS = "adds up what operators state; they carry the sources"
 OURS = "a method of this project, which docstrings describe; its check is `sparsecost validate`"
 NO_FORMULA = "looks something up"
+BEYOND = "turns numbers that a histogram cannot give into None, with the reason"
 WITHOUT_SOURCE = {
+    "beyond": BEYOND,
+    "is_unknown": BEYOND,
+    "or_none": BEYOND,
+    "without_nan": BEYOND,
+    "computed_values": NO_FORMULA,
     "build_operators": "lists the operators of layers, which carry the sources",
     "columns": NO_FORMULA,
     "kept_bytes": SUMS,

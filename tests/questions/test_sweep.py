@@ -250,9 +250,20 @@ def test_a_measured_histogram_is_one_more_routing() -> None:
             population=32, trials=100, draws=3, counts=((25, 10), (5, 10), (0, 12))
         ),
     )
-    assert_equal_to_predictions(
-        SPARSE, Workload(), batches=[1, 7], contexts=[5], routings=[Uniform(), measured]
+    grid = assert_equal_to_predictions(
+        SPARSE, Workload(), batches=[1, 7, 100], contexts=[5], routings=[Uniform(), measured]
     )
+    assert grid.unknown == ()
+    beyond = assert_equal_to_predictions(
+        SPARSE, Workload(), batches=[1, 100, 101], contexts=[5, 9], routings=[Uniform(), measured]
+    )
+    (reason,) = beyond.unknown
+    assert "holds 100 tokens; a step of 101 tokens is beyond it" in reason
+    table = beyond.table()
+    for name in ("time.floor_s", "time.bound_by", "hbm_bytes.compulsory", "hbm_bytes.weights"):
+        known = [value is not None for value in table[name].ravel().tolist()]
+        assert known == 4 * [True] + 2 * [True] + 4 * [True] + 2 * [False], name
+    assert None not in table["flops.total"].ravel().tolist()
 
 
 def test_a_column_is_as_long_as_the_axes_it_depends_on() -> None:

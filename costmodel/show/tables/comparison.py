@@ -8,7 +8,7 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.compare import Comparison, sentences
 from costmodel.show.comparison_json import comparison_rows
 from costmodel.show.tables.columns import cell, head
-from costmodel.show.tables.notes import calibration_note, workload_words
+from costmodel.show.tables.notes import calibration_note, routing_note, workload_words
 from costmodel.show.text import Table, capitalised
 
 COMPULSORY = STEP_QUANTITIES["rows.compulsory_bytes"]
@@ -50,6 +50,7 @@ def comparison_table(comparison: Comparison) -> Table:
             *_sizes(first),
             *_fits(comparison),
             *sentences(comparison.advantages),
+            *dict.fromkeys(note for prediction in first for note in routing_note(prediction)),
             *calibration_note(first[0]),
             *(
                 f"Note on {prediction.model.name}: {note}"
@@ -63,7 +64,7 @@ def comparison_table(comparison: Comparison) -> Table:
 def _cell(record: dict[str, Any], field: str, *, is_first: bool) -> str:
     if field == RATIO and is_first:
         return ""
-    if field == "table_rows_bytes" and not record[field]:
+    if field == "table_rows_bytes" and record[field] == 0:
         return "-"
     return cell(f"rows.{field}", record[field])
 

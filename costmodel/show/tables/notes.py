@@ -10,6 +10,8 @@ from costmodel.costs.totals import kept_bytes
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_CONTEXT, Workload
 from costmodel.questions.request import Request
+from costmodel.routing.by_population import routing_of
+from costmodel.routing.popularity import UNIFORM_OVERSTATES, Uniform
 
 
 def workload_words(workload: Workload) -> str:
@@ -27,6 +29,14 @@ def format_words(workload: Workload) -> str:
     cache += ["MLA expanded"] * (workload.mla_cache == "expanded")
     cache += ["windows whole"] * (workload.window_cache == "whole")
     return f"{workload.dtype.label} ({', '.join(cache)}), {workload.routing.label} routing"
+
+
+def routing_note(prediction: Prediction) -> tuple[str, ...]:
+    """Which way uniform routing errs, in one sentence, where the model chooses by it."""
+    kinds = {op.touched.kind for op in prediction.costs.operators if op.touched is not None}
+    routing = prediction.workload.routing
+    uniform = any(isinstance(routing_of(routing, kind), Uniform) for kind in kinds)
+    return (UNIFORM_OVERSTATES,) if uniform else ()
 
 
 def request_words(request: Request) -> str:

@@ -16,6 +16,7 @@ from costmodel.show.tables.notes import (
     cache_note,
     calibration_note,
     model_notes,
+    routing_note,
     workload_words,
 )
 from costmodel.show.text import Table
@@ -76,6 +77,7 @@ def _summary(prediction: Prediction, title: str) -> Table:
                 for reason, names in labels.items()
             ),
             *([] if prediction.memory.fits else ["This step does NOT fit the GPU's memory."]),
+            *routing_note(prediction),
             *calibration_note(prediction),
             *cache_note(prediction),
             *model_notes(prediction.model),
@@ -118,7 +120,7 @@ def operators_table(title: str, operators: Sequence[Mapping[str, Any]], backend:
 
 
 def _of_all_layers(count: int, value: Any) -> Any:  # noqa: ANN401 - a number, or the resource
-    return value if isinstance(value, str) else count * value
+    return value if value is None or isinstance(value, str) else count * value
 
 
 def _routing_parts(operators: Sequence[dict[str, Any]], predicted: Sequence[str]) -> Table:
@@ -130,7 +132,10 @@ def _routing_parts(operators: Sequence[dict[str, Any]], predicted: Sequence[str]
             (
                 operator["path"],
                 part["name"],
-                *(cell(f"{of_part}.{field}", count * part[field]) for field in PART_COLUMNS),
+                *(
+                    cell(f"{of_part}.{field}", _of_all_layers(count, part[field]))
+                    for field in PART_COLUMNS
+                ),
                 *(
                     cell(f"{of_part}.launches", count * part["launches_by_backend"][backend])
                     for backend in BACKENDS

@@ -13,6 +13,7 @@ from costmodel.show.tables.notes import (
     format_words,
     model_notes,
     request_words,
+    routing_note,
 )
 from costmodel.show.text import Table
 
@@ -67,6 +68,7 @@ def _answers(served: Served) -> Table:
             ),
             *_sampling_note(served),
             *(f"{units.NOT_KNOWN}: {reason}." for reason in reasons(served)),
+            *routing_note(step),
             *calibration_note(step),
             *cache_note(step),
             *model_notes(step.model),

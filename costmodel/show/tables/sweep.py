@@ -3,9 +3,11 @@
 import itertools
 from collections.abc import Sequence
 
+from costmodel import units
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.questions.grid import Grid
+from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.tables.columns import cell, head
 from costmodel.show.tables.notes import predicted_by
 from costmodel.show.text import Table
@@ -34,6 +36,8 @@ def sweep_table(
     ]
     hidden = total - len(rows)
     notes = [f"{hidden:,} more rows: --out FILE.csv, .json or .parquet."] if hidden else []
+    notes += dict.fromkeys(f"{units.NOT_KNOWN}: {why}." for grid in grids for why in grid.unknown)
+    notes += dict.fromkeys(note for grid in grids for note in _routing_note(grid))
     if timed:
         workload = grids[0].workload
         used = [curves for curves in calibrations if isinstance(curves, Curves)]
@@ -45,3 +49,9 @@ def sweep_table(
         text_columns=3,
         notes=tuple(notes),
     )
+
+
+def _routing_note(grid: Grid) -> tuple[str, ...]:
+    """Which way uniform routing errs, where a model chooses by it."""
+    chooses = grid.columns["routing.flops"].any()
+    return (UNIFORM_OVERSTATES,) if chooses and "uniform" in ",".join(grid.routings) else ()

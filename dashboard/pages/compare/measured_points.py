@@ -48,7 +48,7 @@ def _cases(recording: Recording, workload: Workload, axis: Along) -> Iterator[tu
             and recorded_workload.dtype == workload.dtype.name
             and workload.kv_dtype == DTYPES[recorded_workload.dtype]
             and recorded_workload.routing != "scores"
-            and parse_routing(recorded_workload.routing) == workload.routing
+            and parse_routing(recorded_workload.routing, files=False) == workload.routing
         ):
             if axis == "batch" and recorded_workload.context == workload.context:
                 yield recorded_workload.batch, case

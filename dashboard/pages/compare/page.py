@@ -7,6 +7,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.model import ModelConfig
 from costmodel.questions.compare import sentences
+from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.tables.notes import workload_words
 from dashboard.app.own_model import read_model
 from dashboard.app.pins import pinned
@@ -134,4 +135,4 @@ if axis == "batch":
             key="cmp_distinct",
         )
 table(data.rows(grids, predictions, axis), alt="Every quantity of every model", key="cmp_rows")
-explained("How this is computed", HOW)
+explained("How this is computed", f"{HOW} {UNIFORM_OVERSTATES}")

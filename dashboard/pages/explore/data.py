@@ -13,6 +13,7 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import PROMISE
 from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.numbers import Number
+from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.axis import Axis
 from costmodel.show.text import capitalised
 from dashboard.app.widgets import Card
@@ -135,7 +136,8 @@ def _distinct(routing: JSON) -> Card:
         label=f"Distinct {' and '.join(distinct) or 'experts or rows'}",
         value=", ".join(map(units.count, distinct.values())) or "none",
         help="How many the step is expected to touch in one sparse layer: a mean over the layers."
-        + ("" if union is None else f" {units.count(union)} over all layers of a shared table."),
+        + ("" if union is None else f" {units.count(union)} over all layers of a shared table.")
+        + (f" {UNIFORM_OVERSTATES}" if distinct else ""),
     )
 
 
