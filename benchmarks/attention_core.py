@@ -3,7 +3,7 @@
 Bytes are those of the keys and values that a step must read; a window reads its own only.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -48,7 +48,6 @@ def splits(tokens: int, model: Heads) -> list[Split]:
     slices = usual.slices
     near = [
         usual,
-        replace(usual, early=not usual.early),
         Split(slices=slices, block=usual.block, stages=3),
         Split(slices=slices, block=192 - usual.block, stages=2),
         Split(slices=2 * slices, block=64, stages=2),
@@ -103,8 +102,7 @@ class Core:
             attend(
                 self.q, keys, values, self.out, self.lengths, split, self.buffers,
                 key_tiles=key_tiles, value_tiles=value_tiles,
-                window=self.model.window, sinks=self.sinks,
-                appended=True, pdl=pdl,
+                window=self.model.window, sinks=self.sinks, pdl=pdl,
             )  # fmt: skip
 
     def error(self, split: Split, lengths: Tensor) -> float:

@@ -29,6 +29,7 @@ from benchmarks import (
     products,
     small_kernels,
     transformers_olmoe,
+    tuning,
     whole_step,
 )
 from benchmarks.timing import (
@@ -69,7 +70,7 @@ def check_attention(model: attention_core.Heads, tokens: int) -> Result:
     most = attention_core.CONTEXT
     odd = torch.randint(1, most, (tokens,), generator=generator(), device="cuda")
     return {
-        f"{split.slices} x {split.block}, {split.stages} stages{', early' if split.early else ''}": {
+        f"{split.slices} x {split.block}, {split.stages} stages": {
             "full": core.error(split, full),
             "odd": core.error(split, odd),
         }
@@ -159,7 +160,7 @@ def measure_attention(timer: Timer) -> Result:
             core = attention_core.Core(model, tokens, generator(), layers)
 
             cases = {
-                f"{split.slices} x {split.block}, {split.stages} stages{', early' if split.early else ''}": tried(
+                f"{split.slices} x {split.block}, {split.stages} stages": tried(
                     partial(measure_split, timer, core, split)
                 )
                 for split in attention_core.splits(tokens, model)
@@ -279,8 +280,8 @@ def main() -> None:
     report["ceilings"] += [ceilings() for _ in range(3)]
     timer = Timer()
     phase("products", lambda: products.measured(timer, tuple(whole_step.MODELS)))
-    if isinstance(report.get("products"), list):
-        products.adopt(report["products"], out.with_name("products.json"))
+    if "tuning" in wanted and isinstance(report.get("products"), list):
+        phase("tuning", lambda: tuning.tuned(timer, report["products"]))
     phase("steps", lambda: measure_steps(timer))
     phase("layers", lambda: measure_layers(timer))
     phase("transformers", lambda: transformers_olmoe.measured(timer))

@@ -5,11 +5,9 @@ microseconds of each way, several weights in turn so that none is found in the L
 includes its activation.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +17,6 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from benchmarks.timing import Timer
 from costmodel.inputs.catalog import load_model
 from costmodel.layers.ffn import DenseFfn
-from reference_model.fused import products as by_size
 from reference_model.fused.products import Choice
 from reference_model.kernels import oracles
 from reference_model.kernels.activation import activate
@@ -169,7 +166,7 @@ def check(size: Size, tokens: int) -> Result:
     for choice in ways(size, tokens):
         product.out.fill_(torch.nan)
         product.run(choice)
-        result[_name(choice)] = oracles.error(product.out, wanted)
+        result[name_of(choice)] = oracles.error(product.out, wanted)
     return result
 
 
@@ -196,23 +193,15 @@ def measured(timer: Timer, models: tuple[str, ...]) -> list[Result]:
             entries.append({
                 "outputs": size.outputs, "inputs": size.inputs, "gated": size.gated,
                 "tokens": tokens, "bytes": bytes_, "choice": asdict(best),
-                "us": {_name(choice): spread["median"] for choice, spread in times.items()},
+                "us": {name_of(choice): spread["median"] for choice, spread in times.items()},
             })  # fmt: skip
             del product
         torch.cuda.empty_cache()
     return entries
 
 
-def adopt(entries: list[Result], path: Path) -> None:
-    """Write the table of choices, and let the steps of this run use it."""
-    kept = ("outputs", "inputs", "gated", "tokens", "choice", "us")
-    table = {"products": [{key: entry[key] for key in kept} for entry in entries]}
-    path.write_text(json.dumps(table, indent=0) + "\n")
-    by_size.TABLE = path
-    by_size.choices.cache_clear()
-
-
-def _name(choice: Choice) -> str:
+def name_of(choice: Choice) -> str:
+    """The choice in words."""
     sizes = asdict(choice)
     way = sizes.pop("way")
     if way == "cublas" or (way == "tiles" and not choice.tokens):

@@ -116,6 +116,5 @@ class AttentionPlan:
         self.plan.launch(
             path, attend, q, keys, values, attended, self.places.lengths, split, buffers,
             key_tiles=described_cache(keys, split), value_tiles=described_cache(values, split),
-            sinks=layer.core.sinks,
-            appended=not cache.is_ring, pdl=self.plan.pdl,
+            sinks=layer.core.sinks, pdl=self.plan.pdl,
         )  # fmt: skip

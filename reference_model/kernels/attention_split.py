@@ -15,13 +15,12 @@ JOINED = 64  # slices times query heads that one block joins
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Slices of whole tiles of `block` keys, stages in flight; `early`: one before the wait."""
+    """Slices of whole tiles of `block` keys, stages in flight."""
 
     slices: int
     block: int
     stages: int = 2
     warps: int = 4
-    early: bool = False
 
 
 def usual_split(tokens: int, heads: int, kv_heads: int, seen: int) -> Split:
@@ -31,4 +30,4 @@ def usual_split(tokens: int, heads: int, kv_heads: int, seen: int) -> Split:
     slices = 1
     while 2 * slices <= most:
         slices *= 2
-    return Split(slices=slices, block=KEYS, early=slices > 1)
+    return Split(slices=slices, block=KEYS)
