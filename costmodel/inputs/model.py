@@ -10,7 +10,7 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from pydantic import Field, field_validator
+from pydantic import Field, SkipValidation, field_validator
 from pydantic.dataclasses import dataclass
 
 import costmodel.layers
@@ -25,6 +25,7 @@ from costmodel.layers.base import (
     Width,
     selected_layers,
 )
+from costmodel.layers.formats import Storage
 from costmodel.strict import STRICT, validated
 
 for _module in pkgutil.iter_modules(costmodel.layers.__path__):
@@ -76,6 +77,7 @@ class ModelConfig:
     overrides: Annotated[tuple[Override, ...], Field(max_length=MAX_LAYERS)] = ()
     memory: Annotated[tuple[AnyMemory, ...], Field(max_length=64)] = ()
     post_norms: bool = False  # RMSNorm of each sublayer's output too (Gemma)
+    storage: SkipValidation[Storage | None] = None  # of its checkpoint; None: not stated
     published: dict[str, float] = Field(default_factory=dict)  # counts as the source prints them
     notes: tuple[Text, ...] = ()  # what a reader must know: conventions, what is left out
     assumptions: tuple[Text, ...] = ()  # given only for a reconstruction: what its source omits

@@ -21,7 +21,10 @@ class Dtype:
     bits: int
     group: int = 0
     scale_bits: int = 0
-    zero_bits: int = 0
+    zero_bits: int = 0  # of a group: a zero point, or MLX's bias
+    block_rows: int = 0  # > 0: a scale is of a block of block_rows x group elements of a matrix
+    tensor_bits: int = 0  # kept once a matrix: the scale of per-tensor fp8, NVFP4's two scalars
+    column_bits: int = 0  # kept once for each input of a matrix: GPTQ's g_idx
 
     def row_bytes(self, cols: int) -> int:
         """Bytes of a row of `cols` elements: ceil((cols bits + groups (scale + zero bits)) / 8)."""

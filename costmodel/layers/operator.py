@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from costmodel.layers.dtype import Dtype
+from costmodel.layers.formats import Group
 from costmodel.layers.numbers import Count, Number
 from costmodel.routing.popularity import Routing
 
@@ -22,20 +23,6 @@ if TYPE_CHECKING:  # these are written in the words of this file
 OperatorKind: TypeAlias = Literal[
     "matmul", "attention", "recurrence", "gather", "selection", "norm", "elementwise"
 ]
-Group: TypeAlias = Literal[
-    "embedding",
-    "lm_head",
-    "attention",
-    "router",
-    "experts",
-    "shared_experts",
-    "ffn",
-    "memory_keys",
-    "memory_values",
-    "memory_projections",
-    "norm",
-]
-
 INDEX_BYTES = 8  # an int64 index: token ids, routing choices, permutation entries
 
 

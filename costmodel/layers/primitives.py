@@ -9,9 +9,10 @@ GELU 1606.08415, SwiGLU 2002.05202).
 
 from typing import Literal, TypeAlias
 
+from costmodel.layers.formats import Group
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.numbers import Number
-from costmodel.layers.operator import Buffer, Group, Operator, Part, Step, Weight
+from costmodel.layers.operator import Buffer, Operator, Part, Step, Weight
 from costmodel.layers.site import Site
 
 RMS_NORM = 4  # square, add into the mean, scale, weight
