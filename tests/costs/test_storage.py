@@ -1,4 +1,4 @@
-"""Stored formats: bytes of checkpoints as published, layers that differ, peaks of mixed formats."""
+"""Stored formats: bytes of checkpoints as published, matrix by matrix; layers that differ."""
 
 import json
 from dataclasses import replace
@@ -8,20 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from costmodel.costs.footprint import footprint, stored_bytes
+from costmodel.costs.footprint import stored_bytes
 from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import Prediction, predict, step_costs
 from costmodel.costs.totals import stored_weights
-from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.parse import parse_workload
 from costmodel.inputs.workload import OfCheckpoint, Workload
-from costmodel.layers.dtype import DTYPES, parse_dtype
-from costmodel.layers.formats import Formats, LeafFormat, Storage, parse_formats
+from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats, LeafFormat, parse_formats
 from costmodel.layers.operator import Operator, Step
-from costmodel.routing.popularity import Uniform
 from tests.steps import changed, make_step, tiny_model
 from tests.strategies import PRESETS, models, steps
 
@@ -219,131 +216,3 @@ def test_operators_have_matrices_of_one_format(model: ModelConfig, step: Step) -
             if weight.matrix and weight.group != "memory_values"
         }
         assert len(formats) <= 1, operator.path
-
-
-# Peaks
-
-
-def floor_by_hand(prediction: Prediction, peaks: dict[str, float]) -> float:
-    """The compute term: FLOPs of each operator at the peak named for its kind or leaf."""
-    seconds = 0.0
-    for operator in prediction.costs.operators:
-        name = "attention" if operator.kind == "attention" else operator.leaf
-        peak = peaks.get(name, peaks[""])
-        seconds += operator.count * float(operator.total("flops")) / peak
-    return seconds
-
-
-def prefill(
-    model: ModelConfig,
-    gpu: str = "h200",
-    **fields: Any,  # noqa: ANN401 - of a workload
-) -> Prediction:
-    work = Workload(phase="prefill", batch=4, context=0, new_tokens=4096, **fields)
-    return predict(model, work, load_hardware(gpu))
-
-
-BF16_PEAK, FP8_PEAK = 989.4e12, 1978.9e12  # of an H200
-
-
-@pytest.mark.parametrize(
-    ("dtype", "kv", "peaks"),
-    [
-        ("bf16", "fp8", {"": BF16_PEAK, "attention": FP8_PEAK}),  # products with an fp8 cache
-        ("fp8", "bf16", {"": FP8_PEAK, "attention": BF16_PEAK}),
-        ("fp8", "fp8:tensor", {"": FP8_PEAK}),
-        ("experts=mxfp4", "bf16", {"": BF16_PEAK}),  # no fp4 units: widened to bf16
-        ("experts=fp8", "bf16", {"": BF16_PEAK, "moe.experts": FP8_PEAK}),
-        ("fp8,experts=mxfp4", "fp8", {"": FP8_PEAK, "moe.experts": BF16_PEAK}),
-    ],
-)
-def test_each_operator_is_priced_at_the_peak_of_its_format(
-    dtype: str, kv: str, peaks: dict[str, float]
-) -> None:
-    found = prefill(
-        PRESETS["gpt-oss-20b"],
-        formats=parse_formats(dtype, field="dtype"),
-        kv_dtype=parse_dtype(kv, field="kv_dtype"),
-    )
-    assert found.bound_by == "compute"
-    assert found.floor_s == pytest.approx(floor_by_hand(found, peaks), rel=1e-12)
-    for operator in found.costs.operators:
-        peak = peaks.get(operator.leaf if operator.kind != "attention" else "attention", peaks[""])
-        moved = float(operator.compulsory_bytes) / 4.8e12
-        by_hand = max(moved, float(operator.total("flops")) / peak)
-        assert found.operator_floor_s(operator) == pytest.approx(by_hand, rel=1e-12)
-
-
-def test_a_b200_multiplies_mxfp4_in_its_fp4_units() -> None:
-    found = prefill(
-        PRESETS["gpt-oss-20b"], "b200", formats=parse_formats("experts=mxfp4", field="dtype")
-    )
-    by_hand = floor_by_hand(found, {"": 2250e12, "moe.experts": 9000e12})
-    assert found.floor_s == pytest.approx(by_hand, rel=1e-12)
-
-
-def test_fp32_may_be_multiplied_as_tf32() -> None:
-    fp32 = {"formats": Formats(default=DTYPES["fp32"]), "kv_dtype": DTYPES["fp32"]}
-    model = PRESETS["llama-3.1-8b"]
-    full, rounded = prefill(model, **fp32), prefill(model, **fp32, fp32_math="tf32")
-    assert rounded.ceilings.peak_name == "tf32"
-    assert full.floor_s / rounded.floor_s == pytest.approx(494.7 / 66.9, rel=1e-12)
-    with pytest.raises(InputError, match=r"dense_peak_flops_per_s\.tf32"):
-        prefill(model, "mi300x", **fp32, fp32_math="tf32")
-
-
-# Whose formats
-
-
-STORAGE = Storage(
-    weights=parse_formats("experts=mxfp4", field="dtype"),
-    kv_dtype=parse_dtype("fp8:tensor", field="kv_dtype"),
-    origin="a file",
-)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "kv", "source", "weights", "cache"),
-    [
-        (None, None, "file", "experts=mxfp4", "fp8:tensor"),
-        (None, "int8", "file", "experts=mxfp4", "int8"),
-        (None, None, "preset", "bf16", "bf16"),
-        (None, "int8", "preset", "bf16", "int8"),
-        ("checkpoint", None, "preset", "experts=mxfp4", "fp8:tensor"),
-        ("checkpoint", "bf16", "preset", "experts=mxfp4", "bf16"),
-        ("bf16", None, "file", "bf16", "bf16"),
-        ("experts=fp8", None, "file", "experts=fp8", "bf16"),
-    ],
-)
-def test_a_file_states_its_default_and_a_user_has_the_last_word(
-    dtype: str | None,
-    kv: str | None,
-    source: str,
-    weights: str,
-    cache: str,
-) -> None:
-    model = replace(tiny_model(), storage=replace(STORAGE, by_default=source == "file"))
-    asked = parse_workload(
-        phase="decode", batch=1, context=0, dtype=dtype, kv_dtype=kv, routing=Uniform()
-    )
-    resolved = predict(model, asked, H200).workload
-    assert resolved.formats.label == weights
-    assert resolved.kv_dtype.label == cache
-    from_file = dtype == "checkpoint" or (dtype is None and source == "file")
-    assert (resolved.dtype_label == "checkpoint") == from_file
-    assert resolved.of_model(tiny_model()) == resolved
-
-
-def test_a_model_without_a_checkpoint_refuses_its_formats() -> None:
-    with pytest.raises(InputError, match="dtype='checkpoint': needs a model that states"):
-        predict(tiny_model(), Workload(of_checkpoint=CHECKPOINT), H200)
-
-
-def test_the_largest_batch_is_found_with_the_stored_bytes() -> None:
-    model = PRESETS["gpt-oss-20b"]
-    found = predict(model, Workload(of_checkpoint=CHECKPOINT), load_hardware("rtx-4090"))
-    step = found.workload.step(batch=found.memory.max_batch)
-    costs = step_costs(model, step)
-    at = footprint(costs.operators, step, costs.kv_cache, 2880, 25_250_627_584)
-    assert at.fits
-    assert found.memory.max_batch > 1
