@@ -5,7 +5,7 @@ from typing import Any
 
 import costmodel
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import Unknown
+from costmodel.costs.latency import Unknown, not_timed
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model_toml import model_table
 from costmodel.inputs.workload import Workload
@@ -26,6 +26,11 @@ def match_json(
 ) -> dict[str, Any]:
     """All of a match as plain dicts, lists, numbers and strings; `formats` are those of `lines`."""
     both = [formats.of_model(model) for model in (answer.target, answer.model)]
+    reasons = {}
+    if isinstance(calibration, Unknown):
+        reasons["calibration"] = calibration.reason
+    elif unknown := next(filter(None, (not_timed(calibration, work) for work in both)), None):
+        reasons["time.predicted_s"] = unknown.reason
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
@@ -43,7 +48,7 @@ def match_json(
         "matched": match_records(answer, lines)[: len(MATCHED)],
         "beside": match_records(answer, lines)[len(MATCHED) :],
         "model": model_table(answer.model),
-        "reasons": {"calibration": calibration.reason} if isinstance(calibration, Unknown) else {},
+        "reasons": reasons,
     }
 
 

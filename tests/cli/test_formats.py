@@ -63,7 +63,10 @@ def test_a_match_costs_both_models_in_the_formats_asked_for() -> None:
         output("match", *pair, "--dtype", "fp8", "--kv-dtype", "fp8:tensor", "--json")
     )
     assert (found["dtype"], found["kv_dtype"]) == ("fp8", "fp8:tensor")
+    assert "this is dtype=fp8" in found["reasons"]["time.predicted_s"]
     table = output("match", *pair, "--dtype", "fp8")
+    assert "Time and energy not predicted: calibrations are measured in bf16" in table
+    assert "Predicted by calibration" not in table
     assert "decode, context 2,048, fp8 (KV bf16), uniform routing" in table
     assert "dtype='checkpoint'" in refusal("match", *pair, "--dtype", "checkpoint")
 

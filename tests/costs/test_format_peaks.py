@@ -1,16 +1,22 @@
 """Compute peaks follow the format: each operator's FLOPs over the peak of what it multiplies."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from costmodel.costs.latency import NOT_ASKED
 from costmodel.costs.predict import Prediction, predict
 from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import OfCheckpoint, Workload
 from costmodel.layers.dtype import DTYPES, parse_dtype
-from costmodel.layers.formats import Formats, parse_formats
+from costmodel.layers.formats import Formats, LeafFormat, parse_formats
+from costmodel.questions.compare import advantage
+from costmodel.questions.designs.evaluate import evaluate
+from costmodel.questions.sweep import sweep
+from costmodel.routing.popularity import Uniform
 from tests.strategies import PRESETS
 
 
@@ -80,3 +86,55 @@ def test_fp32_may_be_multiplied_as_tf32() -> None:
     assert full.floor_s / rounded.floor_s == pytest.approx(494.7 / 66.9, rel=1e-12)
     with pytest.raises(InputError, match=r"dense_peak_flops_per_s\.tf32"):
         prefill(model, "mi300x", **fp32, fp32_math="tf32")
+
+
+MIXED = Workload(
+    formats=Formats(
+        default=DTYPES["fp8"],
+        groups=(("experts", DTYPES["mxfp4"]), ("memory_values", DTYPES["int8"])),
+        leaves=(LeafFormat(leaf="ffn.down", layers=(0, 2), dtype=DTYPES["bf16"]),),
+    ),
+    kv_dtype=DTYPES["bf16"],
+)
+PREFILL = replace(MIXED, phase="prefill", context=0, new_tokens=3000)
+
+
+@pytest.mark.parametrize("workload", [MIXED, PREFILL], ids=["decode", "prefill"])
+@pytest.mark.parametrize("name", ["gpt-oss-20b", "deepseek-v3", "ultramemv2-227m-1.2b"])
+def test_a_grid_and_many_designs_have_the_bounds_of_single_steps(
+    name: str, workload: Workload
+) -> None:
+    model, gpus = PRESETS[name], [load_hardware(gpu) for gpu in ("h200", "b200", "a100-80gb")]
+    batches, contexts = (1, 700), (0, 900)
+    grid = sweep(
+        model,
+        workload,
+        batches=batches,
+        contexts=contexts,
+        routings=[Uniform()],
+        hardwares=gpus,
+    )
+    designs = evaluate(
+        [model, model], workload, gpus[0], NOT_ASKED, batches=batches, contexts=contexts
+    )
+    table = grid.table()
+    for g, gpu in enumerate(gpus):
+        for b, batch in enumerate(batches):
+            for c, context in enumerate(contexts):
+                one = predict(model, replace(workload, batch=batch, context=context), gpu)
+                assert table["time.floor_s"][0, g, b, c] == pytest.approx(one.floor_s, rel=1e-12)
+                assert table["time.bound_by"][0, g, b, c] == one.bound_by
+                if not g:
+                    for column in (designs.columns["time.floor_s"][i, b, c] for i in (0, 1)):
+                        assert column == pytest.approx(one.floor_s, rel=1e-12)
+
+
+def test_an_advantage_is_of_the_formats_of_each_model() -> None:
+    model = PRESETS["gpt-oss-20b"]
+    stored = model.storage
+    assert stored is not None
+    shipped = replace(model, storage=replace(stored, by_default=True))
+    asked = Workload(of_checkpoint=OfCheckpoint(required=False, kv_dtype=None))
+    gpu = load_hardware("h200")
+    assert advantage(shipped, model, asked, gpu, "hbm_bytes.compulsory") == ((1, None),)
+    assert advantage(model, shipped, asked, gpu, "hbm_bytes.compulsory") == ()

@@ -5,7 +5,7 @@ from typing import Any
 
 from costmodel import units
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import Unknown
+from costmodel.costs.latency import Unknown, not_timed
 from costmodel.costs.quantities.matches import MATCH_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
@@ -33,6 +33,7 @@ def match_tables(
     others = [record for record in records[len(MATCHED) :] if record["target"] or record["matched"]]
     last = {record["batch"]: index for index, record in enumerate(others)}  # of each batch
     workloads = [formats.of_model(model) for model in (answer.target, answer.model)]
+    unknown = [one for work in workloads if (one := not_timed(calibration, work))][:1]
     backbone = answer.template if answer.keep_backbone else answer.target
     return [
         Table(
@@ -60,9 +61,12 @@ def match_tables(
             sections=frozenset(last.values()),
             notes=(
                 f"ratio: {answer.model.name} over {answer.target.name}.",
-                f"Time and energy not predicted: {calibration.reason}."
-                if isinstance(calibration, Unknown)
-                else predicted_by(calibration, formats),
+                *(f"Time and energy not predicted: {one.reason}." for one in unknown),
+                *(
+                    (predicted_by(calibration, formats),)
+                    if isinstance(calibration, Curves) and not unknown
+                    else ()
+                ),
             ),
         ),
     ]
