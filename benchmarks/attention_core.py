@@ -3,7 +3,7 @@
 Bytes are those of the keys and values that a step must read; a window reads its own only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +48,7 @@ def splits(tokens: int, model: Heads) -> list[Split]:
     slices = usual.slices
     near = [
         usual,
+        replace(usual, early=not usual.early),
         Split(slices=slices, block=usual.block, stages=3),
         Split(slices=slices, block=192 - usual.block, stages=2),
         Split(slices=2 * slices, block=64, stages=2),
@@ -101,8 +102,9 @@ class Core:
         for (keys, values), (key_tiles, value_tiles) in zip(self.caches, tiles, strict=True):
             attend(
                 self.q, keys, values, self.out, self.lengths, split, self.buffers,
-                key_tiles=key_tiles, value_tiles=value_tiles, longest=CONTEXT,
-                window=self.model.window, sinks=self.sinks, pdl=pdl,
+                key_tiles=key_tiles, value_tiles=value_tiles,
+                window=self.model.window, sinks=self.sinks,
+                appended=True, pdl=pdl,
             )  # fmt: skip
 
     def error(self, split: Split, lengths: Tensor) -> float:

@@ -4,7 +4,8 @@
 
 First every kernel in every size that is measured is compared with float64, in several processes at
 once, which also compiles it. Then one process measures: the ceilings (a large copy, an 8192^3 bf16
-product) before, amid and after; whole steps of OLMoE-1B-7B; expert layers, under even and uneven
+product) before, amid and after; dense products; whole steps of five models; expert layers, under
+even and uneven
 routing; the attention core; small kernels; or the phases named alone. A ratio is the reference time
 over the measured median; the reference is compulsory bytes over the best copy rate of the run. A
 case that fails is kept as its error's text.
@@ -22,7 +23,15 @@ from typing import Any
 
 import torch
 
-from benchmarks import attention_core, moe_layer, olmoe_step, small_kernels
+from benchmarks import (
+    attention_core,
+    moe_layer,
+    products,
+    small_kernels,
+    transformers_olmoe,
+    tuning,
+    whole_step,
+)
 from benchmarks.timing import (
     Timer,
     circumstances,
@@ -35,7 +44,7 @@ from reference_model.kernels.attention_split import Split
 TOKENS = (1, 4, 16, 64, 256)
 ODD_TOKENS = (3, 7, 33, 100)
 EXPONENTS = (1.0, 2.0, 3.0)  # of the uneven routings
-PROCESSES = 12
+PROCESSES = 10
 Result = dict[str, Any]
 
 
@@ -61,20 +70,12 @@ def check_attention(model: attention_core.Heads, tokens: int) -> Result:
     most = attention_core.CONTEXT
     odd = torch.randint(1, most, (tokens,), generator=generator(), device="cuda")
     return {
-        f"{split.slices} x {split.block}, {split.stages} stages": {
+        f"{split.slices} x {split.block}, {split.stages} stages{', early' if split.early else ''}": {
             "full": core.error(split, full),
             "odd": core.error(split, odd),
         }
         for split in attention_core.splits(tokens, model)
     }
-
-
-def check_step(tokens: int) -> Result:
-    """Two layers of a step against float64."""
-    model = olmoe_step.Model(generator(), layers=2)
-    caches = olmoe_step.caches_for(tokens, generator(), layers=2)
-    step = olmoe_step.Step(model, caches)
-    return olmoe_step.errors(step)
 
 
 def checks() -> dict[str, Callable[[], Result]]:
@@ -84,7 +85,6 @@ def checks() -> dict[str, Callable[[], Result]]:
         for model in attention_core.MODELS:
             name = f"attention, {model.name}, {tokens} tokens"
             named[name] = partial(check_attention, model, tokens)
-        named[f"step, {tokens} tokens"] = partial(check_step, tokens)
     for shape in moe_layer.SHAPES:
         for tokens in TOKENS + ODD_TOKENS:
             name = f"layer, {shape.name}, {tokens} tokens"
@@ -95,6 +95,11 @@ def checks() -> dict[str, Callable[[], Result]]:
     for tokens in TOKENS:
         for name, check in small_kernels.checks(tokens, generator):
             named[f"{name}, {tokens} tokens"] = check
+    for name, batches in whole_step.MODELS.items():
+        for batch in batches:
+            case = f"two layers of {name}, batch {batch}"
+            named[case] = partial(whole_step.check, name, batch, generator())
+    named |= dict(products.checks(tuple(whole_step.MODELS)))
     return named
 
 
@@ -155,7 +160,7 @@ def measure_attention(timer: Timer) -> Result:
             core = attention_core.Core(model, tokens, generator(), layers)
 
             cases = {
-                f"{split.slices} x {split.block}, {split.stages} stages": tried(
+                f"{split.slices} x {split.block}, {split.stages} stages{', early' if split.early else ''}": tried(
                     partial(measure_split, timer, core, split)
                 )
                 for split in attention_core.splits(tokens, model)
@@ -231,36 +236,27 @@ def measure_layers(timer: Timer) -> Result:
 
 
 def measure_steps(timer: Timer) -> Result:
-    """Whole steps of OLMoE-1B-7B."""
-    model = olmoe_step.Model(generator())
+    """Whole steps of every model by both backends."""
     results: Result = {}
-    for tokens in TOKENS:
-        caches = olmoe_step.caches_for(tokens, generator())
-        step = olmoe_step.Step(model, caches)
-        us = timer.step_us(step.run)
-        step.pdl = False
-        kernels = kernel_durations_us(step.run)
-        results[f"{tokens} tokens"] = {
-            "us": us,
-            "bytes": step.bytes_read,
-            "without_pdl_us": timer.step_us(step.run),
-            "kernels_without_pdl": kernels,
-            "kernels": sum(kernel["kernels"] for kernel in kernels.values()),
-        }
-        del step
-        del caches
+    for name, batches in whole_step.MODELS.items():
+        model = whole_step.prepared(name)
+        for batch in batches:
+            case = partial(whole_step.measure, timer, model, batch, generator())
+            results[f"{name}, batch {batch}"] = tried(case)
+        del model
         torch.cuda.empty_cache()
     return results
 
 
-def add_ratios(part: Result, copy_rate: float) -> None:
+def add_ratios(part: Result, copy_rate: float, product_rate: float) -> None:
     """To everything that has bytes and a time, the reference time and the ratio."""
-    if isinstance(part.get("us"), dict) and "bytes" in part:
-        part["reference_us"] = part["bytes"] / copy_rate * 1e6
+    if isinstance(part.get("us"), dict) and "median" in part["us"] and "bytes" in part:
+        by_flops = part.get("flops", 0) / product_rate
+        part["reference_us"] = max(part["bytes"] / copy_rate, by_flops) * 1e6
         part["ratio"] = part["reference_us"] / part["us"]["median"]
     for value in part.values():
         if isinstance(value, dict):
-            add_ratios(value, copy_rate)
+            add_ratios(value, copy_rate, product_rate)
 
 
 def main() -> None:
@@ -283,14 +279,21 @@ def main() -> None:
     phase("checks", check_all)
     report["ceilings"] += [ceilings() for _ in range(3)]
     timer = Timer()
+    phase("products", lambda: products.measured(timer, tuple(whole_step.MODELS)))
+    if "tuning" in wanted and isinstance(report.get("products"), list):
+        phase("tuning", lambda: tuning.tuned(timer, report["products"]))
+        tuning.write(report["tuning"], out.with_name("products.json"))
     phase("steps", lambda: measure_steps(timer))
     phase("layers", lambda: measure_layers(timer))
+    phase("transformers", lambda: transformers_olmoe.measured(timer))
     report["ceilings"].append(ceilings())
     phase("attention", lambda: measure_attention(timer))
     phase("small", lambda: small_kernels.measured(timer, generator, TOKENS))
     report["ceilings"].append(ceilings())
     report["circumstances_after"] = circumstances()
-    add_ratios(report, max(reading["copy_bytes_per_s"] for reading in report["ceilings"]))
+    readings = report["ceilings"]
+    best = {key: max(reading[key] for reading in readings) for key in readings[0]}
+    add_ratios(report, best["copy_bytes_per_s"], best["product_flops_per_s"])
     out.write_text(json.dumps(report, indent=1))
 
 

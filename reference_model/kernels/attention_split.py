@@ -10,17 +10,19 @@ from dataclasses import dataclass
 
 BLOCKS = 256
 KEYS = 128  # a tile
+EARLY = True  # whether slices read their first keys before the wait
 JOINED = 64  # slices times query heads that one block joins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Slices of whole tiles of `block` keys, stages in flight."""
+    """Slices of whole tiles of `block` keys, stages in flight; `early`: one before the wait."""
 
     slices: int
     block: int
     stages: int = 2
     warps: int = 4
+    early: bool = False
 
 
 def usual_split(tokens: int, heads: int, kv_heads: int, seen: int) -> Split:
@@ -30,4 +32,4 @@ def usual_split(tokens: int, heads: int, kv_heads: int, seen: int) -> Split:
     slices = 1
     while 2 * slices <= most:
         slices *= 2
-    return Split(slices=slices, block=KEYS)
+    return Split(slices=slices, block=KEYS, early=EARLY and slices > 1)

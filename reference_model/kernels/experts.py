@@ -20,9 +20,11 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from reference_model.kernels.activation import gated
-from reference_model.kernels.launch import launch_options, wait_for_previous
+from reference_model.kernels.launch import launch_options, prefetch, wait_for_previous
+from reference_model.kernels.linear_split import SplitTile
 from reference_model.kernels.routing import Routing
 from reference_model.kernels.tiles import Tile
+
 
 
 @triton.jit
@@ -65,15 +67,19 @@ def _pairs_of(lists, expert, place, tokens, T, WORK: tl.constexpr):
 
 @triton.jit
 def _gate_up(
-    x, weight, bias, scale, hidden, counts, ids, slots, lists, items, T,
+    x, weight, plain, bias, scale, hidden, counts, ids, slots, lists, items, T,
     E: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, TOP_K: tl.constexpr,
     BLOCK_T: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr, STAGES: tl.constexpr,
     ACTIVATION: tl.constexpr, BIAS: tl.constexpr, SCALED: tl.constexpr, WORK: tl.constexpr,
-    PDL: tl.constexpr,
+    AHEAD: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """hidden[pair] = activation(x gate^T, x up^T) for ROWS of the I columns."""
-    wait_for_previous(PDL)
     row = tl.program_id(1) * ROWS
+    if WORK == "dense" and AHEAD > 0:  # what to read does not depend on the kernel before
+        start = plain + (row + tl.arange(0, ROWS)).to(tl.int64) * D
+        prefetch(start, AHEAD, PDL)
+        prefetch(start + WIDTH * D, AHEAD, PDL)
+    wait_for_previous(PDL)
     expert, begin, tokens = _expert_of(
         tl.program_id(0), counts, ids, slots, items, T, E, BLOCK_T, WORK
     )
@@ -132,7 +138,7 @@ def _down(
         tl.store(results + pair[None, :].to(tl.int64) * D + rows[:, None], y, mask=real[None, :])
 
 
-def described(weight: Tensor, tile: Tile) -> TensorDescriptor:
+def described(weight: Tensor, tile: Tile | SplitTile) -> TensorDescriptor:
     """A weight [.., rows, depth] as its kernel reads it: tiles of tile.rows x tile.depth."""
     flat = weight.flatten(0, -2)
     return TensorDescriptor.from_tensor(flat, [tile.rows, tile.depth])
@@ -174,11 +180,12 @@ def gate_up(
     work, groups = _work(tokens, routing, tile)
     of, experts, top_k = _buffers(routing, x)
     _gate_up[groups, width // tile.rows](
-        x, weight, x if bias is None else bias, x if scale is None else scale, hidden, *of, tokens,
+        x, weight, weight.base, x if bias is None else bias, x if scale is None else scale, hidden,
+        *of, tokens,
         E=experts, D=d, WIDTH=width, TOP_K=top_k,
         BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
         ACTIVATION=activation, BIAS=bias is not None, SCALED=scale is not None, WORK=work,
-        **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
+        AHEAD=tile.ahead, **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def _gate_up_one(
     x, weight, bias, gamma, eps, hidden, ids,
     D: tl.constexpr, WIDTH: tl.constexpr, TOP_K: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr, ACTIVATION: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr,
-    PDL: tl.constexpr,
+    CHOSEN: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """ROWS columns of one pair's hidden vector."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -32,7 +32,9 @@ def _gate_up_one(
     offsets = tl.arange(0, BLOCK)
     inside = offsets < D
     wait_for_previous(PDL)
-    expert = tl.load(ids + pair).to(tl.int64)
+    expert = pair.to(tl.int64) * 0
+    if CHOSEN:
+        expert = tl.load(ids + pair).to(tl.int64)
     first = weight + expert * (2 * WIDTH * D)  # 64 bits once, 32 for what is added to it
     at = rows[:, None] * D + offsets[None, :]
     gates = tl.load(first + at, mask=inside[None, :], other=0.0, eviction_policy="evict_first").to(
@@ -95,7 +97,7 @@ def gate_up_one(
     x: Tensor,
     weight: Tensor,
     hidden: Tensor,
-    routing: Routing,
+    routing: Routing | None,
     *,
     bias: Tensor | None = None,
     activation: str = "silu",
@@ -107,14 +109,17 @@ def gate_up_one(
 ) -> None:
     """Multiply x [T, D], normed by `gamma` if given, by the experts' [E, 2 I, D]: hidden [T k, I].
 
-    Correct for any T, fast for one token: no pair shares its weights with another.
+    Correct for any T, fast for one token: no pair shares its weights with another. Without a
+    routing the weight is one expert's [2 I, D] that all tokens use, and hidden is [T, I].
     """
     d, width = x.shape[1], hidden.shape[1]
     assert width % rows == 0, (width, rows)
-    _gate_up_one[width // rows, routing.ids.numel()](
+    chosen = routing is not None
+    _gate_up_one[width // rows, hidden.shape[0]](
         x, weight, x if bias is None else bias, x if gamma is None else gamma, eps, hidden,
-        routing.ids, D=d, WIDTH=width, TOP_K=routing.ids.shape[1], ROWS=rows, BLOCK=block_of(d),
-        ACTIVATION=activation, BIAS=bias is not None, NORM=gamma is not None,
+        routing.ids if chosen else x, D=d, WIDTH=width,
+        TOP_K=routing.ids.shape[1] if chosen else 1, ROWS=rows, BLOCK=block_of(d),
+        ACTIVATION=activation, BIAS=bias is not None, NORM=gamma is not None, CHOSEN=chosen,
         **launch_options(pdl=pdl, warps=warps),
     )  # fmt: skip
 

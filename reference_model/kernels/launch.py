@@ -37,3 +37,20 @@ def block_of(width: int) -> int:
     """The block that holds `width` elements: a power of two; what is beyond is masked."""
     block: int = triton.next_power_of_2(width)
     return block
+
+
+@triton.jit
+def prefetch(pointers, BYTES: tl.constexpr, PDL: tl.constexpr):
+    """Ask for BYTES behind each of these pointers, for the L2; 16 must divide both.
+
+    Nothing waits for them: it is a hint, for weights of a kernel that still has to wait for others.
+    """
+    if PDL:
+        tl.inline_asm_elementwise(
+            f"cp.async.bulk.prefetch.L2.global [$1], {BYTES}; mov.u32 $0, 0;",
+            "=r,l",
+            [pointers.to(tl.int64)],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )

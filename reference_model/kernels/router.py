@@ -4,14 +4,17 @@ from torch import Tensor
 
 from reference_model.kernels.router_tiles import route_tiles
 from reference_model.kernels.router_tokens import route_tokens
-from reference_model.kernels.routing import RouterRule, Routing
+from reference_model.kernels.routing import TILE, RouterRule, Routing
 
 FEW = 32  # experts up to which a token of its own blocks pays for longer
 
 
 def few(tokens: int, experts: int) -> bool:
-    """Whether blocks for each token are faster on an H200; measured for 32, 64, 128 experts."""
-    return tokens <= (16 if experts > FEW else 64)
+    """Whether blocks for each token are faster on an H200; measured for 32, 64, 128 experts.
+
+    Tiles hold 16 experts, so that another number of them is always done by tokens.
+    """
+    return tokens <= (16 if experts > FEW else 64) or experts % TILE != 0
 
 
 def route(

@@ -5,6 +5,8 @@ which block of a token arrives last; it sees the others' logits (acquire and rel
 decides (`choose`). It sets the counter back to zero.
 """
 
+from math import gcd
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -13,6 +15,8 @@ from reference_model.kernels.choose import choice_of, choose
 from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
 from reference_model.kernels.norm import normalised
 from reference_model.kernels.routing import RouterRule, Routing
+
+EXPERTS = 8  # that a block multiplies, where their number allows
 
 
 @triton.jit
@@ -69,7 +73,7 @@ def route_tokens(
     gamma: Tensor | None = None,
     normed: Tensor | None = None,
     eps: float = 1e-6,
-    rows: int = 8,
+    rows: int | None = None,
     listed: bool = True,
     pdl: bool = False,
 ) -> None:
@@ -81,6 +85,7 @@ def route_tokens(
     """
     tokens, width = x.shape
     experts = weight.shape[0]
+    rows = rows or gcd(experts, EXPERTS)
     tensors, constants = choice_of(routing, rule, correction, declared, listed=listed)
     _route_token[experts // rows, tokens](
         x, weight, x if bias is None else bias, x if gamma is None else gamma, eps, tokens,

@@ -62,7 +62,7 @@ class Routing:
     ) -> "tuple[Tensor, tuple[Routing, ...]]":
         """All layers' counters [L, E + 1], to be zeroed once a step, and a routing for each layer.
 
-        Layers share every buffer but the counters, since they run one after another.
+        Layers share every buffer but counters and choices, since they run one after another.
         """
 
         def ints(*shape: int) -> Tensor:
@@ -75,7 +75,6 @@ class Routing:
         pairs = tokens * top_k
         most = min(pairs, experts + pairs // item_tokens) if item_tokens else 1
         shared = {
-            "ids": ints(tokens, top_k),
             "weights": floats(tokens, top_k),
             "slots": ints(tokens, top_k),
             "lists": ints(experts, tokens),
@@ -88,5 +87,6 @@ class Routing:
             "arrived": ints(tokens),
         }
         return counts, tuple(
-            cls(counts=counts[layer], item_tokens=item_tokens, **shared) for layer in range(count)
+            cls(counts=counts[layer], ids=ints(tokens, top_k), item_tokens=item_tokens, **shared)
+            for layer in range(count)
         )

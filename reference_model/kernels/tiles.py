@@ -10,16 +10,22 @@ from dataclasses import dataclass
 
 DEEP = 64  # elements of the reduction a step where 128 does not divide it
 
+TILE = 16  # the least tokens of a tile
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """One kernel's block: tokens x rows of the weight, depth elements a step, stages in flight."""
+    """One kernel's block: tokens x rows of the weight, depth elements a step, stages in flight.
+
+    `ahead`, of dense products: bytes of each row asked for before the previous kernel has finished.
+    """
 
     tokens: int
     rows: int
     depth: int
     stages: int
     warps: int = 4
+    ahead: int = 0
 
 
 def expert_tiles(tokens: int, experts: int, top_k: int, hidden: int, width: int) -> list[Tile]:
@@ -45,3 +51,10 @@ def expert_tiles(tokens: int, experts: int, top_k: int, hidden: int, width: int)
         Tile(tokens=16, rows=64, depth=128 if deep else DEEP, stages=3 if deep else 6),
         Tile(tokens=16, rows=64, depth=DEEP, stages=5 if width % 128 == 0 else 6),
     ]
+
+
+def dense_tile(tokens: int, inputs: int) -> Tile:
+    """The tile of a product that all tokens share: of as many tokens as there are, 64 at most."""
+    depth = 128 if inputs % 128 == 0 and tokens <= TILE else DEEP
+    wide = next((width for width in (TILE, 2 * TILE) if tokens <= width), 4 * TILE)
+    return Tile(tokens=wide, rows=64, depth=depth, stages=3 if wide > TILE or depth > DEEP else 6)

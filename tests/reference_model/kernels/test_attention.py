@@ -18,7 +18,17 @@ def run(  # noqa: PLR0917 - the arguments of the kernel
     q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, slices: int,
     window: int | None = None, sinks: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    split = Split(slices=slices, block=8, stages=2)
+    """The kernel's result, with and without keys that are asked for early: the same bits."""
+    results = [attended(q, keys, values, lengths, slices, window, sinks, e) for e in (False, True)]
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0, equal_nan=True)
+    return results[0]
+
+
+def attended(  # noqa: PLR0917 - likewise
+    q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, slices: int,
+    window: int | None, sinks: Tensor | None, early: bool,  # noqa: FBT001
+) -> Tensor:  # fmt: skip
+    split = Split(slices=slices, block=8, stages=2, early=early)
     tokens, heads, d = q.shape
     buffers = AttentionBuffers.make(
         split, tokens=tokens, heads=heads, kv_heads=keys.shape[1], d=d, device="cpu"
@@ -28,8 +38,8 @@ def run(  # noqa: PLR0917 - the arguments of the kernel
     out = poisoned(tokens, heads, d)
     attend(
         q, keys, values, out, lengths, split, buffers, key_tiles=described_cache(keys, split),
-        value_tiles=described_cache(values, split), longest=keys.shape[2], window=window,
-        sinks=sinks,
+        value_tiles=described_cache(values, split), window=window,
+        sinks=sinks, appended=True,
     )  # fmt: skip
     assert not buffers.arrived.any()
     return out
@@ -107,4 +117,6 @@ def test_a_length_beyond_the_cache_reads_no_other_sequence(generator: torch.Gene
 def test_the_usual_split_is_the_one_that_was_measured(
     tokens: int, heads: int, kv_heads: int, seen: int, slices: int
 ) -> None:
-    assert usual_split(tokens, heads, kv_heads, seen) == Split(slices=slices, block=128)
+    assert usual_split(tokens, heads, kv_heads, seen) == Split(
+        slices=slices, block=128, early=slices > 1
+    )

@@ -1,0 +1,1 @@
+"""The backend `fused`: decode steps of a reference model as chains of few Triton kernels."""

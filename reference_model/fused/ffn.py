@@ -1,0 +1,67 @@
+"""A dense gated feed-forward layer of a decode step: gate_up with its activation, and down, a launch each.
+
+The gate_up product runs on the expert kernel as one expert that all tokens use. Where cuBLAS was
+measured to be faster even with a launch of its own for the activation, that does it.
+"""
+
+import torch
+from torch import Tensor
+
+from reference_model.ffn import FeedForward
+from reference_model.fused.plan import Plan, region
+from reference_model.fused.products import chosen, launch_product
+from reference_model.kernels.activation import activate
+from reference_model.kernels.experts import described, gate_up
+from reference_model.kernels.experts_one import gate_up_one
+from reference_model.layers import Linear, Norm
+from reference_model.leaf import NORM_EPS
+
+
+def add_feed_forward(plan: Plan, prefix: str, norm: Norm, layer: FeedForward) -> None:
+    """The launches of one layer; `prefix` is "layers.3."."""
+    gates = layer.gate_up
+    hidden = plan.shared_room("ffn_hidden", plan.tokens, gates.weight.shape[0] // 2)
+    if plan.single:
+        path = region(prefix, "ffn_norm", "ffn.gate_up")
+        launch_gate_up(plan, path, plan.stream, gates, hidden, gamma=norm.weight)
+    else:
+        plan.launch_norm(prefix + "ffn_norm", norm)
+        launch_gate_up(plan, prefix + "ffn.gate_up", plan.normed, gates, hidden)
+    launch_product(plan, prefix + "ffn.down", hidden, layer.down, None)
+
+
+def launch_gate_up(
+    plan: Plan,
+    path: str,
+    x: Tensor,
+    leaf: Linear,
+    hidden: Tensor,
+    *,
+    gamma: Tensor | None = None,
+    scale: Tensor | None = None,
+) -> None:
+    """Compute hidden [T, F]: the activation of norm(x [T, D]) by gate and up; `scale` [T] as in `gate_up`."""
+    weight, bias = leaf.weight, leaf.bias
+    outputs, inputs = weight.shape
+    choice = chosen(outputs, inputs, plan.tokens)
+    if plan.single:
+        plan.launch(
+            path, gate_up_one, x, weight, hidden, None, bias=bias,
+            activation=leaf.activation, gamma=gamma, eps=NORM_EPS, rows=choice.rows,
+            warps=choice.warps, pdl=plan.pdl,
+        )  # fmt: skip
+        return
+    assert gamma is None
+    if choice.way == "cublas" and scale is None:
+        both = plan.shared_room("gate_up", plan.tokens, outputs)
+        if bias is None:
+            plan.launch(path, torch.mm, x, weight.T, out=both)
+        else:
+            plan.launch(path, torch.addmm, bias, x, weight.T, out=both)
+        plan.launch(path, activate, both, hidden, activation=leaf.activation, pdl=plan.pdl)
+        return
+    tile = choice.tile(plan.tokens, inputs)
+    plan.launch(
+        path, gate_up, x, described(weight, tile), hidden, tile, bias=bias, scale=scale,
+        activation=leaf.activation, pdl=plan.pdl,
+    )  # fmt: skip

@@ -1,0 +1,100 @@
+"""A decode step as a list of launches, and the residual stream while the list is put together.
+
+What a sublayer gives is not added to the stream at once: it waits, and the next kernel that reads
+the stream anyway adds it. So a plan knows at each place where the stream lies and what waits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from costmodel.layers.site import region_path
+from reference_model.kernels.linear_split import SplitBuffers, SplitTile
+from reference_model.kernels.norm import add_norm
+from reference_model.layers import Norm
+from reference_model.leaf import NORM_EPS
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One call that launches a kernel, and the leaf or region whose work it does."""
+
+    path: str
+    run: Callable[[], object]
+
+
+class Plan:
+    """The launches of a step of T tokens so far.
+
+    Attributes:
+        stream: Where the residual stream lies, [T, D].
+        spare: As large; a kernel that may not write the stream in place writes here.
+        normed: [T, D], the input of the sublayer that comes next.
+        add: [T, D] that waits to be added, or None.
+        results: Experts' results [T k, D] that wait to be added by `weights` [T, k], or None.
+    """
+
+    def __init__(
+        self, tokens: int, hidden: int, *, device: torch.device, dtype: torch.dtype, pdl: bool
+    ) -> None:
+        self.tokens, self.hidden, self.device, self.dtype = tokens, hidden, device, dtype
+        self.pdl = pdl
+        self.launches: list[Launch] = []
+        self.stream, self.spare, self.normed = (self.room(tokens, hidden) for _ in range(3))
+        self.add: Tensor | None = None
+        self.results: Tensor | None = None
+        self.weights: Tensor | None = None
+        self._shared: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._split: dict[tuple[int, SplitTile], SplitBuffers] = {}
+
+    @property
+    def single(self) -> bool:
+        """Whether the step has one token: then kernels without the matrix unit do it all."""
+        return self.tokens == 1
+
+    def room(self, *shape: int) -> Tensor:
+        """A tensor of the model's format; NaN, so that what nobody writes is seen."""
+        return torch.full(shape, torch.nan, device=self.device, dtype=self.dtype)
+
+    def shared_room(self, name: str, *shape: int) -> Tensor:
+        """A tensor that all layers use, one after another."""
+        key = name, shape
+        if key not in self._shared:
+            self._shared[key] = self.room(*shape)
+        return self._shared[key]
+
+    def split_buffers(self, outputs: int, tile: SplitTile) -> SplitBuffers:
+        """Where the blocks of a split product leave their sums; all layers share it."""
+        key = outputs, tile
+        if key not in self._split:
+            self._split[key] = SplitBuffers.make(outputs, tile, self.tokens, str(self.device))
+        return self._split[key]
+
+    def launch(self, path: str, kernel: Callable[..., object], *args: object, **kw: object) -> None:
+        """Put a call of `kernel` at the end."""
+        self.launches.append(Launch(path, partial(kernel, *args, **kw)))
+
+    def launch_norm(self, path: str, norm: Norm) -> None:
+        """Add to the stream what waits, and norm it into `normed`: one kernel."""
+        self.launch(
+            path, add_norm, self.stream, norm.weight, self.normed, eps=NORM_EPS, add=self.add,
+            results=self.results, weights=self.weights, pdl=self.pdl,
+        )  # fmt: skip
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what waits: some kernel has added it."""
+        self.add = self.results = self.weights = None
+
+    def swap(self) -> None:
+        """The stream with all that waited now lies in `spare`."""
+        self.stream, self.spare = self.spare, self.stream
+        self.clear()
+
+
+def region(prefix: str, *leaves: str) -> str:
+    """The path of one leaf of a layer, or of neighbours that one kernel does together."""
+    return prefix + (leaves[0] if len(leaves) == 1 else region_path(leaves))

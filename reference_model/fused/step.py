@@ -1,0 +1,154 @@
+"""A decode step of the backend `fused`: a reference model's parameters, run by few kernels a layer.
+
+The step has the leaves' own parameters and caches, and gives the same logits within bf16. Launches
+are put together once for a model, a static cache and its batch; after that a step is a walk over
+a list, and a CUDA graph can capture it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+import torch
+from torch import Tensor
+
+from costmodel.errors import InputError
+from reference_model.attention import AttentionLayer
+from reference_model.cache import Cache, LayerCache
+from reference_model.ffn import FeedForward
+from reference_model.fused.attention import AttentionPlan, Places
+from reference_model.fused.ffn import add_feed_forward
+from reference_model.fused.moe import MoePlan, takes_norm
+from reference_model.fused.plan import Plan, region
+from reference_model.fused.products import launch_product
+from reference_model.fused.support import device_refusal, model_refusal
+from reference_model.kernels.embed import embed
+from reference_model.kernels.launch import INTERPRETED
+from reference_model.kernels.router_tiles import splits_of
+from reference_model.kernels.routing import Routing
+from reference_model.kernels.tiles import expert_tiles
+from reference_model.model import Block, ReferenceModel
+from reference_model.moe import MoeLayer, Router
+
+Context = Callable[[str], AbstractContextManager[object]]
+
+
+class FusedStep:
+    """One new token for each of B sequences, by fused kernels.
+
+    Attributes:
+        ids: Token ids [B, 1], where the caller puts them.
+        logits: [B, 1, V], where a run leaves them.
+
+    Raises:
+        InputError: There are no kernels for this model, device or format.
+    """
+
+    def __init__(
+        self, model: ReferenceModel, cache: Cache, ids: Tensor, *, pdl: bool = True
+    ) -> None:
+        refuse(model)
+        self.ids, self.places = ids, Places(cache)
+        tokens, device = cache.batch, model.device
+        self.plan = plan = Plan(
+            tokens, model.config.hidden_size, device=device, dtype=model.dtype, pdl=pdl
+        )
+        self.selections: list[tuple[Router, Tensor]] = []
+        self.routings: list[Routing] = []  # by layer with experts, as `selections`
+        self.counters: list[Tensor] = []
+        self._context: Context | None = None
+        table, flat = model.embed.weight, ids.view(tokens)
+        plan.launch("embed", embed, flat, table, plan.stream, pdl=pdl)
+        attention = AttentionPlan(plan, self.places)
+        routings = self._routings(model)
+        for index, block in enumerate(model.layers):
+            assert isinstance(block, Block)
+            layer_cache, prefix = cache.layers[index], f"layers.{index}."
+            assert isinstance(layer_cache, LayerCache)
+            assert isinstance(block.attention, AttentionLayer)
+            moe = block.moe if isinstance(block.moe, MoeLayer) else None
+            waits = moe is not None and takes_norm(plan, moe.router)
+            norm = block.attention_norm
+            attention.add(prefix, norm, block.attention, layer_cache, waits=waits)
+            if moe is not None:
+                MoePlan(plan, prefix, moe, routings[index]).add(block.ffn_norm)
+            else:
+                assert isinstance(block.ffn, FeedForward)
+                add_feed_forward(plan, prefix, block.ffn_norm, block.ffn)
+        logits = plan.room(tokens, model.config.vocab_size)
+        if plan.single:
+            path = region("", "final_norm", "lm_head")
+            gamma = model.final_norm.weight
+            launch_product(plan, path, plan.stream, model.lm_head, logits, gamma=gamma)
+        else:
+            plan.launch_norm("final_norm", model.final_norm)
+            launch_product(plan, "lm_head", plan.normed, model.lm_head, logits)
+        self.logits = logits.view(tokens, 1, -1)
+
+    def _routings(self, model: ReferenceModel) -> dict[int, Routing]:
+        """A routing for each layer with experts; layers alike share most of its buffers."""
+        routings: dict[int, Routing] = {}
+        tokens, hidden = self.plan.tokens, self.plan.hidden
+        for config, layers in model.config.ffn_groups:
+            moes = [(i, model.layers[i].moe) for i in layers]
+            routers = [(i, moe.router) for i, moe in moes if isinstance(moe, MoeLayer)]
+            if not routers:
+                continue
+            experts, top_k = config.num_experts, config.num_experts_per_tok
+            up, _ = expert_tiles(tokens, experts, top_k, hidden, config.moe_intermediate_size)
+            counts, by_layer = Routing.layers(
+                len(routers), tokens=tokens, experts=experts, top_k=top_k,
+                splits=splits_of(hidden), device=str(self.plan.device), item_tokens=up.tokens,
+            )  # fmt: skip
+            self.counters.append(counts)
+            for (index, router), routing in zip(routers, by_layer, strict=True):
+                routings[index] = routing
+                self.routings.append(routing)
+                self.selections.append((router, routing.ids))
+        return routings
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Paths of the leaves and regions that run, in the order of their first launch."""
+        return tuple(dict.fromkeys(launch.path for launch in self.plan.launches))
+
+    @contextmanager
+    def within(self, context: Context) -> Iterator[None]:
+        """While this is open, the launches of each region run inside `context(path)`."""
+        self._context = context
+        try:
+            yield
+        finally:
+            self._context = None
+
+    @torch.no_grad()
+    def __call__(self) -> Tensor:
+        """Run the step at the cache's position; logits [B, 1, V]."""
+        for counts in self.counters:
+            counts.zero_()
+        if self._context is None:
+            for launch in self.plan.launches:
+                launch.run()
+        else:
+            self._run_within(self._context)
+        for router, ids in self.selections:
+            router.selected = ids
+        return self.logits
+
+    def _run_within(self, context: Context) -> None:
+        path = ""
+        with ExitStack() as stack:
+            for launch in self.plan.launches:
+                if launch.path != path:
+                    stack.close()
+                    path = launch.path
+                    stack.enter_context(context(path))
+                launch.run()
+
+
+def refuse(model: ReferenceModel) -> None:
+    """Raise where the backend does not apply to a model, its device or its format."""
+    reason = model_refusal(model.config)
+    if reason is None and not INTERPRETED:
+        reason = device_refusal(model.device, model.dtype)
+    if reason is not None:
+        raise InputError(f"backend='fused': {reason}")

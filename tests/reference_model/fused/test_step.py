@@ -1,0 +1,143 @@
+"""A fused step against the same model in plain PyTorch: logits, choices, cache, regions, launches."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from costmodel.inputs.model import ModelConfig, Override
+from costmodel.layers.attention import Attention
+from costmodel.layers.base import FfnKind
+from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.moe import MoeFfn
+from reference_model.decode import DecodeStep
+from reference_model.model import ReferenceModel
+from reference_model.routing import selectors, set_synthetic_routing
+from reference_model.synthetic_routing import Popularity
+from tests.reference_model.tiny import made
+
+LAYERS, CONTEXT, STEPS = 2, 6, 3
+CLOSE = 3e-6  # float32 on the interpreter: sums in another order
+
+
+def model(attention: Attention, ffn: FfnKind, **fields: Any) -> ModelConfig:  # noqa: ANN401
+    return ModelConfig(
+        name="tiny", source="test", hidden_size=128, vocab_size=96, num_hidden_layers=LAYERS,
+        attention=attention, ffn=ffn, **fields,
+    )  # fmt: skip
+
+
+def heads(num: int, kv: int, head_dim: int = 16, **fields: Any) -> Attention:  # noqa: ANN401
+    return Attention(num_attention_heads=num, num_key_value_heads=kv, head_dim=head_dim, **fields)
+
+
+def experts(num: int, top_k: int, **fields: Any) -> MoeFfn:  # noqa: ANN401
+    return MoeFfn(num_experts=num, num_experts_per_tok=top_k, moe_intermediate_size=64, **fields)
+
+
+WINDOW = heads(
+    8, 2, attention_bias=True, output_bias=True, sinks=True, sliding_window=5, head_dim=32
+)
+MODELS = {
+    "full QK-norm, softmax": model(heads(4, 4, qk_norm="full"), experts(16, 3)),
+    "window, sinks, biases": model(
+        heads(8, 2, 32, attention_bias=True, output_bias=True, sinks=True),
+        experts(
+            8, 2, activation="clamped_silu", scoring="softmax_of_chosen", router_bias=True,
+            expert_bias=True,
+        ),
+        overrides=(Override(layers="0", attention=WINDOW),),
+    ),  # fmt: skip
+    "dense, tied": model(
+        heads(8, 2), DenseFfn(intermediate_size=192, bias=True), tie_word_embeddings=True
+    ),
+    "shared experts, groups": model(
+        heads(4, 1, 32, qk_norm="head", rotary_dim=16),
+        experts(
+            16, 4, shared_intermediate_size=128, scoring="sigmoid", norm_topk_prob=True,
+            score_correction_bias=True, n_group=4, topk_group=2, group_score_experts=2,
+        ),
+    ),  # fmt: skip
+}  # fmt: skip
+
+
+@torch.no_grad()
+def decoded(
+    reference: ReferenceModel,
+    batch: int,
+    backend: Any,
+    steps: int = STEPS,
+) -> tuple[list[Tensor], list[Tensor], DecodeStep]:
+    """Logits of some greedy steps behind the same prefill, the choices of the last, and the step."""
+    ids = torch.arange(batch * CONTEXT).view(batch, CONTEXT) * 7 % 96
+    cache = reference.new_cache(batch, CONTEXT + steps)
+    reference(ids, cache)
+    step = DecodeStep(reference, cache, graph=False, greedy=True, backend=backend)
+    step.ids.copy_(torch.arange(batch)[:, None])
+    logits = [step().clone() for _ in range(steps)]
+    chosen = [leaf.selected for leaf in selectors(reference).values()]
+    return logits, [ids.long().sort(-1).values for ids in chosen if ids is not None], step
+
+
+@pytest.mark.parametrize("batch", [1, 3, 20])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_fused_step_gives_the_logits_choices_and_cache_of_plain_pytorch(
+    name: str, batch: int
+) -> None:
+    reference = made(MODELS[name], seed=batch)
+    plain, chosen, at = decoded(reference, batch, "torch")
+    fused, chosen_too, at_too = decoded(reference, batch, "fused")
+    for expected, logits in zip(plain, fused, strict=True):
+        assert (logits - expected).norm() <= CLOSE * expected.norm()
+    assert all(map(torch.equal, chosen, chosen_too))
+    for layer, layer_too in zip(at.cache.kv_layers, at_too.cache.kv_layers, strict=True):
+        for kept, kept_too in zip(layer.tensors, layer_too.tensors, strict=True):
+            torch.testing.assert_close(kept_too, kept, rtol=1e-4, atol=1e-4)
+
+
+def test_a_given_routing_is_followed() -> None:
+    reference = made(MODELS["full QK-norm, softmax"])
+    set_synthetic_routing(reference, Popularity(exponent=1.0), tokens=3 * CONTEXT)
+    plain, chosen, _ = decoded(reference, 3, "torch", 1)
+    fused, chosen_too, _ = decoded(reference, 3, "fused", 1)
+    assert all(map(torch.equal, chosen, chosen_too))
+    for router in selectors(reference).values():
+        assert router.synthetic_choice is not None
+    assert (fused[0] - plain[0]).norm() <= CLOSE * plain[0].norm()
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "expected"),
+    [
+        ("full QK-norm, softmax", 1, 7),
+        ("full QK-norm, softmax", 3, 9),
+        ("full QK-norm, softmax", 20, 9),  # the norm is in the router: one path fewer
+        ("dense, tied", 1, 6),
+    ],
+)
+def test_a_layer_takes_few_launches_and_every_region_is_entered_once(
+    name: str, batch: int, expected: int
+) -> None:
+    """Seven kernels of one token, nine of more: paths cover each leaf of the model exactly once."""
+    from costmodel.layers.site import region_leaves
+
+    reference = made(MODELS[name])
+    _, _, step = decoded(reference, batch, "fused", 1)
+    assert step.fused is not None
+    layer = [x.path for x in step.fused.plan.launches if x.path.startswith("layers.1.")]
+    assert len(layer) <= expected
+    leaves = [leaf for path in step.regions for leaf in region_leaves(path)]
+    assert sorted(leaves) == sorted(reference.leaves())
+    entered: list[str] = []
+
+    @contextmanager
+    def context(path: str) -> Iterator[None]:
+        entered.append(path)
+        yield
+
+    with step.within(context):
+        step.fused()
+    assert tuple(entered) == step.regions
