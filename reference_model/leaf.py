@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from costmodel.layers.operator import Group
+from costmodel.layers.formats import Group
 
 NORM_EPS = 1e-5
 

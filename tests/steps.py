@@ -7,8 +7,9 @@ from typing import Any, Literal
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import LayerKind
-from costmodel.layers.dtype import parse_dtype, parse_kv_dtype
+from costmodel.layers.dtype import parse_kv_dtype
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.formats import parse_formats
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, OperatorKind, Part, Step
 from costmodel.layers.site import Site
@@ -34,7 +35,7 @@ def make_step(
         new_tokens=new_tokens,
         cached=cached,
         tokens=batch * new_tokens,
-        dtype=parse_dtype(dtype, field="dtype"),
+        formats=parse_formats(dtype, field="dtype"),
         kv_dtype=parse_kv_dtype(kv_dtype, field="kv_dtype"),
         routing=routing or Uniform(),
         attention_flops=attention_flops,

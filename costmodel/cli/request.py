@@ -48,7 +48,7 @@ def request(
     ] = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
-    dtype: DtypeOpt = "bf16",
+    dtype: DtypeOpt = None,
     kv_dtype: KvDtypeOpt = None,
     routing: RoutingOpt = "uniform",
     mla_cache: MlaCacheOpt = "latent",

@@ -93,6 +93,7 @@ class LatentAttention(MixerKind):
                 outputs=q_first + c + r,
                 group="attention",
                 bias=self.attention_bias,
+                matrix_rows=(q_first, c + r),
                 summary="Projection of each token to its queries or their compressed form, a latent"
                 " and a rotary key",
                 formula=sum_of(f"2 N D {outputs}", self.attention_bias and f"N {outputs}"),
@@ -214,7 +215,9 @@ class LatentAttention(MixerKind):
         expanded = step.mla == "expanded"
         rebuilds = expanded and step.mla_cache == "latent"
         tokens = step.batch * (step.cached + step.new_tokens) if rebuilds else step.tokens
-        weight = Weight(name="weight", group="attention", rows=h * head_dim, cols=c)
+        weight = Weight(
+            name="weight", group="attention", rows=h * head_dim, cols=c, leaf=f"attention.{leaf}"
+        )
         latents = step.batch * step.cached * self._latent_bytes(step)
         # Rebuilding, `v_up` reads the cached latents a second time: activations, not compulsory.
         fresh = step.tokens if reads_latents else tokens

@@ -117,7 +117,8 @@ def compare(
         for batch in batches
     )
     first = rows[0]
-    metrics = METRICS if isinstance(first[0].time, Unknown) else METRICS + CALIBRATED
+    timed = not any(isinstance(prediction.time, Unknown) for prediction in first)
+    metrics = METRICS + CALIBRATED if timed else METRICS
     known_to = [known_batches(model, workload) for model in models]
     return Comparison(
         batches=tuple(batches),
@@ -148,9 +149,11 @@ def compare(
 
 def known_batches(model: ModelConfig, workload: Workload) -> int:
     """The largest batch whose bytes the routing can give: `MAX_BATCH`, but for a histogram."""
+    work = workload.of_model(model)
 
     def unknown(batch: int) -> bool:
-        return is_unknown(step_costs(model, workload.step(batch=batch)).totals.compulsory_bytes)
+        costs = step_costs(model, work.step(batch=batch))
+        return is_unknown(costs.totals.compulsory_bytes)
 
     if not histograms_of(workload.routing) or not unknown(MAX_BATCH):
         return MAX_BATCH
@@ -178,16 +181,18 @@ def advantage(
     if not known_to:
         return ()
     gpu = Gpu(hardware=hardware, calibration=calibration)
-    ceilings = gpu.ceilings(workload)
 
     def cost(config: ModelConfig, batch: Count) -> Number:
-        costs = step_costs(config, workload.step(batch=batch))
+        work = workload.of_model(config)
+        costs = step_costs(config, work.step(batch=batch))
         sums = costs.totals
         if metric == "hbm_bytes.compulsory":
             return sums.compulsory_bytes
         if metric == "time.floor_s":
-            return ceilings.floor_s(sums.compulsory_bytes, sums.flops)
-        time = gpu.time(costs.operators, sums, workload)
+            ceilings = gpu.ceilings(work)
+            flops = ceilings.at_peak(costs.operators, sums.flops)
+            return ceilings.floor_s(sums.compulsory_bytes, flops)
+        time = gpu.time(costs.operators, sums, work)
         assert not isinstance(time, Unknown)
         return time.predicted_s
 

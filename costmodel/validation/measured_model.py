@@ -1,6 +1,7 @@
 """Whether a recording measured a given model: equal fields, but for those named here.
 
-Name, source, published counts and notes cost nothing. QK-norm may be of each head or over all
+Name, source, published counts and notes cost nothing; a recording states its own formats, whatever
+the checkpoint's. QK-norm may be of each head or over all
 heads: it does the same FLOPs in the same kernels, and its weights differ by 2 (H - 1) d numbers a
 layer. The shipped recordings of UltraMemV2's paper's models were made with norms over all heads;
 their presets have the published norms of each head.
@@ -27,6 +28,7 @@ def _comparable(model: ModelConfig) -> ModelConfig:
         published={},
         notes=(),
         assumptions=(),
+        storage=None,
         attention=_comparable_mixer(model.attention),
         overrides=tuple(_comparable_override(override) for override in model.overrides),
     )

@@ -54,7 +54,7 @@ class Chosen:
     batch: int
     context: int
     new_tokens: int
-    dtype: str
+    dtype: str | None  # None: as the user's own model states it, else bf16
     kv_dtype: str | None  # None: the usual one with weights of this format
     routing: str
     hardware: str
@@ -64,6 +64,16 @@ class Chosen:
     mla: Mla | None = None
     mla_cache: MlaCache = "latent"
     window_cache: WindowCache = "window"
+
+
+def has_storage(model: str, own: str) -> bool:
+    """Whether the chosen model states how its checkpoint is stored."""
+    try:
+        if model == OWN:
+            return read_model(own).storage is not None
+        return model in model_names() and load_model(model).storage is not None
+    except InputError:  # `selected` says what is wrong
+        return False
 
 
 def selected(chosen: Chosen) -> Selection:
@@ -94,9 +104,8 @@ def selected(chosen: Chosen) -> Selection:
         window_cache=chosen.window_cache,
         backend=chosen.backend,
     )
-    kv_bytes_per_token(
-        model, workload.step()
-    )  # refuses a layout that the model's cache cannot have
+    step = workload.of_model(model).step()
+    kv_bytes_per_token(model, step)  # refuses a layout that the model's cache cannot have
     return Selection(
         model_name=chosen.model,
         model=model,

@@ -11,6 +11,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import (
     AttentionFlops,
     Backend,
+    Fp32Math,
     Logits,
     Mla,
     MlaCache,
@@ -59,6 +60,7 @@ class WorkloadGiven:
     routing_source: Line | None  # of a histogram
     attention_flops: AttentionFlops
     logits: Logits
+    fp32_math: Fp32Math
     mla: Mla
     mla_cache: MlaCache = "latent"  # reports of earlier versions state neither
     window_cache: WindowCache = "window"

@@ -182,7 +182,7 @@ def test_one_more_layer_adds_that_layer(
 
 
 @settings(max_examples=40)
-@given(models(), steps())
+@given(models(), st.sampled_from(["bf16", "fp8", "int4"]).flatmap(lambda d: steps(dtype=d)))
 def test_tying_the_embedding_saves_one_table_and_nothing_else(
     model: ModelConfig, step: Step
 ) -> None:
@@ -202,7 +202,7 @@ def test_tying_the_embedding_saves_one_table_and_nothing_else(
         footprint(costs.operators, step, costs.kv_cache, model.hidden_size, 0).weights_bytes
         for costs in (tied, untied)
     ]
-    rows = model.vocab_size * step.dtype.row_bytes(model.hidden_size)
+    rows = model.vocab_size * step.formats.default.row_bytes(model.hidden_size)
     assert resident[1] - resident[0] == rows
 
 

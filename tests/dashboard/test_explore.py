@@ -15,13 +15,18 @@ from costmodel import units
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.catalog import FOLDER, load_model
+from costmodel.inputs.model_toml import model_toml
+from costmodel.layers.formats import Storage, parse_formats
 from costmodel.show.text import capitalised
 from dashboard.app.own_model import MAX_LINK_CHARS, model_text, packed, read_model
+from dashboard.app.selection import OWN
 from dashboard.app.widgets import plain
 from dashboard.pages.explore.own_form import editable, edited
 from dashboard.pages.explore.served import CARDS
 from tests.commands import output
+from tests.dashboard.pages import chosen
 from tests.sentences import says
+from tests.steps import tiny_model
 
 pytestmark = pytest.mark.slow  # most tests draw the page
 
@@ -162,7 +167,7 @@ def test_the_title_is_the_answer_and_the_line_below_it_the_question() -> None:
     unknown = page(gpu="b200")
     assert says(title(unknown), "UltraMemV2-1B/7B", 2.54, "bound", "memory")
     assert "predicted" not in title(unknown)
-    assert unknown.text[0].value.endswith(" on NVIDIA B200 (HGX)")
+    assert unknown.text[0].value.endswith(" on NVIDIA B200 (HGX), bf16 (KV bf16)")
     prefill = page(phase="prefill").text[0].value
     assert says(prefill, "prefill", 64, 2048, "NVIDIA H200 SXM")
     assert "cached" not in prefill
@@ -402,3 +407,25 @@ def test_the_cards_of_served_requests_are_those_of_the_command() -> None:
     assert found[label_of("energy.j_per_million_output_tokens")] == units.scaled(energy, "J")
     usd = float(found[label_of("cost.predicted_usd_per_million_output_tokens")].split()[0])
     assert usd == pytest.approx(said["cost"]["predicted_usd_per_million_output_tokens"], rel=1e-3)
+
+
+def test_a_release_is_costed_where_the_model_states_how_it_is_stored() -> None:
+    shipped = page(model="gpt-oss-20b", gpu="rtx-4090", batch="1", dtype="checkpoint")
+    assert "checkpoint experts=mxfp4 (KV bf16)" in shipped.text[0].value
+    assert not shipped.warning
+    wide = page(model="gpt-oss-20b", gpu="rtx-4090", batch="1")
+    assert "bf16 (KV bf16)" in wide.text[0].value
+    assert says(wide.warning[0].value, "not fit", "mxfp4", "checkpoint")
+    assert "checkpoint" not in page(model="olmoe-1b-7b").selectbox(key="dtype").options
+
+
+def test_the_users_own_model_is_costed_as_it_is_stored() -> None:
+    stored = replace(
+        tiny_model(),
+        storage=Storage(weights=parse_formats("fp8:128x128", field="dtype"), origin="mine"),
+    )
+    usual = chosen(model=OWN, own=model_toml(stored), dtype=None).predict()
+    assert usual.workload.dtype_label == "checkpoint"
+    assert usual.workload.formats.label == "fp8:128x128"
+    told = chosen(model=OWN, own=model_toml(stored), dtype="bf16").predict()
+    assert told.workload.dtype_label == "bf16"

@@ -17,6 +17,8 @@ from costmodel.show.tables.notes import (
     calibration_note,
     model_notes,
     routing_note,
+    shipped_format_note,
+    storage_notes,
     workload_words,
 )
 from costmodel.show.text import Table
@@ -77,9 +79,11 @@ def _summary(prediction: Prediction, title: str) -> Table:
                 for reason, names in labels.items()
             ),
             *([] if prediction.memory.fits else ["This step does NOT fit the GPU's memory."]),
+            *shipped_format_note(prediction),
             *routing_note(prediction),
             *calibration_note(prediction),
             *cache_note(prediction),
+            *storage_notes(prediction.workload),
             *model_notes(prediction.model),
         ),
     )

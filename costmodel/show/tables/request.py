@@ -14,6 +14,8 @@ from costmodel.show.tables.notes import (
     model_notes,
     request_words,
     routing_note,
+    shipped_format_note,
+    storage_notes,
 )
 from costmodel.show.text import Table
 
@@ -68,9 +70,11 @@ def _answers(served: Served) -> Table:
             ),
             *_sampling_note(served),
             *(f"{units.NOT_KNOWN}: {reason}." for reason in reasons(served)),
+            *shipped_format_note(served.end_step),
             *routing_note(step),
             *calibration_note(step),
             *cache_note(step),
+            *storage_notes(workload),
             *model_notes(step.model),
         ),
     )

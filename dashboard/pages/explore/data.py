@@ -15,6 +15,7 @@ from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.numbers import Number
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.axis import Axis
+from costmodel.show.tables.notes import formats_words
 from costmodel.show.text import capitalised
 from dashboard.app.widgets import Card
 
@@ -33,7 +34,7 @@ def answer(prediction: Prediction) -> str:
 
 
 def question(prediction: Prediction) -> str:
-    """The line below the title: phase, batch, context and GPU."""
+    """The line below the title: phase, batch, context, GPU and storage formats."""
     workload = prediction.workload
     if workload.phase == "decode":
         step = f"decode at batch {workload.batch:,} and {workload.context:,} cached tokens"
@@ -41,7 +42,7 @@ def question(prediction: Prediction) -> str:
         step = f"prefill of {workload.batch:,} x {workload.new_tokens:,} tokens"
         if workload.context:
             step += f" after {workload.context:,} cached ones each"
-    return f"One step of {step} on {prediction.hardware.name}"
+    return f"One step of {step} on {prediction.hardware.name}, {formats_words(workload)}"
 
 
 def _time(seconds: Number) -> str:

@@ -80,7 +80,7 @@ def moe(model: ModelConfig) -> MoeFfn:
 
 def bare(model: ModelConfig) -> ModelConfig:
     """The model without what only a person reads."""
-    return dataclasses.replace(model, name="-", source="-", notes=(), published={})
+    return dataclasses.replace(model, name="-", source="-", notes=(), published={}, storage=None)
 
 
 @pytest.mark.parametrize("name", PRESETS)
