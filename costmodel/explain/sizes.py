@@ -7,8 +7,8 @@ from typing import get_args
 from costmodel.explain.explanation import Column, Derivation, Terms
 from costmodel.explain.sums import Builder, Case, over_operators
 from costmodel.layers.base import MixerKind
-from costmodel.layers.letters import Letter
 from costmodel.layers.formats import Group
+from costmodel.layers.letters import Letter
 from costmodel.layers.operator import Operator, Weight
 from costmodel.layers.site import layer_pattern
 

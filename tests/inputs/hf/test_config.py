@@ -80,7 +80,7 @@ def moe(model: ModelConfig) -> MoeFfn:
 
 def bare(model: ModelConfig) -> ModelConfig:
     """The model without what only a person reads."""
-    return dataclasses.replace(model, name="-", source="-", notes=(), published={})
+    return dataclasses.replace(model, name="-", source="-", notes=(), published={}, storage=None)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -237,10 +237,7 @@ def test_mla_without_query_compression(tmp_path: Path) -> None:
 def test_notes_say_what_is_left_out() -> None:
     deepseek = " ".join(load_hf_config(CONFIGS / "deepseek-v3.json").notes)
     assert "num_nextn_predict_layers=1: the multi-token prediction layers" in deepseek
-    assert "quant_method 'fp8'" in deepseek
-    assert "--dtype" in deepseek
-    assert "vision tower" in " ".join(load_hf_config(CONFIGS / "gemma-3-4b.json").notes)
-    assert load_hf_config(CONFIGS / "kimi-k2.json").notes[0].startswith("quantization_config")
+    assert "towers (vision" in " ".join(load_hf_config(CONFIGS / "gemma-3-4b.json").notes)
     assert load_hf_config(CONFIGS / "llama-3.1-8b.json").notes == ()
 
 

@@ -1,0 +1,176 @@
+"""How a checkpoint stores its weights: the quantisation that its files state, applied to each leaf.
+
+Where the modules that one leaf fuses are stored in several formats, the widest is taken for all of
+them, and a note says so. A quantisation that cannot be read is refused.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from costmodel.errors import InputError
+from costmodel.inputs.hf.blocks import Blocks
+from costmodel.inputs.hf.fields import ANYTHING, OBJECT_OR_NULL, TEXT, Fields
+from costmodel.inputs.hf.quantization.compressed_tensors import compressed_tensors
+from costmodel.inputs.hf.quantization.floats import fbgemm_fp8, fp8, mxfp4
+from costmodel.inputs.hf.quantization.integers import awq, bitsandbytes, gptq
+from costmodel.inputs.hf.quantization.mlx import mlx
+from costmodel.inputs.hf.quantization.modelopt import modelopt
+from costmodel.inputs.hf.quantization.module_lists import expert_indices
+from costmodel.inputs.hf.quantization.modules import modules_of
+from costmodel.inputs.hf.quantization.scheme import Scheme
+from costmodel.inputs.hf.quantization.side_file import read_side_file
+from costmodel.layers.dtype import DTYPES, Dtype
+from costmodel.layers.formats import Formats, LeafFormat, Storage
+from costmodel.layers.site import layer_pattern
+
+METHODS: Final[dict[str, Callable[[Fields], Scheme]]] = {
+    "awq": awq,
+    "bitsandbytes": bitsandbytes,
+    "compressed-tensors": compressed_tensors,
+    "fbgemm_fp8": fbgemm_fp8,
+    "fp8": fp8,
+    "gptq": gptq,
+    "modelopt": modelopt,
+    "mxfp4": mxfp4,
+}
+_MODELOPT: Final = ("modelopt_fp4", "modelopt_fp8", "modelopt_mixed", "nvfp4")  # and so spelt
+_UNQUANTISED: Final = {"float16": "fp16", "float32": "fp32"}  # else bf16
+_GROUPS: Final = {
+    "attention": "attention",
+    "ffn": "FFN",
+    "moe.router": "router",
+    "moe.experts": "experts",
+    "moe.shared": "shared experts",
+    "embed": "embedding",
+    "lm_head": "LM head",
+}  # of leaves, by the beginning of their names
+MAX_NOTES: Final = 4  # on leaves that hold several formats
+
+
+def read_storage(
+    parts: tuple[Fields, ...], path: Path, blocks: Blocks, *, tied: bool
+) -> Storage | None:
+    """What the files of a model say of its storage; None: nothing.
+
+    Args:
+        parts: The objects that may hold the statement: the file's top and its text model.
+        path: The file; a `hf_quant_config.json` beside a `config.json` is read, too.
+        blocks: The layers.
+        tied: Whether the LM head is the embedding.
+
+    Raises:
+        InputError: A statement cannot be read, or two of them differ.
+    """
+    stated = [scheme for part in parts for scheme in _stated(part)]
+    side = read_side_file(path, parts[0].model_type)
+    if side is not None:
+        stated.append((side.prefix.rstrip("."), modelopt(side)))
+    if not stated:
+        return None
+    default = DTYPES[_default_name(parts)]
+    results = [_storage(key, scheme, blocks, tied=tied, default=default) for key, scheme in stated]
+    for other in results[1:]:
+        if (other.weights, other.kv_dtype) != (results[0].weights, results[0].kv_dtype):
+            raise InputError(
+                f"{parts[0].where}: {results[0].origin}: differs from {other.origin}; remove one of"
+                " the two statements"
+            )
+    return results[0]
+
+
+def _stated(part: Fields) -> list[tuple[str, Scheme]]:
+    """The keys of one object that state a quantisation, and what each says."""
+    table = part.optional("quantization", OBJECT_OR_NULL, None)
+    config = part.optional("quantization_config", OBJECT_OR_NULL, None)
+    older = part.optional("compression_config", OBJECT_OR_NULL, None)
+    stated = []
+    if table is not None:
+        stated.append((f"{part.prefix}quantization", mlx(part.child("quantization"), table)))
+    for key, held in (("quantization_config", config), ("compression_config", older)):
+        if held is not None and held != table:  # MLX writes its own a second time
+            stated.append((f"{part.prefix}{key}", _scheme(part.child(key))))
+    return stated
+
+
+def _scheme(fields: Fields) -> Scheme:
+    method = fields.optional("quant_method", TEXT, None)
+    if method is None:
+        inferred = {"quant_algo": "modelopt", "config_groups": "compressed-tensors"}
+        method = next((name for key, name in inferred.items() if fields.holds(key)), None)
+    elif method in _MODELOPT or fields.holds("quant_algo"):
+        method = "modelopt"
+    if method is None or method not in METHODS:
+        raise fields.refused(
+            "quant_method",
+            f"is not one of {', '.join(METHODS)}; without {fields.prefix.rstrip('.')} in the file"
+            " the format of --dtype is costed",
+        )
+    return METHODS[method](fields)
+
+
+def _default_name(parts: tuple[Fields, ...]) -> str:
+    """The format of what is not quantised: fp16 or fp32 where the file says so, else bf16."""
+    for part in reversed(parts):
+        for key in ("dtype", "torch_dtype"):
+            stated = part.optional(key, ANYTHING, None)
+            if isinstance(stated, str):
+                return _UNQUANTISED.get(stated.removeprefix("torch."), "bf16")
+    return "bf16"
+
+
+def _storage(key: str, scheme: Scheme, blocks: Blocks, *, tied: bool, default: Dtype) -> Storage:
+    """A scheme applied to each leaf of each layer."""
+    counts = [ffn["num_experts"] for ffn in blocks.ffn if ffn["kind"] == "moe"]
+    experts: set[int] = set()
+    if counts:
+        largest = max(counts)
+        experts = {0, largest // 2, largest - 1} | expert_indices(scheme.entries)
+    elif scheme.kinds == {"expert"}:
+        raise InputError(f"{key}: {scheme.method}: this model has no experts")
+    held: dict[str, dict[int | None, dict[Dtype, str]]] = {}
+    for module in modules_of(blocks, tied=tied, experts=sorted(experts)):
+        formats = held.setdefault(module.leaf, {}).setdefault(module.layer, {})
+        formats.setdefault(scheme.dtype_of(module) or default, module.names[0])
+    leaves: list[LeafFormat] = []
+    mixed: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for leaf, by_layer in held.items():
+        layers_of: dict[Dtype, list[int | None]] = {}
+        for layer, formats in by_layer.items():
+            layers_of.setdefault(max(formats, key=_width), []).append(layer)
+            if len(formats) > 1 and layer is not None:
+                names = tuple(dtype.described for dtype in formats)
+                mixed.setdefault((leaf, names), []).append(layer)
+        for dtype, layers in layers_of.items():
+            numbers = None if len(layers_of) == 1 else tuple(n for n in layers if n is not None)
+            if dtype != default:
+                leaves.append(LeafFormat(leaf=leaf, layers=numbers, dtype=dtype))
+    notes = [
+        f"{key}: {leaf} of layers {layer_pattern(layers).strip('{}')} holds modules in"
+        f" {' and in '.join(names)}; all are costed in the widest."
+        for (leaf, names), layers in mixed.items()
+    ]
+    if len(notes) > MAX_NOTES:
+        notes[MAX_NOTES:] = [f"{key}: {len(notes) - MAX_NOTES} more leaves hold several formats."]
+    return Storage(
+        weights=Formats(default=default, leaves=tuple(leaves)),
+        kv_dtype=scheme.kv_dtype,
+        origin=f"{key}: {scheme.method}; {_left_alone(held, leaves)} in {default.name}",
+        notes=(*scheme.notes, *notes),
+        by_default=True,
+    )
+
+
+def _width(dtype: Dtype) -> float:
+    """Bits of an element with its share of a group's scale and zero point."""
+    rows = dtype.block_rows or 1
+    return dtype.bits + (dtype.scale_bits + dtype.zero_bits) / ((dtype.group or 2**16) * rows)
+
+
+def _left_alone(leaves: Iterable[str], quantised: list[LeafFormat]) -> str:
+    """The groups of weights of which no leaf is quantised, in words."""
+    words = {
+        leaf: next(w for start, w in _GROUPS.items() if leaf.startswith(start)) for leaf in leaves
+    }
+    touched = {words[leaf.leaf] for leaf in quantised}
+    return ", ".join(dict.fromkeys(w for w in words.values() if w not in touched)) or "norms"
