@@ -7,12 +7,13 @@ together are bounded.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from costmodel.errors import InputError
 
 MAX_STATES = 100_000  # of all patterns of a list
-MAX_WORK = 10_000_000  # states that all matches of a list may look at: a few seconds
+MAX_WORK = 2_000_000  # states that all matches of a list may look at: some seconds, 100 MB
 
 _ACCEPT: Final = 0
 
@@ -20,19 +21,28 @@ Piece: TypeAlias = Callable[["Automaton", int], int]
 """Adds a piece of a pattern to an automaton: told the state that follows it, returns its first."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A state of the deterministic automaton: the states in which the other one may be."""
+
+    states: frozenset[int]
+    matches: bool
+    steps: dict[str, "_Place"] = field(default_factory=dict)  # made when first needed
+
+
 class Automaton:
     """Patterns of which a name may match any."""
 
-    def __init__(self, field: str) -> None:
-        """`field` is what messages call the list."""
-        self._field = field
+    def __init__(self, called: str) -> None:
+        """`called` is what messages call the list."""
+        self._called = called
         self._letters: list[tuple[frozenset[str], int] | None] = [None]  # of each state: on, to
         self._free: list[list[int]] = [[]]  # states that follow without a character
         self._at_start: list[list[int]] = [[]]  # that follow where the name begins
         self._at_end: list[list[int]] = [[]]  # that follow where it ends
         self._first: list[int] = []  # of each pattern
-        self._steps: dict[frozenset[int], dict[str, frozenset[int]]] = {}
-        self._begin: frozenset[int] = frozenset()
+        self._places: dict[frozenset[int], _Place] = {}
+        self._begin: _Place | None = None
         self._work = 0
 
     def add(self, pattern: Piece) -> None:
@@ -42,8 +52,8 @@ class Automaton:
             InputError: The patterns need more than `MAX_STATES`.
         """
         self._first.append(pattern(self, _ACCEPT))
-        self._steps.clear()
-        self._begin = frozenset()
+        self._places.clear()
+        self._begin = None
 
     def match(self, name: str) -> bool:
         """Whether any pattern matches the name.
@@ -51,35 +61,31 @@ class Automaton:
         Raises:
             InputError: The patterns cost more than `MAX_WORK` over all names.
         """
-        if not self._first:
-            return False
-        if not self._begin:
-            self._begin = self._closure(self._first, self._at_start)
-        states = self._begin
+        if self._begin is None:
+            self._begin = self._place(self._first, self._at_start)
+        place = self._begin
         for character in name:
-            if _ACCEPT in states or not states:
-                break
-            steps = self._steps.setdefault(states, {})
-            following = steps.get(character)
+            if place.matches or not place.states:
+                return place.matches
+            following = place.steps.get(character)
             if following is None:
-                targets = [
-                    edge[1]
-                    for state in states
-                    if (edge := self._letters[state]) is not None and character in edge[0]
-                ]
-                self._spend(len(states))
-                following = steps[character] = self._closure(targets, None)
-            states = following
-        else:
-            if _ACCEPT not in states:
-                states = self._closure(list(states), self._at_end)
-        self._spend(1)
-        return _ACCEPT in states
+                targets = []
+                for state in place.states:
+                    edge = self._letters[state]
+                    if edge is not None and character in edge[0]:
+                        targets.append(edge[1])
+                self._spend(len(place.states))
+                following = place.steps[character] = self._place(targets, None)
+            place = following
+        end = place.steps.get("")  # no character: the name ends here
+        if end is None:
+            end = place.steps[""] = self._place(list(place.states), self._at_end)
+        return end.matches
 
     def state(self) -> int:
         """A new state, from which nothing follows yet."""
         if len(self._letters) > MAX_STATES:
-            raise InputError(f"{self._field}: its patterns need more than {MAX_STATES:,} states")
+            raise InputError(f"{self._called}: its patterns need more than {MAX_STATES:,} states")
         self._letters.append(None)
         self._free.append([])
         self._at_start.append([])
@@ -108,18 +114,22 @@ class Automaton:
         (self._at_start if start else self._at_end)[state].append(then)
         return state
 
-    def _closure(self, states: list[int], border: list[list[int]] | None) -> frozenset[int]:
-        """All states that follow without a character; `border` adds those of start or end."""
+    def _place(self, states: list[int], border: list[list[int]] | None) -> "_Place":
+        """The place of `states` and all that follow them without a character.
+
+        `border` adds what follows where the name begins or ends.
+        """
         reached, waiting = set(states), list(states)
         while waiting:
             state = waiting.pop()
             following = self._free[state] + (border[state] if border else [])
             waiting.extend(after for after in following if after not in reached)
             reached.update(following)
-        self._spend(len(reached))
-        return frozenset(reached)
+        self._spend(1 + len(reached))
+        key = frozenset(reached)
+        return self._places.setdefault(key, _Place(states=key, matches=_ACCEPT in key))
 
     def _spend(self, work: int) -> None:
         self._work += work
         if self._work > MAX_WORK:
-            raise InputError(f"{self._field}: its patterns take too long to match")
+            raise InputError(f"{self._called}: its patterns take too long to match")

@@ -98,7 +98,8 @@ def config_groups(
         scale_bits: Of a scale whose width the file does not state.
     """
     groups = fields.child("config_groups")
-    names = tuple(fields.required("config_groups", OBJECT))
+    stated = fields.required("config_groups", OBJECT)
+    names = tuple(stated)
     if len(names) > MAX_GROUPS:
         raise fields.refused("config_groups", f"holds more than {MAX_GROUPS} groups")
     entries: list[str] = []

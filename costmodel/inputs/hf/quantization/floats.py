@@ -4,11 +4,13 @@ Each reads the object that the file holds at `quantization_config`. Keys that sa
 are accounted for and not used. The router stays as it is.
 """
 
+from dataclasses import replace
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from costmodel.inputs.hf.fields import TEXT, Fields
+from costmodel.inputs.hf.fields import ANYTHING, TEXT, Fields
+from costmodel.inputs.hf.quantization.kv_cache import FP8_TENSOR, kv_cache_scheme
 from costmodel.inputs.hf.quantization.scheme import (
     KERNELS,
     Rule,
@@ -44,12 +46,20 @@ def fp8(fields: Fields) -> Scheme:
     block = fields.optional("weight_block_size", _BLOCK_OR_NULL, None)
     static = fields.optional("activation_scheme", TEXT, "dynamic") == "static"
     kept = names_at(fields, "modules_to_not_convert", "ignored_layers")
+    kv_dtype = _fp8_cache(fields)
     fields.finish(KERNELS | {"dequantize", "fmt", "is_checkpoint_fp8_serialized", "scale_fmt"})
     if block is None:
         method, dtype = "fp8, one scale a matrix", tensor_fp8(static_inputs=static)
     else:
         method, dtype = f"fp8 in blocks of {block[0]} x {block[1]}", block_fp8(*block)
-    return one_format(fields, method, dtype, kept)
+    return replace(one_format(fields, method, dtype, kept), kv_dtype=kv_dtype)
+
+
+def _fp8_cache(fields: Fields) -> Dtype | None:
+    """The format of the KV cache: an object, or "static" in the files of AutoFP8."""
+    if fields.optional("kv_cache_scheme", ANYTHING, None) == "static":
+        return FP8_TENSOR
+    return kv_cache_scheme(fields)
 
 
 def fbgemm_fp8(fields: Fields) -> Scheme:

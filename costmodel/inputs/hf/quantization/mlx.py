@@ -1,5 +1,6 @@
 """Schemes of MLX: the key `quantization` with a group size and bits, and modules of their own."""
 
+import re
 from typing import Any, Final
 
 from costmodel.inputs.hf.fields import FLAG, TEXT, Fields
@@ -12,6 +13,7 @@ MAX_FORMATS: Final = 32  # that modules of one file have
 AFFINE_BITS: Final = 16  # a scale, and a bias
 EXPONENT_BITS: Final = 8  # the scale of a group of mxfp4, nvfp4 or mxfp8
 _SETTINGS: Final = frozenset({"bits", "group_size", "mode"})
+_ALL_EXPERTS: Final = re.compile(r"\.(mlp|block_sparse_moe)\.switch_mlp\.")  # one tensor in MLX
 _TABLES: Final[frozenset[ModuleKind]] = frozenset({"embedding", "lm_head"})
 _ROUTER: Final[frozenset[ModuleKind]] = frozenset({"router"})
 _ROUTER_IS_LINEAR: Final = frozenset(  # in MLX's models; other routers are never quantised
@@ -43,7 +45,7 @@ def mlx(fields: Fields, table: dict[str, Any]) -> Scheme:
             module.finish(())
         else:
             continue
-        paths.setdefault(dtype, []).append(path)
+        paths.setdefault(dtype, []).append(_ALL_EXPERTS.sub(".mlp.experts.", path))
         if len(paths) > MAX_FORMATS:
             raise fields.refused(path, f"is a format more than the {MAX_FORMATS} that are read")
     fields.finish(())

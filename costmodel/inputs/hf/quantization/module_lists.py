@@ -9,8 +9,10 @@
 - `globs` (NVIDIA's ModelOpt): an entry with `*` or `?` is a glob over the whole path, in which `*`
   also spans dots: `layers.1*` covers 10 to 19, and is written only where that is so. Other entries
   are as in `paths`.
-- `names` (compressed-tensors): an entry is the whole name of a module, or the class `Linear`, or,
-  after `re:`, an expression that the beginning of a name matches.
+- `names` (compressed-tensors): an entry is the whole name of a module or, after `re:`, an
+  expression that the beginning of a name matches.
+
+The entry `Linear` is the class of all projections, the LM head among them.
 """
 
 import re
@@ -46,24 +48,30 @@ class ModuleList:
         self._style = style
         self._literal: set[str] = set()
         self._patterns = Automaton(field)
-        self.linear = False  # whether the class of all linear layers is in the list
+        self._answers: dict[str, bool] = {}  # names known already
+        self._linear = False  # whether the class of all linear layers is in the list
         for entry in entries:
-            if style == "names":
+            if entry == LINEAR_CLASS:
+                self._linear = True
+            elif style == "names":
                 self._add_name(entry, field)
             else:
                 self._add_path(entry, field, globs=style == "globs")
 
     def names(self, module: Module) -> bool:
         """Whether the list names the module, by any of its spellings."""
-        if self.linear and module.kind in ("linear", "expert", "lm_head"):
+        if self._linear and module.kind in ("linear", "expert", "lm_head"):
             return True
-        return any(self._has(name) for name in module.names)
+        return any(self._answer(name) for name in module.names)
+
+    def _answer(self, name: str) -> bool:
+        if name not in self._answers:
+            self._answers[name] = self._has(name)
+        return self._answers[name]
 
     def _add_name(self, entry: str, field: str) -> None:
         if entry.startswith("re:"):
             self._patterns.add(regex(entry[3:], field=field))
-        elif entry == LINEAR_CLASS:
-            self.linear = True
         else:
             self._literal.add(without_front(entry))
 
@@ -88,9 +96,17 @@ class ModuleList:
         return any(self._patterns.match(front + name) for front in FRONTS)
 
 
-def expert_indices(entries: Sequence[str]) -> set[int]:
-    """The experts that entries name by their index."""
-    return {int(index) for entry in entries for index in _EXPERT.findall(entry)}
+def looked_at(entries: Sequence[str], num_experts: int) -> set[int]:
+    """The experts that stand for all of a layer, given every entry of a file's lists.
+
+    One, where no entry speaks of experts; else the first, the middle and the last one, and each
+    that an entry names by its index.
+    """
+    about = [entry for entry in entries if "experts" in entry]
+    if not about:
+        return {0}
+    indices = {int(index) for entry in about for index in _EXPERT.findall(entry)}
+    return {0, num_experts // 2, num_experts - 1} | {i for i in indices if i < num_experts}
 
 
 def _steps_within(name: str) -> Iterator[str]:

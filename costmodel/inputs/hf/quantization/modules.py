@@ -94,8 +94,6 @@ def _moe(layer: int, table: Table, experts: Sequence[int]) -> Iterator[Module]:
                 f"block_sparse_moe.experts.{expert}.{letter}",
                 f"mlp.experts.{fused}",  # all experts as one tensor
                 f"mlp.experts.{projection}",
-                f"mlp.switch_mlp.{projection}",
-                f"block_sparse_moe.switch_mlp.{projection}",
             ]
             yield _in_layer("moe.experts", layer, "expert", names)
     if table.get("shared_intermediate_size"):

@@ -7,7 +7,7 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_json_object
 from costmodel.inputs.hf.fields import Fields
 
-NAME: Final = "hf_quant_config.json"
+SIDE_FILE: Final = "hf_quant_config.json"
 
 
 def read_side_file(config: Path, model_type: str) -> Fields | None:
@@ -20,7 +20,7 @@ def read_side_file(config: Path, model_type: str) -> Fields | None:
     Raises:
         InputError: It leads elsewhere, cannot be read, or holds keys that are not understood.
     """
-    path = config.with_name(NAME)
+    path = config.with_name(SIDE_FILE)
     if config.name != "config.json" or not path.is_file():
         return None
     where = f"file={shown(str(path))}"

@@ -16,10 +16,10 @@ from costmodel.inputs.hf.quantization.floats import fbgemm_fp8, fp8, mxfp4
 from costmodel.inputs.hf.quantization.integers import awq, bitsandbytes, gptq
 from costmodel.inputs.hf.quantization.mlx import mlx
 from costmodel.inputs.hf.quantization.modelopt import modelopt
-from costmodel.inputs.hf.quantization.module_lists import expert_indices
+from costmodel.inputs.hf.quantization.module_lists import looked_at
 from costmodel.inputs.hf.quantization.modules import modules_of
 from costmodel.inputs.hf.quantization.scheme import Scheme
-from costmodel.inputs.hf.quantization.side_file import read_side_file
+from costmodel.inputs.hf.quantization.side_file import SIDE_FILE, read_side_file
 from costmodel.layers.dtype import DTYPES, Dtype
 from costmodel.layers.formats import Formats, LeafFormat, Storage
 from costmodel.layers.site import layer_pattern
@@ -65,7 +65,7 @@ def read_storage(
     stated = [scheme for part in parts for scheme in _stated(part)]
     side = read_side_file(path, parts[0].model_type)
     if side is not None:
-        stated.append((side.prefix.rstrip("."), modelopt(side)))
+        stated.append((SIDE_FILE, modelopt(side)))
     if not stated:
         return None
     default = DTYPES[_default_name(parts)]
@@ -124,8 +124,7 @@ def _storage(key: str, scheme: Scheme, blocks: Blocks, *, tied: bool, default: D
     counts = [ffn["num_experts"] for ffn in blocks.ffn if ffn["kind"] == "moe"]
     experts: set[int] = set()
     if counts:
-        largest = max(counts)
-        experts = {0, largest // 2, largest - 1} | expert_indices(scheme.entries)
+        experts = looked_at(scheme.entries, max(counts))
     elif scheme.kinds == {"expert"}:
         raise InputError(f"{key}: {scheme.method}: this model has no experts")
     held: dict[str, dict[int | None, dict[Dtype, str]]] = {}
