@@ -9,6 +9,7 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.base import LayerKind
 from costmodel.layers.dtype import parse_dtype
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.formats import parse_formats
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, OperatorKind, Part, Step
 from costmodel.layers.site import Site
@@ -32,7 +33,7 @@ def make_step(
         new_tokens=new_tokens,
         cached=cached,
         tokens=batch * new_tokens,
-        dtype=parse_dtype(dtype, field="dtype"),
+        formats=parse_formats(dtype, field="dtype"),
         kv_dtype=parse_dtype(kv_dtype, field="kv_dtype"),
         routing=routing or Uniform(),
         attention_flops=attention_flops,

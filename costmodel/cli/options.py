@@ -61,17 +61,20 @@ CalibrationOpt = Annotated[
     ),
 ]
 DtypeOpt = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="DTYPE",
-        help="Weights: fp32, bf16, fp16, fp8, int8 or int4; int4:128 has a scale for each 128.",
+        help="Weights: fp32, bf16, fp16, fp8, int8, int4, mxfp4 or nvfp4; int4:128 has a scale for"
+        " each 128, fp8:128x128 one for a block. experts=mxfp4,attention=fp8 sets single groups."
+        " checkpoint: as the model is shipped. (Default: as your own file says, else bf16.)",
     ),
 ]
 KvDtypeOpt = Annotated[
     str | None,
     typer.Option(
         metavar="DTYPE",
-        help="KV cache, in the same formats. (Default: as the weights; bf16 if quantised.)",
+        help="KV cache: fp8 has a scale for each token and head, fp8:tensor none. (Default: as the"
+        " weights; bf16 if quantised.)",
     ),
 ]
 RoutingOpt = Annotated[

@@ -46,7 +46,7 @@ def request(
     ] = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
-    dtype: DtypeOpt = "bf16",
+    dtype: DtypeOpt = None,
     kv_dtype: KvDtypeOpt = None,
     routing: RoutingOpt = "uniform",
     backend: BackendOpt = "torch",

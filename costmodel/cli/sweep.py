@@ -44,6 +44,7 @@ def sweep(
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """Every combination of batch, context, routing and GPU; each of those takes a list."""
+    from costmodel.questions.grid import aligned
     from costmodel.questions.sweep import MAX_POINTS
     from costmodel.questions.sweep import sweep as sweep_grid
     from costmodel.show.export import SCHEMA_VERSION, write_parts
@@ -63,7 +64,7 @@ def sweep(
     if points > MAX_POINTS:
         raise InputError(f"sweep={points}: a sweep has at most {MAX_POINTS:,} points")
     workload = typed.workload(batch=batches[0], context=contexts[0], routing=routings[0])
-    grids = [
+    made = [
         sweep_grid(
             load_model(model),
             workload,
@@ -75,6 +76,7 @@ def sweep(
         )
         for model in models
     ]
+    grids = aligned(made)
     if target is not None:
         write_parts((part for grid in grids for part in grid.parts()), target)
         return

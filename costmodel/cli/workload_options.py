@@ -25,6 +25,7 @@ from costmodel.inputs.workload import (
     DEFAULT_NEW_TOKENS,
     MAX_NEW_TOKENS,
     AttentionFlops,
+    Fp32Math,
     Logits,
     Mla,
     Phase,
@@ -66,7 +67,7 @@ class TypedWorkload:
         str | None,
         typer.Option(metavar="N", help=f"New tokens per sequence. {by_phase(DEFAULT_NEW_TOKENS)}"),
     ] = None
-    dtype: DtypeOpt = "bf16"
+    dtype: DtypeOpt = None
     kv_dtype: KvDtypeOpt = None
     routing: RoutingOpt = "uniform"
     attention_flops: Annotated[
@@ -79,6 +80,10 @@ class TypedWorkload:
         Logits,
         typer.Option(help="Computed of the last token of each sequence, or of all new tokens."),
     ] = "last"
+    fp32_math: Annotated[
+        Fp32Math,
+        typer.Option(help="How fp32 weights are multiplied: in full, or rounded to TF32."),
+    ] = "fp32"
     mla: Annotated[
         Mla | None,
         typer.Option(
@@ -120,6 +125,7 @@ class TypedWorkload:
             routing=routing,
             attention_flops=self.attention_flops,
             logits=self.logits,
+            fp32_math=self.fp32_math,
             mla=self.mla,
             backend=self.backend,
         )

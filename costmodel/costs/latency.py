@@ -25,6 +25,7 @@ from costmodel.costs.kernel_times import DTYPE, Curves
 from costmodel.costs.roofline import Ceilings
 from costmodel.costs.totals import Totals
 from costmodel.inputs.workload import Workload
+from costmodel.layers.dtype import DTYPES
 from costmodel.layers.numbers import Number, larger
 from costmodel.layers.operator import Operator
 
@@ -95,11 +96,11 @@ def step_time(
     """
     if isinstance(curves, Unknown):
         return curves
-    formats = workload.dtype.label, workload.kv_dtype.label
-    if formats != (DTYPE, DTYPE):
+    measured = DTYPES[DTYPE]
+    if workload.formats.dtypes != (measured,) or workload.kv_dtype != measured:
         return Unknown(
             reason=f"calibrations are measured in {DTYPE};"
-            f" this is dtype={formats[0]}, kv_dtype={formats[1]}"
+            f" this is dtype={workload.dtype_label}, kv_dtype={workload.kv_dtype.label}"
         )
     backend = BACKENDS[workload.backend]
     times: dict[str, list[tuple[int, OperatorTime]]] = {}  # by path, with numbers of layers

@@ -10,7 +10,7 @@ from costmodel.costs.predict import Prediction
 from costmodel.explain.explanation import Column, Equation, Explanation, Terms, Value
 from costmodel.explain.letters import clauses, operator_letters, used
 from costmodel.explain.sums import byte_letters
-from costmodel.explain.times import bound_equation, label
+from costmodel.explain.times import label, operator_bound
 from costmodel.explain.working import FormulaError
 from costmodel.layers.letters import Letter
 from costmodel.layers.operator import Operator, Part
@@ -68,7 +68,7 @@ def _equations(prediction: Prediction, operator: Operator) -> tuple[Equation, ..
     name = f"{label('operators.compulsory_bytes')}{sentence}"
     equations += [
         Equation.sum_of(name, byte_letters(operator.total), "bytes"),
-        bound_equation(prediction, moved, flops),
+        operator_bound(prediction, operator),
     ]
     if operator.touched is not None:
         touched = operator.touched

@@ -10,12 +10,13 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from pydantic import Field, SkipValidation, field_validator
+from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 from pydantic.dataclasses import dataclass
 
 import costmodel.layers
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_toml
+from costmodel.inputs.storage import storage_of, storage_table
 from costmodel.layers.base import (
     MAX_LAYERS,
     FfnKind,
@@ -49,6 +50,11 @@ else:
     AnyFfn = _kinds(FfnKind)
     AnyMemory = _kinds(MemoryKind)
 
+
+def _storage_table(storage: Storage | None) -> dict[str, Any] | None:
+    return None if storage is None else storage_table(storage)
+
+
 Text = Annotated[str, Field(max_length=2000)]
 MAX_NAME = 120  # characters of a model's name
 
@@ -77,7 +83,9 @@ class ModelConfig:
     overrides: Annotated[tuple[Override, ...], Field(max_length=MAX_LAYERS)] = ()
     memory: Annotated[tuple[AnyMemory, ...], Field(max_length=64)] = ()
     post_norms: bool = False  # RMSNorm of each sublayer's output too (Gemma)
-    storage: SkipValidation[Storage | None] = None  # of its checkpoint; None: not stated
+    storage: Annotated[  # of its checkpoint; None: not stated
+        Storage | None, PlainValidator(storage_of), PlainSerializer(_storage_table)
+    ] = None
     published: dict[str, float] = Field(default_factory=dict)  # counts as the source prints them
     notes: tuple[Text, ...] = ()  # what a reader must know: conventions, what is left out
     assumptions: tuple[Text, ...] = ()  # given only for a reconstruction: what its source omits
@@ -100,6 +108,12 @@ class ModelConfig:
                     f" {min(seen & set(layers))} is overridden twice"
                 )
             seen |= set(layers)
+        for stated in self.storage.weights.leaves if self.storage else ():
+            if stated.layers and max(stated.layers) >= self.num_hidden_layers:
+                raise InputError(
+                    f"storage.leaves.layers: {stated.leaf} names layer {max(stated.layers)}; the"
+                    f" model has {self.num_hidden_layers}"
+                )
         inputs: set[int] = set()
         for memory in self.memory:
             placement = memory.placement(self.num_hidden_layers)

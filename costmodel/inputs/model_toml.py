@@ -10,7 +10,9 @@ import tomli_w
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import write_atomically
 from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.storage import storage_table
 from costmodel.layers.base import LayerKind
+from costmodel.layers.formats import Storage
 
 
 def model_table(model: ModelConfig) -> dict[str, Any]:
@@ -68,6 +70,8 @@ def _value(value: object, *, whole: bool) -> object:
         return _table(value, whole=whole)
     if isinstance(value, Override):
         return _table(value, whole=True)
+    if isinstance(value, Storage):
+        return storage_table(value)
     if isinstance(value, tuple):
         return [_value(item, whole=whole) for item in value]
     return value

@@ -13,17 +13,21 @@ from pydantic import ValidationError
 from costmodel.errors import InputError, shown
 from costmodel.inputs.histogram import read_histogram
 from costmodel.inputs.workload import (
+    CHECKPOINT,
     DEFAULT_NEW_TOKENS,
     MAX_BATCH,
     MAX_CONTEXT,
     AttentionFlops,
     Backend,
+    Fp32Math,
     Logits,
     Mla,
+    OfCheckpoint,
     Phase,
     Workload,
 )
-from costmodel.layers.dtype import default_kv_dtype, parse_dtype
+from costmodel.layers.dtype import default_kv_dtype, parse_kv_dtype
+from costmodel.layers.formats import ONE_BF16, parse_formats
 from costmodel.routing.popularity import Routing, Uniform, Zipf
 from costmodel.strict import explained
 
@@ -97,6 +101,7 @@ class Conventions(TypedDict, total=False):
 
     attention_flops: AttentionFlops
     logits: Logits
+    fp32_math: Fp32Math
     mla: Mla | None
     backend: Backend
 
@@ -107,7 +112,7 @@ def parse_workload(
     batch: int,
     context: int,
     new_tokens: int | None = None,
-    dtype: str,
+    dtype: str | None,
     kv_dtype: str | None,
     routing: Routing,
     **conventions: Unpack[Conventions],
@@ -119,26 +124,31 @@ def parse_workload(
         batch: Sequences.
         context: Cached tokens per sequence.
         new_tokens: New tokens per sequence; None: the phase's default.
-        dtype: The storage format of the weights as text, such as `int4:128`.
-        kv_dtype: That of the KV cache; None: the weights' format, or bf16 if they are quantised.
+        dtype: The storage formats of the weights as text, such as `int4:128`, `experts=mxfp4` or
+            `checkpoint`; None: those of a user's file that states them, else bf16.
+        kv_dtype: That of the KV cache; None: the checkpoint's where its formats are taken and it
+            states one, else the weights' default format, or bf16 if that is quantised.
         routing: The popularity of experts and table rows.
         conventions: The other fields of `Workload`.
 
     Raises:
         InputError: A value breaks a rule.
     """
-    weights = parse_dtype(dtype, field="dtype")
-    cache = default_kv_dtype(weights)
-    if kv_dtype is not None:  # an empty text was typed, and is wrong
-        cache = parse_dtype(kv_dtype, field="kv_dtype")
+    cache = None if kv_dtype is None else parse_kv_dtype(kv_dtype, field="kv_dtype")
+    weights, of_checkpoint = ONE_BF16, None
+    if dtype is None or dtype == CHECKPOINT:
+        of_checkpoint = OfCheckpoint(required=dtype is not None, kv_dtype=cache)
+    else:
+        weights = parse_formats(dtype, field="dtype")
     try:
         return Workload(
             phase=phase,
             batch=batch,
             context=context,
             new_tokens=DEFAULT_NEW_TOKENS[phase] if new_tokens is None else new_tokens,
-            dtype=weights,
-            kv_dtype=cache,
+            formats=weights,
+            kv_dtype=cache or default_kv_dtype(weights.default),
+            of_checkpoint=of_checkpoint,
             routing=routing,
             **conventions,
         )

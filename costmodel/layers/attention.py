@@ -191,6 +191,7 @@ class Attention(MixerKind):
                 outputs=(h + 2 * k) * d,
                 group="attention",
                 bias=self.attention_bias,
+                matrix_rows=(h * d, k * d, k * d),
                 summary="Queries, keys and values of the new tokens, in one projection",
                 formula=sum_of("2 N D (H + 2 K) d", self.attention_bias and "N (H + 2 K) d"),
                 source="arXiv 2305.13245",

@@ -77,6 +77,7 @@ class LatentAttention(MixerKind):
                 outputs=q_first + c + r,
                 group="attention",
                 bias=self.attention_bias,
+                matrix_rows=(q_first, c + r),
                 summary="Projection of each token to its queries or their compressed form, a latent"
                 " and a rotary key",
                 formula=sum_of(f"2 N D {outputs}", self.attention_bias and f"N {outputs}"),
@@ -184,7 +185,9 @@ class LatentAttention(MixerKind):
         h, c = self.num_attention_heads, self.kv_lora_rank
         expanded = step.mla == "expanded"
         tokens = step.batch * (step.cached + step.new_tokens) if expanded else step.tokens
-        weight = Weight(name="weight", group="attention", rows=h * head_dim, cols=c)
+        weight = Weight(
+            name="weight", group="attention", rows=h * head_dim, cols=c, leaf=f"attention.{leaf}"
+        )
         latents = step.batch * step.cached * step.kv_dtype.row_bytes(c)
         # Expanded, `v_up` reads the cached latents a second time: activations, not compulsory.
         fresh = step.tokens if reads_latents else tokens

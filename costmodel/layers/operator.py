@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from costmodel.layers.dtype import Dtype
-from costmodel.layers.formats import Group
+from costmodel.layers.formats import Formats, Group
 from costmodel.layers.numbers import Count, Number
 from costmodel.routing.popularity import Routing
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # these are written in the words of this file
 OperatorKind: TypeAlias = Literal[
     "matmul", "attention", "recurrence", "gather", "selection", "norm", "elementwise"
 ]
+TABLES: frozenset[Group] = frozenset({"embedding", "memory_values"})  # read by rows
 INDEX_BYTES = 8  # an int64 index: token ids, routing choices, permutation entries
 
 
@@ -34,7 +35,7 @@ class Step:
     new_tokens: Count  # T, per sequence
     cached: Count  # S, per sequence
     tokens: Count  # B T
-    dtype: Dtype  # weights and tables
+    formats: Formats  # of weights and tables
     kv_dtype: Dtype
     routing: Routing
     attention_flops: Literal["causal", "full"]
@@ -161,6 +162,8 @@ class Weight:
 
     `active_rows` is the share of one token: k of E experts, H m of N table rows, else all.
     `shared` names a tensor that several operators use: stored once, counted once.
+    A checkpoint may hold the tensor as several matrices, each with scales of its own:
+    `matrix_rows` are the rows of one series of them, which repeats (gate and up, of each expert).
     """
 
     name: str
@@ -170,6 +173,9 @@ class Weight:
     matrix: bool = True  # norms, biases, sinks and Tucker cores are not: never quantised
     active_rows: int | None = None
     shared: str = ""
+    leaf: str = ""  # whose format it has; none: that of its group
+    matrix_rows: tuple[int, ...] = ()  # none: one matrix of all rows
+    dtype: Dtype | None = None  # its format, where layers differ in that; else the step's
 
     @property
     def parameters(self) -> int:
@@ -181,13 +187,34 @@ class Weight:
         """Elements that one token uses."""
         return (self.rows if self.active_rows is None else self.active_rows) * self.cols
 
+    def stored_as(self, step: Step) -> Dtype:
+        """The format of a matrix or table as stored for `step`."""
+        return self.dtype or step.formats.of(self.group, self.leaf)
+
     def row_bytes(self, step: Step) -> int:
-        """Bytes of one row as stored for `step`, scales and zero points in."""
-        return step.dtype.row_bytes(self.cols) if self.matrix else self.cols * step.activation_bytes
+        """Bytes of one row as stored for `step`, scales and zero points of its groups in."""
+        if not self.matrix:
+            return self.cols * step.activation_bytes
+        return self.stored_as(step).row_bytes(self.cols)
+
+    def series_bytes(self, step: Step) -> int:
+        """Bytes of one series of matrices (of one expert) as stored for `step`.
+
+        A table that is read by rows has scales along its rows, those of a format with blocks too,
+        and keeps nothing once.
+        """
+        rows = self.matrix_rows or (self.rows,)
+        if self.matrix and self.group not in TABLES:
+            dtype = self.stored_as(step)
+            if not dtype.by_rows:
+                return sum(dtype.matrix_bytes(matrix, self.cols) for matrix in rows)
+        return sum(rows) * self.row_bytes(step)
 
     def stored_bytes(self, step: Step) -> int:
         """Bytes of the whole tensor as stored for `step`."""
-        return self.rows * self.row_bytes(step)
+        if not self.matrix_rows:
+            return self.series_bytes(step)
+        return self.rows // sum(self.matrix_rows) * self.series_bytes(step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +252,7 @@ class Operator:
     weights: tuple[Weight, ...] = ()
     buffers: tuple[Buffer, ...] = ()
     touched: Touched | None = None
+    computes_in: Dtype | None = None  # the format of its products; None: the step's default
     summary: str = ""  # what it does, in one sentence
     formula: str  # of its FLOPs in one layer: costmodel/layers/letters.py
     source: str

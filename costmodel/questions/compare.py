@@ -105,7 +105,8 @@ def compare(
         for batch in batches
     )
     first = rows[0]
-    metrics = METRICS if isinstance(first[0].time, Unknown) else METRICS + CALIBRATED
+    timed = not any(isinstance(prediction.time, Unknown) for prediction in first)
+    metrics = METRICS + CALIBRATED if timed else METRICS
     return Comparison(
         batches=tuple(batches),
         predictions=rows,
@@ -136,16 +137,18 @@ def advantage(
 ) -> tuple[tuple[int, int | None], ...]:
     """The ranges of batches over which `model` needs less of `metric` than `reference`."""
     gpu = Gpu(hardware=hardware, calibration=calibration)
-    ceilings = gpu.ceilings(workload)
 
     def cost(config: ModelConfig, batch: Count) -> Number:
-        costs = step_costs(config, workload.step(batch=batch))
+        work = workload.of_model(config)
+        costs = step_costs(config, work.step(batch=batch))
         sums = costs.totals
         if metric == "hbm_bytes.compulsory":
             return sums.compulsory_bytes
         if metric == "time.floor_s":
-            return ceilings.floor_s(sums.compulsory_bytes, sums.flops)
-        time = gpu.time(costs.operators, sums, workload)
+            ceilings = gpu.ceilings(work)
+            flops = ceilings.at_peak(costs.operators, sums.flops)
+            return ceilings.floor_s(sums.compulsory_bytes, flops)
+        time = gpu.time(costs.operators, sums, work)
         assert not isinstance(time, Unknown)
         return time.predicted_s
 

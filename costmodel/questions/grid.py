@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,7 +51,7 @@ class Grid:
             "batch": _along(2, self.batches),
             "context": _along(3, self.contexts),
             "new_tokens": self.workload.new_tokens,
-            "dtype": self.workload.dtype.label,
+            "dtype": self.workload.dtype_label,
             "kv_dtype": self.workload.kv_dtype.label,
         }
         return {
@@ -71,6 +71,16 @@ class Grid:
         for part in self.parts():
             for row in zip(*part.values(), strict=True):
                 yield dict(zip(part, row, strict=True))
+
+
+def aligned(grids: Sequence[Grid]) -> list[Grid]:
+    """Grids of several models with the same columns; what a grid does not have is None."""
+    names = dict.fromkeys(name for grid in grids for name in grid.columns)
+    nothing = np.full((1, 1, 1, 1), None)
+    return [
+        replace(grid, columns={name: grid.columns.get(name, nothing) for name in names})
+        for grid in grids
+    ]
 
 
 def _along(axis: int, values: Sequence[object]) -> Column:

@@ -19,7 +19,7 @@ from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, Unknown
 from costmodel.costs.predict import Costs, step_costs
-from costmodel.costs.roofline import Ceilings
+from costmodel.costs.roofline import Ceilings, Peak
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
@@ -53,6 +53,7 @@ def sweep(
     Raises:
         InputError: A value leaves its bounds, or the grid is empty or passes `MAX_POINTS`.
     """
+    workload = workload.of_model(model)
     shape = len(routings), len(hardwares), len(batches), len(contexts)
     if not 1 <= math.prod(shape) <= MAX_POINTS:
         raise InputError(
@@ -76,13 +77,14 @@ def sweep(
         costs = step_costs(model, step)
         memory = footprint(costs.operators, step, costs.kv_cache, model.hidden_size, capacity_bytes)
         sums = costs.totals
+        flops = bounds.at_peak(costs.operators, sums.flops)
         return costs, columns(
             costs,
             memory,
             tokens=step.tokens,
             backend=workload.backend,
-            floor=bounds.floor_s(sums.compulsory_bytes, sums.flops),
-            bound=bounds.bound_by(sums.compulsory_bytes, sums.flops),
+            floor=bounds.floor_s(sums.compulsory_bytes, flops),
+            bound=bounds.bound_by(sums.compulsory_bytes, flops),
         )
 
     def predicted_at(costs: Costs, tokens: Count) -> dict[str, Value]:
@@ -117,6 +119,13 @@ def sweep(
             Ceilings(
                 hbm_bytes_per_s=_along_gpus([bounds.hbm_bytes_per_s for bounds in ceilings]),
                 peak_flops_per_s=_along_gpus([bounds.peak_flops_per_s for bounds in ceilings]),
+                other_peaks={
+                    name: Peak(
+                        _along_gpus([bounds.other_peaks[name].flops_per_s for bounds in ceilings]),
+                        name,
+                    )
+                    for name in ceilings[0].other_peaks
+                },
             ),
             _along_gpus(capacities, count),
         )

@@ -16,6 +16,7 @@ from costmodel.inputs.workload import (
     Workload,
 )
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.routing.popularity import Routing, Uniform
 from costmodel.strict import STRICT
 
@@ -71,7 +72,7 @@ class CaseWorkload:
             batch=self.batch,
             context=self.context,
             new_tokens=self.new_tokens,
-            dtype=dtype,
+            formats=Formats(default=dtype),
             kv_dtype=dtype,
             routing=routing,
             backend=backend,

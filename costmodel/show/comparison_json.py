@@ -9,6 +9,8 @@ from costmodel.questions.compare import Comparison, sentences
 from costmodel.show.inputs_json import (
     calibration_json,
     calibration_reasons,
+    common_formats,
+    formats_json,
     hardware_json,
     model_json,
     workload_json,
@@ -21,14 +23,25 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The rows of a comparison, batch by batch, and the advantages over the first model."""
     first = comparison.predictions[0]
     reasons = calibration_reasons(first[0].calibration)
-    if isinstance(first[0].time, Unknown):
-        reasons["rows.predicted_s"] = first[0].time.reason
+    unknown = [prediction.time for prediction in first if isinstance(prediction.time, Unknown)]
+    if unknown:
+        reasons["rows.predicted_s"] = unknown[0].reason
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
-        "models": [model_json(prediction.model) for prediction in first],
-        "workload": {**workload_json(first[0].workload), "batch": list(comparison.batches)},
-        "hardware": hardware_json(first[0].hardware, first[0].ceilings.peak_name),
+        "models": [
+            {**model_json(prediction.model), "formats": formats_json(prediction)}
+            for prediction in first
+        ],
+        "workload": {
+            **workload_json(first[0].workload),
+            **common_formats([prediction.workload for prediction in first]),
+            "batch": list(comparison.batches),
+        },
+        "hardware": hardware_json(
+            first[0].hardware,
+            tuple(dict.fromkeys(n for prediction in first for n in prediction.ceilings.peak_names)),
+        ),
         "calibration": calibration_json(first[0].calibration),
         "reasons": reasons,
         "rows": comparison_rows(comparison),

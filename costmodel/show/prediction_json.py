@@ -14,6 +14,7 @@ from costmodel.layers.operator import Operator, Part
 from costmodel.show.inputs_json import (
     calibration_json,
     calibration_reasons,
+    formats_json,
     hardware_json,
     model_json,
     workload_json,
@@ -30,9 +31,9 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
-        "model": model_json(prediction.model),
+        "model": {**model_json(prediction.model), "formats": formats_json(prediction)},
         "workload": workload_json(workload),
-        "hardware": hardware_json(prediction.hardware, prediction.ceilings.peak_name),
+        "hardware": hardware_json(prediction.hardware, prediction.ceilings.peak_names),
         "calibration": calibration_json(prediction.calibration),
         "backend": workload.backend,
         "reasons": {

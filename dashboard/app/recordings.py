@@ -122,4 +122,6 @@ def _head(
 
 def _unnamed(model: ModelConfig) -> ModelConfig:
     """The model without the fields that no cost depends on."""
-    return replace(model, name="model", source="none", notes=(), assumptions=(), published={})
+    return replace(
+        model, name="model", source="none", notes=(), assumptions=(), published={}, storage=None
+    )

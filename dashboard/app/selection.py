@@ -44,7 +44,7 @@ class Chosen:
     batch: int
     context: int
     new_tokens: int
-    dtype: str
+    dtype: str | None  # None: as the user's own model states it, else bf16
     kv_dtype: str | None  # None: the usual one with weights of this format
     routing: str
     hardware: str
@@ -52,6 +52,16 @@ class Chosen:
     attention_flops: AttentionFlops = "causal"
     logits: Logits = "last"
     mla: Mla | None = None
+
+
+def has_storage(model: str, own: str) -> bool:
+    """Whether the chosen model states how its checkpoint is stored."""
+    try:
+        if model == OWN:
+            return read_model(own).storage is not None
+        return model in model_names() and load_model(model).storage is not None
+    except InputError:  # `selected` says what is wrong
+        return False
 
 
 def selected(chosen: Chosen) -> Selection:

@@ -14,6 +14,7 @@ from costmodel.inputs.catalog import model_names
 from costmodel.inputs.hardware import hardware_names
 from costmodel.inputs.parse import MAX_EXPONENT
 from costmodel.inputs.workload import (
+    CHECKPOINT,
     DEFAULT_CONTEXT,
     DEFAULT_NEW_TOKENS,
     MAX_BATCH,
@@ -27,7 +28,7 @@ from costmodel.inputs.workload import (
 )
 from costmodel.layers.dtype import DTYPES
 from dashboard.app.own_model import MAX_LINK_CHARS, packed, unpacked
-from dashboard.app.selection import OWN, Chosen, Selection, selected
+from dashboard.app.selection import OWN, Chosen, Selection, has_storage, selected
 from dashboard.app.widgets import plain
 
 LINK: Literal["query-params"] = "query-params"  # state that lives in the address
@@ -41,6 +42,8 @@ TOO_LONG = (
 )
 DEFAULT_MODEL, DEFAULT_GPU = "ultramemv2-1b-7b", "h200"
 USUAL = "usual"
+FORMATS = [*DTYPES, "fp8:128x128"]
+KV_FORMATS = [*DTYPES, "fp8:tensor"]
 
 
 def current_selection(on_refusal: Callable[[], None] | None = None) -> Selection:
@@ -131,16 +134,21 @@ def _controls(own: str) -> Chosen:
     gpus = list(hardware_names())
     hardware = st.selectbox("GPU", gpus, index=gpus.index(DEFAULT_GPU), key="gpu", bind=LINK)
     with st.expander("Formats, routing, conventions", key="conventions"):
-        formats = list(DTYPES)
         dtype = st.selectbox(
-            "Weights", formats, index=formats.index("bf16"), key="dtype", bind=LINK
+            "Weights",
+            [USUAL, *FORMATS, *([CHECKPOINT] if has_storage(str(model), own) else [])],
+            key="dtype",
+            bind=LINK,
+            help="Usual: as your own model's file states it, else bf16. Checkpoint: as the model"
+            " is shipped, where that is known to differ.",
         )
         kv_dtype = st.selectbox(
             "KV cache",
-            [USUAL, *formats],
+            [USUAL, *KV_FORMATS],
             key="kv_dtype",
             bind=LINK,
-            help="Usual: the format of the weights, or bf16 where they are quantised.",
+            help="Usual: the format of the weights, or bf16 where they are quantised. fp8 has a"
+            " scale for each token and head, fp8:tensor has none.",
         )
         routing = st.segmented_control(
             "Routing",
@@ -197,7 +205,7 @@ def _controls(own: str) -> Chosen:
         batch=batch,
         context=context,
         new_tokens=new_tokens,
-        dtype=str(dtype),
+        dtype=None if dtype == USUAL else str(dtype),
         kv_dtype=None if kv_dtype == USUAL else str(kv_dtype),
         routing=str(routing),
         hardware=str(hardware),

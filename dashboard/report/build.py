@@ -24,7 +24,7 @@ from costmodel.questions.request import MAX_PRICE_PER_HOUR, step_usd_per_million
 from costmodel.recordings.recording import Recording
 from costmodel.routing.popularity import Histogram
 from costmodel.show.comparison_json import comparison_json
-from costmodel.show.inputs_json import calibration_json, workload_json
+from costmodel.show.inputs_json import calibration_json, common_formats, workload_json
 from costmodel.show.prediction_json import prediction_json
 from costmodel.show.text import printable
 from costmodel.validation.machines import Gpus
@@ -139,7 +139,9 @@ def build(asked: Asked, made: str) -> Report:
 
 def _inputs(asked: Asked) -> dict[str, Any]:
     workload, routing = asked.workload, asked.workload.routing
-    conventions = workload_json(workload)
+    conventions = workload_json(workload) | common_formats(
+        [workload.of_model(model) for model in asked.models]
+    )
     del conventions["batch"], conventions["context"]
     calibration = asked.calibration
     return {

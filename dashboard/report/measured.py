@@ -74,7 +74,7 @@ def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
     batches = {*asked.batches, *asked.compared_batches}
     for index, case in enumerate(recording.cases):
         work = case.workload
-        if not _same(work, asked) or work.batch not in batches:
+        if not _same(work, asked, matched.model) or work.batch not in batches:
             continue
         cases += 1
         leaves = work.batch in asked.batches
@@ -103,17 +103,17 @@ def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
 
 def _unnamed(model: ModelConfig) -> ModelConfig:
     """The model without its name, sources and notes, which change no cost."""
-    return replace(model, name="-", source="", published={}, notes=(), assumptions=())
+    return replace(model, name="-", source="", published={}, notes=(), assumptions=(), storage=None)
 
 
-def _same(work: CaseWorkload, asked: "Asked") -> bool:
+def _same(work: CaseWorkload, asked: "Asked", model: ModelConfig) -> bool:
     """Whether a case ran the report's workload, at any batch."""
-    workload = asked.workload
+    workload = asked.workload.of_model(model)
     return (
         work.phase == workload.phase
         and work.new_tokens == workload.new_tokens
         and work.context in asked.contexts
-        and work.dtype == workload.dtype.label == workload.kv_dtype.label
+        and work.dtype == workload.dtype_label == workload.kv_dtype.label
         and work.routing != SCORES
         and parse_routing(work.routing).label == workload.routing.label
     )

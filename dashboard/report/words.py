@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from costmodel.inputs.workload import CHECKPOINT
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import Table
 from dashboard.report.document import Content, Report, StepCosts
@@ -31,8 +32,9 @@ def workload_words(report: Report) -> str:
     """The workload in one line, without batch and context."""
     work = report.inputs.workload
     new = f", {work.new_tokens:,} new tokens a sequence" if work.phase == "prefill" else ""
+    stored = f" ({work.dtype_stored_as})" if CHECKPOINT in work.dtype else ""
     return (
-        f"{work.phase}{new}, weights {work.dtype}, KV cache {work.kv_dtype},"
+        f"{work.phase}{new}, weights {work.dtype}{stored}, KV cache {work.kv_dtype},"
         f" {work.routing} routing, {work.attention_flops} attention FLOPs, logits of"
         f" {work.logits} tokens, kernels of {work.backend}"
     )

@@ -16,6 +16,7 @@ from costmodel.costs.totals import KINDS, Totals
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
 from costmodel.layers.dtype import parse_dtype
+from costmodel.layers.formats import Formats
 from costmodel.layers.operator import QUANTITIES, Operator, Step
 from costmodel.layers.site import expanded_paths
 from costmodel.routing.popularity import Uniform, Zipf
@@ -159,7 +160,7 @@ def the_largest_batch_fits_exactly(model: ModelConfig, step: Step) -> None:
 def fewer_bits_are_never_more_bytes(model: ModelConfig, step: Step) -> None:
     def at(name: str) -> Totals:
         dtype = parse_dtype(name, field="dtype")
-        same = changed(step, dtype=dtype, kv_dtype=dtype, activation_bytes=2)
+        same = changed(step, formats=Formats(default=dtype), kv_dtype=dtype, activation_bytes=2)
         return step_costs(model, same).totals
 
     for fewer, more in (("int4", "fp8"), ("int4:32", "fp8"), ("int8", "fp8"), ("fp8", "bf16")):

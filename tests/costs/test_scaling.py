@@ -202,7 +202,7 @@ def test_tying_the_embedding_saves_one_table_and_nothing_else(
         footprint(costs.operators, step, costs.kv_cache, model.hidden_size, 0).weights_bytes
         for costs in (tied, untied)
     ]
-    rows = model.vocab_size * step.dtype.row_bytes(model.hidden_size)
+    rows = model.vocab_size * step.formats.default.row_bytes(model.hidden_size)
     assert resident[1] - resident[0] == rows
 
 

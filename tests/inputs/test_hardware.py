@@ -144,11 +144,11 @@ def test_own_hardware_with_bf16_alone_computes_in_it(tmp_path: Path) -> None:
     assert gpu.tdp_w is None
     assert gpu.hbm_bytes_per_s == 1e12  # an integer in the file
     assert isinstance(gpu.hbm_bytes_per_s, float)
-    for dtype in ("bf16", "fp16", "fp8", "int8", "int4"):
+    for dtype in ("bf16", "fp16", "fp8", "int8", "int4", "mxfp4", "nvfp4", "nf4"):
         assert gpu.peak_flops_per_s(dtype) == (100e12, "bf16")
     with pytest.raises(InputError, match=r"dtype='fp32': needs dense_peak_flops_per_s\.fp32"):
         gpu.peak_flops_per_s("fp32")
-    for dtype in ("", "BF16", "tf32", "numbers"):
+    for dtype in ("", "BF16", "bf8", "numbers"):
         with pytest.raises(InputError, match=f"dtype='{dtype}': is not one of bf16, fp16, fp8"):
             gpu.peak_flops_per_s(dtype)
 
@@ -190,7 +190,7 @@ def test_a_file_in_the_working_folder_does_not_shadow_a_preset(
         ("1_000_000_000_000", '"fast"', ("hbm_bytes_per_s='fast'", "valid number")),
         ("1_000_000_000_000", "1979-05-27", ("no JSON type",)),
         ("bf16 = 100e12", "", ("dense_peak_flops_per_s.bf16: is missing",)),
-        ("bf16 = 100e12", "bf16 = 1e14\ntf32 = 1e14", ("dense_peak_flops_per_s.tf32=", "argument")),
+        ("bf16 = 100e12", "bf16 = 1e14\nbf8 = 1e14", ("dense_peak_flops_per_s.bf8=", "argument")),
         ('"My GPU"', '"My GPU"\nprice = 1', ("price=1", "Unexpected keyword argument")),
         ('"My GPU"', '"My GPU"\ntdp_w = 300', ("sources: has no entry for tdp_w=300.0;",)),
         ("bf16 = 100e12", "bf16 = 1e14\nfp8 = 2e14", ("no entry for dense_peak_flops_per_s.fp8=",)),

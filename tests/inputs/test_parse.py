@@ -19,6 +19,7 @@ from costmodel.inputs.parse import (
 )
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.routing.popularity import Histogram, Uniform, Zipf
 
 
@@ -178,7 +179,7 @@ def workload(**changes: Any) -> Workload:  # noqa: ANN401 - whatever is typed
 
 def test_what_is_not_typed_is_the_phases_default() -> None:
     bf16 = DTYPES["bf16"]
-    decode = Workload(batch=3, context=5, routing=Zipf(1.0), dtype=bf16, kv_dtype=bf16)
+    decode = Workload(batch=3, context=5, routing=Zipf(1.0), formats=Formats(default=bf16))
     assert workload() == decode
     assert workload(phase="prefill").new_tokens == 2048
     assert workload(phase="prefill", new_tokens=7).new_tokens == 7
@@ -200,7 +201,7 @@ def test_every_typed_value_reaches_the_workload() -> None:
         batch=3,
         context=5,
         new_tokens=9,
-        dtype=DTYPES["int8"],
+        formats=Formats(default=DTYPES["int8"]),
         kv_dtype=DTYPES["fp16"],
         routing=Zipf(1.0),
         attention_flops="full",

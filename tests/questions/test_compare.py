@@ -16,6 +16,7 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import MAX_BATCH, Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.questions.compare import METRICS, Advantage, Metric, advantage, compare, sentences
 from costmodel.routing.popularity import Zipf
 from tests.sentences import says
@@ -36,7 +37,12 @@ PAIRS = [
 WORKLOADS = {
     "context 0": Workload(context=0),
     "context 2048": Workload(context=2048),
-    "int4, zipf": Workload(context=512, dtype=DTYPES["int4"], routing=Zipf(1.0)),
+    "int4, zipf": Workload(
+        context=512,
+        formats=Formats(default=DTYPES["int4"]),
+        kv_dtype=DTYPES["int4"],
+        routing=Zipf(1.0),
+    ),
     "prefill": Workload(phase="prefill", context=0, new_tokens=16),
 }
 Intervals = tuple[tuple[int, int | None], ...]
@@ -51,7 +57,7 @@ def costs(model: str, workload: str, metric: Metric, gpu: str = "h200") -> list[
     moved = sums.compulsory_bytes
     assert isinstance(moved, np.ndarray)
     if metric == "time.floor_s":
-        peak, _ = hardware.peak_flops_per_s(WORKLOADS[workload].dtype.name)
+        peak, _ = hardware.peak_flops_per_s(WORKLOADS[workload].formats.default.name)
         moved = floor_s(moved, sums.flops, hardware.hbm_bytes_per_s, peak)
         assert isinstance(moved, np.ndarray)
     return [float(value) for value in moved]

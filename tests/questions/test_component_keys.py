@@ -69,6 +69,7 @@ def _values(record: object, name: str) -> Iterator[object]:
         yield PRESETS["peer-12l-1m"].memory
     yield from (64, 2, 0.5)
     yield from (PRESETS["llama-3.1-8b"].ffn, PRESETS["llama-3.1-8b"].attention, None)
+    yield PRESETS["deepseek-v3"].storage
 
 
 def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any], ModelConfig]]:

@@ -68,7 +68,7 @@ def test_a_model_is_found_again_from_a_template_of_its_kind(name: str) -> None:
     steps = {total: 1, active: 8}  # some widths are no multiple of 64
     template = resized(target, {total: 1000, active: 4096})
     found = match(target, template, vary=steps)
-    bare = replace(target, published={}, notes=(), assumptions=())
+    bare = replace(target, published={}, notes=(), assumptions=(), storage=None)
     own = replace(found.model, name=target.name, source=target.source, overrides=())
     assert own == replace(bare, overrides=(), attention=own.attention)
     assert found.model.ffn_groups == target.ffn_groups

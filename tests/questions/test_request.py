@@ -16,6 +16,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.questions.request import Estimate, Request, Served, serve
 from costmodel.routing.popularity import Zipf
 from tests.costs.calibrations import EAGER_S, US, curves
@@ -200,7 +201,7 @@ def test_a_prefill_may_not_fit_where_the_cache_would() -> None:
 
 UNKNOWN: dict[str, tuple[Workload, Curves | Unknown]] = {
     "no calibration is applied": (Workload(), NOT_ASKED),
-    "calibrations are measured in bf16": (Workload(dtype=DTYPES["fp8"]), HAND),
+    "calibrations are measured in bf16": (Workload(formats=Formats(default=DTYPES["fp8"])), HAND),
 }
 
 

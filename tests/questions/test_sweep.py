@@ -29,6 +29,7 @@ from costmodel.inputs.workload import (
     Workload,
 )
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.questions.grid import Grid
 from costmodel.questions.sweep import BLOCK_POINTS, HEADROOM, MAX_POINTS, sweep
 from costmodel.routing.popularity import AccessCounts, Histogram, Routing, Uniform, Zipf
@@ -187,7 +188,13 @@ workloads = st.builds(
     Workload,
     phase=st.just("prefill"),
     new_tokens=st.integers(1, 2**12) | st.integers(1, MAX_NEW_TOKENS),
-    dtype=st.sampled_from([DTYPES["bf16"], DTYPES["fp8"], DTYPES["int4"]]),
+    formats=st.sampled_from(
+        [
+            Formats(default=DTYPES["bf16"]),
+            Formats(default=DTYPES["int4"]),
+            Formats(default=DTYPES["fp8"], groups=(("experts", DTYPES["mxfp4"]),)),
+        ]
+    ),
     kv_dtype=st.sampled_from([DTYPES["bf16"], DTYPES["fp8"], DTYPES["int4"]]),
     attention_flops=st.sampled_from(["causal", "full"]),
     logits=st.sampled_from(["last", "all"]),
@@ -398,7 +405,11 @@ def test_a_gpu_without_the_peak_is_refused() -> None:
     sources = {k: v for k, v in GPUS[0].sources.items() if not k.endswith("fp32")}
     gpu = replace(GPUS[0], dense_peak_flops_per_s=peaks, sources=sources)
     with pytest.raises(InputError, match="dtype='fp32'"):
-        sweep(WINDOWED, Workload(dtype=DTYPES["fp32"]), **{**ONE, "hardwares": [GPUS[1], gpu]})
+        sweep(
+            WINDOWED,
+            Workload(formats=Formats(default=DTYPES["fp32"])),
+            **{**ONE, "hardwares": [GPUS[1], gpu]},
+        )
 
 
 HOSTILE = "=cmd|' /C calc'!A0"

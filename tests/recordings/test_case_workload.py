@@ -4,6 +4,7 @@ import pytest
 
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.routing.popularity import Uniform, Zipf
 
@@ -22,7 +23,7 @@ def test_every_field_of_the_case_reaches_the_workload() -> None:
         batch=2,
         context=3,
         new_tokens=5,
-        dtype=fp32,
+        formats=Formats(default=fp32),
         kv_dtype=fp32,
         routing=Zipf(0.5),
     )

@@ -260,6 +260,7 @@ def test_conventions_are_spelt_out() -> None:
         "routing": "zipf:1.5",
         "attention_flops": "full",
         "logits": "all",
+        "fp32_math": "fp32",
         "mla": "absorbed",
     }
 

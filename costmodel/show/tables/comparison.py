@@ -8,7 +8,12 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.compare import Comparison, sentences
 from costmodel.show.comparison_json import comparison_rows
 from costmodel.show.tables.columns import cell, head
-from costmodel.show.tables.notes import calibration_note, workload_words
+from costmodel.show.tables.notes import (
+    calibration_note,
+    shipped_format_note,
+    storage_notes,
+    workload_words,
+)
 from costmodel.show.text import Table, capitalised
 
 COMPULSORY = STEP_QUANTITIES["rows.compulsory_bytes"]
@@ -23,13 +28,15 @@ COLUMNS = (
 def comparison_table(comparison: Comparison) -> Table:
     """One line for each batch and model, and the findings in words."""
     first = comparison.predictions[0]
-    predicted = () if isinstance(first[0].time, Unknown) else ("predicted_s",)
+    timed = not any(isinstance(prediction.time, Unknown) for prediction in first)
+    predicted = ("predicted_s",) if timed else ()
+    workloads = [prediction.workload for prediction in first]
     fields = (*COLUMNS, *predicted, "bound_by")
     records = comparison_rows(comparison)
     models = len(first)
     return Table(
         title=" against ".join(prediction.model.name for prediction in first)
-        + f": {workload_words(first[0].workload)}, on {first[0].hardware.name}",
+        + f": {workload_words(*workloads)}, on {first[0].hardware.name}",
         headers=(
             "batch",
             "model",
@@ -50,7 +57,12 @@ def comparison_table(comparison: Comparison) -> Table:
             *_sizes(first),
             *_fits(comparison),
             *sentences(comparison.advantages),
-            *calibration_note(first[0]),
+            *(calibration_note(first[0]) if timed else ()),
+            *(
+                f"{prediction.model.name}: {note}"
+                for prediction in first
+                for note in (*storage_notes(prediction.workload), *shipped_format_note(prediction))
+            ),
             *(
                 f"Note on {prediction.model.name}: {note}"
                 for prediction in first

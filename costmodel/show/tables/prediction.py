@@ -12,7 +12,13 @@ from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.step import STEP_QUANTITIES, STEP_SECTIONS
 from costmodel.show.prediction_json import operators_json, unknown_reasons
 from costmodel.show.tables.columns import cell, head
-from costmodel.show.tables.notes import calibration_note, model_notes, workload_words
+from costmodel.show.tables.notes import (
+    calibration_note,
+    model_notes,
+    shipped_format_note,
+    storage_notes,
+    workload_words,
+)
 from costmodel.show.text import Table
 
 OPERATOR_COLUMNS = ("flops", "compulsory_bytes", "launches", "floor_s")
@@ -71,7 +77,9 @@ def _summary(prediction: Prediction, title: str) -> Table:
                 for reason, names in labels.items()
             ),
             *([] if prediction.memory.fits else ["This step does NOT fit the GPU's memory."]),
+            *shipped_format_note(prediction),
             *calibration_note(prediction),
+            *storage_notes(prediction.workload),
             *model_notes(prediction.model),
         ),
     )

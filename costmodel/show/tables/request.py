@@ -11,6 +11,8 @@ from costmodel.show.tables.notes import (
     format_words,
     model_notes,
     request_words,
+    shipped_format_note,
+    storage_notes,
 )
 from costmodel.show.text import Table
 
@@ -56,7 +58,7 @@ def _answers(served: Served) -> Table:
         ends_in_text=True,
         notes=(
             f"{_steps(served)}.",
-            "By the bound no implementation is faster: speeds are at most, costs at least this.",
+            "By the bound, at the datasheet's rates: speeds are at most, costs at least this.",
             f"Left out: {LEFT_OUT}.",
             *(
                 []
@@ -65,7 +67,9 @@ def _answers(served: Served) -> Table:
             ),
             *_sampling_note(served),
             *(f"{units.NOT_KNOWN}: {reason}." for reason in reasons(served)),
+            *shipped_format_note(served.end_step),
             *calibration_note(step),
+            *storage_notes(workload),
             *model_notes(step.model),
         ),
     )

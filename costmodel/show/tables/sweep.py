@@ -7,7 +7,7 @@ from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.questions.grid import Grid
 from costmodel.show.tables.columns import cell, head
-from costmodel.show.tables.notes import predicted_by
+from costmodel.show.tables.notes import formats_words, predicted_by
 from costmodel.show.text import Table
 
 COLUMNS = ("flops.total", "hbm_bytes.compulsory", "kv_cache.read_bytes", "time.floor_s")
@@ -39,7 +39,8 @@ def sweep_table(
         used = [curves for curves in calibrations if isinstance(curves, Curves)]
         notes += dict.fromkeys(predicted_by(curves, workload) for curves in used)
     return Table(
-        title=f"Sweep of {total:,} workload{'' if total == 1 else 's'}",
+        title=f"Sweep of {total:,} workload{'' if total == 1 else 's'},"
+        f" {formats_words(*(grid.workload for grid in grids))}",
         headers=("model", "GPU", "routing", "batch", "context", *map(head, names)),
         rows=tuple(rows),
         text_columns=3,

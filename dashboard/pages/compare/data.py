@@ -100,7 +100,8 @@ def advantages(
     Empty for a quantity whose crossovers are not sought, or that is not predicted.
     """
     if quantity.crossing is None or (
-        quantity.crossing == "time.predicted_s" and isinstance(predictions[0].time, Unknown)
+        quantity.crossing == "time.predicted_s"
+        and any(isinstance(prediction.time, Unknown) for prediction in predictions)
     ):
         return []
     return [

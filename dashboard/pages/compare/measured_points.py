@@ -45,7 +45,7 @@ def _cases(recording: Recording, workload: Workload, axis: Along) -> Iterator[tu
         if (
             recorded_workload.phase == workload.phase
             and recorded_workload.new_tokens == workload.new_tokens
-            and recorded_workload.dtype == workload.dtype.name
+            and recorded_workload.dtype == workload.dtype_label
             and workload.kv_dtype == DTYPES[recorded_workload.dtype]
             and recorded_workload.routing != "scores"
             and parse_routing(recorded_workload.routing) == workload.routing

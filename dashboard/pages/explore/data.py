@@ -13,6 +13,7 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.numbers import Number
 from costmodel.show.axis import Axis
+from costmodel.show.tables.notes import formats_words
 from costmodel.show.text import capitalised
 from dashboard.app.widgets import Card
 
@@ -31,7 +32,7 @@ def answer(prediction: Prediction) -> str:
 
 
 def question(prediction: Prediction) -> str:
-    """The line below the title: phase, batch, context and GPU."""
+    """The line below the title: phase, batch, context, GPU and storage formats."""
     workload = prediction.workload
     if workload.phase == "decode":
         step = f"decode at batch {workload.batch:,} and {workload.context:,} cached tokens"
@@ -39,7 +40,7 @@ def question(prediction: Prediction) -> str:
         step = f"prefill of {workload.batch:,} x {workload.new_tokens:,} tokens"
         if workload.context:
             step += f" after {workload.context:,} cached ones each"
-    return f"One step of {step} on {prediction.hardware.name}"
+    return f"One step of {step} on {prediction.hardware.name}, {formats_words(workload)}"
 
 
 def _time(seconds: Number) -> str:
@@ -61,7 +62,9 @@ def cards(data: JSON) -> list[Card]:
     return [
         _card(data, "time.predicted_s"),
         _card(
-            data, "time.floor_s", f"Here {time['bound_by']} sets it. No implementation is faster."
+            data,
+            "time.floor_s",
+            f"Here {time['bound_by']} sets it, at the datasheet's boost clock.",
         ),
         _card(
             data,
