@@ -19,10 +19,10 @@ from costmodel.inputs.hf.quantization.scheme import (
     names_at,
     one_format,
 )
-from costmodel.layers.dtype import Dtype
+from costmodel.layers.dtype import DTYPES, Dtype
 
 FP32_BITS: Final = 32
-MXFP4: Final = Dtype(name="mxfp4", bits=4, group=32, scale_bits=8)
+MXFP4: Final = DTYPES["mxfp4"]
 
 _BLOCK_OR_NULL: Final[TypeAdapter[list[int] | None]] = TypeAdapter(
     Annotated[list[Annotated[int, Field(ge=1, le=2**16)]], Field(min_length=2, max_length=2)]

@@ -8,12 +8,12 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from costmodel.inputs.hf.fields import OBJECT_OR_NULL, TEXT, TEXT_OR_NULL, Fields
-from costmodel.layers.dtype import Dtype
+from costmodel.layers.dtype import DTYPES, Dtype, parse_kv_dtype
 
 FP32_BITS: Final = 32
-FP8_TENSOR: Final = Dtype(name="fp8_tensor", bits=8)
-INT8_TENSOR: Final = Dtype(name="int8_tensor", bits=8)
-NVFP4: Final = Dtype(name="nvfp4", bits=4, group=16, scale_bits=8)
+FP8_TENSOR: Final = parse_kv_dtype("fp8:tensor", field="kv_dtype")
+INT8_TENSOR: Final = parse_kv_dtype("int8:tensor", field="kv_dtype")
+NVFP4: Final = DTYPES["nvfp4"]
 
 _BITS: Final[TypeAdapter[int]] = TypeAdapter(
     Annotated[int, Field(ge=1, le=32)], config=ConfigDict(strict=True)

@@ -4,11 +4,11 @@ Where the modules that one leaf fuses are stored in several formats, the widest 
 them, and a note says so. A quantisation that cannot be read is refused.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from costmodel.errors import InputError
+from costmodel.errors import MAX_SHOWN, InputError
 from costmodel.inputs.hf.blocks import Blocks
 from costmodel.inputs.hf.fields import ANYTHING, OBJECT_OR_NULL, TEXT, Fields
 from costmodel.inputs.hf.quantization.compressed_tensors import compressed_tensors
@@ -21,7 +21,7 @@ from costmodel.inputs.hf.quantization.modules import modules_of
 from costmodel.inputs.hf.quantization.scheme import Scheme
 from costmodel.inputs.hf.quantization.side_file import SIDE_FILE, read_side_file
 from costmodel.layers.dtype import DTYPES, Dtype
-from costmodel.layers.formats import Formats, LeafFormat, Storage
+from costmodel.layers.formats import Formats, Group, LeafFormat, Storage
 from costmodel.layers.site import layer_pattern
 
 METHODS: Final[dict[str, Callable[[Fields], Scheme]]] = {
@@ -36,15 +36,23 @@ METHODS: Final[dict[str, Callable[[Fields], Scheme]]] = {
 }
 _MODELOPT: Final = ("modelopt_fp4", "modelopt_fp8", "modelopt_mixed", "nvfp4")  # and so spelt
 _UNQUANTISED: Final = {"float16": "fp16", "float32": "fp32"}  # else bf16
-_GROUPS: Final = {
+ByLeaf: TypeAlias = dict[str, dict[int | None, list[Dtype]]]
+"""The different formats of the modules of each leaf in each layer (None: beside the layers)."""
+
+_GROUPS: Final[dict[str, Group]] = {  # by the beginning of a leaf's name
     "attention": "attention",
-    "ffn": "FFN",
+    "ffn": "ffn",
     "moe.router": "router",
     "moe.experts": "experts",
-    "moe.shared": "shared experts",
+    "moe.shared": "shared_experts",
     "embed": "embedding",
+    "lm_head": "lm_head",
+}
+_WORDS: Final[dict[Group, str]] = {
+    "ffn": "FFN",
     "lm_head": "LM head",
-}  # of leaves, by the beginning of their names
+    "shared_experts": "shared experts",
+}
 MAX_NOTES: Final = 4  # on leaves that hold several formats
 
 
@@ -122,42 +130,77 @@ def _default_name(parts: tuple[Fields, ...]) -> str:
 def _storage(key: str, scheme: Scheme, blocks: Blocks, *, tied: bool, default: Dtype) -> Storage:
     """A scheme applied to each leaf of each layer."""
     counts = [ffn["num_experts"] for ffn in blocks.ffn if ffn["kind"] == "moe"]
-    experts: set[int] = set()
-    if counts:
-        experts = looked_at(scheme.entries, max(counts))
-    elif scheme.kinds == {"expert"}:
+    if scheme.kinds == {"expert"} and not counts:
         raise InputError(f"{key}: {scheme.method}: this model has no experts")
-    held: dict[str, dict[int | None, dict[Dtype, str]]] = {}
+    experts = looked_at(scheme.entries, max(counts)) if counts else set[int]()
+    formats: ByLeaf = {}
     for module in modules_of(blocks, tied=tied, experts=sorted(experts)):
-        formats = held.setdefault(module.leaf, {}).setdefault(module.layer, {})
-        formats.setdefault(scheme.dtype_of(module) or default, module.names[0])
-    leaves: list[LeafFormat] = []
-    mixed: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-    for leaf, by_layer in held.items():
-        layers_of: dict[Dtype, list[int | None]] = {}
-        for layer, formats in by_layer.items():
-            layers_of.setdefault(max(formats, key=_width), []).append(layer)
-            if len(formats) > 1 and layer is not None:
-                names = tuple(dtype.described for dtype in formats)
-                mixed.setdefault((leaf, names), []).append(layer)
-        for dtype, layers in layers_of.items():
-            numbers = None if len(layers_of) == 1 else tuple(n for n in layers if n is not None)
-            if dtype != default:
-                leaves.append(LeafFormat(leaf=leaf, layers=numbers, dtype=dtype))
-    notes = [
-        f"{key}: {leaf} of layers {layer_pattern(layers).strip('{}')} holds modules in"
-        f" {' and in '.join(names)}; all are costed in the widest."
-        for (leaf, names), layers in mixed.items()
-    ]
-    if len(notes) > MAX_NOTES:
-        notes[MAX_NOTES:] = [f"{key}: {len(notes) - MAX_NOTES} more leaves hold several formats."]
+        held = formats.setdefault(module.leaf, {}).setdefault(module.layer, [])
+        dtype = scheme.dtype_of(module) or default
+        if dtype not in held:
+            held.append(dtype)
+    weights = _formats(formats, default, tied=tied)
     return Storage(
-        weights=Formats(default=default, leaves=tuple(leaves)),
+        weights=weights,
         kv_dtype=scheme.kv_dtype,
-        origin=f"{key}: {scheme.method}; {_left_alone(held, leaves)} in {default.name}",
-        notes=(*scheme.notes, *notes),
+        origin=f"{key}: {scheme.method}; {_left_alone(formats, default)} in {default.name}",
+        notes=(*scheme.notes, *_notes(key, formats)),
         by_default=True,
     )
+
+
+def _formats(formats: ByLeaf, default: Dtype, *, tied: bool) -> Formats:
+    """The widest format of each leaf and layer, stated for a whole group where it has only one."""
+    layers_of: dict[str, dict[Dtype, list[int | None]]] = {}
+    dtypes_of: dict[Group, set[Dtype]] = {}
+    for leaf, by_layer in formats.items():
+        for layer, held in by_layer.items():
+            dtype = max(held, key=_width)
+            layers_of.setdefault(leaf, {}).setdefault(dtype, []).append(layer)
+            dtypes_of.setdefault(_group(leaf, tied=tied), set()).add(dtype)
+    groups = {group: dtypes.pop() for group, dtypes in dtypes_of.items() if len(dtypes) == 1}
+    leaves = [
+        LeafFormat(
+            leaf=leaf,
+            layers=None if len(by_dtype) == 1 else tuple(n for n in layers if n is not None),
+            dtype=dtype,
+        )
+        for leaf, by_dtype in layers_of.items()
+        if _group(leaf, tied=tied) not in groups
+        for dtype, layers in by_dtype.items()
+        if dtype != default
+    ]
+    return Formats(
+        default=default,
+        groups=tuple((group, dtype) for group, dtype in groups.items() if dtype != default),
+        leaves=tuple(leaves),
+    )
+
+
+def _notes(key: str, formats: ByLeaf) -> Iterator[str]:
+    """What is said of leaves that fuse modules of several formats."""
+    mixed: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for leaf, by_layer in formats.items():
+        for layer, held in by_layer.items():
+            if len(held) > 1 and layer is not None:
+                names = tuple(sorted(dtype.described for dtype in held))
+                mixed.setdefault((leaf, names), []).append(layer)
+    for (leaf, names), layers in list(mixed.items())[:MAX_NOTES]:
+        pattern = layer_pattern(layers).strip("{}")
+        where = f"layers {pattern}" if len(pattern) <= MAX_SHOWN else f"{len(layers)} layers"
+        yield (
+            f"{key}: {leaf} of {where} holds modules in {' and in '.join(names)}; all are costed in"
+            " the widest."
+        )
+    if len(mixed) > MAX_NOTES:
+        yield f"{key}: {len(mixed) - MAX_NOTES} more leaves hold modules in several formats."
+
+
+def _group(leaf: str, *, tied: bool) -> Group:
+    """The group of a leaf's matrices, as the cost model has it."""
+    if tied and leaf == "lm_head":
+        return "embedding"
+    return next(group for start, group in _GROUPS.items() if leaf.startswith(start))
 
 
 def _width(dtype: Dtype) -> float:
@@ -166,10 +209,14 @@ def _width(dtype: Dtype) -> float:
     return dtype.bits + (dtype.scale_bits + dtype.zero_bits) / ((dtype.group or 2**16) * rows)
 
 
-def _left_alone(leaves: Iterable[str], quantised: list[LeafFormat]) -> str:
-    """The groups of weights of which no leaf is quantised, in words."""
-    words = {
-        leaf: next(w for start, w in _GROUPS.items() if leaf.startswith(start)) for leaf in leaves
-    }
-    touched = {words[leaf.leaf] for leaf in quantised}
-    return ", ".join(dict.fromkeys(w for w in words.values() if w not in touched)) or "norms"
+def _left_alone(formats: ByLeaf, default: Dtype) -> str:
+    """The groups of weights of which nothing is quantised, in words."""
+    quantised: dict[Group, bool] = {}
+    for leaf, by_layer in formats.items():
+        group = _group(leaf, tied=False)
+        is_here = any(dtype != default for held in by_layer.values() for dtype in held)
+        quantised[group] = quantised.get(group, False) or is_here
+    left = [
+        _WORDS.get(group, group) for group, is_quantised in quantised.items() if not is_quantised
+    ]
+    return ", ".join(left) or "norms"

@@ -35,16 +35,6 @@ LATENT = {
     "topk_group": 1,
     "first_k_dense_replace": 1,
 }
-ATTENTION = {"attention.qkv", "attention.output"}
-LATENT_ATTENTION = {
-    "attention.qkv_down",
-    "attention.q_up",
-    "attention.k_up",
-    "attention.v_up",
-    "attention.output",
-}
-FFN = {"ffn.gate_up", "ffn.down"}
-SHARED = {"moe.shared_gate_up", "moe.shared_down"}
 
 
 def storage(folder: Path, table: dict[str, Any], **keys: object) -> Storage:
@@ -56,15 +46,34 @@ def storage(folder: Path, table: dict[str, Any], **keys: object) -> Storage:
     return stated
 
 
+GROUPS = {
+    "attention": {"attention.qkv", "attention.qkv_down", "attention.k_up", "attention.output"},
+    "ffn": {"ffn.gate_up", "ffn.down"},
+    "shared_experts": {"moe.shared_gate_up", "moe.shared_down"},
+    "experts": {"moe.experts"},
+    "router": {"moe.router"},
+    "embedding": {"embed"},
+    "lm_head": {"lm_head"},
+}
+
+
 def quantised(stated: Storage) -> set[str]:
-    """The leaves that are stored otherwise than the default, in all their layers."""
+    """The leaves or groups of leaves stored otherwise than the default, in all their layers."""
     assert all(leaf.layers is None for leaf in stated.weights.leaves)
-    return {leaf.leaf for leaf in stated.weights.leaves}
+    return {leaf.leaf for leaf in stated.weights.leaves} | {g for g, _ in stated.weights.groups}
 
 
 def format_of(stated: Storage, leaf: str, layer: int | None = None) -> Dtype:
-    """The format of a leaf in a layer."""
+    """The format of a leaf in a layer; the narrowest statement wins."""
     for entry in stated.weights.leaves:
         if entry.leaf == leaf and (entry.layers is None or layer in entry.layers):
             return entry.dtype
+    for group, dtype in stated.weights.groups:
+        if leaf in GROUPS[group]:
+            return dtype
     return stated.weights.default
+
+
+def formats_of(stated: Storage) -> set[Dtype]:
+    """All formats but the default."""
+    return {leaf.dtype for leaf in stated.weights.leaves} | {d for _, d in stated.weights.groups}

@@ -10,12 +10,11 @@ from costmodel.errors import InputError
 from costmodel.inputs.hf.config import load_hf_config
 from costmodel.layers.dtype import Dtype
 from tests.inputs.hf.quantization.files import (
-    ATTENTION,
     DENSE,
     EXPERTS,
-    FFN,
     LATENT,
     format_of,
+    formats_of,
     quantised,
     storage,
 )
@@ -43,7 +42,7 @@ def test_experts_in_int4_beside_the_rest_in_bf16(tmp_path: Path) -> None:
     ignore = ["re:.*self_attn.*", "re:.*shared_experts.*", r"re:.*mlp\.(gate|up|down)_proj.*"]
     config = tensors(group(INT4), format="pack-quantized", ignore=["lm_head", *ignore])
     stated = storage(tmp_path, LATENT, quantization_config=config)
-    assert quantised(stated) == {"moe.experts"}
+    assert quantised(stated) == {"experts"}
     assert format_of(stated, "moe.experts", 5) == Dtype(
         name="int4", bits=4, group=32, scale_bits=16
     )
@@ -89,8 +88,8 @@ def test_groups_give_modules_different_formats(tmp_path: Path) -> None:
 )
 def test_weights_of_a_group(tmp_path: Path, weights: dict[str, Any], dtype: Dtype) -> None:
     stated = storage(tmp_path, DENSE, quantization_config=tensors(group(weights)))
-    assert {leaf.dtype for leaf in stated.weights.leaves} == {dtype}
-    assert quantised(stated) == ATTENTION | FFN | {"lm_head"}  # nothing is ignored
+    assert formats_of(stated) == {dtype}
+    assert quantised(stated) == {"attention", "ffn", "lm_head"}  # nothing is ignored
 
 
 def test_a_fused_leaf_in_two_formats_takes_the_wider_and_says_so(tmp_path: Path) -> None:
@@ -99,7 +98,7 @@ def test_a_fused_leaf_in_two_formats_takes_the_wider_and_says_so(tmp_path: Path)
     stated = storage(tmp_path, DENSE, quantization_config=config)
     assert [format_of(stated, "attention.qkv", i).bits for i in (1, 2, 3, 4)] == [4, 16, 16, 4]
     (note,) = stated.notes
-    assert note.startswith("quantization_config: attention.qkv of layers 2-3 holds modules in 4 bi")
+    assert note.startswith("quantization_config: attention.qkv of layers 2-3 holds modules in 16 b")
     assert note.endswith("all are costed in the widest.")
 
 
@@ -167,7 +166,7 @@ def test_mixed_precision_lists_its_layers(tmp_path: Path) -> None:
     }
     config = {**MODELOPT, "quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
     stated = storage(tmp_path, EXPERTS, quantization_config=config)
-    assert quantised(stated) == ATTENTION | {"moe.experts"}
+    assert quantised(stated) == {"attention", "experts"}
     assert format_of(stated, "moe.experts").name == "nvfp4"
     assert format_of(stated, "attention.output").name == "fp8"
 
@@ -175,7 +174,7 @@ def test_mixed_precision_lists_its_layers(tmp_path: Path) -> None:
 def test_a_cache_format_without_quantised_weights(tmp_path: Path) -> None:
     config = {"quant_method": "modelopt", "quant_algo": None, "kv_cache_quant_algo": "NVFP4"}
     stated = storage(tmp_path, DENSE, quantization_config=config)
-    assert stated.weights.leaves == ()
+    assert formats_of(stated) == set()
     assert stated.kv_dtype is not None
     assert stated.kv_dtype.bits == 4
 
@@ -186,7 +185,7 @@ def test_the_side_file_counts_beside_a_config_json_only(tmp_path: Path) -> None:
     other.write_text(json.dumps(DENSE))
     assert load_hf_config(other).storage is None
     same = {"quant_method": "modelopt", "quant_algo": "FP8"}
-    assert quantised(storage(tmp_path, DENSE, quantization_config=same)) >= FFN
+    assert quantised(storage(tmp_path, DENSE, quantization_config=same)) >= {"ffn"}
     with pytest.raises(InputError, match=r"differs from hf_quant_config\.json: ModelOpt, fp8"):
         storage(tmp_path, DENSE, quantization_config={"quant_method": "fp8"})
 
@@ -205,7 +204,7 @@ def test_a_link_to_another_folder_is_not_followed(tmp_path: Path) -> None:
         (folder / name).unlink(missing_ok=True)
         (blobs / blob).write_text(outside.read_text())
         (folder / name).symlink_to(blobs / blob)
-    assert quantised(storage(folder, DENSE)) >= FFN
+    assert quantised(storage(folder, DENSE)) >= {"ffn"}
 
 
 @pytest.mark.parametrize(

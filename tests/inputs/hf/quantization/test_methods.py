@@ -8,14 +8,11 @@ import pytest
 from costmodel.errors import InputError
 from costmodel.layers.dtype import DTYPES, Dtype
 from tests.inputs.hf.quantization.files import (
-    ATTENTION,
     DENSE,
     EXPERTS,
-    FFN,
     LATENT,
-    LATENT_ATTENTION,
-    SHARED,
     format_of,
+    formats_of,
     quantised,
     storage,
 )
@@ -25,14 +22,14 @@ FP8 = {"quant_method": "fp8"}
 
 def one_format(folder: Path, table: dict[str, Any], config: dict[str, Any]) -> Dtype:
     stated = storage(folder, table, quantization_config=config)
-    (dtype,) = {leaf.dtype for leaf in stated.weights.leaves}
+    (dtype,) = formats_of(stated)
     return dtype
 
 
 def test_fp8_in_blocks_leaves_router_embedding_and_head_alone(tmp_path: Path) -> None:
     config = {**FP8, "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [64, 128]}
     stated = storage(tmp_path, LATENT, quantization_config=config)
-    assert quantised(stated) == LATENT_ATTENTION | FFN | SHARED | {"moe.experts"}
+    assert quantised(stated) == {"attention", "ffn", "shared_experts", "experts"}
     dtype = format_of(stated, "moe.experts", 3)
     assert (dtype.name, dtype.bits, dtype.scale_bits) == ("fp8", 8, 32)
     assert (dtype.block_rows, dtype.group) == (64, 128)
@@ -58,7 +55,7 @@ def test_fp8_scales_of_matrices_and_channels(
 
 def test_mxfp4_is_of_experts_whatever_the_list_says(tmp_path: Path) -> None:
     stated = storage(tmp_path, EXPERTS, quantization_config={"quant_method": "mxfp4"})
-    assert quantised(stated) == {"moe.experts"}
+    assert quantised(stated) == {"experts"}
     dtype = format_of(stated, "moe.experts")
     assert dtype.bits + dtype.scale_bits / dtype.group == 4.25
     with pytest.raises(InputError, match="mxfp4 experts: this model has no experts"):
@@ -68,7 +65,7 @@ def test_mxfp4_is_of_experts_whatever_the_list_says(tmp_path: Path) -> None:
 def test_awq_has_a_scale_and_a_zero_point_a_group(tmp_path: Path) -> None:
     config = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
     stated = storage(tmp_path, DENSE, quantization_config={**config, "version": "gemm"})
-    assert quantised(stated) == ATTENTION | FFN
+    assert quantised(stated) == {"attention", "ffn"}
     dtype = format_of(stated, "ffn.down")
     assert dtype.bits + (dtype.scale_bits + dtype.zero_bits) / dtype.group == 4.15625
     assert one_format(tmp_path, DENSE, {**config, "group_size": -1}).group == 0
@@ -82,13 +79,13 @@ def test_gptq_has_an_index_for_each_input(tmp_path: Path) -> None:
     bare = one_format(tmp_path, DENSE, {**config, "checkpoint_format": "marlin"})
     assert (bare.zero_bits, bare.column_bits) == (0, 0)
     with_head = storage(tmp_path, DENSE, quantization_config={**config, "lm_head": True})
-    assert quantised(with_head) == ATTENTION | FFN | {"lm_head"}
+    assert quantised(with_head) == {"attention", "ffn", "lm_head"}
     tied = storage(
         tmp_path,
         {**DENSE, "tie_word_embeddings": True},
         quantization_config={**config, "lm_head": True},
     )
-    assert quantised(tied) == ATTENTION | FFN
+    assert quantised(tied) == {"attention", "ffn"}
 
 
 def test_gptq_modules_of_their_own(tmp_path: Path) -> None:
@@ -99,7 +96,7 @@ def test_gptq_modules_of_their_own(tmp_path: Path) -> None:
     assert [format_of(stated, "ffn.down", i).bits for i in (0, 1, 2, 10, 11)] == [8, 8, 4, 4, 4]
     only = [["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], ["self_attn.o_proj"]]
     config = {"quant_method": "gptq", "bits": 4, "modules_in_block_to_quantize": only}
-    assert quantised(storage(tmp_path, DENSE, quantization_config=config)) == ATTENTION
+    assert quantised(storage(tmp_path, DENSE, quantization_config=config)) == {"attention"}
 
 
 @pytest.mark.parametrize(
