@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from costmodel.errors import InputError
 
 MAX_STATES = 100_000  # of all patterns of a list
-MAX_WORK = 2_000_000  # states that all matches of a list may look at: some seconds, 100 MB
+MAX_WORK = 500_000  # states that all matches of a list may look at: half a second
 
 _ACCEPT: Final = 0
 

@@ -23,7 +23,7 @@ from costmodel.inputs.hf.quantization.scheme import (
 )
 from costmodel.layers.dtype import Dtype
 
-MAX_GROUPS: Final = 64
+MAX_GROUPS: Final = 32
 FP32_BITS: Final = 32
 SCALE_BITS: Final = 16
 INDEX_BITS: Final = 32  # an entry of weight_g_idx

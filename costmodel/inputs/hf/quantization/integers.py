@@ -26,7 +26,7 @@ from costmodel.layers.dtype import Dtype
 SCALE_BITS: Final = 16  # of AWQ and GPTQ
 INDEX_BITS: Final = 32  # an entry of GPTQ's g_idx
 FP32_BITS: Final = 32  # a scale of bitsandbytes
-MAX_DYNAMIC: Final = 64  # expressions of GPTQ's `dynamic`
+MAX_DYNAMIC: Final = 32  # expressions of GPTQ's `dynamic`
 DOUBLE_QUANTISED: Final = (
     "bnb_4bit_use_double_quant: scales are costed at 8 bits for 64 elements; their own scales, 32"
     " bits for 16,384 elements, are left out."
