@@ -253,3 +253,19 @@ def test_the_name_is_the_hubs_the_folders_or_the_files(tmp_path: Path) -> None:
     odd.mkdir()
     assert read(odd, table).name == "model"
     assert read(odd, table).source == "config.json (model_type llama)"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "keys"),
+    [
+        ("llama", {"attention_bias": None}),  # null is false
+        ("llama", {"model_max_length": 4096, "attn_pdrop": 0.1, "use_flash_attn": True}),
+        ("llama", {"rope_theta": float("inf")}),  # as Python's own writer leaves it
+        (
+            "qwen3_moe",
+            {"use_qk_norm": True, "qkv_bias": False, "shared_expert_intermediate_size": 0},
+        ),
+    ],
+)
+def test_keys_that_change_nothing(tmp_path: Path, model_type: str, keys: dict[str, object]) -> None:
+    assert bare(least(tmp_path, model_type, **keys)) == bare(least(tmp_path, model_type))

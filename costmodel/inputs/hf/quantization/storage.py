@@ -5,6 +5,7 @@ them, and a note says so. A quantisation that cannot be read is refused.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -63,28 +64,39 @@ def read_storage(
 
     Args:
         parts: The objects that may hold the statement: the file's top and its text model.
-        path: The file; a `hf_quant_config.json` beside a `config.json` is read, too.
+        path: The file. A `hf_quant_config.json` beside a `config.json` was written when the weights
+            were quantised; where the two differ it holds, and a note says so: a config.json may
+            still have the statement of the model that it was made from.
         blocks: The layers.
         tied: Whether the LM head is the embedding.
 
     Raises:
-        InputError: A statement cannot be read, or two of them differ.
+        InputError: A statement cannot be read, or two of the file itself differ.
     """
-    stated = [scheme for part in parts for scheme in _stated(part)]
-    side = read_side_file(path, parts[0].model_type)
-    if side is not None:
-        stated.append((SIDE_FILE, modelopt(side)))
-    if not stated:
-        return None
     default = DTYPES[_default_name(parts)]
-    results = [_storage(key, scheme, blocks, tied=tied, default=default) for key, scheme in stated]
-    for other in results[1:]:
-        if (other.weights, other.kv_dtype) != (results[0].weights, results[0].kv_dtype):
+
+    def applied(key: str, scheme: Scheme) -> Storage:
+        return _storage(key, scheme, blocks, tied=tied, default=default)
+
+    own = [applied(key, scheme) for part in parts for key, scheme in _stated(part)]
+    for other in own[1:]:
+        if _differ(own[0], other):
             raise InputError(
-                f"{parts[0].where}: {results[0].origin}: differs from {other.origin}; remove one of"
-                " the two statements"
+                f"{parts[0].where}: {own[0].origin}: differs from {other.origin}; remove one of the"
+                " two statements"
             )
-    return results[0]
+    side = read_side_file(path, parts[0].model_type)
+    if side is None:
+        return own[0] if own else None
+    storage = applied(SIDE_FILE, modelopt(side))
+    if own and _differ(own[0], storage):
+        note = f"{SIDE_FILE} holds; it differs from config.json, which says {own[0].origin}."
+        storage = replace(storage, notes=(*storage.notes, note))
+    return storage
+
+
+def _differ(one: Storage, other: Storage) -> bool:
+    return (one.weights, one.kv_dtype) != (other.weights, other.kv_dtype)
 
 
 def _stated(part: Fields) -> list[tuple[str, Scheme]]:
@@ -104,7 +116,12 @@ def _stated(part: Fields) -> list[tuple[str, Scheme]]:
 def _scheme(fields: Fields) -> Scheme:
     method = fields.optional("quant_method", TEXT, None)
     if method is None:
-        inferred = {"quant_algo": "modelopt", "config_groups": "compressed-tensors"}
+        inferred = {
+            "quant_algo": "modelopt",
+            "config_groups": "compressed-tensors",
+            "load_in_4bit": "bitsandbytes",
+            "load_in_8bit": "bitsandbytes",
+        }
         method = next((name for key, name in inferred.items() if fields.holds(key)), None)
     elif method in _MODELOPT or fields.holds("quant_algo"):
         method = "modelopt"

@@ -186,8 +186,11 @@ def test_the_side_file_counts_beside_a_config_json_only(tmp_path: Path) -> None:
     assert load_hf_config(other).storage is None
     same = {"quant_method": "modelopt", "quant_algo": "FP8"}
     assert quantised(storage(tmp_path, DENSE, quantization_config=same)) >= {"ffn"}
-    with pytest.raises(InputError, match=r"differs from hf_quant_config\.json: ModelOpt, fp8"):
-        storage(tmp_path, DENSE, quantization_config={"quant_method": "fp8"})
+    stated = storage(tmp_path, DENSE, quantization_config={"quant_method": "awq", "bits": 4})
+    assert format_of(stated, "ffn.down") == Dtype(name="fp8", bits=8, tensor_bits=64)
+    assert any(
+        "it differs from config.json, which says quantization_con" in n for n in stated.notes
+    )
 
 
 def test_a_link_to_another_folder_is_not_followed(tmp_path: Path) -> None:
