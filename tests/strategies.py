@@ -185,7 +185,13 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     )
 
 
-DTYPES = ["fp32", "bf16", "fp16", "fp8", "int8", "int4", "int4:32", "fp8:16"]
+KV_DTYPES = ["fp32", "bf16", "fp16", "fp8", "int8", "int4", "int4:32", "fp8:16", "fp8:tensor"]
+DTYPES = [
+    *KV_DTYPES,
+    *("mxfp4", "nvfp4", "fp8:16x16", "fp8:8x24"),
+    "experts=mxfp4,memory_values=fp8,embedding=int8",
+    "fp8:16x16,attention=bf16,lm_head=int4:32,memory_keys=fp8",
+]
 ROUTINGS: list[Routing] = [Uniform(), Uniform(), Uniform(), Zipf(1.0)]
 
 
@@ -197,7 +203,7 @@ def steps(draw: st.DrawFn, /, **fixed: Any) -> Step:  # noqa: ANN401 - any optio
         "new_tokens": draw(st.integers(1, 6)),
         "cached": draw(st.integers(0, 12)),
         "dtype": draw(st.sampled_from(DTYPES)),
-        "kv_dtype": draw(st.sampled_from(DTYPES)),
+        "kv_dtype": draw(st.sampled_from(KV_DTYPES)),
         "routing": draw(st.sampled_from(ROUTINGS)),
         "attention_flops": draw(st.sampled_from(["causal", "full"])),
         "logits": draw(st.sampled_from(["last", "all"])),

@@ -5,7 +5,7 @@ then costed once for each such part of the layers. And each operator whose produ
 format than the step's default says so, since a GPU may multiply that format faster or slower.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from costmodel.layers.base import LayerKind, MemoryKind
@@ -34,16 +34,16 @@ def kind_operators(
     return operators
 
 
-def with_formats(operators: Iterable[Operator], step: Step) -> list[Operator]:
+def with_formats(operators: list[Operator], step: Step) -> list[Operator]:
     """The operators with the format of their products, where it is not the step's default.
 
     The products of attention are with keys and values in the format of the cache. An operator
     without a matrix computes in the default format.
     """
-    operators = list(operators)
     default = step.formats.default.name
     if step.formats.is_one and step.kv_dtype.name == default:
         return operators
+    stated = list(operators)
     for place, operator in enumerate(operators):
         dtype = step.kv_dtype
         if operator.kind != "attention":
@@ -52,8 +52,8 @@ def with_formats(operators: Iterable[Operator], step: Step) -> list[Operator]:
                 continue
             dtype = matrices[0].stored_as(step)
         if dtype.name != default:
-            operators[place] = replace(operator, computes_in=dtype)
-    return operators
+            stated[place] = replace(operator, computes_in=dtype)
+    return stated
 
 
 def _pinned(operator: Operator, step: Step) -> Operator:

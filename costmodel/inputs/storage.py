@@ -5,7 +5,7 @@ those of single leaves, in all layers or in some. A format is text as `--dtype` 
 of its numbers where no such text exists.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field
@@ -165,4 +165,5 @@ def _dtype_value(dtype: Dtype) -> str | dict[str, Any]:
             return dtype.label
     except InputError:
         pass  # a format that only a file can state
-    return {name: value for name, value in asdict(dtype).items() if value}
+    values = ((number.name, getattr(dtype, number.name)) for number in fields(_DtypeTable))
+    return {name: value for name, value in values if value}

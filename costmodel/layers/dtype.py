@@ -1,6 +1,6 @@
 """Storage formats: the bytes that a row takes, with the scales and zero points of its groups."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from costmodel.errors import InputError, shown
 
@@ -30,6 +30,12 @@ class Dtype:
     block_rows: int = 0
     tensor_bits: int = 0  # kept once a matrix: the scale of per-tensor fp8, NVFP4's two scalars
     column_bits: int = 0  # kept once for each input of a matrix: GPTQ's g_idx
+    by_rows: bool = field(init=False, repr=False, compare=False)  # a matrix is its rows, no more
+
+    def __post_init__(self) -> None:
+        """Whether rows suffice is asked for every weight of a step."""
+        once = self.block_rows or self.tensor_bits or self.column_bits
+        object.__setattr__(self, "by_rows", not once)
 
     def row_bytes(self, cols: int) -> int:
         """Bytes of a row of `cols` elements: ceil((cols bits + groups (scale + zero bits)) / 8).
@@ -54,11 +60,6 @@ class Dtype:
         blocks = -(-rows // self.block_rows) * -(-cols // self.group)
         bits = rows * cols * self.bits + blocks * (self.scale_bits + self.zero_bits)
         return -(-(bits + once_bits) // 8)
-
-    @property
-    def by_rows(self) -> bool:
-        """Whether a matrix takes as many bytes as its rows by themselves."""
-        return not (self.block_rows or self.tensor_bits or self.column_bits)
 
     @property
     def is_quantised(self) -> bool:
@@ -91,7 +92,8 @@ class Dtype:
             if self.block_rows:
                 group = f"block of {self.block_rows} x {self.group}"
             zero = f" and a {self.zero_bits}-bit zero point" if self.zero_bits else ""
-            words += f" with a {self.scale_bits}-bit scale{zero} per {group}"
+            article = "an" if self.scale_bits == 8 else "a"  # noqa: PLR2004 - an eight
+            words += f" with {article} {self.scale_bits}-bit scale{zero} per {group}"
         if self.tensor_bits:
             words += f"{' and' if self.scale_bits else ' with'} {self.tensor_bits} bits per tensor"
         if self.column_bits:

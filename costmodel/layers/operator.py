@@ -198,23 +198,28 @@ class Weight:
         return self.stored_as(step).row_bytes(self.cols)
 
     def series_bytes(self, step: Step) -> int:
-        """Bytes of one series of matrices (of one expert) as stored for `step`.
+        """Bytes of one series of matrices (of one expert) as stored for `step`."""
+        return self._bytes(sum(self.matrix_rows) or self.rows, step)
+
+    def stored_bytes(self, step: Step) -> int:
+        """Bytes of the whole tensor as stored for `step`."""
+        return self._bytes(self.rows, step)
+
+    def _bytes(self, rows: int, step: Step) -> int:
+        """Bytes of so many rows: of a whole number of series of matrices.
 
         A table that is read by rows has scales along its rows, those of a format with blocks too,
         and keeps nothing once.
         """
-        rows = self.matrix_rows or (self.rows,)
-        if self.matrix and self.group not in TABLES:
-            dtype = self.stored_as(step)
-            if not dtype.by_rows:
-                return sum(dtype.matrix_bytes(matrix, self.cols) for matrix in rows)
-        return sum(rows) * self.row_bytes(step)
-
-    def stored_bytes(self, step: Step) -> int:
-        """Bytes of the whole tensor as stored for `step`."""
-        if not self.matrix_rows:
-            return self.series_bytes(step)
-        return self.rows // sum(self.matrix_rows) * self.series_bytes(step)
+        if not self.matrix:
+            return rows * self.cols * step.activation_bytes
+        dtype = self.dtype or step.formats.of(self.group, self.leaf)
+        if dtype.by_rows or self.group in TABLES:
+            return rows * dtype.row_bytes(self.cols)
+        matrix_rows = self.matrix_rows or (rows,)
+        return (rows // sum(matrix_rows)) * sum(
+            dtype.matrix_bytes(matrix, self.cols) for matrix in matrix_rows
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

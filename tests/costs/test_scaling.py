@@ -182,7 +182,7 @@ def test_one_more_layer_adds_that_layer(
 
 
 @settings(max_examples=40)
-@given(models(), steps())
+@given(models(), st.sampled_from(["bf16", "fp8", "int4"]).flatmap(lambda d: steps(dtype=d)))
 def test_tying_the_embedding_saves_one_table_and_nothing_else(
     model: ModelConfig, step: Step
 ) -> None:

@@ -158,7 +158,7 @@ def test_the_title_is_the_answer_and_the_line_below_it_the_question() -> None:
     unknown = page(gpu="b200")
     assert says(title(unknown), "UltraMemV2-1B/7B", 2.54, "bound", "memory")
     assert "predicted" not in title(unknown)
-    assert unknown.text[0].value.endswith(" on NVIDIA B200 (HGX)")
+    assert unknown.text[0].value.endswith(" on NVIDIA B200 (HGX), bf16 (KV bf16)")
     prefill = page(phase="prefill").text[0].value
     assert says(prefill, "prefill", 64, 2048, "NVIDIA H200 SXM")
     assert "cached" not in prefill

@@ -42,6 +42,8 @@ WITHOUT_SOURCE = {
     "build_operators": "lists the operators of layers, which carry the sources",
     "columns": NO_FORMULA,
     "kept_bytes": SUMS,
+    "kind_operators": "lists the operators of a layer kind, which carry the sources",
+    "with_formats": "says in which format an operator computes: roofline.py prices it",
     "region_time": OURS,
     "step_values": NO_FORMULA,
     "predict": SUMS,

@@ -106,11 +106,20 @@ def test_bf16_peak_is_what_the_silicon_does_without_sparsity(name: str) -> None:
     assert peak == pytest.approx(math.prod(SILICON[name]) * 1e6, rel=1e-3)
 
 
+def test_tensor_cores_do_tf32_at_half_the_rate_of_bf16() -> None:
+    known = [load_hardware(name).dense_peak_flops_per_s for name in hardware_names()]
+    of_tensor_cores = [peaks for peaks in known if peaks.tf32 is not None]
+    assert len(of_tensor_cores) == 7  # NVIDIA's
+    for peaks in of_tensor_cores:
+        assert peaks.tf32 == pytest.approx(peaks.bf16 / 2, rel=0.025)  # datasheets round
+
+
 @pytest.mark.parametrize("name", hardware_names())
 def test_every_number_of_a_preset_has_a_source(name: str) -> None:
     gpu = load_hardware(name)
     assert set(gpu.sources) == set(gpu.numbers())
-    assert len(gpu.numbers()) == (8 if name == "a100-80gb" else 9)
+    peaks = {"a100-80gb": 5, "mi300x": 5, "b200": 7}.get(name, 6)
+    assert len(gpu.numbers()) == 4 + peaks
     for path, source in gpu.sources.items():
         assert len(source) > 20, path
         assert source.isascii()
@@ -131,6 +140,11 @@ def test_a_hardware_is_frozen_keys_a_dict_and_has_a_name_in_any_case() -> None:
         ("h200", "int4", 1978.9, "int8"),  # W4A8 kernels exist; as fast as fp8
         ("h200", "fp32", 66.9, "fp32"),
         ("a100-80gb", "fp8", 312, "bf16"),  # no fp8: weights are dequantised
+        ("h200", "mxfp4", 989.4, "bf16"),  # no fp4 units
+        ("h200", "nvfp4", 989.4, "bf16"),
+        ("b200", "mxfp4", 9000, "fp4"),
+        ("b200", "nf4", 2250, "bf16"),  # a table of 16 values, which is looked up
+        ("h200", "tf32", 494.7, "tf32"),
     ],
 )
 def test_peak_of_a_compute_dtype(name: str, dtype: str, tflops: float, used: str) -> None:
