@@ -8,11 +8,12 @@ from pathlib import Path
 from costmodel.inputs.workload import Phase
 from costmodel.recordings.measured import Spread
 from costmodel.recordings.recording import Case, Check, load_recording
-from costmodel.validation.bounds import operator_work, step_work, violations, work_by_leaf
+from costmodel.validation.bounds import violations
 from costmodel.validation.join import join
 from costmodel.validation.joined import Row
 from costmodel.validation.machines import Gpus
 from costmodel.validation.recorded_routing import recorded_distinct
+from costmodel.validation.required_work import operator_work, required_work
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
 
 FOLDER = Path(__file__).parents[1] / "recordings"
@@ -101,7 +102,7 @@ class Recorded:
             assert isinstance(read, Spread)
             recording = self.recordings[model]
             touched = recorded_distinct(recording, run)
-            needed = step_work(work_by_leaf(operator_work(recording.model, case.workload), touched))
+            needed = required_work(operator_work(recording.model, case.workload), touched).step
             found.append((case.workload.context, read.median / needed.read_bytes))
         return tuple(found)
 

@@ -30,10 +30,11 @@ def columns(
     backend: Backend,
     floor: Number,
     bound: Value,
+    fits_l2: Value,
 ) -> dict[str, Value]:
     """All numbers of a step, or of a grid of steps, but predicted ones; None: not applicable.
 
-    `tokens` is N = B T, `floor` and `bound` are those of the step on its GPU.
+    `tokens` is N = B T; `floor`, `bound` and `fits_l2` are those of the step on its GPU.
     """
     sums, routing, distinct = costs.totals, costs.routing, costs.distinct
     stored: dict[str, Value] = {
@@ -64,6 +65,8 @@ def columns(
         "hbm_bytes.kv": sums.kv_read_bytes + sums.kv_written_bytes,
         "hbm_bytes.state": sums.state_bytes,
         "hbm_bytes.table_rows": sums.row_bytes,
+        "hbm_bytes.row_reads": costs.rows.read_bytes,
+        "hbm_bytes.rows_in_sectors": costs.rows.sector_bytes,
         "hbm_bytes.indices": sums.index_bytes,
         "hbm_bytes.io": sums.io_bytes,
         "hbm_bytes.activations": sums.activation_bytes,
@@ -71,6 +74,7 @@ def columns(
         "time.floor_s": floor,
         "time.floor_tokens_per_s": tokens / floor,
         "time.bound_by": bound,
+        "time.fits_l2": fits_l2,
     }
 
 
@@ -113,6 +117,7 @@ def computed_values(prediction: Prediction) -> dict[str, Value]:
             backend=workload.backend,
             floor=prediction.floor_s,
             bound=prediction.bound_by,
+            fits_l2=prediction.fits_l2,
         ),
         **predicted_columns(prediction.time, tokens=tokens),
         "hbm_bytes.read": None,

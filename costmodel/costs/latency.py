@@ -23,6 +23,7 @@ from costmodel.backends.base import Backend, Region
 from costmodel.costs.energy import energy_j
 from costmodel.costs.kernel_times import DTYPE, Curves
 from costmodel.costs.roofline import Ceilings
+from costmodel.costs.table_rows import repeated_row_bytes
 from costmodel.costs.totals import Totals
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
@@ -130,6 +131,7 @@ def step_time(
     moved = sums.compulsory_bytes + sums.activation_bytes
     if not backend.saves_intermediates:
         moved = moved + sums.intermediate_bytes
+    moved = moved + repeated_row_bytes(operators)  # a table is too large for L2 to keep its rows
     return StepTime(
         operators=tuple(_mean(times[operator.path]) for operator in operators),
         regions=tuple(regions),

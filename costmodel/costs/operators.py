@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from costmodel.costs.storage import kind_operators, with_formats
+from costmodel.costs.table_rows import with_table_rows
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
@@ -47,7 +48,7 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
         with_ffn += layers
     for memory, placement in zip(model.memory, placements, strict=True):
         inputs = tuple(layer for layer, _ in placement)
-        operators += kind_operators(memory, inputs, d, step)
+        operators += with_table_rows(kind_operators(memory, inputs, d, step), step)
     if model.post_norms and with_ffn:
         site = Site.of(sorted(with_ffn), d)
         operators.append(norm("post_ffn_norm", site, step))

@@ -12,6 +12,7 @@ from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
 from costmodel.costs.operators import build_operators
 from costmodel.costs.roofline import Bound, Ceilings
+from costmodel.costs.table_rows import row_totals
 from costmodel.costs.totals import (
     Distinct,
     KvCache,
@@ -28,7 +29,7 @@ from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import Number
-from costmodel.layers.operator import Operator, OperatorKind, Step
+from costmodel.layers.operator import Operator, OperatorKind, Step, TableRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Costs:
     operators: tuple[Operator, ...]
     parameters: ParameterCounts
     totals: Totals
+    rows: TableRows  # of all memory tables and layers
     flops_by_kind: dict[OperatorKind, Number]  # model FLOPs
     routing: Totals  # of the parts that select experts or table rows
     kv_cache: KvCache
@@ -55,6 +57,7 @@ class Prediction:
     memory: Footprint
     floor_s: float  # the roofline bound
     bound_by: Bound
+    fits_l2: bool  # the compulsory bytes; if so, the bound holds from a cold L2 only
     ceilings: Ceilings  # of the datasheet, for the formats of weights and cache
     calibration: Curves | Unknown
     time: StepTime | Unknown  # predicted from the calibration
@@ -80,6 +83,7 @@ def step_costs(model: ModelConfig, step: Step) -> Costs:
         operators=operators,
         parameters=parameter_counts(operators),
         totals=sums,
+        rows=row_totals(operators),
         flops_by_kind=flops_by_kind(operators),
         routing=routing_totals(operators),
         kv_cache=kv_cache(model, step, sums),
@@ -121,6 +125,7 @@ def predict(
         ),
         floor_s=float(ceilings.floor_s(compulsory, flops)),
         bound_by=bound,
+        fits_l2=bool(compulsory <= hardware.l2_bytes),
         ceilings=ceilings,
         calibration=calibration,
         time=gpu.time(costs.operators, costs.totals, workload),

@@ -20,7 +20,6 @@ from costmodel.layers.operator import (
     Weight,
     quantities_of,
 )
-from costmodel.routing.union import expected_union
 
 NOTHING = 0
 KINDS: tuple[OperatorKind, ...] = get_args(OperatorKind)
@@ -233,7 +232,7 @@ def distinct(operators: Iterable[Operator]) -> Distinct:
         layers[touched.kind] += operator.count
         if touched.table_rows:
             shared = True
-            union = union + expected_union(touched.table_rows, touched.windows, touched.distinct)
+            union = union + touched.union
         elif touched.kind == "rows":
             union = union + operator.count * touched.distinct
     return Distinct(

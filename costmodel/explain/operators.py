@@ -8,6 +8,7 @@ from costmodel.costs.latency import OperatorTime, Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.explain.explanation import Column, Equation, Explanation, Terms, Value
 from costmodel.explain.letters import clauses, operator_letters, used
+from costmodel.explain.rows import share_equation
 from costmodel.explain.shapes import shape_words
 from costmodel.explain.sums import byte_letters
 from costmodel.explain.times import label, operator_bound
@@ -70,6 +71,9 @@ def _equations(prediction: Prediction, operator: Operator) -> tuple[Equation, ..
         Equation.sum_of(name, byte_letters(operator.total), "bytes"),
         operator_bound(prediction, operator),
     ]
+    shared = share_equation(prediction.costs.operators, operator)
+    if shared is not None:
+        equations.append(shared)
     if operator.touched is not None:
         touched = operator.touched
         equations.append(

@@ -64,7 +64,11 @@ def byte_letters(total: Callable[[str], Number]) -> tuple[Letter, ...]:
         Letter("kv_read", total("kv_read_bytes"), "bytes read from the KV cache"),
         Letter("kv_written", total("kv_written_bytes"), "bytes written to the KV cache"),
         Letter("state", total("state_bytes"), "bytes of recurrent states, read and written"),
-        Letter("rows", total("row_bytes"), "bytes of distinct rows of memory tables"),
+        Letter(
+            "rows",
+            total("row_bytes"),
+            "bytes of distinct rows of memory tables, of a shared one the share",
+        ),
         Letter("indices", total("index_bytes"), "bytes of entries of permutations"),
         Letter("io", total("io_bytes"), "bytes of the step's own input and output"),
     )

@@ -6,6 +6,7 @@ from costmodel.costs.latency import StepTime, Unknown, region_time
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import Peak
+from costmodel.costs.table_rows import repeated_row_bytes
 from costmodel.explain.explanation import Column, Derivation, Equation, Terms
 from costmodel.explain.sums import Builder, Case, over_parts
 from costmodel.explain.working import number_text, worked
@@ -72,6 +73,21 @@ def _bound_by(case: Case) -> Derivation:
                 f"{by_memory} s against {by_compute} s",
             ),
             bound,
+        )
+    )
+
+
+def _fits_l2(case: Case) -> Derivation:
+    moved, l2_bytes = (
+        case.prediction.costs.totals.compulsory_bytes,
+        case.prediction.hardware.l2_bytes,
+    )
+    return Derivation(
+        equations=(
+            case.in_words(
+                "hbm_bytes.compulsory <= L2 cache of the GPU, in bytes",
+                f"{number_text(moved)} <= {number_text(l2_bytes)}",
+            ),
         )
     )
 
@@ -187,6 +203,8 @@ def _energy(case: Case) -> Derivation:
     if not BACKENDS[case.prediction.workload.backend].saves_intermediates:
         between = Letter("inner", sums.intermediate_bytes, label("hbm_bytes.intermediates"))
         moved.append(between)
+    repeated = repeated_row_bytes(case.operators)
+    moved.append(Letter("again", repeated, "bytes of rows that layers of one table read again"))
     moved_sum = Equation.sum_of("bytes that the parts move", moved, "bytes")
     assert isinstance(moved_sum.result, int | float)
     letters = [
@@ -240,6 +258,7 @@ def _routing_share(case: Case) -> Derivation:
 TIMES: dict[str, Builder] = {
     "time.floor_s": _floor,
     "time.bound_by": _bound_by,
+    "time.fits_l2": _fits_l2,
     "time.floor_tokens_per_s": _floor_tokens,
     "time.predicted_s": _predicted,
     "time.predicted_graph_s": _graph,

@@ -3,6 +3,7 @@
 from costmodel.backends import BACKENDS
 from costmodel.costs.totals import KINDS
 from costmodel.explain.explanation import Column, Derivation, Terms
+from costmodel.explain.rows import TABLE_ROWS
 from costmodel.explain.sums import (
     Builder,
     Case,
@@ -147,7 +148,7 @@ WORK: dict[str, Builder] = {
     "hbm_bytes.weights": _total("weight_bytes"),
     "hbm_bytes.kv": _kv,
     "hbm_bytes.state": _total("state_bytes"),
-    "hbm_bytes.table_rows": _total("row_bytes"),
+    **TABLE_ROWS,
     "hbm_bytes.indices": _total("index_bytes"),
     "hbm_bytes.io": _total("io_bytes"),
     "hbm_bytes.activations": _total("activation_bytes"),

@@ -15,6 +15,7 @@ from costmodel.layers.dtype import Dtype
 from costmodel.layers.formats import Formats, Group
 from costmodel.layers.numbers import Count, Number
 from costmodel.routing.popularity import Routing
+from costmodel.routing.union import expected_union
 
 if TYPE_CHECKING:  # these are written in the words of this file
     from costmodel.layers.base import LayerKind
@@ -134,7 +135,7 @@ class Part(Traffic):
     kv_written_bytes: Number = 0
     state_read_bytes: Number = 0  # fixed state of sequences, whatever the context
     state_written_bytes: Number = 0
-    row_bytes: Number = 0  # memory-table rows, each distinct row once
+    row_bytes: Number = 0  # memory-table rows, each distinct one once: costs/table_rows.py
     index_bytes: Number = 0  # permutation entries
     io_read_bytes: Number = 0  # the step's own input: token ids
     io_written_bytes: Number = 0  # the step's own output: logits
@@ -244,6 +245,19 @@ class Touched:
     windows: tuple[tuple[int, int], ...] = ()  # ring windows (start, length) of layers that share
     table_rows: int = 0  # rows of the shared table
 
+    @property
+    def union(self) -> Number:
+        """Distinct rows of the shared table that at least one of its layers touches."""
+        return expected_union(self.table_rows, self.windows, self.distinct)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRows:
+    """Bytes of memory-table rows that stand beside the compulsory ones (`Part.row_bytes`)."""
+
+    read_bytes: Number  # each distinct row of a layer, whatever other layers of the table read
+    sector_bytes: Number  # what the compulsory rows move, in whole sectors of 32 bytes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
@@ -260,6 +274,7 @@ class Operator:
     buffers: tuple[Buffer, ...] = ()
     touched: Touched | None = None
     computes_in: Dtype | None = None  # the format of its products; None: the step's default
+    rows: TableRows | None = None  # of one layer; None: it reads no memory table
     summary: str = ""  # what it does, in one sentence
     formula: str  # of its FLOPs in one layer: costmodel/layers/letters.py
     source: str
@@ -279,3 +294,13 @@ class Operator:
     def compulsory_bytes(self) -> Number:
         """What one of the `count` layers must move through HBM."""
         return sum((part.compulsory_bytes for part in self.parts), start=0)
+
+    @property
+    def row_read_bytes(self) -> Number:
+        """Distinct table rows that one of the `count` layers reads, whatever other layers read."""
+        return 0 if self.rows is None else self.rows.read_bytes
+
+    @property
+    def repeated_row_bytes(self) -> Number:
+        """Rows that one layer reads and other layers of its table are charged with."""
+        return 0 if self.rows is None else self.rows.read_bytes - self.total("row_bytes")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from costmodel.costs.columns import Value, columns, predicted_columns
+from costmodel.costs.columns import Value, step_values
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, Unknown
 from costmodel.costs.predict import predict
@@ -78,12 +78,4 @@ def differences(
 def _numbers(
     model: ModelConfig, workload: Workload, hardware: Hardware, calibration: Curves | Unknown
 ) -> dict[str, Value]:
-    prediction = predict(model, workload, hardware, calibration)
-    return predicted_columns(prediction.time, tokens=workload.batch) | columns(
-        prediction.costs,
-        prediction.memory,
-        tokens=workload.batch,
-        backend=workload.backend,
-        floor=prediction.floor_s,
-        bound=prediction.bound_by,
-    )
+    return step_values(predict(model, workload, hardware, calibration))

@@ -72,9 +72,16 @@ def sweep(
     ]
     ceilings = [gpu.ceilings(workload) for gpu in gpus]
     capacities = [hardware.capacity_bytes for hardware in hardwares]
+    l2_sizes = [hardware.l2_bytes for hardware in hardwares]
 
     def costs_at(
-        batch: Count, context: Count, routing: Routing, bounds: Ceilings, capacity_bytes: Number
+        batch: Count,
+        context: Count,
+        routing: Routing,
+        bounds: Ceilings,
+        *,
+        capacity_bytes: Number,
+        l2_bytes: Number,
     ) -> tuple[Costs, dict[str, Value]]:
         step = workload.step(batch=batch, context=context, routing=routing)
         costs = step_costs(model, step)
@@ -88,6 +95,7 @@ def sweep(
             backend=workload.backend,
             floor=bounds.floor_s(sums.compulsory_bytes, flops),
             bound=bounds.bound_by(sums.compulsory_bytes, flops),
+            fits_l2=sums.compulsory_bytes <= l2_bytes,
         )
 
     def predicted_at(costs: Costs, tokens: Count) -> dict[str, Value]:
@@ -104,7 +112,14 @@ def sweep(
 
     def corner(batch: int, context: int) -> tuple[bool, dict[str, Value]]:
         """Whether a count passes `HEADROOM` at the largest batch and context; the costs there."""
-        costs, point = costs_at(batch, context, routings[0], ceilings[0], capacities[0])
+        costs, point = costs_at(
+            batch,
+            context,
+            routings[0],
+            ceilings[0],
+            capacity_bytes=capacities[0],
+            l2_bytes=l2_sizes[0],
+        )
         counts = (x for x in (*astuple(costs.totals), *point.values()) if isinstance(x, int))
         return max(counts) > HEADROOM, point
 
@@ -130,7 +145,8 @@ def sweep(
                     for name in ceilings[0].other_peaks
                 },
             ),
-            _along_gpus(capacities, count),
+            capacity_bytes=_along_gpus(capacities, count),
+            l2_bytes=_along_gpus(l2_sizes, count),
         )
         block |= predicted_at(costs, batch * workload.new_tokens)
         for name, value in block.items():

@@ -1,6 +1,7 @@
 """How many distinct rows of one memory table the layers that share it are expected to touch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from costmodel.errors import InputError
@@ -33,14 +34,48 @@ def expected_union(
     per_layer = distinct if isinstance(distinct, Sequence) else [distinct] * len(windows)
     if len(per_layer) != len(windows):
         raise InputError(f"distinct: holds {len(per_layer)} layers; windows hold {len(windows)}")
-    layers_differ = isinstance(distinct, Sequence)
+    plan = _plan(rows_total, tuple(windows), layers_differ=isinstance(distinct, Sequence))
+    shares = [per_layer[layer] / length for length, layer in plan.windows]
+    touched: list[Expected] = [0.0]  # of a row in no window; then of one in those of each step
+    for before, window in plan.steps:
+        if before:  # 1 - (1 - a)(1 - b) without cancellation
+            touched.append(touched[before] + shares[window] * (1.0 - touched[before]))
+        else:
+            touched.append(shares[window])
     total: Expected = 0.0
-    for layers, rows in _segments(rows_total, tuple(windows), layers_differ=layers_differ):
-        touched: Expected = 0.0
-        for length, layer in layers:  # 1 - (1 - a)(1 - b) without cancellation
-            touched = touched + per_layer[layer] / length * (1.0 - touched)
-        total = total + rows * touched
+    for step, rows in plan.segments:
+        total = total + rows * touched[step]
     return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """How to add up a union: rows under one window more than rows of an earlier step."""
+
+    windows: tuple[tuple[int, int], ...]  # (length, layer), each once
+    steps: tuple[tuple[int, int], ...]  # (earlier step, window that is added); step 0: no window
+    segments: tuple[tuple[int, int], ...]  # (step, rows whose windows it adds up)
+
+
+@lru_cache(maxsize=64)
+def _plan(rows_total: int, windows: tuple[tuple[int, int], ...], *, layers_differ: bool) -> _Plan:
+    """The steps for the covers of a table's rows; covers that begin alike share steps.
+
+    The layer is 0 unless `layers_differ`, so that fewer covers remain. Remembered, since every
+    workload of a model asks for the same windows.
+    """
+    window_of: dict[tuple[int, int], int] = {}
+    steps: list[tuple[int, int]] = []
+    step_of: dict[Cover, int] = {(): 0}
+    segments: list[tuple[int, int]] = []
+    for cover, rows in _segments(rows_total, windows, layers_differ=layers_differ).items():
+        for added, window in enumerate(cover):
+            beginning = cover[: added + 1]
+            if beginning not in step_of:
+                steps.append((step_of[cover[:added]], window_of.setdefault(window, len(window_of))))
+                step_of[beginning] = len(steps)
+        segments.append((step_of[cover], rows))
+    return _Plan(windows=tuple(window_of), steps=tuple(steps), segments=tuple(segments))
 
 
 Cover = tuple[tuple[int, int], ...]
@@ -50,15 +85,10 @@ Cover = tuple[tuple[int, int], ...]
 NO_WINDOW = (0, 0)  # at the end of the ring, which cuts the last segment
 
 
-@lru_cache(maxsize=64)
 def _segments(
     rows_total: int, windows: tuple[tuple[int, int], ...], *, layers_differ: bool
-) -> tuple[tuple[Cover, int], ...]:
-    """The covers of a table's rows, each with the number of rows that it covers.
-
-    The layer is 0 unless `layers_differ`, so that fewer covers remain. Remembered, since every
-    workload of a model asks for the same windows.
-    """
+) -> dict[Cover, int]:
+    """The covers of a table's rows, each with the number of rows that it covers."""
     active: list[tuple[int, int]] = []
     events: list[tuple[int, int, bool, tuple[int, int]]] = []
     for layer, (start, length) in enumerate(windows):
@@ -83,4 +113,4 @@ def _segments(
             active.append(window)
         else:
             active.remove(window)
-    return tuple(segments.items())
+    return segments

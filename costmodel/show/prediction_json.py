@@ -145,6 +145,7 @@ def _operator_json(
         "compulsory_bytes": operator.compulsory_bytes,
         "activation_bytes": operator.total("activation_bytes"),
         "intermediate_bytes": operator.total("intermediate_bytes"),
+        "row_reads": operator.row_read_bytes,
         "hbm_read_bytes": None,
         "hbm_written_bytes": None,
         "launches": by_backend[workload.backend],
@@ -209,6 +210,7 @@ def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
             "compulsory_bytes": sum(o.compulsory_bytes for o in region.operators),
             "activation_bytes": sum(o.total("activation_bytes") for o in region.operators),
             "intermediate_bytes": sum(o.total("intermediate_bytes") for o in region.operators),
+            "row_reads": sum(o.row_read_bytes for o in region.operators),
             "launches": sum(backend.operator_launches(o) for o in region.operators),
             "predicted_s": seconds,
         }

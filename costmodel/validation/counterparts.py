@@ -88,8 +88,8 @@ def _none(reason: str) -> Counterpart:
 
 
 def _read_bytes(operator: Operator) -> Number:
-    """Compulsory bytes that one layer of the operator reads."""
-    return operator.total("read_bytes")
+    """Compulsory bytes that one layer of the operator reads by itself, as a leaf is measured."""
+    return operator.total("read_bytes") + operator.repeated_row_bytes
 
 
 def _written_bytes(operator: Operator) -> Number:
@@ -103,6 +103,7 @@ def _unfused_bytes(operator: Operator) -> Number:
         operator.compulsory_bytes
         + operator.total("activation_bytes")
         + operator.total("intermediate_bytes")
+        + operator.repeated_row_bytes
     )
 
 
@@ -130,7 +131,8 @@ def _operator_s(case: CasePrediction, operator: Operator) -> Counterpart:
         return _by_choices(case.operator_s[operator.path], PREDICTED)
     if case.prediction is None:
         return _none(NO_HARDWARE)
-    return _by_choices(case.prediction.operator_floor_s(operator), ROOFLINE)
+    alone = operator.compulsory_bytes + operator.repeated_row_bytes
+    return _by_choices(case.prediction.ceilings.floor_s(alone, operator.total("flops")), ROOFLINE)
 
 
 def _energy_j(case: CasePrediction) -> Counterpart:
@@ -165,7 +167,9 @@ STEP_COUNTERPARTS: dict[str, Callable[[CasePrediction], Counterpart]] = {
         value=case.step_total(_tensor_core_flops), basis=MODEL_FLOPS
     ),
     "launches": lambda case: _predicted(case.backend.total_launches(case.costs.operators)),
-    "hbm_read_bytes": lambda case: _by_choices(case.step_total(_read_bytes), COMPULSORY),
+    "hbm_read_bytes": lambda case: _by_choices(
+        case.step_total(lambda operator: operator.total("read_bytes")), COMPULSORY
+    ),
     "hbm_written_bytes": lambda case: _by_choices(case.step_total(_written_bytes), COMPULSORY),
     "hbm_bytes": lambda case: _by_choices(case.costs.totals.compulsory_bytes, COMPULSORY),
     "logical_bytes": lambda case: _by_choices(case.step_total(_unfused_bytes), UNFUSED),

@@ -23,11 +23,11 @@ from costmodel.recordings.measured import (
 )
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Case, Recording
-from costmodel.validation.bounds import OperatorWork, operator_work, step_work, work_by_leaf
 from costmodel.validation.case_prediction import COUNTED_KINDS, CasePrediction, flops_of
 from costmodel.validation.join import NO_RUN
 from costmodel.validation.machines import Gpus, device_of
 from costmodel.validation.recorded_routing import recorded_distinct
+from costmodel.validation.required_work import OperatorWork, operator_work, required_work
 
 NO_DATASHEET = "not known (no hardware preset for this machine)"
 NO_DIVISOR = "not known (what was measured is too small to divide by)"
@@ -143,7 +143,7 @@ def measured_utilisation(
     step_s = step_figure(case, "time", time_of)
     time_run = case.runs.get("time")
     touched = recorded_distinct(recording, time_run) if time_run else {}
-    required = step_work(work_by_leaf(work, touched))
+    required = required_work(work, touched).step
     routing_leaves = routing_paths(operator.operator for operator in work)
 
     def routing(run: RunName, quantity: str) -> Figure:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from costmodel.costs.latency import Unknown
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Recording
-from costmodel.validation.bounds import Violation, case_violations, operator_work
+from costmodel.validation.bounds import Violation, case_violations
 from costmodel.validation.case_prediction import NO_HARDWARE
 from costmodel.validation.error_stats import (
     BOTH_PHASES,
@@ -32,6 +32,7 @@ from costmodel.validation.error_stats import (
 from costmodel.validation.join import NO_RUN, join
 from costmodel.validation.joined import BY_RECORDED_CHOICES, JoinedColumn
 from costmodel.validation.machines import Gpus
+from costmodel.validation.required_work import operator_work
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
 
 BY_KIND = ("kernel_s", "launches", "hbm_read_bytes")  # summed up by kind of operator as well

@@ -43,6 +43,7 @@ class OperatorLine:
     compulsory_bytes: Amount
     activation_bytes: Amount
     intermediate_bytes: Amount
+    row_reads: Amount | None = None  # None: of a file of an earlier version
     launches: Amount
     floor_s: Real
     predicted_s: Real | None

@@ -71,11 +71,15 @@ WITHOUT_SOURCE = {
     "not_timed": "says why there is no predicted time",
     "operator_time": OURS,
     "parameter_counts": SUMS,
+    "repeated_row_bytes": SUMS,
     "routing_totals": SUMS,
+    "row_totals": SUMS,
     "step_time": OURS,
     "stored_bytes": SUMS,
     "stored_weights": SUMS,
     "totals": SUMS,
+    "union_share": SUMS,
+    "with_share": "the share of `with_table_rows`, whose source holds",
 }
 
 

@@ -110,9 +110,13 @@ def test_the_tool_gives_the_same_choices(step: Any, memory_step: Any) -> None:  
     assert distinct == pytest.approx(result("64 * (1 - (1 - 8/64)^16)"), abs=0.05)
     rows = memory_step["routing"]["expected_distinct_rows"]
     assert rows == pytest.approx(result("2229049 * (1 - (1 - 128/2229049)^16)"), abs=0.05)
-    row_bytes = memory_step["hbm_bytes"]["table_rows"]
-    assert row_bytes == pytest.approx(result("2047.1 * (384 + 768)"), rel=1e-3)
+    row_reads = memory_step["hbm_bytes"]["row_reads"]
+    assert row_reads == pytest.approx(result("2047.1 * (384 + 768)"), rel=1e-3)
     assert result("1493^2") == 2_229_049
+    options = ["--batch", "4096", "--context", "2048", "--hardware", "h200", "--json"]
+    large = json.loads(output("predict", "ultramemv2-1b-7b", *options))
+    assert large["hbm_bytes"]["table_rows"] == pytest.approx(result("3780000 *"), rel=1e-3)
+    assert large["hbm_bytes"]["row_reads"] == pytest.approx(result("467205 * (384"), rel=2e-3)
 
 
 def test_the_tool_gives_the_same_routing_cost(step: Any, memory_step: Any) -> None:  # noqa: ANN401 - JSON

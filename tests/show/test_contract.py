@@ -26,15 +26,16 @@ FIELDS = {
     "flops": "total per_token attention_convention by_kind",
     "routing": "flops compares hbm_bytes launches time_s share_of_time expected_distinct_experts"
     " expected_distinct_rows",
-    "hbm_bytes": "compulsory read written weights kv state table_rows indices io activations",
+    "hbm_bytes": "compulsory read written weights kv state table_rows row_reads rows_in_sectors"
+    " indices io activations",
     "memory": "weights_bytes buffers_bytes kv_bytes state_bytes activations_bytes total_bytes"
     " capacity_bytes fits max_batch",
-    "time": "floor_s predicted_s tokens_per_s bound_by",
+    "time": "floor_s predicted_s tokens_per_s bound_by fits_l2",
     "energy": "predicted_j j_per_token",
 }
 OPERATOR = (
-    "path kind count flops compulsory_bytes hbm_read_bytes hbm_written_bytes launches floor_s"
-    " predicted_s bound_by formula source parts"
+    "path kind count flops compulsory_bytes row_reads hbm_read_bytes hbm_written_bytes launches"
+    " floor_s predicted_s bound_by formula source parts"
 )
 PART = "name flops compares bytes launches"
 KINDS = {"matmul", "attention", "recurrence", "gather", "selection", "norm", "elementwise"}
@@ -137,6 +138,11 @@ def test_totals_are_sums(model: str, phase: str) -> None:
     assert same(hbm["compulsory"], sum(hbm[share] for share in shares))
     assert same(hbm["compulsory"], sum(op["count"] * op["compulsory_bytes"] for op in operators))
     assert same(hbm["activations"], sum(op["count"] * op["activation_bytes"] for op in operators))
+    assert same(hbm["row_reads"], sum(op["count"] * op["row_reads"] for op in operators))
+    assert hbm["table_rows"] <= hbm["row_reads"] * (1 + 1e-12)
+    assert hbm["table_rows"] <= hbm["rows_in_sectors"] * (1 + 1e-12)
+    l2_bytes = load_hardware("h200").l2_bytes
+    assert found["time"]["fits_l2"] == (hbm["compulsory"] <= l2_bytes)
     kv = found["kv_cache"]
     assert hbm["kv"] == kv["read_bytes"] + kv["written_bytes"]
     parameters = found["parameters"]

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
 from costmodel.recordings.recording import Recording
-from costmodel.validation.bounds import operator_work, step_work, violations, work_by_leaf
+from costmodel.validation.bounds import violations
 from costmodel.validation.machines import Gpus
+from costmodel.validation.required_work import operator_work, required_work
 from tests.recording_values import CPU, H200, case, leaf_paths, recording, run, session, workload
 from tests.sentences import says
 from tests.steps import tiny_model
@@ -120,25 +122,40 @@ def test_a_violation_is_told_in_one_line() -> None:
 
 
 def test_rows_of_a_memory_layer_are_counted_for_each_leaf_that_reads_them() -> None:
-    # 64 rows a layer; pre-values and values of 8 and 4 elements: 16 and 8 bytes a row, and 8 of the
-    # permutation's index for each
+    # 128 rows, of which each layer reaches 11^2 = 121; pre-values and values of 8 and 4 elements:
+    # 16 and 8 bytes a row, and 8 of the permutation's index for each
     memory = UltraMem(
         layers="0-1", knum=8, share_ratio=1.0, knn=4, key_dim=4, value_dim=4, pre_value_dim=8
     )
     model = tiny_model(memory=(memory,))
     work = operator_work(model, case().workload)
     retrieve = "layers.{}.memory.retrieve"
-    few = work_by_leaf(work, {retrieve.format(0): 10.0, retrieve.format(1): 20.0})
-    more = work_by_leaf(work, {retrieve.format(0): 11.0, retrieve.format(1): 20.0})
+    few = required_work(work, {retrieve.format(0): 10.0, retrieve.format(1): 20.0})
+    more = required_work(work, {retrieve.format(0): 11.0, retrieve.format(1): 20.0})
     changed = {
-        path: more[path].read_bytes - few[path].read_bytes
-        for path in few
-        if more[path] != few[path]
+        path: more.by_leaf[path].read_bytes - few.by_leaf[path].read_bytes
+        for path in few.by_leaf
+        if more.by_leaf[path] != few.by_leaf[path]
     }
     assert changed == {
         "layers.0.memory.pre_values": 16,
         "layers.0.memory.values": 8,
         "layers.0.memory.retrieve": 8,
     }
-    assert few["layers.1.memory.values"].read_bytes == 20 * 8
-    assert step_work(more).read_bytes - step_work(few).read_bytes == 32
+    assert few.by_leaf["layers.1.memory.values"].read_bytes == 20 * 8
+    # Layer 1 starts at row 64 and wraps: 114 rows are in reach of both. Of those that layer 0
+    # touches, the step counts only the ones that layer 1 does not touch.
+    in_both = 114 * (1 / 121) * (20 / 121)
+    assert more.step.read_bytes - few.step.read_bytes == pytest.approx(32 - (16 + 8) * in_both)
+
+
+def test_reads_of_a_step_may_fall_short_of_its_leaves_by_rows_that_they_share() -> None:
+    memory = ProductKey(  # 16 rows of 8 elements: 16 bytes; all layers read the one table
+        layers="0-2", num_keys=4, num_heads=1, knn=4, key_dim=4, value_dim=8
+    )
+    model = tiny_model(memory=(memory,))
+    touched = {f"layers.{layer}.memory.retrieve": 4.0 for layer in range(3)}
+    least = required_work(operator_work(model, case().workload), touched)
+    leaves = sum(leaf.read_bytes for leaf in least.by_leaf.values())
+    union = 16 * (1 - (3 / 4) ** 3)  # each layer misses three of four rows
+    assert leaves - least.step.read_bytes == pytest.approx(16 * (3 * 4 - union))

@@ -24,6 +24,14 @@ TIME = (
         also=("operators.bound_by", "rows.bound_by"),
     ),
     Quantity(
+        name="time.fits_l2",
+        label="touched bytes fit the L2 cache",
+        unit="bool",
+        counts="whether compulsory bytes are at most the L2 cache's; if so, a step that finds them"
+        " there may beat the memory term of the bound, which holds from a cold L2 only",
+        formula="costmodel.costs.predict:predict",
+    ),
+    Quantity(
         name="time.floor_tokens_per_s",
         label="throughput at the roofline bound",
         unit="tokens_per_s",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from costmodel.backends.base import Backend
+from costmodel.costs.table_rows import union_share, with_share
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import QUANTITIES, Operator, Part, quantities_of
@@ -45,9 +46,10 @@ class OperatorBatch:
 
     def __init__(self, first: Sequence[Operator]) -> None:
         self._first = tuple(
-            replace(operator, weights=(), buffers=(), touched=None) for operator in first
+            replace(operator, weights=(), buffers=(), touched=None, rows=None) for operator in first
         )
         self._rows: list[list[Number]] = []
+        self._union_shares: list[Number] = []
 
     def add(self, operators: Sequence[Operator]) -> None:
         """Add the operators of one more component."""
@@ -58,15 +60,20 @@ class OperatorBatch:
                 if part.shape is not None:
                     row += _shape_numbers[type(part.shape)](part.shape)
         self._rows.append(row)
+        self._union_shares.append(union_share(operators))
 
     def together(self) -> tuple[Operator, ...]:
         """All as one list of operators, without what they store; paths are those of the first.
 
         A number that all share stays as it is; others are arrays of components x the workloads.
+        Rows of a table that layers share are counted as in `with_table_rows`.
         """
         numbers = (_number(column) for column in zip(*self._rows, strict=True))
+        share = _number(self._union_shares)
         return tuple(
-            replace(operator, parts=tuple(_part(part, numbers) for part in operator.parts))
+            replace(
+                operator, parts=with_share((_part(part, numbers) for part in operator.parts), share)
+            )
             for operator in self._first
         )
 

@@ -160,9 +160,12 @@ def distinct_rows(model: ModelConfig, batch: Count) -> Number:
 
 
 def _read(model: ModelConfig, batch: Count, *parts: str) -> Number:
-    """Bytes of weights and rows that the operators with one of `parts` in their path read."""
+    """Bytes of weights and rows that the operators with one of `parts` in their path read.
+
+    Rows are those of each layer, summed: the published counts know no union over a shared table.
+    """
     read: Number = 0
     for op in build_operators(model, Workload(context=0).step(batch=batch)):
         if any(part in op.path for part in parts):
-            read = read + op.count * (op.total("weight_bytes") + op.total("row_bytes"))
+            read = read + op.count * (op.total("weight_bytes") + op.row_read_bytes)
     return read

@@ -57,6 +57,7 @@ def comparison_table(comparison: Comparison) -> Table:
             f"ratio: {COMPULSORY.label} of {first[0].model.name} over those of the model.",
             *_sizes(first),
             *_fits(comparison),
+            *_within_l2(comparison),
             *sentences(comparison.advantages),
             *dict.fromkeys(note for prediction in first for note in routing_note(prediction)),
             *(calibration_note(first[0]) if timed else ()),
@@ -95,6 +96,18 @@ def _sizes(predictions: tuple[Prediction, ...]) -> list[str]:
         + "."
         for prediction in predictions
     ]
+
+
+def _within_l2(comparison: Comparison) -> list[str]:
+    """Which steps the L2 cache could hold, so that their bounds are ones from a cold L2."""
+    steps = [
+        f"{prediction.model.name} at batch {batch:,}"
+        for batch, row in zip(comparison.batches, comparison.predictions, strict=True)
+        for prediction in row
+        if prediction.fits_l2
+    ]
+    label = capitalised(STEP_QUANTITIES["time.fits_l2"].label)
+    return [f"{label}, so their bounds hold from a cold L2 only: {', '.join(steps)}."] * bool(steps)
 
 
 def _fits(comparison: Comparison) -> list[str]:

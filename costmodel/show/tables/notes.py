@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from costmodel import units
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
@@ -78,6 +79,15 @@ def request_words(request: Request) -> str:
     requests = f"{request.batch:,} request{'' if request.batch == 1 else 's'}"
     label = REQUEST_QUANTITIES["request.output"].label
     return f"{requests} of {request.prompt:,} prompt and {request.output:,} {label}"
+
+
+def cold_l2_note(prediction: Prediction) -> tuple[str, ...]:
+    """Of a step that L2 could hold, that its bound is one from a cold L2; else nothing."""
+    if not prediction.fits_l2:
+        return ()
+    capacity = units.formatted(prediction.hardware.l2_bytes, "capacity")
+    held = f"What this step touches fits the {capacity} of L2"
+    return (f"{held}: its bound by memory holds from a cold L2 only.",)
 
 
 def calibration_note(prediction: Prediction) -> tuple[str, ...]:

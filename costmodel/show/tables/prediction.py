@@ -15,6 +15,7 @@ from costmodel.show.tables.columns import cell, head
 from costmodel.show.tables.notes import (
     cache_note,
     calibration_note,
+    cold_l2_note,
     model_notes,
     routing_note,
     shipped_format_note,
@@ -80,6 +81,7 @@ def _summary(prediction: Prediction, title: str) -> Table:
             ),
             *([] if prediction.memory.fits else ["This step does NOT fit the GPU's memory."]),
             *shipped_format_note(prediction),
+            *cold_l2_note(prediction),
             *routing_note(prediction),
             *calibration_note(prediction),
             *cache_note(prediction),
