@@ -1,6 +1,6 @@
 """Checks and measures the Triton kernels of decode on one GPU; writes one JSON.
 
-    python -m benchmarks.fused_decode OUT.json [PHASE ...]
+    python -m benchmarks.fused_decode OUT.json [PHASE ...] [model=NAME ...]
 
 First every kernel in every size that is measured is compared with float64, in several processes at
 once, which also compiles it. Then one process measures: the ceilings (a large copy, an 8192^3 bf16
@@ -44,6 +44,7 @@ from reference_model.kernels.attention_split import Split
 TOKENS = (1, 4, 16, 64, 256)
 ODD_TOKENS = (3, 7, 33, 100)
 EXPONENTS = (1.0, 2.0, 3.0)  # of the uneven routings
+ONLY = "model="  # before the name of a model, whose steps alone are measured
 PROCESSES = 10
 Result = dict[str, Any]
 
@@ -235,10 +236,11 @@ def measure_layers(timer: Timer) -> Result:
     return results
 
 
-def measure_steps(timer: Timer) -> Result:
-    """Whole steps of every model by both backends."""
+def measure_steps(timer: Timer, models: list[str]) -> Result:
+    """Whole steps of models by both backends."""
     results: Result = {}
-    for name, batches in whole_step.MODELS.items():
+    for name in models:
+        batches = whole_step.MODELS[name]
         model = whole_step.prepared(name)
         for batch in batches:
             case = partial(whole_step.measure, timer, model, batch, generator())
@@ -264,7 +266,10 @@ def main() -> None:
     if sys.argv[1] == "--share":
         check_share(int(sys.argv[2]), Path(sys.argv[3]))
         return
-    out, wanted = Path(sys.argv[1]), sys.argv[2:]
+    out = Path(sys.argv[1])
+    wanted = [word for word in sys.argv[2:] if not word.startswith(ONLY)]
+    named = [word.removeprefix(ONLY) for word in sys.argv[2:] if word.startswith(ONLY)]
+    models = named or list(whole_step.MODELS)
     began = time.monotonic()
     report: Result = {"circumstances": circumstances(), "seconds": {}, "ceilings": []}
 
@@ -282,7 +287,7 @@ def main() -> None:
     phase("products", lambda: products.measured(timer, tuple(whole_step.MODELS)))
     if "tuning" in wanted and isinstance(report.get("products"), list):
         phase("tuning", lambda: tuning.tuned(timer, report["products"]))
-    phase("steps", lambda: measure_steps(timer))
+    phase("steps", lambda: measure_steps(timer, models))
     phase("layers", lambda: measure_layers(timer))
     phase("transformers", lambda: transformers_olmoe.measured(timer))
     report["ceilings"].append(ceilings())

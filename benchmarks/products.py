@@ -19,12 +19,11 @@ from costmodel.inputs.catalog import load_model
 from costmodel.layers.ffn import DenseFfn
 from reference_model.fused.products import Choice
 from reference_model.kernels import oracles
-from reference_model.kernels.activation import activate
 from reference_model.kernels.experts import described, down, gate_up
 from reference_model.kernels.experts_one import gate_up_one
 from reference_model.kernels.linear import linear
 from reference_model.kernels.linear_split import MOST, SplitBuffers, SplitTile, linear_split
-from reference_model.kernels.tiles import Tile
+from reference_model.kernels.tiles import dense_tile
 
 TOKENS = (1, 4, 16, 64, 256)
 WEIGHTS_BYTES = 500e6  # of all weights that take turns
@@ -36,12 +35,6 @@ ROWS = {
 STEPS = ((64, 4, 4), (64, 6, 4), (128, 3, 4), (128, 4, 4))
 """Inputs a step, stages and warps of the way `split`, with 64 rows a block."""
 BLOCKS = (150, 800)  # so many blocks it takes at least and at most
-TILES = (
-    (16, 64, 128, 3, 4), (16, 64, 64, 6, 4), (16, 64, 128, 4, 4), (64, 64, 64, 3, 4),
-    (64, 64, 64, 4, 4), (64, 128, 64, 3, 8), (128, 64, 64, 3, 4), (128, 64, 64, 4, 4),
-    (128, 128, 64, 3, 8), (128, 128, 64, 4, 8), (256, 64, 64, 3, 8), (256, 64, 64, 4, 8),
-)  # fmt: skip
-"""Tokens, rows, depth, stages and warps of the way `tiles`, where a product has a gate."""
 LARGEST = 40_000  # outputs up to which it is tried: more have blocks enough
 Result = dict[str, Any]
 
@@ -87,12 +80,9 @@ def ways(size: Size, tokens: int) -> Iterator[Choice]:
             for splits in (2, 3, 4, 5, 6, 8, 9, 12) if not odd else ():
                 fits = BLOCKS[0] <= splits * size.outputs / 64 <= BLOCKS[1]
                 if fits and steps % splits == 0 and steps // splits >= 3:  # noqa: PLR2004
-                    yield Choice("split", 64, warps, depth, 0, stages, splits)
+                    yield Choice("split", 64, warps, depth, stages, splits)
     if tokens > 1 and size.outputs % 128 == 0 and size.inputs % 64 == 0:
         yield Choice("tiles")
-        for wide, rows, depth, stages, warps in TILES if size.gated else ():
-            if wide <= tokens <= 4 * wide:
-                yield Choice("tiles", rows, warps, depth, wide, stages)
 
 
 class Product:
@@ -112,7 +102,7 @@ class Product:
         self.both = torch.full((tokens, size.outputs), torch.nan, device="cuda").bfloat16()
         half = size.outputs // 2 if size.gated else size.outputs
         self.out = torch.full((tokens, half), torch.nan, device="cuda").bfloat16()
-        self.tiles: dict[Tile, list[TensorDescriptor]] = {}
+        self.tiles: list[TensorDescriptor] = []
 
     def run(self, choice: Choice) -> None:
         """Every weight once."""
@@ -130,29 +120,32 @@ class Product:
     def launch(self, choice: Choice, number: int, weight: Tensor) -> None:
         """One product."""
         x, out, gated = self.x, self.out, self.size.gated
+        rows, warps = choice.rows, choice.warps
         if choice.way == "split":
-            tiles, tile, buffers = self.split(choice)
-            linear_split(x, weight, tiles[number], out, tile, buffers, pdl=True)
-            return
-        kw = {"rows": choice.rows, "warps": choice.warps, "pdl": True}
-        if choice.way == "rows" and gated:
-            gate_up_one(x, weight, out, None, **kw)
+            described_weights, split, buffers = self.split(choice)
+            linear_split(x, described_weights[number], out, split, buffers, pdl=True)
+        elif choice.way == "rows" and gated:
+            gate_up_one(x, weight, out, None, rows=rows, warps=warps, pdl=True)
         elif choice.way == "rows":
-            linear(x, weight, out, **kw)
+            linear(x, weight, out, rows=rows, warps=warps, pdl=True)
         elif choice.way == "tiles":
-            tile = choice.tile(self.tokens, self.size.inputs)
-            if tile not in self.tiles:
-                self.tiles[tile] = [described(w, tile) for w in self.weights]
-            tiles = self.tiles[tile][number]
-            if gated:
-                gate_up(x, tiles, out, tile, pdl=True)
-            else:
-                down(x, tiles, out, tile, tokens=self.tokens, pdl=True)
+            self.launch_tiles(number)
         elif gated:
-            torch.mm(x, weight.T, out=self.both)
-            activate(self.both, out, activation="silu", pdl=True)
+            gate, up = torch.mm(x, weight.T, out=self.both).chunk(2, dim=-1)
+            torch.mul(torch.nn.functional.silu(gate), up, out=out)
         else:
             torch.mm(x, weight.T, out=out)
+
+    def launch_tiles(self, number: int) -> None:
+        """One product by the expert kernels."""
+        tile = dense_tile(self.tokens, self.size.inputs)
+        if not self.tiles:
+            self.tiles = [described(w, tile) for w in self.weights]
+        weight = self.tiles[number]
+        if self.size.gated:
+            gate_up(self.x, weight, self.out, tile, pdl=True)
+        else:
+            down(self.x, weight, self.out, tile, tokens=self.tokens, pdl=True)
 
 
 def check(size: Size, tokens: int) -> Result:
@@ -203,8 +196,8 @@ def measured(timer: Timer, models: tuple[str, ...]) -> list[Result]:
 def name_of(choice: Choice) -> str:
     """The choice in words."""
     sizes = asdict(choice)
-    way = sizes.pop("way")
-    if way == "cublas" or (way == "tiles" and not choice.tokens):
+    way = str(sizes.pop("way"))
+    if way in ("cublas", "tiles"):
         return way
     return ", ".join([way, *(f"{value} {name}" for name, value in sizes.items() if value)])
 

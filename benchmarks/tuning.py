@@ -6,15 +6,14 @@ tried in their step, one after another, each with the choices so far for the oth
 replaces the usual one only if the step's median falls by more than MARGIN.
 """
 
-import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import products, whole_step
 from benchmarks.timing import Timer
+from reference_model.cache import Cache
 from reference_model.fused import products as by_size
 from reference_model.fused.products import Choice
 from reference_model.fused.step import FusedStep
@@ -35,11 +34,11 @@ def candidates(size: products.Size, tokens: int, alone: dict[str, float]) -> lis
     if tokens == 1:
         return [Choice("rows", rows, warps) for rows, warps in ONE]
     ways = list(products.ways(size, tokens))
-    chosen = [way for way in ways if way.way == "cublas" or (way.way == "tiles" and not way.tokens)]
+    chosen = [way for way in ways if way.way in ("cublas", "tiles")]
     if not size.gated and tokens == FEW_TOKENS:
         chosen += [Choice("rows", rows, warps) for rows, warps in FEW]
     ranked = sorted(
-        (way for way in ways if way.way == "split" or way.tokens),
+        (way for way in ways if way.way == "split"),
         key=lambda way: alone.get(products.name_of(way), 1e9),
     )
     return chosen + ranked[:TRIED]
@@ -48,8 +47,8 @@ def candidates(size: products.Size, tokens: int, alone: dict[str, float]) -> lis
 def step_us(
     timer: Timer,
     model: ReferenceModel,
-    cache: Any,
-    ids: torch.Tensor,  # noqa: ANN401
+    cache: Cache,
+    ids: torch.Tensor,
 ) -> float:
     """Median microseconds of the step with the choices as they stand."""
     return timer.step_us(FusedStep(model, cache, ids), replays=7)["median"]

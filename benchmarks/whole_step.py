@@ -21,7 +21,7 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.validation.recorded_routing import RecordedRouting
-from profiler.instruments.kernels import STEP_ANNOTATION, sums_by_leaf
+from profiler.instruments.kernels import STEP_ANNOTATION, sums_by_path
 from reference_model.cache import Cache
 from reference_model.decode import DecodeStep
 from reference_model.fused.step import FusedStep
@@ -196,7 +196,7 @@ def region_us(step: FusedStep) -> Result:
             step()
         torch.cuda.synchronize()
     events: Any = trace.profiler
-    (sums,) = sums_by_leaf(events.kineto_results.events(), set(step.regions))
+    (sums,) = sums_by_path(events.kineto_results.events(), set(step.regions))
     result: Result = {}
     for path, seconds in sums.seconds.items():
         leaf = path.split(".", 2)[2] if path.startswith("layers.") else path

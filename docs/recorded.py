@@ -7,7 +7,7 @@ from pathlib import Path
 
 from costmodel.inputs.workload import Phase
 from costmodel.recordings.measured import Spread
-from costmodel.recordings.recording import Case, Check, load_recording
+from costmodel.recordings.recording import Case, Check, Recording, load_recording
 from costmodel.validation.bounds import violations
 from costmodel.validation.join import join
 from costmodel.validation.joined import Row
@@ -51,12 +51,13 @@ class Recorded:
     """Every measured case of the committed recordings, by preset and label of the case."""
 
     def __init__(self) -> None:
-        """Read the recordings and join each with its prediction."""
+        """Read the recordings of plain PyTorch and join each with its prediction."""
         self.gpus = Gpus()
-        self.recordings = {
+        recordings = {
             path.stem.removeprefix(PREFIX): load_recording(path)
             for path in sorted(FOLDER.glob("*.json"))
         }
+        self.recordings = {name: each for name, each in recordings.items() if _of_torch(each)}
         self.planned = sum(len(recording.cases) for recording in self.recordings.values())
         self.cases = dict(self._cases())
 
@@ -125,6 +126,11 @@ class Recorded:
                         achieved=measured_utilisation(recording, joined.index, self.gpus),
                     ),
                 )
+
+
+def _of_torch(recording: Recording) -> bool:
+    """Whether plain PyTorch's kernels were measured, which is what the pages tell of."""
+    return all(run.backend == "torch" for case in recording.cases for run in case.runs.values())
 
 
 @cache

@@ -24,12 +24,18 @@ from costmodel.inputs.parse import (
     parse_routing,
     split_routings,
 )
-from costmodel.inputs.workload import DEFAULT_CONTEXT, DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, Phase
+from costmodel.inputs.workload import (
+    DEFAULT_CONTEXT,
+    DEFAULT_NEW_TOKENS,
+    MAX_NEW_TOKENS,
+    Backend,
+    Phase,
+)
 from costmodel.recordings.case_workload import Dtype
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.routing.by_population import POPULATIONS
 from costmodel.show.text import printable
-from profiler.session.plan import PlannedCase, plan_from_lists, standard_plan
+from profiler.session.plan import PlannedCase, check_backend, plan_from_lists, standard_plan
 from profiler.session.profile import run_profile
 from profiler.session.progress import ProfileProgress
 from profiler.session.protocol import DeviceChoice
@@ -98,6 +104,13 @@ def profile(
     timeout: Annotated[
         str, typer.Option(metavar="S", help="Seconds without a sign of life that end a worker.")
     ] = "600",
+    backend: Annotated[
+        Backend,
+        typer.Option(
+            help="Whose kernels run: PyTorch's own, or this project's fused ones, for decode steps"
+            " on a GPU. Each has recordings of its own."
+        ),
+    ] = "torch",
     as_json: JsonOpt = False,
 ) -> None:
     """Run models in PyTorch and record what they cost, operator by operator.
@@ -119,9 +132,17 @@ def profile(
     if plan is not None and given:
         raise InputError(f"plan={plan}: has its own {given[0]}; leave one of the two out")
 
+    if backend == "fused" and device == "cpu":
+        raise InputError("backend=fused: needs a GPU, not device=cpu")
+
     def plan_of(model: ModelConfig) -> tuple[PlannedCase, ...]:
+        cases = cases_of(model)
+        check_backend(model, cases, backend)
+        return cases
+
+    def cases_of(model: ModelConfig) -> tuple[PlannedCase, ...]:
         if plan is not None:
-            return standard_plan(model, dtype=dtype, runs=run_names)
+            return standard_plan(model, dtype=dtype, runs=run_names, backend=backend)
         in_phase = phase or "decode"
         new = parse_counts(
             new_tokens or str(DEFAULT_NEW_TOKENS[in_phase]),
@@ -144,6 +165,7 @@ def profile(
         models=_planned_models(models, plan_of),
         out=_out(out, len(models)),
         device=device,
+        backend=backend,
         dtype=dtype,
         weights_seed=WEIGHTS_SEED,
         resume=resume,

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from costmodel import units
+from costmodel.backends import kernels_of
 from costmodel.cli.options import JsonOpt, ModelArg
+from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, WorkError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_count
-from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Workload
+from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Backend, Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.formats import Formats
 from costmodel.show.text import printable, show
@@ -51,6 +53,12 @@ def generate(
             show_default=False,
         ),
     ] = None,
+    backend: Annotated[
+        Backend,
+        typer.Option(
+            help="Whose kernels decode: PyTorch's own, or this project's fused ones, on a GPU."
+        ),
+    ] = "torch",
     as_json: JsonOpt = False,
 ) -> None:
     """Run a model with random weights in PyTorch: prefill, then decode steps.
@@ -72,7 +80,9 @@ def generate(
         context=prefill.new_tokens + steps - 1,
         formats=prefill.formats,
         kv_dtype=prefill.kv_dtype,
+        backend=backend,
     )
+    _check_backend(config, last, device)
     if graph and device != "cuda":
         raise InputError(f"graph: a CUDA graph needs device=cuda, not device={device}")
     as_graph = device == "cuda" if graph is None else graph
@@ -81,6 +91,20 @@ def generate(
         sys.stdout.write(json.dumps(report, indent=2, allow_nan=False) + "\n")
     else:
         show([table(report)])
+
+
+def _check_backend(config: ModelConfig, last: Workload, device: Device) -> None:
+    """Check that the backend has kernels for the decode steps.
+
+    Raises:
+        InputError: It has none for this model or format, or needs another device.
+    """
+    if last.backend == "fused" and device != "cuda":
+        raise InputError(f"backend=fused: needs a GPU: device=cuda, not device={device}")
+    step = last.step()
+    refusal = kernels_of(last.backend, build_operators(config, step), step).refusal
+    if refusal is not None:
+        raise InputError(f"backend={last.backend}: {config.name}: {refusal}")
 
 
 def _run(

@@ -51,7 +51,8 @@ def generate(
     Args:
         config: The model, built with random weights.
         prefill: The first step.
-        last: The last decode step: its context says how many steps there are.
+        last: The last decode step: its context says how many steps there are, its backend whose
+            kernels run.
         device: `cpu` or `cuda`.
         graph: Whether to decode by replays of a CUDA graph.
         say: Gets a line before each stage.
@@ -78,7 +79,7 @@ def generate(
     ids, prefill_s = _timed(run_prefill, device)
     say(f"decode: {held - context:,} {'replays of a graph' if graph else 'eager steps'}")
     model.set_mla(last.mla_mode)
-    step = DecodeStep(model, cache, graph=graph, greedy=True)
+    step = DecodeStep(model, cache, graph=graph, greedy=True, backend=last.backend)
     step.ids.copy_(ids)  # from here on a step feeds itself
     step_s, tokens = [], [ids[0, 0]]
     for _ in range(held - context):

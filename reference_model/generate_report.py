@@ -47,6 +47,7 @@ def document(config: ModelConfig, last: Workload, done: "Generated") -> dict[str
         },
         "decode": {
             "mode": "graph" if done.graph else "eager",
+            "backend": last.backend,
             "step_median_s": step_s,
             "step_quartile_low_s": low,
             "step_quartile_high_s": high,
@@ -66,12 +67,13 @@ def table(report: dict[str, Any]) -> Table:
     mode = "replays of a CUDA graph" if decode["mode"] == "graph" else "eager steps"
     prompt = f"{batch:,} x {context:,} tokens in {units.seconds(prefill['time_s'])}"
     held = f"held: {batch:,} x {context + steps:,} tokens"
+    kernels = "" if decode["backend"] == "torch" else f", by {decode['backend']} kernels"
     rows = (
         ("device", device["name"], f"torch {device['torch']}"),
         ("parameters", _count(**parameters), "with embeddings"),
         ("KV cache bytes", _count(cache["held_bytes"], cache["predicted_bytes"]), held),
         ("prefill", _rate(prefill), prompt),
-        ("decode", _rate(decode), f"{steps:,} {mode} of {batch:,} tokens"),
+        ("decode", _rate(decode), f"{steps:,} {mode} of {batch:,} tokens{kernels}"),
         ("decode step", units.seconds(decode["step_median_s"]), "median"),
         ("", ONE_STEP, "")
         if low is None

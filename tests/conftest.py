@@ -3,15 +3,22 @@
 A shell starts what it puts into the background with SIGINT ignored, and children inherit that; the
 tests that interrupt a command would then wait for it in vain.
 
+Without a GPU the Triton kernels run on Triton's interpreter, which has to be said before triton is
+imported, by whatever test comes first.
+
 On a busy machine any example may pass a deadline. In CI (where `CI` is set) the profile stands on
 hypothesis's own, which draws the same examples in every run: there a failure is of the change.
 """
 
+import os
 import signal
+from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if not any(Path("/dev").glob("nvidia[0-9]*")):
+    os.environ["TRITON_INTERPRET"] = "1"
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(  # for tests/mutation: the same examples for each mutant, none shrunk

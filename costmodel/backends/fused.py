@@ -1,32 +1,96 @@
-"""A projection of what fused kernels could save: one kernel for each operator. Measured nowhere.
+"""The project's own kernels (`reference_model/fused`), chained into a decode step.
 
-One kernel cannot do an operator whose later parts need the complete result of an earlier part. For
-those operators a table names the parts that begin a kernel.
+A layer takes seven kernels at one token of a step and nine beyond (six and eight with a dense FFN,
+and two more for shared experts), and neighbours share them so:
+
+- At one token, a norm is taken inside the product after it, and a product that ends a sublayer adds
+  to the residual stream itself.
+- Beyond, a norm's kernel adds what waits before it: a product's result, or the weighted sum of the
+  experts' results. Where a step has many tokens, the norm before a router is part of the router's
+  product, and a second kernel chooses.
+- Experts take two kernels. The hidden values between them pass through memory, as do the experts'
+  results at more than one token; sorting and permuting tokens cost no kernel.
+
+A kernel that spans operators is counted at the part that it begins with or, where a norm is taken
+inside a product, at the product. Left out: the second kernel that cuBLAS needs for some products.
 """
 
-from costmodel.backends.base import Backend
-from costmodel.layers.operator import Operator, Part
+from collections.abc import Sequence
+from typing import Any
 
-KERNELS: dict[str, tuple[str, ...]] = {
-    "attention.rope": ("cache_write",),
-    "moe.experts": ("sort", "gate_up", "down"),
-    "memory.retrieve": ("scores", "first_top_m"),
-}
-"""By leaf: the parts that begin a kernel. All other operators are one kernel."""
+import numpy as np
+
+from costmodel.backends.base import Backend
+from costmodel.backends.fused_support import refusal
+from costmodel.layers.moe import MoeFfn
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, Part, Step
+
+ROUTER, EXPERTS = "moe.router", "moe.experts"
+NORMS = ("attention_norm", "ffn_norm", "final_norm")
+FEW_TOKENS = {True: 64, False: 16}  # by whether experts are few
+FEW_EXPERTS = 32
+TILE = 16  # experts that a block of the router's product takes
+
+
+def few(tokens: Number, experts: int) -> Any:  # noqa: ANN401 - a truth value or an array of them
+    """Whether a router of E experts takes one kernel at N tokens, apart from the norm before it.
+
+    Source: reference_model/kernels/router.py, measured on an H200.
+    """
+    most = FEW_TOKENS[experts <= FEW_EXPERTS]
+    return tokens <= most if experts % TILE == 0 else tokens >= 1
 
 
 class Fused(Backend):
-    """Ideal hand-written kernels, which do not exist: intermediates stay on the chip."""
+    """Fused kernels of decode steps, chained without a pause on the host."""
 
     name = "fused"
     saves_intermediates = True
+    spans = (
+        ("attention_norm", "attention.qkv"),
+        ("ffn_norm", ROUTER),
+        ("ffn_norm", "ffn.gate_up"),
+        ("final_norm", "lm_head"),
+    )
+    unpriced = "no calibration holds times of the kernels of the backend fused"
 
-    def launches(self, operator: Operator, part: Part) -> int:
-        """1 for a part that begins a kernel, which by default is the operator's first, else 0."""
-        begins = KERNELS.get(operator.leaf)
-        if begins is not None and any(sibling.name in begins for sibling in operator.parts):
-            return int(part.name in begins)
-        first = operator.parts[0]
-        if first.name == "residual_add":  # the norm's kernel takes the adds in
-            first = operator.parts[1]
-        return int(part is first)
+    def refusal(self, operators: Sequence[Operator], step: Step) -> str | None:
+        """The first thing without kernels: the phase, a format, a layer or a size of the model."""
+        reason = refusal(operators, step)
+        return None if reason is None else f"the backend {self.name} {reason}"
+
+    def joins(self, members: Sequence[Operator], tokens: Number) -> bool:
+        """At one token all spans are regions; beyond, only a norm and a router of many tokens."""
+        assert isinstance(tokens, int), "regions are those of one number of tokens"
+        last = members[-1]
+        return tokens == 1 or (last.leaf == ROUTER and not few(tokens, _experts(last)))
+
+    def outside_launches(self, operators: Sequence[Operator]) -> int:
+        """A fill that zeroes the lengths of experts' lists, for all alike layers at once."""
+        return sum(operator.leaf == ROUTER for operator in operators)
+
+    def launches(self, operator: Operator, part: Part, tokens: Number) -> Number:
+        """1 for a part that begins a kernel, else 0."""
+        if operator.leaf in NORMS:
+            return _count(tokens != 1) if part.name == "norm" else 0
+        if operator.leaf == ROUTER:
+            one_kernel = _count(few(tokens, _experts(operator)))  # which is so at one token too
+            if part is operator.parts[0]:
+                return one_kernel
+            chooses = next(each for each in operator.parts if each.kind == "selection")
+            return 1 - one_kernel if part is chooses else 0
+        if operator.leaf == EXPERTS:
+            return int(part.name in {"gate_up", "down"})
+        return int(part is operator.parts[0])
+
+
+def _experts(router: Operator) -> int:
+    """E of the layer that a router belongs to."""
+    assert isinstance(router.layer_kind, MoeFfn)
+    return router.layer_kind.num_experts
+
+
+def _count(condition: Any) -> Number:  # noqa: ANN401 - a truth value or an array of them
+    """1 where the condition holds, else 0."""
+    return np.where(condition, 1, 0) if isinstance(condition, np.ndarray) else int(condition)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from costmodel.backends.base import Backend
+from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part
 
 Entry: TypeAlias = int | Callable[[Any, Part], int]
@@ -96,8 +97,9 @@ class Torch(Backend):
     name = "torch"
     saves_intermediates = False
 
-    def launches(self, operator: Operator, part: Part) -> int:
+    def launches(self, operator: Operator, part: Part, tokens: Number) -> int:
         """One for each operation of the part, unless the table says otherwise."""
+        del tokens
         layer = operator.layer_kind
         entries = None if layer is None else KERNELS.get(layer.kind)
         if entries is None:

@@ -102,7 +102,8 @@ WindowCacheOpt = Annotated[
 BackendOpt = Annotated[
     Backend,
     typer.Option(
-        help="Whose kernel launches are counted: plain PyTorch, or one kernel an operator."
+        help="Whose kernel launches are counted: PyTorch's own, or this project's fused ones, which"
+        " decode steps have."
     ),
 ]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]

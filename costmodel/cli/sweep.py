@@ -86,7 +86,7 @@ def sweep(
         as_markdown=as_markdown,
         data=lambda: {
             "schema_version": SCHEMA_VERSION,
-            "unknown": list(dict.fromkeys(why for grid in grids for why in grid.unknown)),
+            "reasons": {grid.model: grid.reasons for grid in grids},
             "rows": rows,
         },
         tables=lambda: [sweep_table(grids, calibrations, MAX_SHOWN_ROWS)],

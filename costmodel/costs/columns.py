@@ -8,7 +8,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from costmodel.backends import BACKENDS
 from costmodel.costs.beyond_histogram import without_nan
 from costmodel.costs.footprint import Footprint
 from costmodel.costs.latency import StepTime, Unknown
@@ -56,7 +55,7 @@ def columns(
         "routing.hbm_bytes": routing.compulsory_bytes,
         "routing.activation_bytes": routing.activation_bytes,
         "routing.intermediate_bytes": routing.intermediate_bytes,
-        "routing.launches": BACKENDS[backend].total_launches(costs.operators, routing_only=True),
+        "routing.launches": costs.kernels(backend).routing_launches(costs.operators),
         "routing.expected_distinct_experts": distinct.experts,
         "routing.expected_distinct_rows": distinct.rows,
         "routing.expected_distinct_rows_union": distinct.rows_union,

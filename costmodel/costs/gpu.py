@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from costmodel.backends import kernels_of
 from costmodel.costs.beyond_histogram import beyond, is_unknown
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown, step_time
@@ -10,7 +11,7 @@ from costmodel.costs.roofline import Ceilings, Peak
 from costmodel.costs.totals import Totals
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Operator
+from costmodel.layers.operator import Operator, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +45,12 @@ class Gpu:
         return self.hardware.peak_flops_per_s(workload.fp32_math if dtype == "fp32" else dtype)
 
     def time(
-        self, operators: Sequence[Operator], sums: Totals, workload: Workload
+        self, operators: Sequence[Operator], sums: Totals, workload: Workload, step: Step
     ) -> StepTime | Unknown:
         """The predicted time and energy of a step, or why it is not known: see `step_time`.
 
-        Of a grid of steps, times that a histogram cannot give are NaN.
+        `step` is that of the workload, or a grid of its steps: times that a histogram cannot give
+        are NaN there.
         """
         if isinstance(self.calibration, Unknown):
             return self.calibration
@@ -56,4 +58,6 @@ class Gpu:
             unknown = beyond(operators, workload)
             assert unknown is not None
             return unknown
-        return step_time(self.calibration, workload, operators, sums, self.ceilings(workload))
+        kernels = kernels_of(workload.backend, operators, step)
+        ceilings = self.ceilings(workload)
+        return step_time(self.calibration, workload, operators, sums, ceilings, kernels=kernels)

@@ -18,8 +18,7 @@ No operator takes less than its roofline bound. How far predictions are from mea
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from costmodel.backends import BACKENDS
-from costmodel.backends.base import Backend, Region
+from costmodel.backends.step_kernels import Region, StepKernels
 from costmodel.costs.energy import energy_j
 from costmodel.costs.kernel_times import DTYPE, Curves
 from costmodel.costs.roofline import Ceilings
@@ -90,6 +89,8 @@ def step_time(
     operators: Sequence[Operator],
     sums: Totals,
     ceilings: Ceilings,
+    *,
+    kernels: StepKernels,
 ) -> StepTime | Unknown:
     """The predicted time and energy of a step.
 
@@ -100,25 +101,28 @@ def step_time(
 
     Args:
         curves: Kernel times of the GPU, or why there are none.
-        workload: Its phase, formats and backend.
+        workload: Its phase and formats.
         operators: Of the step.
         sums: Their totals.
         ceilings: Of the GPU's datasheet.
+        kernels: Those of the workload's backend.
 
     Returns:
-        `Unknown` if there are no kernel times, or none for these formats.
+        `Unknown` if there are no kernel times, or none for these kernels or formats.
     """
-    unknown = not_timed(curves, workload)
+    if isinstance(curves, Unknown):
+        return curves
+    backend = kernels.backend
+    reason = kernels.refusal or backend.unpriced
+    unknown = Unknown(reason=reason) if reason else not_timed(curves, workload)
     if unknown is not None:
         return unknown
-    assert isinstance(curves, Curves)
-    backend = BACKENDS[workload.backend]
     times: dict[str, list[tuple[int, OperatorTime]]] = {}  # by path, with numbers of layers
     regions: list[RegionTime] = []
     graph: Number = 0.0
     routing: Number = 0.0
-    for region in backend.regions(operators):
-        seconds, members = region_time(curves, region, backend, ceilings)
+    for region in kernels.regions(operators):
+        seconds, members = region_time(curves, region, kernels, ceilings)
         graph = graph + region.count * seconds
         if len(region.operators) > 1:
             regions.append(RegionTime(region=region, seconds=seconds))
@@ -126,7 +130,9 @@ def step_time(
             routing = routing + region.count * time.routing_s
             times.setdefault(operator.path, []).append((region.count, time))
     graph = larger(graph, ceilings.floor_s(sums.compulsory_bytes, sums.flops))  # but for rounding
-    eager = larger(graph, backend.total_launches(operators) * curves.eager_s)
+    launches = kernels.step_launches(operators)
+    assert launches is not None
+    eager = larger(graph, launches * curves.eager_s)
     predicted = graph if workload.phase == "decode" else eager
     moved = sums.compulsory_bytes + sums.activation_bytes
     if not backend.saves_intermediates:
@@ -152,7 +158,7 @@ def step_time(
 
 
 def region_time(
-    curves: Curves, region: Region, backend: Backend, ceilings: Ceilings
+    curves: Curves, region: Region, kernels: StepKernels, ceilings: Ceilings
 ) -> tuple[Number, tuple[OperatorTime, ...]]:
     """The time of one layer of a region, and of each operator in it.
 
@@ -167,7 +173,8 @@ def region_time(
     flops: Number = 0
     total: Number = 0.0
     added: list[Number] = []
-    for kernel in backend.kernels(region):
+    saves = kernels.backend.saves_intermediates
+    for kernel in kernels.kernels(region):
         moved: Number = 0  # by parts without a shape
         longest: Number = 0.0
         launch_s = kernel.launches * curves.graph_s
@@ -177,7 +184,7 @@ def region_time(
             compulsory, flops = compulsory + required, flops + part.flops
             if part.shape is None:
                 moved = moved + required + part.activation_bytes
-                if not backend.saves_intermediates:
+                if not saves:
                     moved = moved + part.intermediate_bytes
                 part_s = curves.move_s(moved, kernel.launches)
             else:

@@ -6,6 +6,8 @@ under a millisecond; `step_costs` also takes arrays over a grid of steps.
 
 from dataclasses import dataclass
 
+from costmodel.backends import kernels_of
+from costmodel.backends.step_kernels import StepKernels
 from costmodel.costs.footprint import Footprint, footprint
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
@@ -36,6 +38,7 @@ from costmodel.layers.operator import Operator, OperatorKind, Step, TableRows
 class Costs:
     """What a step costs on any GPU. Numbers, or arrays over a grid of steps."""
 
+    step: Step
     operators: tuple[Operator, ...]
     parameters: ParameterCounts
     totals: Totals
@@ -44,6 +47,10 @@ class Costs:
     routing: Totals  # of the parts that select experts or table rows
     kv_cache: KvCache
     distinct: Distinct  # experts and rows that the step touches
+
+    def kernels(self, backend: str) -> StepKernels:
+        """The kernels that a backend, by its name, has for the step."""
+        return kernels_of(backend, self.operators, self.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +68,11 @@ class Prediction:
     ceilings: Ceilings  # of the datasheet, for the formats of weights and cache
     calibration: Curves | Unknown
     time: StepTime | Unknown  # predicted from the calibration
+
+    @property
+    def kernels(self) -> StepKernels:
+        """The kernels of the workload's backend for this step."""
+        return self.costs.kernels(self.workload.backend)
 
     def operator_floor_s(self, operator: Operator) -> float:
         """The roofline bound of one of the operator's layers by itself, seconds."""
@@ -80,6 +92,7 @@ def step_costs(model: ModelConfig, step: Step) -> Costs:
     operators = build_operators(model, step)
     sums = totals(operators)
     return Costs(
+        step=step,
         operators=operators,
         parameters=parameter_counts(operators),
         totals=sums,
@@ -128,5 +141,5 @@ def predict(
         fits_l2=bool(compulsory <= hardware.l2_bytes),
         ceilings=ceilings,
         calibration=calibration,
-        time=gpu.time(costs.operators, costs.totals, workload),
+        time=gpu.time(costs.operators, costs.totals, workload, step),
     )

@@ -41,7 +41,7 @@ def operator_explanation(prediction: Prediction, operator: Operator, number: str
         unit="flops",
         reason="",
         equations=_equations(prediction, operator),
-        terms=_parts(operator, _time(prediction, operator)),
+        terms=_parts(prediction, operator),
         source=operator.source,
         doc="" if kind is None else inspect.getdoc(type(kind)) or "",
         calibrated=True,  # its parts have predicted times
@@ -132,10 +132,9 @@ def _predicted(prediction: Prediction, operator: Operator) -> Equation | None:
     time = _time(prediction, operator)
     if time is None:
         return None
-    backend = BACKENDS[prediction.workload.backend]
     shares = any(
         operator in region.operators and len(region.operators) > 1
-        for region in backend.regions(prediction.costs.operators)
+        for region in prediction.kernels.regions(prediction.costs.operators)
     )
     name = label("operators.predicted_s")
     if shares:
@@ -148,8 +147,10 @@ def _predicted(prediction: Prediction, operator: Operator) -> Equation | None:
     return Equation.of(name, "max(parts, bound)", letters, "s")
 
 
-def _parts(operator: Operator, time: OperatorTime | None) -> Terms:
+def _parts(prediction: Prediction, operator: Operator) -> Terms:
     """The parts of one layer; columns in which nothing stands are left out."""
+    time = _time(prediction, operator)
+    kernels = {name: prediction.costs.kernels(name) for name in BACKENDS}
     columns = [
         Column(header="part", unit="text"),
         Column(header="kind", unit="text"),
@@ -161,10 +162,8 @@ def _parts(operator: Operator, time: OperatorTime | None) -> Terms:
             for field, head in PART_BYTES
         ),
         *(
-            Column(
-                header=f"launches, {name}", unit="count", total=backend.operator_launches(operator)
-            )
-            for name, backend in BACKENDS.items()
+            Column(header=f"launches, {name}", unit="count", total=of.operator_launches(operator))
+            for name, of in kernels.items()
         ),
         Column(header="to operators", unit="bytes", total=operator.total("activation_bytes")),
         Column(header="to parts", unit="bytes", total=operator.total("intermediate_bytes")),
@@ -178,7 +177,7 @@ def _parts(operator: Operator, time: OperatorTime | None) -> Terms:
             part.flops,
             part.compares,
             *(_bytes(part, field) for field, _ in PART_BYTES),
-            *(backend.launches(operator, part) for backend in BACKENDS.values()),
+            *(of.launches(operator, part) for of in kernels.values()),
             part.activation_bytes,
             part.intermediate_bytes,
             shape_words(part.shape),

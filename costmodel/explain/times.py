@@ -1,6 +1,5 @@
 """Times and energy explained: the roofline bound, what a calibration predicts, routing's share."""
 
-from costmodel.backends import BACKENDS
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime, Unknown, region_time
 from costmodel.costs.predict import Prediction
@@ -109,10 +108,10 @@ def _times(prediction: Prediction) -> tuple[StepTime, Curves]:
 def _kernels(prediction: Prediction) -> Terms:
     """The time of each region that the backend's kernels do together, over its layers."""
     _, curves = _times(prediction)
-    backend = BACKENDS[prediction.workload.backend]
+    kernels = prediction.kernels
     times = [
-        (region, float(region_time(curves, region, backend, prediction.ceilings)[0]))
-        for region in backend.regions(prediction.costs.operators)
+        (region, float(region_time(curves, region, kernels, prediction.ceilings)[0]))
+        for region in kernels.regions(prediction.costs.operators)
     ]
     total = sum(region.count * seconds for region, seconds in times)
     return Terms(
@@ -148,7 +147,8 @@ def graph_equation(prediction: Prediction, terms: Terms) -> Equation:
 def eager_equation(prediction: Prediction) -> Equation:
     """The predicted time of the step, its kernels launched one by one."""
     time, curves = _times(prediction)
-    launches = BACKENDS[prediction.workload.backend].total_launches(prediction.costs.operators)
+    launches = prediction.kernels.step_launches(prediction.costs.operators)
+    assert launches is not None
     return Equation.of(
         label("time.predicted_eager_s"),
         "max(graph, launches launch)",
@@ -200,7 +200,7 @@ def _energy(case: Case) -> Derivation:
         Letter("compulsory", sums.compulsory_bytes, label("hbm_bytes.compulsory")),
         Letter("activations", sums.activation_bytes, label("hbm_bytes.activations")),
     ]
-    if not BACKENDS[case.prediction.workload.backend].saves_intermediates:
+    if not case.prediction.kernels.backend.saves_intermediates:
         between = Letter("inner", sums.intermediate_bytes, label("hbm_bytes.intermediates"))
         moved.append(between)
     repeated = repeated_row_bytes(case.operators)

@@ -1,6 +1,5 @@
 """The sums of a step explained: FLOPs, HBM bytes, routing, distinct experts and rows."""
 
-from costmodel.backends import BACKENDS
 from costmodel.costs.totals import KINDS
 from costmodel.explain.explanation import Column, Derivation, Terms
 from costmodel.explain.rows import TABLE_ROWS
@@ -14,6 +13,7 @@ from costmodel.explain.sums import (
 )
 from costmodel.layers.letters import Letter
 from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator
 
 
 def _total(name: str) -> Builder:
@@ -74,11 +74,14 @@ def _kv(case: Case) -> Derivation:
 
 
 def _routing_launches(case: Case) -> Derivation:
-    backend = BACKENDS[case.prediction.workload.backend]
-    return over_parts(
-        lambda operator, place: backend.launches(operator, operator.parts[place]),
-        lambda part: part.routing,
-    )(case)
+    kernels = case.prediction.kernels
+
+    def launches(operator: Operator, place: int) -> Number:
+        launched = kernels.launches(operator, operator.parts[place])
+        assert launched is not None, kernels.refusal
+        return launched
+
+    return over_parts(launches, lambda part: part.routing)(case)
 
 
 def _distinct(kind: str) -> Builder:

@@ -110,6 +110,11 @@ class Formats:
         return ",".join((*default, *groups))
 
     @property
+    def named(self) -> str:
+        """`label`, with a word on single leaves where some differ."""
+        return f"{self.label} and single leaves" if self.leaves else self.label
+
+    @property
     def described(self) -> str:
         """The formats in words, with their scales; leaves by their number."""
         words = [self.default.described]

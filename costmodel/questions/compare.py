@@ -192,7 +192,7 @@ def advantage(
             ceilings = gpu.ceilings(work)
             flops = ceilings.at_peak(costs.operators, sums.flops)
             return ceilings.floor_s(sums.compulsory_bytes, flops)
-        time = gpu.time(costs.operators, sums, work)
+        time = gpu.time(costs.operators, sums, work, costs.step)
         assert not isinstance(time, Unknown)
         return time.predicted_s
 

@@ -20,7 +20,7 @@ class Grid:
     """Costs of one model over a grid; a column has length 1 on an axis it does not depend on.
 
     Columns hold int64 (Python integers where one passes 2^63), float64, bool, text, or None for
-    what the model does not have, and for what a histogram cannot give, which `unknown` explains.
+    what the model does not have, and for what `reasons` explains.
     """
 
     model: str
@@ -30,7 +30,7 @@ class Grid:
     batches: tuple[int, ...]
     contexts: tuple[int, ...]
     columns: dict[str, Column]
-    unknown: tuple[str, ...] = ()  # why numbers of the larger batches are None
+    reasons: dict[str, str]  # why numbers are None, or predicted times missing, by column
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -18,7 +18,7 @@ from costmodel.costs.columns import PREDICTED, Value, columns, predicted_columns
 from costmodel.costs.footprint import footprint
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import NOT_ASKED, Unknown
+from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
 from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import Costs, step_costs
 from costmodel.costs.roofline import Ceilings, Peak
@@ -98,9 +98,8 @@ def sweep(
             fits_l2=sums.compulsory_bytes <= l2_bytes,
         )
 
-    def predicted_at(costs: Costs, tokens: Count) -> dict[str, Value]:
-        """The predicted columns; none if no GPU has a calibration that gives a time."""
-        times = [gpu.time(costs.operators, costs.totals, workload) for gpu in gpus]
+    def predicted_at(times: Sequence[StepTime | Unknown], tokens: Count) -> dict[str, Value]:
+        """The predicted columns, of a time for each GPU; none if no time is known."""
         if all(isinstance(time, Unknown) for time in times):
             return {}
         by_gpu = [predicted_columns(time, tokens=tokens) for time in times]
@@ -148,13 +147,16 @@ def sweep(
             capacity_bytes=_along_gpus(capacities, count),
             l2_bytes=_along_gpus(l2_sizes, count),
         )
-        block |= predicted_at(costs, batch * workload.new_tokens)
+        times = [gpu.time(costs.operators, costs.totals, workload, costs.step) for gpu in gpus]
+        block |= predicted_at(times, batch * workload.new_tokens)
         for name, value in block.items():
             column = np.array(value, dtype=dtypes.get(name), ndmin=4, copy=None)
             if name not in whole:
                 lengths = [n if m > 1 else 1 for n, m in zip(shape, column.shape, strict=True)]
                 whole[name] = np.empty(lengths, column.dtype)
             whole[name][:, :, rows, cols] = column  # an axis of length 1 is filled by any block
+    known = without_nan(whole)
+    unknown = [name for name, column in known.items() if column is not whole[name]]
     return Grid(
         model=model.name,
         workload=workload,
@@ -162,22 +164,32 @@ def sweep(
         hardwares=tuple(gpu.name for gpu in hardwares),
         batches=batches,
         contexts=contexts,
-        columns=without_nan(whole),
-        unknown=_unknown(model, workload, routings, max(batches)),
+        columns=known,
+        reasons=_reasons(times, costs.kernels(workload.backend).refusal)
+        | dict.fromkeys(unknown, _beyond(model, workload, routings, max(batches))),
     )
 
 
-def _unknown(
-    model: ModelConfig, workload: Workload, routings: Sequence[Routing], batch: int
-) -> tuple[str, ...]:
-    """Why the largest batch has numbers that a histogram cannot give; none if it has them all."""
+def _beyond(model: ModelConfig, workload: Workload, routings: Sequence[Routing], batch: int) -> str:
+    """Why the largest batch has numbers that a histogram cannot give; empty if it has them all."""
     reasons = []
     for routing in routings:
         if histograms_of(routing):
             largest = replace(workload, batch=batch, routing=routing)
             unknown = beyond(build_operators(model, largest.step()), largest)
             reasons += [] if unknown is None else [unknown.reason]
-    return tuple(reasons)
+    return "; ".join(dict.fromkeys(reasons))
+
+
+def _reasons(times: Sequence[StepTime | Unknown], refusal: str | None) -> dict[str, str]:
+    """Why predicted times are not among the columns, and why launches are None, by column."""
+    unknown = dict.fromkeys(time.reason for time in times if isinstance(time, Unknown))
+    reasons = {}
+    if not any(isinstance(time, StepTime) for time in times):
+        reasons["time.predicted_s"] = "; ".join(unknown)
+    if refusal is not None:
+        reasons["routing.launches"] = refusal
+    return reasons
 
 
 def _along_gpus(values: Sequence[Number], dtype: type = np.float64) -> Column:

@@ -25,9 +25,8 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The rows of a comparison, batch by batch, and the advantages over the first model."""
     first = comparison.predictions[0]
     reasons = calibration_reasons(first[0].calibration)
-    unknown = [prediction.time for prediction in first if isinstance(prediction.time, Unknown)]
-    if unknown:
-        reasons["rows.predicted_s"] = unknown[0].reason
+    if unknown := times_unknown(comparison):
+        reasons["rows.predicted_s"] = unknown
     rows = comparison_rows(comparison)
     reasons |= _beyond_reasons(comparison, rows)
     return {
@@ -77,6 +76,12 @@ def _beyond_reasons(comparison: Comparison, rows: list[dict[str, Any]]) -> dict[
             f"not known beyond batch {known_to:,}, the tokens that the histogram holds"
         )
     return reasons
+
+
+def times_unknown(comparison: Comparison) -> str:
+    """Why predicted times are None, each reason once; empty where all are known."""
+    times = [prediction.time for prediction in comparison.predictions[0]]
+    return "; ".join(dict.fromkeys(time.reason for time in times if isinstance(time, Unknown)))
 
 
 def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:

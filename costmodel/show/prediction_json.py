@@ -5,12 +5,12 @@ from typing import Any
 
 import costmodel
 from costmodel.backends import BACKENDS
+from costmodel.backends.step_kernels import StepKernels
 from costmodel.costs.beyond_histogram import TOLD_BY_FLOOR, beyond, is_unknown, or_none
 from costmodel.costs.columns import Value, computed_values, step_values
 from costmodel.costs.latency import OperatorTime, Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
-from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part
 from costmodel.show.inputs_json import (
@@ -73,8 +73,11 @@ def unknown_reasons(
         if name.startswith(lists) and _always_none(prediction, name)
     ]
     for name in names:
-        reason = STEP_QUANTITIES[name].none_because
-        if not reason:
+        quantity = STEP_QUANTITIES[name]
+        reason = quantity.none_because
+        if quantity.by_backend:
+            reason = _refusal(prediction, name) or ""
+        elif not reason:
             assert isinstance(unknown, Unknown), name
             reason = unknown.reason
         reasons[name] = reason
@@ -115,26 +118,38 @@ def _always_none(prediction: Prediction, name: str) -> bool:
     if quantity is None:  # what is named, such as the limiting resource
         return False
     untimed = quantity.calibrated and isinstance(prediction.time, Unknown)
-    return bool(quantity.none_because) or untimed
+    refused = quantity.by_backend and _refusal(prediction, name) is not None
+    return bool(quantity.none_because) or untimed or refused
+
+
+def _refusal(prediction: Prediction, name: str) -> str | None:
+    """Why a number of launches is None; of `launches_by_backend.NAME` it is that backend's."""
+    owner, _, backend = name.rpartition(".")
+    if owner.endswith("by_backend"):
+        return prediction.costs.kernels(backend).refusal
+    return prediction.kernels.refusal
 
 
 def operators_json(prediction: Prediction) -> list[dict[str, Any]]:
     """The operators in the order of the step; numbers are those of one of their `count` layers."""
     operators, time = prediction.costs.operators, prediction.time
+    kernels = {name: prediction.costs.kernels(name) for name in BACKENDS}
     times = [None] * len(operators) if isinstance(time, Unknown) else time.operators
     return [
-        _operator_json(prediction, operator, operator_time)
+        _operator_json(prediction, operator, operator_time, kernels)
         for operator, operator_time in zip(operators, times, strict=True)
     ]
 
 
 def _operator_json(
-    prediction: Prediction, operator: Operator, time: OperatorTime | None
+    prediction: Prediction,
+    operator: Operator,
+    time: OperatorTime | None,
+    kernels: dict[str, StepKernels],
 ) -> dict[str, Any]:
-    workload = prediction.workload
     parts_s = [None] * len(operator.parts) if time is None else time.parts_s
     floor = or_none(prediction.operator_floor_s(operator))
-    by_backend = {name: backend.operator_launches(operator) for name, backend in BACKENDS.items()}
+    by_backend = {name: of.operator_launches(operator) for name, of in kernels.items()}
     record = {
         "path": operator.path,
         "kind": operator.kind,
@@ -148,7 +163,7 @@ def _operator_json(
         "row_reads": operator.row_read_bytes,
         "hbm_read_bytes": None,
         "hbm_written_bytes": None,
-        "launches": by_backend[workload.backend],
+        "launches": by_backend[prediction.workload.backend],
         "launches_by_backend": by_backend,
         "floor_s": floor,
         "predicted_s": None if time is None else time.seconds,
@@ -156,7 +171,12 @@ def _operator_json(
         "formula": operator.formula,
         "source": operator.source,
         "parts": [
-            _part_json(operator, part, workload, seconds)
+            _part_json(
+                part,
+                seconds,
+                {name: of.launches(operator, part) for name, of in kernels.items()},
+                prediction.workload.backend,
+            )
             for part, seconds in zip(operator.parts, parts_s, strict=True)
         ],
     }
@@ -164,9 +184,8 @@ def _operator_json(
 
 
 def _part_json(
-    operator: Operator, part: Part, workload: Workload, predicted_s: Number | None
+    part: Part, predicted_s: Number | None, by_backend: dict[str, Number | None], backend: str
 ) -> dict[str, Any]:
-    by_backend = {name: backend.launches(operator, part) for name, backend in BACKENDS.items()}
     record = {
         "name": part.name,
         "kind": part.kind,
@@ -176,7 +195,7 @@ def _part_json(
         "bytes": part.compulsory_bytes,
         "activation_bytes": part.activation_bytes,
         "intermediate_bytes": part.intermediate_bytes,
-        "launches": by_backend[workload.backend],
+        "launches": by_backend[backend],
         "launches_by_backend": by_backend,
         "predicted_s": predicted_s,
     }
@@ -190,10 +209,10 @@ def _known(record: dict[str, Any]) -> dict[str, Any]:
 
 def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
     """The regions that kernels of the backend span; numbers are those of one of `count` layers."""
-    backend, time = BACKENDS[prediction.workload.backend], prediction.time
+    kernels, time = prediction.kernels, prediction.time
     regions = [
         region
-        for region in backend.regions(prediction.costs.operators)
+        for region in kernels.regions(prediction.costs.operators)
         if len(region.operators) > 1
     ]
     times = (
@@ -211,7 +230,7 @@ def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
             "activation_bytes": sum(o.total("activation_bytes") for o in region.operators),
             "intermediate_bytes": sum(o.total("intermediate_bytes") for o in region.operators),
             "row_reads": sum(o.row_read_bytes for o in region.operators),
-            "launches": sum(backend.operator_launches(o) for o in region.operators),
+            "launches": kernels.region_launches(region),
             "predicted_s": seconds,
         }
         for region, seconds in zip(regions, times, strict=True)

@@ -55,6 +55,7 @@ def entry_record(entry: Entry) -> dict[str, Any]:
         "recording": entry.origin.recording,
         "case": entry.origin.case,
         "run": row.run,
+        "backend": row.backend,
         "quantity": row.quantity,
         "unit": QUANTITIES[row.quantity].unit,
         "path": row.path or WHOLE_STEP,

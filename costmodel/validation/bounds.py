@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from costmodel.costs.roofline import floor_s
 from costmodel.inputs.hardware import Hardware
+from costmodel.layers.site import region_leaves
 from costmodel.recordings.measured import Exact, ExactColumn, Spread, SpreadColumn
 from costmodel.recordings.recording import Case, Recording, Run
 from costmodel.validation.machines import Gpus, device_of
@@ -81,7 +82,7 @@ def _run_violations(
     peak, _ = hardware.peak_flops_per_s(case.workload.dtype)
     least = required_work(work, recorded_distinct(recording, run))
     for quantity, path, value in measured:
-        required = least.step if path is None else least.by_leaf.get(path)
+        required = least.step if path is None else least.of_region(region_leaves(path))
         if required is None:  # no operator of the model has this path
             continue
         if quantity == READ:

@@ -36,8 +36,8 @@ class CasePrediction:
         model: the recorded model.
         workload: of the case, with the routing and the backend that the prediction assumes.
         on_cpu: whether the case was measured on a CPU.
-        backend: whose kernels are predicted.
         costs: of the step, whatever the GPU.
+        kernels: of the backend.
         prediction: for the GPU; None without one.
         times: calibrated times of the step, or why there are none.
     """
@@ -46,7 +46,6 @@ class CasePrediction:
         self, model: ModelConfig, workload: Workload, gpu: Gpu | None, *, on_cpu: bool = False
     ) -> None:
         self.model, self.workload, self.on_cpu = model, workload, on_cpu
-        self.backend = BACKENDS[workload.backend]
         self.prediction: Prediction | None = None
         self.times: StepTime | Unknown = Unknown(reason=NO_HARDWARE)
         self.costs: Costs
@@ -55,6 +54,7 @@ class CasePrediction:
         else:
             self.prediction = predict(model, workload, gpu.hardware, gpu.calibration)
             self.costs, self.times = self.prediction.costs, self.prediction.time
+        self.kernels = self.costs.kernels(workload.backend)
 
     @cached_property
     def operator_s(self) -> dict[str, Number]:

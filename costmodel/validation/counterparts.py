@@ -79,6 +79,13 @@ def _predicted(value: Number) -> Counterpart:
     return Counterpart(value=value, basis=PREDICTED)
 
 
+def _launches(case: CasePrediction, launches: Number | None) -> Counterpart:
+    """Launches, or why the case's backend has no kernels for the step."""
+    if launches is None:
+        return _none(f"not predicted ({case.kernels.refusal})")
+    return _predicted(launches)
+
+
 def _by_choices(value: Number, basis: str) -> Counterpart:
     return Counterpart(value=value, basis=basis, by_choices=True)
 
@@ -166,7 +173,7 @@ STEP_COUNTERPARTS: dict[str, Callable[[CasePrediction], Counterpart]] = {
     "flops_tensor": lambda case: Counterpart(
         value=case.step_total(_tensor_core_flops), basis=MODEL_FLOPS
     ),
-    "launches": lambda case: _predicted(case.backend.total_launches(case.costs.operators)),
+    "launches": lambda case: _launches(case, case.kernels.step_launches(case.costs.operators)),
     "hbm_read_bytes": lambda case: _by_choices(
         case.step_total(lambda operator: operator.total("read_bytes")), COMPULSORY
     ),
@@ -183,7 +190,7 @@ OPERATOR_COUNTERPARTS: dict[str, Callable[[CasePrediction, Operator], Counterpar
     "flops_tensor": lambda _, operator: Counterpart(
         value=_tensor_core_flops(operator), basis=MODEL_FLOPS
     ),
-    "launches": lambda case, operator: _predicted(case.backend.operator_launches(operator)),
+    "launches": lambda case, operator: _launches(case, case.kernels.operator_launches(operator)),
     "hbm_read_bytes": lambda _, operator: _by_choices(_read_bytes(operator), COMPULSORY),
     "hbm_written_bytes": lambda _, operator: _by_choices(_written_bytes(operator), COMPULSORY),
     "logical_bytes": lambda _, operator: _by_choices(_unfused_bytes(operator), UNFUSED),

@@ -16,7 +16,13 @@ from costmodel.layers.numbers import Number
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RunName
 from costmodel.validation.counterparts import BOUND_BASES
-from costmodel.validation.joined import AS_UNIFORM, BY_RECORDED_CHOICES, NO_LEAF, JoinedColumn, Row
+from costmodel.validation.joined import (
+    AS_UNIFORM,
+    BY_RECORDED_CHOICES,
+    NOT_ALONE,
+    JoinedColumn,
+    Row,
+)
 
 STEP_LEVEL, LEAF_LEVEL = "step", "leaf"
 BOTH_PHASES = "both"
@@ -43,6 +49,7 @@ class Origin:
     model: str
     case: str
     workload: CaseWorkload
+    backend: str  # of the case's time
 
 
 class Entry(NamedTuple):
@@ -79,6 +86,7 @@ class Group(NamedTuple):
     level: str  # `step`, or the kind of operator
     phase: str  # `decode`, `prefill` or `both`
     basis: str
+    backend: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +97,7 @@ class ErrorLine:
         level: `step`, or `leaf` for all leaves, or an operator kind.
         phase: `decode`, `prefill`, or `both` of a quantity that does not differ between them.
         basis: what measured numbers are compared with: a prediction, or the bound in its place.
+        backend: whose kernels were measured.
         compared: rows with both numbers. Of them `equal` are equal to the unit, `no_ratio` have a
             0 on one side alone, and `by_recorded_choices` are predicted by what the run chose.
         measured_only, predicted_only, neither: rows that lack one number, or both.
@@ -104,6 +113,7 @@ class ErrorLine:
     level: str
     phase: str
     basis: str
+    backend: str
     compared: int
     equal: int
     no_ratio: int
@@ -188,8 +198,8 @@ class GroupedErrorStats:
                     stats.neither += 1
                 else:
                     stats.predicted_only += 1
-                place = leaves.places[index]
-                self.lacking[NO_LEAF if place is None else column.readings.reason] += 1
+                reason = leaves.why_not_measured(index, column.readings.reason)
+                self.lacking[NOT_ALONE if reason.startswith(NOT_ALONE) else reason] += 1
             elif counterpart.value is None:
                 stats.measured_only += 1
                 self.lacking[counterpart.reason] += 1
@@ -212,7 +222,7 @@ class GroupedErrorStats:
         if by_choices and column.choices == AS_UNIFORM:
             basis += AS_UNIFORM
         phase = BOTH_PHASES if column.quantity in OF_BOTH_PHASES else origin.workload.phase
-        group = Group(column.quantity, column.run, level, phase, basis)
+        group = Group(column.quantity, column.run, level, phase, basis, column.backend)
         return self.by_group.setdefault(group, ErrorStats())
 
 
@@ -231,6 +241,7 @@ def error_line(group: Group, parts: Sequence[ErrorStats]) -> ErrorLine:
         level=group.level,
         phase=group.phase,
         basis=group.basis,
+        backend=group.backend,
         compared=sum(stats.compared for stats in parts),
         equal=sum(stats.equal for stats in parts),
         no_ratio=sum(stats.no_ratio for stats in parts),

@@ -11,7 +11,7 @@ from dataclasses import replace
 from costmodel.layers.site import expanded_paths, region_leaves
 from costmodel.recordings.measured import Missing, Readings, readings_of
 from costmodel.recordings.quantities import RUNS, RunName, measured_in
-from costmodel.recordings.recording import Case, Recording
+from costmodel.recordings.recording import Case, Recording, Run
 from costmodel.validation.case_prediction import CasePrediction, predict_case
 from costmodel.validation.counterparts import (
     PREDICTED,
@@ -48,43 +48,80 @@ def join(recording: Recording, gpus: Gpus) -> Iterator[JoinedCase]:
 def join_case(recording: Recording, index: int, gpus: Gpus) -> JoinedCase:
     """One case joined with its prediction, each run for the device and the backend that ran it."""
     case = recording.cases[index]
-    predictions: dict[tuple[str, str], tuple[CasePrediction, Leaves]] = {}
+    predictions: dict[tuple[str, str], CasePrediction] = {}
+    leaves: dict[tuple[str, str, tuple[str, ...]], Leaves] = {}
     columns: list[JoinedColumn] = []
     for name in RUNS:
-        device, backend = device_of(recording, case, name), backend_of(case, name)
-        if (device, backend) not in predictions:
-            prediction = predict_case(recording, case, gpus.of(device), backend)
-            predictions[device, backend] = prediction, _leaves(recording, prediction)
-        columns += _columns(case, name, *predictions[device, backend])
+        on = device_of(recording, case, name), backend_of(case, name)
+        if on not in predictions:
+            device, backend = on
+            predictions[on] = predict_case(recording, case, gpus.of(device), backend)
+        prediction = predictions[on]
+        regions = _regions(recording, case.runs.get(name), prediction)
+        if (*on, regions) not in leaves:
+            leaves[*on, regions] = _leaves(recording, prediction, regions)
+        columns += _columns(case, name, prediction, leaves[*on, regions])
     return JoinedCase(index=index, label=case.workload.label, columns=tuple(columns))
 
 
-def _leaves(recording: Recording, prediction: CasePrediction) -> Leaves:
-    """The leaves and regions of the recording, then the leaves that are only predicted."""
+def _regions(recording: Recording, run: Run | None, prediction: CasePrediction) -> tuple[str, ...]:
+    """The regions that have rows: those that the run measured or, without a run, the predicted.
+
+    A recording names the regions of all its cases; which of them a step has depends on its tokens.
+    """
+    named = [path for path in recording.paths if len(region_leaves(path)) > 1]
+    if run is None:
+        predicted = {
+            path
+            for region in prediction.kernels.regions(prediction.costs.operators)
+            if len(region.operators) > 1
+            for path in expanded_paths(region.path)
+        }
+        return tuple(path for path in named if path in predicted)
+    measured: set[str] = set()
+    if named:
+        for column in run.operators.values():
+            values = readings_of(column).median
+            measured |= {
+                path
+                for path, value in zip(recording.paths, values, strict=bool(values))
+                if value is not None
+            }
+    return tuple(path for path in named if path in measured)
+
+
+def _leaves(
+    recording: Recording, prediction: CasePrediction, region_paths: tuple[str, ...]
+) -> Leaves:
+    """The recording's leaves and these regions of it, then the leaves that are only predicted."""
     operators = prediction.costs.operators
     operator_at = {
         path: index
         for index, operator in enumerate(operators)
         for path in expanded_paths(operator.path)
     }
-    recorded = set(recording.paths)
-    paths = (*recording.paths, *(path for path in operator_at if path not in recorded))
+    places: dict[str, int | None] = {
+        path: place
+        for place, path in enumerate(recording.paths)
+        if path in region_paths or len(region_leaves(path)) == 1
+    }
+    places |= {path: None for path in operator_at if path not in places}
     regions: dict[str, tuple[int, ...]] = {}
     inside: dict[str, str] = {}
-    for path in recording.paths:
+    for path in region_paths:
         leaves = region_leaves(path)
-        if len(leaves) > 1 and all(leaf in operator_at for leaf in leaves):
+        if all(leaf in operator_at for leaf in leaves):
             regions[path] = tuple(operator_at[leaf] for leaf in leaves)
             inside |= dict.fromkeys(leaves, path)
-    indices = tuple(operator_at.get(path, -1) for path in paths)
+    indices = tuple(operator_at.get(path, -1) for path in places)
     kinds = [None if index < 0 else operators[index].kind for index in indices]
     return Leaves(
-        paths=paths,
+        paths=tuple(places),
         kinds=tuple(
-            REGION if path in regions else kind for path, kind in zip(paths, kinds, strict=True)
+            REGION if path in regions else kind for path, kind in zip(places, kinds, strict=True)
         ),
         operators=indices,
-        places=(*range(len(recorded)), *(None,) * (len(paths) - len(recorded))),
+        places=tuple(places.values()),
         regions=regions,
         inside=inside,
     )
@@ -104,13 +141,16 @@ def _columns(
     def column(
         quantity: str, of: Leaves, counterparts: tuple[Counterpart, ...], readings: Readings
     ) -> JoinedColumn:
-        lacking = len(counterparts) - len(readings.median)
+        values = readings.median
         return JoinedColumn(
             run=name,
+            backend=prediction.workload.backend,
             quantity=quantity,
             leaves=of,
             counterparts=counterparts,
-            measured=(*readings.median, *(None,) * lacking),
+            measured=tuple(
+                None if place is None or not values else values[place] for place in of.places
+            ),
             readings=readings,
             choices=choices,
         )
@@ -121,7 +161,7 @@ def _columns(
     for quantity in measured_in(name, "operators"):
         readings = readings_of(run.operators.get(quantity) if run else absent)
         if quantity == "distinct":
-            counterparts = _distinct_counterparts(prediction, leaves)
+            counterparts = _distinct_counterparts(prediction, leaves, readings)
             yield _of_selectors(column(quantity, leaves, counterparts, readings))
         else:
             counterparts = _leaf_counterparts(prediction, quantity, leaves)
@@ -145,19 +185,31 @@ def _leaf_counterparts(
     )
 
 
-def _distinct_counterparts(prediction: CasePrediction, leaves: Leaves) -> tuple[Counterpart, ...]:
-    """Expected distinct items at each router or selector, or at the region that holds it."""
+def _distinct_counterparts(
+    prediction: CasePrediction, leaves: Leaves, readings: Readings
+) -> tuple[Counterpart, ...]:
+    """Expected distinct items at each router or selector, or at a region that was read in whole."""
     expected = {
         path: Counterpart(value=distinct, basis=PREDICTED, by_choices=True)
         for path, distinct in selectors_by_module(prediction.costs.operators).values()
     }
     return tuple(
         next(
-            (expected[leaf] for leaf in region_leaves(path or "") if leaf in expected),
+            (
+                expected[leaf]
+                for leaf in region_leaves(path or "")
+                if leaf in expected and (leaf == path or _read(readings, place))
+            ),
             NOT_PREDICTED,
         )
-        for path in leaves.paths
+        for path, place in zip(leaves.paths, leaves.places, strict=True)
     )
+
+
+def _read(readings: Readings, place: int | None) -> bool:
+    """Whether a column holds a number at this place of the recording's paths."""
+    values = readings.median
+    return place is not None and bool(values) and values[place] is not None
 
 
 def _of_selectors(column: JoinedColumn) -> JoinedColumn:

@@ -9,6 +9,7 @@ from costmodel.recordings.measured import Readings
 from costmodel.recordings.quantities import RunName
 from costmodel.validation.counterparts import Counterpart
 
+NOT_ALONE = "not measured alone"
 NO_LEAF = "not measured (no leaf of the recording has this path)"
 
 # Values of `choices`: what `basis` adds to numbers that depend on choices
@@ -37,6 +38,7 @@ class Row(NamedTuple):
     repeats: int | None
     source: str | None
     reason: str | None
+    backend: str  # of the run, or of the case's other runs
 
     @property
     def ratio(self) -> float | None:
@@ -57,8 +59,8 @@ class Leaves:
         kinds: of the leaves' operators; None of a leaf that no operator has.
         operators: indices of the operators in the prediction; -1 of a leaf that no operator has.
         places: indices of the paths in the recording; None of a leaf that the recording lacks.
-        regions: indices of the operators that a region's kernel spans, by the region's path.
-        inside: the path of the region by the path of each leaf that was measured only within it.
+        regions: indices of the operators that a region's kernels span, by the region's path.
+        inside: the path of the region by the path of each leaf that it spans.
     """
 
     paths: tuple[str | None, ...]
@@ -71,11 +73,9 @@ class Leaves:
     def why_not_measured(self, index: int, otherwise: str) -> str:
         """Why a row has no measured number; `otherwise` if the recording has the leaf."""
         path = self.paths[index]
-        if self.places[index] is not None:
-            return otherwise
         if path is not None and path in self.inside:
-            return f"not measured alone (a kernel spans {self.inside[path]})"
-        return NO_LEAF
+            return f"{NOT_ALONE} (a kernel spans {self.inside[path]})"
+        return NO_LEAF if self.places[index] is None else otherwise
 
     def only(self, kept: Sequence[int]) -> "Leaves":
         """The rows at these indices."""
@@ -98,6 +98,7 @@ class JoinedColumn:
     A folder of recordings has half a million rows, most of which are only counted.
 
     Attributes:
+        backend: whose kernels the run measured; of an absent run, those of the case's others.
         leaves: what the rows are of.
         counterparts: the predicted number of each row.
         measured: the measured number of each row.
@@ -106,6 +107,7 @@ class JoinedColumn:
     """
 
     run: RunName
+    backend: str
     quantity: str
     leaves: Leaves
     counterparts: tuple[Counterpart, ...]
@@ -138,6 +140,7 @@ class JoinedColumn:
             repeats=self.readings.repeats,
             source=self.readings.source,
             reason="; ".join(reasons) or None,
+            backend=self.backend,
         )
 
     def rows(self) -> Iterator[Row]:

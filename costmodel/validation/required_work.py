@@ -32,6 +32,17 @@ class StepWork:
     by_leaf: Mapping[str, RequiredWork]
     step: RequiredWork
 
+    def of_region(self, leaves: Sequence[str]) -> RequiredWork | None:
+        """The work of leaves that run together, or of a single one; None if one is not known."""
+        if not self.by_leaf.keys() >= set(leaves):
+            return None
+        work = [self.by_leaf[leaf] for leaf in leaves]
+        return RequiredWork(
+            read_bytes=sum(leaf.read_bytes for leaf in work),
+            compulsory_bytes=sum(leaf.compulsory_bytes for leaf in work),
+            flops=sum(leaf.flops for leaf in work),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorWork:

@@ -11,8 +11,9 @@ from math import inf, isfinite
 
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.latency import Unknown
+from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
-from costmodel.layers.site import expanded_paths
+from costmodel.layers.site import expanded_paths, region_leaves
 from costmodel.recordings.measured import (
     NOT_IN_RUN,
     Exact,
@@ -25,6 +26,7 @@ from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.case_prediction import COUNTED_KINDS, CasePrediction, flops_of
 from costmodel.validation.join import NO_RUN
+from costmodel.validation.joined import NOT_ALONE
 from costmodel.validation.machines import Gpus, device_of
 from costmodel.validation.recorded_routing import recorded_distinct
 from costmodel.validation.required_work import OperatorWork, operator_work, required_work
@@ -106,7 +108,7 @@ def predicted_utilisation(case: CasePrediction, time_of: str) -> PredictedUtilis
     without_time = PredictedUtilisation()
     if routing:
         without_time = PredictedUtilisation(
-            routing_launches=sum(op.count * case.backend.operator_launches(op) for op in routing),
+            routing_launches=_float_or_none(case.kernels.launches_of(routing)),
             routing_hbm_bytes=sum(op.count * float(op.compulsory_bytes) for op in routing),
             routing_flops=sum(op.count * float(flops_of(op, *COUNTED_KINDS)) for op in routing),
         )
@@ -177,6 +179,10 @@ def measured_utilisation(
     )
 
 
+def _float_or_none(number: Number | None) -> float | None:
+    return None if number is None else float(number)
+
+
 def step_figure(case: Case, run: RunName, quantity: str) -> Figure:
     """A measured number of the whole step: the median of repeated readings, or the count."""
     if run not in case.runs:
@@ -219,16 +225,23 @@ def _moved_bytes(case: Case) -> Figure:
 def _leaf_sum(
     recording: Recording, case: Case, run: RunName, quantity: str, paths: frozenset[str]
 ) -> Figure:
-    """The sum of a quantity over leaves; a leaf without a measured number adds nothing."""
+    """The sum of a quantity over leaves; a leaf without a measured number adds nothing.
+
+    None if a leaf was measured only together with others, within a region.
+    """
     if run not in case.runs:
         return _none(case.lacking.get(run, NO_RUN))
     match case.runs[run].operators.get(quantity):
         case ExactColumn(values=values) | SpreadColumn(median=values):
-            measured = [
-                value
+            of_path = {
+                path: value
                 for path, value in zip(recording.paths, values, strict=True)
-                if path in paths and value is not None
-            ]
+                if value is not None
+            }
+            for path in of_path:
+                if path not in paths and not paths.isdisjoint(region_leaves(path)):
+                    return _none(f"{NOT_ALONE} (a kernel spans {path})")
+            measured = [value for path, value in of_path.items() if path in paths]
             return Figure(value=float(sum(measured))) if measured else _none(NOT_IN_RUN)
         case Missing(reason=reason):
             return _none(reason)

@@ -31,7 +31,7 @@ from costmodel.validation.error_stats import (
 )
 from costmodel.validation.join import NO_RUN, join
 from costmodel.validation.joined import BY_RECORDED_CHOICES, JoinedColumn
-from costmodel.validation.machines import Gpus
+from costmodel.validation.machines import Gpus, backend_of
 from costmodel.validation.required_work import operator_work
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
 
@@ -117,7 +117,13 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     for (name, recording), model in zip(recordings, models, strict=True):
         for joined in join(recording, gpus):
             case = recording.cases[joined.index]
-            origin = Origin(recording=name, model=model, case=joined.label, workload=case.workload)
+            origin = Origin(
+                recording=name,
+                model=model,
+                case=joined.label,
+                workload=case.workload,
+                backend=backend_of(case, "time"),
+            )
             for column in joined.columns:
                 stats.add(origin, column)
                 columns[column.quantity, column.run].append((origin, column))
@@ -222,10 +228,10 @@ def _error_lines(by_group: dict[Group, ErrorStats], *, by_kind: bool) -> Iterato
             lines[group] = [stats]
     quantities = list(QUANTITIES)
 
-    def order(group: Group) -> tuple[int, int, bool, str, str, str]:
+    def order(group: Group) -> tuple[object, ...]:
         of_leaves = group.level != STEP_LEVEL
         quantity, run = quantities.index(group.quantity), RUNS.index(group.run)
-        return quantity, run, of_leaves, group.level, group.phase, group.basis
+        return quantity, run, of_leaves, group.level, group.phase, group.basis, group.backend
 
     for group in sorted(lines, key=order):
         yield error_line(group, lines[group])

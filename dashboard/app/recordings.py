@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import streamlit as st
 from pydantic import TypeAdapter, ValidationError
@@ -24,6 +25,7 @@ CHECKOUT = Path(__file__).parents[2] / "recordings"
 ZIP = b"PK\x03\x04"  # how an archive begins
 KEPT = 16
 AGAIN = "again"
+USUAL_BACKEND = "torch"
 
 
 def folder() -> Path:
@@ -53,17 +55,22 @@ def load(name: str) -> Recording:
     return _loaded(*_file(name))
 
 
-def matching(model: ModelConfig, names: Sequence[str] | None = None) -> tuple[str, ...]:
+def matching(
+    model: ModelConfig, names: Sequence[str] | None = None, *, backend: str | None = None
+) -> tuple[str, ...]:
     """The names of recordings that measured a model, whatever it is called; its preset's first.
 
-    Looks among `names`, or among all `recording_names`.
+    Of several, those of plain PyTorch's kernels come first. Looks among `names`, or among all
+    `recording_names`; with `backend`, only for recordings of its kernels.
     """
     equal = []
     for name in recording_names() if names is None else names:
-        preset, recorded = _head(*_file(name))
+        preset, recorded, measured = _head(*_file(name))
+        if backend not in {None, measured}:
+            continue
         if recorded is not None and measured_alike(recorded, model):
-            equal.append((preset != model.name, name))
-    return tuple(name for _, name in sorted(equal))
+            equal.append((preset != model.name, measured != USUAL_BACKEND, name))
+    return tuple(name for *_, name in sorted(equal))
 
 
 def from_upload(data: bytes, name: str) -> Recording:
@@ -106,15 +113,24 @@ def _head(
     path: str,
     changed_ns: int,  # noqa: ARG001 - the key
     size_bytes: int,  # noqa: ARG001
-) -> tuple[str | None, ModelConfig | None]:
-    """The preset's name and the model of a recording, without reading what was measured.
+) -> tuple[str | None, ModelConfig | None, str]:
+    """The preset's name, the model and the backend of a recording, without all that was measured.
 
-    None where the file holds none.
+    None where the file holds none; the usual backend where it names none.
     """
     try:
         table = read_json_object(Path(path))
         model = TypeAdapter(ModelConfig).validate_json(json.dumps(table.get("model")))
     except (InputError, ValidationError):
-        return None, None
+        return None, None, USUAL_BACKEND
     preset = table.get("preset")
-    return preset if isinstance(preset, str) else None, model
+    return preset if isinstance(preset, str) else None, model, _backend(table)
+
+
+def _backend(table: dict[str, Any]) -> str:
+    """The backend of the first run in a file, which need not be a valid recording."""
+    try:
+        runs = [run for case in table["cases"] for run in case["runs"].values()]
+        return str(runs[0]["backend"])
+    except (AttributeError, IndexError, KeyError, TypeError):
+        return USUAL_BACKEND

@@ -163,7 +163,8 @@ def _controls(own: str) -> Chosen:
             required=True,
             key="backend",
             bind=LINK,
-            help="Whose launches are counted: plain PyTorch's, or one fused kernel per operator.",
+            help="Whose launches are counted: PyTorch's own kernels, or this project's fused ones"
+            " for decode steps. Times are predicted of PyTorch's.",
         )
         attention = st.segmented_control(
             "Attention FLOPs",

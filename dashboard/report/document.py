@@ -44,7 +44,7 @@ class OperatorLine:
     activation_bytes: Amount
     intermediate_bytes: Amount
     row_reads: Amount | None = None  # None: of a file of an earlier version
-    launches: Amount
+    launches: Amount | None  # None: the backend has no kernels for the step
     floor_s: Real
     predicted_s: Real | None
     bound_by: Label
@@ -146,6 +146,7 @@ class MeasuredLine:
     ratio: Amount | None
     source: Label | None
     reason: Line | None
+    backend: Label = "torch"  # whose kernels were measured; files of earlier versions lack it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

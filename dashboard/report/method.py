@@ -11,13 +11,12 @@ from typing import Any
 
 import costmodel
 from costmodel.costs import latency
-from costmodel.costs.kernel_times import Curves
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.roofline import PROMISE
 from costmodel.explain.explanation import documented
 from costmodel.routing.by_population import histograms_of
-from costmodel.show.tables.notes import predicted_by
+from costmodel.show.tables.notes import calibration_note
 from costmodel.show.text import capitalised, printable
 from costmodel.validation import join
 from dashboard.report.quantities import REPORTED
@@ -52,9 +51,10 @@ def method_notes(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         _note("GPU", f"{hardware.name}: {path}", f"{value:g}", hardware.sources[path])
         for path, value in hardware.numbers().items()
     ]
-    if isinstance(first.calibration, Curves):
-        words = predicted_by(first.calibration, first.workload)
-        notes.append(_note("GPU", "calibration", words, "sparsecost calibrate"))
+    notes += [
+        _note("GPU", "calibration", words, "sparsecost calibrate")
+        for words in calibration_note(first)
+    ]
     routing = first.workload.routing
     notes += [
         _note("workload", measured.label, "measured choices", measured.source)

@@ -29,8 +29,8 @@ NEEDED = (  # what sentences say: no report is without
 
 
 def may_lack(quantity: Quantity) -> bool:
-    """Whether a quantity may be unknown: without a calibration, a price, or such layers."""
-    return quantity.calibrated or bool(quantity.none_because)
+    """Whether a quantity may be unknown: without a calibration, kernels, a price or such layers."""
+    return quantity.calibrated or quantity.by_backend or bool(quantity.none_because)
 
 
 def is_of(quantity: Quantity, value: object) -> bool:

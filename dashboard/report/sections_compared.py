@@ -70,7 +70,10 @@ def measured_section(report: Report) -> Section:
     folded: list[Table] = []
     for key, lines in _by_step(report).items():
         model, recording, batch, context = key
-        heading = f"{model}, {step_words(batch, context)}, recording {recording}"
+        backends = " and ".join(dict.fromkeys(line.backend for line in lines))
+        heading = (
+            f"{model}, {step_words(batch, context)}, recording {recording}, kernels of {backends}"
+        )
         step = [line for line in lines if line.path == WHOLE_STEP]
         leaves = [line for line in lines if line.path != WHOLE_STEP]
         listed = tables if batch in report.inputs.workload.batches else folded

@@ -1,12 +1,13 @@
-"""Time and number of the kernels of each leaf, from torch.profiler's trace of eager steps.
+"""Time and number of the kernels of each leaf or region, from torch.profiler's trace of steps.
 
-Each leaf's forward runs inside an annotation. A launch belongs to the annotation during which the
+The launches of each run inside an annotation. A launch belongs to the annotation during which the
 host made it, and a kernel to the launch of the same correlation id. Kernel time leaves out the gaps
 between kernels, so the sum over a step is less than its latency.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +16,7 @@ from torch._C._autograd import DeviceType
 from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerActivity
 
-from profiler.instruments.leaf_hooks import within_leaves
-from reference_model.model import ReferenceModel
+from profiler.instruments.leaf_hooks import LeafContext
 
 STEP_ANNOTATION = "sparsecost: one step"
 LAUNCHES = ("cudaLaunch", "cuLaunch", "cudaMem", "cuMem")  # kernels, copies and fills
@@ -24,7 +24,7 @@ LAUNCHES = ("cudaLaunch", "cuLaunch", "cudaMem", "cuMem")  # kernels, copies and
 
 @dataclass(slots=True)
 class KernelSums:
-    """Seconds and launches of one step's kernels, by leaf path; `outside`: of no leaf."""
+    """Seconds and launches of one step's kernels, by path; `outside`: of no leaf or region."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     launches: dict[str, int] = field(default_factory=dict)
@@ -42,13 +42,20 @@ class KernelSums:
         return sum(self.launches.values()) + self.outside_launches
 
 
-def kernels_by_leaf(
-    model: ReferenceModel, run: Callable[[], object], *, steps: int
+def kernels_by_path(
+    run: Callable[[], object],
+    within: Callable[[LeafContext], AbstractContextManager[None]],
+    paths: Iterable[str],
+    *,
+    steps: int,
 ) -> list[KernelSums]:
-    """Trace `steps` eager steps, each by a call of `run`, and sum up their kernels by leaf."""
+    """Trace `steps` eager steps, each by a call of `run`, and sum up their kernels by path.
+
+    While `within(context)` is open, `run` runs each leaf or region inside `context(path)`.
+    """
     activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
     with (
-        within_leaves(model, record_function),
+        within(record_function),
         torch.profiler.profile(activities=activities, acc_events=False) as trace,
     ):
         for _ in range(steps):
@@ -56,11 +63,11 @@ def kernels_by_leaf(
                 run()
         torch.cuda.synchronize()
     inner: Any = trace.profiler
-    return sums_by_leaf(inner.kineto_results.events(), set(model.leaves()))
+    return sums_by_path(inner.kineto_results.events(), set(paths))
 
 
-def sums_by_leaf(events: Iterable[Any], paths: set[str]) -> list[KernelSums]:
-    """Sum up a trace's kernels, for each step, by the leaf during which the host launched them."""
+def sums_by_path(events: Iterable[Any], paths: set[str]) -> list[KernelSums]:
+    """Sum up a trace's kernels, for each step, by the path during which the host launched them."""
     steps: list[tuple[int, int]] = []
     leaves: list[tuple[int, int, str]] = []
     launched: dict[int, int] = {}  # correlation id: nanoseconds of the launch

@@ -7,7 +7,7 @@ from functools import partial
 from reference_model.model import ReferenceModel
 
 LeafContext = Callable[[str], AbstractContextManager[object]]
-"""Makes the context of a leaf from its path."""
+"""Makes the context of a leaf, or of a region that a kernel spans, from its path."""
 
 
 @contextmanager

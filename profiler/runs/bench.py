@@ -12,18 +12,19 @@ import torch
 
 from costmodel.costs.footprint import Footprint, footprint
 from costmodel.costs.predict import step_costs
+from costmodel.errors import WorkError
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import Backend, Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.formats import Formats
 from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.machine import Device
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import BackendName, Check, RunResult
+from costmodel.recordings.recording import Check, RunResult
 from costmodel.routing.popularity import Uniform
 from costmodel.units import capacity
 from profiler.runs.base import NO_GPU, CaseFacts, RunMethod
-from profiler.runs.case import TORCH_DTYPES, PreparedCase
+from profiler.runs.case import TORCH_DTYPES, PreparedCase, recorded_paths
 from profiler.runs.counters import CounterRun
 from profiler.runs.cpu import CpuRun
 from profiler.runs.energy import EnergyRun
@@ -32,9 +33,9 @@ from profiler.runs.tensor_facts import FlopCount
 from profiler.runs.time import TimeRun
 from profiler.runs.trace import TraceRun
 from reference_model.free_memory import free_bytes, needed_bytes
+from reference_model.fused.support import device_refusal
 from reference_model.model import build_model
 
-BACKEND: BackendName = "torch"  # reference models run plain PyTorch operations
 GPU_METHODS: dict[RunName, Callable[[], RunMethod]] = {
     "time": TimeRun,
     "trace": TraceRun,
@@ -74,13 +75,19 @@ class TorchBench:
         device: Device,
         dtype: Dtype,
         weights_seed: int,
+        backend: Backend = "torch",
     ) -> None:
         """Build the model.
 
         Raises:
             DoesNotFit: Its weights are predicted not to fit.
+            WorkError: The backend has no kernels for this device.
         """
-        self.device, self.weights_seed = device, weights_seed
+        self.device, self.weights_seed, self.backend = device, weights_seed, backend
+        if backend == "fused":
+            refusal = device_refusal(torch.device(device), TORCH_DTYPES[dtype])
+            if refusal is not None:
+                raise WorkError(f"backend=fused: {refusal}")
         self._check_weights(model, dtype)
         self.method = _method(run, device)
         self.model = build_model(
@@ -90,8 +97,8 @@ class TorchBench:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The paths of the leaves, in the order of the model."""
-        return tuple(self.model.leaves())
+        """The paths of the leaves, in the order of the model, and of the backend's regions."""
+        return recorded_paths(self.model, self.backend)
 
     def close(self) -> None:
         """Free the model, so that the next one finds room."""
@@ -107,7 +114,7 @@ class TorchBench:
             DoesNotFit: Its cache and activations are predicted not to fit beside the weights.
         """
         self._check_room(workload)
-        case = PreparedCase(self.model, workload, seed)
+        case = PreparedCase(self.model, workload, seed, backend=self.backend)
         facts = CaseFacts(
             flops=lambda: self.flop_count.of(workload),
             spec=lambda: spec_text(
@@ -117,10 +124,11 @@ class TorchBench:
                     weights_seed=self.weights_seed,
                     workload=workload,
                     seed=seed,
+                    backend=self.backend,
                 )
             ),
         )
-        return replace(self.method.measure(case, facts), backend=BACKEND)
+        return replace(self.method.measure(case, facts), backend=self.backend)
 
     def _check_weights(self, model: ModelConfig, dtype: Dtype) -> None:
         """Check that the weights alone fit, before any is allocated."""

@@ -4,14 +4,21 @@ All of it is drawn from the case's seed, so that every kind of run computes on t
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache
 
 import torch
 
+from costmodel.backends import BACKENDS
+from costmodel.backends.step_kernels import region_paths
+from costmodel.costs.operators import build_operators
+from costmodel.errors import WorkError
 from costmodel.inputs.parse import parse_routing
+from costmodel.inputs.workload import Backend, Workload
 from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.routing.by_population import POPULATIONS, routing_of
 from costmodel.routing.popularity import Routing, Zipf
+from profiler.instruments.leaf_hooks import LeafContext, within_leaves
 from reference_model.cache import Cache
 from reference_model.decode import WARM_UPS, DecodeStep
 from reference_model.model import ReferenceModel
@@ -28,10 +35,26 @@ class PreparedCase:
     Attributes:
         cache: holds the workload's context, and has room for the new tokens.
         ids: the new tokens, [batch, new_tokens].
+        paths: of what columns hold a value for: leaves, then regions that kernels may span.
     """
 
-    def __init__(self, model: ReferenceModel, workload: CaseWorkload, seed: int) -> None:
+    def __init__(
+        self,
+        model: ReferenceModel,
+        workload: CaseWorkload,
+        seed: int,
+        *,
+        backend: Backend = "torch",
+    ) -> None:
+        """Draw the data, and put the step together.
+
+        Raises:
+            WorkError: The backend has no kernels for prefill.
+        """
+        if backend == "fused" and workload.phase == "prefill":
+            raise WorkError("backend=fused: has no kernels for prefill")
         self.model, self.workload = model, workload
+        self.paths = recorded_paths(model, backend)
         generator = torch.Generator(model.device).manual_seed(seed)
         tokens = workload.batch * workload.new_tokens
         experts, rows = synthetic_popularities(workload.routing)
@@ -45,8 +68,9 @@ class PreparedCase:
         model.set_mla("absorbed" if workload.phase == "decode" else "expanded")
         self._decode: DecodeStep | None = None
         if workload.phase == "decode":
-            self._decode = DecodeStep(model, self.cache, graph=False)
+            self._decode = DecodeStep(model, self.cache, graph=False, backend=backend)
             self._decode.ids.copy_(self.ids)
+            assert set(self._decode.regions) <= set(self.paths)
 
     @torch.no_grad()
     def run(self) -> None:
@@ -60,6 +84,12 @@ class PreparedCase:
             return
         self.model(self.ids, self.cache)
         self.cache.length = self.workload.context
+
+    def within(self, context: LeafContext) -> AbstractContextManager[None]:
+        """While this is open, each leaf or region of a run runs inside `context(path)`."""
+        if self._decode is not None and self._decode.fused is not None:
+            return self._decode.within(context)
+        return within_leaves(self.model, context)
 
     def captured(self) -> Callable[[], None]:
         """Capture the step as a CUDA graph; a call of the result replays it.
@@ -91,6 +121,15 @@ def captured_or_reason(case: PreparedCase) -> tuple[Callable[[], None] | None, s
         torch.cuda.synchronize()
         first_line = str(error).strip().partition("\n")[0][:200]
         return None, f"not measured (cannot be captured as a CUDA graph: {first_line})"
+
+
+def recorded_paths(model: ReferenceModel, backend: Backend) -> tuple[str, ...]:
+    """The paths of a recording: the model's leaves, then all regions that the backend may form.
+
+    They are the same for all cases of a model, whose regions depend on the tokens of the step.
+    """
+    operators = build_operators(model.config, Workload().step())
+    return (*model.leaves(), *region_paths(operators, BACKENDS[backend]))
 
 
 @cache

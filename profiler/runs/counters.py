@@ -15,7 +15,7 @@ from costmodel.recordings.recording import Check, RunResult
 from profiler.instruments.counters import HardwareCounters, RangeCounts
 from profiler.instruments.cupti import PermissionRefusedError
 from profiler.instruments.flush import L2Flush
-from profiler.instruments.leaf_hooks import LeafContext, within_leaves
+from profiler.instruments.leaf_hooks import LeafContext
 from profiler.instruments.machine import now
 from profiler.instruments.nvml import open_gpu
 from profiler.instruments.spread import spread, spread_column
@@ -49,7 +49,7 @@ class CounterRun:
         """Count the step and its leaves `REPEATS` times each."""
         started = now()
         case.run()
-        operators: dict[str, Column] = {"distinct": distinct_column(case.model)}
+        operators: dict[str, Column] = {"distinct": distinct_column(case)}
         replay, _ = captured_or_reason(case)
         try:
             step = self._step_quantities(case, replay or case.run)
@@ -86,10 +86,10 @@ class _Refused:
 
 
 def _leaf_columns(case: PreparedCase) -> dict[str, Column]:
-    paths = tuple(case.model.leaves())
+    paths = case.paths
 
     def eager_step(range_: LeafContext) -> None:
-        with within_leaves(case.model, range_):
+        with case.within(range_):
             case.run()
 
     with HardwareCounters(dtype=case.workload.dtype, max_ranges=len(paths)) as counters:

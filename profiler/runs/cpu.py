@@ -12,7 +12,6 @@ from time import perf_counter
 from costmodel.recordings.machine import Conditions
 from costmodel.recordings.measured import Exact, Measured, Missing
 from costmodel.recordings.recording import Check, RunResult
-from profiler.instruments.leaf_hooks import within_leaves
 from profiler.instruments.machine import now
 from profiler.instruments.spread import exact_column, spread, spread_column
 from profiler.instruments.timing import wall_seconds
@@ -39,7 +38,6 @@ class CpuRun:
         peak_was_reset = _reset_peak()
         seconds = wall_seconds(case.run)
         peak, resident = _status_bytes("VmHWM"), _status_bytes("VmRSS")
-        paths = tuple(case.model.leaves())
         bytes_by_leaf = operand_bytes(case)
         wall_by_leaf = [_wall_by_leaf(case) for _ in range(TRACED_STEPS)]
         step: dict[str, Measured] = {
@@ -63,9 +61,9 @@ class CpuRun:
             step={**exact.step, **step},
             operators={
                 **exact.operators,
-                "logical_bytes": exact_column(paths, bytes_by_leaf, "tensors"),
-                "wall_s": spread_column(paths, wall_by_leaf, "wall_clock"),
-                "distinct": distinct_column(case.model),
+                "logical_bytes": exact_column(case.paths, bytes_by_leaf, "tensors"),
+                "wall_s": spread_column(case.paths, wall_by_leaf, "wall_clock"),
+                "distinct": distinct_column(case),
             },
             accesses=accesses(case.model),
         )
@@ -81,7 +79,7 @@ def _wall_by_leaf(case: PreparedCase) -> dict[str, float]:
         yield
         seconds[path] = perf_counter() - start
 
-    with within_leaves(case.model, clocked):
+    with case.within(clocked):
         case.run()
     return seconds
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.recording import Seed
 from costmodel.strict import STRICT, validated
@@ -22,13 +23,14 @@ from reference_model.model import build_model
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Spec:
-    """A case, its model, and the seeds of both."""
+    """A case, its model, the seeds of both, and whose kernels run."""
 
     schema_version: Literal[1]
     model: ModelConfig
     weights_seed: Seed
     workload: CaseWorkload
     seed: Seed
+    backend: Backend
 
 
 def spec_text(spec: Spec) -> str:
@@ -41,7 +43,7 @@ def main() -> None:
     spec = validated(Spec, json.loads(sys.argv[1]), where="spec")
     dtype = TORCH_DTYPES[spec.workload.dtype]
     model = build_model(spec.model, device="cuda", dtype=dtype, seed=spec.weights_seed).fold()
-    case = PreparedCase(model, spec.workload, spec.seed)
+    case = PreparedCase(model, spec.workload, spec.seed, backend=spec.backend)
     case.run()
     torch.cuda.synchronize()
     torch.cuda.profiler.start()

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from profiler.instruments.leaf_hooks import within_leaves
 from profiler.runs.case import PreparedCase
 
 aten = torch.ops.aten
@@ -34,7 +33,7 @@ def operand_bytes(case: PreparedCase) -> dict[str, int]:
             yield
             by_leaf[path] = operands.bytes - before
 
-        with within_leaves(case.model, counted):
+        with case.within(counted):
             case.run()
     return by_leaf
 

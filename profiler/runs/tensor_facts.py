@@ -36,7 +36,7 @@ def tensor_facts(case: PreparedCase, flops: Mapping[str, int]) -> TensorFacts:
         name: Exact(value=value, source="tensors") for name, value in tensors.items()
     }
     step["flops_counted"] = Exact(value=sum(flops.values()), source="flop_counter")
-    column = exact_column(tuple(flops), flops, "flop_counter")
+    column = exact_column(case.paths, flops, "flop_counter")
     return TensorFacts(step=step, operators={"flops_counted": column})
 
 
@@ -60,14 +60,14 @@ class FlopCount:
         return self.known[key]
 
 
-def distinct_column(model: ReferenceModel) -> ExactColumn:
+def distinct_column(case: PreparedCase) -> ExactColumn:
     """How many different experts or rows each choosing leaf chose in the last step."""
     distinct = {
         path: int(leaf.selected.unique().numel())
-        for path, leaf in selectors(model).items()
+        for path, leaf in selectors(case.model).items()
         if leaf.selected is not None
     }
-    return exact_column(tuple(model.leaves()), distinct, "choices")
+    return exact_column(case.paths, distinct, "choices")
 
 
 def accesses(model: ReferenceModel) -> dict[str, Accesses]:

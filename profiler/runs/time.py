@@ -47,7 +47,7 @@ class TimeRun:
             "peak_memory_bytes": Exact(value=peak, source="allocator"),
             "resident_memory_bytes": Exact(value=resident, source="allocator"),
         }
-        operators: dict[str, Column] = {"distinct": distinct_column(case.model)}
+        operators: dict[str, Column] = {"distinct": distinct_column(case)}
         exact = tensor_facts(case, facts.flops())
         return RunResult(
             conditions=conditions,

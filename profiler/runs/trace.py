@@ -1,8 +1,8 @@
-"""The run `trace` on a GPU: time and number of the kernels of each leaf, by torch.profiler."""
+"""The run `trace` on a GPU: time and number of kernels by leaf or region, by torch.profiler."""
 
 from costmodel.recordings.measured import Exact
 from costmodel.recordings.recording import Check, RunResult
-from profiler.instruments.kernels import kernels_by_leaf
+from profiler.instruments.kernels import kernels_by_path
 from profiler.instruments.machine import now
 from profiler.instruments.nvml import open_gpu
 from profiler.instruments.spread import exact_column, spread, spread_column
@@ -15,7 +15,7 @@ TRACED_STEPS = 5
 
 
 class TraceRun:
-    """Measures by torch.profiler, whose trace shows the leaf that launched each kernel."""
+    """Measures by torch.profiler, whose trace shows the leaf or region of each kernel."""
 
     def __init__(self) -> None:
         self.gpu = open_gpu()
@@ -29,9 +29,9 @@ class TraceRun:
         del facts
         started = now()
         case.run()
-        traced = kernels_by_leaf(case.model, case.run, steps=TRACED_STEPS)
+        traced = kernels_by_path(case.run, case.within, case.paths, steps=TRACED_STEPS)
         conditions = under_load(self.gpu, case.run, started=started)
-        paths, last = tuple(case.model.leaves()), traced[-1]
+        last = traced[-1]
         seconds = [sums.step_seconds for sums in traced]
         by_leaf = [sums.seconds for sums in traced]
         return RunResult(
@@ -41,8 +41,8 @@ class TraceRun:
                 "launches": Exact(value=last.step_launches, source="torch_profiler"),
             },
             operators={
-                "kernel_s": spread_column(paths, by_leaf, "torch_profiler"),
-                "launches": exact_column(paths, last.launches, "torch_profiler"),
-                "distinct": distinct_column(case.model),
+                "kernel_s": spread_column(case.paths, by_leaf, "torch_profiler"),
+                "launches": exact_column(case.paths, last.launches, "torch_profiler"),
+                "distinct": distinct_column(case),
             },
         )

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 
+from costmodel.backends import kernels_of
 from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Phase, Workload
+from costmodel.inputs.workload import Backend, Phase, Workload
 from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.recordings.recording import MAX_CASES
@@ -96,10 +97,32 @@ def plan_from_lists(
     )
 
 
+def check_backend(model: ModelConfig, plan: Sequence[PlannedCase], backend: Backend) -> None:
+    """Check that a backend has kernels for all cases of a plan.
+
+    Raises:
+        InputError: It has none for one of them.
+    """
+    steps = {
+        (each.phase, each.new_tokens, each.dtype): each for each in (case.workload for case in plan)
+    }
+    for workload in steps.values():
+        step = workload.to_workload().step()
+        refusal = kernels_of(backend, build_operators(model, step), step).refusal
+        if refusal is not None:
+            raise InputError(f"backend={backend}: {model.name}: {refusal}")
+
+
 def standard_plan(
-    model: ModelConfig, *, dtype: Dtype, runs: Sequence[RunName] = RUNS
+    model: ModelConfig,
+    *,
+    dtype: Dtype,
+    runs: Sequence[RunName] = RUNS,
+    backend: Backend = "torch",
 ) -> tuple[PlannedCase, ...]:
     """The cases of the committed recordings, in those of their kinds of run that `runs` lists.
+
+    Of the backend `fused` only decode steps, since it has no kernels for prefill.
 
     Energy takes longest, so it is measured at the usual context and under uniform routing only. The
     long context is measured of models without a sparse layer only, as the dense reference.
@@ -114,7 +137,7 @@ def standard_plan(
         return [_planned("decode", batch, context, 1, dtype, routing, kinds) for batch in batches]
 
     cases = decode(USUAL_CONTEXT, kinds=RUNS)
-    for tokens in PROMPTS:
+    for tokens in PROMPTS if backend == "torch" else ():
         kinds = RUNS if tokens == USUAL_CONTEXT else WITHOUT_ENERGY
         cases.append(_planned("prefill", 1, 0, tokens, dtype, UNIFORM, kinds))
     sparse = chooses(model)

@@ -140,6 +140,7 @@ class _Conversation:
         if self._jobs:
             self._child.send(
                 Work(
+                    backend=self._request.backend,
                     dtype=self._request.dtype,
                     weights_seed=self._request.weights_seed,
                     jobs=tuple(self._model_job(cases) for cases in self._jobs),

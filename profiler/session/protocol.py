@@ -13,9 +13,10 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.machine import Commit, Label, Machine, Reason
-from costmodel.recordings.measured import LeafPath
+from costmodel.recordings.measured import OperatorPath
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import MAX_CASES, MAX_PATHS, Check, RunResult, Seed
 from costmodel.strict import STRICT, validated
@@ -53,8 +54,9 @@ class ModelJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Work:
-    """All that a worker is to measure, one model after another."""
+    """All that a worker is to measure, one model after another, and whose kernels run."""
 
+    backend: Backend
     dtype: Dtype
     weights_seed: Seed
     jobs: tuple[ModelJob, ...]
@@ -90,10 +92,10 @@ class Building:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Paths:
-    """The model is built. Columns of its cases are in the order of these paths of its leaves."""
+    """The model is built. Columns of its cases are in the order of these leaves and regions."""
 
     job: Index
-    paths: Annotated[tuple[LeafPath, ...], Field(min_length=1, max_length=MAX_PATHS)]
+    paths: Annotated[tuple[OperatorPath, ...], Field(min_length=1, max_length=MAX_PATHS)]
     kind: Literal["paths"] = "paths"
 
 

@@ -13,6 +13,7 @@ from typing import Self
 
 from costmodel.errors import InputError
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.machine import Machine
 from costmodel.recordings.quantities import RUNS, RunName
@@ -45,6 +46,7 @@ class ProfileRequest:
     models: tuple[PlannedModel, ...]
     out: Path
     device: DeviceChoice
+    backend: Backend
     dtype: Dtype
     weights_seed: int
     resume: bool
@@ -77,10 +79,11 @@ def slug(text: str) -> str:
     return single_dots.strip("-.") or "unnamed"
 
 
-def recording_name(machine: Machine, name: str) -> str:
-    """The file name of a recording, from its machine and model: `h200-olmoe-1b-7b.json`."""
+def recording_name(machine: Machine, name: str, backend: Backend) -> str:
+    """The file name of a recording: `h200-olmoe-1b-7b.json`, of fused kernels `...-fused.json`."""
     device = "cpu" if machine.device == "cpu" else slug(machine.name).removeprefix(VENDOR)
-    return f"{device}-{name}.json"
+    kernels = "" if backend == "torch" else f"-{backend}"
+    return f"{device}-{name}{kernels}.json"
 
 
 class ProfileSession:
@@ -137,7 +140,10 @@ class ProfileSession:
             WorkError: A recording cannot be written.
         """
         if not self._stores:
-            names = [recording_name(hello.machine, model.name) for model in self._request.models]
+            names = [
+                recording_name(hello.machine, model.name, self._request.backend)
+                for model in self._request.models
+            ]
             self._open([self._request.out / name for name in names])
         self.unmeasurable.update(hello.unmeasurable)
         new = Session(
@@ -232,6 +238,7 @@ class ProfileSession:
                 model=planned.model,
                 preset=planned.preset,
                 weights_seed=self._request.weights_seed,
+                backend=self._request.backend,
                 resume=self._request.resume,
             )
             self._stores.append(self._open_stores.enter_context(store))

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from costmodel.errors import InputError, WorkError, shown
 from costmodel.inputs.files import MAX_FILE_BYTES, write_atomically
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import (
@@ -34,16 +35,24 @@ class RecordingStore:
     """One recording file, locked from construction to `close`."""
 
     def __init__(
-        self, path: Path, *, model: ModelConfig, preset: str | None, weights_seed: int, resume: bool
+        self,
+        path: Path,
+        *,
+        model: ModelConfig,
+        preset: str | None,
+        weights_seed: int,
+        backend: Backend,
+        resume: bool,
     ) -> None:
         """Lock the file, and read it if it exists.
 
         Raises:
             InputError: It exists and `resume` is False, it is no valid recording, or it is of
-                another model.
+                another model or backend.
             WorkError: Another profiler holds it, or its folder cannot be written.
         """
         self.path, self._model, self._preset, self._seed = path, model, preset, weights_seed
+        self._backend = backend
         self._recording: Recording | None = None
         if path.exists() and not resume:
             raise InputError(
@@ -186,6 +195,12 @@ class RecordingStore:
             raise InputError(
                 f"{where}: weights_seed={recording.weights_seed}; weights are drawn from"
                 f" {self._seed} now"
+            )
+        others = {run.backend for case in recording.cases for run in case.runs.values()}
+        if others - {self._backend}:
+            raise InputError(
+                f"{where}: holds runs of the backend {', '.join(sorted(others))}; those of"
+                f" {self._backend} need a file of their own"
             )
         return recording
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from costmodel.errors import WorkError
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.machine import Device, Machine
 from costmodel.recordings.quantities import RunName
@@ -21,7 +22,7 @@ class Bench(Protocol):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The paths of the model's leaves."""
+        """The paths of the model's leaves, and of regions that kernels may span."""
 
     def measure(self, workload: CaseWorkload, seed: int) -> RunResult:
         """Measure one case; columns are in the order of `paths`."""
@@ -47,7 +48,14 @@ class Tools(Protocol):
         """Measure known work in the manner of a kind of run."""
 
     def bench(
-        self, model: ModelConfig, *, run: RunName, device: Device, dtype: Dtype, weights_seed: int
+        self,
+        model: ModelConfig,
+        *,
+        run: RunName,
+        device: Device,
+        dtype: Dtype,
+        weights_seed: int,
+        backend: Backend,
     ) -> Bench:
         """Build the model on the device."""
 
@@ -88,12 +96,26 @@ class TorchTools:
         return self_check(run, device)
 
     def bench(
-        self, model: ModelConfig, *, run: RunName, device: Device, dtype: Dtype, weights_seed: int
+        self,
+        model: ModelConfig,
+        *,
+        run: RunName,
+        device: Device,
+        dtype: Dtype,
+        weights_seed: int,
+        backend: Backend,
     ) -> Bench:
         """The reference model, built on the device."""
         from profiler.runs.bench import TorchBench
 
-        return TorchBench(model, run=run, device=device, dtype=dtype, weights_seed=weights_seed)
+        return TorchBench(
+            model,
+            run=run,
+            device=device,
+            dtype=dtype,
+            weights_seed=weights_seed,
+            backend=backend,
+        )
 
     def skip_reason(self, error: Exception) -> str | None:
         """A reason where the case does not fit, or this build of torch lacks an operation."""

@@ -1,4 +1,4 @@
-"""Attention of a decode step in four launches: qkv, rope with QK-norm and cache write, core, output.
+"""Attention of a decode step in four launches: qkv, rope (with norm and cache), core, output.
 
 Of one token the norm before attention is part of the qkv product, and the output product adds to
 the residual stream.

@@ -22,7 +22,7 @@ from reference_model.fused.plan import Plan
 from reference_model.kernels.experts import described, down
 from reference_model.kernels.linear import linear
 from reference_model.kernels.linear_split import MOST, SplitTile, linear_split
-from reference_model.kernels.tiles import Tile, dense_tile
+from reference_model.kernels.tiles import dense_tile
 from reference_model.layers import Linear, LmHead
 from reference_model.leaf import NORM_EPS
 
@@ -38,7 +38,6 @@ class Choice:
     rows: int = 2
     warps: int = 4
     depth: int = 0
-    tokens: int = 0
     stages: int = 0
     splits: int = 0
 
@@ -46,15 +45,6 @@ class Choice:
     def split_tile(self) -> SplitTile:
         """The tile of the way `split`."""
         return SplitTile(self.rows, self.splits, self.depth, self.stages, self.warps)
-
-    def tile(self, tokens: int, inputs: int) -> Tile:
-        """The tile of the way `tiles`; the usual one where the choice names none."""
-        if not self.tokens:
-            return dense_tile(tokens, inputs)
-        return Tile(
-            tokens=self.tokens, rows=self.rows, depth=self.depth, stages=self.stages,
-            warps=self.warps,
-        )  # fmt: skip
 
 
 @cache
@@ -110,10 +100,10 @@ def launch_product(
         to, residual = (plan.stream, plan.stream) if out is None else (out, None)
         common = {"bias": bias, "residual": residual, "pdl": plan.pdl}
         if choice.way == "split":
-            tile = choice.split_tile
+            split = choice.split_tile
             plan.launch(
-                path, linear_split, x, weight, described(weight, tile), to, tile,
-                plan.split_buffers(outputs, tile), **common,
+                path, linear_split, x, described(weight, split), to, split,
+                plan.split_buffers(outputs, split), **common,
             )  # fmt: skip
         else:
             plan.launch(
@@ -124,7 +114,7 @@ def launch_product(
     if out is None:
         out = plan.add = plan.shared_room("added", plan.tokens, outputs)
     if choice.way == "tiles":
-        tile = choice.tile(plan.tokens, inputs)
+        tile = dense_tile(plan.tokens, inputs)
         tiles = described(weight, tile)
         plan.launch(path, down, x, tiles, out, tile, tokens=plan.tokens, bias=bias, pdl=plan.pdl)
     elif bias is None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from costmodel.errors import InputError
+from costmodel.layers.moe import MoeFfn
 from reference_model.attention import AttentionLayer
 from reference_model.cache import Cache, LayerCache
 from reference_model.ffn import FeedForward
@@ -89,10 +90,9 @@ class FusedStep:
         routings: dict[int, Routing] = {}
         tokens, hidden = self.plan.tokens, self.plan.hidden
         for config, layers in model.config.ffn_groups:
-            moes = [(i, model.layers[i].moe) for i in layers]
-            routers = [(i, moe.router) for i, moe in moes if isinstance(moe, MoeLayer)]
-            if not routers:
+            if not isinstance(config, MoeFfn):
                 continue
+            routers = {index: _router_of(model, index) for index in layers}
             experts, top_k = config.num_experts, config.num_experts_per_tok
             up, _ = expert_tiles(tokens, experts, top_k, hidden, config.moe_intermediate_size)
             counts, by_layer = Routing.layers(
@@ -100,7 +100,7 @@ class FusedStep:
                 splits=splits_of(hidden), device=str(self.plan.device), item_tokens=up.tokens,
             )  # fmt: skip
             self.counters.append(counts)
-            for (index, router), routing in zip(routers, by_layer, strict=True):
+            for (index, router), routing in zip(routers.items(), by_layer, strict=True):
                 routings[index] = routing
                 self.routings.append(routing)
                 self.selections.append((router, routing.ids))
@@ -143,6 +143,12 @@ class FusedStep:
                     path = launch.path
                     stack.enter_context(context(path))
                 launch.run()
+
+
+def _router_of(model: ReferenceModel, index: int) -> Router:
+    moe = model.layers[index].moe
+    assert isinstance(moe, MoeLayer)
+    return moe.router
 
 
 def refuse(model: ReferenceModel) -> None:

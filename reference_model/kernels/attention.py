@@ -35,8 +35,8 @@ def _attend(
     q, keys, values, key_tiles, value_tiles, sinks, partial, stats, arrived, out, lengths, scale,
     C, WINDOW,
     K: tl.constexpr, G: tl.constexpr, d: tl.constexpr, BLOCK_G: tl.constexpr, BLOCK_J: tl.constexpr,
-    BLOCK: tl.constexpr, TAIL: tl.constexpr, SLICES: tl.constexpr, BLOCK_Z: tl.constexpr, STAGES: tl.constexpr,
-    SINKS: tl.constexpr, WINDOWED: tl.constexpr, PDL: tl.constexpr,
+    BLOCK: tl.constexpr, TAIL: tl.constexpr, SLICES: tl.constexpr, BLOCK_Z: tl.constexpr,
+    STAGES: tl.constexpr, SINKS: tl.constexpr, WINDOWED: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     piece = tl.program_id(0)
     group = tl.program_id(2).to(tl.int64) * K + tl.program_id(1)  # one sequence's key-value head
@@ -108,8 +108,8 @@ def attend(
         window or 0,
         K=kv_heads, G=heads // kv_heads, d=d, BLOCK_G=max(16, block_of(heads // kv_heads)),
         BLOCK_J=block_of(heads // kv_heads),
-        BLOCK=split.block, TAIL=min(TAIL, split.block), SLICES=split.slices, BLOCK_Z=block_of(split.slices),
-        STAGES=split.stages, SINKS=sinks is not None,
+        BLOCK=split.block, TAIL=min(TAIL, split.block), SLICES=split.slices,
+        BLOCK_Z=block_of(split.slices), STAGES=split.stages, SINKS=sinks is not None,
         WINDOWED=window is not None,
         **launch_options(pdl=pdl, warps=split.warps, stages=split.stages),
     )  # fmt: skip

@@ -114,12 +114,13 @@ def gate_up_one(
     """
     d, width = x.shape[1], hidden.shape[1]
     assert width % rows == 0, (width, rows)
-    chosen = routing is not None
+    ids = None if routing is None else routing.ids
     _gate_up_one[width // rows, hidden.shape[0]](
         x, weight, x if bias is None else bias, x if gamma is None else gamma, eps, hidden,
-        routing.ids if chosen else x, D=d, WIDTH=width,
-        TOP_K=routing.ids.shape[1] if chosen else 1, ROWS=rows, BLOCK=block_of(d),
-        ACTIVATION=activation, BIAS=bias is not None, NORM=gamma is not None, CHOSEN=chosen,
+        x if ids is None else ids, D=d, WIDTH=width,
+        TOP_K=1 if ids is None else ids.shape[1], ROWS=rows, BLOCK=block_of(d),
+        ACTIVATION=activation, BIAS=bias is not None, NORM=gamma is not None,
+        CHOSEN=ids is not None,
         **launch_options(pdl=pdl, warps=warps),
     )  # fmt: skip
 

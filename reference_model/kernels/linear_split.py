@@ -1,11 +1,12 @@
 """Dense products of up to 64 tokens on the matrix unit, the reduction split among blocks.
 
-A block takes ROWS rows of the weight and a slice of their inputs, which stream through shared memory
-by tensor descriptors (TMA). Slices of the same rows leave float32 sums in memory; a counter tells
-which of them arrives last, and that one adds them up in their order, so that the result has the same
-bits every time. Bias and residual are added there. Two things were tried and dropped: holding a tile
-in registers, asked for before the previous kernel has finished (up to twice the time at 64 tokens);
-and asking for the first bytes of each row, for the L2, before that wait (steps 0.1 to 2 % slower).
+A block takes ROWS rows of the weight and a slice of their inputs, which stream through shared
+memory by tensor descriptors (TMA). Slices of the same rows leave float32 sums in memory; a counter
+tells which of them arrives last, and that one adds them up in their order, so that the result has
+the same bits every time. Bias and residual are added there. Two things were tried and dropped:
+holding a tile in registers, asked for before the previous kernel has finished (up to twice the time
+at 64 tokens); and asking for the first bytes of each row, for the L2, before that wait (steps 0.1
+to 2 % slower).
 """
 
 from dataclasses import dataclass
@@ -16,14 +17,14 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from reference_model.kernels.launch import launch_options, wait_for_previous
+from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
 
 LEAST, MOST = 16, 64  # tokens of a block
 
 
 @triton.jit
 def _linear_split(
-    x, tiles, bias, residual, out, partial, arrived, T, N,
+    x, weight, bias, residual, out, partial, arrived, T, N,
     K: tl.constexpr, SLICE: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr,
     DEPTH: tl.constexpr, STAGES: tl.constexpr, SPLITS: tl.constexpr, BIAS: tl.constexpr,
     RESIDUAL: tl.constexpr, PDL: tl.constexpr,
@@ -41,7 +42,7 @@ def _linear_split(
     total = tl.zeros((ROWS, BLOCK_T), tl.float32)
     for k in tl.range(begin, end, DEPTH, num_stages=STAGES):
         a = tl.load(source + k, mask=real[:, None], other=0.0)
-        total = tl.dot(tiles.load([tile * ROWS, k]), a.T, total, input_precision="ieee")
+        total = tl.dot(weight.load([tile * ROWS, k]), a.T, total, input_precision="ieee")
     if SPLITS == 1:
         _write(total, bias, residual, out, rows, there, token, real, N, BIAS, RESIDUAL)
     else:
@@ -84,7 +85,7 @@ class SplitTile:
     def slice_of(self, inputs: int) -> int:
         """Inputs of a slice: whole steps; the last slice may have fewer."""
         assert inputs % self.depth == 0, (inputs, self.depth)
-        return triton.cdiv(inputs // self.depth, self.splits) * self.depth
+        return -(-inputs // (self.depth * self.splits)) * self.depth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +109,12 @@ class SplitBuffers:
 def block_of_tokens(tokens: int) -> int:
     """The tokens that a block has room for: 16, 32 or 64."""
     assert tokens <= MOST, tokens
-    return max(LEAST, triton.next_power_of_2(tokens))
+    return max(LEAST, block_of(tokens))
 
 
 def linear_split(
     x: Tensor,
-    weight: Tensor,
-    tiles: TensorDescriptor,
+    weight: TensorDescriptor,
     out: Tensor,
     tile: SplitTile,
     buffers: SplitBuffers,
@@ -125,12 +125,12 @@ def linear_split(
 ) -> None:
     """Compute out [T, N] = x [T, K] weight [N, K]^T + bias + residual, for T up to 64.
 
-    `tiles` describes the weight in tiles of tile.rows x tile.depth. `residual` may be `out` itself.
+    The weight is described in tiles of tile.rows x tile.depth. `residual` may be `out` itself.
     """
     tokens, inputs = x.shape
-    outputs = weight.shape[0]
+    outputs = out.shape[1]
     _linear_split[tile.splits, triton.cdiv(outputs, tile.rows)](
-        x, tiles, x if bias is None else bias, x if residual is None else residual, out,
+        x, weight, x if bias is None else bias, x if residual is None else residual, out,
         buffers.partial, buffers.arrived, tokens, outputs, K=inputs, SLICE=tile.slice_of(inputs),
         BLOCK_T=block_of_tokens(tokens), ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
         SPLITS=tile.splits, BIAS=bias is not None, RESIDUAL=residual is not None,

@@ -50,7 +50,7 @@ def expert_tiles(tokens: int, experts: int, top_k: int, hidden: int, width: int)
 
 
 def dense_tile(tokens: int, inputs: int) -> Tile:
-    """The tile of a product that all tokens share: of as many tokens as there are, 64 at most."""
+    """The tile of a product that all tokens share: of as many tokens as there are, 128 at most."""
     depth = 128 if inputs % 128 == 0 and tokens <= TILE else DEEP
-    wide = next((width for width in (TILE, 2 * TILE) if tokens <= width), 4 * TILE)
+    wide = next((width for width in (TILE, 2 * TILE, 4 * TILE) if tokens <= width), 8 * TILE)
     return Tile(tokens=wide, rows=64, depth=depth, stages=3 if wide > TILE or depth > DEEP else 6)

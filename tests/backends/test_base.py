@@ -1,19 +1,23 @@
 """Kernels that cover parts: how they are grouped, and regions that span operators, by hand."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from costmodel.backends import BACKENDS
-from costmodel.backends.base import Backend, Region
+from costmodel.backends.base import Backend
+from costmodel.backends.step_kernels import Region, StepKernels
 from costmodel.costs.latency import StepTime
 from costmodel.costs.operators import build_operators
-from costmodel.costs.predict import predict
+from costmodel.costs.predict import predict, step_costs
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
+from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part
 from costmodel.layers.site import expanded_paths, region_leaves, region_path
 from costmodel.show.prediction_json import prediction_json
+from tests.backends.kernels import kernels
 from tests.costs.calibrations import curves
 from tests.steps import make_step, tiny_model
 from tests.strategies import PRESETS
@@ -28,7 +32,8 @@ class Spanning(Backend):
     saves_intermediates = True
     spans = (NORM_AND_QKV,)
 
-    def launches(self, operator: Operator, part: Part) -> int:
+    def launches(self, operator: Operator, part: Part, tokens: Number) -> int:
+        del tokens
         return int(part is operator.parts[0] and operator.leaf != "attention.qkv")
 
 
@@ -40,37 +45,41 @@ def test_a_part_without_launches_is_done_by_the_kernel_before_it() -> None:
         name = "told"
         saves_intermediates = False
 
-        def launches(self, operator: Operator, part: Part) -> int:
-            del operator
+        def launches(self, operator: Operator, part: Part, tokens: Number) -> int:
+            del operator, tokens
             return launches.get(part.name, 0)
 
     operator = Operator(
         path="layers.1.x", leaf="x", layers=(1,), count=1, kind="norm",
         parts=tuple(Part(name=name, kind="norm") for name in names), formula="", source="",
     )  # fmt: skip
-    kernels = list(Told().kernels(Region(operators=(operator,), layers=(1,))))
-    assert [[part.name for part in kernel.parts] for kernel in kernels] == [["a", "b", "c"], ["d"]]
-    assert [(kernel.launches, kernel.charged) for kernel in kernels] == [(2, 1), (1, 0)]
-    assert Told().operator_launches(operator) == 3
+    told = kernels(Told())
+    grouped = list(told.kernels(Region(operators=(operator,), layers=(1,))))
+    assert [[part.name for part in kernel.parts] for kernel in grouped] == [["a", "b", "c"], ["d"]]
+    assert [(kernel.launches, kernel.charged) for kernel in grouped] == [(2, 1), (1, 0)]
+    assert told.operator_launches(operator) == 3
 
 
-@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("batch", [1, 4, 100])
 @pytest.mark.parametrize("name", PRESETS)
-def test_kernels_cover_every_part_once(name: str, backend: Backend) -> None:
-    operators = build_operators(PRESETS[name], make_step(batch=4, cached=9))
-    covered = [
-        id(part)
-        for region in backend.regions(operators)
-        for kernel in backend.kernels(region)
-        for part in kernel.parts
-    ]
-    assert covered == [id(part) for operator in operators for part in operator.parts]
+def test_kernels_cover_every_part_of_every_layer_once(name: str, batch: int, backend: str) -> None:
+    costs = step_costs(PRESETS[name], make_step(batch=batch, cached=9))
+    of = costs.kernels(backend)
+    if of.refusal is not None:
+        return
+    covered = Counter[int]()
+    for region in of.regions(costs.operators):
+        for kernel in of.kernels(region):
+            for part in kernel.parts:
+                covered[id(part)] += region.count
+    assert covered == {id(part): op.count for op in costs.operators for part in op.parts}
 
 
 def test_regions_part_where_the_operators_of_layers_differ() -> None:
     """The first layer's norm has no residual to add, so it is an operator of its own."""
     operators = build_operators(tiny_model(), make_step())
-    regions = list(Spanning().regions(operators))
+    regions = list(kernels(Spanning()).regions(operators))
     spanned = [region for region in regions if len(region.operators) > 1]
     assert [region.path for region in spanned] == [
         "layers.0.{attention_norm,attention.qkv}",
@@ -94,6 +103,25 @@ def test_paths_of_regions() -> None:
     assert region_leaves(single[1]) == ("layers.1.memory.query", "layers.1.memory.retrieve")
     assert region_leaves("layers.0.{a,b.c}") == ("layers.0.a", "layers.0.b.c")
     assert region_leaves("lm_head") == ("lm_head",)
+
+
+def test_operators_beside_the_blocks_form_a_region_too() -> None:
+    class Head(Spanning):
+        spans = (("final_norm", "lm_head"),)
+
+    operators = build_operators(tiny_model(), make_step())
+    *_, last = kernels(Head()).regions(operators)
+    assert (last.path, last.count, last.layers) == ("{final_norm,lm_head}", 1, ())
+    assert [operator.leaf for operator in last.operators] == ["final_norm", "lm_head"]
+
+
+def test_a_backend_that_refuses_a_step_has_no_numbers_of_it() -> None:
+    operators = build_operators(tiny_model(), make_step())
+    refused = StepKernels(backend=Spanning(), tokens=1, refusal="no kernels")
+    assert refused.step_launches(operators) is None
+    assert refused.routing_launches(operators) is None
+    assert refused.launches(operators[0], operators[0].parts[0]) is None
+    assert all(len(region.operators) == 1 for region in refused.regions(operators))
 
 
 def test_a_prediction_with_regions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,5 +153,4 @@ def test_a_kind_without_entries_is_served_by_default_kernels() -> None:
         parts=(Part(name="a", kind="norm", operations=3), Part(name="b", kind="norm")),
         formula="", source="",
     )  # fmt: skip
-    assert BACKENDS["torch"].operator_launches(operator) == 4
-    assert BACKENDS["fused"].operator_launches(operator) == 1
+    assert kernels().operator_launches(operator) == 4

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from costmodel.backends import BACKENDS
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
@@ -22,6 +21,7 @@ from costmodel.layers.site import expanded_paths
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import ExactColumn
 from costmodel.recordings.recording import Recording
+from tests.backends.kernels import kernels
 from tests.committed import NAMES, measured_cases, recording
 from tests.reference_model.tiny import small, ultramem_v2
 
@@ -83,11 +83,11 @@ SINGLE = {  # leaves of kinds that no recording has: one reading at batch 64, co
 }
 
 
-def counted(model: Recording | str, workload: Workload) -> dict[str, int]:
+def counted(model: Recording | str, workload: Workload) -> dict[str, Any]:
     """Launches of every leaf by its path."""
     config = load_model(model) if isinstance(model, str) else model.model
     return {
-        path: BACKENDS["torch"].operator_launches(operator)
+        path: kernels().operator_launches(operator)
         for operator in build_operators(config, workload.step())
         for path in expanded_paths(operator.path)
     }
@@ -165,9 +165,10 @@ def test_heads_with_tables_of_their_own_launch_two_more() -> None:
 
 
 def launches_of_a_layer(kind: MemoryKind) -> dict[str, int]:
-    operators = build_operators(small(kind), Workload(batch=64).step())
-    return {
-        operator.leaf.removeprefix("memory."): BACKENDS["torch"].operator_launches(operator)
-        for operator in operators
-        if operator.layer_kind == kind
-    }
+    counted_by_leaf = {}
+    for operator in build_operators(small(kind), Workload(batch=64).step()):
+        if operator.layer_kind == kind:
+            launches = kernels().operator_launches(operator)
+            assert isinstance(launches, int)
+            counted_by_leaf[operator.leaf.removeprefix("memory.")] = launches
+    return counted_by_leaf

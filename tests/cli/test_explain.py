@@ -64,12 +64,16 @@ def test_requests_are_named_with_their_formats() -> None:
     assert f"OLMoE-1B-7B: {of} NVIDIA H200" in text
 
 
-def test_a_predicted_number_names_its_calibration_and_a_projection_is_called_one() -> None:
+def test_a_predicted_number_names_its_calibration_and_a_backend_without_one_is_named() -> None:
+    text = output("explain", STEP[0], "time.predicted_s", *STEP[1:])
+    assert "Predicted by calibration h200" in text
     arguments = ("--backend", "fused", *STEP[1:])
     text = output("explain", STEP[0], "time.predicted_s", *arguments)
     assert "on NVIDIA H200 SXM, backend fused\n" in text
-    assert "Predicted by calibration h200" in text
-    assert "a projection" in text
+    assert "no calibration holds times of the kernels of the backend fused" in " ".join(
+        text.split()
+    )
+    assert "Predicted by" not in text
     found = document("time.predicted_s", STEP[0], *arguments)
     assert (found["backend"], found["calibration"]["name"]) == ("fused", "h200")
     assert "Predicted by" not in output("explain", STEP[0], "kv_cache.read_bytes", *STEP[1:])

@@ -78,11 +78,9 @@ def test_requests_take_the_conventions_of_caches(model: str, option: str, kept: 
 
 
 def test_the_json_adds_up_and_is_that_of_the_function(path: str) -> None:
-    answer = document("--calibration", path, "--price-per-hour", "3", "--backend", "fused")
+    answer = document("--calibration", path, "--price-per-hour", "3")
     asked = Request(prompt=300, output=20, batch=4, price_per_hour=3.0)
-    served = serve(
-        load_model(MODEL), asked, Workload(backend="fused"), load_hardware("h200"), curves()
-    )
+    served = serve(load_model(MODEL), asked, Workload(), load_hardware("h200"), curves())
     assert answer == request_json(served)
     for kind in ("floor", "predicted"):
         ttft_s, tpot_s, latency_s = (

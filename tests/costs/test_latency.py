@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costmodel.backends import BACKENDS
-from costmodel.backends.base import Backend, Region
+from costmodel.backends.base import Backend
+from costmodel.backends.step_kernels import Region
+from costmodel.backends.torch import Torch
 from costmodel.costs.energy import energy_j
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import (
@@ -27,9 +28,11 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.formats import Formats
 from costmodel.layers.kernel_shape import Gemm
+from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part
 from costmodel.layers.site import layer_pattern
 from costmodel.routing.popularity import Zipf
+from tests.backends.kernels import kernels
 from tests.costs.calibrations import calibration, curves, fast
 from tests.steps import tiny_model
 from tests.strategies import PRESETS
@@ -51,8 +54,8 @@ class Told(Backend):
     def __init__(self, launches: dict[str, int], *, saves: bool) -> None:
         self.name, self.launches_of, self.saves_intermediates = "told", launches, saves
 
-    def launches(self, operator: Operator, part: Part) -> int:
-        del operator
+    def launches(self, operator: Operator, part: Part, tokens: Number) -> int:
+        del operator, tokens
         return self.launches_of.get(part.name, 0)
 
 
@@ -67,7 +70,9 @@ def timed(
         path="x", leaf="x", count=3, kind="matmul", parts=parts, formula="f", source="s"
     )
     region = Region(operators=(operator,), layers=())
-    seconds, (time,) = region_time(HAND, region, Told(launches, saves=saves), ceilings(floors))
+    seconds, (time,) = region_time(
+        HAND, region, kernels(Told(launches, saves=saves)), ceilings(floors)
+    )
     assert time.seconds is seconds
     return time
 
@@ -140,7 +145,7 @@ def test_a_kernel_over_several_operators_takes_as_long_as_its_longest_part() -> 
         formula="f", source="s",
     )  # fmt: skip
     region = Region(operators=(norm, product), layers=(0, 1))
-    told = Told({"norm": 1, "act": 1}, saves=True)
+    told = kernels(Told({"norm": 1, "act": 1}, saves=True))
     seconds, (first, second) = region_time(HAND, region, told, ceilings(NEVER))
     assert seconds == pytest.approx(1e-6 * (1 + 1 + 1 + 10), rel=1e-9)  # 1 us, both; 10 us
     assert us(first) == (2, [2], 0)
@@ -151,9 +156,7 @@ def test_a_kernel_over_several_operators_takes_as_long_as_its_longest_part() -> 
     assert us(second) == (11, [0, 11], 11)
 
 
-def test_an_operator_in_several_regions_takes_the_mean_of_its_layers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_operator_in_several_regions_takes_the_mean_of_its_layers() -> None:
     """The norm of layer 0 is an operator of its own, so `up` stands in two regions: 1 and 2 layers.
 
     With layer 0's norm the kernel is as long as the norm, and `up` adds nothing; in the others the
@@ -175,9 +178,11 @@ def test_an_operator_in_several_regions_takes_the_mean_of_its_layers(
         path="layers.{0-2}.up", leaf="up", layers=(0, 1, 2), count=3, kind="matmul",
         parts=(big,), formula="f", source="s",
     )  # fmt: skip
-    monkeypatch.setitem(BACKENDS, "fused", Spanning({"norm": 1}, saves=True))
+    spanning = Spanning({"norm": 1}, saves=True)
     operators = (norm((0,), 10**6), norm((1, 2), 10**4), up)
-    time = step_time(HAND, Workload(backend="fused"), operators, totals(operators), ceilings(NEVER))
+    time = step_time(
+        HAND, Workload(), operators, totals(operators), ceilings(NEVER), kernels=kernels(spanning)
+    )
     assert isinstance(time, StepTime)
     first, _, mean = (operator.seconds * 1e6 for operator in time.operators)
     alone = HAND.shape_s(big.shape) * 1e6 if big.shape else 0
@@ -225,7 +230,8 @@ def test_a_step_by_hand() -> None:
         total += operator.count * expected
     assert total == 2 + 2 + 2 * 4 + 3 * (2 + 50 + 3 + 2 + 4 + 6 + 2) + 4 + 2
     assert time.graph_s * 1e6 == pytest.approx(total, rel=1e-9)
-    launches = BACKENDS["torch"].total_launches(prediction.costs.operators)
+    launches = kernels().launches_of(prediction.costs.operators)
+    assert launches is not None
     assert time.eager_s == pytest.approx(launches * 5e-6, rel=1e-12)  # the host is the slower one
     assert launches * 5 > total
     assert time.predicted_s == time.graph_s
@@ -241,20 +247,28 @@ def test_decode_runs_as_a_graph_and_prefill_eagerly() -> None:
 def test_eagerly_the_longer_of_host_and_gpu_counts() -> None:
     work = Workload(phase="prefill", batch=64, context=0, new_tokens=4096)
     prediction, time = predicted(PRESETS["olmoe-1b-7b"], work)
-    assert (
-        time.eager_s
-        == time.graph_s
-        > BACKENDS["torch"].total_launches(prediction.costs.operators) * 5e-6
-    )
+    launches = kernels().launches_of(prediction.costs.operators)
+    assert launches is not None
+    assert time.eager_s == time.graph_s > launches * 5e-6
 
 
-def test_fused_launches_are_fewer_and_intermediates_free() -> None:
+def test_fused_kernels_have_no_time_until_a_calibration_has_theirs() -> None:
+    work = Workload(batch=64, context=2048, backend="fused")
+    time = predict(PRESETS["olmoe-1b-7b"], work, GPU, HAND).time
+    assert time == Unknown(reason="no calibration holds times of the kernels of the backend fused")
+    refused = predict(PRESETS["ultramemv2-1b-7b"], work, GPU, HAND).time
+    reason = "the backend fused has no kernels for memory layers of kind ultramem"
+    assert refused == Unknown(reason=reason)
+
+
+def test_a_backend_that_saves_intermediates_does_not_pay_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     work = Workload(batch=64, context=2048)
-    for model in PRESETS.values():
-        _, torch = predicted(model, work)
-        _, fused = predicted(model, replace(work, backend="fused"))
-        assert fused.graph_s < torch.graph_s
-        assert fused.eager_s < torch.eager_s
+    _, torch = predicted(PRESETS["olmoe-1b-7b"], work)
+    monkeypatch.setattr(Torch, "saves_intermediates", True)
+    _, saved = predicted(PRESETS["olmoe-1b-7b"], work)
+    assert saved.graph_s < torch.graph_s
 
 
 def test_energy_by_hand() -> None:
@@ -266,16 +280,17 @@ def test_energy_by_hand() -> None:
     assert energy_j(power, 160.0, **numbers) == 80  # the limit, all the time
 
 
-def test_energy_of_a_step_is_that_of_its_totals() -> None:
+def test_energy_of_a_step_is_that_of_its_totals(monkeypatch: pytest.MonkeyPatch) -> None:
     work = Workload(batch=3, context=5)
     prediction, time = predicted(workload=work)
     sums = prediction.costs.totals
     moved = sums.compulsory_bytes + sums.activation_bytes + sums.intermediate_bytes
     expected = 100 * time.graph_s + moved * 1e-10 + sums.flops * 1e-12
     assert time.energy_j == pytest.approx(expected, rel=1e-12)
-    _, fused = predicted(workload=replace(work, backend="fused"))
-    expected = 100 * fused.graph_s + (moved - sums.intermediate_bytes) * 1e-10 + sums.flops * 1e-12
-    assert fused.energy_j == pytest.approx(expected, rel=1e-12)
+    monkeypatch.setattr(Torch, "saves_intermediates", True)
+    _, saved = predicted(workload=work)
+    expected = 100 * saved.graph_s + (moved - sums.intermediate_bytes) * 1e-10 + sums.flops * 1e-12
+    assert saved.energy_j == pytest.approx(expected, rel=1e-12)
 
 
 def test_power_has_a_limit() -> None:
@@ -312,7 +327,6 @@ workloads = st.builds(
     routing=st.sampled_from([Workload().routing, Zipf(1.0)]),
     mla=st.sampled_from([None, "absorbed", "expanded"]),
     window_cache=st.sampled_from(["window", "whole"]),
-    backend=st.sampled_from(["torch", "fused"]),
     logits=st.sampled_from(["last", "all"]),
 )
 workloads |= workloads.map(lambda work: replace(work, mla=None, mla_cache="expanded"))

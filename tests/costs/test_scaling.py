@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costmodel.backends import BACKENDS
 from costmodel.costs.footprint import footprint
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.model import ModelConfig
@@ -17,6 +16,7 @@ from costmodel.layers.operator import QUANTITIES, Step
 from costmodel.layers.primitives import norm
 from costmodel.layers.site import Site
 from costmodel.layers.ultramem import UltraMem
+from tests.backends.kernels import kernels
 from tests.steps import changed, make_step, tiny_model, total
 from tests.strategies import PRESETS, attentions, ffns, models, steps, ultramem
 
@@ -85,8 +85,7 @@ def test_a_batch_costs_its_sequences_but_shares_weights_and_rows(
     for name in TOUCHED:
         assert getattr(many.totals, name) <= times * getattr(one.totals, name) * (1 + 1e-12)
     assert many.kv_cache.stored_bytes == times * one.kv_cache.stored_bytes
-    for backend in BACKENDS.values():
-        assert backend.total_launches(many.operators) == backend.total_launches(one.operators)
+    assert kernels().launches_of(many.operators) == kernels().launches_of(one.operators)
 
 
 @settings(max_examples=80)

@@ -157,6 +157,8 @@ def test_measured_points_are_medians_of_cases_that_differ_only_by_the_axis(
     assert {point.x: point.value for point in measured} == alike
     assert len(measured) > 2
     assert points(recording, "kv_cache.read_bytes", workload, "batch") == []
+    fused = replace(workload, backend="fused")
+    assert points(recording, "hbm_bytes.compulsory", fused, "batch") == []
     assert points(recording, "hbm_bytes.compulsory", replace(workload, context=2047), "batch") == []
 
 

@@ -54,6 +54,7 @@ def row(measured: float | None, predicted: float | None, **fields: object) -> Ro
         "repeats": None,
         "source": None,
         "reason": None,
+        "backend": "torch",
     }
     return Row(**(given | fields))  # type: ignore[arg-type]
 

@@ -33,6 +33,7 @@ FORM = ProfileForm(
     routing=("uniform", "scores"),
     runs=("time", "trace"),
     device="cpu",
+    backend="torch",
     standard=False,
     resume=False,
 )
@@ -48,6 +49,10 @@ def line(**changes: Any) -> str:  # noqa: ANN401 - any field
 
 def test_decode_says_nothing_of_new_tokens() -> None:
     assert line() == DECODE
+
+
+def test_kernels_other_than_those_of_pytorch_are_named() -> None:
+    assert line(backend="fused") == f"{DECODE} --backend fused"
 
 
 def test_prefill_says_how_many_tokens_are_new() -> None:
@@ -101,6 +106,8 @@ def test_a_value_that_breaks_a_rule_is_named(changes: dict[str, Any], field: str
 
 def test_a_new_file_is_named_after_the_preset_or_the_own_model() -> None:
     assert default_file_name(chosen(model="olmoe-1b-7b")) == "olmoe-1b-7b.json"
+    fused = chosen(model="olmoe-1b-7b", backend="fused")
+    assert default_file_name(fused) == "olmoe-1b-7b-fused.json"
     own = chosen(model=OWN, own=model_text(replace(load_model("olmoe-1b-7b"), name="../A <B> 1/")))
     assert default_file_name(own) == "a-b-1.json"
     nameless = replace(own, model=replace(own.model, name="\u0416"))

@@ -1,6 +1,7 @@
 """Recordings are found by name alone, read anew when they change, and refused with one message."""
 
 import io
+import json
 import os
 import shutil
 import zipfile
@@ -108,6 +109,16 @@ def test_of_several_that_match_the_one_of_the_presets_name_comes_first(here: Pat
     for name, preset in (("a.json", None), ("b.json", model.name), ("c.json", "other")):
         written(replace(TINY, preset=preset), here, name)
     assert recordings.matching(model) == ("b.json", "a.json", "c.json")
+
+
+def test_of_several_that_match_those_of_plain_pytorch_come_first(here: Path) -> None:
+    fused = json.loads(written(TINY, here, "b.json").read_text())
+    for of_case in fused["cases"]:
+        for of_run in of_case["runs"].values():
+            of_run["backend"] = "fused"
+    (here / "a.json").write_text(json.dumps(fused))
+    assert recordings.matching(tiny_model()) == ("b.json", "a.json")
+    assert recordings.matching(tiny_model(), backend="fused") == ("a.json",)
 
 
 def test_an_upload_is_read_as_its_file_would_be() -> None:

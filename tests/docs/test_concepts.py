@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import costmodel
+from costmodel.layers.site import expanded_paths
 from docs.write import ROOT
 from tests.commands import output
 
@@ -124,6 +125,24 @@ def test_the_tool_gives_the_same_routing_cost(step: Any, memory_step: Any) -> No
     router, retrieval = result("2 * 2048 * 64 * 16"), result("16 * (2 * 2048")
     assert router < step["routing"]["flops"] / 16 < 1.15 * router
     assert retrieval < memory_step["routing"]["flops"] / 16 < 1.05 * retrieval
+
+
+def test_kernels_of_a_layer_are_those_of_the_backends() -> None:
+    """At 16 and at one token; layer 7 has all operators of a layer."""
+    for backend, batch, words in (
+        ("torch", 16, "a layer of OLMoE-1B-7B launches {} kernels"),
+        ("fused", 1, "{} kernels a layer at one token"),
+        ("fused", 16, "at one token of a step, {} beyond"),
+    ):
+        options = ("--batch", str(batch), "--context", "2048", "--backend", backend)
+        data = json.loads(output("predict", "olmoe-1b-7b", *options, "--json"))
+        launches = sum(
+            operator["launches"]
+            for operator in data["operators"]
+            if "layers.7.attention_norm" in expanded_paths(operator["path"])
+            or operator["path"].startswith("layers.{0-15}.")
+        )
+        assert words.format(launches) in " ".join(PLAIN.split())
 
 
 def test_the_page_works_out_enough() -> None:

@@ -21,7 +21,8 @@ from costmodel.show.prediction_json import prediction_json
 from tests.strategies import PRESETS
 
 DECODE = Workload(batch=64)
-PREFILL = Workload(phase="prefill", batch=3, context=100, new_tokens=70, backend="fused")
+PREFILL = Workload(phase="prefill", batch=3, context=100, new_tokens=70)
+FUSED = Workload(batch=64, backend="fused")
 FP8 = Workload(formats=Formats(default=parse_dtype("fp8", field="dtype")))
 
 
@@ -83,7 +84,9 @@ def assert_explains(found: Explanation, value: object) -> None:
     assert_sums(found.terms)
 
 
-@pytest.mark.parametrize("workload", [DECODE, PREFILL, FP8], ids=["decode", "prefill", "fp8"])
+@pytest.mark.parametrize(
+    "workload", [DECODE, PREFILL, FP8, FUSED], ids=["decode", "prefill", "fp8", "fused"]
+)
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_number_of_a_prediction_is_explained(name: str, workload: Workload) -> None:
     prediction = predicted(name, workload)
@@ -102,7 +105,9 @@ def test_every_number_of_a_prediction_is_explained(name: str, workload: Workload
         assert explain_step(prediction, number).value == 0
 
 
-@pytest.mark.parametrize("workload", [DECODE, PREFILL, FP8], ids=["decode", "prefill", "fp8"])
+@pytest.mark.parametrize(
+    "workload", [DECODE, PREFILL, FP8, FUSED], ids=["decode", "prefill", "fp8", "fused"]
+)
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_operator_is_explained(name: str, workload: Workload) -> None:
     prediction = predicted(name, workload)

@@ -125,10 +125,29 @@ def test_the_standard_plan_of_several_models(requests: list[ProfileRequest]) -> 
         assert target.plan == standard_plan(target.model, dtype="bf16", runs=("time",))
 
 
+def test_the_kernels_of_another_backend(requests: list[ProfileRequest]) -> None:
+    output("profile", "olmoe-1b-7b", "--plan", "standard", "--backend", "fused")
+    (request,) = requests
+    assert request.backend == "fused"
+    assert {each.workload.phase for each in request.models[0].plan} == {"decode"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("olmoe-1b-7b --batch 0", "batch='0': must be a whole number from 1 to 1,048,576"),
+        (
+            "olmoe-1b-7b --backend fused --device cpu",
+            "backend=fused: needs a GPU, not device=cpu",
+        ),
+        (
+            "llama-3.1-8b olmoe-1b-7b --backend fused --phase prefill",
+            "backend=fused: Llama-3.1-8B: the backend fused has no kernels for prefill",
+        ),
+        (
+            "olmoe-1b-7b ultramemv2-1b-7b --backend fused",
+            "backend=fused: UltraMemV2-1B/7B: the backend fused has no kernels for memory layers",
+        ),
         ("olmoe-1b-7b --batch 4,4", "batch='4,4': a value is listed twice"),
         ("olmoe-1b-7b --batch=", "batch='': is empty"),
         ("olmoe-1b-7b --context x", "context='x': must be a whole number from 0 to 134,217,728"),

@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from costmodel.backends import BACKENDS
-from costmodel.backends.base import Region
+from costmodel.backends.step_kernels import Region
 from costmodel.costs.latency import OperatorTime, region_time
 from costmodel.costs.roofline import Ceilings
 from costmodel.costs.totals import totals
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, Shape, TopK
 from costmodel.layers.operator import Operator, Part
 from costmodel.questions.designs.batched import OperatorBatch, structure
+from tests.backends.kernels import kernels
 from tests.costs.calibrations import curves
 
 HAND = curves()
-TORCH = BACKENDS["torch"]
+TORCH = kernels()
 CEILINGS = Ceilings(hbm_bytes_per_s=4.8e12, peak_flops_per_s=1e15)
 BATCHES = np.array([[1.0], [8.0], [500.0]])
 

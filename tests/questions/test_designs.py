@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from costmodel.backends import BACKENDS
 from costmodel.backends.torch import Torch
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.kernel_times import Curves
@@ -20,16 +19,19 @@ from costmodel.layers.dtype import DTYPES
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.formats import Formats
 from costmodel.layers.mla import LatentAttention
+from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part
 from costmodel.questions.designs import components
 from costmodel.questions.designs.evaluate import Evaluated, evaluate
 from costmodel.routing.popularity import Zipf
 from dashboard.pages.tradeoffs import data as tradeoffs
 from dashboard.pages.tradeoffs.pareto import pareto_front
+from tests.backends.kernels import kernels
 
 H200 = load_hardware("h200")
 CURVES = calibrated("h200")
-PREFILL = Workload(phase="prefill", new_tokens=100, backend="fused")
+PREFILL = Workload(phase="prefill", new_tokens=100)
+FUSED = Workload(backend="fused")
 SWEEPS: dict[str, dict[str, tuple[tradeoffs.Value, ...]]] = {
     "olmoe-1b-7b": {
         "num_experts": (8, 64, 500),
@@ -82,6 +84,18 @@ def test_a_preset_costs_what_predict_says(workload: Workload) -> None:
         assert_predicted(found, at, models[at[0]], step)
 
 
+def test_a_backend_without_times_says_so_and_gives_all_else() -> None:
+    models = [load_model(name) for name in ("olmoe-1b-7b", "ultramemv2-1b-7b")]
+    batches, contexts = (1, 300), (0, 5000)
+    axes = {"batches": batches, "contexts": contexts}
+    of_torch = evaluate(models, Workload(), H200, CURVES, **axes)
+    fused = evaluate(models, FUSED, H200, CURVES, **axes)
+    assert fused.not_predicted is not None
+    assert fused.columns.keys() == of_torch.columns.keys() - {"time.predicted_s"}
+    for name, column in fused.columns.items():
+        assert column == pytest.approx(of_torch.columns[name], rel=1e-12), name
+
+
 @pytest.mark.parametrize(
     "workload",
     [Workload(), Workload(routing=Zipf(0.8), logits="all"), PREFILL],
@@ -124,7 +138,7 @@ def test_designs_of_latent_attention_may_differ_in_their_heads(phase: Phase) -> 
     for index, model in enumerate(models):
         assert_predicted(found, (index, 0, 0), model, workload)
     cores = {
-        BACKENDS["torch"].operator_launches(operator)
+        kernels().operator_launches(operator)
         for model in models
         for operator in predict(model, workload, H200, CURVES).costs.operators
         if operator.leaf == "attention.core"
@@ -136,7 +150,6 @@ def test_a_kernel_over_two_components_costs_what_predict_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One kernel does the norm and the first product of the FFN, which vary apart in a sweep."""
-    torch = BACKENDS["torch"]
     spans = (("ffn_norm", "ffn.gate_up"), ("memory.query", "memory.retrieve"))
     models = [
         replace(base, ffn=replace(base.ffn, intermediate_size=width))
@@ -145,11 +158,11 @@ def test_a_kernel_over_two_components_costs_what_predict_says(
         for width in (256, 3072)
     ]
     apart = predict(models[0], Workload(), H200, CURVES).time
-    launches = type(torch).launches
+    launches = Torch.launches
 
-    def spanning(self: Torch, operator: Operator, part: Part) -> int:
+    def spanning(self: Torch, operator: Operator, part: Part, tokens: Number) -> int:
         joined = operator.leaf == "ffn.gate_up" and part is operator.parts[0]
-        return 0 if joined else launches(self, operator, part)
+        return 0 if joined else launches(self, operator, part, tokens)
 
     monkeypatch.setattr(Torch, "launches", spanning)
     monkeypatch.setattr(Torch, "spans", spans)

@@ -124,7 +124,7 @@ def test_an_output_of_one_token_needs_no_decode() -> None:
 
 WORKLOADS = {
     "plain": Workload(),
-    "fused, zipf": Workload(backend="fused", routing=Zipf(1.0)),
+    "zipf": Workload(routing=Zipf(1.0)),
     "its phase and sizes give way": Workload(phase="prefill", batch=9, context=4, new_tokens=7),
 }
 

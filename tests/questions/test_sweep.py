@@ -18,6 +18,7 @@ import costmodel.questions.sweep
 from costmodel.costs.footprint import footprint
 from costmodel.costs.predict import predict, step_costs
 from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import Hardware, load_hardware
 from costmodel.inputs.model import ModelConfig, load_model_toml, model_from_table
 from costmodel.inputs.workload import (
@@ -260,17 +261,31 @@ def test_a_measured_histogram_is_one_more_routing() -> None:
     grid = assert_equal_to_predictions(
         SPARSE, Workload(), batches=[1, 7, 100], contexts=[5], routings=[Uniform(), measured]
     )
-    assert grid.unknown == ()
+    assert "time.floor_s" not in grid.reasons
     beyond = assert_equal_to_predictions(
         SPARSE, Workload(), batches=[1, 100, 101], contexts=[5, 9], routings=[Uniform(), measured]
     )
-    (reason,) = beyond.unknown
-    assert "holds 100 tokens; a step of 101 tokens is beyond it" in reason
     table = beyond.table()
     for name in ("time.floor_s", "time.bound_by", "hbm_bytes.compulsory", "hbm_bytes.weights"):
         known = [value is not None for value in table[name].ravel().tolist()]
         assert known == 4 * [True] + 2 * [True] + 4 * [True] + 2 * [False], name
+        reason = beyond.reasons[name]
+        assert "holds 100 tokens; a step of 101 tokens is beyond it" in reason, name
     assert None not in table["flops.total"].ravel().tolist()
+
+
+def test_what_a_grid_lacks_has_its_reason() -> None:
+    axes: dict[str, Any] = {"batches": [1, 20], "contexts": [5], "routings": [Uniform()]}
+    fused = Workload(backend="fused")
+    dense = sweep(load_model("llama-3.1-8b"), fused, **axes, hardwares=GPUS[:1])
+    assert dense.reasons == {
+        "time.predicted_s": "no calibration is applied; times are roofline bounds"
+    }
+    assert dense.columns["routing.launches"].flat[0] == 0
+    memory = sweep(load_model("ultramemv2-1b-7b"), fused, **axes, hardwares=GPUS[:1])
+    refusal = "the backend fused has no kernels for memory layers of kind ultramem"
+    assert memory.reasons["routing.launches"] == refusal
+    assert memory.columns["routing.launches"].tolist() == [[[[None]]]]
 
 
 def test_a_column_is_as_long_as_the_axes_it_depends_on() -> None:

@@ -50,6 +50,7 @@ key_dim = 8
 pre_value_dim = 8
 value_dim = 8
 """
+FUSED_REFUSES = "backend=fused: tiny dense: the backend fused"
 KINDS = {
     "dense": ATTENTION + DENSE,
     "moe": ATTENTION + EXPERTS,
@@ -112,7 +113,7 @@ def test_every_kind_lives_and_holds_what_was_predicted(
     assert set(document["tokens"]) <= set(range(50))
     prefill, decode = document["prefill"], document["decode"]
     assert prefill["tokens_per_s"] == pytest.approx(2 * 5 / prefill["time_s"])
-    assert decode["mode"] == "eager"
+    assert (decode["mode"], decode["backend"]) == ("eager", "torch")
     assert decode["tokens_per_s"] == pytest.approx(2 / decode["step_median_s"])
     low, high = decode["step_quartile_low_s"], decode["step_quartile_high_s"]
     assert low <= decode["step_median_s"] <= high
@@ -151,6 +152,18 @@ def test_greedy_steps_continue_the_prompt_as_a_prefill_would(tiny: Path) -> None
         ("--context 0", "context='0': must be a whole number from 1 to 16,777,216"),
         ("--new-tokens 0", "new_tokens='0': must be a whole number from 1 to 16,777,216"),
         ("--new-tokens x", "new_tokens='x': must be a whole number from 1 to 16,777,216"),
+        (
+            "--backend fused",
+            "backend=fused: needs a GPU: device=cuda, not device=cpu",
+        ),
+        (
+            "--backend fused --device cuda --dtype fp32",
+            f"{FUSED_REFUSES} runs bf16, not dtype=fp32 with kv_dtype=fp32",
+        ),
+        (
+            "--backend fused --device cuda",
+            f"{FUSED_REFUSES} needs a head_dim that is a power of two from 16, not 8",
+        ),
         ("--graph", "graph: a CUDA graph needs device=cuda, not device=cpu"),
     ],
 )

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from costmodel.backends import BACKENDS
 from costmodel.costs.predict import Prediction, predict
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import load_hardware
@@ -54,8 +53,12 @@ WORKLOADS = {
         Workload(batch=16, context=2048),
     ),
     "prefill": (
-        "--phase prefill --context 0 --new-tokens 512 --backend fused",
-        Workload(phase="prefill", context=0, new_tokens=512, backend="fused"),
+        "--phase prefill --context 0 --new-tokens 512",
+        Workload(phase="prefill", context=0, new_tokens=512),
+    ),
+    "fused": (  # of which some models have kernels
+        "--batch 16 --context 2048 --backend fused",
+        Workload(batch=16, context=2048, backend="fused"),
     ),
 }
 CASES = [(model, phase) for model in model_names() for phase in WORKLOADS]
@@ -171,15 +174,19 @@ def test_parts_sum_to_their_operator_and_to_the_kinds(model: str, phase: str) ->
             ("activation_bytes", "activation_bytes"),
             ("intermediate_bytes", "intermediate_bytes"),
         ):
+            if op[total] is None:
+                assert all(part[name] is None for part in op["parts"])
+                continue
             assert same(op[total], sum(part[name] for part in op["parts"])), (op["path"], total)
         assert op["launches"] == op["launches_by_backend"][found["backend"]]
         for part in op["parts"]:
             by_kind[part["kind"]] += op["count"] * part["flops"]
             for name in routing if part["routing"] else ():
-                routing[name] += op["count"] * part[name]
+                routing[name] += op["count"] * (part[name] or 0)
     assert all(same(by_kind[kind], found["flops"]["by_kind"][kind]) for kind in KINDS)
     for name, summed in routing.items():
-        assert same(found["routing"]["hbm_bytes" if name == "bytes" else name], summed), name
+        total = found["routing"]["hbm_bytes" if name == "bytes" else name]
+        assert summed == 0 if total is None else same(total, summed), name
 
 
 @every_case
@@ -222,9 +229,7 @@ def test_the_document_says_what_the_prediction_holds(model: str, phase: str) -> 
     assert found["routing"]["hbm_bytes"] == routing.compulsory_bytes
     assert found["routing"]["expected_distinct_experts"] == costs.distinct.experts
     assert found["routing"]["expected_distinct_rows"] == costs.distinct.rows
-    backend = BACKENDS["torch" if phase == "decode" else "fused"]
-    launches = backend.total_launches(costs.operators, routing_only=True)
-    assert found["routing"]["launches"] == launches
+    assert found["routing"]["launches"] == expected.kernels.routing_launches(costs.operators)
     assert found["backend"] == workload.backend
     assert found["time"]["floor_s"] == expected.floor_s
     assert found["time"]["bound_by"] == expected.bound_by

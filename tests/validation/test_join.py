@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costmodel.backends import BACKENDS
 from costmodel.costs.latency import Unknown
 from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import predict
@@ -34,6 +33,7 @@ from costmodel.validation.counterparts import (
 from costmodel.validation.join import NO_OPERATOR, NO_RUN, join_case
 from costmodel.validation.joined import NO_LEAF
 from costmodel.validation.machines import Gpus
+from tests.backends.kernels import kernels
 from tests.costs.calibrations import curves, write
 from tests.recording_values import (
     CPU,
@@ -150,7 +150,7 @@ def test_launches_are_those_of_plain_pytorch() -> None:
     assert rows["trace", "launches", "layers.0.attention_norm"].predicted == 1
     assert rows["trace", "launches", "layers.1.attention_norm"].predicted == 2  # the add before it
     operators = build_operators(DENSE, Workload(context=3).step())
-    summed = BACKENDS["torch"].total_launches(operators)
+    summed = kernels().launches_of(operators)
     assert numbers(rows["trace", "launches", None]) == (summed, 90, PREDICTED)
 
 

@@ -22,6 +22,7 @@ class Quantity:
         also: further names of the same quantity in the JSON: of one operator, of one of its parts,
             of a row of a comparison.
         calibrated: null unless a calibration of the GPU is applied.
+        by_backend: counts kernels: null where the backend has none for the step.
         none_because: why it is null where the model, or the cost model, has no such number.
     """
 
@@ -34,4 +35,5 @@ class Quantity:
     formula: str
     also: tuple[str, ...] = ()
     calibrated: bool = False
+    by_backend: bool = False
     none_because: str = ""

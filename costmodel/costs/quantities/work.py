@@ -217,7 +217,8 @@ ROUTING = (
         label="routing launches",
         unit="count",
         counts="kernels that the backend launches for these parts",
-        formula=_ROUTING,
+        formula="costmodel.backends.step_kernels:StepKernels.routing_launches",
+        by_backend=True,
     ),
     Quantity(
         name="routing.time_s",
@@ -283,7 +284,8 @@ OPERATORS = (
         label="predicted launches",
         unit="count",
         counts="kernels that the backend launches",
-        formula="costmodel.backends.base:Backend.operator_launches",
+        formula="costmodel.backends.step_kernels:StepKernels.operator_launches",
+        by_backend=True,
         also=(
             "regions.launches",
             "operators.launches_by_backend.torch",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from costmodel.backends.base import Backend
+from costmodel.backends.step_kernels import StepKernels
 from costmodel.costs.table_rows import union_share, with_share
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
 from costmodel.layers.numbers import Number
@@ -23,12 +23,15 @@ SHAPE_FIELDS = {shape: tuple(size.name for size in fields(shape)) for shape in S
 _shape_numbers = {shape: attrgetter(*names) for shape, names in SHAPE_FIELDS.items()}
 
 
-def structure(operators: Sequence[Operator], backend: Backend) -> object:
+def structure(operators: Sequence[Operator], kernels: StepKernels) -> object:
     """A key of all that decides how operators are priced except their sizes; equal within a batch.
 
     The number that a top-k chooses is in it, since each has a measured curve of its own; so are
-    leaves and their layers, where the backend has kernels that span several.
+    leaves and their layers, where the backend has kernels that span several. Kernels decide only
+    where a calibration may price them.
     """
+    backend = kernels.backend
+    priced = not (kernels.refusal or backend.unpriced)
     parts: list[object] = []
     for operator in operators:
         parts.append((operator.leaf, operator.layers) if backend.spans else operator.count)
@@ -36,7 +39,8 @@ def structure(operators: Sequence[Operator], backend: Backend) -> object:
         for part in operator.parts:
             shape = part.shape
             chosen = shape.chosen if isinstance(shape, TopK) else None
-            parts += (backend.launches(operator, part), part.routing, type(shape), chosen)
+            launches = kernels.launches(operator, part) if priced else None
+            parts += (launches, part.routing, type(shape), chosen)
         parts.append(None)
     return tuple(parts)
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.backends import BACKENDS
+from costmodel.backends import BACKENDS, kernels_of
 from costmodel.costs.footprint import footprint, stored_bytes
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
@@ -98,7 +98,7 @@ class Component:
     """What one layer kind costs in all its layers, or the backbone: all but FFNs and memory."""
 
     stored: Stored
-    launches: Number
+    launches: Number | None  # None where no time is predicted
     compulsory_bytes: Floats  # batches x contexts, as all below
     flops: Floats
     flops_at_peak: Floats  # `Ceilings.at_peak`
@@ -177,7 +177,10 @@ class ComponentPricer:
         self, key: Hashable, operators: Sequence[Operator], width: int, kv_bytes: Number
     ) -> None:
         counts = parameter_counts(operators)
-        like = width, structure(operators, self._backend)
+        like = (
+            width,
+            structure(operators, kernels_of(self._workload.backend, operators, self._step)),
+        )
         if like not in self._waiting:
             self._waiting[like] = _Batch(width=width, operators=OperatorBatch(operators))
         self._waiting[like].operators.add(operators)
@@ -193,7 +196,7 @@ class ComponentPricer:
         operators = batch.operators.together()
         sums = totals(operators)
         held = footprint(operators, self._step, NO_CACHE, batch.width, self._capacity_bytes)
-        time = self._gpu.time(operators, sums, self._workload)
+        time = self._gpu.time(operators, sums, self._workload, self._step)
         if isinstance(time, Unknown):
             self.unknown = time
         moved, flops, at_peak, widest, graph_s = (
@@ -206,7 +209,8 @@ class ComponentPricer:
                 0.0 if isinstance(time, Unknown) else time.graph_s,
             )
         )
-        launches = self._backend.total_launches(operators)
+        kernels = kernels_of(self._workload.backend, operators, self._step)
+        launches = None if isinstance(time, Unknown) else kernels.step_launches(operators)
         for i, (key, stored) in enumerate(batch.stored.items()):
             self._components[key] = Component(
                 stored=stored,

@@ -72,7 +72,7 @@ def evaluate(
         active[i] = sum([each.active_parameters for each in stored])
         weights[i] = sum([each.weights_bytes for each in stored])
         kv[i] = stored[0].kv_bytes  # the backbone has the cache
-        launches[i] = sum([component.launches for component in components])
+        launches[i] = sum([component.launches or 0 for component in components])
         for component in components:
             moved[i] += component.compulsory_bytes
             flops[i] += component.flops

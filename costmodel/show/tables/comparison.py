@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from costmodel import units
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.compare import Comparison, sentences
-from costmodel.show.comparison_json import comparison_rows
+from costmodel.show.comparison_json import comparison_rows, times_unknown
 from costmodel.show.tables.columns import cell, head
 from costmodel.show.tables.notes import (
     calibration_note,
@@ -29,8 +30,9 @@ COLUMNS = (
 def comparison_table(comparison: Comparison) -> Table:
     """One line for each batch and model, and the findings in words."""
     first = comparison.predictions[0]
-    timed = not any(isinstance(prediction.time, Unknown) for prediction in first)
+    timed = any(not isinstance(prediction.time, Unknown) for prediction in first)
     predicted = ("predicted_s",) if timed else ()
+    unknown = times_unknown(comparison)
     workloads = [prediction.workload for prediction in first]
     fields = (*COLUMNS, *predicted, "bound_by")
     records = comparison_rows(comparison)
@@ -60,7 +62,12 @@ def comparison_table(comparison: Comparison) -> Table:
             *_within_l2(comparison),
             *sentences(comparison.advantages),
             *dict.fromkeys(note for prediction in first for note in routing_note(prediction)),
-            *(calibration_note(first[0]) if timed else ()),
+            *(
+                [f"{STEP_QUANTITIES['rows.predicted_s'].label}: {units.NOT_KNOWN} ({unknown})."]
+                if unknown
+                else []
+            ),
+            *dict.fromkeys(note for prediction in first for note in calibration_note(prediction)),
             *(
                 f"{prediction.model.name}: {note}"
                 for prediction in first

@@ -63,7 +63,7 @@ def match_tables(
                 f"ratio: {answer.model.name} over {answer.target.name}.",
                 *(f"Time and energy not predicted: {one.reason}." for one in unknown),
                 *(
-                    (predicted_by(calibration, formats),)
+                    (predicted_by(calibration),)
                     if isinstance(calibration, Curves) and not unknown
                     else ()
                 ),

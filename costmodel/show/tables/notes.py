@@ -41,8 +41,7 @@ def formats_words(*workloads: Workload) -> str:
 def _formats(workload: Workload) -> str:
     weights = workload.dtype_label
     if workload.storage is not None:
-        leaves = " and single leaves" if workload.formats.leaves else ""
-        weights = f"{weights} {workload.formats.label}{leaves}"
+        weights = f"{weights} {workload.formats.named}"
     cache = [f"KV {workload.kv_dtype.label}"]
     cache += ["MLA expanded"] * (workload.mla_cache == "expanded")
     cache += ["windows whole"] * (workload.window_cache == "whole")
@@ -95,22 +94,17 @@ def calibration_note(prediction: Prediction) -> tuple[str, ...]:
     curves = prediction.calibration
     if isinstance(curves, Unknown) or isinstance(prediction.time, Unknown):
         return ()
-    return (predicted_by(curves, prediction.workload),)
+    return (predicted_by(curves),)
 
 
-def predicted_by(curves: Curves, workload: Workload) -> str:
+def predicted_by(curves: Curves) -> str:
     """Which calibration it is, and that it claims no accuracy."""
     made = curves.calibration
     driver = "" if made.machine.driver is None else f", driver {made.machine.driver}"
-    fused = (
-        " Launches are those of fused kernels that need not exist: a projection."
-        if workload.backend == "fused"
-        else ""
-    )
     return (
         f"Predicted by calibration {made.name} ({made.machine.name}{driver}, torch"
         f" {made.machine.torch}, {made.conditions.started});"
-        f" no accuracy is claimed: see sparsecost validate.{fused}"
+        f" no accuracy is claimed: see sparsecost validate."
     )
 
 

@@ -22,7 +22,7 @@ from costmodel.show.tables.notes import (
     storage_notes,
     workload_words,
 )
-from costmodel.show.text import Table
+from costmodel.show.text import Table, capitalised
 
 OPERATOR_COLUMNS = ("flops", "compulsory_bytes", "launches", "floor_s")
 PART_COLUMNS = ("flops", "compares", "bytes", "activation_bytes", "intermediate_bytes")
@@ -43,7 +43,7 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
             "Operators (sums over the layers that a path lists)", operators, workload.backend
         ),
     ]
-    routing = _routing_parts(operators, predicted)
+    routing = _routing_parts(prediction, operators, predicted)
     if routing.rows:
         tables.append(routing)
     return tables
@@ -125,12 +125,17 @@ def operators_table(title: str, operators: Sequence[Mapping[str, Any]], backend:
     )
 
 
-def _of_all_layers(count: int, value: Any) -> Any:  # noqa: ANN401 - a number, or the resource
-    return value if value is None or isinstance(value, str) else count * value
+def _of_all_layers(count: int, value: Any) -> Any:  # noqa: ANN401 - a number, None or a word
+    return value if isinstance(value, str | None) else count * value
 
 
-def _routing_parts(operators: Sequence[dict[str, Any]], predicted: Sequence[str]) -> Table:
+def _routing_parts(
+    prediction: Prediction, operators: Sequence[dict[str, Any]], predicted: Sequence[str]
+) -> Table:
+    """The parts that choose; launches of the backends that can run the step."""
     of_part = "operators.parts"
+    refusals = {name: prediction.costs.kernels(name).refusal for name in BACKENDS}
+    backends = [name for name, refusal in refusals.items() if refusal is None]
     rows = []
     for operator in operators:
         count = operator["count"]
@@ -144,7 +149,7 @@ def _routing_parts(operators: Sequence[dict[str, Any]], predicted: Sequence[str]
                 ),
                 *(
                     cell(f"{of_part}.launches", count * part["launches_by_backend"][backend])
-                    for backend in BACKENDS
+                    for backend in backends
                 ),
                 *(cell(f"{of_part}.{field}", count * part[field]) for field in predicted),
             )
@@ -157,9 +162,14 @@ def _routing_parts(operators: Sequence[dict[str, Any]], predicted: Sequence[str]
             "operator",
             "part",
             *(head(f"{of_part}.{field}") for field in PART_COLUMNS),
-            *(f"{head(f'{of_part}.launches')}\n{backend}" for backend in BACKENDS),
+            *(f"{head(f'{of_part}.launches')}\n{backend}" for backend in backends),
             *(head(f"{of_part}.{field}") for field in predicted),
         ),
         rows=tuple(rows),
         text_columns=2,
+        notes=tuple(
+            capitalised(f"{refusal}: no launches of it are predicted.")
+            for refusal in refusals.values()
+            if refusal is not None
+        ),
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from costmodel import units
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.grid import Grid
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.tables.columns import cell, head
@@ -36,12 +37,11 @@ def sweep_table(
     ]
     hidden = total - len(rows)
     notes = [f"{hidden:,} more rows: --out FILE.csv, .json or .parquet."] if hidden else []
-    notes += dict.fromkeys(f"{units.NOT_KNOWN}: {why}." for grid in grids for why in grid.unknown)
     notes += dict.fromkeys(note for grid in grids for note in _routing_note(grid))
     if timed:
-        workload = grids[0].workload
         used = [curves for curves in calibrations if isinstance(curves, Curves)]
-        notes += dict.fromkeys(predicted_by(curves, workload) for curves in used)
+        notes += dict.fromkeys(predicted_by(curves) for curves in used)
+    notes += [note for grid in grids for note in _unknown_notes(grid)]
     return Table(
         title=f"Sweep of {total:,} workload{'' if total == 1 else 's'},"
         f" {formats_words(*(grid.workload for grid in grids))}",
@@ -50,6 +50,17 @@ def sweep_table(
         text_columns=3,
         notes=tuple(notes),
     )
+
+
+def _unknown_notes(grid: Grid) -> list[str]:
+    """Which numbers of a model are not known, or not at every point, and why."""
+    labels: dict[str, list[str]] = {}
+    for name, reason in grid.reasons.items():
+        labels.setdefault(reason, []).append(STEP_QUANTITIES[name].label)
+    return [
+        f"{grid.model}, {', '.join(names)}: {units.NOT_KNOWN} ({reason})."
+        for reason, names in labels.items()
+    ]
 
 
 def _routing_note(grid: Grid) -> tuple[str, ...]:

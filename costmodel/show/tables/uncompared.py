@@ -82,14 +82,14 @@ def _lines(lines: Iterable[ErrorLine]) -> Table:
     return Table(
         title="Every line of errors",
         headers=(
-            *("quantity", "run", "of", "phase", "against"),
+            *("quantity", "run", "of", "phase", "against", "backend"),
             *("n", "equal", "zero on\none side", "by recorded\nchoices"),
             *("measured\nonly", "predicted\nonly", "neither"),
             *("median\nratio", "10th\nperc.", "90th\nperc.", "mean\nerror", "worst\nratio"),
         ),
         rows=tuple(
             (
-                *(line.quantity, line.run, line.level, line.phase, line.basis),
+                *(line.quantity, line.run, line.level, line.phase, line.basis, line.backend),
                 *(f"{line.compared:,}", f"{line.equal:,}", f"{line.no_ratio:,}"),
                 *(f"{line.by_recorded_choices:,}", f"{line.measured_only:,}"),
                 *(f"{line.predicted_only:,}", f"{line.neither:,}"),
@@ -99,7 +99,7 @@ def _lines(lines: Iterable[ErrorLine]) -> Table:
             )
             for line in lines
         ),
-        text_columns=5,
+        text_columns=6,
     )
 
 

@@ -17,6 +17,7 @@ from costmodel.show.tables.validation_cells import (
     fitted,
     is_bound,
     label,
+    of_backend,
     percent,
     ratio,
 )
@@ -51,7 +52,7 @@ def validation_tables(validation: Validation, *, whole: bool = False) -> list[Ta
     ]
     tables = [*_broken(validation, whole=whole), _summary(validation)]
     if kinds:
-        named = [(line.level, line) for line in kinds]
+        named = [(of_backend(line.level, line), line) for line in kinds]
         bound = " over the roofline bound" * any(map(is_bound, kinds))
         title = f"Kernel time of leaves{bound}, by kind of operator"
         tables.append(errors_table(title, named, header="kind", leaves=True))
@@ -133,7 +134,7 @@ def _exact(lines: Sequence[ErrorLine]) -> Iterator[str]:
     by_count: dict[int, list[str]] = {}
     leaves = ""
     for line in lines:
-        name = QUANTITIES[line.quantity].title
+        name = of_backend(QUANTITIES[line.quantity].title, line)
         if line.equal < line.compared:
             of = "leaves" if line.level == LEAF_LEVEL else "cases"
             wrong = line.compared - line.equal

@@ -17,6 +17,7 @@ from costmodel.validation.error_stats import BOTH_PHASES, Entry, ErrorLine, Orig
 from costmodel.validation.validate import leaf_name
 
 NONE = "-"
+USUAL_BACKEND = "torch"  # goes without saying
 WIDTH = 120  # columns of a terminal that people have
 LEAST_AT = 24  # columns of the last cell, however wide the others are
 AGAINST = {
@@ -31,7 +32,13 @@ def label(line: ErrorLine) -> str:
     """The quantity and, where one stands for a prediction, the bound: `HBM ... / compulsory`."""
     of, _, choices = line.basis.partition(",")
     against = AGAINST.get(of, "")
-    return f"{QUANTITIES[line.quantity].title}{against}{choices and ', as uniform'}"
+    title = of_backend(QUANTITIES[line.quantity].title, line)
+    return f"{title}{against}{choices and ', as uniform'}"
+
+
+def of_backend(name: str, line: ErrorLine) -> str:
+    """A line's name, with the backend that was measured where it is not plain PyTorch."""
+    return name if line.backend == USUAL_BACKEND else f"{name} of {line.backend}"
 
 
 def errors_table(
@@ -100,7 +107,15 @@ def at(origin: Origin) -> str:
         after = f" after {work.context:,}" if work.context else ""
         batch = f"{work.batch:,} x " if work.batch > 1 else ""
         size = f"prefill {batch}{work.new_tokens:,}{after}"
-    odd = [work.dtype] * (work.dtype != "bf16") + [work.routing] * (work.routing != "uniform")
+    odd = [
+        word
+        for word, usual in (
+            (work.dtype, "bf16"),
+            (work.routing, "uniform"),
+            (origin.backend, USUAL_BACKEND),
+        )
+        if word != usual
+    ]
     return ", ".join([f"{origin.model} {size}", *odd])
 
 

@@ -70,7 +70,7 @@ def measured_quantity(name: str, workload: Workload) -> tuple[RunName, str] | No
 def points(
     recordings: dict[str, Recording], name: str, workload: Workload, axis: Along
 ) -> list[Point]:
-    """The medians of a quantity along an axis, as far as recordings hold it."""
+    """The medians of a quantity along an axis, as far as recordings of the backend hold it."""
     counterpart = measured_quantity(name, workload)
     if counterpart is None:
         return []
@@ -79,7 +79,9 @@ def points(
     for source, recording in recordings.items():
         for x, case in _cases(recording, workload, axis):
             run = case.runs.get(run_name)
-            value = None if run is None else run.step.get(quantity)
+            if run is None or run.backend != workload.backend:
+                continue
+            value = run.step.get(quantity)
             if isinstance(value, Spread):
                 measured.append(Point(x=x, value=float(value.median), source=source))
             elif isinstance(value, Exact):

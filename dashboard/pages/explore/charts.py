@@ -13,6 +13,7 @@ from dashboard.app.paths import leaf_of
 
 JSON = dict[str, Any]
 PREDICTED_TIME = STEP_QUANTITIES["time.predicted_s"].label
+LAUNCHES = "launches"
 MEASURES = {  # by the names of the choices, which addresses keep: the field of a part, the axis
     "HBM bytes": ("bytes", Axis(quantity=STEP_QUANTITIES["hbm_bytes.compulsory"], prefix="M")),
     "FLOPs": ("flops", Axis(quantity=STEP_QUANTITIES["flops.total"], prefix="G")),
@@ -20,7 +21,7 @@ MEASURES = {  # by the names of the choices, which addresses keep: the field of 
         "predicted_s",
         Axis(quantity=STEP_QUANTITIES["time.predicted_graph_s"], prefix="u"),
     ),
-    "launches": ("launches", Axis(quantity=STEP_QUANTITIES["operators.launches"])),
+    LAUNCHES: ("launches", Axis(quantity=STEP_QUANTITIES["operators.launches"])),
 }
 ROUTING, OTHER = PALETTE[2], PREDICTED
 DOTTED = "."  # the pattern of routing; hatched is what was measured

@@ -185,6 +185,7 @@ def operator_rows(data: JSON) -> list[JSON]:
     rows = []
     for operator in data["operators"]:
         count, moved = operator["count"], operator["compulsory_bytes"]
+        launches = operator["launches"]
         row = {"Operator": operator["path"], "Layers": count}
         if predicted is not None:
             seconds = count * operator["predicted_s"]
@@ -198,7 +199,7 @@ def operator_rows(data: JSON) -> list[JSON]:
                 "HBM bytes, MB": _rounded(count * moved / 1e6),
                 "FLOPs, G": _rounded(count * operator["flops"] / 1e9),
                 "FLOP/byte": _rounded(operator["flops"] / moved) if moved else None,
-                "Launches": count * operator["launches"],
+                "Launches": None if launches is None else count * launches,
             }
         )
     return rows

@@ -50,6 +50,8 @@ def draw_chart(numbers: data.JSON) -> None:
         chart(charts.roofline(numbers), alt=charts.roofline_alt(numbers), key="ex_roofline")
     elif measure == charts.PREDICTED_TIME and not timed:
         st.info(plain(f"Not predicted: {numbers['reasons']['time.predicted_s']}."))
+    elif measure == charts.LAUNCHES and "routing.launches" in numbers["reasons"]:
+        st.info(plain(f"Not predicted: {numbers['reasons']['routing.launches']}."))
     elif measure in charts.MEASURES:
         chart(
             charts.breakdown(numbers, measure),

@@ -133,10 +133,14 @@ def sentence(case: ComparedCase) -> str:
 
 
 def subtitle(case: ComparedCase) -> str:
-    """The line below the title: model, machine, workload, and which time the title has."""
+    """The line below the title: model, machine, backend, workload, and the title's time."""
     machine = device_of(case.recording, case.case, "time")
     title = QUANTITIES[case.time.quantity].title
-    return f"{case.recording.model.name} on {machine}: {case.joined.label}; {title}"
+    backend = backend_of(case.case, "time")
+    return (
+        f"{case.recording.model.name} on {machine}, kernels of {backend}: {case.joined.label};"
+        f" {title}"
+    )
 
 
 def comparable(case: ComparedCase) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from costmodel import units
 from costmodel.errors import InputError
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.validation.counterparts import PREDICTED
+from costmodel.validation.machines import backend_of
 from costmodel.validation.recorded_routing import chosen_kinds
 from dashboard.app.recordings import load, matching, repeat_names
 from dashboard.app.shell import LINK, current_selection
@@ -153,8 +154,9 @@ def draw_numbers(case: ComparedCase, quantity: str | None) -> None:
 def draw_second_run(case: ComparedCase) -> None:
     """Another recording of the same model compared with this one: at first its repeat, if any."""
     first = case.recording
-    repeats = matching(first.model, repeat_names())
-    names = [NO_SECOND, *repeats, *matching(first.model)]
+    backend = backend_of(case.case, "time")
+    repeats = matching(first.model, repeat_names(), backend=backend)
+    names = [NO_SECOND, *repeats, *matching(first.model, backend=backend)]
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     other = left.selectbox(
         "Second recording of the same model",

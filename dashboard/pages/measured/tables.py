@@ -36,6 +36,7 @@ def conditions(recording: Recording, case: Case) -> list[dict[str, str]]:
             {
                 "Run": name,
                 "Started": state.started,
+                "Backend": run.backend,
                 "Session": str(run.session),
                 "SM clock, MHz": _text(state.sm_clock_mhz),
                 "Memory clock, MHz": _text(state.memory_clock_mhz),

@@ -9,7 +9,7 @@ from typing import Literal
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.parse import parse_batches, parse_contexts, parse_counts, parse_routing
-from costmodel.inputs.workload import MAX_NEW_TOKENS, Phase
+from costmodel.inputs.workload import MAX_NEW_TOKENS, Backend, Phase
 from costmodel.recordings.quantities import QUANTITIES, RUNS
 from dashboard.app.selection import OWN, Selection
 
@@ -33,6 +33,7 @@ class ProfileForm:
     routing: tuple[str, ...]
     runs: tuple[str, ...]
     device: Literal["auto", "cpu", "cuda"]
+    backend: Backend
     standard: bool  # the plan of the committed recordings instead of the lists
     resume: bool
 
@@ -49,10 +50,12 @@ def has_gpu() -> bool:
 
 def default_file_name(selection: Selection) -> str:
     """The name of a new recording's file: that of the preset, or made of the own model's name."""
-    if selection.model_name != OWN:
-        return f"{selection.model_name}.json"
-    stem = re.sub(r"[^a-z0-9_-]+", "-", selection.model.name.lower()).strip("-_")[:MAX_STEM]
-    return f"{stem or 'own-model'}.json"
+    stem = selection.model_name
+    if stem == OWN:
+        dashed = re.sub(r"[^a-z0-9_-]+", "-", selection.model.name.lower())
+        stem = dashed.strip("-_")[:MAX_STEM] or "own-model"
+    backend = selection.workload.backend
+    return f"{stem}.json" if backend == "torch" else f"{stem}-{backend}.json"
 
 
 def run_rows(runs: tuple[str, ...]) -> list[dict[str, str]]:
@@ -91,6 +94,7 @@ def arguments(form: ProfileForm, out: Path) -> tuple[str, ...]:
     else:
         words += _lists(form)
     words += ["--runs", ",".join(form.runs), "--device", form.device, "--out", str(out)]
+    words += ["--backend", form.backend] * (form.backend != "torch")
     return (*words, "--resume") if form.resume else tuple(words)
 
 

@@ -89,9 +89,9 @@ def watch() -> None:
 selection = current_selection()
 st.title(plain(f"What does {selection.model.name} really cost on this machine?"))
 st.caption(
-    "The reference model runs in bf16, in separate processes. Model and phase are those of the"
-    " sidebar; all other settings are below. The measurements become a recording, which the page"
-    " Measured compares with the prediction."
+    "The reference model runs in bf16, in separate processes. Model, phase and kernels are those of"
+    " the sidebar; all other settings are below. The measurements become a recording, which the"
+    " page Measured compares with the prediction."
 )
 if not has_torch():
     st.error(NO_TORCH)
@@ -163,6 +163,7 @@ try:
         routing=tuple(routing),
         runs=tuple(runs),
         device=cast('Literal["auto", "cpu", "cuda"]', device),
+        backend=selection.workload.backend,
         standard=standard,
         resume=resume,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from torch._C._autograd import DeviceType
 
-from profiler.instruments.kernels import STEP_ANNOTATION, KernelSums, sums_by_leaf
+from profiler.instruments.kernels import STEP_ANNOTATION, KernelSums, sums_by_path
 
 PATHS = {"a", "b"}
 NANO = 1e-9
@@ -68,8 +68,8 @@ def work(
 
 def sums(*events: Event | list[Event]) -> list[KernelSums]:
     flat = [each for group in events for each in (group if isinstance(group, list) else [group])]
-    sums_of_steps = sums_by_leaf(flat, PATHS)
-    assert sums_by_leaf(reversed(flat), PATHS) == sums_of_steps, "the order of a trace says nothing"
+    sums_of_steps = sums_by_path(flat, PATHS)
+    assert sums_by_path(reversed(flat), PATHS) == sums_of_steps, "the order of a trace says nothing"
     return sums_of_steps
 
 

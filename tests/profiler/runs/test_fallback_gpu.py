@@ -44,7 +44,14 @@ def counted(case: PreparedCase) -> tuple[int, int | None]:
 
 
 def test_ncu_reads_as_cupti_does(case: PreparedCase) -> None:
-    spec = Spec(schema_version=1, model=MODELS["dense"], weights_seed=0, workload=WORK, seed=SEED)
+    spec = Spec(
+        schema_version=1,
+        model=MODELS["dense"],
+        weights_seed=0,
+        workload=WORK,
+        seed=SEED,
+        backend="torch",
+    )
     started = time.perf_counter()
     quantities = counts_without_cupti(
         case, case.run, spec_text(spec), open_gpu(), PermissionRefusedError("as if refused")

@@ -23,7 +23,14 @@ LONGEST_ARGUMENT = 128 * 2**10  # bytes of one argument of a command, on Linux
 
 def spec_of(model: ModelConfig) -> Spec:
     workload = work(dtype="bf16", routing="zipf:0.7")
-    return Spec(schema_version=1, model=model, weights_seed=3, workload=workload, seed=SEED)
+    return Spec(
+        schema_version=1,
+        model=model,
+        weights_seed=3,
+        workload=workload,
+        seed=SEED,
+        backend="torch",
+    )
 
 
 @pytest.mark.parametrize(

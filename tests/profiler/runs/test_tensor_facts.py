@@ -106,11 +106,12 @@ def test_other_shapes_are_counted_anew_and_leave_no_trace(changed: dict[str, Any
 def test_a_routing_changes_what_is_chosen_and_no_flops() -> None:
     model = model_of("moe")
     for routing in ("uniform", "zipf:5"):
-        PreparedCase(model, work(batch=8, routing=routing), 1).run()
+        case = PreparedCase(model, work(batch=8, routing=routing), 1)
+        case.run()
         selected = {
             p: leaf.selected for p, leaf in selectors(model).items() if leaf.selected is not None
         }
-        distinct, histogram = distinct_column(model), accesses(model)
+        distinct, histogram = distinct_column(case), accesses(model)
         assert distinct.source == "choices"
         assert (
             set(histogram) == set(selected) == {f"layers.{layer}.moe.router" for layer in range(4)}
@@ -136,6 +137,6 @@ def test_rows_are_counted_by_token_and_head() -> None:
 
 
 def test_before_any_step_nothing_was_chosen() -> None:
-    model = model_of("moe")
-    assert set(distinct_column(model).values) == {None}
-    assert accesses(model) == {}
+    case = case_of("moe")
+    assert set(distinct_column(case).values) == {None}
+    assert accesses(case.model) == {}

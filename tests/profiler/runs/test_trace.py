@@ -1,16 +1,17 @@
 """The run `trace` of a GPU with stand-ins: kernels of steps and leaves, and nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 
 import pytest
 
 from costmodel.recordings.measured import Exact, ExactColumn, Spread, SpreadColumn
 from costmodel.recordings.recording import RunResult
 from profiler.instruments.kernels import KernelSums
+from profiler.instruments.leaf_hooks import LeafContext
 from profiler.runs import trace as trace_run
 from profiler.runs.case import PreparedCase
 from profiler.runs.trace import TraceRun
-from reference_model.model import ReferenceModel
 from tests.profiler.runs.gpu_runs import (
     has_agreed_names,
     known,
@@ -35,10 +36,15 @@ def result(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> RunResult:
         ran.append(each)
         run(each)
 
-    def kernels_by_leaf(
-        model: ReferenceModel, step: Callable[[], object], *, steps: int
+    def kernels_by_path(
+        step: Callable[[], object],
+        within: Callable[[LeafContext], AbstractContextManager[None]],
+        paths: Iterable[str],
+        *,
+        steps: int,
     ) -> list[KernelSums]:
-        assert model is case.model
+        assert within == case.within
+        assert tuple(paths) == case.paths == tuple(case.model.leaves())
         assert ran == [case], "nothing has warmed up"
         step()
         assert ran == [case, case]
@@ -54,7 +60,7 @@ def result(case: PreparedCase, monkeypatch: pytest.MonkeyPatch) -> RunResult:
 
     stand_in(monkeypatch, trace_run)
     monkeypatch.setattr(PreparedCase, "run", running)
-    monkeypatch.setattr(trace_run, "kernels_by_leaf", kernels_by_leaf)
+    monkeypatch.setattr(trace_run, "kernels_by_path", kernels_by_path)
     return TraceRun().measure(case, known(case))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from costmodel.errors import InputError, WorkError
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.machine import Conditions, Device, Machine
 from costmodel.recordings.measured import Measured, Spread
@@ -28,6 +29,7 @@ from profiler.session.worker import main
 COMMAND = (sys.executable, "-P", str(Path(__file__)))
 EVENTS = 3  # the descriptor that the worker keeps for its events
 PATHS = ("embed", "head")
+REGION = "{embed,head}"
 QUANTITY = {
     "time": "eager_s",
     "trace": "kernel_s",
@@ -110,9 +112,17 @@ class FakeTools:
         return (Check(name=f"{run}: copy", known=100.0, measured=100.5, tolerance=0.01),)
 
     def bench(
-        self, model: ModelConfig, *, run: RunName, device: Device, dtype: Dtype, weights_seed: int
+        self,
+        model: ModelConfig,
+        *,
+        run: RunName,
+        device: Device,
+        dtype: Dtype,
+        weights_seed: int,
+        backend: Backend,
     ) -> Bench:
         del device, dtype, weights_seed
+        self.backend = backend
         self.play(f"build {model.name}")
         self.play(f"build {run}")
         self.play("build")
@@ -136,7 +146,7 @@ class FakeBench:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        return PATHS
+        return PATHS if self.tools.backend == "torch" else (*PATHS, REGION)
 
     def measure(self, workload: CaseWorkload, seed: int) -> RunResult:
         if self.tools.log:
@@ -153,7 +163,7 @@ class FakeBench:
         others = OTHERS if trick == "shared" else 0
         step: dict[str, Measured] = {name or QUANTITY[self.run]: spread}
         conditions = replace(CONDITIONS, other_processes=others)
-        return RunResult(conditions=conditions, step=step)
+        return RunResult(conditions=conditions, backend=self.tools.backend, step=step)
 
     def close(self) -> None:
         pass

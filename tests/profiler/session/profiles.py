@@ -48,6 +48,7 @@ def request(out: Path, *targets: PlannedModel, **fields: Any) -> ProfileRequest:
         "models": targets or (target(),),
         "out": out,
         "device": "auto",
+        "backend": "torch",
         "dtype": "bf16",
         "weights_seed": 0,
         "resume": False,

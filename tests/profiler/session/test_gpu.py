@@ -22,7 +22,7 @@ from costmodel.recordings.quantities import RunName, unknown_names
 from costmodel.recordings.recording import RunResult
 from profiler.instruments.cupti import CounterError
 from profiler.instruments.flush import L2Flush
-from profiler.instruments.kernels import kernels_by_leaf
+from profiler.instruments.kernels import kernels_by_path
 from profiler.instruments.timing import cuda_seconds
 from profiler.runs.bench import TorchBench
 from profiler.runs.case import PreparedCase
@@ -120,7 +120,7 @@ def test_no_kernel_runs_outside_a_leaf(name: str, workload: CaseWorkload) -> Non
     case = PreparedCase(model, workload, SEED)
     case.run()
     torch.cuda.synchronize()
-    sums_of_steps = kernels_by_leaf(model, case.run, steps=3)
+    sums_of_steps = kernels_by_path(case.run, case.within, case.paths, steps=3)
     assert len(sums_of_steps) == 3
     for sums in sums_of_steps:
         assert (sums.outside_launches, sums.outside_seconds) == (0, 0.0)

@@ -10,6 +10,7 @@ from costmodel.recordings.case_workload import CaseWorkload
 from profiler.session.plan import (
     PlannedCase,
     case_seed,
+    check_backend,
     chooses,
     plan_from_lists,
     standard_plan,
@@ -113,6 +114,28 @@ def test_lists_are_every_combination() -> None:
     }
     assert len(plan) == 8
     assert {p.runs for p in plan} == {("time",)}
+
+
+def test_the_standard_plan_of_fused_kernels_has_the_decode_steps_alone() -> None:
+    usual = standard_plan(SPARSE, dtype="bf16")
+    fused = standard_plan(SPARSE, dtype="bf16", backend="fused")
+    assert fused == tuple(case for case in usual if case.workload.phase == "decode")
+    assert len(fused) < len(usual)
+
+
+def test_a_plan_without_kernels_is_refused_by_the_first_rule_that_it_breaks() -> None:
+    model = load_model("olmoe-1b-7b")
+    check_backend(model, lists(), "fused")
+    head = "backend=fused: OLMoE-1B-7B: the backend fused "
+    for given, reason in (
+        ({"phase": "prefill", "new_tokens": (9,)}, "has no kernels for prefill"),
+        ({"dtype": "fp32"}, "runs bf16, not dtype=fp32"),
+    ):
+        check_backend(model, lists(**given), "torch")
+        with pytest.raises(InputError, match=f"^{head}{reason}"):
+            check_backend(model, lists(**given), "fused")
+    with pytest.raises(InputError, match="memory layers of kind ultramem"):
+        check_backend(load_model("ultramemv2-1b-7b"), lists(), "fused")
 
 
 def test_a_dense_model_is_measured_once_whatever_the_routings() -> None:

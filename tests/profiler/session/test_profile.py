@@ -89,6 +89,14 @@ def test_several_models_share_the_workers_and_have_files_of_their_own(tmp_path: 
     assert len({line[0] for line in begun(log)}) == 3
 
 
+def test_fused_kernels_have_a_file_and_regions_of_their_own(tmp_path: Path) -> None:
+    (outcome,), _ = profiled(request(tmp_path, target(batches=(1,)), backend="fused"))
+    assert outcome.path == tmp_path / "fake-1-tiny-fused.json"
+    made = load_recording(outcome.path)
+    assert made.paths == ("embed", "head", "{embed,head}")
+    assert {run.backend for case in made.cases for run in case.runs.values()} == {"fused"}
+
+
 def test_the_file_is_named_after_what_measured(tmp_path: Path) -> None:
     (outcome,), lines = profiled(request(tmp_path, target(runs=ALL), device="cpu"))
     assert outcome.path == tmp_path / "cpu-tiny.json"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from costmodel.errors import InputError, WorkError
+from costmodel.inputs.workload import Backend
 from costmodel.recordings.machine import Conditions, Machine
 from costmodel.recordings.measured import Exact, ExactColumn, Measured
 from costmodel.recordings.recording import Check, RunResult, Session, load_recording, recording_text
@@ -28,13 +29,19 @@ CHECK = Check(name="copy", known=1.0, measured=1.0, tolerance=0.0)
 
 
 def opened(
-    path: Path, *, resume: bool = False, name: str = "tiny", weights_seed: int = 0
+    path: Path,
+    *,
+    resume: bool = False,
+    name: str = "tiny",
+    weights_seed: int = 0,
+    backend: Backend = "torch",
 ) -> RecordingStore:
     return RecordingStore(
         path,
         model=tiny_model(name=name),
         preset="tiny",
         weights_seed=weights_seed,
+        backend=backend,
         resume=resume,
     )
 
@@ -136,6 +143,14 @@ def test_a_recording_of_something_else_is_refused(
     with pytest.raises(InputError, match=message):
         opened(path, resume=True, name=name, weights_seed=seed)
     assert [each.name for each in path.parent.iterdir()] == ["a.json"]
+
+
+def test_each_backend_has_a_recording_of_its_own(path: Path) -> None:
+    with begun(path) as store:
+        store.add(workload(), 7, "time", result(), SESSION)
+    message = "holds runs of the backend torch; those of fused need a file of their own"
+    with pytest.raises(InputError, match=message):
+        opened(path, resume=True, backend="fused")
 
 
 def test_a_recording_with_other_paths_is_refused(path: Path) -> None:

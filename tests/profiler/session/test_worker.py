@@ -12,6 +12,7 @@ import pytest
 
 import costmodel
 from costmodel.errors import InputError
+from costmodel.inputs.workload import Backend
 from profiler.session.child import WORKER
 from profiler.session.plan import case_seed
 from profiler.session.protocol import (
@@ -57,11 +58,12 @@ def orders(
     device: DeviceChoice = "auto",
     models: int = 1,
     check: bool = True,
+    backend: Backend = "torch",
 ) -> bytes:
     asked = tuple(CaseJob(workload=workload(b), seed=case_seed(workload(b))) for b in batches)
     jobs = tuple(ModelJob(model=tiny_model(name=f"m{i}"), cases=asked) for i in range(models))
     setup = Setup(run="time", device=device, self_check=check)
-    return encoded(setup) + encoded(Work(dtype="bf16", weights_seed=0, jobs=jobs))
+    return encoded(setup) + encoded(Work(backend=backend, dtype="bf16", weights_seed=0, jobs=jobs))
 
 
 def served(said: bytes, *tricks: str) -> tuple[int, list[Event]]:
@@ -93,6 +95,14 @@ def test_all_goes_well() -> None:
     ]
     assert isinstance(rest[3], Done)
     assert (rest[3].job, rest[3].case, list(rest[3].result.step)) == (0, 0, ["eager_s"])
+
+
+def test_what_runs_on_another_backend_may_have_regions_and_says_whose_kernels_ran() -> None:
+    _, events = served(orders((1,), backend="fused"))
+    (paths,) = (event for event in events if isinstance(event, Paths))
+    assert paths.paths == ("embed", "head", "{embed,head}")
+    (done,) = (event for event in events if isinstance(event, Done))
+    assert done.result.backend == "fused"
 
 
 def test_a_self_check_is_made_when_it_is_asked_for() -> None:
@@ -250,6 +260,11 @@ def test_a_line_that_is_no_event_is_refused(line: bytes) -> None:
 
 
 def test_a_model_comes_through_as_it_was() -> None:
-    work = Work(dtype="fp32", weights_seed=3, jobs=(ModelJob(model=tiny_model(), cases=()),))
+    work = Work(
+        backend="fused",
+        dtype="fp32",
+        weights_seed=3,
+        jobs=(ModelJob(model=tiny_model(), cases=()),),
+    )
     assert decoded(Work, encoded(work)) == work
     assert End() == decoded_event(encoded(End()))

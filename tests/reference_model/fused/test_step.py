@@ -1,77 +1,36 @@
-"""A fused step against the same model in plain PyTorch: logits, choices, cache, regions, launches."""
+"""A fused step against the same model in plain PyTorch: logits, choices, cache, launches."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from costmodel.inputs.model import ModelConfig, Override
-from costmodel.layers.attention import Attention
-from costmodel.layers.base import FfnKind
-from costmodel.layers.ffn import DenseFfn
-from costmodel.layers.moe import MoeFfn
+from costmodel.inputs.workload import Backend
 from reference_model.decode import DecodeStep
+from reference_model.kernels.launch import INTERPRETED
 from reference_model.model import ReferenceModel
 from reference_model.routing import selectors, set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
+from tests.reference_model.fused.models import CONTEXT, MODELS, STEPS
 from tests.reference_model.tiny import made
 
-LAYERS, CONTEXT, STEPS = 2, 6, 3
 CLOSE = 3e-6  # float32 on the interpreter: sums in another order
-
-
-def model(attention: Attention, ffn: FfnKind, **fields: Any) -> ModelConfig:  # noqa: ANN401
-    return ModelConfig(
-        name="tiny", source="test", hidden_size=128, vocab_size=96, num_hidden_layers=LAYERS,
-        attention=attention, ffn=ffn, **fields,
-    )  # fmt: skip
-
-
-def heads(num: int, kv: int, head_dim: int = 16, **fields: Any) -> Attention:  # noqa: ANN401
-    return Attention(num_attention_heads=num, num_key_value_heads=kv, head_dim=head_dim, **fields)
-
-
-def experts(num: int, top_k: int, **fields: Any) -> MoeFfn:  # noqa: ANN401
-    return MoeFfn(num_experts=num, num_experts_per_tok=top_k, moe_intermediate_size=64, **fields)
-
-
-WINDOW = heads(
-    8, 2, attention_bias=True, output_bias=True, sinks=True, sliding_window=5, head_dim=32
-)
-MODELS = {
-    "full QK-norm, softmax": model(heads(4, 4, qk_norm="full"), experts(16, 3)),
-    "window, sinks, biases": model(
-        heads(8, 2, 32, attention_bias=True, output_bias=True, sinks=True),
-        experts(
-            8, 2, activation="clamped_silu", scoring="softmax_of_chosen", router_bias=True,
-            expert_bias=True,
-        ),
-        overrides=(Override(layers="0", attention=WINDOW),),
-    ),  # fmt: skip
-    "dense, tied": model(
-        heads(8, 2), DenseFfn(intermediate_size=192, bias=True), tie_word_embeddings=True
-    ),
-    "shared experts, groups": model(
-        heads(4, 1, 32, qk_norm="head", rotary_dim=16),
-        experts(
-            16, 4, shared_intermediate_size=128, scoring="sigmoid", norm_topk_prob=True,
-            score_correction_bias=True, n_group=4, topk_group=2, group_score_experts=2,
-        ),
-    ),  # fmt: skip
-}  # fmt: skip
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not INTERPRETED, reason="a GPU has tests of its own"),
+]
 
 
 @torch.no_grad()
 def decoded(
     reference: ReferenceModel,
     batch: int,
-    backend: Any,
+    backend: Backend,
     steps: int = STEPS,
 ) -> tuple[list[Tensor], list[Tensor], DecodeStep]:
-    """Logits of some greedy steps behind the same prefill, the choices of the last, and the step."""
+    """Logits of some greedy steps behind the same prefill; the choices of the last; the step."""
     ids = torch.arange(batch * CONTEXT).view(batch, CONTEXT) * 7 % 96
     cache = reference.new_cache(batch, CONTEXT + steps)
     reference(ids, cache)

@@ -48,7 +48,7 @@ def test_linear_split_adds_its_slices_in_order_and_clears_its_counters(
         expected = expected + bias + residual
         out = residual
     linear_split(
-        x, weight, described(weight, tile), out, tile, buffers, bias=bias if extras else None,
+        x, described(weight, tile), out, tile, buffers, bias=bias if extras else None,
         residual=residual if extras else None,
     )  # fmt: skip
     assert oracles.error(out, expected) < EXACT

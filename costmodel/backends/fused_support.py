@@ -1,0 +1,87 @@
+"""What the backend `fused` can run: bf16 decode steps of attention with dense or MoE layers.
+
+A refusal names the field, the value and the rule. What a device must have is known to the reference
+model alone (`reference_model/fused/support.py`).
+"""
+
+from collections.abc import Sequence
+
+from costmodel.layers.attention import Attention
+from costmodel.layers.base import LayerKind, MemoryKind
+from costmodel.layers.dtype import BF16
+from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.moe import MoeFfn
+from costmodel.layers.operator import Operator, Step
+
+ACTIVATIONS = ("silu", "clamped_silu")
+MULTIPLE = 64  # elements of a reduction that the matrix-unit kernels take at once
+LEAST_HEAD = 16  # the least side of a matrix unit's tile
+POST_NORMS = ("post_attention_norm", "post_ffn_norm")
+
+
+def refusal(operators: Sequence[Operator], step: Step) -> str | None:
+    """Why there are no kernels for a step of these operators, as a predicate; None: there are."""
+    return step_refusal(step) or model_refusal(operators)
+
+
+def step_refusal(step: Step) -> str | None:
+    """Why there are no kernels for a step, whatever the model."""
+    if step.new_tokens != 1:
+        return "has no kernels for prefill: it takes one new token a sequence"
+    if step.formats.dtypes != (BF16,) or step.kv_dtype != BF16:
+        stored = f"dtype={step.formats.named} with kv_dtype={step.kv_dtype.label}"
+        return f"runs {BF16.name}, not {stored}"
+    return None
+
+
+def model_refusal(operators: Sequence[Operator]) -> str | None:
+    """Why there are no kernels for a model, given its operators in any step."""
+    for layer in dict.fromkeys(each.layer_kind for each in operators):
+        if layer is not None and (reason := layer_refusal(layer)) is not None:
+            return reason
+    for operator in operators:
+        if operator.leaf in POST_NORMS:
+            return "has no kernels for norms behind a layer (post_norms)"
+        if operator.leaf == "final_norm" and operator.weights:
+            width = operator.weights[0].rows
+            if width % MULTIPLE:
+                return f"needs a hidden_size that is a multiple of {MULTIPLE}, not {width}"
+    return None
+
+
+def layer_refusal(layer: LayerKind) -> str | None:
+    """Why there are no kernels for a layer; None: there are."""
+    if isinstance(layer, Attention):
+        return _attention_refusal(layer)
+    if isinstance(layer, DenseFfn | MoeFfn):
+        return _ffn_refusal(layer)
+    what = "memory layers" if isinstance(layer, MemoryKind) else "layers"
+    return f"has no kernels for {what} of kind {layer.kind}"
+
+
+def _attention_refusal(layer: Attention) -> str | None:
+    d, rotary = layer.head_dim, layer.rotary_dim
+    if d & (d - 1) or d < LEAST_HEAD:
+        return f"needs a head_dim that is a power of two from {LEAST_HEAD}, not {d}"
+    if rotary is not None and (rotary == 0 or rotary % 2):
+        return f"needs an even rotary_dim, not {rotary}"
+    return None
+
+
+def _ffn_refusal(layer: DenseFfn | MoeFfn) -> str | None:
+    if not layer.gated or layer.activation not in ACTIVATIONS:
+        gate = "a gated" if layer.gated else "an ungated"
+        return f"has no kernels for {gate} feed-forward layer with activation={layer.activation}"
+    if isinstance(layer, DenseFfn):
+        widths = {"intermediate_size": layer.intermediate_size}
+    else:
+        widths = {
+            "moe_intermediate_size": layer.moe_intermediate_size,
+            "shared_intermediate_size": layer.shared_intermediate_size,
+        }
+        if layer.shared_intermediate_size and layer.expert_bias:
+            return "has no kernels for shared experts with biases"
+    for field, width in widths.items():
+        if width % MULTIPLE:
+            return f"needs {field} to be a multiple of {MULTIPLE}, not {width}"
+    return None

@@ -1,0 +1,233 @@
+"""The backend `fused`: launches and regions by tokens, counted by hand, and what it refuses."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from costmodel.backends import kernels_of
+from costmodel.backends.fused import few
+from costmodel.backends.step_kernels import StepKernels
+from costmodel.costs.operators import build_operators
+from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.workload import Workload
+from costmodel.layers.attention import Attention
+from costmodel.layers.dtype import BF16, DTYPES
+from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.formats import Formats, LeafFormat, parse_formats
+from costmodel.layers.moe import MoeFfn
+from costmodel.layers.operator import Operator
+from costmodel.layers.site import expanded_paths
+from tests.strategies import PRESETS
+
+OLMOE, LLAMA, GPT_OSS = "olmoe-1b-7b", "llama-3.1-8b", "gpt-oss-20b"  # 64, none, 32 experts
+FILL = 1  # zeroes the counters of all layers with experts
+
+
+def fused(model: ModelConfig | str, workload: Workload) -> tuple[StepKernels, tuple[Operator, ...]]:
+    config = PRESETS[model] if isinstance(model, str) else model
+    operators = build_operators(config, workload.step())
+    return kernels_of("fused", operators, workload.step()), operators
+
+
+def of_layer(model: str, batch: int, layer: int = 1) -> dict[str, Any]:
+    """Launches of the regions and operators of one layer, by path without the layer."""
+    kernels, operators = fused(model, Workload(batch=batch))
+    prefix = f"layers.{layer}."
+    return {
+        path.removeprefix(prefix): kernels.region_launches(region)
+        for region in kernels.regions(operators)
+        for path in expanded_paths(region.path)
+        if path.startswith(prefix)
+    }
+
+
+ATTENTION_ONE = {
+    "{attention_norm,attention.qkv}": 1,
+    "attention.rope": 1,
+    "attention.core": 1,
+    "attention.output": 1,
+}
+ATTENTION = {
+    "attention_norm": 1,
+    "attention.qkv": 1,
+    "attention.rope": 1,
+    "attention.core": 1,
+    "attention.output": 1,
+}
+
+
+def test_a_layer_of_one_token_takes_seven_launches_with_experts_and_six_without() -> None:
+    experts = {"{ffn_norm,moe.router}": 1, "moe.experts": 2}
+    assert of_layer(OLMOE, 1) == ATTENTION_ONE | experts
+    assert of_layer(LLAMA, 1) == ATTENTION_ONE | {"{ffn_norm,ffn.gate_up}": 1, "ffn.down": 1}
+
+
+def test_a_layer_of_more_tokens_takes_nine_launches_with_experts_and_eight_without() -> None:
+    apart = ATTENTION | {"ffn_norm": 1, "moe.router": 1, "moe.experts": 2}
+    together = ATTENTION | {"{ffn_norm,moe.router}": 2, "moe.experts": 2}
+    assert of_layer(OLMOE, 2) == of_layer(OLMOE, 16) == apart
+    assert of_layer(OLMOE, 17) == of_layer(OLMOE, 256) == together
+    assert of_layer(GPT_OSS, 64) == apart  # few experts: a token of its own pays for longer
+    assert of_layer(GPT_OSS, 65) == together
+    dense = ATTENTION | {"ffn_norm": 1, "ffn.gate_up": 1, "ffn.down": 1}
+    assert of_layer(LLAMA, 2) == of_layer(LLAMA, 256) == dense
+
+
+def test_a_step_takes_its_layers_both_ends_and_a_fill() -> None:
+    for model, layers, batch, expected in (
+        (OLMOE, 16, 1, 7),
+        (OLMOE, 16, 4, 9),
+        (OLMOE, 16, 64, 9),
+        (LLAMA, 32, 1, 6),
+        (LLAMA, 32, 8, 8),
+    ):
+        kernels, operators = fused(model, Workload(batch=batch))
+        ends = 2 if batch == 1 else 3  # embedding; final norm and LM head, together at one token
+        fill = FILL if model == OLMOE else 0
+        assert kernels.step_launches(operators) == layers * expected + ends + fill
+    kernels, operators = fused(OLMOE, Workload())
+    assert [region.path for region in kernels.regions(operators)][-1] == "{final_norm,lm_head}"
+    kernels, operators = fused(OLMOE, Workload(batch=2))
+    paths = [region.path for region in kernels.regions(operators)]
+    assert paths[-2:] == ["final_norm", "lm_head"]
+
+
+def test_the_router_alone_is_what_routing_launches() -> None:
+    for batch in (1, 4):
+        kernels, operators = fused(OLMOE, Workload(batch=batch))
+        assert kernels.routing_launches(operators) == 16
+    kernels, operators = fused(OLMOE, Workload(batch=64))
+    assert kernels.routing_launches(operators) == 16  # the choice; the product begins at the norm
+
+
+def test_a_dense_layer_in_a_model_of_experts_keeps_its_norm_apart() -> None:
+    """At 100 tokens the norm before a router is part of the router's kernels, and no other is."""
+    base = PRESETS[OLMOE]
+    first = replace(base, overrides=(Override(ffn=DENSE, layers="0"),))
+    kernels, operators = fused(first, Workload(batch=100))
+    paths = {path for region in kernels.regions(operators) for path in expanded_paths(region.path)}
+    assert "layers.0.ffn_norm" in paths
+    assert "layers.1.{ffn_norm,moe.router}" in paths
+    assert kernels.step_launches(operators) == 15 * 9 + 8 + 3 + FILL
+
+
+@pytest.mark.parametrize("model", [OLMOE, LLAMA, GPT_OSS])
+@pytest.mark.parametrize("count", [np.int64, object])
+def test_launches_over_a_grid_are_those_of_its_points(model: str, count: type) -> None:
+    batches = (1, 2, 16, 17, 64, 65, 1000)
+    workload = Workload()
+    step = workload.step(batch=np.array(batches, dtype=count).reshape(-1, 1))
+    operators = build_operators(PRESETS[model], step)
+    grid = kernels_of("fused", operators, step)
+    for method in ("step_launches", "routing_launches"):
+        over_grid = np.broadcast_to(getattr(grid, method)(operators), (len(batches), 1))
+        for row, batch in zip(over_grid[:, 0].tolist(), batches, strict=True):
+            kernels, of_one = fused(model, Workload(batch=batch))
+            assert row == getattr(kernels, method)(of_one), (method, batch)
+
+
+HEADS = Attention(num_attention_heads=4, num_key_value_heads=2, head_dim=16)
+DENSE = DenseFfn(intermediate_size=128)
+SMALL = ModelConfig(
+    name="small",
+    source="made up",
+    hidden_size=64,
+    num_hidden_layers=2,
+    vocab_size=100,
+    attention=HEADS,
+    ffn=DENSE,
+)
+EXPERTS = MoeFfn(num_experts=32, num_experts_per_tok=2, moe_intermediate_size=64)
+
+
+def of(**fields: Any) -> ModelConfig:  # noqa: ANN401 - any field of a model
+    return replace(SMALL, **fields)
+
+
+def refusal(model: ModelConfig | str = SMALL, **fields: Any) -> str | None:  # noqa: ANN401
+    kernels, _ = fused(model, Workload(**fields))
+    return kernels.refusal
+
+
+def test_what_has_no_kernels_is_named() -> None:
+    for model, reason in (
+        ("deepseek-v3", "has no kernels for layers of kind mla"),
+        ("ultramemv2-1b-7b", "has no kernels for memory layers of kind ultramem"),
+        ("memory-plus-1.3b", "has no kernels for memory layers of kind product_key"),
+        (
+            "peer-12l-1m",
+            "has no kernels for an ungated feed-forward layer with activation=gelu",
+        ),
+        (
+            replace(SMALL, post_norms=True),
+            "has no kernels for norms behind a layer (post_norms)",
+        ),
+        (replace(SMALL, hidden_size=96), "needs a hidden_size that is a multiple of 64, not 96"),
+        (
+            of(attention=replace(HEADS, head_dim=48)),
+            "needs a head_dim that is a power of two from 16, not 48",
+        ),
+        (of(attention=replace(HEADS, rotary_dim=5)), "needs an even rotary_dim, not 5"),
+        (
+            of(ffn=replace(DENSE, activation="relu")),
+            "has no kernels for a gated feed-forward layer with activation=relu",
+        ),
+        (
+            of(ffn=replace(DENSE, intermediate_size=100)),
+            "needs intermediate_size to be a multiple of 64, not 100",
+        ),
+        (
+            of(ffn=replace(EXPERTS, moe_intermediate_size=96)),
+            "needs moe_intermediate_size to be a multiple of 64, not 96",
+        ),
+        (
+            of(ffn=replace(EXPERTS, shared_intermediate_size=64, expert_bias=True)),
+            "has no kernels for shared experts with biases",
+        ),
+    ):
+        assert refusal(model) == f"the backend fused {reason}"
+    prefill = refusal(phase="prefill", context=0, new_tokens=9)
+    assert prefill == (
+        "the backend fused has no kernels for prefill: it takes one new token a sequence"
+    )
+    for dtype in ("fp8", "experts=mxfp4"):
+        of_weights = refusal(formats=parse_formats(dtype, field="dtype"))
+        assert of_weights == f"the backend fused runs bf16, not dtype={dtype} with kv_dtype=bf16"
+    leaf = LeafFormat(leaf="lm_head", layers=None, dtype=DTYPES["fp8"])
+    of_a_leaf = refusal(formats=Formats(default=BF16, leaves=(leaf,)))
+    assert of_a_leaf == (
+        "the backend fused runs bf16, not dtype=bf16 and single leaves with kv_dtype=bf16"
+    )
+    of_cache = refusal(kv_dtype=DTYPES["fp8"])
+    assert of_cache == "the backend fused runs bf16, not dtype=bf16 with kv_dtype=fp8"
+
+
+def test_biases_sinks_and_shared_experts_have_kernels() -> None:
+    assert refusal(of(ffn=replace(DENSE, bias=True))) is None
+    assert refusal(of(ffn=replace(EXPERTS, expert_bias=True, router_bias=True))) is None
+    assert refusal(of(ffn=replace(EXPERTS, shared_intermediate_size=64))) is None
+    odd = replace(HEADS, attention_bias=True, sinks=True, sliding_window=9)
+    assert refusal(of(attention=odd)) is None
+
+
+def test_shared_experts_take_two_launches_more() -> None:
+    shared = of(ffn=replace(EXPERTS, shared_intermediate_size=64))
+    for batch, layer, ends in ((1, 9, 2), (4, 11, 3)):
+        kernels, operators = fused(shared, Workload(batch=batch))
+        assert kernels.step_launches(operators) == 2 * layer + ends + FILL
+
+
+@pytest.mark.parametrize(
+    "model", [OLMOE, LLAMA, GPT_OSS, "olmoe-227m-1.2b", "qwen3-30b-a3b", "mixtral-8x7b"]
+)
+def test_moe_and_dense_models_of_grouped_query_attention_have_kernels(model: str) -> None:
+    assert refusal(model) is None
+
+
+def test_a_router_of_few_tokens_is_what_the_kernels_take_for_one() -> None:
+    router = pytest.importorskip("reference_model.kernels.router")
+    for experts in (8, 32, 33, 40, 64, 128):
+        for tokens in (1, 16, 17, 64, 65, 256):
+            assert few(tokens, experts) == router.few(tokens, experts)

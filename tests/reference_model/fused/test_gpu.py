@@ -1,0 +1,93 @@
+"""On a GPU a fused step in bf16 is as near to float32 as plain PyTorch in bf16 is.
+
+The routing is given, since the router's rounding would choose other experts now and then; what the
+router chooses by its own logits is compared with torch.topk of those.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from costmodel.inputs.workload import Backend
+from reference_model.cache import Cache
+from reference_model.decode import DecodeStep
+from reference_model.model import ReferenceModel, build_model
+from reference_model.routing import selectors, set_synthetic_routing
+from reference_model.synthetic_routing import Popularity
+from tests.reference_model.fused.models import CONTEXT, MODELS, STEPS
+from tests.reference_model.tiny import randomise
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+BATCHES = (1, 3, 20, 70, 150)
+ROUNDING = 1.5  # times plain PyTorch's own error, and a little
+LITTLE = 2e-3
+
+
+def on_gpu(name: str, dtype: torch.dtype) -> ReferenceModel:
+    """The same parameters in every format."""
+    model = build_model(MODELS[name], device="cuda", dtype=dtype)
+    randomise(model, 5)
+    return model
+
+
+@torch.no_grad()
+def prefilled(model: ReferenceModel, batch: int) -> Cache:
+    ids = torch.arange(batch * CONTEXT, device="cuda").view(batch, CONTEXT) * 7 % 96
+    cache = model.new_cache(batch, CONTEXT + STEPS)
+    model(ids, cache)
+    return cache
+
+
+def route_alike(model: ReferenceModel, batch: int) -> None:
+    set_synthetic_routing(model, Popularity(exponent=0.5), tokens=batch * CONTEXT, seed=2)
+
+
+def once(model: ReferenceModel, batch: int, backend: Backend) -> Tensor:
+    route_alike(model, batch)
+    step = DecodeStep(model, prefilled(model, batch), graph=False, backend=backend)
+    return step(torch.arange(batch, device="cuda")[:, None] % 96).double()
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_are_as_exact_as_plain_pytorchs(name: str, batch: int) -> None:
+    truth = once(on_gpu(name, torch.float32), batch, "torch")
+    model = on_gpu(name, torch.bfloat16)
+    plain = (once(model, batch, "torch") - truth).norm() / truth.norm()
+    fused = (once(model, batch, "fused") - truth).norm() / truth.norm()
+    assert fused <= ROUNDING * plain + LITTLE
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("name", [name for name in MODELS if "dense" not in name])
+def test_chosen_experts_are_the_top_of_the_kernels_own_logits(name: str, batch: int) -> None:
+    model = on_gpu(name, torch.bfloat16)
+    step = DecodeStep(model, prefilled(model, batch), graph=False, backend="fused")
+    step()
+    assert step.fused is not None
+    routers = selectors(model).values()
+    for leaf, routing in zip(routers, step.fused.routings, strict=True):
+        assert leaf.selected is not None
+        if "groups" not in name:  # groups and corrections rank otherwise: tests of the router
+            top = routing.logits.topk(leaf.draws, dim=-1).indices
+            assert torch.equal(top.sort(-1).values, leaf.selected.long().sort(-1).values)
+
+
+@pytest.mark.parametrize("batch", [1, 20, 70])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_graph_generates_what_eager_steps_generate(name: str, batch: int) -> None:
+    """Greedy, to the bit: sums have one order, whichever block comes last."""
+    model = on_gpu(name, torch.bfloat16)
+    route_alike(model, batch)
+    runs: list[list[Tensor]] = []
+    for graph in (False, True):
+        cache = prefilled(model, batch)
+        step = DecodeStep(model, cache, graph=graph, greedy=True, backend="fused")
+        step.ids.fill_(3)
+        runs.append([step().clone() for _ in range(STEPS)])
+    for eager, replayed in zip(*runs, strict=True):
+        assert torch.equal(eager, replayed)
+        assert eager.isfinite().all()
