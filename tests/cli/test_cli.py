@@ -19,6 +19,7 @@ import pytest
 
 from costmodel.cli import main as cli
 from costmodel.cli import predict
+from costmodel.cli.app import app
 from costmodel.cli.options import complete_hardware, complete_model
 from costmodel.inputs.catalog import FOLDER, model_names
 from costmodel.inputs.hardware import hardware_names
@@ -41,7 +42,7 @@ TABLES = {
 }
 every_table = pytest.mark.parametrize("command", TABLES.values(), ids=TABLES)
 ROOT = Path(__file__).parents[2]
-COMMANDS = {c.callback.__name__: c for c in cli.app.registered_commands if c.callback}
+COMMANDS = {c.callback.__name__: c for c in app.registered_commands if c.callback}
 
 
 def out(command: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from costmodel.cli import main as cli
+from costmodel.cli.app import app
 from costmodel.cli.plugins import ENTRY_POINTS
 from costmodel.inputs.model import model_from_table
 from costmodel.inputs.parse import parse_routing
@@ -138,9 +138,7 @@ def test_listed_command_runs(command: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_every_command_is_shown() -> None:
-    names = {
-        command.callback.__name__ for command in cli.app.registered_commands if command.callback
-    }
+    names = {command.callback.__name__ for command in app.registered_commands if command.callback}
     names |= {entry.name for entry in entry_points(group=ENTRY_POINTS)}
     shown = {line.split()[1] for line in (*LISTED, *OUTSIDE) if line.startswith("sparsecost ")}
     assert shown == names
