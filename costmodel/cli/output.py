@@ -21,7 +21,7 @@ def csv_file(
             or its path breaks a rule of `OutputFile`.
         WorkError: The system does not let us write there.
     """
-    _check_exclusive(as_json, as_markdown, path is not None)
+    check_exclusive(as_json, as_markdown, path is not None)
     if path is None:
         return None
     file = OutputFile(path=path, field="csv", force=force)
@@ -29,7 +29,12 @@ def csv_file(
     return file
 
 
-def _check_exclusive(*given: bool) -> None:
+def check_exclusive(*given: bool) -> None:
+    """Refuse options of output of which more than one is given.
+
+    Raises:
+        InputError: Two of --json, --csv and --markdown are given.
+    """
     if sum(given) > 1:
         raise InputError("output: --json, --csv and --markdown exclude one another")
 
@@ -53,7 +58,7 @@ def print_output(
         InputError: The options exclude one another, or the CSV file breaks a rule.
         WorkError: The system cannot write the CSV file.
     """
-    _check_exclusive(as_json, as_markdown, csv is not None)
+    check_exclusive(as_json, as_markdown, csv is not None)
     if as_json:
         sys.stdout.write(json.dumps(data(), indent=indent, allow_nan=False) + "\n")
     elif csv is not None:

@@ -32,7 +32,7 @@ Commit: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{7,40}(\+changes)?$"
 """A git commit; `+changes` where the working tree differed from it."""
 Moment: TypeAlias = Annotated[
     str,
-    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"),
+    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}Z$"),
     AfterValidator(_on_the_calendar),
 ]
 """A time in UTC, to the second."""

@@ -21,6 +21,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import Hardware, load_hardware
 from costmodel.inputs.model import ModelConfig, load_model_toml, model_from_table
+from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.workload import (
     MAX_BATCH,
     MAX_CONTEXT,
@@ -461,7 +462,7 @@ def grids(*, wide: bool = False) -> list[Grid]:
 
 
 def write(found: list[Grid], path: Path) -> None:
-    write_parts((part for grid in found for part in grid.parts()), path)
+    write_parts((part for grid in found for part in grid.parts()), OutputFile(path=path))
 
 
 def all_records(found: list[Grid]) -> list[dict[str, Any]]:
