@@ -190,6 +190,11 @@ class RecordingStore:
         try:
             lock = self._out.write_locked(data)
         except InputError as error:
+            if self._lock is None and self.path.exists():
+                raise WorkError(
+                    f"{self.path}: another profiler has begun this recording meanwhile; give"
+                    " another --out"
+                ) from None
             raise WorkError(str(error)) from None
         self.close()
         self._lock = lock
