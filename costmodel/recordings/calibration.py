@@ -18,7 +18,7 @@ from costmodel.recordings.machine import Commit, Conditions, Label, Machine
 from costmodel.strict import STRICT, validated
 
 Size: TypeAlias = Annotated[int, Field(ge=1, le=2**50)]
-Seconds: TypeAlias = Annotated[float, Field(gt=0, le=1e4)]
+Seconds: TypeAlias = Annotated[float, Field(ge=1e-15, le=1e4)]
 Watts: TypeAlias = Annotated[float, Field(gt=0, le=1e5)]
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e18)]
 MAX_POINTS = 4096
