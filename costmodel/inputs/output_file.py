@@ -9,7 +9,6 @@ removes it, unless its writer still holds the lock on it.
 """
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -156,6 +155,8 @@ def _new_file(folder: Path) -> Iterator[tuple[int, Path | None]]:
 
     A hidden name that it has at the end is removed.
     """
+    import fcntl  # here, so that commands that write nothing run on systems without it
+
     descriptor, part = _opened(folder)
     try:
         with suppress(OSError):  # a system without locks
@@ -233,6 +234,8 @@ def _link(descriptor: int, part: Path | None, target: Path, folder: int) -> None
 
 def _remove_leftovers(folder: Path) -> None:
     """Remove the hidden names of files whose writers were killed, which hold no lock any more."""
+    import fcntl
+
     for part in folder.glob(PART.format("*")):
         with suppress(OSError):  # its writer has removed it, or it is another user's
             descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
