@@ -461,8 +461,9 @@ def grids(*, wide: bool = False) -> list[Grid]:
     ]
 
 
-def write(found: list[Grid], path: Path) -> None:
-    write_parts((part for grid in found for part in grid.parts()), OutputFile(path=path))
+def write(found: list[Grid], path: Path, *, force: bool = False) -> None:
+    parts = (part for grid in found for part in grid.parts())
+    write_parts(parts, OutputFile(path=path, force=force))
 
 
 def all_records(found: list[Grid]) -> list[dict[str, Any]]:
