@@ -14,7 +14,8 @@ from costmodel.layers.moe import MoeFfn
 from costmodel.layers.operator import Operator, Step
 
 ACTIVATIONS = ("silu", "clamped_silu")
-MULTIPLE = 64  # elements of a reduction that the matrix-unit kernels take at once
+MULTIPLE = 64  # elements of the hidden size that the matrix-unit kernels take at once
+WIDTH_MULTIPLE = 8  # elements of 16 bytes, which a tensor descriptor's rows are a multiple of
 LEAST_HEAD = 16  # the least side of a matrix unit's tile
 POST_NORMS = ("post_attention_norm", "post_ffn_norm")
 
@@ -82,6 +83,6 @@ def _ffn_refusal(layer: DenseFfn | MoeFfn) -> str | None:
         if layer.shared_intermediate_size and layer.expert_bias:
             return "has no kernels for shared experts with biases"
     for field, width in widths.items():
-        if width % MULTIPLE:
-            return f"needs {field} to be a multiple of {MULTIPLE}, not {width}"
+        if width % WIDTH_MULTIPLE:
+            return f"needs {field} to be a multiple of {WIDTH_MULTIPLE}, not {width}"
     return None

@@ -176,11 +176,11 @@ def test_what_has_no_kernels_is_named() -> None:
         ),
         (
             of(ffn=replace(DENSE, intermediate_size=100)),
-            "needs intermediate_size to be a multiple of 64, not 100",
+            "needs intermediate_size to be a multiple of 8, not 100",
         ),
         (
-            of(ffn=replace(EXPERTS, moe_intermediate_size=96)),
-            "needs moe_intermediate_size to be a multiple of 64, not 96",
+            of(ffn=replace(EXPERTS, moe_intermediate_size=92)),
+            "needs moe_intermediate_size to be a multiple of 8, not 92",
         ),
         (
             of(ffn=replace(EXPERTS, shared_intermediate_size=64, expert_bias=True)),

@@ -146,7 +146,7 @@ def test_the_kernels_of_another_backend(requests: list[ProfileRequest]) -> None:
         ),
         (
             "olmoe-1b-7b ultramemv2-1b-7b --backend fused",
-            "backend=fused: UltraMemV2-1B/7B: the backend fused has no kernels for memory layers",
+            "backend=fused: UltraMemV2-1B/7B (reconstruction): the backend fused has no kernels",
         ),
         ("olmoe-1b-7b --batch 4,4", "batch='4,4': a value is listed twice"),
         ("olmoe-1b-7b --batch=", "batch='': is empty"),

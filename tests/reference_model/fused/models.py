@@ -1,5 +1,6 @@
 """Small models of every kind that fused steps run, in sizes that a GPU takes too."""
 
+from dataclasses import replace
 from typing import Any
 
 from costmodel.inputs.model import ModelConfig, Override
@@ -42,6 +43,9 @@ MODELS = {
             expert_bias=True,
         ),
         overrides=(Override(layers="0", attention=WINDOW),),
+    ),
+    "odd widths, odd groups": model(
+        heads(6, 3), replace(experts(24, 2, norm_topk_prob=True), moe_intermediate_size=88)
     ),
     "dense, tied": model(
         heads(8, 2), DenseFfn(intermediate_size=192, bias=True), tie_word_embeddings=True
