@@ -65,10 +65,7 @@ class OutputFile:
             self._replaced(target)
             if not stat.S_ISDIR(target.parent.stat().st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            if not os.access(target.parent, os.W_OK | os.X_OK):
-                read_only = os.statvfs(target.parent).f_flag & os.ST_RDONLY
-                number = errno.EROFS if read_only else errno.EACCES
-                raise OSError(number, os.strerror(number))
+            _check_access(target.parent, os.W_OK | os.X_OK)
 
     def write(self, content: Content) -> None:
         """Write the file; content and name are on the disk when this returns.
@@ -95,13 +92,11 @@ class OutputFile:
                 _remove_leftovers(target.parent)
                 with _new_file(target.parent) as (descriptor, part):
                     _fill(descriptor, content)
-                    if replaced is not None:
-                        _take_owner_and_mode(descriptor, replaced)
                     os.fsync(descriptor)
                     try:
-                        _name(descriptor, part, target, folder, replace=replaced is not None)
-                    except FileExistsError:  # since we looked
-                        raise self._exists() from None
+                        _name(descriptor, part, target, folder, replaced)
+                    except FileExistsError:  # it was made since we looked
+                        _name(descriptor, part, target, folder, self._replaced(target))
                     with suppress(OSError):  # some systems cannot flush a folder
                         os.fsync(folder)  # the name, too
                     return os.dup(descriptor)
@@ -127,8 +122,9 @@ class OutputFile:
             raise InputError(f"{name}: is an input of this command, and no input is written over")
         if not self.force:
             raise self._exists()
-        if not found.st_mode & 0o222 or not os.access(target, os.W_OK):
+        if not found.st_mode & 0o222:  # which would not stop root
             raise InputError(f"{name}: cannot be written: the file is read-only")
+        _check_access(target, os.W_OK)
         return found
 
     def _exists(self) -> InputError:
@@ -149,6 +145,13 @@ class OutputFile:
             ) from None
 
 
+def _check_access(path: Path, how: int) -> None:
+    if not os.access(path, how):
+        read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        raise OSError(number, os.strerror(number))
+
+
 @contextmanager
 def _new_file(folder: Path) -> Iterator[tuple[int, Path | None]]:
     """A descriptor of a new locked file, and its hidden path; None: it has no name.
@@ -157,10 +160,14 @@ def _new_file(folder: Path) -> Iterator[tuple[int, Path | None]]:
     """
     import fcntl  # here, so that commands that write nothing run on systems without it
 
-    descriptor, part = _opened(folder)
-    try:
+    while True:
+        descriptor, part = _opened(folder)
         with suppress(OSError):  # a system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if part is None or os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)  # another writer took the unlocked file for a leftover
+    try:
         yield descriptor, part
     finally:
         os.close(descriptor)
@@ -202,15 +209,18 @@ def _take_owner_and_mode(descriptor: int, replaced: os.stat_result) -> None:
     os.fchmod(descriptor, stat.S_IMODE(replaced.st_mode))
 
 
-def _name(descriptor: int, part: Path | None, target: Path, folder: int, *, replace: bool) -> None:
-    """Give a new file its name.
+def _name(
+    descriptor: int, part: Path | None, target: Path, folder: int, replaced: os.stat_result | None
+) -> None:
+    """Give a new file its name, in place of another file if it replaces one.
 
     Raises:
-        FileExistsError: Another file has that name, and `replace` is False.
+        FileExistsError: It replaces none, and another file has that name.
     """
-    if not replace:
+    if replaced is None:
         _link(descriptor, part, target, folder)
         return
+    _take_owner_and_mode(descriptor, replaced)
     named = part or target.with_name(PART.format(token_hex(8)))
     try:
         if part is None:

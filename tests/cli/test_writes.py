@@ -103,14 +103,18 @@ def test_a_full_disk_is_told_in_one_line(name: str, tmp_path: Path) -> None:
 
 
 @each_write
-def test_a_read_only_folder_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("older", [True, False])
+def test_a_read_only_folder_is_told_in_one_line(name: str, tmp_path: Path, *, older: bool) -> None:
+    if older:
+        (tmp_path / name).write_text("old")
     tmp_path.chmod(0o555)
-    done = done_by(WITHOUT_PRIVILEGES, name, tmp_path)
+    done = done_by(WITHOUT_PRIVILEGES, name, tmp_path, "--force")
     tmp_path.chmod(0o755)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert done.stderr.endswith(f"{name}': cannot be written: Permission denied\n")
-    assert names(tmp_path) == []
+    assert names(tmp_path) == [name] * older
+    assert not older or (tmp_path / name).read_text() == "old"
 
 
 @each_write

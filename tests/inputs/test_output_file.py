@@ -1,11 +1,13 @@
 """Writing files: a name holds the old file or the complete new one, and nothing else is left."""
 
 import errno
+import fcntl
 import os
 import re
 import stat
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 import pytest
@@ -81,6 +83,20 @@ def test_a_file_that_another_made_meanwhile_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("system")
+def test_a_file_that_another_made_meanwhile_is_replaced_with_force(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+
+    def slow(file: BinaryIO) -> None:
+        file.write(b"ours")
+        path.write_text("theirs")
+        path.chmod(0o640)
+
+    OutputFile(path=path, force=True).write(slow)
+    assert (names(tmp_path), path.read_text()) == (["a.txt"], "ours")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.usefixtures("system")
 def test_the_name_holds_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
@@ -98,8 +114,6 @@ def test_the_name_holds_the_old_file_until_the_new_one_is_complete(tmp_path: Pat
 def test_of_two_writers_at_once_one_wins_whole(tmp_path: Path, *, force: bool) -> None:
     """Both have written all content before either gives it a name."""
     path, meet = tmp_path / "a.txt", threading.Barrier(2)
-    if force:
-        path.write_text("old")
     refused: list[str] = []
 
     def writer(letter: bytes) -> None:
@@ -252,6 +266,23 @@ def test_paths_that_break_a_rule_are_mistakes(tmp_path: Path, *, force: bool) ->
     assert names(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("flags", "reason"), [(0, "Permission denied"), (os.ST_RDONLY, "Read-only file system")]
+)
+@pytest.mark.parametrize("older", [True, False])
+def test_what_the_system_forbids_is_a_failure_of_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: int, reason: str, *, older: bool
+) -> None:
+    """Told before the work."""
+    path = tmp_path / "a.txt"
+    if older:
+        path.touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=flags))
+    with pytest.raises(WorkError, match=rf"a\.txt': cannot be written: {reason}$"):
+        OutputFile(path=path, force=True).check()
+
+
 def test_a_suffix_may_be_asked_for(tmp_path: Path) -> None:
     out = OutputFile(path=tmp_path / "a.TXT")
     out.check(".txt")
@@ -284,6 +315,24 @@ def test_the_next_write_removes_what_a_kill_left_and_nothing_else(
     monkeypatch.delattr(os, "O_TMPFILE")
     OutputFile(path=tmp_path / "a.txt").write(meanwhile)
     assert names(tmp_path) == [".other.part", "a.txt", "b.txt"]
+
+
+def test_a_named_file_that_is_swept_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, sweeps = fcntl.flock, iter((True, False, False))
+
+    def swept_first(descriptor: int, how: int) -> None:
+        if next(sweeps):
+            (part,) = tmp_path.glob(".sparsecost-*.part")
+            part.unlink()
+        flock(descriptor, how)
+
+    monkeypatch.delattr(os, "O_TMPFILE")
+    monkeypatch.setattr(fcntl, "flock", swept_first)
+    OutputFile(path=tmp_path / "a.txt").write("text")
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "text"
 
 
 def test_the_content_is_on_the_disk_before_the_name(
