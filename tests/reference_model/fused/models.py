@@ -69,7 +69,7 @@ MODELS = {
             group_score_experts=2,
         ),
     ),
-    "latents, first layer dense": model(
+    "latents, unlike layers": model(
         latents(4, qk_nope_head_dim=24, v_head_dim=20),
         experts(16, 3, shared_intermediate_size=128),
         overrides=(Override(layers="0", ffn=DenseFfn(intermediate_size=192)),),
