@@ -12,8 +12,8 @@ Notation, used in every formula of this package:
     H  query heads (or memory heads)     Dp pre-value width
     K  key-value heads                   r  Tucker rank
     d  head size                         c  Tucker cores
-    F  FFN width                         t  value expansion (t^2 output groups)
-    W  attention window
+    F  FFN width                         q  queries of a token: 1, or one a Tucker rank
+    W  attention window                  t  value expansion (t^2 groups of values)
 """
 
 from importlib.metadata import version

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import LayerKind, MemoryKind
+from costmodel.layers.dtype import BF16
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.operator import Operator, Step
 
-DTYPE = "bf16"
 ACTIVATIONS = ("silu", "clamped_silu")
 MULTIPLE = 64  # elements of the hidden size that the matrix-unit kernels take at once
 WIDTH_MULTIPLE = 8  # elements of 16 bytes, which a tensor descriptor's rows are a multiple of
@@ -31,9 +31,9 @@ def step_refusal(step: Step) -> str | None:
     """Why there are no kernels for a step, whatever the model."""
     if step.new_tokens != 1:
         return "has no kernels for prefill: it takes one new token a sequence"
-    formats = step.dtype.label, step.kv_dtype.label
-    if formats != (DTYPE, DTYPE):
-        return f"runs {DTYPE}, not dtype={formats[0]} with kv_dtype={formats[1]}"
+    if step.formats.dtypes != (BF16,) or step.kv_dtype != BF16:
+        stored = f"dtype={step.formats.named} with kv_dtype={step.kv_dtype.label}"
+        return f"runs {BF16.name}, not {stored}"
     return None
 
 

@@ -8,8 +8,10 @@ import typer
 from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
+    DtypeOpt,
     HardwareOpt,
     JsonOpt,
+    KvDtypeOpt,
     MarkdownOpt,
     ModelArg,
     complete_model,
@@ -18,8 +20,9 @@ from costmodel.cli.output import check_output, print_output
 from costmodel.cli.workload_options import single
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.parse import parse_contexts
+from costmodel.inputs.parse import parse_contexts, parse_workload
 from costmodel.inputs.workload import DEFAULT_CONTEXT
+from costmodel.routing.popularity import Uniform
 
 EPILOG = "Example: sparsecost match olmoe-227m-1.2b --to ultramemv2-227m-1.2b"
 
@@ -53,6 +56,8 @@ def match(
             help="Keep the template's hidden size, layers, attention and vocabulary.",
         ),
     ] = False,
+    dtype: DtypeOpt = None,
+    kv_dtype: KvDtypeOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     out: Annotated[
@@ -76,21 +81,29 @@ def match(
 
     check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
     gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
+    workload = parse_workload(
+        phase="decode",
+        batch=1,
+        context=single(parse_contexts(context), "context"),
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        routing=Uniform(),
+    )
     result = find_match(
         load_model(model),
         load_model(to),
-        context=single(parse_contexts(context), "context"),
+        context=workload.context,
         vary=None if vary is None else parse_vary(vary),
         keep_backbone=keep_backbone,
     )
-    lines = differences(result, gpu, calibration=curves)
+    lines = differences(result, gpu, calibration=curves, formats=workload)
     if out is not None:
         write_model(result.model, out)
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
         csv=csv,
-        data=lambda: match_json(result, lines, gpu, curves),
+        data=lambda: match_json(result, lines, gpu, curves, workload),
         records=lambda: match_records(result, lines),
-        tables=lambda: match_tables(result, lines, gpu, curves),
+        tables=lambda: match_tables(result, lines, gpu, curves, workload),
     )

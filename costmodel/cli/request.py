@@ -13,8 +13,10 @@ from costmodel.cli.options import (
     JsonOpt,
     KvDtypeOpt,
     MarkdownOpt,
+    MlaCacheOpt,
     ModelArg,
     RoutingOpt,
+    WindowCacheOpt,
 )
 from costmodel.cli.output import check_output, print_output
 from costmodel.costs.calibrations import calibrated
@@ -46,9 +48,11 @@ def request(
     ] = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
-    dtype: DtypeOpt = "bf16",
+    dtype: DtypeOpt = None,
     kv_dtype: KvDtypeOpt = None,
     routing: RoutingOpt = "uniform",
+    mla_cache: MlaCacheOpt = "latent",
+    window_cache: WindowCacheOpt = "window",
     backend: BackendOpt = "torch",
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
@@ -76,6 +80,8 @@ def request(
         dtype=dtype,
         kv_dtype=kv_dtype,
         routing=parse_routing(routing),
+        mla_cache=mla_cache,
+        window_cache=window_cache,
         backend=backend,
     )
     gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)

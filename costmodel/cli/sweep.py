@@ -19,7 +19,7 @@ from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.parse import parse_routing
+from costmodel.inputs.parse import parse_routing, split_routings
 
 EPILOG = (
     "Example: sparsecost sweep olmoe-1b-7b --batch 1,16,64 --context 512,4096"
@@ -44,6 +44,7 @@ def sweep(
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """Every combination of batch, context, routing and GPU; each of those takes a list."""
+    from costmodel.questions.grid import aligned
     from costmodel.questions.sweep import MAX_POINTS
     from costmodel.questions.sweep import sweep as sweep_grid
     from costmodel.show.export import SCHEMA_VERSION, write_parts
@@ -54,7 +55,7 @@ def sweep(
     if (target is not None) + as_json + as_markdown > 1 or (csv is not None and out is not None):
         raise InputError("output: --out, --json, --csv and --markdown exclude one another")
 
-    routings = [parse_routing(text) for text in typed.routing.split(",")]
+    routings = [parse_routing(text) for text in split_routings(typed.routing)]
     gpu_names = hardware.split(",")
     gpus = [load_hardware(name) for name in gpu_names]
     calibrations = [calibrated(name, calibration) for name in gpu_names]
@@ -63,7 +64,7 @@ def sweep(
     if points > MAX_POINTS:
         raise InputError(f"sweep={points}: a sweep has at most {MAX_POINTS:,} points")
     workload = typed.workload(batch=batches[0], context=contexts[0], routing=routings[0])
-    grids = [
+    made = [
         sweep_grid(
             load_model(model),
             workload,
@@ -75,6 +76,7 @@ def sweep(
         )
         for model in models
     ]
+    grids = aligned(made)
     if target is not None:
         write_parts((part for grid in grids for part in grid.parts()), target)
         return

@@ -72,12 +72,17 @@ def read_toml(path: Path) -> dict[str, Any]:
     return table
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path, *, non_finite: bool = False) -> dict[str, Any]:
     """The object that a JSON file holds, nested at most `MAX_DEPTH` levels deep.
+
+    Args:
+        path: The file.
+        non_finite: Whether Infinity and NaN may stand in it, as Python's own writer leaves them;
+            who uses a number must then check it.
 
     Raises:
         InputError: The file cannot be read, is not JSON, holds no object at its top, a key twice
-            in one object, or a number that is not finite.
+            in one object, or a number that is not finite and may not be so.
     """
     text = read_text(path)
     name = shown(str(path))
@@ -92,7 +97,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
     def finite(literal: str) -> float:
         value = float(literal)
-        if not math.isfinite(value):
+        if not (non_finite or math.isfinite(value)):
             raise InputError(f"file={name}: number {shown(literal)} is not finite")
         return value
 

@@ -10,7 +10,10 @@ import tomli_w
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import write_atomically
 from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.storage import storage_table
+from costmodel.inputs.unset import UNSET
 from costmodel.layers.base import LayerKind
+from costmodel.layers.formats import Storage
 
 
 def model_table(model: ModelConfig) -> dict[str, Any]:
@@ -25,8 +28,7 @@ def model_table(model: ModelConfig) -> dict[str, Any]:
 def model_toml(model: ModelConfig) -> str:
     """The model as TOML; the layers of an override say only what they do not inherit.
 
-    Raises:
-        InputError: an override leaves a field unset that the default layer sets: TOML has no None.
+    A field that an override leaves unset, and the default layer does not, says "none" there.
     """
     table = model_table(model)
     for override, layers in zip(model.overrides, table.get("overrides", ()), strict=True):
@@ -68,6 +70,8 @@ def _value(value: object, *, whole: bool) -> object:
         return _table(value, whole=whole)
     if isinstance(value, Override):
         return _table(value, whole=True)
+    if isinstance(value, Storage):
+        return storage_table(value)
     if isinstance(value, tuple):
         return [_value(item, whole=whole) for item in value]
     return value
@@ -77,15 +81,8 @@ def _changes(layer: LayerKind, default: LayerKind) -> dict[str, Any]:
     """What a layer of an override does not inherit from the default layer of the model."""
     if type(layer) is not type(default):
         return _table(layer, whole=False)
-    changes = {
-        name: value
+    return {
+        name: UNSET if value is None else value
         for name, value in _table(layer, whole=True).items()
         if getattr(layer, name) != getattr(default, name)
     }
-    for name, value in changes.items():
-        if value is None:
-            raise InputError(
-                f"out: an override leaves {name} unset, which a TOML file cannot say where the"
-                f" default layer sets it"
-            )
-    return changes

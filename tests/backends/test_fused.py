@@ -13,8 +13,9 @@ from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Workload
 from costmodel.layers.attention import Attention
-from costmodel.layers.dtype import DTYPES
+from costmodel.layers.dtype import BF16, DTYPES
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.formats import Formats, LeafFormat, parse_formats
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.operator import Operator
@@ -254,8 +255,14 @@ def test_what_has_no_kernels_is_named() -> None:
     assert refusal(latents, mla="expanded") == (
         "the backend fused runs absorbed latent attention, not mla=expanded"
     )
-    of_weights = refusal(dtype=DTYPES["fp8"])
-    assert of_weights == "the backend fused runs bf16, not dtype=fp8 with kv_dtype=bf16"
+    for dtype in ("fp8", "experts=mxfp4"):
+        of_weights = refusal(formats=parse_formats(dtype, field="dtype"))
+        assert of_weights == f"the backend fused runs bf16, not dtype={dtype} with kv_dtype=bf16"
+    leaf = LeafFormat(leaf="lm_head", layers=None, dtype=DTYPES["fp8"])
+    of_a_leaf = refusal(formats=Formats(default=BF16, leaves=(leaf,)))
+    assert of_a_leaf == (
+        "the backend fused runs bf16, not dtype=bf16 and single leaves with kv_dtype=bf16"
+    )
     of_cache = refusal(kv_dtype=DTYPES["fp8"])
     assert of_cache == "the backend fused runs bf16, not dtype=bf16 with kv_dtype=fp8"
 

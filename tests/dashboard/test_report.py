@@ -223,6 +223,8 @@ def test_csv_holds_the_operators_of_predict() -> None:
         assert row["path"] == its["path"]
         for name in ("count", "flops", "compulsory_bytes", "launches", "floor_s", "predicted_s"):
             assert float(row[name]) == its[name], name
+        assert row["numbers_of"] == "one layer"
+        assert float(row["all_layers_flops"]) == its["count"] * its["flops"]
 
 
 def test_parquet_holds_the_operators_of_predict(tmp_path: Path) -> None:
@@ -232,7 +234,9 @@ def test_parquet_holds_the_operators_of_predict(tmp_path: Path) -> None:
     assert str(table.schema.field("floor_s").type) == "double"
     for row, its in zip(table.to_pylist(), operators(), strict=True):
         for name in row.keys() - {"batch", "context"}:
-            assert row[name] == its[name], name
+            of_one = name.removeprefix("all_layers_")
+            times = 1 if of_one == name else its["count"]
+            assert row[name] == (its[of_one] if times == 1 else times * its[of_one]), name
 
 
 def test_the_largest_workload_is_written_in_every_format(tmp_path: Path) -> None:
@@ -268,7 +272,9 @@ def test_the_workbook_holds_the_numbers_as_numbers() -> None:
     for row, its in zip(rows, operators(), strict=True):
         for name, value in zip(head, row, strict=False):
             if isinstance(value, float) and name not in ("batch", "context"):
-                assert value == pytest.approx(its[name], rel=1e-15)
+                of_one = name.removeprefix("all_layers_")
+                times = 1 if of_one == name else its["count"]
+                assert value == pytest.approx(times * its[of_one], rel=1e-15)
     summary = {row[1]: row[3] for row in sheets["Summary"][1:]}
     values = usual().steps[0].values
     assert summary["memory.fits"] is True
@@ -276,7 +282,7 @@ def test_the_workbook_holds_the_numbers_as_numbers() -> None:
     assert summary["flops.total"] == values["flops.total"]
     assert summary["time.predicted_s"] == pytest.approx(values["time.predicted_s"], rel=1e-15)
     assert summary["routing.expected_distinct_experts"] is None
-    assert sheets["Summary"][0][3] == "UltraMemV2-1B/7B, batch 64, context 2048"
+    assert sheets["Summary"][0][3] == "UltraMemV2-1B/7B (reconstruction), batch 64, context 2048"
     head, *rows = sheets["Measured"]
     ratios = [row[head.index("ratio")] for row in rows if len(row) > head.index("ratio")]
     wanted = [line.ratio for line in usual().measured if line.ratio is not None]
@@ -353,7 +359,7 @@ def test_charts_are_drawn_from_the_numbers_of_the_report() -> None:
     assert len(set(hatches)) == len(hatches)
     times = by_title["Predicted time over the batch, context 2,048"]
     assert [trace.name for trace in times.data] == [
-        "UltraMemV2-1B/7B",
+        "UltraMemV2-1B/7B (reconstruction)",
         "OLMoE-1B-7B",
         "OLMoE-1B-7B, measured time as a CUDA graph",
     ]
@@ -391,7 +397,7 @@ def test_every_batch_and_context_that_is_listed_is_told() -> None:
         (context, batch, model)
         for context in (0, 4096)
         for batch in (1, 8)
-        for model in ("UltraMemV2-1B/7B", "OLMoE-1B-7B")
+        for model in ("UltraMemV2-1B/7B (reconstruction)", "OLMoE-1B-7B")
     ]
     assert len(sections(report)[0].tables) == 4
 

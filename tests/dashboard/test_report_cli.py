@@ -15,6 +15,8 @@ from tests.dashboard.reports import OLMOE, RECORDINGS, ULTRAMEM, usual, workbook
 
 QUICK = ("--contents", "summary,operators")
 
+TRACE = ("--routing", "trace.json")  # of two tokens
+
 
 def report(path: Path) -> Report:
     found = load_report(path)
@@ -123,6 +125,11 @@ def test_a_model_and_a_recording_that_come_twice_get_numbers(tmp_path: Path) -> 
         ((ULTRAMEM, "--recording", "recording.json", "--out", "a.md"), "is not a model of this"),
         ((*(OLMOE,) * 9, "--out", "a.md"), "models=9: a report holds 1 to 8"),
         ((OLMOE, "--calibration", "nobody", "--out", "a.md"), "calibration='nobody'"),
+        ((OLMOE, *TRACE, "--batch", "3", "--out", "a.md"), "a step of 3 tokens is beyond it"),
+        (
+            (OLMOE, *TRACE, "--compare-batch", "1,4", "--out", "a.md"),
+            "a step of 4 tokens is beyond it; a report takes the batches of --batch and",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line_and_nothing_is_written(
@@ -132,6 +139,9 @@ def test_what_is_wrong_is_told_in_one_line_and_nothing_is_written(
     (tmp_path / "folder.md").mkdir()
     (tmp_path / "kept.json").write_text(report_text(usual()))
     (tmp_path / "recording.json").write_bytes((RECORDINGS / f"h200-{OLMOE}.json").read_bytes())
+    section = {"population": 64, "trials": 2, "draws": 8, "counts": [[0, 48], [1, 16]]}
+    trace = {"schema_version": 1, "source": "by hand", "experts": section}
+    (tmp_path / "trace.json").write_text(json.dumps(trace))
     before = names(tmp_path)
     assert rule in refusal("report", *arguments)
     assert names(tmp_path) == before

@@ -91,7 +91,11 @@ DAMAGES: dict[str, tuple[Place, object, str]] = {
         "new_tokens=2: is 1 in a decode",
     ),
     "routing by a file": ((*CASE, "workload", "routing"), "/etc/passwd", "routing='/etc/passwd'"),
-    "routing too steep": ((*CASE, "workload", "routing"), "zipf:99", "the exponent is at most 10"),
+    "routing too steep": (
+        (*CASE, "workload", "routing"),
+        "zipf:99",
+        "the exponent must be a number from 0 to 10",
+    ),
     "a run of no kind": ((*CASE, "runs", "guess"), {}, "cases.0.runs.guess"),
     "a reason of nothing": ((*CASE, "lacking"), {"energy": ""}, "lacking.energy=''"),
     "an unknown quantity": (
