@@ -4,10 +4,10 @@
 
 First every kernel in every size that is measured is compared with float64, in several processes at
 once, which also compiles it. Then one process measures: the ceilings (a large copy, an 8192^3 bf16
-product) before, amid and after; dense products; whole steps of five models; expert layers, under
-even and uneven routing; transformers; the attention core; small kernels; or the phases named alone.
-A ratio is the reference time over the measured median; the reference is compulsory bytes over the
-best copy rate of the run. A case that fails is kept as its error's text.
+product) before, amid and after; dense products; whole steps of six models; expert layers, under
+even and uneven routing; transformers; the attention core, and that of latents; small kernels; or
+the phases named alone. A ratio is the reference time over the measured median; the reference is
+compulsory bytes over the best copy rate of the run. A case that fails is kept as its error's text.
 """
 
 import json
@@ -24,6 +24,7 @@ import torch
 
 from benchmarks import (
     attention_core,
+    latent_core,
     moe_layer,
     products,
     small_kernels,
@@ -281,6 +282,7 @@ def main() -> None:
     phase("transformers", lambda: transformers_olmoe.measured(timer))
     report["ceilings"].append(ceilings())
     phase("attention", lambda: measure_attention(timer))
+    phase("latent", lambda: latent_core.measured(timer, generator()))
     phase("small", lambda: small_kernels.measured(timer, generator, TOKENS))
     report["ceilings"].append(ceilings())
     report["circumstances_after"] = circumstances()
