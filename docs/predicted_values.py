@@ -3,24 +3,31 @@
 Nearly all are read from the JSON of a command, as a user would read them.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from costmodel.costs.predict import step_costs
+from costmodel.costs.roofline import PROMISE
 from costmodel.inputs.catalog import load_model
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.layers.attention import Attention
 from costmodel.layers.ultramem import UltraMem
+from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from docs.commands import json_of
 from docs.tables import LARGE, SMALL
 from docs.wording import listed, span
 
 EVERY_BATCH = ",".join(map(str, range(1, 65)))  # the largest ratio of bytes lies among these
 LARGE_BATCHES = "64,256,1024,4096"
+GROUPED_HEADS = 4  # key-value heads in place of the 16 of the large pair
+GROUPED_BATCHES = (16, 64)
 
 
 def predicted_values() -> dict[str, str]:
     """All of them."""
-    return published() | pairs() | sharing() | figure_1c()
+    return published() | pairs() | grouped_heads() | sharing() | figure_1c() | sentences()
 
 
 def published() -> dict[str, str]:
@@ -73,6 +80,38 @@ def pairs() -> dict[str, str]:
         "pair_large_active_fewer": fewer["active_without_embeddings"],
         "pair_large_predicted_wins": f"{first:,} to {last:,}",
     }
+
+
+def grouped_heads() -> dict[str, str]:
+    """Compulsory bytes of the large pair as published, and if both had few key-value heads."""
+    published_pair = [load_model(name) for name in LARGE]
+    grouped_pair = [_with_kv_heads(model, GROUPED_HEADS) for model in published_pair]
+    ratios = [
+        [f"{_bytes_ratio(pair, batch):.2f}" for batch in GROUPED_BATCHES]
+        for pair in (published_pair, grouped_pair)
+    ]
+    return {
+        "pair_large_bytes_multi_head": listed(ratios[0]),
+        "pair_large_bytes_grouped": listed(ratios[1]),
+    }
+
+
+def _with_kv_heads(model: ModelConfig, kv_heads: int) -> ModelConfig:
+    attention = model.attention
+    assert isinstance(attention, Attention)
+    return replace(model, attention=replace(attention, num_key_value_heads=kv_heads))
+
+
+def _bytes_ratio(pair: Sequence[ModelConfig], batch: int) -> float:
+    """Compulsory bytes of the MoE over the memory model's, decode at 2,048 cached tokens."""
+    step = Workload(batch=batch, context=2048).step()
+    moe, memory = (float(step_costs(model, step).totals.compulsory_bytes) for model in pair)
+    return moe / memory
+
+
+def sentences() -> dict[str, str]:
+    """What a roofline bound promises, and which way uniform routing errs, as tables say it."""
+    return {"bound_promise": PROMISE, "uniform_overstates": UNIFORM_OVERSTATES}
 
 
 def sharing() -> dict[str, str]:

@@ -16,7 +16,14 @@ from costmodel.cli.options import JsonOpt, ModelArgs
 from costmodel.errors import InputError, WorkError, shown
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.parse import parse_batches, parse_contexts, parse_count, parse_counts
+from costmodel.inputs.parse import (
+    parse_batches,
+    parse_contexts,
+    parse_count,
+    parse_counts,
+    parse_routing,
+    split_routings,
+)
 from costmodel.inputs.workload import (
     DEFAULT_CONTEXT,
     DEFAULT_NEW_TOKENS,
@@ -26,6 +33,7 @@ from costmodel.inputs.workload import (
 )
 from costmodel.recordings.case_workload import Dtype
 from costmodel.recordings.quantities import RUNS, RunName
+from costmodel.routing.by_population import POPULATIONS
 from costmodel.show.text import printable
 from profiler.session.plan import PlannedCase, check_backend, plan_from_lists, standard_plan
 from profiler.session.profile import run_profile
@@ -37,7 +45,8 @@ WEIGHTS_SEED = 0  # of the weights of all recordings, so that any can be resumed
 MAX_TIMEOUT_S = 86_400
 INTERRUPTED = 130  # the usual exit code after Ctrl-C
 ZIPF = re.compile(r"zipf:(\d{1,2})(?:\.(\d{1,6}))?", re.ASCII)
-ROUTINGS = "is a list of uniform, scores and zipf:EXPONENT"
+FILE_SUFFIX = re.compile(r"[^.]\.[a-z]\w*$", re.ASCII | re.IGNORECASE)  # of a.txt, not of v1.2
+ROUTINGS = "is a list of uniform, scores, zipf:EXPONENT and experts=LAW,rows=LAW"
 
 
 def profile(
@@ -71,7 +80,8 @@ def profile(
         str | None,
         typer.Option(
             metavar="LIST",
-            help="uniform, zipf:EXPONENT or scores, the model's own. (Default: uniform.)",
+            help="uniform, zipf:EXPONENT, one of these for each as experts=LAW,rows=LAW, or scores,"
+            " the model's own. (Default: uniform.)",
         ),
     ] = None,
     dtype: Annotated[Dtype, typer.Option(help="Weights and KV cache.")] = "bf16",
@@ -195,24 +205,44 @@ def _run_names(text: str) -> tuple[RunName, ...]:
 
 def _routings(text: str) -> tuple[str, ...]:
     """The routings in a comma-separated list, spelt alike: zipf:1 and zipf:1.00 become zipf:1.0."""
-    routings = []
-    for item in text.split(","):
-        zipf = ZIPF.fullmatch(item)
-        if zipf is None and item not in ("uniform", "scores"):
-            raise InputError(f"routing={shown(item)}: {ROUTINGS}")
-        decimals = (zipf[2] or "").rstrip("0") or "0" if zipf else ""
-        routings.append(f"zipf:{int(zipf[1])}.{decimals}" if zipf else item)
+    routings = [item if item == "scores" else _spelt(item) for item in split_routings(text)]
     if len(set(routings)) != len(routings):
         raise InputError(f"routing={shown(text)}: a value is listed twice")
     return tuple(routings)
 
 
+def _spelt(routing: str) -> str:
+    """One routing as recordings spell it: both populations where they differ, experts first."""
+    if "=" not in routing:
+        return _spelt_law(routing)
+    parse_routing(routing, files=False)  # refuses what is no list of populations
+    laws: dict[str, str] = dict.fromkeys(POPULATIONS, "uniform")
+    for item in routing.split(","):
+        population, _, law = item.partition("=")
+        laws[population] = _spelt_law(law)
+    if len(set(laws.values())) == 1:
+        return laws["experts"]
+    return ",".join(f"{population}={law}" for population, law in laws.items())
+
+
+def _spelt_law(law: str) -> str:
+    zipf = ZIPF.fullmatch(law)
+    if zipf is None and law != "uniform":
+        raise InputError(f"routing={shown(law)}: {ROUTINGS}")
+    decimals = (zipf[2] or "").rstrip("0") or "0" if zipf else ""
+    return f"zipf:{int(zipf[1])}.{decimals}" if zipf else law
+
+
 def _out(path: Path, models: int) -> Path:
-    """The path of `--out`, which must be a folder if there are several models."""
+    """The path of `--out`: a .json file of one model, or a folder.
+
+    A folder that is to be made has a name without a suffix of letters, as a file has one.
+    """
     named = shown(str(path))
-    if path.suffix == ".json" and models > 1:
-        raise InputError(f"out={named}: is one file; a folder is expected for {models} models")
-    if path.suffix != ".json" and path.exists() and not path.is_dir():
+    if path.suffix.lower() == ".json" and not path.is_dir():
+        if models > 1:
+            raise InputError(f"out={named}: is one file; a folder is expected for {models} models")
+    elif path.exists() != path.is_dir() or (not path.exists() and FILE_SUFFIX.search(path.name)):
         raise InputError(f"out={named}: is neither a folder nor a .json file")
     return path
 
@@ -221,7 +251,7 @@ def _report(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     """Write the outcomes to stdout.
 
     Raises:
-        WorkError: Nothing was measured.
+        WorkError: Nothing was measured, or a worker was lost and a run with it.
     """
     if not any(outcome.measured for outcome in outcomes):
         reasons = (outcome.reason for outcome in outcomes if outcome.reason)
@@ -232,7 +262,10 @@ def _report(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
             for outcome in outcomes
         ]
         sys.stdout.write(json.dumps({"recordings": rows}, indent=2) + "\n")
-        return
-    for outcome in outcomes:
-        line = f"{outcome.path}: {outcome.measured} measured, {outcome.lacking} lacking"
-        sys.stdout.write(f"{printable(line)}\n")
+    else:
+        for outcome in outcomes:
+            line = f"{outcome.path}: {outcome.measured} measured, {outcome.lacking} lacking"
+            sys.stdout.write(f"{printable(line)}\n")
+    if lost := sum(outcome.lost for outcome in outcomes):
+        runs = "1 run" if lost == 1 else f"{lost} runs"
+        raise WorkError(f"{runs} ended with a worker that was lost; --resume tries again")

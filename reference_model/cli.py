@@ -20,6 +20,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_count
 from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Backend, Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.show.text import printable, show
 from reference_model.generate_report import document, table
 
@@ -70,14 +71,14 @@ def generate(
         batch=parse_count(batch, field="batch", low=1, high=MAX_BATCH),
         context=0,
         new_tokens=parse_count(context, field="context", low=1, high=MAX_NEW_TOKENS),
-        dtype=DTYPES[dtype],
+        formats=Formats(default=DTYPES[dtype]),
         kv_dtype=DTYPES[dtype],
     )
     steps = parse_count(new_tokens, field="new_tokens", low=1, high=MAX_NEW_TOKENS)
     last = Workload(
         batch=prefill.batch,
         context=prefill.new_tokens + steps - 1,
-        dtype=prefill.dtype,
+        formats=prefill.formats,
         kv_dtype=prefill.kv_dtype,
         backend=backend,
     )

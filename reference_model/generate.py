@@ -59,7 +59,9 @@ def generate(
     """
     batch, context, held = last.batch, prefill.new_tokens, last.context + 1
     say(f"building {config.name}")
-    model = build_model(config, device=device, dtype=DTYPES[last.dtype.name], seed=SEED).fold()
+    model = build_model(
+        config, device=device, dtype=DTYPES[last.formats.default.name], seed=SEED
+    ).fold()
     cache = model.new_cache(batch, held)
     draw = torch.Generator(device).manual_seed(SEED)
     shape = (batch, context)

@@ -32,7 +32,7 @@ def document(config: ModelConfig, last: Workload, done: "Generated") -> dict[str
             "batch": last.batch,
             "context": context,
             "new_tokens": steps,
-            "dtype": last.dtype.name,
+            "dtype": last.dtype_label,
         },
         "device": {"kind": done.device, "name": done.device_name, "torch": done.torch_version},
         "parameters": {"total": done.parameters, "predicted_total": costs.parameters.total},

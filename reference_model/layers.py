@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from costmodel.layers.operator import Group
+from costmodel.layers.formats import Group
 from costmodel.layers.primitives import Activation
 from reference_model.leaf import Factory, Leaf, rms_norm
 

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from costmodel.layers.operator import Group
+from costmodel.layers.formats import Group
 
 NORM_EPS = 1e-5
 
@@ -72,7 +72,9 @@ class Leaf(nn.Module):
 class Selector(Leaf):
     """A leaf that selects experts (a router) or table rows (a memory layer's retrieval).
 
-    For each of N tokens and each of H heads it selects `draws` of a `population`.
+    For each of N tokens and each of H heads it selects `draws` of a `population`, which all heads
+    have in common. Where each head has a population of its own (`population_per_head`), the indices
+    of the second head's items follow those of the first, and so on.
 
     Attributes:
         synthetic_choice: Replaces the selection, never the computation before it: for experts,
@@ -82,12 +84,32 @@ class Selector(Leaf):
     """
 
     def __init__(
-        self, kind: Literal["experts", "rows"], *, population: int, draws: int, heads: int = 1
+        self,
+        kind: Literal["experts", "rows"],
+        *,
+        population: int,
+        draws: int,
+        heads: int = 1,
+        population_per_head: bool = False,
     ) -> None:
         super().__init__()
         self.kind, self.population, self.draws, self.heads = kind, population, draws, heads
+        self.population_per_head = population_per_head
         self.synthetic_choice: Tensor | None = None
         self.selected: Tensor | None = None
+
+    @property
+    def items(self) -> int:
+        """Experts or rows in all: of the population, or of the populations of all heads."""
+        return self.population * (self.heads if self.population_per_head else 1)
+
+    def of_heads(self, choice: Tensor) -> Tensor:
+        """Indices [N, H draws] within each head's population to indices of all items, as shaped."""
+        if not self.population_per_head:
+            return choice
+        starts = torch.arange(0, self.items, self.population, device=choice.device)
+        by_head: Tensor = choice.unflatten(1, (self.heads, -1)) + starts[:, None]
+        return by_head.flatten(1)
 
 
 def rms_norm(x: Tensor, weight: Tensor) -> Tensor:

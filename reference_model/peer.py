@@ -1,7 +1,8 @@
 """PEER: a mixture of n^2 experts of one neuron each, of which product keys select m a head.
 
 Leaves in order: query, retrieve, down, up. An expert is a row of `down` (its input weights) and a
-row of `up` (its output weights).
+row of `up` (its output weights). Where each head has experts of its own, the tables hold those of
+the first head, then those of the next.
 
 Shapes: N tokens, D hidden, H heads, m experts per token and head. Source: arXiv 2407.04153.
 """
@@ -20,9 +21,8 @@ class Down(Leaf):
 
     weight: nn.Parameter
 
-    def __init__(self, factory: Factory, rows: int) -> None:
+    def __init__(self, table: nn.Parameter) -> None:
         super().__init__()
-        table = factory.normal(rows, factory.hidden_size, std=TABLE_STD)
         self.register("weight", table, "memory_values")
 
     def forward(self, x: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class Down(Leaf):
 
 @runs(Peer)
 class PeerLayer(nn.Module):
-    """One PEER layer; layers share nothing."""
+    """One PEER layer; its tables may be those that all layers of its configuration share."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class PeerLayer(nn.Module):
         tables: dict[str, nn.Parameter],
     ) -> None:
         super().__init__()
-        del index, num_layers, tables
+        del index, num_layers
         self.query = ProductQuery(factory, config.num_heads, config.key_dim, norm=config.query_norm)
         self.retrieve = ProductRetrieve(
             factory,
@@ -53,11 +53,14 @@ class PeerLayer(nn.Module):
             knn=config.knn,
             key_dim=config.key_dim,
             shared_keys=config.shared_keys,
+            table_per_head=config.table_per_head,
         )
-        rows = config.num_keys**2
-        self.down = Down(factory, rows)
-        up = factory.normal(rows, factory.hidden_size, std=TABLE_STD)
-        self.up = ProductValues(TableView(table=up, offset=0))
+        rows = config.num_keys**2 * (config.num_heads if config.table_per_head else 1)
+        for name in ("down", "up"):
+            if not config.shared_table or name not in tables:
+                tables[name] = factory.normal(rows, factory.hidden_size, std=TABLE_STD)
+        self.down = Down(tables["down"])
+        self.up = ProductValues(TableView(table=tables["up"], offset=0))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""

@@ -24,19 +24,27 @@ class ProductQuery(Leaf):
     """Projects each token to H queries of two halves, one for either side of the keys."""
 
     weight: nn.Parameter
+    bias: nn.Parameter | None
     norm: nn.Parameter  # where the query is normalised
 
-    def __init__(self, factory: Factory, heads: int, key_dim: int, *, norm: bool) -> None:
+    def __init__(
+        self, factory: Factory, heads: int, key_dim: int, *, norm: bool, bias: bool = False
+    ) -> None:
         super().__init__()
         self.shape = (heads, 2, key_dim)
         weight = factory.normal(heads * 2 * key_dim, factory.hidden_size, std=key_dim**-0.5)
         self.register("weight", weight, "memory_projections")
+        if bias:
+            zeros = factory.filled(heads * 2 * key_dim, value=0.0)
+            self.register("bias", zeros, "memory_projections")
+        else:
+            self.bias = None
         if norm:
             self.register("norm", factory.filled(key_dim, value=key_dim**-0.4), "norm")
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens [N, D] to queries [N, H, 2, Dk]."""
-        y = nn.functional.linear(x, self.weight).unflatten(-1, self.shape)
+        y = nn.functional.linear(x, self.weight, self.bias).unflatten(-1, self.shape)
         return rms_norm(y, self.norm) if "norm" in self.groups else y
 
 
@@ -56,8 +64,15 @@ class ProductRetrieve(Selector):
         key_dim: int,
         shared_keys: bool = False,
         norm: bool = False,
+        table_per_head: bool = False,
     ) -> None:
-        super().__init__("rows", population=num_keys**2, draws=knn, heads=heads)
+        super().__init__(
+            "rows",
+            population=num_keys**2,
+            draws=knn,
+            heads=heads,
+            population_per_head=table_per_head,
+        )
         self.num_keys, self.knn = num_keys, knn
         keys = factory.normal(2, 1 if shared_keys else heads, num_keys, key_dim, std=key_dim**-0.5)
         self.register("keys", keys, "memory_keys")
@@ -87,7 +102,7 @@ class ProductRetrieve(Selector):
         top = sums.flatten(-2).topk(self.knn, dim=-1)
         i = best[0].indices.gather(-1, top.indices // first)
         j = best[1].indices.gather(-1, top.indices % first)
-        rows = (i * self.num_keys + j).flatten(1)
+        rows = self.of_heads((i * self.num_keys + j).flatten(1))
         weights = top.values.float().softmax(-1).to(query.dtype).flatten(1)
         if self.synthetic_choice is not None:
             rows = self.synthetic_choice[: rows.shape[0]]
@@ -118,18 +133,23 @@ class ProductValues(Leaf):
 
 
 class Gate(Leaf):
-    """Memory+'s gate: out * silu(W x), elementwise."""
+    """Memory+'s gate: out * silu(W x), elementwise, with a bias where the layer has them."""
 
     weight: nn.Parameter
+    bias: nn.Parameter | None
 
-    def __init__(self, factory: Factory, value_dim: int) -> None:
+    def __init__(self, factory: Factory, value_dim: int, *, bias: bool) -> None:
         super().__init__()
         weight = factory.normal(value_dim, factory.hidden_size)
         self.register("weight", weight, "memory_projections")
+        if bias:
+            self.register("bias", factory.filled(value_dim, value=0.0), "memory_projections")
+        else:
+            self.bias = None
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """Tokens [N, D] and what the memory gave, [N, Dv], to [N, Dv]."""
-        return out * nn.functional.silu(nn.functional.linear(x, self.weight))
+        return out * nn.functional.silu(nn.functional.linear(x, self.weight, self.bias))
 
 
 @runs(ProductKey)
@@ -148,7 +168,10 @@ class ProductKeyLayer(nn.Module):
         super().__init__()
         del index, num_layers
         d, dv = factory.hidden_size, config.value_dim
-        self.query = ProductQuery(factory, config.num_heads, config.key_dim, norm=config.qk_norm)
+        bias = config.projection_bias
+        self.query = ProductQuery(
+            factory, config.num_heads, config.key_dim, norm=config.qk_norm, bias=bias
+        )
         self.retrieve = ProductRetrieve(
             factory,
             heads=config.num_heads,
@@ -160,9 +183,11 @@ class ProductKeyLayer(nn.Module):
         if not config.shared_table or "values" not in tables:
             tables["values"] = factory.normal(config.num_keys**2, dv, std=TABLE_STD)
         self.values = ProductValues(TableView(table=tables["values"], offset=0))
-        self.gate = Gate(factory, dv) if config.gate else None
+        self.gate = Gate(factory, dv, bias=bias) if config.gate else None
         self.output = (
-            Linear(factory, dv, d, "memory_projections") if config.output_projection else None
+            Linear(factory, dv, d, "memory_projections", bias=bias)
+            if config.output_projection
+            else None
         )
 
     def forward(self, x: Tensor) -> Tensor:

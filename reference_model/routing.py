@@ -19,9 +19,14 @@ def selectors(model: ReferenceModel) -> dict[str, Selector]:
 
 
 def set_synthetic_routing(
-    model: ReferenceModel, popularity: Popularity | None, *, tokens: int, seed: int = 0
+    model: ReferenceModel,
+    popularity: Popularity | None,
+    *,
+    rows: Popularity | None = None,
+    tokens: int,
+    seed: int = 0,
 ) -> None:
-    """Draw the selection of `tokens` tokens in every layer from `popularity`.
+    """Draw the selection of `tokens` tokens in every layer from a popularity.
 
     Each later step uses the same draw, with its tokens as the first rows. A CUDA graph keeps the
     draw that was set before its capture.
@@ -30,22 +35,20 @@ def set_synthetic_routing(
         model: Its selectors get a `synthetic_choice`.
         popularity: The law to draw from, in an item order of its own for each layer. None: the
             scores decide again.
+        rows: The law of table rows where it differs from that of experts; None: the same.
         tokens: The most tokens that a step may have: batch x new tokens.
         seed: Of the draw.
     """
     generator = torch.Generator(device=model.device).manual_seed(seed)
     for leaf in selectors(model).values():
-        if popularity is None:
+        law = rows if rows is not None and leaf.kind == "rows" else popularity
+        if law is None:
             leaf.synthetic_choice = None
         elif leaf.kind == "experts":
-            leaf.synthetic_choice = popularity.expert_logits(
-                tokens, leaf.population, generator=generator
-            )
+            leaf.synthetic_choice = law.expert_logits(tokens, leaf.population, generator=generator)
         else:
-            rows = popularity.rows(
-                tokens * leaf.heads, leaf.population, leaf.draws, generator=generator
-            )
-            leaf.synthetic_choice = rows.view(tokens, leaf.heads * leaf.draws)
+            drawn = law.rows(tokens * leaf.heads, leaf.population, leaf.draws, generator=generator)
+            leaf.synthetic_choice = leaf.of_heads(drawn.view(tokens, leaf.heads * leaf.draws))
 
 
 def histograms(model: ReferenceModel) -> dict[str, dict[str, Any]]:
@@ -59,10 +62,10 @@ def histograms(model: ReferenceModel) -> dict[str, dict[str, Any]]:
     for path, leaf in selectors(model).items():
         if leaf.selected is None:
             continue
-        accesses = torch.bincount(leaf.selected.flatten(), minlength=leaf.population)
+        accesses = torch.bincount(leaf.selected.flatten(), minlength=leaf.items)
         values, items = accesses.unique(return_counts=True)
         by_path[path] = {
-            "population": leaf.population,
+            "population": leaf.items,
             "trials": leaf.selected.numel() // leaf.draws,
             "draws": leaf.draws,
             "counts": [list(pair) for pair in zip(values.tolist(), items.tolist(), strict=True)],

@@ -8,7 +8,8 @@ row belongs to which grid point.
 
 Shapes: N tokens, D hidden, H heads, n keys per side, m rows read per token and head, f lines and
 columns kept in the first stage, Dk key width per side, Dv and Dp widths of a value and a pre-value,
-r Tucker rank, c Tucker cores, t^2 groups of expanded values.
+r Tucker rank, c Tucker cores, q queries of a token (1, or one for each rank), t^2 groups of
+expanded values, g output groups (t^2, or 1 where all groups are summed).
 Source: arXiv 2508.18756, section 3; arXiv 2411.12364, section 3.
 """
 
@@ -29,21 +30,22 @@ from reference_model.value_tables import (
 
 
 class Query(Leaf):
-    """Projects each token to one query of two halves: for the lines and the columns of the grid."""
+    """Projects each token to q queries of two halves: for the lines and the columns of the grid."""
 
     weight: nn.Parameter
     norm: nn.Parameter
 
     def __init__(self, factory: Factory, config: UltraMem) -> None:
         super().__init__()
-        self.key_dim = dk = config.key_dim
-        weight = factory.normal(2 * dk, factory.hidden_size, std=dk**-0.5)
+        dk = config.key_dim
+        self.shape = (2, config.num_queries, dk)
+        weight = factory.normal(2 * config.num_queries * dk, factory.hidden_size, std=dk**-0.5)
         self.register("weight", weight, "memory_projections")
         self.register("norm", factory.filled(dk, value=dk**-0.4), "norm")
 
     def forward(self, x: Tensor) -> Tensor:
-        """X [N, D] to queries [N, 2, Dk], each half normalised by itself."""
-        y = nn.functional.linear(x, self.weight).unflatten(-1, (2, self.key_dim))
+        """X [N, D] to queries [N, 2, q, Dk], each half normalised by itself."""
+        y = nn.functional.linear(x, self.weight).unflatten(-1, self.shape)
         return rms_norm(y, self.norm)
 
 
@@ -104,7 +106,7 @@ class Retrieve(Selector):
             self.folded = True
 
     def forward(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries [N, 2, Dk] to row indices [N, H m] of the layer's window, and scores [N, H m, c].
+        """Queries [N, 2, q, Dk] to rows [N, H m] of the layer's window, and scores [N, H m, c].
 
         With value expansion the indices are of virtual rows, t^2 for each row of the table.
         """
@@ -133,12 +135,15 @@ class Retrieve(Selector):
         return rows, scores
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Query [N, 2, Dk] times keys [2, H, r, n, Dk]: [2, N, H, r, n]."""
-        heads, ranks = keys.shape[1:3]
-        flat = keys.flatten(1, 3)  # [2, H r n, Dk]
-        scores = torch.bmm(query.transpose(0, 1), flat.mT)  # [2, N, H r n]
-        split: Tensor = scores.unflatten(-1, (heads, ranks, -1))
-        return split
+        """Queries [N, 2, q, Dk] times keys [2, H, r, n, Dk]: [2, N, H, r, n]."""
+        sides = query.permute(1, 2, 0, 3)  # [2, q, N, Dk]
+        if sides.shape[1] == 1:
+            heads, ranks = keys.shape[1:3]
+            scores = torch.bmm(sides[:, 0], keys.flatten(1, 3).mT)  # [2, N, H r n]
+            split: Tensor = scores.unflatten(-1, (heads, ranks, -1))
+            return split
+        by_rank = torch.matmul(sides[:, None], keys.mT)  # [2, H, r, N, n]
+        return by_rank.permute(0, 3, 1, 2, 4)
 
     def _grid(self, row_scores: Tensor, col_scores: Tensor) -> Tensor:
         """Scores of f lines and of f columns, [N, H, r, f] each, to the grid's [N, H, c, f, f]."""
@@ -165,20 +170,20 @@ class PreValues(Leaf):
 class Values(Leaf):
     """Weighted sum of the selected rows.
 
-    A row has c slices, each with a weight of its own. With value expansion the rows of each of the
-    t^2 groups are summed apart.
+    A row has c slices, each with a weight of its own. Where each of the t^2 groups of expanded
+    values has an output projection of its own, the rows of each group are summed apart.
     """
 
     weight: nn.Parameter
 
-    def __init__(self, view: TableView) -> None:
+    def __init__(self, view: TableView, groups: int) -> None:
         super().__init__()
-        self.view = view
+        self.view, self.groups_apart = view, groups
         self.register("weight", view.table, "memory_values")
 
     def forward(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """Rows [N, H m], weights [N, H m, c] to [N, t^2 Dv]."""
-        groups, places = self.view.copies, self.view.rows(rows)
+        """Rows [N, H m], weights [N, H m, c] to [N, g Dv]."""
+        groups, places = self.groups_apart, self.view.rows(rows)
         if groups == 1:
             return weighted_sum(self.weight, places, weights)
         return grouped_weighted_sum(self.weight, places, weights, rows % groups, groups)
@@ -211,21 +216,20 @@ class UltraMemLayer(nn.Module):
         self.retrieve = Retrieve(factory, config, num_layers)
         rows = config.table_rows(num_layers)
         offset = 0 if config.share_ratio is None else index * config.knum**2 % rows
-        groups = config.value_expansion**2
 
         def view(name: str, width: int) -> TableView:
             table = tables.get(name) if config.share_ratio is not None else None
             if table is None:
                 table = factory.normal(rows, width, std=TABLE_STD)
                 tables[name] = table
-            return TableView(table=table, offset=offset, copies=groups)
+            return TableView(table=table, offset=offset, copies=config.value_expansion**2)
 
         d, dp, dv = factory.hidden_size, config.pre_value_dim, config.value_dim
         if dp is not None:
             self.pre_projection = Linear(factory, d, dp, "memory_projections")
             self.pre_values = PreValues(view("pre_values", dp))
-        self.values = Values(view("values", dv))
-        self.output = Linear(factory, groups * dv, d, "memory_projections")
+        self.values = Values(view("values", dv), config.output_groups)
+        self.output = Linear(factory, config.output_groups * dv, d, "memory_projections")
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import LayerKind
-from costmodel.layers.dtype import parse_dtype
+from costmodel.layers.dtype import parse_kv_dtype
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.formats import parse_formats
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, OperatorKind, Part, Step
 from costmodel.layers.site import Site
@@ -26,18 +27,22 @@ def make_step(
     attention_flops: Literal["causal", "full"] = "causal",
     logits: Literal["last", "all"] = "last",
     mla: Literal["absorbed", "expanded"] = "absorbed",
+    mla_cache: Literal["latent", "expanded"] = "latent",
+    window_cache: Literal["window", "whole"] = "window",
 ) -> Step:
     return Step(
         batch=batch,
         new_tokens=new_tokens,
         cached=cached,
         tokens=batch * new_tokens,
-        dtype=parse_dtype(dtype, field="dtype"),
-        kv_dtype=parse_dtype(kv_dtype, field="kv_dtype"),
+        formats=parse_formats(dtype, field="dtype"),
+        kv_dtype=parse_kv_dtype(kv_dtype, field="kv_dtype"),
         routing=routing or Uniform(),
         attention_flops=attention_flops,
         logits=logits,
         mla=mla,
+        mla_cache=mla_cache,
+        window_cache=window_cache,
         activation_bytes=4 if dtype == "fp32" else 2,
     )
 

@@ -103,7 +103,9 @@ def ultramem(draw: st.DrawFn, layers: str) -> MemoryKind:
         num_heads=draw(st.integers(1, 2)),
         tucker_rank=draw(st.integers(1, 3)),
         tucker_cores=cores,
+        query_per_rank=draw(flags),
         value_expansion=draw(st.integers(1, 2)),
+        value_expansion_outputs=draw(st.sampled_from([None, "shared", "per_group"])),
         first_stage_topk=draw(st.none() | st.integers(2, 5)),
     )
 
@@ -120,6 +122,7 @@ def product_key(draw: st.DrawFn, layers: str, hidden: int, *, replaces: bool) ->
         value_dim=draw(widths) if projected else hidden,
         gate=draw(flags),
         output_projection=projected,
+        projection_bias=draw(flags),
         qk_norm=draw(flags),
         shared_table=draw(flags),
         replaces_ffn=replaces,
@@ -135,6 +138,8 @@ def peer(draw: st.DrawFn, layers: str, *, replaces: bool) -> MemoryKind:
         knn=draw(st.integers(1, 4)),
         key_dim=draw(widths),
         shared_keys=draw(flags),
+        shared_table=draw(flags),
+        table_per_head=draw(flags),
         query_norm=draw(flags),
         replaces_ffn=replaces,
     )
@@ -185,7 +190,13 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     )
 
 
-DTYPES = ["fp32", "bf16", "fp16", "fp8", "int8", "int4", "int4:32", "fp8:16"]
+KV_DTYPES = ["fp32", "bf16", "fp16", "fp8", "int8", "int4", "int4:32", "fp8:16", "fp8:tensor"]
+DTYPES = [
+    *KV_DTYPES,
+    *("mxfp4", "nvfp4", "fp8:16x16", "fp8:8x24"),
+    "experts=mxfp4,memory_values=fp8,embedding=int8",
+    "fp8:16x16,attention=bf16,lm_head=int4:32,memory_keys=fp8",
+]
 ROUTINGS: list[Routing] = [Uniform(), Uniform(), Uniform(), Zipf(1.0)]
 
 
@@ -197,10 +208,13 @@ def steps(draw: st.DrawFn, /, **fixed: Any) -> Step:  # noqa: ANN401 - any optio
         "new_tokens": draw(st.integers(1, 6)),
         "cached": draw(st.integers(0, 12)),
         "dtype": draw(st.sampled_from(DTYPES)),
-        "kv_dtype": draw(st.sampled_from(DTYPES)),
+        "kv_dtype": draw(st.sampled_from(KV_DTYPES)),
         "routing": draw(st.sampled_from(ROUTINGS)),
         "attention_flops": draw(st.sampled_from(["causal", "full"])),
         "logits": draw(st.sampled_from(["last", "all"])),
         "mla": draw(st.sampled_from(["absorbed", "expanded"])),
+        "window_cache": draw(st.sampled_from(["window", "whole"])),
     }
+    if (drawn | fixed)["mla"] == "expanded":
+        drawn["mla_cache"] = draw(st.sampled_from(["latent", "expanded"]))
     return make_step(**(drawn | fixed))

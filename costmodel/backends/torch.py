@@ -56,13 +56,21 @@ KERNELS: dict[str, Entries] = {
     "ultramem": {
         ("memory.retrieve", "merge"): 6,
         ("memory.retrieve", "first_top_m"): 4,
-        ("memory.retrieve", "grid"): (  # gather both sides, copies, two products
-            lambda layer, _: 7 if layer.num_heads == 1 else 9
+        ("memory.retrieve", "grid"): (  # gather both sides, copies, two products; and of expanded
+            # values the division of virtual rows, which ends the retrieval
+            lambda layer, _: 7 + (layer.num_heads > 1) + (layer.value_expansion > 1)
         ),
         ("memory.retrieve", "second_top_m"): 2,
         ("memory.retrieve", "permutation"): 8,  # i n + j, permutation, scores of the m rows
-        ("memory.pre_values", "dots"): 4,
-        ("memory.values", "weighted_sum"): lambda layer, _: 7 if layer.value_expansion == 1 else 19,
+        ("memory.retrieve", "scores"): (  # queries of ranks are copied for each of several heads
+            lambda layer, _: 2 if layer.num_queries > 1 and layer.num_heads > 1 else 1
+        ),
+        ("memory.pre_values", "dots"): lambda layer, _: 4 if layer.value_expansion == 1 else 5,
+        ("memory.values", "weighted_sum"): (  # virtual rows to rows of the table: a division
+            lambda layer, _: (
+                19 if layer.output_groups > 1 else 7 if layer.value_expansion == 1 else 8
+            )
+        ),
     },
     "product_key": {
         ("memory.retrieve", "scores"): 4,
@@ -75,7 +83,7 @@ KERNELS: dict[str, Entries] = {
         ("memory.retrieve", "scores"): lambda layer, _: 2 if layer.shared_keys else 4,
         ("memory.retrieve", "first_top_m"): 4,
         ("memory.retrieve", "second_top_m"): 2,
-        ("memory.retrieve", "softmax"): 9,
+        ("memory.retrieve", "softmax"): lambda layer, _: 11 if layer.table_per_head else 9,
         ("memory.down", "dots"): 2,
         ("memory.up", "weighted_sum"): 2,
     },

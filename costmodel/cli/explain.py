@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from costmodel.cli.options import CalibrationOpt, HardwareOpt, JsonOpt, MarkdownOpt, ModelArg
-from costmodel.cli.output import check_output, print_output
+from costmodel.cli.output import check_exclusive, print_output
 from costmodel.cli.request import parse_price
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
@@ -87,7 +87,7 @@ def explain(
     from costmodel.explain.tables import explanation_tables
     from costmodel.questions.request import Request, serve
 
-    check_output(as_json=as_json, as_markdown=as_markdown)
+    check_exclusive(as_json, as_markdown)
     config, gpu = load_model(model), load_hardware(hardware)
     workload, curves = typed.only_workload(), calibrated(hardware, calibration)
     request = Request(

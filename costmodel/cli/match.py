@@ -8,18 +8,23 @@ import typer
 from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
+    DtypeOpt,
+    ForceOpt,
     HardwareOpt,
     JsonOpt,
+    KvDtypeOpt,
     MarkdownOpt,
     ModelArg,
     complete_model,
 )
-from costmodel.cli.output import check_output, print_output
+from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.workload_options import single
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.parse import parse_contexts
+from costmodel.inputs.output_file import OutputFile
+from costmodel.inputs.parse import parse_contexts, parse_workload
 from costmodel.inputs.workload import DEFAULT_CONTEXT
+from costmodel.routing.popularity import Uniform
 
 EPILOG = "Example: sparsecost match olmoe-227m-1.2b --to ultramemv2-227m-1.2b"
 
@@ -53,44 +58,58 @@ def match(
             help="Keep the template's hidden size, layers, attention and vocabulary.",
         ),
     ] = False,
+    dtype: DtypeOpt = None,
+    kv_dtype: KvDtypeOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.toml", help="Write the matched model to a new file, which MODEL can name."
+            metavar="FILE.toml", help="Write the matched model to a file, which MODEL can name."
         ),
     ] = None,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
+    force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """Size a model of another kind by a model's parameters and FLOPs; show what differs then."""
     from costmodel.costs.calibrations import calibrated
-    from costmodel.inputs.model_toml import write_model
+    from costmodel.inputs.model_toml import SUFFIX, write_model
     from costmodel.questions.match import match as find_match
     from costmodel.questions.match_differences import differences
     from costmodel.questions.matching.sizes import parse_vary
     from costmodel.show.match_json import match_json, match_records
     from costmodel.show.tables.match import match_tables
 
-    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
+    file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
+    model_file = None if out is None else OutputFile(path=out, force=force)
+    if model_file is not None:
+        model_file.check(SUFFIX)
     gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
+    workload = parse_workload(
+        phase="decode",
+        batch=1,
+        context=single(parse_contexts(context), "context"),
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        routing=Uniform(),
+    )
     result = find_match(
         load_model(model),
         load_model(to),
-        context=single(parse_contexts(context), "context"),
+        context=workload.context,
         vary=None if vary is None else parse_vary(vary),
         keep_backbone=keep_backbone,
     )
-    lines = differences(result, gpu, calibration=curves)
-    if out is not None:
-        write_model(result.model, out)
+    lines = differences(result, gpu, calibration=curves, formats=workload)
+    if model_file is not None:
+        write_model(result.model, model_file)
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        csv=csv,
-        data=lambda: match_json(result, lines, gpu, curves),
+        csv=file,
+        data=lambda: match_json(result, lines, gpu, curves, workload),
         records=lambda: match_records(result, lines),
-        tables=lambda: match_tables(result, lines, gpu, curves),
+        tables=lambda: match_tables(result, lines, gpu, curves, workload),
     )

@@ -8,7 +8,7 @@ import typer
 from costmodel.costs.calibrations import NONE, calibration_names
 from costmodel.inputs.catalog import model_names
 from costmodel.inputs.hardware import hardware_names
-from costmodel.inputs.workload import Backend
+from costmodel.inputs.workload import Backend, MlaCache, WindowCache
 
 
 def complete_model(incomplete: str) -> list[str]:
@@ -61,17 +61,20 @@ CalibrationOpt = Annotated[
     ),
 ]
 DtypeOpt = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="DTYPE",
-        help="Weights: fp32, bf16, fp16, fp8, int8 or int4; int4:128 has a scale for each 128.",
+        help="Weights: fp32, bf16, fp16, fp8, int8, int4, mxfp4 or nvfp4; int4:128 has a scale for"
+        " each 128, fp8:128x128 one for a block. experts=mxfp4,attention=fp8 sets single groups."
+        " checkpoint: as the model is shipped. (Default: as your own file says, else bf16.)",
     ),
 ]
 KvDtypeOpt = Annotated[
     str | None,
     typer.Option(
         metavar="DTYPE",
-        help="KV cache, in the same formats. (Default: as the weights; bf16 if quantised.)",
+        help="KV cache: fp8 has a scale for each token and head, fp8:tensor none; fp8_ds_mla:"
+        " latents (MLA) as vLLM stores them in fp8. (Default: as the weights; bf16 if quantised.)",
     ),
 ]
 RoutingOpt = Annotated[
@@ -79,7 +82,21 @@ RoutingOpt = Annotated[
     typer.Option(
         metavar="ROUTING",
         help="How evenly experts and memory rows are chosen: uniform, zipf:EXPONENT or a histogram"
-        " file.",
+        " file, or one for each: experts=uniform,rows=zipf:1.0.",
+    ),
+]
+MlaCacheOpt = Annotated[
+    MlaCache,
+    typer.Option(
+        help="What latent attention (MLA) keeps of a token: its latent, or keys and values of all"
+        " heads, as engines do that know no latents. The latter is predicted only."
+    ),
+]
+WindowCacheOpt = Annotated[
+    WindowCache,
+    typer.Option(
+        help="What layers with a sliding window keep: the window, or the whole sequence, as engines"
+        " do that keep as many tokens in all layers. The latter is predicted only."
     ),
 ]
 BackendOpt = Annotated[
@@ -91,4 +108,5 @@ BackendOpt = Annotated[
 ]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CsvOpt = Annotated[Path | None, typer.Option("--csv", metavar="PATH", help="Write a CSV file.")]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 MarkdownOpt = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]

@@ -3,12 +3,13 @@
 from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
+    ForceOpt,
     HardwareOpt,
     JsonOpt,
     MarkdownOpt,
     ModelArg,
 )
-from costmodel.cli.output import print_output
+from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
 from costmodel.inputs.catalog import load_model
@@ -26,6 +27,7 @@ def predict(
     calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
+    force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """What one step costs, operator by operator."""
@@ -33,13 +35,14 @@ def predict(
     from costmodel.show.prediction_json import operator_records, prediction_json
     from costmodel.show.tables.prediction import prediction_tables
 
+    file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
     workload, gpu = typed.only_workload(), load_hardware(hardware)
     prediction = predict_step(load_model(model), workload, gpu, calibrated(hardware, calibration))
     document = prediction_json(prediction)
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        csv=csv,
+        csv=file,
         data=lambda: document,
         records=lambda: operator_records(document),
         tables=lambda: prediction_tables(prediction),

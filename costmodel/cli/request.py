@@ -9,14 +9,17 @@ from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
     DtypeOpt,
+    ForceOpt,
     HardwareOpt,
     JsonOpt,
     KvDtypeOpt,
     MarkdownOpt,
+    MlaCacheOpt,
     ModelArg,
     RoutingOpt,
+    WindowCacheOpt,
 )
-from costmodel.cli.output import check_output, print_output
+from costmodel.cli.output import csv_file, print_output
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model
@@ -46,12 +49,15 @@ def request(
     ] = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
-    dtype: DtypeOpt = "bf16",
+    dtype: DtypeOpt = None,
     kv_dtype: KvDtypeOpt = None,
     routing: RoutingOpt = "uniform",
+    mla_cache: MlaCacheOpt = "latent",
+    window_cache: WindowCacheOpt = "window",
     backend: BackendOpt = "torch",
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
+    force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """What serving requests costs: first token, each next one, energy and money.
@@ -62,7 +68,7 @@ def request(
     from costmodel.show.request_json import request_json, request_record
     from costmodel.show.tables.request import request_tables
 
-    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
+    file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
     served_request = Request(
         prompt=parse_count(prompt, field="prompt", low=1, high=MAX_NEW_TOKENS),
         output=parse_count(output, field="output", low=1, high=MAX_NEW_TOKENS),
@@ -76,6 +82,8 @@ def request(
         dtype=dtype,
         kv_dtype=kv_dtype,
         routing=parse_routing(routing),
+        mla_cache=mla_cache,
+        window_cache=window_cache,
         backend=backend,
     )
     gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
@@ -83,7 +91,7 @@ def request(
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        csv=csv,
+        csv=file,
         data=lambda: request_json(served),
         records=lambda: [request_record(served)],
         tables=lambda: request_tables(served),

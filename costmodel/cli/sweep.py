@@ -8,18 +8,20 @@ import typer
 from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
+    ForceOpt,
     HardwareOpt,
     JsonOpt,
     MarkdownOpt,
     ModelArgs,
 )
-from costmodel.cli.output import check_csv, print_output
+from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.parse import parse_routing
+from costmodel.inputs.output_file import OutputFile
+from costmodel.inputs.parse import parse_routing, split_routings
 
 EPILOG = (
     "Example: sparsecost sweep olmoe-1b-7b --batch 1,16,64 --context 512,4096"
@@ -41,20 +43,24 @@ def sweep(
     ] = None,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
+    force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """Every combination of batch, context, routing and GPU; each of those takes a list."""
+    from costmodel.questions.grid import aligned
     from costmodel.questions.sweep import MAX_POINTS
     from costmodel.questions.sweep import sweep as sweep_grid
-    from costmodel.show.export import SCHEMA_VERSION, write_parts
+    from costmodel.show.export import SCHEMA_VERSION, SUFFIXES, write_parts
     from costmodel.show.tables.sweep import sweep_table
 
-    check_csv(csv)
-    target = csv if out is None else out
-    if (target is not None) + as_json + as_markdown > 1 or (csv is not None and out is not None):
+    if out is not None and (as_json or as_markdown or csv is not None):
         raise InputError("output: --out, --json, --csv and --markdown exclude one another")
+    file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
+    if out is not None:
+        file = OutputFile(path=out, force=force)
+        file.check(*SUFFIXES)
 
-    routings = [parse_routing(text) for text in typed.routing.split(",")]
+    routings = [parse_routing(text) for text in split_routings(typed.routing)]
     gpu_names = hardware.split(",")
     gpus = [load_hardware(name) for name in gpu_names]
     calibrations = [calibrated(name, calibration) for name in gpu_names]
@@ -63,7 +69,7 @@ def sweep(
     if points > MAX_POINTS:
         raise InputError(f"sweep={points}: a sweep has at most {MAX_POINTS:,} points")
     workload = typed.workload(batch=batches[0], context=contexts[0], routing=routings[0])
-    grids = [
+    made = [
         sweep_grid(
             load_model(model),
             workload,
@@ -75,8 +81,9 @@ def sweep(
         )
         for model in models
     ]
-    if target is not None:
-        write_parts((part for grid in grids for part in grid.parts()), target)
+    grids = aligned(made)
+    if file is not None:
+        write_parts((part for grid in grids for part in grid.parts()), file)
         return
     rows = [record for grid in grids for record in grid.records()] if as_json else []
     print_output(

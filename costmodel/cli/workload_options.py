@@ -11,7 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from costmodel.cli.options import BackendOpt, DtypeOpt, KvDtypeOpt, RoutingOpt
+from costmodel.cli.options import (
+    BackendOpt,
+    DtypeOpt,
+    KvDtypeOpt,
+    MlaCacheOpt,
+    RoutingOpt,
+    WindowCacheOpt,
+)
 from costmodel.errors import InputError, shown
 from costmodel.inputs.parse import (
     parse_batches,
@@ -25,6 +32,7 @@ from costmodel.inputs.workload import (
     DEFAULT_NEW_TOKENS,
     MAX_NEW_TOKENS,
     AttentionFlops,
+    Fp32Math,
     Logits,
     Mla,
     Phase,
@@ -66,7 +74,7 @@ class TypedWorkload:
         str | None,
         typer.Option(metavar="N", help=f"New tokens per sequence. {by_phase(DEFAULT_NEW_TOKENS)}"),
     ] = None
-    dtype: DtypeOpt = "bf16"
+    dtype: DtypeOpt = None
     kv_dtype: KvDtypeOpt = None
     routing: RoutingOpt = "uniform"
     attention_flops: Annotated[
@@ -79,6 +87,10 @@ class TypedWorkload:
         Logits,
         typer.Option(help="Computed of the last token of each sequence, or of all new tokens."),
     ] = "last"
+    fp32_math: Annotated[
+        Fp32Math,
+        typer.Option(help="How fp32 weights are multiplied: in full, or rounded to TF32."),
+    ] = "fp32"
     mla: Annotated[
         Mla | None,
         typer.Option(
@@ -86,6 +98,8 @@ class TypedWorkload:
             " rebuilt. (Default: absorbed in decode, else expanded.)"
         ),
     ] = None
+    mla_cache: MlaCacheOpt = "latent"
+    window_cache: WindowCacheOpt = "window"
     backend: BackendOpt = "torch"
 
     def batches(self, default: str = "1") -> tuple[int, ...]:
@@ -120,7 +134,10 @@ class TypedWorkload:
             routing=routing,
             attention_flops=self.attention_flops,
             logits=self.logits,
+            fp32_math=self.fp32_math,
             mla=self.mla,
+            mla_cache=self.mla_cache,
+            window_cache=self.window_cache,
             backend=self.backend,
         )
 

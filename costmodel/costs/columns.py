@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from costmodel.costs.beyond_histogram import without_nan
 from costmodel.costs.footprint import Footprint
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.predict import Costs, Prediction
@@ -100,6 +101,11 @@ def predicted_columns(time: StepTime | Unknown, *, tokens: Count) -> dict[str, V
 
 def step_values(prediction: Prediction) -> dict[str, Value]:
     """All numbers of one step by their names in the JSON; None: not known, or not applicable."""
+    return without_nan(computed_values(prediction))
+
+
+def computed_values(prediction: Prediction) -> dict[str, Value]:
+    """The same, with NaN for what a histogram cannot give."""
     workload = prediction.workload
     tokens = workload.batch * workload.new_tokens
     return {

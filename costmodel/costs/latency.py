@@ -25,6 +25,7 @@ from costmodel.costs.roofline import Ceilings
 from costmodel.costs.table_rows import repeated_row_bytes
 from costmodel.costs.totals import Totals
 from costmodel.inputs.workload import Workload
+from costmodel.layers.dtype import DTYPES
 from costmodel.layers.numbers import Number, larger
 from costmodel.layers.operator import Operator
 
@@ -69,6 +70,19 @@ class StepTime:
     energy_j: Number | Unknown  # of a step that takes `predicted_s`
 
 
+def not_timed(curves: Curves | Unknown, workload: Workload) -> Unknown | None:
+    """Why no time is predicted: there are no kernel times, or none for these formats."""
+    measured = DTYPES[DTYPE]
+    if isinstance(curves, Unknown):
+        return curves
+    if workload.formats.dtypes == (measured,) and workload.kv_dtype == measured:
+        return None
+    return Unknown(
+        reason=f"calibrations are measured in {DTYPE};"
+        f" this is dtype={workload.dtype_label}, kv_dtype={workload.kv_dtype.label}"
+    )
+
+
 def step_time(
     curves: Curves | Unknown,
     workload: Workload,
@@ -99,14 +113,10 @@ def step_time(
     if isinstance(curves, Unknown):
         return curves
     backend = kernels.backend
-    if reason := kernels.refusal or backend.unpriced:
-        return Unknown(reason=reason)
-    formats = workload.dtype.label, workload.kv_dtype.label
-    if formats != (DTYPE, DTYPE):
-        return Unknown(
-            reason=f"calibrations are measured in {DTYPE};"
-            f" this is dtype={formats[0]}, kv_dtype={formats[1]}"
-        )
+    reason = kernels.refusal or backend.unpriced
+    unknown = Unknown(reason=reason) if reason else not_timed(curves, workload)
+    if unknown is not None:
+        return unknown
     times: dict[str, list[tuple[int, OperatorTime]]] = {}  # by path, with numbers of layers
     regions: list[RegionTime] = []
     graph: Number = 0.0

@@ -8,6 +8,7 @@ Layers of one configuration are costed once: their operator has a count.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from costmodel.costs.storage import kind_operators, with_formats
 from costmodel.costs.table_rows import with_table_rows
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.kernel_shape import Gemm
@@ -30,28 +31,28 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
         Operators whose paths are those of the reference model's leaf modules.
     """
     d, num_layers = model.hidden_size, model.num_hidden_layers
-    operators = [_embed(model, step)]
+    operators = with_formats([_embed(model, step)], step)
     ffns = model.ffn_groups
     placements = [memory.placement(num_layers) for memory in model.memory]
     adds = residual_adds(num_layers, [layers for _, layers in ffns], placements)
     operators += _norms("attention_norm", adds[:num_layers], d, step)
     for attention, layers in model.attention_groups:
-        operators += attention.operators(Site.of(layers, d, attention), step)
+        operators += kind_operators(attention, layers, d, step)
     every_layer = Site.of(range(num_layers), d)
     if model.post_norms:
         operators.append(norm("post_attention_norm", every_layer, step))
     operators.append(norm("ffn_norm", every_layer, step, residual_adds=1))
     with_ffn: list[int] = []
     for ffn, layers in ffns:
-        operators += ffn.operators(Site.of(layers, d, ffn), step)
+        operators += kind_operators(ffn, layers, d, step)
         with_ffn += layers
     for memory, placement in zip(model.memory, placements, strict=True):
         inputs = tuple(layer for layer, _ in placement)
-        operators += with_table_rows(memory.operators(Site.of(inputs, d, memory), step), step)
+        operators += with_table_rows(kind_operators(memory, inputs, d, step), step)
     if model.post_norms and with_ffn:
         site = Site.of(sorted(with_ffn), d)
         operators.append(norm("post_ffn_norm", site, step))
-    return (*operators, *_head(model, step, adds[num_layers]))
+    return (*operators, *with_formats(_head(model, step, adds[num_layers]), step))
 
 
 def residual_adds(
@@ -103,6 +104,7 @@ def _embed(model: ModelConfig, step: Step) -> Operator:
         group="embedding",
         rows=v,
         cols=model.hidden_size,
+        leaf="embed",
         shared=EMBEDDING if model.tie_word_embeddings else "",
     )
     distinct = Uniform().expected_distinct(v, 1, n, kind="rows")
@@ -143,6 +145,7 @@ def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
         group="embedding" if tied else "lm_head",
         rows=v,
         cols=d,
+        leaf="embed" if tied else "lm_head",
         shared=EMBEDDING if tied else "",
     )
     return [

@@ -31,7 +31,8 @@ from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import Number
-from costmodel.layers.operator import Operator, OperatorKind, Step, TableRows
+from costmodel.layers.operator import Operator, OperatorKind, Step
+from costmodel.layers.touched import TableRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +59,14 @@ class Prediction:
     """What one step of a model costs on one GPU; seconds and bytes."""
 
     model: ModelConfig
-    workload: Workload
+    workload: Workload  # with the formats of the model's checkpoint where that decides them
     hardware: Hardware
     costs: Costs
     memory: Footprint
     floor_s: float  # the roofline bound
     bound_by: Bound
     fits_l2: bool  # the compulsory bytes; if so, the bound holds from a cold L2 only
-    ceilings: Ceilings  # of the datasheet, for the format of the weights
+    ceilings: Ceilings  # of the datasheet, for the formats of weights and cache
     calibration: Curves | Unknown
     time: StepTime | Unknown  # predicted from the calibration
 
@@ -76,11 +77,13 @@ class Prediction:
 
     def operator_floor_s(self, operator: Operator) -> float:
         """The roofline bound of one of the operator's layers by itself, seconds."""
-        return float(self.ceilings.floor_s(operator.compulsory_bytes, operator.total("flops")))
+        flops = self.ceilings.of_one(operator)
+        return float(self.ceilings.floor_s(operator.compulsory_bytes, flops))
 
     def operator_bound_by(self, operator: Operator) -> Bound:
         """Which of the bound's two terms is the longer, for one of the operator's layers."""
-        bound = self.ceilings.bound_by(operator.compulsory_bytes, operator.total("flops"))
+        flops = self.ceilings.of_one(operator)
+        bound = self.ceilings.bound_by(operator.compulsory_bytes, flops)
         assert isinstance(bound, str)
         return bound
 
@@ -117,11 +120,13 @@ def predict(
         calibration: Kernel times measured on this GPU, from `calibrated`. Without them everything
             is predicted but time and energy; the roofline bound needs the datasheet only.
     """
+    workload = workload.of_model(model)
     step = workload.step()
     costs = step_costs(model, step)
     gpu = Gpu(hardware=hardware, calibration=calibration)
     ceilings = gpu.ceilings(workload)
-    compulsory, flops = costs.totals.compulsory_bytes, costs.totals.flops
+    compulsory = costs.totals.compulsory_bytes
+    flops = ceilings.at_peak(costs.operators, costs.totals.flops)
     bound = ceilings.bound_by(compulsory, flops)
     assert isinstance(bound, str)
     return Prediction(

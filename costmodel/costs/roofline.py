@@ -1,20 +1,30 @@
-"""The roofline bound: no implementation takes less time than moving its bytes or doing its FLOPs.
+"""The roofline bound: the time to move a step's bytes or do its FLOPs at a GPU's datasheet rates.
 
 A GPU moves so many bytes per second from its memory (HBM) and does so many FLOPs per second. A step
-must do both, at best at the same time, so it takes at least as long as the longer one. If that is
+must do both, at best at the same time, so at these rates the longer one bounds it. If that is
 moving bytes, the step is memory-bound: decode with a small batch reads every weight for a few
 tokens. If it is the FLOPs, the step is compute-bound: prefill uses each weight for many tokens.
+Datasheets state peaks at boost clock, of products that are added up in 32 bits. A kernel that adds
+in 16 bits, where a GPU does that faster, or that stores the operands in fewer bits is outside it.
 """
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.layers.numbers import Number, larger
+from costmodel.layers.operator import Operator
 
 Bound: TypeAlias = Literal["memory", "compute"]
+
+PROMISE = (
+    "at datasheet bandwidth and peak (boost clock, FP32 accumulation), from a cold L2, no kernel of"
+    " the same arithmetic is faster"
+)
+"""What the bound promises, as tables, pages and docs say it."""
 
 
 def floor_s(
@@ -25,17 +35,18 @@ def floor_s(
 ) -> Number:
     """max(compulsory bytes / datasheet bandwidth, model FLOPs / datasheet dense peak), seconds.
 
-    A bound, not a prediction. Leaves out launches, latency, tile padding and traffic beyond the
-    compulsory bytes.
+    A bound, not a prediction: at these rates, from a cold L2, no kernel of the same arithmetic is
+    faster. Datasheet peaks are those at boost clock and with FP32 accumulation.
+    Leaves out launches, latency, tile padding and traffic beyond the compulsory bytes.
     Source: the roofline model, Williams et al., CACM 52(4), 2009.
 
     Args:
         compulsory_bytes: What must move through HBM, each byte once.
         model_flops: What the model's mathematics asks for, a multiply-add being 2.
         hbm_bytes_per_s: Bandwidth by the datasheet.
-        peak_flops_per_s: Dense peak by the datasheet (32-bit accumulation) of the fastest format in
-            which the weights can be multiplied. It prices all FLOPs, those of attention too,
-            whatever the cache's format.
+        peak_flops_per_s: Dense peak by the datasheet (at boost clock, 32-bit accumulation) of the
+            fastest format in which what is stored can be multiplied. Where operators differ in
+            that, `model_flops` are those of `Ceilings.at_peak`.
     """
     return larger(compulsory_bytes / hbm_bytes_per_s, model_flops / peak_flops_per_s)
 
@@ -53,18 +64,73 @@ def bound_by(
     return "memory" if by_memory else "compute"
 
 
+class Peak(NamedTuple):
+    """A dense peak of the matrix units, and its name in the datasheet."""
+
+    flops_per_s: Number
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
-    """The two ceilings of a GPU's roofline; arrays over several GPUs."""
+    """The ceilings of a GPU's roofline for the formats of a workload; arrays over several GPUs.
+
+    The products of an operator run at the peak of the format in which its weights are stored, those
+    of attention at that of the cache's format. The other operand, an activation, may be converted
+    to that format, so that no kernel which keeps what is stored as it is multiplies faster. Work
+    that is no matrix product is priced at the same peaks, which the vector units do not reach.
+    """
 
     hbm_bytes_per_s: Number
-    peak_flops_per_s: Number  # dense, for the format of the weights
+    peak_flops_per_s: Number  # dense, for the default format of the weights
     peak_name: str = ""  # which of the datasheet's peaks that is
+    other_peaks: Mapping[str, Peak] = field(default_factory=dict)  # by the names of other formats
 
-    def floor_s(self, compulsory_bytes: Number, model_flops: Number) -> Number:
-        """The roofline bound of this work, in seconds."""
-        return floor_s(compulsory_bytes, model_flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
+    def floor_s(self, compulsory_bytes: Number, flops: Number) -> Number:
+        """The roofline bound of this work, in seconds; `flops` as `at_peak` gives them."""
+        return floor_s(compulsory_bytes, flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
 
-    def bound_by(self, compulsory_bytes: Number, model_flops: Number) -> Bound | NDArray[np.str_]:
+    def bound_by(self, compulsory_bytes: Number, flops: Number) -> Bound | NDArray[np.str_]:
         """Whether bandwidth or peak FLOPs limit this work."""
-        return bound_by(compulsory_bytes, model_flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
+        return bound_by(compulsory_bytes, flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
+
+    def at_peak(self, operators: Iterable[Operator], flops: Number) -> Number:
+        """The FLOPs that take as long at `peak_flops_per_s` as these operators at their own peaks.
+
+        Where an operator's format has another peak, its FLOPs count peak_flops_per_s over that
+        peak. The sum over operators of FLOPs / own peak is a bound, since operators share the
+        matrix units.
+
+        Args:
+            operators: Of the step.
+            flops: The sum of their FLOPs, over all layers.
+        """
+        if not self.other_peaks:
+            return flops
+        total = flops
+        for operator in operators:
+            if operator.computes_in is not None:
+                own = operator.count * operator.total("flops")
+                total = total + own * (self._ratio(operator) - 1)
+        return total
+
+    def of_one(self, operator: Operator) -> Number:
+        """`at_peak` of one of an operator's layers."""
+        flops = operator.total("flops")
+        return flops if operator.computes_in is None else flops * self._ratio(operator)
+
+    def peak_of(self, operator: Operator) -> Peak:
+        """The peak at which an operator's products are priced."""
+        if operator.computes_in is None:
+            return Peak(self.peak_flops_per_s, self.peak_name)
+        return self.other_peaks[operator.computes_in.name]
+
+    @property
+    def peak_names(self) -> tuple[str, ...]:
+        """All peaks of the datasheet that price something, that of the default format first."""
+        return tuple(
+            dict.fromkeys((self.peak_name, *(peak.name for peak in self.other_peaks.values())))
+        )
+
+    def _ratio(self, operator: Operator) -> Number:
+        return self.peak_flops_per_s / self.peak_of(operator).flops_per_s

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import get_args
 
 from costmodel.inputs.model import ModelConfig
-from costmodel.layers.dtype import Dtype
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import (
     QUANTITIES,
@@ -173,18 +172,16 @@ def flops_by_kind(operators: Iterable[Operator]) -> dict[OperatorKind, Number]:
     return sums
 
 
-def kv_bytes_per_token(model: ModelConfig, kv_dtype: Dtype) -> int:
+def kv_bytes_per_token(model: ModelConfig, step: Step) -> int:
     """KV-cache bytes that one token of one sequence adds, over all layers."""
-    return sum(
-        mixer.kv_token_bytes(kv_dtype) * len(layers) for mixer, layers in model.attention_groups
-    )
+    return sum(mixer.kv_token_bytes(step) * len(layers) for mixer, layers in model.attention_groups)
 
 
 def kept_bytes(model: ModelConfig, step: Step) -> tuple[Number, int]:
     """Bytes that all layers keep after the step.
 
-    Each layer keeps the S + T tokens of a sequence, at most its window; a recurrent layer keeps its
-    state whatever their number.
+    Each layer keeps the S + T tokens of a sequence, at most its window unless windows are kept
+    whole; a recurrent layer keeps its state whatever their number.
 
     Returns:
         KV-cache bytes of the batch, and state bytes of one sequence.
@@ -193,8 +190,8 @@ def kept_bytes(model: ModelConfig, step: Step) -> tuple[Number, int]:
     stored: Number = 0
     state = 0
     for mixer, layers in model.attention_groups:
-        tokens = step.batch * mixer.kept_tokens(sequence_tokens)
-        stored = stored + len(layers) * mixer.kv_token_bytes(step.kv_dtype) * tokens
+        tokens = step.batch * mixer.kept_tokens(sequence_tokens, step)
+        stored = stored + len(layers) * mixer.kv_token_bytes(step) * tokens
         state += len(layers) * mixer.state_bytes(model.hidden_size, step)
     return stored, state
 
@@ -209,7 +206,7 @@ def kv_cache(model: ModelConfig, step: Step, sums: Totals) -> KvCache:
     """
     stored, state = kept_bytes(model, step)
     return KvCache(
-        bytes_per_token=kv_bytes_per_token(model, step.kv_dtype),
+        bytes_per_token=kv_bytes_per_token(model, step),
         stored_bytes=stored,
         read_bytes=sums.kv_read_bytes,
         written_bytes=sums.kv_written_bytes,

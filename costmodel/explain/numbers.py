@@ -1,9 +1,11 @@
 """Every number of a prediction that can be explained, by its JSON name or its path."""
 
+from costmodel.costs.beyond_histogram import beyond, is_unknown
 from costmodel.costs.columns import Value, step_values
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.sizes import MAX_CONTEXT, PARAMETER_GROUPS
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.errors import InputError, shown
 from costmodel.explain.explanation import Derivation, Explanation, explain_quantity
 from costmodel.explain.memory import MEMORY
 from costmodel.explain.operators import operator_explanation
@@ -35,6 +37,9 @@ def explain_step(prediction: Prediction, number: str) -> Explanation:
 def explain_operator(prediction: Prediction, path: str) -> Explanation:
     """Explains the operator at a path, which must match exactly one."""
     (operator,) = operators_at(prediction, path)
+    unknown = beyond(prediction.costs.operators, prediction.workload)
+    if unknown is not None and is_unknown(operator.compulsory_bytes):
+        raise InputError(f"number={shown(path)}: is not known ({unknown.reason})")
     number = operator.path if path == operator.leaf else path
     return operator_explanation(prediction, operator, number)
 

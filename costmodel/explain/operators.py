@@ -1,7 +1,6 @@
 """One operator explained: the formula of its layer kind, its bytes, its bound, part by part."""
 
 import inspect
-from dataclasses import asdict
 from typing import Any
 
 from costmodel.backends import BACKENDS
@@ -10,8 +9,9 @@ from costmodel.costs.predict import Prediction
 from costmodel.explain.explanation import Column, Equation, Explanation, Terms, Value
 from costmodel.explain.letters import clauses, operator_letters, used
 from costmodel.explain.rows import share_equation
+from costmodel.explain.shapes import shape_words
 from costmodel.explain.sums import byte_letters
-from costmodel.explain.times import bound_equation, label
+from costmodel.explain.times import label, operator_bound
 from costmodel.explain.working import FormulaError
 from costmodel.layers.letters import Letter
 from costmodel.layers.operator import Operator, Part
@@ -69,7 +69,7 @@ def _equations(prediction: Prediction, operator: Operator) -> tuple[Equation, ..
     name = f"{label('operators.compulsory_bytes')}{sentence}"
     equations += [
         Equation.sum_of(name, byte_letters(operator.total), "bytes"),
-        bound_equation(prediction, moved, flops),
+        operator_bound(prediction, operator),
     ]
     shared = share_equation(prediction.costs.operators, operator)
     if shared is not None:
@@ -154,7 +154,7 @@ def _parts(prediction: Prediction, operator: Operator) -> Terms:
     columns = [
         Column(header="part", unit="text"),
         Column(header="kind", unit="text"),
-        Column(header="chooses", unit="bool"),
+        Column(header="chooses", unit="text"),
         Column(header="FLOPs", unit="count", total=operator.total("flops")),
         Column(header="compares", unit="count", total=operator.total("compares")),
         *(
@@ -173,14 +173,14 @@ def _parts(prediction: Prediction, operator: Operator) -> Terms:
         (
             part.name,
             part.kind,
-            part.routing,
+            "yes" if part.routing else "",
             part.flops,
             part.compares,
             *(_bytes(part, field) for field, _ in PART_BYTES),
             *(of.launches(operator, part) for of in kernels.values()),
             part.activation_bytes,
             part.intermediate_bytes,
-            _shape(part),
+            shape_words(part.shape),
         )
         for part in operator.parts
     ]
@@ -205,11 +205,3 @@ def _part_bytes(operator: Operator, field: str) -> Any:  # noqa: ANN401 - a numb
     if field == "kv_bytes":
         return operator.total("kv_read_bytes") + operator.total("kv_written_bytes")
     return operator.total(field)
-
-
-def _shape(part: Part) -> str:
-    """By which measured curve a part is priced: `Gemm m=64, n=2048, k=2048`."""
-    if part.shape is None:
-        return "the bytes it moves"
-    sizes = ", ".join(f"{name}={value:g}" for name, value in asdict(part.shape).items())
-    return f"{type(part.shape).__name__} {sizes}"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from costmodel.costs.beyond_histogram import is_unknown
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.quantities.quantity import Quantity
@@ -189,10 +190,10 @@ def _steps(served: Served) -> Terms:
     )
 
 
-def _sums(phase: PhaseCosts) -> tuple[float, float | None, float | None]:
+def _sums(phase: PhaseCosts) -> tuple[float | None, float | None, float | None]:
     predicted, energy = phase.predicted_s, phase.energy_j
     return (
-        phase.floor_s,
+        None if is_unknown(phase.floor_s) else phase.floor_s,
         None if isinstance(predicted, Unknown) else predicted,
         None if isinstance(energy, Unknown) else energy,
     )

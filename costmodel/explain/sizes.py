@@ -7,8 +7,9 @@ from typing import get_args
 from costmodel.explain.explanation import Column, Derivation, Terms
 from costmodel.explain.sums import Builder, Case, over_operators
 from costmodel.layers.base import MixerKind
+from costmodel.layers.formats import Group
 from costmodel.layers.letters import Letter
-from costmodel.layers.operator import Group, Operator, Weight
+from costmodel.layers.operator import Operator, Weight
 from costmodel.layers.site import layer_pattern
 
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -148,7 +149,7 @@ def _layer_letter(number: str, mixer: MixerKind, layers: tuple[int, ...]) -> Let
 def _token_letter(case: Case, number: str, mixer: MixerKind) -> Letter:
     return Letter(
         f"b{number}",
-        mixer.kv_token_bytes(case.prediction.workload.kv_dtype),
+        mixer.kv_token_bytes(case.prediction.workload.step()),
         f"bytes of a token in the cache of such a layer: {_said(mixer, 'kv_token_bytes')}",
     )
 
@@ -177,7 +178,7 @@ def _kv_stored(case: Case) -> Derivation:
             _token_letter(case, number, mixer),
             Letter(
                 f"n{number}",
-                mixer.kept_tokens(held),
+                mixer.kept_tokens(held, case.prediction.workload.step()),
                 f"tokens of a sequence that it keeps of S + T = {held}:"
                 f" {_said(mixer, 'kept_tokens')}",
             ),

@@ -4,12 +4,14 @@ from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime, Unknown, region_time
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.costs.roofline import Peak
 from costmodel.costs.table_rows import repeated_row_bytes
 from costmodel.explain.explanation import Column, Derivation, Equation, Terms
 from costmodel.explain.sums import Builder, Case, over_parts
 from costmodel.explain.working import number_text, worked
 from costmodel.layers.letters import Letter
 from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator
 
 BOUND = "max(bytes / bandwidth, FLOPs / peak)"
 
@@ -19,25 +21,38 @@ def label(name: str) -> str:
     return STEP_QUANTITIES[name].label
 
 
-def bound_letters(prediction: Prediction, moved: Number, flops: Number) -> tuple[Letter, ...]:
-    """The letters of a roofline bound of so many bytes and FLOPs."""
-    ceilings, gpu = prediction.ceilings, prediction.hardware.name
-    return (
-        Letter("bytes", moved, label("hbm_bytes.compulsory")),
-        Letter("bandwidth", ceilings.hbm_bytes_per_s, f"datasheet bytes/s of {gpu}"),
-        Letter("FLOPs", flops, label("flops.total")),
-        Letter("peak", ceilings.peak_flops_per_s, f"datasheet dense {ceilings.peak_name} FLOP/s"),
-    )
-
-
-def bound_equation(prediction: Prediction, moved: Number, flops: Number) -> Equation:
-    """The roofline bound of so many bytes and FLOPs, in seconds."""
-    return Equation.of(label("time.floor_s"), BOUND, bound_letters(prediction, moved, flops), "s")
+def operator_bound(prediction: Prediction, operator: Operator) -> Equation:
+    """The roofline bound of one of an operator's layers by itself, in seconds."""
+    peak, flops = prediction.ceilings.peak_of(operator), operator.total("flops")
+    counted = Letter("FLOPs", flops, label("flops.total"))
+    return _bound(prediction, operator.compulsory_bytes, counted, peak)
 
 
 def _step_bound(case: Case) -> Equation:
-    sums = case.prediction.costs.totals
-    return bound_equation(case.prediction, sums.compulsory_bytes, sums.flops)
+    """The roofline bound of the step, in seconds."""
+    prediction, sums = case.prediction, case.prediction.costs.totals
+    ceilings = prediction.ceilings
+    peak = Peak(ceilings.peak_flops_per_s, ceilings.peak_name)
+    words = label("flops.total")
+    if ceilings.other_peaks:
+        others = ", ".join(
+            f"{dtype} at that of {at.name}" for dtype, at in ceilings.other_peaks.items()
+        )
+        words += f", those at another peak times this one over theirs: {others}"
+    flops = Letter("FLOPs", ceilings.at_peak(prediction.costs.operators, sums.flops), words)
+    return _bound(prediction, sums.compulsory_bytes, flops, peak)
+
+
+def _bound(prediction: Prediction, moved: Number, flops: Letter, peak: Peak) -> Equation:
+    """The roofline bound of so many bytes and FLOPs at one peak."""
+    ceilings, gpu = prediction.ceilings, prediction.hardware.name
+    letters = (
+        Letter("bytes", moved, label("hbm_bytes.compulsory")),
+        Letter("bandwidth", ceilings.hbm_bytes_per_s, f"datasheet bytes/s of {gpu}"),
+        flops,
+        Letter("peak", peak.flops_per_s, f"datasheet dense {peak.name} FLOP/s"),
+    )
+    return Equation.of(label("time.floor_s"), BOUND, letters, "s")
 
 
 def _floor(case: Case) -> Derivation:

@@ -4,6 +4,7 @@ Each number carries its source. What was measured on a GPU is a calibration, and
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, get_args
@@ -15,8 +16,19 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_toml
 from costmodel.strict import STRICT, validated
 
-PeakName: TypeAlias = Literal["bf16", "fp16", "fp8", "int8", "fp32"]
-ComputeDtype: TypeAlias = Literal["bf16", "fp16", "fp8", "int8", "int4", "fp32"]
+PeakName: TypeAlias = Literal["bf16", "fp16", "fp8", "fp4", "int8", "fp32", "tf32"]
+
+MULTIPLIED_AS: Mapping[str, tuple[PeakName, ...]] = {
+    **{name: (name,) for name in get_args(PeakName) if name != "fp4"},
+    **{f"int{bits}": ("bf16", "int8", "fp8") for bits in (2, 3, 4, 5, 6)},
+    "mxfp8": ("fp8",),
+    "mxfp4": ("fp4",),
+    "nvfp4": ("fp4",),
+    "fp8_ds_mla": ("fp8",),  # its rotary keys in bf16 are no faster
+    "nf4": ("bf16",),
+    "fp4": ("bf16",),  # bitsandbytes': without scales that a matrix unit knows
+}
+"""The formats in which the matrix units can multiply a storage format; the fastest bounds it."""
 
 # The lower bounds catch a wrong unit (4.8 for 4.8e12 bytes/s, 50 for 50 MiB); the upper ones lie
 # far above any GPU and keep every product and quotient finite.
@@ -31,14 +43,17 @@ class DensePeaks:
     """Dense peaks by dtype, in FLOP/s (int8: operations/s); None: no hardware path for it.
 
     Peaks of the matrix units (tensor cores) with the accumulator that `sources` names; that of fp32
-    is of the vector units. Peaks with structured sparsity are left out.
+    is of the vector units, that of tf32 of fp32 operands rounded to 19 bits. fp4 is that of formats
+    with scales of small blocks (MXFP4, NVFP4). Peaks with structured sparsity are left out.
     """
 
     bf16: Rate
     fp16: Rate | None = None
     fp8: Rate | None = None
+    fp4: Rate | None = None
     int8: Rate | None = None
     fp32: Rate | None = None
+    tf32: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -102,27 +117,30 @@ class Hardware:
         """The dense peak that bounds computing in `dtype`, in FLOP/s, and the name of that peak.
 
         int4 is a weight format: kernels widen weights to 8 bits (W4A8) or to 16, so the fastest of
-        those peaks bounds it. On a GPU without a matrix path for fp16, fp8 or int8, these are
-        widened to bf16. fp32 cannot be: a GPU without an fp32 peak has no bound for it.
+        those peaks bounds it. MXFP4 and NVFP4 have scales within a row, which the fp4 units of a
+        GPU apply; without such units kernels widen them to 16 bits. On a GPU without a matrix path
+        for fp16, fp8 or int8, these are widened to bf16. fp32 cannot be: a GPU without an fp32 or
+        tf32 peak has no bound for it.
 
         Raises:
-            InputError: `dtype` is unknown, or is fp32 and this GPU states no fp32 peak.
+            InputError: `dtype` is unknown, or is fp32 or tf32 and this GPU states no such peak.
         """
-        known: tuple[ComputeDtype, ...] = get_args(ComputeDtype)
-        if dtype not in known:
-            raise InputError(f"dtype={shown(dtype)}: is not one of {', '.join(known)}")
-        peaks = self.dense_peak_flops_per_s
-        if dtype == "int4":
-            return max(self.peak_flops_per_s(wider) for wider in ("bf16", "fp8", "int8"))
-        for name in get_args(PeakName):
-            peak: float | None = getattr(peaks, name)
-            if name == dtype and peak is not None:
-                return peak, name
-        if dtype == "fp32":
+        names = MULTIPLIED_AS.get(dtype)
+        if names is None:
+            raise InputError(f"dtype={shown(dtype)}: is not one of {', '.join(MULTIPLIED_AS)}")
+        fastest: tuple[float, PeakName] | None = None
+        for name in names:
+            peak: float | None = getattr(self.dense_peak_flops_per_s, name)
+            if peak is not None and (fastest is None or peak > fastest[0]):
+                fastest = peak, name
+        if fastest is not None:
+            return fastest
+        if dtype in ("fp32", "tf32"):
             raise InputError(
-                f"dtype='fp32': needs dense_peak_flops_per_s.fp32, which {shown(self.name)} lacks"
+                f"dtype={shown(dtype)}: needs dense_peak_flops_per_s.{dtype}, which"
+                f" {shown(self.name)} lacks"
             )
-        return peaks.bf16, "bf16"
+        return self.dense_peak_flops_per_s.bf16, "bf16"
 
 
 def hardware_names() -> tuple[str, ...]:

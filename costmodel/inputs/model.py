@@ -10,12 +10,14 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from pydantic import Field, field_validator
+from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 from pydantic.dataclasses import dataclass
 
 import costmodel.layers
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_toml
+from costmodel.inputs.storage import storage_of, storage_table
+from costmodel.inputs.unset import model_with_unset
 from costmodel.layers.base import (
     MAX_LAYERS,
     FfnKind,
@@ -25,6 +27,7 @@ from costmodel.layers.base import (
     Width,
     selected_layers,
 )
+from costmodel.layers.formats import Storage
 from costmodel.strict import STRICT, validated
 
 for _module in pkgutil.iter_modules(costmodel.layers.__path__):
@@ -47,6 +50,11 @@ else:
     AnyAttention = _kinds(MixerKind)
     AnyFfn = _kinds(FfnKind)
     AnyMemory = _kinds(MemoryKind)
+
+
+def _storage_table(storage: Storage | None) -> dict[str, Any] | None:
+    return None if storage is None else storage_table(storage)
+
 
 Text = Annotated[str, Field(max_length=2000)]
 MAX_NAME = 120  # characters of a model's name
@@ -76,6 +84,9 @@ class ModelConfig:
     overrides: Annotated[tuple[Override, ...], Field(max_length=MAX_LAYERS)] = ()
     memory: Annotated[tuple[AnyMemory, ...], Field(max_length=64)] = ()
     post_norms: bool = False  # RMSNorm of each sublayer's output too (Gemma)
+    storage: Annotated[  # of its checkpoint; None: not stated
+        Storage | None, PlainValidator(storage_of), PlainSerializer(_storage_table)
+    ] = None
     published: dict[str, float] = Field(default_factory=dict)  # counts as the source prints them
     notes: tuple[Text, ...] = ()  # what a reader must know: conventions, what is left out
     assumptions: tuple[Text, ...] = ()  # given only for a reconstruction: what its source omits
@@ -98,6 +109,12 @@ class ModelConfig:
                     f" {min(seen & set(layers))} is overridden twice"
                 )
             seen |= set(layers)
+        for stated in self.storage.weights.leaves if self.storage else ():
+            if stated.layers and max(stated.layers) >= self.num_hidden_layers:
+                raise InputError(
+                    f"storage.leaves.layers: {stated.leaf} names layer {max(stated.layers)}; the"
+                    f" model has {self.num_hidden_layers}"
+                )
         inputs: set[int] = set()
         for memory in self.memory:
             placement = memory.placement(self.num_hidden_layers)
@@ -161,7 +178,7 @@ def model_from_table(table: dict[str, Any], *, where: str) -> ModelConfig:
     """The model of a parsed TOML table.
 
     An override inherits from the default layer each field that it leaves out, unless it is of
-    another kind.
+    another kind. "none" leaves an optional field unset.
 
     Raises:
         InputError: A field breaks a rule; the message begins with `where`.
@@ -180,7 +197,7 @@ def model_from_table(table: dict[str, Any], *, where: str) -> ModelConfig:
             else item
             for item in overrides
         ]
-    return validated(ModelConfig, merged, where=where)
+    return validated(ModelConfig, model_with_unset(merged), where=where)
 
 
 def _inheriting(default: object, change: object) -> object:

@@ -1,16 +1,18 @@
 """A model as the table of a file, and as the TOML text that reads back as the same model."""
 
-import os
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from costmodel.errors import InputError, shown
-from costmodel.inputs.files import write_atomically
 from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.output_file import OutputFile
+from costmodel.inputs.storage import storage_table
+from costmodel.inputs.unset import UNSET
 from costmodel.layers.base import LayerKind
+from costmodel.layers.formats import Storage
+
+SUFFIX = ".toml"
 
 
 def model_table(model: ModelConfig) -> dict[str, Any]:
@@ -25,8 +27,7 @@ def model_table(model: ModelConfig) -> dict[str, Any]:
 def model_toml(model: ModelConfig) -> str:
     """The model as TOML; the layers of an override say only what they do not inherit.
 
-    Raises:
-        InputError: an override leaves a field unset that the default layer sets: TOML has no None.
+    A field that an override leaves unset, and the default layer does not, says "none" there.
     """
     table = model_table(model)
     for override, layers in zip(model.overrides, table.get("overrides", ()), strict=True):
@@ -37,18 +38,15 @@ def model_toml(model: ModelConfig) -> str:
     return tomli_w.dumps(table)
 
 
-def write_model(model: ModelConfig, path: Path) -> None:
-    """Write `model_toml` to a new file: whole or not at all, and never over another file.
+def write_model(model: ModelConfig, out: OutputFile) -> None:
+    """Write `model_toml` to a file.
 
     Raises:
-        InputError: the name does not end in .toml, is taken, or cannot be written.
+        InputError: The name does not end in `SUFFIX`, or the path breaks a rule of `OutputFile`.
+        WorkError: The system cannot write the file.
     """
-    name, text = shown(str(path)), model_toml(model)
-    if path.suffix.lower() != ".toml":
-        raise InputError(f"out={name}: ends in .toml")
-    if os.path.lexists(path):
-        raise InputError(f"out={name}: exists, and a model file is never overwritten")
-    write_atomically(path, text, field="out")
+    out.check(SUFFIX)
+    out.write(model_toml(model))
 
 
 def _table(record: object, *, whole: bool) -> dict[str, Any]:
@@ -68,6 +66,8 @@ def _value(value: object, *, whole: bool) -> object:
         return _table(value, whole=whole)
     if isinstance(value, Override):
         return _table(value, whole=True)
+    if isinstance(value, Storage):
+        return storage_table(value)
     if isinstance(value, tuple):
         return [_value(item, whole=whole) for item in value]
     return value
@@ -77,15 +77,8 @@ def _changes(layer: LayerKind, default: LayerKind) -> dict[str, Any]:
     """What a layer of an override does not inherit from the default layer of the model."""
     if type(layer) is not type(default):
         return _table(layer, whole=False)
-    changes = {
-        name: value
+    return {
+        name: UNSET if value is None else value
         for name, value in _table(layer, whole=True).items()
         if getattr(layer, name) != getattr(default, name)
     }
-    for name, value in changes.items():
-        if value is None:
-            raise InputError(
-                f"out: an override leaves {name} unset, which a TOML file cannot say where the"
-                f" default layer sets it"
-            )
-    return changes

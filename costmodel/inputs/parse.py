@@ -13,17 +13,24 @@ from pydantic import ValidationError
 from costmodel.errors import InputError, shown
 from costmodel.inputs.histogram import read_histogram
 from costmodel.inputs.workload import (
+    CHECKPOINT,
     DEFAULT_NEW_TOKENS,
     MAX_BATCH,
     MAX_CONTEXT,
     AttentionFlops,
     Backend,
+    Fp32Math,
     Logits,
     Mla,
+    MlaCache,
+    OfCheckpoint,
     Phase,
+    WindowCache,
     Workload,
 )
-from costmodel.layers.dtype import default_kv_dtype, parse_dtype
+from costmodel.layers.dtype import default_kv_dtype, parse_kv_dtype
+from costmodel.layers.formats import ONE_BF16, parse_formats
+from costmodel.routing.by_population import POPULATIONS, ByPopulation
 from costmodel.routing.popularity import Routing, Uniform, Zipf
 from costmodel.strict import explained
 
@@ -39,7 +46,7 @@ def parse_count(text: str, *, field: str, low: int, high: int) -> int:
         value = int(digits)
         if low <= value <= high:
             return value
-    raise InputError(f"{field}={shown(text)}: is a whole number from {low:,} to {high:,}")
+    raise InputError(f"{field}={shown(text)}: must be a whole number from {low:,} to {high:,}")
 
 
 def parse_counts(text: str, *, field: str, low: int, high: int) -> tuple[int, ...]:
@@ -63,23 +70,76 @@ def parse_contexts(text: str) -> tuple[int, ...]:
     return parse_counts(text, field="context", low=0, high=MAX_CONTEXT)
 
 
-def parse_routing(text: str) -> Routing:
-    """The routing that `uniform`, `zipf:EXPONENT` or the path of a histogram file names."""
+def parse_routing(text: str, *, files: bool = True) -> Routing:
+    """The routing that a text names, of experts and table rows alike or of each population.
+
+    A law is `uniform`, `zipf:EXPONENT` or the path of a histogram file. `experts=LAW,rows=LAW`
+    names one for each population; one that is not named is uniform.
+
+    Args:
+        text: What was typed.
+        files: Whether a law may be a file; not so where the text comes from elsewhere.
+    """
+    if "=" not in text or (files and _exists(text)):
+        return _parse_law(text, of=text, files=files)
+    laws: dict[str, Routing] = {}
+    for item in text.split(","):
+        population, equals, law = item.partition("=")
+        if not equals or population not in POPULATIONS:
+            raise InputError(
+                f"routing={shown(text)}: {shown(item)} is not POPULATION=LAW;"
+                f" populations are {' and '.join(POPULATIONS)}"
+            )
+        if population in laws:
+            raise InputError(f"routing={shown(text)}: names {population} twice")
+        laws[population] = _parse_law(law, of=item, files=files)
+    experts, rows = (laws.get(population, Uniform()) for population in POPULATIONS)
+    return experts if experts == rows else ByPopulation(experts=experts, rows=rows)
+
+
+def split_routings(text: str) -> tuple[str, ...]:
+    """The texts of several routings, separated by commas.
+
+    Neighbours that name different populations are one routing: `zipf:1,experts=zipf:1,rows=uniform`
+    holds two.
+    """
+    routings: list[str] = []
+    named: set[str] = set()  # the populations of the last routing
+    for item in text.split(","):
+        population = item.partition("=")[0]
+        if population not in POPULATIONS or "=" not in item:
+            named = set()
+            routings.append(item)
+        elif not named or population in named:
+            named = {population}
+            routings.append(item)
+        else:
+            named.add(population)
+            routings[-1] += f",{item}"
+    return tuple(routings)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # a name too long for the file system, or with a null byte
+        return False
+
+
+def _parse_law(text: str, *, of: str, files: bool) -> Routing:
+    """The law of a population; `of` is the text of which it is part, for messages."""
     if text == "uniform":
         return Uniform()
     law, colon, exponent = text.partition(":")
     if colon and law == "zipf":
-        return _parse_zipf(text, exponent)
-    path = Path(text)
-    try:
-        exists = path.exists()
-    except (OSError, ValueError):  # a name too long for the file system, or with a null byte
-        exists = False
-    if not text or not exists:
-        raise InputError(
-            f"routing={shown(text)}: expected uniform, zipf:EXPONENT or a histogram file"
-        )
-    return read_histogram(path)
+        return _parse_zipf(of, exponent)
+    if files and text and _exists(text):
+        return read_histogram(Path(text))
+    file = " or a histogram file" if files else ""
+    laws = "uniform, zipf:EXPONENT" if files else "uniform or zipf:EXPONENT"
+    raise InputError(
+        f"routing={shown(of)}: expected {laws}{file}, alike or as experts=LAW,rows=LAW"
+    )
 
 
 def _parse_zipf(text: str, exponent: str) -> Zipf:
@@ -97,7 +157,10 @@ class Conventions(TypedDict, total=False):
 
     attention_flops: AttentionFlops
     logits: Logits
+    fp32_math: Fp32Math
     mla: Mla | None
+    mla_cache: MlaCache
+    window_cache: WindowCache
     backend: Backend
 
 
@@ -107,7 +170,7 @@ def parse_workload(
     batch: int,
     context: int,
     new_tokens: int | None = None,
-    dtype: str,
+    dtype: str | None,
     kv_dtype: str | None,
     routing: Routing,
     **conventions: Unpack[Conventions],
@@ -119,26 +182,32 @@ def parse_workload(
         batch: Sequences.
         context: Cached tokens per sequence.
         new_tokens: New tokens per sequence; None: the phase's default.
-        dtype: The storage format of the weights as text, such as `int4:128`.
-        kv_dtype: That of the KV cache; None: the weights' format, or bf16 if they are quantised.
+        dtype: The storage formats of the weights as text, such as `int4:128`, `experts=mxfp4` or
+            `checkpoint`; None: those of a user's file that states them, else bf16.
+        kv_dtype: That of the KV cache, or a layout of it; None: the checkpoint's where its formats
+            are taken and it states one, else the weights' default format, or bf16 if that is
+            quantised.
         routing: The popularity of experts and table rows.
         conventions: The other fields of `Workload`.
 
     Raises:
         InputError: A value breaks a rule.
     """
-    weights = parse_dtype(dtype, field="dtype")
-    cache = default_kv_dtype(weights)
-    if kv_dtype is not None:  # an empty text was typed, and is wrong
-        cache = parse_dtype(kv_dtype, field="kv_dtype")
+    cache = None if kv_dtype is None else parse_kv_dtype(kv_dtype, field="kv_dtype")
+    weights, of_checkpoint = ONE_BF16, None
+    if dtype is None or dtype == CHECKPOINT:
+        of_checkpoint = OfCheckpoint(required=dtype is not None, kv_dtype=cache)
+    else:
+        weights = parse_formats(dtype, field="dtype")
     try:
         return Workload(
             phase=phase,
             batch=batch,
             context=context,
             new_tokens=DEFAULT_NEW_TOKENS[phase] if new_tokens is None else new_tokens,
-            dtype=weights,
-            kv_dtype=cache,
+            formats=weights,
+            kv_dtype=cache or default_kv_dtype(weights.default),
+            of_checkpoint=of_checkpoint,
             routing=routing,
             **conventions,
         )

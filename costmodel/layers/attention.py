@@ -13,7 +13,6 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
 from costmodel.layers.base import Count, MixerKind, Width
-from costmodel.layers.dtype import Dtype
 from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.numbers import Number, larger, smaller
@@ -152,13 +151,24 @@ class Attention(MixerKind):
         if self.rotary_dim is not None and self.rotary_dim > self.head_dim:
             raise InputError(f"rotary_dim={self.rotary_dim}: exceeds head_dim={self.head_dim}")
 
-    def kv_token_bytes(self, kv_dtype: Dtype) -> int:
-        """2 K vectors of d: one key and one value a head."""
-        return 2 * self.num_key_value_heads * kv_dtype.row_bytes(self.head_dim)
+    def kv_token_bytes(self, step: Step) -> int:
+        """2 K vectors of d: one key and one value a head.
 
-    def kept_tokens(self, tokens: Number) -> Number:
-        """All of them, or the last W."""
-        return tokens if self.sliding_window is None else smaller(tokens, self.sliding_window)
+        Raises:
+            InputError: The format of the cache is a layout of latents.
+        """
+        if step.kv_dtype.rotary_bits:
+            raise InputError(
+                f"kv_dtype={step.kv_dtype.label}: is a layout of latents (MLA); layers of kind"
+                f" {self.kind!r} keep keys and values"
+            )
+        return 2 * self.num_key_value_heads * step.kv_dtype.row_bytes(self.head_dim)
+
+    def kept_tokens(self, tokens: Number, step: Step) -> Number:
+        """All of them; of a window the last W, unless windows are kept whole."""
+        if self.sliding_window is None or step.window_cache == "whole":
+            return tokens
+        return smaller(tokens, self.sliding_window)
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
         """H, K, d, dr, pairs."""
@@ -180,7 +190,7 @@ class Attention(MixerKind):
         """qkv, rope, core, output."""
         h, k, d = self.num_attention_heads, self.num_key_value_heads, self.head_dim
         n = step.tokens
-        kv_bytes = self.kv_token_bytes(step.kv_dtype)
+        kv_bytes = self.kv_token_bytes(step)
         cached = read_tokens(step, self.sliding_window)
         return [
             linear(
@@ -191,6 +201,7 @@ class Attention(MixerKind):
                 outputs=(h + 2 * k) * d,
                 group="attention",
                 bias=self.attention_bias,
+                matrix_rows=(h * d, k * d, k * d),
                 summary="Queries, keys and values of the new tokens, in one projection",
                 formula=sum_of("2 N D (H + 2 K) d", self.attention_bias and "N (H + 2 K) d"),
                 source="arXiv 2305.13245",
@@ -258,7 +269,7 @@ class Attention(MixerKind):
                     operations=2,
                 )
             )
-        kept = self.kept_tokens(step.new_tokens)
+        kept = self.kept_tokens(step.new_tokens, step)
         parts.append(
             Part(
                 name="cache_write",

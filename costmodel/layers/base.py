@@ -15,7 +15,6 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from costmodel.errors import InputError, shown
-from costmodel.layers.dtype import Dtype
 from costmodel.layers.letters import Letter
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Step
@@ -70,13 +69,14 @@ class MixerKind(LayerKind):
     or in both. One that has neither method keeps nothing.
     """
 
-    def kv_token_bytes(self, kv_dtype: Dtype) -> int:
+    def kv_token_bytes(self, step: Step) -> int:
         """KV-cache bytes of one token in one layer."""
-        del kv_dtype
+        del step
         return 0
 
-    def kept_tokens(self, tokens: Number) -> Number:
+    def kept_tokens(self, tokens: Number, step: Step) -> Number:
         """How many of `tokens` past tokens of a sequence the cache holds."""
+        del step
         return tokens
 
     def state_bytes(self, hidden_size: int, step: Step) -> int:

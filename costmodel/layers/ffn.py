@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic.dataclasses import dataclass
 
 from costmodel.layers.base import FfnKind, Size, Width
+from costmodel.layers.formats import Group
 from costmodel.layers.letters import Letter, sum_of
-from costmodel.layers.operator import Group, Operator, Step
+from costmodel.layers.operator import Operator, Step
 from costmodel.layers.primitives import Activation, activation_flops, linear
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT

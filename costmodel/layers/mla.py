@@ -4,7 +4,9 @@ Letters: H heads, q = q_lora_rank, c = kv_lora_rank, r = rotary, p = no-position
 v value head size. The up-projections `k_up` and `v_up` serve two modes with the same weights:
 *absorbed* maps the query into the latent space and the result out of it, so that attention runs
 over latents (H heads of c + r keys and c values); *expanded* rebuilds keys and values of every
-attended token in each step. Source: DeepSeek-V2, arXiv 2405.04434, section 2.1 and appendix C.
+attended token in each step. Engines that know no latents keep an *expanded cache* instead: keys and
+values of all heads, built once for each token. Source: DeepSeek-V2, arXiv 2405.04434, section 2.1
+and appendix C; the expanded cache: its model code on Hugging Face (`modeling_deepseek.py`).
 """
 
 from typing import Literal
@@ -13,7 +15,6 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.layers.attention import attended_pairs, core, pairs_letter
 from costmodel.layers.base import Count, MixerKind, Width
-from costmodel.layers.dtype import Dtype
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.numbers import Number
@@ -39,13 +40,25 @@ class LatentAttention(MixerKind):
     attention_bias: bool = False  # of the down projection
     output_bias: bool = False
 
-    def kv_token_bytes(self, kv_dtype: Dtype) -> int:
-        """A latent of c and a rotary key of r."""
-        return kv_dtype.row_bytes(self.kv_lora_rank) + kv_dtype.row_bytes(self.qk_rope_head_dim)
+    def kv_token_bytes(self, step: Step) -> int:
+        """A latent of c and a rotary key of r; expanded, H keys of p + r and H values of v."""
+        if step.mla_cache == "latent":
+            return self._latent_bytes(step) + self._rotary_bytes(step)
+        key = step.kv_dtype.row_bytes(self.qk_nope_head_dim + self.qk_rope_head_dim)
+        return self.num_attention_heads * (key + step.kv_dtype.row_bytes(self.v_head_dim))
 
-    def kept_tokens(self, tokens: Number) -> Number:
+    def kept_tokens(self, tokens: Number, step: Step) -> Number:
         """All of them."""
+        del step
         return tokens
+
+    def _latent_bytes(self, step: Step) -> int:
+        return step.kv_dtype.row_bytes(self.kv_lora_rank)
+
+    def _rotary_bytes(self, step: Step) -> int:
+        """Of the one rotary key of a token, which a layout of the cache may keep in more bits."""
+        r, bits = self.qk_rope_head_dim, step.kv_dtype.rotary_bits
+        return -(-r * bits // 8) if bits else step.kv_dtype.row_bytes(r)
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
         """H, c, r, p, v, pairs, and q where queries are compressed."""
@@ -63,7 +76,10 @@ class LatentAttention(MixerKind):
         return tuple(letters)
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
-        """qkv_down, latent_norm, q_up, rope, k_up, v_up, core, output."""
+        """qkv_down, latent_norm, q_up, rope, k_up, v_up, core, output.
+
+        Into an expanded cache rope writes what k_up and v_up make, so it follows them there.
+        """
         h, c, r = self.num_attention_heads, self.kv_lora_rank, self.qk_rope_head_dim
         q_width = h * (self.qk_nope_head_dim + r)
         q_first = q_width if self.q_lora_rank is None else self.q_lora_rank
@@ -77,6 +93,7 @@ class LatentAttention(MixerKind):
                 outputs=q_first + c + r,
                 group="attention",
                 bias=self.attention_bias,
+                matrix_rows=(q_first, c + r),
                 summary="Projection of each token to its queries or their compressed form, a latent"
                 " and a rotary key",
                 formula=sum_of(f"2 N D {outputs}", self.attention_bias and f"N {outputs}"),
@@ -98,11 +115,14 @@ class LatentAttention(MixerKind):
                     source=SOURCE,
                 )
             )
-        return [
-            *operators,
-            self._rope(site, step),
+        rope = self._rope(site, step)
+        ups = [
             self._up("k_up", self.qk_nope_head_dim, site, step, reads_latents=True),
             self._up("v_up", self.v_head_dim, site, step, reads_latents=False),
+        ]
+        return [
+            *operators,
+            *([rope, *ups] if step.mla_cache == "latent" else [*ups, rope]),
             self._core(site, step),
             linear(
                 "attention.output",
@@ -145,8 +165,17 @@ class LatentAttention(MixerKind):
 
     def _rope(self, site: Site, step: Step) -> Operator:
         """Rotary embedding of the H query parts and the one key, and the cache write."""
-        n, a, r = step.tokens, step.activation_bytes, self.qk_rope_head_dim
-        rotated = n * (self.num_attention_heads + 1) * r
+        n, a = step.tokens, step.activation_bytes
+        h, r = self.num_attention_heads, self.qk_rope_head_dim
+        rotated = n * (h + 1) * r
+        if step.mla_cache == "latent":
+            kept = "latent and rotary key"
+            inputs = outputs = rotated + n * self.kv_lora_rank
+        else:
+            kept = "keys and values of all heads"
+            rebuilt = n * h * (self.qk_nope_head_dim + self.v_head_dim)
+            inputs = rotated + rebuilt
+            outputs = 2 * n * h * r + rebuilt  # each head's key gets a copy of the rotary key
         return site.operator(
             "attention.rope",
             kind="elementwise",
@@ -162,13 +191,13 @@ class LatentAttention(MixerKind):
                 Part(
                     name="cache_write",
                     kind="elementwise",
-                    kv_written_bytes=n * self.kv_token_bytes(step.kv_dtype),
-                    input_bytes=(rotated + n * self.kv_lora_rank) * a,
-                    output_bytes=(rotated + n * self.kv_lora_rank) * a,
+                    kv_written_bytes=n * self.kv_token_bytes(step),
+                    input_bytes=inputs * a,
+                    output_bytes=outputs * a,
                 ),
             ),
             summary="Rotation of the queries of H heads and of the one rotary key, and the write of"
-            " latent and rotary key to the cache",
+            f" {kept} to the cache",
             formula=f"{ROTARY} N (H + 1) r",
             source="RoPE arXiv 2104.09864",
         )
@@ -176,17 +205,21 @@ class LatentAttention(MixerKind):
     def _up(
         self, leaf: str, head_dim: int, site: Site, step: Step, *, reads_latents: bool
     ) -> Operator:
-        """Per head, c to `head_dim`: of the new tokens (absorbed) or all attended ones (expanded).
+        """Per head, c to `head_dim`: of the new tokens, or of all attended ones.
 
-        Absorbed 2 N H c head_dim, expanded 2 B (S + T) H c head_dim FLOPs. The cached latents are
-        read once, by `k_up` when expanded and by the core when absorbed.
+        2 N H c head_dim FLOPs where attention is absorbed or the cache expanded; where attention is
+        expanded and the cache holds latents, 2 B (S + T) H c head_dim. The cached latents are read
+        once: by `k_up` when expanded, by the core when absorbed.
         """
         h, c = self.num_attention_heads, self.kv_lora_rank
         expanded = step.mla == "expanded"
-        tokens = step.batch * (step.cached + step.new_tokens) if expanded else step.tokens
-        weight = Weight(name="weight", group="attention", rows=h * head_dim, cols=c)
-        latents = step.batch * step.cached * step.kv_dtype.row_bytes(c)
-        # Expanded, `v_up` reads the cached latents a second time: activations, not compulsory.
+        rebuilds = expanded and step.mla_cache == "latent"
+        tokens = step.batch * (step.cached + step.new_tokens) if rebuilds else step.tokens
+        weight = Weight(
+            name="weight", group="attention", rows=h * head_dim, cols=c, leaf=f"attention.{leaf}"
+        )
+        latents = step.batch * step.cached * self._latent_bytes(step)
+        # Rebuilding, `v_up` reads the cached latents a second time: activations, not compulsory.
         fresh = step.tokens if reads_latents else tokens
         inputs, outputs = fresh * c, tokens * h * head_dim
         if not expanded:  # queries into the latent space, or results out of it
@@ -194,7 +227,8 @@ class LatentAttention(MixerKind):
             inputs, outputs = (narrow, wide) if reads_latents else (wide, narrow)
         if expanded:
             what = "Keys" if reads_latents else "Values"
-            summary = f"{what} of every attended token, rebuilt from its latent"
+            which = "every attended token, rebuilt" if rebuilds else "every new token, built"
+            summary = f"{what} of {which} from its latent"
         else:
             summary = (
                 "Queries mapped into the latent space, where attention runs"
@@ -210,7 +244,7 @@ class LatentAttention(MixerKind):
                     kind="matmul",
                     flops=2 * tokens * h * c * head_dim,
                     weight_bytes=weight.stored_bytes(step),
-                    kv_read_bytes=latents if expanded and reads_latents else 0,
+                    kv_read_bytes=latents if rebuilds and reads_latents else 0,
                     input_bytes=inputs * step.activation_bytes,
                     output_bytes=outputs * step.activation_bytes,
                     shape=Gemm(m=tokens, n=h * head_dim, k=c),
@@ -218,7 +252,7 @@ class LatentAttention(MixerKind):
             ),
             weights=(weight,),
             summary=summary,
-            formula=f"2 {'B (S + T)' if expanded else 'N'} H c {'p' if reads_latents else 'v'}",
+            formula=f"2 {'B (S + T)' if rebuilds else 'N'} H c {'p' if reads_latents else 'v'}",
             source="arXiv 2405.04434, appendix C",
         )
 
@@ -227,11 +261,12 @@ class LatentAttention(MixerKind):
         p, v = self.qk_nope_head_dim, self.v_head_dim
         expanded = step.mla == "expanded"
         cached = step.batch * step.cached
-        kv_read = cached * (
-            step.kv_dtype.row_bytes(r) if expanded else self.kv_token_bytes(step.kv_dtype)
-        )
-        if expanded:  # queries, the result and rotary keys of new tokens; rebuilt keys and values
+        rebuilds = expanded and step.mla_cache == "latent"
+        kv_read = cached * (self._rotary_bytes(step) if rebuilds else self.kv_token_bytes(step))
+        if rebuilds:  # queries and rotary keys of new tokens; rebuilt keys and values
             inputs = step.tokens * (h * (p + r) + r) + (cached + step.tokens) * h * (p + v)
+        elif expanded:  # queries, keys and values of new tokens
+            inputs = step.tokens * h * (2 * (p + r) + v)
         else:
             inputs = step.tokens * (h * (c + r) + c + r)
         return core(
@@ -246,7 +281,7 @@ class LatentAttention(MixerKind):
             kv_read_bytes=kv_read,
             input_elements=inputs,
             output_elements=step.tokens * h * (v if expanded else c),
-            operations=3 if expanded else 2,  # queries joined, rebuilt keys joined, attention
+            operations=3 if rebuilds else 2,  # queries joined, rebuilt keys joined, attention
             formula=f"2 B pairs H {'(p + r + v)' if expanded else '(c + r + c)'}",
             source="arXiv 2405.04434, appendix C",
         )

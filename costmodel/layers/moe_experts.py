@@ -6,9 +6,12 @@ experts: costmodel/routing/popularity.py. Source: OLMoE, arXiv 2409.02060.
 
 from costmodel.layers.kernel_shape import Grouped
 from costmodel.layers.letters import sum_of
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import MULTIPLY_ADD, Activation, activation_flops
 from costmodel.layers.site import Site
+from costmodel.layers.touched import Touched
+
+LEAF = "moe.experts"
 
 
 def routed_experts(
@@ -33,10 +36,18 @@ def routed_experts(
     wide = 2 * i if gated else i
     distinct = step.routing.expected_distinct(e, k, n, kind="experts")
     weights = [
-        Weight(name="gate_up", group="experts", rows=e * wide, cols=d, active_rows=k * wide),
-        Weight(name="down", group="experts", rows=e * d, cols=i, active_rows=k * d),
+        Weight(
+            name=name,
+            group="experts",
+            rows=e * sum(matrix_rows),
+            cols=cols,
+            active_rows=k * sum(matrix_rows),
+            leaf=LEAF,
+            matrix_rows=matrix_rows,
+        )
+        for name, matrix_rows, cols in (("gate_up", (i,) * (wide // i), d), ("down", (d,), i))
     ]
-    up_bytes, down_bytes = wide * weights[0].row_bytes(step), d * weights[1].row_bytes(step)
+    up_bytes, down_bytes = (weight.series_bytes(step) for weight in weights)
     bias_bytes = 0
     if bias:
         for name, outputs in (("gate_up_bias", wide), ("down_bias", d)):
@@ -115,7 +126,7 @@ def routed_experts(
             )
         )
     return site.operator(
-        "moe.experts",
+        LEAF,
         kind="matmul",
         parts=tuple(parts),
         weights=tuple(weights),

@@ -12,9 +12,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from costmodel.layers.dtype import Dtype
+from costmodel.layers.formats import Formats, Group
 from costmodel.layers.numbers import Count, Number
+from costmodel.layers.touched import TableRows, Touched
 from costmodel.routing.popularity import Routing
-from costmodel.routing.union import expected_union
 
 if TYPE_CHECKING:  # these are written in the words of this file
     from costmodel.layers.base import LayerKind
@@ -23,20 +24,7 @@ if TYPE_CHECKING:  # these are written in the words of this file
 OperatorKind: TypeAlias = Literal[
     "matmul", "attention", "recurrence", "gather", "selection", "norm", "elementwise"
 ]
-Group: TypeAlias = Literal[
-    "embedding",
-    "lm_head",
-    "attention",
-    "router",
-    "experts",
-    "shared_experts",
-    "ffn",
-    "memory_keys",
-    "memory_values",
-    "memory_projections",
-    "norm",
-]
-
+TABLES: frozenset[Group] = frozenset({"embedding", "memory_values"})  # read by rows
 INDEX_BYTES = 8  # an int64 index: token ids, routing choices, permutation entries
 
 
@@ -48,12 +36,14 @@ class Step:
     new_tokens: Count  # T, per sequence
     cached: Count  # S, per sequence
     tokens: Count  # B T
-    dtype: Dtype  # weights and tables
+    formats: Formats  # of weights and tables
     kv_dtype: Dtype
     routing: Routing
     attention_flops: Literal["causal", "full"]
     logits: Literal["last", "all"]
     mla: Literal["absorbed", "expanded"]
+    mla_cache: Literal["latent", "expanded"]
+    window_cache: Literal["window", "whole"]
     activation_bytes: int  # of one element of an activation, norm weight or bias
 
 
@@ -175,6 +165,8 @@ class Weight:
 
     `active_rows` is the share of one token: k of E experts, H m of N table rows, else all.
     `shared` names a tensor that several operators use: stored once, counted once.
+    A checkpoint may hold the tensor as several matrices, each with scales of its own:
+    `matrix_rows` are the rows of one series of them, which repeats (gate and up, of each expert).
     """
 
     name: str
@@ -184,6 +176,9 @@ class Weight:
     matrix: bool = True  # norms, biases, sinks and Tucker cores are not: never quantised
     active_rows: int | None = None
     shared: str = ""
+    leaf: str = ""  # whose format it has; none: that of its group
+    matrix_rows: tuple[int, ...] = ()  # none: one matrix of all rows
+    dtype: Dtype | None = None  # its format, where layers differ in that; else the step's
 
     @property
     def parameters(self) -> int:
@@ -195,13 +190,39 @@ class Weight:
         """Elements that one token uses."""
         return (self.rows if self.active_rows is None else self.active_rows) * self.cols
 
+    def stored_as(self, step: Step) -> Dtype:
+        """The format of a matrix or table as stored for `step`."""
+        return self.dtype or step.formats.of(self.group, self.leaf)
+
     def row_bytes(self, step: Step) -> int:
-        """Bytes of one row as stored for `step`, scales and zero points in."""
-        return step.dtype.row_bytes(self.cols) if self.matrix else self.cols * step.activation_bytes
+        """Bytes of one row as stored for `step`, scales and zero points of its groups in."""
+        if not self.matrix:
+            return self.cols * step.activation_bytes
+        return self.stored_as(step).row_bytes(self.cols)
+
+    def series_bytes(self, step: Step) -> int:
+        """Bytes of one series of matrices (of one expert) as stored for `step`."""
+        return self._bytes(sum(self.matrix_rows) or self.rows, step)
 
     def stored_bytes(self, step: Step) -> int:
         """Bytes of the whole tensor as stored for `step`."""
-        return self.rows * self.row_bytes(step)
+        return self._bytes(self.rows, step)
+
+    def _bytes(self, rows: int, step: Step) -> int:
+        """Bytes of so many rows: of a whole number of series of matrices.
+
+        A table that is read by rows has scales along its rows, those of a format with blocks too,
+        and keeps nothing once.
+        """
+        if not self.matrix:
+            return rows * self.cols * step.activation_bytes
+        dtype = self.dtype or step.formats.of(self.group, self.leaf)
+        if dtype.by_rows or self.group in TABLES:
+            return rows * dtype.row_bytes(self.cols)
+        matrix_rows = self.matrix_rows or (rows,)
+        return (rows // sum(matrix_rows)) * sum(
+            dtype.matrix_bytes(matrix, self.cols) for matrix in matrix_rows
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,31 +232,6 @@ class Buffer:
     name: str
     elements: int
     element_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Touched:
-    """Expected distinct experts or table rows that a step touches in one layer."""
-
-    kind: Literal["experts", "rows"]
-    distinct: Number
-    population: int
-    chosen_by: str  # the leaf that chooses them: "moe.router"
-    windows: tuple[tuple[int, int], ...] = ()  # ring windows (start, length) of layers that share
-    table_rows: int = 0  # rows of the shared table
-
-    @property
-    def union(self) -> Number:
-        """Distinct rows of the shared table that at least one of its layers touches."""
-        return expected_union(self.table_rows, self.windows, self.distinct)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableRows:
-    """Bytes of memory-table rows that stand beside the compulsory ones (`Part.row_bytes`)."""
-
-    read_bytes: Number  # each distinct row of a layer, whatever other layers of the table read
-    sector_bytes: Number  # what the compulsory rows move, in whole sectors of 32 bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +248,7 @@ class Operator:
     weights: tuple[Weight, ...] = ()
     buffers: tuple[Buffer, ...] = ()
     touched: Touched | None = None
+    computes_in: Dtype | None = None  # the format of its products; None: the step's default
     rows: TableRows | None = None  # of one layer; None: it reads no memory table
     summary: str = ""  # what it does, in one sentence
     formula: str  # of its FLOPs in one layer: costmodel/layers/letters.py

@@ -1,6 +1,7 @@
 """PEER: product keys over a million experts of one neuron each.
 
-Letters: N tokens, D hidden, H heads, n keys per side, n^2 experts, m of them per token and head.
+Letters: N tokens, D hidden, H heads, n keys per side, n^2 experts (of all heads or of each), m of
+them per token and head.
 A choice reads one row of D from a *down* table (a dot), GELU, and one row of D from an *up* table
 (a weighted sum). Source: Mixture of a Million Experts, arXiv 2407.04153, section 2.
 """
@@ -14,7 +15,7 @@ from costmodel.errors import InputError
 from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.kernel_shape import Rows
 from costmodel.layers.letters import Letter
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import activation_flops
 from costmodel.layers.product_key_retrieve import (
     product_key_letters,
@@ -22,6 +23,7 @@ from costmodel.layers.product_key_retrieve import (
     product_key_retrieve,
 )
 from costmodel.layers.site import Site
+from costmodel.layers.touched import Touched
 from costmodel.strict import STRICT
 
 SOURCE = "arXiv 2407.04153, section 2"
@@ -29,7 +31,12 @@ SOURCE = "arXiv 2407.04153, section 2"
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Peer(MemoryKind):
-    """One-neuron experts found by product keys, in place of the FFN; each layer has its own."""
+    """One-neuron experts found by product keys, in place of the FFN.
+
+    The paper gives each layer tables of its own, from which all its heads choose. `shared_table`
+    makes all layers read one pair of tables; `table_per_head` gives each head n^2 experts of its
+    own. `key_dim` is the width of one side: half of what code states that names both halves.
+    """
 
     kind: Literal["peer"] = "peer"
     layers: str
@@ -40,6 +47,8 @@ class Peer(MemoryKind):
     knn: Annotated[Count, Size(chosen=True, label="Rows read a token and head (knn)")]  # m
     key_dim: Annotated[Width, Size(step=32, label="Key width per side")]  # Dk
     shared_keys: bool = True  # all heads choose with the same product keys
+    shared_table: bool = False  # one pair of tables for all layers; else one each
+    table_per_head: bool = False  # H n^2 experts in a pair of tables: n^2 for each head
     query_norm: bool = True
     replaces_ffn: bool = True
 
@@ -58,11 +67,12 @@ class Peer(MemoryKind):
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """query, retrieve, down, up."""
         n, a, d = step.tokens, step.activation_bytes, site.hidden_size
-        reads, rows = self.num_heads * self.knn, self.num_keys**2
-        distinct = step.routing.expected_distinct(rows, self.knn, n * self.num_heads, kind="rows")
-        table = Weight(name="weight", group="memory_values", rows=rows, cols=d, active_rows=reads)
+        reads = self.num_heads * self.knn
+        touched = self._touched(site, step)
+        distinct = touched.distinct
+        down, up = (self._table(name, touched.population, d) for name in ("down", "up"))
         indices = n * reads * INDEX_BYTES
-        shape = Rows(reads=n * reads, row_bytes=table.row_bytes(step))
+        shape = Rows(reads=n * reads, row_bytes=down.row_bytes(step))
         return [
             product_key_query(
                 site,
@@ -88,7 +98,7 @@ class Peer(MemoryKind):
                         name="dots",
                         kind="gather",
                         flops=2 * n * reads * d,
-                        row_bytes=distinct * table.row_bytes(step),
+                        row_bytes=distinct * down.row_bytes(step),
                         input_bytes=n * d * a + indices,
                         inner_input_bytes=n * reads * d * a,
                         inner_output_bytes=n * reads * (d + 1) * a,
@@ -104,7 +114,7 @@ class Peer(MemoryKind):
                         operations=2,  # GELU, and the product with the router's weight
                     ),
                 ),
-                weights=(table,),
+                weights=(down,),
                 summary="Dot product of the token with one row of each chosen expert, GELU, and the"
                 " router's weight",
                 formula=f"2 N H m D + {activation_flops('gelu', gated=True)} N H m;"
@@ -119,18 +129,44 @@ class Peer(MemoryKind):
                         name="weighted_sum",
                         kind="gather",
                         flops=2 * n * reads * d,
-                        row_bytes=distinct * table.row_bytes(step),
+                        row_bytes=distinct * up.row_bytes(step),
                         input_bytes=n * reads * a + indices,
                         output_bytes=n * d * a,
                         shape=shape,
                     ),
                 ),
-                weights=(table,),
-                touched=Touched(
-                    kind="rows", distinct=distinct, population=rows, chosen_by="memory.retrieve"
-                ),
+                weights=(up,),
+                touched=touched,
                 summary="Weighted sum of one row of each chosen expert",
                 formula="2 N H m D; bytes: each distinct row of D once",
                 source=SOURCE,
             ),
         ]
+
+    def _touched(self, site: Site, step: Step) -> Touched:
+        """Distinct experts that a layer touches: heads with tables of their own share none."""
+        experts, tokens, h = self.num_keys**2, step.tokens, self.num_heads
+        if self.table_per_head:
+            of_a_head = step.routing.expected_distinct(experts, self.knn, tokens, kind="rows")
+            distinct, rows = h * of_a_head, h * experts
+        else:
+            distinct = step.routing.expected_distinct(experts, self.knn, tokens * h, kind="rows")
+            rows = experts
+        return Touched(
+            kind="rows",
+            distinct=distinct,
+            population=rows,
+            chosen_by="memory.retrieve",
+            windows=((0, rows),) * site.count if self.shared_table else (),
+            table_rows=rows if self.shared_table else 0,
+        )
+
+    def _table(self, name: str, rows: int, width: int) -> Weight:
+        return Weight(
+            name="weight",
+            group="memory_values",
+            rows=rows,
+            cols=width,
+            active_rows=self.num_heads * self.knn,
+            shared=f"memory.{self.layers}.{name}" if self.shared_table else "",
+        )

@@ -9,9 +9,10 @@ GELU 1606.08415, SwiGLU 2002.05202).
 
 from typing import Literal, TypeAlias
 
+from costmodel.layers.formats import Group
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.numbers import Number
-from costmodel.layers.operator import Buffer, Group, Operator, Part, Step, Weight
+from costmodel.layers.operator import Buffer, Operator, Part, Step, Weight
 from costmodel.layers.site import Site
 
 RMS_NORM = 4  # square, add into the mean, scale, weight
@@ -97,6 +98,7 @@ def linear(
     extra_weights: tuple[Weight, ...] = (),
     routing: bool = False,
     name: str = "gemm",
+    matrix_rows: tuple[int, ...] = (),
     summary: str = "",
     formula: str,
     source: str,
@@ -104,13 +106,23 @@ def linear(
     """A projection of N = B T tokens from `inputs` to `outputs`, with bias and activation.
 
     Counts 2 N inputs outputs FLOPs (a multiply-add is 2), N outputs for a bias. With `gated`, the
-    outputs are two halves and the activation of one multiplies the other.
+    outputs are two halves and the activation of one multiplies the other. `matrix_rows`: the
+    outputs of each matrix that the checkpoint holds, where it is not one, or two halves.
     Leaves out: tile padding (executed FLOPs are more, see the counters).
     """
     n, a = step.tokens, step.activation_bytes
     left = outputs // 2 if gated else outputs
     stays_inside = bool(activation or extra)  # what the GEMM writes, a later part reads
-    weights = [Weight(name="weight", group=group, rows=outputs, cols=inputs)]
+    weights = [
+        Weight(
+            name="weight",
+            group=group,
+            rows=outputs,
+            cols=inputs,
+            leaf=leaf,
+            matrix_rows=matrix_rows or ((left, left) if gated else ()),
+        )
+    ]
     bias_bytes = 0
     if bias:
         weights.append(Weight(name="bias", group=group, rows=outputs, matrix=False))

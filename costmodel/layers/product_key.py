@@ -14,8 +14,8 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError
 from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.kernel_shape import Rows
-from costmodel.layers.letters import Letter
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
+from costmodel.layers.letters import Letter, sum_of
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import activation_flops, linear
 from costmodel.layers.product_key_retrieve import (
     SOURCE,
@@ -24,12 +24,17 @@ from costmodel.layers.product_key_retrieve import (
     product_key_retrieve,
 )
 from costmodel.layers.site import Site
+from costmodel.layers.touched import Touched
 from costmodel.strict import STRICT
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ProductKey(MemoryKind):
-    """PKM (neither gate nor output projection) and Memory+ (both), one table for all its layers."""
+    """PKM (neither gate nor output projection) and Memory+ (both), one table for all its layers.
+
+    `key_dim` is the width of one side. The public run files of PKM (`mem_k_dim`, 256 by default)
+    and of Memory+ state both halves of a key together: twice the `key_dim` of this layer.
+    """
 
     kind: Literal["product_key"] = "product_key"
     layers: str
@@ -38,10 +43,13 @@ class ProductKey(MemoryKind):
     ]
     num_heads: Count  # H
     knn: Annotated[Count, Size(chosen=True, label="Rows read a token and head (knn)")]  # m
-    key_dim: Annotated[Width, Size(step=32, label="Key width per side")]  # Dk
+    key_dim: Annotated[  # Dk: half of the width that run files of PKM and Memory+ state
+        Width, Size(step=32, label="Key width per side")
+    ]
     value_dim: Annotated[Width, Size(step=32, label="Value width")]  # Dv
     gate: bool = False  # out * silu(W x), D to Dv
     output_projection: bool = False  # Dv to D
+    projection_bias: bool = False  # of query, gate and output projection
     qk_norm: bool = True
     shared_table: bool = True  # one table for all layers; else one each
     replaces_ffn: bool = True
@@ -84,6 +92,7 @@ class ProductKey(MemoryKind):
                 num_heads=self.num_heads,
                 key_dim=self.key_dim,
                 query_norm=self.qk_norm,
+                bias=self.projection_bias,
             ),
             product_key_retrieve(
                 site,
@@ -106,6 +115,7 @@ class ProductKey(MemoryKind):
                     inputs=d,
                     outputs=self.value_dim,
                     group="memory_projections",
+                    bias=self.projection_bias,
                     activation="silu",
                     extra=(
                         Part(
@@ -118,7 +128,11 @@ class ProductKey(MemoryKind):
                         ),
                     ),
                     summary="SiLU of a projection of the token, times the memory's values",
-                    formula=f"2 N D Dv + {activation_flops('silu', gated=True)} N Dv",
+                    formula=sum_of(
+                        "2 N D Dv",
+                        self.projection_bias and "N Dv",
+                        f"{activation_flops('silu', gated=True)} N Dv",
+                    ),
                     source="arXiv 2412.09764, section 3",
                 )
             )
@@ -131,8 +145,9 @@ class ProductKey(MemoryKind):
                     inputs=self.value_dim,
                     outputs=d,
                     group="memory_projections",
+                    bias=self.projection_bias,
                     summary="Projection from the value width back to the hidden size",
-                    formula="2 N Dv D",
+                    formula=sum_of("2 N Dv D", self.projection_bias and "N D"),
                     source="arXiv 2412.09764, section 3",
                 )
             )

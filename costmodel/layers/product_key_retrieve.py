@@ -15,9 +15,12 @@ SOURCE = "arXiv 1907.05242, section 3.1"
 
 
 def product_key_query(
-    site: Site, step: Step, *, num_heads: int, key_dim: int, query_norm: bool
+    site: Site, step: Step, *, num_heads: int, key_dim: int, query_norm: bool, bias: bool = False
 ) -> Operator:
-    """D to H queries of 2 Dk, normalised per half: 2 N D H 2 Dk and 4 N H 2 Dk FLOPs."""
+    """D to H queries of 2 Dk, normalised per half: 2 N D H 2 Dk and 4 N H 2 Dk FLOPs.
+
+    A bias adds N H 2 Dk.
+    """
     outputs = num_heads * 2 * key_dim
     weights: tuple[Weight, ...] = ()
     parts: tuple[Part, ...] = ()
@@ -42,11 +45,14 @@ def product_key_query(
         outputs=outputs,
         group="memory_projections",
         name="query",
+        bias=bias,
         extra=parts,
         extra_weights=weights,
         routing=True,
         summary="A query of two halves for each memory head, one for each side of the product keys",
-        formula=sum_of("2 N D H (2 Dk)", query_norm and f"{RMS_NORM} N H (2 Dk)"),
+        formula=sum_of(
+            "2 N D H (2 Dk)", bias and "N H (2 Dk)", query_norm and f"{RMS_NORM} N H (2 Dk)"
+        ),
         source=SOURCE,
     )
 

@@ -2,9 +2,10 @@
 
 Letters: N tokens, D hidden, H memory heads, n keys per side, R = (n / t)^2 table rows a layer
 reaches, m rows read per token and head, Dk key width per side, Dv value and Dp pre-value width,
-r Tucker rank, c Tucker cores, t^2 value expansion. From query to rows:
-costmodel/layers/ultramem_retrieve.py. Source: UltraMem, arXiv 2411.12364, section 3; UltraMemV2,
-arXiv 2508.18756, section 3 and appendix A.
+r Tucker rank, c Tucker cores, t^2 value expansion. From token to row indices:
+costmodel/layers/ultramem_retrieve.py; rows of the table: costmodel/layers/ultramem_rows.py.
+Source: UltraMem, arXiv 2411.12364, section 3; UltraMemV2, arXiv 2508.18756, section 3 and
+appendix A.
 """
 
 from fractions import Fraction
@@ -17,13 +18,17 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
 from costmodel.layers.base import Count, MemoryKind, Size, Width
-from costmodel.layers.kernel_shape import Rows
 from costmodel.layers.letters import Letter
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
-from costmodel.layers.primitives import RMS_NORM, linear, vector
+from costmodel.layers.operator import Operator, Step, Weight
+from costmodel.layers.primitives import linear
 from costmodel.layers.site import Site
-from costmodel.layers.ultramem_retrieve import SOURCE, first_kept, tucker_retrieve
+from costmodel.layers.touched import Touched
+from costmodel.layers.ultramem_retrieve import SOURCE, first_kept, tucker_query, tucker_retrieve
+from costmodel.layers.ultramem_rows import expanded_values, pre_values
 from costmodel.strict import STRICT
+
+Outputs = Literal["shared", "per_group"]
+"""What an expanded value goes through: one projection of the groups' sum, or one for each group."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -31,7 +36,13 @@ class UltraMem(MemoryKind):
     """UltraMemV2 (pre-values, one table shared through ring windows) and UltraMem (own tables).
 
     `share_ratio` is the part of the shared table that each layer reaches; None gives every layer a
-    table of its own of `knum`^2 rows.
+    table of its own of `knum`^2 rows. `key_dim` is the width of one side; public run files of PKM
+    and Memory+ state both halves together.
+
+    `value_expansion` t gives each row t^2 keys, in t^2 groups. UltraMem sums the rows of each group
+    apart, and each group has its own output projection ("per_group": t^2 Dv to D). UltraMemV2 sums
+    all groups and projects once ("shared": Dv to D). Where `value_expansion_outputs` is not stated,
+    a layer with pre-values gets UltraMemV2's form, one without them UltraMem's.
     """
 
     kind: Literal["ultramem"] = "ultramem"
@@ -55,12 +66,17 @@ class UltraMem(MemoryKind):
     num_heads: Count = 1  # H
     tucker_rank: Annotated[int, Field(ge=1, le=16)] = 2  # r
     tucker_cores: Annotated[int, Field(ge=1, le=16)] = 2  # c
+    query_per_rank: bool = False  # each Tucker rank has a query of its own: D to r 2 Dk
     value_expansion: Annotated[int, Field(ge=1, le=16)] = 1  # t
+    value_expansion_outputs: Outputs | None = None  # filled in: never None in a layer
     first_stage_topk: Count | None = None
     replaces_ffn: bool = False
 
     def __post_init__(self) -> None:
         """The rows read must exist, and a value splits evenly over the cores."""
+        if self.value_expansion_outputs is None:
+            outputs: Outputs = "per_group" if self.pre_value_dim is None else "shared"
+            object.__setattr__(self, "value_expansion_outputs", outputs)  # it is frozen
         if self.first_stage_topk is not None and self.first_stage_topk**2 < self.knn:
             raise InputError(
                 f"first_stage_topk={self.first_stage_topk}: a grid of {self.first_stage_topk**2}"
@@ -73,6 +89,16 @@ class UltraMem(MemoryKind):
             )
         if self.share_ratio is None and self.knn > self.knum**2:
             raise InputError(f"knn={self.knn}: exceeds the {self.knum**2} rows of knum={self.knum}")
+
+    @property
+    def num_queries(self) -> int:
+        """q: queries of two halves that a token makes, one for all Tucker ranks or one for each."""
+        return self.tucker_rank if self.query_per_rank else 1
+
+    @property
+    def output_groups(self) -> int:
+        """Groups of expanded values that have an output projection of their own."""
+        return self.value_expansion**2 if self.value_expansion_outputs == "per_group" else 1
 
     def table_rows(self, num_layers: int) -> int:
         """Rows of the table that `num_layers` layers share; of one own table without sharing."""
@@ -96,12 +122,13 @@ class UltraMem(MemoryKind):
             )
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
-        """H, n, m, f, Dk, Dv, r, c, t, and Dp where there are pre-values."""
+        """H, q, n, m, f, Dk, Dv, r, c, t, and Dp where there are pre-values."""
         del step
         keys = self.row_keys(operator.count) * self.value_expansion
         first = first_kept(self.first_stage_topk, self.knn, keys)
         letters = [
             Letter("H", self.num_heads, "memory heads"),
+            Letter("q", self.num_queries, "queries of a token, for all Tucker ranks or for each"),
             Letter("n", keys, "keys per side"),
             Letter("m", self.knn, "rows read per token and head"),
             Letter("f", first, "keys kept per side before the grid"),
@@ -134,7 +161,7 @@ class UltraMem(MemoryKind):
             table_rows=self.table_rows(site.count) if self.share_ratio is not None else 0,
         )
         operators = [
-            self._query(site, step),
+            tucker_query(site, step, key_dim=self.key_dim, num_queries=self.num_queries),
             tucker_retrieve(
                 site,
                 step,
@@ -143,6 +170,7 @@ class UltraMem(MemoryKind):
                 knn=self.knn,
                 key_dim=self.key_dim,
                 rank=self.tucker_rank,
+                num_queries=self.num_queries,
                 cores=self.tucker_cores,
                 value_expansion=self.value_expansion,
                 first_stage_topk=self.first_stage_topk,
@@ -162,54 +190,40 @@ class UltraMem(MemoryKind):
                     source=SOURCE,
                 )
             )
-            operators.append(self._pre_values(site, step, self.pre_value_dim, touched))
+            operators.append(
+                pre_values(
+                    site,
+                    step,
+                    self._table("pre_values", self.pre_value_dim, site.count),
+                    touched,
+                    cores=self.tucker_cores,
+                )
+            )
+        per_group = self.value_expansion_outputs == "per_group"
         return [
             *operators,
-            self._values(site, step, touched),
+            expanded_values(
+                site,
+                step,
+                self._table("values", self.value_dim, site.count),
+                touched,
+                cores=self.tucker_cores,
+                groups=self.output_groups,
+            ),
             linear(
                 "memory.output",
                 site,
                 step,
-                inputs=self.value_expansion**2 * self.value_dim,
+                inputs=self.output_groups * self.value_dim,
                 outputs=site.hidden_size,
                 group="memory_projections",
                 summary="Projection of the summed values back to the hidden size",
-                formula="2 N t^2 Dv D",
+                formula="2 N t^2 Dv D" if per_group else "2 N Dv D",
                 source=SOURCE,
             ),
         ]
 
-    def _query(self, site: Site, step: Step) -> Operator:
-        """D to 2 Dk, and RMSNorm of each half: one query shared by ranks and heads."""
-        elements = step.tokens * 2 * self.key_dim
-        weight = vector("norm", "norm", self.key_dim)
-        return linear(
-            "memory.query",
-            site,
-            step,
-            inputs=site.hidden_size,
-            outputs=2 * self.key_dim,
-            group="memory_projections",
-            name="query",
-            extra=(
-                Part(
-                    name="query_norm",
-                    kind="norm",
-                    flops=RMS_NORM * elements,
-                    weight_bytes=weight.stored_bytes(step),
-                    output_bytes=elements * step.activation_bytes,
-                    inner_input_bytes=elements * step.activation_bytes,
-                    routing=True,
-                ),
-            ),
-            extra_weights=(weight,),
-            routing=True,
-            summary="One query of two halves for all heads and ranks, each half normalised",
-            formula=f"2 N D (2 Dk) + {RMS_NORM} N (2 Dk)",
-            source=SOURCE,
-        )
-
-    def _rows(self, name: str, width: int, num_layers: int) -> Weight:
+    def _table(self, name: str, width: int, num_layers: int) -> Weight:
         return Weight(
             name="weight",
             group="memory_values",
@@ -217,70 +231,6 @@ class UltraMem(MemoryKind):
             cols=width,
             active_rows=self.num_heads * self.knn,
             shared="" if self.share_ratio is None else f"memory.{self.layers}.{name}",
-        )
-
-    def _pre_values(self, site: Site, step: Step, width: int, touched: Touched) -> Operator:
-        """Dot of the projected input with m rows of Dp a head, times c core scores each."""
-        n, a, reads = step.tokens, step.activation_bytes, self.num_heads * self.knn
-        table = self._rows("pre_values", width, site.count)
-        return site.operator(
-            "memory.pre_values",
-            kind="gather",
-            parts=(
-                Part(
-                    name="dots",
-                    kind="gather",
-                    flops=n * (2 * reads * width),
-                    row_bytes=touched.distinct * table.row_bytes(step),
-                    input_bytes=n * (width * a + reads * INDEX_BYTES),
-                    inner_input_bytes=n * (reads * width * a),
-                    inner_output_bytes=n * (reads * (width + 1) * a),
-                    shape=Rows(reads=n * reads, row_bytes=table.row_bytes(step)),
-                ),
-                Part(
-                    name="weights",
-                    kind="selection",
-                    flops=n * (self.tucker_cores * reads),
-                    input_bytes=n * (self.tucker_cores * reads * a),
-                    output_bytes=n * (self.tucker_cores * reads * a),
-                    inner_input_bytes=n * (reads * a),
-                    routing=True,
-                ),
-            ),
-            weights=(table,),
-            summary="Dot product of the projected token with each chosen row, times the row's c"
-            " scores",
-            formula="2 N H m Dp + c N H m; bytes: each distinct row of Dp once",
-            source="arXiv 2508.18756, section 3",
-        )
-
-    def _values(self, site: Site, step: Step, touched: Touched) -> Operator:
-        """Weighted sum of m rows of Dv a head (into t^2 groups when values are expanded)."""
-        n, a, reads = step.tokens, step.activation_bytes, self.num_heads * self.knn
-        table = self._rows("values", self.value_dim, site.count)
-        out = self.value_expansion**2 * self.value_dim
-        return site.operator(
-            "memory.values",
-            kind="gather",
-            parts=(
-                Part(
-                    name="weighted_sum",
-                    kind="gather",
-                    flops=n * (2 * reads * self.value_dim),
-                    row_bytes=touched.distinct * table.row_bytes(step),
-                    input_bytes=n * (reads * (INDEX_BYTES + self.tucker_cores * a)),
-                    output_bytes=n * (out * a),
-                    shape=Rows(  # a row is read in one slice for each core
-                        reads=n * reads * self.tucker_cores,
-                        row_bytes=table.row_bytes(step) / self.tucker_cores,
-                    ),
-                ),
-            ),
-            weights=(table,),
-            touched=touched,
-            summary="Weighted sum of the m rows that each head chose, in t^2 groups",
-            formula="2 N H m Dv; bytes: each distinct row of Dv once",
-            source=SOURCE,
         )
 
 

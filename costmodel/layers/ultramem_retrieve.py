@@ -1,14 +1,14 @@
-"""From one query to the rows of a memory table, through Tucker-decomposed product keys.
+"""From a token to the rows of a memory table, through Tucker-decomposed product keys.
 
-Letters: N tokens, H memory heads, n keys per side, m rows read per token and head, Dk key width
-per side, r Tucker rank, c Tucker cores, t^2 value expansion, f rows and columns kept in the first
-stage (`first_stage_topk`, else m, at most n). Source: UltraMem, arXiv 2411.12364, section 3;
-UltraMemV2, arXiv 2508.18756, section 3 and appendix A.
+Letters: N tokens, D hidden, H memory heads, q queries of a token, n keys per side, m rows read per
+token and head, Dk key width per side, r Tucker rank, c Tucker cores, t^2 value expansion, f rows
+and columns kept in the first stage (`first_stage_topk`, else m, at most n). Source: UltraMem,
+arXiv 2411.12364, section 3; UltraMemV2, arXiv 2508.18756, section 3 and appendix A.
 """
 
 from costmodel.layers.kernel_shape import Gemm, TopK
 from costmodel.layers.operator import INDEX_BYTES, Buffer, Operator, Part, Step, Weight
-from costmodel.layers.primitives import permutation, vector
+from costmodel.layers.primitives import RMS_NORM, linear, permutation, vector
 from costmodel.layers.site import Site
 
 SOURCE = "arXiv 2508.18756, section 3; arXiv 2411.12364, section 3"
@@ -17,6 +17,42 @@ SOURCE = "arXiv 2508.18756, section 3; arXiv 2411.12364, section 3"
 def first_kept(first_stage_topk: int | None, knn: int, keys_per_side: int) -> int:
     """f: rows, and as many columns, kept in the first stage: m unless stated, at most n."""
     return min(knn if first_stage_topk is None else first_stage_topk, keys_per_side)
+
+
+def tucker_query(site: Site, step: Step, *, key_dim: int, num_queries: int) -> Operator:
+    """D to q queries of 2 Dk, each half normalised: 2 N D q 2 Dk and 4 N q 2 Dk FLOPs.
+
+    All heads share the queries. With q = 1 all Tucker ranks do, too; with q = r each has its own.
+    """
+    outputs = num_queries * 2 * key_dim
+    queries = step.tokens * outputs * step.activation_bytes
+    weight = vector("norm", "norm", key_dim)
+    return linear(
+        "memory.query",
+        site,
+        step,
+        inputs=site.hidden_size,
+        outputs=outputs,
+        group="memory_projections",
+        name="query",
+        extra=(
+            Part(
+                name="query_norm",
+                kind="norm",
+                flops=RMS_NORM * step.tokens * outputs,
+                weight_bytes=weight.stored_bytes(step),
+                output_bytes=queries,
+                inner_input_bytes=queries,
+                routing=True,
+            ),
+        ),
+        extra_weights=(weight,),
+        routing=True,
+        summary="Queries of two halves, for all heads and for all Tucker ranks or for each, every"
+        " half normalised",
+        formula=f"2 N D q (2 Dk) + {RMS_NORM} N q (2 Dk)",
+        source=SOURCE,
+    )
 
 
 def tucker_retrieve(
@@ -28,11 +64,12 @@ def tucker_retrieve(
     knn: int,
     key_dim: int,
     rank: int,
+    num_queries: int,
     cores: int,
     value_expansion: int,
     first_stage_topk: int | None,
 ) -> Operator:
-    """From the query to m rows a head: scores, rank-1 merge, top-m, grid, top-m, permutation.
+    """From the queries to m rows a head: scores, rank-1 merge, top-m, grid, top-m, permutation.
 
     Counts per token: scores 2 r H 2 n Dk, merge 4 r H n, grid c H (2 f r^2 + 2 f^2 r + f^2).
     Leaves out: the norm of the keys, which is static at inference and folded into them.
@@ -56,7 +93,7 @@ def tucker_retrieve(
             kind="matmul",
             flops=n * (2 * r * side_scores * dk),
             weight_bytes=keys.stored_bytes(step),
-            input_bytes=n * (2 * dk * a),
+            input_bytes=n * (num_queries * 2 * dk * a),
             inner_output_bytes=n * (r * side_scores * a),
             routing=True,
             shape=Gemm(m=n, n=r * side_scores, k=dk),  # both sides, all heads and ranks

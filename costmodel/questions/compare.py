@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from costmodel.costs.beyond_histogram import is_unknown
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, Unknown
@@ -13,8 +14,9 @@ from costmodel.costs.predict import Prediction, predict, step_costs
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import MAX_BATCH, Workload
+from costmodel.inputs.workload import MAX_BATCH, Backend, Workload
 from costmodel.layers.numbers import Count, Number
+from costmodel.routing.by_population import histograms_of
 
 Metric: TypeAlias = Literal["hbm_bytes.compulsory", "time.floor_s", "time.predicted_s"]
 METRICS: tuple[Metric, ...] = ("hbm_bytes.compulsory", "time.floor_s")
@@ -29,7 +31,9 @@ class Advantage:
 
     Found by a scan in steps of 2 % of the batch and a bisection of each change of sign, so that a
     pair of crossings less than 2 % apart would be missed. `last` is None where the advantage holds
-    up to `MAX_BATCH`. `max_batch` is the largest batch at which both models fit the GPU.
+    up to `known_to`: the largest batch sought, that of the tokens that a histogram holds or else
+    `MAX_BATCH`. `max_batch` is the largest batch at which both models fit the GPU. A predicted time
+    is that of `backend`: other kernels have other times.
     """
 
     model: str
@@ -37,6 +41,14 @@ class Advantage:
     metric: Metric
     intervals: tuple[tuple[int, int | None], ...]
     max_batch: int
+    backend: Backend
+    known_to: int = MAX_BATCH
+
+    @property
+    def metric_words(self) -> str:
+        """The label of the metric; of a predicted time with its backend."""
+        label = STEP_QUANTITIES[self.metric].label
+        return f"{label} with the backend {self.backend}" if self.metric in CALIBRATED else label
 
     def what_fits(self) -> str:
         """Whether the advantage ends within the batches that fit, in words."""
@@ -68,23 +80,23 @@ def sentences(advantages: Sequence[Advantage]) -> list[str]:
     """The advantages in words, and which batches fit; metrics of equal ranges share a sentence."""
     groups: dict[tuple[object, ...], list[Advantage]] = {}
     for one in advantages:
-        key = (one.model, one.reference, one.intervals, one.max_batch)
+        key = (one.model, one.reference, one.intervals, one.max_batch, one.known_to)
         groups.setdefault(key, []).append(one)
     written = []
     for group in groups.values():
         model, reference, intervals = group[0].model, group[0].reference, group[0].intervals
-        metrics = dict.fromkeys(
-            STEP_QUANTITIES[same.metric].label for same in group
-        )  # models may come twice
+        metrics = dict.fromkeys(same.metric_words for same in group)  # models may come twice
         head = f"{model} has lower {' and '.join(metrics)} than {reference}"
+        known_to = group[0].known_to
+        beyond = "" if known_to == MAX_BATCH else f" Batches beyond {known_to:,} are not known."
         if not intervals:
-            written.append(f"{head} at no batch up to {MAX_BATCH:,}.")
+            written.append(f"{head} at no batch up to {known_to:,}.{beyond}")
             continue
         ranges = " and ".join(
             f"from batch {first:,} up" if last is None else f"from batch {first:,} to {last:,}"
             for first, last in intervals
         )
-        written.append(f"{head} {ranges}. {group[0].what_fits()}")
+        written.append(f"{head} {ranges}. {group[0].what_fits()}{beyond}")
     return written
 
 
@@ -107,6 +119,7 @@ def compare(
     first = rows[0]
     timed = not any(isinstance(prediction.time, Unknown) for prediction in first)
     metrics = METRICS + CALIBRATED if timed else METRICS
+    known_to = [known_batches(model, workload) for model in models]
     return Comparison(
         batches=tuple(batches),
         predictions=rows,
@@ -116,14 +129,39 @@ def compare(
                 reference=models[0].name,
                 metric=metric,
                 intervals=advantage(
-                    models[i], models[0], workload, hardware, metric, calibration=calibration
+                    models[i],
+                    models[0],
+                    workload,
+                    hardware,
+                    metric,
+                    calibration=calibration,
+                    known_to=min(known_to[0], known_to[i]),
                 ),
                 max_batch=int(min(first[0].memory.max_batch, first[i].memory.max_batch)),
+                backend=workload.backend,
+                known_to=min(known_to[0], known_to[i]),
             )
             for i in range(1, len(models))
             for metric in metrics
         ),
     )
+
+
+def known_batches(model: ModelConfig, workload: Workload) -> int:
+    """The largest batch whose bytes the routing can give: `MAX_BATCH`, but for a histogram."""
+    work = workload.of_model(model)
+
+    def unknown(batch: int) -> bool:
+        costs = step_costs(model, work.step(batch=batch))
+        return is_unknown(costs.totals.compulsory_bytes)
+
+    if not histograms_of(workload.routing) or not unknown(MAX_BATCH):
+        return MAX_BATCH
+    known, beyond = 0, MAX_BATCH
+    while beyond - known > 1:
+        middle = (known + beyond) // 2
+        known, beyond = (known, middle) if unknown(middle) else (middle, beyond)
+    return known
 
 
 def advantage(
@@ -134,27 +172,35 @@ def advantage(
     metric: Metric,
     *,
     calibration: Curves | Unknown = NOT_ASKED,
+    known_to: int = MAX_BATCH,
 ) -> tuple[tuple[int, int | None], ...]:
-    """The ranges of batches over which `model` needs less of `metric` than `reference`."""
+    """The ranges of batches over which `model` needs less of `metric` than `reference`.
+
+    Batches beyond `known_to` are not sought.
+    """
+    if not known_to:
+        return ()
     gpu = Gpu(hardware=hardware, calibration=calibration)
-    ceilings = gpu.ceilings(workload)
 
     def cost(config: ModelConfig, batch: Count) -> Number:
-        costs = step_costs(config, workload.step(batch=batch))
+        work = workload.of_model(config)
+        costs = step_costs(config, work.step(batch=batch))
         sums = costs.totals
         if metric == "hbm_bytes.compulsory":
             return sums.compulsory_bytes
         if metric == "time.floor_s":
-            return ceilings.floor_s(sums.compulsory_bytes, sums.flops)
-        time = gpu.time(costs.operators, sums, workload, costs.step)
+            ceilings = gpu.ceilings(work)
+            flops = ceilings.at_peak(costs.operators, sums.flops)
+            return ceilings.floor_s(sums.compulsory_bytes, flops)
+        time = gpu.time(costs.operators, sums, work, costs.step)
         assert not isinstance(time, Unknown)
         return time.predicted_s
 
     def wins(batch: int) -> bool:
         return bool(cost(model, batch) < cost(reference, batch))
 
-    points = int(np.ceil(np.log(MAX_BATCH) / np.log(COARSE_RATIO))) + 1
-    coarse = sorted({round(batch) for batch in np.geomspace(1, MAX_BATCH, points)})
+    points = int(np.ceil(np.log(known_to) / np.log(COARSE_RATIO))) + 1
+    coarse = sorted({round(batch) for batch in np.geomspace(1, known_to, points)})
     grid = np.array(coarse, dtype=object)  # Python integers: no total can wrap
     won = np.asarray(cost(model, grid) < cost(reference, grid), dtype=bool).tolist()
     ranges: list[tuple[int, int | None]] = []

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from costmodel.costs.beyond_histogram import is_unknown
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.layers.numbers import Number
@@ -99,7 +100,8 @@ def steps_up_to(last: Prediction, steps: int) -> PhaseCosts:
     sums: dict[str, Any] = {}
     bound = 0.0
     for field, name in SUMMED.items():
-        if not isinstance(getattr(alone, field), Unknown):
+        value = getattr(alone, field)
+        if not isinstance(value, Unknown) and not is_unknown(value):
             sums[field], error = _sum(columns[name].ravel().tolist(), offsets)
             bound = max(bound, error / sums[field])
     return replace(alone, steps=steps, evaluated=evaluated, error_bound=bound, **sums)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +20,7 @@ class Grid:
     """Costs of one model over a grid; a column has length 1 on an axis it does not depend on.
 
     Columns hold int64 (Python integers where one passes 2^63), float64, bool, text, or None for
-    what the model does not have.
+    what the model does not have, and for what `reasons` explains.
     """
 
     model: str
@@ -30,7 +30,7 @@ class Grid:
     batches: tuple[int, ...]
     contexts: tuple[int, ...]
     columns: dict[str, Column]
-    reasons: dict[str, str]  # why launches are None, or predicted times missing, by column
+    reasons: dict[str, str]  # why numbers are None, or predicted times missing, by column
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -52,7 +52,7 @@ class Grid:
             "batch": _along(2, self.batches),
             "context": _along(3, self.contexts),
             "new_tokens": self.workload.new_tokens,
-            "dtype": self.workload.dtype.label,
+            "dtype": self.workload.dtype_label,
             "kv_dtype": self.workload.kv_dtype.label,
         }
         return {
@@ -72,6 +72,16 @@ class Grid:
         for part in self.parts():
             for row in zip(*part.values(), strict=True):
                 yield dict(zip(part, row, strict=True))
+
+
+def aligned(grids: Sequence[Grid]) -> list[Grid]:
+    """Grids of several models with the same columns; what a grid does not have is None."""
+    names = dict.fromkeys(name for grid in grids for name in grid.columns)
+    nothing = np.full((1, 1, 1, 1), None)
+    return [
+        replace(grid, columns={name: grid.columns.get(name, nothing) for name in names})
+        for grid in grids
+    ]
 
 
 def _along(axis: int, values: Sequence[object]) -> Column:

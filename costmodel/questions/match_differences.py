@@ -1,7 +1,7 @@
 """What else differs between a target and its match: numbers of both under the same decode steps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from costmodel.costs.columns import Value, step_values
 from costmodel.costs.kernel_times import Curves
@@ -49,15 +49,16 @@ def differences(
     hardware: Hardware,
     batches: Sequence[int] = BATCHES,
     calibration: Curves | Unknown = NOT_ASKED,
+    formats: Workload | None = None,
 ) -> list[Difference]:
     """Memory, KV cache, HBM bytes, times and energy of target and match.
 
-    Decode steps at the context of the match, bf16, uniform routing. What a calibration would give
-    is None where there is none.
+    Decode steps at the context of the match, uniform routing, in the formats of the workload
+    `formats` (None: bf16). What a calibration would give is None where there is none.
     """
     found: list[Difference] = []
     for batch in batches:
-        workload = Workload(batch=batch, context=answer.context)
+        workload = replace(formats or Workload(), batch=batch, context=answer.context)
         target, matched = (
             _numbers(model, workload, hardware, calibration)
             for model in (answer.target, answer.model)

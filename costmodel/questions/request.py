@@ -50,7 +50,9 @@ class Request:
             ("batch", self.batch, MAX_BATCH),
         ):
             if not 1 <= value <= most:
-                raise InputError(f"{field}={shown(value)}: is a whole number from 1 to {most:,}")
+                raise InputError(
+                    f"{field}={shown(value)}: must be a whole number from 1 to {most:,}"
+                )
         price = self.price_per_hour
         if price is not None and not 0 <= price <= MAX_PRICE_PER_HOUR:  # NaN is neither
             raise InputError(

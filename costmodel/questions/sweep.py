@@ -8,24 +8,27 @@ within `HEADROOM`, and Python integers beyond it, which are slower and never wra
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from operator import index
 
 import numpy as np
 
+from costmodel.costs.beyond_histogram import beyond, without_nan
 from costmodel.costs.columns import PREDICTED, Value, columns, predicted_columns
 from costmodel.costs.footprint import footprint
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
+from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import Costs, step_costs
-from costmodel.costs.roofline import Ceilings
+from costmodel.costs.roofline import Ceilings, Peak
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
 from costmodel.layers.numbers import Count, Number
 from costmodel.questions.grid import Column, Grid
+from costmodel.routing.by_population import histograms_of
 from costmodel.routing.popularity import Routing, RoutingAxis
 
 MAX_POINTS = 5_000_000  # of a grid: about 1 GB of columns
@@ -53,6 +56,7 @@ def sweep(
     Raises:
         InputError: A value leaves its bounds, or the grid is empty or passes `MAX_POINTS`.
     """
+    workload = workload.of_model(model)
     shape = len(routings), len(hardwares), len(batches), len(contexts)
     if not 1 <= math.prod(shape) <= MAX_POINTS:
         raise InputError(
@@ -83,13 +87,14 @@ def sweep(
         costs = step_costs(model, step)
         memory = footprint(costs.operators, step, costs.kv_cache, model.hidden_size, capacity_bytes)
         sums = costs.totals
+        flops = bounds.at_peak(costs.operators, sums.flops)
         return costs, columns(
             costs,
             memory,
             tokens=step.tokens,
             backend=workload.backend,
-            floor=bounds.floor_s(sums.compulsory_bytes, sums.flops),
-            bound=bounds.bound_by(sums.compulsory_bytes, sums.flops),
+            floor=bounds.floor_s(sums.compulsory_bytes, flops),
+            bound=bounds.bound_by(sums.compulsory_bytes, flops),
             fits_l2=sums.compulsory_bytes <= l2_bytes,
         )
 
@@ -131,6 +136,13 @@ def sweep(
             Ceilings(
                 hbm_bytes_per_s=_along_gpus([bounds.hbm_bytes_per_s for bounds in ceilings]),
                 peak_flops_per_s=_along_gpus([bounds.peak_flops_per_s for bounds in ceilings]),
+                other_peaks={
+                    name: Peak(
+                        _along_gpus([bounds.other_peaks[name].flops_per_s for bounds in ceilings]),
+                        name,
+                    )
+                    for name in ceilings[0].other_peaks
+                },
             ),
             capacity_bytes=_along_gpus(capacities, count),
             l2_bytes=_along_gpus(l2_sizes, count),
@@ -143,6 +155,8 @@ def sweep(
                 lengths = [n if m > 1 else 1 for n, m in zip(shape, column.shape, strict=True)]
                 whole[name] = np.empty(lengths, column.dtype)
             whole[name][:, :, rows, cols] = column  # an axis of length 1 is filled by any block
+    known = without_nan(whole)
+    unknown = [name for name, column in known.items() if column is not whole[name]]
     return Grid(
         model=model.name,
         workload=workload,
@@ -150,9 +164,21 @@ def sweep(
         hardwares=tuple(gpu.name for gpu in hardwares),
         batches=batches,
         contexts=contexts,
-        columns=whole,
-        reasons=_reasons(times, costs.kernels(workload.backend).refusal),
+        columns=known,
+        reasons=_reasons(times, costs.kernels(workload.backend).refusal)
+        | dict.fromkeys(unknown, _beyond(model, workload, routings, max(batches))),
     )
+
+
+def _beyond(model: ModelConfig, workload: Workload, routings: Sequence[Routing], batch: int) -> str:
+    """Why the largest batch has numbers that a histogram cannot give; empty if it has them all."""
+    reasons = []
+    for routing in routings:
+        if histograms_of(routing):
+            largest = replace(workload, batch=batch, routing=routing)
+            unknown = beyond(build_operators(model, largest.step()), largest)
+            reasons += [] if unknown is None else [unknown.reason]
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def _reasons(times: Sequence[StepTime | Unknown], refusal: str | None) -> dict[str, str]:

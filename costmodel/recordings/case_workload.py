@@ -5,8 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from costmodel.errors import shown
-from costmodel.inputs.parse import MAX_EXPONENT, parse_routing
+from costmodel.inputs.parse import parse_routing
 from costmodel.inputs.workload import (
     MAX_BATCH,
     MAX_CONTEXT,
@@ -16,11 +15,15 @@ from costmodel.inputs.workload import (
     Workload,
 )
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.routing.popularity import Routing, Uniform
 from costmodel.strict import STRICT
 
 Dtype: TypeAlias = Literal["bf16", "fp32"]
 """The format of weights and KV cache in the reference models."""
+
+_LAW = r"(uniform|zipf:\d{1,2}(\.\d{1,6})?)"
+ROUTING = rf"^(scores|{_LAW}|experts={_LAW},rows={_LAW})$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -28,7 +31,8 @@ class CaseWorkload:
     """The workload of a case.
 
     `context` counts the tokens cached per sequence before the step. `routing` is `uniform`,
-    `zipf:EXPONENT`, or `scores`: the model's own choices, which no formula predicts.
+    `zipf:EXPONENT`, one of these for each population as `experts=LAW,rows=LAW`, or `scores`: the
+    model's own choices, which no formula predicts.
     """
 
     phase: Phase
@@ -36,15 +40,13 @@ class CaseWorkload:
     context: Annotated[int, Field(ge=0, le=MAX_CONTEXT)]
     new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
     dtype: Dtype
-    routing: Annotated[str, Field(pattern=r"^(uniform|scores|zipf:\d{1,2}(\.\d{1,6})?)$")]
+    routing: Annotated[str, Field(pattern=ROUTING)]
 
     def __post_init__(self) -> None:
         if self.phase == "decode" and self.new_tokens != 1:
             raise ValueError(f"new_tokens={self.new_tokens}: is 1 in a decode step")
-        if self.routing.startswith("zipf:") and float(self.routing[5:]) > MAX_EXPONENT:
-            raise ValueError(
-                f"routing={shown(self.routing)}: the exponent is at most {MAX_EXPONENT:g}"
-            )
+        if self.routing != "scores":
+            parse_routing(self.routing, files=False)
 
     @property
     def label(self) -> str:
@@ -64,14 +66,16 @@ class CaseWorkload:
         no formula predicts which experts or rows a model chooses.
         """
         if routing is None:
-            routing = Uniform() if self.routing == "scores" else parse_routing(self.routing)
+            routing = (
+                Uniform() if self.routing == "scores" else parse_routing(self.routing, files=False)
+            )
         dtype = DTYPES[self.dtype]
         return Workload(
             phase=self.phase,
             batch=self.batch,
             context=self.context,
             new_tokens=self.new_tokens,
-            dtype=dtype,
+            formats=Formats(default=dtype),
             kv_dtype=dtype,
             routing=routing,
             backend=backend,

@@ -3,25 +3,36 @@
 An item is an expert of an MoE layer or a row of a memory table. T independent tokens (or pairs of a
 token and a head) each draw k different items out of N. The number of distinct items drawn is
 random; the formulas give its expectation: exactly where popularity is uniform or measured, and to
-the error stated in `zipf.inclusion` under Zipf's law.
+the error stated in `zipf.inclusion` under Zipf's law. Experts and rows may follow different
+routings: `by_population.py`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import expm1, inf, log1p
+from math import expm1, inf, isnan, log1p, nan
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.errors import InputError
+from costmodel.routing.rarefaction import touched
 from costmodel.routing.zipf import Inclusion, inclusion
 
 ItemKind = Literal["experts", "rows"]
 Trials = int | NDArray[Any]  # an array of int64, or of Python ints
 Expected = float | NDArray[np.float64]
 Floats = NDArray[np.float64]
+
+UNIFORM_OVERSTATES = (
+    "Uniform routing is the upper estimate: of all popularities it touches the most distinct"
+    " experts and table rows if tokens choose independently, so that the bytes of experts and rows"
+    " are overstated where some are more popular than others, as in practice."
+)
+"""Which way the default errs. The expected number of distinct items is the sum over items of
+1 - (1 - p_i)^T, which is concave in the p_i; their sum is k, so that p_i = k / N gives the most
+(Jensen). Only tokens that avoid one another's choices, as under a forced balance, touch more."""
 
 
 class Routing(Protocol):
@@ -46,7 +57,8 @@ class Routing(Protocol):
                 rows of UltraMem, of which several stand for one row of the table).
 
         Returns:
-            A float for an int of trials, an array for an array; equal to the bit.
+            A float for an int of trials, an array for an array; equal to the bit. NaN where a
+            histogram holds fewer than T trials.
         """
 
 
@@ -120,23 +132,29 @@ class AccessCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """Measured popularity: an item that c of n trials drew is drawn with probability c/n."""
+    """Measured popularity: how many of n trials drew each item."""
 
     label: str
     source: str  # where the counts come from, in words
     experts: AccessCounts | None = None
     rows: AccessCounts | None = None
 
+    def section(self, kind: ItemKind) -> AccessCounts | None:
+        """The counts of experts or of rows; None: they were not measured."""
+        return self.experts if kind == "experts" else self.rows
+
     def expected_distinct(
         self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
-        """Sum over items of 1 - (1 - c_i/n)^T.
+        """Sum over items of 1 - C(n - c_i, T) / C(n, T): T of the n measured trials are taken.
 
-        Leaves out: items that the measurement never saw drawn. They count as never drawn, so the
-        result is too small for T well above n.
-        Source: linearity of expectation.
+        At T = n it is the number of distinct items that were measured. Beyond n the measurement
+        says nothing, and the result is NaN.
+        Leaves out: that neighbouring tokens, and the heads of one token, may draw alike; every
+        choice of T trials is equally likely.
+        Source: rarefaction, `rarefaction.touched`.
         """
-        measured = self.experts if kind == "experts" else self.rows
+        measured = self.section(kind)
         if measured is None:
             raise InputError(f"routing={self.label}: has no section {kind!r}, which the model uses")
         for field, of_histogram, of_model in (
@@ -148,7 +166,14 @@ class Histogram:
                     f"routing={self.label}: {kind}.{field}={of_histogram}: the model has {of_model}"
                 )
         accesses, items = np.array(measured.counts, dtype=np.float64).T
-        distinct = _expected_touched(items, accesses / measured.trials, copies)
+
+        def distinct(trials: int) -> float:
+            if trials > measured.trials:
+                return nan
+            return float(
+                (items * copies * touched(measured.trials, accesses, trials, copies)).sum()
+            )
+
         return _per_value(distinct, trials, population * copies, draws)
 
 
@@ -208,14 +233,20 @@ def _expected_touched(items: Floats, probability: Floats, copies: int) -> Callab
 def _per_value(
     distinct: Callable[[int], float], trials: Trials, population: int, draws: int
 ) -> Expected:
-    """`distinct` of each number of trials: 0 of none; otherwise kept in [k, min(N, k T)]."""
+    """`distinct` of each number of trials: 0 of none; otherwise kept in [k, min(N, k T)].
+
+    NaN stays NaN.
+    """
 
     def bounded(count: int) -> float:
         if count < 0:
             raise InputError(f"trials={count}: must not be negative")
         if count == 0:
             return 0.0
-        return min(max(distinct(count), float(draws)), float(min(population, draws * count)))
+        value = distinct(count)
+        if isnan(value):
+            return value
+        return min(max(value, float(draws)), float(min(population, draws * count)))
 
     if not isinstance(trials, np.ndarray):
         return bounded(int(trials))

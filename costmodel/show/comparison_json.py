@@ -3,12 +3,16 @@
 from typing import Any
 
 import costmodel
+from costmodel.costs.beyond_histogram import beyond, or_none
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
+from costmodel.inputs.workload import MAX_BATCH
 from costmodel.questions.compare import Comparison, sentences
 from costmodel.show.inputs_json import (
     calibration_json,
     calibration_reasons,
+    common_formats,
+    formats_json,
     hardware_json,
     model_json,
     workload_json,
@@ -23,15 +27,27 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     reasons = calibration_reasons(first[0].calibration)
     if unknown := times_unknown(comparison):
         reasons["rows.predicted_s"] = unknown
+    rows = comparison_rows(comparison)
+    reasons |= _beyond_reasons(comparison, rows)
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
-        "models": [model_json(prediction.model) for prediction in first],
-        "workload": {**workload_json(first[0].workload), "batch": list(comparison.batches)},
-        "hardware": hardware_json(first[0].hardware, first[0].ceilings.peak_name),
+        "models": [
+            {**model_json(prediction.model), "formats": formats_json(prediction)}
+            for prediction in first
+        ],
+        "workload": {
+            **workload_json(first[0].workload),
+            **common_formats([prediction.workload for prediction in first]),
+            "batch": list(comparison.batches),
+        },
+        "hardware": hardware_json(
+            first[0].hardware,
+            tuple(dict.fromkeys(n for prediction in first for n in prediction.ceilings.peak_names)),
+        ),
         "calibration": calibration_json(first[0].calibration),
         "reasons": reasons,
-        "rows": comparison_rows(comparison),
+        "rows": rows,
         "advantages": [
             {
                 "model": advantage.model,
@@ -44,6 +60,22 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         ],
         "findings": sentences(comparison.advantages),
     }
+
+
+def _beyond_reasons(comparison: Comparison, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Why numbers of some rows are None since a histogram cannot give them, by name."""
+    reasons: dict[str, str] = {}
+    predictions = [one for of_batch in comparison.predictions for one in of_batch]
+    for row, prediction in zip(rows, predictions, strict=True):
+        unknown = beyond(prediction.costs.operators, prediction.workload)
+        if unknown is not None:
+            reasons |= {f"rows.{name}": unknown.reason for name in row if row[name] is None}
+    known_to = min((advantage.known_to for advantage in comparison.advantages), default=MAX_BATCH)
+    if known_to < MAX_BATCH:
+        reasons["advantages.batches"] = (
+            f"not known beyond batch {known_to:,}, the tokens that the histogram holds"
+        )
+    return reasons
 
 
 def times_unknown(comparison: Comparison) -> str:
@@ -68,7 +100,8 @@ def bytes_of_first_over_this(first: Prediction, this: Prediction) -> float:
 
 def _row(batch: int, prediction: Prediction, first: Prediction) -> dict[str, Any]:
     sums, routing, time = prediction.costs.totals, prediction.costs.routing, prediction.time
-    return {
+    floor = or_none(prediction.floor_s)
+    row = {
         "batch": batch,
         "model": prediction.model.name,
         "weights_bytes": sums.weight_bytes,
@@ -80,10 +113,11 @@ def _row(batch: int, prediction: Prediction, first: Prediction) -> dict[str, Any
         "routing_bytes": routing.compulsory_bytes,
         "compulsory_bytes": sums.compulsory_bytes,
         "bytes_of_first_over_this": bytes_of_first_over_this(first, prediction),
-        "floor_s": prediction.floor_s,
+        "floor_s": floor,
         "predicted_s": None if isinstance(time, Unknown) else time.predicted_s,
-        "bound_by": prediction.bound_by,
+        "bound_by": None if floor is None else prediction.bound_by,
         "memory_bytes": prediction.memory.total_bytes,
         "fits": prediction.memory.fits,
         "max_batch": prediction.memory.max_batch,
     }
+    return {name: or_none(value) for name, value in row.items()}

@@ -1,11 +1,12 @@
 """What a prediction was made from, as JSON: model, workload, GPU and calibration."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
-from costmodel.costs.predict import step_costs
+from costmodel.costs.predict import Prediction, step_costs
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
@@ -45,21 +46,48 @@ def workload_json(workload: Workload) -> dict[str, Any]:
         "batch": workload.batch,
         "context": workload.context,
         "new_tokens": workload.new_tokens,
-        "dtype": workload.dtype.label,
-        "dtype_stored_as": workload.dtype.described,
+        "dtype": workload.dtype_label,
+        "dtype_stored_as": workload.dtype_described,
         "kv_dtype": workload.kv_dtype.label,
         "kv_dtype_stored_as": workload.kv_dtype.described,
         "routing": workload.routing.label,
         "attention_flops": workload.attention_flops,
         "logits": workload.logits,
+        "fp32_math": workload.fp32_math,
         "mla": workload.mla_mode,
+        "mla_cache": workload.mla_cache,
+        "window_cache": workload.window_cache,
     }
 
 
-def hardware_json(hardware: Hardware, peak_name: str | None = None) -> dict[str, Any]:
-    """The datasheet's numbers and their sources; `peak_name` is the peak that prices FLOPs."""
+def formats_json(prediction: Prediction) -> dict[str, str]:
+    """The storage formats of the matrices and tables of each group that the model has."""
+    step, labels = prediction.workload.step(), dict[str, dict[str, None]]()
+    for operator in prediction.costs.operators:
+        for weight in operator.weights:
+            if weight.matrix:
+                labels.setdefault(weight.group, {})[weight.stored_as(step).label] = None
+    return {group: " and ".join(of_group) for group, of_group in labels.items()}
+
+
+def common_formats(workloads: Sequence[Workload]) -> dict[str, str]:
+    """The formats of several models' workloads in one: all different labels, in their order."""
+    described = [workload_json(workload) for workload in workloads]
+    return {
+        name: " and ".join(dict.fromkeys(fields[name] for fields in described))
+        for name in ("dtype", "dtype_stored_as", "kv_dtype", "kv_dtype_stored_as")
+    }
+
+
+def hardware_json(hardware: Hardware, peak_names: Sequence[str] = ()) -> dict[str, Any]:
+    """The datasheet's numbers and their sources; `peak_names` are the peaks that price FLOPs.
+
+    The first of them prices the default format of the weights.
+    """
     datasheet = {"name": hardware.name, **hardware.numbers(), "sources": hardware.sources}
-    return datasheet if peak_name is None else {**datasheet, "peak_used": peak_name}
+    if not peak_names:
+        return datasheet
+    return {**datasheet, "peak_used": peak_names[0], "other_peaks_used": list(peak_names[1:])}
 
 
 def calibration_json(calibration: Curves | Unknown) -> dict[str, Any] | None:

@@ -5,21 +5,32 @@ from typing import Any
 
 import costmodel
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import Unknown
+from costmodel.costs.latency import Unknown, not_timed
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model_toml import model_table
+from costmodel.inputs.workload import Workload
 from costmodel.questions.match import Match
 from costmodel.questions.match_differences import Difference
-from costmodel.show.inputs_json import calibration_json
+from costmodel.show.inputs_json import calibration_json, common_formats
 
 SCHEMA_VERSION = 1
 MATCHED = ("parameters.total_without_embeddings", "flops.per_token")
 
 
 def match_json(
-    answer: Match, lines: Sequence[Difference], hardware: Hardware, calibration: Curves | Unknown
+    answer: Match,
+    lines: Sequence[Difference],
+    hardware: Hardware,
+    calibration: Curves | Unknown,
+    formats: Workload,
 ) -> dict[str, Any]:
-    """All of a match as plain dicts, lists, numbers and strings."""
+    """All of a match as plain dicts, lists, numbers and strings; `formats` are those of `lines`."""
+    both = [formats.of_model(model) for model in (answer.target, answer.model)]
+    reasons = {}
+    if isinstance(calibration, Unknown):
+        reasons["calibration"] = calibration.reason
+    elif unknown := next(filter(None, (not_timed(calibration, work) for work in both)), None):
+        reasons["time.predicted_s"] = unknown.reason
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
@@ -28,6 +39,7 @@ def match_json(
         "hardware": hardware.name,
         "calibration": calibration_json(calibration),
         "context": answer.context,
+        **common_formats(both),
         "fields": {
             name: {"template": before, "matched": after, "step": answer.steps[name]}
             for name, (before, after) in answer.fields.items()
@@ -36,7 +48,7 @@ def match_json(
         "matched": match_records(answer, lines)[: len(MATCHED)],
         "beside": match_records(answer, lines)[len(MATCHED) :],
         "model": model_table(answer.model),
-        "reasons": {"calibration": calibration.reason} if isinstance(calibration, Unknown) else {},
+        "reasons": reasons,
     }
 
 

@@ -1,11 +1,13 @@
 """A prediction as the JSON of `predict --json`. What is not known is null, with its reason."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import costmodel
 from costmodel.backends import BACKENDS
 from costmodel.backends.step_kernels import StepKernels
-from costmodel.costs.columns import Value, step_values
+from costmodel.costs.beyond_histogram import TOLD_BY_FLOOR, beyond, is_unknown, or_none
+from costmodel.costs.columns import Value, computed_values, step_values
 from costmodel.costs.latency import OperatorTime, Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
@@ -14,12 +16,16 @@ from costmodel.layers.operator import Operator, Part
 from costmodel.show.inputs_json import (
     calibration_json,
     calibration_reasons,
+    formats_json,
     hardware_json,
     model_json,
     workload_json,
 )
 
 SCHEMA_VERSION = 1
+ONE_LAYER = "one layer"
+"""What the numbers of an operator or a region are of: one of its `count` layers, not their sum."""
+NOT_SUMMED = frozenset({"batch", "context", "count"})  # numbers of a record that layers share
 
 
 def prediction_json(prediction: Prediction) -> dict[str, Any]:
@@ -30,9 +36,9 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
-        "model": model_json(prediction.model),
+        "model": {**model_json(prediction.model), "formats": formats_json(prediction)},
         "workload": workload_json(workload),
-        "hardware": hardware_json(prediction.hardware, prediction.ceilings.peak_name),
+        "hardware": hardware_json(prediction.hardware, prediction.ceilings.peak_names),
         "calibration": calibration_json(prediction.calibration),
         "backend": workload.backend,
         "reasons": {
@@ -59,18 +65,13 @@ def unknown_reasons(
     """Why numbers are None, by name: those of a step (`values`), and of `lists` in the JSON."""
     time = prediction.time
     unknown = time if isinstance(time, Unknown) else time.energy_j  # what a calibration lacks
-    names = [name for name, value in values.items() if value is None]
+    reasons = _beyond_reasons(prediction, values, lists)
+    names = [name for name, value in values.items() if value is None and name not in reasons]
     names += [
         name
-        for name, quantity in STEP_QUANTITIES.items()
-        if name.startswith(lists)
-        and (
-            quantity.none_because
-            or (quantity.calibrated and isinstance(time, Unknown))
-            or (quantity.by_backend and _refusal(prediction, name))
-        )
+        for name in STEP_QUANTITIES
+        if name.startswith(lists) and _always_none(prediction, name)
     ]
-    reasons = {}
     for name in names:
         quantity = STEP_QUANTITIES[name]
         reason = quantity.none_because
@@ -81,6 +82,44 @@ def unknown_reasons(
             reason = unknown.reason
         reasons[name] = reason
     return reasons
+
+
+def _beyond_reasons(
+    prediction: Prediction, values: dict[str, Value], lists: tuple[str, ...]
+) -> dict[str, str]:
+    """The reasons of what a histogram cannot give, by name."""
+    unknown = beyond(prediction.costs.operators, prediction.workload)
+    if unknown is None:
+        return {}
+    computed = computed_values(prediction)
+    names = [name for name in values if name in TOLD_BY_FLOOR or is_unknown(computed.get(name))]
+    if lists:
+        records = {
+            "operators": operators_json(prediction),
+            "operators.parts": [
+                part for operator in operators_json(prediction) for part in operator["parts"]
+            ],
+            "regions": regions_json(prediction),
+        }
+        listed = {
+            f"{list_name}.{field}"
+            for list_name, of_list in records.items()
+            for record in of_list
+            for field, value in record.items()
+            if value is None
+        }
+        names += sorted(name for name in listed if not _always_none(prediction, name))
+    return dict.fromkeys(names, unknown.reason)
+
+
+def _always_none(prediction: Prediction, name: str) -> bool:
+    """Whether a number is None for another reason than the routing of the step."""
+    quantity = STEP_QUANTITIES.get(name)
+    if quantity is None:  # what is named, such as the limiting resource
+        return False
+    untimed = quantity.calibrated and isinstance(prediction.time, Unknown)
+    refused = quantity.by_backend and _refusal(prediction, name) is not None
+    return bool(quantity.none_because) or untimed or refused
 
 
 def _refusal(prediction: Prediction, name: str) -> str | None:
@@ -109,10 +148,12 @@ def _operator_json(
     kernels: dict[str, StepKernels],
 ) -> dict[str, Any]:
     parts_s = [None] * len(operator.parts) if time is None else time.parts_s
+    floor = or_none(prediction.operator_floor_s(operator))
     by_backend = {name: of.operator_launches(operator) for name, of in kernels.items()}
-    return {
+    record = {
         "path": operator.path,
         "kind": operator.kind,
+        "numbers_of": ONE_LAYER,
         "count": operator.count,
         "flops": operator.total("flops"),
         "compares": operator.total("compares"),
@@ -124,9 +165,9 @@ def _operator_json(
         "hbm_written_bytes": None,
         "launches": by_backend[prediction.workload.backend],
         "launches_by_backend": by_backend,
-        "floor_s": prediction.operator_floor_s(operator),
+        "floor_s": floor,
         "predicted_s": None if time is None else time.seconds,
-        "bound_by": prediction.operator_bound_by(operator),
+        "bound_by": None if floor is None else prediction.operator_bound_by(operator),
         "formula": operator.formula,
         "source": operator.source,
         "parts": [
@@ -139,12 +180,13 @@ def _operator_json(
             for part, seconds in zip(operator.parts, parts_s, strict=True)
         ],
     }
+    return _known(record)
 
 
 def _part_json(
     part: Part, predicted_s: Number | None, by_backend: dict[str, Number | None], backend: str
 ) -> dict[str, Any]:
-    return {
+    record = {
         "name": part.name,
         "kind": part.kind,
         "routing": part.routing,
@@ -157,10 +199,16 @@ def _part_json(
         "launches_by_backend": by_backend,
         "predicted_s": predicted_s,
     }
+    return _known(record)
+
+
+def _known(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with None for what a histogram cannot give."""
+    return {name: or_none(value) for name, value in record.items()}
 
 
 def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
-    """The regions that kernels of the backend span, with the sums of their operators' layers."""
+    """The regions that kernels of the backend span; numbers are those of one of `count` layers."""
     kernels, time = prediction.kernels, prediction.time
     regions = [
         region
@@ -170,10 +218,11 @@ def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
     times = (
         [None] * len(regions) if isinstance(time, Unknown) else [t.seconds for t in time.regions]
     )
-    return [
+    records = [
         {
             "path": region.path,
             "leaves": [operator.leaf for operator in region.operators],
+            "numbers_of": ONE_LAYER,
             "count": region.count,
             "flops": sum(operator.total("flops") for operator in region.operators),
             "compares": sum(operator.total("compares") for operator in region.operators),
@@ -186,11 +235,31 @@ def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
         }
         for region, seconds in zip(regions, times, strict=True)
     ]
+    return [_known(record) for record in records]
 
 
 def operator_records(data: dict[str, Any]) -> list[dict[str, Any]]:
     """The operators of a prediction's JSON as flat records, for a table file."""
-    return [
-        {key: value for key, value in operator.items() if not isinstance(value, list | dict)}
-        for operator in data["operators"]
-    ]
+    return with_all_layers(
+        [
+            {key: value for key, value in operator.items() if not isinstance(value, list | dict)}
+            for operator in data["operators"]
+        ]
+    )
+
+
+def with_all_layers(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Records of operators with `all_layers_NAME`, the sum over the layers, beside each number.
+
+    Args:
+        records: Of operators as in the JSON, numbers of one of `count` layers; None is unknown.
+    """
+    widened = []
+    for record in records:
+        columns: dict[str, Any] = {}
+        for name, value in record.items():
+            columns[name] = value
+            if name not in NOT_SUMMED and (value is None or type(value) in (int, float)):
+                columns[f"all_layers_{name}"] = None if value is None else record["count"] * value
+        widened.append(columns)
+    return widened

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from costmodel.costs.beyond_histogram import beyond, is_unknown
 from costmodel.costs.latency import Unknown
 from costmodel.questions.request import LEFT_OUT, NO_DECODE, NO_PRICE, Estimate, Served
 from costmodel.show.inputs_json import workload_json
@@ -12,7 +13,24 @@ OF_STEPS = ("sparsecost_version", "model", "hardware", "calibration", "backend")
 
 
 def numbers(served: Served) -> dict[str, Any]:
-    """Every number of served requests by its name in the JSON, such as `ttft.predicted_s`."""
+    """Every number of served requests by its name in the JSON, such as `ttft.predicted_s`.
+
+    What a histogram cannot give is `Unknown`, with the reason of the first step that lacks it.
+    """
+    computed = _computed(served)
+    prefill, end = served.prefill_step, served.end_step
+    unknown = beyond(prefill.costs.operators, prefill.workload) or beyond(
+        end.costs.operators, end.workload
+    )
+    if unknown is None:
+        return computed
+    if is_unknown(prefill.floor_s):
+        computed["ttft.bound_by"] = unknown
+    return {name: unknown if is_unknown(value) else value for name, value in computed.items()}
+
+
+def _computed(served: Served) -> dict[str, Any]:
+    """The same, with NaN for what a histogram cannot give."""
     request, prefill, decode = served.request, served.prefill, served.decode
     start, end = served.prefill_step.memory, served.end_step.memory
     return {
@@ -100,7 +118,7 @@ def request_record(served: Served) -> dict[str, Any]:
         "model": step.model.name,
         "hardware": step.hardware.name,
         "calibration": None if isinstance(calibration, Unknown) else calibration.calibration.name,
-        "dtype": step.workload.dtype.label,
+        "dtype": step.workload.dtype_label,
         "kv_dtype": step.workload.kv_dtype.label,
         "routing": step.workload.routing.label,
         "backend": step.workload.backend,

@@ -118,7 +118,7 @@ def predicted_utilisation(case: CasePrediction, time_of: str) -> PredictedUtilis
     graph_s = float(case.times.graph_s)
     step_s = graph_s if time_of == "graph_s" else float(case.times.eager_s)
     routing_s = sum(op.count * float(case.operator_s[op.path]) for op in routing) or None
-    peak, _ = hardware.peak_flops_per_s(workload.dtype.name)
+    peak, _ = hardware.peak_flops_per_s(workload.formats.default.name)
     return replace(
         without_time,
         tokens_per_s=workload.batch * workload.new_tokens / step_s,

@@ -1,8 +1,7 @@
 """The user's own model, as text and within a link.
 
 The text is TOML, a Hugging Face config.json, or JSON with the fields of our TOML. A preset that is
-edited becomes such JSON: unlike TOML, JSON can say that a layer's override has no value in a field.
-A link holds the text, compressed.
+edited becomes such JSON. A link holds the text, compressed.
 
 Input is not trusted: sizes are bounded before anything is unpacked, and the model is checked like a
 model from a file.

@@ -7,7 +7,6 @@ is read once and kept until its file changes.
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +18,7 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.files import MAX_FILE_BYTES, read_json_object
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.recording import Recording, load_recording
+from costmodel.validation.measured_model import measured_alike
 
 VARIABLE = "SPARSECOST_RECORDINGS"
 CHECKOUT = Path(__file__).parents[2] / "recordings"
@@ -58,7 +58,7 @@ def load(name: str) -> Recording:
 def matching(
     model: ModelConfig, names: Sequence[str] | None = None, *, backend: str | None = None
 ) -> tuple[str, ...]:
-    """The names of recordings of an equal model, whatever it is called; that of its preset first.
+    """The names of recordings that measured a model, whatever it is called; its preset's first.
 
     Of several, those of plain PyTorch's kernels come first. Looks among `names`, or among all
     `recording_names`; with `backend`, only for recordings of its kernels.
@@ -68,7 +68,7 @@ def matching(
         preset, recorded, measured = _head(*_file(name))
         if backend not in {None, measured}:
             continue
-        if recorded is not None and _unnamed(recorded) == _unnamed(model):
+        if recorded is not None and measured_alike(recorded, model):
             equal.append((preset != model.name, measured != USUAL_BACKEND, name))
     return tuple(name for *_, name in sorted(equal))
 
@@ -134,8 +134,3 @@ def _backend(table: dict[str, Any]) -> str:
         return str(runs[0]["backend"])
     except (AttributeError, IndexError, KeyError, TypeError):
         return USUAL_BACKEND
-
-
-def _unnamed(model: ModelConfig) -> ModelConfig:
-    """The model without the fields that no cost depends on."""
-    return replace(model, name="model", source="none", notes=(), assumptions=(), published={})

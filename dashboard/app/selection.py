@@ -6,12 +6,22 @@ from costmodel.costs.calibrations import calibrated
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.totals import kv_bytes_per_token
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import Hardware, hardware_names, load_hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_routing, parse_workload
-from costmodel.inputs.workload import AttentionFlops, Backend, Logits, Mla, Phase, Workload
+from costmodel.inputs.workload import (
+    AttentionFlops,
+    Backend,
+    Logits,
+    Mla,
+    MlaCache,
+    Phase,
+    WindowCache,
+    Workload,
+)
 from dashboard.app.own_model import read_model
 
 OWN = "your own"  # the entry of the list of models for the user's own one
@@ -44,7 +54,7 @@ class Chosen:
     batch: int
     context: int
     new_tokens: int
-    dtype: str
+    dtype: str | None  # None: as the user's own model states it, else bf16
     kv_dtype: str | None  # None: the usual one with weights of this format
     routing: str
     hardware: str
@@ -52,6 +62,18 @@ class Chosen:
     attention_flops: AttentionFlops = "causal"
     logits: Logits = "last"
     mla: Mla | None = None
+    mla_cache: MlaCache = "latent"
+    window_cache: WindowCache = "window"
+
+
+def has_storage(model: str, own: str) -> bool:
+    """Whether the chosen model states how its checkpoint is stored."""
+    try:
+        if model == OWN:
+            return read_model(own).storage is not None
+        return model in model_names() and load_model(model).storage is not None
+    except InputError:  # `selected` says what is wrong
+        return False
 
 
 def selected(chosen: Chosen) -> Selection:
@@ -66,8 +88,6 @@ def selected(chosen: Chosen) -> Selection:
     ):  # names only: what comes from outside must not become a path
         if value not in known:
             raise InputError(f"{field}={shown(value)}: is not one of {', '.join(known)}")
-    if chosen.routing != "uniform" and not chosen.routing.startswith("zipf:"):
-        raise InputError(f"routing={shown(chosen.routing)}: is neither uniform nor zipf:EXPONENT")
     model = read_model(chosen.own) if chosen.model == OWN else load_model(chosen.model)
     workload = parse_workload(
         phase=chosen.phase,
@@ -76,12 +96,16 @@ def selected(chosen: Chosen) -> Selection:
         new_tokens=1 if chosen.phase == "decode" else chosen.new_tokens,
         dtype=chosen.dtype,
         kv_dtype=chosen.kv_dtype,
-        routing=parse_routing(chosen.routing),
+        routing=parse_routing(chosen.routing, files=False),  # from outside: no path
         attention_flops=chosen.attention_flops,
         logits=chosen.logits,
         mla=chosen.mla,
+        mla_cache=chosen.mla_cache,
+        window_cache=chosen.window_cache,
         backend=chosen.backend,
     )
+    step = workload.of_model(model).step()
+    kv_bytes_per_token(model, step)  # refuses a layout that the model's cache cannot have
     return Selection(
         model_name=chosen.model,
         model=model,

@@ -14,6 +14,7 @@ from costmodel.inputs.catalog import model_names
 from costmodel.inputs.hardware import hardware_names
 from costmodel.inputs.parse import MAX_EXPONENT
 from costmodel.inputs.workload import (
+    CHECKPOINT,
     DEFAULT_CONTEXT,
     DEFAULT_NEW_TOKENS,
     MAX_BATCH,
@@ -23,11 +24,14 @@ from costmodel.inputs.workload import (
     Backend,
     Logits,
     Mla,
+    MlaCache,
     Phase,
+    WindowCache,
 )
-from costmodel.layers.dtype import DTYPES
+from costmodel.layers.dtype import DTYPES, KV_LAYOUTS
+from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from dashboard.app.own_model import MAX_LINK_CHARS, packed, unpacked
-from dashboard.app.selection import OWN, Chosen, Selection, selected
+from dashboard.app.selection import OWN, Chosen, Selection, has_storage, selected
 from dashboard.app.widgets import plain
 
 LINK: Literal["query-params"] = "query-params"  # state that lives in the address
@@ -41,6 +45,9 @@ TOO_LONG = (
 )
 DEFAULT_MODEL, DEFAULT_GPU = "ultramemv2-1b-7b", "h200"
 USUAL = "usual"
+EACH = "each its own"  # a routing of experts, and one of rows
+FORMATS = [*DTYPES, "fp8:128x128"]
+KV_FORMATS = [*DTYPES, "fp8:tensor", *KV_LAYOUTS]
 
 
 def current_selection(on_refusal: Callable[[], None] | None = None) -> Selection:
@@ -131,37 +138,24 @@ def _controls(own: str) -> Chosen:
     gpus = list(hardware_names())
     hardware = st.selectbox("GPU", gpus, index=gpus.index(DEFAULT_GPU), key="gpu", bind=LINK)
     with st.expander("Formats, routing, conventions", key="conventions"):
-        formats = list(DTYPES)
         dtype = st.selectbox(
-            "Weights", formats, index=formats.index("bf16"), key="dtype", bind=LINK
+            "Weights",
+            [USUAL, *FORMATS, *([CHECKPOINT] if has_storage(str(model), own) else [])],
+            key="dtype",
+            bind=LINK,
+            help="Usual: as your own model's file states it, else bf16. Checkpoint: as the model"
+            " is shipped, where that is known to differ.",
         )
         kv_dtype = st.selectbox(
             "KV cache",
-            [USUAL, *formats],
+            [USUAL, *KV_FORMATS],
             key="kv_dtype",
             bind=LINK,
-            help="Usual: the format of the weights, or bf16 where they are quantised.",
+            help="Usual: the format of the weights, or bf16 where they are quantised. fp8 has a"
+            " scale for each token and head, fp8:tensor has none. fp8_ds_mla: latents (MLA) as vLLM"
+            " stores them in fp8.",
         )
-        routing = st.segmented_control(
-            "Routing",
-            ["uniform", "zipf"],
-            default="uniform",
-            required=True,
-            key="routing",
-            bind=LINK,
-            help="How often each expert or memory row is chosen: all alike, or by Zipf's law.",
-        )
-        if routing == "zipf":
-            exponent = st.number_input(
-                "Zipf exponent",
-                min_value=0.0,
-                max_value=MAX_EXPONENT,
-                value=1.0,
-                step=0.1,
-                key="exponent",
-                bind=LINK,
-            )
-            routing = f"zipf:{exponent}"
+        routing = _routing()
         backend = st.segmented_control(
             "Kernels",
             ["torch", "fused"],
@@ -191,6 +185,24 @@ def _controls(own: str) -> Chosen:
             key="mla",
             bind=LINK,
         )
+        mla_cache = st.segmented_control(
+            "Cache of latent attention",
+            ["latent", "expanded"],
+            default="latent",
+            required=True,
+            key="mla_cache",
+            bind=LINK,
+            help="What MLA keeps of a token: its latent, or keys and values of all heads.",
+        )
+        window_cache = st.segmented_control(
+            "Cache of sliding windows",
+            ["window", "whole"],
+            default="window",
+            required=True,
+            key="window_cache",
+            bind=LINK,
+            help="What layers with a window keep: the window, or the whole sequence.",
+        )
     return Chosen(
         model=str(model),
         own=own,
@@ -198,14 +210,54 @@ def _controls(own: str) -> Chosen:
         batch=batch,
         context=context,
         new_tokens=new_tokens,
-        dtype=str(dtype),
+        dtype=None if dtype == USUAL else str(dtype),
         kv_dtype=None if kv_dtype == USUAL else str(kv_dtype),
-        routing=str(routing),
+        routing=routing,
         hardware=str(hardware),
         backend=cast("Backend", backend),
         attention_flops=cast("AttentionFlops", attention),
         logits=cast("Logits", logits),
         mla=None if mla == USUAL else cast("Mla", mla),
+        mla_cache=cast("MlaCache", mla_cache),
+        window_cache=cast("WindowCache", window_cache),
+    )
+
+
+def _routing() -> str:
+    """The routing of experts and rows alike, or one law for each."""
+    law = st.segmented_control(
+        "Routing",
+        ["uniform", "zipf", EACH],
+        default="uniform",
+        required=True,
+        key="routing",
+        bind=LINK,
+        help="How often each expert or memory row is chosen: all alike, or by Zipf's law, of which"
+        f" exponent 0 is uniform. {UNIFORM_OVERSTATES}",
+    )
+    if law == "zipf":
+        return f"zipf:{_exponent('Zipf exponent', 'exponent', 1.0)}"
+    if law == EACH:
+        experts = _exponent("Zipf exponent of experts", "exponent_experts", 0.0)
+        rows = _exponent("Zipf exponent of rows", "exponent_rows", 1.0)
+        return ",".join(
+            f"{population}={f'zipf:{exponent}' if exponent else 'uniform'}"
+            for population, exponent in (("experts", experts), ("rows", rows))
+        )
+    return "uniform"
+
+
+def _exponent(label: str, key: str, default: float) -> float:
+    return float(
+        st.number_input(
+            label,
+            min_value=0.0,
+            max_value=MAX_EXPONENT,
+            value=default,
+            step=0.1,
+            key=key,
+            bind=LINK,
+        )
     )
 
 

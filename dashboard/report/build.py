@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 import costmodel
+from costmodel.costs.beyond_histogram import beyond
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
@@ -22,9 +23,9 @@ from costmodel.inputs.workload import Workload
 from costmodel.questions.compare import compare
 from costmodel.questions.request import MAX_PRICE_PER_HOUR, step_usd_per_million_tokens
 from costmodel.recordings.recording import Recording
-from costmodel.routing.popularity import Histogram
+from costmodel.routing.by_population import histograms_of
 from costmodel.show.comparison_json import comparison_json
-from costmodel.show.inputs_json import calibration_json, workload_json
+from costmodel.show.inputs_json import calibration_json, common_formats, workload_json
 from costmodel.show.prediction_json import prediction_json
 from costmodel.show.text import printable
 from costmodel.validation.machines import Gpus
@@ -117,6 +118,8 @@ def build(asked: Asked, made: str) -> Report:
         for batch in asked.batches
         for model in asked.models
     ]
+    for prediction in predictions:
+        _check_known(prediction)
     recorded = [matching(asked.models, name, recording) for name, recording in asked.recordings]
     measured = "measured" in asked.contents
     joined = [joined_lines(matched, asked) for matched in recorded] if measured else []
@@ -137,9 +140,21 @@ def build(asked: Asked, made: str) -> Report:
     )
 
 
+def _check_known(prediction: Prediction) -> None:
+    """Refuse a step that has more tokens than a measured histogram holds."""
+    unknown = beyond(prediction.costs.operators, prediction.workload)
+    if unknown is not None:
+        raise InputError(
+            f"routing={unknown.reason}; a report takes the batches of --batch and --compare-batch"
+        )
+
+
 def _inputs(asked: Asked) -> dict[str, Any]:
-    workload, routing = asked.workload, asked.workload.routing
-    conventions = workload_json(workload)
+    workload = asked.workload
+    sources = [histogram.source for histogram in histograms_of(workload.routing)]
+    conventions = workload_json(workload) | common_formats(
+        [workload.of_model(model) for model in asked.models]
+    )
     del conventions["batch"], conventions["context"]
     calibration = asked.calibration
     return {
@@ -149,7 +164,7 @@ def _inputs(asked: Asked) -> dict[str, Any]:
             "batches": asked.batches,
             "contexts": asked.contexts,
             "compared_batches": asked.compared_batches,
-            "routing_source": printable(routing.source) if isinstance(routing, Histogram) else None,
+            "routing_source": printable("; ".join(sources)) if sources else None,
             "backend": workload.backend,
         },
         "hardware": TypeAdapter(Hardware).dump_python(asked.hardware, mode="json"),
@@ -208,4 +223,7 @@ def _by_context(asked: Asked) -> Iterator[tuple[int, dict[str, Any]]]:
             batches=asked.compared_batches,
             calibration=asked.calibration,
         )
+        for row in comparison.predictions:
+            for prediction in row:
+                _check_known(prediction)
         yield context, comparison_json(comparison)

@@ -8,7 +8,16 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import AttentionFlops, Backend, Logits, Mla, Phase
+from costmodel.inputs.workload import (
+    AttentionFlops,
+    Backend,
+    Fp32Math,
+    Logits,
+    Mla,
+    MlaCache,
+    Phase,
+    WindowCache,
+)
 from costmodel.questions.request import MAX_PRICE_PER_HOUR
 from costmodel.recordings.machine import Commit, Label, Moment
 from costmodel.strict import STRICT
@@ -51,7 +60,10 @@ class WorkloadGiven:
     routing_source: Line | None  # of a histogram
     attention_flops: AttentionFlops
     logits: Logits
+    fp32_math: Fp32Math
     mla: Mla
+    mla_cache: MlaCache = "latent"  # reports of earlier versions state neither
+    window_cache: WindowCache = "window"
     backend: Backend
 
 

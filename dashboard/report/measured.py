@@ -1,12 +1,12 @@
 """Recordings of a report: their cases of its workload, joined with their predictions.
 
-A recording belongs to a report if its model costs the same as one of the report's: all fields but
-names and notes are equal. Of its cases those count that are of the same phase, formats and routing,
-at a context and a batch of the report. The step is listed at every such batch, leaves at the
-batches whose operators the report lists.
+A recording belongs to a report if it measured one of the report's models:
+`costmodel/validation/measured_model.py` says when. Of its cases those count that are of the same
+phase, formats and routing, at a context and a batch of the report. The step is listed at every such
+batch, leaves at the batches whose operators the report lists.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from costmodel.costs.operators import build_operators
@@ -21,6 +21,7 @@ from costmodel.show.validation_json import WHOLE_STEP
 from costmodel.validation.join import join_case
 from costmodel.validation.joined import Row
 from costmodel.validation.machines import device_of
+from costmodel.validation.measured_model import measured_alike
 from costmodel.validation.utilisation import routing_paths
 
 if TYPE_CHECKING:  # it builds on this file
@@ -63,9 +64,8 @@ def matching(models: tuple[ModelConfig, ...], name: str, recording: Recording) -
 
 
 def measured_model(models: tuple[ModelConfig, ...], recording: Recording) -> ModelConfig | None:
-    """The model, if any, that costs the same as the one that was recorded."""
-    wanted = _unnamed(recording.model)
-    return next((model for model in models if _unnamed(model) == wanted), None)
+    """The model, if any, that the recording measured."""
+    return next((model for model in models if measured_alike(recording.model, model)), None)
 
 
 def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
@@ -74,7 +74,7 @@ def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
     batches = {*asked.batches, *asked.compared_batches}
     for index, case in enumerate(recording.cases):
         work = case.workload
-        if not _same(work, asked) or work.batch not in batches:
+        if not _same(work, asked, matched.model) or work.batch not in batches:
             continue
         cases += 1
         leaves = work.batch in asked.batches
@@ -101,21 +101,17 @@ def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
     )
 
 
-def _unnamed(model: ModelConfig) -> ModelConfig:
-    """The model without its name, sources and notes, which change no cost."""
-    return replace(model, name="-", source="", published={}, notes=(), assumptions=())
-
-
-def _same(work: CaseWorkload, asked: "Asked") -> bool:
+def _same(work: CaseWorkload, asked: "Asked", model: ModelConfig) -> bool:
     """Whether a case ran the report's workload, at any batch."""
-    workload = asked.workload
+    workload = asked.workload.of_model(model)
     return (
         work.phase == workload.phase
+        and workload.caches_as_run
         and work.new_tokens == workload.new_tokens
         and work.context in asked.contexts
-        and work.dtype == workload.dtype.label == workload.kv_dtype.label
+        and work.dtype == workload.dtype_label == workload.kv_dtype.label
         and work.routing != SCORES
-        and parse_routing(work.routing).label == workload.routing.label
+        and parse_routing(work.routing, files=False).label == workload.routing.label
     )
 
 

@@ -13,8 +13,9 @@ import costmodel
 from costmodel.costs import latency
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.quantity import Quantity
+from costmodel.costs.roofline import PROMISE
 from costmodel.explain.explanation import documented
-from costmodel.routing.popularity import Histogram
+from costmodel.routing.by_population import histograms_of
 from costmodel.show.tables.notes import calibration_note
 from costmodel.show.text import capitalised, printable
 from costmodel.validation import join
@@ -23,7 +24,7 @@ from dashboard.report.quantities import REPORTED
 CONVENTIONS = (
     "A FLOP is a floating-point operation: a multiply-add counts 2. Comparisons of a choice are"
     " counted apart, as compares. Rates and traffic are SI (1 GB = 1e9 bytes), capacities GiB"
-    " (2^30 bytes). Nothing beats a roofline bound; a prediction claims no such thing."
+    f" (2^30 bytes). Of a roofline bound: {PROMISE}; a prediction claims no such thing."
 )
 EXPLAINED: tuple[tuple[str, ModuleType], ...] = (
     ("how times are predicted", latency),
@@ -55,8 +56,10 @@ def method_notes(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         for words in calibration_note(first)
     ]
     routing = first.workload.routing
-    if isinstance(routing, Histogram):
-        notes.append(_note("workload", routing.label, "measured choices", routing.source))
+    notes += [
+        _note("workload", measured.label, "measured choices", measured.source)
+        for measured in histograms_of(routing)
+    ]
     return notes
 
 

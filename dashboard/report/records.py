@@ -6,6 +6,7 @@ A quantity's unit stands in its name.
 from dataclasses import asdict
 from typing import Any
 
+from costmodel.show.prediction_json import ONE_LAYER, with_all_layers
 from dashboard.report.document import CONTENTS, Report
 from dashboard.report.quantities import REPORTED
 
@@ -15,13 +16,20 @@ SHEETS = {content: content.capitalize() for content in CONTENTS}
 def operator_records(report: Report) -> list[dict[str, Any]]:
     """The operators of all steps; numbers are those of one of an operator's `count` layers.
 
-    A column that holds one fraction holds floats throughout.
+    Beside each stands `all_layers_...`, the sum over the layers. A column that holds one fraction
+    holds floats throughout.
     """
-    rows = [
-        {"model": step.model, "batch": step.batch, "context": step.context, **asdict(operator)}
+    rows = with_all_layers(
+        {
+            "model": step.model,
+            "batch": step.batch,
+            "context": step.context,
+            "numbers_of": ONE_LAYER,
+            **asdict(operator),
+        }
         for step in report.steps
         for operator in step.operators
-    ]
+    )
     for name in rows[0]:
         if any(isinstance(row[name], float) for row in rows):
             for row in rows:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from costmodel.inputs.workload import CHECKPOINT
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import Table
 from dashboard.report.document import Content, Report, StepCosts
@@ -30,9 +31,12 @@ def title(report: Report) -> str:
 def workload_words(report: Report) -> str:
     """The workload in one line, without batch and context."""
     work = report.inputs.workload
+    caches = ", MLA expanded" * (work.mla_cache == "expanded")
+    caches += ", windows whole" * (work.window_cache == "whole")
     new = f", {work.new_tokens:,} new tokens a sequence" if work.phase == "prefill" else ""
+    stored = f" ({work.dtype_stored_as})" if CHECKPOINT in work.dtype else ""
     return (
-        f"{work.phase}{new}, weights {work.dtype}, KV cache {work.kv_dtype},"
+        f"{work.phase}{new}, weights {work.dtype}{stored}, KV cache {work.kv_dtype}{caches},"
         f" {work.routing} routing, {work.attention_flops} attention FLOPs, logits of"
         f" {work.logits} tokens, kernels of {work.backend}"
     )

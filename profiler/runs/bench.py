@@ -16,6 +16,7 @@ from costmodel.errors import WorkError
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Backend, Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.recordings.case_workload import CaseWorkload, Dtype
 from costmodel.recordings.machine import Device
 from costmodel.recordings.quantities import RunName
@@ -131,7 +132,9 @@ class TorchBench:
 
     def _check_weights(self, model: ModelConfig, dtype: Dtype) -> None:
         """Check that the weights alone fit, before any is allocated."""
-        smallest = Workload(context=0, dtype=DTYPES[dtype], kv_dtype=DTYPES[dtype])
+        smallest = Workload(
+            context=0, formats=Formats(default=DTYPES[dtype]), kv_dtype=DTYPES[dtype]
+        )
         predicted = _footprint(model, smallest)
         self._check_free("weights and buffers", predicted.weights_bytes + predicted.buffers_bytes)
 

@@ -13,8 +13,11 @@ from costmodel.backends import BACKENDS
 from costmodel.backends.step_kernels import region_paths
 from costmodel.costs.operators import build_operators
 from costmodel.errors import WorkError
+from costmodel.inputs.parse import parse_routing
 from costmodel.inputs.workload import Backend, Workload
 from costmodel.recordings.case_workload import CaseWorkload, Dtype
+from costmodel.routing.by_population import POPULATIONS, routing_of
+from costmodel.routing.popularity import Routing, Zipf
 from profiler.instruments.leaf_hooks import LeafContext, within_leaves
 from reference_model.cache import Cache
 from reference_model.decode import WARM_UPS, DecodeStep
@@ -54,9 +57,8 @@ class PreparedCase:
         self.paths = recorded_paths(model, backend)
         generator = torch.Generator(model.device).manual_seed(seed)
         tokens = workload.batch * workload.new_tokens
-        set_synthetic_routing(
-            model, synthetic_popularity(workload.routing), tokens=tokens, seed=seed
-        )
+        experts, rows = synthetic_popularities(workload.routing)
+        set_synthetic_routing(model, experts, rows=rows, tokens=tokens, seed=seed)
         self.cache = model.new_cache(workload.batch, workload.context + workload.new_tokens)
         fill(self.cache, generator)
         self.cache.length = workload.context
@@ -136,12 +138,17 @@ def _side_stream() -> torch.cuda.Stream:
     return torch.cuda.Stream()
 
 
-def synthetic_popularity(routing: str) -> Popularity | None:
-    """The popularity behind `uniform` and `zipf:EXPONENT`; None for `scores`, which has none."""
+def synthetic_popularities(routing: str) -> tuple[Popularity | None, Popularity | None]:
+    """The popularities of experts and of rows behind a case's routing; None twice for `scores`."""
     if routing == "scores":
-        return None
-    keyword, _, exponent = routing.partition(":")
-    return Popularity(exponent=float(exponent) if keyword == "zipf" else 0.0)
+        return None, None
+    laws = parse_routing(routing, files=False)
+    experts, rows = (routing_of(laws, kind) for kind in POPULATIONS)
+    return _popularity(experts), _popularity(rows)
+
+
+def _popularity(law: Routing) -> Popularity:
+    return Popularity(exponent=law.exponent if isinstance(law, Zipf) else 0.0)
 
 
 def fill(cache: Cache, generator: torch.Generator) -> None:

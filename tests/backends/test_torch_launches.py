@@ -6,6 +6,7 @@ or a recording made anew that differs, fails here.
 """
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,12 +15,15 @@ from costmodel.costs.operators import build_operators
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
 from costmodel.layers.attention import Attention
+from costmodel.layers.base import MemoryKind
+from costmodel.layers.peer import Peer
 from costmodel.layers.site import expanded_paths
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import ExactColumn
 from costmodel.recordings.recording import Recording
 from tests.backends.kernels import kernels
 from tests.committed import NAMES, measured_cases, recording
+from tests.reference_model.tiny import small, ultramem_v2
 
 PRODUCTS = (  # cuBLAS adds a kernel where it splits the sum of a product; which, it tells nobody
     "attention.qkv",
@@ -130,3 +134,41 @@ def test_launches_are_those_recorded_but_for_what_is_known(name: str) -> None:
 @pytest.mark.parametrize(("model", "path"), SINGLE)
 def test_leaves_of_unrecorded_kinds_launch_what_was_read_once(model: str, path: str) -> None:
     assert counted(model, Workload(batch=64, context=2048))[path] == SINGLE[model, path]
+
+
+@pytest.mark.parametrize(
+    ("fields", "more"),
+    [
+        ({"value_expansion": 2}, {"retrieve": 1, "pre_values": 1, "values": 1}),  # a division each
+        (
+            {"value_expansion": 2, "value_expansion_outputs": "per_group"},
+            {"retrieve": 1, "pre_values": 1, "values": 12},  # and the groups are sorted
+        ),
+        ({"query_per_rank": True}, {}),
+        ({"num_heads": 2}, {"retrieve": 1}),
+        ({"num_heads": 2, "query_per_rank": True}, {"retrieve": 2}),  # queries copied for heads
+    ],
+)
+def test_forms_of_ultramem_launch_as_many_more_as_their_models_dispatch(
+    fields: dict[str, Any], more: dict[str, int]
+) -> None:
+    """Differences in the operations that a layer of the reference model dispatches on a CPU."""
+    one, other = (launches_of_a_layer(ultramem_v2(**given)) for given in ({}, fields))
+    assert {leaf: n - one[leaf] for leaf, n in other.items() if n != one[leaf]} == more
+
+
+def test_heads_with_tables_of_their_own_launch_two_more() -> None:
+    """Where the rows of each head begin, and their sum with the rows chosen."""
+    peer = Peer(layers="0", num_keys=6, num_heads=2, knn=4, key_dim=6)
+    one, other = (launches_of_a_layer(kind) for kind in (peer, replace(peer, table_per_head=True)))
+    assert other == one | {"retrieve": one["retrieve"] + 2}
+
+
+def launches_of_a_layer(kind: MemoryKind) -> dict[str, int]:
+    counted_by_leaf = {}
+    for operator in build_operators(small(kind), Workload(batch=64).step()):
+        if operator.layer_kind == kind:
+            launches = kernels().operator_launches(operator)
+            assert isinstance(launches, int)
+            counted_by_leaf[operator.leaf.removeprefix("memory.")] = launches
+    return counted_by_leaf

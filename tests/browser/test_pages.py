@@ -145,7 +145,7 @@ def test_a_name_with_markup_is_text_on_every_page(tab: Tab) -> None:
 )
 def test_an_address_with_nonsense_opens_the_default(tab: Tab, query: dict[str, str]) -> None:
     tab.open("explore", **query)
-    assert tab.title().startswith("UltraMemV2-1B/7B: ")
+    assert tab.title().startswith("UltraMemV2-1B/7B (reconstruction): ")
     assert says(tab.subtitle(), "decode", 64, 2048)
 
 

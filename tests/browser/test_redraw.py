@@ -23,10 +23,14 @@ SIDEBAR: dict[str, Change] = {
     "KV cache": lambda tab: tab.choose("kv_dtype", "fp8"),
     "routing": lambda tab: tab.segment("routing", "zipf"),
     "Zipf exponent": lambda tab: tab.write("exponent", "0.7"),
+    "routing of each population": lambda tab: tab.segment("routing", "each its own"),
+    "Zipf exponent of rows": lambda tab: tab.write("exponent_rows", "0.7"),
     "kernels": lambda tab: tab.segment("backend", "fused"),
     "attention FLOPs": lambda tab: tab.segment("attention", "full"),
     "logits": lambda tab: tab.segment("logits", "all"),
-    "latent attention": lambda tab: tab.segment("mla", "absorbed"),
+    "latent attention": lambda tab: tab.segment("mla", "expanded"),
+    "cache of latent attention": lambda tab: tab.segment("mla_cache", "expanded"),
+    "cache of windows": lambda tab: tab.segment("window_cache", "whole"),
 }
 PAGES: dict[str, dict[str, Change]] = {
     "explore": {

@@ -57,6 +57,26 @@ def test_every_null_has_its_reason_and_every_reason_a_null(
     assert "chunked prefill" in answer["left_out"]
 
 
+@pytest.mark.parametrize(
+    ("model", "option", "kept"),
+    [
+        ("deepseek-v2-lite", "--mla-cache=expanded", 27 * 16 * (192 + 128) * 2 * 302),
+        # 24 layers of 8 heads of 64, 12 of them with a window of 128
+        ("gpt-oss-20b", "--window-cache=whole", 24 * 2 * 8 * 64 * 2 * 302),
+    ],
+)
+def test_requests_take_the_conventions_of_caches(model: str, option: str, kept: int) -> None:
+    options = (model, "--prompt", "300", "--output", "3", option)
+    answer = json.loads(output("request", *options, "--json"))
+    assert answer["memory"]["kv_end_bytes"] == kept  # the last token is not cached
+    name, _, value = option.removeprefix("--").partition("=")
+    for phase in ("prefill", "last_decode"):
+        assert answer["workload"][phase][name.replace("-", "_")] == value
+    assert "Predicted only" in output("request", *options)
+    assert "Predicted only" not in output("request", *options[:-1])
+    assert "Predicted only" not in output("request", "olmoe-1b-7b", *options[1:])
+
+
 def test_the_json_adds_up_and_is_that_of_the_function(path: str) -> None:
     answer = document("--calibration", path, "--price-per-hour", "3")
     asked = Request(prompt=300, output=20, batch=4, price_per_hour=3.0)
@@ -146,7 +166,7 @@ def test_csv_holds_the_numbers_of_the_json(path: str, tmp_path: Path) -> None:
     }
 
 
-COUNT = "is a whole number from 1 to"
+COUNT = "must be a whole number from 1 to"
 
 
 @pytest.mark.parametrize(
@@ -161,7 +181,7 @@ COUNT = "is a whole number from 1 to"
         ("--price-per-hour $3", "price_per_hour='$3': is a number of USD, such as 2.99"),
         ("--price-per-hour -1", "price_per_hour=-1.0: is a number from 0 to 1,000,000"),
         ("--price-per-hour 1e999", "price_per_hour=inf: is a number from 0 to 1,000,000"),
-        ("--kv-dtype fp7", "kv_dtype='fp7': is one of fp32, bf16, fp16, fp8, int8, int4; fp8,"),
+        ("--kv-dtype fp7", "kv_dtype='fp7': is one of fp32, bf16, fp16, fp8, int8, int4, mxfp4,"),
         ("--routing zapf", "routing='zapf': expected uniform"),
         ("--hardware h300", "hardware='h300'"),
         ("--calibration h300", "calibration='h300': is neither"),

@@ -26,6 +26,7 @@ from costmodel.costs.totals import totals
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part
@@ -306,7 +307,7 @@ def test_without_power_there_is_no_energy() -> None:
     ("dtype", "kv_dtype"), [("fp8", "bf16"), ("bf16", "fp8"), ("fp32", "fp32"), ("fp16", "fp16")]
 )
 def test_another_format_has_no_time(dtype: str, kv_dtype: str) -> None:
-    work = Workload(dtype=DTYPES[dtype], kv_dtype=DTYPES[kv_dtype])
+    work = Workload(formats=Formats(default=DTYPES[dtype]), kv_dtype=DTYPES[kv_dtype])
     prediction = predict(tiny_model(), work, GPU, HAND)
     reason = f"calibrations are measured in bf16; this is dtype={dtype}, kv_dtype={kv_dtype}"
     assert prediction.time == Unknown(reason=reason)
@@ -325,8 +326,10 @@ workloads = st.builds(
     new_tokens=st.integers(1, 5000),
     routing=st.sampled_from([Workload().routing, Zipf(1.0)]),
     mla=st.sampled_from([None, "absorbed", "expanded"]),
+    window_cache=st.sampled_from(["window", "whole"]),
     logits=st.sampled_from(["last", "all"]),
 )
+workloads |= workloads.map(lambda work: replace(work, mla=None, mla_cache="expanded"))
 decodes = workloads.map(lambda work: replace(work, phase="decode", new_tokens=1))
 
 

@@ -15,6 +15,7 @@ from costmodel.costs.totals import KINDS, Totals
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
 from costmodel.layers.dtype import parse_dtype
+from costmodel.layers.formats import Formats
 from costmodel.layers.operator import QUANTITIES, Operator, Step
 from costmodel.layers.site import expanded_paths
 from costmodel.routing.popularity import Uniform, Zipf
@@ -160,7 +161,7 @@ def the_largest_batch_fits_exactly(model: ModelConfig, step: Step) -> None:
 def fewer_bits_are_never_more_bytes(model: ModelConfig, step: Step) -> None:
     def at(name: str) -> Totals:
         dtype = parse_dtype(name, field="dtype")
-        same = changed(step, dtype=dtype, kv_dtype=dtype, activation_bytes=2)
+        same = changed(step, formats=Formats(default=dtype), kv_dtype=dtype, activation_bytes=2)
         return step_costs(model, same).totals
 
     for fewer, more in (("int4", "fp8"), ("int4:32", "fp8"), ("int8", "fp8"), ("fp8", "bf16")):
@@ -189,9 +190,10 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
         kind = model.attention_of(i)
         window = kind.sliding_window if isinstance(kind, Attention) else None
         cached = int(step.cached)
-        token = int(step.batch) * kind.kv_token_bytes(step.kv_dtype)
+        token = int(step.batch) * kind.kv_token_bytes(step)
         seen += token * (cached if window is None else min(cached, window - 1))
-        before += token * (cached if window is None else min(cached, window))
+        keeps_all = window is None or step.window_cache == "whole"
+        before += token * (cached if keeps_all else min(cached, window or 0))
     assert kv.read_bytes == seen <= before
     assert kv.stored_bytes <= before + kv.written_bytes
     if seen == before:  # no window is full: nothing falls out

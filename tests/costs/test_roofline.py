@@ -10,6 +10,7 @@ from costmodel.costs.roofline import bound_by, floor_s
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import parse_dtype
+from costmodel.layers.formats import Formats
 from tests.steps import tiny_model
 
 
@@ -62,10 +63,10 @@ def test_a_step_takes_its_totals_at_the_datasheets_rates(
     dtype: str, peak: str, cached: int, bound: str
 ) -> None:
     # decode: each cached byte serves two FLOPs or so; a long prefill: thousands
-    new = 1 if cached else 2**20
+    new, stored = 1 if cached else 2**20, parse_dtype(dtype, field="dtype")
     workload = Workload(
         phase="decode" if cached else "prefill",
-        batch=3, context=cached, new_tokens=new, dtype=parse_dtype(dtype, field="dtype"),
+        batch=3, context=cached, new_tokens=new, formats=Formats(default=stored), kv_dtype=stored,
     )  # fmt: skip
     prediction = predict(tiny_model(), workload, GPU)
     sums = prediction.costs.totals

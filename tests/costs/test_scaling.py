@@ -112,7 +112,7 @@ def test_a_prefill_has_the_flops_of_its_tokens_decoded_one_by_one(
 
 
 @settings(max_examples=40)
-@given(models(), steps(logits="all", attention_flops="causal", mla="expanded"))
+@given(models(), steps(logits="all", attention_flops="causal", mla="expanded", mla_cache="latent"))
 def test_expanded_decode_rebuilds_old_keys_and_values_in_each_step(
     model: ModelConfig, step: Step
 ) -> None:
@@ -181,7 +181,7 @@ def test_one_more_layer_adds_that_layer(
 
 
 @settings(max_examples=40)
-@given(models(), steps())
+@given(models(), st.sampled_from(["bf16", "fp8", "int4"]).flatmap(lambda d: steps(dtype=d)))
 def test_tying_the_embedding_saves_one_table_and_nothing_else(
     model: ModelConfig, step: Step
 ) -> None:
@@ -201,7 +201,7 @@ def test_tying_the_embedding_saves_one_table_and_nothing_else(
         footprint(costs.operators, step, costs.kv_cache, model.hidden_size, 0).weights_bytes
         for costs in (tied, untied)
     ]
-    rows = model.vocab_size * step.dtype.row_bytes(model.hidden_size)
+    rows = model.vocab_size * step.formats.default.row_bytes(model.hidden_size)
     assert resident[1] - resident[0] == rows
 
 

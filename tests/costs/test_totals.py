@@ -20,19 +20,11 @@ from costmodel.costs.totals import (
 )
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.layers.attention import Attention
-from costmodel.layers.dtype import DTYPES, Dtype
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
-from costmodel.layers.operator import (
-    QUANTITIES,
-    Operator,
-    OperatorKind,
-    Part,
-    Step,
-    Touched,
-    Weight,
-)
+from costmodel.layers.operator import QUANTITIES, Operator, OperatorKind, Part, Step, Weight
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.touched import Touched
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import make_step, tiny_model
 
@@ -195,10 +187,20 @@ def test_stored_read_and_written_cache_by_hand(
     assert kv.written_bytes == 4 * (2 * 16 * new + 32 * written)
 
 
+def test_windows_that_are_kept_whole_store_all_tokens_and_read_the_window() -> None:
+    step = make_step(batch=4, cached=9, new_tokens=5, window_cache="whole")
+    model = windowed(window=3)  # two layers of 16 bytes a token, one of 32 with the window
+    kv = kv_cache(model, step, totals(build_operators(model, step)))
+    assert kv.stored_bytes == 4 * 64 * (9 + 5)
+    assert kv.read_bytes == 4 * (32 * 9 + 32 * 2)
+    assert kv.written_bytes == 4 * 64 * 5
+
+
 def test_cache_bytes_by_format() -> None:
     model = windowed(window=None)
-    assert kv_bytes_per_token(model, DTYPES["bf16"]) == 64
-    assert kv_bytes_per_token(model, DTYPES["fp8"]) == 64 // 2 + 8 * 4  # 8 vectors, a scale each
+    assert kv_bytes_per_token(model, make_step(kv_dtype="bf16")) == 64
+    scales = 8 * 4  # of 8 vectors
+    assert kv_bytes_per_token(model, make_step(kv_dtype="fp8")) == 64 // 2 + scales
 
 
 def touched(kind: Any, expected: float, **fields: Any) -> Touched:  # noqa: ANN401
@@ -247,11 +249,12 @@ def test_two_memories_of_a_model_have_tables_of_their_own() -> None:
 class Recurrence:
     """A mixer that keeps a state of 3 D and no tokens."""
 
-    def kv_token_bytes(self, kv_dtype: Dtype) -> int:
-        del kv_dtype
+    def kv_token_bytes(self, step: Step) -> int:
+        del step
         return 0
 
-    def kept_tokens(self, tokens: int) -> int:
+    def kept_tokens(self, tokens: int, step: Step) -> int:
+        del step
         return tokens
 
     def state_bytes(self, hidden_size: int, step: Step) -> int:

@@ -15,13 +15,18 @@ from costmodel import units
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.catalog import FOLDER, load_model
+from costmodel.inputs.model_toml import model_toml
+from costmodel.layers.formats import Storage, parse_formats
 from costmodel.show.text import capitalised
 from dashboard.app.own_model import MAX_LINK_CHARS, model_text, packed, read_model
+from dashboard.app.selection import OWN
 from dashboard.app.widgets import plain
 from dashboard.pages.explore.own_form import editable, edited
 from dashboard.pages.explore.served import CARDS
 from tests.commands import output
+from tests.dashboard.pages import chosen
 from tests.sentences import says
+from tests.steps import tiny_model
 
 pytestmark = pytest.mark.slow  # most tests draw the page
 
@@ -76,6 +81,10 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
     "experts": (
         ["qwen3-30b-a3b", "--batch", "7", "--context", "100", "--routing", "zipf:1.0"],
         {"model": "qwen3-30b-a3b", "batch": "7", "context": "100", "routing": "zipf"},
+    ),
+    "experts evenly and rows by Zipf's law": (
+        ["ultramemv2-1b-7b", "--batch", "64", "--routing", "experts=uniform,rows=zipf:0.5"],
+        {"batch": "64", "routing": "each its own", "exponent_rows": "0.5"},
     ),
     "a prefill of nothing cached": (
         ["olmoe-1b-7b", "--phase", "prefill", "--batch", "2", "--new-tokens", "300"],
@@ -152,13 +161,13 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
 
 def test_the_title_is_the_answer_and_the_line_below_it_the_question() -> None:
     at = page()
-    assert title(at).startswith("UltraMemV2-1B/7B\\: ")
+    assert title(at).startswith(plain("UltraMemV2-1B/7B (reconstruction): "))
     assert says(title(at), "predicted", 4.08, "bound", "memory")
     assert says(at.text[0].value, "decode", 64, 2048, "NVIDIA H200 SXM")
     unknown = page(gpu="b200")
     assert says(title(unknown), "UltraMemV2-1B/7B", 2.54, "bound", "memory")
     assert "predicted" not in title(unknown)
-    assert unknown.text[0].value.endswith(" on NVIDIA B200 (HGX)")
+    assert unknown.text[0].value.endswith(" on NVIDIA B200 (HGX), bf16 (KV bf16)")
     prefill = page(phase="prefill").text[0].value
     assert says(prefill, "prefill", 64, 2048, "NVIDIA H200 SXM")
     assert "cached" not in prefill
@@ -313,7 +322,7 @@ def test_an_upload_that_is_no_model_says_so_and_changes_nothing() -> None:
 
 def test_a_name_from_outside_is_shown_and_never_rendered() -> None:
     hostile = "<script>alert(1)</script> [x](http://y) $z$ :red[u] **b** =cmd()"
-    text = ULTRAMEM.replace("UltraMemV2-1B/7B", hostile)
+    text = ULTRAMEM.replace("UltraMemV2-1B/7B (reconstruction)", hostile)
     at = page(("ex_own", "ex_all"), own=str(packed(text)))
     assert title(at).startswith(plain(hostile))
     drawn = (*at.title, *at.markdown, *at.caption, *at.info, *at.warning, *at.error)
@@ -401,3 +410,25 @@ def test_the_cards_of_served_requests_are_those_of_the_command() -> None:
     assert found[label_of("energy.j_per_million_output_tokens")] == units.scaled(energy, "J")
     usd = float(found[label_of("cost.predicted_usd_per_million_output_tokens")].split()[0])
     assert usd == pytest.approx(said["cost"]["predicted_usd_per_million_output_tokens"], rel=1e-3)
+
+
+def test_a_release_is_costed_where_the_model_states_how_it_is_stored() -> None:
+    shipped = page(model="gpt-oss-20b", gpu="rtx-4090", batch="1", dtype="checkpoint")
+    assert "checkpoint experts=mxfp4 (KV bf16)" in shipped.text[0].value
+    assert not shipped.warning
+    wide = page(model="gpt-oss-20b", gpu="rtx-4090", batch="1")
+    assert "bf16 (KV bf16)" in wide.text[0].value
+    assert says(wide.warning[0].value, "not fit", "mxfp4", "checkpoint")
+    assert "checkpoint" not in page(model="olmoe-1b-7b").selectbox(key="dtype").options
+
+
+def test_the_users_own_model_is_costed_as_it_is_stored() -> None:
+    stored = replace(
+        tiny_model(),
+        storage=Storage(weights=parse_formats("fp8:128x128", field="dtype"), origin="mine"),
+    )
+    usual = chosen(model=OWN, own=model_toml(stored), dtype=None).predict()
+    assert usual.workload.dtype_label == "checkpoint"
+    assert usual.workload.formats.label == "fp8:128x128"
+    told = chosen(model=OWN, own=model_toml(stored), dtype="bf16").predict()
+    assert told.workload.dtype_label == "bf16"

@@ -59,6 +59,7 @@ SMALL: dict[str, Any] = {  # 2 B/s and 16 FLOP/s: the ridge is at 8 FLOP/byte
         "hbm_bytes_per_s": 2.0,
         "dense_peak_flops_per_s.bf16": 16.0,
         "peak_used": "bf16",
+        "other_peaks_used": [],
     },
 }
 

@@ -38,10 +38,18 @@ ROOMS = tuple(
 SUMS = "adds up what operators state; they carry the sources"
 OURS = "a method of this project, which docstrings describe; its check is `sparsecost validate`"
 NO_FORMULA = "looks something up"
+BEYOND = "turns numbers that a histogram cannot give into None, with the reason"
 WITHOUT_SOURCE = {
+    "beyond": BEYOND,
+    "is_unknown": BEYOND,
+    "or_none": BEYOND,
+    "without_nan": BEYOND,
+    "computed_values": NO_FORMULA,
     "build_operators": "lists the operators of layers, which carry the sources",
     "columns": NO_FORMULA,
     "kept_bytes": SUMS,
+    "kind_operators": "lists the operators of a layer kind, which carry the sources",
+    "with_formats": "says in which format an operator computes: roofline.py prices it",
     "region_time": OURS,
     "step_values": NO_FORMULA,
     "predict": SUMS,
@@ -60,6 +68,7 @@ WITHOUT_SOURCE = {
     "kv_stored_bytes": SUMS,
     "log": "a definition",
     "multiply_adds": "a definition: the pairs of a causal mask, summed",
+    "not_timed": "says why there is no predicted time",
     "operator_time": OURS,
     "parameter_counts": SUMS,
     "repeated_row_bytes": SUMS,

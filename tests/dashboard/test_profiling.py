@@ -67,6 +67,11 @@ def test_the_standard_plan_stands_in_place_of_all_lists() -> None:
     )
 
 
+def test_each_population_may_have_a_routing_of_its_own() -> None:
+    both = "experts=uniform,rows=zipf:1.0"
+    assert f"--routing uniform,{both},scores" in line(routing=("uniform", both, "scores"))
+
+
 def test_going_on_with_a_file_is_said_last() -> None:
     assert line(resume=True) == f"{DECODE} --resume"
 
@@ -81,6 +86,8 @@ def test_going_on_with_a_file_is_said_last() -> None:
         ({"routing": ()}, "routing"),
         ({"routing": ("uniform", "--help")}, "routing"),
         ({"routing": ("zipf:99",)}, "routing"),
+        ({"routing": ("experts=uniform,rows=zipf:99",)}, "routing"),
+        ({"routing": ("experts=uniform,rows=/dev/null",)}, "routing"),
         ({"batch": ""}, "batch"),
         ({"batch": "0"}, "batch"),
         ({"batch": "1,-1"}, "batch"),

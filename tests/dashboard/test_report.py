@@ -14,6 +14,7 @@ import pytest
 from costmodel.costs.latency import Unknown
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
+from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.workload import Workload
 from costmodel.recordings.recording import load_recording
 from costmodel.validation.machines import Gpus
@@ -49,7 +50,7 @@ def text(report: Report, suffix: str) -> str:
 
 def rebuilt(report: Report, folder: Path) -> Report:
     path = folder / "kept.json"
-    save(report, path)
+    save(report, OutputFile(path=path))
     found = load_report(path)
     assert found is not None
     return found
@@ -223,16 +224,20 @@ def test_csv_holds_the_operators_of_predict() -> None:
         assert row["path"] == its["path"]
         for name in ("count", "flops", "compulsory_bytes", "launches", "floor_s", "predicted_s"):
             assert float(row[name]) == its[name], name
+        assert row["numbers_of"] == "one layer"
+        assert float(row["all_layers_flops"]) == its["count"] * its["flops"]
 
 
 def test_parquet_holds_the_operators_of_predict(tmp_path: Path) -> None:
-    save(usual(), tmp_path / "a.parquet")
+    save(usual(), OutputFile(path=tmp_path / "a.parquet"))
     table = pq.read_table(tmp_path / "a.parquet")
     assert str(table.schema.field("count").type) == "int64"
     assert str(table.schema.field("floor_s").type) == "double"
     for row, its in zip(table.to_pylist(), operators(), strict=True):
         for name in row.keys() - {"batch", "context"}:
-            assert row[name] == its[name], name
+            of_one = name.removeprefix("all_layers_")
+            times = 1 if of_one == name else its["count"]
+            assert row[name] == (its[of_one] if times == 1 else times * its[of_one]), name
 
 
 def test_the_largest_workload_is_written_in_every_format(tmp_path: Path) -> None:
@@ -242,7 +247,7 @@ def test_the_largest_workload_is_written_in_every_format(tmp_path: Path) -> None
     report = build(given, MADE)
     operators = report.steps[0].operators
     for suffix in FORMATS:
-        save(report, tmp_path / f"a{suffix}")
+        save(report, OutputFile(path=tmp_path / f"a{suffix}"))
     table = pq.read_table(tmp_path / "a.parquet")
     assert max(line.flops for line in operators) > 2**63
     assert table.column("flops").to_pylist() == [line.flops for line in operators]
@@ -268,7 +273,9 @@ def test_the_workbook_holds_the_numbers_as_numbers() -> None:
     for row, its in zip(rows, operators(), strict=True):
         for name, value in zip(head, row, strict=False):
             if isinstance(value, float) and name not in ("batch", "context"):
-                assert value == pytest.approx(its[name], rel=1e-15)
+                of_one = name.removeprefix("all_layers_")
+                times = 1 if of_one == name else its["count"]
+                assert value == pytest.approx(times * its[of_one], rel=1e-15)
     summary = {row[1]: row[3] for row in sheets["Summary"][1:]}
     values = usual().steps[0].values
     assert summary["memory.fits"] is True
@@ -276,7 +283,7 @@ def test_the_workbook_holds_the_numbers_as_numbers() -> None:
     assert summary["flops.total"] == values["flops.total"]
     assert summary["time.predicted_s"] == pytest.approx(values["time.predicted_s"], rel=1e-15)
     assert summary["routing.expected_distinct_experts"] is None
-    assert sheets["Summary"][0][3] == "UltraMemV2-1B/7B, batch 64, context 2048"
+    assert sheets["Summary"][0][3] == "UltraMemV2-1B/7B (reconstruction), batch 64, context 2048"
     head, *rows = sheets["Measured"]
     ratios = [row[head.index("ratio")] for row in rows if len(row) > head.index("ratio")]
     wanted = [line.ratio for line in usual().measured if line.ratio is not None]
@@ -353,7 +360,7 @@ def test_charts_are_drawn_from_the_numbers_of_the_report() -> None:
     assert len(set(hatches)) == len(hatches)
     times = by_title["Predicted time over the batch, context 2,048"]
     assert [trace.name for trace in times.data] == [
-        "UltraMemV2-1B/7B",
+        "UltraMemV2-1B/7B (reconstruction)",
         "OLMoE-1B-7B",
         "OLMoE-1B-7B, measured time as a CUDA graph",
     ]
@@ -391,7 +398,7 @@ def test_every_batch_and_context_that_is_listed_is_told() -> None:
         (context, batch, model)
         for context in (0, 4096)
         for batch in (1, 8)
-        for model in ("UltraMemV2-1B/7B", "OLMoE-1B-7B")
+        for model in ("UltraMemV2-1B/7B (reconstruction)", "OLMoE-1B-7B")
     ]
     assert len(sections(report)[0].tables) == 4
 

@@ -83,7 +83,7 @@ def test_the_address_holds_the_models_the_contents_and_the_preview() -> None:
     assert " 2 models, " in holds(at)
     assert " 2 batches compared, " in holds(at)
     shown = dict(cells(at))
-    assert shown["models"] == "UltraMemV2-1B/7B, OLMoE-1B-7B"
+    assert shown["models"] == "UltraMemV2-1B/7B (reconstruction), OLMoE-1B-7B"
     assert shown["batches compared"] == "1, 2"
     assert shown["price"] == "2.5 USD an hour"
     assert shown["batches"] == "16"
@@ -121,7 +121,7 @@ def test_a_section_that_is_no_longer_held_is_no_longer_previewed() -> None:
 @pytest.mark.parametrize(
     ("query", "rule"),
     [
-        ({"rep_batches": "1,x"}, "batch='x': is a whole number"),
+        ({"rep_batches": "1,x"}, "batch='x': must be a whole number"),
         ({"rep_batches": "0"}, "batch='0'"),
         ({f"rep_{name}": "false" for name in CONTENTS}, "contents=0"),
     ],
@@ -163,6 +163,15 @@ def test_names_that_no_widget_offers_are_refused() -> None:
         ),
         ({"kv_dtype": "fp8", "attention_flops": "full", "logits": "all"}, ReportForm()),
         ({"model": "deepseek-v2-lite", "mla": "expanded"}, ReportForm()),
+        ({"model": "deepseek-v2-lite", "mla_cache": "expanded"}, ReportForm(contents=("summary",))),
+        (
+            {"model": "gpt-oss-20b", "window_cache": "whole"},
+            ReportForm(contents=("summary",)),
+        ),
+        (
+            {"model": "deepseek-v3", "kv_dtype": "fp8_ds_mla", "hardware": "b200"},
+            ReportForm(contents=("summary",)),
+        ),
     ],
 )
 def test_the_command_that_is_shown_writes_the_report_that_is_shown(

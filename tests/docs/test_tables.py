@@ -10,6 +10,7 @@ import pytest
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
+from tests.committed import recording
 from tests.recorded_json import (
     COMPARISON,
     FOLDER,
@@ -40,7 +41,9 @@ def test_measured_columns_of_the_pairs_are_the_recordings() -> None:
 
 def test_the_compulsory_column_of_the_pairs_is_the_formula() -> None:
     for model, batch, *_, compulsory, _, ratio in table(COMPARISON, "pair_steps"):
-        sums = step_costs(load_model(model), Workload(batch=int(batch), context=2048).step()).totals
+        sums = step_costs(
+            recording(f"h200-{model}.json").model, Workload(batch=int(batch), context=2048).step()
+        ).totals
         vocabulary = recorded(model)["model"]["vocab_size"]
         written = sums.kv_written_bytes + vocabulary * 2 * int(batch)
         read = float(sums.compulsory_bytes - written)
@@ -141,7 +144,7 @@ def test_prefill_ratios_are_reads_over_the_formula() -> None:
     for model, *cells in table(MEASURING, "prompts"):
         for tokens, cell in zip((512, 2048, 8192), cells, strict=False):
             workload = Workload(phase="prefill", batch=1, context=0, new_tokens=tokens)
-            sums = step_costs(load_model(model), workload.step()).totals
+            sums = step_costs(recording(f"h200-{model}.json").model, workload.step()).totals
             written = sums.kv_written_bytes + recorded(model)["model"]["vocab_size"] * 2
             fields = {"phase": "prefill", "context": 0, "new_tokens": tokens}
             read = step_value(model, "hbm_read_bytes", **fields)

@@ -15,6 +15,7 @@ from costmodel.explain.working import worked
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import parse_dtype
+from costmodel.layers.formats import Formats
 from costmodel.layers.site import expanded_paths
 from costmodel.show.prediction_json import prediction_json
 from tests.strategies import PRESETS
@@ -22,7 +23,7 @@ from tests.strategies import PRESETS
 DECODE = Workload(batch=64)
 PREFILL = Workload(phase="prefill", batch=3, context=100, new_tokens=70)
 FUSED = Workload(batch=64, backend="fused")
-FP8 = Workload(dtype=parse_dtype("fp8", field="dtype"))
+FP8 = Workload(formats=Formats(default=parse_dtype("fp8", field="dtype")))
 
 
 def predicted(name: str, workload: Workload = DECODE, gpu: str = "h200") -> Prediction:

@@ -22,6 +22,7 @@ STEPS = {
         phase="prefill", batch=2, context=300, new_tokens=200, attention_flops="full"
     ),
     "decode, MLA expanded": Workload(batch=7, context=300, mla="expanded"),
+    "decode, MLA cache expanded": Workload(batch=7, context=300, mla_cache="expanded"),
     "prefill, MLA absorbed": Workload(phase="prefill", context=30, new_tokens=20, mla="absorbed"),
 }
 

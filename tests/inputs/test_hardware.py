@@ -106,11 +106,20 @@ def test_bf16_peak_is_what_the_silicon_does_without_sparsity(name: str) -> None:
     assert peak == pytest.approx(math.prod(SILICON[name]) * 1e6, rel=1e-3)
 
 
+def test_tensor_cores_do_tf32_at_half_the_rate_of_bf16() -> None:
+    known = [load_hardware(name).dense_peak_flops_per_s for name in hardware_names()]
+    of_tensor_cores = [peaks for peaks in known if peaks.tf32 is not None]
+    assert len(of_tensor_cores) == 7  # NVIDIA's
+    for peaks in of_tensor_cores:
+        assert peaks.tf32 == pytest.approx(peaks.bf16 / 2, rel=0.025)  # datasheets round
+
+
 @pytest.mark.parametrize("name", hardware_names())
 def test_every_number_of_a_preset_has_a_source(name: str) -> None:
     gpu = load_hardware(name)
     assert set(gpu.sources) == set(gpu.numbers())
-    assert len(gpu.numbers()) == (8 if name == "a100-80gb" else 9)
+    peaks = {"a100-80gb": 5, "mi300x": 5, "b200": 7}.get(name, 6)
+    assert len(gpu.numbers()) == 4 + peaks
     for path, source in gpu.sources.items():
         assert len(source) > 20, path
         assert source.isascii()
@@ -131,6 +140,11 @@ def test_a_hardware_is_frozen_keys_a_dict_and_has_a_name_in_any_case() -> None:
         ("h200", "int4", 1978.9, "int8"),  # W4A8 kernels exist; as fast as fp8
         ("h200", "fp32", 66.9, "fp32"),
         ("a100-80gb", "fp8", 312, "bf16"),  # no fp8: weights are dequantised
+        ("h200", "mxfp4", 989.4, "bf16"),  # no fp4 units
+        ("h200", "nvfp4", 989.4, "bf16"),
+        ("b200", "mxfp4", 9000, "fp4"),
+        ("b200", "nf4", 2250, "bf16"),  # a table of 16 values, which is looked up
+        ("h200", "tf32", 494.7, "tf32"),
     ],
 )
 def test_peak_of_a_compute_dtype(name: str, dtype: str, tflops: float, used: str) -> None:
@@ -144,11 +158,11 @@ def test_own_hardware_with_bf16_alone_computes_in_it(tmp_path: Path) -> None:
     assert gpu.tdp_w is None
     assert gpu.hbm_bytes_per_s == 1e12  # an integer in the file
     assert isinstance(gpu.hbm_bytes_per_s, float)
-    for dtype in ("bf16", "fp16", "fp8", "int8", "int4"):
+    for dtype in ("bf16", "fp16", "fp8", "int8", "int4", "mxfp4", "nvfp4", "nf4"):
         assert gpu.peak_flops_per_s(dtype) == (100e12, "bf16")
     with pytest.raises(InputError, match=r"dtype='fp32': needs dense_peak_flops_per_s\.fp32"):
         gpu.peak_flops_per_s("fp32")
-    for dtype in ("", "BF16", "tf32", "numbers"):
+    for dtype in ("", "BF16", "bf8", "numbers"):
         with pytest.raises(InputError, match=f"dtype='{dtype}': is not one of bf16, fp16, fp8"):
             gpu.peak_flops_per_s(dtype)
 
@@ -190,7 +204,7 @@ def test_a_file_in_the_working_folder_does_not_shadow_a_preset(
         ("1_000_000_000_000", '"fast"', ("hbm_bytes_per_s='fast'", "valid number")),
         ("1_000_000_000_000", "1979-05-27", ("no JSON type",)),
         ("bf16 = 100e12", "", ("dense_peak_flops_per_s.bf16: is missing",)),
-        ("bf16 = 100e12", "bf16 = 1e14\ntf32 = 1e14", ("dense_peak_flops_per_s.tf32=", "argument")),
+        ("bf16 = 100e12", "bf16 = 1e14\nbf8 = 1e14", ("dense_peak_flops_per_s.bf8=", "argument")),
         ('"My GPU"', '"My GPU"\nprice = 1', ("price=1", "Unexpected keyword argument")),
         ('"My GPU"', '"My GPU"\ntdp_w = 300', ("sources: has no entry for tdp_w=300.0;",)),
         ("bf16 = 100e12", "bf16 = 1e14\nfp8 = 2e14", ("no entry for dense_peak_flops_per_s.fp8=",)),

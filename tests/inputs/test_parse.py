@@ -16,9 +16,12 @@ from costmodel.inputs.parse import (
     parse_count,
     parse_routing,
     parse_workload,
+    split_routings,
 )
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
-from costmodel.layers.dtype import DTYPES
+from costmodel.layers.dtype import DTYPES, KV_LAYOUTS
+from costmodel.layers.formats import Formats
+from costmodel.routing.by_population import ByPopulation
 from costmodel.routing.popularity import Histogram, Uniform, Zipf
 
 
@@ -60,7 +63,7 @@ def test_anything_else_is_refused(text: str) -> None:
         count(text)
     message = str(caught.value)
     assert message.startswith("n='")
-    assert message.endswith(": is a whole number from 1 to 1,000")
+    assert message.endswith(": must be a whole number from 1 to 1,000")
     assert message.isprintable()
     assert len(message) < 150
 
@@ -87,16 +90,20 @@ def test_bounds_themselves_are_taken() -> None:
     assert parse_batches(f"1,{MAX_BATCH}") == (1, MAX_BATCH)
     assert parse_contexts(f"0,{MAX_CONTEXT}") == (0, MAX_CONTEXT)
     for text in ("0", str(MAX_BATCH + 1)):
-        with pytest.raises(InputError, match=f"batch='{text}': is a whole number from 1 to 1,048,"):
+        with pytest.raises(
+            InputError, match=f"batch='{text}': must be a whole number from 1 to 1,048,"
+        ):
             parse_batches(text)
     for text in ("-1", str(MAX_CONTEXT + 1)):
-        with pytest.raises(InputError, match=f"context='{text}': is a whole number from 0 to 134,"):
+        with pytest.raises(
+            InputError, match=f"context='{text}': must be a whole number from 0 to 134,"
+        ):
             parse_contexts(text)
 
 
 @pytest.mark.parametrize("text", ["", ",", "1,", ",1", "1,,2", "1;2", "1 2", "1-4", "1,x"])
 def test_a_list_holds_numbers_alone(text: str) -> None:
-    with pytest.raises(InputError, match=r"batch=.*: is a whole number from 1 to 1,048,576"):
+    with pytest.raises(InputError, match=r"batch=.*: must be a whole number from 1 to 1,048,576"):
         parse_batches(text)
 
 
@@ -160,8 +167,72 @@ def test_a_path_names_a_histogram(tmp_path: Path) -> None:
     routing = parse_routing(str(path))
     assert isinstance(routing, Histogram)
     assert routing.label == "histogram:trace"
-    expected = (1 - 0.25**2) + (1 - 0.75**2)  # of items drawn with 3/4 and 1/4, in two trials
-    assert routing.expected_distinct(2, 1, 2, kind="rows") == pytest.approx(expected, rel=1e-15)
+    # Two of four trials leave out an item drawn by 3 of them never, one drawn by 1 in 3 of 6 ways.
+    assert routing.expected_distinct(2, 1, 2, kind="rows") == pytest.approx(1.5, rel=1e-15)
+
+
+def test_each_population_may_have_a_law_of_its_own(tmp_path: Path) -> None:
+    both = ByPopulation(experts=Uniform(), rows=Zipf(1.0))
+    assert parse_routing("experts=uniform,rows=zipf:1.0") == both
+    assert parse_routing("rows=zipf:1,experts=uniform") == both
+    assert parse_routing("rows=zipf:1") == both  # what is not named is uniform
+    assert both.label == "experts=uniform,rows=zipf:1.0"
+    assert parse_routing("experts=zipf:2,rows=zipf:2.0") == Zipf(2.0)
+    assert parse_routing("experts=uniform") == Uniform()
+    path = tmp_path / "trace.json"
+    section = {"population": 2, "trials": 4, "draws": 1, "counts": [[3, 1], [1, 1]]}
+    path.write_text(json.dumps({"schema_version": 1, "source": "by hand", "rows": section}))
+    measured = parse_routing(f"experts=zipf:1,rows={path}")
+    assert measured == ByPopulation(experts=Zipf(1.0), rows=parse_routing(str(path)))
+    assert measured.label == "experts=zipf:1.0,rows=histogram:trace"
+    path = path.rename(tmp_path / "rows=a.json")
+    assert isinstance(parse_routing(str(path)), Histogram)  # a file that exists is that file
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("layers=uniform", "'layers=uniform' is not POPULATION=LAW; populations are experts and"),
+        ("experts=uniform,zipf:1", "'zipf:1' is not POPULATION=LAW"),
+        ("experts=uniform,", "'' is not POPULATION=LAW"),
+        ("Experts=uniform", "populations are experts and rows"),
+        ("experts=uniform,experts=zipf:1", "names experts twice"),
+        ("rows=", "expected uniform, zipf:EXPONENT or a histogram file"),
+        ("rows=zipf:11", "the exponent must be a number from 0 to 10"),
+        ("rows=experts=uniform", "expected uniform, zipf:EXPONENT or a histogram file"),
+    ],
+)
+def test_what_names_no_population_and_law_is_refused(text: str, rule: str) -> None:
+    with pytest.raises(InputError, match=rf"^routing='.*{rule}"):
+        parse_routing(text)
+
+
+@pytest.mark.parametrize("text", ["{}", "rows={}"])
+def test_no_file_is_read_where_the_text_comes_from_outside(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "trace.json"
+    path.write_text("[]")
+    with pytest.raises(InputError, match="holds a list"):
+        parse_routing(text.format(path))
+    with pytest.raises(InputError, match="expected uniform or zipf:EXPONENT"):
+        parse_routing(text.format(path), files=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "routings"),
+    [
+        ("uniform", ("uniform",)),
+        ("uniform,zipf:1.0", ("uniform", "zipf:1.0")),
+        ("experts=uniform,rows=zipf:1", ("experts=uniform,rows=zipf:1",)),
+        ("uniform,rows=a,experts=b,rows=c,d", ("uniform", "rows=a,experts=b", "rows=c", "d")),
+        ("experts=a,experts=b,rows=c", ("experts=a", "experts=b,rows=c")),
+        ("experts=a,other=b,rows=c", ("experts=a", "other=b", "rows=c")),
+        ("a,,b", ("a", "", "b")),
+    ],
+)
+def test_a_list_of_routings_keeps_populations_together(
+    text: str, routings: tuple[str, ...]
+) -> None:
+    assert split_routings(text) == routings
 
 
 def workload(**changes: Any) -> Workload:  # noqa: ANN401 - whatever is typed
@@ -178,7 +249,7 @@ def workload(**changes: Any) -> Workload:  # noqa: ANN401 - whatever is typed
 
 def test_what_is_not_typed_is_the_phases_default() -> None:
     bf16 = DTYPES["bf16"]
-    decode = Workload(batch=3, context=5, routing=Zipf(1.0), dtype=bf16, kv_dtype=bf16)
+    decode = Workload(batch=3, context=5, routing=Zipf(1.0), formats=Formats(default=bf16))
     assert workload() == decode
     assert workload(phase="prefill").new_tokens == 2048
     assert workload(phase="prefill", new_tokens=7).new_tokens == 7
@@ -193,6 +264,7 @@ def test_every_typed_value_reaches_the_workload() -> None:
         attention_flops="full",
         logits="all",
         mla="absorbed",
+        window_cache="whole",
         backend="fused",
     )
     assert typed == Workload(
@@ -200,12 +272,13 @@ def test_every_typed_value_reaches_the_workload() -> None:
         batch=3,
         context=5,
         new_tokens=9,
-        dtype=DTYPES["int8"],
+        formats=Formats(default=DTYPES["int8"]),
         kv_dtype=DTYPES["fp16"],
         routing=Zipf(1.0),
         attention_flops="full",
         logits="all",
         mla="absorbed",
+        window_cache="whole",
         backend="fused",
     )
 
@@ -217,12 +290,13 @@ def test_every_typed_value_reaches_the_workload() -> None:
         ("fp8", None, "bf16"),
         ("int4:32", None, "bf16"),
         ("bf16", "fp8", "fp8"),
+        ("fp8", "fp8_ds_mla", "fp8_ds_mla"),
     ],
 )
 def test_the_cache_has_the_format_of_the_weights_unless_they_are_quantised(
     dtype: str, kv_dtype: str | None, cache: str
 ) -> None:
-    assert workload(dtype=dtype, kv_dtype=kv_dtype).kv_dtype == DTYPES[cache]
+    assert workload(dtype=dtype, kv_dtype=kv_dtype).kv_dtype == (DTYPES | KV_LAYOUTS)[cache]
 
 
 @pytest.mark.parametrize(

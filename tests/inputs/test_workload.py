@@ -7,7 +7,8 @@ import pytest
 
 from costmodel.errors import InputError
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, MAX_NEW_TOKENS, Workload
-from costmodel.layers.dtype import DTYPES, parse_dtype
+from costmodel.layers.dtype import DTYPES, KV_LAYOUTS, parse_dtype
+from costmodel.layers.formats import Formats
 from costmodel.layers.operator import Step
 from costmodel.routing.popularity import Uniform, Zipf
 from costmodel.strict import validated
@@ -24,12 +25,14 @@ def test_defaults_are_one_decode_step_in_bf16() -> None:
         new_tokens=1,
         cached=2048,
         tokens=1,
-        dtype=DTYPES["bf16"],
+        formats=Formats(default=DTYPES["bf16"]),
         kv_dtype=DTYPES["bf16"],
         routing=Uniform(),
         attention_flops="causal",
         logits="last",
         mla="absorbed",
+        mla_cache="latent",
+        window_cache="window",
         activation_bytes=2,
     )
 
@@ -40,23 +43,27 @@ def test_every_field_reaches_the_step() -> None:
         batch=3,
         context=7,
         new_tokens=5,
-        dtype=parse_dtype("int4:32", field="dtype"),
+        formats=Formats(default=parse_dtype("int4:32", field="dtype")),
         kv_dtype=DTYPES["fp8"],
         routing=Zipf(1.0),
         attention_flops="full",
         logits="all",
+        mla_cache="expanded",
+        window_cache="whole",
     )
     assert given.step() == Step(
         batch=3,
         new_tokens=5,
         cached=7,
         tokens=15,
-        dtype=parse_dtype("int4:32", field="dtype"),
+        formats=Formats(default=parse_dtype("int4:32", field="dtype")),
         kv_dtype=DTYPES["fp8"],
         routing=Zipf(1.0),
         attention_flops="full",
         logits="all",
         mla="expanded",
+        mla_cache="expanded",
+        window_cache="whole",
         activation_bytes=2,
     )
 
@@ -76,9 +83,17 @@ def test_mla_follows_the_phase_unless_chosen(phase: str, mla: str | None, mode: 
     assert given.step().mla == mode
 
 
+def test_an_expanded_cache_holds_no_latents_to_attend_to() -> None:
+    assert workload(mla_cache="expanded").mla_mode == "expanded"
+    with pytest.raises(InputError, match=r"mla='absorbed': .*mla_cache='expanded'"):
+        workload(mla_cache="expanded", mla="absorbed")
+    with pytest.raises(ValueError, match=r"kv_dtype=fp8_ds_mla: .*mla_cache='expanded'"):
+        Workload(mla_cache="expanded", kv_dtype=KV_LAYOUTS["fp8_ds_mla"])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_activations_have_16_bits_or_32(dtype: str) -> None:
-    step = Workload(dtype=DTYPES[dtype], kv_dtype=DTYPES["fp32"]).step()
+    step = Workload(formats=Formats(default=DTYPES[dtype]), kv_dtype=DTYPES["fp32"]).step()
     assert step.activation_bytes == (4 if dtype == "fp32" else 2)
 
 

@@ -28,10 +28,10 @@ def test_pairs_and_cached_tokens_by_enumeration(window: int | None) -> None:
         assert read_tokens(step, window) == len(old)
         # the cache must hold what the next query sees besides itself, and the ring its last slot
         after = [key for key in visible(cached + new, window) if key < cached + new]
-        kept = layer.kept_tokens(cached + new)
+        kept = layer.kept_tokens(cached + new, step)
         assert kept == min(cached + new, len(after) + 1)
         assert kept >= len(after)
-        written = layer.kept_tokens(new)
+        written = layer.kept_tokens(new, step)
         assert written == min(new, new if window is None else window)
         full = make_step(cached=cached, new_tokens=new, attention_flops="full")
         assert attended_pairs(full, window) == new * len(old | set(range(cached, cached + new)))
@@ -226,7 +226,7 @@ def test_without_rotation_the_cache_is_still_written() -> None:
 def test_cache_bytes_of_a_token_by_format(kv_dtype: str, token: int) -> None:
     layer = Attention(num_attention_heads=8, num_key_value_heads=2, head_dim=64)
     step = make_step(batch=2, cached=10, new_tokens=3, kv_dtype=kv_dtype)
-    assert layer.kv_token_bytes(step.kv_dtype) == token
+    assert layer.kv_token_bytes(step) == token
     ops = one_layer(layer, step, hidden_size=16)
     assert total(ops.values(), "kv_read_bytes") == 2 * 10 * token
     assert total(ops.values(), "kv_written_bytes") == 2 * 3 * token

@@ -12,6 +12,7 @@ from costmodel.layers.dtype import (
     Dtype,
     default_kv_dtype,
     parse_dtype,
+    parse_kv_dtype,
 )
 
 
@@ -43,6 +44,47 @@ def parsed(text: str) -> Dtype:
 )
 def test_bytes_of_a_row_by_hand(text: str, cols: int, row_bytes: int) -> None:
     assert parsed(text).row_bytes(cols) == row_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "cols", "matrix_bytes"),
+    [
+        ("bf16", 3, 5, 30),
+        ("fp8", 3, 5, 3 * (5 + 4)),
+        ("mxfp4", 2, 2880, 2 * (1440 + 90)),  # 90 groups of 32, a scale of 8 bits each
+        ("mxfp4", 1, 33, (33 * 4 + 2 * 8 + 4) // 8),  # 148 bits: 19
+        ("nvfp4", 2, 32, 2 * (16 + 2) + 8),  # 2 fp8 scales a row; two fp32 scalars a matrix
+        ("fp8:tensor", 3, 5, 15 + 4),
+        ("int8:tensor", 3, 5, 15 + 4),
+        ("fp8:128x128", 128, 128, 128 * 128 + 4),
+        ("fp8:128x128", 129, 257, 129 * 257 + 2 * 3 * 4),  # blocks at both edges
+        ("fp8:16x64", 33, 64, 33 * 64 + 3 * 4),
+    ],
+)
+def test_bytes_of_a_matrix_by_hand(text: str, rows: int, cols: int, matrix_bytes: int) -> None:
+    assert parsed(text).matrix_bytes(rows, cols) == matrix_bytes
+
+
+def test_gptq_keeps_an_index_for_each_input() -> None:
+    gptq = Dtype(name="int4", bits=4, group=128, scale_bits=16, zero_bits=4, column_bits=32)
+    assert gptq.matrix_bytes(10, 256) == 10 * 133 + 256 * 4
+    assert gptq.row_bytes(256) == 133
+
+
+def test_a_row_by_itself_keeps_nothing_of_a_whole_matrix() -> None:
+    assert parsed("fp8:tensor").row_bytes(64) == 64  # of a cache: no scale a token and head
+    assert parsed("fp8").row_bytes(64) == 64 + 4
+    assert parsed("nvfp4").row_bytes(32) == 18
+    assert parsed("fp8:16x64").row_bytes(65) == 65 + 2 * 4
+
+
+@given(rows=st.integers(1, 900), cols=st.integers(1, 900), block=st.integers(8, 300))
+def test_blocks_cover_a_matrix(rows: int, cols: int, block: int) -> None:
+    blocks = len(
+        {(r // block, c // (2 * block)) for r in range(0, rows, block) for c in range(cols)}
+    )
+    dtype = parsed(f"fp8:{block}x{2 * block}")
+    assert dtype.matrix_bytes(rows, cols) == rows * cols + 4 * blocks
 
 
 @given(cols=st.integers(1, 5000), group=st.integers(MIN_GROUP, 300))
@@ -87,6 +129,12 @@ def test_labels_state_the_group() -> None:
 def test_descriptions_state_scales_and_zero_points() -> None:
     assert parsed("bf16").described == "16 bits"
     assert parsed("fp8").described == "8 bits with a 32-bit scale per row"
+    assert parsed("fp8:tensor").described == "8 bits with 32 bits per tensor"
+    assert parsed("fp8:128x64").described == "8 bits with a 32-bit scale per block of 128 x 64"
+    assert (
+        parsed("nvfp4").described
+        == "4 bits with an 8-bit scale per 16 elements and 64 bits per tensor"
+    )
     assert parsed("int8:64").described == "8 bits with a 16-bit scale per 64 elements"
     assert (
         parsed("int4").described
@@ -97,6 +145,7 @@ def test_descriptions_state_scales_and_zero_points() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "bf17", "BF16", "bf16:32", "fp32:8", "int4:", "int4:x", "int4:-8", "int4:8.0", ":32",
+     "int4:tensor", "int4:8x8", "mxfp4:32", "fp8:128x", "fp8:x128", "fp8:8x8x8", "fp8:Tensor",
      "int4: 32", "int4:\u0663\u0662", "int4:9999999", "fp8:128:4", "int4:+32"],
 )  # fmt: skip
 def test_other_names_are_refused_with_the_list(text: str) -> None:
@@ -107,7 +156,7 @@ def test_other_names_are_refused_with_the_list(text: str) -> None:
         assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["int4:7", "int4:0", "int8:1", "fp8:65537"])
+@pytest.mark.parametrize("text", ["int4:7", "int4:0", "int8:1", "fp8:65537", "fp8:7x8", "fp8:8x7"])
 def test_a_group_out_of_bounds_is_refused_with_the_bounds(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_dtype(text, field="kv_dtype")
@@ -116,9 +165,30 @@ def test_a_group_out_of_bounds_is_refused_with_the_bounds(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("weights", "cache"),
-    [("bf16", "bf16"), ("fp32", "fp32"), ("fp16", "fp16"), ("int4:32", "bf16")],
+    [
+        ("mxfp4", "bf16"),
+        ("fp8:tensor", "bf16"),
+        ("bf16", "bf16"),
+        ("fp32", "fp32"),
+        ("fp16", "fp16"),
+        ("int4:32", "bf16"),
+    ],
 )
 def test_a_cache_is_as_wide_as_the_weights_unless_they_are_quantised(
     weights: str, cache: str
 ) -> None:
     assert default_kv_dtype(parsed(weights)).name == cache
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*DTYPES, "int4:32", "int8:64", "fp8:128x128", "int8:16x64", "fp8:tensor", "int8:tensor"],
+)
+def test_a_label_reads_back_as_the_same_format(text: str) -> None:
+    assert parsed(parsed(text).label) == parsed(text)
+
+
+def test_blocks_are_no_format_of_a_cache() -> None:
+    assert parse_kv_dtype("fp8:tensor", field="kv_dtype") == parsed("fp8:tensor")
+    with pytest.raises(InputError, match="kv_dtype='fp8:128x128': blocks of rows are of weights"):
+        parse_kv_dtype("fp8:128x128", field="kv_dtype")

@@ -1,9 +1,13 @@
 """Latent attention, absorbed and expanded, by hand and by counting multiply-adds."""
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 
+from costmodel.costs.totals import kv_bytes_per_token
+from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.operator import Operator
 from tests.steps import flops, make_step, one_layer, quantity, total, weights
@@ -37,8 +41,17 @@ def layer(
     mla: Literal["absorbed", "expanded"] = "absorbed",
     dtype: str = "bf16",
     kv_dtype: str = "bf16",
+    mla_cache: Literal["latent", "expanded"] = "latent",
 ) -> dict[str, Operator]:
-    step = make_step(batch=3, new_tokens=2, cached=5, mla=mla, dtype=dtype, kv_dtype=kv_dtype)
+    step = make_step(
+        batch=3,
+        new_tokens=2,
+        cached=5,
+        mla=mla,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        mla_cache=mla_cache,
+    )
     found = one_layer(kind, step, hidden_size=16)
     return {leaf.removeprefix("attention."): op for leaf, op in found.items()}
 
@@ -145,7 +158,7 @@ def test_deepseek_v3_attention_parameters_by_hand() -> None:
     query = 7168 * 1536 + 1536 * 128 * 192  # 11,010,048 + 37,748,736
     latent = 7168 * (512 + 64) + 512 * 128 * (128 + 128)  # 4,128,768 + 16,777,216
     assert parameters == query + latent + 128 * 128 * 7168 + 1536 + 512 == 187_107_328
-    assert kind.kv_token_bytes(make_step().kv_dtype) * 61 == 70_272
+    assert kind.kv_token_bytes(make_step()) * 61 == 70_272
 
 
 @pytest.mark.parametrize(
@@ -160,8 +173,8 @@ def test_deepseek_v3_attention_parameters_by_hand() -> None:
 def test_the_cache_holds_one_latent_and_one_rotary_key(
     kv_dtype: str, latent: int, rotary: int
 ) -> None:
-    assert SMALL.kv_token_bytes(make_step(kv_dtype=kv_dtype).kv_dtype) == latent + rotary
-    assert SMALL.kept_tokens(123) == 123
+    assert SMALL.kv_token_bytes(make_step(kv_dtype=kv_dtype)) == latent + rotary
+    assert SMALL.kept_tokens(123, make_step()) == 123
     absorbed, expanded = (layer(mla=mla, kv_dtype=kv_dtype) for mla in ("absorbed", "expanded"))
     for ops in (absorbed, expanded):  # each cached byte is read once, each new one written once
         assert total(ops.values(), "kv_read_bytes") == CACHED * (latent + rotary)
@@ -207,6 +220,79 @@ def test_activations_between_operators_expanded_by_hand() -> None:
     # queries, new rotary keys, rebuilt keys and values of all, results
     core = N * 2 * (4 + 6) + N * 6 + held * 2 * (4 + 10) + N * 2 * 10
     assert ops["core"].total("activation_bytes") == core * 2
+
+
+def expanded_cache(kv_dtype: str = "bf16") -> dict[str, Operator]:
+    return layer(mla="expanded", mla_cache="expanded", kv_dtype=kv_dtype)
+
+
+def test_an_expanded_cache_is_written_after_keys_and_values_are_built() -> None:
+    order = ["qkv_down", "latent_norm", "q_up", "k_up", "v_up", "rope", "core", "output"]
+    assert list(expanded_cache()) == order
+
+
+@pytest.mark.parametrize(
+    ("kv_dtype", "key", "value"), [("bf16", 20, 20), ("fp8", 10 + 4, 10 + 4), ("int8", 12, 12)]
+)
+def test_an_expanded_cache_holds_a_key_and_a_value_of_each_head(
+    kv_dtype: str, key: int, value: int
+) -> None:
+    """Two heads; a key has 4 elements and 6 rotary ones, a value 10."""
+    ops = expanded_cache(kv_dtype)
+    token = 2 * (key + value)
+    step = make_step(kv_dtype=kv_dtype, mla="expanded", mla_cache="expanded")
+    assert SMALL.kv_token_bytes(step) == token
+    assert quantity(ops["core"], "kv_read_bytes") == {"scores": CACHED * token}
+    assert quantity(ops["rope"], "kv_written_bytes") == {"cache_write": N * token}
+    assert total(ops.values(), "kv_read_bytes") == CACHED * token
+    assert total(ops.values(), "kv_written_bytes") == N * token
+
+
+def test_with_an_expanded_cache_only_new_tokens_pass_the_up_projections() -> None:
+    """Attention has the FLOPs of the expanded mode, the up-projections those of the absorbed."""
+    ops, absorbed, expanded = expanded_cache(), layer(), layer(mla="expanded")
+    for leaf in PATHS:
+        like = absorbed if leaf in ("k_up", "v_up") else expanded
+        assert flops(ops[leaf]) == flops(like[leaf])
+        assert weights(ops[leaf]) == weights(like[leaf])
+    assert flops(ops["k_up"]) == {"gemm": ("matmul", 2 * N * 2 * 8 * 4)}
+
+
+def test_activations_with_an_expanded_cache_by_hand() -> None:
+    ops = expanded_cache()
+    assert ops["k_up"].total("activation_bytes") == N * (8 + 2 * 4) * 2
+    assert ops["v_up"].total("activation_bytes") == N * (8 + 2 * 10) * 2
+    # in: rotary parts of two queries and the one key, keys and values; out: a rotary key a head
+    rope = N * (2 * 6 + 6 + 2 * (4 + 10)) + N * (2 * 6 + 2 * (4 + 6) + 2 * 10)
+    assert ops["rope"].total("activation_bytes") == rope * 2
+    # queries, keys, values and results of the new tokens
+    core = N * 2 * ((4 + 6) + (4 + 6) + 10 + 10)
+    assert ops["core"].total("activation_bytes") == core * 2
+
+
+def test_bytes_of_a_token_of_deepseek_v2_lite() -> None:
+    """27 layers, 16 heads, keys of 128 + 64 and values of 128; a latent of 512."""
+    step = make_step(mla="expanded", mla_cache="expanded")
+    model = load_model("deepseek-v2-lite")
+    assert kv_bytes_per_token(model, make_step()) == 27 * (512 + 64) * 2 == 31_104
+    assert kv_bytes_per_token(model, step) == 27 * 16 * (192 + 128) * 2 == 276_480
+
+
+def test_latents_in_fp8_as_engines_store_them() -> None:
+    """512 bytes, four scales of fp32 and 64 rotary elements of bf16: 656 bytes."""
+    step = make_step(kv_dtype="fp8_ds_mla")
+    model = load_model("deepseek-v3")
+    assert kv_bytes_per_token(model, step) == 61 * (512 + 4 * 4 + 64 * 2) == 61 * 656
+    wide = replace(SMALL, kv_lora_rank=130)  # the last two elements have a scale of their own
+    assert wide.kv_token_bytes(step) == 130 + 2 * 4 + 6 * 2
+    ops = layer(mla="expanded", kv_dtype="fp8_ds_mla")
+    assert ops["k_up"].total("kv_read_bytes") == CACHED * (8 + 4)
+    assert ops["core"].total("kv_read_bytes") == CACHED * 6 * 2
+
+
+def test_a_layout_of_latents_is_refused_for_keys_and_values() -> None:
+    with pytest.raises(InputError, match=r"kv_dtype=fp8_ds_mla: is a layout of latents .*'gqa'"):
+        kv_bytes_per_token(load_model("olmoe-1b-7b"), make_step(kv_dtype="fp8_ds_mla"))
 
 
 def test_the_square_counts_all_keys() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from costmodel.costs.totals import distinct
+from costmodel.costs.totals import distinct, stored_weights
 from costmodel.layers.operator import Operator
 from costmodel.layers.peer import Peer
 from costmodel.layers.site import Site
@@ -101,6 +101,38 @@ def test_layers_have_tables_of_their_own() -> None:
     assert found.rows == pytest.approx(25 * (1 - (22 / 25) ** 4), rel=1e-12)  # counted once
     assert found.rows_union is None
     assert not any(w.shared for op in ops for w in op.weights)
+
+
+def test_layers_of_one_pair_of_tables_store_it_once_and_touch_it_together() -> None:
+    kind = Peer(**(SIZES | {"layers": "0-2", "shared_table": True}))
+    ops = kind.operators(Site.of((0, 1, 2), 8), make_step(batch=2))
+    tables = [(w.rows, n) for w, n in stored_weights(ops) if w.group == "memory_values"]
+    assert tables == [(25, 1), (25, 1)]  # down and up
+    found = distinct(ops)
+    assert found.rows == pytest.approx(25 * (1 - (22 / 25) ** 4), rel=1e-12)
+    assert found.rows_union == pytest.approx(25 * (1 - (22 / 25) ** 12), rel=1e-12)
+
+
+def test_heads_with_experts_of_their_own_by_hand() -> None:
+    common, own = layer(), layer(table_per_head=True)
+    assert weights(own["down"]) == weights(own["up"]) == {"weight": ("memory_values", 50, 8)}
+    assert [flops(op) for op in own.values()] == [flops(op) for op in common.values()]
+    active = [w.active_parameters for op in (own["down"], own["up"]) for w in op.weights]
+    assert active == [6 * 8, 6 * 8]
+    # two heads, each with 25 rows of which 3 tokens draw 3
+    assert own["up"].touched is not None
+    rows = 2 * 25 * (1 - (22 / 25) ** 3)
+    assert own["up"].touched.distinct == pytest.approx(rows, rel=1e-12)
+    assert own["up"].touched.population == 50
+    assert own["down"].total("row_bytes") == pytest.approx(rows * 16, rel=1e-12)
+
+
+def test_rows_of_own_tables_by_enumerating_all_choices() -> None:
+    # 4 experts a head, 2 tokens of 2 heads with 2 each: heads never meet
+    pairs = list(itertools.combinations(range(4), 2))
+    mean = 2 * sum(len({*a, *b}) for a, b in itertools.product(pairs, pairs)) / 36
+    up = layer(2, num_keys=2, knn=2, table_per_head=True)["up"]
+    assert up.total("row_bytes") == pytest.approx(mean * 16, rel=1e-12)
 
 
 def test_activations_between_operators_by_hand() -> None:

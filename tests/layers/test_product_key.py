@@ -80,6 +80,22 @@ def test_parameters_by_hand() -> None:
     }
 
 
+def test_biases_of_the_projections_by_hand() -> None:
+    """Of the query, the gate and the output projection, as Memory+'s code has them."""
+    plain, biased = layer(**PLUS), layer(projection_bias=True, **PLUS)
+    rows = {"query": 16, "gate": 8, "output": 8}
+    for leaf, op in biased.items():
+        more = {"bias": ("memory_projections", rows[leaf], 1)} if leaf in rows else {}
+        assert weights(op) == weights(plain[leaf]) | more
+        adds = {"bias": ("elementwise", 3 * rows[leaf])} if leaf in rows else {}
+        assert flops(op) == flops(plain[leaf]) | adds
+        read = op.total("weight_bytes") - plain[leaf].total("weight_bytes")
+        assert read == 2 * rows.get(leaf, 0)
+    assert parts(biased["query"])["bias"].routing
+    pkm = layer(projection_bias=True, qk_norm=False)
+    assert weights(pkm["query"])["bias"] == ("memory_projections", 16, 1)
+
+
 def test_pkm_ends_with_its_values() -> None:
     ops = layer(qk_norm=False)
     assert list(ops) == ["query", "retrieve", "values"]

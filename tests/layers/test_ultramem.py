@@ -2,7 +2,7 @@
 
 import itertools
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from costmodel.errors import InputError
 from costmodel.layers.operator import Operator
 from costmodel.layers.site import Site
-from costmodel.layers.ultramem import UltraMem
+from costmodel.layers.ultramem import Outputs, UltraMem
 from tests.steps import flops, make_step, one_layer, parts, quantity, total, weights
 
 # n = knum = 5 keys, R = 25 rows, m = 3, Dk = 4, Dv = 6, Dp = 7, H = 2; D = 8
@@ -28,13 +28,14 @@ def layer(tokens: int = 3, dtype: str = "bf16", **fields: Any) -> dict[str, Oper
     return {leaf.removeprefix("memory."): op for leaf, op in found.items()}
 
 
-def table_of_the_facts(  # noqa: PLR0917
-    D: int, n: int, m: int, f: int, dk: int, dv: int, dp: int, h: int, r: int, c: int, t: int
-) -> dict[str, int]:
-    """FLOPs per token by step, as the table of UltraMemV2 (shared/facts, section 3) lists them."""
+def flops_of_the_papers(  # noqa: PLR0917
+    D: int, n: int, m: int, f: int, dk: int, dv: int, dp: int, h: int, r: int, c: int, q: int,
+    groups: int,
+) -> dict[str, int]:  # fmt: skip
+    """FLOPs per token by step, from the papers' formulas; `groups` have outputs of their own."""
     return {
-        "query": 2 * D * 2 * dk,
-        "query_norm": 4 * 2 * dk,  # RMSNorm of both halves
+        "query": 2 * D * q * 2 * dk,
+        "query_norm": 4 * q * 2 * dk,  # RMSNorm of both halves
         "scores": 2 * r * h * 2 * n * dk,
         "merge": 4 * r * h * n,
         "grid": c * h * (2 * f * r**2 + 2 * f**2 * r),
@@ -43,7 +44,7 @@ def table_of_the_facts(  # noqa: PLR0917
         "dots": 2 * h * m * dp,
         "weights": c * h * m,
         "weighted_sum": 2 * h * m * dv,
-        "output": 2 * D * t**2 * dv,
+        "output": 2 * D * groups * dv,
     }
 
 
@@ -52,16 +53,18 @@ def table_of_the_facts(  # noqa: PLR0917
     D=st.integers(4, 40), knum=st.integers(2, 9), m=st.integers(1, 4), dk=st.integers(4, 12),
     slices=st.integers(1, 6), dp=st.integers(4, 12), h=st.integers(1, 3), r=st.integers(1, 4),
     c=st.integers(1, 3), t=st.integers(1, 3), tokens=st.integers(1, 50), capped=st.booleans(),
+    per_rank=st.booleans(), outputs=st.sampled_from(get_args(Outputs)),
 )  # fmt: skip
 def test_every_step_equals_the_table(
     *, D: int, knum: int, m: int, dk: int, slices: int, dp: int, h: int, r: int, c: int, t: int,
-    tokens: int, capped: bool,
+    tokens: int, capped: bool, per_rank: bool, outputs: Outputs,
 ) -> None:  # fmt: skip
     cap = 2 if capped else None  # a grid of 4 still gives 4 rows
     dv = slices * c * 4
     kind = UltraMem(
         knum=knum, knn=m, key_dim=dk, value_dim=dv, pre_value_dim=dp, num_heads=h,
         tucker_rank=r, tucker_cores=c, value_expansion=t, first_stage_topk=cap,
+        query_per_rank=per_rank, value_expansion_outputs=outputs,
     )  # fmt: skip
     ops = one_layer(kind, make_step(batch=tokens), hidden_size=D)
     found = {
@@ -71,7 +74,8 @@ def test_every_step_equals_the_table(
     }  # fmt: skip
     n = knum * t
     f = min(m if cap is None else cap, n)
-    expected = table_of_the_facts(D, n, m, f, dk, dv, dp, h, r, c, t)
+    q, groups = r if per_rank else 1, t**2 if outputs == "per_group" else 1
+    expected = flops_of_the_papers(D, n, m, f, dk, dv, dp, h, r, c, q, groups)
     assert {name: part.flops for name, part in found.items() if part.flops} == {
         name: tokens * count for name, count in expected.items()
     }
@@ -79,7 +83,7 @@ def test_every_step_equals_the_table(
         "first_top_m": tokens * 2 * h * n,
         "second_top_m": tokens * h * f**2,
     }
-    dense = 2 * D * dk + 2 * h * n * dk * r + t**2 * D * dv + D * dp + 2 * dk + c * h * r**2
+    dense = 2 * D * dk * q + 2 * h * n * dk * r + groups * D * dv + D * dp + 2 * dk + c * h * r**2
     rows = knum**2 * (dv + dp)
     parameters = sum(w.parameters for op in ops.values() for w in op.weights)
     assert parameters == dense + rows
@@ -197,6 +201,50 @@ def test_the_first_version_has_no_pre_values_and_expands_its_values() -> None:
         "first_top_m": 3 * 2 * 2 * 10,
         "second_top_m": 3 * 2 * 9,
     }
+
+
+def test_the_second_version_sums_its_groups_and_projects_once() -> None:
+    """As t = 2 keys a row and side, but one output projection: arXiv 2508.18756, equation 12."""
+    ops = layer(value_expansion=2)
+    assert weights(ops["retrieve"])["keys"] == ("memory_keys", 2 * 2 * 10 * 2, 4)  # t n keys
+    assert ops["retrieve"].buffers[0].elements == 100  # t^2 virtual rows for each of 25
+    assert weights(ops["output"]) == {"weight": ("memory_projections", 8, 6)}
+    assert flops(ops["values"]) == {"weighted_sum": ("gather", 3 * 2 * 6 * 6)}
+    assert flops(ops["output"]) == {"gemm": ("matmul", 3 * 2 * 6 * 8)}
+    # indices and 2 core scores of 6 rows in, one sum of 6 out
+    assert ops["values"].total("activation_bytes") == 3 * (6 * (8 + 2 * 2) + 6 * 2)
+
+
+@pytest.mark.parametrize(
+    ("pre_value_dim", "stated", "form"),
+    [
+        (7, None, "shared"),
+        (None, None, "per_group"),
+        (7, "per_group", "per_group"),
+        (None, "shared", "shared"),
+    ],
+)
+def test_an_unstated_form_of_value_expansion_is_that_of_the_version(
+    pre_value_dim: int | None, stated: Outputs | None, form: str
+) -> None:
+    kind = UltraMem(**SIZES | {"pre_value_dim": pre_value_dim, "value_expansion_outputs": stated})
+    assert kind.value_expansion_outputs == form
+
+
+def test_each_rank_has_a_query_of_its_own_by_hand() -> None:
+    one, each = layer(), layer(query_per_rank=True)
+    assert weights(each["query"]) == {
+        "weight": ("memory_projections", 2 * 8, 8),  # r = 2 queries of 2 Dk = 8
+        "norm": ("norm", 4, 1),
+    }
+    assert flops(each["query"]) == {
+        "query": ("matmul", 3 * 2 * 8 * 16),
+        "query_norm": ("norm", 3 * 4 * 16),
+    }
+    assert flops(each["retrieve"]) == flops(one["retrieve"])  # each key meets one query
+    more = each["retrieve"].total("input_bytes") - one["retrieve"].total("input_bytes")
+    assert more == 3 * 8 * 2
+    assert layer(query_per_rank=True, tucker_rank=1) == layer(tucker_rank=1)
 
 
 def test_the_first_stage_keeps_at_most_its_cap_and_the_keys() -> None:

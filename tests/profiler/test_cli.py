@@ -55,7 +55,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProfileRequest]:
         assert isinstance(progress, ProfileProgress)
         seen.append(request)
         return tuple(
-            Outcome(path=Path(f"r/{each.name}.json"), measured=2, lacking=1, reason="why")
+            Outcome(path=Path(f"r/{each.name}.json"), measured=2, lacking=1, reason="why", lost=0)
             for each in request.models
         )
 
@@ -95,6 +95,19 @@ def test_lists(requests: list[ProfileRequest], tmp_path: Path) -> None:
     assert request.timeout_s == 5
 
 
+def test_a_routing_for_each_population_is_spelt_alike(requests: list[ProfileRequest]) -> None:
+    text = "rows=zipf:1,scores,experts=zipf:0.50,uniform,rows=zipf:2,experts=zipf:1.00"
+    output("profile", "olmoe-1b-7b", "--routing", text)
+    (target,) = requests[0].models
+    assert [each.workload.routing for each in target.plan] == [
+        "experts=uniform,rows=zipf:1.0",
+        "scores",
+        "experts=zipf:0.5,rows=uniform",
+        "uniform",
+        "experts=zipf:1.0,rows=zipf:2.0",
+    ]
+
+
 def test_a_prompt(requests: list[ProfileRequest]) -> None:
     output("profile", "llama-3.1-8b", "--phase", "prefill", "--new-tokens", "512,2048")
     (target,) = requests[0].models
@@ -122,6 +135,7 @@ def test_the_kernels_of_another_backend(requests: list[ProfileRequest]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("olmoe-1b-7b --batch 0", "batch='0': must be a whole number from 1 to 1,048,576"),
         (
             "olmoe-1b-7b --backend fused --device cpu",
             "backend=fused: needs a GPU, not device=cpu",
@@ -132,21 +146,32 @@ def test_the_kernels_of_another_backend(requests: list[ProfileRequest]) -> None:
         ),
         (
             "olmoe-1b-7b ultramemv2-1b-7b --backend fused",
-            "backend=fused: UltraMemV2-1B/7B: the backend fused has no kernels for memory layers",
+            "backend=fused: UltraMemV2-1B/7B (reconstruction): the backend fused has no kernels",
         ),
-        ("olmoe-1b-7b --batch 0", "batch='0': is a whole number from 1 to 1,048,576"),
         ("olmoe-1b-7b --batch 4,4", "batch='4,4': a value is listed twice"),
         ("olmoe-1b-7b --batch=", "batch='': is empty"),
-        ("olmoe-1b-7b --context x", "context='x': is a whole number from 0 to 134,217,728"),
+        ("olmoe-1b-7b --context x", "context='x': must be a whole number from 0 to 134,217,728"),
         ("olmoe-1b-7b --new-tokens 2", "case: new_tokens=2: is 1 in a decode step"),
         (
             "olmoe-1b-7b --routing zipf:x",
-            "routing='zipf:x': is a list of uniform, scores and zipf:EXPONENT",
+            "routing='zipf:x': is a list of uniform, scores, zipf:EXPONENT and experts=",
         ),
         ("olmoe-1b-7b --routing zipf:1,zipf:1.0", "routing='zipf:1,zipf:1.0': a value is listed"),
         (
             "olmoe-1b-7b --routing zipf:10.5",
-            "case: routing='zipf:10.5': the exponent is at most 10",
+            "case: routing='zipf:10.5': the exponent must be a number from 0 to 10",
+        ),
+        (
+            "olmoe-1b-7b --routing experts=scores",
+            "routing='experts=scores': expected uniform or zipf",
+        ),
+        (
+            "olmoe-1b-7b --routing layers=uniform",
+            "routing='layers=uniform': 'layers=uniform' is not",
+        ),
+        (
+            "olmoe-1b-7b --routing zipf:1,rows=zipf:1,experts=zipf:1.0",
+            "routing='zipf:1,rows=zipf:1,experts=zipf:1.0': a value is listed twice",
         ),
         ("llama-3.1-8b --routing scores", "routing='scores': Llama-3.1-8B chooses neither"),
         (
@@ -154,11 +179,13 @@ def test_the_kernels_of_another_backend(requests: list[ProfileRequest]) -> None:
             "runs='wall': is a list of time, trace, counters, energy, each once",
         ),
         ("olmoe-1b-7b --runs time,time", "runs='time,time': is a list of"),
-        ("olmoe-1b-7b --timeout 0", "timeout='0': is a whole number from 1 to 86,400"),
+        ("olmoe-1b-7b --timeout 0", "timeout='0': must be a whole number from 1 to 86,400"),
         ("olmoe-1b-7b --plan standard --batch 4", "plan=standard: has its own batch; leave one"),
         ("olmoe-1b-7b OLMoE-1B-7B", "models='OLMoE-1B-7B': two models would be filed as olmoe"),
         ("olmoe-1b-7b llama-3.1-8b --out a.json", "out='a.json': is one file; a folder is"),
         ("olmoe-1b-7b --out file", "out='file': is neither a folder nor a .json file"),
+        ("olmoe-1b-7b --out foo.txt", "out='foo.txt': is neither a folder nor a .json file"),
+        ("llama-3.1-8b olmoe-1b-7b --out b.JSON", "out='b.JSON': is one file; a folder is"),
         ("olmoe-1b-7b --out there.json", "out='there.json': exists; --resume measures what it"),
         ("nothing", "model='nothing': is neither a preset nor"),
     ],
@@ -212,6 +239,28 @@ def test_a_model_that_cannot_be_built_is_a_mistake(tmp_path: Path) -> None:
     assert (done.code, done.out) == (2, "")
     assert "multiple of 8" in done.err.splitlines()[-1]
     assert not Path("a.json").exists()
+
+
+@pytest.mark.parametrize("name", ["v1.2", ".hidden", "runs"])
+def test_a_folder_that_is_to_be_made_may_have_dots(
+    name: str, requests: list[ProfileRequest]
+) -> None:
+    output("profile", "olmoe-1b-7b", "--out", name)
+    assert requests[0].out == Path(name)
+
+
+@pytest.mark.parametrize(("lost", "words"), [(1, "1 run ended"), (3, "3 runs ended")])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_runs_that_were_lost_with_their_worker_are_a_failure(
+    lost: int, words: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured is still told."""
+    outcome = Outcome(path=Path("a.json"), measured=2, lacking=4, reason="why", lost=lost)
+    monkeypatch.setattr(cli, "run_profile", lambda *_: (outcome,))
+    done = run("profile", "olmoe-1b-7b", *options)
+    assert done.code == 1
+    assert done.err == f"error: {words} with a worker that was lost; --resume tries again\n"
+    assert "a.json" in done.out
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

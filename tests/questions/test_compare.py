@@ -16,7 +16,16 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import MAX_BATCH, Workload
 from costmodel.layers.dtype import DTYPES
-from costmodel.questions.compare import METRICS, Advantage, Metric, advantage, compare, sentences
+from costmodel.layers.formats import Formats
+from costmodel.questions.compare import (
+    CALIBRATED,
+    METRICS,
+    Advantage,
+    Metric,
+    advantage,
+    compare,
+    sentences,
+)
 from costmodel.routing.popularity import Zipf
 from tests.sentences import says
 
@@ -36,7 +45,12 @@ PAIRS = [
 WORKLOADS = {
     "context 0": Workload(context=0),
     "context 2048": Workload(context=2048),
-    "int4, zipf": Workload(context=512, dtype=DTYPES["int4"], routing=Zipf(1.0)),
+    "int4, zipf": Workload(
+        context=512,
+        formats=Formats(default=DTYPES["int4"]),
+        kv_dtype=DTYPES["int4"],
+        routing=Zipf(1.0),
+    ),
     "prefill": Workload(phase="prefill", context=0, new_tokens=16),
 }
 Intervals = tuple[tuple[int, int | None], ...]
@@ -51,7 +65,7 @@ def costs(model: str, workload: str, metric: Metric, gpu: str = "h200") -> list[
     moved = sums.compulsory_bytes
     assert isinstance(moved, np.ndarray)
     if metric == "time.floor_s":
-        peak, _ = hardware.peak_flops_per_s(WORKLOADS[workload].dtype.name)
+        peak, _ = hardware.peak_flops_per_s(WORKLOADS[workload].formats.default.name)
         moved = floor_s(moved, sums.flops, hardware.hbm_bytes_per_s, peak)
         assert isinstance(moved, np.ndarray)
     return [float(value) for value in moved]
@@ -115,7 +129,12 @@ def test_a_smaller_model_has_it_everywhere() -> None:
 
 def made(intervals: Intervals, max_batch: int, metric: Metric = "time.floor_s") -> Advantage:
     return Advantage(
-        model="A", reference="B", metric=metric, intervals=intervals, max_batch=max_batch
+        model="A",
+        reference="B",
+        metric=metric,
+        intervals=intervals,
+        max_batch=max_batch,
+        backend="fused",
     )
 
 
@@ -172,6 +191,12 @@ def test_equal_findings_are_said_once_and_others_each() -> None:
     (said,) = sentences([*both, *both])  # one model twice
     assert said.count("compulsory HBM bytes") == said.count(" and ") == 1
     assert len(sentences([both[0], made(((1, 8),), 99)])) == 2
+
+
+def test_a_finding_on_time_names_its_backend_and_no_other_does() -> None:
+    for metric in (*METRICS, *CALIBRATED):
+        (said,) = sentences([made(((1, 9),), 99, metric)])
+        assert ("backend fused" in said) == (metric == "time.predicted_s")
 
 
 @pytest.mark.parametrize(("model", "reference"), PAIRS)

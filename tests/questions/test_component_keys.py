@@ -56,7 +56,8 @@ class Change:
 def _values(record: object, name: str) -> Iterator[object]:
     """Values to try in a field, by its type and its value."""
     value, hint = getattr(record, name), get_type_hints(type(record))[name]
-    yield from get_args(hint) if get_origin(hint) is Literal else ()
+    for accepted in (hint, *get_args(hint)):  # a field may be None besides
+        yield from get_args(accepted) if get_origin(accepted) is Literal else ()
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, int | float):
@@ -69,6 +70,7 @@ def _values(record: object, name: str) -> Iterator[object]:
         yield PRESETS["peer-12l-1m"].memory
     yield from (64, 2, 0.5)
     yield from (PRESETS["llama-3.1-8b"].ffn, PRESETS["llama-3.1-8b"].attention, None)
+    yield PRESETS["deepseek-v3"].storage
 
 
 def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any], ModelConfig]]:

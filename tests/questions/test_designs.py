@@ -17,6 +17,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Phase, Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.formats import Formats
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part
@@ -176,7 +177,10 @@ def test_a_kernel_over_two_components_costs_what_predict_says(
 
 @pytest.mark.parametrize(
     ("workload", "calibration", "reason"),
-    [(Workload(), NOT_ASKED, NOT_ASKED.reason), (Workload(dtype=DTYPES["fp8"]), CURVES, "fp8")],
+    [
+        (Workload(), NOT_ASKED, NOT_ASKED.reason),
+        (Workload(formats=Formats(default=DTYPES["fp8"])), CURVES, "fp8"),
+    ],
     ids=["no calibration", "another format"],
 )
 def test_a_time_that_is_not_known_is_left_out_with_its_reason(

@@ -1,5 +1,7 @@
 """Published and hand-derived counts; each sum is spelled out here and uses none of our formulas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from costmodel.costs.predict import Costs, step_costs
 from costmodel.costs.totals import ParameterCounts, kv_bytes_per_token
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
-from costmodel.layers.dtype import DTYPES
+from costmodel.layers.attention import Attention
 from costmodel.questions.published.number import PublishedNumber, set_beside
 from costmodel.questions.published.reproduce import reproduced
 
@@ -168,11 +170,16 @@ def test_ultramemv2_227m_with_all_norms() -> None:
     """One shared table of 20 x 360^2 rows; each layer reaches floor(sqrt(half of them))^2."""
     d, n, dk, dv, dp = 768, 1138, 192, 192, 192
     assert n**2 <= 20 * 360**2 // 2 < (n + 1) ** 2
-    attention, ffn, norms = 4 * d * d, 3 * d * 2496, 2 * d + 2 * d
+    attention, ffn, norms = 4 * d * d, 3 * d * 2496, 2 * d + 2 * 64  # QK-norm of a head's size
     memory = d * 2 * dk + 2 * n * 2 * dk + d * dp + dv * d + 2 * 2 * 2 + 2 * dk
     body = 20 * (attention + ffn + norms + memory) + d
     embedding = 50304 * d
     counts = parameters("ultramemv2-227m-1.2b")
+    model = load_model("ultramemv2-227m-1.2b")
+    assert isinstance(model.attention, Attention)
+    full = replace(model, attention=replace(model.attention, qk_norm="full"))
+    wide = step_costs(full, Workload().step()).parameters
+    assert wide.total - counts.total == 28_160  # 20 layers, queries and keys, 11 heads of 64
     assert counts.active_without_embeddings == body + 20 * 32 * (dv + dp)
     assert counts.total_without_embeddings == body + 20 * 360**2 * (dv + dp)
     assert counts.total == counts.total_without_embeddings + embedding  # tied: once
@@ -195,7 +202,7 @@ def test_ultramemv2_227m_with_all_norms() -> None:
     ],
 )
 def test_kv_bytes_per_token(name: str, expected: int) -> None:
-    assert kv_bytes_per_token(load_model(name), DTYPES["bf16"]) == expected
+    assert kv_bytes_per_token(load_model(name), Workload().step()) == expected
     assert costs(name).kv_cache.bytes_per_token == expected
 
 

@@ -1,5 +1,7 @@
 """Presets rebuilt from a paper's targets and rules: they say so, and keep the rules they name."""
 
+from dataclasses import replace
+
 import pytest
 
 from costmodel.costs.predict import step_costs
@@ -30,6 +32,73 @@ def test_pkm_and_peer_tables() -> None:
     assert peer.by_group["memory_keys"] == 2 * 1024 * 128  # the heads share their keys
 
 
+@pytest.mark.parametrize(
+    ("share_ratio", "n", "mflop", "mb", "active"),
+    [(0.5, 1493, "167.9", "165.0", "945"), (0.0625, 528, "104.5", "101.7", "913")],
+)
+def test_what_the_assumed_share_ratio_of_ultramemv2_1b_7b_decides(
+    share_ratio: float, n: int, mflop: str, mb: str, active: str
+) -> None:
+    """The preset's notes state both: keys per side, routing of a token, active parameters."""
+    model = load_model("ultramemv2-1b-7b")
+    (memory,) = model.memory
+    assert isinstance(memory, UltraMem)
+    other = replace(model, memory=(replace(memory, share_ratio=share_ratio),))
+    costs = step_costs(other, Workload(batch=1).step())
+    d, dk, m, c, r = 2048, 512, 128, 2, 2
+    scores, merge = 2 * r * 2 * n * dk, 4 * r * n
+    grid = c * (2 * m * r**2 + 2 * m**2 * r + m**2)
+    query = 2 * d * 2 * dk + 4 * 2 * dk
+    flops = 16 * (query + scores + merge + grid + c * m)
+    weights = 2 * d * dk + 2 * n * r * dk + c * r**2 + dk  # the norm of the query
+    read = 16 * (2 * weights + 8 * m)  # and 128 entries of the permutation
+    assert costs.routing.flops == flops
+    assert costs.routing.compulsory_bytes == pytest.approx(read, rel=1e-12)
+    attention, ffn = 4 * d**2 + 2 * 128, 3 * d * 5632
+    layer = attention + ffn + 2 * d + weights + dk + d * 384 + 768 * d + m * (768 + 384)
+    found = costs.parameters.active_without_embeddings
+    assert found == 16 * layer + d
+    assert (f"{flops / 1e6:.1f}", f"{read / 1e6:.1f}", f"{found / 1e6:.0f}") == (mflop, mb, active)
+    assert f"{mflop} " in model.notes[1]
+    assert f"{active} " in model.notes[1]
+
+
+def test_value_expansion_of_ultramemv2_1b_7b_would_not_widen_its_output() -> None:
+    """16 layers of 2 Dv D = 50.3 MFLOP a token, not t^2 times as many."""
+    model = load_model("ultramemv2-1b-7b")
+    (memory,) = model.memory
+    assert isinstance(memory, UltraMem)
+
+    def output_flops(memory: UltraMem) -> float:
+        step = Workload(batch=1).step()
+        (output,) = [
+            op
+            for op in step_costs(replace(model, memory=(memory,)), step).operators
+            if op.leaf == "memory.output"
+        ]
+        return output.count * float(output.total("flops"))
+
+    expanded = replace(memory, value_expansion=2)
+    assert output_flops(memory) == output_flops(expanded) == 16 * 2 * 768 * 2048 == 50_331_648
+    groups = replace(expanded, value_expansion_outputs="per_group")
+    assert output_flops(groups) == 4 * 50_331_648
+
+
+def test_queries_of_each_rank_bring_ultramemv2_1b_7b_to_6_11_b() -> None:
+    model = load_model("ultramemv2-1b-7b")
+    (memory,) = model.memory
+    assert isinstance(memory, UltraMem)
+    found = step_costs(
+        replace(model, memory=(replace(memory, query_per_rank=True),)), Workload(batch=1).step()
+    )
+    before = step_costs(model, Workload(batch=1).step())
+    assert round(found.parameters.total_without_embeddings / 1e9, 2) == 6.11
+    more = found.parameters.total - before.parameters.total
+    assert more == 16 * 2048 * 2 * 512  # 33.6 M, as the notes say
+    projected = 16 * 2 * 2048 * 2 * 512  # 67.1 MFLOP
+    assert found.routing.flops - before.routing.flops == projected + 16 * 4 * 2 * 512
+
+
 RECONSTRUCTIONS = [name for name in model_names() if load_model(name).assumptions]
 
 
@@ -40,6 +109,7 @@ def test_a_reconstruction_says_so() -> None:
         "moe-2.5b-60b",
         "peer-12l-1m",
         "pkm-lm-16l",
+        "ultramemv2-1b-7b",
         "ultramemv2-2.5b-120b",
         "ultramemv2-2.5b-60b",
     }

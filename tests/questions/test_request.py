@@ -16,6 +16,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.questions.request import Estimate, Request, Served, serve
 from costmodel.routing.popularity import Zipf
 from tests.costs.calibrations import EAGER_S, US, curves
@@ -200,7 +201,7 @@ def test_a_prefill_may_not_fit_where_the_cache_would() -> None:
 
 UNKNOWN: dict[str, tuple[Workload, Curves | Unknown]] = {
     "no calibration is applied": (Workload(), NOT_ASKED),
-    "calibrations are measured in bf16": (Workload(dtype=DTYPES["fp8"]), HAND),
+    "calibrations are measured in bf16": (Workload(formats=Formats(default=DTYPES["fp8"])), HAND),
 }
 
 
@@ -233,9 +234,9 @@ def test_without_a_price_there_is_no_cost() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"prompt": 0}, "prompt=0: is a whole number from 1 to 16,777,216"),
-        ({"output": 2**24 + 1}, "output=16777217: is a whole number from 1 to 16,777,216"),
-        ({"batch": -1}, "batch=-1: is a whole number from 1 to 1,048,576"),
+        ({"prompt": 0}, "prompt=0: must be a whole number from 1 to 16,777,216"),
+        ({"output": 2**24 + 1}, "output=16777217: must be a whole number from 1 to 16,777,216"),
+        ({"batch": -1}, "batch=-1: must be a whole number from 1 to 1,048,576"),
         ({"price_per_hour": -0.1}, "price_per_hour=-0.1: is a number from 0 to 1,000,000"),
         ({"price_per_hour": math.nan}, "price_per_hour=nan: is a number from 0 to 1,000,000"),
         ({"price_per_hour": math.inf}, "price_per_hour=inf: is a number from 0 to 1,000,000"),

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 import costmodel.questions.sweep
 from costmodel.costs.footprint import footprint
 from costmodel.costs.predict import predict, step_costs
-from costmodel.errors import InputError
+from costmodel.errors import InputError, WorkError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import Hardware, load_hardware
 from costmodel.inputs.model import ModelConfig, load_model_toml, model_from_table
+from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.workload import (
     MAX_BATCH,
     MAX_CONTEXT,
@@ -30,6 +31,7 @@ from costmodel.inputs.workload import (
     Workload,
 )
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.questions.grid import Grid
 from costmodel.questions.sweep import BLOCK_POINTS, HEADROOM, MAX_POINTS, sweep
 from costmodel.routing.popularity import AccessCounts, Histogram, Routing, Uniform, Zipf
@@ -188,13 +190,21 @@ workloads = st.builds(
     Workload,
     phase=st.just("prefill"),
     new_tokens=st.integers(1, 2**12) | st.integers(1, MAX_NEW_TOKENS),
-    dtype=st.sampled_from([DTYPES["bf16"], DTYPES["fp8"], DTYPES["int4"]]),
+    formats=st.sampled_from(
+        [
+            Formats(default=DTYPES["bf16"]),
+            Formats(default=DTYPES["int4"]),
+            Formats(default=DTYPES["fp8"], groups=(("experts", DTYPES["mxfp4"]),)),
+        ]
+    ),
     kv_dtype=st.sampled_from([DTYPES["bf16"], DTYPES["fp8"], DTYPES["int4"]]),
     attention_flops=st.sampled_from(["causal", "full"]),
     logits=st.sampled_from(["last", "all"]),
     mla=st.sampled_from([None, "absorbed", "expanded"]),
+    window_cache=st.sampled_from(["window", "whole"]),
     backend=st.sampled_from(["torch", "fused"]),
 )
+workloads |= workloads.map(lambda work: replace(work, mla=None, mla_cache="expanded"))
 decodes = workloads.map(lambda work: replace(work, phase="decode", new_tokens=1))
 routing_axis = st.lists(
     st.sampled_from([Uniform(), Zipf(0.8), Zipf(1.5)]), min_size=1, max_size=2, unique=True
@@ -249,9 +259,20 @@ def test_a_measured_histogram_is_one_more_routing() -> None:
             population=32, trials=100, draws=3, counts=((25, 10), (5, 10), (0, 12))
         ),
     )
-    assert_equal_to_predictions(
-        SPARSE, Workload(), batches=[1, 7], contexts=[5], routings=[Uniform(), measured]
+    grid = assert_equal_to_predictions(
+        SPARSE, Workload(), batches=[1, 7, 100], contexts=[5], routings=[Uniform(), measured]
     )
+    assert "time.floor_s" not in grid.reasons
+    beyond = assert_equal_to_predictions(
+        SPARSE, Workload(), batches=[1, 100, 101], contexts=[5, 9], routings=[Uniform(), measured]
+    )
+    table = beyond.table()
+    for name in ("time.floor_s", "time.bound_by", "hbm_bytes.compulsory", "hbm_bytes.weights"):
+        known = [value is not None for value in table[name].ravel().tolist()]
+        assert known == 4 * [True] + 2 * [True] + 4 * [True] + 2 * [False], name
+        reason = beyond.reasons[name]
+        assert "holds 100 tokens; a step of 101 tokens is beyond it" in reason, name
+    assert None not in table["flops.total"].ravel().tolist()
 
 
 def test_what_a_grid_lacks_has_its_reason() -> None:
@@ -413,7 +434,11 @@ def test_a_gpu_without_the_peak_is_refused() -> None:
     sources = {k: v for k, v in GPUS[0].sources.items() if not k.endswith("fp32")}
     gpu = replace(GPUS[0], dense_peak_flops_per_s=peaks, sources=sources)
     with pytest.raises(InputError, match="dtype='fp32'"):
-        sweep(WINDOWED, Workload(dtype=DTYPES["fp32"]), **{**ONE, "hardwares": [GPUS[1], gpu]})
+        sweep(
+            WINDOWED,
+            Workload(formats=Formats(default=DTYPES["fp32"])),
+            **{**ONE, "hardwares": [GPUS[1], gpu]},
+        )
 
 
 HOSTILE = "=cmd|' /C calc'!A0"
@@ -436,8 +461,9 @@ def grids(*, wide: bool = False) -> list[Grid]:
     ]
 
 
-def write(found: list[Grid], path: Path) -> None:
-    write_parts((part for grid in found for part in grid.parts()), path)
+def write(found: list[Grid], path: Path, *, force: bool = False) -> None:
+    parts = (part for grid in found for part in grid.parts())
+    write_parts(parts, OutputFile(path=path, force=force))
 
 
 def all_records(found: list[Grid]) -> list[dict[str, Any]]:
@@ -511,7 +537,7 @@ def test_parquet_without_pyarrow_says_what_to_install(
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        ("grid.xlsx", r"file='.*grid.xlsx': ends in one of .csv, .json, .parquet"),
+        ("grid.xlsx", r"out='.*grid.xlsx': ends in one of .csv, .json, .parquet"),
         ("grid", "ends in one of"),
         (".csv", "ends in one of"),
         ("folder.csv", "is a directory"),
@@ -543,10 +569,10 @@ def test_a_failed_write_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Grid, "parts", full_disk)
-    with pytest.raises(InputError, match="cannot be written: No space left on device"):
-        write([grid], path)
+    with pytest.raises(WorkError, match="cannot be written: No space left on device"):
+        write([grid], path, force=True)
     assert path.read_text() == "old"
     monkeypatch.undo()
-    write([grid], path)
+    write([grid], path, force=True)
     assert path.read_bytes() != b"old"
     assert list(tmp_path.iterdir()) == [path]

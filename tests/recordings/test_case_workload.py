@@ -1,10 +1,14 @@
 """The workload of a recorded case: every field of the case, and a cache of the weights' format."""
 
+from dataclasses import replace
+
 import pytest
 
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.formats import Formats
 from costmodel.recordings.case_workload import CaseWorkload
+from costmodel.routing.by_population import ByPopulation
 from costmodel.routing.popularity import Uniform, Zipf
 
 PREFILL = CaseWorkload(
@@ -22,10 +26,30 @@ def test_every_field_of_the_case_reaches_the_workload() -> None:
         batch=2,
         context=3,
         new_tokens=5,
-        dtype=fp32,
+        formats=Formats(default=fp32),
         kv_dtype=fp32,
         routing=Zipf(0.5),
     )
+
+
+def test_each_population_has_the_routing_that_the_case_names() -> None:
+    case = replace(SCORES, routing="experts=uniform,rows=zipf:1.0")
+    assert case.to_workload().routing == ByPopulation(experts=Uniform(), rows=Zipf(1.0))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rows=zipf:1.0",  # recordings name both populations, experts first
+        "rows=zipf:1.0,experts=uniform",
+        "experts=scores,rows=uniform",
+        "experts=uniform,rows=trace.json",
+        "experts=uniform,rows=zipf:11",
+    ],
+)
+def test_other_routings_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="routing"):
+        replace(SCORES, routing=text)
 
 
 @pytest.mark.parametrize("case", [PREFILL, SCORES])

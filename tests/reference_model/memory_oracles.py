@@ -33,11 +33,12 @@ class Retrieved:
 
 
 def ultramem_query(config: UltraMem, weights: Weights, x: Array) -> Array:
-    """[2, Dk]: the row side and the column side."""
+    """[2, q, Dk]: for the row side and the column side, a query of each rank or one for all."""
     y = linear(weights, x, "query")
-    dk = config.key_dim
-    norm = weights["query.norm"]
-    return np.array([rms_norm(y[:dk], norm), rms_norm(y[dk:], norm)])
+    norm, dk = weights["query.norm"], config.key_dim
+    queries = config.tucker_rank if config.query_per_rank else 1
+    starts = [[(side * queries + number) * dk for number in range(queries)] for side in range(2)]
+    return np.array([[rms_norm(y[start : start + dk], norm) for start in side] for side in starts])
 
 
 def ultramem_retrieve(
@@ -54,7 +55,8 @@ def ultramem_retrieve(
             for rank in range(ranks):
                 for i in range(n):
                     key = rms_norm(keys[side, head, rank, i], weights["retrieve.key_norm"])
-                    rank_scores[side, rank, i] = query[side] @ key
+                    of_rank = query[side, rank if config.query_per_rank else 0]
+                    rank_scores[side, rank, i] = of_rank @ key
                 merged[side] += weights[f"retrieve.{vector}"][head, rank] * rank_scores[side, rank]
         rows, cols = choice.top(merged[0], first), choice.top(merged[1], first)
         pairs = [(i, j) for i in rows for j in cols]
@@ -83,7 +85,11 @@ def ultramem_retrieve(
 def ultramem_mixed(
     config: UltraMem, weights: Weights, x: Array, by_head: list[list[Retrieved]], index: int
 ) -> Array:
-    """The weighted sum of rows before the output projection, [t^2 Dv]; `index` places the ring."""
+    """The weighted sum of rows before the output projection; `index` places the ring.
+
+    [t^2 Dv] where each group of expanded values has an output of its own; where they share one,
+    the sum of the groups, [Dv].
+    """
     groups = config.value_expansion**2
     table = weights["values.weight"]
     offset = 0 if config.share_ratio is None else index * config.knum**2
@@ -97,7 +103,7 @@ def ultramem_mixed(
         for core, score in enumerate(one.scores):
             part = slice(core * width, (core + 1) * width)
             out[one.row % groups, part] += score * pre * table[row, part]
-    return out.reshape(-1)
+    return out.sum(0) if config.value_expansion_outputs == "shared" else out.reshape(-1)
 
 
 def ultramem(config: UltraMem, weights: Weights, x: Array, choice: Choice, index: int) -> Array:
@@ -149,7 +155,11 @@ def product_key(config: ProductKey, weights: Weights, x: Array, choice: Choice) 
 def peer(config: Peer, weights: Weights, x: Array, choice: Choice) -> Array:
     queries = _queries(weights, x, config.num_heads, config.key_dim)
     out = np.zeros(len(x))
-    for row, weight in product_key_retrieve(weights, queries, config.knn, choice):
+    chosen = product_key_retrieve(weights, queries, config.knn, choice)
+    for place, (expert, weight) in enumerate(chosen):
+        row = expert
+        if config.table_per_head:  # the experts of the heads before it come first
+            row += place // config.knn * config.num_keys**2
         neuron = activation("gelu", np.array([weights["down.weight"][row] @ x]))[0]
         out += weight * neuron * weights["up.weight"][row]
     return out

@@ -147,11 +147,11 @@ def test_greedy_steps_continue_the_prompt_as_a_prefill_would(tiny: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--batch 0", "batch='0': is a whole number from 1 to 1,048,576"),
-        ("--batch 1,2", "batch='1,2': is a whole number from 1 to 1,048,576"),
-        ("--context 0", "context='0': is a whole number from 1 to 16,777,216"),
-        ("--new-tokens 0", "new_tokens='0': is a whole number from 1 to 16,777,216"),
-        ("--new-tokens x", "new_tokens='x': is a whole number from 1 to 16,777,216"),
+        ("--batch 0", "batch='0': must be a whole number from 1 to 1,048,576"),
+        ("--batch 1,2", "batch='1,2': must be a whole number from 1 to 1,048,576"),
+        ("--context 0", "context='0': must be a whole number from 1 to 16,777,216"),
+        ("--new-tokens 0", "new_tokens='0': must be a whole number from 1 to 16,777,216"),
+        ("--new-tokens x", "new_tokens='x': must be a whole number from 1 to 16,777,216"),
         (
             "--backend fused",
             "backend=fused: needs a GPU: device=cuda, not device=cpu",

@@ -1,6 +1,6 @@
 """Random weights as published, and a stream that stays healthy through depth.
 
-Published (facts/memory_layers.md, section 3; arXiv 2508.18756, appendix A): linear layers
+Published (arXiv 2508.18756, appendix A, and the authors' public code): linear layers
 sqrt(2 / (5 D)), tables 0.02, query and keys 1 / sqrt(Dk), their norms Dk^-0.4, cores U(0, 1).
 """
 

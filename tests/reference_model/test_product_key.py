@@ -14,6 +14,8 @@ from costmodel.layers.product_key import ProductKey
 from reference_model.leaf import Factory
 from reference_model.model import ReferenceModel
 from reference_model.product_key import ProductRetrieve
+from reference_model.routing import histograms, set_synthetic_routing
+from reference_model.synthetic_routing import Popularity
 from tests.reference_model import memory_oracles
 from tests.reference_model.oracles import Array, Choice, Weights, under
 from tests.reference_model.tiny import array, arrays, assert_close, made, noise, with_gap
@@ -41,6 +43,13 @@ CASES: dict[str, MemoryKind] = {
     "peer_own_keys": replace(PEER, shared_keys=False),
     "peer_without_norm": replace(PEER, query_norm=False),
     "peer_every_expert": replace(PEER, num_keys=2, knn=4),
+    "pkm_biases": replace(PKM, projection_bias=True),
+    "memory_plus_biases": replace(MEMORY_PLUS, projection_bias=True),
+    "peer_shared_tables": replace(PEER, shared_table=True),
+    "peer_table_per_head": replace(PEER, table_per_head=True),
+    "peer_table_per_head_own_keys": replace(
+        PEER, table_per_head=True, shared_keys=False, shared_table=True, num_heads=3
+    ),
     "peer_one_head_own_keys": replace(PEER, num_heads=1, shared_keys=False, knn=7),
 }
 
@@ -119,9 +128,37 @@ def test_layers_share_their_table_or_have_their_own() -> None:
         model = made_layers(config)
         distinct_tables = {id(memory(model, i).get_parameter("values.weight")) for i in range(3)}
         assert len(distinct_tables) == tables
-    experts = made_layers(PEER)
     names = [f"layers.{i}.memory.{leaf}.weight" for i in range(3) for leaf in ("down", "up")]
-    assert len({id(experts.get_parameter(name)) for name in names}) == 6
+    for peer, tables in ((PEER, 6), (replace(PEER, shared_table=True), 2)):
+        experts = made_layers(peer)
+        assert len({id(experts.get_parameter(name)) for name in names}) == tables
+
+
+@torch.no_grad()
+def test_heads_with_tables_of_their_own_read_rows_of_their_own() -> None:
+    layer = memory(made_layers(CASES["peer_table_per_head"]), 0)
+    retrieve: Any = layer.get_submodule("retrieve")
+    x = noise(TOKENS, HIDDEN)
+    within_a_head = torch.randint(25, (TOKENS, 6))
+    for synthetic in (None, retrieve.of_heads(within_a_head)):
+        retrieve.synthetic_choice = synthetic
+        rows, _ = retrieve(layer.get_submodule("query")(x))
+        assert torch.equal(retrieve.selected, rows)
+        assert (rows // 25).tolist() == [[0, 0, 0, 1, 1, 1]] * TOKENS
+    assert (retrieve.selected % 25).tolist() == within_a_head.tolist()
+    assert layer.get_parameter("up.weight").shape == (2 * 25, HIDDEN)
+
+
+@torch.no_grad()
+def test_drawn_rows_of_heads_with_tables_of_their_own_are_counted_apart() -> None:
+    model = made_layers(CASES["peer_table_per_head"])
+    set_synthetic_routing(model, Popularity(exponent=1.0), tokens=TOKENS)
+    model(torch.randint(11, (1, TOKENS)), model.new_cache(1, TOKENS))
+    for path, histogram in histograms(model).items():
+        leaf: Any = model.get_submodule(path)
+        assert (leaf.selected // 25).tolist() == [[0, 0, 0, 1, 1, 1]] * TOKENS
+        assert histogram["population"] == 2 * 25
+        assert sum(items for _, items in histogram["counts"]) == 2 * 25
 
 
 @pytest.mark.parametrize("case", ["memory_plus", "peer"])

@@ -1,7 +1,7 @@
 """One UltraMemV2 layer against the authors' public implementation, run in float32 on a CPU.
 
-The two files and their arrays are described in facts/memory_layers.md, section 8; the second
-layer's ring wraps around the table's end.
+Each file holds the parameters, an input, intermediates and the output of one layer; `meta_json`
+has its sizes. The second layer's ring wraps around the table's end.
 """
 
 import json

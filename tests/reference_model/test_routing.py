@@ -25,7 +25,10 @@ MEMORY = (
 
 
 @torch.no_grad()
-def model_after(popularity: Popularity | None, seed: int = 0) -> ReferenceModel:
+def model_after(
+    popularity: Popularity | None, seed: int = 0, rows: Popularity | None = None
+) -> ReferenceModel:
+    """One step under a popularity of experts, and of rows the same one or `rows`."""
     model = made(
         tiny_model(
             hidden_size=16,
@@ -34,7 +37,7 @@ def model_after(popularity: Popularity | None, seed: int = 0) -> ReferenceModel:
             ffn=MoeFfn(num_experts=16, num_experts_per_tok=2, moe_intermediate_size=8),
         )
     )
-    set_synthetic_routing(model, popularity, tokens=TOKENS, seed=seed)
+    set_synthetic_routing(model, popularity, rows=rows, tokens=TOKENS, seed=seed)
     ids = torch.randint(0, model.config.vocab_size, (TOKENS, 1))
     model(ids, model.new_cache(TOKENS, 1))
     return model
@@ -54,6 +57,19 @@ def test_a_step_touches_what_the_cost_model_expects(exponent: float) -> None:
         )
         mean = sum(distinct(model, path) for model in seen) / len(seen)
         assert mean == pytest.approx(want, rel=0.02)
+
+
+def test_each_population_follows_its_own_law() -> None:
+    """Rows under a law so steep that every head draws the same ones; experts evenly."""
+    model = model_after(Popularity(exponent=0.0), rows=Popularity(exponent=10.0))
+    for path, leaf in selectors(model).items():
+        even = Uniform().expected_distinct(
+            leaf.population, leaf.draws, TOKENS * leaf.heads, kind=leaf.kind
+        )
+        if leaf.kind == "experts":
+            assert distinct(model, path) > 0.8 * float(even)
+        else:
+            assert distinct(model, path) < 0.5 * float(even)
 
 
 def test_synthetic_rows_are_the_rows_selected() -> None:

@@ -34,8 +34,22 @@ CASES: dict[str, UltraMem] = {
     "rank_1": ultramem_v2(tucker_rank=1),
     "one_core": ultramem_v2(tucker_cores=1),
     "four_cores": ultramem_v2(tucker_cores=4, value_dim=12),
-    "expanded": ultramem_v2(value_expansion=2),
-    "expanded_by_9": ultramem_v2(value_expansion=3, knum=3, tucker_cores=4, knn=5),
+    "query_per_rank": ultramem_v2(query_per_rank=True),
+    "query_per_rank_two_heads_rank_3": ultramem_v2(query_per_rank=True, num_heads=2, tucker_rank=3),
+    "query_of_the_only_rank": ultramem_v2(query_per_rank=True, tucker_rank=1),
+    "expanded": ultramem_v2(value_expansion=2, value_expansion_outputs="per_group"),
+    "expanded_by_9": ultramem_v2(
+        value_expansion=3, knum=3, tucker_cores=4, knn=5, value_expansion_outputs="per_group"
+    ),
+    "expanded_shared": ultramem_v2(value_expansion=2),
+    "expanded_shared_by_9": ultramem_v2(value_expansion=3, knum=3, tucker_cores=4, knn=5),
+    "expanded_shared_query_per_rank": ultramem_v2(
+        value_expansion=2,
+        query_per_rank=True,
+        num_heads=2,
+        pre_value_dim=None,
+        value_expansion_outputs="shared",
+    ),
     "expanded_own_two_heads": ultramem_v2(
         value_expansion=2, share_ratio=None, pre_value_dim=None, num_heads=2
     ),
@@ -181,11 +195,42 @@ def test_each_permutation_is_one_and_differs_by_layer() -> None:
     assert not torch.equal(orders[0], orders[1])
 
 
-@pytest.mark.parametrize("expansion", [1, 2])
 @torch.no_grad()
-def test_synthetic_table_rows_are_looked_up_in_place_of_the_retrieved(expansion: int) -> None:
+def test_a_shared_output_is_the_sum_of_group_outputs_that_are_alike() -> None:
+    """UltraMem with the same output projection for each group of values is UltraMemV2."""
+    own = made_layers(CASES["expanded"], torch.float64)
+    shared = made_layers(CASES["expanded_shared"], torch.float64)
+    states = [layer_of(model, 1).state_dict() for model in (own, shared)]
+    assert states[0]["output.weight"].shape == (HIDDEN, 4 * 8)
+    assert states[1]["output.weight"].shape == (HIDDEN, 8)
+    layer_of(shared, 1).load_state_dict(
+        states[0] | {"output.weight": states[1]["output.weight"]}, strict=True
+    )
+    layer_of(own, 1).output.weight.copy_(states[1]["output.weight"].repeat(1, 4))
+    x = noise(1, TOKENS, HIDDEN, dtype=torch.float64)
+    assert_close(layer_of(shared, 1)(x), layer_of(own, 1)(x), 1e-12)
+
+
+@torch.no_grad()
+def test_equal_queries_of_the_ranks_select_as_one_query() -> None:
+    one = made_layers(CASES["two_heads"], torch.float64)
+    each = made_layers(ultramem_v2(num_heads=2, query_per_rank=True), torch.float64)
+    state = layer_of(one, 1).state_dict()
+    sides = state["query.weight"].unflatten(0, (2, 1, 8))
+    layer_of(each, 1).load_state_dict(
+        state | {"query.weight": sides.expand(-1, 2, -1, -1).flatten(0, 2)}, strict=True
+    )
+    x = noise(1, TOKENS, HIDDEN, dtype=torch.float64)
+    assert_close(layer_of(each, 1)(x), layer_of(one, 1)(x), 1e-12)
+
+
+@pytest.mark.parametrize(("expansion", "outputs"), [(1, "shared"), (2, "shared"), (2, "per_group")])
+@torch.no_grad()
+def test_synthetic_table_rows_are_looked_up_in_place_of_the_retrieved(
+    expansion: int, outputs: str
+) -> None:
     """Each keeps the scores, and when values are expanded the output group, of what it replaces."""
-    config = ultramem_v2(num_heads=2, value_expansion=expansion)
+    config = ultramem_v2(num_heads=2, value_expansion=expansion, value_expansion_outputs=outputs)
     model = made_layers(config, torch.float64)
     layer, state = layer_of(model, 2), under(arrays(model), "layers.2.memory")
     x = noise(TOKENS, HIDDEN, dtype=torch.float64)

@@ -216,5 +216,17 @@ MODELS: dict[str, ModelConfig] = {
             replaces_ffn=False,
         ),
     ),
+    "ultramem_v2_expanded": small(ultramem_v2(value_expansion=2, query_per_rank=True)),
     "peer": small(Peer(layers="1-3/2", num_keys=6, num_heads=2, knn=4, key_dim=6)),
+    "peer_shared_per_head": small(
+        Peer(
+            layers="1-3/2",
+            num_keys=4,
+            num_heads=2,
+            knn=4,
+            key_dim=6,
+            shared_table=True,
+            table_per_head=True,
+        )
+    ),
 }

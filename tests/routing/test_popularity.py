@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_uniform_touches_no_more_than_is_drawn(population: int, draws: int, tria
 def test_arrays_of_any_shape_equal_single_values_to_the_bit(
     routing: Routing, make: Callable[[Any], NDArray[Any]]
 ) -> None:
-    trials = make([[3, 1, 10**13], [0, 3, 77]])
+    trials = make([[3, 1, 10], [0, 3, 7]] if routing is MEASURED else [[3, 1, 10**13], [0, 3, 77]])
     distinct = many(routing, 4, 2, trials)
     assert distinct.tolist() == [[one(routing, 4, 2, int(n)) for n in row] for row in trials]
     assert many(routing, 4, 2, make([])).shape == (0,)
@@ -150,18 +151,47 @@ def many_of(axis: RoutingAxis, trials: Trials) -> NDArray[np.float64]:
 
 
 def test_measured_counts_by_hand() -> None:
-    # always, half the time (two items), never
+    # Of 10 tokens all, half (two items) and none: C(5, 3) / C(10, 3) = 10 / 120 leave a half out.
     assert one(MEASURED, 4, 2, 1) == 2
-    assert one(MEASURED, 4, 2, 3) == pytest.approx(1 + 2 * (1 - 0.5**3))
-    assert one(MEASURED, 4, 2, 10**6) == 3
+    assert one(MEASURED, 4, 2, 3) == pytest.approx(1 + 2 * (1 - 1 / 12), rel=1e-14)
+    assert one(MEASURED, 4, 2, 6) == 3
+    assert one(MEASURED, 4, 2, 10) == 3
 
 
-def test_level_counts_are_uniform() -> None:
-    rows = AccessCounts(population=64, trials=800, draws=8, counts=((100, 64),))
+def test_beyond_its_tokens_a_histogram_says_nothing() -> None:
+    assert isnan(one(MEASURED, 4, 2, 11))
+    distinct = many(MEASURED, 4, 2, np.array([10, 11, 0, 10**13]))
+    assert distinct[[0, 2]].tolist() == [3, 0]
+    assert np.isnan(distinct).tolist() == [False, True, False, True]
+
+
+def test_level_counts_of_a_long_trace_are_uniform() -> None:
+    rows = AccessCounts(population=64, trials=8 * 10**9, draws=8, counts=((10**9, 64),))
     routing = Histogram(label="histogram:level", source="by hand", rows=rows)
-    for trials in (1, 8, 1000):
+    for trials in (1, 8, 100):
         expected = one(Uniform(), 64, 8, trials)
-        assert one(routing, 64, 8, trials, "rows") == pytest.approx(expected, rel=1e-13)
+        assert one(routing, 64, 8, trials, "rows") == pytest.approx(expected, rel=1e-7)
+
+
+def test_a_uniform_trace_at_its_own_batch_has_its_own_distinct_rows() -> None:
+    """1,024 tokens draw 32 of 1,295,044 rows each: about 32,360 rows, and exactly those seen."""
+    rows, tokens, draws = 1_295_044, 1024, 32
+    generator = np.random.default_rng(0)
+    drawn = [generator.choice(rows, draws, replace=False) for _ in range(tokens)]
+    accesses, items = np.unique(
+        np.bincount(np.concatenate(drawn), minlength=rows), return_counts=True
+    )
+    counts = tuple(zip(accesses.tolist(), items.tolist(), strict=True))
+    routing = Histogram(
+        label="histogram:trace",
+        source="by hand",
+        rows=AccessCounts(population=rows, trials=tokens, draws=draws, counts=counts),
+    )
+    seen = len(np.unique(np.concatenate(drawn)))
+    assert abs(seen - 32_360) < 100
+    assert one(routing, rows, draws, tokens, "rows") == seen
+    half = one(Uniform(), rows, draws, tokens // 2)
+    assert one(routing, rows, draws, tokens // 2, "rows") == pytest.approx(half, rel=1e-3)
 
 
 @pytest.mark.parametrize(

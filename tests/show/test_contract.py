@@ -257,6 +257,7 @@ def test_conventions_are_spelt_out() -> None:
     options = (
         "--phase prefill --new-tokens 7 --dtype int4:32 --kv-dtype fp8 --routing zipf:1.5"
         " --attention-flops full --logits all --mla absorbed"
+        " --window-cache whole"
     )
     found = json.loads(output("predict", "deepseek-v2-lite", *options.split(), "--json"))
     assert found["workload"] == {
@@ -271,7 +272,10 @@ def test_conventions_are_spelt_out() -> None:
         "routing": "zipf:1.5",
         "attention_flops": "full",
         "logits": "all",
+        "fp32_math": "fp32",
         "mla": "absorbed",
+        "mla_cache": "latent",
+        "window_cache": "whole",
     }
 
 

@@ -83,7 +83,7 @@ KV_CACHE = (
         name="kv_cache.stored_bytes",
         label="KV cache stored",
         unit="capacity",
-        counts="after the step: B sequences of S + T tokens, of each layer at most its window",
+        counts="after the step: B sequences of S + T tokens; windows no more, unless kept whole",
         leaves_out="capacity that a static cache allocates and does not fill",
         formula="costmodel.costs.totals:kept_bytes",
     ),

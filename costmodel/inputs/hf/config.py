@@ -6,6 +6,7 @@ A key is used, listed as one that does not change the cost (`ignored_keys.py`), 
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,14 @@ from costmodel.inputs.hf.fields import (
     Fields,
 )
 from costmodel.inputs.hf.ignored_keys import ONE_VALUE, WITHOUT_COST
+from costmodel.inputs.hf.quantization.storage import read_storage
+from costmodel.inputs.hf.wrappers import (
+    TEXT_KEYS,
+    WRAPPER_WITHOUT_COST,
+    WRAPPERS,
+    text_key,
+    text_model,
+)
 from costmodel.inputs.model import MAX_NAME, ModelConfig
 from costmodel.layers.site import layer_pattern
 from costmodel.strict import validated
@@ -32,18 +41,6 @@ MIN_STEPS = 3  # layers in equal steps from which on a selector is written "0-22
 
 MODEL_ENDINGS = ("ForCausalLM", "ForConditionalGeneration")  # models that end in an LM head
 GEMMA3_VOCABULARY = 262208  # transformers' Gemma3TextConfig; published files leave it out
-WRAPPER_WITHOUT_COST = frozenset(
-    {
-        "boi_token_id",
-        "boi_token_index",
-        "eoi_token_id",
-        "eoi_token_index",
-        "image_token_id",
-        "image_token_index",
-        "mm_tokens_per_image",
-        "vision_config",
-    }
-)
 
 
 def load_hf_config(path: Path) -> ModelConfig:
@@ -53,31 +50,54 @@ def load_hf_config(path: Path) -> ModelConfig:
         InputError: The file cannot be read, its `model_type` is unknown, a size is missing, or a
             key or its value is not modelled.
     """
-    table = read_json_object(path)
+    table = read_json_object(path, non_finite=True)  # a bound of time steps may be Infinity
     where = f"file={shown(str(path))}"
-    model_type = table.get("model_type")
-    if not isinstance(model_type, str) or model_type not in FAMILIES:
-        fault = f"={shown(model_type)}: is not" if "model_type" in table else ": is missing; it is"
-        raise InputError(
-            f"{where}: model_type{fault} one of the families that can be read:"
-            f" {', '.join(sorted(FAMILIES))}"
-        )
-    fields = Fields(table, model_type=model_type, where=where)
-    notes: list[str] = []
+    stated = table.get("model_type")
+    model_type = stated if isinstance(stated, str) else ""
+    key = "text_config" if model_type in WRAPPERS else None
+    if model_type not in FAMILIES:
+        key = text_key(table, FAMILIES, where)
+    if model_type not in FAMILIES and key is None:
+        raise _unknown_family(table, where)
+    top = Fields(table, model_type=model_type, where=where)
+    fields = top
     tied: bool | None = None
-    if model_type == "gemma3":
-        wrapper, fields = fields, _text_model(fields)
-        tied = _tied_in_wrapper(wrapper)
-        _account_for_the_rest(wrapper, WRAPPER_WITHOUT_COST, {})
-        notes += wrapper.notes
-    model = _model(fields, tied=tied)
+    if key is not None:
+        fields = text_model(top, key)
+        if model_type in WRAPPERS:
+            tied = top.optional("tie_word_embeddings", FLAG, default=True)
+        elif top.holds("tie_word_embeddings"):
+            tied = top.required("tie_word_embeddings", FLAG)
+    model, blocks = _model(fields, tied=tied)
+    parts = (top,) if fields is top else (top, fields)
+    storage = read_storage(parts, path, blocks, tied=model["tie_word_embeddings"])
+    family = FAMILIES[fields.model_type]
+    _account_for_the_rest(fields, family.without_cost, family.only)
+    if fields is not top:
+        _account_for_the_rest(top, WRAPPER_WITHOUT_COST, {})
     model |= {"name": _name(table, path), "source": f"config.json (model_type {model_type})"}
-    model["notes"] = [*notes, *fields.notes]
-    return _validated(model, fields, where)
+    model["notes"] = [*(note for part in parts for note in part.notes)]
+    return replace(_validated(model, fields, where), storage=storage)
 
 
-def _model(fields: Fields, *, tied: bool | None) -> Table:
-    """The fields of a `ModelConfig`, but for name, source and notes.
+def _unknown_family(table: Mapping[str, Any], where: str) -> InputError:
+    """The error that tells the families, and which one the file names."""
+    fault = (
+        f"={shown(table['model_type'])}: is not" if "model_type" in table else ": is missing; it is"
+    )
+    inner = [
+        f" ({key}.model_type={shown(table[key].get('model_type'))} is not, either)"
+        for key in TEXT_KEYS
+        if isinstance(table.get(key), dict)
+    ]
+    return InputError(
+        f"{where}: model_type{fault} one of the families that can be read{''.join(inner)}:"
+        f" {', '.join(sorted(FAMILIES))}"
+    )
+
+
+def _model(fields: Fields, *, tied: bool | None) -> tuple[Table, Blocks]:
+    """The fields of a `ModelConfig`, but for name, source and notes; and its blocks.
 
     `tied` is what the wrapper of a multimodal file says of the embeddings; None without a wrapper.
     """
@@ -98,22 +118,7 @@ def _model(fields: Fields, *, tied: bool | None) -> Table:
         "post_norms": blocks.post_norms,
         **_layers(blocks),
     }
-    _account_for_the_rest(fields, family.without_cost, family.only)
-    return model
-
-
-def _text_model(wrapper: Fields) -> Fields:
-    """The keys of the text model in a multimodal file."""
-    text = wrapper.child("text_config")
-    text.only({"model_type": ("gemma3_text",)})
-    wrapper.notes.append(
-        "The text model alone is costed; the vision tower and its projector are left out."
-    )
-    return text
-
-
-def _tied_in_wrapper(wrapper: Fields) -> bool:
-    return wrapper.optional("tie_word_embeddings", FLAG, default=True)
+    return model, blocks
 
 
 def _account_for_the_rest(
@@ -123,13 +128,6 @@ def _account_for_the_rest(
     classes = fields.optional("architectures", STRINGS_OR_NULL, None)
     if classes and not all(name.endswith(MODEL_ENDINGS) for name in classes):
         raise fields.refused("architectures", f"is not a model {' or '.join(MODEL_ENDINGS)}")
-    quantization = fields.optional("quantization_config", OBJECT_OR_NULL, None)
-    if quantization is not None:
-        method = shown(quantization.get("quant_method"))
-        fields.notes.append(
-            f"quantization_config (quant_method {method}) is not used: the storage format of"
-            " weights is the workload's --dtype."
-        )
     for part in ("rope_parameters", "rope_scaling"):  # read already where a head is rotated
         fields.optional(part, OBJECT_OR_NULL, None)
     fields.only({**ONE_VALUE, **only})

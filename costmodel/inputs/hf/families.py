@@ -120,6 +120,7 @@ def gemma3(fields: Fields) -> Blocks:
 
 _SLICES = {"pretraining_tp": (1,)}  # slices of projections, which current releases no longer make
 _DEEPSEEK = {**_SLICES, "ep_size": (1,), "mlp_bias": (False,), "moe_layer_freq": (1,)}
+_QWEN3 = {"qkv_bias": (False, None), "use_qk_norm": (True,)}  # what its classes build anyway
 _NOAUX_TC = {"scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",)}
 _DEEPSEEK_V3 = Family(
     read=moe_families.deepseek_v3,
@@ -179,11 +180,15 @@ FAMILIES: Final[dict[str, Family]] = {
         read=moe_families.olmoe, without_cost=ROUTER_TRAINING, only={"clip_qkv": (None,)}
     ),
     "qwen2": Family(read=qwen2, only={"use_mrope": (False,)}),
-    "qwen3": Family(read=qwen3),
+    "qwen3": Family(read=qwen3, only=_QWEN3),
     "qwen3_moe": Family(
         read=moe_families.qwen3_moe,
         # Without use_sliding_window, which releases read differently, no window is in use.
         without_cost=ROUTER_TRAINING | {"max_window_layers", "sliding_window"},
-        only={"use_sliding_window": (False,)},
+        only={
+            "use_sliding_window": (False,),
+            "shared_expert_intermediate_size": (0, None),
+            **_QWEN3,
+        },
     ),
 }

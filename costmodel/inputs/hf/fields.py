@@ -4,10 +4,12 @@ Nothing in the file is trusted: a value meets its rule (type and range) before a
 every message names the key as the file spells it.
 """
 
+import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from costmodel.errors import MAX_SHOWN, InputError, shown
 from costmodel.layers.base import MAX_LAYERS, Count, Width
@@ -17,6 +19,7 @@ D = TypeVar("D")
 
 LayerType: TypeAlias = Literal["full_attention", "sliding_attention"]
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+MAX_NAMES = 2**18  # of modules in one list: real ones hold some 50,000, three for each expert
 _Window = Annotated[int, Field(ge=1, le=2**31)]
 _Index = Annotated[int, Field(ge=0, le=2**31)]
 
@@ -41,7 +44,10 @@ SHARE_OR_NULL: Final[TypeAdapter[float | None]] = TypeAdapter(
     Annotated[float, Field(ge=0, le=1)] | None, config=_STRICT
 )
 NUMBER: Final[TypeAdapter[float]] = TypeAdapter(float, config=_STRICT)
-FLAG: Final[TypeAdapter[bool]] = TypeAdapter(bool, config=_STRICT)
+FLAG: Final[TypeAdapter[bool]] = TypeAdapter(  # null is false, as where models read it
+    Annotated[bool, BeforeValidator(lambda value: False if value is None else value)],
+    config=_STRICT,
+)
 OBJECT: Final[TypeAdapter[dict[str, Any]]] = TypeAdapter(dict[str, Any], config=_STRICT)
 OBJECT_OR_NULL: Final[TypeAdapter[dict[str, Any] | None]] = TypeAdapter(
     dict[str, Any] | None, config=_STRICT
@@ -53,7 +59,23 @@ STRINGS_OR_NULL: Final[TypeAdapter[list[str] | None]] = TypeAdapter(
     Annotated[list[str], Field(max_length=16, fail_fast=True)] | None, config=_STRICT
 )
 
+ANYTHING: Final[TypeAdapter[object]] = TypeAdapter(object)
+TEXT: Final[TypeAdapter[str]] = TypeAdapter(Annotated[str, Field(max_length=100)], config=_STRICT)
+TEXT_OR_NULL: Final[TypeAdapter[str | None]] = TypeAdapter(
+    Annotated[str, Field(max_length=100)] | None, config=_STRICT
+)
+NAMES_OR_NULL: Final[TypeAdapter[list[str] | None]] = TypeAdapter(  # of the modules of a model
+    Annotated[
+        list[Annotated[str, Field(max_length=1000)]],
+        Field(max_length=MAX_NAMES, fail_fast=True),
+    ]
+    | None,
+    config=_STRICT,
+)
+
 MAX_LISTED = 8  # unknown fields that one message names
+MAX_COMPARED = 200  # keys of a file that are compared with a missing one
+LIKENESS = 0.8  # of two keys one of which may be a slip for the other; 1: equal
 
 
 class Fields:
@@ -65,10 +87,11 @@ class Fields:
         self.model_type = model_type
         self.notes: list[str] = []  # what a user of the model must know
         self.defaults: dict[str, object] = {}  # the defaults taken for absent keys
+        self.where = where  # how messages name the file
         self._table = table
-        self._where = where
         self.prefix = prefix
         self._read: set[str] = set()
+        self._asked: set[str] = set()  # keys that a family may hold
 
     def required(self, key: str, rule: TypeAdapter[T], *, also: tuple[str, ...] = ()) -> T:
         """The value of `key`, or of another spelling of it in `also`.
@@ -78,7 +101,7 @@ class Fields:
         """
         spelling = self._spelling_read(key, also)
         if not spelling:
-            raise InputError(f"{self._where}: {self.prefix}{key}: is missing")
+            raise InputError(f"{self.where}: {self.prefix}{key}: is missing{self._near(key)}")
         return self._checked(spelling, rule)
 
     def optional(
@@ -96,9 +119,17 @@ class Fields:
             return default
         return self._checked(spelling, rule)
 
-    def child(self, key: str) -> "Fields":
-        """The object that `key` must hold."""
-        return self._inside(key, self.required(key, OBJECT))
+    def child(self, key: str, *, model_type: str | None = None) -> "Fields":
+        """The object that `key` must hold; `model_type` is its family if it has one of its own."""
+        return self._inside(key, self.required(key, OBJECT), model_type)
+
+    def holds(self, key: str) -> bool:
+        """Whether the object holds `key`."""
+        return key in self._table
+
+    def keys_matching(self, pattern: re.Pattern[str]) -> list[str]:
+        """The keys of the object in which a pattern is found; very long ones are not looked at."""
+        return [k for k in self._table if len(k) <= MAX_SHOWN and pattern.search(k)]
 
     def nested(self, key: str) -> list["Fields"]:
         """The object that `key` may hold, and then the objects within it; nothing without one."""
@@ -113,9 +144,10 @@ class Fields:
                 objects.append(self._inside(f"{key}.{safe}", value))
         return objects
 
-    def _inside(self, key: str, table: dict[str, Any]) -> "Fields":
+    def _inside(self, key: str, table: dict[str, Any], model_type: str | None = None) -> "Fields":
         prefix = f"{self.prefix}{key}."
-        return Fields(table, model_type=self.model_type, where=self._where, prefix=prefix)
+        family = self.model_type if model_type is None else model_type
+        return Fields(table, model_type=family, where=self.where, prefix=prefix)
 
     def spelling(self, key: str, *also: str) -> str:
         """The spelling of `key` that the file uses."""
@@ -123,9 +155,7 @@ class Fields:
 
     def refused(self, key: str, rule: str) -> InputError:
         """The error to raise where the value of `key` breaks `rule`, which the message states."""
-        return InputError(
-            f"{self._where}: {self.prefix}{key}={shown(self._table.get(key))}: {rule}"
-        )
+        return InputError(f"{self.where}: {self.prefix}{key}={shown(self._table.get(key))}: {rule}")
 
     def only(self, allowed: Mapping[str, tuple[object, ...]]) -> None:
         """Refuse a key of `allowed` that holds none of its values: others are not modelled."""
@@ -147,17 +177,18 @@ class Fields:
         if not unknown:
             return
         listed = "; ".join(
-            f"field {shown(self.prefix + key)}={shown(self._table[key])}"
+            f"field {shown(self.prefix + key)}={shown(self._table[key])}{self._meant(key)}"
             for key in unknown[:MAX_LISTED]
         )
         more = f"; and {len(unknown) - MAX_LISTED} more fields" if len(unknown) > MAX_LISTED else ""
         raise InputError(
-            f"{self._where}: {listed}{more}: {'is' if len(unknown) == 1 else 'are'} not understood"
+            f"{self.where}: {listed}{more}: {'is' if len(unknown) == 1 else 'are'} not understood"
             f" for model_type {self.model_type!r}, and might change the cost"
         )
 
     def _spelling_read(self, key: str, also: tuple[str, ...]) -> str | None:
         """The spelling that the file uses, marked as read; the values of two must be equal."""
+        self._asked.update((key, *also))
         names = [name for name in (key, *also) if name in self._table]
         self._read.update(names)
         for name in names[1:]:
@@ -167,6 +198,21 @@ class Fields:
                 )
         return names[0] if names else None
 
+    def _near(self, key: str) -> str:
+        """A key of the file that looks like the missing `key`, in words; else nothing."""
+        unread = [k for k in self._table if k not in self._read and len(k) <= MAX_SHOWN]
+        for name in get_close_matches(key, unread[:MAX_COMPARED], n=1, cutoff=LIKENESS):
+            return f"; the file holds {shown(self.prefix + name)}={shown(self._table[name])}"
+        return ""
+
+    def _meant(self, unknown: str) -> str:
+        """A key of the family that looks like one that is not understood, in words."""
+        absent = sorted(self._asked.difference(self._table))
+        if len(unknown) <= MAX_SHOWN:
+            for name in get_close_matches(unknown, absent, n=1, cutoff=LIKENESS):
+                return f" (is {name} meant?)"
+        return ""
+
     def _checked(self, key: str, rule: TypeAdapter[T]) -> T:
         try:
             return rule.validate_python(self._table[key])
@@ -174,5 +220,5 @@ class Fields:
             fault = error.errors(include_url=False, include_context=False)[0]
             field = ".".join((self.prefix + key, *(str(part) for part in fault["loc"])))
             raise InputError(
-                f"{self._where}: {field}={shown(fault['input'])}: {fault['msg']}"
+                f"{self.where}: {field}={shown(fault['input'])}: {fault['msg']}"
             ) from None

@@ -7,23 +7,30 @@ BOOKKEEPING = frozenset(
     {
         "_attn_implementation",  # the workload's --backend says whose kernels run
         "_attn_implementation_autoset",
+        "_attn_implementation_internal",
         "_commit_hash",
+        "_flash_attn_2_enabled",
         "_name_or_path",  # read for the model's name
         "attn_implementation",
         "auto_map",
         "base_model_ep_plan",  # one GPU
         "base_model_pp_plan",
         "base_model_tp_plan",
-        "dtype",  # the workload's --dtype says how weights are stored
+        "custom_pipelines",
+        "dtype",  # read for the format of what is not quantised, in a quantised checkpoint
+        "model_max_length",
         "model_type",
         "name_or_path",
         "tokenizer_class",
+        "tokenizer_model_max_length",
         "torch_dtype",
         "transformers_version",
         "unsloth_fixed",
         "unsloth_version",
         "use_bfloat16",
         "use_cache",  # a step is costed with its cache
+        "use_flash_attention_2",
+        "use_flash_attn",
     }
 )
 
@@ -31,10 +38,13 @@ TOKEN_IDS = frozenset(
     {
         "begin_suppress_tokens",
         "bos_token_id",
+        "cls_token_id",
         "decoder_start_token_id",
         "eos_token_id",
+        "eot_token_id",
         "forced_bos_token_id",
         "forced_eos_token_id",
+        "mask_token_id",
         "pad_token_id",
         "sep_token_id",
         "suppress_tokens",
@@ -45,9 +55,16 @@ TOKEN_IDS = frozenset(
 TRAINING = frozenset(  # dropout, initialisation and losses play no part in inference
     {
         "attention_dropout",
+        "attn_pdrop",
         "classifier_dropout",
+        "dropout",
+        "embd_pdrop",
+        "embedding_dropout",
+        "ffn_dropout",
         "hidden_dropout",
+        "initializer_factor",
         "initializer_range",
+        "mlp_dropout",
         "resid_pdrop",
     }
 )
@@ -55,14 +72,22 @@ TRAINING = frozenset(  # dropout, initialisation and losses play no part in infe
 POSITIONS = frozenset(  # they set the frequencies of the rotation and the trained length
     {
         "max_position_embeddings",
+        "max_seq_len",
+        "max_sequence_length",
         "original_max_position_embeddings",
         "rope_interleave",
         "rope_scaling",
         "rope_theta",
+        "rope_type",
+        "rotary_base",
+        "seq_length",
+        "use_dynamic_ntk",
     }
 )
 
-CONSTANTS = frozenset({"rms_norm_eps"})  # one scalar operation a row, which no formula counts
+CONSTANTS = frozenset(  # one scalar operation a row, which no formula counts
+    {"layer_norm_eps", "norm_eps", "rms_norm_eps"}
+)
 
 GENERATION = frozenset(  # defaults of generate() and of pipelines that old versions wrote out
     {
@@ -115,9 +140,12 @@ DEEPSEEK_ROUTER = frozenset(
 
 ONE_VALUE: dict[str, tuple[object, ...]] = {
     "add_cross_attention": (False,),
+    "bias": (False, None),
     "chunk_size_feed_forward": (0,),
     "cross_attention_hidden_size": (None,),
     "is_encoder_decoder": (False,),
     "pruned_heads": ({}, None),
     "tie_encoder_decoder": (False,),
+    "use_bias": (False, None),
+    "use_parallel_residual": (False, None),
 }

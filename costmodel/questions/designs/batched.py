@@ -35,6 +35,7 @@ def structure(operators: Sequence[Operator], kernels: StepKernels) -> object:
     parts: list[object] = []
     for operator in operators:
         parts.append((operator.leaf, operator.layers) if backend.spans else operator.count)
+        parts.append(operator.computes_in)
         for part in operator.parts:
             shape = part.shape
             chosen = shape.chosen if isinstance(shape, TopK) else None

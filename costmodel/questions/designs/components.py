@@ -19,6 +19,7 @@ from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.operators import build_operators
+from costmodel.costs.storage import kind_operators
 from costmodel.costs.totals import KvCache, kept_bytes, parameter_counts, totals
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig, Override
@@ -26,7 +27,6 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.base import LayerKind
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Step
-from costmodel.layers.site import Site
 from costmodel.questions.designs.batched import OperatorBatch, structure
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -42,7 +42,7 @@ NO_CACHE = KvCache(
     state_bytes=0,
 )
 
-NOT_COSTED = frozenset({"name", "source", "published", "notes", "assumptions"})
+NOT_COSTED = frozenset({"name", "source", "published", "notes", "assumptions", "storage"})
 """Fields of a model that change no cost; any other field tells components apart."""
 _backbone_fields = attrgetter(
     *(
@@ -57,7 +57,7 @@ _override_fields = attrgetter(
 
 
 KindKey: TypeAlias = tuple[tuple[int, ...], int, LayerKind]
-"""Layers, hidden size, and the layer kind with all its fields: what makes its `Site`."""
+"""Layers, hidden size, and the layer kind with all its fields: what makes its operators."""
 
 
 def component_keys(model: ModelConfig) -> tuple[Hashable, list[KindKey]]:
@@ -101,6 +101,7 @@ class Component:
     launches: Number | None  # None where no time is predicted
     compulsory_bytes: Floats  # batches x contexts, as all below
     flops: Floats
+    flops_at_peak: Floats  # `Ceilings.at_peak`
     activations_bytes: Floats  # of the widest operator, with the residual stream
     graph_s: Floats  # 0 where no time is predicted
 
@@ -170,7 +171,7 @@ class ComponentPricer:
 
     def _operators(self, key: KindKey) -> list[Operator]:
         layers, width, kind = key
-        return kind.operators(Site.of(layers, width, kind), self._step)
+        return kind_operators(kind, layers, width, self._step)
 
     def _wait(
         self, key: Hashable, operators: Sequence[Operator], width: int, kv_bytes: Number
@@ -198,11 +199,12 @@ class ComponentPricer:
         time = self._gpu.time(operators, sums, self._workload, self._step)
         if isinstance(time, Unknown):
             self.unknown = time
-        moved, flops, widest, graph_s = (
+        moved, flops, at_peak, widest, graph_s = (
             np.broadcast_to(number, (len(batch.stored), *self._workloads))
             for number in (
                 sums.compulsory_bytes,
                 sums.flops,
+                self.ceilings.at_peak(operators, sums.flops),
                 held.activations_bytes,
                 0.0 if isinstance(time, Unknown) else time.graph_s,
             )
@@ -215,6 +217,7 @@ class ComponentPricer:
                 launches=launches,
                 compulsory_bytes=moved[i],
                 flops=flops[i],
+                flops_at_peak=at_peak[i],
                 activations_bytes=widest[i],
                 graph_s=graph_s[i],
             )

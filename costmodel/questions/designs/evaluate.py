@@ -53,8 +53,10 @@ def evaluate(
 ) -> Evaluated:
     """What `predict` gives for every design, batch and context, all else as `workload`.
 
+    Where a checkpoint decides the formats, it is that of the first design: all are made of one.
     A `calibration` that is Unknown leaves the predicted time out.
     """
+    workload = workload.of_model(designs[0])
     step = workload.step(
         batch=np.array(batches, np.float64).reshape(-1, 1),  # no total wraps
         context=np.array(contexts, np.float64).reshape(1, -1),
@@ -62,7 +64,7 @@ def evaluate(
     )
     pricer = ComponentPricer(step, workload, hardware, calibration)
     shape = len(designs), len(batches), len(contexts)
-    kv, moved, flops, widest, graph_s = (np.zeros(shape) for _ in range(5))
+    kv, moved, flops, at_peak, widest, graph_s = (np.zeros(shape) for _ in range(6))
     parameters, active, weights, launches = (np.zeros((len(designs), 1, 1)) for _ in range(4))
     for i, components in enumerate(pricer.components(designs)):
         stored = [component.stored for component in components]
@@ -74,9 +76,10 @@ def evaluate(
         for component in components:
             moved[i] += component.compulsory_bytes
             flops[i] += component.flops
+            at_peak[i] += component.flops_at_peak
             graph_s[i] += component.graph_s
             widest[i] = larger(widest[i], component.activations_bytes)
-    floor: Any = pricer.ceilings.floor_s(moved, flops)
+    floor: Any = pricer.ceilings.floor_s(moved, at_peak)
     columns: dict[Quantity, Floats] = {
         "parameters.total_without_embeddings": np.broadcast_to(parameters, shape),
         "parameters.active_without_embeddings": np.broadcast_to(active, shape),

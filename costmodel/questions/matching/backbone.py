@@ -50,7 +50,7 @@ def _blocks(template: ModelConfig, backbone: ModelConfig) -> dict[str, object]:
         for layer in selected_layers(override.layers, len(layers)) if override.ffn else ():
             ffns[layer] = override.ffn or template.ffn
     attentions = [backbone.attention_of(layer) for layer in layers]
-    # A TOML override inherits what it does not set, and cannot unset: the plainest is the default.
+    # An override inherits what it does not set: with the plainest as default it is short to read.
     default = min(attentions, key=_num_fields_set)
     groups: dict[tuple[MixerKind | None, FfnKind | None], list[int]] = {}
     for layer, (attention, ffn) in enumerate(zip(attentions, ffns, strict=True)):

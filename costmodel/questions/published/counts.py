@@ -7,7 +7,6 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import ParameterCounts, kv_bytes_per_token, parameter_counts
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
-from costmodel.layers.dtype import DTYPES
 from costmodel.layers.operator import Operator, Weight
 from costmodel.layers.product_key import ProductKey
 from costmodel.questions.published.number import PublishedNumber, set_beside
@@ -151,7 +150,7 @@ def public_models() -> Iterator[PublishedNumber]:
         yield set_beside(
             what=f"{name}: KV bytes per token",
             published=kv_bytes,
-            ours=kv_bytes_per_token(load_model(name), DTYPES["bf16"]),
+            ours=kv_bytes_per_token(load_model(name), Workload().step()),
             convention="bf16; within every window",
             source=by_hand,
         )

@@ -9,7 +9,6 @@ from costmodel.costs.totals import flops_by_kind, kv_bytes_per_token
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.dtype import DTYPES
 from costmodel.layers.numbers import Count, Number
 from costmodel.layers.operator import INDEX_BYTES
 from costmodel.layers.ultramem import UltraMem
@@ -115,7 +114,7 @@ def example_227m() -> Iterator[PublishedNumber]:
                 convention=near if path == ".moe." and batch in NEARLY else counted_parts,
                 source="by hand",
             )
-    kv = kv_bytes_per_token(v2, DTYPES["bf16"])
+    kv = kv_bytes_per_token(v2, Workload().step())
     for what, published, ours in (
         ("KV bytes per token", "61,440", kv),
         ("KV at batch 4,096, context 2,048", "515 GB", kv * 4096 * 2048),

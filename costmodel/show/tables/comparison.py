@@ -9,7 +9,13 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.compare import Comparison, sentences
 from costmodel.show.comparison_json import comparison_rows, times_unknown
 from costmodel.show.tables.columns import cell, head
-from costmodel.show.tables.notes import calibration_note, workload_words
+from costmodel.show.tables.notes import (
+    calibration_note,
+    routing_note,
+    shipped_format_note,
+    storage_notes,
+    workload_words,
+)
 from costmodel.show.text import Table, capitalised
 
 COMPULSORY = STEP_QUANTITIES["rows.compulsory_bytes"]
@@ -27,12 +33,13 @@ def comparison_table(comparison: Comparison) -> Table:
     timed = any(not isinstance(prediction.time, Unknown) for prediction in first)
     predicted = ("predicted_s",) if timed else ()
     unknown = times_unknown(comparison)
+    workloads = [prediction.workload for prediction in first]
     fields = (*COLUMNS, *predicted, "bound_by")
     records = comparison_rows(comparison)
     models = len(first)
     return Table(
         title=" against ".join(prediction.model.name for prediction in first)
-        + f": {workload_words(first[0].workload)}, on {first[0].hardware.name}",
+        + f": {workload_words(*workloads)}, on {first[0].hardware.name}",
         headers=(
             "batch",
             "model",
@@ -54,12 +61,18 @@ def comparison_table(comparison: Comparison) -> Table:
             *_fits(comparison),
             *_within_l2(comparison),
             *sentences(comparison.advantages),
+            *dict.fromkeys(note for prediction in first for note in routing_note(prediction)),
             *(
                 [f"{STEP_QUANTITIES['rows.predicted_s'].label}: {units.NOT_KNOWN} ({unknown})."]
                 if unknown
                 else []
             ),
-            *calibration_note(first[0]),
+            *dict.fromkeys(note for prediction in first for note in calibration_note(prediction)),
+            *(
+                f"{prediction.model.name}: {note}"
+                for prediction in first
+                for note in (*storage_notes(prediction.workload), *shipped_format_note(prediction))
+            ),
             *(
                 f"Note on {prediction.model.name}: {note}"
                 for prediction in first
@@ -72,7 +85,7 @@ def comparison_table(comparison: Comparison) -> Table:
 def _cell(record: dict[str, Any], field: str, *, is_first: bool) -> str:
     if field == RATIO and is_first:
         return ""
-    if field == "table_rows_bytes" and not record[field]:
+    if field == "table_rows_bytes" and record[field] == 0:
         return "-"
     return cell(f"rows.{field}", record[field])
 

@@ -5,15 +5,16 @@ from typing import Any
 
 from costmodel import units
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import Unknown
+from costmodel.costs.latency import Unknown, not_timed
 from costmodel.costs.quantities.matches import MATCH_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
+from costmodel.inputs.workload import Workload
 from costmodel.questions.match import Match
 from costmodel.questions.match_differences import Difference
 from costmodel.show.match_json import MATCHED, match_records
 from costmodel.show.tables.columns import cell
-from costmodel.show.tables.notes import predicted_by
+from costmodel.show.tables.notes import predicted_by, workload_words
 from costmodel.show.text import Table, capitalised
 
 NONE = "-"
@@ -21,12 +22,18 @@ CANDIDATES = capitalised(MATCH_QUANTITIES["candidates"].label)
 
 
 def match_tables(
-    answer: Match, lines: Sequence[Difference], hardware: Hardware, calibration: Curves | Unknown
+    answer: Match,
+    lines: Sequence[Difference],
+    hardware: Hardware,
+    calibration: Curves | Unknown,
+    formats: Workload,
 ) -> list[Table]:
     """Sizes, then the two numbers that were matched, then everything else that both models have."""
     records = match_records(answer, lines)
     others = [record for record in records[len(MATCHED) :] if record["target"] or record["matched"]]
     last = {record["batch"]: index for index, record in enumerate(others)}  # of each batch
+    workloads = [formats.of_model(model) for model in (answer.target, answer.model)]
+    unknown = [one for work in workloads if (one := not_timed(calibration, work))][:1]
     backbone = answer.template if answer.keep_backbone else answer.target
     return [
         Table(
@@ -47,17 +54,19 @@ def match_tables(
             rows=tuple(map(_to_the_unit, records[: len(MATCHED)])),
         ),
         Table(
-            title=f"What differs then: decode, context {answer.context:,}, bf16, uniform routing,"
-            f" on {hardware.name}",
+            title=f"What differs then: {workload_words(*workloads)}, on {hardware.name}",
             headers=("batch", "quantity", answer.target.name, "matched", "ratio"),
             rows=tuple(map(_rounded, others)),
             text_columns=2,
             sections=frozenset(last.values()),
             notes=(
                 f"ratio: {answer.model.name} over {answer.target.name}.",
-                f"Time and energy not predicted: {calibration.reason}."
-                if isinstance(calibration, Unknown)
-                else predicted_by(calibration),
+                *(f"Time and energy not predicted: {one.reason}." for one in unknown),
+                *(
+                    (predicted_by(calibration),)
+                    if isinstance(calibration, Curves) and not unknown
+                    else ()
+                ),
             ),
         ),
     ]

@@ -1,25 +1,76 @@
 """What stands around tables in words: the workload, the calibration, the sources of a model."""
 
+from dataclasses import replace
+
 from costmodel import units
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
+from costmodel.costs.totals import kept_bytes
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import CHECKPOINT, MAX_CONTEXT, Workload
 from costmodel.questions.request import Request
+from costmodel.routing.by_population import routing_of
+from costmodel.routing.popularity import UNIFORM_OVERSTATES, Uniform
 
 
-def workload_words(workload: Workload) -> str:
-    """`decode, context 2,048, bf16 (KV bf16), uniform routing`, without the batch."""
+def workload_words(workload: Workload, *others: Workload) -> str:
+    """`decode, context 2,048, bf16 (KV bf16), uniform routing`, without the batch.
+
+    `others` are the same workload of other models, whose checkpoints may have other formats.
+    """
     new = f", {workload.new_tokens:,} new tokens" if workload.phase == "prefill" else ""
-    return f"{workload.phase}{new}, context {workload.context:,}, {format_words(workload)}"
+    return f"{workload.phase}{new}, context {workload.context:,}, {format_words(workload, *others)}"
 
 
-def format_words(workload: Workload) -> str:
-    """`bf16 (KV bf16), uniform routing`: what requests share with their steps."""
-    formats = f"{workload.dtype.label} (KV {workload.kv_dtype.label})"
-    return f"{formats}, {workload.routing.label} routing"
+def format_words(workload: Workload, *others: Workload) -> str:
+    """`bf16 (KV bf16), uniform routing`: what requests share with their steps.
+
+    Of a checkpoint, `checkpoint experts=mxfp4 (KV bf16)`. Caches that hold something unusual are
+    named: `bf16 (KV bf16, MLA expanded, windows whole)`.
+    """
+    return f"{formats_words(workload, *others)}, {workload.routing.label} routing"
+
+
+def formats_words(*workloads: Workload) -> str:
+    """`bf16 (KV bf16)`; of several models, all that differ."""
+    return " and ".join(dict.fromkeys(map(_formats, workloads)))
+
+
+def _formats(workload: Workload) -> str:
+    weights = workload.dtype_label
+    if workload.storage is not None:
+        weights = f"{weights} {workload.formats.named}"
+    cache = [f"KV {workload.kv_dtype.label}"]
+    cache += ["MLA expanded"] * (workload.mla_cache == "expanded")
+    cache += ["windows whole"] * (workload.window_cache == "whole")
+    return f"{weights} ({', '.join(cache)})"
+
+
+def routing_note(prediction: Prediction) -> tuple[str, ...]:
+    """Which way uniform routing errs, in one sentence, where the model chooses by it."""
+    kinds = {op.touched.kind for op in prediction.costs.operators if op.touched is not None}
+    routing = prediction.workload.routing
+    uniform = any(isinstance(routing_of(routing, kind), Uniform) for kind in kinds)
+    return (UNIFORM_OVERSTATES,) if uniform else ()
+
+
+def storage_notes(workload: Workload) -> tuple[str, ...]:
+    """Where the formats of a checkpoint stand, and what of them could not be read exactly."""
+    storage = workload.storage
+    if storage is None:
+        return ()
+    return (f"Stored as {storage.origin}", *(f"Note: {note}" for note in storage.notes))
+
+
+def shipped_format_note(prediction: Prediction) -> tuple[str, ...]:
+    """That the release of a model is smaller, where the step does not fit in other formats."""
+    storage = prediction.model.storage
+    if prediction.memory.fits or storage is None or prediction.workload.storage is not None:
+        return ()
+    shipped = f"The release is stored in other formats: {storage.weights.label}"
+    return (f"{shipped} (--dtype {CHECKPOINT}).",)
 
 
 def request_words(request: Request) -> str:
@@ -55,6 +106,21 @@ def predicted_by(curves: Curves) -> str:
         f" {made.machine.torch}, {made.conditions.started});"
         f" no accuracy is claimed: see sparsecost validate."
     )
+
+
+def cache_note(prediction: Prediction) -> tuple[str, ...]:
+    """That no reference model keeps the cache of this step; nothing where one does."""
+    given = prediction.workload
+    as_run = replace(given, mla_cache="latent", window_cache="window", mla=given.mla_mode)
+    at_most = (workload.step(context=MAX_CONTEXT) for workload in (given, as_run))
+    stored, stored_as_run = (kept_bytes(prediction.model, step) for step in at_most)
+    if stored == stored_as_run:
+        return ()
+    note = (
+        "Predicted only: running such a cache (MLA expanded, or windows kept whole) is not"
+        " implemented in the reference models, so no recording can be set against these numbers."
+    )
+    return (note,)
 
 
 def model_notes(model: ModelConfig) -> tuple[str, ...]:

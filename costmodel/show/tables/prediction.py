@@ -13,9 +13,13 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES, STEP_SECTIONS
 from costmodel.show.prediction_json import operators_json, unknown_reasons
 from costmodel.show.tables.columns import cell, head
 from costmodel.show.tables.notes import (
+    cache_note,
     calibration_note,
     cold_l2_note,
     model_notes,
+    routing_note,
+    shipped_format_note,
+    storage_notes,
     workload_words,
 )
 from costmodel.show.text import Table, capitalised
@@ -76,8 +80,12 @@ def _summary(prediction: Prediction, title: str) -> Table:
                 for reason, names in labels.items()
             ),
             *([] if prediction.memory.fits else ["This step does NOT fit the GPU's memory."]),
+            *shipped_format_note(prediction),
             *cold_l2_note(prediction),
+            *routing_note(prediction),
             *calibration_note(prediction),
+            *cache_note(prediction),
+            *storage_notes(prediction.workload),
             *model_notes(prediction.model),
         ),
     )
@@ -135,7 +143,10 @@ def _routing_parts(
             (
                 operator["path"],
                 part["name"],
-                *(cell(f"{of_part}.{field}", count * part[field]) for field in PART_COLUMNS),
+                *(
+                    cell(f"{of_part}.{field}", _of_all_layers(count, part[field]))
+                    for field in PART_COLUMNS
+                ),
                 *(
                     cell(f"{of_part}.launches", count * part["launches_by_backend"][backend])
                     for backend in backends
@@ -146,7 +157,7 @@ def _routing_parts(
             if part["routing"]
         ]
     return Table(
-        title="Routing cost, part by part",
+        title="Routing cost, part by part (sums over the layers that a path lists)",
         headers=(
             "operator",
             "part",

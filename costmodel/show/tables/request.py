@@ -3,14 +3,19 @@
 from costmodel import units
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.costs.roofline import PROMISE
 from costmodel.questions.request import LEFT_OUT, Served
 from costmodel.show.request_answers import answers, reasons, shown_value
 from costmodel.show.request_json import numbers
 from costmodel.show.tables.notes import (
+    cache_note,
     calibration_note,
     format_words,
     model_notes,
     request_words,
+    routing_note,
+    shipped_format_note,
+    storage_notes,
 )
 from costmodel.show.text import Table
 
@@ -56,7 +61,7 @@ def _answers(served: Served) -> Table:
         ends_in_text=True,
         notes=(
             f"{_steps(served)}.",
-            "By the bound no implementation is faster: speeds are at most, costs at least this.",
+            f"By the bound, speeds are at most and costs at least this: {PROMISE}.",
             f"Left out: {LEFT_OUT}.",
             *(
                 []
@@ -65,7 +70,11 @@ def _answers(served: Served) -> Table:
             ),
             *_sampling_note(served),
             *(f"{units.NOT_KNOWN}: {reason}." for reason in reasons(served)),
+            *shipped_format_note(served.end_step),
+            *routing_note(step),
             *calibration_note(step),
+            *cache_note(step),
+            *storage_notes(workload),
             *model_notes(step.model),
         ),
     )

@@ -8,8 +8,9 @@ from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.grid import Grid
+from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.tables.columns import cell, head
-from costmodel.show.tables.notes import predicted_by
+from costmodel.show.tables.notes import formats_words, predicted_by
 from costmodel.show.text import Table
 
 COLUMNS = ("flops.total", "hbm_bytes.compulsory", "kv_cache.read_bytes", "time.floor_s")
@@ -36,18 +37,33 @@ def sweep_table(
     ]
     hidden = total - len(rows)
     notes = [f"{hidden:,} more rows: --out FILE.csv, .json or .parquet."] if hidden else []
+    notes += dict.fromkeys(note for grid in grids for note in _routing_note(grid))
     if timed:
         used = [curves for curves in calibrations if isinstance(curves, Curves)]
         notes += dict.fromkeys(predicted_by(curves) for curves in used)
-    notes += dict.fromkeys(
-        f"{grid.model}, {STEP_QUANTITIES[name].label}: {units.NOT_KNOWN} ({reason})."
-        for grid in grids
-        for name, reason in grid.reasons.items()
-    )
+    notes += [note for grid in grids for note in _unknown_notes(grid)]
     return Table(
-        title=f"Sweep of {total:,} workload{'' if total == 1 else 's'}",
+        title=f"Sweep of {total:,} workload{'' if total == 1 else 's'},"
+        f" {formats_words(*(grid.workload for grid in grids))}",
         headers=("model", "GPU", "routing", "batch", "context", *map(head, names)),
         rows=tuple(rows),
         text_columns=3,
         notes=tuple(notes),
     )
+
+
+def _unknown_notes(grid: Grid) -> list[str]:
+    """Which numbers of a model are not known, or not at every point, and why."""
+    labels: dict[str, list[str]] = {}
+    for name, reason in grid.reasons.items():
+        labels.setdefault(reason, []).append(STEP_QUANTITIES[name].label)
+    return [
+        f"{grid.model}, {', '.join(names)}: {units.NOT_KNOWN} ({reason})."
+        for reason, names in labels.items()
+    ]
+
+
+def _routing_note(grid: Grid) -> tuple[str, ...]:
+    """Which way uniform routing errs, where a model chooses by it."""
+    chooses = grid.columns["routing.flops"].any()
+    return (UNIFORM_OVERSTATES,) if chooses and "uniform" in ",".join(grid.routings) else ()

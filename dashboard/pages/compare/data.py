@@ -100,7 +100,8 @@ def advantages(
     Empty for a quantity whose crossovers are not sought, or that is not predicted.
     """
     if quantity.crossing is None or (
-        quantity.crossing == "time.predicted_s" and isinstance(predictions[0].time, Unknown)
+        quantity.crossing == "time.predicted_s"
+        and any(isinstance(prediction.time, Unknown) for prediction in predictions)
     ):
         return []
     return [
@@ -117,6 +118,7 @@ def advantages(
                 calibration=selection.calibration,
             ),
             max_batch=int(min(predictions[0].memory.max_batch, predictions[i].memory.max_batch)),
+            backend=selection.workload.backend,
         )
         for i in range(1, len(models))
     ]
@@ -125,14 +127,16 @@ def advantages(
 def answer(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> str:
     """The page's title: the model that needs least at the sidebar's workload, and the next one."""
     workload = predictions[0].workload
-    what = COMPARED[name].axis.quantity.label
-    at = f"at batch {workload.batch:,}"
+    compared = COMPARED[name].axis.quantity
+    what, at = compared.label, f"at batch {workload.batch:,}"
     needs = []
     for prediction, grid in zip(predictions, grids, strict=True):
         value = values(grid, COMPARED[name])[place(grid, workload.batch, workload.context)]
         if value is None:
             return f"Not predicted: {what} {at}"
         needs.append((value, prediction.model.name))
+    if compared.calibrated:  # other kernels have other times
+        at += f" with the backend {workload.backend}"
     least, model = min(needs)
     same = [other for value, other in needs if isclose(value, least, rel_tol=SAME)]
     if len(same) > 1:

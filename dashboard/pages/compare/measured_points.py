@@ -40,15 +40,15 @@ def recorded(model: ModelConfig) -> dict[str, Recording]:
 
 def _cases(recording: Recording, workload: Workload, axis: Along) -> Iterator[tuple[int, Case]]:
     """The cases that differ from `workload` along the axis only, each with its place there."""
-    for case in recording.cases:
+    for case in recording.cases if workload.caches_as_run else ():
         recorded_workload = case.workload
         if (
             recorded_workload.phase == workload.phase
             and recorded_workload.new_tokens == workload.new_tokens
-            and recorded_workload.dtype == workload.dtype.name
+            and recorded_workload.dtype == workload.dtype_label
             and workload.kv_dtype == DTYPES[recorded_workload.dtype]
             and recorded_workload.routing != "scores"
-            and parse_routing(recorded_workload.routing) == workload.routing
+            and parse_routing(recorded_workload.routing, files=False) == workload.routing
         ):
             if axis == "batch" and recorded_workload.context == workload.context:
                 yield recorded_workload.batch, case

@@ -7,6 +7,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.model import ModelConfig
 from costmodel.questions.compare import sentences
+from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.tables.notes import workload_words
 from dashboard.app.own_model import read_model
 from dashboard.app.pins import pinned
@@ -85,13 +86,14 @@ with st.container(horizontal=True):
     )
 quantity = data.COMPARED[name]
 predictions = [selection.predict(model) for model in models]
+workloads = [prediction.workload for prediction in predictions]
 grids = data.over(models, selection, axis)
 advantages = data.advantages(models, predictions, selection, quantity) if axis == "batch" else []
 recordings = [recorded(model) for model in models]
 
 with top:
     st.title(plain(data.answer(predictions, grids, name)))
-    st.caption(plain(f"{workload_words(selection.workload)}, on {selection.hardware.name}"))
+    st.caption(plain(f"{workload_words(*workloads)}, on {selection.hardware.name}"))
     if large := data.too_large(predictions):
         at = f"batch {selection.workload.batch:,}, context {selection.workload.context:,}"
         st.warning(plain(f"At {at} these do not fit into the GPU's memory: {', '.join(large)}"))
@@ -102,8 +104,8 @@ unknown = predictions[0].time
 if isinstance(unknown, Unknown) and data.values(grids[0], quantity)[0] is None:
     st.info(plain(f"Not predicted: {unknown.reason}."))
 measured = [
-    points(of_model, quantity.axis.quantity.name, selection.workload, axis)
-    for of_model in recordings
+    points(of_model, quantity.axis.quantity.name, workload, axis)
+    for of_model, workload in zip(recordings, workloads, strict=True)
 ]
 chart(
     charts.main_chart(
@@ -121,7 +123,11 @@ if not any(measured):
     st.caption("No recording holds this quantity of these models at this workload.")
 if axis == "batch":
     distinct = charts.distinct_chart(
-        grids, [distinct_points(of_model, selection.workload) for of_model in recordings]
+        grids,
+        [
+            distinct_points(of_model, workload)
+            for of_model, workload in zip(recordings, workloads, strict=True)
+        ],
     )
     if distinct is None:
         st.caption("None of these models has experts or memory rows.")
@@ -134,4 +140,4 @@ if axis == "batch":
             key="cmp_distinct",
         )
 table(data.rows(grids, predictions, axis), alt="Every quantity of every model", key="cmp_rows")
-explained("How this is computed", HOW)
+explained("How this is computed", f"{HOW} {UNIFORM_OVERSTATES}")

@@ -119,9 +119,16 @@ def dots(data: JSON) -> list[JSON]:
 
 
 def ceilings(data: JSON) -> tuple[float, float]:
-    """The datasheet's bandwidth in bytes/s, and in FLOP/s the dense peak of the weights' format."""
+    """The datasheet's bandwidth in bytes/s, and in FLOP/s the highest dense peak that is used."""
     hardware = data["hardware"]
-    return hardware["hbm_bytes_per_s"], hardware[f"dense_peak_flops_per_s.{hardware['peak_used']}"]
+    return hardware["hbm_bytes_per_s"], hardware[f"dense_peak_flops_per_s.{_highest(data)}"]
+
+
+def _highest(data: JSON) -> str:
+    """The name of the highest peak at which some operator's products are priced."""
+    hardware = data["hardware"]
+    names: list[str] = [hardware["peak_used"], *hardware["other_peaks_used"]]
+    return max(names, key=lambda name: float(hardware[f"dense_peak_flops_per_s.{name}"]))
 
 
 def roofline(data: JSON) -> go.Figure:
@@ -134,7 +141,7 @@ def roofline(data: JSON) -> go.Figure:
     figure = go.Figure()
     figure.add_scatter(
         name=f"ceilings: {units.scaled(bandwidth, 'B/s')}, {units.scaled(peak, 'FLOP/s')} of"
-        f" {data['hardware']['peak_used']}",
+        f" {_highest(data)}",
         x=[low, ridge, high],
         y=[low * bandwidth, peak, peak],
         mode="lines",

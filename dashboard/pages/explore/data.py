@@ -10,9 +10,12 @@ from costmodel import units
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.costs.roofline import PROMISE
 from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.numbers import Number
+from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.axis import Axis
+from costmodel.show.tables.notes import formats_words
 from costmodel.show.text import capitalised
 from dashboard.app.widgets import Card
 
@@ -31,7 +34,7 @@ def answer(prediction: Prediction) -> str:
 
 
 def question(prediction: Prediction) -> str:
-    """The line below the title: phase, batch, context and GPU."""
+    """The line below the title: phase, batch, context, GPU and storage formats."""
     workload = prediction.workload
     if workload.phase == "decode":
         step = f"decode at batch {workload.batch:,} and {workload.context:,} cached tokens"
@@ -39,7 +42,7 @@ def question(prediction: Prediction) -> str:
         step = f"prefill of {workload.batch:,} x {workload.new_tokens:,} tokens"
         if workload.context:
             step += f" after {workload.context:,} cached ones each"
-    return f"One step of {step} on {prediction.hardware.name}"
+    return f"One step of {step} on {prediction.hardware.name}, {formats_words(workload)}"
 
 
 def _time(seconds: Number) -> str:
@@ -60,9 +63,7 @@ def cards(data: JSON) -> list[Card]:
     moved = data["hbm_bytes"]
     return [
         _card(data, "time.predicted_s"),
-        _card(
-            data, "time.floor_s", f"Here {time['bound_by']} sets it. No implementation is faster."
-        ),
+        _card(data, "time.floor_s", f"Here {time['bound_by']} sets it: {PROMISE}."),
         _card(
             data,
             "time.tokens_per_s",
@@ -136,7 +137,8 @@ def _distinct(routing: JSON) -> Card:
         label=f"Distinct {' and '.join(distinct) or 'experts or rows'}",
         value=", ".join(map(units.count, distinct.values())) or "none",
         help="How many the step is expected to touch in one sparse layer: a mean over the layers."
-        + ("" if union is None else f" {units.count(union)} over all layers of a shared table."),
+        + ("" if union is None else f" {units.count(union)} over all layers of a shared table.")
+        + (f" {UNIFORM_OVERSTATES}" if distinct else ""),
     )
 
 

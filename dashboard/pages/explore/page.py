@@ -10,7 +10,7 @@ from costmodel.inputs.workload import MAX_NEW_TOKENS
 from costmodel.questions.capacity import max_context
 from costmodel.questions.request import LEFT_OUT, MAX_PRICE_PER_HOUR, Request, Served, serve
 from costmodel.show.prediction_json import prediction_json
-from costmodel.show.tables.notes import cold_l2_note
+from costmodel.show.tables.notes import cold_l2_note, shipped_format_note
 from costmodel.show.tables.prediction import prediction_tables
 from costmodel.show.text import capitalised
 from dashboard.app.own_model import model_text
@@ -187,7 +187,9 @@ for reason in data.reasons(numbers):
 memory = data.fit(numbers, max_context(prediction))
 st.progress(min(memory.share, 1.0), text=memory.text)
 if not memory.fits:
-    st.warning("This step does not fit into the GPU's memory; its times assume a larger memory.")
+    shipped = shipped_format_note(prediction)
+    too_large = "This step does not fit into the GPU's memory; its times assume a larger memory."
+    st.warning(plain(" ".join((too_large, *shipped))))
 for note in cold_l2_note(prediction):
     st.info(plain(note))
 as_typed = selection.model_name == OWN and "\n" in own  # the JSON of a link is one long line

@@ -14,7 +14,6 @@ import plotly.graph_objects as go
 from costmodel import units
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
-from costmodel.costs.roofline import floor_s
 from costmodel.recordings.recording import Case
 from costmodel.validation.case_prediction import CasePrediction
 from costmodel.validation.utilisation import NO_DATASHEET, Figure, step_figure
@@ -77,10 +76,9 @@ def levels(case: Case, side: CasePrediction) -> tuple[TimeLevel, ...]:
 
 def _floor_of(hbm_bytes: float, prediction: Prediction) -> float:
     """The roofline bound of the step in seconds, if it had to move so many bytes."""
-    hardware = prediction.hardware
-    peak, _ = hardware.peak_flops_per_s(prediction.workload.dtype.name)
-    flops = prediction.costs.totals.flops
-    return float(floor_s(hbm_bytes, flops, hardware.hbm_bytes_per_s, peak))
+    costs, ceilings = prediction.costs, prediction.ceilings
+    flops = ceilings.at_peak(costs.operators, costs.totals.flops)
+    return float(ceilings.floor_s(hbm_bytes, flops))
 
 
 def _hbm_bytes(case: Case) -> Figure:

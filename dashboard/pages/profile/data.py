@@ -105,7 +105,7 @@ def _lists(form: ProfileForm) -> list[str]:
         raise InputError("routing: choose at least one")
     for value in form.routing:
         if value != SCORES:
-            parse_routing(value)
+            parse_routing(value, files=False)
     words = ["--phase", form.phase, "--batch", form.batch, "--context", form.context]
     if form.phase == "prefill":
         parse_counts(form.new_tokens, field="new_tokens", low=1, high=MAX_NEW_TOKENS)

@@ -119,7 +119,7 @@ with left:
 with right:
     routing = st.pills(
         "Routings",
-        ["uniform", "zipf:1.0", SCORES],
+        ["uniform", "zipf:1.0", "experts=uniform,rows=zipf:1.0", SCORES],
         selection_mode="multi",
         wrap=True,
         default=["uniform"],

@@ -14,6 +14,7 @@ from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_batches
 from costmodel.inputs.workload import Workload
+from costmodel.layers.dtype import default_kv_dtype
 from costmodel.recordings.recording import Recording
 from costmodel.validation.machines import Gpus
 from dashboard.app.recordings import folder, load, recording_names
@@ -162,18 +163,30 @@ def _workload_options(workload: Workload) -> list[str]:
     usual = Workload()
     for option, value, default in (
         ("--new-tokens", str(workload.new_tokens), str(usual.new_tokens)),
-        ("--dtype", workload.dtype.label, usual.dtype.label),
+        *_format_options(workload),
         ("--routing", workload.routing.label, usual.routing.label),
         ("--attention-flops", workload.attention_flops, usual.attention_flops),
         ("--logits", workload.logits, usual.logits),
+        ("--fp32-math", workload.fp32_math, usual.fp32_math),
         ("--mla", workload.mla, usual.mla),
+        ("--mla-cache", workload.mla_cache, usual.mla_cache),
+        ("--window-cache", workload.window_cache, usual.window_cache),
         ("--backend", workload.backend, usual.backend),
     ):
         if value is not None and value != default:
             words += [option, value]
-    if (workload.dtype.label, workload.kv_dtype.label) != (usual.dtype.label, usual.kv_dtype.label):
-        words += ["--kv-dtype", workload.kv_dtype.label]
     return words
+
+
+def _format_options(workload: Workload) -> list[tuple[str, str | None, str | None]]:
+    """The formats with their defaults; those that a user's file states are left to it."""
+    asked, kv_dtype = workload.of_checkpoint, workload.kv_dtype
+    if asked is None:
+        usual = default_kv_dtype(workload.formats.default).label
+        return [("--dtype", workload.dtype_label, None), ("--kv-dtype", kv_dtype.label, usual)]
+    dtype = workload.dtype_label if asked.required else None
+    cache = None if asked.kv_dtype is None else kv_dtype.label
+    return [("--dtype", dtype, None), ("--kv-dtype", cache, None)]
 
 
 def file_name(report: Report, suffix: str) -> str:

@@ -6,6 +6,7 @@ from streamlit.delta_generator import DeltaGenerator
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.model_toml import model_toml
+from costmodel.inputs.workload import Workload
 from costmodel.questions.match import match
 from costmodel.questions.match_differences import differences
 from costmodel.questions.matching.sizes import parse_vary
@@ -71,7 +72,16 @@ def draw_match(selection: Selection, top: DeltaGenerator) -> None:
             vary=parse_vary(vary) if vary else None,
             keep_backbone=keep,
         )
-        lines = differences(answer, selection.hardware, calibration=selection.calibration)
+        sidebar = selection.workload
+        formats = Workload(
+            context=sidebar.context,
+            formats=sidebar.formats,
+            kv_dtype=sidebar.kv_dtype,
+            of_checkpoint=sidebar.of_checkpoint,
+        )
+        lines = differences(
+            answer, selection.hardware, calibration=selection.calibration, formats=formats
+        )
         toml = model_toml(answer.model)
     except InputError as error:
         with top:
@@ -83,7 +93,7 @@ def draw_match(selection: Selection, top: DeltaGenerator) -> None:
         st.markdown(plain(cost_sentence(lines, selection.hardware.name)))
     figure = ratio_chart(answer, lines)
     chart(figure, alt=ratio_alt(answer, lines), key="to_match_chart")
-    tables = match_tables(answer, lines, selection.hardware, selection.calibration)
+    tables = match_tables(answer, lines, selection.hardware, selection.calibration, formats)
     for index, table in enumerate(reversed(tables)):
         text_table(table, key=f"to_match_{index}")
     with st.container(horizontal=True):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from costmodel import units
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.inputs.workload import Workload
 from costmodel.questions.match import Match
 from costmodel.questions.match_differences import Difference
 from costmodel.show.match_json import match_records
@@ -62,10 +63,11 @@ def cost_sentence(lines: Sequence[Difference], gpu: str) -> str:
         )
         for name in TIMES
     }
-    known = next(name for name in TIMES if by_time[name])
+    known = STEP_QUANTITIES[next(name for name in TIMES if by_time[name])]
+    backend = f" with the backend {Workload().backend}" if known.calibrated else ""
     return (
-        f"Equal in size; {STEP_QUANTITIES[known].label} of a decode step on {gpu} over the"
-        f" target's: {by_time[known]}."
+        f"Equal in size; {known.label} of a decode step on {gpu}{backend} over the target's:"
+        f" {by_time[known.name]}."
     )
 
 

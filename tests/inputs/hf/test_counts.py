@@ -11,7 +11,6 @@ from costmodel.inputs.hf.config import load_hf_config
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.attention import Attention
-from costmodel.layers.dtype import DTYPES
 
 CONFIGS = Path(__file__).parents[2] / "data" / "hf"
 
@@ -168,7 +167,7 @@ def test_the_sums_are_those_that_the_hub_prints(name: str) -> None:
 @pytest.mark.parametrize("name", KV_BYTES_PER_TOKEN)
 def test_kv_cache_of_a_token(name: str) -> None:
     model = load_hf_config(CONFIGS / f"{name}.json")
-    assert kv_bytes_per_token(model, DTYPES["bf16"]) == KV_BYTES_PER_TOKEN[name]
+    assert kv_bytes_per_token(model, Workload().step()) == KV_BYTES_PER_TOKEN[name]
 
 
 @pytest.mark.parametrize(

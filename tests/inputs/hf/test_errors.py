@@ -161,13 +161,14 @@ def test_an_unknown_field_is_refused_by_name(tmp_path: Path, model_type: str) ->
         for path in sorted(CONFIGS.glob("*.json"))
         if json.loads(path.read_text())["model_type"] == model_type
     )
-    field = "text_config.foo" if model_type == "gemma3" else "foo"
+    field, family = "foo", model_type
+    if model_type == "gemma3":  # the text model within it is what is read
+        field, family = "text_config.foo", "gemma3_text"
     with pytest.raises(InputError) as caught:
         load_hf_config(written(tmp_path, name, {field: [1, 2]}))
-    assert f"field '{field}'=[1, 2]: is not understood for model_type '{model_type}'" in str(
-        caught.value
-    )
-    assert str(caught.value).endswith("and might change the cost")
+    said = str(caught.value)
+    assert f"field '{field}'=[1, 2]: is not understood for model_type '{family}'" in said
+    assert said.endswith("and might change the cost")
 
 
 def test_many_unknown_fields_are_counted(tmp_path: Path) -> None:
@@ -177,8 +178,8 @@ def test_many_unknown_fields_are_counted(tmp_path: Path) -> None:
 
 
 def test_an_unknown_field_of_a_wrapper_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"field 'audio_config'={}: is not understood"):
-        load_hf_config(written(tmp_path, "gemma-3-4b", {"audio_config": {}}))
+    with pytest.raises(InputError, match=r"field 'num_experts'=8: is not understood"):
+        load_hf_config(written(tmp_path, "gemma-3-4b", {"num_experts": 8}))
 
 
 @pytest.mark.parametrize("given", ["bert", "", 7, None, ["llama"], {"llama": 1}])
@@ -194,3 +195,37 @@ def test_a_missing_family_is_told_the_known_ones(tmp_path: Path) -> None:
         load_hf_config(written(tmp_path, "llama-3.1-8b", {"model_type": GONE}))
     assert "model_type: is missing" in str(caught.value)
     assert str(caught.value).endswith(", ".join(sorted(FAMILIES)))
+
+
+def test_an_unknown_family_is_said_before_anything_else(tmp_path: Path) -> None:
+    path = written(tmp_path, "llama-3.1-8b", {"model_type": "nemotron_h", "time_step_limit": [0]})
+    path.write_text(path.read_text().replace("[0]", "[0.0, Infinity]"))
+    with pytest.raises(InputError, match="model_type='nemotron_h': is not one of"):
+        load_hf_config(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "slip", "key"),
+    [
+        ("deepseek-v3", "num_routed_experts", "n_routed_experts"),
+        ("llama-3.1-8b", "num_hidden_layer", "num_hidden_layers"),
+    ],
+)
+def test_a_key_that_looks_like_the_missing_one_is_named(
+    tmp_path: Path, name: str, slip: str, key: str
+) -> None:
+    path = written(tmp_path, name, {slip: 7, key: GONE})
+    with pytest.raises(InputError, match=f"{key}: is missing; the file holds '{slip}'=7$"):
+        load_hf_config(path)
+
+
+def test_a_slip_in_an_optional_key_is_named(tmp_path: Path) -> None:
+    changes = {"n_shared_experts": GONE, "num_shared_experts": 1}
+    path = written(tmp_path, "deepseek-v3", changes)
+    with pytest.raises(InputError, match=r"'num_shared_experts'=1 \(is n_shared_experts meant\?\)"):
+        load_hf_config(path)
+
+
+def test_experts_in_a_dense_family_stay_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="field 'num_local_experts'=4: is not understood"):
+        load_hf_config(written(tmp_path, "llama-3.1-8b", {"num_local_experts": 4}))

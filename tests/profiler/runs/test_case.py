@@ -12,9 +12,10 @@ from torch import Tensor
 
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer
+from costmodel.routing.by_population import ByPopulation
 from costmodel.routing.popularity import Routing, Uniform, Zipf
 from profiler.runs import case as module
-from profiler.runs.case import PreparedCase, captured_or_reason, synthetic_popularity
+from profiler.runs.case import PreparedCase, captured_or_reason, synthetic_popularities
 from reference_model.mla import LatentLayer
 from reference_model.routing import selectors
 from reference_model.synthetic_routing import Popularity
@@ -113,7 +114,13 @@ def test_latent_attention_is_absorbed_in_decode_and_expanded_in_prefill(
 
 
 @pytest.mark.parametrize(
-    ("word", "routing"), [("uniform", Uniform()), ("zipf:1.0", Zipf(1.0)), ("zipf:2", Zipf(2.0))]
+    ("word", "routing"),
+    [
+        ("uniform", Uniform()),
+        ("zipf:1.0", Zipf(1.0)),
+        ("zipf:2", Zipf(2.0)),
+        ("experts=zipf:2,rows=uniform", ByPopulation(experts=Zipf(2.0), rows=Uniform())),
+    ],
 )
 def test_a_synthetic_routing_touches_what_the_cost_model_expects(
     word: str, routing: Routing
@@ -150,9 +157,12 @@ def test_scores_select_again_after_a_case_of_synthetic_routing() -> None:
 
 
 def test_a_word_of_a_routing_is_a_popularity() -> None:
-    assert synthetic_popularity("uniform") == Popularity(exponent=0.0)
-    assert synthetic_popularity("zipf:0.75") == Popularity(exponent=0.75)
-    assert synthetic_popularity("scores") is None
+    even, steep = Popularity(exponent=0.0), Popularity(exponent=0.75)
+    assert synthetic_popularities("uniform") == (even, even)
+    assert synthetic_popularities("zipf:0.75") == (steep, steep)
+    assert synthetic_popularities("experts=uniform,rows=zipf:0.75") == (even, steep)
+    assert synthetic_popularities("experts=zipf:0.75,rows=uniform") == (steep, even)
+    assert synthetic_popularities("scores") == (None, None)
 
 
 def test_all_captures_share_one_stream_on_which_they_warm_up(

@@ -148,7 +148,7 @@ def test_a_dense_model_is_measured_once_whatever_the_routings() -> None:
     [
         ({"model": "llama-3.1-8b", "routings": ("scores",)}, "chooses neither experts nor rows"),
         ({"new_tokens": (2,)}, "new_tokens=2: is 1 in a decode step"),
-        ({"routings": ("zipf:11.0",)}, "the exponent is at most 10"),
+        ({"routings": ("zipf:11.0",)}, "the exponent must be a number from 0 to 10"),
         ({"batches": range(1, 4098)}, "plan=4097: a recording has at most 4,096 cases"),
     ],
 )

@@ -69,7 +69,7 @@ def test_biases_and_the_clamped_activation(generator: torch.Generator, tokens: i
     routing = routed(generator, tokens)
     x, (up, out) = 4 * normal(generator, tokens, D), weights(generator)
     extras = {"gate_up_bias": normal(generator, E, 2 * WIDTH), "down_bias": normal(generator, E, D)}
-    hidden, results = product_layer(x, up, out, routing, **extras)
+    hidden, results = product_layer(x, up, out, routing, tile=TILE, **extras)
     expected = oracles.experts(x, up, out, routing.ids, **extras, activation="clamped_silu")
     assert oracles.error(hidden, expected[0]) < EXACT
     assert oracles.error(results, expected[1]) < EXACT

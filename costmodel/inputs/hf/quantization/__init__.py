@@ -1,0 +1,1 @@
+"""How a checkpoint stores its weights, read from the quantisation that its files state."""
