@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.fused_decode import Result, add_ratios, ceilings, generator, tried
+from benchmarks.fused_decode import Result, ceilings, generator, tried
 from benchmarks.memory_weights import Dense, Model, Shape
-from benchmarks.timing import Timer, circumstances, kernel_durations_us
+from benchmarks.timing import Timer, add_ratios, circumstances, kernel_durations_us
 from reference_model.kernels import memory_oracles, oracles
 from reference_model.kernels.experts import described
 from reference_model.kernels.key_scores import score_keys
@@ -58,7 +58,7 @@ class Chain:
         def room(width: int) -> Tensor:
             return torch.full((tokens, width), torch.nan, device="cuda", dtype=torch.bfloat16)
 
-        self.projected, self.mixed = room(s.projected), room(s.groups * s.value_dim)
+        self.projected, self.mixed = room(s.projected), room(s.sums * s.value_dim)
         self.out = room(model.shape.hidden)
         self.first, self.last = Dense(model.first, tokens), Dense(model.last, tokens)
         self.tile = dense_tile(tokens, s.key_dim)
@@ -74,7 +74,9 @@ class Chain:
         s, weights, way = self.model.shape.sizes, self.model.layers[layer], self.way
         buffers, pdl = self.buffers, self.way.pdl
         self.first.run(layer, self.x, self.projected, pdl=pdl)
-        score_keys(self.projected, self.keys[layer], buffers.scores, self.tile, pdl=pdl)
+        score_keys(
+            self.projected, self.keys[layer], buffers.scores, self.tile, queries=s.queries, pdl=pdl
+        )
         choose_sides(
             self.projected, s, weights, buffers, eps=EPS, warps=way.side_warps, pdl=pdl
         )  # fmt: skip
@@ -112,8 +114,8 @@ def checked(chain: Chain) -> Result:
     chain.run(0)
     first = chain.out.clone()
     projected, error = chain.projected, oracles.error
-    merged = memory_oracles.merged(buffers.scores, weights.merge)
     factors = memory_oracles.norm_factors(projected, s, EPS)
+    merged = memory_oracles.merged(buffers.scores, weights.merge, factors)
     sides = memory_oracles.chosen_sides(buffers.scores, buffers.places.clamp_min(0), factors)
     grid = memory_oracles.grid(buffers.sides, weights.cores)
     points = memory_oracles.best(grid, s.reads)
@@ -201,8 +203,7 @@ def main() -> None:
         del model
         torch.cuda.empty_cache()
     report["ceilings"].append(ceilings())
-    best = {key: max(one[key] for one in report["ceilings"]) for key in report["ceilings"][0]}
-    add_ratios(report, best["copy_bytes_per_s"], best["product_flops_per_s"])
+    add_ratios(report, report["ceilings"])
     out.write_text(json.dumps(report, indent=1))
 
 

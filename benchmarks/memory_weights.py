@@ -42,7 +42,8 @@ class Shape:
             kept=min(keys, memory.first_stage_topk or memory.knn), reads=memory.knn,
             value_dim=memory.value_dim, pre_value_dim=memory.pre_value_dim,
             heads=memory.num_heads, ranks=memory.tucker_rank, cores=memory.tucker_cores,
-            groups=memory.value_expansion**2,
+            queries=memory.num_queries, expansion=memory.value_expansion**2,
+            sums=memory.output_groups,
         )  # fmt: skip
         return cls(
             name=config.name, hidden=config.hidden_size, sizes=sizes,
@@ -54,7 +55,7 @@ class Shape:
         """Both products' weights and the keys."""
         s = self.sizes
         keys = 2 * s.heads * s.ranks * s.keys * s.key_dim
-        return 2 * (self.hidden * (s.projected + s.groups * s.value_dim) + keys)
+        return 2 * (self.hidden * (s.projected + s.sums * s.value_dim) + keys)
 
 
 class Dense:
@@ -87,7 +88,7 @@ class Model:
         s, self.shape, self.draws = shape.sizes, shape, draws
         count = count or -(-int(COLD_BYTES) // shape.dense_bytes)
         self.count = count
-        mixed = s.groups * s.value_dim
+        mixed = s.sums * s.value_dim
         self.first = [self._normal(s.projected, shape.hidden) for _ in range(count)]
         self.last = [self._normal(shape.hidden, mixed) for _ in range(count)]
         values = self._normal(shape.table_rows, s.value_dim)

@@ -5,8 +5,9 @@ A layer is a chain of launches: one product for queries and pre-values' projecti
 output product. `choose_rows` does the work of `sum_rows` too where that is faster.
 
 Letters beside the package's: n keys a side, Dk key width, r ranks, c cores, f lines and columns
-kept for the grid, m rows read (all by head), Dp and Dv widths of pre-values and values, g groups of
-expanded values. A window is the part of the table that a layer reads; its rows form a ring.
+kept for the grid, m rows read (all by head), Dp and Dv widths of pre-values and values, q queries
+of a token, g sums of a token's rows. A window is the part of the table that a layer reads; its rows
+form a ring.
 """
 
 from dataclasses import dataclass
@@ -33,12 +34,14 @@ class MemorySizes:
     heads: int = 1
     ranks: int = 2  # r
     cores: int = 2  # c
-    groups: int = 1  # g: virtual rows that stand for one row of the table
+    queries: int = 1  # q: one for all ranks, or one for each
+    expansion: int = 1  # virtual rows that stand for one row of the table
+    sums: int = 1  # g: one for all rows, or one for each group of virtual rows: `expansion`
 
     @property
     def projected(self) -> int:
-        """Outputs of the first product: two halves of a query, and the token for pre-values."""
-        return 2 * self.key_dim + (self.pre_value_dim or 0)
+        """Outputs of the first product: queries [2, q, Dk], and the token for pre-values [Dp]."""
+        return 2 * self.queries * self.key_dim + (self.pre_value_dim or 0)
 
 
 def usual_slices(sizes: MemorySizes, tokens: int) -> int:
@@ -94,6 +97,6 @@ class MemoryBuffers:
             weights=floats(t, h * sizes.reads, sizes.cores),
             side_room=ints(t, 2, h, most_of(sizes.kept), dtype=torch.int64),
             grid_room=ints(t, h, most_of(sizes.reads), dtype=torch.int64),
-            partial=floats(t, slices, sizes.groups * sizes.value_dim),
+            partial=floats(t, slices, sizes.sums * sizes.value_dim),
             arrived=ints(t),
         )

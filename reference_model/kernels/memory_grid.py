@@ -72,9 +72,9 @@ def _choose_rows(
     SIDE: tl.constexpr, DECLARED: tl.constexpr, SUMMED: tl.constexpr,
     M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr,
     UNROLL: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr,
-    WIDTH: tl.constexpr, DK: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
-    CORES: tl.constexpr, EXPANSION: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_V: tl.constexpr,
-    BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr, PDL: tl.constexpr,
+    WIDTH: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
+    CORES: tl.constexpr, EXPANSION: tl.constexpr, SUMS: tl.constexpr, BLOCK_P: tl.constexpr,
+    BLOCK_V: tl.constexpr, BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """One token and head: its M rows and their scores by core, and with SUMMED their sum."""
     token = tl.program_id(0).to(tl.int64)
@@ -107,9 +107,9 @@ def _choose_rows(
         tl.debug_barrier()
         total = weighted_rows(
             token, 0, READS, projected, rows, weights, pre_values, values, offset, table,
-            WIDTH, DK, DP, DV, READS, CORES, EXPANSION, BLOCK_P, BLOCK_V, BLOCK_G, TOGETHER,
+            WIDTH, DP, DV, READS, CORES, EXPANSION, SUMS, BLOCK_P, BLOCK_V, BLOCK_G, TOGETHER,
         )  # fmt: skip
-        store_sum(total, out + token * (EXPANSION * DV), DV, EXPANSION, BLOCK_V, BLOCK_G)
+        store_sum(total, out + token * (SUMS * DV), DV, SUMS, BLOCK_V, BLOCK_G)
 
 
 def sums_too(sizes: MemorySizes) -> bool:

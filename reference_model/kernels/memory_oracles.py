@@ -20,16 +20,22 @@ def best(scores: Tensor, count: int) -> Tensor:
     return ordered.sort(dim=-1, descending=True, stable=True).indices[..., :count]
 
 
+def _queries(projected: Tensor, sizes: MemorySizes) -> Tensor:
+    """Halves of queries [T, 2, q, Dk]."""
+    width = 2 * sizes.queries * sizes.key_dim
+    queries: Tensor = projected[:, :width].double().unflatten(-1, (2, sizes.queries, -1))
+    return queries
+
+
 def key_scores(projected: Tensor, sizes: MemorySizes, keys: Tensor) -> Tensor:
     """Scores [T, 2, H, r, n] of both halves of the queries, as they are projected."""
-    halves = projected[:, : 2 * sizes.key_dim].double().unflatten(-1, (2, -1))
-    return torch.einsum("tsk,shrnk->tshrn", halves, keys.double())
+    queries = _queries(projected, sizes).expand(-1, -1, sizes.ranks, -1)
+    return torch.einsum("tsrk,shrnk->tshrn", queries, keys.double())
 
 
 def norm_factors(projected: Tensor, sizes: MemorySizes, eps: float) -> Tensor:
-    """What the norm multiplies each half of a query by, [T, 2]."""
-    halves = projected[:, : 2 * sizes.key_dim].double().unflatten(-1, (2, -1))
-    return torch.rsqrt(halves.square().mean(-1) + eps)
+    """What the norm multiplies the halves of the queries by, [T, 2, q]."""
+    return torch.rsqrt(_queries(projected, sizes).square().mean(-1) + eps)
 
 
 def _multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -37,11 +43,17 @@ def _multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return (a.double() * b.double() + c.double()).float()
 
 
-def merged(scores: Tensor, merge: Tensor) -> Tensor:
-    """One score a key, [T, 2, H, n]: the sum over the ranks [T, 2, H, r, n] by merge [2, H, r]."""
+def merged(scores: Tensor, merge: Tensor, factors: Tensor) -> Tensor:
+    """One score a key, [T, 2, H, n]: the sum over the ranks [T, 2, H, r, n] by merge [2, H, r].
+
+    The factors [T, 2, q] of the norm are part of it where there are several.
+    """
+    shares = merge[None].expand(scores.shape[0], -1, -1, -1)
+    if factors.shape[-1] > 1:
+        shares = shares * factors.float()[:, :, None]
     total = torch.zeros_like(scores[:, :, :, 0])
     for rank in range(scores.shape[3]):
-        total = _multiply_add(scores[:, :, :, rank], merge[None, :, :, rank, None], total)
+        total = _multiply_add(scores[:, :, :, rank], shares[..., rank, None], total)
     return total
 
 
@@ -65,7 +77,7 @@ def chosen_sides(scores: Tensor, places: Tensor, factors: Tensor) -> Tensor:
     """Scores [T, 2, H, r, f] of the keys at `places` [T, 2, H, f], of the normed query."""
     ranks = scores.shape[3]
     index = places.long()[:, :, :, None].expand(-1, -1, -1, ranks, -1)
-    return scores.double().gather(-1, index) * factors[:, :, None, None, None]
+    return scores.double().gather(-1, index) * factors[:, :, None, :, None]
 
 
 def by_core(sides: Tensor, cores: Tensor) -> Tensor:
@@ -93,12 +105,12 @@ def summed_rows(
 ) -> Tensor:
     """Sum [T, g Dv] of virtual rows [T, H m], weighed by core [T, H m, c] and by pre-values."""
     virtual = rows.long()
-    at = (virtual // sizes.groups + weights.offset) % weights.values.shape[0]
+    at = (virtual // sizes.expansion + weights.offset) % weights.values.shape[0]
     shares = scores.double()
     if weights.pre_values is not None:
-        x = projected[:, 2 * sizes.key_dim :].double()
+        x = projected[:, 2 * sizes.queries * sizes.key_dim :].double()
         shares = shares * torch.einsum("tmp,tp->tm", weights.pre_values[at].double(), x)[..., None]
     slices = weights.values[at].double().unflatten(-1, (sizes.cores, -1))
     weighed = (slices * shares[..., None]).flatten(-2)  # [T, H m, Dv]
-    member = torch.nn.functional.one_hot(virtual % sizes.groups, sizes.groups).double()
+    member = torch.nn.functional.one_hot(virtual % sizes.sums, sizes.sums).double()
     return torch.einsum("tmg,tmv->tgv", member, weighed).flatten(1)

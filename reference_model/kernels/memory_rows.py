@@ -20,13 +20,14 @@ from reference_model.kernels.memory import TOGETHER, MemoryBuffers, MemorySizes,
 @triton.jit
 def weighted_rows(
     token, begin, end, projected, rows, weights, pre_values, values, offset, table,
-    WIDTH: tl.constexpr, DK: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
-    CORES: tl.constexpr, EXPANSION: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_V: tl.constexpr,
-    BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr,
+    WIDTH: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
+    CORES: tl.constexpr, EXPANSION: tl.constexpr, SUMS: tl.constexpr, BLOCK_P: tl.constexpr,
+    BLOCK_V: tl.constexpr, BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
-    """The sum [BLOCK_G, BLOCK_V] of a token's rows from place `begin` to before `end`, by group.
+    """The sum [BLOCK_G, BLOCK_V] of a token's rows from place `begin` to before `end`.
 
-    A virtual row v belongs to group v % EXPANSION and lies at row v // EXPANSION of the window.
+    A virtual row v lies at row v // EXPANSION of the window. With as many SUMS it is added to sum
+    v % EXPANSION, else to the only one.
     """
     member = tl.arange(0, TOGETHER)
     pre = tl.arange(0, BLOCK_P)
@@ -36,7 +37,7 @@ def weighted_rows(
     total = tl.zeros((BLOCK_G, BLOCK_V), tl.float32)
     x = tl.zeros((BLOCK_P,), tl.float32)
     if DP > 0:
-        x += tl.load(projected + token * WIDTH + 2 * DK + pre, mask=pre < DP, other=0.0)
+        x += tl.load(projected + token * WIDTH + (WIDTH - DP) + pre, mask=pre < DP, other=0.0)
     for start in range(begin, end, TOGETHER):
         place = start + member
         real = place < end
@@ -57,7 +58,7 @@ def weighted_rows(
             weight = dot * tl.load(spot, mask=real, other=0.0, cache_modifier=".cg")
             share = tl.where((core_of == core)[None, :], weight[:, None], share)
         weighed = value.to(tl.float32) * share
-        if EXPANSION == 1:
+        if SUMS == 1:
             total += tl.sum(weighed, 0)[None, :]
         else:
             alike = (virtual % EXPANSION)[:, None] == number[None, :]
@@ -67,13 +68,13 @@ def weighted_rows(
 
 @triton.jit
 def store_sum(
-    total, to, DV: tl.constexpr, EXPANSION: tl.constexpr, BLOCK_V: tl.constexpr,
+    total, to, DV: tl.constexpr, SUMS: tl.constexpr, BLOCK_V: tl.constexpr,
     BLOCK_G: tl.constexpr,
 ):  # fmt: skip
     """Write a sum [BLOCK_G, BLOCK_V] to the g Dv elements from `to` on."""
     column = tl.arange(0, BLOCK_V)[None, :]
     number = tl.arange(0, BLOCK_G)[:, None]
-    inside = (number < EXPANSION) & (column < DV)
+    inside = (number < SUMS) & (column < DV)
     tl.store(to + number * DV + column, total.to(to.dtype.element_ty), mask=inside)
 
 
@@ -81,9 +82,10 @@ def store_sum(
 def _sum_rows(
     out, partial, arrived,
     projected, rows, weights, pre_values, values, offset, table,
-    WIDTH: tl.constexpr, DK: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
-    CORES: tl.constexpr, EXPANSION: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_V: tl.constexpr,
-    BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr, SLICES: tl.constexpr, PDL: tl.constexpr,
+    WIDTH: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
+    CORES: tl.constexpr, EXPANSION: tl.constexpr, SUMS: tl.constexpr, BLOCK_P: tl.constexpr,
+    BLOCK_V: tl.constexpr, BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr, SLICES: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
     """One slice of a token's rows; the last of the token's slices to arrive adds all."""
     token = tl.program_id(0).to(tl.int64)
@@ -93,27 +95,27 @@ def _sum_rows(
     total = weighted_rows(
         token, piece * SLICE, tl.minimum((piece + 1) * SLICE, READS), projected, rows, weights,
         pre_values, values, offset, table,
-        WIDTH, DK, DP, DV, READS, CORES, EXPANSION, BLOCK_P, BLOCK_V, BLOCK_G, TOGETHER,
+        WIDTH, DP, DV, READS, CORES, EXPANSION, SUMS, BLOCK_P, BLOCK_V, BLOCK_G, TOGETHER,
     )  # fmt: skip
-    SUM: tl.constexpr = EXPANSION * DV
+    SUM: tl.constexpr = SUMS * DV
     if SLICES == 1:
-        store_sum(total, out + token * SUM, DV, EXPANSION, BLOCK_V, BLOCK_G)
+        store_sum(total, out + token * SUM, DV, SUMS, BLOCK_V, BLOCK_G)
     else:
         first = partial + token * (SLICES * SUM)
-        store_sum(total, first + piece * SUM, DV, EXPANSION, BLOCK_V, BLOCK_G)
+        store_sum(total, first + piece * SUM, DV, SUMS, BLOCK_V, BLOCK_G)
         tl.debug_barrier()
         if tl.atomic_add(arrived + token, 1, sem="acq_rel") == SLICES - 1:
             tl.store(arrived + token, 0)
             column = tl.arange(0, BLOCK_V)[None, :]
             number = tl.arange(0, BLOCK_G)[:, None]
             spot = number * DV + column
-            inside = (number < EXPANSION) & (column < DV)
+            inside = (number < SUMS) & (column < DV)
             total = tl.zeros((BLOCK_G, BLOCK_V), tl.float32)
             for other in tl.static_range(SLICES):
                 total += tl.load(
                     first + other * SUM + spot, mask=inside, other=0.0, cache_modifier=".cg"
                 )
-            store_sum(total, out + token * SUM, DV, EXPANSION, BLOCK_V, BLOCK_G)
+            store_sum(total, out + token * SUM, DV, SUMS, BLOCK_V, BLOCK_G)
 
 
 def row_arguments(
@@ -133,15 +135,15 @@ def row_arguments(
     )
     constants = {
         "WIDTH": projected.shape[1],
-        "DK": sizes.key_dim,
         "DP": pre,
         "DV": sizes.value_dim,
         "READS": sizes.heads * sizes.reads,
         "CORES": sizes.cores,
-        "EXPANSION": sizes.groups,
+        "EXPANSION": sizes.expansion,
+        "SUMS": sizes.sums,
         "BLOCK_P": block_of(pre) if pre else 1,
         "BLOCK_V": block_of(sizes.value_dim),
-        "BLOCK_G": block_of(sizes.groups),
+        "BLOCK_G": block_of(sizes.sums),
         "TOGETHER": TOGETHER,
     }
     return tensors, constants
@@ -159,11 +161,11 @@ def sum_rows(
 ) -> None:
     """Sum the chosen rows by their weights, into out [T, g Dv].
 
-    projected [T, 2 Dk + Dp] ends with the tokens that pre-values are multiplied by.
+    projected [T, 2 Dk + Dp] ends with the tokens [Dp] that pre-values are multiplied by.
     """
     tokens, slices = buffers.partial.shape[:2]
     arguments, constants = row_arguments(projected, sizes, weights, buffers)
-    warps = warps or (1 if sizes.groups == 1 else 4)  # one warp cannot hold a sum for each group
+    warps = warps or (1 if sizes.sums == 1 else 4)  # one warp cannot hold several
     _sum_rows[tokens, slices](
         out, buffers.partial, buffers.arrived, *arguments, **constants, SLICES=slices,
         **launch_options(pdl=pdl, warps=warps),

@@ -2,7 +2,8 @@
 
 A key has r scores; their sum by `merge` (the singular vectors of the Tucker cores) decides. The
 query's norm is applied to the scores of the chosen alone: one factor a side, from the half of the
-query as it was projected, which is known before the previous kernel has finished.
+query as it was projected, which is known before the previous kernel has finished. Where each rank
+has a query of its own, the factors of a side differ, and are part of the sum.
 
 The weighted sum is made of fused multiply-adds by name: a compiler may compute it anew where it is
 needed again, and left to itself round it otherwise there, so that a score could pass a threshold
@@ -19,10 +20,18 @@ from reference_model.kernels.top import key_of, top, top_constants
 
 
 @triton.jit
+def _norm_factor(query, eps, DK: tl.constexpr, BLOCK_K: tl.constexpr):
+    """What RMSNorm multiplies half of a query by."""
+    element = tl.arange(0, BLOCK_K)
+    x = tl.load(query + element, mask=element < DK, other=0.0).to(tl.float32)
+    return tl.rsqrt(tl.sum(x * x, 0) / DK + eps)
+
+
+@triton.jit
 def _choose_sides(
     projected, merge, scores, places, sides, room, eps,
-    WIDTH: tl.constexpr, HEADS: tl.constexpr, RANKS: tl.constexpr, KEYS: tl.constexpr,
-    DK: tl.constexpr, BLOCK_K: tl.constexpr,
+    WIDTH: tl.constexpr, QUERIES: tl.constexpr, HEADS: tl.constexpr, RANKS: tl.constexpr,
+    KEYS: tl.constexpr, DK: tl.constexpr, BLOCK_K: tl.constexpr,
     M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr,
     UNROLL: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
@@ -30,10 +39,8 @@ def _choose_sides(
     token = tl.program_id(0).to(tl.int64)
     side = tl.program_id(1) // HEADS
     block = token * (2 * HEADS) + tl.program_id(1)  # of [T, 2, H]
-    element = tl.arange(0, BLOCK_K)
-    half = projected + token * WIDTH + side * DK  # two kernels old: read before the wait
-    query = tl.load(half + element, mask=element < DK, other=0.0).to(tl.float32)
-    factor = tl.rsqrt(tl.sum(query * query, 0) / DK + eps)
+    half = projected + token * WIDTH + side * QUERIES * DK  # two kernels old: read before the wait
+    factor = _norm_factor(half, eps, DK, BLOCK_K)
     index = tl.arange(0, BLOCK)
     inside = index < KEYS
     first = scores + block * (RANKS * KEYS)
@@ -41,6 +48,8 @@ def _choose_sides(
     merged = tl.zeros((BLOCK,), tl.float32)
     for rank in tl.static_range(RANKS):
         share = tl.load(merge + tl.program_id(1) * RANKS + rank)
+        if QUERIES > 1:
+            share *= _norm_factor(half + rank * DK, eps, DK, BLOCK_K)
         score = tl.load(first + rank * KEYS + index, mask=inside, other=0.0)
         merged = tl.fma(score, tl.zeros_like(score) + share, merged)
     key = key_of(merged, inside)
@@ -48,6 +57,8 @@ def _choose_sides(
     best = place < M
     tl.store(places + block * M + place, chosen, mask=best)
     for rank in tl.static_range(RANKS):
+        if QUERIES > 1:
+            factor = _norm_factor(half + rank * DK, eps, DK, BLOCK_K)
         score = tl.load(first + rank * KEYS + chosen, mask=best, other=0.0)
         tl.store(sides + (block * RANKS + rank) * M + place, score * factor, mask=best)
 
@@ -64,13 +75,13 @@ def choose_sides(
 ) -> None:
     """Choose the f best lines and columns by buffers.scores, into `places` and `sides`.
 
-    projected [T, 2 Dk + ..] is what `score_keys` had.
+    projected [T, 2 q Dk + ..] is what `score_keys` had.
     """
     tokens, width = projected.shape
     _choose_sides[tokens, 2 * sizes.heads](
         projected, weights.merge, buffers.scores, buffers.places, buffers.sides,
-        buffers.side_room, eps, WIDTH=width, HEADS=sizes.heads, RANKS=sizes.ranks,
-        KEYS=sizes.keys, DK=sizes.key_dim, BLOCK_K=block_of(sizes.key_dim),
+        buffers.side_room, eps, WIDTH=width, QUERIES=sizes.queries, HEADS=sizes.heads,
+        RANKS=sizes.ranks, KEYS=sizes.keys, DK=sizes.key_dim, BLOCK_K=block_of(sizes.key_dim),
         **top_constants(sizes.kept, block_of(sizes.keys), warps),
         **launch_options(pdl=pdl, warps=warps),
     )  # fmt: skip

@@ -31,8 +31,11 @@ CASES = {
     "heads": replace(SIZES, heads=3, reads=5),
     "rank 3, 4 cores": replace(SIZES, ranks=3, cores=4),
     "rank 1, 1 core": replace(SIZES, ranks=1, cores=1),
-    "groups": replace(SIZES, groups=9),
-    "heads and groups": replace(SIZES, heads=2, groups=4, pre_value_dim=None),
+    "groups": replace(SIZES, expansion=9, sums=9),
+    "groups in one sum": replace(SIZES, expansion=4),
+    "a query a rank": replace(SIZES, queries=2),
+    "heads and queries": replace(SIZES, heads=2, ranks=3, queries=3),
+    "heads and groups": replace(SIZES, heads=2, expansion=4, sums=4, pre_value_dim=None),
     "all points": replace(SIZES, kept=3, reads=9),
     "a grid of all keys": replace(SIZES, keys=5, kept=5, reads=11),
     "one row": replace(SIZES, kept=1, reads=1),
@@ -43,7 +46,7 @@ CASES = {
 def random_weights(generator: torch.Generator, sizes: MemorySizes) -> MemoryWeights:
     """A window that reaches beyond the table's end."""
     s = sizes
-    window = s.keys**2 // s.groups + 1
+    window = s.keys**2 // s.expansion + 1
     table = window + 13
     pre = None if s.pre_value_dim is None else normal(generator, table, s.pre_value_dim)
     return MemoryWeights(
@@ -76,8 +79,9 @@ def run(
     """The chain from the projection on; buffers, and the sum of the rows [T, g Dv]."""
     tokens = projected.shape[0]
     buffers = room(sizes, tokens)
-    out = poisoned(tokens, sizes.groups * sizes.value_dim)
-    score_keys(projected, described(weights.keys, TILE), buffers.scores, TILE)
+    out = poisoned(tokens, sizes.sums * sizes.value_dim)
+    keys = described(weights.keys, TILE)
+    score_keys(projected, keys, buffers.scores, TILE, queries=sizes.queries)
     choose_sides(projected, sizes, weights, buffers, eps=EPS)
     summed = out if together else None
     choose_rows(projected, sizes, weights, buffers, summed, declared=declared)
@@ -94,9 +98,9 @@ def check(
     """Each kernel's results from what the kernels before it gave."""
     scores = oracles.key_scores(projected, sizes, weights.keys)
     assert error(buffers.scores, scores) < EXACT
-    merged = oracles.merged(buffers.scores, weights.merge)
-    assert torch.equal(buffers.places.long(), oracles.best(merged, sizes.kept))
     factors = oracles.norm_factors(projected, sizes, EPS)
+    merged = oracles.merged(buffers.scores, weights.merge, factors)
+    assert torch.equal(buffers.places.long(), oracles.best(merged, sizes.kept))
     sides = oracles.chosen_sides(buffers.scores, buffers.places, factors)
     assert error(buffers.sides, sides) < EXACT
     points = oracles.best(oracles.grid(buffers.sides, weights.cores), sizes.reads)
@@ -144,7 +148,7 @@ def test_sizes_of_a_published_model(generator: torch.Generator) -> None:
 def test_a_slice_may_hold_all_rows_and_the_last_one_none(
     generator: torch.Generator, tokens: int
 ) -> None:
-    sizes = replace(SIZES, reads=9, kept=3, groups=4)
+    sizes = replace(SIZES, reads=9, kept=3, expansion=4, sums=4)
     weights = random_weights(generator, sizes)
     buffers = room(sizes, 2)
     slices = usual_slices(sizes, tokens)
@@ -163,18 +167,18 @@ def test_a_slice_may_hold_all_rows_and_the_last_one_none(
 
 
 @pytest.mark.parametrize("together", [False, True])
-@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("expansion", [1, 4])
 def test_declared_rows_are_read_with_the_weights_of_the_chosen(
-    generator: torch.Generator, groups: int, *, together: bool
+    generator: torch.Generator, expansion: int, *, together: bool
 ) -> None:
-    sizes = replace(SIZES, groups=groups)
+    sizes = replace(SIZES, expansion=expansion)
     weights = random_weights(generator, sizes)
     projected = normal(generator, 3, sizes.projected)
     chosen, _ = run(projected, sizes, weights)
-    declared = torch.randint(0, sizes.keys**2 // groups, (3, 6), generator=generator)
+    declared = torch.randint(0, sizes.keys**2 // expansion, (3, 6), generator=generator)
     buffers, out = run(projected, sizes, weights, declared=declared, together=together)
     assert torch.equal(buffers.weights, chosen.weights)
-    assert torch.equal(buffers.rows.long(), declared * groups + chosen.rows.long() % groups)
+    assert torch.equal(buffers.rows.long(), declared * expansion + chosen.rows.long() % expansion)
     total = oracles.summed_rows(projected, sizes, weights, buffers.rows, buffers.weights)
     assert error(out, total) < EXACT
 

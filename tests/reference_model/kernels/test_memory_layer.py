@@ -37,7 +37,9 @@ def sizes_of(layer: UltraMemLayer) -> MemorySizes:
         heads=config.num_heads,
         ranks=config.tucker_rank,
         cores=config.tucker_cores,
-        groups=config.value_expansion**2,
+        queries=config.num_queries,
+        expansion=config.value_expansion**2,
+        sums=config.output_groups,
     )
 
 
@@ -65,8 +67,9 @@ def run(layer: UltraMemLayer, x: Tensor, *, together: bool) -> tuple[MemoryBuffe
     projected = poisoned(tokens, sizes.projected)
     linear(x, torch.cat(first), projected)
     buffers = MemoryBuffers.make(sizes, tokens=tokens, device="cpu")
-    mixed = poisoned(tokens, sizes.groups * sizes.value_dim)
-    score_keys(projected, described(weights.keys, TILE), buffers.scores, TILE)
+    mixed = poisoned(tokens, sizes.sums * sizes.value_dim)
+    keys = described(weights.keys, TILE)
+    score_keys(projected, keys, buffers.scores, TILE, queries=sizes.queries)
     choose_sides(projected, sizes, weights, buffers, eps=NORM_EPS)
     choose_rows(projected, sizes, weights, buffers, mixed if together else None)
     if not together:
