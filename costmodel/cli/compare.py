@@ -4,15 +4,17 @@ from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
     HardwareOpt,
+    IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
     ModelArgs,
 )
 from costmodel.cli.output import print_output
+from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, single, takes_workload
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
-from costmodel.inputs.catalog import load_model, numbered
+from costmodel.inputs.catalog import numbered
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.parse import parse_routing
 
@@ -26,6 +28,7 @@ def compare(
     models: ModelArgs,
     *,
     typed: TypedWorkload,
+    ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
@@ -46,7 +49,7 @@ def compare(
         routing=parse_routing(typed.routing),
     )
     comparison = compare_models(
-        numbered([load_model(model) for model in models]),
+        numbered(typed_models(models, ignore_key)),
         workload,
         load_hardware(hardware),
         batches=batches,

@@ -10,6 +10,7 @@ from costmodel.cli.options import (
     CsvOpt,
     DtypeOpt,
     HardwareOpt,
+    IgnoreKeyOpt,
     JsonOpt,
     KvDtypeOpt,
     MarkdownOpt,
@@ -17,8 +18,8 @@ from costmodel.cli.options import (
     complete_model,
 )
 from costmodel.cli.output import check_output, print_output
+from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import single
-from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.parse import parse_contexts, parse_workload
 from costmodel.inputs.workload import DEFAULT_CONTEXT
@@ -58,6 +59,7 @@ def match(
     ] = False,
     dtype: DtypeOpt = None,
     kv_dtype: KvDtypeOpt = None,
+    ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     out: Annotated[
@@ -89,9 +91,10 @@ def match(
         kv_dtype=kv_dtype,
         routing=Uniform(),
     )
+    target, template = typed_models([model, to], ignore_key)
     result = find_match(
-        load_model(model),
-        load_model(to),
+        target,
+        template,
         context=workload.context,
         vary=None if vary is None else parse_vary(vary),
         keep_backbone=keep_backbone,

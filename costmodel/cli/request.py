@@ -10,6 +10,7 @@ from costmodel.cli.options import (
     CsvOpt,
     DtypeOpt,
     HardwareOpt,
+    IgnoreKeyOpt,
     JsonOpt,
     KvDtypeOpt,
     MarkdownOpt,
@@ -19,9 +20,9 @@ from costmodel.cli.options import (
     WindowCacheOpt,
 )
 from costmodel.cli.output import check_output, print_output
+from costmodel.cli.typed_models import typed_models
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError, shown
-from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.parse import DECIMAL, parse_count, parse_routing, parse_workload
 from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS
@@ -46,6 +47,7 @@ def request(
         str | None,
         typer.Option(metavar="USD", help="Of one GPU, in USD; without it, no cost is known."),
     ] = None,
+    ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     dtype: DtypeOpt = None,
@@ -85,7 +87,7 @@ def request(
         backend=backend,
     )
     gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
-    served = serve(load_model(model), served_request, workload, gpu, curves)
+    served = serve(typed_models([model], ignore_key)[0], served_request, workload, gpu, curves)
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,

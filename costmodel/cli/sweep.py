@@ -9,15 +9,16 @@ from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
     HardwareOpt,
+    IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
     ModelArgs,
 )
 from costmodel.cli.output import check_csv, print_output
+from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
-from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.parse import parse_routing, split_routings
 
@@ -33,6 +34,7 @@ def sweep(
     models: ModelArgs,
     *,
     typed: TypedWorkload,
+    ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     out: Annotated[
@@ -64,9 +66,10 @@ def sweep(
     if points > MAX_POINTS:
         raise InputError(f"sweep={points}: a sweep has at most {MAX_POINTS:,} points")
     workload = typed.workload(batch=batches[0], context=contexts[0], routing=routings[0])
+    configs = typed_models(models, ignore_key)
     made = [
         sweep_grid(
-            load_model(model),
+            model,
             workload,
             batches=batches,
             contexts=contexts,
@@ -74,7 +77,7 @@ def sweep(
             hardwares=gpus,
             calibrations=calibrations,
         )
-        for model in models
+        for model in configs
     ]
     grids = aligned(made)
     if target is not None:
@@ -87,6 +90,7 @@ def sweep(
         data=lambda: {
             "schema_version": SCHEMA_VERSION,
             "reasons": {grid.model: grid.reasons for grid in grids},
+            "notes": {model.name: list(model.notes) for model in configs},
             "rows": rows,
         },
         tables=lambda: [sweep_table(grids, calibrations, MAX_SHOWN_ROWS)],

@@ -44,7 +44,7 @@ def read_text(path: Path) -> str:
             raise InputError(
                 f"file={name}: holds {size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
             )
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"file={name}: is not UTF-8 text (byte {error.start})") from None
     except (OSError, ValueError) as error:

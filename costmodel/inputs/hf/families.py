@@ -118,8 +118,7 @@ def gemma3(fields: Fields) -> Blocks:
     )
 
 
-_SLICES = {"pretraining_tp": (1,)}  # slices of projections, which current releases no longer make
-_DEEPSEEK = {**_SLICES, "ep_size": (1,), "mlp_bias": (False,), "moe_layer_freq": (1,)}
+_DEEPSEEK = {"ep_size": (1,), "moe_layer_freq": (1,)}
 _QWEN3 = {"qkv_bias": (False, None), "use_qk_norm": (True,)}  # what its classes build anyway
 _NOAUX_TC = {"scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",)}
 _DEEPSEEK_V3 = Family(
@@ -152,13 +151,12 @@ FAMILIES: Final[dict[str, Family]] = {
         only={"hidden_act": ("silu",)},  # half of its clamped SwiGLU
     ),
     "kimi_k2": _DEEPSEEK_V3,
-    "llama": Family(read=llama, only=_SLICES),
+    "llama": Family(read=llama),
     "minimax_m2": Family(
         read=moe_families.minimax_m2,
         # Keys of MiniMax-Text-01; no block here has such an FFN (the shared one has width 0).
         without_cost=ROUTER_TRAINING | {"mlp_intermediate_size", "shared_moe_mode"},
         only={
-            "attention_bias": (False,),
             "layernorm_full_attention_alpha": (1.0, 1),
             "layernorm_full_attention_beta": (1.0, 1),
             "layernorm_linear_attention_alpha": (1.0, 1),
@@ -168,27 +166,17 @@ FAMILIES: Final[dict[str, Family]] = {
             "postnorm": (False,),
             "qk_norm_type": ("per_layer",),
             "scoring_func": ("sigmoid",),
-            "shared_intermediate_size": (0,),
-            "sliding_window": (None,),
         },
     ),
-    "mistral": Family(read=mistral, only={"attention_bias": (False,), "mlp_bias": (False,)}),
-    "mixtral": Family(
-        read=moe_families.mixtral, without_cost=ROUTER_TRAINING, only={"attention_bias": (False,)}
-    ),
-    "olmoe": Family(
-        read=moe_families.olmoe, without_cost=ROUTER_TRAINING, only={"clip_qkv": (None,)}
-    ),
-    "qwen2": Family(read=qwen2, only={"use_mrope": (False,)}),
+    "mistral": Family(read=mistral),
+    "mixtral": Family(read=moe_families.mixtral, without_cost=ROUTER_TRAINING),
+    "olmoe": Family(read=moe_families.olmoe, without_cost=ROUTER_TRAINING),
+    "qwen2": Family(read=qwen2, only={"qkv_bias": (True, None)}),
     "qwen3": Family(read=qwen3, only=_QWEN3),
     "qwen3_moe": Family(
         read=moe_families.qwen3_moe,
         # Without use_sliding_window, which releases read differently, no window is in use.
-        without_cost=ROUTER_TRAINING | {"max_window_layers", "sliding_window"},
-        only={
-            "use_sliding_window": (False,),
-            "shared_expert_intermediate_size": (0, None),
-            **_QWEN3,
-        },
+        without_cost=ROUTER_TRAINING,
+        only=_QWEN3,
     ),
 }

@@ -56,6 +56,7 @@ def olmoe(fields: Fields) -> Blocks:
 
 def qwen3_moe(fields: Fields) -> Blocks:
     """Qwen3-MoE: QK-norm of each head; a step or a list says which blocks have a dense FFN."""
+    fields.optional("sliding_window", WINDOW_OR_NULL, None)  # not in use: see families.py
     layers = num_layers(fields)
     bias = fields.optional("attention_bias", FLAG, default=False)
     norm = fields.optional("norm_topk_prob", FLAG, default=False)
