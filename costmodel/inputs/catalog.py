@@ -71,9 +71,9 @@ def load_model(name_or_path: str, ignored: IgnoredKeys | None = None) -> ModelCo
             raise refusal
         if suffix not in (".json", ".toml") and os.sep not in name_or_path:
             raise InputError(
-                f"model={shown(name_or_path)}: is neither a preset nor a .toml or .json file;"
+                f"model={shown(name_or_path)}: is neither a preset nor a .toml or .json file"
+                f"{did_you_mean(name_or_path, model_names())};"
                 f" the presets are {', '.join(model_names())}"
-                f"{did_you_mean(name_or_path, model_names())}"
             )
     elif path.is_dir():
         path, suffix = config_of_folder(path), ".json"

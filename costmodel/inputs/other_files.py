@@ -41,7 +41,7 @@ def config_of_folder(folder: Path) -> Path:
     except OSError:
         names = []
     held = f" (it holds {', '.join(map(shown, names))})" if names else ""
-    raise InputError(f"file={shown(str(folder))}: is a folder without a config.json{held}")
+    raise InputError(f"file={shown(str(folder))}: is a directory without a config.json{held}")
 
 
 def refuse_weights(path: Path) -> None:

@@ -17,13 +17,13 @@ _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)  # owner/
 
 
 def did_you_mean(typed: str, names: Sequence[str]) -> str:
-    """The names that are like the one typed, as the end of a message; "" if there are none."""
+    """The names that are like the one typed, in parentheses; "" if there are none."""
     name = typed.lower()
     if not name or len(name) > MAX_SHOWN:
         return ""
     like = get_close_matches(name, names, n=MAX_MEANT, cutoff=LIKENESS)
     meant = like or [other for other in names if name in other][:MAX_MEANT]
-    return f"; did you mean {' or '.join(meant)}?" if meant else ""
+    return f" (did you mean {' or '.join(meant)}?)" if meant else ""
 
 
 def not_fetched(typed: str, presets: Sequence[str]) -> InputError | None:
@@ -34,7 +34,8 @@ def not_fetched(typed: str, presets: Sequence[str]) -> InputError | None:
         presets: Their names. The one whose name begins the model's is proposed.
     """
     address = _ADDRESS.match(typed)
-    if address is None and _HUB_NAME.fullmatch(typed) is None:
+    is_file_name = typed.lower().endswith((".json", ".toml"))
+    if address is None and (is_file_name or _HUB_NAME.fullmatch(typed) is None):
         return None
     hub_name = typed
     if address is not None:

@@ -320,7 +320,11 @@ def test_an_interrupt_leaves_neither_a_traceback_nor_half_a_file(tmp_path: Path)
 
 
 def test_an_interrupt_at_any_time_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict, "load_model", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "typed_models", interrupted)
     done = run("predict", SMALL)
     assert (done.code, done.out) == (130, "")
     assert "Traceback" not in done.err

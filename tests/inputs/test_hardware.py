@@ -167,11 +167,11 @@ def test_own_hardware_with_bf16_alone_computes_in_it(tmp_path: Path) -> None:
             gpu.peak_flops_per_s(dtype)
 
 
-@pytest.mark.parametrize("name", ["h300", "", " ", "..", ".", "h200 ", "h200\0", "*", "h200.TXT"])
+@pytest.mark.parametrize("name", ["h300", "", " ", "..", ".", "h200\0", "*", "h200.TXT"])
 def test_unknown_preset_lists_the_presets(name: str) -> None:
     message = refusal(name)
     assert message.startswith(f"hardware={name!r}: is neither a preset (a100-80gb, b200, ")
-    assert message.endswith("nor the path of a .toml file")
+    assert "nor the path of a .toml file" in message
 
 
 @pytest.mark.parametrize("name", ["../x", "h200/../h200", "/no", "h200/", "./none.toml", "/"])

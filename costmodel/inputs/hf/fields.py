@@ -200,7 +200,9 @@ class Fields:
             if not any(type(held) is type(value) and held == value for value in values):
                 listed = " or ".join(shown(value) for value in values)
                 raise self.refused(
-                    key, f"is not modelled for model_type {self.model_type!r}; only {listed} is"
+                    key,
+                    f"is not modelled for model_type {self.model_type!r}; only {listed} is"
+                    f"{self._meant(key)}",
                 )
 
     def finish(self, without_cost: Iterable[str]) -> None:
