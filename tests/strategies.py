@@ -42,6 +42,7 @@ def gqa(draw: st.DrawFn) -> MixerKind:
         attention_bias=draw(flags),
         output_bias=draw(flags),
         sinks=draw(flags),
+        softcap=draw(flags),
     )
 
 
@@ -67,12 +68,13 @@ dense: st.SearchStrategy[FfnKind] = st.builds(
 @st.composite
 def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
     groups, size = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    kept = draw(st.integers(1, groups))
+    kept, shared = draw(st.integers(1, groups)), draw(st.just(0) | widths)
     return MoeFfn(
         num_experts=groups * size,
         num_experts_per_tok=draw(st.integers(1, kept * size)),
         moe_intermediate_size=draw(widths) * multiple_of,
-        shared_intermediate_size=draw(st.just(0) | widths),
+        shared_intermediate_size=shared,
+        shared_expert_gate=shared > 0 and draw(flags),
         gated=draw(flags),
         activation=draw(activations),
         scoring=draw(st.sampled_from(["softmax", "sigmoid", "softmax_of_chosen"])),
@@ -175,6 +177,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         memory = [draw(peer(where, replaces=replaces))]
     elif kind == "two" and last:
         memory = [draw(ultramem("0:1")), draw(product_key("1", hidden, replaces=replaces))]
+    places = ["before", "around", "parallel"] + ([] if memory else ["behind"])
+    norms, layer_norm = draw(st.sampled_from(places)), draw(flags)
     return ModelConfig(
         name="random",
         source="hypothesis",
@@ -186,7 +190,12 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         ffn=draw(ffns),
         overrides=overrides,
         memory=tuple(memory),
-        post_norms=draw(flags),
+        norm="layer" if layer_norm else "rms",
+        norm_bias=layer_norm and draw(flags),
+        pre_norms=norms != "behind",
+        post_norms=norms in ("around", "behind"),
+        parallel_block=norms == "parallel",
+        logit_softcap=draw(flags),
     )
 
 
