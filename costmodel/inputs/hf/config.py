@@ -138,7 +138,7 @@ def _model(fields: Fields, *, tied: bool | None) -> tuple[Table, Blocks]:
         "vocab_size": vocabulary,
         "num_hidden_layers": len(blocks.ffn),
         "tie_word_embeddings": own_tied,
-        "post_norms": blocks.post_norms,
+        **blocks.model,
         **_layers(blocks),
     }
     return model, blocks

@@ -44,6 +44,7 @@ SHARE_OR_NULL: Final[TypeAdapter[float | None]] = TypeAdapter(
     Annotated[float, Field(ge=0, le=1)] | None, config=_STRICT
 )
 NUMBER: Final[TypeAdapter[float]] = TypeAdapter(float, config=_STRICT)
+NUMBER_OR_NULL: Final[TypeAdapter[float | None]] = TypeAdapter(float | None, config=_STRICT)
 FLAG: Final[TypeAdapter[bool]] = TypeAdapter(  # null is false, as where models read it
     Annotated[bool, BeforeValidator(lambda value: False if value is None else value)],
     config=_STRICT,
