@@ -182,6 +182,24 @@ def test_what_has_no_kernels_is_named() -> None:
             of(ffn=replace(EXPERTS, moe_intermediate_size=96)),
             "needs moe_intermediate_size to be a multiple of 64, not 96",
         ),
+        (replace(SMALL, norm="layer"), "has no kernels for LayerNorm"),
+        (replace(SMALL, logit_softcap=True), "has no kernels for a softcap of the logits"),
+        (
+            replace(SMALL, parallel_block=True),
+            "has no kernels for blocks without a norm before the FFN",
+        ),
+        (
+            replace(SMALL, pre_norms=False, post_norms=True),
+            "has no kernels for norms behind a layer (post_norms)",
+        ),
+        (
+            of(attention=replace(HEADS, softcap=True)),
+            "has no kernels for a softcap of attention scores",
+        ),
+        (
+            of(ffn=replace(EXPERTS, shared_intermediate_size=64, shared_expert_gate=True)),
+            "has no kernels for a gate of the shared experts",
+        ),
         (
             of(ffn=replace(EXPERTS, shared_intermediate_size=64, expert_bias=True)),
             "has no kernels for shared experts with biases",
