@@ -79,9 +79,9 @@ class Norm(Leaf):
 
     def __init__(self, factory: Factory, config: ModelConfig) -> None:
         super().__init__()
-        self.layer_norm = config.norm == "layer"
+        self.layer_norm = config.norm != "rms"
         self.register("weight", factory.filled(factory.hidden_size, value=1.0), "norm")
-        if config.norm_bias:
+        if config.norm == "layer_bias":
             self.register("bias", factory.filled(factory.hidden_size, value=0.0), "norm")
         else:
             self.bias = None

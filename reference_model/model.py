@@ -4,8 +4,8 @@ A block runs in this order (in parentheses: only where the configuration has it)
 
     attention_norm, attention, (post_attention_norm), ffn_norm, ffn | moe, (post_ffn_norm), (memory)
 
-Without `pre_norms` it has the two norms behind its sublayers alone, whose results join the residual
-stream at once; a parallel block has no `ffn_norm`.
+A block with its norms behind has the two post norms alone, whose results join the residual stream
+at once; a parallel block has no `ffn_norm`.
 
 The additions to the residual stream are done by the norm that comes next, as a fused kernel would
 do them: a block returns what it adds, and a norm takes the stream and the additions that wait for
@@ -35,12 +35,13 @@ class Block(nn.Module):
 
     def __init__(self, factory: Factory, config: ModelConfig, attention: nn.Module) -> None:
         super().__init__()
-        self.config = config
-        if config.pre_norms:
+        self.is_parallel = config.block == "parallel"
+        self.norms_behind = config.block == "norms_behind"
+        if not self.norms_behind:
             self.attention_norm = Norm(factory, config)
         self.attention = attention
-        self.post_attention_norm = _post_norm(factory, config) if config.post_norms else None
-        if config.pre_norms and not config.parallel_block:
+        self.post_attention_norm = _post_norm(factory, config)
+        if config.block == "serial":
             self.ffn_norm = Norm(factory, config)
         self.ffn: nn.Module | None = None
         self.moe: nn.Module | None = None
@@ -67,14 +68,14 @@ class Block(nn.Module):
             The stream, the FFN's output that waits to be added, and the memory layer's output.
         """
         ffn = self.ffn if self.ffn is not None else self.moe
-        if not self.config.pre_norms:
+        if self.norms_behind:
             return self._joined(stream, ffn, cache, index), [], None
         stream, x = self.attention_norm(stream, *adds)
         attended = self.attention(x, cache, index)
         if self.post_attention_norm is not None:
             _, attended = self.post_attention_norm(attended)
         adds = []
-        if self.config.parallel_block:  # the FFN reads what attention read
+        if self.is_parallel:  # the FFN reads what attention read
             adds.append(attended)
         else:
             stream, x = self.ffn_norm(stream, attended)
@@ -95,8 +96,11 @@ class Block(nn.Module):
         return stream
 
 
-def _post_norm(factory: Factory, config: ModelConfig) -> Norm:
-    return Norm(factory, config) if config.pre_norms else JoiningNorm(factory, config)
+def _post_norm(factory: Factory, config: ModelConfig) -> Norm | None:
+    """The norm of a sublayer's output; None: the block has none."""
+    if config.block == "norms_behind":
+        return JoiningNorm(factory, config)
+    return Norm(factory, config) if config.post_norms else None
 
 
 class ReferenceModel(nn.Module):
@@ -118,8 +122,8 @@ class ReferenceModel(nn.Module):
             for layer in layers:
                 module = module_of(ffn)
                 setattr(self.layers[layer], module.attribute, module(factory, ffn))
-                if config.post_norms:
-                    self.layers[layer].post_ffn_norm = _post_norm(factory, config)
+                if (post_norm := _post_norm(factory, config)) is not None:
+                    self.layers[layer].post_ffn_norm = post_norm
         self.output_blocks: dict[int, int] = {}
         for memory in config.memory:
             placement = memory.placement(num_layers)

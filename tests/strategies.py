@@ -6,7 +6,7 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from costmodel import presets
-from costmodel.inputs.model import ModelConfig, Override, load_model_toml
+from costmodel.inputs.model import Block, ModelConfig, Override, load_model_toml
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
@@ -177,8 +177,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         memory = [draw(peer(where, replaces=replaces))]
     elif kind == "two" and last:
         memory = [draw(ultramem("0:1")), draw(product_key("1", hidden, replaces=replaces))]
-    places = ["before", "around", "parallel"] + ([] if memory else ["behind"])
-    norms, layer_norm = draw(st.sampled_from(places)), draw(flags)
+    blocks: list[Block] = ["serial", "parallel"]
+    block = draw(st.sampled_from(blocks if memory else [*blocks, "norms_behind"]))
     return ModelConfig(
         name="random",
         source="hypothesis",
@@ -190,11 +190,9 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         ffn=draw(ffns),
         overrides=overrides,
         memory=tuple(memory),
-        norm="layer" if layer_norm else "rms",
-        norm_bias=layer_norm and draw(flags),
-        pre_norms=norms != "behind",
-        post_norms=norms in ("around", "behind"),
-        parallel_block=norms == "parallel",
+        norm=draw(st.sampled_from(["rms", "layer", "layer_bias"])),
+        block=block,
+        post_norms=block == "serial" and draw(flags),
         logit_softcap=draw(flags),
     )
 

@@ -34,20 +34,20 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     operators = with_formats([_embed(model, step)], step)
     ffns = model.ffn_groups
     placements = [memory.placement(num_layers) for memory in model.memory]
-    form = RMS if model.norm == "rms" else layer_norm(bias=model.norm_bias)
+    form = RMS if model.norm == "rms" else layer_norm(bias=model.norm == "layer_bias")
+    behind = model.block == "norms_behind"
     every_layer = Site.of(range(num_layers), d)
     adding = [layers for _, layers in ffns]
-    if model.parallel_block:  # attention's output waits beside the FFN's
+    if model.block == "parallel":  # attention's output waits beside the FFN's
         adding.append(every_layer.layers)
-    adds = residual_adds(num_layers, adding if model.pre_norms else [], placements)
-    if model.pre_norms:
+    adds = residual_adds(num_layers, [] if behind else adding, placements)
+    if not behind:
         operators += _norms("attention_norm", adds[:num_layers], d, step, form)
     for attention, layers in model.attention_groups:
         operators += kind_operators(attention, layers, d, step)
-    joins = not model.pre_norms
-    if model.post_norms:
-        operators.append(norm("post_attention_norm", every_layer, step, form=form, joins=joins))
-    if model.pre_norms and not model.parallel_block:
+    if model.post_norms or behind:
+        operators.append(norm("post_attention_norm", every_layer, step, form=form, joins=behind))
+    if model.block == "serial":
         operators.append(norm("ffn_norm", every_layer, step, form=form, residual_adds=1))
     with_ffn: list[int] = []
     for ffn, layers in ffns:
@@ -56,9 +56,9 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     for memory, placement in zip(model.memory, placements, strict=True):
         inputs = tuple(layer for layer, _ in placement)
         operators += with_table_rows(kind_operators(memory, inputs, d, step), step)
-    if model.post_norms and with_ffn:
+    if (model.post_norms or behind) and with_ffn:
         site = Site.of(sorted(with_ffn), d)
-        operators.append(norm("post_ffn_norm", site, step, form=form, joins=joins))
+        operators.append(norm("post_ffn_norm", site, step, form=form, joins=behind))
     return (*operators, *with_formats(_head(model, step, adds[num_layers], form), step))
 
 

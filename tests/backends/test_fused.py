@@ -185,11 +185,11 @@ def test_what_has_no_kernels_is_named() -> None:
         (replace(SMALL, norm="layer"), "has no kernels for LayerNorm"),
         (replace(SMALL, logit_softcap=True), "has no kernels for a softcap of the logits"),
         (
-            replace(SMALL, parallel_block=True),
+            replace(SMALL, block="parallel"),
             "has no kernels for blocks without a norm before the FFN",
         ),
         (
-            replace(SMALL, pre_norms=False, post_norms=True),
+            replace(SMALL, block="norms_behind"),
             "has no kernels for norms behind a layer (post_norms)",
         ),
         (

@@ -72,8 +72,8 @@ def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
     for i in range(model.num_hidden_layers):
         leaves = {path.split(".", 2)[2] for path in counted if path.startswith(f"layers.{i}.")}
         assert {"attention.core", "attention.output"} <= leaves
-        assert ("attention_norm" in leaves) == model.pre_norms
-        assert ("ffn_norm" in leaves) == (model.pre_norms and not model.parallel_block)
+        assert ("attention_norm" in leaves) == (model.block != "norms_behind")
+        assert ("ffn_norm" in leaves) == (model.block == "serial")
         blocks = {leaf.partition(".")[0] for leaf in leaves}
         assert blocks & {"ffn", "moe", "memory"}
         assert not {"ffn", "moe"} <= blocks

@@ -62,9 +62,9 @@ def _normed(config: ModelConfig, weights: Weights, name: str, x: Array) -> Array
 
 
 def _ffn_input(config: ModelConfig, state: Weights, x: Array, before: Array) -> Array:
-    if config.parallel_block:
+    if config.block == "parallel":
         return before
-    return _normed(config, state, "ffn_norm", x) if config.pre_norms else x
+    return _normed(config, state, "ffn_norm", x) if config.block == "serial" else x
 
 
 def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
@@ -81,15 +81,16 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
     streams = []
     for block in range(config.num_hidden_layers):
         state = under(weights, f"layers.{block}")
-        before = _normed(config, state, "attention_norm", x) if config.pre_norms else x
+        behind = config.block == "norms_behind"
+        before = x if behind else _normed(config, state, "attention_norm", x)
         attended = _attention(config.attention_of(block), under(state, "attention"), before)
-        if config.post_norms:
+        if config.post_norms or behind:
             attended = _normed(config, state, "post_attention_norm", attended)
         x = x + attended
         z = _ffn_input(config, state, x, before)
         if block in ffns:
             out = np.array([_ffn(ffns[block], state, token, choice) for token in z])
-            if config.post_norms:
+            if config.post_norms or behind:
                 out = _normed(config, state, "post_ffn_norm", out)
             x = x + out
         if block in memories:

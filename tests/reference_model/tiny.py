@@ -190,13 +190,12 @@ MODELS: dict[str, ModelConfig] = {
     "all_windows": small(attention=WINDOW, tie_word_embeddings=True),
     "mla": small(attention=MLA),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
-    "norms_behind": small(pre_norms=False, post_norms=True, logit_softcap=True),
+    "norms_behind": small(block="norms_behind", logit_softcap=True),
     "parallel": small(
-        PRODUCT_KEY, parallel_block=True, norm="layer", tie_word_embeddings=True, ffn=MOE
+        PRODUCT_KEY, block="parallel", norm="layer", tie_word_embeddings=True, ffn=MOE
     ),
     "layer_norm": small(
-        norm="layer",
-        norm_bias=True,
+        norm="layer_bias",
         attention=replace(GQA, softcap=True),
         ffn=DenseFfn(intermediate_size=12, gated=False, activation="gelu", bias=True),
     ),

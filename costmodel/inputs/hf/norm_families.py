@@ -16,7 +16,7 @@ from costmodel.inputs.hf.blocks import (
 from costmodel.inputs.hf.dense_families import glm
 from costmodel.inputs.hf.fields import COUNT, FLAG, NUMBER_OR_NULL, WINDOW_OR_NULL, Fields
 
-NORMS_BEHIND: Final[Table] = {"pre_norms": False, "post_norms": True}
+NORMS_BEHIND: Final[Table] = {"block": "norms_behind"}
 _PERIOD: Final[TypeAdapter[int | str | None]] = TypeAdapter(
     int | str | None, config=ConfigDict(strict=True)
 )
@@ -163,7 +163,7 @@ def _cohere(fields: Fields, windows: list[int | None], *, unrotated: list[bool] 
         attention=attention,
         ffn=[dense(fields, activation(fields))] * len(windows),
         tied=True,
-        model={"norm": "layer", "parallel_block": True},
+        model={"norm": "layer", "block": "parallel"},
     )
 
 
@@ -184,5 +184,5 @@ def starcoder2(fields: Fields) -> Blocks:
         ),
         ffn=[ffn] * layers,
         tied=True,
-        model={"norm": "layer", "norm_bias": True},
+        model={"norm": "layer_bias"},
     )

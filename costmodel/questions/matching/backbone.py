@@ -32,10 +32,8 @@ def on_backbone(template: ModelConfig, backbone: ModelConfig) -> ModelConfig:
             num_hidden_layers=backbone.num_hidden_layers,
             tie_word_embeddings=backbone.tie_word_embeddings,
             norm=backbone.norm,
-            norm_bias=backbone.norm_bias,
-            pre_norms=backbone.pre_norms,
+            block=backbone.block,
             post_norms=backbone.post_norms,
-            parallel_block=backbone.parallel_block,
             logit_softcap=backbone.logit_softcap,
             **_blocks(template, backbone),  # type: ignore[arg-type]  # three fields by name
             memory=tuple(memory.for_hidden_size(hidden_size) for memory in template.memory),

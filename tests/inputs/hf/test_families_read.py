@@ -99,26 +99,26 @@ def test_windows_and_rotation_of_each_block(
 
 @pytest.mark.parametrize(
     ("name", "norms"),
-    [  # norm, norm_bias, pre_norms, post_norms, parallel_block
-        ("olmo-2-7b", ("rms", False, False, True, False)),
-        ("olmo-3-7b", ("rms", False, False, True, False)),
-        ("exaone-4.0-32b", ("rms", False, False, True, False)),
-        ("flex-olmo-7x7b", ("rms", False, False, True, False)),
-        ("gemma-7b", ("rms", False, True, False, False)),
-        ("gemma-2-9b", ("rms", False, True, True, False)),
-        ("glm-4-9b-chat", ("rms", False, True, False, False)),
-        ("glm-4-9b-0414", ("rms", False, True, True, False)),
-        ("command-r", ("layer", False, True, False, True)),
-        ("command-r7b", ("layer", False, True, False, True)),
-        ("starcoder2-7b", ("layer", True, True, False, False)),
-        ("qwen2-57b-a14b", ("rms", False, True, False, False)),
+    [  # norm, block, post_norms
+        ("olmo-2-7b", ("rms", "norms_behind", False)),
+        ("olmo-3-7b", ("rms", "norms_behind", False)),
+        ("exaone-4.0-32b", ("rms", "norms_behind", False)),
+        ("flex-olmo-7x7b", ("rms", "norms_behind", False)),
+        ("gemma-7b", ("rms", "serial", False)),
+        ("gemma-2-9b", ("rms", "serial", True)),
+        ("glm-4-9b-chat", ("rms", "serial", False)),
+        ("glm-4-9b-0414", ("rms", "serial", True)),
+        ("command-r", ("layer", "parallel", False)),
+        ("command-r7b", ("layer", "parallel", False)),
+        ("starcoder2-7b", ("layer_bias", "serial", False)),
+        ("qwen2-57b-a14b", ("rms", "serial", False)),
     ],
 )
 def test_norms_and_where_they_stand(
-    tmp_path: Path, name: str, norms: tuple[str, bool, bool, bool, bool]
+    tmp_path: Path, name: str, norms: tuple[str, str, bool]
 ) -> None:
     m = read(tmp_path, name)
-    assert (m.norm, m.norm_bias, m.pre_norms, m.post_norms, m.parallel_block) == norms
+    assert (m.norm, m.block, m.post_norms) == norms
 
 
 def test_softcaps_are_costed_unless_the_file_has_none(tmp_path: Path) -> None:
