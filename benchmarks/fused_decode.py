@@ -4,11 +4,10 @@
 
 First every kernel in every size that is measured is compared with float64, in several processes at
 once, which also compiles it. Then one process measures: the ceilings (a large copy, an 8192^3 bf16
-product) before, amid and after; dense products; whole steps of five models; expert layers, under
-even and uneven
-routing; the attention core; small kernels; or the phases named alone. A ratio is the reference time
-over the measured median; the reference is compulsory bytes over the best copy rate of the run. A
-case that fails is kept as its error's text.
+product) before, amid and after; dense products; whole steps of six models; expert layers, under
+even and uneven routing; transformers; the attention core, and that of latents; small kernels; or
+the phases named alone. A ratio is the reference time over the measured median; the reference is
+compulsory bytes over the best copy rate of the run. A case that fails is kept as its error's text.
 """
 
 import json
@@ -25,6 +24,7 @@ import torch
 
 from benchmarks import (
     attention_core,
+    latent_core,
     moe_layer,
     products,
     small_kernels,
@@ -34,6 +34,7 @@ from benchmarks import (
 )
 from benchmarks.timing import (
     Timer,
+    add_ratios,
     circumstances,
     copy_bytes_per_s,
     kernel_durations_us,
@@ -250,17 +251,6 @@ def measure_steps(timer: Timer, models: list[str]) -> Result:
     return results
 
 
-def add_ratios(part: Result, copy_rate: float, product_rate: float) -> None:
-    """To everything that has bytes and a time, the reference time and the ratio."""
-    if isinstance(part.get("us"), dict) and "median" in part["us"] and "bytes" in part:
-        by_flops = part.get("flops", 0) / product_rate
-        part["reference_us"] = max(part["bytes"] / copy_rate, by_flops) * 1e6
-        part["ratio"] = part["reference_us"] / part["us"]["median"]
-    for value in part.values():
-        if isinstance(value, dict):
-            add_ratios(value, copy_rate, product_rate)
-
-
 def main() -> None:
     """Check, measure, write."""
     if sys.argv[1] == "--share":
@@ -292,12 +282,11 @@ def main() -> None:
     phase("transformers", lambda: transformers_olmoe.measured(timer))
     report["ceilings"].append(ceilings())
     phase("attention", lambda: measure_attention(timer))
+    phase("latent", lambda: latent_core.measured(timer, generator()))
     phase("small", lambda: small_kernels.measured(timer, generator, TOKENS))
     report["ceilings"].append(ceilings())
     report["circumstances_after"] = circumstances()
-    readings = report["ceilings"]
-    best = {key: max(reading[key] for reading in readings) for key in readings[0]}
-    add_ratios(report, best["copy_bytes_per_s"], best["product_flops_per_s"])
+    add_ratios(report, report["ceilings"])
     out.write_text(json.dumps(report, indent=1))
 
 

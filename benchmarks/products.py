@@ -16,7 +16,11 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from benchmarks.timing import Timer
 from costmodel.inputs.catalog import load_model
+from costmodel.layers.attention import Attention
+from costmodel.layers.base import MixerKind
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.mla import LatentAttention
+from costmodel.layers.moe import MoeFfn
 from reference_model.fused.products import Choice
 from reference_model.kernels import oracles
 from reference_model.kernels.experts import described, down, gate_up
@@ -55,15 +59,32 @@ def sizes(models: tuple[str, ...]) -> list[Size]:
         config = load_model(name)
         d = config.hidden_size
         for attention, _ in config.attention_groups:
-            wide = attention.num_attention_heads * attention.head_dim  # type: ignore[attr-defined]
-            kv = attention.num_key_value_heads * attention.head_dim  # type: ignore[attr-defined]
-            several |= {Size(wide + 2 * kv, d), Size(d, wide)}
+            several |= attention_sizes(attention, d)
         for ffn, layers in config.ffn_groups:
+            width = 0
             if layers and isinstance(ffn, DenseFfn):
                 width = ffn.intermediate_size
+            elif layers and isinstance(ffn, MoeFfn):
+                width = ffn.shared_intermediate_size
+            if width:
                 several |= {Size(2 * width, d, gated=True), Size(d, width)}
         several.add(Size(config.vocab_size, d))
     return sorted(several)
+
+
+def attention_sizes(attention: MixerKind, d: int) -> set[Size]:
+    """The dense products of a layer, grouped-query or latent, of a model with hidden size D."""
+    if isinstance(attention, LatentAttention):
+        heads, rotary = attention.num_attention_heads, attention.qk_rope_head_dim
+        queries = heads * (attention.qk_nope_head_dim + rotary)
+        compressed = attention.q_lora_rank
+        down = (compressed or queries) + attention.kv_lora_rank + rotary
+        several = {Size(down, d), Size(d, heads * attention.v_head_dim)}
+        return several | ({Size(queries, compressed)} if compressed else set())
+    assert isinstance(attention, Attention)
+    wide = attention.num_attention_heads * attention.head_dim
+    kv = attention.num_key_value_heads * attention.head_dim
+    return {Size(wide + 2 * kv, d), Size(d, wide)}
 
 
 def ways(size: Size, tokens: int) -> Iterator[Choice]:

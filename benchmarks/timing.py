@@ -132,3 +132,19 @@ def circumstances() -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "triton": triton.__version__,
     }
+
+
+def add_ratios(part: dict[str, Any], ceilings: list[dict[str, float]]) -> None:
+    """To everything that has bytes and a time, the reference time and the ratio.
+
+    The reference is the bytes over the best copy rate, or FLOPs, if given, over the best rate of a
+    large product, whichever is longer.
+    """
+    if isinstance(part.get("us"), dict) and "median" in part["us"] and "bytes" in part:
+        best = {key: max(reading[key] for reading in ceilings) for key in ceilings[0]}
+        by_flops = part.get("flops", 0) / best["product_flops_per_s"]
+        part["reference_us"] = max(part["bytes"] / best["copy_bytes_per_s"], by_flops) * 1e6
+        part["ratio"] = part["reference_us"] / part["us"]["median"]
+    for value in part.values():
+        if isinstance(value, dict):
+            add_ratios(value, ceilings)

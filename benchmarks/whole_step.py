@@ -37,6 +37,7 @@ MODELS: dict[str, tuple[int, ...]] = {
     "qwen3-30b-a3b": (1, 4, 16, 64),
     "gpt-oss-20b": (1, 4, 16, 64),
     "olmoe-227m-1.2b": (1, 64),
+    "deepseek-v2-lite": (1, 4, 16, 64),
 }
 """The models, and the batches of each."""
 ENDS = ("embed", "final_norm", "lm_head", "{final_norm,lm_head}")

@@ -16,6 +16,14 @@ Notation, used in every formula of this package:
     W  attention window                  t  value expansion (t^2 groups of values)
 """
 
-from importlib.metadata import version
+__version__: str
 
-__version__ = version("sparsecost")
+
+def __getattr__(name: str) -> str:
+    """The version, looked up when it is first asked for: that takes a tenth of a second."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version
+
+    found = globals()[name] = version("sparsecost")
+    return found

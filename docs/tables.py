@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from docs.error_measures import Errors, errors_of
+from docs.markdown import markdown
 from docs.recorded import (
     MeasuredCase,
     decode,
@@ -71,7 +72,7 @@ def pair_steps() -> str:
                         f"{ratio(read):.3f}",
                     )
                 )
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def self_check() -> str:
@@ -89,7 +90,7 @@ def self_check() -> str:
                 f"{sum(check.passed is True for check in checks)} of {len(checks)}",
             )
         )
-    return _table(("check", "known", "measured / known", "tolerance", "held"), rows)
+    return markdown(("check", "known", "measured / known", "tolerance", "held"), rows)
 
 
 def agreement() -> str:
@@ -129,7 +130,7 @@ def agreement() -> str:
             f"{recorded().below_bound}",
         ),
     ]
-    return _table(("what", "compared", "found"), rows)
+    return markdown(("what", "compared", "found"), rows)
 
 
 def counts_equal(quantity: str) -> tuple[int, int]:
@@ -151,7 +152,7 @@ def errors() -> str:
                 if label.startswith(phase) and case.step[quantity].measured is not None
             ]
             rows.append((f"`{quantity}`", phase, *_error_cells(errors_of(ratios))))
-    return _table(("step", "phase", "cases", "median", "error", "least", "most"), rows, text=2)
+    return markdown(("step", "phase", "cases", "median", "error", "least", "most"), rows, text=2)
 
 
 def kinds() -> str:
@@ -161,7 +162,7 @@ def kinds() -> str:
         if row.quantity == "kernel_s" and row.kind is not None:
             by_kind.setdefault(row.kind, []).append(ratio(row))
     rows = [(kind, *_error_cells(errors_of(ratios))) for kind, ratios in sorted(by_kind.items())]
-    return _table(("leaves of kind", "leaves", "median", "error", "least", "most"), rows)
+    return markdown(("leaves of kind", "leaves", "median", "error", "least", "most"), rows)
 
 
 def pairs() -> str:
@@ -177,7 +178,7 @@ def pairs() -> str:
             ]
             cells = [f"{quotient:.2f}" for quotient in (*quotients, times)]
             rows.append((f"{moe} / {memory}", f"{batch:,}", *cells))
-    return _table(("pair", "batch", "bytes read", "time", "energy", "time, predicted"), rows)
+    return markdown(("pair", "batch", "bytes read", "time", "energy", "time, predicted"), rows)
 
 
 def mbu() -> str:
@@ -220,7 +221,7 @@ def prompts() -> str:
         found = [step[name] for name in ("hbm_read_bytes", "graph_s") for step in steps]
         rows.append((model, *(f"{ratio(row):.2f}" for row in found)))
     head = ("model", "bytes: 512", "2,048", "8,192", "time: 512", "2,048", "8,192")
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def repeat() -> str:
@@ -255,7 +256,7 @@ def _by_batch(models: Sequence[str], share: Callable[[MeasuredCase], float | Non
         cases = [recorded().cases.get((model, decode(batch))) for batch in BATCHES]
         shares = [None if case is None else share(case) for case in cases]
         rows.append((model, *("-" if v is None else f"{100 * v:.1f} %" for v in shares)))
-    return _table(("model", "batch 1", *(f"{batch:,}" for batch in BATCHES[1:])), rows)
+    return markdown(("model", "batch 1", *(f"{batch:,}" for batch in BATCHES[1:])), rows)
 
 
 def _by_leaf(leaves: Sequence[tuple[str, str]], cell: Callable[[str, str, int], str]) -> str:
@@ -263,13 +264,7 @@ def _by_leaf(leaves: Sequence[tuple[str, str]], cell: Callable[[str, str, int], 
         (f"`{leaf}`", model, *(cell(leaf, model, batch) for batch in BATCHES[:-1]))
         for leaf, model in leaves
     ]
-    return _table(("leaf", "model", "batch 1", "4", "16", "64", "256"), rows, text=2)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text: int = 1) -> str:
-    """Markdown, with `text` columns of words and the others of numbers."""
-    marks = ["---"] * text + ["---:"] * (len(head) - text)
-    return "".join(f"| {' | '.join(row)} |\n" for row in (head, marks, *rows))
+    return markdown(("leaf", "model", "batch 1", "4", "16", "64", "256"), rows, text=2)
 
 
 TABLES: dict[str, Callable[[], str]] = {

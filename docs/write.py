@@ -2,7 +2,8 @@
 
 Three parts of a page are generated; the rest is written by hand.
 
-- A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`, or what
+- A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables` or
+  `docs.fused_steps`, or what
   a command of `COMMANDS` prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
 - A `console` block whose first line is its only command: what that command prints. A block of
@@ -17,6 +18,8 @@ from functools import cache
 from pathlib import Path
 
 from docs.commands import printed
+from docs.fused_steps import TABLES as FUSED_TABLES
+from docs.fused_steps import fused_values
 from docs.measured_values import measured_values
 from docs.picture import FILE as PICTURE
 from docs.picture import picture
@@ -34,7 +37,7 @@ COMMANDS = {"published": "sparsecost reproduce --markdown"}
 @cache
 def values() -> Mapping[str, str]:
     """Every number that a sentence may hold, by name."""
-    return measured_values() | predicted_values()
+    return measured_values() | predicted_values() | fused_values()
 
 
 def current(text: str) -> str:
@@ -52,7 +55,7 @@ def commands(block: str) -> list[str]:
 def _block(name: str) -> str:
     if name in COMMANDS:
         return printed(COMMANDS[name])
-    return TABLES[name]()
+    return (TABLES | FUSED_TABLES)[name]()
 
 
 def _value(name: str, old: str) -> str:

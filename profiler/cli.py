@@ -46,6 +46,7 @@ WEIGHTS_SEED = 0  # of the weights of all recordings, so that any can be resumed
 MAX_TIMEOUT_S = 86_400
 INTERRUPTED = 130  # the usual exit code after Ctrl-C
 ZIPF = re.compile(r"zipf:(\d{1,2})(?:\.(\d{1,6}))?", re.ASCII)
+FILE_SUFFIX = re.compile(r"[^.]\.[a-z]\w*$", re.ASCII | re.IGNORECASE)  # of a.txt, not of v1.2
 ROUTINGS = "is a list of uniform, scores, zipf:EXPONENT and experts=LAW,rows=LAW"
 
 
@@ -236,11 +237,15 @@ def _spelt_law(law: str) -> str:
 
 
 def _out(path: Path, models: int) -> Path:
-    """The path of `--out`, which must be a folder if there are several models."""
+    """The path of `--out`: a .json file of one model, or a folder.
+
+    A folder that is to be made has a name without a suffix of letters, as a file has one.
+    """
     named = shown(str(path))
-    if path.suffix == ".json" and models > 1:
-        raise InputError(f"out={named}: is one file; a folder is expected for {models} models")
-    if path.suffix != ".json" and path.exists() and not path.is_dir():
+    if path.suffix.lower() == ".json" and not path.is_dir():
+        if models > 1:
+            raise InputError(f"out={named}: is one file; a folder is expected for {models} models")
+    elif path.exists() != path.is_dir() or (not path.exists() and FILE_SUFFIX.search(path.name)):
         raise InputError(f"out={named}: is neither a folder nor a .json file")
     return path
 
@@ -249,7 +254,7 @@ def _report(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     """Write the outcomes to stdout.
 
     Raises:
-        WorkError: Nothing was measured.
+        WorkError: Nothing was measured, or a worker was lost and a run with it.
     """
     if not any(outcome.measured for outcome in outcomes):
         reasons = (outcome.reason for outcome in outcomes if outcome.reason)
@@ -260,7 +265,10 @@ def _report(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
             for outcome in outcomes
         ]
         sys.stdout.write(json.dumps({"recordings": rows}, indent=2) + "\n")
-        return
-    for outcome in outcomes:
-        line = f"{outcome.path}: {outcome.measured} measured, {outcome.lacking} lacking"
-        sys.stdout.write(f"{printable(line)}\n")
+    else:
+        for outcome in outcomes:
+            line = f"{outcome.path}: {outcome.measured} measured, {outcome.lacking} lacking"
+            sys.stdout.write(f"{printable(line)}\n")
+    if lost := sum(outcome.lost for outcome in outcomes):
+        runs = "1 run" if lost == 1 else f"{lost} runs"
+        raise WorkError(f"{runs} ended with a worker that was lost; --resume tries again")

@@ -23,12 +23,12 @@ def fenced_commands(markdown: str) -> list[str]:
 
 
 def test_importing_the_core_imports_nothing_heavy() -> None:
-    program = "import sys, costmodel, costmodel.cli.main; print(*sys.modules)"
+    program = "import sys, costmodel, costmodel.cli.app; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     modules = set(done.stdout.split())
-    assert "costmodel.cli.main" in modules
+    assert "costmodel.cli.app" in modules
     assert not HEAVY & modules
 
 

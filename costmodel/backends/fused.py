@@ -1,13 +1,17 @@
 """The project's own kernels (`reference_model/fused`), chained into a decode step.
 
-A layer takes seven kernels at one token of a step and nine beyond (six and eight with a dense FFN,
-and two more for shared experts), and neighbours share them so:
+A layer takes seven kernels at one token of a step and nine beyond: one fewer with a dense FFN, two
+more with shared experts, one more with latent attention (MLA) and three more where that compresses
+its queries. Neighbours share them so:
 
 - At one token, a norm is taken inside the product after it, and a product that ends a sublayer adds
   to the residual stream itself.
 - Beyond, a norm's kernel adds what waits before it: a product's result, or the weighted sum of the
   experts' results. Where a step has many tokens, the norm before a router is part of the router's
   product, and a second kernel chooses.
+- Latent attention runs absorbed. The rotation of queries and key, the cache write and the product
+  of queries and `k_up` are one kernel. It takes the latent's norm along, unless queries are
+  compressed: then a kernel before it takes both norms.
 - Experts take two kernels. The hidden values between them pass through memory, as do the experts'
   results at more than one token; sorting and permuting tokens cost no kernel.
 
@@ -22,11 +26,14 @@ import numpy as np
 
 from costmodel.backends.base import Backend
 from costmodel.backends.fused_support import refusal
+from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part, Step
 
 ROUTER, EXPERTS = "moe.router", "moe.experts"
+LATENT_NORM, ROPE, K_UP = "attention.latent_norm", "attention.rope", "attention.k_up"
+LATENT_JOINED = (LATENT_NORM, ROPE)  # mostly part of the product with k_up
 NORMS = ("attention_norm", "ffn_norm", "final_norm")
 FEW_TOKENS = {True: 64, False: 16}  # by whether experts are few
 FEW_EXPERTS = 32
@@ -49,6 +56,9 @@ class Fused(Backend):
     saves_intermediates = True
     spans = (
         ("attention_norm", "attention.qkv"),
+        ("attention_norm", "attention.qkv_down"),
+        (LATENT_NORM, ROPE, K_UP),
+        (ROPE, K_UP),
         ("ffn_norm", ROUTER),
         ("ffn_norm", "ffn.gate_up"),
         ("final_norm", "lm_head"),
@@ -61,9 +71,14 @@ class Fused(Backend):
         return None if reason is None else f"the backend {self.name} {reason}"
 
     def joins(self, members: Sequence[Operator], tokens: Number) -> bool:
-        """At one token all spans are regions; beyond, only a norm and a router of many tokens."""
+        """At one token all norms join what follows; beyond, only that of a router of many tokens.
+
+        Rotation and absorption of latent attention always do, with the latent's norm or without it.
+        """
         assert isinstance(tokens, int), "regions are those of one number of tokens"
         last = members[-1]
+        if last.leaf == K_UP:
+            return _compresses_queries(last) is (members[0].leaf == ROPE)
         return tokens == 1 or (last.leaf == ROUTER and not few(tokens, _experts(last)))
 
     def outside_launches(self, operators: Sequence[Operator]) -> int:
@@ -75,20 +90,33 @@ class Fused(Backend):
         if operator.leaf in NORMS:
             return _count(tokens != 1) if part.name == "norm" else 0
         if operator.leaf == ROUTER:
-            one_kernel = _count(few(tokens, _experts(operator)))  # which is so at one token too
-            if part is operator.parts[0]:
-                return one_kernel
-            chooses = next(each for each in operator.parts if each.kind == "selection")
-            return 1 - one_kernel if part is chooses else 0
+            return _router_launches(operator, part, tokens)
+        if isinstance(operator.layer_kind, LatentAttention) and operator.leaf in LATENT_JOINED:
+            return int(operator.leaf == LATENT_NORM and _compresses_queries(operator))
         if operator.leaf == EXPERTS:
             return int(part.name in {"gate_up", "down"})
         return int(part is operator.parts[0])
+
+
+def _router_launches(router: Operator, part: Part, tokens: Number) -> Number:
+    """1 for the product where a router is one kernel, else for the choice: the norm begins then."""
+    one_kernel = _count(few(tokens, _experts(router)))  # which is so at one token too
+    if part is router.parts[0]:
+        return one_kernel
+    chooses = next(each for each in router.parts if each.kind == "selection")
+    return 1 - one_kernel if part is chooses else 0
 
 
 def _experts(router: Operator) -> int:
     """E of the layer that a router belongs to."""
     assert isinstance(router.layer_kind, MoeFfn)
     return router.layer_kind.num_experts
+
+
+def _compresses_queries(operator: Operator) -> bool:
+    """Whether an operator of latent attention belongs to a layer that compresses its queries."""
+    assert isinstance(operator.layer_kind, LatentAttention)
+    return operator.layer_kind.q_lora_rank is not None
 
 
 def _count(condition: Any) -> Number:  # noqa: ANN401 - a truth value or an array of them

@@ -1,4 +1,4 @@
-"""What the backend `fused` can run: bf16 decode steps of attention with dense or MoE layers.
+"""What the backend `fused` can run: bf16 decode steps of attention or MLA with dense or MoE layers.
 
 A refusal names the field, the value and the rule. What a device must have is known to the reference
 model alone (`reference_model/fused/support.py`).
@@ -10,19 +10,22 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.base import LayerKind, MemoryKind
 from costmodel.layers.dtype import BF16
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.operator import Operator, Step
 from costmodel.layers.primitives import LAYER_NORM_PART
 
 ACTIVATIONS = ("silu", "clamped_silu")
-MULTIPLE = 64  # elements of a reduction that the matrix-unit kernels take at once
+MULTIPLE = 64  # elements of the hidden size that the matrix-unit kernels take at once
+WIDTH_MULTIPLE = 8  # elements of 16 bytes, which a tensor descriptor's rows are a multiple of
 LEAST_HEAD = 16  # the least side of a matrix unit's tile
+LATENT_SIZES = {"kv_lora_rank": (16, 512), "qk_rope_head_dim": (16, 64)}  # of keys kept on the chip
 POST_NORMS = ("post_attention_norm", "post_ffn_norm")
 
 
 def refusal(operators: Sequence[Operator], step: Step) -> str | None:
     """Why there are no kernels for a step of these operators, as a predicate; None: there are."""
-    return step_refusal(step) or model_refusal(operators)
+    return step_refusal(step) or model_refusal(operators) or _mode_refusal(operators, step)
 
 
 def step_refusal(step: Step) -> str | None:
@@ -33,6 +36,13 @@ def step_refusal(step: Step) -> str | None:
         stored = f"dtype={step.formats.named} with kv_dtype={step.kv_dtype.label}"
         return f"runs {BF16.name}, not {stored}"
     return None
+
+
+def _mode_refusal(operators: Sequence[Operator], step: Step) -> str | None:
+    if step.mla == "absorbed":
+        return None
+    latent = any(isinstance(each.layer_kind, LatentAttention) for each in operators)
+    return f"runs absorbed latent attention, not mla={step.mla}" if latent else None
 
 
 def model_refusal(operators: Sequence[Operator]) -> str | None:
@@ -67,6 +77,8 @@ def layer_refusal(layer: LayerKind) -> str | None:
     """Why there are no kernels for a layer; None: there are."""
     if isinstance(layer, Attention):
         return _attention_refusal(layer)
+    if isinstance(layer, LatentAttention):
+        return _latent_refusal(layer)
     if isinstance(layer, DenseFfn | MoeFfn):
         return _ffn_refusal(layer)
     what = "memory layers" if isinstance(layer, MemoryKind) else "layers"
@@ -81,6 +93,14 @@ def _attention_refusal(layer: Attention) -> str | None:
         return f"needs a head_dim that is a power of two from {LEAST_HEAD}, not {d}"
     if rotary is not None and (rotary == 0 or rotary % 2):
         return f"needs an even rotary_dim, not {rotary}"
+    return None
+
+
+def _latent_refusal(layer: LatentAttention) -> str | None:
+    for field, (least, most) in LATENT_SIZES.items():
+        size: int = getattr(layer, field)
+        if size & (size - 1) or not least <= size <= most:
+            return f"needs {field} to be a power of two from {least} to {most}, not {size}"
     return None
 
 
@@ -100,6 +120,6 @@ def _ffn_refusal(layer: DenseFfn | MoeFfn) -> str | None:
         if layer.shared_intermediate_size and layer.expert_bias:
             return "has no kernels for shared experts with biases"
     for field, width in widths.items():
-        if width % MULTIPLE:
-            return f"needs {field} to be a multiple of {MULTIPLE}, not {width}"
+        if width % WIDTH_MULTIPLE:
+            return f"needs {field} to be a multiple of {WIDTH_MULTIPLE}, not {width}"
     return None

@@ -3,13 +3,14 @@
 from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
+    ForceOpt,
     HardwareOpt,
     IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
     ModelArgs,
 )
-from costmodel.cli.output import print_output
+from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, single, takes_workload
 from costmodel.costs.calibrations import calibrated
@@ -33,6 +34,7 @@ def compare(
     calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
+    force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """Models side by side over a list of batches, and the batch where an advantage ends."""
@@ -40,6 +42,7 @@ def compare(
     from costmodel.show.comparison_json import comparison_json
     from costmodel.show.tables.comparison import comparison_table
 
+    file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
     if not 2 <= len(models) <= MAX_COMPARED:  # noqa: PLR2004 - a comparison takes two
         raise InputError(f"models={len(models)}: two to {MAX_COMPARED} models are compared")
     batches = typed.batches(DEFAULT_BATCHES)
@@ -59,7 +62,7 @@ def compare(
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        csv=csv,
+        csv=file,
         data=lambda: document,
         records=lambda: document["rows"],
         tables=lambda: [comparison_table(comparison)],

@@ -13,7 +13,7 @@ from costmodel.cli.options import (
     MarkdownOpt,
     ModelArg,
 )
-from costmodel.cli.output import check_output, print_output
+from costmodel.cli.output import check_exclusive, print_output
 from costmodel.cli.request import parse_price
 from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
@@ -96,7 +96,7 @@ def explain(
     from costmodel.explain.tables import explanation_tables
     from costmodel.questions.request import Request, serve
 
-    check_output(as_json=as_json, as_markdown=as_markdown)
+    check_exclusive(as_json, as_markdown)
     config, gpu = typed_models([model], ignore_key)[0], load_hardware(hardware)
     workload, curves = typed.only_workload(), calibrated(hardware, calibration)
     request = Request(

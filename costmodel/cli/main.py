@@ -1,85 +1,22 @@
-"""The program `sparsecost`: its list of commands, and how it ends.
+"""Where the program `sparsecost` starts: it imports little, so that Ctrl-C is quiet at once.
 
-A user's mistake (`InputError`) ends it with exit code 2, work that failed (`WorkError`) with 1;
-both print one line on stderr. Only results go to stdout.
+The commands and their libraries take some tenths of a second to import. Ctrl-C ends the process
+meanwhile as the system does it, without Python's traceback; after that `KeyboardInterrupt` lets a
+command tidy up.
 """
 
-import io
-import os
-import sys
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-import costmodel
-from costmodel.cli import (
-    compare,
-    explain,
-    match,
-    predict,
-    presets,
-    reproduce,
-    request,
-    sweep,
-    validate,
-)
-from costmodel.cli.plugins import PluginGroup
-from costmodel.errors import InputError, WorkError
-from costmodel.show.text import printable
-
-COMMANDS = (  # each with the example that ends its help, in the order of `sparsecost --help`
-    (presets.models, presets.MODELS_EPILOG),
-    (presets.hardware, presets.HARDWARE_EPILOG),
-    (predict.predict, predict.EPILOG),
-    (explain.explain, explain.EPILOG),
-    (compare.compare, compare.EPILOG),
-    (sweep.sweep, sweep.EPILOG),
-    (reproduce.reproduce, reproduce.EPILOG),
-    (match.match, match.EPILOG),
-    (request.request, request.EPILOG),
-    (validate.validate, validate.EPILOG),
-)
-
-app = typer.Typer(
-    name="sparsecost",
-    cls=PluginGroup,
-    help="What a sparse language model costs on a GPU: FLOPs, KV cache, routing, HBM bytes, time.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-
-
-@app.callback(invoke_without_command=True)
-def root(
-    *, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
-) -> None:
-    """What a sparse language model costs on a GPU: FLOPs, KV cache, routing, HBM bytes, time."""
-    if version:
-        typer.echo(costmodel.__version__)
-        raise typer.Exit
-
-
-for command, epilog in COMMANDS:
-    app.command(epilog=epilog)(command)
+import signal
 
 
 def main() -> None:
-    """Run the command that `sys.argv` names, and turn the errors meant for users into one line."""
-    if sys.stdout is None:  # closed by the caller
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - lives as long as we do
-    elif isinstance(sys.stdout, io.TextIOWrapper):  # names may pass what the terminal can show
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Import the commands, and run the one that `sys.argv` names."""
+    handler = signal.getsignal(signal.SIGINT)
+    by_python = handler is signal.default_int_handler  # not ignored, as in a job of `nohup`
+    if by_python:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()  # here, where an error can be told, and not at exit
-    except (InputError, WorkError) as error:
-        sys.stderr.write(f"error: {printable(str(error))}\n")
-        sys.exit(2 if isinstance(error, InputError) else 1)
-    except OSError as error:  # of stdout: files that are read or written raise InputError
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # a reader that went away, as `head` does
-            sys.stderr.write(f"error: stdout: cannot be written: {error.strerror or error}\n")
-        sys.exit(1)
+        from costmodel.cli.app import run
+    finally:
+        if by_python:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()

@@ -9,6 +9,7 @@ from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
     DtypeOpt,
+    ForceOpt,
     HardwareOpt,
     IgnoreKeyOpt,
     JsonOpt,
@@ -17,10 +18,11 @@ from costmodel.cli.options import (
     ModelArg,
     complete_model,
 )
-from costmodel.cli.output import check_output, print_output
+from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import single
 from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.parse import parse_contexts, parse_workload
 from costmodel.inputs.workload import DEFAULT_CONTEXT
 from costmodel.routing.popularity import Uniform
@@ -65,23 +67,27 @@ def match(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.toml", help="Write the matched model to a new file, which MODEL can name."
+            metavar="FILE.toml", help="Write the matched model to a file, which MODEL can name."
         ),
     ] = None,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
+    force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """Size a model of another kind by a model's parameters and FLOPs; show what differs then."""
     from costmodel.costs.calibrations import calibrated
-    from costmodel.inputs.model_toml import write_model
+    from costmodel.inputs.model_toml import SUFFIX, write_model
     from costmodel.questions.match import match as find_match
     from costmodel.questions.match_differences import differences
     from costmodel.questions.matching.sizes import parse_vary
     from costmodel.show.match_json import match_json, match_records
     from costmodel.show.tables.match import match_tables
 
-    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
+    file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
+    model_file = None if out is None else OutputFile(path=out, force=force)
+    if model_file is not None:
+        model_file.check(SUFFIX)
     gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
     workload = parse_workload(
         phase="decode",
@@ -100,12 +106,12 @@ def match(
         keep_backbone=keep_backbone,
     )
     lines = differences(result, gpu, calibration=curves, formats=workload)
-    if out is not None:
-        write_model(result.model, out)
+    if model_file is not None:
+        write_model(result.model, model_file)
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        csv=csv,
+        csv=file,
         data=lambda: match_json(result, lines, gpu, curves, workload),
         records=lambda: match_records(result, lines),
         tables=lambda: match_tables(result, lines, gpu, curves, workload),

@@ -117,4 +117,5 @@ BackendOpt = Annotated[
 ]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CsvOpt = Annotated[Path | None, typer.Option("--csv", metavar="PATH", help="Write a CSV file.")]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 MarkdownOpt = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]

@@ -6,36 +6,44 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from costmodel.errors import InputError, shown
+from costmodel.errors import InputError
+from costmodel.inputs.output_file import OutputFile
 from costmodel.show.text import Table, markdown, show
 
 
-def check_output(*, as_json: bool, as_markdown: bool, csv: Path | None = None) -> None:
-    """Refuse options of output that exclude one another, before anything is costed.
+def csv_file(
+    path: Path | None, *, force: bool, as_json: bool, as_markdown: bool
+) -> OutputFile | None:
+    """The file that `--csv` names, checked before anything is costed; None: it is not given.
 
     Raises:
-        InputError: Two of --json, --csv and --markdown are given, or the file does not end in .csv.
+        InputError: Two of --json, --csv and --markdown are given, the file does not end in .csv,
+            or its path breaks a rule of `OutputFile`.
+        WorkError: The system does not let us write there.
     """
-    if as_json + (csv is not None) + as_markdown > 1:
+    check_exclusive(as_json, as_markdown, path is not None)
+    if path is None:
+        return None
+    file = OutputFile(path=path, field="csv", force=force)
+    file.check(".csv")
+    return file
+
+
+def check_exclusive(*given: bool) -> None:
+    """Refuse options of output of which more than one is given.
+
+    Raises:
+        InputError: Two of --json, --csv and --markdown are given.
+    """
+    if sum(given) > 1:
         raise InputError("output: --json, --csv and --markdown exclude one another")
-    check_csv(csv)
-
-
-def check_csv(path: Path | None) -> None:
-    """Refuse a file of `--csv` whose name does not end in .csv.
-
-    Raises:
-        InputError: The name ends otherwise.
-    """
-    if path is not None and path.suffix.lower() != ".csv":
-        raise InputError(f"csv={shown(str(path))}: ends in .csv")
 
 
 def print_output(
     *,
     as_json: bool,
     as_markdown: bool,
-    csv: Path | None = None,
+    csv: OutputFile | None = None,
     data: Callable[[], object],
     records: Callable[[], Iterable[dict[str, Any]]] = list,
     tables: Callable[[], Sequence[Table]],
@@ -47,9 +55,10 @@ def print_output(
     called.
 
     Raises:
-        InputError: The options exclude one another, or the CSV file cannot be written.
+        InputError: The options exclude one another, or the CSV file breaks a rule.
+        WorkError: The system cannot write the CSV file.
     """
-    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
+    check_exclusive(as_json, as_markdown, csv is not None)
     if as_json:
         sys.stdout.write(json.dumps(data(), indent=indent, allow_nan=False) + "\n")
     elif csv is not None:

@@ -3,13 +3,14 @@
 from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
+    ForceOpt,
     HardwareOpt,
     IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
     ModelArg,
 )
-from costmodel.cli.output import print_output
+from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
@@ -28,6 +29,7 @@ def predict(
     calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
+    force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """What one step costs, operator by operator."""
@@ -35,6 +37,7 @@ def predict(
     from costmodel.show.prediction_json import operator_records, prediction_json
     from costmodel.show.tables.prediction import prediction_tables
 
+    file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
     workload, gpu = typed.only_workload(), load_hardware(hardware)
     prediction = predict_step(
         typed_models([model], ignore_key)[0], workload, gpu, calibrated(hardware, calibration)
@@ -43,7 +46,7 @@ def predict(
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        csv=csv,
+        csv=file,
         data=lambda: document,
         records=lambda: operator_records(document),
         tables=lambda: prediction_tables(prediction),

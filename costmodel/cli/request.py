@@ -9,6 +9,7 @@ from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
     DtypeOpt,
+    ForceOpt,
     HardwareOpt,
     IgnoreKeyOpt,
     JsonOpt,
@@ -19,7 +20,7 @@ from costmodel.cli.options import (
     RoutingOpt,
     WindowCacheOpt,
 )
-from costmodel.cli.output import check_output, print_output
+from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.typed_models import typed_models
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError, shown
@@ -58,6 +59,7 @@ def request(
     backend: BackendOpt = "torch",
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
+    force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """What serving requests costs: first token, each next one, energy and money.
@@ -68,7 +70,7 @@ def request(
     from costmodel.show.request_json import request_json, request_record
     from costmodel.show.tables.request import request_tables
 
-    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
+    file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
     served_request = Request(
         prompt=parse_count(prompt, field="prompt", low=1, high=MAX_NEW_TOKENS),
         output=parse_count(output, field="output", low=1, high=MAX_NEW_TOKENS),
@@ -91,7 +93,7 @@ def request(
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        csv=csv,
+        csv=file,
         data=lambda: request_json(served),
         records=lambda: [request_record(served)],
         tables=lambda: request_tables(served),

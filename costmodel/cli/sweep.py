@@ -8,18 +8,20 @@ import typer
 from costmodel.cli.options import (
     CalibrationOpt,
     CsvOpt,
+    ForceOpt,
     HardwareOpt,
     IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
     ModelArgs,
 )
-from costmodel.cli.output import check_csv, print_output
+from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.parse import parse_routing, split_routings
 
 EPILOG = (
@@ -43,19 +45,22 @@ def sweep(
     ] = None,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
+    force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """Every combination of batch, context, routing and GPU; each of those takes a list."""
     from costmodel.questions.grid import aligned
     from costmodel.questions.sweep import MAX_POINTS
     from costmodel.questions.sweep import sweep as sweep_grid
-    from costmodel.show.export import SCHEMA_VERSION, write_parts
+    from costmodel.show.export import SCHEMA_VERSION, SUFFIXES, write_parts
     from costmodel.show.tables.sweep import sweep_table
 
-    check_csv(csv)
-    target = csv if out is None else out
-    if (target is not None) + as_json + as_markdown > 1 or (csv is not None and out is not None):
+    if out is not None and (as_json or as_markdown or csv is not None):
         raise InputError("output: --out, --json, --csv and --markdown exclude one another")
+    file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
+    if out is not None:
+        file = OutputFile(path=out, force=force)
+        file.check(*SUFFIXES)
 
     routings = [parse_routing(text) for text in split_routings(typed.routing)]
     gpu_names = hardware.split(",")
@@ -80,8 +85,8 @@ def sweep(
         for model in configs
     ]
     grids = aligned(made)
-    if target is not None:
-        write_parts((part for grid in grids for part in grid.parts()), target)
+    if file is not None:
+        write_parts((part for grid in grids for part in grid.parts()), file)
         return
     rows = [record for grid in grids for record in grid.records()] if as_json else []
     print_output(

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from costmodel.cli.options import CalibrationOpt, CsvOpt, JsonOpt, MarkdownOpt
-from costmodel.cli.output import check_output, print_output
+from costmodel.cli.options import CalibrationOpt, CsvOpt, ForceOpt, JsonOpt, MarkdownOpt
+from costmodel.cli.output import csv_file, print_output
 from costmodel.errors import InputError
 
 FOLDER = Path("recordings")
@@ -35,6 +35,7 @@ def validate(
     ] = False,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
+    force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """What recordings measured beside what is predicted: errors, worst rows, failed checks."""
@@ -44,7 +45,7 @@ def validate(
     from costmodel.validation.machines import Gpus
     from costmodel.validation.validate import validate as compare
 
-    check_output(as_json=as_json, as_markdown=as_markdown, csv=csv)
+    file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
     paths = recordings or sorted(FOLDER.glob("*.json"))
     if not paths:
         raise InputError(f"recordings: none are given, and there is no {FOLDER}/*.json here")
@@ -57,7 +58,7 @@ def validate(
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
-        csv=csv,
+        csv=file,
         data=lambda: validation_json(validation, max_rows),
         records=lambda: validation_records(validation),
         tables=lambda: validation_tables(validation, whole=everything),

@@ -31,7 +31,8 @@ from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import Number
-from costmodel.layers.operator import Operator, OperatorKind, Step, TableRows
+from costmodel.layers.operator import Operator, OperatorKind, Step
+from costmodel.layers.touched import TableRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from costmodel.layers.numbers import Number
-from costmodel.layers.operator import Operator, Part, Step, TableRows, Touched
+from costmodel.layers.operator import Operator, Part, Step
+from costmodel.layers.touched import TableRows, Touched
 from costmodel.routing.sectors import SECTOR_BYTES, expected_sectors
 
 ALL = 1  # the share of a layer that is alone with its table

@@ -1,18 +1,18 @@
-"""Files: read without trust, and written whole or not at all.
+"""Files that a user gives, read without trust, and a note of which ones a command has read.
 
-What is read may be hostile: size, encoding, nesting, duplicate keys, NaN and integers too long to
-print are refused with an `InputError` that names the file and the rule. What is written appears
-under its name only when it is complete.
+A file may be hostile: size, encoding, nesting, duplicate keys, NaN and integers too long to print
+are refused with an `InputError` that names the file and the rule. The note lets
+`costmodel.inputs.output_file` refuse to write over an input of the same command.
 """
 
 import json
 import math
-import os
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 from costmodel.errors import InputError, shown
@@ -23,6 +23,29 @@ LONG_KEY = re.compile(  # a.b."c" of more parts than that: tomllib takes hours o
     rf"""(?<![\w-])(?>(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}""",
     re.ASCII,
 )
+
+_NOTED: ContextVar[set[object] | None] = ContextVar("files that a command has read", default=None)
+
+
+@contextmanager
+def inputs_noted() -> Iterator[None]:
+    """Note inside each file that is read, for `is_noted`; outside of this nothing is noted."""
+    token = _NOTED.set(set())
+    try:
+        yield
+    finally:
+        _NOTED.reset(token)
+
+
+def is_noted(path: Path) -> bool:
+    """Whether an existing file was read since `inputs_noted` began, under any name or link."""
+    return not _identities(path).isdisjoint(_NOTED.get() or ())
+
+
+def _identities(path: Path) -> set[object]:
+    """What tells a file from others: its place on the disk, and its path without links."""
+    stat = path.stat()
+    return {(stat.st_dev, stat.st_ino), path.resolve()}
 
 
 def read_text(path: Path) -> str:
@@ -44,6 +67,8 @@ def read_text(path: Path) -> str:
             raise InputError(
                 f"file={name}: holds {size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
             )
+        if (noted := _NOTED.get()) is not None:
+            noted |= _identities(path)
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"file={name}: is not UTF-8 text (byte {error.start})") from None
@@ -116,72 +141,6 @@ def read_json_object(path: Path, *, non_finite: bool = False) -> dict[str, Any]:
     _check_depth(value, path)
     _check_characters(value, path)
     return value
-
-
-def write_atomically(
-    path: Path,
-    content: str | bytes | Callable[[Path], None],
-    *,
-    field: str = "file",
-    durable: bool = False,
-    temporary: Path | None = None,
-) -> None:
-    """Write a file that appears under its name, or replaces an older one, only when complete.
-
-    The content goes to a temporary file in the same folder, which takes the place of `path` in one
-    step. Whatever fails or interrupts the writing leaves `path` as it was and no temporary file;
-    a kill may leave the latter.
-
-    Args:
-        path: Where the file shall be.
-        content: Text (written as UTF-8), bytes, or a function that writes the file at the path
-            that it is given.
-        field: What the message of an error calls the file: the option that names it.
-        durable: Whether content and name are on the disk when this returns, whatever happens to
-            the machine afterwards.
-        temporary: The temporary file, by default one of a random name. A name of its own lets the
-            next write replace what a kill left; two writers must then not meet.
-
-    Raises:
-        InputError: `path` is a directory, or cannot be written. What `content` raises passes
-            through, but for an `OSError` or `ValueError`, which tells why it cannot be written.
-    """
-    name = shown(str(path))
-    if os.path.isdir(path):  # noqa: PTH112 - Path's raises where the name is too long
-        raise InputError(f"{field}={name}: cannot be written: is a directory")
-    try:
-        temporary = temporary or path.with_name(f".{token_hex(8)}.part")
-        try:
-            _write(content, temporary)
-            if durable:
-                _flush_to_disk(temporary)
-            temporary.replace(path)
-            if durable:
-                _flush_to_disk(path.parent)  # the name, too
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{field}={name}: cannot be written: {_reason(error)}") from None
-
-
-def _write(content: str | bytes | Callable[[Path], None], path: Path) -> None:
-    if isinstance(content, str):
-        path.write_text(content, encoding="utf-8")
-    elif isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        content(path)
-
-
-def _flush_to_disk(path: Path) -> None:
-    """Wait until the disk holds a file's content, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: Exception) -> str:

@@ -1,19 +1,18 @@
 """A model as the table of a file, and as the TOML text that reads back as the same model."""
 
-import os
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from costmodel.errors import InputError, shown
-from costmodel.inputs.files import write_atomically
 from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.storage import storage_table
 from costmodel.inputs.unset import UNSET
 from costmodel.layers.base import LayerKind
 from costmodel.layers.formats import Storage
+
+SUFFIX = ".toml"
 
 
 def model_table(model: ModelConfig) -> dict[str, Any]:
@@ -39,18 +38,15 @@ def model_toml(model: ModelConfig) -> str:
     return tomli_w.dumps(table)
 
 
-def write_model(model: ModelConfig, path: Path) -> None:
-    """Write `model_toml` to a new file: whole or not at all, and never over another file.
+def write_model(model: ModelConfig, out: OutputFile) -> None:
+    """Write `model_toml` to a file.
 
     Raises:
-        InputError: the name does not end in .toml, is taken, or cannot be written.
+        InputError: The name does not end in `SUFFIX`, or the path breaks a rule of `OutputFile`.
+        WorkError: The system cannot write the file.
     """
-    name, text = shown(str(path)), model_toml(model)
-    if path.suffix.lower() != ".toml":
-        raise InputError(f"out={name}: ends in .toml")
-    if os.path.lexists(path):
-        raise InputError(f"out={name}: exists, and a model file is never overwritten")
-    write_atomically(path, text, field="out")
+    out.check(SUFFIX)
+    out.write(model_toml(model))
 
 
 def _table(record: object, *, whole: bool) -> dict[str, Any]:

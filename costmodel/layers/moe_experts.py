@@ -6,9 +6,10 @@ experts: costmodel/routing/popularity.py. Source: OLMoE, arXiv 2409.02060.
 
 from costmodel.layers.kernel_shape import Grouped
 from costmodel.layers.letters import sum_of
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import MULTIPLY_ADD, Activation, activation_flops
 from costmodel.layers.site import Site
+from costmodel.layers.touched import Touched
 
 LEAF = "moe.experts"
 

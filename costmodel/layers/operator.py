@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from costmodel.layers.dtype import Dtype
 from costmodel.layers.formats import Formats, Group
 from costmodel.layers.numbers import Count, Number
+from costmodel.layers.touched import TableRows, Touched
 from costmodel.routing.popularity import Routing
-from costmodel.routing.union import expected_union
 
 if TYPE_CHECKING:  # these are written in the words of this file
     from costmodel.layers.base import LayerKind
@@ -232,31 +232,6 @@ class Buffer:
     name: str
     elements: int
     element_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Touched:
-    """Expected distinct experts or table rows that a step touches in one layer."""
-
-    kind: Literal["experts", "rows"]
-    distinct: Number
-    population: int
-    chosen_by: str  # the leaf that chooses them: "moe.router"
-    windows: tuple[tuple[int, int], ...] = ()  # ring windows (start, length) of layers that share
-    table_rows: int = 0  # rows of the shared table
-
-    @property
-    def union(self) -> Number:
-        """Distinct rows of the shared table that at least one of its layers touches."""
-        return expected_union(self.table_rows, self.windows, self.distinct)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableRows:
-    """Bytes of memory-table rows that stand beside the compulsory ones (`Part.row_bytes`)."""
-
-    read_bytes: Number  # each distinct row of a layer, whatever other layers of the table read
-    sector_bytes: Number  # what the compulsory rows move, in whole sectors of 32 bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from costmodel.errors import InputError
 from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.kernel_shape import Rows
 from costmodel.layers.letters import Letter
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import activation_flops
 from costmodel.layers.product_key_retrieve import (
     product_key_letters,
@@ -23,6 +23,7 @@ from costmodel.layers.product_key_retrieve import (
     product_key_retrieve,
 )
 from costmodel.layers.site import Site
+from costmodel.layers.touched import Touched
 from costmodel.strict import STRICT
 
 SOURCE = "arXiv 2407.04153, section 2"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from costmodel.layers.operator import Buffer, Operator, OperatorKind, Part, Touched, Weight
+from costmodel.layers.operator import Buffer, Operator, OperatorKind, Part, Weight
+from costmodel.layers.touched import Touched
 
 if TYPE_CHECKING:  # a layer kind is written with sites
     from costmodel.layers.base import LayerKind

@@ -19,9 +19,10 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError
 from costmodel.layers.base import Count, MemoryKind, Size, Width
 from costmodel.layers.letters import Letter
-from costmodel.layers.operator import Operator, Step, Touched, Weight
+from costmodel.layers.operator import Operator, Step, Weight
 from costmodel.layers.primitives import linear
 from costmodel.layers.site import Site
+from costmodel.layers.touched import Touched
 from costmodel.layers.ultramem_retrieve import SOURCE, first_kept, tucker_query, tucker_retrieve
 from costmodel.layers.ultramem_rows import expanded_values, pre_values
 from costmodel.strict import STRICT

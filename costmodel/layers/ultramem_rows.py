@@ -6,8 +6,9 @@ arXiv 2411.12364, section 3; UltraMemV2, arXiv 2508.18756, section 3.
 """
 
 from costmodel.layers.kernel_shape import Rows
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.site import Site
+from costmodel.layers.touched import Touched
 from costmodel.layers.ultramem_retrieve import SOURCE
 
 

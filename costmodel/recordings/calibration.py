@@ -18,7 +18,7 @@ from costmodel.recordings.machine import Commit, Conditions, Label, Machine
 from costmodel.strict import STRICT, validated
 
 Size: TypeAlias = Annotated[int, Field(ge=1, le=2**50)]
-Seconds: TypeAlias = Annotated[float, Field(gt=0, le=1e4)]
+Seconds: TypeAlias = Annotated[float, Field(ge=1e-15, le=1e4)]
 Watts: TypeAlias = Annotated[float, Field(gt=0, le=1e5)]
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e18)]
 MAX_POINTS = 4096
@@ -40,6 +40,11 @@ class Point:
     q1_s: Seconds
     q3_s: Seconds
     kernels: Annotated[int, Field(ge=1, le=64)]
+
+    def __post_init__(self) -> None:
+        """The median lies between the quartiles."""
+        if not self.q1_s <= self.s <= self.q3_s:
+            raise ValueError(f"s={self.s}: lies outside q1_s={self.q1_s} to q3_s={self.q3_s}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -87,6 +92,14 @@ class AttentionPoint(Point):
     queries: Size
     keys: Size
 
+    def __post_init__(self) -> None:
+        """New tokens are among the keys, and query heads share KV heads in equal groups."""
+        Point.__post_init__(self)
+        if self.queries > self.keys:
+            raise ValueError(f"queries={self.queries}: exceeds keys={self.keys}, which hold them")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads={self.heads}: is no multiple of kv_heads={self.kv_heads}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class TopKPoint(Point):
@@ -95,6 +108,12 @@ class TopKPoint(Point):
     rows: Size
     width: Size
     chosen: Size
+
+    def __post_init__(self) -> None:
+        """No more values are chosen than there are."""
+        Point.__post_init__(self)
+        if self.chosen > self.width:
+            raise ValueError(f"chosen={self.chosen}: exceeds width={self.width}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

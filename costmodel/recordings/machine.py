@@ -4,12 +4,22 @@ There is no field for a host name, a user, a path, a UUID or a serial number, so
 written to a recording.
 """
 
+from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.strict import STRICT
+
+
+def _on_the_calendar(moment: str) -> str:
+    try:
+        datetime.fromisoformat(moment)
+    except ValueError:
+        raise ValueError(f"{moment} is no date and time of the calendar") from None
+    return moment
+
 
 Label: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[ -~]+$")]
 """A short name in printable ASCII."""
@@ -20,7 +30,11 @@ Device: TypeAlias = Literal["cuda", "cpu"]
 Bytes: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
 Commit: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{7,40}(\+changes)?$")]
 """A git commit; `+changes` where the working tree differed from it."""
-Moment: TypeAlias = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+Moment: TypeAlias = Annotated[
+    str,
+    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}Z$"),
+    AfterValidator(_on_the_calendar),
+]
 """A time in UTC, to the second."""
 
 

@@ -172,6 +172,9 @@ class Accesses:
         accesses = sum(accesses * items for accesses, items in self.counts)
         if items != self.population:
             raise ValueError(f"counts: hold {items} items; population={self.population}")
+        most = max(accesses for accesses, items in self.counts if items)
+        if most > self.trials:
+            raise ValueError(f"counts: hold an item of {most} accesses; trials={self.trials}")
         if accesses != self.trials * self.draws:
             raise ValueError(
                 f"counts: hold {accesses} accesses; trials * draws = {self.trials * self.draws}"

@@ -1,18 +1,19 @@
 """Columns and records written to a file: CSV, JSON or Parquet, whole or not at all."""
 
 import csv
+import io
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
-from costmodel.errors import InputError, shown
-from costmodel.inputs.files import write_atomically
+from costmodel.errors import InputError
+from costmodel.inputs.output_file import OutputFile
 
 SCHEMA_VERSION = 1  # of the JSON files
 SUFFIXES = (".csv", ".json", ".parquet")
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet would run
 INT64_MAX = 2**63 - 1
 DECIMAL_DIGITS = 38  # of Parquet's longest integers
 
@@ -20,56 +21,75 @@ Part: TypeAlias = Mapping[str, Sequence[Any]]
 """Columns of equal length: plain Python values, None where there is none."""
 
 
-def write_parts(parts: Iterable[Part], path: Path) -> None:
-    """Write parts with the same columns one after another; the suffix of `path` says how.
+def write_parts(parts: Iterable[Part], out: OutputFile) -> None:
+    """Write parts with the same columns one after another; the suffix of the file says how.
 
     The file appears under its name only when it is complete. Text that a spreadsheet would take
     for a formula gets a leading apostrophe in CSV. Counts beyond 2^63 are decimals in Parquet.
 
     Raises:
-        InputError: the suffix is unknown, or the file cannot be written.
+        InputError: The suffix is unknown, the path breaks a rule of `OutputFile`, or the format
+            cannot hold a value.
+        WorkError: The system cannot write the file.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(f"file={shown(str(path))}: ends in one of {', '.join(SUFFIXES)}")
-    write_atomically(path, lambda temporary: _WRITERS[suffix](parts, temporary))
+    out.check(*SUFFIXES)
+    suffix = out.path.suffix.lower()
+    out.write(lambda file: _WRITERS[suffix](parts, file))
 
 
-def write_records(records: Iterable[Mapping[str, Any]], path: Path) -> None:
+def write_records(records: Iterable[Mapping[str, Any]], out: OutputFile) -> None:
     """Write flat records with the same keys, as `write_parts` does."""
+    write_parts([_columns(records)], out)
+
+
+def records_bytes(records: Iterable[Mapping[str, Any]], suffix: str) -> bytes:
+    """What `write_records` would write into a file of this suffix."""
+    file = io.BytesIO()
+    _WRITERS[suffix]([_columns(records)], file)
+    return file.getvalue()
+
+
+def _columns(records: Iterable[Mapping[str, Any]]) -> Part:
     rows = list(records)
-    write_parts([{key: [row[key] for row in rows] for key in (rows[0] if rows else ())}], path)
+    return {key: [row[key] for row in rows] for key in (rows[0] if rows else ())}
 
 
-def _write_csv(parts: Iterable[Part], path: Path) -> None:
-    with path.open("x", encoding="utf-8", newline="") as file:
-        out = csv.writer(file)
-        for index, part in enumerate(parts):
-            if not index and part:
-                out.writerow(part)
-            out.writerows(map(inert, row) for row in zip(*part.values(), strict=True))
+def _write_csv(parts: Iterable[Part], file: BinaryIO) -> None:
+    for index, part in enumerate(parts):
+        text = io.StringIO(newline="")
+        out = csv.writer(text)
+        if not index and part:
+            out.writerow(part)
+        out.writerows(map(inert, row) for row in zip(*part.values(), strict=True))
+        file.write(text.getvalue().encode())
 
 
 def inert(value: object) -> object:
-    """A cell of CSV; text that a spreadsheet would take for a formula gets an apostrophe."""
-    if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS):
+    """A cell of CSV; text that a spreadsheet would take for a formula gets an apostrophe.
+
+    Some spreadsheets skip blanks and invisible characters before a formula, and read full-width
+    and small forms of its first character as the usual ones.
+    """
+    if not isinstance(value, str) or value[:1].isalnum():
+        return value
+    seen = (c for c in value if unicodedata.category(c) not in {"Zs", "Cf"})
+    if unicodedata.normalize("NFKC", next(seen, "")).startswith(FORMULA_STARTS):
         return f"'{value}"
     return value
 
 
-def _write_json(parts: Iterable[Part], path: Path) -> None:
-    with path.open("x", encoding="utf-8") as file:
-        file.write(f'{{"schema_version": {SCHEMA_VERSION}, "rows": [')
-        before = "\n"
-        for part in parts:
-            for row in zip(*part.values(), strict=True):
-                record = dict(zip(part, row, strict=True))
-                file.write(before + json.dumps(record, allow_nan=False))
-                before = ",\n"
-        file.write("\n]}\n")
+def _write_json(parts: Iterable[Part], file: BinaryIO) -> None:
+    file.write(f'{{"schema_version": {SCHEMA_VERSION}, "rows": ['.encode())
+    before = "\n"
+    for part in parts:
+        for row in zip(*part.values(), strict=True):
+            record = dict(zip(part, row, strict=True))
+            file.write((before + json.dumps(record, allow_nan=False)).encode())
+            before = ",\n"
+    file.write(b"\n]}\n")
 
 
-def _write_parquet(parts: Iterable[Part], path: Path) -> None:
+def _write_parquet(parts: Iterable[Part], file: BinaryIO) -> None:
     """Each part becomes a row group; the first values of a column decide its type.
 
     A column that begins as integers within 2^63 and passes it later, or that begins without any
@@ -102,7 +122,7 @@ def _write_parquet(parts: Iterable[Part], path: Path) -> None:
         field.with_type(pa.float64()) if pa.types.is_null(field.type) else field
         for field in whole.schema
     ]
-    parquet.write_table(whole.cast(pa.schema(fields)), path)
+    parquet.write_table(whole.cast(pa.schema(fields)), file)
 
 
 _WRITERS = {".csv": _write_csv, ".json": _write_json, ".parquet": _write_parquet}

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig
-from costmodel.layers.operator import Operator, Touched
+from costmodel.layers.operator import Operator
 from costmodel.layers.site import expanded_paths
+from costmodel.layers.touched import Touched
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.routing.union import expected_union
 from costmodel.validation.recorded_routing import RecordedRouting, selectors_by_module

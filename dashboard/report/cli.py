@@ -5,15 +5,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costmodel.cli.options import CalibrationOpt, HardwareOpt, IgnoreKeyOpt, ModelArgs
+from costmodel.cli.options import (
+    CalibrationOpt,
+    ForceOpt,
+    HardwareOpt,
+    IgnoreKeyOpt,
+    ModelArgs,
+)
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.errors import InputError, shown
+from costmodel.inputs.output_file import OutputFile
 
 if TYPE_CHECKING:  # listing the commands must not load what a report needs
     from dashboard.report.document import Content, Report
 
 EVERYTHING = "summary,operators,comparison,measured,method"
-OF_A_REPORT = ("models", "out")  # what may be given with the JSON of a report
+OF_A_REPORT = ("models", "out", "force")  # what may be given with the JSON of a report
 
 
 @takes_workload
@@ -26,6 +33,7 @@ def report(
         Path,
         typer.Option(metavar="FILE", help="Ends in .html, .md, .csv, .json, .xlsx or .parquet."),
     ],
+    force: ForceOpt = False,
     compare_batch: Annotated[
         str | None,
         typer.Option(
@@ -53,9 +61,10 @@ def report(
 
     Example: sparsecost report olmoe-1b-7b --batch 64 --out report.html
     """
-    from dashboard.report.files import save, suffix_of
+    from dashboard.report.files import check_report_file, save
 
-    suffix_of(out)  # before the work
+    file = OutputFile(path=out, force=force)
+    check_report_file(file)  # before the work
     document = _reread(models)
     if document is None:
         document = _made(
@@ -74,7 +83,7 @@ def report(
             source = ctx.get_parameter_source(name)
             if source is not None and source.name != "DEFAULT":
                 raise InputError(f"{name}: stands in the report that is read; only --out is given")
-    save(document, out)
+    save(document, file)
 
 
 def _reread(models: list[str]) -> "Report | None":

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from costmodel.errors import InputError, WorkError, shown
-from costmodel.inputs.files import write_atomically
-from costmodel.show.export import write_records
+from costmodel.errors import WorkError
+from costmodel.inputs.output_file import OutputFile
+from costmodel.show.export import records_bytes
 from dashboard.report.document import Report, report_text
 from dashboard.report.records import operator_records
 
@@ -18,23 +16,22 @@ NEEDS = {  # libraries of the dashboard extra
 }
 
 
-def suffix_of(path: Path) -> str:
-    """The format that a file's name asks for.
+def check_report_file(out: OutputFile) -> None:
+    """Refuse, before any work, a file that `save` could not write.
 
     Raises:
-        InputError: There is no such format, or the path is a directory.
-        WorkError: The format needs a library that is not installed.
+        InputError: There is no format of its suffix, or the path breaks a rule of `OutputFile`.
+        WorkError: The format needs a library that is not installed, or the system does not let us
+            write there.
     """
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise InputError(f"out={shown(str(path))}: ends in one of {', '.join(FORMATS)}")
+    out.check(*FORMATS)
+    suffix = out.path.suffix.lower()
     missing = [name for name in NEEDS.get(suffix, ()) if find_spec(name) is None]
     if missing:
         raise WorkError(
             f"report: {suffix} needs {' and '.join(missing)}; install with:"
             ' pip install "sparsecost[dashboard]"'
         )
-    return suffix
 
 
 def report_bytes(report: Report, suffix: str) -> bytes:
@@ -42,16 +39,18 @@ def report_bytes(report: Report, suffix: str) -> bytes:
     return FORMATS[suffix](report)
 
 
-def save(report: Report, path: Path) -> None:
-    """Write the report in the format that the suffix of `path` names.
+def save(report: Report, out: OutputFile) -> None:
+    """Write the report in the format that the suffix of the file names.
 
     The file appears under its name only when it is complete.
 
     Raises:
-        InputError: The suffix is unknown, or the file cannot be written.
-        WorkError: The format needs a library that is not installed.
+        InputError: The suffix is unknown, or the path breaks a rule of `OutputFile`.
+        WorkError: The format needs a library that is not installed, or the system cannot write the
+            file.
     """
-    write_atomically(path, report_bytes(report, suffix_of(path)), field="out")
+    check_report_file(out)
+    out.write(report_bytes(report, out.path.suffix.lower()))
 
 
 def _html(report: Report) -> bytes:
@@ -74,14 +73,7 @@ def _xlsx(report: Report) -> bytes:
 
 def _columns(suffix: str) -> Callable[[Report], bytes]:
     """The operators of all steps, as the exporter of the command line writes them."""
-
-    def written(report: Report) -> bytes:
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / f"operators{suffix}"
-            write_records(operator_records(report), path)
-            return path.read_bytes()
-
-    return written
+    return lambda report: records_bytes(operator_records(report), suffix)
 
 
 FORMATS: dict[str, Callable[[Report], bytes]] = {

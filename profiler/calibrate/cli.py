@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costmodel.cli.options import JsonOpt, complete_hardware
+from costmodel.cli.options import ForceOpt, JsonOpt, complete_hardware
 from costmodel.errors import WorkError
 from costmodel.show.text import show
 
@@ -39,26 +39,27 @@ def calibrate(
             autocompletion=complete_hardware,
         ),
     ] = None,
+    force: ForceOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Measure this GPU's ceilings and operator curves, in two or three minutes.
 
     Example: sparsecost calibrate --out my-h200
     """
-    from profiler.calibrate.file import calibration_path, write_calibration
+    from profiler.calibrate.file import calibration_file, write_calibration
     from profiler.calibrate.preset import known_preset, preset_of
 
-    path = None if out is None else calibration_path(out)
+    file = None if out is None else calibration_file(out, force=force)
     preset = None if hardware is None else known_preset(hardware)
     gpu_name = _gpu_name()
     preset = preset or preset_of(gpu_name)
-    path = path or calibration_path(preset)
-    result = _measure(path, preset)
-    write_calibration(result.calibration, path)
+    file = file or calibration_file(preset, force=force)
+    result = _measure(file.path, preset)
+    write_calibration(result.calibration, file)
 
     from profiler.calibrate.summary import summary, summary_table
 
-    summed_up = summary(result, path)
+    summed_up = summary(result, file.path)
     if as_json:
         sys.stdout.write(json.dumps(summed_up, indent=2, allow_nan=False) + "\n")
     else:

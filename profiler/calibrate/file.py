@@ -1,27 +1,28 @@
 """The file of a calibration: its path, checked beforehand, and its JSON with one point per line."""
 
 import json
-import os
 import re
+import sys
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from costmodel.errors import InputError, WorkError, shown
-from costmodel.inputs.files import write_atomically
+from costmodel.inputs.output_file import OutputFile
 from costmodel.recordings.calibration import Calibration
 
 SUFFIX = ".json"
 NAME = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")  # a `Label`
 
 
-def calibration_path(out: str) -> Path:
-    """The path that `--out` means: NAME is NAME.json in the current folder, PATH.json is a path.
+def calibration_file(out: str, *, force: bool) -> OutputFile:
+    """The file that `--out` means: NAME is NAME.json in the current folder, PATH.json is a path.
 
     All that can be checked before the measurement is checked here.
 
     Raises:
-        InputError: The name holds a separator, or the folder does not exist or cannot be written.
+        InputError: The name holds a separator, or the path breaks a rule of `OutputFile`.
+        WorkError: The system does not let us write there.
     """
     path = Path(out)
     if path.suffix.lower() != SUFFIX:
@@ -30,11 +31,9 @@ def calibration_path(out: str) -> Path:
         path = Path(f"{out}{SUFFIX}")
     if not NAME.fullmatch(path.stem):
         raise InputError(f"out={shown(out)}: its name must be 1 to 200 characters of ASCII")
-    if not path.parent.is_dir():
-        raise InputError(f"out={shown(out)}: its folder does not exist")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"out={shown(out)}: is a folder, or stands in one that is read-only")
-    return path
+    file = OutputFile(path=path, force=force)
+    file.check()
+    return file
 
 
 def calibration_text(calibration: Calibration) -> str:
@@ -50,14 +49,15 @@ def _value(value: object) -> str:
     return "[\n" + ",\n".join(json.dumps(each, allow_nan=False) for each in value) + "\n]"
 
 
-def write_calibration(calibration: Calibration, path: Path) -> None:
+def write_calibration(calibration: Calibration, out: OutputFile) -> None:
     """Write the file under its name only once it is complete.
 
     Raises:
-        WorkError: It cannot be written.
+        WorkError: It cannot be written. The measurement took minutes, so stdout has its text then.
     """
     text = calibration_text(calibration)
     try:
-        write_atomically(path, text)
-    except InputError as error:  # `calibration_path` approved of the path: the work failed
-        raise WorkError(str(error)) from None
+        out.write(text)
+    except (InputError, WorkError) as error:  # `calibration_file` approved of it: the work failed
+        sys.stdout.write(text)
+        raise WorkError(f"{error}; the calibration is on stdout") from None

@@ -104,7 +104,7 @@ class _Conversation:
                 self._expect(End)
         except WorkerLostError as lost:
             for case in self._in_hand:
-                self._session.lack(case, self._run, f"the worker {lost}")
+                self._session.lose(case, self._run, f"the worker {lost}")
             return str(lost)
         return None
 

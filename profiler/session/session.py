@@ -5,6 +5,7 @@ passes results on. The session keeps each result or reason on disk at once, and 
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -70,6 +71,7 @@ class Outcome:
     measured: int  # runs of cases
     lacking: int
     reason: str | None  # why the first lacking run could not be measured
+    lost: int  # of those lacking, runs whose worker this command has lost
 
 
 def slug(text: str) -> str:
@@ -105,6 +107,7 @@ class ProfileSession:
         self._unstored: dict[int, list[tuple[PendingCase, RunName, str]]] = {}
         self.finished = 0
         self.unmeasurable: dict[RunName, str] = {}
+        self._lost = Counter[int]()  # runs that were lost with their worker, by model
         self._pending: dict[RunName, list[PendingCase]] = {run: [] for run in RUNS}
         for index, planned in enumerate(request.models):
             for planned_case in planned.plan:
@@ -115,7 +118,9 @@ class ProfileSession:
                 )
                 for run in planned_case.runs:
                     self._pending[run].append(case)
-        if request.out.suffix == ".json":  # otherwise the machine decides the file's name
+        if (
+            request.out.suffix.lower() == ".json" and not request.out.is_dir()
+        ):  # otherwise the machine decides the file's name
             self._open([request.out])
 
     def __enter__(self) -> Self:
@@ -209,6 +214,11 @@ class ProfileSession:
         self._pending[run].remove(case)
         self._progress.lacking(run, self._label(case, run), public_reason)
 
+    def lose(self, case: PendingCase, run: RunName, reason: str) -> None:
+        """Keep the reason why a run was lost with its worker; another try may well succeed."""
+        self.lack(case, run, reason)
+        self._lost[case.model_index] += 1
+
     def outcomes(self) -> tuple[Outcome, ...]:
         """What each recording holds, in the order of the request's models."""
         outcomes = []
@@ -222,6 +232,7 @@ class ProfileSession:
                     measured=sum(len(case.runs) for case in cases),
                     lacking=len(reasons),
                     reason=next(iter(reasons), None),
+                    lost=self._lost[index],
                 )
             )
         return tuple(outcomes)

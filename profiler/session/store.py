@@ -1,7 +1,8 @@
 """A recording file while a profile fills it: valid after each finished run, with one writer.
 
-A new text is written to a file beside the old one and replaces it in one step, so a kill at any
-moment loses only the case that was being measured. A lock keeps out other profilers.
+A new text replaces the old one in one step, so a kill at any moment loses only the case that was
+being measured. A lock on the file itself keeps out other profilers. A recording that does not exist
+yet has none: of two profilers that begin it, the second to finish a run is told.
 """
 
 import fcntl
@@ -14,8 +15,9 @@ from typing import Self
 from pydantic import ValidationError
 
 from costmodel.errors import InputError, WorkError, shown
-from costmodel.inputs.files import MAX_FILE_BYTES, write_atomically
+from costmodel.inputs.files import MAX_FILE_BYTES, inputs_noted
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RunName
@@ -49,7 +51,7 @@ class RecordingStore:
         Raises:
             InputError: It exists and `resume` is False, it is no valid recording, or it is of
                 another model or backend.
-            WorkError: Another profiler holds it, or its folder cannot be written.
+            WorkError: Another profiler holds it, or it cannot be written.
         """
         self.path, self._model, self._preset, self._seed = path, model, preset, weights_seed
         self._backend = backend
@@ -59,10 +61,10 @@ class RecordingStore:
                 f"out={shown(str(path))}: exists; --resume measures what it lacks, another --out"
                 " starts anew"
             )
-        self._lock_path = path.with_name(f".{path.name}.lock")
-        self._lock = self._locked()
+        self._lock = self._locked()  # a descriptor of the file; None: there is none yet
         try:
-            if path.exists():
+            self._out.check()
+            if self._lock is not None:
                 self._recording = self._read()
         except BaseException:
             self.close()
@@ -77,8 +79,13 @@ class RecordingStore:
 
     def close(self) -> None:
         """Release the lock."""
-        self._lock_path.unlink(missing_ok=True)  # while it is held, so it is nobody else's
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+
+    @property
+    def _out(self) -> OutputFile:
+        """The file; it is written over only by who holds the lock of what is there."""
+        return OutputFile(path=self.path, force=self._lock is not None)
 
     @property
     def begun(self) -> bool:
@@ -180,14 +187,21 @@ class RecordingStore:
                 f"{self.path.name}: would hold {len(data):,} bytes, of which no reader takes more"
                 f" than {MAX_FILE_BYTES:,}; measure the rest into another file"
             )
-        temporary = self.path.with_name(f".{self.path.name}.new")  # ours alone, by the lock
         try:
-            write_atomically(self.path, data, durable=True, temporary=temporary)
+            lock = self._out.write_locked(data)
         except InputError as error:
+            if self._lock is None and self.path.exists():
+                raise WorkError(
+                    f"{self.path}: another profiler has begun this recording meanwhile; give"
+                    " another --out"
+                ) from None
             raise WorkError(str(error)) from None
+        self.close()
+        self._lock = lock
 
     def _read(self) -> Recording:
-        recording = load_recording(self.path)
+        with inputs_noted():  # apart from the inputs, since this file is to be written again
+            recording = load_recording(self.path)
         where = f"out={shown(str(self.path))}"
         if recording.model != self._model:
             raise InputError(f"{where}: is of another model than {shown(self._model.name)}")
@@ -204,23 +218,23 @@ class RecordingStore:
             )
         return recording
 
-    def _locked(self) -> int:
-        """A locked file beside the recording; the system releases it when this process ends."""
+    def _locked(self) -> int | None:
+        """The locked file; the system releases it when this process ends. None: it does not exist.
+
+        Its folder is made.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            while True:
-                lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            while self.path.exists():
+                lock = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    # Its last holder may have removed the name since it was opened.
-                    if self._lock_path.exists() and os.path.samestat(
-                        os.fstat(lock), self._lock_path.stat()
-                    ):
+                    if os.path.samestat(os.fstat(lock), self.path.stat()):
                         return lock
                 except BaseException:
                     os.close(lock)
                     raise
-                os.close(lock)
+                os.close(lock)  # of a text that its last holder has replaced since it was opened
         except BlockingIOError:
             raise WorkError(
                 f"{self.path}: another profiler writes this recording; wait for it, or give"
@@ -228,3 +242,4 @@ class RecordingStore:
             ) from None
         except OSError as error:
             raise WorkError(f"{self.path}: cannot be written: {error.strerror}") from None
+        return None

@@ -18,6 +18,7 @@ from reference_model.cache import Cache, LayerCache
 from reference_model.ffn import FeedForward
 from reference_model.fused.attention import AttentionPlan, Places
 from reference_model.fused.ffn import add_feed_forward
+from reference_model.fused.mla import LatentPlan
 from reference_model.fused.moe import MoePlan, takes_norm
 from reference_model.fused.plan import Plan, region
 from reference_model.fused.products import launch_product
@@ -27,6 +28,7 @@ from reference_model.kernels.launch import INTERPRETED
 from reference_model.kernels.router_tiles import splits_of
 from reference_model.kernels.routing import Routing
 from reference_model.kernels.tiles import expert_tiles
+from reference_model.mla import LatentLayer
 from reference_model.model import Block, ReferenceModel
 from reference_model.moe import MoeLayer, Router
 
@@ -59,17 +61,20 @@ class FusedStep:
         self._context: Context | None = None
         table, flat = model.embed.weight, ids.view(tokens)
         plan.launch("embed", embed, flat, table, plan.stream, pdl=pdl)
-        attention = AttentionPlan(plan, self.places)
+        attention, latent = AttentionPlan(plan, self.places), LatentPlan(plan, self.places)
         routings = self._routings(model)
         for index, block in enumerate(model.layers):
             assert isinstance(block, Block)
             layer_cache, prefix = cache.layers[index], f"layers.{index}."
             assert isinstance(layer_cache, LayerCache)
-            assert isinstance(block.attention, AttentionLayer)
             moe = block.moe if isinstance(block.moe, MoeLayer) else None
             waits = moe is not None and takes_norm(plan, moe.router)
             norm = block.attention_norm
-            attention.add(prefix, norm, block.attention, layer_cache, waits=waits)
+            if isinstance(block.attention, LatentLayer):
+                latent.add(prefix, norm, block.attention, layer_cache, waits=waits)
+            else:
+                assert isinstance(block.attention, AttentionLayer)
+                attention.add(prefix, norm, block.attention, layer_cache, waits=waits)
             if moe is not None:
                 MoePlan(plan, prefix, moe, routings[index]).add(block.ffn_norm)
             else:
@@ -153,7 +158,9 @@ def _router_of(model: ReferenceModel, index: int) -> Router:
 
 def refuse(model: ReferenceModel) -> None:
     """Raise where the backend does not apply to a model, its device or its format."""
-    reason = model_refusal(model.config)
+    mixers = [block.attention for block in model.layers if isinstance(block, Block)]
+    expanded = any(isinstance(each, LatentLayer) and each.mode == "expanded" for each in mixers)
+    reason = model_refusal(model.config, mla="expanded" if expanded else "absorbed")
     if reason is None and not INTERPRETED:
         reason = device_refusal(model.device, model.dtype)
     if reason is not None:

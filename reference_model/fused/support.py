@@ -1,22 +1,24 @@
 """What the backend `fused` can run: one refusal names the field, the value and the rule.
 
 It decodes (one new token a sequence) on an NVIDIA GPU of compute capability 9.0 or newer, in bf16,
-models whose layers are grouped-query attention and a gated feed-forward layer or experts.
+models whose layers are grouped-query attention, or latent attention in its absorbed form, and a
+gated feed-forward layer or experts.
 """
 
 import torch
 
-from costmodel.backends.fused_support import model_refusal as operators_refusal
+from costmodel.backends.fused_support import refusal
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import Mla, Workload
 
 OLDEST = (9, 0)  # compute capability: tensor descriptors and programmatic dependent launch
 
 
-def model_refusal(config: ModelConfig) -> str | None:
-    """Why there are no kernels for a model; None if there are."""
-    return operators_refusal(build_operators(config, Workload().step()))
+def model_refusal(config: ModelConfig, mla: Mla) -> str | None:
+    """Why there are no kernels for a model's decode steps; None if there are."""
+    step = Workload(mla=mla).step()
+    return refusal(build_operators(config, step), step)
 
 
 def device_refusal(device: torch.device, dtype: torch.dtype) -> str | None:

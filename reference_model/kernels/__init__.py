@@ -6,8 +6,10 @@ the only imports. Without a GPU the kernels run on Triton's interpreter (`TRITON
 before triton is imported).
 
 Letters: T tokens of one decode step (one per sequence), D hidden size, E experts, k of them a
-token, I expert width, H query heads, K key-value heads, d head dimension, C slots of the cache. A
-pair is one token with one of its experts; there are T k of them, pair p belongs to token p // k.
+token, I expert width, H query heads, K key-value heads, d head dimension, C slots of the cache; of
+latent attention c latent width, r and p elements of a head with and without position, v of a value,
+q compressed query. A pair is one token with one of its experts; there are T k of them, pair p
+belongs to token p // k.
 
 Matrix products at few tokens put the weights on the side of the matrix unit that is wide (64 rows
 of one wgmma) and the tokens on its narrow side: the weights are the work, the tokens ride along.

@@ -80,6 +80,7 @@ def _gate_up(
     )
     first = expert * (2 * WIDTH) + row
     rows = row + tl.arange(0, ROWS)
+    there = rows < WIDTH  # a tile may reach beyond the expert: what it reads there is thrown away
     place = begin + tl.arange(0, BLOCK_T)
     real = place < tokens
     pair = _pairs_of(lists, expert, place, tokens, T, WORK)
@@ -96,10 +97,12 @@ def _gate_up(
             gate *= factor
             up *= factor
         if BIAS:
-            gate += tl.load(bias + expert * (2 * WIDTH) + rows).to(tl.float32)[:, None]
-            up += tl.load(bias + expert * (2 * WIDTH) + WIDTH + rows).to(tl.float32)[:, None]
+            at = bias + expert * (2 * WIDTH) + rows
+            gate += tl.load(at, mask=there, other=0.0).to(tl.float32)[:, None]
+            up += tl.load(at + WIDTH, mask=there, other=0.0).to(tl.float32)[:, None]
         y = gated(gate, up, ACTIVATION).to(hidden.dtype.element_ty)
-        tl.store(hidden + pair[None, :].to(tl.int64) * WIDTH + rows[:, None], y, mask=real[None, :])
+        to = hidden + pair[None, :].to(tl.int64) * WIDTH + rows[:, None]
+        tl.store(to, y, mask=there[:, None] & real[None, :])
 
 
 @triton.jit
@@ -122,10 +125,14 @@ def _down(
     real = place < tokens
     pair = _pairs_of(lists, expert, place, tokens, T, WORK)
     if begin < tokens:
-        source = hidden + pair[:, None].to(tl.int64) * WIDTH + tl.arange(0, DEPTH)[None, :]
+        column = tl.arange(0, DEPTH)[None, :]
+        source = hidden + pair[:, None].to(tl.int64) * WIDTH + column
         total = tl.zeros((ROWS, BLOCK_T), tl.float32)
         for k in tl.range(0, WIDTH, DEPTH, num_stages=STAGES):
-            a = tl.load(source + k, mask=real[:, None], other=0.0)
+            seen = real[:, None]
+            if WIDTH % DEPTH != 0:  # beyond a row's end a descriptor gives zeros
+                seen = seen & (k + column < WIDTH)
+            a = tl.load(source + k, mask=seen, other=0.0)
             total = tl.dot(weight.load([first, k]), a.T, total, input_precision="ieee")
         if BIAS:
             total += tl.load(bias + expert * D + rows).to(tl.float32)[:, None]
@@ -169,12 +176,10 @@ def gate_up(
     """
     tokens, d = x.shape
     width = hidden.shape[1]
-    # A tile that does not divide the width would read the next expert's rows.
-    assert width % tile.rows == 0, (width, tile.rows)
     assert d % tile.depth == 0, (d, tile.depth)
     work, groups = _work(tokens, routing, tile)
     of, experts, top_k = _buffers(routing, x)
-    _gate_up[groups, width // tile.rows](
+    _gate_up[groups, triton.cdiv(width, tile.rows)](
         x, weight, x if bias is None else bias, x if scale is None else scale, hidden,
         *of, tokens,
         E=experts, D=d, WIDTH=width, TOP_K=top_k,
@@ -201,7 +206,6 @@ def down(
     """
     width, d = hidden.shape[1], results.shape[1]
     assert d % tile.rows == 0, (d, tile.rows)
-    assert width % tile.depth == 0, (width, tile.depth)
     work, groups = _work(tokens, routing, tile)
     of, experts, _ = _buffers(routing, hidden)
     _down[groups, d // tile.rows](

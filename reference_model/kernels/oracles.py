@@ -5,6 +5,8 @@ from a kernel by the kernel's own rounding alone. A router is judged by the logi
 from given logits its choice is exact, not approximate.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -135,6 +137,43 @@ def attend(
         weight = score.softmax(-1)[:, : k.shape[1]]
         out[token] = torch.einsum("hs,hsd->hd", weight, v)
     return out
+
+
+def latent_query(
+    query: Tensor, key: Tensor, k_up: Tensor, cos: Tensor, sin: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Queries [T, H, c + r] in the latent space and turned keys [T, r].
+
+    From query [T, H (p + r)], key [T, r] and `k_up` [H, p, c], by angles of the tokens [T, half].
+    """
+    heads, p, _ = k_up.shape
+    by_head = query.double().unflatten(-1, (heads, -1))
+    absorbed = torch.einsum("thp,hpc->thc", by_head[..., :p], k_up.double())
+    queries = torch.cat([absorbed, turned(by_head[..., p:], cos, sin)], -1)
+    return queries, turned(key[:, None], cos, sin)[:, 0]
+
+
+def attend_latents(q: Tensor, cache: Tensor, lengths: Tensor, c: int, scale: float) -> Tensor:
+    """softmax(scale q keys) latents of q [T, H, c + r] over the filled slots: [T, H, c].
+
+    The keys are the entries of the cache [T, 1, C, c + r], the latents their first c elements.
+    """
+    out = torch.empty(*q.shape[:2], c, dtype=torch.float64, device=q.device)
+    for token, length in enumerate(lengths.tolist()):
+        entries = cache[token, 0, :length].double()
+        weight = (q[token].double() @ entries.T * scale).softmax(-1)
+        out[token] = weight @ entries[:, :c]
+    return out
+
+
+def latent_values(mixed: Tensor, shares: Tensor, v_up: Tensor) -> Tensor:
+    """Slices [T, H, slices, c] joined by exp2 of their shares and mapped by `v_up` [H, v, c].
+
+    Returns [T, H v].
+    """
+    weight = (shares.double() * math.log(2)).softmax(-1)
+    joined = (mixed.double() * weight[..., None]).sum(2)
+    return torch.einsum("thc,hvc->thv", joined, v_up.double()).flatten(1)
 
 
 def error(measured: Tensor, expected: Tensor) -> float:

@@ -16,12 +16,14 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.dtype import BF16, DTYPES
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.formats import Formats, LeafFormat, parse_formats
+from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.operator import Operator
 from costmodel.layers.site import expanded_paths
 from tests.strategies import PRESETS
 
 OLMOE, LLAMA, GPT_OSS = "olmoe-1b-7b", "llama-3.1-8b", "gpt-oss-20b"  # 64, none, 32 experts
+V2_LITE, V3 = "deepseek-v2-lite", "deepseek-v3"  # latent attention; V3 compresses its queries
 FILL = 1  # zeroes the counters of all layers with experts
 
 
@@ -75,6 +77,36 @@ def test_a_layer_of_more_tokens_takes_nine_launches_with_experts_and_eight_witho
     assert of_layer(LLAMA, 2) == of_layer(LLAMA, 256) == dense
 
 
+LATENT = {
+    "attention.{latent_norm,rope,k_up}": 1,
+    "attention.core": 1,
+    "attention.v_up": 1,
+    "attention.output": 1,
+}
+COMPRESSED = {
+    "attention.latent_norm": 1,
+    "attention.q_up": 1,
+    "attention.{rope,k_up}": 1,
+    "attention.core": 1,
+    "attention.v_up": 1,
+    "attention.output": 1,
+}
+
+
+@pytest.mark.parametrize(("model", "layer", "latent"), [(V2_LITE, 1, LATENT), (V3, 3, COMPRESSED)])
+def test_latent_attention_takes_one_launch_more_and_compressed_queries_two_besides(
+    model: str, layer: int, latent: dict[str, int]
+) -> None:
+    """With shared experts; at 2 tokens the norms stand apart, at 17 one goes to the router."""
+    shared = {"moe.experts": 2, "moe.shared_gate_up": 1, "moe.shared_down": 1}
+    down = {"{attention_norm,attention.qkv_down}": 1}
+    assert of_layer(model, 1, layer) == (down | latent | {"{ffn_norm,moe.router}": 1} | shared)
+    down = {"attention_norm": 1, "attention.qkv_down": 1}
+    apart = {"ffn_norm": 1, "moe.router": 1}
+    assert of_layer(model, 2, layer) == down | latent | apart | shared
+    assert of_layer(model, 17, layer) == down | latent | {"{ffn_norm,moe.router}": 2} | shared
+
+
 def test_a_step_takes_its_layers_both_ends_and_a_fill() -> None:
     for model, layers, batch, expected in (
         (OLMOE, 16, 1, 7),
@@ -102,6 +134,13 @@ def test_the_router_alone_is_what_routing_launches() -> None:
     assert kernels.routing_launches(operators) == 16  # the choice; the product begins at the norm
 
 
+def test_a_step_of_latent_attention_by_hand() -> None:
+    """Layer 0 of DeepSeek-V2-Lite is dense, the other 26 have experts and shared experts."""
+    for batch, dense, moe, ends in ((1, 7, 10, 2), (4, 9, 12, 3), (64, 9, 12, 3)):
+        kernels, operators = fused(V2_LITE, Workload(batch=batch))
+        assert kernels.step_launches(operators) == dense + 26 * moe + ends + FILL
+
+
 def test_a_dense_layer_in_a_model_of_experts_keeps_its_norm_apart() -> None:
     """At 100 tokens the norm before a router is part of the router's kernels, and no other is."""
     base = PRESETS[OLMOE]
@@ -113,7 +152,7 @@ def test_a_dense_layer_in_a_model_of_experts_keeps_its_norm_apart() -> None:
     assert kernels.step_launches(operators) == 15 * 9 + 8 + 3 + FILL
 
 
-@pytest.mark.parametrize("model", [OLMOE, LLAMA, GPT_OSS])
+@pytest.mark.parametrize("model", [OLMOE, LLAMA, GPT_OSS, V2_LITE, V3])
 @pytest.mark.parametrize("count", [np.int64, object])
 def test_launches_over_a_grid_are_those_of_its_points(model: str, count: type) -> None:
     batches = (1, 2, 16, 17, 64, 65, 1000)
@@ -129,6 +168,13 @@ def test_launches_over_a_grid_are_those_of_its_points(model: str, count: type) -
 
 
 HEADS = Attention(num_attention_heads=4, num_key_value_heads=2, head_dim=16)
+LATENTS = LatentAttention(
+    num_attention_heads=4,
+    kv_lora_rank=64,
+    qk_nope_head_dim=24,
+    qk_rope_head_dim=16,
+    v_head_dim=20,
+)
 DENSE = DenseFfn(intermediate_size=128)
 SMALL = ModelConfig(
     name="small",
@@ -153,7 +199,6 @@ def refusal(model: ModelConfig | str = SMALL, **fields: Any) -> str | None:  # n
 
 def test_what_has_no_kernels_is_named() -> None:
     for model, reason in (
-        ("deepseek-v3", "has no kernels for layers of kind mla"),
         ("ultramemv2-1b-7b", "has no kernels for memory layers of kind ultramem"),
         ("memory-plus-1.3b", "has no kernels for memory layers of kind product_key"),
         (
@@ -171,16 +216,28 @@ def test_what_has_no_kernels_is_named() -> None:
         ),
         (of(attention=replace(HEADS, rotary_dim=5)), "needs an even rotary_dim, not 5"),
         (
+            of(attention=replace(LATENTS, kv_lora_rank=96)),
+            "needs kv_lora_rank to be a power of two from 16 to 512, not 96",
+        ),
+        (
+            of(attention=replace(LATENTS, kv_lora_rank=1024)),
+            "needs kv_lora_rank to be a power of two from 16 to 512, not 1024",
+        ),
+        (
+            of(attention=replace(LATENTS, qk_rope_head_dim=8)),
+            "needs qk_rope_head_dim to be a power of two from 16 to 64, not 8",
+        ),
+        (
             of(ffn=replace(DENSE, activation="relu")),
             "has no kernels for a gated feed-forward layer with activation=relu",
         ),
         (
             of(ffn=replace(DENSE, intermediate_size=100)),
-            "needs intermediate_size to be a multiple of 64, not 100",
+            "needs intermediate_size to be a multiple of 8, not 100",
         ),
         (
-            of(ffn=replace(EXPERTS, moe_intermediate_size=96)),
-            "needs moe_intermediate_size to be a multiple of 64, not 96",
+            of(ffn=replace(EXPERTS, moe_intermediate_size=92)),
+            "needs moe_intermediate_size to be a multiple of 8, not 92",
         ),
         (replace(SMALL, norm="layer"), "has no kernels for LayerNorm"),
         (replace(SMALL, logit_softcap=True), "has no kernels for a softcap of the logits"),
@@ -210,6 +267,12 @@ def test_what_has_no_kernels_is_named() -> None:
     assert prefill == (
         "the backend fused has no kernels for prefill: it takes one new token a sequence"
     )
+    latents = of(attention=LATENTS)
+    assert refusal(latents) is None
+    assert refusal(mla="expanded") is None  # no layer has a mode
+    assert refusal(latents, mla="expanded") == (
+        "the backend fused runs absorbed latent attention, not mla=expanded"
+    )
     for dtype in ("fp8", "experts=mxfp4"):
         of_weights = refusal(formats=parse_formats(dtype, field="dtype"))
         assert of_weights == f"the backend fused runs bf16, not dtype={dtype} with kv_dtype=bf16"
@@ -238,9 +301,10 @@ def test_shared_experts_take_two_launches_more() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [OLMOE, LLAMA, GPT_OSS, "olmoe-227m-1.2b", "qwen3-30b-a3b", "mixtral-8x7b"]
+    "model",
+    [OLMOE, LLAMA, GPT_OSS, "olmoe-227m-1.2b", "qwen3-30b-a3b", "mixtral-8x7b", V2_LITE, V3],
 )
-def test_moe_and_dense_models_of_grouped_query_attention_have_kernels(model: str) -> None:
+def test_moe_and_dense_models_have_kernels(model: str) -> None:
     assert refusal(model) is None
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser
 
+from costmodel.inputs.output_file import OutputFile
 from dashboard.report.charts import charts
 from dashboard.report.files import save
 from tests.dashboard.reports import HOSTILE, hostile, usual
@@ -18,7 +19,7 @@ def test_a_report_draws_its_charts_and_fetches_and_runs_nothing_else(
 ) -> None:
     made = hostile() if names else usual()
     path = tmp_path / "report.html"
-    save(made, path)
+    save(made, OutputFile(path=path))
     said: list[str] = []
     fetched: list[str] = []
     context = chromium.new_context(color_scheme=scheme)

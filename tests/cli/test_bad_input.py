@@ -237,7 +237,7 @@ def test_histograms(text: str, words: tuple[str, ...]) -> None:
         ("--calibration=", ("calibration=''", "nor none")),
         ("--json --markdown", ("exclude one another",)),
         ("--csv a.txt", ("csv='a.txt': ends in .csv",)),
-        ("--csv none/a.csv", ("file='none/a.csv': cannot be written: No such file",)),
+        ("--csv none/a.csv", ("csv='none/a.csv': cannot be written: No such file",)),
         (f"--csv {'x' * 300}.csv", ("cannot be written: File name too long",)),
     ],
 )
@@ -269,7 +269,7 @@ def test_options(options: str, words: tuple[str, ...]) -> None:
         (f"compare {NAME} {NAME} --batch 4,4", ("batch='4,4': a value is listed twice",)),
         (f"compare {NAME} {NAME} --batch ,", ("batch=''",)),
         (f"compare {NAME} {NAME} --context 1,2", ("context='1,2': one value is expected",)),
-        (f"sweep {NAME} --out a.xlsx", ("file='a.xlsx': ends in one of .csv, .json, .parquet",)),
+        (f"sweep {NAME} --out a.xlsx", ("out='a.xlsx': ends in one of .csv, .json, .parquet",)),
         (f"sweep {NAME} --out none/a.csv", ("cannot be written: No such file",)),
         (f"sweep {NAME} --hardware h200,", ("hardware=''",)),
         (f"sweep {NAME} --routing uniform,,", ("routing=''",)),

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 
 from costmodel.cli import main as cli
 from costmodel.cli import predict
+from costmodel.cli.app import app
 from costmodel.cli.options import complete_hardware, complete_model
 from costmodel.inputs.catalog import FOLDER, model_names
 from costmodel.inputs.hardware import hardware_names
@@ -41,7 +43,7 @@ TABLES = {
 }
 every_table = pytest.mark.parametrize("command", TABLES.values(), ids=TABLES)
 ROOT = Path(__file__).parents[2]
-COMMANDS = {c.callback.__name__: c for c in cli.app.registered_commands if c.callback}
+COMMANDS = {c.callback.__name__: c for c in app.registered_commands if c.callback}
 
 
 def out(command: str) -> str:
@@ -303,20 +305,69 @@ def test_text_beyond_ascii_does_not_stop_an_ascii_terminal(tmp_path: Path) -> No
         assert b"LMoE-227M" in told
 
 
+def writing(process: int, folder: Path) -> bool:
+    """Whether a process has opened a file in a folder."""
+    with suppress(FileNotFoundError):  # a descriptor that was closed meanwhile
+        opened = [each.readlink() for each in Path(f"/proc/{process}/fd").iterdir()]
+        return any(folder in path.parents for path in opened)
+    return False
+
+
 @pytest.mark.slow
 def test_an_interrupt_leaves_neither_a_traceback_nor_half_a_file(tmp_path: Path) -> None:
     batches, contexts = (",".join(map(str, range(1, n))) for n in (4000, 300))
     options = ("--batch", batches, "--context", contexts, "--out", f"{tmp_path}/a.csv")
     running = program("sweep", SMALL, *options)
     until = time.monotonic() + 30
-    while not list(tmp_path.iterdir()) and time.monotonic() < until:
+    while not writing(running.pid, tmp_path) and time.monotonic() < until:
         time.sleep(0.01)
-    assert [file.suffix for file in tmp_path.iterdir()] == [".part"]
+    assert list(tmp_path.iterdir()) == []  # what is written has no name yet
     running.send_signal(signal.SIGINT)
     told, error = running.communicate(timeout=30)
     assert (running.returncode, told) == (130, b"")
     assert b"Traceback" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+INTERRUPTED_EARLY = """
+import os, signal, sys
+
+class Interrupting:  # finds no module, but presses Ctrl-C when the library of the options is wanted
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from costmodel.cli.main import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupt_while_the_commands_are_imported_prints_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_EARLY, "models"], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+@pytest.mark.slow
+def test_an_interrupt_that_is_ignored_stays_ignored() -> None:
+    """As in a job that the shell has sent to the background."""
+    program = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{INTERRUPTED_EARLY}"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "hardware"], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"h200" in done.stdout
+
+
+def test_the_start_of_the_program_imports_little() -> None:
+    program = "import sys, costmodel.cli.main; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert not {"typer", "pydantic", "numpy"} & set(done.stdout.split())
 
 
 def test_an_interrupt_at_any_time_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

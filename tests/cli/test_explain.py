@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import typer
 
+from costmodel.cli.app import app
 from costmodel.cli.explain import complete_number
-from costmodel.cli.main import app
 from costmodel.explain.numbers import STEP_NUMBERS
 from costmodel.explain.request import REQUEST_BUILDERS
 from tests.commands import output, refusal

@@ -11,7 +11,8 @@ from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.errors import InputError
 from costmodel.inputs.hardware import hardware_names
-from tests.costs.calibrations import write
+from tests.commands import refusal
+from tests.costs.calibrations import attention, table, write
 
 
 @pytest.fixture
@@ -109,6 +110,39 @@ def test_a_file_that_is_none_is_refused(text: str, rule: str, tmp_path: Path) ->
     path.write_text(text)
     with pytest.raises(InputError, match=rule):
         calibrated("h200", str(path))
+
+
+@pytest.mark.parametrize(
+    ("curve", "change", "rule"),
+    [
+        ("attention", {"queries": 101}, "attention.0: queries=101: exceeds keys=100"),
+        ("attention", {"kv_heads": 3}, "attention.0: heads=4: is no multiple of kv_heads=3"),
+        ("attention", {"kv_heads": 8}, "attention.0: heads=4: is no multiple of kv_heads=8"),
+        ("attention", {"q1_s": 1.0}, "lies outside q1_s=1.0 to"),
+        ("topk", {"chosen": 101}, "topk.0: chosen=101: exceeds width=100"),
+        ("topk", {"q3_s": 1e-9}, "lies outside q1_s="),
+        ("move", {"q1_s": 1.0}, "move.0: s=2e-06: lies outside q1_s=1.0 to q3_s=2e-06"),
+        ("gemm", {"q3_s": 1e-9}, "lies outside"),
+        ("grouped", {"s": 1e-9}, "lies outside"),
+        ("rows", {"s": 1.0}, "rows.0: s=1.0: lies outside"),
+        ("move", {"s": 5e-324, "q1_s": 5e-324}, "move.0.s=5e-324: Input should be greater"),
+    ],
+)
+def test_a_point_that_no_kernel_has_is_refused(
+    curve: str, change: dict[str, float], rule: str, tmp_path: Path
+) -> None:
+    """By the command that would predict with it, in one line."""
+    points = table()[curve]
+    path = write(tmp_path / "bad.json", **{curve: [points[0] | change, *points[1:]]})
+    told = refusal("predict", "olmoe-1b-7b", "--phase", "prefill", "--calibration", path)
+    assert told.startswith(f"calibration 'bad.json': {curve}.0")
+    assert rule in told
+
+
+def test_as_many_queries_as_keys_are_a_prompt(tmp_path: Path) -> None:
+    prompt = attention(5, 1, 100, 100)
+    path = write(tmp_path / "a.json", attention=[*table()["attention"], prompt])
+    assert name_of(calibrated("h200", path)) == "by hand"
 
 
 def test_every_shipped_calibration_is_valid_and_named_after_a_gpu() -> None:

@@ -22,16 +22,9 @@ from costmodel.inputs.model import ModelConfig, Override
 from costmodel.layers.attention import Attention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
-from costmodel.layers.operator import (
-    QUANTITIES,
-    Operator,
-    OperatorKind,
-    Part,
-    Step,
-    Touched,
-    Weight,
-)
+from costmodel.layers.operator import QUANTITIES, Operator, OperatorKind, Part, Step, Weight
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.touched import Touched
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import make_step, tiny_model
 

@@ -14,6 +14,7 @@ import pytest
 from costmodel.costs.latency import Unknown
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
+from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.workload import Workload
 from costmodel.recordings.recording import load_recording
 from costmodel.validation.machines import Gpus
@@ -49,7 +50,7 @@ def text(report: Report, suffix: str) -> str:
 
 def rebuilt(report: Report, folder: Path) -> Report:
     path = folder / "kept.json"
-    save(report, path)
+    save(report, OutputFile(path=path))
     found = load_report(path)
     assert found is not None
     return found
@@ -228,7 +229,7 @@ def test_csv_holds_the_operators_of_predict() -> None:
 
 
 def test_parquet_holds_the_operators_of_predict(tmp_path: Path) -> None:
-    save(usual(), tmp_path / "a.parquet")
+    save(usual(), OutputFile(path=tmp_path / "a.parquet"))
     table = pq.read_table(tmp_path / "a.parquet")
     assert str(table.schema.field("count").type) == "int64"
     assert str(table.schema.field("floor_s").type) == "double"
@@ -246,7 +247,7 @@ def test_the_largest_workload_is_written_in_every_format(tmp_path: Path) -> None
     report = build(given, MADE)
     operators = report.steps[0].operators
     for suffix in FORMATS:
-        save(report, tmp_path / f"a{suffix}")
+        save(report, OutputFile(path=tmp_path / f"a{suffix}"))
     table = pq.read_table(tmp_path / "a.parquet")
     assert max(line.flops for line in operators) > 2**63
     assert table.column("flops").to_pylist() == [line.flops for line in operators]

@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from costmodel.errors import shown
+from costmodel.inputs.output_file import OutputFile
 from dashboard.report.document import Report, load_report, report_text
 from dashboard.report.files import FORMATS, save
 from tests.commands import output, refusal, run
@@ -41,10 +44,10 @@ def test_the_command_gives_the_report_that_is_built(tmp_path: Path) -> None:
 
 def test_a_file_of_every_format_is_drawn_again_from_the_json(tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
-    save(usual(), kept)
+    save(usual(), OutputFile(path=kept))
     for suffix in FORMATS:
         first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix.upper()}"
-        save(usual(), first)
+        save(usual(), OutputFile(path=first))
         assert not output("report", str(kept), "--out", str(second))
         if suffix == ".xlsx":
             assert workbook(second.read_bytes()) == workbook(first.read_bytes())
@@ -170,25 +173,40 @@ def test_without_the_dashboard_extra_a_format_says_what_to_install(
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_file_is_replaced_whole_and_a_failure_leaves_the_old_one(
+def test_a_file_is_replaced_whole_if_asked_and_a_failure_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_text("old")
+    command = ("report", OLMOE, *QUICK, "--out", str(path))
+    assert refusal(*command) == f"out={shown(str(path))}: exists; --force replaces it"
 
-    def broken(self: Path, data: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(data[:10])
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", broken)
-        assert "No space left" in refusal("report", OLMOE, *QUICK, "--out", str(path))
+        patch.setattr(os, "fsync", full)
+        failed = run(*command, "--force")
+    assert (failed.code, failed.out) == (1, "")
+    told = f"error: out={shown(str(path))}: cannot be written: No space left on device\n"
+    assert failed.err == told
     assert names(tmp_path) == [path.name]
     assert path.read_text() == "old"
-    assert not output("report", OLMOE, *QUICK, "--out", str(path))
+    assert not output(*command, "--force")
     assert names(tmp_path) == [path.name]
     assert path.read_bytes() != b"old"
+
+
+def test_a_report_is_never_written_over_what_it_reads(tmp_path: Path) -> None:
+    kept, recording = tmp_path / "kept.json", tmp_path / "recording.json"
+    save(usual(), OutputFile(path=kept))
+    recording.write_bytes((RECORDINGS / f"h200-{OLMOE}.json").read_bytes())
+    texts = (kept.read_bytes(), recording.read_bytes())
+    measured = ("report", OLMOE, "--recording", str(recording), "--contents", "measured")
+    for command, out in ((("report", str(kept)), kept), (measured, recording)):
+        told = refusal(*command, "--out", str(out), "--force")
+        assert told.endswith("is an input of this command, and no input is written over")
+    assert (kept.read_bytes(), recording.read_bytes()) == texts
 
 
 def test_a_model_may_be_a_file_of_its_own(tmp_path: Path) -> None:

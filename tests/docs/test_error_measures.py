@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from costmodel.inputs.model_toml import write_model
+from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.workload import Phase
 from docs.error_measures import errors_of
 from docs.measured_values import measured_values
@@ -30,7 +31,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("recorded")
     written = {name: folder / f"{name}.toml" for name in presets()}
     for name, path in written.items():
-        write_model(recording(f"h200-{name}.json").model, path)
+        write_model(recording(f"h200-{name}.json").model, OutputFile(path=path))
     return written
 
 

@@ -78,6 +78,27 @@ DAMAGES: dict[str, tuple[Place, object, str]] = {
     "L2 below nothing": ((*MACHINE, "l2_bytes"), -1, "machine.l2_bytes=-1"),
     "a commit with a path": (("sessions", 0, "commit"), "/home/me", "commit='/home/me'"),
     "a moment in words": (("sessions", 0, "started"), "today", "started='today'"),
+    "a moment of no calendar": (
+        ("sessions", 0, "started"),
+        "9999-99-99T99:99:99Z",
+        "sessions.0.started='9999-99-99T99:99:99Z'",
+    ),
+    "30 February": (
+        ("sessions", 0, "started"),
+        "2026-02-30T00:00:00Z",
+        "2026-02-30T00:00:00Z is no date and time of the calendar",
+    ),
+    "a leap second": (
+        (*TIME, "conditions", "started"),
+        "2026-06-30T23:59:60Z",
+        "is no date and time of the calendar",
+    ),
+    "hour 24": ((*TIME, "conditions", "started"), "2026-06-30T24:00:00Z", "started='2026"),
+    "digits of another script": (
+        ("sessions", 0, "started"),
+        "\uff12026-01-01T00:00:00Z",
+        "should match pattern",
+    ),
     "cases as an object": (("cases",), {}, "cases={}: Input should be a valid array"),
     "a case of null": (CASE, None, "cases.0=None"),
     "a case twice": (("cases", 1), GOOD["cases"][0], "cases.1.workload: stands twice"),
@@ -146,6 +167,11 @@ DAMAGES: dict[str, tuple[Place, object, str]] = {
         (*TIME, "accesses"),
         {"embed": {**ACCESSES, "trials": 2}},
         "hold 2 accesses; trials * draws = 4",
+    ),
+    "an item in every draw and more": (
+        (*TIME, "accesses"),
+        {"embed": {"population": 2, "trials": 2, "draws": 2, "counts": [[3, 1], [1, 1]]}},
+        "counts: hold an item of 3 accesses; trials=2",
     ),
     "items that do not add up": (
         (*TIME, "accesses"),

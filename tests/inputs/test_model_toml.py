@@ -10,6 +10,7 @@ from hypothesis import given
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig, Override, model_from_table
 from costmodel.inputs.model_toml import model_table, model_toml, write_model
+from costmodel.inputs.output_file import OutputFile
 from costmodel.layers.attention import Attention
 from costmodel.questions.matching.backbone import on_backbone
 from tests.strategies import PRESETS, models
@@ -22,7 +23,7 @@ def read(text: str) -> ModelConfig:
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_reads_back_from_its_file(name: str, tmp_path: Path) -> None:
     path = tmp_path / "model.toml"
-    write_model(PRESETS[name], path)
+    write_model(PRESETS[name], OutputFile(path=path))
     assert load_model(str(path)) == PRESETS[name]
     assert [file.name for file in tmp_path.iterdir()] == ["model.toml"]
 

@@ -10,6 +10,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig, model_from_table
 from costmodel.inputs.model_toml import model_table, write_model
+from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.storage import LEAVES, storage_of, storage_table
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES, Dtype
@@ -66,7 +67,7 @@ def test_every_storage_reads_back(storage: Storage, tmp_path: Path) -> None:
     model = with_storage(storage_table(storage))
     assert model.storage == storage
     path = tmp_path / "model.toml"
-    write_model(model, path)
+    write_model(model, OutputFile(path=path))
     assert load_model(str(path)) == model
 
 

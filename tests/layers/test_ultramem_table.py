@@ -5,8 +5,9 @@ import math
 import pytest
 
 from costmodel.costs.totals import distinct, stored_weights
-from costmodel.layers.operator import Operator, Touched
+from costmodel.layers.operator import Operator
 from costmodel.layers.site import Site
+from costmodel.layers.touched import Touched
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import make_step, total
 

@@ -55,7 +55,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProfileRequest]:
         assert isinstance(progress, ProfileProgress)
         seen.append(request)
         return tuple(
-            Outcome(path=Path(f"r/{each.name}.json"), measured=2, lacking=1, reason="why")
+            Outcome(path=Path(f"r/{each.name}.json"), measured=2, lacking=1, reason="why", lost=0)
             for each in request.models
         )
 
@@ -146,7 +146,7 @@ def test_the_kernels_of_another_backend(requests: list[ProfileRequest]) -> None:
         ),
         (
             "olmoe-1b-7b ultramemv2-1b-7b --backend fused",
-            "backend=fused: UltraMemV2-1B/7B: the backend fused has no kernels for memory layers",
+            "backend=fused: UltraMemV2-1B/7B (reconstruction): the backend fused has no kernels",
         ),
         ("olmoe-1b-7b --batch 4,4", "batch='4,4': a value is listed twice"),
         ("olmoe-1b-7b --batch=", "batch='': is empty"),
@@ -184,6 +184,8 @@ def test_the_kernels_of_another_backend(requests: list[ProfileRequest]) -> None:
         ("olmoe-1b-7b OLMoE-1B-7B", "models='OLMoE-1B-7B': two models would be filed as olmoe"),
         ("olmoe-1b-7b llama-3.1-8b --out a.json", "out='a.json': is one file; a folder is"),
         ("olmoe-1b-7b --out file", "out='file': is neither a folder nor a .json file"),
+        ("olmoe-1b-7b --out foo.txt", "out='foo.txt': is neither a folder nor a .json file"),
+        ("llama-3.1-8b olmoe-1b-7b --out b.JSON", "out='b.JSON': is one file; a folder is"),
         ("olmoe-1b-7b --out there.json", "out='there.json': exists; --resume measures what it"),
         ("nothing", "model='nothing': is neither a preset nor"),
     ],
@@ -237,6 +239,28 @@ def test_a_model_that_cannot_be_built_is_a_mistake(tmp_path: Path) -> None:
     assert (done.code, done.out) == (2, "")
     assert "multiple of 8" in done.err.splitlines()[-1]
     assert not Path("a.json").exists()
+
+
+@pytest.mark.parametrize("name", ["v1.2", ".hidden", "runs"])
+def test_a_folder_that_is_to_be_made_may_have_dots(
+    name: str, requests: list[ProfileRequest]
+) -> None:
+    output("profile", "olmoe-1b-7b", "--out", name)
+    assert requests[0].out == Path(name)
+
+
+@pytest.mark.parametrize(("lost", "words"), [(1, "1 run ended"), (3, "3 runs ended")])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_runs_that_were_lost_with_their_worker_are_a_failure(
+    lost: int, words: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured is still told."""
+    outcome = Outcome(path=Path("a.json"), measured=2, lacking=4, reason="why", lost=lost)
+    monkeypatch.setattr(cli, "run_profile", lambda *_: (outcome,))
+    done = run("profile", "olmoe-1b-7b", *options)
+    assert done.code == 1
+    assert done.err == f"error: {words} with a worker that was lost; --resume tries again\n"
+    assert "a.json" in done.out
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -392,7 +392,7 @@ def test_a_target_out_of_reach_is_told_with_the_nearest() -> None:
     ("name", "words"),
     [
         ("model.json", "ends in .toml"),
-        ("taken.toml", "exists, and a model file is never overwritten"),
+        ("taken.toml", "exists; --force replaces it"),
         ("none/model.toml", "cannot be written: No such file or directory"),
     ],
 )

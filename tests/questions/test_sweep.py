@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 import costmodel.questions.sweep
 from costmodel.costs.footprint import footprint
 from costmodel.costs.predict import predict, step_costs
-from costmodel.errors import InputError
+from costmodel.errors import InputError, WorkError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import Hardware, load_hardware
 from costmodel.inputs.model import ModelConfig, load_model_toml, model_from_table
+from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.workload import (
     MAX_BATCH,
     MAX_CONTEXT,
@@ -460,8 +461,9 @@ def grids(*, wide: bool = False) -> list[Grid]:
     ]
 
 
-def write(found: list[Grid], path: Path) -> None:
-    write_parts((part for grid in found for part in grid.parts()), path)
+def write(found: list[Grid], path: Path, *, force: bool = False) -> None:
+    parts = (part for grid in found for part in grid.parts())
+    write_parts(parts, OutputFile(path=path, force=force))
 
 
 def all_records(found: list[Grid]) -> list[dict[str, Any]]:
@@ -535,7 +537,7 @@ def test_parquet_without_pyarrow_says_what_to_install(
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        ("grid.xlsx", r"file='.*grid.xlsx': ends in one of .csv, .json, .parquet"),
+        ("grid.xlsx", r"out='.*grid.xlsx': ends in one of .csv, .json, .parquet"),
         ("grid", "ends in one of"),
         (".csv", "ends in one of"),
         ("folder.csv", "is a directory"),
@@ -567,10 +569,10 @@ def test_a_failed_write_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Grid, "parts", full_disk)
-    with pytest.raises(InputError, match="cannot be written: No space left on device"):
-        write([grid], path)
+    with pytest.raises(WorkError, match="cannot be written: No space left on device"):
+        write([grid], path, force=True)
     assert path.read_text() == "old"
     monkeypatch.undo()
-    write([grid], path)
+    write([grid], path, force=True)
     assert path.read_bytes() != b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -4,17 +4,17 @@ import csv
 import json
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costmodel.errors import InputError, shown
+from costmodel.errors import InputError, WorkError, shown
+from costmodel.inputs.output_file import OutputFile
 from costmodel.show import export
-from costmodel.show.export import write_parts, write_records
 
 pq = pytest.importorskip("pyarrow.parquet")
 
@@ -39,6 +39,14 @@ def read_json(path: Path) -> list[dict[str, Any]]:
     rows = document["rows"]
     assert isinstance(rows, list)
     return rows
+
+
+def write_parts(parts: Iterable[export.Part], path: Path) -> None:
+    export.write_parts(parts, OutputFile(path=path, force=True))
+
+
+def write_records(records: list[dict[str, Any]], path: Path) -> None:
+    export.write_records(records, OutputFile(path=path, force=True))
 
 
 def names(folder: Path) -> list[str]:
@@ -112,7 +120,29 @@ def test_any_number_is_exact_in_csv_and_json(
 
 @pytest.mark.parametrize(
     "text",
-    ["=cmd()", " =1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=", "-", '=HYPERLINK("x","y")'],
+    [
+        "=cmd()",
+        " =1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "=",
+        "-",
+        '=HYPERLINK("x","y")',
+        *(
+            "\uff1dcmd()",
+            "\uff0b1",
+            "\uff0d1",
+            "\uff20SUM(A1)",
+            "\ufe661",
+            "\ufe621",
+            "\ufe631",
+            "\ufe6bA",
+        ),
+        *("\u3000=1", "\xa0=1", "\u200b=1", "\ufeff=1", "\n=1", " \u3000\uff1d1"),
+    ],
 )
 def test_text_that_a_spreadsheet_would_run_is_quoted_in_csv(tmp_path: Path, text: str) -> None:
     records = [{"model": text, "n": -1.5, "count": -3, "big": -(2**70)}]
@@ -124,7 +154,9 @@ def test_text_that_a_spreadsheet_would_run_is_quoted_in_csv(tmp_path: Path, text
     assert read_json(tmp_path / "a.json") == records
 
 
-@pytest.mark.parametrize("text", ["olmoe-1b-7b", "a=b", "1+1", "x@y", "'", "", "n/a"])
+@pytest.mark.parametrize(
+    "text", ["olmoe-1b-7b", "a=b", "1+1", "x@y", "'", "", "n/a", "\uff21=1", "\u6f22=1"]
+)
 def test_other_text_stays_as_it_is(tmp_path: Path, text: str) -> None:
     write_records([{"model": text, "n": 1}], tmp_path / "a.csv")
     assert read_csv(tmp_path / "a.csv") == [{"model": text, "n": "1"}]
@@ -195,13 +227,16 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(
     path = tmp_path / f"a{suffix}"
     path.write_text("old")
 
-    def broken(_: object, temporary: Path) -> None:
-        temporary.write_text("half")
+    def broken(_: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise failure
 
     monkeypatch.setitem(export._WRITERS, suffix, broken)
     reason = getattr(failure, "strerror", None) or str(failure)
-    assert refusal(RECORDS, path) == f"file={shown(str(path))}: cannot be written: {reason}"
+    expected = WorkError if isinstance(failure, OSError) else InputError
+    with pytest.raises(expected) as caught:
+        write_records(RECORDS, path)
+    assert str(caught.value) == f"out={shown(str(path))}: cannot be written: {reason}"
     assert names(tmp_path) == [path.name]
     assert path.read_text() == "old"
 
@@ -211,8 +246,8 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(
 def test_an_interrupted_writer_leaves_no_file_behind(
     tmp_path: Path, suffix: str, failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: object, temporary: Path) -> None:
-        temporary.write_text("half")
+    def broken(_: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise failure
 
     monkeypatch.setitem(export._WRITERS, suffix, broken)
@@ -262,7 +297,7 @@ def test_bad_paths_are_refused(tmp_path: Path) -> None:
         ("nul\0.csv", "cannot be written: embedded null byte"),
     ):
         message = refusal(RECORDS, tmp_path / name)
-        assert message.startswith("file='/")
+        assert message.startswith("out='/")
         assert rule in message, name
     assert names(tmp_path) == ["file", "folder.csv", "loop.csv"]
 

@@ -42,8 +42,8 @@ from costmodel.strict import validated
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.+-]*(/[\w.+-]+)?", re.ASCII)  # not the path of a folder
 TOML_FIELDS = (
-    "name, source, hidden_size, vocab_size, num_hidden_layers, [attention] and [ffn]; there is an"
-    " example in docs/models.md"
+    "name, source, hidden_size, vocab_size, num_hidden_layers, [attention] and [ffn];"
+    " models.md of the documentation has an example"
 )
 MIN_STEPS = 3  # layers in equal steps from which on a selector is written "0-22/2"
 

@@ -223,8 +223,8 @@ class Fields:
         more = f"; and {len(unknown) - MAX_LISTED} more fields" if len(unknown) > MAX_LISTED else ""
         raise InputError(
             f"{self.where}: {listed}{more}: {'is' if len(unknown) == 1 else 'are'} not understood"
-            f" for model_type {self.model_type!r}, and might change the cost; --ignore-key KEY says"
-            " that one does not"
+            f" for model_type {self.model_type!r}, and might change the cost; one that does not"
+            " can be removed, or named with --ignore-key"
         )
 
     def _spelling_read(self, key: str, also: tuple[str, ...]) -> str | None:

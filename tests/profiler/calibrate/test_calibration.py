@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from costmodel.errors import InputError, WorkError
+from costmodel.inputs.output_file import OutputFile
 from costmodel.recordings.calibration import Power, load_calibration_file
 from profiler.calibrate.calibration import calibrate
-from profiler.calibrate.file import calibration_path, calibration_text, write_calibration
+from profiler.calibrate.file import calibration_file, calibration_text, write_calibration
 from profiler.calibrate.operations import AttentionOperation, RowsOperation, TopKOperation
 from profiler.calibrate.preset import matching_presets, preset_of
 from profiler.calibrate.summary import summary, summary_table
@@ -18,7 +19,7 @@ from tests.profiler.calibrate.fake_cuda import SHAPES, FakeInstruments, Said, do
 def test_a_calibration_is_written_and_read_back(tmp_path: Path) -> None:
     said = Said()
     made = done(said=said)
-    write_calibration(made.calibration, tmp_path / "mine.json")
+    write_calibration(made.calibration, OutputFile(path=tmp_path / "mine.json"))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
     assert load_calibration_file(tmp_path / "mine.json") == made.calibration
     assert said.stages == ["launch", *SHAPES, "power"]
@@ -78,23 +79,40 @@ def test_a_calibration_without_prefill_is_none() -> None:
         calibrate(refuses, curves, Said(), name="mine", hardware="h200")
 
 
-def test_a_calibration_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+def test_a_calibration_that_cannot_be_written_leaves_nothing_and_is_not_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "taken.json").mkdir()
-    with pytest.raises(WorkError, match=r"taken\.json.: cannot be written"):
-        write_calibration(done().calibration, tmp_path / "taken.json")
+    made = done().calibration
+    with pytest.raises(WorkError, match=r"taken\.json.: cannot be written.*is on stdout"):
+        write_calibration(made, OutputFile(path=tmp_path / "taken.json"))
+    assert capsys.readouterr().out == calibration_text(made)
     assert [path.name for path in tmp_path.iterdir()] == ["taken.json"]
 
 
 def test_a_name_is_a_file_here_and_a_path_stays_one(tmp_path: Path) -> None:
-    assert calibration_path("my-h200") == Path("my-h200.json")
-    assert calibration_path("my.h200") == Path("my.h200.json")
-    assert calibration_path(str(tmp_path / "a.json")) == tmp_path / "a.json"
+    for out, path in (
+        ("my-h200", Path("my-h200.json")),
+        ("my.h200", Path("my.h200.json")),
+        (str(tmp_path / "a.json"), tmp_path / "a.json"),
+    ):
+        assert calibration_file(out, force=False).path == path
+
+
+def test_an_older_calibration_is_replaced_only_if_asked(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("older")
+    with pytest.raises(InputError, match=r"a\.json': exists; --force replaces it"):
+        calibration_file(str(path), force=False)
+    made = done().calibration
+    write_calibration(made, calibration_file(str(path), force=True))
+    assert load_calibration_file(path) == made
 
 
 @pytest.mark.parametrize("out", ["", "a/b", "..", "nowhere/b.json", "/", "a.json/b"])
 def test_what_is_neither_name_nor_path_is_refused(out: str) -> None:
     with pytest.raises(InputError, match=r"^out="):
-        calibration_path(out)
+        calibration_file(out, force=False)
 
 
 PRESETS = ("a100-80gb", "b200", "h100-pcie", "h100-sxm", "h200", "l40s", "rtx-4090")

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -195,31 +196,69 @@ def test_a_recording_has_one_writer(path: Path) -> None:
         pass
 
 
-def test_a_lock_that_a_killed_profiler_left_does_not_hold(path: Path) -> None:
-    path.parent.mkdir(parents=True)
-    path.with_name(".a.json.lock").touch()
-    path.with_name(".a.json.new").write_text("half of a rec")
+def test_what_a_killed_profiler_left_does_not_hold(path: Path) -> None:
+    """It left the recording, and the name that a text has for a moment before it replaces one."""
     with begun(path) as store:
         store.add(workload(), 7, "time", result(), SESSION)
+    path.with_name(".sparsecost-0123456789abcdef.part").write_text("a whole recording")
+    with begun(path, resume=True, session=LATER) as store:
+        store.add(workload(2), 7, "time", result(), LATER)
     assert [each.name for each in path.parent.iterdir()] == ["a.json"]
 
 
-def test_a_lock_whose_name_went_meanwhile_is_taken_anew(
+def test_of_two_that_begin_a_recording_the_second_to_finish_is_told(path: Path) -> None:
+    with begun(path) as first, begun(path) as second:
+        first.add(workload(), 7, "time", result(3), SESSION)
+        before = path.read_bytes()
+        with pytest.raises(WorkError, match="another profiler has begun this recording meanwhile"):
+            second.add(workload(), 7, "time", result(4), SESSION)
+        assert path.read_bytes() == before
+        first.add(workload(2), 7, "time", result(5), SESSION)
+    assert {case.workload for case in load_recording(path).cases} == {workload(), workload(2)}
+    assert [each.name for each in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_lock_on_a_text_that_was_replaced_meanwhile_is_taken_anew(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The holder before us removes the name between our opening and our locking of it."""
+    """The holder before us writes a new text between our opening and our locking of the old."""
+    with begun(path) as store:
+        store.add(workload(), 7, "time", result(), SESSION)
     flock, waits = fcntl.flock, iter((True, False))
 
-    def removed_first(lock: int, how: int) -> None:
+    def replaced_first(lock: int, how: int) -> None:
         if next(waits):
-            path.with_name(".a.json.lock").unlink()
+            newer = path.with_name("newer")
+            newer.write_bytes(path.read_bytes())
+            newer.replace(path)
         flock(lock, how)
 
-    monkeypatch.setattr(fcntl, "flock", removed_first)
-    with opened(path):
+    monkeypatch.setattr(fcntl, "flock", replaced_first)
+    with opened(path, resume=True):
         monkeypatch.undo()
         with pytest.raises(WorkError, match="another profiler"):
-            opened(path)
+            opened(path, resume=True)
+
+
+def test_a_link_and_the_mode_of_a_recording_stay(path: Path) -> None:
+    with begun(path) as store:
+        store.add(workload(), 7, "time", result(), SESSION)
+    path.chmod(0o640)
+    link = path.with_name("link.json")
+    link.symlink_to("a.json")
+    with begun(link, resume=True, session=LATER) as store:
+        store.add(workload(2), 7, "time", result(), LATER)
+    assert link.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert len(load_recording(path).cases) == 2
+
+
+def test_a_read_only_recording_is_refused_before_anything_is_measured(path: Path) -> None:
+    with begun(path) as store:
+        store.add(workload(), 7, "time", result(), SESSION)
+    path.chmod(0o444)
+    with pytest.raises(InputError, match="the file is read-only"):
+        opened(path, resume=True)
 
 
 def test_a_full_disk_costs_the_case_in_hand_alone(

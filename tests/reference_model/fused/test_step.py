@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from costmodel.errors import InputError
 from costmodel.inputs.workload import Backend
 from reference_model.decode import DecodeStep
 from reference_model.kernels.launch import INTERPRETED
@@ -57,6 +58,13 @@ def test_a_fused_step_gives_the_logits_choices_and_cache_of_plain_pytorch(
             torch.testing.assert_close(kept_too, kept, rtol=1e-4, atol=1e-4)
 
 
+def test_expanded_latent_attention_is_refused() -> None:
+    reference = made(MODELS["latents, unlike layers"])
+    reference.set_mla("expanded")
+    with pytest.raises(InputError, match="absorbed latent attention, not mla=expanded"):
+        decoded(reference, 1, "fused", 1)
+
+
 def test_a_given_routing_is_followed() -> None:
     reference = made(MODELS["full QK-norm, softmax"])
     set_synthetic_routing(reference, Popularity(exponent=1.0), tokens=3 * CONTEXT)
@@ -75,12 +83,15 @@ def test_a_given_routing_is_followed() -> None:
         ("full QK-norm, softmax", 3, 9),
         ("full QK-norm, softmax", 20, 9),  # the norm is in the router: one path fewer
         ("dense, tied", 1, 6),
+        ("latents, unlike layers", 1, 10),
+        ("latents, unlike layers", 3, 12),
+        ("latents, compressed queries, groups", 20, 14),
     ],
 )
 def test_a_layer_takes_few_launches_and_every_region_is_entered_once(
     name: str, batch: int, expected: int
 ) -> None:
-    """Seven kernels of one token, nine of more: paths cover each leaf of the model exactly once."""
+    """Of one token and of more, as counted by hand; paths cover each leaf of the model once."""
     from costmodel.layers.site import region_leaves
 
     reference = made(MODELS[name])

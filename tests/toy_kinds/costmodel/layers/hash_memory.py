@@ -11,8 +11,9 @@ from pydantic.dataclasses import dataclass
 from costmodel.layers.base import Count, MemoryKind, Size
 from costmodel.layers.kernel_shape import Rows
 from costmodel.layers.letters import Letter
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Touched, Weight
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.site import Site
+from costmodel.layers.touched import Touched
 from costmodel.strict import STRICT
 
 SOURCE = "a test"
