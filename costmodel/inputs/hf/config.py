@@ -154,7 +154,8 @@ def _account_for_the_rest(
     for part in ("rope_parameters", "rope_scaling"):  # read already where a head is rotated
         fields.optional(part, OBJECT_OR_NULL, None)
     fields.only(only)
-    fields.only(ONE_VALUE, unless_read=True)
+    inert = {key: values for key, values in ONE_VALUE.items() if key not in without_cost}
+    fields.only(inert, unless_read=True)
     if not fields.was_read("layer_types"):
         types = fields.optional("layer_types", LAYER_TYPES_OR_NULL, None) or []
         if "sliding_attention" in types:

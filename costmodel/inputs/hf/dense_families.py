@@ -1,5 +1,8 @@
 """Readers of config.json files of dense models whose sublayers have an RMSNorm of their input."""
 
+import re
+from typing import Final
+
 from costmodel.inputs.hf.blocks import (
     Blocks,
     Table,
@@ -10,6 +13,7 @@ from costmodel.inputs.hf.blocks import (
     typed_windows,
 )
 from costmodel.inputs.hf.fields import (
+    ANYTHING,
     COUNT,
     FLAG,
     INDEX,
@@ -20,6 +24,8 @@ from costmodel.inputs.hf.fields import (
     Fields,
     LayerType,
 )
+
+_OF_PICTURES: Final = re.compile(r"^(anyres|im|text|video|vit)_", re.ASCII)
 
 
 def llama(fields: Fields) -> Blocks:
@@ -197,6 +203,8 @@ def hunyuan_v1_dense(fields: Fields) -> Blocks:
 
 def hunyuan_attention(fields: Fields) -> list[Table]:
     """The attention that Hunyuan's dense and sparse models share."""
+    for key in fields.keys_matching(_OF_PICTURES):  # settings of towers that text models lack
+        fields.optional(key, ANYTHING, None)
     bias = fields.optional("attention_bias", FLAG, default=False)
     size = fields.optional("head_dim", WIDTH_OR_NULL, None, also=("attention_head_dim",))
     return gqa(fields, head_dim=size, qk_norm="head", attention_bias=bias, output_bias=bias)

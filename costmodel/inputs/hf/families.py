@@ -41,7 +41,9 @@ _GEMMA3 = Family(
     without_cost=frozenset({"query_pre_attn_scalar", "rope_local_base_freq"}),  # scale, frequency
     only=_CAUSAL,
 )
-_COHERE_FACTORS = frozenset({"layer_switch", "logit_scale"})  # a constant factor; the period again
+_COHERE_WITHOUT_COST = frozenset(  # a constant factor; the period of windows again; many GPUs
+    {"layer_switch", "logit_scale", "use_parallel_embedding"}
+)
 _COHERE = {
     "order_of_interleaved_layers": ("local_attn_first",),
     "position_embedding_type": ("rope_gptj",),
@@ -61,12 +63,21 @@ _HUNYUAN = {  # parts of Tencent's own code that transformers' classes do not ha
 _HUNYUAN_WITHOUT_COST = _SLICES | {
     "cla_share_factor",
     "class_num",
+    "dense_list",
     "eod_token_id",
+    "kv_lora_rank",
+    "mask_init_id",
+    "num_media_embeds",
     "org_vocab_size",
     "pool_type",
+    "q_lora_rank",
+    "qk_nope_head_dim",
+    "qk_rope_head_dim",
+    "v_head_dim",
     "xdrope_section",
 }
 _HUNYUAN_MOE = {
+    "group_limited_greedy": (False,),
     "moe_drop_tokens": (False,),
     "moe_layer_num_skipped": (0,),
     "moe_random_routing_dropped_token": (False,),
@@ -75,8 +86,8 @@ _HUNYUAN_MOE = {
 }
 
 FAMILIES: Final[dict[str, Family]] = {
-    "cohere": Family(read=norm_families.cohere, without_cost=_COHERE_FACTORS, only=_COHERE),
-    "cohere2": Family(read=norm_families.cohere2, without_cost=_COHERE_FACTORS, only=_COHERE),
+    "cohere": Family(read=norm_families.cohere, without_cost=_COHERE_WITHOUT_COST, only=_COHERE),
+    "cohere2": Family(read=norm_families.cohere2, without_cost=_COHERE_WITHOUT_COST, only=_COHERE),
     "deepseek_v2": Family(
         read=deepseek_families.deepseek_v2,
         without_cost=_DEEPSEEK_V3.without_cost,
@@ -155,7 +166,11 @@ FAMILIES: Final[dict[str, Family]] = {
     "olmo2": Family(read=norm_families.olmo2),
     "olmo3": Family(read=norm_families.olmo3),
     "olmoe": Family(read=moe_families.olmoe, without_cost=ROUTER_TRAINING),
-    "phi3": Family(read=dense_families.phi3),
+    "phi3": Family(
+        read=dense_families.phi3,
+        without_cost=frozenset({"interpolate_factor"}),  # of the rotation
+        only={"full_attn_mod": (1,)},
+    ),
     "qwen2": Family(read=dense_families.qwen2, only={"qkv_bias": (True, None)}),
     # Where use_sliding_window must be false, releases read it differently.
     "qwen2_moe": Family(read=moe_families.qwen2_moe, without_cost=ROUTER_TRAINING),

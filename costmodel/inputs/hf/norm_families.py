@@ -86,7 +86,7 @@ def gemma(fields: Fields) -> Blocks:
 def gemma2(fields: Fields) -> Blocks:
     """Gemma 2: a window in every other block, norms on both sides, softcaps."""
     bias = fields.optional("attention_bias", FLAG, default=False)
-    window = fields.optional("sliding_window", WINDOW_OR_NULL, 4096)
+    window = fields.optional("sliding_window", WINDOW_OR_NULL, 4096, also=("sliding_window_size",))
     of_scores = fields.optional("attn_logit_softcapping", NUMBER_OR_NULL, 50.0)
     of_logits = fields.optional("final_logit_softcapping", NUMBER_OR_NULL, 30.0)
     act = activation(fields, "hidden_activation", "gelu_pytorch_tanh", "hidden_act")

@@ -186,6 +186,68 @@ def test_constant_factors_are_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        (
+            "command-r7b",
+            {
+                "cache_implementation": "hybrid",
+                "head_dim": 128,
+                "layer_norm_eps": 1e-5,
+                "layer_switch": 4,
+                "order_of_interleaved_layers": "local_attn_first",
+                "position_embedding_type": "rope_gptj",
+                "rope_scaling": None,
+                "rotary_pct": 1.0,
+                "use_embedding_sharing": True,
+                "use_gated_activation": True,
+                "use_parallel_block": True,
+                "use_parallel_embedding": True,
+                "use_qk_norm": False,
+            },
+        ),
+        ("gemma-2-9b", {"hidden_act": "gelu_pytorch_tanh", "sliding_window_size": 4096}),
+        ("phi-4-mini", {"full_attn_mod": 1, "interpolate_factor": 1, "lm_head_bias": False}),
+        (
+            "starcoder2-7b",
+            {
+                "activation_function": "gelu",
+                "attention_softmax_in_fp32": True,
+                "layer_norm_epsilon": 1e-5,
+                "mlp_type": "default",
+                "norm_epsilon": 1e-5,
+                "norm_type": "layer_norm",
+                "residual_dropout": 0.1,
+                "scale_attention_softmax_in_fp32": True,
+                "scale_attn_weights": True,
+            },
+        ),
+        ("smollm3-3b", {"max_window_layers": 28, "pretraining_tp": 2, "sliding_window": None}),
+        ("ernie-4.5-21b-a3b", {"moe_capacity": [64, 64, 64], "moe_use_aux_free": True}),
+        (
+            "hunyuan-7b",
+            {
+                "attention_head_dim": 128,
+                "cla_share_factor": 2,
+                "im_start_id": 5,
+                "norm_type": "rms",
+                "use_cla": False,
+                "use_qk_norm": True,
+                "use_rotary_pos_emb": True,
+                "vit_path": None,
+            },
+        ),
+        ("dots.llm1", {"moe_layer_freq": 1, "scoring_func": "noaux_tc", "ep_size": 1}),
+        ("qwen2-57b-a14b", {"max_window_layers": 28, "sliding_window": 65536}),
+    ],
+)
+def test_further_keys_of_such_files_change_nothing(
+    tmp_path: Path, name: str, keys: dict[str, Any]
+) -> None:
+    assert read(tmp_path, name, **keys) == read(tmp_path, name)
+
+
+@pytest.mark.parametrize(
     ("name", "changes", "said"),
     [
         ("smollm3-3b", {"no_rope_layers": [1] * 7}, "no_rope_layers=[1, 1, 1, 1, 1, 1, 1]: is not"),
