@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costmodel.errors import InputError
-from costmodel.inputs.hardware import hardware_names, load_hardware
+from costmodel.inputs.hardware import ALIASES, hardware_name, hardware_names, load_hardware
 
 # Typed from the documents as they print them: GB/s, GB (only named in the capacity's source), L2 in
 # MiB, W, then TFLOP/s of bf16, fp16, fp8, int8 and fp32. A pair is (as printed, divisor): 2 for a
@@ -165,6 +165,32 @@ def test_own_hardware_with_bf16_alone_computes_in_it(tmp_path: Path) -> None:
     for dtype in ("", "BF16", "bf8", "numbers"):
         with pytest.raises(InputError, match=f"dtype='{dtype}': is not one of bf16, fp16, fp8"):
             gpu.peak_flops_per_s(dtype)
+
+
+@pytest.mark.parametrize(
+    ("typed", "preset"),
+    [
+        ("h100", "h100-sxm"),
+        ("H100-80GB-HBM3", "h100-sxm"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("h100_pcie", "h100-pcie"),
+        ("a100", "a100-80gb"),
+        ("NVIDIA H200", "h200"),
+        ("GeForce RTX 4090", "rtx-4090"),
+        ("4090", "rtx-4090"),
+        ("AMD Instinct MI300X", "mi300x"),
+    ],
+)
+def test_other_names_stand_for_presets(typed: str, preset: str) -> None:
+    assert hardware_name(typed) == preset
+    assert load_hardware(typed) == load_hardware(preset)
+
+
+def test_a_name_that_stands_for_nothing_stays_as_it_is() -> None:
+    assert hardware_name("NVIDIA H300") == "nvidia h300"
+    assert set(ALIASES.values()) <= set(hardware_names())
+    assert not set(ALIASES) & set(hardware_names())
+    assert "(did you mean h200" in refusal("h20")
 
 
 @pytest.mark.parametrize("name", ["h300", "", " ", "..", ".", "h200\0", "*", "h200.TXT"])
