@@ -12,9 +12,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from costmodel.cli.options import JsonOpt, ModelArgs
+from costmodel.cli.options import IgnoreKeyOpt, JsonOpt, ModelArgs
+from costmodel.cli.typed_models import typed_models
 from costmodel.errors import InputError, WorkError, shown
-from costmodel.inputs.catalog import load_model, model_names
+from costmodel.inputs.catalog import model_names
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import (
     parse_batches,
@@ -112,6 +113,7 @@ def profile(
             " on a GPU. Each has recordings of its own."
         ),
     ] = "torch",
+    ignore_key: IgnoreKeyOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Run models in PyTorch and record what they cost, operator by operator.
@@ -163,7 +165,7 @@ def profile(
         )
 
     request = ProfileRequest(
-        models=_planned_models(models, plan_of),
+        models=_planned_models(models, typed_models(models, ignore_key), plan_of),
         out=_out(out, len(models)),
         device=device,
         backend=backend,
@@ -181,12 +183,13 @@ def profile(
 
 
 def _planned_models(
-    models: Sequence[str], plan_of: Callable[[ModelConfig], tuple[PlannedCase, ...]]
+    names_or_paths: Sequence[str],
+    models: Sequence[ModelConfig],
+    plan_of: Callable[[ModelConfig], tuple[PlannedCase, ...]],
 ) -> tuple[PlannedModel, ...]:
     """The models with their plans, each under a different name."""
     by_name: dict[str, PlannedModel] = {}
-    for typed in models:
-        model = load_model(typed)
+    for typed, model in zip(names_or_paths, models, strict=True):
         preset = typed.lower() if typed.lower() in model_names() else None
         name = slug(preset or model.name)
         if name in by_name:

@@ -68,6 +68,7 @@ class Core(Leaf):
     def __init__(self, factory: Factory, config: Attention) -> None:
         super().__init__()
         self.window, self.scale = config.sliding_window, config.head_dim**-0.5
+        self.softcap = config.softcap
         if not config.sinks:
             self.sinks = None
         else:
@@ -78,7 +79,14 @@ class Core(Leaf):
     def forward(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """Queries [B, H, T, d] over keys and values [B, K, L, d] to [B, T, H d]."""
         out = attend(
-            q, keys, values, scale=self.scale, window=self.window, mask=mask, sinks=self.sinks
+            q,
+            keys,
+            values,
+            scale=self.scale,
+            window=self.window,
+            mask=mask,
+            sinks=self.sinks,
+            softcap=self.softcap,
         )
         return out.transpose(1, 2).flatten(2)
 

@@ -12,10 +12,10 @@ import typer
 
 from costmodel import units
 from costmodel.backends import kernels_of
-from costmodel.cli.options import JsonOpt, ModelArg
+from costmodel.cli.options import IgnoreKeyOpt, JsonOpt, ModelArg
+from costmodel.cli.typed_models import typed_models
 from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, WorkError
-from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_count
 from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Backend, Workload
@@ -59,13 +59,14 @@ def generate(
             help="Whose kernels decode: PyTorch's own, or this project's fused ones, on a GPU."
         ),
     ] = "torch",
+    ignore_key: IgnoreKeyOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Run a model with random weights in PyTorch: prefill, then decode steps.
 
     Example: sparsecost generate olmoe-227m-1.2b --batch 4 --context 128
     """
-    config = load_model(model)
+    (config,) = typed_models([model], ignore_key)
     prefill = Workload(
         phase="prefill",
         batch=parse_count(batch, field="batch", low=1, high=MAX_BATCH),

@@ -8,12 +8,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from costmodel.inputs.model import ModelConfig
 from costmodel.layers.formats import Group
 from costmodel.layers.primitives import Activation
-from reference_model.leaf import Factory, Leaf, rms_norm
+from reference_model.leaf import NORM_EPS, Factory, Leaf, rms_norm
 
 CLAMP = 7.0  # of gpt-oss's activation; arXiv 2508.10925
 ALPHA = 1.702
+LOGIT_CAP = 30.0  # Gemma 2, arXiv 2408.00118
 
 
 def activate(kind: Activation, gated: bool, x: Tensor) -> Tensor:  # noqa: FBT001 - two facts of x
@@ -70,19 +72,41 @@ class Embed(Leaf):
 
 
 class Norm(Leaf):
-    """Adds what waits to the residual stream, and normalises the stream (RMSNorm)."""
+    """Adds what waits to the residual stream, and normalises the stream."""
 
     weight: nn.Parameter
+    bias: nn.Parameter | None
 
-    def __init__(self, factory: Factory) -> None:
+    def __init__(self, factory: Factory, config: ModelConfig) -> None:
         super().__init__()
+        self.layer_norm = config.norm != "rms"
         self.register("weight", factory.filled(factory.hidden_size, value=1.0), "norm")
+        if config.norm == "layer_bias":
+            self.register("bias", factory.filled(factory.hidden_size, value=0.0), "norm")
+        else:
+            self.bias = None
 
     def forward(self, stream: Tensor, *adds: Tensor) -> tuple[Tensor, Tensor]:
         """Stream and additions [..., D] to the new stream and its norm, both [..., D]."""
         for add in adds:
             stream = stream + add
-        return stream, rms_norm(stream, self.weight)
+        return stream, self.normed(stream)
+
+    def normed(self, x: Tensor) -> Tensor:
+        """RMSNorm or LayerNorm of x [..., D]."""
+        if self.layer_norm:
+            return nn.functional.layer_norm(x, self.weight.shape, self.weight, self.bias, NORM_EPS)
+        return rms_norm(x, self.weight)
+
+
+class JoiningNorm(Norm):
+    """Normalises a sublayer's output, and adds the result to the residual stream (OLMo 2)."""
+
+    def forward(self, stream: Tensor, *adds: Tensor) -> tuple[Tensor, Tensor]:
+        """Stream and one sublayer's output [..., D] to the new stream, twice."""
+        (output,) = adds
+        joined = stream + self.normed(output)
+        return joined, joined
 
 
 class Linear(Leaf):
@@ -122,8 +146,11 @@ class LmHead(Leaf):
 
     weight: nn.Parameter
 
-    def __init__(self, factory: Factory, vocab_size: int, tied: nn.Parameter | None) -> None:
+    def __init__(
+        self, factory: Factory, vocab_size: int, tied: nn.Parameter | None, *, softcap: bool = False
+    ) -> None:
         super().__init__()
+        self.softcap = softcap
         if tied is None:
             self.register("weight", factory.normal(vocab_size, factory.hidden_size), "lm_head")
         else:
@@ -131,4 +158,5 @@ class LmHead(Leaf):
 
     def forward(self, x: Tensor) -> Tensor:
         """X [..., D] to logits [..., V]."""
-        return nn.functional.linear(x, self.weight)
+        logits = nn.functional.linear(x, self.weight)
+        return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP) if self.softcap else logits

@@ -4,6 +4,9 @@ A block runs in this order (in parentheses: only where the configuration has it)
 
     attention_norm, attention, (post_attention_norm), ffn_norm, ffn | moe, (post_ffn_norm), (memory)
 
+A block with its norms behind has the two post norms alone, whose results join the residual stream
+at once; a parallel block has no `ffn_norm`.
+
 The additions to the residual stream are done by the norm that comes next, as a fused kernel would
 do them: a block returns what it adds, and a norm takes the stream and the additions that wait for
 it. A memory layer reads the same normalised vector as its block's FFN. Its output joins the stream
@@ -18,7 +21,7 @@ from torch import Tensor, nn
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Logits, Mla
 from reference_model.cache import Cache, LayerCache, LayerState, Room
-from reference_model.layers import Embed, LmHead, Norm
+from reference_model.layers import Embed, JoiningNorm, LmHead, Norm
 from reference_model.leaf import Factory, Leaf
 from reference_model.mla import LatentLayer
 from reference_model.registry import module_of
@@ -27,12 +30,19 @@ from reference_model.registry import module_of
 class Block(nn.Module):
     """One block; its attributes have the names that the cost model's paths have."""
 
+    attention_norm: Norm  # both where the configuration has them
+    ffn_norm: Norm
+
     def __init__(self, factory: Factory, config: ModelConfig, attention: nn.Module) -> None:
         super().__init__()
-        self.attention_norm = Norm(factory)
+        self.is_parallel = config.block == "parallel"
+        self.norms_behind = config.block == "norms_behind"
+        if not self.norms_behind:
+            self.attention_norm = Norm(factory, config)
         self.attention = attention
-        self.post_attention_norm = Norm(factory) if config.post_norms else None
-        self.ffn_norm = Norm(factory)
+        self.post_attention_norm = _post_norm(factory, config)
+        if config.block == "serial":
+            self.ffn_norm = Norm(factory, config)
         self.ffn: nn.Module | None = None
         self.moe: nn.Module | None = None
         self.memory: nn.Module | None = None
@@ -57,19 +67,40 @@ class Block(nn.Module):
         Returns:
             The stream, the FFN's output that waits to be added, and the memory layer's output.
         """
+        ffn = self.ffn if self.ffn is not None else self.moe
+        if self.norms_behind:
+            return self._joined(stream, ffn, cache, index), [], None
         stream, x = self.attention_norm(stream, *adds)
         attended = self.attention(x, cache, index)
         if self.post_attention_norm is not None:
             _, attended = self.post_attention_norm(attended)
-        stream, x = self.ffn_norm(stream, attended)
         adds = []
-        ffn = self.ffn if self.ffn is not None else self.moe
+        if self.is_parallel:  # the FFN reads what attention read
+            adds.append(attended)
+        else:
+            stream, x = self.ffn_norm(stream, attended)
         if ffn is not None:
             out = ffn(x)
             if self.post_ffn_norm is not None:
                 _, out = self.post_ffn_norm(out)
             adds.append(out)
         return stream, adds, None if self.memory is None else self.memory(x)
+
+    def _joined(self, stream: Tensor, ffn: nn.Module | None, cache: Cache, index: int) -> Tensor:
+        """The stream after a block whose norms are of the sublayers' outputs alone."""
+        assert self.post_attention_norm is not None, "a rule of the model"
+        stream, _ = self.post_attention_norm(stream, self.attention(stream, cache, index))
+        if ffn is not None:
+            assert self.post_ffn_norm is not None, "a rule of the model"
+            stream, _ = self.post_ffn_norm(stream, ffn(stream))
+        return stream
+
+
+def _post_norm(factory: Factory, config: ModelConfig) -> Norm | None:
+    """The norm of a sublayer's output; None: the block has none."""
+    if config.block == "norms_behind":
+        return JoiningNorm(factory, config)
+    return Norm(factory, config) if config.post_norms else None
 
 
 class ReferenceModel(nn.Module):
@@ -91,8 +122,8 @@ class ReferenceModel(nn.Module):
             for layer in layers:
                 module = module_of(ffn)
                 setattr(self.layers[layer], module.attribute, module(factory, ffn))
-                if config.post_norms:
-                    self.layers[layer].post_ffn_norm = Norm(factory)
+                if (post_norm := _post_norm(factory, config)) is not None:
+                    self.layers[layer].post_ffn_norm = post_norm
         self.output_blocks: dict[int, int] = {}
         for memory in config.memory:
             placement = memory.placement(num_layers)
@@ -102,9 +133,9 @@ class ReferenceModel(nn.Module):
                     factory, memory, index=index, num_layers=len(placement), tables=tables
                 )
                 self.output_blocks[block] = output
-        self.final_norm = Norm(factory)
+        self.final_norm = Norm(factory, config)
         tied = self.embed.weight if config.tie_word_embeddings else None
-        self.lm_head = LmHead(factory, config.vocab_size, tied)
+        self.lm_head = LmHead(factory, config.vocab_size, tied, softcap=config.logit_softcap)
 
     def leaves(self) -> dict[str, Leaf]:
         """The module of every operator, by path."""

@@ -141,6 +141,20 @@ class Experts(Leaf):
         return out if shared is None else out + shared
 
 
+class SharedGate(Leaf):
+    """Scales the shared experts' result by the sigmoid of one score a token."""
+
+    weight: nn.Parameter
+
+    def __init__(self, factory: Factory) -> None:
+        super().__init__()
+        self.register("weight", factory.normal(1, factory.hidden_size), "shared_experts")
+
+    def forward(self, x: Tensor, shared: Tensor) -> Tensor:
+        """Tokens and the shared experts' result, [N, D] each, to [N, D]."""
+        return torch.sigmoid(nn.functional.linear(x, self.weight)) * shared
+
+
 @runs(MoeFfn)
 class MoeLayer(nn.Module):
     """Router, experts and, where the configuration has them, the projections of shared experts."""
@@ -164,10 +178,13 @@ class MoeLayer(nn.Module):
                 gated=config.gated,
             )
             self.shared_down = Linear(factory, self.shared, d, "shared_experts", bias=bias)
+        self.shared_gate = SharedGate(factory) if config.shared_expert_gate else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""
         flat = x.flatten(0, -2)
         shared = self.shared_down(self.shared_gate_up(flat)) if self.shared else None
+        if self.shared_gate is not None:
+            shared = self.shared_gate(flat, shared)
         result: Tensor = self.experts(flat, *self.router(flat), shared).view_as(x)
         return result

@@ -4,6 +4,7 @@ Left to itself, PyTorch picks a kernel by shapes and version, and may fall back 
 is 30 times slower. Here each case has one kernel, and what that kernel refuses is an error:
 
 - CPU and meta device: two matrix products and a softmax in float32 (`_math`).
+- GPU with a softcap: the same.
 - GPU: cuDNN's fused kernel, which reads the keys and values of a group of heads once;
   FlashAttention where PyTorch is asked for deterministic algorithms.
 - GPU with float32, attention sinks or heads too wide for cuDNN: PyTorch's memory-efficient kernel.
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+SCORE_CAP = 50.0  # Gemma 2, arXiv 2408.00118
 MAX_CUDNN_HEAD = 256  # elements of a head that cuDNN's kernel takes
 
 
@@ -40,6 +42,7 @@ def attend(
     window: int | None = None,
     mask: Tensor | None = None,
     sinks: Tensor | None = None,
+    softcap: bool = False,
 ) -> Tensor:
     """softmax(scale q k^T) v for each head.
 
@@ -53,15 +56,16 @@ def attend(
             None: causal, the new tokens being the last T of L.
         sinks: [H]: a score for each head that takes part in the softmax and has no value, so that
             a head may attend to nothing. Source: gpt-oss, arXiv 2508.10925.
+        softcap: Whether scores are kept within `SCORE_CAP`; no fused kernel of PyTorch does it.
 
     Returns:
         [B, H, T, dv].
     """
     new, keys = q.shape[2], k.shape[2]
     full = mask is None and new > 1
-    if q.device.type != "cuda":
+    if q.device.type != "cuda" or softcap:
         seen = visible(new, keys, window, q.device) if full else None
-        return _math(q, k, v, scale=scale, mask=mask, seen=seen, sinks=sinks)
+        return _math(q, k, v, scale=scale, mask=mask, seen=seen, sinks=sinks, softcap=softcap)
     causal = full and window is None and new == keys
     if full and not causal:
         mask = torch.zeros(new, keys, device=q.device, dtype=q.dtype).masked_fill_(
@@ -128,12 +132,15 @@ def _math(
     mask: Tensor | None,
     seen: Tensor | None,
     sinks: Tensor | None,
+    softcap: bool,
 ) -> Tensor:
     """Two matrix products and a softmax in float32; `seen` [T, L] hides all other keys."""
     batch, heads, new, _ = q.shape
     groups = k.shape[1]
     grouped = q.reshape(batch, groups, heads // groups * new, -1)  # K and V are read once a group
     scores = (grouped @ k.mT).view(batch, heads, new, -1).float() * scale
+    if softcap:
+        scores = SCORE_CAP * torch.tanh(scores / SCORE_CAP)
     if mask is not None:
         scores = scores + mask
     if seen is not None:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from costmodel import presets
-from costmodel.inputs.model import ModelConfig, Override, load_model_toml
+from costmodel.inputs.model import Block, ModelConfig, Override, load_model_toml
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
@@ -42,6 +42,7 @@ def gqa(draw: st.DrawFn) -> MixerKind:
         attention_bias=draw(flags),
         output_bias=draw(flags),
         sinks=draw(flags),
+        softcap=draw(flags),
     )
 
 
@@ -67,12 +68,13 @@ dense: st.SearchStrategy[FfnKind] = st.builds(
 @st.composite
 def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
     groups, size = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    kept = draw(st.integers(1, groups))
+    kept, shared = draw(st.integers(1, groups)), draw(st.just(0) | widths)
     return MoeFfn(
         num_experts=groups * size,
         num_experts_per_tok=draw(st.integers(1, kept * size)),
         moe_intermediate_size=draw(widths) * multiple_of,
-        shared_intermediate_size=draw(st.just(0) | widths),
+        shared_intermediate_size=shared,
+        shared_expert_gate=shared > 0 and draw(flags),
         gated=draw(flags),
         activation=draw(activations),
         scoring=draw(st.sampled_from(["softmax", "sigmoid", "softmax_of_chosen"])),
@@ -175,6 +177,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         memory = [draw(peer(where, replaces=replaces))]
     elif kind == "two" and last:
         memory = [draw(ultramem("0:1")), draw(product_key("1", hidden, replaces=replaces))]
+    blocks: list[Block] = ["serial", "parallel"]
+    block = draw(st.sampled_from(blocks if memory else [*blocks, "norms_behind"]))
     return ModelConfig(
         name="random",
         source="hypothesis",
@@ -186,7 +190,10 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         ffn=draw(ffns),
         overrides=overrides,
         memory=tuple(memory),
-        post_norms=draw(flags),
+        norm=draw(st.sampled_from(["rms", "layer", "layer_bias"])),
+        block=block,
+        post_norms=block == "serial" and draw(flags),
+        logit_softcap=draw(flags),
     )
 
 

@@ -13,6 +13,7 @@ from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.operator import Operator, Step
+from costmodel.layers.primitives import LAYER_NORM_PART
 
 ACTIVATIONS = ("silu", "clamped_silu")
 MULTIPLE = 64  # elements of the hidden size that the matrix-unit kernels take at once
@@ -46,16 +47,29 @@ def _mode_refusal(operators: Sequence[Operator], step: Step) -> str | None:
 
 def model_refusal(operators: Sequence[Operator]) -> str | None:
     """Why there are no kernels for a model, given its operators in any step."""
-    for layer in dict.fromkeys(each.layer_kind for each in operators):
-        if layer is not None and (reason := layer_refusal(layer)) is not None:
-            return reason
-    for operator in operators:
-        if operator.leaf in POST_NORMS:
-            return "has no kernels for norms behind a layer (post_norms)"
-        if operator.leaf == "final_norm" and operator.weights:
-            width = operator.weights[0].rows
-            if width % MULTIPLE:
-                return f"needs a hidden_size that is a multiple of {MULTIPLE}, not {width}"
+    reasons = [
+        layer_refusal(layer)
+        for layer in dict.fromkeys(each.layer_kind for each in operators)
+        if layer is not None
+    ]
+    reasons += map(_end_refusal, operators)
+    if not any(operator.leaf == "ffn_norm" for operator in operators):
+        reasons.append("has no kernels for blocks without a norm before the FFN")
+    return next(filter(None, reasons), None)
+
+
+def _end_refusal(operator: Operator) -> str | None:
+    """Why there are no kernels for a norm or the LM head."""
+    if operator.leaf in POST_NORMS:
+        return "has no kernels for norms behind a layer (post_norms)"
+    if any(part.name == LAYER_NORM_PART for part in operator.parts):
+        return "has no kernels for LayerNorm"
+    if operator.leaf == "lm_head" and len(operator.parts) > 1:
+        return "has no kernels for a softcap of the logits"
+    if operator.leaf == "final_norm" and operator.weights:
+        width = operator.weights[0].rows
+        if width % MULTIPLE:
+            return f"needs a hidden_size that is a multiple of {MULTIPLE}, not {width}"
     return None
 
 
@@ -72,6 +86,8 @@ def layer_refusal(layer: LayerKind) -> str | None:
 
 
 def _attention_refusal(layer: Attention) -> str | None:
+    if layer.softcap:
+        return "has no kernels for a softcap of attention scores"
     d, rotary = layer.head_dim, layer.rotary_dim
     if d & (d - 1) or d < LEAST_HEAD:
         return f"needs a head_dim that is a power of two from {LEAST_HEAD}, not {d}"
@@ -99,6 +115,8 @@ def _ffn_refusal(layer: DenseFfn | MoeFfn) -> str | None:
             "moe_intermediate_size": layer.moe_intermediate_size,
             "shared_intermediate_size": layer.shared_intermediate_size,
         }
+        if layer.shared_expert_gate:
+            return "has no kernels for a gate of the shared experts"
         if layer.shared_intermediate_size and layer.expert_bias:
             return "has no kernels for shared experts with biases"
     for field, width in widths.items():

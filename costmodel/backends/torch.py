@@ -25,7 +25,9 @@ CACHE_WRITE = 3
 
 KERNELS: dict[str, Entries] = {
     "gqa": {
-        ("attention.core", "scores"): lambda layer, _: 8 if layer.sinks else 1,
+        ("attention.core", "scores"): (  # with a softcap two products: counted in the code
+            lambda layer, _: 8 if layer.sinks else 7 if layer.softcap else 1
+        ),
         ("attention.rope", "qk_norm"): 4,  # a copy and a norm for each of queries and keys
         ("attention.rope", "rotary"): ROTARY,
         ("attention.rope", "cache_write"): CACHE_WRITE,

@@ -5,15 +5,17 @@ from costmodel.cli.options import (
     CsvOpt,
     ForceOpt,
     HardwareOpt,
+    IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
     ModelArgs,
 )
 from costmodel.cli.output import csv_file, print_output
+from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, single, takes_workload
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
-from costmodel.inputs.catalog import load_model, numbered
+from costmodel.inputs.catalog import numbered
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.parse import parse_routing
 
@@ -27,6 +29,7 @@ def compare(
     models: ModelArgs,
     *,
     typed: TypedWorkload,
+    ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
@@ -49,7 +52,7 @@ def compare(
         routing=parse_routing(typed.routing),
     )
     comparison = compare_models(
-        numbered([load_model(model) for model in models]),
+        numbered(typed_models(models, ignore_key)),
         workload,
         load_hardware(hardware),
         batches=batches,

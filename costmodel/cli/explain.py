@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costmodel.cli.options import CalibrationOpt, HardwareOpt, JsonOpt, MarkdownOpt, ModelArg
+from costmodel.cli.options import (
+    CalibrationOpt,
+    HardwareOpt,
+    IgnoreKeyOpt,
+    JsonOpt,
+    MarkdownOpt,
+    ModelArg,
+)
 from costmodel.cli.output import check_exclusive, print_output
 from costmodel.cli.request import parse_price
+from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.operators import build_operators
@@ -71,6 +79,7 @@ def explain(
     price_per_hour: Annotated[
         str | None, typer.Option(metavar="USD", help="Of one GPU, for a cost of request.")
     ] = None,
+    ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
@@ -88,7 +97,7 @@ def explain(
     from costmodel.questions.request import Request, serve
 
     check_exclusive(as_json, as_markdown)
-    config, gpu = load_model(model), load_hardware(hardware)
+    config, gpu = typed_models([model], ignore_key)[0], load_hardware(hardware)
     workload, curves = typed.only_workload(), calibrated(hardware, calibration)
     request = Request(
         prompt=_tokens(prompt, "prompt", DEFAULT_PROMPT),

@@ -11,6 +11,7 @@ from costmodel.cli.options import (
     DtypeOpt,
     ForceOpt,
     HardwareOpt,
+    IgnoreKeyOpt,
     JsonOpt,
     KvDtypeOpt,
     MarkdownOpt,
@@ -18,8 +19,8 @@ from costmodel.cli.options import (
     complete_model,
 )
 from costmodel.cli.output import csv_file, print_output
+from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import single
-from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.parse import parse_contexts, parse_workload
@@ -60,6 +61,7 @@ def match(
     ] = False,
     dtype: DtypeOpt = None,
     kv_dtype: KvDtypeOpt = None,
+    ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     out: Annotated[
@@ -95,9 +97,10 @@ def match(
         kv_dtype=kv_dtype,
         routing=Uniform(),
     )
+    target, template = typed_models([model, to], ignore_key)
     result = find_match(
-        load_model(model),
-        load_model(to),
+        target,
+        template,
         context=workload.context,
         vary=None if vary is None else parse_vary(vary),
         keep_backbone=keep_backbone,

@@ -31,7 +31,8 @@ ModelArg = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A preset (see: sparsecost models), a TOML file or a Hugging Face config.json.",
+        help="A preset (see: sparsecost models), a TOML file, or a Hugging Face config.json or its"
+        " folder.",
         autocompletion=complete_model,
     ),
 ]
@@ -39,8 +40,16 @@ ModelArgs = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL",
-        help="Presets, TOML files or Hugging Face config.json files.",
+        help="Presets, TOML files, or Hugging Face config.json files or their folders.",
         autocompletion=complete_model,
+    ),
+]
+IgnoreKeyOpt = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY",
+        help="A key of a config.json that is not understood and that you know to cost nothing; may"
+        " be repeated.",
     ),
 ]
 HardwareOpt = Annotated[

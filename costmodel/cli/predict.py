@@ -5,14 +5,15 @@ from costmodel.cli.options import (
     CsvOpt,
     ForceOpt,
     HardwareOpt,
+    IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
     ModelArg,
 )
 from costmodel.cli.output import csv_file, print_output
+from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
-from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 
 EPILOG = "Example: sparsecost predict olmoe-1b-7b --batch 64 --context 2048"
@@ -23,6 +24,7 @@ def predict(
     model: ModelArg,
     *,
     typed: TypedWorkload,
+    ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
@@ -37,7 +39,9 @@ def predict(
 
     file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
     workload, gpu = typed.only_workload(), load_hardware(hardware)
-    prediction = predict_step(load_model(model), workload, gpu, calibrated(hardware, calibration))
+    prediction = predict_step(
+        typed_models([model], ignore_key)[0], workload, gpu, calibrated(hardware, calibration)
+    )
     document = prediction_json(prediction)
     print_output(
         as_json=as_json,

@@ -11,6 +11,7 @@ from costmodel.cli.options import (
     DtypeOpt,
     ForceOpt,
     HardwareOpt,
+    IgnoreKeyOpt,
     JsonOpt,
     KvDtypeOpt,
     MarkdownOpt,
@@ -20,9 +21,9 @@ from costmodel.cli.options import (
     WindowCacheOpt,
 )
 from costmodel.cli.output import csv_file, print_output
+from costmodel.cli.typed_models import typed_models
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError, shown
-from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.parse import DECIMAL, parse_count, parse_routing, parse_workload
 from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS
@@ -47,6 +48,7 @@ def request(
         str | None,
         typer.Option(metavar="USD", help="Of one GPU, in USD; without it, no cost is known."),
     ] = None,
+    ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     dtype: DtypeOpt = None,
@@ -87,7 +89,7 @@ def request(
         backend=backend,
     )
     gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
-    served = serve(load_model(model), served_request, workload, gpu, curves)
+    served = serve(typed_models([model], ignore_key)[0], served_request, workload, gpu, curves)
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,

@@ -10,15 +10,16 @@ from costmodel.cli.options import (
     CsvOpt,
     ForceOpt,
     HardwareOpt,
+    IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
     ModelArgs,
 )
 from costmodel.cli.output import csv_file, print_output
+from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
-from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.parse import parse_routing, split_routings
@@ -35,6 +36,7 @@ def sweep(
     models: ModelArgs,
     *,
     typed: TypedWorkload,
+    ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     out: Annotated[
@@ -69,9 +71,10 @@ def sweep(
     if points > MAX_POINTS:
         raise InputError(f"sweep={points}: a sweep has at most {MAX_POINTS:,} points")
     workload = typed.workload(batch=batches[0], context=contexts[0], routing=routings[0])
+    configs = typed_models(models, ignore_key)
     made = [
         sweep_grid(
-            load_model(model),
+            model,
             workload,
             batches=batches,
             contexts=contexts,
@@ -79,7 +82,7 @@ def sweep(
             hardwares=gpus,
             calibrations=calibrations,
         )
-        for model in models
+        for model in configs
     ]
     grids = aligned(made)
     if file is not None:
@@ -92,6 +95,7 @@ def sweep(
         data=lambda: {
             "schema_version": SCHEMA_VERSION,
             "reasons": {grid.model: grid.reasons for grid in grids},
+            "notes": {model.name: list(model.notes) for model in configs},
             "rows": rows,
         },
         tables=lambda: [sweep_table(grids, calibrations, MAX_SHOWN_ROWS)],

@@ -11,6 +11,7 @@ from pathlib import Path
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.errors import InputError, shown
+from costmodel.inputs.hardware import hardware_name
 
 FOLDER = Path(__file__).parent.parent / "presets" / "calibrations"
 NONE = "none"  # asks for roofline bounds only
@@ -33,7 +34,7 @@ def calibrated(hardware: str, asked: str | None = None) -> Curves | Unknown:
     Raises:
         InputError: The calibration does not exist, is not valid, or was measured on another GPU.
     """
-    gpu = Path(hardware).name.lower().removesuffix(".toml")
+    gpu = hardware_name(Path(hardware).name.lower().removesuffix(".toml"))
     if asked == NONE:
         return Unknown(
             reason="no calibration is applied (--calibration none); times are roofline bounds"

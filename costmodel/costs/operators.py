@@ -13,7 +13,7 @@ from costmodel.costs.table_rows import with_table_rows
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
-from costmodel.layers.primitives import norm
+from costmodel.layers.primitives import RMS, SOFTCAP, NormForm, layer_norm, norm
 from costmodel.layers.site import Site
 from costmodel.routing.popularity import Uniform
 
@@ -34,14 +34,21 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     operators = with_formats([_embed(model, step)], step)
     ffns = model.ffn_groups
     placements = [memory.placement(num_layers) for memory in model.memory]
-    adds = residual_adds(num_layers, [layers for _, layers in ffns], placements)
-    operators += _norms("attention_norm", adds[:num_layers], d, step)
+    form = RMS if model.norm == "rms" else layer_norm(bias=model.norm == "layer_bias")
+    behind = model.block == "norms_behind"
+    every_layer = Site.of(range(num_layers), d)
+    adding = [layers for _, layers in ffns]
+    if model.block == "parallel":  # attention's output waits beside the FFN's
+        adding.append(every_layer.layers)
+    adds = residual_adds(num_layers, [] if behind else adding, placements)
+    if not behind:
+        operators += _norms("attention_norm", adds[:num_layers], d, step, form)
     for attention, layers in model.attention_groups:
         operators += kind_operators(attention, layers, d, step)
-    every_layer = Site.of(range(num_layers), d)
-    if model.post_norms:
-        operators.append(norm("post_attention_norm", every_layer, step))
-    operators.append(norm("ffn_norm", every_layer, step, residual_adds=1))
+    if model.post_norms or behind:
+        operators.append(norm("post_attention_norm", every_layer, step, form=form, joins=behind))
+    if model.block == "serial":
+        operators.append(norm("ffn_norm", every_layer, step, form=form, residual_adds=1))
     with_ffn: list[int] = []
     for ffn, layers in ffns:
         operators += kind_operators(ffn, layers, d, step)
@@ -49,10 +56,10 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     for memory, placement in zip(model.memory, placements, strict=True):
         inputs = tuple(layer for layer, _ in placement)
         operators += with_table_rows(kind_operators(memory, inputs, d, step), step)
-    if model.post_norms and with_ffn:
+    if (model.post_norms or behind) and with_ffn:
         site = Site.of(sorted(with_ffn), d)
-        operators.append(norm("post_ffn_norm", site, step))
-    return (*operators, *with_formats(_head(model, step, adds[num_layers]), step))
+        operators.append(norm("post_ffn_norm", site, step, form=form, joins=behind))
+    return (*operators, *with_formats(_head(model, step, adds[num_layers], form), step))
 
 
 def residual_adds(
@@ -82,12 +89,14 @@ def residual_adds(
     return adds
 
 
-def _norms(leaf: str, adds: list[int], hidden_size: int, step: Step) -> list[Operator]:
+def _norms(
+    leaf: str, adds: list[int], hidden_size: int, step: Step, form: NormForm
+) -> list[Operator]:
     """The norms at the head of the blocks: one operator for all layers with equally many adds."""
     norms = []
     for count in Counter(adds):  # in order of first layer
         site = Site.of([i for i, waiting in enumerate(adds) if waiting == count], hidden_size)
-        norms.append(norm(leaf, site, step, residual_adds=count))
+        norms.append(norm(leaf, site, step, form=form, residual_adds=count))
     return norms
 
 
@@ -127,13 +136,14 @@ def _embed(model: ModelConfig, step: Step) -> Operator:
     )
 
 
-def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
+def _head(model: ModelConfig, step: Step, adds: int, form: NormForm) -> list[Operator]:
     """The final norm and the LM head, for the last token of each sequence or for all tokens.
 
     Args:
         model: The configuration.
         step: `step.logits` says which tokens.
         adds: Residual adds before the final norm.
+        form: That of the norm.
     """
     last = step.batch if step.logits == "last" else None
     tokens = step.tokens if last is None else last
@@ -148,8 +158,21 @@ def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
         leaf="embed" if tied else "lm_head",
         shared=EMBEDDING if tied else "",
     )
+    rows = "N" if last is None else "B"
+    softcap: tuple[Part, ...] = ()
+    if model.logit_softcap:
+        softcap = (
+            Part(
+                name="softcap",
+                kind="elementwise",
+                flops=SOFTCAP * tokens * v,
+                inner_input_bytes=tokens * v * a,
+                inner_output_bytes=tokens * v * a,
+                operations=3,
+            ),
+        )
     return [
-        norm("final_norm", site, step, residual_adds=adds, tokens=last),
+        norm("final_norm", site, step, form=form, residual_adds=adds, tokens=last),
         site.operator(
             "lm_head",
             kind="matmul",
@@ -163,11 +186,12 @@ def _head(model: ModelConfig, step: Step, adds: int) -> list[Operator]:
                     input_bytes=tokens * d * a,
                     shape=Gemm(m=tokens, n=v, k=d),
                 ),
+                *softcap,
             ),
             weights=(weight,),
             summary=f"Logits of {'every new token' if last is None else 'the last token'}"
             " of each sequence",
-            formula=f"2 {'N' if last is None else 'B'} D V",
+            formula=f"2 {rows} D V" + (f" + {SOFTCAP} {rows} V" if softcap else ""),
             source="definition",
         ),
     ]

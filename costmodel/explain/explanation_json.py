@@ -21,6 +21,7 @@ def explanation_json(explanation: Explanation, of: Prediction | Served) -> dict[
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
         "model": step.model.name,
+        "notes": list(step.model.notes),
         "workload": workload_json(step.workload),
         "request": request,
         "hardware": step.hardware.name,

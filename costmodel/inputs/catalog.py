@@ -1,4 +1,4 @@
-"""Models by name or path: a preset, a TOML file or a Hugging Face config.json."""
+"""Models by name or path: a preset, a TOML file or a Hugging Face config.json, or its folder."""
 
 import os
 from collections.abc import Sequence
@@ -7,8 +7,12 @@ from functools import cache
 from pathlib import Path
 
 from costmodel.errors import InputError, shown
+from costmodel.inputs.files import read_text
 from costmodel.inputs.hf.config import load_hf_config
+from costmodel.inputs.hf.fields import IgnoredKeys
 from costmodel.inputs.model import MAX_NAME, ModelConfig, load_model_toml
+from costmodel.inputs.other_files import config_of_folder, refuse_weights
+from costmodel.inputs.typed_names import did_you_mean, not_fetched
 
 FOLDER = Path(__file__).parent.parent / "presets" / "models"
 
@@ -19,11 +23,39 @@ def model_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
-def load_model(name_or_path: str) -> ModelConfig:
-    """The model of a preset (named in any case), of a TOML file or of a `config.json`.
+def load_models(
+    names_or_paths: Sequence[str], ignored_keys: Sequence[str] | None = None
+) -> list[ModelConfig]:
+    """The models of several names or paths, as `load_model` reads each.
+
+    Args:
+        names_or_paths: Presets, TOML files, config.json files or their folders.
+        ignored_keys: Keys of a config.json that are taken to cost nothing, by their paths in it.
+
+    Raises:
+        InputError: A model cannot be read, or a key to ignore is in none of them, or is understood.
+    """
+    met: set[str] = set()
+    models = []
+    for name_or_path in names_or_paths:
+        ignored = IgnoredKeys(ignored_keys or ())
+        models.append(load_model(name_or_path, ignored))
+        met.update(ignored.met)
+    for key in ignored_keys or ():
+        if key not in met:
+            raise InputError(
+                f"ignore_key={shown(key)}: no config.json given holds such a key that is not"
+                " understood"
+            )
+    return models
+
+
+def load_model(name_or_path: str, ignored: IgnoredKeys | None = None) -> ModelConfig:
+    """The model of a preset (named in any case), a TOML file, a `config.json` or its folder.
 
     Text that is no preset's name is a path if it ends in .toml or .json, holds a separator, or
-    names a file that exists. Only names that are presets are joined to the presets' folder.
+    names a file that exists. Only names that are presets are joined to the presets' folder. A file
+    with neither ending is JSON if it begins with a brace.
 
     Raises:
         InputError: There is no such preset or file, or the file is no valid model.
@@ -32,15 +64,23 @@ def load_model(name_or_path: str) -> ModelConfig:
     if name in model_names():
         return load_model_toml(FOLDER / f"{name}.toml")
     path = Path(name_or_path)
-    if path.suffix.lower() == ".json":
-        return load_hf_config(path)
-    is_path = path.suffix.lower() == ".toml" or os.sep in name_or_path
-    if is_path or (name_or_path and os.path.exists(path)):  # noqa: PTH110 - Path's raises if long
-        return load_model_toml(path)
-    raise InputError(
-        f"model={shown(name_or_path)}: is neither a preset nor a .toml or .json file;"
-        f" the presets are {', '.join(model_names())}"
-    )
+    suffix = path.suffix.lower()
+    exists = bool(name_or_path) and os.path.exists(path)  # noqa: PTH110 - Path's raises if long
+    if not exists:
+        if (refusal := not_fetched(name_or_path, model_names())) is not None:
+            raise refusal
+        if suffix not in (".json", ".toml") and os.sep not in name_or_path:
+            raise InputError(
+                f"model={shown(name_or_path)}: is neither a preset nor a .toml or .json file"
+                f"{did_you_mean(name_or_path, model_names())};"
+                f" the presets are {', '.join(model_names())}"
+            )
+    elif path.is_dir():
+        path, suffix = config_of_folder(path), ".json"
+    refuse_weights(path)
+    if suffix == ".json" or (suffix != ".toml" and read_text(path).lstrip().startswith("{")):
+        return load_hf_config(path, ignored)
+    return load_model_toml(path)
 
 
 def numbered(models: Sequence[ModelConfig]) -> list[ModelConfig]:

@@ -69,7 +69,7 @@ def read_text(path: Path) -> str:
             )
         if (noted := _NOTED.get()) is not None:
             noted |= _identities(path)
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"file={name}: is not UTF-8 text (byte {error.start})") from None
     except (OSError, ValueError) as error:

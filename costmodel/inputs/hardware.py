@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_toml
+from costmodel.inputs.typed_names import did_you_mean
 from costmodel.strict import STRICT, validated
 
 PeakName: TypeAlias = Literal["bf16", "fp16", "fp8", "fp4", "int8", "fp32", "tf32"]
@@ -29,6 +30,19 @@ MULTIPLIED_AS: Mapping[str, tuple[PeakName, ...]] = {
     "fp4": ("bf16",),  # bitsandbytes': without scales that a matrix unit knows
 }
 """The formats in which the matrix units can multiply a storage format; the fastest bounds it."""
+
+ALIASES: Mapping[str, str] = {  # other names of presets, as `_plain` writes them
+    "4090": "rtx-4090",
+    "a100": "a100-80gb",
+    "a100-sxm": "a100-80gb",
+    "a100-sxm4-80gb": "a100-80gb",
+    "h100": "h100-sxm",
+    "h100-80gb": "h100-sxm",
+    "h100-80gb-hbm3": "h100-sxm",
+    "h100-sxm5": "h100-sxm",
+    "h200-sxm": "h200",
+    "rtx4090": "rtx-4090",
+}
 
 # The lower bounds catch a wrong unit (4.8 for 4.8e12 bytes/s, 50 for 50 MiB); the upper ones lie
 # far above any GPU and keep every product and quotient finite.
@@ -149,7 +163,7 @@ def hardware_names() -> tuple[str, ...]:
 
 
 def load_hardware(name_or_path: str) -> Hardware:
-    """The GPU of a preset (named in any case), or of a TOML file.
+    """The GPU of a preset (named in any case, or by an alias), or of a TOML file.
 
     Text that ends in `.toml` or holds a separator is a path; other text is looked up in the list of
     presets and never becomes part of a path.
@@ -164,13 +178,27 @@ def load_hardware(name_or_path: str) -> Hardware:
         path = Path(name_or_path)
         return validated(Hardware, read_toml(path), where=f"file={shown(name_or_path)}")
     presets = _presets()
-    preset = presets.get(name_or_path.lower())
+    preset = presets.get(hardware_name(name_or_path))
     if preset is None:
         raise InputError(
             f"hardware={shown(name_or_path)}: is neither a preset ({', '.join(sorted(presets))})"
-            " nor the path of a .toml file"
+            f" nor the path of a .toml file{did_you_mean(_plain(name_or_path), hardware_names())}"
         )
     return validated(Hardware, read_toml(preset), where=f"preset={shown(preset.stem)}")
+
+
+def hardware_name(typed: str) -> str:
+    """The preset that a name or an alias stands for; other text in lower case, as it is."""
+    plain = _plain(typed)
+    name = ALIASES.get(plain, plain)
+    return name if name in _presets() else typed.lower()
+
+
+def _plain(typed: str) -> str:
+    """A name in lower case, without its vendor, its words joined by hyphens."""
+    words = typed.lower().replace("_", " ").replace("-", " ").split()
+    vendors = ("nvidia", "amd", "geforce", "instinct")
+    return "-".join(word for word in words if word not in vendors)
 
 
 def _presets() -> dict[str, Path]:

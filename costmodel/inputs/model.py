@@ -8,7 +8,7 @@ memory layers use the terms of the UltraMem papers.
 import importlib
 import pkgutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import Field, PlainSerializer, PlainValidator, field_validator
 from pydantic.dataclasses import dataclass
@@ -57,6 +57,7 @@ def _storage_table(storage: Storage | None) -> dict[str, Any] | None:
 
 
 Text = Annotated[str, Field(max_length=2000)]
+Block: TypeAlias = Literal["serial", "parallel", "norms_behind"]
 MAX_NAME = 120  # characters of a model's name
 
 
@@ -83,7 +84,12 @@ class ModelConfig:
     ffn: AnyFfn
     overrides: Annotated[tuple[Override, ...], Field(max_length=MAX_LAYERS)] = ()
     memory: Annotated[tuple[AnyMemory, ...], Field(max_length=64)] = ()
-    post_norms: bool = False  # RMSNorm of each sublayer's output too (Gemma)
+    norm: Literal["rms", "layer", "layer_bias"] = "rms"  # LayerNorm without and with a bias
+    # serial: attention and FFN each behind a norm of its own; parallel: both behind one norm
+    # (Command R); norms_behind: a norm of each one's output in place of its input (OLMo 2).
+    block: Block = "serial"
+    post_norms: bool = False  # a norm of each sublayer's output too (Gemma)
+    logit_softcap: bool = False  # logits are kept within a bound, by a tanh (Gemma 2)
     storage: Annotated[  # of its checkpoint; None: not stated
         Storage | None, PlainValidator(storage_of), PlainSerializer(_storage_table)
     ] = None
@@ -100,6 +106,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Overrides and memory placements must name layers that exist, each once."""
+        self._check_block()
         seen: set[int] = set()
         for override in self.overrides:
             layers = selected_layers(override.layers, self.num_hidden_layers)
@@ -130,6 +137,12 @@ class ModelConfig:
                         " memory layer that replaces the FFN cannot"
                     )
                 inputs.add(a)
+
+    def _check_block(self) -> None:
+        if self.post_norms and self.block != "serial":
+            raise InputError(f"post_norms=True: is of block='serial', not of {self.block!r}")
+        if self.memory and self.block == "norms_behind":
+            raise InputError("block='norms_behind': has no norm that a memory layer could read")
 
     def attention_of(self, layer: int) -> MixerKind:
         """The attention of one layer."""

@@ -17,7 +17,7 @@ from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.numbers import Number, larger, smaller
 from costmodel.layers.operator import Operator, Part, Step, Weight
-from costmodel.layers.primitives import RMS_NORM, ROTARY, SOFTMAX, linear, vector
+from costmodel.layers.primitives import RMS_NORM, ROTARY, SOFTCAP, SOFTMAX, linear, vector
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
@@ -73,6 +73,7 @@ def core(
     input_elements: Number,
     output_elements: Number,
     sinks: bool = False,
+    softcap: bool = False,
     operations: int = 1,
     formula: str,
     source: str,
@@ -83,7 +84,8 @@ def core(
     `keys` are those of a sequence that are in reach, the new tokens' among them; `operations` are
     those that framework code needs up to the scores, attention itself among them.
 
-    Counts 2 B pairs H (key_dim + value_dim) FLOPs; softmax 4 a score; a sink adds one score a head.
+    Counts 2 B pairs H (key_dim + value_dim) FLOPs; softmax 4 a score; a sink adds one score a head;
+    a softcap 3 a score.
     Leaves out: the scaling by 1/sqrt(d) (folded into the query) and masking.
     """
     scores = step.batch * pairs * heads
@@ -110,6 +112,7 @@ def core(
                 ),
                 operations=operations,
             ),
+            *((_softcap(scores, step),) if softcap else ()),
             Part(
                 name="softmax",
                 kind="elementwise",
@@ -121,8 +124,26 @@ def core(
         ),
         weights=weights,
         summary="Scores of queries against keys, their softmax, and the weighted sum of values",
-        formula=sum_of(formula, f"{SOFTMAX} B pairs H", sinks and f"{SOFTMAX} N H"),
+        formula=sum_of(
+            formula,
+            softcap and f"{SOFTCAP} B pairs H",
+            f"{SOFTMAX} B pairs H",
+            sinks and f"{SOFTMAX} N H",
+        ),
         source=source,
+    )
+
+
+def _softcap(scores: Number, step: Step) -> Part:
+    """Keeps scores within a bound by a tanh; plain PyTorch writes them out for it."""
+    passed = scores * step.activation_bytes
+    return Part(
+        name="softcap",
+        kind="elementwise",
+        flops=SOFTCAP * scores,
+        inner_input_bytes=passed,
+        inner_output_bytes=passed,
+        operations=3,
     )
 
 
@@ -140,6 +161,7 @@ class Attention(MixerKind):
     attention_bias: bool = False  # of the query, key and value projections
     output_bias: bool = False
     sinks: bool = False  # a learnt score a head
+    softcap: bool = False  # scores are kept within a bound, by a tanh
 
     def __post_init__(self) -> None:
         """Heads must group evenly; a head cannot be rotated beyond its size."""
@@ -220,6 +242,7 @@ class Attention(MixerKind):
                 input_elements=n * (h + 2 * k) * d,
                 output_elements=n * h * d,
                 sinks=self.sinks,
+                softcap=self.softcap,
                 formula="2 B pairs H (d + d)",
                 source="arXiv 2305.13245; windows: arXiv 2310.06825",
             ),

@@ -43,6 +43,7 @@ class MoeFfn(FfnKind):
         Width, Size(step=64, sets="flops", label="Expert width")
     ]
     shared_intermediate_size: Annotated[int, Field(ge=0, le=2**20)] = 0  # of all shared experts
+    shared_expert_gate: bool = False  # a learnt sigmoid of each token scales the shared experts
     gated: bool = True
     activation: Activation = "silu"
     scoring: Scoring = "softmax"
@@ -77,6 +78,8 @@ class MoeFfn(FfnKind):
             raise InputError(
                 f"shared_intermediate_size={self.shared_intermediate_size}: is 0 or at least 4"
             )
+        if self.shared_expert_gate and not self.shared_intermediate_size:
+            raise InputError("shared_expert_gate=True: needs a shared_intermediate_size")
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
         """E, k, I, F, G, g."""
@@ -91,7 +94,7 @@ class MoeFfn(FfnKind):
         )
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
-        """router, experts, and the shared experts' two projections."""
+        """router, experts, the shared experts' two projections, and their gate."""
         operators = [
             self._router(site, step),
             routed_experts(
@@ -117,6 +120,8 @@ class MoeFfn(FfnKind):
                 activation=self.activation,
                 bias=self.expert_bias,
             )
+        if self.shared_expert_gate:
+            operators.append(_shared_gate(site, step))
         return operators
 
     def _router(self, site: Site, step: Step) -> Operator:
@@ -225,3 +230,36 @@ class MoeFfn(FfnKind):
         if self.scoring == "softmax_of_chosen":
             return SOFTMAX
         return 2 if self.norm_topk_prob else 0
+
+
+def _shared_gate(site: Site, step: Step) -> Operator:
+    """The shared experts' result times a sigmoid of one score a token (Qwen1.5-MoE, Qwen2-MoE)."""
+    n, a, d = step.tokens, step.activation_bytes, site.hidden_size
+    return linear(
+        "moe.shared_gate",
+        site,
+        step,
+        inputs=d,
+        outputs=1,
+        group="shared_experts",
+        extra=(
+            Part(
+                name="sigmoid",
+                kind="elementwise",
+                flops=SIGMOID * n,
+                inner_input_bytes=n * a,
+                inner_output_bytes=n * a,
+            ),
+            Part(
+                name="scale",
+                kind="elementwise",
+                flops=n * d,
+                input_bytes=n * d * a,
+                inner_input_bytes=n * a,
+                output_bytes=n * d * a,
+            ),
+        ),
+        summary="One score a token, whose sigmoid scales the shared experts' result",
+        formula=f"2 N D + {SIGMOID} N + N D",
+        source="transformers, models/qwen2_moe/modeling_qwen2_moe.py",
+    )

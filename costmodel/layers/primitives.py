@@ -7,7 +7,8 @@ Source: operation counts of the definitions (RMSNorm arXiv 1910.07467, RoPE 2104
 GELU 1606.08415, SwiGLU 2002.05202).
 """
 
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 from costmodel.layers.formats import Group
 from costmodel.layers.kernel_shape import Gemm
@@ -16,6 +17,8 @@ from costmodel.layers.operator import Buffer, Operator, Part, Step, Weight
 from costmodel.layers.site import Site
 
 RMS_NORM = 4  # square, add into the mean, scale, weight
+LAYER_NORM = 6  # those, and before them add into the mean, subtract it; its bias: one more
+SOFTCAP = 3  # divide, tanh, multiply: logits kept within a bound (Gemma 2, arXiv 2408.00118)
 SOFTMAX = 4  # subtract the maximum, exp, add into the sum, divide
 SIGMOID = 3  # exp, add, divide
 ROTARY = 3  # a rotated pair takes four multiplies and two adds
@@ -35,20 +38,59 @@ def activation_flops(activation: Activation, *, gated: bool) -> int:
     return ACTIVATION[activation] + (1 if gated else 0)
 
 
+LAYER_NORM_PART: Final = "layer_norm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormForm:
+    """Which norm the blocks of a model have, and what it costs an element."""
+
+    name: str
+    part: str  # of the operator
+    flops: int  # an element
+    bias: bool = False
+    source: str
+
+
+RMS: Final = NormForm(name="RMSNorm", part="norm", flops=RMS_NORM, source="arXiv 1910.07467")
+
+
+def layer_norm(*, bias: bool) -> NormForm:
+    """LayerNorm, with or without a bias."""
+    return NormForm(
+        name="LayerNorm",
+        part=LAYER_NORM_PART,
+        flops=LAYER_NORM + bias,
+        bias=bias,
+        source="arXiv 1607.06450",
+    )
+
+
 def norm(
-    leaf: str, site: Site, step: Step, *, residual_adds: int = 0, tokens: Number | None = None
+    leaf: str,
+    site: Site,
+    step: Step,
+    *,
+    form: NormForm = RMS,
+    residual_adds: int = 0,
+    joins: bool = False,
+    tokens: Number | None = None,
 ) -> Operator:
-    """RMSNorm over D, after the residual adds that wait for it.
+    """A norm over D, after the residual adds that wait for it.
 
     `tokens`, where given, are the last ones of the B sequences; without it all N are normalised.
-    Counts 4 D FLOPs a token, and D for each add. Leaves out: the one rsqrt a token.
-    Source: RMSNorm, arXiv 1910.07467.
+    With `joins`, what is normalised is the output of a sublayer, which then joins the stream
+    (OLMo 2, arXiv 2501.00656, section 3.2). Counts 4 D FLOPs a token (LayerNorm 6 D, and D for its
+    bias), and D for each add. Leaves out: the one rsqrt a token.
+    Source: RMSNorm, arXiv 1910.07467; LayerNorm, arXiv 1607.06450.
     """
+    assert not (joins and residual_adds), "nothing waits for a norm whose result joins the stream"
     n = step.tokens if tokens is None else tokens
     adds = f"{residual_adds} residual add{'' if residual_adds == 1 else 's'}"
     elements = n * site.hidden_size
     stream = elements * step.activation_bytes
-    weight = Weight(name="weight", group="norm", rows=site.hidden_size, matrix=False)
+    names = ("weight", "bias") if form.bias else ("weight",)
+    weights = tuple(vector(name, "norm", site.hidden_size) for name in names)
     parts = []
     if residual_adds:
         parts.append(
@@ -63,23 +105,37 @@ def norm(
         )
     parts.append(
         Part(
-            name="norm",
+            name=form.part,
             kind="norm",
-            flops=RMS_NORM * elements,
-            weight_bytes=weight.stored_bytes(step),
+            flops=form.flops * elements,
+            weight_bytes=sum(weight.stored_bytes(step) for weight in weights),
             input_bytes=0 if residual_adds else stream,
-            output_bytes=stream,
+            output_bytes=0 if joins else stream,
             inner_input_bytes=stream if residual_adds else 0,
+            inner_output_bytes=stream if joins else 0,
         )
     )
+    if joins:
+        parts.append(
+            Part(
+                name="residual_add",
+                kind="elementwise",
+                flops=elements,
+                input_bytes=stream,
+                inner_input_bytes=stream,
+                output_bytes=stream,
+            )
+        )
     return site.operator(
         leaf,
         kind="norm",
         parts=tuple(parts),
-        weights=(weight,),
-        summary=f"RMSNorm of the hidden state{f', after {adds}' if residual_adds else ''}",
-        formula=f"{'N' if tokens is None else 'B'} D ({RMS_NORM} + {residual_adds})",
-        source="arXiv 1910.07467; FLOPs per element: costmodel/layers/primitives.py",
+        weights=weights,
+        summary=f"{form.name} of a sublayer's output, which then joins the residual stream"
+        if joins
+        else f"{form.name} of the hidden state{f', after {adds}' if residual_adds else ''}",
+        formula=f"{'N' if tokens is None else 'B'} D ({form.flops} + {residual_adds + joins})",
+        source=f"{form.source}; FLOPs per element: costmodel/layers/primitives.py",
     )
 
 

@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costmodel.cli.options import CalibrationOpt, ForceOpt, HardwareOpt, ModelArgs
+from costmodel.cli.options import (
+    CalibrationOpt,
+    ForceOpt,
+    HardwareOpt,
+    IgnoreKeyOpt,
+    ModelArgs,
+)
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.errors import InputError, shown
 from costmodel.inputs.output_file import OutputFile
@@ -35,6 +41,7 @@ def report(
             help="Batches of the comparison. (Default: 1 to 4096, and those of --batch.)",
         ),
     ] = None,
+    ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
     recording: Annotated[
@@ -64,6 +71,7 @@ def report(
             models,
             typed,
             compare_batch=compare_batch,
+            ignore_key=ignore_key,
             hardware=hardware,
             calibration=calibration,
             recordings=recording or [],
@@ -97,6 +105,7 @@ def _made(
     typed: TypedWorkload,
     *,
     compare_batch: str | None,
+    ignore_key: list[str] | None,
     hardware: str,
     calibration: str | None,
     recordings: list[Path],
@@ -104,8 +113,9 @@ def _made(
     contents: str,
 ) -> "Report":
     """The report on what was typed."""
+    from costmodel.cli.typed_models import typed_models
     from costmodel.costs.calibrations import calibrated
-    from costmodel.inputs.catalog import load_model, numbered
+    from costmodel.inputs.catalog import numbered
     from costmodel.inputs.hardware import load_hardware
     from costmodel.inputs.parse import parse_batches, parse_routing
     from costmodel.recordings.recording import load_recording
@@ -118,7 +128,7 @@ def _made(
         batch=batches[0], context=contexts[0], routing=parse_routing(typed.routing)
     )
     asked = Asked(
-        models=tuple(numbered([load_model(name) for name in models])),
+        models=tuple(numbered(typed_models(models, ignore_key))),
         workload=workload,
         batches=batches,
         contexts=contexts,

@@ -239,6 +239,24 @@ def test_what_has_no_kernels_is_named() -> None:
             of(ffn=replace(EXPERTS, moe_intermediate_size=92)),
             "needs moe_intermediate_size to be a multiple of 8, not 92",
         ),
+        (replace(SMALL, norm="layer"), "has no kernels for LayerNorm"),
+        (replace(SMALL, logit_softcap=True), "has no kernels for a softcap of the logits"),
+        (
+            replace(SMALL, block="parallel"),
+            "has no kernels for blocks without a norm before the FFN",
+        ),
+        (
+            replace(SMALL, block="norms_behind"),
+            "has no kernels for norms behind a layer (post_norms)",
+        ),
+        (
+            of(attention=replace(HEADS, softcap=True)),
+            "has no kernels for a softcap of attention scores",
+        ),
+        (
+            of(ffn=replace(EXPERTS, shared_intermediate_size=64, shared_expert_gate=True)),
+            "has no kernels for a gate of the shared experts",
+        ),
         (
             of(ffn=replace(EXPERTS, shared_intermediate_size=64, expert_bias=True)),
             "has no kernels for shared experts with biases",

@@ -179,7 +179,7 @@ def test_hardware(old: str, new: str, words: tuple[str, ...]) -> None:
         ({"num_key_value_heads": 3}, ("is not a multiple of num_key_value_heads=3",)),
         ({"vocab_size": [1]}, ("vocab_size=[1]", "valid integer")),
         ({"\x1b[31m\n": 1}, (r"'\x1b[31m\n'=1", "not understood")),
-        ({"num_experts": 8}, ("'num_experts'=8", "might change the cost")),
+        ({"num_experts": 8}, ("num_experts=8", "is not modelled")),
         ({"intermediate_size": float("nan")}, ("intermediate_size=nan", "valid integer")),
         ({"_name_or_path": "\ud800"}, ("ends in half a character",)),
     ],

@@ -371,7 +371,11 @@ def test_the_start_of_the_program_imports_little() -> None:
 
 
 def test_an_interrupt_at_any_time_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict, "load_model", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "typed_models", interrupted)
     done = run("predict", SMALL)
     assert (done.code, done.out) == (130, "")
     assert "Traceback" not in done.err

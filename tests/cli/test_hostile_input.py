@@ -27,7 +27,7 @@ ODD_FILES = {
     "zero": "is not a regular file",
     "broken": "does not exist",
     "loop": "does not exist",
-    "folder": "is a directory; a file is expected",
+    "folder": "is a directory",
     "huge": "holds 50,000,000 bytes; at most 16,777,216 are read",
     "binary": "is not UTF-8 text (byte 128)",
     "utf16": "is not UTF-8 text (byte 0)",

@@ -151,3 +151,7 @@ def test_every_shipped_calibration_is_valid_and_named_after_a_gpu() -> None:
         curves = calibrated(name)
         assert isinstance(curves, Curves)
         assert curves.calibration.hardware == name
+
+
+def test_an_alias_of_a_gpu_has_its_calibration() -> None:
+    assert calibrated("NVIDIA H200") is calibrated("h200")

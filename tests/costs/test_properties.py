@@ -71,7 +71,9 @@ def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
     assert layers == {str(i) for i in range(model.num_hidden_layers)}
     for i in range(model.num_hidden_layers):
         leaves = {path.split(".", 2)[2] for path in counted if path.startswith(f"layers.{i}.")}
-        assert {"attention_norm", "attention.core", "attention.output", "ffn_norm"} <= leaves
+        assert {"attention.core", "attention.output"} <= leaves
+        assert ("attention_norm" in leaves) == (model.block != "norms_behind")
+        assert ("ffn_norm" in leaves) == (model.block == "serial")
         blocks = {leaf.partition(".")[0] for leaf in leaves}
         assert blocks & {"ffn", "moe", "memory"}
         assert not {"ffn", "moe"} <= blocks

@@ -212,7 +212,8 @@ def test_all_logits_cost_the_head_of_every_token(model: ModelConfig, step: Step)
     rest = int(step.tokens) - int(step.batch)
     final = next(op for op in every.operators if op.path == "final_norm")
     adds = final.total("flops") // (int(step.tokens) * model.hidden_size)
-    per_token = model.hidden_size * (adds + 2 * model.vocab_size)
+    softcap = 3 * model.vocab_size if model.logit_softcap else 0
+    per_token = model.hidden_size * (adds + 2 * model.vocab_size) + softcap
     assert every.totals.flops - last.totals.flops == rest * per_token
 
 

@@ -90,6 +90,7 @@ def test_an_unknown_name_is_told_the_presets(
     assert message.startswith("model='")
     assert "is neither a preset nor a .toml or .json file" in message
     assert message.endswith(", ".join(model_names()))
+    assert ("did you mean olmoe-1b-7b" in message) == name.startswith("olmoe")
     assert message.isprintable()
 
 

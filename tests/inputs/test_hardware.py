@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costmodel.errors import InputError
-from costmodel.inputs.hardware import hardware_names, load_hardware
+from costmodel.inputs.hardware import ALIASES, hardware_name, hardware_names, load_hardware
 
 # Typed from the documents as they print them: GB/s, GB (only named in the capacity's source), L2 in
 # MiB, W, then TFLOP/s of bf16, fp16, fp8, int8 and fp32. A pair is (as printed, divisor): 2 for a
@@ -167,11 +167,37 @@ def test_own_hardware_with_bf16_alone_computes_in_it(tmp_path: Path) -> None:
             gpu.peak_flops_per_s(dtype)
 
 
-@pytest.mark.parametrize("name", ["h300", "", " ", "..", ".", "h200 ", "h200\0", "*", "h200.TXT"])
+@pytest.mark.parametrize(
+    ("typed", "preset"),
+    [
+        ("h100", "h100-sxm"),
+        ("H100-80GB-HBM3", "h100-sxm"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("h100_pcie", "h100-pcie"),
+        ("a100", "a100-80gb"),
+        ("NVIDIA H200", "h200"),
+        ("GeForce RTX 4090", "rtx-4090"),
+        ("4090", "rtx-4090"),
+        ("AMD Instinct MI300X", "mi300x"),
+    ],
+)
+def test_other_names_stand_for_presets(typed: str, preset: str) -> None:
+    assert hardware_name(typed) == preset
+    assert load_hardware(typed) == load_hardware(preset)
+
+
+def test_a_name_that_stands_for_nothing_stays_as_it_is() -> None:
+    assert hardware_name("NVIDIA H300") == "nvidia h300"
+    assert set(ALIASES.values()) <= set(hardware_names())
+    assert not set(ALIASES) & set(hardware_names())
+    assert "(did you mean h200" in refusal("h20")
+
+
+@pytest.mark.parametrize("name", ["h300", "", " ", "..", ".", "h200\0", "*", "h200.TXT"])
 def test_unknown_preset_lists_the_presets(name: str) -> None:
     message = refusal(name)
     assert message.startswith(f"hardware={name!r}: is neither a preset (a100-80gb, b200, ")
-    assert message.endswith("nor the path of a .toml file")
+    assert "nor the path of a .toml file" in message
 
 
 @pytest.mark.parametrize("name", ["../x", "h200/../h200", "/no", "h200/", "./none.toml", "/"])

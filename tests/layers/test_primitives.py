@@ -8,15 +8,20 @@ import pytest
 
 from costmodel.layers.primitives import (
     ACTIVATION,
+    LAYER_NORM,
     MULTIPLY_ADD,
     RMS_NORM,
     ROTARY,
     SIGMOID,
+    SOFTCAP,
     SOFTMAX,
     activation_flops,
     linear,
     norm,
     permutation,
+)
+from costmodel.layers.primitives import (
+    layer_norm as layer_norm_form,
 )
 from costmodel.layers.site import Site
 from tests.backends.kernels import kernels
@@ -94,6 +99,15 @@ def rms_norm(x: list[Counted], weight: list[float]) -> list[Counted]:
     return [element * scale * w for element, w in zip(x, weight, strict=True)]
 
 
+def layer_norm(x: list[Counted], weight: list[float], bias: list[float] | None) -> list[Counted]:
+    total = Counted(0.0)
+    for element in x:
+        total = total + element
+    mean = total.value / len(x)  # left out: once a row
+    normed = rms_norm([element - mean for element in x], weight)
+    return normed if bias is None else [a + b for a, b in zip(normed, bias, strict=True)]
+
+
 def rotated(x: Counted, y: Counted) -> tuple[Counted, Counted]:
     cosine, sine = 0.6, 0.8
     return x * cosine - y * sine, x * sine + y * cosine
@@ -125,6 +139,11 @@ def test_a_gate_adds_its_product() -> None:
 
 def test_norms_softmax_and_rotation_count_their_definitions() -> None:
     assert operations(lambda *x: rms_norm(list(x), [2.0, 3.0, 4.0]), 1, 2, 3) == 3 * RMS_NORM
+    assert operations(lambda *x: layer_norm(list(x), [2.0, 3.0, 4.0], None), 1, 2, 3) == 18
+    assert layer_norm_form(bias=False).flops == LAYER_NORM == 6
+    assert operations(lambda *x: layer_norm(list(x), [2.0, 3.0, 4.0], [1.0] * 3), 1, 2, 3) == 21
+    assert layer_norm_form(bias=True).flops == 7
+    assert operations(lambda x: (x / 30.0).exp() * 30.0, 4) == SOFTCAP  # a tanh counts as an exp
     assert operations(lambda *x: softmax_of(list(x)), 1, 2, 3, 4, 5) == 5 * SOFTMAX
     assert operations(sigmoid, 0.3) == SIGMOID
     assert operations(rotated, 1, 2) == 2 * ROTARY
@@ -149,6 +168,21 @@ def test_a_norm_with_its_residual_adds_by_hand(adds: int) -> None:
     assert found.total("intermediate_bytes") == (60 * 2 if adds else 0)
     assert kernels().operator_launches(found) == adds + 1
     assert found.compulsory_bytes == 20
+
+
+def test_a_norm_that_joins_the_stream_by_hand() -> None:
+    # 60 elements of 2 bytes, a bias: reads the output and the stream, writes the new stream
+    found = norm("layers.0.post_ffn_norm", Site.of((0,), 10), make_step(batch=2, new_tokens=3),
+                 form=layer_norm_form(bias=True), joins=True)  # fmt: skip
+    assert flops(found) == {
+        "layer_norm": ("norm", 7 * 60),
+        "residual_add": ("elementwise", 60),
+    }
+    assert weights(found) == {"weight": ("norm", 10, 1), "bias": ("norm", 10, 1)}
+    assert found.total("weight_bytes") == 40
+    assert found.total("activation_bytes") == 3 * 60 * 2
+    assert found.total("intermediate_bytes") == 2 * 60 * 2
+    assert kernels().operator_launches(found) == 2
 
 
 def test_a_norm_of_other_tokens_and_formats() -> None:

@@ -19,7 +19,7 @@ from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
 from tests.reference_model import memory_oracles, oracles
-from tests.reference_model.oracles import Array, Choice, Weights, rms_norm, under
+from tests.reference_model.oracles import Array, Choice, Weights, layer_norm, rms_norm, under
 
 
 @dataclass(kw_only=True)
@@ -54,8 +54,17 @@ def _memory(config: MemoryKind, weights: Weights, x: Array, choice: Choice, inde
     return memory_oracles.peer(config, weights, x, choice)
 
 
-def _normed(x: Array, weight: Array) -> Array:
-    return np.array([rms_norm(token, weight) for token in x])
+def _normed(config: ModelConfig, weights: Weights, name: str, x: Array) -> Array:
+    weight = weights[f"{name}.weight"]
+    if config.norm == "rms":
+        return np.array([rms_norm(token, weight) for token in x])
+    return np.array([layer_norm(token, weight, weights.get(f"{name}.bias")) for token in x])
+
+
+def _ffn_input(config: ModelConfig, state: Weights, x: Array, before: Array) -> Array:
+    if config.block == "parallel":
+        return before
+    return _normed(config, state, "ffn_norm", x) if config.block == "serial" else x
 
 
 def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
@@ -72,19 +81,17 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
     streams = []
     for block in range(config.num_hidden_layers):
         state = under(weights, f"layers.{block}")
-        attended = _attention(
-            config.attention_of(block),
-            under(state, "attention"),
-            _normed(x, state["attention_norm.weight"]),
-        )
-        if config.post_norms:
-            attended = _normed(attended, state["post_attention_norm.weight"])
+        behind = config.block == "norms_behind"
+        before = x if behind else _normed(config, state, "attention_norm", x)
+        attended = _attention(config.attention_of(block), under(state, "attention"), before)
+        if config.post_norms or behind:
+            attended = _normed(config, state, "post_attention_norm", attended)
         x = x + attended
-        z = _normed(x, state["ffn_norm.weight"])
+        z = _ffn_input(config, state, x, before)
         if block in ffns:
             out = np.array([_ffn(ffns[block], state, token, choice) for token in z])
-            if config.post_norms:
-                out = _normed(out, state["post_ffn_norm.weight"])
+            if config.post_norms or behind:
+                out = _normed(config, state, "post_ffn_norm", out)
             x = x + out
         if block in memories:
             memory, index, output = memories[block]
@@ -95,5 +102,7 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
                 x = x + added_array
         streams.append(x)
     head = weights["embed.weight" if config.tie_word_embeddings else "lm_head.weight"]
-    logits = _normed(x, weights["final_norm.weight"]) @ head.T
+    logits = _normed(config, weights, "final_norm", x) @ head.T
+    if config.logit_softcap:
+        logits = 30 * np.tanh(logits / 30)
     return Truth(logits=logits, choice=choice, streams=streams)

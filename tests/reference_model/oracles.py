@@ -2,7 +2,8 @@
 
 One sequence or token at a time. `weights` are a layer's parameters by the names of its leaves; a
 matrix is [outputs, inputs]. Sources: RMSNorm arXiv 1910.07467, RoPE 2104.09864, GQA 2305.13245,
-MLA 2405.04434 (section 2.1), experts 2412.19437 (section 2.1.2), sinks and clamps 2508.10925.
+MLA 2405.04434 (section 2.1), experts 2412.19437 (section 2.1.2), sinks and clamps 2508.10925,
+LayerNorm 1607.06450, softcaps of 50 for scores and 30 for logits 2408.00118.
 """
 
 import math
@@ -50,6 +51,13 @@ def under(weights: Weights, prefix: str) -> dict[str, Array]:
 def rms_norm(x: Array, weight: Array) -> Array:
     """x / sqrt(mean(x^2) + eps) * weight, for one vector."""
     return x / math.sqrt(float(x @ x) / len(x) + EPS) * weight
+
+
+def layer_norm(x: Array, weight: Array, bias: Array | None) -> Array:
+    """(x - mean(x)) / sqrt(variance(x) + eps) * weight + bias, for one vector."""
+    centred = x - sum(x) / len(x)
+    normed = centred / math.sqrt(float(centred @ centred) / len(x) + EPS) * weight
+    return normed if bias is None else normed + bias
 
 
 def softmax(scores: Array) -> Array:
@@ -130,6 +138,8 @@ def attention(config: Attention, weights: Weights, x: Array) -> Array:
         for head in range(h):
             group = head // (h // k)
             scores = [queries[t][head] @ keys[s][group] / math.sqrt(d) for s in range(first, t + 1)]
+            if config.softcap:
+                scores = [50 * np.tanh(score / 50) for score in scores]
             if config.sinks:
                 scores.append(weights["core.sinks"][head])
             shares = softmax(np.array(scores))
@@ -219,7 +229,10 @@ def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice) -> Array:
         out += weight * y
     if config.shared_intermediate_size:
         hidden = linear(weights, x, "shared_gate_up")
-        out += linear(
+        shared = linear(
             weights, activated(config.activation, hidden, gated=config.gated), "shared_down"
         )
+        if config.shared_expert_gate:
+            shared = shared * sigmoid(linear(weights, x, "shared_gate"))
+        out += shared
     return out

@@ -64,7 +64,7 @@ def test_rms_norm_takes_its_mean_in_float32() -> None:
 
 @torch.no_grad()
 def test_a_norm_adds_what_waits_in_the_stream_and_normalises_the_sum() -> None:
-    norm = Norm(FACTORY)
+    norm = Norm(FACTORY, tiny_model())
     randomise(norm, 0)
     stream, one, two = noise(2, 3, 12), noise(2, 3, 12, seed=1), noise(2, 3, 12, seed=2)
     before = stream.clone()

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -189,6 +190,19 @@ MODELS: dict[str, ModelConfig] = {
     "all_windows": small(attention=WINDOW, tie_word_embeddings=True),
     "mla": small(attention=MLA),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
+    "norms_behind": small(block="norms_behind", logit_softcap=True),
+    "parallel": small(
+        PRODUCT_KEY, block="parallel", norm="layer", tie_word_embeddings=True, ffn=MOE
+    ),
+    "layer_norm": small(
+        norm="layer_bias",
+        attention=replace(GQA, softcap=True),
+        ffn=DenseFfn(intermediate_size=12, gated=False, activation="gelu", bias=True),
+    ),
+    "shared_gate": small(
+        ffn=replace(MOE, shared_intermediate_size=8, shared_expert_gate=True),
+        attention=replace(WINDOW, softcap=True),
+    ),
     "moe": small(ffn=MOE),
     "deepseek": small(attention=MLA, ffn=GROUPED_MOE, overrides=(Override(layers="0", ffn=DENSE),)),
     "gpt_oss": small(ffn=BIASED_MOE, overrides=(Override(layers="0-2/2", attention=WINDOW),)),

@@ -1,6 +1,6 @@
 """Attention and FFN of each block, read from the keys that most families of config.json share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter
@@ -45,7 +45,7 @@ class Blocks:
     attention: list[Table]
     ffn: list[Table]
     tied: bool = False  # whether the embedding is the LM head, too, when the file does not say
-    post_norms: bool = False
+    model: Table = field(default_factory=dict)  # further fields of the model: norms, softcap
 
 
 def num_layers(fields: Fields) -> int:
@@ -61,6 +61,7 @@ def gqa(
     head_dim: int | None = None,
     rotary_share: float | None = None,
     windows: list[int | None] | None = None,
+    unrotated: list[bool] | None = None,
     **settings: object,
 ) -> list[Table]:
     """Grouped-query attention of each block.
@@ -72,6 +73,7 @@ def gqa(
         head_dim: d, the family's default; None: hidden_size / H.
         rotary_share: The share of a head that the family rotates by default; None: whole heads.
         windows: The attention window of each block, None for none; None: no block has one.
+        unrotated: Whether a block rotates no part of its heads; None: no block is so.
         settings: Further fields of the layer kind.
     """
     if num_heads is None:
@@ -95,7 +97,11 @@ def gqa(
         **settings,
     }
     by_block = [None] * num_layers(fields) if windows is None else windows
-    return [{**table, "sliding_window": window} for window in by_block]
+    tables = [{**table, "sliding_window": window} for window in by_block]
+    for block, plain in zip(tables, unrotated or [], strict=False):
+        if plain:
+            block["rotary_dim"] = 0
+    return tables
 
 
 def rotated_part(fields: Fields, head_dim: int, default_share: float | None) -> int | None:
@@ -141,6 +147,15 @@ def typed_windows(
     return [window if kind == "sliding_attention" else None for kind in types]
 
 
+def windows_but_each(fields: Fields, window: int | None, period: int) -> list[int | None]:
+    """Windows in all blocks but each `period`-th, unless the file's `layer_types` differ."""
+    types: list[LayerType] = [
+        "full_attention" if window is None or (i + 1) % period == 0 else "sliding_attention"
+        for i in range(num_layers(fields))
+    ]
+    return typed_windows(fields, window, types)
+
+
 def activation(
     fields: Fields, key: str = "hidden_act", default: ActivationName = "silu", *also: str
 ) -> Activation:
@@ -159,6 +174,7 @@ def moe(
     act: Activation,
     *names: str,
     width: str = "moe_intermediate_size",
+    chosen: tuple[str, ...] = ("num_experts_per_tok", "experts_per_token"),
     **settings: object,
 ) -> Table:
     """Routed experts.
@@ -168,18 +184,29 @@ def moe(
         act: The experts' activation.
         names: The family's spellings of the number of experts.
         width: The family's spelling of the width of an expert.
+        chosen: Its spellings of the number of experts that a token chooses.
         settings: Further fields of the layer kind.
     """
     experts = fields.required(names[0], COUNT, also=names[1:])
-    chosen = fields.required("num_experts_per_tok", COUNT, also=("experts_per_token",))
-    if chosen > experts:
+    per_token = fields.required(chosen[0], COUNT, also=chosen[1:])
+    if per_token > experts:
         rule = f"exceeds {fields.spelling(*names)}={experts}"
-        raise fields.refused(fields.spelling("num_experts_per_tok", "experts_per_token"), rule)
+        raise fields.refused(fields.spelling(*chosen), rule)
     return {
         "kind": "moe",
         "num_experts": experts,
-        "num_experts_per_tok": chosen,
+        "num_experts_per_tok": per_token,
         "moe_intermediate_size": fields.required(width, WIDTH),
         "activation": act,
         **settings,
     }
+
+
+def leave_out_mtp(fields: Fields, key: str, *also: str) -> None:
+    """Note that layers of multi-token prediction, whose number is at `key`, are not costed."""
+    modules = fields.optional(key, INDEX_OR_NULL, None, also=also)
+    if modules:
+        fields.notes.append(
+            f"{fields.spelling(key, *also)}={modules}: the multi-token prediction layers are left"
+            " out; a plain decode step does not run them."
+        )

@@ -17,11 +17,14 @@ from costmodel.inputs.hf.blocks import Blocks, Table
 from costmodel.inputs.hf.families import FAMILIES
 from costmodel.inputs.hf.fields import (
     FLAG,
+    IGNORED,
+    LAYER_TYPES_OR_NULL,
     OBJECT_OR_NULL,
     STRINGS_OR_NULL,
     VOCABULARY,
     WIDTH,
     Fields,
+    IgnoredKeys,
 )
 from costmodel.inputs.hf.ignored_keys import ONE_VALUE, WITHOUT_COST
 from costmodel.inputs.hf.quantization.storage import read_storage
@@ -33,18 +36,28 @@ from costmodel.inputs.hf.wrappers import (
     text_model,
 )
 from costmodel.inputs.model import MAX_NAME, ModelConfig
+from costmodel.inputs.other_files import other_json
 from costmodel.layers.site import layer_pattern
 from costmodel.strict import validated
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.+-]*(/[\w.+-]+)?", re.ASCII)  # not the path of a folder
+TOML_FIELDS = (
+    "name, source, hidden_size, vocab_size, num_hidden_layers, [attention] and [ffn];"
+    " models.md of the documentation has an example"
+)
 MIN_STEPS = 3  # layers in equal steps from which on a selector is written "0-22/2"
 
 MODEL_ENDINGS = ("ForCausalLM", "ForConditionalGeneration")  # models that end in an LM head
 GEMMA3_VOCABULARY = 262208  # transformers' Gemma3TextConfig; published files leave it out
 
 
-def load_hf_config(path: Path) -> ModelConfig:
+def load_hf_config(path: Path, ignored: IgnoredKeys | None = None) -> ModelConfig:
     """The model that a config.json describes.
+
+    Args:
+        path: The file.
+        ignored: Keys that are taken to cost nothing if they are not understood; a note of the model
+            names each that the file holds.
 
     Raises:
         InputError: The file cannot be read, its `model_type` is unknown, a size is missing, or a
@@ -52,6 +65,7 @@ def load_hf_config(path: Path) -> ModelConfig:
     """
     table = read_json_object(path, non_finite=True)  # a bound of time steps may be Infinity
     where = f"file={shown(str(path))}"
+    ignored = IgnoredKeys() if ignored is None else ignored
     stated = table.get("model_type")
     model_type = stated if isinstance(stated, str) else ""
     key = "text_config" if model_type in WRAPPERS else None
@@ -59,7 +73,7 @@ def load_hf_config(path: Path) -> ModelConfig:
         key = text_key(table, FAMILIES, where)
     if model_type not in FAMILIES and key is None:
         raise _unknown_family(table, where)
-    top = Fields(table, model_type=model_type, where=where)
+    top = Fields(table, model_type=model_type, where=where, ignored=ignored)
     fields = top
     tied: bool | None = None
     if key is not None:
@@ -76,12 +90,20 @@ def load_hf_config(path: Path) -> ModelConfig:
     if fields is not top:
         _account_for_the_rest(top, WRAPPER_WITHOUT_COST, {})
     model |= {"name": _name(table, path), "source": f"config.json (model_type {model_type})"}
-    model["notes"] = [*(note for part in parts for note in part.notes)]
+    model["notes"] = [
+        *(note for part in parts for note in part.notes),
+        *(
+            f"{path if path.isprintable() else shown(path)}={shown(value)}: {IGNORED}."
+            for path, value in ignored.met.items()
+        ),
+    ]
     return replace(_validated(model, fields, where), storage=storage)
 
 
 def _unknown_family(table: Mapping[str, Any], where: str) -> InputError:
-    """The error that tells the families, and which one the file names."""
+    """The error that says which families can be read, or what else the file is."""
+    if not isinstance(table.get("model_type"), str) and (kind := other_json(table)) is not None:
+        return InputError(f"{where}: {kind}")
     fault = (
         f"={shown(table['model_type'])}: is not" if "model_type" in table else ": is missing; it is"
     )
@@ -92,7 +114,8 @@ def _unknown_family(table: Mapping[str, Any], where: str) -> InputError:
     ]
     return InputError(
         f"{where}: model_type{fault} one of the families that can be read{''.join(inner)}:"
-        f" {', '.join(sorted(FAMILIES))}"
+        f" {', '.join(sorted(FAMILIES))}. A model whose layers are of kinds that are"
+        f" modelled can be written as TOML: {TOML_FIELDS}"
     )
 
 
@@ -115,7 +138,7 @@ def _model(fields: Fields, *, tied: bool | None) -> tuple[Table, Blocks]:
         "vocab_size": vocabulary,
         "num_hidden_layers": len(blocks.ffn),
         "tie_word_embeddings": own_tied,
-        "post_norms": blocks.post_norms,
+        **blocks.model,
         **_layers(blocks),
     }
     return model, blocks
@@ -130,7 +153,14 @@ def _account_for_the_rest(
         raise fields.refused("architectures", f"is not a model {' or '.join(MODEL_ENDINGS)}")
     for part in ("rope_parameters", "rope_scaling"):  # read already where a head is rotated
         fields.optional(part, OBJECT_OR_NULL, None)
-    fields.only({**ONE_VALUE, **only})
+    fields.only(only)
+    inert = {key: values for key, values in ONE_VALUE.items() if key not in without_cost}
+    fields.only(inert, unless_read=True)
+    if not fields.was_read("layer_types"):
+        types = fields.optional("layer_types", LAYER_TYPES_OR_NULL, None) or []
+        if "sliding_attention" in types:
+            rule = f"has windows, which are not modelled for model_type {fields.model_type!r}"
+            raise fields.refused("layer_types", rule)
     fields.finish(WITHOUT_COST | without_cost)
 
 

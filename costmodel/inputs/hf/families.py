@@ -1,7 +1,7 @@
-"""The families of config.json files that can be read, by `model_type`, and readers of dense ones.
+"""The families of config.json files that can be read, by `model_type`.
 
 A reader turns the keys of its family into attention and FFN layers. An absent key takes the default
-of that family's configuration class in transformers 5.23 (models/*/configuration_*.py); what no key
+of that family's configuration class in transformers 5.24 (models/*/configuration_*.py); what no key
 says (biases, norms, routers) follows models/*/modeling_*.py of the same release.
 """
 
@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from costmodel.inputs.hf import moe_families
-from costmodel.inputs.hf.blocks import Blocks, activation, dense, gqa, num_layers, typed_windows
-from costmodel.inputs.hf.fields import COUNT, FLAG, INDEX, WINDOW_OR_NULL, Fields, LayerType
+from costmodel.inputs.hf import deepseek_families, dense_families, moe_families, norm_families
+from costmodel.inputs.hf.blocks import Blocks
+from costmodel.inputs.hf.fields import Fields
 from costmodel.inputs.hf.ignored_keys import DEEPSEEK_ROUTER, ROUTER_TRAINING
 
 
@@ -26,139 +26,129 @@ class Family:
     only: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
 
 
-def llama(fields: Fields) -> Blocks:
-    """Llama: one flag for biases of all four attention projections, one for those of the FFN."""
-    bias = fields.optional("attention_bias", FLAG, default=False)
-    ffn_bias = fields.optional("mlp_bias", FLAG, default=False)
-    return Blocks(
-        attention=gqa(fields, attention_bias=bias, output_bias=bias),
-        ffn=[dense(fields, activation(fields), bias=ffn_bias)] * num_layers(fields),
-    )
-
-
-def mistral(fields: Fields) -> Blocks:
-    """Mistral: a window of 4096 tokens in all blocks by default."""
-    layers = num_layers(fields)
-    window = fields.optional("sliding_window", WINDOW_OR_NULL, 4096)
-    return Blocks(
-        attention=gqa(fields, kv_heads=8, windows=[window] * layers),
-        ffn=[dense(fields, activation(fields))] * layers,
-    )
-
-
-def qwen2(fields: Fields) -> Blocks:
-    """Qwen2 and Qwen2.5: the projections of queries, keys and values always have a bias."""
-    return Blocks(
-        attention=gqa(
-            fields, kv_heads=32, windows=_last_blocks_windows(fields), attention_bias=True
-        ),
-        ffn=[dense(fields, activation(fields))] * num_layers(fields),
-    )
-
-
-def qwen3(fields: Fields) -> Blocks:
-    """Qwen3: QK-norm of each head."""
-    bias = fields.optional("attention_bias", FLAG, default=False)
-    return Blocks(
-        attention=gqa(
-            fields,
-            kv_heads=32,
-            head_dim=128,
-            windows=_last_blocks_windows(fields),
-            qk_norm="head",
-            attention_bias=bias,
-            output_bias=bias,
-        ),
-        ffn=[dense(fields, activation(fields))] * num_layers(fields),
-    )
-
-
-def _last_blocks_windows(fields: Fields) -> list[int | None]:
-    """The windows of Qwen: of the blocks from `max_window_layers` on, if `use_sliding_window`."""
-    used = fields.optional("use_sliding_window", FLAG, default=False)
-    window = fields.optional("sliding_window", WINDOW_OR_NULL, 4096)
-    first = fields.optional("max_window_layers", INDEX, 28)
-    used_window = window if used else None
-    default_types: list[LayerType] = [
-        "full_attention" if used_window is None or i < first else "sliding_attention"
-        for i in range(num_layers(fields))
-    ]
-    return typed_windows(fields, used_window, default_types)
-
-
-def gemma3(fields: Fields) -> Blocks:
-    """Gemma 3: five blocks with a window, then one without; norms on both sides of each sublayer.
-
-    Published files leave out sizes that equal the defaults of the class.
-    """
-    bias = fields.optional("attention_bias", FLAG, default=False)
-    window = fields.optional("sliding_window", WINDOW_OR_NULL, 4096)
-    period = fields.optional("sliding_window_pattern", COUNT, 6, also=("_sliding_window_pattern",))
-    layers = num_layers(fields)
-    windows = typed_windows(
-        fields,
-        window,
-        ["sliding_attention" if (i + 1) % period else "full_attention" for i in range(layers)],
-    )
-    act = activation(fields, "hidden_activation", "gelu_pytorch_tanh", "hidden_act")
-    return Blocks(
-        attention=gqa(
-            fields,
-            num_heads=8,
-            kv_heads=4,
-            head_dim=256,
-            windows=windows,
-            qk_norm="head",
-            attention_bias=bias,
-            output_bias=bias,
-        ),
-        ffn=[dense(fields, act)] * layers,
-        tied=True,
-        post_norms=True,
-    )
-
-
-_SLICES = {"pretraining_tp": (1,)}  # slices of projections, which current releases no longer make
-_DEEPSEEK = {**_SLICES, "ep_size": (1,), "mlp_bias": (False,), "moe_layer_freq": (1,)}
+_SLICES = frozenset({"pretraining_tp"})  # slices of projections, which these classes do not make
+_DEEPSEEK = {"ep_size": (1,), "moe_layer_freq": (1,)}
 _QWEN3 = {"qkv_bias": (False, None), "use_qk_norm": (True,)}  # what its classes build anyway
 _NOAUX_TC = {"scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",)}
 _DEEPSEEK_V3 = Family(
-    read=moe_families.deepseek_v3,
+    read=deepseek_families.deepseek_v3,
     without_cost=DEEPSEEK_ROUTER | {"head_dim"},  # of no projection: a copy of qk_rope_head_dim
     only={**_DEEPSEEK, **_NOAUX_TC},
 )
+_CAUSAL = {"use_bidirectional_attention": (False, None)}
 _GEMMA3 = Family(
-    read=gemma3,
+    read=norm_families.gemma3,
     without_cost=frozenset({"query_pre_attn_scalar", "rope_local_base_freq"}),  # scale, frequency
-    only={
-        "attn_logit_softcapping": (None,),
-        "final_logit_softcapping": (None,),
-        "use_bidirectional_attention": (False, None),
-    },
+    only=_CAUSAL,
 )
+_COHERE_WITHOUT_COST = frozenset(  # a constant factor; the period of windows again; many GPUs
+    {"layer_switch", "logit_scale", "use_parallel_embedding"}
+)
+_COHERE = {
+    "order_of_interleaved_layers": ("local_attn_first",),
+    "position_embedding_type": ("rope_gptj",),
+    "use_embedding_sharing": (True,),  # tie_word_embeddings says it, too
+    "use_gated_activation": (True,),
+    "use_parallel_block": (True,),
+}
+_HUNYUAN = {  # parts of Tencent's own code that transformers' classes do not have
+    "add_classification_head": (False,),
+    "norm_type": ("hf_rms", "rms"),
+    "position_embedding_xdrope": (False,),
+    "use_cla": (False,),
+    "use_mla": (False,),
+    "use_qk_norm": (True,),  # built in any case
+    "use_rotary_pos_emb": (True,),
+}
+_HUNYUAN_WITHOUT_COST = _SLICES | {
+    "cla_share_factor",
+    "class_num",
+    "dense_list",
+    "eod_token_id",
+    "kv_lora_rank",
+    "mask_init_id",
+    "num_media_embeds",
+    "org_vocab_size",
+    "pool_type",
+    "q_lora_rank",
+    "qk_nope_head_dim",
+    "qk_rope_head_dim",
+    "v_head_dim",
+    "xdrope_section",
+}
+_HUNYUAN_MOE = {
+    "group_limited_greedy": (False,),
+    "moe_drop_tokens": (False,),
+    "moe_layer_num_skipped": (0,),
+    "moe_random_routing_dropped_token": (False,),
+    "norm_topk_prob": (True,),
+    "use_mixed_mlp_moe": (True,),  # the shared expert
+}
+
 FAMILIES: Final[dict[str, Family]] = {
+    "cohere": Family(read=norm_families.cohere, without_cost=_COHERE_WITHOUT_COST, only=_COHERE),
+    "cohere2": Family(read=norm_families.cohere2, without_cost=_COHERE_WITHOUT_COST, only=_COHERE),
     "deepseek_v2": Family(
-        read=moe_families.deepseek_v2,
+        read=deepseek_families.deepseek_v2,
         without_cost=_DEEPSEEK_V3.without_cost,
         only={**_DEEPSEEK, "scoring_func": ("softmax",)},
     ),
     "deepseek_v3": _DEEPSEEK_V3,
+    "dots1": Family(
+        read=deepseek_families.dots1,
+        without_cost=DEEPSEEK_ROUTER | _SLICES,
+        only={**_DEEPSEEK, "scoring_func": ("noaux_tc", "sigmoid"), "topk_method": ("noaux_tc",)},
+    ),
+    "ernie4_5": Family(read=dense_families.ernie4_5),
+    "ernie4_5_moe": Family(
+        read=moe_families.ernie4_5_moe,
+        without_cost=ROUTER_TRAINING | {"moe_capacity", "moe_norm_min"},
+        only={"moe_gate": ("topk",), "moe_use_aux_free": (True,)},
+    ),
+    "exaone4": Family(read=norm_families.exaone4),
+    "flex_olmo": Family(read=moe_families.flex_olmo, without_cost=ROUTER_TRAINING),
+    "gemma": Family(
+        read=norm_families.gemma,
+        only={
+            "hidden_act": ("gelu", "gelu_pytorch_tanh"),
+            "hidden_activation": ("gelu_pytorch_tanh", None),
+            **_CAUSAL,
+        },
+    ),
+    "gemma2": Family(
+        read=norm_families.gemma2,
+        without_cost=frozenset({"query_pre_attn_scalar"}),
+        only=_CAUSAL,
+    ),
     "gemma3": _GEMMA3,  # wraps gemma3_text and a vision tower
     "gemma3_text": _GEMMA3,
-    "glm4_moe": Family(read=moe_families.glm4_moe, without_cost=DEEPSEEK_ROUTER, only=_NOAUX_TC),
+    "glm": Family(read=dense_families.glm),
+    "glm4": Family(read=norm_families.glm4),
+    "glm4_moe": Family(
+        read=deepseek_families.glm4_moe, without_cost=DEEPSEEK_ROUTER, only=_NOAUX_TC
+    ),
     "gpt_oss": Family(
         read=moe_families.gpt_oss,
         without_cost=ROUTER_TRAINING | {"initial_context_length"},
         only={"hidden_act": ("silu",)},  # half of its clamped SwiGLU
     ),
+    "granite": Family(read=dense_families.granite),
+    "granitemoe": Family(read=moe_families.granitemoe, without_cost=ROUTER_TRAINING),
+    "hunyuan_v1_dense": Family(
+        read=dense_families.hunyuan_v1_dense, without_cost=_HUNYUAN_WITHOUT_COST, only=_HUNYUAN
+    ),
+    "hunyuan_v1_moe": Family(
+        read=moe_families.hunyuan_v1_moe,
+        without_cost=ROUTER_TRAINING | _HUNYUAN_WITHOUT_COST | {"routed_scaling_factor"},
+        only={**_HUNYUAN, **_HUNYUAN_MOE},
+    ),
     "kimi_k2": _DEEPSEEK_V3,
-    "llama": Family(read=llama, only=_SLICES),
+    "llama": Family(read=dense_families.llama),
     "minimax_m2": Family(
         read=moe_families.minimax_m2,
         # Keys of MiniMax-Text-01; no block here has such an FFN (the shared one has width 0).
         without_cost=ROUTER_TRAINING | {"mlp_intermediate_size", "shared_moe_mode"},
         only={
-            "attention_bias": (False,),
             "layernorm_full_attention_alpha": (1.0, 1),
             "layernorm_full_attention_beta": (1.0, 1),
             "layernorm_linear_attention_alpha": (1.0, 1),
@@ -168,27 +158,41 @@ FAMILIES: Final[dict[str, Family]] = {
             "postnorm": (False,),
             "qk_norm_type": ("per_layer",),
             "scoring_func": ("sigmoid",),
-            "shared_intermediate_size": (0,),
-            "sliding_window": (None,),
         },
     ),
-    "mistral": Family(read=mistral, only={"attention_bias": (False,), "mlp_bias": (False,)}),
-    "mixtral": Family(
-        read=moe_families.mixtral, without_cost=ROUTER_TRAINING, only={"attention_bias": (False,)}
+    "ministral3": Family(read=dense_families.ministral3),
+    "mistral": Family(read=dense_families.mistral),
+    "mixtral": Family(read=moe_families.mixtral, without_cost=ROUTER_TRAINING),
+    "olmo2": Family(read=norm_families.olmo2),
+    "olmo3": Family(read=norm_families.olmo3),
+    "olmoe": Family(read=moe_families.olmoe, without_cost=ROUTER_TRAINING),
+    "phi3": Family(
+        read=dense_families.phi3,
+        without_cost=frozenset({"interpolate_factor"}),  # of the rotation
+        only={"full_attn_mod": (1,)},
     ),
-    "olmoe": Family(
-        read=moe_families.olmoe, without_cost=ROUTER_TRAINING, only={"clip_qkv": (None,)}
-    ),
-    "qwen2": Family(read=qwen2, only={"use_mrope": (False,)}),
-    "qwen3": Family(read=qwen3, only=_QWEN3),
-    "qwen3_moe": Family(
-        read=moe_families.qwen3_moe,
-        # Without use_sliding_window, which releases read differently, no window is in use.
-        without_cost=ROUTER_TRAINING | {"max_window_layers", "sliding_window"},
+    "qwen2": Family(read=dense_families.qwen2, only={"qkv_bias": (True, None)}),
+    # Where use_sliding_window must be false, releases read it differently.
+    "qwen2_moe": Family(read=moe_families.qwen2_moe, without_cost=ROUTER_TRAINING),
+    "qwen3": Family(read=dense_families.qwen3, only=_QWEN3),
+    "qwen3_moe": Family(read=moe_families.qwen3_moe, without_cost=ROUTER_TRAINING, only=_QWEN3),
+    "seed_oss": Family(read=dense_families.seed_oss, without_cost=_SLICES),
+    "smollm3": Family(read=dense_families.smollm3, without_cost=_SLICES),
+    "starcoder2": Family(
+        read=norm_families.starcoder2,
+        without_cost=frozenset(
+            {
+                "activation_function",  # of older code; hidden_act holds
+                "attention_softmax_in_fp32",
+                "inference_runner",
+                "layer_norm_epsilon",
+                "scale_attention_softmax_in_fp32",
+            }
+        ),
         only={
-            "use_sliding_window": (False,),
-            "shared_expert_intermediate_size": (0, None),
-            **_QWEN3,
+            "mlp_type": ("default",),
+            "norm_type": ("layer_norm",),
+            "scale_attn_weights": (True,),
         },
     ),
 }

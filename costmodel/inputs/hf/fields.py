@@ -44,6 +44,7 @@ SHARE_OR_NULL: Final[TypeAdapter[float | None]] = TypeAdapter(
     Annotated[float, Field(ge=0, le=1)] | None, config=_STRICT
 )
 NUMBER: Final[TypeAdapter[float]] = TypeAdapter(float, config=_STRICT)
+NUMBER_OR_NULL: Final[TypeAdapter[float | None]] = TypeAdapter(float | None, config=_STRICT)
 FLAG: Final[TypeAdapter[bool]] = TypeAdapter(  # null is false, as where models read it
     Annotated[bool, BeforeValidator(lambda value: False if value is None else value)],
     config=_STRICT,
@@ -78,11 +79,34 @@ MAX_COMPARED = 200  # keys of a file that are compared with a missing one
 LIKENESS = 0.8  # of two keys one of which may be a slip for the other; 1: equal
 
 
+IGNORED: Final = "is not understood; it is taken to cost nothing, as --ignore-key says"
+
+
+class IgnoredKeys:
+    """Keys that the user says cost nothing, each by its path as a refusal names it."""
+
+    def __init__(self, paths: Iterable[str] = ()) -> None:
+        self._paths = tuple(paths)
+        self.met: dict[str, object] = {}  # those that a file holds and nobody understands
+
+    def take(self, path: str, value: object) -> bool:
+        """Whether a key that is not understood is one of them."""
+        if path in self._paths:
+            self.met[path] = value
+        return path in self._paths
+
+
 class Fields:
     """One JSON object of a file of the family `model_type`; it knows which keys were read."""
 
     def __init__(
-        self, table: dict[str, Any], *, model_type: str, where: str, prefix: str = ""
+        self,
+        table: dict[str, Any],
+        *,
+        model_type: str,
+        where: str,
+        prefix: str = "",
+        ignored: IgnoredKeys | None = None,
     ) -> None:
         self.model_type = model_type
         self.notes: list[str] = []  # what a user of the model must know
@@ -90,6 +114,7 @@ class Fields:
         self.where = where  # how messages name the file
         self._table = table
         self.prefix = prefix
+        self._ignored = IgnoredKeys() if ignored is None else ignored
         self._read: set[str] = set()
         self._asked: set[str] = set()  # keys that a family may hold
 
@@ -127,6 +152,10 @@ class Fields:
         """Whether the object holds `key`."""
         return key in self._table
 
+    def was_read(self, key: str) -> bool:
+        """Whether some rule has met `key` already, held or not."""
+        return key in self._asked
+
     def keys_matching(self, pattern: re.Pattern[str]) -> list[str]:
         """The keys of the object in which a pattern is found; very long ones are not looked at."""
         return [k for k in self._table if len(k) <= MAX_SHOWN and pattern.search(k)]
@@ -147,7 +176,9 @@ class Fields:
     def _inside(self, key: str, table: dict[str, Any], model_type: str | None = None) -> "Fields":
         prefix = f"{self.prefix}{key}."
         family = self.model_type if model_type is None else model_type
-        return Fields(table, model_type=family, where=self.where, prefix=prefix)
+        return Fields(
+            table, model_type=family, where=self.where, prefix=prefix, ignored=self._ignored
+        )
 
     def spelling(self, key: str, *also: str) -> str:
         """The spelling of `key` that the file uses."""
@@ -157,23 +188,32 @@ class Fields:
         """The error to raise where the value of `key` breaks `rule`, which the message states."""
         return InputError(f"{self.where}: {self.prefix}{key}={shown(self._table.get(key))}: {rule}")
 
-    def only(self, allowed: Mapping[str, tuple[object, ...]]) -> None:
-        """Refuse a key of `allowed` that holds none of its values: others are not modelled."""
+    def only(self, allowed: Mapping[str, tuple[object, ...]], *, unless_read: bool = False) -> None:
+        """Refuse a key of `allowed` that holds none of its values: others are not modelled.
+
+        With `unless_read`, keys that were read already may hold what their readers accepted.
+        """
         for key, values in allowed.items():
-            if key not in self._table:
+            if key not in self._table or (unless_read and key in self._read):
                 continue
             self._read.add(key)
             held = self._table[key]
             if not any(type(held) is type(value) and held == value for value in values):
                 listed = " or ".join(shown(value) for value in values)
                 raise self.refused(
-                    key, f"is not modelled for model_type {self.model_type!r}; only {listed} is"
+                    key,
+                    f"is not modelled for model_type {self.model_type!r}; only {listed} is"
+                    f"{self._meant(key)}",
                 )
 
     def finish(self, without_cost: Iterable[str]) -> None:
-        """Refuse every key that was neither read nor is in `without_cost`."""
+        """Refuse every key that was neither read nor is in `without_cost`, nor is to be ignored."""
         known = self._read.union(without_cost)
-        unknown = [key for key in self._table if key not in known]
+        unknown = [
+            key
+            for key, value in self._table.items()
+            if key not in known and not self._ignored.take(self.prefix + key, value)
+        ]
         if not unknown:
             return
         listed = "; ".join(
@@ -183,7 +223,8 @@ class Fields:
         more = f"; and {len(unknown) - MAX_LISTED} more fields" if len(unknown) > MAX_LISTED else ""
         raise InputError(
             f"{self.where}: {listed}{more}: {'is' if len(unknown) == 1 else 'are'} not understood"
-            f" for model_type {self.model_type!r}, and might change the cost"
+            f" for model_type {self.model_type!r}, and might change the cost; one that does not"
+            " can be removed, or named with --ignore-key"
         )
 
     def _spelling_read(self, key: str, also: tuple[str, ...]) -> str | None:

@@ -1,6 +1,7 @@
 """Keys of config.json files that do not change what a step costs, grouped by the reason.
 
-`ONE_VALUE` holds keys whose cost is modelled at one value only, in all families.
+`ONE_VALUE` holds keys of a family that does not read them, with the values at which they say
+nothing: whatever a key switches on elsewhere is off.
 """
 
 BOOKKEEPING = frozenset(
@@ -16,6 +17,7 @@ BOOKKEEPING = frozenset(
         "base_model_ep_plan",  # one GPU
         "base_model_pp_plan",
         "base_model_tp_plan",
+        "configuration_class",
         "custom_pipelines",
         "dtype",  # read for the format of what is not quantised, in a quantised checkpoint
         "model_max_length",
@@ -24,6 +26,7 @@ BOOKKEEPING = frozenset(
         "tokenizer_class",
         "tokenizer_model_max_length",
         "torch_dtype",
+        "transformers.js_config",
         "transformers_version",
         "unsloth_fixed",
         "unsloth_version",
@@ -55,17 +58,21 @@ TOKEN_IDS = frozenset(
 TRAINING = frozenset(  # dropout, initialisation and losses play no part in inference
     {
         "attention_dropout",
+        "attention_probs_dropout_prob",
         "attn_pdrop",
         "classifier_dropout",
         "dropout",
         "embd_pdrop",
         "embedding_dropout",
         "ffn_dropout",
+        "gradient_checkpointing",
         "hidden_dropout",
+        "hidden_dropout_prob",
         "initializer_factor",
         "initializer_range",
         "mlp_dropout",
         "resid_pdrop",
+        "residual_dropout",
     }
 )
 
@@ -74,8 +81,10 @@ POSITIONS = frozenset(  # they set the frequencies of the rotation and the train
         "max_position_embeddings",
         "max_seq_len",
         "max_sequence_length",
+        "max_window_layers",  # of no use without a window, which is refused where it is not read
         "original_max_position_embeddings",
         "rope_interleave",
+        "rope_interleaved",
         "rope_scaling",
         "rope_theta",
         "rope_type",
@@ -86,7 +95,7 @@ POSITIONS = frozenset(  # they set the frequencies of the rotation and the train
 )
 
 CONSTANTS = frozenset(  # one scalar operation a row, which no formula counts
-    {"layer_norm_eps", "norm_eps", "rms_norm_eps"}
+    {"layer_norm_eps", "norm_eps", "norm_epsilon", "rms_norm_eps"}
 )
 
 GENERATION = frozenset(  # defaults of generate() and of pipelines that old versions wrote out
@@ -138,14 +147,52 @@ DEEPSEEK_ROUTER = frozenset(
     {"aux_loss_alpha", "output_router_logits", "routed_scaling_factor", "seq_aux"}
 )
 
+_OFF = (False, None)
+_NONE = (0, None)
+
 ONE_VALUE: dict[str, tuple[object, ...]] = {
     "add_cross_attention": (False,),
-    "bias": (False, None),
+    "attention_bias": _OFF,
+    "attention_out_bias": _OFF,
+    "attn_logit_softcapping": (None,),
+    "bias": _OFF,
     "chunk_size_feed_forward": (0,),
+    "clip_qkv": (None,),
     "cross_attention_hidden_size": (None,),
+    "final_logit_softcapping": (None,),
     "is_encoder_decoder": (False,),
+    "is_llama_config": (True,),  # SmolLM says so of itself
+    "lm_head_bias": _OFF,
+    "logits_soft_cap": (None,),
+    "mlp_bias": _OFF,
+    "mlp_only_layers": ([], None),
+    "moe_intermediate_size": _NONE,
+    "n_routed_experts": _NONE,
+    "n_shared_experts": _NONE,
+    "no_bias": (True,),
+    "num_experts": _NONE,
+    "num_experts_per_tok": _NONE,
+    "num_local_experts": _NONE,
+    "num_mtp_modules": _NONE,
+    "num_nextn_predict_layers": _NONE,
+    "num_shared_experts": _NONE,
+    "parallel_attn": _OFF,
+    "partial_rotary_factor": (1.0, 1, None),
+    "pretraining_tp": (1, None),  # slices of projections, which current releases do not make
     "pruned_heads": ({}, None),
+    "qk_layernorm": _OFF,
+    "qk_norm": _OFF,
+    "qkv_bias": _OFF,
+    "rotary_pct": (1.0, 1, None),
+    "shared_expert_intermediate_size": _NONE,
+    "shared_intermediate_size": _NONE,
+    "sliding_window": (None,),
+    "sliding_window_pattern": (None,),
     "tie_encoder_decoder": (False,),
-    "use_bias": (False, None),
-    "use_parallel_residual": (False, None),
+    "use_bias": _OFF,
+    "use_mrope": _OFF,
+    "use_parallel_residual": _OFF,
+    "use_qk_norm": _OFF,
+    "use_qkv_bias": _OFF,
+    "use_sliding_window": _OFF,
 }

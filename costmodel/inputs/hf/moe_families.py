@@ -1,8 +1,8 @@
-"""Readers of the mixture-of-experts (MoE) families of config.json files."""
+"""Readers of the mixture-of-experts (MoE) families of config.json files, but for DeepSeek's kin."""
 
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from costmodel.inputs.hf.blocks import (
     Blocks,
@@ -10,30 +10,34 @@ from costmodel.inputs.hf.blocks import (
     activation,
     dense,
     gqa,
+    leave_out_mtp,
     moe,
     num_layers,
-    rotated_part,
     typed_windows,
 )
+from costmodel.inputs.hf.dense_families import hunyuan_attention, note_multipliers
 from costmodel.inputs.hf.fields import (
     COUNT,
-    COUNT_OR_NULL,
     FLAG,
     INDEX,
     INDEX_OR_NULL,
     INDICES_OR_NULL,
     NUMBER,
     WIDTH,
-    WIDTH_OR_NULL,
     WINDOW_OR_NULL,
     Fields,
 )
-
-TopK: TypeAlias = Literal["greedy", "group_limited_greedy"]
-_TOP_K: Final[TypeAdapter[TopK]] = TypeAdapter(TopK, config=ConfigDict(strict=True))
+from costmodel.inputs.hf.norm_families import NORMS_BEHIND
+from costmodel.layers.base import MAX_LAYERS, Count
 
 LOCAL = ("num_local_experts", "num_experts")  # transformers writes either for any family
-ROUTED = ("n_routed_experts", "num_local_experts", "num_experts")
+_LAST: Final[TypeAdapter[int]] = TypeAdapter(  # -1: the last block
+    Annotated[int, Field(ge=-1, le=MAX_LAYERS)], config=ConfigDict(strict=True)
+)
+_COUNTS: Final[TypeAdapter[int | list[int]]] = TypeAdapter(
+    Count | Annotated[list[Count], Field(max_length=MAX_LAYERS, fail_fast=True)],
+    config=ConfigDict(strict=True),
+)
 
 
 def mixtral(fields: Fields) -> Blocks:
@@ -56,18 +60,118 @@ def olmoe(fields: Fields) -> Blocks:
 
 def qwen3_moe(fields: Fields) -> Blocks:
     """Qwen3-MoE: QK-norm of each head; a step or a list says which blocks have a dense FFN."""
+    fields.optional("sliding_window", WINDOW_OR_NULL, None)  # not in use: see families.py
     layers = num_layers(fields)
     bias = fields.optional("attention_bias", FLAG, default=False)
     norm = fields.optional("norm_topk_prob", FLAG, default=False)
-    step = fields.optional("decoder_sparse_step", COUNT, 1)
-    without = fields.optional("mlp_only_layers", INDICES_OR_NULL, None) or []
     act = activation(fields)
-    plain = dense(fields, act)
     sparse = moe(fields, act, *LOCAL, norm_topk_prob=norm)
     return Blocks(
         attention=gqa(fields, kv_heads=4, qk_norm="head", attention_bias=bias, output_bias=bias),
-        ffn=[plain if i in set(without) or (i + 1) % step else sparse for i in range(layers)],
+        ffn=_some_dense(fields, dense(fields, act), sparse, layers),
     )
+
+
+def qwen2_moe(fields: Fields) -> Blocks:
+    """Qwen1.5-MoE and Qwen2-MoE: a gated shared expert beside the routed ones."""
+    fields.optional("sliding_window", WINDOW_OR_NULL, None)  # not in use: see families.py
+    layers = num_layers(fields)
+    act = activation(fields)
+    sparse = moe(
+        fields,
+        act,
+        *LOCAL,
+        shared_intermediate_size=fields.optional("shared_expert_intermediate_size", WIDTH, 5632),
+        shared_expert_gate=True,
+        norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=False),
+    )
+    bias = fields.optional("qkv_bias", FLAG, default=True)
+    return Blocks(
+        attention=gqa(fields, kv_heads=16, attention_bias=bias),
+        ffn=_some_dense(fields, dense(fields, act), sparse, layers),
+    )
+
+
+def _some_dense(fields: Fields, plain: Table, sparse: Table, layers: int) -> list[Table]:
+    """The FFN of each block of Qwen: a step or a list says which are dense."""
+    step = fields.optional("decoder_sparse_step", COUNT, 1)
+    without = fields.optional("mlp_only_layers", INDICES_OR_NULL, None) or []
+    return [plain if i in set(without) or (i + 1) % step else sparse for i in range(layers)]
+
+
+def flex_olmo(fields: Fields) -> Blocks:
+    """FlexOlmo: OLMoE's experts, with norms of the sublayers' outputs alone."""
+    blocks = olmoe(fields)
+    return Blocks(attention=blocks.attention, ffn=blocks.ffn, model=NORMS_BEHIND)
+
+
+def granitemoe(fields: Fields) -> Blocks:
+    """Granite 3 MoE: softmax over the k chosen; constant factors as in Granite."""
+    note_multipliers(fields)
+    bias = fields.optional("attention_bias", FLAG, default=False)
+    ffn = moe(
+        fields, activation(fields), *LOCAL, width="intermediate_size", scoring="softmax_of_chosen"
+    )
+    return Blocks(
+        attention=gqa(fields, attention_bias=bias, output_bias=bias),
+        ffn=[ffn] * num_layers(fields),
+    )
+
+
+def ernie4_5_moe(fields: Fields) -> Blocks:
+    """ERNIE 4.5: softmax scores with a correction bias; dense first (and last) blocks."""
+    layers = num_layers(fields)
+    act = activation(fields)
+    names = ("moe_num_experts", *LOCAL)
+    shared = fields.optional("moe_num_shared_experts", INDEX_OR_NULL, 2) or 0
+    first = fields.optional("moe_layer_start_index", INDEX, 1)
+    last = fields.optional("moe_layer_end_index", _LAST, -1)
+    step = fields.optional("moe_layer_interval", COUNT, 1)
+    leave_out_mtp(fields, "num_nextn_predict_layers")
+    sparse = moe(
+        fields,
+        act,
+        *names,
+        chosen=("moe_k", "num_experts_per_tok"),
+        shared_intermediate_size=shared * fields.required("moe_intermediate_size", WIDTH),
+        norm_topk_prob=True,
+        score_correction_bias=True,
+    )
+    end = layers - 1 if last == -1 else last
+    plain = dense(fields, act)
+    return Blocks(
+        attention=gqa(fields, kv_heads=4),
+        ffn=[sparse if first <= i <= end and (i + 1) % step == 0 else plain for i in range(layers)],
+        tied=True,
+    )
+
+
+def hunyuan_v1_moe(fields: Fields) -> Blocks:
+    """Hunyuan-A13B: QK-norm of each head; a shared expert as wide as each routed one."""
+    layers = num_layers(fields)
+    width = fields.required("intermediate_size", WIDTH)
+    for key, only in (("moe_intermediate_size", width), ("num_shared_expert", 1)):
+        if set(_by_block(fields, key, only)) != {only}:
+            raise fields.refused(key, f"is not {only} in each block, as transformers has it")
+    chosen = _by_block(fields, "moe_topk", 1)
+    if len(chosen) not in (1, layers) or len(set(chosen)) > 1:
+        raise fields.refused("moe_topk", f"differs among blocks, or is not of {layers} blocks")
+    ffn = {
+        "kind": "moe",
+        "num_experts": fields.required("num_experts", COUNT),
+        "num_experts_per_tok": chosen[0],
+        "moe_intermediate_size": width,
+        "shared_intermediate_size": width,
+        "activation": activation(fields),
+        "norm_topk_prob": True,
+    }
+    return Blocks(attention=hunyuan_attention(fields), ffn=[ffn] * layers)
+
+
+def _by_block(fields: Fields, key: str, default: int) -> list[int]:
+    """A number of each block: one for all, or a list."""
+    stated = fields.optional(key, _COUNTS, default)
+    return (stated or [default]) if isinstance(stated, list) else [stated]
 
 
 def gpt_oss(fields: Fields) -> Blocks:
@@ -114,7 +218,7 @@ def minimax_m2(fields: Fields) -> Blocks:
     corrected = fields.optional("use_routing_bias", FLAG, default=True)
     fields.optional("use_mtp", FLAG, default=False)
     fields.optional("mtp_transformer_layers", INDEX_OR_NULL, None)
-    _leave_out_mtp(fields, "num_mtp_modules")
+    leave_out_mtp(fields, "num_mtp_modules")
     ffn = moe(
         fields,
         activation(fields),
@@ -132,118 +236,3 @@ def minimax_m2(fields: Fields) -> Blocks:
         qk_norm="full" if normed else "none",
     )
     return Blocks(attention=attention, ffn=[ffn] * layers)
-
-
-def glm4_moe(fields: Fields) -> Blocks:
-    """GLM-4.5: grouped-query attention, DeepSeek-V3's router, dense first blocks."""
-    normed = fields.optional("use_qk_norm", FLAG, default=False)
-    bias = fields.optional("attention_bias", FLAG, default=False)
-    attention = gqa(
-        fields,
-        kv_heads=8,
-        rotary_share=0.5,
-        qk_norm="head" if normed else "none",
-        attention_bias=bias,
-    )
-    ffn = _first_dense(fields, 1, _noaux_tc(fields, n_group=1, topk_group=1))
-    _leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
-    return Blocks(attention=attention, ffn=ffn)
-
-
-def deepseek_v2(fields: Fields) -> Blocks:
-    """DeepSeek-V2: MLA; softmax scores, groups of experts ranked by their best one."""
-    method = fields.optional("topk_method", _TOP_K, "greedy")
-    grouped = method == "group_limited_greedy"
-    groups = fields.optional("n_group", COUNT_OR_NULL, None)
-    groups_kept = fields.optional("topk_group", COUNT_OR_NULL, None)
-    if grouped and (groups is None or groups_kept is None):
-        raise fields.refused("topk_method", "needs n_group and topk_group")
-    ffn = moe(
-        fields,
-        activation(fields),
-        *ROUTED,
-        shared_intermediate_size=_shared_width(fields, 2),
-        norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=False),
-        n_group=groups if grouped else 1,
-        topk_group=groups_kept if grouped else 1,
-    )
-    return Blocks(attention=_mla(fields), ffn=_first_dense(fields, 0, ffn))
-
-
-def deepseek_v3(fields: Fields) -> Blocks:
-    """DeepSeek-V3 and Kimi-K2: MLA; corrected sigmoid scores, groups ranked by their best two."""
-    ffn = _first_dense(fields, 3, _noaux_tc(fields, n_group=8, topk_group=4))
-    _leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
-    return Blocks(attention=_mla(fields), ffn=ffn)
-
-
-def _mla(fields: Fields) -> list[Table]:
-    heads = fields.required("num_attention_heads", COUNT)
-    if fields.optional("num_key_value_heads", COUNT_OR_NULL, None) not in (None, heads):
-        rule = f"is not num_attention_heads={heads}: a latent serves all heads"
-        raise fields.refused("num_key_value_heads", rule)
-    rank = fields.optional("q_lora_rank", WIDTH_OR_NULL, 1536)
-    bias = fields.optional("attention_bias", FLAG, default=False)
-    if bias and rank is None:
-        raise fields.refused("attention_bias", "is not modelled without q_lora_rank")
-    nope = fields.optional("qk_nope_head_dim", WIDTH, 128)
-    rope = fields.optional("qk_rope_head_dim", WIDTH, 64)
-    rotated_part(fields, rope, None)
-    if fields.optional("qk_head_dim", WIDTH_OR_NULL, None) not in (None, nope + rope):
-        rule = f"is not qk_nope_head_dim + qk_rope_head_dim = {nope + rope}"
-        raise fields.refused("qk_head_dim", rule)
-    table = {
-        "kind": "mla",
-        "num_attention_heads": heads,
-        "q_lora_rank": rank,
-        "kv_lora_rank": fields.optional("kv_lora_rank", WIDTH, 512),
-        "qk_nope_head_dim": nope,
-        "qk_rope_head_dim": rope,
-        "v_head_dim": fields.optional("v_head_dim", WIDTH, 128),
-        "attention_bias": bias,
-        "output_bias": bias,
-    }
-    return [table] * num_layers(fields)
-
-
-def _noaux_tc(fields: Fields, *, n_group: int, topk_group: int) -> Table:
-    """Experts with the router of arXiv 2412.19437 (topk_method noaux_tc).
-
-    Sigmoid scores with a correction bias; groups of experts are ranked by their best two.
-    """
-    groups = fields.optional("n_group", COUNT, n_group)
-    return moe(
-        fields,
-        activation(fields),
-        *ROUTED,
-        shared_intermediate_size=_shared_width(fields, 1),
-        scoring="sigmoid",
-        norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=True),
-        score_correction_bias=True,
-        n_group=groups,
-        topk_group=fields.optional("topk_group", COUNT, topk_group),
-        group_score_experts=2 if groups > 1 else 1,
-    )
-
-
-def _shared_width(fields: Fields, default_experts: int) -> int:
-    """The width of the shared experts, which run as one FFN of their summed widths."""
-    shared = fields.optional("n_shared_experts", INDEX_OR_NULL, default_experts) or 0
-    return shared * fields.required("moe_intermediate_size", WIDTH)
-
-
-def _first_dense(fields: Fields, default_dense: int, sparse: Table) -> list[Table]:
-    """The FFN of each block: dense in the first `first_k_dense_replace`, sparse in the others."""
-    first = fields.optional("first_k_dense_replace", INDEX, default_dense)
-    plain = dense(fields, activation(fields))
-    return [plain if i < first else sparse for i in range(num_layers(fields))]
-
-
-def _leave_out_mtp(fields: Fields, key: str, *also: str) -> None:
-    """Note that layers of multi-token prediction, whose number is at `key`, are not costed."""
-    modules = fields.optional(key, INDEX_OR_NULL, None, also=also)
-    if modules:
-        fields.notes.append(
-            f"{fields.spelling(key, *also)}={modules}: the multi-token prediction layers are left"
-            " out; a plain decode step does not run them."
-        )

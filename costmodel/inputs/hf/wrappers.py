@@ -14,6 +14,8 @@ from costmodel.inputs.hf.ignored_keys import WITHOUT_COST
 TEXT_KEYS: Final = ("text_config", "llm_config", "language_config")
 WRAPPERS: Final = {"gemma3": "gemma3_text"}  # families that are wrappers, and their text models
 TEXT_TYPES: Final = {  # text models that are another family's, layer for layer
+    "qwen2_5_vl_text": "qwen2",
+    "qwen2_vl_text": "qwen2",
     "qwen3_vl_moe_text": "qwen3_moe",
     "qwen3_vl_text": "qwen3",
 }

@@ -14,8 +14,9 @@ from costmodel.strict import explained
 def on_backbone(template: ModelConfig, backbone: ModelConfig) -> ModelConfig:
     """The FFNs and memory layers of `template` on the backbone of the model `backbone`.
 
-    The backbone: hidden size, layers, attention, vocabulary and tying, norms after sublayers. Where
-    a field of a memory layer must equal the hidden size, it follows (`MemoryKind.for_hidden_size`).
+    The backbone: hidden size, layers, attention, vocabulary and tying, norms and where they stand.
+    Where a field of a memory layer must equal the hidden size, it follows
+    (`MemoryKind.for_hidden_size`).
     Published counts, notes and assumptions are left behind: they speak of another model.
 
     Raises:
@@ -30,7 +31,10 @@ def on_backbone(template: ModelConfig, backbone: ModelConfig) -> ModelConfig:
             vocab_size=backbone.vocab_size,
             num_hidden_layers=backbone.num_hidden_layers,
             tie_word_embeddings=backbone.tie_word_embeddings,
+            norm=backbone.norm,
+            block=backbone.block,
             post_norms=backbone.post_norms,
+            logit_softcap=backbone.logit_softcap,
             **_blocks(template, backbone),  # type: ignore[arg-type]  # three fields by name
             memory=tuple(memory.for_hidden_size(hidden_size) for memory in template.memory),
         )

@@ -156,9 +156,10 @@ def test_a_broken_rule_is_named(
 
 @pytest.mark.parametrize("model_type", sorted(FAMILIES))
 def test_an_unknown_field_is_refused_by_name(tmp_path: Path, model_type: str) -> None:
+    files = [*sorted(CONFIGS.glob("*.json")), *sorted(CONFIGS.with_name("hf_sizes").glob("*.json"))]
     name = next(
-        path.stem
-        for path in sorted(CONFIGS.glob("*.json"))
+        str(path.with_suffix(""))
+        for path in files
         if json.loads(path.read_text())["model_type"] == model_type
     )
     field, family = "foo", model_type
@@ -168,7 +169,8 @@ def test_an_unknown_field_is_refused_by_name(tmp_path: Path, model_type: str) ->
         load_hf_config(written(tmp_path, name, {field: [1, 2]}))
     said = str(caught.value)
     assert f"field '{field}'=[1, 2]: is not understood for model_type '{family}'" in said
-    assert said.endswith("and might change the cost")
+    assert "might change the cost" in said
+    assert "--ignore-key" in said
 
 
 def test_many_unknown_fields_are_counted(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_many_unknown_fields_are_counted(tmp_path: Path) -> None:
 
 
 def test_an_unknown_field_of_a_wrapper_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"field 'num_experts'=8: is not understood"):
+    with pytest.raises(InputError, match="num_experts=8: is not modelled"):
         load_hf_config(written(tmp_path, "gemma-3-4b", {"num_experts": 8}))
 
 
@@ -187,14 +189,14 @@ def test_an_unknown_family_is_told_the_known_ones(tmp_path: Path, given: object)
     with pytest.raises(InputError) as caught:
         load_hf_config(written(tmp_path, "llama-3.1-8b", {"model_type": given}))
     assert f"model_type={given!r}: is not one of the families" in str(caught.value)
-    assert str(caught.value).endswith(", ".join(sorted(FAMILIES)))
+    assert ", ".join(sorted(FAMILIES)) in str(caught.value)
 
 
 def test_a_missing_family_is_told_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_hf_config(written(tmp_path, "llama-3.1-8b", {"model_type": GONE}))
     assert "model_type: is missing" in str(caught.value)
-    assert str(caught.value).endswith(", ".join(sorted(FAMILIES)))
+    assert ", ".join(sorted(FAMILIES)) in str(caught.value)
 
 
 def test_an_unknown_family_is_said_before_anything_else(tmp_path: Path) -> None:
@@ -222,10 +224,12 @@ def test_a_key_that_looks_like_the_missing_one_is_named(
 def test_a_slip_in_an_optional_key_is_named(tmp_path: Path) -> None:
     changes = {"n_shared_experts": GONE, "num_shared_experts": 1}
     path = written(tmp_path, "deepseek-v3", changes)
-    with pytest.raises(InputError, match=r"'num_shared_experts'=1 \(is n_shared_experts meant\?\)"):
+    with pytest.raises(
+        InputError, match=r"num_shared_experts=1: .* \(is n_shared_experts meant\?\)"
+    ):
         load_hf_config(path)
 
 
 def test_experts_in_a_dense_family_stay_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="field 'num_local_experts'=4: is not understood"):
+    with pytest.raises(InputError, match="num_local_experts=4: is not modelled"):
         load_hf_config(written(tmp_path, "llama-3.1-8b", {"num_local_experts": 4}))

@@ -15,7 +15,11 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 
 CONFIGS = Path(__file__).parents[2] / "data" / "hf"
-FILES = {path.stem: path.read_text() for path in sorted(CONFIGS.glob("*.json"))}
+FILES = {
+    path.stem: path.read_text()
+    for folder in (CONFIGS, CONFIGS.with_name("hf_sizes"))
+    for path in sorted(folder.glob("*.json"))
+}
 KEYS = sorted({key for text in FILES.values() for key in json.loads(text)})
 
 ANYTHING = st.recursive(

@@ -91,7 +91,7 @@ def test_a_quantisation_may_stand_in_either_place(tmp_path: Path) -> None:
     [
         ({"llm_config": TEXT}, "text_config and llm_config: it is not clear which of them"),
         ({"hidden_size": 512}, "hidden_size=512: differs from that of text_config"),
-        ({"num_experts": 8}, "field 'num_experts'=8: is not understood"),
+        ({"num_experts": 8}, "num_experts=8: is not modelled"),
         (
             {"text_config": {**TEXT, "tie_word_embeddings": True}, "tie_word_embeddings": False},
             "tie_word_embeddings=False: differs from that of text_config",

@@ -17,10 +17,10 @@ ModuleKind: TypeAlias = Literal["linear", "expert", "router", "embedding", "lm_h
 FRONTS: Final = ("", "model.", "language_model.", "language_model.model.", "model.language_model.")
 """What checkpoints and tools write before the names of this file."""
 
-ROUTER_NAMES: Final = ("mlp.gate", "mlp.router", "block_sparse_moe.gate")
+ROUTER_NAMES: Final = ("mlp.gate", "mlp.router", "block_sparse_moe.gate", "mlp.gate.wg")
 
 _GATED: Final = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}  # and Mixtral's spelling
-_SHARED: Final = ("mlp.shared_experts", "mlp.shared_expert")
+_SHARED: Final = ("mlp.shared_experts", "mlp.shared_expert", "mlp.shared_mlp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def modules_of(blocks: Blocks, *, tied: bool, experts: Sequence[int]) -> Iterato
         if ffn["kind"] == "moe":
             yield from _moe(layer, ffn, experts)
         else:
-            yield from _gated("ffn.gate_up", "ffn.down", layer, ("mlp",))
+            yield from _feed_forward(layer, ffn)
     for leaf, kind in _ENDS.items():
         table: ModuleKind = "embedding" if tied else kind
         yield Module(leaf=leaf, layer=None, kind=table, names=_END_NAMES[table])
@@ -98,6 +98,16 @@ def _moe(layer: int, table: Table, experts: Sequence[int]) -> Iterator[Module]:
             yield _in_layer("moe.experts", layer, "expert", names)
     if table.get("shared_intermediate_size"):
         yield from _gated("moe.shared_gate_up", "moe.shared_down", layer, _SHARED)
+    if table.get("shared_expert_gate"):
+        yield _in_layer("moe.shared_gate", layer, "router", ["mlp.shared_expert_gate"])
+
+
+def _feed_forward(layer: int, table: Table) -> Iterator[Module]:
+    if table.get("gated", True):
+        yield from _gated("ffn.gate_up", "ffn.down", layer, ("mlp",))
+        return
+    yield _in_layer("ffn.gate_up", layer, "linear", ["mlp.up_proj", "mlp.c_fc"])
+    yield _in_layer("ffn.down", layer, "linear", ["mlp.down_proj", "mlp.c_proj"])
 
 
 def _gated(up: str, down: str, layer: int, parents: Sequence[str]) -> Iterator[Module]:

@@ -1,0 +1,162 @@
+"""Readers of config.json files of DeepSeek and of families that share its router."""
+
+from typing import Final, Literal, TypeAlias
+
+from pydantic import ConfigDict, TypeAdapter
+
+from costmodel.inputs.hf.blocks import (
+    Blocks,
+    Table,
+    activation,
+    dense,
+    gqa,
+    leave_out_mtp,
+    moe,
+    num_layers,
+    rotated_part,
+)
+from costmodel.inputs.hf.dense_families import last_blocks_windows
+from costmodel.inputs.hf.fields import (
+    COUNT,
+    COUNT_OR_NULL,
+    FLAG,
+    INDEX,
+    INDEX_OR_NULL,
+    WIDTH,
+    WIDTH_OR_NULL,
+    Fields,
+)
+
+TopK: TypeAlias = Literal["greedy", "group_limited_greedy"]
+_TOP_K: Final[TypeAdapter[TopK]] = TypeAdapter(TopK, config=ConfigDict(strict=True))
+
+ROUTED = ("n_routed_experts", "num_local_experts", "num_experts")
+
+
+def glm4_moe(fields: Fields) -> Blocks:
+    """GLM-4.5: grouped-query attention, DeepSeek-V3's router, dense first blocks."""
+    normed = fields.optional("use_qk_norm", FLAG, default=False)
+    bias = fields.optional("attention_bias", FLAG, default=False)
+    attention = gqa(
+        fields,
+        kv_heads=8,
+        rotary_share=0.5,
+        qk_norm="head" if normed else "none",
+        attention_bias=bias,
+    )
+    ffn = _first_dense(fields, 1, _noaux_tc(fields, n_group=1, topk_group=1))
+    leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
+    return Blocks(attention=attention, ffn=ffn)
+
+
+def dots1(fields: Fields) -> Blocks:
+    """dots.llm1: QK-norm of each head, DeepSeek-V3's router, dense first blocks."""
+    bias = fields.optional("attention_bias", FLAG, default=False)
+    windows = last_blocks_windows(fields, used=True, first=62)
+    attention = gqa(
+        fields,
+        kv_heads=32,
+        windows=windows,
+        qk_norm="head",
+        attention_bias=bias,
+        output_bias=bias,
+    )
+    sparse = _noaux_tc(fields, n_group=1, topk_group=1, shared=0, norm_topk_prob=False)
+    return Blocks(attention=attention, ffn=_first_dense(fields, 0, sparse))
+
+
+def deepseek_v2(fields: Fields) -> Blocks:
+    """DeepSeek-V2: MLA; softmax scores, groups of experts ranked by their best one."""
+    method = fields.optional("topk_method", _TOP_K, "greedy")
+    grouped = method == "group_limited_greedy"
+    groups = fields.optional("n_group", COUNT_OR_NULL, None)
+    groups_kept = fields.optional("topk_group", COUNT_OR_NULL, None)
+    if grouped and (groups is None or groups_kept is None):
+        raise fields.refused("topk_method", "needs n_group and topk_group")
+    ffn = moe(
+        fields,
+        activation(fields),
+        *ROUTED,
+        shared_intermediate_size=_shared_width(fields, 2),
+        norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=False),
+        n_group=groups if grouped else 1,
+        topk_group=groups_kept if grouped else 1,
+    )
+    return Blocks(attention=_mla(fields), ffn=_first_dense(fields, 0, ffn))
+
+
+def deepseek_v3(fields: Fields) -> Blocks:
+    """DeepSeek-V3 and Kimi-K2: MLA; corrected sigmoid scores, groups ranked by their best two."""
+    ffn = _first_dense(fields, 3, _noaux_tc(fields, n_group=8, topk_group=4))
+    leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
+    return Blocks(attention=_mla(fields), ffn=ffn)
+
+
+def _mla(fields: Fields) -> list[Table]:
+    heads = fields.required("num_attention_heads", COUNT)
+    if fields.optional("num_key_value_heads", COUNT_OR_NULL, None) not in (None, heads):
+        rule = f"is not num_attention_heads={heads}: a latent serves all heads"
+        raise fields.refused("num_key_value_heads", rule)
+    rank = fields.optional("q_lora_rank", WIDTH_OR_NULL, 1536)
+    bias = fields.optional("attention_bias", FLAG, default=False)
+    if bias and rank is None:
+        raise fields.refused("attention_bias", "is not modelled without q_lora_rank")
+    nope = fields.optional("qk_nope_head_dim", WIDTH, 128)
+    rope = fields.optional("qk_rope_head_dim", WIDTH, 64)
+    rotated_part(fields, rope, None)
+    if fields.optional("qk_head_dim", WIDTH_OR_NULL, None) not in (None, nope + rope):
+        rule = f"is not qk_nope_head_dim + qk_rope_head_dim = {nope + rope}"
+        raise fields.refused("qk_head_dim", rule)
+    table = {
+        "kind": "mla",
+        "num_attention_heads": heads,
+        "q_lora_rank": rank,
+        "kv_lora_rank": fields.optional("kv_lora_rank", WIDTH, 512),
+        "qk_nope_head_dim": nope,
+        "qk_rope_head_dim": rope,
+        "v_head_dim": fields.optional("v_head_dim", WIDTH, 128),
+        "attention_bias": bias,
+        "output_bias": bias,
+    }
+    return [table] * num_layers(fields)
+
+
+def _noaux_tc(
+    fields: Fields,
+    *,
+    n_group: int,
+    topk_group: int,
+    shared: int = 1,
+    norm_topk_prob: bool = True,
+) -> Table:
+    """Experts with the router of arXiv 2412.19437 (topk_method noaux_tc).
+
+    Sigmoid scores with a correction bias; groups of experts are ranked by their best two. The
+    arguments are the family's defaults.
+    """
+    groups = fields.optional("n_group", COUNT, n_group)
+    return moe(
+        fields,
+        activation(fields),
+        *ROUTED,
+        shared_intermediate_size=_shared_width(fields, shared),
+        scoring="sigmoid",
+        norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=norm_topk_prob),
+        score_correction_bias=True,
+        n_group=groups,
+        topk_group=fields.optional("topk_group", COUNT, topk_group),
+        group_score_experts=2 if groups > 1 else 1,
+    )
+
+
+def _shared_width(fields: Fields, default_experts: int) -> int:
+    """The width of the shared experts, which run as one FFN of their summed widths."""
+    shared = fields.optional("n_shared_experts", INDEX_OR_NULL, default_experts) or 0
+    return shared * fields.required("moe_intermediate_size", WIDTH)
+
+
+def _first_dense(fields: Fields, default_dense: int, sparse: Table) -> list[Table]:
+    """The FFN of each block: dense in the first `first_k_dense_replace`, sparse in the others."""
+    first = fields.optional("first_k_dense_replace", INDEX, default_dense)
+    plain = dense(fields, activation(fields))
+    return [plain if i < first else sparse for i in range(num_layers(fields))]

@@ -1,0 +1,54 @@
+"""`--ignore-key`: every command that takes a model has it, names it, and says what it ignored."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.commands import run
+
+CONFIG = Path(__file__).parents[1] / "data" / "hf" / "qwen3-8b.json"
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> str:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps({**json.loads(CONFIG.read_text()), "foo": 7}))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict"],
+        ["explain", "kv_cache.bytes_per_token"],
+        ["compare", "olmoe-1b-7b"],
+        ["sweep"],
+        ["request"],
+    ],
+)
+def test_commands_ignore_a_key_and_say_so(odd: str, words: list[str]) -> None:
+    command, *rest = words
+    refused = run(command, odd, *rest)
+    assert refused.code == 2
+    assert "'foo'=7: is not understood" in refused.err
+    assert "--ignore-key" in refused.err
+    done = run(command, odd, *rest, "--ignore-key", "foo", "--json")
+    assert done.code == 0
+    assert done.err.startswith("note: ")
+    assert "foo=7: is not understood" in done.err
+    assert "foo=7: is not understood" in done.out
+
+
+@pytest.mark.parametrize("command", ["report", "profile", "generate", "match"])
+def test_the_other_commands_take_it_too(odd: str, command: str, tmp_path: Path) -> None:
+    out = {"report": ["--out", str(tmp_path / "r.json")], "match": ["--to", "ultramemv2-227m-1.2b"]}
+    done = run(command, odd, *out.get(command, []), "--ignore-key", "bar")
+    assert done.code == 2
+    assert "'foo'=7: is not understood" in done.err
+
+
+def test_a_key_that_no_file_holds_is_a_mistake(odd: str) -> None:
+    done = run("predict", odd, "--ignore-key", "foo", "--ignore-key", "hidden_size")
+    assert done.code == 2
+    assert "ignore_key='hidden_size'" in done.err

@@ -1,0 +1,47 @@
+"""Asks transformers, where it is installed, for the counts of `test_transformers_counts.py`."""
+
+import json
+from typing import Any
+
+import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
+
+from reference_model.flop_formulas import grouped_mm
+from tests.inputs.hf.test_transformers_counts import COUNTED, NEW_TOKENS, SIZES
+
+CORRECTION = "correction_bias"  # a buffer in some families, a parameter in others
+
+
+def counted(config: dict[str, Any]) -> tuple[int, int, int]:
+    """What transformers builds and computes for a config.json, on the meta device."""
+    model_type = config.pop("model_type")
+    built = transformers.AutoConfig.for_model(model_type, **config)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(
+            built, attn_implementation="eager", dtype=torch.bfloat16
+        ).eval()
+    if any("experts" in name for name, _ in model.named_parameters()):
+        model.set_experts_implementation("grouped_mm")
+    biases = [buffer for name, buffer in model.named_buffers() if CORRECTION in name]
+    ids = torch.zeros(1, NEW_TOKENS, dtype=torch.int64, device="meta")
+    cache = transformers.DynamicCache(config=built)
+    formulas = {torch.ops.aten._grouped_mm: grouped_mm}
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        model(input_ids=ids, use_cache=True, cache=cache)
+    return (
+        sum(tensor.numel() for tensor in (*model.parameters(), *biases)),
+        sum(
+            tensor.numel() * tensor.element_size() // NEW_TOKENS
+            for layer in cache.layers
+            for tensor in (layer.keys, layer.values)
+        ),
+        counter.get_total_flops(),
+    )
+
+
+if __name__ == "__main__":
+    print(f"transformers {transformers.__version__}, torch {torch.__version__}")
+    for name, known in COUNTED.items():
+        found = counted(json.loads((SIZES / f"{name}.json").read_text()))
+        print(name, "as stated" if found == known else found)
