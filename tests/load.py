@@ -35,6 +35,7 @@ from tests.browser.server import Server, serving
 
 MODELS = ("olmoe-1b-7b", "ultramemv2-1b-7b", "llama-3.1-8b", "qwen3-30b-a3b")
 GPU = load_hardware("h200").name
+FORMATS = "bf16 (KV bf16)"
 DEFAULT = {"model": "ultramemv2-1b-7b", "batch": "64", "context": "2048"}
 GROWTH = 0.05  # of memory, after the second round against after the first
 REST_S = 130.0  # Streamlit keeps a closed tab's session for two minutes
@@ -65,7 +66,7 @@ def due(state: Mapping[str, str]) -> str:
     """How the page begins that answers these controls."""
     return (
         f"One step of decode at batch {int(state['batch']):,} and {int(state['context']):,} cached"
-        f" tokens on {GPU}: {load_model(state['model']).name}: "
+        f" tokens on {GPU}, {FORMATS}: {load_model(state['model']).name}: "
     )
 
 
