@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.transformers_olmoe import olmoe, step_of
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.model import ModelConfig, load_model_toml
 from costmodel.inputs.workload import Workload
@@ -186,38 +187,8 @@ def big_table() -> Found:
 @torch.no_grad()
 def transformers_olmoe(batch: int) -> Found:
     """The decode step of transformers' OlmoeForCausalLM of the same size, as a CUDA graph."""
-    from transformers import OlmoeConfig, OlmoeForCausalLM, StaticCache
-
-    config = OlmoeConfig(
-        vocab_size=50304,
-        hidden_size=2048,
-        intermediate_size=1024,
-        num_hidden_layers=16,
-        num_attention_heads=16,
-        num_key_value_heads=16,
-        num_experts=64,
-        num_experts_per_tok=8,
-    )
-    torch.set_default_dtype(torch.bfloat16)
-    with torch.device("cuda"):
-        model = OlmoeForCausalLM._from_config(
-            config, attn_implementation="sdpa", experts_implementation="grouped_mm"
-        ).eval()
-    torch.set_default_dtype(torch.float32)
-    cache = StaticCache(config=config, max_cache_len=CONTEXT + 8)
-    ids = torch.randint(0, config.vocab_size, (batch, 1), device="cuda")
-    position = torch.tensor([CONTEXT], device="cuda")
-
-    def run() -> None:
-        model(
-            input_ids=ids,
-            past_key_values=cache,
-            cache_position=position,
-            position_ids=position[None],
-            use_cache=True,
-        )
-
-    return timed(captured(run).replay)
+    model = olmoe()
+    return timed(captured(step_of(model, model, batch)).replay)
 
 
 def cases() -> dict[str, Callable[[], Found]]:

@@ -12,43 +12,8 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.parse import parse_workload
 from costmodel.routing.popularity import Uniform
 from tests.inputs.hf.quantization.files import DENSE
+from tests.inputs.hf.small_configs import DEEPSEEK, GPT_OSS
 
-GPT_OSS = {
-    "model_type": "gpt_oss",
-    "hidden_size": 256,
-    "intermediate_size": 256,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-    "head_dim": 64,
-    "num_local_experts": 8,
-    "num_experts_per_tok": 2,
-    "vocab_size": 4000,
-    "sliding_window": 64,
-    "tie_word_embeddings": False,
-}
-DEEPSEEK = {
-    "model_type": "deepseek_v3",
-    "hidden_size": 512,
-    "intermediate_size": 1024,
-    "moe_intermediate_size": 128,
-    "num_hidden_layers": 5,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 8,
-    "n_routed_experts": 24,
-    "n_shared_experts": 1,
-    "num_experts_per_tok": 4,
-    "n_group": 1,
-    "topk_group": 1,
-    "first_k_dense_replace": 1,
-    "q_lora_rank": 96,
-    "kv_lora_rank": 64,
-    "qk_nope_head_dim": 32,
-    "qk_rope_head_dim": 16,
-    "v_head_dim": 32,
-    "vocab_size": 8000,
-    "tie_word_embeddings": False,
-}
 OSS_LIST = [
     "model.layers.*.self_attn",
     "model.layers.*.mlp.router",
