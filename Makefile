@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml
 run: setup ## open the dashboard on localhost, with the shipped recordings (or PORT=8600)
 	$(BIN)/sparsecost dashboard --port $(PORT)
 
-check: setup ## format, lint, types, imports and the fast tests, in about a minute: the inner loop
+check: setup ## format, lint, types, imports and the fast tests, in about two minutes: the inner loop
 	$(STATIC)
 	$(BIN)/python -m pytest -n auto -m "not slow and not browser and not gpu"
 
