@@ -6,8 +6,9 @@ First every kernel in every size that is measured is compared with float64, in s
 once, which also compiles it. Then one process measures: the ceilings (a large copy, an 8192^3 bf16
 product) before, amid and after; dense products; whole steps of six models; expert layers, under
 even and uneven routing; transformers; the attention core, and that of latents; small kernels; or
-the phases named alone. A ratio is the reference time over the measured median; the reference is
-compulsory bytes over the best copy rate of the run. A case that fails is kept as its error's text.
+the phases named alone. `model=` leaves out the steps and products of other models. A ratio is the
+reference time over the measured median; the reference is compulsory bytes over the best copy rate
+of the run. A case that fails is kept as its error's text.
 """
 
 import json
@@ -45,7 +46,7 @@ from reference_model.kernels.attention_split import Split
 TOKENS = (1, 4, 16, 64, 256)
 ODD_TOKENS = (3, 7, 33, 100)
 EXPONENTS = (1.0, 2.0, 3.0)  # of the uneven routings
-ONLY = "model="  # before the name of a model, whose steps alone are measured
+ONLY = "model="  # before the name of a model: steps, products and tuning of it alone
 PROCESSES = 10
 Result = dict[str, Any]
 
@@ -274,9 +275,9 @@ def main() -> None:
     phase("checks", check_all)
     report["ceilings"] += [ceilings() for _ in range(3)]
     timer = Timer()
-    phase("products", lambda: products.measured(timer, tuple(whole_step.MODELS)))
+    phase("products", lambda: products.measured(timer, tuple(models)))
     if "tuning" in wanted and isinstance(report.get("products"), list):
-        phase("tuning", lambda: tuning.tuned(timer, report["products"]))
+        phase("tuning", lambda: tuning.tuned(timer, report["products"], models))
     phase("steps", lambda: measure_steps(timer, models))
     phase("layers", lambda: measure_layers(timer))
     phase("transformers", lambda: transformers_olmoe.measured(timer))

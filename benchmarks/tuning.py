@@ -54,15 +54,20 @@ def step_us(
     return timer.step_us(FusedStep(model, cache, ids), replays=7)["median"]
 
 
-def tuned(timer: Timer, alone: list[Result]) -> Result:
-    """Tune every model at each of its batches; entries of the table, and all that was tried."""
+def tuned(timer: Timer, alone: list[Result], models: list[str]) -> Result:
+    """Tune these models at each of their batches; entries of the table, and all that was tried.
+
+    All models begin with an empty table; some of them tune only the sizes that the table lacks.
+    """
     table = by_size.choices()
-    table.clear()
+    if models == list(whole_step.MODELS):
+        table.clear()
+    known = set(table)
     timings = {(e["outputs"], e["inputs"], e["gated"], e["tokens"]): e["us"] for e in alone}
     entries: list[Result] = []
-    for name, batches in whole_step.MODELS.items():
+    for name in models:
         model = whole_step.prepared(name)
-        for tokens in batches:
+        for tokens in whole_step.MODELS[name]:
             draws = torch.Generator(device="cuda").manual_seed(11)
             cache = whole_step.filled_cache(model, tokens, draws)
             cache.make_static(cache.length)
@@ -71,6 +76,8 @@ def tuned(timer: Timer, alone: list[Result]) -> Result:
             best_us = step_us(timer, model, cache, ids)
             for size in products.sizes((name,)):
                 key = size.outputs, size.inputs
+                if key in known:
+                    continue
                 spot = table.setdefault(key, {})
                 tried: dict[str, float | str] = {"usual": best_us}
                 best = None

@@ -4,8 +4,9 @@ All query heads share one latent a token, so a block takes 16 or 64 heads of one
 slice of its context. Its tile of keys fills most of a multiprocessor's memory: one block runs on
 each, and a grid takes as long as its waves of one block a multiprocessor. So the context is cut
 until the last wave is nearly full. Where 64 heads share the keys, eight warps are needed for the
-matrix unit; with 16 heads they pay once a slice has several tiles. The numbers are those that were
-best on an H200, with 16 and 128 heads, 1 to 96 sequences and 3,072 cached tokens.
+matrix unit; with 16 heads they pay where a slice is one tile or has several. Many heads leave many
+results a slice to be joined: then there are few slices. The numbers are those that were best on an
+H200, with 16 and 128 heads, 1 to 96 sequences and 3,072 cached tokens.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ KEYS = 64  # a tile
 SEVERAL = 4  # tiles a slice, from which larger tiles than 32 keys do not leave slices uneven
 LEAST_HEADS, MOST_HEADS = 16, 64  # a block
 MOST_SLICES = 64
+FEW_SLICES = 8  # that `latent_values` joins in tiles of tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +41,10 @@ def latent_split(tokens: int, heads: int, seen: int) -> LatentSplit:
     tiles = max(1, seen // KEYS)
     slices = min(_slices(groups), tiles, MOST_SLICES)
     if together > LEAST_HEADS:
+        slices = slices if tokens == 1 else min(slices, FEW_SLICES)
         return LatentSplit(slices=slices, block=KEYS, heads=together, warps=8)
     if slices == tiles:
-        return LatentSplit(slices=slices, block=KEYS, heads=together)
+        return LatentSplit(slices=slices, block=KEYS, heads=together, warps=8)
     if tiles < SEVERAL * slices:
         return LatentSplit(slices=slices, block=KEYS // 2, heads=together, stages=3)
     return LatentSplit(slices=slices, block=KEYS, heads=together, stages=3, warps=8)

@@ -4,6 +4,9 @@ The routing is given, since the router's rounding would choose other experts now
 router chooses by its own logits is compared with torch.topk of those.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import Tensor
@@ -64,15 +67,26 @@ def test_logits_are_as_exact_as_plain_pytorchs(name: str, batch: int) -> None:
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("name", [name for name in MODELS if "dense" not in name])
 def test_chosen_experts_are_the_top_of_the_kernels_own_logits(name: str, batch: int) -> None:
+    """Layer by layer: they share the buffer of the logits, one after another."""
     model = on_gpu(name, torch.bfloat16)
-    step = DecodeStep(model, prefilled(model, batch), graph=False, backend="fused")
-    step()
-    assert step.fused is not None
+    fused = DecodeStep(model, prefilled(model, batch), graph=False, backend="fused").fused
+    assert fused is not None
+    by_router = iter(fused.routings)
+    logits: list[Tensor] = []
+
+    @contextmanager
+    def keeping(path: str) -> Iterator[None]:
+        yield
+        if "router" in path:
+            logits.append(next(by_router).logits.clone())
+
+    with fused.within(keeping):
+        fused()
     routers = selectors(model).values()
-    for leaf, routing in zip(routers, step.fused.routings, strict=True):
+    for leaf, of_layer in zip(routers, logits, strict=True):
         assert leaf.selected is not None
         if "groups" not in name:  # groups and corrections rank otherwise: tests of the router
-            top = routing.logits.topk(leaf.draws, dim=-1).indices
+            top = of_layer.topk(leaf.draws, dim=-1).indices
             assert torch.equal(top.sort(-1).values, leaf.selected.long().sort(-1).values)
 
 

@@ -165,12 +165,12 @@ def test_values_join_slices_and_leave_the_latent_space(  # noqa: PLR0917 - param
 @pytest.mark.parametrize(
     ("tokens", "heads", "expected"),
     [
-        (1, 16, LatentSplit(slices=48, block=64, heads=16)),
+        (1, 16, LatentSplit(slices=48, block=64, heads=16, warps=8)),
         (6, 16, LatentSplit(slices=22, block=32, heads=16, stages=3)),
         (24, 16, LatentSplit(slices=5, block=64, heads=16, stages=3, warps=8)),
         (96, 16, LatentSplit(slices=4, block=64, heads=16, stages=3, warps=8)),
         (1, 128, LatentSplit(slices=48, block=64, heads=64, warps=8)),
-        (6, 128, LatentSplit(slices=11, block=64, heads=64, warps=8)),
+        (6, 128, LatentSplit(slices=8, block=64, heads=64, warps=8)),
         (24, 128, LatentSplit(slices=5, block=64, heads=64, warps=8)),
         (96, 128, LatentSplit(slices=2, block=64, heads=64, warps=8)),
     ],
