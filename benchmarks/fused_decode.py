@@ -28,6 +28,7 @@ from benchmarks import (
     latent_core,
     moe_layer,
     products,
+    same_tokens,
     small_kernels,
     transformers_olmoe,
     tuning,
@@ -279,6 +280,10 @@ def main() -> None:
     if "tuning" in wanted and isinstance(report.get("products"), list):
         phase("tuning", lambda: tuning.tuned(timer, report["products"], models))
     phase("steps", lambda: measure_steps(timer, models))
+    phase(
+        "tokens",
+        lambda: {name: tried(partial(same_tokens.compared, name)) for name in same_tokens.MODELS},
+    )
     phase("layers", lambda: measure_layers(timer))
     phase("transformers", lambda: transformers_olmoe.measured(timer))
     report["ceilings"].append(ceilings())

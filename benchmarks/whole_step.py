@@ -52,10 +52,11 @@ def shortened(config: ModelConfig, layers: int = 2) -> ModelConfig:
 
 
 def filled_cache(
-    model: ReferenceModel, batch: int, generator: torch.Generator, context: int = CONTEXT
-) -> Cache:
-    """A cache of random tokens, with room for one more."""
-    cache = model.new_cache(batch, context + 1)
+    model: ReferenceModel, batch: int, generator: torch.Generator, context: int = CONTEXT,
+    *, room: int = 1,
+) -> Cache:  # fmt: skip
+    """A cache of random tokens, with room for some more."""
+    cache = model.new_cache(batch, context + room)
     for layer in cache.kv_layers:
         for tensor in layer.tensors:
             for piece in tensor.view(-1).split(FILL):
