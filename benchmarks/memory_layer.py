@@ -74,9 +74,7 @@ class Chain:
         s, weights, way = self.model.shape.sizes, self.model.layers[layer], self.way
         buffers, pdl = self.buffers, self.way.pdl
         self.first.run(layer, self.x, self.projected, pdl=pdl)
-        score_keys(
-            self.projected, self.keys[layer], buffers.scores, self.tile, queries=s.queries, pdl=pdl
-        )
+        score_keys(self.projected, self.keys[layer], buffers.scores, self.tile, s, pdl=pdl)
         choose_sides(
             self.projected, s, weights, buffers, eps=EPS, warps=way.side_warps, pdl=pdl
         )  # fmt: skip

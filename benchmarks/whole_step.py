@@ -1,12 +1,13 @@
 """Whole decode steps of models by both backends: times, the reference time, and whether they agree.
 
 A model has random weights and is routed by a uniform draw, as in a profile; its cache is full of
-random keys and values. The reference is the step's compulsory bytes, with the distinct experts that
-this very step touched, over the run's copy rate, or its FLOPs over the run's rate of a large
-product, whichever is longer. Choosing the token from its logits is not included.
+random keys and values. The reference is the step's compulsory bytes, with the distinct experts and
+rows that this very step touched, over the run's copy rate, or its FLOPs over the run's rate of a
+large product, whichever is longer. Choosing the token from its logits is not included.
 """
 
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from costmodel.costs.totals import totals
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.layers.base import MemoryKind
 from costmodel.validation.recorded_routing import RecordedRouting
 from profiler.instruments.kernels import STEP_ANNOTATION, sums_by_path
 from reference_model.cache import Cache
@@ -38,6 +40,9 @@ MODELS: dict[str, tuple[int, ...]] = {
     "gpt-oss-20b": (1, 4, 16, 64),
     "olmoe-227m-1.2b": (1, 64),
     "deepseek-v2-lite": (1, 4, 16, 64),
+    "ultramemv2-1b-7b": (1, 4, 16, 64, 256),
+    "ultramemv2-227m-1.2b": (1, 4, 16, 64, 256),
+    "memory-plus-227m-1.2b": (1, 4, 16, 64, 256),
 }
 """The models, and the batches of each."""
 ENDS = ("embed", "final_norm", "lm_head", "{final_norm,lm_head}")
@@ -46,9 +51,16 @@ Result = dict[str, Any]
 
 
 def shortened(config: ModelConfig, layers: int = 2) -> ModelConfig:
-    """The same layers, fewer of them; an override stays on the first."""
+    """The same layers, fewer of them; an override and memory layers of some stay on the first."""
     overrides = tuple(replace(override, layers="0") for override in config.overrides[:1])
-    return replace(config, num_hidden_layers=layers, overrides=overrides)
+    memory = tuple(_first(one) for one in config.memory)
+    return replace(config, num_hidden_layers=layers, overrides=overrides, memory=memory)
+
+
+def _first(memory: Any) -> MemoryKind:  # noqa: ANN401 - any dataclass of a memory layer
+    """The same memory layer on the first layer alone, unless all layers have one."""
+    kept: MemoryKind = memory if memory.layers == "all" else replace(memory, layers="0")
+    return kept
 
 
 def filled_cache(
@@ -115,29 +127,36 @@ def check(name: str, batch: int, generator: torch.Generator) -> Result:
 
 
 def check_own_scores(model: ReferenceModel, cache: Cache, ids: Tensor) -> Result:
-    """Routing by the kernel's own logits: torch.topk of those must choose the same experts."""
-    if not selectors(model):
+    """Routing by the kernel's own logits: torch.topk of those must choose the same experts.
+
+    What memory layers choose is checked by `benchmarks.memory_layer`.
+    """
+    if not any(leaf.kind == "experts" for leaf in selectors(model).values()):
         return {}
     set_synthetic_routing(model, None, tokens=ids.shape[0])
     step = DecodeStep(model, cache, graph=False, backend="fused")
     step(ids)
     assert step.fused is not None
-    (router, chosen), routing = step.fused.selections[-1], step.fused.routings[-1]
+    count = len(step.fused.routings)
+    (router, chosen), routing = step.fused.selections[count - 1], step.fused.routings[-1]
     wanted = routing.logits.topk(router.draws, dim=-1).indices
     exact = (wanted.sort(-1).values == chosen.long().sort(-1).values).all(-1)
     return {"tokens": ids.shape[0], "topk_exact": exact.double().mean().item()}
 
 
-def distinct_experts(model: ReferenceModel) -> float | None:
-    """Experts that the last step touched in a layer, mean over layers."""
-    counts = [len(leaf.selected.unique()) for leaf in selectors(model).values()]  # type: ignore[union-attr]
-    return sum(counts) / len(counts) if counts else None
+def touched(model: ReferenceModel) -> RecordedRouting:
+    """Distinct experts and rows that the last step touched in a layer, means over layers."""
+    counts: dict[str, list[int]] = {"experts": [], "rows": []}
+    for leaf in selectors(model).values():
+        assert leaf.selected is not None
+        counts[leaf.kind].append(len(leaf.selected.unique()))
+    return RecordedRouting(**{kind: fmean(some) if some else None for kind, some in counts.items()})
 
 
-def compulsory(config: ModelConfig, batch: int, experts: float | None) -> tuple[float, float]:
-    """Compulsory bytes and model FLOPs of a step that touches so many experts a layer."""
+def compulsory(config: ModelConfig, batch: int, routing: RecordedRouting) -> tuple[float, float]:
+    """Compulsory bytes and model FLOPs of a step that touches so many experts and rows a layer."""
     workload = Workload(batch=batch, context=CONTEXT)
-    step = workload.step(routing=RecordedRouting(experts=experts, rows=None))
+    step = workload.step(routing=routing)
     sums = totals(build_operators(config, step))
     return float(sums.compulsory_bytes), float(sums.flops)
 
@@ -153,15 +172,16 @@ def measure(timer: Timer, model: ReferenceModel, batch: int, generator: torch.Ge
     step = DecodeStep(model, cache, graph=False, backend="fused")
     fused = step(ids).clone()
     assert step.fused is not None
-    experts = distinct_experts(model)
-    bytes_, flops = compulsory(config, batch, experts)
+    routing = touched(model)
+    bytes_, flops = compulsory(config, batch, routing)
     us = timer.step_us(step.fused)
     without = FusedStep(model, cache, step.ids, pdl=False)
     result: Result = {
         "us": us,
         "bytes": bytes_,
         "flops": flops,
-        "distinct_experts": experts,
+        "distinct_experts": routing.experts,
+        "distinct_rows": routing.rows,
         "logits_to_torch": errors(fused, plain),
         "without_pdl_us": timer.step_us(without),
         "kernels_without_pdl": kernel_durations_us(without),

@@ -4,6 +4,7 @@ The path of a leaf in the model (`layers.3.moe.router`) is the path of its opera
 model, and the leaf has the parameters and buffers that the operator states. A test compares both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
@@ -110,6 +111,27 @@ class Selector(Leaf):
         starts = torch.arange(0, self.items, self.population, device=choice.device)
         by_head: Tensor = choice.unflatten(1, (self.heads, -1)) + starts[:, None]
         return by_head.flatten(1)
+
+
+@torch.no_grad()
+def joined(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Parameters [N_i, ..] as one tensor [sum N_i, ..] that shares their memory.
+
+    One product can then take the weights of several leaves. Parameters that do not lie behind one
+    another yet are moved into a new tensor; they stay the same objects.
+    """
+    first, rows = parameters[0], sum(len(parameter) for parameter in parameters)
+    address, neighbours = first.data_ptr(), True
+    for parameter in parameters:
+        neighbours &= parameter.is_contiguous() and parameter.data_ptr() == address
+        neighbours &= parameter.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        address += parameter.nbytes
+    if neighbours:
+        return first.detach().as_strided((rows, *first.shape[1:]), first.stride())
+    whole = torch.cat([parameter.detach() for parameter in parameters])
+    for parameter, part in zip(parameters, whole.split([len(p) for p in parameters]), strict=True):
+        parameter.data = part
+    return whole
 
 
 def rms_norm(x: Tensor, weight: Tensor) -> Tensor:

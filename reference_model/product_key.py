@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from costmodel.layers.product_key import ProductKey
 from reference_model.layers import Linear
-from reference_model.leaf import Factory, Leaf, Selector, rms_norm
+from reference_model.leaf import Factory, Leaf, Selector, joined, rms_norm
 from reference_model.registry import runs
 from reference_model.value_tables import TABLE_STD, TableView, weighted_sum
 
@@ -184,6 +184,10 @@ class ProductKeyLayer(nn.Module):
             tables["values"] = factory.normal(config.num_keys**2, dv, std=TABLE_STD)
         self.values = ProductValues(TableView(table=tables["values"], offset=0))
         self.gate = Gate(factory, dv, bias=bias) if config.gate else None
+        if self.gate is not None:
+            joined([self.query.weight, self.gate.weight])
+            if self.query.bias is not None and self.gate.bias is not None:
+                joined([self.query.bias, self.gate.bias])
         self.output = (
             Linear(factory, dv, d, "memory_projections", bias=bias)
             if config.output_projection

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from costmodel.layers.ultramem import UltraMem
 from reference_model.layers import Linear
-from reference_model.leaf import Factory, Leaf, Selector, rms_norm
+from reference_model.leaf import Factory, Leaf, Selector, joined, rms_norm
 from reference_model.registry import runs
 from reference_model.value_tables import (
     TABLE_STD,
@@ -227,6 +227,7 @@ class UltraMemLayer(nn.Module):
         d, dp, dv = factory.hidden_size, config.pre_value_dim, config.value_dim
         if dp is not None:
             self.pre_projection = Linear(factory, d, dp, "memory_projections")
+            joined([self.query.weight, self.pre_projection.weight])
             self.pre_values = PreValues(view("pre_values", dp))
         self.values = Values(view("values", dv), config.output_groups)
         self.output = Linear(factory, config.output_groups * dv, d, "memory_projections")

@@ -12,6 +12,10 @@ its queries. Neighbours share them so:
 - Latent attention runs absorbed. The rotation of queries and key, the cache write and the product
   of queries and `k_up` are one kernel. It takes the latent's norm along, unless queries are
   compressed: then a kernel before it takes both norms.
+- A memory layer takes six kernels: its queries and what else the token is multiplied by are one
+  product; scores; the best lines and columns; the best points and their rows; the rows of all its
+  tables; the output. One head with few rows chooses and reads them in one kernel. A layer without
+  an output product adds the rows' sum itself.
 - Experts take two kernels. The hidden values between them pass through memory, as do the experts'
   results at more than one token; sorting and permuting tokens cost no kernel.
 
@@ -25,7 +29,9 @@ from typing import Any
 import numpy as np
 
 from costmodel.backends.base import Backend
+from costmodel.backends.fused_memory import MEMORY_SPANS, memory_joins, memory_launches
 from costmodel.backends.fused_support import refusal
+from costmodel.layers.base import MemoryKind
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.numbers import Number
@@ -61,6 +67,7 @@ class Fused(Backend):
         (ROPE, K_UP),
         ("ffn_norm", ROUTER),
         ("ffn_norm", "ffn.gate_up"),
+        *MEMORY_SPANS,
         ("final_norm", "lm_head"),
     )
     unpriced = "no calibration holds times of the kernels of the backend fused"
@@ -77,6 +84,8 @@ class Fused(Backend):
         """
         assert isinstance(tokens, int), "regions are those of one number of tokens"
         last = members[-1]
+        if isinstance(last.layer_kind, MemoryKind):
+            return memory_joins(members, last.layer_kind, tokens)
         if last.leaf == K_UP:
             return _compresses_queries(last) is (members[0].leaf == ROPE)
         return tokens == 1 or (last.leaf == ROUTER and not few(tokens, _experts(last)))
@@ -93,6 +102,8 @@ class Fused(Backend):
             return _router_launches(operator, part, tokens)
         if isinstance(operator.layer_kind, LatentAttention) and operator.leaf in LATENT_JOINED:
             return int(operator.leaf == LATENT_NORM and _compresses_queries(operator))
+        if isinstance(operator.layer_kind, MemoryKind):
+            return memory_launches(operator, operator.layer_kind, part, tokens)
         if operator.leaf == EXPERTS:
             return int(part.name in {"gate_up", "down"})
         return int(part is operator.parts[0])

@@ -1,11 +1,14 @@
 """What the backend `fused` can run: bf16 decode steps of attention or MLA with dense or MoE layers.
 
+What memory layers beside or in place of these need stands in `fused_memory.py`.
+
 A refusal names the field, the value and the rule. What a device must have is known to the reference
 model alone (`reference_model/fused/support.py`).
 """
 
 from collections.abc import Sequence
 
+from costmodel.backends.fused_memory import MEMORY_KINDS, RETRIEVE, memory_refusal
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import LayerKind, MemoryKind
 from costmodel.layers.dtype import BF16
@@ -52,6 +55,7 @@ def model_refusal(operators: Sequence[Operator]) -> str | None:
         for layer in dict.fromkeys(each.layer_kind for each in operators)
         if layer is not None
     ]
+    reasons += map(memory_refusal, (each for each in operators if each.leaf == RETRIEVE))
     reasons += map(_end_refusal, operators)
     if not any(operator.leaf == "ffn_norm" for operator in operators):
         reasons.append("has no kernels for blocks without a norm before the FFN")
@@ -81,6 +85,8 @@ def layer_refusal(layer: LayerKind) -> str | None:
         return _latent_refusal(layer)
     if isinstance(layer, DenseFfn | MoeFfn):
         return _ffn_refusal(layer)
+    if isinstance(layer, MEMORY_KINDS):
+        return None  # sizes follow from the number of layers: `memory_refusal`
     what = "memory layers" if isinstance(layer, MemoryKind) else "layers"
     return f"has no kernels for {what} of kind {layer.kind}"
 

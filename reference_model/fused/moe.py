@@ -44,12 +44,18 @@ def takes_norm(plan: Plan, router: Router) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class MoePlan:
-    """Puts the launches of one layer's experts into a plan; `routing` is that layer's."""
+    """Puts the launches of one layer's experts into a plan.
+
+    Attributes:
+        routing: That layer's.
+        alone: No other layer needs the normed input, so that the norm's factor may come late.
+    """
 
     plan: Plan
     prefix: str
     layer: MoeLayer
     routing: Routing
+    alone: bool = True
 
     def add(self, norm: Norm) -> None:
         """Router, experts, and shared experts where there are some."""
@@ -81,14 +87,17 @@ class MoePlan:
                 both, route_tokens, plan.stream, weight, self.routing, rule, gamma=norm.weight,
                 normed=plan.normed, eps=NORM_EPS, listed=False, **given,
             )  # fmt: skip
-        elif not takes_norm(plan, router):
-            plan.launch_norm(prefix + "ffn_norm", norm)
-            path = prefix + "moe.router"
+        elif not (self.alone and takes_norm(plan, router)):
+            # One launch chooses; beyond few tokens it is the slower one, but two would be one more
+            apart = not takes_norm(plan, router)
+            plan.launch_norm(prefix + "ffn_norm" if apart else both, norm)
+            path = prefix + "moe.router" if apart else both
             plan.launch(path, route_tokens, plan.normed, weight, self.routing, rule, **given)
         else:
+            assert plan.waiting == 1, "attention's output alone waits here"
             assert plan.add is not None
             late = LateNorm(
-                add=plan.add, gamma=norm.weight, eps=NORM_EPS, summed=plan.spare,
+                add=plan.add[0], gamma=norm.weight, eps=NORM_EPS, summed=plan.spare,
                 scaled=plan.normed,
             )  # fmt: skip
             plan.launch(

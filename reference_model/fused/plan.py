@@ -33,18 +33,25 @@ class Plan:
         stream: Where the residual stream lies, [T, D].
         spare: As large; a kernel that may not write the stream in place writes here.
         normed: [T, D], the input of the sublayer that comes next.
-        add: [T, D] that waits to be added, or None.
+        most: How many sublayers' outputs may wait at once.
+        waiting: How many do; they lie in `add` [waiting, T, D].
         results: Experts' results [T k, D] that wait to be added by `weights` [T, k], or None.
     """
 
     def __init__(
-        self, tokens: int, hidden: int, *, device: torch.device, dtype: torch.dtype, pdl: bool
+        self,
+        tokens: int,
+        hidden: int,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        pdl: bool,
+        most: int = 2,
     ) -> None:
         self.tokens, self.hidden, self.device, self.dtype = tokens, hidden, device, dtype
-        self.pdl = pdl
+        self.pdl, self.most, self.waiting = pdl, most, 0
         self.launches: list[Launch] = []
         self.stream, self.spare, self.normed = (self.room(tokens, hidden) for _ in range(3))
-        self.add: Tensor | None = None
         self.results: Tensor | None = None
         self.weights: Tensor | None = None
         self._shared: dict[tuple[str, tuple[int, ...]], Tensor] = {}
@@ -65,6 +72,21 @@ class Plan:
         if key not in self._shared:
             self._shared[key] = self.room(*shape)
         return self._shared[key]
+
+    @property
+    def add(self) -> Tensor | None:
+        """What waits to be added to the stream, [waiting, T, D]; None: nothing does."""
+        return self._added[: self.waiting] if self.waiting else None
+
+    def wait(self) -> Tensor:
+        """Where one more sublayer leaves its output [T, D], to be added by a later kernel."""
+        self.waiting += 1
+        assert self.waiting <= self.most, self.most
+        return self._added[self.waiting - 1]
+
+    @property
+    def _added(self) -> Tensor:
+        return self.shared_room("added", self.most, self.tokens, self.hidden)
 
     def split_buffers(self, outputs: int, tile: SplitTile) -> SplitBuffers:
         """Where the blocks of a split product leave their sums; all layers share it."""
@@ -87,7 +109,7 @@ class Plan:
 
     def clear(self) -> None:
         """Forget what waits: some kernel has added it."""
-        self.add = self.results = self.weights = None
+        self.waiting, self.results, self.weights = 0, None, None
 
     def swap(self) -> None:
         """The stream with all that waited now lies in `spare`."""

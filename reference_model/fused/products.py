@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import log2
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -23,11 +23,18 @@ from reference_model.kernels.experts import described, down
 from reference_model.kernels.linear import linear
 from reference_model.kernels.linear_split import MOST, SplitTile, linear_split
 from reference_model.kernels.tiles import dense_tile
-from reference_model.layers import Linear, LmHead
 from reference_model.leaf import NORM_EPS
 
 Way = Literal["rows", "split", "tiles", "cublas"]
 TABLE = Path(__file__).parent / "products_h200.json"
+
+
+class Weighted(Protocol):
+    """A leaf with a weight [outputs, inputs], and a `bias` or None where it has the attribute."""
+
+    @property
+    def weight(self) -> Tensor:
+        """[outputs, inputs]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ def launch_product(
     plan: Plan,
     path: str,
     x: Tensor,
-    leaf: Linear | LmHead,
+    leaf: Weighted,
     out: Tensor | None,
     *,
     gamma: Tensor | None = None,
@@ -87,7 +94,7 @@ def launch_product(
     """Compute out [T, N] = norm(x [T, D]) weight^T + bias; without `out`, add it to the stream.
 
     The norm is taken where `gamma` is given, which needs the way `rows`. What goes to the stream is
-    added by the kernel itself, or waits in `plan.add`: always where `waits` says so.
+    added by the kernel itself, or waits (`plan.wait`): always where `waits` says so.
     """
     weight, bias = leaf.weight, getattr(leaf, "bias", None)
     outputs, inputs = weight.shape
@@ -95,7 +102,7 @@ def launch_product(
     if gamma is not None and choice.way != "rows":
         choice = Choice("rows")
     if waits:
-        out = plan.add = plan.shared_room("added", plan.tokens, outputs)
+        out = plan.wait()
     if choice.way in ("rows", "split"):
         to, residual = (plan.stream, plan.stream) if out is None else (out, None)
         common = {"bias": bias, "residual": residual, "pdl": plan.pdl}
@@ -112,7 +119,7 @@ def launch_product(
             )  # fmt: skip
         return
     if out is None:
-        out = plan.add = plan.shared_room("added", plan.tokens, outputs)
+        out = plan.wait()
     if choice.way == "tiles":
         tile = dense_tile(plan.tokens, inputs)
         tiles = described(weight, tile)

@@ -5,8 +5,10 @@ are put together once for a model, a static cache and its batch; after that a st
 a list, and a CUDA graph can capture it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,6 +20,8 @@ from reference_model.cache import Cache, LayerCache
 from reference_model.ffn import FeedForward
 from reference_model.fused.attention import AttentionPlan, Places
 from reference_model.fused.ffn import add_feed_forward
+from reference_model.fused.memory import MemoryPlan, MemoryRooms
+from reference_model.fused.memory_weights import MemoryLayer
 from reference_model.fused.mla import LatentPlan
 from reference_model.fused.moe import MoePlan, takes_norm
 from reference_model.fused.plan import Plan, region
@@ -31,6 +35,9 @@ from reference_model.kernels.tiles import expert_tiles
 from reference_model.mla import LatentLayer
 from reference_model.model import Block, ReferenceModel
 from reference_model.moe import MoeLayer, Router
+
+if TYPE_CHECKING:
+    from reference_model.leaf import Selector
 
 Context = Callable[[str], AbstractContextManager[object]]
 
@@ -53,33 +60,34 @@ class FusedStep:
         self.ids, self.places = ids, Places(cache)
         tokens, device = cache.batch, model.device
         self.plan = plan = Plan(
-            tokens, model.config.hidden_size, device=device, dtype=model.dtype, pdl=pdl
-        )
-        self.selections: list[tuple[Router, Tensor]] = []
-        self.routings: list[Routing] = []  # by layer with experts, as `selections`
+            tokens, model.config.hidden_size, device=device, dtype=model.dtype, pdl=pdl,
+            most=1 + max(Counter(model.output_blocks.values()).values(), default=0),
+        )  # fmt: skip
+        self.selections: list[tuple[Selector, Tensor]] = []
+        self.routings: list[Routing] = []  # by layer with experts, as `selections` begins
+        self.memories: list[MemoryPlan] = []  # by layer with a memory, as `selections` goes on
         self.counters: list[Tensor] = []
         self._context: Context | None = None
         table, flat = model.embed.weight, ids.view(tokens)
         plan.launch("embed", embed, flat, table, plan.stream, pdl=pdl)
         attention, latent = AttentionPlan(plan, self.places), LatentPlan(plan, self.places)
-        routings = self._routings(model)
+        routings, memories = self._routings(model), self._memories(model)
         for index, block in enumerate(model.layers):
             assert isinstance(block, Block)
             layer_cache, prefix = cache.layers[index], f"layers.{index}."
             assert isinstance(layer_cache, LayerCache)
             moe = block.moe if isinstance(block.moe, MoeLayer) else None
-            waits = moe is not None and takes_norm(plan, moe.router)
+            late = moe is not None and block.memory is None and takes_norm(plan, moe.router)
             norm = block.attention_norm
             if isinstance(block.attention, LatentLayer):
-                latent.add(prefix, norm, block.attention, layer_cache, waits=waits)
+                latent.add(prefix, norm, block.attention, layer_cache, waits=late)
             else:
                 assert isinstance(block.attention, AttentionLayer)
-                attention.add(prefix, norm, block.attention, layer_cache, waits=waits)
-            if moe is not None:
-                MoePlan(plan, prefix, moe, routings[index]).add(block.ffn_norm)
-            else:
-                assert isinstance(block.ffn, FeedForward)
-                add_feed_forward(plan, prefix, block.ffn_norm, block.ffn)
+                attention.add(prefix, norm, block.attention, layer_cache, waits=late)
+            self._add_second_half(index, block, routings.get(index), memories.get(index))
+            for source, output in model.output_blocks.items():
+                if output == index:
+                    memories[source].add_output()
         logits = plan.room(tokens, model.config.vocab_size)
         if plan.single:
             path = region("", "final_norm", "lm_head")
@@ -89,6 +97,39 @@ class FusedStep:
             plan.launch_norm("final_norm", model.final_norm)
             launch_product(plan, "lm_head", plan.normed, model.lm_head, logits)
         self.logits = logits.view(tokens, 1, -1)
+
+    def _add_second_half(
+        self, index: int, block: Block, routing: Routing | None, memory: MemoryPlan | None
+    ) -> None:
+        """FFN or experts, and a memory layer up to its output.
+
+        Of one token the memory layer comes first: it norms the stream, which the FFN then changes.
+        Of more the norm's kernel has to come first, which belongs to the FFN.
+        """
+        plan, norm, prefix = self.plan, block.ffn_norm, f"layers.{index}."
+        replaced = block.ffn is None and block.moe is None
+        if memory is not None and plan.single:
+            memory.add_choice(norm, takes_norm=replaced)
+        if isinstance(block.moe, MoeLayer):
+            assert routing is not None
+            MoePlan(plan, prefix, block.moe, routing, alone=memory is None).add(norm)
+        elif isinstance(block.ffn, FeedForward):
+            add_feed_forward(plan, prefix, norm, block.ffn)
+        if memory is not None and not plan.single:
+            memory.add_choice(norm, takes_norm=replaced)
+
+    def _memories(self, model: ReferenceModel) -> dict[int, MemoryPlan]:
+        """The memory layers by their input block; nothing of them is in the plan yet."""
+        rooms = MemoryRooms(self.plan)
+        memories: dict[int, MemoryPlan] = {}
+        for index, output in model.output_blocks.items():
+            layer = model.layers[index].memory
+            assert isinstance(layer, MemoryLayer)
+            memory = MemoryPlan(self.plan, rooms, f"layers.{index}.", layer, skips=output > index)
+            memories[index] = memory
+            self.memories.append(memory)
+            self.selections.append((memory.parts.retrieve, memory.buffers.selected))
+        return memories
 
     def _routings(self, model: ReferenceModel) -> dict[int, Routing]:
         """A routing for each layer with experts; layers alike share most of its buffers."""
@@ -135,8 +176,8 @@ class FusedStep:
                 launch.run()
         else:
             self._run_within(self._context)
-        for router, ids in self.selections:
-            router.selected = ids
+        for selector, chosen in self.selections:
+            selector.selected = chosen
         return self.logits
 
     def _run_within(self, context: Context) -> None:

@@ -5,7 +5,7 @@ order, so that it can wait until few scores are left; the norm's weight is part 
 and merging of the ranks within this product's loop would cost more than the product itself.
 
 A group is the keys that meet the same half of a query: all keys of a side, of every head and rank,
-or those of one head and rank where each rank has a query of its own. A block takes a tile of a
+or those of one head and rank where each has a query of its own. A block takes a tile of a
 group's keys and a tile of tokens; keys stream through shared memory by tensor descriptors (TMA), on
 the wide side of the matrix unit. A tile that reaches beyond its group reads the next one's keys and
 throws the products away. Scores are float32: a choice by rounded ones would not be the layer's.
@@ -17,21 +17,24 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from reference_model.kernels.launch import launch_options, wait_for_previous
+from reference_model.kernels.memory import MemorySizes
 from reference_model.kernels.tiles import Tile
 
 
 @triton.jit
 def _score_keys(
     projected, keys, scores, T,
-    DK: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, GROUPS: tl.constexpr,
-    KEYS: tl.constexpr, BLOCK_T: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr,
+    DK: tl.constexpr, WIDTH: tl.constexpr, SIDE: tl.constexpr, PERIOD: tl.constexpr,
+    STRIDE: tl.constexpr, SHARED: tl.constexpr, GROUPS: tl.constexpr, KEYS: tl.constexpr,
+    BLOCK_T: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr,
     STAGES: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """ROWS of the KEYS of one of the GROUPS, for BLOCK_T tokens."""
     tile = tl.program_id(0) * ROWS
     group = tl.program_id(1)
     side = group // (GROUPS // 2)
-    half = side * QUERIES + group % QUERIES  # ranks are the fast axis of the groups
+    half = side * SIDE + group % PERIOD * STRIDE  # ranks, or heads, are the groups' fast axis
+    first = (side if SHARED else group) * KEYS + tile
     token = tl.program_id(2) * BLOCK_T + tl.arange(0, BLOCK_T)
     real = token < T
     row = tile + tl.arange(0, ROWS)
@@ -44,7 +47,7 @@ def _score_keys(
         if DK % DEPTH != 0:  # beyond a key's end a descriptor gives zeros
             seen = seen & (k + column < DK)
         a = tl.load(source + k, mask=seen, other=0.0)
-        total = tl.dot(keys.load([group * KEYS + tile, k]), a.T, total, input_precision="ieee")
+        total = tl.dot(keys.load([first, k]), a.T, total, input_precision="ieee")
     to = (token.to(tl.int64) * GROUPS + group)[None, :] * KEYS + row[:, None]
     tl.store(scores + to, total, mask=real[None, :] & (row < KEYS)[:, None])
 
@@ -54,21 +57,24 @@ def score_keys(
     keys: TensorDescriptor,
     scores: Tensor,
     tile: Tile,
+    sizes: MemorySizes,
     *,
-    queries: int = 1,
     pdl: bool = False,
 ) -> None:
     """Multiply queries by the keys of either side, into scores [T, 2, H, r, n] of float32.
 
-    projected [T, 2 q Dk + ..] begins with the halves [2, q, Dk] of q queries. The keys
-    [2, H, r, n, Dk] are described in tiles of tile.rows x tile.depth.
+    projected [T, 2 q Dk + ..] begins with the halves of q queries (`MemorySizes.projected`). The
+    keys [2, H or 1, r, n, Dk] are described in tiles of tile.rows x tile.depth.
     """
     tokens, width = projected.shape
-    groups = 2 if queries == 1 else scores[0, ..., 0].numel()
+    queries = sizes.queries
+    each = queries > 1 or sizes.product_keys
+    groups = 2 * sizes.heads * sizes.ranks if each else 2
     count = scores[0].numel() // groups
+    side, stride = (1, 2) if sizes.product_keys else (queries, 1)
     _score_keys[triton.cdiv(count, tile.rows), groups, triton.cdiv(tokens, tile.tokens)](
-        projected, keys, scores, tokens, DK=keys.shape[1], WIDTH=width, QUERIES=queries,
-        GROUPS=groups, KEYS=count, BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth,
-        STAGES=tile.stages,
+        projected, keys, scores, tokens, DK=keys.shape[1], WIDTH=width, SIDE=side,
+        PERIOD=queries, STRIDE=stride, SHARED=sizes.shared_keys, GROUPS=groups, KEYS=count,
+        BLOCK_T=tile.tokens, ROWS=tile.rows, DEPTH=tile.depth, STAGES=tile.stages,
         **launch_options(pdl=pdl, warps=tile.warps, stages=tile.stages),
     )  # fmt: skip

@@ -3,8 +3,9 @@
 A point's score is the line's r scores times a core times the column's r scores, summed over the
 cores: the grid needs the summed core alone, r multiply-adds a point, and the scores by core are
 computed for the m chosen. All f^2 points are compared: Tucker scores do not fall along lines and
-columns, so that none can be left out by its place. The grid is as wide as its padding to a power of
-two; padding is no score.
+columns, so that none can be left out by its place. With product keys a point's score is the sum of
+its line's and its column's, and the softmax over the m chosen makes weights of them. The grid is as
+wide as its padding to a power of two; padding is no score.
 
 One block has one token and head. Where one head reads few rows, it goes on to read and sum them
 (`memory_rows`), which saves a launch.
@@ -29,21 +30,29 @@ def _grid(
     HEADS: tl.constexpr, RANKS: tl.constexpr, CORES: tl.constexpr, KEPT: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Scores [BLOCK, BLOCK] of all points; fused multiply-adds by name, see `memory_sides`."""
+    """Scores [BLOCK, BLOCK] of all points; fused multiply-adds by name, see `memory_sides`.
+
+    Without cores they are sums.
+    """
     index = tl.arange(0, BLOCK)
     inside = index < KEPT
     grid = tl.zeros((BLOCK, BLOCK), tl.float32)
-    for b in tl.static_range(RANKS):
-        left = tl.zeros((BLOCK,), tl.float32)
-        for a in tl.static_range(RANKS):
-            element = 0.0
-            for core in tl.static_range(CORES):
-                at = ((core * HEADS + head) * RANKS + a) * RANKS + b
-                element += tl.load(cores + at).to(tl.float32)
-            score = tl.load(sides + (line * RANKS + a) * KEPT + index, mask=inside, other=0.0)
-            left = tl.fma(score, element, left)
-        score = tl.load(sides + (column * RANKS + b) * KEPT + index, mask=inside, other=0.0)
-        grid = tl.fma(left[:, None], score[None, :], grid)
+    if CORES == 0:
+        left = tl.load(sides + line * KEPT + index, mask=inside, other=0.0)
+        right = tl.load(sides + column * KEPT + index, mask=inside, other=0.0)
+        grid += left[:, None] + right[None, :]
+    else:
+        for b in tl.static_range(RANKS):
+            left = tl.zeros((BLOCK,), tl.float32)
+            for a in tl.static_range(RANKS):
+                element = 0.0
+                for core in tl.static_range(CORES):
+                    at = ((core * HEADS + head) * RANKS + a) * RANKS + b
+                    element += tl.load(cores + at).to(tl.float32)
+                score = tl.load(sides + (line * RANKS + a) * KEPT + index, mask=inside, other=0.0)
+                left = tl.fma(score, element, left)
+            score = tl.load(sides + (column * RANKS + b) * KEPT + index, mask=inside, other=0.0)
+            grid = tl.fma(left[:, None], score[None, :], grid)
     return grid
 
 
@@ -52,7 +61,13 @@ def _store_weights(
     to, sides, cores, line, column, head, i, j, best,
     HEADS: tl.constexpr, RANKS: tl.constexpr, CORES: tl.constexpr, KEPT: tl.constexpr,
 ):  # fmt: skip
-    """The scores by core of the points (i, j) that are best, to `to`, CORES of them a point."""
+    """The weights of the points (i, j) that are best: scores by core, or the softmax, to `to`."""
+    if CORES == 0:
+        left = tl.load(sides + line * KEPT + i, mask=best, other=0.0)
+        score = left + tl.load(sides + column * KEPT + j, mask=best, other=0.0)
+        power = tl.exp(score - tl.max(tl.where(best, score, -float("inf")), 0))
+        power = tl.where(best, power, 0.0)
+        tl.store(to, power / tl.sum(power, 0), mask=best)
     for core in tl.static_range(CORES):
         weight = tl.zeros_like(i).to(tl.float32)
         for a in tl.static_range(RANKS):
@@ -66,15 +81,17 @@ def _store_weights(
 
 @triton.jit
 def _choose_rows(
-    places, sides, cores, permutation, declared, room, out,
-    projected, rows, weights, pre_values, values, offset, table,
-    HEADS: tl.constexpr, RANKS: tl.constexpr, KEYS: tl.constexpr, KEPT: tl.constexpr,
-    SIDE: tl.constexpr, DECLARED: tl.constexpr, SUMMED: tl.constexpr,
+    places, sides, cores, permutation, declared, selected, room, out,
+    projected, x, rows, weights, pre_values, values, offset, table,
+    HEADS: tl.constexpr, RANKS: tl.constexpr, GRID_CORES: tl.constexpr, KEYS: tl.constexpr,
+    KEPT: tl.constexpr, SIDE: tl.constexpr, OWN_ROWS: tl.constexpr, DECLARED: tl.constexpr,
+    SUMMED: tl.constexpr,
     M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr,
     UNROLL: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr,
-    WIDTH: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
-    CORES: tl.constexpr, EXPANSION: tl.constexpr, SUMS: tl.constexpr, BLOCK_P: tl.constexpr,
-    BLOCK_V: tl.constexpr, BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr, PDL: tl.constexpr,
+    WIDTH: tl.constexpr, X_WIDTH: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr,
+    READS: tl.constexpr, CORES: tl.constexpr, EXPANSION: tl.constexpr, SUMS: tl.constexpr,
+    NEURONS: tl.constexpr, GATED: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """One token and head: its M rows and their scores by core, and with SUMMED their sum."""
     token = tl.program_id(0).to(tl.int64)
@@ -82,7 +99,7 @@ def _choose_rows(
     line = token * (2 * HEADS) + head
     column = line + HEADS
     wait_for_previous(PDL)
-    grid = _grid(sides, cores, line, column, head, HEADS, RANKS, CORES, KEPT, SIDE)
+    grid = _grid(sides, cores, line, column, head, HEADS, RANKS, GRID_CORES, KEPT, SIDE)
     index = tl.arange(0, SIDE)
     inside = (index < KEPT)[:, None] & (index < KEPT)[None, :]
     key = tl.reshape(key_of(grid, inside), (BLOCK,))
@@ -93,28 +110,39 @@ def _choose_rows(
     j = chosen % SIDE
     first = tl.load(places + line * KEPT + i, mask=best, other=0).to(tl.int64)
     second = tl.load(places + column * KEPT + j, mask=best, other=0)
-    row = tl.load(permutation + first * KEYS + second, mask=best, other=0).to(tl.int32)
+    row = first * KEYS + second
+    if GRID_CORES > 0:
+        row = tl.load(permutation + row, mask=best, other=0)
+    if OWN_ROWS:
+        row += head * (KEYS * KEYS)
+    row = row.to(tl.int32)
     at = block * M + place
     if DECLARED:
         given = tl.load(declared + at, mask=best, other=0).to(tl.int32)
         row = given * EXPANSION + row % EXPANSION
     tl.store(rows + at, row, mask=best)
+    if EXPANSION > 1:
+        tl.store(selected + at, row // EXPANSION, mask=best)
     _store_weights(
         weights + at * CORES, sides, cores, line, column, head, i, j, best,
-        HEADS, RANKS, CORES, KEPT,
+        HEADS, RANKS, GRID_CORES, KEPT,
     )  # fmt: skip
     if SUMMED:
         tl.debug_barrier()
         total = weighted_rows(
-            token, 0, READS, projected, rows, weights, pre_values, values, offset, table,
-            WIDTH, DP, DV, READS, CORES, EXPANSION, SUMS, BLOCK_P, BLOCK_V, BLOCK_G, TOGETHER,
+            token, 0, READS, x, rows, weights, pre_values, values, offset, table,
+            X_WIDTH, DP, DV, READS, CORES, EXPANSION, SUMS, NEURONS, BLOCK_P, BLOCK_V, BLOCK_G,
+            TOGETHER,
         )  # fmt: skip
-        store_sum(total, out + token * (SUMS * DV), DV, SUMS, BLOCK_V, BLOCK_G)
+        store_sum(
+            total, out + token * (SUMS * DV), projected + token * WIDTH + (WIDTH - DV),
+            DV, SUMS, BLOCK_V, BLOCK_G, GATED, ADDED=False,
+        )  # fmt: skip
 
 
 def sums_too(sizes: MemorySizes) -> bool:
     """Whether `choose_rows` should read and sum the rows by itself."""
-    return sizes.heads == 1 and sizes.reads <= FEW
+    return sizes.heads == 1 and sizes.reads <= FEW and not sizes.neurons
 
 
 def choose_rows(
@@ -128,7 +156,7 @@ def choose_rows(
     warps: int | None = None,
     pdl: bool = False,
 ) -> None:
-    """Choose the m rows of each token and head by buffers.sides: `rows` and `weights`.
+    """Choose the m rows of each token and head by buffers.sides: `rows`, `selected`, `weights`.
 
     `declared` [T, H m] are rows of the window that are read instead, with the weights of the
     chosen. With `out` [T, g Dv] and one head the rows are summed too, as by `sum_rows`.
@@ -136,13 +164,15 @@ def choose_rows(
     assert out is None or sizes.heads == 1, sizes.heads
     side = block_of(sizes.kept)
     warps = warps or (16 if side * side > WIDE else 4)
-    arguments, constants = row_arguments(projected, sizes, weights, buffers)
+    arguments, constants = row_arguments(projected, None, sizes, weights, buffers)
+    spare = projected  # stands for what a family does not have
     rows = constants | {"TOGETHER": min(FEW, block_of(sizes.reads))}
     _choose_rows[buffers.rows.shape[0], sizes.heads](
-        buffers.places, buffers.sides, weights.cores, weights.permutation,
-        buffers.rows if declared is None else declared, buffers.grid_room,
-        projected if out is None else out, *arguments, **rows, HEADS=sizes.heads,
-        RANKS=sizes.ranks, KEYS=sizes.keys, KEPT=sizes.kept, SIDE=side,
-        DECLARED=declared is not None, SUMMED=out is not None,
+        buffers.places, buffers.sides, spare if weights.cores is None else weights.cores,
+        spare if weights.permutation is None else weights.permutation,
+        spare if declared is None else declared, buffers.selected, buffers.grid_room,
+        spare if out is None else out, *arguments, **rows, HEADS=sizes.heads, RANKS=sizes.ranks,
+        GRID_CORES=0 if sizes.product_keys else sizes.cores, KEYS=sizes.keys, KEPT=sizes.kept,
+        SIDE=side, OWN_ROWS=sizes.own_rows, DECLARED=declared is not None, SUMMED=out is not None,
         **top_constants(sizes.reads, side * side, warps), **launch_options(pdl=pdl, warps=warps),
     )  # fmt: skip

@@ -13,21 +13,24 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from reference_model.kernels.activation import gelu
 from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
 from reference_model.kernels.memory import TOGETHER, MemoryBuffers, MemorySizes, MemoryWeights
+
+WIDE = 1536  # elements of a row, in all tables, from which several warps hold a few rows
 
 
 @triton.jit
 def weighted_rows(
-    token, begin, end, projected, rows, weights, pre_values, values, offset, table,
-    WIDTH: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
-    CORES: tl.constexpr, EXPANSION: tl.constexpr, SUMS: tl.constexpr, BLOCK_P: tl.constexpr,
-    BLOCK_V: tl.constexpr, BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr,
+    token, begin, end, x, rows, weights, pre_values, values, offset, table,
+    X_WIDTH: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
+    CORES: tl.constexpr, EXPANSION: tl.constexpr, SUMS: tl.constexpr, NEURONS: tl.constexpr,
+    BLOCK_P: tl.constexpr, BLOCK_V: tl.constexpr, BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
     """The sum [BLOCK_G, BLOCK_V] of a token's rows from place `begin` to before `end`.
 
     A virtual row v lies at row v // EXPANSION of the window. With as many SUMS it is added to sum
-    v % EXPANSION, else to the only one.
+    v % EXPANSION, else to the only one. NEURONS have an activation behind the dot product.
     """
     member = tl.arange(0, TOGETHER)
     pre = tl.arange(0, BLOCK_P)
@@ -35,9 +38,9 @@ def weighted_rows(
     number = tl.arange(0, BLOCK_G)
     core_of = column // (DV // CORES)
     total = tl.zeros((BLOCK_G, BLOCK_V), tl.float32)
-    x = tl.zeros((BLOCK_P,), tl.float32)
+    own = tl.zeros((BLOCK_P,), tl.float32)
     if DP > 0:
-        x += tl.load(projected + token * WIDTH + (WIDTH - DP) + pre, mask=pre < DP, other=0.0)
+        own += tl.load(x + token * X_WIDTH + (X_WIDTH - DP) + pre, mask=pre < DP, other=0.0)
     for start in range(begin, end, TOGETHER):
         place = start + member
         real = place < end
@@ -51,7 +54,9 @@ def weighted_rows(
         if DP > 0:
             read = real[:, None] & (pre < DP)[None, :]
             key = tl.load(pre_values + row * DP + pre[None, :], mask=read, other=0.0)
-            dot = tl.sum(key.to(tl.float32) * x[None, :], 1)
+            dot = tl.sum(key.to(tl.float32) * own[None, :], 1)
+        if NEURONS:
+            dot = gelu(dot)
         share = tl.zeros((TOGETHER, BLOCK_V), tl.float32)
         for core in tl.static_range(CORES):
             spot = weights + at * CORES + core
@@ -68,22 +73,31 @@ def weighted_rows(
 
 @triton.jit
 def store_sum(
-    total, to, DV: tl.constexpr, SUMS: tl.constexpr, BLOCK_V: tl.constexpr,
-    BLOCK_G: tl.constexpr,
+    total, to, gate, DV: tl.constexpr, SUMS: tl.constexpr, BLOCK_V: tl.constexpr,
+    BLOCK_G: tl.constexpr, GATED: tl.constexpr, ADDED: tl.constexpr,
 ):  # fmt: skip
-    """Write a sum [BLOCK_G, BLOCK_V] to the g Dv elements from `to` on."""
+    """Write a sum [BLOCK_G, BLOCK_V] to the g Dv elements from `to` on, or add it to them.
+
+    SiLU of the Dv elements from `gate` on multiplies it where it is GATED.
+    """
     column = tl.arange(0, BLOCK_V)[None, :]
     number = tl.arange(0, BLOCK_G)[:, None]
     inside = (number < SUMS) & (column < DV)
+    if GATED:
+        opened = tl.load(gate + column, mask=column < DV, other=0.0).to(tl.float32)
+        total *= opened * tl.sigmoid(opened)
+    if ADDED:
+        total += tl.load(to + number * DV + column, mask=inside, other=0.0).to(tl.float32)
     tl.store(to + number * DV + column, total.to(to.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def _sum_rows(
     out, partial, arrived,
-    projected, rows, weights, pre_values, values, offset, table,
-    WIDTH: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, READS: tl.constexpr,
-    CORES: tl.constexpr, EXPANSION: tl.constexpr, SUMS: tl.constexpr, BLOCK_P: tl.constexpr,
+    projected, x, rows, weights, pre_values, values, offset, table,
+    WIDTH: tl.constexpr, X_WIDTH: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr,
+    READS: tl.constexpr, CORES: tl.constexpr, EXPANSION: tl.constexpr, SUMS: tl.constexpr,
+    NEURONS: tl.constexpr, GATED: tl.constexpr, ADDED: tl.constexpr, BLOCK_P: tl.constexpr,
     BLOCK_V: tl.constexpr, BLOCK_G: tl.constexpr, TOGETHER: tl.constexpr, SLICES: tl.constexpr,
     PDL: tl.constexpr,
 ):  # fmt: skip
@@ -93,16 +107,20 @@ def _sum_rows(
     SLICE: tl.constexpr = (READS + SLICES - 1) // SLICES
     wait_for_previous(PDL)
     total = weighted_rows(
-        token, piece * SLICE, tl.minimum((piece + 1) * SLICE, READS), projected, rows, weights,
+        token, piece * SLICE, tl.minimum((piece + 1) * SLICE, READS), x, rows, weights,
         pre_values, values, offset, table,
-        WIDTH, DP, DV, READS, CORES, EXPANSION, SUMS, BLOCK_P, BLOCK_V, BLOCK_G, TOGETHER,
+        X_WIDTH, DP, DV, READS, CORES, EXPANSION, SUMS, NEURONS, BLOCK_P, BLOCK_V, BLOCK_G,
+        TOGETHER,
     )  # fmt: skip
+    gate = projected + token * WIDTH + (WIDTH - DV)
     SUM: tl.constexpr = SUMS * DV
     if SLICES == 1:
-        store_sum(total, out + token * SUM, DV, SUMS, BLOCK_V, BLOCK_G)
+        store_sum(total, out + token * SUM, gate, DV, SUMS, BLOCK_V, BLOCK_G, GATED, ADDED)
     else:
         first = partial + token * (SLICES * SUM)
-        store_sum(total, first + piece * SUM, DV, SUMS, BLOCK_V, BLOCK_G)
+        store_sum(
+            total, first + piece * SUM, gate, DV, SUMS, BLOCK_V, BLOCK_G, GATED=False, ADDED=False
+        )
         tl.debug_barrier()
         if tl.atomic_add(arrived + token, 1, sem="acq_rel") == SLICES - 1:
             tl.store(arrived + token, 0)
@@ -115,17 +133,23 @@ def _sum_rows(
                 total += tl.load(
                     first + other * SUM + spot, mask=inside, other=0.0, cache_modifier=".cg"
                 )
-            store_sum(total, out + token * SUM, DV, SUMS, BLOCK_V, BLOCK_G)
+            store_sum(total, out + token * SUM, gate, DV, SUMS, BLOCK_V, BLOCK_G, GATED, ADDED)
 
 
 def row_arguments(
-    projected: Tensor, sizes: MemorySizes, weights: MemoryWeights, buffers: MemoryBuffers
+    projected: Tensor,
+    x: Tensor | None,
+    sizes: MemorySizes,
+    weights: MemoryWeights,
+    buffers: MemoryBuffers,
 ) -> tuple[tuple[Any, ...], dict[str, int]]:
-    """What `weighted_rows` takes after a token's first and last place; its constants by name."""
+    """The projection and what `weighted_rows` takes behind a token's places; constants by name."""
     pre = sizes.pre_value_dim or 0
     spare = weights.values
+    x = projected if x is None else x
     tensors = (
         projected,
+        x,
         buffers.rows,
         buffers.weights,
         spare if weights.pre_values is None else weights.pre_values,
@@ -135,12 +159,15 @@ def row_arguments(
     )
     constants = {
         "WIDTH": projected.shape[1],
+        "X_WIDTH": x.shape[1],
         "DP": pre,
         "DV": sizes.value_dim,
         "READS": sizes.heads * sizes.reads,
         "CORES": sizes.cores,
         "EXPANSION": sizes.expansion,
         "SUMS": sizes.sums,
+        "NEURONS": sizes.neurons,
+        "GATED": sizes.gated,
         "BLOCK_P": block_of(pre) if pre else 1,
         "BLOCK_V": block_of(sizes.value_dim),
         "BLOCK_G": block_of(sizes.sums),
@@ -156,17 +183,20 @@ def sum_rows(
     buffers: MemoryBuffers,
     out: Tensor,
     *,
+    x: Tensor | None = None,
+    added: bool = False,
     warps: int | None = None,
     pdl: bool = False,
 ) -> None:
-    """Sum the chosen rows by their weights, into out [T, g Dv].
+    """Sum the chosen rows by their weights, into out [T, g Dv]; or add the sum to it.
 
-    projected [T, 2 Dk + Dp] ends with the tokens [Dp] that pre-values are multiplied by.
+    `x` [T, .. + Dp], or without it projected, ends with what pre-values are multiplied by.
     """
     tokens, slices = buffers.partial.shape[:2]
-    arguments, constants = row_arguments(projected, sizes, weights, buffers)
-    warps = warps or (1 if sizes.sums == 1 else 4)  # one warp cannot hold several
+    arguments, constants = row_arguments(projected, x, sizes, weights, buffers)
+    wide = constants["BLOCK_P"] + constants["BLOCK_V"] > WIDE
+    warps = warps or (1 if sizes.sums == 1 and not wide else 4)  # one warp cannot hold several
     _sum_rows[tokens, slices](
-        out, buffers.partial, buffers.arrived, *arguments, **constants, SLICES=slices,
+        out, buffers.partial, buffers.arrived, *arguments, **constants, ADDED=added, SLICES=slices,
         **launch_options(pdl=pdl, warps=warps),
     )  # fmt: skip

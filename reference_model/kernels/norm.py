@@ -30,10 +30,11 @@ def _add_norm(
     gamma,
     out,
     eps,
+    T,
     D: tl.constexpr,
     TOP_K: tl.constexpr,
     BLOCK: tl.constexpr,
-    ADD: tl.constexpr,
+    ADDS: tl.constexpr,
     PDL: tl.constexpr,
 ):
     token = tl.program_id(0).to(tl.int64)
@@ -41,13 +42,14 @@ def _add_norm(
     inside = offsets < D
     wait_for_previous(PDL)
     row = tl.load(stream + token * D + offsets, mask=inside, other=0.0).to(tl.float32)
-    if ADD:
-        row += tl.load(add + token * D + offsets, mask=inside, other=0.0).to(tl.float32)
+    for number in tl.static_range(ADDS):
+        at = (number * T + token) * D + offsets
+        row += tl.load(add + at, mask=inside, other=0.0).to(tl.float32)
     for j in tl.static_range(TOP_K):
         pair = token * TOP_K + j
         result = tl.load(results + pair * D + offsets, mask=inside, other=0.0)
         row += tl.load(weights + pair) * result.to(tl.float32)
-    if ADD or TOP_K > 0:
+    if ADDS + TOP_K > 0:
         rounded = row.to(stream.dtype.element_ty)
         tl.store(stream + token * D + offsets, rounded, mask=inside)
         row = rounded.to(tl.float32)
@@ -68,8 +70,9 @@ def add_norm(
 ) -> None:
     """Add to the stream [T, D] in place and write its RMSNorm to `out` [T, D].
 
-    `add` [T, D] is added as it is (an attention's output, shared experts). `results` [T k, D] are
-    the experts', a row a pair, and are added by `weights` [T, k] in float32.
+    `add`, one [T, D] or several [.., T, D], is added as it is (outputs of attention, memory layers,
+    shared experts). `results` [T k, D] are the experts', a row a pair, and are added by `weights`
+    [T, k] in float32.
     """
     tokens, width = stream.shape
     top_k = 0 if weights is None else weights.shape[1]
@@ -81,9 +84,10 @@ def add_norm(
         gamma,
         out,
         eps,
+        tokens,
         D=width,
         TOP_K=top_k,
         BLOCK=block_of(width),
-        ADD=add is not None,
+        ADDS=0 if add is None else add.numel() // stream.numel(),
         **launch_options(pdl=pdl, warps=8 if width * (1 + top_k) >= MANY else 4),
     )

@@ -14,7 +14,7 @@ from reference_model.kernels.launch import INTERPRETED
 from reference_model.model import ReferenceModel
 from reference_model.routing import selectors, set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
-from tests.reference_model.fused.models import CONTEXT, MODELS, STEPS
+from tests.reference_model.fused.models import CONTEXT, MEMORIES, MODELS, STEPS
 from tests.reference_model.tiny import made
 
 CLOSE = 3e-6  # float32 on the interpreter: sums in another order
@@ -42,14 +42,19 @@ def decoded(
     return logits, [ids.long().sort(-1).values for ids in chosen if ids is not None], step
 
 
-@pytest.mark.parametrize("batch", [1, 3, 20])
-@pytest.mark.parametrize("name", MODELS)
+CASES = [(name, batch) for name in MODELS if name not in MEMORIES for batch in (1, 3, 20)]
+CASES += [(name, batch) for name in MEMORIES for batch in (1, 3)]
+CASES += [(name, 20) for name in MEMORIES if "experts" in name]  # a router in tiles, were it alone
+
+
+@pytest.mark.parametrize(("name", "batch"), CASES)
 def test_a_fused_step_gives_the_logits_choices_and_cache_of_plain_pytorch(
     name: str, batch: int
 ) -> None:
     reference = made(MODELS[name], seed=batch)
-    plain, chosen, at = decoded(reference, batch, "torch")
-    fused, chosen_too, at_too = decoded(reference, batch, "fused")
+    steps = 1 if name in MEMORIES else STEPS
+    plain, chosen, at = decoded(reference, batch, "torch", steps)
+    fused, chosen_too, at_too = decoded(reference, batch, "fused", steps)
     for expected, logits in zip(plain, fused, strict=True):
         assert (logits - expected).norm() <= CLOSE * expected.norm()
     assert all(map(torch.equal, chosen, chosen_too))
@@ -65,14 +70,25 @@ def test_expanded_latent_attention_is_refused() -> None:
         decoded(reference, 1, "fused", 1)
 
 
-def test_a_given_routing_is_followed() -> None:
-    reference = made(MODELS["full QK-norm, softmax"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "full QK-norm, softmax",
+        "memory, heads, groups, skips",
+        "PEER beside experts, tables of heads",
+    ],
+)
+def test_a_given_routing_is_followed(name: str) -> None:
+    reference = made(MODELS[name])
     set_synthetic_routing(reference, Popularity(exponent=1.0), tokens=3 * CONTEXT)
     plain, chosen, _ = decoded(reference, 3, "torch", 1)
     fused, chosen_too, _ = decoded(reference, 3, "fused", 1)
     assert all(map(torch.equal, chosen, chosen_too))
-    for router in selectors(reference).values():
-        assert router.synthetic_choice is not None
+    for leaf in selectors(reference).values():
+        assert leaf.synthetic_choice is not None
+        if leaf.kind == "rows":
+            assert leaf.selected is not None
+            assert torch.equal(leaf.selected.long(), leaf.synthetic_choice[:3])
     assert (fused[0] - plain[0]).norm() <= CLOSE * plain[0].norm()
 
 
@@ -86,6 +102,11 @@ def test_a_given_routing_is_followed() -> None:
         ("latents, unlike layers", 1, 10),
         ("latents, unlike layers", 3, 12),
         ("latents, compressed queries, groups", 20, 14),
+        ("memory, pre-values, ring windows", 1, 11),  # 6, product, scores, sides, rows, output
+        ("memory, pre-values, ring windows", 3, 13),
+        ("memory, heads, groups, skips", 1, 12),  # two heads sum their rows apart
+        ("memory, heads, groups, skips", 3, 14),
+        ("PEER in place of an FFN", 1, 6),  # of a layer without; layer 0 is looked at below
     ],
 )
 def test_a_layer_takes_few_launches_and_every_region_is_entered_once(

@@ -81,7 +81,7 @@ def run(
     buffers = room(sizes, tokens)
     out = poisoned(tokens, sizes.sums * sizes.value_dim)
     keys = described(weights.keys, TILE)
-    score_keys(projected, keys, buffers.scores, TILE, queries=sizes.queries)
+    score_keys(projected, keys, buffers.scores, TILE, sizes)
     choose_sides(projected, sizes, weights, buffers, eps=EPS)
     summed = out if together else None
     choose_rows(projected, sizes, weights, buffers, summed, declared=declared)

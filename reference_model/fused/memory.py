@@ -1,0 +1,136 @@
+"""A memory layer of a decode step: five launches to its result, six where rows are many.
+
+One product for queries and what else the token is multiplied by; scores; the best lines and
+columns; the best points of the grid and their rows; the rows' sum, which one head with few rows
+does in the launch before; the output product, which adds to the residual stream. Of one token the
+first product takes the norm along. What stands last waits for the layer's output block, which may
+be a later one (skip placement).
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from reference_model.fused.memory_weights import MemoryLayer, MemoryParts, parts_of
+from reference_model.fused.plan import Plan, region
+from reference_model.fused.products import launch_product
+from reference_model.kernels.experts import described
+from reference_model.kernels.key_scores import score_keys
+from reference_model.kernels.memory import MemoryBuffers, MemorySizes
+from reference_model.kernels.memory_grid import choose_rows, sums_too
+from reference_model.kernels.memory_rows import sum_rows
+from reference_model.kernels.memory_sides import choose_sides
+from reference_model.kernels.tiles import dense_tile
+from reference_model.layers import Norm
+from reference_model.leaf import NORM_EPS
+
+
+class MemoryRooms:
+    """Buffers of memory layers: those of the same sizes share all but their rows and weights."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._shared: dict[MemorySizes, MemoryBuffers] = {}
+
+    def of(self, sizes: MemorySizes) -> MemoryBuffers:
+        """Buffers of one layer; its rows stay until the step runs again."""
+        if sizes not in self._shared:
+            self._shared[sizes] = MemoryBuffers.make(
+                sizes, tokens=self.plan.tokens, device=str(self.plan.device)
+            )
+        shared = self._shared[sizes]
+        rows = torch.zeros_like(shared.rows)
+        selected = rows if sizes.expansion == 1 else torch.zeros_like(rows)
+        weights = torch.zeros_like(shared.weights)
+        return replace(shared, rows=rows, selected=selected, weights=weights)
+
+
+class MemoryPlan:
+    """Puts the launches of one memory layer into a plan.
+
+    Attributes:
+        parts: The layer as its kernels see it.
+        buffers: Where they leave what they choose; `selected` are the rows of a step.
+    """
+
+    def __init__(
+        self, plan: Plan, rooms: MemoryRooms, prefix: str, layer: MemoryLayer, *, skips: bool
+    ) -> None:
+        """`skips`: other blocks run between the rows' choice and the layer's last launch."""
+        self.plan, self.prefix = plan, prefix
+        self.parts: MemoryParts = parts_of(layer)
+        sizes = self.parts.sizes
+        self.buffers = rooms.of(sizes)
+        room = self._own_room if skips else plan.shared_room
+        self.projected = room("memory_projected", plan.tokens, sizes.projected)
+        self.mixed = room("memory_mixed", plan.tokens, sizes.sums * sizes.value_dim)
+
+    def _own_room(self, name: str, *shape: int) -> Tensor:
+        del name
+        return self.plan.room(*shape)
+
+    def add_choice(self, norm: Norm, *, takes_norm: bool) -> None:
+        """All launches but the last, which reads what the layer gives.
+
+        Of one token the input is the residual stream, of more `plan.normed`. The norm's leaf is
+        part of the first product if no other layer `takes_norm`: no FFN stands beside this layer.
+        """
+        plan, parts = self.plan, self.parts
+        leaves = ("ffn_norm", *parts.leaves) if takes_norm and plan.single else parts.leaves
+        path, x, gamma = region(self.prefix, *leaves), plan.normed, None
+        if not plan.single:
+            if takes_norm:
+                plan.launch_norm(self.prefix + "ffn_norm", norm)
+        elif parts.sizes.neurons:  # they are multiplied by the normed token, too
+            plan.launch_norm(path, norm)
+        else:
+            x, gamma = plan.stream, norm.weight
+        launch_product(plan, path, x, parts.first, self.projected, gamma=gamma)
+        self._choose()
+        if parts.output is not None and not self._summed:
+            self._sum(self.mixed, added=False)
+
+    @property
+    def _summed(self) -> bool:
+        """Whether the launch that chooses rows sums them too."""
+        return self.parts.output is not None and sums_too(self.parts.sizes)
+
+    def _choose(self) -> None:
+        plan, parts, buffers, projected = self.plan, self.parts, self.buffers, self.projected
+        sizes, weights = parts.sizes, parts.weights
+        path = self.prefix + "memory.retrieve"
+        if self._summed:
+            path = region(self.prefix, "memory.retrieve", *parts.rows)
+        tile = dense_tile(plan.tokens, sizes.key_dim)
+        keys = described(weights.keys, tile)
+        plan.launch(path, score_keys, projected, keys, buffers.scores, tile, sizes, pdl=plan.pdl)
+        plan.launch(
+            path, choose_sides, projected, sizes, weights, buffers, eps=NORM_EPS, pdl=plan.pdl
+        )
+        declared = parts.retrieve.synthetic_choice
+        if declared is not None:
+            declared = declared[: plan.tokens].contiguous()
+        plan.launch(
+            path, choose_rows, projected, sizes, weights, buffers,
+            self.mixed if self._summed else None, declared=declared, pdl=plan.pdl,
+        )  # fmt: skip
+
+    def _sum(self, out: Tensor, *, added: bool) -> None:
+        plan, parts = self.plan, self.parts
+        plan.launch(
+            region(self.prefix, *parts.rows), sum_rows, self.projected, parts.sizes, parts.weights,
+            self.buffers, out, x=plan.normed if parts.sizes.neurons else None, added=added,
+            pdl=plan.pdl,
+        )  # fmt: skip
+
+    def add_output(self) -> None:
+        """The last launch: the output product, or the rows' sum where there is none.
+
+        It adds to the stream. Neurons read `plan.normed`: no other block may run before it.
+        """
+        if self.parts.output is None:
+            self._sum(self.plan.stream, added=True)
+        else:
+            path = self.prefix + "memory.output"
+            launch_product(self.plan, path, self.mixed, self.parts.output, None)
