@@ -1,6 +1,8 @@
 """A memory layer of UltraMemV2 at decode: its kernels, against float64 and against the clock.
 
-    python -m benchmarks.memory_layer OUT.json
+    python -m benchmarks.memory_layer OUT.json [ways]
+
+`ways` also times what else its launches may choose.
 
 The reference time is that of the compulsory bytes at the copy rate of the run: dense weights, the
 distinct rows that were chosen, their entries of the permutation, tokens in and out. All tokens
@@ -41,7 +43,7 @@ class Way:
     """What a launch may choose: whether one kernel chooses and sums, warps, slices of the rows."""
 
     together: bool
-    side_warps: int = 4
+    side_warps: int | None = None
     grid_warps: int | None = None
     row_warps: int | None = None
     slices: int | None = None
@@ -60,7 +62,8 @@ class Chain:
 
         self.projected, self.mixed = room(s.projected), room(s.sums * s.value_dim)
         self.out = room(model.shape.hidden)
-        self.first, self.last = Dense(model.first, tokens), Dense(model.last, tokens)
+        self.first = Dense(model.first, x, self.projected, pdl=way.pdl)
+        self.last = Dense(model.last, self.mixed, self.out, pdl=way.pdl)
         self.tile = dense_tile(tokens, s.key_dim)
         self.keys = [described(weights.keys, self.tile) for weights in model.layers]
         buffers = MemoryBuffers.make(s, tokens=tokens, device="cuda")
@@ -73,7 +76,7 @@ class Chain:
         """One layer."""
         s, weights, way = self.model.shape.sizes, self.model.layers[layer], self.way
         buffers, pdl = self.buffers, self.way.pdl
-        self.first.run(layer, self.x, self.projected, pdl=pdl)
+        self.first.run(layer)
         score_keys(self.projected, self.keys[layer], buffers.scores, self.tile, s, pdl=pdl)
         choose_sides(
             self.projected, s, weights, buffers, eps=EPS, warps=way.side_warps, pdl=pdl
@@ -84,7 +87,7 @@ class Chain:
         )  # fmt: skip
         if not way.together:
             sum_rows(self.projected, s, weights, buffers, self.mixed, warps=way.row_warps, pdl=pdl)
-        self.last.run(layer, self.mixed, self.out, pdl=pdl)
+        self.last.run(layer)
 
     def step(self) -> None:
         """All layers."""
@@ -112,6 +115,8 @@ def checked(chain: Chain) -> Result:
     chain.run(0)
     first = chain.out.clone()
     projected, error = chain.projected, oracles.error
+    assert weights.merge is not None and weights.cores is not None
+    assert weights.permutation is not None
     factors = memory_oracles.norm_factors(projected, s, EPS)
     merged = memory_oracles.merged(buffers.scores, weights.merge, factors)
     sides = memory_oracles.chosen_sides(buffers.scores, buffers.places.clamp_min(0), factors)
@@ -154,8 +159,8 @@ def ways(sizes: MemorySizes, tokens: int) -> list[Way]:
     return tried_ways
 
 
-def measured(timer: Timer, model: Model, tokens: int, *, alike: bool) -> Result:
-    """One layer: the time of the usual way and of all others, bytes, checks, kernels apart."""
+def measured(timer: Timer, model: Model, tokens: int, *, alike: bool, others: bool) -> Result:
+    """One layer: the time of the usual way, bytes, checks, kernels apart, other ways."""
     x = torch.randn(tokens, model.shape.hidden, device="cuda", generator=generator()).bfloat16()
     if alike:
         x = x[:1].expand_as(x).contiguous()
@@ -170,7 +175,7 @@ def measured(timer: Timer, model: Model, tokens: int, *, alike: bool) -> Result:
         "check": tried(partial(checked, usual)),
         "bytes": usual.layer_bytes(),
         "us": time(several[0]),
-        "ways": [asdict(way) | tried(partial(time, way)) for way in several[1:]],
+        "ways": [asdict(way) | tried(partial(time, way)) for way in several[1:] if others],
         "layers": model.count,
         "kernels_without_pdl": kernel_durations_us(plain.step),
     }
@@ -196,7 +201,8 @@ def main() -> None:
         for tokens in TOKENS:
             for alike in (False, True):
                 note = ", all alike" if alike else ""
-                case = partial(measured, timer, model, tokens, alike=alike)
+                others = "ways" in sys.argv and not alike
+                case = partial(measured, timer, model, tokens, alike=alike, others=others)
                 keep(f"{shape.name}, {tokens} tokens{note}", case)
         del model
         torch.cuda.empty_cache()

@@ -11,13 +11,12 @@ from torch import Tensor
 
 from costmodel.inputs.catalog import load_model
 from costmodel.layers.ultramem import UltraMem
-from reference_model.kernels.experts import described
-from reference_model.kernels.linear import linear
-from reference_model.kernels.linear_split import MOST, SplitBuffers, SplitTile, linear_split
+from reference_model.fused.memory_weights import Projection
+from reference_model.fused.plan import Plan
+from reference_model.fused.products import launch_product
 from reference_model.kernels.memory import MemorySizes, MemoryWeights
 
 COLD_BYTES = 200e6  # of dense weights that take turns
-STEP, STAGES = 64, 4  # inputs a step and stages of the way `split`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,26 +58,17 @@ class Shape:
 
 
 class Dense:
-    """A dense product with the weights of all layers: by rows, split, or by cuBLAS."""
+    """A dense product out [T, N] = x [T, K] weight^T of each layer, as a fused step does it."""
 
-    def __init__(self, weights: list[Tensor], tokens: int) -> None:
-        outputs, inputs = weights[0].shape
-        self.weights, self.tokens = weights, tokens
-        steps = inputs // STEP
-        splits = max(count for count in (1, 2, 3, 4, 6, 8) if steps % count == 0 < steps // count)
-        self.tile = SplitTile(64, splits, STEP, STAGES)
-        if 1 < tokens <= MOST:
-            self.buffers = SplitBuffers.make(outputs, self.tile, tokens, "cuda")
-            self.tiles = [described(weight, self.tile) for weight in weights]
+    def __init__(self, weights: list[Tensor], x: Tensor, out: Tensor, *, pdl: bool) -> None:
+        plan = Plan(*x.shape, device=x.device, dtype=x.dtype, pdl=pdl)
+        for weight in weights:
+            launch_product(plan, "", x, Projection(weight, None), out)
+        self.launches = plan.launches
 
-    def run(self, layer: int, x: Tensor, out: Tensor, *, pdl: bool) -> None:
-        """Compute out [T, N] = x [T, K] weight^T."""
-        if self.tokens == 1:
-            linear(x, self.weights[layer], out, pdl=pdl)
-        elif self.tokens <= MOST:
-            linear_split(x, self.tiles[layer], out, self.tile, self.buffers, pdl=pdl)
-        else:
-            torch.mm(x, self.weights[layer].T, out=out)
+    def run(self, layer: int) -> None:
+        """The product of one layer."""
+        self.launches[layer].run()
 
 
 class Model:

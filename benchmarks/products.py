@@ -21,6 +21,7 @@ from costmodel.layers.base import MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.ultramem import UltraMem
 from reference_model.fused.products import Choice
 from reference_model.kernels import oracles
 from reference_model.kernels.experts import described, down, gate_up
@@ -68,6 +69,11 @@ def sizes(models: tuple[str, ...]) -> list[Size]:
                 width = ffn.shared_intermediate_size
             if width:
                 several |= {Size(2 * width, d, gated=True), Size(d, width)}
+        for memory in config.memory:
+            if isinstance(memory, UltraMem):
+                mixed = memory.value_dim * memory.output_groups
+                queries = 2 * memory.num_queries * memory.key_dim
+                several |= {Size(queries + (memory.pre_value_dim or 0), d), Size(d, mixed)}
         several.add(Size(config.vocab_size, d))
     return sorted(several)
 

@@ -23,7 +23,8 @@ from torch import Tensor
 from reference_model.kernels.top import most_of
 
 TOGETHER = 4  # rows of a table that a block of `sum_rows` asks for at once
-BLOCKS = 2048  # of `sum_rows` that one launch needs to keep the memory busy
+BLOCKS = 1024  # of `sum_rows` that one launch needs to keep the memory busy
+LEAST_SLICES = 8  # of a token, as long as that is at most twice as many blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,8 @@ class MemorySizes:
 def usual_slices(sizes: MemorySizes, tokens: int) -> int:
     """Blocks that share the rows of a token in `sum_rows`."""
     reads = sizes.heads * sizes.reads
-    return max(1, min(-(-reads // TOGETHER), BLOCKS // tokens))
+    blocks = max(BLOCKS // tokens, min(LEAST_SLICES, 2 * BLOCKS // tokens))
+    return max(1, min(-(-reads // TOGETHER), blocks))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

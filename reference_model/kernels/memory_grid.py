@@ -22,6 +22,7 @@ from reference_model.kernels.top import key_of, top, top_constants
 
 FEW = 32  # rows of one head that its block reads by itself
 WIDE = 4096  # points of a grid from which more warps share it
+MANY = 128  # tokens from which fewer warps share a small one
 
 
 @triton.jit
@@ -163,11 +164,12 @@ def choose_rows(
     """
     assert out is None or sizes.heads == 1, sizes.heads
     side = block_of(sizes.kept)
-    warps = warps or (16 if side * side > WIDE else 4)
+    tokens = buffers.rows.shape[0]
+    warps = warps or (16 if side * side > WIDE else 2 if tokens >= MANY else 4)
     arguments, constants = row_arguments(projected, None, sizes, weights, buffers)
     spare = projected  # stands for what a family does not have
     rows = constants | {"TOGETHER": min(FEW, block_of(sizes.reads))}
-    _choose_rows[buffers.rows.shape[0], sizes.heads](
+    _choose_rows[tokens, sizes.heads](
         buffers.places, buffers.sides, spare if weights.cores is None else weights.cores,
         spare if weights.permutation is None else weights.permutation,
         spare if declared is None else declared, buffers.selected, buffers.grid_room,

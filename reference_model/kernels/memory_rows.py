@@ -18,6 +18,8 @@ from reference_model.kernels.launch import block_of, launch_options, wait_for_pr
 from reference_model.kernels.memory import TOGETHER, MemoryBuffers, MemorySizes, MemoryWeights
 
 WIDE = 1536  # elements of a row, in all tables, from which several warps hold a few rows
+BROAD = 1024  # from which two hold them while tokens are few
+FEW_TOKENS = 16
 
 
 @triton.jit
@@ -176,6 +178,13 @@ def row_arguments(
     return tensors, constants
 
 
+def _usual_warps(width: int, sums: int, tokens: int) -> int:
+    """What was fastest on an H200; one warp cannot hold wide rows, nor several sums."""
+    if sums > 1 or width > WIDE:
+        return 4
+    return 2 if width > BROAD and tokens <= FEW_TOKENS else 1
+
+
 def sum_rows(
     projected: Tensor,
     sizes: MemorySizes,
@@ -194,8 +203,8 @@ def sum_rows(
     """
     tokens, slices = buffers.partial.shape[:2]
     arguments, constants = row_arguments(projected, x, sizes, weights, buffers)
-    wide = constants["BLOCK_P"] + constants["BLOCK_V"] > WIDE
-    warps = warps or (1 if sizes.sums == 1 and not wide else 4)  # one warp cannot hold several
+    width = constants["BLOCK_P"] + constants["BLOCK_V"]
+    warps = warps or _usual_warps(width, sizes.sums, tokens)
     _sum_rows[tokens, slices](
         out, buffers.partial, buffers.arrived, *arguments, **constants, ADDED=added, SLICES=slices,
         **launch_options(pdl=pdl, warps=warps),

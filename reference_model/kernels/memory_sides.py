@@ -19,6 +19,9 @@ from reference_model.kernels.launch import block_of, launch_options, wait_for_pr
 from reference_model.kernels.memory import MemoryBuffers, MemorySizes, MemoryWeights
 from reference_model.kernels.top import key_of, top, top_constants
 
+FEW_KEPT = 32  # lines or columns that fewer warps choose
+MANY = 512  # tokens whose blocks keep the GPU busy
+
 
 @triton.jit
 def _norm_factor(query, eps, DK: tl.constexpr, BLOCK_K: tl.constexpr):
@@ -69,6 +72,12 @@ def _choose_sides(
         tl.store(sides + (block * RANKS + rank) * M + place, score * factor, mask=best)
 
 
+def _usual_warps(kept: int, tokens: int) -> int:
+    """What was fastest on an H200: fewer warps where blocks are many, or few keys are chosen."""
+    many = tokens >= (MANY if kept > FEW_KEPT else MANY // 2)
+    return (8 if kept > FEW_KEPT else 4) // (2 if many else 1)
+
+
 def choose_sides(
     projected: Tensor,
     sizes: MemorySizes,
@@ -76,7 +85,7 @@ def choose_sides(
     buffers: MemoryBuffers,
     *,
     eps: float,
-    warps: int = 4,
+    warps: int | None = None,
     pdl: bool = False,
 ) -> None:
     """Choose the f best lines and columns by buffers.scores, into `places` and `sides`.
@@ -84,6 +93,7 @@ def choose_sides(
     projected [T, 2 q Dk + ..] is what `score_keys` had.
     """
     tokens, width = projected.shape
+    warps = warps or _usual_warps(sizes.kept, tokens)
     merge, dk = weights.merge, sizes.key_dim
     side, head = (dk, 2 * dk) if sizes.product_keys else (sizes.queries * dk, 0)
     _choose_sides[tokens, 2 * sizes.heads](
