@@ -115,7 +115,8 @@ def checked(chain: Chain) -> Result:
     chain.run(0)
     first = chain.out.clone()
     projected, error = chain.projected, oracles.error
-    assert weights.merge is not None and weights.cores is not None
+    assert weights.merge is not None
+    assert weights.cores is not None
     assert weights.permutation is not None
     factors = memory_oracles.norm_factors(projected, s, EPS)
     merged = memory_oracles.merged(buffers.scores, weights.merge, factors)
