@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from costmodel.backends import kernels_of
+from costmodel.backends import BACKENDS, kernels_of
 from costmodel.backends.fused import few
-from costmodel.backends.step_kernels import StepKernels
+from costmodel.backends.step_kernels import StepKernels, region_paths
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Workload
@@ -405,6 +405,17 @@ def test_a_memory_layer_in_place_of_an_ffn_takes_the_norm_along() -> None:
         "memory.output": 1,
     }
     assert of_memory("memory-plus-1.3b", 2, 3)["ffn_norm"] == 1
+
+
+def test_a_recording_has_a_column_for_each_region_that_may_run_and_no_other() -> None:
+    config = PRESETS["ultramemv2-1b-7b"]
+    paths = region_paths(build_operators(config, Workload().step()), BACKENDS["fused"])
+    assert {path.removeprefix("layers.5.") for path in paths if path.startswith("layers.5.")} == {
+        "{attention_norm,attention.qkv}",
+        "{ffn_norm,ffn.gate_up}",
+        "memory.{query,pre_projection}",
+        "memory.{pre_values,values}",
+    }
 
 
 def test_neurons_of_one_token_have_their_norm_apart() -> None:
