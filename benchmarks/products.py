@@ -17,10 +17,12 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from benchmarks.timing import Timer
 from costmodel.inputs.catalog import load_model
 from costmodel.layers.attention import Attention
-from costmodel.layers.base import MixerKind
+from costmodel.layers.base import MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.peer import Peer
+from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
 from reference_model.fused.products import Choice
 from reference_model.kernels import oracles
@@ -70,12 +72,23 @@ def sizes(models: tuple[str, ...]) -> list[Size]:
             if width:
                 several |= {Size(2 * width, d, gated=True), Size(d, width)}
         for memory in config.memory:
-            if isinstance(memory, UltraMem):
-                mixed = memory.value_dim * memory.output_groups
-                queries = 2 * memory.num_queries * memory.key_dim
-                several |= {Size(queries + (memory.pre_value_dim or 0), d), Size(d, mixed)}
+            several |= memory_sizes(memory, d)
         several.add(Size(config.vocab_size, d))
     return sorted(several)
+
+
+def memory_sizes(memory: MemoryKind, d: int) -> set[Size]:
+    """The first product of a memory layer, and its output."""
+    if isinstance(memory, UltraMem):
+        queries = 2 * memory.num_queries * memory.key_dim
+        first = Size(queries + (memory.pre_value_dim or 0), d)
+        return {first, Size(d, memory.output_groups * memory.value_dim)}
+    assert isinstance(memory, ProductKey | Peer)
+    queries = 2 * memory.num_heads * memory.key_dim
+    if isinstance(memory, Peer):
+        return {Size(queries, d)}
+    several = {Size(queries + memory.gate * memory.value_dim, d)}
+    return several | ({Size(d, memory.value_dim)} if memory.output_projection else set())
 
 
 def attention_sizes(attention: MixerKind, d: int) -> set[Size]:

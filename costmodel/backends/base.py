@@ -38,6 +38,11 @@ class Backend(ABC):
         del members, tokens
         return True
 
+    def may_join(self, members: Sequence[Operator]) -> bool:
+        """Whether a layer's operators under the leaves of a span form a region at some N."""
+        del members
+        return True
+
     def outside_launches(self, operators: Sequence[Operator]) -> int:
         """Launches of a step that belong to no operator."""
         del operators

@@ -43,6 +43,7 @@ LATENT_JOINED = (LATENT_NORM, ROPE)  # mostly part of the product with k_up
 NORMS = ("attention_norm", "ffn_norm", "final_norm")
 FEW_TOKENS = {True: 64, False: 16}  # by whether experts are few
 FEW_EXPERTS = 32
+MANY_TOKENS = 2**20
 TILE = 16  # experts that a block of the router's product takes
 
 
@@ -89,6 +90,10 @@ class Fused(Backend):
         if last.leaf == K_UP:
             return _compresses_queries(last) is (members[0].leaf == ROPE)
         return tokens == 1 or (last.leaf == ROUTER and not few(tokens, _experts(last)))
+
+    def may_join(self, members: Sequence[Operator]) -> bool:
+        """At one token or at many: no region is of a few tokens alone."""
+        return any(self.joins(members, tokens) for tokens in (1, MANY_TOKENS))
 
     def outside_launches(self, operators: Sequence[Operator]) -> int:
         """A fill that zeroes the lengths of experts' lists, for all alike layers at once."""

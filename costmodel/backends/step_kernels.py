@@ -150,7 +150,7 @@ def region_paths(operators: Sequence[Operator], backend: Backend) -> tuple[str, 
     """The path of every region of a layer that a backend may form, whatever the tokens."""
     return tuple(
         path
-        for region in _spanned(operators, backend, lambda _: True)
+        for region in _spanned(operators, backend, backend.may_join)
         for path in expanded_paths(region.path)
     )
 

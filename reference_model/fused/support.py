@@ -1,8 +1,8 @@
 """What the backend `fused` can run: one refusal names the field, the value and the rule.
 
 It decodes (one new token a sequence) on an NVIDIA GPU of compute capability 9.0 or newer, in bf16,
-models whose layers are grouped-query attention, or latent attention in its absorbed form, and a
-gated feed-forward layer or experts.
+models of grouped-query attention, or latent attention in its absorbed form, with gated feed-forward
+layers, experts and memory layers.
 """
 
 import torch

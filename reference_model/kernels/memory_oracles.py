@@ -43,11 +43,14 @@ def _multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return (a.double() * b.double() + c.double()).float()
 
 
-def merged(scores: Tensor, merge: Tensor, factors: Tensor) -> Tensor:
+def merged(scores: Tensor, merge: Tensor | None, factors: Tensor) -> Tensor:
     """One score a key, [T, 2, H, n]: the sum over the ranks [T, 2, H, r, n] by merge [2, H, r].
 
-    The factors [T, 2, q] of the norm are part of it where there are several.
+    The factors [T, 2, q] of the norm are part of it where there are several. A product key has one
+    score.
     """
+    if merge is None:
+        return scores[:, :, :, 0]
     shares = merge[None].expand(scores.shape[0], -1, -1, -1)
     if factors.shape[-1] > 1:
         shares = shares * factors.float()[:, :, None]
@@ -57,9 +60,11 @@ def merged(scores: Tensor, merge: Tensor, factors: Tensor) -> Tensor:
     return total
 
 
-def grid(sides: Tensor, cores: Tensor) -> Tensor:
-    """Scores [T, H, f f] of all points of the grid by the sum of the cores."""
+def grid(sides: Tensor, cores: Tensor | None) -> Tensor:
+    """Scores [T, H, f f] of all points of the grid by the sum of the cores, or sums of two."""
     lines, columns = sides.unbind(1)  # [T, H, r, f] each
+    if cores is None:
+        return (lines[:, :, 0, :, None] + columns[:, :, 0, None]).flatten(-2)
     ranks = lines.shape[2]
     summed = torch.zeros_like(cores[0], dtype=torch.float32)
     for core in cores:
@@ -86,12 +91,18 @@ def by_core(sides: Tensor, cores: Tensor) -> Tensor:
     return torch.einsum("thai,chab,thbj->thcij", lines, cores.double(), columns).flatten(-2)
 
 
-def rows_at(points: Tensor, places: Tensor, sizes: MemorySizes, permutation: Tensor) -> Tensor:
+def rows_at(
+    points: Tensor, places: Tensor, sizes: MemorySizes, permutation: Tensor | None
+) -> Tensor:
     """Virtual rows [T, H m] of points [T, H, m] of the grids of `places` [T, 2, H, f]."""
     lines, columns = places.long().unbind(1)
     i = lines.gather(-1, points // sizes.kept)
     j = columns.gather(-1, points % sizes.kept)
-    return permutation[i * sizes.keys + j].flatten(1)
+    at = i * sizes.keys + j
+    if sizes.own_rows:
+        heads = torch.arange(sizes.heads, device=at.device)
+        at = at + heads[:, None] * sizes.keys**2
+    return (at if permutation is None else permutation[at]).flatten(1)
 
 
 def weights_at(points: Tensor, scores: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from costmodel.backends import kernels_of
+from costmodel.backends import BACKENDS, kernels_of
 from costmodel.backends.fused import few
-from costmodel.backends.step_kernels import StepKernels
+from costmodel.backends.step_kernels import StepKernels, region_paths
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Workload
@@ -19,7 +19,10 @@ from costmodel.layers.formats import Formats, LeafFormat, parse_formats
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.operator import Operator
+from costmodel.layers.peer import Peer
+from costmodel.layers.product_key import ProductKey
 from costmodel.layers.site import expanded_paths
+from costmodel.layers.ultramem import UltraMem
 from tests.strategies import PRESETS
 
 OLMOE, LLAMA, GPT_OSS = "olmoe-1b-7b", "llama-3.1-8b", "gpt-oss-20b"  # 64, none, 32 experts
@@ -152,7 +155,10 @@ def test_a_dense_layer_in_a_model_of_experts_keeps_its_norm_apart() -> None:
     assert kernels.step_launches(operators) == 15 * 9 + 8 + 3 + FILL
 
 
-@pytest.mark.parametrize("model", [OLMOE, LLAMA, GPT_OSS, V2_LITE, V3])
+@pytest.mark.parametrize(
+    "model",
+    [OLMOE, LLAMA, GPT_OSS, V2_LITE, V3, "ultramemv2-227m-1.2b", "memory-plus-1.3b"],
+)
 @pytest.mark.parametrize("count", [np.int64, object])
 def test_launches_over_a_grid_are_those_of_its_points(model: str, count: type) -> None:
     batches = (1, 2, 16, 17, 64, 65, 1000)
@@ -199,8 +205,6 @@ def refusal(model: ModelConfig | str = SMALL, **fields: Any) -> str | None:  # n
 
 def test_what_has_no_kernels_is_named() -> None:
     for model, reason in (
-        ("ultramemv2-1b-7b", "has no kernels for memory layers of kind ultramem"),
-        ("memory-plus-1.3b", "has no kernels for memory layers of kind product_key"),
         (
             "peer-12l-1m",
             "has no kernels for an ungated feed-forward layer with activation=gelu",
@@ -283,6 +287,145 @@ def test_what_has_no_kernels_is_named() -> None:
     )
     of_cache = refusal(kv_dtype=DTYPES["fp8"])
     assert of_cache == "the backend fused runs bf16, not dtype=bf16 with kv_dtype=fp8"
+
+
+def memory(**fields: Any) -> ModelConfig:  # noqa: ANN401 - any field of UltraMem
+    given: dict[str, Any] = {"knum": 16, "knn": 4, "key_dim": 8, "value_dim": 8}
+    return of(memory=(UltraMem(**(given | fields)),))
+
+
+PRODUCT_KEY = ProductKey(
+    layers="0", num_keys=200, num_heads=2, knn=4, key_dim=8, value_dim=64, replaces_ffn=False
+)
+PEER = Peer(layers="0", num_keys=16, num_heads=2, knn=4, key_dim=8)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (memory(key_dim=12), "needs key_dim to be a multiple of 8, not 12"),
+        (
+            memory(knum=2**14, share_ratio=1.0, value_expansion=2),
+            "has kernels for at most 32768 keys a side, not 46340",  # 2 isqrt(2 2^28)
+        ),
+        (
+            memory(knum=200, knn=129),
+            "has kernels for at most 128 lines and columns of a grid, not 129",
+        ),
+        (
+            memory(knum=200, knn=1025, first_stage_topk=128),
+            "has kernels for at most 1024 rows read a head (knn), not 1025",
+        ),
+        (memory(value_dim=4098), "has kernels for at most 4096 elements in a row, not 4098"),
+        (
+            memory(pre_value_dim=8192, value_dim=64),
+            "has kernels for at most 4096 elements in a row, not 8192",
+        ),
+        (
+            memory(tucker_rank=6, tucker_cores=2),
+            "needs tucker_rank^2 tucker_cores of at most 64, not 72",
+        ),
+        (
+            memory(value_expansion=6, value_dim=512),
+            "needs at most 16384 elements in all groups of values, not 18432",
+        ),
+        (
+            of(memory=(replace(PRODUCT_KEY, knn=130),)),
+            "has kernels for at most 128 lines and columns of a grid, not 130",
+        ),
+        (
+            of(memory=(replace(PEER, layers="0:1", replaces_ffn=False),)),
+            "has no kernels for PEER layers whose output skips blocks (layers=0:1)",
+        ),
+    ],
+)
+def test_memory_layers_beyond_their_kernels_are_refused(model: ModelConfig, reason: str) -> None:
+    assert refusal(model) == f"the backend fused {reason}"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "ultramemv2-1b-7b",
+        "ultramemv2-227m-1.2b",
+        "ultramemv2-2.5b-120b",
+        "ultramemv2-2.5b-60b",
+        "ultramem-227m-1.2b",
+        "memory-plus-1.3b",
+        "memory-plus-227m-1.2b",
+        of(memory=(PEER,)),
+    ],
+)
+def test_models_with_memory_layers_have_kernels(model: ModelConfig | str) -> None:
+    assert refusal(model) is None
+
+
+def of_memory(model: str, batch: int, layer: int) -> dict[str, Any]:
+    """Launches of the second half of one layer."""
+    launches = of_layer(model, batch, layer)
+    return {path: count for path, count in launches.items() if "attention" not in path}
+
+
+def test_a_memory_layer_takes_six_launches_and_five_where_one_head_reads_few_rows() -> None:
+    """With the FFN's two, and its norm, which is apart beyond one token."""
+    ffn_one = {"{ffn_norm,ffn.gate_up}": 1, "ffn.down": 1}
+    ffn = {"ffn_norm": 1, "ffn.gate_up": 1, "ffn.down": 1}
+    many = {
+        "memory.{query,pre_projection}": 1,
+        "memory.retrieve": 3,
+        "memory.{pre_values,values}": 1,
+        "memory.output": 1,
+    }
+    assert of_memory("ultramemv2-1b-7b", 1, 3) == ffn_one | many
+    assert of_memory("ultramemv2-1b-7b", 64, 3) == ffn | many
+    assert sum(of_layer("ultramemv2-1b-7b", 256).values()) == 14
+    few_rows = {
+        "memory.{query,pre_projection}": 1,
+        "memory.{retrieve,pre_values,values}": 3,
+        "memory.output": 1,
+    }
+    assert of_memory("ultramemv2-227m-1.2b", 1, 3) == ffn_one | few_rows
+    assert of_memory("ultramemv2-227m-1.2b", 256, 3) == ffn | few_rows
+    gated = {
+        "memory.{query,gate}": 1,
+        "memory.retrieve": 3,
+        "memory.values": 1,
+        "memory.output": 1,
+    }
+    assert of_memory("memory-plus-227m-1.2b", 1, 4) == ffn_one | gated
+    assert of_memory("memory-plus-227m-1.2b", 4, 4) == ffn | gated
+
+
+def test_a_memory_layer_in_place_of_an_ffn_takes_the_norm_along() -> None:
+    at_one = of_memory("memory-plus-1.3b", 1, 3)
+    assert at_one == {
+        "{ffn_norm,memory.query,memory.gate}": 1,
+        "memory.retrieve": 3,
+        "memory.values": 1,
+        "memory.output": 1,
+    }
+    assert of_memory("memory-plus-1.3b", 2, 3)["ffn_norm"] == 1
+
+
+def test_a_recording_has_a_column_for_each_region_that_may_run_and_no_other() -> None:
+    config = PRESETS["ultramemv2-1b-7b"]
+    paths = region_paths(build_operators(config, Workload().step()), BACKENDS["fused"])
+    assert {path.removeprefix("layers.5.") for path in paths if path.startswith("layers.5.")} == {
+        "{attention_norm,attention.qkv}",
+        "{ffn_norm,ffn.gate_up}",
+        "memory.{query,pre_projection}",
+        "memory.{pre_values,values}",
+    }
+
+
+def test_neurons_of_one_token_have_their_norm_apart() -> None:
+    """Two layers of 6 or 8 launches, of which one has PEER in place of an FFN's 2; both ends."""
+    peer = of(memory=(PEER,))
+    for batch, attention, ffn, ends in ((1, 4, 2, 2), (4, 5, 3, 3)):
+        kernels, operators = fused(peer, Workload(batch=batch))
+        chosen = 3
+        neurons = 2 + chosen + 1  # norm and query, the choice, the rows of both tables
+        assert kernels.step_launches(operators) == 2 * attention + ffn + neurons + ends
 
 
 def test_biases_sinks_and_shared_experts_have_kernels() -> None:

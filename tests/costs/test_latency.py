@@ -256,8 +256,10 @@ def test_fused_kernels_have_no_time_until_a_calibration_has_theirs() -> None:
     work = Workload(batch=64, context=2048, backend="fused")
     time = predict(PRESETS["olmoe-1b-7b"], work, GPU, HAND).time
     assert time == Unknown(reason="no calibration holds times of the kernels of the backend fused")
-    refused = predict(PRESETS["ultramemv2-1b-7b"], work, GPU, HAND).time
-    reason = "the backend fused has no kernels for memory layers of kind ultramem"
+    refused = predict(PRESETS["peer-12l-1m"], work, GPU, HAND).time
+    reason = (
+        "the backend fused has no kernels for an ungated feed-forward layer with activation=gelu"
+    )
     assert refused == Unknown(reason=reason)
 
 

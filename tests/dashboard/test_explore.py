@@ -231,9 +231,9 @@ def test_the_address_opens_the_same_view() -> None:
     assert "Roofline" in at.get("plotly_chart")[0].proto.alt
     at = page(ex_by="launches")
     assert "Bars of launches" in at.get("plotly_chart")[0].proto.alt
-    at = page(model="ultramemv2-1b-7b", backend="fused", ex_by="launches")
+    at = page(model="peer-12l-1m", backend="fused", ex_by="launches")
     assert not at.get("plotly_chart")
-    assert any("no kernels for memory layers of kind ultramem" in each.value for each in at.info)
+    assert any("no kernels for an ungated feed-forward layer" in each.value for each in at.info)
     at = page(gpu="b200", ex_by="predicted time")
     assert not at.get("plotly_chart")
     at = page(ex_how="true", ex_number="layers.{0-15}.attention.qkv")

@@ -283,10 +283,12 @@ def test_what_a_grid_lacks_has_its_reason() -> None:
         "time.predicted_s": "no calibration is applied; times are roofline bounds"
     }
     assert dense.columns["routing.launches"].flat[0] == 0
-    memory = sweep(load_model("ultramemv2-1b-7b"), fused, **axes, hardwares=GPUS[:1])
-    refusal = "the backend fused has no kernels for memory layers of kind ultramem"
-    assert memory.reasons["routing.launches"] == refusal
-    assert memory.columns["routing.launches"].tolist() == [[[[None]]]]
+    ungated = sweep(load_model("peer-12l-1m"), fused, **axes, hardwares=GPUS[:1])
+    refusal = (
+        "the backend fused has no kernels for an ungated feed-forward layer with activation=gelu"
+    )
+    assert ungated.reasons["routing.launches"] == refusal
+    assert ungated.columns["routing.launches"].tolist() == [[[[None]]]]
 
 
 def test_a_column_is_as_long_as_the_axes_it_depends_on() -> None:

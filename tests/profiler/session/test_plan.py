@@ -134,8 +134,8 @@ def test_a_plan_without_kernels_is_refused_by_the_first_rule_that_it_breaks() ->
         check_backend(model, lists(**given), "torch")
         with pytest.raises(InputError, match=f"^{head}{reason}"):
             check_backend(model, lists(**given), "fused")
-    with pytest.raises(InputError, match="memory layers of kind ultramem"):
-        check_backend(load_model("ultramemv2-1b-7b"), lists(), "fused")
+    with pytest.raises(InputError, match="an ungated feed-forward layer"):
+        check_backend(load_model("peer-12l-1m"), lists(), "fused")
 
 
 def test_a_dense_model_is_measured_once_whatever_the_routings() -> None:

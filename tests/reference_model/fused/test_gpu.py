@@ -1,7 +1,7 @@
 """On a GPU a fused step in bf16 is as near to float32 as plain PyTorch in bf16 is.
 
-The routing is given, since the router's rounding would choose other experts now and then; what the
-router chooses by its own logits is compared with torch.topk of those.
+The routing is given, since rounding would choose other experts and rows now and then; what kernels
+choose by their own scores is compared with an exact choice by those.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from costmodel.inputs.workload import Backend
+from costmodel.layers.moe import MoeFfn
 from reference_model.cache import Cache
 from reference_model.decode import DecodeStep
 from reference_model.model import ReferenceModel, build_model
 from reference_model.routing import selectors, set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
-from tests.reference_model.fused.models import CONTEXT, MODELS, STEPS
+from tests.reference_model.fused.models import CONTEXT, MEMORIES, MODELS, STEPS
+from tests.reference_model.fused.own_scores import check_own_choice
 from tests.reference_model.tiny import randomise
 
 pytestmark = [
@@ -65,7 +67,9 @@ def test_logits_are_as_exact_as_plain_pytorchs(name: str, batch: int) -> None:
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("name", [name for name in MODELS if "dense" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name, config in MODELS.items() if isinstance(config.ffn, MoeFfn)]
+)
 def test_chosen_experts_are_the_top_of_the_kernels_own_logits(name: str, batch: int) -> None:
     """Layer by layer: they share the buffer of the logits, one after another."""
     model = on_gpu(name, torch.bfloat16)
@@ -82,12 +86,23 @@ def test_chosen_experts_are_the_top_of_the_kernels_own_logits(name: str, batch: 
 
     with fused.within(keeping):
         fused()
-    routers = selectors(model).values()
+    routers = [leaf for leaf in selectors(model).values() if leaf.kind == "experts"]
+    assert routers
     for leaf, of_layer in zip(routers, logits, strict=True):
         assert leaf.selected is not None
         if "groups" not in name:  # groups and corrections rank otherwise: tests of the router
             top = of_layer.topk(leaf.draws, dim=-1).indices
             assert torch.equal(top.sort(-1).values, leaf.selected.long().sort(-1).values)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("name", MEMORIES)
+def test_chosen_rows_are_the_best_by_the_kernels_own_scores(name: str, batch: int) -> None:
+    model = on_gpu(name, torch.bfloat16)
+    step = DecodeStep(model, prefilled(model, batch), graph=False, backend="fused")
+    step()
+    assert step.fused is not None
+    check_own_choice(step.fused)
 
 
 @pytest.mark.parametrize("batch", [1, 20, 70])

@@ -15,6 +15,7 @@ from reference_model.model import ReferenceModel
 from reference_model.routing import selectors, set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
 from tests.reference_model.fused.models import CONTEXT, MEMORIES, MODELS, STEPS
+from tests.reference_model.fused.own_scores import check_own_choice
 from tests.reference_model.tiny import made
 
 CLOSE = 3e-6  # float32 on the interpreter: sums in another order
@@ -58,6 +59,9 @@ def test_a_fused_step_gives_the_logits_choices_and_cache_of_plain_pytorch(
     for expected, logits in zip(plain, fused, strict=True):
         assert (logits - expected).norm() <= CLOSE * expected.norm()
     assert all(map(torch.equal, chosen, chosen_too))
+    assert at_too.fused is not None
+    if name in MEMORIES:
+        check_own_choice(at_too.fused)
     for layer, layer_too in zip(at.cache.kv_layers, at_too.cache.kv_layers, strict=True):
         for kept, kept_too in zip(layer.tensors, layer_too.tensors, strict=True):
             torch.testing.assert_close(kept_too, kept, rtol=1e-4, atol=1e-4)
