@@ -16,15 +16,21 @@ from reference_model.layers import Linear, Norm
 from reference_model.leaf import NORM_EPS
 
 
-def add_feed_forward(plan: Plan, prefix: str, norm: Norm, layer: FeedForward) -> None:
-    """The launches of one layer; `prefix` is "layers.3."."""
+def add_feed_forward(
+    plan: Plan, prefix: str, norm: Norm, layer: FeedForward, *, normed: bool = False
+) -> None:
+    """The launches of one layer; `prefix` is "layers.3.".
+
+    `normed`: of several tokens, the norm has been taken already.
+    """
     gates = layer.gate_up
     hidden = plan.shared_room("ffn_hidden", plan.tokens, gates.weight.shape[0] // 2)
     if plan.single:
         path = region(prefix, "ffn_norm", "ffn.gate_up")
         launch_gate_up(plan, path, plan.stream, gates, hidden, gamma=norm.weight)
     else:
-        plan.launch_norm(prefix + "ffn_norm", norm)
+        if not normed:
+            plan.launch_norm(prefix + "ffn_norm", norm)
         launch_gate_up(plan, prefix + "ffn.gate_up", plan.normed, gates, hidden)
     launch_product(plan, prefix + "ffn.down", hidden, layer.down, None)
 

@@ -7,6 +7,7 @@ first product takes the norm along. What stands last waits for the layer's outpu
 be a later one (skip placement).
 """
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -55,10 +56,14 @@ class MemoryPlan:
     """
 
     def __init__(
-        self, plan: Plan, rooms: MemoryRooms, prefix: str, layer: MemoryLayer, *, skips: bool
-    ) -> None:
-        """`skips`: other blocks run between the rows' choice and the layer's last launch."""
-        self.plan, self.prefix = plan, prefix
+        self, plan: Plan, rooms: MemoryRooms, prefix: str, layer: MemoryLayer, *, skips: bool,
+        branches: bool = False,
+    ) -> None:  # fmt: skip
+        """`skips`: other blocks run between the rows' choice and the layer's last launch.
+
+        `branches`: from the scores on, all but the last launch runs beside the FFN.
+        """
+        self.plan, self.prefix, self.branches = plan, prefix, branches
         self.parts: MemoryParts = parts_of(layer)
         sizes = self.parts.sizes
         self.buffers = rooms.of(sizes)
@@ -75,6 +80,7 @@ class MemoryPlan:
 
         Of one token the input is the residual stream, of more `plan.normed`. The norm's leaf is
         part of the first product if no other layer `takes_norm`: no FFN stands beside this layer.
+        Where the layer branches, all after the first product runs beside what follows.
         """
         plan, parts = self.plan, self.parts
         leaves = ("ffn_norm", *parts.leaves) if takes_norm and plan.single else parts.leaves
@@ -87,9 +93,10 @@ class MemoryPlan:
         else:
             x, gamma = plan.stream, norm.weight
         launch_product(plan, path, x, parts.first, self.projected, gamma=gamma)
-        self._choose()
-        if parts.output is not None and not self._summed:
-            self._sum(self.mixed, added=False)
+        with plan.branch() if self.branches else nullcontext():
+            self._choose()
+            if parts.output is not None and not self._summed:
+                self._sum(self.mixed, added=False)
 
     @property
     def _summed(self) -> bool:
@@ -129,6 +136,8 @@ class MemoryPlan:
 
         It adds to the stream. Neurons read `plan.normed`: no other block may run before it.
         """
+        if self.branches:
+            self.plan.join()
         if self.parts.output is None:
             self._sum(self.plan.stream, added=True)
         else:

@@ -2,9 +2,13 @@
 
 What a sublayer gives is not added to the stream at once: it waits, and the next kernel that reads
 the stream anyway adds it. So a plan knows at each place where the stream lies and what waits.
+
+Some launches may run beside others: they form a branch, on a stream of the device of its own, until
+a later launch joins it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +28,9 @@ class Launch:
 
     path: str
     run: Callable[[], object]
+    branches: bool = False  # the first of a branch, which may begin when all before it are done
+    beside: bool = False  # part of a branch
+    joins: bool = False  # begins when the branch is done, too
 
 
 class Plan:
@@ -33,6 +40,8 @@ class Plan:
         stream: Where the residual stream lies, [T, D].
         spare: As large; a kernel that may not write the stream in place writes here.
         normed: [T, D], the input of the sublayer that comes next.
+        pdl: Whether a kernel may begin before the previous one ends (programmatic dependent
+            launch): not the first of a branch, nor one that joins it.
         most: How many sublayers' outputs may wait at once.
         waiting: How many do; they lie in `add` [waiting, T, D].
         results: Experts' results [T k, D] that wait to be added by `weights` [T, k], or None.
@@ -49,7 +58,8 @@ class Plan:
         most: int = 2,
     ) -> None:
         self.tokens, self.hidden, self.device, self.dtype = tokens, hidden, device, dtype
-        self.pdl, self.most, self.waiting = pdl, most, 0
+        self.most, self.waiting = most, 0
+        self._pdl, self._branches, self._beside, self._joins = pdl, False, False, False
         self.launches: list[Launch] = []
         self.stream, self.spare, self.normed = (self.room(tokens, hidden) for _ in range(3))
         self.results: Tensor | None = None
@@ -97,7 +107,28 @@ class Plan:
 
     def launch(self, path: str, kernel: Callable[..., object], *args: object, **kw: object) -> None:
         """Put a call of `kernel` at the end."""
-        self.launches.append(Launch(path, partial(kernel, *args, **kw)))
+        launch = Launch(
+            path, partial(kernel, *args, **kw), branches=self._branches, beside=self._beside,
+            joins=self._joins,
+        )  # fmt: skip
+        self.launches.append(launch)
+        self._branches = self._joins = False
+
+    @property
+    def pdl(self) -> bool:
+        """Whether the next kernel may begin before the previous one ends."""
+        return self._pdl and not (self._branches or self._joins)
+
+    @contextmanager
+    def branch(self) -> Iterator[None]:
+        """Launches inside run beside those that follow, until one after `join`."""
+        self._branches = self._beside = True
+        yield
+        self._branches = self._beside = False
+
+    def join(self) -> None:
+        """The next launch waits for the branch."""
+        self._joins = True
 
     def launch_norm(self, path: str, norm: Norm) -> None:
         """Add to the stream what waits, and norm it into `normed`: one kernel."""

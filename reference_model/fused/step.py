@@ -7,7 +7,7 @@ a list, and a CUDA graph can capture it.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,8 +54,9 @@ class FusedStep:
     """
 
     def __init__(
-        self, model: ReferenceModel, cache: Cache, ids: Tensor, *, pdl: bool = True
-    ) -> None:
+        self, model: ReferenceModel, cache: Cache, ids: Tensor, *, pdl: bool = True,
+        branches: bool = True,
+    ) -> None:  # fmt: skip
         refuse(model)
         self.ids, self.places = ids, Places(cache)
         tokens, device = cache.batch, model.device
@@ -67,11 +68,12 @@ class FusedStep:
         self.routings: list[Routing] = []  # by layer with experts, as `selections` begins
         self.memories: list[MemoryPlan] = []  # by layer with a memory, as `selections` goes on
         self.counters: list[Tensor] = []
+        self._beside = torch.cuda.Stream(device) if device.type == "cuda" and branches else None
         self._context: Context | None = None
         table, flat = model.embed.weight, ids.view(tokens)
         plan.launch("embed", embed, flat, table, plan.stream, pdl=pdl)
         attention, latent = AttentionPlan(plan, self.places), LatentPlan(plan, self.places)
-        routings, memories = self._routings(model), self._memories(model)
+        routings, memories = self._routings(model), self._memories(model, branches=branches)
         for index, block in enumerate(model.layers):
             assert isinstance(block, Block)
             layer_cache, prefix = cache.layers[index], f"layers.{index}."
@@ -104,28 +106,35 @@ class FusedStep:
         """FFN or experts, and a memory layer up to its output.
 
         Of one token the memory layer comes first: it norms the stream, which the FFN then changes.
-        Of more the norm's kernel has to come first, which belongs to the FFN.
+        Of more the norm's kernel has to come first, which belongs to the FFN. A dense FFN runs
+        beside a memory layer's search, whose kernels wait more than they read.
         """
         plan, norm, prefix = self.plan, block.ffn_norm, f"layers.{index}."
         replaced = block.ffn is None and block.moe is None
-        if memory is not None and plan.single:
+        branches = memory is not None and memory.branches
+        if branches and not plan.single:
+            plan.launch_norm(prefix + "ffn_norm", norm)
+        if memory is not None and (plan.single or branches):
             memory.add_choice(norm, takes_norm=replaced)
         if isinstance(block.moe, MoeLayer):
             assert routing is not None
             MoePlan(plan, prefix, block.moe, routing, alone=memory is None).add(norm)
         elif isinstance(block.ffn, FeedForward):
-            add_feed_forward(plan, prefix, norm, block.ffn)
-        if memory is not None and not plan.single:
+            add_feed_forward(plan, prefix, norm, block.ffn, normed=branches)
+        if memory is not None and not (plan.single or branches):
             memory.add_choice(norm, takes_norm=replaced)
 
-    def _memories(self, model: ReferenceModel) -> dict[int, MemoryPlan]:
+    def _memories(self, model: ReferenceModel, *, branches: bool) -> dict[int, MemoryPlan]:
         """The memory layers by their input block; nothing of them is in the plan yet."""
         rooms = MemoryRooms(self.plan)
         memories: dict[int, MemoryPlan] = {}
         for index, output in model.output_blocks.items():
             layer = model.layers[index].memory
             assert isinstance(layer, MemoryLayer)
-            memory = MemoryPlan(self.plan, rooms, f"layers.{index}.", layer, skips=output > index)
+            memory = MemoryPlan(
+                self.plan, rooms, f"layers.{index}.", layer, skips=output > index,
+                branches=branches and isinstance(model.layers[index].ffn, FeedForward),
+            )  # fmt: skip
             memories[index] = memory
             self.memories.append(memory)
             self.selections.append((memory.parts.retrieve, memory.buffers.selected))
@@ -172,13 +181,26 @@ class FusedStep:
         for counts in self.counters:
             counts.zero_()
         if self._context is None:
-            for launch in self.plan.launches:
-                launch.run()
+            self._run()
         else:
             self._run_within(self._context)
         for selector, chosen in self.selections:
             selector.selected = chosen
         return self.logits
+
+    def _run(self) -> None:
+        """All launches; those of branches on the other stream, if there is one."""
+        other = self._beside
+        for launch in self.plan.launches:
+            if other is None:
+                launch.run()
+                continue
+            if launch.branches:
+                other.wait_stream(torch.cuda.current_stream())
+            if launch.joins:
+                torch.cuda.current_stream().wait_stream(other)
+            with torch.cuda.stream(other) if launch.beside else nullcontext():
+                launch.run()
 
     def _run_within(self, context: Context) -> None:
         path = ""

@@ -15,6 +15,7 @@ from costmodel.inputs.workload import Backend
 from costmodel.layers.moe import MoeFfn
 from reference_model.cache import Cache
 from reference_model.decode import DecodeStep
+from reference_model.fused.step import FusedStep
 from reference_model.model import ReferenceModel, build_model
 from reference_model.routing import selectors, set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
@@ -103,6 +104,20 @@ def test_chosen_rows_are_the_best_by_the_kernels_own_scores(name: str, batch: in
     step()
     assert step.fused is not None
     check_own_choice(step.fused)
+
+
+@pytest.mark.parametrize("batch", [1, 20])
+@pytest.mark.parametrize("name", MEMORIES)
+def test_a_search_beside_the_ffn_changes_no_bit(name: str, batch: int) -> None:
+    model = on_gpu(name, torch.bfloat16)
+    route_alike(model, batch)
+    logits: list[Tensor] = []
+    for branches in (True, False):
+        ids = torch.full((batch, 1), 3, device="cuda")
+        cache = prefilled(model, batch)
+        cache.make_static(cache.length + 1)
+        logits.append(FusedStep(model, cache, ids, branches=branches)().clone())
+    assert torch.equal(*logits)
 
 
 @pytest.mark.parametrize("batch", [1, 20, 70])

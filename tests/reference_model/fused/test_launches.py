@@ -11,10 +11,11 @@ from costmodel.costs.operators import build_operators
 from costmodel.inputs.workload import Workload
 from costmodel.layers.site import expanded_paths
 from reference_model.decode import DecodeStep
+from reference_model.ffn import FeedForward
 from reference_model.fused.plan import Launch
 from reference_model.kernels.launch import INTERPRETED
 from reference_model.kernels.router_tiles import route_tiles
-from tests.reference_model.fused.models import MODELS
+from tests.reference_model.fused.models import MEMORIES, MODELS
 from tests.reference_model.tiny import made
 
 CONTEXT = 6
@@ -53,3 +54,26 @@ def test_every_region_takes_the_launches_that_are_predicted(name: str, batch: in
     assert launched == predicted
     of_regions = sum(filter(None, predicted.values()))
     assert kernels.step_launches(operators) == of_regions + len(step.fused.counters)
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+@pytest.mark.parametrize("name", MEMORIES)
+def test_a_search_runs_beside_a_dense_ffn_and_waits_for_nothing_else(name: str, batch: int) -> None:
+    """A branch begins and is joined by kernels that wait for all before them (no PDL)."""
+    model = made(MODELS[name])
+    cache = model.new_cache(batch, CONTEXT + 1)
+    cache.length = CONTEXT
+    step = DecodeStep(model, cache, graph=False, backend="fused")
+    assert step.fused is not None
+    launches = step.fused.plan.launches
+    blocks = [block for block in model.layers if block.memory is not None]
+    dense = sum(isinstance(block.ffn, FeedForward) for block in blocks)
+    begins = [launch for launch in launches if launch.branches]
+    joins = [launch for launch in launches if launch.joins]
+    assert len(begins) == len(joins) == dense
+    assert all("memory.retrieve" in launch.path or ".{retrieve" in launch.path for launch in begins)
+    for launch in [*begins, *joins]:
+        assert isinstance(launch.run, partial)
+        assert not launch.run.keywords.get("pdl", False)
+    ffn = {launch.path for launch in launches if launch.beside and ".ffn" in launch.path}
+    assert not ffn
