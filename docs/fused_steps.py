@@ -1,4 +1,8 @@
-"""The tables of docs/fused_backend.md: what benchmarks/fused_decode_h200.json holds."""
+"""The tables of docs/fused_backend.md: what the files benchmarks/*_h200.json hold.
+
+`fused_steps_h200.json` has later runs of `benchmarks.fused_decode`: a case that one of them has is
+shown as it measured it, with that run's own ceilings.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,16 +13,31 @@ from typing import Any
 from costmodel.inputs.catalog import load_model
 from docs.markdown import markdown
 
-FILE = Path(__file__).parents[1] / "benchmarks" / "fused_decode_h200.json"
+FOLDER = Path(__file__).parents[1] / "benchmarks"
 BATCHES = (1, 4, 16, 64, 256)
 MOST = 0.75  # of the tokens, in the fullest expert of an uneven routing
+MEMORY_MODELS = ("ultramemv2-227m-1.2b", "ultramemv2-1b-7b")
+MEMORY_TOKENS = (1, 16, 64, 256, 1024)
 SHAPES = ("OLMoE-1B-7B", "Qwen3-30B-A3B", "gpt-oss-20b")
 
 
 @cache
-def _run() -> Mapping[str, Any]:
-    run: Mapping[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+def _read(name: str) -> Mapping[str, Any]:
+    run: Mapping[str, Any] = json.loads((FOLDER / f"{name}_h200.json").read_text(encoding="utf-8"))
     return run
+
+
+def _run() -> Mapping[str, Any]:
+    return _read("fused_decode")
+
+
+@cache
+def _steps() -> Mapping[str, Any]:
+    """Every whole step by its latest run."""
+    steps = dict(_run()["steps"])
+    for run in _read("fused_steps")["runs"]:
+        steps |= run["steps"]
+    return steps
 
 
 def fused_steps() -> str:
@@ -28,7 +47,7 @@ def fused_steps() -> str:
         "kernels a layer",
     )  # fmt: skip
     rows = []
-    for name, step in _run()["steps"].items():
+    for name, step in _steps().items():
         model, _, batch = name.partition(", batch ")
         rows.append((
             load_model(model).name, batch, _ms(step["us"]), _ms(step["torch_us"]),
@@ -40,10 +59,13 @@ def fused_steps() -> str:
 
 def fused_regions() -> str:
     """Kernel microseconds of a layer, by leaf and region, with every launch by itself."""
-    cases = [("olmoe-1b-7b", 1), ("olmoe-1b-7b", 64), ("llama-3.1-8b", 16), ("llama-3.1-8b", 256)]
+    cases = [
+        ("olmoe-1b-7b", 1), ("olmoe-1b-7b", 64), ("llama-3.1-8b", 16), ("llama-3.1-8b", 256),
+        ("ultramemv2-1b-7b", 4), ("ultramemv2-1b-7b", 64),
+    ]  # fmt: skip
     rows = []
     for model, batch in cases:
-        step = _run()["steps"][f"{model}, batch {batch}"]
+        step = _steps()[f"{model}, batch {batch}"]
         layers = load_model(model).num_hidden_layers
         of_layer = {
             leaf: part["us"] / layers
@@ -119,9 +141,76 @@ def _ms(spread: Mapping[str, float]) -> str:
     return f"{spread['median'] / 1e3:.3f}"
 
 
+def fused_memory() -> str:
+    """One memory layer: microseconds, with random tokens and with tokens that are all alike."""
+    cases = _read("memory_layer")
+    rows = []
+    for model in MEMORY_MODELS:
+        name = load_model(model).name
+        for tokens in MEMORY_TOKENS:
+            case, alike = (cases[f"{name}, {tokens} tokens{note}"] for note in ("", ", all alike"))
+            rows.append((
+                name, str(tokens), *(f"{each['us']['median']:.1f}" for each in (case, alike)),
+                f"{case['reference_us']:.1f}",
+            ))  # fmt: skip
+    head = "layer of", "tokens", "us", "us, all tokens alike", "reference, us"
+    return markdown(head, rows)
+
+
+def fused_latent() -> str:
+    """The core of latent attention: microseconds, what joining the slices adds, the reference."""
+    run = _read("latent_core")
+    copy = max(reading["copy_bytes_per_s"] for reading in run["ceilings"])
+    rows = []
+    for name, case in run["latent"].items():
+        heads, _, batch = name.partition(" heads, batch ")
+        split = case["splits"][case["used"]]
+        core = split["core_us"]["median"]
+        join = (
+            split["core_and_values_us"]["median"] - core - case["values_of_one_slice_us"]["median"]
+        )
+        rows.append(
+            (heads, batch, f"{core:.1f}", f"{join:.1f}", f"{case['bytes'] / copy * 1e6:.1f}")
+        )
+    return markdown(("heads", "batch", "core, us", "join, us", "cache at the copy rate, us"), rows)
+
+
+def fused_prefill() -> str:
+    """Prefills of 8,192 tokens: milliseconds of both backends, share of the product's rate."""
+    rows = []
+    for name, case in _read("prefill")["steps"].items():
+        if "fused" not in case:
+            continue
+        model, _, prompts = name.partition(", ")
+        fused, plain = case["fused"], case["torch"]
+        rows.append((
+            load_model(model).name, prompts.removesuffix(" tokens"), _ms(fused["us"]),
+            _ms(plain["us"]), f"{fused['ratio']:.2f}", f"{plain['ratio']:.2f}",
+        ))  # fmt: skip
+    head = "model", "prompts x tokens", "fused, ms", "torch, ms", "fused, of the rate", "torch"
+    return markdown(head, rows)
+
+
+def fused_tokens() -> str:
+    """Tokens that both backends choose alike, and how near the others were."""
+    rows = [
+        (
+            load_model(name).name, f"{case['same']} of {case['tokens']}",
+            f"{max(case['leads_where_other'], default=0):.2f}", f"{case['worst_error']:.3f}",
+        )
+        for name, case in _read("same_tokens")["tokens"].items()
+    ]  # fmt: skip
+    head = "model", "same token", "widest lead where other", "worst error of a token's logits"
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "fused_steps": fused_steps,
     "fused_regions": fused_regions,
     "fused_experts": fused_experts,
     "fused_transformers": fused_transformers,
+    "fused_memory": fused_memory,
+    "fused_latent": fused_latent,
+    "fused_prefill": fused_prefill,
+    "fused_tokens": fused_tokens,
 }

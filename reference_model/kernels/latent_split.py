@@ -20,7 +20,7 @@ KEYS = 64  # a tile
 SEVERAL = 4  # tiles a slice, from which larger tiles than 32 keys do not leave slices uneven
 LEAST_HEADS, MOST_HEADS = 16, 64  # a block
 MOST_SLICES = 64
-FEW_SLICES = 8  # that `latent_values` joins in tiles of tokens
+MANY_HEADS_SLICES = 5  # of several sequences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ def latent_split(tokens: int, heads: int, seen: int) -> LatentSplit:
     tiles = max(1, seen // KEYS)
     slices = min(_slices(groups), tiles, MOST_SLICES)
     if together > LEAST_HEADS:
-        slices = slices if tokens == 1 else min(slices, FEW_SLICES)
+        slices = slices if tokens == 1 else min(slices, MANY_HEADS_SLICES)
         return LatentSplit(slices=slices, block=KEYS, heads=together, warps=8)
     if slices == tiles:
         return LatentSplit(slices=slices, block=KEYS, heads=together, warps=8)

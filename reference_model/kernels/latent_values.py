@@ -14,9 +14,9 @@ import triton.language as tl
 from torch import Tensor
 
 from reference_model.kernels.latent_attention import LatentResults
-from reference_model.kernels.latent_split import FEW_SLICES
 from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
 
+FEW_SLICES = 8  # that a tile of tokens joins, one after another
 AT_ONCE = 8  # slices that a program of one token reads together
 FEW_ROWS, ROWS = 16, 64  # of the weight: of a program of one token, of a tile
 LEAST_TOKENS, MOST_TOKENS = 16, 64

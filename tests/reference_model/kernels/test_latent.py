@@ -170,7 +170,7 @@ def test_values_join_slices_and_leave_the_latent_space(  # noqa: PLR0917 - param
         (24, 16, LatentSplit(slices=5, block=64, heads=16, stages=3, warps=8)),
         (96, 16, LatentSplit(slices=4, block=64, heads=16, stages=3, warps=8)),
         (1, 128, LatentSplit(slices=48, block=64, heads=64, warps=8)),
-        (6, 128, LatentSplit(slices=8, block=64, heads=64, warps=8)),
+        (6, 128, LatentSplit(slices=5, block=64, heads=64, warps=8)),
         (24, 128, LatentSplit(slices=5, block=64, heads=64, warps=8)),
         (96, 128, LatentSplit(slices=2, block=64, heads=64, warps=8)),
     ],
