@@ -1,17 +1,20 @@
 """Profile: run the profiler on this machine, watch it, and open what it measured."""
 
 from pathlib import Path
-from typing import Literal, cast
 
 import streamlit as st
 
 from costmodel.errors import InputError
 from costmodel.recordings.quantities import RUNS
+from dashboard.app.address import linked, one_of, some_of, switch, text_up_to
 from dashboard.app.recordings import folder, recording_names
 from dashboard.app.selection import OWN, OWN_FILE
-from dashboard.app.shell import LINK, OWN_TEXT, current_selection
+from dashboard.app.shell import OWN_TEXT, current_selection
 from dashboard.app.widgets import Card, cards, plain, prose
 from dashboard.pages.profile.data import (
+    DEVICES,
+    MAX_FILE_CHARS,
+    MAX_LIST_CHARS,
     NO_TORCH,
     SCORES,
     ProfileForm,
@@ -25,6 +28,7 @@ from dashboard.pages.profile.jobs import Jobs, command_line, recording_path
 
 MEASURED = Path(__file__).parents[1] / "measured" / "page.py"
 REFRESH_S = 1.0
+ROUTINGS = ("uniform", "zipf:1.0", "experts=uniform,rows=zipf:1.0", SCORES)
 
 
 @st.cache_resource
@@ -105,26 +109,39 @@ if not has_gpu():
 left, right = st.columns(2)
 with left:
     standard = st.toggle(
-        "The whole standard plan", key="prof_standard", bind=LINK, help="About 100 cases."
+        "The whole standard plan",
+        **linked("prof_standard", switch(), instead=False),
+        help="About 100 cases.",
     )
-    batch = st.text_input("Batches", "1,16", key="prof_batch", bind=LINK, disabled=standard)
-    context = st.text_input("Contexts", "512", key="prof_context", bind=LINK, disabled=standard)
+    batch = st.text_input(
+        "Batches",
+        "1,16",
+        max_chars=MAX_LIST_CHARS,
+        **linked("prof_batch", text_up_to(MAX_LIST_CHARS), instead="1,16"),
+        disabled=standard,
+    )
+    context = st.text_input(
+        "Contexts",
+        "512",
+        max_chars=MAX_LIST_CHARS,
+        **linked("prof_context", text_up_to(MAX_LIST_CHARS), instead="512"),
+        disabled=standard,
+    )
     new_tokens = st.text_input(
         "New tokens of a prompt",
         "512",
-        key="prof_new",
-        bind=LINK,
+        max_chars=MAX_LIST_CHARS,
+        **linked("prof_new", text_up_to(MAX_LIST_CHARS), instead="512"),
         disabled=standard or selection.workload.phase == "decode",
     )
 with right:
     routing = st.pills(
         "Routings",
-        ["uniform", "zipf:1.0", "experts=uniform,rows=zipf:1.0", SCORES],
+        ROUTINGS,
         selection_mode="multi",
         wrap=True,
         default=["uniform"],
-        key="prof_routing",
-        bind=LINK,
+        **linked("prof_routing", some_of(ROUTINGS), instead=("uniform",)),
         disabled=standard,
     )
     runs = st.pills(
@@ -132,25 +149,27 @@ with right:
         RUNS,
         selection_mode="multi",
         default=list(RUNS),
-        key="prof_runs",
-        bind=LINK,
+        **linked("prof_runs", some_of(RUNS), instead=RUNS),
         wrap=True,
     )
     device = st.segmented_control(
-        "Device", ["auto", "cpu", "cuda"], default="auto", required=True, key="prof_dev", bind=LINK
+        "Device",
+        DEVICES,
+        default="auto",
+        required=True,
+        **linked("prof_dev", one_of(DEVICES), instead="auto"),
     )
     own = selection.model_name == OWN
     default_name = default_file_name(selection)
     typed = st.text_input(
         "File of the recording",
-        key="prof_out",
-        bind=LINK,
-        max_chars=90,
+        **linked("prof_out", text_up_to(MAX_FILE_CHARS), instead=""),
+        max_chars=MAX_FILE_CHARS,
         placeholder=default_name,
         help="A file in the folder of recordings. Empty: the name shown.",
     )
     name = typed or default_name
-    resume = st.toggle("Continue that file", key="prof_resume", bind=LINK)
+    resume = st.toggle("Continue that file", **linked("prof_resume", switch(), instead=False))
 running = busy()
 try:
     out = recording_path(folder(), name)
@@ -162,7 +181,7 @@ try:
         new_tokens=new_tokens,
         routing=tuple(routing),
         runs=tuple(runs),
-        device=cast('Literal["auto", "cpu", "cuda"]', device),
+        device=device,
         backend=selection.workload.backend,
         standard=standard,
         resume=resume,
