@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.app.address import finished, opened
+from dashboard.app.outside import ask_nobody
 from dashboard.app.shell import sidebar
 
 PAGES_FOLDER = Path(__file__).parents[1] / "pages"
@@ -30,6 +31,7 @@ def to_root() -> None:
 
 def main() -> None:
     """Draw the page that the address names."""
+    ask_nobody()  # also where `streamlit run app.py` starts the server
     st.set_page_config(
         page_title="sparsecost",
         page_icon=str(Path(__file__).parent / "icon.png"),
