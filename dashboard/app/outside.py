@@ -1,4 +1,4 @@
-"""Nothing leaves the machine unasked: the server library's one look-up of an outside address is off.
+"""Nothing leaves the machine unasked: the server library's look-up of an outside address is off.
 
 Streamlit asks an outside server for this machine's public address where it prints its own addresses
 and where it refuses an origin, to compare the two. Without that address an origin is allowed if it

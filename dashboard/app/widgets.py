@@ -23,7 +23,7 @@ LIVE = re.compile(  # where an address, of the web or of mail, or the name of a 
     r"|(?<=:)(?=[\w+/-]+:)",
     re.ASCII | re.IGNORECASE,
 )
-LIST_MARK = re.compile(r"^(\d*)(\.(?=\s|$)|[-+=])", re.ASCII)  # what a list begins with, or a heading's line
+LIST_MARK = re.compile(r"^(\d*)(\.(?=\s|$)|[-+=])", re.ASCII)  # how lists begin
 MARKS = re.compile(r"[\\`*_{}\[\]()<>#|~$:^&]")  # of Markdown, HTML, mathematics and icons
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from costmodel.errors import InputError
+from costmodel.errors import InputError, shown
 from costmodel.recordings.quantities import RUNS
-from dashboard.app.address import linked, one_of, some_of, switch, text_up_to
+from dashboard.app.address import drop, linked, one_of, some_of, switch, text_up_to, unbound
 from dashboard.app.recordings import folder, recording_names
 from dashboard.app.selection import OWN, OWN_FILE
 from dashboard.app.shell import OWN_TEXT, current_selection
@@ -24,10 +24,12 @@ from dashboard.pages.profile.data import (
     has_torch,
     run_rows,
 )
-from dashboard.pages.profile.jobs import Jobs, command_line, recording_path
+from dashboard.pages.profile.jobs import Job, Jobs, command_line, recording_path
 
 MEASURED = Path(__file__).parents[1] / "measured" / "page.py"
 REFRESH_S = 1.0
+OWN_JOB = "_profile_job"  # where a session keeps the token of its job
+JOB_PARAM = "prof_job"  # and where the address does: a reloaded page is still its owner's
 ROUTINGS = ("uniform", "zipf:1.0", "experts=uniform,rows=zipf:1.0", SCORES)
 
 
@@ -43,6 +45,20 @@ def busy() -> bool:
     return job is not None and job.progress().state == "running"
 
 
+def own_job() -> Job | None:
+    """The latest job that this session started, or that its address names."""
+    in_address = unbound(JOB_PARAM)
+    tokens = {token for token in (st.session_state.get(OWN_JOB), in_address) if token}
+    job = jobs().of(tokens)
+    if job is not None:
+        st.session_state[OWN_JOB] = job.token
+        if in_address != job.token:
+            st.query_params[JOB_PARAM] = job.token
+    elif in_address is not None:
+        drop(JOB_PARAM, f"{JOB_PARAM}={shown(in_address)}: is no run that this server knows")
+    return job
+
+
 def model_argument() -> str:
     """A preset's name, or the path of a file with the user's own model."""
     if selection.model_name != OWN:
@@ -51,14 +67,19 @@ def model_argument() -> str:
 
 
 def watch() -> None:
-    """Draw how far the job is; called every second while it runs."""
-    job = jobs().current
+    """Draw how far this session's job is; called every second while one runs on this machine."""
+    if running and not busy():
+        st.rerun()  # the whole page, so that another profile can be started
+    current = jobs().current
+    if running and current is not None and current is not job:
+        st.info(
+            f"A profile of another session has been running since {current.started:%H:%M} UTC, for"
+            f" {current.progress().elapsed_s:,.0f} s. Its log and its end are that session's."
+        )
     if job is None:
-        st.info("No profile has run since this app started.")
+        st.info("No profile has run in this session.")
         return
     progress = job.progress()
-    if running and progress.state != "running":
-        st.rerun()  # the whole page, so that another profile can be started
     st.subheader(
         {"running": "Running", "done": "Done", "cancelled": "Cancelled"}.get(
             progress.state, f"Failed with exit code {progress.exit_code}"
@@ -170,7 +191,7 @@ with right:
     )
     name = typed or default_name
     resume = st.toggle("Continue that file", **linked("prof_resume", switch(), instead=False))
-running = busy()
+running, job = busy(), own_job()
 try:
     out = recording_path(folder(), name)
     form = ProfileForm(
@@ -187,8 +208,8 @@ try:
         resume=resume,
     )
     words = arguments(form, out)
-    shown = tuple(OWN_FILE if own and word == form.model else word for word in words)
-    st.code(command_line(shown), language="bash")
+    typed_words = tuple(OWN_FILE if own and word == form.model else word for word in words)
+    st.code(command_line(typed_words), language="bash")
     if own:
         st.caption(f"{OWN_FILE} stands for the file of your own model.")
     taken = out.exists() and not resume
@@ -201,7 +222,7 @@ try:
         disabled=running or taken,
         key="prof_start",
     ):
-        jobs().start(words, out)
+        st.session_state[OWN_JOB] = jobs().start(words, out).token
         st.rerun()  # with the button disabled and the log below
 except InputError as error:
     st.error(plain(str(error)))
