@@ -96,7 +96,7 @@ WRONG: dict[str, dict[str, tuple[str | list[str], str]]] = {  # by page and key:
         "logits": ("x", "logits='x': is not one of last, all; last is used instead"),
         "exponent": ("inf", "exponent='inf': must be a number from 0 to 10; 1.0 is used instead"),
         "ex_price": ("1e400", "ex_price='1e400': must be a number from 0 to"),
-        "model": ("olmoe-1b-7x", "model='olmoe-1b-7x': is none of 22 choices (did you mean olmoe"),
+        "model": ("olmoe-1b-7x", " choices (did you mean olmoe-1b-7b"),
         "own": ("A" * (MAX_LINK_CHARS + 1), "own: is not a model that this app wrote into a link"),
         "new_tokens": ("7", "'new_tokens', 'a' are no keys of this page as it is set; left out"),
         "a": ("", "'new_tokens', 'a' are no keys of this page as it is set; left out"),
@@ -107,7 +107,7 @@ WRONG: dict[str, dict[str, tuple[str | list[str], str]]] = {  # by page and key:
         "cmp_by": ("", "cmp_by='': is not one of HBM bytes, "),
         "cmp_models": (
             f"{PREFIX}x",
-            "cmp_models='pinned: x': was pinned in another session; links",
+            "cmp_models='pinned: x': was pinned in another session",
         ),
     },
     "tradeoffs": {
