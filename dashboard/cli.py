@@ -57,6 +57,9 @@ def dashboard(
     warm()
     from streamlit.web import cli
 
+    from dashboard.app.outside import ask_nobody
+
+    ask_nobody()
     sys.argv = [
         "streamlit",
         "run",

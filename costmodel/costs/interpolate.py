@@ -35,6 +35,26 @@ def _exp(value: Number) -> Number:
     return math.exp(value)
 
 
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _rising(groups: Iterable[list[float]]) -> list[float]:
+    """The means of groups of numbers, changed as little as possible so that none is below the last.
+
+    Isotonic regression by pooling neighbours that fall (Ayer et al. 1955): the least squares over
+    all numbers among sequences that do not fall.
+    """
+    pools: list[tuple[list[float], int]] = []  # the numbers of some groups, and how many groups
+    for group in groups:
+        numbers, size = list(group), 1
+        while pools and _mean(pools[-1][0]) > _mean(numbers):
+            before, groups_before = pools.pop()
+            numbers, size = before + numbers, groups_before + size
+        pools.append((numbers, size))
+    return [mean for numbers, size in pools for mean in [_mean(numbers)] * size]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A time t over one quantity x: log t over log x, through at least one point."""
@@ -47,13 +67,20 @@ class Line:
         object.__setattr__(self, "arrays", (np.array(self.x), np.array(self.y)))
 
     @classmethod
-    def through(cls, points: Iterable[tuple[float, float]]) -> "Line":
-        """The line through points (x, t); points of equal x become their geometric mean."""
+    def through(cls, points: Iterable[tuple[float, float]], *, rising: bool = False) -> "Line":
+        """The line through points (x, t); points of equal x become their geometric mean.
+
+        Args:
+            points: x and t, in any order.
+            rising: Whether t must not fall as x grows: the points are then replaced by the rising
+                ones that are nearest to them in log t.
+        """
         by_x: dict[float, list[float]] = {}
         for x, t in points:
             by_x.setdefault(math.log(x), []).append(math.log(t))
         xs = sorted(by_x)
-        return cls(x=tuple(xs), y=tuple(sum(by_x[x]) / len(by_x[x]) for x in xs))
+        ys = _rising(by_x[x] for x in xs) if rising else [_mean(by_x[x]) for x in xs]
+        return cls(x=tuple(xs), y=tuple(ys))
 
     def log_at(self, x: float | Floats) -> float | Floats:
         """Log t at `x`, which is a log x."""
@@ -89,13 +116,15 @@ class Sheet:
         object.__setattr__(self, "key_array", np.array(self.keys))
 
     @classmethod
-    def through(cls, points: Iterable[tuple[float, float, float]]) -> "Sheet":
-        """The sheet through points (key, x, t)."""
+    def through(
+        cls, points: Iterable[tuple[float, float, float]], *, rising: bool = False
+    ) -> "Sheet":
+        """The sheet through points (key, x, t); `rising`: t must not fall as x grows."""
         by_key: dict[float, list[tuple[float, float]]] = {}
         for key, x, t in points:
             by_key.setdefault(math.log(key), []).append((x, t))
         keys = sorted(by_key)
-        lines = tuple(Line.through(by_key[key]) for key in keys)
+        lines = tuple(Line.through(by_key[key], rising=rising) for key in keys)
         return cls(keys=tuple(keys), lines=lines, shortest=min(min(line.y) for line in lines))
 
     def at(self, key: Number, x: Number) -> Number:

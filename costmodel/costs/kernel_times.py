@@ -5,6 +5,10 @@ rows, ...) and the time that it took, launches included. Here the points of each
 over the shape, from which a part of any shape gets its time. The measured cost of the launches is
 taken off each point first, since a backend states its own number of launches; at least
 `LEAST_SHARE` of the point is left.
+
+Attention never takes less time for more keys. Some measured points do (PyTorch splits the keys
+among more blocks beyond a length, which is faster there): such neighbours share their geometric
+mean, so that a longer context never looks cheaper.
 """
 
 import math
@@ -67,14 +71,23 @@ class Curves:
             ),
             rows=Sheet.through((p.row_bytes, p.reads, work_s(p)) for p in calibration.rows),
             decodes=Sheet.through(
-                (p.batch * p.kv_heads, p.keys * p.head_dim, work_s(p))
-                for p in attention
-                if p.queries == 1
+                (
+                    (p.batch * p.kv_heads, p.keys * p.head_dim, work_s(p))
+                    for p in attention
+                    if p.queries == 1
+                ),
+                rising=True,
             ),
             prefills=Line.through(
-                (float(multiply_adds(p.batch, p.heads, p.head_dim, p.queries, p.keys)), work_s(p))
-                for p in attention
-                if p.queries > 1
+                (
+                    (
+                        float(multiply_adds(p.batch, p.heads, p.head_dim, p.queries, p.keys)),
+                        work_s(p),
+                    )
+                    for p in attention
+                    if p.queries > 1
+                ),
+                rising=True,
             ),
             choices={
                 math.log(chosen): Sheet.through(

@@ -5,6 +5,7 @@ the field, the value and the rule. Storage formats are parsed in `costmodel/laye
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.histogram import read_histogram
+from costmodel.inputs.typed_names import did_you_mean
 from costmodel.inputs.workload import (
     CHECKPOINT,
     DEFAULT_NEW_TOKENS,
@@ -35,6 +37,7 @@ from costmodel.routing.popularity import Routing, Uniform, Zipf
 from costmodel.strict import explained
 
 MAX_LIST = 4096  # values of one list
+MAX_CHOICES = 12  # that a message lists
 MAX_EXPONENT = 10.0  # of Zipf's law; measured popularities lie below 2
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
@@ -47,6 +50,26 @@ def parse_count(text: str, *, field: str, low: int, high: int) -> int:
         if low <= value <= high:
             return value
     raise InputError(f"{field}={shown(text)}: must be a whole number from {low:,} to {high:,}")
+
+
+def parse_number(text: str, *, field: str, low: float, high: float) -> float:
+    """A decimal number from `low` to `high`, such as 3, 0.5 or 1e-3; never infinite or NaN."""
+    if DECIMAL.fullmatch(text):
+        value = float(text) + 0.0  # -0 becomes 0
+        if low <= value <= high:
+            return value
+    raise InputError(f"{field}={shown(text)}: must be a number from {low:g} to {high:g}")
+
+
+def parse_choice(text: str, *, field: str, options: Sequence[str]) -> str:
+    """One of the options, spelt as it is there."""
+    if text in options:
+        return text
+    if len(options) > MAX_CHOICES:
+        meant = did_you_mean(text, options)
+        raise InputError(f"{field}={shown(text)}: is none of {len(options):,} choices{meant}")
+    known = ", ".join(map(str, options)) or "nothing, since there is no choice"
+    raise InputError(f"{field}={shown(text)}: is not one of {known}")
 
 
 def parse_counts(text: str, *, field: str, low: int, high: int) -> tuple[int, ...]:
@@ -143,13 +166,12 @@ def _parse_law(text: str, *, of: str, files: bool) -> Routing:
 
 
 def _parse_zipf(text: str, exponent: str) -> Zipf:
-    if DECIMAL.fullmatch(exponent):
-        value = float(exponent) + 0.0  # -0 becomes 0
-        if 0 <= value <= MAX_EXPONENT:
-            return Zipf(value)
-    raise InputError(
-        f"routing={shown(text)}: the exponent must be a number from 0 to {MAX_EXPONENT:g}"
-    )
+    try:
+        return Zipf(parse_number(exponent, field="exponent", low=0, high=MAX_EXPONENT))
+    except InputError:
+        raise InputError(
+            f"routing={shown(text)}: the exponent must be a number from 0 to {MAX_EXPONENT:g}"
+        ) from None
 
 
 class Conventions(TypedDict, total=False):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard.app.address import finished, opened
+from dashboard.app.outside import ask_nobody
 from dashboard.app.shell import sidebar
 
 PAGES_FOLDER = Path(__file__).parents[1] / "pages"
@@ -29,6 +31,7 @@ def to_root() -> None:
 
 def main() -> None:
     """Draw the page that the address names."""
+    ask_nobody()  # also where `streamlit run app.py` starts the server
     st.set_page_config(
         page_title="sparsecost",
         page_icon=str(Path(__file__).parent / "icon.png"),
@@ -47,9 +50,13 @@ def main() -> None:
     name, title, _ = PAGES[0]
     by_name = st.Page(to_root, title=title, url_path=name, visibility="hidden")
     page = st.navigation([*pages, by_name], position="top")
-    if page is not by_name:
-        sidebar()
+    if page is by_name:
+        page.run()
+        return
+    opened(page.url_path)
+    sidebar()
     page.run()
+    finished()
 
 
 if __name__ == "__main__":

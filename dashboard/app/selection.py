@@ -7,11 +7,11 @@ from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.totals import kv_bytes_per_token
-from costmodel.errors import InputError, shown
+from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import Hardware, hardware_names, load_hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.parse import parse_routing, parse_workload
+from costmodel.inputs.parse import parse_choice, parse_routing, parse_workload
 from costmodel.inputs.workload import (
     AttentionFlops,
     Backend,
@@ -86,8 +86,7 @@ def selected(chosen: Chosen) -> Selection:
         ("model", chosen.model, (OWN, *model_names())),
         ("gpu", chosen.hardware, hardware_names()),
     ):  # names only: what comes from outside must not become a path
-        if value not in known:
-            raise InputError(f"{field}={shown(value)}: is not one of {', '.join(known)}")
+        parse_choice(value, field=field, options=known)
     model = read_model(chosen.own) if chosen.model == OWN else load_model(chosen.model)
     workload = parse_workload(
         phase=chosen.phase,

@@ -5,7 +5,7 @@ only the message that names the value and the rule.
 """
 
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import cast, get_args
 
 import streamlit as st
 
@@ -30,11 +30,11 @@ from costmodel.inputs.workload import (
 )
 from costmodel.layers.dtype import DTYPES, KV_LAYOUTS
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
+from dashboard.app.address import drop, linked, number, one_of, unbound, whole
 from dashboard.app.own_model import MAX_LINK_CHARS, packed, unpacked
 from dashboard.app.selection import OWN, Chosen, Selection, has_storage, selected
 from dashboard.app.widgets import plain
 
-LINK: Literal["query-params"] = "query-params"  # state that lives in the address
 OWN_TEXT = "own_text"  # where a session keeps the text of the user's own model
 OWN_PARAM = "own"  # where a link keeps it
 STATE = "_selection"  # where a session keeps the checked selection, or the reason why there is none
@@ -44,8 +44,16 @@ TOO_LONG = (
     " without it."
 )
 DEFAULT_MODEL, DEFAULT_GPU = "ultramemv2-1b-7b", "h200"
+PHASES: tuple[Phase, ...] = get_args(Phase)
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+ATTENTION_FLOPS: tuple[AttentionFlops, ...] = get_args(AttentionFlops)
+LOGITS: tuple[Logits, ...] = get_args(Logits)
+MLA: tuple[Mla, ...] = get_args(Mla)
+MLA_CACHES: tuple[MlaCache, ...] = get_args(MlaCache)
+WINDOW_CACHES: tuple[WindowCache, ...] = get_args(WindowCache)
 USUAL = "usual"
 EACH = "each its own"  # a routing of experts, and one of rows
+LAWS = ("uniform", "zipf", EACH)
 FORMATS = [*DTYPES, "fp8:128x128"]
 KV_FORMATS = [*DTYPES, "fp8:tensor", *KV_LAYOUTS]
 
@@ -82,11 +90,12 @@ def sidebar() -> None:
 
 def _own_text() -> str:
     """The text of the user's own model: of this session, or else of the link that opened it."""
-    if OWN_TEXT not in st.session_state and OWN_PARAM in st.query_params:
+    link = unbound(OWN_PARAM)
+    if OWN_TEXT not in st.session_state and link is not None:
         try:
-            st.session_state[OWN_TEXT] = unpacked(st.query_params[OWN_PARAM])
+            st.session_state[OWN_TEXT] = unpacked(link)
         except InputError as error:
-            st.warning(plain(str(error)))
+            drop(OWN_PARAM, str(error))
     text = st.session_state.get(OWN_TEXT, "")
     if not isinstance(text, str) or not text:
         return ""
@@ -104,17 +113,15 @@ def _controls(own: str) -> Chosen:
         "Model",
         names,
         index=names.index(OWN if own else DEFAULT_MODEL),
-        key="model",
-        bind=LINK,
+        **linked("model", one_of(names), instead=OWN if own else DEFAULT_MODEL),
         help="A preset, or a model of your own from the Explore page.",
     )
     phase = st.segmented_control(
         "Phase",
-        ["decode", "prefill"],
+        PHASES,
         default="decode",
         required=True,
-        key="phase",
-        bind=LINK,
+        **linked("phase", one_of(PHASES), instead="decode"),
         help="Decode: one new token per sequence. Prefill: a whole prompt at once.",
         on_change=_other_phase,
     )
@@ -124,7 +131,7 @@ def _controls(own: str) -> Chosen:
         "context",
         low=0,
         high=MAX_CONTEXT,
-        default=DEFAULT_CONTEXT[cast("Phase", phase)],
+        default=DEFAULT_CONTEXT[phase],
     )
     new_tokens = 1
     if phase == "prefill":
@@ -136,21 +143,25 @@ def _controls(own: str) -> Chosen:
             default=DEFAULT_NEW_TOKENS["prefill"],
         )
     gpus = list(hardware_names())
-    hardware = st.selectbox("GPU", gpus, index=gpus.index(DEFAULT_GPU), key="gpu", bind=LINK)
+    hardware = st.selectbox(
+        "GPU",
+        gpus,
+        index=gpus.index(DEFAULT_GPU),
+        **linked("gpu", one_of(gpus), instead=DEFAULT_GPU),
+    )
     with st.expander("Formats, routing, conventions", key="conventions"):
+        formats = [USUAL, *FORMATS, *([CHECKPOINT] if has_storage(str(model), own) else [])]
         dtype = st.selectbox(
             "Weights",
-            [USUAL, *FORMATS, *([CHECKPOINT] if has_storage(str(model), own) else [])],
-            key="dtype",
-            bind=LINK,
+            formats,
+            **linked("dtype", one_of(formats), instead=USUAL),
             help="Usual: as your own model's file states it, else bf16. Checkpoint: as the model"
             " is shipped, where that is known to differ.",
         )
         kv_dtype = st.selectbox(
             "KV cache",
             [USUAL, *KV_FORMATS],
-            key="kv_dtype",
-            bind=LINK,
+            **linked("kv_dtype", one_of([USUAL, *KV_FORMATS]), instead=USUAL),
             help="Usual: the format of the weights, or bf16 where they are quantised. fp8 has a"
             " scale for each token and head, fp8:tensor has none. fp8_ds_mla: latents (MLA) as vLLM"
             " stores them in fp8.",
@@ -158,55 +169,54 @@ def _controls(own: str) -> Chosen:
         routing = _routing()
         backend = st.segmented_control(
             "Kernels",
-            ["torch", "fused"],
+            BACKENDS,
             default="torch",
             required=True,
-            key="backend",
-            bind=LINK,
+            **linked("backend", one_of(BACKENDS), instead="torch"),
             help="Whose launches are counted: PyTorch's own kernels, or this project's fused ones"
             " for decode steps. Times are predicted of PyTorch's.",
         )
         attention = st.segmented_control(
             "Attention FLOPs",
-            ["causal", "full"],
+            ATTENTION_FLOPS,
             default="causal",
             required=True,
-            key="attention",
-            bind=LINK,
+            **linked("attention", one_of(ATTENTION_FLOPS), instead="causal"),
         )
         logits = st.segmented_control(
-            "Logits", ["last", "all"], default="last", required=True, key="logits", bind=LINK
+            "Logits",
+            LOGITS,
+            default="last",
+            required=True,
+            **linked("logits", one_of(LOGITS), instead="last"),
         )
         mla = st.segmented_control(
             "Latent attention",
-            [USUAL, "absorbed", "expanded"],
+            [USUAL, *MLA],
             default=USUAL,
             required=True,
-            key="mla",
-            bind=LINK,
+            **linked("mla", one_of([USUAL, *MLA]), instead=USUAL),
         )
         mla_cache = st.segmented_control(
             "Cache of latent attention",
-            ["latent", "expanded"],
+            MLA_CACHES,
             default="latent",
             required=True,
-            key="mla_cache",
-            bind=LINK,
+            **linked("mla_cache", one_of(MLA_CACHES), instead="latent"),
             help="What MLA keeps of a token: its latent, or keys and values of all heads.",
         )
         window_cache = st.segmented_control(
             "Cache of sliding windows",
-            ["window", "whole"],
+            WINDOW_CACHES,
             default="window",
             required=True,
-            key="window_cache",
-            bind=LINK,
+            **linked("window_cache", one_of(WINDOW_CACHES), instead="window"),
             help="What layers with a window keep: the window, or the whole sequence.",
         )
     return Chosen(
         model=str(model),
         own=own,
-        phase=cast("Phase", phase),
+        phase=phase,
         batch=batch,
         context=context,
         new_tokens=new_tokens,
@@ -214,12 +224,12 @@ def _controls(own: str) -> Chosen:
         kv_dtype=None if kv_dtype == USUAL else str(kv_dtype),
         routing=routing,
         hardware=str(hardware),
-        backend=cast("Backend", backend),
-        attention_flops=cast("AttentionFlops", attention),
-        logits=cast("Logits", logits),
+        backend=backend,
+        attention_flops=attention,
+        logits=logits,
         mla=None if mla == USUAL else cast("Mla", mla),
-        mla_cache=cast("MlaCache", mla_cache),
-        window_cache=cast("WindowCache", window_cache),
+        mla_cache=mla_cache,
+        window_cache=window_cache,
     )
 
 
@@ -227,11 +237,10 @@ def _routing() -> str:
     """The routing of experts and rows alike, or one law for each."""
     law = st.segmented_control(
         "Routing",
-        ["uniform", "zipf", EACH],
+        LAWS,
         default="uniform",
         required=True,
-        key="routing",
-        bind=LINK,
+        **linked("routing", one_of(LAWS), instead="uniform"),
         help="How often each expert or memory row is chosen: all alike, or by Zipf's law, of which"
         f" exponent 0 is uniform. {UNIFORM_OVERSTATES}",
     )
@@ -255,8 +264,7 @@ def _exponent(label: str, key: str, default: float) -> float:
             max_value=MAX_EXPONENT,
             value=default,
             step=0.1,
-            key=key,
-            bind=LINK,
+            **linked(key, number(0, MAX_EXPONENT), instead=default),
         )
     )
 
@@ -272,6 +280,11 @@ def _other_phase() -> None:
 def _count(label: str, key: str, *, low: int, high: int, default: int) -> int:
     return int(
         st.number_input(
-            label, min_value=low, max_value=high, value=default, step=1, key=key, bind=LINK
+            label,
+            min_value=low,
+            max_value=high,
+            value=default,
+            step=1,
+            **linked(key, whole(low, high), instead=default),
         )
     )

@@ -17,6 +17,13 @@ LETTER, EDGES, WIDEST = 7, 20, 480  # pixels of a letter, of a cell's edges, of 
 CARD, CARD_WITH_NOTE = 180, 230  # pixels that a card needs
 PLOTLY = {"displaylogo": False, "toImageButtonOptions": {"format": "png", "scale": 2}}
 SIGNED = re.compile(r"-|[+-]\d[\d.,]*(e[+-]?\d+)?( ?[%A-Za-z]{1,3})?")  # `-3.2 %`: no formula
+WORD_JOINER = "\u2060"
+LIVE = re.compile(  # where an address, of the web or of mail, or the name of a picture is cut
+    r"(?<=https:)(?=//)|(?<=http:)(?=//)|(?<=www)(?=\.)|(?<=[\w.+-]@)(?=[\w-])"
+    r"|(?<=:)(?=[\w+/-]+:)",
+    re.ASCII | re.IGNORECASE,
+)
+LIST_MARK = re.compile(r"^(\d*)(\.(?=\s|$)|[-+=])", re.ASCII)  # how lists begin
 MARKS = re.compile(r"[\\`*_{}\[\]()<>#|~$:^&]")  # of Markdown, HTML, mathematics and icons
 
 
@@ -128,5 +135,10 @@ def not_measured(reason: str) -> str:
 
 
 def plain(text: str) -> str:
-    """`text` from outside as Markdown that shows exactly it: no mark, no tag, no line break."""
-    return MARKS.sub(r"\\\g<0>", printable(text))
+    """`text` from outside as Markdown that shows exactly it: no mark, no tag, no line break.
+
+    Streamlit makes links of bare addresses and pictures of `:names:` after it has read Markdown,
+    where an escape no longer counts; a word joiner, which has no width, keeps those apart.
+    """
+    apart = LIVE.sub(WORD_JOINER, printable(text).strip())
+    return LIST_MARK.sub(r"\1\\\2", MARKS.sub(r"\\\g<0>", apart))

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import pytest
 
 from costmodel.inputs.catalog import load_model
 from dashboard.app.entry import PAGES
 from dashboard.app.own_model import model_text, packed
+from dashboard.app.widgets import WORD_JOINER
 from tests.browser.page import Tab, busy
 from tests.browser.server import Server
 from tests.sentences import says
@@ -18,7 +20,10 @@ FIRST_PAGE_S = 5.0
 BUSY_FIRST_PAGE_S = 15.0  # with other tests on the same two cores
 NARROW = 800  # pixels
 MOST_TABS = 40  # from the top of the page to the batch
-HOSTILE = "<script>window.pwned=1</script><img src=x onerror='window.pwned=1'>"
+HOSTILE = (
+    "<script>window.pwned=1</script><img src=x onerror='window.pwned=1'>"
+    " http://e.eu a@e.eu :rocket: :material/home:"
+)
 
 
 def hostile_link() -> str:
@@ -128,11 +133,12 @@ def test_the_sidebar_and_the_pages_controls_travel_with_the_link(
 
 def test_a_name_with_markup_is_text_on_every_page(tab: Tab) -> None:
     tab.open(own=hostile_link(), model="your own")
-    assert HOSTILE in tab.title()
+    assert HOSTILE in tab.title().replace(WORD_JOINER, "")
     for _, label, _ in PAGES[1:]:
         tab.change(tab.page.get_by_role("link", name=label, exact=True).first.click)
         assert tab.value("model") == "your own"
         assert not pwned(tab), label
+        assert not tab.page.locator('a[href*="e.eu"]').count(), label
 
 
 @pytest.mark.parametrize(
@@ -140,13 +146,20 @@ def test_a_name_with_markup_is_text_on_every_page(tab: Tab) -> None:
     [
         {"batch": "-5", "gpu": "../../etc/passwd", "model": "<img src=x>"},
         {"batch": "1e99", "context": "nan", "routing": "' OR 1=1 --", "own": "AAAA"},
+        {"phase": "", "backend": "x", "attention": "x", "logits": "x", "unknown": "x"},
     ],
-    ids=["beyond the rules", "no numbers"],
+    ids=["beyond the rules", "no numbers", "no choices"],
 )
 def test_an_address_with_nonsense_opens_the_default(tab: Tab, query: dict[str, str]) -> None:
     tab.open("explore", **query)
     assert tab.title().startswith("UltraMemV2-1B/7B (reconstruction): ")
     assert says(tab.subtitle(), "decode", 64, 2048)
+    told = tab.page.locator('[data-testid="stAlert"]').all_inner_texts()
+    assert len([text for text in told if "In the address: " in text]) == len(query)
+    tab.page.wait_for_url(lambda url: urlsplit(url).query == "")
+    tab.change(tab.page.go_back)  # the nonsense is in the history, and the controls are drawn
+    assert says(tab.subtitle(), "decode", 64, 2048)
+    tab.check()
 
 
 @pytest.mark.parametrize("name", ["compare", "tradeoffs", "measured", "report"])

@@ -1,6 +1,7 @@
 """Measured curves: on their points, between them and beyond, worked out by hand; arrays alike."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import sqrt
 from typing import Any
 
@@ -151,6 +152,36 @@ def test_one_line_makes_a_sheet() -> None:
     keys, xs = np.array([[10], [20], [1]]), np.array([1, 100])
     expected = [[1, 10], [2, 20], [1, 1]]
     np.testing.assert_allclose(np.asarray(sheet.at(keys, xs)) * 1e6, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([(1, 1), (10, 4), (100, 1), (1000, 8)], [1, 2, 2, 8]),  # 4 and 1 share sqrt(4)
+        ([(1, 8), (10, 4), (100, 2)], [4, 4, 4]),  # all three fall: (8 x 4 x 2)^(1/3)
+        ([(1, 2), (10, 4), (100, 1)], [2, 2, 2]),  # 4 and 1 share 2, which 2 is not above
+        ([(1, 2), (1, 8), (10, 1)], [16 ** (1 / 3)] * 2),  # two points at 1, one at 10
+        ([(1, 1), (10, 2), (100, 3)], [1, 2, 3]),
+    ],
+)
+def test_a_rising_line_replaces_points_that_fall_by_their_mean_ratio(
+    points: list[tuple[float, float]], expected: list[float]
+) -> None:
+    line = Line.through(((x, t * US) for x, t in points), rising=True)
+    at_points = [line.at(x) for x in sorted({x for x, _ in points})]
+    assert at_points == pytest.approx([t * US for t in expected], rel=1e-9)
+
+
+MEASURED = st.lists(
+    st.tuples(st.integers(1, 10**6), st.floats(1e-7, 1e-3)), min_size=1, max_size=20
+)
+
+
+@given(MEASURED, st.lists(st.integers(1, 10**7), min_size=2, max_size=20))
+def test_a_rising_line_never_falls(points: list[tuple[int, float]], xs: list[int]) -> None:
+    line = Line.through(points, rising=True)
+    times = [line.at(x) for x in sorted(xs)]
+    assert all(before <= after * (1 + 1e-12) for before, after in pairwise(times))
 
 
 MONOTONE = st.sampled_from([name for name in SHAPES if name not in ("queries", "grouped")])

@@ -4,19 +4,28 @@ from pathlib import Path
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
+from dashboard.app.entry import PAGES
 from dashboard.app.selection import Chosen, Selection, selected
 
 APP = str(Path(__file__).parents[2] / "app.py")
 
 
-def opened(view: str, /, **query: str | list[str]) -> AppTest:
-    """The page of `dashboard/pages/VIEW/page.py` with a query; nothing may have failed on it."""
+def page_at(view: str) -> AppTest:
+    """The page of `dashboard/pages/VIEW/page.py`, not drawn yet.
+
+    It is opened by its address, as a link does: `switch_page` would need another page before it.
+    """
     at = AppTest.from_file(APP, default_timeout=60)
+    at._page_hash = calc_hash("" if view == PAGES[0][0] else view)
+    return at
+
+
+def opened(view: str, /, **query: str | list[str]) -> AppTest:
+    """The page with a query; nothing may have failed on it."""
+    at = page_at(view)
     at.query_params.update(query)
-    at.run()
-    at.switch_page(f"dashboard/pages/{view}/page.py")
-    at.query_params.update(query)  # a switch of pages drops what the first page does not bind
     at.run()
     assert not at.exception
     return at

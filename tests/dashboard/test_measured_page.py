@@ -70,7 +70,7 @@ def test_a_link_opens_the_same_case_and_its_numbers_are_those_of_the_join() -> N
 
 def test_routers_are_marked_as_routing() -> None:
     """OLMoE's routers only choose; its experts sort and combine, which is more than choosing."""
-    frame = page(rec="h200-olmoe-1b-7b.json", rec_quantity="launches").dataframe[0].value
+    frame = page(rec="h200-olmoe-1b-7b.json", rec_quantity="kernel launches").dataframe[0].value
     marked = frame[frame["Routing"] == "yes"]
     assert set(marked["Operator"]) == {f"layers.{layer}.moe.router" for layer in range(16)}
     assert set(frame["Routing"]) == {"yes", ""}

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from costmodel.inputs.catalog import load_model
 from dashboard.app import recordings
 from dashboard.app.own_model import model_text, packed
+from dashboard.app.widgets import plain
 from dashboard.pages.profile import data as profiling
 from dashboard.pages.profile import jobs as module
 from dashboard.pages.profile.data import NO_TORCH
@@ -183,13 +184,38 @@ def test_a_running_profile_shows_how_far_it_is_and_is_cancelled(
     told = {metric.label: metric.value for metric in at.metric}
     assert told["Finished runs"] == "1 of 4"
     assert told["Left"] == "about 90 s"
-    elsewhere = page()  # another tab sees the same job
-    assert elsewhere.subheader[0].value == "Running"
-    press(elsewhere, "prof_cancel")
+    reloaded = page(**at.query_params)  # its address is still that of who started it
+    assert reloaded.subheader[0].value == "Running"
+    press(reloaded, "prof_cancel")
     until(at, "Cancelled")
     assert jobs.current.progress().exit_code == 130
     assert not at.get("page_link")
     assert not (here / "ultramemv2-1b-7b.json").exists()
+
+
+def test_a_profile_belongs_to_the_session_that_started_it(
+    here: Path, server: Callable[[str], list[Jobs]]
+) -> None:
+    assert here.is_dir()
+    made = server(WAITS)
+    at = page(prof_out="secret.json")
+    press(at, "prof_start")
+    job = made[0].current
+    assert job is not None
+    for elsewhere in (page(), page(prof_job="another")):
+        (busy,) = [info.value for info in elsewhere.info if "another session" in info.value]
+        assert f"since {job.started:%H:%M} UTC" in busy
+        assert elsewhere.button(key="prof_start").disabled
+        assert "prof_cancel" not in [button.key for button in elsewhere.button]
+        assert not any("secret" in element.value for element in elsewhere.code)
+        assert not elsewhere.metric
+    assert plain("prof_job='another'") in elsewhere.warning[0].value
+    job.cancel()
+    job.finished.wait(PATIENCE_S)
+    after = page()
+    assert not after.button(key="prof_start").disabled
+    assert "No profile has run in this session." in [info.value for info in after.info]
+    until(at, "Cancelled")
 
 
 def test_a_lost_profile_says_with_which_code(

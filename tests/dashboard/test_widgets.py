@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from costmodel.inputs.catalog import load_model
 from dashboard.app.own_model import model_text, packed
 from dashboard.app.widgets import inert_frame
+from tests.dashboard.pages import opened
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 DRAWN = {"plotly_chart", "dataframe", "table"}  # of Streamlit
@@ -42,14 +42,11 @@ def test_what_is_not_known_stays_empty() -> None:
 @pytest.mark.parametrize("view", ["compare", "report"])
 def test_no_table_of_a_page_holds_a_formula_of_a_model_s_name(view: str) -> None:
     logging.getLogger("streamlit").setLevel(logging.ERROR)
-    at = AppTest.from_file(APP, default_timeout=60)
-    asked = {"own": link(FORMULA), "model": "your own", "cmp_add": "true"}
-    asked |= {"rep_models": "olmoe-1b-7b", "rep_preview": "Comparison over the batch"}
-    for name, value in asked.items():
-        at.query_params[name] = value
-    at.run()
-    at.switch_page(f"dashboard/pages/{view}/page.py").run()
-    assert not at.exception
+    of_page = {
+        "compare": {"cmp_add": "true"},
+        "report": {"rep_models": "olmoe-1b-7b", "rep_preview": "Comparison over the batch"},
+    }
+    at = opened(view, own=link(FORMULA), model="your own", **of_page[view])
     cells = [
         cell
         for element in at.dataframe

@@ -1,5 +1,7 @@
 """Compare: two to four models on one workload, over batch or context."""
 
+from typing import get_args
+
 import streamlit as st
 
 from costmodel.costs.latency import Unknown
@@ -9,16 +11,18 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.questions.compare import sentences
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.tables.notes import workload_words
+from dashboard.app.address import linked, one_of, some_of, switch
 from dashboard.app.own_model import read_model
-from dashboard.app.pins import pinned
+from dashboard.app.pins import kept_elsewhere, pinned
 from dashboard.app.selection import Selection
-from dashboard.app.shell import LINK, current_selection, refused
+from dashboard.app.shell import current_selection, refused
 from dashboard.app.widgets import cards, chart, explained, plain, table
 from dashboard.pages.compare import charts, data
 from dashboard.pages.compare.measured_points import Along, distinct_points, points, recorded
 
 PAIR = ["olmoe-1b-7b", "ultramemv2-1b-7b"]
 FEWEST, MOST = 2, 4
+AXES: tuple[Along, ...] = get_args(Along)
 HOW = """\
 Each line is the prediction of one model at every point of the axis; `sparsecost compare` prints the
 same at batches of your choice. Crossovers are sought over batches 1 to 1,048,576: a scan in steps
@@ -33,20 +37,19 @@ are what a recorded step chose, as a mean over the layers."""
 def chosen_models(selection: Selection) -> list[ModelConfig]:
     """The chosen presets and pinned designs and, if the toggle is on, the sidebar's model."""
     pins = pinned()
+    offered = [*model_names(), *pins]
     names = st.multiselect(
         "Models, the first is the reference",
-        [*model_names(), *pins],
+        offered,
         default=PAIR,
         max_selections=MOST,
-        key="cmp_models",
-        bind=LINK,
+        **linked("cmp_models", some_of(offered, most=MOST, check=kept_elsewhere), instead=PAIR),
         help="Designs pinned on the page Trade-offs stand at the end; a link does not carry them.",
     )
     added = st.toggle(
         f"And the sidebar's model, {plain(selection.model.name)}",
         value=True,
-        key="cmp_add",
-        bind=LINK,
+        **linked("cmp_add", switch(), instead=True),
         help=f"Without effect where it is among the models already, or {MOST} are chosen.",
     )
     models = [read_model(pins[name]) if name in pins else load_model(name) for name in names]
@@ -72,17 +75,15 @@ with st.container(horizontal=True):
             list(data.COMPARED),
             default="HBM bytes",
             required=True,
-            key="cmp_by",
-            bind=LINK,
+            **linked("cmp_by", one_of(data.COMPARED), instead="HBM bytes"),
         )
     )
-    axis: Along = (
-        "context"
-        if st.segmented_control(
-            "Over", ["batch", "context"], default="batch", required=True, key="cmp_over", bind=LINK
-        )
-        == "context"
-        else "batch"
+    axis = st.segmented_control(
+        "Over",
+        AXES,
+        default=AXES[0],
+        required=True,
+        **linked("cmp_over", one_of(AXES), instead=AXES[0]),
     )
 quantity = data.COMPARED[name]
 predictions = [selection.predict(model) for model in models]

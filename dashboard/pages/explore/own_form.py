@@ -13,9 +13,10 @@ import streamlit as st
 
 from costmodel.errors import InputError
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind, sizes_of
+from dashboard.app.address import linked, switch
 from dashboard.app.own_model import model_text, packed, read_model, uploaded
 from dashboard.app.selection import OWN
-from dashboard.app.shell import DEFAULT_MODEL, LINK, OWN_PARAM, OWN_TEXT
+from dashboard.app.shell import DEFAULT_MODEL, OWN_PARAM, OWN_TEXT
 from dashboard.app.widgets import plain
 
 OPEN, FILE = "ex_own", "own_file"
@@ -105,9 +106,8 @@ def draw_form(basis: str) -> None:
     """Draw the form; it begins with `basis`, the text of the chosen model."""
     box = st.expander(
         "Use a model of your own: a config.json, TOML or JSON",
-        key=OPEN,
+        **linked(OPEN, switch(), instead=False),
         on_change="rerun",
-        bind=LINK,
     )
     if not box.open:
         return

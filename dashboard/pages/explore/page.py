@@ -13,9 +13,10 @@ from costmodel.show.prediction_json import prediction_json
 from costmodel.show.tables.notes import cold_l2_note, shipped_format_note
 from costmodel.show.tables.prediction import prediction_tables
 from costmodel.show.text import capitalised
+from dashboard.app.address import linked, number, one_of, switch, whole
 from dashboard.app.own_model import model_text
 from dashboard.app.selection import OWN, Selection
-from dashboard.app.shell import LINK, OWN_TEXT, current_selection
+from dashboard.app.shell import OWN_TEXT, current_selection
 from dashboard.app.widgets import cards, chart, plain, table
 from dashboard.pages.explore import charts, data, explained
 from dashboard.pages.explore.own_form import draw_form
@@ -32,8 +33,7 @@ def draw_chart(numbers: data.JSON) -> None:
             [BREAKDOWN, ROOFLINE],
             default=BREAKDOWN,
             required=True,
-            key="ex_chart",
-            bind=LINK,
+            **linked("ex_chart", one_of([BREAKDOWN, ROOFLINE]), instead=BREAKDOWN),
         )
         timed = numbers["time"]["predicted_s"] is not None
         measure = charts.PREDICTED_TIME if timed else "HBM bytes"
@@ -43,8 +43,7 @@ def draw_chart(numbers: data.JSON) -> None:
                 list(charts.MEASURES),
                 default=measure,
                 required=True,
-                key="ex_by",
-                bind=LINK,
+                **linked("ex_by", one_of(charts.MEASURES), instead=measure),
             )
     if kind == ROOFLINE:
         chart(charts.roofline(numbers), alt=charts.roofline_alt(numbers), key="ex_roofline")
@@ -70,7 +69,9 @@ def draw_operators(prediction: Prediction, numbers: data.JSON) -> None:
         f" {numbers['backend']} backend; predicted times are those within a CUDA graph. The sum of"
         " the operators' roofline bounds can differ from the step's."
     )
-    box = st.expander("All numbers of this step", key="ex_all", on_change="rerun", bind=LINK)
+    box = st.expander(
+        "All numbers of this step", **linked("ex_all", switch(), instead=False), on_change="rerun"
+    )
     if box.open:
         summary = prediction_tables(prediction)[0]
         rows = [
@@ -90,7 +91,11 @@ def draw_request(selection: Selection) -> Served | None:
     prompt, output = (
         int(
             place.number_input(
-                label, min_value=1, max_value=MAX_NEW_TOKENS, value=value, key=key, bind=LINK
+                label,
+                min_value=1,
+                max_value=MAX_NEW_TOKENS,
+                value=value,
+                **linked(key, whole(1, MAX_NEW_TOKENS), instead=value),
             )
         )
         for place, label, value, key in (
@@ -104,8 +109,7 @@ def draw_request(selection: Selection) -> Served | None:
         max_value=MAX_PRICE_PER_HOUR,
         value=None,
         placeholder="no price",
-        key="ex_price",
-        bind=LINK,
+        **linked("ex_price", number(0, MAX_PRICE_PER_HOUR, may_be_empty=True), instead=None),
     )
     try:
         request = Request(
@@ -139,7 +143,9 @@ def draw_request(selection: Selection) -> Served | None:
 
 def draw_working(prediction: Prediction, served: Served | None) -> None:
     """The formula of a number that the user chooses, with this step's values put in."""
-    box = st.expander("How this is computed", key="ex_how", on_change="rerun", bind=LINK)
+    box = st.expander(
+        "How this is computed", **linked("ex_how", switch(), instead=False), on_change="rerun"
+    )
     if not box.open:
         return
     choices = explained.explanations(prediction, served)
@@ -147,8 +153,7 @@ def draw_working(prediction: Prediction, served: Served | None) -> None:
         number = st.selectbox(
             "Number",
             list(choices),
-            key="ex_number",
-            bind=LINK,
+            **linked("ex_number", one_of(choices), instead=next(iter(choices))),
             help="A number of the step, of whole requests, or an operator",
         )
         draw_explanation(choices[str(number)]())

@@ -7,8 +7,9 @@ from costmodel.inputs.files import MAX_FILE_BYTES
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.recordings.recording import Case, Recording
+from dashboard.app.address import linked, one_of
 from dashboard.app.recordings import folder, from_upload, load, matching, recording_names
-from dashboard.app.shell import LINK, refused
+from dashboard.app.shell import refused
 from dashboard.app.widgets import plain
 from dashboard.pages.measured.data import FIELDS, offered, place
 
@@ -43,6 +44,7 @@ def opened(model: ModelConfig) -> Recording:
     """The uploaded recording, or the chosen one; the page ends here where there is none."""
     names = recording_names()
     of_model = matching(model)
+    index = names.index(of_model[0]) if of_model else 0
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     with right, st.popover("Upload", width="stretch"):
         st.caption("It stays in this session; a link does not carry it.")
@@ -51,9 +53,8 @@ def opened(model: ModelConfig) -> Recording:
         name = st.selectbox(
             "Recording",
             names,
-            index=names.index(of_model[0]) if of_model else 0,
-            key="rec",
-            bind=LINK,
+            index=index,
+            **linked("rec", one_of(names), instead=names[index] if names else ""),
             disabled=uploaded is not None,
             help="At first the recording of the sidebar's model, where there is one.",
         )
@@ -88,11 +89,11 @@ def case_of(cases: tuple[Case, ...], sidebar: Workload) -> int:
             chosen[field] = values[0]
             continue
         value = preferred.get(field)
+        index = values.index(value) if value in values else 0
         chosen[field] = grid.selectbox(
             LABELS[field],
             values,
-            index=values.index(value) if value in values else 0,
-            key=f"rec_{field}",
-            bind=LINK,
+            index=index,
+            **linked(f"rec_{field}", one_of(values), instead=values[index]),
         )
     return place(cases, chosen)

@@ -10,8 +10,9 @@ from costmodel.recordings.quantities import QUANTITIES
 from costmodel.validation.counterparts import PREDICTED
 from costmodel.validation.machines import backend_of
 from costmodel.validation.recorded_routing import chosen_kinds
+from dashboard.app.address import linked, one_of, switch
 from dashboard.app.recordings import load, matching, repeat_names
-from dashboard.app.shell import LINK, current_selection
+from dashboard.app.shell import current_selection
 from dashboard.app.widgets import (
     Card,
     cards,
@@ -87,7 +88,11 @@ def draw_cards(case: ComparedCase) -> None:
 def draw_chart(case: ComparedCase, quantity: str | None) -> None:
     """The ratios of a quantity, the waterfall, or how often experts or rows were chosen."""
     kind = st.segmented_control(
-        "Chart", list(CHARTS), default=CHARTS[0], required=True, key="rec_chart", bind=LINK
+        "Chart",
+        list(CHARTS),
+        default=CHARTS[0],
+        required=True,
+        **linked("rec_chart", one_of(CHARTS), instead=CHARTS[0]),
     )
     if kind == "waterfall":
         bars = waterfall.bars(waterfall.levels(case.case, case.side))
@@ -126,8 +131,7 @@ def draw_numbers(case: ComparedCase, quantity: str | None) -> None:
     columns = case.joined.columns
     every = st.toggle(
         f"All {sum(len(column.measured) for column in columns):,} numbers of this case",
-        key="rec_every",
-        bind=LINK,
+        **linked("rec_every", switch(), instead=False),
     )
     rows = [
         row
@@ -162,8 +166,7 @@ def draw_second_run(case: ComparedCase) -> None:
         "Second recording of the same model",
         names,
         index=min(len(repeats), 1),
-        key="rec_again",
-        bind=LINK,
+        **linked("rec_again", one_of(names), instead=names[min(len(repeats), 1)]),
     )
     with right.popover("Upload", width="stretch"):
         again = upload("JSON file of the second recording", "rec_again_file")
@@ -220,12 +223,12 @@ def page() -> None:
     draw_cards(case)
     quantities = comparable(case)
     start = next((quantities.index(name) for name in FIRST if name in quantities), 0)
+    titles = [QUANTITIES[name].title for name in quantities]
     quantity = st.selectbox(
         "Quantity by operator",
         quantities,
         index=start,
-        key="rec_quantity",
-        bind=LINK,
+        **linked("rec_quantity", one_of(titles), instead=titles[start] if titles else ""),
         format_func=lambda name: QUANTITIES[name].title,
     )
     draw_chart(case, quantity)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.app.shell import LINK
+from dashboard.app.address import linked, one_of, text_up_to
 from dashboard.app.widgets import Card, cards, plain, prose
 from dashboard.pages.method import data
 from dashboard.pages.method.documented import folder_of
@@ -45,13 +45,11 @@ def draw_controls() -> tuple[str, str]:
         list(data.PARTS),
         default=data.FORMULAS,
         required=True,
-        key="me_part",
-        bind=LINK,
+        **linked("me_part", one_of(data.PARTS), instead=data.FORMULAS),
     )
     search = st.text_input(
         "Search",
-        key="me_search",
-        bind=LINK,
+        **linked("me_search", text_up_to(data.MAX_SEARCH_CHARS), instead=""),
         max_chars=data.MAX_SEARCH_CHARS,
         placeholder="such as: distinct rows, 2411.12364, hbm_read_bytes",
         help="Words that must all stand in a row or a docstring, in capitals or not",
@@ -68,7 +66,11 @@ def draw_content(part: str, content: data.Content) -> None:
     if not content.docstrings:
         return
     st.subheader("What the code says")
-    file = st.selectbox("Docstrings of", content.files, key="me_file", bind=LINK)
+    file = st.selectbox(
+        "Docstrings of",
+        content.files,
+        **linked("me_file", one_of(content.files), instead=next(iter(content.files), "")),
+    )
     if file is not None:
         st.code(content.text(file), language=None, wrap_lines=True)
     prose(content.rows(), alt="Files, what each says in short, and how many docstrings it has")

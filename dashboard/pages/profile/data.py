@@ -5,10 +5,16 @@ import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
-from costmodel.errors import InputError, shown
-from costmodel.inputs.parse import parse_batches, parse_contexts, parse_counts, parse_routing
+from costmodel.errors import InputError
+from costmodel.inputs.parse import (
+    parse_batches,
+    parse_choice,
+    parse_contexts,
+    parse_counts,
+    parse_routing,
+)
 from costmodel.inputs.workload import MAX_NEW_TOKENS, Backend, Phase
 from costmodel.recordings.quantities import QUANTITIES, RUNS
 from dashboard.app.selection import OWN, Selection
@@ -18,7 +24,13 @@ NO_TORCH = 'This machine has no torch. Install it with: pip install "sparsecost[
 DEVICE_FILE = Path("/dev/nvidiactl")  # of NVIDIA's driver on Linux
 ON_CPU = {"time": "all but the time as a CUDA graph"}  # by run; the other runs need a GPU
 NEEDS_GPU = "not measured (needs an NVIDIA GPU)"
+MAX_LIST_CHARS = 400  # of a list of numbers
+MAX_FILE_CHARS = 90
 MAX_STEM = 60  # characters of a model's name in the name of its file
+
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+DEVICES: tuple[Device, ...] = get_args(Device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +44,7 @@ class ProfileForm:
     new_tokens: str
     routing: tuple[str, ...]
     runs: tuple[str, ...]
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
     backend: Backend
     standard: bool  # the plan of the committed recordings instead of the lists
     resume: bool
@@ -80,12 +92,11 @@ def arguments(form: ProfileForm, out: Path) -> tuple[str, ...]:
     """
     for field, values, known in (
         ("runs", form.runs, RUNS),
-        ("device", (form.device,), ("auto", "cpu", "cuda")),
-        ("phase", (form.phase,), ("decode", "prefill")),
+        ("device", (form.device,), DEVICES),
+        ("phase", (form.phase,), get_args(Phase)),
     ):
         for value in values:
-            if value not in known:
-                raise InputError(f"{field}={shown(value)}: is not one of {', '.join(known)}")
+            parse_choice(value, field=field, options=known)
     if not form.runs:
         raise InputError("runs: choose at least one")
     words = ["profile", form.model]

@@ -1,12 +1,14 @@
 """A profile as a separate process: started, watched, cancelled.
 
 The app never imports torch, and a crash of CUDA or a closed tab does not affect the server. Only
-one process at a time can profile a GPU, so the server has one job, which all sessions see.
+one process at a time can profile a GPU, so the server runs one job. It belongs to the session that
+started it: who holds its token sees the log and may cancel it, everybody sees that it runs.
 """
 
 import hashlib
 import os
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -17,9 +19,10 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +32,8 @@ from dashboard.app.own_model import read_model
 
 LINES = 400  # of the log that are kept
 WIDTH = 48  # characters of a line of a command on a narrow page
+KEPT_JOBS = 8  # the latest, with their logs
+TOKEN_BYTES = 16
 GRACE_S = 10.0  # between an interrupt and a kill
 DONE = re.compile(r"^\[(?P<done>\d+)/(?P<total>\d+)\] (?P<what>.*)$")
 LEFT = re.compile(r"about (?P<seconds>\d+) s left$")
@@ -63,6 +68,8 @@ class Job:
     arguments: tuple[str, ...]  # after `sparsecost`
     out: Path
     process: "subprocess.Popen[str]"
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(TOKEN_BYTES))
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
     started_s: float = field(default_factory=time.monotonic)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
     cancelled: bool = False
@@ -126,13 +133,26 @@ def progress(
 
 
 class Jobs:
-    """The server's one job, and the files of the users' own models."""
+    """The server's jobs, of which one at a time runs, and the files of the users' own models."""
 
     def __init__(self, command: Sequence[str] = (sys.executable, "-c", PROGRAM)) -> None:
         self._command, self._lock = tuple(command), threading.Lock()
         self._folder = Path(tempfile.mkdtemp(prefix="sparsecost-"))  # of this user alone
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self.current: Job | None = None
+        self._latest: deque[Job] = deque(maxlen=KEPT_JOBS)
+
+    @property
+    def current(self) -> Job | None:
+        """The job that was started last, running or not."""
+        return self._latest[-1] if self._latest else None
+
+    def of(self, tokens: Collection[str]) -> Job | None:
+        """The latest job that has one of these tokens; None: all others belong to somebody else."""
+        held = [token.encode() for token in tokens]
+        for job in reversed(self._latest):
+            if any(secrets.compare_digest(job.token.encode(), token) for token in held):
+                return job
+        return None
 
     def model_file(self, text: str) -> Path:
         """The file of a model that a user pasted, for the command line to read.
@@ -179,7 +199,7 @@ class Jobs:
             )
             job = Job(tuple(arguments), out, process)
             threading.Thread(target=_read, args=(job,), daemon=True).start()
-            self.current = job
+            self._latest.append(job)
             return job
 
 

@@ -1,17 +1,20 @@
 """Profile: run the profiler on this machine, watch it, and open what it measured."""
 
 from pathlib import Path
-from typing import Literal, cast
 
 import streamlit as st
 
-from costmodel.errors import InputError
+from costmodel.errors import InputError, shown
 from costmodel.recordings.quantities import RUNS
+from dashboard.app.address import drop, linked, one_of, some_of, switch, text_up_to, unbound
 from dashboard.app.recordings import folder, recording_names
 from dashboard.app.selection import OWN, OWN_FILE
-from dashboard.app.shell import LINK, OWN_TEXT, current_selection
+from dashboard.app.shell import OWN_TEXT, current_selection
 from dashboard.app.widgets import Card, cards, plain, prose
 from dashboard.pages.profile.data import (
+    DEVICES,
+    MAX_FILE_CHARS,
+    MAX_LIST_CHARS,
     NO_TORCH,
     SCORES,
     ProfileForm,
@@ -21,10 +24,13 @@ from dashboard.pages.profile.data import (
     has_torch,
     run_rows,
 )
-from dashboard.pages.profile.jobs import Jobs, command_line, recording_path
+from dashboard.pages.profile.jobs import Job, Jobs, command_line, recording_path
 
 MEASURED = Path(__file__).parents[1] / "measured" / "page.py"
 REFRESH_S = 1.0
+OWN_JOB = "_profile_job"  # where a session keeps the token of its job
+JOB_PARAM = "prof_job"  # and where the address does: a reloaded page is still its owner's
+ROUTINGS = ("uniform", "zipf:1.0", "experts=uniform,rows=zipf:1.0", SCORES)
 
 
 @st.cache_resource
@@ -39,6 +45,20 @@ def busy() -> bool:
     return job is not None and job.progress().state == "running"
 
 
+def own_job() -> Job | None:
+    """The latest job that this session started, or that its address names."""
+    in_address = unbound(JOB_PARAM)
+    tokens = {token for token in (st.session_state.get(OWN_JOB), in_address) if token}
+    job = jobs().of(tokens)
+    if job is not None:
+        st.session_state[OWN_JOB] = job.token
+        if in_address != job.token:
+            st.query_params[JOB_PARAM] = job.token
+    elif in_address is not None:
+        drop(JOB_PARAM, f"{JOB_PARAM}={shown(in_address)}: is no run that this server knows")
+    return job
+
+
 def model_argument() -> str:
     """A preset's name, or the path of a file with the user's own model."""
     if selection.model_name != OWN:
@@ -47,14 +67,19 @@ def model_argument() -> str:
 
 
 def watch() -> None:
-    """Draw how far the job is; called every second while it runs."""
-    job = jobs().current
+    """Draw how far this session's job is; called every second while one runs on this machine."""
+    if running and not busy():
+        st.rerun()  # the whole page, so that another profile can be started
+    current = jobs().current
+    if running and current is not None and current is not job:
+        st.info(
+            f"A profile of another session has been running since {current.started:%H:%M} UTC, for"
+            f" {current.progress().elapsed_s:,.0f} s. Its log and its end are that session's."
+        )
     if job is None:
-        st.info("No profile has run since this app started.")
+        st.info("No profile has run in this session.")
         return
     progress = job.progress()
-    if running and progress.state != "running":
-        st.rerun()  # the whole page, so that another profile can be started
     st.subheader(
         {"running": "Running", "done": "Done", "cancelled": "Cancelled"}.get(
             progress.state, f"Failed with exit code {progress.exit_code}"
@@ -105,26 +130,39 @@ if not has_gpu():
 left, right = st.columns(2)
 with left:
     standard = st.toggle(
-        "The whole standard plan", key="prof_standard", bind=LINK, help="About 100 cases."
+        "The whole standard plan",
+        **linked("prof_standard", switch(), instead=False),
+        help="About 100 cases.",
     )
-    batch = st.text_input("Batches", "1,16", key="prof_batch", bind=LINK, disabled=standard)
-    context = st.text_input("Contexts", "512", key="prof_context", bind=LINK, disabled=standard)
+    batch = st.text_input(
+        "Batches",
+        "1,16",
+        max_chars=MAX_LIST_CHARS,
+        **linked("prof_batch", text_up_to(MAX_LIST_CHARS), instead="1,16"),
+        disabled=standard,
+    )
+    context = st.text_input(
+        "Contexts",
+        "512",
+        max_chars=MAX_LIST_CHARS,
+        **linked("prof_context", text_up_to(MAX_LIST_CHARS), instead="512"),
+        disabled=standard,
+    )
     new_tokens = st.text_input(
         "New tokens of a prompt",
         "512",
-        key="prof_new",
-        bind=LINK,
+        max_chars=MAX_LIST_CHARS,
+        **linked("prof_new", text_up_to(MAX_LIST_CHARS), instead="512"),
         disabled=standard or selection.workload.phase == "decode",
     )
 with right:
     routing = st.pills(
         "Routings",
-        ["uniform", "zipf:1.0", "experts=uniform,rows=zipf:1.0", SCORES],
+        ROUTINGS,
         selection_mode="multi",
         wrap=True,
         default=["uniform"],
-        key="prof_routing",
-        bind=LINK,
+        **linked("prof_routing", some_of(ROUTINGS), instead=("uniform",)),
         disabled=standard,
     )
     runs = st.pills(
@@ -132,26 +170,28 @@ with right:
         RUNS,
         selection_mode="multi",
         default=list(RUNS),
-        key="prof_runs",
-        bind=LINK,
+        **linked("prof_runs", some_of(RUNS), instead=RUNS),
         wrap=True,
     )
     device = st.segmented_control(
-        "Device", ["auto", "cpu", "cuda"], default="auto", required=True, key="prof_dev", bind=LINK
+        "Device",
+        DEVICES,
+        default="auto",
+        required=True,
+        **linked("prof_dev", one_of(DEVICES), instead="auto"),
     )
     own = selection.model_name == OWN
     default_name = default_file_name(selection)
     typed = st.text_input(
         "File of the recording",
-        key="prof_out",
-        bind=LINK,
-        max_chars=90,
+        **linked("prof_out", text_up_to(MAX_FILE_CHARS), instead=""),
+        max_chars=MAX_FILE_CHARS,
         placeholder=default_name,
         help="A file in the folder of recordings. Empty: the name shown.",
     )
     name = typed or default_name
-    resume = st.toggle("Continue that file", key="prof_resume", bind=LINK)
-running = busy()
+    resume = st.toggle("Continue that file", **linked("prof_resume", switch(), instead=False))
+running, job = busy(), own_job()
 try:
     out = recording_path(folder(), name)
     form = ProfileForm(
@@ -162,14 +202,14 @@ try:
         new_tokens=new_tokens,
         routing=tuple(routing),
         runs=tuple(runs),
-        device=cast('Literal["auto", "cpu", "cuda"]', device),
+        device=device,
         backend=selection.workload.backend,
         standard=standard,
         resume=resume,
     )
     words = arguments(form, out)
-    shown = tuple(OWN_FILE if own and word == form.model else word for word in words)
-    st.code(command_line(shown), language="bash")
+    typed_words = tuple(OWN_FILE if own and word == form.model else word for word in words)
+    st.code(command_line(typed_words), language="bash")
     if own:
         st.caption(f"{OWN_FILE} stands for the file of your own model.")
     taken = out.exists() and not resume
@@ -182,7 +222,7 @@ try:
         disabled=running or taken,
         key="prof_start",
     ):
-        jobs().start(words, out)
+        st.session_state[OWN_JOB] = jobs().start(words, out).token
         st.rerun()  # with the button disabled and the log below
 except InputError as error:
     st.error(plain(str(error)))

@@ -9,10 +9,10 @@ from pathlib import Path
 import streamlit as st
 
 from costmodel.costs.latency import Unknown
-from costmodel.errors import InputError, shown
+from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.parse import parse_batches
+from costmodel.inputs.parse import parse_batches, parse_choice
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import default_kv_dtype
 from costmodel.recordings.recording import Recording
@@ -25,6 +25,7 @@ from dashboard.report.inputs import MAX_RECORDINGS
 from dashboard.report.measured import measured_model
 
 MAX_MORE = 3  # models besides the sidebar's
+MAX_LIST_CHARS = 400  # of a list of batches
 MAX_STEM = 80  # characters of a file's name
 LABELS = {
     "summary": "Summary",
@@ -70,8 +71,7 @@ def models_of(selection: Selection, form: ReportForm) -> tuple[ModelConfig, ...]
     if len(form.more) > MAX_MORE:
         raise InputError(f"rep_models={len(form.more)}: at most {MAX_MORE} more models")
     for name in form.more:  # names only: what comes from outside must not become a path
-        if name not in model_names():
-            raise InputError(f"rep_models={shown(name)}: is not one of {', '.join(model_names())}")
+        parse_choice(name, field="rep_models", options=model_names())
     return tuple(numbered([selection.model, *map(load_model, form.more)]))
 
 

@@ -7,11 +7,13 @@ import streamlit as st
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import model_names
 from costmodel.questions.request import MAX_PRICE_PER_HOUR
+from dashboard.app.address import linked, number, one_of, some_of, switch, text_up_to
 from dashboard.app.selection import OWN, OWN_FILE
-from dashboard.app.shell import LINK, current_selection, refused
+from dashboard.app.shell import current_selection, refused
 from dashboard.app.widgets import chart, explained, plain, text_table
 from dashboard.pages.report.data import (
     LABELS,
+    MAX_LIST_CHARS,
     MAX_MORE,
     MIME,
     Recorded,
@@ -45,20 +47,21 @@ def draw_form() -> ReportForm:
         "Models besides the sidebar's",
         model_names(),
         max_selections=MAX_MORE,
-        key="rep_models",
-        bind=LINK,
+        **linked("rep_models", some_of(model_names(), most=MAX_MORE), instead=()),
     )
     with st.container(horizontal=True):
         kept = [
             name
             for name in CONTENTS
-            if st.checkbox(LABELS[name], value=True, key=f"rep_{name}", bind=LINK)
+            if st.checkbox(
+                LABELS[name], value=True, **linked(f"rep_{name}", switch(), instead=True)
+            )
         ]
     columns = st.columns(2)
     compared = columns[0].text_input(
         "Batches compared, a list",
-        key="rep_batches",
-        bind=LINK,
+        max_chars=MAX_LIST_CHARS,
+        **linked("rep_batches", text_up_to(MAX_LIST_CHARS), instead=""),
         placeholder="1,4,16,...,4096 and the sidebar's",
     )
     price = columns[1].number_input(
@@ -66,8 +69,7 @@ def draw_form() -> ReportForm:
         min_value=0.0,
         max_value=MAX_PRICE_PER_HOUR,
         value=None,
-        key="rep_price",
-        bind=LINK,
+        **linked("rep_price", number(0, MAX_PRICE_PER_HOUR, may_be_empty=True), instead=None),
         placeholder="not given",
     )
     return ReportForm(
@@ -121,8 +123,7 @@ def draw_preview(report: Report) -> None:
         list(by_title),
         default=next(iter(by_title)),
         required=True,
-        key="rep_preview",
-        bind=LINK,
+        **linked("rep_preview", one_of(by_title), instead=next(iter(by_title))),
     )
     section = by_title.get(str(chosen), next(iter(by_title.values())))
     for text in section.lead:

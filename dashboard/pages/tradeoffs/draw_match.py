@@ -11,9 +11,10 @@ from costmodel.questions.match import match
 from costmodel.questions.match_differences import differences
 from costmodel.questions.matching.sizes import parse_vary
 from costmodel.show.tables.match import match_tables
+from dashboard.app.address import linked, one_of, switch, text_up_to
 from dashboard.app.pins import pin
 from dashboard.app.selection import Selection
-from dashboard.app.shell import LINK, refused
+from dashboard.app.shell import refused
 from dashboard.app.widgets import cards, chart, explained, plain, text_table
 from dashboard.pages.tradeoffs.charts import ratio_alt, ratio_chart
 from dashboard.pages.tradeoffs.match import answer_cards, answer_sentence, cost_sentence
@@ -38,27 +39,23 @@ def draw_match(selection: Selection, top: DeltaGenerator) -> None:
         "Target: the model to equal in size",
         names,
         index=names.index(TARGET),
-        key="to_target",
-        bind=LINK,
+        **linked("to_target", one_of(names), instead=TARGET),
     )
     template = right.selectbox(
         "Template: the model to resize",
         names,
         index=names.index(TEMPLATE),
-        key="to_template",
-        bind=LINK,
+        **linked("to_template", one_of(names), instead=TEMPLATE),
     )
     vary = left.text_input(
         "Two sizes to vary, each with its step if you like",
         placeholder="the usual two, such as knum,intermediate_size:64",
         max_chars=MAX_VARY,
-        key="to_vary",
-        bind=LINK,
+        **linked("to_vary", text_up_to(MAX_VARY), instead=""),
     )
     keep = right.toggle(
         "Keep the template's backbone",
-        key="to_keep",
-        bind=LINK,
+        **linked("to_keep", switch(), instead=False),
         help="Hidden size, layers, attention and vocabulary; otherwise they are the target's.",
     )
     try:

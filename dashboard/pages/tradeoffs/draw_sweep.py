@@ -6,9 +6,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from costmodel.errors import InputError
+from dashboard.app.address import linked, one_of, switch, text_up_to
 from dashboard.app.pins import pin, pinned, unpin
 from dashboard.app.selection import Selection
-from dashboard.app.shell import LINK, refused
+from dashboard.app.shell import refused
 from dashboard.app.widgets import Card, cards, chart, explained, plain, table
 from dashboard.pages.tradeoffs import charts, data
 from dashboard.pages.tradeoffs.data import Designs, SweptField
@@ -92,8 +93,7 @@ def _ranges(fields: list[SweptField], selection: Selection) -> dict[str, str]:
                 field.size.label,
                 placeholder=field.default,
                 max_chars=MAX_TEXT,
-                key=f"to_{field.name}",
-                bind=LINK,
+                **linked(f"to_{field.name}", text_up_to(MAX_TEXT), instead=field.default),
                 help=f"A list, 64,128,256, or from-to/step, 64-256/64. Empty: {field.default}",
             )
             or field.default
@@ -107,8 +107,7 @@ def _ranges(fields: list[SweptField], selection: Selection) -> dict[str, str]:
             "Batches, sequences" if name == "batch" else "Contexts, cached tokens a sequence",
             placeholder=str(own),
             max_chars=MAX_TEXT,
-            key=f"to_{name}",
-            bind=LINK,
+            **linked(f"to_{name}", text_up_to(MAX_TEXT), instead=own),
             help="A list, 1,64,1024. Empty: the sidebar's.",
         ) or str(own)
     return texts
@@ -117,7 +116,11 @@ def _ranges(fields: list[SweptField], selection: Selection) -> dict[str, str]:
 def _axes() -> Axes:
     names, grid = list(DESIGN_QUANTITIES), st.grid(3)
     chosen = [
-        str(grid.selectbox(label, names, index=names.index(usual), key=key, bind=LINK))
+        str(
+            grid.selectbox(
+                label, names, index=names.index(usual), **linked(key, one_of(names), instead=usual)
+            )
+        )
         for label, usual, key in zip(
             ("Across", "Up", "Colour"),
             (TOTAL, "HBM bytes", "active parameters"),
@@ -156,7 +159,9 @@ def _limits(place: DeltaGenerator, not_predicted: str | None) -> dict[str, float
         grid = st.grid(2, min_column_width=180)
         for name, (key, steps) in known.items():
             label = f"{DESIGN_QUANTITIES[name].axis.heading}, at most"
-            most = grid.select_slider(label, steps, value=NO_LIMIT, key=key, bind=LINK)
+            most = grid.select_slider(
+                label, steps, value=NO_LIMIT, **linked(key, one_of(steps), instead=NO_LIMIT)
+            )
             if most != NO_LIMIT:
                 limits[name] = float(most)
         st.caption("Only designs within all limits are drawn and can be on the front.")
@@ -171,9 +176,15 @@ def _results(
     """The workload shown, the limits, the chart, the table of the front and the pins."""
     workloads = {f"batch {b}, context {c}": (b, c) for b in sweep.batches for c in sweep.contexts}
     grid = st.grid(3, vertical_alignment="bottom")
-    at = str(grid.selectbox("Workload shown", [*workloads, ALL], key="to_at", bind=LINK))
+    at = str(
+        grid.selectbox(
+            "Workload shown",
+            [*workloads, ALL],
+            **linked("to_at", one_of([*workloads, ALL]), instead=next(iter(workloads))),
+        )
+    )
     limits = _limits(grid, sweep.evaluated.not_predicted)
-    logarithmic = grid.toggle("Logarithmic axes", key="to_log", bind=LINK)
+    logarithmic = grid.toggle("Logarithmic axes", **linked("to_log", switch(), instead=False))
     mask = allowed(sweep, workload=workloads.get(at), limits=limits)
     best = front(sweep, axes.x, axes.y, mask)
     count = int(mask.sum())

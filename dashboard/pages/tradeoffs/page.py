@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from dashboard.app.shell import LINK, current_selection
+from dashboard.app.address import linked, one_of
+from dashboard.app.shell import current_selection
 from dashboard.pages.tradeoffs.draw_match import draw_match
 from dashboard.pages.tradeoffs.draw_sweep import draw_sweep
 
@@ -15,8 +16,7 @@ question = st.segmented_control(
     [SWEEP, MATCH],
     default=SWEEP,
     required=True,
-    key="to_what",
-    bind=LINK,
+    **linked("to_what", one_of([SWEEP, MATCH]), instead=SWEEP),
     help="Sweep: many designs of one model. Match: a model of another kind and of equal size.",
 )
 if question == MATCH:

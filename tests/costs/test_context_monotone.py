@@ -1,0 +1,41 @@
+"""A longer context never takes less time, everything else equal: all presets, and a small model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from costmodel.costs.calibrations import calibrated
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
+from costmodel.questions.sweep import sweep
+from costmodel.routing.popularity import Uniform
+from tests.strategies import PRESETS
+
+SMALL = Path(__file__).parents[1] / "data" / "hf" / "qwen2.5-0.5b.json"  # fell by 2.9 % once
+MODELS = PRESETS | {"qwen2.5-0.5b": load_model(str(SMALL))}
+BATCHES = (1, 2, 3, 4, 8, 16, 32, 64, 256)
+CONTEXTS = tuple(sorted({int(128 * 2 ** (i / 4)) for i in range(41)}))  # 128 to 131,072
+TIMES = ("time.floor_s", "time.predicted_s", "time.predicted_graph_s", "time.predicted_eager_s")
+
+
+@pytest.mark.parametrize("workload", [Workload(), Workload(phase="prefill", new_tokens=512)])
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_a_longer_context_never_takes_less_time(model: ModelConfig, workload: Workload) -> None:
+    assert CONTEXTS[0] == 128
+    assert CONTEXTS[-1] == 2**17
+    grid = sweep(
+        model,
+        workload,
+        batches=BATCHES,
+        contexts=CONTEXTS,
+        routings=[Uniform()],
+        hardwares=[load_hardware("h200")],
+        calibrations=[calibrated("h200")],
+    )
+    columns = grid.table()
+    for name in TIMES:
+        times = columns[name].reshape(len(BATCHES), len(CONTEXTS)).astype(float)
+        assert np.all(times[:, 1:] >= times[:, :-1] * (1 - 1e-12)), name
