@@ -45,6 +45,7 @@ from tests.fuzz.mutations import (
 )
 from tests.fuzz.relations import check_step
 from tests.fuzz.target import Case, Target, refused
+from tests.fuzz.views import check_view
 from tests.inputs.hf.small_configs import DEEPSEEK, GPT_OSS, LLAMA, MISTRAL, QWEN3_MOE
 from tests.recording_values import everything, workload
 from tests.steps import tiny_model
@@ -119,9 +120,10 @@ def toml_files(folder: Path) -> tuple[bytes, ...]:
 
 
 def check_model(model: ModelConfig, rng: Random) -> None:
-    """The relations, with and without predicted times; as TOML it is the same model."""
+    """The relations, with or without predicted times, and a view; as TOML it is the same model."""
     curves = calibrated("h200") if rng.random() < 0.5 else NOT_ASKED
     check_step(model, rng, calibration=curves)
+    check_view(model, rng)
     again = model_from_table(tomllib.loads(model_toml(model)), where="again")
     assert again == model, "written as TOML it is another model"
 
