@@ -2,9 +2,10 @@
 
 from tests.fuzz.command_lines import COMMAND_LINES
 from tests.fuzz.files import FILES
+from tests.fuzz.links import LINKS
 from tests.fuzz.target import Target
 
-TARGETS: tuple[Target, ...] = (*FILES, COMMAND_LINES)
+TARGETS: tuple[Target, ...] = (*FILES, COMMAND_LINES, LINKS)
 
 
 def numbers_of(target: Target, count: int) -> range:
