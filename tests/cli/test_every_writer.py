@@ -1,4 +1,4 @@
-"""That no command writes past the tests of `test_writes`, and two commands at once into one file."""
+"""No command writes past the tests of `test_writes`; two commands at once write one whole file."""
 
 import ast
 import inspect

@@ -1,7 +1,7 @@
 """The target of command lines: words dropped, doubled, swapped, and put in the place of others.
 
 A command runs in this process, in a folder of its own with a file of each kind. What would start a
-server, a worker or a model stands aside. No word holds a slash, so that no command writes elsewhere.
+server, a worker or a model stands aside. No word holds a slash: nothing is written elsewhere.
 """
 
 import json
@@ -127,7 +127,7 @@ def _mildly(words: list[str], rng: Random) -> None:
     numbers = [place for place, word in enumerate(words) if word[:1].isdigit()]
     if numbers and rng.random() < 0.5:
         words[rng.choice(numbers)] = rng.choice(NUMBERS)
-    elif pairs := option_pairs(words[0]):
+    elif pairs := option_pairs(words[0] if words else ""):
         words += rng.choice(pairs)
 
 

@@ -1,4 +1,4 @@
-"""Targets that are files: each reader, a good file of each sort, and what an accepted one must hold.
+"""Targets that are files: each reader, good files of its sort, and what an accepted one must hold.
 
 A file is damaged in its tables or in its bytes. Of an accepted one the keys are put into another
 order: it must read as the same value.
@@ -86,7 +86,7 @@ def make(
     elif how < 1 - UNDAMAGED:
         data = written(damaged(parsed(good, form), rng, parsed(donor, form)), form)
     path = folder / name
-    order = Random(rng.random())  # noqa: S311 - drawn before the attempt, which may stop early
+    order = Random(rng.random())
 
     def attempt() -> bool:
         path.write_bytes(data)
@@ -144,7 +144,7 @@ def _some_preset(rng: Random) -> ModelConfig:
 @cache
 def calibration_files() -> tuple[bytes, ...]:
     """A made-up GPU as it is, and with curves of any other speed and without a power."""
-    rng = Random(0)  # noqa: S311 - the same good files in each run
+    rng = Random(0)
     tables = [calibration_table(), calibration_table(power=None)]
     for _ in range(20):
         table = calibration_table()
@@ -164,7 +164,7 @@ def check_calibration(calibration: Calibration, rng: Random) -> None:
 @cache
 def histogram_files() -> tuple[bytes, ...]:
     """Of experts, of rows and of both, as some tokens drew them."""
-    rng = Random(0)  # noqa: S311 - the same good files in each run
+    rng = Random(0)
     tables: list[Table] = []
     for names in (("experts",), ("rows",), ("experts", "rows")) * 5:
         sections = {name: _drawn(rng) for name in names}
@@ -176,9 +176,7 @@ def _drawn(rng: Random) -> Table:
     """The section of a population of which each trial drew different items."""
     population = rng.choice((4, 64, 256, 1_000_000))  # squares, as tables of product keys have
     draws, trials = rng.randint(1, min(8, population)), rng.choice((1, 3, 100))
-    accesses = Counter(
-        item for _ in range(trials) for item in rng.sample(range(population), draws)
-    )
+    accesses = Counter(item for _ in range(trials) for item in rng.sample(range(population), draws))
     counts = Counter(accesses.values())
     counts[0] = population - len(accesses)
     pairs = [list(pair) for pair in counts.items()]
@@ -248,8 +246,8 @@ def file_target(  # noqa: PLR0917 - a table reads best in columns
     read: Callable[[Path], Any],
     check: Callable[[Any, Random], object],
 ) -> Target:
-    given = {"form": form, "seeds": seeds, "read": read, "check": check}
-    return Target(name=name, share=share, make=partial(make, name=f"fuzzed.{form}", **given))
+    case = partial(make, name=f"fuzzed.{form}", form=form, seeds=seeds, read=read, check=check)
+    return Target(name=name, share=share, make=case)
 
 
 FILES = (

@@ -29,13 +29,15 @@ def make(rng: Random, _: Path) -> Case:
     if how < 0.9:
         refused(lambda: link.append(packed(text) or ""))
     if how > 0.7:
-        link.append(damaged_bytes(link[-1].encode("ascii", "replace"), rng, b"-_=").decode("latin-1"))
+        link.append(
+            damaged_bytes(link[-1].encode("ascii", "replace"), rng, b"-_=").decode("latin-1")
+        )
 
     def attempt() -> bool:
         models = []
         if refused(lambda: models.append(read_model(unpacked(link[-1])))):
             return False
-        return not refused(lambda: check_model(models[0], Random(0)))  # noqa: S311 - repeated
+        return not refused(lambda: check_model(models[0], Random(0)))
 
     return Case(text=link[-1], attempt=attempt)
 

@@ -27,7 +27,18 @@ NUMBERS = (
 )
 TEXTS = (
     *("", " ", "0", "8", "-1", "null", "true", "none", "nan", "all", "0-2", "1:3", "0-22/2", "*"),
-    *("\ufeff", "\0", "a\nb", "\x1b[31m", "\u202egnp", "é", "１２", "𝔘", "\U0001f600", "\ud800"),
+    *(
+        "\ufeff",
+        "\0",
+        "a\nb",
+        "\x1b[31m",
+        "\u202egnp",
+        "é",
+        "\uff11\uff12",
+        "\U0001d518",
+        "\U0001f600",
+        "\ud800",
+    ),
     *("=1+1", "<b>", "${x}", "{0}", "%s", "../../etc/passwd", "x" * 300, "y" * 100_000),
 )
 OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [{}], {"": {}}, date(2026, 1, 1))
@@ -98,8 +109,8 @@ def _scale(place: Place, rng: Random, _: Table) -> None:
 
 def _nudge(place: Place, rng: Random, _: Table) -> None:
     """A whole number of the table becomes another one that might do, as most keep a file good."""
-    keys = list(place) if isinstance(place, dict) else range(len(place))
-    keys = [key for key in keys if type(place[key]) is int]  # type: ignore[call-overload]
+    pairs = place.items() if isinstance(place, dict) else enumerate(place)
+    keys: list[Any] = [key for key, value in pairs if type(value) is int]
     if keys:
         key = rng.choice(keys)
         old = place[key]

@@ -44,7 +44,7 @@ def try_cases(target: Target, seed: int, numbers: Iterable[int], folder: Path) -
     faults: list[Fault] = []
     counts: Counter[bool] = Counter()
     for number in numbers:
-        rng = Random(f"{seed} {target.name} {number}")  # noqa: S311 - to be repeated
+        rng = Random(f"{seed} {target.name} {number}")
         case = target.make(rng, folder)
         try:
             with warnings.catch_warnings(), limited():

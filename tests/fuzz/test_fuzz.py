@@ -1,4 +1,4 @@
-"""A short fuzz test: 2,400 inputs of all targets, the same in each run. `make fuzz` is the long one."""
+"""A short fuzz test: 2,400 inputs, the same in each run. `make fuzz` is the long one."""
 
 import warnings
 from pathlib import Path
@@ -51,12 +51,18 @@ def test_a_fault_names_its_input_and_how_to_try_it_again(
             pass
         raise KeyError("gone")
 
-    target = Target(name="made up", share=1, make=lambda rng, _: Case(text=f"{rng.random()}", attempt=attempt))
+    target = Target(
+        name="made up", share=1, make=lambda rng, _: Case(text=f"{rng.random()}", attempt=attempt)
+    )
     (fault,) = try_cases(target, 5, [7], tmp_path).faults
     text = f"{Random('5 made up 7').random()}"
     assert str(fault).startswith('python -m tests.fuzz --seed 5 --target "made up" --number 7\n')
     assert str(fault).endswith(f"input: {text!r}\n")
-    what = {"raises": "KeyError: 'gone'", "warns": "UserWarning: deprecated", "lasts": "over 0.05 s"}
+    what = {
+        "raises": "KeyError: 'gone'",
+        "warns": "UserWarning: deprecated",
+        "lasts": "over 0.05 s",
+    }
     assert what[broken] in str(fault)
 
 

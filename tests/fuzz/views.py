@@ -55,7 +55,11 @@ def a_number(model: ModelConfig, workload: Workload, rng: Random) -> None:
     if explanation.equations and isinstance(value, int | float):
         result = explanation.equations[0].result
         assert isinstance(result, int | float), result
-        assert math.isclose(result, value, rel_tol=TINY_EXPECTED), (explanation.number, result, value)
+        assert math.isclose(result, value, rel_tol=TINY_EXPECTED), (
+            explanation.number,
+            result,
+            value,
+        )
 
 
 def an_operator(model: ModelConfig, workload: Workload, rng: Random) -> None:
@@ -115,4 +119,13 @@ def compared(model: ModelConfig, workload: Workload, _: Random) -> None:
     assert document["rows"][0] == document["rows"][1]
 
 
-VIEWS: tuple[View, ...] = (tables, a_number, a_number, an_operator, a_grid, a_grid, requests, compared)
+VIEWS: tuple[View, ...] = (
+    tables,
+    a_number,
+    a_number,
+    an_operator,
+    a_grid,
+    a_grid,
+    requests,
+    compared,
+)
