@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 8501
+SEED ?= 0
+COUNT ?= 20000
 
-.PHONY: help setup run check test load bench format clean
+.PHONY: help setup run check test load fuzz bench format clean
 
 # Format, lint, types and imports. mypy keeps what it knows in .mypy_cache: 30 s of CPU time the first
 # time, then seconds.
@@ -41,6 +43,9 @@ test: setup ## everything that CI runs: also the wheel, the slow tests and those
 
 load: setup ## press the dashboard with 20 browser tabs, twice for a minute, and print how it held
 	$(BIN)/python -m tests.load
+
+fuzz: setup ## try 20,000 damaged files, command lines and addresses (or SEED=7 COUNT=100000)
+	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)
 
 bench: setup ## time the cost model
 	$(BIN)/python -m tests.bench

@@ -27,7 +27,7 @@ def document(config: ModelConfig, last: Workload, done: "Generated") -> dict[str
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
-        "model": {"name": config.name},
+        "model": {"name": config.name, "notes": list(config.notes)},
         "workload": {
             "batch": last.batch,
             "context": context,

@@ -40,6 +40,7 @@ def compare(
     """Models side by side over a list of batches, and the batch where an advantage ends."""
     from costmodel.questions.compare import compare as compare_models
     from costmodel.show.comparison_json import comparison_json
+    from costmodel.show.export import with_ignored_keys
     from costmodel.show.tables.comparison import comparison_table
 
     file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
@@ -51,8 +52,9 @@ def compare(
         context=single(typed.contexts, "context"),
         routing=parse_routing(typed.routing),
     )
+    configs = numbered(typed_models(models, ignore_key))
     comparison = compare_models(
-        numbered(typed_models(models, ignore_key)),
+        configs,
         workload,
         load_hardware(hardware),
         batches=batches,
@@ -64,6 +66,8 @@ def compare(
         as_markdown=as_markdown,
         csv=file,
         data=lambda: document,
-        records=lambda: document["rows"],
+        records=lambda: with_ignored_keys(
+            document["rows"], {model.name: model for model in configs}, "model"
+        ),
         tables=lambda: [comparison_table(comparison)],
     )

@@ -81,6 +81,7 @@ def match(
     from costmodel.questions.match import match as find_match
     from costmodel.questions.match_differences import differences
     from costmodel.questions.matching.sizes import parse_vary
+    from costmodel.show.export import with_ignored_keys
     from costmodel.show.match_json import match_json, match_records
     from costmodel.show.tables.match import match_tables
 
@@ -113,6 +114,8 @@ def match(
         as_markdown=as_markdown,
         csv=file,
         data=lambda: match_json(result, lines, gpu, curves, workload),
-        records=lambda: match_records(result, lines),
+        records=lambda: with_ignored_keys(
+            match_records(result, lines), {"target": target, "template": template}
+        ),
         tables=lambda: match_tables(result, lines, gpu, curves, workload),
     )

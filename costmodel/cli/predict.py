@@ -34,20 +34,20 @@ def predict(
 ) -> None:
     """What one step costs, operator by operator."""
     from costmodel.costs.predict import predict as predict_step
+    from costmodel.show.export import with_ignored_keys
     from costmodel.show.prediction_json import operator_records, prediction_json
     from costmodel.show.tables.prediction import prediction_tables
 
     file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
     workload, gpu = typed.only_workload(), load_hardware(hardware)
-    prediction = predict_step(
-        typed_models([model], ignore_key)[0], workload, gpu, calibrated(hardware, calibration)
-    )
+    (config,) = typed_models([model], ignore_key)
+    prediction = predict_step(config, workload, gpu, calibrated(hardware, calibration))
     document = prediction_json(prediction)
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
         csv=file,
         data=lambda: document,
-        records=lambda: operator_records(document),
+        records=lambda: with_ignored_keys(operator_records(document), {config.name: config}),
         tables=lambda: prediction_tables(prediction),
     )

@@ -67,6 +67,7 @@ def request(
     The batch is served together, in one prefill step; chunked prefill and queueing are left out.
     """
     from costmodel.questions.request import Request, serve
+    from costmodel.show.export import with_ignored_keys
     from costmodel.show.request_json import request_json, request_record
     from costmodel.show.tables.request import request_tables
 
@@ -89,13 +90,14 @@ def request(
         backend=backend,
     )
     gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
-    served = serve(typed_models([model], ignore_key)[0], served_request, workload, gpu, curves)
+    (config,) = typed_models([model], ignore_key)
+    served = serve(config, served_request, workload, gpu, curves)
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
         csv=file,
         data=lambda: request_json(served),
-        records=lambda: [request_record(served)],
+        records=lambda: with_ignored_keys([request_record(served)], {config.name: config}),
         tables=lambda: request_tables(served),
     )
 

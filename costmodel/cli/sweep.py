@@ -1,7 +1,8 @@
 """The command `sparsecost sweep`: every combination of batch, context, routing and GPU."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,8 +22,13 @@ from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.hf.fields import ignored_keys
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.parse import parse_routing, split_routings
+
+if TYPE_CHECKING:
+    from costmodel.questions.grid import Grid
 
 EPILOG = (
     "Example: sparsecost sweep olmoe-1b-7b --batch 1,16,64 --context 512,4096"
@@ -86,7 +92,7 @@ def sweep(
     ]
     grids = aligned(made)
     if file is not None:
-        write_parts((part for grid in grids for part in grid.parts()), file)
+        write_parts(_noted(grids, configs), file)
         return
     rows = [record for grid in grids for record in grid.records()] if as_json else []
     print_output(
@@ -100,3 +106,13 @@ def sweep(
         },
         tables=lambda: [sweep_table(grids, calibrations, MAX_SHOWN_ROWS)],
     )
+
+
+def _noted(grids: "Sequence[Grid]", models: Sequence[ModelConfig]) -> Iterator[dict[str, Any]]:
+    """The grids' columns in parts, with one that says which keys of their models were ignored."""
+    from costmodel.show.export import IGNORED_KEYS
+
+    for grid, model in zip(grids, models, strict=True):
+        text = ignored_keys(model.notes)
+        for part in grid.parts():
+            yield {**part, IGNORED_KEYS: [text] * len(part["model"])}

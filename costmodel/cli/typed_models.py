@@ -19,7 +19,12 @@ def typed_models(
     """
     models = load_models(names_or_paths, ignored_keys)
     for model in models:
-        for note in model.notes:
-            if IGNORED in note:
-                sys.stderr.write(f"note: {printable(f'{model.name}: {note}')}\n")
+        tell_ignored_keys(model.name, model)
     return models
+
+
+def tell_ignored_keys(name: str, model: ModelConfig) -> None:
+    """Write a line to stderr for each key of a model, shown as `name`, that was ignored."""
+    for note in model.notes:
+        if IGNORED in note:
+            sys.stderr.write(f"note: {printable(f'{name}: {note}')}\n")

@@ -10,7 +10,9 @@ import typer
 
 from costmodel.cli.options import CalibrationOpt, CsvOpt, ForceOpt, JsonOpt, MarkdownOpt
 from costmodel.cli.output import csv_file, print_output
+from costmodel.cli.typed_models import tell_ignored_keys
 from costmodel.errors import InputError
+from costmodel.inputs.hf.fields import ignored_keys
 
 FOLDER = Path("recordings")
 MAX_ROWS = 20  # of a quantity in JSON
@@ -40,6 +42,7 @@ def validate(
 ) -> None:
     """What recordings measured beside what is predicted: errors, worst rows, failed checks."""
     from costmodel.recordings.recording import load_recording
+    from costmodel.show.export import with_ignored_keys
     from costmodel.show.tables.validation import validation_tables
     from costmodel.show.validation_json import validation_json, validation_records
     from costmodel.validation.machines import Gpus
@@ -54,13 +57,19 @@ def validate(
     with _without_collector():
         loaded = [(name, load_recording(path)) for name, path in _named(paths)]
         validation = compare(loaded, Gpus(calibration))
+    models = {name: recording.model for name, recording in loaded}
+    for name, model in models.items():
+        tell_ignored_keys(name, model)
     max_rows = None if everything else MAX_ROWS
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
         csv=file,
-        data=lambda: validation_json(validation, max_rows),
-        records=lambda: validation_records(validation),
+        data=lambda: {
+            **validation_json(validation, max_rows),
+            "ignored_keys": {name: ignored_keys(model.notes) for name, model in models.items()},
+        },
+        records=lambda: with_ignored_keys(validation_records(validation), models, "recording"),
         tables=lambda: validation_tables(validation, whole=everything),
         indent=None,
     )

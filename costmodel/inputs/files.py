@@ -18,6 +18,7 @@ from typing import Any
 from costmodel.errors import InputError, shown
 
 MAX_FILE_BYTES = 16 * 2**20  # the largest real config.json is under 100 kB
+MAX_TOML_BYTES = 2**20  # tomllib takes up to 2.5 s a megabyte; 1,024 overrides take a third of it
 MAX_DEPTH = 32  # nesting of tables and lists; real configs use 4
 LONG_KEY = re.compile(  # a.b."c" of more parts than that: tomllib takes hours over a long one
     rf"""(?<![\w-])(?>(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}""",
@@ -48,8 +49,8 @@ def _identities(path: Path) -> set[object]:
     return {(stat.st_dev, stat.st_ino), path.resolve()}
 
 
-def read_text(path: Path) -> str:
-    """The text of a regular file, which is UTF-8 and holds at most `MAX_FILE_BYTES`.
+def read_text(path: Path, max_bytes: int = MAX_FILE_BYTES) -> str:
+    """The text of a regular file, which is UTF-8 and holds at most `max_bytes`.
 
     Raises:
         InputError: There is no such file, or it cannot be read as such a text.
@@ -63,10 +64,8 @@ def read_text(path: Path) -> str:
         if not path.is_file():
             raise InputError(f"file={name}: is not a regular file")
         size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise InputError(
-                f"file={name}: holds {size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
-            )
+        if size > max_bytes:
+            raise InputError(f"file={name}: holds {size:,} bytes; at most {max_bytes:,} are read")
         if (noted := _NOTED.get()) is not None:
             noted |= _identities(path)
         return path.read_bytes().decode("utf-8-sig")
@@ -79,12 +78,12 @@ def read_text(path: Path) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The table that a TOML file holds, nested at most `MAX_DEPTH` levels deep.
+    """The table that a TOML file holds: `MAX_DEPTH` levels and `MAX_TOML_BYTES` at most.
 
     Raises:
         InputError: The file cannot be read, or is no such TOML.
     """
-    text = read_text(path)
+    text = read_text(path, MAX_TOML_BYTES)
     if LONG_KEY.search(text):
         raise _too_deep(path)
     try:

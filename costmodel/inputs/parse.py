@@ -39,13 +39,15 @@ from costmodel.strict import explained
 MAX_LIST = 4096  # values of one list
 MAX_CHOICES = 12  # that a message lists
 MAX_EXPONENT = 10.0  # of Zipf's law; measured popularities lie below 2
+WHOLE = re.compile(r"\d+(_\d+)*", re.ASCII)  # as Python reads one
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def parse_count(text: str, *, field: str, low: int, high: int) -> int:
-    """A whole number from `low` to `high`; spaces around it and underscores within are allowed."""
-    digits = text.strip().replace("_", "")
-    if digits.isascii() and digits.isdecimal() and len(digits) <= len(str(high)):
+    """A whole number from `low` to `high`; spaces around it and `_` between digits are allowed."""
+    typed = text.strip()
+    digits = typed.replace("_", "") if WHOLE.fullmatch(typed) else ""
+    if digits and len(digits) <= len(str(high)):
         value = int(digits)
         if low <= value <= high:
             return value

@@ -54,7 +54,12 @@ class Formats:
     _by_layer: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Look-ups are made once: a step asks for the format of each of its weights."""
+        """Put the groups into the order of `GROUPS`, whatever order they were stated in.
+
+        Look-ups are made once: a step asks for the format of each of its weights.
+        """
+        ordered = sorted(self.groups, key=lambda stated: GROUPS.index(stated[0]))
+        object.__setattr__(self, "groups", tuple(ordered))
         by_group = dict.fromkeys(GROUPS, self.default) | dict(self.groups)
         by_leaf = {stated.leaf: stated.dtype for stated in self.leaves if stated.layers is None}
         object.__setattr__(self, "_by_group", by_group)

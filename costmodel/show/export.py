@@ -4,14 +4,17 @@ import csv
 import io
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, BinaryIO, TypeAlias
 
 from costmodel.errors import InputError
+from costmodel.inputs.hf.fields import ignored_keys
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.output_file import OutputFile
 
 SCHEMA_VERSION = 1  # of the JSON files
+IGNORED_KEYS = "ignored_keys"  # a column of each table file
 SUFFIXES = (".csv", ".json", ".parquet")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet would run
 INT64_MAX = 2**63 - 1
@@ -40,6 +43,27 @@ def write_parts(parts: Iterable[Part], out: OutputFile) -> None:
 def write_records(records: Iterable[Mapping[str, Any]], out: OutputFile) -> None:
     """Write flat records with the same keys, as `write_parts` does."""
     write_parts([_columns(records)], out)
+
+
+def with_ignored_keys(
+    records: Iterable[Mapping[str, Any]], models: Mapping[str, ModelConfig], by: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Records with a last column `ignored_keys`, as a table file has no other place for notes.
+
+    It says what `--ignore-key` took to cost nothing (`foo=7; bar=1`), and is empty where no key was
+    ignored.
+
+    Args:
+        records: Flat rows.
+        models: By what `by` of a row says.
+        by: The field that says of which model a row is; None: of all.
+    """
+    keys = {name: ignored_keys(model.notes) for name, model in models.items()}
+    of_all = "; ".join(
+        f"{name}: {text}" if len(keys) > 1 else text for name, text in keys.items() if text
+    )
+    for record in records:
+        yield {**record, IGNORED_KEYS: of_all if by is None else keys[record[by]]}
 
 
 def records_bytes(records: Iterable[Mapping[str, Any]], suffix: str) -> bytes:

@@ -39,6 +39,10 @@ def match_json(
         "hardware": hardware.name,
         "calibration": calibration_json(calibration),
         "context": answer.context,
+        "notes": {
+            "target": list(answer.target.notes),
+            "template": list(answer.template.notes),
+        },
         **common_formats(both),
         "fields": {
             name: {"template": before, "matched": after, "step": answer.steps[name]}

@@ -6,6 +6,7 @@ A quantity's unit stands in its name.
 from dataclasses import asdict
 from typing import Any
 
+from costmodel.show.export import with_ignored_keys
 from costmodel.show.prediction_json import ONE_LAYER, with_all_layers
 from dashboard.report.document import CONTENTS, Report
 from dashboard.report.quantities import REPORTED
@@ -17,9 +18,9 @@ def operator_records(report: Report) -> list[dict[str, Any]]:
     """The operators of all steps; numbers are those of one of an operator's `count` layers.
 
     Beside each stands `all_layers_...`, the sum over the layers. A column that holds one fraction
-    holds floats throughout.
+    holds floats throughout. The last one says which keys of the model were ignored.
     """
-    rows = with_all_layers(
+    records = with_all_layers(
         {
             "model": step.model,
             "batch": step.batch,
@@ -30,6 +31,8 @@ def operator_records(report: Report) -> list[dict[str, Any]]:
         for step in report.steps
         for operator in step.operators
     )
+    models = {model.name: model for model in report.inputs.models}
+    rows = list(with_ignored_keys(records, models, "model"))
     for name in rows[0]:
         if any(isinstance(row[name], float) for row in rows):
             for row in rows:

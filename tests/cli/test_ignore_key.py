@@ -3,9 +3,14 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hf.fields import IgnoredKeys
 from tests.commands import run
+from tests.recording_values import case, recording, written
+from tests.recording_values import run as run_of_step
 
 CONFIG = Path(__file__).parents[1] / "data" / "hf" / "qwen3-8b.json"
 
@@ -38,6 +43,39 @@ def test_commands_ignore_a_key_and_say_so(odd: str, words: list[str]) -> None:
     assert done.err.startswith("note: ")
     assert "foo=7: is not understood" in done.err
     assert "foo=7: is not understood" in done.out
+
+
+@pytest.mark.parametrize(
+    ("command", "columns"),
+    [
+        ("predict ODD --ignore-key foo --csv a.csv", {"foo=7"}),
+        ("request ODD --prompt 9 --output 3 --ignore-key foo --csv a.csv", {"foo=7"}),
+        ("compare olmoe-1b-7b ODD --ignore-key foo --csv a.csv", {"", "foo=7"}),
+        ("sweep olmoe-1b-7b ODD --ignore-key foo --csv a.csv", {"", "foo=7"}),
+        ("sweep ODD --batch 1,2 --ignore-key foo --out a.csv", {"foo=7"}),
+        (
+            "match ODD --to ultramemv2-227m-1.2b --ignore-key foo --csv a.csv",
+            {"target: foo=7"},
+        ),
+        ("report ODD --contents summary,operators --ignore-key foo --out a.csv", {"foo=7"}),
+        ("validate RECORDING --csv a.csv", {"foo=7"}),
+        ("predict olmoe-1b-7b --csv a.csv", {""}),
+    ],
+)
+def test_a_table_file_says_in_a_column_what_was_ignored(
+    odd: str, command: str, columns: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = load_model(odd, IgnoredKeys(["foo"]))
+    made = recording(model, case(time=run_of_step({"parameters": 7})))
+    words = command.replace("ODD", odd).replace("RECORDING", str(written(made, tmp_path)))
+    assert run(*words.split()).code == 0
+    table = pd.read_csv("a.csv")  # as anybody would read it
+    assert list(table)[-1] == "ignored_keys"
+    told = [text if isinstance(text, str) else "" for text in table["ignored_keys"]]
+    assert set(told) == columns
+    if "model" in table:
+        assert [bool(text) for text in told] == list(table["model"] == model.name)
 
 
 @pytest.mark.parametrize("command", ["report", "profile", "generate", "match"])

@@ -23,7 +23,7 @@ WRITES = {  # file: command, to which the file is added
     "request.csv": f"request {MODEL} --prompt 9 --output 3 --csv",
     "match.csv": f"match {MODEL} --to {OTHER} --csv",
     "match.toml": f"match {MODEL} --to {OTHER} --out",
-    "sweep.csv": f"sweep {MODEL} --batch 1,2,3 --out",
+    "sweep.csv": f"sweep {MODEL} --batch 1,2,3 --csv",
     "sweep.json": f"sweep {MODEL} --batch 1,2,3 --out",
     "sweep.parquet": f"sweep {MODEL} --batch 1,2,3 --out",
     "validate.csv": f"validate {ROOT}/recordings/h200-{MODEL}.json --csv",
@@ -89,6 +89,29 @@ def test_a_kill_while_it_writes_leaves_what_was_there(
         assert running.wait() == -signal.SIGKILL
     assert names(tmp_path) == [name] * older
     assert not older or path.read_text() == "old"
+
+
+def test_a_kill_before_a_file_takes_the_name_of_another_leaves_the_older_one(
+    tmp_path: Path,
+) -> None:
+    """Its hidden name, which Linux asks for, goes with the next write."""
+    name, path = "predict.csv", tmp_path / "predict.csv"
+    path.write_text("old")
+    stalled = STALLED.replace("os.fsync = stall", "import pathlib; pathlib.Path.replace = stall")
+    running = subprocess.Popen(
+        command(stalled.replace("stall(_)", "stall(*_)"), name, tmp_path, "--force"),
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert running.stderr is not None
+    with running.stderr as lines:
+        assert lines.readline() == b"writing\n"
+        running.kill()
+        assert running.wait() == -signal.SIGKILL
+    assert path.read_text() == "old"
+    assert len(names(tmp_path)) == 2
+    output(*WRITES[name].split(), str(path), "--force")
+    assert names(tmp_path) == [name]
 
 
 @each_write

@@ -234,7 +234,8 @@ def test_parquet_holds_the_operators_of_predict(tmp_path: Path) -> None:
     assert str(table.schema.field("count").type) == "int64"
     assert str(table.schema.field("floor_s").type) == "double"
     for row, its in zip(table.to_pylist(), operators(), strict=True):
-        for name in row.keys() - {"batch", "context"}:
+        assert row["ignored_keys"] == ""
+        for name in row.keys() - {"batch", "context", "ignored_keys"}:
             of_one = name.removeprefix("all_layers_")
             times = 1 if of_one == name else its["count"]
             assert row[name] == (its[of_one] if times == 1 else times * its[of_one]), name

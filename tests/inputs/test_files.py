@@ -15,6 +15,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.files import (
     MAX_DEPTH,
     MAX_FILE_BYTES,
+    MAX_TOML_BYTES,
     read_json_object,
     read_text,
     read_toml,
@@ -74,7 +75,7 @@ def test_what_is_right_is_read(tmp_path: Path) -> None:
         ("zero", "is not a regular file"),
         ("x" * 5000, "cannot be read: File name too long"),
         ("nul\0", "does not exist"),
-        ("huge", "holds 50,000,000 bytes; at most 16,777,216 are read"),
+        ("huge", "holds 50,000,000 bytes; at most 1"),  # of JSON 16 MiB, of TOML one
         ("latin", "is not UTF-8 text (byte 1)"),
         ("utf16", "is not UTF-8 text (byte 0)"),
         ("binary", "is not UTF-8 text (byte 128)"),
@@ -101,6 +102,15 @@ def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(b"x" * MAX_FILE_BYTES)
     assert len(read_text(path)) == MAX_FILE_BYTES
+
+
+def test_a_toml_file_is_bounded_by_how_slowly_it_is_read(tmp_path: Path) -> None:
+    """16 MiB of it took 37 s."""
+    path = tmp_path / "a.toml"
+    path.write_text("#" * MAX_TOML_BYTES)
+    assert read_toml(path) == {}
+    path.write_text("#" * (MAX_TOML_BYTES + 1))
+    assert "holds 1,048,577 bytes; at most 1,048,576 are read" in refusal(read_toml, path)
 
 
 def test_names_cannot_break_the_message() -> None:

@@ -66,9 +66,17 @@ def test_groups_stand_over_a_default() -> None:
         assert formats.of(group, "") == wanted.get(group, BF16)
     assert parse_formats("fp8,router=bf16", field="dtype").of("ffn", "") == FP8
     assert formats.described == (
-        "16 bits; experts: 4 bits with an 8-bit scale per 32 elements;"
-        " attention: 8 bits with a 32-bit scale per block of 128 x 128"
+        "16 bits; attention: 8 bits with a 32-bit scale per block of 128 x 128;"
+        " experts: 4 bits with an 8-bit scale per 32 elements"
     )
+
+
+def test_the_order_in_which_groups_are_stated_is_no_matter() -> None:
+    """The order of keys in a file is none of its meaning."""
+    texts = ("experts=mxfp4,embedding=fp8", "embedding=fp8,experts=mxfp4")
+    one, other = (parse_formats(text, field="dtype") for text in texts)
+    assert one == other
+    assert one.label == other.label == texts[1]
 
 
 @pytest.mark.parametrize(

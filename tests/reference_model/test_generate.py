@@ -99,7 +99,7 @@ def test_every_kind_lives_and_holds_what_was_predicted(
     path = str(written(tmp_path, kind))
     document = json.loads(lived(run("generate", path, *SIZES, "--dtype", dtype, "--json")))
     assert document["schema_version"] == 1
-    assert document["model"] == {"name": f"tiny {kind}"}
+    assert document["model"] == {"name": f"tiny {kind}", "notes": []}
     assert document["workload"] == {"batch": 2, "context": 5, "new_tokens": 3, "dtype": dtype}
     assert document["device"]["kind"] == "cpu"
     assert document["device"]["torch"] == torch.__version__

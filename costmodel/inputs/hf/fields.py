@@ -82,6 +82,15 @@ LIKENESS = 0.8  # of two keys one of which may be a slip for the other; 1: equal
 IGNORED: Final = "is not understood; it is taken to cost nothing, as --ignore-key says"
 
 
+def ignored_keys(notes: Iterable[str]) -> str:
+    """The keys that `--ignore-key` named, each with its value, from the notes of a model.
+
+    Such as `foo=7; text_config.bar='x'`; empty where none was ignored.
+    """
+    marker = f": {IGNORED}"
+    return "; ".join(note.partition(marker)[0] for note in notes if marker in note)
+
+
 class IgnoredKeys:
     """Keys that the user says cost nothing, each by its path as a refusal names it."""
 
