@@ -40,6 +40,14 @@ class GroupTile:
     flat: bool = True
 
 
+def group_tiles() -> tuple[GroupTile, GroupTile]:
+    """The tiles of gate_up and down; both take as many tokens."""
+    return (
+        GroupTile(tokens=128, rows=128, depth=64, stages=3, warps=8),
+        GroupTile(tokens=128, rows=256, depth=64, stages=3, warps=8),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
     """Where the pairs of T tokens stand in the order of experts, and room for their rows."""
