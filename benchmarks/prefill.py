@@ -1,10 +1,13 @@
 """Checks and measures the kernels of prefill on one GPU; writes one JSON.
 
-    python -m benchmarks.prefill OUT.json [PHASE ...]
+    python -m benchmarks.prefill OUT.json [PHASE ...] [model=NAME ...]
 
-First every tile of the grouped products is compared with float64, in several processes at once,
-which also compiles it. Then one process measures: the ceilings (a large copy, an 8192^3 product in
-bf16), and expert layers of 8,192 tokens. A case that fails is kept as its error's text.
+First every tile of the grouped products is compared with float64 and two layers of each model with
+float32, in several processes at once, which also compiles the kernels. Then one process measures:
+the ceilings (a large copy, an 8192^3 product in bf16), expert layers of 8,192 tokens, and whole
+prefills of models; or the phases named alone. A ratio is the reference time over the measured
+median; the reference is model FLOPs over the best rate of the large product, or compulsory bytes
+over that of the copy, whichever is longer. A case that fails is kept as its error's text.
 """
 
 import json
@@ -17,9 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import prefill_experts
-from benchmarks.fused_decode import ceilings, tried
+import torch
+
+from benchmarks import prefill_experts, prefill_step
+from benchmarks.fused_decode import ONLY, ceilings, generator, tried
 from benchmarks.timing import Timer, add_ratios, circumstances
+from benchmarks.whole_step import prepared
 
 PROCESSES = 8
 Result = dict[str, Any]
@@ -33,6 +39,10 @@ def check_share(rank: int, out: Path) -> None:
         )
         for shape, exponent in prefill_experts.CASES
     }
+    cases = [(name, *case) for name in prefill_step.MODELS for case in prefill_step.CHECKED]
+    for name, batch, new in cases[rank::PROCESSES]:
+        check = partial(prefill_step.check, name, batch, new, generator())
+        results[f"two layers of {name}, {batch} x {new} tokens"] = tried(check)
     out.write_text(json.dumps(results))
 
 
@@ -66,12 +76,33 @@ def measure_experts(timer: Timer) -> Result:
     return results
 
 
+def measure_steps(timer: Timer, models: list[str], product_flops_per_s: float) -> Result:
+    """Whole prefills of models by both backends."""
+    results: Result = {}
+    for name in models:
+        model = prepared(name).fold()
+        for batch, new in prefill_step.PROMPTS:
+            case = f"{name}, {batch} x {new} tokens"
+            results[case] = tried(
+                partial(prefill_step.measure, timer, model, batch, new, generator())
+            )
+            told = str(results[case])
+            if "torch" in results[case]:
+                told = prefill_step.summary(case, results[case], product_flops_per_s)
+            print(told, flush=True)  # noqa: T201 - progress
+        del model
+        torch.cuda.empty_cache()
+    return results
+
+
 def main() -> None:
     """Check, measure, write."""
     if sys.argv[1] == "--share":
         check_share(int(sys.argv[2]), Path(sys.argv[3]))
         return
-    out, wanted = Path(sys.argv[1]), sys.argv[2:]
+    out = Path(sys.argv[1])
+    wanted = [word for word in sys.argv[2:] if not word.startswith(ONLY)]
+    named = [word.removeprefix(ONLY) for word in sys.argv[2:] if word.startswith(ONLY)]
     began = time.monotonic()
     report: Result = {"circumstances": circumstances(), "seconds": {}, "ceilings": []}
 
@@ -87,6 +118,8 @@ def main() -> None:
     report["ceilings"] += [ceilings() for _ in range(3)]
     timer = Timer()
     phase("experts", lambda: measure_experts(timer))
+    rate = max(reading["product_flops_per_s"] for reading in report["ceilings"])
+    phase("steps", lambda: measure_steps(timer, named or list(prefill_step.MODELS), rate))
     report["ceilings"].append(ceilings())
     report["circumstances_after"] = circumstances()
     add_ratios(report, report["ceilings"])

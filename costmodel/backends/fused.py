@@ -107,7 +107,7 @@ class Fused(Backend):
         return last.leaf == ROUTER and not (few(tokens, _experts(last)) or many(tokens))
 
     def may_join(self, members: Sequence[Operator]) -> bool:
-        """At one token, or at the most before experts are put in order: no region is of others alone."""
+        """At one token, or at the most below `many`: no region is of others alone."""
         return any(self.joins(members, tokens) for tokens in (1, MANY_TOKENS))
 
     def outside_launches(self, operators: Sequence[Operator]) -> int:
