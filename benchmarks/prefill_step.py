@@ -12,11 +12,11 @@ from torch import Tensor
 from benchmarks.timing import Timer, kernel_durations_us
 from benchmarks.whole_step import (
     ENDS,
-    distinct_experts,
     errors,
     prepared,
     region_us,
     shortened,
+    touched,
 )
 from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import totals
@@ -90,35 +90,26 @@ def _cache_errors(cache: Cache, truth: Cache) -> list[float]:
 
 def _own_scores(model: ReferenceModel, cache: Cache, ids: Tensor) -> float | None:
     """The share of tokens whose experts are torch.topk of the kernel's own logits."""
-    if not selectors(model):
+    if not any(leaf.kind == "experts" for leaf in selectors(model).values()):
         return None
     set_synthetic_routing(model, None, tokens=ids.numel())
     step = fused_step(model, cache, ids)
     step()
-    (router, chosen), routing = step.selections[-1], step.routings[-1]
+    last = len(step.routings) - 1
+    (router, chosen), routing = step.selections[last], step.routings[last]
     wanted = routing.logits.topk(router.draws, dim=-1).indices
     exact = (wanted.sort(-1).values == chosen.long().sort(-1).values).all(-1)
     return exact.double().mean().item()
 
 
 def flops_and_bytes(
-    config: ModelConfig, batch: int, new: int, experts: float | None, rows: float | None
+    config: ModelConfig, batch: int, new: int, routing: RecordedRouting
 ) -> tuple[float, float]:
     """Model FLOPs and compulsory bytes of a prefill that touches so many experts and rows."""
     workload = Workload(phase="prefill", batch=batch, context=0, new_tokens=new)
-    step = workload.step(routing=RecordedRouting(experts=experts, rows=rows))
+    step = workload.step(routing=routing)
     sums = totals(build_operators(config, step))
     return float(sums.flops), float(sums.compulsory_bytes)
-
-
-def distinct_rows(model: ReferenceModel) -> float | None:
-    """Table rows that the last step touched in a layer, mean over layers."""
-    counts = [
-        len(leaf.selected.unique())
-        for leaf in selectors(model).values()
-        if leaf.kind == "rows" and leaf.selected is not None
-    ]
-    return sum(counts) / len(counts) if counts else None
 
 
 def measure(
@@ -137,9 +128,7 @@ def measure(
         return logits
 
     logits = run().clone()
-    rows = distinct_rows(model)
-    experts = None if rows is not None else distinct_experts(model)
-    flops, bytes_ = flops_and_bytes(config, batch, new, experts, rows)
+    flops, bytes_ = flops_and_bytes(config, batch, new, touched(model))
     common = {"flops": flops, "bytes": bytes_}
     result: Result = {"torch": {"us": timer.step_us(run, replays=5), **common}}
     if (reason := model_refusal(config, new=new)) is not None:
