@@ -109,8 +109,8 @@ def profile(
     backend: Annotated[
         Backend,
         typer.Option(
-            help="Whose kernels run: PyTorch's own, or this project's fused ones, for decode steps"
-            " on a GPU. Each has recordings of its own."
+            help="Whose kernels run: PyTorch's own, or this project's fused ones, on a GPU."
+            " Each has recordings of its own."
         ),
     ] = "torch",
     ignore_key: IgnoreKeyOpt = None,

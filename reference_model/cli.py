@@ -6,6 +6,7 @@ options work without it.
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -56,7 +57,8 @@ def generate(
     backend: Annotated[
         Backend,
         typer.Option(
-            help="Whose kernels decode: PyTorch's own, or this project's fused ones, on a GPU."
+            help="Whose kernels run: PyTorch's own, or this project's fused ones, on a GPU; prefill"
+            " is PyTorch's where there are none for it."
         ),
     ] = "torch",
     ignore_key: IgnoreKeyOpt = None,
@@ -84,6 +86,8 @@ def generate(
         backend=backend,
     )
     _check_backend(config, last, device)
+    if prefill.new_tokens > 1 and _refusal(config, replace(prefill, backend=backend)) is None:
+        prefill = replace(prefill, backend=backend)
     if graph and device != "cuda":
         raise InputError(f"graph: a CUDA graph needs device=cuda, not device={device}")
     as_graph = device == "cuda" if graph is None else graph
@@ -102,10 +106,15 @@ def _check_backend(config: ModelConfig, last: Workload, device: Device) -> None:
     """
     if last.backend == "fused" and device != "cuda":
         raise InputError(f"backend=fused: needs a GPU: device=cuda, not device={device}")
-    step = last.step()
-    refusal = kernels_of(last.backend, build_operators(config, step), step).refusal
+    refusal = _refusal(config, last)
     if refusal is not None:
         raise InputError(f"backend={last.backend}: {config.name}: {refusal}")
+
+
+def _refusal(config: ModelConfig, workload: Workload) -> str | None:
+    """Why the workload's backend has no kernels for its step; None: it has."""
+    step = workload.step()
+    return kernels_of(workload.backend, build_operators(config, step), step).refusal
 
 
 def _run(

@@ -52,7 +52,7 @@ class DecodeStep:
         self.model, self.cache, self.greedy = model, cache, greedy
         self.ids = torch.zeros(cache.batch, 1, dtype=torch.int64, device=model.device)
         cache.make_static(cache.length)
-        self.fused = _fused_step(model, cache, self.ids) if backend == "fused" else None
+        self.fused = fused_step(model, cache, self.ids) if backend == "fused" else None
         self.graph: torch.cuda.CUDAGraph | None = None
         self.logits: Tensor | None = None
         if graph:
@@ -120,7 +120,12 @@ class DecodeStep:
         return self.fused.within(context)
 
 
-def _fused_step(model: ReferenceModel, cache: Cache, ids: Tensor) -> "FusedStep":
+def fused_step(model: ReferenceModel, cache: Cache, ids: Tensor) -> "FusedStep":
+    """A step of the backend `fused`: of one new token each, or of prompts ids [B, T].
+
+    Raises:
+        InputError: The backend has no kernels for this model, device or format.
+    """
     from reference_model.fused.step import FusedStep
 
     return FusedStep(model, cache, ids)

@@ -6,15 +6,17 @@ single run, which is no measurement: that is `sparsecost profile`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import torch
 from torch import Tensor
 
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
-from reference_model.decode import DecodeStep
-from reference_model.model import build_model
+from costmodel.inputs.workload import Backend, Workload
+from reference_model.cache import Cache
+from reference_model.decode import DecodeStep, fused_step
+from reference_model.model import ReferenceModel, build_model
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 SEED = 0
@@ -50,7 +52,7 @@ def generate(
 
     Args:
         config: The model, built with random weights.
-        prefill: The first step.
+        prefill: The first step; its backend says whose kernels run.
         last: The last decode step: its context says how many steps there are, its backend whose
             kernels run.
         device: `cpu` or `cuda`.
@@ -67,16 +69,13 @@ def generate(
     shape = (batch, context)
     prompt = torch.randint(config.vocab_size, shape, generator=draw, device=device)
 
-    def run_prefill() -> Tensor:
-        cache.length = 0
-        logits: Tensor = model(prompt, cache)
-        return logits.argmax(-1)
-
-    say(f"prefill: {batch:,} x {context:,} tokens")
     model.set_mla(prefill.mla_mode)
+    run_prefill = _prefill(model, cache, prompt, prefill.backend)
+    say(f"prefill: {batch:,} x {context:,} tokens")
     if device == "cuda":
         run_prefill()  # kernels are loaded, and plans made for this shape
     ids, prefill_s = _timed(run_prefill, device)
+    del run_prefill  # and the rooms of its kernels
     say(f"decode: {held - context:,} {'replays of a graph' if graph else 'eager steps'}")
     model.set_mla(last.mla_mode)
     step = DecodeStep(model, cache, graph=graph, greedy=True, backend=last.backend)
@@ -99,6 +98,20 @@ def generate(
         step_s=tuple(step_s),
         tokens=tuple(int(token) for token in tokens),
     )
+
+
+def _prefill(
+    model: ReferenceModel, cache: Cache, prompt: Tensor, backend: Backend
+) -> Callable[[], Tensor]:
+    """What runs a prompt of every sequence, and returns each one's most likely token [B, 1]."""
+    step = fused_step(model, cache, prompt) if backend == "fused" else partial(model, prompt, cache)
+
+    def run() -> Tensor:
+        cache.length = 0
+        logits: Tensor = step()
+        return logits.argmax(-1)
+
+    return run
 
 
 def _timed(work: Callable[[], Tensor], device: str) -> tuple[Tensor, float]:

@@ -1,14 +1,15 @@
-"""The project's own kernels (`reference_model/fused`), chained into a decode step.
+"""The project's own kernels (`reference_model/fused`), chained into a step.
 
 A layer takes seven kernels at one token of a step and nine beyond: one fewer with a dense FFN, two
 more with shared experts, one more with latent attention (MLA) and three more where that compresses
-its queries. Neighbours share them so:
+its queries. From more than 512 tokens on, of a prefill or of a large batch, experts take two more:
+a dense FFN and shared experts one each. Neighbours share them so:
 
 - At one token, a norm is taken inside the product after it, and a product that ends a sublayer adds
   to the residual stream itself.
 - Beyond, a norm's kernel adds what waits before it: a product's result, or the weighted sum of the
-  experts' results. Where a step has many tokens, the norm before a router is part of the router's
-  product, and a second kernel chooses.
+  experts' results. Where a step has more than 16 or 64 tokens, the norm before a router is part of
+  the router's product, and a second kernel chooses; of more than 512 it stands alone again.
 - Latent attention runs absorbed. The rotation of queries and key, the cache write and the product
   of queries and `k_up` are one kernel. It takes the latent's norm along, unless queries are
   compressed: then a kernel before it takes both norms.
@@ -17,7 +18,9 @@ its queries. Neighbours share them so:
   tables; the output. One head with few rows chooses and reads them in one kernel. A layer without
   an output product adds the rows' sum itself.
 - Experts take two kernels. The hidden values between them pass through memory, as do the experts'
-  results at more than one token; sorting and permuting tokens cost no kernel.
+  results at more than one token; sorting and permuting tokens cost no kernel. Of many tokens, a
+  kernel puts them in the order of experts.
+- A dense product of many tokens is cuBLAS's, and the activation behind it has a kernel of its own.
 
 A kernel that spans operators is counted at the part that it begins with or, where a norm is taken
 inside a product, at the product. Left out: the second kernel that cuBLAS needs for some products.
@@ -43,8 +46,10 @@ LATENT_JOINED = (LATENT_NORM, ROPE)  # mostly part of the product with k_up
 NORMS = ("attention_norm", "ffn_norm", "final_norm")
 FEW_TOKENS = {True: 64, False: 16}  # by whether experts are few
 FEW_EXPERTS = 32
-MANY_TOKENS = 2**20
 TILE = 16  # experts that a block of the router's product takes
+MANY_TOKENS = 512
+OF_MANY = {EXPERTS: "sort", "ffn.gate_up": "activation", "moe.shared_gate_up": "activation"}
+"""Parts that begin a kernel at many tokens alone, by leaf."""
 
 
 def few(tokens: Number, experts: int) -> Any:  # noqa: ANN401 - a truth value or an array of them
@@ -56,8 +61,16 @@ def few(tokens: Number, experts: int) -> Any:  # noqa: ANN401 - a truth value or
     return tokens <= most if experts % TILE == 0 else tokens >= 1
 
 
+def many(tokens: Number) -> Any:  # noqa: ANN401 - a truth value or an array of them
+    """Whether weights are no longer most of a step's work.
+
+    Source: reference_model/kernels/tiles.py.
+    """
+    return tokens > MANY_TOKENS
+
+
 class Fused(Backend):
-    """Fused kernels of decode steps, chained without a pause on the host."""
+    """Fused kernels of a step, chained without a pause on the host."""
 
     name = "fused"
     saves_intermediates = True
@@ -89,10 +102,12 @@ class Fused(Backend):
             return memory_joins(members, last.layer_kind, tokens)
         if last.leaf == K_UP:
             return _compresses_queries(last) is (members[0].leaf == ROPE)
-        return tokens == 1 or (last.leaf == ROUTER and not few(tokens, _experts(last)))
+        if tokens == 1:
+            return True
+        return last.leaf == ROUTER and not (few(tokens, _experts(last)) or many(tokens))
 
     def may_join(self, members: Sequence[Operator]) -> bool:
-        """At one token or at many: no region is of a few tokens alone."""
+        """At one token, or at the most below `many`: no region is of others alone."""
         return any(self.joins(members, tokens) for tokens in (1, MANY_TOKENS))
 
     def outside_launches(self, operators: Sequence[Operator]) -> int:
@@ -101,6 +116,8 @@ class Fused(Backend):
 
     def launches(self, operator: Operator, part: Part, tokens: Number) -> Number:
         """1 for a part that begins a kernel, else 0."""
+        if part.name == OF_MANY.get(operator.leaf):
+            return _count(many(tokens))
         if operator.leaf in NORMS:
             return _count(tokens != 1) if part.name == "norm" else 0
         if operator.leaf == ROUTER:
@@ -109,16 +126,15 @@ class Fused(Backend):
             return int(operator.leaf == LATENT_NORM and _compresses_queries(operator))
         if isinstance(operator.layer_kind, MemoryKind):
             return memory_launches(operator, operator.layer_kind, part, tokens)
-        if operator.leaf == EXPERTS:
-            return int(part.name in {"gate_up", "down"})
-        return int(part is operator.parts[0])
+        products = operator.leaf == EXPERTS
+        return int(part.name in {"gate_up", "down"} if products else part is operator.parts[0])
 
 
 def _router_launches(router: Operator, part: Part, tokens: Number) -> Number:
-    """1 for the product where a router is one kernel, else for the choice: the norm begins then."""
+    """1 for the product, unless the norm before it begins that kernel; 1 for the choice apart."""
     one_kernel = _count(few(tokens, _experts(router)))  # which is so at one token too
     if part is router.parts[0]:
-        return one_kernel
+        return _count((one_kernel == 1) | many(tokens))
     chooses = next(each for each in router.parts if each.kind == "selection")
     return 1 - one_kernel if part is chooses else 0
 

@@ -1,4 +1,6 @@
-"""What the backend `fused` can run: bf16 decode steps of attention or MLA with dense or MoE layers.
+"""What the backend `fused` can run: bf16 steps of attention or MLA with dense or MoE layers.
+
+Steps are decode steps, or prefill of whole prompts by plain attention.
 
 What memory layers beside or in place of these need stands in `fused_memory.py`.
 
@@ -7,6 +9,8 @@ model alone (`reference_model/fused/support.py`).
 """
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from costmodel.backends.fused_memory import MEMORY_KINDS, RETRIEVE, memory_refusal
 from costmodel.layers.attention import Attention
@@ -28,16 +32,38 @@ POST_NORMS = ("post_attention_norm", "post_ffn_norm")
 
 def refusal(operators: Sequence[Operator], step: Step) -> str | None:
     """Why there are no kernels for a step of these operators, as a predicate; None: there are."""
-    return step_refusal(step) or model_refusal(operators) or _mode_refusal(operators, step)
+    return (
+        step_refusal(step)
+        or model_refusal(operators)
+        or (_prompt_refusal(operators) if _is_prefill(step) else _mode_refusal(operators, step))
+    )
 
 
 def step_refusal(step: Step) -> str | None:
     """Why there are no kernels for a step, whatever the model."""
-    if step.new_tokens != 1:
-        return "has no kernels for prefill: it takes one new token a sequence"
+    if _is_prefill(step) and np.any(np.asarray(step.cached) > 0):
+        return "has no kernels for prefill after a context: it takes whole prompts, context=0"
+    if _is_prefill(step) and step.logits == "all":
+        return "has no kernels for the logits of all tokens of a prompt: it gives the last one's"
     if step.formats.dtypes != (BF16,) or step.kv_dtype != BF16:
         stored = f"dtype={step.formats.named} with kv_dtype={step.kv_dtype.label}"
         return f"runs {BF16.name}, not {stored}"
+    return None
+
+
+def _is_prefill(step: Step) -> bool:
+    return bool(np.any(np.asarray(step.new_tokens) > 1))
+
+
+def _prompt_refusal(operators: Sequence[Operator]) -> str | None:
+    """Why there are no kernels for whole prompts, of a model that has kernels for decode steps."""
+    for layer in dict.fromkeys(operator.layer_kind for operator in operators):
+        if isinstance(layer, LatentAttention):
+            return "has no kernels for prefill by latent attention"
+        if isinstance(layer, Attention) and layer.sliding_window is not None:
+            return f"has no kernels for prefill with sliding_window={layer.sliding_window}"
+        if isinstance(layer, Attention) and layer.sinks:
+            return "has no kernels for prefill with attention sinks"
     return None
 
 

@@ -6,13 +6,13 @@ All of it is drawn from the case's seed, so that every kind of run computes on t
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 
 from costmodel.backends import BACKENDS
 from costmodel.backends.step_kernels import region_paths
 from costmodel.costs.operators import build_operators
-from costmodel.errors import WorkError
 from costmodel.inputs.parse import parse_routing
 from costmodel.inputs.workload import Backend, Workload
 from costmodel.recordings.case_workload import CaseWorkload, Dtype
@@ -20,10 +20,13 @@ from costmodel.routing.by_population import POPULATIONS, routing_of
 from costmodel.routing.popularity import Routing, Zipf
 from profiler.instruments.leaf_hooks import LeafContext, within_leaves
 from reference_model.cache import Cache
-from reference_model.decode import WARM_UPS, DecodeStep
+from reference_model.decode import WARM_UPS, DecodeStep, fused_step
 from reference_model.model import ReferenceModel
 from reference_model.routing import set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
+
+if TYPE_CHECKING:  # its kernels need triton, which a CPU build of torch does not bring along
+    from reference_model.fused.step import FusedStep
 
 TORCH_DTYPES: dict[Dtype, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
 FILL_ELEMENTS = 2**28  # of a cache tensor that are drawn at once
@@ -49,10 +52,8 @@ class PreparedCase:
         """Draw the data, and put the step together.
 
         Raises:
-            WorkError: The backend has no kernels for prefill.
+            InputError: The backend has no kernels for this step.
         """
-        if backend == "fused" and workload.phase == "prefill":
-            raise WorkError("backend=fused: has no kernels for prefill")
         self.model, self.workload = model, workload
         self.paths = recorded_paths(model, backend)
         generator = torch.Generator(model.device).manual_seed(seed)
@@ -67,10 +68,14 @@ class PreparedCase:
         self.ids = torch.randint(vocabulary, shape, generator=generator, device=model.device)
         model.set_mla("absorbed" if workload.phase == "decode" else "expanded")
         self._decode: DecodeStep | None = None
-        if workload.phase == "decode":
+        self._fused: FusedStep | None = None
+        if workload.new_tokens == 1 and (workload.phase == "decode" or backend == "fused"):
             self._decode = DecodeStep(model, self.cache, graph=False, backend=backend)
             self._decode.ids.copy_(self.ids)
-            assert set(self._decode.regions) <= set(self.paths)
+            self._fused = self._decode.fused
+        elif backend == "fused":
+            self._fused = fused_step(model, self.cache, self.ids)
+        assert self._fused is None or set(self._fused.regions) <= set(self.paths)
 
     @torch.no_grad()
     def run(self) -> None:
@@ -82,13 +87,16 @@ class PreparedCase:
         if self._decode is not None:
             self._decode()
             return
-        self.model(self.ids, self.cache)
+        if self._fused is not None:
+            self._fused()
+        else:
+            self.model(self.ids, self.cache)
         self.cache.length = self.workload.context
 
     def within(self, context: LeafContext) -> AbstractContextManager[None]:
         """While this is open, each leaf or region of a run runs inside `context(path)`."""
-        if self._decode is not None and self._decode.fused is not None:
-            return self._decode.within(context)
+        if self._fused is not None:
+            return self._fused.within(context)
         return within_leaves(self.model, context)
 
     def captured(self) -> Callable[[], None]:

@@ -104,13 +104,19 @@ def check_backend(model: ModelConfig, plan: Sequence[PlannedCase], backend: Back
         InputError: It has none for one of them.
     """
     steps = {
-        (each.phase, each.new_tokens, each.dtype): each for each in (case.workload for case in plan)
+        (each.phase, each.new_tokens, each.context > 0, each.dtype): each
+        for each in (case.workload for case in plan)
     }
     for workload in steps.values():
-        step = workload.to_workload().step()
-        refusal = kernels_of(backend, build_operators(model, step), step).refusal
+        refusal = _refusal(model, workload, backend)
         if refusal is not None:
             raise InputError(f"backend={backend}: {model.name}: {refusal}")
+
+
+def _refusal(model: ModelConfig, workload: CaseWorkload, backend: Backend) -> str | None:
+    """Why a backend has no kernels for a case; None: it has."""
+    step = workload.to_workload().step()
+    return kernels_of(backend, build_operators(model, step), step).refusal
 
 
 def standard_plan(
@@ -122,7 +128,7 @@ def standard_plan(
 ) -> tuple[PlannedCase, ...]:
     """The cases of the committed recordings, in those of their kinds of run that `runs` lists.
 
-    Of the backend `fused` only decode steps, since it has no kernels for prefill.
+    Prefill is left out where the backend has no kernels for it.
 
     Energy takes longest, so it is measured at the usual context and under uniform routing only. The
     long context is measured of models without a sparse layer only, as the dense reference.
@@ -137,9 +143,11 @@ def standard_plan(
         return [_planned("decode", batch, context, 1, dtype, routing, kinds) for batch in batches]
 
     cases = decode(USUAL_CONTEXT, kinds=RUNS)
-    for tokens in PROMPTS if backend == "torch" else ():
+    for tokens in PROMPTS:
         kinds = RUNS if tokens == USUAL_CONTEXT else WITHOUT_ENERGY
-        cases.append(_planned("prefill", 1, 0, tokens, dtype, UNIFORM, kinds))
+        prompt = _planned("prefill", 1, 0, tokens, dtype, UNIFORM, kinds)
+        if _refusal(model, prompt.workload, backend) is None:
+            cases.append(prompt)
     sparse = chooses(model)
     for routing in OTHER_ROUTINGS if sparse else ():
         cases += decode(USUAL_CONTEXT, routing)

@@ -1,7 +1,7 @@
-"""Attention of a decode step in four launches: qkv, rope (with norm and cache), core, output.
+"""Attention of a step in four launches: qkv, rope (with norm and cache), core, output.
 
 Of one token the norm before attention is part of the qkv product, and the output product adds to
-the residual stream.
+the residual stream. The core of prompts is PyTorch's (`prefill.py`).
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch import Tensor
 from reference_model.attention import AttentionLayer
 from reference_model.cache import Cache, LayerCache
 from reference_model.fused.plan import Plan, region
+from reference_model.fused.prefill import add_prompt_core
 from reference_model.fused.products import launch_product
 from reference_model.kernels.attention import attend
 from reference_model.kernels.attention_slices import AttentionBuffers, described_cache
@@ -26,12 +27,12 @@ class Places:
     """Where the new tokens stand, on the device: positions, cache slots and lengths, [T] of int32.
 
     All sequences of a static cache are equally long. `follow` copies its position, which a greedy
-    step moves on.
+    step moves on. Prompts, of `new` tokens each, begin at position 0 and stay there.
     """
 
-    def __init__(self, cache: Cache) -> None:
-        self.cache = cache
-        tokens, device = cache.batch, cache.device
+    def __init__(self, cache: Cache, new: int = 1) -> None:
+        self.cache, self.new = cache, new
+        tokens, device = cache.batch * new, cache.device
 
         def ints() -> Tensor:
             return torch.zeros(tokens, device=device, dtype=torch.int32)
@@ -43,6 +44,11 @@ class Places:
 
     def follow(self) -> None:
         """Take over the cache's position."""
+        if self.new > 1:
+            each = torch.arange(self.new, device=self.cache.device).repeat(self.cache.batch)
+            for places in (self.positions, *self.slots.values()):
+                places.copy_(each)
+            return
         position = self.cache.position
         assert position is not None, "a fused step needs a static cache"
         self.positions.copy_(position.expand_as(self.positions))
@@ -82,8 +88,12 @@ class AttentionPlan:
         else:
             plan.launch_norm(prefix + "attention_norm", norm)
             launch_product(plan, prefix + "attention.qkv", plan.normed, layer.qkv, qkv)
-        q, attended = plan.shared_room("q", t, h, d), plan.shared_room("attended", t, h, d)
+        q = plan.shared_room("q", t, h, d)
         self._rope(prefix + "attention.rope", layer, cache, qkv, q)
+        if self.places.new > 1:
+            add_prompt_core(plan, prefix, layer, cache, q, new=self.places.new)
+            return
+        attended = plan.shared_room("attended", t, h, d)
         self._core(prefix + "attention.core", layer, cache, q, attended)
         output = prefix + "attention.output"
         launch_product(plan, output, attended.view(t, h * d), layer.output, None, waits=waits)

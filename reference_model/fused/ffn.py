@@ -1,17 +1,19 @@
-"""A dense gated feed-forward layer of a decode step: gate_up with its activation, then down.
+"""A dense gated feed-forward layer of a step: gate_up with its activation, then down.
 
 The gate_up product runs on the expert kernel as one expert that all tokens use. cuBLAS with a
-launch for the activation was 0.5 % of a step faster at 256 tokens, and slower at fewer.
+launch for the activation was 0.5 % of a step faster at 256 tokens, and slower at fewer; steps of
+many tokens take it.
 """
 
 from torch import Tensor
 
 from reference_model.ffn import FeedForward
 from reference_model.fused.plan import Plan, region
-from reference_model.fused.products import chosen, launch_product
+from reference_model.fused.products import chosen, launch_cublas, launch_product
+from reference_model.kernels.activation import activate
 from reference_model.kernels.experts import described, gate_up
 from reference_model.kernels.experts_one import gate_up_one
-from reference_model.kernels.tiles import dense_tile
+from reference_model.kernels.tiles import dense_tile, many
 from reference_model.layers import Linear, Norm
 from reference_model.leaf import NORM_EPS
 
@@ -61,6 +63,14 @@ def launch_gate_up(
         )  # fmt: skip
         return
     assert gamma is None
+    if many(plan.tokens):
+        assert scale is None
+        both = plan.shared_room("gate_up", plan.tokens, outputs)
+        launch_cublas(plan, path, x, leaf, both)
+        plan.launch(
+            path, activate, both, hidden, activation=leaf.activation, pdl=plan.pdl
+        )  # fmt: skip
+        return
     tile = dense_tile(plan.tokens, inputs)
     plan.launch(
         path, gate_up, x, described(weight, tile), hidden, tile, bias=bias, scale=scale,

@@ -1,8 +1,9 @@
-"""Experts of a decode step: a router of one or two launches, gate_up, and down.
+"""Experts of a step: a router of one or two launches, gate_up, and down.
 
 Of one token the norm is part of the router, and `down` sums the experts and adds to the residual
 stream. Of more, the weighted sum waits for the next norm. Where the router works in tiles, the norm
-before it is part of it: its factor comes late (`kernels/router_tiles.py`).
+before it is part of it: its factor comes late (`kernels/router_tiles.py`). Many tokens are put in
+the order of experts first (`kernels/grouped.py`), by a launch of its own.
 """
 
 from dataclasses import dataclass
@@ -14,11 +15,18 @@ from reference_model.fused.plan import Plan, region
 from reference_model.fused.products import launch_product
 from reference_model.kernels.experts import described, down, gate_up
 from reference_model.kernels.experts_one import down_one, gate_up_one
+from reference_model.kernels.grouped import (
+    Groups,
+    group_pairs,
+    group_tiles,
+    grouped_down,
+    grouped_gate_up,
+)
 from reference_model.kernels.router import few
 from reference_model.kernels.router_tiles import LateNorm, route_tiles
 from reference_model.kernels.router_tokens import route_tokens
 from reference_model.kernels.routing import RouterRule, Routing
-from reference_model.kernels.tiles import expert_tiles
+from reference_model.kernels.tiles import expert_tiles, many
 from reference_model.layers import Norm
 from reference_model.leaf import NORM_EPS
 from reference_model.moe import MoeLayer, Router
@@ -39,7 +47,8 @@ def rule_of(router: Router) -> RouterRule:
 
 def takes_norm(plan: Plan, router: Router) -> bool:
     """Whether the router works in tiles: it takes the norm along, and what waits before it."""
-    return not plan.single and not few(plan.tokens, router.config.num_experts)
+    tokens = plan.tokens
+    return not (plan.single or few(tokens, router.config.num_experts) or many(tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class MoePlan:
 
     Attributes:
         routing: That layer's.
+        groups: Where many tokens are put in order; None: they are few.
         alone: No other layer needs the normed input, so that the norm's factor may come late.
     """
 
@@ -55,6 +65,7 @@ class MoePlan:
     prefix: str
     layer: MoeLayer
     routing: Routing
+    groups: Groups | None = None
     alone: bool = True
 
     def add(self, norm: Norm) -> None:
@@ -62,6 +73,8 @@ class MoePlan:
         scale = self._route(norm)
         if self.plan.single:
             self._experts_of_one()
+        elif self.groups is not None:
+            self._grouped(self.groups)
         else:
             self._experts(scale)
         if self.layer.shared:
@@ -92,7 +105,9 @@ class MoePlan:
             apart = not takes_norm(plan, router)
             plan.launch_norm(prefix + "ffn_norm" if apart else both, norm)
             path = prefix + "moe.router" if apart else both
-            plan.launch(path, route_tokens, plan.normed, weight, self.routing, rule, **given)
+            tiled = apart and not few(plan.tokens, config.num_experts)
+            way = route_tiles if tiled else route_tokens
+            plan.launch(path, way, plan.normed, weight, self.routing, rule, **given)
         else:
             assert plan.waiting == 1, "attention's output alone waits here"
             assert plan.add is not None
@@ -137,6 +152,24 @@ class MoePlan:
             routing=self.routing, bias=self._bias("down_bias"), pdl=plan.pdl,
         )  # fmt: skip
         plan.results, plan.weights = results, self.routing.weights
+
+    def _grouped(self, groups: Groups) -> None:
+        plan, experts, path = self.plan, self.layer.experts, self.prefix + "moe.experts"
+        config = experts.config
+        up, low = group_tiles()
+        width = config.moe_intermediate_size
+        hidden = plan.shared_room("grouped_hidden", groups.rows.shape[0], width)
+        plan.launch(path, group_pairs, plan.normed, self.routing, groups, pdl=plan.pdl)
+        plan.launch(
+            path, grouped_gate_up, experts.gate_up, hidden, groups, up,
+            bias=self._bias("gate_up_bias"), activation=config.activation, pdl=plan.pdl,
+        )  # fmt: skip
+        plan.launch(
+            path, grouped_down, experts.down, hidden, groups, low, bias=self._bias("down_bias"),
+            pdl=plan.pdl,
+        )  # fmt: skip
+        plan.results, plan.weights = groups.rows, self.routing.weights
+        plan.places = groups.places
 
     def _shared(self, scale: Tensor | None) -> None:
         """Shared experts: one feed-forward layer that every token uses."""

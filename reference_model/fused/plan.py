@@ -1,4 +1,4 @@
-"""A decode step as a list of launches, and the residual stream while the list is put together.
+"""A step as a list of launches, and the residual stream while the list is put together.
 
 What a sublayer gives is not added to the stream at once: it waits, and the next kernel that reads
 the stream anyway adds it. So a plan knows at each place where the stream lies and what waits.
@@ -44,7 +44,8 @@ class Plan:
             launch): not the first of a branch, nor one that joins it.
         most: How many sublayers' outputs may wait at once.
         waiting: How many do; they lie in `add` [waiting, T, D].
-        results: Experts' results [T k, D] that wait to be added by `weights` [T, k], or None.
+        results: Experts' results that wait to be added by `weights` [T, k], or None: [T k, D], or
+            [R, D] with the row of each pair in `places` [T, k].
     """
 
     def __init__(
@@ -64,8 +65,9 @@ class Plan:
         self.stream, self.spare, self.normed = (self.room(tokens, hidden) for _ in range(3))
         self.results: Tensor | None = None
         self.weights: Tensor | None = None
+        self.places: Tensor | None = None
         self._shared: dict[tuple[str, tuple[int, ...]], Tensor] = {}
-        self._split: dict[tuple[int, SplitTile], SplitBuffers] = {}
+        self._split: dict[tuple[int, SplitTile, int], SplitBuffers] = {}
 
     @property
     def single(self) -> bool:
@@ -98,11 +100,11 @@ class Plan:
     def _added(self) -> Tensor:
         return self.shared_room("added", self.most, self.tokens, self.hidden)
 
-    def split_buffers(self, outputs: int, tile: SplitTile) -> SplitBuffers:
+    def split_buffers(self, outputs: int, tile: SplitTile, tokens: int) -> SplitBuffers:
         """Where the blocks of a split product leave their sums; all layers share it."""
-        key = outputs, tile
+        key = outputs, tile, tokens
         if key not in self._split:
-            self._split[key] = SplitBuffers.make(outputs, tile, self.tokens, str(self.device))
+            self._split[key] = SplitBuffers.make(outputs, tile, tokens, str(self.device))
         return self._split[key]
 
     def launch(self, path: str, kernel: Callable[..., object], *args: object, **kw: object) -> None:
@@ -130,17 +132,21 @@ class Plan:
         """The next launch waits for the branch."""
         self._joins = True
 
-    def launch_norm(self, path: str, norm: Norm) -> None:
-        """Add to the stream what waits, and norm it into `normed`: one kernel."""
+    def launch_norm(self, path: str, norm: Norm, out: Tensor | None = None, every: int = 1) -> None:
+        """Add to the stream what waits, and norm it into `normed` or `out`: one kernel.
+
+        Of `every` so many tokens only the last is needed, and is taken.
+        """
         self.launch(
-            path, add_norm, self.stream, norm.weight, self.normed, eps=NORM_EPS, add=self.add,
-            results=self.results, weights=self.weights, pdl=self.pdl,
+            path, add_norm, self.stream, norm.weight, self.normed if out is None else out,
+            eps=NORM_EPS, add=self.add, results=self.results, weights=self.weights,
+            places=self.places, every=every, pdl=self.pdl,
         )  # fmt: skip
         self.clear()
 
     def clear(self) -> None:
         """Forget what waits: some kernel has added it."""
-        self.waiting, self.results, self.weights = 0, None, None
+        self.waiting, self.results, self.weights, self.places = 0, None, None, None
 
     def swap(self) -> None:
         """The stream with all that waited now lies in `spare`."""

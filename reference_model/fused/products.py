@@ -1,11 +1,11 @@
-"""Dense products of a decode step: which kernel does one is read from a table of measurements.
+"""Dense products of a step: which kernel does one is read from a table of measurements.
 
 Four ways: `rows`, a block a few rows of the weight without the matrix unit (it can take the norm
 before it and the residual add behind it along); `split`, the reduction split among blocks (with the
 residual add); `tiles`, the expert kernel with one expert; cuBLAS.
 `products_h200.json` holds the microseconds of each on an H200 by size and tokens, as
 `python -m benchmarks.fused_decode` measures them. A size that is not in it follows the rule that
-most of its sizes follow.
+most of its sizes follow. Steps of many tokens leave all their products to cuBLAS.
 """
 
 import json
@@ -22,7 +22,7 @@ from reference_model.fused.plan import Plan
 from reference_model.kernels.experts import described, down
 from reference_model.kernels.linear import linear
 from reference_model.kernels.linear_split import MOST, SplitTile, linear_split
-from reference_model.kernels.tiles import dense_tile
+from reference_model.kernels.tiles import dense_tile, many
 from reference_model.leaf import NORM_EPS
 
 Way = Literal["rows", "split", "tiles", "cublas"]
@@ -70,6 +70,8 @@ def chosen(outputs: int, inputs: int, tokens: int) -> Choice:
     Of a measured size, the choice of the nearest measured number of tokens of the same kind: one
     token, as many as a block of `split` holds, more.
     """
+    if many(tokens):
+        return Choice("cublas")
     by_tokens = choices().get((outputs, inputs), {})
     near = [measured for measured in by_tokens if _kind(measured) == _kind(tokens)]
     if not near:
@@ -98,7 +100,8 @@ def launch_product(
     """
     weight, bias = leaf.weight, getattr(leaf, "bias", None)
     outputs, inputs = weight.shape
-    choice = chosen(outputs, inputs, plan.tokens)
+    tokens = x.shape[0]
+    choice = chosen(outputs, inputs, tokens)
     if gamma is not None and choice.way != "rows":
         choice = Choice("rows")
     if waits:
@@ -110,7 +113,7 @@ def launch_product(
             split = choice.split_tile
             plan.launch(
                 path, linear_split, x, described(weight, split), to, split,
-                plan.split_buffers(outputs, split), **common,
+                plan.split_buffers(outputs, split, tokens), **common,
             )  # fmt: skip
         else:
             plan.launch(
@@ -121,10 +124,17 @@ def launch_product(
     if out is None:
         out = plan.wait()
     if choice.way == "tiles":
-        tile = dense_tile(plan.tokens, inputs)
+        tile = dense_tile(tokens, inputs)
         tiles = described(weight, tile)
-        plan.launch(path, down, x, tiles, out, tile, tokens=plan.tokens, bias=bias, pdl=plan.pdl)
-    elif bias is None:
+        plan.launch(path, down, x, tiles, out, tile, tokens=tokens, bias=bias, pdl=plan.pdl)
+    else:
+        launch_cublas(plan, path, x, leaf, out)
+
+
+def launch_cublas(plan: Plan, path: str, x: Tensor, leaf: Weighted, out: Tensor) -> None:
+    """Compute out [T, N] = x [T, D] weight^T + bias by PyTorch."""
+    weight, bias = leaf.weight, getattr(leaf, "bias", None)
+    if bias is None:
         plan.launch(path, torch.mm, x, weight.T, out=out)
     else:
         plan.launch(path, torch.addmm, bias, x, weight.T, out=out)

@@ -1,8 +1,9 @@
-"""A decode step of the backend `fused`: a reference model's parameters, run by few kernels a layer.
+"""A step of the backend `fused`: a reference model's parameters, run by few kernels a layer.
 
 The step has the leaves' own parameters and caches, and gives the same logits within bf16. Launches
-are put together once for a model, a static cache and its batch; after that a step is a walk over
-a list, and a CUDA graph can capture it.
+are put together once for a model, a cache and its batch; after that a step is a walk over a list,
+and a CUDA graph can capture it. It decodes one token of each sequence of a static cache, or runs a
+prompt of each sequence of an empty one.
 """
 
 from collections import Counter
@@ -28,10 +29,11 @@ from reference_model.fused.plan import Plan, region
 from reference_model.fused.products import launch_product
 from reference_model.fused.support import device_refusal, model_refusal
 from reference_model.kernels.embed import embed
+from reference_model.kernels.grouped import Groups, group_tiles
 from reference_model.kernels.launch import INTERPRETED
 from reference_model.kernels.router_tiles import splits_of
 from reference_model.kernels.routing import Routing
-from reference_model.kernels.tiles import expert_tiles
+from reference_model.kernels.tiles import expert_tiles, many
 from reference_model.mla import LatentLayer
 from reference_model.model import Block, ReferenceModel
 from reference_model.moe import MoeLayer, Router
@@ -43,11 +45,13 @@ Context = Callable[[str], AbstractContextManager[object]]
 
 
 class FusedStep:
-    """One new token for each of B sequences, by fused kernels.
+    """T new tokens of each of B sequences, by fused kernels: one, or a whole prompt.
+
+    A prompt begins at position 0 of a cache that is not static.
 
     Attributes:
-        ids: Token ids [B, 1], where the caller puts them.
-        logits: [B, 1, V], where a run leaves them.
+        ids: Token ids [B, T], where the caller puts them.
+        logits: Of each sequence's last token, [B, 1, V], where a run leaves them.
 
     Raises:
         InputError: There are no kernels for this model, device or format.
@@ -57,9 +61,9 @@ class FusedStep:
         self, model: ReferenceModel, cache: Cache, ids: Tensor, *, pdl: bool = True,
         branches: bool = True,
     ) -> None:  # fmt: skip
-        refuse(model)
-        self.ids, self.places = ids, Places(cache)
-        tokens, device = cache.batch, model.device
+        new, tokens, device = ids.shape[1], ids.numel(), model.device
+        refuse(model, new)
+        self.ids, self.places = ids, Places(cache, new)
         self.plan = plan = Plan(
             tokens, model.config.hidden_size, device=device, dtype=model.dtype, pdl=pdl,
             most=1 + max(Counter(model.output_blocks.values()).values(), default=0),
@@ -70,6 +74,7 @@ class FusedStep:
         self.counters: list[Tensor] = []
         self._beside = torch.cuda.Stream(device) if device.type == "cuda" and branches else None
         self._context: Context | None = None
+        self.groups: dict[tuple[int, int], Groups] = {}  # by experts, and experts of a token
         table, flat = model.embed.weight, ids.view(tokens)
         plan.launch("embed", embed, flat, table, plan.stream, pdl=pdl)
         attention, latent = AttentionPlan(plan, self.places), LatentPlan(plan, self.places)
@@ -90,15 +95,16 @@ class FusedStep:
             for source, output in model.output_blocks.items():
                 if output == index:
                     memories[source].add_output()
-        logits = plan.room(tokens, model.config.vocab_size)
+        logits = plan.room(cache.batch, model.config.vocab_size)
         if plan.single:
             path = region("", "final_norm", "lm_head")
             gamma = model.final_norm.weight
             launch_product(plan, path, plan.stream, model.lm_head, logits, gamma=gamma)
         else:
-            plan.launch_norm("final_norm", model.final_norm)
-            launch_product(plan, "lm_head", plan.normed, model.lm_head, logits)
-        self.logits = logits.view(tokens, 1, -1)
+            last = plan.room(cache.batch, plan.hidden)
+            plan.launch_norm("final_norm", model.final_norm, last, new)
+            launch_product(plan, "lm_head", last, model.lm_head, logits)
+        self.logits = logits.view(cache.batch, 1, -1)
 
     def _add_second_half(
         self, index: int, block: Block, routing: Routing | None, memory: MemoryPlan | None
@@ -118,7 +124,8 @@ class FusedStep:
             memory.add_choice(norm, takes_norm=replaced)
         if isinstance(block.moe, MoeLayer):
             assert routing is not None
-            MoePlan(plan, prefix, block.moe, routing, alone=memory is None).add(norm)
+            groups = self._groups(block.moe)
+            MoePlan(plan, prefix, block.moe, routing, groups, memory is None).add(norm)
         elif isinstance(block.ffn, FeedForward):
             add_feed_forward(plan, prefix, norm, block.ffn, normed=branches)
         if memory is not None and not (plan.single or branches):
@@ -150,9 +157,10 @@ class FusedStep:
             routers = {index: _router_of(model, index) for index in layers}
             experts, top_k = config.num_experts, config.num_experts_per_tok
             up, _ = expert_tiles(tokens, experts, top_k, hidden, config.moe_intermediate_size)
+            item_tokens = 0 if many(tokens) else up.tokens
             counts, by_layer = Routing.layers(
                 len(routers), tokens=tokens, experts=experts, top_k=top_k,
-                splits=splits_of(hidden), device=str(self.plan.device), item_tokens=up.tokens,
+                splits=splits_of(hidden), device=str(self.plan.device), item_tokens=item_tokens,
             )  # fmt: skip
             self.counters.append(counts)
             for (index, router), routing in zip(routers.items(), by_layer, strict=True):
@@ -160,6 +168,19 @@ class FusedStep:
                 self.routings.append(routing)
                 self.selections.append((router, routing.ids))
         return routings
+
+    def _groups(self, moe: MoeLayer) -> Groups | None:
+        """Where many tokens' pairs are put in order; layers share it, one after another."""
+        plan, config = self.plan, moe.router.config
+        if not many(plan.tokens):
+            return None
+        key = config.num_experts, config.num_experts_per_tok
+        if key not in self.groups:
+            self.groups[key] = Groups.make(
+                tokens=plan.tokens, experts=key[0], top_k=key[1], hidden=plan.hidden,
+                tile=group_tiles()[0].tokens, like=plan.stream,
+            )  # fmt: skip
+        return self.groups[key]
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -177,7 +198,10 @@ class FusedStep:
 
     @torch.no_grad()
     def __call__(self) -> Tensor:
-        """Run the step at the cache's position; logits [B, 1, V]."""
+        """Run the step at the cache's position, or a prompt from its beginning; logits [B, 1, V].
+
+        A prompt's tokens are then what the cache holds.
+        """
         for counts in self.counters:
             counts.zero_()
         if self._context is None:
@@ -186,6 +210,8 @@ class FusedStep:
             self._run_within(self._context)
         for selector, chosen in self.selections:
             selector.selected = chosen
+        if self.places.new > 1:
+            self.places.cache.length = self.places.new
         return self.logits
 
     def _run(self) -> None:
@@ -219,11 +245,11 @@ def _router_of(model: ReferenceModel, index: int) -> Router:
     return moe.router
 
 
-def refuse(model: ReferenceModel) -> None:
-    """Raise where the backend does not apply to a model, its device or its format."""
+def refuse(model: ReferenceModel, new: int = 1) -> None:
+    """Raise where the backend does not apply to steps of a model, its device or its format."""
     mixers = [block.attention for block in model.layers if isinstance(block, Block)]
     expanded = any(isinstance(each, LatentLayer) and each.mode == "expanded" for each in mixers)
-    reason = model_refusal(model.config, mla="expanded" if expanded else "absorbed")
+    reason = model_refusal(model.config, new=new, mla="expanded" if expanded else "absorbed")
     if reason is None and not INTERPRETED:
         reason = device_refusal(model.device, model.dtype)
     if reason is not None:

@@ -1,8 +1,9 @@
 """What the backend `fused` can run: one refusal names the field, the value and the rule.
 
-It decodes (one new token a sequence) on an NVIDIA GPU of compute capability 9.0 or newer, in bf16,
-models of grouped-query attention, or latent attention in its absorbed form, with gated feed-forward
-layers, experts and memory layers.
+It runs on an NVIDIA GPU of compute capability 9.0 or newer, in bf16. It decodes (one new token a
+sequence) models of grouped-query attention, or latent attention in its absorbed form, with gated
+feed-forward layers, experts and memory layers; and it runs whole prompts, where attention has
+neither latents nor windows nor sinks.
 """
 
 import torch
@@ -15,9 +16,12 @@ from costmodel.inputs.workload import Mla, Workload
 OLDEST = (9, 0)  # compute capability: tensor descriptors and programmatic dependent launch
 
 
-def model_refusal(config: ModelConfig, mla: Mla) -> str | None:
-    """Why there are no kernels for a model's decode steps; None if there are."""
-    step = Workload(mla=mla).step()
+def model_refusal(config: ModelConfig, *, new: int = 1, mla: Mla = "absorbed") -> str | None:
+    """Why there are no kernels for a model's steps of so many new tokens; None if there are."""
+    workload = Workload(mla=mla)
+    if new > 1:
+        workload = Workload(phase="prefill", context=0, new_tokens=new, mla=mla)
+    step = workload.step()
     return refusal(build_operators(config, step), step)
 
 

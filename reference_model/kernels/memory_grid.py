@@ -5,7 +5,8 @@ cores: the grid needs the summed core alone, r multiply-adds a point, and the sc
 computed for the m chosen. All f^2 points are compared: Tucker scores do not fall along lines and
 columns, so that none can be left out by its place. With product keys a point's score is the sum of
 its line's and its column's, and the softmax over the m chosen makes weights of them. The grid is as
-wide as its padding to a power of two; padding is no score.
+wide as its padding to a power of two; padding is no score. Of many tokens a large grid is not held
+at once (`memory_points`).
 
 One block has one token and head. Where one head reads few rows, it goes on to read and sum them
 (`memory_rows`), which saves a launch.
@@ -17,44 +18,13 @@ from torch import Tensor
 
 from reference_model.kernels.launch import block_of, launch_options, wait_for_previous
 from reference_model.kernels.memory import MemoryBuffers, MemorySizes, MemoryWeights
+from reference_model.kernels.memory_points import best_points, point_constants, scores_at
 from reference_model.kernels.memory_rows import row_arguments, store_sum, weighted_rows
 from reference_model.kernels.top import key_of, top, top_constants
 
 FEW = 32  # rows of one head that its block reads by itself
 WIDE = 4096  # points of a grid from which more warps share it
 MANY = 128  # tokens from which fewer warps share a small one
-
-
-@triton.jit
-def _grid(
-    sides, cores, line, column, head,
-    HEADS: tl.constexpr, RANKS: tl.constexpr, CORES: tl.constexpr, KEPT: tl.constexpr,
-    BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Scores [BLOCK, BLOCK] of all points; fused multiply-adds by name, see `memory_sides`.
-
-    Without cores they are sums.
-    """
-    index = tl.arange(0, BLOCK)
-    inside = index < KEPT
-    grid = tl.zeros((BLOCK, BLOCK), tl.float32)
-    if CORES == 0:
-        left = tl.load(sides + line * KEPT + index, mask=inside, other=0.0)
-        right = tl.load(sides + column * KEPT + index, mask=inside, other=0.0)
-        grid += left[:, None] + right[None, :]
-    else:
-        for b in tl.static_range(RANKS):
-            left = tl.zeros((BLOCK,), tl.float32)
-            for a in tl.static_range(RANKS):
-                element = 0.0
-                for core in tl.static_range(CORES):
-                    at = ((core * HEADS + head) * RANKS + a) * RANKS + b
-                    element += tl.load(cores + at).to(tl.float32)
-                score = tl.load(sides + (line * RANKS + a) * KEPT + index, mask=inside, other=0.0)
-                left = tl.fma(score, element, left)
-            score = tl.load(sides + (column * RANKS + b) * KEPT + index, mask=inside, other=0.0)
-            grid = tl.fma(left[:, None], score[None, :], grid)
-    return grid
 
 
 @triton.jit
@@ -88,7 +58,8 @@ def _choose_rows(
     KEPT: tl.constexpr, SIDE: tl.constexpr, OWN_ROWS: tl.constexpr, DECLARED: tl.constexpr,
     SUMMED: tl.constexpr,
     M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr, CHUNK: tl.constexpr,
-    UNROLL: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr,
+    UNROLL: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr, CORNER: tl.constexpr,
+    LINES: tl.constexpr,
     WIDTH: tl.constexpr, X_WIDTH: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr,
     READS: tl.constexpr, CORES: tl.constexpr, EXPANSION: tl.constexpr, SUMS: tl.constexpr,
     NEURONS: tl.constexpr, GATED: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_V: tl.constexpr,
@@ -100,12 +71,21 @@ def _choose_rows(
     line = token * (2 * HEADS) + head
     column = line + HEADS
     wait_for_previous(PDL)
-    grid = _grid(sides, cores, line, column, head, HEADS, RANKS, GRID_CORES, KEPT, SIDE)
-    index = tl.arange(0, SIDE)
-    inside = (index < KEPT)[:, None] & (index < KEPT)[None, :]
-    key = tl.reshape(key_of(grid, inside), (BLOCK,))
     block = token * HEADS + head
-    chosen, place = top(key, room + block * MOST, M, MOST, GROUPS, CHUNK, UNROLL, BLOCK, LANES)
+    own = room + block * MOST
+    if CORNER > 0:
+        chosen, place = best_points(
+            sides, cores, line, column, head, own, HEADS, RANKS, GRID_CORES, KEPT, SIDE, CORNER,
+            LINES, M, MOST, GROUPS, CHUNK, UNROLL, LANES,
+        )  # fmt: skip
+    else:
+        index = tl.arange(0, SIDE)
+        grid = scores_at(
+            sides, cores, line, column, head, index, index, HEADS, RANKS, GRID_CORES, KEPT
+        )  # fmt: skip
+        inside = (index < KEPT)[:, None] & (index < KEPT)[None, :]
+        key = tl.reshape(key_of(grid, inside), (BLOCK,))
+        chosen, place = top(key, own, M, MOST, GROUPS, CHUNK, UNROLL, BLOCK, LANES)
     best = place < M
     i = chosen // SIDE
     j = chosen % SIDE
@@ -155,17 +135,23 @@ def choose_rows(
     *,
     declared: Tensor | None = None,
     warps: int | None = None,
+    bounded: bool | None = None,
     pdl: bool = False,
 ) -> None:
     """Choose the m rows of each token and head by buffers.sides: `rows`, `selected`, `weights`.
 
     `declared` [T, H m] are rows of the window that are read instead, with the weights of the
     chosen. With `out` [T, g Dv] and one head the rows are summed too, as by `sum_rows`.
+    `bounded` says whether a corner bounds a large grid: unless told otherwise, from 128 tokens on.
     """
     assert out is None or sizes.heads == 1, sizes.heads
     side = block_of(sizes.kept)
     tokens = buffers.rows.shape[0]
-    warps = warps or (16 if side * side > WIDE else 2 if tokens >= MANY else 4)
+    points = point_constants(sizes.reads, sizes.kept, side)
+    if bounded is None and tokens < MANY:
+        points["CORNER"] = 0
+    held = side * side > WIDE and not points["CORNER"]
+    warps = warps or (16 if held else 4 if points["CORNER"] or tokens < MANY else 2)
     arguments, constants = row_arguments(projected, None, sizes, weights, buffers)
     spare = projected  # stands for what a family does not have
     rows = constants | {"TOGETHER": min(FEW, block_of(sizes.reads))}
@@ -176,5 +162,6 @@ def choose_rows(
         spare if out is None else out, *arguments, **rows, HEADS=sizes.heads, RANKS=sizes.ranks,
         GRID_CORES=0 if sizes.product_keys else sizes.cores, KEYS=sizes.keys, KEPT=sizes.kept,
         SIDE=side, OWN_ROWS=sizes.own_rows, DECLARED=declared is not None, SUMMED=out is not None,
-        **top_constants(sizes.reads, side * side, warps), **launch_options(pdl=pdl, warps=warps),
+        **top_constants(sizes.reads, side * side, warps), **points,
+        **launch_options(pdl=pdl, warps=warps),
     )  # fmt: skip

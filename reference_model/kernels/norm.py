@@ -26,6 +26,7 @@ def _add_norm(
     stream,
     add,
     results,
+    places,
     weights,
     gamma,
     out,
@@ -35,9 +36,12 @@ def _add_norm(
     TOP_K: tl.constexpr,
     BLOCK: tl.constexpr,
     ADDS: tl.constexpr,
+    PLACED: tl.constexpr,
+    EVERY: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    token = tl.program_id(0).to(tl.int64)
+    line = tl.program_id(0).to(tl.int64)
+    token = line * EVERY + (EVERY - 1)
     offsets = tl.arange(0, BLOCK)
     inside = offsets < D
     wait_for_previous(PDL)
@@ -47,14 +51,15 @@ def _add_norm(
         row += tl.load(add + at, mask=inside, other=0.0).to(tl.float32)
     for j in tl.static_range(TOP_K):
         pair = token * TOP_K + j
-        result = tl.load(results + pair * D + offsets, mask=inside, other=0.0)
+        place = tl.load(places + pair).to(tl.int64) if PLACED else pair
+        result = tl.load(results + place * D + offsets, mask=inside, other=0.0)
         row += tl.load(weights + pair) * result.to(tl.float32)
     if ADDS + TOP_K > 0:
         rounded = row.to(stream.dtype.element_ty)
         tl.store(stream + token * D + offsets, rounded, mask=inside)
         row = rounded.to(tl.float32)
     normed = normalised(row, gamma, offsets, inside, eps, D)
-    tl.store(out + token * D + offsets, normed.to(out.dtype.element_ty), mask=inside)
+    tl.store(out + line * D + offsets, normed.to(out.dtype.element_ty), mask=inside)
 
 
 def add_norm(
@@ -66,28 +71,36 @@ def add_norm(
     add: Tensor | None = None,
     results: Tensor | None = None,
     weights: Tensor | None = None,
+    places: Tensor | None = None,
+    every: int = 1,
     pdl: bool = False,
 ) -> None:
     """Add to the stream [T, D] in place and write its RMSNorm to `out` [T, D].
 
     `add`, one [T, D] or several [.., T, D], is added as it is (outputs of attention, memory layers,
     shared experts). `results` [T k, D] are the experts', a row a pair, and are added by `weights`
-    [T, k] in float32.
+    [T, k] in float32; with `places` [T, k] the row of a pair stands at its place. Of every so many
+    tokens only the last is taken, if `every` says so: `out` is [T / every, D] then, and the other
+    rows of the stream stay.
     """
-    tokens, width = stream.shape
+    tokens, width = out.shape
+    assert stream.shape == (tokens * every, width), (stream.shape, out.shape, every)
     top_k = 0 if weights is None else weights.shape[1]
     _add_norm[tokens,](
         stream,
         stream if add is None else add,
         stream if results is None else results,
+        stream if places is None else places,
         stream if weights is None else weights,
         gamma,
         out,
         eps,
-        tokens,
+        stream.shape[0],
         D=width,
         TOP_K=top_k,
         BLOCK=block_of(width),
         ADDS=0 if add is None else add.numel() // stream.numel(),
+        PLACED=places is not None,
+        EVERY=every,
         **launch_options(pdl=pdl, warps=8 if width * (1 + top_k) >= MANY else 4),
     )

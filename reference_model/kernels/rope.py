@@ -1,13 +1,13 @@
-"""QK-norm, rotary embedding and the cache write of one decode step, in one launch.
+"""QK-norm, rotary embedding and the cache write of a step's new tokens, in one launch.
 
 The qkv projection leaves a row [(H + 2 K) d] a token. Three programs take it: one the queries, one
 the keys, one the values. QK-norm is per head (one weight [d] for all heads) or full (the mean over
 all heads of a token, weight [H d] or [K d]). Rotation pairs element i of a head's first
 `rotary_dim` with element i + rotary_dim / 2; elements beyond keep their normed value.
 
-The cache of one layer is [T, K, C, d], a sequence a token. The slot is the caller's to say: the
-position itself, or its remainder in a ring of a window's length. A slot outside of the cache writes
-nothing.
+The cache of one layer is [B, K, C, d]; the new tokens of a sequence follow one another. The slot is
+the caller's to say: the position itself, or its remainder in a ring of a window's length. A slot
+outside of the cache writes nothing.
 """
 
 import triton
@@ -83,6 +83,7 @@ def _rope(
     slots,
     eps,
     C,
+    NEW: tl.constexpr,
     H: tl.constexpr,
     K: tl.constexpr,
     d: tl.constexpr,
@@ -102,7 +103,7 @@ def _rope(
     write = (slot >= 0) & (slot < C)
     wait_for_previous(PDL)
     row = qkv + token * (H + 2 * K) * d
-    cached = token * K * C * d + slot * d
+    cached = token // NEW * K * C * d + slot * d
     if part == 0:
         to = queries + token * H * d
         _heads(
@@ -137,8 +138,9 @@ def rope_and_store(
     eps: float = 1e-6,
     pdl: bool = False,
 ) -> None:
-    """Turn qkv [T, (H + 2 K) d] into queries [T, H, d] and entries of the caches [T, K, C, d].
+    """Turn qkv [T, (H + 2 K) d] into queries [T, H, d] and entries of the caches [B, K, C, d].
 
+    A sequence has T / B new tokens, one after another: one in a decode step.
     cos and sin are tables [positions, rotary_dim / 2] in float32; positions and slots are [T] of
     int32. The norm is full where `q_gamma` has H d elements and more than one head, per head where
     it has d, none where there is none.
@@ -164,6 +166,7 @@ def rope_and_store(
         slots,
         eps,
         capacity,
+        NEW=tokens // keys.shape[0],
         H=heads,
         K=kv_heads,
         d=d,

@@ -8,9 +8,19 @@ block fits on a multiprocessor.
 
 from dataclasses import dataclass
 
+MANY = 512  # tokens of a step beyond which products are worth an order of pairs, and cuBLAS
+
 DEEP = 64  # elements of the reduction a step where 128 does not divide it
 
 TILE = 16  # the least tokens of a tile
+
+
+def many(tokens: int) -> bool:
+    """Whether a step has so many tokens that weights are no longer most of its work.
+
+    Experts then work in the order of experts (`grouped`), and dense products are cuBLAS's.
+    """
+    return tokens > MANY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ def _above(key, threshold):
 
 
 @triton.jit
-def _narrowed(
+def narrowed(
     key, M: tl.constexpr, MOST: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """A threshold that at least M keys reach, and how many: MOST at most, unless keys are equal."""
@@ -92,7 +92,7 @@ def _survivors(key, low, count, M: tl.constexpr, MOST: tl.constexpr, BLOCK: tl.c
 
 
 @triton.jit
-def _slots(keep, BLOCK: tl.constexpr, LANES: tl.constexpr):
+def slots(keep, BLOCK: tl.constexpr, LANES: tl.constexpr):
     """A place for each key that survives, counted from 0: LANES columns, one after another.
 
     A thread holds a column, so that only the columns' totals cross threads.
@@ -101,6 +101,28 @@ def _slots(keep, BLOCK: tl.constexpr, LANES: tl.constexpr):
     total = tl.sum(table, 0)
     before = tl.cumsum(total, 0) - total
     return tl.reshape(tl.cumsum(table, 0) - 1 + before[None, :], (BLOCK,))
+
+
+@triton.jit
+def packed(key, index):
+    """A key and its index in one number of 64 bits: larger for larger keys, then lower indices."""
+    return (key.to(tl.int64) << 32) | (index ^ LARGEST).to(tl.int64)
+
+
+@triton.jit
+def ranked(room, count, MOST: tl.constexpr, CHUNK: tl.constexpr, UNROLL: tl.constexpr):
+    """Indices [MOST] of the `count` packed numbers that the block left in its room, and ranks."""
+    tl.debug_barrier()
+    none = -(2**63)
+    place = tl.arange(0, MOST)
+    mine = tl.load(room + place, mask=place < count, other=none, cache_modifier=".cg")
+    better = tl.zeros((MOST, CHUNK), tl.int32)
+    for start in tl.range(0, MOST, CHUNK, loop_unroll_factor=UNROLL):
+        other = start + tl.arange(0, CHUNK)
+        theirs = tl.load(room + other, mask=other < count, other=none, cache_modifier=".cg")
+        better += (theirs[None, :] > mine[:, None]).to(tl.int32)
+    rank = tl.where(place < count, tl.sum(better, 1), MOST)
+    return (mine & LARGEST).to(tl.int32) ^ LARGEST, rank
 
 
 @triton.jit
@@ -113,21 +135,10 @@ def top(
     At least M keys must be scores. The M best have the ranks below M, once each. `room` is this
     block's own: MOST numbers of 64 bits.
     """
-    low, count = _narrowed(key, M, MOST, GROUPS, BLOCK)
+    low, count = narrowed(key, M, MOST, GROUPS, BLOCK)
     keep, count = _survivors(key, low, count, M, MOST, BLOCK)
-    packed = (key.to(tl.int64) << 32) | (tl.arange(0, BLOCK) ^ LARGEST).to(tl.int64)
-    tl.store(room + _slots(keep, BLOCK, LANES), packed, mask=keep)
-    tl.debug_barrier()
-    none = -(2**63)
-    place = tl.arange(0, MOST)
-    mine = tl.load(room + place, mask=place < count, other=none, cache_modifier=".cg")
-    better = tl.zeros((MOST, CHUNK), tl.int32)
-    for start in tl.range(0, MOST, CHUNK, loop_unroll_factor=UNROLL):
-        other = start + tl.arange(0, CHUNK)
-        theirs = tl.load(room + other, mask=other < count, other=none, cache_modifier=".cg")
-        better += (theirs[None, :] > mine[:, None]).to(tl.int32)
-    rank = tl.where(place < count, tl.sum(better, 1), MOST)
-    return (mine & LARGEST).to(tl.int32) ^ LARGEST, rank
+    tl.store(room + slots(keep, BLOCK, LANES), packed(key, tl.arange(0, BLOCK)), mask=keep)
+    return ranked(room, count, MOST, CHUNK, UNROLL)
 
 
 def most_of(chosen: int) -> int:

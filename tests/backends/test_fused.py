@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from costmodel.backends import BACKENDS, kernels_of
-from costmodel.backends.fused import few
+from costmodel.backends.fused import few, many
 from costmodel.backends.step_kernels import StepKernels, region_paths
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig, Override
@@ -267,10 +267,6 @@ def test_what_has_no_kernels_is_named() -> None:
         ),
     ):
         assert refusal(model) == f"the backend fused {reason}"
-    prefill = refusal(phase="prefill", context=0, new_tokens=9)
-    assert prefill == (
-        "the backend fused has no kernels for prefill: it takes one new token a sequence"
-    )
     latents = of(attention=LATENTS)
     assert refusal(latents) is None
     assert refusal(mla="expanded") is None  # no layer has a mode
@@ -428,6 +424,39 @@ def test_neurons_of_one_token_have_their_norm_apart() -> None:
         assert kernels.step_launches(operators) == 2 * attention + ffn + neurons + ends
 
 
+def test_prompts_that_have_no_kernels_are_named() -> None:
+    prompt: dict[str, Any] = {"phase": "prefill", "context": 0, "new_tokens": 9}
+    assert refusal(**prompt) is None
+    assert refusal(OLMOE, **prompt) is None
+    head = "the backend fused has no kernels for "
+    assert refusal(**(prompt | {"context": 1})) == (
+        head + "prefill after a context: it takes whole prompts, context=0"
+    )
+    assert refusal(**prompt, logits="all") == (
+        head + "the logits of all tokens of a prompt: it gives the last one's"
+    )
+    assert refusal(of(attention=LATENTS), **prompt) == head + "prefill by latent attention"
+    window = of(attention=replace(HEADS, sliding_window=7))
+    assert refusal(window, **prompt) == head + "prefill with sliding_window=7"
+    sinks = of(attention=replace(HEADS, sinks=True))
+    assert refusal(sinks, **prompt) == head + "prefill with attention sinks"
+
+
+def test_many_tokens_take_a_launch_more_for_activations_and_for_the_order_of_experts() -> None:
+    """By hand: 513 tokens of a decode step or of prompts, against 512."""
+    apart = {"ffn_norm": 1, "moe.router": 2, "moe.experts": 3}
+    assert of_layer(OLMOE, 513) == ATTENTION | apart
+    assert of_layer(OLMOE, 512) == ATTENTION | {"{ffn_norm,moe.router}": 2, "moe.experts": 2}
+    assert of_layer(LLAMA, 513) == ATTENTION | {"ffn_norm": 1, "ffn.gate_up": 2, "ffn.down": 1}
+    few_experts = ATTENTION | {"ffn_norm": 1, "moe.router": 1, "moe.experts": 3}
+    assert of_layer("mixtral-8x7b", 513) == few_experts  # 8 experts: a router of one launch
+    for model, layer, ends in ((OLMOE, 11, 3 + FILL), (LLAMA, 9, 3)):
+        workload = Workload(phase="prefill", batch=3, context=0, new_tokens=171)
+        kernels, operators = fused(model, workload)
+        layers = PRESETS[model].num_hidden_layers
+        assert kernels.step_launches(operators) == layers * layer + ends
+
+
 def test_biases_sinks_and_shared_experts_have_kernels() -> None:
     assert refusal(of(ffn=replace(DENSE, bias=True))) is None
     assert refusal(of(ffn=replace(EXPERTS, expert_bias=True, router_bias=True))) is None
@@ -453,6 +482,9 @@ def test_moe_and_dense_models_have_kernels(model: str) -> None:
 
 def test_a_router_of_few_tokens_is_what_the_kernels_take_for_one() -> None:
     router = pytest.importorskip("reference_model.kernels.router")
+    tiles = pytest.importorskip("reference_model.kernels.tiles")
     for experts in (8, 32, 33, 40, 64, 128):
         for tokens in (1, 16, 17, 64, 65, 256):
             assert few(tokens, experts) == router.few(tokens, experts)
+    for tokens in (1, 512, 513, 8192):
+        assert many(tokens) == tiles.many(tokens)

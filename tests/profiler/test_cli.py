@@ -126,10 +126,12 @@ def test_the_standard_plan_of_several_models(requests: list[ProfileRequest]) -> 
 
 
 def test_the_kernels_of_another_backend(requests: list[ProfileRequest]) -> None:
-    output("profile", "olmoe-1b-7b", "--plan", "standard", "--backend", "fused")
+    """Prefill is planned where that backend has kernels for it."""
+    output("profile", "olmoe-1b-7b", "gpt-oss-20b", "--plan", "standard", "--backend", "fused")
     (request,) = requests
     assert request.backend == "fused"
-    assert {each.workload.phase for each in request.models[0].plan} == {"decode"}
+    phases = [{case.workload.phase for case in model.plan} for model in request.models]
+    assert phases == [{"decode", "prefill"}, {"decode"}]
 
 
 @pytest.mark.parametrize(
@@ -141,8 +143,8 @@ def test_the_kernels_of_another_backend(requests: list[ProfileRequest]) -> None:
             "backend=fused: needs a GPU, not device=cpu",
         ),
         (
-            "llama-3.1-8b olmoe-1b-7b --backend fused --phase prefill",
-            "backend=fused: Llama-3.1-8B: the backend fused has no kernels for prefill",
+            "llama-3.1-8b deepseek-v2-lite --backend fused --phase prefill",
+            "backend=fused: DeepSeek-V2-Lite: the backend fused has no kernels for prefill by",
         ),
         (
             "olmoe-1b-7b ultramemv2-1b-7b --backend fused",

@@ -132,9 +132,36 @@ def test_a_trace_files_kernels_under_regions(monkeypatch: pytest.MonkeyPatch) ->
         assert (median, count) == ((2.0, 1) if path in RAN else (None, None))
 
 
-def test_prefill_has_no_fused_kernels() -> None:
-    with pytest.raises(WorkError, match="backend=fused: has no kernels for prefill"):
-        fused_case(phase="prefill", context=0, new_tokens=7)
+def test_a_prompt_is_one_fused_step_and_the_cache_is_empty_before_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[torch.Size] = []
+
+    def fused_step(model: ReferenceModel, cache: Cache, ids: Tensor) -> FakeStep:
+        given.append(ids.shape)
+        step = FakeStep(model, cache, backend="fused")
+        monkeypatch.setattr(cache, "length", 7)  # as a prompt leaves it
+        return step
+
+    monkeypatch.setattr(case_module, "fused_step", fused_step)
+    case = fused_case(phase="prefill", batch=2, context=0, new_tokens=7)
+    entered: list[str] = []
+
+    @contextmanager
+    def noted(path: str) -> Iterator[None]:
+        entered.append(path)
+        yield
+
+    with case.within(noted):
+        case.run()
+    assert tuple(entered) == RAN
+    assert case.cache.length == 0
+    assert given == [(2, 7)]
+
+
+def test_a_prompt_of_one_token_is_a_decode_step(made: list[dict[str, Any]]) -> None:
+    fused_case(phase="prefill", context=0, new_tokens=1)
+    assert [options["backend"] for options in made] == ["fused"]
 
 
 def test_a_bench_without_a_gpu_is_refused_before_anything_is_built() -> None:

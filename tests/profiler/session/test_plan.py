@@ -116,9 +116,13 @@ def test_lists_are_every_combination() -> None:
     assert {p.runs for p in plan} == {("time",)}
 
 
-def test_the_standard_plan_of_fused_kernels_has_the_decode_steps_alone() -> None:
-    usual = standard_plan(SPARSE, dtype="bf16")
-    fused = standard_plan(SPARSE, dtype="bf16", backend="fused")
+def test_the_standard_plan_of_fused_kernels_has_the_prompts_that_they_can_run() -> None:
+    for name in ("olmoe-1b-7b", "llama-3.1-8b"):
+        usual = standard_plan(load_model(name), dtype="bf16")
+        assert standard_plan(load_model(name), dtype="bf16", backend="fused") == usual
+    latents = load_model("deepseek-v2-lite")
+    usual = standard_plan(latents, dtype="bf16")
+    fused = standard_plan(latents, dtype="bf16", backend="fused")
     assert fused == tuple(case for case in usual if case.workload.phase == "decode")
     assert len(fused) < len(usual)
 
@@ -128,7 +132,10 @@ def test_a_plan_without_kernels_is_refused_by_the_first_rule_that_it_breaks() ->
     check_backend(model, lists(), "fused")
     head = "backend=fused: OLMoE-1B-7B: the backend fused "
     for given, reason in (
-        ({"phase": "prefill", "new_tokens": (9,)}, "has no kernels for prefill"),
+        (
+            {"phase": "prefill", "new_tokens": (9,), "contexts": (5,)},
+            "has no kernels for prefill after a context",
+        ),
         ({"dtype": "fp32"}, "runs bf16, not dtype=fp32"),
     ):
         check_backend(model, lists(**given), "torch")

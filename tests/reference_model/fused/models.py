@@ -147,3 +147,5 @@ MODELS = {
     ),
     **MEMORIES,
 }
+PROMPTED = [name for name in MODELS if "window" not in name and "latents" not in name]
+"""Those with kernels for whole prompts."""

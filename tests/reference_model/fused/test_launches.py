@@ -5,17 +5,20 @@ from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
 from costmodel.backends import kernels_of
 from costmodel.costs.operators import build_operators
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.site import expanded_paths
-from reference_model.decode import DecodeStep
+from reference_model.decode import DecodeStep, fused_step
 from reference_model.ffn import FeedForward
 from reference_model.fused.plan import Launch
+from reference_model.fused.step import FusedStep
 from reference_model.kernels.launch import INTERPRETED
 from reference_model.kernels.router_tiles import route_tiles
-from tests.reference_model.fused.models import MEMORIES, MODELS
+from tests.reference_model.fused.models import MEMORIES, MODELS, PROMPTED
 from tests.reference_model.tiny import made
 
 CONTEXT = 6
@@ -30,7 +33,7 @@ def two_kernels(launch: Launch) -> bool:
     return isinstance(launch.run, partial) and launch.run.func is route_tiles
 
 
-@pytest.mark.parametrize("batch", [1, 2, 16, 17, 64, 65])
+@pytest.mark.parametrize("batch", [1, 2, 16, 17, 64, 65, 513])
 @pytest.mark.parametrize("name", MODELS)
 def test_every_region_takes_the_launches_that_are_predicted(name: str, batch: int) -> None:
     config = MODELS[name]
@@ -39,10 +42,24 @@ def test_every_region_takes_the_launches_that_are_predicted(name: str, batch: in
     cache.length = CONTEXT
     step = DecodeStep(model, cache, graph=False, backend="fused")
     assert step.fused is not None
-    launched = Counter(launch.path for launch in step.fused.plan.launches)
-    launched.update(launch.path for launch in step.fused.plan.launches if two_kernels(launch))
+    compare(step.fused, config, Workload(batch=batch, context=CONTEXT))
 
-    priced = Workload(batch=batch, context=CONTEXT).step()
+
+@pytest.mark.parametrize(("batch", "new"), [(1, 2), (3, 7), (1, 65), (2, 256), (1, 513)])
+@pytest.mark.parametrize("name", PROMPTED)
+def test_prompts_take_the_launches_that_are_predicted(name: str, batch: int, new: int) -> None:
+    config = MODELS[name]
+    model = made(config)
+    ids = torch.zeros(batch, new, dtype=torch.int64)
+    step = fused_step(model, model.new_cache(batch, new), ids)
+    workload = Workload(phase="prefill", batch=batch, context=0, new_tokens=new)
+    compare(step, config, workload)
+
+
+def compare(step: FusedStep, config: ModelConfig, workload: Workload) -> None:
+    launched = Counter(launch.path for launch in step.plan.launches)
+    launched.update(launch.path for launch in step.plan.launches if two_kernels(launch))
+    priced = workload.step()
     operators = build_operators(config, priced)
     kernels = kernels_of("fused", operators, priced)
     predicted: dict[str, Any] = {
@@ -53,7 +70,7 @@ def test_every_region_takes_the_launches_that_are_predicted(name: str, batch: in
     assert set(step.regions) == set(predicted)
     assert launched == predicted
     of_regions = sum(filter(None, predicted.values()))
-    assert kernels.step_launches(operators) == of_regions + len(step.fused.counters)
+    assert kernels.step_launches(operators) == of_regions + len(step.counters)
 
 
 @pytest.mark.parametrize("batch", [1, 16])
