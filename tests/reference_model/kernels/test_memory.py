@@ -98,6 +98,7 @@ def check(
     """Each kernel's results from what the kernels before it gave."""
     scores = oracles.key_scores(projected, sizes, weights.keys)
     assert error(buffers.scores, scores) < EXACT
+    assert weights.cores is not None
     factors = oracles.norm_factors(projected, sizes, EPS)
     merged = oracles.merged(buffers.scores, weights.merge, factors)
     assert torch.equal(buffers.places.long(), oracles.best(merged, sizes.kept))
@@ -183,9 +184,15 @@ def test_declared_rows_are_read_with_the_weights_of_the_chosen(
     assert error(out, total) < EXACT
 
 
+def of_ones(weights: MemoryWeights) -> MemoryWeights:
+    """Cores of ones, so that scores can be added up by hand."""
+    assert weights.cores is not None
+    return replace(weights, cores=torch.ones_like(weights.cores))
+
+
 def test_equal_points_go_to_the_lower_line_then_column(generator: torch.Generator) -> None:
-    weights = random_weights(generator, SIZES)
-    weights = replace(weights, cores=torch.ones_like(weights.cores))
+    weights = of_ones(random_weights(generator, SIZES))
+    assert weights.permutation is not None
     buffers = room(SIZES, 1)
     buffers.places.copy_(torch.arange(7).expand_as(buffers.places))
     buffers.sides.fill_(0.0)
@@ -204,8 +211,8 @@ def test_a_point_below_the_least_of_all_groups_is_chosen_where_groups_are_too_fe
 ) -> None:
     """7 of 9 points in 8 groups, of which padding fills two: their bound lets 6 points through."""
     sizes = replace(SIZES, kept=3, reads=7)
-    weights = random_weights(generator, sizes)
-    weights = replace(weights, cores=torch.ones_like(weights.cores))
+    weights = of_ones(random_weights(generator, sizes))
+    assert weights.permutation is not None
     buffers = room(sizes, 1)
     buffers.places.copy_(torch.arange(3).expand_as(buffers.places))
     buffers.sides.fill_(1.0)

@@ -94,7 +94,8 @@ PRODUCT_CASES = [
 
 @pytest.mark.parametrize("case", PRODUCT_CASES)
 def test_a_layer_of_product_keys_equals_the_oracle(case: str) -> None:
-    config: Any = replace(test_product_key.CASES[case], key_dim=8)
+    kind: Any = test_product_key.CASES[case]
+    config = replace(kind, key_dim=8)
     model = test_product_key.made_layers(config)
     state = under(arrays(model), "layers.1.memory")
 
