@@ -28,19 +28,24 @@ from reference_model.leaf import NORM_EPS
 
 
 class MemoryRooms:
-    """Buffers of memory layers: those of the same sizes share all but their rows and weights."""
+    """Buffers of memory layers: those of the same sizes share all but their rows and weights.
+
+    Layers that branch share none with the others, whose kernels may run at the same time: a branch
+    that skips blocks is joined in a later one.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._shared: dict[MemorySizes, MemoryBuffers] = {}
+        self._shared: dict[tuple[MemorySizes, bool], MemoryBuffers] = {}
 
-    def of(self, sizes: MemorySizes) -> MemoryBuffers:
+    def of(self, sizes: MemorySizes, *, branches: bool) -> MemoryBuffers:
         """Buffers of one layer; its rows stay until the step runs again."""
-        if sizes not in self._shared:
-            self._shared[sizes] = MemoryBuffers.make(
+        key = sizes, branches
+        if key not in self._shared:
+            self._shared[key] = MemoryBuffers.make(
                 sizes, tokens=self.plan.tokens, device=str(self.plan.device)
             )
-        shared = self._shared[sizes]
+        shared = self._shared[key]
         rows = torch.zeros_like(shared.rows)
         selected = rows if sizes.expansion == 1 else torch.zeros_like(rows)
         weights = torch.zeros_like(shared.weights)
@@ -66,7 +71,7 @@ class MemoryPlan:
         self.plan, self.prefix, self.branches = plan, prefix, branches
         self.parts: MemoryParts = parts_of(layer)
         sizes = self.parts.sizes
-        self.buffers = rooms.of(sizes)
+        self.buffers = rooms.of(sizes, branches=branches)
         room = self._own_room if skips else plan.shared_room
         self.projected = room("memory_projected", plan.tokens, sizes.projected)
         self.mixed = room("memory_mixed", plan.tokens, sizes.sums * sizes.value_dim)

@@ -1,6 +1,7 @@
 """The launches of a fused step, path by path, against those that the cost model counts."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from costmodel.backends import kernels_of
 from costmodel.costs.operators import build_operators
-from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Workload
 from costmodel.layers.site import expanded_paths
 from reference_model.decode import DecodeStep, fused_step
@@ -18,8 +19,8 @@ from reference_model.fused.plan import Launch
 from reference_model.fused.step import FusedStep
 from reference_model.kernels.launch import INTERPRETED
 from reference_model.kernels.router_tiles import route_tiles
-from tests.reference_model.fused.models import MEMORIES, MODELS, PROMPTED
-from tests.reference_model.tiny import made
+from tests.reference_model.fused.models import MEMORIES, MODELS, PROMPTED, experts, remembers
+from tests.reference_model.tiny import made, ultramem_v2
 
 CONTEXT = 6
 pytestmark = [
@@ -94,3 +95,26 @@ def test_a_search_runs_beside_a_dense_ffn_and_waits_for_nothing_else(name: str, 
         assert not launch.run.keywords.get("pdl", False)
     ffn = {launch.path for launch in launches if launch.beside and ".ffn" in launch.path}
     assert not ffn
+
+
+def test_layers_that_branch_share_no_buffers_with_those_that_do_not() -> None:
+    """A branch that skips block 1 may still run when the memory layer there does, beside experts.
+
+    Layers on the same stream share, since one runs after the other.
+    """
+    config = replace(
+        remembers(),
+        num_hidden_layers=4,
+        memory=(ultramem_v2(layers="0:2,1,2,3"),),
+        overrides=(Override(layers="1", ffn=experts(16, 3)),),
+    )
+    model = made(config)
+    cache = model.new_cache(2, CONTEXT + 1)
+    cache.length = CONTEXT
+    step = DecodeStep(model, cache, graph=False, backend="fused").fused
+    assert step is not None
+    scores = [memory.buffers.scores.data_ptr() for memory in step.memories]
+    assert [memory.branches for memory in step.memories] == [True, False, True, True]
+    assert scores[0] == scores[2] == scores[3] != scores[1]
+    rows = {memory.buffers.rows.data_ptr() for memory in step.memories}
+    assert len(rows) == 4
