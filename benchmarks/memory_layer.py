@@ -28,21 +28,34 @@ from reference_model.kernels.experts import described
 from reference_model.kernels.key_scores import score_keys
 from reference_model.kernels.memory import MemoryBuffers, MemorySizes
 from reference_model.kernels.memory_grid import choose_rows, sums_too
+from reference_model.kernels.memory_points import corner_of
 from reference_model.kernels.memory_rows import sum_rows
 from reference_model.kernels.memory_sides import choose_sides
-from reference_model.kernels.tiles import dense_tile
+from reference_model.kernels.tiles import Tile, dense_tile, many
 
 MODELS = ("ultramemv2-227m-1.2b", "ultramemv2-1b-7b")
 TOKENS = (1, 16, 64, 256, 1024)
 ODD_TOKENS = (3, 33)
 EPS = 1e-5
+SCORE_TILES = tuple(
+    Tile(tokens=tokens, rows=rows, depth=64, stages=stages, warps=warps)
+    for tokens, rows, stages, warps in (
+        (128, 64, 4, 4), (128, 128, 3, 8), (128, 128, 4, 8), (256, 64, 3, 8), (256, 128, 3, 8),
+    )
+)  # fmt: skip
+"""Tiles of the keys' product that are tried at many tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """What a launch may choose: whether one kernel chooses and sums, warps, slices of the rows."""
+    """What a launch may choose: whether one kernel chooses and sums, warps, slices of the rows.
+
+    `score_tile` is that of the keys' product; `bounded`, whether a corner bounds a large grid.
+    """
 
     together: bool
+    score_tile: Tile | None = None
+    bounded: bool | None = None
     side_warps: int | None = None
     grid_warps: int | None = None
     row_warps: int | None = None
@@ -64,7 +77,7 @@ class Chain:
         self.out = room(model.shape.hidden)
         self.first = Dense(model.first, x, self.projected, pdl=way.pdl)
         self.last = Dense(model.last, self.mixed, self.out, pdl=way.pdl)
-        self.tile = dense_tile(tokens, s.key_dim)
+        self.tile = way.score_tile or dense_tile(tokens, s.key_dim)
         self.keys = [described(weights.keys, self.tile) for weights in model.layers]
         buffers = MemoryBuffers.make(s, tokens=tokens, device="cuda")
         if way.slices is not None:
@@ -83,7 +96,7 @@ class Chain:
         )  # fmt: skip
         choose_rows(
             self.projected, s, weights, buffers, self.mixed if way.together else None,
-            warps=way.grid_warps, pdl=pdl,
+            warps=way.grid_warps, bounded=way.bounded, pdl=pdl,
         )  # fmt: skip
         if not way.together:
             sum_rows(self.projected, s, weights, buffers, self.mixed, warps=way.row_warps, pdl=pdl)
@@ -151,6 +164,11 @@ def ways(sizes: MemorySizes, tokens: int) -> list[Way]:
         tried_ways.append(replace(usual, together=not usual.together))
     tried_ways += [replace(usual, side_warps=warps) for warps in (1, 2, 8)]
     tried_ways += [replace(usual, grid_warps=warps) for warps in (2, 4, 8, 16)]
+    if corner_of(sizes.reads, sizes.kept):
+        tried_ways.append(replace(usual, bounded=False))
+        tried_ways += [replace(usual, bounded=True, grid_warps=warps) for warps in (2, 4, 8)]
+    if many(tokens):
+        tried_ways += [replace(usual, score_tile=tile) for tile in SCORE_TILES]
     apart = replace(usual, together=False)
     tried_ways += [replace(apart, row_warps=warps) for warps in (2, 4)]
     most = -(-sizes.heads * sizes.reads // 2)

@@ -4,10 +4,11 @@
 
 First every tile of the grouped products is compared with float64 and two layers of each model with
 float32, in several processes at once, which also compiles the kernels. Then one process measures:
-the ceilings (a large copy, an 8192^3 product in bf16), expert layers of 8,192 tokens, and whole
-prefills of models; or the phases named alone. A ratio is the reference time over the measured
-median; the reference is model FLOPs over the best rate of the large product, or compulsory bytes
-over that of the copy, whichever is longer. A case that fails is kept as its error's text.
+the ceilings (a large copy, an 8192^3 product in bf16), expert layers and memory layers of 8,192
+tokens, and whole prefills of models; or the phases named alone. A ratio is the reference time over
+the measured median; the reference is model FLOPs over the best rate of the large product, or
+compulsory bytes over that of the copy, whichever is longer. A case that fails is kept as its error's
+text.
 """
 
 import json
@@ -22,8 +23,9 @@ from typing import Any
 
 import torch
 
-from benchmarks import prefill_experts, prefill_step
+from benchmarks import memory_layer, prefill_experts, prefill_step
 from benchmarks.fused_decode import ONLY, ceilings, generator, tried
+from benchmarks.memory_weights import Model, Shape
 from benchmarks.timing import Timer, add_ratios, circumstances
 from benchmarks.whole_step import prepared
 
@@ -76,6 +78,27 @@ def measure_experts(timer: Timer) -> Result:
     return results
 
 
+def measure_memory(timer: Timer) -> Result:
+    """Memory layers, and all that their launches may choose."""
+    results: Result = {}
+    for preset in memory_layer.MODELS:
+        model = Model(Shape.of(preset), generator(), count=4)
+        case = partial(
+            memory_layer.measured, timer, model, prefill_experts.TOKENS, alike=False, others=True
+        )
+        results[preset] = found = tried(case)
+        told = [found.get("error"), found.get("check"), found.get("us")]
+        told += [
+            {key: value for key, value in way.items() if value is not None}
+            for way in found.get("ways", [])
+        ]
+        told.append(found.get("kernels_without_pdl"))
+        print(preset, *told, sep="\n  ", flush=True)  # noqa: T201 - progress
+        del model
+        torch.cuda.empty_cache()
+    return results
+
+
 def measure_steps(timer: Timer, models: list[str], product_flops_per_s: float) -> Result:
     """Whole prefills of models by both backends."""
     results: Result = {}
@@ -118,6 +141,7 @@ def main() -> None:
     report["ceilings"] += [ceilings() for _ in range(3)]
     timer = Timer()
     phase("experts", lambda: measure_experts(timer))
+    phase("memory", lambda: measure_memory(timer))
     rate = max(reading["product_flops_per_s"] for reading in report["ceilings"])
     phase("steps", lambda: measure_steps(timer, named or list(prefill_step.MODELS), rate))
     report["ceilings"].append(ceilings())

@@ -148,7 +148,7 @@ def choose_rows(
     side = block_of(sizes.kept)
     tokens = buffers.rows.shape[0]
     points = point_constants(sizes.reads, sizes.kept, side)
-    if bounded is None and tokens < MANY:
+    if not (tokens >= MANY if bounded is None else bounded):
         points["CORNER"] = 0
     held = side * side > WIDE and not points["CORNER"]
     warps = warps or (16 if held else 4 if points["CORNER"] or tokens < MANY else 2)

@@ -14,7 +14,7 @@ from reference_model.kernels.top import most_of
 from tests.reference_model.kernels.making import normal
 from tests.reference_model.kernels.test_memory import random_weights, room
 
-SIZES = MemorySizes(key_dim=8, keys=90, kept=70, reads=24, value_dim=4)
+SIZES = MemorySizes(key_dim=8, keys=40, kept=34, reads=24, value_dim=4)
 MOST = most_of(SIZES.reads)
 
 
@@ -50,16 +50,16 @@ def test_the_corner_bounds_any_order(generator: torch.Generator, order: str) -> 
     assert (above <= MOST).all() if order == "best first" else (above > MOST).all()
 
 
-@pytest.mark.parametrize("values", [1, 2, 4])
+@pytest.mark.parametrize("values", [1, 4])
 def test_ties_go_to_the_lower_index(generator: torch.Generator, values: int) -> None:
-    sides = torch.randint(0, values, (2, 3, 2, SIZES.kept), generator=generator).float()
+    sides = torch.randint(0, values, (2, 1, 2, SIZES.kept), generator=generator).float()
     above = check(generator, sides[0], sides[1], torch.ones(2, 1, 2, 2))
     assert (above > MOST).all()
 
 
 def test_nan_and_infinity_are_the_best(generator: torch.Generator) -> None:
     sides = normal(generator, 2, 2, 2, SIZES.kept).abs().sort(-1, descending=True).values
-    sides[0, 0, 0, 50], sides[1, 1, 1, 60] = torch.inf, torch.nan
+    sides[0, 0, 0, 20], sides[1, 1, 1, 30] = torch.inf, torch.nan
     weights = random_weights(generator, SIZES)
     weights = replace(weights, cores=torch.ones(2, 1, 2, 2))
     assert weights.permutation is not None
@@ -68,7 +68,7 @@ def test_nan_and_infinity_are_the_best(generator: torch.Generator) -> None:
     buffers.sides[:, 0, 0], buffers.sides[:, 1, 0] = sides
     choose_rows(normal(generator, 2, SIZES.projected), SIZES, weights, buffers, bounded=True)
     first, second = buffers.rows.long()
-    line = weights.permutation[50 * SIZES.keys :][: SIZES.reads]
-    column = weights.permutation[60 :: SIZES.keys][: SIZES.reads]
+    line = weights.permutation[20 * SIZES.keys :][: SIZES.reads]
+    column = weights.permutation[30 :: SIZES.keys][: SIZES.reads]
     assert torch.equal(first, line)
     assert torch.equal(second, column)
