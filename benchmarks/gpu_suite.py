@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu_suite OUT.json
 
-One process for each folder: those of the models at once, then those of the profiler alone, since
+Those of the models run in several processes (pytest-xdist), then those of the profiler in one, since
 they compare times. Every test is counted, and named where it failed or was skipped.
 """
 
@@ -16,17 +16,18 @@ from typing import Any
 
 from benchmarks.timing import circumstances
 
-AT_ONCE = ("tests/reference_model/fused", "tests/reference_model/test_gpu.py",
-           "tests/reference_model/test_generate.py")  # fmt: skip
-ALONE = ("tests/profiler",)
+RUNS = {
+    "reference_model": ("tests/reference_model", "-n", "10"),
+    "profiler": ("tests/profiler",),
+}
 Result = dict[str, Any]
 
 
-def started(folder: str, report: Path) -> subprocess.Popen[bytes]:
-    """The GPU tests of a folder or file; pytest writes its report in XML."""
+def run(words: tuple[str, ...], report: Path) -> None:
+    """The GPU tests of a folder; pytest writes its report in XML."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider",
-               "-p", "no:benchmark", f"--junitxml={report}", folder]  # fmt: skip
-    return subprocess.Popen(command)  # noqa: S603 - our own tests
+               "-p", "no:benchmark", f"--junitxml={report}", *words]  # fmt: skip
+    subprocess.run(command, check=False)  # noqa: S603 - our own tests
 
 
 def summary(report: Path) -> Result:
@@ -51,13 +52,10 @@ def main() -> None:
     """Run, count, write."""
     results: Result = {"circumstances": circumstances()}
     with tempfile.TemporaryDirectory() as folder:
-        reports = {name: Path(folder) / f"{number}.xml" for number, name in enumerate(AT_ONCE)}
-        for process in [started(name, report) for name, report in reports.items()]:
-            process.wait()
-        for name in ALONE:
-            reports[name] = Path(folder) / "alone.xml"
-            started(name, reports[name]).wait()
-        results |= {name: summary(report) for name, report in reports.items()}
+        for name, words in RUNS.items():
+            report = Path(folder) / f"{name}.xml"
+            run(words, report)
+            results[name] = summary(report)
     Path(sys.argv[1]).write_text(json.dumps(results, indent=1))
     print(json.dumps(results, indent=1))  # noqa: T201 - what the run was for
 
