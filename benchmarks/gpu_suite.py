@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu_suite OUT.json
 
-Those of the models run in several processes (pytest-xdist), then those of the profiler in one, since
-they compare times. Every test is counted, and named where it failed or was skipped.
+Those of the models run in several processes (pytest-xdist), then those of the profiler in one,
+since they compare times. Every test is counted, and named where it failed or was skipped.
 """
 
 import json

@@ -7,8 +7,8 @@ float32, in several processes at once, which also compiles the kernels. Then one
 the ceilings (a large copy, an 8192^3 product in bf16), expert layers and memory layers of 8,192
 tokens, and whole prefills of models; or the phases named alone. A ratio is the reference time over
 the measured median; the reference is model FLOPs over the best rate of the large product, or
-compulsory bytes over that of the copy, whichever is longer. A case that fails is kept as its error's
-text.
+compulsory bytes over that of the copy, whichever is longer. A case that fails is kept as its
+error's text.
 """
 
 import json
