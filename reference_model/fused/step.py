@@ -49,6 +49,9 @@ class FusedStep:
 
     A prompt begins at position 0 of a cache that is not static.
 
+    With `branches` a memory layer's search runs beside the dense FFN of its block; whether that is
+    faster has not been measured.
+
     Attributes:
         ids: Token ids [B, T], where the caller puts them.
         logits: Of each sequence's last token, [B, 1, V], where a run leaves them.
@@ -59,7 +62,7 @@ class FusedStep:
 
     def __init__(
         self, model: ReferenceModel, cache: Cache, ids: Tensor, *, pdl: bool = True,
-        branches: bool = True,
+        branches: bool = False,
     ) -> None:  # fmt: skip
         new, tokens, device = ids.shape[1], ids.numel(), model.device
         refuse(model, new)

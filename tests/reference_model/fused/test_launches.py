@@ -19,6 +19,7 @@ from reference_model.fused.plan import Launch
 from reference_model.fused.step import FusedStep
 from reference_model.kernels.launch import INTERPRETED
 from reference_model.kernels.router_tiles import route_tiles
+from reference_model.model import ReferenceModel
 from tests.reference_model.fused.models import MEMORIES, MODELS, PROMPTED, experts, remembers
 from tests.reference_model.tiny import made, ultramem_v2
 
@@ -74,16 +75,20 @@ def compare(step: FusedStep, config: ModelConfig, workload: Workload) -> None:
     assert kernels.step_launches(operators) == of_regions + len(step.counters)
 
 
+def branching(model: ReferenceModel, batch: int) -> FusedStep:
+    """A step in which memory layers search beside the FFN."""
+    cache = model.new_cache(batch, CONTEXT + 1)
+    cache.length = CONTEXT
+    cache.make_static(CONTEXT)
+    return FusedStep(model, cache, torch.zeros(batch, 1, dtype=torch.int64), branches=True)
+
+
 @pytest.mark.parametrize("batch", [1, 16])
 @pytest.mark.parametrize("name", MEMORIES)
 def test_a_search_runs_beside_a_dense_ffn_and_waits_for_nothing_else(name: str, batch: int) -> None:
     """A branch begins and is joined by kernels that wait for all before them (no PDL)."""
     model = made(MODELS[name])
-    cache = model.new_cache(batch, CONTEXT + 1)
-    cache.length = CONTEXT
-    step = DecodeStep(model, cache, graph=False, backend="fused")
-    assert step.fused is not None
-    launches = step.fused.plan.launches
+    launches = branching(model, batch).plan.launches
     blocks = [block for block in model.layers if block.memory is not None]
     dense = sum(isinstance(block.ffn, FeedForward) for block in blocks)
     begins = [launch for launch in launches if launch.branches]
@@ -108,11 +113,7 @@ def test_layers_that_branch_share_no_buffers_with_those_that_do_not() -> None:
         memory=(ultramem_v2(layers="0:2,1,2,3"),),
         overrides=(Override(layers="1", ffn=experts(16, 3)),),
     )
-    model = made(config)
-    cache = model.new_cache(2, CONTEXT + 1)
-    cache.length = CONTEXT
-    step = DecodeStep(model, cache, graph=False, backend="fused").fused
-    assert step is not None
+    step = branching(made(config), 2)
     scores = [memory.buffers.scores.data_ptr() for memory in step.memories]
     assert [memory.branches for memory in step.memories] == [True, False, True, True]
     assert scores[0] == scores[2] == scores[3] != scores[1]
