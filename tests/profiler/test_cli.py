@@ -147,8 +147,8 @@ def test_the_kernels_of_another_backend(requests: list[ProfileRequest]) -> None:
             "backend=fused: DeepSeek-V2-Lite: the backend fused has no kernels for prefill by",
         ),
         (
-            "olmoe-1b-7b ultramemv2-1b-7b --backend fused",
-            "backend=fused: UltraMemV2-1B/7B (reconstruction): the backend fused has no kernels",
+            "olmoe-1b-7b peer-12l-1m --backend fused",
+            "backend=fused: PEER-12L-768/1M experts (reconstruction): the backend fused has no",
         ),
         ("olmoe-1b-7b --batch 4,4", "batch='4,4': a value is listed twice"),
         ("olmoe-1b-7b --batch=", "batch='': is empty"),
