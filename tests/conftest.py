@@ -4,7 +4,7 @@ A shell starts what it puts into the background with SIGINT ignored, and childre
 tests that interrupt a command would then wait for it in vain.
 
 Without a GPU the Triton kernels run on Triton's interpreter, which has to be said before triton is
-imported, by whatever test comes first.
+imported, by whatever test comes first. `tests/interpreter.py` makes that interpreter faster.
 
 On a busy machine any example may pass a deadline. In CI (where `CI` is set) the profile stands on
 hypothesis's own, which draws the same examples in every run: there a failure is of the change.
@@ -12,6 +12,7 @@ hypothesis's own, which draws the same examples in every run: there a failure is
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
@@ -29,3 +30,11 @@ settings.register_profile(  # for tests/mutation: the same examples for each mut
     phases=[Phase.explicit, Phase.generate],
 )
 settings.load_profile("patient")
+
+
+def pytest_collection_finish() -> None:
+    """Speed up Triton's interpreter, if a test that was collected has imported it."""
+    if "triton.runtime.interpreter" in sys.modules:
+        from tests.interpreter import speed_up
+
+        speed_up()

@@ -44,7 +44,7 @@ def print_output(
     as_json: bool,
     as_markdown: bool,
     csv: OutputFile | None = None,
-    data: Callable[[], object],
+    data: Callable[[], object] = dict,
     records: Callable[[], Iterable[dict[str, Any]]] = list,
     tables: Callable[[], Sequence[Table]],
     indent: int | None = 2,

@@ -1,5 +1,6 @@
 """The command `sparsecost sweep`: every combination of batch, context, routing and GPU."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,7 +59,7 @@ def sweep(
     from costmodel.questions.grid import aligned
     from costmodel.questions.sweep import MAX_POINTS
     from costmodel.questions.sweep import sweep as sweep_grid
-    from costmodel.show.export import SCHEMA_VERSION, SUFFIXES, write_parts
+    from costmodel.show.export import SUFFIXES, check_size, json_pieces, write_parts
     from costmodel.show.tables.sweep import sweep_table
 
     if out is not None and (as_json or as_markdown or csv is not None):
@@ -78,34 +79,38 @@ def sweep(
         raise InputError(f"sweep={points}: a sweep has at most {MAX_POINTS:,} points")
     workload = typed.workload(batch=batches[0], context=contexts[0], routing=routings[0])
     configs = typed_models(models, ignore_key)
-    made = [
-        sweep_grid(
-            model,
-            workload,
-            batches=batches,
-            contexts=contexts,
-            routings=routings,
-            hardwares=gpus,
-            calibrations=calibrations,
+    made: list[Grid] = []
+    for model in configs:
+        made.append(
+            sweep_grid(
+                model,
+                workload,
+                batches=batches,
+                contexts=contexts,
+                routings=routings,
+                hardwares=gpus,
+                calibrations=calibrations,
+                held_bytes=sum(grid.held_bytes for grid in made),
+            )
         )
-        for model in configs
-    ]
     grids = aligned(made)
     if file is not None:
+        check_size(sum(grid.size for grid in grids), len(grids[0].table()) + 1, file)
         write_parts(_noted(grids, configs), file)
-        return
-    rows = [record for grid in grids for record in grid.records()] if as_json else []
-    print_output(
-        as_json=as_json,
-        as_markdown=as_markdown,
-        data=lambda: {
-            "schema_version": SCHEMA_VERSION,
-            "reasons": {grid.model: grid.reasons for grid in grids},
-            "notes": {model.name: list(model.notes) for model in configs},
-            "rows": rows,
-        },
-        tables=lambda: [sweep_table(grids, calibrations, MAX_SHOWN_ROWS)],
-    )
+    elif as_json:
+        sys.stdout.writelines(
+            json_pieces(
+                (part for grid in grids for part in grid.parts()),
+                reasons={grid.model: grid.reasons for grid in grids},
+                notes={model.name: list(model.notes) for model in configs},
+            )
+        )
+    else:
+        print_output(
+            as_json=False,
+            as_markdown=as_markdown,
+            tables=lambda: [sweep_table(grids, calibrations, MAX_SHOWN_ROWS)],
+        )
 
 
 def _noted(grids: "Sequence[Grid]", models: Sequence[ModelConfig]) -> Iterator[dict[str, Any]]:

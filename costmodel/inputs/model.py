@@ -59,6 +59,7 @@ def _storage_table(storage: Storage | None) -> dict[str, Any] | None:
 Text = Annotated[str, Field(max_length=2000)]
 Block: TypeAlias = Literal["serial", "parallel", "norms_behind"]
 MAX_NAME = 120  # characters of a model's name
+MAX_DIFFERENT = 64  # FFNs, and attentions: the work of every question grows with them
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -116,6 +117,8 @@ class ModelConfig:
                     f" {min(seen & set(layers))} is overridden twice"
                 )
             seen |= set(layers)
+        if len(self.overrides) >= MAX_DIFFERENT:
+            self._check_different()
         for stated in self.storage.weights.leaves if self.storage else ():
             if stated.layers and max(stated.layers) >= self.num_hidden_layers:
                 raise InputError(
@@ -144,6 +147,15 @@ class ModelConfig:
         if self.memory and self.block == "norms_behind":
             raise InputError("block='norms_behind': has no norm that a memory layer could read")
 
+    def _check_different(self) -> None:
+        for field, kinds in (("attention", self._attention_by_layer), ("ffn", self._ffn_by_layer)):
+            different = len(set(kinds))
+            if different > MAX_DIFFERENT:
+                raise InputError(
+                    f"overrides.{field}: layers have {different:,} different ones; a model has at"
+                    f" most {MAX_DIFFERENT}"
+                )
+
     def attention_of(self, layer: int) -> MixerKind:
         """The attention of one layer."""
         return self._attention_by_layer[layer]
@@ -163,13 +175,18 @@ class ModelConfig:
         return _grouped(self._attention_by_layer)
 
     @property
-    def ffn_groups(self) -> list[tuple[FfnKind, tuple[int, ...]]]:
-        """The distinct FFNs with their layers; FFNs that a memory layer replaces are left out."""
-        by_layer: list[FfnKind | None] = [self.ffn] * self.num_hidden_layers
+    def _ffn_by_layer(self) -> list[FfnKind]:
+        by_layer = [self.ffn] * self.num_hidden_layers
         for override in self.overrides:
             if override.ffn is not None:
                 for layer in selected_layers(override.layers, self.num_hidden_layers):
                     by_layer[layer] = override.ffn
+        return by_layer
+
+    @property
+    def ffn_groups(self) -> list[tuple[FfnKind, tuple[int, ...]]]:
+        """The distinct FFNs with their layers; FFNs that a memory layer replaces are left out."""
+        by_layer: list[FfnKind | None] = [*self._ffn_by_layer]
         for memory in self.memory:
             if memory.replaces_ffn:
                 for layer, _ in memory.placement(self.num_hidden_layers):

@@ -7,7 +7,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from costmodel.costs.beyond_histogram import is_unknown
-from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, Unknown
 from costmodel.costs.predict import Prediction, predict, step_costs
@@ -15,21 +14,23 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, Backend, Workload
-from costmodel.layers.numbers import Count, Number
+from costmodel.questions.grid import Column
+from costmodel.questions.sweep import sweep
 from costmodel.routing.by_population import histograms_of
 
 Metric: TypeAlias = Literal["hbm_bytes.compulsory", "time.floor_s", "time.predicted_s"]
 METRICS: tuple[Metric, ...] = ("hbm_bytes.compulsory", "time.floor_s")
 CALIBRATED: tuple[Metric, ...] = ("time.predicted_s",)
 
-COARSE_RATIO = 1.02  # batches are scanned in steps of 2 %, then each change of sign is bisected
+COARSE_RATIO = 1.02  # batches are scanned in steps of 2 %, then each change of sign is narrowed
+TRIED = 256  # batches between two of the scan that are tried at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advantage:
     """Batches (first, last) over which `model` needs less of `metric` than `reference`.
 
-    Found by a scan in steps of 2 % of the batch and a bisection of each change of sign, so that a
+    Found by a scan in steps of 2 % of the batch and a search within each change of sign, so that a
     pair of crossings less than 2 % apart would be missed. `last` is None where the advantage holds
     up to `known_to`: the largest batch sought, that of the tokens that a histogram holds or else
     `MAX_BATCH`. `max_batch` is the largest batch at which both models fit the GPU. A predicted time
@@ -120,6 +121,7 @@ def compare(
     timed = not any(isinstance(prediction.time, Unknown) for prediction in first)
     metrics = METRICS + CALIBRATED if timed else METRICS
     known_to = [known_batches(model, workload) for model in models]
+    by_batch = [_ByBatch(model, workload, hardware, calibration) for model in models]
     return Comparison(
         batches=tuple(batches),
         predictions=rows,
@@ -128,14 +130,8 @@ def compare(
                 model=models[i].name,
                 reference=models[0].name,
                 metric=metric,
-                intervals=advantage(
-                    models[i],
-                    models[0],
-                    workload,
-                    hardware,
-                    metric,
-                    calibration=calibration,
-                    known_to=min(known_to[0], known_to[i]),
+                intervals=_advantage(
+                    by_batch[i], by_batch[0], metric, min(known_to[0], known_to[i])
                 ),
                 max_batch=int(min(first[0].memory.max_batch, first[i].memory.max_batch)),
                 backend=workload.backend,
@@ -178,37 +174,67 @@ def advantage(
 
     Batches beyond `known_to` are not sought.
     """
+    mine, others = (_ByBatch(each, workload, hardware, calibration) for each in (model, reference))
+    return _advantage(mine, others, metric, known_to)
+
+
+class _ByBatch:
+    """The metrics of one model over batches; those of the coarse scan are computed once."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        workload: Workload,
+        hardware: Hardware,
+        calibration: Curves | Unknown,
+    ) -> None:
+        self._model, self._workload, self._hardware = model, workload, hardware
+        self._calibration = calibration
+        self._scans: dict[int, dict[str, Column]] = {}
+
+    def scan(self, known_to: int) -> dict[str, Column]:
+        """All metrics at the batches of `_coarse`, by name."""
+        if known_to not in self._scans:
+            self._scans[known_to] = self.at(_coarse(known_to))
+        return self._scans[known_to]
+
+    def at(self, batches: Sequence[int]) -> dict[str, Column]:
+        """All metrics at these batches, by name; none of them wraps (`sweep`)."""
+        columns = sweep(
+            self._model,
+            self._workload,
+            batches=batches,
+            contexts=[self._workload.context],
+            routings=[self._workload.routing],
+            hardwares=[self._hardware],
+            calibrations=[self._calibration],
+        ).columns
+        names = (*METRICS, *CALIBRATED)
+        return {
+            name: np.broadcast_to(columns[name], (1, 1, len(batches), 1)).ravel()
+            for name in names
+            if name in columns
+        }
+
+
+def _advantage(
+    mine: _ByBatch, others: _ByBatch, metric: Metric, known_to: int
+) -> tuple[tuple[int, int | None], ...]:
     if not known_to:
         return ()
-    gpu = Gpu(hardware=hardware, calibration=calibration)
+    coarse = _coarse(known_to)
+    won = (mine.scan(known_to)[metric] < others.scan(known_to)[metric]).tolist()
 
-    def cost(config: ModelConfig, batch: Count) -> Number:
-        work = workload.of_model(config)
-        costs = step_costs(config, work.step(batch=batch))
-        sums = costs.totals
-        if metric == "hbm_bytes.compulsory":
-            return sums.compulsory_bytes
-        if metric == "time.floor_s":
-            ceilings = gpu.ceilings(work)
-            flops = ceilings.at_peak(costs.operators, sums.flops)
-            return ceilings.floor_s(sums.compulsory_bytes, flops)
-        time = gpu.time(costs.operators, sums, work, costs.step)
-        assert not isinstance(time, Unknown)
-        return time.predicted_s
+    def wins(batches: Sequence[int]) -> list[bool]:
+        lower: list[bool] = (mine.at(batches)[metric] < others.at(batches)[metric]).tolist()
+        return lower
 
-    def wins(batch: int) -> bool:
-        return bool(cost(model, batch) < cost(reference, batch))
-
-    points = int(np.ceil(np.log(known_to) / np.log(COARSE_RATIO))) + 1
-    coarse = sorted({round(batch) for batch in np.geomspace(1, known_to, points)})
-    grid = np.array(coarse, dtype=object)  # Python integers: no total can wrap
-    won = np.asarray(cost(model, grid) < cost(reference, grid), dtype=bool).tolist()
     ranges: list[tuple[int, int | None]] = []
     start = 1 if won[0] else None
-    for index in range(1, len(coarse)):
-        if won[index] == won[index - 1]:
+    for place in range(1, len(coarse)):
+        if won[place] == won[place - 1]:
             continue
-        last, first = _change(wins, coarse[index - 1], coarse[index], now=won[index])
+        last, first = _change(wins, coarse[place - 1], coarse[place], now=won[place])
         if start is None:
             start = first
         else:
@@ -219,12 +245,24 @@ def advantage(
     return tuple(ranges)
 
 
-def _change(wins: Callable[[int], bool], low: int, high: int, *, now: bool) -> tuple[int, int]:
-    """The last batch before `wins` changes to `now` and the first after, between low and high."""
+def _coarse(known_to: int) -> list[int]:
+    """Batches from 1 to `known_to`, in steps of 2 %."""
+    points = int(np.ceil(np.log(known_to) / np.log(COARSE_RATIO))) + 1
+    return sorted({round(batch) for batch in np.geomspace(1, known_to, points)})
+
+
+def _change(
+    wins: Callable[[Sequence[int]], list[bool]], low: int, high: int, *, now: bool
+) -> tuple[int, int]:
+    """The last batch before `wins` changes to `now` and the first after, between low and high.
+
+    Many batches cost hardly more than one, so each round tries `TRIED` of them.
+    """
     while high - low > 1:
-        middle = (low + high) // 2
-        if wins(middle) == now:
-            high = middle
-        else:
-            low = middle
+        tried = range(low + 1, high, -(-(high - low - 1) // TRIED))
+        changed = next((place for place, won in enumerate(wins(tried)) if won == now), len(tried))
+        if changed < len(tried):
+            high = tried[changed]
+        if changed:
+            low = tried[changed - 1]
     return low, high

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from costmodel.inputs.workload import Workload
 
 PART_POINTS = 2**14  # turned into Python values at once
+OBJECT_BYTES = 48  # of a Python integer between 2^60 and 2^90, with the pointer to it
 
 Column: TypeAlias = NDArray[Any]
 
@@ -41,6 +42,11 @@ class Grid:
     def size(self) -> int:
         """How many points the grid has."""
         return math.prod(self.shape)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of memory that the columns take, about."""
+        return sum(value_bytes(column.dtype) * column.size for column in self.columns.values())
 
     def table(self) -> dict[str, Column]:
         """Keys, then costs: views of the whole grid's shape, to read by `.flat` or `.ravel()`."""
@@ -82,6 +88,11 @@ def aligned(grids: Sequence[Grid]) -> list[Grid]:
         replace(grid, columns={name: grid.columns.get(name, nothing) for name in names})
         for grid in grids
     ]
+
+
+def value_bytes(dtype: np.dtype[Any]) -> int:
+    """Bytes of memory that a value of a column takes; an object is taken for a long integer."""
+    return OBJECT_BYTES if dtype.hasobject else dtype.itemsize
 
 
 def _along(axis: int, values: Sequence[object]) -> Column:

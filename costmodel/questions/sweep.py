@@ -7,7 +7,7 @@ within `HEADROOM`, and Python integers beyond it, which are slower and never wra
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from operator import index
 
@@ -27,12 +27,14 @@ from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
 from costmodel.layers.numbers import Count, Number
-from costmodel.questions.grid import Column, Grid
+from costmodel.questions.grid import Column, Grid, value_bytes
 from costmodel.routing.by_population import histograms_of
 from costmodel.routing.popularity import Routing, RoutingAxis
 
-MAX_POINTS = 5_000_000  # of a grid: about 1 GB of columns
+MAX_POINTS = 5_000_000  # of a grid
+MAX_BYTES = 4_000_000_000  # of a grid's columns
 BLOCK_POINTS = 2**16  # evaluated at once: few enough to stay in a cache, many enough to pay
+BLOCK_OPERATORS = 64  # a model with more has smaller blocks, as each operator holds arrays
 HEADROOM = (
     2**61
 )  # intermediate values stay within 4 times the largest total (tests/questions/test_sweep.py)
@@ -47,14 +49,17 @@ def sweep(
     routings: Sequence[Routing],
     hardwares: Sequence[Hardware],
     calibrations: Sequence[Curves | Unknown] | None = None,
+    held_bytes: int = 0,
 ) -> Grid:
     """What `predict` gives for every routing, hardware, batch and context, all else as `workload`.
 
     `calibrations` holds one for each hardware. Where one of them gives a time, the grid has the
     predicted columns and the names of the calibrations, with None for the hardware of the others.
+    `held_bytes` are those of other grids that are kept beside this one.
 
     Raises:
-        InputError: A value leaves its bounds, or the grid is empty or passes `MAX_POINTS`.
+        InputError: A value leaves its bounds, the grid is empty or passes `MAX_POINTS`, or its
+            columns with `held_bytes` would pass `MAX_BYTES`.
     """
     workload = workload.of_model(model)
     shape = len(routings), len(hardwares), len(batches), len(contexts)
@@ -109,8 +114,8 @@ def sweep(
             "calibration": np.array(names, dtype=object).reshape(-1, 1, 1),
         }
 
-    def corner(batch: int, context: int) -> tuple[bool, dict[str, Value]]:
-        """Whether a count passes `HEADROOM` at the largest batch and context; the costs there."""
+    def corner(batch: int, context: int) -> tuple[bool, dict[str, Value], int]:
+        """Of the largest batch and context: whether a count passes `HEADROOM`, costs, operators."""
         costs, point = costs_at(
             batch,
             context,
@@ -120,12 +125,12 @@ def sweep(
             l2_bytes=l2_sizes[0],
         )
         counts = (x for x in (*astuple(costs.totals), *point.values()) if isinstance(x, int))
-        return max(counts) > HEADROOM, point
+        return max(counts) > HEADROOM, point, len(costs.operators)
 
-    wide, largest = corner(max(batches), max(contexts))
+    wide, largest, operators = corner(max(batches), max(contexts))
     dtypes = {name: _dtype(value) for name, value in largest.items()}
     whole: dict[str, Column] = {}
-    for rows, cols in _blocks(shape):
+    for rows, cols in _blocks(shape, operators):
         b, c = batches[rows], contexts[cols]
         count = object if wide and corner(max(b), max(c))[0] else np.int64
         batch = np.array(b, dtype=count).reshape(1, -1, 1)
@@ -149,12 +154,15 @@ def sweep(
         )
         times = [gpu.time(costs.operators, costs.totals, workload, costs.step) for gpu in gpus]
         block |= predicted_at(times, batch * workload.new_tokens)
-        for name, value in block.items():
-            column = np.array(value, dtype=dtypes.get(name), ndmin=4, copy=None)
-            if name not in whole:
-                lengths = [n if m > 1 else 1 for n, m in zip(shape, column.shape, strict=True)]
-                whole[name] = np.empty(lengths, column.dtype)
-            whole[name][:, :, rows, cols] = column  # an axis of length 1 is filled by any block
+        parts = {
+            name: np.array(value, dtype=dtypes.get(name), ndmin=4, copy=None)
+            for name, value in block.items()
+        }
+        if not whole:
+            measured = any(histograms_of(routing) for routing in routings)
+            whole = _empty(parts, shape, held_bytes, may_be_unknown=measured)
+        for name, part in parts.items():
+            whole[name][:, :, rows, cols] = part  # an axis of length 1 is filled by any block
     known = without_nan(whole)
     unknown = [name for name, column in known.items() if column is not whole[name]]
     return Grid(
@@ -220,14 +228,42 @@ def _checked(field: str, values: Sequence[int], low: int, high: int) -> tuple[in
     return whole
 
 
-def _blocks(shape: tuple[int, int, int, int]) -> Iterator[tuple[slice, slice]]:
+def _empty(
+    parts: Mapping[str, Column],
+    shape: tuple[int, int, int, int],
+    held_bytes: int,
+    *,
+    may_be_unknown: bool,
+) -> dict[str, Column]:
+    """Columns for the whole grid, of the axes and dtypes that those of its first block have.
+
+    Where a histogram may leave numbers unknown, columns become objects, as they can hold None.
+    """
+    lengths = {
+        name: [n if m > 1 else 1 for n, m in zip(shape, part.shape, strict=True)]
+        for name, part in parts.items()
+    }
+    needed = held_bytes + sum(
+        math.prod(lengths[name]) * value_bytes(np.dtype(object) if may_be_unknown else part.dtype)
+        for name, part in parts.items()
+    )
+    if needed > MAX_BYTES:
+        raise InputError(
+            f"sweep={math.prod(shape)}: with its columns {needed / 1e9:.1f} GB would be held in"
+            f" memory, at most {MAX_BYTES / 1e9:.1f} GB may be; take fewer points or models"
+        )
+    return {name: np.empty(lengths[name], part.dtype) for name, part in parts.items()}
+
+
+def _blocks(shape: tuple[int, int, int, int], operators: int) -> Iterator[tuple[slice, slice]]:
     """Slices of batch and context that cover the grid in blocks of about `BLOCK_POINTS`.
 
     A block has at least two of each where the grid has, so that its columns show what they
     depend on.
     """
     num_batches, num_contexts = shape[2:]
-    points = BLOCK_POINTS // (shape[0] * shape[1])
+    smaller = -(-operators // BLOCK_OPERATORS)
+    points = BLOCK_POINTS // (shape[0] * shape[1] * smaller)
     cols = min(num_contexts, max(2, points // 2))
     rows = min(num_batches, max(2, points // cols))
     for row in range(0, num_batches, rows):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, BinaryIO, TypeAlias
 
-from costmodel.errors import InputError
+from costmodel.errors import InputError, shown
 from costmodel.inputs.hf.fields import ignored_keys
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.output_file import OutputFile
@@ -19,6 +19,8 @@ SUFFIXES = (".csv", ".json", ".parquet")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet would run
 INT64_MAX = 2**63 - 1
 DECIMAL_DIGITS = 38  # of Parquet's longest integers
+TABLE_BYTES = 4_000_000_000  # of a table that is held while it is written
+VALUE_BYTES = 16  # of it in memory, with what the writer takes: 15 were seen
 
 Part: TypeAlias = Mapping[str, Sequence[Any]]
 """Columns of equal length: plain Python values, None where there is none."""
@@ -38,6 +40,21 @@ def write_parts(parts: Iterable[Part], out: OutputFile) -> None:
     out.check(*SUFFIXES)
     suffix = out.path.suffix.lower()
     out.write(lambda file: _WRITERS[suffix](parts, file))
+
+
+def check_size(rows: int, columns: int, out: OutputFile) -> None:
+    """Refuse a table that would be held whole and takes too much memory.
+
+    Raises:
+        InputError: The file is Parquet, and the table would pass `TABLE_BYTES`.
+    """
+    needed = rows * columns * VALUE_BYTES
+    if out.path.suffix.lower() == ".parquet" and needed > TABLE_BYTES:
+        raise InputError(
+            f"{out.field}={shown(str(out.path))}: a .parquet file of {rows:,} rows would take"
+            f" {needed / 1e9:.1f} GB of memory, at most {TABLE_BYTES / 1e9:.1f} GB may be taken;"
+            " .csv and .json are written row by row"
+        )
 
 
 def write_records(records: Iterable[Mapping[str, Any]], out: OutputFile) -> None:
@@ -102,15 +119,23 @@ def inert(value: object) -> object:
     return value
 
 
-def _write_json(parts: Iterable[Part], file: BinaryIO) -> None:
-    file.write(f'{{"schema_version": {SCHEMA_VERSION}, "rows": ['.encode())
+def json_pieces(parts: Iterable[Part], **beside: object) -> Iterator[str]:
+    """The text of a JSON document of parts, piece by piece: a row a line, the last key `rows`.
+
+    `beside` are its other keys, after `schema_version`.
+    """
+    head = json.dumps({"schema_version": SCHEMA_VERSION, **beside}, allow_nan=False)
+    yield f'{head[:-1]}, "rows": ['
     before = "\n"
     for part in parts:
         for row in zip(*part.values(), strict=True):
-            record = dict(zip(part, row, strict=True))
-            file.write((before + json.dumps(record, allow_nan=False)).encode())
+            yield before + json.dumps(dict(zip(part, row, strict=True)), allow_nan=False)
             before = ",\n"
-    file.write(b"\n]}\n")
+    yield "\n]}\n"
+
+
+def _write_json(parts: Iterable[Part], file: BinaryIO) -> None:
+    file.writelines(piece.encode() for piece in json_pieces(parts))
 
 
 def _write_parquet(parts: Iterable[Part], file: BinaryIO) -> None:

@@ -40,6 +40,28 @@ MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
     ({"notes": ["x" * 2001]}, "notes.0='xxx", "at most 2000 characters"),
     ({"memory": [ULTRA] * 65}, "memory=", "at most 64 items"),
     ({"overrides": [{"layers": "0"}] * 1025}, "overrides=", "at most 1024 items"),
+    (
+        {
+            "num_hidden_layers": 66,
+            "overrides": [
+                {"layers": str(i), "ffn": {**DENSE, "intermediate_size": 100 + i}}
+                for i in range(64)
+            ],
+        },
+        "overrides.ffn",
+        "layers have 65 different ones; a model has at most 64",
+    ),
+    (
+        {
+            "num_hidden_layers": 66,
+            "overrides": [
+                {"layers": str(i), "attention": {**ATTENTION, "head_dim": 12 + i}}
+                for i in range(65)
+            ],
+        },
+        "overrides.attention",
+        "layers have 66 different ones; a model has at most 64",
+    ),
     ({"colour": "red"}, "colour='red'", "Unexpected keyword argument"),
     ({"ffn": {"kind": "moo"}}, "ffn=", "'moo' found using 'kind' does not match"),
     ({"ffn": {"intermediate_size": 16}}, "ffn=", "'kind'"),
