@@ -15,11 +15,9 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -34,27 +32,14 @@ from benchmarks import (
     tuning,
     whole_step,
 )
-from benchmarks.timing import (
-    Timer,
-    add_ratios,
-    circumstances,
-    copy_bytes_per_s,
-    kernel_durations_us,
-    product_flops_per_s,
-)
+from benchmarks.report import Case, Report, Result, generator, tried
+from benchmarks.timing import Timer, kernel_durations_us
 from reference_model.kernels.attention_split import Split
 
 TOKENS = (1, 4, 16, 64, 256)
 ODD_TOKENS = (3, 7, 33, 100)
 EXPONENTS = (1.0, 2.0, 3.0)  # of the uneven routings
-ONLY = "model="  # before the name of a model: steps, products and tuning of it alone
 PROCESSES = 10
-Result = dict[str, Any]
-
-
-def generator() -> torch.Generator:
-    """The same random numbers for every case."""
-    return torch.Generator(device="cuda").manual_seed(11)
 
 
 def check_layer(shape: moe_layer.Shape, tokens: int, exponent: float | None) -> Result:
@@ -107,16 +92,6 @@ def checks() -> dict[str, Callable[[], Result]]:
     return named
 
 
-def tried(call: Callable[[], Result]) -> Result:
-    """The result, or what went wrong."""
-    try:
-        return call()
-    except Exception as error:  # noqa: BLE001 - one case's failure is that case's result
-        return {"error": f"{type(error).__name__}: {error}"[:500]}
-    finally:
-        torch.cuda.empty_cache()
-
-
 def check_share(rank: int, out: Path) -> None:
     """The checks of one process."""
     share = list(checks().items())[rank::PROCESSES]
@@ -139,13 +114,6 @@ def check_all() -> Result:
             if path.exists():
                 results |= json.loads(path.read_text())
     return results
-
-
-def ceilings() -> dict[str, float]:
-    """One reading of both."""
-    reading = {"copy_bytes_per_s": copy_bytes_per_s(), "product_flops_per_s": product_flops_per_s()}
-    torch.cuda.empty_cache()
-    return reading
 
 
 def measure_split(timer: Timer, core: attention_core.Core, split: Split) -> Result:
@@ -239,18 +207,21 @@ def measure_layers(timer: Timer) -> Result:
     return results
 
 
-def measure_steps(timer: Timer, models: list[str]) -> Result:
+def measure_steps(timer: Timer, models: list[str], case: Case) -> None:
     """Whole steps of models by both backends."""
-    results: Result = {}
     for name in models:
-        batches = whole_step.MODELS[name]
         model = whole_step.prepared(name)
-        for batch in batches:
-            case = partial(whole_step.measure, timer, model, batch, generator())
-            results[f"{name}, batch {batch}"] = tried(case)
+        for batch in whole_step.MODELS[name]:
+            measure = partial(whole_step.measure, timer, model, batch, generator())
+            case(f"{name}, batch {batch}", measure)
         del model
         torch.cuda.empty_cache()
-    return results
+
+
+def compare_tokens(models: list[str], case: Case) -> None:
+    """Whether both backends choose the same tokens."""
+    for name in models:
+        case(name, partial(same_tokens.compared, name))
 
 
 def main() -> None:
@@ -258,42 +229,24 @@ def main() -> None:
     if sys.argv[1] == "--share":
         check_share(int(sys.argv[2]), Path(sys.argv[3]))
         return
-    out = Path(sys.argv[1])
-    wanted = [word for word in sys.argv[2:] if not word.startswith(ONLY)]
-    named = [word.removeprefix(ONLY) for word in sys.argv[2:] if word.startswith(ONLY)]
-    models = named or list(whole_step.MODELS)
-    began = time.monotonic()
-    report: Result = {"circumstances": circumstances(), "seconds": {}, "ceilings": []}
-
-    def phase(name: str, call: Callable[[], Any]) -> None:
-        if wanted and name not in wanted:
-            return
-        report[name] = tried(call)
-        report["seconds"][name] = round(time.monotonic() - began, 1)
-        out.write_text(json.dumps(report, indent=1))
-        print(name, report["seconds"][name], "s", flush=True)  # noqa: T201 - progress
-
-    phase("checks", check_all)
-    report["ceilings"] += [ceilings() for _ in range(3)]
+    report = Report(sys.argv[1:])
+    models = report.models or list(whole_step.MODELS)
+    report.phase("checks", lambda _: check_all())
+    report.read_ceilings(3)
     timer = Timer()
-    phase("products", lambda: products.measured(timer, tuple(models)))
-    if "tuning" in wanted and isinstance(report.get("products"), list):
-        phase("tuning", lambda: tuning.tuned(timer, report["products"], models))
-    phase("steps", lambda: measure_steps(timer, models))
-    phase(
-        "tokens",
-        lambda: {name: tried(partial(same_tokens.compared, name)) for name in same_tokens.MODELS},
-    )
-    phase("layers", lambda: measure_layers(timer))
-    phase("transformers", lambda: transformers_olmoe.measured(timer))
-    report["ceilings"].append(ceilings())
-    phase("attention", lambda: measure_attention(timer))
-    phase("latent", lambda: latent_core.measured(timer, generator()))
-    phase("small", lambda: small_kernels.measured(timer, generator, TOKENS))
-    report["ceilings"].append(ceilings())
-    report["circumstances_after"] = circumstances()
-    add_ratios(report, report["ceilings"])
-    out.write_text(json.dumps(report, indent=1))
+    report.phase("products", lambda _: products.measured(timer, tuple(models)))
+    alone = report.data.get("products")
+    if "tuning" in report.wanted and isinstance(alone, list):
+        report.phase("tuning", lambda _: tuning.tuned(timer, alone, models))
+    report.phase("steps", partial(measure_steps, timer, models))
+    report.phase("tokens", partial(compare_tokens, report.models or list(same_tokens.MODELS)))
+    report.phase("layers", lambda _: measure_layers(timer))
+    report.phase("transformers", lambda _: transformers_olmoe.measured(timer))
+    report.read_ceilings()
+    report.phase("attention", lambda _: measure_attention(timer))
+    report.phase("latent", lambda _: latent_core.measured(timer, generator()))
+    report.phase("small", lambda _: small_kernels.measured(timer, generator, TOKENS))
+    report.end()
 
 
 if __name__ == "__main__":

@@ -10,19 +10,16 @@ alike are measured beside random ones: then every block compares the same scores
 rows.
 """
 
-import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from benchmarks.fused_decode import Result, ceilings, generator, tried
 from benchmarks.memory_weights import Dense, Model, Shape
-from benchmarks.timing import Timer, add_ratios, circumstances, kernel_durations_us
+from benchmarks.report import Case, Report, Result, generator, tried
+from benchmarks.timing import Timer, kernel_durations_us
 from reference_model.kernels import memory_oracles, oracles
 from reference_model.kernels.experts import described
 from reference_model.kernels.key_scores import score_keys
@@ -200,34 +197,31 @@ def measured(timer: Timer, model: Model, tokens: int, *, alike: bool, others: bo
     }
 
 
-def main() -> None:
-    """Check and measure; write after every case."""
-    out = Path(sys.argv[1])
-    report: Result = {"circumstances": circumstances(), "ceilings": [ceilings() for _ in range(3)]}
-    timer = Timer()
-
-    def keep(name: str, call: Callable[[], Result]) -> None:
-        report[name] = tried(call)
-        out.write_text(json.dumps(report, indent=1))
-
+def measure(timer: Timer, others: bool, case: Case) -> None:  # noqa: FBT001 - bound by name
+    """All models and numbers of tokens."""
     for preset in MODELS:
         shape = Shape.of(preset)
         model = Model(shape, generator())
         for tokens in ODD_TOKENS:
             x = torch.randn(tokens, shape.hidden, device="cuda").bfloat16()
             chain = Chain(model, x, Way(together=sums_too(shape.sizes)))
-            keep(f"check, {shape.name}, {tokens} tokens", partial(checked, chain))
+            case(f"check, {shape.name}, {tokens} tokens", partial(checked, chain))
         for tokens in TOKENS:
             for alike in (False, True):
                 note = ", all alike" if alike else ""
-                others = "ways" in sys.argv and not alike
-                case = partial(measured, timer, model, tokens, alike=alike, others=others)
-                keep(f"{shape.name}, {tokens} tokens{note}", case)
+                tries = others and not alike
+                one = partial(measured, timer, model, tokens, alike=alike, others=tries)
+                case(f"{shape.name}, {tokens} tokens{note}", one)
         del model
         torch.cuda.empty_cache()
-    report["ceilings"].append(ceilings())
-    add_ratios(report, report["ceilings"])
-    out.write_text(json.dumps(report, indent=1))
+
+
+def main() -> None:
+    """Check, measure, write."""
+    report = Report([sys.argv[1]])
+    report.read_ceilings(3)
+    report.phase("cases", partial(measure, Timer(), "ways" in sys.argv))
+    report.end()
 
 
 if __name__ == "__main__":

@@ -15,22 +15,18 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks import memory_layer, prefill_experts, prefill_step
-from benchmarks.fused_decode import ONLY, ceilings, generator, tried
 from benchmarks.memory_weights import Model, Shape
-from benchmarks.timing import Timer, add_ratios, circumstances
+from benchmarks.report import Case, Report, Result, generator, tried
+from benchmarks.timing import Timer
 from benchmarks.whole_step import prepared
 
 PROCESSES = 8
-Result = dict[str, Any]
 
 
 def check_share(rank: int, out: Path) -> None:
@@ -65,28 +61,24 @@ def check_all() -> Result:
     return results
 
 
-def measure_experts(timer: Timer) -> Result:
+def measure_experts(timer: Timer, case: Case) -> None:
     """Every expert layer."""
-    results: Result = {}
     for shape, exponent in prefill_experts.CASES:
         name = f"{shape.name}, exponent {exponent}"
-        results[name] = tried(
-            partial(prefill_experts.measured, timer, shape, prefill_experts.TOKENS, exponent)
-        )
-        say = prefill_experts.summary if "products" in results[name] else str
-        print(name, say(results[name]), sep="\n", flush=True)  # noqa: T201 - progress
-    return results
+        measure = partial(prefill_experts.measured, timer, shape, prefill_experts.TOKENS, exponent)
+        found = case(name, measure)
+        say = prefill_experts.summary if "products" in found else str
+        print(name, say(found), sep="\n", flush=True)  # noqa: T201 - progress
 
 
-def measure_memory(timer: Timer) -> Result:
+def measure_memory(timer: Timer, case: Case) -> None:
     """Memory layers, and all that their launches may choose."""
-    results: Result = {}
     for preset in memory_layer.MODELS:
         model = Model(Shape.of(preset), generator(), count=4)
-        case = partial(
+        measure = partial(
             memory_layer.measured, timer, model, prefill_experts.TOKENS, alike=False, others=True
         )
-        results[preset] = found = tried(case)
+        found = case(preset, measure)
         told = [found.get("error"), found.get("check"), found.get("us")]
         told += [
             {key: value for key, value in way.items() if value is not None}
@@ -96,26 +88,22 @@ def measure_memory(timer: Timer) -> Result:
         print(preset, *told, sep="\n  ", flush=True)  # noqa: T201 - progress
         del model
         torch.cuda.empty_cache()
-    return results
 
 
-def measure_steps(timer: Timer, models: list[str], product_flops_per_s: float) -> Result:
+def measure_steps(timer: Timer, models: list[str], product_flops_per_s: float, case: Case) -> None:
     """Whole prefills of models by both backends."""
-    results: Result = {}
     for name in models:
         model = prepared(name).fold()
         for batch, new in prefill_step.PROMPTS:
-            case = f"{name}, {batch} x {new} tokens"
-            results[case] = tried(
-                partial(prefill_step.measure, timer, model, batch, new, generator())
-            )
-            told = str(results[case])
-            if "torch" in results[case]:
-                told = prefill_step.summary(case, results[case], product_flops_per_s)
+            label = f"{name}, {batch} x {new} tokens"
+            measure = partial(prefill_step.measure, timer, model, batch, new, generator())
+            found = case(label, measure)
+            told = str(found)
+            if "torch" in found:
+                told = prefill_step.summary(label, found, product_flops_per_s)
             print(told, flush=True)  # noqa: T201 - progress
         del model
         torch.cuda.empty_cache()
-    return results
 
 
 def main() -> None:
@@ -123,31 +111,16 @@ def main() -> None:
     if sys.argv[1] == "--share":
         check_share(int(sys.argv[2]), Path(sys.argv[3]))
         return
-    out = Path(sys.argv[1])
-    wanted = [word for word in sys.argv[2:] if not word.startswith(ONLY)]
-    named = [word.removeprefix(ONLY) for word in sys.argv[2:] if word.startswith(ONLY)]
-    began = time.monotonic()
-    report: Result = {"circumstances": circumstances(), "seconds": {}, "ceilings": []}
-
-    def phase(name: str, call: Callable[[], Any]) -> None:
-        if wanted and name not in wanted:
-            return
-        report[name] = tried(call)
-        report["seconds"][name] = round(time.monotonic() - began, 1)
-        out.write_text(json.dumps(report, indent=1))
-        print(name, report["seconds"][name], "s", flush=True)  # noqa: T201 - progress
-
-    phase("checks", check_all)
-    report["ceilings"] += [ceilings() for _ in range(3)]
+    report = Report(sys.argv[1:])
+    models = report.models or list(prefill_step.MODELS)
+    report.phase("checks", lambda _: check_all())
+    report.read_ceilings(3)
     timer = Timer()
-    phase("experts", lambda: measure_experts(timer))
-    phase("memory", lambda: measure_memory(timer))
-    rate = max(reading["product_flops_per_s"] for reading in report["ceilings"])
-    phase("steps", lambda: measure_steps(timer, named or list(prefill_step.MODELS), rate))
-    report["ceilings"].append(ceilings())
-    report["circumstances_after"] = circumstances()
-    add_ratios(report, report["ceilings"])
-    out.write_text(json.dumps(report, indent=1))
+    report.phase("experts", partial(measure_experts, timer))
+    report.phase("memory", partial(measure_memory, timer))
+    rate = max(reading["product_flops_per_s"] for reading in report.data["ceilings"])
+    report.phase("steps", partial(measure_steps, timer, models, rate))
+    report.end()
 
 
 if __name__ == "__main__":

@@ -138,8 +138,10 @@ def add_ratios(part: dict[str, Any], ceilings: list[dict[str, float]]) -> None:
     """To everything that has bytes and a time, the reference time and the ratio.
 
     The reference is the bytes over the best copy rate, or FLOPs, if given, over the best rate of a
-    large product, whichever is longer.
+    large product, whichever is longer. Without ceilings nothing is added.
     """
+    if not ceilings:
+        return
     if isinstance(part.get("us"), dict) and "median" in part["us"] and "bytes" in part:
         best = {key: max(reading[key] for reading in ceilings) for key in ceilings[0]}
         by_flops = part.get("flops", 0) / best["product_flops_per_s"]

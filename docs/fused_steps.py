@@ -143,14 +143,18 @@ def _ms(spread: Mapping[str, float]) -> str:
 
 def fused_memory() -> str:
     """One memory layer: microseconds, with random tokens and with tokens that are all alike."""
-    cases = _read("memory_layer")
+    cases: dict[str, Any] = {}
+    for run in _read("memory_layer")["runs"]:
+        cases |= run["cases"]
     rows = []
     for model in MEMORY_MODELS:
         name = load_model(model).name
         for tokens in MEMORY_TOKENS:
-            case, alike = (cases[f"{name}, {tokens} tokens{note}"] for note in ("", ", all alike"))
+            case = cases[f"{name}, {tokens} tokens"]
+            alike = cases.get(f"{name}, {tokens} tokens, all alike")
             rows.append((
-                name, str(tokens), *(f"{each['us']['median']:.1f}" for each in (case, alike)),
+                name, str(tokens), f"{case['us']['median']:.1f}",
+                "-" if alike is None else f"{alike['us']['median']:.1f}",
                 f"{case['reference_us']:.1f}",
             ))  # fmt: skip
     head = "layer of", "tokens", "us", "us, all tokens alike", "reference, us"
