@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from costmodel import presets
 from costmodel.inputs.model import Block, ModelConfig, Override, load_model_toml
+from costmodel.inputs.tower import Tower
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
@@ -147,6 +148,17 @@ def peer(draw: st.DrawFn, layers: str, *, replaces: bool) -> MemoryKind:
     )
 
 
+towers = st.sampled_from(
+    [
+        (),
+        (
+            Tower(name="vision tower", parameters=1001),
+            Tower(name="projector", parameters=7, dtype="fp32"),
+        ),
+    ]
+)
+
+
 @st.composite
 def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     """Up to four layers; now and then one that differs, and one or two memories.
@@ -194,6 +206,7 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         block=block,
         post_norms=block == "serial" and draw(flags),
         logit_softcap=draw(flags),
+        towers=draw(towers),
     )
 
 

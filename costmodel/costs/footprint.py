@@ -18,6 +18,7 @@ class Footprint:
     buffers_bytes: int  # permutations and other tensors that are not learnt
     kv_bytes: Number  # KV cache after the step
     state_bytes: Number  # of recurrent layers
+    towers_bytes: int  # of a multimodal model; no step reads them
     activations_bytes: Number
     total_bytes: Number
     capacity_bytes: Number  # of the GPU, as its driver reports it
@@ -26,14 +27,20 @@ class Footprint:
 
 
 def footprint(
-    operators: Iterable[Operator], step: Step, kv: KvCache, hidden_size: int, capacity_bytes: Number
+    operators: Iterable[Operator],
+    step: Step,
+    kv: KvCache,
+    hidden_size: int,
+    capacity_bytes: Number,
+    *,
+    towers_bytes: int = 0,
 ) -> Footprint:
     """The bytes resident during a step, and the largest batch that fits.
 
-    Weights, buffers and cache count as stored. Activations: two copies of the residual stream
-    (2 N D), and the tensors of the operator that has the most: those that it reads and writes, and
-    those between its parts. The latter are written once and read once, so they are half of the
-    bytes that move. Fused kernels would need less: this is an upper estimate.
+    Weights, buffers, towers and cache count as stored. Activations: two copies of the residual
+    stream (2 N D), and the tensors of the operator that has the most: those that it reads and
+    writes, and those between its parts. The latter are written once and read once, so they are half
+    of the bytes that move. Fused kernels would need less: this is an upper estimate.
     Leaves out: the CUDA context, allocator fragmentation and workspaces of libraries.
 
     Args:
@@ -42,6 +49,8 @@ def footprint(
         kv: What the model keeps of its sequences.
         hidden_size: D.
         capacity_bytes: Of the GPU.
+        towers_bytes: Of the towers that are resident beside the text model; a reference model, and
+            so a recording, has none.
     """
     operators = tuple(operators)
     weights, buffers = stored_bytes(operators, step)
@@ -58,15 +67,17 @@ def footprint(
     stream = 2 * step.tokens * hidden_size * step.activation_bytes
     activations = stream + (doubled + 1) // 2
     kept = kv.stored_bytes + kv.state_bytes
-    total = weights + buffers + kept + activations
-    # All but weights and buffers is linear in B, so the largest batch follows by division.
+    fixed = weights + buffers + towers_bytes
+    total = fixed + kept + activations
+    # All else is linear in B, so the largest batch follows by division.
     doubled_per_sequence = (2 * (kept + stream) + doubled) // step.batch
-    room = capacity_bytes - weights - buffers
+    room = capacity_bytes - fixed
     return Footprint(
         weights_bytes=weights,
         buffers_bytes=buffers,
         kv_bytes=kv.stored_bytes,
         state_bytes=kv.state_bytes,
+        towers_bytes=towers_bytes,
         activations_bytes=activations,
         total_bytes=total,
         capacity_bytes=capacity_bytes,

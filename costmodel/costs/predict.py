@@ -135,7 +135,12 @@ def predict(
         hardware=hardware,
         costs=costs,
         memory=footprint(
-            costs.operators, step, costs.kv_cache, model.hidden_size, hardware.capacity_bytes
+            costs.operators,
+            step,
+            costs.kv_cache,
+            model.hidden_size,
+            hardware.capacity_bytes,
+            towers_bytes=model.towers_bytes,
         ),
         floor_s=float(ceilings.floor_s(compulsory, flops)),
         bound_by=bound,

@@ -56,6 +56,25 @@ def _state(case: Case) -> Derivation:
     )
 
 
+def _towers(case: Case) -> Derivation:
+    return Derivation(
+        equations=(case.in_words("sum over towers of parameters x bytes of one as stored"),),
+        terms=Terms(
+            title=f"{case.quantity.label} by tower",
+            columns=(
+                Column(header="tower", unit="text"),
+                Column(header="parameters", unit="count"),
+                Column(header="stored as", unit="text"),
+                Column(header="all of it", unit=case.quantity.unit, total=case.total),
+            ),
+            rows=tuple(
+                (tower.name, tower.parameters, tower.dtype, tower.stored_bytes)
+                for tower in case.prediction.model.towers
+            ),
+        ),
+    )
+
+
 def _activations(case: Case) -> Derivation:
     sizes = [
         (op.total("activation_bytes") + op.total("io_bytes"), op.total("intermediate_bytes"), op)
@@ -85,6 +104,7 @@ def _parts(case: Case) -> tuple[Letter, ...]:
         Letter("buffers", memory.buffers_bytes, "memory.buffers_bytes"),
         Letter("kv", memory.kv_bytes, "memory.kv_bytes"),
         Letter("state", memory.state_bytes, "memory.state_bytes"),
+        Letter("towers", memory.towers_bytes, "memory.towers_bytes"),
         Letter("activations", memory.activations_bytes, "memory.activations_bytes"),
     )
 
@@ -112,7 +132,8 @@ def _max_batch(case: Case) -> Derivation:
     return Derivation(
         equations=(
             case.equation(
-                "max(floor((capacity - weights - buffers) / ((kv + state + activations) / B)), 0)",
+                "max(floor((capacity - weights - buffers - towers)"
+                " / ((kv + state + activations) / B)), 0)",
                 capacity,
                 *_parts(case),
             ),
@@ -150,6 +171,7 @@ MEMORY: dict[str, Builder] = {
     "memory.buffers_bytes": _buffers,
     "memory.kv_bytes": _kv,
     "memory.state_bytes": _state,
+    "memory.towers_bytes": _towers,
     "memory.activations_bytes": _activations,
     "memory.total_bytes": _total,
     "memory.capacity_bytes": _capacity,

@@ -17,6 +17,7 @@ import costmodel.layers
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_toml
 from costmodel.inputs.storage import storage_of, storage_table
+from costmodel.inputs.tower import MAX_TOWERS, Tower
 from costmodel.inputs.unset import model_with_unset
 from costmodel.layers.base import (
     MAX_LAYERS,
@@ -94,6 +95,7 @@ class ModelConfig:
     storage: Annotated[  # of its checkpoint; None: not stated
         Storage | None, PlainValidator(storage_of), PlainSerializer(_storage_table)
     ] = None
+    towers: Annotated[tuple[Tower, ...], Field(max_length=MAX_TOWERS)] = ()  # beside the text model
     published: dict[str, float] = Field(default_factory=dict)  # counts as the source prints them
     notes: tuple[Text, ...] = ()  # what a reader must know: conventions, what is left out
     assumptions: tuple[Text, ...] = ()  # given only for a reconstruction: what its source omits
@@ -155,6 +157,11 @@ class ModelConfig:
                     f"overrides.{field}: layers have {different:,} different ones; a model has at"
                     f" most {MAX_DIFFERENT}"
                 )
+
+    @property
+    def towers_bytes(self) -> int:
+        """Bytes of the towers and projectors of a multimodal model."""
+        return sum(tower.stored_bytes for tower in self.towers)
 
     def attention_of(self, layer: int) -> MixerKind:
         """The attention of one layer."""

@@ -8,6 +8,7 @@ import tomli_w
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.storage import storage_table
+from costmodel.inputs.tower import Tower
 from costmodel.inputs.unset import UNSET
 from costmodel.layers.base import LayerKind
 from costmodel.layers.formats import Storage
@@ -62,7 +63,7 @@ def _table(record: object, *, whole: bool) -> dict[str, Any]:
 
 
 def _value(value: object, *, whole: bool) -> object:
-    if isinstance(value, LayerKind):
+    if isinstance(value, LayerKind | Tower):
         return _table(value, whole=whole)
     if isinstance(value, Override):
         return _table(value, whole=True)

@@ -90,7 +90,14 @@ def sweep(
     ) -> tuple[Costs, dict[str, Value]]:
         step = workload.step(batch=batch, context=context, routing=routing)
         costs = step_costs(model, step)
-        memory = footprint(costs.operators, step, costs.kv_cache, model.hidden_size, capacity_bytes)
+        memory = footprint(
+            costs.operators,
+            step,
+            costs.kv_cache,
+            model.hidden_size,
+            capacity_bytes,
+            towers_bytes=model.towers_bytes,
+        )
         sums = costs.totals
         flops = bounds.at_peak(costs.operators, sums.flops)
         return costs, columns(

@@ -25,6 +25,7 @@ def model_json(model: ModelConfig) -> dict[str, Any]:
         "num_hidden_layers": model.num_hidden_layers,
         "vocab_size": model.vocab_size,
         "tie_word_embeddings": model.tie_word_embeddings,
+        "towers": [{**asdict(tower), "stored_bytes": tower.stored_bytes} for tower in model.towers],
     }
 
 

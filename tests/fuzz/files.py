@@ -108,7 +108,7 @@ def config_files() -> tuple[bytes, ...]:
     wrapped = ({"model_type": "mistral3", "text_config": MISTRAL, "vision_config": {}},)
     real = [
         path.read_bytes()
-        for folder in ("hf", "hf_sizes")
+        for folder in ("hf", "hf_sizes", "hf_towers")
         for path in sorted((DATA / folder).glob("*.json"))
     ]
     return (*real, *(json.dumps(table).encode() for table in (*small, *wrapped)))

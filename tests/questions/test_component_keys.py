@@ -15,6 +15,7 @@ from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.tower import Tower
 from costmodel.inputs.workload import Workload
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
 from costmodel.questions.designs.components import NOT_COSTED, component_keys
@@ -68,6 +69,7 @@ def _values(record: object, name: str) -> Iterator[object]:
         yield from (value[:-1] if isinstance(value, tuple) else {}, ("a",), {"a": 1.0})
         yield (Override(layers="0", ffn=PRESETS["llama-3.1-8b"].ffn),)
         yield PRESETS["peer-12l-1m"].memory
+        yield (Tower(name="vision tower", parameters=1000),)
     yield from (64, 2, 0.5)
     yield from (PRESETS["llama-3.1-8b"].ffn, PRESETS["llama-3.1-8b"].attention, None)
     yield PRESETS["deepseek-v3"].storage

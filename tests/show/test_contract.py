@@ -27,8 +27,8 @@ FIELDS = {
     " expected_distinct_rows",
     "hbm_bytes": "compulsory read written weights kv state table_rows row_reads rows_in_sectors"
     " indices io activations",
-    "memory": "weights_bytes buffers_bytes kv_bytes state_bytes activations_bytes total_bytes"
-    " capacity_bytes fits max_batch",
+    "memory": "weights_bytes buffers_bytes kv_bytes state_bytes towers_bytes activations_bytes"
+    " total_bytes capacity_bytes fits max_batch",
     "time": "floor_s predicted_s tokens_per_s bound_by fits_l2",
     "energy": "predicted_j j_per_token",
 }

@@ -151,6 +151,14 @@ MEMORY = (
         formula=_FOOTPRINT,
     ),
     Quantity(
+        name="memory.towers_bytes",
+        label="towers stored",
+        unit="capacity",
+        counts="vision towers and projectors of a multimodal model, which no text step reads",
+        leaves_out="towers that the model's notes name as left out",
+        formula=_FOOTPRINT,
+    ),
+    Quantity(
         name="memory.activations_bytes",
         label="activations at the widest operator",
         unit="capacity",
@@ -162,7 +170,7 @@ MEMORY = (
         name="memory.total_bytes",
         label="memory needed",
         unit="capacity",
-        counts="weights, buffers, KV cache, recurrent state and activations",
+        counts="weights, buffers, KV cache, recurrent state, towers and activations",
         leaves_out="the CUDA context, fragmentation of the allocator, workspaces of libraries",
         formula=_FOOTPRINT,
         also=("rows.memory_bytes",),

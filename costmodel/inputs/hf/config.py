@@ -27,7 +27,8 @@ from costmodel.inputs.hf.fields import (
     IgnoredKeys,
 )
 from costmodel.inputs.hf.ignored_keys import ONE_VALUE, WITHOUT_COST
-from costmodel.inputs.hf.quantization.storage import read_storage
+from costmodel.inputs.hf.quantization.storage import read_storage, unquantised
+from costmodel.inputs.hf.towers import read_towers
 from costmodel.inputs.hf.wrappers import (
     TEXT_KEYS,
     WRAPPER_WITHOUT_COST,
@@ -88,6 +89,8 @@ def load_hf_config(path: Path, ignored: IgnoredKeys | None = None) -> ModelConfi
     family = FAMILIES[fields.model_type]
     _account_for_the_rest(fields, family.without_cost, family.only)
     if fields is not top:
+        dtype, quantised = unquantised(parts), storage is not None
+        model["towers"] = read_towers(top, model["hidden_size"], dtype, quantised=quantised)
         _account_for_the_rest(top, WRAPPER_WITHOUT_COST, {})
     model |= {"name": _name(table, path), "source": f"config.json (model_type {model_type})"}
     model["notes"] = [

@@ -1,6 +1,7 @@
 """Multimodal files: which object within them is the text model, and what the other keys are for.
 
-The text model alone is costed; towers and projectors, and the keys that set them up, are left out.
+The text model alone is costed; towers and projectors are resident weights where `towers.py` can
+count them, else left out.
 """
 
 import re
@@ -74,7 +75,4 @@ def text_model(wrapper: Fields, key: str) -> Fields:
         held = wrapper.optional(name, ANYTHING, None)
         if name in table and held != table[name]:
             raise wrapper.refused(name, f"differs from that of {key}")
-    wrapper.notes.append(
-        "The text model alone is costed; towers (vision, audio) and their projectors are left out."
-    )
     return text

@@ -89,7 +89,7 @@ class Stored:
 
     parameters: int  # those of embedding and head left out
     active_parameters: int
-    weights_bytes: int  # buffers among them
+    weights_bytes: int  # buffers among them, and in the backbone towers
     kv_bytes: Number  # KV cache and fixed states, which the backbone has
 
 
@@ -163,7 +163,9 @@ class ComponentPricer:
             ]
             cache_bytes, state_bytes = kept_bytes(model, self._step)
             kv_bytes = cache_bytes + self._step.batch * state_bytes
-            self._wait(backbone, operators, model.hidden_size, kv_bytes)
+            self._wait(
+                backbone, operators, model.hidden_size, kv_bytes, towers_bytes=model.towers_bytes
+            )
         for key in kinds:
             if key not in self._seen:
                 self._wait(key, self._operators(key), model.hidden_size, 0)
@@ -174,7 +176,13 @@ class ComponentPricer:
         return kind_operators(kind, layers, width, self._step)
 
     def _wait(
-        self, key: Hashable, operators: Sequence[Operator], width: int, kv_bytes: Number
+        self,
+        key: Hashable,
+        operators: Sequence[Operator],
+        width: int,
+        kv_bytes: Number,
+        *,
+        towers_bytes: int = 0,
     ) -> None:
         counts = parameter_counts(operators)
         like = (
@@ -187,7 +195,7 @@ class ComponentPricer:
         self._waiting[like].stored[key] = Stored(
             parameters=counts.total_without_embeddings,
             active_parameters=counts.active_without_embeddings,
-            weights_bytes=sum(stored_bytes(operators, self._step)),
+            weights_bytes=sum(stored_bytes(operators, self._step)) + towers_bytes,
             kv_bytes=kv_bytes,
         )
         self._seen.add(key)

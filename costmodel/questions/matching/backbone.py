@@ -14,7 +14,8 @@ from costmodel.strict import explained
 def on_backbone(template: ModelConfig, backbone: ModelConfig) -> ModelConfig:
     """The FFNs and memory layers of `template` on the backbone of the model `backbone`.
 
-    The backbone: hidden size, layers, attention, vocabulary and tying, norms and where they stand.
+    The backbone: hidden size, layers, attention, vocabulary and tying, norms and where they stand,
+    towers.
     Where a field of a memory layer must equal the hidden size, it follows
     (`MemoryKind.for_hidden_size`).
     Published counts, notes and assumptions are left behind: they speak of another model.
@@ -35,6 +36,7 @@ def on_backbone(template: ModelConfig, backbone: ModelConfig) -> ModelConfig:
             block=backbone.block,
             post_norms=backbone.post_norms,
             logit_softcap=backbone.logit_softcap,
+            towers=backbone.towers,
             **_blocks(template, backbone),  # type: ignore[arg-type]  # three fields by name
             memory=tuple(memory.for_hidden_size(hidden_size) for memory in template.memory),
         )

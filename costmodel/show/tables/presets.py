@@ -58,6 +58,10 @@ def model_table(model: ModelConfig) -> Table:
                 (STEP_QUANTITIES[f"parameters.{name}"].label, f"{count:,}")
                 for name, count in by_name.items()
             ),
+            *(
+                (f"{tower.name}, beside the text model", f"{tower.parameters:,}")
+                for tower in model.towers
+            ),
             *((f"published {key}", units.parameters(int(v))) for key, v in model.published.items()),
             (
                 f"{STEP_QUANTITIES['kv_cache.bytes_per_token'].label}, bf16, B",

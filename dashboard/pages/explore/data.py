@@ -160,6 +160,7 @@ def fit(data: JSON, most_context: int | None) -> Fit:
             ("weights", "weights"),
             ("buffers", "buffers"),
             ("KV cache", "kv"),
+            *([("towers", "towers")] if memory["towers_bytes"] else []),
             ("activations", "activations"),
         )
     )

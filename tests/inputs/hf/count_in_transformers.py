@@ -1,5 +1,9 @@
-"""Asks transformers, where it is installed, for the counts of `test_transformers_counts.py`."""
+"""Asks transformers, where it is installed, for the counts of two tests.
 
+They are `test_transformers_counts.py` and `test_towers.py`.
+"""
+
+import copy
 import json
 from typing import Any
 
@@ -8,6 +12,7 @@ import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
 from reference_model.flop_formulas import grouped_mm
+from tests.inputs.hf.test_towers import DATA, SMALL, WHOLE
 from tests.inputs.hf.test_transformers_counts import COUNTED, NEW_TOKENS, SIZES
 
 CORRECTION = "correction_bias"  # a buffer in some families, a parameter in others
@@ -40,8 +45,22 @@ def counted(config: dict[str, Any]) -> tuple[int, int, int]:
     )
 
 
+def counted_whole(config: dict[str, Any]) -> int:
+    """The parameters of a multimodal model: the text model, towers and projector."""
+    built = transformers.AutoConfig.for_model(config.pop("model_type"), **config)
+    with torch.device("meta"):
+        model = transformers.AutoModelForImageTextToText.from_config(built, dtype=torch.bfloat16)
+    return sum(tensor.numel() for tensor in model.parameters())
+
+
 if __name__ == "__main__":
     print(f"transformers {transformers.__version__}, torch {torch.__version__}")
     for name, known in COUNTED.items():
         found = counted(json.loads((SIZES / f"{name}.json").read_text()))
         print(name, "as stated" if found == known else found)
+    for name, known in WHOLE.items():
+        whole = counted_whole(json.loads((DATA / f"{name}.json").read_text()))
+        print(name, "as stated" if whole == known else whole)
+    for name, (config, known) in SMALL.items():
+        whole = counted_whole(copy.deepcopy(config))
+        print(name, "as stated" if whole == known else whole)

@@ -241,7 +241,9 @@ def test_mla_without_query_compression(tmp_path: Path) -> None:
 def test_notes_say_what_is_left_out() -> None:
     deepseek = " ".join(load_hf_config(CONFIGS / "deepseek-v3.json").notes)
     assert "num_nextn_predict_layers=1: the multi-token prediction layers" in deepseek
-    assert "towers (vision" in " ".join(load_hf_config(CONFIGS / "gemma-3-4b.json").notes)
+    gemma = " ".join(load_hf_config(CONFIGS / "gemma-3-4b.json").notes)
+    assert "vision tower (416,866,032 parameters)" in gemma
+    assert "no step reads them" in gemma
     assert load_hf_config(CONFIGS / "llama-3.1-8b.json").notes == ()
 
 

@@ -21,6 +21,7 @@ from costmodel.inputs.hf.quantization.module_lists import looked_at
 from costmodel.inputs.hf.quantization.modules import modules_of
 from costmodel.inputs.hf.quantization.scheme import Scheme
 from costmodel.inputs.hf.quantization.side_file import SIDE_FILE, read_side_file
+from costmodel.inputs.tower import TowerFormat
 from costmodel.layers.dtype import DTYPES, Dtype
 from costmodel.layers.formats import Formats, Group, LeafFormat, Storage
 from costmodel.layers.site import layer_pattern
@@ -36,7 +37,7 @@ METHODS: Final[dict[str, Callable[[Fields], Scheme]]] = {
     "mxfp4": mxfp4,
 }
 _MODELOPT: Final = ("modelopt_fp4", "modelopt_fp8", "modelopt_mixed", "nvfp4")  # and so spelt
-_UNQUANTISED: Final = {"float16": "fp16", "float32": "fp32"}  # else bf16
+_UNQUANTISED: Final[dict[str, TowerFormat]] = {"float16": "fp16", "float32": "fp32"}  # else bf16
 ByLeaf: TypeAlias = dict[str, dict[int | None, list[Dtype]]]
 """The different formats of the modules of each leaf in each layer (None: beside the layers)."""
 
@@ -73,7 +74,7 @@ def read_storage(
     Raises:
         InputError: A statement cannot be read, or two of the file itself differ.
     """
-    default = DTYPES[_default_name(parts)]
+    default = DTYPES[unquantised(parts)]
 
     def applied(key: str, scheme: Scheme) -> Storage:
         return _storage(key, scheme, blocks, tied=tied, default=default)
@@ -134,7 +135,7 @@ def _scheme(fields: Fields) -> Scheme:
     return METHODS[method](fields)
 
 
-def _default_name(parts: tuple[Fields, ...]) -> str:
+def unquantised(parts: tuple[Fields, ...]) -> TowerFormat:
     """The format of what is not quantised: fp16 or fp32 where the file says so, else bf16."""
     for part in reversed(parts):
         for key in ("dtype", "torch_dtype"):
