@@ -13,13 +13,13 @@ import json
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.files import read_json_object
 from costmodel.inputs.model import MAX_NAME, ModelConfig, model_from_table
 from costmodel.inputs.model_toml import model_table
+from dashboard.app.given_file import read_given
 
 MAX_TEXT_BYTES = 256 * 2**10  # the largest real config.json is under 100 kB
 MAX_LINK_CHARS = 6000  # of a compressed model; browsers and proxies take about 8000 in all
@@ -32,20 +32,16 @@ def read_model(text: str) -> ModelConfig:
     Raises:
         InputError: The text is too long, or no valid model.
     """
-    data = _encoded(text)
     suffix = ".json" if text.lstrip().startswith("{") else ".toml"
-    with TemporaryDirectory() as folder:  # `load_model` checks files, so it gets one
-        path = Path(folder) / f"{NAMELESS}{suffix}"
-        path.write_bytes(data)
-        try:
-            if suffix == ".json":
-                table = read_json_object(path)
-                if "attention" in table:  # no config.json has this field
-                    return model_from_table(table, where="model")
-            return load_model(str(path))
-        except InputError as error:
-            message = str(error).replace(f"file={shown(str(path))}", "model")
-            raise InputError(message.replace(f"model {shown(path.name)}", "model")) from None
+    return read_given(_encoded(text), f"{NAMELESS}{suffix}", "model", _read)
+
+
+def _read(path: Path) -> ModelConfig:
+    if path.suffix == ".json":
+        table = read_json_object(path)
+        if "attention" in table:  # no config.json has this field
+            return model_from_table(table, where="model")
+    return load_model(str(path))
 
 
 def model_text(model: ModelConfig) -> str:

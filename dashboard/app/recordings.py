@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import streamlit as st
@@ -19,6 +18,7 @@ from costmodel.inputs.files import MAX_FILE_BYTES, read_json_object
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.recording import Recording, load_recording
 from costmodel.validation.measured_model import measured_alike
+from dashboard.app.given_file import read_given
 
 VARIABLE = "SPARSECOST_RECORDINGS"
 CHECKOUT = Path(__file__).parents[2] / "recordings"
@@ -84,14 +84,7 @@ def from_upload(data: bytes, name: str) -> Recording:
         raise InputError(f"{where}: holds {len(data):,} bytes; at most {MAX_FILE_BYTES:,} are read")
     if data.startswith(ZIP):
         raise InputError(f"{where}: is a ZIP archive; the JSON file of a recording is expected")
-    with TemporaryDirectory() as temporary:  # `load_recording` checks files, so it gets one
-        path = Path(temporary) / "uploaded.json"
-        path.write_bytes(data)
-        try:
-            return load_recording(path)
-        except InputError as error:
-            message = str(error).replace(f"file={shown(str(path))}", where)
-            raise InputError(message.replace(f"recording {shown(path.name)}", where)) from None
+    return read_given(data, "uploaded.json", where, load_recording)
 
 
 def _file(name: str) -> tuple[str, int, int]:

@@ -1,8 +1,10 @@
 """Pages opened by their address, as AppTest draws them, and what the sidebar chooses at first."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
@@ -12,12 +14,24 @@ from dashboard.app.selection import Chosen, Selection, selected
 APP = str(Path(__file__).parents[2] / "app.py")
 
 
+@cache
+def components() -> BidiComponentManager:
+    """Streamlit's components among the installed packages, found once as a server does.
+
+    Each AppTest would read what every package says of itself, for longer than most pages take.
+    """
+    manager = BidiComponentManager()
+    manager.discover_and_register_components(start_file_watching=False)
+    return manager
+
+
 def page_at(view: str) -> AppTest:
     """The page of `dashboard/pages/VIEW/page.py`, not drawn yet.
 
     It is opened by its address, as a link does: `switch_page` would need another page before it.
     """
     at = AppTest.from_file(APP, default_timeout=60)
+    at._bidi_component_manager = components()
     at._page_hash = calc_hash("" if view == PAGES[0][0] else view)
     return at
 

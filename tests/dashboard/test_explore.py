@@ -24,13 +24,12 @@ from dashboard.app.widgets import plain
 from dashboard.pages.explore.own_form import editable, edited
 from dashboard.pages.explore.served import CARDS
 from tests.commands import output
-from tests.dashboard.pages import chosen
+from tests.dashboard.pages import chosen, page_at
 from tests.sentences import says
 from tests.steps import tiny_model
 
 pytestmark = pytest.mark.slow  # most tests draw the page
 
-APP = str(Path(__file__).parents[2] / "app.py")
 HF = Path(__file__).parents[1] / "data" / "hf"
 BOUND = capitalised(STEP_QUANTITIES["time.floor_s"].label)
 SERVED = [capitalised(REQUEST_QUANTITIES[name].label) for name in CARDS]
@@ -47,7 +46,7 @@ def page(opened: tuple[str, ...] = (), /, **query: str) -> AppTest:
 
 
 def page_of(query: dict[str, str], opened: tuple[str, ...] = ()) -> AppTest:
-    at = AppTest.from_file(APP, default_timeout=30)
+    at = page_at("explore")
     for name, value in query.items():
         at.query_params[name] = value
     for key in opened:
@@ -192,9 +191,9 @@ def test_the_other_phase_has_its_own_usual_context_and_keeps_a_given_one() -> No
     "view", ["explore", "compare", "tradeoffs", "measured", "profile", "report", "method"]
 )
 def test_every_page_has_its_heading_when_the_model_is_broken(view: str) -> None:
-    at = AppTest.from_file(APP, default_timeout=30)
+    at = page_at(view)
     at.session_state["own_text"] = "attention = 1"
-    at.switch_page(f"dashboard/pages/{view}/page.py").run()
+    at.run()
     assert not at.exception
     assert len(at.title) == 1
 

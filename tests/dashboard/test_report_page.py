@@ -29,14 +29,13 @@ from dashboard.report.build import build
 from dashboard.report.document import CONTENTS, report_json
 from dashboard.report.files import FORMATS
 from tests.commands import output
-from tests.dashboard.pages import chosen, opened
+from tests.dashboard.pages import chosen, opened, page_at
 from tests.dashboard.reports import HOSTILE, MADE, OLMOE, RECORDINGS, ULTRAMEM
 from tests.sentences import says
 
 pytestmark = pytest.mark.slow  # each test draws the page
 
 ROOT = Path(__file__).parents[2]
-VIEW = "dashboard/pages/report/page.py"
 
 page = partial(opened, "report")
 
@@ -206,11 +205,10 @@ def test_recordings_of_the_chosen_models_are_found_and_bad_files_are_named(
 
 def test_a_hostile_model_of_ones_own_stays_text() -> None:
     text = json.loads(model_text(load_model(OLMOE)))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    at = page_at("report")
     at.session_state["own_text"] = json.dumps(text | {"name": HOSTILE[1]})
     at.query_params["model"] = OWN
     at.run()
-    at.switch_page(VIEW).run()
     assert not at.exception
     (heading,) = at.title
     assert plain(HOSTILE[1]) in heading.value

@@ -23,11 +23,13 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model_toml import model_toml
+from dashboard.app.given_file import disk_refusals_told
 from dashboard.app.own_model import read_model
 
 LINES = 400  # of the log that are kept
@@ -137,9 +139,14 @@ class Jobs:
 
     def __init__(self, command: Sequence[str] = (sys.executable, "-c", PROGRAM)) -> None:
         self._command, self._lock = tuple(command), threading.Lock()
-        self._folder = Path(tempfile.mkdtemp(prefix="sparsecost-"))  # of this user alone
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._latest: deque[Job] = deque(maxlen=KEPT_JOBS)
+
+    @cached_property
+    def _folder(self) -> Path:
+        """Where the models' files lie: a folder of this user alone, as long as the server runs."""
+        made = Path(tempfile.mkdtemp(prefix="sparsecost-"))
+        weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        return made
 
     @property
     def current(self) -> Job | None:
@@ -161,15 +168,22 @@ class Jobs:
         is written as TOML where TOML can express it.
 
         Raises:
-            InputError: The text is no valid model.
+            InputError: The text is no valid model, or the disk refuses its file.
         """
         suffix = ".json" if text.lstrip().startswith("{") else ".toml"
         model = read_model(text)
         if suffix == ".json":
             with suppress(InputError):
                 text, suffix = model_toml(model), ".toml"
-        path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}{suffix}"
-        path.write_text(text, encoding="utf-8")
+        name = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}{suffix}"
+        with self._lock, disk_refusals_told("model"):
+            path = self._folder / name
+            if not path.exists():  # else a profile may be reading it
+                try:
+                    path.write_text(text, encoding="utf-8")
+                except OSError:
+                    path.unlink(missing_ok=True)  # a part of the text
+                    raise
         return path
 
     def start(self, arguments: Sequence[str], out: Path) -> Job:
