@@ -116,6 +116,16 @@ def fused_transformers() -> str:
     return markdown(("decode step, ms", *(f"batch {batch}" for batch in BATCHES)), rows)
 
 
+def pair_speeds() -> str:
+    """OLMoE-1B-7B's time over UltraMemV2-1B/7B's, both fused, at each batch."""
+    speeds = [
+        _steps()[f"olmoe-1b-7b, batch {batch}"]["us"]["median"]
+        / _steps()[f"ultramemv2-1b-7b, batch {batch}"]["us"]["median"]
+        for batch in BATCHES
+    ]
+    return ", ".join(f"{speed:.2f}" for speed in speeds[:-1]) + f" and {speeds[-1]:.2f}"
+
+
 def fused_values() -> dict[str, str]:
     """Numbers of the page's sentences."""
     run = _run()
@@ -128,6 +138,7 @@ def fused_values() -> dict[str, str]:
         and layer["fullest_tokens"] >= MOST * int(name.partition(", ")[2].split()[0])
     ]
     return {
+        "pair_fused_speeds": pair_speeds(),
         "fused_copy": f"{max(copies):.2f}",
         "fused_copies": ", ".join(f"{copy:.2f}" for copy in copies),
         "fused_uneven_least": f"{min(uneven):.2f}",
