@@ -5,6 +5,7 @@ They are `test_transformers_counts.py` and `test_towers.py`.
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,14 +54,18 @@ def counted_whole(config: dict[str, Any]) -> int:
     return sum(tensor.numel() for tensor in model.parameters())
 
 
+def read(path: Path) -> dict[str, Any]:
+    """A config.json."""
+    config: dict[str, Any] = json.loads(path.read_text())
+    return config
+
+
 if __name__ == "__main__":
     print(f"transformers {transformers.__version__}, torch {torch.__version__}")
     for name, known in COUNTED.items():
-        found = counted(json.loads((SIZES / f"{name}.json").read_text()))
+        found = counted(read(SIZES / f"{name}.json"))
         print(name, "as stated" if found == known else found)
-    for name, known in WHOLE.items():
-        whole = counted_whole(json.loads((DATA / f"{name}.json").read_text()))
-        print(name, "as stated" if whole == known else whole)
-    for name, (config, known) in SMALL.items():
+    wholes = {name: (read(DATA / f"{name}.json"), known) for name, known in WHOLE.items()}
+    for name, (config, parameters) in (wholes | SMALL).items():
         whole = counted_whole(copy.deepcopy(config))
-        print(name, "as stated" if whole == known else whole)
+        print(name, "as stated" if whole == parameters else whole)
