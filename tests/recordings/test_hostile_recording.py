@@ -19,7 +19,7 @@ from costmodel.recordings.recording import load_recording, recording_text
 from tests.commands import refusal
 from tests.inputs.damages import DAMAGES, DROPPED, GOOD, TRACE, Place, damaged
 
-SECONDS = 2.0
+SECONDS = 5.0
 
 
 @pytest.mark.parametrize("name", DAMAGES)
