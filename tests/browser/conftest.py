@@ -87,7 +87,29 @@ def new_tab(chromium: Browser, server: Server) -> Iterator[Callable[[], Tab]]:
         tab.page.context.close()
 
 
+@pytest.fixture(scope="session")
+def kept_tabs() -> list[Tab]:
+    """The tab that tests use one after the other; none before the first, or after one that failed.
+
+    A new browser context has no cache: it fetches, reads and compiles all scripts of a page anew,
+    for half of the processor time that the page takes.
+    """
+    return []
+
+
 @pytest.fixture
-def tab(new_tab: Callable[[], Tab]) -> Tab:
-    """One tab."""
-    return new_tab()
+def tab(chromium: Browser, server: Server, kept_tabs: list[Tab]) -> Iterator[Tab]:
+    """One tab, left empty by the test before; whatever went wrong in it fails the test."""
+    if kept_tabs:
+        tab = kept_tabs.pop()
+    else:
+        context = chromium.new_context(viewport=VIEWPORT, accept_downloads=True)
+        tab = Tab(context.new_page(), server.url)
+    try:
+        yield tab
+        tab.check()
+        tab.clear(VIEWPORT)
+    except BaseException:
+        tab.page.context.close()
+        raise
+    kept_tabs.append(tab)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlencode, urlsplit
 
-from playwright.sync_api import ConsoleMessage, Locator, Page
+from playwright.sync_api import ConsoleMessage, Locator, Page, ViewportSize
 
 # Runs are counted by the state of Streamlit's own component: on a busy machine a run begins and
 # ends between two frames, and `data-test-script-state` never says that it was running
@@ -49,7 +49,8 @@ APP = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 ANSWER = 'h1, [data-testid="stAlert"], [data-testid="stException"]'
 SUBTITLE = '[data-testid="stMain"] [data-testid="stText"]'
 EXCEPTION = '[data-testid="stException"]'
-TIMEOUT_MS = 30_000.0
+TIMEOUT_MS = 90_000.0  # a limit, not a wait: a first page takes half a minute on two busy cores
+EMPTY = "about:blank"
 # Where a page is opened by its address, Streamlit looks for its server below that address first
 SOUGHT = re.compile(r"http://localhost:\d+/[a-z]+/_stcore/(health|host-config)")
 
@@ -150,6 +151,21 @@ class Tab:
         shown = self.page.locator(EXCEPTION).all_inner_texts()
         assert not shown, shown
         assert not self.wrong, self.wrong
+
+    def clear(self, viewport: ViewportSize) -> None:
+        """Leave nothing to the next test: no page, nothing stored, and the settings at first."""
+        context = self.page.context
+        context.set_offline(False)
+        context.clear_cookies()
+        for page in context.pages:
+            if page is not self.page:
+                page.close()
+        if self.page.url != EMPTY:
+            self.page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+        self.page.goto(EMPTY)
+        self.page.set_viewport_size(viewport)
+        self.page.set_default_timeout(TIMEOUT_MS)
+        self.wrong.clear()
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not SOUGHT.fullmatch(message.location["url"]):
