@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 MASKED = float("-inf")
+NO_TOKEN = -1  # the id that stands before the first token of a sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,8 @@ class Cache:
     """The caches and states of all layers, which hold `length` tokens of each sequence."""
 
     layers: list[LayerCache | LayerState]
+    memories: dict[str, LayerState] = field(default_factory=dict)  # of memory layers, by path
+    past_ids: Tensor | None = None  # [B, h] int64: token ids before the new ones; at first NO_TOKEN
     batch: int
     capacity: int
     device: torch.device
@@ -109,7 +112,7 @@ class Cache:
 
     def _states(self) -> list[Tensor]:
         states = [layer for layer in self.layers if isinstance(layer, LayerState)]
-        return [tensor for layer in states for tensor in layer.tensors]
+        return [tensor for state in (*states, *self.memories.values()) for tensor in state.tensors]
 
     def positions(self, new_tokens: int) -> Tensor:
         """The positions of the new tokens in their sequence, [T]."""
@@ -134,17 +137,18 @@ class Cache:
             self.masks[slots] = mask.masked_fill_(free, MASKED)
 
     def static_state(self) -> list[Tensor]:
-        """Copies of the position, the masks and the recurrent states, for `restore_static`."""
+        """Copies of position, masks, recurrent states and past ids, for `restore_static`."""
         return [tensor.clone() for tensor in self._static()]
 
     def restore_static(self, state: list[Tensor]) -> None:
-        """Copy saved positions, masks and states back in place, so that a step can run again."""
+        """Copy what `static_state` saved back in place, so that a step can run again."""
         for tensor, saved in zip(self._static(), state, strict=True):
             tensor.copy_(saved)
 
     def _static(self) -> list[Tensor]:
         assert self.position is not None
-        return [self.position, *self.masks.values(), *self._states()]
+        past = [] if self.past_ids is None else [self.past_ids]
+        return [self.position, *self.masks.values(), *self._states(), *past]
 
     def advance_static(self) -> None:
         """Move the position by one on the device, as a part of a step that a graph replays."""

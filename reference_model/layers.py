@@ -109,6 +109,26 @@ class JoiningNorm(Norm):
         return joined, joined
 
 
+class Join(Leaf):
+    """Adds what waits to the residual stream, for a layer that reads the stream itself."""
+
+    def forward(self, stream: Tensor, *adds: Tensor) -> Tensor:
+        """Stream and additions [B, T, D] to the new stream [B, T, D]."""
+        for add in adds:
+            stream = stream + add
+        return stream
+
+
+class TokenHistory(Leaf):
+    """Puts the last token ids of each sequence before the new ones, and keeps their end."""
+
+    def forward(self, ids: Tensor, past: Tensor) -> Tensor:
+        """New ids [B, T] and past ones [B, h], which are overwritten, to the window [B, h + T]."""
+        window = torch.cat([past, ids], dim=1)
+        past.copy_(window[:, -past.shape[1] :])
+        return window
+
+
 class Linear(Leaf):
     """A projection, with a bias and an activation where the operator has them."""
 

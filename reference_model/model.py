@@ -9,8 +9,9 @@ at once; a parallel block has no `ffn_norm`.
 
 The additions to the residual stream are done by the norm that comes next, as a fused kernel would
 do them: a block returns what it adds, and a norm takes the stream and the additions that wait for
-it. A memory layer reads the same normalised vector as its block's FFN. Its output joins the stream
-after its output block, which may be a later one.
+it. A memory layer beside an FFN reads the same normalised vector as that. Its output joins the
+stream after its output block, which may be a later one. Memory layers at the head or the end of a
+block, and at the model's input, are addressed by token ids: see `reference_model/lookup.py`.
 """
 
 from collections.abc import Iterator
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Logits, Mla
-from reference_model.cache import Cache, LayerCache, LayerState, Room
+from reference_model.cache import NO_TOKEN, Cache, LayerCache, LayerState, Room
 from reference_model.layers import Embed, JoiningNorm, LmHead, Norm
 from reference_model.leaf import Factory, Leaf
+from reference_model.lookup import LookUps
 from reference_model.mla import LatentLayer
 from reference_model.registry import module_of
 
@@ -125,7 +127,10 @@ class ReferenceModel(nn.Module):
                 if (post_norm := _post_norm(factory, config)) is not None:
                     self.layers[layer].post_ffn_norm = post_norm
         self.output_blocks: dict[int, int] = {}
+        self.look_ups = LookUps(self, factory, config)
         for memory in config.memory:
+            if memory.position != "beside_ffn":
+                continue
             placement = memory.placement(num_layers)
             tables: dict[str, nn.Parameter] = {}
             for index, (block, output) in enumerate(placement):
@@ -150,8 +155,11 @@ class ReferenceModel(nn.Module):
     def new_cache(self, batch: int, capacity: int) -> Cache:
         """An empty cache of `capacity` tokens for each of `batch` sequences."""
         room = Room(batch=batch, capacity=capacity, device=self.device, dtype=self.dtype)
+        past = max((memory.past_ids for memory in self.config.memory), default=0)
         return Cache(
             layers=[block.new_cache(room) for block in self._blocks()],
+            memories=self.look_ups.new_states(room),
+            past_ids=torch.full((batch, past), NO_TOKEN, device=self.device) if past else None,
             batch=batch,
             capacity=capacity,
             device=self.device,
@@ -181,14 +189,17 @@ class ReferenceModel(nn.Module):
         Returns:
             Logits [B, 1, V], or [B, T, V] of `all`.
         """
-        stream = self.embed(ids)
+        known = self.look_ups.known(ids, cache)
+        stream = self.look_ups.at_input(self.embed(ids), known)
         adds: list[Tensor] = []
         waiting: dict[int, list[Tensor]] = {}  # memory outputs by the block after which they join
         for index, block in enumerate(self.layers):
+            stream, adds = self.look_ups.before(index, (stream, adds), known, cache)
             stream, adds, memory = block(stream, adds, cache, index)
             if memory is not None:
                 waiting.setdefault(self.output_blocks[index], []).append(memory)
             adds = [*adds, *waiting.pop(index, [])]
+            stream, adds = self.look_ups.behind(index, (stream, adds), known, cache)
         if logits == "last":
             stream, adds = stream[:, -1:], [add[:, -1:] for add in adds]
         _, x = self.final_norm(stream, *adds)

@@ -50,7 +50,7 @@ def memory_joins(members: Sequence[Operator], layer: MemoryKind, tokens: int) ->
     if first == "memory.pre_values":
         return not reads_at_once(layer)
     projects_more = _has_pre_values(layer) or (isinstance(layer, ProductKey) and layer.gate)
-    normed = tokens == 1 and layer.replaces_ffn  # else the norm is the FFN's
+    normed = tokens == 1 and layer.in_place_of_ffn  # else the norm is the FFN's
     if first == "ffn_norm":
         return normed and len(members) == 2 + projects_more
     return first == "memory.down" or not normed

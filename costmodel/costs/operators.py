@@ -34,13 +34,28 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     operators = with_formats([_embed(model, step)], step)
     ffns = model.ffn_groups
     placements = [memory.placement(num_layers) for memory in model.memory]
+    beside = [
+        placement
+        for memory, placement in zip(model.memory, placements, strict=True)
+        if memory.position == "beside_ffn"
+    ]
     form = RMS if model.norm == "rms" else layer_norm(bias=model.norm == "layer_bias")
     behind = model.block == "norms_behind"
     every_layer = Site.of(range(num_layers), d)
     adding = [layers for _, layers in ffns]
     if model.block == "parallel":  # attention's output waits beside the FFN's
         adding.append(every_layer.layers)
-    adds = residual_adds(num_layers, [] if behind else adding, placements)
+    adds = residual_adds(num_layers, [] if behind else adding, beside)
+    memory_operators: dict[str, list[Operator]] = {}  # by position
+    for memory, placement in zip(model.memory, placements, strict=True):
+        blocks = tuple(block for block, _ in placement)
+        memory_operators.setdefault(memory.position, []).extend(
+            with_table_rows(kind_operators(memory, blocks, d, step), step)
+        )
+    operators += _token_history(model, step)
+    operators += memory_operators.get("input", [])
+    operators += _joins(model, adds, step)
+    operators += memory_operators.get("before_attention", [])
     if not behind:
         operators += _norms("attention_norm", adds[:num_layers], d, step, form)
     for attention, layers in model.attention_groups:
@@ -53,12 +68,11 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     for ffn, layers in ffns:
         operators += kind_operators(ffn, layers, d, step)
         with_ffn += layers
-    for memory, placement in zip(model.memory, placements, strict=True):
-        inputs = tuple(layer for layer, _ in placement)
-        operators += with_table_rows(kind_operators(memory, inputs, d, step), step)
+    operators += memory_operators.get("beside_ffn", [])
     if (model.post_norms or behind) and with_ffn:
         site = Site.of(sorted(with_ffn), d)
         operators.append(norm("post_ffn_norm", site, step, form=form, joins=behind))
+    operators += memory_operators.get("behind_block", [])
     return (*operators, *with_formats(_head(model, step, adds[num_layers], form), step))
 
 
@@ -74,10 +88,11 @@ def residual_adds(
     Args:
         num_layers: Blocks of the model.
         ffn_layers: The blocks that have an FFN, kind by kind.
-        placements: (input block, output block) of each memory layer, kind by kind.
+        placements: (input block, output block) of each memory layer beside an FFN, kind by kind.
 
     Returns:
-        A number for each block, and one for the final norm.
+        A number for each block, and one for the final norm. Memory layers at the head or
+        the end of a block change them: `_joins`.
     """
     adds = [0] * (num_layers + 1)
     for layers in ffn_layers:
@@ -87,6 +102,80 @@ def residual_adds(
         for _, output in placement:
             adds[output + 1] += 1
     return adds
+
+
+def _joins(model: ModelConfig, adds: list[int], step: Step) -> list[Operator]:
+    """The residual adds before memory layers that read the stream itself.
+
+    Such a layer stands at the head of a block or at its end, before the norm that would add what
+    waits. Its own output is then all that waits there: `adds`, of `residual_adds`, is changed.
+    """
+    places = [
+        (block + (memory.position == "behind_block"), block, memory)
+        for memory in model.memory
+        if memory.position in ("before_attention", "behind_block")
+        for block, _ in memory.placement(model.num_hidden_layers)
+    ]
+    sites: dict[tuple[str, int], list[int]] = {}  # blocks by the layer's attribute and its adds
+    for place, block, memory in sorted(places, key=lambda at: (at[0], at[1])):
+        if adds[place]:
+            sites.setdefault((memory.attribute, adds[place]), []).append(block)
+        adds[place] = 1
+    return [
+        _join(f"{attribute}_join", Site.of(blocks, model.hidden_size), step, waiting)
+        for (attribute, waiting), blocks in sites.items()
+    ]
+
+
+def _join(leaf: str, site: Site, step: Step, adds: int) -> Operator:
+    """Adds what waits to the residual stream: N D FLOPs an addition."""
+    elements = step.tokens * site.hidden_size
+    stream = elements * step.activation_bytes
+    return site.operator(
+        leaf,
+        kind="elementwise",
+        parts=(
+            Part(
+                name="residual_add",
+                kind="elementwise",
+                flops=adds * elements,
+                input_bytes=(1 + adds) * stream,
+                output_bytes=stream,
+                operations=adds,
+            ),
+        ),
+        summary="The residual stream with what waits to be added, for the memory layer behind it",
+        formula=f"{adds} N D",
+        source="definition",
+    )
+
+
+def _token_history(model: ModelConfig, step: Step) -> list[Operator]:
+    """The last token ids of each sequence before the new ones, where a memory layer needs them."""
+    past = max((memory.past_ids for memory in model.memory), default=0)
+    if not past:
+        return []
+    ids = step.batch * past
+    return [
+        Site.of((), model.hidden_size).operator(
+            "token_history",
+            kind="elementwise",
+            parts=(
+                Part(
+                    name="window",
+                    kind="elementwise",
+                    io_read_bytes=ids * INDEX_BYTES,
+                    io_written_bytes=ids * INDEX_BYTES,
+                    input_bytes=step.tokens * INDEX_BYTES,
+                    output_bytes=(ids + step.tokens) * INDEX_BYTES,
+                    operations=2,  # the window is put together, and its end kept for the next step
+                ),
+            ),
+            summary=f"The {past} token ids before the new ones of each sequence, and those",
+            formula="0",
+            source="definition",
+        )
+    ]
 
 
 def _norms(

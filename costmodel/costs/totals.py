@@ -180,8 +180,8 @@ def kv_bytes_per_token(model: ModelConfig, step: Step) -> int:
 def kept_bytes(model: ModelConfig, step: Step) -> tuple[Number, int]:
     """Bytes that all layers keep after the step.
 
-    Each layer keeps the S + T tokens of a sequence, at most its window unless windows are kept
-    whole; a recurrent layer keeps its state whatever their number.
+    Each mixer keeps the S + T tokens of a sequence, at most its window unless windows are kept
+    whole; a recurrent layer, or a memory layer with a state, keeps it whatever their number.
 
     Returns:
         KV-cache bytes of the batch, and state bytes of one sequence.
@@ -193,6 +193,9 @@ def kept_bytes(model: ModelConfig, step: Step) -> tuple[Number, int]:
         tokens = step.batch * mixer.kept_tokens(sequence_tokens, step)
         stored = stored + len(layers) * mixer.kv_token_bytes(step) * tokens
         state += len(layers) * mixer.state_bytes(model.hidden_size, step)
+    for memory in model.memory:
+        placement = memory.placement(model.num_hidden_layers)
+        state += len(placement) * memory.state_bytes(model.hidden_size, step)
     return stored, state
 
 

@@ -1,12 +1,12 @@
 """The sizes of a model explained: parameters, KV cache, recurrent state."""
 
 import inspect
-from collections.abc import Callable, Iterator
-from typing import get_args
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar, get_args
 
 from costmodel.explain.explanation import Column, Derivation, Terms
 from costmodel.explain.sums import Builder, Case, over_operators
-from costmodel.layers.base import MixerKind
+from costmodel.layers.base import LayerKind, MemoryKind, MixerKind
 from costmodel.layers.formats import Group
 from costmodel.layers.letters import Letter
 from costmodel.layers.operator import Operator, Weight
@@ -135,15 +135,24 @@ def _active_and(case: Case, *ends: str) -> Derivation:
     return Derivation(equations=(case.sum_of(active, *groups),))
 
 
+K = TypeVar("K", bound=LayerKind)
+
+
+def _numbered(
+    groups: Sequence[tuple[K, tuple[int, ...]]],
+) -> Iterator[tuple[str, K, tuple[int, ...]]]:
+    """Each kind with its layers, and the number that tells its letters from those of others."""
+    for number, (kind, layers) in enumerate(groups, start=1):
+        yield "" if len(groups) == 1 else str(number), kind, layers
+
+
 def _mixers(case: Case) -> Iterator[tuple[str, MixerKind, tuple[int, ...]]]:
-    """Each mixer with its layers, and the number that tells its letters from those of others."""
-    groups = case.prediction.model.attention_groups
-    for number, (mixer, layers) in enumerate(groups, start=1):
-        yield "" if len(groups) == 1 else str(number), mixer, layers
+    return _numbered(case.prediction.model.attention_groups)
 
 
-def _layer_letter(number: str, mixer: MixerKind, layers: tuple[int, ...]) -> Letter:
-    return Letter(f"L{number}", len(layers), f"layers of {mixer.kind}: {layer_pattern(layers)}")
+def _layer_letter(number: str, kind: LayerKind, layers: tuple[int, ...]) -> Letter:
+    name: str = kind.kind
+    return Letter(f"L{number}", len(layers), f"layers of {name}: {layer_pattern(layers)}")
 
 
 def _token_letter(case: Case, number: str, mixer: MixerKind) -> Letter:
@@ -154,7 +163,7 @@ def _token_letter(case: Case, number: str, mixer: MixerKind) -> Letter:
     )
 
 
-def _said(mixer: MixerKind, method: str) -> str:
+def _said(mixer: LayerKind, method: str) -> str:
     """What the kind says of a method of its own, without the full stop."""
     doc = inspect.getdoc(getattr(type(mixer), method)) or ""
     return " ".join(doc.partition("\n\n")[0].split()).removesuffix(".")
@@ -190,14 +199,19 @@ def _kv_stored(case: Case) -> Derivation:
 def _state_per_sequence(case: Case) -> Derivation:
     model, step = case.prediction.model, case.prediction.workload.step()
     letters, terms = [], []
-    for number, mixer, layers in _mixers(case):
-        state = mixer.state_bytes(model.hidden_size, step)
+    keeping: list[tuple[MixerKind | MemoryKind, tuple[int, ...]]] = [*model.attention_groups]
+    for memory in model.memory:
+        if memory.state_bytes(model.hidden_size, step):
+            placement = memory.placement(model.num_hidden_layers)
+            keeping.append((memory, tuple(block for block, _ in placement)))
+    for number, kind, layers in _numbered(keeping):
+        state = kind.state_bytes(model.hidden_size, step)
         letters += [
-            _layer_letter(number, mixer, layers),
+            _layer_letter(number, kind, layers),
             Letter(
                 f"s{number}",
                 state,
-                f"bytes that such a layer keeps of a sequence: {_said(mixer, 'state_bytes')}",
+                f"bytes that such a layer keeps of a sequence: {_said(kind, 'state_bytes')}",
             ),
         ]
         terms.append(f"L{number} s{number}")

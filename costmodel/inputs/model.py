@@ -127,27 +127,29 @@ class ModelConfig:
                     f"storage.leaves.layers: {stated.leaf} names layer {max(stated.layers)}; the"
                     f" model has {self.num_hidden_layers}"
                 )
-        inputs: set[int] = set()
+        taken: set[tuple[str, int]] = set()
         for memory in self.memory:
             placement = memory.placement(self.num_hidden_layers)
             memory.check(len(placement), self.hidden_size)
             for a, b in placement:
-                if a in inputs:
+                if (memory.position, a) in taken:
                     raise InputError(
                         f"memory.layers={shown(memory.layers)}: block {a} has a memory layer"
                     )
-                if memory.replaces_ffn and a != b:
+                if memory.in_place_of_ffn and a != b:
                     raise InputError(
                         f"memory.layers={shown(memory.layers)}: {a}:{b} skips blocks, which a"
                         " memory layer that replaces the FFN cannot"
                     )
-                inputs.add(a)
+                taken.add((memory.position, a))
 
     def _check_block(self) -> None:
         if self.post_norms and self.block != "serial":
             raise InputError(f"post_norms=True: is of block='serial', not of {self.block!r}")
         if self.memory and self.block == "norms_behind":
-            raise InputError("block='norms_behind': has no norm that a memory layer could read")
+            raise InputError(
+                "block='norms_behind': has no norm that could read or add what a memory layer does"
+            )
 
     def _check_different(self) -> None:
         for field, kinds in (("attention", self._attention_by_layer), ("ffn", self._ffn_by_layer)):
@@ -195,7 +197,7 @@ class ModelConfig:
         """The distinct FFNs with their layers; FFNs that a memory layer replaces are left out."""
         by_layer: list[FfnKind | None] = [*self._ffn_by_layer]
         for memory in self.memory:
-            if memory.replaces_ffn:
+            if memory.in_place_of_ffn:
                 for layer, _ in memory.placement(self.num_hidden_layers):
                     by_layer[layer] = None
         return [(ffn, layers) for ffn, layers in _grouped(by_layer) if ffn is not None]

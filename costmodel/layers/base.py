@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, Any, Literal, Self, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args, get_type_hints
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
@@ -89,16 +89,45 @@ class FfnKind(LayerKind):
     """What follows attention in a block: a dense feed-forward layer or experts."""
 
 
+Position: TypeAlias = Literal["beside_ffn", "before_attention", "behind_block", "input"]
+
+
 class MemoryKind(LayerKind):
-    """A memory layer beside, or in place of, the FFN of some blocks.
+    """A memory layer: a table of which each token reads a few rows.
+
+    Its `position`, the same for all layers of a kind:
+
+    - `beside_ffn`: beside, or in place of, the FFN. It reads the FFN's normalised input.
+    - `before_attention`: reads the residual stream at the head of a block and adds to it there.
+    - `behind_block`: the same at the end of a block.
+    - `input`: once, at the model's input, beside the embedding.
 
     `layers` places it. "all", or a list of "a" and "a-b" with an optional step "a-b/s": each layer
-    reads the normalised input of that block's FFN and adds its output after the same block.
-    "a:b" reads at block a and adds after block b (skip placement).
+    adds its output in the same block. Beside an FFN, "a:b" reads at block a and adds after block b
+    (skip placement). At the input it is "input".
     """
 
     layers: str
-    replaces_ffn: bool
+    position: ClassVar[Position] = "beside_ffn"
+    attribute: ClassVar[str] = "memory"  # of its leaves' paths: "layers.3.memory.query"
+    # "tokens": its rows follow from token ids, and are known before the step; "scores": from the
+    # hidden state, so that they are known in the layer itself
+    addressed_by: ClassVar[Literal["scores", "tokens"]] = "scores"
+
+    @property
+    def in_place_of_ffn(self) -> bool:
+        """Whether its blocks have no FFN."""
+        return False
+
+    @property
+    def past_ids(self) -> int:
+        """How many token ids before a new token it needs beside that token's own."""
+        return 0
+
+    def state_bytes(self, hidden_size: int, step: Step) -> int:
+        """Bytes of the fixed state of one sequence in one layer, whatever its context."""
+        del hidden_size, step
+        return 0
 
     def check(self, num_layers: int, hidden_size: int) -> None:
         """Rules that need the model: how many layers share this configuration, and its width."""
@@ -109,10 +138,17 @@ class MemoryKind(LayerKind):
         return self
 
     def placement(self, num_hidden_layers: int) -> tuple[tuple[int, int], ...]:
-        """(input block, output block) of each memory layer, in order."""
+        """(input block, output block) of each memory layer, in order; none at the input."""
+        if self.position == "input":
+            return ()
         pairs: list[tuple[int, int]] = []
         for item in self.layers.split(","):
             first, colon, last = item.partition(":")
+            if colon and self.position != "beside_ffn":
+                raise InputError(
+                    f"memory.layers={shown(self.layers)}: {shown(item)} skips blocks, which only a"
+                    " memory layer beside an FFN can"
+                )
             if colon:
                 pairs.append((_block(first, item), _block(last, item)))
             else:

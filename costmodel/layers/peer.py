@@ -52,6 +52,11 @@ class Peer(MemoryKind):
     query_norm: bool = True
     replaces_ffn: bool = True
 
+    @property
+    def in_place_of_ffn(self) -> bool:
+        """Whether its blocks have no FFN: `replaces_ffn`."""
+        return self.replaces_ffn
+
     def __post_init__(self) -> None:
         """The experts read must exist."""
         if self.knn > self.num_keys**2:

@@ -54,6 +54,11 @@ class ProductKey(MemoryKind):
     shared_table: bool = True  # one table for all layers; else one each
     replaces_ffn: bool = True
 
+    @property
+    def in_place_of_ffn(self) -> bool:
+        """Whether its blocks have no FFN: `replaces_ffn`."""
+        return self.replaces_ffn
+
     def __post_init__(self) -> None:
         """The rows read must exist."""
         if self.knn > self.num_keys**2:

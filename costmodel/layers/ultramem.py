@@ -72,6 +72,11 @@ class UltraMem(MemoryKind):
     first_stage_topk: Count | None = None
     replaces_ffn: bool = False
 
+    @property
+    def in_place_of_ffn(self) -> bool:
+        """Whether its blocks have no FFN: `replaces_ffn`."""
+        return self.replaces_ffn
+
     def __post_init__(self) -> None:
         """The rows read must exist, and a value splits evenly over the cores."""
         if self.value_expansion_outputs is None:

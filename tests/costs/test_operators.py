@@ -106,7 +106,7 @@ def test_adds_wait_for_the_norm_after_the_block(
     assert residual_adds(6, ffn_layers, [m.placement(6) for m in memory]) == adds
     # the same by walking through the blocks
     walked, waiting = [], 0
-    replaced = {a for m in memory if m.replaces_ffn for a, _ in m.placement(6)}
+    replaced = {a for m in memory if m.in_place_of_ffn for a, _ in m.placement(6)}
     for block in range(6):
         walked.append(waiting)
         waiting = block not in replaced

@@ -265,7 +265,9 @@ def test_states_and_caches_of_a_hybrid_by_hand() -> None:
     """Three recurrent layers of 3 x 8 elements of 2 bytes, two of attention: 2 x 1 head of 4."""
     attention = Attention(num_attention_heads=2, num_key_value_heads=1, head_dim=4)
     hybrid: Any = SimpleNamespace(
-        hidden_size=8, attention_groups=[(Recurrence(), (0, 2, 4)), (attention, (1, 3))]
+        hidden_size=8,
+        attention_groups=[(Recurrence(), (0, 2, 4)), (attention, (1, 3))],
+        memory=(),
     )
     stored, state = kept_bytes(hybrid, make_step(batch=5, cached=6))
     assert state == 3 * (3 * 8 * 2)  # of a sequence, whatever it holds

@@ -107,7 +107,8 @@ def cache_is_predicted(model: ReferenceModel, step: Step) -> None:
     held = int(step.cached + step.new_tokens)
     assert model.new_cache(int(step.batch), held + 9).held_bytes(held) == stored
     exact = model.new_cache(int(step.batch), held)
-    allocated = sum(tensor.nbytes for layer in exact.layers for tensor in layer.tensors)
+    keeping = (*exact.layers, *exact.memories.values())
+    allocated = sum(tensor.nbytes for layer in keeping for tensor in layer.tensors)
     assert exact.allocated_bytes() == stored
     assert exact.state_bytes() == state
     assert allocated == stored + state
@@ -130,14 +131,15 @@ def shortened(config: ModelConfig) -> ModelConfig:
     blocks = range(config.num_hidden_layers)
     attentions = {i: attention for attention, layers in config.attention_groups for i in layers}
     ffns = {i: ffn for ffn, layers in config.ffn_groups for i in layers}
-    inputs: dict[int, tuple[MemoryKind, int]] = {}  # by block, with the output block
+    inputs: dict[int, list[MemoryKind]] = {}  # by block
+    outputs: list[int] = []
     for memory in config.memory:
-        inputs |= {a: (memory, b) for a, b in memory.placement(len(blocks))}
-    outputs = [b for _, b in inputs.values()]
+        for a, b in memory.placement(len(blocks)):
+            inputs.setdefault(a, []).append(memory)
+            outputs.append(b)
     sorts: dict[object, list[int]] = {}
     for i in blocks:
-        memory_in = inputs[i][0] if i in inputs else None
-        sort = attentions[i], ffns.get(i), memory_in, outputs.count(i)
+        sort = attentions[i], ffns.get(i), tuple(inputs.get(i, ())), outputs.count(i)
         sorts.setdefault(sort, []).append(i)
     kept = sorted(i for alike in sorts.values() for i in alike[:2])
     return replace(
@@ -153,11 +155,14 @@ def shortened(config: ModelConfig) -> ModelConfig:
 
 def _placed(memory: MemoryKind, kept: list[int], num_layers: int) -> MemoryKind:
     """The memory at the blocks that are left; an output goes after the next of them."""
+    if memory.position == "input":
+        return memory
     pairs = []
     for a, b in memory.placement(num_layers):
         if a in kept:
             after = min((i for i in kept if i >= b), default=kept[-1])
-            pairs.append(f"{kept.index(a)}:{kept.index(after)}")
+            skips = memory.position == "beside_ffn"
+            pairs.append(f"{kept.index(a)}:{kept.index(after)}" if skips else f"{kept.index(a)}")
     kind: Any = memory  # every kind is a dataclass, which their base does not say
     placed: MemoryKind = replace(kind, layers=",".join(pairs))
     return placed

@@ -24,7 +24,7 @@ from costmodel.costs.totals import KvCache, kept_bytes, parameter_counts, totals
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Workload
-from costmodel.layers.base import LayerKind
+from costmodel.layers.base import LayerKind, MemoryKind
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Step
 from costmodel.questions.designs.batched import OperatorBatch, structure
@@ -162,13 +162,21 @@ class ComponentPricer:
                 if operator.path not in elsewhere
             ]
             cache_bytes, state_bytes = kept_bytes(model, self._step)
+            for blocks, width, kind in kinds:
+                if isinstance(kind, MemoryKind):  # which keeps its state in its own component
+                    state_bytes -= len(blocks) * kind.state_bytes(width, self._step)
             kv_bytes = cache_bytes + self._step.batch * state_bytes
             self._wait(
                 backbone, operators, model.hidden_size, kv_bytes, towers_bytes=model.towers_bytes
             )
         for key in kinds:
             if key not in self._seen:
-                self._wait(key, self._operators(key), model.hidden_size, 0)
+                blocks, width, kind = key
+                state: Number = 0
+                if isinstance(kind, MemoryKind):
+                    of_layer = kind.state_bytes(width, self._step)
+                    state = self._step.batch * len(blocks) * of_layer
+                self._wait(key, self._operators(key), model.hidden_size, state)
         return [backbone, *kinds]
 
     def _operators(self, key: KindKey) -> list[Operator]:
