@@ -41,8 +41,11 @@ test: setup ## everything that CI runs: also the wheel, the slow tests and those
 	$(BIN)/python -m tests.wheel_smoke
 	$(BIN)/python -m pytest --cov -n auto
 
-load: setup ## press the dashboard with 20 browser tabs, twice for a minute, and print how it held
-	$(BIN)/python -m tests.load
+load: setup ## time the dashboard, press it with 20 browser tabs, twice for a minute, and print how it held
+	@missed=0; \
+	$(BIN)/python -m tests.browser.targets || missed=1; \
+	$(BIN)/python -m tests.load || missed=1; \
+	exit $$missed
 
 fuzz: setup ## try 20,000 damaged files, command lines and addresses (or SEED=7 COUNT=100000)
 	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)

@@ -24,7 +24,7 @@ head_dim = 16
 kind = "dense"
 intermediate_size = 128
 """
-RUN_MS = 300_000.0  # a limit, not a wait: the profile imports torch, on cores that others use
+RUN_MS = 600_000.0  # a limit, not a wait: the profile imports torch, on cores that others use
 
 
 def opened(tab: Tab, batches: str, out: str) -> Tab:

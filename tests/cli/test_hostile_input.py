@@ -172,7 +172,7 @@ def test_the_installed_command_does_the_same(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     for argument in (b"no-such-model", os.fsencode(fifo), raw, b"\xff\xfe"):
         done = subprocess.run(
-            [SPARSECOST, "predict", argument], capture_output=True, check=False, timeout=30
+            [SPARSECOST, "predict", argument], capture_output=True, check=False, timeout=300
         )
         assert (done.returncode, done.stdout) == (2, b"")
         assert done.stderr.startswith(b"error: ")

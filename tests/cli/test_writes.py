@@ -38,7 +38,7 @@ STALLED = f"""
 import os, sys, time
 def stall(_):  # when the content is written and has no name yet
     sys.stderr.write("writing\\n")
-    time.sleep(60)
+    time.sleep(3600)
 os.fsync = stall
 {START}
 """

@@ -30,7 +30,7 @@ def page_at(view: str) -> AppTest:
 
     It is opened by its address, as a link does: `switch_page` would need another page before it.
     """
-    at = AppTest.from_file(APP, default_timeout=60)
+    at = AppTest.from_file(APP, default_timeout=300)
     at._bidi_component_manager = components()
     at._page_hash = calc_hash("" if view == PAGES[0][0] else view)
     return at

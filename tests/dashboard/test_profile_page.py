@@ -26,7 +26,7 @@ from tests.steps import tiny_model
 
 pytestmark = pytest.mark.slow  # each test draws the page
 
-PATIENCE_S = 20.0
+PATIENCE_S = 300.0  # a limit, not a wait
 MEASURES = """
 import shutil, sys
 out = sys.argv[sys.argv.index("--out") + 1]
@@ -40,7 +40,7 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 print("[1/4] m time decode batch=1: done in 3.0 s, about 90 s left", flush=True)
 try:
-    time.sleep(60)
+    time.sleep(3600)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -58,6 +58,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv(recordings.VARIABLE, str(folder))
     monkeypatch.setattr(profiling, "has_torch", lambda: True)
+    monkeypatch.setattr(module, "GRACE_S", PATIENCE_S)  # a slow machine may answer late
     return folder
 
 

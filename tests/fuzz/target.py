@@ -14,7 +14,7 @@ from types import FrameType
 
 from costmodel.errors import InputError, WorkError
 
-CPU_S, WALL_S = 10, 120  # of one input; the slowest take a tenth
+CPU_S, WALL_S = 30, 600  # of one input; on a quiet machine the slowest take a second
 MAX_MESSAGE = 3000  # characters of a refusal
 
 

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from costmodel.inputs.files import (
     read_text,
     read_toml,
 )
+from tests.slowness import guarded
 
 Reader = Callable[[Path], object]
 READERS: list[Reader] = [read_text, read_toml, read_json_object]
@@ -181,10 +181,9 @@ def test_what_is_no_json_object(tmp_path: Path, text: str, rule: str) -> None:
     ids=["lists", "tables", "dots", "quoted", "inline", "header", "headers"],
 )
 def test_toml_nested_too_deeply(tmp_path: Path, levels: int, text: Callable[[int], str]) -> None:
-    began = time.perf_counter()
-    message = refusal(read_toml, toml(tmp_path, text(levels)))
+    with guarded(1.0):
+        message = refusal(read_toml, toml(tmp_path, text(levels)))
     assert message.endswith(f"is nested deeper than {MAX_DEPTH} levels")
-    assert time.perf_counter() - began < 5
 
 
 @pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 1_000, 100_000])
@@ -207,16 +206,15 @@ def test_nesting_up_to_the_limit_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["a='" + "x" * 2**23, 'a="' + "x." * 2**22, "'" * 2**22])
 def test_large_nonsense_is_refused_in_time(tmp_path: Path, text: str) -> None:
-    began = time.perf_counter()
-    refusal(read_toml, toml(tmp_path, text))
-    assert time.perf_counter() - began < 10
+    with guarded(2.5):
+        refusal(read_toml, toml(tmp_path, text))
 
 
 def test_a_fifo_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     reading = threading.Thread(target=refusal, args=(read_text, tmp_path / "fifo"), daemon=True)
     reading.start()
-    reading.join(timeout=10)
+    reading.join(timeout=120)  # a limit, not a wait
     assert not reading.is_alive()
 
 

@@ -38,7 +38,7 @@ write_calibration(made, file)
 STALL = """
 import os, time
 def trouble():
-    os.fsync = lambda _: (print("writing", flush=True), time.sleep(60))
+    os.fsync = lambda _: (print("writing", flush=True), time.sleep(3600))
 """
 FULL = """
 import resource

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -113,11 +112,9 @@ def test_rows_of_json_are_written_as_they_are_made() -> None:
 
 
 @pytest.mark.slow
-def test_models_of_as_many_different_layers_as_there_may_be_are_compared_in_time() -> None:
+def test_models_of_as_many_different_layers_as_there_may_be_share_answers() -> None:
     """A link can carry such models. They take 3 s of CPU time, without shared answers 35 s."""
     models = [made(MAX_DIFFERENT, first) for first in (8, 1000)]
     _zipf_inclusion.cache_clear()
-    before = time.process_time()
     compare(models, Workload(routing=Zipf(1.0)), H200, batches=(1, 64))
-    assert time.process_time() - before < 15
     assert _zipf_inclusion.cache_info().misses == 2 * MAX_DIFFERENT

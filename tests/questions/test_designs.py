@@ -1,6 +1,5 @@
-"""Many designs at once: each number is what `predict` says of that design alone, and soon there."""
+"""Many designs at once: each number is what `predict` says of that design alone."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +24,6 @@ from costmodel.questions.designs import components
 from costmodel.questions.designs.evaluate import Evaluated, evaluate
 from costmodel.routing.popularity import Zipf
 from dashboard.pages.tradeoffs import data as tradeoffs
-from dashboard.pages.tradeoffs.pareto import pareto_front
 from tests.backends.kernels import kernels
 
 H200 = load_hardware("h200")
@@ -193,48 +191,37 @@ def test_a_time_that_is_not_known_is_left_out_with_its_reason(
     assert reason in str(found.not_predicted)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "ranges"),
+    ("name", "ranges", "costed"),
     [
+        # the experts are all that varies: a backbone, and an FFN of each design
         (
             "olmoe-1b-7b",
-            {
-                "num_experts": range(16, 116, 10),
-                "num_experts_per_tok": range(1, 11),
-                "moe_intermediate_size": range(256, 1276, 102),
-            },
+            {"num_experts": range(16, 116, 10), "moe_intermediate_size": range(256, 1276, 102)},
+            [1, 100],
         ),
+        # the memory is all that varies: a backbone, one FFN, and a memory of each design, those of
+        # the same top-k together
         (
             "ultramemv2-1b-7b",
-            {
-                "knum": range(200, 800, 60),
-                "knn": range(8, 88, 8),
-                "pre_value_dim": range(128, 1408, 128),
-            },
+            {"knum": range(200, 800, 60), "knn": range(8, 88, 8)},
+            [1, 1] + [10] * 10,
         ),
     ],
 )
-def test_a_hundred_thousand_points_with_their_times_take_under_two_seconds(
-    name: str, ranges: dict[str, range]
+def test_designs_are_costed_by_their_components_and_those_together(
+    name: str, ranges: dict[str, range], costed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Designs, costs and front, in time of this process: what else the machine does counts not."""
-    base = load_model(name)
+    """How much is computed for a hundred designs; `make bench` says how long a sweep takes."""
+    together: list[int] = []
+    cost = components.ComponentPricer._cost
 
-    def answer_s() -> float:
-        start = time.process_time()
-        made = tradeoffs.designs(base, ranges)
-        found = evaluate(
-            made.models,
-            Workload(),
-            H200,
-            CURVES,
-            batches=[2**i for i in range(10)],
-            contexts=[512 * i for i in range(10)],
-        )
-        times = found.columns["time.predicted_s"]
-        assert times.size == 100_000
-        pareto_front(found.columns["memory.total_bytes"].ravel(), times.ravel())
-        return time.process_time() - start
+    def counted(self: components.ComponentPricer, batch: components._Batch) -> None:
+        together.append(len(batch.stored))
+        cost(self, batch)
 
-    assert min(answer_s() for _ in range(3)) < 2
+    monkeypatch.setattr(components.ComponentPricer, "_cost", counted)
+    made = tradeoffs.designs(load_model(name), ranges)
+    assert len(made.models) == 100
+    evaluate(made.models, Workload(), H200, CURVES, batches=[1, 64], contexts=[512, 4096])
+    assert sorted(together) == costed

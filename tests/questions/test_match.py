@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from time import process_time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -211,13 +211,21 @@ def test_trying_every_pair_finds_nothing_nearer(world: World) -> None:
         ("llama-3.1-70b", "memory-plus-227m-1.2b", {"knn": 1, "intermediate_size": 64}),
     ],
 )
-def test_a_match_takes_less_than_two_seconds(
-    target: str, template: str, vary: dict[str, int] | None
+def test_a_match_tries_fewer_than_a_thousand_models(
+    target: str, template: str, vary: dict[str, int] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = process_time()
+    """Also where none is near enough; `make bench` says how long that takes."""
+    searches: list[Search] = []
+
+    def search(**fields: Any) -> Search:  # noqa: ANN401 - as of Search
+        searches.append(Search(**fields))
+        return searches[-1]
+
+    monkeypatch.setattr("costmodel.questions.match.Search", search)
     with suppress(InputError):
-        assert match(PRESETS[target], PRESETS[template], vary=vary).candidates < 1000
-    assert process_time() - start < 2
+        match(PRESETS[target], PRESETS[template], vary=vary)
+    (made,) = searches
+    assert 0 < len(made.budgets) < 1000
 
 
 def test_experts_are_found_with_how_many_a_token_chooses() -> None:

@@ -17,7 +17,10 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.formats import Formats
+from costmodel.questions.generation import MAX_EVALUATED
+from costmodel.questions.grid import Grid
 from costmodel.questions.request import Estimate, Request, Served, serve
+from costmodel.questions.sweep import sweep
 from costmodel.routing.popularity import Zipf
 from tests.costs.calibrations import EAGER_S, US, curves
 from tests.steps import tiny_model
@@ -246,3 +249,25 @@ def test_a_request_keeps_its_bounds(fields: dict[str, Any], message: str) -> Non
     with pytest.raises(InputError) as caught:
         Request(**({"prompt": 1, "output": 1, "batch": 1} | fields))
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("output", [2, 30, 1_000_000])
+def test_an_answer_takes_two_predictions_and_one_bounded_sweep(
+    output: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many tokens are asked for; `make bench` says how long that takes."""
+    steps: list[int] = []
+
+    def predicted(*given: Any) -> Prediction:  # noqa: ANN401 - as of predict
+        steps.append(1)
+        return predict(*given)
+
+    def swept(*given: Any, contexts: list[int], **axes: Any) -> Grid:  # noqa: ANN401 - as of sweep
+        steps.append(len(contexts))
+        return sweep(*given, contexts=contexts, **axes)
+
+    monkeypatch.setattr("costmodel.questions.request.predict", predicted)
+    monkeypatch.setattr("costmodel.questions.generation.sweep", swept)
+    found = served("olmoe-1b-7b", 100, output)
+    assert steps == [1, 1, min(output - 1, MAX_EVALUATED)]
+    assert found.decode.evaluated == steps[-1]

@@ -1,7 +1,6 @@
 """Declared routings: draws without replacement whose law is the cost model's."""
 
 import math
-import time
 from collections import Counter
 from statistics import mean, stdev
 
@@ -14,6 +13,7 @@ from costmodel.routing.zipf import inclusion
 from reference_model import synthetic_routing
 from reference_model.synthetic_routing import Popularity
 from tests.reference_model.oracles import Array
+from tests.slowness import guarded
 
 POPULATION, DRAWS, TOKENS = 24, 5, 8192
 EXPONENTS = (0.0, 0.5, 1.0, 2.0, 6.0)
@@ -87,18 +87,16 @@ def test_steep_popularity_and_full_draws_come_to_an_end(
     rows: int, draws: int, exponent: float
 ) -> None:
     """At exponent 10 the 32nd row comes once in 10^15 draws: redrawing alone would never end."""
-    start = time.monotonic()
-    indices = Popularity(exponent=exponent).rows(64, rows, draws, generator=generator())
-    assert time.monotonic() - start < 10
+    with guarded(2.5):
+        indices = Popularity(exponent=exponent).rows(64, rows, draws, generator=generator())
     assert all(len(set(token)) == draws for token in indices.tolist())
     assert int(indices.min()) >= 0
     assert int(indices.max()) < rows
 
 
 def test_a_million_rows_take_no_time() -> None:
-    start = time.monotonic()
-    indices = Popularity(exponent=1.0).rows(64, 1_000_000, 256, generator=generator())
-    assert time.monotonic() - start < 10
+    with guarded(2.5):
+        indices = Popularity(exponent=1.0).rows(64, 1_000_000, 256, generator=generator())
     assert all(len(set(token)) == 256 for token in indices.tolist())
 
 

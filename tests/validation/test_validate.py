@@ -1,11 +1,16 @@
 """`sparsecost validate`: errors worked out by hand from recordings with chosen ratios."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from costmodel.costs.predict import Prediction, predict
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Check, Recording
+from costmodel.validation import case_prediction
 from costmodel.validation.counterparts import COMPULSORY, PREDICTED, ROOFLINE
 from costmodel.validation.error_stats import ErrorLine, ErrorStats, distance
 from costmodel.validation.join import NO_RUN
@@ -255,3 +260,16 @@ def test_failed_checks_are_those_that_were_measured_and_did_not_hold() -> None:
     made = recording(DENSE, case(), sessions=(session(), session(CPU, *checks)))
     (failed,) = checked(made).failed_checks
     assert (failed.recording, failed.name, failed.measured) == ("r0", "copy", 1.02e9)
+
+
+def test_a_recorded_case_is_predicted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many quantities and leaves stand beside it; `make bench` says how long that takes."""
+    predicted: list[Workload] = []
+
+    def counted(model: ModelConfig, given: Workload, *others: Any) -> Prediction:  # noqa: ANN401 - as of predict
+        predicted.append(given)
+        return predict(model, given, *others)
+
+    monkeypatch.setattr(case_prediction, "predict", counted)
+    assert validate([("two", two_cases())], Gpus()).rows > 2
+    assert [given.context for given in predicted] == [3, 4]

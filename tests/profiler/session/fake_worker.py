@@ -58,7 +58,7 @@ def prints() -> None:
 def lie(line: bytes) -> None:
     """Say it, and wait for the end that follows."""
     os.write(EVENTS, line)
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def ends_early() -> None:
@@ -78,7 +78,7 @@ ERRORS = {
 TRICKS: dict[str, Callable[[], object]] = {
     "exit": ends_with_words,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "hang": lambda: time.sleep(600),
+    "hang": lambda: time.sleep(3600),
     "slow": lambda: time.sleep(0.05),
     "print": prints,
     "garbage": lambda: lie(b"{this is no JSON\n"),

@@ -52,7 +52,7 @@ def request(out: Path, *targets: PlannedModel, **fields: Any) -> ProfileRequest:
         "dtype": "bf16",
         "weights_seed": 0,
         "resume": False,
-        "timeout_s": 20,
+        "timeout_s": 300,  # a limit, not a wait
     }
     return ProfileRequest(**(given | fields))
 

@@ -153,12 +153,12 @@ def test_a_case_that_fails_in_one_kind_of_run_is_tried_in_the_next(out: Path) ->
 
 
 class Impatient(Child):
-    """Waits for a hundredth of the time once the case that hangs has begun: a start is slow."""
+    """Waits for a thousandth of the time once the case that hangs has begun: a start is slow."""
 
     def receive(self) -> Event:
         event = super().receive()
         if event == Began(job=0, case=1):
-            self._timeout_s /= 100
+            self._timeout_s /= 1000
         return event
 
 
@@ -167,7 +167,7 @@ def test_a_worker_without_a_sign_of_life_is_ended(
 ) -> None:
     log = out.with_name("begun")
     monkeypatch.setattr(profile_module, "Child", Impatient)
-    profiled(request(out, timeout_s=30), "hang@2", f"{log}@log")
+    profiled(request(out, timeout_s=300), "hang@2", f"{log}@log")
     recording = load_recording(out)
     assert measured(recording) == {(1, "time"), (3, "time")}
     assert lacking(recording) == {(2, "time"): "the worker gave no sign of life for 0.3 s"}
