@@ -14,7 +14,7 @@ from costmodel.costs.latency import Unknown
 from costmodel.inputs.workload import Workload
 from costmodel.layers.operator import Operator
 from costmodel.routing.by_population import POPULATIONS, routing_of
-from costmodel.routing.popularity import Histogram
+from costmodel.routing.histogram import Histogram
 
 FLOOR = "time.floor_s"
 NONE = np.array(None, dtype=object)

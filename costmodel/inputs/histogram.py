@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import shown
 from costmodel.inputs.files import read_json_object
-from costmodel.routing.popularity import AccessCounts, Histogram
+from costmodel.routing.histogram import AccessCounts, Histogram
 from costmodel.strict import STRICT, validated
 
 MAX_COUNT = 2**50  # so that products with `draws` stay exact in every reader

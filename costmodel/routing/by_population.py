@@ -1,24 +1,29 @@
-"""A routing for each population: experts and table rows may follow different laws."""
+"""A routing for each population: experts, table rows and n-grams may follow different laws."""
 
 from dataclasses import dataclass
 from typing import get_args
 
-from costmodel.routing.popularity import Expected, Histogram, ItemKind, Routing, Trials
+from costmodel.routing.expectation import Expected, ItemKind, Trials
+from costmodel.routing.histogram import Histogram
+from costmodel.routing.popularity import NgramLaw, Routing
 
 POPULATIONS: tuple[ItemKind, ...] = get_args(ItemKind)
+NGRAMS = "ngrams"  # the population of what tokens address; rows in tables all the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByPopulation:
-    """One routing of experts and another of table rows."""
+    """A routing of experts, one of the rows that scores choose, and a law of n-grams."""
 
     experts: Routing
     rows: Routing
+    ngrams: NgramLaw | None = None  # None: the law of the rows
 
     @property
     def label(self) -> str:
-        """Both labels with their populations: `experts=uniform,rows=zipf:1.0`."""
-        return f"experts={self.experts.label},rows={self.rows.label}"
+        """All labels with their populations: `experts=uniform,rows=zipf:1.0`."""
+        ngrams = "" if self.ngrams is None else f",{NGRAMS}={self.ngrams.label}"
+        return f"experts={self.experts.label},rows={self.rows.label}{ngrams}"
 
     def expected_distinct(
         self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
@@ -28,6 +33,18 @@ class ByPopulation:
             population, draws, trials, kind=kind, copies=copies
         )
 
+    def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> Expected:
+        """What the routing of this population says."""
+        return routing_of(self, kind).hot_share(population, draws, kept, kind=kind)
+
+    def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
+        """What the law of n-grams expects."""
+        return ngram_law_of(self).expected_distinct_hashed(population, trials, order=order)
+
+    def hot_share_hashed(self, population: int, kept: int, *, order: int) -> Expected:
+        """What the law of n-grams says."""
+        return ngram_law_of(self).hot_share_hashed(population, kept, order=order)
+
 
 def routing_of(routing: Routing, kind: ItemKind) -> Routing:
     """The routing that one population follows."""
@@ -36,7 +53,15 @@ def routing_of(routing: Routing, kind: ItemKind) -> Routing:
     return routing
 
 
+def ngram_law_of(routing: Routing) -> NgramLaw:
+    """The law that n-grams follow."""
+    if isinstance(routing, ByPopulation):
+        return routing.rows if routing.ngrams is None else routing.ngrams
+    return routing
+
+
 def histograms_of(routing: Routing) -> tuple[Histogram, ...]:
     """The measured histograms in a routing, each once."""
-    laws = dict.fromkeys(routing_of(routing, kind) for kind in POPULATIONS)
+    laws: dict[NgramLaw, None] = dict.fromkeys(routing_of(routing, kind) for kind in POPULATIONS)
+    laws[ngram_law_of(routing)] = None
     return tuple(law for law in laws if isinstance(law, Histogram))

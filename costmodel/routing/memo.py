@@ -1,16 +1,22 @@
 """A memo of a routing's answers, for a sweep that asks for the same expectation many times."""
 
+from collections.abc import Callable, Hashable
+
 import numpy as np
 
-from costmodel.routing.popularity import Expected, ItemKind, Routing, Trials
+from costmodel.routing.expectation import Expected, ItemKind, Trials
+from costmodel.routing.popularity import Routing
 
 
 class RoutingMemo:
-    """A routing that works out each expectation once; it keeps all of them, without a limit."""
+    """A routing that works out each expectation once; it keeps all of them, without a limit.
+
+    An array is the same one each time, and read-only.
+    """
 
     def __init__(self, routing: Routing) -> None:
         self._routing = routing
-        self._expectations: dict[object, Expected] = {}
+        self._expectations: dict[Hashable, Expected] = {}
 
     @property
     def label(self) -> str:
@@ -20,17 +26,40 @@ class RoutingMemo:
     def expected_distinct(
         self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
-        """What the routing itself expects; an array is the same one each time, and read-only."""
-        trials_key: object = trials
-        if isinstance(trials, np.ndarray):
-            trials_key = trials.shape, trials.dtype.str, trials.tobytes()
-        key = population, draws, kind, copies, trials_key
+        """What the routing itself expects."""
+        return self._kept(
+            (population, draws, kind, copies, _key(trials)),
+            lambda: self._routing.expected_distinct(
+                population, draws, trials, kind=kind, copies=copies
+            ),
+        )
+
+    def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> Expected:
+        """What the routing itself says."""
+        return self._routing.hot_share(population, draws, kept, kind=kind)
+
+    def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
+        """What the routing itself expects."""
+        return self._kept(
+            (population, order, _key(trials)),
+            lambda: self._routing.expected_distinct_hashed(population, trials, order=order),
+        )
+
+    def hot_share_hashed(self, population: int, kept: int, *, order: int) -> Expected:
+        """What the routing itself says."""
+        return self._routing.hot_share_hashed(population, kept, order=order)
+
+    def _kept(self, key: Hashable, work_out: Callable[[], Expected]) -> Expected:
         expectation = self._expectations.get(key)
         if expectation is None:
-            expectation = self._routing.expected_distinct(
-                population, draws, trials, kind=kind, copies=copies
-            )
+            expectation = work_out()
             if isinstance(expectation, np.ndarray):
                 expectation.flags.writeable = False
             self._expectations[key] = expectation
         return expectation
+
+
+def _key(trials: Trials) -> Hashable:
+    if isinstance(trials, np.ndarray):
+        return trials.shape, trials.dtype.str, trials.tobytes()
+    return trials

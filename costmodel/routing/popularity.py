@@ -5,28 +5,32 @@ token and a head) each draw k different items out of N. The number of distinct i
 random; the formulas give its expectation: exactly where popularity is uniform or measured, and to
 the error stated in `zipf.inclusion` under Zipf's law. Experts and rows may follow different
 routings: `by_population.py`.
+
+Rows may be addressed by tokens instead: in a column of a table, an n-gram (the last n token ids)
+takes the row that its hash names; at order 1 the id itself is the row.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from math import expm1, inf, isnan, log1p, nan
-from typing import Any, Literal, Protocol
+from math import expm1, inf, log1p
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from costmodel.errors import InputError
-from costmodel.routing.rarefaction import touched
-from costmodel.routing.zipf import Inclusion, inclusion
-
-ItemKind = Literal["experts", "rows"]
-Trials = int | NDArray[Any]  # an array of int64, or of Python ints
-Expected = float | NDArray[np.float64]
-Floats = NDArray[np.float64]
-
-KEPT_POPULARITIES = (
-    1024  # of Zipf's law; each takes 10 ms and 2 kB, at the steepest 0.2 s and 33 kB
+from costmodel.routing.expectation import (
+    Expected,
+    ItemKind,
+    Trials,
+    check_draws,
+    check_hashed,
+    check_kept,
+    different_ngrams,
+    expected_hashed,
+    expected_touched,
+    hashed_share,
+    per_value,
+    zipf_inclusion,
+    zipf_share,
 )
 
 UNIFORM_OVERSTATES = (
@@ -39,12 +43,38 @@ UNIFORM_OVERSTATES = (
 (Jensen). Only tokens that avoid one another's choices, as under a forced balance, touch more."""
 
 
-class Routing(Protocol):
-    """The popularity of the items among which each token draws."""
+class NgramLaw(Protocol):
+    """The popularity of n-grams, and so of the table rows that they address."""
 
     @property
     def label(self) -> str:
-        """The routing as a user writes it and as outputs name it, such as `zipf:1.0`."""
+        """The law as a user writes it and as outputs name it, such as `zipf:1.0`."""
+
+    def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
+        """The expected distinct rows of one column that the n-grams of `trials` tokens address.
+
+        Args:
+            population: P, the rows of the column; at order 1 the token ids, a row each.
+            trials: T, the tokens of the step; 0 touches nothing.
+            order: n, the tokens of an n-gram.
+
+        Returns:
+            A float for an int of trials, an array for an array; equal to the bit. No more than
+            under `Uniform`. NaN where a histogram holds fewer than T n-grams.
+        """
+
+    def hot_share_hashed(self, population: int, kept: int, *, order: int) -> Expected:
+        """The share of a column's accesses that its `kept` most popular rows take, from 0 to 1.
+
+        Args:
+            population: P, the rows of the column; at order 1 the token ids, a row each.
+            kept: The rows that a cache of the hottest ones holds, 0 <= kept <= P.
+            order: n, the tokens of an n-gram.
+        """
+
+
+class Routing(NgramLaw, Protocol):
+    """The popularity of the items among which each token draws."""
 
     def expected_distinct(
         self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
@@ -63,6 +93,19 @@ class Routing(Protocol):
         Returns:
             A float for an int of trials, an array for an array; equal to the bit. NaN where a
             histogram holds fewer than T trials.
+        """
+
+    def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> Expected:
+        """The share of accesses that the `kept` most popular items take, from 0 to 1.
+
+        Args:
+            population: N, the experts of a layer, or the table rows that the layer can reach.
+            draws: k, the different items that one trial draws, 1 <= k <= N.
+            kept: The items that a cache of the hottest ones holds, 0 <= kept <= N.
+            kind: Experts or table rows.
+
+        Returns:
+            A float; an array of several routings (`RoutingAxis`). NaN where it is not known.
         """
 
 
@@ -87,14 +130,34 @@ class Uniform:
         Source: linearity of expectation; the birthday problem with draws of k.
         """
         del kind
-        _check_draws(population, draws)
+        check_draws(population, draws)
         num_copies = population * copies
         log_missed = log1p(-draws / num_copies) if draws < num_copies else -inf
 
         def distinct(trials: int) -> float:
             return num_copies * -expm1(trials * log_missed)
 
-        return _per_value(distinct, trials, num_copies, draws)
+        return per_value(distinct, trials, num_copies, draws)
+
+    def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> float:
+        """Kept / N: no item is more popular than another."""
+        del kind
+        check_draws(population, draws)
+        check_kept(population, kept)
+        return kept / population
+
+    def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
+        """P (1 - (1 - 1/P)^T): no n-gram comes twice; at order 1 all ids are equally popular.
+
+        Leaves out: that n-grams repeat, which makes it fewer rows.
+        """
+        check_hashed(population, order)
+        return self.expected_distinct(population, 1, trials, kind="rows")
+
+    def hot_share_hashed(self, population: int, kept: int, *, order: int) -> float:
+        """Kept / P: n-grams that never come twice make no row more popular than another."""
+        check_hashed(population, order)
+        return self.hot_share(population, 1, kept, kind="rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,67 +181,49 @@ class Zipf:
         Source: linearity of expectation.
         """
         del kind
-        _check_draws(population, draws)
-        groups = _zipf_inclusion(population, draws, self.exponent)
-        distinct = _expected_touched(groups.items, groups.probability, copies)
-        return _per_value(distinct, trials, population * copies, draws)
+        check_draws(population, draws)
+        groups = zipf_inclusion(population, draws, self.exponent)
+        distinct = expected_touched(groups.items, groups.probability, copies)
+        return per_value(distinct, trials, population * copies, draws)
 
+    def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> float:
+        """Sum over the `kept` most popular items of pi_i / k, pi_i from `zipf.inclusion`."""
+        del kind
+        check_draws(population, draws)
+        check_kept(population, kept)
+        return zipf_share(population, draws, self.exponent, kept)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessCounts:
-    """How often the items of one population were drawn in a measurement."""
+    def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
+        """Rows of the distinct n-grams, which follow this law at every order.
 
-    population: int  # items, drawn or not
-    trials: int  # tokens, or pairs of a token and a head
-    draws: int  # items per trial
-    counts: tuple[tuple[int, int], ...]  # (accesses of an item, items with as many)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Histogram:
-    """Measured popularity: how many of n trials drew each item."""
-
-    label: str
-    source: str  # where the counts come from, in words
-    experts: AccessCounts | None = None
-    rows: AccessCounts | None = None
-
-    def section(self, kind: ItemKind) -> AccessCounts | None:
-        """The counts of experts or of rows; None: they were not measured."""
-        return self.experts if kind == "experts" else self.rows
-
-    def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
-    ) -> Expected:
-        """Sum over items of 1 - C(n - c_i, T) / C(n, T): T of the n measured trials are taken.
-
-        At T = n it is the number of distinct items that were measured. Beyond n the measurement
-        says nothing, and the result is NaN.
-        Leaves out: that neighbouring tokens, and the heads of one token, may draw alike; every
-        choice of T trials is equally likely.
-        Source: rarefaction, `rarefaction.touched`.
+        At order 1 the ids are the rows. From order 2 on the law is one of `different_ngrams(n)`
+        n-grams, of which G(T) are expected in T tokens, hashed evenly: `expected_hashed`.
+        Leaves out: that the tokens of one text repeat one another more than those of many.
         """
-        measured = self.section(kind)
-        if measured is None:
-            raise InputError(f"routing={self.label}: has no section {kind!r}, which the model uses")
-        for field, of_histogram, of_model in (
-            ("population", measured.population, population),
-            ("draws", measured.draws, draws),
-        ):
-            if of_histogram != of_model:
-                raise InputError(
-                    f"routing={self.label}: {kind}.{field}={of_histogram}: the model has {of_model}"
-                )
-        accesses, items = np.array(measured.counts, dtype=np.float64).T
+        return self.hashed_distinct(population, trials, order, different_ngrams(order))
 
-        def distinct(trials: int) -> float:
-            if trials > measured.trials:
-                return nan
-            return float(
-                (items * copies * touched(measured.trials, accesses, trials, copies)).sum()
-            )
+    def hot_share_hashed(self, population: int, kept: int, *, order: int) -> float:
+        """At order 1 `hot_share`; from order 2 on `hashed_share` of the n-grams."""
+        return self.hashed_hot_share(population, kept, order, different_ngrams(order))
 
-        return _per_value(distinct, trials, population * copies, draws)
+    def hashed_distinct(self, population: int, trials: Trials, order: int, ngrams: int) -> Expected:
+        """`expected_distinct_hashed`, where there are `ngrams` different n-grams of the order."""
+        check_hashed(population, order)
+        if order == 1:
+            return self.expected_distinct(population, 1, trials, kind="rows")
+        groups = zipf_inclusion(ngrams, 1, self.exponent)
+        distinct = expected_touched(groups.items, groups.probability, 1)
+        return per_value(expected_hashed(population, distinct), trials, population, 1)
+
+    def hashed_hot_share(self, population: int, kept: int, order: int, ngrams: int) -> float:
+        """`hot_share_hashed`, where there are `ngrams` different n-grams of the order."""
+        check_hashed(population, order)
+        if order == 1:
+            return self.hot_share(population, 1, kept, kind="rows")
+        check_kept(population, kept)
+        return hashed_share(
+            population, kept, ngrams, lambda items: zipf_share(ngrams, 1, self.exponent, items)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,64 +241,27 @@ class RoutingAxis:
         self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
     ) -> Expected:
         """The expectation of each routing, stacked along a new first axis."""
-        return np.stack(
-            [
-                np.asarray(
-                    routing.expected_distinct(population, draws, trials, kind=kind, copies=copies)
-                )
-                for routing in self.routings
-            ]
+        return self._stacked(
+            lambda routing: routing.expected_distinct(
+                population, draws, trials, kind=kind, copies=copies
+            )
         )
 
+    def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> Expected:
+        """The share of each routing, stacked along a new first axis."""
+        return self._stacked(lambda routing: routing.hot_share(population, draws, kept, kind=kind))
 
-def _check_draws(population: int, draws: int) -> None:
-    if not 1 <= draws <= population:
-        raise InputError(f"draws={draws}: must lie between 1 and population={population}")
+    def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
+        """The expectation of each routing, stacked along a new first axis."""
+        return self._stacked(
+            lambda routing: routing.expected_distinct_hashed(population, trials, order=order)
+        )
 
+    def hot_share_hashed(self, population: int, kept: int, *, order: int) -> Expected:
+        """The share of each routing, stacked along a new first axis."""
+        return self._stacked(
+            lambda routing: routing.hot_share_hashed(population, kept, order=order)
+        )
 
-@lru_cache(maxsize=KEPT_POPULARITIES)
-def _zipf_inclusion(population: int, draws: int, exponent: float) -> Inclusion:
-    """`zipf.inclusion` with a memo, for sweeps; its arrays are shared and so read-only."""
-    groups = inclusion(population, draws, exponent)
-    for array in (groups.items, groups.probability):
-        array.flags.writeable = False
-    return groups
-
-
-def _expected_touched(items: Floats, probability: Floats, copies: int) -> Callable[[int], float]:
-    """The expected distinct copies as a function of T, of groups of equally popular items.
-
-    Group i has `items[i]` items; one trial draws each with `probability[i]`.
-    """
-    with np.errstate(divide="ignore"):
-        log_missed = np.log1p(-probability / copies)
-
-    def distinct(trials: int) -> float:
-        return float((items * copies * -np.expm1(trials * log_missed)).sum())
-
-    return distinct
-
-
-def _per_value(
-    distinct: Callable[[int], float], trials: Trials, population: int, draws: int
-) -> Expected:
-    """`distinct` of each number of trials: 0 of none; otherwise kept in [k, min(N, k T)].
-
-    NaN stays NaN.
-    """
-
-    def bounded(count: int) -> float:
-        if count < 0:
-            raise InputError(f"trials={count}: must not be negative")
-        if count == 0:
-            return 0.0
-        value = distinct(count)
-        if isnan(value):
-            return value
-        return min(max(value, float(draws)), float(min(population, draws * count)))
-
-    if not isinstance(trials, np.ndarray):
-        return bounded(int(trials))
-    values, places = np.unique(trials, return_inverse=True)
-    results = np.array([bounded(count) for count in values.tolist()], dtype=np.float64)
-    return results[places.ravel()].reshape(trials.shape)
+    def _stacked(self, answer: Callable[[Routing], Expected]) -> Expected:
+        return np.stack([np.asarray(answer(routing)) for routing in self.routings])

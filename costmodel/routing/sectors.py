@@ -7,7 +7,7 @@ or that does not begin and end at the border of one, moves bytes of its neighbou
 from functools import lru_cache
 from math import gcd
 
-from costmodel.routing.popularity import Expected
+from costmodel.routing.expectation import Expected
 
 SECTOR_BYTES = 32
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from costmodel.errors import InputError
-from costmodel.routing.popularity import Expected
+from costmodel.routing.expectation import Expected
 
 
 def expected_union(

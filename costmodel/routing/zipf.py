@@ -34,7 +34,7 @@ class Inclusion:
     probability: Floats  # that one token draws a given item of the group; sums to k over items
 
 
-def inclusion(population: int, draws: int, exponent: float) -> Inclusion:
+def inclusion(population: int, draws: int, exponent: float, *, edge: int = 0) -> Inclusion:
     """The probability pi_i that one token draws item i.
 
     Formula: let item i arrive at time T_i ~ Exp(w_i); the first k arrivals are the draw, so
@@ -43,7 +43,8 @@ def inclusion(population: int, draws: int, exponent: float) -> Inclusion:
 
     The integral runs over log t, by Gauss-Legendre panels, where P is neither 1 nor 0 to 1e-13.
     For earlier t, P is 1 and the integral is 1 - exp(-w_i t). Ranks past `HEAD` are binned
-    (`_ranks`), so time and memory grow with log N. The result is scaled to sum to k.
+    (`_ranks`), so time and memory grow with log N; no bin reaches across rank `edge`. The result
+    is scaled to sum to k.
 
     Error: below 1e-10 relative, in every pi_i and in the sum of 1 - (1 - pi_i)^T, for N <= 1e9,
     k <= 768 and s <= 10 (5e-11 was seen at s = 10, 3e-12 for s <= 5). tests/routing/test_zipf.py
@@ -53,7 +54,7 @@ def inclusion(population: int, draws: int, exponent: float) -> Inclusion:
     Source: exponential race of P. Efraimidis and P. Spirakis, Weighted random sampling with a
     reservoir, Inf. Proc. Letters 97 (2006); the integral is elementary.
     """
-    ranks, items = _ranks(population, exponent)
+    ranks, items = _ranks(population, exponent, edge)
     if draws == population:
         return Inclusion(items, np.ones_like(items))
     log_weights = -exponent * np.log(ranks)
@@ -72,13 +73,14 @@ def inclusion(population: int, draws: int, exponent: float) -> Inclusion:
     return Inclusion(items, np.minimum(probability, 1.0))
 
 
-def _ranks(population: int, exponent: float) -> tuple[Floats, Floats]:
+def _ranks(population: int, exponent: float, edge: int = 0) -> tuple[Floats, Floats]:
     """Ranks and weights such that sum of weight f(rank) = sum of f(i) over i = 1..N.
 
     The first `HEAD` ranks are kept one by one. The others are put into bins over which w_i falls
-    by `BIN_RATIO` at most. A bin of m > `BIN_NODES` ranks is summed by the Gauss rule of m equally
-    spaced points, which is exact for polynomials of degree 15; its nodes are the eigenvalues of the
-    Jacobi matrix of the discrete Chebyshev polynomials, b_n = n^2 (m^2 - n^2) / (4 (4 n^2 - 1)).
+    by `BIN_RATIO` at most; a bin ends at rank `edge`. A bin of m > `BIN_NODES` ranks is summed by
+    the Gauss rule of m equally spaced points, which is exact for polynomials of degree 15; its
+    nodes are the eigenvalues of the Jacobi matrix of the discrete Chebyshev polynomials,
+    b_n = n^2 (m^2 - n^2) / (4 (4 n^2 - 1)).
     Source: G. Golub and J. Welsch, Calculation of Gauss quadrature rules, Math. Comp. 23 (1969).
     """
     ratio = BIN_RATIO ** (1 / max(1.0, exponent))
@@ -86,7 +88,8 @@ def _ranks(population: int, exponent: float) -> tuple[Floats, Floats]:
     ranks, items = [np.arange(1.0, first)], [np.ones(first - 1)]
     order = np.arange(1, BIN_NODES)
     while first <= population:
-        size = min(max(BIN_NODES, int(first * (ratio - 1))), population - first + 1)
+        last = edge if first <= edge else population
+        size = min(max(BIN_NODES, int(first * (ratio - 1))), last - first + 1)
         if size <= BIN_NODES:
             ranks.append(np.arange(float(first), first + size))
             items.append(np.ones(size))

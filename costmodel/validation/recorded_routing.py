@@ -9,6 +9,7 @@ expert or row adds (`bounds.py`).
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import nan
 from statistics import fmean
 
 from costmodel.costs.operators import build_operators
@@ -18,7 +19,8 @@ from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
 from costmodel.recordings.measured import ExactColumn, SpreadColumn
 from costmodel.recordings.recording import Recording, Run
-from costmodel.routing.popularity import Expected, ItemKind, Trials
+from costmodel.routing.expectation import Expected, ItemKind, Trials
+from costmodel.routing.popularity import Uniform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,19 @@ class RecordedRouting:
         del population, trials, copies
         recorded = self.experts if kind == "experts" else self.rows
         return float(draws if recorded is None else recorded)
+
+    def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> float:
+        """NaN: how often each item was drawn is not known."""
+        del population, draws, kept, kind
+        return nan
+
+    def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
+        """As `Uniform`: a profile draws its token ids at random, so that n-grams do not repeat."""
+        return Uniform().expected_distinct_hashed(population, trials, order=order)
+
+    def hot_share_hashed(self, population: int, kept: int, *, order: int) -> float:
+        """As `Uniform`, for the same reason."""
+        return Uniform().hot_share_hashed(population, kept, order=order)
 
 
 def recorded_distinct(recording: Recording, run: Run) -> dict[str, float]:

@@ -13,7 +13,7 @@ from costmodel.costs.predict import predict
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
-from costmodel.routing.popularity import AccessCounts, Histogram
+from costmodel.routing.histogram import AccessCounts, Histogram
 from tests.commands import output, refusal
 from tests.show.test_contract import nulls
 

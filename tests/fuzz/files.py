@@ -24,7 +24,7 @@ from costmodel.inputs.model import ModelConfig, load_model_toml, model_from_tabl
 from costmodel.inputs.model_toml import model_toml
 from costmodel.recordings.calibration import Calibration, load_calibration_file
 from costmodel.recordings.recording import Recording, load_recording, recording_text
-from costmodel.routing.popularity import Histogram
+from costmodel.routing.histogram import Histogram
 from costmodel.show.tables.validation import validation_tables
 from costmodel.show.text import markdown
 from costmodel.show.validation_json import validation_json

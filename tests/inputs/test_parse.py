@@ -22,7 +22,8 @@ from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
 from costmodel.layers.dtype import DTYPES, KV_LAYOUTS
 from costmodel.layers.formats import Formats
 from costmodel.routing.by_population import ByPopulation
-from costmodel.routing.popularity import Histogram, Uniform, Zipf
+from costmodel.routing.histogram import Histogram
+from costmodel.routing.popularity import Uniform, Zipf
 
 
 def count(text: str) -> int:

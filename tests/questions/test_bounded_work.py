@@ -18,7 +18,8 @@ from costmodel.inputs.workload import Workload
 from costmodel.questions.compare import compare
 from costmodel.questions.grid import Grid
 from costmodel.questions.sweep import sweep
-from costmodel.routing.popularity import Uniform, Zipf, _zipf_inclusion
+from costmodel.routing.expectation import zipf_inclusion
+from costmodel.routing.popularity import Uniform, Zipf
 from costmodel.show.export import check_size
 from tests.commands import SPARSECOST
 
@@ -115,6 +116,6 @@ def test_rows_of_json_are_written_as_they_are_made() -> None:
 def test_models_of_as_many_different_layers_as_there_may_be_share_answers() -> None:
     """A link can carry such models. They take 3 s of CPU time, without shared answers 35 s."""
     models = [made(MAX_DIFFERENT, first) for first in (8, 1000)]
-    _zipf_inclusion.cache_clear()
+    zipf_inclusion.cache_clear()
     compare(models, Workload(routing=Zipf(1.0)), H200, batches=(1, 64))
-    assert _zipf_inclusion.cache_info().misses == 2 * MAX_DIFFERENT
+    assert zipf_inclusion.cache_info().misses == 2 * MAX_DIFFERENT

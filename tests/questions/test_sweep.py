@@ -34,7 +34,8 @@ from costmodel.layers.dtype import DTYPES
 from costmodel.layers.formats import Formats
 from costmodel.questions.grid import Grid
 from costmodel.questions.sweep import BLOCK_POINTS, HEADROOM, MAX_POINTS, sweep
-from costmodel.routing.popularity import AccessCounts, Histogram, Routing, Uniform, Zipf
+from costmodel.routing.histogram import AccessCounts, Histogram
+from costmodel.routing.popularity import Routing, Uniform, Zipf
 from costmodel.show.export import write_parts
 from costmodel.show.prediction_json import prediction_json
 

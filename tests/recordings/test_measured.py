@@ -15,7 +15,7 @@ import pytest
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
-from costmodel.routing.popularity import Expected, ItemKind, Trials
+from costmodel.routing.expectation import Expected, ItemKind, Trials
 
 CASES = json.loads(
     (Path(__file__).parents[1] / "data" / "public_implementations_h200.json").read_text()

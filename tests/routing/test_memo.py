@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from costmodel.routing.expectation import Expected
 from costmodel.routing.memo import RoutingMemo
-from costmodel.routing.popularity import Expected, Uniform, Zipf
+from costmodel.routing.popularity import Uniform, Zipf
 
 
 class Counting(Uniform):

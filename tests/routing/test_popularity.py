@@ -12,16 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from costmodel.errors import InputError
-from costmodel.routing.popularity import (
-    AccessCounts,
-    Histogram,
-    ItemKind,
-    Routing,
-    RoutingAxis,
-    Trials,
-    Uniform,
-    Zipf,
-)
+from costmodel.routing.expectation import ItemKind, Trials
+from costmodel.routing.histogram import AccessCounts, Histogram
+from costmodel.routing.popularity import Routing, RoutingAxis, Uniform, Zipf
 
 MEASURED = Histogram(
     label="histogram:trace",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costmodel.routing.popularity import AccessCounts, Histogram
+from costmodel.routing.histogram import AccessCounts, Histogram
 from costmodel.routing.rarefaction import log_untouched, touched
 from costmodel.routing.union import expected_union
 

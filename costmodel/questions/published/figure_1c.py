@@ -19,7 +19,8 @@ from costmodel.layers.base import FfnKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
-from costmodel.routing.popularity import Expected, ItemKind, Trials
+from costmodel.routing.expectation import Expected, ItemKind, Trials
+from costmodel.routing.popularity import Uniform
 
 CONTEXT = 2048  # cached tokens, as the figure's caption says
 SOURCE = "arXiv 2411.12364"
@@ -45,6 +46,19 @@ class WorstCase:
         if isinstance(trials, np.ndarray):
             return np.asarray(np.minimum(draws * trials, population), dtype=np.float64)
         return float(min(draws * trials, population))
+
+    def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> float:
+        """Kept / N: no item is drawn more often than another."""
+        return Uniform().hot_share(population, draws, kept, kind=kind)
+
+    def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
+        """min(T, P): no two n-grams meet in a row until nothing else is left."""
+        del order
+        return self.expected_distinct(population, 1, trials, kind="rows")
+
+    def hot_share_hashed(self, population: int, kept: int, *, order: int) -> float:
+        """Kept / P, as `hot_share`."""
+        return Uniform().hot_share_hashed(population, kept, order=order)
 
 
 def dense(num_hidden_layers: int, hidden_size: int, ffn: FfnKind | None = None) -> ModelConfig:
