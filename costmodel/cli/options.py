@@ -91,7 +91,8 @@ RoutingOpt = Annotated[
     typer.Option(
         metavar="ROUTING",
         help="How evenly experts and memory rows are chosen: uniform, zipf:EXPONENT or a histogram"
-        " file, or one for each: experts=uniform,rows=zipf:1.0.",
+        " file, or one for each: experts=uniform,rows=zipf:1.0; that of n-grams may have an"
+        " exponent for each order: ngrams=zipf:1.0/0.9/0.8.",
     ),
 ]
 MlaCacheOpt = Annotated[

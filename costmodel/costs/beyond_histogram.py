@@ -4,7 +4,7 @@ Formulas carry such a number as NaN, which spreads to all that depends on it. He
 with the reason, before anything is shown.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -13,10 +13,13 @@ import numpy as np
 from costmodel.costs.latency import Unknown
 from costmodel.inputs.workload import Workload
 from costmodel.layers.operator import Operator
-from costmodel.routing.by_population import POPULATIONS, routing_of
-from costmodel.routing.histogram import Histogram
+from costmodel.layers.touched import Touched
+from costmodel.routing.by_population import POPULATIONS, ngram_law_of, routing_of
+from costmodel.routing.histogram import AccessCounts, Histogram
+from costmodel.routing.popularity import Routing
 
 FLOOR = "time.floor_s"
+OF_ROWS = "draws of rows by a token's head"
 NONE = np.array(None, dtype=object)
 TOLD_BY_FLOOR = ("time.bound_by", "time.fits_l2")  # comparisons with bytes, which NaN makes false
 
@@ -51,18 +54,33 @@ def without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
 def beyond(operators: Iterable[Operator], workload: Workload) -> Unknown | None:
     """Why the distinct experts or rows of one step are not known; None if they are."""
     tokens = workload.batch * workload.new_tokens
-    kinds = {
-        operator.touched.kind
+    unknown = [
+        operator.touched
         for operator in operators
         if operator.touched is not None and is_unknown(operator.touched.distinct)
-    }
+    ]
     reasons = []
-    for kind in POPULATIONS:
-        law = routing_of(workload.routing, kind)
-        if kind in kinds and isinstance(law, Histogram) and (measured := law.section(kind)):
-            what = "tokens" if kind == "experts" else "draws of rows by a token's head"
+    for law, section, what in _sections(unknown, workload.routing):
+        if section.trials < tokens or what == OF_ROWS:  # rows count the heads of a token too
             reasons.append(
-                f"{law.label}: the histogram holds {measured.trials:,} {what};"
+                f"{law.label}: the histogram holds {section.trials:,} {what};"
                 f" a step of {tokens:,} tokens is beyond it"
             )
     return Unknown(reason="; ".join(reasons)) if reasons else None
+
+
+def _sections(
+    unknown: Sequence[Touched], routing: Routing
+) -> Iterator[tuple[Histogram, AccessCounts, str]]:
+    """The sections of histograms that say what is touched, each with what its trials are."""
+    kinds = {touched.kind for touched in unknown if not touched.orders}
+    for kind in POPULATIONS:
+        law = routing_of(routing, kind)
+        if kind in kinds and isinstance(law, Histogram) and (section := law.section(kind)):
+            yield law, section, "tokens" if kind == "experts" else OF_ROWS
+    orders = {order for touched in unknown for order in touched.orders}
+    ngram_law = ngram_law_of(routing)
+    if isinstance(ngram_law, Histogram):
+        for order, section in ngram_law.ngrams:
+            if order in orders:
+                yield ngram_law, section, f"n-grams of order {order}"

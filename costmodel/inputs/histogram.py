@@ -1,12 +1,14 @@
 """A measured routing as a JSON file: how often each expert, or each table row, was drawn.
 
-The file holds at least one of the two sections `experts` and `rows`:
+The file holds at least one of the sections `experts`, `rows` and `ngrams`:
 
     {"schema_version": 1, "source": "where the counts come from",
      "experts": {"population": 64, "trials": 1000, "draws": 8, "counts": [[125, 64]]},
-     "rows": {...}}
+     "rows": {...},
+     "ngrams": {"2": {"population": 700, "trials": 1000, "draws": 1, "counts": [...]}}}
 
-`counts` pairs a number of accesses with the number of items that were drawn so often.
+`counts` pairs a number of accesses with the number of items that were drawn so often. Each order of
+n-grams has a section whose items are n-grams, not rows: the different ones of a text.
 """
 
 import re
@@ -19,6 +21,7 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import shown
 from costmodel.inputs.files import read_json_object
 from costmodel.routing.histogram import AccessCounts, Histogram
+from costmodel.routing.ngrams import MAX_ORDER
 from costmodel.strict import STRICT, validated
 
 MAX_COUNT = 2**50  # so that products with `draws` stay exact in every reader
@@ -28,6 +31,7 @@ MAX_SOURCE = 2000  # characters
 
 NonNegative = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Positive = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+Order = Annotated[str, Field(pattern=rf"^[1-{MAX_ORDER}]$")]  # the tokens of an n-gram
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -72,10 +76,16 @@ class HistogramFile:
     source: Annotated[str, Field(max_length=MAX_SOURCE)]
     experts: Section | None = None
     rows: Section | None = None
+    ngrams: Annotated[dict[Order, Section], Field(min_length=1)] | None = None
 
     def __post_init__(self) -> None:
-        if self.experts is None and self.rows is None:
-            raise ValueError("experts, rows: at least one of the two is needed")
+        if self.experts is None and self.rows is None and self.ngrams is None:
+            raise ValueError("experts, rows, ngrams: at least one of these is needed")
+        for order, section in (self.ngrams or {}).items():
+            if section.draws != 1:
+                raise ValueError(
+                    f"ngrams.{order}.draws={section.draws}: a token ends one n-gram, so it is 1"
+                )
 
 
 def read_histogram(path: Path) -> Histogram:
@@ -91,4 +101,8 @@ def read_histogram(path: Path) -> Histogram:
         source=file.source,
         experts=file.experts.access_counts() if file.experts else None,
         rows=file.rows.access_counts() if file.rows else None,
+        ngrams=tuple(
+            (int(order), section.access_counts())
+            for order, section in sorted((file.ngrams or {}).items())
+        ),
     )

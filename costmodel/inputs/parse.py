@@ -32,13 +32,16 @@ from costmodel.inputs.workload import (
 )
 from costmodel.layers.dtype import default_kv_dtype, parse_kv_dtype
 from costmodel.layers.formats import ONE_BF16, parse_formats
-from costmodel.routing.by_population import POPULATIONS, ByPopulation
-from costmodel.routing.popularity import Routing, Uniform, Zipf
+from costmodel.routing.by_population import NGRAMS, POPULATIONS, ByPopulation
+from costmodel.routing.expectation import MAX_NGRAMS
+from costmodel.routing.ngrams import MAX_ORDER, OrderLaw, ZipfByOrder
+from costmodel.routing.popularity import NgramLaw, Routing, Uniform, Zipf
 from costmodel.strict import explained
 
 MAX_LIST = 4096  # values of one list
 MAX_CHOICES = 12  # that a message lists
 MAX_EXPONENT = 10.0  # of Zipf's law; measured popularities lie below 2
+NAMED = (*POPULATIONS, NGRAMS)  # the populations that a routing may name
 WHOLE = re.compile(r"\d+(_\d+)*", re.ASCII)  # as Python reads one
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
@@ -96,10 +99,12 @@ def parse_contexts(text: str) -> tuple[int, ...]:
 
 
 def parse_routing(text: str, *, files: bool = True) -> Routing:
-    """The routing that a text names, of experts and table rows alike or of each population.
+    """The routing that a text names, of all populations alike or of each.
 
-    A law is `uniform`, `zipf:EXPONENT` or the path of a histogram file. `experts=LAW,rows=LAW`
-    names one for each population; one that is not named is uniform.
+    A law is `uniform`, `zipf:EXPONENT` or the path of a histogram file.
+    `experts=LAW,rows=LAW,ngrams=LAW` names one for each population: of experts and rows that are
+    not named it is uniform, of n-grams that of the rows. That of n-grams may have an exponent for
+    each order, with or without the number of different n-grams: `zipf:1.0/0.9/0.8@1000000`.
 
     Args:
         text: What was typed.
@@ -107,19 +112,27 @@ def parse_routing(text: str, *, files: bool = True) -> Routing:
     """
     if "=" not in text or (files and _exists(text)):
         return _parse_law(text, of=text, files=files)
-    laws: dict[str, Routing] = {}
+    laws: dict[str, str] = {}
     for item in text.split(","):
         population, equals, law = item.partition("=")
-        if not equals or population not in POPULATIONS:
+        if not equals or population not in NAMED:
             raise InputError(
                 f"routing={shown(text)}: {shown(item)} is not POPULATION=LAW;"
-                f" populations are {' and '.join(POPULATIONS)}"
+                f" populations are {', '.join(POPULATIONS)} and {NGRAMS}"
             )
         if population in laws:
             raise InputError(f"routing={shown(text)}: names {population} twice")
-        laws[population] = _parse_law(law, of=item, files=files)
-    experts, rows = (laws.get(population, Uniform()) for population in POPULATIONS)
-    return experts if experts == rows else ByPopulation(experts=experts, rows=rows)
+        laws[population] = law
+    experts, rows = (
+        _parse_law(laws[kind], of=f"{kind}={laws[kind]}", files=files)
+        if kind in laws
+        else Uniform()
+        for kind in POPULATIONS
+    )
+    ngrams = _parse_ngrams(laws[NGRAMS], files=files) if NGRAMS in laws else rows
+    if experts == rows == ngrams:
+        return experts
+    return ByPopulation(experts=experts, rows=rows, ngrams=None if ngrams == rows else ngrams)
 
 
 def split_routings(text: str) -> tuple[str, ...]:
@@ -132,7 +145,7 @@ def split_routings(text: str) -> tuple[str, ...]:
     named: set[str] = set()  # the populations of the last routing
     for item in text.split(","):
         population = item.partition("=")[0]
-        if population not in POPULATIONS or "=" not in item:
+        if population not in NAMED or "=" not in item:
             named = set()
             routings.append(item)
         elif not named or population in named:
@@ -151,6 +164,37 @@ def _exists(text: str) -> bool:
         return False
 
 
+def _parse_ngrams(text: str, *, files: bool) -> NgramLaw:
+    """The law of n-grams: one for all orders, or `zipf:` with an exponent for each."""
+    of = f"{NGRAMS}={text}"
+    law, _, exponents = text.partition(":")
+    if law != "zipf" or not {"/", "@"} & set(exponents) or (files and _exists(text)):
+        return _parse_law(text, of=of, files=files)
+    items = exponents.split("/")
+    if len(items) > MAX_ORDER:
+        raise InputError(f"routing={shown(of)}: has {len(items)} orders; at most {MAX_ORDER}")
+    return ZipfByOrder(tuple(_parse_order(item, order, of) for order, item in enumerate(items, 1)))
+
+
+def _parse_order(text: str, order: int, of: str) -> OrderLaw:
+    """`EXPONENT`, or `EXPONENT@NGRAMS` from order 2 on: at order 1 the ids are counted."""
+    exponent, at, ngrams = text.partition("@")
+    law = _parse_zipf(of, exponent)
+    if not at:
+        return OrderLaw(law)
+    if order == 1:
+        raise InputError(
+            f"routing={shown(of)}: at order 1 the token ids are the rows; @ stands from order 2 on"
+        )
+    try:
+        return OrderLaw(law, parse_count(ngrams, field="", low=1, high=MAX_NGRAMS))
+    except InputError:
+        raise InputError(
+            f"routing={shown(of)}: after @ stands a whole number of n-grams from 1 to"
+            f" {MAX_NGRAMS:,}"
+        ) from None
+
+
 def _parse_law(text: str, *, of: str, files: bool) -> Routing:
     """The law of a population; `of` is the text of which it is part, for messages."""
     if text == "uniform":
@@ -163,7 +207,7 @@ def _parse_law(text: str, *, of: str, files: bool) -> Routing:
     file = " or a histogram file" if files else ""
     laws = "uniform, zipf:EXPONENT" if files else "uniform or zipf:EXPONENT"
     raise InputError(
-        f"routing={shown(of)}: expected {laws}{file}, alike or as experts=LAW,rows=LAW"
+        f"routing={shown(of)}: expected {laws}{file}, alike or as experts=LAW,rows=LAW,ngrams=LAW"
     )
 
 

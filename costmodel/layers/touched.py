@@ -17,6 +17,7 @@ class Touched:
     chosen_by: str  # the leaf that chooses them: "moe.router"
     windows: tuple[tuple[int, int], ...] = ()  # ring windows (start, length) of layers that share
     table_rows: int = 0  # rows of the shared table
+    orders: tuple[int, ...] = ()  # of the n-grams that address the rows; none: scores choose them
 
     @property
     def union(self) -> Number:

@@ -10,6 +10,8 @@ from costmodel.errors import InputError
 from costmodel.routing.expectation import Expected, Trials, different_ngrams
 from costmodel.routing.popularity import Zipf
 
+MAX_ORDER = 8  # tokens of an n-gram; models use 2 to 4
+
 
 @dataclass(frozen=True, slots=True)
 class OrderLaw:

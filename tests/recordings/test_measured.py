@@ -6,7 +6,6 @@ reads hardly more: activations and repeated reads are what is left.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
-from costmodel.routing.expectation import Expected, ItemKind, Trials
+from costmodel.validation.recorded_routing import RecordedRouting
 
 CASES = json.loads(
     (Path(__file__).parents[1] / "data" / "public_implementations_h200.json").read_text()
@@ -23,23 +22,9 @@ CASES = json.loads(
 MODELS = {"moe_bytes_227m": "olmoe-227m-1.2b", "moe_bytes_1b": "olmoe-1b-7b"}
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """The distinct experts that the run itself touched, in the mean over layers."""
-
-    distinct: float
-    label: str = "recorded"
-
-    def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
-    ) -> Expected:
-        del population, draws, trials, kind, copies
-        return self.distinct
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['case']}-batch{case['B']}")
 def test_a_step_reads_its_compulsory_bytes_once(case: dict[str, Any]) -> None:
-    routing = Recorded(case["distinct_experts"])
+    routing = RecordedRouting(experts=case["distinct_experts"], rows=None)
     workload = Workload(batch=case["B"], context=2048, routing=routing)
     sums = step_costs(load_model(MODELS[case["case"]]), workload.step()).totals
     written = sums.kv_written_bytes + 50304 * 2 * case["B"]  # KV and logits

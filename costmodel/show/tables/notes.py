@@ -11,7 +11,7 @@ from costmodel.costs.totals import kept_bytes
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import CHECKPOINT, MAX_CONTEXT, Workload
 from costmodel.questions.request import Request
-from costmodel.routing.by_population import routing_of
+from costmodel.routing.by_population import ngram_law_of, routing_of
 from costmodel.routing.popularity import UNIFORM_OVERSTATES, Uniform
 
 
@@ -50,9 +50,15 @@ def _formats(workload: Workload) -> str:
 
 def routing_note(prediction: Prediction) -> tuple[str, ...]:
     """Which way uniform routing errs, in one sentence, where the model chooses by it."""
-    kinds = {op.touched.kind for op in prediction.costs.operators if op.touched is not None}
     routing = prediction.workload.routing
-    uniform = any(isinstance(routing_of(routing, kind), Uniform) for kind in kinds)
+    uniform = any(
+        isinstance(
+            ngram_law_of(routing) if op.touched.orders else routing_of(routing, op.touched.kind),
+            Uniform,
+        )
+        for op in prediction.costs.operators
+        if op.touched is not None
+    )
     return (UNIFORM_OVERSTATES,) if uniform else ()
 
 
