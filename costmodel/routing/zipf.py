@@ -58,6 +58,9 @@ def inclusion(population: int, draws: int, exponent: float, *, edge: int = 0) ->
     if draws == population:
         return Inclusion(items, np.ones_like(items))
     log_weights = -exponent * np.log(ranks)
+    if draws == 1:  # the integral is then w_i over the sum of all weights
+        weights = np.exp(log_weights)
+        return Inclusion(items, weights / float((items * weights).sum()))
     low, high = _window(log_weights, items, population, draws)
     probability = -np.expm1(-np.exp(log_weights + low))
     panels = math.ceil((high - low) / PANEL_WIDTH)

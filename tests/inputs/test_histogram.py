@@ -42,7 +42,7 @@ def test_a_histogram_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"experts": "left out"}, "experts, rows: at least one of the two is needed"),
+        ({"experts": "left out"}, "experts, rows, ngrams: at least one of these is needed"),
         ({"schema_version": 2}, "schema_version=2"),
         ({"schema_version": "left out"}, "schema_version: is missing"),
         ({"source": "left out"}, "source: is missing"),
@@ -64,6 +64,12 @@ def test_a_histogram_file(tmp_path: Path) -> None:
         ({"experts": section(counts=[[0.5, 2]])}, "experts.counts.0.0=0.5"),
         ({"experts": section(counts={"1": 2})}, "experts.counts="),
         ({"rows": section(more=1)}, "rows.more=1"),
+        ({"ngrams": {}}, "ngrams="),
+        ({"ngrams": {"2": section()}}, "ngrams.2.draws=2: a token ends one n-gram, so it is 1"),
+        ({"ngrams": {"0": section()}}, "ngrams.0"),
+        ({"ngrams": {"9": section()}}, "ngrams.9"),
+        ({"ngrams": {"two": section()}}, "ngrams.two"),
+        ({"ngrams": {"2": section(draws=1)}}, "hold 20 accesses"),
     ],
 )
 def test_a_broken_histogram_is_refused(
@@ -79,3 +85,14 @@ def test_a_folder_or_other_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(InputError, match="an object is expected"):
         read_histogram(tmp_path / "list.json")
+
+
+def test_n_grams_have_a_section_for_each_order(tmp_path: Path) -> None:
+    bigrams = section(draws=1, population=3, counts=[[7, 1], [2, 1], [1, 1]])
+    trigrams = section(draws=1, population=10, counts=[[1, 10]])
+    path = written(tmp_path, experts=None, ngrams={"3": trigrams, "2": bigrams})
+    routing = read_histogram(path)
+    assert [order for order, _ in routing.ngrams] == [2, 3]
+    rows = routing.expected_distinct_hashed(1000, 10, order=2)
+    assert rows == pytest.approx(1000 * (1 - 0.999**3), rel=1e-12)  # the three bigrams it holds
+    assert routing.expected_distinct_hashed(1, 10, order=3) == 1

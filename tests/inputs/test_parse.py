@@ -23,6 +23,7 @@ from costmodel.layers.dtype import DTYPES, KV_LAYOUTS
 from costmodel.layers.formats import Formats
 from costmodel.routing.by_population import ByPopulation
 from costmodel.routing.histogram import Histogram
+from costmodel.routing.ngrams import OrderLaw, ZipfByOrder
 from costmodel.routing.popularity import Uniform, Zipf
 
 
@@ -196,13 +197,23 @@ def test_each_population_may_have_a_law_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
-        ("layers=uniform", "'layers=uniform' is not POPULATION=LAW; populations are experts and"),
+        ("layers=uniform", "'layers=uniform' is not POPULATION=LAW; populations are experts,"),
         ("experts=uniform,zipf:1", "'zipf:1' is not POPULATION=LAW"),
         ("experts=uniform,", "'' is not POPULATION=LAW"),
-        ("Experts=uniform", "populations are experts and rows"),
+        ("Experts=uniform", "populations are experts, rows and ngrams"),
         ("experts=uniform,experts=zipf:1", "names experts twice"),
         ("rows=", "expected uniform, zipf:EXPONENT or a histogram file"),
         ("rows=zipf:11", "the exponent must be a number from 0 to 10"),
+        ("ngrams=", "expected uniform, zipf:EXPONENT or a histogram file"),
+        ("ngrams=zipf:1/x", "the exponent must be a number from 0 to 10"),
+        ("ngrams=zipf:1/", "the exponent must be a number from 0 to 10"),
+        ("ngrams=zipf:1@50/1", "at order 1 the token ids are the rows"),
+        ("ngrams=zipf:1/1@0", "after @ stands a whole number of n-grams from 1 to 1,000,000,000"),
+        ("ngrams=zipf:1/1@", "after @ stands a whole number of n-grams from 1 to 1,000,000,000"),
+        ("ngrams=zipf:1/1@1/1@1000000001", "after @ stands a whole number of n-grams from 1 to"),
+        ("ngrams=zipf:1/1/1/1/1/1/1/1/1", "has 9 orders; at most 8"),
+        ("rows=zipf:1/1", "the exponent must be a number from 0 to 10"),
+        ("zipf:1/1,ngrams=uniform", "is not POPULATION=LAW"),
         ("rows=experts=uniform", "expected uniform, zipf:EXPONENT or a histogram file"),
     ],
 )
@@ -211,7 +222,29 @@ def test_what_names_no_population_and_law_is_refused(text: str, rule: str) -> No
         parse_routing(text)
 
 
-@pytest.mark.parametrize("text", ["{}", "rows={}"])
+def test_n_grams_may_have_a_law_of_their_own(tmp_path: Path) -> None:
+    by_order = ZipfByOrder((OrderLaw(Zipf(1.0)), OrderLaw(Zipf(0.9), 5000), OrderLaw(Zipf(0.8))))
+    routing = parse_routing("ngrams=zipf:1/.9@5_000/0.8")
+    assert routing == ByPopulation(experts=Uniform(), rows=Uniform(), ngrams=by_order)
+    assert routing.label == "experts=uniform,rows=uniform,ngrams=zipf:1.0/0.9@5000/0.8"
+    assert parse_routing(routing.label) == routing
+    assert parse_routing("ngrams=zipf:1,rows=zipf:1,experts=zipf:1") == Zipf(1.0)
+    of_rows = parse_routing("rows=zipf:1")  # which n-grams follow unless named
+    assert parse_routing("rows=zipf:1,ngrams=zipf:1.0") == of_rows
+    assert parse_routing("rows=zipf:1,ngrams=uniform") != of_rows
+    path = tmp_path / "text.json"
+    section = {"population": 2, "trials": 4, "draws": 1, "counts": [[3, 1], [1, 1]]}
+    path.write_text(
+        json.dumps({"schema_version": 1, "source": "by hand", "ngrams": {"2": section}})
+    )
+    measured = parse_routing(f"ngrams={path}")
+    assert measured.label == "experts=uniform,rows=uniform,ngrams=histogram:text"
+    # Of four bigrams two leave out the one that comes three times never, the other in 3 of 6 ways.
+    rows = measured.expected_distinct_hashed(10, 2, order=2)
+    assert rows == pytest.approx(10 * (1 - 0.9**1.5), rel=1e-15)
+
+
+@pytest.mark.parametrize("text", ["{}", "rows={}", "ngrams={}"])
 def test_no_file_is_read_where_the_text_comes_from_outside(tmp_path: Path, text: str) -> None:
     path = tmp_path / "trace.json"
     path.write_text("[]")
@@ -231,6 +264,7 @@ def test_no_file_is_read_where_the_text_comes_from_outside(tmp_path: Path, text:
         ("experts=a,experts=b,rows=c", ("experts=a", "experts=b,rows=c")),
         ("experts=a,other=b,rows=c", ("experts=a", "other=b", "rows=c")),
         ("a,,b", ("a", "", "b")),
+        ("ngrams=zipf:1/1,rows=b,ngrams=c", ("ngrams=zipf:1/1,rows=b", "ngrams=c")),
     ],
 )
 def test_a_list_of_routings_keeps_populations_together(
