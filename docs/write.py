@@ -2,9 +2,8 @@
 
 Three parts of a page are generated; the rest is written by hand.
 
-- A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables` or
-  `docs.fused_steps`, or what
-  a command of `COMMANDS` prints.
+- A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`,
+  `docs.fused_steps` or `docs.ngram_rows`, or what a command of `COMMANDS` prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
 - A `console` block whose first line is its only command: what that command prints. A block of
   several commands lists them without output.
@@ -21,6 +20,8 @@ from docs.commands import printed
 from docs.fused_steps import TABLES as FUSED_TABLES
 from docs.fused_steps import fused_values
 from docs.measured_values import measured_values
+from docs.ngram_rows import TABLES as NGRAM_TABLES
+from docs.ngram_rows import ngram_values
 from docs.picture import FILE as PICTURE
 from docs.picture import picture
 from docs.predicted_values import predicted_values
@@ -37,7 +38,7 @@ COMMANDS = {"published": "sparsecost reproduce --markdown"}
 @cache
 def values() -> Mapping[str, str]:
     """Every number that a sentence may hold, by name."""
-    return measured_values() | predicted_values() | fused_values()
+    return measured_values() | predicted_values() | fused_values() | ngram_values()
 
 
 def current(text: str) -> str:
@@ -55,7 +56,7 @@ def commands(block: str) -> list[str]:
 def _block(name: str) -> str:
     if name in COMMANDS:
         return printed(COMMANDS[name])
-    return (TABLES | FUSED_TABLES)[name]()
+    return (TABLES | FUSED_TABLES | NGRAM_TABLES)[name]()
 
 
 def _value(name: str, old: str) -> str:

@@ -2,18 +2,22 @@
 
 import csv
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from costmodel.costs.beyond_histogram import without_nan
+from costmodel.costs.beyond_histogram import beyond, without_nan
 from costmodel.costs.columns import step_values
-from costmodel.costs.predict import predict
+from costmodel.costs.predict import predict, step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
+from costmodel.routing.by_population import ByPopulation
 from costmodel.routing.histogram import AccessCounts, Histogram
+from costmodel.routing.popularity import Uniform
 from tests.commands import output, refusal
 from tests.show.test_contract import nulls
 
@@ -159,3 +163,30 @@ def test_a_sweep_has_empty_cells(trace: str, tmp_path: Path) -> None:
 def test_values_without_nan_stay_as_they_are() -> None:
     values: dict[str, Any] = {"time.floor_s": 1.0, "time.bound_by": "memory", "flops.total": 3}
     assert without_nan(values) == values
+
+
+def test_rows_that_n_grams_address_have_the_reason_of_their_orders() -> None:
+    """Of a text of 20 tokens, whatever the histogram says of rows that scores choose."""
+    singles = AccessCounts(population=20, trials=20, draws=1, counts=((1, 20),))
+    long = AccessCounts(population=30, trials=30, draws=1, counts=((1, 30),))
+    text = Histogram(
+        label="histogram:text",
+        source="by hand",
+        rows=singles,
+        ngrams=((2, singles), (3, long), (4, singles)),
+    )
+    (operator,) = (
+        each
+        for each in step_costs(load_model(MEMORY), Workload(batch=21).step()).operators
+        if each.touched is not None
+    )
+    touched = replace(operator.touched, distinct=math.nan, orders=(2, 3))  # type: ignore[type-var]
+    addressed = replace(operator, touched=touched)
+    for routing in (text, ByPopulation(experts=Uniform(), rows=Uniform(), ngrams=text)):
+        reason = beyond([addressed], Workload(batch=21, routing=routing))
+        assert reason is not None
+        assert reason.reason == (
+            "histogram:text: the histogram holds 20 n-grams of order 2;"
+            " a step of 21 tokens is beyond it"
+        )
+    assert beyond([addressed], Workload(batch=21, routing=Uniform())) is None
