@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from costmodel.layers.formats import Group
+from reference_model.synthetic_routing import Popularity
 
 NORM_EPS = 1e-5
 
@@ -111,6 +112,13 @@ class Selector(Leaf):
         starts = torch.arange(0, self.items, self.population, device=choice.device)
         by_head: Tensor = choice.unflatten(1, (self.heads, -1)) + starts[:, None]
         return by_head.flatten(1)
+
+    def drawn(self, law: Popularity, tokens: int, *, generator: torch.Generator) -> Tensor:
+        """A choice of `tokens` tokens that follows a law, as `synthetic_choice` wants it."""
+        if self.kind == "experts":
+            return law.expert_logits(tokens, self.population, generator=generator)
+        drawn = law.rows(tokens * self.heads, self.population, self.draws, generator=generator)
+        return self.of_heads(drawn.view(tokens, self.heads * self.draws))
 
 
 @torch.no_grad()

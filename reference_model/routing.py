@@ -42,13 +42,9 @@ def set_synthetic_routing(
     generator = torch.Generator(device=model.device).manual_seed(seed)
     for leaf in selectors(model).values():
         law = rows if rows is not None and leaf.kind == "rows" else popularity
-        if law is None:
-            leaf.synthetic_choice = None
-        elif leaf.kind == "experts":
-            leaf.synthetic_choice = law.expert_logits(tokens, leaf.population, generator=generator)
-        else:
-            drawn = law.rows(tokens * leaf.heads, leaf.population, leaf.draws, generator=generator)
-            leaf.synthetic_choice = leaf.of_heads(drawn.view(tokens, leaf.heads * leaf.draws))
+        leaf.synthetic_choice = (
+            None if law is None else leaf.drawn(law, tokens, generator=generator)
+        )
 
 
 def histograms(model: ReferenceModel) -> dict[str, dict[str, Any]]:
