@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from costmodel.layers.formats import Group
-from reference_model.synthetic_routing import Popularity
 
 NORM_EPS = 1e-5
 
@@ -76,7 +75,8 @@ class Selector(Leaf):
 
     For each of N tokens and each of H heads it selects `draws` of a `population`, which all heads
     have in common. Where each head has a population of its own (`population_per_head`), the indices
-    of the second head's items follow those of the first, and so on.
+    of the second head's items follow those of the first, and so on; `populations` states them
+    where they differ in size.
 
     Attributes:
         synthetic_choice: Replaces the selection, never the computation before it: for experts,
@@ -93,16 +93,20 @@ class Selector(Leaf):
         draws: int,
         heads: int = 1,
         population_per_head: bool = False,
+        populations: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.kind, self.population, self.draws, self.heads = kind, population, draws, heads
         self.population_per_head = population_per_head
+        self.populations = populations
         self.synthetic_choice: Tensor | None = None
         self.selected: Tensor | None = None
 
     @property
     def items(self) -> int:
         """Experts or rows in all: of the population, or of the populations of all heads."""
+        if self.populations:
+            return sum(self.populations)
         return self.population * (self.heads if self.population_per_head else 1)
 
     def of_heads(self, choice: Tensor) -> Tensor:
@@ -112,13 +116,6 @@ class Selector(Leaf):
         starts = torch.arange(0, self.items, self.population, device=choice.device)
         by_head: Tensor = choice.unflatten(1, (self.heads, -1)) + starts[:, None]
         return by_head.flatten(1)
-
-    def drawn(self, law: Popularity, tokens: int, *, generator: torch.Generator) -> Tensor:
-        """A choice of `tokens` tokens that follows a law, as `synthetic_choice` wants it."""
-        if self.kind == "experts":
-            return law.expert_logits(tokens, self.population, generator=generator)
-        drawn = law.rows(tokens * self.heads, self.population, self.draws, generator=generator)
-        return self.of_heads(drawn.view(tokens, self.heads * self.draws))
 
 
 @torch.no_grad()

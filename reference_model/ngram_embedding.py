@@ -5,26 +5,35 @@ Leaves in order: hash, rows, project.
 Shapes: B sequences, T new tokens, N = B T, h past ids, D hidden, G tables of D / G values a row.
 """
 
+from itertools import accumulate
+
 import torch
 from torch import Tensor, nn
 
 from costmodel.layers.ngram_embedding import NgramEmbedding
-from reference_model.columns import ColumnSelector
-from reference_model.leaf import Factory, Leaf
+from reference_model.leaf import Factory, Leaf, Selector
 from reference_model.lookup import Known
 from reference_model.registry import runs
 
 
-class NgramHash(ColumnSelector):
+class PolynomialHash(Selector):
     """The row of each table that the last ids of a token address.
 
     Before the first token of a sequence stand ids of -1 (`cache.NO_TOKEN`), which no token has.
     """
 
+    moduli: Tensor  # [G] rows of each table
+    starts: Tensor  # [G] first row of each table among those of all
+
     def __init__(self, factory: Factory, config: NgramEmbedding) -> None:
-        super().__init__(factory, config.table_rows())
+        tables = config.table_rows()
+        super().__init__(
+            "rows", population=max(tables), draws=1, heads=len(tables), populations=tables
+        )
         self.orders, self.splits = config.orders, config.emb_split_num
         self.base, self.past = config.vocab_size, config.past_ids
+        for name, values in (("moduli", tables), ("starts", (0, *accumulate(tables[:-1])))):
+            self.register_buffer(name, torch.tensor(values, device=factory.device))
 
     def forward(self, window: Tensor) -> Tensor:
         """Ids [B, h + T], h of them past, to rows among those of all tables, [N, G]."""
@@ -38,14 +47,14 @@ class NgramHash(ColumnSelector):
             for back in range(order - 2, -1, -1):
                 value = (value * self.base + ids[back]) % moduli
             columns.append(value)
-        rows = self.of_heads(torch.cat(columns, dim=1))
+        rows = torch.cat(columns, dim=1) + self.starts
         if self.synthetic_choice is not None:
             rows = self.synthetic_choice[: rows.shape[0]]
         self.selected = rows
         return rows
 
 
-class NgramRows(Leaf):
+class TableRows(Leaf):
     """One row of each table, one behind the other."""
 
     weight: nn.Parameter
@@ -59,7 +68,7 @@ class NgramRows(Leaf):
         return nn.functional.embedding(rows, self.weight).flatten(1)
 
 
-class NgramProject(Leaf):
+class Project(Leaf):
     """The projections of all tables' rows, summed, and their mean with the word's row."""
 
     weight: nn.Parameter  # [D, D]: the matrices of the tables side by side
@@ -84,9 +93,9 @@ class NgramEmbeddingLayer(nn.Module):
         del num_layers
         tables = config.num_tables
         self.past = config.past_ids
-        self.hash = NgramHash(factory, config)
-        self.rows = NgramRows(factory, sum(config.table_rows()), factory.hidden_size // tables)
-        self.project = NgramProject(factory, tables)
+        self.hash = PolynomialHash(factory, config)
+        self.rows = TableRows(factory, sum(config.table_rows()), factory.hidden_size // tables)
+        self.project = Project(factory, tables)
 
     def forward(self, stream: Tensor, known: Known) -> Tensor:
         """The words' rows [B, T, D] to the embedding [B, T, D]."""
