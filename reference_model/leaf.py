@@ -75,7 +75,8 @@ class Selector(Leaf):
 
     For each of N tokens and each of H heads it selects `draws` of a `population`, which all heads
     have in common. Where each head has a population of its own (`population_per_head`), the indices
-    of the second head's items follow those of the first, and so on.
+    of the second head's items follow those of the first, and so on; `populations` states them
+    where they differ in size.
 
     Attributes:
         synthetic_choice: Replaces the selection, never the computation before it: for experts,
@@ -92,16 +93,20 @@ class Selector(Leaf):
         draws: int,
         heads: int = 1,
         population_per_head: bool = False,
+        populations: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.kind, self.population, self.draws, self.heads = kind, population, draws, heads
         self.population_per_head = population_per_head
+        self.populations = populations
         self.synthetic_choice: Tensor | None = None
         self.selected: Tensor | None = None
 
     @property
     def items(self) -> int:
         """Experts or rows in all: of the population, or of the populations of all heads."""
+        if self.populations:
+            return sum(self.populations)
         return self.population * (self.heads if self.population_per_head else 1)
 
     def of_heads(self, choice: Tensor) -> Tensor:

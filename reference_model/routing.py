@@ -4,6 +4,7 @@ Under synthetic routing every leaf that selects experts or rows still computes i
 the step costs what it costs, and then a random draw replaces what the scores would select.
 """
 
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -46,6 +47,13 @@ def set_synthetic_routing(
             leaf.synthetic_choice = None
         elif leaf.kind == "experts":
             leaf.synthetic_choice = law.expert_logits(tokens, leaf.population, generator=generator)
+        elif leaf.populations:
+            starts = (0, *accumulate(leaf.populations))
+            by_head = [
+                law.rows(tokens, rows, leaf.draws, generator=generator) + start
+                for rows, start in zip(leaf.populations, starts, strict=False)
+            ]
+            leaf.synthetic_choice = torch.cat(by_head, dim=1)
         else:
             drawn = law.rows(tokens * leaf.heads, leaf.population, leaf.draws, generator=generator)
             leaf.synthetic_choice = leaf.of_heads(drawn.view(tokens, leaf.heads * leaf.draws))

@@ -13,8 +13,10 @@ from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.ngram_embedding import NgramEmbedding
 from costmodel.layers.operator import Step
 from costmodel.layers.peer import Peer
+from costmodel.layers.per_layer_embedding import PerLayerEmbedding
 from costmodel.layers.primitives import Activation
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
@@ -148,6 +150,27 @@ def peer(draw: st.DrawFn, layers: str, *, replaces: bool) -> MemoryKind:
     )
 
 
+@st.composite
+def per_layer_embedding(draw: st.DrawFn, layers: str) -> MemoryKind:
+    return PerLayerEmbedding(
+        layers=layers,
+        hidden_size_per_layer_input=draw(widths),
+        vocab_size_per_layer_input=draw(st.integers(2, 30)),
+    )
+
+
+@st.composite
+def ngram_embedding(draw: st.DrawFn, hidden: int) -> MemoryKind:
+    neighbours = draw(st.integers(2, 4))
+    splits = [k for k in range(1, 4) if hidden % (k * (neighbours - 1)) == 0]
+    return NgramEmbedding(
+        vocab_size=draw(st.integers(2, 30)),
+        emb_neighbor_num=neighbours if splits else 2,
+        emb_split_num=draw(st.sampled_from(splits or [1])),
+        ngram_vocab_size_ratio=draw(st.integers(1, 5)),
+    )
+
+
 towers = st.sampled_from(
     [
         (),
@@ -189,6 +212,11 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         memory = [draw(peer(where, replaces=replaces))]
     elif kind == "two" and last:
         memory = [draw(ultramem("0:1")), draw(product_key("1", hidden, replaces=replaces))]
+    embeddings = draw(st.sampled_from(["none", "none", "per_layer", "ngram", "per_layer, ngram"]))
+    if "per_layer" in embeddings:
+        memory.append(draw(per_layer_embedding(where.replace(":", "-"))))
+    if "ngram" in embeddings:
+        memory.append(draw(ngram_embedding(hidden)))
     blocks: list[Block] = ["serial", "parallel"]
     block = draw(st.sampled_from(blocks if memory else [*blocks, "norms_behind"]))
     return ModelConfig(

@@ -49,9 +49,9 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     memory_operators: dict[str, list[Operator]] = {}  # by position
     for memory, placement in zip(model.memory, placements, strict=True):
         blocks = tuple(block for block, _ in placement)
-        memory_operators.setdefault(memory.position, []).extend(
-            with_table_rows(kind_operators(memory, blocks, d, step), step)
-        )
+        for operator in with_table_rows(kind_operators(memory, blocks, d, step), step):
+            place = memory.position if operator.layers else "input"
+            memory_operators.setdefault(place, []).append(operator)
     operators += _token_history(model, step)
     operators += memory_operators.get("input", [])
     operators += _joins(model, adds, step)

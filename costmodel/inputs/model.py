@@ -127,8 +127,20 @@ class ModelConfig:
                     f"storage.leaves.layers: {stated.leaf} names layer {max(stated.layers)}; the"
                     f" model has {self.num_hidden_layers}"
                 )
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        """No place has two memory layers, and their rules hold."""
         taken: set[tuple[str, int]] = set()
+        at_input: set[str] = set()
         for memory in self.memory:
+            if memory.at_input and memory.kind in at_input:
+                raise InputError(
+                    f"memory.kind={memory.kind!r}: stands twice; it has a part at the model's"
+                    " input, of which there is one"
+                )
+            if memory.at_input:
+                at_input.add(memory.kind)
             placement = memory.placement(self.num_hidden_layers)
             memory.check(len(placement), self.hidden_size)
             for a, b in placement:

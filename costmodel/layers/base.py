@@ -113,6 +113,7 @@ class MemoryKind(LayerKind):
     # "tokens": its rows follow from token ids, and are known before the step; "scores": from the
     # hidden state, so that they are known in the layer itself
     addressed_by: ClassVar[Literal["scores", "tokens"]] = "scores"
+    at_input: ClassVar[bool] = False  # has operators at the input: a model has one such layer kind
 
     @property
     def in_place_of_ffn(self) -> bool:

@@ -2,7 +2,8 @@
 
     x = embed;  each block: x += attention(norm x);  z = norm x;  x += ffn(z);  x += memory(z)
 
-A memory layer placed at a:b reads z of block a and joins the stream after block b.
+A memory layer placed at a:b reads z of block a and joins the stream after block b. Per-layer and
+n-gram embeddings stand at the input; the former join the stream at the end of their blocks.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
-from tests.reference_model import memory_oracles, oracles
+from tests.reference_model import embedding_oracles, memory_oracles, oracles
 from tests.reference_model.oracles import Array, Choice, Weights, layer_norm, rms_norm, under
 
 
@@ -74,9 +75,10 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
     memories = {
         block: (memory, index, output)
         for memory in config.memory
+        if memory.position == "beside_ffn"
         for index, (block, output) in enumerate(memory.placement(config.num_hidden_layers))
     }
-    x = np.array([weights["embed.weight"][one] for one in ids])
+    x, vectors = embedding_oracles.at_input(config, weights, ids)
     waiting: list[tuple[int, Array]] = []
     streams = []
     for block in range(config.num_hidden_layers):
@@ -100,6 +102,8 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
         for output, added_array in waiting:
             if output == block:
                 x = x + added_array
+        if block in vectors:
+            x = x + embedding_oracles.per_layer(under(state, "ple"), x, vectors[block])
         streams.append(x)
     head = weights["embed.weight" if config.tie_word_embeddings else "lm_head.weight"]
     logits = _normed(config, weights, "final_norm", x) @ head.T

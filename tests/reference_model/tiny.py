@@ -15,7 +15,9 @@ from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.ngram_embedding import NgramEmbedding
 from costmodel.layers.peer import Peer
+from costmodel.layers.per_layer_embedding import PerLayerEmbedding
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
 from reference_model.model import ReferenceModel, build_model
@@ -184,6 +186,13 @@ PRODUCT_KEY = ProductKey(
     output_projection=True,
 )
 
+PER_LAYER = PerLayerEmbedding(
+    layers="0,2-3", hidden_size_per_layer_input=4, vocab_size_per_layer_input=20
+)
+NGRAM_EMBEDDING = NgramEmbedding(
+    vocab_size=23, emb_neighbor_num=3, emb_split_num=2, ngram_vocab_size_ratio=3
+)
+
 MODELS: dict[str, ModelConfig] = {
     "dense": small(),
     "windows": small(overrides=(Override(layers="0-2/2", attention=WINDOW),)),
@@ -231,6 +240,11 @@ MODELS: dict[str, ModelConfig] = {
         ),
     ),
     "ultramem_v2_expanded": small(ultramem_v2(value_expansion=2, query_per_rank=True)),
+    "per_layer_embedding": small(PER_LAYER, tie_word_embeddings=True, post_norms=True),
+    "ngram_embedding": small(NGRAM_EMBEDDING, attention=MLA),
+    "both_embeddings_beside_ultramem": small(
+        NGRAM_EMBEDDING, PER_LAYER, ultramem_v2(layers="0:2,3"), norm="layer_bias"
+    ),
     "peer": small(Peer(layers="1-3/2", num_keys=6, num_heads=2, knn=4, key_dim=6)),
     "peer_shared_per_head": small(
         Peer(
