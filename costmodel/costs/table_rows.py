@@ -24,6 +24,7 @@ def with_table_rows(operators: Sequence[Operator], step: Step) -> Sequence[Opera
     Formula: row bytes of a layer x U / (L d): U rows of the table are touched by at least one of
     its L layers, and d by each. All tables of a layer are read at the same rows, so U / (L d) is
     the same for pre-values and values.
+    Layers whose tables differ have operators of their own, each with what it touches.
     Leaves out: that a row may be popular in several layers at once, which makes the union smaller.
     Source: linearity of expectation; U is `expected_union` of costmodel/routing/union.py.
 
@@ -100,7 +101,7 @@ def _counted(operator: Operator, touched: Touched, share: Number, step: Step) ->
         return operator
     read_bytes = operator.total("row_bytes")
     if any(width % SECTOR_BYTES for width in row_bytes):
-        sector_bytes = _sector_bytes(row_bytes, touched)
+        sector_bytes = _sector_bytes(row_bytes, operator.touched or touched)
     else:
         sector_bytes = read_bytes if share is ALL else read_bytes * share
     return replace(
