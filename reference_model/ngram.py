@@ -35,19 +35,19 @@ class NgramHash(Selector):
     products are combined by exclusive or, and the remainder by the column's prime is the row.
     """
 
-    factors: Tensor
-    primes: Tensor
-    starts: Tensor
+    factors: Tensor  # [G] of the ids of an n-gram, the newest first
+    moduli: Tensor  # [Q] rows of each column
+    starts: Tensor  # [Q] first row of each column among those of the table
 
-    def __init__(self, factory: Factory, config: Ngram, columns: tuple[int, ...], index: int):
+    def __init__(self, factory: Factory, config: Ngram, index: int) -> None:
+        columns = config.columns(index + 1)[index]
         super().__init__(
             "rows", population=max(columns), draws=1, heads=len(columns), populations=columns
         )
-        self.orders = config.orders
-        self.past = config.past_ids
+        self.past, self.num_heads = config.past_ids, config.num_heads
         for name, values in (
             ("factors", hash_factors(index, config.max_ngram_size)),
-            ("primes", columns),
+            ("moduli", columns),
             ("starts", (0, *accumulate(columns[:-1]))),
         ):
             self.register_buffer(name, torch.tensor(values, device=factory.device))
@@ -62,8 +62,8 @@ class NgramHash(Selector):
             start = self.past - back
             mixed = mixed ^ (shifted[:, start : start + new] * self.factors[back])
             by_order.append(mixed.flatten())
-        hashes = torch.stack(by_order, dim=1).repeat_interleave(self.heads // self.past, dim=1)
-        rows = hashes % self.primes + self.starts
+        hashes = torch.stack(by_order, dim=1).repeat_interleave(self.num_heads, dim=1)
+        rows = hashes % self.moduli + self.starts
         if self.synthetic_choice is not None:
             rows = self.synthetic_choice[: rows.shape[0]]
         self.selected = rows
@@ -72,7 +72,7 @@ class NgramHash(Selector):
 
 def hash_factors(index: int, places: int) -> tuple[int, ...]:
     """Odd factors of the ids of an n-gram, the newest first; each layer has others."""
-    draw = Random(index)
+    draw = Random(index)  # noqa: S311 - a hash that spreads evenly, not a secret
     return tuple(draw.getrandbits(FACTOR_BITS) | 1 for _ in range(places))
 
 
@@ -114,7 +114,8 @@ class NgramGate(Leaf):
         score = (query * key).sum(-1, keepdim=True) / sqrt(d)  # [N, c, 1]
         root = score.abs().clamp_min(LEAST_SQUARE).sqrt() * score.sign()
         gated = torch.sigmoid(root) * projected[:, -1:]  # [N, c, D]
-        return gated.sum(1) if self.sums else gated.flatten(1)
+        out: Tensor = gated.sum(1) if self.sums else gated.flatten(1)
+        return out
 
 
 class NgramConv(Leaf):
@@ -147,8 +148,8 @@ class NgramConv(Leaf):
         for tap in range(self.kernel):
             start = tap * self.dilation
             out = torch.addcmul(out, window[:, start : start + new], self.weight[:, tap])
-        y = x + nn.functional.silu(out)
-        return y.unflatten(-1, self.norm.shape).sum(-2)
+        by_stream: Tensor = (x + nn.functional.silu(out)).unflatten(-1, self.norm.shape)
+        return by_stream.sum(-2)
 
 
 def normed(x: Tensor, weight: Tensor) -> Tensor:
@@ -168,14 +169,13 @@ class NgramLayer(nn.Module):
 
     def __init__(self, factory: Factory, config: Ngram, *, index: int) -> None:
         super().__init__()
-        columns = config.columns(index + 1)[index]
         c, d = config.streams, factory.hidden_size
         self.past, self.reach = config.past_ids, config.kept_tokens
-        self.hash = NgramHash(factory, config, columns, index)
+        self.hash = NgramHash(factory, config, index)
         self.rows = NgramRows(factory, config.table_rows(index + 1)[index], config.head_dim)
         self.project = Linear(
             factory,
-            len(columns) * config.head_dim,
+            len(config.orders) * config.head_dim,
             d * (c + 1),
             "memory_projections",
             bias=config.bias,

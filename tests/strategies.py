@@ -13,6 +13,7 @@ from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.ngram import Ngram
 from costmodel.layers.ngram_embedding import NgramEmbedding
 from costmodel.layers.operator import Step
 from costmodel.layers.peer import Peer
@@ -171,6 +172,21 @@ def ngram_embedding(draw: st.DrawFn, hidden: int) -> MemoryKind:
     )
 
 
+@st.composite
+def ngram(draw: st.DrawFn, layers: str) -> MemoryKind:
+    return Ngram(
+        layers=layers,
+        max_ngram_size=draw(st.integers(2, 4)),
+        num_heads=draw(st.integers(1, 3)),
+        vocab_size_base=draw(st.integers(2, 50)),
+        divisible_by=draw(st.integers(1, 8)),
+        head_dim=draw(widths),
+        streams=draw(st.integers(1, 3)),
+        bias=draw(flags),
+        conv_kernel=draw(st.integers(0, 4)),
+    )
+
+
 towers = st.sampled_from(
     [
         (),
@@ -201,7 +217,7 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
             ),
         )
     memory: list[MemoryKind] = []
-    kind = draw(st.sampled_from(["none", "ultramem", "product_key", "peer", "two"]))
+    kind = draw(st.sampled_from(["none", "ultramem", "product_key", "peer", "ngram", "two"]))
     where = draw(st.sampled_from(["all", "0", str(last), f"0-{last}/2", f"0:{last}"]))
     replaces = draw(flags) and ":" not in where
     if kind == "ultramem":
@@ -210,6 +226,10 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         memory = [draw(product_key(where, hidden, replaces=replaces))]
     elif kind == "peer":
         memory = [draw(peer(where, replaces=replaces))]
+    elif kind == "ngram":
+        memory = [draw(ngram(where.replace(":", "-")))]
+        if draw(flags):
+            memory.append(draw(ultramem(where)))
     elif kind == "two" and last:
         memory = [draw(ultramem("0:1")), draw(product_key("1", hidden, replaces=replaces))]
     embeddings = draw(st.sampled_from(["none", "none", "per_layer", "ngram", "per_layer, ngram"]))

@@ -14,7 +14,6 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
 from costmodel.layers.base import Count, MemoryKind, Position, Size, Width
-from costmodel.layers.kernel_shape import Rows
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.ngram_gate import conv, gate
 from costmodel.layers.numbers import Number
@@ -170,10 +169,19 @@ class Ngram(MemoryKind):
     def _hash(self, site: Site, step: Step) -> Operator:
         """Rows from the ids of n-grams: integer multiplies, xors and remainders, no FLOPs.
 
+        Of each place of an n-gram a factor is kept, of each column its prime and its first row.
         Leaves out: a table that maps ids to fewer, normalised ones before they are hashed.
         """
         n, reads = step.tokens, len(self.orders)
         window = n + step.batch * self.past_ids
+        buffers = tuple(
+            Buffer(name=name, elements=elements, element_bytes=INDEX_BYTES)
+            for name, elements in (
+                ("factors", self.max_ngram_size),
+                ("moduli", reads),
+                ("starts", reads),
+            )
+        )
         return site.operator(
             "ngram.hash",
             kind="selection",
@@ -182,15 +190,12 @@ class Ngram(MemoryKind):
                     name="hash",
                     kind="selection",
                     input_bytes=window * INDEX_BYTES,
+                    index_bytes=sum(buffer.elements for buffer in buffers) * INDEX_BYTES,
                     output_bytes=n * reads * INDEX_BYTES,
                     routing=True,
                 ),
             ),
-            buffers=(
-                Buffer(name="factors", elements=self.max_ngram_size, element_bytes=INDEX_BYTES),
-                Buffer(name="primes", elements=reads, element_bytes=INDEX_BYTES),
-                Buffer(name="starts", elements=reads, element_bytes=INDEX_BYTES),
-            ),
+            buffers=buffers,
             summary="A row of each column: the hash of the last token ids, modulo the column's"
             " prime",
             formula="0",
@@ -218,7 +223,6 @@ class Ngram(MemoryKind):
                     row_bytes=distinct * table.row_bytes(step),
                     input_bytes=n * reads * INDEX_BYTES,
                     output_bytes=n * reads * self.head_dim * step.activation_bytes,
-                    shape=Rows(reads=n * reads, row_bytes=table.row_bytes(step)),
                 ),
             ),
             weights=(table,),

@@ -83,7 +83,7 @@ def gate(site: Site, step: Step, *, streams: int, sums: bool) -> Operator:
 
 
 def conv(site: Site, step: Step, *, streams: int, kernel: int, dilation: int) -> Operator:
-    """x + silu(a depthwise causal convolution of RMSNorm(x)), x [N, c D]; then the sum of streams.
+    """The sum over streams of x + silu(a depthwise causal convolution of RMSNorm(x)), x [N, c D].
 
     State: the normalised vectors that the kernel's Kc - 1 earlier taps reach, `dilation` tokens
     apart. Of a step of T tokens a sequence, those taps read min(T, dilation) vectors each of what

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from costmodel.costs.operators import build_operators, residual_adds
-from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.model import Block, ModelConfig, Override
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.ngram import Ngram
 from costmodel.layers.operator import Operator
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.site import expanded_paths
@@ -26,6 +27,10 @@ def beside(layers: str) -> UltraMem:
 
 def instead(layers: str) -> ProductKey:
     return ProductKey(layers=layers, num_keys=3, num_heads=1, knn=2, key_dim=4, value_dim=8)
+
+
+def at_head(layers: str, orders: int = 3) -> Ngram:
+    return Ngram(layers=layers, max_ngram_size=orders, num_heads=1, vocab_size_base=5, head_dim=4)
 
 
 def listed(model: ModelConfig, **step: Any) -> dict[str, Operator]:  # noqa: ANN401
@@ -120,6 +125,69 @@ def test_adds_wait_for_the_norm_after_the_block(
                 norm_flops[path] = int(op.total("flops"))
     names = [f"layers.{i}.attention_norm" for i in range(6)] + ["final_norm"]
     assert norm_flops == {name: 2 * 8 * (4 + add) for name, add in zip(names, adds, strict=True)}
+
+
+@pytest.mark.parametrize("block", ["serial", "parallel"])
+@pytest.mark.parametrize(
+    ("memory", "joins"),
+    [
+        ((at_head("0"),), {}),  # nothing waits before the first block
+        ((at_head("0,2"),), {2: 1}),
+        ((at_head("all"),), {1: 1, 2: 1, 3: 1, 4: 1, 5: 1}),
+        ((at_head("1,3"), instead("0")), {1: 1, 3: 1}),
+        ((at_head("1,3,4"), beside("0,1:3")), {1: 2, 3: 1, 4: 2}),
+    ],
+)
+def test_a_layer_at_a_blocks_head_joins_what_waits_and_then_waits_itself(
+    memory: tuple[MemoryKind, ...], joins: dict[int, int], block: Block
+) -> None:
+    """By walking through the blocks: what waits at each place is added once, here or by a norm."""
+    model = tiny_model(num_hidden_layers=6, memory=memory, block=block)
+    heads = {a for m in memory if m.position != "beside_ffn" for a, _ in m.placement(6)}
+    others = [m for m in memory if m.position == "beside_ffn"]
+    replaced = {a for m in others if m.in_place_of_ffn for a, _ in m.placement(6)}
+    joined: dict[str, int] = {}
+    norms: dict[str, int] = {}
+    waiting = 0
+    for number in range(6):
+        if number in heads:
+            if waiting:
+                joined[f"layers.{number}.ngram_join"] = waiting
+            waiting = 1
+        norms[f"layers.{number}.attention_norm"] = waiting
+        waiting = (number not in replaced) + (block == "parallel")
+        waiting += sum(b == number for m in others for _, b in m.placement(6))
+    norms["final_norm"] = waiting
+    more = block == "parallel"  # attention's output waits beside the FFN's
+    assert joined == {f"layers.{n}.ngram_join": count + more for n, count in joins.items()}
+    found: dict[str, Operator] = {}
+    for op in build_operators(model, make_step(batch=2)):
+        found |= dict.fromkeys(expanded_paths(op.path), op)
+    # D = 8, two tokens: an add is 16 FLOPs, a norm four times as many
+    assert {p: op.total("flops") / 16 for p, op in found.items() if p.endswith("_join")} == joined
+    assert {
+        p: op.total("flops") / 16 - 4
+        for p, op in found.items()
+        if p.endswith(("attention_norm", "final_norm"))
+    } == norms
+    for path, count in joined.items():  # the stream and what waits in, the stream out
+        assert found[path].total("activation_bytes") == (count + 2) * 2 * 8 * 2
+        assert found[path].total("compulsory_bytes") == 0
+
+
+def test_past_ids_are_kept_as_far_back_as_the_longest_ngram_reaches() -> None:
+    plain = listed(tiny_model(memory=(beside("0"),)))
+    assert "token_history" not in plain
+    model = tiny_model(memory=(at_head("0", orders=4), at_head("1", orders=2)))
+    history = listed(model, batch=2, new_tokens=5)["token_history"]
+    assert history.total("flops") == 0
+    # three ids before the new ones of each sequence, read and written
+    assert quantity(history, "io_bytes") == {"window": 2 * (2 * 3 * 8)}
+    # ten new ids in; those and the past ones out
+    assert quantity(history, "activation_bytes") == {"window": 10 * 8 + (10 + 6) * 8}
+    paths = list(listed(model))
+    assert paths.index("embed") < paths.index("token_history")
+    assert paths.index("token_history") < paths.index("layers.0.ngram.hash")
 
 
 def test_the_attention_output_waits_for_the_ffn_norm() -> None:

@@ -4,6 +4,7 @@
 
 A memory layer placed at a:b reads z of block a and joins the stream after block b. Per-layer and
 n-gram embeddings stand at the input; the former join the stream at the end of their blocks.
+A layer of hashed n-grams reads x at the head of its block and joins it there.
 """
 
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.ngram import Ngram
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
-from tests.reference_model import embedding_oracles, memory_oracles, oracles
+from tests.reference_model import embedding_oracles, memory_oracles, ngram_oracle, oracles
 from tests.reference_model.oracles import Array, Choice, Weights, layer_norm, rms_norm, under
 
 
@@ -78,11 +80,20 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
         if memory.position == "beside_ffn"
         for index, (block, output) in enumerate(memory.placement(config.num_hidden_layers))
     }
+    ngrams = {
+        block: (memory, index)
+        for memory in config.memory
+        if isinstance(memory, Ngram)
+        for index, (block, _) in enumerate(memory.placement(config.num_hidden_layers))
+    }
     x, vectors = embedding_oracles.at_input(config, weights, ids)
     waiting: list[tuple[int, Array]] = []
     streams = []
     for block in range(config.num_hidden_layers):
         state = under(weights, f"layers.{block}")
+        if block in ngrams:
+            kind, number = ngrams[block]
+            x = x + ngram_oracle.ngram(kind, under(state, "ngram"), x, ids, number)
         behind = config.block == "norms_behind"
         before = x if behind else _normed(config, state, "attention_norm", x)
         attended = _attention(config.attention_of(block), under(state, "attention"), before)

@@ -15,6 +15,7 @@ from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.ngram import Ngram
 from costmodel.layers.ngram_embedding import NgramEmbedding
 from costmodel.layers.peer import Peer
 from costmodel.layers.per_layer_embedding import PerLayerEmbedding
@@ -192,6 +193,7 @@ PER_LAYER = PerLayerEmbedding(
 NGRAM_EMBEDDING = NgramEmbedding(
     vocab_size=23, emb_neighbor_num=3, emb_split_num=2, ngram_vocab_size_ratio=3
 )
+NGRAM = Ngram(layers="0,2", max_ngram_size=3, num_heads=2, vocab_size_base=40, head_dim=4)
 
 MODELS: dict[str, ModelConfig] = {
     "dense": small(),
@@ -256,5 +258,9 @@ MODELS: dict[str, ModelConfig] = {
             shared_table=True,
             table_per_head=True,
         )
+    ),
+    "ngram": small(replace(NGRAM, streams=2, bias=True), ffn=MOE),
+    "ngram_conv_beside_ultramem": small(
+        replace(NGRAM, streams=2, conv_kernel=3, divisible_by=16), ultramem_v2(), post_norms=True
     ),
 }
