@@ -98,7 +98,7 @@ class NgramGate(Leaf):
 
     def __init__(self, factory: Factory, streams: int, *, sums: bool) -> None:
         super().__init__()
-        self.streams, self.sums = streams, sums
+        self.streams, self.sums = streams, sums and streams > 1
         for name in ("q_norm", "k_norm"):
             self.register(name, factory.filled(streams, factory.hidden_size, value=1.0), "norm")
 
@@ -148,8 +148,8 @@ class NgramConv(Leaf):
         for tap in range(self.kernel):
             start = tap * self.dilation
             out = torch.addcmul(out, window[:, start : start + new], self.weight[:, tap])
-        by_stream: Tensor = (x + nn.functional.silu(out)).unflatten(-1, self.norm.shape)
-        return by_stream.sum(-2)
+        y: Tensor = x + nn.functional.silu(out)
+        return y if self.streams == 1 else y.unflatten(-1, self.norm.shape).sum(-2)
 
 
 def normed(x: Tensor, weight: Tensor) -> Tensor:

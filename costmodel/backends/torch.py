@@ -89,6 +89,13 @@ KERNELS: dict[str, Entries] = {
         ("memory.down", "dots"): 2,
         ("memory.up", "weighted_sum"): 2,
     },
+    "ngram": {  # counted in the code of the reference model: no recording has the kind yet
+        ("ngram.hash", "hash"): lambda layer, _: 2 * layer.max_ngram_size + 4,
+        ("ngram.gate", "norms"): 5,  # a copy of the keys; two norms, and their weights
+        ("ngram.gate", "gates"): 9,  # product, sum, scale, root 5, sigmoid
+        ("ngram.conv", "norm"): 2,
+        ("ngram.conv", "taps"): lambda layer, _: layer.conv_kernel + 3,  # window, state, zeros
+    },
 }
 """By `kind` of the layer: the parts that do not launch one kernel for each operation."""
 

@@ -112,8 +112,9 @@ def test_only_the_rows_that_were_read_get_a_gradient(name: str) -> None:
             rows_read = read.setdefault(id(view.table), set())
             rows_read |= set((rows % len(view.table)).flatten().tolist())
         elif path.endswith("ngram.hash"):
-            table = model.get_parameter(path.replace("hash", "rows.weight"))
-            read[id(table)] = set(leaf.selected.flatten().tolist())  # type: ignore[union-attr, operator]  # a selector
+            addressed: Any = leaf.selected
+            whole = model.get_parameter(path.replace("hash", "rows.weight"))
+            read[id(whole)] = set(addressed.flatten().tolist())
     assert read
     tables = {id(parameter): parameter for parameter in model.parameters()}
     for key, rows_read in read.items():
