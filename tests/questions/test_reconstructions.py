@@ -104,11 +104,16 @@ RECONSTRUCTIONS = [name for name in model_names() if load_model(name).assumption
 
 def test_a_reconstruction_says_so() -> None:
     assert set(RECONSTRUCTIONS) == {
+        "engram-1b-7b-reconstruction",
+        "engram-227m-1.2b-reconstruction",
+        "engram-demo-30l-reconstruction",
+        "engram-v4.1-flash-moe-reconstruction",
         "memory-plus-1.3b",
         "moe-2.5b-120b",
         "moe-2.5b-60b",
         "peer-12l-1m",
         "pkm-lm-16l",
+        "ple-qwen3.8-flash-next-reconstruction",
         "ultramemv2-1b-7b",
         "ultramemv2-2.5b-120b",
         "ultramemv2-2.5b-60b",
@@ -151,3 +156,34 @@ def test_reconstructed_pairs_match(size: str, total: float) -> None:
     assert pair[0].attention == pair[1].attention
     assert pair[0].num_hidden_layers == pair[1].num_hidden_layers
     assert pair[0].hidden_size == pair[1].hidden_size
+
+
+@pytest.mark.parametrize(
+    ("name", "twin", "apart", "active_share"),
+    [
+        ("engram-227m-1.2b-reconstruction", "ultramemv2-227m-1.2b", 2_048, -0.0032),
+        ("engram-1b-7b-reconstruction", "ultramemv2-1b-7b", 38_272, -0.0054),
+    ],
+)
+def test_engram_models_are_as_large_as_their_ultramemv2_twins(
+    name: str, twin: str, apart: int, active_share: float
+) -> None:
+    found, wanted = parameters(name), parameters(twin)
+    assert found.total - wanted.total == apart
+    assert f" {apart:,} " in load_model(name).notes[0]
+    share = found.active_without_embeddings / wanted.active_without_embeddings - 1
+    assert round(share, 4) == active_share
+    for field in ("attention", "hidden_size", "num_hidden_layers", "vocab_size"):
+        assert getattr(load_model(name), field) == getattr(load_model(twin), field)
+
+
+def test_the_memory_of_the_small_engram_model_by_hand() -> None:
+    """Two layers: 16 columns of 48, a key, a value, their biases, and the convolution."""
+    d, columns = 768, 16 * 48
+    projections = 2 * (columns * d + d)
+    conv, norms = 4 * d, 3 * d
+    counts = parameters("engram-227m-1.2b-reconstruction").by_group
+    assert counts["memory_projections"] == 2 * (projections + conv)
+    assert counts["norm"] == 20 * (2 * d + 2 * 64) + d + 2 * norms
+    assert counts["memory_values"] % 48 == 0
+    assert 32 * 648_060 < counts["memory_values"] / 48 < 32 * 648_060 * 1.001

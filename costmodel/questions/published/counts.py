@@ -7,6 +7,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import ParameterCounts, kv_bytes_per_token, parameter_counts
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
+from costmodel.layers.ngram import Ngram
 from costmodel.layers.operator import Operator, Weight
 from costmodel.layers.product_key import ProductKey
 from costmodel.questions.published.number import PublishedNumber, set_beside
@@ -44,8 +45,20 @@ def no_router(_operator: Operator, weight: Weight) -> bool:
     return weight.group not in ("norm", "router")
 
 
+def tables(_operator: Operator, weight: Weight) -> bool:
+    """Memory tables alone."""
+    return weight.group == "memory_values"
+
+
+def ngram_layers(operator: Operator, _weight: Weight) -> bool:
+    """Memory layers of n-grams, whole."""
+    return operator.leaf.startswith("ngram.")
+
+
 CONVENTIONS: dict[Keep, str] = {  # norms of memory layers are no block norms
     everything: "",
+    tables: "tables alone; ",
+    ngram_layers: "the two n-gram layers alone; ",
     matrices: "no norms or biases; ",
     no_block_norms: "no block norms; ",
     no_router: "no norms or router; ",
@@ -130,6 +143,49 @@ def memory_plus() -> Iterator[PublishedNumber]:
             convention=convention,
             source="arXiv 2412.09764, Table 1",
         )
+
+
+def ngram_tables() -> Iterator[PublishedNumber]:
+    """Tables of n-grams that ship: rows and bytes by configuration, parameters as printed."""
+    v41 = "engram-v4.1-flash-moe-reconstruction"
+    qwen = "ple-qwen3.8-flash-next-reconstruction"
+    demo = "engram-demo-30l-reconstruction"
+    config = "config.json of DeepSeek-V4.1-Flash: engram_num_embeddings"
+    for name, published, keep, source, reason in (
+        (v41, "196,613,849,600", tables, f"by hand from {config} and engram_head_dim", ""),
+        (v41, "196 B", tables, "the makers' model card", CUT),
+        (demo, "1,334,867,328", ngram_layers, "by hand from the demo of arXiv 2601.07372", ""),
+        (qwen, "51,200,245,760", tables, "by hand from config.json of Qwen3.8-Flash-Next", ""),
+    ):
+        yield preset_count(name, TOTAL, published, keep=keep, source=source, reason=reason)
+    model = load_model(v41)
+    (memory,) = model.memory
+    assert isinstance(memory, Ngram)
+    for layer, published, rows in zip(
+        (1, 14), ("384,006,168", "384,016,682"), memory.table_rows(2), strict=True
+    ):
+        yield set_beside(
+            what=f"{v41}: rows of layer {layer}'s table",
+            published=published,
+            ours=rows,
+            convention="24 consecutive primes from 16,000,000 on, the next 24 in the second layer",
+            source=config,
+        )
+    assert model.storage is not None
+    step = Workload(formats=model.storage.weights).step()
+    bytes_read = [
+        op.rows.read_bytes
+        for op in build_operators(model, step)
+        if op.leaf == "ngram.rows"
+        if op.rows
+    ]
+    yield set_beside(
+        what=f"{v41}: bytes of rows that a token reads in a layer",
+        published="6,336",
+        ours=bytes_read[0],
+        convention="24 rows of 256 values in fp8, with a scale of 8 bits for each 32",
+        source="by hand from the checkpoint's tensors",
+    )
 
 
 def public_models() -> Iterator[PublishedNumber]:

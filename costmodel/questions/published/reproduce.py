@@ -14,6 +14,7 @@ def reproduced() -> tuple[PublishedNumber, ...]:
     return (
         *counts.ultramemv2(),
         *counts.memory_plus(),
+        *counts.ngram_tables(),
         *counts.public_models(),
         *steps.decode_flops(),
         *steps.distinct_experts(),
