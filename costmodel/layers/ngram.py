@@ -230,8 +230,8 @@ class Ngram(MemoryKind):
                 kind="rows", distinct=distinct, population=rows, chosen_by="ngram.hash"
             ),
             summary="The rows that a token's n-grams address, one of each column",
-            formula="0; bytes: each distinct row of d once; of a column of P rows"
-            " P (1 - (1 - 1/P)^N), if no n-gram comes twice",
+            formula="0; bytes: each distinct row of d once, of a column of P rows"
+            " P (1 - (1 - 1/P)^N) if no n-gram comes twice",
             source=SOURCE,
         )
 

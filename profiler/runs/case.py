@@ -61,10 +61,10 @@ class PreparedCase:
         experts, rows = synthetic_popularities(workload.routing)
         set_synthetic_routing(model, experts, rows=rows, tokens=tokens, seed=seed)
         self.cache = model.new_cache(workload.batch, workload.context + workload.new_tokens)
-        fill(self.cache, generator)
+        vocabulary = model.config.vocab_size
+        fill(self.cache, generator, vocabulary)
         self.cache.length = workload.context
         shape = (workload.batch, workload.new_tokens)
-        vocabulary = model.config.vocab_size
         self.ids = torch.randint(vocabulary, shape, generator=generator, device=model.device)
         model.set_mla("absorbed" if workload.phase == "decode" else "expanded")
         self._decode: DecodeStep | None = None
@@ -81,8 +81,9 @@ class PreparedCase:
     def run(self) -> None:
         """Run one eager step, and set the cache back to its context.
 
-        A prefill after a context that fills a window's ring buffer leaves its own tokens there, so
-        later runs attend to other numbers of the same shape.
+        A prefill after a context that fills a window's ring buffer leaves its own tokens there, and
+        so does every step in states of fixed size and in past token ids: later runs compute with
+        other numbers of the same shape.
         """
         if self._decode is not None:
             self._decode()
@@ -159,9 +160,17 @@ def _popularity(law: Routing) -> Popularity:
     return Popularity(exponent=law.exponent if isinstance(law, Zipf) else 0.0)
 
 
-def fill(cache: Cache, generator: torch.Generator) -> None:
-    """Fill the cache with random keys and values: zeros would run faster and draw less power."""
-    for layer in cache.layers:
+def fill(cache: Cache, generator: torch.Generator, vocabulary: int) -> None:
+    """Fill the cache with random numbers and past ids: zeros would run faster and draw less power.
+
+    Args:
+        cache: Keys, values, states and past token ids.
+        generator: Of the numbers.
+        vocabulary: The ids lie below it.
+    """
+    for layer in (*cache.layers, *cache.memories.values()):
         for tensor in layer.tensors:
             for piece in tensor.view(-1).split(FILL_ELEMENTS):
                 piece.normal_(generator=generator)
+    if cache.past_ids is not None:
+        cache.past_ids.random_(0, vocabulary, generator=generator)
