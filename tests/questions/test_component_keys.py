@@ -65,6 +65,8 @@ def _values(record: object, name: str) -> Iterator[object]:
         yield from (type(value)(value * factor) for factor in (2, 0.5, 4))
     elif isinstance(value, str):
         yield from ("0", "0-3", "another")
+    elif value is None and name == "num_embeddings":
+        yield (2**32, 2**33)  # rows of two layers
     elif isinstance(value, tuple | dict):
         yield from (value[:-1] if isinstance(value, tuple) else {}, ("a",), {"a": 1.0})
         yield (Override(layers="0", ffn=PRESETS["llama-3.1-8b"].ffn),)

@@ -65,7 +65,7 @@ def component_keys(model: ModelConfig) -> tuple[Hashable, list[KindKey]]:
 
     A kind's operators depend on its site alone, so its key is what makes the site. The backbone's
     key holds all other fields of the model that can change a cost, and of the FFNs and memory
-    layers where they stand.
+    layers where they stand and how many past token ids they need.
     """
     width = model.hidden_size
     placements = tuple(memory.placement(model.num_hidden_layers) for memory in model.memory)
@@ -79,6 +79,7 @@ def component_keys(model: ModelConfig) -> tuple[Hashable, list[KindKey]]:
         tuple(map(_override_fields, model.overrides)),
         tuple(layers for layers, *_ in ffns),
         placements,
+        tuple((memory.position, memory.attribute, memory.past_ids) for memory in model.memory),
     )
     return backbone, [*ffns, *memories]
 
@@ -90,7 +91,8 @@ class Stored:
     parameters: int  # those of embedding and head left out
     active_parameters: int
     weights_bytes: int  # buffers among them, and in the backbone towers
-    kv_bytes: Number  # KV cache and fixed states, which the backbone has
+    kv_bytes: Number  # the KV cache, which the backbone has
+    state_bytes: Number  # fixed states of all sequences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -161,23 +163,33 @@ class ComponentPricer:
                 for operator in build_operators(model, self._step)
                 if operator.path not in elsewhere
             ]
-            cache_bytes, state_bytes = kept_bytes(model, self._step)
-            for blocks, width, kind in kinds:
-                if isinstance(kind, MemoryKind):  # which keeps its state in its own component
-                    state_bytes -= len(blocks) * kind.state_bytes(width, self._step)
-            kv_bytes = cache_bytes + self._step.batch * state_bytes
+            kv_bytes, state_bytes = kept_bytes(model, self._step)
+            for key in kinds:  # memory layers keep their states in their own components
+                state_bytes -= self._state_bytes(key)
             self._wait(
-                backbone, operators, model.hidden_size, kv_bytes, towers_bytes=model.towers_bytes
+                backbone,
+                operators,
+                model.hidden_size,
+                state_bytes=state_bytes,
+                kv_bytes=kv_bytes,
+                towers_bytes=model.towers_bytes,
             )
         for key in kinds:
             if key not in self._seen:
-                blocks, width, kind = key
-                state: Number = 0
-                if isinstance(kind, MemoryKind):
-                    of_layer = kind.state_bytes(width, self._step)
-                    state = self._step.batch * len(blocks) * of_layer
-                self._wait(key, self._operators(key), model.hidden_size, state)
+                self._wait(
+                    key,
+                    self._operators(key),
+                    model.hidden_size,
+                    state_bytes=self._state_bytes(key),
+                )
         return [backbone, *kinds]
+
+    def _state_bytes(self, key: KindKey) -> int:
+        """Bytes that all layers of a memory kind keep of one sequence; 0 of another kind."""
+        blocks, width, kind = key
+        if not isinstance(kind, MemoryKind):
+            return 0
+        return len(blocks) * kind.state_bytes(width, self._step)
 
     def _operators(self, key: KindKey) -> list[Operator]:
         layers, width, kind = key
@@ -188,8 +200,9 @@ class ComponentPricer:
         key: Hashable,
         operators: Sequence[Operator],
         width: int,
-        kv_bytes: Number,
         *,
+        state_bytes: int,
+        kv_bytes: Number = 0,
         towers_bytes: int = 0,
     ) -> None:
         counts = parameter_counts(operators)
@@ -205,6 +218,7 @@ class ComponentPricer:
             active_parameters=counts.active_without_embeddings,
             weights_bytes=sum(stored_bytes(operators, self._step)) + towers_bytes,
             kv_bytes=kv_bytes,
+            state_bytes=self._step.batch * state_bytes,
         )
         self._seen.add(key)
 

@@ -64,7 +64,7 @@ def evaluate(
     )
     pricer = ComponentPricer(step, workload, hardware, calibration)
     shape = len(designs), len(batches), len(contexts)
-    kv, moved, flops, at_peak, widest, graph_s = (np.zeros(shape) for _ in range(6))
+    kv, state, moved, flops, at_peak, widest, graph_s = (np.zeros(shape) for _ in range(7))
     parameters, active, weights, launches = (np.zeros((len(designs), 1, 1)) for _ in range(4))
     for i, components in enumerate(pricer.components(designs)):
         stored = [component.stored for component in components]
@@ -72,6 +72,7 @@ def evaluate(
         active[i] = sum([each.active_parameters for each in stored])
         weights[i] = sum([each.weights_bytes for each in stored])
         kv[i] = stored[0].kv_bytes  # the backbone has the cache
+        state[i] = sum([each.state_bytes for each in stored], start=0.0)
         launches[i] = sum([component.launches or 0 for component in components])
         for component in components:
             moved[i] += component.compulsory_bytes
@@ -86,7 +87,7 @@ def evaluate(
         "hbm_bytes.compulsory": moved,
         "flops.total": flops,
         "kv_cache.stored_bytes": kv,
-        "memory.total_bytes": weights + kv + widest,
+        "memory.total_bytes": weights + kv + state + widest,
         "time.floor_s": floor,
     }
     unknown = pricer.unknown
