@@ -227,7 +227,11 @@ class Ngram(MemoryKind):
             ),
             weights=(table,),
             touched=Touched(
-                kind="rows", distinct=distinct, population=rows, chosen_by="ngram.hash"
+                kind="rows",
+                distinct=distinct,
+                population=rows,
+                chosen_by="ngram.hash",
+                orders=tuple(range(2, self.max_ngram_size + 1)),
             ),
             summary="The rows that a token's n-grams address, one of each column",
             formula="0; bytes: each distinct row of d once, of a column of P rows"
@@ -238,6 +242,8 @@ class Ngram(MemoryKind):
     def _distinct(self, columns: tuple[int, ...], step: Step) -> Number:
         """Expected distinct rows of a table: the sum over its columns, which share no row."""
         distinct: Number = 0
-        for rows in columns:
-            distinct = distinct + step.routing.expected_distinct(rows, 1, step.tokens, kind="rows")
+        for rows, order in zip(columns, self.orders, strict=True):
+            distinct = distinct + step.routing.expected_distinct_hashed(
+                rows, step.tokens, order=order
+            )
         return distinct

@@ -17,7 +17,6 @@ from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
-from costmodel.layers.ngram import Ngram
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
@@ -80,20 +79,12 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
         if memory.position == "beside_ffn"
         for index, (block, output) in enumerate(memory.placement(config.num_hidden_layers))
     }
-    ngrams = {
-        block: (memory, index)
-        for memory in config.memory
-        if isinstance(memory, Ngram)
-        for index, (block, _) in enumerate(memory.placement(config.num_hidden_layers))
-    }
     x, vectors = embedding_oracles.at_input(config, weights, ids)
     waiting: list[tuple[int, Array]] = []
     streams = []
     for block in range(config.num_hidden_layers):
         state = under(weights, f"layers.{block}")
-        if block in ngrams:
-            kind, number = ngrams[block]
-            x = x + ngram_oracle.ngram(kind, under(state, "ngram"), x, ids, number)
+        x = ngram_oracle.at_head(config, block, under(state, "ngram"), x, ids)
         behind = config.block == "norms_behind"
         before = x if behind else _normed(config, state, "attention_norm", x)
         attended = _attention(config.attention_of(block), under(state, "attention"), before)

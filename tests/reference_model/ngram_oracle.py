@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from costmodel.inputs.model import ModelConfig
 from costmodel.layers.ngram import Ngram
 from tests.reference_model.oracles import Array, Weights, activation, linear, rms_norm, sigmoid
 
@@ -75,3 +76,12 @@ def ngram(config: Ngram, weights: Weights, x: Array, ids: list[int], index: int)
                     mixed += taps[stream, :, tap] * normed
             out[t] += gated[t, stream] + activation("silu", mixed)
     return out
+
+
+def at_head(config: ModelConfig, block: int, weights: Weights, x: Array, ids: list[int]) -> Array:
+    """The stream [T, D] with what a layer at the head of this block adds to it, if there is one."""
+    for memory in config.memory:
+        blocks = [place for place, _ in memory.placement(config.num_hidden_layers)]
+        if isinstance(memory, Ngram) and block in blocks:
+            return x + ngram(memory, weights, x, ids, blocks.index(block))
+    return x
