@@ -33,7 +33,8 @@ class DecodeStep:
         cache: Changes to static mode.
         graph: Whether to capture the step as a CUDA graph.
         greedy: Whether a step feeds its most likely token to the next step and moves the position
-            on. Otherwise every step runs at the same position, as a measurement needs.
+            on. Otherwise every step runs at the same position, as a measurement needs; states of
+            fixed size and past token ids move on all the same.
         backend: Whose kernels run: PyTorch's, leaf by leaf, or those of `reference_model.fused`.
 
     Raises:

@@ -22,6 +22,7 @@ from costmodel.strict import STRICT
 
 SOURCE = "arXiv 2601.21204"
 HASH = "ngram_embedding.hash"
+LEAST_WIDTH = 4  # of a row, as of any `Width`
 COMBINED = 2  # the word's row is added to the projections, and the sum divided
 
 
@@ -70,12 +71,14 @@ class NgramEmbedding(MemoryKind):
         return tuple(base + 2 * i + 1 for i in range(self.num_tables))
 
     def check(self, num_layers: int, hidden_size: int) -> None:
-        """The tables share the hidden size evenly."""
+        """The tables share the hidden size evenly, and no row is narrower than other widths."""
         del num_layers
-        if hidden_size % self.num_tables:
+        width, rest = divmod(hidden_size, self.num_tables)
+        if rest or width < LEAST_WIDTH:
             raise InputError(
-                f"memory.emb_split_num={self.emb_split_num}: makes {self.num_tables} tables, which"
-                f" do not divide hidden_size={hidden_size}"
+                f"memory.emb_split_num={self.emb_split_num}: gives {self.num_tables} tables with"
+                f" emb_neighbor_num={self.emb_neighbor_num}; rows of hidden_size={hidden_size} over"
+                f" that must be whole and at least {LEAST_WIDTH}"
             )
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:

@@ -59,7 +59,9 @@ def compulsory_bytes_are_the_named_ones(model: ModelConfig, step: Step) -> None:
     of_operators = sum(op.count * op.compulsory_bytes for op in costs.operators)
     assert of_operators == near(named)
     last = step.batch if step.logits == "last" else step.tokens
-    assert sums.io_bytes == step.tokens * 8 + last * model.vocab_size * step.activation_bytes
+    past = max((memory.past_ids for memory in model.memory), default=0)  # ids, read and kept
+    ids = step.tokens + 2 * step.batch * past
+    assert sums.io_bytes == ids * 8 + last * model.vocab_size * step.activation_bytes
 
 
 def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:

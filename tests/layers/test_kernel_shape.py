@@ -67,7 +67,8 @@ def test_presets(name: str, mla: str) -> None:
 def test_what_computes_has_a_shape_and_only_tiny_products_go_without(name: str) -> None:
     for operator in step_costs(PRESETS[name], make_step(batch=16, cached=2048)).operators:
         for part in operator.parts:
-            if part.kind not in OF_KIND or (operator.path, part.name) == ("embed", "rows"):
+            copies = part.kind == "gather" and not part.flops  # whole rows, which have no bags
+            if part.kind not in OF_KIND or copies:
                 assert part.shape is None or isinstance(part.shape, TopK)
             elif part.name == "grid":
                 assert part.shape is None

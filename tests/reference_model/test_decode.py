@@ -57,7 +57,9 @@ def test_a_smaller_batch_is_served_and_others_do_not_leak_in(name: str) -> None:
     model, prompt, cache = prefilled(name)
     token = ids(model.config, BATCH, 1, seed=1)
     step = DecodeStep(model, cache, graph=False)
+    before = cache.static_state()
     step(token)
+    cache.restore_static(before)  # states and past ids have moved on
     got = step(token[:2])
     alone = model.new_cache(2, CONTEXT + NEW)
     model(prompt[:2], alone)
