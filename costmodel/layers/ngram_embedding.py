@@ -70,6 +70,10 @@ class NgramEmbedding(MemoryKind):
         base = self.ngram_vocab_size_ratio * self.vocab_size
         return tuple(base + 2 * i + 1 for i in range(self.num_tables))
 
+    def table_orders(self) -> tuple[int, ...]:
+        """The order of each table's n-grams."""
+        return tuple(order for order in self.orders for _ in range(self.emb_split_num))
+
     def check(self, num_layers: int, hidden_size: int) -> None:
         """The tables share the hidden size evenly, and no row is narrower than other widths."""
         del num_layers
@@ -163,7 +167,11 @@ class NgramEmbedding(MemoryKind):
             leaf="ngram_embedding.rows",
         )
         distinct = sum(
-            (step.routing.expected_distinct(table, 1, n, kind="rows") for table in rows), start=0
+            (
+                step.routing.expected_distinct_hashed(population, n, order=order)
+                for population, order in zip(rows, self.table_orders(), strict=True)
+            ),
+            start=0,
         )
         return site.operator(
             "ngram_embedding.rows",
@@ -178,7 +186,13 @@ class NgramEmbedding(MemoryKind):
                 ),
             ),
             weights=(weight,),
-            touched=Touched(kind="rows", distinct=distinct, population=sum(rows), chosen_by=HASH),
+            touched=Touched(
+                kind="rows",
+                distinct=distinct,
+                population=sum(rows),
+                chosen_by=HASH,
+                orders=tuple(self.orders),
+            ),
             summary="One row of each n-gram table for each token",
             formula="0; bytes: each distinct row of D / (k (n - 1)) once",
             source=SOURCE,
