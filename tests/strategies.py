@@ -162,12 +162,17 @@ def per_layer_embedding(draw: st.DrawFn, layers: str) -> MemoryKind:
 
 @st.composite
 def ngram_embedding(draw: st.DrawFn, hidden: int) -> MemoryKind:
-    neighbours = draw(st.integers(2, 4))
-    splits = [k for k in range(1, 4) if hidden % (k * (neighbours - 1)) == 0]
+    tables = [
+        (n, k)
+        for n in range(2, 5)
+        for k in range(1, 4)
+        if hidden % (k * (n - 1)) == 0 and hidden // (k * (n - 1)) >= 4
+    ]
+    neighbours, splits = draw(st.sampled_from(tables))
     return NgramEmbedding(
         vocab_size=draw(st.integers(2, 30)),
-        emb_neighbor_num=neighbours if splits else 2,
-        emb_split_num=draw(st.sampled_from(splits or [1])),
+        emb_neighbor_num=neighbours,
+        emb_split_num=splits,
         ngram_vocab_size_ratio=draw(st.integers(1, 5)),
     )
 

@@ -22,6 +22,7 @@ from costmodel.strict import STRICT
 
 SOURCE = "arXiv 2601.21204"
 HASH = "ngram_embedding.hash"
+LEAST_WIDTH = 4  # of a row, as of any `Width`
 COMBINED = 2  # the word's row is added to the projections, and the sum divided
 
 
@@ -69,13 +70,19 @@ class NgramEmbedding(MemoryKind):
         base = self.ngram_vocab_size_ratio * self.vocab_size
         return tuple(base + 2 * i + 1 for i in range(self.num_tables))
 
+    def table_orders(self) -> tuple[int, ...]:
+        """The order of each table's n-grams."""
+        return tuple(order for order in self.orders for _ in range(self.emb_split_num))
+
     def check(self, num_layers: int, hidden_size: int) -> None:
-        """The tables share the hidden size evenly."""
+        """The tables share the hidden size evenly, and no row is narrower than other widths."""
         del num_layers
-        if hidden_size % self.num_tables:
+        width, rest = divmod(hidden_size, self.num_tables)
+        if rest or width < LEAST_WIDTH:
             raise InputError(
-                f"memory.emb_split_num={self.emb_split_num}: makes {self.num_tables} tables, which"
-                f" do not divide hidden_size={hidden_size}"
+                f"memory.emb_split_num={self.emb_split_num}: gives {self.num_tables} tables with"
+                f" emb_neighbor_num={self.emb_neighbor_num}; rows of hidden_size={hidden_size} over"
+                f" that must be whole and at least {LEAST_WIDTH}"
             )
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
@@ -160,7 +167,11 @@ class NgramEmbedding(MemoryKind):
             leaf="ngram_embedding.rows",
         )
         distinct = sum(
-            (step.routing.expected_distinct(table, 1, n, kind="rows") for table in rows), start=0
+            (
+                step.routing.expected_distinct_hashed(population, n, order=order)
+                for population, order in zip(rows, self.table_orders(), strict=True)
+            ),
+            start=0,
         )
         return site.operator(
             "ngram_embedding.rows",
@@ -175,7 +186,13 @@ class NgramEmbedding(MemoryKind):
                 ),
             ),
             weights=(weight,),
-            touched=Touched(kind="rows", distinct=distinct, population=sum(rows), chosen_by=HASH),
+            touched=Touched(
+                kind="rows",
+                distinct=distinct,
+                population=sum(rows),
+                chosen_by=HASH,
+                orders=tuple(self.orders),
+            ),
             summary="One row of each n-gram table for each token",
             formula="0; bytes: each distinct row of D / (k (n - 1)) once",
             source=SOURCE,

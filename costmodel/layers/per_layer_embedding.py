@@ -91,7 +91,7 @@ class PerLayerEmbedding(MemoryKind):
             active_rows=1,
             leaf=ROWS,
         )
-        distinct = step.routing.expected_distinct(population, 1, n, kind="rows")
+        distinct = step.routing.expected_distinct_hashed(population, n, order=1)
         return front.operator(
             ROWS,
             kind="gather",
@@ -106,7 +106,9 @@ class PerLayerEmbedding(MemoryKind):
                 ),
             ),
             weights=(table,),
-            touched=Touched(kind="rows", distinct=distinct, population=population, chosen_by=ROWS),
+            touched=Touched(
+                kind="rows", distinct=distinct, population=population, chosen_by=ROWS, orders=(1,)
+            ),
             summary="The row of each token id: a vector for each layer",
             formula="0; bytes: each distinct row of L p once",
             source=SOURCE,

@@ -98,10 +98,10 @@ def recorded_routing(recording: Recording, run: Run) -> RecordedRouting | None:
 def chosen_kinds(model: ModelConfig) -> dict[str, ItemKind]:
     """Whether each router or selector of a model chooses experts or rows, by its path."""
     return {
-        f"layers.{layer}.{touched.chosen_by}": touched.kind
+        f"{where}{touched.chosen_by}": touched.kind
         for operator in build_operators(model, Workload().step())
         if (touched := operator.touched) is not None
-        for layer in operator.layers
+        for where in _prefixes(operator)
     }
 
 
@@ -111,11 +111,16 @@ def selectors_by_module(operators: Iterable[Operator]) -> dict[str, tuple[str, N
     Each comes as the path of its leaf, with the number of distinct items that it chooses.
     """
     return {
-        f"layers.{layer}.{operator.leaf.rpartition('.')[0]}": (
-            f"layers.{layer}.{touched.chosen_by}",
+        f"{where}{operator.leaf.rpartition('.')[0]}": (
+            f"{where}{touched.chosen_by}",
             touched.distinct,
         )
         for operator in operators
         if (touched := operator.touched) is not None
-        for layer in operator.layers
+        for where in _prefixes(operator)
     }
+
+
+def _prefixes(operator: Operator) -> tuple[str, ...]:
+    """What stands before the leaves of each of its layers; beside the blocks, nothing."""
+    return tuple(f"layers.{layer}." for layer in operator.layers) or ("",)

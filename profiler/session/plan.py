@@ -44,9 +44,9 @@ def case_seed(workload: CaseWorkload) -> int:
 
 
 def chooses(model: ModelConfig) -> bool:
-    """Whether any layer of the model chooses experts or rows."""
+    """Whether any layer of the model chooses experts or rows, by scores or by token ids."""
     operators = build_operators(model, Workload().step())
-    return any(part.routing for operator in operators for part in operator.parts)
+    return any(operator.touched is not None for operator in operators)
 
 
 def plan_from_lists(

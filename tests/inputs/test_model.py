@@ -23,6 +23,15 @@ ULTRA = {"kind": "ultramem", "knum": 4, "knn": 3, "key_dim": 8, "value_dim": 8}
 KEYS = {"layers": "1", "num_keys": 4, "num_heads": 2, "knn": 3, "key_dim": 8}
 PRODUCT = {"kind": "product_key", "value_dim": 8, **KEYS}
 PEER = {"kind": "peer", **KEYS}
+PLE = {
+    "kind": "per_layer_embedding",
+    "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": 10,
+}
+NGRAMS = {
+    "kind": "ngram_embedding", "vocab_size": 10, "emb_neighbor_num": 2, "emb_split_num": 1,
+    "ngram_vocab_size_ratio": 2,
+}  # fmt: skip
 MLA = {
     "kind": "mla", "num_attention_heads": 2, "kv_lora_rank": 8, "qk_nope_head_dim": 4,
     "qk_rope_head_dim": 4, "v_head_dim": 4,

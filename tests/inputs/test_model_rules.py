@@ -4,7 +4,18 @@ from typing import Any
 
 import pytest
 
-from tests.inputs.test_model import ATTENTION, DENSE, MLA, MOE, PEER, PRODUCT, ULTRA, refusal
+from tests.inputs.test_model import (
+    ATTENTION,
+    DENSE,
+    MLA,
+    MOE,
+    NGRAMS,
+    PEER,
+    PLE,
+    PRODUCT,
+    ULTRA,
+    refusal,
+)
 from tests.inputs.test_model import model as make
 
 MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
@@ -33,7 +44,7 @@ MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"block": "norms_behind", "memory": [ULTRA]},
         "block='norms_behind'",
-        "memory layer could read",
+        "could read or add what a memory layer does",
     ),
     ({"published": {"x": "many"}}, "published.x='many'", "valid number"),
     ({"notes": "one"}, "notes='one'", "valid array"),
@@ -75,6 +86,14 @@ MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
     ({"overrides": [{"ffn": DENSE}]}, "overrides.0.layers", "is missing"),
     ({"overrides": [{"layers": 3}]}, "overrides.0.layers=3", "valid string"),
     ({"memory": [ULTRA, PRODUCT]}, "memory.layers='1'", "block 1 has a memory layer"),
+    (
+        {"memory": [PLE, {**PLE, "layers": "0"}]},
+        "memory.kind='per_layer_embedding'",
+        "stands twice",
+    ),
+    ({"memory": [NGRAMS] * 2}, "memory.kind='ngram_embedding'", "stands twice"),
+    ({"memory": [{**PLE, "layers": "1:3"}]}, "memory.layers='1:3'", "beside an FFN"),
+    ({"memory": [PLE], "block": "norms_behind"}, "block='norms_behind'", "a memory layer"),
     (
         {"memory": [{**PRODUCT, "layers": "1:3"}]},
         "memory.layers='1:3'",
@@ -129,6 +148,15 @@ KIND_RULES: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
     ("memory", PRODUCT, {"gate": 1}, "gate=1", "valid boolean"),
     ("memory", PEER, {"knn": 17}, "knn=17", "exceeds the 16 rows of num_keys=4"),
     ("memory", PEER, {"value_dim": 8}, "value_dim=8", "Unexpected"),
+    ("memory", PLE, {"hidden_size_per_layer_input": 3}, "hidden_size_per_layer_input=3", "to 4"),
+    ("memory", PLE, {"vocab_size_per_layer_input": 1}, "vocab_size_per_layer_input=1", "to 2"),
+    ("memory", PLE, {"at_input": True}, "at_input=True", "Unexpected"),
+    ("memory", NGRAMS, {"layers": "all"}, "layers='all'", "'input'"),
+    ("memory", NGRAMS, {"emb_neighbor_num": 1}, "emb_neighbor_num=1", "equal to 2"),
+    ("memory", NGRAMS, {"emb_neighbor_num": 9}, "emb_neighbor_num=9", "equal to 8"),
+    ("memory", NGRAMS, {"emb_split_num": 3}, "emb_split_num=3", "whole and at least 4"),
+    ("memory", NGRAMS, {"emb_split_num": 4}, "emb_split_num=4", "whole and at least 4"),
+    ("memory", NGRAMS, {"ngram_vocab_size_ratio": 0}, "ngram_vocab_size_ratio=0", "equal to 1"),
 ]  # fmt: skip
 
 
@@ -163,6 +191,8 @@ def test_rules_of_the_layer_kinds(
         ("memory", ULTRA, list(ULTRA)[1:]),
         ("memory", PRODUCT, list(PRODUCT)[1:]),
         ("memory", PEER, list(PEER)[1:]),
+        ("memory", PLE, list(PLE)[1:]),
+        ("memory", NGRAMS, list(NGRAMS)[1:]),
     ],
 )
 def test_what_has_no_default_is_asked_for(
@@ -183,6 +213,8 @@ def test_what_has_no_default_is_asked_for(
         ("memory", ULTRA, {"knn": 16, "first_stage_topk": 4, "tucker_cores": 8}),
         ("memory", ULTRA, {"share_ratio": 1, "knn": 17}),  # six layers share 96 rows
         ("memory", PRODUCT, {"knn": 16}),
+        ("memory", PLE, {"hidden_size_per_layer_input": 4, "layers": "5"}),
+        ("memory", NGRAMS, {"emb_split_num": 2, "layers": "input"}),
     ],
 )
 def test_bounds_themselves_are_allowed(
