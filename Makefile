@@ -41,7 +41,7 @@ test: setup ## everything that CI runs: also the wheel, the slow tests and those
 	$(BIN)/python -m tests.wheel_smoke
 	$(BIN)/python -m pytest --cov -n auto
 
-load: setup ## time the dashboard, press it with 20 browser tabs, twice for a minute, and print how it held
+load: setup ## time the dashboard, press it with 20 browser tabs, and print how it held
 	@missed=0; \
 	$(BIN)/python -m tests.browser.targets || missed=1; \
 	$(BIN)/python -m tests.load || missed=1; \

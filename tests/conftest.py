@@ -1,4 +1,4 @@
-"""Before any test: an interrupt interrupts, and hypothesis does not judge by the clock.
+"""Before any test: an interrupt interrupts, one thread computes, and no clock judges.
 
 A shell starts what it puts into the background with SIGINT ignored, and children inherit that; the
 tests that interrupt a command would then wait for it in vain.
@@ -6,7 +6,10 @@ tests that interrupt a command would then wait for it in vain.
 Without a GPU the Triton kernels run on Triton's interpreter, which has to be said before triton is
 imported, by whatever test comes first. `tests/interpreter.py` makes that interpreter faster.
 
-On a busy machine any example may pass a deadline. In CI (where `CI` is set) the profile stands on
+NumPy and torch take one thread each: each worker of pytest has a core, and tests compute with small
+arrays, over which threads lose more by waiting for one another than they gain.
+
+On a busy machine any example may pass a deadline, so that hypothesis has none. In CI (where `CI` is set) the profile stands on
 hypothesis's own, which draws the same examples in every run: there a failure is of the change.
 """
 
@@ -20,6 +23,9 @@ from hypothesis import HealthCheck, Phase, settings
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if not any(Path("/dev").glob("nvidia[0-9]*")):
     os.environ["TRITON_INTERPRET"] = "1"
+
+for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")  # read where numpy and torch are imported: not yet
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(  # for tests/mutation: the same examples for each mutant, none shrunk

@@ -147,8 +147,12 @@ def test_a_length_beyond_the_cache_reads_no_other_sequence(generator: torch.Gene
     assert torch.equal(beyond.shares, whole.shares)
 
 
-@pytest.mark.parametrize("tokens", [1, 3, 17, 70])
-@pytest.mark.parametrize("slices", [1, 3, 8, 11, 20])
+# Tiles of tokens join up to eight slices; more slices, or one token, are joined token by token
+JOINED = [(1, slices) for slices in (1, 3, 8, 11, 20)] + [(3, 11), (3, 20)]
+JOINED += [(tokens, slices) for tokens in (3, 17, 70) for slices in (1, 3, 8)]
+
+
+@pytest.mark.parametrize(("tokens", "slices"), JOINED)
 @pytest.mark.parametrize(("heads", "v", "c"), [(2, 5, 16), (3, 70, 128)])
 def test_values_join_slices_and_leave_the_latent_space(  # noqa: PLR0917 - parameters of a test
     generator: torch.Generator, tokens: int, slices: int, heads: int, v: int, c: int
