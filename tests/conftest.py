@@ -9,8 +9,12 @@ imported, by whatever test comes first. `tests/interpreter.py` makes that interp
 NumPy and torch take one thread each: each worker of pytest has a core, and tests compute with small
 arrays, over which threads lose more by waiting for one another than they gain.
 
-On a busy machine any example may pass a deadline, so that hypothesis has none. In CI (where `CI` is set) the profile stands on
-hypothesis's own, which draws the same examples in every run: there a failure is of the change.
+Coverage is of `costmodel`, and its tests are in the folders that mirror it. Elsewhere it would trace
+each call of torch, Triton or a browser, and double the time.
+
+On a busy machine any example may pass a deadline, so that hypothesis has none. In CI (where `CI` is
+set) the profile stands on hypothesis's own, which draws the same examples in every run: there a
+failure is of the change.
 """
 
 import os
@@ -18,7 +22,11 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+TESTS = Path(__file__).parent
+NOT_COVERED = ("browser", "profiler", "reference_model")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if not any(Path("/dev").glob("nvidia[0-9]*")):
@@ -36,6 +44,12 @@ settings.register_profile(  # for tests/mutation: the same examples for each mut
     phases=[Phase.explicit, Phase.generate],
 )
 settings.load_profile("patient")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave coverage out where it watches nothing of ours."""
+    if item.path.relative_to(TESTS).parts[0] in NOT_COVERED:
+        item.add_marker(pytest.mark.no_cover)
 
 
 def pytest_collection_finish() -> None:

@@ -17,8 +17,8 @@ def speed_up() -> None:
     _prepare_once_a_launch()
     _keep_formats()
     _keep_shapes()
-    # Each sum and product of 32-bit integers is done again in 64 bits, for a check that a GPU lacks;
-    # what would overflow comes out wrong, and the oracles say so
+    # Each sum and product of 32-bit integers is done again in 64 bits, for a check that a GPU
+    # lacks; what would overflow comes out wrong, and the oracles say so
     interpreter.interpreter_builder.options = interpreter.InterpreterOptions(
         sanitize_overflow=False
     )

@@ -32,6 +32,12 @@ WRITES = {  # file: command, to which the file is added
     "report.xlsx": REPORT,
 }
 each_write = pytest.mark.parametrize("name", WRITES)
+# All write through one class (test_every_writer.py): where nothing lies, one of each way it is used
+each_place = pytest.mark.parametrize(
+    ("name", "older"),
+    [(name, True) for name in WRITES]
+    + [(name, False) for name in ("predict.csv", "sweep.csv", "sweep.parquet")],
+)
 
 START = "from costmodel.cli.main import main; main()"
 STALLED = f"""
@@ -71,8 +77,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@each_write
-@pytest.mark.parametrize("older", [True, False])
+@each_place
 def test_a_kill_while_it_writes_leaves_what_was_there(
     name: str, tmp_path: Path, *, older: bool
 ) -> None:
@@ -125,8 +130,7 @@ def test_a_full_disk_is_told_in_one_line(name: str, tmp_path: Path) -> None:
     assert (names(tmp_path), path.read_text()) == ([name], "old")
 
 
-@each_write
-@pytest.mark.parametrize("older", [True, False])
+@each_place
 def test_a_read_only_folder_is_told_in_one_line(name: str, tmp_path: Path, *, older: bool) -> None:
     if older:
         (tmp_path / name).write_text("old")

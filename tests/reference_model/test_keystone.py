@@ -35,7 +35,6 @@ from reference_model.model import ReferenceModel, build_model
 from tests.steps import changed, make_step
 from tests.strategies import PRESETS, models
 
-pytestmark = pytest.mark.no_cover  # it would trace each of torch's calls, and double the time
 
 COUNTED = ("matmul", "attention", "gather")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -16,11 +16,6 @@ import torch
 collect_ignore_glob = [] if find_spec("triton") else ["test_*.py"]  # Linux alone has triton
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Coverage, which is of `costmodel`, would watch the interpreter's calls: twice the time."""
-    item.add_marker(pytest.mark.no_cover)
-
-
 @pytest.fixture(autouse=True)
 def interpreted() -> None:
     from reference_model.kernels.launch import INTERPRETED
