@@ -116,6 +116,30 @@ BackendOpt = Annotated[
         " decode steps have."
     ),
 ]
+PlacementOpt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TABLE=PLACE",
+        help="Where tables stand: tables=host puts all memory tables in pinned host memory, read"
+        " over the link; disk puts them on a disk. memory.values=host names one by its leaf,"
+        " embed=host the input embedding. (Default: tables=hbm.)",
+    ),
+]
+HotRowsOpt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="HBM that keeps the most popular rows of tables that stand elsewhere, such as 2GB.",
+    ),
+]
+HostMemoryOpt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Memory of the host, such as 512GB: larger tables cannot stand there. (Default: as"
+        " the GPU's file says, else no limit.)",
+    ),
+]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CsvOpt = Annotated[Path | None, typer.Option("--csv", metavar="PATH", help="Write a CSV file.")]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]

@@ -14,8 +14,11 @@ import typer
 from costmodel.cli.options import (
     BackendOpt,
     DtypeOpt,
+    HostMemoryOpt,
+    HotRowsOpt,
     KvDtypeOpt,
     MlaCacheOpt,
+    PlacementOpt,
     RoutingOpt,
     WindowCacheOpt,
 )
@@ -24,6 +27,7 @@ from costmodel.inputs.parse import (
     parse_batches,
     parse_contexts,
     parse_count,
+    parse_placed,
     parse_routing,
     parse_workload,
 )
@@ -101,6 +105,9 @@ class TypedWorkload:
     mla_cache: MlaCacheOpt = "latent"
     window_cache: WindowCacheOpt = "window"
     backend: BackendOpt = "torch"
+    placement: PlacementOpt = None
+    hot_rows: HotRowsOpt = None
+    host_memory: HostMemoryOpt = None
 
     def batches(self, default: str = "1") -> tuple[int, ...]:
         """The batch sizes typed, or those of the command's default."""
@@ -139,6 +146,9 @@ class TypedWorkload:
             mla_cache=self.mla_cache,
             window_cache=self.window_cache,
             backend=self.backend,
+            placement=parse_placed(
+                self.placement, hot_rows=self.hot_rows, host_memory=self.host_memory
+            ),
         )
 
     def only_workload(self) -> Workload:

@@ -66,6 +66,7 @@ def columns(
         "hbm_bytes.table_rows": sums.row_bytes,
         "hbm_bytes.row_reads": costs.rows.read_bytes,
         "hbm_bytes.rows_in_sectors": costs.rows.sector_bytes,
+        **_far_columns(costs),
         "hbm_bytes.indices": sums.index_bytes,
         "hbm_bytes.io": sums.io_bytes,
         "hbm_bytes.activations": sums.activation_bytes,
@@ -75,6 +76,18 @@ def columns(
         "time.bound_by": bound,
         "time.fits_l2": fits_l2,
     }
+
+
+def _far_columns(costs: Costs) -> dict[str, Value]:
+    """What stands outside HBM, and what of it is read."""
+    columns: dict[str, Value] = {}
+    for place, tables in costs.far.items():
+        columns[f"{place}_bytes.read"] = tables.read
+        columns[f"{place}_bytes.row_reads"] = tables.row_reads
+        if place == "host":  # a disk is read in blocks of its own
+            columns["host_bytes.rows_in_sectors"] = tables.sector_bytes
+        columns[f"{place}_bytes.table_bytes"] = tables.table_bytes
+    return columns
 
 
 PREDICTED = tuple(
@@ -94,6 +107,8 @@ def predicted_columns(time: StepTime | Unknown, *, tokens: Count) -> dict[str, V
         "time.predicted_graph_s": time.graph_s,
         "time.predicted_eager_s": time.eager_s,
         "time.tokens_per_s": tokens / time.predicted_s,
+        "time.predicted_fetch_s": time.fetches.seconds,
+        "time.predicted_exposed_s": time.fetches.exposed_s,
         "energy.predicted_j": energy,
         "energy.j_per_token": None if energy is None else energy / tokens,
     }

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costmodel.costs.totals import KvCache, stored_weights
+from costmodel.costs.placement import FAR, stored_in
+from costmodel.costs.totals import KvCache
 from costmodel.layers.numbers import Number, larger
 from costmodel.layers.operator import Operator, Step
 
@@ -14,7 +15,7 @@ from costmodel.layers.operator import Operator, Step
 class Footprint:
     """Bytes resident on the GPU during a step, and the capacity of the GPU."""
 
-    weights_bytes: int  # all experts and all table rows
+    weights_bytes: int  # all experts and all table rows, but those of tables outside HBM
     buffers_bytes: int  # permutations and other tensors that are not learnt
     kv_bytes: Number  # KV cache after the step
     state_bytes: Number  # of recurrent layers
@@ -23,6 +24,7 @@ class Footprint:
     total_bytes: Number
     capacity_bytes: Number  # of the GPU, as its driver reports it
     fits: bool | np.ndarray
+    hot_rows_bytes: int = 0  # a cache of rows of tables outside HBM
     max_batch: Number  # the most sequences of this context that fit; 0 if not one does
 
 
@@ -37,10 +39,11 @@ def footprint(
 ) -> Footprint:
     """The bytes resident during a step, and the largest batch that fits.
 
-    Weights, buffers, towers and cache count as stored. Activations: two copies of the residual
-    stream (2 N D), and the tensors of the operator that has the most: those that it reads and
-    writes, and those between its parts. The latter are written once and read once, so they are half
-    of the bytes that move. Fused kernels would need less: this is an upper estimate.
+    Weights, buffers, towers and cache count as stored; of tables outside HBM, a cache of their most
+    popular rows, where the step has one, and no larger than they are. Activations: two copies of
+    the residual stream (2 N D), and the tensors of the operator that has the most: those that it
+    reads and writes, and those between its parts. The latter are written once and read once, so
+    they are half of the bytes that move. Fused kernels would need less: this is an upper estimate.
     Leaves out: the CUDA context, allocator fragmentation and workspaces of libraries.
 
     Args:
@@ -54,6 +57,7 @@ def footprint(
     """
     operators = tuple(operators)
     weights, buffers = stored_bytes(operators, step)
+    hot_rows = hot_rows_bytes(operators, step)
     doubled: Number = 0  # twice the widest operator's bytes, which is a whole number
     for operator in operators:
         border: Number = 0
@@ -67,7 +71,7 @@ def footprint(
     stream = 2 * step.tokens * hidden_size * step.activation_bytes
     activations = stream + (doubled + 1) // 2
     kept = kv.stored_bytes + kv.state_bytes
-    fixed = weights + buffers + towers_bytes
+    fixed = weights + buffers + towers_bytes + hot_rows
     total = fixed + kept + activations
     # All else is linear in B, so the largest batch follows by division.
     doubled_per_sequence = (2 * (kept + stream) + doubled) // step.batch
@@ -78,6 +82,7 @@ def footprint(
         kv_bytes=kv.stored_bytes,
         state_bytes=kv.state_bytes,
         towers_bytes=towers_bytes,
+        hot_rows_bytes=hot_rows,
         activations_bytes=activations,
         total_bytes=total,
         capacity_bytes=capacity_bytes,
@@ -87,12 +92,21 @@ def footprint(
 
 
 def stored_bytes(operators: Iterable[Operator], step: Step) -> tuple[int, int]:
-    """Bytes of all weights, a shared one once, and of all buffers: the same for every workload."""
+    """Bytes in HBM of all weights, a shared one once, and of all buffers, whatever the batch."""
     operators = tuple(operators)
-    weights = sum(w.stored_bytes(step) * copies for w, copies in stored_weights(operators))
+    weights = stored_in(operators, step, "hbm")
     buffers = sum(
         buffer.elements * buffer.element_bytes * op.count
         for op in operators
         for buffer in op.buffers
     )
     return weights, buffers
+
+
+def hot_rows_bytes(operators: Iterable[Operator], step: Step) -> int:
+    """Bytes of the cache of rows of tables outside HBM: as asked for, at most all of them."""
+    asked = step.placement.hot_rows_bytes
+    if not asked:
+        return 0
+    operators = tuple(operators)
+    return min(asked, sum(stored_in(operators, step, place) for place in FAR))

@@ -7,6 +7,7 @@ from costmodel.backends import kernels_of
 from costmodel.costs.beyond_histogram import beyond, is_unknown
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown, step_time
+from costmodel.costs.placement import with_far_ceilings
 from costmodel.costs.roofline import Ceilings, Peak
 from costmodel.costs.totals import Totals
 from costmodel.inputs.hardware import Hardware
@@ -25,7 +26,13 @@ class Gpu:
     calibration: Curves | Unknown = NOT_ASKED
 
     def ceilings(self, workload: Workload) -> Ceilings:
-        """Datasheet bandwidth, and the dense peaks for the formats of the workload."""
+        """Datasheet bandwidth, and the dense peaks for the formats of the workload.
+
+        Those of link and disk are there where the workload puts tables behind them.
+
+        Raises:
+            InputError: The GPU's file lacks a link or a disk that the placement needs.
+        """
         default = workload.formats.default.name
         peak, name = self._peak(default, workload)
         others: dict[str, Peak] = {}
@@ -33,12 +40,13 @@ class Gpu:
             for dtype in (*workload.formats.dtypes, workload.kv_dtype):
                 if dtype.name != default and dtype.name not in others:
                     others[dtype.name] = Peak(*self._peak(dtype.name, workload))
-        return Ceilings(
+        near = Ceilings(
             hbm_bytes_per_s=self.hardware.hbm_bytes_per_s,
             peak_flops_per_s=peak,
             peak_name=name,
             other_peaks=others,
         )
+        return with_far_ceilings(near, self.hardware, workload.placement)
 
     def _peak(self, dtype: str, workload: Workload) -> tuple[float, str]:
         """The peak that bounds products of a format, and its name."""
@@ -54,7 +62,7 @@ class Gpu:
         """
         if isinstance(self.calibration, Unknown):
             return self.calibration
-        if is_unknown(sums.compulsory_bytes):
+        if is_unknown(sums.compulsory_bytes) or is_unknown(sums.link_bytes):
             unknown = beyond(operators, workload)
             assert unknown is not None
             return unknown

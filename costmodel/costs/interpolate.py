@@ -55,6 +55,24 @@ def _rising(groups: Iterable[list[float]]) -> list[float]:
     return [mean for numbers, size in pools for mean in [_mean(numbers)] * size]
 
 
+def rising_keys(
+    points: Iterable[tuple[float, float, float]],
+) -> list[tuple[float, float, float]]:
+    """Points (key, x, t) of a full grid, changed so that t does not fall as the key grows.
+
+    At each x, neighbours that fall share their geometric mean (`_rising` of log t).
+    """
+    by_x: dict[float, dict[float, float]] = {}
+    for key, x, t in points:
+        by_x.setdefault(x, {})[key] = math.log(t)
+    raised: list[tuple[float, float, float]] = []
+    for x, by_key in by_x.items():
+        keys = sorted(by_key)
+        logs = _rising([by_key[key]] for key in keys)
+        raised += [(key, x, math.exp(log_t)) for key, log_t in zip(keys, logs, strict=True)]
+    return raised
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A time t over one quantity x: log t over log x, through at least one point."""

@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from costmodel.costs.interpolate import Line, Sheet
+from costmodel.costs.link_times import LinkTimes, link_times
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, Shape, TopK
 from costmodel.layers.numbers import Number, larger
+from costmodel.layers.operator import Part
 
 if TYPE_CHECKING:  # reading one takes pydantic models that a prediction does not need
     from costmodel.recordings.calibration import Calibration, Point, Power
 
 LEAST_SHARE = 0.05  # of a point, after its launches: noise must not make work free
+LEAST_ROWS = 1e-9  # of an expectation that is divided by
 DTYPE = "bf16"  # of all operands and caches in a calibration
 
 
@@ -96,6 +99,18 @@ class Curves:
                 for chosen in sorted(measured_k)
             },
         )
+
+    @property
+    def link(self) -> LinkTimes | None:
+        """Measured gathers of this GPU from host memory; None: there are none."""
+        return link_times(self.calibration.hardware)
+
+    def fetch_s(self, part: Part) -> Number:
+        """Seconds in which a kernel fetches a part's rows from host memory, its launch included."""
+        link = self.link
+        assert link is not None, "`fetches.unpriced` comes first"
+        width = part.fetched_bytes / larger(part.fetched_rows, LEAST_ROWS)
+        return link.gather_s(part.fetched_rows, width)
 
     def move_s(self, moved_bytes: Number, kernels: int) -> Number:
         """Seconds of elementwise kernels that move these bytes, read and written, in equal parts.

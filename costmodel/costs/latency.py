@@ -10,6 +10,10 @@ The time of a kernel:
 3. A kernel does its parts at the same time, so it takes as long as the longest of them. A part that
    is not longer than those before it in the kernel adds nothing.
 4. Each launch adds its measured cost.
+5. Rows of a table in host memory are fetched over the link by a kernel of its own, and then read as
+   any other rows. Where they are known in the layer alone, its part takes the fetch besides. Where
+   they are known ahead, the step waits for what the work before the layer does not hide
+   (`fetches.py`).
 
 No operator takes less than its roofline bound. How far predictions are from measurements:
 `sparsecost validate`.
@@ -20,8 +24,9 @@ from dataclasses import dataclass
 
 from costmodel.backends.step_kernels import Region, StepKernels
 from costmodel.costs.energy import energy_j
+from costmodel.costs.fetches import NO_FETCH, Fetches, fetches, unpriced
 from costmodel.costs.kernel_times import DTYPE, Curves
-from costmodel.costs.roofline import Ceilings
+from costmodel.costs.roofline import NEAR, NOTHING, Ceilings, FarBytes, far_bytes
 from costmodel.costs.table_rows import repeated_row_bytes
 from costmodel.costs.totals import Totals
 from costmodel.inputs.workload import Workload
@@ -68,6 +73,7 @@ class StepTime:
     predicted_s: Number  # `graph_s` in decode and `eager_s` in prefill, as each is usually run
     routing_s: Number  # of the parts that select experts or rows, within the graph
     energy_j: Number | Unknown  # of a step that takes `predicted_s`
+    fetches: Fetches = NO_FETCH  # of rows outside HBM; what is exposed is in all times above
 
 
 def not_timed(curves: Curves | Unknown, workload: Workload) -> Unknown | None:
@@ -97,7 +103,9 @@ def step_time(
     As a CUDA graph: the sum over the kernels of all layers, at least the roofline bound. Eagerly:
     the host launches ahead of the GPU, so the longer of that sum and of all launches at the cost
     that they have on the host.
-    Leaves out: what one operator leaves in L2 for the next, and overlap of kernels.
+    With tables outside HBM, the step waits for fetches that nothing hides (`fetches`).
+    Leaves out: what one operator leaves in L2 for the next, and overlap of kernels; of energy, what
+    the link, the host's memory and a disk take.
 
     Args:
         curves: Kernel times of the GPU, or why there are none.
@@ -113,7 +121,7 @@ def step_time(
     if isinstance(curves, Unknown):
         return curves
     backend = kernels.backend
-    reason = kernels.refusal or backend.unpriced
+    reason = kernels.refusal or backend.unpriced or unpriced(curves, operators)
     unknown = Unknown(reason=reason) if reason else not_timed(curves, workload)
     if unknown is not None:
         return unknown
@@ -129,7 +137,14 @@ def step_time(
         for operator, time in zip(region.operators, members, strict=True):
             routing = routing + region.count * time.routing_s
             times.setdefault(operator.path, []).append((region.count, time))
-    graph = larger(graph, ceilings.floor_s(sums.compulsory_bytes, sums.flops))  # but for rounding
+    means = tuple(_mean(times[operator.path]) for operator in operators)
+    fetched, far = NO_FETCH, NEAR
+    if sums.fetched_bytes is not NOTHING:
+        fetched = fetches(curves, operators, [time.seconds for time in means])
+        far = far_bytes(sums)
+        graph = graph + fetched.waited_s
+    floor = ceilings.floor_s(sums.compulsory_bytes, sums.flops, far)
+    graph = larger(graph, floor)  # but for rounding, and for a link that is the longest
     launches = kernels.step_launches(operators)
     assert launches is not None
     eager = larger(graph, launches * curves.eager_s)
@@ -139,7 +154,7 @@ def step_time(
         moved = moved + sums.intermediate_bytes
     moved = moved + repeated_row_bytes(operators)  # a table is too large for L2 to keep its rows
     return StepTime(
-        operators=tuple(_mean(times[operator.path]) for operator in operators),
+        operators=means,
         regions=tuple(regions),
         graph_s=graph,
         eager_s=eager,
@@ -154,6 +169,7 @@ def step_time(
             moved_bytes=moved,
             flops=sums.flops,
         ),
+        fetches=fetched,
     )
 
 
@@ -171,6 +187,7 @@ def region_time(
     """
     compulsory: Number = 0
     flops: Number = 0
+    far = NEAR
     total: Number = 0.0
     added: list[Number] = []
     saves = kernels.backend.saves_intermediates
@@ -190,9 +207,14 @@ def region_time(
             else:
                 part_s = curves.shape_s(part.shape)
             before, longest = longest, larger(longest, part_s)
-            added.append(longest - before + (launch_s if index == kernel.charged else 0))
+            fetch_s: Number = 0
+            if part.fetched_bytes is not NOTHING and not part.early:
+                fetch_s = curves.fetch_s(part)
+                total = total + fetch_s
+                far = FarBytes(far.link + part.link_bytes, far.disk + part.disk_bytes)
+            added.append(longest - before + (launch_s if index == kernel.charged else 0) + fetch_s)
         total = total + longest
-    seconds = larger(total, ceilings.floor_s(compulsory, flops))
+    seconds = larger(total, ceilings.floor_s(compulsory, flops, far))
     return seconds, tuple(_members(region, added, seconds))
 
 

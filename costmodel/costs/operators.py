@@ -8,8 +8,8 @@ Layers of one configuration are costed once: their operator has a count.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from costmodel.costs.placement import cached_share, check_names, placed_embedding, table_operators
 from costmodel.costs.storage import kind_operators, with_formats
-from costmodel.costs.table_rows import with_table_rows
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
@@ -29,9 +29,13 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
 
     Returns:
         Operators whose paths are those of the reference model's leaf modules.
+
+    Raises:
+        InputError: The step's placement names what is no table.
     """
     d, num_layers = model.hidden_size, model.num_hidden_layers
-    operators = with_formats([_embed(model, step)], step)
+    cached = cached_share(model, step)
+    operators = with_formats([placed_embedding(_embed(model, step), step, cached)], step)
     ffns = model.ffn_groups
     placements = [memory.placement(num_layers) for memory in model.memory]
     beside = [
@@ -49,7 +53,7 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     memory_operators: dict[str, list[Operator]] = {}  # by position
     for memory, placement in zip(model.memory, placements, strict=True):
         blocks = tuple(block for block, _ in placement)
-        for operator in with_table_rows(kind_operators(memory, blocks, d, step), step):
+        for operator in table_operators(memory, blocks, d, step, cached):
             place = memory.position if operator.layers else "input"
             memory_operators.setdefault(place, []).append(operator)
     operators += _token_history(model, step)
@@ -73,6 +77,7 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
         site = Site.of(sorted(with_ffn), d)
         operators.append(norm("post_ffn_norm", site, step, form=form, joins=behind))
     operators += memory_operators.get("behind_block", [])
+    check_names(operators, step)
     return (*operators, *with_formats(_head(model, step, adds[num_layers], form), step))
 
 

@@ -4,6 +4,7 @@
 under a millisecond; `step_costs` also takes arrays over a grid of steps.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from costmodel.backends import kernels_of
@@ -13,7 +14,8 @@ from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
 from costmodel.costs.operators import build_operators
-from costmodel.costs.roofline import Bound, Ceilings
+from costmodel.costs.placement import FarTables, check_host_memory, far_tables
+from costmodel.costs.roofline import Bound, Ceilings, far_bytes
 from costmodel.costs.table_rows import row_totals
 from costmodel.costs.totals import (
     Distinct,
@@ -32,6 +34,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, OperatorKind, Step
+from costmodel.layers.placement import Place
 from costmodel.layers.touched import TableRows
 
 
@@ -43,7 +46,8 @@ class Costs:
     operators: tuple[Operator, ...]
     parameters: ParameterCounts
     totals: Totals
-    rows: TableRows  # of all memory tables and layers
+    rows: TableRows  # of all memory tables in HBM and their layers
+    far: Mapping[Place, FarTables]  # tables in host memory and on disk
     flops_by_kind: dict[OperatorKind, Number]  # model FLOPs
     routing: Totals  # of the parts that select experts or table rows
     kv_cache: KvCache
@@ -77,13 +81,11 @@ class Prediction:
 
     def operator_floor_s(self, operator: Operator) -> float:
         """The roofline bound of one of the operator's layers by itself, seconds."""
-        flops = self.ceilings.of_one(operator)
-        return float(self.ceilings.floor_s(operator.compulsory_bytes, flops))
+        return float(self.ceilings.floor_s(*self.ceilings.of_operator(operator)))
 
     def operator_bound_by(self, operator: Operator) -> Bound:
-        """Which of the bound's two terms is the longer, for one of the operator's layers."""
-        flops = self.ceilings.of_one(operator)
-        bound = self.ceilings.bound_by(operator.compulsory_bytes, flops)
+        """Which of the bound's terms is the longest, for one of the operator's layers."""
+        bound = self.ceilings.bound_by(*self.ceilings.of_operator(operator))
         assert isinstance(bound, str)
         return bound
 
@@ -98,6 +100,7 @@ def step_costs(model: ModelConfig, step: Step) -> Costs:
         parameters=parameter_counts(operators),
         totals=sums,
         rows=row_totals(operators),
+        far=far_tables(operators, sums, step),
         flops_by_kind=flops_by_kind(operators),
         routing=routing_totals(operators),
         kv_cache=kv_cache(model, step, sums),
@@ -119,15 +122,20 @@ def predict(
         hardware: The GPU, from `load_hardware`.
         calibration: Kernel times measured on this GPU, from `calibrated`. Without them everything
             is predicted but time and energy; the roofline bound needs the datasheet only.
+
+    Raises:
+        InputError: The workload puts tables where the GPU or its host has no place for them.
     """
     workload = workload.of_model(model)
     step = workload.step()
     costs = step_costs(model, step)
     gpu = Gpu(hardware=hardware, calibration=calibration)
     ceilings = gpu.ceilings(workload)
+    check_host_memory(costs.far["host"].table_bytes, hardware, workload.placement)
     compulsory = costs.totals.compulsory_bytes
     flops = ceilings.at_peak(costs.operators, costs.totals.flops)
-    bound = ceilings.bound_by(compulsory, flops)
+    far = far_bytes(costs.totals)
+    bound = ceilings.bound_by(compulsory, flops, far)
     assert isinstance(bound, str)
     return Prediction(
         model=model,
@@ -142,7 +150,7 @@ def predict(
             hardware.capacity_bytes,
             towers_bytes=model.towers_bytes,
         ),
-        floor_s=float(ceilings.floor_s(compulsory, flops)),
+        floor_s=float(ceilings.floor_s(compulsory, flops, far)),
         bound_by=bound,
         fits_l2=bool(compulsory <= hardware.l2_bytes),
         ceilings=ceilings,

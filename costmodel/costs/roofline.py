@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.layers.numbers import Number, larger
-from costmodel.layers.operator import Operator
+from costmodel.layers.operator import Operator, Traffic
 
-Bound: TypeAlias = Literal["memory", "compute"]
+Bound: TypeAlias = Literal["memory", "compute", "link", "disk"]
+
+NOTHING = 0  # most parts fetch no rows
 
 PROMISE = (
     "at datasheet bandwidth and peak (boost clock, FP32 accumulation), from a cold L2, no kernel of"
@@ -57,11 +59,31 @@ def bound_by(
     hbm_bytes_per_s: Number,
     peak_flops_per_s: Number,
 ) -> Bound | NDArray[np.str_]:
-    """Which of the two terms of `floor_s` is the longer; of equal ones, memory."""
+    """Which of the two terms of `floor_s` is the longer; of equal ones, memory.
+
+    Of tables outside HBM, link and disk are two more: `Ceilings.bound_by`.
+    """
     by_memory = compulsory_bytes / hbm_bytes_per_s >= model_flops / peak_flops_per_s
     if isinstance(by_memory, np.ndarray):
         return np.where(by_memory, "memory", "compute")
     return "memory" if by_memory else "compute"
+
+
+class FarBytes(NamedTuple):
+    """Bytes of tables outside HBM: all that cross the link to the host, and those from a disk."""
+
+    link: Number
+    disk: Number
+
+
+NEAR = FarBytes(0, 0)
+
+
+def far_bytes(work: Traffic) -> FarBytes:
+    """Of a part or a step. Rows from a disk reach the GPU through host memory, over the link."""
+    if work.fetched_bytes is NOTHING:
+        return NEAR
+    return FarBytes(work.link_bytes, work.disk_bytes)
 
 
 class Peak(NamedTuple):
@@ -85,14 +107,50 @@ class Ceilings:
     peak_flops_per_s: Number  # dense, for the default format of the weights
     peak_name: str = ""  # which of the datasheet's peaks that is
     other_peaks: Mapping[str, Peak] = field(default_factory=dict)  # by the names of other formats
+    link_bytes_per_s: Number | None = None  # to host memory; None: no table stands there
+    disk_bytes_per_s: Number | None = None
+    disk_latency_s: Number = 0.0
 
-    def floor_s(self, compulsory_bytes: Number, flops: Number) -> Number:
-        """The roofline bound of this work, in seconds; `flops` as `at_peak` gives them."""
-        return floor_s(compulsory_bytes, flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
+    def floor_s(self, compulsory_bytes: Number, flops: Number, far: FarBytes = NEAR) -> Number:
+        """The roofline bound of this work, in seconds; `flops` as `at_peak` gives them.
 
-    def bound_by(self, compulsory_bytes: Number, flops: Number) -> Bound | NDArray[np.str_]:
-        """Whether bandwidth or peak FLOPs limit this work."""
-        return bound_by(compulsory_bytes, flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
+        With tables outside HBM: the longest of HBM, FLOPs, link and disk, which work at the same
+        time at best.
+        """
+        near_s = floor_s(compulsory_bytes, flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
+        if far is NEAR:
+            return near_s
+        longest = near_s
+        for far_s in self.far_s(far).values():
+            longest = larger(longest, far_s) + 0 * far_s  # what is not known of one is not of all
+        return longest
+
+    def bound_by(
+        self, compulsory_bytes: Number, flops: Number, far: FarBytes = NEAR
+    ) -> Bound | NDArray[np.str_]:
+        """What limits this work: HBM, peak FLOPs, link or disk; of equal ones, the first."""
+        named = bound_by(compulsory_bytes, flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
+        if far is NEAR:
+            return named
+        longest = floor_s(compulsory_bytes, flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
+        for name, far_s in self.far_s(far).items():
+            named = _renamed(named, name, far_s > longest)
+            longest = larger(longest, far_s)
+        return named
+
+    def far_s(self, far: FarBytes) -> dict[Bound, Number]:
+        """Seconds that link and disk take at the least, by the name of the bound.
+
+        Formulas: bytes / rate of the link by datasheet; latency of one read + bytes / rate of the
+        disk. A link's latency is in no datasheet, and so in no bound.
+        """
+        terms: dict[Bound, Number] = {}
+        if self.link_bytes_per_s is not None:
+            terms["link"] = far.link / self.link_bytes_per_s
+        if self.disk_bytes_per_s is not None:
+            reads = far.disk > 0
+            terms["disk"] = reads * self.disk_latency_s + far.disk / self.disk_bytes_per_s
+        return terms
 
     def at_peak(self, operators: Iterable[Operator], flops: Number) -> Number:
         """The FLOPs that take as long at `peak_flops_per_s` as these operators at their own peaks.
@@ -132,5 +190,26 @@ class Ceilings:
             dict.fromkeys((self.peak_name, *(peak.name for peak in self.other_peaks.values())))
         )
 
+    def of_operator(self, operator: Operator) -> tuple[Number, Number, FarBytes]:
+        """What bounds one of an operator's layers: bytes of HBM, FLOPs at the peak, far bytes.
+
+        Rows that are known before the step may be fetched ahead: they bound the step alone.
+        """
+        far = NEAR
+        for part in operator.parts:
+            if part.fetched_bytes is not NOTHING and not part.early:
+                link, disk = far_bytes(part)
+                far = FarBytes(far.link + link, far.disk + disk)
+        return operator.compulsory_bytes, self.of_one(operator), far
+
     def _ratio(self, operator: Operator) -> Number:
         return self.peak_flops_per_s / self.peak_of(operator).flops_per_s
+
+
+def _renamed(
+    named: Bound | NDArray[np.str_], name: Bound, where: "np.bool_ | NDArray[np.bool_]"
+) -> Bound | NDArray[np.str_]:
+    """The names of bounds, with another one where it is longer than these."""
+    if isinstance(where, np.ndarray) or isinstance(named, np.ndarray):
+        return np.where(where, name, named)
+    return name if where else named

@@ -29,11 +29,11 @@ def with_table_rows(operators: Sequence[Operator], step: Step) -> Sequence[Opera
     Source: linearity of expectation; U is `expected_union` of costmodel/routing/union.py.
 
     Args:
-        operators: Those that the kind lists, their `row_bytes` those of one layer by itself. Those
-            of other kinds come back unchanged.
+        operators: Those that the kind lists, their `row_bytes`, `host_bytes` and `disk_bytes` those
+            of one layer by itself. Those of other kinds come back unchanged.
         step: Of the formats in which rows are stored.
     """
-    touched = _touched_rows(operators)
+    touched = touched_rows(operators)
     if touched is None:
         return operators
     share = _union_share(touched)
@@ -42,7 +42,7 @@ def with_table_rows(operators: Sequence[Operator], step: Step) -> Sequence[Opera
 
 def union_share(operators: Iterable[Operator]) -> Number:
     """U / (L d) of the operators of one layer kind that `with_table_rows` has not seen; else 1."""
-    touched = _touched_rows(operators)
+    touched = touched_rows(operators)
     return ALL if touched is None else _union_share(touched)
 
 
@@ -51,9 +51,25 @@ def with_share(parts: Iterable[Part], share: Number) -> tuple[Part, ...]:
     if share is ALL:
         return tuple(parts)
     return tuple(
-        part if part.row_bytes is NOTHING else replace(part, row_bytes=part.row_bytes * share)
+        replace(
+            part,
+            row_bytes=_scaled(part.row_bytes, share),
+            host_bytes=_scaled(part.host_bytes, share),
+            disk_bytes=_scaled(part.disk_bytes, share),
+        )
+        if _reads_rows(part)
+        else part
         for part in parts
     )
+
+
+def _scaled(bytes_of_rows: Number, share: Number) -> Number:
+    """A share of bytes; nothing stays the integer 0, by which it is told from a sum."""
+    return NOTHING if bytes_of_rows is NOTHING else bytes_of_rows * share
+
+
+def _reads_rows(part: Part) -> bool:
+    return part.row_bytes is not NOTHING or part.fetched_bytes is not NOTHING
 
 
 def row_totals(operators: Iterable[Operator]) -> TableRows:
@@ -77,8 +93,11 @@ def repeated_row_bytes(operators: Iterable[Operator]) -> Number:
     return repeated
 
 
-def _touched_rows(operators: Iterable[Operator]) -> Touched | None:
-    """The rows that a memory layer touches, which stand at one of its operators."""
+def touched_rows(operators: Iterable[Operator]) -> Touched | None:
+    """The rows that a memory layer touches, which stand at one of its operators.
+
+    None: it reads none, or they are counted already.
+    """
     for operator in operators:
         touched = operator.touched
         if touched is not None and touched.kind == "rows":
@@ -99,16 +118,22 @@ def _counted(operator: Operator, touched: Touched, share: Number, step: Step) ->
     row_bytes = [w.row_bytes(step) for w in operator.weights if w.group == "memory_values"]
     if not row_bytes:
         return operator
-    read_bytes = operator.total("row_bytes")
+    read_bytes, fetched_bytes = operator.total("row_bytes"), operator.total("fetched_bytes")
+    all_bytes = read_bytes + fetched_bytes
     if any(width % SECTOR_BYTES for width in row_bytes):
         sector_bytes = _sector_bytes(row_bytes, operator.touched or touched)
     else:
-        sector_bytes = read_bytes if share is ALL else read_bytes * share
-    return replace(
-        operator,
-        parts=with_share(operator.parts, share),
-        rows=TableRows(read_bytes=read_bytes, sector_bytes=sector_bytes),
-    )
+        sector_bytes = all_bytes if share is ALL else all_bytes * share
+    rows = TableRows(read_bytes=read_bytes, sector_bytes=sector_bytes)
+    if fetched_bytes is not NOTHING:  # of a table outside HBM: its sectors stand apart
+        fetched_sectors = sector_bytes * (fetched_bytes / all_bytes)
+        rows = TableRows(
+            read_bytes=read_bytes,
+            sector_bytes=sector_bytes - fetched_sectors,
+            fetched_bytes=fetched_bytes,
+            fetched_sector_bytes=fetched_sectors,
+        )
+    return replace(operator, parts=with_share(operator.parts, share), rows=rows)
 
 
 def _sector_bytes(row_bytes: Sequence[int], touched: Touched) -> Number:

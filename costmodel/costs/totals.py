@@ -62,6 +62,10 @@ class Totals(Traffic):
     output_bytes: Number
     inner_input_bytes: Number
     inner_output_bytes: Number
+    host_bytes: Number
+    disk_bytes: Number
+    fetched_rows: Number
+    fetched_bytes: Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,11 @@ def _weights(case: Case) -> Derivation:
     step = case.prediction.workload.step()
     return Derivation(
         equations=(case.in_words("sum over tensors of copies x bytes of one as stored"),),
-        terms=tensor_terms(case, lambda weight: weight.stored_bytes(step)),
+        terms=tensor_terms(
+            case,
+            lambda weight: weight.stored_bytes(step),
+            lambda weight: weight.place == "hbm",
+        ),
     )
 
 
@@ -105,6 +109,7 @@ def _parts(case: Case) -> tuple[Letter, ...]:
         Letter("kv", memory.kv_bytes, "memory.kv_bytes"),
         Letter("state", memory.state_bytes, "memory.state_bytes"),
         Letter("towers", memory.towers_bytes, "memory.towers_bytes"),
+        Letter("hot", memory.hot_rows_bytes, "memory.hot_rows_bytes"),
         Letter("activations", memory.activations_bytes, "memory.activations_bytes"),
     )
 
@@ -128,11 +133,12 @@ def _fits(case: Case) -> Derivation:
 
 
 def _max_batch(case: Case) -> Derivation:
+    hot = " - hot" if case.prediction.memory.hot_rows_bytes else ""
     capacity = Letter("capacity", case.prediction.memory.capacity_bytes, "memory.capacity_bytes")
     return Derivation(
         equations=(
             case.equation(
-                "max(floor((capacity - weights - buffers - towers)"
+                f"max(floor((capacity - weights - buffers - towers{hot})"
                 " / ((kv + state + activations) / B)), 0)",
                 capacity,
                 *_parts(case),

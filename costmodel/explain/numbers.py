@@ -9,6 +9,7 @@ from costmodel.errors import InputError, shown
 from costmodel.explain.explanation import Derivation, Explanation, explain_quantity
 from costmodel.explain.memory import MEMORY
 from costmodel.explain.operators import operator_explanation
+from costmodel.explain.placement import PLACEMENT
 from costmodel.explain.sizes import SIZES
 from costmodel.explain.sums import Builder, Case
 from costmodel.explain.times import TIMES
@@ -18,7 +19,7 @@ from costmodel.layers.site import expanded_paths
 from costmodel.questions.capacity import max_context
 from costmodel.show.prediction_json import unknown_reasons
 
-BUILDERS: dict[str, Builder] = {**TIMES, **WORK, **SIZES, **MEMORY}
+BUILDERS: dict[str, Builder] = {**TIMES, **WORK, **SIZES, **MEMORY, **PLACEMENT}
 NOT_PREDICTED = ("hbm_bytes.read", "hbm_bytes.written")
 STEP_NUMBERS = (*BUILDERS, *NOT_PREDICTED)
 """The names of the numbers of a step: those of `predict --json`, and the largest context."""

@@ -22,6 +22,8 @@ PART_BYTES = (  # of the columns of a part: its fields, and the head
     ("kv_bytes", "KV cache"),
     ("state_bytes", "state"),
     ("row_bytes", "rows"),
+    ("host_bytes", "rows of host memory"),
+    ("disk_bytes", "rows of disk"),
     ("index_bytes", "indices"),
     ("io_bytes", "step's input, output"),
 )

@@ -40,18 +40,24 @@ def share_equation(operators: Iterable[Operator], operator: Operator) -> Equatio
     if operator.rows is None:
         return None
     module = _module(operator)
-    touched = next(  # it stands at one of the module's leaves
-        other.touched
-        for other in operators
-        if other.touched is not None and other.touched.kind == "rows" and _module(other) == module
+    touched = next(  # it stands at one of the module's leaves, unless the table is an embedding
+        (
+            other.touched
+            for other in operators
+            if other.touched is not None
+            and other.touched.kind == "rows"
+            and _module(other) == module
+        ),
+        None,
     )
-    if not touched.table_rows:
+    if touched is None or not touched.table_rows:
         return None
+    reads = operator.row_read_bytes + operator.rows.fetched_bytes
     return Equation.of(
         f"rows of {operator.path}, the share of one layer",
         "reads union / (layers distinct)",
         (
-            Letter("reads", operator.row_read_bytes, "bytes of the rows that one layer reads"),
+            Letter("reads", reads, "bytes of the rows that one layer reads, wherever they stand"),
             Letter("union", touched.union, "distinct rows that all layers of the table touch"),
             Letter("layers", len(touched.windows), "layers that share the table"),
             Letter("distinct", touched.distinct, "distinct rows that one layer touches"),

@@ -4,7 +4,7 @@ from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime, Unknown, region_time
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
-from costmodel.costs.roofline import Peak
+from costmodel.costs.roofline import NEAR, Bound, FarBytes, Peak, far_bytes
 from costmodel.costs.table_rows import repeated_row_bytes
 from costmodel.explain.explanation import Column, Derivation, Equation, Terms
 from costmodel.explain.sums import Builder, Case, over_parts
@@ -25,7 +25,8 @@ def operator_bound(prediction: Prediction, operator: Operator) -> Equation:
     """The roofline bound of one of an operator's layers by itself, in seconds."""
     peak, flops = prediction.ceilings.peak_of(operator), operator.total("flops")
     counted = Letter("FLOPs", flops, label("flops.total"))
-    return _bound(prediction, operator.compulsory_bytes, counted, peak)
+    _, _, far = prediction.ceilings.of_operator(operator)
+    return _bound(prediction, operator.compulsory_bytes, counted, peak, far)
 
 
 def _step_bound(case: Case) -> Equation:
@@ -40,19 +41,59 @@ def _step_bound(case: Case) -> Equation:
         )
         words += f", those at another peak times this one over theirs: {others}"
     flops = Letter("FLOPs", ceilings.at_peak(prediction.costs.operators, sums.flops), words)
-    return _bound(prediction, sums.compulsory_bytes, flops, peak)
+    return _bound(prediction, sums.compulsory_bytes, flops, peak, far_bytes(sums))
 
 
-def _bound(prediction: Prediction, moved: Number, flops: Letter, peak: Peak) -> Equation:
-    """The roofline bound of so many bytes and FLOPs at one peak."""
+def _bound(
+    prediction: Prediction, moved: Number, flops: Letter, peak: Peak, far: FarBytes
+) -> Equation:
+    """The roofline bound of so many bytes and FLOPs at one peak, and of bytes from outside HBM."""
     ceilings, gpu = prediction.ceilings, prediction.hardware.name
     letters = (
         Letter("bytes", moved, label("hbm_bytes.compulsory")),
         Letter("bandwidth", ceilings.hbm_bytes_per_s, f"datasheet bytes/s of {gpu}"),
         flops,
         Letter("peak", peak.flops_per_s, f"datasheet dense {peak.name} FLOP/s"),
+        *_far_letters(prediction, far),
     )
-    return Equation.of(label("time.floor_s"), BOUND, letters, "s")
+    return Equation.of(label("time.floor_s"), _bound_formula(prediction, far), letters, "s")
+
+
+def _bound_formula(prediction: Prediction, far: FarBytes) -> str:
+    """The roofline bound in letters, with a term for the link and for a disk where rows take it."""
+    formula = BOUND
+    for term in _far_terms(prediction, far).values():
+        formula = f"max({formula}, {term})"
+    return formula
+
+
+def _far_terms(prediction: Prediction, far: FarBytes) -> dict[Bound, str]:
+    """The terms of link and disk, by the name of the bound."""
+    if far is NEAR:
+        return {}
+    terms: dict[Bound, str] = {"link": "linked / link"}
+    if prediction.ceilings.disk_bytes_per_s is not None and far.disk:
+        terms["disk"] = "latency + stored / disk"
+    return terms
+
+
+def _far_letters(prediction: Prediction, far: FarBytes) -> tuple[Letter, ...]:
+    ceilings, gpu = prediction.ceilings, prediction.hardware
+    if far is NEAR:
+        return ()
+    assert ceilings.link_bytes_per_s is not None
+    assert gpu.link is not None
+    letters = [
+        Letter("linked", far.link, "bytes of rows from outside HBM, over the link"),
+        Letter("link", ceilings.link_bytes_per_s, f"datasheet bytes/s of {gpu.link.name}"),
+    ]
+    if ceilings.disk_bytes_per_s is not None:
+        letters += [
+            Letter("stored", far.disk, "bytes of rows from disk"),
+            Letter("latency", ceilings.disk_latency_s, "seconds of one read from disk"),
+            Letter("disk", ceilings.disk_bytes_per_s, "bytes/s of the disk"),
+        ]
+    return tuple(letters)
 
 
 def _floor(case: Case) -> Derivation:
@@ -62,15 +103,17 @@ def _floor(case: Case) -> Derivation:
 def _bound_by(case: Case) -> Derivation:
     bound = _step_bound(case)
     values = {letter.name: letter.value for letter in bound.letters}
-    by_memory, by_compute = (
-        number_text(worked(term, values).result) for term in ("bytes / bandwidth", "FLOPs / peak")
-    )
+    far = _far_terms(case.prediction, far_bytes(case.prediction.costs.totals))
+    words = "memory if bytes / bandwidth >= FLOPs / peak, else compute"
+    for name, term in far.items():
+        words += f"; {name} if {term} is longer than these"
+    seconds = [
+        number_text(worked(term, values).result)
+        for term in ("bytes / bandwidth", "FLOPs / peak", *far.values())
+    ]
     return Derivation(
         equations=(
-            case.in_words(
-                "memory if bytes / bandwidth >= FLOPs / peak, else compute",
-                f"{by_memory} s against {by_compute} s",
-            ),
+            case.in_words(words, " against ".join(f"{each} s" for each in seconds)),
             bound,
         )
     )
@@ -133,11 +176,14 @@ def graph_equation(prediction: Prediction, terms: Terms) -> Equation:
     """The predicted time of the step as a CUDA graph."""
     total = terms.columns[-1].total
     assert total is not None
+    time, _ = _times(prediction)
+    waited = time.fetches.waited_s
     return Equation.of(
         label("time.predicted_graph_s"),
-        "max(kernels, bound)",
+        "max(kernels + waited, bound)" if waited else "max(kernels, bound)",
         (
             Letter("kernels", total, "kernel times, summed over operators and layers"),
+            Letter("waited", waited, "seconds that layers wait for rows fetched ahead"),
             Letter("bound", prediction.floor_s, "time.floor_s"),
         ),
         "s",

@@ -71,6 +71,32 @@ class DensePeaks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Link:
+    """The link between GPU and host memory.
+
+    Attributes:
+        name: Such as "PCIe 5.0 x16".
+        bytes_per_s: In one direction, by the datasheet.
+    """
+
+    name: Text
+    bytes_per_s: Rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Disk:
+    """A disk from which rows of a table may be read.
+
+    Attributes:
+        bytes_per_s: Of reads.
+        latency_s: Of one read.
+    """
+
+    bytes_per_s: Annotated[float, Field(ge=1e6, lt=1e15)]
+    latency_s: Annotated[float, Field(ge=0, le=10)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Hardware:
     """One GPU.
 
@@ -83,6 +109,9 @@ class Hardware:
         l2_bytes: The last-level cache in front of the memory, in bytes.
         dense_peak_flops_per_s: Dense peaks by dtype, in FLOP/s.
         tdp_w: Power limit in watts; None: not known.
+        host_memory_bytes: Memory of the host that tables may stand in; None: no limit is stated.
+        link: Between GPU and host; None: not known, and no table can stand outside HBM.
+        disk: None: not known, and no table can stand on it.
         sources: Document and place of each number, by its path (`dense_peak_flops_per_s.bf16`).
     """
 
@@ -92,6 +121,9 @@ class Hardware:
     l2_bytes: Capacity
     dense_peak_flops_per_s: DensePeaks
     tdp_w: Watts | None = None
+    host_memory_bytes: Capacity | None = None
+    link: Link | None = None
+    disk: Disk | None = None
     # Out of the hash, so that a Hardware can key a cache; a dict has none.
     sources: dict[str, Text] = field(hash=False)
 
@@ -121,6 +153,10 @@ class Hardware:
             "capacity_bytes": self.capacity_bytes,
             "l2_bytes": self.l2_bytes,
             "tdp_w": self.tdp_w,
+            "host_memory_bytes": self.host_memory_bytes,
+            "link.bytes_per_s": None if self.link is None else self.link.bytes_per_s,
+            "disk.bytes_per_s": None if self.disk is None else self.disk.bytes_per_s,
+            "disk.latency_s": None if self.disk is None else self.disk.latency_s,
         }
         for name in get_args(PeakName):
             path = f"dense_peak_flops_per_s.{name}"

@@ -32,6 +32,7 @@ from costmodel.inputs.workload import (
 )
 from costmodel.layers.dtype import default_kv_dtype, parse_kv_dtype
 from costmodel.layers.formats import ONE_BF16, parse_formats
+from costmodel.layers.placement import IN_HBM, Placement, parse_placement
 from costmodel.routing.by_population import NGRAMS, POPULATIONS, ByPopulation
 from costmodel.routing.expectation import MAX_NGRAMS
 from costmodel.routing.ngrams import MAX_ORDER, OrderLaw, ZipfByOrder
@@ -42,6 +43,9 @@ MAX_LIST = 4096  # values of one list
 MAX_CHOICES = 12  # that a message lists
 MAX_EXPONENT = 10.0  # of Zipf's law; measured popularities lie below 2
 NAMED = (*POPULATIONS, NGRAMS)  # the populations that a routing may name
+MAX_SIZE = 10**18  # bytes
+PREFIXES = " KMGTP"  # by powers; none: a space
+SIZE = re.compile(r"(\d+\.?\d*|\.\d+) ?([KMGTP]?)(i?)B", re.ASCII | re.IGNORECASE)
 WHOLE = re.compile(r"\d+(_\d+)*", re.ASCII)  # as Python reads one
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
@@ -64,6 +68,34 @@ def parse_number(text: str, *, field: str, low: float, high: float) -> float:
         if low <= value <= high:
             return value
     raise InputError(f"{field}={shown(text)}: must be a number from {low:g} to {high:g}")
+
+
+def parse_size(text: str, *, field: str) -> int:
+    """Bytes: a decimal number with a unit, such as 2GB, 1.5TB (of 1000) or 512GiB (of 1024)."""
+    match = SIZE.fullmatch(text.strip())
+    if match is not None:
+        number, prefix, binary = match.groups()
+        base: int = 1024 if binary else 1000
+        size = float(number) * float(base ** PREFIXES.index(prefix.upper() or " "))
+        if 1 <= size <= MAX_SIZE:
+            return round(size)
+    raise InputError(
+        f"{field}={shown(text)}: must be a size from 1B to {MAX_SIZE // 10**12:,}TB, such as 2GB"
+        " (of 1000) or 512GiB (of 1024)"
+    )
+
+
+def parse_placed(
+    placement: str | None, *, hot_rows: str | None = None, host_memory: str | None = None
+) -> Placement:
+    """Where tables stand, of the three texts that say so; None: not given."""
+    return parse_placement(
+        IN_HBM.label if placement is None else placement,
+        hot_rows_bytes=0 if hot_rows is None else parse_size(hot_rows, field="hot_rows"),
+        host_memory_bytes=None
+        if host_memory is None
+        else parse_size(host_memory, field="host_memory"),
+    )
 
 
 def parse_choice(text: str, *, field: str, options: Sequence[str]) -> str:
@@ -221,7 +253,7 @@ def _parse_zipf(text: str, exponent: str) -> Zipf:
 
 
 class Conventions(TypedDict, total=False):
-    """The fields of a workload that are chosen from a list; each defaults as in `Workload`."""
+    """The other fields of a workload; each defaults as there."""
 
     attention_flops: AttentionFlops
     logits: Logits
@@ -230,6 +262,7 @@ class Conventions(TypedDict, total=False):
     mla_cache: MlaCache
     window_cache: WindowCache
     backend: Backend
+    placement: Placement
 
 
 def parse_workload(

@@ -17,6 +17,7 @@ from costmodel.layers.dtype import BF16, Dtype, default_kv_dtype
 from costmodel.layers.formats import ONE_BF16, Formats, Storage
 from costmodel.layers.numbers import Count
 from costmodel.layers.operator import Step
+from costmodel.layers.placement import IN_HBM, Placement
 from costmodel.routing.popularity import Routing, Uniform
 
 Phase: TypeAlias = Literal["decode", "prefill"]
@@ -75,6 +76,7 @@ class Workload:
         window_cache: What a layer with a sliding window keeps: its window, or the whole sequence,
             as engines do that give all layers the same number of tokens. Reads end at the window.
         backend: The implementation whose kernel launches are counted.
+        placement: Where tables that are read by rows stand: all in HBM, unless told otherwise.
     """
 
     phase: Phase = "decode"
@@ -93,6 +95,7 @@ class Workload:
     mla_cache: MlaCache = "latent"
     window_cache: WindowCache = "window"
     backend: Backend = "torch"
+    placement: SkipValidation[Placement] = IN_HBM
 
     def __post_init__(self) -> None:
         """A decode step adds one token to each sequence; an expanded cache holds no latents."""
@@ -180,5 +183,6 @@ class Workload:
             mla=self.mla_mode,
             mla_cache=self.mla_cache,
             window_cache=self.window_cache,
+            placement=self.placement,
             activation_bytes=4 if self.formats.default.name == "fp32" else 2,
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from costmodel.layers.dtype import Dtype
 from costmodel.layers.formats import Formats, Group
 from costmodel.layers.numbers import Count, Number
+from costmodel.layers.placement import IN_HBM, Place, Placement
 from costmodel.layers.touched import TableRows, Touched
 from costmodel.routing.popularity import Routing
 
@@ -45,6 +46,7 @@ class Step:
     mla_cache: Literal["latent", "expanded"]
     window_cache: Literal["window", "whole"]
     activation_bytes: int  # of one element of an activation, norm weight or bias
+    placement: Placement = IN_HBM  # of tables that are read by rows
 
 
 class Traffic:
@@ -65,6 +67,9 @@ class Traffic:
     output_bytes: Number
     inner_input_bytes: Number
     inner_output_bytes: Number
+    host_bytes: Number
+    disk_bytes: Number
+    fetched_bytes: Number
 
     @property
     def read_bytes(self) -> Number:
@@ -97,6 +102,11 @@ class Traffic:
         )
 
     @property
+    def link_bytes(self) -> Number:
+        """Compulsory bytes over the link between host and GPU: rows of host memory and of disk."""
+        return self.host_bytes + self.disk_bytes
+
+    @property
     def io_bytes(self) -> Number:
         """The step's own input and output: token ids and logits."""
         return self.io_read_bytes + self.io_written_bytes
@@ -121,7 +131,8 @@ class Traffic:
 class Part(Traffic):
     """A finer step inside an operator: its work, whatever kernel does it.
 
-    Bytes are compulsory but for those of activations: `input_bytes` and `output_bytes` cross the
+    Bytes are compulsory, and of HBM, but for those of activations and for `host_bytes`,
+    `disk_bytes` and `fetched_*` (costs/placement.py): `input_bytes` and `output_bytes` cross the
     operator's border, `inner_input_bytes` and `inner_output_bytes` pass between its parts, where a
     kernel that does both parts saves them.
     """
@@ -143,15 +154,20 @@ class Part(Traffic):
     output_bytes: Number = 0
     inner_input_bytes: Number = 0
     inner_output_bytes: Number = 0
+    host_bytes: Number = 0  # rows of tables in host memory, each distinct one once
+    disk_bytes: Number = 0  # the same of tables on disk
+    fetched_rows: Number = 0  # distinct rows that this layer reads of tables outside HBM
+    fetched_bytes: Number = 0  # of these rows, whatever other layers of the table read
     operations: int = 1  # like operations in it (residual adds); 0: an epilogue of the part before
     routing: bool = False  # belongs to the cost of choosing experts or rows
+    early: bool = False  # its rows are known before the step, and so may be fetched ahead
     shape: "Shape | None" = None  # of the work; None: elementwise, its bytes are all that counts
 
 
 QUANTITIES = tuple(
     field.name
     for field in fields(Part)
-    if field.name not in ("name", "kind", "operations", "routing", "shape")
+    if field.name not in ("name", "kind", "operations", "routing", "early", "shape")
 )
 """The fields of a `Part` that are summed into operators and steps."""
 
@@ -179,6 +195,7 @@ class Weight:
     leaf: str = ""  # whose format it has; none: that of its group
     matrix_rows: tuple[int, ...] = ()  # none: one matrix of all rows
     dtype: Dtype | None = None  # its format, where layers differ in that; else the step's
+    place: Place = "hbm"  # where it stands
 
     @property
     def parameters(self) -> int:

@@ -31,3 +31,5 @@ class TableRows:
 
     read_bytes: Number  # each distinct row of a layer, whatever other layers of the table read
     sector_bytes: Number  # what the compulsory rows move, in whole sectors of 32 bytes
+    fetched_bytes: Number = 0  # as `read_bytes`, of tables outside HBM, which the others leave out
+    fetched_sector_bytes: Number = 0  # as `sector_bytes`, of tables outside HBM

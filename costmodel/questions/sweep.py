@@ -20,8 +20,9 @@ from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
 from costmodel.costs.operators import build_operators
+from costmodel.costs.placement import check_host_memory
 from costmodel.costs.predict import Costs, step_costs
-from costmodel.costs.roofline import Ceilings, Peak
+from costmodel.costs.roofline import Ceilings, Peak, far_bytes
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
@@ -98,15 +99,17 @@ def sweep(
             capacity_bytes,
             towers_bytes=model.towers_bytes,
         )
-        sums = costs.totals
+        sums, far = costs.totals, far_bytes(costs.totals)
         flops = bounds.at_peak(costs.operators, sums.flops)
+        for hardware in hardwares:
+            check_host_memory(costs.far["host"].table_bytes, hardware, workload.placement)
         return costs, columns(
             costs,
             memory,
             tokens=step.tokens,
             backend=workload.backend,
-            floor=bounds.floor_s(sums.compulsory_bytes, flops),
-            bound=bounds.bound_by(sums.compulsory_bytes, flops),
+            floor=bounds.floor_s(sums.compulsory_bytes, flops, far),
+            bound=bounds.bound_by(sums.compulsory_bytes, flops, far),
             fits_l2=sums.compulsory_bytes <= l2_bytes,
         )
 
@@ -145,17 +148,7 @@ def sweep(
             batch,
             np.array(c, dtype=count).reshape(1, 1, -1),
             RoutingAxis(tuple(routings)),
-            Ceilings(
-                hbm_bytes_per_s=_along_gpus([bounds.hbm_bytes_per_s for bounds in ceilings]),
-                peak_flops_per_s=_along_gpus([bounds.peak_flops_per_s for bounds in ceilings]),
-                other_peaks={
-                    name: Peak(
-                        _along_gpus([bounds.other_peaks[name].flops_per_s for bounds in ceilings]),
-                        name,
-                    )
-                    for name in ceilings[0].other_peaks
-                },
-            ),
+            _of_gpus(ceilings),
             capacity_bytes=_along_gpus(capacities, count),
             l2_bytes=_along_gpus(l2_sizes, count),
         )
@@ -205,6 +198,30 @@ def _reasons(times: Sequence[StepTime | Unknown], refusal: str | None) -> dict[s
     if refusal is not None:
         reasons["routing.launches"] = refusal
     return reasons
+
+
+def _of_gpus(ceilings: Sequence[Ceilings]) -> Ceilings:
+    """The ceilings of all GPUs, each number along the axis of hardware."""
+    first = ceilings[0]
+    return Ceilings(
+        hbm_bytes_per_s=_along_gpus([bounds.hbm_bytes_per_s for bounds in ceilings]),
+        peak_flops_per_s=_along_gpus([bounds.peak_flops_per_s for bounds in ceilings]),
+        other_peaks={
+            name: Peak(
+                _along_gpus([bounds.other_peaks[name].flops_per_s for bounds in ceilings]), name
+            )
+            for name in first.other_peaks
+        },
+        link_bytes_per_s=_if_all([bounds.link_bytes_per_s for bounds in ceilings]),
+        disk_bytes_per_s=_if_all([bounds.disk_bytes_per_s for bounds in ceilings]),
+        disk_latency_s=_along_gpus([bounds.disk_latency_s for bounds in ceilings]),
+    )
+
+
+def _if_all(values: Sequence[Number | None]) -> Column | None:
+    """A ceiling that the placement needs of all GPUs, or of none."""
+    known = [value for value in values if value is not None]
+    return _along_gpus(known) if len(known) == len(values) else None
 
 
 def _along_gpus(values: Sequence[Number], dtype: type = np.float64) -> Column:

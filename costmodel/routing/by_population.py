@@ -26,11 +26,18 @@ class ByPopulation:
         return f"experts={self.experts.label},rows={self.rows.label}{ngrams}"
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
+        self,
+        population: int,
+        draws: int,
+        trials: Trials,
+        *,
+        kind: ItemKind,
+        copies: int = 1,
+        hot: int = 0,
     ) -> Expected:
         """What the routing of this population expects."""
         return routing_of(self, kind).expected_distinct(
-            population, draws, trials, kind=kind, copies=copies
+            population, draws, trials, kind=kind, copies=copies, hot=hot
         )
 
     def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> Expected:

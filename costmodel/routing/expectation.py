@@ -29,9 +29,11 @@ BIGRAMS = 300_000_000
 
 
 @lru_cache(maxsize=KEPT_POPULARITIES)
-def zipf_inclusion(population: int, draws: int, exponent: float) -> Inclusion:
+def zipf_inclusion(
+    population: int, draws: int, exponent: float, edge: int = 0
+) -> Inclusion:
     """`zipf.inclusion` with a memo, for sweeps; its arrays are shared and so read-only."""
-    groups = inclusion(population, draws, exponent)
+    groups = inclusion(population, draws, exponent, edge=edge)
     for array in (groups.items, groups.probability):
         array.flags.writeable = False
     return groups
@@ -127,13 +129,26 @@ def hashed_share(population: int, kept: int, items: int, share: Callable[[int], 
     return of_items + (1 - of_items) * rows_share
 
 
-def per_value(
-    distinct: Callable[[int], float], trials: Trials, population: int, draws: int
-) -> Expected:
-    """`distinct` of each number of trials: 0 of none; otherwise kept in [k, min(N, k T)].
+def without_first(items: Floats, left_out: int) -> Floats:
+    """How many items of each group are left, in order of popularity, without the first ones."""
+    before = np.cumsum(items) - items
+    left: Floats = items - np.clip(left_out - before, 0.0, items)
+    return left
 
-    NaN stays NaN.
+
+def per_value(
+    distinct: Callable[[int], float],
+    trials: Trials,
+    population: int,
+    draws: int,
+    *,
+    least: int | None = None,
+) -> Expected:
+    """`distinct` of each number of trials: 0 of none; otherwise kept in [least, min(N, k T)].
+
+    Where `least` is not given it is k, of which a trial draws as many. NaN stays NaN.
     """
+    at_least = float(draws if least is None else least)
 
     def bounded(count: int) -> float:
         if count < 0:
@@ -143,7 +158,7 @@ def per_value(
         value = distinct(count)
         if isnan(value):
             return value
-        return min(max(value, float(draws)), float(min(population, draws * count)))
+        return min(max(value, at_least), float(min(population, draws * count)))
 
     if not isinstance(trials, np.ndarray):
         return bounded(int(trials))

@@ -16,6 +16,7 @@ from costmodel.routing.expectation import (
     expected_hashed,
     hashed_share,
     per_value,
+    without_first,
 )
 from costmodel.routing.rarefaction import touched
 
@@ -29,9 +30,15 @@ class AccessCounts:
     draws: int  # items per trial
     counts: tuple[tuple[int, int], ...]  # (accesses of an item, items with as many)
 
-    def expected_touched(self, copies: int = 1) -> Callable[[int], float]:
-        """Sum over items of 1 - C(n - c_i, T) / C(n, T), as a function of T; NaN beyond n."""
+    def expected_touched(self, copies: int = 1, *, hot: int = 0) -> Callable[[int], float]:
+        """Sum over items of 1 - C(n - c_i, T) / C(n, T), as a function of T; NaN beyond n.
+
+        The `hot` items with the most accesses are left out.
+        """
         accesses, items = np.array(self.counts, dtype=np.float64).T
+        if hot:
+            accesses, items = np.array(sorted(self.counts, reverse=True), dtype=np.float64).T
+            items = without_first(items, hot)
 
         def distinct(trials: int) -> float:
             if trials > self.trials:
@@ -64,18 +71,27 @@ class Histogram:
         return self.experts if kind == "experts" else self.rows
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
+        self,
+        population: int,
+        draws: int,
+        trials: Trials,
+        *,
+        kind: ItemKind,
+        copies: int = 1,
+        hot: int = 0,
     ) -> Expected:
         """Sum over items of 1 - C(n - c_i, T) / C(n, T): T of the n measured trials are taken.
 
         At T = n it is the number of distinct items that were measured. Beyond n the measurement
-        says nothing, and the result is NaN.
+        says nothing, and the result is NaN. Hot items are those that were drawn most often.
         Leaves out: that neighbouring tokens, and the heads of one token, may draw alike; every
         choice of T trials is equally likely.
         Source: rarefaction, `rarefaction.touched`.
         """
         measured = self._measured(kind, population, draws)
-        return per_value(measured.expected_touched(copies), trials, population * copies, draws)
+        distinct = measured.expected_touched(copies, hot=hot)
+        counted = (population - hot) * copies
+        return per_value(distinct, trials, counted, draws, least=0 if hot else draws)
 
     def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> float:
         """The share of the measured accesses that the items with the most of them took.

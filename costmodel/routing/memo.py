@@ -24,13 +24,20 @@ class RoutingMemo:
         return self._routing.label
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
+        self,
+        population: int,
+        draws: int,
+        trials: Trials,
+        *,
+        kind: ItemKind,
+        copies: int = 1,
+        hot: int = 0,
     ) -> Expected:
         """What the routing itself expects."""
         return self._kept(
-            (population, draws, kind, copies, _key(trials)),
+            (population, draws, kind, copies, hot, _key(trials)),
             lambda: self._routing.expected_distinct(
-                population, draws, trials, kind=kind, copies=copies
+                population, draws, trials, kind=kind, copies=copies, hot=hot
             ),
         )
 

@@ -29,6 +29,7 @@ from costmodel.routing.expectation import (
     expected_touched,
     hashed_share,
     per_value,
+    without_first,
     zipf_inclusion,
     zipf_share,
 )
@@ -77,7 +78,14 @@ class Routing(NgramLaw, Protocol):
     """The popularity of the items among which each token draws."""
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
+        self,
+        population: int,
+        draws: int,
+        trials: Trials,
+        *,
+        kind: ItemKind,
+        copies: int = 1,
+        hot: int = 0,
     ) -> Expected:
         """The expected number of distinct items that `trials` draws of `draws` items touch.
 
@@ -89,6 +97,8 @@ class Routing(NgramLaw, Protocol):
             copies: How many copies each item has; a draw of the item takes any of them with equal
                 probability, and the distinct copies are counted instead of the items (the virtual
                 rows of UltraMem, of which several stand for one row of the table).
+            hot: How many of the most popular items are left out of the count, 0 <= hot <= N: a
+                cache holds them.
 
         Returns:
             A float for an int of trials, an array for an array; equal to the bit. NaN where a
@@ -119,11 +129,19 @@ class Uniform:
         return "uniform"
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
+        self,
+        population: int,
+        draws: int,
+        trials: Trials,
+        *,
+        kind: ItemKind,
+        copies: int = 1,
+        hot: int = 0,
     ) -> Expected:
         """N (1 - (1 - k/N)^T): one token leaves an item out with probability 1 - k/N.
 
-        With copies, N is the number of all copies.
+        With copies, N is the number of all copies. Of hot items, the share hot / N is left out:
+        all are alike.
 
         Leaves out: load-balancing losses and capacity limits, which make tokens depend on one
         another.
@@ -134,10 +152,13 @@ class Uniform:
         num_copies = population * copies
         log_missed = log1p(-draws / num_copies) if draws < num_copies else -inf
 
-        def distinct(trials: int) -> float:
-            return num_copies * -expm1(trials * log_missed)
+        check_kept(population, hot)
+        counted = (population - hot) * copies
 
-        return per_value(distinct, trials, num_copies, draws)
+        def distinct(trials: int) -> float:
+            return counted * -expm1(trials * log_missed)
+
+        return per_value(distinct, trials, counted, draws, least=0 if hot else draws)
 
     def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> float:
         """Kept / N: no item is more popular than another."""
@@ -172,19 +193,32 @@ class Zipf:
         return f"zipf:{self.exponent}"
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
+        self,
+        population: int,
+        draws: int,
+        trials: Trials,
+        *,
+        kind: ItemKind,
+        copies: int = 1,
+        hot: int = 0,
     ) -> Expected:
         """Sum over items of 1 - (1 - pi_i)^T, where one token draws item i with probability pi_i.
 
-        pi_i is from `zipf.inclusion`.
+        pi_i is from `zipf.inclusion`. Hot items are those of the first ranks.
         Leaves out: that tokens of one text draw alike; they share the popularities, nothing more.
         Source: linearity of expectation.
         """
         del kind
         check_draws(population, draws)
         groups = zipf_inclusion(population, draws, self.exponent)
-        distinct = expected_touched(groups.items, groups.probability, copies)
-        return per_value(distinct, trials, population * copies, draws)
+        items = groups.items
+        if hot:
+            check_kept(population, hot)
+            groups = zipf_inclusion(population, draws, self.exponent, hot)
+            items = without_first(groups.items, hot)
+        distinct = expected_touched(items, groups.probability, copies)
+        counted = (population - hot) * copies
+        return per_value(distinct, trials, counted, draws, least=0 if hot else draws)
 
     def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> float:
         """Sum over the `kept` most popular items of pi_i / k, pi_i from `zipf.inclusion`."""
@@ -238,12 +272,19 @@ class RoutingAxis:
         return ",".join(routing.label for routing in self.routings)
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
+        self,
+        population: int,
+        draws: int,
+        trials: Trials,
+        *,
+        kind: ItemKind,
+        copies: int = 1,
+        hot: int = 0,
     ) -> Expected:
         """The expectation of each routing, stacked along a new first axis."""
         return self._stacked(
             lambda routing: routing.expected_distinct(
-                population, draws, trials, kind=kind, copies=copies
+                population, draws, trials, kind=kind, copies=copies, hot=hot
             )
         )
 

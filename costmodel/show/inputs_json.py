@@ -58,6 +58,8 @@ def workload_json(workload: Workload) -> dict[str, Any]:
         "mla": workload.mla_mode,
         "mla_cache": workload.mla_cache,
         "window_cache": workload.window_cache,
+        "placement": workload.placement.label,
+        "hot_rows_bytes": workload.placement.hot_rows_bytes,
     }
 
 
@@ -85,7 +87,8 @@ def hardware_json(hardware: Hardware, peak_names: Sequence[str] = ()) -> dict[st
 
     The first of them prices the default format of the weights.
     """
-    datasheet = {"name": hardware.name, **hardware.numbers(), "sources": hardware.sources}
+    link = {} if hardware.link is None else {"link.name": hardware.link.name}
+    datasheet = {"name": hardware.name, **hardware.numbers(), **link, "sources": hardware.sources}
     if not peak_names:
         return datasheet
     return {**datasheet, "peak_used": peak_names[0], "other_peaks_used": list(peak_names[1:])}

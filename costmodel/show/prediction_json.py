@@ -161,6 +161,8 @@ def _operator_json(
         "activation_bytes": operator.total("activation_bytes"),
         "intermediate_bytes": operator.total("intermediate_bytes"),
         "row_reads": operator.row_read_bytes,
+        "host_read_bytes": operator.total("host_bytes"),
+        "disk_read_bytes": operator.total("disk_bytes"),
         "hbm_read_bytes": None,
         "hbm_written_bytes": None,
         "launches": by_backend[prediction.workload.backend],
@@ -230,6 +232,8 @@ def regions_json(prediction: Prediction) -> list[dict[str, Any]]:
             "activation_bytes": sum(o.total("activation_bytes") for o in region.operators),
             "intermediate_bytes": sum(o.total("intermediate_bytes") for o in region.operators),
             "row_reads": sum(o.row_read_bytes for o in region.operators),
+            "host_read_bytes": sum(o.total("host_bytes") for o in region.operators),
+            "disk_read_bytes": sum(o.total("disk_bytes") for o in region.operators),
             "launches": kernels.region_launches(region),
             "predicted_s": seconds,
         }

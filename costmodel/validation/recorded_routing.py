@@ -39,13 +39,23 @@ class RecordedRouting:
         return "recorded"
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
+        self,
+        population: int,
+        draws: int,
+        trials: Trials,
+        *,
+        kind: ItemKind,
+        copies: int = 1,
+        hot: int = 0,
     ) -> Expected:
         """The recorded number, whatever the tokens of the step; `draws` of one token without it.
 
         Of `copies` of each item at least as many are touched as of the items: a lower bound.
+        Which of them are hot was not recorded: with `hot` items the result is NaN.
         """
         del population, trials, copies
+        if hot:
+            return nan
         recorded = self.experts if kind == "experts" else self.rows
         return float(draws if recorded is None else recorded)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from costmodel.costs.calibrations import calibrated
+from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
@@ -22,6 +23,7 @@ from costmodel.inputs.workload import (
     WindowCache,
     Workload,
 )
+from costmodel.layers.placement import Place, Placement
 from dashboard.app.own_model import read_model
 
 OWN = "your own"  # the entry of the list of models for the user's own one
@@ -64,16 +66,29 @@ class Chosen:
     mla: Mla | None = None
     mla_cache: MlaCache = "latent"
     window_cache: WindowCache = "window"
+    tables: Place = "hbm"  # where memory tables stand
 
 
 def has_storage(model: str, own: str) -> bool:
     """Whether the chosen model states how its checkpoint is stored."""
+    config = _model(model, own)
+    return config is not None and config.storage is not None
+
+
+def has_tables(model: str, own: str) -> bool:
+    """Whether the chosen model has memory tables."""
+    config = _model(model, own)
+    return config is not None and bool(config.memory)
+
+
+def _model(model: str, own: str) -> ModelConfig | None:
+    """The chosen model; None where something is wrong with it, which `selected` tells."""
     try:
         if model == OWN:
-            return read_model(own).storage is not None
-        return model in model_names() and load_model(model).storage is not None
-    except InputError:  # `selected` says what is wrong
-        return False
+            return read_model(own)
+        return load_model(model) if model in model_names() else None
+    except InputError:
+        return None
 
 
 def selected(chosen: Chosen) -> Selection:
@@ -102,14 +117,17 @@ def selected(chosen: Chosen) -> Selection:
         mla_cache=chosen.mla_cache,
         window_cache=chosen.window_cache,
         backend=chosen.backend,
+        placement=Placement(tables=chosen.tables),
     )
     step = workload.of_model(model).step()
     kv_bytes_per_token(model, step)  # refuses a layout that the model's cache cannot have
+    hardware = load_hardware(chosen.hardware)
+    Gpu(hardware=hardware).ceilings(workload)  # refuses tables behind a link that the GPU lacks
     return Selection(
         model_name=chosen.model,
         model=model,
         workload=workload,
         hardware_name=chosen.hardware,
-        hardware=load_hardware(chosen.hardware),
+        hardware=hardware,
         calibration=calibrated(chosen.hardware),
     )

@@ -29,10 +29,11 @@ from costmodel.inputs.workload import (
     WindowCache,
 )
 from costmodel.layers.dtype import DTYPES, KV_LAYOUTS
+from costmodel.layers.placement import PLACES, Place
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from dashboard.app.address import drop, linked, number, one_of, unbound, whole
 from dashboard.app.own_model import MAX_LINK_CHARS, packed, unpacked
-from dashboard.app.selection import OWN, Chosen, Selection, has_storage, selected
+from dashboard.app.selection import OWN, Chosen, Selection, has_storage, has_tables, selected
 from dashboard.app.widgets import plain
 
 OWN_TEXT = "own_text"  # where a session keeps the text of the user's own model
@@ -142,6 +143,7 @@ def _controls(own: str) -> Chosen:
             high=MAX_NEW_TOKENS,
             default=DEFAULT_NEW_TOKENS["prefill"],
         )
+    tables: Place = _tables() if has_tables(str(model), own) else "hbm"
     gpus = list(hardware_names())
     hardware = st.selectbox(
         "GPU",
@@ -230,7 +232,22 @@ def _controls(own: str) -> Chosen:
         mla=None if mla == USUAL else cast("Mla", mla),
         mla_cache=mla_cache,
         window_cache=window_cache,
+        tables=tables,
     )
+
+
+def _tables() -> Place:
+    """Where the memory tables of the chosen model stand."""
+    place: Place = st.segmented_control(
+        "Tables",
+        PLACES,
+        default="hbm",
+        required=True,
+        **linked("tables", one_of(PLACES), instead="hbm"),
+        help="Where the memory tables stand: in the GPU's memory, in host memory, from which rows"
+        " cross the link, or on a disk, which only a GPU's file of your own can state.",
+    )
+    return place
 
 
 def _routing() -> str:

@@ -44,6 +44,8 @@ class OperatorLine:
     activation_bytes: Amount
     intermediate_bytes: Amount
     row_reads: Amount | None = None  # None: of a file of an earlier version
+    host_read_bytes: Amount | None = None
+    disk_read_bytes: Amount | None = None
     launches: Amount | None  # None: the backend has no kernels for the step
     floor_s: Real
     predicted_s: Real | None

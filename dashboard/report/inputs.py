@@ -64,6 +64,8 @@ class WorkloadGiven:
     mla: Mla
     mla_cache: MlaCache = "latent"  # reports of earlier versions state neither
     window_cache: WindowCache = "window"
+    placement: Label = "tables=hbm"
+    hot_rows_bytes: Whole = 0
     backend: Backend
 
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from costmodel import units
 from costmodel.inputs.workload import CHECKPOINT
+from costmodel.layers.placement import IN_HBM
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import Table
 from dashboard.report.document import Content, Report, StepCosts
@@ -33,11 +35,14 @@ def workload_words(report: Report) -> str:
     work = report.inputs.workload
     caches = ", MLA expanded" * (work.mla_cache == "expanded")
     caches += ", windows whole" * (work.window_cache == "whole")
+    placed = "" if work.placement == IN_HBM.label else f", {work.placement}"
+    if work.hot_rows_bytes:
+        placed += f" with {units.formatted(work.hot_rows_bytes, 'bytes')} of hot rows in HBM"
     new = f", {work.new_tokens:,} new tokens a sequence" if work.phase == "prefill" else ""
     stored = f" ({work.dtype_stored_as})" if CHECKPOINT in work.dtype else ""
     return (
         f"{work.phase}{new}, weights {work.dtype}{stored}, KV cache {work.kv_dtype}{caches},"
-        f" {work.routing} routing, {work.attention_flops} attention FLOPs, logits of"
+        f" {work.routing} routing{placed}, {work.attention_flops} attention FLOPs, logits of"
         f" {work.logits} tokens, kernels of {work.backend}"
     )
 

@@ -34,6 +34,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "mla": (shell.USUAL, *shell.MLA),
     "mla_cache": shell.MLA_CACHES,
     "window_cache": shell.WINDOW_CACHES,
+    "tables": shell.PLACES,
 }
 WHOLE = {"batch": (1, MAX_BATCH), "context": (0, MAX_CONTEXT), "new_tokens": (1, MAX_NEW_TOKENS)}
 RULES: dict[str, Rule] = {

@@ -106,6 +106,18 @@ def test_bf16_peak_is_what_the_silicon_does_without_sparsity(name: str) -> None:
     assert peak == pytest.approx(math.prod(SILICON[name]) * 1e6, rel=1e-3)
 
 
+@pytest.mark.parametrize("name", sorted(PRINTED))
+def test_a_link_does_what_its_generation_and_lanes_do(name: str) -> None:
+    """PCIe 4.0 has 16e9 transfers/s a lane, 5.0 has 32e9; datasheets leave out their encoding."""
+    link = load_hardware(name).link
+    if name == "b200":  # whose documents differ
+        assert link is None
+        return
+    assert link is not None
+    generation, lanes = link.name.removeprefix("PCIe ").split(" x")
+    assert link.bytes_per_s == {"4.0": 16e9, "5.0": 32e9}[generation] * int(lanes) / 8
+
+
 def test_tensor_cores_do_tf32_at_half_the_rate_of_bf16() -> None:
     known = [load_hardware(name).dense_peak_flops_per_s for name in hardware_names()]
     of_tensor_cores = [peaks for peaks in known if peaks.tf32 is not None]
@@ -119,7 +131,7 @@ def test_every_number_of_a_preset_has_a_source(name: str) -> None:
     gpu = load_hardware(name)
     assert set(gpu.sources) == set(gpu.numbers())
     peaks = {"a100-80gb": 5, "mi300x": 5, "b200": 7}.get(name, 6)
-    assert len(gpu.numbers()) == 4 + peaks
+    assert len(gpu.numbers()) == 4 + peaks + (gpu.link is not None)
     for path, source in gpu.sources.items():
         assert len(source) > 20, path
         assert source.isascii()

@@ -17,7 +17,8 @@ from tests.commands import output, run
 
 FIELDS = {
     "": "schema_version sparsecost_version model workload hardware calibration backend reasons"
-    " parameters kv_cache flops routing hbm_bytes memory time energy operators regions",
+    " parameters kv_cache flops routing hbm_bytes"
+    " host_bytes disk_bytes memory time energy operators regions",
     "parameters": "total total_without_embeddings active_without_embeddings active_with_lm_head"
     " active_with_embeddings by_group",
     "kv_cache": "bytes_per_token stored_bytes read_bytes written_bytes state_bytes_per_sequence"
@@ -27,6 +28,8 @@ FIELDS = {
     " expected_distinct_rows",
     "hbm_bytes": "compulsory read written weights kv state table_rows row_reads rows_in_sectors"
     " indices io activations",
+    "host_bytes": "read row_reads rows_in_sectors table_bytes",
+    "disk_bytes": "read row_reads table_bytes",
     "memory": "weights_bytes buffers_bytes kv_bytes state_bytes towers_bytes activations_bytes"
     " total_bytes capacity_bytes fits max_batch",
     "time": "floor_s predicted_s tokens_per_s bound_by fits_l2",
@@ -276,6 +279,8 @@ def test_conventions_are_spelt_out() -> None:
         "mla": "absorbed",
         "mla_cache": "latent",
         "window_cache": "whole",
+        "placement": "tables=hbm",
+        "hot_rows_bytes": 0,
     }
 
 

@@ -1,5 +1,6 @@
 """All quantities of `predict --json` and of the rows of `compare --json`, by their JSON names."""
 
+from costmodel.costs.quantities.places import DISK_BYTES, FETCH_TIMES, HOST_BYTES, HOT_ROWS
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.sizes import (
     KV_CACHE,
@@ -17,9 +18,10 @@ STEP_SECTIONS: tuple[tuple[Quantity, ...], ...] = (
     (*KV_CACHE, *STATE),
     FLOPS,
     HBM_BYTES,
+    (*HOST_BYTES, *DISK_BYTES),
     ROUTING,
-    MEMORY,
-    TIME,
+    (*MEMORY, HOT_ROWS),
+    (*TIME, *FETCH_TIMES),
     ENERGY,
 )
 """What a summary of a whole step tells, section by section."""

@@ -10,7 +10,8 @@ TIME = (
         name="time.floor_s",
         label="roofline bound",
         unit="s",
-        counts="the longer of compulsory bytes / bandwidth and FLOPs / dense peak, by datasheet",
+        counts="the longer of compulsory bytes / bandwidth and FLOPs / dense peak, by datasheet;"
+        " with tables outside HBM also of link and disk",
         leaves_out="launches, latency, padding of tiles, traffic beyond the compulsory bytes",
         formula="costmodel.costs.roofline:floor_s",
         also=("operators.floor_s", "rows.floor_s"),
@@ -19,7 +20,7 @@ TIME = (
         name="time.bound_by",
         label="limiting resource",
         unit="text",
-        counts="which of the two terms is the longer: memory or compute",
+        counts="which of the terms is the longest: memory, compute, link or disk",
         formula="costmodel.costs.roofline:bound_by",
         also=("operators.bound_by", "rows.bound_by"),
     ),

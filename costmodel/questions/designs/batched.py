@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from costmodel.backends.step_kernels import StepKernels
-from costmodel.costs.table_rows import union_share, with_share
+from costmodel.costs.table_rows import NOTHING, union_share, with_share
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import QUANTITIES, Operator, Part, quantities_of
@@ -27,20 +27,23 @@ def structure(operators: Sequence[Operator], kernels: StepKernels) -> object:
     """A key of all that decides how operators are priced except their sizes; equal within a batch.
 
     The number that a top-k chooses is in it, since each has a measured curve of its own; so are
-    leaves and their layers, where the backend has kernels that span several. Kernels decide only
-    where a calibration may price them.
+    leaves and their layers, where the backend has kernels that span several, or where rows are
+    fetched from outside HBM. Kernels decide only where a calibration may price them.
     """
     backend = kernels.backend
+    by_layer = bool(backend.spans) or any(
+        part.fetched_bytes is not NOTHING for operator in operators for part in operator.parts
+    )
     priced = not (kernels.refusal or backend.unpriced)
     parts: list[object] = []
     for operator in operators:
-        parts.append((operator.leaf, operator.layers) if backend.spans else operator.count)
+        parts.append((operator.leaf, operator.layers) if by_layer else operator.count)
         parts.append(operator.computes_in)
         for part in operator.parts:
             shape = part.shape
             chosen = shape.chosen if isinstance(shape, TopK) else None
             launches = kernels.launches(operator, part) if priced else None
-            parts += (launches, part.routing, type(shape), chosen)
+            parts += (launches, part.routing, part.early, type(shape), chosen)
         parts.append(None)
     return tuple(parts)
 

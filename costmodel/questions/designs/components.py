@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.backends import BACKENDS, kernels_of
-from costmodel.costs.footprint import footprint, stored_bytes
+from costmodel.costs.footprint import footprint, hot_rows_bytes, stored_bytes
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.operators import build_operators
+from costmodel.costs.placement import check_host_memory, stored_in
 from costmodel.costs.storage import kind_operators
 from costmodel.costs.totals import KvCache, kept_bytes, parameter_counts, totals
 from costmodel.inputs.hardware import Hardware
@@ -90,7 +91,7 @@ class Stored:
 
     parameters: int  # those of embedding and head left out
     active_parameters: int
-    weights_bytes: int  # buffers among them, and in the backbone towers
+    weights_bytes: int  # in HBM; buffers and cached rows among them, and in the backbone towers
     kv_bytes: Number  # the KV cache, which the backbone has
     state_bytes: Number  # fixed states of all sequences
 
@@ -102,6 +103,8 @@ class Component:
     stored: Stored
     launches: Number | None  # None where no time is predicted
     compulsory_bytes: Floats  # batches x contexts, as all below
+    link_bytes: Floats  # of tables outside HBM
+    disk_bytes: Floats
     flops: Floats
     flops_at_peak: Floats  # `Ceilings.at_peak`
     activations_bytes: Floats  # of the widest operator, with the residual stream
@@ -127,7 +130,7 @@ class ComponentPricer:
     ) -> None:
         self._gpu = Gpu(hardware=hardware, calibration=calibration)
         self.ceilings = self._gpu.ceilings(workload)
-        self._step, self._workload = step, workload
+        self._step, self._workload, self._hardware = step, workload, hardware
         self._backend = BACKENDS[workload.backend]
         self._capacity_bytes = hardware.capacity_bytes
         self._workloads = np.broadcast_shapes(np.shape(step.batch), np.shape(step.cached))
@@ -154,7 +157,8 @@ class ComponentPricer:
         """The keys of a design's components; new ones are set to wait."""
         backbone: Hashable
         backbone, kinds = component_keys(model)
-        if self._backend.spans:  # a kernel may span two components: a design is costed whole
+        # A kernel may span two components, and a fetch hides behind others: designs costed whole.
+        if self._backend.spans or self._step.placement.moves:
             backbone, kinds = (backbone, *kinds), []
         if backbone not in self._seen:
             elsewhere = {operator.path for key in kinds for operator in self._operators(key)}
@@ -205,6 +209,8 @@ class ComponentPricer:
         kv_bytes: Number = 0,
         towers_bytes: int = 0,
     ) -> None:
+        placement = self._step.placement
+        check_host_memory(stored_in(operators, self._step, "host"), self._hardware, placement)
         counts = parameter_counts(operators)
         like = (
             width,
@@ -216,7 +222,9 @@ class ComponentPricer:
         self._waiting[like].stored[key] = Stored(
             parameters=counts.total_without_embeddings,
             active_parameters=counts.active_without_embeddings,
-            weights_bytes=sum(stored_bytes(operators, self._step)) + towers_bytes,
+            weights_bytes=sum(stored_bytes(operators, self._step))
+            + hot_rows_bytes(operators, self._step)
+            + towers_bytes,
             kv_bytes=kv_bytes,
             state_bytes=self._step.batch * state_bytes,
         )
@@ -229,10 +237,12 @@ class ComponentPricer:
         time = self._gpu.time(operators, sums, self._workload, self._step)
         if isinstance(time, Unknown):
             self.unknown = time
-        moved, flops, at_peak, widest, graph_s = (
+        moved, link, disk, flops, at_peak, widest, graph_s = (
             np.broadcast_to(number, (len(batch.stored), *self._workloads))
             for number in (
                 sums.compulsory_bytes,
+                sums.link_bytes,
+                sums.disk_bytes,
                 sums.flops,
                 self.ceilings.at_peak(operators, sums.flops),
                 held.activations_bytes,
@@ -246,6 +256,8 @@ class ComponentPricer:
                 stored=stored,
                 launches=launches,
                 compulsory_bytes=moved[i],
+                link_bytes=link[i],
+                disk_bytes=disk[i],
                 flops=flops[i],
                 flops_at_peak=at_peak[i],
                 activations_bytes=widest[i],

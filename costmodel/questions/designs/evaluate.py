@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
+from costmodel.costs.roofline import NEAR, FarBytes
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
@@ -64,7 +65,9 @@ def evaluate(
     )
     pricer = ComponentPricer(step, workload, hardware, calibration)
     shape = len(designs), len(batches), len(contexts)
-    kv, state, moved, flops, at_peak, widest, graph_s = (np.zeros(shape) for _ in range(7))
+    kv, state, moved, link, disk, flops, at_peak, widest, graph_s = (
+        np.zeros(shape) for _ in range(9)
+    )
     parameters, active, weights, launches = (np.zeros((len(designs), 1, 1)) for _ in range(4))
     for i, components in enumerate(pricer.components(designs)):
         stored = [component.stored for component in components]
@@ -76,11 +79,14 @@ def evaluate(
         launches[i] = sum([component.launches or 0 for component in components])
         for component in components:
             moved[i] += component.compulsory_bytes
+            link[i] += component.link_bytes
+            disk[i] += component.disk_bytes
             flops[i] += component.flops
             at_peak[i] += component.flops_at_peak
             graph_s[i] += component.graph_s
             widest[i] = larger(widest[i], component.activations_bytes)
-    floor: Any = pricer.ceilings.floor_s(moved, at_peak)
+    far = FarBytes(link, disk) if workload.placement.moves else NEAR
+    floor: Any = pricer.ceilings.floor_s(moved, at_peak, far)
     columns: dict[Quantity, Floats] = {
         "parameters.total_without_embeddings": np.broadcast_to(parameters, shape),
         "parameters.active_without_embeddings": np.broadcast_to(active, shape),

@@ -38,11 +38,18 @@ class WorstCase:
         return "worst case"
 
     def expected_distinct(
-        self, population: int, draws: int, trials: Trials, *, kind: ItemKind, copies: int = 1
+        self,
+        population: int,
+        draws: int,
+        trials: Trials,
+        *,
+        kind: ItemKind,
+        copies: int = 1,
+        hot: int = 0,
     ) -> Expected:
         """min(k T, N), an upper bound of every routing."""
         del kind
-        population *= copies
+        population = (population - hot) * copies
         if isinstance(trials, np.ndarray):
             return np.asarray(np.minimum(draws * trials, population), dtype=np.float64)
         return float(min(draws * trials, population))

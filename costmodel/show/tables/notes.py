@@ -18,7 +18,8 @@ from costmodel.routing.popularity import UNIFORM_OVERSTATES, Uniform
 def workload_words(workload: Workload, *others: Workload) -> str:
     """`decode, context 2,048, bf16 (KV bf16), uniform routing`, without the batch.
 
-    `others` are the same workload of other models, whose checkpoints may have other formats.
+    `others` are the same workload of other models, whose checkpoints may have other formats. Where
+    tables stand outside HBM, it says so: `..., tables=host`.
     """
     new = f", {workload.new_tokens:,} new tokens" if workload.phase == "prefill" else ""
     return f"{workload.phase}{new}, context {workload.context:,}, {format_words(workload, *others)}"
@@ -30,7 +31,19 @@ def format_words(workload: Workload, *others: Workload) -> str:
     Of a checkpoint, `checkpoint experts=mxfp4 (KV bf16)`. Caches that hold something unusual are
     named: `bf16 (KV bf16, MLA expanded, windows whole)`.
     """
-    return f"{formats_words(workload, *others)}, {workload.routing.label} routing"
+    placed = placement_words(workload)
+    words = f"{formats_words(workload, *others)}, {workload.routing.label} routing"
+    return f"{words}, {placed}" if placed else words
+
+
+def placement_words(workload: Workload) -> str:
+    """`tables=host, 2.000 GB of hot rows in HBM`; empty where all tables stand in HBM."""
+    placement = workload.placement
+    if not placement.moves:
+        return ""
+    hot = placement.hot_rows_bytes
+    cached = f", {units.formatted(hot, 'bytes')} of hot rows in HBM" if hot else ""
+    return f"{placement.label}{cached}"
 
 
 def formats_words(*workloads: Workload) -> str:
@@ -93,6 +106,24 @@ def cold_l2_note(prediction: Prediction) -> tuple[str, ...]:
     capacity = units.formatted(prediction.hardware.l2_bytes, "capacity")
     held = f"What this step touches fits the {capacity} of L2"
     return (f"{held}: its bound by memory holds from a cold L2 only.",)
+
+
+def placement_note(prediction: Prediction) -> tuple[str, ...]:
+    """Of a step with a placement: what its times rest on, or that no table is moved."""
+    if not prediction.workload.placement.moves:
+        return ()
+    if not any(tables.table_bytes for tables in prediction.costs.far.values()):
+        return ("The model has no memory table: the placement moves nothing.",)
+    link = prediction.hardware.link
+    assert link is not None
+    rate = units.formatted(link.bytes_per_s, "bytes_per_s")
+    bound = f"Rows from outside HBM cross {link.name}, {rate} in one direction by datasheet."
+    if isinstance(prediction.time, Unknown) or isinstance(prediction.calibration, Unknown):
+        return (bound,)
+    times = prediction.calibration.link
+    assert times is not None
+    measured = f"{times.measured.machine}, {times.measured.link}, {times.measured.date}"
+    return (f"{bound} Fetches are timed by gathers measured on one card ({measured}).",)
 
 
 def calibration_note(prediction: Prediction) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from costmodel.backends import BACKENDS
 from costmodel.costs.columns import Value, step_values
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.places import FAR_NAMES
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.step import STEP_QUANTITIES, STEP_SECTIONS
 from costmodel.show.prediction_json import operators_json, unknown_reasons
@@ -17,6 +18,7 @@ from costmodel.show.tables.notes import (
     calibration_note,
     cold_l2_note,
     model_notes,
+    placement_note,
     routing_note,
     shipped_format_note,
     storage_notes,
@@ -55,17 +57,21 @@ def _summary(prediction: Prediction, title: str) -> Table:
     rows: list[tuple[str, str, str]] = []
     ends = set()
     zeros: list[str] = []
+    moved = prediction.workload.placement.moves
     for section in STEP_SECTIONS:
-        shown = [quantity for quantity in section if not _is_empty(quantity, values[quantity.name])]
+        told = [q for q in section if moved or q.name not in FAR_NAMES]
+        shown = [quantity for quantity in told if not _is_empty(quantity, values[quantity.name])]
         rows += [
             (quantity.label, cell(quantity.name, values[quantity.name]), quantity.counts)
             for quantity in shown
             if values[quantity.name] is not None
         ]
-        zeros += [quantity.label for quantity in section if quantity not in shown]
+        zeros += [quantity.label for quantity in told if quantity not in shown]
         ends.add(len(rows) - 1)
     labels: dict[str, list[str]] = {}
     for name, reason in unknown_reasons(prediction, values).items():
+        if not moved and name in FAR_NAMES:
+            continue
         labels.setdefault(reason, []).append(STEP_QUANTITIES[name].label)
     return Table(
         title=title,
@@ -81,6 +87,7 @@ def _summary(prediction: Prediction, title: str) -> Table:
             ),
             *([] if prediction.memory.fits else ["This step does NOT fit the GPU's memory."]),
             *shipped_format_note(prediction),
+            *placement_note(prediction),
             *cold_l2_note(prediction),
             *routing_note(prediction),
             *calibration_note(prediction),

@@ -77,7 +77,7 @@ def cards(data: JSON) -> list[Card]:
             data,
             "hbm_bytes.compulsory",
             f"Weights {units.traffic(moved['weights'])}, KV cache {units.traffic(moved['kv'])},"
-            f" memory rows {units.traffic(moved['table_rows'])}.",
+            f" memory rows {units.traffic(moved['table_rows'])}.{_far_words(data)}",
         ),
         _card(
             data,
@@ -112,6 +112,16 @@ def cards(data: JSON) -> list[Card]:
         ),
         _distinct(routing),
     ]
+
+
+def _far_words(data: JSON) -> str:
+    """What a step reads of tables outside HBM; empty where none stands there."""
+    words = [
+        f"{units.traffic(data[f'{place}_bytes']['read'])} of rows from {where}"
+        for place, where in (("host", "host memory"), ("disk", "disk"))
+        if data[f"{place}_bytes"]["table_bytes"]
+    ]
+    return f" Beside it, over the link, {' and '.join(words)}." if words else ""
 
 
 def _card(data: JSON, name: str, further: str = "") -> Card:
@@ -161,8 +171,16 @@ def fit(data: JSON, most_context: int | None) -> Fit:
             ("buffers", "buffers"),
             ("KV cache", "kv"),
             *([("towers", "towers")] if memory["towers_bytes"] else []),
+            *([("hot rows", "hot_rows")] if memory["hot_rows_bytes"] else []),
             ("activations", "activations"),
         )
+    )
+    far = {
+        where: data[f"{place}_bytes"]["table_bytes"]
+        for place, where in (("host", "Host memory"), ("disk", "The disk"))
+    }
+    elsewhere = "".join(
+        f" {where} holds tables of {units.capacity(held)}." for where, held in far.items() if held
     )
     if most_context is None:
         context = "no context fits at this batch"
@@ -176,7 +194,7 @@ def fit(data: JSON, most_context: int | None) -> Fit:
         text=f"{'Fits' if memory['fits'] else 'Does NOT fit'}:"
         f" {units.capacity(memory['total_bytes'])} of {units.capacity(memory['capacity_bytes'])}"
         f" ({contents}); largest batch at this context: {units.count(memory['max_batch'])};"
-        f" {context}.",
+        f" {context}.{elsewhere}",
     )
 
 

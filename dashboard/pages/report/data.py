@@ -171,6 +171,7 @@ def _workload_options(workload: Workload) -> list[str]:
         ("--mla", workload.mla, usual.mla),
         ("--mla-cache", workload.mla_cache, usual.mla_cache),
         ("--window-cache", workload.window_cache, usual.window_cache),
+        ("--placement", workload.placement.label, usual.placement.label),
         ("--backend", workload.backend, usual.backend),
     ):
         if value is not None and value != default:
