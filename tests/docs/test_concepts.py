@@ -74,6 +74,14 @@ def step() -> Any:  # noqa: ANN401 - JSON
     return json.loads(output(*command.split()))
 
 
+def test_the_tool_gives_the_same_table_of_ngrams() -> None:
+    command = "predict engram-v4.1-flash-moe-reconstruction --batch 1 --dtype checkpoint --json"
+    by_path = {op["path"]: op for op in json.loads(output(*command.split()))["operators"]}
+    assert by_path["layers.1.ngram.rows"]["row_reads"] == result("3 * 8 *")
+    project = by_path["layers.{1,14}.ngram.project"]
+    assert project["flops"] == pytest.approx(result("2 * 6144 *"), rel=1e-3)
+
+
 @pytest.fixture(scope="module")
 def memory_step() -> Any:  # noqa: ANN401 - JSON
     command = "predict ultramemv2-1b-7b --batch 16 --context 2048 --json"

@@ -8,6 +8,7 @@ import torch
 
 from costmodel.inputs.parse import parse_routing
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.ngram import Ngram
 from costmodel.layers.peer import Peer
 from costmodel.layers.ultramem import UltraMem
 from costmodel.routing.popularity import Uniform, Zipf
@@ -101,3 +102,45 @@ def test_a_histogram_is_read_back_as_a_routing(tmp_path: Path) -> None:
         assert distinct == pytest.approx(
             leaf.draws
         )  # one trial draws that many, whatever the counts
+
+
+NGRAMS = Ngram(layers="0-1", max_ngram_size=3, num_heads=2, vocab_size_base=30, head_dim=8)
+
+
+@torch.no_grad()
+def test_drawn_rows_of_columns_follow_the_law_in_each_column() -> None:
+    """Columns of 31, 37, 41 and 43 rows: 64 tokens draw from each, and no row is of another."""
+    model = made(tiny_model(hidden_size=16, memory=(NGRAMS,)))
+    ids = torch.zeros(TOKENS, 1, dtype=torch.int64)
+    counts = torch.zeros(4)
+    for seed in range(40):
+        set_synthetic_routing(model, Popularity(exponent=0.0), tokens=TOKENS, seed=seed)
+        model(ids, model.new_cache(TOKENS, 1))
+        selected = selectors(model)["layers.0.ngram.hash"].selected
+        assert selected is not None
+        starts, ends = torch.tensor([0, 31, 68, 109]), torch.tensor([31, 68, 109, 152])
+        assert bool(((selected >= starts) & (selected < ends)).all())
+        counts += torch.tensor([float(column.unique().numel()) for column in selected.T]) / 40
+    assert histograms(model)["layers.0.ngram.hash"]["population"] == 152
+    want = [rows * (1 - (1 - 1 / rows) ** TOKENS) for rows in (31, 37, 41, 43)]
+    assert counts.tolist() == pytest.approx(want, rel=0.03)
+
+
+@torch.no_grad()
+def test_hashes_spread_random_ngrams_evenly() -> None:
+    """Of random ids a step touches the rows that uniform hashing expects, in either layer."""
+    kind = Ngram(layers="0-1", max_ngram_size=3, num_heads=2, vocab_size_base=5000, head_dim=8)
+    model = made(tiny_model(hidden_size=16, vocab_size=1000, memory=(kind,)))
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1000, (40, 100), generator=generator)
+    model(ids, model.new_cache(40, 100))
+    for layer, columns in enumerate(kind.columns(2)):
+        selected = selectors(model)[f"layers.{layer}.ngram.hash"].selected
+        assert selected is not None
+        for column, rows in zip(selected.T, columns, strict=True):
+            want = Uniform().expected_distinct_hashed(rows, 4000, order=2)
+            assert column.unique().numel() == pytest.approx(want, rel=0.03)
+    first, second = (selectors(model)[f"layers.{n}.ngram.hash"].selected for n in (0, 1))
+    assert first is not None
+    assert second is not None
+    assert not torch.equal(first, second)

@@ -157,7 +157,7 @@ def test_totals_are_sums(model: str, phase: str) -> None:
     embeddings = groups["embedding"] + groups.get("lm_head", 0)
     assert parameters["total_without_embeddings"] == parameters["total"] - embeddings
     memory = found["memory"]
-    resident = ("weights_bytes", "buffers_bytes", "kv_bytes", "activations_bytes")
+    resident = ("weights_bytes", "buffers_bytes", "kv_bytes", "state_bytes", "activations_bytes")
     assert memory["total_bytes"] == sum(memory[name] for name in resident)
     assert memory["fits"] == (memory["total_bytes"] <= memory["capacity_bytes"])
     assert memory["fits"] == (found["workload"]["batch"] <= memory["max_batch"])

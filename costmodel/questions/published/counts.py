@@ -153,7 +153,7 @@ def ngram_tables() -> Iterator[PublishedNumber]:
     config = "config.json of DeepSeek-V4.1-Flash: engram_num_embeddings"
     for name, published, keep, source, reason in (
         (v41, "196,613,849,600", tables, f"by hand from {config} and engram_head_dim", ""),
-        (v41, "196 B", tables, "the makers' model card", CUT),
+        (v41, "196 B", tables, "as the makers print it, 552 B + 196 B", CUT),
         (demo, "1,334,867,328", ngram_layers, "by hand from the demo of arXiv 2601.07372", ""),
         (qwen, "51,200,245,760", tables, "by hand from config.json of Qwen3.8-Flash-Next", ""),
     ):
