@@ -104,11 +104,14 @@ RECONSTRUCTIONS = [name for name in model_names() if load_model(name).assumption
 
 def test_a_reconstruction_says_so() -> None:
     assert set(RECONSTRUCTIONS) == {
+        "longcat-flash-lite-reconstruction",
         "memory-plus-1.3b",
         "moe-2.5b-120b",
         "moe-2.5b-60b",
         "peer-12l-1m",
         "pkm-lm-16l",
+        "ple-gemma-3n-e4b-reconstruction",
+        "ple-gemma-4-e2b-reconstruction",
         "ultramemv2-1b-7b",
         "ultramemv2-2.5b-120b",
         "ultramemv2-2.5b-60b",

@@ -65,7 +65,7 @@ def component_keys(model: ModelConfig) -> tuple[Hashable, list[KindKey]]:
 
     A kind's operators depend on its site alone, so its key is what makes the site. The backbone's
     key holds all other fields of the model that can change a cost, and of the FFNs and memory
-    layers where they stand.
+    layers where they stand and how many past token ids they need.
     """
     width = model.hidden_size
     placements = tuple(memory.placement(model.num_hidden_layers) for memory in model.memory)
@@ -79,6 +79,7 @@ def component_keys(model: ModelConfig) -> tuple[Hashable, list[KindKey]]:
         tuple(map(_override_fields, model.overrides)),
         tuple(layers for layers, *_ in ffns),
         placements,
+        tuple((memory.position, memory.attribute, memory.past_ids) for memory in model.memory),
     )
     return backbone, [*ffns, *memories]
 

@@ -15,6 +15,7 @@ def reproduced() -> tuple[PublishedNumber, ...]:
         *counts.ultramemv2(),
         *counts.memory_plus(),
         *counts.public_models(),
+        *counts.embedding_tables(),
         *steps.decode_flops(),
         *steps.distinct_experts(),
         *steps.ultramem_table_1(),
