@@ -148,9 +148,13 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
             else f"{100 * routing['share_of_time']:.3g} %",
         }.items()
     }
-    for what in ("experts", "rows"):
-        if (number := routing[f"expected_distinct_{what}"]) is not None:
-            assert found[f"Distinct {what}"] == units.count(number)
+    distinct = {
+        what: units.count(number)
+        for what in ("experts", "rows")
+        if (number := routing[f"expected_distinct_{what}"]) is not None
+    }
+    if distinct:
+        assert found[f"Distinct {' and '.join(distinct)}"] == ", ".join(distinct.values())
     memory = said["memory"]
     text = at.get("progress")[0].proto.text
     assert f"largest batch at this context: {units.count(memory['max_batch'])};" in text
