@@ -9,8 +9,8 @@ imported, by whatever test comes first. `tests/interpreter.py` makes that interp
 NumPy and torch take one thread each: each worker of pytest has a core, and tests compute with small
 arrays, over which threads lose more by waiting for one another than they gain.
 
-Coverage is of `costmodel`, and its tests are in the folders that mirror it. Elsewhere it would trace
-each call of torch, Triton or a browser, and double the time.
+Coverage is of `costmodel`, and its tests are in the folders that mirror it. Elsewhere it would
+trace each call of torch, Triton or a browser, and double the time.
 
 On a busy machine any example may pass a deadline, so that hypothesis has none. In CI (where `CI` is
 set) the profile stands on hypothesis's own, which draws the same examples in every run: there a

@@ -164,7 +164,6 @@ class NgramEmbedding(MemoryKind):
             rows=sum(rows),
             cols=site.hidden_size // tables,
             active_rows=tables,
-            leaf="ngram_embedding.rows",
         )
         distinct = sum(
             (

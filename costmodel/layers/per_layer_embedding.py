@@ -89,7 +89,6 @@ class PerLayerEmbedding(MemoryKind):
             rows=population,
             cols=width,
             active_rows=1,
-            leaf=ROWS,
         )
         distinct = step.routing.expected_distinct_hashed(population, n, order=1)
         return front.operator(

@@ -195,7 +195,7 @@ def test_configurations(change: dict[str, Any], words: tuple[str, ...]) -> None:
         ("[]", ("holds a list; an object is expected",)),
         ("{}", ("schema_version: is missing", "source: is missing")),
         ('{"schema_version": 2, "source": ""}', ("schema_version=2",)),
-        (json.dumps(TRACE | {"experts": None}), ("experts, rows: at least one",)),
+        (json.dumps(TRACE | {"experts": None}), ("experts, rows, ngrams: at least one",)),
         (json.dumps(TRACE).replace("10", "-10"), ("-10", "greater than or equal to")),
         (json.dumps(TRACE).replace("10", "1e400"), ("number '1e400' is not finite",)),
         (json.dumps(TRACE), ("population", "64")),  # of 4 experts, and the model has 64

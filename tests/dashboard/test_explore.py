@@ -97,6 +97,18 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
         ["llama-3.1-8b", "--batch", "64", "--hardware", "b200", "--dtype", "fp8"],
         {"model": "llama-3.1-8b", "gpu": "b200", "dtype": "fp8"},
     ),
+    "per-layer embeddings, whose table stands beside the blocks": (
+        ["ple-gemma-4-e2b-reconstruction", "--batch", "64"],
+        {"model": "ple-gemma-4-e2b-reconstruction"},
+    ),
+    "n-gram tables at the input": (
+        ["longcat-flash-lite-reconstruction", "--batch", "64", "--routing", "rows=zipf:0.9"],
+        {
+            "model": "longcat-flash-lite-reconstruction",
+            "routing": "each its own",
+            "exponent_rows": "0.9",
+        },
+    ),
     "a cache as wide as the weights": (
         ["llama-3.1-8b", "--batch", "64", "--dtype", "fp32"],
         {"model": "llama-3.1-8b", "dtype": "fp32"},
@@ -136,9 +148,13 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
             else f"{100 * routing['share_of_time']:.3g} %",
         }.items()
     }
-    for what in ("experts", "rows"):
-        if (number := routing[f"expected_distinct_{what}"]) is not None:
-            assert found[f"Distinct {what}"] == units.count(number)
+    distinct = {
+        what: units.count(number)
+        for what in ("experts", "rows")
+        if (number := routing[f"expected_distinct_{what}"]) is not None
+    }
+    if distinct:
+        assert found[f"Distinct {' and '.join(distinct)}"] == ", ".join(distinct.values())
     memory = said["memory"]
     text = at.get("progress")[0].proto.text
     assert f"largest batch at this context: {units.count(memory['max_batch'])};" in text

@@ -93,7 +93,7 @@ def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any
 
 
 def changes() -> Iterator[Change]:
-    """Every field of a model, of an override, and of every layer kind but its name."""
+    """Every field of a model, of an override, and of every layer kind but those of one value."""
     for model in (PRESETS["ultramemv2-227m-1.2b"], WITH_OVERRIDE):
         for field in fields(ModelConfig):
             yield Change(model=model, record=model, field=field.name, put=lambda model: model)
@@ -108,7 +108,8 @@ def changes() -> Iterator[Change]:
         for kind in base.__subclasses__():
             model, layer, put = _layer(kind)
             for field in fields(layer):  # type: ignore[arg-type]  # all are dataclasses
-                if field.name != "kind":
+                hint = get_type_hints(kind)[field.name]
+                if get_origin(hint) is not Literal or len(get_args(hint)) > 1:
                     yield Change(model=model, record=layer, field=field.name, put=put)
 
 

@@ -35,7 +35,6 @@ from reference_model.model import ReferenceModel, build_model
 from tests.steps import changed, make_step
 from tests.strategies import PRESETS, models
 
-
 COUNTED = ("matmul", "attention", "gather")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # B sequences, S cached and T new tokens each, around the presets' window of 128; the first is run

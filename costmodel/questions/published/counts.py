@@ -7,6 +7,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import ParameterCounts, kv_bytes_per_token, parameter_counts
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
+from costmodel.layers.dtype import BF16
 from costmodel.layers.ngram import Ngram
 from costmodel.layers.operator import Operator, Weight
 from costmodel.layers.product_key import ProductKey
@@ -231,3 +232,46 @@ def public_models() -> Iterator[PublishedNumber]:
         ("llama-3.1-70b", TOTAL, "70.6 B", printed, ""),
     ):
         yield preset_count(name, field, published, keep=everything, source=source, reason=reason)
+
+
+def embedding_tables() -> Iterator[PublishedNumber]:
+    """Tables that token ids address at the input: parameters, and bytes that a token reads."""
+    longcat = "longcat-flash-lite-reconstruction"
+    gemma_4, gemma_3n = (f"ple-gemma-{name}-reconstruction" for name in ("4-e2b", "3n-e4b"))
+    by_hand, printed = "by hand from config.json", "the makers' model card"
+    for name, parameters, row_bytes in (
+        (gemma_3n, "2,348,810,240", "17,920"),
+        (gemma_4, "2,348,810,240", "17,920"),
+        (longcat, "31,406,985,216", "6,144"),
+    ):
+        operators = build_operators(load_model(name), Workload().step())
+        tables = [(op, w) for op in operators for w in op.weights if w.group == "memory_values"]
+        yield set_beside(
+            what=f"{name}: parameters of the tables at the input",
+            published=parameters,
+            ours=sum(weight.parameters for _, weight in tables),
+            convention="all rows",
+            source=by_hand,
+        )
+        yield set_beside(
+            what=f"{name}: bytes of rows that a token reads",
+            published=row_bytes,
+            ours=sum(w.active_parameters for _, w in tables) * BF16.bits // 8,
+            convention="bf16",
+            source=by_hand,
+        )
+    counts = parameter_counts(build_operators(load_model(gemma_4), Workload().step()))
+    yield set_beside(
+        what=f"{gemma_4}: total without the per-layer table",
+        published="2.3 B",
+        ours=counts.total - counts.by_group["memory_values"],
+        convention="effective parameters; keys and values of 20 layers more than published",
+        source=printed,
+    )
+    for field, published, reason in (
+        (TOTAL, "68.5 B", CUT),
+        (HEAD, "4.5 B", "all 12 chosen experts are real"),
+    ):
+        yield preset_count(
+            longcat, field, published, keep=everything, source=printed, reason=reason
+        )

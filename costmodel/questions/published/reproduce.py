@@ -16,6 +16,7 @@ def reproduced() -> tuple[PublishedNumber, ...]:
         *counts.memory_plus(),
         *counts.ngram_tables(),
         *counts.public_models(),
+        *counts.embedding_tables(),
         *steps.decode_flops(),
         *steps.distinct_experts(),
         *steps.ultramem_table_1(),
