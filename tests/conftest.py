@@ -6,13 +6,13 @@ tests that interrupt a command would then wait for it in vain.
 Without a GPU the Triton kernels run on Triton's interpreter, which has to be said before triton is
 imported, by whatever test comes first. `tests/interpreter.py` makes that interpreter faster.
 
-NumPy and torch take one thread each: each worker of pytest has a core, and tests compute with small
+NumPy and torch take one thread: each worker of pytest has a core, and tests compute with small
 arrays, over which threads lose more by waiting for one another than they gain.
 
 Coverage is of `costmodel`, and its tests are in the folders that mirror it. Elsewhere it would
 trace each call of torch, Triton or a browser, and double the time.
 
-On a busy machine any example may pass a deadline, so that hypothesis has none. In CI (where `CI` is
+On a busy machine any example may pass a deadline, so hypothesis has none. In CI (where `CI` is
 set) the profile stands on hypothesis's own, which draws the same examples in every run: there a
 failure is of the change.
 """
