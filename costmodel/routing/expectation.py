@@ -29,9 +29,7 @@ BIGRAMS = 300_000_000
 
 
 @lru_cache(maxsize=KEPT_POPULARITIES)
-def zipf_inclusion(
-    population: int, draws: int, exponent: float, edge: int = 0
-) -> Inclusion:
+def zipf_inclusion(population: int, draws: int, exponent: float, edge: int = 0) -> Inclusion:
     """`zipf.inclusion` with a memo, for sweeps; its arrays are shared and so read-only."""
     groups = inclusion(population, draws, exponent, edge=edge)
     for array in (groups.items, groups.probability):
