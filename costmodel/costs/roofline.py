@@ -207,7 +207,7 @@ class Ceilings:
 
 
 def _renamed(
-    named: Bound | NDArray[np.str_], name: Bound, where: "np.bool_ | NDArray[np.bool_]"
+    named: Bound | NDArray[np.str_], name: Bound, where: "bool | np.bool_ | NDArray[np.bool_]"
 ) -> Bound | NDArray[np.str_]:
     """The names of bounds, with another one where it is longer than these."""
     if isinstance(where, np.ndarray) or isinstance(named, np.ndarray):

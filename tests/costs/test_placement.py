@@ -376,3 +376,15 @@ def test_counts_of_arrays_keep_what_stands_in_hbm() -> None:
     sums = step_costs(memory_model(), step).totals
     assert (sums.host_bytes, sums.disk_bytes, sums.fetched_rows, sums.fetched_bytes) == (0,) * 4
     assert np.isscalar(sums.row_bytes)
+
+
+def test_rows_of_n_grams_are_known_ahead_and_hide() -> None:
+    """Engram's demo: two layers of 16 rows of 64 values a token, in blocks 1 and 15 of 30."""
+    found = at("engram-demo-30l-reconstruction", HOST, batch=1)
+    assert found.costs.totals.fetched_rows == pytest.approx(32, rel=1e-6)
+    assert found.costs.far["host"].row_reads == pytest.approx(2 * 16 * 64 * 2, rel=1e-6)
+    fetched = time_of(found).fetches
+    assert fetched.seconds == pytest.approx(2 * (3.4e-6 * 3.2e-6) ** 0.5, rel=1e-6)  # the shortest
+    assert fetched.exposed_s == 0
+    at_input = time_of(at("longcat-flash-lite-reconstruction", HOST, batch=1024)).fetches
+    assert 0 < at_input.waited_s < at_input.seconds  # little runs before a model's input

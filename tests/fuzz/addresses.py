@@ -13,6 +13,7 @@ from costmodel.inputs.catalog import model_names
 from costmodel.inputs.hardware import hardware_names
 from costmodel.inputs.parse import MAX_EXPONENT
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, MAX_NEW_TOKENS
+from costmodel.layers.placement import PLACES
 from costmodel.show.prediction_json import prediction_json
 from dashboard.app import shell
 from dashboard.app.address import Rule, checked, number, one_of, whole
@@ -34,7 +35,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "mla": (shell.USUAL, *shell.MLA),
     "mla_cache": shell.MLA_CACHES,
     "window_cache": shell.WINDOW_CACHES,
-    "tables": shell.PLACES,
+    "tables": PLACES,
 }
 WHOLE = {"batch": (1, MAX_BATCH), "context": (0, MAX_CONTEXT), "new_tokens": (1, MAX_NEW_TOKENS)}
 RULES: dict[str, Rule] = {
