@@ -93,6 +93,10 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
         ["ultramemv2-1b-7b", "--phase", "prefill", "--batch", "64", "--context", "2048"],
         {"phase": "prefill", "context": "2048"},
     ),
+    "tables of n-grams": (
+        ["engram-227m-1.2b-reconstruction", "--batch", "64"],
+        {"model": "engram-227m-1.2b-reconstruction", "batch": "64"},
+    ),
     "another GPU and format": (
         ["llama-3.1-8b", "--batch", "64", "--hardware", "b200", "--dtype", "fp8"],
         {"model": "llama-3.1-8b", "gpu": "b200", "dtype": "fp8"},
