@@ -20,6 +20,7 @@ from costmodel.layers.peer import Peer
 from costmodel.layers.per_layer_embedding import PerLayerEmbedding
 from costmodel.layers.primitives import Activation
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.short_conv import ShortConv
 from costmodel.layers.ultramem import UltraMem
 from costmodel.routing.popularity import Routing, Uniform, Zipf
 from tests.steps import make_step
@@ -61,7 +62,10 @@ mla: st.SearchStrategy[MixerKind] = st.builds(
     attention_bias=flags,
     output_bias=flags,
 )
-attentions = gqa() | mla
+short_conv: st.SearchStrategy[MixerKind] = st.builds(
+    ShortConv, conv_L_cache=st.integers(2, 5), conv_bias=flags
+)
+attentions = gqa() | mla | short_conv
 
 activations = st.sampled_from(get_args(Activation))
 dense: st.SearchStrategy[FfnKind] = st.builds(

@@ -20,6 +20,7 @@ from costmodel.layers.ngram_embedding import NgramEmbedding
 from costmodel.layers.peer import Peer
 from costmodel.layers.per_layer_embedding import PerLayerEmbedding
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.short_conv import ShortConv
 from costmodel.layers.ultramem import UltraMem
 from reference_model.model import ReferenceModel, build_model
 from tests.reference_model.oracles import Array, Choice
@@ -215,6 +216,7 @@ MODELS: dict[str, ModelConfig] = {
         attention=replace(WINDOW, softcap=True),
     ),
     "moe": small(ffn=MOE),
+    "short_conv": small(attention=ShortConv()),
     "deepseek": small(attention=MLA, ffn=GROUPED_MOE, overrides=(Override(layers="0", ffn=DENSE),)),
     "gpt_oss": small(ffn=BIASED_MOE, overrides=(Override(layers="0-2/2", attention=WINDOW),)),
     "ultramem_v2": small(ultramem_v2(), tie_word_embeddings=True),
