@@ -11,6 +11,7 @@ from costmodel.inputs.tower import Tower
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
@@ -65,7 +66,23 @@ mla: st.SearchStrategy[MixerKind] = st.builds(
 short_conv: st.SearchStrategy[MixerKind] = st.builds(
     ShortConv, conv_L_cache=st.integers(2, 5), conv_bias=flags
 )
-attentions = gqa() | mla | short_conv
+chunk_sizes = st.sampled_from([2, 3, 64])
+
+
+@st.composite
+def gated_delta_net(draw: st.DrawFn) -> MixerKind:
+    heads = draw(st.integers(1, 3))
+    return GatedDeltaNet(
+        linear_num_key_heads=heads,
+        linear_num_value_heads=heads * draw(st.integers(1, 2)),
+        linear_key_head_dim=draw(widths),
+        linear_value_head_dim=draw(widths),
+        linear_conv_kernel_dim=draw(st.integers(2, 5)),
+        chunk_size=draw(chunk_sizes),
+    )
+
+
+attentions = gqa() | mla | short_conv | gated_delta_net()
 
 activations = st.sampled_from(get_args(Activation))
 dense: st.SearchStrategy[FfnKind] = st.builds(

@@ -7,14 +7,17 @@ Sources: gated delta net arXiv 2412.06464 (equation 10), KDA 2510.26692 (section
 import numpy as np
 
 from costmodel.layers.base import MixerKind
+from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.short_conv import ShortConv
-from tests.reference_model.oracles import Array, Weights, linear
+from tests.reference_model.oracles import EPS, Array, Weights, activation, linear, rms_norm, sigmoid
 
 
 def mixer(config: MixerKind, weights: Weights, x: Array) -> Array:
     """[T, D] to [T, D], from an empty state."""
-    assert isinstance(config, ShortConv)
-    return short_conv(config, weights, x)
+    if isinstance(config, ShortConv):
+        return short_conv(config, weights, x)
+    assert isinstance(config, GatedDeltaNet)
+    return gated_delta_net(config, weights, x)
 
 
 def convolved(weights: Weights, x: Array) -> Array:
@@ -38,4 +41,48 @@ def short_conv(_: ShortConv, weights: Weights, x: Array) -> Array:
     made = np.array([linear(weights, token, "in_proj") for token in x])
     b, c, value = made[:, :width], made[:, width : 2 * width], made[:, 2 * width :]
     mixed = c * convolved(weights, b * value)
+    return np.array([linear(weights, token, "output") for token in mixed])
+
+
+def unit(x: Array) -> Array:
+    return np.asarray(x / np.sqrt(x @ x + EPS))
+
+
+def softplus(x: Array) -> Array:
+    return np.log1p(np.exp(x))
+
+
+def delta_rule(q: Array, k: Array, v: Array, beta: Array, keep: Array) -> Array:
+    """One head: q and k [T, dk], v [T, dv], beta [T], kept share [T, dk] of each key channel."""
+    state = np.zeros((k.shape[1], v.shape[1]))
+    out = []
+    for t in range(len(q)):
+        state = keep[t][:, None] * state
+        found = state.T @ k[t]
+        state = state + beta[t] * np.outer(k[t], v[t] - found)
+        out.append(state.T @ q[t])
+    return np.array(out)
+
+
+def gated_delta_net(config: GatedDeltaNet, weights: Weights, x: Array) -> Array:
+    hk, hv = config.linear_num_key_heads, config.linear_num_value_heads
+    dk, dv = config.linear_key_head_dim, config.linear_value_head_dim
+    made = np.array([linear(weights, token, "in_proj") for token in x])
+    qkv = made[:, : 2 * hk * dk + hv * dv]
+    z = made[:, 2 * hk * dk + hv * dv : 2 * hk * dk + 2 * hv * dv]
+    b, a = made[:, -2 * hv : -hv], made[:, -hv:]
+    qkv = activation("silu", convolved(weights, qkv))
+    mixed = np.zeros((len(x), hv * dv))
+    for head in range(hv):
+        shared = head // (hv // hk)
+        q = np.array([unit(t[shared * dk : (shared + 1) * dk]) / np.sqrt(dk) for t in qkv])
+        k = np.array([unit(t[(hk + shared) * dk : (hk + shared + 1) * dk]) for t in qkv])
+        own = slice(2 * hk * dk + head * dv, 2 * hk * dk + (head + 1) * dv)
+        rate = np.exp(weights["recurrence.A_log"][head])
+        keep = np.exp(-rate * softplus(a[:, head] + weights["recurrence.dt_bias"][head]))
+        out = delta_rule(q, k, qkv[:, own], sigmoid(b[:, head]), keep[:, None] + np.zeros(dk))
+        for t in range(len(x)):
+            gate = activation("silu", z[t, head * dv : (head + 1) * dv])
+            normed = rms_norm(out[t], weights["gated_norm.weight"]) * gate
+            mixed[t, head * dv : (head + 1) * dv] = normed
     return np.array([linear(weights, token, "output") for token in mixed])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from costmodel.layers.base import MixerKind
+from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.short_conv import ShortConv
 from tests.reference_model import mixer_oracles
 from tests.reference_model.oracles import under
@@ -15,6 +16,20 @@ from tests.steps import tiny_model
 CASES: dict[str, MixerKind] = {
     "short_conv": ShortConv(),
     "short_conv_biases": ShortConv(conv_L_cache=5, conv_bias=True),
+    "gated_delta_net": GatedDeltaNet(  # nine tokens are one chunk
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=4,
+        linear_value_head_dim=6,
+    ),
+    "gated_delta_net_chunks": GatedDeltaNet(  # ... or chunks of 4, 4 and 1
+        linear_num_key_heads=3,
+        linear_num_value_heads=3,
+        linear_key_head_dim=5,
+        linear_value_head_dim=4,
+        linear_conv_kernel_dim=2,
+        chunk_size=4,
+    ),
 }
 
 

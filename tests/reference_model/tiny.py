@@ -13,6 +13,7 @@ from costmodel.inputs.model import ModelConfig, Override
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
@@ -126,6 +127,13 @@ MLA = LatentAttention(
     v_head_dim=5,
     q_lora_rank=8,
 )
+GDN = GatedDeltaNet(
+    linear_num_key_heads=1,
+    linear_num_value_heads=2,
+    linear_key_head_dim=6,
+    linear_value_head_dim=4,
+    chunk_size=4,
+)
 DENSE = DenseFfn(intermediate_size=16)
 MOE = MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8)
 GROUPED_MOE = MoeFfn(
@@ -217,6 +225,7 @@ MODELS: dict[str, ModelConfig] = {
     ),
     "moe": small(ffn=MOE),
     "short_conv": small(attention=ShortConv()),
+    "gated_delta_net": small(attention=GDN, overrides=(Override(layers="3", attention=GQA),)),
     "deepseek": small(attention=MLA, ffn=GROUPED_MOE, overrides=(Override(layers="0", ffn=DENSE),)),
     "gpt_oss": small(ffn=BIASED_MOE, overrides=(Override(layers="0-2/2", attention=WINDOW),)),
     "ultramem_v2": small(ultramem_v2(), tie_word_embeddings=True),
