@@ -12,6 +12,8 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
+from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
+from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
@@ -82,7 +84,34 @@ def gated_delta_net(draw: st.DrawFn) -> MixerKind:
     )
 
 
-attentions = gqa() | mla | short_conv | gated_delta_net()
+kimi_delta_attention: st.SearchStrategy[MixerKind] = st.builds(
+    KimiDeltaAttention,
+    num_heads=st.integers(1, 3),
+    head_dim=widths,
+    short_conv_kernel_size=st.integers(2, 5),
+    full_rank_gates=flags,
+    chunk_size=chunk_sizes,
+)
+
+
+@st.composite
+def mamba2(draw: st.DrawFn) -> MixerKind:
+    groups = draw(st.integers(1, 2))
+    return Mamba2(
+        mamba_n_heads=groups * draw(st.integers(1, 3)),
+        mamba_d_head=draw(widths),
+        mamba_n_groups=groups,
+        mamba_d_state=draw(widths),
+        mamba_d_conv=draw(st.integers(2, 5)),
+        mamba_conv_bias=draw(flags),
+        mamba_proj_bias=draw(flags),
+        mamba_rms_norm=draw(flags),
+        mamba_chunk_size=draw(chunk_sizes),
+    )
+
+
+recurrent = short_conv | gated_delta_net() | kimi_delta_attention | mamba2()
+attentions = gqa() | mla | recurrent
 
 activations = st.sampled_from(get_args(Activation))
 dense: st.SearchStrategy[FfnKind] = st.builds(

@@ -8,6 +8,8 @@ import numpy as np
 
 from costmodel.layers.base import MixerKind
 from costmodel.layers.gated_delta_net import GatedDeltaNet
+from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
+from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.short_conv import ShortConv
 from tests.reference_model.oracles import EPS, Array, Weights, activation, linear, rms_norm, sigmoid
 
@@ -16,8 +18,12 @@ def mixer(config: MixerKind, weights: Weights, x: Array) -> Array:
     """[T, D] to [T, D], from an empty state."""
     if isinstance(config, ShortConv):
         return short_conv(config, weights, x)
-    assert isinstance(config, GatedDeltaNet)
-    return gated_delta_net(config, weights, x)
+    if isinstance(config, GatedDeltaNet):
+        return gated_delta_net(config, weights, x)
+    if isinstance(config, KimiDeltaAttention):
+        return kimi_delta_attention(config, weights, x)
+    assert isinstance(config, Mamba2)
+    return mamba2(config, weights, x)
 
 
 def convolved(weights: Weights, x: Array) -> Array:
@@ -85,4 +91,55 @@ def gated_delta_net(config: GatedDeltaNet, weights: Weights, x: Array) -> Array:
             gate = activation("silu", z[t, head * dv : (head + 1) * dv])
             normed = rms_norm(out[t], weights["gated_norm.weight"]) * gate
             mixed[t, head * dv : (head + 1) * dv] = normed
+    return np.array([linear(weights, token, "output") for token in mixed])
+
+
+def kimi_delta_attention(config: KimiDeltaAttention, weights: Weights, x: Array) -> Array:
+    heads, d = config.num_heads, config.head_dim
+    width = heads * d
+    made = np.array([linear(weights, token, "in_proj") for token in x])
+    qkv = activation("silu", convolved(weights, made[:, : 3 * width]))
+    beta = sigmoid(made[:, 3 * width : 3 * width + heads])
+    forget, z = np.split(made[:, 3 * width + heads :], 2, axis=1)
+    if not config.full_rank_gates:
+        forget = np.array([linear(weights, token, "forget_gate") for token in forget])
+        z = np.array([linear(weights, token, "output_gate") for token in z])
+    mixed = np.zeros((len(x), width))
+    for head in range(heads):
+        own = slice(head * d, (head + 1) * d)
+        q = np.array([unit(token[:width][own]) / np.sqrt(d) for token in qkv])
+        k = np.array([unit(token[width : 2 * width][own]) for token in qkv])
+        rate = np.exp(weights["recurrence.A_log"][head])
+        keep = np.exp(-rate * softplus(forget[:, own] + weights["recurrence.dt_bias"][own]))
+        out = delta_rule(q, k, qkv[:, 2 * width :][:, own], beta[:, head], keep)
+        for t in range(len(x)):
+            mixed[t, own] = rms_norm(out[t], weights["gated_norm.weight"]) * sigmoid(z[t, own])
+    return np.array([linear(weights, token, "output") for token in mixed])
+
+
+def mamba2(config: Mamba2, weights: Weights, x: Array) -> Array:
+    heads, size, states = config.mamba_n_heads, config.mamba_d_head, config.mamba_d_state
+    inner, groups = heads * size, config.mamba_n_groups
+    made = np.array([linear(weights, token, "in_proj") for token in x])
+    z, xbc, dt = made[:, :inner], made[:, inner:-heads], made[:, -heads:]
+    xbc = activation("silu", convolved(weights, xbc))
+    mixed = np.zeros((len(x), inner))
+    for head in range(heads):
+        group = head // (heads // groups)
+        state = np.zeros((size, states))
+        own = slice(head * size, (head + 1) * size)
+        for t in range(len(x)):
+            b = xbc[t, inner + group * states : inner + (group + 1) * states]
+            c = xbc[t, inner + (groups + group) * states :][:states]
+            step = softplus(dt[t, head] + weights["recurrence.dt_bias"][head])
+            keep = np.exp(-np.exp(weights["recurrence.A_log"][head]) * step)
+            state = keep * state + step * np.outer(xbc[t, own], b)
+            mixed[t, own] = state @ c + weights["recurrence.D"][head] * xbc[t, own]
+    mixed = mixed * activation("silu", z)
+    if config.mamba_rms_norm:
+        scale = weights["gated_norm.weight"]
+        width = inner // groups
+        for start in range(0, inner, width):
+            part = slice(start, start + width)
+            mixed[:, part] = [rms_norm(token[part], scale[part]) for token in mixed]
     return np.array([linear(weights, token, "output") for token in mixed])

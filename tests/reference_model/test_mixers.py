@@ -6,6 +6,8 @@ import torch
 
 from costmodel.layers.base import MixerKind
 from costmodel.layers.gated_delta_net import GatedDeltaNet
+from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
+from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.short_conv import ShortConv
 from tests.reference_model import mixer_oracles
 from tests.reference_model.oracles import under
@@ -29,6 +31,21 @@ CASES: dict[str, MixerKind] = {
         linear_value_head_dim=4,
         linear_conv_kernel_dim=2,
         chunk_size=4,
+    ),
+    "kimi_delta_attention": KimiDeltaAttention(num_heads=2, head_dim=4),
+    "kimi_delta_attention_chunks": KimiDeltaAttention(
+        num_heads=3, head_dim=5, short_conv_kernel_size=3, full_rank_gates=True, chunk_size=4
+    ),
+    "mamba2": Mamba2(mamba_n_heads=4, mamba_d_head=4, mamba_n_groups=2, mamba_d_state=6),
+    "mamba2_chunks": Mamba2(
+        mamba_n_heads=3,
+        mamba_d_head=5,
+        mamba_d_state=4,
+        mamba_d_conv=3,
+        mamba_conv_bias=False,
+        mamba_proj_bias=True,
+        mamba_rms_norm=False,
+        mamba_chunk_size=4,
     ),
 }
 

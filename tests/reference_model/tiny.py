@@ -14,6 +14,8 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
+from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
+from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
@@ -134,6 +136,8 @@ GDN = GatedDeltaNet(
     linear_value_head_dim=4,
     chunk_size=4,
 )
+KDA = KimiDeltaAttention(num_heads=2, head_dim=6, chunk_size=4)
+MAMBA = Mamba2(mamba_n_heads=4, mamba_d_head=4, mamba_n_groups=2, mamba_d_state=8)
 DENSE = DenseFfn(intermediate_size=16)
 MOE = MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8)
 GROUPED_MOE = MoeFfn(
@@ -225,6 +229,8 @@ MODELS: dict[str, ModelConfig] = {
     ),
     "moe": small(ffn=MOE),
     "short_conv": small(attention=ShortConv()),
+    "kimi_delta_attention": small(attention=KDA, overrides=(Override(layers="3", attention=MLA),)),
+    "mamba2": small(attention=MAMBA),
     "gated_delta_net": small(attention=GDN, overrides=(Override(layers="3", attention=GQA),)),
     "deepseek": small(attention=MLA, ffn=GROUPED_MOE, overrides=(Override(layers="0", ffn=DENSE),)),
     "gpt_oss": small(ffn=BIASED_MOE, overrides=(Override(layers="0-2/2", attention=WINDOW),)),
