@@ -51,6 +51,7 @@ def gqa(draw: st.DrawFn) -> MixerKind:
         output_bias=draw(flags),
         sinks=draw(flags),
         softcap=draw(flags),
+        output_gate=draw(flags),
     )
 
 

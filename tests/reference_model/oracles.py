@@ -116,9 +116,12 @@ def attention(config: Attention, weights: Weights, x: Array) -> Array:
     """[T, D] to [T, D], from position 0."""
     h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     turned = d if config.rotary_dim is None else config.rotary_dim
-    queries, keys, values = [], [], []  # by position, then head
+    queries, keys, values, gates = [], [], [], []  # by position, then head
     for position, token in enumerate(x):
         qkv = linear(weights, token, "qkv")
+        if config.output_gate:
+            gates.append(sigmoid(qkv[: h * d]))
+            qkv = qkv[h * d :]
         q, key, value = qkv[: h * d], qkv[h * d : (h + k) * d], qkv[(h + k) * d :]
         if config.qk_norm == "full":
             q = rms_norm(q, weights["rope.q_norm"])
@@ -146,7 +149,8 @@ def attention(config: Attention, weights: Weights, x: Array) -> Array:
             heads.append(
                 sum((shares[s - first] * values[s][group] for s in range(first, t + 1)), 0.0)
             )
-        out.append(linear(weights, np.concatenate([np.asarray(one) for one in heads]), "output"))
+        mixed = np.concatenate([np.asarray(one) for one in heads])
+        out.append(linear(weights, mixed * gates[t] if gates else mixed, "output"))
     return np.array(out)
 
 
