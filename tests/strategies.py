@@ -65,6 +65,7 @@ mla: st.SearchStrategy[MixerKind] = st.builds(
     q_lora_rank=st.none() | widths,
     attention_bias=flags,
     output_bias=flags,
+    mla_use_nope=flags,
 )
 short_conv: st.SearchStrategy[MixerKind] = st.builds(
     ShortConv, conv_L_cache=st.integers(2, 5), conv_bias=flags

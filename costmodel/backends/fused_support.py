@@ -131,6 +131,8 @@ def _attention_refusal(layer: Attention) -> str | None:
 
 
 def _latent_refusal(layer: LatentAttention) -> str | None:
+    if layer.mla_use_nope:
+        return "has no kernels for latent attention without rotation"
     for field, (least, most) in LATENT_SIZES.items():
         size: int = getattr(layer, field)
         if size & (size - 1) or not least <= size <= most:

@@ -158,6 +158,7 @@ def latent_attention(config: LatentAttention, weights: Weights, x: Array) -> Arr
     """[T, D] to [T, D]: keys and values are rebuilt for every position."""
     h, c, r = config.num_attention_heads, config.kv_lora_rank, config.qk_rope_head_dim
     p = config.qk_nope_head_dim
+    turned = 0 if config.mla_use_nope else r
     queries, keys, values = [], [], []
     for position, token in enumerate(x):
         down = linear(weights, token, "qkv_down")
@@ -165,11 +166,11 @@ def latent_attention(config: LatentAttention, weights: Weights, x: Array) -> Arr
         latent = rms_norm(latent, weights["latent_norm.kv_norm"])
         if config.q_lora_rank is not None:
             q = linear(weights, rms_norm(q, weights["latent_norm.q_norm"]), "q_up")
-        k_rope = rotated(k_rope, position, r)
+        k_rope = rotated(k_rope, position, turned)
         q_heads, k_heads, v_heads = [], [], []
         for head in range(h):
             one = q[head * (p + r) : (head + 1) * (p + r)]
-            q_heads.append(np.concatenate([one[:p], rotated(one[p:], position, r)]))
+            q_heads.append(np.concatenate([one[:p], rotated(one[p:], position, turned)]))
             k_heads.append(np.concatenate([weights["k_up.weight"][head] @ latent, k_rope]))
             v_heads.append(weights["v_up.weight"][head] @ latent)
         queries.append(q_heads)
