@@ -50,24 +50,22 @@ def conv_state_bytes(channels: int, taps: int, step: Step) -> int:
 
 def convolution(
     step: Step, *, channels: int, taps: int, bias: bool, border: bool
-) -> tuple[Part, tuple[Weight, ...]]:
-    """A causal convolution of each channel by itself: the part and its weights.
+) -> tuple[tuple[Part, ...], tuple[Weight, ...]]:
+    """A causal convolution of each channel by itself: its parts and weights.
 
     Counts 2 N C K FLOPs, N C for a bias; the state is read and written whole. With `border`, its
     input crosses the operator's border; else a part before it makes it. A part follows it.
     Leaves out: the zeros before the first token of a sequence, which are multiplied all the same.
     """
     elements = step.tokens * channels
-    weights = [Weight(name="weight", group="attention", rows=channels, cols=taps, matrix=False)]
-    if bias:
-        weights.append(vector("bias", "attention", channels))
+    weight = Weight(name="weight", group="attention", rows=channels, cols=taps, matrix=False)
     passed = elements * step.activation_bytes
     state = step.batch * conv_state_bytes(channels, taps, step)
     part = Part(
         name=CONVOLUTION,
         kind="elementwise",
-        flops=MULTIPLY_ADD * elements * taps + (elements if bias else 0),
-        weight_bytes=sum(weight.stored_bytes(step) for weight in weights),
+        flops=MULTIPLY_ADD * elements * taps,
+        weight_bytes=weight.stored_bytes(step),
         state_read_bytes=state,
         state_written_bytes=state,
         input_bytes=passed if border else 0,
@@ -75,14 +73,24 @@ def convolution(
         inner_output_bytes=passed,
         operations=3,  # past and new inputs joined, convolved, the last of them kept
     )
-    return part, tuple(weights)
+    if not bias:
+        return (part,), (weight,)
+    shift = vector("bias", "attention", channels)
+    added = Part(
+        name="bias",
+        kind="elementwise",
+        flops=elements,
+        weight_bytes=shift.stored_bytes(step),
+        operations=0,
+    )
+    return (part, added), (weight, shift)
 
 
 def silu_convolution(
     site: Site, step: Step, *, channels: int, taps: int, bias: bool, source: str
 ) -> Operator:
     """The operator `attention.conv`: a causal convolution and a SiLU of its output."""
-    part, weights = convolution(step, channels=channels, taps=taps, bias=bias, border=True)
+    parts, weights = convolution(step, channels=channels, taps=taps, bias=bias, border=True)
     elements = step.tokens * channels
     silu = Part(
         name="activation",
@@ -94,7 +102,7 @@ def silu_convolution(
     return site.operator(
         "attention.conv",
         kind="elementwise",
-        parts=(part, silu),
+        parts=(*parts, silu),
         weights=weights,
         summary="Causal convolution of each channel over its last tokens, and a SiLU",
         formula=f"N C ({MULTIPLY_ADD} K + {int(bias)} + {ACTIVATION['silu']})",

@@ -98,7 +98,7 @@ class ShortConv(MixerKind):
         return site.operator(
             "attention.conv",
             kind="elementwise",
-            parts=(input_gate, conv, output_gate),
+            parts=(input_gate, *conv, output_gate),
             weights=weights,
             summary="Causal convolution of each channel over its last tokens, between two gates",
             formula=f"N D ({MULTIPLY_ADD} K + {int(self.conv_bias)} + 2)",

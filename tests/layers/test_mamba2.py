@@ -22,7 +22,8 @@ def test_every_part_of_decode_by_hand() -> None:
     ]
     assert flops(ops["attention.in_proj"]) == {"gemm": ("matmul", 2 * 3 * 8 * (16 + 40 + 4))}
     assert flops(ops["attention.conv"]) == {
-        "convolution": ("elementwise", 3 * 40 * (2 * 4 + 1)),
+        "convolution": ("elementwise", 3 * 40 * 2 * 4),
+        "bias": ("elementwise", 3 * 40),
         "activation": ("elementwise", 4 * 3 * 40),
     }
     assert flops(ops["attention.recurrence"]) == {

@@ -49,4 +49,4 @@ def test_one_flag_gives_all_three_a_bias() -> None:
         "attention.conv": ("attention", 8, 1),
         "attention.output": ("attention", 8, 1),
     }
-    assert flops(ops["attention.conv"])["convolution"] == ("elementwise", N * 8 * (2 * 3 + 1))
+    assert flops(ops["attention.conv"])["bias"] == ("elementwise", N * 8)
