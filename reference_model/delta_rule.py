@@ -9,6 +9,8 @@ Shapes: B sequences, T new tokens, H heads, dk and dv sizes of a key and a value
 chunk. All of it is done in float32, or in float64 where the model is.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,16 @@ from costmodel.layers.delta_rule import DeltaRule
 from reference_model.cache import Room
 from reference_model.leaf import NORM_EPS, Factory, Leaf
 from reference_model.recurrent import before, chunks, keep, state_zeros, to_float
+
+
+class Tokens(NamedTuple):
+    """What the new tokens bring to each head; c of them, with q and k of length 1."""
+
+    q: Tensor  # [B, H, c, dk], scaled
+    k: Tensor  # [B, H, c, dk]
+    v: Tensor  # [B, H, c, dv]
+    beta: Tensor  # [B, H, c, 1], from 0 to 1
+    g: Tensor  # [B, H, c, 1], or [B, H, c, dk] with a decay for each channel; a logarithm
 
 
 class DeltaRecurrence(Leaf):
@@ -53,14 +65,13 @@ class DeltaRecurrence(Leaf):
         rate = -to_float(self.A_log).exp()[:, None]
         softened = nn.functional.softplus(to_float(decay + self.dt_bias))
         g = (softened.unflatten(-1, (rule.heads, -1)) * rate).transpose(1, 2)
-        s = before(state)
+        tokens, s = Tokens(q, k, v, strength, g), before(state)
         if qkv.shape[1] == 1:
-            out, s = one_token(q, k, v, strength, g, s)
+            out, s = one_token(tokens, s)
         else:
             outs = []
             for part in chunks(qkv.shape[1], rule.chunk):
-                inputs = (x[:, :, part] for x in (q, k, v, strength, g))
-                out, s = one_chunk(*inputs, s)
+                out, s = one_chunk(Tokens(*(x[:, :, part] for x in tokens)), s)
                 outs.append(out)
             out = torch.cat(outs, dim=2)
         keep(state, s)
@@ -78,27 +89,21 @@ def _unit(x: Tensor) -> Tensor:
     return x * torch.rsqrt((x * x).sum(-1, keepdim=True) + NORM_EPS)
 
 
-def one_token(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor, s: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Output and new state of one token: q, k [B, H, 1, dk], v [B, H, 1, dv], s [B, H, dk, dv].
-
-    beta is [B, H, 1, 1], g [B, H, 1, 1] or [B, H, 1, dk].
-    """
+def one_token(tokens: Tokens, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Output [B, H, 1, dv] and new state of one token; s is [B, H, dk, dv]."""
+    q, k, v, beta, g = tokens
     s = s * g.exp().transpose(2, 3)
     correction = (v - k @ s) * beta
     s = s + k.transpose(2, 3) @ correction
     return q @ s, s
 
 
-def one_chunk(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor, s: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Outputs and new state of c tokens; shapes as in `one_token`, with c in place of 1."""
-    length = q.shape[2]
+def one_chunk(tokens: Tokens, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs [B, H, c, dv] and new state of c tokens; s is [B, H, dk, dv]."""
+    q, k, v, beta, g = tokens
     total = g.cumsum(dim=2)
     decayed_k = k * total.exp()
-    eye = torch.eye(length, device=q.device, dtype=q.dtype)
+    eye = torch.eye(q.shape[2], device=q.device, dtype=q.dtype)
     triangle = (_products(k, k, total) * beta).tril(-1) + eye
     inverse = torch.linalg.solve_triangular(triangle, eye.expand_as(triangle), upper=False)
     inverse = inverse * beta.transpose(2, 3)

@@ -24,9 +24,7 @@ class GatedDeltaNetLayer(nn.Module):
         width, heads = factory.hidden_size, config.linear_num_value_heads
         self.widths = [config.channels, config.value_width, heads, heads]
         self.in_proj = Linear(factory, width, sum(self.widths), "attention")
-        self.conv = CausalConv(
-            factory, config.channels, config.linear_conv_kernel_dim, bias=False
-        )
+        self.conv = CausalConv(factory, config.channels, config.linear_conv_kernel_dim, bias=False)
         self.recurrence = DeltaRecurrence(factory, config.rule)
         self.gated_norm = GatedNorm(factory, config.linear_value_head_dim, "silu")
         self.output = Linear(factory, config.value_width, width, "attention")

@@ -4,6 +4,8 @@ Shapes: B sequences, T new tokens, H heads of P, G groups, N state size, c token
 recurrence is done in float32, or in float64 where the model is. Source: arXiv 2405.21060.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,15 @@ from reference_model.recurrent import (
     to_float,
 )
 from reference_model.registry import runs
+
+
+class Tokens(NamedTuple):
+    """What c new tokens bring to the heads, and to the groups of heads."""
+
+    x: Tensor  # [B, H, c, P], times their step sizes
+    b: Tensor  # [B, G, c, N]
+    read: Tensor  # [B, G, c, N]
+    decay: Tensor  # [B, H, c, 1], a logarithm
 
 
 class StateSpace(Leaf):
@@ -42,7 +53,7 @@ class StateSpace(Leaf):
         return state_zeros(room, c.mamba_n_heads, c.mamba_d_head, c.mamba_d_state)
 
     def forward(self, xbc: Tensor, dt: Tensor, state: Tensor) -> Tensor:
-        """x, B and C [B, T, C] and step sizes [B, T, H] to [B, T, H P]; overwrites the state."""
+        """Inputs, B and C [B, T, C], step sizes [B, T, H] to [B, T, H P]; overwrites the state."""
         c = self.config
         groups = c.mamba_n_groups * c.mamba_d_state
         x, b, read = to_float(xbc).split([c.inner, groups, groups], dim=-1)
@@ -51,33 +62,33 @@ class StateSpace(Leaf):
         read = read.unflatten(-1, (-1, c.mamba_d_state)).transpose(1, 2)
         size = nn.functional.softplus(to_float(dt + self.dt_bias)).transpose(1, 2)[..., None]
         decay = -to_float(self.A_log).exp()[:, None, None] * size  # [B, H, T, 1], a logarithm
-        scaled, h = size * x, before(state)
-        outs = []
-        for part in chunks(xbc.shape[1], c.mamba_chunk_size):
-            one = xbc.shape[1] == 1
-            run = self._one_token if one else self._one_chunk
-            out, h = run(*(t[:, :, part] for t in (scaled, b, read, decay)), h)
-            outs.append(out)
+        tokens, h = Tokens(size * x, b, read, decay), before(state)
+        if xbc.shape[1] == 1:
+            y, h = self._one_token(tokens, h)
+        else:
+            outs = []
+            for part in chunks(xbc.shape[1], c.mamba_chunk_size):
+                out, h = self._one_chunk(Tokens(*(t[:, :, part] for t in tokens)), h)
+                outs.append(out)
+            y = torch.cat(outs, dim=2)
         keep(state, h)
-        y = torch.cat(outs, dim=2) if len(outs) > 1 else outs[0]
         y = y + to_float(self.D)[:, None, None] * x
-        return y.transpose(1, 2).flatten(2).to(xbc.dtype)
+        joined: Tensor = y.transpose(1, 2).flatten(2).to(xbc.dtype)
+        return joined
 
     def _of_heads(self, x: Tensor) -> Tensor:
         """[B, G, ..] to [B, H, ..]: the heads of a group share it."""
         return x.repeat_interleave(self.config.mamba_n_heads // x.shape[1], dim=1)
 
-    def _one_token(
-        self, x: Tensor, b: Tensor, read: Tensor, decay: Tensor, h: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """x [B, H, 1, P], b and read [B, G, 1, N], decay [B, H, 1, 1], h [B, H, P, N]."""
+    def _one_token(self, tokens: Tokens, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Output [B, H, 1, P] and new state of one token; h is [B, H, P, N]."""
+        x, b, read, decay = tokens
         h = h * decay.exp() + x.transpose(2, 3) @ self._of_heads(b)
         return self._of_heads(read) @ h.transpose(2, 3), h
 
-    def _one_chunk(
-        self, x: Tensor, b: Tensor, read: Tensor, decay: Tensor, h: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Shapes as in `_one_token`, with c in place of 1."""
+    def _one_chunk(self, tokens: Tokens, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [B, H, c, P] and new state of c tokens; h is [B, H, P, N]."""
+        x, b, read, decay = tokens
         total = decay.cumsum(dim=2)
         between = (total - total.transpose(2, 3)).tril().exp().tril()  # [B, H, c, c], from j to i
         met = self._of_heads(read @ b.transpose(2, 3)) * between
@@ -96,9 +107,7 @@ class Mamba2Layer(nn.Module):
         self.config = c = config
         width = factory.hidden_size
         self.widths = [c.inner, c.channels, c.mamba_n_heads]
-        self.in_proj = Linear(
-            factory, width, sum(self.widths), "attention", bias=c.mamba_proj_bias
-        )
+        self.in_proj = Linear(factory, width, sum(self.widths), "attention", bias=c.mamba_proj_bias)
         self.conv = CausalConv(factory, c.channels, c.mamba_d_conv, bias=c.mamba_conv_bias)
         self.recurrence = StateSpace(factory, c)
         weight = c.inner if c.mamba_rms_norm else None

@@ -236,8 +236,11 @@ class Attention(MixerKind):
                 bias=self.attention_bias,
                 matrix_rows=(queries * d, k * d, k * d),
                 summary="Queries, keys and values of the new tokens"
-                + (", and gates of the result, in one projection" if self.output_gate else
-                   ", in one projection"),
+                + (
+                    ", and gates of the result, in one projection"
+                    if self.output_gate
+                    else ", in one projection"
+                ),
                 formula=sum_of(f"2 N D {heads} d", self.attention_bias and f"N {heads} d"),
                 source="arXiv 2305.13245",
             ),

@@ -110,8 +110,7 @@ class DeltaRule:
             Part(
                 name=STATE_PRODUCTS,
                 kind="recurrence",
-                flops=6 * n * self.heads * head
-                + squares * (6 * self.key_dim + 4 * self.value_dim),
+                flops=6 * n * self.heads * head + squares * (6 * self.key_dim + 4 * self.value_dim),
                 state_read_bytes=state,
                 state_written_bytes=state,
                 input_bytes=values * a,

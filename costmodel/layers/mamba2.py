@@ -64,7 +64,7 @@ class Mamba2(MixerKind):
 
     @property
     def inner(self) -> int:
-        """di."""
+        """The inner width di, of all heads."""
         return self.mamba_n_heads * self.mamba_d_head
 
     @property

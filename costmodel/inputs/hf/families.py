@@ -172,9 +172,7 @@ FAMILIES: Final[dict[str, Family]] = {
         only={**_HUNYUAN, **_HUNYUAN_MOE},
     ),
     "kimi_k2": _DEEPSEEK_V3,
-    "lfm2": Family(
-        read=hybrid_families.lfm2, without_cost=_LFM2_WITHOUT_COST, only=_LFM2
-    ),
+    "lfm2": Family(read=hybrid_families.lfm2, without_cost=_LFM2_WITHOUT_COST, only=_LFM2),
     "lfm2_moe": Family(
         read=hybrid_families.lfm2_moe,
         without_cost=_LFM2_WITHOUT_COST | {"routed_scaling_factor"},
