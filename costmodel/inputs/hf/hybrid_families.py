@@ -1,4 +1,4 @@
-"""Readers of config.json files of hybrids: recurrent mixers in most blocks, attention in the rest."""
+"""Readers of config.json files of hybrids: recurrent mixers, and attention in some blocks."""
 
 from typing import Annotated, Final, Literal, TypeAlias
 
