@@ -138,8 +138,8 @@ def calibration_note(prediction: Prediction) -> tuple[str, ...]:
 
 
 TRANSFERRED = (
-    "No calibration has measured a recurrence: its time is transferred from elementwise kernels that"
-    " move as many bytes, and is no more than an estimate."
+    "No calibration has measured a recurrence: its time is transferred from elementwise kernels"
+    " that move as many bytes, and is no more than an estimate."
 )
 
 
