@@ -1,4 +1,4 @@
-"""Multi-head, grouped-query (GQA) and multi-query attention: qkv, rope, core, output.
+"""Multi-head, grouped-query (GQA) and multi-query attention: qkv, rope, core, (gate), output.
 
 Shapes: B sequences, T new tokens, L tokens that they attend to, D hidden, H query heads,
 K key-value heads, d head size, C cache slots.
@@ -91,18 +91,30 @@ class Core(Leaf):
         return out.transpose(1, 2).flatten(2)
 
 
+class OutputGate(Leaf):
+    """The result of attention times the sigmoid of a gate."""
+
+    def forward(self, x: Tensor, gate: Tensor) -> Tensor:
+        """Both [B, T, H d] to [B, T, H d]."""
+        return x * gate.sigmoid()
+
+
 @runs(Attention)
 class AttentionLayer(nn.Module):
-    """One attention layer: projection, rotary embedding, attention core, output projection."""
+    """One attention layer: projection, rotary embedding, core, (gate), output projection."""
 
     def __init__(self, factory: Factory, config: Attention) -> None:
         super().__init__()
         self.config = config
         h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         width = factory.hidden_size
-        self.qkv = Linear(factory, width, (h + 2 * k) * d, "attention", bias=config.attention_bias)
+        self.gate_width = h * d if config.output_gate else 0
+        outputs = (h + 2 * k) * d + self.gate_width
+        self.qkv = Linear(factory, width, outputs, "attention", bias=config.attention_bias)
         self.rope = Rope(factory, config)
         self.core = Core(factory, config)
+        if config.output_gate:
+            self.gate = OutputGate()
         self.output = Linear(factory, h * d, width, "attention", bias=config.output_bias)
 
     def new_cache(self, room: Room) -> LayerCache:
@@ -114,7 +126,11 @@ class AttentionLayer(nn.Module):
 
     def forward(self, x: Tensor, cache: Cache, index: int) -> Tensor:
         """[B, T, D] to [B, T, D]."""
-        q, keys, values = self.rope(self.qkv(x), cache, index)
+        qkv = self.qkv(x)  # the gates stand first
+        q, keys, values = self.rope(qkv[..., self.gate_width :], cache, index)
         mask = cache.masks.get(keys.shape[2]) if cache.position is not None else None
-        out: Tensor = self.output(self.core(q, keys, values, mask))
+        mixed = self.core(q, keys, values, mask)
+        if self.gate_width:
+            mixed = self.gate(mixed, qkv[..., : self.gate_width])
+        out: Tensor = self.output(mixed)
         return out

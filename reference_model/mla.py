@@ -51,6 +51,10 @@ class LatentNorm(Leaf):
 class LatentRope(Leaf):
     """Rotary embedding of the rotary parts of queries and key, and the cache write."""
 
+    def __init__(self, *, rotates: bool) -> None:
+        super().__init__()
+        self.rotates = rotates
+
     def forward(
         self, q_rope: Tensor, k_rope: Tensor, latent: Tensor, cache: Cache, index: int
     ) -> tuple[Tensor, Tensor]:
@@ -66,8 +70,9 @@ class LatentRope(Leaf):
         Returns:
             Rotated queries [B, H, T, r], and latents with rotary keys [B, L, c + r].
         """
-        cos, sin = angles(cache.positions(q_rope.shape[1]), k_rope.shape[-1])
-        q_rope, k_rope = rotate(q_rope, cos, sin), rotate(k_rope[:, :, None], cos, sin)[:, :, 0]
+        if self.rotates:
+            cos, sin = angles(cache.positions(q_rope.shape[1]), k_rope.shape[-1])
+            q_rope, k_rope = rotate(q_rope, cos, sin), rotate(k_rope[:, :, None], cos, sin)[:, :, 0]
         held, _ = cache.store(index, torch.cat([latent, k_rope], dim=-1)[:, None], None)
         return q_rope.transpose(1, 2), held[:, 0]
 
@@ -171,7 +176,7 @@ class LatentLayer(nn.Module):
         self.latent_norm = LatentNorm(factory, c)
         if c.q_lora_rank is not None:
             self.q_up = Linear(factory, c.q_lora_rank, q_width, "attention")
-        self.rope = LatentRope()
+        self.rope = LatentRope(rotates=not c.mla_use_nope)
         self.k_up = Up(factory, h, c.qk_nope_head_dim, latent)
         self.v_up = Up(factory, h, c.v_head_dim, latent)
         self.core = LatentCore()

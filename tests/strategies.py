@@ -11,6 +11,9 @@ from costmodel.inputs.tower import Tower
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.gated_delta_net import GatedDeltaNet
+from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
+from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
@@ -20,6 +23,7 @@ from costmodel.layers.peer import Peer
 from costmodel.layers.per_layer_embedding import PerLayerEmbedding
 from costmodel.layers.primitives import Activation
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.short_conv import ShortConv
 from costmodel.layers.ultramem import UltraMem
 from costmodel.routing.popularity import Routing, Uniform, Zipf
 from tests.steps import make_step
@@ -47,6 +51,7 @@ def gqa(draw: st.DrawFn) -> MixerKind:
         output_bias=draw(flags),
         sinks=draw(flags),
         softcap=draw(flags),
+        output_gate=draw(flags),
     )
 
 
@@ -60,8 +65,55 @@ mla: st.SearchStrategy[MixerKind] = st.builds(
     q_lora_rank=st.none() | widths,
     attention_bias=flags,
     output_bias=flags,
+    mla_use_nope=flags,
 )
-attentions = gqa() | mla
+short_conv: st.SearchStrategy[MixerKind] = st.builds(
+    ShortConv, conv_L_cache=st.integers(2, 5), conv_bias=flags
+)
+chunk_sizes = st.sampled_from([2, 3, 64])
+
+
+@st.composite
+def gated_delta_net(draw: st.DrawFn) -> MixerKind:
+    heads = draw(st.integers(1, 3))
+    return GatedDeltaNet(
+        linear_num_key_heads=heads,
+        linear_num_value_heads=heads * draw(st.integers(1, 2)),
+        linear_key_head_dim=draw(widths),
+        linear_value_head_dim=draw(widths),
+        linear_conv_kernel_dim=draw(st.integers(2, 5)),
+        chunk_size=draw(chunk_sizes),
+    )
+
+
+kimi_delta_attention: st.SearchStrategy[MixerKind] = st.builds(
+    KimiDeltaAttention,
+    num_heads=st.integers(1, 3),
+    head_dim=widths,
+    short_conv_kernel_size=st.integers(2, 5),
+    full_rank_gates=flags,
+    chunk_size=chunk_sizes,
+)
+
+
+@st.composite
+def mamba2(draw: st.DrawFn) -> MixerKind:
+    groups = draw(st.integers(1, 2))
+    return Mamba2(
+        mamba_n_heads=groups * draw(st.integers(1, 3)),
+        mamba_d_head=draw(widths),
+        mamba_n_groups=groups,
+        mamba_d_state=draw(widths),
+        mamba_d_conv=draw(st.integers(2, 5)),
+        mamba_conv_bias=draw(flags),
+        mamba_proj_bias=draw(flags),
+        mamba_rms_norm=draw(flags),
+        mamba_chunk_size=draw(chunk_sizes),
+    )
+
+
+recurrent = short_conv | gated_delta_net() | kimi_delta_attention | mamba2()
+attentions = gqa() | mla | recurrent
 
 activations = st.sampled_from(get_args(Activation))
 dense: st.SearchStrategy[FfnKind] = st.builds(

@@ -120,6 +120,8 @@ def layer_refusal(layer: LayerKind) -> str | None:
 def _attention_refusal(layer: Attention) -> str | None:
     if layer.softcap:
         return "has no kernels for a softcap of attention scores"
+    if layer.output_gate:
+        return "has no kernels for a gate of attention's output"
     d, rotary = layer.head_dim, layer.rotary_dim
     if d & (d - 1) or d < LEAST_HEAD:
         return f"needs a head_dim that is a power of two from {LEAST_HEAD}, not {d}"
@@ -129,6 +131,8 @@ def _attention_refusal(layer: Attention) -> str | None:
 
 
 def _latent_refusal(layer: LatentAttention) -> str | None:
+    if layer.mla_use_nope:
+        return "has no kernels for latent attention without rotation"
     for field, (least, most) in LATENT_SIZES.items():
         size: int = getattr(layer, field)
         if size & (size - 1) or not least <= size <= most:

@@ -1,9 +1,10 @@
-"""Multi-head, grouped-query and multi-query attention, with windows, QK-norm, biases and sinks.
+"""Multi-head, grouped-query and multi-query attention: windows, QK-norm, biases, sinks, gates.
 
 Letters: N = B T tokens, S cached tokens, D hidden, H query heads, K key-value heads, d head size,
 dr rotated elements of a head, W window, pairs of a query and a key. Source of the shapes: GQA,
 arXiv 2305.13245; windows, Mistral 7B, arXiv 2310.06825; QK-norm, OLMoE, arXiv 2409.02060 (over all
-heads) and Qwen3, arXiv 2505.09388 (per head); sinks, the gpt-oss model card, arXiv 2508.10925.
+heads) and Qwen3, arXiv 2505.09388 (per head); sinks, the gpt-oss model card, arXiv 2508.10925;
+output gates, arXiv 2505.06708.
 """
 
 from typing import Annotated, Literal
@@ -17,7 +18,15 @@ from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.numbers import Number, larger, smaller
 from costmodel.layers.operator import Operator, Part, Step, Weight
-from costmodel.layers.primitives import RMS_NORM, ROTARY, SOFTCAP, SOFTMAX, linear, vector
+from costmodel.layers.primitives import (
+    RMS_NORM,
+    ROTARY,
+    SIGMOID,
+    SOFTCAP,
+    SOFTMAX,
+    linear,
+    vector,
+)
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
@@ -162,6 +171,7 @@ class Attention(MixerKind):
     output_bias: bool = False
     sinks: bool = False  # a learnt score a head
     softcap: bool = False  # scores are kept within a bound, by a tanh
+    output_gate: bool = False  # a sigmoid for each element of the result, of a wider projection
 
     def __post_init__(self) -> None:
         """Heads must group evenly; a head cannot be rotated beyond its size."""
@@ -209,9 +219,10 @@ class Attention(MixerKind):
         return self.head_dim if self.rotary_dim is None else self.rotary_dim
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
-        """qkv, rope, core, output."""
+        """qkv, rope, core, (gate), output."""
         h, k, d = self.num_attention_heads, self.num_key_value_heads, self.head_dim
         n = step.tokens
+        queries, heads = (2 * h, "(2 H + 2 K)") if self.output_gate else (h, "(H + 2 K)")
         kv_bytes = self.kv_token_bytes(step)
         cached = read_tokens(step, self.sliding_window)
         return [
@@ -220,12 +231,17 @@ class Attention(MixerKind):
                 site,
                 step,
                 inputs=site.hidden_size,
-                outputs=(h + 2 * k) * d,
+                outputs=(queries + 2 * k) * d,
                 group="attention",
                 bias=self.attention_bias,
-                matrix_rows=(h * d, k * d, k * d),
-                summary="Queries, keys and values of the new tokens, in one projection",
-                formula=sum_of("2 N D (H + 2 K) d", self.attention_bias and "N (H + 2 K) d"),
+                matrix_rows=(queries * d, k * d, k * d),
+                summary="Queries, keys and values of the new tokens"
+                + (
+                    ", and gates of the result, in one projection"
+                    if self.output_gate
+                    else ", in one projection"
+                ),
+                formula=sum_of(f"2 N D {heads} d", self.attention_bias and f"N {heads} d"),
                 source="arXiv 2305.13245",
             ),
             self._rope(site, step, kv_bytes),
@@ -246,6 +262,7 @@ class Attention(MixerKind):
                 formula="2 B pairs H (d + d)",
                 source="arXiv 2305.13245; windows: arXiv 2310.06825",
             ),
+            *((self._gate(site, step),) if self.output_gate else ()),
             linear(
                 "attention.output",
                 site,
@@ -259,6 +276,28 @@ class Attention(MixerKind):
                 source="arXiv 2305.13245",
             ),
         ]
+
+    def _gate(self, site: Site, step: Step) -> Operator:
+        """The result of every head times the sigmoid of its gate: 4 FLOPs an element."""
+        elements = step.tokens * self.num_attention_heads * self.head_dim
+        passed = elements * step.activation_bytes
+        return site.operator(
+            "attention.gate",
+            kind="elementwise",
+            parts=(
+                Part(
+                    name="gate",
+                    kind="elementwise",
+                    flops=(SIGMOID + 1) * elements,
+                    input_bytes=2 * passed,
+                    output_bytes=passed,
+                    operations=2,
+                ),
+            ),
+            summary="The result of every head times the sigmoid of its gate",
+            formula=f"{SIGMOID + 1} N H d",
+            source="arXiv 2505.06708",
+        )
 
     def _rope(self, site: Site, step: Step, kv_bytes: int) -> Operator:
         """QK-norm, rotary embedding and the cache write: one pass over queries and keys."""

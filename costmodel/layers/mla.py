@@ -39,6 +39,7 @@ class LatentAttention(MixerKind):
     q_lora_rank: Width | None = None  # q
     attention_bias: bool = False  # of the down projection
     output_bias: bool = False
+    mla_use_nope: bool = False  # no position: the part of r is not rotated (Kimi Linear)
 
     def kv_token_bytes(self, step: Step) -> int:
         """A latent of c and a rotary key of r; expanded, H keys of p + r and H values of v."""
@@ -176,18 +177,20 @@ class LatentAttention(MixerKind):
             rebuilt = n * h * (self.qk_nope_head_dim + self.v_head_dim)
             inputs = rotated + rebuilt
             outputs = 2 * n * h * r + rebuilt  # each head's key gets a copy of the rotary key
+        rotary = Part(
+            name="rotary",
+            kind="elementwise",
+            flops=ROTARY * rotated,
+            inner_input_bytes=rotated * a,
+            inner_output_bytes=rotated * a,
+            operations=2,  # of queries and of the key
+        )
+        rotation = "Rotation of the queries of H heads and of the one rotary key, and the write"
         return site.operator(
             "attention.rope",
             kind="elementwise",
             parts=(
-                Part(
-                    name="rotary",
-                    kind="elementwise",
-                    flops=ROTARY * rotated,
-                    inner_input_bytes=rotated * a,
-                    inner_output_bytes=rotated * a,
-                    operations=2,  # of queries and of the key
-                ),
+                *(() if self.mla_use_nope else (rotary,)),
                 Part(
                     name="cache_write",
                     kind="elementwise",
@@ -196,9 +199,8 @@ class LatentAttention(MixerKind):
                     output_bytes=outputs * a,
                 ),
             ),
-            summary="Rotation of the queries of H heads and of the one rotary key, and the write of"
-            f" {kept} to the cache",
-            formula=f"{ROTARY} N (H + 1) r",
+            summary=f"{'Write' if self.mla_use_nope else rotation} of {kept} to the cache",
+            formula=sum_of(not self.mla_use_nope and f"{ROTARY} N (H + 1) r"),
             source="RoPE arXiv 2104.09864",
         )
 

@@ -21,6 +21,8 @@ LAYER_NORM = 6  # those, and before them add into the mean, subtract it; its bia
 SOFTCAP = 3  # divide, tanh, multiply: logits kept within a bound (Gemma 2, arXiv 2408.00118)
 SOFTMAX = 4  # subtract the maximum, exp, add into the sum, divide
 SIGMOID = 3  # exp, add, divide
+SOFTPLUS = 3  # exp, add, logarithm, which counts as an exp does
+L2_NORM = 3  # square, add into the sum, scale: a vector brought to length 1, without a weight
 ROTARY = 3  # a rotated pair takes four multiplies and two adds
 MULTIPLY_ADD = 2
 

@@ -258,6 +258,10 @@ def test_what_has_no_kernels_is_named() -> None:
             "has no kernels for a softcap of attention scores",
         ),
         (
+            of(attention=replace(HEADS, output_gate=True)),
+            "has no kernels for a gate of attention's output",
+        ),
+        (
             of(ffn=replace(EXPERTS, shared_intermediate_size=64, shared_expert_gate=True)),
             "has no kernels for a gate of the shared experts",
         ),

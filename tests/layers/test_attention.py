@@ -150,6 +150,27 @@ def test_every_part_by_hand() -> None:
     assert not any(part.routing for op in ops.values() for part in op.parts)
 
 
+def test_an_output_gate_doubles_the_query_projection_and_keeps_the_cache() -> None:
+    """Layer 3 of Qwen3.5-122B-A10B: 78,643,200 parameters, and QK-norms of 256 each."""
+    layer = Attention(
+        num_attention_heads=32,
+        num_key_value_heads=2,
+        head_dim=256,
+        qk_norm="head",
+        rotary_dim=64,
+        output_gate=True,
+    )
+    step = make_step(batch=2, cached=5)
+    ops = one_layer(layer, step, hidden_size=3072)
+    assert sum(w.parameters for op in ops.values() for w in op.weights) == 78_643_200 + 512
+    assert flops(ops["attention.qkv"]) == {
+        "gemm": ("matmul", 2 * 2 * 3072 * (2 * 32 + 2 * 2) * 256)
+    }
+    assert flops(ops["attention.gate"]) == {"gate": ("elementwise", 4 * 2 * 32 * 256)}
+    assert quantity(ops["attention.gate"], "activation_bytes") == {"gate": 3 * 2 * 32 * 256 * 2}
+    assert layer.kv_token_bytes(step) == 2 * 2 * 256 * 2
+
+
 def test_parameters_and_their_bytes_by_hand() -> None:
     ops = one_layer(RICH, make_step(batch=2, cached=5, dtype="int4"), hidden_size=8)
     assert weights(ops["attention.qkv"]) == {

@@ -20,7 +20,13 @@ from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
-from tests.reference_model import embedding_oracles, memory_oracles, ngram_oracle, oracles
+from tests.reference_model import (
+    embedding_oracles,
+    memory_oracles,
+    mixer_oracles,
+    ngram_oracle,
+    oracles,
+)
 from tests.reference_model.oracles import Array, Choice, Weights, layer_norm, rms_norm, under
 
 
@@ -36,8 +42,9 @@ class Truth:
 def _attention(config: MixerKind, weights: Weights, x: Array) -> Array:
     if isinstance(config, LatentAttention):
         return oracles.latent_attention(config, weights, x)
-    assert isinstance(config, Attention)
-    return oracles.attention(config, weights, x)
+    if isinstance(config, Attention):
+        return oracles.attention(config, weights, x)
+    return mixer_oracles.mixer(config, weights, x)
 
 
 def _ffn(config: FfnKind, weights: Weights, x: Array, choice: Choice) -> Array:

@@ -116,9 +116,12 @@ def attention(config: Attention, weights: Weights, x: Array) -> Array:
     """[T, D] to [T, D], from position 0."""
     h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     turned = d if config.rotary_dim is None else config.rotary_dim
-    queries, keys, values = [], [], []  # by position, then head
+    queries, keys, values, gates = [], [], [], []  # by position, then head
     for position, token in enumerate(x):
         qkv = linear(weights, token, "qkv")
+        if config.output_gate:
+            gates.append(sigmoid(qkv[: h * d]))
+            qkv = qkv[h * d :]
         q, key, value = qkv[: h * d], qkv[h * d : (h + k) * d], qkv[(h + k) * d :]
         if config.qk_norm == "full":
             q = rms_norm(q, weights["rope.q_norm"])
@@ -146,7 +149,8 @@ def attention(config: Attention, weights: Weights, x: Array) -> Array:
             heads.append(
                 sum((shares[s - first] * values[s][group] for s in range(first, t + 1)), 0.0)
             )
-        out.append(linear(weights, np.concatenate([np.asarray(one) for one in heads]), "output"))
+        mixed = np.concatenate([np.asarray(one) for one in heads])
+        out.append(linear(weights, mixed * gates[t] if gates else mixed, "output"))
     return np.array(out)
 
 
@@ -154,6 +158,7 @@ def latent_attention(config: LatentAttention, weights: Weights, x: Array) -> Arr
     """[T, D] to [T, D]: keys and values are rebuilt for every position."""
     h, c, r = config.num_attention_heads, config.kv_lora_rank, config.qk_rope_head_dim
     p = config.qk_nope_head_dim
+    turned = 0 if config.mla_use_nope else r
     queries, keys, values = [], [], []
     for position, token in enumerate(x):
         down = linear(weights, token, "qkv_down")
@@ -161,11 +166,11 @@ def latent_attention(config: LatentAttention, weights: Weights, x: Array) -> Arr
         latent = rms_norm(latent, weights["latent_norm.kv_norm"])
         if config.q_lora_rank is not None:
             q = linear(weights, rms_norm(q, weights["latent_norm.q_norm"]), "q_up")
-        k_rope = rotated(k_rope, position, r)
+        k_rope = rotated(k_rope, position, turned)
         q_heads, k_heads, v_heads = [], [], []
         for head in range(h):
             one = q[head * (p + r) : (head + 1) * (p + r)]
-            q_heads.append(np.concatenate([one[:p], rotated(one[p:], position, r)]))
+            q_heads.append(np.concatenate([one[:p], rotated(one[p:], position, turned)]))
             k_heads.append(np.concatenate([weights["k_up.weight"][head] @ latent, k_rope]))
             v_heads.append(weights["v_up.weight"][head] @ latent)
         queries.append(q_heads)

@@ -45,6 +45,14 @@ CASES: dict[str, Attention] = {
         attention_bias=True,
         output_bias=True,
     ),
+    "output_gate": Attention(
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=4,
+        qk_norm="head",
+        attention_bias=True,
+        output_gate=True,
+    ),
     "half_rotary": Attention(
         num_attention_heads=2, num_key_value_heads=2, head_dim=8, rotary_dim=4
     ),

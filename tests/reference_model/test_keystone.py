@@ -7,9 +7,10 @@ latent attention in both modes, run on a copy that keeps two blocks of each sort
 kind and option: at full depth they would take minutes. Random small models of every layer kind do
 all of it.
 
-FLOPs are those of matrix products, attention and gathers, with `attention_flops="full"`: on the
-meta device, as on a CPU, attention computes the whole square and masks it. The causal count is
-enumerated in tests/layers/test_attention.py.
+FLOPs are those of matrix products, attention, gathers, causal convolutions and the products of
+recurrences, whose elementwise decay PyTorch does not count. Attention is counted with
+`attention_flops="full"`: on the meta device, as on a CPU, it computes the whole square and masks
+it. The causal count is enumerated in tests/layers/test_attention.py.
 """
 
 from collections import Counter
@@ -28,6 +29,7 @@ from costmodel.inputs.workload import Logits
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.operator import Operator, Step
+from costmodel.layers.recurrent import PRODUCTS
 from costmodel.layers.site import expanded_paths
 from reference_model.flop_formulas import count_flops
 from reference_model.leaf import Leaf
@@ -118,7 +120,7 @@ def flops_are_predicted(model: ReferenceModel, step: Step) -> None:
     cache.length = int(step.cached)
     counted = count_flops(model, cache, int(step.new_tokens), logits=step.logits)
     stated = {
-        path: sum(part.flops for part in op.parts if part.kind in COUNTED)
+        path: sum(part.flops for part in op.parts if part.kind in COUNTED or part.name in PRODUCTS)
         for path, op in by_path(model.config, step).items()
     }
     assert counted == stated

@@ -34,6 +34,14 @@ CASES = {
         qk_rope_head_dim=5,
         v_head_dim=4,
     ),
+    "without_rotation": LatentAttention(
+        num_attention_heads=2,
+        kv_lora_rank=7,
+        qk_nope_head_dim=4,
+        qk_rope_head_dim=6,
+        v_head_dim=8,
+        mla_use_nope=True,
+    ),
     "biases": LatentAttention(
         num_attention_heads=2,
         kv_lora_rank=8,

@@ -13,6 +13,9 @@ from costmodel.inputs.model import ModelConfig, Override
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.gated_delta_net import GatedDeltaNet
+from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
+from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
@@ -20,6 +23,7 @@ from costmodel.layers.ngram_embedding import NgramEmbedding
 from costmodel.layers.peer import Peer
 from costmodel.layers.per_layer_embedding import PerLayerEmbedding
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.short_conv import ShortConv
 from costmodel.layers.ultramem import UltraMem
 from reference_model.model import ReferenceModel, build_model
 from tests.reference_model.oracles import Array, Choice
@@ -125,6 +129,15 @@ MLA = LatentAttention(
     v_head_dim=5,
     q_lora_rank=8,
 )
+GDN = GatedDeltaNet(
+    linear_num_key_heads=1,
+    linear_num_value_heads=2,
+    linear_key_head_dim=6,
+    linear_value_head_dim=4,
+    chunk_size=4,
+)
+KDA = KimiDeltaAttention(num_heads=2, head_dim=6, chunk_size=4)
+MAMBA = Mamba2(mamba_n_heads=4, mamba_d_head=4, mamba_n_groups=2, mamba_d_state=8)
 DENSE = DenseFfn(intermediate_size=16)
 MOE = MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8)
 GROUPED_MOE = MoeFfn(
@@ -215,6 +228,10 @@ MODELS: dict[str, ModelConfig] = {
         attention=replace(WINDOW, softcap=True),
     ),
     "moe": small(ffn=MOE),
+    "short_conv": small(attention=ShortConv()),
+    "kimi_delta_attention": small(attention=KDA, overrides=(Override(layers="3", attention=MLA),)),
+    "mamba2": small(attention=MAMBA),
+    "gated_delta_net": small(attention=GDN, overrides=(Override(layers="3", attention=GQA),)),
     "deepseek": small(attention=MLA, ffn=GROUPED_MOE, overrides=(Override(layers="0", ffn=DENSE),)),
     "gpt_oss": small(ffn=BIASED_MOE, overrides=(Override(layers="0-2/2", attention=WINDOW),)),
     "ultramem_v2": small(ultramem_v2(), tie_word_embeddings=True),

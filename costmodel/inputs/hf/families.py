@@ -9,7 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from costmodel.inputs.hf import deepseek_families, dense_families, moe_families, norm_families
+from costmodel.inputs.hf import (
+    deepseek_families,
+    dense_families,
+    hybrid_families,
+    moe_families,
+    norm_families,
+)
 from costmodel.inputs.hf.blocks import Blocks
 from costmodel.inputs.hf.fields import Fields
 from costmodel.inputs.hf.ignored_keys import DEEPSEEK_ROUTER, ROUTER_TRAINING
@@ -85,6 +91,23 @@ _HUNYUAN_MOE = {
     "use_mixed_mlp_moe": (True,),  # the shared expert
 }
 
+_QWEN3_5 = {  # built in any case; states of gated delta nets are kept in float32
+    "attn_output_gate": (True,),
+    "mamba_ssm_dtype": ("float32",),
+}
+_LFM2_WITHOUT_COST = frozenset(  # initialisation; other names of heads, positions and epsilons
+    {
+        "block_mlp_init_scale",
+        "block_norm_eps",
+        "block_out_init_scale",
+        "block_use_xavier_init",
+        "conv_use_xavier_init",
+        "num_heads",
+        "theta",
+    }
+)
+_LFM2 = {"block_use_swiglu": (True,), "use_pos_enc": (True,)}
+
 FAMILIES: Final[dict[str, Family]] = {
     "cohere": Family(read=norm_families.cohere, without_cost=_COHERE_WITHOUT_COST, only=_COHERE),
     "cohere2": Family(read=norm_families.cohere2, without_cost=_COHERE_WITHOUT_COST, only=_COHERE),
@@ -134,6 +157,12 @@ FAMILIES: Final[dict[str, Family]] = {
     ),
     "granite": Family(read=dense_families.granite),
     "granitemoe": Family(read=moe_families.granitemoe, without_cost=ROUTER_TRAINING),
+    "granitemoehybrid": Family(
+        read=hybrid_families.granitemoehybrid,
+        # The inner width follows from the heads; a bound of step sizes, the rest is training.
+        without_cost=ROUTER_TRAINING | {"init_method", "mamba_expand", "time_step_limit"},
+        only={"normalization_function": ("rmsnorm",)},
+    ),
     "hunyuan_v1_dense": Family(
         read=dense_families.hunyuan_v1_dense, without_cost=_HUNYUAN_WITHOUT_COST, only=_HUNYUAN
     ),
@@ -143,6 +172,12 @@ FAMILIES: Final[dict[str, Family]] = {
         only={**_HUNYUAN, **_HUNYUAN_MOE},
     ),
     "kimi_k2": _DEEPSEEK_V3,
+    "lfm2": Family(read=hybrid_families.lfm2, without_cost=_LFM2_WITHOUT_COST, only=_LFM2),
+    "lfm2_moe": Family(
+        read=hybrid_families.lfm2_moe,
+        without_cost=_LFM2_WITHOUT_COST | {"routed_scaling_factor"},
+        only=_LFM2,
+    ),
     "llama": Family(read=dense_families.llama),
     "minimax_m2": Family(
         read=moe_families.minimax_m2,
@@ -175,6 +210,16 @@ FAMILIES: Final[dict[str, Family]] = {
     # Where use_sliding_window must be false, releases read it differently.
     "qwen2_moe": Family(read=moe_families.qwen2_moe, without_cost=ROUTER_TRAINING),
     "qwen3": Family(read=dense_families.qwen3, only=_QWEN3),
+    "qwen3_5_moe_text": Family(
+        read=hybrid_families.qwen3_5_moe,
+        without_cost=ROUTER_TRAINING | {"mtp_use_dedicated_embeddings"},
+        only=_QWEN3_5,
+    ),
+    "qwen3_5_text": Family(
+        read=hybrid_families.qwen3_5,
+        without_cost=frozenset({"mtp_use_dedicated_embeddings"}),
+        only=_QWEN3_5,
+    ),
     "qwen3_moe": Family(read=moe_families.qwen3_moe, without_cost=ROUTER_TRAINING, only=_QWEN3),
     "seed_oss": Family(read=dense_families.seed_oss, without_cost=_SLICES),
     "smollm3": Family(read=dense_families.smollm3, without_cost=_SLICES),

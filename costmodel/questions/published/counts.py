@@ -230,6 +230,16 @@ def public_models() -> Iterator[PublishedNumber]:
         ("deepseek-v2-lite", HEAD, "2.4 B", printed, CUT),
         ("llama-3.1-8b", TOTAL, "8.03 B", printed, ""),
         ("llama-3.1-70b", TOTAL, "70.6 B", printed, ""),
+        ("lfm2-350m", TOTAL, "354,483,968", printed, ""),
+        ("lfm2-8b-a1b", TOTAL, "8.3 B", printed, ""),
+        ("lfm2-8b-a1b", BOTH, "1.5 B", printed, CUT),
+        ("qwen3.5-27b", TOTAL, "27 B", printed, ""),
+        ("qwen3.5-122b-a10b", TOTAL, "122 B", printed, ""),
+        ("qwen3.5-122b-a10b", BOTH, "10 B", printed, ""),
+        ("granite-4.0-h-small", TOTAL, "32 B", printed, ""),
+        ("granite-4.0-h-small", HEAD, "9 B", printed, ""),
+        ("kimi-linear-48b-a3b", WITHOUT, "48 B", printed, ""),
+        ("kimi-linear-48b-a3b", ACTIVE, "3 B", printed, ""),
     ):
         yield preset_count(name, field, published, keep=everything, source=source, reason=reason)
 

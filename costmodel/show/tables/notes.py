@@ -131,7 +131,16 @@ def calibration_note(prediction: Prediction) -> tuple[str, ...]:
     curves = prediction.calibration
     if isinstance(curves, Unknown) or isinstance(prediction.time, Unknown):
         return ()
-    return (predicted_by(curves),)
+    recurrent = any(
+        part.kind == "recurrence" for op in prediction.costs.operators for part in op.parts
+    )
+    return (predicted_by(curves), *((TRANSFERRED,) if recurrent else ()))
+
+
+TRANSFERRED = (
+    "No calibration has measured a recurrence: its time is transferred from elementwise kernels"
+    " that move as many bytes, and is no more than an estimate."
+)
 
 
 def predicted_by(curves: Curves) -> str:

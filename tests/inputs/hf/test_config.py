@@ -89,12 +89,12 @@ def test_a_preset_is_its_config_json(name: str) -> None:
 
 
 def test_every_family_has_a_file() -> None:
-    whole, sizes = (
+    whole, sizes, hybrids = (
         {json.loads(path.read_text())["model_type"] for path in folder.glob("*.json")}
-        for folder in (CONFIGS, CONFIGS.with_name("hf_sizes"))
+        for folder in (CONFIGS, CONFIGS.with_name("hf_sizes"), CONFIGS.with_name("hf_hybrids"))
     )
     assert whole == set(LEAST)
-    assert whole | sizes == set(FAMILIES)
+    assert whole | sizes | hybrids == set(FAMILIES)
 
 
 def test_the_page_on_models_names_every_family() -> None:

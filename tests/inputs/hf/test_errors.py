@@ -156,7 +156,8 @@ def test_a_broken_rule_is_named(
 
 @pytest.mark.parametrize("model_type", sorted(FAMILIES))
 def test_an_unknown_field_is_refused_by_name(tmp_path: Path, model_type: str) -> None:
-    files = [*sorted(CONFIGS.glob("*.json")), *sorted(CONFIGS.with_name("hf_sizes").glob("*.json"))]
+    folders = (CONFIGS, CONFIGS.with_name("hf_sizes"), CONFIGS.with_name("hf_hybrids"))
+    files = [path for folder in folders for path in sorted(folder.glob("*.json"))]
     name = next(
         str(path.with_suffix(""))
         for path in files

@@ -17,6 +17,9 @@ ModuleKind: TypeAlias = Literal["linear", "expert", "router", "embedding", "lm_h
 FRONTS: Final = ("", "model.", "language_model.", "language_model.model.", "model.language_model.")
 """What checkpoints and tools write before the names of this file."""
 
+NAMED_MIXERS: Final = ("gqa", "mla")
+"""The mixers whose modules have names here."""
+
 ROUTER_NAMES: Final = ("mlp.gate", "mlp.router", "block_sparse_moe.gate", "mlp.gate.wg")
 
 _GATED: Final = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}  # and Mixtral's spelling

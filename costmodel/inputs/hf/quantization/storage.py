@@ -18,7 +18,7 @@ from costmodel.inputs.hf.quantization.integers import awq, bitsandbytes, gptq
 from costmodel.inputs.hf.quantization.mlx import mlx
 from costmodel.inputs.hf.quantization.modelopt import modelopt
 from costmodel.inputs.hf.quantization.module_lists import looked_at
-from costmodel.inputs.hf.quantization.modules import modules_of
+from costmodel.inputs.hf.quantization.modules import NAMED_MIXERS, modules_of
 from costmodel.inputs.hf.quantization.scheme import Scheme
 from costmodel.inputs.hf.quantization.side_file import SIDE_FILE, read_side_file
 from costmodel.inputs.tower import TowerFormat
@@ -77,6 +77,12 @@ def read_storage(
     default = DTYPES[unquantised(parts)]
 
     def applied(key: str, scheme: Scheme) -> Storage:
+        for table in blocks.attention:
+            if table["kind"] not in NAMED_MIXERS:
+                raise InputError(
+                    f"{parts[0].where}: {key}: is not modelled for layers of kind"
+                    f" {table['kind']!r}; without it in the file the format of --dtype is costed"
+                )
         return _storage(key, scheme, blocks, tied=tied, default=default)
 
     own = [applied(key, scheme) for part in parts for key, scheme in _stated(part)]

@@ -1,0 +1,171 @@
+"""Hybrid families equal transformers: parameters, cache, state and FLOPs; and what is refused.
+
+tests/data/hf_hybrids holds the sizes of published models, without keys that say nothing of a cost.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from costmodel.costs.operators import build_operators
+from costmodel.costs.totals import kv_cache, parameter_counts, totals
+from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hf.config import load_hf_config
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
+from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.short_conv import ShortConv
+
+HYBRIDS = Path(__file__).parents[2] / "data" / "hf_hybrids"
+PREFILL = Workload(
+    phase="prefill", batch=1, context=0, new_tokens=512, logits="all", attention_flops="full"
+)
+# By transformers 5.24.0 on the meta device: parameters (correction biases of routers among them),
+# KV bytes of a token, and `FlopCounterMode` of projections and attention in a prefill of 512
+# tokens with the logits of each. State bytes of a sequence: the cache object's, with K - 1 columns
+# of each convolution. FLOPs of recurrences, which transformers computes elementwise or in a count
+# of its own, by hand: of a decode step, 7 Hv dk dv or 5 di Ns a layer; of the prefill, in chunks of
+# 64 (gated delta net) and 256 (Granite).
+COUNTED = {
+    "lfm2-350m": (354_483_968, 12_288, 40_960, 369_367_187_456, 0, 0),
+    "lfm2-8b-a1b": (8_339_930_560, 12_288, 147_456, 1_607_794_163_712, 0, 0),
+    "qwen3.5-27b": (
+        26_895_998_464,
+        65_536,
+        153_944_064,
+        26_339_960_684_544,
+        48 * 7 * 48 * 128 * 128,
+        48 * 512 * 48 * (10 * 64 * 128 + 6 * 128 * 128),
+    ),
+    "qwen3.5-122b-a10b": (
+        122_111_526_912,
+        24_576,
+        153_649_152,
+        9_325_598_736_384,
+        36 * 7 * 64 * 128 * 128,
+        36 * 512 * 64 * (10 * 64 * 128 + 6 * 128 * 128),
+    ),
+    "granite-4.0-h-small": (
+        32_207_337_984,
+        16_384,
+        152_819_712,
+        9_029_363_433_472,
+        36 * 5 * 8192 * 128,
+        36 * 512 * (2 * 256 * 128 + 2 * 256 * 8192 + 4 * 8192 * 128),
+    ),
+}
+
+
+def read(folder: Path, name: str, **changes: object) -> ModelConfig:
+    table: dict[str, Any] = json.loads((HYBRIDS / f"{name}.json").read_text())
+    (folder / "config.json").write_text(json.dumps(table | changes))
+    return load_hf_config(folder / "config.json")
+
+
+def flops(model: ModelConfig, workload: Workload, *kinds: str) -> Any:  # noqa: ANN401 - a number
+    return sum(
+        part.flops * operator.count
+        for operator in build_operators(model, workload.step())
+        for part in operator.parts
+        if part.kind in kinds
+    )
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_a_hybrid_costs_what_transformers_counts(name: str) -> None:
+    model, step = load_hf_config(HYBRIDS / f"{name}.json"), Workload(batch=1).step()
+    operators = build_operators(model, step)
+    kept = kv_cache(model, step, totals(operators))
+    assert (
+        parameter_counts(operators).total,
+        kept.bytes_per_token,
+        kept.state_bytes_per_sequence,
+        flops(model, PREFILL, "matmul", "attention"),
+        flops(model, Workload(batch=1), "recurrence"),
+        flops(model, PREFILL, "recurrence"),
+    ) == COUNTED[name]
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_a_preset_is_its_config_json(name: str) -> None:
+    preset, model = load_model(name), load_hf_config(HYBRIDS / f"{name}.json")
+    assert preset.attention_groups == model.attention_groups
+    assert preset.ffn_groups == model.ffn_groups
+    assert preset.tie_word_embeddings == model.tie_word_embeddings
+    assert (preset.hidden_size, preset.vocab_size) == (model.hidden_size, model.vocab_size)
+
+
+def test_every_file_is_counted() -> None:
+    assert set(COUNTED) == {path.stem for path in HYBRIDS.glob("*.json")}
+
+
+def test_the_decoder_of_a_multimodal_file_is_the_same(tmp_path: Path) -> None:
+    inner = json.loads((HYBRIDS / "qwen3.5-27b.json").read_text())
+    tied = inner.pop("tie_word_embeddings")
+    whole = {"model_type": "qwen3_5", "text_config": inner, "tie_word_embeddings": tied}
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    model = load_hf_config(tmp_path / "config.json")
+    assert model.attention_groups == load_model("qwen3.5-27b").attention_groups
+    assert not model.tie_word_embeddings
+
+
+@pytest.mark.parametrize(
+    ("changes", "width"),
+    [  # 2/3 of 6,656 is 4,437.3
+        ({}, 4608),
+        ({"block_multiple_of": 100}, 4500),
+        ({"block_ffn_dim_multiplier": 1.5}, 6656),  # 6,655 is rounded up
+        ({"block_auto_adjust_ff_dim": False}, 6656),
+    ],
+)
+def test_the_ffn_of_lfm2_is_cut_and_rounded(
+    tmp_path: Path, changes: dict[str, object], width: int
+) -> None:
+    model = read(tmp_path, "lfm2-350m", **changes)
+    assert isinstance(model.ffn, DenseFfn)
+    assert model.ffn.intermediate_size == width
+
+
+def test_layer_types_come_before_indices_and_intervals(tmp_path: Path) -> None:
+    types = ["conv"] * 15 + ["full_attention"]
+    model = read(tmp_path, "lfm2-350m", layer_types=types)
+    mixers = [model.attention_of(layer) for layer in range(16)]
+    assert [isinstance(mixer, ShortConv) for mixer in mixers] == [True] * 15 + [False]
+    table = json.loads((HYBRIDS / "qwen3.5-27b.json").read_text())
+    del table["layer_types"]  # every fourth, by full_attention_interval
+    (tmp_path / "config.json").write_text(json.dumps(table))
+    assert (
+        load_hf_config(tmp_path / "config.json").attention_groups
+        == load_model("qwen3.5-27b").attention_groups
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("lfm2-350m", {"conv_dim": 512}, "conv_dim=512: is not hidden_size=1024"),
+        ("lfm2-350m", {"layer_types": ["conv"]}, "layer_types=.*: is not full_attention or conv"),
+        ("lfm2-350m", {"tie_word_embeddings": 3}, "tie_word_embeddings=3"),
+        ("granite-4.0-h-small", {"layer_types": ["conv"] * 40}, "is not attention or mamba for"),
+        ("granite-4.0-h-small", {"mamba_d_head": "auto"}, "mamba_d_head='auto'"),
+        ("granite-4.0-h-small", {"position_embedding_type": "alibi"}, "is not nope or rope"),
+        ("qwen3.5-27b", {"attn_output_gate": False}, "attn_output_gate=False: is not modelled"),
+        ("qwen3.5-27b", {"mamba_ssm_dtype": "bfloat16"}, "mamba_ssm_dtype='bfloat16': is not mod"),
+        ("qwen3.5-27b", {"linear_num_value_heads": 40}, "linear_num_value_heads=40: is not a mul"),
+        (
+            "qwen3.5-27b",
+            {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}},
+            "quantization_config: is not modelled for layers of kind 'gated_delta_net'",
+        ),
+    ],
+)
+def test_what_is_not_modelled_is_refused_by_name(
+    tmp_path: Path, name: str, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, name, **changes)
+    assert re.search(message, str(caught.value)), str(caught.value)
