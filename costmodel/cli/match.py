@@ -19,6 +19,7 @@ from costmodel.cli.options import (
     KvDtypeOpt,
     MarkdownOpt,
     ModelArg,
+    PlacementOpt,
     complete_model,
 )
 from costmodel.cli.output import csv_file, print_output
@@ -26,7 +27,7 @@ from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import single
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.output_file import OutputFile
-from costmodel.inputs.parse import parse_batches, parse_contexts, parse_workload
+from costmodel.inputs.parse import parse_batches, parse_contexts, parse_placed, parse_workload
 from costmodel.inputs.workload import DEFAULT_CONTEXT
 from costmodel.routing.popularity import Uniform
 
@@ -76,6 +77,7 @@ def match(
             help="Keep the template's hidden size, layers, attention and vocabulary.",
         ),
     ] = False,
+    placement: PlacementOpt = None,
     dtype: DtypeOpt = None,
     kv_dtype: KvDtypeOpt = None,
     ignore_key: IgnoreKeyOpt = None,
@@ -115,6 +117,7 @@ def match(
         dtype=dtype,
         kv_dtype=kv_dtype,
         routing=Uniform(),
+        placement=parse_placed(placement),
     )
     target, template = typed_models([model, to], ignore_key)
     result = find_match(

@@ -120,7 +120,7 @@ def match(
     reached = budget_of(*pair)
     assert reached is not None, "the search returns no refused pair"
     if max(map(abs, reached.logs(wanted, equal))) > FAR and not search.surrounds():
-        raise InputError(_unreachable(target, template, wanted, reached, equal, chosen))
+        raise InputError(_unreachable(target, template, search, reached, chosen))
     return Match(
         target=target,
         template=template,
@@ -187,12 +187,12 @@ def _words(equal: tuple[Equal, Equal], step: Workload) -> str:
 def _unreachable(
     target: ModelConfig,
     template: ModelConfig,
-    wanted: Budget,
+    search: Search,
     reached: Budget,
-    equal: tuple[Equal, Equal],
     chosen: Mapping[str, int],
 ) -> str:
     sizes = ", ".join(f"{name}={value}" for name, value in chosen.items())
+    wanted, equal = search.wanted, search.equal
     off = [f"{_shown(reached, name)} ({reached.ratio(wanted, name) - 1:+.1%})" for name in equal]
     wanted_words = " with ".join(_shown(wanted, name, is_whole=True) for name in equal)
     return (

@@ -46,6 +46,7 @@ def match_json(
         "calibration": calibration_json(calibration),
         "context": answer.context,
         "batch": answer.batch,
+        "placement": formats.placement.label,
         "equal": [NAMES[name] for name in answer.equal],
         "notes": {
             "target": list(answer.target.notes),

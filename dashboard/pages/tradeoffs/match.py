@@ -36,7 +36,7 @@ def answer_sentence(answer: Match) -> str:
 
 
 def answer_cards(answer: Match) -> list[Card]:
-    """The sizes of the match, and how far the two numbers that were set equal are from the target's."""
+    """The sizes of the match, and how far what was set equal is from the target's."""
     cards = [
         Card(
             label=plain(name),
