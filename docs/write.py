@@ -3,7 +3,8 @@
 Three parts of a page are generated; the rest is written by hand.
 
 - A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`,
-  `docs.fused_steps` or `docs.ngram_rows`, or what a command of `COMMANDS` prints.
+  `docs.fused_steps`, `docs.ngram_rows` or `docs.three_ways`, or what a command of `COMMANDS`
+  prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
 - A `console` block whose first line is its only command: what that command prints. A block of
   several commands lists them without output.
@@ -26,6 +27,8 @@ from docs.picture import FILE as PICTURE
 from docs.picture import picture
 from docs.predicted_values import predicted_values
 from docs.tables import TABLES
+from docs.three_ways import TABLES as THREE_WAYS_TABLES
+from docs.three_ways import three_ways_values
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -38,7 +41,13 @@ COMMANDS = {"published": "sparsecost reproduce --markdown"}
 @cache
 def values() -> Mapping[str, str]:
     """Every number that a sentence may hold, by name."""
-    return measured_values() | predicted_values() | fused_values() | ngram_values()
+    return (
+        measured_values()
+        | predicted_values()
+        | fused_values()
+        | ngram_values()
+        | three_ways_values()
+    )
 
 
 def current(text: str) -> str:
@@ -56,7 +65,7 @@ def commands(block: str) -> list[str]:
 def _block(name: str) -> str:
     if name in COMMANDS:
         return printed(COMMANDS[name])
-    return (TABLES | FUSED_TABLES | NGRAM_TABLES)[name]()
+    return (TABLES | FUSED_TABLES | NGRAM_TABLES | THREE_WAYS_TABLES)[name]()
 
 
 def _value(name: str, old: str) -> str:

@@ -41,7 +41,7 @@ def compare(
     from costmodel.questions.compare import compare as compare_models
     from costmodel.show.comparison_json import comparison_json
     from costmodel.show.export import with_ignored_keys
-    from costmodel.show.tables.comparison import comparison_table
+    from costmodel.show.tables.comparison import comparison_tables
 
     file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
     if not 2 <= len(models) <= MAX_COMPARED:  # noqa: PLR2004 - a comparison takes two
@@ -69,5 +69,5 @@ def compare(
         records=lambda: with_ignored_keys(
             document["rows"], {model.name: model for model in configs}, "model"
         ),
-        tables=lambda: [comparison_table(comparison)],
+        tables=lambda: comparison_tables(comparison),
     )

@@ -1,4 +1,7 @@
-"""The command `sparsecost match`: a model of another kind with the same parameters and FLOPs."""
+"""The command `sparsecost match`: a model of another kind with the same parameters and FLOPs.
+
+Or with the same HBM bytes of a decode step in place of either.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +19,7 @@ from costmodel.cli.options import (
     KvDtypeOpt,
     MarkdownOpt,
     ModelArg,
+    PlacementOpt,
     complete_model,
 )
 from costmodel.cli.output import csv_file, print_output
@@ -23,7 +27,7 @@ from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import single
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.output_file import OutputFile
-from costmodel.inputs.parse import parse_contexts, parse_workload
+from costmodel.inputs.parse import parse_batches, parse_contexts, parse_placed, parse_workload
 from costmodel.inputs.workload import DEFAULT_CONTEXT
 from costmodel.routing.popularity import Uniform
 
@@ -49,8 +53,22 @@ def match(
             " (Default: keys per side and FFN width, or number and width of experts.)",
         ),
     ] = None,
+    equal: Annotated[
+        str,
+        typer.Option(
+            metavar="parameters,flops|parameters,bytes",
+            help="The two numbers to set equal: total parameters, and FLOPs of a token or HBM bytes"
+            " of a decode step at --batch.",
+        ),
+    ] = "parameters,flops",
+    batch: Annotated[
+        str, typer.Option(metavar="N", help="Sequences of the step whose bytes are set equal.")
+    ] = "1",
     context: Annotated[
-        str, typer.Option(metavar="N", help="Tokens already cached, of the FLOPs per token.")
+        str,
+        typer.Option(
+            metavar="N", help="Tokens already cached, of the FLOPs per token and of the bytes."
+        ),
     ] = str(DEFAULT_CONTEXT["decode"]),
     keep_backbone: Annotated[
         bool,
@@ -59,6 +77,7 @@ def match(
             help="Keep the template's hidden size, layers, attention and vocabulary.",
         ),
     ] = False,
+    placement: PlacementOpt = None,
     dtype: DtypeOpt = None,
     kv_dtype: KvDtypeOpt = None,
     ignore_key: IgnoreKeyOpt = None,
@@ -75,10 +94,11 @@ def match(
     force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
-    """Size a model of another kind by a model's parameters and FLOPs; show what differs then."""
+    """Size a model of another kind by two numbers of a model; show what differs then."""
     from costmodel.costs.calibrations import calibrated
     from costmodel.inputs.model_toml import SUFFIX, write_model
     from costmodel.questions.match import match as find_match
+    from costmodel.questions.match import parse_equal
     from costmodel.questions.match_differences import differences
     from costmodel.questions.matching.sizes import parse_vary
     from costmodel.show.export import with_ignored_keys
@@ -92,11 +112,12 @@ def match(
     gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
     workload = parse_workload(
         phase="decode",
-        batch=1,
+        batch=single(parse_batches(batch), "batch"),
         context=single(parse_contexts(context), "context"),
         dtype=dtype,
         kv_dtype=kv_dtype,
         routing=Uniform(),
+        placement=parse_placed(placement),
     )
     target, template = typed_models([model, to], ignore_key)
     result = find_match(
@@ -105,6 +126,8 @@ def match(
         context=workload.context,
         vary=None if vary is None else parse_vary(vary),
         keep_backbone=keep_backbone,
+        equal=parse_equal(equal),
+        step=workload,
     )
     lines = differences(result, gpu, calibration=curves, formats=workload)
     if model_file is not None:

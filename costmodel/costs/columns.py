@@ -47,6 +47,8 @@ def columns(
         if field.name != "by_group"
     }
     return stored | {
+        "memory.kv_room_bytes": memory.kv_room_bytes,
+        "memory.kv_room_tokens": memory.kv_room_tokens(costs.kv_cache),
         "flops.total": sums.flops,
         "flops.per_token": _quotient(sums.flops, tokens),
         **{f"flops.by_kind.{kind}": flops for kind, flops in costs.flops_by_kind.items()},

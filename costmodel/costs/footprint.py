@@ -27,6 +27,20 @@ class Footprint:
     hot_rows_bytes: int = 0  # a cache of rows of tables outside HBM
     max_batch: Number  # the most sequences of this context that fit; 0 if not one does
 
+    @property
+    def kv_room_bytes(self) -> Number:
+        """What the KV cache and states of sequences can have: the capacity but all that is fixed.
+
+        Fixed are weights, buffers, towers and a cache of hot rows. Leaves out: activations, which
+        depend on the batch; and what `total_bytes` leaves out.
+        """
+        fixed = self.weights_bytes + self.buffers_bytes + self.towers_bytes + self.hot_rows_bytes
+        return larger(self.capacity_bytes - fixed, 0)
+
+    def kv_room_tokens(self, kv: KvCache) -> Number | None:
+        """How many cached tokens, of all sequences together, the room holds; None: no KV cache."""
+        return self.kv_room_bytes // kv.bytes_per_token if kv.bytes_per_token else None
+
 
 def footprint(
     operators: Iterable[Operator],

@@ -10,6 +10,8 @@ from costmodel.explain.working import number_text
 from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.letters import Letter
 
+FIXED = ("weights", "buffers", "towers", "hot")  # what is resident whatever the batch
+
 
 def _weights(case: Case) -> Derivation:
     step = case.prediction.workload.step()
@@ -147,6 +149,26 @@ def _max_batch(case: Case) -> Derivation:
     )
 
 
+def _kv_room(case: Case) -> Derivation:
+    memory = case.prediction.memory
+    capacity = Letter("capacity", memory.capacity_bytes, "memory.capacity_bytes")
+    fixed = [part for part in _parts(case) if part.symbol in FIXED]
+    formula = " - ".join(("capacity", *(part.symbol for part in fixed)))
+    return Derivation(equations=(case.equation(f"max({formula}, 0)", capacity, *fixed),))
+
+
+def _kv_room_tokens(case: Case) -> Derivation:
+    room = Letter("room", case.prediction.memory.kv_room_bytes, "memory.kv_room_bytes")
+    token = case.prediction.costs.kv_cache.bytes_per_token
+    return Derivation(
+        equations=(
+            case.equation(
+                "floor(room / token)", room, Letter("token", token, "kv_cache.bytes_per_token")
+            ),
+        )
+    )
+
+
 def _max_context(case: Case) -> Derivation:
     """The context with what is resident at it, and at one token more."""
     most = int(case.total)
@@ -183,6 +205,8 @@ MEMORY: dict[str, Builder] = {
     "memory.capacity_bytes": _capacity,
     "memory.fits": _fits,
     "memory.max_batch": _max_batch,
+    "memory.kv_room_bytes": _kv_room,
+    "memory.kv_room_tokens": _kv_room_tokens,
     "memory.max_context": _max_context,
 }
 """By JSON name, and the largest context, which pages show."""

@@ -33,7 +33,8 @@ class Size:
     """Metadata of a field, which pydantic ignores: a sweep or a match may vary it.
 
     It stands in the field's `Annotated`, beside the field's bounds. A match varies whole numbers
-    only, and relies on this: total parameters and FLOPs never fall when the size grows.
+    only, and relies on this: total parameters, FLOPs and HBM bytes under uniform routing never fall
+    when the size grows.
     """
 
     label: str

@@ -54,10 +54,11 @@ def differences(
     """Memory, KV cache, HBM bytes, times and energy of target and match.
 
     Decode steps at the context of the match, uniform routing, in the formats of the workload
-    `formats` (None: bf16). What a calibration would give is None where there is none.
+    `formats` (None: bf16), its tables where that one places them; the batch at which HBM bytes were
+    set equal is among the batches. What a calibration would give is None where there is none.
     """
     found: list[Difference] = []
-    for batch in batches:
+    for batch in sorted({*batches, answer.batch}):
         workload = replace(formats or Workload(), batch=batch, context=answer.context)
         target, matched = (
             _numbers(model, workload, hardware, calibration)

@@ -1,11 +1,13 @@
 """Models side by side as JSON: a row for each batch and model, and where an advantage ends."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import costmodel
 from costmodel.costs.beyond_histogram import beyond, or_none
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.workload import MAX_BATCH
 from costmodel.questions.compare import Comparison, sentences
 from costmodel.show.inputs_json import (
@@ -28,6 +30,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     if unknown := times_unknown(comparison):
         reasons["rows.predicted_s"] = unknown
     rows = comparison_rows(comparison)
+    reasons |= _reasons(comparison, rows)
     reasons |= _beyond_reasons(comparison, rows)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -62,6 +65,23 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _reasons(comparison: Comparison, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Why energies, exposed fetches and cached tokens are None, by name; each reason once."""
+    reasons: dict[str, dict[str, None]] = {}
+    predictions = [one for of_batch in comparison.predictions for one in of_batch]
+    for row, prediction in zip(rows, predictions, strict=True):
+        for name in ("predicted_j", "predicted_exposed_s", "kv_room_tokens"):
+            if row[name] is not None:
+                continue
+            reason = STEP_QUANTITIES[f"rows.{name}"].none_because
+            if not reason:
+                time = prediction.time
+                unknown = time if isinstance(time, Unknown) else time.energy_j
+                reason = unknown.reason if isinstance(unknown, Unknown) else ""
+            reasons.setdefault(f"rows.{name}", {})[reason] = None
+    return {name: "; ".join(filter(None, each)) for name, each in reasons.items()}
+
+
 def _beyond_reasons(comparison: Comparison, rows: list[dict[str, Any]]) -> dict[str, str]:
     """Why numbers of some rows are None since a histogram cannot give them, by name."""
     reasons: dict[str, str] = {}
@@ -86,11 +106,12 @@ def times_unknown(comparison: Comparison) -> str:
 
 def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """A flat record of each model at each batch, the models of one batch together."""
-    return [
-        _row(batch, prediction, predictions[0])
-        for batch, predictions in zip(comparison.batches, comparison.predictions, strict=True)
-        for prediction in predictions
-    ]
+    return [row for predictions in comparison.predictions for row in prediction_rows(predictions)]
+
+
+def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """A flat record of each prediction of one workload, beside the first."""
+    return [_row(prediction, predictions[0]) for prediction in predictions]
 
 
 def bytes_of_first_over_this(first: Prediction, this: Prediction) -> float:
@@ -98,11 +119,18 @@ def bytes_of_first_over_this(first: Prediction, this: Prediction) -> float:
     return float(first.costs.totals.compulsory_bytes) / float(this.costs.totals.compulsory_bytes)
 
 
-def _row(batch: int, prediction: Prediction, first: Prediction) -> dict[str, Any]:
+def _row(prediction: Prediction, first: Prediction) -> dict[str, Any]:
     sums, routing, time = prediction.costs.totals, prediction.costs.routing, prediction.time
     floor = or_none(prediction.floor_s)
+    parameters, kv, memory = (
+        prediction.costs.parameters,
+        prediction.costs.kv_cache,
+        prediction.memory,
+    )
+    host, disk = prediction.costs.far["host"], prediction.costs.far["disk"]
+    energy = None if isinstance(time, Unknown) else time.energy_j
     row = {
-        "batch": batch,
+        "batch": prediction.workload.batch,
         "model": prediction.model.name,
         "weights_bytes": sums.weight_bytes,
         "table_rows_bytes": sums.row_bytes,
@@ -116,8 +144,20 @@ def _row(batch: int, prediction: Prediction, first: Prediction) -> dict[str, Any
         "floor_s": floor,
         "predicted_s": None if isinstance(time, Unknown) else time.predicted_s,
         "bound_by": None if floor is None else prediction.bound_by,
-        "memory_bytes": prediction.memory.total_bytes,
-        "fits": prediction.memory.fits,
-        "max_batch": prediction.memory.max_batch,
+        "memory_bytes": memory.total_bytes,
+        "fits": memory.fits,
+        "max_batch": memory.max_batch,
+        "total_without_embeddings": parameters.total_without_embeddings,
+        "active_without_embeddings": parameters.active_without_embeddings,
+        "stored_weights_bytes": memory.weights_bytes,
+        "host_table_bytes": host.table_bytes,
+        "disk_table_bytes": disk.table_bytes,
+        "host_read_bytes": host.read,
+        "disk_read_bytes": disk.read,
+        "kv_bytes_per_token": kv.bytes_per_token,
+        "kv_room_bytes": memory.kv_room_bytes,
+        "kv_room_tokens": memory.kv_room_tokens(kv),
+        "predicted_exposed_s": None if isinstance(time, Unknown) else time.fetches.exposed_s,
+        "predicted_j": None if isinstance(energy, Unknown) else energy,
     }
     return {name: or_none(value) for name, value in row.items()}

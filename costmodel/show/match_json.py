@@ -11,10 +11,16 @@ from costmodel.inputs.model_toml import model_table
 from costmodel.inputs.workload import Workload
 from costmodel.questions.match import Match
 from costmodel.questions.match_differences import Difference
+from costmodel.questions.matching.search import Equal
 from costmodel.show.inputs_json import calibration_json, common_formats
 
 SCHEMA_VERSION = 1
-MATCHED = ("parameters.total_without_embeddings", "flops.per_token")
+NAMES: dict[Equal, str] = {  # in the JSON of a prediction
+    "parameters": "parameters.total_without_embeddings",
+    "flops": "flops.per_token",
+    "bytes": "hbm_bytes.compulsory",
+}
+MATCHED = 2  # records of what was set equal, before the others
 
 
 def match_json(
@@ -39,6 +45,9 @@ def match_json(
         "hardware": hardware.name,
         "calibration": calibration_json(calibration),
         "context": answer.context,
+        "batch": answer.batch,
+        "placement": formats.placement.label,
+        "equal": [NAMES[name] for name in answer.equal],
         "notes": {
             "target": list(answer.target.notes),
             "template": list(answer.template.notes),
@@ -49,8 +58,8 @@ def match_json(
             for name, (before, after) in answer.fields.items()
         },
         "candidates": answer.candidates,
-        "matched": match_records(answer, lines)[: len(MATCHED)],
-        "beside": match_records(answer, lines)[len(MATCHED) :],
+        "matched": match_records(answer, lines)[:MATCHED],
+        "beside": match_records(answer, lines)[MATCHED:],
         "model": model_table(answer.model),
         "reasons": reasons,
     }
@@ -59,8 +68,15 @@ def match_json(
 def match_records(answer: Match, lines: Sequence[Difference]) -> list[dict[str, Any]]:
     """The numbers of both models as flat records: the two that were matched, then `lines`."""
     pairs = [
-        (MATCHED[0], None, answer.wanted.parameters, answer.reached.parameters),
-        (MATCHED[1], None, answer.wanted.flops, answer.reached.flops),
+        *(
+            (
+                NAMES[name],
+                answer.batch if name == "bytes" else None,
+                answer.wanted.of(name),
+                answer.reached.of(name),
+            )
+            for name in answer.equal
+        ),
         *((line.name, line.batch, line.target, line.matched) for line in lines),
     ]
     return [

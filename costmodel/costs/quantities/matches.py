@@ -13,6 +13,13 @@ MATCH_QUANTITIES: dict[str, Quantity] = {
             formula="costmodel.questions.match:match",
         ),
         Quantity(
+            name="batch",
+            label="sequences of the matched step",
+            unit="count",
+            counts="what was given for HBM bytes that are set equal, else 1",
+            formula="costmodel.questions.match:Match.batch",
+        ),
+        Quantity(
             name="fields.template",
             label="size in the template",
             unit="count",
@@ -37,7 +44,7 @@ MATCH_QUANTITIES: dict[str, Quantity] = {
             name="candidates",
             label="candidates weighed",
             unit="count",
-            counts="models of other sizes whose parameters and FLOPs were computed",
+            counts="models of other sizes of which the numbers to set equal were computed",
             formula="costmodel.questions.match:match",
         ),
         Quantity(

@@ -19,7 +19,11 @@ HOST_BYTES = (
         " several layers read counts once",
         leaves_out=_LINK,
         formula=_FAR,
-        also=("operators.host_read_bytes", "regions.host_read_bytes"),
+        also=(
+            "operators.host_read_bytes",
+            "regions.host_read_bytes",
+            "rows.host_read_bytes",
+        ),
     ),
     Quantity(
         name="host_bytes.row_reads",
@@ -44,6 +48,7 @@ HOST_BYTES = (
         unit="capacity",
         counts="tables that stand in pinned memory of the host",
         formula="costmodel.costs.placement:stored_in",
+        also=("rows.host_table_bytes",),
     ),
 )
 
@@ -56,7 +61,11 @@ DISK_BYTES = (
         " that several layers read counts once",
         leaves_out="whole blocks of the disk, of which a row is a part",
         formula=_FAR,
-        also=("operators.disk_read_bytes", "regions.disk_read_bytes"),
+        also=(
+            "operators.disk_read_bytes",
+            "regions.disk_read_bytes",
+            "rows.disk_read_bytes",
+        ),
     ),
     Quantity(
         name="disk_bytes.row_reads",
@@ -72,6 +81,7 @@ DISK_BYTES = (
         unit="capacity",
         counts="tables that stand on a disk",
         formula="costmodel.costs.placement:stored_in",
+        also=("rows.disk_table_bytes",),
     ),
 )
 
@@ -101,6 +111,7 @@ FETCH_TIMES = (
         " their layers does not hide; part of the predicted time",
         leaves_out=_CONTENTION,
         formula=_FETCHES,
+        also=("rows.predicted_exposed_s",),
         calibrated=True,
     ),
 )

@@ -35,6 +35,7 @@ PARAMETERS = (
         counts="all weights but the embedding table and the LM head",
         leaves_out="buffers that are not learnt",
         formula=_COUNTS,
+        also=("rows.total_without_embeddings",),
     ),
     Quantity(
         name="parameters.active_without_embeddings",
@@ -43,6 +44,7 @@ PARAMETERS = (
         unit="parameters",
         counts="what one token uses: k of E experts, H m rows of a memory layer, all else whole",
         formula=_COUNTS,
+        also=("rows.active_without_embeddings",),
     ),
     Quantity(
         name="parameters.active_with_lm_head",
@@ -78,6 +80,7 @@ KV_CACHE = (
         unit="bytes",
         counts="what one more token adds over all layers, while every window still holds it",
         formula="costmodel.costs.totals:kv_bytes_per_token",
+        also=("rows.kv_bytes_per_token",),
     ),
     Quantity(
         name="kv_cache.stored_bytes",
@@ -128,6 +131,7 @@ MEMORY = (
         unit="capacity",
         counts="all weights in their formats, scales and zero points in; a shared one once",
         formula="costmodel.costs.footprint:stored_bytes",
+        also=("rows.stored_weights_bytes",),
     ),
     Quantity(
         name="memory.buffers_bytes",
@@ -199,6 +203,25 @@ MEMORY = (
         leaves_out="the CUDA context and slack of the allocator",
         formula=_FOOTPRINT,
         also=("rows.max_batch",),
+    ),
+    Quantity(
+        name="memory.kv_room_bytes",
+        label="memory left for KV cache",
+        unit="capacity",
+        counts="the capacity without weights, buffers, towers and a cache of hot rows",
+        leaves_out="activations, the CUDA context and slack of the allocator",
+        formula="costmodel.costs.footprint:Footprint.kv_room_bytes",
+        also=("rows.kv_room_bytes",),
+    ),
+    Quantity(
+        name="memory.kv_room_tokens",
+        label="cached tokens that fit there",
+        unit="tokens",
+        counts="memory left for KV cache over KV cache per token: of all sequences together",
+        leaves_out="windows, beyond which a token takes less; states, activations",
+        formula="costmodel.costs.footprint:Footprint.kv_room_tokens",
+        also=("rows.kv_room_tokens",),
+        none_because="the model keeps no KV cache",
     ),
 )
 

@@ -85,6 +85,7 @@ ENERGY = (
         counts="idle power over the predicted time, and what bytes and FLOPs take beyond it",
         leaves_out="padding of tiles, and clocks that fall at the power limit",
         formula="costmodel.costs.energy:energy_j",
+        also=("rows.predicted_j",),
         calibrated=True,
     ),
     Quantity(

@@ -1,9 +1,10 @@
 """The pair of sizes that comes nearest to a wanted budget, found by branch and bound.
 
-Parameters and FLOPs never fall when a size grows. So all pairs of a box have budgets between those
-of its lowest and its highest pair, and these two bound how near any pair of the box can come. Boxes
-are cut in two, the most promising first, until none can hold a nearer pair than the best one known.
-Nothing else is assumed of the two numbers: the answer is the nearest of all pairs.
+Parameters, FLOPs and HBM bytes never fall when a size grows. So all pairs of a box have budgets
+between those of its lowest and its highest pair, and these two bound how near any pair of the box
+can come. Boxes are cut in two, the most promising first, until none can hold a nearer pair than the
+best one known. Nothing else is assumed of the two numbers that are set equal: the answer is the
+nearest of all pairs.
 `tests/questions/test_match.py` tries every pair beside it.
 """
 
@@ -13,29 +14,42 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from costmodel.layers.base import Size
 
 Pair: TypeAlias = tuple[int, int]
 """Two values, one of each size; those of a box count steps of the size."""
 Distance: TypeAlias = tuple[float, float]
-"""|ln p| and |ln f|, p and f being parameters and FLOPs over those wanted; the larger one first."""
+"""|ln p| and |ln f|, p and f being the two numbers over those wanted; the larger one first."""
+Equal: TypeAlias = Literal["parameters", "flops", "bytes"]
+"""A number that a match sets equal, as options name it."""
+
+USUAL: tuple[Equal, Equal] = ("parameters", "flops")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What is matched: parameters without embeddings, and FLOPs per token."""
+    """What is matched: parameters without embeddings, FLOPs per token, HBM bytes of a step."""
 
     parameters: int
     flops: int
+    hbm_bytes: float | None = None  # None: not among the numbers that are set equal
 
-    def logs(self, wanted: "Budget") -> tuple[float, float]:
-        """Ln p and ln f: how far parameters and FLOPs are from those wanted."""
-        return (
-            math.log(self.parameters / wanted.parameters),
-            math.log(self.flops / wanted.flops),
-        )
+    def of(self, name: Equal) -> float:
+        """One of the numbers."""
+        value = self.hbm_bytes if name == "bytes" else getattr(self, name)
+        assert value is not None, "bytes are counted where they are set equal"
+        return value  # type: ignore[no-any-return]  # a number
+
+    def ratio(self, wanted: "Budget", name: Equal) -> float:
+        """One of the numbers over that wanted."""
+        return self.of(name) / wanted.of(name)
+
+    def logs(self, wanted: "Budget", equal: tuple[Equal, Equal] = USUAL) -> tuple[float, float]:
+        """Ln p and ln f: how far the two numbers are from those wanted."""
+        first, second = (math.log(self.ratio(wanted, name)) for name in equal)
+        return first, second
 
 
 class Box(NamedTuple):
@@ -52,6 +66,7 @@ class Search:
     budget: Callable[[int, int], Budget | None]  # of two values; None where a rule refuses them
     sizes: tuple[Size, Size]
     wanted: Budget
+    equal: tuple[Equal, Equal] = USUAL
     budgets: dict[Pair, Budget | None] = field(default_factory=dict)  # of the pairs tried
 
     def nearest(self) -> Pair | None:
@@ -90,7 +105,8 @@ class Search:
         for corner, sign in zip(box, (1, -1), strict=True):
             budget = self._budget(corner)
             if budget is not None:
-                off = [max(a, sign * b) for a, b in zip(off, budget.logs(self.wanted), strict=True)]
+                logs = budget.logs(self.wanted, self.equal)
+                off = [max(a, sign * b) for a, b in zip(off, logs, strict=True)]
         return max(off), min(off)
 
     def _halves(self, box: Box, shared: int = 0) -> list[Box]:
@@ -109,7 +125,8 @@ class Search:
         lowest, highest = map(self._budget, box)
         between = self._budget((box.highest[0], box.lowest[1]))
         if min(widths) > shared and lowest and highest and between:
-            return int(max(highest.logs(between)) > max(between.logs(lowest)))
+            along_first = max(highest.logs(between, self.equal))
+            return int(along_first > max(between.logs(lowest, self.equal)))
         return int(widths[1] > widths[0])
 
     def _all_pairs(self) -> list[Box]:

@@ -1,5 +1,6 @@
 """Models side by side as people read them, with the findings in words."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from costmodel import units
@@ -7,10 +8,12 @@ from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.compare import Comparison, sentences
-from costmodel.show.comparison_json import comparison_rows, times_unknown
+from costmodel.show.comparison_json import comparison_rows, prediction_rows, times_unknown
 from costmodel.show.tables.columns import cell, head
 from costmodel.show.tables.notes import (
+    MOVES_NOTHING,
     calibration_note,
+    placement_note,
     routing_note,
     shipped_format_note,
     storage_notes,
@@ -22,20 +25,52 @@ COMPULSORY = STEP_QUANTITIES["rows.compulsory_bytes"]
 DOES_NOT_FIT = "*"
 RATIO = "bytes_of_first_over_this"
 COLUMNS = (
-    *("weights_bytes", "table_rows_bytes", "kv_read_bytes", "routing_flops", "routing_bytes"),
-    *("compulsory_bytes", RATIO, "floor_s"),
+    *("weights_bytes", "table_rows_bytes", "kv_read_bytes", "flops", "routing_flops"),
+    *("routing_bytes", "compulsory_bytes", RATIO, "floor_s"),
 )
+OFTEN_NONE = ("table_rows_bytes", "host_read_bytes", "disk_read_bytes", "predicted_exposed_s")
+FAR_COLUMNS = ("host_read_bytes", "disk_read_bytes", "predicted_exposed_s")
+KEPT = ("total_without_embeddings", "active_without_embeddings", "stored_weights_bytes")
+KEPT_FAR = ("host_table_bytes", "disk_table_bytes")
+LEFT = ("kv_bytes_per_token", "kv_room_bytes", "kv_room_tokens", "max_batch")
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """The steps of all models, then what each model keeps and where."""
+    return [comparison_table(comparison), kept_table(comparison.predictions[0])]
+
+
+def kept_table(predictions: Sequence[Prediction]) -> Table:
+    """One line for each model: parameters, what stands where, and room for the KV cache.
+
+    No batch changes these numbers. A place outside HBM is told where some model has a table there.
+    """
+    first = predictions
+    records = prediction_rows(predictions)
+    far = tuple(field for field in KEPT_FAR if any(record[field] for record in records))
+    fields = (*KEPT, *far, *LEFT)
+    return Table(
+        title=f"What each model keeps: {first[0].hardware.name}, "
+        + cell("memory.capacity_bytes", first[0].hardware.capacity_bytes),
+        headers=("model", *(head(f"rows.{field}") for field in fields)),
+        rows=tuple(
+            (record["model"], *(_cell(record, field, is_first=False) for field in fields))
+            for record in records
+        ),
+        notes=tuple(_placement_notes(first)),
+    )
 
 
 def comparison_table(comparison: Comparison) -> Table:
     """One line for each batch and model, and the findings in words."""
     first = comparison.predictions[0]
+    records = comparison_rows(comparison)
     timed = any(not isinstance(prediction.time, Unknown) for prediction in first)
-    predicted = ("predicted_s",) if timed else ()
+    far = [field for field in FAR_COLUMNS if any(record[field] for record in records)]
+    predicted = ("predicted_s", "predicted_j") if timed else ()
     unknown = times_unknown(comparison)
     workloads = [prediction.workload for prediction in first]
-    fields = (*COLUMNS, *predicted, "bound_by")
-    records = comparison_rows(comparison)
+    fields = (*COLUMNS, *predicted, *far, "bound_by")
     models = len(first)
     return Table(
         title=" against ".join(prediction.model.name for prediction in first)
@@ -57,7 +92,6 @@ def comparison_table(comparison: Comparison) -> Table:
         sections=frozenset(range(models - 1, len(records), models)),
         notes=(
             f"ratio: {COMPULSORY.label} of {first[0].model.name} over those of the model.",
-            *_sizes(first),
             *_fits(comparison),
             *_within_l2(comparison),
             *sentences(comparison.advantages),
@@ -82,27 +116,18 @@ def comparison_table(comparison: Comparison) -> Table:
     )
 
 
+def _placement_notes(predictions: Sequence[Prediction]) -> list[str]:
+    """What placed tables rest on, told once, and which models have none."""
+    notes = {note: one.model.name for one in predictions for note in placement_note(one)}
+    return [f"{name}: {note}" if note == MOVES_NOTHING else note for note, name in notes.items()]
+
+
 def _cell(record: dict[str, Any], field: str, *, is_first: bool) -> str:
     if field == RATIO and is_first:
         return ""
-    if field == "table_rows_bytes" and record[field] == 0:
+    if field in (*OFTEN_NONE, *KEPT_FAR) and not record[field]:
         return "-"
     return cell(f"rows.{field}", record[field])
-
-
-def _sizes(predictions: tuple[Prediction, ...]) -> list[str]:
-    """Each model's total and active parameters."""
-    names = ("total_without_embeddings", "active_without_embeddings")
-    return [
-        f"{prediction.model.name}: "
-        + ", ".join(
-            f"{cell(f'parameters.{name}', getattr(prediction.costs.parameters, name))}"
-            f" {STEP_QUANTITIES[f'parameters.{name}'].label}"
-            for name in names
-        )
-        + "."
-        for prediction in predictions
-    ]
 
 
 def _within_l2(comparison: Comparison) -> list[str]:
@@ -118,7 +143,7 @@ def _within_l2(comparison: Comparison) -> list[str]:
 
 
 def _fits(comparison: Comparison) -> list[str]:
-    """What the mark of a model that does not fit means, and each model's largest batch."""
+    """What the mark of a model that does not fit means."""
     first = comparison.predictions[0]
     hardware = first[0].hardware
     notes = []
@@ -128,8 +153,4 @@ def _fits(comparison: Comparison) -> list[str]:
             f" {cell('memory.capacity_bytes', hardware.capacity_bytes)} of one {hardware.name}"
             " (CUDA context and allocator slack left out)."
         )
-    label = capitalised(STEP_QUANTITIES["rows.max_batch"].label)
-    return notes + [
-        f"{label}: {prediction.model.name} {cell('rows.max_batch', prediction.memory.max_batch)}."
-        for prediction in first
-    ]
+    return notes

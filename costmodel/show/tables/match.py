@@ -30,7 +30,7 @@ def match_tables(
 ) -> list[Table]:
     """Sizes, then the two numbers that were matched, then everything else that both models have."""
     records = match_records(answer, lines)
-    others = [record for record in records[len(MATCHED) :] if record["target"] or record["matched"]]
+    others = [record for record in records[MATCHED:] if record["target"] or record["matched"]]
     last = {record["batch"]: index for index, record in enumerate(others)}  # of each batch
     workloads = [formats.of_model(model) for model in (answer.target, answer.model)]
     unknown = [one for work in workloads if (one := not_timed(calibration, work))][:1]
@@ -49,9 +49,9 @@ def match_tables(
             ),
         ),
         Table(
-            title=f"Matched: one decode step, batch 1, context {answer.context:,}",
+            title=f"Matched: one decode step, batch {answer.batch:,}, context {answer.context:,}",
             headers=("quantity", answer.target.name, "matched", "difference", "%"),
-            rows=tuple(map(_to_the_unit, records[: len(MATCHED)])),
+            rows=tuple(map(_to_the_unit, records[:MATCHED])),
         ),
         Table(
             title=f"What differs then: {workload_words(*workloads)}, on {hardware.name}",
@@ -73,12 +73,12 @@ def match_tables(
 
 
 def _to_the_unit(record: dict[str, Any]) -> tuple[str, ...]:
-    """One of the two matched numbers, with all of its digits."""
+    """One of the two matched numbers, to the unit; bytes are an expectation."""
     return (
         STEP_QUANTITIES[record["quantity"]].label,
-        units.count(record["target"]),
-        units.count(record["matched"]),
-        f"{record['difference']:+,}",
+        units.count(round(record["target"])),
+        units.count(round(record["matched"])),
+        f"{round(record['difference']):+,}",
         units.formatted(record["difference_percent"], "percent"),
     )
 

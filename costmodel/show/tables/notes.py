@@ -14,6 +14,8 @@ from costmodel.questions.request import Request
 from costmodel.routing.by_population import ngram_law_of, routing_of
 from costmodel.routing.popularity import UNIFORM_OVERSTATES, Uniform
 
+MOVES_NOTHING = "The model has no memory table: the placement moves nothing."
+
 
 def workload_words(workload: Workload, *others: Workload) -> str:
     """`decode, context 2,048, bf16 (KV bf16), uniform routing`, without the batch.
@@ -113,7 +115,7 @@ def placement_note(prediction: Prediction) -> tuple[str, ...]:
     if not prediction.workload.placement.moves:
         return ()
     if not any(tables.table_bytes for tables in prediction.costs.far.values()):
-        return ("The model has no memory table: the placement moves nothing.",)
+        return (MOVES_NOTHING,)
     link = prediction.hardware.link
     assert link is not None
     rate = units.formatted(link.bytes_per_s, "bytes_per_s")

@@ -47,6 +47,7 @@ COMPARED = {  # by the names of the choices, which addresses keep
     "HBM bytes": _compared("hbm_bytes.compulsory", "G", "hbm_bytes.compulsory"),
     PREDICTED_TIME: _compared("time.predicted_s", "m", "time.predicted_s"),
     "floor": _compared("time.floor_s", "m", "time.floor_s"),
+    "host bytes": _compared("host_bytes.read", "M"),
     "KV read": _compared("kv_cache.read_bytes", "G"),
     "routing bytes": _compared("routing.hbm_bytes", "M"),
     STEP_QUANTITIES["routing.flops"].label: _compared("routing.flops", "G"),

@@ -10,13 +10,14 @@ from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.model import ModelConfig
 from costmodel.questions.compare import sentences
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
+from costmodel.show.tables.comparison import kept_table
 from costmodel.show.tables.notes import workload_words
 from dashboard.app.address import linked, one_of, some_of, switch
 from dashboard.app.own_model import read_model
 from dashboard.app.pins import kept_elsewhere, pinned
 from dashboard.app.selection import Selection
 from dashboard.app.shell import current_selection, refused
-from dashboard.app.widgets import cards, chart, explained, plain, table
+from dashboard.app.widgets import cards, chart, explained, plain, table, text_table
 from dashboard.pages.compare import charts, data
 from dashboard.pages.compare.measured_points import Along, distinct_points, points, recorded
 
@@ -141,4 +142,5 @@ if axis == "batch":
             key="cmp_distinct",
         )
 table(data.rows(grids, predictions, axis), alt="Every quantity of every model", key="cmp_rows")
+text_table(kept_table(predictions), key="cmp_kept")
 explained("How this is computed", f"{HOW} {UNIFORM_OVERSTATES}")

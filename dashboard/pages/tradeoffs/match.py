@@ -8,9 +8,15 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.workload import Workload
 from costmodel.questions.match import Match
 from costmodel.questions.match_differences import Difference
+from costmodel.questions.matching.search import Equal
 from costmodel.show.match_json import match_records
 from dashboard.app.widgets import Card, plain
 
+EQUAL: dict[Equal, str] = {
+    "parameters": "Parameters",
+    "flops": "FLOPs per token",
+    "bytes": "HBM bytes",
+}
 TIMES = ("time.predicted_s", "time.floor_s")  # the first that is known is told
 
 
@@ -30,8 +36,7 @@ def answer_sentence(answer: Match) -> str:
 
 
 def answer_cards(answer: Match) -> list[Card]:
-    """The sizes of the match, and how far its parameters and FLOPs are from the target's."""
-    parameters, flops = match_records(answer, ())
+    """The sizes of the match, and how far what was set equal is from the target's."""
     cards = [
         Card(
             label=plain(name),
@@ -40,12 +45,12 @@ def answer_cards(answer: Match) -> list[Card]:
         )
         for name, (before, after) in answer.fields.items()
     ]
-    for name, record in (("Parameters", parameters), ("FLOPs per token", flops)):
+    for name, record in zip(answer.equal, match_records(answer, ()), strict=True):
         cards.append(
             Card(
-                label=f"{name}: off by",
+                label=f"{EQUAL[name]}: off by",
                 value=f"{record['difference_percent']:+.3f} %",
-                help=f"{record['difference']:+,} of {record['target']:,}",
+                help=f"{round(record['difference']):+,} of {round(record['target']):,}",
             )
         )
     return cards
