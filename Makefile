@@ -6,7 +6,7 @@ PORT ?= 8501
 SEED ?= 0
 COUNT ?= 20000
 
-.PHONY: help setup run check test load fuzz bench format clean
+.PHONY: help setup run check test coverage load fuzz bench format clean
 
 # Format, lint, types and imports. mypy keeps what it knows in .mypy_cache: 30 s of CPU time the first
 # time, then seconds.
@@ -39,7 +39,10 @@ check: setup ## format, lint, types, imports and the fast tests, in about two mi
 test: setup ## everything that CI runs: also the wheel, the slow tests and those in a browser
 	$(STATIC)
 	$(BIN)/python -m tests.wheel_smoke
-	$(BIN)/python -m pytest --cov -n auto
+	$(BIN)/python -m pytest -n auto
+
+coverage: setup ## the fast tests again, with the lines and branches of costmodel that they do not reach
+	$(BIN)/python -m pytest --cov -n auto -m "not slow and not browser and not gpu"
 
 load: setup ## time the dashboard, press it with 20 browser tabs, and print how it held
 	@missed=0; \
