@@ -18,7 +18,7 @@ $(BIN)/lint-imports --no-logo
 endef
 
 help: ## list these targets (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## make .venv and install sparsecost with its development tools (or PYTHON=python3.12)
 

@@ -15,7 +15,7 @@ from tests.test_house import fenced_commands
 from tests.wheel_smoke import INSTALL
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MAKE = {"make run": ".venv/bin/sparsecost dashboard --port", "make test": "-m pytest --cov"}
+MAKE = {"make run": ".venv/bin/sparsecost dashboard --port", "make test": "-m pytest -n auto"}
 DASHBOARD = "sparsecost dashboard --port"
 
 
