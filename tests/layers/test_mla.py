@@ -299,3 +299,10 @@ def test_the_square_counts_all_keys() -> None:
     step = make_step(batch=3, new_tokens=2, cached=5, attention_flops="full")
     core = one_layer(SMALL, step, hidden_size=16)["attention.core"]
     assert flops(core)["values"] == ("attention", 2 * 3 * (2 * 7) * 2 * 8)
+
+
+def test_without_rotation_the_cache_is_written_all_the_same() -> None:
+    rotated, plain = layer()["rope"], layer(replace(SMALL, mla_use_nope=True))["rope"]
+    assert [part.name for part in plain.parts] == ["cache_write"]
+    assert plain.total("kv_written_bytes") == rotated.total("kv_written_bytes") == N * (8 + 6) * 2
+    assert plain.formula == "0"
