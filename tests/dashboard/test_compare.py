@@ -269,7 +269,7 @@ def test_the_view_of_three_ways_tells_what_stands_where_and_what_is_left() -> No
     )
     names = [load_model(name).name for name in VIEW["cmp_models"]]
     assert [card.label for card in at.metric] == [plain(name) for name in names]
-    kept = at.dataframe(key="cmp_kept").value
+    kept = at.dataframe[-1].value
     assert list(kept.iloc[:, 0]) == names
     host = next(column for column in kept if "host" in column)
     assert list(kept[host] == "-") == [True, False, False]
