@@ -270,11 +270,11 @@ def test_the_view_of_three_ways_tells_what_stands_where_and_what_is_left() -> No
     names = [load_model(name).name for name in VIEW["cmp_models"]]
     assert [card.label for card in at.metric] == [plain(name) for name in names]
     kept = at.dataframe[-1].value
-    assert list(kept.iloc[:, 0]) == names
-    host = next(column for column in kept if "host" in column)
-    assert list(kept[host] == "-") == [True, False, False]
-    left = [float(text.split()[0]) for text in kept[next(c for c in kept if "left" in c)]]
-    assert left[0] < left[1] < left[2]  # what moves out leaves room
+    model, _, _, _, in_host, _, left, _, _ = (list(kept[column]) for column in kept)
+    assert model == names
+    assert [cell == "-" for cell in in_host] == [True, False, False]
+    room = [float(cell.split()[0]) for cell in left]
+    assert room[0] < room[1] < room[2]  # what moves out leaves room
 
 
 def test_what_is_left_for_the_cache_by_hand() -> None:
