@@ -152,8 +152,8 @@ def _max_batch(case: Case) -> Derivation:
 def _kv_room(case: Case) -> Derivation:
     memory = case.prediction.memory
     capacity = Letter("capacity", memory.capacity_bytes, "memory.capacity_bytes")
-    fixed = [part for part in _parts(case) if part.symbol in FIXED]
-    formula = " - ".join(("capacity", *(part.symbol for part in fixed)))
+    fixed = [part for part in _parts(case) if part.name in FIXED]
+    formula = " - ".join(("capacity", *(part.name for part in fixed)))
     return Derivation(equations=(case.equation(f"max({formula}, 0)", capacity, *fixed),))
 
 

@@ -14,9 +14,11 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.questions.compare import Advantage
 from costmodel.recordings.recording import Recording, load_recording
+from costmodel.show.comparison_json import prediction_rows
 from dashboard.app.widgets import plain
 from dashboard.pages.compare import charts, data
 from dashboard.pages.compare.measured_points import Along, Point, distinct_points, points
+from docs.three_ways import VIEW
 from tests.dashboard.pages import chosen, opened
 from tests.sentences import says
 
@@ -258,3 +260,33 @@ def test_models_that_do_not_fit_are_named() -> None:
     predictions = [selection.predict(model) for model in pair()]
     assert data.too_large(predictions) == ["OLMoE-1B-7B"]
     assert page(batch="508").warning[0].value.endswith(": OLMoE-1B-7B")
+
+
+def test_the_view_of_three_ways_tells_what_stands_where_and_what_is_left() -> None:
+    """The link of docs/three_ways.md: an MoE, a memory layer and n-gram tables in host memory."""
+    at = page(
+        **{key: value if isinstance(value, str) else list(value) for key, value in VIEW.items()}
+    )
+    names = [load_model(name).name for name in VIEW["cmp_models"]]
+    assert [card.label for card in at.metric] == [plain(name) for name in names]
+    kept = at.dataframe[-1].value
+    model, _, _, _, in_host, _, left, _, _ = (list(kept[column]) for column in kept)
+    assert model == names
+    assert [cell == "-" for cell in in_host] == [True, False, False]
+    room = [float(cell.split()[0]) for cell in left]
+    assert room[0] < room[1] < room[2]  # what moves out leaves room
+
+
+def test_what_is_left_for_the_cache_by_hand() -> None:
+    """Capacity of the H200 less 2 bytes of each parameter, over 2 x 20 layers x 768 x 2 bytes."""
+    prediction = chosen(model="engram-227m-1.2b-reconstruction", tables="host").predict()
+    (row,) = prediction_rows([prediction])
+    table = 2 * row["total_without_embeddings"] + 2 * 50304 * 768 - row["stored_weights_bytes"]
+    assert row["host_table_bytes"] == table == 2 * 48 * sum(
+        operator.weights[0].rows for operator in prediction.costs.operators
+        if operator.leaf == "ngram.rows"
+    )  # fmt: skip
+    buffers = prediction.memory.buffers_bytes
+    room = 150_109_880_320 - row["stored_weights_bytes"] - buffers
+    assert row["kv_room_bytes"] == room
+    assert row["kv_room_tokens"] == room // (2 * 20 * 768 * 2)

@@ -40,7 +40,7 @@ class Budget:
         """One of the numbers."""
         value = self.hbm_bytes if name == "bytes" else getattr(self, name)
         assert value is not None, "bytes are counted where they are set equal"
-        return value  # type: ignore[no-any-return]  # a number
+        return value
 
     def ratio(self, wanted: "Budget", name: Equal) -> float:
         """One of the numbers over that wanted."""
