@@ -74,7 +74,9 @@ def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
     assert layers == {str(i) for i in range(model.num_hidden_layers)}
     for i in range(model.num_hidden_layers):
         leaves = {path.split(".", 2)[2] for path in counted if path.startswith(f"layers.{i}.")}
-        assert {"attention.core", "attention.output"} <= leaves
+        assert "attention.output" in leaves
+        keeps_tokens = model.attention_of(i).kv_token_bytes(step) > 0
+        assert ("attention.core" in leaves) == keeps_tokens  # a recurrence has a core of its own
         assert ("attention_norm" in leaves) == (model.block != "norms_behind")
         assert ("ffn_norm" in leaves) == (model.block == "serial")
         blocks = {leaf.partition(".")[0] for leaf in leaves}
