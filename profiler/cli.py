@@ -32,11 +32,17 @@ from costmodel.inputs.workload import (
     Backend,
     Phase,
 )
-from costmodel.recordings.case_workload import Dtype
+from costmodel.recordings.case_workload import IN_HBM, Dtype
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.routing.by_population import POPULATIONS
 from costmodel.show.text import printable
-from profiler.session.plan import PlannedCase, check_backend, plan_from_lists, standard_plan
+from profiler.session.plan import (
+    PlannedCase,
+    check_backend,
+    plan_from_lists,
+    standard_plan,
+    with_tables_in,
+)
 from profiler.session.profile import run_profile
 from profiler.session.progress import ProfileProgress
 from profiler.session.protocol import DeviceChoice
@@ -85,6 +91,14 @@ def profile(
             " the model's own. (Default: uniform.)",
         ),
     ] = None,
+    placement: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="tables=host: memory tables in pinned host memory, in the same recording as cases"
+            " with tables=hbm.",
+        ),
+    ] = IN_HBM,
     dtype: Annotated[Dtype, typer.Option(help="Weights and KV cache.")] = "bf16",
     runs: Annotated[
         str, typer.Option(metavar="LIST", help="Kinds of run, of which each is a process.")
@@ -139,7 +153,7 @@ def profile(
         raise InputError("backend=fused: needs a GPU, not device=cpu")
 
     def plan_of(model: ModelConfig) -> tuple[PlannedCase, ...]:
-        cases = cases_of(model)
+        cases = with_tables_in(cases_of(model), model, placement)
         check_backend(model, cases, backend)
         return cases
 

@@ -7,9 +7,12 @@ them: `LookUp` and `AtInput`.
 Shapes: B sequences, T new tokens, h past token ids, D hidden.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from costmodel.inputs.model import ModelConfig
@@ -27,10 +30,19 @@ class Known:
     ids: Tensor  # [B, T], the new ones
     window: Tensor  # [B, h + T]: those, and before them the last h of each sequence
     per_layer: Tensor | None = None  # [B, T, L, p], left at the input for the blocks
+    fetched: dict[nn.Module, tuple[Tensor, torch.cuda.Event | None]] = field(default_factory=dict)
+    """What layers of the blocks read of their tables ahead, and when it is there."""
 
     def last(self, past: int) -> Tensor:
         """The window with no more than `past` ids before the new ones, [B, past + T]."""
         return self.window[:, self.window.shape[1] - self.ids.shape[1] - past :]
+
+    def taken(self, layer: nn.Module) -> Tensor | None:
+        """What was fetched ahead for a layer, once it is there; None: nothing was."""
+        rows, arrival = self.fetched.get(layer, (None, None))
+        if arrival is not None:
+            torch.cuda.current_stream().wait_event(arrival)
+        return rows
 
 
 Waiting: TypeAlias = tuple[Tensor, list[Tensor]]
@@ -40,7 +52,9 @@ Waiting: TypeAlias = tuple[Tensor, list[Tensor]]
 class LookUp(Protocol):
     """A memory layer at the head or the end of a block.
 
-    It is made with (factory, kind, index=): its number among the layers of its kind.
+    It is made with (factory, kind, index=): its number among the layers of its kind. One whose rows
+    may be read before the step's first block says how: `fetch(known)`, and takes what was fetched
+    (`known.taken`).
     """
 
     def new_state(self, room: Room) -> LayerState | None:
@@ -69,6 +83,8 @@ class LookUps:
         self._inputs: list[str] = []  # attributes of the model
         self._before: dict[int, str] = {}  # attributes by block
         self._behind: dict[int, str] = {}
+        self._beside: torch.cuda.Stream | None = None  # of fetches
+        self._held: Any = None  # what the last step fetched: its memory is in use until it ends
         kinds = [memory for memory in config.memory if memory.position != "beside_ffn"]
         if any(kind.past_ids for kind in kinds):
             model.token_history = TokenHistory()
@@ -104,6 +120,31 @@ class LookUps:
             return Known(ids=ids, window=ids)
         history: TokenHistory = self._model.token_history
         return Known(ids=ids, window=history(ids, cache.past_ids))
+
+    def fetch_ahead(self, known: Known) -> None:
+        """Read the rows of all layers in the blocks now, one after another, in their order.
+
+        On a GPU a stream of its own reads them while the step goes on, as a branch of a CUDA graph
+        where the step is captured; a layer waits for its own rows alone.
+        """
+        on_gpu = known.ids.is_cuda
+        if on_gpu:
+            if self._beside is None:
+                self._beside = torch.cuda.Stream()
+            self._beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._beside) if on_gpu else nullcontext():
+            for layer in self._fetching():
+                rows = layer.fetch(known)
+                known.fetched[layer] = rows, self._beside.record_event() if self._beside else None
+        self._held = known.fetched
+
+    def _fetching(self) -> Iterator[Any]:
+        """The layers in the blocks that can read their rows ahead, in the order of their steps."""
+        for number in range(len(self._blocks)):
+            for places in (self._before, self._behind):
+                layer = getattr(self._block(number), places.get(number, ""), None)
+                if hasattr(layer, "fetch"):
+                    yield layer
 
     def at_input(self, stream: Tensor, known: Known) -> Tensor:
         """The embedded tokens [B, T, D] to the stream [B, T, D]."""

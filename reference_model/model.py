@@ -27,6 +27,7 @@ from reference_model.leaf import Factory, Leaf
 from reference_model.lookup import LookUps
 from reference_model.mla import LatentLayer
 from reference_model.registry import module_of
+from reference_model.value_tables import TablesPlace, placed
 
 
 class Block(nn.Module):
@@ -106,7 +107,16 @@ def _post_norm(factory: Factory, config: ModelConfig) -> Norm | None:
 
 
 class ReferenceModel(nn.Module):
-    """A decoder-only language model whose leaf modules are the operators of the cost model."""
+    """A decoder-only language model whose leaf modules are the operators of the cost model.
+
+    Attributes:
+        tables: Where its memory tables stand: see `place_tables`.
+        prefetch: Whether layers of the blocks that token ids address read their rows at the step's
+            beginning, beside the work before them. None: where tables stand in host memory.
+    """
+
+    tables: TablesPlace = "hbm"
+    prefetch: bool | None = None
 
     def __init__(self, config: ModelConfig, factory: Factory) -> None:
         super().__init__()
@@ -145,6 +155,27 @@ class ReferenceModel(nn.Module):
     def leaves(self) -> dict[str, Leaf]:
         """The module of every operator, by path."""
         return {path: m for path, m in self.named_modules() if isinstance(m, Leaf)}
+
+    def place_tables(self, place: TablesPlace) -> "ReferenceModel":
+        """Move all memory tables to host memory, or back to the model's device.
+
+        In host memory they are pinned, so that a GPU reads their rows where they stand. On a CPU
+        both places are the same memory. Graphs that were captured before are of no use after.
+        """
+        self.tables = place
+        for table in self.memory_tables():
+            table.data = placed(table.data, place, self.device)
+        return self
+
+    def memory_tables(self) -> tuple[nn.Parameter, ...]:
+        """The tables of memory layers, of which a step reads rows alone; a shared one once."""
+        tables = (
+            getattr(leaf, name)
+            for leaf in self.leaves().values()
+            for name, group in leaf.groups.items()
+            if group == "memory_values"
+        )
+        return tuple({id(table): table for table in tables}.values())
 
     def fold(self) -> "ReferenceModel":
         """Prepare for inference: keys of memory layers are normalised once and for all."""
@@ -190,6 +221,8 @@ class ReferenceModel(nn.Module):
             Logits [B, 1, V], or [B, T, V] of `all`.
         """
         known = self.look_ups.known(ids, cache)
+        if self.tables == "host" if self.prefetch is None else self.prefetch:
+            self.look_ups.fetch_ahead(known)
         stream = self.look_ups.at_input(self.embed(ids), known)
         adds: list[Tensor] = []
         waiting: dict[int, list[Tensor]] = {}  # memory outputs by the block after which they join

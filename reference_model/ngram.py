@@ -21,7 +21,7 @@ from reference_model.layers import Linear
 from reference_model.leaf import NORM_EPS, Factory, Leaf, Selector
 from reference_model.lookup import Known
 from reference_model.registry import runs
-from reference_model.value_tables import TABLE_STD
+from reference_model.value_tables import TABLE_STD, row_values
 
 SHIFT = 1 - NO_TOKEN  # makes every id, and what stands before the first one, larger than 0
 FACTOR_BITS = 36  # a shifted id is below 2^25, so that its product with a factor is below 2^63
@@ -87,7 +87,7 @@ class NgramRows(Leaf):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows [N, Q] to their elements [N, Q d]."""
-        return nn.functional.embedding(rows, self.weight).flatten(1)
+        return row_values(self.weight, rows).flatten(1)
 
 
 class NgramGate(Leaf):
@@ -193,9 +193,16 @@ class NgramLayer(nn.Module):
             return None
         return LayerState(tensors=[room.zeros(self.reach, len(self.conv.weight))])
 
+    def fetch(self, known: Known) -> Tensor:
+        """The elements of the rows that the ids address, [N, Q d]."""
+        rows: Tensor = self.rows(self.hash(known.last(self.past)))
+        return rows
+
     def forward(self, stream: Tensor, known: Known, state: LayerState | None) -> Tensor:
         """The residual stream [B, T, D], and the ids that are known, to what is added to it."""
-        rows = self.rows(self.hash(known.last(self.past)))
+        rows = known.taken(self)
+        if rows is None:
+            rows = self.fetch(known)
         out = self.gate(stream.flatten(0, -2), self.project(rows))
         if self.conv is not None:
             out = self.conv(out.view(*stream.shape[:2], -1), state)

@@ -14,6 +14,7 @@ from costmodel.layers.ngram_embedding import NgramEmbedding
 from reference_model.leaf import Factory, Leaf, Selector
 from reference_model.lookup import Known
 from reference_model.registry import runs
+from reference_model.value_tables import row_values
 
 
 class PolynomialHash(Selector):
@@ -65,7 +66,7 @@ class TableRows(Leaf):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows [N, G] to their values [N, D]."""
-        return nn.functional.embedding(rows, self.weight).flatten(1)
+        return row_values(self.weight, rows).flatten(1)
 
 
 class Project(Leaf):

@@ -16,6 +16,7 @@ from reference_model.layers import Linear
 from reference_model.leaf import Factory, Leaf, Selector, rms_norm
 from reference_model.lookup import Known
 from reference_model.registry import runs
+from reference_model.value_tables import row_values
 
 
 class TokenRows(Selector):
@@ -33,7 +34,7 @@ class TokenRows(Selector):
         if self.synthetic_choice is not None:
             known = self.synthetic_choice[: ids.numel()].view_as(ids)
         self.selected = known.view(-1, 1)
-        return nn.functional.embedding(known, self.weight)
+        return row_values(self.weight, known)
 
 
 class Project(Leaf):

@@ -16,11 +16,16 @@ from costmodel.inputs.workload import (
 )
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.formats import Formats
+from costmodel.layers.placement import Place, parse_placement
 from costmodel.routing.popularity import Routing, Uniform
 from costmodel.strict import STRICT
 
 Dtype: TypeAlias = Literal["bf16", "fp32"]
 """The format of weights and KV cache in the reference models."""
+
+TablesIn: TypeAlias = Literal["tables=hbm", "tables=host"]
+"""Where all memory tables stand, as `--placement` spells it."""
+IN_HBM: TablesIn = "tables=hbm"
 
 _LAW = r"(uniform|zipf:\d{1,2}(\.\d{1,6})?)"
 ROUTING = rf"^(scores|{_LAW}|experts={_LAW},rows={_LAW})$"
@@ -32,7 +37,8 @@ class CaseWorkload:
 
     `context` counts the tokens cached per sequence before the step. `routing` is `uniform`,
     `zipf:EXPONENT`, one of these for each population as `experts=LAW,rows=LAW`, or `scores`: the
-    model's own choices, which no formula predicts.
+    model's own choices, which no formula predicts. `placement` is left out of files where tables
+    stand in HBM.
     """
 
     phase: Phase
@@ -41,6 +47,7 @@ class CaseWorkload:
     new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
     dtype: Dtype
     routing: Annotated[str, Field(pattern=ROUTING)]
+    placement: TablesIn = Field(default=IN_HBM, exclude_if=lambda value: value == IN_HBM)
 
     def __post_init__(self) -> None:
         if self.phase == "decode" and self.new_tokens != 1:
@@ -52,10 +59,16 @@ class CaseWorkload:
     def label(self) -> str:
         """The workload in words: `decode, batch 16, context 2,048, bf16, uniform`."""
         new_tokens = f", {self.new_tokens:,} new tokens" if self.phase == "prefill" else ""
+        tables = "" if self.placement == IN_HBM else f", {self.placement}"
         return (
             f"{self.phase}, batch {self.batch:,}, context {self.context:,}{new_tokens},"
-            f" {self.dtype}, {self.routing}"
+            f" {self.dtype}, {self.routing}{tables}"
         )
+
+    @property
+    def tables(self) -> Place:
+        """Where the memory tables stand."""
+        return parse_placement(self.placement).tables
 
     def to_workload(
         self, *, routing: Routing | None = None, backend: Backend = "torch"
@@ -79,4 +92,5 @@ class CaseWorkload:
             kv_dtype=dtype,
             routing=routing,
             backend=backend,
+            placement=parse_placement(self.placement),
         )

@@ -172,6 +172,14 @@ QUANTITIES: dict[str, Quantity] = {
             levels=OF_BOTH,
             counterpart="HBM bytes written",
         ),
+        Quantity(  # of cases whose tables stand in host memory
+            name="host_read_bytes",
+            title="bytes read from host memory",
+            unit="bytes",
+            runs=("counters",),
+            levels=OF_BOTH,
+            counterpart="rows of tables in host memory, in whole sectors of 32 bytes",
+        ),
         # reads and writes together, where GPM is the only counter
         Quantity(
             name="hbm_bytes",

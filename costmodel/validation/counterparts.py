@@ -104,6 +104,12 @@ def _written_bytes(operator: Operator) -> Number:
     return operator.total("written_bytes")
 
 
+def _host_bytes(operator: Operator) -> Number:
+    """Bytes of the distinct rows that one layer reads from host memory, in whole sectors."""
+    from_host = any(weight.place == "host" for weight in operator.weights)
+    return operator.rows.fetched_sector_bytes if from_host and operator.rows is not None else 0
+
+
 def _unfused_bytes(operator: Operator) -> Number:
     """Bytes that one layer of the operator moves if no kernel does more than one part."""
     return (
@@ -178,6 +184,7 @@ STEP_COUNTERPARTS: dict[str, Callable[[CasePrediction], Counterpart]] = {
         case.step_total(lambda operator: operator.total("read_bytes")), COMPULSORY
     ),
     "hbm_written_bytes": lambda case: _by_choices(case.step_total(_written_bytes), COMPULSORY),
+    "host_read_bytes": lambda case: _by_choices(case.step_total(_host_bytes), COMPULSORY),
     "hbm_bytes": lambda case: _by_choices(case.costs.totals.compulsory_bytes, COMPULSORY),
     "logical_bytes": lambda case: _by_choices(case.step_total(_unfused_bytes), UNFUSED),
     "graph_s": _step_s(lambda times: times.graph_s),
@@ -193,6 +200,7 @@ OPERATOR_COUNTERPARTS: dict[str, Callable[[CasePrediction, Operator], Counterpar
     "launches": lambda case, operator: _launches(case, case.kernels.operator_launches(operator)),
     "hbm_read_bytes": lambda _, operator: _by_choices(_read_bytes(operator), COMPULSORY),
     "hbm_written_bytes": lambda _, operator: _by_choices(_written_bytes(operator), COMPULSORY),
+    "host_read_bytes": lambda _, operator: _by_choices(_host_bytes(operator), COMPULSORY),
     "logical_bytes": lambda _, operator: _by_choices(_unfused_bytes(operator), UNFUSED),
     "kernel_s": _operator_s,
 }

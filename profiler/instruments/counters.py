@@ -12,11 +12,13 @@ from types import TracebackType
 from typing import Self
 
 from costmodel.recordings.case_workload import Dtype
+from costmodel.routing.sectors import SECTOR_BYTES
 from profiler.instruments.cupti import UnknownMetricError
 from profiler.instruments.ranges import Enter, RangeCounters, RangeValues
 
 READ = "dram__bytes_read.sum"
 WRITTEN = "dram__bytes_write.sum"
+HOST_SECTORS = "lts__d_sectors_fill_sysmem.sum"  # that L2 filled from host memory
 DURATION = "gpu__time_duration.sum"  # nanoseconds
 TENSOR: dict[Dtype, str] = {  # a multiply-add counts as 2; padding of tiles is included
     "bf16": "sm__ops_path_tensor_src_bf16_dst_fp32.sum",
@@ -29,7 +31,8 @@ class RangeCounts:
     """The counts of one range.
 
     `hbm_settled_bytes` are the written bytes after all lines have left L2; None without a flush
-    after the range. `tensor_flops` is None where the chip has no such counter.
+    after the range. `tensor_flops` is None where the chip has no such counter, `host_read_bytes`
+    where they were not asked for.
     """
 
     hbm_read_bytes: int
@@ -37,6 +40,7 @@ class RangeCounts:
     tensor_flops: int | None
     duration_s: float
     hbm_settled_bytes: int | None = None
+    host_read_bytes: int | None = None
 
 
 class HardwareCounters:
@@ -45,14 +49,23 @@ class HardwareCounters:
     Args:
         dtype: Whose tensor-core FLOPs are counted: products in bf16, or in fp32 by way of TF32.
         max_ranges: The most ranges of one step; `step` takes three.
+        host: Whether to count what is read from host memory too.
         library: As in `RangeCounters`.
 
     Raises:
         CounterError: The counters are not available; its subclasses say what can be done.
     """
 
-    def __init__(self, *, dtype: Dtype, max_ranges: int, library: object | None = None) -> None:
-        metrics = (READ, WRITTEN, DURATION)
+    def __init__(
+        self,
+        *,
+        dtype: Dtype,
+        max_ranges: int,
+        host: bool = False,
+        library: object | None = None,
+    ) -> None:
+        metrics = (READ, WRITTEN, DURATION, *((HOST_SECTORS,) if host else ()))
+        self._host = host
         self._tensor: str | None = TENSOR[dtype]
         try:
             self._ranges = RangeCounters(
@@ -116,7 +129,9 @@ class HardwareCounters:
         return [(range_.name, self._counts(range_)) for range_ in self._ranges.collect(step)]
 
     def _counts(self, range_: RangeValues, *, settled: float | None = None) -> RangeCounts:
+        host = round(range_.values[HOST_SECTORS] * SECTOR_BYTES) if self._host else None
         return RangeCounts(
+            host_read_bytes=host,
             hbm_read_bytes=round(range_.values[READ]),
             hbm_written_bytes=round(range_.values[WRITTEN]),
             tensor_flops=None if self._tensor is None else round(range_.values[self._tensor]),

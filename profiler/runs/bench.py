@@ -35,6 +35,7 @@ from profiler.runs.trace import TraceRun
 from reference_model.free_memory import free_bytes, needed_bytes
 from reference_model.fused.support import device_refusal
 from reference_model.model import build_model
+from reference_model.value_tables import TablesPlace
 
 GPU_METHODS: dict[RunName, Callable[[], RunMethod]] = {
     "time": TimeRun,
@@ -113,6 +114,7 @@ class TorchBench:
         Raises:
             DoesNotFit: Its cache and activations are predicted not to fit beside the weights.
         """
+        self._place_tables(workload)
         self._check_room(workload)
         case = PreparedCase(self.model, workload, seed, backend=self.backend)
         facts = CaseFacts(
@@ -129,6 +131,25 @@ class TorchBench:
             ),
         )
         return replace(self.method.measure(case, facts), backend=self.backend)
+
+    def _place_tables(self, workload: CaseWorkload) -> None:
+        """Put the memory tables where the case has them; the model is built with them in HBM.
+
+        Raises:
+            DoesNotFit: They do not fit there.
+        """
+        place: TablesPlace = "host" if workload.tables == "host" else "hbm"
+        if place == self.model.tables:
+            return
+        if self.device == "cuda":
+            tables = sum(table.nbytes for table in self.model.memory_tables())
+            if place == "hbm":
+                self._check_free("tables", tables)
+            else:  # an allocation of pinned memory is rounded up to a power of two
+                self._check_free("tables in host memory", 2 * tables, "cpu")
+        self.model.place_tables(place)
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
 
     def _check_weights(self, model: ModelConfig, dtype: Dtype) -> None:
         """Check that the weights alone fit, before any is allocated."""
@@ -148,9 +169,10 @@ class TorchBench:
         weights_bytes = predicted.weights_bytes + predicted.buffers_bytes
         self._check_free("cache and activations", whole_bytes - weights_bytes)
 
-    def _check_free(self, what: str, nbytes: int) -> None:
-        needed, free = nbytes + MARGIN_BYTES[self.device], free_bytes(self.device)
-        if free is not None and self.device == "cuda":
+    def _check_free(self, what: str, nbytes: int, device: Device | None = None) -> None:
+        device = device or self.device
+        needed, free = nbytes + MARGIN_BYTES[device], free_bytes(device)
+        if free is not None and device == "cuda":
             free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         if free is not None and needed > free:
             raise DoesNotFit(

@@ -13,7 +13,7 @@ from typing import NoReturn
 from costmodel.recordings.measured import Column, Measured, Missing
 from costmodel.recordings.recording import Check, RunResult
 from profiler.instruments.counters import HardwareCounters, RangeCounts
-from profiler.instruments.cupti import PermissionRefusedError
+from profiler.instruments.cupti import CounterError, PermissionRefusedError, UnknownMetricError
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.leaf_hooks import LeafContext
 from profiler.instruments.machine import now
@@ -23,7 +23,7 @@ from profiler.instruments.timing import under_load
 from profiler.runs.base import CaseFacts
 from profiler.runs.case import PreparedCase, captured_or_reason
 from profiler.runs.fallback import counts_without_cupti
-from profiler.runs.self_check import counter_checks
+from profiler.runs.self_check import StepCounters, counter_checks, host_check
 from profiler.runs.tensor_facts import distinct_column
 
 REPEATS = 3
@@ -38,12 +38,18 @@ class CounterRun:
         self.gpu, self.flush = open_gpu(), L2Flush()
 
     def self_check(self) -> tuple[Check, ...]:
-        """Count a copy and two matrix products, whose bytes and FLOPs are known."""
+        """Count a copy, two products and a gather of rows, whose bytes and FLOPs are known."""
         try:
             with HardwareCounters(dtype="bf16", max_ranges=STEP_RANGES) as counters:
-                return counter_checks(counters, "cuda")
+                checks = counter_checks(counters, "cuda")
         except PermissionRefusedError as refused:  # cases are counted by other means
-            return counter_checks(_Refused(refused), "cuda")
+            counter: StepCounters = _Refused(refused)
+            return (*counter_checks(counter, "cuda"), host_check(counter, "cuda"))
+        try:
+            with HardwareCounters(dtype="bf16", max_ranges=STEP_RANGES, host=True) as counters:
+                return (*checks, host_check(counters, "cuda"))
+        except UnknownMetricError as unknown:
+            return (*checks, host_check(_Refused(unknown), "cuda"))
 
     def measure(self, case: PreparedCase, facts: CaseFacts) -> RunResult:
         """Count the step and its leaves `REPEATS` times each."""
@@ -65,19 +71,34 @@ class CounterRun:
     def _step_quantities(
         self, case: PreparedCase, run: Callable[[], object]
     ) -> dict[str, Measured]:
-        with HardwareCounters(dtype=case.workload.dtype, max_ranges=STEP_RANGES) as counters:
+        with _counters(case, STEP_RANGES) as counters:
             repeats = [counters.step(run, flush=self.flush) for _ in range(REPEATS)]
+        of_host = {"host_read_bytes": _spread([counts.host_read_bytes for counts in repeats])}
         return {
+            **(of_host if _reads_host(case) else {}),
             "hbm_read_bytes": _spread([counts.hbm_read_bytes for counts in repeats]),
             "hbm_written_bytes": _spread([counts.hbm_settled_bytes for counts in repeats]),
             "flops_tensor": _spread([counts.tensor_flops for counts in repeats]),
         }
 
 
+def _reads_host(case: PreparedCase) -> bool:
+    """Whether tables of the case stand in host memory."""
+    return case.workload.tables == "host"
+
+
+def _counters(case: PreparedCase, max_ranges: int) -> HardwareCounters:
+    """The counters of a case."""
+    dtype = case.workload.dtype
+    if _reads_host(case):
+        return HardwareCounters(dtype=dtype, max_ranges=max_ranges, host=True)
+    return HardwareCounters(dtype=dtype, max_ranges=max_ranges)
+
+
 class _Refused:
     """Counters that were refused, so that every check fails with the reason."""
 
-    def __init__(self, error: PermissionRefusedError) -> None:
+    def __init__(self, error: CounterError) -> None:
         self._error = error
 
     def step(self, run: Callable[[], object], *, flush: Callable[[], object]) -> NoReturn:
@@ -92,7 +113,7 @@ def _leaf_columns(case: PreparedCase) -> dict[str, Column]:
         with case.within(range_):
             case.run()
 
-    with HardwareCounters(dtype=case.workload.dtype, max_ranges=len(paths)) as counters:
+    with _counters(case, len(paths)) as counters:
         repeats = [counters.ranges(eager_step) for _ in range(REPEATS)]
 
     def column(quantity: Callable[[RangeCounts], float | None]) -> Column:
@@ -104,7 +125,9 @@ def _leaf_columns(case: PreparedCase) -> dict[str, Column]:
             return NO_COUNTER
         return spread_column(paths, readings, "hardware_counter")
 
+    of_host = {"host_read_bytes": column(lambda counts: counts.host_read_bytes)}
     return {
+        **(of_host if _reads_host(case) else {}),
         "hbm_read_bytes": column(lambda counts: counts.hbm_read_bytes),
         "hbm_written_bytes": column(lambda counts: counts.hbm_written_bytes),
         "flops_tensor": column(lambda counts: counts.tensor_flops),

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 
 from costmodel.recordings.measured import Exact, Measured, Missing, Spread
-from profiler.instruments.counters import READ, TENSOR, WRITTEN
+from costmodel.routing.sectors import SECTOR_BYTES
+from profiler.instruments.counters import HOST_SECTORS, READ, TENSOR, WRITTEN
 from profiler.instruments.cupti import CounterError
 from profiler.instruments.ncu import profile_command
 from profiler.instruments.nvml import NvmlError, NvmlGpu
@@ -24,6 +25,7 @@ NCU_S = 300.0  # to build the model and count one step
 MOST_QUEUED = 500  # steps in the GPU's queue; with more the host would have to wait
 WINDOWS = 4  # of GPM; the first reads high and is dropped
 WINDOW_S = 0.5  # unless `MOST_QUEUED` steps take less
+SCALE = {HOST_SECTORS: SECTOR_BYTES}
 QUANTITIES_OF_NCU = ("hbm_read_bytes", "hbm_written_bytes", "flops_tensor")
 
 
@@ -52,6 +54,8 @@ def _by_ncu(case: PreparedCase, spec: str) -> dict[str, Measured]:
     metrics = dict(
         zip(QUANTITIES_OF_NCU, (READ, WRITTEN, TENSOR[case.workload.dtype]), strict=True)
     )
+    if case.workload.tables == "host":
+        metrics["host_read_bytes"] = HOST_SECTORS
     command = [sys.executable, "-m", "profiler.runs.ncu_step", spec]
     profile = profile_command(command, metrics=tuple(metrics.values()), timeout_s=NCU_S)
     quantities: dict[str, Measured] = {}
@@ -60,7 +64,7 @@ def _by_ncu(case: PreparedCase, spec: str) -> dict[str, Measured]:
         quantities[name] = (
             Missing(reason="not measured (ncu gave no value for some kernel)")
             if total is None
-            else Exact(value=round(total), source="ncu")
+            else Exact(value=round(total * SCALE.get(metric, 1)), source="ncu")
         )
     return quantities
 

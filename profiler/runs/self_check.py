@@ -13,14 +13,19 @@ from torch.nn.functional import linear
 
 from costmodel.recordings.measured import Missing
 from costmodel.recordings.recording import Check
+from costmodel.routing.sectors import SECTOR_BYTES
 from profiler.instruments.cupti import CounterError
 from profiler.instruments.energy import Clock, Mark, cuda_mark, measure_energy
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.nvml import NvmlError, NvmlGpu
+from reference_model.value_tables import placed, row_values
 
 COPY_BYTES = 2**30
 STREAMED_ROWS, STREAMED_COLUMNS = 28672, 8192  # of a weight that multiplies one token
 GEMM = 4096  # rows and columns
+HOST_ROWS, HOST_ROW_BYTES = 24_576, 264  # read of a table of 21 times as many
+HOST_TABLE_ROWS = 2**19
+HOST_ROW_SECTORS = 9  # wherever a row of 264 bytes begins, at a multiple of 8 bytes
 BYTES_TOLERANCE = 0.01
 POWER_TOLERANCE = 0.03
 NO_COUNTER = "this GPU has no such counter"
@@ -35,6 +40,8 @@ class StepCounts(Protocol):
     def hbm_settled_bytes(self) -> float | None: ...  # noqa: D102
     @property
     def tensor_flops(self) -> float | None: ...  # noqa: D102
+    @property
+    def host_read_bytes(self) -> float | None: ...  # noqa: D102
 
 
 class StepCounters(Protocol):
@@ -74,6 +81,28 @@ def counter_checks(counters: StepCounters, device: torch.device | str) -> tuple[
     return tuple(checks)
 
 
+def host_check(counters: StepCounters, device: torch.device | str) -> Check:
+    """Count a gather of rows from a table in pinned host memory.
+
+    No two of the rows stand side by side, so that they share no sector: a row of 264 bytes begins
+    at byte 0, 8, 16 or 24 of a sector of 32 bytes, and touches 9 of them.
+    """
+    measured, reason = None, NO_COUNTER
+    try:
+        gather = _gather(device)
+        gather()
+        measured = counters.step(gather, flush=L2Flush(device)).host_read_bytes
+    except CounterError as error:
+        reason = str(error)
+    return _check(
+        "gather of rows: bytes read from host memory",
+        known=HOST_ROWS * HOST_ROW_SECTORS * SECTOR_BYTES,
+        measured=measured,
+        tol=BYTES_TOLERANCE,
+        reason=reason,
+    )
+
+
 def energy_checks(
     gpu: NvmlGpu,
     device: torch.device | str = "cuda",
@@ -111,6 +140,14 @@ def _copy(device: torch.device | str) -> Callable[[], Tensor]:
     source = torch.empty(COPY_BYTES, dtype=torch.uint8, device=device).random_()
     target = torch.empty_like(source)
     return lambda: target.copy_(source)
+
+
+def _gather(device: torch.device | str) -> Callable[[], Tensor]:
+    table = torch.empty(HOST_TABLE_ROWS, HOST_ROW_BYTES, dtype=torch.uint8).random_()
+    table = placed(table, "host", torch.device(device))
+    every_other = 2 * torch.randperm(HOST_TABLE_ROWS // 2)[:HOST_ROWS]
+    rows = every_other.to(device)
+    return lambda: row_values(table, rows)
 
 
 def _streaming(device: torch.device | str) -> Callable[[], Tensor]:

@@ -6,15 +6,16 @@ The cheapest and most useful cases come first, so that an interrupted profile is
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
+from typing import get_args
 
 from costmodel.backends import kernels_of
 from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Backend, Phase, Workload
-from costmodel.recordings.case_workload import CaseWorkload, Dtype
+from costmodel.recordings.case_workload import IN_HBM, CaseWorkload, Dtype, TablesIn
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.recordings.recording import MAX_CASES
 from costmodel.strict import validated
@@ -38,8 +39,12 @@ class PlannedCase:
 
 
 def case_seed(workload: CaseWorkload) -> int:
-    """The seed of a case's data, of 63 bits: the same in every profile and on every machine."""
-    text = json.dumps(asdict(workload), sort_keys=True)
+    """The seed of a case's data, of 63 bits: the same in every profile and on every machine.
+
+    Wherever tables stand, the data are the same.
+    """
+    fields = {name: value for name, value in asdict(workload).items() if name != "placement"}
+    text = json.dumps(fields, sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
 
 
@@ -97,6 +102,30 @@ def plan_from_lists(
     )
 
 
+def with_tables_in(
+    plan: Sequence[PlannedCase], model: ModelConfig, placement: str
+) -> tuple[PlannedCase, ...]:
+    """The plan with all memory tables in HBM or in host memory.
+
+    Raises:
+        InputError: The profiler puts no tables there, or the model has none.
+    """
+    tables = next((known for known in get_args(TablesIn) if known == placement), None)
+    if tables is None:
+        raise InputError(
+            f"placement={shown(placement)}: a profile measures {' or '.join(get_args(TablesIn))}"
+        )
+    if tables != IN_HBM and not any(
+        weight.group == "memory_values"
+        for operator in build_operators(model, Workload().step())
+        for weight in operator.weights
+    ):
+        raise InputError(f"placement={tables}: {model.name} has no memory table")
+    return tuple(
+        replace(case, workload=replace(case.workload, placement=tables)) for case in plan
+    )
+
+
 def check_backend(model: ModelConfig, plan: Sequence[PlannedCase], backend: Backend) -> None:
     """Check that a backend has kernels for all cases of a plan.
 
@@ -104,7 +133,7 @@ def check_backend(model: ModelConfig, plan: Sequence[PlannedCase], backend: Back
         InputError: It has none for one of them.
     """
     steps = {
-        (each.phase, each.new_tokens, each.context > 0, each.dtype): each
+        (each.phase, each.new_tokens, each.context > 0, each.dtype, each.placement): each
         for each in (case.workload for case in plan)
     }
     for workload in steps.values():
@@ -115,6 +144,8 @@ def check_backend(model: ModelConfig, plan: Sequence[PlannedCase], backend: Back
 
 def _refusal(model: ModelConfig, workload: CaseWorkload, backend: Backend) -> str | None:
     """Why a backend has no kernels for a case; None: it has."""
+    if backend != "torch" and workload.placement != IN_HBM:
+        return f"reads tables in HBM alone, not with placement={workload.placement}"
     step = workload.to_workload().step()
     return kernels_of(backend, build_operators(model, step), step).refusal
 
@@ -185,11 +216,13 @@ def _planned(  # noqa: PLR0917 - one row of the grid
 def workload_label(workload: CaseWorkload) -> str:
     """A workload in one line, for progress: `decode batch=16 context=2048 routing=uniform`.
 
-    A prefill also states its new tokens; a dtype other than bf16 is stated too.
+    A prefill also states its new tokens; a dtype other than bf16 and tables outside HBM are stated.
     """
     words = [workload.phase, f"batch={workload.batch}", f"context={workload.context}"]
     if workload.phase == "prefill":
         words.append(f"new_tokens={workload.new_tokens}")
     if workload.dtype != "bf16":
         words.append(f"dtype={workload.dtype}")
+    if workload.placement != IN_HBM:
+        words.append(f"placement={workload.placement}")
     return " ".join([*words, f"routing={workload.routing}"])

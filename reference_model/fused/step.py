@@ -253,6 +253,8 @@ def refuse(model: ReferenceModel, new: int = 1) -> None:
     mixers = [block.attention for block in model.layers if isinstance(block, Block)]
     expanded = any(isinstance(each, LatentLayer) and each.mode == "expanded" for each in mixers)
     reason = model_refusal(model.config, new=new, mla="expanded" if expanded else "absorbed")
+    if reason is None and model.tables != "hbm":
+        reason = f"reads tables in HBM alone, and they stand in {model.tables} memory"
     if reason is None and not INTERPRETED:
         reason = device_refusal(model.device, model.dtype)
     if reason is not None:
