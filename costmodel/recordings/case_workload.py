@@ -16,7 +16,7 @@ from costmodel.inputs.workload import (
 )
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.formats import Formats
-from costmodel.layers.placement import Place, parse_placement
+from costmodel.layers.placement import Placement, parse_placement
 from costmodel.routing.popularity import Routing, Uniform
 from costmodel.strict import STRICT
 
@@ -66,9 +66,17 @@ class CaseWorkload:
         )
 
     @property
-    def tables(self) -> Place:
+    def tables(self) -> Literal["hbm", "host"]:
         """Where the memory tables stand."""
-        return parse_placement(self.placement).tables
+        return "hbm" if self.placement == IN_HBM else "host"
+
+    def places_tables_as(self, placement: Placement) -> bool:
+        """Whether tables stood where a placement has them; a case has no cache of hot rows."""
+        return (
+            self.tables == placement.tables
+            and not placement.leaves
+            and not placement.hot_rows_bytes
+        )
 
     def to_workload(
         self, *, routing: Routing | None = None, backend: Backend = "torch"

@@ -27,6 +27,7 @@ class Quantity:
         runs: the kinds of run that measure it.
         levels: whether it is measured of the whole step, of each operator, or of both.
         exact: whether it is a count that the cost model must predict to the unit.
+        of_host: whether only cases with tables in host memory have it.
         counterpart: the predicted number that it is compared with, in words; empty for none.
     """
 
@@ -36,6 +37,7 @@ class Quantity:
     runs: tuple[RunName, ...]
     levels: tuple[Level, ...]
     exact: bool = False
+    of_host: bool = False
     counterpart: str = ""
 
 
@@ -172,12 +174,13 @@ QUANTITIES: dict[str, Quantity] = {
             levels=OF_BOTH,
             counterpart="HBM bytes written",
         ),
-        Quantity(  # of cases whose tables stand in host memory
+        Quantity(
             name="host_read_bytes",
             title="bytes read from host memory",
             unit="bytes",
             runs=("counters",),
             levels=OF_BOTH,
+            of_host=True,
             counterpart="rows of tables in host memory, in whole sectors of 32 bytes",
         ),
         # reads and writes together, where GPM is the only counter

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from costmodel.layers.site import expanded_paths, region_leaves
 from costmodel.recordings.measured import Missing, Readings, readings_of
-from costmodel.recordings.quantities import RUNS, RunName, measured_in
+from costmodel.recordings.quantities import QUANTITIES, RUNS, Level, RunName, measured_in
 from costmodel.recordings.recording import Case, Recording, Run
 from costmodel.validation.case_prediction import CasePrediction, predict_case
 from costmodel.validation.counterparts import (
@@ -155,10 +155,10 @@ def _columns(
             choices=choices,
         )
 
-    for quantity in measured_in(name, "step"):
+    for quantity in _quantities(case, name, "step"):
         readings = readings_of(run.step.get(quantity) if run else absent)
         yield column(quantity, STEP_ALONE, (step_counterpart(prediction, quantity),), readings)
-    for quantity in measured_in(name, "operators"):
+    for quantity in _quantities(case, name, "operators"):
         readings = readings_of(run.operators.get(quantity) if run else absent)
         if quantity == "distinct":
             counterparts = _distinct_counterparts(prediction, leaves, readings)
@@ -166,6 +166,12 @@ def _columns(
         else:
             counterparts = _leaf_counterparts(prediction, quantity, leaves)
             yield column(quantity, leaves, counterparts, readings)
+
+
+def _quantities(case: Case, name: RunName, level: Level) -> list[str]:
+    """What a run of the case measures at a level; host memory only where tables stand in it."""
+    host = case.workload.tables == "host"
+    return [each for each in measured_in(name, level) if host or not QUANTITIES[each].of_host]
 
 
 def _leaf_counterparts(

@@ -110,6 +110,7 @@ def _same(work: CaseWorkload, asked: "Asked", model: ModelConfig) -> bool:
         and work.new_tokens == workload.new_tokens
         and work.context in asked.contexts
         and work.dtype == workload.dtype_label == workload.kv_dtype.label
+        and work.places_tables_as(workload.placement)
         and work.routing != SCORES
         and parse_routing(work.routing, files=False).label == workload.routing.label
     )

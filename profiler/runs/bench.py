@@ -35,7 +35,6 @@ from profiler.runs.trace import TraceRun
 from reference_model.free_memory import free_bytes, needed_bytes
 from reference_model.fused.support import device_refusal
 from reference_model.model import build_model
-from reference_model.value_tables import TablesPlace
 
 GPU_METHODS: dict[RunName, Callable[[], RunMethod]] = {
     "time": TimeRun,
@@ -138,7 +137,7 @@ class TorchBench:
         Raises:
             DoesNotFit: They do not fit there.
         """
-        place: TablesPlace = "host" if workload.tables == "host" else "hbm"
+        place = workload.tables
         if place == self.model.tables:
             return
         if self.device == "cuda":

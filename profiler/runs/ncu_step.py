@@ -43,7 +43,7 @@ def main() -> None:
     spec = validated(Spec, json.loads(sys.argv[1]), where="spec")
     dtype = TORCH_DTYPES[spec.workload.dtype]
     model = build_model(spec.model, device="cuda", dtype=dtype, seed=spec.weights_seed).fold()
-    model.place_tables("host" if spec.workload.tables == "host" else "hbm")
+    model.place_tables(spec.workload.tables)
     case = PreparedCase(model, spec.workload, spec.seed, backend=spec.backend)
     case.run()
     torch.cuda.synchronize()

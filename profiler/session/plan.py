@@ -121,9 +121,7 @@ def with_tables_in(
         for weight in operator.weights
     ):
         raise InputError(f"placement={tables}: {model.name} has no memory table")
-    return tuple(
-        replace(case, workload=replace(case.workload, placement=tables)) for case in plan
-    )
+    return tuple(replace(case, workload=replace(case.workload, placement=tables)) for case in plan)
 
 
 def check_backend(model: ModelConfig, plan: Sequence[PlannedCase], backend: Backend) -> None:

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.formats import Formats
+from costmodel.layers.placement import Placement
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.routing.by_population import ByPopulation
 from costmodel.routing.popularity import Uniform, Zipf
@@ -59,3 +61,34 @@ def test_a_routing_may_replace_that_of_the_case(case: CaseWorkload) -> None:
 
 def test_the_models_own_choices_are_taken_as_uniform_unless_known() -> None:
     assert SCORES.to_workload() == Workload(batch=7, context=11, routing=Uniform())
+
+
+def test_files_state_where_tables_stand_unless_it_is_hbm() -> None:
+    """Files from before the field existed are read, and written again, as they were."""
+    adapter = TypeAdapter(CaseWorkload)
+    old = adapter.dump_python(SCORES, mode="json")
+    assert "placement" not in old
+    assert adapter.validate_python(old) == SCORES
+    placed = replace(SCORES, placement="tables=host")
+    new = adapter.dump_python(placed, mode="json")
+    assert new == {**old, "placement": "tables=host"}
+    assert adapter.validate_python(new) == placed != SCORES
+    assert placed.to_workload().placement == Placement(tables="host")
+    assert SCORES.to_workload().placement == Placement()
+    assert placed.label == f"{SCORES.label}, tables=host"
+    with pytest.raises(ValidationError, match="placement"):
+        adapter.validate_python({**old, "placement": "tables=disk"})
+
+
+def test_a_case_is_of_a_workload_whose_tables_stand_in_the_same_place() -> None:
+    placed = replace(SCORES, placement="tables=host")
+    for case, placement, same in (
+        (SCORES, Placement(), True),
+        (SCORES, Placement(tables="host"), False),
+        (placed, Placement(tables="host"), True),
+        (placed, Placement(tables="host", host_memory_bytes=2**40), True),  # a limit, no place
+        (placed, Placement(tables="host", hot_rows_bytes=2**20), False),
+        (placed, Placement(), False),
+        (SCORES, Placement(leaves=(("memory.values", "host"),)), False),
+    ):
+        assert case.places_tables_as(placement) is same, placement

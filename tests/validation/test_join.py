@@ -8,6 +8,8 @@ reads       all weights but the embedding, 3168; of that one row, 16, and an id,
 
 from pathlib import Path
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -268,6 +270,9 @@ def test_every_path_of_either_side_appears_exactly_once(
     for name in RUNS:
         for quantity in measured_in(name, "operators"):
             rows = [row for row in joined.rows if (row.run, row.quantity) == (name, quantity)]
+            if QUANTITIES[quantity].of_host:  # tables stand in HBM
+                assert not rows
+                continue
             paths = [row.path for row in rows if row.path is not None]
             assert len(set(paths)) == len(paths)
             measured = {row.path: row.measured for row in rows if row.measured is not None}
@@ -285,11 +290,36 @@ def test_every_path_of_either_side_appears_exactly_once(
 def test_every_quantity_has_a_row_of_the_step_even_where_nothing_ran() -> None:
     rows = rows_of(recording(DENSE, case()))
     steps = {(run_, name) for run_, name, path in rows if path is None}
-    assert steps == {(name, each) for name in RUNS for each in measured_in(name, "step")}
+    assert steps == {
+        (name, each)
+        for name in RUNS
+        for each in measured_in(name, "step")
+        if not QUANTITIES[each].of_host
+    }
     assert all(row.measured is None and row.reason for row in rows.values())
 
 
 def test_a_full_recording_has_no_row_without_a_measurement() -> None:
     rows = rows_of(everything(MOE, [workload()]))
     assert all(row.measured is not None for row in rows.values())
-    assert {name for _, name, _ in rows} == set(QUANTITIES)
+    of_hbm = {each.name for each in QUANTITIES.values() if not each.of_host}
+    assert {name for _, name, _ in rows} == of_hbm
+
+
+def test_bytes_from_host_memory_stand_beside_the_sectors_of_the_rows() -> None:
+    """A table of 16 rows of 16 bytes, two a sector; one token reads 3 rows with each of 2 heads."""
+    memory = ProductKey(layers="1", num_keys=4, num_heads=2, knn=3, key_dim=4, value_dim=8)
+    model = tiny_model(memory=(memory,))
+    work = replace(workload(), placement="tables=host")
+    rows = rows_of(recording(model, case(work, counters=run({"host_read_bytes": 128.0}))))
+    untouched = (13 / 16) ** 2  # a row, by both heads; a sector stays so if its two rows do
+    assert rows["counters", "host_read_bytes", None].measured == 128
+    leaf = rows["counters", "host_read_bytes", "layers.1.memory.values"].predicted
+    assert leaf == rows["counters", "host_read_bytes", None].predicted
+    assert leaf == pytest.approx(32 * 8 * (1 - untouched**2), rel=0.05)
+    assert rows["counters", "host_read_bytes", "lm_head"].predicted == 0
+    in_hbm = rows_of(recording(model, case()))
+    assert ("counters", "host_read_bytes", None) not in in_hbm
+    values = "hbm_read_bytes", "layers.1.memory.values"
+    assert in_hbm["counters", *values].predicted > 0
+    assert rows["counters", *values].predicted == 0

@@ -47,7 +47,7 @@ def _cases(recording: Recording, workload: Workload, axis: Along) -> Iterator[tu
             and recorded_workload.new_tokens == workload.new_tokens
             and recorded_workload.dtype == workload.dtype_label
             and workload.kv_dtype == DTYPES[recorded_workload.dtype]
-            and recorded_workload.placement == workload.placement.label
+            and recorded_workload.places_tables_as(workload.placement)
             and recorded_workload.routing != "scores"
             and parse_routing(recorded_workload.routing, files=False) == workload.routing
         ):

@@ -17,6 +17,7 @@ LABELS = {
     "phase": "Recorded phase",
     "routing": "Recorded routing",
     "dtype": "Recorded format",
+    "placement": "Recorded place of tables",
     "context": "Recorded context, tokens",
     "new_tokens": "Recorded new tokens",
     "batch": "Recorded batch, sequences",

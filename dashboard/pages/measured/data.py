@@ -16,7 +16,15 @@ from costmodel.validation.joined import JoinedCase, Row
 from costmodel.validation.machines import Gpus, backend_of, device_of
 from costmodel.validation.utilisation import Utilisation, measured_utilisation, routing_paths
 
-FIELDS = ("phase", "routing", "dtype", "context", "new_tokens", "batch")  # chosen in this order
+FIELDS = (  # chosen in this order
+    "phase",
+    "routing",
+    "dtype",
+    "placement",
+    "context",
+    "new_tokens",
+    "batch",
+)
 PREFIXES: dict[Unit, str] = {"s": "u", "bytes": "M", "flops": "G"}  # so that a column sorts
 SIZES = ((1.05, "="), (1.25, "."), (2.0, ".."))  # of errors in either direction, and their marks
 WORST = "..."  # of larger errors

@@ -8,7 +8,7 @@ import pytest
 
 from costmodel.recordings.case_workload import Dtype
 from profiler.instruments import cupti
-from profiler.instruments.counters import HardwareCounters, RangeCounts
+from profiler.instruments.counters import HOST_SECTORS, HardwareCounters, RangeCounts
 from profiler.instruments.cupti import CounterError, UnknownMetricError
 from profiler.instruments.ranges import Enter
 from tests.profiler.instruments.fake_cupti import FakeCupti, Struct
@@ -119,6 +119,19 @@ def test_a_chip_without_counters_of_its_memory_is_refused() -> None:
     with pytest.raises(UnknownMetricError, match=READ):
         HardwareCounters(dtype="bf16", max_ranges=3, library=fake)
     assert fake.held == set()
+
+
+def test_host_memory_is_counted_in_sectors_where_it_is_asked_for() -> None:
+    fake = FakeCupti(known=[READ, WRITTEN, DURATION, BF16, TF32, HOST_SECTORS])
+
+    def run() -> None:
+        fake.gpu.multiply(9, HOST_SECTORS)
+
+    for host, want in ((True, 9 * 32), (False, None)):
+        with HardwareCounters(dtype="bf16", max_ranges=3, host=host, library=fake) as counters:
+            assert counters.step(run, flush=flush_of(fake, "reading")).host_read_bytes == want
+    with pytest.raises(UnknownMetricError, match=HOST_SECTORS):
+        HardwareCounters(dtype="bf16", max_ranges=3, host=True, library=FakeCupti())
 
 
 def test_a_step_needs_three_ranges() -> None:

@@ -1,6 +1,7 @@
 """The run `counters` with stand-ins: what is counted, and what where the counters are refused."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,12 +11,13 @@ import torch
 from costmodel.recordings.measured import Exact, Measured, Missing, Spread, SpreadColumn
 from costmodel.recordings.recording import Check
 from profiler.instruments.counters import RangeCounts
-from profiler.instruments.cupti import CounterError, PermissionRefusedError
+from profiler.instruments.cupti import CounterError, PermissionRefusedError, UnknownMetricError
 from profiler.instruments.leaf_hooks import LeafContext
 from profiler.runs import counters as counter_run
 from profiler.runs.case import PreparedCase
 from profiler.runs.counters import CounterRun
 from profiler.runs.self_check import StepCounters
+from tests.profiler.runs.cases import case_of
 from tests.profiler.runs.gpu_runs import (
     can_capture,
     has_agreed_names,
@@ -50,11 +52,11 @@ class Counting:
         monkeypatch.setattr(counter_run, "HardwareCounters", cls)
         return made
 
-    def __init__(self, *, dtype: str, max_ranges: int) -> None:
+    def __init__(self, *, dtype: str, max_ranges: int, host: bool = False) -> None:
         if self.refused is not None:
             raise self.refused
         assert isinstance(self.made, list)
-        self.made.append({"dtype": dtype, "max_ranges": max_ranges, "open": True})
+        self.made.append({"dtype": dtype, "max_ranges": max_ranges, "host": host, "open": True})
         self.calls = 0
         self.own = self.made[-1]
 
@@ -77,6 +79,7 @@ class Counting:
             hbm_settled_bytes=settled,
             tensor_flops=self.tensor,
             duration_s=1.0,
+            host_read_bytes=7 * read if self.own["host"] else None,
         )
 
     def step(self, run: Callable[[], object], *, flush: Callable[[], object]) -> RangeCounts:
@@ -191,7 +194,53 @@ def test_the_self_check_of_refused_counters_says_so_and_cases_go_on(
         return (check,)
 
     monkeypatch.setattr(counter_run, "counter_checks", checks)
-    assert CounterRun().self_check() == (check,)
+    monkeypatch.setattr(counter_run, "host_check", lambda *given: checks(*given)[0])
+    assert CounterRun().self_check() == (check, check)
+
+
+def test_a_chip_without_the_counter_of_host_memory_is_checked_for_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = Counting.install(monkeypatch)
+    check = Check(name="copy", known=1, measured=1, tolerance=0.01)
+
+    def of_host(counters: StepCounters, _device: str) -> Check:
+        try:
+            counters.step(lambda: None, flush=lambda: None)
+        except CounterError as error:
+            return replace(check, measured=None, reason=str(error))
+        return replace(check, name="rows")
+
+    monkeypatch.setattr(counter_run, "counter_checks", lambda *_: (check,))
+    monkeypatch.setattr(counter_run, "host_check", of_host)
+    assert CounterRun().self_check() == (check, replace(check, name="rows"))
+    assert [each["host"] for each in made] == [False, True]
+
+    def without(*, host: bool = False, **given: Any) -> Counting:  # noqa: ANN401
+        if host:
+            raise UnknownMetricError("no such metric")
+        return Counting(**given)
+
+    monkeypatch.setattr(counter_run, "HardwareCounters", without)
+    missing = replace(check, measured=None, reason="no such metric")
+    assert CounterRun().self_check() == (check, missing)
+
+
+def test_host_memory_is_counted_of_cases_whose_tables_stand_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = Counting.install(monkeypatch)
+    can_capture(monkeypatch)
+    case = case_of("ngram", dtype="bf16", placement="tables=host")
+    result = CounterRun().measure(case, known(case))
+    counted = result.step["host_read_bytes"]
+    assert isinstance(counted, Spread)
+    assert counted.median == 7 * 2000
+    assert all(each["host"] for each in made)
+    reads, host = result.operators["hbm_read_bytes"], result.operators["host_read_bytes"]
+    assert isinstance(reads, SpreadColumn)
+    assert isinstance(host, SpreadColumn)
+    assert host.median == tuple(None if r is None else 7 * r for r in reads.median)
 
 
 def test_counters_that_fail_otherwise_are_an_error_of_the_run(

@@ -6,6 +6,7 @@ The work runs on the meta device; the fake counters count, from shapes, what is 
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from profiler.instruments.cupti import PermissionRefusedError
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.nvml import NvmlGpu
-from profiler.runs.self_check import counter_checks, energy_checks
+from profiler.runs.self_check import counter_checks, energy_checks, host_check
 from tests.profiler.instruments.fake_nvml import GPU_IS_LOST, NOT_SUPPORTED, FakeGpu, FakeNvml
 
 
@@ -214,3 +215,39 @@ def test_energy_that_cannot_be_read_is_a_check_with_the_reason(
 def test_without_power_readings_there_is_nothing_to_compare_with(nvml: FakeNvml) -> None:
     nvml.failing = {"nvmlDeviceGetFieldValues": NOT_SUPPORTED, "nvmlDeviceGetPowerUsage": 3}
     assert power_checks(nvml) == [(None, None, "this GPU has no power reading")] * 2
+
+
+def test_the_rows_of_the_gather_touch_the_sectors_that_the_check_knows() -> None:
+    """Sector by sector, of the rows that are really read: none is shared by two of them."""
+
+    class Sectors(TorchDispatchMode):
+        bytes = 0
+
+        def __torch_dispatch__(
+            self,
+            func: OpOverload,
+            types: object,
+            args: tuple[object, ...] = (),
+            kwargs: dict[str, object] | None = None,
+        ) -> Tensor:
+            del types
+            if func is torch.ops.aten.embedding.default:
+                table, rows = args
+                assert isinstance(table, Tensor)
+                assert isinstance(rows, Tensor)
+                first = rows * table[0].nbytes
+                touched = [(first + byte) // 32 for byte in range(0, table[0].nbytes, 8)]
+                self.bytes = 32 * int(torch.cat(touched).unique().numel())
+            out: Tensor = func(*args, **(kwargs or {}))
+            return out
+
+    class Counters:
+        def step(self, run: Callable[[], object], *, flush: Callable[[], object]) -> Any:  # noqa: ANN401
+            del flush
+            with Sectors() as sectors:
+                run()
+            return SimpleNamespace(host_read_bytes=sectors.bytes)
+
+    check = host_check(Counters(), "cpu")
+    assert check.known == check.measured == 7_077_888  # 24,576 rows x 9 sectors x 32 bytes
+    assert host_check(FakeCounters(refused=True), "cpu").reason is not None

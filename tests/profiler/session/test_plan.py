@@ -6,6 +6,7 @@ import pytest
 
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
+from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.case_workload import CaseWorkload
 from profiler.session.plan import (
     PlannedCase,
@@ -14,6 +15,7 @@ from profiler.session.plan import (
     chooses,
     plan_from_lists,
     standard_plan,
+    with_tables_in,
     workload_label,
 )
 from tests.profiler.session.profiles import ALL, workload
@@ -176,3 +178,36 @@ def test_lists_that_break_a_rule(given: dict[str, str], message: str) -> None:
 )
 def test_a_case_in_one_line(given: CaseWorkload, text: str) -> None:
     assert workload_label(given) == text
+
+
+def test_tables_in_host_memory_are_other_cases_on_the_same_data() -> None:
+    plan = standard_plan(SPARSE, dtype="bf16")
+    placed = with_tables_in(plan, SPARSE, "tables=host")
+    assert with_tables_in(plan, SPARSE, "tables=hbm") == plan
+    assert {p.workload.tables for p in placed} == {"host"}
+    assert [p.runs for p in placed] == [p.runs for p in plan]
+    assert not {p.workload for p in placed} & {p.workload for p in plan}
+    seeds = [[case_seed(p.workload) for p in each] for each in (plan, placed)]
+    assert seeds[0] == seeds[1]
+    assert workload_label(placed[0].workload).endswith(" placement=tables=host routing=uniform")
+
+
+@pytest.mark.parametrize(
+    ("model", "placement", "rule"),
+    [
+        (SPARSE, "tables=disk", "a profile measures tables=hbm or tables=host"),
+        (SPARSE, "host", "a profile measures"),
+        (DENSE, "tables=host", "has no memory table"),
+    ],
+)
+def test_a_placement_that_cannot_be_measured_is_refused(
+    model: ModelConfig, placement: str, rule: str
+) -> None:
+    with pytest.raises(InputError, match=f"placement='?{placement}.*{rule}"):
+        with_tables_in(standard_plan(model, dtype="bf16"), model, placement)
+
+
+def test_fused_kernels_read_no_tables_in_host_memory() -> None:
+    plan = with_tables_in(standard_plan(SPARSE, dtype="bf16"), SPARSE, "tables=host")
+    with pytest.raises(InputError, match="tables in HBM alone, not with placement=tables=host"):
+        check_backend(SPARSE, plan[:1], "fused")
