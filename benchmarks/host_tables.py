@@ -160,8 +160,8 @@ def curves_text(best: dict[tuple[str, int, int], float], copies: Sequence[Copy])
         torch=torch.__version__,
         triton=triton.__version__,
         source=f"Random rows of a table of {TABLE_BYTES // 2**30} GiB, in pinned host memory and in"
-        f" HBM, gathered by a Triton kernel: {SETS} different sets of rows in one CUDA graph, median"
-        f" of ten replays, best of {PROGRAMS} programs; seconds of one gather. Copies: pinned host"
+        f" HBM, gathered by a Triton kernel: {SETS} sets of rows in one CUDA graph, median of ten"
+        f" replays, best of {PROGRAMS} programs; seconds of one gather. Copies: pinned host"
         " memory to HBM. By benchmarks/host_tables.py.",
         gathers=tuple(
             Gather(

@@ -63,6 +63,14 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProfileRequest]:
     return seen
 
 
+def test_tables_in_host_memory_are_asked_for_of_every_case(requests: list[ProfileRequest]) -> None:
+    output("profile", "ultramemv2-227m-1.2b", "--placement", "tables=host", "--batch", "1,2")
+    ((target,),) = (request.models for request in requests)
+    assert [planned.workload.placement for planned in target.plan] == ["tables=host"] * 2
+    told = refusal("profile", "olmoe-1b-7b", "--placement", "tables=host")
+    assert "placement=tables=host: OLMoE-1B-7B has no memory table" in told
+
+
 def test_the_usual_request(requests: list[ProfileRequest]) -> None:
     assert output("profile", "OLMoE-1B-7B") == "r/olmoe-1b-7b.json: 2 measured, 1 lacking\n"
     (request,) = requests

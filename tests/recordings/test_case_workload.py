@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from costmodel.errors import InputError
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.formats import Formats
@@ -12,6 +13,7 @@ from costmodel.layers.placement import Placement
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.routing.by_population import ByPopulation
 from costmodel.routing.popularity import Uniform, Zipf
+from costmodel.strict import validated
 
 PREFILL = CaseWorkload(
     phase="prefill", batch=2, context=3, new_tokens=5, dtype="fp32", routing="zipf:0.5"
@@ -68,16 +70,16 @@ def test_files_state_where_tables_stand_unless_it_is_hbm() -> None:
     adapter = TypeAdapter(CaseWorkload)
     old = adapter.dump_python(SCORES, mode="json")
     assert "placement" not in old
-    assert adapter.validate_python(old) == SCORES
+    assert validated(CaseWorkload, old, where="case") == SCORES
     placed = replace(SCORES, placement="tables=host")
     new = adapter.dump_python(placed, mode="json")
     assert new == {**old, "placement": "tables=host"}
-    assert adapter.validate_python(new) == placed != SCORES
+    assert validated(CaseWorkload, new, where="case") == placed != SCORES
     assert placed.to_workload().placement == Placement(tables="host")
     assert SCORES.to_workload().placement == Placement()
     assert placed.label == f"{SCORES.label}, tables=host"
-    with pytest.raises(ValidationError, match="placement"):
-        adapter.validate_python({**old, "placement": "tables=disk"})
+    with pytest.raises(InputError, match="placement"):
+        validated(CaseWorkload, {**old, "placement": "tables=disk"}, where="case")
 
 
 def test_a_case_is_of_a_workload_whose_tables_stand_in_the_same_place() -> None:

@@ -6,9 +6,8 @@ cache       held 4 tokens x (4 K + 4 V) x 2 bytes x 3 layers: 192; read 3 tokens
 reads       all weights but the embedding, 3168; of that one row, 16, and an id, 8; cache, 144
 """
 
-from pathlib import Path
-
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings

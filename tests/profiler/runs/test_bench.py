@@ -215,3 +215,17 @@ def test_paths_are_the_leaves_in_their_order() -> None:
     assert bench.paths[-2:] == ("final_norm", "lm_head")
     assert len(bench.paths) == 11
     assert bench.model.dtype == torch.float32
+
+
+def test_tables_stand_where_each_case_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    stood: list[str] = []
+
+    def measure(_self: CpuRun, case: PreparedCase, _facts: CaseFacts) -> RunResult:
+        stood.append(case.model.tables)
+        return RunResult(conditions=CONDITIONS)
+
+    monkeypatch.setattr(CpuRun, "measure", measure)
+    bench = TorchBench(MODELS["ngram"], run="time", device="cpu", dtype="fp32", weights_seed=0)
+    for placement in ("tables=hbm", "tables=host", "tables=host", "tables=hbm"):
+        bench.measure(work(placement=placement), SEED)
+    assert stood == ["hbm", "host", "host", "hbm"]
