@@ -22,7 +22,8 @@ LEAVES = (
     *("embed", "lm_head"),
     *("attention.qkv", "attention.qkv_down", "attention.q_up", "attention.k_up", "attention.v_up"),
     *("attention.output", "moe.router", "moe.experts", "moe.shared_gate_up", "moe.shared_down"),
-    *("ffn.gate_up", "ffn.down"),
+    *("ffn.gate_up", "ffn.down", "moe.shared_gate"),
+    *("attention.in_proj", "attention.forget_gate", "attention.output_gate"),
 )
 """The leaves whose weights may have a format of their own; others have that of their group."""
 

@@ -34,6 +34,7 @@ from dashboard.report.document import (
     DOCUMENT,
     MAX_STEPS,
     SCHEMA_VERSION,
+    ComparedLine,
     Content,
     OperatorLine,
     Report,
@@ -206,8 +207,12 @@ def _at(data: Any, name: str) -> Any:  # noqa: ANN401 - JSON
 def _comparison(asked: Asked) -> dict[str, Any]:
     lines: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
+    wanted = set(ComparedLine.__dataclass_fields__) - {"context"}
     for context, comparison in _by_context(asked):
-        lines += [{"context": context, **row} for row in comparison["rows"]]
+        lines += [
+            {"context": context, **{name: row[name] for name in wanted}}
+            for row in comparison["rows"]
+        ]
         findings += [
             {"context": context, "text": printable(text)} for text in comparison["findings"]
         ]

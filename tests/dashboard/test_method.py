@@ -39,8 +39,23 @@ SUMS = "adds up what operators state; they carry the sources"
 OURS = "a method of this project, which docstrings describe; its check is `sparsecost validate`"
 NO_FORMULA = "looks something up"
 BEYOND = "turns numbers that a histogram cannot give into None, with the reason"
+RULE = "a rule of the placement, which its error names"
 WITHOUT_SOURCE = {
     "beyond": BEYOND,
+    "cached_share": SUMS,
+    "check_host_memory": RULE,
+    "check_names": RULE,
+    "far_bytes": SUMS,
+    "far_tables": SUMS,
+    "hot_rows_bytes": SUMS,
+    "link_times": NO_FORMULA,
+    "placed_embedding": SUMS,
+    "rising_keys": "makes measured times rise, as `isotonic` does",
+    "stored_in": SUMS,
+    "table_operators": SUMS,
+    "touched_rows": NO_FORMULA,
+    "unpriced": "says why there is no predicted time",
+    "with_far_ceilings": NO_FORMULA,
     "is_unknown": BEYOND,
     "or_none": BEYOND,
     "without_nan": BEYOND,
@@ -167,7 +182,10 @@ def test_every_layer_kind_has_operators_and_none_comes_twice() -> None:
     keys = [(row["Layer kind"], row["Operator"]) for row in rows]
     assert len(keys) == len(set(keys))
     every = {row["Operator"] for row in rows if row["Layer kind"] == "every model"}
-    assert every == {"embed", "attention_norm", "ffn_norm", "final_norm", "lm_head"}
+    assert every == {
+        *("embed", "token_history", "ngram_join", "ple_join", "attention_norm", "ffn_norm"),
+        *("post_attention_norm", "post_ffn_norm", "final_norm", "lm_head"),
+    }
 
 
 def test_every_measured_quantity_is_shown_with_the_files_of_its_runs() -> None:

@@ -20,7 +20,7 @@ from costmodel.recordings.recording import load_recording
 from costmodel.validation.machines import Gpus
 from dashboard.report.build import build, compared_batches
 from dashboard.report.charts import charts
-from dashboard.report.document import CONTENTS, Report, load_report, report_text
+from dashboard.report.document import CONTENTS, ComparedLine, Report, load_report, report_text
 from dashboard.report.files import FORMATS, report_bytes, save
 from dashboard.report.quantities import PRICE, REPORTED
 from dashboard.report.sections import sections
@@ -101,8 +101,10 @@ def test_the_comparison_holds_the_numbers_and_the_findings_of_compare() -> None:
     assert len(data["findings"]) >= 2
     for line, row in zip(found.lines, data["rows"], strict=True):
         assert line.context == 2048
-        for name, value in row.items():
-            assert getattr(line, name) == value, name
+        wanted = {*ComparedLine.__dataclass_fields__} - {"context"}
+        assert len(wanted) == 17
+        for name in wanted:
+            assert getattr(line, name) == row[name], name
 
 
 def test_measured_numbers_are_those_of_the_recording_beside_those_of_the_prediction() -> None:

@@ -254,4 +254,6 @@ def test_the_json_of_a_comparison_holds_predicted_times(path: str) -> None:
     without = json.loads(output(*command, "none"))
     assert without["calibration"] is None
     assert all(row["predicted_s"] is None for row in without["rows"])
-    assert set(without["reasons"]) == {"calibration", "rows.predicted_s"}
+    assert set(without["reasons"]) == {
+        *("calibration", "rows.predicted_s", "rows.predicted_j", "rows.predicted_exposed_s")
+    }

@@ -182,6 +182,9 @@ def test_towers_are_resident_and_nothing_else() -> None:
     assert found["memory"].pop("total_bytes") == room
     fewer = text["memory"].pop("max_batch") - found["memory"].pop("max_batch")
     assert fewer > 0
+    left = text["memory"].pop("kv_room_bytes") - TOWERS_BYTES
+    assert found["memory"].pop("kv_room_bytes") == left
+    assert found["memory"].pop("kv_room_tokens") < text["memory"].pop("kv_room_tokens")
     del found["memory"]["towers_bytes"], text["memory"]["towers_bytes"]
     del found["model"], text["model"]
     assert found == text

@@ -2,10 +2,12 @@
 
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention as AttentionLayer
+from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
@@ -24,12 +26,27 @@ from profiler.calibrate.operations import (
 )
 from reference_model.model import build_model
 
+CALIBRATED = (AttentionLayer, LatentAttention)
+RECORDINGS = Path(__file__).parents[3] / "recordings"
 H200_L2 = 62_914_560  # bytes, by its driver
 
 
 @cache
 def presets() -> tuple[ModelConfig, ...]:
-    return tuple(load_model(name) for name in model_names())
+    """Those whose every layer has kernels in the grid; no recording is of another."""
+    models = (load_model(name) for name in model_names())
+    return tuple(
+        model
+        for model in models
+        if all(memory.addressed_by == "scores" for memory in model.memory)
+        and all(isinstance(mixer, CALIBRATED) for mixer, _ in model.attention_groups)
+    )
+
+
+def test_every_recording_is_of_such_a_preset() -> None:
+    named = {path.stem.removeprefix("h200-") for path in RECORDINGS.glob("*.json")}
+    assert len(named) == 7
+    assert all(load_model(name) in presets() for name in named)
 
 
 @cache

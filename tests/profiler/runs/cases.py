@@ -9,6 +9,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.layers.operator import Step
 from costmodel.recordings.case_workload import CaseWorkload
 from profiler.runs.case import PreparedCase
+from reference_model.cache import Cache, LayerState
 from reference_model.model import ReferenceModel
 from tests.reference_model.tiny import MODELS, made
 from tests.steps import make_step
@@ -62,6 +63,13 @@ def logits_of(case: PreparedCase) -> Tensor:
 
 
 def cached(case: PreparedCase) -> list[Tensor]:
-    """The tensors of the cache."""
+    """The tensors of the cache: keys and values, then states."""
     pairs = [(layer.keys, layer.values) for layer in case.cache.kv_layers]
-    return [tensor for pair in pairs for tensor in pair if tensor is not None]
+    kept = [tensor for pair in pairs for tensor in pair if tensor is not None]
+    return [*kept, *states_of(case.cache)]
+
+
+def states_of(cache: Cache) -> list[Tensor]:
+    """The tensors of all fixed states: of recurrent layers, then of memory layers."""
+    recurrent = [layer for layer in cache.layers if isinstance(layer, LayerState)]
+    return [tensor for state in (*recurrent, *cache.memories.values()) for tensor in state.tensors]
