@@ -57,7 +57,7 @@ def match(
         str,
         typer.Option(
             metavar="parameters,flops|parameters,bytes",
-            help="The two numbers to set equal: total parameters, and FLOPs of a token or HBM bytes"
+            help="The two numbers to set equal: all parameters, and FLOPs of a token or HBM bytes"
             " of a decode step at --batch.",
         ),
     ] = "parameters,flops",

@@ -145,7 +145,7 @@ class TorchBench:
             if place == "hbm":
                 self._check_free("tables", tables)
             else:  # an allocation of pinned memory is rounded up to a power of two
-                self._check_free("tables in host memory", 2 * tables, "cpu")
+                self._check_free("tables placed in host memory", 2 * tables, "cpu")
         self.model.place_tables(place)
         if self.device == "cuda":
             torch.cuda.empty_cache()

@@ -95,7 +95,7 @@ def host_check(counters: StepCounters, device: torch.device | str) -> Check:
     except CounterError as error:
         reason = str(error)
     return _check(
-        "gather of rows: bytes read from host memory",
+        "gather of rows from host memory: bytes over the link",
         known=HOST_ROWS * HOST_ROW_SECTORS * SECTOR_BYTES,
         measured=measured,
         tol=BYTES_TOLERANCE,
