@@ -16,6 +16,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
+from costmodel.layers.recurrent import PRODUCTS
 from costmodel.layers.site import expanded_paths
 from costmodel.recordings.quantities import RUNS
 from costmodel.recordings.recording import Case, Recording
@@ -81,7 +82,7 @@ class CasePrediction:
         """
         full_square = replace(self.workload, attention_flops="full")
         operators = build_operators(self.model, full_square.step())
-        return {operator.path: flops_of(operator, *COUNTED_KINDS) for operator in operators}
+        return {operator.path: counted_flops_of(operator) for operator in operators}
 
     @cached_property
     def memory(self) -> Footprint:
@@ -107,6 +108,15 @@ def flops_of(operator: Operator, *kinds: str) -> Number:
     flops: Number = 0
     for part in operator.parts:
         if part.kind in kinds:
+            flops = flops + part.flops
+    return flops
+
+
+def counted_flops_of(operator: Operator) -> Number:
+    """FLOPs of those parts of an operator that a FLOP counter sees, for one layer."""
+    flops: Number = 0
+    for part in operator.parts:
+        if part.kind in COUNTED_KINDS or part.name in PRODUCTS:
             flops = flops + part.flops
     return flops
 

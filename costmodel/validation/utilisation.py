@@ -24,7 +24,7 @@ from costmodel.recordings.measured import (
 )
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Case, Recording
-from costmodel.validation.case_prediction import COUNTED_KINDS, CasePrediction, flops_of
+from costmodel.validation.case_prediction import CasePrediction, counted_flops_of
 from costmodel.validation.join import NO_RUN
 from costmodel.validation.joined import NOT_ALONE
 from costmodel.validation.machines import Gpus, device_of
@@ -110,7 +110,7 @@ def predicted_utilisation(case: CasePrediction, time_of: str) -> PredictedUtilis
         without_time = PredictedUtilisation(
             routing_launches=_float_or_none(case.kernels.launches_of(routing)),
             routing_hbm_bytes=sum(op.count * float(op.compulsory_bytes) for op in routing),
-            routing_flops=sum(op.count * float(flops_of(op, *COUNTED_KINDS)) for op in routing),
+            routing_flops=sum(op.count * float(counted_flops_of(op)) for op in routing),
         )
     if case.prediction is None or isinstance(case.times, Unknown):
         return without_time

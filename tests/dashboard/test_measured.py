@@ -172,6 +172,7 @@ def test_cards_hold_what_was_achieved() -> None:
             "context": 2048,
             "new_tokens": 1,
             "batch": 64,
+            "placement": "tables=hbm",
         },
     )
     made = measured_utilisation(held, index, GPUS)

@@ -160,8 +160,13 @@ def test_modules_that_pages_run_exist() -> None:
 
 def fenced(page: str, language: str) -> str:
     """The only block of a language on a page."""
-    (block,) = re.findall(rf"(?ms)^```{language}\n(.*?)^```", (ROOT / page).read_text())
-    return str(block)
+    (block,) = all_fenced(page, language)
+    return block
+
+
+def all_fenced(page: str, language: str) -> list[str]:
+    """The blocks of a language on a page."""
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```", (ROOT / page).read_text())
 
 
 def test_the_python_example_works(capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,8 +176,12 @@ def test_the_python_example_works(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_toml_example_is_a_model() -> None:
-    model = model_from_table(tomllib.loads(fenced("docs/models.md", "toml")), where="models.md")
+    whole, tables = map(tomllib.loads, all_fenced("docs/models.md", "toml"))
+    model = model_from_table(whole, where="models.md")
     assert model.attention_groups[0][1] == (0, 2, 4, 6, 8, 10)
+    with_tables = {**whole, "hidden_size": 3072, "memory": tables["memory"]}
+    kinds = [memory.kind for memory in model_from_table(with_tables, where="models.md").memory]
+    assert kinds == ["per_layer_embedding", "ngram_embedding"]
 
 
 def test_the_histogram_example_is_read(tmp_path: Path) -> None:

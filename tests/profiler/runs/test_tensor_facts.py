@@ -9,6 +9,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import kv_cache, parameter_counts, totals
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.operator import Step
+from costmodel.layers.recurrent import PRODUCTS
 from costmodel.layers.site import expanded_paths
 from costmodel.recordings.measured import Accesses, Exact, ExactColumn
 from profiler.runs.case import PreparedCase
@@ -27,7 +28,13 @@ WORKLOADS: dict[str, dict[str, Any]] = {
 
 def predicted_flops(config: ModelConfig, step: Step) -> dict[str, int]:
     return {
-        path: int(sum(part.flops for part in operator.parts if part.kind in COUNTED))
+        path: int(
+            sum(
+                part.flops
+                for part in operator.parts
+                if part.kind in COUNTED or part.name in PRODUCTS
+            )
+        )
         for operator in build_operators(config, step)
         for path in expanded_paths(operator.path)
     }
