@@ -19,8 +19,9 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.layers.base import MemoryKind
 from reference_model.cache import Cache, LayerState, Room
 from reference_model.layers import Join, TokenHistory
-from reference_model.leaf import Factory
+from reference_model.leaf import Factory, Leaf
 from reference_model.registry import module_of
+from reference_model.value_tables import row_values
 
 
 @dataclass(slots=True)
@@ -47,6 +48,20 @@ class Known:
 
 Waiting: TypeAlias = tuple[Tensor, list[Tensor]]
 """The residual stream and what waits to be added to it, all [B, T, D]."""
+
+
+class AddressedRows(Leaf):
+    """The rows that the ids of a token address: one of each column of a table, side by side."""
+
+    weight: nn.Parameter
+
+    def __init__(self, factory: Factory, rows: int, width: int, *, std: float) -> None:
+        super().__init__()
+        self.register("weight", factory.normal(rows, width, std=std), "memory_values")
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows [N, Q] of a table [rows, width] to their elements [N, Q width]."""
+        return row_values(self.weight, rows).flatten(1)
 
 
 class LookUp(Protocol):

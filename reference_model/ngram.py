@@ -19,9 +19,9 @@ from costmodel.layers.ngram import Ngram
 from reference_model.cache import NO_TOKEN, LayerState, Room
 from reference_model.layers import Linear
 from reference_model.leaf import NORM_EPS, Factory, Leaf, Selector
-from reference_model.lookup import Known
+from reference_model.lookup import AddressedRows, Known
 from reference_model.registry import runs
-from reference_model.value_tables import TABLE_STD, row_values
+from reference_model.value_tables import TABLE_STD
 
 SHIFT = 1 - NO_TOKEN  # makes every id, and what stands before the first one, larger than 0
 FACTOR_BITS = 36  # a shifted id is below 2^25, so that its product with a factor is below 2^63
@@ -74,20 +74,6 @@ def hash_factors(index: int, places: int) -> tuple[int, ...]:
     """Odd factors of the ids of an n-gram, the newest first; each layer has others."""
     draw = Random(index)  # noqa: S311 - a hash that spreads evenly, not a secret
     return tuple(draw.getrandbits(FACTOR_BITS) | 1 for _ in range(places))
-
-
-class NgramRows(Leaf):
-    """The table's rows that a token's n-grams address, side by side."""
-
-    weight: nn.Parameter
-
-    def __init__(self, factory: Factory, rows: int, width: int) -> None:
-        super().__init__()
-        self.register("weight", factory.normal(rows, width, std=TABLE_STD), "memory_values")
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Rows [N, Q] to their elements [N, Q d]."""
-        return row_values(self.weight, rows).flatten(1)
 
 
 class NgramGate(Leaf):
@@ -172,7 +158,9 @@ class NgramLayer(nn.Module):
         c, d = config.streams, factory.hidden_size
         self.past, self.reach = config.past_ids, config.kept_tokens
         self.hash = NgramHash(factory, config, index)
-        self.rows = NgramRows(factory, config.table_rows(index + 1)[index], config.head_dim)
+        self.rows = AddressedRows(
+            factory, config.table_rows(index + 1)[index], config.head_dim, std=TABLE_STD
+        )
         self.project = Linear(
             factory,
             len(config.orders) * config.head_dim,

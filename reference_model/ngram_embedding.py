@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from costmodel.layers.ngram_embedding import NgramEmbedding
 from reference_model.leaf import Factory, Leaf, Selector
-from reference_model.lookup import Known
+from reference_model.lookup import AddressedRows, Known
 from reference_model.registry import runs
-from reference_model.value_tables import row_values
 
 
 class PolynomialHash(Selector):
@@ -55,20 +54,6 @@ class PolynomialHash(Selector):
         return rows
 
 
-class TableRows(Leaf):
-    """One row of each table, one behind the other."""
-
-    weight: nn.Parameter
-
-    def __init__(self, factory: Factory, rows: int, width: int) -> None:
-        super().__init__()
-        self.register("weight", factory.normal(rows, width, std=1.0), "memory_values")
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Rows [N, G] to their values [N, D]."""
-        return row_values(self.weight, rows).flatten(1)
-
-
 class Project(Leaf):
     """The projections of all tables' rows, summed, and their mean with the word's row."""
 
@@ -95,7 +80,8 @@ class NgramEmbeddingLayer(nn.Module):
         tables = config.num_tables
         self.past = config.past_ids
         self.hash = PolynomialHash(factory, config)
-        self.rows = TableRows(factory, sum(config.table_rows()), factory.hidden_size // tables)
+        width = factory.hidden_size // tables
+        self.rows = AddressedRows(factory, sum(config.table_rows()), width, std=1.0)
         self.project = Project(factory, tables)
 
     def forward(self, stream: Tensor, known: Known) -> Tensor:
