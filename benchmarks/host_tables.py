@@ -9,8 +9,8 @@ HBM, and copies over the link, also written as OUT.rows.json in the format of th
 and without rows fetched ahead, and the fetch by itself; last the bytes read from host memory, by
 hardware counters, beside the predicted ones. A case that fails is kept as its error's text.
 
-A step reads the same rows at each replay, with L2 emptied between; the gathers take another set of
-rows each.
+Every replay reads rows that none before it read, with L2 emptied between: rows that were read a
+moment ago come several times faster, since their addresses are still translated.
 """
 
 import sys
@@ -40,7 +40,7 @@ from reference_model.cache import Cache
 from reference_model.decode import DecodeStep
 from reference_model.kernels.host_rows import gather_rows
 from reference_model.model import ReferenceModel
-from reference_model.routing import set_synthetic_routing
+from reference_model.routing import selectors, set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
 from reference_model.value_tables import TablesPlace
 
@@ -49,11 +49,14 @@ BATCHES = (1, 16, 64, 256)
 PROMPT = 1024
 PLACES: tuple[TablesPlace, ...] = ("hbm", "host")
 STEPS = (*((batch, 1) for batch in BATCHES), (1, PROMPT))  # sequences, new tokens
-TABLE_BYTES = 8 * 2**30  # of the gathers, in each place
-WIDTHS = (128, 264, 512, 768, 1536, 3072)  # bytes of a row
-COUNTS = (24, 384, 1536, 6144, 24_576, 196_608)  # rows of a gather
-SETS = 8  # of rows, in one graph
-PROGRAMS = (64, 128, 528)
+WINDOWS = tuple(2**power for power in (30, 32, 33))  # bytes of a table that rows are drawn from
+TABLE_BYTES = WINDOWS[-1]  # of the gathers, in each place
+WIDTHS = (256, 768, 1536, 3072)  # bytes of a row
+COUNTS = (24, 96, 384, 1024, 2048, 4096, 8192, 16_384, 32_768, 131_072)  # rows of a gather
+SETS = 4  # of rows, in one graph
+BETWEEN_BYTES = 40 * 2**30  # of pages that are touched between two gathers, as other layers would
+PAGE = 2 * 2**20
+TOUCHED = 1024  # bytes of each
 BLOCKS = tuple(2**power for power in (20, 24, 28, 30))  # bytes copied
 COUNTED_RANGES = 3
 
@@ -63,27 +66,27 @@ def check(name: str) -> Result:
     model = prepared(shortened(load_model(name))).fold()
     result: Result = {}
     for batch, new in ((3, 1), (2, 64)):
-        run = step(model, batch, new)
+        run, _ = step(model, batch, new)
         wanted = run().clone()
         for prefetch in (False, True):
             model.place_tables("host").prefetch = prefetch
-            same = torch.equal(step(model, batch, new)(), wanted)
+            same = torch.equal(step(model, batch, new)[0](), wanted)
             result[f"{batch} x {new} tokens, prefetch={prefetch}"] = same
         model.place_tables("hbm").prefetch = None
     result["same"] = all(result.values())
     return result
 
 
-def step(model: ReferenceModel, batch: int, new: int) -> Callable[[], Tensor]:
-    """A step of a model on the same data every time: one token a sequence, or whole prompts."""
+def step(model: ReferenceModel, batch: int, new: int) -> tuple[Callable[[], Tensor], Tensor]:
+    """A step of a model, one token a sequence or whole prompts; and the ids that it reads."""
     draws, vocabulary = generator(), model.config.vocab_size
     ids = torch.randint(vocabulary, (batch, new), generator=draws, device="cuda")
     set_synthetic_routing(model, Popularity(exponent=0.0), tokens=ids.numel(), seed=3)
     if new == 1:
         decode = DecodeStep(model, filled_cache(model, batch, draws), graph=False)
         decode.ids.copy_(ids)
-        return decode
-    return partial(prompt, model, ids, model.new_cache(batch, new))
+        return decode, decode.ids
+    return partial(prompt, model, ids, model.new_cache(batch, new)), ids
 
 
 @torch.no_grad()
@@ -105,35 +108,56 @@ def table_in(place: TablesPlace) -> Tensor:
     return table.fill_(1)
 
 
-def gather_us(timer: Timer, table: Tensor, width: int, count: int) -> Result:
-    """Microseconds of one gather, by the number of programs."""
-    rows = TABLE_BYTES // width
-    view = table[: rows * width].view(rows, width)
-    draws = generator()
-    sets = [torch.randint(rows, (count,), generator=draws, device="cuda") for _ in range(SETS)]
-    out = torch.empty(count, width, dtype=torch.uint8, device="cuda")
+class Gathers:
+    """Gathers of random rows from a window of a table, as one graph of several."""
 
-    def gathers(programs: int) -> None:
-        for chosen in sets:
-            gather_rows(view, chosen, out, programs=programs)
+    def __init__(self, timer: Timer, table: Tensor, between: Tensor) -> None:
+        self.timer, self.table, self.between = timer, table, between
+        self.sets = [
+            torch.zeros(max(COUNTS), dtype=torch.int64, device="cuda") for _ in range(SETS)
+        ]
+        self.sums = torch.zeros((), device="cuda", dtype=torch.int32)
 
-    return {
-        str(programs): timer.step_us(partial(gathers, programs), per=SETS, replays=10)
-        for programs in PROGRAMS
-    }
+    def us(self, window: int, width: int, count: int, *, apart: bool) -> Result:
+        """Microseconds of one gather; with `apart`, those of a read of other data before it too."""
+        rows = window // width
+        view = self.table[: rows * width].view(rows, width)
+        out = torch.empty(count, width, dtype=torch.uint8, device="cuda")
+
+        def read() -> None:
+            torch.amax(self.between, (0, 1), out=self.sums)
+
+        def gathers() -> None:
+            for chosen in self.sets:
+                if apart:
+                    read()
+                gather_rows(view, chosen[:count], out)
+
+        def fresh() -> None:
+            for chosen in self.sets:
+                chosen[:count].random_(rows)
+
+        fresh()
+        result = self.timer.step_us(gathers, per=SETS, replays=7, before=fresh)
+        if apart:
+            result["read_us"] = self.timer.step_us(read, replays=7)["median"]
+        return result
 
 
 def measure_gathers(timer: Timer, path: Path, case: Case) -> None:
     """The grid of gathers, in both places, and copies; the committed format beside them."""
     host, hbm = (table_in(place) for place in ("host", "hbm"))
+    pages = torch.zeros(BETWEEN_BYTES // PAGE, PAGE, device="cuda", dtype=torch.int8)
+    between = pages[:, :TOUCHED].view(torch.int32)
+    of_place = {"host": Gathers(timer, host, between), "hbm": Gathers(timer, hbm, between)}
     best: dict[tuple[str, int, int], float] = {}
-    for width, count in product(WIDTHS, COUNTS):
-        for place, table in (("host", host), ("hbm", hbm)):
-            label = f"{place}, {count} rows of {width} bytes"
-            found = case(label, partial(gather_us, timer, table, width, count))
-            times = [reading["median"] for reading in found.values() if "median" in reading]
-            if times:
-                best[place, width, count] = min(times) * 1e-6
+    for window, width, count in product(WINDOWS, WIDTHS, COUNTS):
+        for place, gathers in of_place.items():
+            for apart in (False, True):
+                label = f"{place}, {count} rows of {width} bytes in {window} bytes, apart={apart}"
+                found = case(label, partial(gathers.us, window, width, count, apart=apart))
+                if window == TABLE_BYTES and not apart and "median" in found:
+                    best[place, width, count] = found["median"] * 1e-6
 
     def copy(nbytes: int) -> Result:
         def run() -> Tensor:
@@ -160,8 +184,8 @@ def curves_text(best: dict[tuple[str, int, int], float], copies: Sequence[Copy])
         torch=torch.__version__,
         triton=triton.__version__,
         source=f"Random rows of a table of {TABLE_BYTES // 2**30} GiB, in pinned host memory and in"
-        f" HBM, gathered by a Triton kernel: {SETS} sets of rows in one CUDA graph, median of ten"
-        f" replays, best of {PROGRAMS} programs; seconds of one gather. Copies: pinned host"
+        f" HBM, gathered by a Triton kernel: {SETS} sets of rows in one CUDA graph, median of seven"
+        " replays of fresh rows; seconds of one gather. Copies: pinned host"
         " memory to HBM. By benchmarks/host_tables.py.",
         gathers=tuple(
             Gather(
@@ -204,9 +228,10 @@ def measure_steps(timer: Timer, models: Sequence[str], case: Case) -> None:
 def step_us(timer: Timer, model: ReferenceModel, batch: int, new: int) -> Result:
     """A step as a graph; where rows are fetched ahead, also the fetches by themselves."""
     replays = 9 if new == 1 else 5
-    result: Result = {"us": timer.step_us(step(model, batch, new), replays=replays)}
+    run, ids = step(model, batch, new)
+    before = partial(other_rows, model, ids)
+    result: Result = {"us": timer.step_us(run, replays=replays, before=before)}
     if model.prefetch:
-        ids = torch.randint(model.config.vocab_size, (batch, new), device="cuda")
         known = model.look_ups.known(ids, model.new_cache(batch, new))
 
         def fetch() -> None:
@@ -215,8 +240,17 @@ def step_us(timer: Timer, model: ReferenceModel, batch: int, new: int) -> Result
                 for layer in tuple(known.fetched):
                     known.taken(layer)  # joins the stream of the fetches
 
-        result["fetch_us"] = timer.step_us(fetch, replays=replays)
+        result["fetch_us"] = timer.step_us(fetch, replays=replays, before=before)
     return result
+
+
+def other_rows(model: ReferenceModel, ids: Tensor) -> None:
+    """Ids that address other rows, and other rows in place of those that were drawn."""
+    ids.random_(model.config.vocab_size)
+    for leaf in selectors(model).values():
+        if leaf.kind == "rows" and leaf.synthetic_choice is not None:
+            shift = torch.randint(leaf.population, (1,), device="cuda")
+            leaf.synthetic_choice.add_(shift).remainder_(leaf.population)
 
 
 def count_bytes(models: Sequence[str], case: Case) -> None:
@@ -243,7 +277,7 @@ def counted(  # noqa: PLR0917 - of one case
     place: TablesPlace,
 ) -> Result:
     """The counts of one step, and what is predicted of it."""
-    run = step(model, batch, new)
+    run, _ = step(model, batch, new)
     run()
     counts = counters.step(run, flush=flush)
     return {

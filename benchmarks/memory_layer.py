@@ -22,13 +22,13 @@ from benchmarks.report import Case, Report, Result, generator, tried
 from benchmarks.timing import Timer, kernel_durations_us
 from reference_model.kernels import memory_oracles, oracles
 from reference_model.kernels.experts import described
-from reference_model.kernels.key_scores import score_keys
-from reference_model.kernels.memory import MemoryBuffers, MemorySizes
+from reference_model.kernels.key_scores import score_keys, score_tile
+from reference_model.kernels.memory import MemoryBuffers, MemorySizes, parts_of_tokens
 from reference_model.kernels.memory_grid import choose_rows, sums_too
 from reference_model.kernels.memory_points import corner_of
 from reference_model.kernels.memory_rows import sum_rows
 from reference_model.kernels.memory_sides import choose_sides
-from reference_model.kernels.tiles import Tile, dense_tile, many
+from reference_model.kernels.tiles import Tile, many
 
 MODELS = ("ultramemv2-227m-1.2b", "ultramemv2-1b-7b")
 TOKENS = (1, 16, 64, 256, 1024)
@@ -47,7 +47,8 @@ SCORE_TILES = tuple(
 class Way:
     """What a launch may choose: whether one kernel chooses and sums, warps, slices of the rows.
 
-    `score_tile` is that of the keys' product; `bounded`, whether a corner bounds a large grid.
+    `score_tile` is that of the keys' product; `bounded`, whether a corner bounds a large grid;
+    `parts`, whether many tokens are searched for in parts.
     """
 
     together: bool
@@ -58,6 +59,7 @@ class Way:
     row_warps: int | None = None
     slices: int | None = None
     pdl: bool = True
+    parts: bool = True
 
 
 class Chain:
@@ -74,30 +76,48 @@ class Chain:
         self.out = room(model.shape.hidden)
         self.first = Dense(model.first, x, self.projected, pdl=way.pdl)
         self.last = Dense(model.last, self.mixed, self.out, pdl=way.pdl)
-        self.tile = way.score_tile or dense_tile(tokens, s.key_dim)
+        self.tile = way.score_tile or score_tile(tokens, s.key_dim)
         self.keys = [described(weights.keys, self.tile) for weights in model.layers]
         buffers = MemoryBuffers.make(s, tokens=tokens, device="cuda")
         if way.slices is not None:
             partial_ = torch.zeros(tokens, way.slices, self.mixed.shape[1], device="cuda")
             buffers = replace(buffers, partial=partial_)
         self.buffers = buffers
+        self.beside = torch.cuda.Stream(priority=-1)
 
     def run(self, layer: int) -> None:
         """One layer."""
-        s, weights, way = self.model.shape.sizes, self.model.layers[layer], self.way
         buffers, pdl = self.buffers, self.way.pdl
         self.first.run(layer)
-        score_keys(self.projected, self.keys[layer], buffers.scores, self.tile, s, pdl=pdl)
-        choose_sides(
-            self.projected, s, weights, buffers, eps=EPS, warps=way.side_warps, pdl=pdl
+        score_keys(
+            self.projected, self.keys[layer], buffers.scores, self.tile, self.model.shape.sizes,
+            pdl=pdl,
         )  # fmt: skip
+        tokens = self.x.shape[0]
+        parts = parts_of_tokens(tokens) if self.way.parts else [(0, tokens)]
+        if len(parts) == 1:
+            self.choose(layer, 0, tokens, pdl=pdl)
+        else:
+            own = torch.cuda.current_stream()
+            self.beside.wait_stream(own)
+            for number, part in enumerate(parts):
+                with torch.cuda.stream(self.beside if number % 2 else own):
+                    self.choose(layer, *part, pdl=pdl and number > 1)
+            own.wait_stream(self.beside)
+        self.last.run(layer)
+
+    def choose(self, layer: int, begin: int, end: int, *, pdl: bool) -> None:
+        """The rows of some tokens and their sum; the first kernel waits unless `pdl`."""
+        s, weights, way = self.model.shape.sizes, self.model.layers[layer], self.way
+        projected, mixed = self.projected[begin:end], self.mixed[begin:end]
+        buffers = self.buffers.part(begin, end)
+        choose_sides(projected, s, weights, buffers, eps=EPS, warps=way.side_warps, pdl=pdl)
         choose_rows(
-            self.projected, s, weights, buffers, self.mixed if way.together else None,
-            warps=way.grid_warps, bounded=way.bounded, pdl=pdl,
+            projected, s, weights, buffers, mixed if way.together else None,
+            warps=way.grid_warps, bounded=way.bounded, pdl=way.pdl,
         )  # fmt: skip
         if not way.together:
-            sum_rows(self.projected, s, weights, buffers, self.mixed, warps=way.row_warps, pdl=pdl)
-        self.last.run(layer)
+            sum_rows(projected, s, weights, buffers, mixed, warps=way.row_warps, pdl=way.pdl)
 
     def step(self) -> None:
         """All layers."""
@@ -164,6 +184,8 @@ def ways(sizes: MemorySizes, tokens: int) -> list[Way]:
     if corner_of(sizes.reads, sizes.kept):
         tried_ways.append(replace(usual, bounded=False))
         tried_ways += [replace(usual, bounded=True, grid_warps=warps) for warps in (2, 4, 8)]
+    if len(parts_of_tokens(tokens)) > 1:
+        tried_ways.append(replace(usual, parts=False))
     if many(tokens):
         tried_ways += [replace(usual, score_tile=tile) for tile in SCORE_TILES]
     apart = replace(usual, together=False)

@@ -26,6 +26,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.validation.recorded_routing import RecordedRouting
 from reference_model.cache import Cache
 from reference_model.decode import fused_step
+from reference_model.fused.step import FusedStep
 from reference_model.fused.support import model_refusal
 from reference_model.kernels.oracles import error
 from reference_model.model import ReferenceModel
@@ -136,6 +137,10 @@ def measure(
     step = fused_step(model, cache, ids)
     result["logits_to_torch"] = errors(step(), logits)
     result["fused"] = {"us": timer.step_us(step, replays=9), **common}
+    if step.memories:
+        alone = FusedStep(model, cache, ids, branches=False)
+        result["without_branches_us"] = timer.step_us(alone, replays=9)
+        del alone
     result["regions"] = region_us(step)
     result["kernels"] = kernel_durations_us(step)
     of_layers = [r["kernels"] for leaf, r in result["regions"].items() if leaf not in ENDS]

@@ -41,7 +41,7 @@ ROWS = {
 """By tokens: rows a block and warps of the way `rows`."""
 STEPS = ((64, 4, 4), (64, 6, 4), (128, 3, 4), (128, 4, 4))
 """Inputs a step, stages and warps of the way `split`, with 64 rows a block."""
-BLOCKS = (150, 800)  # so many blocks it takes at least and at most
+BLOCKS = (60, 800)  # so many blocks it takes at least and at most
 LARGEST = 40_000  # outputs up to which it is tried: more have blocks enough
 Result = dict[str, Any]
 

@@ -1,8 +1,9 @@
 """How long a captured graph takes, what the card can do at best, and what it was while measured.
 
 A time is that of a CUDA graph's replay between two events, divided by what the graph repeats; each
-replay is preceded by a read of more bytes than the L2 holds. A reading is kept as its median,
-least and largest, with the number of replays.
+replay is preceded by a read of more bytes than the L2 holds, and the GPU is in the state of a
+decode loop (`profiler.instruments.flush`). A reading is kept as its median, least and largest, with
+the number of replays.
 """
 
 import statistics
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 import triton
 
-FLUSH_BYTES = 256 * 2**20
+from profiler.instruments.flush import L2Flush
+
 WARM_S = 0.03
 COPY_BYTES = 4 * 2**30
 PRODUCT = 8192  # rows, columns and depth of the product that sets the FLOP ceiling
@@ -36,22 +38,30 @@ def captured(step: Step) -> torch.cuda.CUDAGraph:
 
 
 class Timer:
-    """Times replays; holds the buffer whose reading empties the L2."""
+    """Times replays."""
 
     def __init__(self) -> None:
-        self.flush = torch.randn(FLUSH_BYTES // 4, device="cuda")
+        self.flush = L2Flush()
 
     def replays_us(
-        self, graph: torch.cuda.CUDAGraph, *, per: float = 1, replays: int = 15
+        self,
+        graph: torch.cuda.CUDAGraph,
+        *,
+        per: float = 1,
+        replays: int = 15,
+        before: Step | None = None,
     ) -> dict[str, float]:
-        """Microseconds of one of `per` equal parts of the graph."""
+        """Microseconds of one of `per` equal parts of the graph, replayed after `before`."""
         began = time.monotonic()
         while time.monotonic() - began < WARM_S:  # clocks rise only under work
             graph.replay()
             torch.cuda.synchronize()
+        self.flush.settle()
         pairs = []
         for _ in range(replays + 2):
-            self.flush.sum()
+            if before is not None:
+                before()
+            self.flush()
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
             graph.replay()
@@ -60,9 +70,11 @@ class Timer:
         torch.cuda.synchronize()
         return spread([a.elapsed_time(b) * 1e3 / per for a, b in pairs[2:]])
 
-    def step_us(self, step: Step, *, per: float = 1, replays: int = 15) -> dict[str, float]:
+    def step_us(
+        self, step: Step, *, per: float = 1, replays: int = 15, before: Step | None = None
+    ) -> dict[str, float]:
         """The same of what a function launches."""
-        return self.replays_us(captured(step), per=per, replays=replays)
+        return self.replays_us(captured(step), per=per, replays=replays, before=before)
 
 
 def spread(values: list[float]) -> dict[str, float]:

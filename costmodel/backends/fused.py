@@ -16,7 +16,8 @@ a dense FFN and shared experts one each. Neighbours share them so:
 - A memory layer takes six kernels: its queries and what else the token is multiplied by are one
   product; scores; the best lines and columns; the best points and their rows; the rows of all its
   tables; the output. One head with few rows chooses and reads them in one kernel. A layer without
-  an output product adds the rows' sum itself.
+  an output product adds the rows' sum itself. Of each 2,048 of many tokens all kernels but those of
+  products run by themselves.
 - Experts take two kernels. The hidden values between them pass through memory, as do the experts'
   results at more than one token; sorting and permuting tokens cost no kernel. Of many tokens, a
   kernel puts them in the order of experts.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from costmodel.layers.base import MemoryKind
-from costmodel.layers.numbers import Number
+from costmodel.layers.numbers import Number, larger
 from costmodel.layers.operator import Operator, Part
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
@@ -21,6 +21,7 @@ FIRST_LAUNCHES = ("scores", "merge", "grid")  # parts of a retrieval that begin 
 PRODUCT_LAUNCHES = ("scores", "first_top_m", "grid")  # of product keys
 FEW_ROWS = 32  # of one head, which the kernel that chooses them reads
 MEMORY_KINDS = (UltraMem, ProductKey, Peer)
+PART_TOKENS = 2048  # of many, that are searched for together
 MOST_KEYS = 2**15  # scores that a block of the choice holds: of a side,
 MOST_KEPT = 128  # and of a grid, 128 x 128
 MOST_READS = 1024  # rows that a block ranks
@@ -57,20 +58,41 @@ def memory_joins(members: Sequence[Operator], layer: MemoryKind, tokens: int) ->
 
 
 def memory_launches(operator: Operator, layer: MemoryKind, part: Part, tokens: Number) -> Number:
-    """1 for a part that begins a kernel; neurons (PEER) of one token have their norm apart."""
+    """Kernels that a part begins: 1 or 0, and of many tokens as many as there are parts of them.
+
+    Neurons (PEER) of one token have their norm apart.
+    """
     leaf = operator.leaf
     if leaf == RETRIEVE:
         begins = FIRST_LAUNCHES if isinstance(layer, UltraMem) else PRODUCT_LAUNCHES
-        return int(part.name in begins)
+        count = 1 if part.name == "scores" else _parts(tokens)
+        return count if part.name in begins else 0
     if leaf in {PRE_PROJECTION, GATE, "memory.up"} or part is not operator.parts[0]:
         return 0
     if leaf == QUERY and isinstance(layer, Peer):
         return (
             1 + np.where(tokens == 1, 1, 0) if isinstance(tokens, np.ndarray) else 1 + (tokens == 1)
         )
-    if leaf in {"memory.pre_values", "memory.values"} and reads_at_once(layer):
-        return 0
-    return int(leaf != "memory.values" or not _has_pre_values(layer))
+    if leaf in {"memory.pre_values", "memory.values"}:
+        elsewhere = leaf == "memory.values" and _has_pre_values(layer)
+        count = _parts(tokens) if _has_output(layer) else 1
+        return 0 if elsewhere or reads_at_once(layer) else count
+    return 1
+
+
+def _parts(tokens: Number) -> Number:
+    """How many parts of a step's tokens are searched for by themselves.
+
+    Source: reference_model/kernels/memory.py, measured on an H200.
+    """
+    return larger(tokens // PART_TOKENS, 1)
+
+
+def _has_output(layer: MemoryKind) -> bool:
+    """Whether a product follows the sum of the rows; else the stream gets the sum at once."""
+    return isinstance(layer, UltraMem) or (
+        isinstance(layer, ProductKey) and layer.output_projection
+    )
 
 
 def reads_at_once(layer: MemoryKind) -> bool:
@@ -81,8 +103,7 @@ def reads_at_once(layer: MemoryKind) -> bool:
     if isinstance(layer, UltraMem):
         return layer.num_heads == 1 and layer.knn <= FEW_ROWS
     assert isinstance(layer, ProductKey | Peer)
-    outputs = isinstance(layer, ProductKey) and layer.output_projection
-    return outputs and layer.num_heads == 1 and layer.knn <= FEW_ROWS
+    return _has_output(layer) and layer.num_heads == 1 and layer.knn <= FEW_ROWS
 
 
 def _has_pre_values(layer: MemoryKind) -> bool:

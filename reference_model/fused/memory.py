@@ -17,12 +17,11 @@ from reference_model.fused.memory_weights import MemoryLayer, MemoryParts, parts
 from reference_model.fused.plan import Plan, region
 from reference_model.fused.products import launch_product
 from reference_model.kernels.experts import described
-from reference_model.kernels.key_scores import score_keys
-from reference_model.kernels.memory import MemoryBuffers, MemorySizes
+from reference_model.kernels.key_scores import score_keys, score_tile
+from reference_model.kernels.memory import MemoryBuffers, MemorySizes, parts_of_tokens
 from reference_model.kernels.memory_grid import choose_rows, sums_too
 from reference_model.kernels.memory_rows import sum_rows
 from reference_model.kernels.memory_sides import choose_sides
-from reference_model.kernels.tiles import dense_tile
 from reference_model.layers import Norm
 from reference_model.leaf import NORM_EPS
 
@@ -99,52 +98,76 @@ class MemoryPlan:
             x, gamma = plan.stream, norm.weight
         launch_product(plan, path, x, parts.first, self.projected, gamma=gamma)
         with plan.branch() if self.branches else nullcontext():
-            self._choose()
-            if parts.output is not None and not self._summed:
-                self._sum(self.mixed, added=False)
+            self._search()
 
     @property
     def _summed(self) -> bool:
         """Whether the launch that chooses rows sums them too."""
         return self.parts.output is not None and sums_too(self.parts.sizes)
 
-    def _choose(self) -> None:
-        plan, parts, buffers, projected = self.plan, self.parts, self.buffers, self.projected
-        sizes, weights = parts.sizes, parts.weights
-        path = self.prefix + "memory.retrieve"
-        if self._summed:
-            path = region(self.prefix, "memory.retrieve", *parts.rows)
-        tile = dense_tile(plan.tokens, sizes.key_dim)
-        keys = described(weights.keys, tile)
-        plan.launch(path, score_keys, projected, keys, buffers.scores, tile, sizes, pdl=plan.pdl)
+    @property
+    def _searches(self) -> str:
+        """The path of the search: that of the rows too, where one launch does both."""
+        rows = self.parts.rows if self._summed else ()
+        return region(self.prefix, "memory.retrieve", *rows)
+
+    def _search(self) -> None:
+        """Scores of all keys, then the rows of each token, and their sum: of many tokens in parts.
+
+        Every other part runs beside the rest, and before another layer uses the buffers.
+        """
+        plan, sizes = self.plan, self.parts.sizes
+        tile = score_tile(plan.tokens, sizes.key_dim)
+        plan.launch(
+            self._searches, score_keys, self.projected,
+            described(self.parts.weights.keys, tile), self.buffers.scores, tile, sizes,
+            pdl=plan.pdl,
+        )  # fmt: skip
+        tokens = parts_of_tokens(plan.tokens)
+        if len(tokens) > 1:
+            with plan.branch():
+                for part in tokens[1::2]:
+                    self._choose(*part)
+        for part in tokens[::2]:
+            self._choose(*part)
+        if len(tokens) > 1 and not self.branches:
+            plan.join()
+
+    def _choose(self, begin: int, end: int) -> None:
+        """The rows of some tokens, and their sum unless it is added to the stream."""
+        plan, parts, summed = self.plan, self.parts, self._summed
+        sizes, weights, buffers = parts.sizes, parts.weights, self.buffers.part(begin, end)
+        projected, mixed = self.projected[begin:end], self.mixed[begin:end]
+        path = self._searches
         plan.launch(
             path, choose_sides, projected, sizes, weights, buffers, eps=NORM_EPS, pdl=plan.pdl
         )
         declared = parts.retrieve.synthetic_choice
         if declared is not None:
-            declared = declared[: plan.tokens].contiguous()
+            declared = declared[: plan.tokens][begin:end].contiguous()
         plan.launch(
-            path, choose_rows, projected, sizes, weights, buffers,
-            self.mixed if self._summed else None, declared=declared, pdl=plan.pdl,
+            path, choose_rows, projected, sizes, weights, buffers, mixed if summed else None,
+            declared=declared, pdl=plan.pdl,
         )  # fmt: skip
-
-    def _sum(self, out: Tensor, *, added: bool) -> None:
-        plan, parts = self.plan, self.parts
-        plan.launch(
-            region(self.prefix, *parts.rows), sum_rows, self.projected, parts.sizes, parts.weights,
-            self.buffers, out, x=plan.normed if parts.sizes.neurons else None, added=added,
-            pdl=plan.pdl,
-        )  # fmt: skip
+        if parts.output is not None and not summed:
+            plan.launch(
+                region(self.prefix, *parts.rows), sum_rows, projected, sizes, weights, buffers,
+                mixed, x=plan.normed[begin:end] if sizes.neurons else None, pdl=plan.pdl,
+            )  # fmt: skip
 
     def add_output(self) -> None:
         """The last launch: the output product, or the rows' sum where there is none.
 
         It adds to the stream. Neurons read `plan.normed`: no other block may run before it.
         """
+        plan, parts = self.plan, self.parts
         if self.branches:
-            self.plan.join()
-        if self.parts.output is None:
-            self._sum(self.plan.stream, added=True)
+            plan.join()
+        if parts.output is None:
+            plan.launch(
+                region(self.prefix, *parts.rows), sum_rows, self.projected, parts.sizes,
+                parts.weights, self.buffers, plan.stream,
+                x=plan.normed if parts.sizes.neurons else None, added=True, pdl=plan.pdl,
+            )  # fmt: skip
         else:
-            path = self.prefix + "memory.output"
-            launch_product(self.plan, path, self.mixed, self.parts.output, None)
+            launch_product(plan, self.prefix + "memory.output", self.mixed, parts.output, None)

@@ -28,9 +28,9 @@ class Launch:
 
     path: str
     run: Callable[[], object]
-    branches: bool = False  # the first of a branch, which may begin when all before it are done
-    beside: bool = False  # part of a branch
-    joins: bool = False  # begins when the branch is done, too
+    stream: int = 0  # 0: the step's own; a branch has another number
+    forks: int | None = None  # the first of a branch: it begins behind all of this stream so far
+    joins: tuple[int, ...] = ()  # begins behind all of these branches, too
 
 
 class Plan:
@@ -60,7 +60,10 @@ class Plan:
     ) -> None:
         self.tokens, self.hidden, self.device, self.dtype = tokens, hidden, device, dtype
         self.most, self.waiting = most, 0
-        self._pdl, self._branches, self._beside, self._joins = pdl, False, False, False
+        self._pdl, self._stream = pdl, 0
+        self._forks: int | None = None
+        self._open: list[int] = []  # branches that nothing has joined
+        self._joins: tuple[int, ...] = ()
         self.launches: list[Launch] = []
         self.stream, self.spare, self.normed = (self.room(tokens, hidden) for _ in range(3))
         self.results: Tensor | None = None
@@ -110,27 +113,41 @@ class Plan:
     def launch(self, path: str, kernel: Callable[..., object], *args: object, **kw: object) -> None:
         """Put a call of `kernel` at the end."""
         launch = Launch(
-            path, partial(kernel, *args, **kw), branches=self._branches, beside=self._beside,
+            path, partial(kernel, *args, **kw), stream=self._stream, forks=self._forks,
             joins=self._joins,
         )  # fmt: skip
         self.launches.append(launch)
-        self._branches = self._joins = False
+        self._forks, self._joins = None, ()
 
     @property
     def pdl(self) -> bool:
         """Whether the next kernel may begin before the previous one ends."""
-        return self._pdl and not (self._branches or self._joins)
+        return self._pdl and self._forks is None and not self._joins
 
     @contextmanager
     def branch(self) -> Iterator[None]:
-        """Launches inside run beside those that follow, until one after `join`."""
-        self._branches = self._beside = True
+        """Launches inside run beside those that follow, until one after `join`.
+
+        A branch may begin within another. One that begins outside all others runs behind those that
+        began there before, and behind what began within them: they may share buffers.
+        """
+        outer = self._stream
+        self._stream, self._forks = outer + 1, outer
+        self._joins = tuple(number for number in self._open if number > self._stream)
+        if self._stream not in self._open:
+            self._open.append(self._stream)
         yield
-        self._branches = self._beside = False
+        self._stream, self._forks = outer, None
 
     def join(self) -> None:
-        """The next launch waits for the branch."""
-        self._joins = True
+        """The next launch waits for all branches."""
+        self._joins = tuple(self._open)
+        self._open.clear()
+
+    @property
+    def streams(self) -> int:
+        """How many streams the launches are on."""
+        return 1 + max((launch.stream for launch in self.launches), default=0)
 
     def launch_norm(self, path: str, norm: Norm, out: Tensor | None = None, every: int = 1) -> None:
         """Add to the stream what waits, and norm it into `normed` or `out`: one kernel.

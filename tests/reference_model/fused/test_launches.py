@@ -47,7 +47,7 @@ def test_every_region_takes_the_launches_that_are_predicted(name: str, batch: in
     compare(step.fused, config, Workload(batch=batch, context=CONTEXT))
 
 
-@pytest.mark.parametrize(("batch", "new"), [(1, 2), (3, 7), (1, 65), (2, 256), (1, 513)])
+@pytest.mark.parametrize(("batch", "new"), [(1, 2), (3, 7), (1, 65), (2, 256), (1, 513), (3, 2049)])
 @pytest.mark.parametrize("name", PROMPTED)
 def test_prompts_take_the_launches_that_are_predicted(name: str, batch: int, new: int) -> None:
     config = MODELS[name]
@@ -80,7 +80,7 @@ def branching(model: ReferenceModel, batch: int) -> FusedStep:
     cache = model.new_cache(batch, CONTEXT + 1)
     cache.length = CONTEXT
     cache.make_static(CONTEXT)
-    return FusedStep(model, cache, torch.zeros(batch, 1, dtype=torch.int64), branches=True)
+    return FusedStep(model, cache, torch.zeros(batch, 1, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("batch", [1, 16])
@@ -91,14 +91,17 @@ def test_a_search_runs_beside_a_dense_ffn_and_waits_for_nothing_else(name: str, 
     launches = branching(model, batch).plan.launches
     blocks = [block for block in model.layers if block.memory is not None]
     dense = sum(isinstance(block.ffn, FeedForward) for block in blocks)
-    begins = [launch for launch in launches if launch.branches]
+    begins = [launch for launch in launches if launch.forks is not None]
     joins = [launch for launch in launches if launch.joins]
-    assert len(begins) == len(joins) == dense
+    assert len(begins) == dense
+    assert {launch.stream for launch in begins} == {n for launch in joins for n in launch.joins}
+    if begins:
+        assert launches.index(begins[-1]) < launches.index(joins[-1])
     assert all("memory.retrieve" in launch.path or ".{retrieve" in launch.path for launch in begins)
     for launch in [*begins, *joins]:
         assert isinstance(launch.run, partial)
         assert not launch.run.keywords.get("pdl", False)
-    ffn = {launch.path for launch in launches if launch.beside and ".ffn" in launch.path}
+    ffn = {launch.path for launch in launches if launch.stream and ".ffn" in launch.path}
     assert not ffn
 
 

@@ -5,7 +5,7 @@ import torch
 
 from costmodel.errors import InputError
 from reference_model.decode import DecodeStep, fused_step
-from reference_model.kernels import tiles
+from reference_model.kernels import memory, tiles
 from reference_model.kernels.launch import INTERPRETED
 from reference_model.model import ReferenceModel
 from reference_model.routing import selectors, set_synthetic_routing
@@ -85,3 +85,33 @@ def test_prompts_without_kernels_are_refused(name: str, reason: str) -> None:
     prompt = ids(reference.config, 1, 4)
     with pytest.raises(InputError, match=reason):
         fused_step(reference, reference.new_cache(1, 4), prompt)
+
+
+@pytest.mark.parametrize("name", [name for name in PROMPTED if "memory" in name])
+def test_tokens_are_searched_for_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve tokens in three parts, of which the second runs beside the others, and as one."""
+    reference = made(MODELS[name])
+    prompt = ids(reference.config, 2, 6)
+    whole = fused_step(reference, reference.new_cache(2, 6), prompt)
+    monkeypatch.setattr(memory, "PART", 4)
+    parts = fused_step(reference, reference.new_cache(2, 6), prompt)
+    with torch.no_grad():
+        assert torch.equal(whole(), parts())
+    assert len(parts.plan.launches) > len(whole.plan.launches)
+
+
+def test_no_two_streams_use_the_same_buffers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that begins anew waits for all of the one before it, whose output skips a block."""
+    monkeypatch.setattr(memory, "PART", 4)
+    reference = made(MODELS["memory, heads, groups, skips"])
+    launches = fused_step(
+        reference, reference.new_cache(2, 6), ids(reference.config, 2, 6)
+    ).plan.launches
+    running: set[int] = set()
+    for launch in launches:
+        behind = {*launch.joins} | ({launch.forks} if launch.forks is not None else set())
+        if launch.stream == 1 and launch.forks == 0:
+            assert running - {1} <= behind
+        running -= behind
+        running |= {launch.stream} - {0}
+    assert not running - {1}
