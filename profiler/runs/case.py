@@ -15,14 +15,15 @@ from costmodel.backends.step_kernels import region_paths
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.parse import parse_routing
 from costmodel.inputs.workload import Backend, Workload
-from costmodel.recordings.case_workload import CaseWorkload, Dtype
+from costmodel.recordings.case_workload import IN_HBM, CaseWorkload, Dtype
 from costmodel.routing.by_population import POPULATIONS, routing_of
 from costmodel.routing.popularity import Routing, Zipf
+from profiler.instruments.flush import L2Flush
 from profiler.instruments.leaf_hooks import LeafContext, within_leaves
 from reference_model.cache import Cache
 from reference_model.decode import WARM_UPS, DecodeStep, fused_step
 from reference_model.model import ReferenceModel
-from reference_model.routing import set_synthetic_routing
+from reference_model.routing import selectors, set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
 
 if TYPE_CHECKING:  # its kernels need triton, which a CPU build of torch does not bring along
@@ -58,6 +59,7 @@ class PreparedCase:
         self.paths = recorded_paths(model, backend)
         generator = torch.Generator(model.device).manual_seed(seed)
         tokens = workload.batch * workload.new_tokens
+        self._draws = generator
         experts, rows = synthetic_popularities(workload.routing)
         set_synthetic_routing(model, experts, rows=rows, tokens=tokens, seed=seed)
         self.cache = model.new_cache(workload.batch, workload.context + workload.new_tokens)
@@ -94,6 +96,26 @@ class PreparedCase:
             self.model(self.ids, self.cache)
         self.cache.length = self.workload.context
 
+    def renew(self) -> None:
+        """Let the next run read other rows of its tables: by other token ids, and other draws.
+
+        Rows that were read a moment ago come several times faster from host memory, since their
+        addresses are still translated; a decode loop reads others in every step.
+        """
+        ids = self.ids if self._decode is None else self._decode.ids
+        ids.random_(0, self.model.config.vocab_size, generator=self._draws)
+        for leaf in selectors(self.model).values():
+            if leaf.kind == "rows" and leaf.synthetic_choice is not None and not leaf.populations:
+                shift = torch.randint(
+                    leaf.population, (1,), generator=self._draws, device=ids.device
+                )
+                leaf.synthetic_choice.add_(shift).remainder_(leaf.population)
+
+    @property
+    def fetches(self) -> bool:
+        """Whether it reads tables in host memory."""
+        return self.workload.placement != IN_HBM
+
     def within(self, context: LeafContext) -> AbstractContextManager[None]:
         """While this is open, each leaf or region of a run runs inside `context(path)`."""
         if self._fused is not None:
@@ -118,6 +140,20 @@ class PreparedCase:
             self.run()
         replay: Callable[[], None] = graph.replay
         return replay
+
+
+class RenewingFlush:
+    """Empties L2 and, where a step reads tables in host memory, lets it read other rows."""
+
+    def __init__(self, flush: L2Flush, case: PreparedCase) -> None:
+        self._flush, self._case = flush, case
+        self.settle = flush.settle
+
+    def __call__(self) -> None:
+        """Queue both."""
+        if self._case.fetches:
+            self._case.renew()
+        self._flush()
 
 
 def captured_or_reason(case: PreparedCase) -> tuple[Callable[[], None] | None, str]:

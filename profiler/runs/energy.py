@@ -40,6 +40,8 @@ class EnergyRun:
 
         def run(times: int) -> None:
             for _ in range(times):
+                if case.fetches:
+                    case.renew()
                 step()
 
         idle = _one_reading(self.idle)

@@ -15,7 +15,7 @@ from profiler.instruments.nvml import open_gpu
 from profiler.instruments.spread import spread
 from profiler.instruments.timing import cuda_seconds, under_load
 from profiler.runs.base import CaseFacts
-from profiler.runs.case import PreparedCase, captured_or_reason
+from profiler.runs.case import PreparedCase, RenewingFlush, captured_or_reason
 from profiler.runs.tensor_facts import accesses, distinct_column, tensor_facts
 
 
@@ -39,7 +39,7 @@ class TimeRun:
         torch.cuda.synchronize()
         peak = torch.cuda.max_memory_allocated() - self.flush.nbytes
         replay, why_not = captured_or_reason(case)
-        latency = cuda_seconds(replay, case.run, self.flush)
+        latency = cuda_seconds(replay, case.run, RenewingFlush(self.flush, case))
         conditions = under_load(self.gpu, replay or case.run, started=started)
         step: dict[str, Measured] = {
             "graph_s": spread(latency.graph_s, "cuda_event") if replay else Missing(reason=why_not),
