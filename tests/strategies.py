@@ -6,9 +6,11 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from costmodel import presets
-from costmodel.inputs.model import Block, ModelConfig, Override, load_model_toml
+from costmodel.inputs.model import Block, ModelConfig, Override, Shortcut, load_model_toml
 from costmodel.inputs.tower import Tower
+from costmodel.layers.absent import NoFfn, NoMixer
 from costmodel.layers.attention import Attention
+from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
@@ -113,7 +115,10 @@ def mamba2(draw: st.DrawFn) -> MixerKind:
 
 
 recurrent = short_conv | gated_delta_net() | kimi_delta_attention | mamba2()
-attentions = gqa() | mla | recurrent
+side_by_side: st.SearchStrategy[MixerKind] = st.builds(
+    AttentionAndMamba2, attention=gqa(), mamba=mamba2()
+)
+attentions = gqa() | mla | recurrent | side_by_side
 
 activations = st.sampled_from(get_args(Activation))
 dense: st.SearchStrategy[FfnKind] = st.builds(
@@ -125,9 +130,15 @@ dense: st.SearchStrategy[FfnKind] = st.builds(
 def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
     groups, size = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     kept, shared = draw(st.integers(1, groups)), draw(st.just(0) | widths)
+    chosen, correction = draw(st.integers(1, kept * size)), draw(flags)
+    # As many again without a computation, so that half of an even k computes.
+    zero = groups * size if groups == 1 and chosen % 2 == 0 else 0
     return MoeFfn(
         num_experts=groups * size,
-        num_experts_per_tok=draw(st.integers(1, kept * size)),
+        num_experts_per_tok=chosen,
+        zero_expert_num=zero,
+        score_correction_buffer=zero > 0 and not correction,
+        moe_latent_size=draw(st.none() | widths.map(lambda width: width * multiple_of)),
         moe_intermediate_size=draw(widths) * multiple_of,
         shared_intermediate_size=shared,
         shared_expert_gate=shared > 0 and draw(flags),
@@ -135,7 +146,7 @@ def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
         activation=draw(activations),
         scoring=draw(st.sampled_from(["softmax", "sigmoid", "softmax_of_chosen"])),
         norm_topk_prob=draw(flags),
-        score_correction_bias=draw(flags),
+        score_correction_bias=correction,
         n_group=groups,
         topk_group=kept,
         group_score_experts=draw(st.integers(1, size)),
@@ -256,6 +267,44 @@ towers = st.sampled_from(
 
 
 @st.composite
+def differing(
+    draw: st.DrawFn, last: int, ffns: st.SearchStrategy[FfnKind], *, halves: bool
+) -> tuple[Override, ...]:
+    """Now and then a layer that differs; of `halves` one that is a mixer, one that is an FFN."""
+    if halves:
+        return (
+            Override(layers="0", attention=draw(st.none() | attentions), ffn=NoFfn()),
+            Override(layers=str(last), attention=NoMixer(), ffn=draw(st.none() | ffns)),
+        )
+    if not draw(flags):
+        return ()
+    layer = str(draw(st.integers(0, last)))
+    return (
+        Override(layers=layer, attention=draw(st.none() | attentions), ffn=draw(st.none() | ffns)),
+    )
+
+
+@st.composite
+def shortcuts(
+    draw: st.DrawFn,
+    num_layers: int,
+    overrides: tuple[Override, ...],
+    own: FfnKind,
+    ffns: st.SearchStrategy[FfnKind],
+) -> tuple[Shortcut, ...]:
+    """Now and then a second FFN, of the other kind, in a layer that no override changes."""
+    changed = {override.layers for override in overrides}
+    free = [layer for layer in range(num_layers) if str(layer) not in changed]
+    if not free or not draw(flags):
+        return ()
+    layer, second = draw(st.sampled_from(free)), draw(ffns)
+    if type(second) is type(own):
+        return ()
+    skips = draw(st.integers(0, num_layers - 1 - layer))
+    return (Shortcut(layers=str(layer), skips=skips, ffn=second),)
+
+
+@st.composite
 def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     """Up to four layers; now and then one that differs, and one or two memories.
 
@@ -264,15 +313,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     num_layers, hidden = draw(st.integers(1, 4)), draw(widths) * multiple_of
     ffns = dense | moe(multiple_of=multiple_of)
     last = num_layers - 1
-    overrides: tuple[Override, ...] = ()
-    if draw(flags):
-        overrides = (
-            Override(
-                layers=str(draw(st.integers(0, last))),
-                attention=draw(st.none() | attentions),
-                ffn=draw(st.none() | ffns),
-            ),
-        )
+    own, halves = draw(ffns), last > 0 and draw(flags)
+    overrides = draw(differing(last, ffns, halves=halves))
     memory: list[MemoryKind] = []
     kind = draw(st.sampled_from(["none", "ultramem", "product_key", "peer", "ngram", "two"]))
     where = draw(st.sampled_from(["all", "0", str(last), f"0-{last}/2", f"0:{last}"]))
@@ -294,8 +336,11 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         memory.append(draw(per_layer_embedding(where.replace(":", "-"))))
     if "ngram" in embeddings:
         memory.append(draw(ngram_embedding(hidden)))
-    blocks: list[Block] = ["serial", "parallel"]
-    block = draw(st.sampled_from(blocks if memory else [*blocks, "norms_behind"]))
+    blocks: list[Block] = ["serial"] if halves else ["serial", "parallel"]
+    block = draw(st.sampled_from(blocks if memory or halves else [*blocks, "norms_behind"]))
+    beside: tuple[Shortcut, ...] = ()
+    if block == "serial" and not any(layer.in_place_of_ffn for layer in memory):
+        beside = draw(shortcuts(num_layers, overrides, own, ffns))
     return ModelConfig(
         name="random",
         source="hypothesis",
@@ -304,8 +349,9 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         num_hidden_layers=num_layers,
         tie_word_embeddings=draw(flags),
         attention=draw(attentions),
-        ffn=draw(ffns),
+        ffn=own,
         overrides=overrides,
+        shortcuts=beside,
         memory=tuple(memory),
         norm=draw(st.sampled_from(["rms", "layer", "layer_bias"])),
         block=block,

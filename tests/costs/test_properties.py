@@ -74,14 +74,16 @@ def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
     assert layers == {str(i) for i in range(model.num_hidden_layers)}
     for i in range(model.num_hidden_layers):
         leaves = {path.split(".", 2)[2] for path in counted if path.startswith(f"layers.{i}.")}
-        assert "attention.output" in leaves
+        blocks = {leaf.partition(".")[0] for leaf in leaves}
+        mixes, fed = i in model.mixer_layers, bool(blocks & {"ffn", "moe", "memory"})
+        assert mixes or fed
+        assert ("attention.output" in leaves) == mixes
         keeps_tokens = model.attention_of(i).kv_token_bytes(step) > 0
         assert ("attention.core" in leaves) == keeps_tokens  # a recurrence has a core of its own
-        assert ("attention_norm" in leaves) == (model.block != "norms_behind")
-        assert ("ffn_norm" in leaves) == (model.block == "serial")
-        blocks = {leaf.partition(".")[0] for leaf in leaves}
-        assert blocks & {"ffn", "moe", "memory"}
-        assert not {"ffn", "moe"} <= blocks
+        assert ("attention_norm" in leaves) == (mixes and model.block != "norms_behind")
+        assert ("ffn_norm" in leaves) == (fed and model.block == "serial")
+        beside = any(i == a for placed in model.shortcut_placements for a, _ in placed)
+        assert ({"ffn", "moe"} <= blocks) == beside
     for op in operators:
         assert op.parts
         assert op.formula

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from costmodel.layers.attention import Attention
+from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import MixerKind
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
@@ -46,6 +48,18 @@ CASES: dict[str, MixerKind] = {
         mamba_proj_bias=True,
         mamba_rms_norm=False,
         mamba_chunk_size=4,
+    ),
+    "attention_and_mamba2": AttentionAndMamba2(
+        attention=Attention(  # angles of a rotation are float32
+            num_attention_heads=4, num_key_value_heads=2, head_dim=4, rotary_dim=0
+        ),
+        mamba=Mamba2(
+            mamba_n_heads=2,
+            mamba_d_head=6,
+            mamba_d_state=4,
+            mamba_rms_norm=False,
+            mamba_chunk_size=4,
+        ),
     ),
 }
 

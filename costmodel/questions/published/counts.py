@@ -238,6 +238,10 @@ def public_models() -> Iterator[PublishedNumber]:
         ("qwen3.5-122b-a10b", BOTH, "10 B", printed, ""),
         ("granite-4.0-h-small", TOTAL, "32 B", printed, ""),
         ("granite-4.0-h-small", HEAD, "9 B", printed, ""),
+        ("nemotron-3-ultra", TOTAL, "550 B", printed, "printed to two digits"),
+        ("nemotron-3-ultra", HEAD, "55 B", printed, ""),
+        ("longcat-flash-chat", TOTAL, "560 B", printed, ""),
+        ("longcat-flash-chat", HEAD, "27 B", printed, ""),
         ("kimi-linear-48b-a3b", WITHOUT, "48 B", printed, ""),
         ("kimi-linear-48b-a3b", ACTIVE, "3 B", printed, ""),
     ):

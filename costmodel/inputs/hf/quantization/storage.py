@@ -77,6 +77,11 @@ def read_storage(
     default = DTYPES[unquantised(parts)]
 
     def applied(key: str, scheme: Scheme) -> Storage:
+        if blocks.model.get("shortcuts"):
+            raise InputError(
+                f"{parts[0].where}: {key}: is not modelled for experts beside a dense FFN; without"
+                " it in the file the format of --dtype is costed"
+            )
         for table in blocks.attention:
             if table["kind"] not in NAMED_MIXERS:
                 raise InputError(
