@@ -132,7 +132,7 @@ def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
     kept, shared = draw(st.integers(1, groups)), draw(st.just(0) | widths)
     chosen, correction = draw(st.integers(1, kept * size)), draw(flags)
     # As many again without a computation, so that half of an even k computes.
-    zero = groups * size if groups == 1 and chosen % 2 == 0 else 0
+    zero = groups * size if chosen % 2 == 0 and draw(flags) else 0
     return MoeFfn(
         num_experts=groups * size,
         num_experts_per_tok=chosen,

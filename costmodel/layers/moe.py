@@ -71,17 +71,16 @@ class MoeFfn(FfnKind):
 
     def __post_init__(self) -> None:
         """A token cannot choose more experts than it can reach."""
-        k, e, g = self.num_experts_per_tok, self.num_experts, self.n_group
-        if k > e + self.zero_expert_num:
-            zero = f" + zero_expert_num={self.zero_expert_num}" if self.zero_expert_num else ""
-            raise InputError(f"num_experts_per_tok={k}: exceeds num_experts={e}{zero}")
+        k, e, g = self.num_experts_per_tok, self.choices, self.n_group
+        zero = f" + zero_expert_num={self.zero_expert_num}" if self.zero_expert_num else ""
+        among = f"num_experts={self.num_experts}{zero}"
+        if k > e:
+            raise InputError(f"num_experts_per_tok={k}: exceeds {among}")
         if e % g:
-            raise InputError(f"n_group={g}: does not divide num_experts={e}")
+            raise InputError(f"n_group={g}: does not divide {among}")
         if self.topk_group > g:
             raise InputError(f"topk_group={self.topk_group}: exceeds n_group={g}")
-        if self.zero_expert_num and g > 1:
-            raise InputError(f"n_group={g}: is 1 beside zero_expert_num={self.zero_expert_num}")
-        if g > 1 and k > e // g * self.topk_group:
+        if k > e // g * self.topk_group:
             raise InputError(
                 f"num_experts_per_tok={k}: exceeds the {e // g * self.topk_group} experts of"
                 f" topk_group={self.topk_group} groups"

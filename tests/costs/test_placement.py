@@ -386,5 +386,5 @@ def test_rows_of_n_grams_are_known_ahead_and_hide() -> None:
     fetched = time_of(found).fetches
     assert fetched.seconds == pytest.approx(2 * (3.4e-6 * 3.2e-6) ** 0.5, rel=1e-6)  # the shortest
     assert fetched.exposed_s == 0
-    at_input = time_of(at("longcat-flash-lite-reconstruction", HOST, batch=1024)).fetches
+    at_input = time_of(at("longcat-flash-lite", HOST, batch=1024)).fetches
     assert 0 < at_input.waited_s < at_input.seconds  # little runs before a model's input

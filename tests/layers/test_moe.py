@@ -317,7 +317,7 @@ def test_distinct_experts_that_compute_by_enumerating_all_choices(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"zero_expert_num": 2, "n_group": 2}, "n_group=2: is 1 beside zero_expert_num=2"),
+        ({"zero_expert_num": 1, "n_group": 2}, "n_group=2: does not divide num_experts=6 + zero_"),
         ({"num_experts_per_tok": 9, "zero_expert_num": 2}, "=9: exceeds num_experts=6 + zero_e"),
         (
             {"score_correction_bias": True, "score_correction_buffer": True},

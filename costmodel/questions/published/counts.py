@@ -240,7 +240,7 @@ def public_models() -> Iterator[PublishedNumber]:
         ("granite-4.0-h-small", HEAD, "9 B", printed, ""),
         ("nemotron-3-ultra", TOTAL, "550 B", printed, "printed to two digits"),
         ("nemotron-3-ultra", HEAD, "55 B", printed, ""),
-        ("longcat-flash-chat", TOTAL, "560 B", printed, ""),
+        ("longcat-flash-chat", TOTAL, "560 B", printed, CUT),
         ("longcat-flash-chat", HEAD, "27 B", printed, ""),
         ("kimi-linear-48b-a3b", WITHOUT, "48 B", printed, ""),
         ("kimi-linear-48b-a3b", ACTIVE, "3 B", printed, ""),
@@ -250,7 +250,7 @@ def public_models() -> Iterator[PublishedNumber]:
 
 def embedding_tables() -> Iterator[PublishedNumber]:
     """Tables that token ids address at the input: parameters, and bytes that a token reads."""
-    longcat = "longcat-flash-lite-reconstruction"
+    longcat = "longcat-flash-lite"
     gemma_4, gemma_3n = (f"ple-gemma-{name}-reconstruction" for name in ("4-e2b", "3n-e4b"))
     by_hand, printed = "by hand from config.json", "the makers' model card"
     for name, parameters, row_bytes in (
@@ -282,10 +282,4 @@ def embedding_tables() -> Iterator[PublishedNumber]:
         convention="effective parameters; keys and values of 20 layers more than published",
         source=printed,
     )
-    for field, published, reason in (
-        (TOTAL, "68.5 B", CUT),
-        (HEAD, "4.5 B", "all 12 chosen experts are real"),
-    ):
-        yield preset_count(
-            longcat, field, published, keep=everything, source=printed, reason=reason
-        )
+    yield preset_count(longcat, TOTAL, "68.5 B", keep=everything, source=printed, reason=CUT)

@@ -86,7 +86,7 @@ COUNTED = {
     "longcat-flash-chat": (560_664_958_976, 64_512, 0, 27_800_249_565_184 + 601_295_421_440, 0, 0),
     "longcat-flash-lite": (68_562_459_648, 32_256, 0, 4_082_366_414_848 + 150_323_855_360, 0, 0),
 }
-NO_PRESET = {"falcon-h1-7b", "longcat-flash-lite", "nemotron-h-56b"}
+NO_PRESET = {"falcon-h1-7b", "nemotron-h-56b"}
 
 
 def read(folder: Path, name: str, **changes: object) -> ModelConfig:
@@ -125,6 +125,7 @@ def test_a_preset_is_its_config_json(name: str) -> None:
     assert preset.attention_groups == model.attention_groups
     assert preset.ffn_groups == model.ffn_groups
     assert preset.shortcut_placements == model.shortcut_placements
+    assert preset.memory == model.memory
     assert preset.tie_word_embeddings == model.tie_word_embeddings
     assert (preset.hidden_size, preset.vocab_size) == (model.hidden_size, model.vocab_size)
 
