@@ -14,6 +14,7 @@ from costmodel.costs.roofline import floor_s
 from costmodel.costs.totals import KINDS, Totals
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
+from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.dtype import parse_dtype
 from costmodel.layers.formats import Formats
 from costmodel.layers.operator import QUANTITIES, Operator, Step
@@ -197,7 +198,8 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
     seen = before = 0
     for i in range(model.num_hidden_layers):
         kind = model.attention_of(i)
-        window = kind.sliding_window if isinstance(kind, Attention) else None
+        attention = kind.attention if isinstance(kind, AttentionAndMamba2) else kind
+        window = attention.sliding_window if isinstance(attention, Attention) else None
         cached = int(step.cached)
         token = int(step.batch) * kind.kv_token_bytes(step)
         seen += token * (cached if window is None else min(cached, window - 1))
