@@ -121,7 +121,7 @@ def router(config: "MoeFfn", site: Site, step: Step) -> Operator:
             grouped and config.group_score_experts > 1 and "N G (g - 1)",
             bool(weighting) and f"{weighting} N k",
         )
-        + f"; compares: {'N (2 E + G)' if grouped else f'N {letter}'}",
+        + f"; compares: {f'N (2 {letter} + G)' if grouped else f'N {letter}'}",
         source="arXiv 2409.02060; groups: arXiv 2412.19437, section 2.1.2",
     )
     if not config.score_correction_buffer:
