@@ -313,12 +313,14 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     num_layers, hidden = draw(st.integers(1, 4)), draw(widths) * multiple_of
     ffns = dense | moe(multiple_of=multiple_of)
     last = num_layers - 1
-    own, halves = draw(ffns), last > 0 and draw(flags)
-    overrides = draw(differing(last, ffns, halves=halves))
+    own = draw(ffns)
     memory: list[MemoryKind] = []
     kind = draw(st.sampled_from(["none", "ultramem", "product_key", "peer", "ngram", "two"]))
     where = draw(st.sampled_from(["all", "0", str(last), f"0-{last}/2", f"0:{last}"]))
-    replaces = draw(flags) and ":" not in where
+    skips = ":" in where or kind == "two"
+    replaces = draw(flags) and not skips
+    halves = last > 0 and not skips and draw(flags)
+    overrides = draw(differing(last, ffns, halves=halves))
     if kind == "ultramem":
         memory = [draw(ultramem(where))]
     elif kind == "product_key":

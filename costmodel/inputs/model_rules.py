@@ -55,6 +55,14 @@ def check_absent(model: "ModelConfig") -> None:
                 f"overrides.layers: layer {layer} has neither a mixer nor an FFN, nor a memory"
                 " layer beside it"
             )
+    with_ffn = {layer for _, layers in model.own_ffn_groups for layer in layers}
+    for memory in model.memory if any(isinstance(half, NoFfn) for half in halves) else ():
+        for a, b in memory.placement(model.num_hidden_layers):
+            if memory.position == "beside_ffn" and a != b and a not in with_ffn:
+                raise InputError(
+                    f"memory.layers={shown(memory.layers)}: {a}:{b} skips blocks, which a memory"
+                    f" layer cannot in layer {a} that has no FFN"
+                )
 
 
 def check_memory(model: "ModelConfig") -> None:

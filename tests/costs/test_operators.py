@@ -298,6 +298,10 @@ def test_a_memory_layer_may_stand_where_there_is_no_ffn() -> None:
             {"overrides": (Override(layers="1", attention=NoMixer(), ffn=NoFfn()),)},
             "overrides.layers: layer 1 has neither a mixer nor an FFN",
         ),
+        (
+            {"overrides": (Override(layers="0", ffn=NoFfn()),), "memory": (beside("0:1"),)},
+            "memory.layers='0:1': 0:1 skips blocks, which a memory layer cannot in layer 0",
+        ),
         ({"ffn": NoFfn(), "block": "parallel"}, "block='parallel': has a mixer and an FFN in"),
         ({"ffn": NoFfn(), "block": "norms_behind"}, "block='norms_behind': has a mixer and"),
     ],
