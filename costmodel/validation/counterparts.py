@@ -105,7 +105,7 @@ def _written_bytes(operator: Operator) -> Number:
 
 
 def _host_bytes(operator: Operator) -> Number:
-    """Bytes of the distinct rows that one layer reads from host memory, in whole sectors."""
+    """Bytes of the rows that one layer fetches from host memory, in whole sectors."""
     from_host = any(weight.place == "host" for weight in operator.weights)
     return operator.rows.fetched_sector_bytes if from_host and operator.rows is not None else 0
 
