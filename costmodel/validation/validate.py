@@ -14,6 +14,7 @@ from typing import TypeAlias
 from costmodel.costs.latency import Unknown
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Recording
+from costmodel.validation.anchors import AnchorReadings, anchor_readings
 from costmodel.validation.bounds import Violation, case_violations
 from costmodel.validation.case_prediction import NO_HARDWARE
 from costmodel.validation.error_stats import (
@@ -69,6 +70,7 @@ class Validation:
     Attributes:
         recordings: the name of each recording, with the short name of its model.
         calibrations: a sentence for each device: what predicts its times.
+        anchors: times of kernels that are the same in every recording, over all of them.
         failed_checks: self-checks of the profiler that did not hold.
         violations: measured numbers below their bounds, each with the name of the recording; the
             farthest below come first.
@@ -83,6 +85,7 @@ class Validation:
 
     recordings: tuple[tuple[str, str], ...]
     calibrations: tuple[str, ...]
+    anchors: tuple[AnchorReadings, ...]
     failed_checks: tuple[FailedCheck, ...]
     violations: tuple[tuple[str, Violation], ...]
     errors: tuple[ErrorLine, ...]
@@ -140,6 +143,7 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     return Validation(
         recordings=tuple(zip((name for name, _ in recordings), models, strict=True)),
         calibrations=_calibrations(recordings, gpus),
+        anchors=anchor_readings(recording for _, recording in recordings),
         failed_checks=_failed_checks(recordings),
         violations=tuple(sorted(violations, key=lambda named: named[1].share)),
         errors=tuple(_error_lines(stats.by_group, by_kind=False)),

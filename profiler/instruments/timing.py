@@ -53,13 +53,13 @@ def cuda_seconds(
     `STEADY_ROUNDS` where the quartiles of the replays lie within `STEADY_SHARE` of their median.
     """
     forms = [(eager, 1)] if replay is None else [(replay, GRAPHS_A_ROUND), (eager, 1)]
-    once = [_between_events(form, 1, flush)[0] for form, _ in forms]
+    once = [seconds_between_events(form, 1, flush)[0] for form, _ in forms]
     round_s = sum(t * (times + 1) for t, (_, times) in zip(once, forms, strict=True))
     rounds = max(FEWEST_ROUNDS, min(ROUNDS, int(BUDGET_S / round_s)))
     readings: list[list[float]] = [[] for _ in forms]
     for _ in range(rounds):
         for (form, times), seconds in zip(forms, readings, strict=True):
-            seconds.extend(_between_events(form, times, flush))
+            seconds.extend(seconds_between_events(form, times, flush))
         if replay is not None and len(readings[0]) == STEADY_ROUNDS * GRAPHS_A_ROUND:
             low, middle, high = quartiles(readings[0])
             if high - low <= STEADY_SHARE * middle:
@@ -68,7 +68,7 @@ def cuda_seconds(
     return Latency(graph_s=graph, eager_s=tuple(readings[-1]))
 
 
-def _between_events(run: Callable[[], object], times: int, flush: Flush) -> list[float]:
+def seconds_between_events(run: Callable[[], object], times: int, flush: Flush) -> list[float]:
     """Seconds of `times` successive runs, after one that is left out.
 
     All are queued at once. Only the first waits for the host, so it is left out.
