@@ -1,8 +1,8 @@
-"""Anchors of recordings: how far kernels that are the same everywhere drifted while it was measured.
+"""Anchors of recordings: how far kernels that are the same everywhere drifted meanwhile.
 
-An anchor is timed before and after each case of a recording (`costmodel.recordings.machine`). Within
-a recording its largest time over its smallest is what the machine alone adds to any comparison of
-that recording's times. Between two recordings, the ratio of their medians is.
+An anchor is timed before and after each case of a recording (`costmodel.recordings.machine`). How
+far its times lie apart within a recording is what the machine alone adds to any comparison of that
+recording's times; between two recordings, how far their medians do.
 """
 
 from collections.abc import Iterable, Sequence

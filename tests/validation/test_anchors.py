@@ -26,7 +26,9 @@ def anchored(*seconds: tuple[float, float]) -> Recording:
 
 
 def test_readings_of_an_anchor_are_those_of_all_cases_of_all_recordings() -> None:
-    first, second = anchor_readings([anchored((1e-4, 1.01e-4), (5e-4, 5e-4)), anchored((0.99e-4, 1.1e-4))])
+    first, second = anchor_readings(
+        [anchored((1e-4, 1.01e-4), (5e-4, 5e-4)), anchored((0.99e-4, 1.1e-4))]
+    )
     assert (first.name, first.readings) == ("kernel 0", 4)
     assert first.median_s == pytest.approx(1.005e-4)
     assert (first.least_s, first.most_s) == (0.99e-4, 1.1e-4)
