@@ -12,6 +12,8 @@ from operator import attrgetter
 from typing import TypeAlias
 
 from costmodel.costs.latency import Unknown
+from costmodel.inputs.model import ModelConfig
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Recording
 from costmodel.validation.anchors import AnchorReadings, anchor_readings
@@ -33,7 +35,7 @@ from costmodel.validation.error_stats import (
 from costmodel.validation.join import NO_RUN, join
 from costmodel.validation.joined import BY_RECORDED_CHOICES, JoinedColumn
 from costmodel.validation.machines import Gpus, backend_of
-from costmodel.validation.required_work import operator_work
+from costmodel.validation.required_work import OperatorWork, operator_work
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
 
 BY_KIND = ("kernel_s", "launches", "hbm_read_bytes")  # summed up by kind of operator as well
@@ -117,7 +119,11 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     violations: list[tuple[str, Violation]] = []
     chosen_cases = 0
     lacking: Counter[tuple[RunName, str]] = Counter()
+    last: ModelConfig | None = None
+    works: dict[CaseWorkload, tuple[OperatorWork, ...]] = {}  # of a model: the same by any kernels
     for (name, recording), model in zip(recordings, models, strict=True):
+        if recording.model != last:
+            last, works = recording.model, {}
         for joined in join(recording, gpus):
             case = recording.cases[joined.index]
             origin = Origin(
@@ -131,7 +137,8 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
                 stats.add(origin, column)
                 columns[column.quantity, column.run].append((origin, column))
             chosen_cases += any(column.choices == BY_RECORDED_CHOICES for column in joined.columns)
-            work = operator_work(recording.model, case.workload)
+            work = works.get(case.workload) or operator_work(recording.model, case.workload)
+            works[case.workload] = work
             used = measured_utilisation(recording, joined.index, gpus, work)
             utilisations.append(CaseUtilisation(origin=origin, utilisation=used))
             violations += [
