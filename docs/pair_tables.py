@@ -285,10 +285,11 @@ def kernels(pair: Pair) -> str:
         for bound, t, f in zip(bounds, torch, fused, strict=True)
     )
     return (
-        f"`fused` in place of `torch` speeds up {listed(spans)} (batch {known[0]} to {known[-1]:,});"
-        f" the time of {short(pair.moe)} over that of {short(pair.memory)} goes from"
-        f" {span(torch, '.2f')} to {span(fused, '.2f')}, nearer to the bound's ratio at {nearer} of"
-        f" {len(known)} batches."
+        f"with `fused` in place of `torch`, {listed(spans)} as fast"
+        f" (batch {known[0]} to {known[-1]:,});"
+        f" the time of {short(pair.moe)} over that of {short(pair.memory)} is"
+        f" {span(torch, '.2f')} by `torch` and {span(fused, '.2f')} by `fused`, nearer to the ratio"
+        f" of their bounds at {nearer} of {len(known)} batches."
     )
 
 
