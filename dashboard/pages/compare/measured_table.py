@@ -78,6 +78,6 @@ def _row(  # noqa: PLR0917 - one row of the table
         row[f"{capitalised(quantity.title)}{each}, {unit}"] = (
             None if value is None else float(f"{value:.5g}")
         )
-    time, first = (of.get("time.predicted_s") for of in (measured, reference))
-    row["Time over the first model's"] = None if time is None or not first else units.ratio(time / first)
+    time, first = measured.get(NAMES[0]), reference.get(NAMES[0])
+    row["Time over the first model's"] = units.ratio(time / first if time and first else None)
     return row
