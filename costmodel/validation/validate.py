@@ -9,11 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 from operator import attrgetter
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from costmodel.costs.latency import Unknown
-from costmodel.inputs.model import ModelConfig
-from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Recording
 from costmodel.validation.anchors import AnchorReadings, anchor_readings
@@ -37,6 +35,10 @@ from costmodel.validation.joined import BY_RECORDED_CHOICES, JoinedColumn
 from costmodel.validation.machines import Gpus, backend_of
 from costmodel.validation.required_work import OperatorWork, operator_work
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
+
+if TYPE_CHECKING:
+    from costmodel.inputs.model import ModelConfig
+    from costmodel.recordings.case_workload import CaseWorkload
 
 BY_KIND = ("kernel_s", "launches", "hbm_read_bytes")  # summed up by kind of operator as well
 MAX_NAME = 28  # characters of a model's name in a table
@@ -119,6 +121,7 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     violations: list[tuple[str, Violation]] = []
     chosen_cases = 0
     lacking: Counter[tuple[RunName, str]] = Counter()
+    last: ModelConfig | None = None
     last: ModelConfig | None = None
     works: dict[CaseWorkload, tuple[OperatorWork, ...]] = {}  # of a model: the same by any kernels
     for (name, recording), model in zip(recordings, models, strict=True):

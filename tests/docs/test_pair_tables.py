@@ -9,6 +9,7 @@ from costmodel.costs.predict import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Backend, Workload
+from costmodel.layers.attention import Attention
 from costmodel.recordings.case_workload import CaseWorkload
 from docs import pair_measurements, pair_tables
 from docs.pair_measurements import GROUPED_PAIR, LARGE, PAIRS, Lack, decode, model_of, prompt
@@ -83,10 +84,9 @@ def test_the_models_with_few_key_value_heads_are_the_presets_but_for_them() -> N
         own = ("name", "source", "notes", "published", "attention")
         fields = set(published.__dataclass_fields__) - set(own)
         assert all(getattr(grouped, field) == getattr(published, field) for field in fields)
-        assert (grouped.attention.num_key_value_heads, grouped.attention.num_attention_heads) == (
-            4,
-            16,
-        )  # type: ignore[union-attr]
+        assert isinstance(grouped.attention, Attention)
+        heads = grouped.attention.num_key_value_heads, grouped.attention.num_attention_heads
+        assert heads == (4, 16)
 
 
 @pytest.fixture
