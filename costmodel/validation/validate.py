@@ -122,7 +122,6 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     chosen_cases = 0
     lacking: Counter[tuple[RunName, str]] = Counter()
     last: ModelConfig | None = None
-    last: ModelConfig | None = None
     works: dict[CaseWorkload, tuple[OperatorWork, ...]] = {}  # of a model: the same by any kernels
     for (name, recording), model in zip(recordings, models, strict=True):
         if recording.model != last:

@@ -9,12 +9,11 @@ from costmodel.recordings.machine import Anchor
 from costmodel.recordings.measured import Exact, Missing, Spread
 from profiler.instruments.timing import Latency
 from profiler.runs import time as time_run
-from profiler.runs.case import PreparedCase
+from profiler.runs.case import PreparedCase, RenewingFlush
 from profiler.runs.time import TimeRun
 from tests.profiler.runs.gpu_runs import (
     ANCHOR_BYTES,
     FLUSH_BYTES,
-    Flush,
     can_capture,
     has_agreed_names,
     known,
@@ -57,10 +56,11 @@ class Clocked:
         self,
         replay: Callable[[], object] | None,
         eager: Callable[[], object],
-        flush: Flush,
+        flush: RenewingFlush,
     ) -> Latency:
         assert (replay is not None) == self.graph
-        assert flush.nbytes == FLUSH_BYTES
+        assert callable(flush.settle)
+        flush()
         eager()
         return Latency(graph_s=(0.02, 0.03, 0.04) if replay else (), eager_s=(0.1, 0.3, 0.2))
 
