@@ -25,6 +25,7 @@ PRESETS = {
     "memory-plus-227m-1.2b",
     "llama-3.1-8b",
 }
+UNFINISHED: set[str] = set()  # names of recordings whose plan is still being measured
 MEGABYTE = 10**6
 COMMIT = re.compile(r"[0-9a-f]{40}")
 IDENTIFIERS = {
@@ -107,7 +108,7 @@ def test_the_standard_plan_is_what_was_measured(path: Any) -> None:  # noqa: ANN
     runs = {each.workload: {*each.runs, *each.lacking} for each in made.cases}
     plan = standard_plan(made.model, dtype="bf16", backend="fused" if path in FUSED else "torch")
     planned = {each.workload: set(each.runs) for each in plan}
-    if has_anchors(path.name):
+    if has_anchors(path.name) and path.name not in UNFINISHED:
         assert runs == planned
     else:
         assert runs.keys() < planned.keys()
