@@ -29,7 +29,7 @@ def planned_words(pending: Mapping[RunName, int]) -> str:
     """How many runs there are of each kind, and about how long they take on an H200."""
     kinds = ", ".join(f"{count:,} {run}" for run, count in pending.items() if count)
     minutes = sum(RECORDED_S[run] * count for run, count in pending.items()) / 60
-    return f"to measure: {kinds or 'nothing'}; about {minutes:.0f} min on an H200"
+    return f"to measure: {kinds}; about {minutes:.0f} min on an H200"
 
 
 class ProfileProgress:
@@ -68,7 +68,8 @@ class ProfileProgress:
         self._pending = dict(pending)
         self._total = self._finished + sum(pending.values())
         self._bar.update(self._task, total=self._total)
-        self._line(planned_words(pending))
+        if any(pending.values()):
+            self._line(planned_words(pending))
 
     def say(self, text: str) -> None:
         """Show what is being done: a start, a build, a self-check."""
