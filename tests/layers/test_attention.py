@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from costmodel.layers.attention import Attention, QkNorm, attended_pairs, pairs_letter, read_tokens
+from costmodel.layers.attention import Attention, QkNorm
+from costmodel.layers.attention_core import attended_pairs, pairs_letter, read_tokens
 from tests.steps import flops, make_step, one_layer, parts, quantity, total, weights
 
 WINDOWS = [None, 1, 2, 3, 4, 5, 7, 8, 9, 20]
