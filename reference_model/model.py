@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Logits, Mla
+from reference_model.attention import AttentionLayer
 from reference_model.cache import NO_TOKEN, Cache, LayerCache, LayerState, Room
 from reference_model.layers import Embed, JoiningNorm, LmHead, Norm
 from reference_model.leaf import Factory, Leaf
@@ -127,6 +128,12 @@ class ReferenceModel(nn.Module):
         for attention, layers in config.attention_groups:
             for layer in layers:
                 attentions[layer] = module_of(attention)(factory, attention)
+        for layer, source in config.cache_sources.items():
+            assert source is not None, "a rule of the model"
+            reader, owner = attentions[layer], attentions[source]
+            assert isinstance(reader, AttentionLayer)
+            assert isinstance(owner, AttentionLayer)
+            reader.source, owner.lends = source, True
         self.layers = nn.ModuleList(
             Block(factory, config, attentions[layer]) for layer in range(num_layers)
         )

@@ -1,5 +1,6 @@
 """Random small models of every layer kind, random steps, and the presets."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,7 +41,11 @@ flags = st.booleans()
 @st.composite
 def gqa(draw: st.DrawFn) -> MixerKind:
     groups, size = draw(st.integers(1, 3)), draw(widths)
+    keys_are_values = draw(flags)
     return Attention(
+        v_head_dim=None if keys_are_values else draw(st.none() | widths),
+        attention_k_eq_v=keys_are_values,
+        value_norm=draw(flags),
         num_attention_heads=groups * draw(st.integers(1, 3)),
         num_key_value_heads=groups,
         head_dim=size,
@@ -256,6 +261,26 @@ towers = st.sampled_from(
 
 
 @st.composite
+def one_override(
+    draw: st.DrawFn, last: int, attention: MixerKind, ffns: st.SearchStrategy[FfnKind]
+) -> tuple[Override, ...]:
+    """None, or one: any layer of any kind, or the last one reads the cache of that before it."""
+    how = draw(st.sampled_from(["none", "any", "shared"]))
+    if how == "shared" and last and isinstance(attention, Attention):
+        reader = replace(attention, attention_k_eq_v=False, value_norm=False, shared_kv=True)
+        return (Override(layers=str(last), attention=reader),)
+    if how != "any":
+        return ()
+    return (
+        Override(
+            layers=str(draw(st.integers(0, last))),
+            attention=draw(st.none() | attentions),
+            ffn=draw(st.none() | ffns),
+        ),
+    )
+
+
+@st.composite
 def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     """Up to four layers; now and then one that differs, and one or two memories.
 
@@ -264,15 +289,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     num_layers, hidden = draw(st.integers(1, 4)), draw(widths) * multiple_of
     ffns = dense | moe(multiple_of=multiple_of)
     last = num_layers - 1
-    overrides: tuple[Override, ...] = ()
-    if draw(flags):
-        overrides = (
-            Override(
-                layers=str(draw(st.integers(0, last))),
-                attention=draw(st.none() | attentions),
-                ffn=draw(st.none() | ffns),
-            ),
-        )
+    attention = draw(attentions)
+    different = draw(one_override(last, attention, ffns))
     memory: list[MemoryKind] = []
     kind = draw(st.sampled_from(["none", "ultramem", "product_key", "peer", "ngram", "two"]))
     where = draw(st.sampled_from(["all", "0", str(last), f"0-{last}/2", f"0:{last}"]))
@@ -303,9 +321,9 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         vocab_size=draw(st.integers(2, 30)),
         num_hidden_layers=num_layers,
         tie_word_embeddings=draw(flags),
-        attention=draw(attentions),
+        attention=attention,
         ffn=draw(ffns),
-        overrides=overrides,
+        overrides=different,
         memory=tuple(memory),
         norm=draw(st.sampled_from(["rms", "layer", "layer_bias"])),
         block=block,

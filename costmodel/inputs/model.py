@@ -127,7 +127,16 @@ class ModelConfig:
                     f"storage.leaves.layers: {stated.leaf} names layer {max(stated.layers)}; the"
                     f" model has {self.num_hidden_layers}"
                 )
+        self._check_shared_caches()
         self._check_memory()
+
+    def _check_shared_caches(self) -> None:
+        for layer, source in self.cache_sources.items():
+            if source is None:
+                raise InputError(
+                    f"attention.shared_kv=True: layer {layer} has no earlier layer with keys and"
+                    " values of its own and equal num_key_value_heads, head sizes and window"
+                )
 
     def _check_memory(self) -> None:
         """No place has two memory layers, and their rules hold."""
@@ -180,6 +189,22 @@ class ModelConfig:
     def attention_of(self, layer: int) -> MixerKind:
         """The attention of one layer."""
         return self._attention_by_layer[layer]
+
+    @property
+    def cache_sources(self) -> dict[int, int | None]:
+        """For each layer that keeps no cache of its own, the layer whose cache it reads.
+
+        None: no earlier layer has one that it can read, which a rule of the model refuses.
+        """
+        mixers = (self.attention, *(override.attention for override in self.overrides))
+        if not any(mixer is not None and mixer.reads_other_cache for mixer in mixers):
+            return {}
+        by_layer = self._attention_by_layer
+        return {
+            layer: next((i for i in reversed(range(layer)) if mixer.can_read(by_layer[i])), None)
+            for layer, mixer in enumerate(by_layer)
+            if mixer.reads_other_cache
+        }
 
     @property
     def _attention_by_layer(self) -> list[MixerKind]:

@@ -84,6 +84,20 @@ MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
         "layer 2 is overridden twice",
     ),
     ({"overrides": [{"ffn": DENSE}]}, "overrides.0.layers", "is missing"),
+    (
+        {"attention": {**ATTENTION, "shared_kv": True}},
+        "attention.shared_kv=True",
+        "layer 0 has no earlier layer with keys and values of its own",
+    ),
+    (
+        {
+            "overrides": [
+                {"layers": "2", "attention": {**ATTENTION, "shared_kv": True, "head_dim": 4}}
+            ]
+        },
+        "attention.shared_kv=True",
+        "layer 2 has no earlier layer",
+    ),
     ({"overrides": [{"layers": 3}]}, "overrides.0.layers=3", "valid string"),
     ({"memory": [ULTRA, PRODUCT]}, "memory.layers='1'", "block 1 has a memory layer"),
     (

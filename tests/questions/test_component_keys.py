@@ -6,6 +6,7 @@ there are. The keys must change, and both models, costed together, must cost wha
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -92,6 +93,11 @@ def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any
     raise AssertionError(f"no preset has a {kind.__name__}")
 
 
+def _with_last_attention(model: ModelConfig, layer: Any) -> ModelConfig:  # noqa: ANN401 - a layer kind
+    last = Override(layers=str(model.num_hidden_layers - 1), attention=layer)
+    return replace(model, overrides=(last,))
+
+
 def changes() -> Iterator[Change]:
     """Every field of a model, of an override, and of every layer kind but those of one value."""
     for model in (PRESETS["ultramemv2-227m-1.2b"], WITH_OVERRIDE):
@@ -109,6 +115,8 @@ def changes() -> Iterator[Change]:
             model, layer, put = _layer(kind)
             for field in fields(layer):  # type: ignore[arg-type]  # all are dataclasses
                 hint = get_type_hints(kind)[field.name]
+                if field.name == "shared_kv":  # of a layer behind one that has a cache
+                    put = partial(_with_last_attention, model)
                 if get_origin(hint) is not Literal or len(get_args(hint)) > 1:
                     yield Change(model=model, record=layer, field=field.name, put=put)
 

@@ -39,10 +39,15 @@ class Truth:
     streams: list[Array] = field(default_factory=list)  # after each block, [T, D]
 
 
-def _attention(config: MixerKind, weights: Weights, x: Array) -> Array:
+def _attention(config: MixerKind, weights: Weights, x: Array, before: list[oracles.Layer]) -> Array:
+    """`before` are the earlier layers of attention that have keys of their own."""
     if isinstance(config, LatentAttention):
         return oracles.latent_attention(config, weights, x)
+    if isinstance(config, Attention) and config.shared_kv:
+        alike = [layer for layer in before if layer[0].sliding_window == config.sliding_window]
+        return oracles.attention(config, weights, x, alike[-1])
     if isinstance(config, Attention):
+        before.append((config, weights, x))
         return oracles.attention(config, weights, x)
     return mixer_oracles.mixer(config, weights, x)
 
@@ -88,13 +93,14 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
     }
     x, vectors = embedding_oracles.at_input(config, weights, ids)
     waiting: list[tuple[int, Array]] = []
-    streams = []
+    streams: list[Array] = []
+    owners: list[oracles.Layer] = []
     for block in range(config.num_hidden_layers):
         state = under(weights, f"layers.{block}")
         x = ngram_oracle.at_head(config, block, under(state, "ngram"), x, ids)
         behind = config.block == "norms_behind"
         before = x if behind else _normed(config, state, "attention_norm", x)
-        attended = _attention(config.attention_of(block), under(state, "attention"), before)
+        attended = _attention(config.attention_of(block), under(state, "attention"), before, owners)
         if config.post_norms or behind:
             attended = _normed(config, state, "post_attention_norm", attended)
         x = x + attended

@@ -129,6 +129,19 @@ MLA = LatentAttention(
     v_head_dim=5,
     q_lora_rank=8,
 )
+# As Gemma 4: full attention with wider heads whose keys are values; layers that read others' caches
+WIDE = Attention(
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=8,
+    rotary_dim=4,
+    qk_norm="head",
+    attention_k_eq_v=True,
+    value_norm=True,
+)
+NARROW = replace(GQA, sliding_window=3, value_norm=True)
+READS_NARROW = replace(NARROW, value_norm=False, shared_kv=True)
+READS_WIDE = replace(WIDE, attention_k_eq_v=False, value_norm=False, shared_kv=True)
 GDN = GatedDeltaNet(
     linear_num_key_heads=1,
     linear_num_value_heads=2,
@@ -215,6 +228,21 @@ MODELS: dict[str, ModelConfig] = {
     "mla": small(attention=MLA),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
     "norms_behind": small(block="norms_behind", logit_softcap=True),
+    "shared_caches": small(
+        num_hidden_layers=6,
+        attention=READS_NARROW,
+        overrides=(
+            Override(layers="0-1", attention=NARROW),
+            Override(layers="2", attention=WIDE),
+            Override(layers="4", attention=READS_WIDE),
+        ),
+        post_norms=True,
+        tie_word_embeddings=True,
+    ),
+    "two_head_sizes": small(
+        attention=replace(WINDOW, v_head_dim=6, num_key_value_heads=2),
+        overrides=(Override(layers="0", attention=replace(GQA, v_head_dim=6)),),
+    ),
     "parallel": small(
         PRODUCT_KEY, block="parallel", norm="layer", tie_word_embeddings=True, ffn=MOE
     ),

@@ -12,6 +12,7 @@ from typing import Final
 from costmodel.inputs.hf import (
     deepseek_families,
     dense_families,
+    gemma_families,
     hybrid_families,
     moe_families,
     norm_families,
@@ -46,6 +47,15 @@ _GEMMA3 = Family(
     read=norm_families.gemma3,
     without_cost=frozenset({"query_pre_attn_scalar", "rope_local_base_freq"}),  # scale, frequency
     only=_CAUSAL,
+)
+_GEMMA4 = Family(
+    read=gemma_families.gemma4,
+    only={
+        "enable_moe_block": (False, None),
+        "expert_intermediate_size": (None,),
+        "top_k_experts": (None,),
+        "use_bidirectional_attention": ("vision", None),  # text is causal in both
+    },
 )
 _COHERE_WITHOUT_COST = frozenset(  # a constant factor; the period of windows again; many GPUs
     {"layer_switch", "logit_scale", "use_parallel_embedding"}
@@ -145,6 +155,8 @@ FAMILIES: Final[dict[str, Family]] = {
     ),
     "gemma3": _GEMMA3,  # wraps gemma3_text and a vision tower
     "gemma3_text": _GEMMA3,
+    "gemma4": _GEMMA4,  # wraps gemma4_text and towers
+    "gemma4_text": _GEMMA4,
     "glm": Family(read=dense_families.glm),
     "glm4": Family(read=norm_families.glm4),
     "glm4_moe": Family(
