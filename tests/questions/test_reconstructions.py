@@ -116,7 +116,6 @@ def test_a_reconstruction_says_so() -> None:
         "pkm-lm-16l",
         "ple-qwen3.8-flash-next-reconstruction",
         "ple-gemma-3n-e4b-reconstruction",
-        "ple-gemma-4-e2b-reconstruction",
         "ultramemv2-1b-7b",
         "ultramemv2-2.5b-120b",
         "ultramemv2-2.5b-60b",

@@ -191,6 +191,13 @@ FAMILIES: Final[dict[str, Family]] = {
         only=_LFM2,
     ),
     "llama": Family(read=dense_families.llama),
+    "mimo_v2_flash": Family(
+        read=deepseek_families.mimo_v2_flash,
+        # A constant factor of the values, frequencies, and a chunk that no code reads.
+        without_cost=DEEPSEEK_ROUTER
+        | {"attention_chunk_size", "attention_value_scale", "layernorm_epsilon", "swa_rope_theta"},
+        only={**_NOAUX_TC, "hybrid_block_size": (None,)},
+    ),
     "minimax_m2": Family(
         read=moe_families.minimax_m2,
         # Keys of MiniMax-Text-01; no block here has such an FFN (the shared one has width 0).
