@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from costmodel import presets
 from costmodel.inputs.model import Block, ModelConfig, Override, load_model_toml
 from costmodel.inputs.tower import Tower
+from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
+from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
@@ -249,6 +251,8 @@ def ngram(draw: st.DrawFn, layers: str) -> MemoryKind:
     )
 
 
+altups = st.builds(AltUp, altup_num_inputs=st.integers(2, 4))
+laurels = st.builds(Laurel, laurel_rank=widths)
 towers = st.sampled_from(
     [
         (),
@@ -328,6 +332,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         norm=draw(st.sampled_from(["rms", "layer", "layer_bias"])),
         block=block,
         post_norms=block == "serial" and draw(flags),
+        altup=draw(st.none() | altups),
+        laurel=draw(st.none() | laurels) if block == "serial" else None,
         logit_softcap=draw(flags),
         towers=draw(towers),
     )

@@ -19,6 +19,7 @@ from costmodel.inputs.files import read_toml
 from costmodel.inputs.storage import storage_of, storage_table
 from costmodel.inputs.tower import MAX_TOWERS, Tower
 from costmodel.inputs.unset import model_with_unset
+from costmodel.layers.altup import AltUp
 from costmodel.layers.base import (
     MAX_LAYERS,
     FfnKind,
@@ -29,6 +30,7 @@ from costmodel.layers.base import (
     selected_layers,
 )
 from costmodel.layers.formats import Storage
+from costmodel.layers.laurel import Laurel
 from costmodel.strict import STRICT, validated
 
 for _module in pkgutil.iter_modules(costmodel.layers.__path__):
@@ -91,6 +93,8 @@ class ModelConfig:
     # (Command R); norms_behind: a norm of each one's output in place of its input (OLMo 2).
     block: Block = "serial"
     post_norms: bool = False  # a norm of each sublayer's output too (Gemma)
+    altup: AltUp | None = None  # a residual stream of several vectors (Gemma 3n)
+    laurel: Laurel | None = None  # a low-rank residual beside attention (Gemma 3n)
     logit_softcap: bool = False  # logits are kept within a bound, by a tanh (Gemma 2)
     storage: Annotated[  # of its checkpoint; None: not stated
         Storage | None, PlainValidator(storage_of), PlainSerializer(_storage_table)
@@ -167,6 +171,8 @@ class ModelConfig:
     def _check_block(self) -> None:
         if self.post_norms and self.block != "serial":
             raise InputError(f"post_norms=True: is of block='serial', not of {self.block!r}")
+        if self.laurel is not None and self.block != "serial":
+            raise InputError(f"laurel: is of block='serial', not of {self.block!r}")
         if self.memory and self.block == "norms_behind":
             raise InputError(
                 "block='norms_behind': has no norm that could read or add what a memory layer does"
@@ -180,6 +186,11 @@ class ModelConfig:
                     f"overrides.{field}: layers have {different:,} different ones; a model has at"
                     f" most {MAX_DIFFERENT}"
                 )
+
+    @property
+    def stream_width(self) -> int:
+        """Elements of the residual stream of one token: D, or A D."""
+        return self.hidden_size * (1 if self.altup is None else self.altup.streams)
 
     @property
     def towers_bytes(self) -> int:

@@ -100,6 +100,10 @@ class FfnKind(LayerKind):
     """What follows attention in a block: a dense feed-forward layer or experts."""
 
 
+class StreamKind(LayerKind):
+    """What stands in place of, or beside, the one residual stream: AltUp, LAUREL."""
+
+
 Position: TypeAlias = Literal["beside_ffn", "before_attention", "behind_block", "input"]
 
 

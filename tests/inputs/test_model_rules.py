@@ -98,6 +98,13 @@ MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
         "attention.shared_kv=True",
         "layer 2 has no earlier layer",
     ),
+    ({"altup": {"altup_num_inputs": 1}}, "altup.altup_num_inputs=1", "greater than or equal to 2"),
+    ({"laurel": {"laurel_rank": 2}}, "laurel.laurel_rank=2", "greater than or equal to 4"),
+    (
+        {"laurel": {"laurel_rank": 8}, "block": "parallel"},
+        "laurel",
+        "is of block='serial', not of 'parallel'",
+    ),
     ({"overrides": [{"layers": 3}]}, "overrides.0.layers=3", "valid string"),
     ({"memory": [ULTRA, PRODUCT]}, "memory.layers='1'", "block 1 has a memory layer"),
     (

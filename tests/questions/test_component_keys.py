@@ -18,7 +18,9 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.tower import Tower
 from costmodel.inputs.workload import Workload
+from costmodel.layers.altup import AltUp
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
+from costmodel.layers.laurel import Laurel
 from costmodel.questions.designs.components import NOT_COSTED, component_keys
 from costmodel.questions.designs.evaluate import evaluate
 from tests.questions.test_designs import assert_predicted
@@ -76,6 +78,7 @@ def _values(record: object, name: str) -> Iterator[object]:
     yield from (64, 2, 0.5)
     yield from (PRESETS["llama-3.1-8b"].ffn, PRESETS["llama-3.1-8b"].attention, None)
     yield PRESETS["deepseek-v3"].storage
+    yield from (AltUp(), Laurel(laurel_rank=16))
 
 
 def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any], ModelConfig]]:

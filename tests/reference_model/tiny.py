@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from costmodel.inputs.model import ModelConfig, Override
+from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
+from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
@@ -51,6 +53,8 @@ def randomise(module: nn.Module, seed: int) -> None:
                     value = value * len(value) ** -0.4
             elif last in BIASES:
                 value = 0.5 * noise
+            elif last == "coefficients":  # of streams, which they would else blow up
+                value = 0.2 * noise
             elif last == "cores" or leaf == "embed":
                 value = noise
             else:
@@ -239,6 +243,17 @@ MODELS: dict[str, ModelConfig] = {
         post_norms=True,
         tie_word_embeddings=True,
     ),
+    "altup": small(
+        PER_LAYER,
+        altup=AltUp(altup_num_inputs=3),
+        laurel=Laurel(laurel_rank=4),
+        post_norms=True,
+        tie_word_embeddings=True,
+    ),
+    "altup_without_laurel": small(
+        ultramem_v2(layers="0:2,3"), altup=AltUp(altup_num_inputs=2), ffn=MOE
+    ),
+    "laurel": small(laurel=Laurel(laurel_rank=4), norm="layer_bias"),
     "two_head_sizes": small(
         attention=replace(WINDOW, v_head_dim=6, num_key_value_heads=2),
         overrides=(Override(layers="0", attention=replace(GQA, v_head_dim=6)),),

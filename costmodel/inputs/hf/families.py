@@ -48,6 +48,12 @@ _GEMMA3 = Family(
     without_cost=frozenset({"query_pre_attn_scalar", "rope_local_base_freq"}),  # scale, frequency
     only=_CAUSAL,
 )
+_GEMMA3N = Family(
+    read=gemma_families.gemma3n,
+    # Which stream a block computes, the clamp of coefficients, a frequency.
+    without_cost=frozenset({"altup_active_idx", "altup_coef_clip", "rope_local_base_freq"}),
+    only={"altup_correct_scale": (True,)},
+)
 _GEMMA4 = Family(
     read=gemma_families.gemma4,
     only={
@@ -155,6 +161,8 @@ FAMILIES: Final[dict[str, Family]] = {
     ),
     "gemma3": _GEMMA3,  # wraps gemma3_text and a vision tower
     "gemma3_text": _GEMMA3,
+    "gemma3n": _GEMMA3N,  # wraps gemma3n_text and towers
+    "gemma3n_text": _GEMMA3N,
     "gemma4": _GEMMA4,  # wraps gemma4_text and towers
     "gemma4_text": _GEMMA4,
     "glm": Family(read=dense_families.glm),

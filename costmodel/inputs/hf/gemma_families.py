@@ -1,10 +1,23 @@
-"""Readers of config.json files of Gemma 4: mixed head sizes, K = V, caches that layers share.
+"""Readers of config.json files of Gemma 3n and 4: mixed head sizes, K = V, shared caches, AltUp.
 
 Published files state every size that changes a cost; none is taken from a class's defaults.
 """
 
-from costmodel.inputs.hf.blocks import Blocks, Table, activation, dense, num_layers, typed_windows
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from costmodel.inputs.hf.blocks import (
+    Blocks,
+    Table,
+    activation,
+    dense,
+    gqa,
+    num_layers,
+    typed_windows,
+)
 from costmodel.inputs.hf.fields import (
+    ANYTHING,
     COUNT,
     COUNT_OR_NULL,
     FLAG,
@@ -17,7 +30,12 @@ from costmodel.inputs.hf.fields import (
     Fields,
     LayerType,
 )
+from costmodel.layers.base import MAX_LAYERS, Width
 
+_WIDTHS: Final[TypeAdapter[int | list[int]]] = TypeAdapter(
+    Width | Annotated[list[Width], Field(max_length=MAX_LAYERS, fail_fast=True)],
+    config=ConfigDict(strict=True),
+)
 ROTATED_SHARE = 0.25  # of the heads of full attention, unless the file says otherwise
 
 
@@ -47,6 +65,53 @@ def gemma4(fields: Fields) -> Blocks:
             "memory": per_layer_embeddings(fields),
         },
     )
+
+
+def gemma3n(fields: Fields) -> Blocks:
+    """Gemma 3n: AltUp, LAUREL, per-layer embeddings; the sparsity of FFNs saves no dense work."""
+    window = fields.required("sliding_window", WINDOW_OR_NULL)
+    windows = gemma_windows(fields, window, period=5)
+    shared = shared_layers(fields, windows)
+    fields.required("head_dim", WIDTH)
+    fields.required("num_key_value_heads", COUNT)
+    bias = fields.optional("attention_bias", FLAG, default=False)
+    attention = gqa(
+        fields,
+        windows=windows,
+        qk_norm="head",
+        attention_bias=bias,
+        output_bias=bias,
+        attention_k_eq_v=False,
+        value_norm=True,
+        shared_kv=False,
+    )
+    act = activation(fields, "hidden_activation", "gelu_pytorch_tanh")
+    widths = _widths(fields, len(windows))
+    fields.optional("activation_sparsity_pattern", ANYTHING, None)
+    of_logits = fields.required("final_logit_softcapping", NUMBER_OR_NULL)
+    return Blocks(
+        attention=[
+            reader_of(own) if reads else own for own, reads in zip(attention, shared, strict=True)
+        ],
+        ffn=[{"kind": "dense", "intermediate_size": own, "activation": act} for own in widths],
+        tied=True,
+        model={
+            "post_norms": True,
+            "logit_softcap": of_logits is not None,
+            "altup": {"altup_num_inputs": fields.required("altup_num_inputs", COUNT)},
+            "laurel": {"laurel_rank": fields.required("laurel_rank", WIDTH)},
+            "memory": per_layer_embeddings(fields),
+        },
+    )
+
+
+def _widths(fields: Fields, layers: int) -> list[int]:
+    """The FFN's width of each block: one for all, or a list."""
+    stated = fields.required("intermediate_size", _WIDTHS)
+    widths = stated if isinstance(stated, list) else [stated] * layers
+    if len(widths) != layers:
+        raise fields.refused("intermediate_size", f"is not of num_hidden_layers={layers} blocks")
+    return widths
 
 
 def gemma_windows(fields: Fields, window: int | None, *, period: int) -> list[int | None]:

@@ -15,6 +15,7 @@ from costmodel.inputs.hf.ignored_keys import WITHOUT_COST
 TEXT_KEYS: Final = ("text_config", "llm_config", "language_config")
 WRAPPERS: Final = {  # families that are wrappers, and their text models
     "gemma3": "gemma3_text",
+    "gemma3n": "gemma3n_text",
     "gemma4": "gemma4_text",
 }
 TEXT_TYPES: Final = {  # text models that are another family's, layer for layer

@@ -250,7 +250,7 @@ def public_models() -> Iterator[PublishedNumber]:
 def embedding_tables() -> Iterator[PublishedNumber]:
     """Tables that token ids address at the input: parameters, and bytes that a token reads."""
     longcat = "longcat-flash-lite-reconstruction"
-    gemma_4, gemma_3n = "gemma-4-e2b", "ple-gemma-3n-e4b-reconstruction"
+    gemma_4, gemma_3n = "gemma-4-e2b", "gemma-3n-e4b"
     by_hand, printed = "by hand from config.json", "the makers' model card"
     for name, parameters, row_bytes in (
         (gemma_3n, "2,348,810,240", "17,920"),
