@@ -121,7 +121,7 @@ def test_the_projections_of_gemma(name: str, d: int, projections: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "published"), zip(GEMMAS, (6_835_235_568, 4_628_569_344), strict=True)
+    ("name", "published"), [(GEMMAS[0], 6_835_235_568), (GEMMAS[1], 4_628_569_344)]
 )
 def test_the_text_decoders_of_gemma_are_whole(name: str, published: int) -> None:
     """As transformers 5.24 builds them on the meta device."""
