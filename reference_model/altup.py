@@ -6,8 +6,6 @@ the end merge.
 Shapes: A streams, B sequences, T new tokens, D hidden.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -58,6 +56,11 @@ class Merge(_Projections):
         return whole.mean(dim=0)
 
 
+def _routed(x: Tensor, norm: Tensor, router: Tensor) -> Tensor:
+    """A vector [B, T, D] to the modalities [B, T, A]; `norm` [D] and `router` [A, D] of a block."""
+    return torch.tanh(nn.functional.linear(rms_norm(x, norm), router))
+
+
 class Predict(Leaf):
     """All streams from a mixture of all; its router serves the block's correction, too."""
 
@@ -71,14 +74,11 @@ class Predict(Leaf):
         self.register("router", factory.normal(streams, factory.hidden_size), "residual")
         self.register("coefficients", factory.normal(streams**2, streams), "residual")
 
-    def route(self, x: Tensor) -> Tensor:
-        """A vector [B, T, D] to the modalities [B, T, A]."""
-        return torch.tanh(nn.functional.linear(rms_norm(x, self.norm), self.router))
-
     def forward(self, streams: Tensor) -> Tensor:
         """[A, B, T, D] to predictions of the same shape."""
         count = len(streams)
-        routed = nn.functional.linear(self.route(streams[0]), self.coefficients)
+        modalities = _routed(streams[0], self.norm, self.router)
+        routed = nn.functional.linear(modalities, self.coefficients)
         mixed = torch.einsum("abtd,btca->cbtd", streams, routed.unflatten(-1, (count, count)))
         return mixed + streams
 
@@ -87,33 +87,37 @@ class Correct(Leaf):
     """All streams corrected by what the block changed in the first."""
 
     coefficients: nn.Parameter
-    scale: nn.Parameter
+    scale: nn.Parameter | None  # of the stream that a memory layer reads
 
-    def __init__(self, factory: Factory, streams: int) -> None:
+    def __init__(self, factory: Factory, streams: int, *, spreads: bool) -> None:
         super().__init__()
         self.register("coefficients", factory.normal(streams, streams), "residual")
-        self.register("scale", factory.filled(factory.hidden_size, value=1.0), "residual")
+        if spreads:
+            self.register("scale", factory.filled(factory.hidden_size, value=1.0), "residual")
+        else:
+            self.scale = None
 
     def forward(
-        self, predictions: Tensor, stream: Tensor, *adds: Tensor, route: Callable[[Tensor], Tensor]
+        self, predictions: Tensor, norm: Tensor, router: Tensor, stream: Tensor, *adds: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Corrected streams, and the first of them scaled.
+        """Corrected streams, and the first of them scaled for a memory layer.
 
         Args:
             predictions: [A, B, T, D].
+            norm: Of the router that `Predict` holds, [D].
+            router: Its matrix [A, D].
             stream: What the block made of the first, [B, T, D].
             adds: What waits to be added to it.
-            route: The router of `Predict`.
 
         Returns:
             The streams [A, B, T, D], and the scaled one [B, T, D].
         """
         for add in adds:
             stream = stream + add
-        factors = 1 + nn.functional.linear(route(stream), self.coefficients)
+        factors = 1 + nn.functional.linear(_routed(stream, norm, router), self.coefficients)
         change = stream - predictions[0]
         corrected = predictions + factors.movedim(-1, 0)[..., None] * change
-        return corrected, corrected[0] * self.scale
+        return corrected, corrected[0] if self.scale is None else corrected[0] * self.scale
 
 
 class Spread(Leaf):
@@ -140,7 +144,7 @@ class AltUpBlock(nn.Module):
     def __init__(self, factory: Factory, config: AltUp, *, spreads: bool) -> None:
         super().__init__()
         self.predict = Predict(factory, config.altup_num_inputs)
-        self.correct = Correct(factory, config.altup_num_inputs)
+        self.correct = Correct(factory, config.altup_num_inputs, spreads=spreads)
         if spreads:
             self.spread = Spread()
 
@@ -148,7 +152,6 @@ class AltUpBlock(nn.Module):
         self, predictions: Tensor, stream: Tensor, adds: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """The streams after a block, and the first of them scaled: see `Correct`."""
-        both: tuple[Tensor, Tensor] = self.correct(
-            predictions, stream, *adds, route=self.predict.route
-        )
+        router = self.predict.norm, self.predict.router
+        both: tuple[Tensor, Tensor] = self.correct(predictions, *router, stream, *adds)
         return both

@@ -18,6 +18,8 @@ from reference_model.sdpa import attend
 class Rope(Leaf):
     """Norms and rotary embedding of queries and keys, and the cache write."""
 
+    source: int | None = None  # the layer whose keys and values are read; None: its own
+    lends: bool = False  # whether a later layer reads its keys and values
     q_norm: nn.Parameter  # where there is QK-norm
     k_norm: nn.Parameter  # ... of a layer with keys of its own
 
@@ -39,7 +41,7 @@ class Rope(Leaf):
             qkv: [B, T, H d + K d + K dv]; without values where keys are values, without both where
                 they are another layer's.
             cache: The caches of all layers; gets the new keys and values.
-            index: The layer, or the one whose keys and values it reads.
+            index: The layer.
 
         Returns:
             Queries [B, H, T, d], the keys [B, K, L, d] to attend to, and their values
@@ -51,14 +53,16 @@ class Rope(Leaf):
             cos_sin = angles(cache.positions(qkv.shape[1]), self.rotary_dim)
         q, *own = qkv.split(_columns(c), dim=-1)
         q = self._turned(q, "q_norm", cos_sin).transpose(1, 2)
-        if c.shared_kv:
-            return q, *cache.shared[index]
+        if self.source is not None:
+            return q, *cache.shared[self.source]
         value = own[-1].unflatten(-1, (c.num_key_value_heads, c.value_dim))
         if c.value_norm:
             value = rms_norm(value, None)
         key = self._turned(own[0], "k_norm", cos_sin).transpose(1, 2)
         keys, values = cache.store(index, key, value.transpose(1, 2))
         assert values is not None
+        if self.lends:
+            cache.shared[index] = keys, values
         return q, keys, values
 
     def _turned(self, x: Tensor, norm: str, cos_sin: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -121,15 +125,7 @@ class OutputGate(Leaf):
 
 @runs(Attention)
 class AttentionLayer(nn.Module):
-    """One attention layer: projection, rotary embedding, core, (gate), output projection.
-
-    Attributes:
-        source: The layer whose keys and values it reads; None: its own.
-        lends: Whether a later layer reads its keys and values.
-    """
-
-    source: int | None = None
-    lends: bool = False
+    """One attention layer: projection, rotary embedding, core, (gate), output projection."""
 
     def __init__(self, factory: Factory, config: Attention) -> None:
         super().__init__()
@@ -160,10 +156,7 @@ class AttentionLayer(nn.Module):
     def forward(self, x: Tensor, cache: Cache, index: int) -> Tensor:
         """[B, T, D] to [B, T, D]."""
         qkv = self.qkv(x)  # the gates stand first
-        place = index if self.source is None else self.source
-        q, keys, values = self.rope(qkv[..., self.gate_width :], cache, place)
-        if self.lends:
-            cache.shared[index] = keys, values
+        q, keys, values = self.rope(qkv[..., self.gate_width :], cache, index)
         mask = cache.masks.get(keys.shape[2]) if cache.position is not None else None
         mixed = self.core(q, keys, values, mask)
         if self.gate_width:

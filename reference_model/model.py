@@ -143,7 +143,7 @@ class ReferenceModel(nn.Module):
             reader, owner = attentions[layer], attentions[source]
             assert isinstance(reader, AttentionLayer)
             assert isinstance(owner, AttentionLayer)
-            reader.source, owner.lends = source, True
+            reader.rope.source, owner.rope.lends = source, True
         self.layers = nn.ModuleList(
             Block(factory, config, attentions[layer]) for layer in range(num_layers)
         )

@@ -72,16 +72,16 @@ def stream_operators(model: ModelConfig, adds: list[int], step: Step) -> dict[st
     altup = model.altup
     expand, predict, merge = with_formats(altup.operators(Site.of(layers, d, altup), step), step)
     places["input"], places["head"], places["end"] = [expand], [predict], [merge]
-    waiting = adds[1:]
-    for count in Counter(waiting):
-        alike = [layer for layer in layers if waiting[layer] == count]
-        places["behind"].append(altup.correct(Site.of(alike, d, altup), step, count))
     spread = sorted(
         block
         for memory in model.memory
         if memory.position == "behind_block"
         for block, _ in memory.placement(model.num_hidden_layers)
     )
+    sorts = [(adds[layer + 1], layer in spread) for layer in layers]
+    for count, spreads in Counter(sorts):
+        site = Site.of([i for i in layers if sorts[i] == (count, spreads)], d, altup)
+        places["behind"].append(altup.correct(site, step, count, spreads=spreads))
     if spread:
         places["end"] = [altup.spread(Site.of(spread, d, altup), step), merge]
     adds[:] = [0] * len(adds)

@@ -197,14 +197,26 @@ class AltUp(StreamKind):
             source=SOURCE,
         )
 
-    def correct(self, site: Site, step: Step, adds: int) -> Operator:
+    def correct(self, site: Site, step: Step, adds: int, *, spreads: bool) -> Operator:
         """All streams corrected by what the block changed in the first; `adds` wait for it.
 
+        With `spreads` a memory layer behind the block reads the first, which is scaled for it.
         Its router is that of `altup.predict`, which holds the weights; they are read again.
         """
         d, n, a = site.hidden_size, step.tokens, self.altup_num_inputs
         stream = n * d * step.activation_bytes
-        weights = (vector("coefficients", "residual", a**2), vector("scale", "residual", d))
+        coefficients, scale = (
+            vector("coefficients", "residual", a**2),
+            vector("scale", "residual", d),
+        )
+        scaled = Part(
+            name="scale",
+            kind="elementwise",
+            flops=n * d,
+            weight_bytes=scale.stored_bytes(step),
+            inner_input_bytes=stream,
+            output_bytes=stream,
+        )
         joined = Part(
             name="residual_add",
             kind="elementwise",
@@ -223,7 +235,7 @@ class AltUp(StreamKind):
                     name="coefficients",
                     kind="matmul",
                     flops=2 * n * a**2,
-                    weight_bytes=weights[0].stored_bytes(step),
+                    weight_bytes=coefficients.stored_bytes(step),
                     shape=Gemm(m=n, n=a, k=a),
                 ),
                 Part(
@@ -235,21 +247,15 @@ class AltUp(StreamKind):
                     output_bytes=a * stream,
                     operations=4,
                 ),
-                Part(
-                    name="scale",
-                    kind="elementwise",
-                    flops=n * d,
-                    weight_bytes=weights[1].stored_bytes(step),
-                    inner_input_bytes=stream,
-                    output_bytes=stream,
-                ),
+                *((scaled,) if spreads else ()),
             ),
-            weights=weights,
+            weights=(coefficients, scale) if spreads else (coefficients,),
             summary="All streams corrected by what the block changed in the first of them",
             formula=sum_of(
                 adds > 0 and f"{adds} N D",
                 f"{RMS_NORM} N D + 2 N D A + N A + 2 N A^2 + N A + N D",
-                f"{MULTIPLY_ADD} N D A + N D",
+                f"{MULTIPLY_ADD} N D A",
+                spreads and "N D",
             ),
             source=SOURCE,
         )

@@ -46,13 +46,15 @@ def test_the_parts_of_altup_by_hand() -> None:
         "mix": ("matmul", 2 * 2 * 8 * 9),
         "add": ("elementwise", 2 * 8 * 3),
     }
-    assert flops(ops["layers.{0-2}.altup.correct"]) == {
+    correct = {
         "residual_add": ("elementwise", 2 * 8),  # the FFN's output
         **router,
         "coefficients": ("matmul", 2 * 2 * 9),
         "correct": ("elementwise", 2 * 3 + 2 * 8 + 2 * 2 * 8 * 3),
-        "scale": ("elementwise", 2 * 8),
     }
+    assert flops(ops["layers.{0,2}.altup.correct"]) == correct
+    scaled = {"scale": ("elementwise", 2 * 8)}  # for the layer that reads it
+    assert flops(ops["layers.1.altup.correct"]) == {**correct, **scaled}
     assert flops(ops["layers.1.altup.spread"]) == {"add": ("elementwise", 2 * 2 * 8)}
 
 
@@ -84,7 +86,7 @@ def test_the_parameters_by_hand() -> None:
         "router": ("residual", 3, 8),
         "coefficients": ("residual", 27, 1),
     }
-    correct = ALTUP.correct(site, make_step(), 1)
+    correct = ALTUP.correct(site, make_step(), 1, spreads=True)
     assert weights(correct) == {
         "coefficients": ("residual", 9, 1),
         "scale": ("residual", 8, 1),

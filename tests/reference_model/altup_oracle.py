@@ -74,7 +74,7 @@ def correct(weights: Weights, predicted: list[Array], made: Array) -> tuple[list
         factors = 1 + weights["correct.coefficients"] @ modalities(weights, token)
         for i, factor in enumerate(factors):
             corrected[i][t] += factor * (token - predicted[0][t])
-    return corrected, corrected[0] * weights["correct.scale"]
+    return corrected, corrected[0] * weights.get("correct.scale", np.ones(1))
 
 
 def laurel(weights: Weights, x: Array, normed: Array, attended: Array) -> Array:

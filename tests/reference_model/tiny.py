@@ -250,7 +250,7 @@ MODELS: dict[str, ModelConfig] = {
         post_norms=True,
         tie_word_embeddings=True,
     ),
-    "altup_without_laurel": small(
+    "altup_beside_ultramem": small(
         ultramem_v2(layers="0:2,3"), altup=AltUp(altup_num_inputs=2), ffn=MOE
     ),
     "laurel": small(laurel=Laurel(laurel_rank=4), norm="layer_bias"),
