@@ -123,8 +123,8 @@ class AltUp(StreamKind):
             source=SOURCE,
         )
 
-    def _router(self, site: Site, step: Step) -> tuple[Part, ...]:
-        """Norm, projection to A values, tanh; each of its two runs in a block reads its weights."""
+    def _router(self, site: Site, step: Step, *, first: bool) -> tuple[Part, ...]:
+        """Norm, projection to A values, tanh; its first run in a block reads its weights, once."""
         d, n, a = site.hidden_size, step.tokens, self.altup_num_inputs
         norm, router = self._router_weights(site)
         stream = n * d * step.activation_bytes
@@ -133,7 +133,7 @@ class AltUp(StreamKind):
                 name="router_norm",
                 kind="norm",
                 flops=RMS_NORM * n * d,
-                weight_bytes=norm.stored_bytes(step),
+                weight_bytes=norm.stored_bytes(step) if first else 0,
                 inner_input_bytes=stream,
                 inner_output_bytes=stream,
             ),
@@ -141,7 +141,7 @@ class AltUp(StreamKind):
                 name="router",
                 kind="matmul",
                 flops=2 * n * d * a,
-                weight_bytes=router.stored_bytes(step),
+                weight_bytes=router.stored_bytes(step) if first else 0,
                 inner_input_bytes=stream,
                 shape=Gemm(m=n, n=a, k=d),
             ),
@@ -168,7 +168,7 @@ class AltUp(StreamKind):
             "altup.predict",
             kind="matmul",
             parts=(
-                *self._router(site, step),
+                *self._router(site, step, first=True),
                 Part(
                     name="coefficients",
                     kind="matmul",
@@ -201,7 +201,7 @@ class AltUp(StreamKind):
         """All streams corrected by what the block changed in the first; `adds` wait for it.
 
         With `spreads` a memory layer behind the block reads the first, which is scaled for it.
-        Its router is that of `altup.predict`, which holds the weights; they are read again.
+        Its router is that of `altup.predict`, which holds the weights (D + A D) and reads them.
         """
         d, n, a = site.hidden_size, step.tokens, self.altup_num_inputs
         stream = n * d * step.activation_bytes
@@ -230,7 +230,7 @@ class AltUp(StreamKind):
             kind="elementwise",
             parts=(
                 joined,
-                *self._router(site, step),
+                *self._router(site, step, first=False),
                 Part(
                     name="coefficients",
                     kind="matmul",

@@ -24,7 +24,8 @@ def check(operator: Operator, part: Part, step: Step) -> None:
     shape = part.shape
     if isinstance(shape, Gemm):
         assert part.flops == 2 * shape.m * shape.n * shape.k * shape.calls
-        assert part.weight_bytes == shape.n * shape.k * shape.calls * ELEMENT
+        held = operator.leaf != "altup.correct" or part.name != "router"  # of altup.predict
+        assert part.weight_bytes == (shape.n * shape.k * shape.calls * ELEMENT if held else 0)
     elif isinstance(shape, Grouped):
         assert part.flops == 2 * shape.rows * shape.n * shape.k
         assert part.weight_bytes == near(shape.groups * shape.n * shape.k * ELEMENT)
