@@ -87,6 +87,8 @@ class Cache:
     device: torch.device
     dtype: torch.dtype
     length: int = 0
+    # of the layers whose keys and values later layers of a step read: what they attend to in it
+    shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     position: Tensor | None = None  # [1] int64 in static mode: the position of the new token
     masks: dict[int, Tensor] = field(default_factory=dict)  # by slots: [1, 1, 1, C] additive
 

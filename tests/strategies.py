@@ -1,5 +1,6 @@
 """Random small models of every layer kind, random steps, and the presets."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,11 +9,13 @@ from hypothesis import strategies as st
 from costmodel import presets
 from costmodel.inputs.model import Block, ModelConfig, Override, load_model_toml
 from costmodel.inputs.tower import Tower
+from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
+from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
@@ -40,7 +43,11 @@ flags = st.booleans()
 @st.composite
 def gqa(draw: st.DrawFn) -> MixerKind:
     groups, size = draw(st.integers(1, 3)), draw(widths)
+    keys_are_values = draw(flags)
     return Attention(
+        v_head_dim=None if keys_are_values else draw(st.none() | widths),
+        attention_k_eq_v=keys_are_values,
+        value_norm=draw(flags),
         num_attention_heads=groups * draw(st.integers(1, 3)),
         num_key_value_heads=groups,
         head_dim=size,
@@ -244,6 +251,8 @@ def ngram(draw: st.DrawFn, layers: str) -> MemoryKind:
     )
 
 
+altups = st.builds(AltUp, altup_num_inputs=st.integers(2, 4))
+laurels = st.builds(Laurel, laurel_rank=widths)
 towers = st.sampled_from(
     [
         (),
@@ -256,6 +265,26 @@ towers = st.sampled_from(
 
 
 @st.composite
+def one_override(
+    draw: st.DrawFn, last: int, attention: MixerKind, ffns: st.SearchStrategy[FfnKind]
+) -> tuple[Override, ...]:
+    """None, or one: any layer of any kind, or the last one reads the cache of that before it."""
+    how = draw(st.sampled_from(["none", "any", "shared"]))
+    if how == "shared" and last and isinstance(attention, Attention):
+        reader = replace(attention, attention_k_eq_v=False, value_norm=False, shared_kv=True)
+        return (Override(layers=str(last), attention=reader),)
+    if how != "any":
+        return ()
+    return (
+        Override(
+            layers=str(draw(st.integers(0, last))),
+            attention=draw(st.none() | attentions),
+            ffn=draw(st.none() | ffns),
+        ),
+    )
+
+
+@st.composite
 def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     """Up to four layers; now and then one that differs, and one or two memories.
 
@@ -264,15 +293,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     num_layers, hidden = draw(st.integers(1, 4)), draw(widths) * multiple_of
     ffns = dense | moe(multiple_of=multiple_of)
     last = num_layers - 1
-    overrides: tuple[Override, ...] = ()
-    if draw(flags):
-        overrides = (
-            Override(
-                layers=str(draw(st.integers(0, last))),
-                attention=draw(st.none() | attentions),
-                ffn=draw(st.none() | ffns),
-            ),
-        )
+    attention = draw(attentions)
+    different = draw(one_override(last, attention, ffns))
     memory: list[MemoryKind] = []
     kind = draw(st.sampled_from(["none", "ultramem", "product_key", "peer", "ngram", "two"]))
     where = draw(st.sampled_from(["all", "0", str(last), f"0-{last}/2", f"0:{last}"]))
@@ -303,13 +325,15 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         vocab_size=draw(st.integers(2, 30)),
         num_hidden_layers=num_layers,
         tie_word_embeddings=draw(flags),
-        attention=draw(attentions),
+        attention=attention,
         ffn=draw(ffns),
-        overrides=overrides,
+        overrides=different,
         memory=tuple(memory),
         norm=draw(st.sampled_from(["rms", "layer", "layer_bias"])),
         block=block,
         post_norms=block == "serial" and draw(flags),
+        altup=draw(st.none() | altups),
+        laurel=draw(st.none() | laurels) if block == "serial" else None,
         logit_softcap=draw(flags),
         towers=draw(towers),
     )

@@ -118,10 +118,16 @@ def layer_refusal(layer: LayerKind) -> str | None:
 
 
 def _attention_refusal(layer: Attention) -> str | None:
-    if layer.softcap:
-        return "has no kernels for a softcap of attention scores"
-    if layer.output_gate:
-        return "has no kernels for a gate of attention's output"
+    for has, what in (
+        (layer.softcap, "a softcap of attention scores"),
+        (layer.output_gate, "a gate of attention's output"),
+        (layer.value_dim != layer.head_dim, "values of another size than keys (v_head_dim)"),
+        (layer.attention_k_eq_v, "keys that are values (attention_k_eq_v)"),
+        (layer.value_norm, "a norm of values (value_norm)"),
+        (layer.shared_kv, "layers that read another layer's cache (shared_kv)"),
+    ):
+        if has:
+            return f"has no kernels for {what}"
     d, rotary = layer.head_dim, layer.rotary_dim
     if d & (d - 1) or d < LEAST_HEAD:
         return f"needs a head_dim that is a power of two from {LEAST_HEAD}, not {d}"

@@ -75,7 +75,8 @@ def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
     for i in range(model.num_hidden_layers):
         leaves = {path.split(".", 2)[2] for path in counted if path.startswith(f"layers.{i}.")}
         assert "attention.output" in leaves
-        keeps_tokens = model.attention_of(i).kv_token_bytes(step) > 0
+        source = model.cache_sources.get(i)  # whose cache it reads
+        keeps_tokens = model.attention_of(i if source is None else source).kv_token_bytes(step) > 0
         assert ("attention.core" in leaves) == keeps_tokens  # a recurrence has a core of its own
         assert ("attention_norm" in leaves) == (model.block != "norms_behind")
         assert ("ffn_norm" in leaves) == (model.block == "serial")
@@ -192,16 +193,23 @@ def even_popularity_touches_the_most(model: ModelConfig, step: Step) -> None:
 def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) -> None:
     decode = changed(step, new_tokens=1)
     kv = step_costs(model, decode).kv_cache
-    seen = before = 0
+    seen = before = again = 0
+    sources = model.cache_sources
     for i in range(model.num_hidden_layers):
-        kind = model.attention_of(i)
+        source = sources.get(i)
+        kind = model.attention_of(i if source is None else source)
         window = kind.sliding_window if isinstance(kind, Attention) else None
         cached = int(step.cached)
         token = int(step.batch) * kind.kv_token_bytes(step)
-        seen += token * (cached if window is None else min(cached, window - 1))
+        in_reach = token * (cached if window is None else min(cached, window - 1))
+        if source is not None:  # another layer's cache, read again
+            again += in_reach
+            continue
+        seen += in_reach
         keeps_all = window is None or step.window_cache == "whole"
         before += token * (cached if keeps_all else min(cached, window or 0))
-    assert kv.read_bytes == seen <= before
+    assert kv.read_bytes == seen + again
+    assert seen <= before
     assert kv.stored_bytes <= before + kv.written_bytes
     if seen == before:  # no window is full: nothing falls out
         assert kv.stored_bytes == before + kv.written_bytes

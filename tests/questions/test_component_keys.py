@@ -6,6 +6,7 @@ there are. The keys must change, and both models, costed together, must cost wha
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -17,7 +18,9 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.tower import Tower
 from costmodel.inputs.workload import Workload
+from costmodel.layers.altup import AltUp
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
+from costmodel.layers.laurel import Laurel
 from costmodel.questions.designs.components import NOT_COSTED, component_keys
 from costmodel.questions.designs.evaluate import evaluate
 from tests.questions.test_designs import assert_predicted
@@ -75,6 +78,7 @@ def _values(record: object, name: str) -> Iterator[object]:
     yield from (64, 2, 0.5)
     yield from (PRESETS["llama-3.1-8b"].ffn, PRESETS["llama-3.1-8b"].attention, None)
     yield PRESETS["deepseek-v3"].storage
+    yield from (AltUp(), Laurel(laurel_rank=16))
 
 
 def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any], ModelConfig]]:
@@ -90,6 +94,11 @@ def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any
         if model.memory and type(model.memory[0]) is kind:
             return model, model.memory[0], lambda layer, m=model: replace(m, memory=(layer,))
     raise AssertionError(f"no preset has a {kind.__name__}")
+
+
+def _with_last_attention(model: ModelConfig, layer: Any) -> ModelConfig:  # noqa: ANN401 - a layer kind
+    last = Override(layers=str(model.num_hidden_layers - 1), attention=layer)
+    return replace(model, overrides=(last,))
 
 
 def changes() -> Iterator[Change]:
@@ -109,6 +118,8 @@ def changes() -> Iterator[Change]:
             model, layer, put = _layer(kind)
             for field in fields(layer):  # type: ignore[arg-type]  # all are dataclasses
                 hint = get_type_hints(kind)[field.name]
+                if field.name == "shared_kv":  # of a layer behind one that has a cache
+                    put = partial(_with_last_attention, model)
                 if get_origin(hint) is not Literal or len(get_args(hint)) > 1:
                     yield Change(model=model, record=layer, field=field.name, put=put)
 

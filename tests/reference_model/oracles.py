@@ -112,28 +112,56 @@ def rotated(x: Array, position: int, dim: int) -> Array:
     return out
 
 
-def attention(config: Attention, weights: Weights, x: Array) -> Array:
-    """[T, D] to [T, D], from position 0."""
+Layer = tuple[Attention, Weights, Array]
+"""A layer of attention and what it reads, [T, D]."""
+
+
+def head_norms(config: Attention, weights: Weights, x: Array, norm: str) -> list[Array]:
+    """The heads of a query or key, normalised together or each."""
+    d = config.head_dim
+    if config.qk_norm == "full":
+        x = rms_norm(x, weights[f"rope.{norm}"])
+    heads = [x[i : i + d] for i in range(0, len(x), d)]
+    if config.qk_norm == "head":
+        heads = [rms_norm(one, weights[f"rope.{norm}"]) for one in heads]
+    return heads
+
+
+def keys_and_values(layer: Layer) -> tuple[list[list[Array]], list[list[Array]]]:
+    """By position, then head: rotated keys, and values, of a layer that has its own."""
+    config, weights, x = layer
     h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    dv = d if config.v_head_dim is None else config.v_head_dim
     turned = d if config.rotary_dim is None else config.rotary_dim
-    queries, keys, values, gates = [], [], [], []  # by position, then head
+    front = h * d + (h * dv if config.output_gate else 0)
+    keys, values = [], []
+    for position, token in enumerate(x):
+        own = linear(weights, token, "qkv")[front:]
+        key = own[: k * d]
+        value = key if config.attention_k_eq_v else own[k * d :]
+        v_heads = [value[i * dv : (i + 1) * dv] for i in range(k)]
+        if config.value_norm:
+            v_heads = [rms_norm(one, np.ones(dv)) for one in v_heads]
+        values.append(v_heads)
+        k_heads = head_norms(config, weights, key, "k_norm")
+        keys.append([rotated(one, position, turned) for one in k_heads])
+    return keys, values
+
+
+def attention(config: Attention, weights: Weights, x: Array, source: Layer | None = None) -> Array:
+    """[T, D] to [T, D], from position 0; `source` is the layer whose keys and values are read."""
+    h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    dv = d if config.v_head_dim is None else config.v_head_dim
+    turned = d if config.rotary_dim is None else config.rotary_dim
+    keys, values = keys_and_values(source or (config, weights, x))
+    queries, gates = [], []  # by position, then head
     for position, token in enumerate(x):
         qkv = linear(weights, token, "qkv")
         if config.output_gate:
-            gates.append(sigmoid(qkv[: h * d]))
-            qkv = qkv[h * d :]
-        q, key, value = qkv[: h * d], qkv[h * d : (h + k) * d], qkv[(h + k) * d :]
-        if config.qk_norm == "full":
-            q = rms_norm(q, weights["rope.q_norm"])
-            key = rms_norm(key, weights["rope.k_norm"])
-        q_heads = [q[i * d : (i + 1) * d] for i in range(h)]
-        k_heads = [key[i * d : (i + 1) * d] for i in range(k)]
-        if config.qk_norm == "head":
-            q_heads = [rms_norm(one, weights["rope.q_norm"]) for one in q_heads]
-            k_heads = [rms_norm(one, weights["rope.k_norm"]) for one in k_heads]
+            gates.append(sigmoid(qkv[: h * dv]))
+            qkv = qkv[h * dv :]
+        q_heads = head_norms(config, weights, qkv[: h * d], "q_norm")
         queries.append([rotated(one, position, turned) for one in q_heads])
-        keys.append([rotated(one, position, turned) for one in k_heads])
-        values.append([value[i * d : (i + 1) * d] for i in range(k)])
     out = []
     for t in range(len(x)):
         first = 0 if config.sliding_window is None else max(0, t + 1 - config.sliding_window)

@@ -53,6 +53,28 @@ CASES: dict[str, Attention] = {
         attention_bias=True,
         output_gate=True,
     ),
+    "wide_values": Attention(
+        num_attention_heads=4, num_key_value_heads=2, head_dim=4, v_head_dim=6, sinks=True
+    ),
+    "narrow_values_in_a_window": Attention(
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+        v_head_dim=4,
+        sliding_window=3,
+        value_norm=True,
+        attention_bias=True,
+        output_gate=True,
+    ),
+    "keys_are_values": Attention(
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+        qk_norm="head",
+        rotary_dim=2,
+        attention_k_eq_v=True,
+        value_norm=True,
+    ),
     "half_rotary": Attention(
         num_attention_heads=2, num_key_value_heads=2, head_dim=8, rotary_dim=4
     ),

@@ -238,6 +238,9 @@ def public_models() -> Iterator[PublishedNumber]:
         ("qwen3.5-122b-a10b", BOTH, "10 B", printed, ""),
         ("granite-4.0-h-small", TOTAL, "32 B", printed, ""),
         ("granite-4.0-h-small", HEAD, "9 B", printed, ""),
+        ("gemma-4-31b", TOTAL, "30.7 B", printed, ""),
+        ("mimo-v2-flash", TOTAL, "309 B", printed, ""),
+        ("mimo-v2-flash", BOTH, "15 B", printed, ""),
         ("kimi-linear-48b-a3b", WITHOUT, "48 B", printed, ""),
         ("kimi-linear-48b-a3b", ACTIVE, "3 B", printed, ""),
     ):
@@ -247,7 +250,7 @@ def public_models() -> Iterator[PublishedNumber]:
 def embedding_tables() -> Iterator[PublishedNumber]:
     """Tables that token ids address at the input: parameters, and bytes that a token reads."""
     longcat = "longcat-flash-lite-reconstruction"
-    gemma_4, gemma_3n = (f"ple-gemma-{name}-reconstruction" for name in ("4-e2b", "3n-e4b"))
+    gemma_4, gemma_3n = "gemma-4-e2b", "gemma-3n-e4b"
     by_hand, printed = "by hand from config.json", "the makers' model card"
     for name, parameters, row_bytes in (
         (gemma_3n, "2,348,810,240", "17,920"),
@@ -275,7 +278,7 @@ def embedding_tables() -> Iterator[PublishedNumber]:
         what=f"{gemma_4}: total without the per-layer table",
         published="2.3 B",
         ours=counts.total - counts.by_group["memory_values"],
-        convention="effective parameters; keys and values of 20 layers more than published",
+        convention="effective parameters",
         source=printed,
     )
     for field, published, reason in (

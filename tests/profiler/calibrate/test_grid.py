@@ -39,6 +39,10 @@ def presets() -> tuple[ModelConfig, ...]:
         for model in models
         if all(memory.addressed_by == "scores" for memory in model.memory)
         and all(isinstance(mixer, CALIBRATED) for mixer, _ in model.attention_groups)
+        and not any(  # the grid's attention has one head size
+            isinstance(mixer, AttentionLayer) and mixer.value_dim != mixer.head_dim
+            for mixer, _ in model.attention_groups
+        )
     )
 
 

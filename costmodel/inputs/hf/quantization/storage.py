@@ -77,6 +77,12 @@ def read_storage(
     default = DTYPES[unquantised(parts)]
 
     def applied(key: str, scheme: Scheme) -> Storage:
+        memories = [memory["kind"] for memory in blocks.model.get("memory", ())]
+        for kind in (*memories, *(kind for kind in ("altup", "laurel") if kind in blocks.model)):
+            raise InputError(  # their modules have no names yet
+                f"{parts[0].where}: {key}: is not modelled beside layers of kind {kind!r}; without"
+                " it in the file the format of --dtype is costed"
+            )
         for table in blocks.attention:
             if table["kind"] not in NAMED_MIXERS:
                 raise InputError(
