@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from costmodel.layers.attention import Attention
 from reference_model.cache import Cache, LayerCache, Room
 from reference_model.layers import Linear
-from reference_model.leaf import Factory, Leaf, rms_norm
+from reference_model.leaf import NORM_EPS, Factory, Leaf, rms_norm
 from reference_model.registry import runs
-from reference_model.rotary import angles, rotate
+from reference_model.rotary import angles, growth, rotate
 from reference_model.sdpa import attend
 
 
@@ -26,7 +26,7 @@ class Rope(Leaf):
         self.config = config
         h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         self.rotary_dim = d if config.rotary_dim is None else config.rotary_dim
-        if config.qk_norm != "none":
+        if config.qk_norm in ("head", "full"):
             wide = config.qk_norm == "full"
             self.register("q_norm", factory.filled(h * d if wide else d, value=1.0), "norm")
             self.register("k_norm", factory.filled(k * d if wide else d, value=1.0), "norm")
@@ -51,9 +51,13 @@ class Rope(Leaf):
         q, key = q.reshape(batch, new, h, d), key.reshape(batch, new, k, d)
         if c.qk_norm == "head":
             q, key = rms_norm(q, self.q_norm), rms_norm(key, self.k_norm)
+        elif c.qk_norm == "head_unweighted":
+            q, key = (nn.functional.rms_norm(x, (d,), eps=NORM_EPS) for x in (q, key))
         if self.rotary_dim:
             cos, sin = angles(cache.positions(new), self.rotary_dim)
             q, key = rotate(q, cos, sin), rotate(key, cos, sin)
+        if c.floor_scale is not None:
+            q = q * growth(cache.positions(new), c.floor_scale)[:, None, None].to(q.dtype)
         value = value.reshape(batch, new, k, d)
         keys, values = cache.store(index, key.transpose(1, 2), value.transpose(1, 2))
         assert values is not None
@@ -68,6 +72,7 @@ class Core(Leaf):
     def __init__(self, factory: Factory, config: Attention) -> None:
         super().__init__()
         self.window, self.scale = config.sliding_window, config.head_dim**-0.5
+        self.chunk = config.attention_chunk_size
         self.softcap = config.softcap
         if not config.sinks:
             self.sinks = None
@@ -84,6 +89,7 @@ class Core(Leaf):
             values,
             scale=self.scale,
             window=self.window,
+            chunk=self.chunk,
             mask=mask,
             sinks=self.sinks,
             softcap=self.softcap,
@@ -118,18 +124,19 @@ class AttentionLayer(nn.Module):
         self.output = Linear(factory, h * d, width, "attention", bias=config.output_bias)
 
     def new_cache(self, room: Room) -> LayerCache:
-        """Empty keys and values [B, K, C, d]; a layer with a window keeps at most W slots."""
-        window = self.config.sliding_window
+        """Empty keys and values [B, K, C, d]; with a window or chunks of W at most W slots."""
+        chunk = self.config.attention_chunk_size
+        window = self.config.sliding_window or chunk
         slots = room.capacity if window is None else min(window, room.capacity)
         shape = self.config.num_key_value_heads, slots, self.config.head_dim
-        return LayerCache(keys=room.zeros(*shape), values=room.zeros(*shape), window=window)
+        keys, values = room.zeros(*shape), room.zeros(*shape)
+        return LayerCache(keys=keys, values=values, window=window, in_chunks=chunk is not None)
 
     def forward(self, x: Tensor, cache: Cache, index: int) -> Tensor:
         """[B, T, D] to [B, T, D]."""
         qkv = self.qkv(x)  # the gates stand first
         q, keys, values = self.rope(qkv[..., self.gate_width :], cache, index)
-        mask = cache.masks.get(keys.shape[2]) if cache.position is not None else None
-        mixed = self.core(q, keys, values, mask)
+        mixed = self.core(q, keys, values, cache.mask_of(index))
         if self.gate_width:
             mixed = self.gate(mixed, qkv[..., : self.gate_width])
         out: Tensor = self.output(mixed)

@@ -118,10 +118,16 @@ def layer_refusal(layer: LayerKind) -> str | None:
 
 
 def _attention_refusal(layer: Attention) -> str | None:
-    if layer.softcap:
-        return "has no kernels for a softcap of attention scores"
-    if layer.output_gate:
-        return "has no kernels for a gate of attention's output"
+    without = {
+        "a softcap of attention scores": layer.softcap,
+        "a gate of attention's output": layer.output_gate,
+        f"attention_chunk_size={layer.attention_chunk_size}": layer.attention_chunk_size,
+        "queries that grow with the position (floor_scale)": layer.floor_scale,
+        "a QK-norm without weights": layer.qk_norm == "head_unweighted",
+    }
+    for what, held in without.items():
+        if held:
+            return f"has no kernels for {what}"
     d, rotary = layer.head_dim, layer.rotary_dim
     if d & (d - 1) or d < LEAST_HEAD:
         return f"needs a head_dim that is a power of two from {LEAST_HEAD}, not {d}"
@@ -153,6 +159,8 @@ def _ffn_refusal(layer: DenseFfn | MoeFfn) -> str | None:
         }
         if layer.shared_expert_gate:
             return "has no kernels for a gate of the shared experts"
+        if layer.scoring == "sigmoid_of_chosen" or layer.weighted_input:
+            return "has no kernels for experts whose input is weighted by a sigmoid (Llama 4)"
         if layer.shared_intermediate_size and layer.expert_bias:
             return "has no kernels for shared experts with biases"
     for field, width in widths.items():

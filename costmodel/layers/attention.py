@@ -1,24 +1,27 @@
-"""Multi-head, grouped-query and multi-query attention: windows, QK-norm, biases, sinks, gates.
+"""Grouped-query attention: windows and chunks, QK-norm, biases, sinks, gates.
 
 Letters: N = B T tokens, S cached tokens, D hidden, H query heads, K key-value heads, d head size,
 dr rotated elements of a head, W window, pairs of a query and a key. Source of the shapes: GQA,
 arXiv 2305.13245; windows, Mistral 7B, arXiv 2310.06825; QK-norm, OLMoE, arXiv 2409.02060 (over all
 heads) and Qwen3, arXiv 2505.09388 (per head); sinks, the gpt-oss model card, arXiv 2508.10925;
-output gates, arXiv 2505.06708.
+output gates, arXiv 2505.06708; chunks: chunked.py; queries that grow with the position, arXiv
+2501.19399.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
 from costmodel.layers.base import Count, MixerKind, Width
+from costmodel.layers.chunked import chunk_pairs, chunk_pairs_letter, chunk_read_tokens
 from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.numbers import Number, larger, smaller
 from costmodel.layers.operator import Operator, Part, Step, Weight
 from costmodel.layers.primitives import (
+    L2_NORM,
     RMS_NORM,
     ROTARY,
     SIGMOID,
@@ -30,7 +33,9 @@ from costmodel.layers.primitives import (
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
-QkNorm = Literal["none", "head", "full"]
+QkNorm = Literal["none", "head", "full", "head_unweighted"]
+Tokens = Annotated[int, Field(ge=1, le=2**31)]
+CHUNKS: Final = "chunks: transformers, models/llama4/modeling_llama4.py"
 
 
 def attended_pairs(step: Step, window: int | None) -> Number:
@@ -164,9 +169,12 @@ class Attention(MixerKind):
     num_attention_heads: Count  # H
     num_key_value_heads: Count  # K
     head_dim: Width  # d
-    qk_norm: QkNorm = "none"  # "head": weights of d; "full": weights of H d and K d
+    # "head": weights of d; "full": weights of H d and K d; "head_unweighted": none, of each head
+    qk_norm: QkNorm = "none"
     rotary_dim: Annotated[int, Field(ge=0)] | None = None  # rotated elements of a head; default: d
-    sliding_window: Annotated[int, Field(ge=1, le=2**31)] | None = None  # keys seen, itself in
+    sliding_window: Tokens | None = None  # keys seen, itself in
+    attention_chunk_size: Tokens | None = None  # a token sees those of its chunk up to itself
+    floor_scale: Tokens | None = None  # queries grow with each so many tokens before them
     attention_bias: bool = False  # of the query, key and value projections
     output_bias: bool = False
     sinks: bool = False  # a learnt score a head
@@ -182,6 +190,11 @@ class Attention(MixerKind):
             )
         if self.rotary_dim is not None and self.rotary_dim > self.head_dim:
             raise InputError(f"rotary_dim={self.rotary_dim}: exceeds head_dim={self.head_dim}")
+        if self.sliding_window is not None and self.attention_chunk_size is not None:
+            raise InputError(
+                f"attention_chunk_size={self.attention_chunk_size}: a layer with a sliding_window"
+                " has no chunks"
+            )
 
     def kv_token_bytes(self, step: Step) -> int:
         """2 K vectors of d: one key and one value a head.
@@ -197,10 +210,12 @@ class Attention(MixerKind):
         return 2 * self.num_key_value_heads * step.kv_dtype.row_bytes(self.head_dim)
 
     def kept_tokens(self, tokens: Number, step: Step) -> Number:
-        """All of them; of a window the last W, unless windows are kept whole."""
-        if self.sliding_window is None or step.window_cache == "whole":
-            return tokens
-        return smaller(tokens, self.sliding_window)
+        """All of them; of a window the last W, unless windows are kept whole.
+
+        Of chunks of C the last C: the slots of a finished chunk are written over one by one.
+        """
+        most = self.sliding_window or self.attention_chunk_size
+        return tokens if most is None or step.window_cache == "whole" else smaller(tokens, most)
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
         """H, K, d, dr, pairs."""
@@ -210,8 +225,21 @@ class Attention(MixerKind):
             Letter("K", self.num_key_value_heads, "key-value heads"),
             Letter("d", self.head_dim, "head size"),
             Letter("dr", self._rotated, "rotated elements of a head"),
-            pairs_letter(step, self.sliding_window),
+            self._pairs_letter(step),
         )
+
+    def _pairs_letter(self, step: Step) -> Letter:
+        if self.attention_chunk_size is not None:
+            return chunk_pairs_letter(step, self.attention_chunk_size)
+        return pairs_letter(step, self.sliding_window)
+
+    def _reach(self, step: Step) -> tuple[Number, Number]:
+        """Query-key pairs of a sequence and head, and the cached tokens that a step reads."""
+        if self.attention_chunk_size is not None:
+            chunk = self.attention_chunk_size
+            return chunk_pairs(step, chunk), chunk_read_tokens(step, chunk)
+        window = self.sliding_window
+        return attended_pairs(step, window), read_tokens(step, window)
 
     @property
     def _rotated(self) -> int:
@@ -224,7 +252,7 @@ class Attention(MixerKind):
         n = step.tokens
         queries, heads = (2 * h, "(2 H + 2 K)") if self.output_gate else (h, "(H + 2 K)")
         kv_bytes = self.kv_token_bytes(step)
-        cached = read_tokens(step, self.sliding_window)
+        pairs, cached = self._reach(step)
         return [
             linear(
                 "attention.qkv",
@@ -248,7 +276,7 @@ class Attention(MixerKind):
             core(
                 site,
                 step,
-                pairs=attended_pairs(step, self.sliding_window),
+                pairs=pairs,
                 heads=h,
                 kv_heads=k,
                 key_dim=d,
@@ -260,7 +288,8 @@ class Attention(MixerKind):
                 sinks=self.sinks,
                 softcap=self.softcap,
                 formula="2 B pairs H (d + d)",
-                source="arXiv 2305.13245; windows: arXiv 2310.06825",
+                source="arXiv 2305.13245; "
+                + ("windows: arXiv 2310.06825" if self.attention_chunk_size is None else CHUNKS),
             ),
             *((self._gate(site, step),) if self.output_gate else ()),
             linear(
@@ -300,20 +329,25 @@ class Attention(MixerKind):
         )
 
     def _rope(self, site: Site, step: Step, kv_bytes: int) -> Operator:
-        """QK-norm, rotary embedding and the cache write: one pass over queries and keys."""
+        """QK-norm, rotary embedding and the cache write: one pass over queries and keys.
+
+        Leaves out: the factor that queries grow by, one logarithm a token.
+        """
         h, k, d = self.num_attention_heads, self.num_key_value_heads, self.head_dim
         n, a = step.tokens, step.activation_bytes
         rotated, normed = self._rotated, self.qk_norm != "none"
         parts: list[Part] = []
         weights: tuple[Weight, ...] = ()
+        per_element = L2_NORM if self.qk_norm == "head_unweighted" else RMS_NORM
         if normed:
-            q_width, k_width = (d, d) if self.qk_norm == "head" else (h * d, k * d)
-            weights = (vector("q_norm", "norm", q_width), vector("k_norm", "norm", k_width))
+            if self.qk_norm != "head_unweighted":
+                q_width, k_width = (d, d) if self.qk_norm == "head" else (h * d, k * d)
+                weights = (vector("q_norm", "norm", q_width), vector("k_norm", "norm", k_width))
             parts.append(
                 Part(
                     name="qk_norm",
                     kind="norm",
-                    flops=RMS_NORM * n * (h + k) * d,
+                    flops=per_element * n * (h + k) * d,
                     weight_bytes=sum(w.stored_bytes(step) for w in weights),
                     inner_input_bytes=n * (h + k) * d * a,
                     inner_output_bytes=n * (h + k) * d * a,
@@ -329,6 +363,16 @@ class Attention(MixerKind):
                     inner_input_bytes=n * (h + k) * d * a,
                     inner_output_bytes=n * (h + k) * d * a,
                     operations=2,
+                )
+            )
+        if self.floor_scale is not None:
+            parts.append(
+                Part(
+                    name="query_scale",
+                    kind="elementwise",
+                    flops=n * h * d,
+                    inner_input_bytes=n * h * d * a,
+                    inner_output_bytes=n * h * d * a,
                 )
             )
         kept = self.kept_tokens(step.new_tokens, step)
@@ -349,7 +393,9 @@ class Attention(MixerKind):
             summary=f"{'Norm and rotation' if normed else 'Rotation'} of queries and keys,"
             " and the write of new keys and values to the cache",
             formula=sum_of(
-                normed and f"{RMS_NORM} N (H + K) d", rotated > 0 and f"{ROTARY} N (H + K) dr"
+                normed and f"{per_element} N (H + K) d",
+                rotated > 0 and f"{ROTARY} N (H + K) dr",
+                self.floor_scale is not None and "N H d",
             ),
             source="RoPE arXiv 2104.09864; QK-norm arXiv 2409.02060, 2505.09388",
         )

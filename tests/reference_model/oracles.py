@@ -112,6 +112,30 @@ def rotated(x: Array, position: int, dim: int) -> Array:
     return out
 
 
+def normed_heads(
+    config: Attention, weights: Weights, q: Array, key: Array
+) -> tuple[list[Array], list[Array]]:
+    """The heads of a token's queries [H d] and keys [K d], after the QK-norm."""
+    h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    if config.qk_norm == "full":
+        q = rms_norm(q, weights["rope.q_norm"])
+        key = rms_norm(key, weights["rope.k_norm"])
+    q_heads = [q[i * d : (i + 1) * d] for i in range(h)]
+    k_heads = [key[i * d : (i + 1) * d] for i in range(k)]
+    if config.qk_norm in ("head", "head_unweighted"):
+        ones = np.ones(d)
+        q_heads = [rms_norm(one, weights.get("rope.q_norm", ones)) for one in q_heads]
+        k_heads = [rms_norm(one, weights.get("rope.k_norm", ones)) for one in k_heads]
+    return q_heads, k_heads
+
+
+def first_key(config: Attention, t: int) -> int:
+    """The first position that the token at position t attends to."""
+    if config.attention_chunk_size is not None:
+        return t - t % config.attention_chunk_size
+    return 0 if config.sliding_window is None else max(0, t + 1 - config.sliding_window)
+
+
 def attention(config: Attention, weights: Weights, x: Array) -> Array:
     """[T, D] to [T, D], from position 0."""
     h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
@@ -123,20 +147,16 @@ def attention(config: Attention, weights: Weights, x: Array) -> Array:
             gates.append(sigmoid(qkv[: h * d]))
             qkv = qkv[h * d :]
         q, key, value = qkv[: h * d], qkv[h * d : (h + k) * d], qkv[(h + k) * d :]
-        if config.qk_norm == "full":
-            q = rms_norm(q, weights["rope.q_norm"])
-            key = rms_norm(key, weights["rope.k_norm"])
-        q_heads = [q[i * d : (i + 1) * d] for i in range(h)]
-        k_heads = [key[i * d : (i + 1) * d] for i in range(k)]
-        if config.qk_norm == "head":
-            q_heads = [rms_norm(one, weights["rope.q_norm"]) for one in q_heads]
-            k_heads = [rms_norm(one, weights["rope.k_norm"]) for one in k_heads]
+        q_heads, k_heads = normed_heads(config, weights, q, key)
+        if config.floor_scale is not None:
+            steps = (position + 1) // config.floor_scale
+            q_heads = [one * (1 + 0.1 * math.log(1 + steps)) for one in q_heads]
         queries.append([rotated(one, position, turned) for one in q_heads])
         keys.append([rotated(one, position, turned) for one in k_heads])
         values.append([value[i * d : (i + 1) * d] for i in range(k)])
     out = []
     for t in range(len(x)):
-        first = 0 if config.sliding_window is None else max(0, t + 1 - config.sliding_window)
+        first = first_key(config, t)
         heads = []
         for head in range(h):
             group = head // (h // k)
@@ -213,6 +233,8 @@ def chosen_experts(
     if config.scoring == "softmax_of_chosen":
         shares = softmax(np.array([score for _, score in selected]))
         return [(expert, float(w)) for (expert, _), w in zip(selected, shares, strict=True)]
+    if config.scoring == "sigmoid_of_chosen":
+        selected = [(expert, float(sigmoid(np.array(score)))) for expert, score in selected]
     if config.norm_topk_prob:
         whole = sum(score for _, score in selected)
         return [(expert, score / whole) for expert, score in selected]
@@ -223,7 +245,8 @@ def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice) -> Array:
     """One token through its k experts and the shared ones."""
     out = np.zeros(len(x))
     for expert, weight in chosen_experts(config, weights, x, choice):
-        hidden = weights["experts.gate_up"][expert] @ x
+        read = weight * x if config.weighted_input else x
+        hidden = weights["experts.gate_up"][expert] @ read
         if config.expert_bias:
             hidden = hidden + weights["experts.gate_up_bias"][expert]
         y = weights["experts.down"][expert] @ activated(
@@ -231,7 +254,7 @@ def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice) -> Array:
         )
         if config.expert_bias:
             y = y + weights["experts.down_bias"][expert]
-        out += weight * y
+        out += y if config.weighted_input else weight * y
     if config.shared_intermediate_size:
         hidden = linear(weights, x, "shared_gate_up")
         shared = linear(

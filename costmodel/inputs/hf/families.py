@@ -13,6 +13,7 @@ from costmodel.inputs.hf import (
     deepseek_families,
     dense_families,
     hybrid_families,
+    llama4_family,
     moe_families,
     norm_families,
 )
@@ -179,6 +180,11 @@ FAMILIES: Final[dict[str, Family]] = {
         only=_LFM2,
     ),
     "llama": Family(read=dense_families.llama),
+    "llama4_text": Family(
+        read=llama4_family.llama4,
+        # The strength of a factor of queries; what a quantisation tool noted.
+        without_cost=ROUTER_TRAINING | {"attn_scale", "for_llm_compressor"},
+    ),
     "minimax_m2": Family(
         read=moe_families.minimax_m2,
         # Keys of MiniMax-Text-01; no block here has such an FFN (the shared one has width 0).
