@@ -227,6 +227,9 @@ FAMILIES: Final[dict[str, Family]] = {
         only=_QWEN3_5,
     ),
     "qwen3_moe": Family(read=moe_families.qwen3_moe, without_cost=ROUTER_TRAINING, only=_QWEN3),
+    "qwen3_next": Family(
+        read=hybrid_families.qwen3_next, without_cost=ROUTER_TRAINING, only=_QWEN3_5
+    ),
     "seed_oss": Family(read=dense_families.seed_oss, without_cost=_SLICES),
     "smollm3": Family(read=dense_families.smollm3, without_cost=_SLICES),
     "starcoder2": Family(
