@@ -3,8 +3,8 @@
 Three parts of a page are generated; the rest is written by hand.
 
 - A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`,
-  `docs.fused_steps`, `docs.ngram_rows` or `docs.three_ways`, or what a command of `COMMANDS`
-  prints.
+  `docs.fused_steps`, `docs.ngram_rows`, `docs.three_ways` or `docs.mechanisms`, or what a command
+  of `COMMANDS` prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
 - A `console` block whose first line is its only command: what that command prints. A block of
   several commands lists them without output.
@@ -21,6 +21,7 @@ from docs.commands import printed
 from docs.fused_steps import TABLES as FUSED_TABLES
 from docs.fused_steps import fused_values
 from docs.measured_values import measured_values
+from docs.mechanisms import TABLES as MECHANISMS
 from docs.ngram_rows import TABLES as NGRAM_TABLES
 from docs.ngram_rows import ngram_values
 from docs.picture import FILE as PICTURE
@@ -65,7 +66,8 @@ def commands(block: str) -> list[str]:
 def _block(name: str) -> str:
     if name in COMMANDS:
         return printed(COMMANDS[name])
-    return (TABLES | FUSED_TABLES | NGRAM_TABLES | THREE_WAYS_TABLES)[name]()
+    tables = TABLES | FUSED_TABLES | NGRAM_TABLES | THREE_WAYS_TABLES | MECHANISMS
+    return tables[name]()
 
 
 def _value(name: str, old: str) -> str:
