@@ -196,11 +196,14 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
     for i in range(model.num_hidden_layers):
         kind = model.attention_of(i)
         window = kind.sliding_window if isinstance(kind, Attention) else None
+        chunk = kind.attention_chunk_size if isinstance(kind, Attention) else None
         cached = int(step.cached)
         token = int(step.batch) * kind.kv_token_bytes(step)
-        seen += token * (cached if window is None else min(cached, window - 1))
-        keeps_all = window is None or step.window_cache == "whole"
-        before += token * (cached if keeps_all else min(cached, window or 0))
+        in_reach = cached if window is None else min(cached, window - 1)
+        seen += token * (in_reach if chunk is None else cached % chunk)
+        most = window or chunk
+        keeps_all = most is None or step.window_cache == "whole"
+        before += token * (cached if keeps_all else min(cached, most or 0))
     assert kv.read_bytes == seen <= before
     assert kv.stored_bytes <= before + kv.written_bytes
     if seen == before:  # no window is full: nothing falls out
