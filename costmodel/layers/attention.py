@@ -4,11 +4,11 @@ Letters: N = B T tokens, S cached tokens, D hidden, H query heads, K key-value h
 dr rotated elements of a head, W window, pairs of a query and a key. Source of the shapes: GQA,
 arXiv 2305.13245; windows, Mistral 7B, arXiv 2310.06825; QK-norm, OLMoE, arXiv 2409.02060 (over all
 heads) and Qwen3, arXiv 2505.09388 (per head); sinks, the gpt-oss model card, arXiv 2508.10925;
-output gates, arXiv 2505.06708; chunks: chunked.py; queries that grow with the position, arXiv
-2501.19399.
+output gates, arXiv 2505.06708; queries that grow with the position, arXiv 2501.19399; chunks, Llama
+4 in transformers, models/llama4/modeling_llama4.py (`chunked.py`).
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -35,7 +35,6 @@ from costmodel.strict import STRICT
 
 QkNorm = Literal["none", "head", "full", "head_unweighted"]
 Tokens = Annotated[int, Field(ge=1, le=2**31)]
-CHUNKS: Final = "chunks: transformers, models/llama4/modeling_llama4.py"
 
 
 def attended_pairs(step: Step, window: int | None) -> Number:
@@ -288,8 +287,7 @@ class Attention(MixerKind):
                 sinks=self.sinks,
                 softcap=self.softcap,
                 formula="2 B pairs H (d + d)",
-                source="arXiv 2305.13245; "
-                + ("windows: arXiv 2310.06825" if self.attention_chunk_size is None else CHUNKS),
+                source="arXiv 2305.13245; windows: arXiv 2310.06825",
             ),
             *((self._gate(site, step),) if self.output_gate else ()),
             linear(
