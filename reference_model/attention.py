@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from costmodel.layers.attention import Attention
 from reference_model.cache import Cache, LayerCache, LayerState, Room
 from reference_model.layers import Linear
-from reference_model.leaf import Factory, Leaf, rms_norm
+from reference_model.leaf import NORM_EPS, Factory, Leaf, rms_norm
 from reference_model.registry import runs
-from reference_model.rotary import angles, rotate
+from reference_model.rotary import angles, growth, rotate
 from reference_model.sdpa import attend
 
 
@@ -28,7 +28,7 @@ class Rope(Leaf):
         self.config = config
         h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         self.rotary_dim = config.rotated
-        if config.qk_norm != "none":
+        if config.qk_norm in ("head", "full"):
             wide = config.qk_norm == "full"
             self.register("q_norm", factory.filled(h * d if wide else d, value=1.0), "norm")
             if not config.shared_kv:
@@ -52,7 +52,11 @@ class Rope(Leaf):
         if self.rotary_dim:
             cos_sin = angles(cache.positions(qkv.shape[1]), self.rotary_dim)
         q, *own = qkv.split(_columns(c), dim=-1)
-        q = self._turned(q, "q_norm", cos_sin).transpose(1, 2)
+        q = self._turned(q, "q_norm", cos_sin)
+        if c.floor_scale is not None:
+            positions = cache.positions(qkv.shape[1])
+            q = q * growth(positions, c.floor_scale)[:, None, None].to(q.dtype)
+        q = q.transpose(1, 2)
         if self.source is not None:
             return q, *cache.shared[self.source]
         value = own[-1].unflatten(-1, (c.num_key_value_heads, c.value_dim))
@@ -73,6 +77,8 @@ class Rope(Leaf):
         x = x.unflatten(-1, (-1, self.config.head_dim))
         if self.config.qk_norm == "head":
             x = rms_norm(x, weight)
+        elif self.config.qk_norm == "head_unweighted":
+            x = nn.functional.rms_norm(x, (self.config.head_dim,), eps=NORM_EPS)
         return x if cos_sin is None else rotate(x, *cos_sin)
 
 
@@ -92,6 +98,7 @@ class Core(Leaf):
     def __init__(self, factory: Factory, config: Attention) -> None:
         super().__init__()
         self.window, self.scale = config.sliding_window, config.head_dim**-0.5
+        self.chunk = config.attention_chunk_size
         self.softcap = config.softcap
         if not config.sinks:
             self.sinks = None
@@ -108,6 +115,7 @@ class Core(Leaf):
             values,
             scale=self.scale,
             window=self.window,
+            chunk=self.chunk,
             mask=mask,
             sinks=self.sinks,
             softcap=self.softcap,
@@ -143,22 +151,22 @@ class AttentionLayer(nn.Module):
     def new_cache(self, room: Room) -> LayerCache | LayerState:
         """Empty keys [B, K, C, d] and values [B, K, C, dv]; nothing if they are another layer's.
 
-        A layer with a window keeps at most W slots.
+        A layer with a window or chunks of W keeps at most W slots.
         """
         config = self.config
         if config.shared_kv:
             return LayerState(tensors=[])
-        window, heads = config.sliding_window, config.num_key_value_heads
+        chunk = config.attention_chunk_size
+        window, heads = config.sliding_window or chunk, config.num_key_value_heads
         slots = room.capacity if window is None else min(window, room.capacity)
         keys, values = (room.zeros(heads, slots, d) for d in (config.head_dim, config.value_dim))
-        return LayerCache(keys=keys, values=values, window=window)
+        return LayerCache(keys=keys, values=values, window=window, in_chunks=chunk is not None)
 
     def forward(self, x: Tensor, cache: Cache, index: int) -> Tensor:
         """[B, T, D] to [B, T, D]."""
         qkv = self.qkv(x)  # the gates stand first
         q, keys, values = self.rope(qkv[..., self.gate_width :], cache, index)
-        mask = cache.masks.get(keys.shape[2]) if cache.position is not None else None
-        mixed = self.core(q, keys, values, mask)
+        mixed = self.core(q, keys, values, cache.mask_of(index))
         if self.gate_width:
             mixed = self.gate(mixed, qkv[..., : self.gate_width])
         out: Tensor = self.output(mixed)

@@ -74,7 +74,9 @@ class Router(Selector):
         weights = scores.gather(-1, indices)
         if c.scoring == "softmax_of_chosen":
             weights = weights.softmax(-1)
-        elif c.norm_topk_prob:
+        elif c.scoring == "sigmoid_of_chosen":
+            weights = weights.sigmoid()
+        if c.norm_topk_prob and c.scoring != "softmax_of_chosen":
             weights = weights / weights.sum(-1, keepdim=True)
         self.selected = indices
         return weights.to(x.dtype), indices
@@ -129,7 +131,10 @@ class Experts(Leaf):
         k = c.num_experts_per_tok
         ordered, order = indices.flatten().sort(stable=True)
         ends = torch.searchsorted(ordered, self.expert_numbers, right=True).to(torch.int32)
-        hidden = grouped_mm(x[order // k], self.gate_up, ends)
+        rows = x[order // k]
+        if c.weighted_input:
+            rows = rows * weights.flatten()[order][:, None]
+        hidden = grouped_mm(rows, self.gate_up, ends)
         if c.expert_bias:
             hidden = hidden + self.gate_up_bias[ordered]
         y = grouped_mm(activate(c.activation, c.gated, hidden), self.down, ends)
@@ -137,7 +142,7 @@ class Experts(Leaf):
             y = y + self.down_bias[ordered]
         back = torch.empty_like(y).index_copy_(0, order, y)
         results: Tensor = back.unflatten(0, (-1, k))
-        out = (results * weights[..., None]).sum(1)
+        out = (results if c.weighted_input else results * weights[..., None]).sum(1)
         return out if shared is None else out + shared
 
 

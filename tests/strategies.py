@@ -18,7 +18,7 @@ from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
-from costmodel.layers.moe import MoeFfn
+from costmodel.layers.moe import MoeFfn, Scoring
 from costmodel.layers.ngram import Ngram
 from costmodel.layers.ngram_embedding import NgramEmbedding
 from costmodel.layers.operator import Step
@@ -44,6 +44,7 @@ flags = st.booleans()
 def gqa(draw: st.DrawFn) -> MixerKind:
     groups, size = draw(st.integers(1, 3)), draw(widths)
     keys_are_values = draw(flags)
+    reach = draw(st.sampled_from(["all", "window", "chunk"]))
     return Attention(
         v_head_dim=None if keys_are_values else draw(st.none() | widths),
         attention_k_eq_v=keys_are_values,
@@ -51,9 +52,11 @@ def gqa(draw: st.DrawFn) -> MixerKind:
         num_attention_heads=groups * draw(st.integers(1, 3)),
         num_key_value_heads=groups,
         head_dim=size,
-        qk_norm=draw(st.sampled_from(["none", "head", "full"])),
+        qk_norm=draw(st.sampled_from(["none", "head", "full", "head_unweighted"])),
         rotary_dim=draw(st.none() | st.integers(0, size)),
-        sliding_window=draw(st.none() | st.integers(1, 8)),
+        sliding_window=draw(st.integers(1, 8)) if reach == "window" else None,
+        attention_chunk_size=draw(st.integers(1, 8)) if reach == "chunk" else None,
+        floor_scale=draw(st.none() | st.integers(1, 8)),
         attention_bias=draw(flags),
         output_bias=draw(flags),
         sinks=draw(flags),
@@ -140,7 +143,8 @@ def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
         shared_expert_gate=shared > 0 and draw(flags),
         gated=draw(flags),
         activation=draw(activations),
-        scoring=draw(st.sampled_from(["softmax", "sigmoid", "softmax_of_chosen"])),
+        scoring=draw(st.sampled_from(get_args(Scoring))),
+        weighted_input=draw(flags),
         norm_topk_prob=draw(flags),
         score_correction_bias=draw(flags),
         n_group=groups,

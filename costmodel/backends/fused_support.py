@@ -125,6 +125,9 @@ def _attention_refusal(layer: Attention) -> str | None:
         (layer.attention_k_eq_v, "keys that are values (attention_k_eq_v)"),
         (layer.value_norm, "a norm of values (value_norm)"),
         (layer.shared_kv, "layers that read another layer's cache (shared_kv)"),
+        (layer.attention_chunk_size, f"attention_chunk_size={layer.attention_chunk_size}"),
+        (layer.floor_scale, "queries that grow with the position (floor_scale)"),
+        (layer.qk_norm == "head_unweighted", "a QK-norm without weights"),
     ):
         if has:
             return f"has no kernels for {what}"
@@ -159,6 +162,8 @@ def _ffn_refusal(layer: DenseFfn | MoeFfn) -> str | None:
         }
         if layer.shared_expert_gate:
             return "has no kernels for a gate of the shared experts"
+        if layer.scoring == "sigmoid_of_chosen" or layer.weighted_input:
+            return "has no kernels for experts whose input is weighted by a sigmoid (Llama 4)"
         if layer.shared_intermediate_size and layer.expert_bias:
             return "has no kernels for shared experts with biases"
     for field, width in widths.items():

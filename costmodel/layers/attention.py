@@ -1,4 +1,4 @@
-"""Multi-head, grouped-query and multi-query attention: windows, QK-norm, biases, sinks, gates.
+"""Grouped-query attention: windows and chunks, QK-norm, biases, sinks, gates.
 
 Letters: N = B T tokens, S cached tokens, D hidden, H query heads, K key-value heads, d head size,
 dv that of values, dr rotated elements of a head, W window, pairs of a query and a key. A layer may
@@ -6,7 +6,8 @@ take its keys as values, or read the keys and values of an earlier layer. Source
 arXiv 2305.13245; windows, Mistral 7B, arXiv 2310.06825; QK-norm, OLMoE, arXiv 2409.02060 (over all
 heads) and Qwen3, arXiv 2505.09388 (per head); sinks, the gpt-oss model card, arXiv 2508.10925;
 output gates, arXiv 2505.06708; K = V, norms of values and shared caches, Gemma 3n and Gemma 4 in
-transformers 5.24 (`modeling_gemma3n`, `modeling_gemma4`).
+transformers 5.24 (`modeling_gemma3n`, `modeling_gemma4`); queries that grow with the position,
+arXiv 2501.19399; chunks, Llama 4 in transformers, models/llama4/modeling_llama4.py (`chunked.py`).
 """
 
 from typing import Annotated, Literal
@@ -18,6 +19,7 @@ from costmodel.errors import InputError
 from costmodel.layers.attention_core import attended_pairs, core, pairs_letter, read_tokens
 from costmodel.layers.attention_rope import heads_of, rope
 from costmodel.layers.base import Count, MixerKind, Width
+from costmodel.layers.chunked import chunk_pairs, chunk_pairs_letter, chunk_read_tokens
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.numbers import Number, smaller
 from costmodel.layers.operator import Operator, Part, Step
@@ -28,7 +30,8 @@ from costmodel.layers.primitives import (
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
-QkNorm = Literal["none", "head", "full"]
+QkNorm = Literal["none", "head", "full", "head_unweighted"]
+Tokens = Annotated[int, Field(ge=1, le=2**31)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -40,9 +43,12 @@ class Attention(MixerKind):
     num_key_value_heads: Count  # K
     head_dim: Width  # d
     v_head_dim: Width | None = None  # dv; default: d
-    qk_norm: QkNorm = "none"  # "head": weights of d; "full": weights of H d and K d
+    # "head": weights of d; "full": weights of H d and K d; "head_unweighted": none, of each head
+    qk_norm: QkNorm = "none"
     rotary_dim: Annotated[int, Field(ge=0)] | None = None  # rotated elements of a head; default: d
-    sliding_window: Annotated[int, Field(ge=1, le=2**31)] | None = None  # keys seen, itself in
+    sliding_window: Tokens | None = None  # keys seen, itself in
+    attention_chunk_size: Tokens | None = None  # a token sees those of its chunk up to itself
+    floor_scale: Tokens | None = None  # queries grow with each so many tokens before them
     attention_bias: bool = False  # of the query, key and value projections
     output_bias: bool = False
     sinks: bool = False  # a learnt score a head
@@ -61,6 +67,11 @@ class Attention(MixerKind):
             )
         if self.rotary_dim is not None and self.rotary_dim > self.head_dim:
             raise InputError(f"rotary_dim={self.rotary_dim}: exceeds head_dim={self.head_dim}")
+        if self.sliding_window is not None and self.attention_chunk_size is not None:
+            raise InputError(
+                f"attention_chunk_size={self.attention_chunk_size}: a layer with a sliding_window"
+                " has no chunks"
+            )
         if self.attention_k_eq_v and self.value_dim != self.head_dim:
             raise InputError(
                 f"v_head_dim={self.v_head_dim}: differs from head_dim={self.head_dim}, though keys"
@@ -103,10 +114,12 @@ class Attention(MixerKind):
         return self.num_key_value_heads * (key + value)
 
     def kept_tokens(self, tokens: Number, step: Step) -> Number:
-        """All of them; of a window the last W, unless windows are kept whole."""
-        if self.sliding_window is None or step.window_cache == "whole":
-            return tokens
-        return smaller(tokens, self.sliding_window)
+        """All of them; of a window the last W, unless windows are kept whole.
+
+        Of chunks of C the last C: the slots of a finished chunk are written over one by one.
+        """
+        most = self.sliding_window or self.attention_chunk_size
+        return tokens if most is None or step.window_cache == "whole" else smaller(tokens, most)
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
         """H, K, d, dv where it differs, dr, pairs."""
@@ -118,8 +131,21 @@ class Attention(MixerKind):
             Letter("d", self.head_dim, f"{'key ' if apart else ''}head size"),
             *([Letter("dv", self.value_dim, "value head size")] if apart else []),
             Letter("dr", self.rotated, "rotated elements of a head"),
-            pairs_letter(step, self.sliding_window),
+            self._pairs_letter(step),
         )
+
+    def _pairs_letter(self, step: Step) -> Letter:
+        if self.attention_chunk_size is not None:
+            return chunk_pairs_letter(step, self.attention_chunk_size)
+        return pairs_letter(step, self.sliding_window)
+
+    def _reach(self, step: Step) -> tuple[Number, Number]:
+        """Query-key pairs of a sequence and head, and the cached tokens that a step reads."""
+        if self.attention_chunk_size is not None:
+            chunk = self.attention_chunk_size
+            return chunk_pairs(step, chunk), chunk_read_tokens(step, chunk)
+        window = self.sliding_window
+        return attended_pairs(step, window), read_tokens(step, window)
 
     @property
     def rotated(self) -> int:
@@ -145,14 +171,14 @@ class Attention(MixerKind):
             self.value_dim,
         )
         n = step.tokens
-        cached = read_tokens(step, self.sliding_window)
+        pairs, cached = self._reach(step)
         return [
             self._qkv(site, step),
             rope(self, site, step),
             core(
                 site,
                 step,
-                pairs=attended_pairs(step, self.sliding_window),
+                pairs=pairs,
                 heads=h,
                 kv_heads=k,
                 key_dim=d,
@@ -249,5 +275,11 @@ class Attention(MixerKind):
 
 def _cached(one: Attention, other: Attention) -> bool:
     """Whether the caches of two layers hold tokens of equal shapes, and equally many."""
-    fields = ("num_key_value_heads", "head_dim", "value_dim", "sliding_window")
+    fields = (
+        "num_key_value_heads",
+        "head_dim",
+        "value_dim",
+        "sliding_window",
+        "attention_chunk_size",
+    )
     return all(getattr(one, field) == getattr(other, field) for field in fields)

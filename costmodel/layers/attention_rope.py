@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from costmodel.layers.letters import sum_of
 from costmodel.layers.operator import Operator, Part, Step, Weight
-from costmodel.layers.primitives import RMS_NORM, ROTARY, vector
+from costmodel.layers.primitives import L2_NORM, RMS_NORM, ROTARY, vector
 from costmodel.layers.site import Site
 
 if TYPE_CHECKING:  # attention is written with it
@@ -18,7 +18,10 @@ VALUE_NORM = RMS_NORM - 1  # no weight
 
 
 def rope(layer: "Attention", site: Site, step: Step) -> Operator:
-    """Norms, rotary embedding and the cache write: one pass over queries, keys and values."""
+    """Norms, rotary embedding and the cache write: one pass over queries, keys and values.
+
+    Leaves out: the factor that queries grow by, one logarithm a token.
+    """
     n, a = step.tokens, step.activation_bytes
     rotated, normed = layer.rotated, layer.qk_norm != "none"
     heads = layer.num_attention_heads + (0 if layer.shared_kv else layer.num_key_value_heads)
@@ -26,16 +29,17 @@ def rope(layer: "Attention", site: Site, step: Step) -> Operator:
     values = n * layer.num_key_value_heads * layer.value_dim
     parts: list[Part] = []
     weights = _norm_weights(layer)
+    per_element = L2_NORM if layer.qk_norm == "head_unweighted" else RMS_NORM
     if normed:
         parts.append(
             Part(
                 name="qk_norm",
                 kind="norm",
-                flops=RMS_NORM * n * heads * layer.head_dim,
+                flops=per_element * n * heads * layer.head_dim,
                 weight_bytes=sum(w.stored_bytes(step) for w in weights),
                 inner_input_bytes=passed,
                 inner_output_bytes=passed,
-                operations=len(weights),
+                operations=1 if layer.shared_kv else 2,
             )
         )
     if layer.value_norm:
@@ -59,6 +63,17 @@ def rope(layer: "Attention", site: Site, step: Step) -> Operator:
                 operations=1 if layer.shared_kv else 2,
             )
         )
+    if layer.floor_scale is not None:
+        queries = n * layer.num_attention_heads * layer.head_dim
+        parts.append(
+            Part(
+                name="query_scale",
+                kind="elementwise",
+                flops=queries,
+                inner_input_bytes=queries * a,
+                inner_output_bytes=queries * a,
+            )
+        )
     parts.append(_cache_write(layer, step))
     counted = heads_of(1, 0 if layer.shared_kv else 1, "d")
     return site.operator(
@@ -73,9 +88,10 @@ def rope(layer: "Attention", site: Site, step: Step) -> Operator:
             else " and keys, and the write of new keys and values to the cache"
         ),
         formula=sum_of(
-            normed and f"{RMS_NORM} N {counted}",
+            normed and f"{per_element} N {counted}",
             layer.value_norm and f"{VALUE_NORM} N K {layer.value_letter}",
             rotated > 0 and f"{ROTARY} N {counted}r",
+            layer.floor_scale is not None and "N H d",
         ),
         source="RoPE arXiv 2104.09864; QK-norm arXiv 2409.02060, 2505.09388",
     )
@@ -83,7 +99,7 @@ def rope(layer: "Attention", site: Site, step: Step) -> Operator:
 
 def _norm_weights(layer: "Attention") -> tuple[Weight, ...]:
     """Those of the QK-norm; a layer that shares keys norms its queries alone."""
-    if layer.qk_norm == "none":
+    if layer.qk_norm in {"none", "head_unweighted"}:
         return ()
     heads = {"q_norm": layer.num_attention_heads, "k_norm": layer.num_key_value_heads}
     if layer.shared_kv:
@@ -104,7 +120,7 @@ def _cache_write(layer: "Attention", step: Step) -> Part:
     if layer.attention_k_eq_v:  # a key is read once, and leaves as key and value
         read -= layer.num_key_value_heads * layer.head_dim
     moved = step.tokens * step.activation_bytes
-    if layer.shared_kv and layer.qk_norm == "none" and not layer.rotated:
+    if layer.shared_kv and layer.qk_norm == "none" and not (layer.rotated or layer.floor_scale):
         moved = 0  # queries pass as they are
     kept = layer.kept_tokens(step.new_tokens, step)
     return Part(

@@ -22,14 +22,15 @@ from costmodel.layers.primitives import SIGMOID, SOFTMAX, Activation, linear, ve
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
-Scoring = Literal["softmax", "sigmoid", "softmax_of_chosen"]
+Scoring = Literal["softmax", "sigmoid", "softmax_of_chosen", "sigmoid_of_chosen"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class MoeFfn(FfnKind):
     """k of E experts a token, and optionally shared ones.
 
-    `scoring`: "softmax" over all experts, "sigmoid" of each, or "softmax_of_chosen" (after top-k).
+    `scoring`: "softmax" over all experts, "sigmoid" of each, or of the k chosen ones alone, after
+    top-k: "softmax_of_chosen", "sigmoid_of_chosen" (Llama 4).
     Group-limited routing keeps the best `topk_group` of `n_group` groups, each group scored by the
     sum of its best `group_score_experts` experts (DeepSeek-V3: 2; DeepSeek-V2: 1).
     """
@@ -48,6 +49,7 @@ class MoeFfn(FfnKind):
     activation: Activation = "silu"
     scoring: Scoring = "softmax"
     norm_topk_prob: bool = False  # divide the k weights by their sum
+    weighted_input: bool = False  # a weight scales what its expert reads, not its result (Llama 4)
     score_correction_bias: bool = False  # a learnt bias a score, for the choice only
     n_group: Count = 1
     topk_group: Count = 1
@@ -107,6 +109,7 @@ class MoeFfn(FfnKind):
                 activation=self.activation,
                 bias=self.expert_bias,
                 adds_shared=self.shared_intermediate_size > 0,
+                weighted_input=self.weighted_input,
             ),
         ]
         if self.shared_intermediate_size:
@@ -132,7 +135,7 @@ class MoeFfn(FfnKind):
         """
         n, a, e, k = step.tokens, step.activation_bytes, self.num_experts, self.num_experts_per_tok
         scores = n * e * a
-        per_score = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "softmax_of_chosen": 0}[self.scoring]
+        per_score = {"softmax": SOFTMAX, "sigmoid": SIGMOID}.get(self.scoring, 0)
         parts = []
         weights: tuple[Weight, ...] = ()
         if per_score:
@@ -226,10 +229,11 @@ class MoeFfn(FfnKind):
         )
 
     def _weighting_flops(self) -> int:
-        """FLOPs per chosen weight: a softmax over the k chosen, or their sum and the division."""
+        """FLOPs per chosen weight: a softmax over the k chosen; a sigmoid; sum and division."""
         if self.scoring == "softmax_of_chosen":
             return SOFTMAX
-        return 2 if self.norm_topk_prob else 0
+        divided = 2 if self.norm_topk_prob else 0
+        return divided + (SIGMOID if self.scoring == "sigmoid_of_chosen" else 0)
 
 
 def _shared_gate(site: Site, step: Step) -> Operator:

@@ -6,6 +6,7 @@ experts: costmodel/routing/popularity.py. Source: OLMoE, arXiv 2409.02060.
 
 from costmodel.layers.kernel_shape import Grouped
 from costmodel.layers.letters import sum_of
+from costmodel.layers.numbers import Number
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import MULTIPLY_ADD, Activation, activation_flops
 from costmodel.layers.site import Site
@@ -25,10 +26,12 @@ def routed_experts(
     activation: Activation,
     bias: bool,
     adds_shared: bool,
+    weighted_input: bool,
 ) -> Operator:
     """Sort tokens by expert, two grouped GEMMs, weighted sum of k results, shared ones added.
 
     Counts 2 N k D I (3 gated, else 2) FLOPs; bytes of the expected distinct experts, each once.
+    The k weights scale results, or with `weighted_input` what experts read: as many FLOPs.
     Leaves out: padding of each expert's tokens to a tile.
     """
     n, a, k = step.tokens, step.activation_bytes, num_experts_per_tok
@@ -79,6 +82,7 @@ def routed_experts(
             inner_output_bytes=routed * d * a,
             routing=True,
         ),
+        *((_weighting(routed * d, step),) if weighted_input else ()),
         Part(
             name="gate_up",
             kind="matmul",
@@ -108,7 +112,7 @@ def routed_experts(
         Part(
             name="combine",
             kind="elementwise",
-            flops=MULTIPLY_ADD * routed * d + added,
+            flops=(1 if weighted_input else MULTIPLY_ADD) * routed * d + added,
             input_bytes=added * a,
             output_bytes=n * d * a,
             inner_input_bytes=routed * d * a,
@@ -142,4 +146,16 @@ def routed_experts(
         )
         + "; compares: N k; bytes: each distinct expert once, E (1 - (1 - k/E)^N) if uniform",
         source="arXiv 2409.02060; grouped GEMM over the tokens of each expert",
+    )
+
+
+def _weighting(elements: Number, step: Step) -> Part:
+    """Each token's copy for an expert times that expert's weight."""
+    return Part(
+        name="weighting",
+        kind="elementwise",
+        flops=elements,
+        inner_input_bytes=elements * step.activation_bytes,
+        inner_output_bytes=elements * step.activation_bytes,
+        routing=True,
     )

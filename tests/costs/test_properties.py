@@ -199,15 +199,18 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
         source = sources.get(i)
         kind = model.attention_of(i if source is None else source)
         window = kind.sliding_window if isinstance(kind, Attention) else None
+        chunk = kind.attention_chunk_size if isinstance(kind, Attention) else None
         cached = int(step.cached)
         token = int(step.batch) * kind.kv_token_bytes(step)
-        in_reach = token * (cached if window is None else min(cached, window - 1))
+        in_reach = cached if window is None else min(cached, window - 1)
+        in_reach = token * (in_reach if chunk is None else cached % chunk)
         if source is not None:  # another layer's cache, read again
             again += in_reach
             continue
         seen += in_reach
-        keeps_all = window is None or step.window_cache == "whole"
-        before += token * (cached if keeps_all else min(cached, window or 0))
+        most = window or chunk
+        keeps_all = most is None or step.window_cache == "whole"
+        before += token * (cached if keeps_all else min(cached, most or 0))
     assert kv.read_bytes == seen + again
     assert seen <= before
     assert kv.stored_bytes <= before + kv.written_bytes

@@ -122,9 +122,16 @@ def head_norms(config: Attention, weights: Weights, x: Array, norm: str) -> list
     if config.qk_norm == "full":
         x = rms_norm(x, weights[f"rope.{norm}"])
     heads = [x[i : i + d] for i in range(0, len(x), d)]
-    if config.qk_norm == "head":
-        heads = [rms_norm(one, weights[f"rope.{norm}"]) for one in heads]
+    if config.qk_norm in ("head", "head_unweighted"):
+        heads = [rms_norm(one, weights.get(f"rope.{norm}", np.ones(d))) for one in heads]
     return heads
+
+
+def first_key(config: Attention, t: int) -> int:
+    """The first position that the token at position t attends to."""
+    if config.attention_chunk_size is not None:
+        return t - t % config.attention_chunk_size
+    return 0 if config.sliding_window is None else max(0, t + 1 - config.sliding_window)
 
 
 def keys_and_values(layer: Layer) -> tuple[list[list[Array]], list[list[Array]]]:
@@ -161,10 +168,13 @@ def attention(config: Attention, weights: Weights, x: Array, source: Layer | Non
             gates.append(sigmoid(qkv[: h * dv]))
             qkv = qkv[h * dv :]
         q_heads = head_norms(config, weights, qkv[: h * d], "q_norm")
+        if config.floor_scale is not None:
+            steps = (position + 1) // config.floor_scale
+            q_heads = [one * (1 + 0.1 * math.log(1 + steps)) for one in q_heads]
         queries.append([rotated(one, position, turned) for one in q_heads])
     out = []
     for t in range(len(x)):
-        first = 0 if config.sliding_window is None else max(0, t + 1 - config.sliding_window)
+        first = first_key(config, t)
         heads = []
         for head in range(h):
             group = head // (h // k)
@@ -241,6 +251,8 @@ def chosen_experts(
     if config.scoring == "softmax_of_chosen":
         shares = softmax(np.array([score for _, score in selected]))
         return [(expert, float(w)) for (expert, _), w in zip(selected, shares, strict=True)]
+    if config.scoring == "sigmoid_of_chosen":
+        selected = [(expert, float(sigmoid(np.array(score)))) for expert, score in selected]
     if config.norm_topk_prob:
         whole = sum(score for _, score in selected)
         return [(expert, score / whole) for expert, score in selected]
@@ -251,7 +263,8 @@ def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice) -> Array:
     """One token through its k experts and the shared ones."""
     out = np.zeros(len(x))
     for expert, weight in chosen_experts(config, weights, x, choice):
-        hidden = weights["experts.gate_up"][expert] @ x
+        read = weight * x if config.weighted_input else x
+        hidden = weights["experts.gate_up"][expert] @ read
         if config.expert_bias:
             hidden = hidden + weights["experts.gate_up_bias"][expert]
         y = weights["experts.down"][expert] @ activated(
@@ -259,7 +272,7 @@ def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice) -> Array:
         )
         if config.expert_bias:
             y = y + weights["experts.down_bias"][expert]
-        out += weight * y
+        out += y if config.weighted_input else weight * y
     if config.shared_intermediate_size:
         hidden = linear(weights, x, "shared_gate_up")
         shared = linear(

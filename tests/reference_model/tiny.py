@@ -229,6 +229,14 @@ MODELS: dict[str, ModelConfig] = {
     "dense": small(),
     "windows": small(overrides=(Override(layers="0-2/2", attention=WINDOW),)),
     "all_windows": small(attention=WINDOW, tie_word_embeddings=True),
+    "chunks": small(  # Llama 4
+        attention=replace(GQA, attention_chunk_size=3, qk_norm="head_unweighted"),
+        ffn=replace(MOE, scoring="sigmoid_of_chosen", weighted_input=True),
+        overrides=(
+            Override(layers="0-2/2", ffn=DENSE),
+            Override(layers="3", attention=replace(GQA, rotary_dim=0, floor_scale=4)),
+        ),
+    ),
     "mla": small(attention=MLA),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
     "norms_behind": small(block="norms_behind", logit_softcap=True),

@@ -14,6 +14,7 @@ from costmodel.inputs.hf import (
     dense_families,
     gemma_families,
     hybrid_families,
+    llama4_family,
     moe_families,
     norm_families,
 )
@@ -199,6 +200,11 @@ FAMILIES: Final[dict[str, Family]] = {
         only=_LFM2,
     ),
     "llama": Family(read=dense_families.llama),
+    "llama4_text": Family(
+        read=llama4_family.llama4,
+        # The strength of a factor of queries; what a quantisation tool noted.
+        without_cost=ROUTER_TRAINING | {"attn_scale", "for_llm_compressor"},
+    ),
     "mimo_v2_flash": Family(
         read=deepseek_families.mimo_v2_flash,
         # A constant factor of the values, frequencies, and a chunk that no code reads.
@@ -248,6 +254,9 @@ FAMILIES: Final[dict[str, Family]] = {
         only=_QWEN3_5,
     ),
     "qwen3_moe": Family(read=moe_families.qwen3_moe, without_cost=ROUTER_TRAINING, only=_QWEN3),
+    "qwen3_next": Family(
+        read=hybrid_families.qwen3_next, without_cost=ROUTER_TRAINING, only=_QWEN3_5
+    ),
     "seed_oss": Family(read=dense_families.seed_oss, without_cost=_SLICES),
     "smollm3": Family(read=dense_families.smollm3, without_cost=_SLICES),
     "starcoder2": Family(

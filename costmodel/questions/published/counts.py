@@ -236,6 +236,8 @@ def public_models() -> Iterator[PublishedNumber]:
         ("qwen3.5-27b", TOTAL, "27 B", printed, ""),
         ("qwen3.5-122b-a10b", TOTAL, "122 B", printed, ""),
         ("qwen3.5-122b-a10b", BOTH, "10 B", printed, ""),
+        ("llama-4-maverick", TOTAL, "400 B", printed, f"the text model; {CUT}"),
+        ("llama-4-maverick", BOTH, "17 B", printed, ""),
         ("granite-4.0-h-small", TOTAL, "32 B", printed, ""),
         ("granite-4.0-h-small", HEAD, "9 B", printed, ""),
         ("gemma-4-31b", TOTAL, "30.7 B", printed, ""),

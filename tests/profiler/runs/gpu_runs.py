@@ -19,8 +19,8 @@ from tests.profiler.runs.cases import case_of
 from tests.reference_model.tiny import MOE, small
 
 FLUSH_BYTES, ANCHOR_BYTES = 1000, 500
-# On a CPU; without counters; with tables in host memory
-ELSEWHERE = {"wall_s", "logical_bytes", "hbm_bytes", "host_read_bytes"}
+# On a CPU; without counters; with tables in host memory; with a state
+ELSEWHERE = {"wall_s", "logical_bytes", "hbm_bytes", "host_read_bytes", "state_held_bytes"}
 
 
 class Gpu:
