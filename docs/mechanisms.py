@@ -171,7 +171,7 @@ def _default(layer: LayerKind, field: str) -> object:
     return found.default
 
 
-TABLES: Mapping[str, Callable[[], str]] = {
+TABLES: dict[str, Callable[[], str]] = {
     "mechanisms_mixers": _of_base(MixerKind),
     "mechanisms_ffns": _of_base(FfnKind),
     "mechanisms_memories": _of_base(MemoryKind),
