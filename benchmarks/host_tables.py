@@ -40,7 +40,7 @@ from reference_model.cache import Cache
 from reference_model.decode import DecodeStep
 from reference_model.kernels.host_rows import gather_rows
 from reference_model.model import ReferenceModel
-from reference_model.routing import selectors, set_synthetic_routing
+from reference_model.routing import renew_rows, set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
 from reference_model.value_tables import TablesPlace
 
@@ -54,9 +54,6 @@ TABLE_BYTES = WINDOWS[-1]  # of the gathers, in each place
 WIDTHS = (256, 768, 1536, 3072)  # bytes of a row
 COUNTS = (24, 96, 384, 1024, 2048, 4096, 8192, 16_384, 32_768, 131_072)  # rows of a gather
 SETS = 4  # of rows, in one graph
-BETWEEN_BYTES = 40 * 2**30  # of pages that are touched between two gathers, as other layers would
-PAGE = 2 * 2**20
-TOUCHED = 1024  # bytes of each
 BLOCKS = tuple(2**power for power in (20, 24, 28, 30))  # bytes copied
 COUNTED_RANGES = 3
 
@@ -111,26 +108,20 @@ def table_in(place: TablesPlace) -> Tensor:
 class Gathers:
     """Gathers of random rows from a window of a table, as one graph of several."""
 
-    def __init__(self, timer: Timer, table: Tensor, between: Tensor) -> None:
-        self.timer, self.table, self.between = timer, table, between
+    def __init__(self, timer: Timer, table: Tensor) -> None:
+        self.timer, self.table = timer, table
         self.sets = [
             torch.zeros(max(COUNTS), dtype=torch.int64, device="cuda") for _ in range(SETS)
         ]
-        self.sums = torch.zeros((), device="cuda", dtype=torch.int32)
 
-    def us(self, window: int, width: int, count: int, *, apart: bool) -> Result:
-        """Microseconds of one gather; with `apart`, those of a read of other data before it too."""
+    def us(self, window: int, width: int, count: int) -> Result:
+        """Microseconds of one gather."""
         rows = window // width
         view = self.table[: rows * width].view(rows, width)
         out = torch.empty(count, width, dtype=torch.uint8, device="cuda")
 
-        def read() -> None:
-            torch.amax(self.between, (0, 1), out=self.sums)
-
         def gathers() -> None:
             for chosen in self.sets:
-                if apart:
-                    read()
                 gather_rows(view, chosen[:count], out)
 
         def fresh() -> None:
@@ -138,26 +129,29 @@ class Gathers:
                 chosen[:count].random_(rows)
 
         fresh()
-        result = self.timer.step_us(gathers, per=SETS, replays=7, before=fresh)
-        if apart:
-            result["read_us"] = self.timer.step_us(read, replays=7)["median"]
-        return result
+        return self.timer.step_us(gathers, per=SETS, replays=7, before=fresh)
 
 
 def measure_gathers(timer: Timer, path: Path, case: Case) -> None:
     """The grid of gathers, in both places, and copies; the committed format beside them."""
     host, hbm = (table_in(place) for place in ("host", "hbm"))
-    pages = torch.zeros(BETWEEN_BYTES // PAGE, PAGE, device="cuda", dtype=torch.int8)
-    between = pages[:, :TOUCHED].view(torch.int32)
-    of_place = {"host": Gathers(timer, host, between), "hbm": Gathers(timer, hbm, between)}
-    best: dict[tuple[str, int, int], float] = {}
+    of_place = {"host": Gathers(timer, host), "hbm": Gathers(timer, hbm)}
+    measured: list[Gather] = []
     for window, width, count in product(WINDOWS, WIDTHS, COUNTS):
+        seconds = {}
         for place, gathers in of_place.items():
-            for apart in (False, True):
-                label = f"{place}, {count} rows of {width} bytes in {window} bytes, apart={apart}"
-                found = case(label, partial(gathers.us, window, width, count, apart=apart))
-                if window == TABLE_BYTES and not apart and "median" in found:
-                    best[place, width, count] = found["median"] * 1e-6
+            label = f"{place}, {count} rows of {width} bytes in {window} bytes"
+            found = case(label, partial(gathers.us, window, width, count))
+            seconds[place] = found["median"] * 1e-6
+        measured.append(
+            Gather(
+                table_bytes=window,
+                row_bytes=width,
+                rows=count,
+                host_s=seconds["host"],
+                hbm_s=seconds["hbm"],
+            )
+        )
 
     def copy(nbytes: int) -> Result:
         def run() -> Tensor:
@@ -169,12 +163,11 @@ def measure_gathers(timer: Timer, path: Path, case: Case) -> None:
     for nbytes in BLOCKS:
         found = case(f"copy of {nbytes} bytes", partial(copy, nbytes))
         copies.append(Copy(bytes=nbytes, bytes_per_s=nbytes / (found["median"] * 1e-6)))
-    path.write_text(curves_text(best, copies))
+    path.write_text(curves_text(measured, copies))
 
 
-def curves_text(best: dict[tuple[str, int, int], float], copies: Sequence[Copy]) -> str:
-    """The measured gathers [place, row bytes, rows] in seconds as a file of curves holds them."""
-    points = sorted({(width, count) for _, width, count in best})
+def curves_text(gathers: Sequence[Gather], copies: Sequence[Copy]) -> str:
+    """What was measured, as a file of curves holds it."""
     curves = HostRows(
         schema_version=1,
         hardware="h200",
@@ -183,19 +176,11 @@ def curves_text(best: dict[tuple[str, int, int], float], copies: Sequence[Copy])
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         torch=torch.__version__,
         triton=triton.__version__,
-        source=f"Random rows of a table of {TABLE_BYTES // 2**30} GiB, in pinned host memory and in"
-        f" HBM, gathered by a Triton kernel: {SETS} sets of rows in one CUDA graph, median of seven"
-        " replays of fresh rows; seconds of one gather. Copies: pinned host"
-        " memory to HBM. By benchmarks/host_tables.py.",
-        gathers=tuple(
-            Gather(
-                row_bytes=width,
-                rows=count,
-                host_s=best["host", width, count],
-                hbm_s=best["hbm", width, count],
-            )
-            for width, count in points
-        ),
+        source=f"Random rows of the first `table_bytes` of a table of {TABLE_BYTES // 2**30} GiB,"
+        f" in pinned host memory and in HBM, gathered by a Triton kernel: {SETS} sets of rows in"
+        " one CUDA graph, median of seven replays, each of other rows; seconds of one gather."
+        " Copies: pinned host memory to HBM. By benchmarks/host_tables.py.",
+        gathers=tuple(gathers),
         copies=tuple(copies),
     )
     return TypeAdapter(HostRows).dump_json(curves, indent=1).decode() + "\n"
@@ -229,7 +214,7 @@ def step_us(timer: Timer, model: ReferenceModel, batch: int, new: int) -> Result
     """A step as a graph; where rows are fetched ahead, also the fetches by themselves."""
     replays = 9 if new == 1 else 5
     run, ids = step(model, batch, new)
-    before = partial(other_rows, model, ids)
+    before = partial(other_rows, model, ids, generator())
     result: Result = {"us": timer.step_us(run, replays=replays, before=before)}
     if model.prefetch:
         known = model.look_ups.known(ids, model.new_cache(batch, new))
@@ -244,13 +229,10 @@ def step_us(timer: Timer, model: ReferenceModel, batch: int, new: int) -> Result
     return result
 
 
-def other_rows(model: ReferenceModel, ids: Tensor) -> None:
+def other_rows(model: ReferenceModel, ids: Tensor, draws: torch.Generator) -> None:
     """Ids that address other rows, and other rows in place of those that were drawn."""
-    ids.random_(model.config.vocab_size)
-    for leaf in selectors(model).values():
-        if leaf.kind == "rows" and leaf.synthetic_choice is not None:
-            shift = torch.randint(leaf.population, (1,), device="cuda")
-            leaf.synthetic_choice.add_(shift).remainder_(leaf.population)
+    ids.random_(0, model.config.vocab_size, generator=draws)
+    renew_rows(model, draws)
 
 
 def count_bytes(models: Sequence[str], case: Case) -> None:

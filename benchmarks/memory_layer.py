@@ -83,7 +83,7 @@ class Chain:
             partial_ = torch.zeros(tokens, way.slices, self.mixed.shape[1], device="cuda")
             buffers = replace(buffers, partial=partial_)
         self.buffers = buffers
-        self.beside = torch.cuda.Stream(priority=-1)
+        self.beside = torch.cuda.Stream()
 
     def run(self, layer: int) -> None:
         """One layer."""

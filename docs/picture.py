@@ -5,17 +5,16 @@ from pathlib import Path
 
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.catalog import load_model
-from costmodel.inputs.workload import Workload
-from docs.recorded import decode, recorded
+from costmodel.inputs.workload import Backend, Workload
+from docs.pair_measurements import LARGE, Lack, decode, measured_share
 
 FILE = Path(__file__).with_name("picture.svg")
-PAIR = "olmoe-1b-7b", "ultramemv2-1b-7b"
-MOE, MEMORY = map(load_model, PAIR)
+MOE, MEMORY = load_model(LARGE.moe), load_model(LARGE.memory)
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 430, 70, 290, 70, 60
 LAST, HIGHEST = 9, 7.0  # batch 2^9, ratio 7
 SPARSE = "#CC79A7"  # Okabe-Ito, as all colours here
 CONTEXTS = {512: "#56B4E9", 2048: "#0072B2", 8192: "#009E73"}
-TIME = "#D55E00"
+TIMES: dict[Backend, str] = {"torch": "#D55E00", "fused": "#000000"}
 MEASURED = (1, 4, 16, 64, 256)
 NAME_HEIGHT = 17
 TITLE = "A decode step: OLMoE-1B-7B over UltraMemV2-1B/7B, in HBM bytes and in time"
@@ -23,8 +22,9 @@ READING = "Above 1x UltraMemV2 needs less. Below 1x it needs more."
 CIRCUMSTANCES = (
     "bf16, uniform routing,",
     "multi-head attention in both;",
-    "time: one H200, PyTorch's own",
-    "kernels as a CUDA graph",
+    "time: one H200, steps as a",
+    "CUDA graph; torch: PyTorch's",
+    "own kernels, leaf by leaf",
 )
 
 
@@ -39,10 +39,13 @@ def byte_ratio(batch: int, context: int | None) -> float:
     return float(moe.compulsory_bytes / memory.compulsory_bytes)
 
 
-def time_ratio(batch: int) -> float:
-    """Measured time of the MoE over that of the memory model, as CUDA graphs at 2,048 tokens."""
-    moe, memory = (recorded().case(name, decode(batch)).value("graph_s") for name in PAIR)
-    return moe / memory
+def time_ratios(backend: Backend) -> dict[int, float]:
+    """Measured time of the MoE over that of the memory model, by batch, at 2,048 tokens.
+
+    Empty where the backend was not recorded.
+    """
+    shares = {batch: measured_share(LARGE, backend, decode(batch), "graph_s") for batch in MEASURED}
+    return {batch: share for batch, share in shares.items() if not isinstance(share, Lack)}
 
 
 def x(power: float) -> float:
@@ -71,26 +74,29 @@ def lines() -> str:
             f' stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}"/>'
             f'<text x="{x(LAST) + 8:.0f}" y="{name_y:.0f}" fill="{colour}">{label}</text>'
         )
-    name_y += NAME_HEIGHT
-    parts.append(
-        f'<circle cx="{x(LAST) + 14:.0f}" cy="{name_y - 4:.0f}" r="5" fill="{TIME}"/>'
-        f'<text x="{x(LAST) + 24:.0f}" y="{name_y:.0f}" fill="{TIME}">'
-        "time, measured, 2,048 tokens</text>"
-    )
+    for backend, colour in TIMES.items():
+        if time_ratios(backend):
+            name_y += NAME_HEIGHT
+            parts.append(
+                f'<circle cx="{x(LAST) + 14:.0f}" cy="{name_y - 4:.0f}" r="5" fill="{colour}"/>'
+                f'<text x="{x(LAST) + 24:.0f}" y="{name_y:.0f}" fill="{colour}">'
+                f"time, measured, 2,048 tokens, {backend}</text>"
+            )
     return "".join(parts)
 
 
 def dots() -> str:
-    """The ratio of measured times, each dot with its number."""
+    """The ratios of measured times by each backend, each dot with its number."""
     parts = []
-    for batch in MEASURED:
-        quotient = time_ratio(batch)
-        place = x(batch.bit_length() - 1), y(quotient)
-        parts.append(
-            f'<circle cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="6" fill="{TIME}"/>'
-            f'<text x="{place[0] + 9:.0f}" y="{place[1] + 17:.0f}" fill="{TIME}">'
-            f"{quotient:.2f}</text>"
-        )
+    for backend, colour in TIMES.items():
+        for batch, quotient in time_ratios(backend).items():
+            place = x(batch.bit_length() - 1), y(quotient)
+            below = 17 if backend == "torch" else -8  # the number, apart from the other backend's
+            parts.append(
+                f'<circle cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="6" fill="{colour}"/>'
+                f'<text x="{place[0] + 9:.0f}" y="{place[1] + below:.0f}" fill="{colour}">'
+                f"{quotient:.2f}</text>"
+            )
     return "".join(parts)
 
 

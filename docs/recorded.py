@@ -96,9 +96,9 @@ class Recorded:
         found = []
         for (model, _), measured_case in self.cases.items():
             case = measured_case.case
-            if case.workload.phase == "prefill":
+            run = case.runs.get("counters")
+            if case.workload.phase == "prefill" or run is None:
                 continue
-            run = case.runs["counters"]
             read = run.step["hbm_read_bytes"]
             assert isinstance(read, Spread)
             recording = self.recordings[model]

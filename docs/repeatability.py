@@ -12,6 +12,7 @@ from costmodel.validation.repeatability import (
     QuantityChanges,
     RecordingPair,
     count_agreements,
+    of_other_kernels,
     quantity_changes,
 )
 
@@ -45,7 +46,9 @@ def table(pairs: list[RecordingPair]) -> str:
     """Quantities that were read twice and counts that were made twice, as Markdown."""
     changes = [line for line in quantity_changes(pairs) if line.quantity not in ONE_READING]
     cases = {(change.model, change.case) for line in changes for change in line.changes}
-    models = ", ".join(first.preset or first.model.name for first, _ in pairs)
+    models = "; ".join(
+        f"{first.preset or first.model.name}{of_other_kernels(first)}" for first, _ in pairs
+    )
     lines = "".join(map(_changed, changes))
     counted = "".join(map(_counted, count_agreements(pairs)))
     legend = LEGEND.format(cases=len(cases), models=models)

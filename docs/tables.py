@@ -110,14 +110,14 @@ def agreement() -> str:
         shares = [
             case.achieved.leaves_over_step.value or 0
             for (_, label), case in recorded().cases.items()
-            if label.startswith(phase)
+            if label.startswith(phase) and "counters" in case.case.runs
         ]
         rows.append((f"{phase}: reads summed over leaves / of the step", *_range(shares)))
     distinct = [
         _mean_distinct(case)
         for (model, label), case in recorded().cases.items()
         if model != DENSE and label.startswith("decode") and label.endswith("uniform")
-        if case.case.workload.batch >= BATCHES[2]
+        if case.case.workload.batch >= BATCHES[2] and "counters" in case.case.runs
     ]
     rows += [
         (

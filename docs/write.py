@@ -3,8 +3,8 @@
 Three parts of a page are generated; the rest is written by hand.
 
 - A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`,
-  `docs.fused_steps`, `docs.ngram_rows` or `docs.three_ways`, or what a command of `COMMANDS`
-  prints.
+  `docs.fused_steps`, `docs.host_tables`, `docs.mechanisms`, `docs.ngram_rows`, `docs.pair_tables`
+  or `docs.three_ways`, or what a command of `COMMANDS` prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
 - A `console` block whose first line is its only command: what that command prints. A block of
   several commands lists them without output.
@@ -20,9 +20,12 @@ from pathlib import Path
 from docs.commands import printed
 from docs.fused_steps import TABLES as FUSED_TABLES
 from docs.fused_steps import fused_values
+from docs.host_tables import TABLES as HOST_TABLES
 from docs.measured_values import measured_values
+from docs.mechanisms import TABLES as MECHANISMS
 from docs.ngram_rows import TABLES as NGRAM_TABLES
 from docs.ngram_rows import ngram_values
+from docs.pair_tables import TABLES as PAIR_TABLES
 from docs.picture import FILE as PICTURE
 from docs.picture import picture
 from docs.predicted_values import predicted_values
@@ -65,7 +68,8 @@ def commands(block: str) -> list[str]:
 def _block(name: str) -> str:
     if name in COMMANDS:
         return printed(COMMANDS[name])
-    return (TABLES | FUSED_TABLES | NGRAM_TABLES | THREE_WAYS_TABLES)[name]()
+    tables = TABLES | FUSED_TABLES | HOST_TABLES | MECHANISMS | NGRAM_TABLES | PAIR_TABLES
+    return (tables | THREE_WAYS_TABLES)[name]()
 
 
 def _value(name: str, old: str) -> str:

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Literal
 
 import typer
@@ -50,6 +51,7 @@ from profiler.session.session import Outcome, PlannedModel, ProfileRequest, slug
 
 WEIGHTS_SEED = 0  # of the weights of all recordings, so that any can be resumed
 MAX_TIMEOUT_S = 86_400
+ENDING_S = 10  # for a worker's end, and for the last file
 INTERRUPTED = 130  # the usual exit code after Ctrl-C
 ZIPF = re.compile(r"zipf:(\d{1,2})(?:\.(\d{1,6}))?", re.ASCII)
 FILE_SUFFIX = re.compile(r"[^.]\.[a-z]\w*$", re.ASCII | re.IGNORECASE)  # of a.txt, not of v1.2
@@ -120,8 +122,12 @@ def profile(
     timeout: Annotated[
         str, typer.Option(metavar="S", help="Seconds without a sign of life that end a worker.")
     ] = "600",
+    minutes: Annotated[
+        str | None,
+        typer.Option(metavar="M", help="End within so many minutes; --resume goes on from there."),
+    ] = None,
     backend: Annotated[
-        Backend,
+        Literal["torch", "fused", "both"],
         typer.Option(
             help="Whose kernels run: PyTorch's own, or this project's fused ones, on a GPU."
             " Each has recordings of its own."
@@ -149,17 +155,17 @@ def profile(
     if plan is not None and given:
         raise InputError(f"plan={plan}: has its own {given[0]}; leave one of the two out")
 
-    if backend == "fused" and device == "cpu":
-        raise InputError("backend=fused: needs a GPU, not device=cpu")
+    if backend != "torch" and device == "cpu":
+        raise InputError(f"backend={backend}: needs a GPU, not device=cpu")
 
-    def plan_of(model: ModelConfig) -> tuple[PlannedCase, ...]:
-        cases = with_tables_in(cases_of(model), model, placement)
-        check_backend(model, cases, backend)
+    def plan_of(model: ModelConfig, kernels: Backend) -> tuple[PlannedCase, ...]:
+        cases = with_tables_in(cases_of(model, kernels), model, placement)
+        check_backend(model, cases, kernels)
         return cases
 
-    def cases_of(model: ModelConfig) -> tuple[PlannedCase, ...]:
+    def cases_of(model: ModelConfig, kernels: Backend) -> tuple[PlannedCase, ...]:
         if plan is not None:
-            return standard_plan(model, dtype=dtype, runs=run_names, backend=backend)
+            return standard_plan(model, dtype=dtype, runs=run_names, backend=kernels)
         in_phase = phase or "decode"
         new = parse_counts(
             new_tokens or str(DEFAULT_NEW_TOKENS[in_phase]),
@@ -178,15 +184,17 @@ def profile(
             runs=run_names,
         )
 
+    backends: tuple[Backend, ...] = ("torch", "fused") if backend == "both" else (backend,)
+    planned = _planned_models(models, typed_models(models, ignore_key), backends, plan_of)
     request = ProfileRequest(
-        models=_planned_models(models, typed_models(models, ignore_key), plan_of),
-        out=_out(out, len(models)),
+        models=planned,
+        out=_out(out, len(planned)),
         device=device,
-        backend=backend,
         dtype=dtype,
         weights_seed=WEIGHTS_SEED,
         resume=resume,
         timeout_s=parse_count(timeout, field="timeout", low=1, high=MAX_TIMEOUT_S),
+        ends_s=_ends_s(minutes),
     )
     try:
         outcomes = run_profile(request, ProfileProgress())
@@ -199,17 +207,32 @@ def profile(
 def _planned_models(
     names_or_paths: Sequence[str],
     models: Sequence[ModelConfig],
-    plan_of: Callable[[ModelConfig], tuple[PlannedCase, ...]],
+    backends: Sequence[Backend],
+    plan_of: Callable[[ModelConfig, Backend], tuple[PlannedCase, ...]],
 ) -> tuple[PlannedModel, ...]:
-    """The models with their plans, each under a different name."""
-    by_name: dict[str, PlannedModel] = {}
+    """The models with their plans, each under a different name, once for each backend."""
+    planned: list[PlannedModel] = []
+    names: set[str] = set()
     for typed, model in zip(names_or_paths, models, strict=True):
         preset = typed.lower() if typed.lower() in model_names() else None
         name = slug(preset or model.name)
-        if name in by_name:
+        if name in names:
             raise InputError(f"models={shown(typed)}: two models would be filed as {name}")
-        by_name[name] = PlannedModel(name=name, preset=preset, model=model, plan=plan_of(model))
-    return tuple(by_name.values())
+        names.add(name)
+        for kernels in backends:
+            plan = plan_of(model, kernels)
+            planned.append(
+                PlannedModel(name=name, preset=preset, model=model, backend=kernels, plan=plan)
+            )
+    return tuple(planned)
+
+
+def _ends_s(minutes: str | None) -> float | None:
+    """When workers are to be ended, by `time.monotonic`; a worker may take seconds to end."""
+    if minutes is None:
+        return None
+    limit_s = 60 * parse_count(minutes, field="minutes", low=1, high=MAX_TIMEOUT_S // 60)
+    return monotonic() + limit_s - ENDING_S
 
 
 def _run_names(text: str) -> tuple[RunName, ...]:
@@ -250,15 +273,17 @@ def _spelt_law(law: str) -> str:
     return f"zipf:{int(zipf[1])}.{decimals}" if zipf else law
 
 
-def _out(path: Path, models: int) -> Path:
+def _out(path: Path, recordings: int) -> Path:
     """The path of `--out`: a .json file of one model, or a folder.
 
     A folder that is to be made has a name without a suffix of letters, as a file has one.
     """
     named = shown(str(path))
     if path.suffix.lower() == ".json" and not path.is_dir():
-        if models > 1:
-            raise InputError(f"out={named}: is one file; a folder is expected for {models} models")
+        if recordings > 1:
+            raise InputError(
+                f"out={named}: is one file; a folder is expected for {recordings} recordings"
+            )
     elif path.exists() != path.is_dir() or (not path.exists() and FILE_SUFFIX.search(path.name)):
         raise InputError(f"out={named}: is neither a folder nor a .json file")
     return path

@@ -33,6 +33,7 @@ class ParallelLayer(AttentionLayer):
     def new_cache(self, room: Room) -> LayerCache:
         """Empty keys and values, and the states of Mamba-2."""
         cache = super().new_cache(room)
+        assert isinstance(cache, LayerCache), "a rule of the model: it shares no other's cache"
         cache.states = self.mamba.new_cache(room).tensors
         return cache
 

@@ -8,7 +8,8 @@ It works in one of two modes:
 - Static (decode as a CUDA graph): the position is a tensor on the device, attention gets all slots
   and a mask that hides the free ones, so no shape changes from step to step.
 
-A layer with a sliding window of W tokens keeps a ring of W slots: token t lies in slot t mod W.
+A layer with a sliding window of W tokens keeps a ring of W slots: token t lies in slot t mod W. So
+does one with chunks of W tokens, whose chunks all begin at slot 0.
 Shapes: B sequences, T new tokens, K key-value heads, C slots, d head size. MLA keeps one latent
 with its rotary key for all heads: [B, 1, C, c + r].
 """
@@ -59,6 +60,7 @@ class LayerCache:
     keys: Tensor
     values: Tensor | None
     window: int | None
+    in_chunks: bool = False  # the window is a chunk: tokens before its start are out of reach
     states: list[Tensor] = field(default_factory=list)  # [B, ...] each, of fixed size
 
     @property
@@ -82,6 +84,17 @@ class LayerCache:
         return self.slots == self.window
 
     @property
+    def restarts(self) -> bool:
+        """Whether a new chunk begins in the slots of the one before."""
+        return self.in_chunks and self.is_ring
+
+    def reach(self, before: int) -> int:
+        """How many of `before` held tokens the next one sees."""
+        if self.window is None:
+            return before
+        return before % self.window if self.in_chunks else min(before, self.window - 1)
+
+    @property
     def token_bytes(self) -> int:
         """Bytes of one token of one sequence."""
         return sum(t.shape[1] * t.shape[3] * t.element_size() for t in self.kv)
@@ -99,8 +112,11 @@ class Cache:
     device: torch.device
     dtype: torch.dtype
     length: int = 0
+    # of the layers whose keys and values later layers of a step read: what they attend to in it
+    shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     position: Tensor | None = None  # [1] int64 in static mode: the position of the new token
     masks: dict[int, Tensor] = field(default_factory=dict)  # by slots: [1, 1, 1, C] additive
+    chunk_masks: dict[int, Tensor] = field(default_factory=dict)  # of layers that restart
 
     @property
     def kv_layers(self) -> list[LayerCache]:
@@ -143,10 +159,24 @@ class Cache:
         assert fits, "the cache is full"
         self.position = torch.full((1,), position, dtype=torch.int64, device=self.device)
         self.masks.clear()
-        for slots in {layer.slots for layer in layers if position + 1 < layer.slots}:
-            free = torch.arange(slots, device=self.device) > position
-            mask = torch.zeros(1, 1, 1, slots, device=self.device, dtype=self.dtype)
-            self.masks[slots] = mask.masked_fill_(free, MASKED)
+        self.chunk_masks.clear()
+        for slots, restarts in {(layer.slots, layer.restarts) for layer in layers}:
+            if restarts:
+                self.chunk_masks[slots] = self._hiding(slots, position % slots)
+            elif position + 1 < slots:
+                self.masks[slots] = self._hiding(slots, position)
+
+    def _hiding(self, slots: int, last: int | Tensor) -> Tensor:
+        """The mask [1, 1, 1, C] that hides all slots after `last`."""
+        mask = torch.zeros(1, 1, 1, slots, device=self.device, dtype=self.dtype)
+        return mask.masked_fill_(torch.arange(slots, device=self.device) > last, MASKED)
+
+    def mask_of(self, index: int) -> Tensor | None:
+        """The additive mask over the slots of a layer in static mode; None: all are seen."""
+        layer = self.layers[index]
+        if self.position is None or not isinstance(layer, LayerCache):
+            return None
+        return (self.chunk_masks if layer.restarts else self.masks).get(layer.slots)
 
     def static_state(self) -> list[Tensor]:
         """Copies of position, masks, recurrent states and past ids, for `restore_static`."""
@@ -160,7 +190,8 @@ class Cache:
     def _static(self) -> list[Tensor]:
         assert self.position is not None
         past = [] if self.past_ids is None else [self.past_ids]
-        return [self.position, *self.masks.values(), *self._states(), *past]
+        masks = *self.masks.values(), *self.chunk_masks.values()
+        return [self.position, *masks, *self._states(), *past]
 
     def advance_static(self) -> None:
         """Move the position by one on the device, as a part of a step that a graph replays."""
@@ -168,6 +199,8 @@ class Cache:
         self.position += 1
         for slots, mask in self.masks.items():
             mask.view(-1).index_fill_(0, self.position % slots, 0.0)
+        for slots, mask in self.chunk_masks.items():
+            mask.copy_(self._hiding(slots, self.position % slots))
 
     def store(
         self, index: int, keys: Tensor, values: Tensor | None
@@ -190,28 +223,27 @@ class Cache:
             if layer.values is not None and values is not None:
                 layer.values.index_copy_(2, slot, values)
             return layer.keys, layer.values
-        attended_keys = _appended(layer.keys, keys, self.length, layer.window)
+        attended_keys = _appended(layer, layer.keys, keys, self.length)
         if layer.values is None or values is None:
             return attended_keys, None
-        return attended_keys, _appended(layer.values, values, self.length, layer.window)
+        return attended_keys, _appended(layer, layer.values, values, self.length)
 
 
-def _appended(store: Tensor, fresh: Tensor, before: int, window: int | None) -> Tensor:
-    """Write `fresh` [B, K, T, d] into `store` [B, K, C, d], which holds `before` tokens.
+def _appended(layer: LayerCache, store: Tensor, fresh: Tensor, before: int) -> Tensor:
+    """Write `fresh` [B, K, T, d] into `store` [B, K, C, d] of a layer that holds `before` tokens.
 
-    Returns what the new tokens attend to: themselves, and those before them within the window.
+    Returns what the new tokens attend to: themselves, and those before them in the first one's
+    reach.
     """
-    slots, new = store.shape[2], fresh.shape[2]
-    if window is None or before + new <= slots:  # no slot is used twice yet
+    slots, new, reach = store.shape[2], fresh.shape[2], layer.reach(before)
+    if layer.window is None or before + new <= slots:  # no slot is used twice yet
         assert before + new <= slots, "the cache is full"
         store[:, :, before : before + new] = fresh
-        first = 0 if window is None else max(0, before - (window - 1))
-        return store[:, :, first : before + new]
-    assert slots == window, "the cache is full"
+        return store[:, :, before - reach : before + new]
+    assert layer.is_ring, "the cache is full"
     if new == 1:  # the ring holds exactly the window; softmax does not mind its order
         store[:, :, before % slots] = fresh[:, :, 0]
-        return store
-    reach = min(before, window - 1)
+        return store[:, :, : reach + 1] if layer.in_chunks else store
     old = torch.arange(before - reach, before, device=store.device) % slots
     attended = torch.cat([store[:, :, old], fresh], dim=2)
     last = min(new, slots)

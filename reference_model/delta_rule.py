@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from costmodel.layers.delta_rule import DeltaRule
 from reference_model.cache import Room
 from reference_model.leaf import NORM_EPS, Factory, Leaf
-from reference_model.recurrent import before, chunks, keep, state_zeros, to_float
+from reference_model.recurrent import add_outer, before, chunks, keep, state_zeros, to_float
 
 
 class Tokens(NamedTuple):
@@ -65,8 +65,12 @@ class DeltaRecurrence(Leaf):
         rate = -to_float(self.A_log).exp()[:, None]
         softened = nn.functional.softplus(to_float(decay + self.dt_bias))
         g = (softened.unflatten(-1, (rule.heads, -1)) * rate).transpose(1, 2)
-        tokens, s = Tokens(q, k, v, strength, g), before(state)
-        if qkv.shape[1] == 1:
+        tokens = Tokens(q, k, v, strength, g)
+        single = qkv.shape[1] == 1
+        if single and not torch.is_grad_enabled():
+            return self._joined(one_token_in_place(tokens, state), qkv)
+        s = before(state)
+        if single:
             out, s = one_token(tokens, s)
         else:
             outs = []
@@ -75,7 +79,12 @@ class DeltaRecurrence(Leaf):
                 outs.append(out)
             out = torch.cat(outs, dim=2)
         keep(state, s)
-        return out.transpose(1, 2).flatten(2).to(qkv.dtype)
+        return self._joined(out, qkv)
+
+    def _joined(self, out: Tensor, qkv: Tensor) -> Tensor:
+        """[B, H, T, dv] to [B, T, H dv] in the model's format."""
+        joined: Tensor = out.transpose(1, 2).flatten(2).to(qkv.dtype)
+        return joined
 
     def _by_head(self, x: Tensor) -> Tensor:
         """[B, T, heads, d] to [B, H, T, d]; a key head serves its heads of values."""
@@ -96,6 +105,14 @@ def one_token(tokens: Tokens, s: Tensor) -> tuple[Tensor, Tensor]:
     correction = (v - k @ s) * beta
     s = s + k.transpose(2, 3) @ correction
     return q @ s, s
+
+
+def one_token_in_place(tokens: Tokens, s: Tensor) -> Tensor:
+    """The output of `one_token`; the state s itself becomes the new one."""
+    q, k, v, beta, g = tokens
+    s.mul_(g.exp().transpose(2, 3))
+    add_outer(s, k, (v - k @ s) * beta)
+    return q @ s
 
 
 def one_chunk(tokens: Tokens, s: Tensor) -> tuple[Tensor, Tensor]:

@@ -139,6 +139,6 @@ def joined(parameters: Sequence[nn.Parameter]) -> Tensor:
     return whole
 
 
-def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
-    """RMSNorm of x [..., D] with a weight [D]; the mean of the squares is taken in float32."""
-    return nn.functional.rms_norm(x, weight.shape, weight, NORM_EPS)
+def rms_norm(x: Tensor, weight: Tensor | None) -> Tensor:
+    """RMSNorm of x [..., D] with a weight [D] or none; squares are averaged in float32."""
+    return nn.functional.rms_norm(x, x.shape[-1:], weight, NORM_EPS)

@@ -99,6 +99,7 @@ class LookUps:
         self._before: dict[int, str] = {}  # attributes by block
         self._behind: dict[int, str] = {}
         self._beside: torch.cuda.Stream | None = None  # of fetches
+        self._waits = config.altup is None  # AltUp adds at the end of each block
         self._held: Any = None  # what the last step fetched: its memory is in use until it ends
         kinds = [memory for memory in config.memory if memory.position != "beside_ffn"]
         if any(kind.past_ids for kind in kinds):
@@ -116,7 +117,8 @@ class LookUps:
         for index, (number, _) in enumerate(placement):
             block, layer = self._block(number), module(factory, kind, index=index)
             setattr(block, kind.attribute, layer)
-            if number or kind.position == "behind_block":  # nothing waits before the first block
+            behind = kind.position == "behind_block"
+            if self._waits and (number or behind):  # nothing waits before the first block
                 setattr(block, f"{kind.attribute}_join", Join())
             places[number] = kind.attribute
 

@@ -16,6 +16,7 @@ from reference_model.leaf import Factory, Leaf
 from reference_model.recurrent import (
     CausalConv,
     GatedNorm,
+    add_outer,
     before,
     chunks,
     keep,
@@ -62,19 +63,26 @@ class StateSpace(Leaf):
         read = read.unflatten(-1, (-1, c.mamba_d_state)).transpose(1, 2)
         size = nn.functional.softplus(to_float(dt + self.dt_bias)).transpose(1, 2)[..., None]
         decay = -to_float(self.A_log).exp()[:, None, None] * size  # [B, H, T, 1], a logarithm
-        tokens, h = Tokens(size * x, b, read, decay), before(state)
-        if xbc.shape[1] == 1:
-            y, h = self._one_token(tokens, h)
+        tokens = Tokens(size * x, b, read, decay)
+        if xbc.shape[1] == 1 and not torch.is_grad_enabled():
+            y = self._one_token_in_place(tokens, state)
         else:
-            outs = []
-            for part in chunks(xbc.shape[1], c.mamba_chunk_size):
-                out, h = self._one_chunk(Tokens(*(t[:, :, part] for t in tokens)), h)
-                outs.append(out)
-            y = torch.cat(outs, dim=2)
-        keep(state, h)
+            y, h = self._computed(tokens, before(state))
+            keep(state, h)
         y = y + to_float(self.D)[:, None, None] * x
         joined: Tensor = y.transpose(1, 2).flatten(2).to(xbc.dtype)
         return joined
+
+    def _computed(self, tokens: Tokens, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [B, H, T, P] and new state of the new tokens."""
+        c, length = self.config, tokens.x.shape[2]
+        if length == 1:
+            return self._one_token(tokens, h)
+        outs = []
+        for part in chunks(length, c.mamba_chunk_size):
+            out, h = self._one_chunk(Tokens(*(t[:, :, part] for t in tokens)), h)
+            outs.append(out)
+        return torch.cat(outs, dim=2), h
 
     def _of_heads(self, x: Tensor) -> Tensor:
         """[B, G, ..] to [B, H, ..]: the heads of a group share it."""
@@ -85,6 +93,14 @@ class StateSpace(Leaf):
         x, b, read, decay = tokens
         h = h * decay.exp() + x.transpose(2, 3) @ self._of_heads(b)
         return self._of_heads(read) @ h.transpose(2, 3), h
+
+    def _one_token_in_place(self, tokens: Tokens, h: Tensor) -> Tensor:
+        """The output of `_one_token`; the state h itself becomes the new one."""
+        x, b, read, decay = tokens
+        h.mul_(decay.exp())
+        add_outer(h, x, self._of_heads(b))
+        out: Tensor = self._of_heads(read) @ h.transpose(2, 3)
+        return out
 
     def _one_chunk(self, tokens: Tokens, h: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs [B, H, c, P] and new state of c tokens; h is [B, H, P, N]."""

@@ -199,7 +199,7 @@ class LatentLayer(nn.Module):
             q = self.q_up(q)
         q_nope, q_rope = q.unflatten(-1, (c.num_attention_heads, p + r)).split([p, r], dim=-1)
         q_rope, held = self.rope(q_rope, k_rope, latent, cache, index)
-        mask = cache.masks.get(held.shape[1]) if cache.position is not None else None
+        mask = cache.mask_of(index)
         q_nope, scale = q_nope.transpose(1, 2), (p + r) ** -0.5
         if self.mode == "absorbed":
             q_nope = self.k_up(q_nope, into="latent")

@@ -4,6 +4,9 @@ A block runs in this order (in parentheses: only where the configuration has it)
 
     attention_norm, attention, (post_attention_norm), ffn_norm, ffn | moe, (post_ffn_norm), (memory)
 
+LAUREL's residual (`laurel`) stands before `ffn_norm`. With AltUp the stream is several vectors: a
+block begins with `altup.predict` and ends with `altup.correct`, which adds what waits.
+
 A block with its norms behind has the two post norms alone, whose results join the residual stream
 at once; a parallel block has no `ffn_norm`. A block may lack its mixer or its FFN, and the norms of
 that with it.
@@ -22,6 +25,8 @@ from torch import Tensor, nn
 
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Logits, Mla
+from reference_model.altup import AltUpBlock, AltUpEnds
+from reference_model.attention import AttentionLayer
 from reference_model.cache import NO_TOKEN, Cache, LayerCache, LayerState, Room
 from reference_model.layers import Embed, JoiningNorm, LmHead, Norm
 from reference_model.leaf import Factory, Leaf
@@ -45,6 +50,10 @@ class Block(nn.Module):
         self.has_ffn_norm = fed and config.block == "serial"
         self.attention = attention
         self.post_attention_norm: Norm | None = None
+        self.altup: AltUpBlock | None = None
+        self.laurel: nn.Module | None = None
+        if config.laurel is not None:
+            self.laurel = module_of(config.laurel)(factory, config.laurel)
         if attention is not None:
             if not self.norms_behind:
                 self.attention_norm = Norm(factory, config)
@@ -89,6 +98,8 @@ class Block(nn.Module):
             if self.post_attention_norm is not None:
                 _, attended = self.post_attention_norm(attended)
             adds = [attended]
+            if self.laurel is not None:
+                stream, adds = self.laurel(stream, x, attended), []
         if self.has_ffn_norm:  # else the FFN, if there is one, reads what attention read
             stream, x = self.ffn_norm(stream, *adds)
             adds = []
@@ -144,11 +155,18 @@ class ReferenceModel(nn.Module):
         for attention, layers in config.attention_groups:
             for layer in layers:
                 attentions[layer] = module_of(attention)(factory, attention)
+        for layer, source in config.cache_sources.items():
+            assert source is not None, "a rule of the model"
+            reader, owner = attentions[layer], attentions[source]
+            assert isinstance(reader, AttentionLayer)
+            assert isinstance(owner, AttentionLayer)
+            reader.rope.source, owner.rope.lends = source, True
         fed = config.fed_layers
         self.layers = nn.ModuleList(
             Block(factory, config, attentions.get(layer), fed=layer in fed)
             for layer in range(num_layers)
         )
+        self.altup = self._with_altup(factory, config)
         self.shortcut_blocks: dict[int, int] = {}  # where their outputs join, by their blocks
         self._add_ffns(factory, config)
         self.output_blocks: dict[int, int] = {}  # the same of memory layers
@@ -181,6 +199,20 @@ class ReferenceModel(nn.Module):
             for layer, output in placement:
                 setattr(self.layers[layer], module.attribute, module(factory, shortcut.ffn))
                 self.shortcut_blocks[layer] = output
+
+    def _with_altup(self, factory: Factory, config: ModelConfig) -> AltUpEnds | None:
+        """Give each block its part of AltUp; the part at the ends, or None without AltUp."""
+        if config.altup is None:
+            return None
+        behind = {
+            block
+            for memory in config.memory
+            if memory.position == "behind_block"
+            for block, _ in memory.placement(config.num_hidden_layers)
+        }
+        for number, block in enumerate(self._blocks()):
+            block.altup = AltUpBlock(factory, config.altup, spreads=number in behind)
+        return AltUpEnds(factory, config.altup)
 
     def leaves(self) -> dict[str, Leaf]:
         """The module of every operator, by path."""
@@ -254,16 +286,27 @@ class ReferenceModel(nn.Module):
         if self.tables == "host" if self.prefetch is None else self.prefetch:
             self.look_ups.fetch_ahead(known)
         stream = self.look_ups.at_input(self.embed(ids), known)
+        streams = stream if self.altup is None else self.altup.expand(stream)
         adds: list[Tensor] = []
         waiting: dict[int, list[Tensor]] = {}  # outputs by the block after which they join
-        for index, block in enumerate(self.layers):
+        for index, block in enumerate(self._blocks()):
+            if block.altup is not None:
+                streams = block.altup.predict(streams)
+                stream, adds = streams[0], []
             stream, adds = self.look_ups.before(index, (stream, adds), known, cache)
             stream, adds, beside = block(stream, adds, cache, index)
             for name, output in beside.items():
                 blocks = self.output_blocks if name == "memory" else self.shortcut_blocks
                 waiting.setdefault(blocks[index], []).append(output)
             adds = [*adds, *waiting.pop(index, [])]
+            if block.altup is not None:
+                streams, stream = block.altup.corrected(streams, stream, adds)
+                adds = []
             stream, adds = self.look_ups.behind(index, (stream, adds), known, cache)
+            if block.altup is not None and adds:
+                streams, adds = block.altup.spread(streams, *adds), []
+        if self.altup is not None:
+            stream = self.altup.merge(streams)
         if logits == "last":
             stream, adds = stream[:, -1:], [add[:, -1:] for add in adds]
         _, x = self.final_norm(stream, *adds)

@@ -84,7 +84,9 @@ class Router(Selector):
         weights = scores.gather(-1, indices)
         if c.scoring == "softmax_of_chosen":
             weights = weights.softmax(-1)
-        elif c.norm_topk_prob:
+        elif c.scoring == "sigmoid_of_chosen":
+            weights = weights.sigmoid()
+        if c.norm_topk_prob and c.scoring != "softmax_of_chosen":
             weights = weights / weights.sum(-1, keepdim=True)
         self.selected = indices
         return weights.to(x.dtype), indices
@@ -144,9 +146,10 @@ class Experts(Leaf):
             rows = c.computed(len(x))
             ordered, order = ordered[:rows], order[:rows]
         ends = torch.searchsorted(ordered, self.expert_numbers, right=True).to(torch.int32)
-        hidden = self._kept(
-            grouped_mm(self._kept(x[order // k], ordered), self.gate_up, ends), ordered
-        )
+        read = self._kept(x[order // k], ordered)
+        if c.weighted_input:
+            read = read * weights.flatten()[order][:, None]
+        hidden = self._kept(grouped_mm(read, self.gate_up, ends), ordered)
         if c.expert_bias:
             hidden = hidden + self.gate_up_bias[self._number(ordered)]
         y = grouped_mm(activate(c.activation, c.gated, hidden), self.down, ends)
@@ -156,7 +159,7 @@ class Experts(Leaf):
         results: Tensor = back.unflatten(0, (-1, k))
         if c.zero_expert_num:
             results = torch.where((indices < c.num_experts)[..., None], results, x[:, None])
-        out = (results * weights[..., None]).sum(1)
+        out = (results if c.weighted_input else results * weights[..., None]).sum(1)
         return out if shared is None else out + shared
 
     def _kept(self, rows: Tensor, experts: Tensor) -> Tensor:

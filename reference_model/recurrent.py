@@ -40,6 +40,16 @@ def keep(state: Tensor, new: Tensor) -> None:
     state.copy_(new.detach())
 
 
+def add_outer(state: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add the outer product of two vectors of each head to its state [B, H, a, b], in place.
+
+    Without gradients a decode step works on the state itself, since every copy that L2 cannot hold
+    would cross to memory once more. `left` is [B, H, 1, a], `right` [B, H, 1, b].
+    """
+    heads = state.view(-1, *state.shape[2:])
+    torch.baddbmm(heads, left.flatten(0, 1).mT, right.flatten(0, 1), out=heads)
+
+
 def chunks(length: int, size: int) -> Iterator[slice]:
     """Slices of a prompt: whole chunks, and a shorter one of the rest."""
     for start in range(0, length, size):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 BASE = 10_000.0
+GROWTH = 0.1  # of queries with the logarithm of their position, arXiv 2501.19399
 
 
 @lru_cache(maxsize=64)
@@ -23,6 +24,16 @@ def angles(positions: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines [T, dim // 2] in float32 for positions [T]; an odd element has no pair."""
     radians = positions.to(torch.float32)[:, None] * _inverse_frequencies(dim, positions.device)
     return radians.cos(), radians.sin()
+
+
+def growth(positions: Tensor, floor_scale: int) -> Tensor:
+    """What multiplies the queries at positions [T], in float32 [T], where nothing is rotated.
+
+    1 + 0.1 log(1 + floor((p + 1) / floor_scale)) for position p. Source: transformers,
+    models/llama4/modeling_llama4.py.
+    """
+    passed = (positions + 1).div(floor_scale, rounding_mode="floor")
+    return 1 + GROWTH * torch.log1p(passed.to(torch.float32))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -59,6 +59,30 @@ def set_synthetic_routing(
             leaf.synthetic_choice = leaf.of_heads(drawn.view(tokens, leaf.heads * leaf.draws))
 
 
+def renew_rows(model: ReferenceModel, generator: torch.Generator) -> None:
+    """Put other rows in place of those that were drawn, each moved within its own population.
+
+    It changes the draws in place, so that a CUDA graph reads the new ones. Rows that were read a
+    moment ago come several times faster from host memory, since their addresses are still
+    translated; a decode loop reads others in every step.
+    """
+    for leaf in selectors(model).values():
+        choice = leaf.synthetic_choice
+        if leaf.kind != "rows" or choice is None:
+            continue
+        shift = torch.randint(2**40, (1,), generator=generator, device=choice.device)
+        sizes = leaf.populations or (leaf.population,) * (leaf.items // leaf.population)
+        if len(sizes) == 1:
+            choice.add_(shift).remainder_(leaf.population)
+            continue
+        size = torch.tensor(sizes).repeat_interleave(choice.shape[1] // len(sizes))
+        start = torch.tensor((0, *accumulate(sizes))[:-1]).repeat_interleave(
+            choice.shape[1] // len(sizes)
+        )
+        size, start = (each.to(choice.device, non_blocking=True) for each in (size, start))
+        choice.sub_(start).add_(shift).remainder_(size).add_(start)
+
+
 def histograms(model: ReferenceModel) -> dict[str, dict[str, Any]]:
     """How often each expert or row was selected in the last step, for each selector, by path.
 

@@ -22,14 +22,19 @@ SCORE_CAP = 50.0  # Gemma 2, arXiv 2408.00118
 MAX_CUDNN_HEAD = 256  # elements of a head that cuDNN's kernel takes
 
 
-def visible(new: int, keys: int, window: int | None, device: torch.device) -> Tensor:
+def visible(
+    new: int, keys: int, window: int | None, device: torch.device, *, chunk: int | None = None
+) -> Tensor:
     """Which tokens may attend to which, [T, L] of bool; the new tokens are the last T of L.
 
-    A token sees itself and those before it; with a window of W tokens, W in all.
+    A token sees itself and those before it; with a window of W tokens, W in all; with chunks, those
+    of its own. The first of the L tokens is then the first of a chunk.
     """
     rows = torch.arange(keys - new, keys, device=device)[:, None]
     cols = torch.arange(keys, device=device)[None]
     seen = cols <= rows
+    if chunk is not None:
+        seen &= cols // chunk == rows // chunk
     return seen if window is None else seen & (cols > rows - window)
 
 
@@ -40,6 +45,7 @@ def attend(
     *,
     scale: float,
     window: int | None = None,
+    chunk: int | None = None,
     mask: Tensor | None = None,
     sinks: Tensor | None = None,
     softcap: bool = False,
@@ -52,7 +58,8 @@ def attend(
         v: Values [B, K, L, dv].
         scale: Of the scores, such as 1 / sqrt(d).
         window: How many tokens a token sees, itself among them; None: all before it.
-        mask: Additive [1, 1, 1, L], of static decode, where it replaces causality and window.
+        chunk: The tokens of a chunk, outside which a token sees nothing; None: there are none.
+        mask: Additive [1, 1, 1, L], of static decode, where it replaces causality, window, chunk.
             None: causal, the new tokens being the last T of L.
         sinks: [H]: a score for each head that takes part in the softmax and has no value, so that
             a head may attend to nothing. Source: gpt-oss, arXiv 2508.10925.
@@ -63,13 +70,15 @@ def attend(
     """
     new, keys = q.shape[2], k.shape[2]
     full = mask is None and new > 1
+    if chunk is not None and keys <= chunk:
+        chunk = None  # all are of one
     if q.device.type != "cuda" or softcap:
-        seen = visible(new, keys, window, q.device) if full else None
+        seen = visible(new, keys, window, q.device, chunk=chunk) if full else None
         return _math(q, k, v, scale=scale, mask=mask, seen=seen, sinks=sinks, softcap=softcap)
-    causal = full and window is None and new == keys
+    causal = full and window is None and chunk is None and new == keys
     if full and not causal:
         mask = torch.zeros(new, keys, device=q.device, dtype=q.dtype).masked_fill_(
-            ~visible(new, keys, window, q.device), float("-inf")
+            ~visible(new, keys, window, q.device, chunk=chunk), float("-inf")
         )
     wide = max(q.shape[3], v.shape[3]) > MAX_CUDNN_HEAD
     deterministic = torch.are_deterministic_algorithms_enabled()  # cuDNN adds in any order

@@ -10,11 +10,14 @@ from costmodel.validation.joined import JoinedCase
 from costmodel.validation.machines import Gpus
 
 FOLDER = Path(__file__).parents[1] / "recordings"
-FIRST = sorted(FOLDER.glob("*.json"))
+FUSED = sorted(FOLDER.glob("*-fused.json"))
+FIRST = sorted(set(FOLDER.glob("*.json")) - set(FUSED))  # of plain PyTorch
 AGAIN = sorted((FOLDER / "again").glob("*.json"))
-FILES = (*FIRST, *AGAIN)
+GROUPED = sorted((FOLDER / "grouped").glob("*.json"))  # models with fewer key-value heads
+FILES = (*FIRST, *FUSED, *AGAIN, *GROUPED)
 GPUS = Gpus()
 NAMES = [str(path.relative_to(FOLDER)) for path in FILES]
+OF_TORCH = [name for name in NAMES if not name.endswith("-fused.json")]
 
 
 @cache
@@ -25,6 +28,12 @@ def recording(name: str) -> Recording:
 @cache
 def joined(name: str) -> tuple[JoinedCase, ...]:
     return tuple(join(recording(name), GPUS))
+
+
+def has_anchors(name: str) -> bool:
+    """Whether it was made since the plan has all that it has now."""
+    cases = recording(name).cases
+    return any(run.conditions.anchors for case in cases for run in case.runs.values())
 
 
 def measured_cases(name: str, run: RunName) -> list[tuple[int, Case]]:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from docs.write import ROOT
+from tests.committed import FIRST
 
 COMPARISON, MEASURING = (
     (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("comparison.md", "measuring.md")
@@ -23,7 +24,7 @@ RUN_OF = {
 
 @cache
 def presets() -> tuple[str, ...]:
-    return tuple(sorted(path.stem.removeprefix("h200-") for path in FOLDER.glob("*.json")))
+    return tuple(path.stem.removeprefix("h200-") for path in FIRST)
 
 
 @cache

@@ -1,5 +1,6 @@
 """Random small models of every layer kind, random steps, and the presets."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,15 +10,17 @@ from costmodel import presets
 from costmodel.inputs.model import Block, ModelConfig, Override, Shortcut, load_model_toml
 from costmodel.inputs.tower import Tower
 from costmodel.layers.absent import NoFfn, NoMixer
+from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
+from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
-from costmodel.layers.moe import MoeFfn
+from costmodel.layers.moe import MoeFfn, Scoring
 from costmodel.layers.ngram import Ngram
 from costmodel.layers.ngram_embedding import NgramEmbedding
 from costmodel.layers.operator import Step
@@ -42,13 +45,20 @@ flags = st.booleans()
 @st.composite
 def gqa(draw: st.DrawFn) -> MixerKind:
     groups, size = draw(st.integers(1, 3)), draw(widths)
+    keys_are_values = draw(flags)
+    reach = draw(st.sampled_from(["all", "window", "chunk"]))
     return Attention(
+        v_head_dim=None if keys_are_values else draw(st.none() | widths),
+        attention_k_eq_v=keys_are_values,
+        value_norm=draw(flags),
         num_attention_heads=groups * draw(st.integers(1, 3)),
         num_key_value_heads=groups,
         head_dim=size,
-        qk_norm=draw(st.sampled_from(["none", "head", "full"])),
+        qk_norm=draw(st.sampled_from(["none", "head", "full", "head_unweighted"])),
         rotary_dim=draw(st.none() | st.integers(0, size)),
-        sliding_window=draw(st.none() | st.integers(1, 8)),
+        sliding_window=draw(st.integers(1, 8)) if reach == "window" else None,
+        attention_chunk_size=draw(st.integers(1, 8)) if reach == "chunk" else None,
+        floor_scale=draw(st.none() | st.integers(1, 8)),
         attention_bias=draw(flags),
         output_bias=draw(flags),
         sinks=draw(flags),
@@ -144,7 +154,8 @@ def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
         shared_expert_gate=shared > 0 and draw(flags),
         gated=draw(flags),
         activation=draw(activations),
-        scoring=draw(st.sampled_from(["softmax", "sigmoid", "softmax_of_chosen"])),
+        scoring=draw(st.sampled_from(get_args(Scoring))),
+        weighted_input=draw(flags),
         norm_topk_prob=draw(flags),
         score_correction_bias=correction,
         n_group=groups,
@@ -255,6 +266,8 @@ def ngram(draw: st.DrawFn, layers: str) -> MemoryKind:
     )
 
 
+altups = st.builds(AltUp, altup_num_inputs=st.integers(2, 4))
+laurels = st.builds(Laurel, laurel_rank=widths)
 towers = st.sampled_from(
     [
         (),
@@ -268,19 +281,35 @@ towers = st.sampled_from(
 
 @st.composite
 def differing(
-    draw: st.DrawFn, last: int, ffns: st.SearchStrategy[FfnKind], *, halves: bool
+    draw: st.DrawFn,
+    last: int,
+    attention: MixerKind,
+    ffns: st.SearchStrategy[FfnKind],
+    *,
+    halves: bool,
 ) -> tuple[Override, ...]:
-    """Now and then a layer that differs; of `halves` one that is a mixer, one that is an FFN."""
+    """Layers that differ, now and then.
+
+    Of `halves` one that is a mixer and one that is an FFN; else one layer of any kind, or the last
+    one, which reads the cache of that before it.
+    """
     if halves:
         return (
             Override(layers="0", attention=draw(st.none() | attentions), ffn=NoFfn()),
             Override(layers=str(last), attention=NoMixer(), ffn=draw(st.none() | ffns)),
         )
-    if not draw(flags):
+    how = draw(st.sampled_from(["none", "any", "shared"]))
+    if how == "shared" and last and isinstance(attention, Attention):
+        reader = replace(attention, attention_k_eq_v=False, value_norm=False, shared_kv=True)
+        return (Override(layers=str(last), attention=reader),)
+    if how != "any":
         return ()
-    layer = str(draw(st.integers(0, last)))
     return (
-        Override(layers=layer, attention=draw(st.none() | attentions), ffn=draw(st.none() | ffns)),
+        Override(
+            layers=str(draw(st.integers(0, last))),
+            attention=draw(st.none() | attentions),
+            ffn=draw(st.none() | ffns),
+        ),
     )
 
 
@@ -313,14 +342,14 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     num_layers, hidden = draw(st.integers(1, 4)), draw(widths) * multiple_of
     ffns = dense | moe(multiple_of=multiple_of)
     last = num_layers - 1
-    own = draw(ffns)
+    own, attention = draw(ffns), draw(attentions)
     memory: list[MemoryKind] = []
     kind = draw(st.sampled_from(["none", "ultramem", "product_key", "peer", "ngram", "two"]))
     where = draw(st.sampled_from(["all", "0", str(last), f"0-{last}/2", f"0:{last}"]))
     skips = ":" in where or kind == "two"
     replaces = draw(flags) and not skips
     halves = last > 0 and not skips and draw(flags)
-    overrides = draw(differing(last, ffns, halves=halves))
+    overrides = draw(differing(last, attention, ffns, halves=halves))
     if kind == "ultramem":
         memory = [draw(ultramem(where))]
     elif kind == "product_key":
@@ -350,7 +379,7 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         vocab_size=draw(st.integers(2, 30)),
         num_hidden_layers=num_layers,
         tie_word_embeddings=draw(flags),
-        attention=draw(attentions),
+        attention=attention,
         ffn=own,
         overrides=overrides,
         shortcuts=beside,
@@ -358,6 +387,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         norm=draw(st.sampled_from(["rms", "layer", "layer_bias"])),
         block=block,
         post_norms=block == "serial" and draw(flags),
+        altup=None if halves else draw(st.none() | altups),
+        laurel=draw(st.none() | laurels) if block == "serial" and not halves else None,
         logit_softcap=draw(flags),
         towers=draw(towers),
     )

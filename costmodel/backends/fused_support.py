@@ -127,10 +127,19 @@ def layer_refusal(layer: LayerKind) -> str | None:
 
 
 def _attention_refusal(layer: Attention) -> str | None:
-    if layer.softcap:
-        return "has no kernels for a softcap of attention scores"
-    if layer.output_gate:
-        return "has no kernels for a gate of attention's output"
+    for has, what in (
+        (layer.softcap, "a softcap of attention scores"),
+        (layer.output_gate, "a gate of attention's output"),
+        (layer.value_dim != layer.head_dim, "values of another size than keys (v_head_dim)"),
+        (layer.attention_k_eq_v, "keys that are values (attention_k_eq_v)"),
+        (layer.value_norm, "a norm of values (value_norm)"),
+        (layer.shared_kv, "layers that read another layer's cache (shared_kv)"),
+        (layer.attention_chunk_size, f"attention_chunk_size={layer.attention_chunk_size}"),
+        (layer.floor_scale, "queries that grow with the position (floor_scale)"),
+        (layer.qk_norm == "head_unweighted", "a QK-norm without weights"),
+    ):
+        if has:
+            return f"has no kernels for {what}"
     d, rotary = layer.head_dim, layer.rotary_dim
     if d & (d - 1) or d < LEAST_HEAD:
         return f"needs a head_dim that is a power of two from {LEAST_HEAD}, not {d}"
@@ -174,6 +183,8 @@ def _experts_refusal(layer: MoeFfn) -> str | None:
         return "has no kernels for experts in a latent space"
     if layer.zero_expert_num or layer.score_correction_buffer:
         return "has no kernels for zero-computation experts, or a correction that is a buffer"
+    if layer.scoring == "sigmoid_of_chosen" or layer.weighted_input:
+        return "has no kernels for experts whose input is weighted by a sigmoid (Llama 4)"
     if layer.shared_expert_gate:
         return "has no kernels for a gate of the shared experts"
     if layer.shared_intermediate_size and layer.expert_bias:

@@ -19,7 +19,8 @@ Of the part it may read `operations` only: sizes may be arrays over many designs
 Entries: TypeAlias = dict[tuple[str, str], Entry]
 """Launches by leaf and name of the part."""
 
-ROTARY = 22  # angles 6, eight for each of queries and keys
+ANGLES, TURN = 6, 8  # of the rotation: once, and for each of queries and keys
+ROTARY = ANGLES + 2 * TURN
 CACHE_WRITE = 3
 
 
@@ -28,9 +29,10 @@ KERNELS: dict[str, Entries] = {
         ("attention.core", "scores"): (  # with a softcap two products: counted in the code
             lambda layer, _: 8 if layer.sinks else 7 if layer.softcap else 1
         ),
-        ("attention.rope", "qk_norm"): 4,  # a copy and a norm for each of queries and keys
-        ("attention.rope", "rotary"): ROTARY,
-        ("attention.rope", "cache_write"): CACHE_WRITE,
+        ("attention.rope", "qk_norm"): lambda _, part: 2 * part.operations,  # a copy, a norm
+        ("attention.rope", "value_norm"): 2,
+        ("attention.rope", "rotary"): lambda _, part: ANGLES + TURN * part.operations,
+        ("attention.rope", "cache_write"): lambda _, part: CACHE_WRITE * part.operations,
     },
     "mla": {
         ("attention.latent_norm", "norm"): lambda _, part: 2 * part.operations,  # a copy, a norm

@@ -46,7 +46,7 @@ def footprint(
     operators: Iterable[Operator],
     step: Step,
     kv: KvCache,
-    hidden_size: int,
+    stream_width: int,
     capacity_bytes: Number,
     *,
     towers_bytes: int = 0,
@@ -55,8 +55,8 @@ def footprint(
 
     Weights, buffers, towers and cache count as stored; of tables outside HBM, a cache of their most
     popular rows, where the step has one, and no larger than they are. Activations: two copies of
-    the residual stream (2 N D), and the tensors of the operator that has the most: those that it
-    reads and writes, and those between its parts. The latter are written once and read once, so
+    the residual stream (2 N D, or 2 N A D), and the tensors of the operator that has the most:
+    those that it reads and writes, and those between its parts, each written and read once, so that
     they are half of the bytes that move. Fused kernels would need less: this is an upper estimate.
     Leaves out: the CUDA context, allocator fragmentation and workspaces of libraries.
 
@@ -64,7 +64,7 @@ def footprint(
         operators: Of the step.
         step: B sequences of T new tokens, N = B T.
         kv: What the model keeps of its sequences.
-        hidden_size: D.
+        stream_width: D, or A D of a model with A streams.
         capacity_bytes: Of the GPU.
         towers_bytes: Of the towers that are resident beside the text model; a reference model, and
             so a recording, has none.
@@ -82,7 +82,7 @@ def footprint(
             io = io + part.io_bytes
             inner = inner + part.intermediate_bytes
         doubled = larger(doubled, 2 * (border + io) + inner)
-    stream = 2 * step.tokens * hidden_size * step.activation_bytes
+    stream = 2 * step.tokens * stream_width * step.activation_bytes
     activations = stream + (doubled + 1) // 2
     kept = kv.stored_bytes + kv.state_bytes
     fixed = weights + buffers + towers_bytes + hot_rows

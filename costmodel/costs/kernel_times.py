@@ -110,7 +110,7 @@ class Curves:
         link = self.link
         assert link is not None, "`fetches.unpriced` comes first"
         width = part.fetched_bytes / larger(part.fetched_rows, LEAST_ROWS)
-        return link.gather_s(part.fetched_rows, width)
+        return link.gather_s(part.fetched_rows, width, part.reach_bytes)
 
     def move_s(self, moved_bytes: Number, kernels: int) -> Number:
         """Seconds of elementwise kernels that move these bytes, read and written, in equal parts.

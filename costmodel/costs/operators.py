@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from costmodel.costs.placement import cached_share, check_names, placed_embedding, table_operators
 from costmodel.costs.storage import kind_operators, with_formats
+from costmodel.costs.streams import joins, stream_operators
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
@@ -48,12 +49,7 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     behind = model.block == "norms_behind"
     mixing, fed = model.mixer_layers, model.fed_layers
     own = model.own_ffn_groups
-    adding = [layers for _, layers in own]
-    if model.block == "parallel":  # attention's output waits beside the FFN's
-        adding.append(mixing)
-    else:  # without a second norm it waits for the next block
-        adding.append(tuple(sorted(set(mixing).difference(fed))))
-    adds = residual_adds(num_layers, [] if behind else adding, beside)
+    adds = residual_adds(num_layers, [] if behind else _adding(model), beside)
     memory_operators: dict[str, list[Operator]] = {}  # by position
     for memory, placement in zip(model.memory, placements, strict=True):
         blocks = tuple(block for block, _ in placement)
@@ -62,7 +58,10 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
             memory_operators.setdefault(place, []).append(operator)
     operators += _token_history(model, step)
     operators += memory_operators.get("input", [])
-    operators += _joins(model, adds, step)
+    streams = stream_operators(model, adds, step)
+    operators += streams["input"]
+    operators += joins(model, adds, step)
+    operators += streams["head"]
     operators += memory_operators.get("before_attention", [])
     if not behind:
         waiting = {layer: adds[layer] for layer in mixing}
@@ -72,8 +71,11 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     if model.post_norms or behind:
         site = Site.of(mixing, d)
         operators.append(norm("post_attention_norm", site, step, form=form, joins=behind))
+    operators += streams["beside_attention"]
     if model.block == "serial":  # adds what the mixer made, or without one what waits
-        waiting = {layer: adds[layer] for layer in fed} | dict.fromkeys(set(mixing) & set(fed), 1)
+        waits = 0 if model.laurel else 1
+        waiting = {layer: adds[layer] for layer in fed}
+        waiting |= dict.fromkeys(set(mixing) & set(fed), waits)
         operators += _norms("ffn_norm", waiting, d, step, form)
     for ffn, layers in ffns:
         operators += kind_operators(ffn, layers, d, step)
@@ -82,9 +84,21 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     if (model.post_norms or behind) and with_ffn:
         site = Site.of(sorted(with_ffn), d)
         operators.append(norm("post_ffn_norm", site, step, form=form, joins=behind))
+    operators += streams["behind"]
     operators += memory_operators.get("behind_block", [])
+    operators += streams["end"]
     check_names(operators, step)
     return (*operators, *with_formats(_head(model, step, adds[num_layers], form), step))
+
+
+def _adding(model: ModelConfig) -> list[tuple[int, ...]]:
+    """Layers whose output waits for the next block's norm: of each FFN, then of the mixers."""
+    adding = [layers for _, layers in model.own_ffn_groups]
+    mixing = model.mixer_layers
+    if model.block == "parallel":  # attention's output waits beside the FFN's
+        return [*adding, mixing]
+    # Without a second norm it waits for the next block.
+    return [*adding, tuple(sorted(set(mixing).difference(model.fed_layers)))]
 
 
 def residual_adds(
@@ -115,52 +129,6 @@ def residual_adds(
         for _, output in placement:
             adds[output + 1] += 1
     return adds
-
-
-def _joins(model: ModelConfig, adds: list[int], step: Step) -> list[Operator]:
-    """The residual adds before memory layers that read the stream itself.
-
-    Such a layer stands at the head of a block or at its end, before the norm that would add what
-    waits. Its own output is then all that waits there: `adds`, of `residual_adds`, is changed.
-    """
-    places = [
-        (block + (memory.position == "behind_block"), block, memory)
-        for memory in model.memory
-        if memory.position in ("before_attention", "behind_block")
-        for block, _ in memory.placement(model.num_hidden_layers)
-    ]
-    sites: dict[tuple[str, int], list[int]] = {}  # blocks by the layer's attribute and its adds
-    for place, block, memory in sorted(places, key=lambda at: (at[0], at[1])):
-        if adds[place]:
-            sites.setdefault((memory.attribute, adds[place]), []).append(block)
-        adds[place] = 1
-    return [
-        _join(f"{attribute}_join", Site.of(blocks, model.hidden_size), step, waiting)
-        for (attribute, waiting), blocks in sites.items()
-    ]
-
-
-def _join(leaf: str, site: Site, step: Step, adds: int) -> Operator:
-    """Adds what waits to the residual stream: N D FLOPs an addition."""
-    elements = step.tokens * site.hidden_size
-    stream = elements * step.activation_bytes
-    return site.operator(
-        leaf,
-        kind="elementwise",
-        parts=(
-            Part(
-                name="residual_add",
-                kind="elementwise",
-                flops=adds * elements,
-                input_bytes=(1 + adds) * stream,
-                output_bytes=stream,
-                operations=adds,
-            ),
-        ),
-        summary="The residual stream with what waits to be added, for the memory layer behind it",
-        formula=f"{adds} N D",
-        source="definition",
-    )
 
 
 def _token_history(model: ModelConfig, step: Step) -> list[Operator]:

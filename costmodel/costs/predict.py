@@ -146,7 +146,7 @@ def predict(
             costs.operators,
             step,
             costs.kv_cache,
-            model.hidden_size,
+            model.stream_width,
             hardware.capacity_bytes,
             towers_bytes=model.towers_bytes,
         ),

@@ -12,7 +12,7 @@ from dataclasses import replace
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part, Step
 from costmodel.layers.touched import TableRows, Touched
-from costmodel.routing.sectors import SECTOR_BYTES, expected_sectors
+from costmodel.routing.sectors import SECTOR_BYTES, expected_sectors, row_sectors
 
 ALL = 1  # the share of a layer that is alone with its table
 NOTHING = 0  # most parts read no rows
@@ -118,22 +118,28 @@ def _counted(operator: Operator, touched: Touched, share: Number, step: Step) ->
     row_bytes = [w.row_bytes(step) for w in operator.weights if w.group == "memory_values"]
     if not row_bytes:
         return operator
-    read_bytes, fetched_bytes = operator.total("row_bytes"), operator.total("fetched_bytes")
-    all_bytes = read_bytes + fetched_bytes
+    read_bytes, far_bytes = operator.total("row_bytes"), operator.total("link_bytes")
+    all_bytes = read_bytes + far_bytes
     if any(width % SECTOR_BYTES for width in row_bytes):
         sector_bytes = _sector_bytes(row_bytes, operator.touched or touched)
     else:
         sector_bytes = all_bytes if share is ALL else all_bytes * share
     rows = TableRows(read_bytes=read_bytes, sector_bytes=sector_bytes)
-    if fetched_bytes is not NOTHING:  # of a table outside HBM: its sectors stand apart
-        fetched_sectors = sector_bytes * (fetched_bytes / all_bytes)
+    if far_bytes is not NOTHING:  # of a table outside HBM: its sectors stand apart
+        fetched_bytes = operator.total("fetched_bytes")
         rows = TableRows(
             read_bytes=read_bytes,
-            sector_bytes=sector_bytes - fetched_sectors,
+            sector_bytes=sector_bytes * (read_bytes / all_bytes),
+            far_bytes=far_bytes,
             fetched_bytes=fetched_bytes,
-            fetched_sector_bytes=fetched_sectors,
+            fetched_sector_bytes=fetched_bytes * _sectors_per_byte(row_bytes) * SECTOR_BYTES,
         )
     return replace(operator, parts=with_share(operator.parts, share), rows=rows)
+
+
+def _sectors_per_byte(row_bytes: Sequence[int]) -> float:
+    """Of rows that are read one by one, all tables alike often."""
+    return sum(row_sectors(width) for width in row_bytes) / sum(row_bytes)
 
 
 def _sector_bytes(row_bytes: Sequence[int], touched: Touched) -> Number:

@@ -87,10 +87,12 @@ def _activations(case: Case) -> Derivation:
         for op in case.operators
     ]
     border, inner, widest = max(sizes, key=lambda size: 2 * size[0] + size[1])
+    altup = case.prediction.model.altup
+    streams = "" if altup is None else f" {altup.streams}"
     return Derivation(
         equations=(
             case.equation(
-                "2 N D a + border + inner / 2",
+                f"2 N D{streams} a + border + inner / 2",
                 Letter(
                     "a",
                     case.prediction.workload.step().activation_bytes,

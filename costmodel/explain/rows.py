@@ -52,7 +52,7 @@ def share_equation(operators: Iterable[Operator], operator: Operator) -> Equatio
     )
     if touched is None or not touched.table_rows:
         return None
-    reads = operator.row_read_bytes + operator.rows.fetched_bytes
+    reads = operator.row_read_bytes + operator.rows.far_bytes
     return Equation.of(
         f"rows of {operator.path}, the share of one layer",
         "reads union / (layers distinct)",

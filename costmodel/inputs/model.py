@@ -16,11 +16,18 @@ from pydantic.dataclasses import dataclass
 import costmodel.layers
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_toml
-from costmodel.inputs.model_rules import check_absent, check_block, check_memory, check_shortcuts
+from costmodel.inputs.model_rules import (
+    check_absent,
+    check_block,
+    check_memory,
+    check_shared_caches,
+    check_shortcuts,
+)
 from costmodel.inputs.storage import storage_of, storage_table
 from costmodel.inputs.tower import MAX_TOWERS, Tower
 from costmodel.inputs.unset import model_with_unset
 from costmodel.layers.absent import NoFfn, NoMixer
+from costmodel.layers.altup import AltUp
 from costmodel.layers.base import (
     MAX_LAYERS,
     FfnKind,
@@ -31,6 +38,7 @@ from costmodel.layers.base import (
     selected_layers,
 )
 from costmodel.layers.formats import Storage
+from costmodel.layers.laurel import Laurel
 from costmodel.strict import STRICT, validated
 
 for _module in pkgutil.iter_modules(costmodel.layers.__path__):
@@ -113,6 +121,8 @@ class ModelConfig:
     # (Command R); norms_behind: a norm of each one's output in place of its input (OLMo 2).
     block: Block = "serial"
     post_norms: bool = False  # a norm of each sublayer's output too (Gemma)
+    altup: AltUp | None = None  # a residual stream of several vectors (Gemma 3n)
+    laurel: Laurel | None = None  # a low-rank residual beside attention (Gemma 3n)
     logit_softcap: bool = False  # logits are kept within a bound, by a tanh (Gemma 2)
     storage: Annotated[  # of its checkpoint; None: not stated
         Storage | None, PlainValidator(storage_of), PlainSerializer(_storage_table)
@@ -149,6 +159,7 @@ class ModelConfig:
                     f"storage.leaves.layers: {stated.leaf} names layer {max(stated.layers)}; the"
                     f" model has {self.num_hidden_layers}"
                 )
+        check_shared_caches(self)
         check_memory(self)
         check_absent(self)
         check_shortcuts(self)
@@ -163,6 +174,11 @@ class ModelConfig:
                 )
 
     @property
+    def stream_width(self) -> int:
+        """Elements of the residual stream of one token: D, or A D."""
+        return self.hidden_size * (1 if self.altup is None else self.altup.streams)
+
+    @property
     def towers_bytes(self) -> int:
         """Bytes of the towers and projectors of a multimodal model."""
         return sum(tower.stored_bytes for tower in self.towers)
@@ -170,6 +186,22 @@ class ModelConfig:
     def attention_of(self, layer: int) -> MixerKind:
         """The attention of one layer."""
         return self._attention_by_layer[layer]
+
+    @property
+    def cache_sources(self) -> dict[int, int | None]:
+        """For each layer that keeps no cache of its own, the layer whose cache it reads.
+
+        None: no earlier layer has one that it can read, which a rule of the model refuses.
+        """
+        mixers = (self.attention, *(override.attention for override in self.overrides))
+        if not any(mixer is not None and mixer.reads_other_cache for mixer in mixers):
+            return {}
+        by_layer = self._attention_by_layer
+        return {
+            layer: next((i for i in reversed(range(layer)) if mixer.can_read(by_layer[i])), None)
+            for layer, mixer in enumerate(by_layer)
+            if mixer.reads_other_cache
+        }
 
     @property
     def _attention_by_layer(self) -> list[MixerKind]:

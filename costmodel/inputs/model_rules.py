@@ -46,6 +46,7 @@ def check_absent(model: "ModelConfig") -> None:
             f"block={model.block!r}: has a mixer and an FFN in every layer; layers of kind"
             " 'no_mixer' or 'no_ffn' are of block='serial'"
         )
+    _check_whole(model)
     if not mixing:
         raise InputError("attention.kind='no_mixer': of all layers; one at least has a mixer")
     both = set(mixing).union(model.fed_layers)
@@ -63,6 +64,25 @@ def check_absent(model: "ModelConfig") -> None:
                     f"memory.layers={shown(memory.layers)}: {a}:{b} skips blocks, which a memory"
                     f" layer cannot in layer {a} that has no FFN"
                 )
+
+
+def _check_whole(model: "ModelConfig") -> None:
+    """AltUp and LAUREL stand in layers that have both halves."""
+    for field in ("altup", "laurel"):
+        if getattr(model, field) is not None:
+            raise InputError(
+                f"{field}: is of layers with a mixer and an FFN, not of kind 'no_mixer' or 'no_ffn'"
+            )
+
+
+def check_shared_caches(model: "ModelConfig") -> None:
+    """A layer that reads another's cache has an earlier one that it can read."""
+    for layer, source in model.cache_sources.items():
+        if source is None:
+            raise InputError(
+                f"attention.shared_kv=True: layer {layer} has no earlier layer with keys and"
+                " values of its own and equal num_key_value_heads, head sizes and window"
+            )
 
 
 def check_memory(model: "ModelConfig") -> None:
@@ -96,6 +116,8 @@ def check_block(model: "ModelConfig") -> None:
     """What may be built of blocks that are not serial."""
     if model.post_norms and model.block != "serial":
         raise InputError(f"post_norms=True: is of block='serial', not of {model.block!r}")
+    if model.laurel is not None and model.block != "serial":
+        raise InputError(f"laurel: is of block='serial', not of {model.block!r}")
     if model.memory and model.block == "norms_behind":
         raise InputError(
             "block='norms_behind': has no norm that could read or add what a memory layer does"

@@ -1,10 +1,13 @@
-"""Multi-head, grouped-query and multi-query attention: windows, QK-norm, biases, sinks, gates.
+"""Grouped-query attention: windows and chunks, QK-norm, biases, sinks, gates.
 
 Letters: N = B T tokens, S cached tokens, D hidden, H query heads, K key-value heads, d head size,
-dr rotated elements of a head, W window, pairs of a query and a key. Source of the shapes: GQA,
+dv that of values, dr rotated elements of a head, W window, pairs of a query and a key. A layer may
+take its keys as values, or read the keys and values of an earlier layer. Source of the shapes: GQA,
 arXiv 2305.13245; windows, Mistral 7B, arXiv 2310.06825; QK-norm, OLMoE, arXiv 2409.02060 (over all
 heads) and Qwen3, arXiv 2505.09388 (per head); sinks, the gpt-oss model card, arXiv 2508.10925;
-output gates, arXiv 2505.06708.
+output gates, arXiv 2505.06708; K = V, norms of values and shared caches, Gemma 3n and Gemma 4 in
+transformers 5.24 (`modeling_gemma3n`, `modeling_gemma4`); queries that grow with the position,
+arXiv 2501.19399; chunks, Llama 4 in transformers, models/llama4/modeling_llama4.py (`chunked.py`).
 """
 
 from typing import Annotated, Literal
@@ -13,147 +16,22 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
+from costmodel.layers.attention_core import attended_pairs, core, pairs_letter, read_tokens
+from costmodel.layers.attention_rope import heads_of, rope
 from costmodel.layers.base import Count, MixerKind, Width
-from costmodel.layers.kernel_shape import Attend
+from costmodel.layers.chunked import chunk_pairs, chunk_pairs_letter, chunk_read_tokens
 from costmodel.layers.letters import Letter, sum_of
-from costmodel.layers.numbers import Number, larger, smaller
-from costmodel.layers.operator import Operator, Part, Step, Weight
+from costmodel.layers.numbers import Number, smaller
+from costmodel.layers.operator import Operator, Part, Step
 from costmodel.layers.primitives import (
-    RMS_NORM,
-    ROTARY,
     SIGMOID,
-    SOFTCAP,
-    SOFTMAX,
     linear,
-    vector,
 )
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
-QkNorm = Literal["none", "head", "full"]
-
-
-def attended_pairs(step: Step, window: int | None) -> Number:
-    """Query-key pairs of one sequence and one head: the keys each new token attends to, itself in.
-
-    Causal: sum over j < T of min(S + j + 1, W) = T S + T (T + 1) / 2 without a window.
-    `full` counts the square over all keys that are read, as a kernel that masks them does:
-    T (S' + T) with S' the cached keys in reach.
-    """
-    t, s = step.new_tokens, step.cached
-    if step.attention_flops == "full":
-        return t * (read_tokens(step, window) + t)
-    if window is None:
-        return t * s + t * (t + 1) // 2
-    growing = smaller(larger(window - s, 0), t)  # new tokens whose window is not full yet
-    return growing * s + growing * (growing + 1) // 2 + (t - growing) * window
-
-
-def read_tokens(step: Step, window: int | None) -> Number:
-    """Cached tokens of a sequence that a step reads: S, or the W - 1 that its first token sees."""
-    return step.cached if window is None else smaller(step.cached, window - 1)
-
-
-def pairs_letter(step: Step, window: int | None) -> Letter:
-    """`pairs` with its definition in words, for `attended_pairs`."""
-    if step.attention_flops == "full":
-        reach = "S" if window is None else f"the {read_tokens(step, window)} cached keys in reach"
-        counted = f"T ({reach} + T), the whole square"
-    else:
-        counted = "T S + T (T + 1) / 2, each new token with all tokens up to itself"
-        if window is not None:
-            counted = f"each new token with all tokens up to itself, at most {window}"
-    return Letter(
-        "pairs", attended_pairs(step, window), f"query-key pairs of a sequence and head: {counted}"
-    )
-
-
-def core(
-    site: Site,
-    step: Step,
-    *,
-    pairs: Number,
-    heads: int,
-    kv_heads: int,
-    key_dim: int,
-    value_dim: int,
-    keys: Number,
-    kv_read_bytes: Number,
-    input_elements: Number,
-    output_elements: Number,
-    sinks: bool = False,
-    softcap: bool = False,
-    operations: int = 1,
-    formula: str,
-    source: str,
-) -> Operator:
-    """Scores, softmax and weighted values of `heads` heads over `pairs` pairs a sequence.
-
-    `formula` is that of the two products; softmax and sinks are added to it here.
-    `keys` are those of a sequence that are in reach, the new tokens' among them; `operations` are
-    those that framework code needs up to the scores, attention itself among them.
-
-    Counts 2 B pairs H (key_dim + value_dim) FLOPs; softmax 4 a score; a sink adds one score a head;
-    a softcap 3 a score.
-    Leaves out: the scaling by 1/sqrt(d) (folded into the query) and masking.
-    """
-    scores = step.batch * pairs * heads
-    sink_scores = step.tokens * heads if sinks else 0
-    weights = (vector("sinks", "attention", heads),) if sinks else ()
-    return site.operator(
-        "attention.core",
-        kind="attention",
-        parts=(
-            Part(
-                name="scores",
-                kind="attention",
-                flops=2 * scores * key_dim,
-                kv_read_bytes=kv_read_bytes,
-                input_bytes=input_elements * step.activation_bytes,
-                output_bytes=output_elements * step.activation_bytes,
-                shape=Attend(
-                    batch=step.batch,
-                    heads=heads,
-                    kv_heads=kv_heads,
-                    head_dim=(key_dim + value_dim) / 2,
-                    queries=step.new_tokens,
-                    keys=keys,
-                ),
-                operations=operations,
-            ),
-            *((_softcap(scores, step),) if softcap else ()),
-            Part(
-                name="softmax",
-                kind="elementwise",
-                flops=SOFTMAX * (scores + sink_scores),
-                weight_bytes=sum(w.stored_bytes(step) for w in weights),
-                operations=0,  # one kernel wherever attention is done
-            ),
-            Part(name="values", kind="attention", flops=2 * scores * value_dim, operations=0),
-        ),
-        weights=weights,
-        summary="Scores of queries against keys, their softmax, and the weighted sum of values",
-        formula=sum_of(
-            formula,
-            softcap and f"{SOFTCAP} B pairs H",
-            f"{SOFTMAX} B pairs H",
-            sinks and f"{SOFTMAX} N H",
-        ),
-        source=source,
-    )
-
-
-def _softcap(scores: Number, step: Step) -> Part:
-    """Keeps scores within a bound by a tanh; plain PyTorch writes them out for it."""
-    passed = scores * step.activation_bytes
-    return Part(
-        name="softcap",
-        kind="elementwise",
-        flops=SOFTCAP * scores,
-        inner_input_bytes=passed,
-        inner_output_bytes=passed,
-        operations=3,
-    )
+QkNorm = Literal["none", "head", "full", "head_unweighted"]
+Tokens = Annotated[int, Field(ge=1, le=2**31)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -164,14 +42,21 @@ class Attention(MixerKind):
     num_attention_heads: Count  # H
     num_key_value_heads: Count  # K
     head_dim: Width  # d
-    qk_norm: QkNorm = "none"  # "head": weights of d; "full": weights of H d and K d
+    v_head_dim: Width | None = None  # dv; default: d
+    # "head": weights of d; "full": weights of H d and K d; "head_unweighted": none, of each head
+    qk_norm: QkNorm = "none"
     rotary_dim: Annotated[int, Field(ge=0)] | None = None  # rotated elements of a head; default: d
-    sliding_window: Annotated[int, Field(ge=1, le=2**31)] | None = None  # keys seen, itself in
+    sliding_window: Tokens | None = None  # keys seen, itself in
+    attention_chunk_size: Tokens | None = None  # a token sees those of its chunk up to itself
+    floor_scale: Tokens | None = None  # queries grow with each so many tokens before them
     attention_bias: bool = False  # of the query, key and value projections
     output_bias: bool = False
     sinks: bool = False  # a learnt score a head
     softcap: bool = False  # scores are kept within a bound, by a tanh
     output_gate: bool = False  # a sigmoid for each element of the result, of a wider projection
+    attention_k_eq_v: bool = False  # a key before its norm and rotation is the value, too
+    value_norm: bool = False  # an RMSNorm of each value head, without a weight
+    shared_kv: bool = False  # reads keys and values of the last earlier layer that has such ones
 
     def __post_init__(self) -> None:
         """Heads must group evenly; a head cannot be rotated beyond its size."""
@@ -182,84 +67,129 @@ class Attention(MixerKind):
             )
         if self.rotary_dim is not None and self.rotary_dim > self.head_dim:
             raise InputError(f"rotary_dim={self.rotary_dim}: exceeds head_dim={self.head_dim}")
+        if self.sliding_window is not None and self.attention_chunk_size is not None:
+            raise InputError(
+                f"attention_chunk_size={self.attention_chunk_size}: a layer with a sliding_window"
+                " has no chunks"
+            )
+        if self.attention_k_eq_v and self.value_dim != self.head_dim:
+            raise InputError(
+                f"v_head_dim={self.v_head_dim}: differs from head_dim={self.head_dim}, though keys"
+                " are values (attention_k_eq_v)"
+            )
+        for field in ("attention_k_eq_v", "value_norm"):
+            if self.shared_kv and getattr(self, field):
+                raise InputError(f"{field}=True: is of a layer's own values; shared_kv has none")
+
+    @property
+    def value_dim(self) -> int:
+        """dv, the size of a value head."""
+        return self.head_dim if self.v_head_dim is None else self.v_head_dim
+
+    @property
+    def reads_other_cache(self) -> bool:
+        """Whether it has no keys and values of its own."""
+        return self.shared_kv
+
+    def can_read(self, other: MixerKind) -> bool:
+        """Whether it could attend to the keys and values of another layer: of equal shapes."""
+        return isinstance(other, Attention) and not other.shared_kv and _cached(self, other)
 
     def kv_token_bytes(self, step: Step) -> int:
-        """2 K vectors of d: one key and one value a head.
+        """One key of d and one value of dv for each of K heads; 0 if they are another layer's.
 
         Raises:
             InputError: The format of the cache is a layout of latents.
         """
+        return 0 if self.shared_kv else self._read_token_bytes(step)
+
+    def _read_token_bytes(self, step: Step) -> int:
+        """Bytes of a cached token's keys and values, be they this layer's or another's."""
         if step.kv_dtype.rotary_bits:
             raise InputError(
                 f"kv_dtype={step.kv_dtype.label}: is a layout of latents (MLA); layers of kind"
                 f" {self.kind!r} keep keys and values"
             )
-        return 2 * self.num_key_value_heads * step.kv_dtype.row_bytes(self.head_dim)
+        key, value = map(step.kv_dtype.row_bytes, (self.head_dim, self.value_dim))
+        return self.num_key_value_heads * (key + value)
 
     def kept_tokens(self, tokens: Number, step: Step) -> Number:
-        """All of them; of a window the last W, unless windows are kept whole."""
-        if self.sliding_window is None or step.window_cache == "whole":
-            return tokens
-        return smaller(tokens, self.sliding_window)
+        """All of them; of a window the last W, unless windows are kept whole.
+
+        Of chunks of C the last C: the slots of a finished chunk are written over one by one.
+        """
+        most = self.sliding_window or self.attention_chunk_size
+        return tokens if most is None or step.window_cache == "whole" else smaller(tokens, most)
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
-        """H, K, d, dr, pairs."""
+        """H, K, d, dv where it differs, dr, pairs."""
         del operator
+        apart = self.value_dim != self.head_dim
         return (
             Letter("H", self.num_attention_heads, "query heads"),
             Letter("K", self.num_key_value_heads, "key-value heads"),
-            Letter("d", self.head_dim, "head size"),
-            Letter("dr", self._rotated, "rotated elements of a head"),
-            pairs_letter(step, self.sliding_window),
+            Letter("d", self.head_dim, f"{'key ' if apart else ''}head size"),
+            *([Letter("dv", self.value_dim, "value head size")] if apart else []),
+            Letter("dr", self.rotated, "rotated elements of a head"),
+            self._pairs_letter(step),
         )
 
+    def _pairs_letter(self, step: Step) -> Letter:
+        if self.attention_chunk_size is not None:
+            return chunk_pairs_letter(step, self.attention_chunk_size)
+        return pairs_letter(step, self.sliding_window)
+
+    def _reach(self, step: Step) -> tuple[Number, Number]:
+        """Query-key pairs of a sequence and head, and the cached tokens that a step reads."""
+        if self.attention_chunk_size is not None:
+            chunk = self.attention_chunk_size
+            return chunk_pairs(step, chunk), chunk_read_tokens(step, chunk)
+        window = self.sliding_window
+        return attended_pairs(step, window), read_tokens(step, window)
+
     @property
-    def _rotated(self) -> int:
+    def rotated(self) -> int:
         """Elements of a head that the rotary embedding turns."""
         return self.head_dim if self.rotary_dim is None else self.rotary_dim
 
+    @property
+    def value_letter(self) -> str:
+        """The letter of a value head's size."""
+        return "d" if self.value_dim == self.head_dim else "dv"
+
+    @property
+    def new_elements(self) -> int:
+        """Elements of the keys and values that a new token brings: K (d + dv), or 0."""
+        return 0 if self.shared_kv else self.num_key_value_heads * (self.head_dim + self.value_dim)
+
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """qkv, rope, core, (gate), output."""
-        h, k, d = self.num_attention_heads, self.num_key_value_heads, self.head_dim
+        h, k, d, dv = (
+            self.num_attention_heads,
+            self.num_key_value_heads,
+            self.head_dim,
+            self.value_dim,
+        )
         n = step.tokens
-        queries, heads = (2 * h, "(2 H + 2 K)") if self.output_gate else (h, "(H + 2 K)")
-        kv_bytes = self.kv_token_bytes(step)
-        cached = read_tokens(step, self.sliding_window)
+        pairs, cached = self._reach(step)
         return [
-            linear(
-                "attention.qkv",
-                site,
-                step,
-                inputs=site.hidden_size,
-                outputs=(queries + 2 * k) * d,
-                group="attention",
-                bias=self.attention_bias,
-                matrix_rows=(queries * d, k * d, k * d),
-                summary="Queries, keys and values of the new tokens"
-                + (
-                    ", and gates of the result, in one projection"
-                    if self.output_gate
-                    else ", in one projection"
-                ),
-                formula=sum_of(f"2 N D {heads} d", self.attention_bias and f"N {heads} d"),
-                source="arXiv 2305.13245",
-            ),
-            self._rope(site, step, kv_bytes),
+            self._qkv(site, step),
+            rope(self, site, step),
             core(
                 site,
                 step,
-                pairs=attended_pairs(step, self.sliding_window),
+                pairs=pairs,
                 heads=h,
                 kv_heads=k,
                 key_dim=d,
-                value_dim=d,
+                value_dim=dv,
                 keys=cached + step.new_tokens,
-                kv_read_bytes=step.batch * cached * kv_bytes,
-                input_elements=n * (h + 2 * k) * d,
-                output_elements=n * h * d,
+                kv_read_bytes=step.batch * cached * self._read_token_bytes(step),
+                input_elements=n * (h * d + k * (d + dv)),
+                output_elements=n * h * dv,
                 sinks=self.sinks,
                 softcap=self.softcap,
-                formula="2 B pairs H (d + d)",
+                formula=f"2 B pairs H (d + {self.value_letter})",
                 source="arXiv 2305.13245; windows: arXiv 2310.06825",
             ),
             *((self._gate(site, step),) if self.output_gate else ()),
@@ -267,19 +197,62 @@ class Attention(MixerKind):
                 "attention.output",
                 site,
                 step,
-                inputs=h * d,
+                inputs=h * dv,
                 outputs=site.hidden_size,
                 group="attention",
                 bias=self.output_bias,
                 summary="Projection of all heads' results back to the hidden size",
-                formula=sum_of("2 N H d D", self.output_bias and "N D"),
+                formula=sum_of(f"2 N H {self.value_letter} D", self.output_bias and "N D"),
                 source="arXiv 2305.13245",
             ),
         ]
 
+    def _qkv(self, site: Site, step: Step) -> Operator:
+        """One matrix for the queries (and gates of the result), the keys and the values.
+
+        Keys that are values are projected once; shared ones not at all.
+        """
+        h, k, d, dv = (
+            self.num_attention_heads,
+            self.num_key_value_heads,
+            self.head_dim,
+            self.value_dim,
+        )
+        own_keys = not self.shared_kv
+        own_values = own_keys and not self.attention_k_eq_v
+        rows = [h * (d + dv) if self.output_gate else h * d]
+        rows += [k * d] if own_keys else []
+        rows += [k * dv] if own_values else []
+        if dv == d:
+            counted = heads_of(1 + self.output_gate, own_keys + own_values, "d")
+        else:
+            counted = heads_of(1, int(own_keys), "d")
+            if self.output_gate or own_values:
+                counted = f"({counted} + {heads_of(int(self.output_gate), int(own_values), 'dv')})"
+        gates = ", and gates of the result" if self.output_gate else ""
+        if own_values:
+            what = f"Queries, keys and values of the new tokens{gates}, in one projection"
+        elif own_keys:
+            what = f"Queries and keys of the new tokens{gates}, in one projection; keys are values"
+        else:
+            what = f"Queries of the new tokens{gates}; keys and values are an earlier layer's"
+        return linear(
+            "attention.qkv",
+            site,
+            step,
+            inputs=site.hidden_size,
+            outputs=sum(rows),
+            group="attention",
+            bias=self.attention_bias,
+            matrix_rows=tuple(rows),
+            summary=what,
+            formula=sum_of(f"2 N D {counted}", self.attention_bias and f"N {counted}"),
+            source="arXiv 2305.13245",
+        )
+
     def _gate(self, site: Site, step: Step) -> Operator:
         """The result of every head times the sigmoid of its gate: 4 FLOPs an element."""
-        elements = step.tokens * self.num_attention_heads * self.head_dim
+        elements = step.tokens * self.num_attention_heads * self.value_dim
         passed = elements * step.activation_bytes
         return site.operator(
             "attention.gate",
@@ -295,61 +268,18 @@ class Attention(MixerKind):
                 ),
             ),
             summary="The result of every head times the sigmoid of its gate",
-            formula=f"{SIGMOID + 1} N H d",
+            formula=f"{SIGMOID + 1} N H {self.value_letter}",
             source="arXiv 2505.06708",
         )
 
-    def _rope(self, site: Site, step: Step, kv_bytes: int) -> Operator:
-        """QK-norm, rotary embedding and the cache write: one pass over queries and keys."""
-        h, k, d = self.num_attention_heads, self.num_key_value_heads, self.head_dim
-        n, a = step.tokens, step.activation_bytes
-        rotated, normed = self._rotated, self.qk_norm != "none"
-        parts: list[Part] = []
-        weights: tuple[Weight, ...] = ()
-        if normed:
-            q_width, k_width = (d, d) if self.qk_norm == "head" else (h * d, k * d)
-            weights = (vector("q_norm", "norm", q_width), vector("k_norm", "norm", k_width))
-            parts.append(
-                Part(
-                    name="qk_norm",
-                    kind="norm",
-                    flops=RMS_NORM * n * (h + k) * d,
-                    weight_bytes=sum(w.stored_bytes(step) for w in weights),
-                    inner_input_bytes=n * (h + k) * d * a,
-                    inner_output_bytes=n * (h + k) * d * a,
-                    operations=2,  # of queries and of keys
-                )
-            )
-        if rotated:
-            parts.append(
-                Part(
-                    name="rotary",
-                    kind="elementwise",
-                    flops=ROTARY * n * (h + k) * rotated,
-                    inner_input_bytes=n * (h + k) * d * a,
-                    inner_output_bytes=n * (h + k) * d * a,
-                    operations=2,
-                )
-            )
-        kept = self.kept_tokens(step.new_tokens, step)
-        parts.append(
-            Part(
-                name="cache_write",
-                kind="elementwise",
-                kv_written_bytes=step.batch * kept * kv_bytes,
-                input_bytes=n * (h + 2 * k) * d * a,
-                output_bytes=n * (h + 2 * k) * d * a,
-            )
-        )
-        return site.operator(
-            "attention.rope",
-            kind="elementwise",
-            parts=tuple(parts),
-            weights=weights,
-            summary=f"{'Norm and rotation' if normed else 'Rotation'} of queries and keys,"
-            " and the write of new keys and values to the cache",
-            formula=sum_of(
-                normed and f"{RMS_NORM} N (H + K) d", rotated > 0 and f"{ROTARY} N (H + K) dr"
-            ),
-            source="RoPE arXiv 2104.09864; QK-norm arXiv 2409.02060, 2505.09388",
-        )
+
+def _cached(one: Attention, other: Attention) -> bool:
+    """Whether the caches of two layers hold tokens of equal shapes, and equally many."""
+    fields = (
+        "num_key_value_heads",
+        "head_dim",
+        "value_dim",
+        "sliding_window",
+        "attention_chunk_size",
+    )
+    return all(getattr(one, field) == getattr(other, field) for field in fields)

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from pydantic.dataclasses import dataclass
 
+from costmodel.errors import InputError
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import MixerKind
 from costmodel.layers.letters import Letter
@@ -28,6 +29,11 @@ class AttentionAndMamba2(MixerKind):
     kind: Literal["attention_and_mamba2"] = "attention_and_mamba2"
     attention: Attention
     mamba: Mamba2
+
+    def __post_init__(self) -> None:
+        """Its attention keeps a cache of its own."""
+        if self.attention.shared_kv:
+            raise InputError("attention.shared_kv=True: is not modelled beside Mamba-2")
 
     def kv_token_bytes(self, step: Step) -> int:
         """Keys and values of the attention."""

@@ -85,9 +85,23 @@ class MixerKind(LayerKind):
         del hidden_size, step
         return 0
 
+    @property
+    def reads_other_cache(self) -> bool:
+        """Whether it reads the cache of the last earlier layer that it can read."""
+        return False
+
+    def can_read(self, other: "MixerKind") -> bool:
+        """Whether it could read the cache of another layer."""
+        del other
+        return False
+
 
 class FfnKind(LayerKind):
     """What follows attention in a block: a dense feed-forward layer or experts."""
+
+
+class StreamKind(LayerKind):
+    """What stands in place of, or beside, the one residual stream: AltUp, LAUREL."""
 
 
 Position: TypeAlias = Literal["beside_ffn", "before_attention", "behind_block", "input"]

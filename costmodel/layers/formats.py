@@ -22,6 +22,7 @@ Group: TypeAlias = Literal[
     "memory_keys",
     "memory_values",
     "memory_projections",
+    "residual",
     "norm",
 ]
 GROUPS: tuple[Group, ...] = get_args(Group)

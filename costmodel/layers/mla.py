@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from costmodel.layers.attention import attended_pairs, core, pairs_letter
+from costmodel.layers.attention_core import attended_pairs, core, pairs_letter
 from costmodel.layers.base import Count, MixerKind, Width
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.letters import Letter, sum_of

@@ -26,14 +26,15 @@ from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
 LATENT: Final = "arXiv 2601.18089"
-Scoring = Literal["softmax", "sigmoid", "softmax_of_chosen"]
+Scoring = Literal["softmax", "sigmoid", "softmax_of_chosen", "sigmoid_of_chosen"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class MoeFfn(FfnKind):
     """k of E experts a token, and optionally shared ones.
 
-    `scoring`: "softmax" over all experts, "sigmoid" of each, or "softmax_of_chosen" (after top-k).
+    `scoring`: "softmax" over all experts, "sigmoid" of each, or of the k chosen ones alone, after
+    top-k: "softmax_of_chosen", "sigmoid_of_chosen" (Llama 4).
     Group-limited routing keeps the best `topk_group` of `n_group` groups, each group scored by the
     sum of its best `group_score_experts` experts (DeepSeek-V3: 2; DeepSeek-V2: 1).
 
@@ -59,6 +60,7 @@ class MoeFfn(FfnKind):
     activation: Activation = "silu"
     scoring: Scoring = "softmax"
     norm_topk_prob: bool = False  # divide the k weights by their sum
+    weighted_input: bool = False  # a weight scales what its expert reads, not its result (Llama 4)
     score_correction_bias: bool = False  # a learnt bias a score, for the choice only
     score_correction_buffer: bool = False  # the same set by a controller: no parameter
     n_group: Count = 1

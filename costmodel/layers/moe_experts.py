@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from costmodel.layers.kernel_shape import Grouped
 from costmodel.layers.letters import sum_of
+from costmodel.layers.numbers import Number
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import MULTIPLY_ADD, activation_flops
 from costmodel.layers.site import Site
@@ -24,6 +25,7 @@ def routed_experts(config: "MoeFfn", site: Site, step: Step) -> Operator:
     """Sort tokens by expert, two grouped GEMMs, weighted sum of k results, shared ones added.
 
     Counts 2 N k D I (3 gated, else 2) FLOPs; bytes of the expected distinct experts, each once.
+    The k weights scale results, or with `weighted_input` what experts read: as many FLOPs.
     Of experts without a computation, the token times its weight; a routing draws them as it draws
     the others, so that E / (E + Z) of the distinct ones have weights.
     Leaves out: padding of each expert's tokens to a tile; sums of weights.
@@ -83,6 +85,7 @@ def routed_experts(config: "MoeFfn", site: Site, step: Step) -> Operator:
             inner_output_bytes=routed * d * a,
             routing=True,
         ),
+        *((_weighting(routed * d, step),) if config.weighted_input else ()),
         Part(
             name="gate_up",
             kind="matmul",
@@ -112,7 +115,9 @@ def routed_experts(config: "MoeFfn", site: Site, step: Step) -> Operator:
         Part(
             name="combine",
             kind="elementwise",
-            flops=MULTIPLY_ADD * (routed * d + kept) + added,
+            flops=(1 if config.weighted_input else MULTIPLY_ADD) * routed * d
+            + MULTIPLY_ADD * kept
+            + added,
             input_bytes=(added + kept) * a,
             output_bytes=n * d * a,
             inner_input_bytes=routed * d * a,
@@ -149,4 +154,16 @@ def routed_experts(config: "MoeFfn", site: Site, step: Step) -> Operator:
         )
         + f"; compares: N k; bytes: each distinct expert once, {expected} if uniform",
         source="arXiv 2409.02060; grouped GEMM over the tokens of each expert",
+    )
+
+
+def _weighting(elements: Number, step: Step) -> Part:
+    """Each token's copy for an expert times that expert's weight."""
+    return Part(
+        name="weighting",
+        kind="elementwise",
+        flops=elements,
+        inner_input_bytes=elements * step.activation_bytes,
+        inner_output_bytes=elements * step.activation_bytes,
+        routing=True,
     )

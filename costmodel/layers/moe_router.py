@@ -30,7 +30,7 @@ def router(config: "MoeFfn", site: Site, step: Step) -> Operator:
     n, a, e, k = step.tokens, step.activation_bytes, config.choices, config.num_experts_per_tok
     letter = "(E + Z)" if config.zero_expert_num else "E"
     scores = n * e * a
-    per_score = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "softmax_of_chosen": 0}[config.scoring]
+    per_score = {"softmax": SOFTMAX, "sigmoid": SIGMOID}.get(config.scoring, 0)
     parts = []
     weights: tuple[Weight, ...] = ()
     if per_score:
@@ -131,7 +131,8 @@ def router(config: "MoeFfn", site: Site, step: Step) -> Operator:
 
 
 def _weighting_flops(config: "MoeFfn") -> int:
-    """FLOPs per chosen weight: a softmax over the k chosen, or their sum and the division."""
+    """FLOPs per chosen weight: a softmax over the k chosen; a sigmoid; sum and division."""
     if config.scoring == "softmax_of_chosen":
         return SOFTMAX
-    return 2 if config.norm_topk_prob else 0
+    divided = 2 if config.norm_topk_prob else 0
+    return divided + (SIGMOID if config.scoring == "sigmoid_of_chosen" else 0)

@@ -156,8 +156,9 @@ class Part(Traffic):
     inner_output_bytes: Number = 0
     host_bytes: Number = 0  # rows of tables in host memory, each distinct one once
     disk_bytes: Number = 0  # the same of tables on disk
-    fetched_rows: Number = 0  # distinct rows that this layer reads of tables outside HBM
+    fetched_rows: Number = 0  # that this layer reads of tables outside HBM: costs/placement.py
     fetched_bytes: Number = 0  # of these rows, whatever other layers of the table read
+    reach_bytes: int = 0  # of the rows of a table among which those are
     operations: int = 1  # like operations in it (residual adds); 0: an epilogue of the part before
     routing: bool = False  # belongs to the cost of choosing experts or rows
     early: bool = False  # its rows are known before the step, and so may be fetched ahead
@@ -167,7 +168,7 @@ class Part(Traffic):
 QUANTITIES = tuple(
     field.name
     for field in fields(Part)
-    if field.name not in ("name", "kind", "operations", "routing", "early", "shape")
+    if field.name not in ("name", "kind", "reach_bytes", "operations", "routing", "early", "shape")
 )
 """The fields of a `Part` that are summed into operators and steps."""
 

@@ -34,8 +34,8 @@ class PerLayerEmbedding(MemoryKind):
     token and a norm over each layer's p values. At the end of layer l, from the residual stream h:
     h + norm(W_out (gelu(W_gate h) * e_l)).
 
-    Leaves out: constant scales of rows and projections, which are folded into the weights. In
-    Gemma 3n the result joins three of four streams (AltUp); here there is one residual stream.
+    Leaves out: constant scales of rows and projections, which are folded into the weights. Of a
+    model with several streams (AltUp) the result joins all but the first.
     """
 
     kind: Literal["per_layer_embedding"] = "per_layer_embedding"

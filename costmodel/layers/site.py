@@ -129,6 +129,7 @@ def region_path(leaves: Sequence[str]) -> str:
     return prefix + "{" + ",".join(".".join(names[shared:]) for names in split) + "}"
 
 
+@lru_cache(maxsize=2**14)  # a validation asks for each path in every case of a recording
 def region_leaves(path: str) -> tuple[str, ...]:
     """The paths of the leaves behind a region of one layer; of a leaf, itself."""
     prefix, brace, rest = path.partition("{")

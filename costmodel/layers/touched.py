@@ -31,5 +31,6 @@ class TableRows:
 
     read_bytes: Number  # each distinct row of a layer, whatever other layers of the table read
     sector_bytes: Number  # what the compulsory rows move, in whole sectors of 32 bytes
-    fetched_bytes: Number = 0  # as `read_bytes`, of tables outside HBM, which the others leave out
-    fetched_sector_bytes: Number = 0  # as `sector_bytes`, of tables outside HBM
+    far_bytes: Number = 0  # as `read_bytes`, of tables outside HBM, which the others leave out
+    fetched_bytes: Number = 0  # what a layer fetches of those: `Part.fetched_bytes`
+    fetched_sector_bytes: Number = 0  # the same in whole sectors

@@ -95,7 +95,7 @@ def sweep(
             costs.operators,
             step,
             costs.kv_cache,
-            model.hidden_size,
+            model.stream_width,
             capacity_bytes,
             towers_bytes=model.towers_bytes,
         )

@@ -1,8 +1,8 @@
 """The schema of measured gathers from host memory: times of random rows over the link of one GPU.
 
-A file holds gathers over a full grid of row widths and numbers of rows, from pinned host memory
-and, for comparison, from HBM, and copies of large blocks. It stands beside the calibrations, under
-the name of its GPU's preset (`costmodel/presets/host_rows`).
+A file holds gathers over a full grid of sizes of tables, row widths and numbers of rows, from
+pinned host memory and, for comparison, from HBM, and copies of large blocks. It stands beside the
+calibrations, under the name of its GPU's preset (`costmodel/presets/host_rows`).
 """
 
 from pathlib import Path
@@ -22,11 +22,13 @@ Text = Annotated[str, Field(min_length=1, max_length=2000)]
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Gather:
-    """The time of one gather of `rows` different random rows within a CUDA graph, launch included.
+    """The time of one gather of `rows` random rows within a CUDA graph, launch included.
 
-    From host memory the kernel reads the rows over the link, from HBM in the ordinary way.
+    From host memory the kernel reads the rows over the link, from HBM in the ordinary way. None of
+    the rows were read a moment before.
     """
 
+    table_bytes: Size  # among which the rows lie
     row_bytes: Size
     rows: Size
     host_s: Seconds
@@ -57,13 +59,14 @@ class HostRows:
     copies: Annotated[tuple[Copy, ...], Field(min_length=1, max_length=MAX_POINTS)]
 
     def __post_init__(self) -> None:
-        """The gathers are a full grid: each width with each number of rows, once."""
-        points = {(gather.row_bytes, gather.rows) for gather in self.gathers}
-        widths, counts = ({point[side] for point in points} for side in (0, 1))
-        if not len(points) == len(self.gathers) == len(widths) * len(counts):
+        """The gathers are a full grid: each table with each width and number of rows, once."""
+        points = {(one.table_bytes, one.row_bytes, one.rows) for one in self.gathers}
+        tables, widths, counts = ({point[side] for point in points} for side in range(3))
+        full = len(tables) * len(widths) * len(counts)
+        if not len(points) == len(self.gathers) == full:
             raise ValueError(
-                f"gathers: hold {len(self.gathers)} points; {len(widths)} values of row_bytes with"
-                f" {len(counts)} of rows, each pair once, are {len(widths) * len(counts)}"
+                f"gathers: hold {len(self.gathers)} points; {len(tables)} values of table_bytes"
+                f" with {len(widths)} of row_bytes and {len(counts)} of rows, each once, are {full}"
             )
 
 

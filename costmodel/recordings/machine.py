@@ -58,8 +58,23 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Anchor:
+    """Seconds of a kernel that is the same in every recording, before and after a measurement.
+
+    So a difference between two recordings, or a drift within one, can be told from the machine's.
+    """
+
+    name: Label
+    before_s: Annotated[float, Field(gt=0, le=1e3)]
+    after_s: Annotated[float, Field(gt=0, le=1e3)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Conditions:
-    """The state of the machine during a measurement; None or empty where it cannot be read."""
+    """The state of the machine during a measurement; None or empty where it cannot be read.
+
+    `anchors` are left out of files without any: all that were made before the field existed.
+    """
 
     started: Moment
     warm_up: Annotated[int, Field(ge=0, le=10**6)]  # steps run before the first that is measured
@@ -70,3 +85,6 @@ class Conditions:
         tuple[Label, ...], Field(max_length=32)
     ] = ()  # why clocks are held down
     other_processes: Annotated[int, Field(ge=0, le=10**6)] | None = None  # on the same GPU
+    anchors: Annotated[tuple[Anchor, ...], Field(max_length=16)] = Field(
+        default=(), exclude_if=lambda anchors: not anchors
+    )

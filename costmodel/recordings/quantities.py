@@ -27,7 +27,7 @@ class Quantity:
         runs: the kinds of run that measure it.
         levels: whether it is measured of the whole step, of each operator, or of both.
         exact: whether it is a count that the cost model must predict to the unit.
-        of_host: whether only cases with tables in host memory have it.
+        only: which cases have it: those with tables in host memory, or with a state; None: all.
         counterpart: the predicted number that it is compared with, in words; empty for none.
     """
 
@@ -37,7 +37,7 @@ class Quantity:
     runs: tuple[RunName, ...]
     levels: tuple[Level, ...]
     exact: bool = False
-    of_host: bool = False
+    only: Literal["host", "state"] | None = None
     counterpart: str = ""
 
 
@@ -80,6 +80,16 @@ QUANTITIES: dict[str, Quantity] = {
             unit="bytes",
             runs=("time",),
             levels=OF_STEP,
+        ),
+        Quantity(
+            name="state_held_bytes",
+            title="state held",
+            unit="bytes",
+            runs=("time",),
+            levels=OF_STEP,
+            exact=True,
+            only="state",
+            counterpart="state of recurrent layers, of all sequences",
         ),
         Quantity(
             name="flops_counted",
@@ -148,7 +158,7 @@ QUANTITIES: dict[str, Quantity] = {
             unit="bytes",
             runs=("time",),
             levels=OF_STEP,
-            counterpart="weights, buffers, KV cache and the widest operator's activations",
+            counterpart="weights, buffers, KV cache, state and the widest operator's activations",
         ),
         Quantity(
             name="resident_memory_bytes",
@@ -156,7 +166,7 @@ QUANTITIES: dict[str, Quantity] = {
             unit="bytes",
             runs=("time",),
             levels=OF_STEP,
-            counterpart="weights, buffers and KV cache",
+            counterpart="weights, buffers, KV cache and state",
         ),
         Quantity(
             name="hbm_read_bytes",
@@ -180,7 +190,7 @@ QUANTITIES: dict[str, Quantity] = {
             unit="bytes",
             runs=("counters",),
             levels=OF_BOTH,
-            of_host=True,
+            only="host",
             counterpart="rows of tables in host memory, in whole sectors of 32 bytes",
         ),
         # reads and writes together, where GPM is the only counter

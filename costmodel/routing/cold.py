@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costmodel.routing.expectation import Expected, ItemKind, Trials
+from costmodel.routing.expectation import Expected, ItemKind, Trials, along_first
 from costmodel.routing.popularity import Routing
 from costmodel.routing.union import expected_union
 
@@ -57,12 +57,10 @@ class Cold:
         """
         kept = int(self.cached_share * population)
         whole = self.routing.expected_distinct_hashed(population, trials, order=order)
-        share = self.routing.hot_share_hashed(population, kept, order=order)
+        share = along_first(self.routing.hot_share_hashed(population, kept, order=order), whole)
         alike = whole * (1 - kept / population)
         if not isinstance(alike, np.ndarray):
             return min(alike, float(trials * (1 - share)))
-        if isinstance(share, np.ndarray):  # of several routings, along the first axis
-            share = share.reshape(-1, *[1] * (alike.ndim - 1))
         least: Expected = np.minimum(alike, trials * (1 - share))
         return least
 

@@ -28,6 +28,17 @@ BIGRAM = 2
 BIGRAMS = 300_000_000
 
 
+def along_first(values: Expected, like: Expected) -> Expected:
+    """One value for each entry of the first axis of `like`, so shaped that both can be multiplied.
+
+    Several routings of a grid lie along its first axis. A single number stays one.
+    """
+    if isinstance(values, np.ndarray) and isinstance(like, np.ndarray):
+        shaped: Expected = values.reshape(-1, *[1] * (like.ndim - 1))
+        return shaped
+    return values
+
+
 @lru_cache(maxsize=KEPT_POPULARITIES)
 def zipf_inclusion(population: int, draws: int, exponent: float, edge: int = 0) -> Inclusion:
     """`zipf.inclusion` with a memo, for sweeps; its arrays are shared and so read-only."""

@@ -41,6 +41,11 @@ def expected_sectors(rows_total: int, row_bytes: int, distinct: Expected) -> Exp
     return rows_total * gcd(row_bytes, SECTOR_BYTES) / SECTOR_BYTES * in_one_period
 
 
+def row_sectors(row_bytes: int) -> float:
+    """Sectors of one row of w bytes, the mean over all places of a row: (w + 32 - g) / 32."""
+    return (row_bytes + SECTOR_BYTES - gcd(row_bytes, SECTOR_BYTES)) / SECTOR_BYTES
+
+
 @lru_cache(maxsize=256)
 def _sectors_by_rows(row_bytes: int) -> tuple[tuple[int, int], ...]:
     """(k, sectors of a period in which k rows lie), for each k that occurs."""

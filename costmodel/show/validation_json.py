@@ -25,6 +25,7 @@ def validation_json(validation: Validation, most: int | None) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
         "calibrations": list(validation.calibrations),
+        "anchors": [asdict(anchor) for anchor in validation.anchors],
         "failed_self_checks": [asdict(check) for check in validation.failed_checks],
         "below_bound": [
             {"recording": name, **asdict(violation), "path": violation.path or WHOLE_STEP}

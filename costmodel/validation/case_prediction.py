@@ -91,7 +91,7 @@ class CasePrediction:
             self.costs.operators,
             self.workload.step(),
             self.costs.kv_cache,
-            self.model.hidden_size,
+            self.model.stream_width,
             capacity_bytes=0,  # only tells whether it fits, which nobody asks here
         )
 

@@ -105,7 +105,7 @@ def _written_bytes(operator: Operator) -> Number:
 
 
 def _host_bytes(operator: Operator) -> Number:
-    """Bytes of the distinct rows that one layer reads from host memory, in whole sectors."""
+    """Bytes of the rows that one layer fetches from host memory, in whole sectors."""
     from_host = any(weight.place == "host" for weight in operator.weights)
     return operator.rows.fetched_sector_bytes if from_host and operator.rows is not None else 0
 
@@ -164,13 +164,14 @@ def _memory_bytes(
 
 
 def _resident_bytes(memory: Footprint) -> Number:
-    return memory.weights_bytes + memory.buffers_bytes + memory.kv_bytes
+    return memory.weights_bytes + memory.buffers_bytes + memory.kv_bytes + memory.state_bytes
 
 
 STEP_COUNTERPARTS: dict[str, Callable[[CasePrediction], Counterpart]] = {
     "parameters": lambda case: _predicted(case.costs.parameters.total),
     "buffer_bytes": lambda case: _predicted(case.memory.buffers_bytes),
     "kv_held_bytes": lambda case: _predicted(case.costs.kv_cache.stored_bytes),
+    "state_held_bytes": lambda case: _predicted(case.costs.kv_cache.state_bytes),
     "resident_memory_bytes": _memory_bytes(_resident_bytes),
     "peak_memory_bytes": _memory_bytes(lambda memory: memory.total_bytes),
     "flops_counted": lambda case: _predicted(

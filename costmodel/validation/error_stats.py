@@ -31,6 +31,7 @@ OF_BOTH_PHASES = (  # quantities that do not differ in nature between decode and
     "buffer_bytes",
     "kv_held_bytes",
     "kv_allocated_bytes",
+    "state_held_bytes",
     "flops_counted",
     "eager_s",
     "distinct",

@@ -155,10 +155,10 @@ def _columns(
             choices=choices,
         )
 
-    for quantity in _quantities(case, name, "step"):
+    for quantity in _quantities(case, prediction, name, "step"):
         readings = readings_of(run.step.get(quantity) if run else absent)
         yield column(quantity, STEP_ALONE, (step_counterpart(prediction, quantity),), readings)
-    for quantity in _quantities(case, name, "operators"):
+    for quantity in _quantities(case, prediction, name, "operators"):
         readings = readings_of(run.operators.get(quantity) if run else absent)
         if quantity == "distinct":
             counterparts = _distinct_counterparts(prediction, leaves, readings)
@@ -168,10 +168,14 @@ def _columns(
             yield column(quantity, leaves, counterparts, readings)
 
 
-def _quantities(case: Case, name: RunName, level: Level) -> list[str]:
-    """What a run of the case measures at a level; host memory only where tables stand in it."""
-    host = case.workload.tables == "host"
-    return [each for each in measured_in(name, level) if host or not QUANTITIES[each].of_host]
+def _quantities(case: Case, prediction: CasePrediction, name: RunName, level: Level) -> list[str]:
+    """What a run of the case measures at a level, without what this case has none of."""
+    has = {
+        None: True,
+        "host": case.workload.tables == "host",
+        "state": bool(prediction.costs.kv_cache.state_bytes),
+    }
+    return [quantity for quantity in measured_in(name, level) if has[QUANTITIES[quantity].only]]
 
 
 def _leaf_counterparts(

@@ -148,7 +148,13 @@ def _common_cases(first: Recording, again: Recording) -> Iterator[tuple[str, Cas
         if case.seed != first_cases[case.workload].seed:
             label = case.workload.label
             raise InputError(f"seed={case.seed}: differs from the first run's: {label}")
-        yield first.model.name, first_cases[case.workload], case
+        yield f"{first.model.name}{of_other_kernels(first)}", first_cases[case.workload], case
+
+
+def of_other_kernels(recording: Recording) -> str:
+    """`, fused` of a recording by the backend `fused`; nothing of one by plain PyTorch."""
+    backends = {run.backend for case in recording.cases for run in case.runs.values()}
+    return "".join(f", {backend}" for backend in sorted(backends - {"torch"}))
 
 
 def _runs_and_quantities() -> Iterator[tuple[RunName, str]]:

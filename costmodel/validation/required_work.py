@@ -35,6 +35,8 @@ class StepWork:
 
     def of_region(self, leaves: Sequence[str]) -> RequiredWork | None:
         """The work of leaves that run together, or of a single one; None if one is not known."""
+        if len(leaves) == 1:
+            return self.by_leaf.get(leaves[0])
         if not self.by_leaf.keys() >= set(leaves):
             return None
         work = [self.by_leaf[leaf] for leaf in leaves]

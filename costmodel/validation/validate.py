@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 from operator import attrgetter
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from costmodel.costs.latency import Unknown
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Recording
+from costmodel.validation.anchors import AnchorReadings, anchor_readings
 from costmodel.validation.bounds import Violation, case_violations
 from costmodel.validation.case_prediction import NO_HARDWARE
 from costmodel.validation.error_stats import (
@@ -32,8 +33,12 @@ from costmodel.validation.error_stats import (
 from costmodel.validation.join import NO_RUN, join
 from costmodel.validation.joined import BY_RECORDED_CHOICES, JoinedColumn
 from costmodel.validation.machines import Gpus, backend_of
-from costmodel.validation.required_work import operator_work
+from costmodel.validation.required_work import OperatorWork, operator_work
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
+
+if TYPE_CHECKING:
+    from costmodel.inputs.model import ModelConfig
+    from costmodel.recordings.case_workload import CaseWorkload
 
 BY_KIND = ("kernel_s", "launches", "hbm_read_bytes")  # summed up by kind of operator as well
 MAX_NAME = 28  # characters of a model's name in a table
@@ -69,6 +74,7 @@ class Validation:
     Attributes:
         recordings: the name of each recording, with the short name of its model.
         calibrations: a sentence for each device: what predicts its times.
+        anchors: times of kernels that are the same in every recording, over all of them.
         failed_checks: self-checks of the profiler that did not hold.
         violations: measured numbers below their bounds, each with the name of the recording; the
             farthest below come first.
@@ -83,6 +89,7 @@ class Validation:
 
     recordings: tuple[tuple[str, str], ...]
     calibrations: tuple[str, ...]
+    anchors: tuple[AnchorReadings, ...]
     failed_checks: tuple[FailedCheck, ...]
     violations: tuple[tuple[str, Violation], ...]
     errors: tuple[ErrorLine, ...]
@@ -114,7 +121,11 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     violations: list[tuple[str, Violation]] = []
     chosen_cases = 0
     lacking: Counter[tuple[RunName, str]] = Counter()
+    last: ModelConfig | None = None
+    works: dict[CaseWorkload, tuple[OperatorWork, ...]] = {}  # of a model: the same by any kernels
     for (name, recording), model in zip(recordings, models, strict=True):
+        if recording.model != last:
+            last, works = recording.model, {}
         for joined in join(recording, gpus):
             case = recording.cases[joined.index]
             origin = Origin(
@@ -128,7 +139,8 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
                 stats.add(origin, column)
                 columns[column.quantity, column.run].append((origin, column))
             chosen_cases += any(column.choices == BY_RECORDED_CHOICES for column in joined.columns)
-            work = operator_work(recording.model, case.workload)
+            work = works.get(case.workload) or operator_work(recording.model, case.workload)
+            works[case.workload] = work
             used = measured_utilisation(recording, joined.index, gpus, work)
             utilisations.append(CaseUtilisation(origin=origin, utilisation=used))
             violations += [
@@ -140,6 +152,7 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     return Validation(
         recordings=tuple(zip((name for name, _ in recordings), models, strict=True)),
         calibrations=_calibrations(recordings, gpus),
+        anchors=anchor_readings(recording for _, recording in recordings),
         failed_checks=_failed_checks(recordings),
         violations=tuple(sorted(violations, key=lambda named: named[1].share)),
         errors=tuple(_error_lines(stats.by_group, by_kind=False)),

@@ -20,7 +20,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 def spread(values: Sequence[float], source: Source) -> Spread:
     """The median and quartiles of repeated readings of one number."""
-    low, middle, high = (_rounded(value, DIGITS) for value in quartiles(values))
+    low, middle, high = (rounded(value, DIGITS) for value in quartiles(values))
     return Spread(median=middle, q1=low, q3=high, repeats=len(values), source=source)
 
 
@@ -36,7 +36,7 @@ def spread_column(
         values = [reading[path] for reading in readings if path in reading]
         of_path = quartiles(values) if values else (None, None, None)
         for column, value in zip(columns, of_path, strict=True):
-            column.append(None if value is None else _rounded(value, COLUMN_DIGITS))
+            column.append(None if value is None else rounded(value, COLUMN_DIGITS))
     q1, middle, q3 = columns
     return SpreadColumn(
         median=tuple(middle), q1=tuple(q1), q3=tuple(q3), repeats=len(readings), source=source
@@ -48,7 +48,7 @@ def exact_column(paths: Sequence[str], counts: Mapping[str, int], source: Source
     return ExactColumn(values=tuple(counts.get(path) for path in paths), source=source)
 
 
-def _rounded(value: float, digits: int) -> float:
+def rounded(value: float, digits: int = DIGITS) -> float:
     """The value to `digits` significant digits; one of more whole digits, to a whole number.
 
     So bytes and FLOPs stay exact. Rounding never swaps two values, so quartiles keep their order.

@@ -3,7 +3,7 @@
 Rounds of both forms alternate, so that a drift of clocks or temperature affects both alike. Before
 each step L2 is filled with other data, since a small step would otherwise find operands in L2 that
 are cold in real decoding. Replays are timed in the state of a decode loop (see
-`profiler.instruments.flush`).
+`profiler.instruments.flush`). Rounds end early where replays hardly differ, as most do.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,13 @@ from typing import Protocol
 import torch
 
 from costmodel.recordings.machine import Conditions
+from profiler.instruments.spread import quartiles
 
 ROUNDS = 10
 BUDGET_S = 0.8  # for all timed runs of a case, unless the fewest rounds take longer
 FEWEST_ROUNDS = 5
+STEADY_ROUNDS = 4  # enough where replays are steady
+STEADY_SHARE = 0.005  # interquartile range of replays over their median
 GRAPHS_A_ROUND = 4
 LOAD_S = 0.05  # of work in the GPU's queue while clocks are read
 
@@ -44,20 +47,28 @@ class Flush(Protocol):
 def cuda_seconds(
     replay: Callable[[], object] | None, eager: Callable[[], object], flush: Flush
 ) -> Latency:
-    """Time a step in both forms; `replay` is None where it cannot be captured as a graph."""
+    """Time a step in both forms; `replay` is None where it cannot be captured as a graph.
+
+    `ROUNDS` rounds, or as many as fit `BUDGET_S` but at least `FEWEST_ROUNDS`. They end after
+    `STEADY_ROUNDS` where the quartiles of the replays lie within `STEADY_SHARE` of their median.
+    """
     forms = [(eager, 1)] if replay is None else [(replay, GRAPHS_A_ROUND), (eager, 1)]
-    once = [_between_events(form, 1, flush)[0] for form, _ in forms]
+    once = [seconds_between_events(form, 1, flush)[0] for form, _ in forms]
     round_s = sum(t * (times + 1) for t, (_, times) in zip(once, forms, strict=True))
     rounds = max(FEWEST_ROUNDS, min(ROUNDS, int(BUDGET_S / round_s)))
     readings: list[list[float]] = [[] for _ in forms]
     for _ in range(rounds):
         for (form, times), seconds in zip(forms, readings, strict=True):
-            seconds.extend(_between_events(form, times, flush))
+            seconds.extend(seconds_between_events(form, times, flush))
+        if replay is not None and len(readings[0]) == STEADY_ROUNDS * GRAPHS_A_ROUND:
+            low, middle, high = quartiles(readings[0])
+            if high - low <= STEADY_SHARE * middle:
+                break
     graph = tuple(readings[0]) if replay is not None else ()
     return Latency(graph_s=graph, eager_s=tuple(readings[-1]))
 
 
-def _between_events(run: Callable[[], object], times: int, flush: Flush) -> list[float]:
+def seconds_between_events(run: Callable[[], object], times: int, flush: Flush) -> list[float]:
     """Seconds of `times` successive runs, after one that is left out.
 
     All are queued at once. Only the first waits for the host, so it is left out.

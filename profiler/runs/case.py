@@ -23,7 +23,7 @@ from profiler.instruments.leaf_hooks import LeafContext, within_leaves
 from reference_model.cache import Cache
 from reference_model.decode import WARM_UPS, DecodeStep, fused_step
 from reference_model.model import ReferenceModel
-from reference_model.routing import selectors, set_synthetic_routing
+from reference_model.routing import renew_rows, set_synthetic_routing
 from reference_model.synthetic_routing import Popularity
 
 if TYPE_CHECKING:  # its kernels need triton, which a CPU build of torch does not bring along
@@ -97,19 +97,10 @@ class PreparedCase:
         self.cache.length = self.workload.context
 
     def renew(self) -> None:
-        """Let the next run read other rows of its tables: by other token ids, and other draws.
-
-        Rows that were read a moment ago come several times faster from host memory, since their
-        addresses are still translated; a decode loop reads others in every step.
-        """
+        """Let the next run read other rows of its tables: by other token ids, and other draws."""
         ids = self.ids if self._decode is None else self._decode.ids
         ids.random_(0, self.model.config.vocab_size, generator=self._draws)
-        for leaf in selectors(self.model).values():
-            if leaf.kind == "rows" and leaf.synthetic_choice is not None and not leaf.populations:
-                shift = torch.randint(
-                    leaf.population, (1,), generator=self._draws, device=ids.device
-                )
-                leaf.synthetic_choice.add_(shift).remainder_(leaf.population)
+        renew_rows(self.model, self._draws)
 
     @property
     def fetches(self) -> bool:

@@ -58,7 +58,7 @@ def counter_checks(counters: StepCounters, device: torch.device | str) -> tuple[
     """
     flush = L2Flush(device)
     checks = []
-    copy = _copy(device)
+    copy = copying(device)
     for name, run, field, known, tolerance in (
         ("copy: bytes read", copy, "hbm_read_bytes", COPY_BYTES, BYTES_TOLERANCE),
         ("copy: bytes written", copy, "hbm_settled_bytes", COPY_BYTES, BYTES_TOLERANCE),
@@ -69,7 +69,7 @@ def counter_checks(counters: StepCounters, device: torch.device | str) -> tuple[
             STREAMED_ROWS * STREAMED_COLUMNS * torch.bfloat16.itemsize,
             BYTES_TOLERANCE,
         ),
-        ("square GEMM: tensor FLOPs", _gemm(device), "tensor_flops", 2 * GEMM**3, 0.0),
+        ("square GEMM: tensor FLOPs", multiplying(device), "tensor_flops", 2 * GEMM**3, 0.0),
     ):
         measured, reason = None, NO_COUNTER
         try:
@@ -116,7 +116,7 @@ def energy_checks(
     The loops repeat a copy and a matrix product. The ratio should be 1.
     """
     checks = []
-    for name, make in (("copy", _copy), ("GEMM", _gemm)):
+    for name, make in (("copy", copying), ("GEMM", multiplying)):
         measured, reason = None, "this GPU has no power reading"
         try:
             energy = measure_energy(
@@ -136,8 +136,9 @@ def energy_checks(
     return tuple(checks)
 
 
-def _copy(device: torch.device | str) -> Callable[[], Tensor]:
-    source = torch.empty(COPY_BYTES, dtype=torch.uint8, device=device).random_()
+def copying(device: torch.device | str, nbytes: int = COPY_BYTES) -> Callable[[], Tensor]:
+    """What copies random bytes within the device's memory."""
+    source = torch.empty(nbytes, dtype=torch.uint8, device=device).random_()
     target = torch.empty_like(source)
     return lambda: target.copy_(source)
 
@@ -156,7 +157,8 @@ def _streaming(device: torch.device | str) -> Callable[[], Tensor]:
     return lambda: linear(x, weight)
 
 
-def _gemm(device: torch.device | str) -> Callable[[], Tensor]:
+def multiplying(device: torch.device | str) -> Callable[[], Tensor]:
+    """What multiplies two square matrices of `GEMM` rows in bf16."""
     left, right = _random(GEMM, GEMM, device), _random(GEMM, GEMM, device)
     product = torch.empty_like(left)
     return lambda: torch.mm(left, right, out=product)

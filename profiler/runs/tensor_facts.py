@@ -23,7 +23,7 @@ class TensorFacts:
 
 
 def tensor_facts(case: PreparedCase, flops: Mapping[str, int]) -> TensorFacts:
-    """Parameters, buffers and cache of the case, and its `flops` by leaf path."""
+    """Parameters, buffers, cache and state of the case, and its `flops` by leaf path."""
     model, work = case.model, case.workload
     held = work.context + work.new_tokens
     tensors: dict[str, int] = {
@@ -32,6 +32,8 @@ def tensor_facts(case: PreparedCase, flops: Mapping[str, int]) -> TensorFacts:
         "kv_held_bytes": case.cache.held_bytes(held),
         "kv_allocated_bytes": case.cache.allocated_bytes(),
     }
+    if state := case.cache.state_bytes():
+        tensors["state_held_bytes"] = state
     step: dict[str, Measured] = {
         name: Exact(value=value, source="tensors") for name, value in tensors.items()
     }

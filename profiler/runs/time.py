@@ -14,6 +14,7 @@ from profiler.instruments.machine import now
 from profiler.instruments.nvml import open_gpu
 from profiler.instruments.spread import spread
 from profiler.instruments.timing import cuda_seconds, under_load
+from profiler.runs.anchors import Anchors, with_anchors
 from profiler.runs.base import CaseFacts
 from profiler.runs.case import PreparedCase, RenewingFlush, captured_or_reason
 from profiler.runs.tensor_facts import accesses, distinct_column, tensor_facts
@@ -25,22 +26,30 @@ class TimeRun:
     def __init__(self) -> None:
         self.gpu = open_gpu()
         self.flush = L2Flush()
+        self.anchors = Anchors()
+
+    @property
+    def _own_bytes(self) -> int:
+        """Bytes that the measurement itself holds on the GPU."""
+        return self.flush.nbytes + self.anchors.nbytes
 
     def self_check(self) -> tuple[Check, ...]:
         """Check nothing: CUDA events are timed by the GPU's own clock."""
         return ()
 
     def measure(self, case: PreparedCase, facts: CaseFacts) -> RunResult:
-        """Time the step eagerly and as a CUDA graph, in turns."""
+        """Time the step eagerly and as a CUDA graph, in turns, and the anchors around them."""
         started = now()
-        resident = _tensor_bytes() - self.flush.nbytes
+        before = self.anchors.seconds(self.flush)
+        resident = _tensor_bytes() - self._own_bytes
         torch.cuda.reset_peak_memory_stats()
         case.run()
         torch.cuda.synchronize()
-        peak = torch.cuda.max_memory_allocated() - self.flush.nbytes
+        peak = torch.cuda.max_memory_allocated() - self._own_bytes
         replay, why_not = captured_or_reason(case)
         latency = cuda_seconds(replay, case.run, RenewingFlush(self.flush, case))
         conditions = under_load(self.gpu, replay or case.run, started=started)
+        conditions = with_anchors(conditions, before, self.anchors.seconds(self.flush))
         step: dict[str, Measured] = {
             "graph_s": spread(latency.graph_s, "cuda_event") if replay else Missing(reason=why_not),
             "eager_s": spread(latency.eager_s, "cuda_event"),

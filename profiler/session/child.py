@@ -9,6 +9,8 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from math import inf
+from time import monotonic
 from typing import IO, Self
 
 from costmodel.errors import InputError
@@ -34,8 +36,11 @@ class Child:
     ends the worker and all processes that it started.
     """
 
-    def __init__(self, command: Sequence[str], *, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+    def __init__(
+        self, command: Sequence[str], *, timeout_s: float, ends_s: float | None = None
+    ) -> None:
+        """Start the process; `ends_s`, by `time.monotonic`, is when nothing is waited for more."""
+        self._timeout_s, self._ends_s = timeout_s, inf if ends_s is None else ends_s
         self._process = subprocess.Popen(  # noqa: S603 - our own worker
             command,
             stdin=subprocess.PIPE,
@@ -69,16 +74,21 @@ class Child:
             self._stdin.write(encoded(message))
             self._stdin.flush()
 
-    def receive(self) -> Event:
-        """Wait for the worker's next event.
+    def receive(self) -> Event | None:
+        """Wait for the worker's next event; None once it is `ends_s`.
 
         Raises:
             WorkerLostError: The process ended, sent nothing for `timeout_s`, or sent a line that is
                 no event. It no longer runs.
         """
+        left_s = self._ends_s - monotonic()
+        if left_s <= 0:
+            return None
         try:
-            line = self._lines.get(timeout=self._timeout_s)
+            line = self._lines.get(timeout=min(self._timeout_s, left_s))
         except queue.Empty:
+            if left_s < self._timeout_s:
+                return None
             self.stop()
             raise WorkerLostError(f"gave no sign of life for {self._timeout_s:g} s") from None
         if not line:

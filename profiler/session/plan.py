@@ -27,7 +27,11 @@ OTHER_CONTEXTS = (512, 8192)
 LONG_CONTEXT, LONG_BATCHES = 32768, (1, 4, 16)
 PROMPTS = (512, 2048, 8192)
 OTHER_ROUTINGS = ("zipf:1.0", "scores")
-WITHOUT_ENERGY: tuple[RunName, ...] = ("time", "trace", "counters")
+ENERGY_BATCH = 16  # whose energy is measured at every context and routing but `scores`
+# Between the others, so that they show how good interpolation is
+BATCHES_BETWEEN, CONTEXTS_BETWEEN, BATCH_BETWEEN = (3, 12, 48, 192), (700, 3000, 12_000), 16
+TIMES: tuple[RunName, ...] = ("time", "trace")
+WITHOUT_ENERGY: tuple[RunName, ...] = (*TIMES, "counters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +163,9 @@ def standard_plan(
 
     Prefill is left out where the backend has no kernels for it.
 
-    Energy takes longest, so it is measured at the usual context and under uniform routing only. The
-    long context is measured of models without a sparse layer only, as the dense reference.
+    Energy takes longest, so it is measured at all batches of the usual context under uniform
+    routing, and elsewhere at `ENERGY_BATCH`. The long context is measured of models without a
+    sparse layer only, as the dense reference. Batches and contexts between the others have times.
     """
 
     def decode(
@@ -168,10 +173,18 @@ def standard_plan(
         routing: str = UNIFORM,
         batches: Sequence[int] = BATCHES,
         kinds: Sequence[RunName] = WITHOUT_ENERGY,
+        energy: Sequence[int] = (),
     ) -> list[PlannedCase]:
-        return [_planned("decode", batch, context, 1, dtype, routing, kinds) for batch in batches]
+        return [
+            _planned(
+                *("decode", batch, context, 1, dtype, routing),
+                runs=RUNS if batch in energy else kinds,
+            )
+            for batch in batches
+        ]
 
-    cases = decode(USUAL_CONTEXT, kinds=RUNS)
+    one = (ENERGY_BATCH,)
+    cases = decode(USUAL_CONTEXT, energy=BATCHES)
     for tokens in PROMPTS:
         kinds = RUNS if tokens == USUAL_CONTEXT else WITHOUT_ENERGY
         prompt = _planned("prefill", 1, 0, tokens, dtype, UNIFORM, kinds)
@@ -179,11 +192,14 @@ def standard_plan(
             cases.append(prompt)
     sparse = chooses(model)
     for routing in OTHER_ROUTINGS if sparse else ():
-        cases += decode(USUAL_CONTEXT, routing)
+        cases += decode(USUAL_CONTEXT, routing, energy=one if routing != "scores" else ())
     for context in OTHER_CONTEXTS:
-        cases += decode(context)
+        cases += decode(context, energy=one)
     if not sparse:
         cases += decode(LONG_CONTEXT, batches=LONG_BATCHES)
+    cases += decode(USUAL_CONTEXT, batches=BATCHES_BETWEEN, kinds=TIMES)
+    for context in CONTEXTS_BETWEEN:
+        cases += decode(context, batches=(BATCH_BETWEEN,), kinds=TIMES)
     requested = (
         PlannedCase(workload=case.workload, runs=tuple(run for run in case.runs if run in runs))
         for case in cases

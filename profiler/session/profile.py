@@ -43,7 +43,8 @@ def run_profile(
 ) -> tuple[Outcome, ...]:
     """Measure what the request names and no recording holds; each result is on disk at once.
 
-    `worker_command` starts a worker.
+    `worker_command` starts a worker. At the request's end the worker is ended; the case that it was
+    measuring is neither recorded nor lacking.
 
     Raises:
         InputError: A recording exists already, or a model cannot be built from its config.
@@ -61,8 +62,15 @@ def run_profile(
                     break
                 finished_before = session.finished
                 progress.say(f"starting a worker for {run}")
-                with Child(worker_command, timeout_s=request.timeout_s) as child:
-                    lost = _Conversation(child, run, request, session, progress, checked).lead()
+                try:
+                    with Child(
+                        worker_command, timeout_s=request.timeout_s, ends_s=request.ends_s
+                    ) as child:
+                        lost = _Conversation(child, run, request, session, progress, checked).lead()
+                except _TimeIsUp:
+                    left = sum(len(session.pending(each)) for each in RUNS)
+                    progress.say(f"the time is up, {left:,} runs are left: --resume measures them")
+                    return session.outcomes()
                 lost_in_a_row = 0 if session.finished > finished_before else lost_in_a_row
                 if lost is None:
                     continue
@@ -74,6 +82,10 @@ def run_profile(
                         " what was measured is kept, --resume goes on from there"
                     )
         return session.outcomes()
+
+
+class _TimeIsUp(Exception):  # noqa: N818 - no error: the rest is left for another time
+    """The request's time is over; the case in hand is measured anew by `--resume`."""
 
 
 class _Conversation:
@@ -140,7 +152,6 @@ class _Conversation:
         if self._jobs:
             self._child.send(
                 Work(
-                    backend=self._request.backend,
                     dtype=self._request.dtype,
                     weights_seed=self._request.weights_seed,
                     jobs=tuple(self._model_job(cases) for cases in self._jobs),
@@ -148,8 +159,10 @@ class _Conversation:
             )
 
     def _model_job(self, cases: Sequence[PendingCase]) -> ModelJob:
+        planned = self._request.models[cases[0].model_index]
         return ModelJob(
-            model=self._request.models[cases[0].model_index].model,
+            model=planned.model,
+            backend=planned.backend,
             cases=tuple(CaseJob(workload=case.workload, seed=case.seed) for case in cases),
         )
 
@@ -158,7 +171,7 @@ class _Conversation:
         match event:
             case Building(job=job):
                 self._in_hand = list(self._cases(job))
-                name = self._request.models[self._in_hand[0].model_index].name
+                name = self._request.models[self._in_hand[0].model_index].title
                 self._progress.say(f"building {name} for {self._run}")
             case Paths(job=job, paths=paths):
                 self._in_hand = []
@@ -201,6 +214,8 @@ class _Conversation:
 
     def _receive(self) -> Event:
         event = self._child.receive()
+        if event is None:
+            raise _TimeIsUp
         if isinstance(event, Refused):
             raise (InputError if event.mistake else WorkError)(event.message)
         if isinstance(event, Broken):

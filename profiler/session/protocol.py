@@ -46,17 +46,17 @@ class CaseJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class ModelJob:
-    """One model to build, and the cases to measure of it."""
+    """One model to build, whose kernels run, and the cases to measure of it."""
 
     model: ModelConfig
+    backend: Backend
     cases: tuple[CaseJob, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Work:
-    """All that a worker is to measure, one model after another, and whose kernels run."""
+    """All that a worker is to measure, one model after another."""
 
-    backend: Backend
     dtype: Dtype
     weights_seed: Seed
     jobs: tuple[ModelJob, ...]

@@ -32,26 +32,35 @@ VENDOR = "nvidia-"  # every GPU that is measured has it in its name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedModel:
-    """A model to profile, its name among files, and its plan."""
+    """A model to profile by the kernels of one backend, its name among files, and its plan."""
 
     name: str
     preset: str | None
     model: ModelConfig
+    backend: Backend
     plan: tuple[PlannedCase, ...]
+
+    @property
+    def title(self) -> str:
+        """The name, and a backend other than torch, as in the name of its recording."""
+        return self.name if self.backend == "torch" else f"{self.name}-{self.backend}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileRequest:
-    """All that one command is to measure. `out` is a .json file (one model) or a folder."""
+    """All that one command is to measure. `out` is a .json file (one model) or a folder.
+
+    Workers are ended at `ends_s` (of `time.monotonic`), if that is given.
+    """
 
     models: tuple[PlannedModel, ...]
     out: Path
     device: DeviceChoice
-    backend: Backend
     dtype: Dtype
     weights_seed: int
     resume: bool
     timeout_s: float
+    ends_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +90,10 @@ def slug(text: str) -> str:
     return single_dots.strip("-.") or "unnamed"
 
 
-def recording_name(machine: Machine, name: str, backend: Backend) -> str:
+def recording_name(machine: Machine, model: PlannedModel) -> str:
     """The file name of a recording: `h200-olmoe-1b-7b.json`, of fused kernels `...-fused.json`."""
     device = "cpu" if machine.device == "cpu" else slug(machine.name).removeprefix(VENDOR)
-    kernels = "" if backend == "torch" else f"-{backend}"
-    return f"{device}-{name}{kernels}.json"
+    return f"{device}-{model.title}.json"
 
 
 class ProfileSession:
@@ -145,10 +153,7 @@ class ProfileSession:
             WorkError: A recording cannot be written.
         """
         if not self._stores:
-            names = [
-                recording_name(hello.machine, model.name, self._request.backend)
-                for model in self._request.models
-            ]
+            names = [recording_name(hello.machine, model) for model in self._request.models]
             self._open([self._request.out / name for name in names])
         self.unmeasurable.update(hello.unmeasurable)
         new = Session(
@@ -238,7 +243,7 @@ class ProfileSession:
         return tuple(outcomes)
 
     def _label(self, case: PendingCase, run: RunName) -> str:
-        name = self._request.models[case.model_index].name
+        name = self._request.models[case.model_index].title
         return f"{name} {run} {workload_label(case.workload)}"
 
     def _open(self, paths: Sequence[Path]) -> None:
@@ -249,7 +254,7 @@ class ProfileSession:
                 model=planned.model,
                 preset=planned.preset,
                 weights_seed=self._request.weights_seed,
-                backend=self._request.backend,
+                backend=planned.backend,
                 resume=self._request.resume,
             )
             self._stores.append(self._open_stores.enter_context(store))

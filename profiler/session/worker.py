@@ -111,7 +111,7 @@ class Worker:
                 device=device,
                 dtype=work.dtype,
                 weights_seed=work.weights_seed,
-                backend=work.backend,
+                backend=job.backend,
             )
         except Exception as error:
             reason = self._skip_reason(error)

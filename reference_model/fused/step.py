@@ -50,9 +50,9 @@ class FusedStep:
 
     A prompt begins at position 0 of a cache that is not static.
 
-    With `branches` a memory layer's search runs beside the dense FFN of its block, on an H200 0 to
-    11 % of a decode step faster. The GPU takes its kernels first, since more of them follow one
-    another.
+    With `branches` a memory layer's search runs beside the dense FFN of its block, on an H200 -1 to
+    11 % of a decode step faster, where the GPU takes its kernels first, since more of them follow
+    one another. By default it does so unless tokens are many: of a prompt it was not timed.
 
     Attributes:
         ids: Token ids [B, T], where the caller puts them.
@@ -64,9 +64,11 @@ class FusedStep:
 
     def __init__(
         self, model: ReferenceModel, cache: Cache, ids: Tensor, *, pdl: bool = True,
-        branches: bool = True,
+        branches: bool | None = None,
     ) -> None:  # fmt: skip
         new, tokens, device = ids.shape[1], ids.numel(), model.device
+        if branches is None:
+            branches = not many(tokens)
         refuse(model, new)
         self.ids, self.places = ids, Places(cache, new)
         self.plan = plan = Plan(
@@ -111,8 +113,9 @@ class FusedStep:
         self.logits = logits.view(cache.batch, 1, -1)
         self._beside: list[torch.cuda.Stream] = []
         if device.type == "cuda":
+            first = 0 if many(tokens) else FIRST  # parts of many tokens alternate
             self._beside = [
-                torch.cuda.Stream(device, priority=FIRST) for _ in range(plan.streams - 1)
+                torch.cuda.Stream(device, priority=first) for _ in range(plan.streams - 1)
             ]
 
     def _add_second_half(

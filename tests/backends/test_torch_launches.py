@@ -22,7 +22,7 @@ from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import ExactColumn
 from costmodel.recordings.recording import Recording
 from tests.backends.kernels import kernels
-from tests.committed import NAMES, measured_cases, recording
+from tests.committed import OF_TORCH, measured_cases, recording
 from tests.reference_model.tiny import small, ultramem_v2
 
 PRODUCTS = (  # cuBLAS adds a kernel where it splits the sum of a product; which, it tells nobody
@@ -114,7 +114,7 @@ def more_than_counted(recorded: Recording, work: CaseWorkload, path: str) -> int
     return more
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_TORCH)
 def test_launches_are_those_recorded_but_for_what_is_known(name: str) -> None:
     recorded = recording(name)
     wrong = Counter[tuple[str, int, int]]()

@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("triton")
 
 from benchmarks import host_tables
-from costmodel.recordings.host_rows import Copy, load_host_rows
+from costmodel.recordings.host_rows import Copy, Gather, load_host_rows
 from reference_model.model import build_model
 from tests.reference_model.tiny import MODELS
 
@@ -18,13 +18,19 @@ def test_the_curves_can_be_read_where_predictions_read_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
-    best = {
-        (place, width, count): width * count * (2e-9 if place == "host" else 1e-9)
-        for place in ("host", "hbm")
+    gathers = [
+        Gather(
+            table_bytes=size,
+            row_bytes=width,
+            rows=count,
+            host_s=width * count * 2e-9,
+            hbm_s=width * count * 1e-9,
+        )
+        for size in (2**30, 2**32)
         for width in (264, 768)
         for count in (24, 384)
-    }
-    text = host_tables.curves_text(best, [Copy(bytes=2**20, bytes_per_s=42e9)])
+    ]
+    text = host_tables.curves_text(gathers, [Copy(bytes=2**20, bytes_per_s=42e9)])
     (path := tmp_path / "rows.json").write_text(text)
     read = load_host_rows(path)
     point = next(each for each in read.gathers if (each.row_bytes, each.rows) == (768, 24))

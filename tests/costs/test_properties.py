@@ -79,7 +79,8 @@ def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
         mixes, fed = i in model.mixer_layers, bool(blocks & {"ffn", "moe", "memory"})
         assert mixes or fed
         assert ("attention.output" in leaves) == mixes
-        keeps_tokens = model.attention_of(i).kv_token_bytes(step) > 0
+        source = model.cache_sources.get(i)  # whose cache it reads
+        keeps_tokens = model.attention_of(i if source is None else source).kv_token_bytes(step) > 0
         assert ("attention.core" in leaves) == keeps_tokens  # a recurrence has a core of its own
         assert ("attention_norm" in leaves) == (mixes and model.block != "norms_behind")
         assert ("ffn_norm" in leaves) == (fed and model.block == "serial")
@@ -195,17 +196,27 @@ def even_popularity_touches_the_most(model: ModelConfig, step: Step) -> None:
 def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) -> None:
     decode = changed(step, new_tokens=1)
     kv = step_costs(model, decode).kv_cache
-    seen = before = 0
+    seen = before = again = 0
+    sources = model.cache_sources
     for i in range(model.num_hidden_layers):
-        kind = model.attention_of(i)
+        source = sources.get(i)
+        kind = model.attention_of(i if source is None else source)
         attention = kind.attention if isinstance(kind, AttentionAndMamba2) else kind
         window = attention.sliding_window if isinstance(attention, Attention) else None
+        chunk = attention.attention_chunk_size if isinstance(attention, Attention) else None
         cached = int(step.cached)
         token = int(step.batch) * kind.kv_token_bytes(step)
-        seen += token * (cached if window is None else min(cached, window - 1))
-        keeps_all = window is None or step.window_cache == "whole"
-        before += token * (cached if keeps_all else min(cached, window or 0))
-    assert kv.read_bytes == seen <= before
+        in_reach = cached if window is None else min(cached, window - 1)
+        in_reach = token * (in_reach if chunk is None else cached % chunk)
+        if source is not None:  # another layer's cache, read again
+            again += in_reach
+            continue
+        seen += in_reach
+        most = window or chunk
+        keeps_all = most is None or step.window_cache == "whole"
+        before += token * (cached if keeps_all else min(cached, most or 0))
+    assert kv.read_bytes == seen + again
+    assert seen <= before
     assert kv.stored_bytes <= before + kv.written_bytes
     if seen == before:  # no window is full: nothing falls out
         assert kv.stored_bytes == before + kv.written_bytes

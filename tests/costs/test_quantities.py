@@ -31,7 +31,10 @@ ALL: dict[str, Quantity] = {
     )
     for name, quantity in register.items()
 }
-MODELS = ("gpt-oss-20b", "ultramemv2-227m-1.2b", "deepseek-v2-lite", "memory-plus-227m-1.2b")
+MODELS = (
+    *("gpt-oss-20b", "ultramemv2-227m-1.2b", "deepseek-v2-lite", "memory-plus-227m-1.2b"),
+    "gemma-3n-e4b",
+)
 
 
 def number_names(value: object, name: str = "") -> Iterator[str]:

@@ -13,11 +13,14 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.questions.compare import Advantage
+from costmodel.recordings.measured import Spread
 from costmodel.recordings.recording import Recording, load_recording
 from costmodel.show.comparison_json import prediction_rows
 from dashboard.app.widgets import plain
 from dashboard.pages.compare import charts, data
 from dashboard.pages.compare.measured_points import Along, Point, distinct_points, points
+from dashboard.pages.compare.measured_table import measured_rows
+from docs.pair_measurements import decode
 from docs.three_ways import VIEW
 from tests.dashboard.pages import chosen, opened
 from tests.sentences import says
@@ -163,6 +166,38 @@ def test_measured_points_are_medians_of_cases_that_differ_only_by_the_axis(
     fused = replace(workload, backend="fused")
     assert points(recording, "hbm_bytes.compulsory", fused, "batch") == []
     assert points(recording, "hbm_bytes.compulsory", replace(workload, context=2047), "batch") == []
+
+
+def test_measured_steps_of_both_backends_stand_beside_the_first_models(
+    recording: dict[str, Recording],
+) -> None:
+    """By hand: other times and energies than the recorded ones, as if by `fused`."""
+    (held,) = recording.values()
+    (case,) = (case for case in held.cases if case.workload == decode(16))
+    runs = {name: replace(run, backend="fused") for name, run in case.runs.items()}
+    times, energies = runs["time"], runs["energy"]
+    half = Spread(median=0.004, q1=0.004, q3=0.004, repeats=5, source="cuda_event")
+    joules = Spread(median=0.8, q1=0.8, q3=0.8, repeats=5, source="nvml")
+    runs["time"] = replace(times, step={**times.step, "graph_s": half})
+    runs["energy"] = replace(energies, step={**energies.step, "energy_j": joules})
+    del runs["counters"]
+    fused = replace(held, cases=(replace(case, runs=runs),))
+    slower = Spread(median=0.006, q1=0.006, q3=0.006, repeats=5, source="cuda_event")
+    runs = runs | {"time": replace(times, backend="fused", step={**times.step, "graph_s": slower})}
+    other = replace(held, cases=(replace(case, runs=runs),))
+    models = list(pair())
+    rows = measured_rows(
+        models, [{"a": fused}, {"b": other}], Workload(context=2048, batch=1), "batch"
+    )
+    assert [(row["Batch"], row["Backend"], row["Model"]) for row in rows] == [
+        (16, "fused", models[0].name),
+        (16, "fused", models[1].name),
+    ]
+    assert [row["Time as a CUDA graph, ms"] for row in rows] == [4.0, 6.0]
+    assert [row["HBM bytes read, GB"] for row in rows] == [None, None]
+    assert [row["Energy a token, mJ"] for row in rows] == [50.0, 50.0]  # 0.8 J over 16 tokens
+    assert [row["Time over the first model's"] for row in rows] == ["1.000x", "1.500x"]
+    assert measured_rows(models, [{}, {}], Workload(), "batch") == []
 
 
 def test_recorded_distinct_experts_lie_on_the_expected_curve(

@@ -102,8 +102,8 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
         {"model": "llama-3.1-8b", "gpu": "b200", "dtype": "fp8"},
     ),
     "per-layer embeddings, whose table stands beside the blocks": (
-        ["ple-gemma-4-e2b-reconstruction", "--batch", "64"],
-        {"model": "ple-gemma-4-e2b-reconstruction"},
+        ["gemma-4-e2b", "--batch", "64"],
+        {"model": "gemma-4-e2b"},
     ),
     "n-gram tables at the input": (
         ["longcat-flash-lite", "--batch", "64", "--routing", "rows=zipf:0.9"],

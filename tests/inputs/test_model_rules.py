@@ -84,6 +84,27 @@ MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
         "layer 2 is overridden twice",
     ),
     ({"overrides": [{"ffn": DENSE}]}, "overrides.0.layers", "is missing"),
+    (
+        {"attention": {**ATTENTION, "shared_kv": True}},
+        "attention.shared_kv=True",
+        "layer 0 has no earlier layer with keys and values of its own",
+    ),
+    (
+        {
+            "overrides": [
+                {"layers": "2", "attention": {**ATTENTION, "shared_kv": True, "head_dim": 4}}
+            ]
+        },
+        "attention.shared_kv=True",
+        "layer 2 has no earlier layer",
+    ),
+    ({"altup": {"altup_num_inputs": 1}}, "altup.altup_num_inputs=1", "greater than or equal to 2"),
+    ({"laurel": {"laurel_rank": 2}}, "laurel.laurel_rank=2", "greater than or equal to 4"),
+    (
+        {"laurel": {"laurel_rank": 8}, "block": "parallel"},
+        "laurel",
+        "is of block='serial', not of 'parallel'",
+    ),
     ({"overrides": [{"layers": 3}]}, "overrides.0.layers=3", "valid string"),
     ({"memory": [ULTRA, PRODUCT]}, "memory.layers='1'", "block 1 has a memory layer"),
     (
@@ -111,7 +132,7 @@ KIND_RULES: list[tuple[str, dict[str, Any], dict[str, Any], str, str]] = [
     ("attention", ATTENTION, {"num_attention_heads": 0}, "num_attention_heads=0", "equal to 1"),
     ("attention", ATTENTION, {"num_key_value_heads": 2**16 + 1}, "num_key_value_heads=", "65536"),
     ("attention", ATTENTION, {"head_dim": 3}, "head_dim=3", "equal to 4"),
-    ("attention", ATTENTION, {"qk_norm": "some"}, "qk_norm='some'", "'none', 'head' or 'full'"),
+    ("attention", ATTENTION, {"qk_norm": "some"}, "qk_norm='some'", "'full' or 'head_unweighted'"),
     ("attention", ATTENTION, {"heads": 3}, "heads=3", "Unexpected keyword argument"),
     ("attention", MLA, {"kv_lora_rank": 3}, "kv_lora_rank=3", "equal to 4"),
     ("attention", MLA, {"q_lora_rank": 0}, "q_lora_rank=0", "equal to 4"),

@@ -1,10 +1,14 @@
 """Attention: pairs by enumerating queries and keys, every part by hand."""
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from costmodel.layers.attention import Attention, QkNorm, attended_pairs, pairs_letter, read_tokens
+from costmodel.layers.attention import Attention, QkNorm
+from costmodel.layers.attention_core import attended_pairs, pairs_letter, read_tokens
 from tests.steps import flops, make_step, one_layer, parts, quantity, total, weights
 
 WINDOWS = [None, 1, 2, 3, 4, 5, 7, 8, 9, 20]
@@ -169,6 +173,88 @@ def test_an_output_gate_doubles_the_query_projection_and_keeps_the_cache() -> No
     assert flops(ops["attention.gate"]) == {"gate": ("elementwise", 4 * 2 * 32 * 256)}
     assert quantity(ops["attention.gate"], "activation_bytes") == {"gate": 3 * 2 * 32 * 256 * 2}
     assert layer.kv_token_bytes(step) == 2 * 2 * 256 * 2
+
+
+def test_values_of_their_own_size_by_hand() -> None:
+    # B = 2, T = 1, S = 5, D = 8: 4 query heads and 2 key-value heads; keys of 4, values of 6
+    layer = Attention(num_attention_heads=4, num_key_value_heads=2, head_dim=4, v_head_dim=6)
+    step = make_step(batch=2, cached=5)
+    ops = one_layer(layer, step, hidden_size=8)
+    assert weights(ops["attention.qkv"]) == {"weight": ("attention", 16 + 8 + 12, 8)}
+    assert weights(ops["attention.output"]) == {"weight": ("attention", 8, 24)}
+    assert flops(ops["attention.core"]) == {
+        "scores": ("attention", 2 * 2 * 6 * 4 * 4),
+        "softmax": ("elementwise", 4 * 2 * 6 * 4),
+        "values": ("attention", 2 * 2 * 6 * 4 * 6),
+    }
+    assert layer.kv_token_bytes(step) == 2 * 2 * (4 + 6)
+    assert ops["attention.core"].total("kv_read_bytes") == 2 * 5 * 40
+    assert ops["attention.core"].total("activation_bytes") == 2 * 2 * (16 + 8 + 12 + 24)
+    # gates are of the result, which is as wide as the values
+    gated = one_layer(replace(layer, output_gate=True), step, hidden_size=8)
+    assert weights(gated["attention.qkv"]) == {"weight": ("attention", 24 + 16 + 8 + 12, 8)}
+    assert flops(gated["attention.gate"]) == {"gate": ("elementwise", 4 * 2 * 24)}
+
+
+def test_keys_that_are_values_by_hand() -> None:
+    """A full layer of Gemma-4-31B: no value projection, and yet both are cached."""
+    layer = Attention(
+        num_attention_heads=32,
+        num_key_value_heads=4,
+        head_dim=512,
+        qk_norm="head",
+        rotary_dim=128,
+        attention_k_eq_v=True,
+        value_norm=True,
+    )
+    step = make_step(batch=3, cached=5)
+    ops = one_layer(layer, step, hidden_size=5376)
+    assert weights(ops["attention.qkv"]) == {"weight": ("attention", (32 + 4) * 512, 5376)}
+    assert flops(ops["attention.rope"]) == {
+        "qk_norm": ("norm", 4 * 3 * (32 + 4) * 512),
+        "value_norm": ("norm", 3 * 3 * 4 * 512),  # square, add, scale: it has no weight
+        "rotary": ("elementwise", 3 * 3 * (32 + 4) * 128),
+    }
+    assert layer.kv_token_bytes(step) == 81_920 / 10
+    assert ops["attention.rope"].total("kv_written_bytes") == 3 * 8192
+    read, passed_on = (32 + 4) * 512, (32 + 4 + 4) * 512
+    assert ops["attention.rope"].total("input_bytes") == 3 * read * 2
+    assert ops["attention.rope"].total("output_bytes") == 3 * passed_on * 2
+
+
+def test_a_layer_that_reads_anothers_cache_by_hand() -> None:
+    """It projects, norms and rotates queries alone, keeps nothing, and reads as much."""
+    own = replace(RICH, sinks=False)
+    shared = replace(own, shared_kv=True)
+    step = make_step(batch=2, cached=5)
+    ops, others = (one_layer(layer, step, hidden_size=8) for layer in (shared, own))
+    assert weights(ops["attention.qkv"]) == {
+        "weight": ("attention", 16, 8),
+        "bias": ("attention", 16, 1),
+    }
+    assert weights(ops["attention.rope"]) == {"q_norm": ("norm", 4, 1)}
+    assert flops(ops["attention.rope"]) == {
+        "qk_norm": ("norm", 4 * 2 * 4 * 4),
+        "rotary": ("elementwise", 3 * 2 * 4 * 2),
+    }
+    assert shared.kv_token_bytes(step) == total(ops.values(), "kv_written_bytes") == 0
+    read = 2 * 2 * (2 * 2 * 4 * 2)  # two sequences, two cached tokens in reach
+    assert total(ops.values(), "kv_read_bytes") == total(others.values(), "kv_read_bytes") == read
+    assert flops(ops["attention.core"]) == flops(others["attention.core"])
+    assert ops["attention.rope"].total("activation_bytes") == 2 * (16 + 16) * 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"attention_k_eq_v": True, "v_head_dim": 8}, "v_head_dim=8: differs from head_dim=4"),
+        ({"shared_kv": True, "value_norm": True}, "value_norm=True: is of a layer's own values"),
+        ({"shared_kv": True, "attention_k_eq_v": True}, "attention_k_eq_v=True: is of a layer's"),
+    ],
+)
+def test_rules_of_values(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Attention(num_attention_heads=2, num_key_value_heads=2, head_dim=4, **fields)
 
 
 def test_parameters_and_their_bytes_by_hand() -> None:

@@ -198,6 +198,21 @@ def test_shared_experts_serve_every_token() -> None:
     assert ops["moe.experts"].weights == alone.weights
 
 
+def test_weights_may_scale_what_experts_read() -> None:
+    # N = 3, k = 2, D = 10, E = 6: Llama 4's router, and as many FLOPs as weights of results
+    ops = layer(scoring="sigmoid_of_chosen", weighted_input=True, shared_intermediate_size=8)
+    assert flops(ops["moe.router"]) == {
+        "gemm": ("matmul", 2 * 3 * 10 * 6),
+        "weights": ("selection", 3 * 6),  # a sigmoid of each of the 6 chosen
+    }
+    experts = flops(ops["moe.experts"])
+    assert experts["weighting"] == ("elementwise", 6 * 10)
+    assert experts["combine"] == ("elementwise", 6 * 10 + 3 * 10)
+    assert quantity(ops["moe.experts"], "intermediate_bytes")["weighting"] == 2 * 6 * 10 * 2
+    divided = layer(scoring="sigmoid_of_chosen", norm_topk_prob=True)
+    assert flops(divided["moe.router"])["weights"] == ("selection", (3 + 2) * 6)
+
+
 def test_shared_experts_without_a_gate() -> None:
     ops = layer(shared_intermediate_size=20, gated=False, activation="relu")
     assert weights(ops["moe.shared_gate_up"]) == {"weight": ("shared_experts", 20, 10)}

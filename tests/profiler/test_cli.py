@@ -137,14 +137,42 @@ def test_the_kernels_of_another_backend(requests: list[ProfileRequest]) -> None:
     """Prefill is planned where that backend has kernels for it."""
     output("profile", "olmoe-1b-7b", "gpt-oss-20b", "--plan", "standard", "--backend", "fused")
     (request,) = requests
-    assert request.backend == "fused"
+    assert {model.backend for model in request.models} == {"fused"}
     phases = [{case.workload.phase for case in model.plan} for model in request.models]
     assert phases == [{"decode", "prefill"}, {"decode"}]
+
+
+def test_both_backends_of_a_model_have_plans_of_their_own(requests: list[ProfileRequest]) -> None:
+    output("profile", "gpt-oss-20b", "--plan", "standard", "--backend", "both")
+    torch, fused = requests[0].models
+    assert (torch.name, torch.backend, fused.name, fused.backend) == (
+        *("gpt-oss-20b", "torch"),
+        *("gpt-oss-20b", "fused"),
+    )
+    assert torch.plan == standard_plan(torch.model, dtype="bf16")
+    assert fused.plan == standard_plan(torch.model, dtype="bf16", backend="fused")
+    assert len(fused.plan) == len(torch.plan) - 3  # without prompts
+
+
+def test_minutes_end_before_they_are_over(
+    requests: list[ProfileRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten seconds before, for a worker that takes its time to end."""
+    monkeypatch.setattr(cli, "monotonic", lambda: 1000.0)
+    output("profile", "olmoe-1b-7b", "--minutes", "8")
+    assert requests[0].ends_s == 1000 + 8 * 60 - 10
+    output("profile", "olmoe-1b-7b")
+    assert requests[1].ends_s is None
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("olmoe-1b-7b --minutes 0", "minutes='0': must be a whole number from 1 to 1,440"),
+        (
+            "olmoe-1b-7b --backend both --out a.json",
+            "out='a.json': is one file; a folder is expected for 2 recordings",
+        ),
         ("olmoe-1b-7b --batch 0", "batch='0': must be a whole number from 1 to 1,048,576"),
         (
             "olmoe-1b-7b --backend fused --device cpu",

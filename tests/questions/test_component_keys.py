@@ -6,6 +6,7 @@ there are. The keys must change, and both models, costed together, must cost wha
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -18,8 +19,10 @@ from costmodel.inputs.model import ModelConfig, Override, Shortcut
 from costmodel.inputs.tower import Tower
 from costmodel.inputs.workload import Workload
 from costmodel.layers.absent import NoFfn, NoMixer
+from costmodel.layers.altup import AltUp
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
+from costmodel.layers.laurel import Laurel
 from costmodel.questions.designs.components import NOT_COSTED, component_keys
 from costmodel.questions.designs.evaluate import evaluate
 from tests.questions.test_designs import assert_predicted
@@ -91,6 +94,7 @@ def _values(record: object, name: str) -> Iterator[object]:
     yield replace(MAMBA, mamba_d_state=64)  # type: ignore[type-var]  # all are dataclasses
     yield replace(GQA, head_dim=64)  # type: ignore[type-var]
     yield PRESETS["deepseek-v3"].storage
+    yield from (AltUp(), Laurel(laurel_rank=16))
 
 
 def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any], ModelConfig]]:
@@ -106,6 +110,16 @@ def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any
         if model.memory and type(model.memory[0]) is kind:
             return model, model.memory[0], lambda layer, m=model: replace(m, memory=(layer,))
     raise AssertionError(f"no preset has a {kind.__name__}")
+
+
+def _with_last_attention(model: ModelConfig, layer: Any) -> ModelConfig:  # noqa: ANN401 - a layer kind
+    last = Override(layers=str(model.num_hidden_layers - 1), attention=layer)
+    return replace(model, overrides=(last,))
+
+
+def _with_fields(base: type[LayerKind]) -> list[type[LayerKind]]:
+    """The kinds of a base, but those that stand for nothing."""
+    return [kind for kind in base.__subclasses__() if kind not in (NoFfn, NoMixer)]
 
 
 def changes() -> Iterator[Change]:
@@ -128,12 +142,12 @@ def changes() -> Iterator[Change]:
             put=lambda shortcut: replace(WITH_SHORTCUT, shortcuts=(shortcut,)),
         )
     for base in (MixerKind, FfnKind, MemoryKind):
-        for kind in base.__subclasses__():
-            if kind in (NoFfn, NoMixer):  # which have no field
-                continue
+        for kind in _with_fields(base):
             model, layer, put = _layer(kind)
             for field in fields(layer):  # type: ignore[arg-type]  # all are dataclasses
                 hint = get_type_hints(kind)[field.name]
+                if field.name == "shared_kv":  # of a layer behind one that has a cache
+                    put = partial(_with_last_attention, model)
                 if get_origin(hint) is not Literal or len(get_args(hint)) > 1:
                     yield Change(model=model, record=layer, field=field.name, put=put)
 

@@ -114,8 +114,6 @@ def test_a_reconstruction_says_so() -> None:
         "peer-12l-1m",
         "pkm-lm-16l",
         "ple-qwen3.8-flash-next-reconstruction",
-        "ple-gemma-3n-e4b-reconstruction",
-        "ple-gemma-4-e2b-reconstruction",
         "ultramemv2-1b-7b",
         "ultramemv2-2.5b-120b",
         "ultramemv2-2.5b-60b",

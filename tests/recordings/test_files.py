@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Missing
 from costmodel.validation.measured_model import measured_alike
 from profiler.session.plan import case_seed, standard_plan
-from tests.committed import AGAIN, FILES, FIRST, FOLDER, NAMES, recording
+from tests.committed import AGAIN, FILES, FIRST, FOLDER, FUSED, NAMES, has_anchors, recording
 
 PRESETS = {
     "olmoe-227m-1.2b",
@@ -24,6 +25,7 @@ PRESETS = {
     "memory-plus-227m-1.2b",
     "llama-3.1-8b",
 }
+UNFINISHED: set[str] = set()  # names of recordings whose plan is still being measured
 MEGABYTE = 10**6
 COMMIT = re.compile(r"[0-9a-f]{40}")
 IDENTIFIERS = {
@@ -37,12 +39,15 @@ IDENTIFIERS = {
 }
 KNOWN_STRINGS = re.compile(
     r"""
-    cuda | bf16 | decode | prefill | uniform | zipf:1\.0 | scores
+    cuda | torch | fused | bf16 | decode | prefill | uniform | zipf:1\.0 | scores
     | NVIDIA\ H200
     | \d+(\.\d+){1,2} (\+cu\d+)?  # a version
     | [0-9a-f]{40}  # a commit
     | \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ
     | embed | final_norm | lm_head | layers(\.[a-z0-9_]+)+  # the path of a leaf
+    | ([a-z0-9_]+\.)*\{[a-z0-9_.]+(,[a-z0-9_.]+)+\}  # of a region
+    | copy\ of\ 128\ MiB | product\ of\ 4096\ x\ 4096\ x\ 4096,\ bf16
+    | gather\ of\ 65,536\ rows\ of\ 512\ bytes | gather\ of\ rows\ from\ host\ memory:.*
     | tensors | flop_counter | choices | cuda_event | torch_profiler | allocator
     | hardware_counter | nvml
     | (copy|streaming\ linear):\ bytes\ (read|written) | square\ GEMM:\ tensor\ FLOPs
@@ -59,6 +64,8 @@ def test_the_models_of_the_plan_are_there() -> None:
     assert {recording(path.name).preset for path in FIRST} == PRESETS
     assert [path.name for path in FIRST] == [f"h200-{name}.json" for name in sorted(PRESETS)]
     assert {path.name for path in AGAIN} < {path.name for path in FIRST}
+    fused = [f"h200-{name}-fused.json" for name in sorted(PRESETS)]
+    assert [path.name for path in FUSED] == fused[: len(FUSED)]  # as many as are recorded yet
 
 
 @pytest.mark.parametrize("path", FIRST, ids=lambda path: path.stem)
@@ -73,8 +80,10 @@ def test_the_grid_is_covered(path: Any) -> None:  # noqa: ANN401
         wanted |= {work(batch, 32768) for batch in (1, 4, 16)}
     else:
         wanted |= {work(b, 2048, routing=r) for b in batches for r in ("zipf:1.0", "scores")}
-    assert {case.workload for case in made.cases} == wanted
+    assert {case.workload for case in made.cases} >= wanted
     for case in made.cases:
+        if case.workload not in wanted or has_anchors(path.name):
+            continue
         tokens = case.workload.context or case.workload.new_tokens
         energy = tokens == 2048 and case.workload.routing == "uniform"
         asked = {"time", "trace", "counters"} | ({"energy"} if energy else set())
@@ -92,22 +101,25 @@ def work(batch: int, context: int, *, new_tokens: int = 1, routing: str = "unifo
     )
 
 
-@pytest.mark.parametrize("path", FIRST, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*FIRST, *FUSED], ids=lambda path: path.stem)
 def test_the_standard_plan_is_what_was_measured(path: Any) -> None:  # noqa: ANN401
+    """All of it; a part, of recordings that are older than the plan's newest cases."""
     made = recording(path.name)
-    by_workload = {case.workload: case for case in made.cases}
-    planned = standard_plan(made.model, dtype="bf16")
-    assert by_workload.keys() == {each.workload for each in planned}
-    for each in planned:
-        case = by_workload[each.workload]
-        assert {*case.runs, *case.lacking} == set(each.runs)
+    runs = {each.workload: {*each.runs, *each.lacking} for each in made.cases}
+    plan = standard_plan(made.model, dtype="bf16", backend="fused" if path in FUSED else "torch")
+    planned = {each.workload: set(each.runs) for each in plan}
+    if has_anchors(path.name) and path.name not in UNFINISHED:
+        assert runs == planned
+    else:
+        assert runs.keys() < planned.keys()
+        assert all(runs[workload] <= planned[workload] for workload in runs)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recording_is_of_its_preset_and_of_the_seeds_of_the_plan(name: str) -> None:
     made = recording(name)
-    assert made.preset is not None
-    assert measured_alike(made.model, load_model(made.preset))
+    grouped = next((FOLDER / name).parent.glob(f"{Path(name).stem.removeprefix('h200-')}.toml"), "")
+    assert measured_alike(made.model, load_model(made.preset or str(grouped)))
     assert made.weights_seed == 0
     assert all(case.seed == case_seed(case.workload) for case in made.cases)
 
@@ -127,7 +139,7 @@ def test_a_recording_names_nobody_and_no_machine(name: str) -> None:
     """No pattern of an identifier in the text, and no string but those that are known."""
     data = json.loads((FOLDER / name).read_text())
     del data["model"]  # a preset, as another test asserts: its source is a web address
-    assert data.pop("preset") in PRESETS
+    assert (data.pop("preset") or "") in (PRESETS if "grouped" not in name else {""})
     text = json.dumps(data)
     for what, pattern in IDENTIFIERS.items():
         assert not pattern.search(text), what
@@ -181,5 +193,5 @@ def test_a_recording_was_made_by_committed_code_on_an_idle_h200(name: str) -> No
 
 def test_recordings_are_small() -> None:
     sizes = [path.stat().st_size for path in FILES]
-    assert max(sizes) < 1.5 * MEGABYTE
-    assert sum(sizes) < 8 * MEGABYTE
+    assert max(sizes) < 2.5 * MEGABYTE
+    assert sum(sizes) < 20 * MEGABYTE

@@ -4,6 +4,7 @@
 
 A memory layer placed at a:b reads z of block a and joins the stream after block b. Per-layer and
 n-gram embeddings stand at the input; the former join the stream at the end of their blocks.
+With AltUp the stream is several vectors, of which x is the first.
 A layer of hashed n-grams reads x at the head of its block and joins it there.
 """
 
@@ -22,6 +23,7 @@ from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
 from tests.reference_model import (
+    altup_oracle,
     embedding_oracles,
     memory_oracles,
     mixer_oracles,
@@ -40,10 +42,15 @@ class Truth:
     streams: list[Array] = field(default_factory=list)  # after each block, [T, D]
 
 
-def _attention(config: MixerKind, weights: Weights, x: Array) -> Array:
+def _attention(config: MixerKind, weights: Weights, x: Array, before: list[oracles.Layer]) -> Array:
+    """`before` are the earlier layers of attention that have keys of their own."""
     if isinstance(config, LatentAttention):
         return oracles.latent_attention(config, weights, x)
+    if isinstance(config, Attention) and config.shared_kv:
+        alike = [layer for layer in before if layer[0].sliding_window == config.sliding_window]
+        return oracles.attention(config, weights, x, alike[-1])
     if isinstance(config, Attention):
+        before.append((config, weights, x))
         return oracles.attention(config, weights, x)
     return mixer_oracles.mixer(config, weights, x)
 
@@ -71,16 +78,16 @@ def _normed(config: ModelConfig, weights: Weights, name: str, x: Array) -> Array
     return np.array([layer_norm(token, weight, weights.get(f"{name}.bias")) for token in x])
 
 
-def _mixed(config: ModelConfig, mixer: MixerKind, state: Weights, x: Array) -> tuple[Array, Array]:
+def _mixed(
+    config: ModelConfig, mixer: MixerKind, state: Weights, x: Array, owners: list[oracles.Layer]
+) -> tuple[Array, Array]:
     """The stream after a block's mixer, and what that read; without one, x twice."""
     if isinstance(mixer, NoMixer):
         return x, x
     behind = config.block == "norms_behind"
     before = x if behind else _normed(config, state, "attention_norm", x)
-    attended = _attention(mixer, under(state, "attention"), before)
-    if config.post_norms or behind:
-        attended = _normed(config, state, "post_attention_norm", attended)
-    return x + attended, before
+    attended = _attention(mixer, under(state, "attention"), before, owners)
+    return _after_attention(config, state, x, before, attended), before
 
 
 def _ffn_input(config: ModelConfig, state: Weights, x: Array, before: Array) -> Array:
@@ -111,17 +118,31 @@ def _beside(
     return outputs
 
 
+def _after_attention(
+    config: ModelConfig, state: Weights, x: Array, before: Array, attended: Array
+) -> Array:
+    """The stream with attention's output, which read `before`."""
+    if config.post_norms or config.block == "norms_behind":
+        attended = _normed(config, state, "post_attention_norm", attended)
+    if config.laurel is None:
+        return x + attended
+    return altup_oracle.laurel(under(state, "laurel"), x, before, attended)
+
+
 def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
     """Logits and streams of one sequence; `weights` by the model's own names."""
     choice = Choice()
     ffns = {layer: ffn for ffn, layers in config.own_ffn_groups for layer in layers}
     x, vectors = embedding_oracles.at_input(config, weights, ids)
+    altups = altup_oracle.expand(config, under(weights, "altup"), x)
     waiting: list[tuple[int, Array]] = []
-    streams = []
+    streams: list[Array] = []
+    owners: list[oracles.Layer] = []
     for block in range(config.num_hidden_layers):
         state = under(weights, f"layers.{block}")
+        altups, x = altup_oracle.predict(under(state, "altup"), altups, x)
         x = ngram_oracle.at_head(config, block, under(state, "ngram"), x, ids)
-        x, before = _mixed(config, config.attention_of(block), state, x)
+        x, before = _mixed(config, config.attention_of(block), state, x, owners)
         z = x
         if block in config.fed_layers:
             z = _ffn_input(config, state, x, before)
@@ -134,9 +155,12 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
         for output, added_array in waiting:
             if output == block:
                 x = x + added_array
+        altups, x = altup_oracle.correct(under(state, "altup"), altups, x)
         if block in vectors:
-            x = x + embedding_oracles.per_layer(under(state, "ple"), x, vectors[block])
+            row = embedding_oracles.per_layer(under(state, "ple"), x, vectors[block])
+            altups, x = [*altups[:1], *(one + row for one in altups[1:])], x + row
         streams.append(x)
+    x = altup_oracle.merge(under(weights, "altup"), altups, x)
     head = weights["embed.weight" if config.tie_word_embeddings else "lm_head.weight"]
     logits = _normed(config, weights, "final_norm", x) @ head.T
     if config.logit_softcap:

@@ -114,31 +114,69 @@ def rotated(x: Array, position: int, dim: int) -> Array:
     return out
 
 
-def attention(config: Attention, weights: Weights, x: Array) -> Array:
-    """[T, D] to [T, D], from position 0."""
+Layer = tuple[Attention, Weights, Array]
+"""A layer of attention and what it reads, [T, D]."""
+
+
+def head_norms(config: Attention, weights: Weights, x: Array, norm: str) -> list[Array]:
+    """The heads of a query or key, normalised together or each."""
+    d = config.head_dim
+    if config.qk_norm == "full":
+        x = rms_norm(x, weights[f"rope.{norm}"])
+    heads = [x[i : i + d] for i in range(0, len(x), d)]
+    if config.qk_norm in ("head", "head_unweighted"):
+        heads = [rms_norm(one, weights.get(f"rope.{norm}", np.ones(d))) for one in heads]
+    return heads
+
+
+def first_key(config: Attention, t: int) -> int:
+    """The first position that the token at position t attends to."""
+    if config.attention_chunk_size is not None:
+        return t - t % config.attention_chunk_size
+    return 0 if config.sliding_window is None else max(0, t + 1 - config.sliding_window)
+
+
+def keys_and_values(layer: Layer) -> tuple[list[list[Array]], list[list[Array]]]:
+    """By position, then head: rotated keys, and values, of a layer that has its own."""
+    config, weights, x = layer
     h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    dv = d if config.v_head_dim is None else config.v_head_dim
     turned = d if config.rotary_dim is None else config.rotary_dim
-    queries, keys, values, gates = [], [], [], []  # by position, then head
+    front = h * d + (h * dv if config.output_gate else 0)
+    keys, values = [], []
+    for position, token in enumerate(x):
+        own = linear(weights, token, "qkv")[front:]
+        key = own[: k * d]
+        value = key if config.attention_k_eq_v else own[k * d :]
+        v_heads = [value[i * dv : (i + 1) * dv] for i in range(k)]
+        if config.value_norm:
+            v_heads = [rms_norm(one, np.ones(dv)) for one in v_heads]
+        values.append(v_heads)
+        k_heads = head_norms(config, weights, key, "k_norm")
+        keys.append([rotated(one, position, turned) for one in k_heads])
+    return keys, values
+
+
+def attention(config: Attention, weights: Weights, x: Array, source: Layer | None = None) -> Array:
+    """[T, D] to [T, D], from position 0; `source` is the layer whose keys and values are read."""
+    h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    dv = d if config.v_head_dim is None else config.v_head_dim
+    turned = d if config.rotary_dim is None else config.rotary_dim
+    keys, values = keys_and_values(source or (config, weights, x))
+    queries, gates = [], []  # by position, then head
     for position, token in enumerate(x):
         qkv = linear(weights, token, "qkv")
         if config.output_gate:
-            gates.append(sigmoid(qkv[: h * d]))
-            qkv = qkv[h * d :]
-        q, key, value = qkv[: h * d], qkv[h * d : (h + k) * d], qkv[(h + k) * d :]
-        if config.qk_norm == "full":
-            q = rms_norm(q, weights["rope.q_norm"])
-            key = rms_norm(key, weights["rope.k_norm"])
-        q_heads = [q[i * d : (i + 1) * d] for i in range(h)]
-        k_heads = [key[i * d : (i + 1) * d] for i in range(k)]
-        if config.qk_norm == "head":
-            q_heads = [rms_norm(one, weights["rope.q_norm"]) for one in q_heads]
-            k_heads = [rms_norm(one, weights["rope.k_norm"]) for one in k_heads]
+            gates.append(sigmoid(qkv[: h * dv]))
+            qkv = qkv[h * dv :]
+        q_heads = head_norms(config, weights, qkv[: h * d], "q_norm")
+        if config.floor_scale is not None:
+            steps = (position + 1) // config.floor_scale
+            q_heads = [one * (1 + 0.1 * math.log(1 + steps)) for one in q_heads]
         queries.append([rotated(one, position, turned) for one in q_heads])
-        keys.append([rotated(one, position, turned) for one in k_heads])
-        values.append([value[i * d : (i + 1) * d] for i in range(k)])
     out = []
     for t in range(len(x)):
-        first = 0 if config.sliding_window is None else max(0, t + 1 - config.sliding_window)
+        first = first_key(config, t)
         heads = []
         for head in range(h):
             group = head // (h // k)
@@ -217,6 +255,8 @@ def chosen_experts(
     if config.scoring == "softmax_of_chosen":
         shares = softmax(np.array([score for _, score in selected]))
         return [(expert, float(w)) for (expert, _), w in zip(selected, shares, strict=True)]
+    if config.scoring == "sigmoid_of_chosen":
+        selected = [(expert, float(sigmoid(np.array(score)))) for expert, score in selected]
     if config.norm_topk_prob:
         whole = sum(score for _, score in selected)
         return [(expert, score / whole) for expert, score in selected]
@@ -230,9 +270,11 @@ def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice) -> Array:
     out = np.zeros(len(inner))
     for expert, weight in chosen_experts(config, weights, x, choice):
         if expert >= config.num_experts:
-            out += weight * inner  # the last ones compute nothing
+            # the last ones compute nothing
+            out += weight * inner
             continue
-        hidden = weights["experts.gate_up"][expert] @ inner
+        read = weight * inner if config.weighted_input else inner
+        hidden = weights["experts.gate_up"][expert] @ read
         if config.expert_bias:
             hidden = hidden + weights["experts.gate_up_bias"][expert]
         y = weights["experts.down"][expert] @ activated(
@@ -240,7 +282,7 @@ def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice) -> Array:
         )
         if config.expert_bias:
             y = y + weights["experts.down_bias"][expert]
-        out += weight * y
+        out += y if config.weighted_input else weight * y
     if latent:
         out = linear(weights, out, "latent_up")
     if config.shared_intermediate_size:

@@ -25,6 +25,26 @@ CASES: dict[str, Attention] = {
     "window_3": Attention(
         num_attention_heads=4, num_key_value_heads=2, head_dim=4, sliding_window=3
     ),
+    "chunks_of_1": Attention(
+        num_attention_heads=2, num_key_value_heads=1, head_dim=4, attention_chunk_size=1
+    ),
+    "chunks_of_4": Attention(
+        num_attention_heads=4, num_key_value_heads=2, head_dim=4, attention_chunk_size=4
+    ),
+    "chunks_of_3_sinks": Attention(
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=6,
+        attention_chunk_size=3,
+        qk_norm="head_unweighted",
+        sinks=True,
+    ),
+    "chunk_of_all": Attention(
+        num_attention_heads=2, num_key_value_heads=1, head_dim=4, attention_chunk_size=LENGTH
+    ),
+    "growing_queries": Attention(
+        num_attention_heads=4, num_key_value_heads=2, head_dim=4, rotary_dim=0, floor_scale=2
+    ),
     "window_of_all": Attention(
         num_attention_heads=2, num_key_value_heads=1, head_dim=4, sliding_window=LENGTH
     ),
@@ -52,6 +72,28 @@ CASES: dict[str, Attention] = {
         qk_norm="head",
         attention_bias=True,
         output_gate=True,
+    ),
+    "wide_values": Attention(
+        num_attention_heads=4, num_key_value_heads=2, head_dim=4, v_head_dim=6, sinks=True
+    ),
+    "narrow_values_in_a_window": Attention(
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+        v_head_dim=4,
+        sliding_window=3,
+        value_norm=True,
+        attention_bias=True,
+        output_gate=True,
+    ),
+    "keys_are_values": Attention(
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+        qk_norm="head",
+        rotary_dim=2,
+        attention_k_eq_v=True,
+        value_norm=True,
     ),
     "half_rotary": Attention(
         num_attention_heads=2, num_key_value_heads=2, head_dim=8, rotary_dim=4
@@ -82,6 +124,16 @@ def test_attention_equals_the_oracle(case: str, way: str) -> None:
     want = np.array([oracles.attention(CASES[case], weights, array(one)) for one in x])
     got = in_way(way, attention_step(model), x, model.new_cache(2, LENGTH + 1))
     assert_close(got, want, 2e-6)
+
+
+@pytest.mark.parametrize(("new", "keys", "chunk"), [(1, 1, 3), (5, 5, 2), (4, 6, 4), (7, 9, 3)])
+def test_chunks_begin_at_the_first_key(new: int, keys: int, chunk: int) -> None:
+    seen = visible(new, keys, None, torch.device("cpu"), chunk=chunk)
+    for row in range(new):
+        own = keys - new + row
+        assert [c for c in range(keys) if seen[row, c]] == list(
+            range(own // chunk * chunk, own + 1)
+        )
 
 
 @pytest.mark.parametrize("window", [None, 1, 2, 5, 9])

@@ -87,6 +87,21 @@ def test_the_static_mask_shows_the_tokens_held_and_the_new_one(position: int) ->
             cache.advance_static()
 
 
+@pytest.mark.parametrize("position", [0, 2, 3, 4, 7])
+def test_the_static_mask_of_chunks_shows_the_tokens_of_the_newest_one(position: int) -> None:
+    chunked = Attention(
+        num_attention_heads=2, num_key_value_heads=1, head_dim=4, attention_chunk_size=4
+    )
+    cache = made(small(attention=chunked)).new_cache(2, 12)
+    cache.make_static(position)
+    for now in range(position, 12):
+        mask = cache.mask_of(0)
+        assert mask is not None
+        assert (mask.flatten() == 0).tolist() == [slot <= now % 4 for slot in range(4)]
+        if now < 11:
+            cache.advance_static()
+
+
 def test_static_mode_may_start_again_at_another_position() -> None:
     cache = cache_of(None, 4, capacity=12)
     cache.make_static(1)

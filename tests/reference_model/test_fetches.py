@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from costmodel.layers.moe import MoeFfn
 from reference_model.decode import DecodeStep
 from reference_model.model import ReferenceModel, build_model
 from tests.reference_model.tiny import MODELS, ids, made
@@ -73,8 +74,10 @@ def test_all_that_is_read_by_rows_moves_and_nothing_else(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n, config in MODELS.items() if config.memory])
 @pytest.mark.parametrize("graph", [False, True])
 def test_on_a_gpu_tables_in_host_memory_give_the_same_bits(name: str, *, graph: bool) -> None:
-    config = MODELS[name]  # PyTorch's grouped product of float32 cannot be captured as a graph
-    model = build_model(config, device="cuda", dtype=torch.bfloat16 if graph else torch.float32)
+    config = MODELS[name]
+    if graph and any(isinstance(ffn, MoeFfn) for ffn, _ in config.ffn_groups):
+        pytest.skip("torch's float32 grouped product asks the host for the groups: no graph")
+    model = build_model(config, device="cuda", dtype=torch.float32)
     model.load_state_dict(made(config).state_dict())
     tokens = ids(config, 2, 4).cuda()
 

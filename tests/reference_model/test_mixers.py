@@ -76,6 +76,22 @@ def test_a_mixer_equals_the_oracle(case: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_a_step_with_gradients_gives_what_one_without_gives(case: str) -> None:
+    """Without gradients a state is changed in place, with them it is copied."""
+    model = made(tiny_model(attention=CASES[case], hidden_size=12, num_hidden_layers=1))
+    x, outputs, states = noise(2, 4, 12), [], []
+    for gradients in (False, True):
+        cache = model.new_cache(2, LENGTH)
+        with torch.set_grad_enabled(gradients):
+            step = attention_step(model)
+            outputs.append(torch.cat([step(x[:, i : i + 1], cache) for i in range(4)], dim=1))
+        states.append(cache.layers[0].tensors)
+    assert_close(outputs[0], array(outputs[1].detach()), 1e-5)
+    for in_place, copied in zip(*states, strict=True):
+        assert_close(in_place, array(copied), 1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_a_static_step_keeps_its_state_in_place(case: str) -> None:
     """A CUDA graph replays addresses; `restore_static` must make a step repeatable."""
     config = tiny_model(attention=CASES[case], hidden_size=12, num_hidden_layers=1)

@@ -43,6 +43,12 @@ CASES: dict[str, MoeFfn] = {
     "softmax_of_chosen_corrected": replace(
         MOE, scoring="softmax_of_chosen", score_correction_bias=True
     ),
+    "sigmoid_of_chosen": replace(MOE, scoring="sigmoid_of_chosen"),
+    "sigmoid_of_chosen_normalised": replace(MOE, scoring="sigmoid_of_chosen", norm_topk_prob=True),
+    "weighted_input": replace(
+        MOE, scoring="sigmoid_of_chosen", weighted_input=True, shared_intermediate_size=8
+    ),
+    "weighted_input_biases": replace(BIASED_MOE, weighted_input=True),
     "correction_bias": replace(MOE, scoring="sigmoid", score_correction_bias=True),
     "softmax_corrected_normalised": replace(MOE, score_correction_bias=True, norm_topk_prob=True),
     "deepseek_v3": GROUPED_MOE,

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from costmodel.inputs.model import ModelConfig, Override, Shortcut
 from costmodel.layers.absent import NoFfn, NoMixer
+from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
+from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
@@ -38,6 +40,13 @@ BIASES = ("bias", "gate_up_bias", "down_bias", "sinks", "score_correction_bias")
 BUFFERS = ("score_correction",)  # that a controller sets
 
 
+def _randomise_buffers(module: nn.Module, seed: int) -> None:
+    for name, buffer in module.named_buffers():
+        if name.rpartition(".")[2] in BUFFERS:
+            generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+            buffer.copy_(0.05 * torch.randn(buffer.shape, generator=generator))
+
+
 def randomise(module: nn.Module, seed: int) -> None:
     """Give every parameter values that a mistake cannot hide behind: no zero bias, no flat norm.
 
@@ -54,15 +63,14 @@ def randomise(module: nn.Module, seed: int) -> None:
                     value = value * len(value) ** -0.4
             elif last in BIASES:
                 value = 0.5 * noise
+            elif last == "coefficients":  # of streams, which they would else blow up
+                value = 0.2 * noise
             elif last == "cores" or leaf == "embed":
                 value = noise
             else:
                 value = noise / parameter.shape[-1] ** 0.5
             parameter.copy_(value)
-        for name, buffer in module.named_buffers():
-            if name.rpartition(".")[2] in BUFFERS:
-                generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-                buffer.copy_(0.05 * torch.randn(buffer.shape, generator=generator))
+        _randomise_buffers(module, seed)
         for child in module.modules():
             set_cores = getattr(child, "set_cores", None)
             if callable(set_cores):
@@ -136,6 +144,19 @@ MLA = LatentAttention(
     v_head_dim=5,
     q_lora_rank=8,
 )
+# As Gemma 4: full attention with wider heads whose keys are values; layers that read others' caches
+WIDE = Attention(
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=8,
+    rotary_dim=4,
+    qk_norm="head",
+    attention_k_eq_v=True,
+    value_norm=True,
+)
+NARROW = replace(GQA, sliding_window=3, value_norm=True)
+READS_NARROW = replace(NARROW, value_norm=False, shared_kv=True)
+READS_WIDE = replace(WIDE, attention_k_eq_v=False, value_norm=False, shared_kv=True)
 GDN = GatedDeltaNet(
     linear_num_key_heads=1,
     linear_num_value_heads=2,
@@ -238,9 +259,43 @@ MODELS: dict[str, ModelConfig] = {
     "dense": small(),
     "windows": small(overrides=(Override(layers="0-2/2", attention=WINDOW),)),
     "all_windows": small(attention=WINDOW, tie_word_embeddings=True),
+    "chunks": small(  # Llama 4
+        attention=replace(GQA, attention_chunk_size=3, qk_norm="head_unweighted"),
+        ffn=replace(MOE, scoring="sigmoid_of_chosen", weighted_input=True),
+        overrides=(
+            Override(layers="0-2/2", ffn=DENSE),
+            Override(layers="3", attention=replace(GQA, rotary_dim=0, floor_scale=4)),
+        ),
+    ),
     "mla": small(attention=MLA),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
     "norms_behind": small(block="norms_behind", logit_softcap=True),
+    "shared_caches": small(
+        num_hidden_layers=6,
+        attention=READS_NARROW,
+        overrides=(
+            Override(layers="0-1", attention=NARROW),
+            Override(layers="2", attention=WIDE),
+            Override(layers="4", attention=READS_WIDE),
+        ),
+        post_norms=True,
+        tie_word_embeddings=True,
+    ),
+    "altup": small(
+        PER_LAYER,
+        altup=AltUp(altup_num_inputs=3),
+        laurel=Laurel(laurel_rank=4),
+        post_norms=True,
+        tie_word_embeddings=True,
+    ),
+    "altup_beside_ultramem": small(
+        ultramem_v2(layers="0:2,3"), altup=AltUp(altup_num_inputs=2), ffn=MOE
+    ),
+    "laurel": small(laurel=Laurel(laurel_rank=4), norm="layer_bias"),
+    "two_head_sizes": small(
+        attention=replace(WINDOW, v_head_dim=6, num_key_value_heads=2),
+        overrides=(Override(layers="0", attention=replace(GQA, v_head_dim=6)),),
+    ),
     "parallel": small(
         PRODUCT_KEY, block="parallel", norm="layer", tie_word_embeddings=True, ffn=MOE
     ),

@@ -43,7 +43,7 @@ PART = "name flops compares bytes launches"
 KINDS = {"matmul", "attention", "recurrence", "gather", "selection", "norm", "elementwise"}
 GROUPS = (
     "embedding lm_head attention router experts shared_experts ffn memory_keys memory_values"
-    " memory_projections norm"
+    " memory_projections residual norm"
 )
 PROMISED = (
     "olmoe-1b-7b ultramemv2-227m-1.2b ultramem-227m-1.2b memory-plus-227m-1.2b olmoe-227m-1.2b"

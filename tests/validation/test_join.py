@@ -269,7 +269,7 @@ def test_every_path_of_either_side_appears_exactly_once(
     for name in RUNS:
         for quantity in measured_in(name, "operators"):
             rows = [row for row in joined.rows if (row.run, row.quantity) == (name, quantity)]
-            if QUANTITIES[quantity].of_host:  # tables stand in HBM
+            if QUANTITIES[quantity].only:  # tables stand in HBM, and there is no state
                 assert not rows
                 continue
             paths = [row.path for row in rows if row.path is not None]
@@ -293,7 +293,7 @@ def test_every_quantity_has_a_row_of_the_step_even_where_nothing_ran() -> None:
         (name, each)
         for name in RUNS
         for each in measured_in(name, "step")
-        if not QUANTITIES[each].of_host
+        if QUANTITIES[each].only is None
     }
     assert all(row.measured is None and row.reason for row in rows.values())
 
@@ -301,7 +301,7 @@ def test_every_quantity_has_a_row_of_the_step_even_where_nothing_ran() -> None:
 def test_a_full_recording_has_no_row_without_a_measurement() -> None:
     rows = rows_of(everything(MOE, [workload()]))
     assert all(row.measured is not None for row in rows.values())
-    of_hbm = {each.name for each in QUANTITIES.values() if not each.of_host}
+    of_hbm = {each.name for each in QUANTITIES.values() if each.only is None}
     assert {name for _, name, _ in rows} == of_hbm
 
 

@@ -1,5 +1,6 @@
 """`sparsecost validate`: errors worked out by hand from recordings with chosen ratios."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,17 @@ import pytest
 from costmodel.costs.predict import Prediction, predict
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Check, Recording
 from costmodel.validation import case_prediction
+from costmodel.validation import validate as validate_module
 from costmodel.validation.counterparts import COMPULSORY, PREDICTED, ROOFLINE
 from costmodel.validation.error_stats import ErrorLine, ErrorStats, distance
 from costmodel.validation.join import NO_RUN
 from costmodel.validation.joined import AS_UNIFORM
 from costmodel.validation.machines import Gpus
+from costmodel.validation.required_work import OperatorWork, operator_work
 from costmodel.validation.validate import (
     Validation,
     short_names,
@@ -260,6 +264,24 @@ def test_failed_checks_are_those_that_were_measured_and_did_not_hold() -> None:
     made = recording(DENSE, case(), sessions=(session(), session(CPU, *checks)))
     (failed,) = checked(made).failed_checks
     assert (failed.recording, failed.name, failed.measured) == ("r0", "copy", 1.02e9)
+
+
+def test_the_work_of_a_case_is_computed_once_for_both_backends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of recordings of one model that stand one after the other, as their file names do."""
+    computed: list[tuple[str, int]] = []
+
+    def counted(model: ModelConfig, workload: CaseWorkload) -> tuple[OperatorWork, ...]:
+        computed.append((model.name, workload.context))
+        return operator_work(model, workload)
+
+    monkeypatch.setattr(validate_module, "operator_work", counted)
+    other = replace(DENSE, name="other")
+    validate([("torch", two_cases()), ("fused", two_cases())], Gpus())
+    validate([("torch", two_cases()), ("another", recording(other, case()))], Gpus())
+    both = [(DENSE.name, 3), (DENSE.name, 4)]
+    assert computed == [*both, *both, ("other", 3)]
 
 
 def test_a_recorded_case_is_predicted_once(monkeypatch: pytest.MonkeyPatch) -> None:

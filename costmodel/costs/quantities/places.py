@@ -6,7 +6,8 @@ They are zero, and left out of tables for people, where a workload puts no table
 from costmodel.costs.quantities.quantity import Quantity
 
 _FAR = "costmodel.costs.placement:far_tables"
-_LINK = "rows that are fetched again within a step, and what the link's protocol adds"
+_PROTOCOL = "what the link's protocol adds"
+_LINK = f"rows that are fetched again within a step, and {_PROTOCOL}"
 _FETCHES = "costmodel.costs.fetches:fetches"
 _CONTENTION = "that a fetch and the work beside it slow each other; its formula says how far"
 
@@ -27,19 +28,20 @@ HOST_BYTES = (
     ),
     Quantity(
         name="host_bytes.row_reads",
-        label="rows of each layer read from host memory",
+        label="rows fetched from host memory",
         unit="bytes",
-        counts="expected distinct rows of each layer, whatever other layers of a table read",
-        leaves_out=_LINK,
+        counts="rows of tables in host memory, as often as tokens and layers read them: the GPU"
+        " keeps none of them in L2",
+        leaves_out=_PROTOCOL,
         formula=_FAR,
     ),
     Quantity(
         name="host_bytes.rows_in_sectors",
-        label="rows from host memory in sectors",
+        label="rows fetched from host memory in sectors",
         unit="bytes",
-        counts="the rows read from host memory in whole sectors of 32 bytes, as the GPU asks for"
+        counts="the rows fetched from host memory in whole sectors of 32 bytes, as the GPU asks for"
         " them",
-        leaves_out=_LINK,
+        leaves_out=_PROTOCOL,
         formula=_FAR,
     ),
     Quantity(

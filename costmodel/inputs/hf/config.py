@@ -129,7 +129,7 @@ def _model(fields: Fields, *, tied: bool | None) -> tuple[Table, Blocks]:
     """
     family = FAMILIES[fields.model_type]
     blocks = family.read(fields)
-    if fields.model_type.startswith("gemma3"):
+    if fields.model_type in ("gemma3", "gemma3_text"):
         vocabulary = fields.optional("vocab_size", VOCABULARY, GEMMA3_VOCABULARY)
     else:
         vocabulary = fields.required("vocab_size", VOCABULARY)

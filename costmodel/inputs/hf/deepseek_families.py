@@ -22,6 +22,7 @@ from costmodel.inputs.hf.fields import (
     FLAG,
     INDEX,
     INDEX_OR_NULL,
+    INDICES_OR_NULL,
     WIDTH,
     WIDTH_OR_NULL,
     Fields,
@@ -90,6 +91,50 @@ def deepseek_v3(fields: Fields) -> Blocks:
     ffn = _first_dense(fields, 3, _noaux_tc(fields, n_group=8, topk_group=4))
     leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
     return Blocks(attention=_mla(fields), ffn=ffn)
+
+
+def mimo_v2_flash(fields: Fields) -> Blocks:
+    """MiMo-V2-Flash: values narrower than keys; blocks with a window have heads of their own.
+
+    Published files say by 0 or 1 which blocks have a window and which have experts.
+    """
+    windowed = _flag_of_blocks(fields, "hybrid_layer_pattern")
+    sparse = _flag_of_blocks(fields, "moe_layer_freq")
+    window = fields.required("sliding_window", COUNT, also=("sliding_window_size",))
+    plain = dense(fields, activation(fields))
+    routed = _noaux_tc(fields, n_group=1, topk_group=1, shared=0)
+    full = _mimo_attention(fields, "", "add_full_attention_sink_bias", None)
+    sliding = _mimo_attention(fields, "swa_", "add_swa_attention_sink_bias", window)
+    leave_out_mtp(fields, "num_nextn_predict_layers")
+    return Blocks(
+        attention=[sliding if own else full for own in windowed],
+        ffn=[routed if own else plain for own in sparse],
+    )
+
+
+def _mimo_attention(fields: Fields, prefix: str, sinks: str, window: int | None) -> Table:
+    """The attention whose sizes stand at keys with this prefix."""
+    size = fields.required(f"{prefix}head_dim", WIDTH)
+    return {
+        "kind": "gqa",
+        "num_attention_heads": fields.required(f"{prefix}num_attention_heads", COUNT),
+        "num_key_value_heads": fields.required(f"{prefix}num_key_value_heads", COUNT),
+        "head_dim": size,
+        "v_head_dim": fields.required(f"{prefix}v_head_dim", WIDTH),
+        "rotary_dim": rotated_part(fields, size, 1.0),
+        "sliding_window": window,
+        "attention_bias": fields.optional("attention_bias", FLAG, default=False),
+        "sinks": fields.required(sinks, FLAG),
+    }
+
+
+def _flag_of_blocks(fields: Fields, key: str) -> list[bool]:
+    """A list of 0 or 1 for each block."""
+    flags = fields.required(key, INDICES_OR_NULL) or []
+    layers = num_layers(fields)
+    if len(flags) != layers or not set(flags) <= {0, 1}:
+        raise fields.refused(key, f"is not a 0 or 1 for each of num_hidden_layers={layers}")
+    return [flag == 1 for flag in flags]
 
 
 def _mla(fields: Fields) -> list[Table]:

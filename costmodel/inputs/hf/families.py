@@ -12,7 +12,9 @@ from typing import Final
 from costmodel.inputs.hf import (
     deepseek_families,
     dense_families,
+    gemma_families,
     hybrid_families,
+    llama4_family,
     longcat_families,
     mamba_families,
     moe_families,
@@ -48,6 +50,21 @@ _GEMMA3 = Family(
     read=norm_families.gemma3,
     without_cost=frozenset({"query_pre_attn_scalar", "rope_local_base_freq"}),  # scale, frequency
     only=_CAUSAL,
+)
+_GEMMA3N = Family(
+    read=gemma_families.gemma3n,
+    # Which stream a block computes, the clamp of coefficients, a frequency.
+    without_cost=frozenset({"altup_active_idx", "altup_coef_clip", "rope_local_base_freq"}),
+    only={"altup_correct_scale": (True,)},
+)
+_GEMMA4 = Family(
+    read=gemma_families.gemma4,
+    only={
+        "enable_moe_block": (False, None),
+        "expert_intermediate_size": (None,),
+        "top_k_experts": (None,),
+        "use_bidirectional_attention": ("vision", None),  # text is causal in both
+    },
 )
 _COHERE_WITHOUT_COST = frozenset(  # a constant factor; the period of windows again; many GPUs
     {"layer_switch", "logit_scale", "use_parallel_embedding"}
@@ -203,6 +220,10 @@ FAMILIES: Final[dict[str, Family]] = {
     ),
     "gemma3": _GEMMA3,  # wraps gemma3_text and a vision tower
     "gemma3_text": _GEMMA3,
+    "gemma3n": _GEMMA3N,  # wraps gemma3n_text and towers
+    "gemma3n_text": _GEMMA3N,
+    "gemma4": _GEMMA4,  # wraps gemma4_text and towers
+    "gemma4_text": _GEMMA4,
     "glm": Family(read=dense_families.glm),
     "glm4": Family(read=norm_families.glm4),
     "glm4_moe": Family(
@@ -237,6 +258,11 @@ FAMILIES: Final[dict[str, Family]] = {
         only=_LFM2,
     ),
     "llama": Family(read=dense_families.llama),
+    "llama4_text": Family(
+        read=llama4_family.llama4,
+        # The strength of a factor of queries; what a quantisation tool noted.
+        without_cost=ROUTER_TRAINING | {"attn_scale", "for_llm_compressor"},
+    ),
     "longcat_flash": Family(
         read=longcat_families.longcat_flash,
         without_cost=_LONGCAT_WITHOUT_COST,
@@ -246,6 +272,13 @@ FAMILIES: Final[dict[str, Family]] = {
         read=longcat_families.longcat_flash_ngram,
         without_cost=_LONGCAT_WITHOUT_COST,
         only=_LONGCAT,
+    ),
+    "mimo_v2_flash": Family(
+        read=deepseek_families.mimo_v2_flash,
+        # A constant factor of the values, frequencies, and a chunk that no code reads.
+        without_cost=DEEPSEEK_ROUTER
+        | {"attention_chunk_size", "attention_value_scale", "layernorm_epsilon", "swa_rope_theta"},
+        only={**_NOAUX_TC, "hybrid_block_size": (None,)},
     ),
     "minimax_m2": Family(
         read=moe_families.minimax_m2,
@@ -294,6 +327,9 @@ FAMILIES: Final[dict[str, Family]] = {
         only=_QWEN3_5,
     ),
     "qwen3_moe": Family(read=moe_families.qwen3_moe, without_cost=ROUTER_TRAINING, only=_QWEN3),
+    "qwen3_next": Family(
+        read=hybrid_families.qwen3_next, without_cost=ROUTER_TRAINING, only=_QWEN3_5
+    ),
     "seed_oss": Family(read=dense_families.seed_oss, without_cost=_SLICES),
     "smollm3": Family(read=dense_families.smollm3, without_cost=_SLICES),
     "starcoder2": Family(

@@ -26,8 +26,9 @@ from costmodel.inputs.hf.fields import (
     WIDTH_OR_NULL,
     Fields,
 )
-from costmodel.inputs.hf.moe_families import LOCAL
+from costmodel.inputs.hf.moe_families import LOCAL, some_dense
 from costmodel.layers.base import MAX_LAYERS
+from costmodel.layers.primitives import Activation
 
 Mixer: TypeAlias = Literal["attention", "conv", "full_attention", "linear_attention", "mamba"]
 _MIXERS: Final[TypeAdapter[list[Mixer] | None]] = TypeAdapter(
@@ -116,17 +117,35 @@ def qwen3_5(fields: Fields) -> Blocks:
     return Blocks(attention=_qwen3_5_mixers(fields), ffn=[ffn] * num_layers(fields))
 
 
+def qwen3_next(fields: Fields) -> Blocks:
+    """Qwen3-Next: the blocks of Qwen3.5 with experts; a step or a list may say which are dense.
+
+    Its files say nothing of the head of multi-token prediction that the checkpoint holds.
+    """
+    fields.notes.append(
+        "The head of multi-token prediction, which released checkpoints hold beside the model, is"
+        " left out; a plain decode step does not run it."
+    )
+    act, layers = activation(fields), num_layers(fields)
+    ffn = some_dense(fields, dense(fields, act), _gated_shared_moe(fields, act), layers)
+    return Blocks(attention=_qwen3_5_mixers(fields), ffn=ffn)
+
+
 def qwen3_5_moe(fields: Fields) -> Blocks:
-    """Qwen3-Next and Qwen3.5 with experts: a gated shared expert beside the routed ones."""
-    ffn = moe(
+    """Qwen3.5 with experts: a gated shared expert beside the routed ones."""
+    ffn = _gated_shared_moe(fields, activation(fields))
+    return Blocks(attention=_qwen3_5_mixers(fields), ffn=[ffn] * num_layers(fields))
+
+
+def _gated_shared_moe(fields: Fields, act: Activation) -> Table:
+    return moe(
         fields,
-        activation(fields),
+        act,
         *LOCAL,
         shared_intermediate_size=fields.required("shared_expert_intermediate_size", WIDTH),
         shared_expert_gate=True,
         norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=True),
     )
-    return Blocks(attention=_qwen3_5_mixers(fields), ffn=[ffn] * num_layers(fields))
 
 
 def _qwen3_5_mixers(fields: Fields) -> list[Table]:

@@ -68,7 +68,7 @@ def qwen3_moe(fields: Fields) -> Blocks:
     sparse = moe(fields, act, *LOCAL, norm_topk_prob=norm)
     return Blocks(
         attention=gqa(fields, kv_heads=4, qk_norm="head", attention_bias=bias, output_bias=bias),
-        ffn=_some_dense(fields, dense(fields, act), sparse, layers),
+        ffn=some_dense(fields, dense(fields, act), sparse, layers),
     )
 
 
@@ -88,11 +88,11 @@ def qwen2_moe(fields: Fields) -> Blocks:
     bias = fields.optional("qkv_bias", FLAG, default=True)
     return Blocks(
         attention=gqa(fields, kv_heads=16, attention_bias=bias),
-        ffn=_some_dense(fields, dense(fields, act), sparse, layers),
+        ffn=some_dense(fields, dense(fields, act), sparse, layers),
     )
 
 
-def _some_dense(fields: Fields, plain: Table, sparse: Table, layers: int) -> list[Table]:
+def some_dense(fields: Fields, plain: Table, sparse: Table, layers: int) -> list[Table]:
     """The FFN of each block of Qwen: a step or a list says which are dense."""
     step = fields.optional("decoder_sparse_step", COUNT, 1)
     without = fields.optional("mlp_only_layers", INDICES_OR_NULL, None) or []

@@ -13,7 +13,11 @@ from costmodel.inputs.hf.fields import ANYTHING, OBJECT, Fields
 from costmodel.inputs.hf.ignored_keys import WITHOUT_COST
 
 TEXT_KEYS: Final = ("text_config", "llm_config", "language_config")
-WRAPPERS: Final = {"gemma3": "gemma3_text"}  # families that are wrappers, and their text models
+WRAPPERS: Final = {  # families that are wrappers, and their text models
+    "gemma3": "gemma3_text",
+    "gemma3n": "gemma3n_text",
+    "gemma4": "gemma4_text",
+}
 TEXT_TYPES: Final = {  # text models that are another family's, layer for layer
     "qwen2_5_vl_text": "qwen2",
     "qwen2_vl_text": "qwen2",

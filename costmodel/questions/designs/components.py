@@ -57,8 +57,10 @@ _override_fields = attrgetter(
 )
 
 
-KindKey: TypeAlias = tuple[tuple[int, ...], int, LayerKind]
-"""Layers, hidden size, and the layer kind with all its fields: what makes its operators."""
+KindKey: TypeAlias = tuple[tuple[int, ...], int, LayerKind, int]
+"""Layers, hidden size, the layer kind with all its fields, and the width of the residual stream.
+
+The first three make its operators; the last stands in the bytes that are resident with them."""
 
 
 def component_keys(model: ModelConfig) -> tuple[Hashable, list[KindKey]]:
@@ -70,9 +72,11 @@ def component_keys(model: ModelConfig) -> tuple[Hashable, list[KindKey]]:
     """
     width = model.hidden_size
     placements = tuple(memory.placement(model.num_hidden_layers) for memory in model.memory)
-    ffns: list[KindKey] = [(layers, width, ffn) for ffn, layers in model.ffn_groups]
+    ffns: list[KindKey] = [
+        (layers, width, ffn, model.stream_width) for ffn, layers in model.ffn_groups
+    ]
     memories: list[KindKey] = [
-        (tuple(layer for layer, _ in placement), width, memory)
+        (tuple(layer for layer, _ in placement), width, memory, model.stream_width)
         for memory, placement in zip(model.memory, placements, strict=True)
     ]
     backbone = (
@@ -174,7 +178,7 @@ class ComponentPricer:
             self._wait(
                 backbone,
                 operators,
-                model.hidden_size,
+                model.stream_width,
                 state_bytes=state_bytes,
                 kv_bytes=kv_bytes,
                 towers_bytes=model.towers_bytes,
@@ -184,20 +188,20 @@ class ComponentPricer:
                 self._wait(
                     key,
                     self._operators(key),
-                    model.hidden_size,
+                    model.stream_width,
                     state_bytes=self._state_bytes(key),
                 )
         return [backbone, *kinds]
 
     def _state_bytes(self, key: KindKey) -> int:
         """Bytes that all layers of a memory kind keep of one sequence; 0 of another kind."""
-        blocks, width, kind = key
+        blocks, width, kind, _ = key
         if not isinstance(kind, MemoryKind):
             return 0
         return len(blocks) * kind.state_bytes(width, self._step)
 
     def _operators(self, key: KindKey) -> list[Operator]:
-        layers, width, kind = key
+        layers, width, kind, _ = key
         return kind_operators(kind, layers, width, self._step)
 
     def _wait(

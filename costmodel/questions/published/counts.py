@@ -236,12 +236,17 @@ def public_models() -> Iterator[PublishedNumber]:
         ("qwen3.5-27b", TOTAL, "27 B", printed, ""),
         ("qwen3.5-122b-a10b", TOTAL, "122 B", printed, ""),
         ("qwen3.5-122b-a10b", BOTH, "10 B", printed, ""),
+        ("llama-4-maverick", TOTAL, "400 B", printed, f"the text model; {CUT}"),
+        ("llama-4-maverick", BOTH, "17 B", printed, ""),
         ("granite-4.0-h-small", TOTAL, "32 B", printed, ""),
         ("granite-4.0-h-small", HEAD, "9 B", printed, ""),
         ("nemotron-3-ultra", TOTAL, "550 B", printed, "printed to two digits"),
         ("nemotron-3-ultra", HEAD, "55 B", printed, ""),
         ("longcat-flash-chat", TOTAL, "560 B", printed, CUT),
         ("longcat-flash-chat", HEAD, "27 B", printed, ""),
+        ("gemma-4-31b", TOTAL, "30.7 B", printed, ""),
+        ("mimo-v2-flash", TOTAL, "309 B", printed, ""),
+        ("mimo-v2-flash", BOTH, "15 B", printed, ""),
         ("kimi-linear-48b-a3b", WITHOUT, "48 B", printed, ""),
         ("kimi-linear-48b-a3b", ACTIVE, "3 B", printed, ""),
     ):
@@ -251,7 +256,7 @@ def public_models() -> Iterator[PublishedNumber]:
 def embedding_tables() -> Iterator[PublishedNumber]:
     """Tables that token ids address at the input: parameters, and bytes that a token reads."""
     longcat = "longcat-flash-lite"
-    gemma_4, gemma_3n = (f"ple-gemma-{name}-reconstruction" for name in ("4-e2b", "3n-e4b"))
+    gemma_4, gemma_3n = "gemma-4-e2b", "gemma-3n-e4b"
     by_hand, printed = "by hand from config.json", "the makers' model card"
     for name, parameters, row_bytes in (
         (gemma_3n, "2,348,810,240", "17,920"),
@@ -279,7 +284,7 @@ def embedding_tables() -> Iterator[PublishedNumber]:
         what=f"{gemma_4}: total without the per-layer table",
         published="2.3 B",
         ours=counts.total - counts.by_group["memory_values"],
-        convention="effective parameters; keys and values of 20 layers more than published",
+        convention="effective parameters",
         source=printed,
     )
     yield preset_count(longcat, TOTAL, "68.5 B", keep=everything, source=printed, reason=CUT)

@@ -115,7 +115,11 @@ def _summary(validation: Validation) -> Table:
         f" of {recordings:,} recording{'s' * (recordings != 1)}",
         [(label(line), line) for line in shown],
         sections=[len(shown) - len(bounds) - 1] if bounds else [],
-        notes=(*notes, *validation.calibrations),
+        notes=(
+            *notes,
+            *(f"Anchor {anchor.words}." for anchor in validation.anchors),
+            *validation.calibrations,
+        ),
     )
 
 

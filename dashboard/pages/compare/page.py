@@ -20,6 +20,7 @@ from dashboard.app.shell import current_selection, refused
 from dashboard.app.widgets import cards, chart, explained, plain, table, text_table
 from dashboard.pages.compare import charts, data
 from dashboard.pages.compare.measured_points import Along, distinct_points, points, recorded
+from dashboard.pages.compare.measured_table import measured_rows
 
 PAIR = ["olmoe-1b-7b", "ultramemv2-1b-7b"]
 FEWEST, MOST = 2, 4
@@ -142,5 +143,9 @@ if axis == "batch":
             key="cmp_distinct",
         )
 table(data.rows(grids, predictions, axis), alt="Every quantity of every model", key="cmp_rows")
+by_backends = measured_rows(models, recordings, workloads[0], axis)
+if by_backends:
+    st.subheader("What was measured, by each backend?")
+    table(by_backends, alt="Measured steps of every model by every backend", key="cmp_measured")
 text_table(kept_table(predictions), key="cmp_kept")
 explained("How this is computed", f"{HOW} {UNIFORM_OVERSTATES}")

@@ -12,10 +12,7 @@ from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
 from costmodel.inputs.catalog import load_model, model_names
-from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.operator import Step
-from costmodel.layers.site import Site
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import capitalised
 from dashboard.app.paths import leaf_of
@@ -83,24 +80,11 @@ def _operators() -> frozenset[tuple[str, str, str, str]]:
         model = load_model(name)
         for workload in PHASES:
             step = workload.step()
-            kinds = _layer_kinds(model, step)
             for operator in build_operators(model, step):
-                kind = kinds.get(operator.path, EVERY_MODEL)
+                of = operator.layer_kind
+                kind = EVERY_MODEL if of is None else type(of).__name__
                 rows.add((kind, leaf_of(operator.path), operator.formula, operator.source))
     return frozenset(rows)
-
-
-def _layer_kinds(model: ModelConfig, step: Step) -> dict[str, str]:
-    """The name of the layer kind that lists an operator, by the operator's path."""
-    placed = [*model.attention_groups, *model.ffn_groups]
-    for memory in model.memory:
-        inputs = tuple(block for block, _ in memory.placement(model.num_hidden_layers))
-        placed.append((memory, inputs))
-    return {
-        operator.path: type(kind).__name__
-        for kind, layers in placed
-        for operator in kind.operators(Site.of(layers, model.hidden_size), step)
-    }
 
 
 def calibrations() -> list[Cells]:

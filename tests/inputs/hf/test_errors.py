@@ -156,16 +156,22 @@ def test_a_broken_rule_is_named(
 
 @pytest.mark.parametrize("model_type", sorted(FAMILIES))
 def test_an_unknown_field_is_refused_by_name(tmp_path: Path, model_type: str) -> None:
-    folders = (CONFIGS, CONFIGS.with_name("hf_sizes"), CONFIGS.with_name("hf_hybrids"))
-    files = [path for folder in folders for path in sorted(folder.glob("*.json"))]
-    name = next(
-        str(path.with_suffix(""))
-        for path in files
-        if json.loads(path.read_text())["model_type"] == model_type
-    )
+    folders = (CONFIGS, *(CONFIGS.with_name(f"hf_{of}") for of in ("sizes", "hybrids", "caches")))
+    tables = {
+        str(path.with_suffix("")): json.loads(path.read_text())
+        for folder in folders
+        for path in sorted(folder.glob("*.json"))
+    }
+    alone = [name for name, table in tables.items() if table["model_type"] == model_type]
+    inside = [
+        name
+        for name, table in tables.items()
+        if table.get("text_config", {}).get("model_type") == model_type
+    ]
+    name = (alone + inside)[0]
     field, family = "foo", model_type
-    if model_type == "gemma3":  # the text model within it is what is read
-        field, family = "text_config.foo", "gemma3_text"
+    if "text_config" in tables[name]:  # the text model within it is what is read
+        field, family = "text_config.foo", f"{model_type.removesuffix('_text')}_text"
     with pytest.raises(InputError) as caught:
         load_hf_config(written(tmp_path, name, {field: [1, 2]}))
     said = str(caught.value)

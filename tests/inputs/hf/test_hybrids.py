@@ -17,6 +17,7 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hf.config import load_hf_config
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.layers.attention import Attention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.short_conv import ShortConv
 
@@ -48,6 +49,23 @@ COUNTED = {
         9_325_598_736_384,
         36 * 7 * 64 * 128 * 128,
         36 * 512 * 64 * (10 * 64 * 128 + 6 * 128 * 128),
+    ),
+    # transformers runs all 128 experts on each token: those that were not chosen are taken off.
+    "llama-4-maverick": (
+        400_711_848_960,
+        196_608,
+        0,
+        409_526_809_395_200 - 24 * 512 * 127 * 3 * 2 * 5120 * 8192,
+        0,
+        0,
+    ),
+    "qwen3-next-80b-a3b": (
+        79_674_391_296,
+        24_576,
+        77_266_944,
+        3_699_409_682_432,
+        36 * 7 * 32 * 128 * 128,
+        36 * 512 * 32 * (10 * 64 * 128 + 6 * 128 * 128),
     ),
     "granite-4.0-h-small": (
         32_207_337_984,
@@ -86,7 +104,7 @@ COUNTED = {
     "longcat-flash-chat": (560_664_958_976, 64_512, 0, 27_800_249_565_184 + 601_295_421_440, 0, 0),
     "longcat-flash-lite": (68_562_459_648, 32_256, 0, 4_082_366_414_848 + 150_323_855_360, 0, 0),
 }
-NO_PRESET = {"falcon-h1-7b", "nemotron-h-56b"}
+NO_PRESET = {"falcon-h1-7b", "nemotron-h-56b", "qwen3-next-80b-a3b"}
 
 
 def read(folder: Path, name: str, **changes: object) -> ModelConfig:
@@ -145,6 +163,19 @@ def test_multipliers_of_falcon_are_noted(tmp_path: Path) -> None:
     assert note.startswith("key_multiplier=0.5, mlp_multipliers=[0.25, 0.125]: the matrices beside")
 
 
+def test_qwen3_next_may_have_dense_blocks_and_leaves_its_mtp_head_out(tmp_path: Path) -> None:
+    model = read(tmp_path, "qwen3-next-80b-a3b", mlp_only_layers=[0, 47])
+    assert [(ffn.kind, len(layers)) for ffn, layers in model.ffn_groups] == [
+        ("dense", 2),
+        ("moe", 46),
+    ]
+    assert "multi-token prediction" in model.notes[0]
+    # all but the 502 of 512 experts that a token does not choose
+    whole = load_hf_config(HYBRIDS / "qwen3-next-80b-a3b.json")
+    counts = parameter_counts(build_operators(whole, Workload().step()))
+    assert counts.active_with_embeddings == 79_674_391_296 - 48 * 502 * 3 * 2048 * 512
+
+
 def test_every_file_is_counted() -> None:
     assert set(COUNTED) == {path.stem for path in HYBRIDS.glob("*.json")}
 
@@ -157,6 +188,45 @@ def test_the_decoder_of_a_multimodal_file_is_the_same(tmp_path: Path) -> None:
     model = load_hf_config(tmp_path / "config.json")
     assert model.attention_groups == load_model("qwen3.5-27b").attention_groups
     assert not model.tie_word_embeddings
+
+
+def test_scout_has_experts_in_each_block_and_norms_where_it_rotates(tmp_path: Path) -> None:
+    """Llama-4-Scout: 16 experts, interleave_moe_layer_step 1, use_qk_norm."""
+    model = read(
+        tmp_path,
+        "llama-4-maverick",
+        num_local_experts=16,
+        interleave_moe_layer_step=1,
+        use_qk_norm=True,
+        attn_temperature_tuning=4,
+        no_rope_layers=[1, 1, 1, 0] * 12,
+    )
+    rotating, plain = model.attention_of(2), model.attention_of(3)
+    assert isinstance(rotating, Attention)
+    assert isinstance(plain, Attention)
+    assert (rotating.qk_norm, rotating.rotary_dim, rotating.floor_scale) == (
+        "head_unweighted",
+        None,
+        None,
+    )
+    assert rotating.attention_chunk_size == 8192
+    assert (plain.qk_norm, plain.rotary_dim, plain.floor_scale) == ("none", 0, 8192)
+    assert plain.attention_chunk_size is None
+    assert [layers for _, layers in model.ffn_groups] == [tuple(range(48))]
+    operators = build_operators(model, Workload().step())
+    assert parameter_counts(operators).total == 107_769_861_120  # by transformers 5.24.0
+
+
+def test_blocks_of_llama_4_may_be_listed(tmp_path: Path) -> None:
+    types = ["full_attention", *["chunked_attention"] * 47]
+    model = read(tmp_path, "llama-4-maverick", layer_types=types, moe_layers=[0, 5])
+    chunks = [getattr(model.attention_of(layer), "attention_chunk_size", 0) for layer in (0, 1, 3)]
+    assert chunks == [None, 8192, 8192]
+    assert {layers for _, layers in model.ffn_groups if len(layers) == 2} == {(0, 5)}
+    plain = read(tmp_path, "llama-4-maverick", attention_chunk_size=None)
+    assert not any(
+        getattr(mixer, "attention_chunk_size", None) for mixer, _ in plain.attention_groups
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,6 +291,15 @@ def test_layer_types_come_before_indices_and_intervals(tmp_path: Path) -> None:
         ("granite-4.0-h-small", {"layer_types": ["conv"] * 40}, "is not attention or mamba for"),
         ("granite-4.0-h-small", {"mamba_d_head": "auto"}, "mamba_d_head='auto'"),
         ("granite-4.0-h-small", {"position_embedding_type": "alibi"}, "is not nope or rope"),
+        ("llama-4-maverick", {"no_rope_layers": [1, 0]}, "has less than num_hidden_layers=48"),
+        ("llama-4-maverick", {"no_rope_layers": [2] * 48}, "no_rope_layers.0=2"),
+        ("llama-4-maverick", {"layer_types": ["full_attention"]}, "has not num_hidden_layers=48"),
+        (
+            "llama-4-maverick",
+            {"layer_types": ["chunked_attention"] * 48, "attention_chunk_size": None},
+            "has chunks, and attention_chunk_size is not given",
+        ),
+        ("llama-4-maverick", {"floor_scale": None}, "is needed for attn_temperature_tuning"),
         ("qwen3.5-27b", {"attn_output_gate": False}, "attn_output_gate=False: is not modelled"),
         ("qwen3.5-27b", {"mamba_ssm_dtype": "bfloat16"}, "mamba_ssm_dtype='bfloat16': is not mod"),
         ("qwen3.5-27b", {"linear_num_value_heads": 40}, "linear_num_value_heads=40: is not a mul"),

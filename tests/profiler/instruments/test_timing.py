@@ -13,6 +13,7 @@ from profiler.instruments.timing import (
     GRAPHS_A_ROUND,
     LOAD_S,
     ROUNDS,
+    STEADY_ROUNDS,
     cuda_seconds,
     under_load,
 )
@@ -80,22 +81,35 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
 
 
 def test_both_forms_are_timed_in_turns_and_what_runs_before_is_not(device: Device) -> None:
+    """Replays that take equally long need no more than four rounds."""
+    assert STEADY_ROUNDS == 4
     latency = cuda_seconds(device.work("graph", 0.002), device.work("eager", 0.005), Flush(device))
-    assert latency.graph_s == pytest.approx([0.002] * ROUNDS * GRAPHS_A_ROUND)
-    assert latency.eager_s == pytest.approx([0.005] * ROUNDS)
+    assert latency.graph_s == pytest.approx([0.002] * 16)
+    assert latency.eager_s == pytest.approx([0.005] * 4)
 
     def turn(form: str, times: int) -> list[str]:
         return ["settle", *["flush", form] * (times + 1)]
 
     tried = turn("graph", 1) + turn("eager", 1)
     a_round = turn("graph", GRAPHS_A_ROUND) + turn("eager", 1)
-    assert device.ran == tried + a_round * ROUNDS
+    assert device.ran == tried + a_round * STEADY_ROUNDS
 
 
 def test_the_first_run_of_a_turn_is_not_counted(device: Device) -> None:
     latency = cuda_seconds(None, device.work("eager", *[9.0, 0.001] * 11), Flush(device))
     assert latency.eager_s == pytest.approx([0.001] * ROUNDS)
     assert latency.graph_s == ()
+
+
+@pytest.mark.parametrize(("slower", "rounds"), [(1.004, STEADY_ROUNDS), (1.006, ROUNDS)])
+def test_replays_that_differ_by_over_half_a_percent_are_timed_in_all_rounds(
+    device: Device, slower: float, rounds: int
+) -> None:
+    """Every other replay takes longer: the quartiles are the two times, the median is between."""
+    replay = device.work("graph", *[0.002, 0.002 * slower] * 40)
+    latency = cuda_seconds(replay, device.work("eager", 0.005), Flush(device))
+    assert len(latency.graph_s) == rounds * GRAPHS_A_ROUND
+    assert len(latency.eager_s) == rounds
 
 
 @pytest.mark.parametrize(
@@ -109,10 +123,10 @@ def test_the_first_run_of_a_turn_is_not_counted(device: Device) -> None:
 def test_rounds_fill_the_budget(
     device: Device, graph_s: float, eager_s: float, rounds: int
 ) -> None:
+    """Of replays of which every other one takes 2 % longer, and the budget is that of the first."""
     assert BUDGET_S == 0.8
-    latency = cuda_seconds(
-        device.work("graph", graph_s), device.work("eager", eager_s), Flush(device)
-    )
+    replay = device.work("graph", *[graph_s, 1.02 * graph_s] * 40)
+    latency = cuda_seconds(replay, device.work("eager", eager_s), Flush(device))
     assert len(latency.eager_s) == rounds
     assert len(latency.graph_s) == rounds * GRAPHS_A_ROUND
 

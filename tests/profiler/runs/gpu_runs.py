@@ -18,9 +18,9 @@ from reference_model.routing import selectors
 from tests.profiler.runs.cases import case_of
 from tests.reference_model.tiny import MOE, small
 
-FLUSH_BYTES = 1000
-# On a CPU; without counters; with tables in host memory
-ELSEWHERE = {"wall_s", "logical_bytes", "hbm_bytes", "host_read_bytes"}
+FLUSH_BYTES, ANCHOR_BYTES = 1000, 500
+# On a CPU; without counters; with tables in host memory; with a state
+ELSEWHERE = {"wall_s", "logical_bytes", "hbm_bytes", "host_read_bytes", "state_held_bytes"}
 
 
 class Gpu:
@@ -48,11 +48,27 @@ class Flush:
         pass
 
 
+class Anchors:
+    """One kernel, which takes a microsecond longer each time."""
+
+    nbytes = ANCHOR_BYTES
+
+    def __init__(self) -> None:
+        self.timed = 0
+
+    def seconds(self, flush: Flush) -> dict[str, float]:
+        assert flush.nbytes == FLUSH_BYTES
+        self.timed += 1
+        return {"a kernel": 1e-6 * self.timed}
+
+
 def stand_in(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
     """Let the module of a run find a GPU."""
     monkeypatch.setattr(module, "open_gpu", Gpu)
     if hasattr(module, "L2Flush"):
         monkeypatch.setattr(module, "L2Flush", Flush)
+    if hasattr(module, "Anchors"):
+        monkeypatch.setattr(module, "Anchors", Anchors)
     if hasattr(module, "under_load"):
         monkeypatch.setattr(module, "under_load", under_load)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)

@@ -19,10 +19,14 @@ from costmodel.recordings.recording import (
     recording_text,
 )
 from profiler.runs import bench as module
+from profiler.runs import tensor_facts
 from profiler.runs.base import CaseFacts
 from profiler.runs.bench import DoesNotFit, TorchBench, self_check, unmeasurable
 from profiler.runs.case import PreparedCase
 from profiler.runs.cpu import CpuRun
+from reference_model.cache import Cache
+from reference_model.flop_formulas import count_flops
+from reference_model.model import ReferenceModel
 from reference_model.product_key import ProductRetrieve
 from tests.profiler.runs.cases import PREFILL, SEED, work
 from tests.reference_model.tiny import MODELS, small
@@ -182,6 +186,7 @@ def test_flops_are_counted_only_when_a_method_asks(monkeypatch: pytest.MonkeyPat
         return RunResult(conditions=CONDITIONS)
 
     monkeypatch.setattr(CpuRun, "measure", measure)
+    monkeypatch.setattr(module, "_last_flop_count", [])
     bench = bench_of("dense")
     bench.measure(work(dtype="bf16"), SEED)
     (facts,) = seen
@@ -229,3 +234,25 @@ def test_tables_stand_where_each_case_has_them(monkeypatch: pytest.MonkeyPatch) 
     for placement in ("tables=hbm", "tables=host", "tables=host", "tables=hbm"):
         bench.measure(work(placement=placement), SEED)
     assert stood == ["hbm", "host", "host", "hbm"]
+
+
+def test_flops_of_a_model_are_counted_once_for_benches_that_follow_one_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By any backend: the meta device knows shapes alone."""
+    counted: list[int] = []
+
+    def count(shadow: ReferenceModel, cache: Cache, new_tokens: int) -> dict[str, int]:
+        counted.append(cache.length)
+        return count_flops(shadow, cache, new_tokens)
+
+    monkeypatch.setattr(module, "_last_flop_count", [])
+    monkeypatch.setattr(tensor_facts, "count_flops", count)
+    first, again, other = bench_of("gpt_oss"), bench_of("gpt_oss", "fp32"), bench_of("mla")
+    workload = work(dtype="bf16")
+    flops = first.flop_count.of(workload)
+    assert again.flop_count.of(workload) == flops
+    assert counted == [workload.context]
+    assert other.flop_count.of(workload) != flops
+    assert bench_of("gpt_oss").flop_count.of(workload) == flops
+    assert counted == [workload.context] * 3

@@ -54,13 +54,15 @@ def test_exact_counts_are_those_predicted(name: str, workload: str) -> None:
         for operator in operators
         for buffer in operator.buffers
     )
-    held = kv_cache(config, step, totals(operators)).stored_bytes
+    kept = kv_cache(config, step, totals(operators))
+    held, state = kept.stored_bytes, kept.state_bytes
     want = {
         "parameters": (parameter_counts(operators).total, "tensors"),
         "buffer_bytes": (buffers, "tensors"),
         "kv_held_bytes": (held, "tensors"),
         "kv_allocated_bytes": (held, "tensors"),  # the cache is as large as the step needs
         "flops_counted": (sum(flops.values()), "flop_counter"),
+        **({"state_held_bytes": (state, "tensors")} if state else {}),
     }
     assert {n: (m.value, m.source) for n, m in facts.step.items() if isinstance(m, Exact)} == want
     assert facts.operators == {

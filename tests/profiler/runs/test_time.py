@@ -5,14 +5,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from costmodel.recordings.machine import Anchor
 from costmodel.recordings.measured import Exact, Missing, Spread
 from profiler.instruments.timing import Latency
 from profiler.runs import time as time_run
-from profiler.runs.case import PreparedCase
+from profiler.runs.case import PreparedCase, RenewingFlush
 from profiler.runs.time import TimeRun
 from tests.profiler.runs.gpu_runs import (
+    ANCHOR_BYTES,
     FLUSH_BYTES,
-    Flush,
     can_capture,
     has_agreed_names,
     known,
@@ -55,10 +56,11 @@ class Clocked:
         self,
         replay: Callable[[], object] | None,
         eager: Callable[[], object],
-        flush: Flush,
+        flush: RenewingFlush,
     ) -> Latency:
         assert (replay is not None) == self.graph
-        assert flush.nbytes == FLUSH_BYTES
+        assert callable(flush.settle)
+        flush()
         eager()
         return Latency(graph_s=(0.02, 0.03, 0.04) if replay else (), eager_s=(0.1, 0.3, 0.2))
 
@@ -75,9 +77,11 @@ def test_the_run_time_gives_every_quantity_of_a_gpu(
         median=0.03, q1=0.025, q3=0.035, repeats=3, source="cuda_event"
     )
     assert step["eager_s"] == Spread(median=0.2, q1=0.15, q3=0.25, repeats=3, source="cuda_event")
-    # the flush is the measurement's own memory, no part of the step's; nor are workspaces resident
-    assert step["peak_memory_bytes"] == Exact(value=7_000_000 - FLUSH_BYTES, source="allocator")
-    assert step["resident_memory_bytes"] == Exact(value=5_000_000 - FLUSH_BYTES, source="allocator")
+    # the measurement's own memory is no part of the step's; nor are workspaces resident
+    own = FLUSH_BYTES + ANCHOR_BYTES
+    assert step["peak_memory_bytes"] == Exact(value=7_000_000 - own, source="allocator")
+    assert step["resident_memory_bytes"] == Exact(value=5_000_000 - own, source="allocator")
+    assert result.conditions.anchors == (Anchor(name="a kernel", before_s=1e-6, after_s=2e-6),)
     assert result.conditions.sm_clock_mhz == 1980.0
     selected_the_synthetic_experts(result, case)
     assert set(result.accesses) == {"layers.0.moe.router"}

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Recording, load_recording
@@ -38,9 +39,11 @@ def target(
     batches: Sequence[int] = (1, 2, 3),
     runs: tuple[RunName, ...] = ("time",),
     model: ModelConfig | None = None,
+    backend: Backend = "torch",
 ) -> PlannedModel:
     plan = tuple(PlannedCase(workload=workload(batch), runs=runs) for batch in batches)
-    return PlannedModel(name=name, preset=None, model=model or tiny_model(name=name), plan=plan)
+    given = model or tiny_model(name=name)
+    return PlannedModel(name=name, preset=None, model=given, backend=backend, plan=plan)
 
 
 def request(out: Path, *targets: PlannedModel, **fields: Any) -> ProfileRequest:  # noqa: ANN401 - fields of a request
@@ -48,7 +51,6 @@ def request(out: Path, *targets: PlannedModel, **fields: Any) -> ProfileRequest:
         "models": targets or (target(),),
         "out": out,
         "device": "auto",
-        "backend": "torch",
         "dtype": "bf16",
         "weights_seed": 0,
         "resume": False,

@@ -27,9 +27,12 @@ def shapes(plan: tuple[PlannedCase, ...]) -> Counter[tuple[str, int, str]]:
     return Counter((p.workload.phase, p.workload.context, p.workload.routing) for p in plan)
 
 
+BETWEEN = {("decode", context, "uniform"): 1 for context in (700, 3000, 12000)}
+
+
 def test_the_grid_of_a_sparse_model() -> None:
-    assert shapes(standard_plan(SPARSE, dtype="bf16")) == {
-        ("decode", 2048, "uniform"): 6,
+    assert shapes(standard_plan(SPARSE, dtype="bf16")) == BETWEEN | {
+        ("decode", 2048, "uniform"): 6 + 4,
         ("decode", 512, "uniform"): 6,
         ("decode", 8192, "uniform"): 6,
         ("decode", 2048, "zipf:1.0"): 6,
@@ -40,8 +43,8 @@ def test_the_grid_of_a_sparse_model() -> None:
 
 def test_the_grid_of_a_dense_model_has_no_routings_and_a_long_context() -> None:
     plan = standard_plan(DENSE, dtype="bf16")
-    assert shapes(plan) == {
-        ("decode", 2048, "uniform"): 6,
+    assert shapes(plan) == BETWEEN | {
+        ("decode", 2048, "uniform"): 6 + 4,
         ("decode", 512, "uniform"): 6,
         ("decode", 8192, "uniform"): 6,
         ("decode", 32768, "uniform"): 3,
@@ -50,28 +53,40 @@ def test_the_grid_of_a_dense_model_has_no_routings_and_a_long_context() -> None:
     assert [p.workload.batch for p in plan if p.workload.context == 32768] == [1, 4, 16]
 
 
-def test_every_case_has_time_trace_and_counters_and_seven_have_energy() -> None:
+def test_batches_and_contexts_between_the_others_have_times_alone() -> None:
+    """A batch between two usual ones at the usual context, a context between at one batch."""
     for model in (SPARSE, DENSE):
         plan = standard_plan(model, dtype="bf16")
-        assert all(p.runs[:3] == ("time", "trace", "counters") for p in plan)
+        between = [p for p in plan if p.runs == ("time", "trace")]
+        assert [(p.workload.batch, p.workload.context) for p in between] == [
+            *((batch, 2048) for batch in (3, 12, 48, 192)),
+            *((16, context) for context in (700, 3000, 12000)),
+        ]
+        others = [p for p in plan if p not in between]
+        assert all(p.runs[:3] == ("time", "trace", "counters") for p in others)
+
+
+def test_energy_of_every_batch_of_one_context_and_of_one_batch_elsewhere() -> None:
+    for model, routings in ((SPARSE, ["uniform", "zipf:1.0"]), (DENSE, ["uniform"])):
+        plan = standard_plan(model, dtype="bf16")
         energy = [p.workload for p in plan if "energy" in p.runs]
-        decode = [w.batch for w in energy if w.phase == "decode"]
-        assert decode == [1, 4, 16, 64, 256, 1024]
-        assert {w.context for w in energy if w.phase == "decode"} == {2048}
+        decode = [(w.context, w.batch, w.routing) for w in energy if w.phase == "decode"]
+        usual = [(2048, batch, "uniform") for batch in (1, 4, 16, 64, 256, 1024)]
+        others = [(context, 16, "uniform") for context in (512, 8192)]
+        assert decode == [*usual, *((2048, 16, law) for law in routings[1:]), *others]
         assert [w.new_tokens for w in energy if w.phase == "prefill"] == [2048]
-        assert {w.routing for w in energy} == {"uniform"}
 
 
 def test_the_most_wanted_cases_come_first() -> None:
     order = list(shapes(standard_plan(SPARSE, dtype="bf16")))
     assert order[0] == ("decode", 2048, "uniform")
     assert order[1] == ("prefill", 0, "uniform")
-    assert {context for _, context, _ in order[-2:]} == {512, 8192}
+    assert {context for _, context, _ in order[-5:]} == {512, 8192, 700, 3000, 12000}
 
 
 def test_a_plan_keeps_to_the_runs_that_are_asked_for() -> None:
     plan = standard_plan(SPARSE, dtype="fp32", runs=("energy",))
-    assert len(plan) == 7
+    assert len(plan) == 10
     assert {p.runs for p in plan} == {("energy",)}
     assert {p.workload.dtype for p in plan} == {"fp32"}
 
@@ -79,7 +94,7 @@ def test_a_plan_keeps_to_the_runs_that_are_asked_for() -> None:
 def test_no_case_stands_twice_and_each_has_a_seed_of_its_own() -> None:
     workloads = [p.workload for p in standard_plan(SPARSE, dtype="bf16")]
     seeds = {case_seed(each) for each in workloads}
-    assert len(workloads) == len(set(workloads)) == len(seeds) == 33
+    assert len(workloads) == len(set(workloads)) == len(seeds) == 40
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 

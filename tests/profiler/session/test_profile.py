@@ -10,6 +10,7 @@ import pytest
 
 from costmodel.errors import InputError, WorkError
 from costmodel.recordings.recording import load_recording
+from profiler.session import child as child_module
 from profiler.session import profile as profile_module
 from profiler.session.child import Child
 from profiler.session.profile import run_profile
@@ -90,11 +91,38 @@ def test_several_models_share_the_workers_and_have_files_of_their_own(tmp_path: 
 
 
 def test_fused_kernels_have_a_file_and_regions_of_their_own(tmp_path: Path) -> None:
-    (outcome,), _ = profiled(request(tmp_path, target(batches=(1,)), backend="fused"))
+    (outcome,), _ = profiled(request(tmp_path, target(batches=(1,), backend="fused")))
     assert outcome.path == tmp_path / "fake-1-tiny-fused.json"
     made = load_recording(outcome.path)
     assert made.paths == ("embed", "head", "{embed,head}")
     assert {run.backend for case in made.cases for run in case.runs.values()} == {"fused"}
+
+
+def test_both_backends_share_the_workers_and_have_files_of_their_own(tmp_path: Path) -> None:
+    log = tmp_path / "begun"
+    targets = (target(runs=ALL), target(batches=(1, 2), runs=ALL, backend="fused"))
+    outcomes, lines = profiled(request(tmp_path / "out", *targets), f"{log}@log")
+    torch, fused = (load_recording(each.path) for each in outcomes)
+    assert [each.path.name for each in outcomes] == ["fake-1-tiny.json", "fake-1-tiny-fused.json"]
+    assert {run.backend for case in torch.cases for run in case.runs.values()} == {"torch"}
+    assert {run.backend for case in fused.cases for run in case.runs.values()} == {"fused"}
+    assert [case.seed for case in torch.cases[:2]] == [case.seed for case in fused.cases]
+    assert len({line[0] for line in begun(log)}) == 3
+    assert "building tiny-fused for time" in lines
+
+
+def test_when_the_time_is_up_the_case_in_hand_is_left_for_another_time(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock jumps to the end as soon as the first case is on disk; the second never ends."""
+    monkeypatch.setattr(child_module, "monotonic", lambda: 200.0 if out.exists() else 0.0)
+    (outcome,), lines = profiled(request(out, target(runs=ALL), ends_s=100.0), "hang@2")
+    recording = load_recording(out)
+    assert (measured(recording), lacking(recording)) == ({(1, "time")}, {})
+    assert (outcome.measured, outcome.lacking, outcome.lost) == (1, 0, 0)
+    assert lines[-1] == "the time is up, 8 runs are left: --resume measures them"
+    profiled(request(out, target(runs=ALL), resume=True))
+    assert measured(load_recording(out)) == RUNS_OF_3
 
 
 def test_the_file_is_named_after_what_measured(tmp_path: Path) -> None:
@@ -155,7 +183,7 @@ def test_a_case_that_fails_in_one_kind_of_run_is_tried_in_the_next(out: Path) ->
 class Impatient(Child):
     """Waits for a thousandth of the time once the case that hangs has begun: a start is slow."""
 
-    def receive(self) -> Event:
+    def receive(self) -> Event | None:
         event = super().receive()
         if event == Began(job=0, case=1):
             self._timeout_s /= 1000

@@ -2,10 +2,16 @@
 
 import io
 import re
+from datetime import datetime
+from itertools import pairwise
+from statistics import fmean
 
+import pytest
 from rich.console import Console
 
-from profiler.session.progress import ProfileProgress
+from costmodel.recordings.quantities import RUNS, RunName
+from profiler.session.progress import RECORDED_S, ProfileProgress, planned_words
+from tests.committed import FIRST, has_anchors, recording
 
 
 class Clock:
@@ -35,6 +41,7 @@ def test_the_lines_and_the_time_left() -> None:
         clock.now += 20
         progress.done("energy", "five")
     assert out.getvalue().splitlines() == [
+        "to measure: 3 time, 2 energy; about 0 min on an H200",  # 12.2 s
         "building a [31m",
         "[1/5] one: done in 3.2 s, about 13 s left",
         "[2/5] two: lacking, out of memory",
@@ -72,3 +79,29 @@ def test_the_work_goes_on_when_nobody_reads_the_lines() -> None:
         progress.plan({"time": 1})
         progress.begin("one")
         progress.done("time", "one")
+
+
+def test_a_plan_says_its_runs_and_their_minutes_on_an_h200() -> None:
+    """The gaps between starts in the committed recordings: 40 x 1.6 + 33 x 2.3 + 10 x 3.7 s."""
+    pending: dict[RunName, int] = {"time": 40, "trace": 0, "counters": 33, "energy": 10}
+    said = "to measure: 40 time, 33 counters, 10 energy; about 3 min on an H200"
+    assert planned_words(pending) == said
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_pace_of_the_recordings_is_that_of_their_starts(run: RunName) -> None:
+    """Mean seconds from one start to the next in one session, where no other model ran between."""
+    gaps: list[float] = []
+    for path in FIRST:
+        if has_anchors(path.name):  # measured by a profiler that takes fewer rounds
+            continue
+        for index, _ in enumerate(recording(path.name).sessions):
+            starts = sorted(
+                datetime.fromisoformat(case.runs[run].conditions.started)
+                for case in recording(path.name).cases
+                if run in case.runs and case.runs[run].session == index
+            )
+            gaps += [(b - a).total_seconds() for a, b in pairwise(starts)]
+    usual = [gap for gap in gaps if gap < 60]
+    if usual:
+        assert RECORDED_S[run] == pytest.approx(fmean(usual), rel=0.1)

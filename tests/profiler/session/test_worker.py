@@ -61,9 +61,12 @@ def orders(
     backend: Backend = "torch",
 ) -> bytes:
     asked = tuple(CaseJob(workload=workload(b), seed=case_seed(workload(b))) for b in batches)
-    jobs = tuple(ModelJob(model=tiny_model(name=f"m{i}"), cases=asked) for i in range(models))
+    jobs = tuple(
+        ModelJob(model=tiny_model(name=f"m{i}"), backend=backend, cases=asked)
+        for i in range(models)
+    )
     setup = Setup(run="time", device=device, self_check=check)
-    return encoded(setup) + encoded(Work(backend=backend, dtype="bf16", weights_seed=0, jobs=jobs))
+    return encoded(setup) + encoded(Work(dtype="bf16", weights_seed=0, jobs=jobs))
 
 
 def served(said: bytes, *tricks: str) -> tuple[int, list[Event]]:
@@ -261,10 +264,9 @@ def test_a_line_that_is_no_event_is_refused(line: bytes) -> None:
 
 def test_a_model_comes_through_as_it_was() -> None:
     work = Work(
-        backend="fused",
         dtype="fp32",
         weights_seed=3,
-        jobs=(ModelJob(model=tiny_model(), cases=()),),
+        jobs=(ModelJob(model=tiny_model(), backend="fused", cases=()),),
     )
     assert decoded(Work, encoded(work)) == work
     assert End() == decoded_event(encoded(End()))

@@ -20,10 +20,17 @@ FRONTS: Final = ("", "model.", "language_model.", "language_model.model.", "mode
 NAMED_MIXERS: Final = ("gqa", "mla")
 """The mixers whose modules have names here."""
 
-ROUTER_NAMES: Final = ("mlp.gate", "mlp.router", "block_sparse_moe.gate", "mlp.gate.wg")
+ROUTER_NAMES: Final = (
+    *("mlp.gate", "mlp.router", "block_sparse_moe.gate", "mlp.gate.wg"),
+    "feed_forward.router",
+)
 
 _GATED: Final = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}  # and Mixtral's spelling
-_SHARED: Final = ("mlp.shared_experts", "mlp.shared_expert", "mlp.shared_mlp")
+_SHARED: Final = (
+    *("mlp.shared_experts", "mlp.shared_expert", "mlp.shared_mlp"),
+    "feed_forward.shared_expert",
+)
+_DENSE: Final = ("mlp", "feed_forward")  # the latter of Llama 4, as above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +104,8 @@ def _moe(layer: int, table: Table, experts: Sequence[int]) -> Iterator[Module]:
                 f"block_sparse_moe.experts.{expert}.{letter}",
                 f"mlp.experts.{fused}",  # all experts as one tensor
                 f"mlp.experts.{projection}",
+                f"feed_forward.experts.{expert}.{projection}",
+                f"feed_forward.experts.{fused}",
             ]
             yield _in_layer("moe.experts", layer, "expert", names)
     if table.get("shared_intermediate_size"):
@@ -107,7 +116,7 @@ def _moe(layer: int, table: Table, experts: Sequence[int]) -> Iterator[Module]:
 
 def _feed_forward(layer: int, table: Table) -> Iterator[Module]:
     if table.get("gated", True):
-        yield from _gated("ffn.gate_up", "ffn.down", layer, ("mlp",))
+        yield from _gated("ffn.gate_up", "ffn.down", layer, _DENSE)
         return
     yield _in_layer("ffn.gate_up", layer, "linear", ["mlp.up_proj", "mlp.c_fc"])
     yield _in_layer("ffn.down", layer, "linear", ["mlp.down_proj", "mlp.c_proj"])

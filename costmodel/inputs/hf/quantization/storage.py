@@ -82,6 +82,12 @@ def read_storage(
                 f"{parts[0].where}: {key}: is not modelled for experts beside a dense FFN; without"
                 " it in the file the format of --dtype is costed"
             )
+        memories = [memory["kind"] for memory in blocks.model.get("memory", ())]
+        for kind in (*memories, *(kind for kind in ("altup", "laurel") if kind in blocks.model)):
+            raise InputError(  # their modules have no names yet
+                f"{parts[0].where}: {key}: is not modelled beside layers of kind {kind!r}; without"
+                " it in the file the format of --dtype is costed"
+            )
         for table in blocks.attention:
             if table["kind"] not in NAMED_MIXERS:
                 raise InputError(

@@ -24,6 +24,14 @@ EXPERTS = {
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 64,
 }
+LLAMA_4 = {
+    **DENSE,
+    "model_type": "llama4_text",
+    "intermediate_size_mlp": 1024,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 1,
+    "interleave_moe_layer_step": 2,
+}
 LATENT = {
     **DENSE,
     "model_type": "deepseek_v3",

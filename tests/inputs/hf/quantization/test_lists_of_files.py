@@ -13,6 +13,7 @@ from tests.inputs.hf.quantization.files import (
     DENSE,
     EXPERTS,
     LATENT,
+    LLAMA_4,
     format_of,
     formats_of,
     quantised,
@@ -48,6 +49,17 @@ def test_experts_in_int4_beside_the_rest_in_bf16(tmp_path: Path) -> None:
     )
     left_alone = "attention, FFN, router, shared experts, embedding, LM head in bf16"
     assert stated.origin.endswith(f"compressed-tensors, int4; {left_alone}")
+
+
+def test_llama_4_calls_its_feed_forward_layers_by_another_name(tmp_path: Path) -> None:
+    ignore = ["lm_head", "re:.*self_attn.*", "re:.*feed_forward.router", "re:.*shared_expert.*"]
+    names = r"re:.*layers\.\d*[02468]\.feed_forward\.(gate|up|down)_proj"  # of dense blocks
+    config = tensors(group(INT4), format="pack-quantized", ignore=[*ignore, names])
+    stated = storage(tmp_path, LLAMA_4, quantization_config=config)
+    assert quantised(stated) == {"experts"}
+    assert format_of(stated, "moe.experts", 5).name == "int4"
+    assert format_of(stated, "moe.shared_down", 5).name == "bf16"
+    assert format_of(stated, "ffn.down", 4).name == "bf16"
 
 
 def test_groups_give_modules_different_formats(tmp_path: Path) -> None:

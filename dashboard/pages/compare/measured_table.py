@@ -1,0 +1,83 @@
+"""What recordings of every backend hold of the compared models, along the page's axis.
+
+A row is one model's step at one point of the axis by one backend, with its time over that of the
+first model, the reference, by the same backend.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias, get_args
+
+from costmodel import units
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Backend, Workload
+from costmodel.recordings.quantities import QUANTITIES
+from costmodel.recordings.recording import Recording
+from costmodel.show.text import capitalised
+from dashboard.pages.compare.measured_points import Along, measured_quantity, points
+
+NAMES = ("time.predicted_s", "hbm_bytes.compulsory", "energy.predicted_j")
+SCALES = {"s": (1e3, "ms"), "bytes": (1e-9, "GB"), "j": (1e3, "mJ")}
+
+Values: TypeAlias = dict[tuple[Backend, int], dict[str, float]]
+"""Measured quantities of a model by backend and place on the axis."""
+
+
+def measured_rows(
+    models: Sequence[ModelConfig],
+    recordings: Sequence[Mapping[str, Recording]],
+    workload: Workload,
+    axis: Along,
+) -> list[dict[str, object]]:
+    """The rows, by place, backend and model; none where nothing of these models is recorded."""
+    by_model = [_values(dict(of_model), workload, axis) for of_model in recordings]
+    backends: tuple[Backend, ...] = get_args(Backend)
+    places = sorted({x for values in by_model for _, x in values})
+    rows: list[dict[str, object]] = []
+    for x in places:
+        for backend in backends:
+            reference = by_model[0].get((backend, x), {})
+            for model, values in zip(models, by_model, strict=True):
+                measured = values.get((backend, x))
+                if measured is not None:
+                    row: dict[str, object] = {axis.capitalize(): x, "Backend": backend}
+                    rows.append(row | _row(model, measured, reference, workload, x, axis))
+    return rows
+
+
+def _values(recordings: dict[str, Recording], workload: Workload, axis: Along) -> Values:
+    """The medians of a model's recordings; of several recordings the first one's."""
+    values: Values = {}
+    for backend in get_args(Backend):
+        for name in NAMES:
+            for point in points(recordings, name, replace(workload, backend=backend), axis):
+                values.setdefault((backend, point.x), {}).setdefault(name, point.value)
+    return values
+
+
+def _row(  # noqa: PLR0917 - one row of the table
+    model: ModelConfig,
+    measured: Mapping[str, float],
+    reference: Mapping[str, float],
+    workload: Workload,
+    x: int,
+    axis: Along,
+) -> dict[str, object]:
+    """The cells of one model: its quantities, and its time over the reference's."""
+    tokens = (x if axis == "batch" else workload.batch) * workload.new_tokens
+    row: dict[str, object] = {"Model": model.name}
+    for name in NAMES:
+        counterpart = measured_quantity(name, workload)
+        assert counterpart is not None
+        quantity = QUANTITIES[counterpart[1]]
+        scale, unit = SCALES[quantity.unit]
+        each = "" if quantity.unit != "j" else " a token"
+        value = measured.get(name)
+        if value is not None:
+            value *= scale / (tokens if each else 1)
+        row[f"{capitalised(quantity.title)}{each}, {unit}"] = (
+            None if value is None else float(f"{value:.5g}")
+        )
+    time, first = measured.get(NAMES[0]), reference.get(NAMES[0])
+    row["Time over the first model's"] = units.ratio(time / first if time and first else None)
+    return row

@@ -1,0 +1,55 @@
+"""The page of mechanisms names every layer kind, with numbers that were worked out elsewhere."""
+
+from dataclasses import fields
+
+import pytest
+
+from costmodel.inputs.model import ModelConfig
+from docs.mechanisms import OPTIONS, TABLES
+from docs.write import ROOT
+from tests.strategies import PRESETS
+
+PAGE = (ROOT / "docs" / "mechanisms.md").read_text()
+
+
+def kinds_of(model: ModelConfig) -> set[str]:
+    layers = (*model.attention_groups, *model.ffn_groups)
+    return {kind.kind for kind, _ in layers} | {memory.kind for memory in model.memory}
+
+
+def test_every_kind_of_a_preset_has_its_section_once() -> None:
+    for kind in set().union(*map(kinds_of, PRESETS.values())):
+        assert PAGE.count(f"\n### {kind}\n") == 1, kind
+
+
+def test_every_block_stands_on_the_page() -> None:
+    for name in TABLES:
+        assert f"<!-- {name}:begin -->" in PAGE
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [  # the sizes of released models, worked out from their configurations
+        ("gated_delta_net", "88,523,008 parameters"),  # 88,522,880 and a norm of 128
+        ("gated_delta_net", "4,268,032 bytes of state a sequence"),  # 4,194,304 + 73,728
+        ("kimi_delta_attention", "39,514,272 parameters"),  # 39,514,144 and a norm of 128
+        ("mamba2", "102,286,976 parameters"),  # 102,278,784 and a norm of 8,192
+        ("mla", "1,152 bytes of KV cache a token"),  # 576 elements of 2 bytes
+    ],
+)
+def test_a_section_has_the_numbers_of_a_layer(kind: str, facts: str) -> None:
+    section = PAGE.partition(f"\n### {kind}\n")[2].partition("\n### ")[0]
+    assert facts in section
+    assert "**Keeps of a sequence**" in section
+
+
+def test_options_are_fields_of_their_kinds() -> None:
+    kinds = {
+        kind.kind: kind
+        for model in PRESETS.values()
+        for kind, _ in (*model.attention_groups, *model.ffn_groups)
+    }
+    for kind_name, field, says in OPTIONS:
+        named = {each.name for each in fields(kinds[kind_name])}  # type: ignore[arg-type]  # kinds are dataclasses
+        assert field in named, (kind_name, field)
+        assert says
