@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from costmodel.errors import InputError
 from costmodel.inputs.hf.blocks import (
     Blocks,
     Table,
@@ -79,7 +80,10 @@ def _halves(fields: Fields) -> list[Half]:
             raise fields.refused("hybrid_override_pattern", rule)
         names = by_letter
     if names is None:
-        names = fields.required("layers_block_type", _HALVES_OR_NULL) or []
+        raise InputError(
+            f"{fields.where}: {fields.prefix}layers_block_type: is missing, and so is"
+            f" hybrid_override_pattern; model_type {fields.model_type!r} has one of them"
+        )
     layers = fields.optional("num_hidden_layers", COUNT, len(names))
     if layers != len(names):
         rule = f"differs from the {len(names)} layers of the pattern"

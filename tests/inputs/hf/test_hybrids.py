@@ -266,6 +266,7 @@ def test_layer_types_come_before_indices_and_intervals(tmp_path: Path) -> None:
         ("lfm2-350m", {"conv_dim": 512}, "conv_dim=512: is not hidden_size=1024"),
         ("lfm2-350m", {"layer_types": ["conv"]}, "layer_types=.*: is not full_attention or conv"),
         ("lfm2-350m", {"tie_word_embeddings": 3}, "tie_word_embeddings=3"),
+        ("nemotron-h-56b", {"hybrid_override_pattern": None}, "layers_block_type: is missing, and"),
         ("nemotron-h-56b", {"num_hidden_layers": 117}, "num_hidden_layers=117: differs from the 1"),
         ("nemotron-h-56b", {"hybrid_override_pattern": "M-X"}, "hybrid_override_pattern='M-X'"),
         ("nemotron-h-56b", {"layers_block_type": ["mlp"]}, "differs from layers_block_type"),
