@@ -166,8 +166,8 @@ class AttentionLayer(nn.Module):
         """[B, T, D] to [B, T, D]."""
         qkv = self.qkv(x)  # the gates stand first
         q, keys, values = self.rope(qkv[..., self.gate_width :], cache, index)
-        owner = index if self.rope.source is None else self.rope.source
-        mixed = self.core(q, keys, values, cache.mask_of(owner))
+        source = self.rope.source
+        mixed = self.core(q, keys, values, cache.mask_of(index if source is None else source))
         if self.gate_width:
             mixed = self.gate(mixed, qkv[..., : self.gate_width])
         out: Tensor = self.output(mixed)

@@ -33,7 +33,10 @@ def missed_shares(  # noqa: PLR0917 - of one kind
 ) -> Missed:
     """What the cache does not hold of what a layer touches, which is `whole`.
 
-    The kind is costed once more under a routing that leaves the cached rows out.
+    Formula: of distinct rows, those that the kind touches under a routing without the cached rows,
+    over those that it touches in all; of reads, 1 less the share of `_hits`; both less what the
+    cache holds by chance.
+    Source: `hot_shares` of costmodel/routing/cold.py; linearity of expectation.
     """
     own, by_chance = hot_shares(cached_share, whole.table_rows, whole.windows)
     outside = replace(step, routing=Cold(step.routing, own))

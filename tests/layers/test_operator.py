@@ -23,7 +23,7 @@ COMPULSORY = (
     "io_read_bytes",
     "io_written_bytes",
 )
-OF_NO_SUM = {"name", "kind", "operations", "routing", "early", "shape"}
+OF_NO_SUM = {"name", "kind", "reach_bytes", "operations", "routing", "early", "shape"}
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,11 @@ from tests.commands import output, refusal
 from tests.strategies import PRESETS
 
 H200 = load_hardware("h200")
-SPARSE = [name for name in PRESETS if not name.startswith(("llama", "lfm2-350m", "qwen3.5-27b"))]
+SPARSE = [
+    name
+    for name in PRESETS
+    if not name.startswith(("llama", "lfm2-350m", "qwen3.5-27b", "gemma-4-31b"))
+]
 PAIRS = [
     ("olmoe-227m-1.2b", "ultramemv2-227m-1.2b"),
     ("ultramemv2-227m-1.2b", "olmoe-227m-1.2b"),

@@ -8,6 +8,8 @@ import torch
 from costmodel.layers.moe import MoeFfn
 from reference_model.decode import DecodeStep
 from reference_model.model import ReferenceModel, build_model
+from reference_model.routing import renew_rows, selectors, set_synthetic_routing
+from reference_model.synthetic_routing import Popularity
 from tests.reference_model.tiny import MODELS, ids, made
 
 NGRAM = next(name for name, c in MODELS.items() if c.memory and c.memory[0].kind == "ngram")
@@ -95,3 +97,32 @@ def test_on_a_gpu_tables_in_host_memory_give_the_same_bits(name: str, *, graph: 
         assert torch.equal(stepped(), want)
     model.place_tables("hbm")
     assert torch.equal(stepped(), want)
+
+
+@pytest.mark.parametrize("name", [n for n, config in MODELS.items() if config.memory])
+def test_renewed_rows_stay_with_their_column_and_take_the_old_ones_place(name: str) -> None:
+    model = made(MODELS[name])
+    set_synthetic_routing(model, Popularity(exponent=0.0), tokens=6, seed=1)
+    before = {
+        path: (leaf.synthetic_choice, leaf.synthetic_choice.clone())
+        for path, leaf in selectors(model).items()
+        if leaf.synthetic_choice is not None
+    }
+    assert before
+    renew_rows(model, torch.Generator().manual_seed(4))
+    moved = 0
+    for path, leaf in selectors(model).items():
+        tensor, old = before[path]
+        assert leaf.synthetic_choice is tensor  # where a graph reads it
+        if leaf.kind == "experts":
+            assert torch.equal(tensor, old)
+            continue
+        moved += int((tensor != old).sum())
+        sizes = torch.tensor(
+            leaf.populations or (leaf.population,) * (leaf.items // leaf.population)
+        )
+        ends = sizes.cumsum(0)
+        assert torch.equal(*(torch.searchsorted(ends, rows, right=True) for rows in (tensor, old)))
+        for rows, were in zip(tensor, old, strict=True):
+            assert len(rows.unique()) == len(were.unique())
+    assert moved

@@ -306,19 +306,22 @@ def test_a_full_recording_has_no_row_without_a_measurement() -> None:
 
 
 def test_bytes_from_host_memory_stand_beside_the_sectors_of_the_rows() -> None:
-    """A table of 16 rows of 16 bytes, two a sector; one token reads 3 rows with each of 2 heads."""
+    """A table of 16 rows of 16 bytes, two a sector; a token reads 3 rows with each of 2 heads.
+
+    Each of them is a sector over the link, though two heads may read the same.
+    """
     memory = ProductKey(layers="1", num_keys=4, num_heads=2, knn=3, key_dim=4, value_dim=8)
     model = tiny_model(memory=(memory,))
     work = replace(workload(), placement="tables=host")
     rows = rows_of(recording(model, case(work, counters=run({"host_read_bytes": 128.0}))))
-    untouched = (13 / 16) ** 2  # a row, by both heads; a sector stays so if its two rows do
     assert rows["counters", "host_read_bytes", None].measured == 128
     leaf = rows["counters", "host_read_bytes", "layers.1.memory.values"].predicted
     assert leaf == rows["counters", "host_read_bytes", None].predicted
-    assert leaf == pytest.approx(32 * 8 * (1 - untouched**2), rel=0.05)
+    assert leaf == 2 * 3 * 32
     assert rows["counters", "host_read_bytes", "lm_head"].predicted == 0
     in_hbm = rows_of(recording(model, case()))
     assert ("counters", "host_read_bytes", None) not in in_hbm
     values = "hbm_read_bytes", "layers.1.memory.values"
+    untouched = (13 / 16) ** 2  # a row, by both heads
     assert in_hbm["counters", *values].predicted == 16 * 16 * (1 - untouched)
     assert rows["counters", *values].predicted == 0

@@ -15,7 +15,7 @@ def on_backbone(template: ModelConfig, backbone: ModelConfig) -> ModelConfig:
     """The FFNs and memory layers of `template` on the backbone of the model `backbone`.
 
     The backbone: hidden size, layers, attention, vocabulary and tying, norms and where they stand,
-    towers.
+    what else the residual stream has, towers.
     Where a field of a memory layer must equal the hidden size, it follows
     (`MemoryKind.for_hidden_size`).
     Published counts, notes and assumptions are left behind: they speak of another model.
@@ -35,6 +35,8 @@ def on_backbone(template: ModelConfig, backbone: ModelConfig) -> ModelConfig:
             norm=backbone.norm,
             block=backbone.block,
             post_norms=backbone.post_norms,
+            altup=backbone.altup,
+            laurel=backbone.laurel,
             logit_softcap=backbone.logit_softcap,
             towers=backbone.towers,
             **_blocks(template, backbone),  # type: ignore[arg-type]  # three fields by name
