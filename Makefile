@@ -50,8 +50,9 @@ load: setup ## time the dashboard, press it with 20 browser tabs, and print how 
 	$(BIN)/python -m tests.load || missed=1; \
 	exit $$missed
 
-fuzz: setup ## try 20,000 damaged files, command lines and addresses (or SEED=7 COUNT=100000)
+fuzz: setup ## try 20,000 damaged files, command lines and addresses (or SEED=7 COUNT=100000), then new models
 	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)
+	$(BIN)/python -m pytest -n auto --hypothesis-profile random --hypothesis-seed $(SEED) tests/costs tests/layers tests/routing
 
 bench: setup ## time the cost model
 	$(BIN)/python -m tests.bench

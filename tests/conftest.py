@@ -12,9 +12,9 @@ arrays, over which threads lose more by waiting for one another than they gain.
 Coverage is of `costmodel`, and its tests are in the folders that mirror it. Elsewhere it would
 trace each call of torch, Triton or a browser, and double the time.
 
-On a busy machine any example may pass a deadline, so hypothesis has none. In CI (where `CI` is
-set) the profile stands on hypothesis's own, which draws the same examples in every run: there a
-failure is of the change.
+On a busy machine any example may pass a deadline, so hypothesis has none. Every run draws the same
+examples, here and in CI, so that a failure is of the change; `--hypothesis-profile random` draws
+others, as `make fuzz` does.
 """
 
 import os
@@ -35,13 +35,17 @@ if not any(Path("/dev").glob("nvidia[0-9]*")):
 for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")  # read where numpy and torch are imported: not yet
 
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile(  # for tests/mutation: the same examples for each mutant, none shrunk
-    "mutants",
-    settings.get_profile("patient"),
+settings.register_profile(
+    "patient",
+    deadline=None,
     database=None,
     derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("random", settings.get_profile("patient"), derandomize=False)
+settings.register_profile(  # for tests/mutation: none shrunk
+    "mutants", settings.get_profile("patient"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("patient")
 

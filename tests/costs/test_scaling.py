@@ -1,6 +1,7 @@
 """How costs grow: with batch, context, new tokens and layers, and between prefill and decode."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from costmodel.costs.footprint import footprint
 from costmodel.costs.predict import step_costs
 from costmodel.inputs.model import ModelConfig
+from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, LayerKind, MixerKind
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.numbers import Number
@@ -48,11 +50,34 @@ def check_not_less(small: dict[str, Any], large: dict[str, Any]) -> None:
     assert not less
 
 
+def whole_chunks(model: ModelConfig) -> int:
+    """The tokens after which every layer with chunked attention stands where it stood in its chunk.
+
+    A token that opens a chunk sees itself alone, and so costs less than the one before it.
+    """
+    kinds = (model.attention_of(i) for i in range(model.num_hidden_layers))
+    chunks = [kind.attention_chunk_size or 1 for kind in kinds if isinstance(kind, Attention)]
+    return math.lcm(*chunks)
+
+
 @settings(max_examples=60)
 @given(models(), steps(), st.sampled_from(["batch", "new_tokens", "cached"]), st.integers(1, 9))
 def test_more_work_never_costs_less(model: ModelConfig, step: Step, axis: str, more: int) -> None:
+    if axis == "cached":
+        more *= whole_chunks(model)
     larger = changed(step, **{axis: getattr(step, axis) + more})
     check_not_less(figures(model, step), figures(model, larger))
+
+
+def test_a_token_that_opens_a_chunk_costs_less_than_the_one_before() -> None:
+    """Chunks of 3: after 2 tokens the third sees 3 and reads 2 from the cache; the fourth sees 1."""
+    chunked = Attention(
+        num_attention_heads=1, num_key_value_heads=1, head_dim=4, attention_chunk_size=3
+    )
+    model = tiny_model(attention=chunked, num_hidden_layers=1)
+    third, fourth = (step_costs(model, make_step(cached=cached)).totals for cached in (2, 3))
+    assert third.kv_read_bytes == 2 * 2 * 4 * 2  # tokens, K and V, values, bytes
+    assert fourth.kv_read_bytes == 0
 
 
 @pytest.mark.parametrize("name", PRESETS)
