@@ -29,7 +29,7 @@ from torch import Tensor
 from benchmarks.report import Case, Report, Result, generator
 from benchmarks.timing import Timer
 from benchmarks.whole_step import CONTEXT, filled_cache, prepared, shortened
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
 from costmodel.layers.placement import Placement

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Backend, Workload
 from docs.pair_measurements import LARGE, Lack, decode, measured_share

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from costmodel.costs.footprint import footprint
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.kernel_shape import Attend

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import costmodel
 from costmodel import units
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.show.text import Table

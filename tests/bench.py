@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from costmodel.costs.calibrations import calibrated
-from costmodel.costs.predict import predict, step_costs
+from costmodel.costs.predict import predict
+from costmodel.costs.step import step_costs
 from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig, load_model_toml

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.transformers_olmoe import olmoe, step_of
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.model import ModelConfig, load_model_toml
 from costmodel.inputs.workload import Workload
 from costmodel.layers.ultramem import UltraMem

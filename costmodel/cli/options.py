@@ -9,6 +9,7 @@ from costmodel.costs.calibrations import NONE, calibration_names
 from costmodel.inputs.catalog import model_names
 from costmodel.inputs.hardware import hardware_names
 from costmodel.inputs.workload import Backend, MlaCache, WindowCache
+from costmodel.layers.mesh import TableSplit
 
 
 def complete_model(incomplete: str) -> list[str]:
@@ -138,6 +139,46 @@ HostMemoryOpt = Annotated[
         metavar="SIZE",
         help="Memory of the host, such as 512GB: larger tables cannot stand there. (Default: as"
         " the GPU's file says, else no limit.)",
+    ),
+]
+GpusOpt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="GPUs: tp x dp x pp. Sizes that are not given are chosen; auto: the fewest GPUs that"
+        " fit. Nothing on several GPUs was measured by this project. (Default: 1.)",
+    ),
+]
+TpOpt = Annotated[
+    str | None,
+    typer.Option(metavar="N", help="GPUs among which every layer is divided (tensor parallel)."),
+]
+EpOpt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="Sets into which routed experts are divided, over the tp x dp GPUs of a stage (expert"
+        " parallel).",
+    ),
+]
+PpOpt = Annotated[
+    str | None,
+    typer.Option(metavar="N", help="Stages of layers, one after another (pipeline parallel)."),
+]
+DpOpt = Annotated[
+    str | None,
+    typer.Option(metavar="N", help="Groups of GPUs with sequences of their own (data parallel)."),
+]
+SplitTablesOpt = Annotated[
+    TableSplit,
+    typer.Option(
+        help="How the tp x dp GPUs divide a memory table: a slice of every row, or whole rows."
+    ),
+]
+RedundantExpertsOpt = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="N", help="Copies of the most popular experts of a layer, with ep above 1."
     ),
 ]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]

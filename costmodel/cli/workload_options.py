@@ -13,16 +13,24 @@ import typer
 
 from costmodel.cli.options import (
     BackendOpt,
+    DpOpt,
     DtypeOpt,
+    EpOpt,
+    GpusOpt,
     HostMemoryOpt,
     HotRowsOpt,
     KvDtypeOpt,
     MlaCacheOpt,
     PlacementOpt,
+    PpOpt,
+    RedundantExpertsOpt,
     RoutingOpt,
+    SplitTablesOpt,
+    TpOpt,
     WindowCacheOpt,
 )
 from costmodel.errors import InputError, shown
+from costmodel.inputs.mesh import parse_mesh
 from costmodel.inputs.parse import (
     parse_batches,
     parse_contexts,
@@ -108,6 +116,13 @@ class TypedWorkload:
     placement: PlacementOpt = None
     hot_rows: HotRowsOpt = None
     host_memory: HostMemoryOpt = None
+    gpus: GpusOpt = None
+    tp: TpOpt = None
+    ep: EpOpt = None
+    pp: PpOpt = None
+    dp: DpOpt = None
+    split_tables: SplitTablesOpt = "width"
+    redundant_experts: RedundantExpertsOpt = 0
 
     def batches(self, default: str = "1") -> tuple[int, ...]:
         """The batch sizes typed, or those of the command's default."""
@@ -148,6 +163,15 @@ class TypedWorkload:
             backend=self.backend,
             placement=parse_placed(
                 self.placement, hot_rows=self.hot_rows, host_memory=self.host_memory
+            ),
+            mesh=parse_mesh(
+                self.gpus,
+                tp=self.tp,
+                ep=self.ep,
+                pp=self.pp,
+                dp=self.dp,
+                tables=self.split_tables,
+                redundant_experts=self.redundant_experts,
             ),
         )
 

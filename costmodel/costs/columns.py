@@ -11,8 +11,10 @@ import numpy as np
 from costmodel.costs.beyond_histogram import without_nan
 from costmodel.costs.footprint import Footprint
 from costmodel.costs.latency import StepTime, Unknown
-from costmodel.costs.predict import Costs, Prediction
+from costmodel.costs.mesh.predict import Parallel
+from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_SECTIONS
+from costmodel.costs.step import Costs
 from costmodel.inputs.workload import Backend
 from costmodel.layers.numbers import Count, Number
 
@@ -77,6 +79,31 @@ def columns(
         "time.floor_tokens_per_s": tokens / floor,
         "time.bound_by": bound,
         "time.fits_l2": fits_l2,
+    }
+
+
+def parallel_columns(costs: Costs, of: Parallel) -> dict[str, Value]:
+    """What a step on a mesh has besides: of one GPU, and of exchanges."""
+    gpus, fullest, spent = of.step.mesh.gpus, of.step.fullest, of.all_spent
+    kept = ("weights_bytes", "kv_bytes", "state_bytes", "activations_bytes")
+    of_gpu = {
+        **{name: getattr(fullest, name) for name in (*kept, "total_bytes", "capacity_bytes")},
+        "flops": costs.totals.flops / gpus,
+        "hbm_bytes": costs.totals.compulsory_bytes / gpus,
+    }
+    exchanged = {
+        "bytes": of.node_bytes + of.network_bytes,
+        "node_bytes": of.node_bytes,
+        "network_bytes": of.network_bytes,
+        "floor_s": spent.bound_s,
+        "time_s": spent.typical_s,
+        "low_s": spent.low_s,
+        "high_s": spent.high_s,
+    }
+    return {
+        **{f"parallel.per_gpu.{name}": value for name, value in of_gpu.items()},
+        "parallel.busiest_experts": of.busiest_experts,
+        **{f"parallel.communication.{name}": value for name, value in exchanged.items()},
     }
 
 

@@ -1,66 +1,34 @@
 """A prediction: a model, a workload and a GPU become operators, totals, memory, time and energy.
 
-`step_costs` computes what holds on every GPU; `predict` adds what depends on one. Both take well
-under a millisecond; `step_costs` also takes arrays over a grid of steps.
+`step_costs` (step.py) computes what holds on every GPU; `predict` adds what depends on one, or on
+a mesh of several. On one GPU both take well under a millisecond, on a mesh two.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from costmodel.backends import kernels_of
 from costmodel.backends.step_kernels import StepKernels
-from costmodel.costs.footprint import Footprint, footprint
+from costmodel.costs.bounded import bounded
+from costmodel.costs.footprint import Footprint
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
-from costmodel.costs.operators import build_operators
-from costmodel.costs.placement import FarTables, check_host_memory, far_tables
-from costmodel.costs.roofline import Bound, Ceilings, far_bytes
-from costmodel.costs.table_rows import row_totals
-from costmodel.costs.totals import (
-    Distinct,
-    KvCache,
-    ParameterCounts,
-    Totals,
-    distinct,
-    flops_by_kind,
-    kv_cache,
-    parameter_counts,
-    routing_totals,
-    totals,
-)
+from costmodel.costs.mesh.choice import with_mesh
+from costmodel.costs.mesh.predict import Parallel
+from costmodel.costs.roofline import Bound, Ceilings
+from costmodel.costs.step import Costs
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.numbers import Number
-from costmodel.layers.operator import Operator, OperatorKind, Step
-from costmodel.layers.placement import Place
-from costmodel.layers.touched import TableRows
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
-    """What a step costs on any GPU. Numbers, or arrays over a grid of steps."""
-
-    step: Step
-    operators: tuple[Operator, ...]
-    parameters: ParameterCounts
-    totals: Totals
-    rows: TableRows  # of all memory tables in HBM and their layers
-    far: Mapping[Place, FarTables]  # tables in host memory and on disk
-    flops_by_kind: dict[OperatorKind, Number]  # model FLOPs
-    routing: Totals  # of the parts that select experts or table rows
-    kv_cache: KvCache
-    distinct: Distinct  # experts and rows that the step touches
-
-    def kernels(self, backend: str) -> StepKernels:
-        """The kernels that a backend, by its name, has for the step."""
-        return kernels_of(backend, self.operators, self.step)
+from costmodel.layers.operator import Operator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What one step of a model costs on one GPU; seconds and bytes."""
+    """What one step of a model costs, in seconds and bytes.
+
+    On several GPUs costs and memory are of all of them together, and `parallel` has the rest. An
+    operator's time and bound are those of one layer and microbatch on one GPU.
+    """
 
     model: ModelConfig
     workload: Workload  # with the formats of the model's checkpoint where that decides them
@@ -73,6 +41,7 @@ class Prediction:
     ceilings: Ceilings  # of the datasheet, for the formats of weights and cache
     calibration: Curves | Unknown
     time: StepTime | Unknown  # predicted from the calibration
+    parallel: Parallel | None = None  # on several GPUs
 
     @property
     def kernels(self) -> StepKernels:
@@ -90,31 +59,13 @@ class Prediction:
         return bound
 
 
-def step_costs(model: ModelConfig, step: Step) -> Costs:
-    """What a step costs on any GPU; arrays over a grid of steps if the step holds arrays."""
-    operators = build_operators(model, step)
-    sums = totals(operators)
-    return Costs(
-        step=step,
-        operators=operators,
-        parameters=parameter_counts(operators),
-        totals=sums,
-        rows=row_totals(operators),
-        far=far_tables(operators, sums, step),
-        flops_by_kind=flops_by_kind(operators),
-        routing=routing_totals(operators),
-        kv_cache=kv_cache(model, step, sums),
-        distinct=distinct(operators),
-    )
-
-
 def predict(
     model: ModelConfig,
     workload: Workload,
     hardware: Hardware,
     calibration: Curves | Unknown = NOT_ASKED,
 ) -> Prediction:
-    """What one step of a model costs on one GPU.
+    """What one step of a model costs on one GPU, or on the mesh of the workload.
 
     Args:
         model: From `load_model`, or built by hand.
@@ -124,36 +75,27 @@ def predict(
             is predicted but time and energy; the roofline bound needs the datasheet only.
 
     Raises:
-        InputError: The workload puts tables where the GPU or its host has no place for them.
+        InputError: The workload puts tables where the GPU or its host has no place for them, or
+            something does not divide over its mesh.
     """
     workload = workload.of_model(model)
-    step = workload.step()
-    costs = step_costs(model, step)
     gpu = Gpu(hardware=hardware, calibration=calibration)
     ceilings = gpu.ceilings(workload)
-    check_host_memory(costs.far["host"].table_bytes, hardware, workload.placement)
-    compulsory = costs.totals.compulsory_bytes
-    flops = ceilings.at_peak(costs.operators, costs.totals.flops)
-    far = far_bytes(costs.totals)
-    bound = ceilings.bound_by(compulsory, flops, far)
-    assert isinstance(bound, str)
+    workload = with_mesh(model, workload, hardware, ceilings)
+    at_best = bounded(model, workload.step(), workload, ceilings, [hardware])
+    assert isinstance(at_best.bound_by, str)
+    meshed = at_best.parallel[0] if at_best.parallel else None
     return Prediction(
         model=model,
         workload=workload,
         hardware=hardware,
-        costs=costs,
-        memory=footprint(
-            costs.operators,
-            step,
-            costs.kv_cache,
-            model.stream_width,
-            hardware.capacity_bytes,
-            towers_bytes=model.towers_bytes,
-        ),
-        floor_s=float(ceilings.floor_s(compulsory, flops, far)),
-        bound_by=bound,
-        fits_l2=bool(compulsory <= hardware.l2_bytes),
-        ceilings=ceilings,
+        costs=at_best.costs,
+        memory=at_best.memory,
+        floor_s=float(at_best.floor_s),
+        bound_by=at_best.bound_by,
+        fits_l2=bool(at_best.fits_l2),
+        ceilings=ceilings if meshed is None else ceilings.times(meshed.step.runs),
         calibration=calibration,
-        time=gpu.time(costs.operators, costs.totals, workload, step),
+        time=at_best.time(workload, gpu),
+        parallel=meshed,
     )

@@ -9,7 +9,7 @@ in 16 bits, where a GPU does that faster, or that stores the operands in fewer b
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from costmodel.layers.numbers import Number, larger
 from costmodel.layers.operator import Operator, Traffic
 
-Bound: TypeAlias = Literal["memory", "compute", "link", "disk"]
+Bound: TypeAlias = Literal["memory", "compute", "link", "disk", "exchange"]
 
 NOTHING = 0  # most parts fetch no rows
 
@@ -134,7 +134,7 @@ class Ceilings:
             return named
         longest = floor_s(compulsory_bytes, flops, self.hbm_bytes_per_s, self.peak_flops_per_s)
         for name, far_s in self.far_s(far).items():
-            named = _renamed(named, name, far_s > longest)
+            named = renamed(named, name, far_s > longest)
             longest = larger(longest, far_s)
         return named
 
@@ -177,6 +177,18 @@ class Ceilings:
         flops = operator.total("flops")
         return flops if operator.computes_in is None else flops * self._ratio(operator)
 
+    def times(self, gpus: Number) -> "Ceilings":
+        """The ceilings of so many GPUs together; of HBM and matrix units."""
+        return replace(
+            self,
+            hbm_bytes_per_s=self.hbm_bytes_per_s * gpus,
+            peak_flops_per_s=self.peak_flops_per_s * gpus,
+            other_peaks={
+                name: Peak(peak.flops_per_s * gpus, peak.name)
+                for name, peak in self.other_peaks.items()
+            },
+        )
+
     def peak_of(self, operator: Operator) -> Peak:
         """The peak at which an operator's products are priced."""
         if operator.computes_in is None:
@@ -206,7 +218,7 @@ class Ceilings:
         return self.peak_flops_per_s / self.peak_of(operator).flops_per_s
 
 
-def _renamed(
+def renamed(
     named: Bound | NDArray[np.str_], name: Bound, where: "bool | np.bool_ | NDArray[np.bool_]"
 ) -> Bound | NDArray[np.str_]:
     """The names of bounds, with another one where it is longer than these."""

@@ -4,7 +4,7 @@ An operator stands for `count` layers that are alike, so every sum multiplies by
 take numbers or arrays over a grid of steps, and add in the order of the operators.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -176,13 +176,21 @@ def flops_by_kind(operators: Iterable[Operator]) -> dict[OperatorKind, Number]:
     return sums
 
 
-def kv_bytes_per_token(model: ModelConfig, step: Step) -> int:
-    """KV-cache bytes that one token of one sequence adds, over all layers."""
-    return sum(mixer.kv_token_bytes(step) * len(layers) for mixer, layers in model.attention_groups)
+def kv_bytes_per_token(model: ModelConfig, step: Step, layers: range | None = None) -> int:
+    """KV-cache bytes that one token of one sequence adds, over all layers or some."""
+    return sum(
+        mixer.kv_token_bytes(step) * _among(its_layers, layers)
+        for mixer, its_layers in model.attention_groups
+    )
 
 
-def kept_bytes(model: ModelConfig, step: Step) -> tuple[Number, int]:
-    """Bytes that all layers keep after the step.
+def _among(of_kind: Sequence[int], layers: range | None) -> int:
+    """How many of a kind's layers are among these; None: all are."""
+    return len(of_kind) if layers is None else sum(layer in layers for layer in of_kind)
+
+
+def kept_bytes(model: ModelConfig, step: Step, layers: range | None = None) -> tuple[Number, int]:
+    """Bytes that all layers, or some, keep after the step.
 
     Each mixer keeps the S + T tokens of a sequence, at most its window unless windows are kept
     whole; a recurrent layer, or a memory layer with a state, keeps it whatever their number.
@@ -193,13 +201,14 @@ def kept_bytes(model: ModelConfig, step: Step) -> tuple[Number, int]:
     sequence_tokens = step.cached + step.new_tokens
     stored: Number = 0
     state = 0
-    for mixer, layers in model.attention_groups:
+    for mixer, its_layers in model.attention_groups:
         tokens = step.batch * mixer.kept_tokens(sequence_tokens, step)
-        stored = stored + len(layers) * mixer.kv_token_bytes(step) * tokens
-        state += len(layers) * mixer.state_bytes(model.hidden_size, step)
+        count = _among(its_layers, layers)
+        stored = stored + count * mixer.kv_token_bytes(step) * tokens
+        state += count * mixer.state_bytes(model.hidden_size, step)
     for memory in model.memory:
-        placement = memory.placement(model.num_hidden_layers)
-        state += len(placement) * memory.state_bytes(model.hidden_size, step)
+        blocks = [block for block, _ in memory.placement(model.num_hidden_layers)]
+        state += _among(blocks, layers) * memory.state_bytes(model.hidden_size, step)
     return stored, state
 
 

@@ -32,6 +32,7 @@ from costmodel.inputs.workload import (
 )
 from costmodel.layers.dtype import default_kv_dtype, parse_kv_dtype
 from costmodel.layers.formats import ONE_BF16, parse_formats
+from costmodel.layers.mesh import AskedMesh, Mesh
 from costmodel.layers.placement import IN_HBM, Placement, parse_placement
 from costmodel.routing.by_population import NGRAMS, POPULATIONS, ByPopulation
 from costmodel.routing.expectation import MAX_NGRAMS
@@ -263,6 +264,7 @@ class Conventions(TypedDict, total=False):
     window_cache: WindowCache
     backend: Backend
     placement: Placement
+    mesh: Mesh | AskedMesh
 
 
 def parse_workload(

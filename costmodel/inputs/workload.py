@@ -15,6 +15,7 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.dtype import BF16, Dtype, default_kv_dtype
 from costmodel.layers.formats import ONE_BF16, Formats, Storage
+from costmodel.layers.mesh import ONE_GPU, AskedMesh, Mesh
 from costmodel.layers.numbers import Count
 from costmodel.layers.operator import Step
 from costmodel.layers.placement import IN_HBM, Placement
@@ -77,6 +78,8 @@ class Workload:
             as engines do that give all layers the same number of tokens. Reads end at the window.
         backend: The implementation whose kernel launches are counted.
         placement: Where tables that are read by rows stand: all in HBM, unless told otherwise.
+        mesh: The GPUs, and how model and sequences are divided over them: one, unless told
+            otherwise. What of it is to be chosen is chosen for each model and GPU.
     """
 
     phase: Phase = "decode"
@@ -96,6 +99,7 @@ class Workload:
     window_cache: WindowCache = "window"
     backend: Backend = "torch"
     placement: SkipValidation[Placement] = IN_HBM
+    mesh: SkipValidation[Mesh | AskedMesh] = ONE_GPU
 
     def __post_init__(self) -> None:
         """A decode step adds one token to each sequence; an expanded cache holds no latents."""

@@ -4,11 +4,12 @@ A layer that is only a mixer has no FFN, and one that is only an FFN has no mixe
 norm before what is not there. Source: Nemotron-H, arXiv 2504.03624, figure 2.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic.dataclasses import dataclass
 
 from costmodel.layers.base import FfnKind, MixerKind
+from costmodel.layers.mesh import Mesh
 from costmodel.layers.operator import Operator, Step
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
@@ -19,6 +20,11 @@ class NoMixer(MixerKind):
     """No attention and no recurrence: nothing of a sequence is kept."""
 
     kind: Literal["no_mixer"] = "no_mixer"
+
+    def split(self, mesh: Mesh) -> Self:
+        """Nothing to divide."""
+        del mesh
+        return self
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """None."""
@@ -31,6 +37,11 @@ class NoFfn(FfnKind):
     """Neither a dense feed-forward layer nor experts."""
 
     kind: Literal["no_ffn"] = "no_ffn"
+
+    def split(self, mesh: Mesh) -> Self:
+        """Nothing to divide."""
+        del mesh
+        return self
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """None."""

@@ -10,7 +10,8 @@ transformers 5.24 (`modeling_gemma3n`, `modeling_gemma4`); queries that grow wit
 arXiv 2501.19399; chunks, Llama 4 in transformers, models/llama4/modeling_llama4.py (`chunked.py`).
 """
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -21,6 +22,7 @@ from costmodel.layers.attention_rope import heads_of, rope
 from costmodel.layers.base import Count, MixerKind, Width
 from costmodel.layers.chunked import chunk_pairs, chunk_pairs_letter, chunk_read_tokens
 from costmodel.layers.letters import Letter, sum_of
+from costmodel.layers.mesh import Mesh
 from costmodel.layers.numbers import Number, smaller
 from costmodel.layers.operator import Operator, Part, Step
 from costmodel.layers.primitives import (
@@ -80,6 +82,14 @@ class Attention(MixerKind):
         for field in ("attention_k_eq_v", "value_norm"):
             if self.shared_kv and getattr(self, field):
                 raise InputError(f"{field}=True: is of a layer's own values; shared_kv has none")
+
+    def split(self, mesh: Mesh) -> Self:
+        """H / tp query heads; K / tp key-value heads, or one that tp / K GPUs have alike."""
+        tp, k = mesh.tp, self.num_key_value_heads
+        if k % tp and tp % k:
+            raise InputError(f"tp={tp}: neither divides num_key_value_heads={k} nor is a multiple")
+        heads = mesh.of_tp(self.num_attention_heads, "num_attention_heads")
+        return replace(self, num_attention_heads=heads, num_key_value_heads=max(k // tp, 1))
 
     @property
     def value_dim(self) -> int:

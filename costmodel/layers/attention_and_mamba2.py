@@ -5,7 +5,7 @@ costmodel/layers/mamba2.py. Source: Falcon-H1, arXiv 2507.22448, section 2.1.
 """
 
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from pydantic.dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.base import MixerKind
 from costmodel.layers.letters import Letter
 from costmodel.layers.mamba2 import Mamba2
+from costmodel.layers.mesh import Mesh
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part, Step
 from costmodel.layers.site import Site
@@ -34,6 +35,10 @@ class AttentionAndMamba2(MixerKind):
         """Its attention keeps a cache of its own."""
         if self.attention.shared_kv:
             raise InputError("attention.shared_kv=True: is not modelled beside Mamba-2")
+
+    def split(self, mesh: Mesh) -> Self:
+        """Both halves, each by its heads."""
+        return replace(self, attention=self.attention.split(mesh), mamba=self.mamba.split(mesh))
 
     def kv_token_bytes(self, step: Step) -> int:
         """Keys and values of the attention."""

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from costmodel.errors import InputError, shown
 from costmodel.layers.letters import Letter
+from costmodel.layers.mesh import Mesh
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Step
 from costmodel.layers.site import Site
@@ -53,6 +54,18 @@ class LayerKind(ABC):
     @abstractmethod
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """The operators of one step, in the order in which they run."""
+
+    def split(self, mesh: Mesh) -> Self:
+        """What one GPU of a mesh has of the layer: its sizes over `tp`, as the kind divides them.
+
+        What a kind leaves as it is, all `tp` GPUs have and compute alike.
+
+        Raises:
+            InputError: A size does not divide, or layers of this kind are not divided.
+        """
+        if mesh.tp > 1:
+            raise InputError(f"tp={mesh.tp}: layers of kind {self.kind!r} are not divided")
+        return self
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
         """The letters of its own in the operator's formula, beside those of `costmodel/__init__`.
@@ -103,6 +116,11 @@ class FfnKind(LayerKind):
 class StreamKind(LayerKind):
     """What stands in place of, or beside, the one residual stream: AltUp, LAUREL."""
 
+    def split(self, mesh: Mesh) -> Self:
+        """All of it: every GPU has the whole residual stream of its tokens."""
+        del mesh
+        return self
+
 
 Position: TypeAlias = Literal["beside_ffn", "before_attention", "behind_block", "input"]
 
@@ -144,6 +162,11 @@ class MemoryKind(LayerKind):
         """Bytes of the fixed state of one sequence in one layer, whatever its context."""
         del hidden_size, step
         return 0
+
+    def split(self, mesh: Mesh) -> Self:
+        """All but the tables, which are divided by their rows or their width: `costs/sharding`."""
+        del mesh
+        return self
 
     def check(self, num_layers: int, hidden_size: int) -> None:
         """Rules that need the model: how many layers share this configuration, and its width."""

@@ -3,13 +3,15 @@
 Letters: N tokens, D hidden, F width. Source: SwiGLU, arXiv 2002.05202.
 """
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
 from pydantic.dataclasses import dataclass
 
 from costmodel.layers.base import FfnKind, Size, Width
 from costmodel.layers.formats import Group
 from costmodel.layers.letters import Letter, sum_of
+from costmodel.layers.mesh import Mesh
 from costmodel.layers.operator import Operator, Step
 from costmodel.layers.primitives import Activation, activation_flops, linear
 from costmodel.layers.site import Site
@@ -25,6 +27,12 @@ class DenseFfn(FfnKind):
     gated: bool = True
     activation: Activation = "silu"
     bias: bool = False
+
+    def split(self, mesh: Mesh) -> Self:
+        """F / tp."""
+        return replace(
+            self, intermediate_size=mesh.of_tp(self.intermediate_size, "intermediate_size")
+        )
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """gate_up, down."""

@@ -6,7 +6,8 @@ Letters: N tokens, D hidden, Hk heads of queries and keys of dk, Hv heads of val
 C = 2 Hk dk + Hv dv channels. Source: arXiv 2412.06464; names as in the `config.json` of Qwen3-Next.
 """
 
-from typing import Final, Literal
+from dataclasses import replace
+from typing import Final, Literal, Self
 
 from pydantic.dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from costmodel.errors import InputError
 from costmodel.layers.base import Count, MixerKind, Width
 from costmodel.layers.delta_rule import DEFAULT_CHUNK, DeltaRule
 from costmodel.layers.letters import Letter
+from costmodel.layers.mesh import Mesh
 from costmodel.layers.operator import Operator, Step
 from costmodel.layers.primitives import linear
 from costmodel.layers.recurrent import (
@@ -49,6 +51,16 @@ class GatedDeltaNet(MixerKind):
                 f"linear_num_value_heads={self.linear_num_value_heads}: is not a multiple of"
                 f" linear_num_key_heads={self.linear_num_key_heads}"
             )
+
+    def split(self, mesh: Mesh) -> Self:
+        """Hk / tp key heads and Hv / tp value heads."""
+        return replace(
+            self,
+            linear_num_key_heads=mesh.of_tp(self.linear_num_key_heads, "linear_num_key_heads"),
+            linear_num_value_heads=mesh.of_tp(
+                self.linear_num_value_heads, "linear_num_value_heads"
+            ),
+        )
 
     @property
     def key_width(self) -> int:

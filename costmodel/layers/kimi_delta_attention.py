@@ -7,13 +7,15 @@ Letters: N tokens, D hidden, Hv heads of dk = dv, K taps, C = 3 X channels. Sour
 arXiv 2510.26692, section 3; names as in `linear_attn_config` of its `config.json`.
 """
 
-from typing import Final, Literal
+from dataclasses import replace
+from typing import Final, Literal, Self
 
 from pydantic.dataclasses import dataclass
 
 from costmodel.layers.base import Count, MixerKind, Width
 from costmodel.layers.delta_rule import DEFAULT_CHUNK, DeltaRule
 from costmodel.layers.letters import Letter
+from costmodel.layers.mesh import Mesh
 from costmodel.layers.operator import Operator, Step
 from costmodel.layers.primitives import linear
 from costmodel.layers.recurrent import (
@@ -40,6 +42,10 @@ class KimiDeltaAttention(MixerKind):
     short_conv_kernel_size: Taps = 4  # K
     full_rank_gates: bool = False
     chunk_size: Chunk = DEFAULT_CHUNK  # tokens of a prompt that meet by matrix products
+
+    def split(self, mesh: Mesh) -> Self:
+        """Hv / tp heads. All GPUs have the first projections of low-rank gates."""
+        return replace(self, num_heads=mesh.of_tp(self.num_heads, "num_heads"))
 
     @property
     def width(self) -> int:

@@ -10,13 +10,15 @@ Letters: N tokens, D hidden, nh heads of P, di = nh P, G groups, Ns state size, 
 C = di + 2 G Ns channels. Source: arXiv 2405.21060; names as in the `config.json` of Granite 4.
 """
 
-from typing import Final, Literal
+from dataclasses import replace
+from typing import Final, Literal, Self
 
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
 from costmodel.layers.base import Count, MixerKind, Width
 from costmodel.layers.letters import Letter, sum_of
+from costmodel.layers.mesh import Mesh
 from costmodel.layers.operator import Operator, Part, Step
 from costmodel.layers.primitives import MULTIPLY_ADD, SOFTPLUS, linear, vector
 from costmodel.layers.recurrent import (
@@ -61,6 +63,14 @@ class Mamba2(MixerKind):
                 f"mamba_n_heads={self.mamba_n_heads}: is not a multiple of"
                 f" mamba_n_groups={self.mamba_n_groups}"
             )
+
+    def split(self, mesh: Mesh) -> Self:
+        """Nh / tp heads; G / tp groups, or one whose B and C tp / G GPUs have alike."""
+        tp, groups = mesh.tp, self.mamba_n_groups
+        if groups % tp and tp % groups:
+            raise InputError(f"tp={tp}: neither divides mamba_n_groups={groups} nor is a multiple")
+        heads = mesh.of_tp(self.mamba_n_heads, "mamba_n_heads")
+        return replace(self, mamba_n_heads=heads, mamba_n_groups=max(groups // tp, 1))
 
     @property
     def inner(self) -> int:

@@ -9,7 +9,8 @@ values of all heads, built once for each token. Source: DeepSeek-V2, arXiv 2405.
 and appendix C; the expanded cache: its model code on Hugging Face (`modeling_deepseek.py`).
 """
 
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, Self
 
 from pydantic.dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from costmodel.layers.attention_core import attended_pairs, core, pairs_letter
 from costmodel.layers.base import Count, MixerKind, Width
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.letters import Letter, sum_of
+from costmodel.layers.mesh import Mesh
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part, Step, Weight
 from costmodel.layers.primitives import RMS_NORM, ROTARY, linear, vector
@@ -40,6 +42,11 @@ class LatentAttention(MixerKind):
     attention_bias: bool = False  # of the down projection
     output_bias: bool = False
     mla_use_nope: bool = False  # no position: the part of r is not rotated (Kimi Linear)
+
+    def split(self, mesh: Mesh) -> Self:
+        """H / tp heads. All GPUs have the down-projections, and the latents of the cache."""
+        heads = mesh.of_tp(self.num_attention_heads, "num_attention_heads")
+        return replace(self, num_attention_heads=heads)
 
     def kv_token_bytes(self, step: Step) -> int:
         """A latent of c and a rotary key of r; expanded, H keys of p + r and H values of v."""

@@ -8,7 +8,8 @@ experts, Nemotron 3 (LatentMoE), arXiv 2601.18089; zero-computation experts, Lon
 arXiv 2509.01322, section 2.1.
 """
 
-from typing import Annotated, Final, Literal
+from dataclasses import replace
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -17,6 +18,7 @@ from costmodel.errors import InputError
 from costmodel.layers.base import Count, FfnKind, Size, Width
 from costmodel.layers.ffn import feed_forward
 from costmodel.layers.letters import Letter, sum_of
+from costmodel.layers.mesh import Mesh
 from costmodel.layers.moe_experts import routed_experts
 from costmodel.layers.moe_router import router
 from costmodel.layers.numbers import Number
@@ -100,6 +102,28 @@ class MoeFfn(FfnKind):
             raise InputError("score_correction_buffer=True: stands beside score_correction_bias")
         if self.shared_expert_gate and not self.shared_intermediate_size:
             raise InputError("shared_expert_gate=True: needs a shared_intermediate_size")
+
+    def split(self, mesh: Mesh) -> Self:
+        """The shared experts' F / tp; of each routed expert I / (tp dp / ep).
+
+        All GPUs of a `tp` group have the router and the latent projections. Which experts a GPU
+        has, and which tokens: `costs/sharding`.
+        """
+        if self.num_experts % mesh.ep:
+            raise InputError(f"ep={mesh.ep}: does not divide num_experts={self.num_experts}")
+        width, share = self.moe_intermediate_size, mesh.gpus_of_an_expert
+        if width % share:
+            raise InputError(
+                f"ep={mesh.ep}: each expert is divided over tp x dp / ep = {share} GPUs, which does"
+                f" not divide moe_intermediate_size={width}"
+            )
+        return replace(
+            self,
+            moe_intermediate_size=width // share,
+            shared_intermediate_size=mesh.of_tp(
+                self.shared_intermediate_size, "shared_intermediate_size"
+            ),
+        )
 
     @property
     def choices(self) -> int:

@@ -9,8 +9,9 @@ import numpy as np
 from costmodel.costs.beyond_histogram import is_unknown
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, Unknown
-from costmodel.costs.predict import Prediction, predict, step_costs
+from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.costs.step import step_costs
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, Backend, Workload

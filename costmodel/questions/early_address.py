@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime, Unknown
-from costmodel.costs.predict import Costs, predict, step_costs
+from costmodel.costs.predict import predict
+from costmodel.costs.step import Costs, step_costs
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from costmodel import units
 from costmodel.costs.operators import build_operators
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.costs.totals import parameter_counts
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import MAX_NAME, ModelConfig

@@ -14,15 +14,14 @@ from operator import index
 import numpy as np
 
 from costmodel.costs.beyond_histogram import beyond, without_nan
+from costmodel.costs.bounded import Bounded, bounded
 from costmodel.costs.columns import PREDICTED, Value, columns, predicted_columns
-from costmodel.costs.footprint import footprint
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
+from costmodel.costs.mesh.choice import with_mesh
 from costmodel.costs.operators import build_operators
-from costmodel.costs.placement import check_host_memory
-from costmodel.costs.predict import Costs, step_costs
-from costmodel.costs.roofline import Ceilings, Peak, far_bytes
+from costmodel.costs.roofline import Ceilings, Peak
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
@@ -77,40 +76,35 @@ def sweep(
         for hardware, calibration in zip(hardwares, curves, strict=True)
     ]
     ceilings = [gpu.ceilings(workload) for gpu in gpus]
-    capacities = [hardware.capacity_bytes for hardware in hardwares]
-    l2_sizes = [hardware.l2_bytes for hardware in hardwares]
+    largest_step = replace(workload, batch=max(batches), context=max(contexts))
+    chosen = {
+        with_mesh(model, largest_step, hardware, bounds).mesh
+        for hardware, bounds in zip(hardwares, ceilings, strict=True)
+    }
+    if len(chosen) > 1:
+        raise InputError(
+            f"gpus={shown('auto')}: gives the GPUs of this sweep different meshes"
+            f" ({'; '.join(mesh.label for mesh in chosen)}); state one"
+        )
+    workload = replace(workload, mesh=chosen.pop())
 
     def costs_at(
         batch: Count,
         context: Count,
         routing: Routing,
         bounds: Ceilings,
-        *,
-        capacity_bytes: Number,
-        l2_bytes: Number,
-    ) -> tuple[Costs, dict[str, Value]]:
+        of_hardwares: Sequence[Hardware],
+    ) -> tuple[Bounded, dict[str, Value]]:
         step = workload.step(batch=batch, context=context, routing=routing)
-        costs = step_costs(model, step)
-        memory = footprint(
-            costs.operators,
-            step,
-            costs.kv_cache,
-            model.stream_width,
-            capacity_bytes,
-            towers_bytes=model.towers_bytes,
-        )
-        sums, far = costs.totals, far_bytes(costs.totals)
-        flops = bounds.at_peak(costs.operators, sums.flops)
-        for hardware in hardwares:
-            check_host_memory(costs.far["host"].table_bytes, hardware, workload.placement)
-        return costs, columns(
-            costs,
-            memory,
+        at_best = bounded(model, step, workload, bounds, of_hardwares)
+        return at_best, columns(
+            at_best.costs,
+            at_best.memory,
             tokens=step.tokens,
             backend=workload.backend,
-            floor=bounds.floor_s(sums.compulsory_bytes, flops, far),
-            bound=bounds.bound_by(sums.compulsory_bytes, flops, far),
-            fits_l2=sums.compulsory_bytes <= l2_bytes,
+            floor=at_best.floor_s,
+            bound=at_best.bound_by,
+            fits_l2=at_best.fits_l2,
         )
 
     def predicted_at(times: Sequence[StepTime | Unknown], tokens: Count) -> dict[str, Value]:
@@ -126,14 +120,8 @@ def sweep(
 
     def corner(batch: int, context: int) -> tuple[bool, dict[str, Value], int]:
         """Of the largest batch and context: whether a count passes `HEADROOM`, costs, operators."""
-        costs, point = costs_at(
-            batch,
-            context,
-            routings[0],
-            ceilings[0],
-            capacity_bytes=capacities[0],
-            l2_bytes=l2_sizes[0],
-        )
+        at_best, point = costs_at(batch, context, routings[0], ceilings[0], hardwares[:1])
+        costs = at_best.costs
         counts = (x for x in (*astuple(costs.totals), *point.values()) if isinstance(x, int))
         return max(counts) > HEADROOM, point, len(costs.operators)
 
@@ -144,15 +132,14 @@ def sweep(
         b, c = batches[rows], contexts[cols]
         count = object if wide and corner(max(b), max(c))[0] else np.int64
         batch = np.array(b, dtype=count).reshape(1, -1, 1)
-        costs, block = costs_at(
+        at_best, block = costs_at(
             batch,
             np.array(c, dtype=count).reshape(1, 1, -1),
             RoutingAxis(tuple(routings)),
             _of_gpus(ceilings),
-            capacity_bytes=_along_gpus(capacities, count),
-            l2_bytes=_along_gpus(l2_sizes, count),
+            hardwares,
         )
-        times = [gpu.time(costs.operators, costs.totals, workload, costs.step) for gpu in gpus]
+        times = [at_best.time(workload, gpu, place) for place, gpu in enumerate(gpus)]
         block |= predicted_at(times, batch * workload.new_tokens)
         parts = {
             name: np.array(value, dtype=dtypes.get(name), ndmin=4, copy=None)
@@ -173,7 +160,7 @@ def sweep(
         batches=batches,
         contexts=contexts,
         columns=known,
-        reasons=_reasons(times, costs.kernels(workload.backend).refusal)
+        reasons=_reasons(times, at_best.costs.kernels(workload.backend).refusal)
         | dict.fromkeys(unknown, _beyond(model, workload, routings, max(batches))),
     )
 
@@ -299,5 +286,5 @@ def _dtype(value: Value) -> type | str:
     """The dtype of a column whose largest value this is."""
     if isinstance(value, int) and value > np.iinfo(np.int64).max:
         return object
-    dtypes: dict[type, type | str] = {bool: bool, int: np.int64, float: np.float64, str: "<U7"}
+    dtypes: dict[type, type | str] = {bool: bool, int: np.int64, float: np.float64, str: "<U8"}
     return dtypes.get(type(value), object)

@@ -6,10 +6,12 @@ from typing import Any
 
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
-from costmodel.costs.predict import Prediction, step_costs
+from costmodel.costs.predict import Prediction
+from costmodel.costs.step import step_costs
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.layers.mesh import ONE_GPU
 
 
 def model_json(model: ModelConfig) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def workload_json(workload: Workload) -> dict[str, Any]:
         "window_cache": workload.window_cache,
         "placement": workload.placement.label,
         "hot_rows_bytes": workload.placement.hot_rows_bytes,
+        **({} if workload.mesh == ONE_GPU else {"mesh": workload.mesh.label}),
     }
 
 
@@ -87,11 +90,28 @@ def hardware_json(hardware: Hardware, peak_names: Sequence[str] = ()) -> dict[st
 
     The first of them prices the default format of the weights.
     """
-    link = {} if hardware.link is None else {"link.name": hardware.link.name}
-    datasheet = {"name": hardware.name, **hardware.numbers(), **link, "sources": hardware.sources}
+    datasheet = {
+        "name": hardware.name,
+        **hardware.numbers(),
+        **_link_words(hardware),
+        "sources": hardware.sources,
+    }
     if not peak_names:
         return datasheet
     return {**datasheet, "peak_used": peak_names[0], "other_peaks_used": list(peak_names[1:])}
+
+
+def _link_words(hardware: Hardware) -> dict[str, str | bool]:
+    """What the file says of links besides numbers; nothing of those that it lacks."""
+    words: dict[str, str | bool] = {}
+    if hardware.link is not None:
+        words["link.name"] = hardware.link.name
+    if hardware.node is not None:
+        node = hardware.node
+        words |= {"node.name": node.name, "node.kind": node.kind, "node.reduces": node.reduces}
+    if hardware.network is not None:
+        words["network.name"] = hardware.network.name
+    return words
 
 
 def calibration_json(calibration: Curves | Unknown) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from costmodel.show.inputs_json import (
     model_json,
     workload_json,
 )
+from costmodel.show.parallel_json import parallel_json
 
 SCHEMA_VERSION = 1
 ONE_LAYER = "one layer"
@@ -54,6 +55,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         place[last] = value
     document["parameters"]["by_group"] = prediction.costs.parameters.by_group
     document["flops"]["attention_convention"] = workload.attention_flops
+    document |= parallel_json(prediction)
     document["operators"] = operators_json(prediction)
     document["regions"] = regions
     return document

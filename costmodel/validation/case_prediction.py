@@ -10,7 +10,8 @@ from costmodel.costs.footprint import Footprint, footprint
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.operators import build_operators
-from costmodel.costs.predict import Costs, Prediction, predict, step_costs
+from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.step import Costs, step_costs
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload

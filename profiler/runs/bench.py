@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from costmodel.costs.footprint import Footprint, footprint
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.errors import WorkError
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Backend, Workload

@@ -10,7 +10,8 @@ from costmodel.backends.base import Backend
 from costmodel.backends.step_kernels import Region, StepKernels
 from costmodel.costs.latency import StepTime
 from costmodel.costs.operators import build_operators
-from costmodel.costs.predict import predict, step_costs
+from costmodel.costs.predict import predict
+from costmodel.costs.step import step_costs
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.numbers import Number

@@ -11,7 +11,8 @@ import pytest
 
 from costmodel.costs.beyond_histogram import beyond, without_nan
 from costmodel.costs.columns import step_values
-from costmodel.costs.predict import predict, step_costs
+from costmodel.costs.predict import predict
+from costmodel.costs.step import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costmodel.costs.footprint import Footprint, footprint
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.costs.totals import KvCache
 from costmodel.layers.operator import Buffer, Operator, Part, Weight
 from tests.steps import make_step, tiny_model

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from costmodel.costs.footprint import footprint
-from costmodel.costs.predict import predict, step_costs
+from costmodel.costs.predict import predict
+from costmodel.costs.step import step_costs
 from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.parse import parse_workload

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from costmodel.costs.footprint import Footprint, footprint
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.costs.roofline import floor_s
 from costmodel.costs.totals import KINDS, Totals
 from costmodel.inputs.model import ModelConfig

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costmodel.costs.footprint import footprint
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, LayerKind, MixerKind

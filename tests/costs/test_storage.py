@@ -10,7 +10,8 @@ from hypothesis import given, settings
 
 from costmodel.costs.footprint import stored_bytes
 from costmodel.costs.operators import build_operators
-from costmodel.costs.predict import Prediction, predict, step_costs
+from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.step import step_costs
 from costmodel.costs.totals import stored_weights
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costmodel.costs.predict import predict, step_costs
+from costmodel.costs.predict import predict
+from costmodel.costs.step import step_costs
 from costmodel.costs.totals import stored_weights
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware

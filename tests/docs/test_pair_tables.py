@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Backend, Workload

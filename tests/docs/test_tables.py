@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
 from tests.committed import FIRST, recording

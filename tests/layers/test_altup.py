@@ -2,7 +2,7 @@
 
 import pytest
 
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload

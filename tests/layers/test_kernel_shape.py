@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 
 from costmodel.costs.operators import build_operators
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
 from costmodel.layers.operator import Operator, Part, Step

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from costmodel.costs.predict import Costs, step_costs
+from costmodel.costs.step import Costs, step_costs
 from costmodel.costs.totals import ParameterCounts, kv_bytes_per_token
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.costs.totals import ParameterCounts
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.workload import Workload

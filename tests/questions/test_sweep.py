@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import costmodel.questions.sweep
 from costmodel.costs.footprint import footprint
-from costmodel.costs.predict import predict, step_costs
+from costmodel.costs.predict import predict
+from costmodel.costs.step import step_costs
 from costmodel.errors import InputError, WorkError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import Hardware, load_hardware

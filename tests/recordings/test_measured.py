@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
 from costmodel.validation.recorded_routing import RecordedRouting

@@ -5,7 +5,7 @@ import statistics
 import pytest
 
 from costmodel.costs.footprint import footprint
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.layers.site import region_leaves
 from costmodel.recordings.measured import Spread
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
 from costmodel.routing.by_population import ByPopulation, histograms_of, routing_of

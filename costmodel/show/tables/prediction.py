@@ -13,6 +13,7 @@ from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.step import STEP_QUANTITIES, STEP_SECTIONS
 from costmodel.show.prediction_json import operators_json, unknown_reasons
 from costmodel.show.tables.columns import cell, head
+from costmodel.show.tables.mesh import mesh_tables, mesh_words
 from costmodel.show.tables.notes import (
     cache_note,
     calibration_note,
@@ -35,12 +36,13 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
     model, workload = prediction.model, prediction.workload
     title = (
         f"{model.name}: {workload_words(workload)}, batch {workload.batch:,},"
-        f" on {prediction.hardware.name}"
+        f" on {prediction.hardware.name}{mesh_words(workload)}"
     )
     operators = operators_json(prediction)
     predicted = () if isinstance(prediction.time, Unknown) else ("predicted_s",)
     tables = [
         _summary(prediction, title),
+        *mesh_tables(prediction),
         operators_table(
             "Operators (sums over the layers that a path lists)", operators, workload.backend
         ),

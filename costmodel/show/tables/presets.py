@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from costmodel import units
-from costmodel.costs.predict import step_costs
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.costs.step import step_costs
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from costmodel.costs.operators import build_operators
-from costmodel.costs.predict import step_costs
+from costmodel.costs.step import step_costs
 from costmodel.costs.totals import kv_bytes_per_token, parameter_counts
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from costmodel.costs.predict import predict, step_costs
+from costmodel.costs.predict import predict
+from costmodel.costs.step import step_costs
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.hf.config import load_hf_config
 from costmodel.inputs.model import ModelConfig, model_from_table

@@ -1,0 +1,1 @@
+"""Several GPUs: how a step is divided over them, and what they send each other."""

@@ -1,0 +1,283 @@
+"""A step on a mesh of GPUs: what all of them do together, and what one of them has and does.
+
+The sequences of a group go through its stages in microbatches: `pp` of them, so that every stage
+has one to work on, or as many as there are sequences. In a step each sequence gets its new tokens
+once, so that every GPU runs its layers once for each microbatch.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from costmodel.costs.footprint import Footprint, footprint
+from costmodel.costs.mesh.sharding import gpu_operators, of_layers, split_model
+from costmodel.costs.operators import build_operators
+from costmodel.costs.placement import far_tables
+from costmodel.costs.step import Costs
+from costmodel.costs.table_rows import row_totals
+from costmodel.costs.totals import (
+    KvCache,
+    distinct,
+    flops_by_kind,
+    kept_bytes,
+    kv_bytes_per_token,
+    parameter_counts,
+    routing_totals,
+    totals,
+)
+from costmodel.errors import InputError, shown
+from costmodel.inputs.model import ModelConfig
+from costmodel.layers.mesh import Mesh
+from costmodel.layers.numbers import Count, Number, smaller
+from costmodel.layers.operator import QUANTITIES, Operator, Part, Step
+from costmodel.layers.touched import TableRows, Touched
+
+NOTHING = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """The layers of one stage, and what each of its GPUs keeps."""
+
+    layers: range
+    memory: Footprint  # of one GPU, for all sequences of its group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshStep:
+    """A step on a mesh. Numbers, or arrays over a grid of steps."""
+
+    mesh: Mesh
+    microbatches: Count  # of a group
+    gpu_step: Step  # a GPU's: one microbatch of its group
+    undivided: tuple[Operator, ...]  # the same microbatch on one GPU that had all of the model
+    gpu_operators: tuple[Operator, ...]  # of one GPU for one microbatch, the layers of all stages
+    stages: tuple[Stage, ...]
+
+    @property
+    def runs(self) -> Number:
+        """How often an operator runs, on all GPUs of its stage and for all microbatches."""
+        return self.microbatches * self.mesh.of_stage
+
+    @property
+    def memory(self) -> Footprint:
+        """Of all GPUs together; it fits if every GPU's does."""
+        each = [stage.memory for stage in self.stages]
+        summed = {
+            field.name: sum((getattr(one, field.name) for one in each), start=0)
+            * self.mesh.of_stage
+            for field in fields(Footprint)
+            if field.name.endswith("_bytes")
+        }
+        fits = each[0].fits
+        most = each[0].max_batch
+        for one in each[1:]:
+            fits = fits & one.fits
+            most = smaller(most, one.max_batch)
+        most = most if isinstance(most, np.ndarray) else int(most)
+        return Footprint(**summed, fits=fits, max_batch=most * self.mesh.dp)
+
+    @property
+    def fullest(self) -> Footprint:
+        """Of the GPU that needs the most; of a grid, of the first stage that does somewhere."""
+        return max((stage.memory for stage in self.stages), key=lambda one: np.max(one.total_bytes))
+
+
+def mesh_step(model: ModelConfig, step: Step, mesh: Mesh, capacity_bytes: Number) -> MeshStep:
+    """A step of all sequences, divided over a mesh.
+
+    Args:
+        model: As it is, not divided.
+        step: Of all sequences.
+        mesh: Its sizes.
+        capacity_bytes: Of one GPU.
+
+    Raises:
+        InputError: Something does not divide.
+    """
+    if step.placement.moves:
+        raise InputError(
+            f"placement={shown(step.placement.label)}: tables outside HBM are costed on one GPU"
+            f" alone, and this is a mesh of {mesh.gpus}"
+        )
+    divided = split_model(model, mesh)
+    _check_stages(model, mesh)
+    of_group = _of_sequences(step, _group_batch(step.batch, mesh))
+    microbatches = _fewer(of_group.batch, mesh.pp)
+    gpu_step = of_group
+    if mesh.pp > 1:
+        if np.any(of_group.batch % microbatches):
+            raise InputError(
+                f"pp={mesh.pp}: batch / dp = {shown(_one(of_group.batch))} sequences of a group are"
+                f" no multiple of {mesh.pp}; they go through the stages in as many microbatches"
+            )
+        gpu_step = _of_sequences(step, of_group.batch // microbatches)
+    operators = gpu_operators(divided, gpu_step, mesh)
+    resident = operators if gpu_step is of_group else gpu_operators(divided, of_group, mesh)
+    return MeshStep(
+        mesh=mesh,
+        microbatches=microbatches,
+        gpu_step=gpu_step,
+        undivided=build_operators(model, gpu_step),
+        gpu_operators=operators,
+        stages=tuple(_stages(divided, of_group, mesh, resident, capacity_bytes)),
+    )
+
+
+def _group_batch(batch: Count, mesh: Mesh) -> Count:
+    if np.any(batch % mesh.dp):
+        raise InputError(
+            f"dp={mesh.dp}: does not divide batch={shown(_one(batch))}; each group has as many"
+            " sequences"
+        )
+    return batch // mesh.dp
+
+
+def _fewer(batch: Count, stages: int) -> Count:
+    """Microbatches of a group: one for each stage, or for each sequence."""
+    return np.minimum(batch, stages) if isinstance(batch, np.ndarray) else min(batch, stages)
+
+
+def _one(batch: Count) -> int:
+    """A batch to name: of a grid, the first."""
+    return int(np.ravel(batch)[0])
+
+
+def _of_sequences(step: Step, batch: Count) -> Step:
+    return replace(step, batch=batch, tokens=batch * step.new_tokens)
+
+
+def _check_stages(model: ModelConfig, mesh: Mesh) -> None:
+    """That layers divide into stages, and that none needs what stands in another.
+
+    Raises:
+        InputError: One does.
+    """
+    pp, num_layers = mesh.pp, model.num_hidden_layers
+    if pp == 1:
+        return
+    if num_layers % pp:
+        raise InputError(f"pp={pp}: does not divide num_hidden_layers={num_layers}")
+    of_stage = num_layers // pp
+    placements = [memory.placement(num_layers) for memory in model.memory]
+    for layer, joins in (p for kind in (*placements, *model.shortcut_placements) for p in kind):
+        if layer // of_stage != joins // of_stage:
+            raise InputError(
+                f"pp={pp}: what leaves layer {layer} joins behind layer {joins}, in another stage"
+            )
+    for layer, owner in model.cache_sources.items():
+        if owner is not None and layer // of_stage != owner // of_stage:
+            raise InputError(
+                f"pp={pp}: layer {layer} reads the cache of layer {owner}, in another stage"
+            )
+
+
+def _stages(
+    divided: ModelConfig,
+    step: Step,
+    mesh: Mesh,
+    operators: Sequence[Operator],
+    capacity_bytes: Number,
+) -> Iterator[Stage]:
+    """The stages of a group, each with the footprint of one of its GPUs."""
+    of_stage = divided.num_hidden_layers // mesh.pp
+    _check_tables(operators, mesh, of_stage)
+    for index in range(mesh.pp):
+        layers = range(index * of_stage, (index + 1) * of_stage)
+        first, last = index == 0, index == mesh.pp - 1
+        own = operators if mesh.pp == 1 else of_layers(operators, layers, first=first, last=last)
+        stored, state = kept_bytes(divided, step, layers)
+        sums = totals(own)
+        kept = KvCache(
+            bytes_per_token=kv_bytes_per_token(divided, step, layers),
+            stored_bytes=stored,
+            read_bytes=sums.kv_read_bytes,
+            written_bytes=sums.kv_written_bytes,
+            state_bytes_per_sequence=state,
+            state_bytes=step.batch * state,
+        )
+        memory = footprint(
+            own,
+            step,
+            kept,
+            divided.stream_width,
+            capacity_bytes,
+            towers_bytes=divided.towers_bytes if first else 0,
+        )
+        yield Stage(layers=layers, memory=memory)
+
+
+def _check_tables(operators: Iterable[Operator], mesh: Mesh, of_stage: int) -> None:
+    """That a shared memory table is read by the layers of one stage alone.
+
+    Raises:
+        InputError: One is not.
+    """
+    for operator in operators:
+        stages = {layer // of_stage for layer in operator.layers}
+        tables = [w for w in operator.weights if w.group == "memory_values" and w.shared]
+        if tables and len(stages) > 1:
+            raise InputError(
+                f"pp={mesh.pp}: {operator.path} reads one table, and its layers stand in"
+                f" {len(stages)} stages"
+            )
+
+
+def whole_costs(model: ModelConfig, step: Step, of: MeshStep) -> Costs:
+    """What all GPUs do together: each operator's work, on all GPUs of its stage.
+
+    Parameters and bytes a token are those of the model, however many copies of it there are.
+    """
+    mesh = of.mesh
+    summed = tuple(_times(operator, of.runs, mesh.ep) for operator in of.gpu_operators)
+    sums, memory = totals(summed), of.memory
+    return Costs(
+        step=step,
+        operators=summed,
+        parameters=parameter_counts(of.undivided),
+        totals=sums,
+        rows=row_totals(summed),
+        far=far_tables(summed, sums, step),
+        flops_by_kind=flops_by_kind(summed),
+        routing=routing_totals(summed),
+        kv_cache=KvCache(
+            bytes_per_token=kv_bytes_per_token(model, step),
+            stored_bytes=memory.kv_bytes,
+            read_bytes=sums.kv_read_bytes,
+            written_bytes=sums.kv_written_bytes,
+            state_bytes_per_sequence=kept_bytes(model, step)[1],
+            state_bytes=memory.state_bytes,
+        ),
+        distinct=distinct(summed),
+    )
+
+
+def _times(operator: Operator, runs: Number, ep: int) -> Operator:
+    """The operator as all GPUs of its stage do it together; weights stay those of one GPU."""
+    return replace(
+        operator,
+        parts=tuple(_part_times(part, runs) for part in operator.parts),
+        touched=_touched_times(operator.touched, ep),
+        rows=_rows_times(operator.rows, runs),
+    )
+
+
+def _part_times(part: Part, runs: Number) -> Part:
+    summed: dict[str, Any] = {
+        name: value * runs for name in QUANTITIES if (value := getattr(part, name)) is not NOTHING
+    }
+    return replace(part, **summed)
+
+
+def _touched_times(touched: Touched | None, ep: int) -> Touched | None:
+    if touched is None or touched.kind != "experts":
+        return touched
+    return replace(touched, distinct=touched.distinct * ep, population=touched.population * ep)
+
+
+def _rows_times(rows: TableRows | None, runs: Number) -> TableRows | None:
+    if rows is None:
+        return None
+    return replace(rows, read_bytes=rows.read_bytes * runs, sector_bytes=rows.sector_bytes * runs)
