@@ -11,17 +11,20 @@ memory layers); groups have copies of all but experts and tables.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig, Override, Shortcut
+from costmodel.layers.base import LayerKind
 from costmodel.layers.kernel_shape import Gemm, Grouped, Rows, Shape
 from costmodel.layers.mesh import Mesh
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import QUANTITIES, Operator, Part, Step, Weight
 from costmodel.layers.touched import TableRows, Touched
 from costmodel.routing.sectors import row_sectors
+
+Kind = TypeVar("Kind", bound=LayerKind | None)
 
 NOTHING = 0
 ENDS = ("embed", "lm_head")  # divided by the rows of the vocabulary
@@ -34,11 +37,13 @@ def split_model(model: ModelConfig, mesh: Mesh) -> ModelConfig:
         InputError: A size does not divide, or a kind is not divided.
     """
     mesh.of_tp(model.vocab_size, "vocab_size")
+    mixers = [mixer for mixer, _ in model.attention_groups]
+    ffns = [ffn for ffn, _ in model.ffn_groups]
     overrides = tuple(
         Override(
             layers=override.layers,
-            attention=None if override.attention is None else override.attention.split(mesh),
-            ffn=None if override.ffn is None else override.ffn.split(mesh),
+            attention=_split_if_used(override.attention, mixers, mesh),
+            ffn=_split_if_used(override.ffn, ffns, mesh),
         )
         for override in model.overrides
     )
@@ -48,12 +53,17 @@ def split_model(model: ModelConfig, mesh: Mesh) -> ModelConfig:
     )
     return replace(
         model,
-        attention=model.attention.split(mesh),
-        ffn=model.ffn.split(mesh),
+        attention=_split_if_used(model.attention, mixers, mesh),
+        ffn=_split_if_used(model.ffn, ffns, mesh),
         overrides=overrides,
         shortcuts=shortcuts,
         memory=tuple(memory.split(mesh) for memory in model.memory),
     )
+
+
+def _split_if_used(kind: Kind, used: Sequence[LayerKind], mesh: Mesh) -> Kind:
+    """The kind divided; as it is where no layer has it, such as a default that all override."""
+    return kind.split(mesh) if kind is not None and kind in used else kind
 
 
 def gpu_operators(model: ModelConfig, step: Step, mesh: Mesh) -> tuple[Operator, ...]:
