@@ -19,7 +19,7 @@ from costmodel.costs.columns import PREDICTED, Value, columns, predicted_columns
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
-from costmodel.costs.mesh.choice import with_mesh
+from costmodel.costs.chosen_mesh import with_mesh
 from costmodel.costs.operators import build_operators
 from costmodel.costs.roofline import Ceilings, Peak
 from costmodel.errors import InputError, shown

@@ -29,8 +29,10 @@ def on_mesh(name: str, mesh: Mesh, **workload: Any) -> dict[str, Any]:  # noqa: 
 
 def exchange(section: dict[str, Any], end: str) -> dict[str, Any]:
     """The one exchange whose path ends so."""
-    (found,) = [one for one in section["exchanges"] if one["path"].endswith(end)]
-    return found
+    found: list[dict[str, Any]]
+    found = [one for one in section["exchanges"] if one["path"].endswith(end)]
+    assert len(found) == 1
+    return found[0]
 
 
 def test_llama_70b_over_eight_gpus() -> None:

@@ -72,7 +72,9 @@ def on_meshes(draw: st.DrawFn) -> tuple[ModelConfig, Step, Mesh]:
     assume(tp == 1 or all(kind.kind != "short_conv" for kind, _ in model.attention_groups))
     overrides = tuple(
         dataclasses.replace(
-            override, attention=divisible(override.attention, mesh), ffn=divisible(override.ffn, mesh)
+            override,
+            attention=divisible(override.attention, mesh),
+            ffn=divisible(override.ffn, mesh),
         )
         for override in model.overrides
     )
@@ -96,7 +98,7 @@ def by_leaf(costs: Costs, quantity: str) -> dict[str, float]:
     """A sum over all layers and operators of each leaf."""
     sums: dict[str, float] = defaultdict(float)
     for operator in costs.operators:
-        sums[operator.leaf] += operator.count * operator.total(quantity)
+        sums[operator.leaf] += operator.count * float(operator.total(quantity))
     return sums
 
 
