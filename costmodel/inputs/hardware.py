@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_toml
+from costmodel.inputs.links import Disk, Link, Network, Node, Rate, Text
 from costmodel.inputs.typed_names import did_you_mean
 from costmodel.strict import STRICT, validated
 
@@ -44,12 +45,9 @@ ALIASES: Mapping[str, str] = {  # other names of presets, as `_plain` writes the
     "rtx4090": "rtx-4090",
 }
 
-# The lower bounds catch a wrong unit (4.8 for 4.8e12 bytes/s, 50 for 50 MiB); the upper ones lie
-# far above any GPU and keep every product and quotient finite.
-Rate: TypeAlias = Annotated[float, Field(ge=1e9, lt=1e18)]
+# As the bounds of `Rate`: 50 for 50 MiB is a wrong unit.
 Capacity: TypeAlias = Annotated[int, Field(ge=2**20, le=2**50)]
 Watts: TypeAlias = Annotated[float, Field(ge=1, le=1e5)]
-Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -71,32 +69,6 @@ class DensePeaks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Link:
-    """The link between GPU and host memory.
-
-    Attributes:
-        name: Such as "PCIe 5.0 x16".
-        bytes_per_s: In one direction, by the datasheet.
-    """
-
-    name: Text
-    bytes_per_s: Rate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Disk:
-    """A disk from which rows of a table may be read.
-
-    Attributes:
-        bytes_per_s: Of reads.
-        latency_s: Of one read.
-    """
-
-    bytes_per_s: Annotated[float, Field(ge=1e6, lt=1e15)]
-    latency_s: Annotated[float, Field(ge=0, le=10)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Hardware:
     """One GPU.
 
@@ -112,6 +84,8 @@ class Hardware:
         host_memory_bytes: Memory of the host that tables may stand in; None: no limit is stated.
         link: Between GPU and host; None: not known, and no table can stand outside HBM.
         disk: None: not known, and no table can stand on it.
+        node: The GPUs beside this one; None: not known, and no mesh of GPUs can be costed.
+        network: Between nodes; None: not known, and a mesh must fit one node.
         sources: Document and place of each number, by its path (`dense_peak_flops_per_s.bf16`).
     """
 
@@ -124,6 +98,8 @@ class Hardware:
     host_memory_bytes: Capacity | None = None
     link: Link | None = None
     disk: Disk | None = None
+    node: Node | None = None
+    network: Network | None = None
     # Out of the hash, so that a Hardware can key a cache; a dict has none.
     sources: dict[str, Text] = field(hash=False)
 
@@ -157,6 +133,9 @@ class Hardware:
             "link.bytes_per_s": None if self.link is None else self.link.bytes_per_s,
             "disk.bytes_per_s": None if self.disk is None else self.disk.bytes_per_s,
             "disk.latency_s": None if self.disk is None else self.disk.latency_s,
+            "node.gpus": None if self.node is None else self.node.gpus,
+            "node.bytes_per_s": None if self.node is None else self.node.bytes_per_s,
+            "network.bytes_per_s": None if self.network is None else self.network.bytes_per_s,
         }
         for name in get_args(PeakName):
             path = f"dense_peak_flops_per_s.{name}"

@@ -87,11 +87,28 @@ def hardware_json(hardware: Hardware, peak_names: Sequence[str] = ()) -> dict[st
 
     The first of them prices the default format of the weights.
     """
-    link = {} if hardware.link is None else {"link.name": hardware.link.name}
-    datasheet = {"name": hardware.name, **hardware.numbers(), **link, "sources": hardware.sources}
+    datasheet = {
+        "name": hardware.name,
+        **hardware.numbers(),
+        **_link_words(hardware),
+        "sources": hardware.sources,
+    }
     if not peak_names:
         return datasheet
     return {**datasheet, "peak_used": peak_names[0], "other_peaks_used": list(peak_names[1:])}
+
+
+def _link_words(hardware: Hardware) -> dict[str, str | bool]:
+    """What the file says of links besides numbers; nothing of those that it lacks."""
+    words: dict[str, str | bool] = {}
+    if hardware.link is not None:
+        words["link.name"] = hardware.link.name
+    if hardware.node is not None:
+        node = hardware.node
+        words |= {"node.name": node.name, "node.kind": node.kind, "node.reduces": node.reduces}
+    if hardware.network is not None:
+        words["network.name"] = hardware.network.name
+    return words
 
 
 def calibration_json(calibration: Curves | Unknown) -> dict[str, Any] | None:
