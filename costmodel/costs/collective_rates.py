@@ -1,10 +1,9 @@
 """Latencies and shares of bandwidth that collectives reach, from published measurements of others.
 
 None of these was measured by this project. A time is the shortest over the ways that an estimate
-lists: so long until the first byte arrives, then so large a share of the datasheet's bandwidth. The
-low estimate is that of the fastest kernel that was published for a link, the typical one that of the
-kernels that engines use, the high one that of NCCL or RCCL out of the box on a healthy machine. Sizes
-between a few KiB and a few hundred MiB were looked at; `tests/costs/published_collectives.csv` has the
+lists: a latency, and then a share of the datasheet's bandwidth. The low estimate is a little below
+the fastest kernel that was published, the typical one is near the kernels that engines use, and the
+high one is above NCCL or RCCL out of the box. `tests/costs/published_collectives.csv` has the
 points, their sources, and which of them chose these numbers.
 """
 
@@ -53,10 +52,10 @@ class LinkEstimates:
     source: str
 
 
-# 48 of 50 GB/s is what NCCL's authors expect of one 400 Gb/s adapter (nccl-tests issue 319). DeepEP's
-# low-latency kernels fit 12 us and 0.8 from 16 to 64 GPUs (its docs/legacy.md). NCCL's own model has
-# 5 us a hop of a tree (src/graph/tuning.cc). Two nodes of H20s took 47 to 122 us up to 1 MiB (nccl
-# issue 1244), and NCCL's all-to-all over two racks of GB300s reached 0.24 (Oracle's page on them).
+# NCCL's authors expect 48 of the 50 GB/s of a 400 Gb/s adapter (nccl-tests issue 319). DeepEP's
+# low-latency kernels fit 12 us and 0.8 from 16 to 64 GPUs (its docs/legacy.md). NCCL's own model
+# has 5 us a hop of a tree (src/graph/tuning.cc). Two nodes of H20s took 47 to 122 us up to 1 MiB
+# (nccl issue 1244). NCCL's all-to-all over two racks of GB300s reached 0.24, by Oracle's page.
 _FAST_NETWORK = NetworkRates(2e-6, 2e-6, 0.96)
 _NETWORK = NetworkRates(2e-6, 5e-6, 0.8)
 _SLOW_NETWORK = NetworkRates(60e-6, 15e-6, 0.22)
@@ -80,9 +79,10 @@ RATES: Mapping[LinkKind, LinkEstimates] = {
             overlaps=False,
         ),
         source="H100: kernels of SGLang and vLLM (github.com/sgl-project/sglang/pull/2904), NCCL"
-        " (github.com/ByteDance-Seed/Triton-distributed/issues/57, github.com/NVIDIA/nccl-tests/"
-        "issues/212); H800: DeepEP docs/legacy.md; GB200: NCCL on 4 GPUs"
-        " (github.com/Azure/AI-benchmarking-guide) and on 72 (github.com/coreweave/nccl-tests/pull/43)",
+        " (github.com/ByteDance-Seed/Triton-distributed/issues/57,"
+        " github.com/NVIDIA/nccl-tests/issues/212); H800: github.com/deepseek-ai/DeepEP,"
+        " docs/legacy.md; GB200: NCCL (github.com/Azure/AI-benchmarking-guide,"
+        " github.com/coreweave/nccl-tests/pull/43)",
     ),
     "infinity_fabric": LinkEstimates(
         low=Estimate(ways=(Way(3e-6, 0.8),), network=_FAST_NETWORK),
@@ -90,8 +90,9 @@ RATES: Mapping[LinkKind, LinkEstimates] = {
         high=Estimate(
             ways=(Way(30e-6, 0.3), Way(75e-6, 0.55)), network=_SLOW_NETWORK, overlaps=False
         ),
-        source="MI300X: RCCL on 8 GPUs (github.com/hisohara/ai-scripts, training/01_rccl-smoketest);"
-        " AMD says 48 of 64 GB/s of a link can be used (rocm.blogs.amd.com, mi300x-rccl-xgmi)",
+        source="MI300X: RCCL on 8 GPUs (github.com/hisohara/ai-scripts,"
+        " training/01_rccl-smoketest); AMD says that 48 of 64 GB/s of a link can be used"
+        " (rocm.blogs.amd.com, mi300x-rccl-xgmi)",
     ),
     "pcie": LinkEstimates(
         low=Estimate(ways=(Way(6e-6, 0.85),), network=_FAST_NETWORK),

@@ -56,9 +56,9 @@ def check_links(group: Group, hardware: Hardware) -> None:
 def bound_s(collective: Collective, hardware: Hardware) -> Number:
     """Seconds that a collective takes at least, at the datasheet's rates.
 
-    Formula: max(network bytes / network rate, least bytes / (node rate + network rate)), the network
-    rate counting for a group over several nodes alone. Node links and network carry bytes at the
-    same time at best, and a GPU may send over either what its node shares out. Where the node's
+    Formula: max(network bytes / network rate, least bytes / (node rate + network rate)), where the
+    network rate is 0 for a group in one node. Node links and network carry bytes at the same time
+    at best, and a GPU may send over either what its node shares out. Where the node's
     switch adds, the least bytes of an all-reduce are its payload. Without a switch (Infinity
     Fabric) p GPUs of a node have p - 1 links of each GPU, one of them for a send.
     Leaves out: latency, launches, headers, and switches between nodes that add.

@@ -1,7 +1,7 @@
 """What a GPU is connected to, by datasheet: host memory, a disk, GPUs of its node, other nodes.
 
-Rates are those of one GPU in one direction. Datasheets of NVLink and PCIe print both directions added
-together (900 GB/s of an H100's NVLink are 450 each way).
+Rates are those of one GPU in one direction. Datasheets of NVLink and PCIe add both directions up
+(900 GB/s of an H100's NVLink are 450 each way).
 """
 
 from typing import Annotated, Literal, TypeAlias

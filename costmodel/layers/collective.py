@@ -1,10 +1,10 @@
-"""Collectives between GPUs: who takes part, what they exchange, and what one GPU sends over which link.
+"""Collectives between GPUs: who takes part, what is exchanged, what one GPU sends over which link.
 
-GPUs of one node exchange over its links (NVLink, Infinity Fabric, PCIe), nodes over a network. Every
+GPUs of one node exchange over its links (NVLink, Infinity Fabric, PCIe), nodes over a network. A
 GPU of a group sends as much as it receives, so the bytes here are those of either direction.
-Collectives over several nodes are hierarchical: inside each node, then each GPU exchanges its part of
-the tensor with the GPUs of its rank in other nodes, one network adapter a GPU. An exchange of all with
-all goes straight to its destinations.
+Collectives over several nodes are hierarchical: inside each node, then each GPU exchanges its part
+of the tensor with the GPUs of its rank in other nodes, one network adapter a GPU. An all-to-all
+goes straight to its destinations.
 """
 
 from dataclasses import dataclass
@@ -103,9 +103,7 @@ class Collective:
             )
         if self.name == "send":
             stays = nodes == 1
-            return Sent(
-                node_bytes=payload * (stays and n > 1), network_bytes=payload * (not stays)
-            )
+            return Sent(node_bytes=payload * (stays and n > 1), network_bytes=payload * (not stays))
         times = 2 if self.name == "all_reduce" else 1
         return Sent(
             node_bytes=payload * (times * (p - 1)) / p,
