@@ -3,8 +3,8 @@
 None of these was measured by this project. A time is the shortest over the ways that an estimate
 lists: a latency, and then a share of the datasheet's bandwidth. The low estimate is a little below
 the fastest kernel that was published, the typical one is near the kernels that engines use, and the
-high one is above NCCL or RCCL out of the box. `tests/costs/published_collectives.csv` has the
-points, their sources, and which of them chose these numbers.
+high one is above NCCL or RCCL out of the box. `docs/published_collectives.csv` has the points,
+their sources, and which of them chose these numbers; `docs/collectives.md` sets them side by side.
 """
 
 from collections.abc import Mapping

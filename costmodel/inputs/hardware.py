@@ -37,6 +37,7 @@ ALIASES: Mapping[str, str] = {  # other names of presets, as `_plain` writes the
     "a100": "a100-80gb",
     "a100-sxm": "a100-80gb",
     "a100-sxm4-80gb": "a100-80gb",
+    "gb200": "gb200-nvl72",
     "h100": "h100-sxm",
     "h100-80gb": "h100-sxm",
     "h100-80gb-hbm3": "h100-sxm",

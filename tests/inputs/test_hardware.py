@@ -224,6 +224,7 @@ def test_own_hardware_with_bf16_alone_computes_in_it(tmp_path: Path) -> None:
         ("h100_pcie", "h100-pcie"),
         ("a100", "a100-80gb"),
         ("NVIDIA H200", "h200"),
+        ("NVIDIA GB200", "gb200-nvl72"),
         ("GeForce RTX 4090", "rtx-4090"),
         ("4090", "rtx-4090"),
         ("AMD Instinct MI300X", "mi300x"),
