@@ -3,8 +3,9 @@
 Three parts of a page are generated; the rest is written by hand.
 
 - A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`,
-  `docs.fused_steps`, `docs.host_tables`, `docs.mechanisms`, `docs.ngram_rows`, `docs.pair_tables`
-  or `docs.three_ways`, or what a command of `COMMANDS` prints.
+  `docs.collectives`, `docs.fused_steps`, `docs.host_tables`, `docs.mechanisms`,
+  `docs.ngram_rows`, `docs.pair_tables` or `docs.three_ways`, or what a command of `COMMANDS`
+  prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
 - A `console` block whose first line is its only command: what that command prints. A block of
   several commands lists them without output.
@@ -17,6 +18,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from docs.collectives import TABLES as COLLECTIVES
+from docs.collectives import collective_values
 from docs.commands import printed
 from docs.fused_steps import TABLES as FUSED_TABLES
 from docs.fused_steps import fused_values
@@ -50,6 +53,7 @@ def values() -> Mapping[str, str]:
         | fused_values()
         | ngram_values()
         | three_ways_values()
+        | collective_values()
     )
 
 
@@ -69,7 +73,7 @@ def _block(name: str) -> str:
     if name in COMMANDS:
         return printed(COMMANDS[name])
     tables = TABLES | FUSED_TABLES | HOST_TABLES | MECHANISMS | NGRAM_TABLES | PAIR_TABLES
-    return (tables | THREE_WAYS_TABLES)[name]()
+    return (tables | THREE_WAYS_TABLES | COLLECTIVES)[name]()
 
 
 def _value(name: str, old: str) -> str:

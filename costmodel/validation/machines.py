@@ -12,6 +12,7 @@ from costmodel.recordings.recording import Case, Recording, Run
 PRESETS = {  # name of a CUDA device, as the driver states it: hardware preset
     "NVIDIA H200": "h200",
     "NVIDIA B200": "b200",
+    "NVIDIA GB200": "gb200-nvl72",
     "NVIDIA H100 80GB HBM3": "h100-sxm",
     "NVIDIA H100 PCIe": "h100-pcie",
     "NVIDIA A100-SXM4-80GB": "a100-80gb",

@@ -7,7 +7,8 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import hardware_names
 
 HOW_TO_ADD = "add a GPU as one TOML file in costmodel/presets/hardware (see CONTRIBUTING.md)"
-UNWRITTEN = {"sxm"}  # drivers leave it out ("NVIDIA H200") or add a digit ("A100-SXM4-80GB")
+# Drivers leave these out ("NVIDIA H200", "NVIDIA GB200") or add a digit ("A100-SXM4-80GB").
+UNWRITTEN = {"sxm", "nvl72"}
 VARIANTS = {"pcie", "nvl", "mig", "laptop", "d"}  # each makes a different GPU of the same number
 
 

@@ -15,7 +15,8 @@ from costmodel.costs.step import step_costs
 from costmodel.costs.roofline import FarBytes
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
-from costmodel.inputs.hardware import Disk, Hardware, load_hardware
+from costmodel.inputs.hardware import Hardware, load_hardware
+from costmodel.inputs.links import Disk
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.placement import IN_HBM, Placement, parse_placement

@@ -10,7 +10,8 @@ from costmodel.costs.predict import Prediction, predict
 from costmodel.explain.explanation import Explanation
 from costmodel.explain.numbers import STEP_NUMBERS, explain_operator, explain_step
 from costmodel.inputs.catalog import load_model
-from costmodel.inputs.hardware import Disk, load_hardware
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.links import Disk
 from costmodel.inputs.workload import Workload
 from costmodel.layers.placement import parse_placement
 from costmodel.layers.ultramem import UltraMem

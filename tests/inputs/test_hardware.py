@@ -18,6 +18,7 @@ PRINTED = {
     "h100-pcie": (2000, 80, 50, 350, (756, 1), (756, 1), (3026, 2), (3026, 2), 51.2),
     "a100-80gb": (2039, 80, 40, 400, (624, 2), (624, 2), (math.nan, 1), (1248, 2), 19.5),
     "b200": (7700, 180, 126.5, 1000, (4500, 2), (4500, 2), (9000, 2), (9000, 2), 75),
+    "gb200-nvl72": (8000, 186, 126.5, 1200, (5000, 2), (5000, 2), (10_000, 2), (10_000, 2), 80),
     "l40s": (864, 48, 96, 350, (362.05, 1), (362.05, 1), (1466, 2), (1466, 2), 91.6),
     "rtx-4090": (1008, 24, 72, 450, (330.4, 2), (330.4, 2), (660.6, 2), (1321.2, 2), 82.6),
     "mi300x": (5300, 192, 256, 750, (2614.9, 2), (2614.9, 2), (5229.8, 2), (5229.8, 2), 163.4),
@@ -31,6 +32,7 @@ DRIVER = {
     "h100-pcie": (81_089.875, 81_559),
     "a100-80gb": (81_153.75, 81_920),
     "b200": (182_631.5, 183_359),
+    "gb200-nvl72": (188_728.5, 189_471),
     "l40s": (45_459.5, 46_068),
     "rtx-4090": (24_080.875, 24_564),
     "mi300x": (196_592, 196_592),
@@ -43,6 +45,20 @@ SILICON = {
     "a100-80gb": (2048, 108, 1410),
     "rtx-4090": (512, 128, 2520),
     "mi300x": (2048, 304, 2100),
+}
+
+# Links between GPUs as documents print them: GPUs of a node, GB/s of one GPU in both directions
+# (AMD: of one link in one, and how many), whether the switch adds, Gb/s of its network adapter.
+BETWEEN_GPUS = {
+    "h200": (8, 900 / 2, True, 400),
+    "h100-sxm": (8, 900 / 2, True, 400),
+    "h100-pcie": (8, 128 / 2, False, None),
+    "a100-80gb": (8, 600 / 2, False, 200),
+    "b200": (8, 1800 / 2, True, 400),
+    "gb200-nvl72": (72, 1800 / 2, True, 400),
+    "l40s": (8, 64 / 2, False, None),
+    "rtx-4090": (8, 64 / 2, False, None),
+    "mi300x": (8, 64 * 7, False, 400),
 }
 
 PEAKS = ("bf16", "fp16", "fp8", "int8", "fp32")
@@ -62,6 +78,15 @@ capacity_bytes = "card"
 l2_bytes = "card"
 "dense_peak_flops_per_s.bf16" = "card"
 """
+
+
+NODE = """[node]
+name = "My links"
+kind = "nvlink"
+gpus = 8
+bytes_per_s = 900e9
+
+[sources]"""
 
 
 def written(folder: Path, text: str) -> str:
@@ -110,7 +135,7 @@ def test_bf16_peak_is_what_the_silicon_does_without_sparsity(name: str) -> None:
 def test_a_link_does_what_its_generation_and_lanes_do(name: str) -> None:
     """PCIe 4.0 has 16e9 transfers/s a lane, 5.0 has 32e9; datasheets leave out their encoding."""
     link = load_hardware(name).link
-    if name == "b200":  # whose documents differ
+    if name in ("b200", "gb200-nvl72"):  # documents differ; a link to Grace that two GPUs share
         assert link is None
         return
     assert link is not None
@@ -118,10 +143,20 @@ def test_a_link_does_what_its_generation_and_lanes_do(name: str) -> None:
     assert link.bytes_per_s == {"4.0": 16e9, "5.0": 32e9}[generation] * int(lanes) / 8
 
 
+@pytest.mark.parametrize("name", sorted(PRINTED))
+def test_links_between_gpus_are_those_of_one_direction(name: str) -> None:
+    gpus, gb_per_s, reduces, gbit_per_s = BETWEEN_GPUS[name]
+    node, network = load_hardware(name).node, load_hardware(name).network
+    assert node is not None
+    assert (node.gpus, node.bytes_per_s, node.reduces) == (gpus, gb_per_s * 1e9, reduces)
+    assert node.name.lower().startswith(node.kind.replace("_", " "))
+    assert (network and network.bytes_per_s) == (gbit_per_s and gbit_per_s * 1e9 / 8)
+
+
 def test_tensor_cores_do_tf32_at_half_the_rate_of_bf16() -> None:
     known = [load_hardware(name).dense_peak_flops_per_s for name in hardware_names()]
     of_tensor_cores = [peaks for peaks in known if peaks.tf32 is not None]
-    assert len(of_tensor_cores) == 7  # NVIDIA's
+    assert len(of_tensor_cores) == 8  # NVIDIA's
     for peaks in of_tensor_cores:
         assert peaks.tf32 == pytest.approx(peaks.bf16 / 2, rel=0.025)  # datasheets round
 
@@ -130,8 +165,9 @@ def test_tensor_cores_do_tf32_at_half_the_rate_of_bf16() -> None:
 def test_every_number_of_a_preset_has_a_source(name: str) -> None:
     gpu = load_hardware(name)
     assert set(gpu.sources) == set(gpu.numbers())
-    peaks = {"a100-80gb": 5, "mi300x": 5, "b200": 7}.get(name, 6)
-    assert len(gpu.numbers()) == 4 + peaks + (gpu.link is not None)
+    peaks = {"a100-80gb": 5, "mi300x": 5, "b200": 7, "gb200-nvl72": 7}.get(name, 6)
+    links = (gpu.link is not None) + 2 * (gpu.node is not None) + (gpu.network is not None)
+    assert len(gpu.numbers()) == 4 + peaks + links
     for path, source in gpu.sources.items():
         assert len(source) > 20, path
         assert source.isascii()
@@ -188,6 +224,7 @@ def test_own_hardware_with_bf16_alone_computes_in_it(tmp_path: Path) -> None:
         ("h100_pcie", "h100-pcie"),
         ("a100", "a100-80gb"),
         ("NVIDIA H200", "h200"),
+        ("NVIDIA GB200", "gb200-nvl72"),
         ("GeForce RTX 4090", "rtx-4090"),
         ("4090", "rtx-4090"),
         ("AMD Instinct MI300X", "mi300x"),
@@ -251,6 +288,14 @@ def test_a_file_in_the_working_folder_does_not_shadow_a_preset(
         ('l2_bytes = "card"', "l2_bytes = 7", ("sources.l2_bytes=7", "valid string")),
         ("[sources]", '[sources]\ntdp_w = "card"', ("sources: has an entry for 'tdp_w', which",)),
         ("[sources]", "[origins]", ("sources: is missing", "origins=")),
+        (
+            "[sources]",
+            NODE,
+            ("sources: has no entry for node.gpus=8, node.bytes_per_s=900000000000.0",),
+        ),
+        ("[sources]", NODE.replace("= 8", "= 1"), ("node.gpus=1", "greater than or equal to 2")),
+        ("[sources]", NODE.replace("e9", ""), ("node.bytes_per_s=900:", "greater than")),
+        ("[sources]", NODE.replace("nvlink", "token ring"), ("node.kind='token ring'", "'pcie'")),
     ],
 )
 def test_a_broken_rule_names_field_value_and_rule(

@@ -115,7 +115,7 @@ def test_what_is_neither_name_nor_path_is_refused(out: str) -> None:
         calibration_file(out, force=False)
 
 
-PRESETS = ("a100-80gb", "b200", "h100-pcie", "h100-sxm", "h200", "l40s", "rtx-4090")
+PRESETS = ("a100-80gb", "b200", "gb200-nvl72", "h100-pcie", "h100-sxm", "h200", "l40s", "rtx-4090")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,7 @@ PRESETS = ("a100-80gb", "b200", "h100-pcie", "h100-sxm", "h200", "l40s", "rtx-40
         ("NVIDIA A100-SXM4-40GB", []),
         ("NVIDIA A100 80GB PCIe", []),
         ("NVIDIA B200", ["b200"]),
+        ("NVIDIA GB200", ["gb200-nvl72"]),
         ("NVIDIA L40S", ["l40s"]),
         ("NVIDIA L40", []),
         ("NVIDIA GeForce RTX 4090", ["rtx-4090"]),
