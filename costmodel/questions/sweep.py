@@ -28,8 +28,9 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, Workload
 from costmodel.layers.numbers import Count, Number
 from costmodel.questions.grid import Column, Grid, value_bytes
+from costmodel.routing.axis import RoutingAxis
 from costmodel.routing.by_population import histograms_of
-from costmodel.routing.popularity import Routing, RoutingAxis
+from costmodel.routing.popularity import Routing
 
 MAX_POINTS = 5_000_000  # of a grid
 MAX_BYTES = 4_000_000_000  # of a grid's columns

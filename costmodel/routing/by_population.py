@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from costmodel.routing.expectation import Expected, ItemKind, Trials
+from costmodel.routing.expectation import Expected, Floats, ItemKind, Trials
 from costmodel.routing.histogram import Histogram
 from costmodel.routing.popularity import NgramLaw, Routing
 
@@ -43,6 +43,14 @@ class ByPopulation:
     def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> Expected:
         """What the routing of this population says."""
         return routing_of(self, kind).hot_share(population, draws, kept, kind=kind)
+
+    def touched_by_rank(
+        self, population: int, draws: int, trials: int, *, kind: ItemKind, copies: int = 1
+    ) -> Floats:
+        """What the routing of this population says."""
+        return routing_of(self, kind).touched_by_rank(
+            population, draws, trials, kind=kind, copies=copies
+        )
 
     def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
         """What the law of n-grams expects."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costmodel.routing.expectation import Expected, ItemKind, Trials, along_first
+from costmodel.routing.expectation import Expected, Floats, ItemKind, Trials, along_first
 from costmodel.routing.popularity import Routing
 from costmodel.routing.union import expected_union
 
@@ -47,6 +47,12 @@ class Cold:
     def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> Expected:
         """What the routing itself says: accesses, those of cached rows among them."""
         return self.routing.hot_share(population, draws, kept, kind=kind)
+
+    def touched_by_rank(
+        self, population: int, draws: int, trials: int, *, kind: ItemKind, copies: int = 1
+    ) -> Floats:
+        """What the routing itself says: of all items, those of a cache among them."""
+        return self.routing.touched_by_rank(population, draws, trials, kind=kind, copies=copies)
 
     def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
         """An upper bound on the distinct rows of a column that the cache does not hold.

@@ -61,6 +61,23 @@ def zipf_share(population: int, draws: int, exponent: float, kept: int) -> float
     return min(float((groups.items * groups.probability)[hot].sum()) / draws, 1.0)
 
 
+@lru_cache(maxsize=KEPT_POPULARITIES)
+def zipf_by_rank(population: int, draws: int, exponent: float) -> Floats:
+    """pi_i of `zipf.inclusion` for each rank, without bins; its array is read-only."""
+    probability = inclusion(population, draws, exponent, head=population).probability
+    probability.flags.writeable = False
+    return probability
+
+
+def touch_probability(popularity: Floats, trials: int, copies: int) -> Floats:
+    """1 - (1 - p / c)^T: the probability that T tokens touch one of the c copies of an item."""
+    if trials == 1:
+        return popularity / copies
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 x -inf of no tokens
+        touched = -np.expm1(trials * np.log1p(-popularity / copies))
+    return touched if trials else np.zeros_like(popularity)
+
+
 def expected_touched(items: Floats, probability: Floats, copies: int) -> Callable[[int], float]:
     """The expected distinct copies as a function of T, of groups of equally popular items.
 
@@ -169,10 +186,15 @@ def per_value(
             return value
         return min(max(value, at_least), float(min(population, draws * count)))
 
+    return for_each_count(bounded, trials)
+
+
+def for_each_count(value: Callable[[int], float], trials: Trials) -> Expected:
+    """`value` of each number of trials, worked out once for each different one."""
     if not isinstance(trials, np.ndarray):
-        return bounded(int(trials))
+        return value(int(trials))
     values, places = np.unique(trials, return_inverse=True)
-    results = np.array([bounded(count) for count in values.tolist()], dtype=np.float64)
+    results = np.array([value(count) for count in values.tolist()], dtype=np.float64)
     return results[places.ravel()].reshape(trials.shape)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from costmodel.errors import InputError
 from costmodel.routing.expectation import (
     Expected,
+    Floats,
     ItemKind,
     Trials,
     check_hashed,
@@ -46,6 +47,16 @@ class AccessCounts:
             return float((items * copies * touched(self.trials, accesses, trials, copies)).sum())
 
         return distinct
+
+    def touched_by_rank(self, trials: int, copies: int = 1) -> Floats:
+        """1 - C(n - c_i, T) / C(n, T) of each item, by falling accesses; NaN beyond n.
+
+        Of `copies` of each item, that of one copy.
+        """
+        accesses, items = np.array(sorted(self.counts, reverse=True), dtype=np.float64).T
+        if trials > self.trials:
+            return np.full(self.population, nan)
+        return np.repeat(touched(self.trials, accesses, trials, copies), items.astype(np.int64))
 
     def share(self, kept: int) -> float:
         """The share of the accesses that the `kept` items with the most of them took."""
@@ -101,6 +112,12 @@ class Histogram:
         """
         check_kept(population, kept)
         return self._measured(kind, population, draws).share(kept)
+
+    def touched_by_rank(
+        self, population: int, draws: int, trials: int, *, kind: ItemKind, copies: int = 1
+    ) -> Floats:
+        """As `expected_distinct`, item by item; of one trial the share c_i / n of the tokens."""
+        return self._measured(kind, population, draws).touched_by_rank(trials, copies)
 
     def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
         """Rows of the n-grams that T of the n measured tokens hold: rarefaction, hashed evenly.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
-from costmodel.routing.expectation import Expected, ItemKind, Trials
+from costmodel.routing.expectation import Expected, Floats, ItemKind, Trials
 from costmodel.routing.popularity import Routing
 
 
@@ -44,6 +44,12 @@ class RoutingMemo:
     def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> Expected:
         """What the routing itself says."""
         return self._routing.hot_share(population, draws, kept, kind=kind)
+
+    def touched_by_rank(
+        self, population: int, draws: int, trials: int, *, kind: ItemKind, copies: int = 1
+    ) -> Floats:
+        """What the routing itself says."""
+        return self._routing.touched_by_rank(population, draws, trials, kind=kind, copies=copies)
 
     def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
         """What the routing itself expects."""

@@ -10,7 +10,6 @@ Rows may be addressed by tokens instead: in a column of a table, an n-gram (the 
 takes the row that its hash names; at order 1 the id itself is the row.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import expm1, inf, log1p
 from typing import Protocol
@@ -19,6 +18,7 @@ import numpy as np
 
 from costmodel.routing.expectation import (
     Expected,
+    Floats,
     ItemKind,
     Trials,
     check_draws,
@@ -29,7 +29,9 @@ from costmodel.routing.expectation import (
     expected_touched,
     hashed_share,
     per_value,
+    touch_probability,
     without_first,
+    zipf_by_rank,
     zipf_inclusion,
     zipf_share,
 )
@@ -118,6 +120,27 @@ class Routing(NgramLaw, Protocol):
             A float; an array of several routings (`RoutingAxis`). NaN where it is not known.
         """
 
+    def touched_by_rank(
+        self, population: int, draws: int, trials: int, *, kind: ItemKind, copies: int = 1
+    ) -> Floats:
+        """The probability that `trials` tokens touch each item, the most popular item first.
+
+        Of one trial it is the popularity: the probability that a token draws the item. The sum over
+        the items is `expected_distinct`, divided by `copies`.
+
+        Args:
+            population: N, as in `expected_distinct`; every item has an entry, so that N is that of
+                experts, not of table rows.
+            draws: k, the different items that one trial draws, 1 <= k <= N.
+            trials: T, at least 0.
+            kind: Experts or table rows.
+            copies: How many copies each item has; a draw takes any of them with equal probability.
+                The probabilities are then those of one copy.
+
+        Returns:
+            Shape (N,), or (routings, N) of several (`RoutingAxis`). NaN where it is not known.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
@@ -166,6 +189,14 @@ class Uniform:
         check_draws(population, draws)
         check_kept(population, kept)
         return kept / population
+
+    def touched_by_rank(
+        self, population: int, draws: int, trials: int, *, kind: ItemKind, copies: int = 1
+    ) -> Floats:
+        """1 - (1 - k / (N c))^T of each of the c copies of every item."""
+        del kind
+        check_draws(population, draws)
+        return touch_probability(np.full(population, draws / population), trials, copies)
 
     def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
         """P (1 - (1 - 1/P)^T): no n-gram comes twice; at order 1 all ids are equally popular.
@@ -227,6 +258,15 @@ class Zipf:
         check_kept(population, kept)
         return zipf_share(population, draws, self.exponent, kept)
 
+    def touched_by_rank(
+        self, population: int, draws: int, trials: int, *, kind: ItemKind, copies: int = 1
+    ) -> Floats:
+        """1 - (1 - pi_i / c)^T of each of the c copies, pi_i from `zipf.inclusion`."""
+        del kind
+        check_draws(population, draws)
+        popularity = zipf_by_rank(population, draws, self.exponent)
+        return touch_probability(popularity, trials, copies)
+
     def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
         """Rows of the distinct n-grams, which follow this law at every order.
 
@@ -258,51 +298,3 @@ class Zipf:
         return hashed_share(
             population, kept, ngrams, lambda items: zipf_share(ngrams, 1, self.exponent, items)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class RoutingAxis:
-    """Several routings as the first axis of a sweep's arrays."""
-
-    routings: tuple[Routing, ...]
-
-    @property
-    def label(self) -> str:
-        """The labels, joined by commas."""
-        return ",".join(routing.label for routing in self.routings)
-
-    def expected_distinct(
-        self,
-        population: int,
-        draws: int,
-        trials: Trials,
-        *,
-        kind: ItemKind,
-        copies: int = 1,
-        hot: int = 0,
-    ) -> Expected:
-        """The expectation of each routing, stacked along a new first axis."""
-        return self._stacked(
-            lambda routing: routing.expected_distinct(
-                population, draws, trials, kind=kind, copies=copies, hot=hot
-            )
-        )
-
-    def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> Expected:
-        """The share of each routing, stacked along a new first axis."""
-        return self._stacked(lambda routing: routing.hot_share(population, draws, kept, kind=kind))
-
-    def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
-        """The expectation of each routing, stacked along a new first axis."""
-        return self._stacked(
-            lambda routing: routing.expected_distinct_hashed(population, trials, order=order)
-        )
-
-    def hot_share_hashed(self, population: int, kept: int, *, order: int) -> Expected:
-        """The share of each routing, stacked along a new first axis."""
-        return self._stacked(
-            lambda routing: routing.hot_share_hashed(population, kept, order=order)
-        )
-
-    def _stacked(self, answer: Callable[[Routing], Expected]) -> Expected:
-        return np.stack([np.asarray(answer(routing)) for routing in self.routings])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-HEAD = 64  # ranks that are always summed one by one
+HEAD = 64  # ranks that are summed one by one unless stated
 BIN_NODES = 8  # ranks that stand for a bin of the tail; 6 of them lose four digits
 BIN_RATIO = 2.0  # of the weights, and of the ranks, at the two ends of a bin
 PANEL_NODES = 40  # Gauss-Legendre nodes per panel of log t ...
@@ -34,7 +34,9 @@ class Inclusion:
     probability: Floats  # that one token draws a given item of the group; sums to k over items
 
 
-def inclusion(population: int, draws: int, exponent: float, *, edge: int = 0) -> Inclusion:
+def inclusion(
+    population: int, draws: int, exponent: float, *, edge: int = 0, head: int = HEAD
+) -> Inclusion:
     """The probability pi_i that one token draws item i.
 
     Formula: let item i arrive at time T_i ~ Exp(w_i); the first k arrivals are the draw, so
@@ -42,7 +44,7 @@ def inclusion(population: int, draws: int, exponent: float, *, edge: int = 0) ->
         pi_i = integral over t of  w_i exp(-w_i t) P(at most k-1 of the others came by t)  dt.
 
     The integral runs over log t, by Gauss-Legendre panels, where P is neither 1 nor 0 to 1e-13.
-    For earlier t, P is 1 and the integral is 1 - exp(-w_i t). Ranks past `HEAD` are binned
+    For earlier t, P is 1 and the integral is 1 - exp(-w_i t). Ranks past `head` are binned
     (`_ranks`), so time and memory grow with log N; no bin reaches across rank `edge`. The result
     is scaled to sum to k.
 
@@ -54,7 +56,7 @@ def inclusion(population: int, draws: int, exponent: float, *, edge: int = 0) ->
     Source: exponential race of P. Efraimidis and P. Spirakis, Weighted random sampling with a
     reservoir, Inf. Proc. Letters 97 (2006); the integral is elementary.
     """
-    ranks, items = _ranks(population, exponent, edge)
+    ranks, items = _ranks(population, exponent, edge, head)
     if draws == population:
         return Inclusion(items, np.ones_like(items))
     log_weights = -exponent * np.log(ranks)
@@ -76,10 +78,12 @@ def inclusion(population: int, draws: int, exponent: float, *, edge: int = 0) ->
     return Inclusion(items, np.minimum(probability, 1.0))
 
 
-def _ranks(population: int, exponent: float, edge: int = 0) -> tuple[Floats, Floats]:
+def _ranks(
+    population: int, exponent: float, edge: int = 0, head: int = HEAD
+) -> tuple[Floats, Floats]:
     """Ranks and weights such that sum of weight f(rank) = sum of f(i) over i = 1..N.
 
-    The first `HEAD` ranks are kept one by one. The others are put into bins over which w_i falls
+    The first `head` ranks are kept one by one. The others are put into bins over which w_i falls
     by `BIN_RATIO` at most; a bin ends at rank `edge`. A bin of m > `BIN_NODES` ranks is summed by
     the Gauss rule of m equally spaced points, which is exact for polynomials of degree 15; its
     nodes are the eigenvalues of the Jacobi matrix of the discrete Chebyshev polynomials,
@@ -87,7 +91,7 @@ def _ranks(population: int, exponent: float, edge: int = 0) -> tuple[Floats, Flo
     Source: G. Golub and J. Welsch, Calculation of Gauss quadrature rules, Math. Comp. 23 (1969).
     """
     ratio = BIN_RATIO ** (1 / max(1.0, exponent))
-    first = min(HEAD, population) + 1
+    first = min(head, population) + 1
     ranks, items = [np.arange(1.0, first)], [np.ones(first - 1)]
     order = np.arange(1, BIN_NODES)
     while first <= population:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from math import nan
 from statistics import fmean
 
+import numpy as np
+
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
@@ -19,7 +21,7 @@ from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
 from costmodel.recordings.measured import ExactColumn, SpreadColumn
 from costmodel.recordings.recording import Recording, Run
-from costmodel.routing.expectation import Expected, ItemKind, Trials
+from costmodel.routing.expectation import Expected, Floats, ItemKind, Trials
 from costmodel.routing.popularity import Uniform
 
 
@@ -63,6 +65,13 @@ class RecordedRouting:
         """NaN: how often each item was drawn is not known."""
         del population, draws, kept, kind
         return nan
+
+    def touched_by_rank(
+        self, population: int, draws: int, trials: int, *, kind: ItemKind, copies: int = 1
+    ) -> Floats:
+        """NaN: which items were touched is not known."""
+        del draws, trials, kind, copies
+        return np.full(population, nan)
 
     def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
         """As `Uniform`: a profile draws its token ids at random, so that n-grams do not repeat."""

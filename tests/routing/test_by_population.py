@@ -6,10 +6,11 @@ import pytest
 from costmodel.costs.step import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
+from costmodel.routing.axis import RoutingAxis
 from costmodel.routing.by_population import ByPopulation, histograms_of, routing_of
 from costmodel.routing.expectation import ItemKind
 from costmodel.routing.histogram import AccessCounts, Histogram
-from costmodel.routing.popularity import Routing, RoutingAxis, Uniform, Zipf
+from costmodel.routing.popularity import Routing, Uniform, Zipf
 
 BOTH = ByPopulation(experts=Uniform(), rows=Zipf(1.0))
 MEASURED = Histogram(

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from costmodel.routing.axis import RoutingAxis
 from costmodel.routing.by_population import ByPopulation
 from costmodel.routing.cold import Cold, hot_shares
 from costmodel.routing.histogram import AccessCounts, Histogram
 from costmodel.routing.memo import RoutingMemo
-from costmodel.routing.popularity import Routing, RoutingAxis, Uniform, Zipf
+from costmodel.routing.popularity import Routing, Uniform, Zipf
 from costmodel.routing.union import expected_union
 
 N, K = 1000, 4

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from costmodel.errors import InputError
+from costmodel.routing.axis import RoutingAxis
 from costmodel.routing.by_population import ByPopulation, histograms_of, ngram_law_of
 from costmodel.routing.expectation import different_ngrams
 from costmodel.routing.histogram import AccessCounts, Histogram
 from costmodel.routing.memo import RoutingMemo
 from costmodel.routing.ngrams import OrderLaw, ZipfByOrder
-from costmodel.routing.popularity import NgramLaw, RoutingAxis, Uniform, Zipf
+from costmodel.routing.popularity import NgramLaw, Uniform, Zipf
 
 IDS = AccessCounts(population=5, trials=10, draws=1, counts=((5, 1), (2, 2), (1, 1), (0, 1)))
 BIGRAMS = AccessCounts(population=4, trials=10, draws=1, counts=((5, 1), (2, 2), (1, 1)))

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from costmodel.errors import InputError
+from costmodel.routing.axis import RoutingAxis
 from costmodel.routing.by_population import ByPopulation
 from costmodel.routing.histogram import AccessCounts, Histogram
 from costmodel.routing.memo import RoutingMemo
-from costmodel.routing.popularity import NgramLaw, Routing, RoutingAxis, Uniform, Zipf
+from costmodel.routing.popularity import NgramLaw, Routing, Uniform, Zipf
 from tests.routing.test_hashed import MEASURED, of, popularity
 
 ROWS = Histogram(

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from costmodel.errors import InputError
+from costmodel.routing.axis import RoutingAxis
 from costmodel.routing.expectation import ItemKind, Trials
 from costmodel.routing.histogram import AccessCounts, Histogram
-from costmodel.routing.popularity import Routing, RoutingAxis, Uniform, Zipf
+from costmodel.routing.popularity import Routing, Uniform, Zipf
 
 MEASURED = Histogram(
     label="histogram:trace",

@@ -19,7 +19,7 @@ from costmodel.layers.base import FfnKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ultramem import UltraMem
-from costmodel.routing.expectation import Expected, ItemKind, Trials
+from costmodel.routing.expectation import Expected, Floats, ItemKind, Trials
 from costmodel.routing.popularity import Uniform
 
 CONTEXT = 2048  # cached tokens, as the figure's caption says
@@ -57,6 +57,13 @@ class WorstCase:
     def hot_share(self, population: int, draws: int, kept: int, *, kind: ItemKind) -> float:
         """Kept / N: no item is drawn more often than another."""
         return Uniform().hot_share(population, draws, kept, kind=kind)
+
+    def touched_by_rank(
+        self, population: int, draws: int, trials: int, *, kind: ItemKind, copies: int = 1
+    ) -> Floats:
+        """min(k T / (N c), 1): no item is touched more than another."""
+        del kind
+        return np.full(population, min(draws * trials / (population * copies), 1.0))
 
     def expected_distinct_hashed(self, population: int, trials: Trials, *, order: int) -> Expected:
         """min(T, P): no two n-grams meet in a row until nothing else is left."""
