@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from costmodel.backends.step_kernels import StepKernels
 from costmodel.costs.bounded import bounded
+from costmodel.costs.chosen_mesh import with_mesh
 from costmodel.costs.footprint import Footprint
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
-from costmodel.costs.chosen_mesh import with_mesh
 from costmodel.costs.mesh.predict import Parallel
 from costmodel.costs.roofline import Bound, Ceilings
 from costmodel.costs.step import Costs

@@ -87,7 +87,9 @@ class Attention(MixerKind):
         """H / tp query heads; K / tp key-value heads, or one that tp / K GPUs have alike."""
         tp, k = mesh.tp, self.num_key_value_heads
         if k % tp and tp % k:
-            raise InputError(f"tp={tp}: neither divides num_key_value_heads={k} nor is a multiple")
+            raise InputError(
+                f"tp={tp}: is neither a divisor nor a multiple of num_key_value_heads={k}"
+            )
         heads = mesh.of_tp(self.num_attention_heads, "num_attention_heads")
         return replace(self, num_attention_heads=heads, num_key_value_heads=max(k // tp, 1))
 

@@ -68,7 +68,9 @@ class Mamba2(MixerKind):
         """Nh / tp heads; G / tp groups, or one whose B and C tp / G GPUs have alike."""
         tp, groups = mesh.tp, self.mamba_n_groups
         if groups % tp and tp % groups:
-            raise InputError(f"tp={tp}: neither divides mamba_n_groups={groups} nor is a multiple")
+            raise InputError(
+                f"tp={tp}: is neither a divisor nor a multiple of mamba_n_groups={groups}"
+            )
         heads = mesh.of_tp(self.mamba_n_heads, "mamba_n_heads")
         return replace(self, mamba_n_heads=heads, mamba_n_groups=max(groups // tp, 1))
 

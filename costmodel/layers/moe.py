@@ -111,6 +111,11 @@ class MoeFfn(FfnKind):
         """
         if self.num_experts % mesh.ep:
             raise InputError(f"ep={mesh.ep}: does not divide num_experts={self.num_experts}")
+        if (self.num_experts + mesh.redundant_experts) % mesh.ep:
+            raise InputError(
+                f"redundant_experts={mesh.redundant_experts}: with num_experts={self.num_experts}"
+                f" these do not divide over ep={mesh.ep} sets"
+            )
         width, share = self.moe_intermediate_size, mesh.gpus_of_an_expert
         if width % share:
             raise InputError(

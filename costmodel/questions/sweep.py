@@ -15,11 +15,11 @@ import numpy as np
 
 from costmodel.costs.beyond_histogram import beyond, without_nan
 from costmodel.costs.bounded import Bounded, bounded
+from costmodel.costs.chosen_mesh import with_mesh
 from costmodel.costs.columns import PREDICTED, Value, columns, predicted_columns
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
-from costmodel.costs.chosen_mesh import with_mesh
 from costmodel.costs.operators import build_operators
 from costmodel.costs.roofline import Ceilings, Peak
 from costmodel.errors import InputError, shown

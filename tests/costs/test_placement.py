@@ -11,8 +11,8 @@ from costmodel.costs.calibrations import calibrated
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.link_times import link_times
 from costmodel.costs.predict import Prediction, predict
-from costmodel.costs.step import step_costs
 from costmodel.costs.roofline import FarBytes
+from costmodel.costs.step import step_costs
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import Hardware, load_hardware

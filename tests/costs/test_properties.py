@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from costmodel.costs.footprint import Footprint, footprint
-from costmodel.costs.step import step_costs
 from costmodel.costs.roofline import floor_s
+from costmodel.costs.step import step_costs
 from costmodel.costs.totals import KINDS, Totals
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention

@@ -18,13 +18,15 @@ from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.mesh.exchanges import Exchange, exchanges
+from costmodel.costs.mesh.load import busiest_load, with_busiest_load
 from costmodel.costs.mesh.step import MeshStep
 from costmodel.costs.totals import totals
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.numbers import Number
+from costmodel.layers.moe import MoeFfn
+from costmodel.layers.numbers import Number, larger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +80,23 @@ def parallel(model: ModelConfig, step: MeshStep, hardware: Hardware) -> Parallel
         all_spent=_sum(found, spent),
         node_bytes=node * runs,
         network_bytes=network * runs,
-        busiest_experts=None,
+        busiest_experts=_busiest(model, step),
     )
+
+
+def _busiest(model: ModelConfig, step: MeshStep) -> Number | None:
+    """The largest load of the model's experts; None: none are divided into sets."""
+    loads = [
+        busiest_load(ffn, step.gpu_step, step.mesh)
+        for ffn, _ in model.ffn_groups
+        if isinstance(ffn, MoeFfn)
+    ]
+    if step.mesh.ep == 1 or not loads:
+        return None
+    most = loads[0]
+    for load in loads[1:]:
+        most = larger(most, load)
+    return most
 
 
 def _spent(exchange: Exchange, hardware: Hardware) -> Spent:
@@ -109,7 +126,9 @@ def mesh_time(of: Parallel, workload: Workload, gpu: Gpu) -> StepTime | Unknown:
     Energy: each GPU idles for the whole step, and takes besides what its bytes and FLOPs take.
     """
     step = of.step
-    operators = step.gpu_operators
+    operators = tuple(
+        with_busiest_load(operator, step.gpu_step, step.mesh) for operator in step.gpu_operators
+    )
     sums = totals(operators)
     alone = gpu.time(operators, sums, workload, step.gpu_step)
     if isinstance(alone, Unknown):

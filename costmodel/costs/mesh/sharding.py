@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from costmodel.costs.mesh.load import with_copies
 from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig, Override, Shortcut
@@ -91,7 +92,7 @@ def _divided(mine: Operator, ours: Operator, mesh: Mesh, step: Step) -> Operator
         return _by_rows(mine, mesh.tp)
     groups = {weight.group for weight in mine.weights}
     if "experts" in groups:
-        return _by_rows(ours, mesh.ep)
+        return with_copies(_by_rows(ours, mesh.ep), step, mesh)
     if "memory_values" not in groups:
         return mine
     if mesh.tables == "rows":

@@ -73,7 +73,7 @@ PER_GPU = (
         name="parallel.busiest_experts",
         label="expert load of the busiest GPU",
         unit="ratio",
-        counts="expected pairs of a token and an expert on the GPU that has the most, over the mean",
+        counts="expected pairs of token and expert on the GPU that has the most, over the mean",
         formula="costmodel.routing.max_load:expected_max_load",
         none_because="no layer has routed experts that are divided into sets",
     ),
