@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from costmodel.costs.footprint import Footprint, footprint
 from costmodel.costs.gpu import Gpu
+from costmodel.costs.gpu_axis import along_gpus, joined
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.mesh.predict import Parallel, mesh_time, parallel
 from costmodel.costs.mesh.step import mesh_step, whole_costs
@@ -128,9 +129,9 @@ def _on_mesh(
 
 
 def _of_each(values: Sequence[Number], step: Step) -> Number:
-    """One value, or in a grid one for each GPU along the axis before the batch."""
+    """One value, or in a grid one for each GPU along the axis of GPUs."""
     if isinstance(step.batch, np.ndarray):
-        return np.array(values, dtype=step.batch.dtype).reshape(-1, 1, 1)
+        return along_gpus(values, step.batch.dtype)
     (value,) = values
     return value
 
@@ -138,7 +139,6 @@ def _of_each(values: Sequence[Number], step: Step) -> Number:
 def _joined(values: Sequence[Number], step: Step) -> Any:  # noqa: ANN401 - a number or an array
     """The same of values that are arrays over the grid."""
     if isinstance(step.batch, np.ndarray):
-        shape = np.broadcast_shapes(*(np.shape(value) for value in values), (1, 1, 1))
-        return np.concatenate([np.broadcast_to(np.asarray(v, float), shape) for v in values])
+        return joined(values)
     (value,) = values
     return value

@@ -163,6 +163,7 @@ def computed_values(prediction: Prediction) -> dict[str, Value]:
             fits_l2=prediction.fits_l2,
         ),
         **predicted_columns(prediction.time, tokens=tokens),
+        **(parallel_columns(prediction.costs, prediction.parallel) if prediction.parallel else {}),
         "hbm_bytes.read": None,
         "hbm_bytes.written": None,
     }

@@ -16,8 +16,15 @@ import numpy as np
 from costmodel.costs.beyond_histogram import beyond, without_nan
 from costmodel.costs.bounded import Bounded, bounded
 from costmodel.costs.chosen_mesh import with_mesh
-from costmodel.costs.columns import PREDICTED, Value, columns, predicted_columns
+from costmodel.costs.columns import (
+    PREDICTED,
+    Value,
+    columns,
+    parallel_columns,
+    predicted_columns,
+)
 from costmodel.costs.gpu import Gpu
+from costmodel.costs.gpu_axis import along_gpus, joined
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
 from costmodel.costs.operators import build_operators
@@ -98,7 +105,7 @@ def sweep(
     ) -> tuple[Bounded, dict[str, Value]]:
         step = workload.step(batch=batch, context=context, routing=routing)
         at_best = bounded(model, step, workload, bounds, of_hardwares)
-        return at_best, columns(
+        return at_best, _mesh_columns(at_best) | columns(
             at_best.costs,
             at_best.memory,
             tokens=step.tokens,
@@ -115,7 +122,7 @@ def sweep(
         by_gpu = [predicted_columns(time, tokens=tokens) for time in times]
         names = [None if isinstance(c, Unknown) else c.calibration.name for c in curves]
         return {
-            **{name: _joined([columns[name] for columns in by_gpu]) for name in PREDICTED},
+            **{name: joined([columns[name] for columns in by_gpu]) for name in PREDICTED},
             "calibration": np.array(names, dtype=object).reshape(-1, 1, 1),
         }
 
@@ -192,44 +199,37 @@ def _of_gpus(ceilings: Sequence[Ceilings]) -> Ceilings:
     """The ceilings of all GPUs, each number along the axis of hardware."""
     first = ceilings[0]
     return Ceilings(
-        hbm_bytes_per_s=_along_gpus([bounds.hbm_bytes_per_s for bounds in ceilings]),
-        peak_flops_per_s=_along_gpus([bounds.peak_flops_per_s for bounds in ceilings]),
+        hbm_bytes_per_s=along_gpus([bounds.hbm_bytes_per_s for bounds in ceilings]),
+        peak_flops_per_s=along_gpus([bounds.peak_flops_per_s for bounds in ceilings]),
         other_peaks={
             name: Peak(
-                _along_gpus([bounds.other_peaks[name].flops_per_s for bounds in ceilings]), name
+                along_gpus([bounds.other_peaks[name].flops_per_s for bounds in ceilings]), name
             )
             for name in first.other_peaks
         },
         link_bytes_per_s=_if_all([bounds.link_bytes_per_s for bounds in ceilings]),
         disk_bytes_per_s=_if_all([bounds.disk_bytes_per_s for bounds in ceilings]),
-        disk_latency_s=_along_gpus([bounds.disk_latency_s for bounds in ceilings]),
+        disk_latency_s=along_gpus([bounds.disk_latency_s for bounds in ceilings]),
     )
 
 
 def _if_all(values: Sequence[Number | None]) -> Column | None:
     """A ceiling that the placement needs of all GPUs, or of none."""
     known = [value for value in values if value is not None]
-    return _along_gpus(known) if len(known) == len(values) else None
+    return along_gpus(known) if len(known) == len(values) else None
 
 
-def _along_gpus(values: Sequence[Number], dtype: type = np.float64) -> Column:
-    """One value for each GPU along the axis of hardware."""
-    return np.array(values, dtype=dtype).reshape(-1, 1, 1)
-
-
-def _joined(values: Sequence[Value]) -> Value:
-    """A quantity of each GPU, joined along the axis of hardware as float64; None stays None."""
-    known = [np.array(value, np.float64, ndmin=3) for value in values if value is not None]
-    if not known:
-        return None
-    shape = np.broadcast_shapes(*(column.shape for column in known))
-    if len(known) == len(values):
-        return np.concatenate([np.broadcast_to(column, shape) for column in known], axis=-3)
-    joined = np.full((*shape[:-3], len(values), *shape[-2:]), None)
-    for place, value in enumerate(values):
-        if value is not None:
-            joined[..., place, :, :] = np.array(value, np.float64, ndmin=3)[..., 0, :, :]
-    return joined
+def _mesh_columns(step: Bounded) -> dict[str, Value]:
+    """What a mesh has besides; none on one GPU. Exchanges differ from one hardware to another."""
+    each = [parallel_columns(step.costs, of) for of in step.parallel]
+    if len(each) <= 1:
+        return each[0] if each else {}
+    return {
+        name: joined([of_one[name] for of_one in each])
+        if name.startswith("parallel.communication.")
+        else value
+        for name, value in each[0].items()
+    }
 
 
 def _checked(field: str, values: Sequence[int], low: int, high: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from costmodel.costs.columns import Value, parallel_columns
+from costmodel.costs.columns import Value
 from costmodel.costs.mesh.predict import Parallel
 from costmodel.costs.predict import Prediction
 from costmodel.layers.mesh import Mesh
@@ -18,24 +18,17 @@ def mesh_json(mesh: Mesh) -> dict[str, Any]:
 
 
 def parallel_json(prediction: Prediction) -> dict[str, Any]:
-    """The section `parallel`; empty on one GPU."""
+    """What stands in the section `parallel` beside its quantities; nothing on one GPU."""
     of = prediction.parallel
     if of is None:
         return {}
-    section: dict[str, Any] = {
+    return {
         **mesh_json(of.step.mesh),
         "microbatches": of.step.microbatches,
         "numbers_of": OF_ALL,
         "measured": "not measured on several GPUs by this project",
+        "exchanges": exchanges_json(of),
     }
-    for name, value in parallel_columns(prediction.costs, of).items():
-        _, *sections, last = name.split(".")
-        place = section
-        for key in sections:
-            place = place.setdefault(key, {})
-        place[last] = value
-    section["exchanges"] = exchanges_json(of)
-    return {"parallel": section}
 
 
 def exchanges_json(of: Parallel) -> list[dict[str, Value]]:

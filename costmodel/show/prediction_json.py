@@ -55,7 +55,8 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         place[last] = value
     document["parameters"]["by_group"] = prediction.costs.parameters.by_group
     document["flops"]["attention_convention"] = workload.attention_flops
-    document |= parallel_json(prediction)
+    if prediction.parallel is not None:
+        document["parallel"] = parallel_json(prediction) | document["parallel"]
     document["operators"] = operators_json(prediction)
     document["regions"] = regions
     return document

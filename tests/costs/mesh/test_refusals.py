@@ -25,7 +25,7 @@ from costmodel.layers.placement import Placement
         ({"redundant_experts": -1}, "redundant_experts=-1: is at least 0"),
     ],
 )
-def test_no_mesh(sizes: dict[str, int], message: str) -> None:
+def test_no_mesh(sizes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         Mesh(**sizes)
 
