@@ -22,6 +22,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig, load_model_toml
 from costmodel.inputs.workload import Workload
+from costmodel.layers.mesh import Mesh
 from costmodel.questions.designs.evaluate import evaluate
 from costmodel.questions.match import match
 from costmodel.questions.request import Request, serve
@@ -33,7 +34,7 @@ from tests.committed import FIRST
 
 PRESETS = Path(__file__).parents[1] / "costmodel" / "presets" / "models"
 SWEPT = ("olmoe-227m-1.2b", "ultramemv2-227m-1.2b")
-IMPORT_S, PREDICTION_S, POINTS_PER_S = 0.3, 1e-3, 1e6  # the targets, for medians
+IMPORT_S, PREDICTION_S, MESHED_S, POINTS_PER_S = 0.3, 1e-3, 2e-3, 1e6  # the targets, for medians
 BATCHES, CONTEXTS = range(1, 1001), range(128, 128_128, 128)  # a million points
 LOOPED = 500  # points of the plain loop
 DESIGNED_S = 2.0  # for 100,000 designs x workloads
@@ -52,6 +53,12 @@ DESIGNED: dict[str, dict[str, range]] = {  # 1,000 designs, or 5,000 with the wi
 WIDER = {
     "olmoe-1b-7b": {"moe_intermediate_size": range(256, 5356, 102)},
     "ultramemv2-1b-7b": {"pre_value_dim": range(128, 6528, 128)},
+}
+MESHED = {
+    "deepseek-v3": Mesh(dp=64, ep=64),
+    "nemotron-3-ultra": Mesh(tp=8, ep=8),
+    "ultramemv2-2.5b-120b": Mesh(dp=8),
+    "llama-3.1-70b": Mesh(tp=2, pp=4),
 }
 SERVED_S, MATCHED_S, VALIDATED_S = 0.02, 2.0, 5.0
 SERVED = ("ultramemv2-227m-1.2b", "olmoe-1b-7b", "deepseek-v3", "gpt-oss-120b")
@@ -108,6 +115,11 @@ def _predictions() -> bool:
         times = _timed(partial(predict, model, WORKLOAD, GPU), repeats=51)
         name = f"predict {model.name} ({_parameters(model) / 1e9:,.1f} B)"
         met &= _line(name, times, target=PREDICTION_S)
+    print()
+    for name, mesh in MESHED.items():
+        work = replace(WORKLOAD, batch=128, mesh=mesh)
+        times = _timed(partial(predict, _preset(name), work, GPU), repeats=51)
+        met &= _line(f"predict {name} on {mesh.label}", times, target=MESHED_S)
     print()
     return met
 

@@ -19,7 +19,6 @@ from costmodel.costs.mesh.step import mesh_step, whole_costs
 from costmodel.costs.placement import check_host_memory
 from costmodel.costs.roofline import Bound, Ceilings, far_bytes, renamed
 from costmodel.costs.step import Costs, step_costs
-from costmodel.costs.totals import totals
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
@@ -113,7 +112,7 @@ def _on_mesh(
     l2_bytes = _of_each([hardware.l2_bytes * mesh.pp for hardware in hardwares], step)
     divided = mesh_step(model, step, mesh, capacity_bytes)
     of_each = tuple(parallel(model, divided, hardware) for hardware in hardwares)
-    sums = totals(divided.gpu_operators)
+    sums = divided.sums
     compulsory = sums.compulsory_bytes
     flops = ceilings.at_peak(divided.gpu_operators, sums.flops)
     near_s = ceilings.floor_s(compulsory, flops)

@@ -26,8 +26,8 @@ from costmodel.layers.operator import Operator
 class Prediction:
     """What one step of a model costs, in seconds and bytes.
 
-    On several GPUs costs and memory are of all of them together, and `parallel` has the rest. An
-    operator's time and bound are those of one layer and microbatch on one GPU.
+    On several GPUs costs and memory are of all of them together, and `parallel` has the rest; but
+    operators are those of one GPU and microbatch.
     """
 
     model: ModelConfig
@@ -94,7 +94,7 @@ def predict(
         floor_s=float(at_best.floor_s),
         bound_by=at_best.bound_by,
         fits_l2=bool(at_best.fits_l2),
-        ceilings=ceilings if meshed is None else ceilings.times(meshed.step.runs),
+        ceilings=ceilings,
         calibration=calibration,
         time=at_best.time(workload, gpu),
         parallel=meshed,

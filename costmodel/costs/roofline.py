@@ -9,7 +9,7 @@ in 16 bits, where a GPU does that faster, or that stores the operands in fewer b
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -176,18 +176,6 @@ class Ceilings:
         """`at_peak` of one of an operator's layers."""
         flops = operator.total("flops")
         return flops if operator.computes_in is None else flops * self._ratio(operator)
-
-    def times(self, gpus: Number) -> "Ceilings":
-        """The ceilings of so many GPUs together; of HBM and matrix units."""
-        return replace(
-            self,
-            hbm_bytes_per_s=self.hbm_bytes_per_s * gpus,
-            peak_flops_per_s=self.peak_flops_per_s * gpus,
-            other_peaks={
-                name: Peak(peak.flops_per_s * gpus, peak.name)
-                for name, peak in self.other_peaks.items()
-            },
-        )
 
     def peak_of(self, operator: Operator) -> Peak:
         """The peak at which an operator's products are priced."""

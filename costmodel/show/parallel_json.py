@@ -8,7 +8,7 @@ from costmodel.costs.mesh.predict import Parallel
 from costmodel.costs.predict import Prediction
 from costmodel.layers.mesh import Mesh
 
-OF_ALL = "all GPUs together; times are of the step, those of operators of one GPU and microbatch"
+OF_ALL = "all GPUs together; operators are of one GPU and microbatch, and run `runs` times"
 """What the other numbers of a prediction on a mesh are of."""
 
 
@@ -25,6 +25,7 @@ def parallel_json(prediction: Prediction) -> dict[str, Any]:
     return {
         **mesh_json(of.step.mesh),
         "microbatches": of.step.microbatches,
+        "runs": of.step.runs,
         "numbers_of": OF_ALL,
         "measured": "not measured on several GPUs by this project",
         "exchanges": exchanges_json(of),

@@ -62,7 +62,7 @@ def names_of(data: Mapping[str, Any], texts: set[str]) -> set[str]:
 MESH_SIZES = {
     f"parallel.{name}" for name in ("gpus", "tp", "ep", "pp", "dp", "redundant_experts")
 } | {
-    "parallel.microbatches",
+    *("parallel.microbatches", "parallel.runs"),
     "parallel.exchanges.gpus_of_a_node",
 }
 """Sizes of a mesh, which are no results."""
@@ -79,7 +79,7 @@ def test_every_number_of_predictions_and_comparisons_has_an_entry_and_every_entr
                 document("predict", model, *options.split()),
                 {"time.bound_by", "operators.bound_by"},
             )
-    mesh = "--batch 4 --tp 2 --dp 2 --ep 4 --pp 2".split()
+    mesh = ["--batch", "4", "--tp", "2", "--dp", "2", "--ep", "4", "--pp", "2"]
     seen |= names_of(document("predict", "mixtral-8x7b", *mesh), set()) - MESH_SIZES
     seen |= names_of(document("compare", *MODELS[1:]), {"rows.bound_by"})
     assert seen - set(STEP_QUANTITIES) == {

@@ -73,7 +73,7 @@ class _Links:
 
 def exchanges(
     model: ModelConfig,
-    operators: Sequence[Operator],
+    tables: Sequence[Operator],
     step: Step,
     mesh: Mesh,
     gpus_of_node: int,
@@ -82,7 +82,7 @@ def exchanges(
 
     Args:
         model: As it is, not divided.
-        operators: Of the model on one GPU, in this step.
+        tables: The operators that read memory tables, of one group and not divided.
         step: Of the sequences of one group: B T = N tokens.
         mesh: Its sizes.
         gpus_of_node: How many GPUs stand in one node: consecutive ones.
@@ -100,7 +100,7 @@ def exchanges(
             found.append(_exchange(layers, "ffn", "all_reduce", links.tp, hidden))
     if mesh.of_stage > 1:
         for memory in model.memory:
-            of_memory = [operator for operator in operators if operator.layer_kind == memory]
+            of_memory = [operator for operator in tables if operator.layer_kind == memory]
             found += _tables(memory, of_memory, step, links)
     if mesh.pp > 1:
         found.append(_exchange((), "stages", "send", links.stages, hidden, count=mesh.pp - 1))

@@ -64,7 +64,7 @@ def parallel(model: ModelConfig, step: MeshStep, hardware: Hardware) -> Parallel
             f"gpus={mesh.gpus}: needs the [node] of the GPU, which the file of"
             f" {shown(hardware.name)} lacks (its name, gpus and bytes_per_s)"
         )
-    found = exchanges(model, step.undivided, step.gpu_step, mesh, hardware.node.gpus)
+    found = exchanges(model, step.tables, step.gpu_step, mesh, hardware.node.gpus)
     spent = tuple(_spent(exchange, hardware) for exchange in found)
     node: Number = 0
     network: Number = 0
@@ -125,6 +125,8 @@ def mesh_time(of: Parallel, workload: Workload, gpu: Gpu) -> StepTime | Unknown:
 
     Energy: each GPU idles for the whole step, and takes besides what its bytes and FLOPs take.
     """
+    if isinstance(gpu.calibration, Unknown):
+        return gpu.calibration
     step = of.step
     operators = tuple(
         with_busiest_load(operator, step.gpu_step, step.mesh) for operator in step.gpu_operators
@@ -145,7 +147,7 @@ def mesh_time(of: Parallel, workload: Workload, gpu: Gpu) -> StepTime | Unknown:
 
 
 def _energy_j(
-    alone: StepTime, step: MeshStep, predicted_s: Number, curves: Curves | Unknown
+    alone: StepTime, step: MeshStep, predicted_s: Number, curves: Curves
 ) -> Number | Unknown:
     """Idle power of all GPUs over the step, and what its microbatches take beyond idle power.
 
@@ -157,7 +159,6 @@ def _energy_j(
     """
     if isinstance(alone.energy_j, Unknown):
         return alone.energy_j
-    assert not isinstance(curves, Unknown)
     assert curves.power is not None
     idle_w = curves.power.idle_w
     beyond_idle = alone.energy_j - idle_w * alone.predicted_s

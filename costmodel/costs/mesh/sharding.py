@@ -10,16 +10,20 @@ memory layers); groups have copies of all but experts and tables.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from costmodel.costs.mesh.load import with_copies
 from costmodel.costs.operators import build_operators
+from costmodel.costs.placement import table_operators
+from costmodel.costs.storage import kind_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig, Override, Shortcut
 from costmodel.layers.base import LayerKind
+from costmodel.layers.formats import Group
 from costmodel.layers.kernel_shape import Gemm, Grouped, Rows, Shape
 from costmodel.layers.mesh import Mesh
+from costmodel.layers.moe import MoeFfn
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import QUANTITIES, Operator, Part, Step, Weight
 from costmodel.layers.touched import TableRows, Touched
@@ -67,7 +71,15 @@ def _split_if_used(kind: Kind, used: Sequence[LayerKind], mesh: Mesh) -> Kind:
     return kind.split(mesh) if kind is not None and kind in used else kind
 
 
-def gpu_operators(model: ModelConfig, step: Step, mesh: Mesh) -> tuple[Operator, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuOperators:
+    """The operators of one GPU, and of memory layers those of a GPU that had whole tables."""
+
+    operators: tuple[Operator, ...]
+    tables: tuple[Operator, ...]
+
+
+def gpu_operators(model: ModelConfig, step: Step, mesh: Mesh) -> GpuOperators:
     """The operators of one GPU: the mean over those of its stage, whatever the stage.
 
     Args:
@@ -79,22 +91,43 @@ def gpu_operators(model: ModelConfig, step: Step, mesh: Mesh) -> tuple[Operator,
         InputError: A table does not divide.
     """
     own = build_operators(model, step)
-    everyone = own
-    if mesh.dp > 1:
-        of_all = replace(step, batch=step.batch * mesh.dp, tokens=step.tokens * mesh.dp)
-        everyone = build_operators(model, of_all)
-    return tuple(_divided(mine, ours, mesh, step) for mine, ours in zip(own, everyone, strict=True))
+    shared = _of_all_groups(model, step, mesh) if mesh.dp > 1 else {}
+    return GpuOperators(
+        operators=tuple(_divided(mine, shared.get(mine.path, mine), mesh, step) for mine in own),
+        tables=tuple(mine for mine in own if _group(mine) == "memory_values"),
+    )
+
+
+def _of_all_groups(model: ModelConfig, step: Step, mesh: Mesh) -> dict[str, Operator]:
+    """Experts and tables by path, in a step of the tokens of all groups."""
+    of_all = replace(step, batch=step.batch * mesh.dp, tokens=step.tokens * mesh.dp)
+    width, operators = model.hidden_size, list[Operator]()
+    for ffn, layers in model.ffn_groups:
+        if isinstance(ffn, MoeFfn):
+            operators += kind_operators(ffn, layers, width, of_all)
+    for memory in model.memory:
+        blocks = tuple(block for block, _ in memory.placement(model.num_hidden_layers))
+        operators += table_operators(memory, blocks, width, of_all, 0)
+    return {operator.path: operator for operator in operators if _group(operator)}
+
+
+def _group(operator: Operator) -> Group | None:
+    """The group of weights by which all GPUs of a stage share an operator; None: they do not."""
+    for weight in operator.weights:
+        if weight.group in ("experts", "memory_values"):
+            return weight.group
+    return None
 
 
 def _divided(mine: Operator, ours: Operator, mesh: Mesh, step: Step) -> Operator:
     """An operator of one GPU: of its group's tokens, or its share of that of everyone's."""
     if mine.leaf in ENDS:
         return _by_rows(mine, mesh.tp)
-    groups = {weight.group for weight in mine.weights}
-    if "experts" in groups:
-        return with_copies(_by_rows(ours, mesh.ep), step, mesh)
-    if "memory_values" not in groups:
+    group = _group(mine)
+    if group is None:
         return mine
+    if group == "experts":
+        return with_copies(_by_rows(ours, mesh.ep), step, mesh)
     if mesh.tables == "rows":
         return _by_rows(ours, mesh.of_stage)
     return _by_width(ours, mesh.of_stage, step)

@@ -7,23 +7,22 @@ once, so that every GPU runs its layers once for each microbatch.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 
 from costmodel.costs.footprint import Footprint, footprint
-from costmodel.costs.mesh.sharding import gpu_operators, of_layers, split_model
-from costmodel.costs.operators import build_operators
+from costmodel.costs.mesh.kept import kept_division, kept_parameters
+from costmodel.costs.mesh.sharding import gpu_operators, of_layers
 from costmodel.costs.placement import far_tables
 from costmodel.costs.step import Costs
 from costmodel.costs.table_rows import row_totals
 from costmodel.costs.totals import (
     KvCache,
+    Totals,
     distinct,
     flops_by_kind,
     kept_bytes,
     kv_bytes_per_token,
-    parameter_counts,
     routing_totals,
     totals,
 )
@@ -31,8 +30,8 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.mesh import Mesh
 from costmodel.layers.numbers import Count, Number, smaller
-from costmodel.layers.operator import QUANTITIES, Operator, Part, Step
-from costmodel.layers.touched import TableRows, Touched
+from costmodel.layers.operator import Operator, Step
+from costmodel.layers.touched import TableRows
 
 NOTHING = 0
 
@@ -52,8 +51,9 @@ class MeshStep:
     mesh: Mesh
     microbatches: Count  # of a group
     gpu_step: Step  # a GPU's: one microbatch of its group
-    undivided: tuple[Operator, ...]  # the same microbatch on one GPU that had all of the model
     gpu_operators: tuple[Operator, ...]  # of one GPU for one microbatch, the layers of all stages
+    tables: tuple[Operator, ...]  # of memory layers, the same of a GPU that had whole tables
+    sums: Totals  # of the GPU's operators
     stages: tuple[Stage, ...]
 
     @property
@@ -102,7 +102,7 @@ def mesh_step(model: ModelConfig, step: Step, mesh: Mesh, capacity_bytes: Number
             f"placement={shown(step.placement.label)}: tables outside HBM are costed on one GPU"
             f" alone, and this is a mesh of {mesh.gpus}"
         )
-    divided = split_model(model, mesh)
+    divided = kept_division(model, mesh)
     _check_stages(model, mesh)
     of_group = _of_sequences(step, _group_batch(step.batch, mesh))
     microbatches = _fewer(of_group.batch, mesh.pp)
@@ -114,15 +114,16 @@ def mesh_step(model: ModelConfig, step: Step, mesh: Mesh, capacity_bytes: Number
                 f" no multiple of {mesh.pp}; they go through the stages in as many microbatches"
             )
         gpu_step = _of_sequences(step, of_group.batch // microbatches)
-    operators = gpu_operators(divided, gpu_step, mesh)
-    resident = operators if gpu_step is of_group else gpu_operators(divided, of_group, mesh)
+    own = gpu_operators(divided, gpu_step, mesh)
+    resident = own if gpu_step is of_group else gpu_operators(divided, of_group, mesh)
     return MeshStep(
         mesh=mesh,
         microbatches=microbatches,
         gpu_step=gpu_step,
-        undivided=build_operators(model, gpu_step),
-        gpu_operators=operators,
-        stages=tuple(_stages(divided, of_group, mesh, resident, capacity_bytes)),
+        gpu_operators=own.operators,
+        tables=own.tables,
+        sums=totals(own.operators),
+        stages=tuple(_stages(divided, of_group, mesh, resident.operators, capacity_bytes)),
     )
 
 
@@ -226,22 +227,25 @@ def _check_tables(operators: Iterable[Operator], mesh: Mesh, of_stage: int) -> N
 
 
 def whole_costs(model: ModelConfig, step: Step, of: MeshStep) -> Costs:
-    """What all GPUs do together: each operator's work, on all GPUs of its stage.
+    """What all GPUs do together; operators stay those of one GPU and microbatch.
 
     Parameters and bytes a token are those of the model, however many copies of it there are.
     """
-    mesh = of.mesh
-    summed = tuple(_times(operator, of.runs, mesh.ep) for operator in of.gpu_operators)
-    sums, memory = totals(summed), of.memory
+    operators, memory = of.gpu_operators, of.memory
+    sums = _times(of.sums, of.runs)
+    rows, touched = row_totals(operators), distinct(operators)
+    experts = None if touched.experts is None else touched.experts * of.mesh.ep
     return Costs(
         step=step,
-        operators=summed,
-        parameters=parameter_counts(of.undivided),
+        operators=operators,
+        parameters=kept_parameters(model),
         totals=sums,
-        rows=row_totals(summed),
-        far=far_tables(summed, sums, step),
-        flops_by_kind=flops_by_kind(summed),
-        routing=routing_totals(summed),
+        rows=TableRows(
+            read_bytes=rows.read_bytes * of.runs, sector_bytes=rows.sector_bytes * of.runs
+        ),
+        far=far_tables(operators, sums, step),
+        flops_by_kind={kind: flops * of.runs for kind, flops in flops_by_kind(operators).items()},
+        routing=_times(routing_totals(operators), of.runs),
         kv_cache=KvCache(
             bytes_per_token=kv_bytes_per_token(model, step),
             stored_bytes=memory.kv_bytes,
@@ -250,34 +254,15 @@ def whole_costs(model: ModelConfig, step: Step, of: MeshStep) -> Costs:
             state_bytes_per_sequence=kept_bytes(model, step)[1],
             state_bytes=memory.state_bytes,
         ),
-        distinct=distinct(summed),
+        distinct=replace(touched, experts=experts),
     )
 
 
-def _times(operator: Operator, runs: Number, ep: int) -> Operator:
-    """The operator as all GPUs of its stage do it together; weights stay those of one GPU."""
-    return replace(
-        operator,
-        parts=tuple(_part_times(part, runs) for part in operator.parts),
-        touched=_touched_times(operator.touched, ep),
-        rows=_rows_times(operator.rows, runs),
+def _times(sums: Totals, runs: Number) -> Totals:
+    """The totals of so many GPUs and microbatches; nothing stays nothing."""
+    return Totals(
+        **{
+            field.name: value if (value := getattr(sums, field.name)) is NOTHING else value * runs
+            for field in fields(Totals)
+        }
     )
-
-
-def _part_times(part: Part, runs: Number) -> Part:
-    summed: dict[str, Any] = {
-        name: value * runs for name in QUANTITIES if (value := getattr(part, name)) is not NOTHING
-    }
-    return replace(part, **summed)
-
-
-def _touched_times(touched: Touched | None, ep: int) -> Touched | None:
-    if touched is None or touched.kind != "experts":
-        return touched
-    return replace(touched, distinct=touched.distinct * ep, population=touched.population * ep)
-
-
-def _rows_times(rows: TableRows | None, runs: Number) -> TableRows | None:
-    if rows is None:
-        return None
-    return replace(rows, read_bytes=rows.read_bytes * runs, sector_bytes=rows.sector_bytes * runs)

@@ -21,6 +21,11 @@ def mesh_words(workload: Workload) -> str:
     return "" if workload.mesh == ONE_GPU else f": {workload.mesh.label}"
 
 
+def of_one_gpu(prediction: Prediction) -> str:
+    """` of one GPU and microbatch`, of what a mesh tells so; empty on one GPU."""
+    return "" if prediction.parallel is None else " of one GPU and microbatch"
+
+
 def mesh_tables(prediction: Prediction) -> list[Table]:
     """What one GPU has and sends, and each exchange; none on one GPU."""
     of = prediction.parallel
@@ -38,7 +43,7 @@ def mesh_tables(prediction: Prediction) -> list[Table]:
         ends.add(len(rows) - 1)
     return [
         Table(
-            title=f"One of {of.step.mesh.label}; all other numbers are of all of them together",
+            title=f"One of {of.step.mesh.label}; the table above is of all of them together",
             headers=("quantity", "value", "what it counts"),
             rows=tuple(rows),
             ends_in_text=True,

@@ -13,7 +13,7 @@ from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.step import STEP_QUANTITIES, STEP_SECTIONS
 from costmodel.show.prediction_json import operators_json, unknown_reasons
 from costmodel.show.tables.columns import cell, head
-from costmodel.show.tables.mesh import mesh_tables, mesh_words
+from costmodel.show.tables.mesh import mesh_tables, mesh_words, of_one_gpu
 from costmodel.show.tables.notes import (
     cache_note,
     calibration_note,
@@ -44,7 +44,9 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
         _summary(prediction, title),
         *mesh_tables(prediction),
         operators_table(
-            "Operators (sums over the layers that a path lists)", operators, workload.backend
+            f"Operators{of_one_gpu(prediction)} (sums over the layers that a path lists)",
+            operators,
+            workload.backend,
         ),
     ]
     routing = _routing_parts(prediction, operators, predicted)
@@ -166,7 +168,8 @@ def _routing_parts(
             if part["routing"]
         ]
     return Table(
-        title="Routing cost, part by part (sums over the layers that a path lists)",
+        title=f"Routing cost{of_one_gpu(prediction)}, part by part"
+        " (sums over the layers that a path lists)",
         headers=(
             "operator",
             "part",

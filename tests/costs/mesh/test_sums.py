@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -103,11 +104,11 @@ def on_meshes(draw: st.DrawFn) -> tuple[ModelConfig, Step, Mesh]:
     return larger, changed(step, batch=step.batch * dp), mesh
 
 
-def by_leaf(costs: Costs, quantity: str) -> dict[str, float]:
-    """A sum over all layers and operators of each leaf."""
+def by_leaf(operators: Iterable[Operator], quantity: str, runs: int = 1) -> dict[str, float]:
+    """A sum over all layers, GPUs and operators of each leaf."""
     sums: dict[str, float] = defaultdict(float)
-    for operator in costs.operators:
-        sums[operator.leaf] += operator.count * float(operator.total(quantity))
+    for operator in operators:
+        sums[operator.leaf] += runs * operator.count * float(operator.total(quantity))
     return sums
 
 
@@ -122,8 +123,10 @@ def both(model: ModelConfig, step: Step, mesh: Mesh) -> tuple[Costs, Costs, Mesh
 def test_flops_of_all_gpus_are_those_of_one(case: tuple[ModelConfig, Step, Mesh]) -> None:
     """Exactly, but for what the GPUs of a group do alike, which counts `tp` times."""
     model, step, mesh = case
-    one, all_gpus, _ = both(model, step, mesh)
-    alone, together = by_leaf(one, "flops"), by_leaf(all_gpus, "flops")
+    one, all_gpus, divided = both(model, step, mesh)
+    alone = by_leaf(one.operators, "flops")
+    together = by_leaf(divided.gpu_operators, "flops", int(divided.runs))
+    assert sum(together.values()) == pytest.approx(float(all_gpus.totals.flops))
     assert alone.keys() == together.keys()
     for leaf, flops in alone.items():
         if leaf in REPLICATED or leaf.startswith(("altup", "laurel", "per_layer")):
@@ -195,10 +198,11 @@ def test_groups_read_experts_and_tables_once_between_them(
     """The rows and experts that all sequences touch, however many groups have them."""
     larger = changed(step, batch=step.batch * dp)
     assume(all(getattr(ffn, "num_experts", dp) % dp == 0 for ffn, _ in model.ffn_groups))
-    one, all_gpus, _ = both(model, larger, Mesh(dp=dp, ep=dp, tables="rows"))
+    one, all_gpus, divided = both(model, larger, Mesh(dp=dp, ep=dp, tables="rows"))
     assert all_gpus.totals.row_bytes == pytest.approx(one.totals.row_bytes)
     assert all_gpus.distinct.experts == pytest.approx(one.distinct.experts)
-    alone, together = by_leaf(one, "weight_bytes"), by_leaf(all_gpus, "weight_bytes")
+    alone = by_leaf(one.operators, "weight_bytes")
+    together = by_leaf(divided.gpu_operators, "weight_bytes", int(divided.runs))
     assert together["moe.experts"] == pytest.approx(alone["moe.experts"])
     assert together["ffn.gate_up"] == pytest.approx(dp * alone["ffn.gate_up"])
 
