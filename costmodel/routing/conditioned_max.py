@@ -24,13 +24,12 @@ SKEW = 4.0  # ... and as much again above, for counts of small mean
 PER_DEVIATION = 6  # values to a standard deviation, where each value cannot be looked at
 MOST_PER_DEVIATION = 40  # if deviations differ, of the largest
 SPAN = 13.0  # standard deviations of the sum after which its density may repeat
-FEW_COUNTS = 4  # up to here a count cut off at m leaves a sum with an edge, which asks for ...
-FREQUENCIES, FREQUENCIES_OF_FEW = 16, 40  # ... more of them: 16 are within 0.3 % of all, 40 0.1 %
+FEW_COUNTS = 4  # up to here a count that is cut off at m leaves an edge in the sum's density
+FREQUENCIES = 16  # the result is within 0.07 % of that with all of them ...
+FREQUENCIES_OF_FEW = 40  # ... and within 0.03 %, where 16 would lose 0.5 %
 POISSON = 1e-4  # the success probability below which a binomial is taken as a Poisson
-LARGE = 1e3  # from here on two terms of Stirling's series give 13 digits
-SHIFT = 8
+LOG_ROOT_2_PI = math.log(2 * math.pi) / 2
 ROUNDING = 1e-6  # of a number of trials, beyond which there is no value
-
 
 Probabilities = Callable[[NDArray[np.bool_], Floats], Floats]
 """Of some of the kinds of counts, and of values: the probability of each, (kinds, values)."""
@@ -41,6 +40,8 @@ def expected_maximum(
     variance: Floats,
     repeats: Floats,
     total: int,
+    *,
+    most: int | None = None,
     probabilities: Probabilities | None = None,
 ) -> float:
     """E[max of Y_g | sum = T], where the means and variances of Y_g without the sum are given.
@@ -53,25 +54,28 @@ def expected_maximum(
         variance: (kinds,), above 0 and at most the mean.
         repeats: (kinds,), how many counts there are of each kind; whole numbers.
         total: T.
+        most: No count is larger; unless given, T.
         probabilities: The distributions; unless given, `binomial` of the means and variances.
     """
     deviation = np.sqrt(variance)
     gpus = float(repeats.sum())
     least = max(math.ceil(total / gpus), int((mean - REACH * deviation).max())) - 1
-    most = min(total, math.ceil((mean + REACH * deviation + SKEW).max()))
+    last = min(total if most is None else most, math.ceil((mean + REACH * deviation + SKEW).max()))
     high = mean + REACH * deviation + SKEW > least  # the others are never the maximum
     widest, narrowest = float(deviation[high].max()), float(deviation[high].min())
     step = max(1, int(narrowest / PER_DEVIATION), int(widest / MOST_PER_DEVIATION))
     first = max(0, int((mean - REACH * deviation)[high].min()) - 1)
-    values = np.arange(first, most + step, step, dtype=np.float64)
+    values = np.arange(first, last + step, step, dtype=np.float64)
     spread = math.sqrt(float((variance * repeats).sum()))
     angles = _angles(spread, FREQUENCIES_OF_FEW if gpus <= FEW_COUNTS else FREQUENCIES)
-    rest = _log_transform(mean[~high], variance[~high], angles) @ repeats[~high]
+    log_rest = np.asarray(-1j * total * angles, dtype=np.complex128)
+    if not high.all():
+        log_rest += _log_transform(mean[~high], variance[~high], angles) @ repeats[~high]
     if probabilities is None:
         probability = binomial(mean[high], variance[high], values)
     else:
         probability = probabilities(high, values)
-    return _maximum(probability, values, repeats[high], angles, rest - 1j * total * angles)
+    return _maximum(probability, values, repeats[high], angles, log_rest)
 
 
 def _maximum(
@@ -95,7 +99,11 @@ def _maximum(
 
 
 def binomial(mean: Floats, variance: Floats, values: Floats) -> Floats:
-    """The probabilities of values, (counts, values), which they sum to 1 over."""
+    """The probabilities of values, (counts, values); over these values they sum to 1.
+
+    The number of trials is mean^2 / (mean - variance), whole or not; no value lies beyond it. Where
+    the variance is the mean, to within `POISSON`, the count is Poisson.
+    """
     success = 1.0 - variance / mean
     poisson = success < POISSON
     success = np.where(poisson, 0.5, success)[:, np.newaxis]
@@ -139,16 +147,10 @@ def _log_transform(mean: Floats, variance: Floats, angles: Floats) -> NDArray[np
 
 
 def _log_gamma(x: Floats) -> Floats:
-    """The logarithm of Gamma(x), x > 0, to 13 digits: Stirling's series at x, or 8 further on."""
-    large = x > LARGE
-    shifted = np.where(large, x, x + SHIFT)
-    product = np.ones_like(x)
-    for added in range(SHIFT):
-        product *= np.where(large, 1.0, x + added)
-    w = 1 / shifted**2
-    series = (1 / 12 - w * (1 / 360 - w * (1 / 1260 - w / 1680))) / shifted
-    half = math.log(2 * math.pi) / 2
-    logarithm: Floats = (
-        (shifted - 0.5) * np.log(shifted) - shifted + half + series - np.log(product)
-    )
+    """The logarithm of Gamma(x), x >= 1, to 9 digits: Stirling's series, taken 4 further on."""
+    z = x + 4
+    w = 1 / z**2
+    series = (1 / 12 - w * (1 / 360 - w * (1 / 1260 - w / 1680))) / z
+    steps = np.log(x * (x + 1) * (x + 2) * (x + 3))
+    logarithm: Floats = (z - 0.5) * np.log(z) - z + LOG_ROOT_2_PI + series - steps
     return logarithm

@@ -1,15 +1,16 @@
 """How many tokens the busiest of several GPUs gets, and what each gets and touches.
 
-Notation: N tokens choose k different ones of E experts each, independently. The load of a GPU is
-the number of choices of a token and an expert that fall on its slots (`placement.py`). With as many
+Notation: each of N tokens chooses k different ones of E experts, which stand on G GPUs
+(`placement.py`). The load of a GPU is how many of these N k choices fall on its slots. With as many
 GPUs as experts, the busiest GPU is the busiest expert.
 
 Leaves out, in all of this file: that tokens of one text choose alike; capacity limits, which drop
-tokens; groups of experts of which a router looks at a few (`n_group`).
+tokens; groups of experts of which a router looks at a few (`n_group`). A measured histogram says
+how popular experts are, of few tokens with a skew that is chance.
 """
 
 from functools import lru_cache
-from math import nan
+from math import ceil, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ ROUNDS = 200  # of a fixed point, which takes some ten unless two experts have a
 SETTLED = 1e-9
 LEAST_SHARE = 1e-12  # of an expert that nothing has drawn
 LEAST_VARIANCE = 1e-9  # of a mean: a count that is certain
-MARGIN = 25  # beyond twice the expected sum
+FAR, MARGIN = 11.0, 13  # deviations, and half the values, beyond a sum's mean
 
 
 def expected_loads(
@@ -72,16 +73,20 @@ def expected_max_load(
 ) -> Expected:
     """The expected load of the busiest GPU, E[max over GPUs], from N k / G to N k.
 
-    Formula: the load of a slot that a token takes with probability q is modelled by a binomial
-    count with the mean N q, and the counts of all slots are independent but for their sum, N k. Its
-    variance is such that, given the sum, it is N q (1 - q) as of N independent tokens: with
-    c (1 - c / C) = q (1 - q), C the sum of c over slots, theta = 1 - c / q, there are
-    n = 1 + (N - 1) q / theta trials. One token then draws by conditional Poisson sampling, which is
-    exact under uniform routing, and k = 1 is the multinomial, exactly. `conditioned_max.py` has the
-    maximum. Slots of a GPU are added up by their means and variances; of `FEW_TOKENS` or fewer
-    slots that differ, by their distributions.
+    Formula: N tokens take a slot with the probability q each. The slot's load is modelled by a
+    binomial count of n trials with the mean N q; the counts of all slots are independent, but their
+    sum is known to be N k. n is such that the variance, given the sum, is that of N independent
+    tokens, N q (1 - q): with c (1 - c / C) = q (1 - q), C the sum of c over all slots, and
+    theta = 1 - c / q, it is n = 1 + (N - 1) q / theta. For k = 1 the counts are Poisson and the
+    model is exact: a multinomial. For N = 1 it is exact under uniform routing. A GPU's load is the
+    sum over its slots: of their means and variances, or, at `FEW_TOKENS` tokens or fewer, of their
+    distributions if they differ. `conditioned_max.py` has the maximum.
 
-    Error, by tests/routing/max_load.csv, which is simulated: see tests/routing/test_max_load.py.
+    Error, beside the simulated loads of tests/routing/max_load.csv (64 and 256 experts, k of 1 to
+    8, 2 to 64 GPUs, 1 to 4096 tokens): below 0.5 % under uniform routing, which is the noise of the
+    simulation. Under Zipf's law to an exponent of 2, below 1 % from 4 tokens on and 2 % of one
+    token. Copies that stand on one GPU together (`consecutive`) are taken for independent, which
+    overstates the largest load: by up to 24 % of one token, 6 % of 16, 3 % of 64, 2 % of 256.
     Source: J. Hajek, Asymptotic theory of rejective sampling, Ann. Math. Stat. 35 (1964), for c;
     the binomial counts are ours.
 
@@ -149,16 +154,11 @@ def _one_max_load(popularity_bytes: bytes, draws: int, tokens: int, placement: P
     shares, success = _slot_model(popularity_bytes, draws, placement)
     if np.isnan(shares).any():
         return nan
-    total = tokens * draws
     mean = tokens * shares
-    by_gpu = mean.sum(axis=1)
     variance = mean * np.maximum(1.0 - _success(shares, success, draws, tokens), LEAST_VARIANCE)
-    if tokens <= FEW_TOKENS and float(np.ptp(shares)) > 0.0:
-        load = _of_few(mean, variance, tokens, total)
-    else:
-        load = _of_many(by_gpu, variance.sum(axis=1), total)
-    most = tokens * min(draws, shares.shape[1])
-    return min(max(load, float(by_gpu.max())), float(most))
+    load = _maximum_over_gpus(mean, variance, draws, tokens)
+    least = max(float(mean.sum(axis=1).max()), float(ceil(tokens * draws / placement.gpus)))
+    return min(max(load, least), float(tokens * min(draws, shares.shape[1])))
 
 
 @lru_cache(maxsize=KEPT_MODELS)
@@ -189,37 +189,48 @@ def _success(shares: Floats, success: Floats, draws: int, tokens: int) -> Floats
     return rate if draws > 1 else np.zeros_like(shares)
 
 
-def _of_many(mean: Floats, variance: Floats, total: int) -> float:
-    """The maximum over GPUs, those with like loads taken together."""
-    deviation = np.sqrt(variance)
-    unit = ALIKE * float(deviation.max())
-    alike = np.round(mean / unit) + 1j * np.round(deviation / unit)
-    _, kind, repeats = np.unique(alike, return_inverse=True, return_counts=True)
-    return expected_maximum(
-        np.bincount(kind, mean) / repeats,
-        np.bincount(kind, variance) / repeats,
-        repeats.astype(np.float64),
-        total,
-    )
+def _maximum_over_gpus(mean: Floats, variance: Floats, draws: int, tokens: int) -> float:
+    """The maximum from the mean and variance of each slot's count, both (gpus, slots).
 
-
-def _of_few(mean: Floats, variance: Floats, tokens: int, total: int) -> float:
-    """The maximum over GPUs whose slots' counts, (gpus, slots), are added up one by one.
-
-    The probabilities of a sum are the inverse of a discrete Fourier transform; its period is so
-    long that no sum beyond it has a probability.
+    GPUs with like loads are taken together.
     """
-    gpus, size = mean.shape
-    period = 2 * total + MARGIN
+    gpu_mean, gpu_variance = mean.sum(axis=1), variance.sum(axis=1)
+    deviation = np.sqrt(gpu_variance)
+    unit = ALIKE * float(deviation.max())
+    alike = np.round(gpu_mean / unit) + 1j * np.round(deviation / unit)
+    _, kind, repeats = np.unique(alike, return_inverse=True, return_counts=True)
+    size = mean.shape[1]
+    one_by_one = size > 1 and draws > 1 and tokens <= FEW_TOKENS and float(np.ptp(mean)) > 0.0
 
     def probabilities(chosen: NDArray[np.bool_], values: Floats) -> Floats:
-        slots = binomial(mean[chosen].ravel(), variance[chosen].ravel(), np.arange(tokens + 1.0))
-        transform = np.fft.rfft(slots, period, axis=1).reshape(-1, size, period // 2 + 1)
-        sums = np.fft.irfft(transform.prod(axis=1), period, axis=1)
-        probability = np.maximum(sums[:, values.astype(np.int64)], 0.0)
-        normalised: Floats = probability / probability.sum(axis=1, keepdims=True)
-        return normalised
+        gpus = chosen[kind]
+        by_gpu = _sums(mean[gpus], variance[gpus], tokens, values)
+        of_kind = (np.flatnonzero(chosen)[:, np.newaxis] == kind[gpus]) * 1.0
+        mixed: Floats = of_kind @ by_gpu / repeats[chosen, np.newaxis]
+        return mixed
 
     return expected_maximum(
-        mean.sum(axis=1), variance.sum(axis=1), np.ones(gpus), total, probabilities
+        np.bincount(kind, gpu_mean) / repeats,
+        np.bincount(kind, gpu_variance) / repeats,
+        repeats.astype(np.float64),
+        tokens * draws,
+        most=tokens * min(draws, size),
+        probabilities=probabilities if one_by_one else None,
     )
+
+
+def _sums(mean: Floats, variance: Floats, tokens: int, values: Floats) -> Floats:
+    """(gpus, values): the probabilities of each GPU's sum over the counts of its slots.
+
+    A sum's probabilities are the inverse of a discrete Fourier transform, whose period is so long
+    that nothing lies beyond it.
+    """
+    gpus, size = mean.shape
+    reach = mean.sum(axis=1) + FAR * np.sqrt(variance.sum(axis=1))
+    period = 2 * (max(int(reach.max()), int(values[-1])) // 2 + MARGIN)
+    slots = binomial(mean.ravel(), variance.ravel(), np.arange(tokens + 1.0))
+    transform = np.fft.rfft(slots, period, axis=1).reshape(gpus, size, period // 2 + 1)
+    sums = np.fft.irfft(transform.prod(axis=1), period, axis=1)
+    probability = np.maximum(sums[:, values.astype(np.int64)], 0.0)
+    normalised: Floats = probability / probability.sum(axis=1, keepdims=True)
+    return normalised
