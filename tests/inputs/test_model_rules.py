@@ -85,6 +85,11 @@ MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"overrides": [{"ffn": DENSE}]}, "overrides.0.layers", "is missing"),
     (
+        {"attention": BOTH | {"attention": {**ATTENTION, "shared_kv": True}}},
+        "attention.shared_kv=True",
+        "is not modelled beside Mamba-2",
+    ),
+    (
         {"attention": {**ATTENTION, "shared_kv": True}},
         "attention.shared_kv=True",
         "layer 0 has no earlier layer with keys and values of its own",
