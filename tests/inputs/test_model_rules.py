@@ -18,6 +18,12 @@ from tests.inputs.test_model import (
 )
 from tests.inputs.test_model import model as make
 
+BOTH: dict[str, Any] = {
+    "kind": "attention_and_mamba2",
+    "attention": ATTENTION,
+    "mamba": {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8},
+}
+
 MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
     ({"name": ""}, "name=''", "at least 1 character"),
     ({"name": "x" * 121}, "name='xxx", "at most 120 characters"),
