@@ -43,23 +43,35 @@ class LayerState:
 
     tensors: list[Tensor]
 
+    @property
+    def states(self) -> list[Tensor]:
+        """All that it keeps."""
+        return self.tensors
+
 
 @dataclass(kw_only=True)
 class LayerCache:
     """The KV cache of one layer: keys [B, K, C, d] and values [B, K, C, dv].
 
-    Latent attention keeps no values: they are the first c elements of its keys.
+    Latent attention keeps no values: they are the first c elements of its keys. A layer with a
+    recurrence beside its attention keeps the states of that, too.
     """
 
     keys: Tensor
     values: Tensor | None
     window: int | None
     in_chunks: bool = False  # the window is a chunk: tokens before its start are out of reach
+    states: list[Tensor] = field(default_factory=list)  # [B, ...] each, of fixed size
+
+    @property
+    def kv(self) -> list[Tensor]:
+        """The keys, and the values if the layer keeps any."""
+        return [self.keys] if self.values is None else [self.keys, self.values]
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The keys, and the values if the layer keeps any."""
-        return [self.keys] if self.values is None else [self.keys, self.values]
+        """All that it keeps."""
+        return [*self.kv, *self.states]
 
     @property
     def slots(self) -> int:
@@ -85,7 +97,7 @@ class LayerCache:
     @property
     def token_bytes(self) -> int:
         """Bytes of one token of one sequence."""
-        return sum(t.shape[1] * t.shape[3] * t.element_size() for t in self.tensors)
+        return sum(t.shape[1] * t.shape[3] * t.element_size() for t in self.kv)
 
 
 @dataclass(kw_only=True)
@@ -127,8 +139,8 @@ class Cache:
         return sum(tensor.nbytes for tensor in self._states())
 
     def _states(self) -> list[Tensor]:
-        states = [layer for layer in self.layers if isinstance(layer, LayerState)]
-        return [tensor for state in (*states, *self.memories.values()) for tensor in state.tensors]
+        kept = (*self.layers, *self.memories.values())
+        return [tensor for layer in kept for tensor in layer.states]
 
     def positions(self, new_tokens: int) -> Tensor:
         """The positions of the new tokens in their sequence, [T]."""

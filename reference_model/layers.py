@@ -37,6 +37,10 @@ def _gelu(x: Tensor) -> Tensor:
     return nn.functional.gelu(x, approximate="tanh")
 
 
+def _squared_relu(x: Tensor) -> Tensor:
+    return nn.functional.relu(x).square()
+
+
 def _clamped_silu(x: Tensor) -> Tensor:
     x = x.clamp(max=CLAMP)
     return x * torch.sigmoid(ALPHA * x)
@@ -46,6 +50,7 @@ _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu": nn.functional.silu,
     "gelu": _gelu,
     "relu": nn.functional.relu,
+    "relu2": _squared_relu,
     "clamped_silu": _clamped_silu,
 }
 

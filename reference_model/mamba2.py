@@ -136,7 +136,7 @@ class Mamba2Layer(nn.Module):
 
     def forward(self, x: Tensor, cache: Cache, index: int) -> Tensor:
         """[B, T, D] to [B, T, D]."""
-        conv, state = cache.layers[index].tensors
+        conv, state = cache.layers[index].states
         z, xbc, dt = self.in_proj(x).split(self.widths, dim=-1)
         mixed = self.recurrence(self.conv(xbc, conv), dt, state)
         group = self.config.inner // self.config.mamba_n_groups

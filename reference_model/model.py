@@ -8,7 +8,8 @@ LAUREL's residual (`laurel`) stands before `ffn_norm`. With AltUp the stream is 
 block begins with `altup.predict` and ends with `altup.correct`, which adds what waits.
 
 A block with its norms behind has the two post norms alone, whose results join the residual stream
-at once; a parallel block has no `ffn_norm`.
+at once; a parallel block has no `ffn_norm`. A block may lack its mixer or its FFN, and the norms of
+that with it.
 
 The additions to the residual stream are done by the norm that comes next, as a fused kernel would
 do them: a block returns what it adds, and a norm takes the stream and the additions that wait for
@@ -38,36 +39,43 @@ from reference_model.value_tables import TablesPlace, placed
 class Block(nn.Module):
     """One block; its attributes have the names that the cost model's paths have."""
 
-    attention_norm: Norm  # both where the configuration has them
+    attention_norm: Norm  # both where the block has them
     ffn_norm: Norm
 
-    def __init__(self, factory: Factory, config: ModelConfig, attention: nn.Module) -> None:
+    def __init__(
+        self, factory: Factory, config: ModelConfig, attention: nn.Module | None, *, fed: bool
+    ) -> None:
         super().__init__()
-        self.is_parallel = config.block == "parallel"
         self.norms_behind = config.block == "norms_behind"
-        if not self.norms_behind:
+        self.has_ffn_norm = fed and config.block == "serial"
+        # leaves are listed in the order in which a step runs them
+        if attention is not None and not self.norms_behind:
             self.attention_norm = Norm(factory, config)
         self.attention = attention
-        self.post_attention_norm = _post_norm(factory, config)
+        post_norm = None if attention is None else _post_norm(factory, config)
+        self.post_attention_norm: Norm | None = post_norm
         self.altup: AltUpBlock | None = None
         self.laurel: nn.Module | None = None
         if config.laurel is not None:
             self.laurel = module_of(config.laurel)(factory, config.laurel)
-        if config.block == "serial":
+        if self.has_ffn_norm:
             self.ffn_norm = Norm(factory, config)
         self.ffn: nn.Module | None = None
         self.moe: nn.Module | None = None
+        self.own = ""  # which of the two is the block's own; the other is a shortcut's
         self.memory: nn.Module | None = None
         self.post_ffn_norm: Norm | None = None
 
     def new_cache(self, room: Room) -> LayerCache | LayerState:
         """An empty cache or state for this block's sequence mixer."""
+        if self.attention is None:
+            return LayerState(tensors=[])
         cache: LayerCache | LayerState = self.attention.new_cache(room)  # type: ignore[operator]  # every mixer has it
         return cache
 
     def forward(
         self, stream: Tensor, adds: list[Tensor], cache: Cache, index: int
-    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
+    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
         """One block of one step; all tensors are [B, T, D].
 
         Args:
@@ -77,31 +85,40 @@ class Block(nn.Module):
             index: This block's number.
 
         Returns:
-            The stream, the FFN's output that waits to be added, and the memory layer's output.
+            The stream, the FFN's output that waits to be added, and by their attributes the outputs
+            of what stands beside the FFN: a memory layer, the FFN of a shortcut.
         """
-        ffn = self.ffn if self.ffn is not None else self.moe
+        ffn = getattr(self, self.own) if self.own else None
         if self.norms_behind:
-            return self._joined(stream, ffn, cache, index), [], None
-        stream, x = self.attention_norm(stream, *adds)
-        attended = self.attention(x, cache, index)
-        if self.post_attention_norm is not None:
-            _, attended = self.post_attention_norm(attended)
-        adds = []
-        if self.is_parallel:  # the FFN reads what attention read
-            adds.append(attended)
-        elif self.laurel is not None:
-            stream, x = self.ffn_norm(self.laurel(stream, x, attended))
-        else:
-            stream, x = self.ffn_norm(stream, attended)
+            return self._joined(stream, ffn, cache, index), [], {}
+        x = stream
+        if self.attention is not None:
+            stream, x = self.attention_norm(stream, *adds)
+            attended = self.attention(x, cache, index)
+            if self.post_attention_norm is not None:
+                _, attended = self.post_attention_norm(attended)
+            adds = [attended]
+            if self.laurel is not None:
+                stream, adds = self.laurel(stream, x, attended), []
+        if self.has_ffn_norm:  # else the FFN, if there is one, reads what attention read
+            stream, x = self.ffn_norm(stream, *adds)
+            adds = []
         if ffn is not None:
             out = ffn(x)
             if self.post_ffn_norm is not None:
                 _, out = self.post_ffn_norm(out)
             adds.append(out)
-        return stream, adds, None if self.memory is None else self.memory(x)
+        beside = {"ffn": self.ffn, "moe": self.moe, "memory": self.memory}
+        outputs = {
+            name: module(x)
+            for name, module in beside.items()
+            if module is not None and name != self.own
+        }
+        return stream, adds, outputs
 
     def _joined(self, stream: Tensor, ffn: nn.Module | None, cache: Cache, index: int) -> Tensor:
         """The stream after a block whose norms are of the sublayers' outputs alone."""
+        assert self.attention is not None, "a rule of the model"
         assert self.post_attention_norm is not None, "a rule of the model"
         stream, _ = self.post_attention_norm(stream, self.attention(stream, cache, index))
         if ffn is not None:
@@ -144,17 +161,15 @@ class ReferenceModel(nn.Module):
             assert isinstance(reader, AttentionLayer)
             assert isinstance(owner, AttentionLayer)
             reader.rope.source, owner.rope.lends = source, True
+        fed = config.fed_layers
         self.layers = nn.ModuleList(
-            Block(factory, config, attentions[layer]) for layer in range(num_layers)
+            Block(factory, config, attentions.get(layer), fed=layer in fed)
+            for layer in range(num_layers)
         )
-        for ffn, layers in config.ffn_groups:
-            for layer in layers:
-                module = module_of(ffn)
-                setattr(self.layers[layer], module.attribute, module(factory, ffn))
-                if (post_norm := _post_norm(factory, config)) is not None:
-                    self.layers[layer].post_ffn_norm = post_norm
         self.altup = self._with_altup(factory, config)
-        self.output_blocks: dict[int, int] = {}
+        self.shortcut_blocks: dict[int, int] = {}  # where their outputs join, by their blocks
+        self._add_ffns(factory, config)
+        self.output_blocks: dict[int, int] = {}  # the same of memory layers
         self.look_ups = LookUps(self, factory, config)
         for memory in config.memory:
             if memory.position != "beside_ffn":
@@ -169,6 +184,21 @@ class ReferenceModel(nn.Module):
         self.final_norm = Norm(factory, config)
         tied = self.embed.weight if config.tie_word_embeddings else None
         self.lm_head = LmHead(factory, config.vocab_size, tied, softcap=config.logit_softcap)
+
+    def _add_ffns(self, factory: Factory, config: ModelConfig) -> None:
+        """Give each block its own FFN, and then the FFNs of shortcuts."""
+        for ffn, layers in config.own_ffn_groups:
+            for layer in layers:
+                module = module_of(ffn)
+                setattr(self.layers[layer], module.attribute, module(factory, ffn))
+                self.layers[layer].own = module.attribute
+                if (post_norm := _post_norm(factory, config)) is not None:
+                    self.layers[layer].post_ffn_norm = post_norm
+        for shortcut, placement in zip(config.shortcuts, config.shortcut_placements, strict=True):
+            module = module_of(shortcut.ffn)
+            for layer, output in placement:
+                setattr(self.layers[layer], module.attribute, module(factory, shortcut.ffn))
+                self.shortcut_blocks[layer] = output
 
     def _with_altup(self, factory: Factory, config: ModelConfig) -> AltUpEnds | None:
         """Give each block its part of AltUp; the part at the ends, or None without AltUp."""
@@ -258,15 +288,16 @@ class ReferenceModel(nn.Module):
         stream = self.look_ups.at_input(self.embed(ids), known)
         streams = stream if self.altup is None else self.altup.expand(stream)
         adds: list[Tensor] = []
-        waiting: dict[int, list[Tensor]] = {}  # memory outputs by the block after which they join
+        waiting: dict[int, list[Tensor]] = {}  # outputs by the block after which they join
         for index, block in enumerate(self._blocks()):
             if block.altup is not None:
                 streams = block.altup.predict(streams)
                 stream, adds = streams[0], []
             stream, adds = self.look_ups.before(index, (stream, adds), known, cache)
-            stream, adds, memory = block(stream, adds, cache, index)
-            if memory is not None:
-                waiting.setdefault(self.output_blocks[index], []).append(memory)
+            stream, adds, beside = block(stream, adds, cache, index)
+            for name, output in beside.items():
+                blocks = self.output_blocks if name == "memory" else self.shortcut_blocks
+                waiting.setdefault(blocks[index], []).append(output)
             adds = [*adds, *waiting.pop(index, [])]
             if block.altup is not None:
                 streams, stream = block.altup.corrected(streams, stream, adds)

@@ -5,7 +5,11 @@ all experts in two launches, each reading only the weights of experts that some 
 borders between the groups stay on the device: the host waits for nothing, so a step can be a CUDA
 graph. Shared experts, which every token runs, are an ordinary feed-forward layer beside them.
 
-Shapes: N tokens, D hidden, E experts, k of them a token, I expert width.
+Experts may work in a latent space, to which one projection leads and from which another leads
+back. Behind the E experts there may be Z that return their input: their pairs are sorted to the
+end, where no group reads them.
+
+Shapes: N tokens, D hidden (of a latent space: l), E experts, k of them a token, I expert width.
 """
 
 import torch
@@ -39,12 +43,13 @@ class Router(Selector):
 
     weight: nn.Parameter
     bias: nn.Parameter | None
-    score_correction_bias: nn.Parameter  # where the configuration has it
+    score_correction_bias: nn.Parameter  # both where the configuration has them
+    score_correction: Tensor
 
     def __init__(self, factory: Factory, config: MoeFfn) -> None:
-        super().__init__("experts", population=config.num_experts, draws=config.num_experts_per_tok)
+        super().__init__("experts", population=config.choices, draws=config.num_experts_per_tok)
         self.config = config
-        e = config.num_experts
+        e = config.choices
         self.register("weight", factory.normal(e, factory.hidden_size), "router")
         if config.router_bias:
             self.register("bias", factory.filled(e, value=0.0), "router")
@@ -52,6 +57,9 @@ class Router(Selector):
             self.bias = None
         if config.score_correction_bias:
             self.register("score_correction_bias", factory.filled(e, value=0.0), "router")
+        if config.score_correction_buffer:
+            zeros = torch.zeros(e, device=factory.device, dtype=torch.float32)
+            self.register_buffer("score_correction", zeros)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens [N, D] to the weights and the indices of the selected experts, [N, k] each."""
@@ -66,6 +74,8 @@ class Router(Selector):
         ranked = scores
         if c.score_correction_bias:
             ranked = ranked + self.score_correction_bias.float()
+        if c.score_correction_buffer:
+            ranked = ranked + self.score_correction
         if c.n_group > 1:
             ranked = self._limited(ranked)
         if self.synthetic_choice is not None:  # replaces groups and corrections too
@@ -106,8 +116,10 @@ class Experts(Leaf):
     def __init__(self, factory: Factory, config: MoeFfn) -> None:
         super().__init__()
         self.config = config
-        e, i, d = config.num_experts, config.moe_intermediate_size, factory.hidden_size
-        for field, width in (("hidden_size", d), ("moe_intermediate_size", i)):
+        e, i = config.num_experts, config.moe_intermediate_size
+        d = config.moe_latent_size or factory.hidden_size
+        outer = "hidden_size" if config.moe_latent_size is None else "moe_latent_size"
+        for field, width in ((outer, d), ("moe_intermediate_size", i)):
             if width * factory.dtype.itemsize % ROW_BYTES:
                 multiple = ROW_BYTES // factory.dtype.itemsize
                 raise InputError(
@@ -130,19 +142,48 @@ class Experts(Leaf):
         c = self.config
         k = c.num_experts_per_tok
         ordered, order = indices.flatten().sort(stable=True)
+        if c.zero_expert_num and x.is_meta:  # without numbers: as many pairs as are expected
+            rows = c.computed(len(x))
+            ordered, order = ordered[:rows], order[:rows]
         ends = torch.searchsorted(ordered, self.expert_numbers, right=True).to(torch.int32)
-        rows = x[order // k]
+        read = self._kept(x[order // k], ordered)
         if c.weighted_input:
-            rows = rows * weights.flatten()[order][:, None]
-        hidden = grouped_mm(rows, self.gate_up, ends)
+            read = read * weights.flatten()[order][:, None]
+        hidden = self._kept(grouped_mm(read, self.gate_up, ends), ordered)
         if c.expert_bias:
-            hidden = hidden + self.gate_up_bias[ordered]
+            hidden = hidden + self.gate_up_bias[self._number(ordered)]
         y = grouped_mm(activate(c.activation, c.gated, hidden), self.down, ends)
         if c.expert_bias:
-            y = y + self.down_bias[ordered]
-        back = torch.empty_like(y).index_copy_(0, order, y)
+            y = y + self.down_bias[self._number(ordered)]
+        back = y.new_empty(indices.numel(), y.shape[1]).index_copy_(0, order, y)
         results: Tensor = back.unflatten(0, (-1, k))
+        if c.zero_expert_num:
+            same = x[:, None]  # what the others return: what they read
+            if c.weighted_input:
+                same = same * weights[..., None]
+            results = torch.where((indices < c.num_experts)[..., None], results, same)
         out = (results if c.weighted_input else results * weights[..., None]).sum(1)
+        return out if shared is None else out + shared
+
+    def _kept(self, rows: Tensor, experts: Tensor) -> Tensor:
+        """Rows [R, ..] of experts that compute; zeros in the others, which no product writes."""
+        if not self.config.zero_expert_num:
+            return rows
+        return torch.where((experts < self.config.num_experts)[:, None], rows, 0.0)
+
+    def _number(self, experts: Tensor) -> Tensor:
+        """The number of each expert that computes; of the others any that is valid."""
+        if not self.config.zero_expert_num:
+            return experts
+        return experts.clamp_max(self.config.num_experts - 1)
+
+
+class LatentUp(Linear):
+    """Projects the experts' result back to the hidden size, and adds that of the shared ones."""
+
+    def forward(self, x: Tensor, shared: Tensor | None = None) -> Tensor:
+        """[N, l] to [N, D]."""
+        out = super().forward(x)
         return out if shared is None else out + shared
 
 
@@ -169,10 +210,16 @@ class MoeLayer(nn.Module):
     def __init__(self, factory: Factory, config: MoeFfn) -> None:
         super().__init__()
         self.router = Router(factory, config)
+        self.latent = config.moe_latent_size
+        d = factory.hidden_size
+        if self.latent:
+            self.latent_down = Linear(factory, d, self.latent, "shared_experts")
         self.experts = Experts(factory, config)
+        if self.latent:
+            self.latent_up = LatentUp(factory, self.latent, d, "shared_experts")
         self.shared = config.shared_intermediate_size
         if self.shared:
-            d, bias = factory.hidden_size, config.expert_bias
+            bias = config.expert_bias
             self.shared_gate_up = Linear(
                 factory,
                 d,
@@ -191,5 +238,10 @@ class MoeLayer(nn.Module):
         shared = self.shared_down(self.shared_gate_up(flat)) if self.shared else None
         if self.shared_gate is not None:
             shared = self.shared_gate(flat, shared)
-        result: Tensor = self.experts(flat, *self.router(flat), shared).view_as(x)
-        return result
+        choice = self.router(flat)
+        if self.latent:
+            inner = self.experts(self.latent_down(flat), *choice, None)
+            result: Tensor = self.latent_up(inner, shared)
+        else:
+            result = self.experts(flat, *choice, shared)
+        return result.view_as(x)

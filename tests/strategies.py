@@ -7,10 +7,12 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from costmodel import presets
-from costmodel.inputs.model import Block, ModelConfig, Override, load_model_toml
+from costmodel.inputs.model import Block, ModelConfig, Override, Shortcut, load_model_toml
 from costmodel.inputs.tower import Tower
+from costmodel.layers.absent import NoFfn, NoMixer
 from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
+from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
@@ -123,7 +125,10 @@ def mamba2(draw: st.DrawFn) -> MixerKind:
 
 
 recurrent = short_conv | gated_delta_net() | kimi_delta_attention | mamba2()
-attentions = gqa() | mla | recurrent
+side_by_side: st.SearchStrategy[MixerKind] = st.builds(
+    AttentionAndMamba2, attention=gqa(), mamba=mamba2()
+)
+attentions = gqa() | mla | recurrent | side_by_side
 
 activations = st.sampled_from(get_args(Activation))
 dense: st.SearchStrategy[FfnKind] = st.builds(
@@ -135,9 +140,15 @@ dense: st.SearchStrategy[FfnKind] = st.builds(
 def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
     groups, size = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     kept, shared = draw(st.integers(1, groups)), draw(st.just(0) | widths)
+    chosen, correction = draw(st.integers(1, kept * size)), draw(flags)
+    # As many again without a computation, so that half of an even k computes.
+    zero = groups * size if chosen % 2 == 0 and draw(flags) else 0
     return MoeFfn(
         num_experts=groups * size,
-        num_experts_per_tok=draw(st.integers(1, kept * size)),
+        num_experts_per_tok=chosen,
+        zero_expert_num=zero,
+        score_correction_buffer=zero > 0 and not correction,
+        moe_latent_size=draw(st.none() | widths.map(lambda width: width * multiple_of)),
         moe_intermediate_size=draw(widths) * multiple_of,
         shared_intermediate_size=shared,
         shared_expert_gate=shared > 0 and draw(flags),
@@ -146,7 +157,7 @@ def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
         scoring=draw(st.sampled_from(get_args(Scoring))),
         weighted_input=draw(flags),
         norm_topk_prob=draw(flags),
-        score_correction_bias=draw(flags),
+        score_correction_bias=correction,
         n_group=groups,
         topk_group=kept,
         group_score_experts=draw(st.integers(1, size)),
@@ -269,10 +280,24 @@ towers = st.sampled_from(
 
 
 @st.composite
-def one_override(
-    draw: st.DrawFn, last: int, attention: MixerKind, ffns: st.SearchStrategy[FfnKind]
+def differing(
+    draw: st.DrawFn,
+    last: int,
+    attention: MixerKind,
+    ffns: st.SearchStrategy[FfnKind],
+    *,
+    halves: bool,
 ) -> tuple[Override, ...]:
-    """None, or one: any layer of any kind, or the last one reads the cache of that before it."""
+    """Layers that differ, now and then.
+
+    Of `halves` one that is a mixer and one that is an FFN; else one layer of any kind, or the last
+    one, which reads the cache of that before it.
+    """
+    if halves:
+        return (
+            Override(layers="0", attention=draw(st.none() | attentions), ffn=NoFfn()),
+            Override(layers=str(last), attention=NoMixer(), ffn=draw(st.none() | ffns)),
+        )
     how = draw(st.sampled_from(["none", "any", "shared"]))
     if how == "shared" and last and isinstance(attention, Attention):
         reader = replace(attention, attention_k_eq_v=False, value_norm=False, shared_kv=True)
@@ -289,6 +314,26 @@ def one_override(
 
 
 @st.composite
+def shortcuts(
+    draw: st.DrawFn,
+    num_layers: int,
+    overrides: tuple[Override, ...],
+    own: FfnKind,
+    ffns: st.SearchStrategy[FfnKind],
+) -> tuple[Shortcut, ...]:
+    """Now and then a second FFN, of the other kind, in a layer that no override changes."""
+    changed = {override.layers for override in overrides}
+    free = [layer for layer in range(num_layers) if str(layer) not in changed]
+    if not free or not draw(flags):
+        return ()
+    layer, second = draw(st.sampled_from(free)), draw(ffns)
+    if type(second) is type(own):
+        return ()
+    skips = draw(st.integers(0, num_layers - 1 - layer))
+    return (Shortcut(layers=str(layer), skips=skips, ffn=second),)
+
+
+@st.composite
 def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     """Up to four layers; now and then one that differs, and one or two memories.
 
@@ -297,12 +342,14 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     num_layers, hidden = draw(st.integers(1, 4)), draw(widths) * multiple_of
     ffns = dense | moe(multiple_of=multiple_of)
     last = num_layers - 1
-    attention = draw(attentions)
-    different = draw(one_override(last, attention, ffns))
+    own, attention = draw(ffns), draw(attentions)
     memory: list[MemoryKind] = []
     kind = draw(st.sampled_from(["none", "ultramem", "product_key", "peer", "ngram", "two"]))
     where = draw(st.sampled_from(["all", "0", str(last), f"0-{last}/2", f"0:{last}"]))
-    replaces = draw(flags) and ":" not in where
+    skips = ":" in where or kind == "two"
+    replaces = draw(flags) and not skips
+    halves = last > 0 and not skips and draw(flags)
+    overrides = draw(differing(last, attention, ffns, halves=halves))
     if kind == "ultramem":
         memory = [draw(ultramem(where))]
     elif kind == "product_key":
@@ -320,8 +367,11 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         memory.append(draw(per_layer_embedding(where.replace(":", "-"))))
     if "ngram" in embeddings:
         memory.append(draw(ngram_embedding(hidden)))
-    blocks: list[Block] = ["serial", "parallel"]
-    block = draw(st.sampled_from(blocks if memory else [*blocks, "norms_behind"]))
+    blocks: list[Block] = ["serial"] if halves else ["serial", "parallel"]
+    block = draw(st.sampled_from(blocks if memory or halves else [*blocks, "norms_behind"]))
+    beside: tuple[Shortcut, ...] = ()
+    if block == "serial" and not any(layer.in_place_of_ffn for layer in memory):
+        beside = draw(shortcuts(num_layers, overrides, own, ffns))
     return ModelConfig(
         name="random",
         source="hypothesis",
@@ -330,14 +380,15 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         num_hidden_layers=num_layers,
         tie_word_embeddings=draw(flags),
         attention=attention,
-        ffn=draw(ffns),
-        overrides=different,
+        ffn=own,
+        overrides=overrides,
+        shortcuts=beside,
         memory=tuple(memory),
         norm=draw(st.sampled_from(["rms", "layer", "layer_bias"])),
         block=block,
         post_norms=block == "serial" and draw(flags),
-        altup=draw(st.none() | altups),
-        laurel=draw(st.none() | laurels) if block == "serial" else None,
+        altup=None if halves else draw(st.none() | altups),
+        laurel=draw(st.none() | laurels) if block == "serial" and not halves else None,
         logit_softcap=draw(flags),
         towers=draw(towers),
     )

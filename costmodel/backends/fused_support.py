@@ -85,7 +85,16 @@ def model_refusal(operators: Sequence[Operator]) -> str | None:
     reasons += map(_end_refusal, operators)
     if not any(operator.leaf == "ffn_norm" for operator in operators):
         reasons.append("has no kernels for blocks without a norm before the FFN")
+    elif _layers_of("attention_norm", operators) != _layers_of("ffn_norm", operators):
+        reasons.append("has no kernels for layers that are a mixer or an FFN alone")
+    elif _layers_of("ffn.down", operators) & _layers_of("moe.router", operators):
+        reasons.append("has no kernels for experts beside a dense FFN")
     return next(filter(None, reasons), None)
+
+
+def _layers_of(leaf: str, operators: Sequence[Operator]) -> set[int]:
+    """The layers that have a leaf."""
+    return {layer for operator in operators if operator.leaf == leaf for layer in operator.layers}
 
 
 def _end_refusal(operator: Operator) -> str | None:
@@ -160,13 +169,24 @@ def _ffn_refusal(layer: DenseFfn | MoeFfn) -> str | None:
             "moe_intermediate_size": layer.moe_intermediate_size,
             "shared_intermediate_size": layer.shared_intermediate_size,
         }
-        if layer.shared_expert_gate:
-            return "has no kernels for a gate of the shared experts"
-        if layer.scoring == "sigmoid_of_chosen" or layer.weighted_input:
-            return "has no kernels for experts whose input is weighted by a sigmoid (Llama 4)"
-        if layer.shared_intermediate_size and layer.expert_bias:
-            return "has no kernels for shared experts with biases"
+        if (missing := _experts_refusal(layer)) is not None:
+            return missing
     for field, width in widths.items():
         if width % WIDTH_MULTIPLE:
             return f"needs {field} to be a multiple of {WIDTH_MULTIPLE}, not {width}"
+    return None
+
+
+def _experts_refusal(layer: MoeFfn) -> str | None:
+    """Why there are no kernels for a layer of experts, whatever its widths."""
+    if layer.moe_latent_size is not None:
+        return "has no kernels for experts in a latent space"
+    if layer.zero_expert_num or layer.score_correction_buffer:
+        return "has no kernels for zero-computation experts, or a correction that is a buffer"
+    if layer.scoring == "sigmoid_of_chosen" or layer.weighted_input:
+        return "has no kernels for experts whose input is weighted by a sigmoid (Llama 4)"
+    if layer.shared_expert_gate:
+        return "has no kernels for a gate of the shared experts"
+    if layer.shared_intermediate_size and layer.expert_bias:
+        return "has no kernels for shared experts with biases"
     return None

@@ -44,13 +44,12 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
         for memory, placement in zip(model.memory, placements, strict=True)
         if memory.position == "beside_ffn"
     ]
+    beside += model.shortcut_placements
     form = RMS if model.norm == "rms" else layer_norm(bias=model.norm == "layer_bias")
     behind = model.block == "norms_behind"
-    every_layer = Site.of(range(num_layers), d)
-    adding = [layers for _, layers in ffns]
-    if model.block == "parallel":  # attention's output waits beside the FFN's
-        adding.append(every_layer.layers)
-    adds = residual_adds(num_layers, [] if behind else adding, beside)
+    mixing, fed = model.mixer_layers, model.fed_layers
+    own = model.own_ffn_groups
+    adds = residual_adds(num_layers, [] if behind else _adding(model), beside)
     memory_operators: dict[str, list[Operator]] = {}  # by position
     for memory, placement in zip(model.memory, placements, strict=True):
         blocks = tuple(block for block, _ in placement)
@@ -65,20 +64,23 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     operators += streams["head"]
     operators += memory_operators.get("before_attention", [])
     if not behind:
-        operators += _norms("attention_norm", adds[:num_layers], d, step, form)
+        waiting = {layer: adds[layer] for layer in mixing}
+        operators += _norms("attention_norm", waiting, d, step, form)
     for attention, layers in model.attention_groups:
         operators += kind_operators(attention, layers, d, step)
     if model.post_norms or behind:
-        operators.append(norm("post_attention_norm", every_layer, step, form=form, joins=behind))
+        site = Site.of(mixing, d)
+        operators.append(norm("post_attention_norm", site, step, form=form, joins=behind))
     operators += streams["beside_attention"]
-    if model.block == "serial":
-        waits = 0 if model.laurel else 1  # attention's output
-        operators.append(norm("ffn_norm", every_layer, step, form=form, residual_adds=waits))
-    with_ffn: list[int] = []
+    if model.block == "serial":  # adds what the mixer made, or without one what waits
+        waits = 0 if model.laurel else 1
+        waiting = {layer: adds[layer] for layer in fed}
+        waiting |= dict.fromkeys(set(mixing) & set(fed), waits)
+        operators += _norms("ffn_norm", waiting, d, step, form)
     for ffn, layers in ffns:
         operators += kind_operators(ffn, layers, d, step)
-        with_ffn += layers
     operators += memory_operators.get("beside_ffn", [])
+    with_ffn = [layer for _, layers in own for layer in layers]
     if (model.post_norms or behind) and with_ffn:
         site = Site.of(sorted(with_ffn), d)
         operators.append(norm("post_ffn_norm", site, step, form=form, joins=behind))
@@ -89,6 +91,16 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     return (*operators, *with_formats(_head(model, step, adds[num_layers], form), step))
 
 
+def _adding(model: ModelConfig) -> list[tuple[int, ...]]:
+    """Layers whose output waits for the next block's norm: of each FFN, then of the mixers."""
+    adding = [layers for _, layers in model.own_ffn_groups]
+    mixing = model.mixer_layers
+    if model.block == "parallel":  # attention's output waits beside the FFN's
+        return [*adding, mixing]
+    # Without a second norm it waits for the next block.
+    return [*adding, tuple(sorted(set(mixing).difference(model.fed_layers)))]
+
+
 def residual_adds(
     num_layers: int,
     ffn_layers: Iterable[Sequence[int]],
@@ -96,12 +108,14 @@ def residual_adds(
 ) -> list[int]:
     """How many outputs the first norm of each block adds to the residual stream before it.
 
-    The FFN's of the block before, and that of each memory layer whose output block that was.
+    The FFN's of the block before, and that of each memory layer and shortcut whose output block
+    that was.
 
     Args:
         num_layers: Blocks of the model.
         ffn_layers: The blocks that have an FFN, kind by kind.
-        placements: (input block, output block) of each memory layer beside an FFN, kind by kind.
+        placements: (input block, output block) of what stands beside FFNs, kind by kind: memory
+            layers, and the FFNs of shortcuts.
 
     Returns:
         A number for each block, and one for the final norm. Memory layers at the head or
@@ -146,12 +160,15 @@ def _token_history(model: ModelConfig, step: Step) -> list[Operator]:
 
 
 def _norms(
-    leaf: str, adds: list[int], hidden_size: int, step: Step, form: NormForm
+    leaf: str, adds: dict[int, int], hidden_size: int, step: Step, form: NormForm
 ) -> list[Operator]:
-    """The norms at the head of the blocks: one operator for all layers with equally many adds."""
+    """The norms before a sublayer: one operator for all layers with equally many adds.
+
+    `adds` are those of each layer that has the sublayer, in order.
+    """
     norms = []
-    for count in Counter(adds):  # in order of first layer
-        site = Site.of([i for i, waiting in enumerate(adds) if waiting == count], hidden_size)
+    for count in Counter(adds.values()):  # in order of first layer
+        site = Site.of([i for i, waiting in adds.items() if waiting == count], hidden_size)
         norms.append(norm(leaf, site, step, form=form, residual_adds=count))
     return norms
 

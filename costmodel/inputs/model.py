@@ -16,9 +16,17 @@ from pydantic.dataclasses import dataclass
 import costmodel.layers
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import read_toml
+from costmodel.inputs.model_rules import (
+    check_absent,
+    check_block,
+    check_memory,
+    check_shared_caches,
+    check_shortcuts,
+)
 from costmodel.inputs.storage import storage_of, storage_table
 from costmodel.inputs.tower import MAX_TOWERS, Tower
 from costmodel.inputs.unset import model_with_unset
+from costmodel.layers.absent import NoFfn, NoMixer
 from costmodel.layers.altup import AltUp
 from costmodel.layers.base import (
     MAX_LAYERS,
@@ -75,6 +83,25 @@ class Override:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Shortcut:
+    """A second FFN beside that of some blocks, whose output joins the residual stream later.
+
+    It reads what the block's own FFN reads, and its output joins after the block that is `skips`
+    blocks further on, so that other work may overlap it (LongCat-Flash, arXiv 2509.01322, section
+    2.2). It is of another kind than the block's own.
+    """
+
+    layers: str  # as of `Override`
+    skips: Annotated[int, Field(ge=0, le=MAX_LAYERS)] = 1
+    ffn: AnyFfn
+
+    def placement(self, num_hidden_layers: int) -> tuple[tuple[int, int], ...]:
+        """(input block, output block) of each, in order."""
+        layers = selected_layers(self.layers, num_hidden_layers)
+        return tuple((layer, layer + self.skips) for layer in layers)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelConfig:
     """A decoder-only language model; making one checks all its fields."""
 
@@ -87,6 +114,7 @@ class ModelConfig:
     attention: AnyAttention
     ffn: AnyFfn
     overrides: Annotated[tuple[Override, ...], Field(max_length=MAX_LAYERS)] = ()
+    shortcuts: Annotated[tuple[Shortcut, ...], Field(max_length=64)] = ()
     memory: Annotated[tuple[AnyMemory, ...], Field(max_length=64)] = ()
     norm: Literal["rms", "layer", "layer_bias"] = "rms"  # LayerNorm without and with a bias
     # serial: attention and FFN each behind a norm of its own; parallel: both behind one norm
@@ -113,7 +141,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Overrides and memory placements must name layers that exist, each once."""
-        self._check_block()
+        check_block(self)
         seen: set[int] = set()
         for override in self.overrides:
             layers = selected_layers(override.layers, self.num_hidden_layers)
@@ -131,52 +159,10 @@ class ModelConfig:
                     f"storage.leaves.layers: {stated.leaf} names layer {max(stated.layers)}; the"
                     f" model has {self.num_hidden_layers}"
                 )
-        self._check_shared_caches()
-        self._check_memory()
-
-    def _check_shared_caches(self) -> None:
-        for layer, source in self.cache_sources.items():
-            if source is None:
-                raise InputError(
-                    f"attention.shared_kv=True: layer {layer} has no earlier layer with keys and"
-                    " values of its own and equal num_key_value_heads, head sizes and window"
-                )
-
-    def _check_memory(self) -> None:
-        """No place has two memory layers, and their rules hold."""
-        taken: set[tuple[str, int]] = set()
-        at_input: set[str] = set()
-        for memory in self.memory:
-            if memory.at_input and memory.kind in at_input:
-                raise InputError(
-                    f"memory.kind={memory.kind!r}: stands twice; it has a part at the model's"
-                    " input, of which there is one"
-                )
-            if memory.at_input:
-                at_input.add(memory.kind)
-            placement = memory.placement(self.num_hidden_layers)
-            memory.check(len(placement), self.hidden_size)
-            for a, b in placement:
-                if (memory.position, a) in taken:
-                    raise InputError(
-                        f"memory.layers={shown(memory.layers)}: block {a} has a memory layer"
-                    )
-                if memory.in_place_of_ffn and a != b:
-                    raise InputError(
-                        f"memory.layers={shown(memory.layers)}: {a}:{b} skips blocks, which a"
-                        " memory layer that replaces the FFN cannot"
-                    )
-                taken.add((memory.position, a))
-
-    def _check_block(self) -> None:
-        if self.post_norms and self.block != "serial":
-            raise InputError(f"post_norms=True: is of block='serial', not of {self.block!r}")
-        if self.laurel is not None and self.block != "serial":
-            raise InputError(f"laurel: is of block='serial', not of {self.block!r}")
-        if self.memory and self.block == "norms_behind":
-            raise InputError(
-                "block='norms_behind': has no norm that could read or add what a memory layer does"
-            )
+        check_shared_caches(self)
+        check_memory(self)
+        check_absent(self)
+        check_shortcuts(self)
 
     def _check_different(self) -> None:
         for field, kinds in (("attention", self._attention_by_layer), ("ffn", self._ffn_by_layer)):
@@ -228,8 +214,26 @@ class ModelConfig:
 
     @property
     def attention_groups(self) -> list[tuple[MixerKind, tuple[int, ...]]]:
-        """The distinct attentions with their layers, in the order of each first layer."""
-        return _grouped(self._attention_by_layer)
+        """The distinct attentions with their layers, in the order of each first layer.
+
+        Layers without a mixer are left out.
+        """
+        groups = _grouped(self._attention_by_layer)
+        return [(mixer, layers) for mixer, layers in groups if not isinstance(mixer, NoMixer)]
+
+    @property
+    def mixer_layers(self) -> tuple[int, ...]:
+        """The layers that have a mixer, in order."""
+        return tuple(sorted(layer for _, layers in self.attention_groups for layer in layers))
+
+    @property
+    def fed_layers(self) -> tuple[int, ...]:
+        """The layers that have an FFN, or a memory layer beside it or in its place, in order."""
+        fed = {layer for _, layers in self.ffn_groups for layer in layers}
+        for memory in self.memory:
+            if memory.position == "beside_ffn":
+                fed.update(block for block, _ in memory.placement(self.num_hidden_layers))
+        return tuple(sorted(fed))
 
     @property
     def _ffn_by_layer(self) -> list[FfnKind]:
@@ -242,13 +246,34 @@ class ModelConfig:
 
     @property
     def ffn_groups(self) -> list[tuple[FfnKind, tuple[int, ...]]]:
-        """The distinct FFNs with their layers; FFNs that a memory layer replaces are left out."""
+        """The distinct FFNs with their layers, then those of shortcuts.
+
+        Layers without an FFN are left out, and those where a memory layer replaces it.
+        """
+        beside = [
+            (shortcut.ffn, tuple(layer for layer, _ in placement))
+            for shortcut, placement in zip(self.shortcuts, self.shortcut_placements, strict=True)
+        ]
+        return [*self.own_ffn_groups, *beside]
+
+    @property
+    def own_ffn_groups(self) -> list[tuple[FfnKind, tuple[int, ...]]]:
+        """`ffn_groups` without those of shortcuts."""
         by_layer: list[FfnKind | None] = [*self._ffn_by_layer]
         for memory in self.memory:
             if memory.in_place_of_ffn:
                 for layer, _ in memory.placement(self.num_hidden_layers):
                     by_layer[layer] = None
-        return [(ffn, layers) for ffn, layers in _grouped(by_layer) if ffn is not None]
+        return [
+            (ffn, layers)
+            for ffn, layers in _grouped(by_layer)
+            if ffn is not None and not isinstance(ffn, NoFfn)
+        ]
+
+    @property
+    def shortcut_placements(self) -> list[tuple[tuple[int, int], ...]]:
+        """(input block, output block) of the FFNs of each shortcut."""
+        return [shortcut.placement(self.num_hidden_layers) for shortcut in self.shortcuts]
 
 
 def _grouped(by_layer: list[Any]) -> list[tuple[Any, tuple[int, ...]]]:

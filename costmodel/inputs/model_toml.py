@@ -5,7 +5,7 @@ from typing import Any
 
 import tomli_w
 
-from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.model import ModelConfig, Override, Shortcut
 from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.storage import storage_table
 from costmodel.inputs.tower import Tower
@@ -51,19 +51,23 @@ def write_model(model: ModelConfig, out: OutputFile) -> None:
 
 
 def _table(record: object, *, whole: bool) -> dict[str, Any]:
-    """The fields of a record: those that differ from their defaults and the kind, or all."""
+    """The fields of a record: those that differ from their defaults and the kind, or all.
+
+    What stands within a layer kind is none that an override inherits from: it is not `whole`.
+    """
     table = {}
+    within = whole and not isinstance(record, LayerKind)
     for field in fields(record):  # type: ignore[arg-type]  # configurations are dataclasses
         value = getattr(record, field.name)
         if isinstance(record, Override) and value is None:
             continue  # that half of the layer is the default one
         if whole or field.name == "kind" or value not in (field.default, (), {}):
-            table[field.name] = _value(value, whole=whole)
+            table[field.name] = _value(value, whole=within)
     return table
 
 
 def _value(value: object, *, whole: bool) -> object:
-    if isinstance(value, LayerKind | Tower):
+    if isinstance(value, LayerKind | Tower | Shortcut):
         return _table(value, whole=whole)
     if isinstance(value, Override):
         return _table(value, whole=True)

@@ -22,7 +22,7 @@ LEAVES = (
     *("embed", "lm_head"),
     *("attention.qkv", "attention.qkv_down", "attention.q_up", "attention.k_up", "attention.v_up"),
     *("attention.output", "moe.router", "moe.experts", "moe.shared_gate_up", "moe.shared_down"),
-    *("ffn.gate_up", "ffn.down", "moe.shared_gate"),
+    *("ffn.gate_up", "ffn.down", "moe.shared_gate", "moe.latent_down", "moe.latent_up"),
     *("attention.in_proj", "attention.forget_gate", "attention.output_gate"),
     *("altup.expand", "altup.predict", "altup.merge", "laurel.left", "laurel.right"),
 )

@@ -19,8 +19,8 @@ LAYER_BASES: Mapping[str, Any] = {"attention": MixerKind, "ffn": FfnKind, "memor
 def model_with_unset(table: dict[str, Any]) -> dict[str, Any]:
     """A model's table with None for "none" in each field of a layer that may be unset.
 
-    Layers of overrides are among them. Fields that must have a value keep the text, which their own
-    rules then refuse; so does whatever stands in the place of a layer and is none.
+    Layers of overrides and shortcuts are among them. Fields that must have a value keep the text,
+    which their own rules then refuse; so does whatever stands in the place of a layer and is none.
     """
     resolved = dict(table)
     for field in LAYER_BASES:
@@ -29,12 +29,12 @@ def model_with_unset(table: dict[str, Any]) -> dict[str, Any]:
             resolved[field] = [_with_unset(layer, field) for layer in value]
         elif field in table:
             resolved[field] = _with_unset(value, field)
-    overrides = table.get("overrides")
-    if isinstance(overrides, list):
-        resolved["overrides"] = [
-            model_with_unset(override) if isinstance(override, dict) else override
-            for override in overrides
-        ]
+    for name in ("overrides", "shortcuts"):
+        tables = table.get(name)
+        if isinstance(tables, list):
+            resolved[name] = [
+                model_with_unset(inner) if isinstance(inner, dict) else inner for inner in tables
+            ]
     return resolved
 
 

@@ -1,12 +1,14 @@
 """Mixture of experts: a router, the chosen experts, and experts that every token shares.
 
 Letters: N tokens, D hidden, E experts, k of them a token, I expert width, F width of all
-shared experts, G groups of experts, g best experts that score a group. What the chosen experts
-compute: costmodel/layers/moe_experts.py. Source: OLMoE, arXiv 2409.02060; sigmoid and group-limited
-routing, DeepSeek-V3, arXiv 2412.19437, section 2.1.2; DeepSeek-V2, arXiv 2405.04434, section 2.2.
+shared experts, l width of a latent space, Z zero-computation experts. The router:
+costmodel/layers/moe_router.py; what the chosen experts compute: costmodel/layers/moe_experts.py.
+Source: OLMoE, arXiv 2409.02060; shared experts, DeepSeek-V2, arXiv 2405.04434, section 2.2; latent
+experts, Nemotron 3 (LatentMoE), arXiv 2601.18089; zero-computation experts, LongCat-Flash,
+arXiv 2509.01322, section 2.1.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -14,14 +16,16 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError
 from costmodel.layers.base import Count, FfnKind, Size, Width
 from costmodel.layers.ffn import feed_forward
-from costmodel.layers.kernel_shape import TopK
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.moe_experts import routed_experts
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
-from costmodel.layers.primitives import SIGMOID, SOFTMAX, Activation, linear, vector
+from costmodel.layers.moe_router import router
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator, Part, Step
+from costmodel.layers.primitives import SIGMOID, Activation, linear
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
+LATENT: Final = "arXiv 2601.18089"
 Scoring = Literal["softmax", "sigmoid", "softmax_of_chosen", "sigmoid_of_chosen"]
 
 
@@ -33,6 +37,13 @@ class MoeFfn(FfnKind):
     top-k: "softmax_of_chosen", "sigmoid_of_chosen" (Llama 4).
     Group-limited routing keeps the best `topk_group` of `n_group` groups, each group scored by the
     sum of its best `group_score_experts` experts (DeepSeek-V3: 2; DeepSeek-V2: 1).
+
+    With `moe_latent_size` the routed experts read and write vectors of that width; two projections,
+    which every token runs, lead there and back. Router and shared experts work on the hidden state.
+
+    With `zero_expert_num` the router chooses among E + Z; a token that chooses one of the last Z
+    gets itself back. Then k E / (E + Z) of its experts compute something, in the mean and if all
+    are equally popular: FLOPs and active parameters count so many, rounded down in a step.
     """
 
     kind: Literal["moe"] = "moe"
@@ -51,19 +62,24 @@ class MoeFfn(FfnKind):
     norm_topk_prob: bool = False  # divide the k weights by their sum
     weighted_input: bool = False  # a weight scales what its expert reads, not its result (Llama 4)
     score_correction_bias: bool = False  # a learnt bias a score, for the choice only
+    score_correction_buffer: bool = False  # the same set by a controller: no parameter
     n_group: Count = 1
     topk_group: Count = 1
     group_score_experts: Count = 1
     router_bias: bool = False
     expert_bias: bool = False
+    moe_latent_size: Width | None = None  # l: of the vectors that routed experts read and write
+    zero_expert_num: Annotated[int, Field(ge=0, le=2**16)] = 0  # Z
 
     def __post_init__(self) -> None:
         """A token cannot choose more experts than it can reach."""
-        k, e, g = self.num_experts_per_tok, self.num_experts, self.n_group
+        k, e, g = self.num_experts_per_tok, self.choices, self.n_group
+        zero = f" + zero_expert_num={self.zero_expert_num}" if self.zero_expert_num else ""
+        among = f"num_experts={self.num_experts}{zero}"
         if k > e:
-            raise InputError(f"num_experts_per_tok={k}: exceeds num_experts={e}")
+            raise InputError(f"num_experts_per_tok={k}: exceeds {among}")
         if e % g:
-            raise InputError(f"n_group={g}: does not divide num_experts={e}")
+            raise InputError(f"n_group={g}: does not divide {among}")
         if self.topk_group > g:
             raise InputError(f"topk_group={self.topk_group}: exceeds n_group={g}")
         if k > e // g * self.topk_group:
@@ -80,13 +96,34 @@ class MoeFfn(FfnKind):
             raise InputError(
                 f"shared_intermediate_size={self.shared_intermediate_size}: is 0 or at least 4"
             )
+        if self.score_correction_bias and self.score_correction_buffer:
+            raise InputError("score_correction_buffer=True: stands beside score_correction_bias")
         if self.shared_expert_gate and not self.shared_intermediate_size:
             raise InputError("shared_expert_gate=True: needs a shared_intermediate_size")
 
+    @property
+    def choices(self) -> int:
+        """What the router chooses from: E + Z."""
+        return self.num_experts + self.zero_expert_num
+
+    @property
+    def active(self) -> int:
+        """Experts that compute something for a token: k, of E + Z choices the share of E."""
+        return self.num_experts_per_tok * self.num_experts // self.choices
+
+    def computed(self, tokens: Number) -> Number:
+        """Pairs of a token and an expert that computes: N k E / (E + Z), rounded down."""
+        return tokens * self.num_experts_per_tok * self.num_experts // self.choices
+
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
-        """E, k, I, F, G, g."""
-        del operator, step
+        """E, k, I, F, G, g, and where there are any l, Z and n."""
+        del operator
+        latent, zero = self.moe_latent_size, self.zero_expert_num
+        pairs = self.computed(step.tokens)
         return (
+            *((Letter("l", latent, "width of the experts' space"),) if latent else ()),
+            *((Letter("Z", zero, "experts that return their input"),) if zero else ()),
+            *((Letter("n", pairs, "pairs that compute, N k E / (E + Z)"),) if zero else ()),
             Letter("E", self.num_experts, "experts of a layer"),
             Letter("k", self.num_experts_per_tok, "experts a token chooses"),
             Letter("I", self.moe_intermediate_size, "expert width"),
@@ -96,22 +133,16 @@ class MoeFfn(FfnKind):
         )
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
-        """router, experts, the shared experts' two projections, and their gate."""
-        operators = [
-            self._router(site, step),
-            routed_experts(
-                site,
-                step,
-                num_experts=self.num_experts,
-                num_experts_per_tok=self.num_experts_per_tok,
-                width=self.moe_intermediate_size,
-                gated=self.gated,
-                activation=self.activation,
-                bias=self.expert_bias,
-                adds_shared=self.shared_intermediate_size > 0,
-                weighted_input=self.weighted_input,
-            ),
-        ]
+        """router, experts between the latent projections, the shared experts and their gate."""
+        operators = [router(self, site, step)]
+        if self.moe_latent_size is None:
+            operators.append(routed_experts(self, site, step))
+        else:
+            operators += [
+                _latent_down(self.moe_latent_size, site, step),
+                routed_experts(self, site, step),
+                self._latent_up(self.moe_latent_size, site, step),
+            ]
         if self.shared_intermediate_size:
             operators += feed_forward(
                 ("moe.shared_gate_up", "moe.shared_down"),
@@ -127,113 +158,46 @@ class MoeFfn(FfnKind):
             operators.append(_shared_gate(site, step))
         return operators
 
-    def _router(self, site: Site, step: Step) -> Operator:
-        """Scores of all experts and the choice of k.
-
-        Counts the GEMM, the scoring function, the corrections and the weights' normalisation;
-        top-k looks at E scores (compares).
-        """
-        n, a, e, k = step.tokens, step.activation_bytes, self.num_experts, self.num_experts_per_tok
-        scores = n * e * a
-        per_score = {"softmax": SOFTMAX, "sigmoid": SIGMOID}.get(self.scoring, 0)
-        parts = []
-        weights: tuple[Weight, ...] = ()
-        if per_score:
-            parts.append(
-                Part(
-                    name=self.scoring,
-                    kind="selection",
-                    flops=per_score * n * e,
-                    inner_input_bytes=scores,
-                    inner_output_bytes=scores,
-                    routing=True,
-                )
-            )
-        if self.score_correction_bias:
-            weights = (vector("score_correction_bias", "router", e),)
-            parts.append(
-                Part(
-                    name="score_correction",
-                    kind="selection",
-                    flops=n * e,
-                    weight_bytes=weights[0].stored_bytes(step),
-                    inner_input_bytes=scores,
-                    inner_output_bytes=scores,
-                    routing=True,
-                )
-            )
-        if self.n_group > 1:
-            parts.append(
-                Part(
-                    name="group_choice",
-                    kind="selection",
-                    flops=n * self.n_group * (self.group_score_experts - 1),
-                    compares=n * (e + self.n_group),
-                    inner_input_bytes=2 * scores,
-                    inner_output_bytes=scores,
-                    routing=True,
-                    shape=TopK(  # twice that in the groups: the one of the groups is smaller
-                        rows=n * self.n_group,
-                        width=e // self.n_group,
-                        chosen=self.group_score_experts,
-                        calls=2,
-                    ),
-                )
-            )
-        chosen = n * k * (a + INDEX_BYTES)
-        parts.append(
-            Part(
-                name="top_k",
-                kind="selection",
-                compares=n * e,
-                output_bytes=chosen,
-                inner_input_bytes=scores,
-                routing=True,
-                shape=TopK(rows=n, width=e, chosen=k),
-            )
+    def _latent_up(self, latent: int, site: Site, step: Step) -> Operator:
+        """Back to the hidden size, where the shared experts' result is added."""
+        elements = step.tokens * site.hidden_size
+        passed = elements * step.activation_bytes
+        added = Part(
+            name="add_shared",
+            kind="elementwise",
+            flops=elements,
+            input_bytes=passed,
+            inner_input_bytes=passed,
+            output_bytes=passed,
         )
-        weighting, grouped = self._weighting_flops(), self.n_group > 1
-        if weighting:
-            parts.append(
-                Part(
-                    name="weights",
-                    kind="selection",
-                    flops=weighting * n * k,
-                    inner_input_bytes=n * k * a,
-                    inner_output_bytes=n * k * a,
-                    routing=True,
-                )
-            )
+        shared = self.shared_intermediate_size > 0
         return linear(
-            "moe.router",
+            "moe.latent_up",
             site,
             step,
-            inputs=site.hidden_size,
-            outputs=e,
-            group="router",
-            bias=self.router_bias,
-            extra=tuple(parts),
-            extra_weights=weights,
-            routing=True,
-            summary="Scores of all experts, and the choice of k of them for each token",
-            formula=sum_of(
-                "2 N D E",
-                self.router_bias and "N E",
-                bool(per_score) and f"{per_score} N E",
-                self.score_correction_bias and "N E",
-                grouped and self.group_score_experts > 1 and "N G (g - 1)",
-                bool(weighting) and f"{weighting} N k",
-            )
-            + f"; compares: {'N (2 E + G)' if grouped else 'N E'}",
-            source="arXiv 2409.02060; groups: arXiv 2412.19437, section 2.1.2",
+            inputs=latent,
+            outputs=site.hidden_size,
+            group="shared_experts",
+            extra=(added,) if shared else (),
+            summary="Projection of the experts' result back to the hidden size",
+            formula=sum_of("2 N l D", shared and "N D"),
+            source=LATENT,
         )
 
-    def _weighting_flops(self) -> int:
-        """FLOPs per chosen weight: a softmax over the k chosen; a sigmoid; sum and division."""
-        if self.scoring == "softmax_of_chosen":
-            return SOFTMAX
-        divided = 2 if self.norm_topk_prob else 0
-        return divided + (SIGMOID if self.scoring == "sigmoid_of_chosen" else 0)
+
+def _latent_down(latent: int, site: Site, step: Step) -> Operator:
+    """To the experts' space."""
+    return linear(
+        "moe.latent_down",
+        site,
+        step,
+        inputs=site.hidden_size,
+        outputs=latent,
+        group="shared_experts",
+        summary="Projection of the tokens to the space of the routed experts",
+        formula="2 N D l",
+        source=LATENT,
+    )
 
 
 def _shared_gate(site: Site, step: Step) -> Operator:

@@ -26,11 +26,12 @@ L2_NORM = 3  # square, add into the sum, scale: a vector brought to length 1, wi
 ROTARY = 3  # a rotated pair takes four multiplies and two adds
 MULTIPLY_ADD = 2
 
-Activation: TypeAlias = Literal["silu", "gelu", "relu", "clamped_silu"]
+Activation: TypeAlias = Literal["silu", "gelu", "relu", "relu2", "clamped_silu"]
 ACTIVATION: dict[Activation, int] = {
     "silu": 4,  # x sigmoid(x)
     "gelu": 9,  # 0.5 x (1 + tanh(a (x + b x^3))): the tanh form
     "relu": 0,  # a maximum
+    "relu2": 1,  # its square (Primer, arXiv 2109.08668)
     "clamped_silu": 6,  # gpt-oss: x sigmoid(alpha x), and + 1 on the linear half; clamps are free
 }
 
@@ -177,7 +178,7 @@ def linear(
             group=group,
             rows=outputs,
             cols=inputs,
-            leaf=leaf,
+            leaf=site.named(leaf),
             matrix_rows=matrix_rows or ((left, left) if gated else ()),
         )
     ]

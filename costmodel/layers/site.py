@@ -25,6 +25,7 @@ class Site:
     hidden_size: int  # D
     layer_kind: "LayerKind | None"
     prefix: str  # "layers.3.", "layers.{0-2,5}." or, without layers, ""
+    branch: str = ""  # of a module that holds its leaves within the block's: "mamba"
 
     @classmethod
     def of(
@@ -41,6 +42,13 @@ class Site:
         """How many times an operator of this site runs in a step."""
         return len(self.layers) or 1
 
+    def named(self, leaf: str) -> str:
+        """The path of a leaf within a layer: of branch "mamba" `attention.mamba.output`."""
+        if not self.branch:
+            return leaf
+        module, _, name = leaf.partition(".")
+        return f"{module}.{self.branch}.{name}"
+
     def operator(
         self,
         leaf: str,
@@ -55,9 +63,10 @@ class Site:
         source: str,
     ) -> Operator:
         """The operator of a leaf module of these layers: `leaf` is `attention.core`."""
+        named = self.named(leaf)
         return Operator(
-            path=self.prefix + leaf,
-            leaf=leaf,
+            path=self.prefix + named,
+            leaf=named,
             layers=self.layers,
             layer_kind=self.layer_kind,
             count=self.count,

@@ -160,7 +160,7 @@ class Recording:
         """Refuse a recording whose cases would take a reader more than seconds to predict."""
         cases, model = len(self.cases), self.model
         leaves = len(self.paths) + LEAVES_PER_LAYER * model.num_hidden_layers
-        layer_kinds = 1 + len(model.overrides) + len(model.memory)
+        layer_kinds = 1 + len(model.overrides) + len(model.shortcuts) + len(model.memory)
         routings = [case.workload.routing for case in self.cases]
         zipf = sum("zipf" in routing for routing in routings)
         for what, count, most in (

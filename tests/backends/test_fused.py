@@ -12,6 +12,7 @@ from costmodel.backends.step_kernels import StepKernels, region_paths
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Workload
+from costmodel.layers.absent import NoFfn, NoMixer
 from costmodel.layers.attention import Attention
 from costmodel.layers.dtype import BF16, DTYPES
 from costmodel.layers.ffn import DenseFfn
@@ -234,6 +235,24 @@ def test_what_has_no_kernels_is_named() -> None:
         (
             of(ffn=replace(DENSE, activation="relu")),
             "has no kernels for a gated feed-forward layer with activation=relu",
+        ),
+        (
+            of(ffn=replace(EXPERTS, moe_latent_size=64)),
+            "has no kernels for experts in a latent space",
+        ),
+        (
+            of(ffn=replace(EXPERTS, zero_expert_num=8)),
+            "has no kernels for zero-computation experts, or a correction that is a buffer",
+        ),
+        (
+            replace(
+                SMALL,
+                overrides=(
+                    Override(layers="0", ffn=NoFfn()),
+                    Override(layers="1", attention=NoMixer()),
+                ),
+            ),
+            "has no kernels for layers that are a mixer or an FFN alone",
         ),
         (
             of(ffn=replace(DENSE, intermediate_size=100)),

@@ -1,15 +1,21 @@
 """The list of operators: its paths and order, and what stands between the layers."""
 
+import re
 from collections import Counter
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from costmodel.costs.operators import build_operators, residual_adds
+from costmodel.costs.totals import kept_bytes
 from costmodel.inputs.model import Block, ModelConfig, Override
+from costmodel.layers.absent import NoFfn, NoMixer
+from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.laurel import Laurel
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
 from costmodel.layers.operator import Operator
@@ -246,6 +252,73 @@ def test_norms_after_the_sublayers() -> None:
         assert weights(op) == {"weight": ("norm", 8, 1)}
     none = listed(tiny_model(memory=(instead("all"),), post_norms=True))
     assert not [path for path in none if path.endswith("post_ffn_norm")]
+
+
+def test_layers_of_one_thing_have_one_norm_and_add_what_the_layer_before_made() -> None:
+    """A mixer alone, an FFN alone, both, and an FFN alone at the end."""
+    model = tiny_model(
+        num_hidden_layers=4,
+        overrides=(
+            Override(layers="0", ffn=NoFfn()),
+            Override(layers="1,3", attention=NoMixer()),
+        ),
+    )
+    operators = listed(model)
+    norms = {path: op for path, op in operators.items() if "norm" in path}
+    adds = {path: quantity(op, "operations").get("residual_add", 0) for path, op in norms.items()}
+    assert adds == {
+        "layers.0.attention_norm": 0,
+        "layers.2.attention_norm": 1,
+        "layers.{1-3}.ffn_norm": 1,
+        "final_norm": 1,
+    }
+    assert "layers.{0,2}.attention.core" in operators
+    assert "layers.{1-3}.ffn.gate_up" in operators
+    assert model.attention_groups == [(model.attention, (0, 2))]
+    assert model.ffn_groups == [(model.ffn, (1, 2, 3))]
+    assert kept_bytes(model, make_step()) == (2 * 2 * 4 * 2 * 1, 0)  # K and V of 4, two layers
+
+
+def test_a_model_may_begin_with_an_ffn() -> None:
+    operators = listed(tiny_model(overrides=(Override(layers="0", attention=NoMixer()),)))
+    assert quantity(operators["layers.0.ffn_norm"], "operations").get("residual_add") is None
+    assert quantity(operators["layers.{1-2}.ffn_norm"], "operations")["residual_add"] == 1
+
+
+def test_a_memory_layer_may_stand_where_there_is_no_ffn() -> None:
+    model = tiny_model(memory=(beside("0"),), overrides=(Override(layers="0-1", ffn=NoFfn()),))
+    operators = listed(model)
+    assert "layers.{0,2}.ffn_norm" in operators
+    assert "layers.2.ffn.down" in operators
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"attention": NoMixer()}, "attention.kind='no_mixer': of all layers"),
+        (
+            {"overrides": (Override(layers="1", attention=NoMixer(), ffn=NoFfn()),)},
+            "overrides.layers: layer 1 has neither a mixer nor an FFN",
+        ),
+        (
+            {"overrides": (Override(layers="0", ffn=NoFfn()),), "memory": (beside("0:1"),)},
+            "memory.layers='0:1': 0:1 skips blocks, which a memory layer cannot in layer 0",
+        ),
+        ({"ffn": NoFfn(), "block": "parallel"}, "block='parallel': has a mixer and an FFN in"),
+        ({"ffn": NoFfn(), "block": "norms_behind"}, "block='norms_behind': has a mixer and"),
+        ({"ffn": NoFfn(), "altup": AltUp()}, "altup: is of layers with a mixer and an FFN"),
+        (
+            {
+                "overrides": (Override(layers="1", attention=NoMixer()),),
+                "laurel": Laurel(laurel_rank=4),
+            },
+            "laurel: is of layers with a mixer and an FFN",
+        ),
+    ],
+)
+def test_rules_of_absent_halves(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        tiny_model(**fields)
 
 
 def test_the_embedding_reads_distinct_rows() -> None:

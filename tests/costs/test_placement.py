@@ -439,5 +439,5 @@ def test_rows_of_n_grams_are_known_ahead_and_hide() -> None:
     shortest = gathered(2**30, 256, 24) ** (1 - of_four) * gathered(2**32, 256, 24) ** of_four
     assert fetched.seconds == pytest.approx(2 * shortest, rel=1e-6)
     assert fetched.exposed_s == 0
-    at_input = time_of(at("longcat-flash-lite-reconstruction", HOST, batch=1024)).fetches
+    at_input = time_of(at("longcat-flash-lite", HOST, batch=1024)).fetches
     assert 0 < at_input.waited_s < at_input.seconds  # little runs before a model's input

@@ -14,6 +14,7 @@ from costmodel.costs.roofline import floor_s
 from costmodel.costs.totals import KINDS, Totals
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
+from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.dtype import parse_dtype
 from costmodel.layers.formats import Formats
 from costmodel.layers.operator import QUANTITIES, Operator, Step
@@ -74,15 +75,17 @@ def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
     assert layers == {str(i) for i in range(model.num_hidden_layers)}
     for i in range(model.num_hidden_layers):
         leaves = {path.split(".", 2)[2] for path in counted if path.startswith(f"layers.{i}.")}
-        assert "attention.output" in leaves
+        blocks = {leaf.partition(".")[0] for leaf in leaves}
+        mixes, fed = i in model.mixer_layers, bool(blocks & {"ffn", "moe", "memory"})
+        assert mixes or fed
+        assert ("attention.output" in leaves) == mixes
         source = model.cache_sources.get(i)  # whose cache it reads
         keeps_tokens = model.attention_of(i if source is None else source).kv_token_bytes(step) > 0
         assert ("attention.core" in leaves) == keeps_tokens  # a recurrence has a core of its own
-        assert ("attention_norm" in leaves) == (model.block != "norms_behind")
-        assert ("ffn_norm" in leaves) == (model.block == "serial")
-        blocks = {leaf.partition(".")[0] for leaf in leaves}
-        assert blocks & {"ffn", "moe", "memory"}
-        assert not {"ffn", "moe"} <= blocks
+        assert ("attention_norm" in leaves) == (mixes and model.block != "norms_behind")
+        assert ("ffn_norm" in leaves) == (fed and model.block == "serial")
+        beside = any(i == a for placed in model.shortcut_placements for a, _ in placed)
+        assert ({"ffn", "moe"} <= blocks) == beside
     for op in operators:
         assert op.parts
         assert op.formula
@@ -198,8 +201,9 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
     for i in range(model.num_hidden_layers):
         source = sources.get(i)
         kind = model.attention_of(i if source is None else source)
-        window = kind.sliding_window if isinstance(kind, Attention) else None
-        chunk = kind.attention_chunk_size if isinstance(kind, Attention) else None
+        attention = kind.attention if isinstance(kind, AttentionAndMamba2) else kind
+        window = attention.sliding_window if isinstance(attention, Attention) else None
+        chunk = attention.attention_chunk_size if isinstance(attention, Attention) else None
         cached = int(step.cached)
         token = int(step.batch) * kind.kv_token_bytes(step)
         in_reach = cached if window is None else min(cached, window - 1)

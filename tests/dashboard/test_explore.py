@@ -106,9 +106,9 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
         {"model": "gemma-4-e2b"},
     ),
     "n-gram tables at the input": (
-        ["longcat-flash-lite-reconstruction", "--batch", "64", "--routing", "rows=zipf:0.9"],
+        ["longcat-flash-lite", "--batch", "64", "--routing", "rows=zipf:0.9"],
         {
-            "model": "longcat-flash-lite-reconstruction",
+            "model": "longcat-flash-lite",
             "routing": "each its own",
             "exponent_rows": "0.9",
         },

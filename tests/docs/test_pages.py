@@ -176,12 +176,14 @@ def test_the_python_example_works(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_toml_example_is_a_model() -> None:
-    whole, tables = map(tomllib.loads, all_fenced("docs/models.md", "toml"))
+    whole, tables, beside = map(tomllib.loads, all_fenced("docs/models.md", "toml"))
     model = model_from_table(whole, where="models.md")
     assert model.attention_groups[0][1] == (0, 2, 4, 6, 8, 10)
     with_tables = {**whole, "hidden_size": 3072, "memory": tables["memory"]}
     kinds = [memory.kind for memory in model_from_table(with_tables, where="models.md").memory]
     assert kinds == ["per_layer_embedding", "ngram_embedding"]
+    longcat = model_from_table({**whole, **beside, "num_hidden_layers": 56}, where="models.md")
+    assert longcat.shortcut_placements == [tuple((i, i + 1) for i in range(0, 56, 2))]
 
 
 def test_the_histogram_example_is_read(tmp_path: Path) -> None:

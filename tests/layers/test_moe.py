@@ -1,10 +1,12 @@
 """Experts: every part by hand, distinct experts by enumerating all choices."""
 
 import itertools
+import re
 from fractions import Fraction
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from costmodel.layers.moe import MoeFfn, Scoring
 from costmodel.layers.operator import Operator
@@ -227,3 +229,117 @@ def test_more_experts_cost_no_more_flops_in_the_experts() -> None:
     small, large = layer()["moe.experts"], layer(num_experts=12)["moe.experts"]
     assert flops(small) == flops(large)
     assert small.total("weight_bytes") < large.total("weight_bytes")
+
+
+def test_experts_in_a_latent_space_by_hand() -> None:
+    # N = 3, D = 10, l = 4, I = 14, k = 2, without gates; a shared expert of 20 stays at D
+    ops = layer(moe_latent_size=4, gated=False, activation="relu2", shared_intermediate_size=20)
+    assert list(ops) == [
+        f"moe.{leaf}"
+        for leaf in (
+            *("router", "latent_down", "experts", "latent_up"),
+            *("shared_gate_up", "shared_down"),
+        )
+    ]
+    assert flops(ops["moe.router"])["gemm"] == ("matmul", 2 * 3 * 10 * 6)
+    assert flops(ops["moe.latent_down"]) == {"gemm": ("matmul", 2 * 3 * 10 * 4)}
+    assert flops(ops["moe.experts"]) == {
+        "gate_up": ("matmul", 2 * 6 * 4 * 14),
+        "activation": ("elementwise", 6 * 14),  # a square
+        "down": ("matmul", 2 * 6 * 14 * 4),
+        "combine": ("elementwise", 2 * 6 * 4),
+    }
+    assert flops(ops["moe.latent_up"]) == {
+        "gemm": ("matmul", 2 * 3 * 4 * 10),
+        "add_shared": ("elementwise", 3 * 10),
+    }
+    assert flops(ops["moe.shared_gate_up"])["gemm"] == ("matmul", 2 * 3 * 10 * 20)
+    assert weights(ops["moe.experts"]) == {
+        "gate_up": ("experts", 84, 4),
+        "down": ("experts", 24, 14),
+    }
+    assert weights(ops["moe.latent_down"]) == {"weight": ("shared_experts", 4, 10)}
+    assert weights(ops["moe.latent_up"]) == {"weight": ("shared_experts", 10, 4)}
+    assert flops(layer(moe_latent_size=4)["moe.latent_up"]) == {"gemm": ("matmul", 2 * 3 * 4 * 10)}
+
+
+def test_a_layer_of_nemotron_3_ultra() -> None:
+    # Facts of the release: two projections of 8,192 by 2,048, one expert of 20,971,520, a shared
+    # one of 167,772,160
+    kind = MoeFfn(
+        num_experts=512,
+        num_experts_per_tok=22,
+        moe_intermediate_size=5120,
+        moe_latent_size=2048,
+        shared_intermediate_size=10240,
+        gated=False,
+    )
+    ops = one_layer(kind, make_step(), hidden_size=8192)
+    sizes = {leaf: sum(w.parameters for w in op.weights) for leaf, op in ops.items()}
+    assert sizes == {
+        "moe.router": 8192 * 512,
+        "moe.latent_down": 33_554_432 // 2,
+        "moe.experts": 512 * 20_971_520,
+        "moe.latent_up": 33_554_432 // 2,
+        "moe.shared_gate_up": 167_772_160 // 2,
+        "moe.shared_down": 167_772_160 // 2,
+    }
+
+
+def test_zero_computation_experts_by_hand() -> None:
+    # 6 experts and 3 that return their input; N = 3, k = 3: of 9 pairs 9 * 6 / 9 = 6 compute
+    ops = layer(num_experts_per_tok=3, zero_expert_num=3, score_correction_buffer=True)
+    assert flops(ops["moe.router"]) == {
+        "gemm": ("matmul", 2 * 3 * 10 * 9),
+        "softmax": ("selection", 4 * 3 * 9),
+        "score_correction": ("selection", 3 * 9),
+    }
+    assert quantity(ops["moe.router"], "compares") == {"top_k": 3 * 9}
+    assert weights(ops["moe.router"]) == {"weight": ("router", 9, 10)}
+    (buffer,) = ops["moe.router"].buffers
+    assert (buffer.elements, buffer.element_bytes) == (9, 4)
+    experts = ops["moe.experts"]
+    assert flops(experts) == {
+        "gate_up": ("matmul", 2 * 6 * 10 * 28),
+        "activation": ("elementwise", 6 * 14 * 5),
+        "down": ("matmul", 2 * 6 * 14 * 10),
+        "combine": ("elementwise", 2 * 6 * 10 + 2 * 3 * 10),  # and each token times a weight
+    }
+    assert quantity(experts, "compares") == {"sort": 9}
+    assert weights(experts) == {"gate_up": ("experts", 6 * 28, 10), "down": ("experts", 60, 14)}
+    assert sum(w.active_parameters for w in experts.weights) == 2 * 3 * 10 * 14
+    assert experts.touched is not None
+    assert experts.touched.population == 6
+
+
+@pytest.mark.parametrize(("e", "z", "k", "n"), [(3, 1, 2, 2), (2, 2, 1, 3), (2, 3, 4, 2)])
+def test_distinct_experts_that_compute_by_enumerating_all_choices(
+    e: int, z: int, k: int, n: int
+) -> None:
+    choices = list(itertools.combinations(range(e + z), k))
+    total = sum(
+        len({expert for one in each for expert in one if expert < e})
+        for each in itertools.product(choices, repeat=n)
+    )
+    touched = layer(n, num_experts=e, zero_expert_num=z, num_experts_per_tok=k)[
+        "moe.experts"
+    ].touched
+    assert touched is not None
+    expected = Fraction(total, len(choices) ** n)
+    assert touched.distinct == pytest.approx(float(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"zero_expert_num": 1, "n_group": 2}, "n_group=2: does not divide num_experts=6 + zero_"),
+        ({"num_experts_per_tok": 9, "zero_expert_num": 2}, "=9: exceeds num_experts=6 + zero_e"),
+        (
+            {"score_correction_bias": True, "score_correction_buffer": True},
+            "score_correction_buffer=True: stands beside score_correction_bias",
+        ),
+    ],
+)
+def test_rules_of_zero_computation_experts(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        layer(**fields)

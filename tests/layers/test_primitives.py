@@ -123,10 +123,16 @@ def clamped_silu(x: Counted, linear_half: Counted) -> object:
     return x * sigmoid(x * 1.702), linear_half + 1.0  # their product is the gate's
 
 
+def squared_relu(x: Counted) -> Counted:
+    positive = -(-x).at_most(0.0)
+    return positive * positive
+
+
 def test_activations_count_their_definitions() -> None:
     assert ACTIVATION["silu"] == operations(lambda x: x * sigmoid(x), 0.3) == 4
     assert ACTIVATION["gelu"] == operations(gelu, 0.3) == 9
     assert ACTIVATION["relu"] == operations(lambda x: -(-x).at_most(0.0), 0.3) == 0
+    assert ACTIVATION["relu2"] == operations(squared_relu, 0.3) == 1
     assert ACTIVATION["clamped_silu"] == operations(clamped_silu, 0.3, 0.2) == 6
 
 

@@ -15,10 +15,12 @@ from pydantic import ValidationError
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.model import ModelConfig, Override, Shortcut
 from costmodel.inputs.tower import Tower
 from costmodel.inputs.workload import Workload
+from costmodel.layers.absent import NoFfn, NoMixer
 from costmodel.layers.altup import AltUp
+from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
 from costmodel.layers.laurel import Laurel
 from costmodel.questions.designs.components import NOT_COSTED, component_keys
@@ -29,7 +31,17 @@ from tests.strategies import PRESETS
 H200 = load_hardware("h200")
 CURVES = calibrated("h200")
 WITH_OVERRIDE = PRESETS["gpt-oss-20b"]
-ROOMY = (PRESETS["deepseek-v3"], PRESETS["ultramemv2-1b-7b"])  # rules leave each field a choice
+WITH_SHORTCUT = PRESETS["longcat-flash-chat"]
+GQA, MAMBA = PRESETS["llama-3.1-8b"].attention, PRESETS["granite-4.0-h-small"].attention
+ROUTED: Any = PRESETS["deepseek-v3"].ffn
+ROOMY = (  # rules leave each field a choice
+    replace(PRESETS["deepseek-v3"], ffn=replace(ROUTED, score_correction_bias=False)),
+    PRESETS["ultramemv2-1b-7b"],
+    replace(
+        PRESETS["granite-4.0-h-small"],
+        attention=AttentionAndMamba2(attention=GQA, mamba=MAMBA),  # type: ignore[arg-type]  # as their names say
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +87,12 @@ def _values(record: object, name: str) -> Iterator[object]:
         yield (Override(layers="0", ffn=PRESETS["llama-3.1-8b"].ffn),)
         yield PRESETS["peer-12l-1m"].memory
         yield (Tower(name="vision tower", parameters=1000),)
+        for beside in ("mixtral-8x7b", "llama-3.1-8b"):
+            yield (Shortcut(layers="0", ffn=PRESETS[beside].ffn),)
     yield from (64, 2, 0.5)
-    yield from (PRESETS["llama-3.1-8b"].ffn, PRESETS["llama-3.1-8b"].attention, None)
+    yield from (PRESETS["llama-3.1-8b"].ffn, PRESETS["olmoe-1b-7b"].ffn, GQA, None)
+    yield replace(MAMBA, mamba_d_state=64)  # type: ignore[type-var]  # all are dataclasses
+    yield replace(GQA, head_dim=64)  # type: ignore[type-var]
     yield PRESETS["deepseek-v3"].storage
     yield from (AltUp(), Laurel(laurel_rank=16))
 
@@ -101,6 +117,11 @@ def _with_last_attention(model: ModelConfig, layer: Any) -> ModelConfig:  # noqa
     return replace(model, overrides=(last,))
 
 
+def _with_fields(base: type[LayerKind]) -> list[type[LayerKind]]:
+    """The kinds of a base, but those that stand for nothing."""
+    return [kind for kind in base.__subclasses__() if kind not in (NoFfn, NoMixer)]
+
+
 def changes() -> Iterator[Change]:
     """Every field of a model, of an override, and of every layer kind but those of one value."""
     for model in (PRESETS["ultramemv2-227m-1.2b"], WITH_OVERRIDE):
@@ -113,8 +134,15 @@ def changes() -> Iterator[Change]:
             field=field.name,
             put=lambda override: replace(WITH_OVERRIDE, overrides=(override,)),
         )
+    for field in fields(Shortcut):
+        yield Change(
+            model=WITH_SHORTCUT,
+            record=WITH_SHORTCUT.shortcuts[0],
+            field=field.name,
+            put=lambda shortcut: replace(WITH_SHORTCUT, shortcuts=(shortcut,)),
+        )
     for base in (MixerKind, FfnKind, MemoryKind):
-        for kind in base.__subclasses__():
+        for kind in _with_fields(base):
             model, layer, put = _layer(kind)
             for field in fields(layer):  # type: ignore[arg-type]  # all are dataclasses
                 hint = get_type_hints(kind)[field.name]

@@ -28,11 +28,14 @@ DISAGREE = {  # (what, published): each with its reason in the target's conventi
     ("memory-plus-1.3b with 1,024^2 values: total", "3.377 B"),
     # Printed cut, not rounded.
     ("engram-v4.1-flash-moe-reconstruction: total", "196 B"),
-    ("longcat-flash-lite-reconstruction: total", "68.5 B"),
+    ("longcat-flash-lite: total", "68.5 B"),
+    ("longcat-flash-chat: total", "560 B"),
     ("qwen3-30b-a3b: active with embeddings", "3.3 B"),
     ("deepseek-v2-lite: active with lm head", "2.4 B"),
     ("lfm2-8b-a1b: active with embeddings", "1.5 B"),
     ("llama-4-maverick: total", "400 B"),
+    # Printed to two digits: 549 B.
+    ("nemotron-3-ultra: total", "550 B"),
     # UltraMem, Table 1: 3.21 beside 1.61 B parameters, twice which is 3.22.
     ("Dense-1.6B: FLOPs per token", "3.21 G"),
     # Derived by hand with something of 0.05 to 0.4 MB that our reading leaves out.

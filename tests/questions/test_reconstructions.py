@@ -108,7 +108,6 @@ def test_a_reconstruction_says_so() -> None:
         "engram-227m-1.2b-reconstruction",
         "engram-demo-30l-reconstruction",
         "engram-v4.1-flash-moe-reconstruction",
-        "longcat-flash-lite-reconstruction",
         "memory-plus-1.3b",
         "moe-2.5b-120b",
         "moe-2.5b-60b",

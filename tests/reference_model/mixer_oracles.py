@@ -6,12 +6,23 @@ Sources: gated delta net arXiv 2412.06464 (equation 10), KDA 2510.26692 (section
 
 import numpy as np
 
+from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import MixerKind
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
 from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.short_conv import ShortConv
-from tests.reference_model.oracles import EPS, Array, Weights, activation, linear, rms_norm, sigmoid
+from tests.reference_model.oracles import (
+    EPS,
+    Array,
+    Weights,
+    activation,
+    attention,
+    linear,
+    rms_norm,
+    sigmoid,
+    under,
+)
 
 
 def mixer(config: MixerKind, weights: Weights, x: Array) -> Array:
@@ -22,6 +33,9 @@ def mixer(config: MixerKind, weights: Weights, x: Array) -> Array:
         return gated_delta_net(config, weights, x)
     if isinstance(config, KimiDeltaAttention):
         return kimi_delta_attention(config, weights, x)
+    if isinstance(config, AttentionAndMamba2):
+        attended = attention(config.attention, weights, x)
+        return np.asarray(attended + mamba2(config.mamba, under(weights, "mamba"), x))
     assert isinstance(config, Mamba2)
     return mamba2(config, weights, x)
 

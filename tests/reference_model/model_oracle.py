@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from costmodel.inputs.model import ModelConfig
+from costmodel.layers.absent import NoMixer
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
@@ -77,10 +78,44 @@ def _normed(config: ModelConfig, weights: Weights, name: str, x: Array) -> Array
     return np.array([layer_norm(token, weight, weights.get(f"{name}.bias")) for token in x])
 
 
+def _mixed(
+    config: ModelConfig, mixer: MixerKind, state: Weights, x: Array, owners: list[oracles.Layer]
+) -> tuple[Array, Array]:
+    """The stream after a block's mixer, and what that read; without one, x twice."""
+    if isinstance(mixer, NoMixer):
+        return x, x
+    behind = config.block == "norms_behind"
+    before = x if behind else _normed(config, state, "attention_norm", x)
+    attended = _attention(mixer, under(state, "attention"), before, owners)
+    return _after_attention(config, state, x, before, attended), before
+
+
 def _ffn_input(config: ModelConfig, state: Weights, x: Array, before: Array) -> Array:
     if config.block == "parallel":
         return before
     return _normed(config, state, "ffn_norm", x) if config.block == "serial" else x
+
+
+def _beside(
+    config: ModelConfig, state: Weights, block: int, z: Array, choice: Choice
+) -> list[tuple[int, Array]]:
+    """What stands beside the FFN of a block: after which block its output joins, and that."""
+    outputs: list[tuple[int, Array]] = []
+    blocks = config.num_hidden_layers
+    for shortcut in config.shortcuts:
+        for source, output in shortcut.placement(blocks):
+            if source == block:
+                added = [_ffn(shortcut.ffn, state, token, choice) for token in z]
+                outputs.append((output, np.array(added)))
+    for memory in config.memory:
+        if memory.position != "beside_ffn":
+            continue
+        for index, (source, output) in enumerate(memory.placement(blocks)):
+            if source == block:
+                weights = under(state, "memory")
+                added = [_memory(memory, weights, token, choice, index) for token in z]
+                outputs.append((output, np.array(added)))
+    return outputs
 
 
 def _after_attention(
@@ -97,13 +132,7 @@ def _after_attention(
 def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
     """Logits and streams of one sequence; `weights` by the model's own names."""
     choice = Choice()
-    ffns = {layer: ffn for ffn, layers in config.ffn_groups for layer in layers}
-    memories = {
-        block: (memory, index, output)
-        for memory in config.memory
-        if memory.position == "beside_ffn"
-        for index, (block, output) in enumerate(memory.placement(config.num_hidden_layers))
-    }
+    ffns = {layer: ffn for ffn, layers in config.own_ffn_groups for layer in layers}
     x, vectors = embedding_oracles.at_input(config, weights, ids)
     altups = altup_oracle.expand(config, under(weights, "altup"), x)
     waiting: list[tuple[int, Array]] = []
@@ -113,20 +142,16 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
         state = under(weights, f"layers.{block}")
         altups, x = altup_oracle.predict(under(state, "altup"), altups, x)
         x = ngram_oracle.at_head(config, block, under(state, "ngram"), x, ids)
-        behind = config.block == "norms_behind"
-        before = x if behind else _normed(config, state, "attention_norm", x)
-        attended = _attention(config.attention_of(block), under(state, "attention"), before, owners)
-        x = _after_attention(config, state, x, before, attended)
-        z = _ffn_input(config, state, x, before)
+        x, before = _mixed(config, config.attention_of(block), state, x, owners)
+        z = x
+        if block in config.fed_layers:
+            z = _ffn_input(config, state, x, before)
         if block in ffns:
             out = np.array([_ffn(ffns[block], state, token, choice) for token in z])
-            if config.post_norms or behind:
+            if config.post_norms or config.block == "norms_behind":
                 out = _normed(config, state, "post_ffn_norm", out)
             x = x + out
-        if block in memories:
-            memory, index, output = memories[block]
-            added = [_memory(memory, under(state, "memory"), token, choice, index) for token in z]
-            waiting.append((output, np.array(added)))
+        waiting += _beside(config, state, block, z, choice)
         for output, added_array in waiting:
             if output == block:
                 x = x + added_array

@@ -76,6 +76,8 @@ def activation(kind: str, x: Array) -> Array:
         return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
     if kind == "relu":
         return np.where(x > 0, x, 0.0)
+    if kind == "relu2":
+        return np.where(x > 0, x * x, 0.0)
     assert kind == "clamped_silu"
     low = np.minimum(x, 7.0)
     return low * sigmoid(1.702 * low)
@@ -239,7 +241,9 @@ def chosen_experts(
     ranked = scores.copy()
     if config.score_correction_bias:
         ranked += weights["router.score_correction_bias"]
-    size = config.num_experts // config.n_group
+    if config.score_correction_buffer:
+        ranked += weights["router.score_correction"]
+    size = (config.num_experts + config.zero_expert_num) // config.n_group
     of_groups = []
     for group in range(config.n_group):
         best = sorted(ranked[group * size : (group + 1) * size], reverse=True)
@@ -261,9 +265,15 @@ def chosen_experts(
 
 def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice) -> Array:
     """One token through its k experts and the shared ones."""
-    out = np.zeros(len(x))
+    latent = config.moe_latent_size is not None
+    inner = linear(weights, x, "latent_down") if latent else x
+    out = np.zeros(len(inner))
     for expert, weight in chosen_experts(config, weights, x, choice):
-        read = weight * x if config.weighted_input else x
+        if expert >= config.num_experts:
+            # the last ones compute nothing
+            out += weight * inner
+            continue
+        read = weight * inner if config.weighted_input else inner
         hidden = weights["experts.gate_up"][expert] @ read
         if config.expert_bias:
             hidden = hidden + weights["experts.gate_up_bias"][expert]
@@ -273,6 +283,8 @@ def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice) -> Array:
         if config.expert_bias:
             y = y + weights["experts.down_bias"][expert]
         out += y if config.weighted_input else weight * y
+    if latent:
+        out = linear(weights, out, "latent_up")
     if config.shared_intermediate_size:
         hidden = linear(weights, x, "shared_gate_up")
         shared = linear(

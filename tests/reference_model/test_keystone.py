@@ -26,7 +26,8 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import kv_cache, parameter_counts, totals
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Logits
-from costmodel.layers.base import MemoryKind
+from costmodel.layers.absent import NoFfn
+from costmodel.layers.base import FfnKind, MemoryKind
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.operator import Operator, Step
 from costmodel.layers.recurrent import PRODUCTS
@@ -129,17 +130,23 @@ def flops_are_predicted(model: ReferenceModel, step: Step) -> None:
 def shortened(config: ModelConfig) -> ModelConfig:
     """The first two blocks of each sort: the same attention, FFN and memory, in and out."""
     blocks = range(config.num_hidden_layers)
-    attentions = {i: attention for attention, layers in config.attention_groups for i in layers}
-    ffns = {i: ffn for ffn, layers in config.ffn_groups for i in layers}
+    attentions = [config.attention_of(i) for i in blocks]
+    ffns: dict[int, FfnKind] = {i: ffn for ffn, layers in config.own_ffn_groups for i in layers}
+    ffns |= dict.fromkeys(set(blocks).difference(config.fed_layers), NoFfn())
     inputs: dict[int, list[MemoryKind]] = {}  # by block
     outputs: list[int] = []
     for memory in config.memory:
         for a, b in memory.placement(len(blocks)):
             inputs.setdefault(a, []).append(memory)
             outputs.append(b)
+    beside: dict[int, FfnKind] = {}  # by block
+    for shortcut, placement in zip(config.shortcuts, config.shortcut_placements, strict=True):
+        beside |= dict.fromkeys([a for a, _ in placement], shortcut.ffn)
+        outputs += [b for _, b in placement]
     sorts: dict[object, list[int]] = {}
     for i in blocks:
-        sort = attentions[i], ffns.get(i), tuple(inputs.get(i, ())), outputs.count(i)
+        own = attentions[i], ffns.get(i), beside.get(i)
+        sort = *own, tuple(inputs.get(i, ())), outputs.count(i)
         sorts.setdefault(sort, []).append(i)
     kept = sorted(i for alike in sorts.values() for i in alike[:2])
     return replace(
@@ -148,6 +155,12 @@ def shortened(config: ModelConfig) -> ModelConfig:
         overrides=tuple(
             Override(layers=str(new), attention=attentions[old], ffn=ffns.get(old))
             for new, old in enumerate(kept)
+        ),
+        shortcuts=tuple(
+            replace(shortcut, layers=str(kept.index(a)), skips=kept.index(b) - kept.index(a))
+            for shortcut, pairs in zip(config.shortcuts, config.shortcut_placements, strict=True)
+            for a, b in pairs
+            if a in kept
         ),
         memory=tuple(_placed(memory, kept, len(blocks)) for memory in config.memory),
     )

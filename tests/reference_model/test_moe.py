@@ -15,6 +15,7 @@ from tests.reference_model.tiny import (
     BIASED_MOE,
     GROUPED_MOE,
     MOE,
+    ZERO_MOE,
     array,
     arrays,
     assert_close,
@@ -61,6 +62,15 @@ CASES: dict[str, MoeFfn] = {
     "shared_and_biases": replace(BIASED_MOE, shared_intermediate_size=20),
     "not_gated": replace(MOE, gated=False, activation="gelu", shared_intermediate_size=8),
     "relu": replace(MOE, activation="relu"),
+    "relu2": replace(MOE, gated=False, activation="relu2"),
+    "latent": replace(GROUPED_MOE, moe_latent_size=8, gated=False, activation="relu2"),
+    "latent_alone": replace(MOE, moe_latent_size=12),
+    "zero_experts": replace(MOE, num_experts_per_tok=3, zero_expert_num=4),
+    "zero_experts_corrected": ZERO_MOE,
+    "zero_experts_with_biases": replace(BIASED_MOE, zero_expert_num=3),
+    "zero_experts_more_than_real_ones": replace(MOE, num_experts_per_tok=10, zero_expert_num=9),
+    "zero_experts_weighted_input": replace(ZERO_MOE, weighted_input=True),
+    "zero_experts_in_a_latent_space": replace(MOE, zero_expert_num=8, moe_latent_size=8),
     "one_expert": replace(MOE, num_experts=1, num_experts_per_tok=1),
     "all_experts": replace(MOE, num_experts_per_tok=8),
     "many_experts": replace(MOE, num_experts=64, num_experts_per_tok=6),
@@ -153,7 +163,7 @@ def test_synthetic_logits_decide_the_choice_whatever_the_router_scores(case: str
     config = CASES[case]
     router: Any = moe_of(config).get_submodule("router")
     x = noise(TOKENS, HIDDEN)
-    synthetic = 30 * noise(TOKENS + 5, config.num_experts, seed=9)
+    synthetic = 30 * noise(TOKENS + 5, config.choices, seed=9)
     router.synthetic_choice = synthetic
     shares, experts = router(x)
     want = synthetic[:TOKENS].topk(config.num_experts_per_tok).indices

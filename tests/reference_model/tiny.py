@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from costmodel.inputs.model import ModelConfig, Override
+from costmodel.inputs.model import ModelConfig, Override, Shortcut
+from costmodel.layers.absent import NoFfn, NoMixer
 from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
+from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
@@ -35,6 +37,14 @@ T = TypeVar("T")
 
 NORMS = ("norm", "kv_norm", "q_norm", "k_norm", "key_norm")
 BIASES = ("bias", "gate_up_bias", "down_bias", "sinks", "score_correction_bias")
+BUFFERS = ("score_correction",)  # that a controller sets
+
+
+def _randomise_buffers(module: nn.Module, seed: int) -> None:
+    for name, buffer in module.named_buffers():
+        if name.rpartition(".")[2] in BUFFERS:
+            generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+            buffer.copy_(0.05 * torch.randn(buffer.shape, generator=generator))
 
 
 def randomise(module: nn.Module, seed: int) -> None:
@@ -60,6 +70,7 @@ def randomise(module: nn.Module, seed: int) -> None:
             else:
                 value = noise / parameter.shape[-1] ** 0.5
             parameter.copy_(value)
+        _randomise_buffers(module, seed)
         for child in module.modules():
             set_cores = getattr(child, "set_cores", None)
             if callable(set_cores):
@@ -155,6 +166,7 @@ GDN = GatedDeltaNet(
 )
 KDA = KimiDeltaAttention(num_heads=2, head_dim=6, chunk_size=4)
 MAMBA = Mamba2(mamba_n_heads=4, mamba_d_head=4, mamba_n_groups=2, mamba_d_state=8)
+BOTH = AttentionAndMamba2(attention=GQA, mamba=MAMBA)
 DENSE = DenseFfn(intermediate_size=16)
 MOE = MoeFfn(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=8)
 GROUPED_MOE = MoeFfn(
@@ -168,6 +180,24 @@ GROUPED_MOE = MoeFfn(
     n_group=4,
     topk_group=2,
     group_score_experts=2,
+)
+LATENT_MOE = MoeFfn(
+    num_experts=8,
+    num_experts_per_tok=3,
+    moe_intermediate_size=8,
+    moe_latent_size=8,
+    shared_intermediate_size=12,
+    gated=False,
+    activation="relu2",
+    scoring="sigmoid",
+    norm_topk_prob=True,
+)
+ZERO_MOE = MoeFfn(
+    num_experts=8,
+    num_experts_per_tok=3,
+    moe_intermediate_size=8,
+    zero_expert_num=4,
+    score_correction_buffer=True,
 )
 BIASED_MOE = MoeFfn(
     num_experts=4,
@@ -282,6 +312,25 @@ MODELS: dict[str, ModelConfig] = {
     "short_conv": small(attention=ShortConv()),
     "kimi_delta_attention": small(attention=KDA, overrides=(Override(layers="3", attention=MLA),)),
     "mamba2": small(attention=MAMBA),
+    "halves": small(
+        attention=MAMBA,
+        ffn=DenseFfn(intermediate_size=24, gated=False, activation="relu2"),
+        overrides=(
+            Override(layers="0", ffn=NoFfn()),
+            Override(layers="1,3", attention=NoMixer()),
+            Override(layers="2", attention=GQA, ffn=NoFfn()),
+        ),
+    ),
+    "latent_moe": small(ffn=LATENT_MOE),
+    "zero_experts": small(ffn=ZERO_MOE),
+    "attention_and_mamba2": small(attention=BOTH),
+    "longcat": small(attention=MLA, shortcuts=(Shortcut(layers="0-2/2", skips=1, ffn=ZERO_MOE),)),
+    "shortcuts_beside_memory": small(
+        ultramem_v2(layers="0:1,2"),
+        ffn=MOE,
+        shortcuts=(Shortcut(layers="0-1", skips=2, ffn=DENSE),),
+        post_norms=True,
+    ),
     "gated_delta_net": small(attention=GDN, overrides=(Override(layers="3", attention=GQA),)),
     "deepseek": small(attention=MLA, ffn=GROUPED_MOE, overrides=(Override(layers="0", ffn=DENSE),)),
     "gpt_oss": small(ffn=BIASED_MOE, overrides=(Override(layers="0-2/2", attention=WINDOW),)),

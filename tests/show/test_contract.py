@@ -208,7 +208,8 @@ def test_paths_are_unique_and_name_as_many_layers_as_they_count(model: str, phas
     paths = [path for op in found["operators"] for path in expanded_paths(op["path"])]
     assert len(set(paths)) == len(paths) == sum(op["count"] for op in found["operators"])
     layers = range(found["model"]["num_hidden_layers"])
-    assert {f"layers.{i}.attention_norm" for i in layers} <= set(paths)
+    for layer in layers:  # of one thing or of two
+        assert {f"layers.{layer}.{norm}" for norm in ("attention_norm", "ffn_norm")} & set(paths)
     assert {"embed", "final_norm", "lm_head"} <= set(paths)
 
 

@@ -23,13 +23,14 @@ Table: TypeAlias = dict[str, Any]
 """A layer kind as a model's TOML file would hold it."""
 
 ActivationName: TypeAlias = Literal[
-    "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish"
+    "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "relu", "relu2", "silu", "swish"
 ]
 ACTIVATIONS: Final[dict[ActivationName, Activation]] = {
     "gelu_fast": "gelu",  # three spellings of the tanh form; plain "gelu" is the erf form
     "gelu_new": "gelu",
     "gelu_pytorch_tanh": "gelu",
     "relu": "relu",
+    "relu2": "relu2",
     "silu": "silu",
     "swish": "silu",
 }

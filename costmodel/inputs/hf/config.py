@@ -193,9 +193,14 @@ def _layers(blocks: Blocks) -> dict[str, Any]:
 
 def _most_frequent(by_layer: list[Table]) -> Table:
     """The table of most blocks; of equally frequent ones, the one whose last block comes latest."""
-    counts = Counter(tuple(sorted(table.items())) for table in by_layer)
+    texts = [repr(sorted(table.items())) for table in by_layer]  # a table may hold another
+    counts = Counter(texts)
     most = max(counts.values())
-    return next(t for t in reversed(by_layer) if counts[tuple(sorted(t.items()))] == most)
+    return next(
+        table
+        for table, text in zip(reversed(by_layer), reversed(texts), strict=True)
+        if counts[text] == most
+    )
 
 
 def _selector(layers: list[int]) -> str:

@@ -138,6 +138,11 @@ def _flag_of_blocks(fields: Fields, key: str) -> list[bool]:
 
 
 def _mla(fields: Fields) -> list[Table]:
+    return [latent_attention(fields)] * num_layers(fields)
+
+
+def latent_attention(fields: Fields) -> Table:
+    """MLA by DeepSeek's keys, the same in every layer."""
     heads = fields.required("num_attention_heads", COUNT)
     if fields.optional("num_key_value_heads", COUNT_OR_NULL, None) not in (None, heads):
         rule = f"is not num_attention_heads={heads}: a latent serves all heads"
@@ -152,7 +157,7 @@ def _mla(fields: Fields) -> list[Table]:
     if fields.optional("qk_head_dim", WIDTH_OR_NULL, None) not in (None, nope + rope):
         rule = f"is not qk_nope_head_dim + qk_rope_head_dim = {nope + rope}"
         raise fields.refused("qk_head_dim", rule)
-    table = {
+    return {
         "kind": "mla",
         "num_attention_heads": heads,
         "q_lora_rank": rank,
@@ -163,7 +168,6 @@ def _mla(fields: Fields) -> list[Table]:
         "attention_bias": bias,
         "output_bias": bias,
     }
-    return [table] * num_layers(fields)
 
 
 def _noaux_tc(

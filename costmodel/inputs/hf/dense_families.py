@@ -19,6 +19,7 @@ from costmodel.inputs.hf.fields import (
     INDEX,
     INDICES_OR_NULL,
     NUMBER_OR_NULL,
+    NUMBERS_OR_NULL,
     WIDTH_OR_NULL,
     WINDOW_OR_NULL,
     Fields,
@@ -160,9 +161,13 @@ def granite(fields: Fields) -> Blocks:
 
 def note_multipliers(fields: Fields) -> None:
     """Read the constant factors of Granite, and note what is assumed of those that are not 1."""
-    names = ("embedding_multiplier", "logits_scaling", "residual_multiplier")
     fields.optional("attention_multiplier", NUMBER_OR_NULL, None)  # in place of 1 / sqrt(d)
-    factors = {name: fields.optional(name, NUMBER_OR_NULL, None) for name in names}
+    note_constants(fields, "embedding_multiplier", "logits_scaling", "residual_multiplier")
+
+
+def note_constants(fields: Fields, *names: str) -> None:
+    """Read constant factors, single ones or one for each part, and note those that are not 1."""
+    factors = {name: fields.optional(name, NUMBERS_OR_NULL, None) for name in names}
     stated = [f"{name}={value}" for name, value in factors.items() if value not in (None, 1)]
     if stated:
         fields.notes.append(

@@ -15,6 +15,8 @@ from costmodel.inputs.hf import (
     gemma_families,
     hybrid_families,
     llama4_family,
+    longcat_families,
+    mamba_families,
     moe_families,
     norm_families,
 )
@@ -125,6 +127,57 @@ _LFM2_WITHOUT_COST = frozenset(  # initialisation; other names of heads, positio
 )
 _LFM2 = {"block_use_swiglu": (True,), "use_pos_enc": (True,)}
 
+_NEMOTRON = {
+    "mamba_hidden_act": ("silu",),
+    "mamba_proj_bias": (False, None),
+    "mamba_ssm_cache_dtype": ("float32", None),  # of the states
+    "residual_in_fp32": (False, None),  # twice the bytes of the residual stream
+}
+_NEMOTRON_WITHOUT_COST = frozenset(
+    {
+        "expand",  # the inner width follows from the heads
+        "mamba_dt_init_floor",
+        "mamba_dt_limit",
+        "mamba_dt_max",
+        "mamba_dt_min",
+        "moe_shared_expert_overlap",  # when it runs
+        "mtp_hybrid_override_pattern",  # of layers that are left out
+        "mtp_layers_block_type",
+        "num_logits_to_keep",  # the workload's --logits says which
+        "rescale_prenorm_residual",  # of the initialisation, as those of time steps
+        "time_step_floor",
+        "time_step_limit",
+        "time_step_max",
+        "time_step_min",
+        "time_step_rank",
+        "use_mamba_kernels",
+    }
+)
+
+_FALCON_WITHOUT_COST = frozenset(
+    {
+        "attn_layer_indices",  # every layer has attention
+        "mamba_expand",  # the inner width follows from the heads
+        "mamba_norm_before_gate",  # the same work in another order
+        "mlp_expansion_factor",  # intermediate_size holds
+        "num_logits_to_keep",
+        "time_step_floor",
+        "time_step_limit",
+        "time_step_max",
+        "time_step_min",
+    }
+)
+
+_LONGCAT = {"attention_method": ("MLA",), "zero_expert_type": ("identity",)}
+_LONGCAT_WITHOUT_COST = frozenset(
+    {
+        "head_dim",  # of no projection
+        "mla_scale_kv_lora",  # constants of the latents
+        "mla_scale_q_lora",
+        "routed_scaling_factor",
+    }
+)
+
 FAMILIES: Final[dict[str, Family]] = {
     "cohere": Family(read=norm_families.cohere, without_cost=_COHERE_WITHOUT_COST, only=_COHERE),
     "cohere2": Family(read=norm_families.cohere2, without_cost=_COHERE_WITHOUT_COST, only=_COHERE),
@@ -146,6 +199,11 @@ FAMILIES: Final[dict[str, Family]] = {
         only={"moe_gate": ("topk",), "moe_use_aux_free": (True,)},
     ),
     "exaone4": Family(read=norm_families.exaone4),
+    "falcon_h1": Family(
+        read=mamba_families.falcon_h1,
+        without_cost=_FALCON_WITHOUT_COST,
+        only={"mamba_use_mlp": (True,), "projectors_bias": (False,)},
+    ),
     "flex_olmo": Family(read=moe_families.flex_olmo, without_cost=ROUTER_TRAINING),
     "gemma": Family(
         read=norm_families.gemma,
@@ -205,6 +263,16 @@ FAMILIES: Final[dict[str, Family]] = {
         # The strength of a factor of queries; what a quantisation tool noted.
         without_cost=ROUTER_TRAINING | {"attn_scale", "for_llm_compressor"},
     ),
+    "longcat_flash": Family(
+        read=longcat_families.longcat_flash,
+        without_cost=_LONGCAT_WITHOUT_COST,
+        only=_LONGCAT,
+    ),
+    "longcat_flash_ngram": Family(
+        read=longcat_families.longcat_flash_ngram,
+        without_cost=_LONGCAT_WITHOUT_COST,
+        only=_LONGCAT,
+    ),
     "mimo_v2_flash": Family(
         read=deepseek_families.mimo_v2_flash,
         # A constant factor of the values, frequencies, and a chunk that no code reads.
@@ -231,6 +299,11 @@ FAMILIES: Final[dict[str, Family]] = {
     "ministral3": Family(read=dense_families.ministral3),
     "mistral": Family(read=dense_families.mistral),
     "mixtral": Family(read=moe_families.mixtral, without_cost=ROUTER_TRAINING),
+    "nemotron_h": Family(
+        read=mamba_families.nemotron_h,
+        without_cost=DEEPSEEK_ROUTER | _NEMOTRON_WITHOUT_COST,
+        only=_NEMOTRON,
+    ),
     "olmo2": Family(read=norm_families.olmo2),
     "olmo3": Family(read=norm_families.olmo3),
     "olmoe": Family(read=moe_families.olmoe, without_cost=ROUTER_TRAINING),

@@ -49,6 +49,9 @@ FLAG: Final[TypeAdapter[bool]] = TypeAdapter(  # null is false, as where models 
     Annotated[bool, BeforeValidator(lambda value: False if value is None else value)],
     config=_STRICT,
 )
+NUMBERS_OR_NULL: Final[TypeAdapter[float | list[float] | None]] = TypeAdapter(
+    float | Annotated[list[float], Field(max_length=16, fail_fast=True)] | None, config=_STRICT
+)
 OBJECT: Final[TypeAdapter[dict[str, Any]]] = TypeAdapter(dict[str, Any], config=_STRICT)
 OBJECT_OR_NULL: Final[TypeAdapter[dict[str, Any] | None]] = TypeAdapter(
     dict[str, Any] | None, config=_STRICT

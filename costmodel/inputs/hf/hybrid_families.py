@@ -175,10 +175,9 @@ def _qwen3_5_mixers(fields: Fields) -> list[Table]:
     return _mixed(fields, attention, net, ("full_attention", "linear_attention"), default)
 
 
-def granitemoehybrid(fields: Fields) -> Blocks:
-    """Granite 4: Mamba-2 or attention, then experts beside a shared FFN, in every block."""
-    note_multipliers(fields)
-    mamba = {
+def mamba2(fields: Fields, **settings: object) -> Table:
+    """A Mamba-2 layer by the keys of Granite 4 and Falcon-H1; `settings` are further fields."""
+    return {
         "kind": "mamba2",
         "mamba_n_heads": fields.required("mamba_n_heads", COUNT),
         "mamba_d_head": fields.required("mamba_d_head", WIDTH),
@@ -188,7 +187,13 @@ def granitemoehybrid(fields: Fields) -> Blocks:
         "mamba_conv_bias": fields.optional("mamba_conv_bias", FLAG, default=True),
         "mamba_proj_bias": fields.optional("mamba_proj_bias", FLAG, default=False),
         "mamba_chunk_size": fields.optional("mamba_chunk_size", COUNT, 256),
+        **settings,
     }
+
+
+def granitemoehybrid(fields: Fields) -> Blocks:
+    """Granite 4: Mamba-2 or attention, then experts beside a shared FFN, in every block."""
+    note_multipliers(fields)
     bias = fields.optional("attention_bias", FLAG, default=False)
     positions = fields.optional("position_embedding_type", TEXT_OR_NULL, None)
     if positions not in (None, "nope", "rope"):
@@ -208,5 +213,5 @@ def granitemoehybrid(fields: Fields) -> Blocks:
         scoring="softmax_of_chosen",
         shared_intermediate_size=fields.required("shared_intermediate_size", WIDTH),
     )
-    mixers = _mixed(fields, attention, mamba, ("attention", "mamba"), None)
+    mixers = _mixed(fields, attention, mamba2(fields), ("attention", "mamba"), None)
     return Blocks(attention=mixers, ffn=[ffn] * layers)

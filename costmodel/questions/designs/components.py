@@ -49,7 +49,7 @@ _backbone_fields = attrgetter(
     *(
         config_field.name
         for config_field in fields(ModelConfig)
-        if config_field.name not in NOT_COSTED | {"ffn", "memory", "overrides"}
+        if config_field.name not in NOT_COSTED | {"ffn", "memory", "overrides", "shortcuts"}
     )
 )
 _override_fields = attrgetter(
@@ -84,6 +84,7 @@ def component_keys(model: ModelConfig) -> tuple[Hashable, list[KindKey]]:
         tuple(map(_override_fields, model.overrides)),
         tuple(layers for layers, *_ in ffns),
         placements,
+        tuple(model.shortcut_placements),
         tuple((memory.position, memory.attribute, memory.past_ids) for memory in model.memory),
     )
     return backbone, [*ffns, *memories]

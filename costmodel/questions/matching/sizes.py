@@ -161,6 +161,9 @@ def resized(
             )
             for override in model.overrides
         ),
+        shortcuts=tuple(
+            replace(shortcut, ffn=changed(shortcut.ffn)) for shortcut in model.shortcuts
+        ),
         memory=tuple(changed(memory, **placed) for memory in model.memory),
     )
 

@@ -240,6 +240,10 @@ def public_models() -> Iterator[PublishedNumber]:
         ("llama-4-maverick", BOTH, "17 B", printed, ""),
         ("granite-4.0-h-small", TOTAL, "32 B", printed, ""),
         ("granite-4.0-h-small", HEAD, "9 B", printed, ""),
+        ("nemotron-3-ultra", TOTAL, "550 B", printed, "printed to two digits"),
+        ("nemotron-3-ultra", HEAD, "55 B", printed, ""),
+        ("longcat-flash-chat", TOTAL, "560 B", printed, CUT),
+        ("longcat-flash-chat", HEAD, "27 B", printed, ""),
         ("gemma-4-31b", TOTAL, "30.7 B", printed, ""),
         ("mimo-v2-flash", TOTAL, "309 B", printed, ""),
         ("mimo-v2-flash", BOTH, "15 B", printed, ""),
@@ -251,7 +255,7 @@ def public_models() -> Iterator[PublishedNumber]:
 
 def embedding_tables() -> Iterator[PublishedNumber]:
     """Tables that token ids address at the input: parameters, and bytes that a token reads."""
-    longcat = "longcat-flash-lite-reconstruction"
+    longcat = "longcat-flash-lite"
     gemma_4, gemma_3n = "gemma-4-e2b", "gemma-3n-e4b"
     by_hand, printed = "by hand from config.json", "the makers' model card"
     for name, parameters, row_bytes in (
@@ -283,10 +287,4 @@ def embedding_tables() -> Iterator[PublishedNumber]:
         convention="effective parameters",
         source=printed,
     )
-    for field, published, reason in (
-        (TOTAL, "68.5 B", CUT),
-        (HEAD, "4.5 B", "all 12 chosen experts are real"),
-    ):
-        yield preset_count(
-            longcat, field, published, keep=everything, source=printed, reason=reason
-        )
+    yield preset_count(longcat, TOTAL, "68.5 B", keep=everything, source=printed, reason=CUT)

@@ -207,9 +207,9 @@ def test_a_missing_family_is_told_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_an_unknown_family_is_said_before_anything_else(tmp_path: Path) -> None:
-    path = written(tmp_path, "llama-3.1-8b", {"model_type": "nemotron_h", "time_step_limit": [0]})
+    path = written(tmp_path, "llama-3.1-8b", {"model_type": "bamba", "time_step_limit": [0]})
     path.write_text(path.read_text().replace("[0]", "[0.0, Infinity]"))
-    with pytest.raises(InputError, match="model_type='nemotron_h': is not one of"):
+    with pytest.raises(InputError, match="model_type='bamba': is not one of"):
         load_hf_config(path)
 
 

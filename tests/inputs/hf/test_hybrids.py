@@ -30,7 +30,7 @@ PREFILL = Workload(
 # tokens with the logits of each. State bytes of a sequence: the cache object's, with K - 1 columns
 # of each convolution. FLOPs of recurrences, which transformers computes elementwise or in a count
 # of its own, by hand: of a decode step, 7 Hv dk dv or 5 di Ns a layer; of the prefill, in chunks of
-# 64 (gated delta net) and 256 (Granite).
+# 64 (gated delta net), 256 (Granite, Falcon) and 128 (Nemotron).
 COUNTED = {
     "lfm2-350m": (354_483_968, 12_288, 40_960, 369_367_187_456, 0, 0),
     "lfm2-8b-a1b": (8_339_930_560, 12_288, 147_456, 1_607_794_163_712, 0, 0),
@@ -75,7 +75,36 @@ COUNTED = {
         36 * 5 * 8192 * 128,
         36 * 512 * (2 * 256 * 128 + 2 * 256 * 8192 + 4 * 8192 * 128),
     ),
+    "nemotron-3-ultra": (
+        549_308_993_536,
+        12_288,
+        407_961_600,
+        56_298_431_315_968 + 103_079_215_104,
+        48 * 5 * 16384 * 128,
+        48 * 512 * (2 * 128 * 8 * 128 + 2 * 128 * 16384 + 4 * 16384 * 128),
+    ),
+    "nemotron-h-56b": (
+        56_324_350_464,
+        40_960,
+        912_605_184,
+        56_569_014_255_616 + 85_899_345_920,
+        54 * 5 * 16384 * 256,
+        54 * 512 * (2 * 128 * 8 * 256 + 2 * 128 * 16384 + 4 * 16384 * 256),
+    ),
+    "falcon-h1-7b": (
+        7_585_513_568,
+        45_056,
+        139_358_208,
+        7_357_379_641_344 + 70_866_960_384,
+        44 * 5 * 3072 * 256,
+        44 * 512 * (2 * 256 * 256 + 2 * 256 * 3072 + 4 * 3072 * 256),
+    ),
+    # Of 12 chosen experts 8 compute in the mean, and two in three choices are real ones:
+    # transformers runs all 12, and holds matrices of experts that compute nothing.
+    "longcat-flash-chat": (560_664_958_976, 64_512, 0, 27_800_249_565_184 + 601_295_421_440, 0, 0),
+    "longcat-flash-lite": (68_562_459_648, 32_256, 0, 4_082_366_414_848 + 150_323_855_360, 0, 0),
 }
+NO_PRESET = {"falcon-h1-7b", "nemotron-h-56b", "qwen3-next-80b-a3b"}
 
 
 def read(folder: Path, name: str, **changes: object) -> ModelConfig:
@@ -108,13 +137,30 @@ def test_a_hybrid_costs_what_transformers_counts(name: str) -> None:
     ) == COUNTED[name]
 
 
-@pytest.mark.parametrize("name", sorted(set(COUNTED) - {"qwen3-next-80b-a3b"}))
+@pytest.mark.parametrize("name", sorted(COUNTED.keys() - NO_PRESET))
 def test_a_preset_is_its_config_json(name: str) -> None:
     preset, model = load_model(name), load_hf_config(HYBRIDS / f"{name}.json")
     assert preset.attention_groups == model.attention_groups
     assert preset.ffn_groups == model.ffn_groups
+    assert preset.shortcut_placements == model.shortcut_placements
+    assert preset.memory == model.memory
     assert preset.tie_word_embeddings == model.tie_word_embeddings
     assert (preset.hidden_size, preset.vocab_size) == (model.hidden_size, model.vocab_size)
+
+
+def test_experts_of_longcat_stand_beside_every_other_dense_ffn() -> None:
+    model = load_model("longcat-flash-chat")
+    (placement,) = model.shortcut_placements
+    assert placement == tuple((2 * i, 2 * i + 1) for i in range(28))
+    (dense, blocks), (experts, beside) = model.ffn_groups
+    assert (dense.kind, len(blocks)) == ("dense", 56)
+    assert (experts.kind, beside) == ("moe", tuple(range(0, 56, 2)))
+
+
+def test_multipliers_of_falcon_are_noted(tmp_path: Path) -> None:
+    changes = {"key_multiplier": 0.5, "mlp_multipliers": [0.25, 0.125], "lm_head_multiplier": 1}
+    (note,) = read(tmp_path, "falcon-h1-7b", **changes).notes
+    assert note.startswith("key_multiplier=0.5, mlp_multipliers=[0.25, 0.125]: the matrices beside")
 
 
 def test_qwen3_next_may_have_dense_blocks_and_leaves_its_mtp_head_out(tmp_path: Path) -> None:
@@ -220,6 +266,29 @@ def test_layer_types_come_before_indices_and_intervals(tmp_path: Path) -> None:
         ("lfm2-350m", {"conv_dim": 512}, "conv_dim=512: is not hidden_size=1024"),
         ("lfm2-350m", {"layer_types": ["conv"]}, "layer_types=.*: is not full_attention or conv"),
         ("lfm2-350m", {"tie_word_embeddings": 3}, "tie_word_embeddings=3"),
+        ("nemotron-h-56b", {"hybrid_override_pattern": None}, "layers_block_type: is missing, and"),
+        ("nemotron-h-56b", {"num_hidden_layers": 117}, "num_hidden_layers=117: differs from the 1"),
+        ("nemotron-h-56b", {"hybrid_override_pattern": "M-X"}, "hybrid_override_pattern='M-X'"),
+        ("nemotron-h-56b", {"layers_block_type": ["mlp"]}, "differs from layers_block_type"),
+        ("nemotron-h-56b", {"layers_block_type": "M-"}, "layers_block_type='M-'"),
+        ("nemotron-h-56b", {"mlp_hidden_act": "silu2"}, "mlp_hidden_act='silu2'"),
+        ("nemotron-h-56b", {"mamba_proj_bias": True}, "mamba_proj_bias=True: is not modelled"),
+        ("nemotron-h-56b", {"residual_in_fp32": True}, "residual_in_fp32=True: is not modelled"),
+        ("nemotron-3-ultra", {"n_shared_experts": 2}, "n_shared_experts=2: is not modelled for"),
+        ("nemotron-3-ultra", {"num_experts_per_tok": 513}, "exceeds n_routed_experts=512"),
+        ("nemotron-3-ultra", {"moe_latent_size": 2}, "moe_latent_size=2"),
+        ("falcon-h1-7b", {"mamba_d_ssm": 4096}, "mamba_d_ssm=4096: is not mamba_n_heads x mamba_"),
+        ("falcon-h1-7b", {"mamba_use_mlp": False}, "mamba_use_mlp=False: is not modelled"),
+        ("falcon-h1-7b", {"mlp_multipliers": "big"}, "mlp_multipliers"),
+        ("longcat-flash-chat", {"zero_expert_type": "copy"}, "zero_expert_type='copy': is not mod"),
+        ("longcat-flash-chat", {"num_hidden_layers": 29}, "num_hidden_layers=29: is neither num_l"),
+        ("longcat-flash-chat", {"num_layers": 600}, "num_layers=600: is 1200 blocks"),
+        ("longcat-flash-chat", {"attention_method": "MHA"}, "attention_method='MHA': is not mod"),
+        (
+            "longcat-flash-chat",
+            {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}},
+            "quantization_config: is not modelled for experts beside a dense FFN",
+        ),
         ("granite-4.0-h-small", {"layer_types": ["conv"] * 40}, "is not attention or mamba for"),
         ("granite-4.0-h-small", {"mamba_d_head": "auto"}, "mamba_d_head='auto'"),
         ("granite-4.0-h-small", {"position_embedding_type": "alibi"}, "is not nope or rope"),

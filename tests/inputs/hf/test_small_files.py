@@ -148,7 +148,7 @@ def test_the_storage_of_the_file(tmp_path: Path, table: dict[str, Any], weights_
             {**QWEN3_MOE, "shared_expert_intermediate_size": 64},
             "shared_expert_intermediate_size=64: is not modelled",
         ),
-        ({**LLAMA, "model_type": "nemotron_h"}, "model_type='nemotron_h'"),
+        ({**LLAMA, "model_type": "bamba"}, "model_type='bamba'"),
         (
             {**{k: v for k, v in DEEPSEEK.items() if k != "n_routed_experts"},
              "num_routed_experts": 24},

@@ -77,6 +77,11 @@ def read_storage(
     default = DTYPES[unquantised(parts)]
 
     def applied(key: str, scheme: Scheme) -> Storage:
+        if blocks.model.get("shortcuts"):
+            raise InputError(
+                f"{parts[0].where}: {key}: is not modelled for experts beside a dense FFN; without"
+                " it in the file the format of --dtype is costed"
+            )
         memories = [memory["kind"] for memory in blocks.model.get("memory", ())]
         for kind in (*memories, *(kind for kind in ("altup", "laurel") if kind in blocks.model)):
             raise InputError(  # their modules have no names yet
