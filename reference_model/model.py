@@ -48,16 +48,16 @@ class Block(nn.Module):
         super().__init__()
         self.norms_behind = config.block == "norms_behind"
         self.has_ffn_norm = fed and config.block == "serial"
+        # leaves are listed in the order in which a step runs them
+        if attention is not None and not self.norms_behind:
+            self.attention_norm = Norm(factory, config)
         self.attention = attention
-        self.post_attention_norm: Norm | None = None
+        post_norm = None if attention is None else _post_norm(factory, config)
+        self.post_attention_norm: Norm | None = post_norm
         self.altup: AltUpBlock | None = None
         self.laurel: nn.Module | None = None
         if config.laurel is not None:
             self.laurel = module_of(config.laurel)(factory, config.laurel)
-        if attention is not None:
-            if not self.norms_behind:
-                self.attention_norm = Norm(factory, config)
-            self.post_attention_norm = _post_norm(factory, config)
         if self.has_ffn_norm:
             self.ffn_norm = Norm(factory, config)
         self.ffn: nn.Module | None = None

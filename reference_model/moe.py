@@ -158,7 +158,10 @@ class Experts(Leaf):
         back = y.new_empty(indices.numel(), y.shape[1]).index_copy_(0, order, y)
         results: Tensor = back.unflatten(0, (-1, k))
         if c.zero_expert_num:
-            results = torch.where((indices < c.num_experts)[..., None], results, x[:, None])
+            same = x[:, None]  # what the others return: what they read
+            if c.weighted_input:
+                same = same * weights[..., None]
+            results = torch.where((indices < c.num_experts)[..., None], results, same)
         out = (results if c.weighted_input else results * weights[..., None]).sum(1)
         return out if shared is None else out + shared
 

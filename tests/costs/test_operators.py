@@ -11,9 +11,11 @@ from costmodel.costs.operators import build_operators, residual_adds
 from costmodel.costs.totals import kept_bytes
 from costmodel.inputs.model import Block, ModelConfig, Override
 from costmodel.layers.absent import NoFfn, NoMixer
+from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.laurel import Laurel
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
 from costmodel.layers.operator import Operator
@@ -304,6 +306,14 @@ def test_a_memory_layer_may_stand_where_there_is_no_ffn() -> None:
         ),
         ({"ffn": NoFfn(), "block": "parallel"}, "block='parallel': has a mixer and an FFN in"),
         ({"ffn": NoFfn(), "block": "norms_behind"}, "block='norms_behind': has a mixer and"),
+        ({"ffn": NoFfn(), "altup": AltUp()}, "altup: is of layers with a mixer and an FFN"),
+        (
+            {
+                "overrides": (Override(layers="1", attention=NoMixer()),),
+                "laurel": Laurel(laurel_rank=4),
+            },
+            "laurel: is of layers with a mixer and an FFN",
+        ),
     ],
 )
 def test_rules_of_absent_halves(fields: dict[str, Any], message: str) -> None:

@@ -70,7 +70,7 @@ def test_more_work_never_costs_less(model: ModelConfig, step: Step, axis: str, m
 
 
 def test_a_token_that_opens_a_chunk_costs_less_than_the_one_before() -> None:
-    """Chunks of 3: the third token sees three and reads two from the cache, the fourth sees one."""
+    """Chunks of 3: after 2 tokens the third sees 3, reads 2 from the cache; the fourth sees 1."""
     chunked = Attention(
         num_attention_heads=1, num_key_value_heads=1, head_dim=4, attention_chunk_size=3
     )

@@ -18,6 +18,12 @@ from tests.inputs.test_model import (
 )
 from tests.inputs.test_model import model as make
 
+BOTH: dict[str, Any] = {
+    "kind": "attention_and_mamba2",
+    "attention": ATTENTION,
+    "mamba": {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8},
+}
+
 MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
     ({"name": ""}, "name=''", "at least 1 character"),
     ({"name": "x" * 121}, "name='xxx", "at most 120 characters"),
@@ -84,6 +90,11 @@ MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
         "layer 2 is overridden twice",
     ),
     ({"overrides": [{"ffn": DENSE}]}, "overrides.0.layers", "is missing"),
+    (
+        {"attention": BOTH | {"attention": {**ATTENTION, "shared_kv": True}}},
+        "attention.shared_kv=True",
+        "is not modelled beside Mamba-2",
+    ),
     (
         {"attention": {**ATTENTION, "shared_kv": True}},
         "attention.shared_kv=True",

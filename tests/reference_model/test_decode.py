@@ -13,6 +13,8 @@ from reference_model.synthetic_routing import Popularity
 from tests.reference_model.tiny import MODELS, assert_close, ids, made
 
 BATCH, CONTEXT, NEW = 3, 3, 7  # beyond the window of 4 tokens
+# Sums in another order, which the gates of Mamba-2 beside an attention enlarge in this model.
+ENLARGED = {"attention_and_mamba2": 2e-5}
 KEYS = {"ultramem_v2": "knum", "ultramem": "knum", "peer": "num_keys"}  # their field of that
 
 
@@ -35,7 +37,7 @@ def test_greedy_steps_give_what_computing_everything_anew_gives(name: str) -> No
     for _ in range(NEW):
         held = torch.cat([held, token], dim=1)
         want = model(held, model.new_cache(BATCH, CONTEXT + NEW))
-        assert_close(step(given), want, 5e-6)
+        assert_close(step(given), want, ENLARGED.get(name, 5e-6))
         token, given = want.argmax(-1), None  # from the second step on, tokens are fed back
 
 

@@ -69,6 +69,7 @@ CASES: dict[str, MoeFfn] = {
     "zero_experts_corrected": ZERO_MOE,
     "zero_experts_with_biases": replace(BIASED_MOE, zero_expert_num=3),
     "zero_experts_more_than_real_ones": replace(MOE, num_experts_per_tok=10, zero_expert_num=9),
+    "zero_experts_weighted_input": replace(ZERO_MOE, weighted_input=True),
     "zero_experts_in_a_latent_space": replace(MOE, zero_expert_num=8, moe_latent_size=8),
     "one_expert": replace(MOE, num_experts=1, num_experts_per_tok=1),
     "all_experts": replace(MOE, num_experts_per_tok=8),

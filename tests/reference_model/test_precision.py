@@ -5,6 +5,7 @@ everything after them on the float32 model's choice.
 """
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from costmodel.inputs.model import ModelConfig
+from costmodel.layers.ultramem import UltraMem
 from reference_model.cache import Cache, LayerState
 from reference_model.leaf import Leaf
 from reference_model.model import ReferenceModel
@@ -109,8 +111,17 @@ def assert_like_choice(leaf: Leaf, got: list[Tensor], want: list[Tensor]) -> Non
 
 # Given rows keep the scores of the retrieved ones, by rank: equal in bf16 but for the split over
 # cores, so with one core only.
-GIVEN = {name: config for name, config in MODELS.items() if "ultramem" not in name}
-GIVEN |= {"ultramem_one_core": small(ultramem_v2(tucker_cores=1))}
+GIVEN = {
+    name: config
+    for name, config in MODELS.items()
+    if not any(isinstance(memory, UltraMem) for memory in config.memory)
+}
+GIVEN |= {
+    "ultramem_one_core": small(ultramem_v2(tucker_cores=1)),
+    "shortcuts_beside_one_core": replace(
+        MODELS["shortcuts_beside_memory"], memory=(ultramem_v2(layers="0:1,2", tucker_cores=1),)
+    ),
+}
 
 
 @pytest.mark.parametrize("name", GIVEN)
@@ -137,5 +148,5 @@ def repeat_selection(leaf: nn.Module) -> None:
     leaf.synthetic_choice = leaf.selected
     if isinstance(leaf, Router):
         places = torch.arange(leaf.selected.shape[1], 0, -1.0).expand(leaf.selected.shape)
-        experts = leaf.config.num_experts
+        experts = leaf.config.choices
         leaf.synthetic_choice = torch.zeros(len(places), experts).scatter(1, leaf.selected, places)

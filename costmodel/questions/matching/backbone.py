@@ -12,7 +12,7 @@ from costmodel.strict import explained
 
 
 def on_backbone(template: ModelConfig, backbone: ModelConfig) -> ModelConfig:
-    """The FFNs and memory layers of `template` on the backbone of the model `backbone`.
+    """The FFNs, shortcuts and memory layers of `template` on the backbone of the model `backbone`.
 
     The backbone: hidden size, layers, attention, vocabulary and tying, norms and where they stand,
     what else the residual stream has, towers.
@@ -40,6 +40,7 @@ def on_backbone(template: ModelConfig, backbone: ModelConfig) -> ModelConfig:
             logit_softcap=backbone.logit_softcap,
             towers=backbone.towers,
             **_blocks(template, backbone),  # type: ignore[arg-type]  # three fields by name
+            shortcuts=template.shortcuts,
             memory=tuple(memory.for_hidden_size(hidden_size) for memory in template.memory),
         )
     except (InputError, ValidationError) as error:

@@ -9,7 +9,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.layers.operator import Step
 from costmodel.recordings.case_workload import CaseWorkload
 from profiler.runs.case import PreparedCase
-from reference_model.cache import Cache, LayerState
+from reference_model.cache import Cache
 from reference_model.model import ReferenceModel
 from tests.reference_model.tiny import MODELS, made
 from tests.steps import make_step
@@ -70,6 +70,5 @@ def cached(case: PreparedCase) -> list[Tensor]:
 
 
 def states_of(cache: Cache) -> list[Tensor]:
-    """The tensors of all fixed states: of recurrent layers, then of memory layers."""
-    recurrent = [layer for layer in cache.layers if isinstance(layer, LayerState)]
-    return [tensor for state in (*recurrent, *cache.memories.values()) for tensor in state.tensors]
+    """The tensors of all fixed states: of layers with a recurrence, then of memory layers."""
+    return [state for kept in (*cache.layers, *cache.memories.values()) for state in kept.states]
