@@ -1,4 +1,4 @@
-"""Write `costmodel/presets/public` from a collected table: `python -m docs.public_latency TABLE.csv`.
+"""Write `costmodel/presets/public`: `python -m docs.public_latency TABLE.csv`.
 
 The collected table has a row for each point that others measured, with all that says where it is
 from written out, and rows that were judged unfit, each with a reason. Shipped are the rows that

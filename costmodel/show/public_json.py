@@ -7,7 +7,12 @@ from typing import Any
 import costmodel
 from costmodel.questions.published.public_bounds import PublicBounds, RowBound
 from costmodel.questions.published.public_rows import PublicRow
-from costmodel.questions.published.public_shares import by_batch, by_model
+from costmodel.questions.published.public_shares import (
+    BatchShares,
+    ModelShares,
+    by_batch,
+    by_model,
+)
 
 SCHEMA_VERSION = 1
 
@@ -65,7 +70,8 @@ def _costed(bound: RowBound | None) -> dict[str, Any]:
     }
 
 
-def _flat(line: Any) -> dict[str, Any]:  # noqa: ANN401 - either sort of shares
+def _flat(line: ModelShares | BatchShares) -> dict[str, Any]:
     """A line with its spread beside its other fields."""
     fields = asdict(line)
-    return fields | fields.pop("shares")
+    spread: dict[str, Any] = fields.pop("shares")
+    return fields | spread

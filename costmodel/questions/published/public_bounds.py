@@ -6,8 +6,8 @@ and a share above 1 is a fault of ours or of the row.
 
 - Batch: the sequences that decode on average, rounded down; in `dp` groups, the multiple below.
 - Formats: all weights in the format that the row names, though engines leave some in 16 bits; 4-bit
-  formats that the cost model does not know as int4 with a scale for each 128. A KV cache of unstated
-  format as fp8 beside weights of 8 bits or fewer.
+  formats that the cost model does not know as int4 with a scale for each 128. A KV cache whose
+  format is not stated as fp8 beside weights of 8 bits or fewer.
 - Experts: expected distinct ones of uniform routing where prompts are real or random text. Where
   what fills a batch is not stated, or one prompt is repeated, all tokens take the same experts:
   sequences that are alike choose alike.
@@ -32,14 +32,15 @@ from costmodel.inputs.parse import parse_workload
 from costmodel.inputs.workload import CHECKPOINT
 from costmodel.layers.mesh import ONE_GPU, Mesh
 from costmodel.layers.moe import MoeFfn
+from costmodel.questions.published.alike import Alike
 from costmodel.questions.published.public_rows import PublicRow
-from costmodel.routing.popularity import Uniform, Zipf
+from costmodel.routing.popularity import Uniform
 
 Layout: TypeAlias = Literal["one GPU", "mesh", "any layout"]
 Experts: TypeAlias = Literal["none", "uniform", "the same"]
 
 NOT_STATED = "not stated"
-GPUS: Mapping[str, str] = {**ALIASES, "gb200": "gb200-nvl72"}  # memory not stated: the faster card
+GPUS: Mapping[str, str] = {**ALIASES, "gb200": "gb200-nvl72"}  # a100: the faster card
 FOUR_BITS = "int4:128"
 WEIGHTS: Mapping[str, str] = {
     "bf16": "bf16",
@@ -62,7 +63,6 @@ CACHES: Mapping[str, str] = {
     "fp8": "fp8:tensor",
     "int8": "int8:tensor",
 }
-SAME_EXPERTS = Zipf(10.0)  # so steep that all tokens take the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +170,8 @@ def _reason(row: PublicRow, models: Mapping[str, ModelConfig]) -> str | None:
 
 def as_point(row: PublicRow, model: ModelConfig) -> Point:
     """A row as a workload, by the rules above; its formats must be known."""
-    mesh = _mesh(row)
-    batch = int(row.running)
+    batch = max(1, int(row.running))  # a step that was timed had a sequence
+    mesh = _mesh(row, batch)
     layout: Layout = "one GPU" if row.gpus == 1 else "any layout"
     if mesh is not None:
         layout, batch = "mesh", batch // mesh.dp * mesh.dp
@@ -193,9 +193,9 @@ def as_point(row: PublicRow, model: ModelConfig) -> Point:
     )
 
 
-def _mesh(row: PublicRow) -> Mesh | None:
+def _mesh(row: PublicRow, batch: int) -> Mesh | None:
     """The mesh that a row states, if it is one of ours and each group has a sequence."""
-    if row.gpus == 1 or row.tp * row.dp != row.gpus or row.gpus % row.ep or row.running < row.dp:
+    if row.gpus == 1 or row.tp * row.dp != row.gpus or row.gpus % row.ep or batch < row.dp:
         return None
     return Mesh(tp=row.tp, ep=row.ep, dp=row.dp)
 
@@ -215,7 +215,7 @@ def _bounds(model: ModelConfig, setting: Setting, points: list[Point]) -> list[R
         context=0,
         dtype=setting.dtype,
         kv_dtype=setting.kv_dtype,
-        routing=SAME_EXPERTS if setting.experts == "the same" else Uniform(),
+        routing=Alike() if setting.experts == "the same" else Uniform(),
         mesh=setting.mesh,
     ).of_model(model)
     batch, context = (

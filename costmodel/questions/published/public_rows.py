@@ -59,7 +59,8 @@ class PublicRow:
         weights: The storage format as the source names it.
         kv: That of the KV cache, or `not stated`.
         batch: Sequences that were asked for at once, or a mean that was measured.
-        running: Sequences that decode, on average: fewer than `batch` where prompts take a share.
+        running: Sequences that decode, on average over time: fewer than `batch` where prompts take
+            a share, so below 1 of one sequence.
         isl: Nominal tokens of a prompt; None: not published.
         osl: Nominal tokens of an output.
         context: Cached tokens that a decode step sees, the mean; see `Source.context_rule`.
