@@ -114,8 +114,8 @@ def public_rows() -> tuple[PublicRow, ...]:
 
 
 def _records(name: str) -> Iterator[dict[str, str]]:
-    with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+    text = (FOLDER / f"{name}.csv").read_text(encoding="utf-8")
+    yield from csv.DictReader(text.splitlines())
 
 
 def _row(row: dict[str, str], source: Source) -> PublicRow:
