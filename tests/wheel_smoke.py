@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 INSTALL = ("pip wheel . --no-deps --wheel-dir dist", "pip install dist/sparsecost-*.whl")
+PUBLIC = ["reproduce", "--public", "--json"]
 PREDICT = ["predict", "olmoe-1b-7b", "--batch", "16", "--context", "2048", "--json"]
 NOT_NEEDED = ("pandas", "plotly", "pyarrow", "streamlit", "torch")
 FIND_INSTALLED = (
@@ -48,6 +49,8 @@ def smoke(folder: Path) -> str:
     assert not installed.strip(), f"sparsecost alone installed {installed.strip()}"
     prediction = json.loads(run(env / "bin" / "sparsecost", *PREDICT, cwd=folder))
     assert prediction["operators"], "the prediction has no operators"
+    public = json.loads(run(env / "bin" / "sparsecost", *PUBLIC, cwd=folder))
+    assert public["by_model"], "the wheel has no public measurements"
     return wheel.name
 
 

@@ -1,15 +1,40 @@
-"""The command `sparsecost reproduce`: numbers that papers and model cards print, beside ours."""
+"""The command `sparsecost reproduce`: what others print, or measured, beside what we compute."""
 
 from dataclasses import asdict
+from typing import Annotated
 
-from costmodel.cli.options import JsonOpt, MarkdownOpt
-from costmodel.cli.output import print_output
+import typer
 
-EPILOG = "Example: sparsecost reproduce"
+from costmodel.cli.options import CsvOpt, ForceOpt, JsonOpt, MarkdownOpt
+from costmodel.cli.output import csv_file, print_output
+from costmodel.inputs.output_file import OutputFile
+
+EPILOG = "Example: sparsecost reproduce --public"
 
 
-def reproduce(*, as_json: JsonOpt = False, as_markdown: MarkdownOpt = False) -> None:
+def reproduce(
+    *,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="Times of whole models that others measured, beside the roofline bound of the same"
+            " step: the share that engines reach, by model, engine and GPUs, and by batch.",
+        ),
+    ] = False,
+    as_json: JsonOpt = False,
+    csv: CsvOpt = None,
+    force: ForceOpt = False,
+    as_markdown: MarkdownOpt = False,
+) -> None:
     """Published and hand-derived numbers beside ours, each with its convention."""
+    file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
+    answer = _measured if public else _printed
+    answer(as_json=as_json, as_markdown=as_markdown, csv=file)
+
+
+def _printed(*, as_json: bool, as_markdown: bool, csv: OutputFile | None) -> None:
+    """Numbers that papers and model cards print."""
     from costmodel.questions.published.reproduce import reproduced
     from costmodel.show.tables.published import reproduced_table
 
@@ -17,6 +42,28 @@ def reproduce(*, as_json: JsonOpt = False, as_markdown: MarkdownOpt = False) -> 
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
+        csv=csv,
         data=lambda: [asdict(target) for target in targets],
+        records=lambda: (asdict(target) for target in targets),
         tables=lambda: [reproduced_table(targets)],
+    )
+
+
+def _measured(*, as_json: bool, as_markdown: bool, csv: OutputFile | None) -> None:
+    """Times that others measured."""
+    from costmodel.questions.published.public_bounds import public_bounds
+    from costmodel.questions.published.public_rows import public_rows
+    from costmodel.show.public_json import public_json, public_records
+    from costmodel.show.tables.public import public_tables
+
+    rows = public_rows()
+    found = public_bounds(rows)
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        csv=csv,
+        data=lambda: public_json(rows, found),
+        records=lambda: public_records(rows, found),
+        tables=lambda: public_tables(found),
+        indent=None,
     )

@@ -41,6 +41,7 @@ TABLES = {
     "compare 8": f"compare {' '.join(model_names()[:8])} --batch 1,1048576",
     "sweep": f"sweep {PAIR} --batch 1,1048576 --context 0,134217728 --routing uniform,zipf:1.0",
     "reproduce": "reproduce",
+    "reproduce public": "reproduce --public",
 }
 every_table = pytest.mark.parametrize("command", TABLES.values(), ids=TABLES)
 ROOT = Path(__file__).parents[2]

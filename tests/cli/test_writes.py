@@ -23,6 +23,7 @@ WRITES = {  # file: command, to which the file is added
     "request.csv": f"request {MODEL} --prompt 9 --output 3 --csv",
     "match.csv": f"match {MODEL} --to {OTHER} --csv",
     "match.toml": f"match {MODEL} --to {OTHER} --out",
+    "reproduce.csv": "reproduce --csv",
     "sweep.csv": f"sweep {MODEL} --batch 1,2,3 --csv",
     "sweep.json": f"sweep {MODEL} --batch 1,2,3 --out",
     "sweep.parquet": f"sweep {MODEL} --batch 1,2,3 --out",

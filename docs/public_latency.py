@@ -1,0 +1,77 @@
+"""Write `costmodel/presets/public`: `python -m docs.public_latency TABLE.csv`.
+
+The collected table has a row for each point that others measured, with all that says where it is
+from written out, and rows that were judged unfit, each with a reason. Shipped are the rows that
+were kept. What many rows share (address, who measured when, licence) stands once, in
+`sources.csv`; no number is rounded or left out.
+"""
+
+import csv
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "costmodel" / "presets" / "public"
+COLUMNS = {  # of the shipped rows, by the name in the collected table
+    "id": "id",
+    "model": "model",
+    "source_model": "source_model",
+    "gpu": "gpu",
+    "total_gpus": "gpus",
+    "tp": "tp",
+    "ep": "ep",
+    "dp": "dp",
+    "engine": "engine",
+    "engine_version": "engine_version",
+    "weight_format": "weights",
+    "kv_format": "kv",
+    "batch": "batch",
+    "running": "running",
+    "isl": "isl",
+    "osl": "osl",
+    "context": "context",
+    "ttft_ms": "ttft_ms",
+    "tpot_ms": "tpot_ms",
+    "tpot_kind": "timed",
+    "prompts": "prompts",
+}
+OF_SOURCE = ("source", "origin", "context_rule", "license")
+BY_ID = "= id"  # the row of a source that is found by the id
+
+
+def shipped(
+    collected: Iterable[Mapping[str, str]],
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """The rows that were kept, in the order of the table, and their sources."""
+    keys: dict[tuple[str, ...], str] = {}
+    rows = []
+    for row in collected:
+        if row["kept"] != "yes":
+            continue
+        shared = tuple(row[name] for name in OF_SOURCE)
+        key = keys.setdefault(shared, f"{row['id'].partition('-')[0]}-{len(keys) + 1}")
+        one = {name: row[old] for old, name in COLUMNS.items()}
+        if one["source_model"] == one["model"]:
+            one["source_model"] = ""
+        rows.append(one | {"source": key, "row": "" if row["row"] == BY_ID else row["row"]})
+    heads = ("address", "origin", "context_rule", "licence")
+    sources = [
+        {"source": key, **dict(zip(heads, shared, strict=True))} for shared, key in keys.items()
+    ]
+    return rows, sources
+
+
+def main() -> None:
+    """Read the collected table and write both files."""
+    with Path(sys.argv[1]).open(encoding="utf-8", newline="") as file:
+        rows, sources = shipped(csv.DictReader(file))
+    FOLDER.mkdir(exist_ok=True)
+    for name, records in (("latency", rows), ("sources", sources)):
+        with (FOLDER / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            out = csv.DictWriter(file, list(records[0]), lineterminator="\n")
+            out.writeheader()
+            out.writerows(records)
+
+
+if __name__ == "__main__":
+    main()
