@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costmodel.costs.predict import predict
-from costmodel.costs.step import step_costs
 from costmodel.costs.roofline import floor_s
+from costmodel.costs.step import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import MAX_BATCH, Workload
