@@ -103,6 +103,7 @@ def parallel_columns(costs: Costs, of: Parallel) -> dict[str, Value]:
     return {
         **{f"parallel.per_gpu.{name}": value for name, value in of_gpu.items()},
         "parallel.busiest_experts": of.busiest_experts,
+        "parallel.busiest_rows": of.busiest_rows,
         **{f"parallel.communication.{name}": value for name, value in exchanged.items()},
     }
 

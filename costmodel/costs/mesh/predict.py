@@ -11,6 +11,7 @@ Left out: exchanges that other work hides; a last stage that is slower than the 
 head; energy of switches, adapters and hosts.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
 from costmodel.costs.collectives import bound_s, time_s
@@ -18,7 +19,7 @@ from costmodel.costs.gpu import Gpu
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.mesh.exchanges import Exchange, exchanges
-from costmodel.costs.mesh.load import busiest_load, with_busiest_load
+from costmodel.costs.mesh.load import busiest_load, busiest_reads, with_busiest_load
 from costmodel.costs.mesh.step import MeshStep
 from costmodel.costs.totals import totals
 from costmodel.errors import InputError, shown
@@ -50,6 +51,7 @@ class Parallel:
     node_bytes: Number  # that one GPU sends to GPUs of its node in a step, the mean over stages
     network_bytes: Number  # to other nodes
     busiest_experts: Number | None  # pairs of token and expert of the busiest GPU over the mean
+    busiest_rows: Number | None  # the same of reads of memory tables divided over their rows
 
 
 def parallel(model: ModelConfig, step: MeshStep, hardware: Hardware) -> Parallel:
@@ -80,23 +82,36 @@ def parallel(model: ModelConfig, step: MeshStep, hardware: Hardware) -> Parallel
         all_spent=_sum(found, spent),
         node_bytes=node * runs,
         network_bytes=network * runs,
-        busiest_experts=_busiest(model, step),
+        busiest_experts=_busiest_experts(model, step),
+        busiest_rows=_busiest_rows(step),
     )
 
 
-def _busiest(model: ModelConfig, step: MeshStep) -> Number | None:
+def _busiest_experts(model: ModelConfig, step: MeshStep) -> Number | None:
     """The largest load of the model's experts; None: none are divided into sets."""
-    loads = [
+    if step.mesh.ep == 1:
+        return None
+    return _largest(
         busiest_load(ffn, step.gpu_step, step.mesh)
         for ffn, _ in model.ffn_groups
         if isinstance(ffn, MoeFfn)
-    ]
-    if step.mesh.ep == 1 or not loads:
-        return None
-    most = loads[0]
-    for load in loads[1:]:
-        most = larger(most, load)
-    return most
+    )
+
+
+def _busiest_rows(step: MeshStep) -> Number | None:
+    """The largest load of the model's tables; None: none is known."""
+    return _largest(
+        load
+        for operator in step.gpu_operators
+        if (load := busiest_reads(operator, step.gpu_step, step.mesh)) is not None
+    )
+
+
+def _largest(loads: Iterable[Number]) -> Number | None:
+    largest: Number | None = None
+    for load in loads:
+        largest = load if largest is None else larger(largest, load)
+    return largest
 
 
 def _spent(exchange: Exchange, hardware: Hardware) -> Spent:

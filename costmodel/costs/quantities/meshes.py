@@ -77,6 +77,14 @@ PER_GPU = (
         formula="costmodel.routing.max_load:expected_max_load",
         none_because="no layer has routed experts that are divided into sets",
     ),
+    Quantity(
+        name="parallel.busiest_rows",
+        label="row reads of the busiest GPU",
+        unit="ratio",
+        counts="expected reads of memory tables on the GPU that has the most, over the mean",
+        formula="costmodel.costs.mesh.load:busiest_reads",
+        none_because="no memory table is divided over its rows, or rows are not equally popular",
+    ),
 )
 
 EXCHANGES = (

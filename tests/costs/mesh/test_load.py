@@ -1,13 +1,16 @@
 """The busiest GPU of a mesh, copies of experts, and what their divided work costs."""
 
+import dataclasses
+
 import pytest
 
-from costmodel.costs.mesh.load import busiest_load, with_busiest_load
+from costmodel.costs.mesh.load import busiest_load, busiest_reads, with_busiest_load
 from costmodel.costs.mesh.step import mesh_step
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
 from costmodel.layers.mesh import Mesh
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.ultramem import UltraMem
 from costmodel.routing.popularity import Zipf
 
 CAPACITY = 10**12
@@ -61,3 +64,22 @@ def test_copies_take_room_and_even_out() -> None:
     ffn = model.ffn_groups[0][0]
     assert isinstance(ffn, MoeFfn)
     assert busiest_load(ffn, step, copied) < busiest_load(ffn, step, plain)
+
+
+def test_reads_of_a_table_divided_over_its_rows() -> None:
+    """Two GPUs, two reads: both on one in half of all cases, so the busiest has 1.5 of a mean 1."""
+    model = load_model("ultramemv2-227m-1.2b")
+    (ultramem,) = model.memory
+    assert isinstance(ultramem, UltraMem)
+    memory = dataclasses.replace(ultramem, knn=1, num_heads=1)
+    small = dataclasses.replace(model, memory=(memory,))
+    mesh = Mesh(dp=2, tables="rows")
+    step = mesh_step(small, Workload(batch=2).step(), mesh, CAPACITY)
+    (values,) = [one for one in step.gpu_operators if one.leaf == "memory.values"]
+    assert busiest_reads(values, step.gpu_step, mesh) == pytest.approx(1.5)
+    busy = with_busiest_load(values, step.gpu_step, mesh)
+    assert busy.total("row_bytes") == pytest.approx(1.5 * values.total("row_bytes"))
+    by_width = dataclasses.replace(mesh, tables="width")
+    assert busiest_reads(values, step.gpu_step, by_width) is None
+    skewed = Workload(batch=1, routing=Zipf(1.0)).step()
+    assert busiest_reads(values, skewed, mesh) is None
