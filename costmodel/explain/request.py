@@ -102,7 +102,22 @@ def _steps_letter(served: Served) -> Letter:
 def _price(served: Served) -> Letter:
     price = served.request.price_per_hour
     assert price is not None
-    return Letter("price", price, "USD for an hour of the GPU")
+    return Letter("price", price, "USD for an hour of one GPU")
+
+
+def _cost(latency: Callable[[Served], Letter]) -> Builder:
+    """The price of all GPUs for the latency."""
+
+    def build(case: RequestCase) -> Derivation:
+        served = case.served
+        gpus = Letter("gpus", served.gpus, "GPUs that serve the requests")
+        letters = (_price(served), latency(served), gpus)
+        formula = f"price latency / {HOUR_S}"
+        if served.gpus > 1:
+            formula = f"gpus {formula}"
+        return Derivation(equations=(case.equation(formula, *letters),), terms=_steps(served))
+
+    return build
 
 
 def _of_step(number: str, step: Callable[[Served], Prediction]) -> Builder:
@@ -210,7 +225,7 @@ def _from_times(basis: str) -> dict[str, Builder]:
         f"latency.{basis}_s": _formula("prefill + decode", prefill, decode),
         f"throughput.{basis}_tokens_per_s": _formula("B O / latency", latency),
         f"throughput.{basis}_tokens_per_s_per_user": _formula("O / latency", latency),
-        f"cost.{basis}_usd": _formula(f"price latency / {HOUR_S}", _price, latency),
+        f"cost.{basis}_usd": _cost(latency),
         f"cost.{basis}_usd_per_request": _formula("usd / B", usd),
         f"cost.{basis}_usd_per_million_output_tokens": _formula(f"usd / (B O) {MILLION}", usd),
         f"cost.{basis}_usd_per_million_tokens": _formula(f"usd / (B (P + O)) {MILLION}", usd),

@@ -2,6 +2,7 @@
 
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime, Unknown, region_time
+from costmodel.costs.mesh.predict import Parallel
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import NEAR, Bound, FarBytes, Peak, far_bytes
@@ -41,7 +42,15 @@ def _step_bound(case: Case) -> Equation:
         )
         words += f", those at another peak times this one over theirs: {others}"
     flops = Letter("FLOPs", ceilings.at_peak(prediction.costs.operators, sums.flops), words)
-    return _bound(prediction, sums.compulsory_bytes, flops, peak, far_bytes(sums))
+    bound = _bound(prediction, sums.compulsory_bytes, flops, peak, far_bytes(sums))
+    return bound if prediction.parallel is None else _or_exchanges(bound, prediction.parallel)
+
+
+def _or_exchanges(bound: Equation, of: Parallel) -> Equation:
+    """The bound of a step on several GPUs: exchanges hide behind other work at best."""
+    sent = Letter("exchanges", of.all_spent.bound_s, "parallel.communication.floor_s")
+    letters = (*bound.letters, sent)
+    return Equation.of(bound.name, f"max({bound.formula}, exchanges)", letters, bound.unit)
 
 
 def _bound(
@@ -49,11 +58,12 @@ def _bound(
 ) -> Equation:
     """The roofline bound of so many bytes and FLOPs at one peak, and of bytes from outside HBM."""
     ceilings, gpu = prediction.ceilings, prediction.hardware.name
+    of_all = "" if prediction.gpus == 1 else ", all that work at the same time"
     letters = (
         Letter("bytes", moved, label("hbm_bytes.compulsory")),
-        Letter("bandwidth", ceilings.hbm_bytes_per_s, f"datasheet bytes/s of {gpu}"),
+        Letter("bandwidth", ceilings.hbm_bytes_per_s, f"datasheet bytes/s of {gpu}{of_all}"),
         flops,
-        Letter("peak", peak.flops_per_s, f"datasheet dense {peak.name} FLOP/s"),
+        Letter("peak", peak.flops_per_s, f"datasheet dense {peak.name} FLOP/s{of_all}"),
         *_far_letters(prediction, far),
     )
     return Equation.of(label("time.floor_s"), _bound_formula(prediction, far), letters, "s")
@@ -104,6 +114,8 @@ def _bound_by(case: Case) -> Derivation:
     bound = _step_bound(case)
     values = {letter.name: letter.value for letter in bound.letters}
     far = _far_terms(case.prediction, far_bytes(case.prediction.costs.totals))
+    if case.prediction.parallel is not None:
+        far["exchange"] = "exchanges"
     words = "memory if bytes / bandwidth >= FLOPs / peak, else compute"
     for name, term in far.items():
         words += f"; {name} if {term} is longer than these"

@@ -49,6 +49,10 @@ def by_leaf(data: JSON, measure: str) -> dict[str, tuple[float, float]]:
             before[0] + count * routing,
             before[1] + count * (operator[whole] - routing),
         )
+    if field == "predicted_s":
+        for exchange in data.get("parallel", {}).get("exchanges", ()):
+            leaf, seconds = leaf_of(exchange["path"]), exchange["count"] * exchange["time_s"]
+            sums[leaf] = (0, sums.get(leaf, (0, 0))[1] + seconds)
     present = {leaf: values for leaf, values in sums.items() if sum(values)}
     return dict(sorted(present.items(), key=lambda item: -sum(item[1])))
 
@@ -119,9 +123,14 @@ def dots(data: JSON) -> list[JSON]:
 
 
 def ceilings(data: JSON) -> tuple[float, float]:
-    """The datasheet's bandwidth in bytes/s, and in FLOP/s the highest dense peak that is used."""
-    hardware = data["hardware"]
-    return hardware["hbm_bytes_per_s"], hardware[f"dense_peak_flops_per_s.{_highest(data)}"]
+    """The datasheet's bandwidth in bytes/s, and in FLOP/s the highest dense peak that is used.
+
+    On a mesh those of all GPUs that do an operator, as the numbers of operators are.
+    """
+    hardware, of = data["hardware"], data.get("parallel")
+    runs = 1 if of is None else of["microbatches"] * of["tp"] * of["dp"]
+    peak = hardware[f"dense_peak_flops_per_s.{_highest(data)}"]
+    return runs * hardware["hbm_bytes_per_s"], runs * peak
 
 
 def _highest(data: JSON) -> str:
