@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from costmodel.costs.beyond_histogram import beyond, is_unknown
-from costmodel.costs.columns import Value, parallel_columns, step_values
+from costmodel.costs.columns import Value, step_values
 from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.quantities.sizes import MAX_CONTEXT, PARAMETER_GROUPS
 from costmodel.costs.quantities.step import STEP_QUANTITIES
@@ -89,7 +89,4 @@ def _value(prediction: Prediction, number: str) -> Value:
         return max_context(prediction)
     if number in {quantity.name for quantity in PARAMETER_GROUPS}:
         return prediction.costs.parameters.by_group.get(number.rpartition(".")[2], 0)
-    if number in MESH:
-        assert prediction.parallel is not None
-        return parallel_columns(prediction.costs, prediction.parallel)[number]
     return step_values(prediction)[number]

@@ -14,6 +14,7 @@ from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.errors import InputError, shown
 from costmodel.explain.explanation import (
     Column,
     Derivation,
@@ -269,6 +270,8 @@ REQUEST_BUILDERS: dict[str, Builder] = {
     "memory.fits": _both_fit,
     "memory.max_batch": _max_batch,
     "memory.max_batch_at_end": _of_step("memory.max_batch", _end_step),
+    "parallel.prefill_exchanges_s": _of_step("parallel.communication.time_s", _prefill_step),
+    "parallel.last_decode_exchanges_s": _of_step("parallel.communication.time_s", _end_step),
     "decode.steps": lambda case: Derivation(equations=(case.equation("O - 1"),)),
     "decode.evaluated": lambda case: Derivation(
         equations=(case.equation(f"min(O - 1, {MAX_EVALUATED})"),)
@@ -287,8 +290,17 @@ REQUEST_BUILDERS: dict[str, Builder] = {
 
 
 def explain_request(served: Served, number: str) -> Explanation:
-    """The explanation of one of the numbers of `REQUEST_BUILDERS`."""
-    quantity, value = REQUEST_QUANTITIES[number], numbers(served)[number]
+    """The explanation of one of the numbers of `REQUEST_BUILDERS`.
+
+    Raises:
+        InputError: It is of several GPUs, and these requests lack it.
+    """
+    quantity, values = REQUEST_QUANTITIES[number], numbers(served)
+    if number not in values:
+        raise InputError(
+            f"number={shown(number)}: is of several GPUs; these requests have none of it"
+        )
+    value = values[number]
     if isinstance(value, Unknown):
         derivation = Derivation(equations=())
         return explain_quantity(quantity, value=None, reason=value.reason, derivation=derivation)

@@ -75,6 +75,7 @@ def _computed(served: Served) -> dict[str, Any]:
         "memory.fits": served.fits,
         "memory.max_batch": served.max_batch,
         "memory.max_batch_at_end": end.max_batch,
+        **_exchange_seconds(served),
     }
 
 
@@ -114,17 +115,14 @@ def request_json(served: Served) -> dict[str, Any]:
 
 
 def _parallel(served: Served) -> dict[str, Any]:
-    """The mesh, and what exchanges take of its steps; empty on one GPU."""
+    """The mesh; empty on one GPU."""
     prefill = served.prefill_step.parallel
     if prefill is None:
         return {}
-    section: dict[str, Any] = {**mesh_json(prefill.step.mesh), "measured": NOT_MEASURED}
-    for name, seconds in exchange_seconds(served).items():
-        section[name.rpartition(".")[2]] = seconds
-    return {"parallel": section}
+    return {"parallel": {**mesh_json(prefill.step.mesh), "measured": NOT_MEASURED}}
 
 
-def exchange_seconds(served: Served) -> dict[str, float]:
+def _exchange_seconds(served: Served) -> dict[str, float]:
     """What exchanges take of the prefill and of the last decode step; empty on one GPU."""
     steps = {"prefill": served.prefill_step, "last_decode": served.last_step}
     return {

@@ -5,7 +5,6 @@ from typing import get_args
 
 import streamlit as st
 
-from costmodel.inputs.mesh import parse_mesh
 from costmodel.layers.mesh import MAX_GPUS, ONE_GPU, AskedMesh, Mesh, TableSplit
 from dashboard.app.address import linked, one_of, whole
 
@@ -50,10 +49,16 @@ class ChosenMesh:
         """
         if self.gpus == ONE:
             return ONE_GPU
-        sizes = {
-            name: None if (size := getattr(self, name)) is None else str(size) for name in SIZES
-        }
-        return parse_mesh(self.gpus, **sizes, tables=self.tables)
+        fewest = self.gpus == AUTO
+        return AskedMesh(
+            gpus=None if fewest else int(self.gpus),
+            fewest=fewest,
+            tp=self.tp,
+            ep=self.ep,
+            pp=self.pp,
+            dp=self.dp,
+            tables=self.tables,
+        )
 
 
 def mesh_controls(*, has_tables: bool) -> ChosenMesh:

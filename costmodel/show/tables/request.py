@@ -1,12 +1,13 @@
 """Served requests as people read them: times, speed, energy and cost; the work; the memory."""
 
 from costmodel import units
+from costmodel.costs.quantities.meshes import OF_REQUESTS
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import PROMISE
 from costmodel.questions.request import LEFT_OUT, Served
 from costmodel.show.request_answers import answers, reasons, shown_value
-from costmodel.show.request_json import exchange_seconds, numbers
+from costmodel.show.request_json import numbers
 from costmodel.show.tables.mesh import NOT_MEASURED, mesh_words
 from costmodel.show.tables.notes import (
     cache_note,
@@ -91,12 +92,14 @@ def _price_note(price: float, served: Served) -> str:
 
 def _mesh_notes(served: Served) -> list[str]:
     """What the GPUs of a mesh spend on exchanges; nothing on one GPU."""
-    taken = [
-        f"{REQUEST_QUANTITIES[name].label} {units.formatted(seconds, 's')}"
-        for name, seconds in exchange_seconds(served).items()
-    ]
-    if not taken:
+    if served.gpus == 1:
         return []
+    values = numbers(served)
+    taken = [
+        f"{quantity.label} {shown_value(quantity, values[quantity.name])}"
+        for quantity in OF_REQUESTS
+        if quantity.name in values
+    ]
     return [f"Time of exchanges, part of every predicted time: {', '.join(taken)}.", NOT_MEASURED]
 
 

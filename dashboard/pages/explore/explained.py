@@ -10,9 +10,10 @@ from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.explain.explanation import Column, Explanation, Terms, Value
 from costmodel.explain.numbers import explain_operator, explain_step, explained_numbers
-from costmodel.explain.request import REQUEST_BUILDERS, explain_request
+from costmodel.explain.request import explain_request
 from costmodel.explain.tables import equation_lines, letter_text
 from costmodel.questions.request import Served
+from costmodel.show.request_json import numbers
 from costmodel.show.text import capitalised
 
 PREFIXES = {"s": "u"}  # of the unit of a column
@@ -32,7 +33,7 @@ def explanations(
     if served is not None:
         choices |= {
             capitalised(REQUEST_QUANTITIES[number].label): partial(explain_request, served, number)
-            for number in REQUEST_BUILDERS
+            for number in numbers(served)
         }
     return choices | {
         operator.path: partial(explain_operator, prediction, operator.path)
