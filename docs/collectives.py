@@ -23,7 +23,15 @@ from costmodel.layers.collective import Collective, CollectiveName, Group
 from docs.markdown import markdown
 
 FILE = Path(__file__).parent / "published_collectives.csv"
-HEAD: tuple[str, ...] = ("GPU", "collective", "points", "GPUs", "of a node", "payload", "published, us")
+HEAD: tuple[str, ...] = (
+    "GPU",
+    "collective",
+    "points",
+    "GPUs",
+    "of a node",
+    "payload",
+    "published, us",
+)
 HEAD += ("bound / published", "typical / published", "within")
 
 

@@ -7,7 +7,6 @@ from dataclasses import fields
 
 from costmodel.costs.latency import Unknown
 from costmodel.costs.mesh.predict import Parallel, Spent
-from costmodel.costs.totals import totals
 from costmodel.explain.explanation import Column, Derivation, Terms
 from costmodel.explain.sums import Builder, Case
 from costmodel.explain.working import number_text
@@ -246,7 +245,7 @@ def _max_batch(case: Case) -> Derivation:
 
 def _fits_l2(case: Case) -> Derivation:
     of, hardware = _parallel(case).step, case.prediction.hardware
-    moved = totals(of.gpu_operators).compulsory_bytes
+    moved = of.sums.compulsory_bytes
     words = "compulsory bytes of one GPU of each stage <= L2 caches of these GPUs, in bytes"
     values = f"{number_text(moved)} <= {of.mesh.pp} * {number_text(hardware.l2_bytes)}"
     return Derivation(equations=(case.in_words(words, values),))

@@ -32,7 +32,8 @@ def operator_bound(prediction: Prediction, operator: Operator) -> Equation:
 
 def _step_bound(case: Case) -> Equation:
     """The roofline bound of the step, in seconds."""
-    prediction, sums = case.prediction, case.prediction.costs.totals
+    prediction, of = case.prediction, case.prediction.parallel
+    sums = prediction.costs.totals if of is None else of.step.sums  # of one GPU and microbatch
     ceilings = prediction.ceilings
     peak = Peak(ceilings.peak_flops_per_s, ceilings.peak_name)
     words = label("flops.total")
@@ -43,11 +44,14 @@ def _step_bound(case: Case) -> Equation:
         words += f", those at another peak times this one over theirs: {others}"
     flops = Letter("FLOPs", ceilings.at_peak(prediction.costs.operators, sums.flops), words)
     bound = _bound(prediction, sums.compulsory_bytes, flops, peak, far_bytes(sums))
-    return bound if prediction.parallel is None else _or_exchanges(bound, prediction.parallel)
+    return bound if of is None else _or_exchanges(bound, of)
 
 
 def _or_exchanges(bound: Equation, of: Parallel) -> Equation:
-    """The bound of a step on several GPUs: exchanges hide behind other work at best."""
+    """The bound of a step on several GPUs: exchanges hide behind other work at best.
+
+    Bytes and FLOPs are those of one GPU of each stage, for one microbatch.
+    """
     sent = Letter("exchanges", of.all_spent.bound_s, "parallel.communication.floor_s")
     letters = (*bound.letters, sent)
     return Equation.of(bound.name, f"max({bound.formula}, exchanges)", letters, bound.unit)
@@ -58,12 +62,11 @@ def _bound(
 ) -> Equation:
     """The roofline bound of so many bytes and FLOPs at one peak, and of bytes from outside HBM."""
     ceilings, gpu = prediction.ceilings, prediction.hardware.name
-    of_all = "" if prediction.gpus == 1 else ", all that work at the same time"
     letters = (
         Letter("bytes", moved, label("hbm_bytes.compulsory")),
-        Letter("bandwidth", ceilings.hbm_bytes_per_s, f"datasheet bytes/s of {gpu}{of_all}"),
+        Letter("bandwidth", ceilings.hbm_bytes_per_s, f"datasheet bytes/s of {gpu}"),
         flops,
-        Letter("peak", peak.flops_per_s, f"datasheet dense {peak.name} FLOP/s{of_all}"),
+        Letter("peak", peak.flops_per_s, f"datasheet dense {peak.name} FLOP/s"),
         *_far_letters(prediction, far),
     )
     return Equation.of(label("time.floor_s"), _bound_formula(prediction, far), letters, "s")
@@ -296,7 +299,9 @@ def _routing_time(case: Case) -> Derivation:
         for operator, operator_time in zip(case.operators, time.operators, strict=True)
     }
     return over_parts(
-        lambda operator, place: float(parts_s[operator.path][place]), lambda part: part.routing
+        lambda operator, place: float(parts_s[operator.path][place]),
+        lambda part: part.routing,
+        of_all_gpus=False,
     )(case)
 
 

@@ -123,14 +123,9 @@ def dots(data: JSON) -> list[JSON]:
 
 
 def ceilings(data: JSON) -> tuple[float, float]:
-    """The datasheet's bandwidth in bytes/s, and in FLOP/s the highest dense peak that is used.
-
-    On a mesh those of all GPUs that do an operator, as the numbers of operators are.
-    """
-    hardware, of = data["hardware"], data.get("parallel")
-    runs = 1 if of is None else of["microbatches"] * of["tp"] * of["dp"]
-    peak = hardware[f"dense_peak_flops_per_s.{_highest(data)}"]
-    return runs * hardware["hbm_bytes_per_s"], runs * peak
+    """The datasheet's bandwidth in bytes/s, and in FLOP/s the highest dense peak that is used."""
+    hardware = data["hardware"]
+    return hardware["hbm_bytes_per_s"], hardware[f"dense_peak_flops_per_s.{_highest(data)}"]
 
 
 def _highest(data: JSON) -> str:
