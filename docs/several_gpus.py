@@ -65,11 +65,12 @@ FEWEST = AskedMesh(fewest=True)
 
 def mesh_kinds() -> str:
     """What each layer kind divides over `tp`, from its docstring."""
-    rows = []
-    for base in (MixerKind, FfnKind, MemoryKind):
-        for kind in sorted(base.__subclasses__(), key=lambda kind: kind.__name__):
-            if kind.__module__.startswith("costmodel.layers"):
-                rows.append((f"`{kind.kind}`", _divided(kind)))
+    rows = [
+        (f"`{kind.kind}`", _divided(kind))
+        for base in (MixerKind, FfnKind, MemoryKind)
+        for kind in sorted(base.__subclasses__(), key=lambda kind: kind.__name__)
+        if kind.__module__.startswith("costmodel.layers")
+    ]
     return markdown(("kind", "what one GPU of a group has"), rows, text=2)
 
 

@@ -7,11 +7,10 @@ from dataclasses import fields
 
 from costmodel.costs.latency import Unknown
 from costmodel.costs.mesh.predict import Parallel, Spent
-from costmodel.explain.explanation import Column, Derivation, Terms
+from costmodel.explain.explanation import Column, Derivation, Equation, Terms
 from costmodel.explain.sums import Builder, Case
 from costmodel.explain.working import number_text
 from costmodel.layers.letters import Letter
-from costmodel.units import Unit
 
 SECONDS = {"bound_s": "floor_s", "low_s": "low_s", "typical_s": "time_s", "high_s": "high_s"}
 """The fields of `Spent`, by what the JSON calls them."""
@@ -81,16 +80,13 @@ def exchange_terms(of: Parallel, field: str) -> Terms:
         (one.path, one.count, one.collective.payload_bytes, getattr(spent, field))
         for one, spent in zip(of.exchanges, of.spent, strict=True)
     )
-    columns: tuple[tuple[str, Unit], ...] = (
-        ("exchange", "text"),
-        ("layers", "count"),
-        ("payload", "bytes"),
-        ("one layer", "s"),
-    )
     return Terms(
         title="exchanges of one microbatch",
         columns=(
-            *(Column(header=header, unit=unit) for header, unit in columns),
+            Column(header="exchange", unit="text"),
+            Column(header="layers", unit="count"),
+            Column(header="payload", unit="bytes"),
+            Column(header="one layer", unit="s"),
             Column(header="all layers", unit="s", total=float(getattr(of.all_spent, field))),
         ),
         rows=tuple((*row, row[1] * row[3]) for row in rows),
@@ -164,6 +160,16 @@ MESH: dict[str, Builder] = {
     },
 }
 """By JSON name."""
+
+
+def or_exchanges(bound: Equation, of: Parallel) -> Equation:
+    """The bound of a step on several GPUs: exchanges hide behind other work at best.
+
+    Bytes and FLOPs are those of one GPU of each stage, for one microbatch.
+    """
+    sent = Letter("exchanges", of.all_spent.bound_s, "parallel.communication.floor_s")
+    letters = (*bound.letters, sent)
+    return Equation.of(bound.name, f"max({bound.formula}, exchanges)", letters, bound.unit)
 
 
 def _with_exchanges(field: str) -> Builder:

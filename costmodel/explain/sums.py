@@ -126,7 +126,7 @@ def over_parts(
 ) -> Builder:
     """A sum over parts of layers x what one layer has; `of` takes the place of a part.
 
-    Of several GPUs that of all of them, unless `of_all_gpus` is false: then of one and a microbatch.
+    Of several GPUs that of all of them; or, if `of_all_gpus` is false, of one and a microbatch.
     """
 
     def build(case: Case) -> Derivation:

@@ -2,12 +2,12 @@
 
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime, Unknown, region_time
-from costmodel.costs.mesh.predict import Parallel
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import NEAR, Bound, FarBytes, Peak, far_bytes
 from costmodel.costs.table_rows import repeated_row_bytes
 from costmodel.explain.explanation import Column, Derivation, Equation, Terms
+from costmodel.explain.mesh import or_exchanges
 from costmodel.explain.sums import Builder, Case, over_parts
 from costmodel.explain.working import number_text, worked
 from costmodel.layers.letters import Letter
@@ -44,17 +44,7 @@ def _step_bound(case: Case) -> Equation:
         words += f", those at another peak times this one over theirs: {others}"
     flops = Letter("FLOPs", ceilings.at_peak(prediction.costs.operators, sums.flops), words)
     bound = _bound(prediction, sums.compulsory_bytes, flops, peak, far_bytes(sums))
-    return bound if of is None else _or_exchanges(bound, of)
-
-
-def _or_exchanges(bound: Equation, of: Parallel) -> Equation:
-    """The bound of a step on several GPUs: exchanges hide behind other work at best.
-
-    Bytes and FLOPs are those of one GPU of each stage, for one microbatch.
-    """
-    sent = Letter("exchanges", of.all_spent.bound_s, "parallel.communication.floor_s")
-    letters = (*bound.letters, sent)
-    return Equation.of(bound.name, f"max({bound.formula}, exchanges)", letters, bound.unit)
+    return bound if of is None else or_exchanges(bound, of)
 
 
 def _bound(

@@ -17,11 +17,7 @@ KEY = "gpus"  # in the address
 TABLE_SPLITS: tuple[TableSplit, ...] = get_args(TableSplit)
 SIZES = {  # by key: label, help
     "tp": ("tp: GPUs that share a layer", "Tensor parallel: heads and FFN widths are divided."),
-    "ep": (
-        "ep: sets of experts",
-        "Expert parallel: each of these sets stands on GPUs of its own, among the tp x dp GPUs of a"
-        " stage.",
-    ),
+    "ep": ("ep: sets of experts", "Expert parallel: each set stands on GPUs of its own."),
     "pp": ("pp: stages", "Pipeline parallel: each stage has layers of its own."),
     "dp": (
         "dp: groups of sequences",

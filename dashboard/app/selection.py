@@ -1,6 +1,6 @@
 """The sidebar's values, checked: a model, a workload, a GPU and its calibration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.gpu import Gpu
@@ -69,7 +69,7 @@ class Chosen:
     mla_cache: MlaCache = "latent"
     window_cache: WindowCache = "window"
     tables: Place = "hbm"  # where memory tables stand
-    gpus: ChosenMesh = ChosenMesh()
+    gpus: ChosenMesh = field(default_factory=ChosenMesh)
 
 
 def has_storage(model: str, own: str) -> bool:
@@ -100,11 +100,11 @@ def selected(chosen: Chosen) -> Selection:
     Raises:
         InputError: A value breaks a rule; the message names it.
     """
-    for field, value, known in (
+    for name, value, known in (
         ("model", chosen.model, (OWN, *model_names())),
         ("gpu", chosen.hardware, hardware_names()),
     ):  # names only: what comes from outside must not become a path
-        parse_choice(value, field=field, options=known)
+        parse_choice(value, field=name, options=known)
     model = read_model(chosen.own) if chosen.model == OWN else load_model(chosen.model)
     workload = parse_workload(
         phase=chosen.phase,

@@ -67,7 +67,9 @@ def evaluate(
     """
     workload = workload.of_model(designs[0])
     if workload.mesh != ONE_GPU:
-        return _on_meshes(designs, workload, hardware, calibration, batches, contexts)
+        return _on_meshes(
+            designs, workload, hardware, calibration, batches=batches, contexts=contexts
+        )
     step = workload.step(
         batch=np.array(batches, np.float64).reshape(-1, 1),  # no total wraps
         context=np.array(contexts, np.float64).reshape(1, -1),
@@ -121,6 +123,7 @@ def _on_meshes(
     workload: Workload,
     hardware: Hardware,
     calibration: Curves | Unknown,
+    *,
     batches: Sequence[int],
     contexts: Sequence[int],
 ) -> Evaluated:

@@ -12,7 +12,6 @@ from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
 from costmodel.layers.mesh import ONE_GPU, Mesh
 from costmodel.questions.compare import Advantage, Metric, advantage
 from costmodel.questions.grid import Grid
