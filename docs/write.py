@@ -4,8 +4,8 @@ Three parts of a page are generated; the rest is written by hand.
 
 - A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`,
   `docs.collectives`, `docs.fused_steps`, `docs.host_tables`, `docs.mechanisms`,
-  `docs.ngram_rows`, `docs.pair_tables`, `docs.public_tables` or `docs.three_ways`, or what a
-  command of `COMMANDS` prints.
+  `docs.ngram_rows`, `docs.pair_tables`, `docs.public_tables`, `docs.several_gpus` or
+  `docs.three_ways`, or what a command of `COMMANDS` prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
 - A `console` block whose first line is its only command: what that command prints. A block of
   several commands lists them without output.
@@ -34,6 +34,8 @@ from docs.picture import picture
 from docs.predicted_values import predicted_values
 from docs.public_tables import TABLES as PUBLIC_TABLES
 from docs.public_tables import public_values
+from docs.several_gpus import TABLES as MESHES
+from docs.several_gpus import mesh_values
 from docs.tables import TABLES
 from docs.three_ways import TABLES as THREE_WAYS_TABLES
 from docs.three_ways import three_ways_values
@@ -57,6 +59,7 @@ def values() -> Mapping[str, str]:
         | public_values()
         | three_ways_values()
         | collective_values()
+        | mesh_values()
     )
 
 
@@ -76,7 +79,8 @@ def _block(name: str) -> str:
     if name in COMMANDS:
         return printed(COMMANDS[name])
     tables = TABLES | FUSED_TABLES | HOST_TABLES | MECHANISMS | NGRAM_TABLES | PAIR_TABLES
-    return (tables | PUBLIC_TABLES | THREE_WAYS_TABLES | COLLECTIVES)[name]()
+    tables |= PUBLIC_TABLES | THREE_WAYS_TABLES | COLLECTIVES | MESHES
+    return tables[name]()
 
 
 def _value(name: str, old: str) -> str:

@@ -37,10 +37,11 @@ NEAR, LIKENESS = 3, 0.5  # names that a wrong one is answered with, and how near
 
 def complete_number(ctx: typer.Context, incomplete: str) -> list[str]:
     """Numbers of the JSON, and paths of the model's operators, that begin with `incomplete`."""
+    from costmodel.explain.mesh import MESH
     from costmodel.explain.numbers import STEP_NUMBERS
     from costmodel.explain.request import REQUEST_BUILDERS
 
-    names = [*STEP_NUMBERS, *REQUEST_BUILDERS]
+    names = [*STEP_NUMBERS, *MESH, *REQUEST_BUILDERS]
     try:
         operators = build_operators(load_model(ctx.params["model"]), Workload().step())
         names += [operator.leaf for operator in operators]
@@ -142,15 +143,16 @@ def _of_step(prediction: "Prediction", number: str) -> "Explanation":
     Raises:
         InputError: It is neither, or names several operators.
     """
+    from costmodel.explain.mesh import MESH
     from costmodel.explain.numbers import STEP_NUMBERS, explain_operator, explain_step, operators_at
     from costmodel.explain.request import REQUEST_BUILDERS
 
-    if number in STEP_NUMBERS:
+    if number in STEP_NUMBERS or number in MESH:
         return explain_step(prediction, number)
     operators = operators_at(prediction, number)
     if len(operators) != 1:
         leaves = [operator.leaf for operator in prediction.costs.operators]
-        names = [*STEP_NUMBERS, *REQUEST_BUILDERS, *leaves]
+        names = [*STEP_NUMBERS, *MESH, *REQUEST_BUILDERS, *leaves]
         raise _refusal(number, [operator.path for operator in operators], names)
     return explain_operator(prediction, number)
 

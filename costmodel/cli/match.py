@@ -24,7 +24,7 @@ from costmodel.cli.options import (
 )
 from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.typed_models import typed_models
-from costmodel.cli.workload_options import single
+from costmodel.cli.workload_options import TypedMesh, single, takes_mesh
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.parse import parse_batches, parse_contexts, parse_placed, parse_workload
@@ -34,6 +34,7 @@ from costmodel.routing.popularity import Uniform
 EPILOG = "Example: sparsecost match olmoe-227m-1.2b --to ultramemv2-227m-1.2b"
 
 
+@takes_mesh
 def match(
     model: ModelArg,
     *,
@@ -80,6 +81,7 @@ def match(
     placement: PlacementOpt = None,
     dtype: DtypeOpt = None,
     kv_dtype: KvDtypeOpt = None,
+    mesh: TypedMesh,
     ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
     calibration: CalibrationOpt = None,
@@ -118,6 +120,7 @@ def match(
         kv_dtype=kv_dtype,
         routing=Uniform(),
         placement=parse_placed(placement),
+        mesh=mesh.mesh(),
     )
     target, template = typed_models([model, to], ignore_key)
     result = find_match(

@@ -22,6 +22,7 @@ from costmodel.cli.options import (
 )
 from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.typed_models import typed_models
+from costmodel.cli.workload_options import TypedMesh, takes_mesh
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import load_hardware
@@ -34,6 +35,7 @@ EPILOG = (
 )
 
 
+@takes_mesh
 def request(
     model: ModelArg,
     *,
@@ -46,7 +48,11 @@ def request(
     batch: Annotated[str, typer.Option(metavar="N", help="Requests served together.")] = "1",
     price_per_hour: Annotated[
         str | None,
-        typer.Option(metavar="USD", help="Of one GPU, in USD; without it, no cost is known."),
+        typer.Option(
+            metavar="USD",
+            help="Of one GPU, in USD: several cost as many times as much. Without it, no cost is"
+            " known.",
+        ),
     ] = None,
     ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
@@ -57,6 +63,7 @@ def request(
     mla_cache: MlaCacheOpt = "latent",
     window_cache: WindowCacheOpt = "window",
     backend: BackendOpt = "torch",
+    mesh: TypedMesh,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
     force: ForceOpt = False,
@@ -88,6 +95,7 @@ def request(
         mla_cache=mla_cache,
         window_cache=window_cache,
         backend=backend,
+        mesh=mesh.mesh(),
     )
     gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
     (config,) = typed_models([model], ignore_key)

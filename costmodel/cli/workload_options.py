@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -50,6 +50,7 @@ from costmodel.inputs.workload import (
     Phase,
     Workload,
 )
+from costmodel.layers.mesh import AskedMesh, Mesh
 from costmodel.routing.popularity import Routing
 
 
@@ -59,7 +60,36 @@ def by_phase(defaults: Mapping[Phase, int]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TypedWorkload:
+class TypedMesh:
+    """A mesh of GPUs as typed."""
+
+    gpus: GpusOpt = None
+    tp: TpOpt = None
+    ep: EpOpt = None
+    pp: PpOpt = None
+    dp: DpOpt = None
+    split_tables: SplitTablesOpt = "width"
+    redundant_experts: RedundantExpertsOpt = 0
+
+    def mesh(self) -> Mesh | AskedMesh:
+        """The mesh.
+
+        Raises:
+            InputError: An option breaks a rule.
+        """
+        return parse_mesh(
+            self.gpus,
+            tp=self.tp,
+            ep=self.ep,
+            pp=self.pp,
+            dp=self.dp,
+            tables=self.split_tables,
+            redundant_experts=self.redundant_experts,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypedWorkload(TypedMesh):
     """A workload as typed: each field is an option, and None one that was left out.
 
     Batch, context and routing are lists where the command takes lists.
@@ -116,13 +146,6 @@ class TypedWorkload:
     placement: PlacementOpt = None
     hot_rows: HotRowsOpt = None
     host_memory: HostMemoryOpt = None
-    gpus: GpusOpt = None
-    tp: TpOpt = None
-    ep: EpOpt = None
-    pp: PpOpt = None
-    dp: DpOpt = None
-    split_tables: SplitTablesOpt = "width"
-    redundant_experts: RedundantExpertsOpt = 0
 
     def batches(self, default: str = "1") -> tuple[int, ...]:
         """The batch sizes typed, or those of the command's default."""
@@ -164,15 +187,7 @@ class TypedWorkload:
             placement=parse_placed(
                 self.placement, hot_rows=self.hot_rows, host_memory=self.host_memory
             ),
-            mesh=parse_mesh(
-                self.gpus,
-                tp=self.tp,
-                ep=self.ep,
-                pp=self.pp,
-                dp=self.dp,
-                tables=self.split_tables,
-                redundant_experts=self.redundant_experts,
-            ),
+            mesh=self.mesh(),
         )
 
     def only_workload(self) -> Workload:
@@ -199,18 +214,37 @@ def single(values: tuple[int, ...], field: str) -> int:
     return values[0]
 
 
-def takes_workload(command: Callable[..., None]) -> Callable[..., None]:
+Command: TypeAlias = Callable[..., None]
+
+
+def takes_workload(command: Command) -> Command:
     """The command with all options of a workload in place of its parameter `typed`."""
-    options = inspect.signature(TypedWorkload).parameters
+    return _with_options(command, "typed", TypedWorkload)
+
+
+def takes_mesh(command: Command) -> Command:
+    """The command with all options of a mesh in place of its parameter `mesh`."""
+    return _with_options(command, "mesh", TypedMesh)
+
+
+def _with_options(
+    command: Command, parameter: str, typed: type[TypedWorkload] | type[TypedMesh]
+) -> Command:
+    """The command with the fields of `typed` as options in place of one parameter.
+
+    What `typed` inherits stands at the end.
+    """
+    fields = inspect.signature(typed).parameters
+    options = {name: fields[name] for name in (*typed.__annotations__, *fields)}
 
     @functools.wraps(command)
     def run(**arguments: Any) -> None:  # noqa: ANN401 - what typer parsed
-        typed = TypedWorkload(**{name: arguments.pop(name) for name in options})
-        command(typed=typed, **arguments)
+        given = typed(**{name: arguments.pop(name) for name in options})
+        command(**{parameter: given}, **arguments)
 
     parameters: list[inspect.Parameter] = []
-    for name, parameter in inspect.signature(command).parameters.items():
-        parameters += options.values() if name == "typed" else [parameter]
+    for name, of_command in inspect.signature(command).parameters.items():
+        parameters += options.values() if name == parameter else [of_command]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
     return run

@@ -44,6 +44,11 @@ class Prediction:
     parallel: Parallel | None = None  # on several GPUs
 
     @property
+    def gpus(self) -> int:
+        """How many GPUs do the step."""
+        return 1 if self.parallel is None else self.parallel.step.mesh.gpus
+
+    @property
     def kernels(self) -> StepKernels:
         """The kernels of the workload's backend for this step."""
         return self.costs.kernels(self.workload.backend)

@@ -14,6 +14,7 @@ from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.errors import InputError, shown
 from costmodel.explain.explanation import (
     Column,
     Derivation,
@@ -102,7 +103,22 @@ def _steps_letter(served: Served) -> Letter:
 def _price(served: Served) -> Letter:
     price = served.request.price_per_hour
     assert price is not None
-    return Letter("price", price, "USD for an hour of the GPU")
+    return Letter("price", price, "USD for an hour of one GPU")
+
+
+def _cost(latency: Callable[[Served], Letter]) -> Builder:
+    """The price of all GPUs for the latency."""
+
+    def build(case: RequestCase) -> Derivation:
+        served = case.served
+        gpus = Letter("gpus", served.gpus, "GPUs that serve the requests")
+        letters = (_price(served), latency(served), gpus)
+        formula = f"price latency / {HOUR_S}"
+        if served.gpus > 1:
+            formula = f"gpus {formula}"
+        return Derivation(equations=(case.equation(formula, *letters),), terms=_steps(served))
+
+    return build
 
 
 def _of_step(number: str, step: Callable[[Served], Prediction]) -> Builder:
@@ -210,7 +226,7 @@ def _from_times(basis: str) -> dict[str, Builder]:
         f"latency.{basis}_s": _formula("prefill + decode", prefill, decode),
         f"throughput.{basis}_tokens_per_s": _formula("B O / latency", latency),
         f"throughput.{basis}_tokens_per_s_per_user": _formula("O / latency", latency),
-        f"cost.{basis}_usd": _formula(f"price latency / {HOUR_S}", _price, latency),
+        f"cost.{basis}_usd": _cost(latency),
         f"cost.{basis}_usd_per_request": _formula("usd / B", usd),
         f"cost.{basis}_usd_per_million_output_tokens": _formula(f"usd / (B O) {MILLION}", usd),
         f"cost.{basis}_usd_per_million_tokens": _formula(f"usd / (B (P + O)) {MILLION}", usd),
@@ -254,6 +270,8 @@ REQUEST_BUILDERS: dict[str, Builder] = {
     "memory.fits": _both_fit,
     "memory.max_batch": _max_batch,
     "memory.max_batch_at_end": _of_step("memory.max_batch", _end_step),
+    "parallel.prefill_exchanges_s": _of_step("parallel.communication.time_s", _prefill_step),
+    "parallel.last_decode_exchanges_s": _of_step("parallel.communication.time_s", _end_step),
     "decode.steps": lambda case: Derivation(equations=(case.equation("O - 1"),)),
     "decode.evaluated": lambda case: Derivation(
         equations=(case.equation(f"min(O - 1, {MAX_EVALUATED})"),)
@@ -272,8 +290,17 @@ REQUEST_BUILDERS: dict[str, Builder] = {
 
 
 def explain_request(served: Served, number: str) -> Explanation:
-    """The explanation of one of the numbers of `REQUEST_BUILDERS`."""
-    quantity, value = REQUEST_QUANTITIES[number], numbers(served)[number]
+    """The explanation of one of the numbers of `REQUEST_BUILDERS`.
+
+    Raises:
+        InputError: It is of several GPUs, and these requests lack it.
+    """
+    quantity, values = REQUEST_QUANTITIES[number], numbers(served)
+    if number not in values:
+        raise InputError(
+            f"number={shown(number)}: is of several GPUs; these requests have none of it"
+        )
+    value = values[number]
     if isinstance(value, Unknown):
         derivation = Derivation(equations=())
         return explain_quantity(quantity, value=None, reason=value.reason, derivation=derivation)

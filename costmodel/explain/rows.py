@@ -14,7 +14,7 @@ def _table_rows(case: Case) -> Derivation:
     shares = (share_equation(case.operators, operator) for operator in case.operators)
     return Derivation(
         equations=(
-            case.in_words("sum over operators of layers x the share of one layer"),
+            case.in_words(f"sum over operators of layers x the share of one layer{case.of_runs}"),
             *(equation for equation in shares if equation is not None),
         ),
         terms=operator_terms(case, lambda operator: operator.total("row_bytes")),
@@ -26,7 +26,7 @@ def _rows_in_sectors(case: Case) -> Derivation:
         equations=(
             case.in_words(
                 f"sum over operators of layers x {SECTOR_BYTES} x the sectors that rows touch,"
-                " (w + 32 - gcd(w, 32)) / 32 for a row of w bytes far from others"
+                f" (w + 32 - gcd(w, 32)) / 32 for a row of w bytes far from others{case.of_runs}"
             ),
         ),
         terms=operator_terms(

@@ -27,6 +27,17 @@ class Case:
         return self.prediction.costs.operators
 
     @property
+    def runs(self) -> Number:
+        """How often each operator runs: on several GPUs, by all of them, for each microbatch."""
+        of = self.prediction.parallel
+        return 1 if of is None else of.step.runs
+
+    @property
+    def of_runs(self) -> str:
+        """What a sum over operators is multiplied by, in words; empty on one GPU."""
+        return "" if self.prediction.gpus == 1 else f" x {self.runs:,} GPUs and microbatches"
+
+    @property
     def letters(self) -> tuple[Letter, ...]:
         """The letters of the step and the model."""
         return step_letters(self.prediction.model, self.prediction.workload.step())
@@ -75,7 +86,10 @@ def byte_letters(total: Callable[[str], Number]) -> tuple[Letter, ...]:
 
 
 def operator_terms(case: Case, of: Callable[[Operator], Number]) -> Terms:
-    """What each operator adds to the number; those that add nothing are left out."""
+    """What each operator adds to the number; those that add nothing are left out.
+
+    Of several GPUs it adds what all of them do together; its one layer is of one GPU.
+    """
     unit = case.quantity.unit
     values = [(operator, of(operator)) for operator in case.operators]
     return Terms(
@@ -84,9 +98,11 @@ def operator_terms(case: Case, of: Callable[[Operator], Number]) -> Terms:
             Column(header="operator", unit="text"),
             Column(header="layers", unit="count"),
             Column(header="one layer", unit=unit),
-            Column(header="all layers", unit=unit, total=case.total),
+            Column(header=f"all layers{case.of_runs}", unit=unit, total=case.total),
         ),
-        rows=tuple((op.path, op.count, one, op.count * one) for op, one in values if one),
+        rows=tuple(
+            (op.path, op.count, one, op.count * one * case.runs) for op, one in values if one
+        ),
     )
 
 
@@ -95,18 +111,27 @@ def over_operators(of: Callable[[Operator], Number]) -> Builder:
 
     def build(case: Case) -> Derivation:
         return Derivation(
-            equations=(case.in_words("sum over operators of layers x one layer"),),
+            equations=(case.in_words(f"sum over operators of layers x one layer{case.of_runs}"),),
             terms=operator_terms(case, of),
         )
 
     return build
 
 
-def over_parts(of: Callable[[Operator, int], Number], where: Callable[[Part], bool]) -> Builder:
-    """A sum over parts of layers x what one layer has; `of` takes the place of a part."""
+def over_parts(
+    of: Callable[[Operator, int], Number],
+    where: Callable[[Part], bool],
+    *,
+    of_all_gpus: bool = True,
+) -> Builder:
+    """A sum over parts of layers x what one layer has; `of` takes the place of a part.
+
+    Of several GPUs that of all of them; or, if `of_all_gpus` is false, of one and a microbatch.
+    """
 
     def build(case: Case) -> Derivation:
         unit = case.quantity.unit
+        runs, words = (case.runs, case.of_runs) if of_all_gpus else (1, "")
         values = [
             (operator, part, of(operator, place))
             for operator in case.operators
@@ -114,7 +139,7 @@ def over_parts(of: Callable[[Operator, int], Number], where: Callable[[Part], bo
             if where(part)
         ]
         return Derivation(
-            equations=(case.in_words("sum over parts of operators of layers x one layer"),),
+            equations=(case.in_words(f"sum over parts of operators of layers x one layer{words}"),),
             terms=Terms(
                 title=f"{case.quantity.label} by part",
                 columns=(
@@ -122,10 +147,10 @@ def over_parts(of: Callable[[Operator, int], Number], where: Callable[[Part], bo
                     Column(header="part", unit="text"),
                     Column(header="layers", unit="count"),
                     Column(header="one layer", unit=unit),
-                    Column(header="all layers", unit=unit, total=case.total),
+                    Column(header=f"all layers{words}", unit=unit, total=case.total),
                 ),
                 rows=tuple(
-                    (operator.path, part.name, operator.count, one, operator.count * one)
+                    (operator.path, part.name, operator.count, one, operator.count * one * runs)
                     for operator, part, one in values
                     if one
                 ),

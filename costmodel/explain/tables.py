@@ -6,6 +6,7 @@ from costmodel.explain.explanation import Equation, Explanation, Terms, Value
 from costmodel.explain.working import number_text
 from costmodel.layers.numbers import Number
 from costmodel.questions.request import Served
+from costmodel.show.tables.mesh import mesh_words
 from costmodel.show.tables.notes import (
     calibration_note,
     format_words,
@@ -71,7 +72,7 @@ def _words(of: Prediction | Served) -> str:
         else f"{request_words(of.request)}, {format_words(workload)}"
     )
     backend = "" if workload.backend == "torch" else f", backend {workload.backend}"
-    return f"{step.model.name}: {what}, on {step.hardware.name}{backend}"
+    return f"{step.model.name}: {what}, on {step.hardware.name}{mesh_words(workload)}{backend}"
 
 
 def equation_lines(equation: Equation) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import NEAR, Bound, FarBytes, Peak, far_bytes
 from costmodel.costs.table_rows import repeated_row_bytes
 from costmodel.explain.explanation import Column, Derivation, Equation, Terms
+from costmodel.explain.mesh import or_exchanges
 from costmodel.explain.sums import Builder, Case, over_parts
 from costmodel.explain.working import number_text, worked
 from costmodel.layers.letters import Letter
@@ -31,7 +32,8 @@ def operator_bound(prediction: Prediction, operator: Operator) -> Equation:
 
 def _step_bound(case: Case) -> Equation:
     """The roofline bound of the step, in seconds."""
-    prediction, sums = case.prediction, case.prediction.costs.totals
+    prediction, of = case.prediction, case.prediction.parallel
+    sums = prediction.costs.totals if of is None else of.step.sums  # of one GPU and microbatch
     ceilings = prediction.ceilings
     peak = Peak(ceilings.peak_flops_per_s, ceilings.peak_name)
     words = label("flops.total")
@@ -41,7 +43,8 @@ def _step_bound(case: Case) -> Equation:
         )
         words += f", those at another peak times this one over theirs: {others}"
     flops = Letter("FLOPs", ceilings.at_peak(prediction.costs.operators, sums.flops), words)
-    return _bound(prediction, sums.compulsory_bytes, flops, peak, far_bytes(sums))
+    bound = _bound(prediction, sums.compulsory_bytes, flops, peak, far_bytes(sums))
+    return bound if of is None else or_exchanges(bound, of)
 
 
 def _bound(
@@ -104,6 +107,8 @@ def _bound_by(case: Case) -> Derivation:
     bound = _step_bound(case)
     values = {letter.name: letter.value for letter in bound.letters}
     far = _far_terms(case.prediction, far_bytes(case.prediction.costs.totals))
+    if case.prediction.parallel is not None:
+        far["exchange"] = "exchanges"
     words = "memory if bytes / bandwidth >= FLOPs / peak, else compute"
     for name, term in far.items():
         words += f"; {name} if {term} is longer than these"
@@ -284,7 +289,9 @@ def _routing_time(case: Case) -> Derivation:
         for operator, operator_time in zip(case.operators, time.operators, strict=True)
     }
     return over_parts(
-        lambda operator, place: float(parts_s[operator.path][place]), lambda part: part.routing
+        lambda operator, place: float(parts_s[operator.path][place]),
+        lambda part: part.routing,
+        of_all_gpus=False,
     )(case)
 
 

@@ -81,15 +81,16 @@ def _routing_launches(case: Case) -> Derivation:
         assert launched is not None, kernels.refusal
         return launched
 
-    return over_parts(launches, lambda part: part.routing)(case)
+    return over_parts(launches, lambda part: part.routing, of_all_gpus=False)(case)
 
 
 def _distinct(kind: str) -> Builder:
     """The mean over layers of the experts or rows that each is expected to touch."""
 
     def build(case: Case) -> Derivation:
+        sets = _expert_sets(case) if kind == "experts" else 1
         touched = [
-            (operator.count, operator.touched.distinct)
+            (operator.count, operator.touched.distinct * sets)
             for operator in case.operators
             if operator.touched is not None and operator.touched.kind == kind
         ]
@@ -109,6 +110,12 @@ def _distinct(kind: str) -> Builder:
     return build
 
 
+def _expert_sets(case: Case) -> int:
+    """ep, the sets of experts: operators of a mesh touch those of one GPU."""
+    of = case.prediction.parallel
+    return 1 if of is None else of.step.mesh.ep
+
+
 def _union(case: Case) -> Derivation:
     return Derivation(
         equations=(
@@ -119,6 +126,7 @@ def _union(case: Case) -> Derivation:
 
 
 def _touched_terms(case: Case, kind: str, *, total: Number | None) -> Terms:
+    sets = _expert_sets(case) if kind == "experts" else 1
     return Terms(
         title=f"distinct {kind} of each layer under {case.prediction.workload.routing.label}"
         " routing",
@@ -133,9 +141,9 @@ def _touched_terms(case: Case, kind: str, *, total: Number | None) -> Terms:
             (
                 operator.path,
                 operator.count,
-                operator.touched.population,
-                operator.touched.distinct,
-                operator.count * operator.touched.distinct,
+                operator.touched.population * sets,
+                operator.touched.distinct * sets,
+                operator.count * operator.touched.distinct * sets,
             )
             for operator in case.operators
             if operator.touched is not None and operator.touched.kind == kind

@@ -15,6 +15,8 @@ from costmodel.costs.step import step_costs
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, Backend, Workload
+from costmodel.layers.mesh import ONE_GPU
+from costmodel.questions.compare_mesh import mesh_sentences
 from costmodel.questions.grid import Column
 from costmodel.questions.sweep import sweep
 from costmodel.routing.by_population import histograms_of
@@ -71,11 +73,24 @@ class Advantage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Predictions by batch, then by model in the order given; advantages over the first model."""
+    """Predictions by batch, then by model in the order given; advantages over the first model.
+
+    On several GPUs there are no advantages: a mesh need not divide every batch, and what holds at
+    those compared is told instead.
+    """
 
     batches: tuple[int, ...]
     predictions: tuple[tuple[Prediction, ...], ...]
     advantages: tuple[Advantage, ...]
+
+    @property
+    def is_meshed(self) -> bool:
+        """Whether some step runs on several GPUs."""
+        return any(prediction.gpus > 1 for row in self.predictions for prediction in row)
+
+    def findings(self) -> list[str]:
+        """Which model is ahead at which batch, in words."""
+        return mesh_sentences(self.predictions) if self.is_meshed else sentences(self.advantages)
 
 
 def sentences(advantages: Sequence[Advantage]) -> list[str]:
@@ -110,7 +125,10 @@ def compare(
     batches: Sequence[int],
     calibration: Curves | Unknown = NOT_ASKED,
 ) -> Comparison:
-    """All models at all batches, and each model's advantage over the first."""
+    """All models at all batches, and each model's advantage over the first.
+
+    A mesh that is left to be chosen is chosen for each model and batch.
+    """
     rows = tuple(
         tuple(
             predict(model, replace(workload, batch=batch), hardware, calibration)
@@ -118,14 +136,17 @@ def compare(
         )
         for batch in batches
     )
+    plain = Comparison(batches=tuple(batches), predictions=rows, advantages=())
+    if plain.is_meshed:
+        return plain
+    workload = replace(workload, mesh=ONE_GPU)
     first = rows[0]
     timed = not any(isinstance(prediction.time, Unknown) for prediction in first)
     metrics = METRICS + CALIBRATED if timed else METRICS
     known_to = [known_batches(model, workload) for model in models]
     by_batch = [_ByBatch(model, workload, hardware, calibration) for model in models]
-    return Comparison(
-        batches=tuple(batches),
-        predictions=rows,
+    return replace(
+        plain,
         advantages=tuple(
             Advantage(
                 model=models[i].name,

@@ -19,6 +19,7 @@ from costmodel.costs.totals import parameter_counts
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import MAX_NAME, ModelConfig
 from costmodel.inputs.workload import DEFAULT_CONTEXT, Workload
+from costmodel.layers.mesh import ONE_GPU
 from costmodel.questions.matching.backbone import on_backbone
 from costmodel.questions.matching.search import USUAL, Budget, Equal, Search
 from costmodel.questions.matching.sizes import resized, size_of, varied_sizes
@@ -102,6 +103,11 @@ def match(
     sizes = varied_sizes(base, vary)
     first, second = sizes
     step = replace(step or Workload(), context=context)
+    if "bytes" in equal and step.mesh != ONE_GPU:
+        raise InputError(
+            f"gpus={shown(step.mesh.label)}: HBM bytes are set equal on one GPU alone; parameters"
+            " and FLOPs can be on several"
+        )
     counted = step if "bytes" in equal else None
     wanted = budget(target, context, counted)
 

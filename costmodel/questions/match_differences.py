@@ -10,6 +10,8 @@ from costmodel.costs.predict import predict
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.layers.mesh import ONE_GPU
+from costmodel.questions.compare_mesh import exchanges_s
 from costmodel.questions.match import Match
 
 BATCHES = (1, 64, 1024)
@@ -31,6 +33,14 @@ OF_THE_STEP = (
     "time.floor_s",
     "time.predicted_s",
     "energy.predicted_j",
+)
+
+
+OF_A_MESH = (  # numbers that a mesh changes, and so a batch for which it is chosen
+    "memory.weights_bytes",
+    "memory.max_batch",
+    "rows.gpus",
+    "rows.exchanges_s",
 )
 
 
@@ -56,7 +66,13 @@ def differences(
     Decode steps at the context of the match, uniform routing, in the formats of the workload
     `formats` (None: bf16), its tables where that one places them; the batch at which HBM bytes were
     set equal is among the batches. What a calibration would give is None where there is none.
+    Where that workload asks for several GPUs, each model has its own mesh at each batch.
     """
+    of_model: tuple[str, ...] = OF_THE_MODEL
+    of_step: tuple[str, ...] = OF_THE_STEP
+    if formats is not None and formats.mesh != ONE_GPU:
+        of_model = tuple(name for name in of_model if name not in OF_A_MESH)
+        of_step += OF_A_MESH
     found: list[Difference] = []
     for batch in sorted({*batches, answer.batch}):
         workload = replace(formats or Workload(), batch=batch, context=answer.context)
@@ -67,11 +83,11 @@ def differences(
         found += [
             Difference(
                 name=name,
-                batch=None if name in OF_THE_MODEL else batch,
+                batch=None if name in of_model else batch,
                 target=target[name],
                 matched=matched[name],
             )
-            for name in (OF_THE_STEP if found else OF_THE_MODEL + OF_THE_STEP)
+            for name in (of_step if found else of_model + of_step)
         ]
     return found
 
@@ -79,4 +95,9 @@ def differences(
 def _numbers(
     model: ModelConfig, workload: Workload, hardware: Hardware, calibration: Curves | Unknown
 ) -> dict[str, Value]:
-    return step_values(predict(model, workload, hardware, calibration))
+    prediction = predict(model, workload, hardware, calibration)
+    meshed: dict[str, Value] = {
+        "rows.gpus": prediction.gpus,
+        "rows.exchanges_s": exchanges_s(prediction),
+    }
+    return step_values(prediction) | meshed

@@ -7,7 +7,7 @@ Each step takes what `predict` says of it, decode as a CUDA graph and prefill ea
 `LEFT_OUT` says what is left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from costmodel.costs.kernel_times import Curves
@@ -32,7 +32,7 @@ NO_DECODE = Unknown(reason="output=1: the only token comes from the prefill, no 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """B requests of one size, served together, and the price of the GPU.
+    """B requests of one size, served together, and the price of a GPU.
 
     Raises:
         InputError: A number leaves its bounds, which are those of a workload.
@@ -41,7 +41,7 @@ class Request:
     prompt: int  # P, tokens of each request
     output: int  # O, tokens of each request
     batch: int = 1  # B
-    price_per_hour: float | None = None  # USD for an hour of the GPU
+    price_per_hour: float | None = None  # USD for an hour of one GPU
 
     def __post_init__(self) -> None:
         for field, value, most in (
@@ -164,11 +164,16 @@ class Served:
 
     @property
     def usd(self) -> Estimate:
-        """Price of the GPU for the latency: what the whole batch costs."""
+        """Price of all GPUs for the latency: what the whole batch costs."""
         price = self.request.price_per_hour
         if price is None:
             return Estimate(floor=NO_PRICE, predicted=NO_PRICE)
-        return self.latency_s.to(lambda seconds: price * seconds / HOUR_S)
+        return self.latency_s.to(lambda seconds: self.gpus * price * seconds / HOUR_S)
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs that serve the requests."""
+        return self.prefill_step.gpus
 
     @property
     def usd_per_request(self) -> Estimate:
@@ -208,14 +213,15 @@ class Served:
 def step_usd_per_million_tokens(
     prediction: Prediction, price_per_hour: float | None
 ) -> float | Unknown:
-    """What the GPU costs, USD, while steps like this one give a million new tokens."""
+    """What the GPUs cost, USD, while steps like this one give a million new tokens."""
     time, workload = prediction.time, prediction.workload
     if price_per_hour is None:
         return NO_PRICE
     if isinstance(time, Unknown):
         return time
     tokens = workload.batch * workload.new_tokens
-    return price_per_hour * float(time.predicted_s) / HOUR_S / tokens * MILLION
+    price = prediction.gpus * price_per_hour
+    return price * float(time.predicted_s) / HOUR_S / tokens * MILLION
 
 
 def serve(
@@ -228,18 +234,24 @@ def serve(
     """What serving `request` costs on `hardware`.
 
     `workload` gives the formats, the routing and the conventions; its phase and sizes give way to
-    those of the request. Times and energies are predicted where `calibration` holds curves.
+    those of the request. Times and energies are predicted where `calibration` holds curves. On
+    several GPUs all steps run on one mesh: see `_on_one_mesh`.
     """
-    decode = replace(workload, phase="decode", batch=request.batch, new_tokens=1)
+    steps = request.output - 1
     prefill = replace(
         workload, phase="prefill", batch=request.batch, context=0, new_tokens=request.prompt
     )
-    prefill_step = predict(model, prefill, hardware, calibration)
-    steps = request.output - 1
-    last_step = None
-    if steps:
-        last = replace(decode, context=request.prompt + steps - 1)
-        last_step = predict(model, last, hardware, calibration)
+    last = replace(
+        workload,
+        phase="decode",
+        batch=request.batch,
+        context=request.prompt + steps - 1,
+        new_tokens=1,
+    )
+    prefill_step, *last_steps = _on_one_mesh(
+        model, [prefill, last] if steps else [prefill], hardware, calibration
+    )
+    last_step = last_steps[0] if last_steps else None
     return Served(
         request=request,
         prefill_step=prefill_step,
@@ -247,3 +259,27 @@ def serve(
         prefill=one_step(prefill_step),
         decode=NO_STEPS if last_step is None else steps_up_to(last_step, steps),
     )
+
+
+def _on_one_mesh(
+    model: ModelConfig,
+    workloads: Sequence[Workload],
+    hardware: Hardware,
+    calibration: Curves | Unknown,
+) -> list[Prediction]:
+    """The prefill and the last decode step, on the same GPUs.
+
+    A mesh that is left to be chosen is that of the last step if the prefill fits it as well, else
+    that of the prefill.
+    """
+    predictions = [predict(model, workload, hardware, calibration) for workload in workloads]
+    for chosen in reversed([prediction.workload.mesh for prediction in predictions]):
+        predictions = [
+            prediction
+            if prediction.workload.mesh == chosen
+            else predict(model, replace(workload, mesh=chosen), hardware, calibration)
+            for workload, prediction in zip(workloads, predictions, strict=True)
+        ]
+        if all(prediction.memory.fits for prediction in predictions):
+            break
+    return predictions

@@ -9,7 +9,8 @@ from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.workload import MAX_BATCH
-from costmodel.questions.compare import Comparison, sentences
+from costmodel.questions.compare import Comparison
+from costmodel.questions.compare_mesh import exchanges_s
 from costmodel.show.inputs_json import (
     calibration_json,
     calibration_reasons,
@@ -61,7 +62,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             }
             for advantage in comparison.advantages
         ],
-        "findings": sentences(comparison.advantages),
+        "findings": comparison.findings(),
     }
 
 
@@ -119,6 +120,18 @@ def bytes_of_first_over_this(first: Prediction, this: Prediction) -> float:
     return float(first.costs.totals.compulsory_bytes) / float(this.costs.totals.compulsory_bytes)
 
 
+def _mesh_fields(prediction: Prediction) -> dict[str, Any]:
+    """What a row says of the GPUs of a step; of one, that it exchanges nothing."""
+    of = prediction.parallel
+    on_a_gpu = prediction.memory if of is None else of.step.fullest
+    return {
+        "gpus": prediction.gpus,
+        "mesh": prediction.workload.mesh.label,
+        "memory_per_gpu_bytes": on_a_gpu.total_bytes,
+        "exchanges_s": exchanges_s(prediction),
+    }
+
+
 def _row(prediction: Prediction, first: Prediction) -> dict[str, Any]:
     sums, routing, time = prediction.costs.totals, prediction.costs.routing, prediction.time
     floor = or_none(prediction.floor_s)
@@ -159,5 +172,6 @@ def _row(prediction: Prediction, first: Prediction) -> dict[str, Any]:
         "kv_room_tokens": memory.kv_room_tokens(kv),
         "predicted_exposed_s": None if isinstance(time, Unknown) else time.fetches.exposed_s,
         "predicted_j": None if isinstance(energy, Unknown) else energy,
+        **_mesh_fields(prediction),
     }
     return {name: or_none(value) for name, value in row.items()}

@@ -9,6 +9,7 @@ from costmodel.costs.latency import Unknown, not_timed
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model_toml import model_table
 from costmodel.inputs.workload import Workload
+from costmodel.layers.mesh import ONE_GPU
 from costmodel.questions.match import Match
 from costmodel.questions.match_differences import Difference
 from costmodel.questions.matching.search import Equal
@@ -47,6 +48,7 @@ def match_json(
         "context": answer.context,
         "batch": answer.batch,
         "placement": formats.placement.label,
+        **({} if formats.mesh == ONE_GPU else {"mesh": formats.mesh.label}),
         "equal": [NAMES[name] for name in answer.equal],
         "notes": {
             "target": list(answer.target.notes),

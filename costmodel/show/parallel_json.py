@@ -8,6 +8,7 @@ from costmodel.costs.mesh.predict import Parallel
 from costmodel.costs.predict import Prediction
 from costmodel.layers.mesh import Mesh
 
+NOT_MEASURED = "not measured on several GPUs by this project"
 OF_ALL = "all GPUs together; operators are of one GPU and microbatch, and run `runs` times"
 """What the other numbers of a prediction on a mesh are of."""
 
@@ -27,7 +28,7 @@ def parallel_json(prediction: Prediction) -> dict[str, Any]:
         "microbatches": of.step.microbatches,
         "runs": of.step.runs,
         "numbers_of": OF_ALL,
-        "measured": "not measured on several GPUs by this project",
+        "measured": NOT_MEASURED,
         "exchanges": exchanges_json(of),
     }
 

@@ -6,6 +6,7 @@ from costmodel.costs.beyond_histogram import beyond, is_unknown
 from costmodel.costs.latency import Unknown
 from costmodel.questions.request import LEFT_OUT, NO_DECODE, NO_PRICE, Estimate, Served
 from costmodel.show.inputs_json import workload_json
+from costmodel.show.parallel_json import NOT_MEASURED, mesh_json
 from costmodel.show.prediction_json import prediction_json
 
 SCHEMA_VERSION = 1
@@ -74,6 +75,7 @@ def _computed(served: Served) -> dict[str, Any]:
         "memory.fits": served.fits,
         "memory.max_batch": served.max_batch,
         "memory.max_batch_at_end": end.max_batch,
+        **_exchange_seconds(served),
     }
 
 
@@ -99,6 +101,7 @@ def request_json(served: Served) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         **{name: step[name] for name in OF_STEPS},
         "workload": {"prefill": step["workload"], "last_decode": last},
+        **_parallel(served),
         "left_out": LEFT_OUT,
         "reasons": reasons,
     }
@@ -109,6 +112,24 @@ def request_json(served: Served) -> dict[str, Any]:
         if unknown:
             reasons[name] = value.reason
     return document
+
+
+def _parallel(served: Served) -> dict[str, Any]:
+    """The mesh; empty on one GPU."""
+    prefill = served.prefill_step.parallel
+    if prefill is None:
+        return {}
+    return {"parallel": {**mesh_json(prefill.step.mesh), "measured": NOT_MEASURED}}
+
+
+def _exchange_seconds(served: Served) -> dict[str, float]:
+    """What exchanges take of the prefill and of the last decode step; empty on one GPU."""
+    steps = {"prefill": served.prefill_step, "last_decode": served.last_step}
+    return {
+        f"parallel.{name}_exchanges_s": float(step.parallel.all_spent.typical_s)
+        for name, step in steps.items()
+        if step is not None and step.parallel is not None
+    }
 
 
 def request_record(served: Served) -> dict[str, Any]:
@@ -122,6 +143,8 @@ def request_record(served: Served) -> dict[str, Any]:
         "kv_dtype": step.workload.kv_dtype.label,
         "routing": step.workload.routing.label,
         "backend": step.workload.backend,
+        "gpus": served.gpus,
+        "mesh": step.workload.mesh.label,
         **{
             name: None if isinstance(value, Unknown) else value
             for name, value in numbers(served).items()

@@ -48,9 +48,12 @@ class Rule:
     may_be_empty: bool = False
 
 
-def whole(low: int, high: int) -> Rule:
+def whole(low: int, high: int, *, may_be_empty: bool = False) -> Rule:
     """A whole number from `low` to `high`."""
-    return Rule(check=lambda key, text: parse_count(text, field=key, low=low, high=high))
+    return Rule(
+        check=lambda key, text: parse_count(text, field=key, low=low, high=high),
+        may_be_empty=may_be_empty,
+    )
 
 
 def number(low: float, high: float, *, may_be_empty: bool = False) -> Rule:

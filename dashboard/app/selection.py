@@ -1,6 +1,6 @@
 """The sidebar's values, checked: a model, a workload, a GPU and its calibration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.gpu import Gpu
@@ -23,7 +23,9 @@ from costmodel.inputs.workload import (
     WindowCache,
     Workload,
 )
+from costmodel.layers.mesh import ONE_GPU
 from costmodel.layers.placement import Place, Placement
+from dashboard.app.mesh_controls import ChosenMesh
 from dashboard.app.own_model import read_model
 
 OWN = "your own"  # the entry of the list of models for the user's own one
@@ -67,6 +69,7 @@ class Chosen:
     mla_cache: MlaCache = "latent"
     window_cache: WindowCache = "window"
     tables: Place = "hbm"  # where memory tables stand
+    gpus: ChosenMesh = field(default_factory=ChosenMesh)
 
 
 def has_storage(model: str, own: str) -> bool:
@@ -97,11 +100,11 @@ def selected(chosen: Chosen) -> Selection:
     Raises:
         InputError: A value breaks a rule; the message names it.
     """
-    for field, value, known in (
+    for name, value, known in (
         ("model", chosen.model, (OWN, *model_names())),
         ("gpu", chosen.hardware, hardware_names()),
     ):  # names only: what comes from outside must not become a path
-        parse_choice(value, field=field, options=known)
+        parse_choice(value, field=name, options=known)
     model = read_model(chosen.own) if chosen.model == OWN else load_model(chosen.model)
     workload = parse_workload(
         phase=chosen.phase,
@@ -118,11 +121,14 @@ def selected(chosen: Chosen) -> Selection:
         window_cache=chosen.window_cache,
         backend=chosen.backend,
         placement=Placement(tables=chosen.tables),
+        mesh=chosen.gpus.mesh(),
     )
     step = workload.of_model(model).step()
     kv_bytes_per_token(model, step)  # refuses a layout that the model's cache cannot have
     hardware = load_hardware(chosen.hardware)
     Gpu(hardware=hardware).ceilings(workload)  # refuses tables behind a link that the GPU lacks
+    if workload.mesh != ONE_GPU:
+        predict(model, workload, hardware)  # refuses what does not divide, or fits no mesh
     return Selection(
         model_name=chosen.model,
         model=model,

@@ -26,6 +26,7 @@ from costmodel.recordings.recording import Recording
 from costmodel.routing.by_population import histograms_of
 from costmodel.show.comparison_json import comparison_json
 from costmodel.show.inputs_json import calibration_json, common_formats, workload_json
+from costmodel.show.parallel_json import exchanges_json
 from costmodel.show.prediction_json import prediction_json
 from costmodel.show.text import printable
 from costmodel.validation.machines import Gpus
@@ -36,6 +37,7 @@ from dashboard.report.document import (
     SCHEMA_VERSION,
     ComparedLine,
     Content,
+    ExchangeLine,
     OperatorLine,
     Report,
     report_of,
@@ -43,7 +45,7 @@ from dashboard.report.document import (
 from dashboard.report.inputs import MAX_COMPARED, MAX_MODELS, MAX_RECORDINGS
 from dashboard.report.measured import joined_lines, matching
 from dashboard.report.method import method_notes
-from dashboard.report.quantities import PRICE, REPORTED
+from dashboard.report.quantities import OF_A_MESH, PRICE, REPORTED
 
 USUAL_BATCHES = (1, 4, 16, 64, 256, 1024, 4096)  # of a comparison
 
@@ -180,7 +182,8 @@ def _inputs(asked: Asked) -> dict[str, Any]:
 def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any]:
     """Quantities and operators, as `predict --json` tells them."""
     data = prediction_json(prediction)
-    values = {name: _at(data, name) for name in REPORTED if name != PRICE}
+    lacking = {PRICE} if prediction.parallel is not None else {PRICE, *OF_A_MESH}
+    values = {name: _at(data, name) for name in REPORTED if name not in lacking}
     cost: float | Unknown | None = step_usd_per_million_tokens(prediction, price_per_hour)
     reasons = data["reasons"]
     if isinstance(cost, Unknown):
@@ -188,6 +191,8 @@ def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any
         cost = None
     values[PRICE] = cost
     wanted = OperatorLine.__dataclass_fields__
+    exchanged = ExchangeLine.__dataclass_fields__
+    of = prediction.parallel
     return {
         "model": prediction.model.name,
         "batch": prediction.workload.batch,
@@ -195,6 +200,11 @@ def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any
         "values": values,
         "reasons": {name: printable(reasons[name]) for name in values if name in reasons},
         "operators": [{name: operator[name] for name in wanted} for operator in data["operators"]],
+        "mesh": prediction.workload.mesh.label,
+        "exchanges": [
+            {name: exchange[name] for name in exchanged}
+            for exchange in ([] if of is None else exchanges_json(of))
+        ],
     }
 
 

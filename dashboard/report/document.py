@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import MAX_FILE_BYTES, read_json_object
+from costmodel.layers.mesh import ONE_GPU
 from costmodel.recordings.machine import Label, Moment
 from costmodel.recordings.quantities import RunName, Unit
 from costmodel.strict import STRICT, validated
@@ -55,6 +56,20 @@ class OperatorLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ExchangeLine:
+    """What the GPUs of a mesh exchange in one of `count` layers, for one microbatch."""
+
+    path: Name
+    count: Size
+    payload_bytes: Amount
+    sent_bytes: Amount
+    floor_s: Real
+    low_s: Real
+    time_s: Real
+    high_s: Real
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class StepCosts:
     """One model under one workload: its quantities by name (`quantities.REPORTED`), its operators.
 
@@ -68,6 +83,8 @@ class StepCosts:
     values: dict[Label, Amount | bool | Label | None]
     reasons: dict[Label, Line]
     operators: Annotated[tuple[OperatorLine, ...], Field(min_length=1, max_length=MAX_ROWS)]
+    mesh: Label = ONE_GPU.label
+    exchanges: Annotated[tuple[ExchangeLine, ...], Field(max_length=MAX_ROWS)] = ()
 
     def __post_init__(self) -> None:
         """Every quantity is a known one and of its own type; what is drawn is there."""
@@ -103,6 +120,9 @@ class ComparedLine:
     memory_bytes: Amount
     fits: bool
     max_batch: Whole
+    gpus: Size = 1
+    mesh: Label = ONE_GPU.label
+    exchanges_s: Real = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

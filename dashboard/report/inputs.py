@@ -18,6 +18,7 @@ from costmodel.inputs.workload import (
     Phase,
     WindowCache,
 )
+from costmodel.layers.mesh import ONE_GPU
 from costmodel.questions.request import MAX_PRICE_PER_HOUR
 from costmodel.recordings.machine import Commit, Label, Moment
 from costmodel.strict import STRICT
@@ -66,6 +67,7 @@ class WorkloadGiven:
     window_cache: WindowCache = "window"
     placement: Label = "tables=hbm"
     hot_rows_bytes: Whole = 0
+    mesh: Label = ONE_GPU.label
     backend: Backend
 
 

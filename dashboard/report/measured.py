@@ -13,6 +13,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_routing
+from costmodel.layers.mesh import ONE_GPU
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Recording
@@ -107,6 +108,7 @@ def _same(work: CaseWorkload, asked: "Asked", model: ModelConfig) -> bool:
     return (
         work.phase == workload.phase
         and workload.caches_as_run
+        and workload.mesh == ONE_GPU
         and work.new_tokens == workload.new_tokens
         and work.context in asked.contexts
         and work.dtype == workload.dtype_label == workload.kv_dtype.label

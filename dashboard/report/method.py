@@ -19,7 +19,7 @@ from costmodel.routing.by_population import histograms_of
 from costmodel.show.tables.notes import calibration_note
 from costmodel.show.text import capitalised, printable
 from costmodel.validation import join
-from dashboard.report.quantities import REPORTED
+from dashboard.report.quantities import OF_A_MESH, REPORTED
 
 CONVENTIONS = (
     "A FLOP is a floating-point operation: a multiply-add counts 2. Comparisons of a choice are"
@@ -38,7 +38,8 @@ def method_notes(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     notes = [_note("conventions", "units and words", CONVENTIONS, "")]
     notes += [
         _note("quantities", quantity.label, _definition(quantity), _where(quantity))
-        for quantity in REPORTED.values()
+        for name, quantity in REPORTED.items()
+        if name not in OF_A_MESH or first.parallel is not None
     ]
     notes += [
         _note("conventions", what, _text(module), _version(module.__name__))

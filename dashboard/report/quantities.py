@@ -3,6 +3,7 @@
 All that a summary of a step tells, and the cost of a million tokens, which follows from a price.
 """
 
+from costmodel.costs.quantities.meshes import MESH_SECTIONS
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.step import STEP_QUANTITIES, STEP_SECTIONS
 
@@ -10,7 +11,12 @@ PRICE = "cost.usd_per_million_tokens"
 REPORTED: dict[str, Quantity] = {
     **{quantity.name: quantity for section in STEP_SECTIONS for quantity in section},
     PRICE: STEP_QUANTITIES[PRICE],
+    **{quantity.name: quantity for section in MESH_SECTIONS for quantity in section},
 }
+OF_A_MESH = frozenset(quantity.name for section in MESH_SECTIONS for quantity in section)
+"""Those that a step on one GPU lacks."""
+EXCHANGE_FIELDS = ("count", "payload_bytes", "sent_bytes", "floor_s", "low_s", "time_s", "high_s")
+"""What a report tells of an exchange, by the names of `parallel.exchanges`."""
 COMPULSORY_PARTS = (  # they sum to the compulsory bytes
     "hbm_bytes.weights",
     "hbm_bytes.kv",

@@ -4,13 +4,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from costmodel import units
+from costmodel.show.parallel_json import OF_ALL
+from costmodel.show.tables.columns import cell, head
+from costmodel.show.tables.mesh import NOT_MEASURED
 from costmodel.show.tables.prediction import operators_table
 from costmodel.show.text import Table
 from dashboard.report.document import Report, StepCosts
 from dashboard.report.inputs import Inputs
-from dashboard.report.quantities import REPORTED
+from dashboard.report.quantities import EXCHANGE_FIELDS, OF_A_MESH, REPORTED
 from dashboard.report.sections_compared import comparison_section, measured_section
-from dashboard.report.words import Section, points, step_words, steps_at, workload_words
+from dashboard.report.words import (
+    Section,
+    mesh_words,
+    points,
+    step_words,
+    steps_at,
+    workload_words,
+)
 
 SUMS = "Each row is the sum over the layers that its path lists."
 
@@ -50,12 +60,28 @@ def _summary(report: Report) -> Section:
                         *(units.formatted(step.values.get(name), quantity.unit) for step in steps),
                     )
                     for name, quantity in REPORTED.items()
+                    if name not in OF_A_MESH or any(name in step.values for step in steps)
                 ),
                 notes=tuple(sorted(reasons)),
             )
         )
+        tables += [_exchanges(step) for step in steps if step.exchanges]
     return Section(
         name="summary", title="Summary", lead=tuple(answers(report)), tables=tuple(tables)
+    )
+
+
+def _exchanges(step: StepCosts) -> Table:
+    """What the GPUs of a step exchange."""
+    of = "parallel.exchanges"
+    return Table(
+        title=f"Exchanges of {step.model}, {step_words(step.batch, step.context)}: {step.mesh}",
+        headers=("path", *(head(f"{of}.{name}") for name in EXCHANGE_FIELDS)),
+        rows=tuple(
+            (line.path, *(cell(f"{of}.{name}", getattr(line, name)) for name in EXCHANGE_FIELDS))
+            for line in step.exchanges
+        ),
+        notes=(NOT_MEASURED,),
     )
 
 
@@ -70,7 +96,7 @@ def answers(report: Report) -> Iterator[str]:
         )
         verdict = "fits" if step.values["memory.fits"] else "does NOT fit"
         yield (
-            f"{step.model}, {step_words(step.batch, step.context)}: {time},"
+            f"{step.model}, {step_words(step.batch, step.context)}{mesh_words(step.mesh)}: {time},"
             f" {_shown(step, 'hbm_bytes.compulsory')} of HBM traffic at the least,"
             f" {_shown(step, 'flops.total')};"
             f" {_shown(step, 'memory.total_bytes')} of memory {verdict}."
@@ -90,10 +116,11 @@ def _operators(report: Report) -> Section:
         )
         for step in report.steps
     )
+    meshed = any(step.exchanges for step in report.steps)
     return Section(
         name="operators",
         title="Operators",
-        lead=(SUMS,),
+        lead=(SUMS, *([f"On several GPUs numbers are of {OF_ALL}."] if meshed else [])),
         tables=tables[:1],
         folded=tables[1:],
     )

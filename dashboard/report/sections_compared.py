@@ -13,18 +13,21 @@ COMPARED = (  # fields of a line of the comparison
     *("compulsory_bytes", "bytes_of_first_over_this", "flops", "kv_read_bytes", "routing_bytes"),
     *("floor_s", "predicted_s", "memory_bytes", "fits"),
 )
+OF_A_MESH = ("gpus", "exchanges_s")
 
 
 def comparison_section(report: Report) -> Section:
     """All models over the compared batches, the findings in words first."""
     assert report.comparison is not None
     tables = []
+    meshed = any(line.gpus > 1 for line in report.comparison.lines)
+    fields = (*COMPARED, *(OF_A_MESH if meshed else ()))
     for context in report.inputs.workload.contexts:
         rows = tuple(
             (
                 f"{line.batch:,}",
                 line.model,
-                *(cell(f"rows.{field}", getattr(line, field)) for field in COMPARED),
+                *(cell(f"rows.{field}", getattr(line, field)) for field in fields),
             )
             for line in report.comparison.lines
             if line.context == context
@@ -35,7 +38,7 @@ def comparison_section(report: Report) -> Section:
                 headers=(
                     "batch",
                     "model",
-                    *(STEP_QUANTITIES[f"rows.{field}"].label for field in COMPARED),
+                    *(STEP_QUANTITIES[f"rows.{field}"].label for field in fields),
                 ),
                 rows=rows,
                 text_columns=2,

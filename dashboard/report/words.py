@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from costmodel import units
 from costmodel.inputs.workload import CHECKPOINT
+from costmodel.layers.mesh import ONE_GPU
 from costmodel.layers.placement import IN_HBM
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import Table
@@ -27,7 +28,13 @@ class Section:
 def title(report: Report) -> str:
     """What the report is of, in one line."""
     names = " against ".join(model.name for model in report.inputs.models)
-    return f"What a step of {names} costs on {report.inputs.hardware.name}"
+    mesh = mesh_words(report.inputs.workload.mesh)
+    return f"What a step of {names} costs on {report.inputs.hardware.name}{mesh}"
+
+
+def mesh_words(mesh: str) -> str:
+    """`: 8 GPUs (tp 8)`, of the label of a mesh; empty on one GPU."""
+    return "" if mesh == ONE_GPU.label else f": {mesh}"
 
 
 def workload_words(report: Report) -> str:
@@ -43,7 +50,7 @@ def workload_words(report: Report) -> str:
     return (
         f"{work.phase}{new}, weights {work.dtype}{stored}, KV cache {work.kv_dtype}{caches},"
         f" {work.routing} routing{placed}, {work.attention_flops} attention FLOPs, logits of"
-        f" {work.logits} tokens, kernels of {work.backend}"
+        f" {work.logits} tokens, kernels of {work.backend}{mesh_words(work.mesh)}"
     )
 
 

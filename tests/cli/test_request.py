@@ -161,6 +161,8 @@ def test_csv_holds_the_numbers_of_the_json(path: str, tmp_path: Path) -> None:
         "kv_dtype": "bf16",
         "routing": "uniform",
         "backend": "torch",
+        "gpus": "1",
+        "mesh": "1 GPU",
         "ignored_keys": "",
     }
 

@@ -22,7 +22,7 @@ from dashboard.report.build import build, compared_batches
 from dashboard.report.charts import charts
 from dashboard.report.document import CONTENTS, ComparedLine, Report, load_report, report_text
 from dashboard.report.files import FORMATS, report_bytes, save
-from dashboard.report.quantities import PRICE, REPORTED
+from dashboard.report.quantities import OF_A_MESH, PRICE, REPORTED
 from dashboard.report.sections import sections
 from dashboard.report.sections_compared import measured_section
 from tests.commands import output
@@ -71,7 +71,7 @@ def test_a_step_holds_the_numbers_of_predict(index: int, model: str) -> None:
     data = json.loads(output("predict", model, *STEP, "--json"))
     step = usual().steps[index]
     assert step.model == data["model"]["name"]
-    assert step.values.keys() == REPORTED.keys()
+    assert step.values.keys() == REPORTED.keys() - OF_A_MESH
     for name, value in step.values.items():
         if name != PRICE:
             section, last = name.split(".")
@@ -102,7 +102,7 @@ def test_the_comparison_holds_the_numbers_and_the_findings_of_compare() -> None:
     for line, row in zip(found.lines, data["rows"], strict=True):
         assert line.context == 2048
         wanted = {*ComparedLine.__dataclass_fields__} - {"context"}
-        assert len(wanted) == 17
+        assert len(wanted) == 20
         for name in wanted:
             assert getattr(line, name) == row[name], name
 

@@ -7,6 +7,7 @@ import pytest
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.quantities.meshes import OF_REQUESTS
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.explain.explanation import Explanation
 from costmodel.explain.request import REQUEST_BUILDERS, explain_request
@@ -14,15 +15,23 @@ from costmodel.explain.working import worked
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
+from costmodel.layers.mesh import ONE_GPU, Mesh
 from costmodel.questions.request import Request, Served, serve
 from costmodel.show.request_json import numbers
 
 MODEL, BATCH, PROMPT, OUTPUT, PRICE = "ultramemv2-1b-7b", 4, 300, 6, 3.6
 
 
-def served(*, gpu: str = "h200", output: int = OUTPUT, price: float | None = PRICE) -> Served:
+def served(
+    *,
+    gpu: str = "h200",
+    output: int = OUTPUT,
+    price: float | None = PRICE,
+    mesh: Mesh = ONE_GPU,
+) -> Served:
     request = Request(prompt=PROMPT, output=output, batch=BATCH, price_per_hour=price)
-    return serve(load_model(MODEL), request, Workload(), load_hardware(gpu), calibrated(gpu))
+    workload = Workload(mesh=mesh)
+    return serve(load_model(MODEL), request, workload, load_hardware(gpu), calibrated(gpu))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +122,12 @@ def test_the_table_has_the_first_and_the_last_step_and_the_sum(steps: Sums) -> N
 
 def test_every_number_of_a_request_is_explained_or_says_why_it_is_not_known() -> None:
     assert set(REQUEST_BUILDERS) == set(REQUEST_QUANTITIES)
-    for found_served in (served(), served(output=1, price=None), served(gpu="b200")):
+    of_a_mesh = {quantity.name for quantity in OF_REQUESTS}
+    requests = (served(), served(output=1, price=None), served(gpu="b200"), served(mesh=Mesh(dp=4)))
+    for found_served in requests:
         values = numbers(found_served)
-        assert set(values) == set(REQUEST_BUILDERS)
+        lacking = of_a_mesh if found_served.gpus == 1 else set()
+        assert set(REQUEST_BUILDERS) - set(values) == lacking
         for number, value in values.items():
             found = explain_request(found_served, number)
             assert found.source.startswith("costmodel.")

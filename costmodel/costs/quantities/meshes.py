@@ -47,6 +47,7 @@ PER_GPU = (
         counts="all of these, with buffers and towers, on the GPU that needs the most",
         leaves_out="buffers of collectives",
         formula=_STEP,
+        also=("rows.memory_per_gpu_bytes",),
     ),
     Quantity(
         name="parallel.per_gpu.capacity_bytes",
@@ -126,7 +127,7 @@ EXCHANGES = (
         counts="the same with latencies and shares of the links that engines reach",
         leaves_out=_MEASURED,
         formula=_TIMES,
-        also=("parallel.exchanges.time_s",),
+        also=("parallel.exchanges.time_s", "rows.exchanges_s"),
     ),
     Quantity(
         name="parallel.communication.low_s",
@@ -178,6 +179,28 @@ EXCHANGE = (
         formula="costmodel.layers.collective:Collective.sent",
     ),
 )
+
+GPUS = Quantity(
+    name="rows.gpus",
+    label="GPUs",
+    unit="count",
+    counts="tp x dp x pp: all GPUs that do the step",
+    formula="costmodel.layers.mesh:Mesh.gpus",
+)
+"""Of a row of a comparison."""
+
+OF_REQUESTS = tuple(
+    Quantity(
+        name=f"parallel.{name}_exchanges_s",
+        label=f"exchanges of {words}",
+        unit="s",
+        counts=f"what the GPUs of a mesh spend on exchanges in {words}",
+        leaves_out=_MEASURED,
+        formula=_TIMES,
+    )
+    for name, words in (("prefill", "the prefill"), ("last_decode", "the last decode step"))
+)
+"""Of served requests."""
 
 MESH_SECTIONS: tuple[tuple[Quantity, ...], ...] = (PER_GPU, EXCHANGES)
 """What a summary tells of a step on a mesh, section by section."""

@@ -3,6 +3,7 @@
 What follows from times comes twice: as predicted, and from the roofline bounds of the steps.
 """
 
+from costmodel.costs.quantities.meshes import OF_REQUESTS
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.units import Unit
@@ -198,7 +199,7 @@ ENERGY_AND_COST = (
         "cost.usd",
         label="cost of the batch",
         unit="usd",
-        counts="price of the GPU for the latency",
+        counts="price of all GPUs for the latency",
         formula="usd",
         none_because=_NO_PRICE,
     ),
@@ -290,6 +291,7 @@ REQUEST_QUANTITIES: dict[str, Quantity] = {
         *WORK,
         *ENERGY_AND_COST,
         *MEMORY,
+        *OF_REQUESTS,
         STEP_QUANTITIES["memory.capacity_bytes"],
     )
 }

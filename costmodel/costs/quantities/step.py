@@ -1,6 +1,6 @@
 """All quantities of `predict --json` and of the rows of `compare --json`, by their JSON names."""
 
-from costmodel.costs.quantities.meshes import EXCHANGE, MESH_SECTIONS
+from costmodel.costs.quantities.meshes import EXCHANGE, GPUS, MESH_SECTIONS
 from costmodel.costs.quantities.places import DISK_BYTES, FETCH_TIMES, HOST_BYTES, HOT_ROWS
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.sizes import (
@@ -32,7 +32,7 @@ STEP_QUANTITIES: dict[str, Quantity] = {
     for section in (
         *(*STEP_SECTIONS, PARAMETER_GROUPS, FLOP_KINDS),
         *((PRICE, MAX_CONTEXT), OPERATORS, COMPARED),
-        *(*MESH_SECTIONS, EXCHANGE),
+        *(*MESH_SECTIONS, EXCHANGE, (GPUS,)),
     )
     for quantity in section
     for name in (quantity.name, *quantity.also)

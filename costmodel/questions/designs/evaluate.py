@@ -7,7 +7,7 @@ sum of such components. The numbers are those of `predict`, in double precision.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.roofline import NEAR, FarBytes
+from costmodel.errors import InputError
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.layers.mesh import ONE_GPU
 from costmodel.layers.numbers import larger
 from costmodel.questions.designs.components import ComponentPricer
+from costmodel.questions.sweep import sweep
 from costmodel.routing.memo import RoutingMemo
 
 Quantity: TypeAlias = Literal[
@@ -32,6 +35,7 @@ Quantity: TypeAlias = Literal[
     "time.floor_s",
     "time.predicted_s",
 ]
+MAX_ON_MESHES = 300  # designs: each is costed by itself
 Floats: TypeAlias = NDArray[np.float64]
 
 
@@ -55,9 +59,17 @@ def evaluate(
     """What `predict` gives for every design, batch and context, all else as `workload`.
 
     Where a checkpoint decides the formats, it is that of the first design: all are made of one.
-    A `calibration` that is Unknown leaves the predicted time out.
+    A `calibration` that is Unknown leaves the predicted time out. On several GPUs each design is
+    costed by itself, on a mesh that fits its largest step.
+
+    Raises:
+        InputError: Too many designs for several GPUs, or one that no mesh divides.
     """
     workload = workload.of_model(designs[0])
+    if workload.mesh != ONE_GPU:
+        return _on_meshes(
+            designs, workload, hardware, calibration, batches=batches, contexts=contexts
+        )
     step = workload.step(
         batch=np.array(batches, np.float64).reshape(-1, 1),  # no total wraps
         context=np.array(contexts, np.float64).reshape(1, -1),
@@ -104,3 +116,41 @@ def evaluate(
             predicted = larger(predicted, launches * calibration.eager_s)
         columns["time.predicted_s"] = predicted
     return Evaluated(columns=columns, not_predicted=None if unknown is None else unknown.reason)
+
+
+def _on_meshes(
+    designs: Sequence[ModelConfig],
+    workload: Workload,
+    hardware: Hardware,
+    calibration: Curves | Unknown,
+    *,
+    batches: Sequence[int],
+    contexts: Sequence[int],
+) -> Evaluated:
+    """The same on several GPUs: a sweep of each design."""
+    if len(designs) > MAX_ON_MESHES:
+        raise InputError(
+            f"designs={len(designs):,}: on several GPUs at most {MAX_ON_MESHES} are costed at once"
+        )
+    grids = [
+        sweep(
+            design,
+            workload,
+            batches=batches,
+            contexts=contexts,
+            routings=[workload.routing],
+            hardwares=[hardware],
+            calibrations=[calibration],
+        )
+        for design in designs
+    ]
+    shape = len(batches), len(contexts)
+    columns: dict[Quantity, Floats] = {
+        name: np.array(
+            [np.broadcast_to(grid.columns[name], (1, 1, *shape))[0, 0] for grid in grids],
+            np.float64,
+        )
+        for name in get_args(Quantity)
+        if name in grids[0].columns
+    }
+    return Evaluated(columns=columns, not_predicted=grids[0].reasons.get("time.predicted_s"))

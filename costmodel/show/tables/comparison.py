@@ -7,9 +7,11 @@ from costmodel import units
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
-from costmodel.questions.compare import Comparison, sentences
+from costmodel.questions.compare import Comparison
+from costmodel.questions.compare_mesh import batches_words
 from costmodel.show.comparison_json import comparison_rows, prediction_rows, times_unknown
 from costmodel.show.tables.columns import cell, head
+from costmodel.show.tables.mesh import NOT_MEASURED
 from costmodel.show.tables.notes import (
     MOVES_NOTHING,
     calibration_note,
@@ -29,6 +31,7 @@ COLUMNS = (
     *("routing_bytes", "compulsory_bytes", RATIO, "floor_s"),
 )
 OFTEN_NONE = ("table_rows_bytes", "host_read_bytes", "disk_read_bytes", "predicted_exposed_s")
+MESH_COLUMNS = ("gpus", "memory_per_gpu_bytes", "exchanges_s")
 FAR_COLUMNS = ("host_read_bytes", "disk_read_bytes", "predicted_exposed_s")
 KEPT = ("total_without_embeddings", "active_without_embeddings", "stored_weights_bytes")
 KEPT_FAR = ("host_table_bytes", "disk_table_bytes")
@@ -57,8 +60,16 @@ def kept_table(predictions: Sequence[Prediction]) -> Table:
             (record["model"], *(_cell(record, field, is_first=False) for field in fields))
             for record in records
         ),
-        notes=tuple(_placement_notes(first)),
+        notes=(*_placement_notes(first), *_kept_on(first)),
     )
+
+
+def _kept_on(predictions: Sequence[Prediction]) -> list[str]:
+    """Of several GPUs, on which mesh each model is kept."""
+    if all(prediction.gpus == 1 for prediction in predictions):
+        return []
+    meshes = "; ".join(f"{one.model.name}, {one.workload.mesh.label}" for one in predictions)
+    return [f"Of all GPUs together at batch {predictions[0].workload.batch:,}: {meshes}."]
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -70,7 +81,8 @@ def comparison_table(comparison: Comparison) -> Table:
     predicted = ("predicted_s", "predicted_j") if timed else ()
     unknown = times_unknown(comparison)
     workloads = [prediction.workload for prediction in first]
-    fields = (*COLUMNS, *predicted, *far, "bound_by")
+    meshed = MESH_COLUMNS if comparison.is_meshed else ()
+    fields = (*COLUMNS, *predicted, *meshed, *far, "bound_by")
     models = len(first)
     return Table(
         title=" against ".join(prediction.model.name for prediction in first)
@@ -94,7 +106,8 @@ def comparison_table(comparison: Comparison) -> Table:
             f"ratio: {COMPULSORY.label} of {first[0].model.name} over those of the model.",
             *_fits(comparison),
             *_within_l2(comparison),
-            *sentences(comparison.advantages),
+            *comparison.findings(),
+            *_meshes(comparison),
             *dict.fromkeys(note for prediction in first for note in routing_note(prediction)),
             *(
                 [f"{STEP_QUANTITIES['rows.predicted_s'].label}: {units.NOT_KNOWN} ({unknown})."]
@@ -142,6 +155,23 @@ def _within_l2(comparison: Comparison) -> list[str]:
     return [f"{label}, so their bounds hold from a cold L2 only: {', '.join(steps)}."] * bool(steps)
 
 
+def _meshes(comparison: Comparison) -> list[str]:
+    """The mesh of each model by batch, and that nothing of it was measured; none on one GPU."""
+    if not comparison.is_meshed:
+        return []
+    notes = []
+    for column in zip(*comparison.predictions, strict=True):
+        by_mesh: dict[str, list[int]] = {}
+        for prediction in column:
+            by_mesh.setdefault(prediction.workload.mesh.label, []).append(prediction.workload.batch)
+        meshes = "; ".join(
+            f"{mesh} at {batches_words(comparison.batches, batches)}"
+            for mesh, batches in by_mesh.items()
+        )
+        notes.append(f"{column[0].model.name}: {meshes}.")
+    return [*notes, NOT_MEASURED]
+
+
 def _fits(comparison: Comparison) -> list[str]:
     """What the mark of a model that does not fit means."""
     first = comparison.predictions[0]
@@ -151,6 +181,7 @@ def _fits(comparison: Comparison) -> list[str]:
         notes.append(
             f"{DOES_NOT_FIT} does not fit the"
             f" {cell('memory.capacity_bytes', hardware.capacity_bytes)} of one {hardware.name}"
+            f"{', or of one of those asked for' * comparison.is_meshed}"
             " (CUDA context and allocator slack left out)."
         )
     return notes

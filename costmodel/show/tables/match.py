@@ -10,10 +10,12 @@ from costmodel.costs.quantities.matches import MATCH_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.workload import Workload
+from costmodel.layers.mesh import ONE_GPU
 from costmodel.questions.match import Match
 from costmodel.questions.match_differences import Difference
 from costmodel.show.match_json import MATCHED, match_records
 from costmodel.show.tables.columns import cell
+from costmodel.show.tables.mesh import NOT_MEASURED, mesh_words
 from costmodel.show.tables.notes import predicted_by, workload_words
 from costmodel.show.text import Table, capitalised
 
@@ -54,13 +56,15 @@ def match_tables(
             rows=tuple(map(_to_the_unit, records[:MATCHED])),
         ),
         Table(
-            title=f"What differs then: {workload_words(*workloads)}, on {hardware.name}",
+            title=f"What differs then: {workload_words(*workloads)}, on {hardware.name}"
+            f"{mesh_words(formats)}",
             headers=("batch", "quantity", answer.target.name, "matched", "ratio"),
             rows=tuple(map(_rounded, others)),
             text_columns=2,
             sections=frozenset(last.values()),
             notes=(
                 f"ratio: {answer.model.name} over {answer.target.name}.",
+                *([] if formats.mesh == ONE_GPU else [NOT_MEASURED]),
                 *(f"Time and energy not predicted: {one.reason}." for one in unknown),
                 *(
                     (predicted_by(calibration),)

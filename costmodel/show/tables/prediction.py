@@ -89,7 +89,7 @@ def _summary(prediction: Prediction, title: str) -> Table:
                 f"{', '.join(names)}: {units.NOT_KNOWN} ({reason})."
                 for reason, names in labels.items()
             ),
-            *([] if prediction.memory.fits else ["This step does NOT fit the GPU's memory."]),
+            *([] if prediction.memory.fits else [_too_large(prediction)]),
             *shipped_format_note(prediction),
             *placement_note(prediction),
             *cold_l2_note(prediction),
@@ -100,6 +100,13 @@ def _summary(prediction: Prediction, title: str) -> Table:
             *model_notes(prediction.model),
         ),
     )
+
+
+def _too_large(prediction: Prediction) -> str:
+    """That a step does not fit, and which option finds the GPUs that it needs."""
+    if prediction.gpus > 1:
+        return f"This step does NOT fit the memory of {prediction.gpus} GPUs."
+    return "This step does NOT fit the GPU's memory (--gpus auto takes the fewest GPUs that fit)."
 
 
 def _is_empty(quantity: Quantity, value: Value) -> bool:

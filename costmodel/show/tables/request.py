@@ -1,12 +1,14 @@
 """Served requests as people read them: times, speed, energy and cost; the work; the memory."""
 
 from costmodel import units
+from costmodel.costs.quantities.meshes import OF_REQUESTS
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import PROMISE
 from costmodel.questions.request import LEFT_OUT, Served
 from costmodel.show.request_answers import answers, reasons, shown_value
 from costmodel.show.request_json import numbers
+from costmodel.show.tables.mesh import NOT_MEASURED, mesh_words
 from costmodel.show.tables.notes import (
     cache_note,
     calibration_note,
@@ -47,7 +49,10 @@ def _answers(served: Served) -> Table:
     request, step = served.request, served.prefill_step
     workload, gpu, price = step.workload, step.hardware.name, request.price_per_hour
     return Table(
-        title=(f"{step.model.name}: {request_words(request)}, {format_words(workload)}, on {gpu}"),
+        title=(
+            f"{step.model.name}: {request_words(request)}, {format_words(workload)}, on {gpu}"
+            f"{mesh_words(workload)}"
+        ),
         headers=("quantity", STEP_QUANTITIES["time.floor_s"].label, "predicted", "what it counts"),
         rows=tuple(
             (
@@ -63,11 +68,8 @@ def _answers(served: Served) -> Table:
             f"{_steps(served)}.",
             f"By the bound, speeds are at most and costs at least this: {PROMISE}.",
             f"Left out: {LEFT_OUT}.",
-            *(
-                []
-                if price is None
-                else [f"Price: {units.formatted(price, 'usd')} for an hour of one {gpu}."]
-            ),
+            *([] if price is None else [_price_note(price, served)]),
+            *_mesh_notes(served),
             *_sampling_note(served),
             *(f"{units.NOT_KNOWN}: {reason}." for reason in reasons(served)),
             *shipped_format_note(served.end_step),
@@ -78,6 +80,27 @@ def _answers(served: Served) -> Table:
             *model_notes(step.model),
         ),
     )
+
+
+def _price_note(price: float, served: Served) -> str:
+    """What one GPU costs, and several together."""
+    step, gpus = served.prefill_step, served.gpus
+    of_all = f", {units.formatted(gpus * price, 'usd')} for that of all {gpus}" if gpus > 1 else ""
+    hour = units.formatted(price, "usd")
+    return f"Price: {hour} for an hour of one {step.hardware.name}{of_all}."
+
+
+def _mesh_notes(served: Served) -> list[str]:
+    """What the GPUs of a mesh spend on exchanges; nothing on one GPU."""
+    if served.gpus == 1:
+        return []
+    values = numbers(served)
+    taken = [
+        f"{quantity.label} {shown_value(quantity, values[quantity.name])}"
+        for quantity in OF_REQUESTS
+        if quantity.name in values
+    ]
+    return [f"Time of exchanges, part of every predicted time: {', '.join(taken)}.", NOT_MEASURED]
 
 
 def _steps(served: Served) -> str:
@@ -123,6 +146,11 @@ def _work(served: Served) -> Table:
     )
 
 
+def _too_large(served: Served) -> str:
+    memory = "GPU's memory" if served.gpus == 1 else f"memory of {served.gpus} GPUs"
+    return f"A batch of such requests does NOT fit the {memory}."
+
+
 def _memory(served: Served) -> Table:
     values = numbers(served)
     names = (*MEMORY, *["memory.max_batch_at_end"] * (served.last_step is not None))
@@ -137,6 +165,6 @@ def _memory(served: Served) -> Table:
         ends_in_text=True,
         notes=(
             "CUDA context and allocator slack are left out.",
-            *([] if served.fits else ["A batch of such requests does NOT fit the GPU's memory."]),
+            *([] if served.fits else [_too_large(served)]),
         ),
     )

@@ -4,14 +4,15 @@ Numbers are those of `costmodel.questions.sweep` and `costmodel.questions.compar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isclose
+from dataclasses import dataclass, replace
+from math import isclose, lcm
 
 from costmodel import units
 from costmodel.costs.latency import Unknown
-from costmodel.costs.predict import Prediction
+from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.model import ModelConfig
+from costmodel.layers.mesh import ONE_GPU, Mesh
 from costmodel.questions.compare import Advantage, Metric, advantage
 from costmodel.questions.grid import Grid
 from costmodel.questions.sweep import sweep
@@ -57,25 +58,54 @@ COMPARED = {  # by the names of the choices, which addresses keep
 
 
 def over(models: Sequence[ModelConfig], selection: Selection, axis: Along) -> list[Grid]:
-    """Each model swept over `axis`; the sidebar's batch or context is among the points."""
+    """Each model swept over `axis`; the sidebar's batch or context is among the points.
+
+    On several GPUs each model keeps the mesh of the sidebar's workload, and batches are those that
+    all of these meshes divide.
+    """
     workload = selection.workload
+    meshes = [_mesh(model, selection) for model in models]
+    unit = lcm(*(mesh.dp * mesh.pp for mesh in meshes))
     batches: Sequence[int] = (workload.batch,)
     contexts: Sequence[int] = (workload.context,)
     if axis == "batch":
-        batches = sorted({*BATCHES, workload.batch})
+        batches = sorted({*(b for b in BATCHES if not b % unit), workload.batch})
     else:
         contexts = sorted({*CONTEXTS, workload.context})
     return [
         sweep(
             model,
-            workload,
+            replace(workload, mesh=mesh),
             batches=batches,
             contexts=contexts,
             routings=(workload.routing,),
             hardwares=(selection.hardware,),
             calibrations=(selection.calibration,),
         )
-        for model in models
+        for model, mesh in zip(models, meshes, strict=True)
+    ]
+
+
+def _mesh(model: ModelConfig, selection: Selection) -> Mesh:
+    """The mesh on which a model does the sidebar's workload."""
+    mesh = selection.workload.mesh
+    if not isinstance(mesh, Mesh):
+        mesh = selection.predict(model).workload.mesh
+    assert isinstance(mesh, Mesh), "a prediction has chosen it"
+    return mesh
+
+
+def meshed_rows(predictions: Sequence[Prediction], grids: Sequence[Grid]) -> list[list[Prediction]]:
+    """Predictions of all models at the listed batches of the axis, each on its own mesh."""
+    batches = [
+        b for b in grids[0].batches if b in POWERS_OF_4 or b == predictions[0].workload.batch
+    ]
+    return [
+        [
+            predict(one.model, replace(one.workload, batch=batch), one.hardware, one.calibration)
+            for one in predictions
+        ]
+        for batch in batches
     ]
 
 
@@ -98,11 +128,17 @@ def advantages(
 ) -> list[Advantage]:
     """The batches at which each model needs less of a quantity than the first model.
 
-    Empty for a quantity whose crossovers are not sought, or that is not predicted.
+    Empty for a quantity whose crossovers are not sought, or that is not predicted, and on several
+    GPUs, which need not divide every batch.
     """
-    if quantity.crossing is None or (
-        quantity.crossing == "time.predicted_s"
-        and any(isinstance(prediction.time, Unknown) for prediction in predictions)
+    meshed = any(prediction.gpus > 1 for prediction in predictions)
+    if (
+        meshed
+        or quantity.crossing is None
+        or (
+            quantity.crossing == "time.predicted_s"
+            and any(isinstance(prediction.time, Unknown) for prediction in predictions)
+        )
     ):
         return []
     return [
@@ -113,7 +149,7 @@ def advantages(
             intervals=advantage(
                 models[i],
                 models[0],
-                selection.workload,
+                replace(selection.workload, mesh=ONE_GPU),
                 selection.hardware,
                 quantity.crossing,
                 calibration=selection.calibration,

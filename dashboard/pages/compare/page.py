@@ -5,12 +5,16 @@ from typing import get_args
 import streamlit as st
 
 from costmodel.costs.latency import Unknown
+from costmodel.costs.predict import Prediction
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names, numbered
 from costmodel.inputs.model import ModelConfig
 from costmodel.questions.compare import sentences
+from costmodel.questions.compare_mesh import mesh_sentences
+from costmodel.questions.grid import Grid
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.tables.comparison import kept_table
+from costmodel.show.tables.mesh import NOT_MEASURED
 from costmodel.show.tables.notes import workload_words
 from dashboard.app.address import linked, one_of, some_of, switch
 from dashboard.app.own_model import read_model
@@ -62,10 +66,19 @@ def chosen_models(selection: Selection) -> list[ModelConfig]:
     return numbered(models)
 
 
+def draw_meshes(predictions: list[Prediction], grids: list[Grid]) -> None:
+    """Who is faster at which batch on several GPUs, and the mesh of each model."""
+    for sentence in mesh_sentences(data.meshed_rows(predictions, grids)):
+        st.info(plain(sentence))
+    meshes = "; ".join(f"{one.model.name}: {one.workload.mesh.label}" for one in predictions)
+    st.caption(plain(f"{meshes}, at every point. {NOT_MEASURED}"))
+
+
 selection = current_selection()
 top = st.container()
 try:
     models = chosen_models(selection)
+    predictions = [selection.predict(model) for model in models]
 except InputError as error:
     with top:
         refused("These models cannot be compared", str(error))
@@ -88,11 +101,11 @@ with st.container(horizontal=True):
         **linked("cmp_over", one_of(AXES), instead=AXES[0]),
     )
 quantity = data.COMPARED[name]
-predictions = [selection.predict(model) for model in models]
+meshed = any(prediction.gpus > 1 for prediction in predictions)
 workloads = [prediction.workload for prediction in predictions]
 grids = data.over(models, selection, axis)
 advantages = data.advantages(models, predictions, selection, quantity) if axis == "batch" else []
-recordings = [recorded(model) for model in models]
+recordings = [{} if meshed else recorded(model) for model in models]
 
 with top:
     st.title(plain(data.answer(predictions, grids, name)))
@@ -102,6 +115,8 @@ with top:
         st.warning(plain(f"At {at} these do not fit into the GPU's memory: {', '.join(large)}"))
     for sentence in sentences(advantages):
         st.info(plain(sentence))
+    if meshed:
+        draw_meshes(predictions, grids)
     cards(data.cards(predictions, grids, name), across=len(models))
 unknown = predictions[0].time
 if isinstance(unknown, Unknown) and data.values(grids[0], quantity)[0] is None:
@@ -122,7 +137,9 @@ chart(
     alt=charts.main_alt(grids, name, axis, advantages),
     key="cmp_main",
 )
-if not any(measured):
+if meshed:
+    st.caption("Recordings are of one GPU, so that no measured points are shown.")
+elif not any(measured):
     st.caption("No recording holds this quantity of these models at this workload.")
 if axis == "batch":
     distinct = charts.distinct_chart(

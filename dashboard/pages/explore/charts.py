@@ -49,6 +49,10 @@ def by_leaf(data: JSON, measure: str) -> dict[str, tuple[float, float]]:
             before[0] + count * routing,
             before[1] + count * (operator[whole] - routing),
         )
+    if field == "predicted_s":
+        for exchange in data.get("parallel", {}).get("exchanges", ()):
+            leaf, seconds = leaf_of(exchange["path"]), exchange["count"] * exchange["time_s"]
+            sums[leaf] = (0, sums.get(leaf, (0, 0))[1] + seconds)
     present = {leaf: values for leaf, values in sums.items() if sum(values)}
     return dict(sorted(present.items(), key=lambda item: -sum(item[1])))
 

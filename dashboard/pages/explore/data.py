@@ -15,6 +15,7 @@ from costmodel.inputs.workload import MAX_CONTEXT
 from costmodel.layers.numbers import Number
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.axis import Axis
+from costmodel.show.tables.mesh import mesh_words
 from costmodel.show.tables.notes import formats_words
 from costmodel.show.text import capitalised
 from dashboard.app.widgets import Card
@@ -42,7 +43,8 @@ def question(prediction: Prediction) -> str:
         step = f"prefill of {workload.batch:,} x {workload.new_tokens:,} tokens"
         if workload.context:
             step += f" after {workload.context:,} cached ones each"
-    return f"One step of {step} on {prediction.hardware.name}, {formats_words(workload)}"
+    on = f"{prediction.hardware.name}{mesh_words(workload)}"
+    return f"One step of {step} on {on}, {formats_words(workload)}"
 
 
 def _time(seconds: Number) -> str:
@@ -154,7 +156,7 @@ def _distinct(routing: JSON) -> Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Resident memory against the GPU's capacity, for the memory bar."""
+    """Resident memory against the GPU's capacity, for the memory bar; of a mesh, one GPU's."""
 
     share: float  # of the capacity; may pass 1
     fits: bool
@@ -188,11 +190,16 @@ def fit(data: JSON, most_context: int | None) -> Fit:
         context = f"every context up to {MAX_CONTEXT:,} tokens fits at this batch"
     else:
         context = f"largest context at batch {workload['batch']:,}: {most_context:,} tokens"
+    held = data["parallel"]["per_gpu"] if "parallel" in data else memory
+    on = ""
+    if "parallel" in data:
+        on = " on the fullest GPU"
+        contents = f"all {data['parallel']['gpus']:,} together: {contents}"
     return Fit(
-        share=memory["total_bytes"] / memory["capacity_bytes"],
+        share=held["total_bytes"] / held["capacity_bytes"],
         fits=memory["fits"],
         text=f"{'Fits' if memory['fits'] else 'Does NOT fit'}:"
-        f" {units.capacity(memory['total_bytes'])} of {units.capacity(memory['capacity_bytes'])}"
+        f" {units.capacity(held['total_bytes'])} of {units.capacity(held['capacity_bytes'])}{on}"
         f" ({contents}); largest batch at this context: {units.count(memory['max_batch'])};"
         f" {context}.{elsewhere}",
     )
@@ -220,6 +227,15 @@ def operator_rows(data: JSON) -> list[JSON]:
                 "FLOP/byte": _rounded(operator["flops"] / moved) if moved else None,
                 "Launches": None if launches is None else count * launches,
             }
+        )
+    for exchange in data.get("parallel", {}).get("exchanges", ()):
+        count = exchange["count"]
+        row = {"Operator": exchange["path"], "Layers": count}
+        if predicted is not None:
+            row["Predicted, us"] = _rounded(count * exchange["time_s"] * 1e6)
+            row["Of predicted, %"] = _rounded(100 * count * exchange["time_s"] / predicted)
+        rows.append(
+            row | {BOUND_US: _rounded(count * exchange["floor_s"] * 1e6), "Bound by": "exchange"}
         )
     return rows
 

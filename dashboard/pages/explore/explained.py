@@ -9,10 +9,11 @@ from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.explain.explanation import Column, Explanation, Terms, Value
-from costmodel.explain.numbers import STEP_NUMBERS, explain_operator, explain_step
-from costmodel.explain.request import REQUEST_BUILDERS, explain_request
+from costmodel.explain.numbers import explain_operator, explain_step, explained_numbers
+from costmodel.explain.request import explain_request
 from costmodel.explain.tables import equation_lines, letter_text
 from costmodel.questions.request import Served
+from costmodel.show.request_json import numbers
 from costmodel.show.text import capitalised
 
 PREFIXES = {"s": "u"}  # of the unit of a column
@@ -21,19 +22,23 @@ PREFIXES = {"s": "u"}  # of the unit of a column
 def explanations(
     prediction: Prediction, served: Served | None
 ) -> dict[str, Callable[[], Explanation]]:
-    """Every number of the step, of the requests and every operator, by what a reader calls it."""
+    """Every number of the step, of the requests and every operator, by what a reader calls it.
+
+    On several GPUs no operator: its formula is that of one.
+    """
     choices: dict[str, Callable[[], Explanation]] = {
         capitalised(STEP_QUANTITIES[number].label): partial(explain_step, prediction, number)
-        for number in STEP_NUMBERS
+        for number in explained_numbers(prediction)
     }
     if served is not None:
         choices |= {
             capitalised(REQUEST_QUANTITIES[number].label): partial(explain_request, served, number)
-            for number in REQUEST_BUILDERS
+            for number in numbers(served)
         }
     return choices | {
         operator.path: partial(explain_operator, prediction, operator.path)
         for operator in prediction.costs.operators
+        if prediction.gpus == 1
     }
 
 

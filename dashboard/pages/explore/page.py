@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from costmodel import units
 from costmodel.costs.predict import Prediction
 from costmodel.errors import InputError
 from costmodel.explain.explanation import Explanation
@@ -9,6 +10,7 @@ from costmodel.explain.tables import sentences
 from costmodel.inputs.workload import MAX_NEW_TOKENS
 from costmodel.questions.capacity import max_context
 from costmodel.questions.request import LEFT_OUT, MAX_PRICE_PER_HOUR, Request, Served, serve
+from costmodel.show.parallel_json import OF_ALL
 from costmodel.show.prediction_json import prediction_json
 from costmodel.show.tables.notes import cold_l2_note, shipped_format_note
 from costmodel.show.tables.prediction import prediction_tables
@@ -19,6 +21,7 @@ from dashboard.app.selection import OWN, Selection
 from dashboard.app.shell import OWN_TEXT, current_selection
 from dashboard.app.widgets import cards, chart, plain, table
 from dashboard.pages.explore import charts, data, explained
+from dashboard.pages.explore.meshed import draw_fewest, draw_mesh
 from dashboard.pages.explore.own_form import draw_form
 from dashboard.pages.explore.served import request_cards, request_rows
 
@@ -68,6 +71,7 @@ def draw_operators(prediction: Prediction, numbers: data.JSON) -> None:
         "Each row is the sum over the layers that its path lists. Launches are those of the"
         f" {numbers['backend']} backend; predicted times are those within a CUDA graph. The sum of"
         " the operators' roofline bounds can differ from the step's."
+        + (f" On several GPUs, numbers are of {OF_ALL}." if prediction.gpus > 1 else "")
     )
     box = st.expander(
         "All numbers of this step", **linked("ex_all", switch(), instead=False), on_change="rerun"
@@ -104,7 +108,7 @@ def draw_request(selection: Selection) -> Served | None:
         )
     )
     price = price_at.number_input(
-        "Price of the GPU, USD an hour",
+        "Price of one GPU, USD an hour",
         min_value=0.0,
         max_value=MAX_PRICE_PER_HOUR,
         value=None,
@@ -127,7 +131,8 @@ def draw_request(selection: Selection) -> Served | None:
         return None
     if not served.fits:
         st.warning(
-            f"A batch of {request.batch:,} such requests does NOT fit into the GPU's memory;"
+            f"A batch of {request.batch:,} such requests does NOT fit into the memory of"
+            f" {units.count(served.gpus)} GPU{'' if served.gpus == 1 else 's'};"
             f" the largest batch that fits: {served.max_batch:,}."
         )
     rows, notes = request_rows(served)
@@ -193,8 +198,11 @@ memory = data.fit(numbers, max_context(prediction))
 st.progress(min(memory.share, 1.0), text=memory.text)
 if not memory.fits:
     shipped = shipped_format_note(prediction)
-    too_large = "This step does not fit into the GPU's memory; its times assume a larger memory."
+    gpu = "GPU's memory" if prediction.gpus == 1 else f"memory of {prediction.gpus} GPUs"
+    too_large = f"This step does not fit into the {gpu}; its times assume a larger memory."
     st.warning(plain(" ".join((too_large, *shipped))))
+    draw_fewest(prediction)
+draw_mesh(prediction, numbers)
 for note in cold_l2_note(prediction):
     st.info(plain(note))
 as_typed = selection.model_name == OWN and "\n" in own  # the JSON of a link is one long line

@@ -15,6 +15,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_batches, parse_choice
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import default_kv_dtype
+from costmodel.layers.mesh import ONE_GPU, AskedMesh, Mesh
 from costmodel.recordings.recording import Recording
 from costmodel.validation.machines import Gpus
 from dashboard.app.recordings import folder, load, recording_names
@@ -176,7 +177,25 @@ def _workload_options(workload: Workload) -> list[str]:
     ):
         if value is not None and value != default:
             words += [option, value]
-    return words
+    return words + _mesh_options(workload.mesh)
+
+
+def _mesh_options(mesh: Mesh | AskedMesh) -> list[str]:
+    """The GPUs; none where there is one."""
+    if mesh == ONE_GPU:
+        return []
+    gpus = None
+    if isinstance(mesh, AskedMesh):
+        gpus = "auto" if mesh.fewest else mesh.gpus
+    sizes = {name: getattr(mesh, name) for name in ("tp", "ep", "pp", "dp")}
+    stated = {"gpus": gpus, **sizes, "split-tables": mesh.tables}
+    unset = (None, "width") if isinstance(mesh, AskedMesh) else (None, "width", 1)
+    return [
+        word
+        for name, value in stated.items()
+        if value not in unset
+        for word in (f"--{name}", str(value))
+    ]
 
 
 def _format_options(workload: Workload) -> list[tuple[str, str | None, str | None]]:

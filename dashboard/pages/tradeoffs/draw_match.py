@@ -11,6 +11,7 @@ from costmodel.questions.match import match
 from costmodel.questions.match_differences import differences
 from costmodel.questions.matching.sizes import parse_vary
 from costmodel.show.tables.match import match_tables
+from costmodel.show.tables.mesh import mesh_words
 from dashboard.app.address import linked, one_of, switch, text_up_to
 from dashboard.app.pins import pin
 from dashboard.app.selection import Selection
@@ -75,6 +76,7 @@ def draw_match(selection: Selection, top: DeltaGenerator) -> None:
             formats=sidebar.formats,
             kv_dtype=sidebar.kv_dtype,
             of_checkpoint=sidebar.of_checkpoint,
+            mesh=sidebar.mesh,
         )
         lines = differences(
             answer, selection.hardware, calibration=selection.calibration, formats=formats
@@ -87,7 +89,7 @@ def draw_match(selection: Selection, top: DeltaGenerator) -> None:
     with top:
         st.title(plain(answer_sentence(answer)))
         cards(answer_cards(answer))
-        st.markdown(plain(cost_sentence(lines, selection.hardware.name)))
+        st.markdown(plain(cost_sentence(lines, selection.hardware.name + mesh_words(formats))))
     figure = ratio_chart(answer, lines)
     chart(figure, alt=ratio_alt(answer, lines), key="to_match_chart")
     tables = match_tables(answer, lines, selection.hardware, selection.calibration, formats)
