@@ -151,6 +151,7 @@ MESH: dict[str, Builder] = {
     "parallel.per_gpu.flops": _mean("flops", "FLOPs of all GPUs"),
     "parallel.per_gpu.hbm_bytes": _mean("compulsory_bytes", "compulsory bytes of all GPUs"),
     "parallel.busiest_experts": _busiest,
+    "parallel.busiest_rows": _busiest,
     "parallel.communication.bytes": _sent,
     "parallel.communication.node_bytes": _sent_over("node"),
     "parallel.communication.network_bytes": _sent_over("network"),

@@ -40,7 +40,31 @@ OURS = "a method of this project, which docstrings describe; its check is `spars
 NO_FORMULA = "looks something up"
 BEYOND = "turns numbers that a histogram cannot give into None, with the reason"
 RULE = "a rule of the placement, which its error names"
+DIVIDED = "divides by the rules of the mesh: costmodel/layers/mesh.py names their sources"
 WITHOUT_SOURCE = {
+    "along_gpus": NO_FORMULA,
+    "bounded": SUMS,
+    "busiest_load": DIVIDED,
+    "busiest_reads": DIVIDED,
+    "check_links": "a rule of the links, which its error names",
+    "exchanges": DIVIDED,
+    "gpu_operators": DIVIDED,
+    "gpus_of_token": DIVIDED,
+    "joined": NO_FORMULA,
+    "kept_division": NO_FORMULA,
+    "kept_parameters": NO_FORMULA,
+    "mesh_step": DIVIDED,
+    "mesh_time": OURS,
+    "of_layers": DIVIDED,
+    "parallel": SUMS,
+    "parallel_columns": NO_FORMULA,
+    "renamed": "says which term of a bound is longer",
+    "share": "a division",
+    "split_model": DIVIDED,
+    "whole_costs": SUMS,
+    "with_busiest_load": DIVIDED,
+    "with_copies": DIVIDED,
+    "with_mesh": OURS,
     "beyond": BEYOND,
     "cached_share": SUMS,
     "check_host_memory": RULE,

@@ -30,6 +30,11 @@ STEPS = {
     "stages": ("qwen3-30b-a3b", Mesh(tp=8, ep=4, pp=2), Workload(batch=64)),
     "states": ("granite-4.0-h-small", Mesh(tp=4, ep=4), Workload(batch=8)),
     "tables": ("ultramemv2-2.5b-120b", Mesh(tp=2, dp=4), Workload(batch=64)),
+    "tables by rows": (
+        "ultramemv2-2.5b-120b",
+        Mesh(tp=2, dp=4, tables="rows"),
+        Workload(batch=64),
+    ),
     "a prefill": (
         "mixtral-8x7b",
         Mesh(tp=2, dp=4, ep=4),

@@ -26,6 +26,7 @@ CARDS = (  # of one GPU
     "parallel.communication.time_s",
     "parallel.communication.bytes",
     "parallel.busiest_experts",
+    "parallel.busiest_rows",
 )
 EXCHANGED = (  # of an exchange, with the prefix of its unit in a table
     ("gpus", ""),
