@@ -61,10 +61,10 @@ def mesh_controls(*, has_tables: bool) -> ChosenMesh:
     """Draw the fields; those of a division only where there is something to divide."""
     gpus = str(
         st.selectbox(
-            "GPUs",
+            "How many GPUs",
             NUMBERS,
             **linked(KEY, one_of(NUMBERS), instead=ONE),
-            help="How many GPUs do the step together. auto: the fewest that have enough memory for"
+            help="They do the step together. auto: the fewest that have enough memory for"
             " each model. Nothing on several GPUs was measured by this project.",
         )
     )

@@ -96,10 +96,9 @@ def _mesh(model: ModelConfig, selection: Selection) -> Mesh:
 
 
 def meshed_rows(predictions: Sequence[Prediction], grids: Sequence[Grid]) -> list[list[Prediction]]:
-    """Predictions of all models at the listed batches of the axis, each on its own mesh."""
-    batches = [
-        b for b in grids[0].batches if b in POWERS_OF_4 or b == predictions[0].workload.batch
-    ]
+    """Predictions of all models at the axis' powers of two, each on its own mesh."""
+    at = predictions[0].workload.batch
+    batches = [batch for batch in grids[0].batches if batch == at or batch.bit_count() == 1]
     return [
         [
             predict(one.model, replace(one.workload, batch=batch), one.hardware, one.calibration)

@@ -29,12 +29,12 @@ CARDS = (  # of one GPU
     "parallel.busiest_rows",
 )
 EXCHANGED = (  # of an exchange, with the prefix of its unit in a table
+    ("time_s", "u"),
+    ("floor_s", "u"),
+    ("sent_bytes", "k"),
     ("gpus", ""),
     ("payload_bytes", "k"),
-    ("sent_bytes", "k"),
-    ("floor_s", "u"),
     ("low_s", "u"),
-    ("time_s", "u"),
     ("high_s", "u"),
 )
 DIGITS = 5  # significant ones in a table
