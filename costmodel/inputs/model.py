@@ -7,6 +7,7 @@ memory layers use the terms of the UltraMem papers.
 
 import importlib
 import pkgutil
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
@@ -103,7 +104,10 @@ class Shortcut:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelConfig:
-    """A decoder-only language model; making one checks all its fields."""
+    """A decoder-only language model; making one checks all its fields.
+
+    What follows from its fields alone is worked out once (`cached_property`), as every step asks.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     source: Text
@@ -187,7 +191,7 @@ class ModelConfig:
         """The attention of one layer."""
         return self._attention_by_layer[layer]
 
-    @property
+    @cached_property
     def cache_sources(self) -> dict[int, int | None]:
         """For each layer that keeps no cache of its own, the layer whose cache it reads.
 
@@ -203,7 +207,7 @@ class ModelConfig:
             if mixer.reads_other_cache
         }
 
-    @property
+    @cached_property
     def _attention_by_layer(self) -> list[MixerKind]:
         by_layer = [self.attention] * self.num_hidden_layers
         for override in self.overrides:
@@ -212,7 +216,7 @@ class ModelConfig:
                     by_layer[layer] = override.attention
         return by_layer
 
-    @property
+    @cached_property
     def attention_groups(self) -> list[tuple[MixerKind, tuple[int, ...]]]:
         """The distinct attentions with their layers, in the order of each first layer.
 
@@ -221,12 +225,12 @@ class ModelConfig:
         groups = _grouped(self._attention_by_layer)
         return [(mixer, layers) for mixer, layers in groups if not isinstance(mixer, NoMixer)]
 
-    @property
+    @cached_property
     def mixer_layers(self) -> tuple[int, ...]:
         """The layers that have a mixer, in order."""
         return tuple(sorted(layer for _, layers in self.attention_groups for layer in layers))
 
-    @property
+    @cached_property
     def fed_layers(self) -> tuple[int, ...]:
         """The layers that have an FFN, or a memory layer beside it or in its place, in order."""
         fed = {layer for _, layers in self.ffn_groups for layer in layers}
@@ -235,7 +239,7 @@ class ModelConfig:
                 fed.update(block for block, _ in memory.placement(self.num_hidden_layers))
         return tuple(sorted(fed))
 
-    @property
+    @cached_property
     def _ffn_by_layer(self) -> list[FfnKind]:
         by_layer = [self.ffn] * self.num_hidden_layers
         for override in self.overrides:
@@ -244,7 +248,7 @@ class ModelConfig:
                     by_layer[layer] = override.ffn
         return by_layer
 
-    @property
+    @cached_property
     def ffn_groups(self) -> list[tuple[FfnKind, tuple[int, ...]]]:
         """The distinct FFNs with their layers, then those of shortcuts.
 
@@ -256,7 +260,7 @@ class ModelConfig:
         ]
         return [*self.own_ffn_groups, *beside]
 
-    @property
+    @cached_property
     def own_ffn_groups(self) -> list[tuple[FfnKind, tuple[int, ...]]]:
         """`ffn_groups` without those of shortcuts."""
         by_layer: list[FfnKind | None] = [*self._ffn_by_layer]
@@ -270,7 +274,7 @@ class ModelConfig:
             if ffn is not None and not isinstance(ffn, NoFfn)
         ]
 
-    @property
+    @cached_property
     def shortcut_placements(self) -> list[tuple[tuple[int, int], ...]]:
         """(input block, output block) of the FFNs of each shortcut."""
         return [shortcut.placement(self.num_hidden_layers) for shortcut in self.shortcuts]
