@@ -109,11 +109,12 @@ def pair_sentence(pair: MeshedPair) -> str:
         if (chosen := [b for b, won in zip(pair.batches, winners, strict=True) if won == side])
     )
     head = f"By {label}, {needs}: {faster or 'both are equally fast'}."
-    return (f"{head} {_communication(pair)}" if pair.predicted else head) + left_out
+    told = [head, _communication(pair)] if pair.predicted else [head]
+    return " ".join(sentence for sentence in told if sentence) + left_out
 
 
 def _communication(pair: MeshedPair) -> str:
-    """From which batch exchanges take an advantage away; that they do not, if so."""
+    """From which batch exchanges take an advantage away; that they do not; empty on one GPU."""
     told = [
         f"communication takes the advantage from {name} at {batches_words(pair.batches, batches)},"
         " where it would be faster without exchanges"
@@ -123,10 +124,14 @@ def _communication(pair: MeshedPair) -> str:
     if told:
         words = "; ".join(told)
         return f"{words[0].upper()}{words[1:]}."
-    shares = [units.formatted(max(map(_share, side)), "share") for side in pair.sides]
+    shares = [max(map(_share, side)) for side in pair.sides]
     most = " and ".join(
-        f"{share} of the time of {name}" for name, share in zip(pair.names, shares, strict=True)
+        f"{units.formatted(share, 'share')} of the time of {name}"
+        for name, share in zip(pair.names, shares, strict=True)
+        if share  # on one GPU there is none
     )
+    if not most:
+        return ""
     return f"Communication takes the advantage from neither at these batches: it is at most {most}."
 
 

@@ -93,3 +93,11 @@ def test_runs_of_batches_are_those_of_the_list() -> None:
     assert batches_words(batches, (4,)) == "batch 4"
     assert batches_words(batches, (1, 4, 64)) == "batches 1 to 4 and 64"
     assert batches_words(batches, (1, 16, 64, 256)) == "batches 1 and 16 to 256"
+
+
+def test_without_exchanges_nothing_is_said_of_them() -> None:
+    """As on one GPU; and of a side that has none, no share."""
+    alone = sentence((step(FIRST, 1, 1.0, 0.0), step(SECOND, 1, 2.0, 0.0)))
+    assert "ommunication" not in alone
+    one_side = sentence((step(FIRST, 1, 1.0, 0.0), step(SECOND, 1, 3.0, 1.0)))
+    assert one_side.endswith(f"at most 25 % of the time of {SECOND}.")
