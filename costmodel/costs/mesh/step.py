@@ -190,12 +190,11 @@ def _stages(
         first, last = index == 0, index == mesh.pp - 1
         own = operators if mesh.pp == 1 else of_layers(operators, layers, first=first, last=last)
         stored, state = kept_bytes(divided, step, layers)
-        sums = totals(own)
         kept = KvCache(
             bytes_per_token=kv_bytes_per_token(divided, step, layers),
             stored_bytes=stored,
-            read_bytes=sums.kv_read_bytes,
-            written_bytes=sums.kv_written_bytes,
+            read_bytes=0,  # what a footprint does not ask for
+            written_bytes=0,
             state_bytes_per_sequence=state,
             state_bytes=step.batch * state,
         )
