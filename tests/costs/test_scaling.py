@@ -12,6 +12,7 @@ from costmodel.costs.footprint import footprint
 from costmodel.costs.step import step_costs
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
+from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, LayerKind, MixerKind
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.numbers import Number
@@ -55,7 +56,8 @@ def whole_chunks(model: ModelConfig) -> int:
 
     A token that opens a chunk sees itself alone, and so costs less than the one before it.
     """
-    kinds = (model.attention_of(i) for i in range(model.num_hidden_layers))
+    kinds = [model.attention_of(i) for i in range(model.num_hidden_layers)]
+    kinds += [kind.attention for kind in kinds if isinstance(kind, AttentionAndMamba2)]
     chunks = [kind.attention_chunk_size or 1 for kind in kinds if isinstance(kind, Attention)]
     return math.lcm(*chunks)
 
