@@ -146,7 +146,8 @@ GpusOpt = Annotated[
     typer.Option(
         metavar="N|auto",
         help="GPUs: tp x dp x pp. Sizes that are not given are chosen; auto: the fewest GPUs that"
-        " fit. Nothing on several GPUs was measured by this project. (Default: 1.)",
+        " fit. A sweep takes lists of all sizes. Nothing on several GPUs was measured by this"
+        " project. (Default: 1.)",
     ),
 ]
 TpOpt = Annotated[

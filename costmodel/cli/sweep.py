@@ -1,7 +1,8 @@
-"""The command `sparsecost sweep`: every combination of batch, context, routing and GPU."""
+"""The command `sparsecost sweep`: each combination of batch, context, routing, GPU and mesh."""
 
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +56,7 @@ def sweep(
     force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
-    """Every combination of batch, context, routing and GPU; each of those takes a list."""
+    """Every combination of batch, context, routing, GPU and mesh; each of those takes a list."""
     from costmodel.questions.grid import aligned
     from costmodel.questions.sweep import MAX_POINTS
     from costmodel.questions.sweep import sweep as sweep_grid
@@ -74,17 +75,19 @@ def sweep(
     gpus = [load_hardware(name) for name in gpu_names]
     calibrations = [calibrated(name, calibration) for name in gpu_names]
     batches, contexts = typed.batches(), typed.contexts
-    points = len(models) * len(batches) * len(contexts) * len(routings) * len(gpus)
+    meshes = typed.meshes()
+    points = len(models) * len(meshes) * len(batches) * len(contexts) * len(routings) * len(gpus)
     if points > MAX_POINTS:
         raise InputError(f"sweep={points}: a sweep has at most {MAX_POINTS:,} points")
-    workload = typed.workload(batch=batches[0], context=contexts[0], routing=routings[0])
     configs = typed_models(models, ignore_key)
     made: list[Grid] = []
-    for model in configs:
+    for model, mesh in product(configs, meshes):
         made.append(
             sweep_grid(
                 model,
-                workload,
+                typed.workload(
+                    batch=batches[0], context=contexts[0], routing=routings[0], mesh=mesh
+                ),
                 batches=batches,
                 contexts=contexts,
                 routings=routings,
@@ -96,7 +99,8 @@ def sweep(
     grids = aligned(made)
     if file is not None:
         check_size(sum(grid.size for grid in grids), len(grids[0].table()) + 1, file)
-        write_parts(_noted(grids, configs), file)
+        of_grids = [model for model in configs for _ in meshes]
+        write_parts(_noted(grids, of_grids), file)
     elif as_json:
         sys.stdout.writelines(
             json_pieces(

@@ -30,7 +30,7 @@ from costmodel.cli.options import (
     WindowCacheOpt,
 )
 from costmodel.errors import InputError, shown
-from costmodel.inputs.mesh import parse_mesh
+from costmodel.inputs.mesh import parse_mesh, parse_meshes
 from costmodel.inputs.parse import (
     parse_batches,
     parse_contexts,
@@ -78,6 +78,22 @@ class TypedMesh:
             InputError: An option breaks a rule.
         """
         return parse_mesh(
+            self.gpus,
+            tp=self.tp,
+            ep=self.ep,
+            pp=self.pp,
+            dp=self.dp,
+            tables=self.split_tables,
+            redundant_experts=self.redundant_experts,
+        )
+
+    def meshes(self) -> tuple[Mesh | AskedMesh, ...]:
+        """The meshes, of a command whose sizes may be lists: every combination.
+
+        Raises:
+            InputError: An option breaks a rule.
+        """
+        return parse_meshes(
             self.gpus,
             tp=self.tp,
             ep=self.ep,
@@ -158,8 +174,15 @@ class TypedWorkload(TypedMesh):
             return (DEFAULT_CONTEXT[self.phase],)
         return parse_contexts(self.context)
 
-    def workload(self, *, batch: int, context: int, routing: Routing) -> Workload:
-        """One workload of the lists.
+    def workload(
+        self,
+        *,
+        batch: int,
+        context: int,
+        routing: Routing,
+        mesh: Mesh | AskedMesh | None = None,
+    ) -> Workload:
+        """One workload of the lists; without a mesh of theirs, with the one that is typed.
 
         Raises:
             InputError: Another option breaks a rule.
@@ -187,7 +210,7 @@ class TypedWorkload(TypedMesh):
             placement=parse_placed(
                 self.placement, hot_rows=self.hot_rows, host_memory=self.host_memory
             ),
-            mesh=self.mesh(),
+            mesh=mesh or self.mesh(),
         )
 
     def only_workload(self) -> Workload:

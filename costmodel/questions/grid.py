@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.inputs.workload import Workload
+from costmodel.layers.mesh import ONE_GPU, AskedMesh, Mesh
 
 PART_POINTS = 2**14  # turned into Python values at once
 OBJECT_BYTES = 48  # of a Python integer between 2^60 and 2^90, with the pointer to it
@@ -81,13 +82,28 @@ class Grid:
 
 
 def aligned(grids: Sequence[Grid]) -> list[Grid]:
-    """Grids of several models with the same columns; what a grid does not have is None."""
+    """Grids of several models and meshes with the same columns; what one does not have is None.
+
+    Where one of them has a mesh, all say theirs: `gpus` and `mesh`.
+    """
     names = dict.fromkeys(name for grid in grids for name in grid.columns)
     nothing = np.full((1, 1, 1, 1), None)
+    meshed = any(grid.workload.mesh != ONE_GPU for grid in grids)
     return [
-        replace(grid, columns={name: grid.columns.get(name, nothing) for name in names})
+        replace(
+            grid,
+            columns={
+                **(_mesh_columns(grid.workload.mesh) if meshed else {}),
+                **{name: grid.columns.get(name, nothing) for name in names},
+            },
+        )
         for grid in grids
     ]
+
+
+def _mesh_columns(mesh: Mesh | AskedMesh) -> dict[str, Column]:
+    assert isinstance(mesh, Mesh), "a sweep has chosen it"
+    return {"gpus": np.full((1, 1, 1, 1), mesh.gpus), "mesh": np.full((1, 1, 1, 1), mesh.label)}
 
 
 def value_bytes(dtype: np.dtype[Any]) -> int:

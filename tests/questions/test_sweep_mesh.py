@@ -6,8 +6,10 @@ from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.mesh import parse_meshes
 from costmodel.inputs.workload import Workload
 from costmodel.layers.mesh import AskedMesh, Mesh
+from costmodel.questions.grid import Grid, aligned
 from costmodel.questions.sweep import sweep
 from costmodel.routing.popularity import Uniform, Zipf
 from tests.questions.test_sweep import assert_equal_to_predictions
@@ -60,3 +62,35 @@ def test_a_mesh_that_is_to_be_chosen_suits_the_largest_step() -> None:
             routings=[Uniform()],
             hardwares=[H200, load_hardware("l40s")],
         )
+
+
+def test_grids_of_several_meshes_say_theirs() -> None:
+    """Also the one of one GPU, which by itself has no such columns."""
+
+    def grid(mesh: Mesh) -> Grid:
+        return sweep(
+            load_model("llama-3.1-8b"),
+            Workload(mesh=mesh),
+            batches=[4, 8],
+            contexts=[0],
+            routings=[Uniform()],
+            hardwares=[H200],
+        )
+
+    alone, *meshed = aligned([grid(mesh) for mesh in (Mesh(), Mesh(tp=2), Mesh(tp=2, dp=2))])
+    assert [record["mesh"] for record in alone.records()] == ["1 GPU"] * 2
+    told = [(record["gpus"], record["mesh"]) for one in meshed for record in one.records()]
+    assert told == [(2, "2 GPUs (tp 2)")] * 2 + [(4, "4 GPUs (tp 2, dp 2)")] * 2
+    (record, _) = alone.records()
+    assert record["parallel.communication.bytes"] is None
+    assert "mesh" not in aligned([grid(Mesh())])[0].columns
+
+
+def test_a_typed_list_of_meshes() -> None:
+    assert parse_meshes(None) == (Mesh(),)
+    assert parse_meshes(None, tp="1,2", dp="1,4") == (
+        *(Mesh(), Mesh(dp=4), Mesh(tp=2), Mesh(tp=2, dp=4)),
+    )
+    assert parse_meshes("2,auto") == (AskedMesh(gpus=2), AskedMesh(fewest=True))
+    with pytest.raises(InputError, match=r"mesh='2 GPUs \(tp 2\)': is listed twice"):
+        parse_meshes(None, tp="2,2")

@@ -22,12 +22,14 @@ def sweep_table(
     """The first rows of sweeps, and by which calibrations their times are predicted."""
     total = sum(grid.size for grid in grids)
     records = (record for grid in grids for record in grid.records())
+    meshed = ("mesh",) if "mesh" in grids[0].columns else ()
     timed = "time.predicted_s" in grids[0].columns
     names = (*COLUMNS, *["time.predicted_s"] * timed, "time.bound_by", "memory.fits")
     rows = [
         (
             record["model"],
             record["hardware"],
+            *(record[name] for name in meshed),
             record["routing"],
             f"{record['batch']:,}",
             f"{record['context']:,}",
@@ -45,9 +47,9 @@ def sweep_table(
     return Table(
         title=f"Sweep of {total:,} workload{'' if total == 1 else 's'},"
         f" {formats_words(*(grid.workload for grid in grids))}",
-        headers=("model", "GPU", "routing", "batch", "context", *map(head, names)),
+        headers=("model", "GPU", *meshed, "routing", "batch", "context", *map(head, names)),
         rows=tuple(rows),
-        text_columns=3,
+        text_columns=3 + len(meshed),
         notes=tuple(notes),
     )
 
