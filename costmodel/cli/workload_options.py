@@ -6,7 +6,8 @@ A command decorated with `takes_workload` gets them all in place of its paramete
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -30,7 +31,7 @@ from costmodel.cli.options import (
     WindowCacheOpt,
 )
 from costmodel.errors import InputError, shown
-from costmodel.inputs.mesh import parse_mesh, parse_meshes
+from costmodel.inputs.mesh import parse_mesh
 from costmodel.inputs.parse import (
     parse_batches,
     parse_contexts,
@@ -91,17 +92,17 @@ class TypedMesh:
         """The meshes, of a command whose sizes may be lists: every combination.
 
         Raises:
-            InputError: An option breaks a rule.
+            InputError: One of them breaks a rule, or stands twice.
         """
-        return parse_meshes(
-            self.gpus,
-            tp=self.tp,
-            ep=self.ep,
-            pp=self.pp,
-            dp=self.dp,
-            tables=self.split_tables,
-            redundant_experts=self.redundant_experts,
-        )
+        texts = (self.gpus, self.tp, self.ep, self.pp, self.dp)
+        found: dict[Mesh | AskedMesh, None] = {}
+        lists = ([None] if text is None else text.split(",") for text in texts)
+        for gpus, tp, ep, pp, dp in product(*lists):
+            mesh = replace(self, gpus=gpus, tp=tp, ep=ep, pp=pp, dp=dp).mesh()
+            if mesh in found:
+                raise InputError(f"mesh={shown(mesh.label)}: is listed twice")
+            found[mesh] = None
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,5 @@
-"""A mesh of GPUs as a user types it, or a list of them."""
+"""A mesh of GPUs as a user types it."""
 
-from itertools import product
-
-from costmodel.errors import InputError, shown
 from costmodel.inputs.parse import parse_count
 from costmodel.layers.mesh import MAX_GPUS, AskedMesh, Mesh, TableSplit
 
@@ -37,36 +34,3 @@ def parse_mesh(
         **sizes,
     )
     return asked if asked.stated is None else asked.stated
-
-
-def parse_meshes(
-    gpus: str | None,
-    *,
-    tp: str | None = None,
-    ep: str | None = None,
-    pp: str | None = None,
-    dp: str | None = None,
-    tables: TableSplit = "width",
-    redundant_experts: int = 0,
-) -> tuple[Mesh | AskedMesh, ...]:
-    """The meshes of texts that may be lists, `1,2,4`: every combination, in the order typed.
-
-    Raises:
-        InputError: One of them is no mesh, or stands twice.
-    """
-    lists = [[None] if text is None else text.split(",") for text in (gpus, tp, ep, pp, dp)]
-    found: dict[Mesh | AskedMesh, None] = {}
-    for of_gpus, of_tp, of_ep, of_pp, of_dp in product(*lists):
-        mesh = parse_mesh(
-            of_gpus,
-            tp=of_tp,
-            ep=of_ep,
-            pp=of_pp,
-            dp=of_dp,
-            tables=tables,
-            redundant_experts=redundant_experts,
-        )
-        if mesh in found:
-            raise InputError(f"mesh={shown(mesh.label)}: is listed twice")
-        found[mesh] = None
-    return tuple(found)

@@ -161,3 +161,9 @@ def test_alt_texts_say_it_in_words() -> None:
     shares = breakdown_alt(SMALL, "FLOPs")
     assert says(shares, "FLOPs", "linear", "lm_head", 70, "moe.experts", 30)
     assert says(roofline_alt(SMALL), "logarithmic", 2, 16, 8, 2, 3, "memory")
+
+
+def test_bars_of_a_mesh_say_that_they_are_of_one_gpu() -> None:
+    whole = breakdown(SMALL, "FLOPs").layout.yaxis.title.text
+    meshed = breakdown({**SMALL, "parallel": {"exchanges": []}}, "FLOPs").layout.yaxis.title.text
+    assert (whole, meshed) == ("Operator, all layers", "Operator, all layers of one GPU")

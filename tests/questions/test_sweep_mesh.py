@@ -2,11 +2,11 @@
 
 import pytest
 
+from costmodel.cli.workload_options import TypedMesh
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
-from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.mesh import parse_meshes
+from costmodel.inputs.hardware import Hardware, load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.mesh import AskedMesh, Mesh
 from costmodel.questions.grid import Grid, aligned
@@ -29,7 +29,7 @@ H200, H100 = load_hardware("h200"), load_hardware("h100-sxm")
     ],
 )
 @pytest.mark.parametrize("gpus", [[H200], [H200, H100]])
-def test_every_point_on_a_mesh(name: str, mesh: Mesh, gpus: list) -> None:  # type: ignore[type-arg]
+def test_every_point_on_a_mesh(name: str, mesh: Mesh, gpus: list[Hardware]) -> None:
     assert_equal_to_predictions(
         load_model(name),
         Workload(mesh=mesh),
@@ -87,10 +87,10 @@ def test_grids_of_several_meshes_say_theirs() -> None:
 
 
 def test_a_typed_list_of_meshes() -> None:
-    assert parse_meshes(None) == (Mesh(),)
-    assert parse_meshes(None, tp="1,2", dp="1,4") == (
+    assert TypedMesh().meshes() == (Mesh(),)
+    assert TypedMesh(tp="1,2", dp="1,4").meshes() == (
         *(Mesh(), Mesh(dp=4), Mesh(tp=2), Mesh(tp=2, dp=4)),
     )
-    assert parse_meshes("2,auto") == (AskedMesh(gpus=2), AskedMesh(fewest=True))
+    assert TypedMesh(gpus="2,auto").meshes() == (AskedMesh(gpus=2), AskedMesh(fewest=True))
     with pytest.raises(InputError, match=r"mesh='2 GPUs \(tp 2\)': is listed twice"):
-        parse_meshes(None, tp="2,2")
+        TypedMesh(tp="2,2").meshes()

@@ -13,8 +13,11 @@
 - Over `pp`: a stage sends the residual stream of its tokens to the next.
 
 Vectors travel in the format of activations. Left out: exchanges of token ids, and of what only
-sampling needs. Source: Megatron-LM, arXiv 1909.08053, section 3; DeepSeek-V3, arXiv 2412.19437,
-section 3.4; tables over their width, UltraMemV2, arXiv 2508.18756.
+sampling needs. An engine that sends tokens in 8 bits, or candidates in place of logits, exchanges
+less than this: a step's bound is that of these exchanges.
+
+Source: Megatron-LM, arXiv 1909.08053, section 3; DeepSeek-V3, arXiv 2412.19437, section 3.4; tables
+over their width, UltraMemV2, arXiv 2508.18756.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +36,7 @@ from costmodel.layers.site import layer_pattern
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A collective that each of `count` layers does once in a step; `payload` as it says."""
+    """A collective that each of `count` layers does once for each microbatch; bytes."""
 
     path: str  # "layers.{0-79}.attention.all_reduce"
     count: int

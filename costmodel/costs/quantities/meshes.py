@@ -116,7 +116,7 @@ EXCHANGES = (
         label="bound of the exchanges",
         unit="s",
         counts="all exchanges that a microbatch meets, at the links' datasheet rates",
-        leaves_out="latency",
+        leaves_out="latency; that an engine may exchange less, such as tokens in 8 bits",
         formula="costmodel.costs.collectives:bound_s",
         also=("parallel.exchanges.floor_s",),
     ),

@@ -88,7 +88,8 @@ def breakdown(data: JSON, measure: str) -> go.Figure:
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(tickformat=",~r")
     height = 120 + BAR_HEIGHT * len(leaves)
-    return framed(figure, x_title=axis.heading, y_title="Operator, all layers", height=height)
+    of = " of one GPU" if "parallel" in data else ""
+    return framed(figure, x_title=axis.heading, y_title=f"Operator, all layers{of}", height=height)
 
 
 def breakdown_alt(data: JSON, measure: str) -> str:

@@ -42,7 +42,9 @@ def test_without_sets_nothing_is_uneven() -> None:
 def test_only_rows_of_experts_are_more() -> None:
     model, mesh = load_model("olmoe-1b-7b"), Mesh(tp=8, ep=8)
     step = mesh_step(model, Workload(batch=16).step(), mesh, CAPACITY)
-    load = busiest_load(model.ffn_groups[0][0], step.gpu_step, mesh)  # type: ignore[arg-type]
+    ffn = model.ffn_groups[0][0]
+    assert isinstance(ffn, MoeFfn)
+    load = busiest_load(ffn, step.gpu_step, mesh)
     assert load > 1.1
     for operator in step.gpu_operators:
         busy = with_busiest_load(operator, step.gpu_step, mesh)
