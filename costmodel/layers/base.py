@@ -88,6 +88,11 @@ class MixerKind(LayerKind):
         del step
         return 0
 
+    def side_token_bytes(self, step: Step) -> int:
+        """Those of `kv_token_bytes` that only choose what is attended to: keys of an indexer."""
+        del step
+        return 0
+
     def kept_tokens(self, tokens: Number, step: Step) -> Number:
         """How many of `tokens` past tokens of a sequence the cache holds."""
         del step

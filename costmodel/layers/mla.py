@@ -7,6 +7,7 @@ over latents (H heads of c + r keys and c values); *expanded* rebuilds keys and 
 attended token in each step. Engines that know no latents keep an *expanded cache* instead: keys and
 values of all heads, built once for each token. Source: DeepSeek-V2, arXiv 2405.04434, section 2.1
 and appendix C; the expanded cache: its model code on Hugging Face (`modeling_deepseek.py`).
+DSA attends to the `index_topk` tokens that an indexer chooses (`indexer.py`).
 """
 
 from dataclasses import replace
@@ -14,8 +15,10 @@ from typing import Literal, Self
 
 from pydantic.dataclasses import dataclass
 
+from costmodel.errors import InputError
 from costmodel.layers.attention_core import attended_pairs, core, pairs_letter
 from costmodel.layers.base import Count, MixerKind, Width
+from costmodel.layers.indexer import Indexer, choice_elements, chosen_pairs, chosen_tokens
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.mesh import Mesh
@@ -42,14 +45,64 @@ class LatentAttention(MixerKind):
     attention_bias: bool = False  # of the down projection
     output_bias: bool = False
     mla_use_nope: bool = False  # no position: the part of r is not rotated (Kimi Linear)
+    index_topk: Count | None = None  # tokens that a query attends to (DSA); None: all
+    index_n_heads: Count | None = None  # Hi
+    index_head_dim: Width | None = None  # di
+    shared_index: bool = False  # takes the choice of the last layer before it that has an indexer
+
+    def __post_init__(self) -> None:
+        """An indexer has all its sizes, and scores by the compressed query."""
+        if self.index_topk is None:
+            for field in ("index_n_heads", "index_head_dim", "shared_index"):
+                if getattr(self, field):
+                    raise InputError(f"{field}={getattr(self, field)}: needs index_topk")
+            return
+        for field in ("index_n_heads", "index_head_dim", "q_lora_rank"):
+            if getattr(self, field) is None:
+                raise InputError(f"index_topk={self.index_topk}: needs {field}")
+        if self.mla_use_nope:
+            raise InputError("mla_use_nope=True: an indexer rotates; it is of no index_topk")
+        assert self.index_head_dim is not None
+        if self.index_head_dim < self.qk_rope_head_dim:
+            raise InputError(
+                f"index_head_dim={self.index_head_dim}: is less than"
+                f" qk_rope_head_dim={self.qk_rope_head_dim}, which is rotated"
+            )
+
+    @property
+    def indexer(self) -> Indexer | None:
+        """The indexer of its own."""
+        if self.index_topk is None or self.shared_index:
+            return None
+        assert self.index_n_heads is not None
+        assert self.index_head_dim is not None
+        assert self.q_lora_rank is not None
+        return Indexer(
+            heads=self.index_n_heads,
+            head_dim=self.index_head_dim,
+            topk=self.index_topk,
+            query_dim=self.q_lora_rank,
+            rotated=self.qk_rope_head_dim,
+        )
 
     def split(self, mesh: Mesh) -> Self:
-        """H / tp heads. All GPUs have the down-projections, and the latents of the cache."""
+        """H / tp heads. All GPUs have the down-projections, latents and the whole indexer."""
         heads = mesh.of_tp(self.num_attention_heads, "num_attention_heads")
         return replace(self, num_attention_heads=heads)
 
     def kv_token_bytes(self, step: Step) -> int:
-        """A latent of c and a rotary key of r; expanded, H keys of p + r and H values of v."""
+        """A latent of c and a rotary key of r; expanded, H keys of p + r and H values of v.
+
+        And the key of an indexer, `side_token_bytes`.
+        """
+        return self._attended_bytes(step) + self.side_token_bytes(step)
+
+    def side_token_bytes(self, step: Step) -> int:
+        """Of the indexer's key of di."""
+        return 0 if self.indexer is None else self.indexer.key_bytes(step)
+
+    def _attended_bytes(self, step: Step) -> int:
+        """Of a cached token without the indexer's key."""
         if step.mla_cache == "latent":
             return self._latent_bytes(step) + self._rotary_bytes(step)
         key = step.kv_dtype.row_bytes(self.qk_nope_head_dim + self.qk_rope_head_dim)
@@ -77,14 +130,23 @@ class LatentAttention(MixerKind):
             Letter("r", self.qk_rope_head_dim, "rotary head size"),
             Letter("p", self.qk_nope_head_dim, "no-position head size"),
             Letter("v", self.v_head_dim, "value head size"),
-            pairs_letter(step, None),
+            self._pairs_letter(step),
         ]
         if self.q_lora_rank is not None:
             letters.append(Letter("q", self.q_lora_rank, "width of the compressed query"))
-        return tuple(letters)
+        return (*letters, *(self.indexer.letters(step) if self.indexer is not None else ()))
+
+    def _pairs_letter(self, step: Step) -> Letter:
+        if self.index_topk is None:
+            return pairs_letter(step, None)
+        return Letter(
+            "pairs",
+            chosen_pairs(step, self.index_topk),
+            f"query-key pairs of a sequence and head: at most {self.index_topk} of a query",
+        )
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
-        """qkv_down, latent_norm, q_up, rope, k_up, v_up, core, output.
+        """qkv_down, latent_norm, (the indexer's,) q_up, rope, k_up, v_up, core, output.
 
         Into an expanded cache rope writes what k_up and v_up make, so it follows them there.
         """
@@ -108,6 +170,7 @@ class LatentAttention(MixerKind):
                 source=SOURCE,
             ),
             self._latent_norm(site, step),
+            *(self.indexer.operators(site, step) if self.indexer is not None else ()),
         ]
         if self.q_lora_rank is not None:
             operators.append(
@@ -201,7 +264,7 @@ class LatentAttention(MixerKind):
                 Part(
                     name="cache_write",
                     kind="elementwise",
-                    kv_written_bytes=n * self.kv_token_bytes(step),
+                    kv_written_bytes=n * self._attended_bytes(step),
                     input_bytes=inputs * a,
                     output_bytes=outputs * a,
                 ),
@@ -269,9 +332,10 @@ class LatentAttention(MixerKind):
         h, c, r = self.num_attention_heads, self.kv_lora_rank, self.qk_rope_head_dim
         p, v = self.qk_nope_head_dim, self.v_head_dim
         expanded = step.mla == "expanded"
-        cached = step.batch * step.cached
+        cached, topk = step.batch * step.cached, self.index_topk
+        read = step.cached if topk is None else chosen_tokens(step, topk)
         rebuilds = expanded and step.mla_cache == "latent"
-        kv_read = cached * (self._rotary_bytes(step) if rebuilds else self.kv_token_bytes(step))
+        token_bytes = self._rotary_bytes(step) if rebuilds else self._attended_bytes(step)
         if rebuilds:  # queries and rotary keys of new tokens; rebuilt keys and values
             inputs = step.tokens * (h * (p + r) + r) + (cached + step.tokens) * h * (p + v)
         elif expanded:  # queries, keys and values of new tokens
@@ -281,14 +345,14 @@ class LatentAttention(MixerKind):
         return core(
             site,
             step,
-            pairs=attended_pairs(step, None),
+            pairs=attended_pairs(step, None) if topk is None else chosen_pairs(step, topk),
             heads=h,
             kv_heads=h if expanded else 1,  # all heads share the latents
             key_dim=p + r if expanded else c + r,
             value_dim=v if expanded else c,
-            keys=step.cached + step.new_tokens,
-            kv_read_bytes=kv_read,
-            input_elements=inputs,
+            keys=read + step.new_tokens,
+            kv_read_bytes=step.batch * read * token_bytes,
+            input_elements=inputs + (0 if topk is None else choice_elements(step, topk)),
             output_elements=step.tokens * h * (v if expanded else c),
             operations=3 if rebuilds else 2,  # queries joined, rebuilt keys joined, attention
             formula=f"2 B pairs H {'(p + r + v)' if expanded else '(c + r + c)'}",
