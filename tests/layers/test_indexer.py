@@ -101,6 +101,6 @@ def test_deepseek_v3_2_by_hand() -> None:
         ("index_head_dim", 5, "is less than"),
     ],
 )
-def test_refusals(field: str, value: Any, rule: str) -> None:
+def test_refusals(field: str, value: Any, rule: str) -> None:  # noqa: ANN401
     with pytest.raises(ValueError, match=rule):
         replace(SPARSE, **{field: value})
