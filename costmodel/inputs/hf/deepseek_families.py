@@ -109,6 +109,8 @@ def deepseek_v32(fields: Fields) -> Blocks:
     if stated is not None and stated[:layers] != dense_or_not:
         raise fields.refused("mlp_layer_types", "is not as first_k_dense_replace says")
     types = fields.optional("indexer_types", NAMES_OR_NULL, None)
+    if fields.optional("index_topk_freq", COUNT_OR_NULL, None) not in (None, 1) and types is None:
+        raise fields.refused("index_topk_freq", "needs indexer_types, which names the layers")
     types = ["full"] * layers if types is None else types[:layers]
     if len(types) < layers or not set(types) <= {"full", "shared"}:
         rule = f"is not 'full' or 'shared' for each of num_hidden_layers={layers}"

@@ -47,9 +47,9 @@ _DEEPSEEK_V3 = Family(
 )
 _DEEPSEEK_V32 = Family(
     read=deepseek_families.deepseek_v32,
-    # How often `indexer_types` has a full one.
-    without_cost=_DEEPSEEK_V3.without_cost | {"index_topk_freq"},
-    only=_DEEPSEEK_V3.only,
+    without_cost=_DEEPSEEK_V3.without_cost
+    | {"index_share_for_mtp_iteration", "index_skip_topk_offset", "indexer_rope_interleave"},
+    only={**_DEEPSEEK_V3.only, "index_topk_pattern": (None,)},
 )
 _CAUSAL = {"use_bidirectional_attention": (False, None)}
 _GEMMA3 = Family(

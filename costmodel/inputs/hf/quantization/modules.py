@@ -90,7 +90,8 @@ def _attention(layer: int, table: Table) -> Iterator[Module]:
         if table.get("index_topk") and not table.get("shared_index"):
             leaves["attention.index_query"] = [("indexer.wq_b",)]
             leaves["attention.index_key"] = [("indexer.wk",)]
-            leaves["attention.index_weights"] = [("indexer.weights_proj",)]
+            weights = ["self_attn.indexer.weights_proj"]  # as a router's, releases leave it alone
+            yield _in_layer("attention.index_weights", layer, "router", weights)
     for leaf, projections in leaves.items():
         for names in projections:
             yield _in_layer(leaf, layer, "linear", [f"self_attn.{name}" for name in names])
