@@ -8,7 +8,7 @@ Source: DeepSeek-V3.2, arXiv 2512.02556, section 2.1; the norm of keys and the o
 part: transformers, `modeling_deepseek_v32`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from costmodel.layers.attention_core import attended_pairs
 from costmodel.layers.kernel_shape import Attend
@@ -40,6 +40,17 @@ def chosen_tokens(step: Step, topk: int) -> Number:
     return smaller(step.cached, step.new_tokens * topk)
 
 
+def priced_keys(step: Step, topk: int) -> Number:
+    """The keys over which dense causal attention of T queries has as many pairs as the chosen.
+
+    That is S + T while all are chosen. No curve of attention to scattered tokens is measured, so
+    that it is priced as attention of as many pairs.
+    """
+    t = step.new_tokens
+    pairs = attended_pairs(replace(step, attention_flops="causal"), topk)
+    return (2 * pairs // t + t - 1) // 2
+
+
 def choice_elements(step: Step, topk: int) -> Number:
     """Indices of the chosen tokens, counted in activations of as many bytes."""
     held = smaller(step.cached + step.new_tokens, topk)
@@ -59,6 +70,17 @@ class Indexer:
     def key_bytes(self, step: Step) -> int:
         """Of the key that is cached for a token: di values; in a quantised cache with a scale."""
         return step.kv_dtype.row_bytes(self.head_dim)
+
+    def logits_bytes(self, step: Step) -> Number:
+        """Of the logits of a step in one layer: N (S + T), each query with all held tokens.
+
+        One byte each where the cache keeps keys in 8 bits or less, else as an activation. Taken to
+        stand whole at once: an engine that scores so many queries at a time needs that part of
+        them, and a kernel that writes them in fp32 four bytes each.
+        """
+        byte = 8
+        each = 1 if step.kv_dtype.bits <= byte else step.activation_bytes
+        return step.tokens * (step.cached + step.new_tokens) * each
 
     def letters(self, step: Step) -> tuple[Letter, ...]:
         """Hi, di, scored."""
@@ -161,15 +183,15 @@ class Indexer:
     def _select(self, site: Site, step: Step) -> Operator:
         """Scores of all held tokens, summed over heads, and the topk best.
 
-        Counts 2 Hi di and 2 Hi FLOPs a pair; compares one a pair. The logits, T (S + T) a sequence,
-        pass between scores and choice: the largest tensor of a long prompt. Leaves out: the scores
-        of each head, which a kernel sums as it makes them; plain PyTorch writes them, Hi times as
-        much.
+        Counts 2 Hi di and 2 Hi FLOPs a pair; compares one a pair. The logits pass between scores
+        and choice, whole: the largest tensor of a long prompt (`logits_bytes`). Leaves out: the
+        scores of each head, which a kernel sums as it makes them; plain PyTorch writes them, Hi
+        times as much.
         """
         n, a = step.tokens, step.activation_bytes
         held = step.cached + step.new_tokens
         scored = step.batch * attended_pairs(step, None)
-        logits = n * held * a
+        logits = self.logits_bytes(step)
         return site.operator(
             "attention.index_select",
             kind="selection",

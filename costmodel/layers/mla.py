@@ -16,14 +16,14 @@ from typing import Literal, Self
 from pydantic.dataclasses import dataclass
 
 from costmodel.errors import InputError
-from costmodel.layers.attention_core import attended_pairs, core, pairs_letter
+from costmodel.layers.attention_core import pairs_letter
 from costmodel.layers.base import Count, MixerKind, Width
-from costmodel.layers.indexer import Indexer, choice_elements, chosen_pairs, chosen_tokens
-from costmodel.layers.kernel_shape import Gemm
+from costmodel.layers.indexer import Indexer, chosen_pairs
+from costmodel.layers.latents import Latents
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.mesh import Mesh
 from costmodel.layers.numbers import Number
-from costmodel.layers.operator import Operator, Part, Step, Weight
+from costmodel.layers.operator import Operator, Part, Step
 from costmodel.layers.primitives import RMS_NORM, ROTARY, linear, vector
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
@@ -95,31 +95,40 @@ class LatentAttention(MixerKind):
 
         And the key of an indexer, `side_token_bytes`.
         """
-        return self._attended_bytes(step) + self.side_token_bytes(step)
+        return self.latents.token_bytes(step) + self.side_token_bytes(step)
 
     def side_token_bytes(self, step: Step) -> int:
         """Of the indexer's key of di."""
         return 0 if self.indexer is None else self.indexer.key_bytes(step)
 
-    def _attended_bytes(self, step: Step) -> int:
-        """Of a cached token without the indexer's key."""
-        if step.mla_cache == "latent":
-            return self._latent_bytes(step) + self._rotary_bytes(step)
-        key = step.kv_dtype.row_bytes(self.qk_nope_head_dim + self.qk_rope_head_dim)
-        return self.num_attention_heads * (key + step.kv_dtype.row_bytes(self.v_head_dim))
+    def logits_bytes(self, step: Step) -> Number:
+        """Of its own indexer."""
+        return 0 if self.indexer is None else self.indexer.logits_bytes(step)
+
+    def dense_twin(self) -> Self | None:
+        """Without an indexer, or without the choice of another's."""
+        if self.index_topk is None:
+            return None
+        return replace(
+            self, index_topk=None, index_n_heads=None, index_head_dim=None, shared_index=False
+        )
+
+    @property
+    def latents(self) -> Latents:
+        """Its sizes as attention takes them."""
+        return Latents(
+            heads=self.num_attention_heads,
+            latent=self.kv_lora_rank,
+            rotary=self.qk_rope_head_dim,
+            nope=self.qk_nope_head_dim,
+            value=self.v_head_dim,
+            topk=self.index_topk,
+        )
 
     def kept_tokens(self, tokens: Number, step: Step) -> Number:
         """All of them."""
         del step
         return tokens
-
-    def _latent_bytes(self, step: Step) -> int:
-        return step.kv_dtype.row_bytes(self.kv_lora_rank)
-
-    def _rotary_bytes(self, step: Step) -> int:
-        """Of the one rotary key of a token, which a layout of the cache may keep in more bits."""
-        r, bits = self.qk_rope_head_dim, step.kv_dtype.rotary_bits
-        return -(-r * bits // 8) if bits else step.kv_dtype.row_bytes(r)
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
         """H, c, r, p, v, pairs, and q where queries are compressed."""
@@ -188,13 +197,13 @@ class LatentAttention(MixerKind):
             )
         rope = self._rope(site, step)
         ups = [
-            self._up("k_up", self.qk_nope_head_dim, site, step, reads_latents=True),
-            self._up("v_up", self.v_head_dim, site, step, reads_latents=False),
+            self.latents.keys_up(site, step),
+            self.latents.values_up(site, step),
         ]
         return [
             *operators,
             *([rope, *ups] if step.mla_cache == "latent" else [*ups, rope]),
-            self._core(site, step),
+            self.latents.core(site, step),
             linear(
                 "attention.output",
                 site,
@@ -264,7 +273,7 @@ class LatentAttention(MixerKind):
                 Part(
                     name="cache_write",
                     kind="elementwise",
-                    kv_written_bytes=n * self._attended_bytes(step),
+                    kv_written_bytes=n * self.latents.token_bytes(step),
                     input_bytes=inputs * a,
                     output_bytes=outputs * a,
                 ),
@@ -272,89 +281,4 @@ class LatentAttention(MixerKind):
             summary=f"{'Write' if self.mla_use_nope else rotation} of {kept} to the cache",
             formula=sum_of(not self.mla_use_nope and f"{ROTARY} N (H + 1) r"),
             source="RoPE arXiv 2104.09864",
-        )
-
-    def _up(
-        self, leaf: str, head_dim: int, site: Site, step: Step, *, reads_latents: bool
-    ) -> Operator:
-        """Per head, c to `head_dim`: of the new tokens, or of all attended ones.
-
-        2 N H c head_dim FLOPs where attention is absorbed or the cache expanded; where attention is
-        expanded and the cache holds latents, 2 B (S + T) H c head_dim. The cached latents are read
-        once: by `k_up` when expanded, by the core when absorbed.
-        """
-        h, c = self.num_attention_heads, self.kv_lora_rank
-        expanded = step.mla == "expanded"
-        rebuilds = expanded and step.mla_cache == "latent"
-        tokens = step.batch * (step.cached + step.new_tokens) if rebuilds else step.tokens
-        weight = Weight(
-            name="weight", group="attention", rows=h * head_dim, cols=c, leaf=f"attention.{leaf}"
-        )
-        latents = step.batch * step.cached * self._latent_bytes(step)
-        # Rebuilding, `v_up` reads the cached latents a second time: activations, not compulsory.
-        fresh = step.tokens if reads_latents else tokens
-        inputs, outputs = fresh * c, tokens * h * head_dim
-        if not expanded:  # queries into the latent space, or results out of it
-            narrow, wide = tokens * h * head_dim, tokens * h * c
-            inputs, outputs = (narrow, wide) if reads_latents else (wide, narrow)
-        if expanded:
-            what = "Keys" if reads_latents else "Values"
-            which = "every attended token, rebuilt" if rebuilds else "every new token, built"
-            summary = f"{what} of {which} from its latent"
-        else:
-            summary = (
-                "Queries mapped into the latent space, where attention runs"
-                if reads_latents
-                else "Results of attention mapped out of the latent space"
-            )
-        return site.operator(
-            f"attention.{leaf}",
-            kind="matmul",
-            parts=(
-                Part(
-                    name="gemm",
-                    kind="matmul",
-                    flops=2 * tokens * h * c * head_dim,
-                    weight_bytes=weight.stored_bytes(step),
-                    kv_read_bytes=latents if rebuilds and reads_latents else 0,
-                    input_bytes=inputs * step.activation_bytes,
-                    output_bytes=outputs * step.activation_bytes,
-                    shape=Gemm(m=tokens, n=h * head_dim, k=c),
-                ),
-            ),
-            weights=(weight,),
-            summary=summary,
-            formula=f"2 {'B (S + T)' if rebuilds else 'N'} H c {'p' if reads_latents else 'v'}",
-            source="arXiv 2405.04434, appendix C",
-        )
-
-    def _core(self, site: Site, step: Step) -> Operator:
-        h, c, r = self.num_attention_heads, self.kv_lora_rank, self.qk_rope_head_dim
-        p, v = self.qk_nope_head_dim, self.v_head_dim
-        expanded = step.mla == "expanded"
-        cached, topk = step.batch * step.cached, self.index_topk
-        read = step.cached if topk is None else chosen_tokens(step, topk)
-        rebuilds = expanded and step.mla_cache == "latent"
-        token_bytes = self._rotary_bytes(step) if rebuilds else self._attended_bytes(step)
-        if rebuilds:  # queries and rotary keys of new tokens; rebuilt keys and values
-            inputs = step.tokens * (h * (p + r) + r) + (cached + step.tokens) * h * (p + v)
-        elif expanded:  # queries, keys and values of new tokens
-            inputs = step.tokens * h * (2 * (p + r) + v)
-        else:
-            inputs = step.tokens * (h * (c + r) + c + r)
-        return core(
-            site,
-            step,
-            pairs=attended_pairs(step, None) if topk is None else chosen_pairs(step, topk),
-            heads=h,
-            kv_heads=h if expanded else 1,  # all heads share the latents
-            key_dim=p + r if expanded else c + r,
-            value_dim=v if expanded else c,
-            keys=read + step.new_tokens,
-            kv_read_bytes=step.batch * read * token_bytes,
-            input_elements=inputs + (0 if topk is None else choice_elements(step, topk)),
-            output_elements=step.tokens * h * (v if expanded else c),
-            operations=3 if rebuilds else 2,  # queries joined, rebuilt keys joined, attention
-            formula=f"2 B pairs H {'(p + r + v)' if expanded else '(c + r + c)'}",
-            source="arXiv 2405.04434, appendix C",
         )

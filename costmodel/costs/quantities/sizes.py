@@ -85,7 +85,7 @@ KV_CACHE = (
     ),
     Quantity(
         name="kv_cache.side_cache_bytes_per_token",
-        label="of it, keys of indexers",
+        label="indexer keys per token",
         unit="bytes",
         counts="those of a token's KV bytes that only choose what is attended to, over all layers",
         formula="costmodel.costs.totals:side_bytes_per_token",
