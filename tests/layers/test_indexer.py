@@ -1,16 +1,23 @@
 """Attention to the tokens that an indexer chooses (DSA), by hand; what it saves, and what not."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from costmodel.costs.predict import predict
 from costmodel.costs.step import step_costs
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
+from costmodel.layers.dtype import DTYPES
 from costmodel.layers.mla import LatentAttention
+from costmodel.layers.operator import Operator, Step
+from costmodel.questions.sparse_attention import logits_note
 from tests.steps import flops, make_step, one_layer, tiny_model
 
 DENSE = LatentAttention(
@@ -22,6 +29,7 @@ DENSE = LatentAttention(
     v_head_dim=10,
 )
 SPARSE = replace(DENSE, index_topk=6, index_n_heads=3, index_head_dim=7)
+INDEXER = {f"attention.index_{what}" for what in ("query", "key", "weights", "rope", "select")}
 
 
 def test_every_part_by_hand() -> None:
@@ -41,28 +49,82 @@ def test_every_part_by_hand() -> None:
     assert sum(products) == 2 * 3 * 12 * 2 * (8 + 6 + 8)
 
 
-@pytest.mark.parametrize("cached", [0, 4, 5, 6, 7, 50, 5000])
-def test_decode_costs_the_dense_layer_and_the_indexer_and_then_no_more(cached: int) -> None:
-    step = make_step(batch=2, new_tokens=1, cached=cached)
-    sparse, dense = (one_layer(kind, step, hidden_size=16) for kind in (SPARSE, DENSE))
-    for leaf, operator in dense.items():
-        same = leaf != "attention.core" or cached < 6
-        if same:
-            assert sparse[leaf].total("flops") == operator.total("flops")
-            assert sparse[leaf].compulsory_bytes == operator.compulsory_bytes
-    core = sparse["attention.core"]
-    assert core.total("kv_read_bytes") == 2 * min(cached, 6) * (8 + 6) * 2
-    assert sum(p.flops for p in core.parts if p.kind == "attention") == (
-        2 * 2 * min(cached + 1, 6) * 2 * (8 + 6 + 8)
+def held(layers: Mapping[str, Operator], leaf: str) -> tuple[object, ...]:
+    """What a leaf costs: FLOPs, bytes, and the shapes that its time is of."""
+    operator = layers[leaf]
+    return (
+        operator.total("flops"),
+        operator.compulsory_bytes,
+        tuple(part.shape for part in operator.parts if part.shape is not None),
     )
 
 
-def test_the_logits_of_a_long_prompt_are_in_the_footprint() -> None:
-    """16,384 new tokens score 1,000,000 held ones: 16.4e9 logits, of 2 bytes each in bf16."""
-    workload = Workload(phase="prefill", new_tokens=16384, context=1_000_000 - 16384)
-    memory = predict(load_model("deepseek-v3.2"), workload, load_hardware("h200")).memory
-    assert memory.activations_bytes >= 2 * 16384 * 1_000_000
-    assert not memory.fits
+STEPS = st.builds(
+    make_step,
+    batch=st.integers(1, 3),
+    new_tokens=st.integers(1, 12),
+    cached=st.integers(0, 12),
+    attention_flops=st.sampled_from(["causal", "full"]),
+    mla=st.sampled_from(["absorbed", "expanded"]),
+)
+
+
+@given(step=STEPS, topk=st.integers(1, 30))
+def test_with_at_most_topk_tokens_the_dense_layer_and_the_indexer(step: Step, topk: int) -> None:
+    cached, new_tokens = int(step.cached), int(step.new_tokens)
+    kind = replace(SPARSE, index_topk=topk)
+    twin = kind.dense_twin()
+    assert twin == DENSE
+    sparse, dense = (one_layer(each, step, hidden_size=16) for each in (kind, DENSE))
+    assert set(sparse) - set(dense) == INDEXER
+    for leaf in dense:
+        if leaf != "attention.core" or cached + new_tokens <= topk:
+            assert held(sparse, leaf) == held(dense, leaf)
+    pairs = [min(cached + 1 + place, topk) for place in range(new_tokens)]  # of each query
+    if step.attention_flops == "causal":
+        core = sparse["attention.core"].total("flops")
+        whole = dense["attention.core"].total("flops")
+        everything = sum(cached + 1 + place for place in range(new_tokens))
+        assert core * everything == whole * sum(pairs)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_beyond_topk_tokens_a_decode_step_reads_and_computes_no_more(batch: int) -> None:
+    """6 latents of 8 + 6 elements a sequence, and all index keys of 7."""
+    contexts = np.array([5, 6, 7, 50, 5000, 2**27])
+    layer = one_layer(SPARSE, make_step(batch=batch, cached=contexts), hidden_size=16)
+    core, select = layer["attention.core"], layer["attention.index_select"]
+    reads = core.total("kv_read_bytes")
+    assert list(np.asarray(reads)) == [batch * 14 * 2 * tokens for tokens in (5, 6, 6, 6, 6, 6)]
+    assert len(set(np.asarray(core.total("flops")).tolist())) == 1  # 6 pairs, itself in
+    assert np.array_equal(select.total("kv_read_bytes"), batch * contexts * 7 * 2)
+    assert np.array_equal(select.total("compares"), batch * (contexts + 1))
+
+
+@pytest.mark.parametrize(("kv_dtype", "logit_bytes"), [("bf16", 2), ("fp8", 1)])
+def test_the_logits_of_a_long_prompt_are_in_the_footprint(kv_dtype: str, logit_bytes: int) -> None:
+    """16,384 new tokens score 1,000,000 held ones: 16.4e9 logits, a byte each in fp8.
+
+    Beside them 65 x 128 queries and key, 64 head weights, 2,048 indices, and the residual stream.
+    """
+    workload = Workload(
+        phase="prefill",
+        new_tokens=16384,
+        context=1_000_000 - 16384,
+        kv_dtype=DTYPES[kv_dtype],
+        mla="absorbed",
+    )
+    prediction = predict(load_model("deepseek-v3.2"), workload, load_hardware("h200"))
+    logits = 16_384_000_000 * logit_bytes
+    border = 16384 * ((65 * 128 + 64) * 2 + 2048 * 8)
+    assert prediction.memory.activations_bytes == logits + border + 2 * 16384 * 7168 * 2
+    assert not prediction.memory.fits
+    select = next(op for op in prediction.costs.operators if op.leaf == "attention.index_select")
+    scored = 16384 * 983_616 + 16384 * 16385 // 2  # quadratic in the prompt
+    assert select.total("flops") == scored * 2 * 64 * 129
+    (note,) = logits_note(prediction)
+    assert f"16,384 new tokens with 1,000,000 held ones, {logit_bytes} B each" in note
+    assert f"take {'16.38' if logit_bytes == 1 else '32.77'} GB" in note
 
 
 def test_a_shared_choice_has_no_indexer_and_no_side_cache() -> None:
