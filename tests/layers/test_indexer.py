@@ -92,7 +92,7 @@ def test_with_at_most_topk_tokens_the_dense_layer_and_the_indexer(step: Step, to
 def test_beyond_topk_tokens_a_decode_step_reads_and_computes_no_more(batch: int) -> None:
     """6 latents of 8 + 6 elements a sequence, and all index keys of 7."""
     contexts = np.array([5, 6, 7, 50, 5000, 2**27])
-    layer = one_layer(SPARSE, make_step(batch=batch, cached=contexts), hidden_size=16)
+    layer = one_layer(SPARSE, replace(make_step(batch=batch), cached=contexts), hidden_size=16)
     core, select = layer["attention.core"], layer["attention.index_select"]
     reads = core.total("kv_read_bytes")
     assert list(np.asarray(reads)) == [batch * 14 * 2 * tokens for tokens in (5, 6, 6, 6, 6, 6)]
