@@ -111,8 +111,8 @@ class Latents:
         h, c, r, p, v = self.heads, self.latent, self.rotary, self.nope, self.value
         expanded = step.mla == "expanded"
         cached, topk = step.batch * step.cached, self.topk
-        read = step.cached if topk is None else chosen_tokens(step, topk)
-        rebuilds = expanded and step.mla_cache == "latent"
+        rebuilds = expanded and step.mla_cache == "latent"  # of all held tokens, chosen or not
+        read = step.cached if topk is None or rebuilds else chosen_tokens(step, topk)
         token_bytes = self._rotary_bytes(step) if rebuilds else self.token_bytes(step)
         if rebuilds:  # queries and rotary keys of new tokens; rebuilt keys and values
             inputs = step.tokens * (h * (p + r) + r) + (cached + step.tokens) * h * (p + v)
@@ -128,7 +128,7 @@ class Latents:
             kv_heads=h if expanded else 1,  # all heads share the latents
             key_dim=p + r if expanded else c + r,
             value_dim=v if expanded else c,
-            keys=read + step.new_tokens if topk is None else priced_keys(step, topk),
+            keys=step.cached + step.new_tokens if topk is None else priced_keys(step, topk),
             kv_read_bytes=step.batch * read * token_bytes,
             input_elements=inputs + (0 if topk is None else choice_elements(step, topk)),
             output_elements=step.tokens * h * (v if expanded else c),
