@@ -38,6 +38,8 @@ OPTIONS: tuple[tuple[str, str, str], ...] = (  # kind, field, what it adds to th
     ("gqa", "attention_bias", "biases of queries, keys and values"),
     ("mla", "q_lora_rank", "a query projection of low rank, with a norm"),
     ("mla", "mla_use_nope", "no rotation; the cache keeps the rotary key's elements"),
+    ("mla", "index_topk", "an indexer that scores all held tokens; pairs and reads of the best"),
+    ("mla", "shared_index", "no indexer of its own: the choice of the last one before it"),
     ("moe", "shared_intermediate_size", "experts that every token runs, in all counts whole"),
     ("moe", "shared_expert_gate", "a matrix of D x 1, a sigmoid, a multiplication an element"),
     ("moe", "scoring", "softmax or sigmoid over all experts, or over the chosen ones alone"),

@@ -60,13 +60,14 @@ class LayerCache:
     keys: Tensor
     values: Tensor | None
     window: int | None
+    side: Tensor | None = None  # keys of an indexer, [B, 1, C, di]
     in_chunks: bool = False  # the window is a chunk: tokens before its start are out of reach
     states: list[Tensor] = field(default_factory=list)  # [B, ...] each, of fixed size
 
     @property
     def kv(self) -> list[Tensor]:
-        """The keys, and the values if the layer keeps any."""
-        return [self.keys] if self.values is None else [self.keys, self.values]
+        """The keys, and the values and the indexer's keys if the layer keeps any."""
+        return [kept for kept in (self.keys, self.values, self.side) if kept is not None]
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -114,6 +115,8 @@ class Cache:
     length: int = 0
     # of the layers whose keys and values later layers of a step read: what they attend to in it
     shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    # what the last indexer of a step chose, for layers that share it: (tokens, mask) or None: all
+    choice: tuple[Tensor, Tensor] | None = None
     position: Tensor | None = None  # [1] int64 in static mode: the position of the new token
     masks: dict[int, Tensor] = field(default_factory=dict)  # by slots: [1, 1, 1, C] additive
     chunk_masks: dict[int, Tensor] = field(default_factory=dict)  # of layers that restart
@@ -227,6 +230,17 @@ class Cache:
         if layer.values is None or values is None:
             return attended_keys, None
         return attended_keys, _appended(layer, layer.values, values, self.length)
+
+
+def store_side(cache: Cache, index: int, keys: Tensor) -> Tensor:
+    """Write an indexer's keys [B, T, di] of the new tokens; those to score, [B, L, di]."""
+    layer = cache.layers[index]
+    assert isinstance(layer, LayerCache), "a recurrent layer keeps no tokens"
+    assert layer.side is not None, "a layer without an indexer keeps no keys of one"
+    if cache.position is not None:
+        layer.side.index_copy_(2, cache.position, keys[:, None])
+        return layer.side[:, 0]
+    return _appended(layer, layer.side, keys[:, None], cache.length)[:, 0]
 
 
 def _appended(layer: LayerCache, store: Tensor, fresh: Tensor, before: int) -> Tensor:

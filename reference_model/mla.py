@@ -20,13 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from costmodel.inputs.workload import Mla
+from costmodel.layers.indexer import Indexer
 from costmodel.layers.mla import LatentAttention
 from reference_model.cache import Cache, LayerCache, Room
+from reference_model.indexer import IndexRope, IndexSelect
 from reference_model.layers import Linear
 from reference_model.leaf import Factory, Leaf, rms_norm
 from reference_model.registry import runs
 from reference_model.rotary import angles, rotate
-from reference_model.sdpa import attend
+from reference_model.sdpa import Choice, attend, attend_to_chosen
 
 
 class LatentNorm(Leaf):
@@ -106,7 +108,12 @@ class LatentCore(Leaf):
     """Scores, softmax and weighted values; queries and keys have a rotary part and one without."""
 
     def absorbed(
-        self, q: Tensor, q_rope: Tensor, held: Tensor, scale: float, mask: Tensor | None
+        self,
+        q: Tensor,
+        q_rope: Tensor,
+        held: Tensor,
+        scale: float,
+        mask: Tensor | Choice | None,
     ) -> Tensor:
         """Attend over latents, which are keys and values at once: multi-query attention.
 
@@ -115,13 +122,13 @@ class LatentCore(Leaf):
             q_rope: Their rotary parts, [B, H, T, r].
             held: Latents with rotary keys, [B, L, c + r].
             scale: Of the scores.
-            mask: Additive, of static decode.
+            mask: Additive, of static decode; or what an indexer chose.
 
         Returns:
             [B, H, T, c], still in the latent space.
         """
-        values = held[:, None, :, : q.shape[-1]]
-        return attend(torch.cat([q, q_rope], -1), held[:, None], values, scale=scale, mask=mask)
+        width, q, k = q.shape[-1], torch.cat([q, q_rope], -1), held[:, None]
+        return _attend(q, k, k[..., :width], scale, mask)
 
     def expanded(
         self,
@@ -129,7 +136,7 @@ class LatentCore(Leaf):
         keys: tuple[Tensor, Tensor],
         values: Tensor,
         scale: float,
-        mask: Tensor | None,
+        mask: Tensor | Choice | None,
     ) -> Tensor:
         """Attend over rebuilt keys and values: multi-head attention.
 
@@ -138,7 +145,7 @@ class LatentCore(Leaf):
             keys: Keys without position [B, H, L, p], and the rotary key of all heads [B, L, r].
             values: [B, H, L, v].
             scale: Of the scores.
-            mask: Additive, of static decode.
+            mask: Additive, of static decode; or what an indexer chose.
 
         Returns:
             [B, T, H v].
@@ -146,12 +153,19 @@ class LatentCore(Leaf):
         k_nope, k_rope = keys
         k_rope = k_rope[:, None].expand(-1, k_nope.shape[1], -1, -1)
         k = torch.cat([k_nope, k_rope], dim=-1)
-        out = attend(torch.cat(q, dim=-1), k, values, scale=scale, mask=mask)
+        out = _attend(torch.cat(q, dim=-1), k, values, scale, mask)
         return out.transpose(1, 2).flatten(2)
 
     def forward(self, *inputs: Any, mode: Literal["absorbed", "expanded"]) -> Tensor:  # noqa: ANN401
         """`absorbed` or `expanded`, with the arguments of that method."""
         return self.absorbed(*inputs) if mode == "absorbed" else self.expanded(*inputs)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | Choice | None) -> Tensor:
+    """To the tokens that an indexer chose, or to all that the mask shows."""
+    if isinstance(mask, tuple):
+        return attend_to_chosen(q, k, v, mask, scale=scale)
+    return attend(q, k, v, scale=scale, mask=mask)
 
 
 @runs(LatentAttention)
@@ -176,6 +190,9 @@ class LatentLayer(nn.Module):
         self.latent_norm = LatentNorm(factory, c)
         if c.q_lora_rank is not None:
             self.q_up = Linear(factory, c.q_lora_rank, q_width, "attention")
+        self.indexer = c.indexer
+        if self.indexer is not None:
+            self._add_indexer(factory, self.indexer)
         self.rope = LatentRope(rotates=not c.mla_use_nope)
         self.k_up = Up(factory, h, c.qk_nope_head_dim, latent)
         self.v_up = Up(factory, h, c.v_head_dim, latent)
@@ -184,10 +201,31 @@ class LatentLayer(nn.Module):
             factory, h * c.v_head_dim, factory.hidden_size, "attention", bias=c.output_bias
         )
 
+    def _add_indexer(self, factory: Factory, sizes: Indexer) -> None:
+        hidden, width = factory.hidden_size, sizes.heads * sizes.head_dim
+        self.index_query = Linear(factory, sizes.query_dim, width, "attention")
+        self.index_key = Linear(factory, hidden, sizes.head_dim, "attention")
+        self.index_weights = Linear(factory, hidden, sizes.heads, "attention")
+        self.index_rope = IndexRope(factory, sizes)
+        self.index_select = IndexSelect(sizes.topk)
+
     def new_cache(self, room: Room) -> LayerCache:
-        """Latents and rotary keys [B, 1, C, c + r], which all heads share."""
+        """Latents and rotary keys [B, 1, C, c + r], which all heads share; an indexer's keys."""
         width = self.config.kv_lora_rank + self.config.qk_rope_head_dim
-        return LayerCache(keys=room.zeros(1, room.capacity, width), values=None, window=None)
+        side = None
+        if self.indexer is not None:
+            side = room.zeros(1, room.capacity, self.indexer.head_dim)
+        keys = room.zeros(1, room.capacity, width)
+        return LayerCache(keys=keys, values=None, window=None, side=side)
+
+    def _choice(self, x: Tensor, query: Tensor, cache: Cache, index: int) -> Choice | None:
+        """What this layer's indexer, or the last one before it, chooses; None: all tokens."""
+        if self.indexer is not None:
+            q = self.index_query(query).unflatten(-1, (self.indexer.heads, -1))
+            q, keys = self.index_rope(q, self.index_key(x), cache, index)
+            mask = cache.mask_of(index)
+            cache.choice = self.index_select(q, keys, self.index_weights(x), mask)
+        return None if self.config.index_topk is None else cache.choice
 
     def forward(self, x: Tensor, cache: Cache, index: int) -> Tensor:
         """[B, T, D] to [B, T, D]."""
@@ -195,11 +233,12 @@ class LatentLayer(nn.Module):
         p, r = c.qk_nope_head_dim, c.qk_rope_head_dim
         q, latent, k_rope = self.qkv_down(x).split([self.q_first, c.kv_lora_rank, r], dim=-1)
         latent, q = self.latent_norm(latent, q)
+        choice = self._choice(x, q, cache, index)
         if c.q_lora_rank is not None:
             q = self.q_up(q)
         q_nope, q_rope = q.unflatten(-1, (c.num_attention_heads, p + r)).split([p, r], dim=-1)
         q_rope, held = self.rope(q_rope, k_rope, latent, cache, index)
-        mask = cache.mask_of(index)
+        mask = cache.mask_of(index) if choice is None else choice
         q_nope, scale = q_nope.transpose(1, 2), (p + r) ** -0.5
         if self.mode == "absorbed":
             q_nope = self.k_up(q_nope, into="latent")

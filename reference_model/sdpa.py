@@ -13,12 +13,16 @@ Shapes: q [B, H, T, d], k [B, K, L, d], v [B, K, L, dv]: B sequences, T new toke
 they attend to, H query heads, K key-value heads (H is a multiple of K), d and dv head sizes.
 """
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 SCORE_CAP = 50.0  # Gemma 2, arXiv 2408.00118
+Choice: TypeAlias = tuple[Tensor, Tensor]
+"""Tokens [B, T, n] that each query attends to, and an additive mask [B, T, n] of them."""
 MAX_CUDNN_HEAD = 256  # elements of a head that cuDNN's kernel takes
 
 
@@ -95,6 +99,31 @@ def attend(
             scale=scale,
             enable_gqa=q.shape[1] != k.shape[1],
         )
+
+
+def attend_to_chosen(q: Tensor, k: Tensor, v: Tensor, choice: Choice, *, scale: float) -> Tensor:
+    """`attend` of each query over tokens of its own, gathered first: B T queries of one sequence.
+
+    Args:
+        q: [B, H, T, d].
+        k: [B, K, L, d].
+        v: [B, K, L, dv].
+        choice: Tokens [B, T, n], and an additive mask [B, T, n].
+        scale: Of the scores.
+
+    Returns:
+        [B, H, T, dv].
+    """
+    tokens, mask = choice
+    batch, new, chosen = tokens.shape
+    sequence = torch.arange(batch, device=q.device)[:, None, None]
+    keys, values = (  # [B, T, n, K, d] to [B T, K, n, d]
+        x.transpose(1, 2)[sequence, tokens].flatten(0, 1).transpose(1, 2) for x in (k, v)
+    )
+    single = q.transpose(1, 2).reshape(batch * new, q.shape[1], 1, -1)
+    hidden = mask.reshape(batch * new, 1, 1, chosen)
+    out = attend(single, keys, values, scale=scale, mask=hidden)
+    return out.view(batch, new, q.shape[1], -1).transpose(1, 2)
 
 
 def _efficient(

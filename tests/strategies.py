@@ -67,7 +67,19 @@ def gqa(draw: st.DrawFn) -> MixerKind:
     )
 
 
-mla: st.SearchStrategy[MixerKind] = st.builds(
+indexed: st.SearchStrategy[MixerKind] = st.builds(
+    LatentAttention,
+    num_attention_heads=st.integers(1, 3),
+    kv_lora_rank=widths,
+    qk_nope_head_dim=widths,
+    qk_rope_head_dim=st.integers(4, 8),
+    v_head_dim=widths,
+    q_lora_rank=widths,
+    index_topk=st.integers(1, 12),
+    index_n_heads=st.integers(1, 3),
+    index_head_dim=st.integers(8, 12),
+)
+mla: st.SearchStrategy[MixerKind] = indexed | st.builds(
     LatentAttention,
     num_attention_heads=st.integers(1, 3),
     kv_lora_rank=widths,

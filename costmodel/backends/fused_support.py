@@ -149,6 +149,8 @@ def _attention_refusal(layer: Attention) -> str | None:
 
 
 def _latent_refusal(layer: LatentAttention) -> str | None:
+    if layer.index_topk is not None:
+        return "has no kernels for attention to the tokens that an indexer chooses (index_topk)"
     if layer.mla_use_nope:
         return "has no kernels for latent attention without rotation"
     for field, (least, most) in LATENT_SIZES.items():

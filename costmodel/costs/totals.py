@@ -82,6 +82,7 @@ class KvCache:
     written_bytes: Number  # of the KV cache by the step
     state_bytes_per_sequence: int  # all layers
     state_bytes: Number  # of the batch
+    side_cache_bytes_per_token: int = 0  # those of `bytes_per_token` that are keys of indexers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +185,14 @@ def kv_bytes_per_token(model: ModelConfig, step: Step, layers: range | None = No
     )
 
 
+def side_bytes_per_token(model: ModelConfig, step: Step, layers: range | None = None) -> int:
+    """Those of `kv_bytes_per_token` that only choose what is attended to."""
+    return sum(
+        mixer.side_token_bytes(step) * _among(its_layers, layers)
+        for mixer, its_layers in model.attention_groups
+    )
+
+
 def _among(of_kind: Sequence[int], layers: range | None) -> int:
     """How many of a kind's layers are among these; None: all are."""
     return len(of_kind) if layers is None else sum(layer in layers for layer in of_kind)
@@ -223,6 +232,7 @@ def kv_cache(model: ModelConfig, step: Step, sums: Totals) -> KvCache:
     stored, state = kept_bytes(model, step)
     return KvCache(
         bytes_per_token=kv_bytes_per_token(model, step),
+        side_cache_bytes_per_token=side_bytes_per_token(model, step),
         stored_bytes=stored,
         read_bytes=sums.kv_read_bytes,
         written_bytes=sums.kv_written_bytes,

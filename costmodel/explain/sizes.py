@@ -177,6 +177,21 @@ def _kv_per_token(case: Case) -> Derivation:
     return Derivation(equations=(case.equation(" + ".join(terms), *letters),))
 
 
+def _side_per_token(case: Case) -> Derivation:
+    letters, terms, step = [], [], case.prediction.workload.step()
+    for number, mixer, layers in _mixers(case):
+        letters += [
+            _layer_letter(number, mixer, layers),
+            Letter(
+                f"b{number}",
+                mixer.side_token_bytes(step),
+                f"bytes of a token's key of an indexer: {_said(mixer, 'side_token_bytes')}",
+            ),
+        ]
+        terms.append(f"L{number} b{number}")
+    return Derivation(equations=(case.equation(" + ".join(terms), *letters),))
+
+
 def _kv_stored(case: Case) -> Derivation:
     workload = case.prediction.workload
     held = workload.context + workload.new_tokens
@@ -235,6 +250,7 @@ SIZES: dict[str, Builder] = {
     "parameters.active_with_embeddings": _active_with_embeddings,
     **{f"parameters.by_group.{group}": _group(group) for group in GROUPS},
     "kv_cache.bytes_per_token": _kv_per_token,
+    "kv_cache.side_cache_bytes_per_token": _side_per_token,
     "kv_cache.stored_bytes": _kv_stored,
     "kv_cache.read_bytes": _of_traffic("kv_read_bytes"),
     "kv_cache.written_bytes": _of_traffic("kv_written_bytes"),

@@ -22,6 +22,7 @@ from costmodel.inputs.model_rules import (
     check_block,
     check_memory,
     check_shared_caches,
+    check_shared_choices,
     check_shortcuts,
 )
 from costmodel.inputs.storage import storage_of, storage_table
@@ -164,6 +165,7 @@ class ModelConfig:
                     f" model has {self.num_hidden_layers}"
                 )
         check_shared_caches(self)
+        check_shared_choices(self)
         check_memory(self)
         check_absent(self)
         check_shortcuts(self)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from costmodel.errors import InputError, shown
 from costmodel.layers.absent import NoFfn, NoMixer
+from costmodel.layers.mla import LatentAttention
 
 if TYPE_CHECKING:  # it checks itself by these rules
     from costmodel.inputs.model import ModelConfig
@@ -83,6 +84,21 @@ def check_shared_caches(model: "ModelConfig") -> None:
                 f"attention.shared_kv=True: layer {layer} has no earlier layer with keys and"
                 " values of its own and equal num_key_value_heads, head sizes and window"
             )
+
+
+def check_shared_choices(model: "ModelConfig") -> None:
+    """A layer that takes the choice of another's indexer has one before it, of as many tokens."""
+    choices = [model.attention_of(layer) for layer in range(model.num_hidden_layers)]
+    last: int | None = None
+    for layer, mixer in enumerate(choices):
+        if not isinstance(mixer, LatentAttention) or mixer.index_topk is None:
+            continue
+        if mixer.shared_index and mixer.index_topk != last:
+            raise InputError(
+                f"attention.shared_index=True: layer {layer} has no earlier layer with an indexer"
+                f" of index_topk={mixer.index_topk}"
+            )
+        last = mixer.index_topk
 
 
 def check_memory(model: "ModelConfig") -> None:

@@ -88,6 +88,20 @@ class MixerKind(LayerKind):
         del step
         return 0
 
+    def side_token_bytes(self, step: Step) -> int:
+        """Those of `kv_token_bytes` that only choose what is attended to: keys of an indexer."""
+        del step
+        return 0
+
+    def logits_bytes(self, step: Step) -> Number:
+        """Bytes of the scores by which one layer chooses what a step attends to, all at once."""
+        del step
+        return 0
+
+    def dense_twin(self) -> "MixerKind | None":
+        """The layer that attends to all tokens, all else alike; None: it does not choose any."""
+        return None
+
     def kept_tokens(self, tokens: Number, step: Step) -> Number:
         """How many of `tokens` past tokens of a sequence the cache holds."""
         del step

@@ -7,6 +7,7 @@ over latents (H heads of c + r keys and c values); *expanded* rebuilds keys and 
 attended token in each step. Engines that know no latents keep an *expanded cache* instead: keys and
 values of all heads, built once for each token. Source: DeepSeek-V2, arXiv 2405.04434, section 2.1
 and appendix C; the expanded cache: its model code on Hugging Face (`modeling_deepseek.py`).
+DSA attends to the `index_topk` tokens that an indexer chooses (`indexer.py`).
 """
 
 from dataclasses import replace
@@ -14,13 +15,15 @@ from typing import Literal, Self
 
 from pydantic.dataclasses import dataclass
 
-from costmodel.layers.attention_core import attended_pairs, core, pairs_letter
+from costmodel.errors import InputError
+from costmodel.layers.attention_core import pairs_letter
 from costmodel.layers.base import Count, MixerKind, Width
-from costmodel.layers.kernel_shape import Gemm
+from costmodel.layers.indexer import Indexer, chosen_pairs
+from costmodel.layers.latents import Latents
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.mesh import Mesh
 from costmodel.layers.numbers import Number
-from costmodel.layers.operator import Operator, Part, Step, Weight
+from costmodel.layers.operator import Operator, Part, Step
 from costmodel.layers.primitives import RMS_NORM, ROTARY, linear, vector
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
@@ -42,31 +45,90 @@ class LatentAttention(MixerKind):
     attention_bias: bool = False  # of the down projection
     output_bias: bool = False
     mla_use_nope: bool = False  # no position: the part of r is not rotated (Kimi Linear)
+    index_topk: Count | None = None  # tokens that a query attends to (DSA); None: all
+    index_n_heads: Count | None = None  # Hi
+    index_head_dim: Width | None = None  # di
+    shared_index: bool = False  # takes the choice of the last layer before it that has an indexer
+
+    def __post_init__(self) -> None:
+        """An indexer has all its sizes, and scores by the compressed query."""
+        if self.index_topk is None:
+            for field in ("index_n_heads", "index_head_dim", "shared_index"):
+                if getattr(self, field):
+                    raise InputError(f"{field}={getattr(self, field)}: needs index_topk")
+            return
+        for field in ("index_n_heads", "index_head_dim", "q_lora_rank"):
+            if getattr(self, field) is None:
+                raise InputError(f"index_topk={self.index_topk}: needs {field}")
+        if self.mla_use_nope:
+            raise InputError("mla_use_nope=True: an indexer rotates; it is of no index_topk")
+        assert self.index_head_dim is not None
+        if self.index_head_dim < self.qk_rope_head_dim:
+            raise InputError(
+                f"index_head_dim={self.index_head_dim}: is less than"
+                f" qk_rope_head_dim={self.qk_rope_head_dim}, which is rotated"
+            )
+
+    @property
+    def indexer(self) -> Indexer | None:
+        """The indexer of its own."""
+        if self.index_topk is None or self.shared_index:
+            return None
+        assert self.index_n_heads is not None
+        assert self.index_head_dim is not None
+        assert self.q_lora_rank is not None
+        return Indexer(
+            heads=self.index_n_heads,
+            head_dim=self.index_head_dim,
+            topk=self.index_topk,
+            query_dim=self.q_lora_rank,
+            rotated=self.qk_rope_head_dim,
+        )
 
     def split(self, mesh: Mesh) -> Self:
-        """H / tp heads. All GPUs have the down-projections, and the latents of the cache."""
+        """H / tp heads. All GPUs have the down-projections, latents and the whole indexer."""
         heads = mesh.of_tp(self.num_attention_heads, "num_attention_heads")
         return replace(self, num_attention_heads=heads)
 
     def kv_token_bytes(self, step: Step) -> int:
-        """A latent of c and a rotary key of r; expanded, H keys of p + r and H values of v."""
-        if step.mla_cache == "latent":
-            return self._latent_bytes(step) + self._rotary_bytes(step)
-        key = step.kv_dtype.row_bytes(self.qk_nope_head_dim + self.qk_rope_head_dim)
-        return self.num_attention_heads * (key + step.kv_dtype.row_bytes(self.v_head_dim))
+        """A latent of c and a rotary key of r; expanded, H keys of p + r and H values of v.
+
+        And the key of an indexer, `side_token_bytes`.
+        """
+        return self.latents.token_bytes(step) + self.side_token_bytes(step)
+
+    def side_token_bytes(self, step: Step) -> int:
+        """Of the indexer's key of di."""
+        return 0 if self.indexer is None else self.indexer.key_bytes(step)
+
+    def logits_bytes(self, step: Step) -> Number:
+        """Of its own indexer."""
+        return 0 if self.indexer is None else self.indexer.logits_bytes(step)
+
+    def dense_twin(self) -> Self | None:
+        """Without an indexer, or without the choice of another's."""
+        if self.index_topk is None:
+            return None
+        return replace(
+            self, index_topk=None, index_n_heads=None, index_head_dim=None, shared_index=False
+        )
+
+    @property
+    def latents(self) -> Latents:
+        """Its sizes as attention takes them."""
+        return Latents(
+            heads=self.num_attention_heads,
+            latent=self.kv_lora_rank,
+            rotary=self.qk_rope_head_dim,
+            nope=self.qk_nope_head_dim,
+            value=self.v_head_dim,
+            topk=self.index_topk,
+        )
 
     def kept_tokens(self, tokens: Number, step: Step) -> Number:
         """All of them."""
         del step
         return tokens
-
-    def _latent_bytes(self, step: Step) -> int:
-        return step.kv_dtype.row_bytes(self.kv_lora_rank)
-
-    def _rotary_bytes(self, step: Step) -> int:
-        """Of the one rotary key of a token, which a layout of the cache may keep in more bits."""
-        r, bits = self.qk_rope_head_dim, step.kv_dtype.rotary_bits
-        return -(-r * bits // 8) if bits else step.kv_dtype.row_bytes(r)
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
         """H, c, r, p, v, pairs, and q where queries are compressed."""
@@ -77,14 +139,23 @@ class LatentAttention(MixerKind):
             Letter("r", self.qk_rope_head_dim, "rotary head size"),
             Letter("p", self.qk_nope_head_dim, "no-position head size"),
             Letter("v", self.v_head_dim, "value head size"),
-            pairs_letter(step, None),
+            self._pairs_letter(step),
         ]
         if self.q_lora_rank is not None:
             letters.append(Letter("q", self.q_lora_rank, "width of the compressed query"))
-        return tuple(letters)
+        return (*letters, *(self.indexer.letters(step) if self.indexer is not None else ()))
+
+    def _pairs_letter(self, step: Step) -> Letter:
+        if self.index_topk is None:
+            return pairs_letter(step, None)
+        return Letter(
+            "pairs",
+            chosen_pairs(step, self.index_topk),
+            f"query-key pairs of a sequence and head: at most {self.index_topk} of a query",
+        )
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
-        """qkv_down, latent_norm, q_up, rope, k_up, v_up, core, output.
+        """qkv_down, latent_norm, (the indexer's,) q_up, rope, k_up, v_up, core, output.
 
         Into an expanded cache rope writes what k_up and v_up make, so it follows them there.
         """
@@ -108,6 +179,7 @@ class LatentAttention(MixerKind):
                 source=SOURCE,
             ),
             self._latent_norm(site, step),
+            *(self.indexer.operators(site, step) if self.indexer is not None else ()),
         ]
         if self.q_lora_rank is not None:
             operators.append(
@@ -125,13 +197,13 @@ class LatentAttention(MixerKind):
             )
         rope = self._rope(site, step)
         ups = [
-            self._up("k_up", self.qk_nope_head_dim, site, step, reads_latents=True),
-            self._up("v_up", self.v_head_dim, site, step, reads_latents=False),
+            self.latents.keys_up(site, step),
+            self.latents.values_up(site, step),
         ]
         return [
             *operators,
             *([rope, *ups] if step.mla_cache == "latent" else [*ups, rope]),
-            self._core(site, step),
+            self.latents.core(site, step),
             linear(
                 "attention.output",
                 site,
@@ -201,7 +273,7 @@ class LatentAttention(MixerKind):
                 Part(
                     name="cache_write",
                     kind="elementwise",
-                    kv_written_bytes=n * self.kv_token_bytes(step),
+                    kv_written_bytes=n * self.latents.token_bytes(step),
                     input_bytes=inputs * a,
                     output_bytes=outputs * a,
                 ),
@@ -209,88 +281,4 @@ class LatentAttention(MixerKind):
             summary=f"{'Write' if self.mla_use_nope else rotation} of {kept} to the cache",
             formula=sum_of(not self.mla_use_nope and f"{ROTARY} N (H + 1) r"),
             source="RoPE arXiv 2104.09864",
-        )
-
-    def _up(
-        self, leaf: str, head_dim: int, site: Site, step: Step, *, reads_latents: bool
-    ) -> Operator:
-        """Per head, c to `head_dim`: of the new tokens, or of all attended ones.
-
-        2 N H c head_dim FLOPs where attention is absorbed or the cache expanded; where attention is
-        expanded and the cache holds latents, 2 B (S + T) H c head_dim. The cached latents are read
-        once: by `k_up` when expanded, by the core when absorbed.
-        """
-        h, c = self.num_attention_heads, self.kv_lora_rank
-        expanded = step.mla == "expanded"
-        rebuilds = expanded and step.mla_cache == "latent"
-        tokens = step.batch * (step.cached + step.new_tokens) if rebuilds else step.tokens
-        weight = Weight(
-            name="weight", group="attention", rows=h * head_dim, cols=c, leaf=f"attention.{leaf}"
-        )
-        latents = step.batch * step.cached * self._latent_bytes(step)
-        # Rebuilding, `v_up` reads the cached latents a second time: activations, not compulsory.
-        fresh = step.tokens if reads_latents else tokens
-        inputs, outputs = fresh * c, tokens * h * head_dim
-        if not expanded:  # queries into the latent space, or results out of it
-            narrow, wide = tokens * h * head_dim, tokens * h * c
-            inputs, outputs = (narrow, wide) if reads_latents else (wide, narrow)
-        if expanded:
-            what = "Keys" if reads_latents else "Values"
-            which = "every attended token, rebuilt" if rebuilds else "every new token, built"
-            summary = f"{what} of {which} from its latent"
-        else:
-            summary = (
-                "Queries mapped into the latent space, where attention runs"
-                if reads_latents
-                else "Results of attention mapped out of the latent space"
-            )
-        return site.operator(
-            f"attention.{leaf}",
-            kind="matmul",
-            parts=(
-                Part(
-                    name="gemm",
-                    kind="matmul",
-                    flops=2 * tokens * h * c * head_dim,
-                    weight_bytes=weight.stored_bytes(step),
-                    kv_read_bytes=latents if rebuilds and reads_latents else 0,
-                    input_bytes=inputs * step.activation_bytes,
-                    output_bytes=outputs * step.activation_bytes,
-                    shape=Gemm(m=tokens, n=h * head_dim, k=c),
-                ),
-            ),
-            weights=(weight,),
-            summary=summary,
-            formula=f"2 {'B (S + T)' if rebuilds else 'N'} H c {'p' if reads_latents else 'v'}",
-            source="arXiv 2405.04434, appendix C",
-        )
-
-    def _core(self, site: Site, step: Step) -> Operator:
-        h, c, r = self.num_attention_heads, self.kv_lora_rank, self.qk_rope_head_dim
-        p, v = self.qk_nope_head_dim, self.v_head_dim
-        expanded = step.mla == "expanded"
-        cached = step.batch * step.cached
-        rebuilds = expanded and step.mla_cache == "latent"
-        kv_read = cached * (self._rotary_bytes(step) if rebuilds else self.kv_token_bytes(step))
-        if rebuilds:  # queries and rotary keys of new tokens; rebuilt keys and values
-            inputs = step.tokens * (h * (p + r) + r) + (cached + step.tokens) * h * (p + v)
-        elif expanded:  # queries, keys and values of new tokens
-            inputs = step.tokens * h * (2 * (p + r) + v)
-        else:
-            inputs = step.tokens * (h * (c + r) + c + r)
-        return core(
-            site,
-            step,
-            pairs=attended_pairs(step, None),
-            heads=h,
-            kv_heads=h if expanded else 1,  # all heads share the latents
-            key_dim=p + r if expanded else c + r,
-            value_dim=v if expanded else c,
-            keys=step.cached + step.new_tokens,
-            kv_read_bytes=kv_read,
-            input_elements=inputs,
-            output_elements=step.tokens * h * (v if expanded else c),
-            operations=3 if rebuilds else 2,  # queries joined, rebuilt keys joined, attention
-            formula=f"2 B pairs H {'(p + r + v)' if expanded else '(c + r + c)'}",
-            source="arXiv 2405.04434, appendix C",
         )

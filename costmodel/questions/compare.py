@@ -1,32 +1,28 @@
 """Models side by side on one workload over several batches, and where an advantage ends."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
-
-import numpy as np
 
 from costmodel.costs.beyond_histogram import is_unknown
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, Unknown
 from costmodel.costs.predict import Prediction, predict
-from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.step import step_costs
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, Backend, Workload
 from costmodel.layers.mesh import ONE_GPU
 from costmodel.questions.compare_mesh import mesh_sentences
-from costmodel.questions.grid import Column
-from costmodel.questions.sweep import sweep
+from costmodel.questions.crossings import (
+    CALIBRATED,
+    METRICS,
+    Metric,
+    Metrics,
+    metric_words,
+    where_lower,
+)
+from costmodel.questions.sparse_attention import payoff_sentences
 from costmodel.routing.by_population import histograms_of
-
-Metric: TypeAlias = Literal["hbm_bytes.compulsory", "time.floor_s", "time.predicted_s"]
-METRICS: tuple[Metric, ...] = ("hbm_bytes.compulsory", "time.floor_s")
-CALIBRATED: tuple[Metric, ...] = ("time.predicted_s",)
-
-COARSE_RATIO = 1.02  # batches are scanned in steps of 2 %, then each change of sign is narrowed
-TRIED = 256  # batches between two of the scan that are tried at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +47,7 @@ class Advantage:
     @property
     def metric_words(self) -> str:
         """The label of the metric; of a predicted time with its backend."""
-        label = STEP_QUANTITIES[self.metric].label
-        return f"{label} with the backend {self.backend}" if self.metric in CALIBRATED else label
+        return metric_words(self.metric, self.backend)
 
     def what_fits(self) -> str:
         """Whether the advantage ends within the batches that fit, in words."""
@@ -89,8 +84,19 @@ class Comparison:
         return any(prediction.gpus > 1 for row in self.predictions for prediction in row)
 
     def findings(self) -> list[str]:
-        """Which model is ahead at which batch, in words."""
-        return mesh_sentences(self.predictions) if self.is_meshed else sentences(self.advantages)
+        """Which model is ahead at which batch, and where its attention pays, in words.
+
+        The latter at the first and the last batch, of models that choose what they attend to.
+        """
+        ahead = mesh_sentences(self.predictions) if self.is_meshed else sentences(self.advantages)
+        ends = dict.fromkeys((0, len(self.predictions) - 1))
+        chosen = [
+            sentence
+            for place in range(len(self.predictions[0]))
+            for row in ends
+            for sentence in payoff_sentences(self.predictions[row][place])
+        ]
+        return ahead + list(dict.fromkeys(chosen))  # models may come twice
 
 
 def sentences(advantages: Sequence[Advantage]) -> list[str]:
@@ -144,7 +150,7 @@ def compare(
     timed = not any(isinstance(prediction.time, Unknown) for prediction in first)
     metrics = METRICS + CALIBRATED if timed else METRICS
     known_to = [known_batches(model, workload) for model in models]
-    by_batch = [_ByBatch(model, workload, hardware, calibration) for model in models]
+    by_batch = [Metrics(model, workload, hardware, calibration) for model in models]
     return replace(
         plain,
         advantages=tuple(
@@ -152,7 +158,7 @@ def compare(
                 model=models[i].name,
                 reference=models[0].name,
                 metric=metric,
-                intervals=_advantage(
+                intervals=where_lower(
                     by_batch[i], by_batch[0], metric, min(known_to[0], known_to[i])
                 ),
                 max_batch=int(min(first[0].memory.max_batch, first[i].memory.max_batch)),
@@ -196,95 +202,5 @@ def advantage(
 
     Batches beyond `known_to` are not sought.
     """
-    mine, others = (_ByBatch(each, workload, hardware, calibration) for each in (model, reference))
-    return _advantage(mine, others, metric, known_to)
-
-
-class _ByBatch:
-    """The metrics of one model over batches; those of the coarse scan are computed once."""
-
-    def __init__(
-        self,
-        model: ModelConfig,
-        workload: Workload,
-        hardware: Hardware,
-        calibration: Curves | Unknown,
-    ) -> None:
-        self._model, self._workload, self._hardware = model, workload, hardware
-        self._calibration = calibration
-        self._scans: dict[int, dict[str, Column]] = {}
-
-    def scan(self, known_to: int) -> dict[str, Column]:
-        """All metrics at the batches of `_coarse`, by name."""
-        if known_to not in self._scans:
-            self._scans[known_to] = self.at(_coarse(known_to))
-        return self._scans[known_to]
-
-    def at(self, batches: Sequence[int]) -> dict[str, Column]:
-        """All metrics at these batches, by name; none of them wraps (`sweep`)."""
-        columns = sweep(
-            self._model,
-            self._workload,
-            batches=batches,
-            contexts=[self._workload.context],
-            routings=[self._workload.routing],
-            hardwares=[self._hardware],
-            calibrations=[self._calibration],
-        ).columns
-        names = (*METRICS, *CALIBRATED)
-        return {
-            name: np.broadcast_to(columns[name], (1, 1, len(batches), 1)).ravel()
-            for name in names
-            if name in columns
-        }
-
-
-def _advantage(
-    mine: _ByBatch, others: _ByBatch, metric: Metric, known_to: int
-) -> tuple[tuple[int, int | None], ...]:
-    if not known_to:
-        return ()
-    coarse = _coarse(known_to)
-    won = (mine.scan(known_to)[metric] < others.scan(known_to)[metric]).tolist()
-
-    def wins(batches: Sequence[int]) -> list[bool]:
-        lower: list[bool] = (mine.at(batches)[metric] < others.at(batches)[metric]).tolist()
-        return lower
-
-    ranges: list[tuple[int, int | None]] = []
-    start = 1 if won[0] else None
-    for place in range(1, len(coarse)):
-        if won[place] == won[place - 1]:
-            continue
-        last, first = _change(wins, coarse[place - 1], coarse[place], now=won[place])
-        if start is None:
-            start = first
-        else:
-            ranges.append((start, last))
-            start = None
-    if start is not None:
-        ranges.append((start, None))
-    return tuple(ranges)
-
-
-def _coarse(known_to: int) -> list[int]:
-    """Batches from 1 to `known_to`, in steps of 2 %."""
-    points = int(np.ceil(np.log(known_to) / np.log(COARSE_RATIO))) + 1
-    return sorted({round(batch) for batch in np.geomspace(1, known_to, points)})
-
-
-def _change(
-    wins: Callable[[Sequence[int]], list[bool]], low: int, high: int, *, now: bool
-) -> tuple[int, int]:
-    """The last batch before `wins` changes to `now` and the first after, between low and high.
-
-    Many batches cost hardly more than one, so each round tries `TRIED` of them.
-    """
-    while high - low > 1:
-        tried = range(low + 1, high, -(-(high - low - 1) // TRIED))
-        changed = next((place for place, won in enumerate(wins(tried)) if won == now), len(tried))
-        if changed < len(tried):
-            high = tried[changed]
-        if changed:
-            low = tried[changed - 1]
-    return low, high
+    mine, others = (Metrics(each, workload, hardware, calibration) for each in (model, reference))
+    return where_lower(mine, others, metric, known_to)

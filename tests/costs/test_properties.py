@@ -17,6 +17,7 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.dtype import parse_dtype
 from costmodel.layers.formats import Formats
+from costmodel.layers.mla import LatentAttention
 from costmodel.layers.operator import QUANTITIES, Operator, Step
 from costmodel.layers.site import expanded_paths
 from costmodel.routing.popularity import Uniform, Zipf
@@ -208,6 +209,11 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
         token = int(step.batch) * kind.kv_token_bytes(step)
         in_reach = cached if window is None else min(cached, window - 1)
         in_reach = token * (in_reach if chunk is None else cached % chunk)
+        if isinstance(kind, LatentAttention) and kind.index_topk is not None:
+            side = int(step.batch) * kind.side_token_bytes(step)  # of all; latents of the chosen
+            rebuilds = step.mla == "expanded" and step.mla_cache == "latent"
+            if not rebuilds:
+                in_reach = cached * side + min(cached, kind.index_topk) * (token - side)
         if source is not None:  # another layer's cache, read again
             again += in_reach
             continue

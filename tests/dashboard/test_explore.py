@@ -451,3 +451,9 @@ def test_the_users_own_model_is_costed_as_it_is_stored() -> None:
     assert usual.workload.formats.label == "fp8:128x128"
     told = chosen(model=OWN, own=model_toml(stored), dtype="bf16").predict()
     assert told.workload.dtype_label == "bf16"
+
+
+def test_the_page_says_from_which_context_chosen_attention_pays() -> None:
+    at = page(model="deepseek-v3.2", batch="64")
+    told = " ".join(info.value for info in at.info)
+    assert "than dense attention from about 3,120 cached tokens up" in told

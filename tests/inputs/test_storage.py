@@ -75,7 +75,8 @@ def test_every_storage_reads_back(storage: Storage, tmp_path: Path) -> None:
 def test_presets_are_bf16_unless_told_otherwise() -> None:
     stated = {name: model.storage for name, model in PRESETS.items() if model.storage}
     assert set(stated) == {
-        *("gpt-oss-20b", "gpt-oss-120b", "deepseek-v3", "engram-v4.1-flash-moe-reconstruction")
+        *("gpt-oss-20b", "gpt-oss-120b", "deepseek-v3", "deepseek-v3.2"),
+        "engram-v4.1-flash-moe-reconstruction",
     }
     assert not any(storage.by_default for storage in stated.values())
 

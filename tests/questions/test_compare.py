@@ -18,15 +18,8 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import MAX_BATCH, Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.formats import Formats
-from costmodel.questions.compare import (
-    CALIBRATED,
-    METRICS,
-    Advantage,
-    Metric,
-    advantage,
-    compare,
-    sentences,
-)
+from costmodel.questions.compare import Advantage, advantage, compare, sentences
+from costmodel.questions.crossings import CALIBRATED, METRICS, Metric
 from costmodel.routing.popularity import Zipf
 from tests.sentences import says
 

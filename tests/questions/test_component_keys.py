@@ -34,6 +34,7 @@ WITH_OVERRIDE = PRESETS["gpt-oss-20b"]
 WITH_SHORTCUT = PRESETS["longcat-flash-chat"]
 GQA, MAMBA = PRESETS["llama-3.1-8b"].attention, PRESETS["granite-4.0-h-small"].attention
 ROUTED: Any = PRESETS["deepseek-v3"].ffn
+INDEXED = replace(PRESETS["deepseek-v3.2"], overrides=())
 ROOMY = (  # rules leave each field a choice
     replace(PRESETS["deepseek-v3"], ffn=replace(ROUTED, score_correction_bias=False)),
     PRESETS["ultramemv2-1b-7b"],
@@ -143,13 +144,20 @@ def changes() -> Iterator[Change]:
         )
     for base in (MixerKind, FfnKind, MemoryKind):
         for kind in _with_fields(base):
-            model, layer, put = _layer(kind)
-            for field in fields(layer):  # type: ignore[arg-type]  # all are dataclasses
-                hint = get_type_hints(kind)[field.name]
-                if field.name == "shared_kv":  # of a layer behind one that has a cache
-                    put = partial(_with_last_attention, model)
-                if get_origin(hint) is not Literal or len(get_args(hint)) > 1:
-                    yield Change(model=model, record=layer, field=field.name, put=put)
+            yield from _of_kind(kind)
+
+
+def _of_kind(kind: type[LayerKind]) -> Iterator[Change]:
+    model, layer, put = _layer(kind)
+    for field in fields(layer):  # type: ignore[arg-type]  # all are dataclasses
+        hint = get_type_hints(kind)[field.name]
+        if field.name == "shared_kv":  # of a layer behind one that has a cache
+            put = partial(_with_last_attention, model)
+        if "index" in field.name:  # of a layer with an indexer, behind one that has another
+            model, layer = INDEXED, INDEXED.attention
+            put = partial(_with_last_attention, model)
+        if get_origin(hint) is not Literal or len(get_args(hint)) > 1:
+            yield Change(model=model, record=layer, field=field.name, put=put)
 
 
 @pytest.mark.parametrize("change", [*changes()], ids=str)

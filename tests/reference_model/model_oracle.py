@@ -45,7 +45,11 @@ class Truth:
 def _attention(config: MixerKind, weights: Weights, x: Array, before: list[oracles.Layer]) -> Array:
     """`before` are the earlier layers of attention that have keys of their own."""
     if isinstance(config, LatentAttention):
-        return oracles.latent_attention(config, weights, x)
+        if config.index_topk is not None and not config.shared_index:
+            before.append((config, weights, x))
+        indexed = [layer for layer in before if isinstance(layer[0], LatentAttention)]
+        chosen = oracles.indexed(*indexed[-1]) if config.index_topk is not None else None
+        return oracles.latent_attention(config, weights, x, chosen)
     if isinstance(config, Attention) and config.shared_kv:
         alike = [layer for layer in before if layer[0].sliding_window == config.sliding_window]
         return oracles.attention(config, weights, x, alike[-1])

@@ -8,6 +8,7 @@ LayerNorm 1607.06450, softcaps of 50 for scores and 30 for logits 2408.00118.
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,7 +115,7 @@ def rotated(x: Array, position: int, dim: int) -> Array:
     return out
 
 
-Layer = tuple[Attention, Weights, Array]
+Layer = tuple[Any, Weights, Array]  # Attention, or LatentAttention with an indexer
 """A layer of attention and what it reads, [T, D]."""
 
 
@@ -194,8 +195,39 @@ def attention(config: Attention, weights: Weights, x: Array, source: Layer | Non
     return np.array(out)
 
 
-def latent_attention(config: LatentAttention, weights: Weights, x: Array) -> Array:
-    """[T, D] to [T, D]: keys and values are rebuilt for every position."""
+def indexed(config: LatentAttention, weights: Weights, x: Array) -> list[list[int]]:
+    """The positions that each position attends to: those of the largest index scores."""
+    heads, size, topk = config.index_n_heads, config.index_head_dim, config.index_topk
+    assert heads
+    assert size
+    assert topk
+    r, c = config.qk_rope_head_dim, config.kv_lora_rank
+    keys, chosen = [], []
+    for t, token in enumerate(x):
+        q = rms_norm(linear(weights, token, "qkv_down")[: -c - r], weights["latent_norm.q_norm"])
+        q = linear(weights, q, "index_query")
+        key = linear(weights, token, "index_key")
+        key = layer_norm(key, weights["index_rope.weight"], weights["index_rope.bias"])
+        keys.append(rotated(key, t, r))
+        shares = linear(weights, token, "index_weights")
+        scores = [
+            sum(
+                shares[h] * max(0.0, rotated(q[h * size : (h + 1) * size], t, r) @ key)
+                for h in range(heads)
+            )
+            for key in keys
+        ]
+        chosen.append(sorted(sorted(range(t + 1), key=lambda s: -scores[s])[:topk]))
+    return chosen
+
+
+def latent_attention(
+    config: LatentAttention, weights: Weights, x: Array, chosen: list[list[int]] | None = None
+) -> Array:
+    """[T, D] to [T, D]: keys and values are rebuilt for every position.
+
+    `chosen` are the positions that each attends to; None: all up to itself.
+    """
     h, c, r = config.num_attention_heads, config.kv_lora_rank, config.qk_rope_head_dim
     p = config.qk_nope_head_dim
     turned = 0 if config.mla_use_nope else r
@@ -220,9 +252,11 @@ def latent_attention(config: LatentAttention, weights: Weights, x: Array) -> Arr
     for t in range(len(x)):
         heads = []
         for head in range(h):
-            scores = [queries[t][head] @ keys[s][head] / math.sqrt(p + r) for s in range(t + 1)]
+            seen = range(t + 1) if chosen is None else chosen[t]
+            scores = [queries[t][head] @ keys[s][head] / math.sqrt(p + r) for s in seen]
             shares = softmax(np.array(scores))
-            heads.append(sum((shares[s] * values[s][head] for s in range(t + 1)), 0.0))
+            pairs = zip(shares, seen, strict=True)
+            heads.append(sum((share * values[s][head] for share, s in pairs), 0.0))
         out.append(linear(weights, np.concatenate([np.asarray(one) for one in heads]), "output"))
     return np.array(out)
 

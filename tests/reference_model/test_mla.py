@@ -42,6 +42,17 @@ CASES = {
         v_head_dim=8,
         mla_use_nope=True,
     ),
+    "indexer": LatentAttention(
+        num_attention_heads=2,
+        kv_lora_rank=8,
+        qk_nope_head_dim=6,
+        qk_rope_head_dim=4,
+        v_head_dim=5,
+        q_lora_rank=9,
+        index_topk=3,
+        index_n_heads=16,
+        index_head_dim=6,
+    ),
     "biases": LatentAttention(
         num_attention_heads=2,
         kv_lora_rank=8,
@@ -55,6 +66,11 @@ CASES = {
 }
 
 
+def oracle(config: LatentAttention, weights: oracles.Weights, x: oracles.Array) -> oracles.Array:
+    chosen = oracles.indexed(config, weights, x) if config.index_topk else None
+    return oracles.latent_attention(config, weights, x, chosen)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("mode", ["absorbed", "expanded"])
 @pytest.mark.parametrize("case", CASES)
@@ -63,7 +79,7 @@ def test_latent_attention_equals_the_oracle(case: str, mode: Mla, way: str) -> N
     model.set_mla(mode)
     x = noise(2, LENGTH, 12, seed=1)
     weights = under(arrays(model), "layers.0.attention")
-    want = np.array([oracles.latent_attention(CASES[case], weights, array(one)) for one in x])
+    want = np.array([oracle(CASES[case], weights, array(one)) for one in x])
     got = in_way(way, attention_step(model), x, model.new_cache(2, LENGTH + 1))
     assert_close(got, want, 2e-6)
 

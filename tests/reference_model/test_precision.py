@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.ultramem import UltraMem
 from reference_model.cache import Cache, LayerState
+from reference_model.indexer import IndexSelect
 from reference_model.leaf import Leaf
 from reference_model.model import ReferenceModel
 from reference_model.moe import Router
@@ -26,6 +27,7 @@ from tests.reference_model.tiny import MODELS, ids, made, small, ultramem_v2
 EPSILON = 2**-8  # bf16 rounds by half of it
 SELECTORS = (Router, Retrieve, ProductRetrieve)
 BATCH = 4
+MOST = 0.95  # of choices agree
 
 
 def pair(config: ModelConfig) -> tuple[ReferenceModel, ReferenceModel]:
@@ -86,7 +88,7 @@ def test_each_leaf_in_bf16_is_close_on_the_same_inputs(name: str) -> None:
         if path.endswith(".recurrence"):  # whose state is kept in float32
             lowered[-1] = args[-1]
         got = leaf(*lowered, **options)
-        if isinstance(leaf, SELECTORS):
+        if isinstance(leaf, (*SELECTORS, IndexSelect)):
             assert_like_choice(leaf, tensors(got), tensors(output))
             continue
         for one, other in zip(tensors(got), tensors(output), strict=True):
@@ -97,13 +99,22 @@ def test_each_leaf_in_bf16_is_close_on_the_same_inputs(name: str) -> None:
             assert error(one, other) < 3 * EPSILON, path
 
 
+def agreeing(rows: Tensor, true_rows: Tensor) -> float:
+    """The share of choices, [tokens, chosen], that are right, in any order."""
+    same = [Counter(a) & Counter(b) for a, b in zip(rows.tolist(), true_rows.tolist(), strict=True)]
+    return sum(one.total() for one in same) / rows.numel()
+
+
 def assert_like_choice(leaf: Leaf, got: list[Tensor], want: list[Tensor]) -> None:
     """Most choices agree, and the scores in order, summed over cores, are close."""
+    if isinstance(leaf, IndexSelect):  # of each token and query, and a mask in place of scores
+        assert torch.equal(got[1].float(), want[1])
+        assert agreeing(got[0].flatten(0, 1), want[0].flatten(0, 1)) >= MOST
+        return
     if isinstance(leaf, Router):
         got, want = got[::-1], want[::-1]
     (rows, scores), (true_rows, true_scores) = got, want
-    same = [Counter(a) & Counter(b) for a, b in zip(rows.tolist(), true_rows.tolist(), strict=True)]
-    assert sum(one.total() for one in same) >= 0.95 * rows.numel()
+    assert agreeing(rows, true_rows) >= MOST
     if scores.dim() > rows.dim():
         scores, true_scores = scores.float().sum(-1), true_scores.sum(-1)
     assert error(scores.sort(-1).values, true_scores.sort(-1).values) < 3 * EPSILON

@@ -144,6 +144,7 @@ MLA = LatentAttention(
     v_head_dim=5,
     q_lora_rank=8,
 )
+INDEXED = replace(MLA, index_topk=4, index_n_heads=16, index_head_dim=6)
 # As Gemma 4: full attention with wider heads whose keys are values; layers that read others' caches
 WIDE = Attention(
     num_attention_heads=2,
@@ -268,6 +269,10 @@ MODELS: dict[str, ModelConfig] = {
         ),
     ),
     "mla": small(attention=MLA),
+    "indexer": small(  # two layers with one, and two that share its choice
+        attention=replace(INDEXED, shared_index=True),
+        overrides=(Override(layers="0-2/2", attention=INDEXED),),
+    ),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
     "norms_behind": small(block="norms_behind", logit_softcap=True),
     "shared_caches": small(

@@ -22,7 +22,7 @@ FIELDS = {
     "parameters": "total total_without_embeddings active_without_embeddings active_with_lm_head"
     " active_with_embeddings by_group",
     "kv_cache": "bytes_per_token stored_bytes read_bytes written_bytes state_bytes_per_sequence"
-    " state_bytes",
+    " state_bytes side_cache_bytes_per_token",
     "flops": "total per_token attention_convention by_kind",
     "routing": "flops compares hbm_bytes launches time_s share_of_time expected_distinct_experts"
     " expected_distinct_rows",

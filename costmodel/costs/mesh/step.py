@@ -24,6 +24,7 @@ from costmodel.costs.totals import (
     kept_bytes,
     kv_bytes_per_token,
     routing_totals,
+    side_bytes_per_token,
     totals,
 )
 from costmodel.errors import InputError, shown
@@ -192,6 +193,7 @@ def _stages(
         stored, state = kept_bytes(divided, step, layers)
         kept = KvCache(
             bytes_per_token=kv_bytes_per_token(divided, step, layers),
+            side_cache_bytes_per_token=side_bytes_per_token(divided, step, layers),
             stored_bytes=stored,
             read_bytes=0,  # what a footprint does not ask for
             written_bytes=0,
@@ -247,6 +249,7 @@ def whole_costs(model: ModelConfig, step: Step, of: MeshStep) -> Costs:
         routing=_times(routing_totals(operators), of.runs),
         kv_cache=KvCache(
             bytes_per_token=kv_bytes_per_token(model, step),
+            side_cache_bytes_per_token=side_bytes_per_token(model, step),
             stored_bytes=memory.kv_bytes,
             read_bytes=sums.kv_read_bytes,
             written_bytes=sums.kv_written_bytes,

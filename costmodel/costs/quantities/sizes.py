@@ -84,6 +84,13 @@ KV_CACHE = (
         also=("rows.kv_bytes_per_token",),
     ),
     Quantity(
+        name="kv_cache.side_cache_bytes_per_token",
+        label="indexer keys per token",
+        unit="bytes",
+        counts="those of a token's KV bytes that only choose what is attended to, over all layers",
+        formula="costmodel.costs.totals:side_bytes_per_token",
+    ),
+    Quantity(
         name="kv_cache.stored_bytes",
         label="KV cache stored",
         unit="capacity",

@@ -1,5 +1,6 @@
 """Readers of config.json files of DeepSeek and of families that share its router."""
 
+from dataclasses import replace
 from typing import Final, Literal, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter
@@ -23,6 +24,7 @@ from costmodel.inputs.hf.fields import (
     INDEX,
     INDEX_OR_NULL,
     INDICES_OR_NULL,
+    NAMES_OR_NULL,
     WIDTH,
     WIDTH_OR_NULL,
     Fields,
@@ -91,6 +93,33 @@ def deepseek_v3(fields: Fields) -> Blocks:
     ffn = _first_dense(fields, 3, _noaux_tc(fields, n_group=8, topk_group=4))
     leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
     return Blocks(attention=_mla(fields), ffn=ffn)
+
+
+def deepseek_v32(fields: Fields) -> Blocks:
+    """DeepSeek-V3.2 and GLM-5: DeepSeek-V3 whose MLA attends to what an indexer chooses."""
+    blocks = deepseek_v3(fields)
+    index: Table = {
+        "index_topk": fields.required("index_topk", COUNT),
+        "index_n_heads": fields.required("index_n_heads", COUNT),
+        "index_head_dim": fields.required("index_head_dim", WIDTH),
+    }
+    layers = num_layers(fields)
+    dense_or_not = ["sparse" if ffn["kind"] == "moe" else "dense" for ffn in blocks.ffn]
+    stated = fields.optional("mlp_layer_types", NAMES_OR_NULL, None)
+    if stated is not None and stated[:layers] != dense_or_not:
+        raise fields.refused("mlp_layer_types", "is not as first_k_dense_replace says")
+    types = fields.optional("indexer_types", NAMES_OR_NULL, None)
+    if fields.optional("index_topk_freq", COUNT_OR_NULL, None) not in (None, 1) and types is None:
+        raise fields.refused("index_topk_freq", "needs indexer_types, which names the layers")
+    types = ["full"] * layers if types is None else types[:layers]
+    if len(types) < layers or not set(types) <= {"full", "shared"}:
+        rule = f"is not 'full' or 'shared' for each of num_hidden_layers={layers}"
+        raise fields.refused("indexer_types", rule)
+    attention = [
+        {**table, **index, "shared_index": kind == "shared"}
+        for table, kind in zip(blocks.attention, types, strict=True)
+    ]
+    return replace(blocks, attention=attention)
 
 
 def mimo_v2_flash(fields: Fields) -> Blocks:

@@ -45,6 +45,12 @@ _DEEPSEEK_V3 = Family(
     without_cost=DEEPSEEK_ROUTER | {"head_dim"},  # of no projection: a copy of qk_rope_head_dim
     only={**_DEEPSEEK, **_NOAUX_TC},
 )
+_DEEPSEEK_V32 = Family(
+    read=deepseek_families.deepseek_v32,
+    without_cost=_DEEPSEEK_V3.without_cost
+    | {"index_share_for_mtp_iteration", "index_skip_topk_offset", "indexer_rope_interleave"},
+    only={**_DEEPSEEK_V3.only, "index_topk_pattern": (None,)},
+)
 _CAUSAL = {"use_bidirectional_attention": (False, None)}
 _GEMMA3 = Family(
     read=norm_families.gemma3,
@@ -187,6 +193,7 @@ FAMILIES: Final[dict[str, Family]] = {
         only={**_DEEPSEEK, "scoring_func": ("softmax",)},
     ),
     "deepseek_v3": _DEEPSEEK_V3,
+    "deepseek_v32": _DEEPSEEK_V32,
     "dots1": Family(
         read=deepseek_families.dots1,
         without_cost=DEEPSEEK_ROUTER | _SLICES,
@@ -226,6 +233,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "gemma4_text": _GEMMA4,
     "glm": Family(read=dense_families.glm),
     "glm4": Family(read=norm_families.glm4),
+    "glm_moe_dsa": _DEEPSEEK_V32,
     "glm4_moe": Family(
         read=deepseek_families.glm4_moe, without_cost=DEEPSEEK_ROUTER, only=_NOAUX_TC
     ),

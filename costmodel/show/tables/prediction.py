@@ -11,6 +11,7 @@ from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.places import FAR_NAMES
 from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.step import STEP_QUANTITIES, STEP_SECTIONS
+from costmodel.questions.sparse_attention import logits_note, payoff_sentences
 from costmodel.show.prediction_json import operators_json, unknown_reasons
 from costmodel.show.tables.columns import cell, head
 from costmodel.show.tables.mesh import mesh_tables, mesh_words, of_one_gpu
@@ -93,6 +94,8 @@ def _summary(prediction: Prediction, title: str) -> Table:
             *shipped_format_note(prediction),
             *placement_note(prediction),
             *cold_l2_note(prediction),
+            *payoff_sentences(prediction),
+            *logits_note(prediction),
             *routing_note(prediction),
             *calibration_note(prediction),
             *cache_note(prediction),

@@ -13,7 +13,8 @@ from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.mesh import ONE_GPU, Mesh
-from costmodel.questions.compare import Advantage, Metric, advantage
+from costmodel.questions.compare import Advantage, advantage
+from costmodel.questions.crossings import Metric
 from costmodel.questions.grid import Grid
 from costmodel.questions.sweep import sweep
 from costmodel.show.axis import Axis

@@ -12,6 +12,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.questions.compare import sentences
 from costmodel.questions.compare_mesh import mesh_sentences
 from costmodel.questions.grid import Grid
+from costmodel.questions.sparse_attention import payoff_sentences
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.tables.comparison import kept_table
 from costmodel.show.tables.mesh import NOT_MEASURED
@@ -113,7 +114,8 @@ with top:
     if large := data.too_large(predictions):
         at = f"batch {selection.workload.batch:,}, context {selection.workload.context:,}"
         st.warning(plain(f"At {at} these do not fit into the GPU's memory: {', '.join(large)}"))
-    for sentence in sentences(advantages):
+    of_choice = [words for prediction in predictions for words in payoff_sentences(prediction)]
+    for sentence in (*sentences(advantages), *of_choice):
         st.info(plain(sentence))
     if meshed:
         draw_meshes(predictions, grids)

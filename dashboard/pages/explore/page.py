@@ -10,6 +10,7 @@ from costmodel.explain.tables import sentences
 from costmodel.inputs.workload import MAX_NEW_TOKENS
 from costmodel.questions.capacity import max_context
 from costmodel.questions.request import LEFT_OUT, MAX_PRICE_PER_HOUR, Request, Served, serve
+from costmodel.questions.sparse_attention import logits_note, payoff_sentences
 from costmodel.show.parallel_json import OF_ALL
 from costmodel.show.prediction_json import prediction_json
 from costmodel.show.tables.notes import cold_l2_note, shipped_format_note
@@ -203,7 +204,11 @@ if not memory.fits:
     st.warning(plain(" ".join((too_large, *shipped))))
     draw_fewest(prediction)
 draw_mesh(prediction, numbers)
-for note in cold_l2_note(prediction):
+for note in (
+    *cold_l2_note(prediction),
+    *payoff_sentences(prediction),
+    *logits_note(prediction),
+):
     st.info(plain(note))
 as_typed = selection.model_name == OWN and "\n" in own  # the JSON of a link is one long line
 draw_form(own if as_typed else model_text(selection.model))

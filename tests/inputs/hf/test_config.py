@@ -98,7 +98,10 @@ def types_in(folder: Path) -> set[str]:
 def test_every_family_has_a_file() -> None:
     whole = types_in(CONFIGS)
     sizes = set[str]().union(
-        *(types_in(CONFIGS.with_name(f"hf_{name}")) for name in ("sizes", "hybrids", "caches"))
+        *(
+            types_in(CONFIGS.with_name(f"hf_{name}"))
+            for name in ("sizes", "hybrids", "caches", "sparse")
+        )
     )
     assert whole == set(LEAST)
     assert whole | sizes == set(FAMILIES)

@@ -87,6 +87,11 @@ def _attention(layer: int, table: Table) -> Iterator[Module]:
         }
         if table["q_lora_rank"] is not None:
             leaves["attention.q_up"] = [("q_b_proj",)]
+        if table.get("index_topk") and not table.get("shared_index"):
+            leaves["attention.index_query"] = [("indexer.wq_b",)]
+            leaves["attention.index_key"] = [("indexer.wk",)]
+            weights = ["self_attn.indexer.weights_proj"]  # as a router's, releases leave it alone
+            yield _in_layer("attention.index_weights", layer, "router", weights)
     for leaf, projections in leaves.items():
         for names in projections:
             yield _in_layer(leaf, layer, "linear", [f"self_attn.{name}" for name in names])

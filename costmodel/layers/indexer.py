@@ -1,0 +1,234 @@
+"""The lightning indexer of DSA: it scores every cached token and keeps the best for attention.
+
+Letters: N = B T tokens, S cached tokens, D hidden, q compressed query, Hi heads of the indexer, di
+their size, r rotated elements, topk tokens that a query may attend to, scored pairs of a query and
+every token up to it. A token's score is the sum over heads of its weight times relu(query key).
+Each layer with an indexer keeps one key of di a token: a side cache beside the latents.
+Source: DeepSeek-V3.2, arXiv 2512.02556, section 2.1; the norm of keys and the order of the rotated
+part: transformers, `modeling_deepseek_v32`.
+"""
+
+from dataclasses import dataclass, replace
+
+from costmodel.layers.attention_core import attended_pairs
+from costmodel.layers.kernel_shape import Attend
+from costmodel.layers.letters import Letter
+from costmodel.layers.numbers import Number, smaller
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step
+from costmodel.layers.primitives import LAYER_NORM, ROTARY, linear, vector
+from costmodel.layers.site import Site
+
+SOURCE = "arXiv 2512.02556, section 2.1"
+KEY_NORM = LAYER_NORM + 1  # it has a bias
+
+
+def chosen_pairs(step: Step, topk: int) -> Number:
+    """Query-key pairs of one sequence and one head: each new token with at most `topk` tokens.
+
+    `full` counts T min(S + T, topk), as a kernel that gathers as many tokens for every query does.
+    """
+    if step.attention_flops == "full":
+        return step.new_tokens * smaller(step.cached + step.new_tokens, topk)
+    return attended_pairs(step, topk)
+
+
+def chosen_tokens(step: Step, topk: int) -> Number:
+    """Cached tokens of a sequence that the T queries choose at most: min(S, T topk).
+
+    Exact for one new token. Queries of a few neighbouring tokens choose alike, and may read less.
+    """
+    return smaller(step.cached, step.new_tokens * topk)
+
+
+def priced_keys(step: Step, topk: int) -> Number:
+    """The keys over which dense causal attention of T queries has as many pairs as the chosen.
+
+    That is S + T while all are chosen. No curve of attention to scattered tokens is measured, so
+    that it is priced as attention of as many pairs.
+    """
+    t = step.new_tokens
+    pairs = attended_pairs(replace(step, attention_flops="causal"), topk)
+    return (2 * pairs // t + t - 1) // 2
+
+
+def choice_elements(step: Step, topk: int) -> Number:
+    """Indices of the chosen tokens, counted in activations of as many bytes."""
+    held = smaller(step.cached + step.new_tokens, topk)
+    return step.tokens * held * INDEX_BYTES // step.activation_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indexer:
+    """The sizes of an indexer."""
+
+    heads: int  # Hi
+    head_dim: int  # di
+    topk: int
+    query_dim: int  # q
+    rotated: int  # r
+
+    def key_bytes(self, step: Step) -> int:
+        """Of the key that is cached for a token: di values; in a quantised cache with a scale."""
+        return step.kv_dtype.row_bytes(self.head_dim)
+
+    def logits_bytes(self, step: Step) -> Number:
+        """Of the logits of a step in one layer: N (S + T), each query with all held tokens.
+
+        One byte each where the cache keeps keys in 8 bits or less, else as an activation. Taken to
+        stand whole at once: an engine that scores so many queries at a time needs that part of
+        them, and a kernel that writes them in fp32 four bytes each.
+        """
+        byte = 8
+        each = 1 if step.kv_dtype.bits <= byte else step.activation_bytes
+        return step.tokens * (step.cached + step.new_tokens) * each
+
+    def letters(self, step: Step) -> tuple[Letter, ...]:
+        """Hi, di, scored."""
+        return (
+            Letter("Hi", self.heads, "heads of the indexer"),
+            Letter("di", self.head_dim, "head size of the indexer"),
+            Letter(
+                "scored",
+                attended_pairs(step, None),
+                "pairs of a sequence that the indexer scores: each new token with all held tokens"
+                + (", the whole square" if step.attention_flops == "full" else " up to itself"),
+            ),
+        )
+
+    def operators(self, site: Site, step: Step) -> list[Operator]:
+        """index_query, index_key, index_weights, index_rope, index_select."""
+        return [
+            linear(
+                "attention.index_query",
+                site,
+                step,
+                inputs=self.query_dim,
+                outputs=self.heads * self.head_dim,
+                group="attention",
+                summary="Queries of the indexer's heads from the compressed query",
+                formula="2 N q Hi di",
+                source=SOURCE,
+            ),
+            linear(
+                "attention.index_key",
+                site,
+                step,
+                inputs=site.hidden_size,
+                outputs=self.head_dim,
+                group="attention",
+                summary="The one key of a token that all heads of the indexer score",
+                formula="2 N D di",
+                source=SOURCE,
+            ),
+            linear(
+                "attention.index_weights",
+                site,
+                step,
+                inputs=site.hidden_size,
+                outputs=self.heads,
+                group="attention",
+                summary="The weight of each head of the indexer",
+                formula="2 N D Hi",
+                source=SOURCE,
+            ),
+            self._rope(site, step),
+            self._select(site, step),
+        ]
+
+    def _rope(self, site: Site, step: Step) -> Operator:
+        """LayerNorm of the key, rotation of r elements of the Hi queries and the key, the write.
+
+        Leaves out: the Hadamard rotation that a release in fp8 applies before it quantises.
+        """
+        n, a = step.tokens, step.activation_bytes
+        weights = (vector("weight", "norm", self.head_dim), vector("bias", "norm", self.head_dim))
+        keys, rotated = n * self.head_dim, n * (self.heads + 1) * self.rotated
+        return site.operator(
+            "attention.index_rope",
+            kind="elementwise",
+            parts=(
+                Part(
+                    name="key_norm",
+                    kind="norm",
+                    flops=KEY_NORM * keys,
+                    weight_bytes=sum(weight.stored_bytes(step) for weight in weights),
+                    input_bytes=keys * a,
+                    inner_output_bytes=keys * a,
+                ),
+                Part(
+                    name="rotary",
+                    kind="elementwise",
+                    flops=ROTARY * rotated,
+                    input_bytes=n * self.heads * self.rotated * a,
+                    output_bytes=n * self.heads * self.rotated * a,
+                    inner_input_bytes=n * self.rotated * a,
+                    inner_output_bytes=n * self.rotated * a,
+                    operations=2,
+                ),
+                Part(
+                    name="cache_write",
+                    kind="elementwise",
+                    kv_written_bytes=n * self.key_bytes(step),
+                    inner_input_bytes=keys * a,
+                    output_bytes=keys * a,
+                ),
+            ),
+            weights=weights,
+            summary="LayerNorm of the indexer's key, rotation of its queries and key, and the write"
+            " of the key to the side cache",
+            formula=f"{KEY_NORM} N di + {ROTARY} N (Hi + 1) r",
+            source=SOURCE,
+        )
+
+    def _select(self, site: Site, step: Step) -> Operator:
+        """Scores of all held tokens, summed over heads, and the topk best.
+
+        Counts 2 Hi di and 2 Hi FLOPs a pair; compares one a pair. The logits pass between scores
+        and choice, whole: the largest tensor of a long prompt (`logits_bytes`). Leaves out: the
+        scores of each head, which a kernel sums as it makes them; plain PyTorch writes them, Hi
+        times as much.
+        """
+        n, a = step.tokens, step.activation_bytes
+        held = step.cached + step.new_tokens
+        scored = step.batch * attended_pairs(step, None)
+        logits = self.logits_bytes(step)
+        return site.operator(
+            "attention.index_select",
+            kind="selection",
+            parts=(
+                Part(
+                    name="scores",
+                    kind="attention",
+                    flops=2 * scored * self.heads * self.head_dim,
+                    kv_read_bytes=step.batch * step.cached * self.key_bytes(step),
+                    input_bytes=n * (self.heads + 1) * self.head_dim * a,
+                    shape=Attend(
+                        batch=step.batch,
+                        heads=self.heads,
+                        kv_heads=1,
+                        head_dim=self.head_dim / 2,  # keys, and no values
+                        queries=step.new_tokens,
+                        keys=held,
+                    ),
+                ),
+                Part(
+                    name="weighted_sum",
+                    kind="attention",
+                    flops=2 * scored * self.heads,
+                    input_bytes=n * self.heads * a,
+                    inner_output_bytes=logits,
+                    operations=2,  # relu, and the sum
+                ),
+                Part(
+                    name="top_k",
+                    kind="selection",
+                    compares=scored,
+                    inner_input_bytes=logits,
+                    output_bytes=n * smaller(held, self.topk) * INDEX_BYTES,
+                    operations=2,
+                ),
+            ),
+            summary="The indexer's score of every token up to a query, and the choice of the best",
+            formula="2 B scored Hi (di + 1); compares: B scored",
+            source=SOURCE,
+        )

@@ -1,0 +1,148 @@
+"""Families whose attention chooses what it reads equal transformers; what their readers refuse.
+
+tests/data/hf_sparse holds the sizes of published models, without keys that say nothing of a cost;
+`shared-indexers` is no published model: GLM-5.2 made small.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from costmodel.costs.operators import build_operators
+from costmodel.costs.predict import predict
+from costmodel.costs.totals import kv_bytes_per_token, parameter_counts, side_bytes_per_token
+from costmodel.errors import InputError
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.hf.config import load_hf_config
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import OfCheckpoint, Workload
+from costmodel.layers.mla import LatentAttention
+
+SPARSE = Path(__file__).parents[2] / "data" / "hf_sparse"
+DECODE = Workload(batch=4, context=512)
+PREFILL = Workload(
+    phase="prefill", batch=1, context=0, new_tokens=512, logits="all", attention_flops="full"
+)
+# By transformers 5.24.0 on the meta device: parameters (and the routers' corrections, which are
+# buffers there), bytes of a token in the cache without and of index keys, and `FlopCounterMode`: a
+# decode step, a prefill with the logits of each token, and the head weights of its indexers. Of
+# `shared-indexers` the products of a layer are by formula: its fallback attends to every key.
+COUNTED = {
+    "deepseek-v3.2": (
+        671_877_929_216 + 58 * 256,
+        70_272,
+        15_616,
+        336_723_574_784 + 16_022_016,
+        39_947_490_820_096 + 2_046_820_352,
+    ),
+    "shared-indexers": (
+        6_220_069_888 + 18 * 64,
+        16_640,
+        1_536,
+        10_125_647_872 + 393_984,
+        # attention and index scores of a square of 512: of the former at most 256 keys a query
+        1_190_578_356_224 + 40_265_318_400 + 4_831_838_208 + 50_331_648,
+    ),
+}
+
+
+def table_of(name: str) -> dict[str, Any]:
+    table: dict[str, Any] = json.loads((SPARSE / f"{name}.json").read_text())
+    return table
+
+
+def read(folder: Path, name: str, **changes: object) -> ModelConfig:
+    """The model of a file with other values; `None` takes a key away."""
+    table = {key: value for key, value in (table_of(name) | changes).items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(table))
+    return load_hf_config(folder / "config.json")
+
+
+def flops(model: ModelConfig, workload: Workload) -> Any:  # noqa: ANN401 - a number
+    return sum(
+        part.flops * operator.count
+        for operator in build_operators(model, workload.step())
+        for part in operator.parts
+        if part.kind in ("matmul", "attention")
+    )
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_a_model_costs_what_transformers_counts(name: str) -> None:
+    model, step = load_hf_config(SPARSE / f"{name}.json"), DECODE.step()
+    side = side_bytes_per_token(model, step)
+    assert (
+        parameter_counts(build_operators(model, step)).total,
+        kv_bytes_per_token(model, step) - side,
+        side,
+        flops(model, DECODE),
+        flops(model, PREFILL),
+    ) == COUNTED[name]
+
+
+def test_the_preset_is_its_config_json() -> None:
+    preset, model = (
+        load_model("deepseek-v3.2"),
+        load_hf_config(SPARSE / "deepseek-v3.2.json"),
+    )
+    assert preset.attention_groups == model.attention_groups
+    assert preset.ffn_groups == model.ffn_groups
+    assert (preset.hidden_size, preset.vocab_size) == (model.hidden_size, model.vocab_size)
+
+
+def test_deepseek_v3_2_as_stored_by_hand() -> None:
+    """DeepSeek-V3's 673,150,463,328 B, and of each indexer two matrices in blocks of 128 x 128."""
+    indexer = (
+        1536 * 64 * 128 + 4 * 12 * 64  # queries; a scale of 4 bytes for each block
+        + 7168 * 128 + 4 * 56  # the key
+        + 2 * (7168 * 64 + 2 * 128)  # head weights, and the norm of the key, in bf16
+    )  # fmt: skip
+    shipped = Workload(of_checkpoint=OfCheckpoint(required=True, kv_dtype=None))
+    stored = [
+        predict(model, shipped, load_hardware("h200")).memory.weights_bytes
+        for model in (
+            load_model("deepseek-v3"),
+            load_model("deepseek-v3.2"),
+            load_hf_config(SPARSE / "deepseek-v3.2.json"),
+        )
+    ]
+    assert stored == [stored[0], stored[0] + 61 * indexer, stored[0] + 61 * indexer]
+
+
+def test_glm_5_2_shares_the_choice_of_every_fourth_layer() -> None:
+    model = load_hf_config(SPARSE / "glm-5.2.json")
+    mixers = [model.attention_of(layer) for layer in range(78)]
+    full = {
+        layer
+        for layer, mixer in enumerate(mixers)
+        if isinstance(mixer, LatentAttention) and mixer.indexer is not None
+    }
+    assert full == {0, 1, 2, *range(6, 78, 4)}
+    step = DECODE.step()
+    assert side_bytes_per_token(model, step) == 21 * 128 * 2
+    assert kv_bytes_per_token(model, step) == 78 * (512 + 64) * 2 + 21 * 128 * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "refusal"),
+    [
+        ("glm-5.2", {"indexer_types": None}, "index_topk_freq=4: needs indexer_types"),
+        ("glm-5.2", {"indexer_types": ["full"] * 77}, "is not 'full' or 'shared' for each"),
+        ("glm-5.2", {"indexer_types": ["shared"] * 78}, "layer 0 has no earlier layer with an"),
+        ("glm-5.2", {"indexer_types": ["half"] * 78}, "is not 'full' or 'shared' for each"),
+        ("glm-5.2", {"index_topk_pattern": "FFFS"}, "index_topk_pattern='FFFS': is not modelled"),
+        ("glm-5.2", {"mlp_layer_types": ["sparse"] * 78}, "is not as first_k_dense_replace says"),
+        ("deepseek-v3.2", {"index_topk": None}, "index_topk: is missing"),
+        ("deepseek-v3.2", {"q_lora_rank": 0}, "q_lora_rank=0"),
+        ("deepseek-v3.2", {"index_kpool": 4}, "index_kpool"),
+    ],
+)
+def test_what_is_refused(
+    name: str, changes: dict[str, object], refusal: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as error:
+        read(tmp_path, name, **changes)
+    assert refusal in str(error.value)

@@ -1,0 +1,96 @@
+"""From which context chosen attention pays: by hand, and against both models at each context."""
+
+from dataclasses import replace
+
+import pytest
+
+from costmodel.costs.calibrations import calibrated
+from costmodel.costs.predict import predict
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
+from costmodel.layers.mla import LatentAttention
+from costmodel.questions.compare import compare
+from costmodel.questions.sparse_attention import (
+    dense_twin,
+    logits_note,
+    payoff_sentences,
+    payoffs,
+)
+from tests.steps import tiny_model
+
+GPU = load_hardware("h200")
+V32 = load_model("deepseek-v3.2")
+SMALL = LatentAttention(
+    num_attention_heads=2,
+    q_lora_rank=12,
+    kv_lora_rank=8,
+    qk_nope_head_dim=4,
+    qk_rope_head_dim=6,
+    v_head_dim=10,
+    index_topk=40,
+    index_n_heads=3,
+    index_head_dim=8,
+)
+
+
+def needs(model: ModelConfig, context: int) -> float:
+    step = predict(model, Workload(batch=3, context=context), GPU)
+    return float(step.costs.totals.compulsory_bytes)
+
+
+def test_the_dense_twin_of_deepseek_v3_2_is_deepseek_v3() -> None:
+    twin, v3 = dense_twin(V32), load_model("deepseek-v3")
+    assert twin is not None
+    assert (twin.attention_groups, twin.ffn_groups) == (v3.attention_groups, v3.ffn_groups)
+    assert dense_twin(v3) is None
+    assert payoff_sentences(predict(v3, Workload(), GPU)) == []
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_reads_by_hand(batch: int) -> None:
+    """A layer reads its indexer's weights, S keys of 256 B, and 2,048 in place of S latents."""
+    weights, key, latent = 2 * 13_959_424, 256, 2 * (512 + 64)
+    # From the least S at which they, and the key that is written, are less than S latents.
+    first = (weights + batch * (2048 * latent + key)) // (batch * (latent - key)) + 1
+    found = payoffs(predict(V32, Workload(batch=batch), GPU))
+    assert found[0].metric == "hbm_bytes.compulsory"
+    assert found[0].contexts == ((first, None),)
+    assert first == {1: 33_793, 64: 3_121}[batch]
+
+
+def test_a_small_model_at_each_context() -> None:
+    model = tiny_model(attention=SMALL, hidden_size=16)
+    twin = dense_twin(model)
+    assert twin is not None
+    (by_bytes, *_) = payoffs(predict(model, Workload(batch=3), GPU))
+    ((first, last),) = by_bytes.contexts
+    assert last is None
+    contexts = [*range(1, first + 20, 5), *range(first - 5, first + 5), *range(first, 5000, 500)]
+    for context in contexts:
+        assert (needs(model, context) < needs(twin, context)) == (context >= first)
+
+
+def test_words_name_batch_metric_and_context() -> None:
+    timed = predict(V32, Workload(batch=64), GPU, calibrated("h200", None))
+    bytes_and_bound, time = payoff_sentences(timed)
+    assert bytes_and_bound == (
+        "At batch 64, attention to chosen tokens (DeepSeek-V3.2) has lower compulsory HBM bytes and"
+        " roofline bound than dense attention from about 3,120 cached tokens up."
+    )
+    assert "predicted time with the backend torch than dense attention from about" in time
+    assert logits_note(timed) == ()
+
+
+def test_keys_wider_than_latents_never_pay() -> None:
+    model = tiny_model(attention=replace(SMALL, index_head_dim=64), hidden_size=16)
+    sentences = payoff_sentences(predict(model, Workload(), GPU))
+    assert "at no context up to 134,217,728" in " ".join(sentences)
+
+
+def test_a_comparison_says_it_at_its_first_and_last_batch() -> None:
+    models = [load_model("deepseek-v3"), V32]
+    findings = compare(models, Workload(), GPU, batches=(1, 8, 64)).findings()
+    told = [text for text in findings if "attention to chosen tokens" in text]
+    assert [text.partition(",")[0] for text in told] == ["At batch 1", "At batch 64"]
