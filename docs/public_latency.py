@@ -35,6 +35,11 @@ COLUMNS = {  # of the shipped rows, by the name in the collected table
     "tpot_kind": "timed",
     "prompts": "prompts",
 }
+PRESETS = {  # of models that the table names by their Hugging Face id
+    "MiniMaxAI/MiniMax-M2.5": "minimax-m2.5",
+    "Qwen/Qwen3-32B": "qwen3-32b",
+    "mistralai/Mistral-7B-v0.1": "mistral-7b",
+}
 OF_SOURCE = ("source", "origin", "context_rule", "license")
 BY_ID = "= id"  # the row of a source that is found by the id
 
@@ -51,6 +56,7 @@ def shipped(
         shared = tuple(row[name] for name in OF_SOURCE)
         key = keys.setdefault(shared, f"{row['id'].partition('-')[0]}-{len(keys) + 1}")
         one = {name: row[old] for old, name in COLUMNS.items()}
+        one["model"] = PRESETS.get(one["model"], one["model"])
         if one["source_model"] == one["model"]:
             one["source_model"] = ""
         rows.append(one | {"source": key, "row": "" if row["row"] == BY_ID else row["row"]})

@@ -38,6 +38,8 @@ ALIASES: Mapping[str, str] = {  # other names of presets, as `_plain` writes the
     "a100-sxm": "a100-80gb",
     "a100-sxm4-80gb": "a100-80gb",
     "gb200": "gb200-nvl72",
+    "dgx-spark": "gb10",
+    "gh200": "gh200-96gb",
     "h100": "h100-sxm",
     "h100-80gb": "h100-sxm",
     "h100-80gb-hbm3": "h100-sxm",

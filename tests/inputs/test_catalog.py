@@ -42,6 +42,20 @@ def test_presets_have_names_of_their_own() -> None:
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize(
+    ("name", "config"), [("minimax-m2.5", "minimax-m2.7"), ("mistral-7b", "mistral-7b-v0.1")]
+)
+def test_a_preset_typed_from_a_config_is_what_the_reader_makes_of_it(
+    name: str, config: str
+) -> None:
+    preset, read = load_model(name), load_model(str(HF / f"{config}.json"))
+    told = ("name", "source", "notes", "published", "storage")
+    assert replace(preset, **{field: getattr(read, field) for field in told}) == read
+    assert (preset.storage is None) == (read.storage is None)
+    if preset.storage is not None and read.storage is not None:
+        assert preset.storage.weights == read.storage.weights
+
+
 def test_a_path_is_told_by_its_ending_a_separator_or_by_being_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -250,6 +250,10 @@ def public_models() -> Iterator[PublishedNumber]:
         ("mimo-v2-flash", BOTH, "15 B", printed, ""),
         ("kimi-linear-48b-a3b", WITHOUT, "48 B", printed, ""),
         ("kimi-linear-48b-a3b", ACTIVE, "3 B", printed, ""),
+        ("qwen3-32b", TOTAL, "32.8 B", printed, ""),
+        ("mistral-7b", TOTAL, "7.24 B", printed, ""),
+        ("minimax-m2.5", TOTAL, "230 B", printed, "printed to two digits"),
+        ("minimax-m2.5", ACTIVE, "10 B", printed, ""),
     ):
         yield preset_count(name, field, published, keep=everything, source=source, reason=reason)
 

@@ -57,6 +57,9 @@ WEIGHTS: Mapping[str, str] = {
     "nvfp4": "nvfp4",
     "mxfp4": CHECKPOINT,  # stated of the experts of gpt-oss alone, whose checkpoints are so
 }
+BY_ENGINE: Mapping[tuple[str, str], str] = {  # where an engine's own files differ
+    ("llama.cpp", "mxfp4"): "int8:32,experts=mxfp4",  # ggml-org's files: all else in Q8_0
+}
 CACHES: Mapping[str, str] = {
     "bf16": "bf16",
     "fp16": "fp16",
@@ -175,7 +178,7 @@ def as_point(row: PublicRow, model: ModelConfig) -> Point:
     layout: Layout = "one GPU" if row.gpus == 1 else "any layout"
     if mesh is not None:
         layout, batch = "mesh", batch // mesh.dp * mesh.dp
-    dtype = WEIGHTS[row.weights]
+    dtype = BY_ENGINE.get((row.engine, row.weights), WEIGHTS[row.weights])
     return Point(
         row=row,
         setting=Setting(
