@@ -64,6 +64,6 @@ def _measured(*, as_json: bool, as_markdown: bool, csv: OutputFile | None) -> No
         csv=csv,
         data=lambda: public_json(rows, found),
         records=lambda: public_records(rows, found),
-        tables=lambda: public_tables(found),
+        tables=lambda: public_tables(rows, found),
         indent=None,
     )

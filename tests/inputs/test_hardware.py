@@ -30,8 +30,8 @@ PRINTED = {
 }
 
 # Driver reports: allocatable MiB as cudaDeviceProp.totalGlobalMem gives them, all digits, and the
-# whole MiB of the board (nvidia-smi's or rocm-smi's total), of which the driver keeps a part. Of the
-# other presets no report was at hand: their capacity is the datasheet's.
+# whole MiB of the board (nvidia-smi's or rocm-smi's total), of which the driver keeps a part. Of
+# the other presets no report was at hand: their capacity is the datasheet's.
 DRIVER = {
     "h200": (143_155.9375, 143_771),
     "h100-sxm": (81_079.25, 81_559),
@@ -262,7 +262,7 @@ def test_a_name_that_stands_for_nothing_stays_as_it_is() -> None:
     assert hardware_name("NVIDIA H300") == "nvidia h300"
     assert set(ALIASES.values()) <= set(hardware_names())
     assert not set(ALIASES) & set(hardware_names())
-    assert "(did you mean h200" in refusal("h201")
+    assert "(did you mean h20 or h200" in refusal("h201")
 
 
 @pytest.mark.parametrize("name", ["h300", "", " ", "..", ".", "h200\0", "*", "h200.TXT"])

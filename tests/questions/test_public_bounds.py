@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from costmodel.costs.calibrations import calibrated
+from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import predict
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
@@ -187,7 +189,7 @@ def test_formats(weights: str, kv: str, dtype: str, kv_dtype: str) -> None:
     ("changes", "reason"),
     [
         ({"model": "a/b", "gpu": "mi250"}, "no preset of the model a/b"),
-        ({"gpu": "mi250"}, "no preset of the GPU mi250"),
+        ({"gpu": "rtx-3090"}, "no preset of the GPU rtx-3090"),
         ({"weights": "not stated"}, "the format of the weights is not stated"),
         ({"weights": "int3"}, "the format of the weights int3 is not known"),
     ],
@@ -200,3 +202,37 @@ def test_what_is_skipped_says_why(changes: dict[str, str], reason: str) -> None:
 def test_a_row_faster_than_its_bound_is_found() -> None:
     """Four GPUs read the 35 GB of each in 10 ms; 9 ms would be impossible."""
     assert one(replace(ROW, measured_s=9e-3)).share > 1 > one(replace(ROW, measured_s=11e-3)).share
+
+
+def test_a_prediction_stands_beside_the_bound_where_the_gpu_is_calibrated() -> None:
+    """What `predict` gives of the same step; a bound that takes experts alike has none."""
+    dense = replace(ROW, model="llama-3.1-8b", gpu="h200", gpus=1, tp=1, weights="bf16", kv="bf16")
+    bound = one(replace(dense, running=16, context=2048))
+    workload = parse_workload(
+        phase="decode", batch=16, context=2048, dtype="bf16", kv_dtype=None, routing=Uniform()
+    )
+    asked = predict(load_model("llama-3.1-8b"), workload, load_hardware("h200"), calibrated("h200"))
+    assert not isinstance(asked.time, Unknown)
+    assert bound.predicted_s == pytest.approx(float(asked.time.predicted_s), rel=1e-12)
+    assert not isinstance(asked.time.energy_j, Unknown)
+    assert bound.predicted_j == pytest.approx(float(asked.time.energy_j), rel=1e-12)
+    assert bound.bound_s < (bound.predicted_s or 0)
+    assert bound.reason is None
+    for changes, words in (
+        ({"weights": "fp8"}, "calibrations are measured in bf16"),
+        ({"gpu": "b200"}, "no calibration for GPU 'b200'"),
+        ({"model": "mixtral-8x7b", "prompts": "not stated"}, "how experts are chosen"),
+        ({"gpus": 4}, "none that can be said as a mesh"),
+    ):
+        other = one(replace(dense, **changes))  # type: ignore[arg-type]
+        assert other.predicted_s is None
+        assert words in (other.reason or "")
+
+
+def test_llama_cpps_files_keep_all_but_experts_in_8_bits() -> None:
+    """ggml-org's gpt-oss: attention, embedding and LM head in Q8_0, experts in MXFP4."""
+    row = replace(MIXTRAL, model="gpt-oss-20b", weights="mxfp4", kv="fp16", prompts="one sequence")
+    theirs, ours = one(replace(row, engine="llama.cpp")), one(row)
+    assert theirs.point.setting.dtype == "int8:32,experts=mxfp4"
+    head = 201088 * 2880  # the largest of what differs
+    assert ours.bound_s - theirs.bound_s > head * (16 - 8.5) / 8 / 2.039e12

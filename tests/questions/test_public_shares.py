@@ -12,7 +12,7 @@ from costmodel.inputs.catalog import load_model
 from costmodel.questions.published import public_bounds as module
 from costmodel.questions.published.public_bounds import RowBound, as_point, public_bounds
 from costmodel.questions.published.public_rows import PublicRow, public_rows
-from costmodel.questions.published.public_shares import Spread, by_batch, by_model
+from costmodel.questions.published.public_shares import Spread, by_batch, by_model, coverage, rules
 from costmodel.show.tables.public import batch_table, range_label
 from tests.commands import output
 
@@ -88,3 +88,32 @@ def test_published_numbers_have_a_csv_file_too(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     told = json.loads(output("reproduce", "--json"))
     assert [row["what"] for row in rows] == [number["what"].replace("\t", " ") for number in told]
+
+
+def test_a_rule_says_how_many_times_its_bound_a_step_takes() -> None:
+    few = [bound(0.5, running=1.0)] * 9
+    some = [bound(0.5, running=8.0)] * 10
+    many = [bound(0.25, running=200.0)] * 12
+    assert rules(by_batch(few)) == (
+        "vllm on several GPUs: no rule, as no range of batches has 10 rows.",
+    )
+    assert rules(by_batch(few + some)) == (
+        "vllm on several GPUs: a step takes about 2.0 times its bound (10 rows).",
+    )
+    (rule,) = rules(by_batch(some + many))
+    assert "about 2.0 (from 8 sequences) to 4.0 (from 128) times its bound (22 rows)" in rule
+
+
+def test_rows_are_counted_with_the_reasons_why_they_lack_a_bound() -> None:
+    rows = [COSTED, replace(COSTED, id="x", gpu="none"), replace(COSTED, id="y", weights="odd")]
+    lines = coverage(rows, public_bounds(rows))
+    assert [(line.of, line.name, line.rows, line.bounded) for line in lines] == [
+        ("engine", "vllm", 3, 1),
+        ("gpu", "mi300x", 2, 1),
+        ("gpu", "none", 1, 0),
+        ("model", "llama-3.1-70b", 3, 1),
+    ]
+    assert lines[0].skipped == {
+        "no preset of the GPU none": 1,
+        "the format of the weights odd is not known": 1,
+    }

@@ -1,4 +1,4 @@
-"""Published times of whole models beside the roofline bound of the same step.
+"""Published times of whole models beside the roofline bound and the prediction of the same step.
 
 A row says less than a workload does. What it leaves open is taken so that the bound holds whatever
 the truth is; then bound / measured is the share of the roofline that the engine reached at least,
@@ -13,17 +13,22 @@ and a share above 1 is a fault of ours or of the row.
   sequences that are alike choose alike.
 - Layout: the mesh that the row states; where it makes none of ours, the bound of one GPU over the
   number of GPUs, which holds for any layout, since copies and exchanges only add.
+
+A prediction stands beside the bound where a calibration of that GPU gives one for these formats.
+Where experts or layout are taken so that the bound holds, nothing says the likely time.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from costmodel.costs.bounded import bounded
+from costmodel.costs.calibrations import calibrated
 from costmodel.costs.gpu import Gpu
+from costmodel.costs.latency import StepTime, Unknown
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import ALIASES, hardware_names, load_hardware
@@ -32,6 +37,7 @@ from costmodel.inputs.parse import parse_workload
 from costmodel.inputs.workload import CHECKPOINT
 from costmodel.layers.mesh import ONE_GPU, Mesh
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.numbers import Number
 from costmodel.questions.published.alike import Alike
 from costmodel.questions.published.public_rows import PublicRow
 from costmodel.routing.popularity import Uniform
@@ -94,10 +100,16 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowBound:
-    """A row and the bound of its step, seconds."""
+    """A row with the bound of its step and the prediction, or why there is none.
+
+    Times are in seconds; `predicted_j` is the energy of a step of all GPUs, in joules.
+    """
 
     point: Point
     bound_s: float
+    predicted_s: float | None = None
+    predicted_j: float | None = None
+    reason: str | None = None  # why something is not predicted
 
     @property
     def row(self) -> PublicRow:
@@ -137,6 +149,7 @@ def public_bounds(
         rows: From `public_rows`.
         models: More models than the presets, by the name that rows have.
     """
+    rows = tuple(rows)
     known = {name: load_model(name) for name in {row.model for row in rows} & set(model_names())}
     known |= models or {}
     skipped: dict[str, str] = {}
@@ -226,16 +239,55 @@ def _bounds(model: ModelConfig, setting: Setting, points: list[Point]) -> list[R
         for values in ([p.batch for p in points], [p.context for p in points])
     )
     step = workload.step(batch=batch, context=context)
-    ceilings = Gpu(hardware=hardware).ceilings(workload)
+    gpu = Gpu(hardware=hardware, calibration=calibrated(setting.gpu))
+    ceilings = gpu.ceilings(workload)
     try:
-        floor = bounded(model, step, workload, ceilings, [hardware]).floor_s
+        at_best = bounded(model, step, workload, ceilings, [hardware])
     except InputError:
         if setting.layout != "mesh":
             raise
         return _bounds(model, replace(setting, layout="any layout", mesh=ONE_GPU), points)
+    floor = at_best.floor_s
     if setting.layout == "any layout":
         floor = floor / setting.gpus
+    time = _no_prediction(setting) or at_best.time(workload, gpu)
+    predicted_s, predicted_j, reason = _predicted(time, len(points))
     return [
-        RowBound(point=replace(point, setting=setting), bound_s=float(bound_s))
-        for point, bound_s in zip(points, np.broadcast_to(floor, batch.shape).flat, strict=True)
+        RowBound(
+            point=replace(point, setting=setting),
+            bound_s=bound_s,
+            predicted_s=second,
+            predicted_j=joule,
+            reason=reason,
+        )
+        for point, bound_s, second, joule in zip(
+            points, _along(floor, len(points)), predicted_s, predicted_j, strict=True
+        )
     ]
+
+
+def _no_prediction(setting: Setting) -> Unknown | None:
+    """Why the step of a setting is bounded only, whatever its GPU; None: it can be predicted."""
+    if setting.experts == "the same":
+        return Unknown(reason="what fills the batch is not stated, nor so how experts are chosen")
+    if setting.layout == "any layout":
+        return Unknown(reason="the layout over the GPUs is none that can be said as a mesh")
+    return None
+
+
+def _predicted(
+    time: StepTime | Unknown, points: int
+) -> tuple[Sequence[float | None], Sequence[float | None], str | None]:
+    """Seconds and joules of each point, None where unknown, and why something is unknown."""
+    nothing = [None] * points
+    if isinstance(time, Unknown):
+        return nothing, nothing, time.reason
+    seconds = _along(time.predicted_s, points)
+    if isinstance(time.energy_j, Unknown):
+        return seconds, nothing, time.energy_j.reason
+    return seconds, _along(time.energy_j, points), None
+
+
+def _along(value: Number, points: int) -> list[float]:
+    """A quantity of a grid along the batch, as numbers."""
+    return [float(one) for one in np.broadcast_to(value, (1, points, 1)).flat]

@@ -7,7 +7,7 @@ exceeds it. `docs/public_latency.py` made the files.
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,7 @@ class Source:
     Attributes:
         key: The short name in rows.
         address: Repository, commit and path, or the thread of an issue.
-        origin: Who measured it and when, and what is odd about the machine.
+        origin: Who measured it and when, and what is odd about the machine; empty: not stated.
         context_rule: How a row's context follows from its lengths. `isl+osl/2`: half the output
             is there on average. `0.9(isl+osl/2)`: lengths are drawn from 0.8 to 1 of the nominal.
             `E[L^2]/2E[L]`: of the published output lengths alone, as prompts were not published.
@@ -100,7 +100,14 @@ class PublicRow:
 @cache
 def public_rows() -> tuple[PublicRow, ...]:
     """All rows, in the order of the file."""
-    sources = {
+    sources = public_sources()
+    return tuple(_row(row, sources[row["source"]]) for row in records("latency"))
+
+
+@cache
+def public_sources() -> Mapping[str, Source]:
+    """Where rows are from, by the short name."""
+    return {
         row["source"]: Source(
             key=row["source"],
             address=row["address"],
@@ -108,18 +115,18 @@ def public_rows() -> tuple[PublicRow, ...]:
             context_rule=row["context_rule"],
             licence=row["licence"],
         )
-        for row in _records("sources")
+        for row in records("sources")
     }
-    return tuple(_row(row, sources[row["source"]]) for row in _records("latency"))
 
 
-def _records(name: str) -> Iterator[dict[str, str]]:
+def records(name: str) -> Iterator[dict[str, str]]:
+    """The rows of a file of `presets/public`, as texts by column."""
     text = (FOLDER / f"{name}.csv").read_text(encoding="utf-8")
     yield from csv.DictReader(text.splitlines())
 
 
 def _row(row: dict[str, str], source: Source) -> PublicRow:
-    ttft_ms = _number(row["ttft_ms"])
+    ttft_ms = number(row["ttft_ms"])
     return PublicRow(
         id=row["id"],
         model=row["model"],
@@ -135,8 +142,8 @@ def _row(row: dict[str, str], source: Source) -> PublicRow:
         kv=row["kv"],
         batch=float(row["batch"]),
         running=float(row["running"]),
-        isl=_number(row["isl"]),
-        osl=_number(row["osl"]),
+        isl=number(row["isl"]),
+        osl=number(row["osl"]),
         context=float(row["context"]),
         ttft_s=None if ttft_ms is None else ttft_ms / 1e3,
         measured_s=float(row["tpot_ms"]) / 1e3,
@@ -147,5 +154,6 @@ def _row(row: dict[str, str], source: Source) -> PublicRow:
     )
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
+    """A number; None of an empty text."""
     return float(text) if text else None

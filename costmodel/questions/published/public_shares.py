@@ -5,13 +5,14 @@ A share is bound / measured. It is lower than the truth where a row was timed ov
 where weights were taken in 4 or 8 bits that an engine leaves in 16.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal, TypeAlias, TypeVar
 
-from costmodel.questions.published.public_bounds import Experts, RowBound
+from costmodel.questions.published.public_bounds import Experts, PublicBounds, RowBound
+from costmodel.questions.published.public_rows import PublicRow
 
 Key = TypeVar("Key", bound=Hashable)
 TimedOver: TypeAlias = Literal["step", "request"]
@@ -107,9 +108,74 @@ def by_batch(bounds: Iterable[RowBound]) -> tuple[BatchShares, ...]:
     )
 
 
+MIN_ROWS = 10  # of a range of batches, for a rule
+INTERCHANGEABLE = 1.1  # medians no farther apart are told as one
+
+
+def rules(lines: Iterable[BatchShares]) -> tuple[str, ...]:
+    """For each engine, in words: what share it reaches and how many times its bound a step takes.
+
+    From the medians of ranges of batches that have `MIN_ROWS` rows at least; of an engine without
+    such a range the sentence says that there is no rule.
+    """
+    groups: dict[tuple[str, bool], list[BatchShares]] = defaultdict(list)
+    for line in lines:
+        groups[line.engine, line.several_gpus].append(line)
+    said = []
+    for (engine, several), ranges in groups.items():
+        where = f"{engine} on {'several GPUs' if several else 'one GPU'}"
+        fit = [line for line in ranges if line.shares.rows >= MIN_ROWS]
+        if not fit:
+            said.append(f"{where}: no rule, as no range of batches has {MIN_ROWS} rows.")
+            continue
+        best = max(fit, key=lambda line: line.shares.median)
+        worst = min(fit, key=lambda line: line.shares.median)
+        times = f"{1 / best.shares.median:.1f}"
+        if best.shares.median > INTERCHANGEABLE * worst.shares.median:
+            times += f" (from {best.first} sequences) to {1 / worst.shares.median:.1f}"
+            times += f" (from {worst.first})"
+        rows = sum(line.shares.rows for line in fit)
+        said.append(f"{where}: a step takes about {times} times its bound ({rows} rows).")
+    return tuple(said)
+
+
 def timed_over(one: RowBound) -> TimedOver:
     """Whether a row was timed over a decode step or over a whole request."""
     return "request" if one.row.timed == "e2e" else "step"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """How many rows of one GPU, engine or model have a bound, and why the others have none."""
+
+    of: Literal["gpu", "engine", "model"]
+    name: str
+    rows: int
+    bounded: int
+    skipped: dict[str, int]  # rows by the reason
+
+
+def coverage(rows: Iterable[PublicRow], found: PublicBounds) -> tuple[Coverage, ...]:
+    """Rows with and without a bound by GPU, engine and model, the most rows first."""
+    rows = tuple(rows)
+    groups: dict[tuple[Literal["gpu", "engine", "model"], str], list[PublicRow]] = defaultdict(list)
+    for row in rows:
+        groups["gpu", row.gpu].append(row)
+        groups["engine", row.engine].append(row)
+        groups["model", row.model].append(row)
+    lines = []
+    for (of, name), some in groups.items():
+        reasons = Counter(found.skipped[row.id] for row in some if row.id in found.skipped)
+        lines.append(
+            Coverage(
+                of=of,
+                name=name,
+                rows=len(some),
+                bounded=len(some) - reasons.total(),
+                skipped=dict(reasons.most_common()),
+            )
+        )
+    return tuple(sorted(lines, key=lambda line: (line.of, -line.rows, line.name)))
 
 
 def _grouped(

@@ -1,15 +1,19 @@
 """Public measurements beside their bounds, as people read them: shares by model and by batch."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from costmodel import units
 from costmodel.questions.published.public_bounds import Experts, PublicBounds
+from costmodel.questions.published.public_rows import PublicRow
 from costmodel.questions.published.public_shares import (
     BATCHES,
     BatchShares,
     ModelShares,
     by_batch,
     by_model,
+    coverage,
+    rules,
 )
 from costmodel.show.text import Table
 
@@ -28,12 +32,14 @@ CAUTION = (
 )
 
 
-def public_tables(found: PublicBounds) -> list[Table]:
-    """Shares by model, engine and GPUs; by engine and batch; rows that were skipped."""
+def public_tables(rows: Sequence[PublicRow], found: PublicBounds) -> list[Table]:
+    """Shares by model, engine and GPUs; by engine and batch; rows without bound or prediction."""
     return [
         model_table(by_model(found.bounds), found),
         batch_table(by_batch(found.bounds)),
         skipped_table(found),
+        coverage_table(rows, found),
+        predicted_table(found),
     ]
 
 
@@ -90,6 +96,7 @@ def batch_table(lines: Sequence[BatchShares]) -> Table:
         notes=(
             "A step takes about its bound (sparsecost predict) over this share. " + CAUTION,
             "Of rows that were timed over a step, and whose experts are taken as uniform.",
+            *rules(lines),
         ),
     )
 
@@ -101,6 +108,36 @@ def skipped_table(found: PublicBounds) -> Table:
         f" {len(found.skipped) + len(found.bounds):,}",
         headers=("reason", "rows"),
         rows=tuple((reason, units.count(rows)) for reason, rows in found.reasons.items()),
+    )
+
+
+def coverage_table(rows: Sequence[PublicRow], found: PublicBounds) -> Table:
+    """Rows with and without a bound by GPU, engine and model."""
+    return Table(
+        title="Rows with a bound by GPU, engine and model",
+        headers=("by", "name", "without one, by reason", "rows", "with a bound"),
+        rows=tuple(
+            (
+                line.of,
+                line.name,
+                "; ".join(f"{reason}: {number:,}" for reason, number in line.skipped.items())
+                or "-",
+                units.count(line.rows),
+                units.count(line.bounded),
+            )
+            for line in coverage(rows, found)
+        ),
+        text_columns=3,
+    )
+
+
+def predicted_table(found: PublicBounds) -> Table:
+    """How many rows with a bound have a predicted time too, and why others have none."""
+    reasons = Counter(bound.reason or "predicted" for bound in found.bounds)
+    return Table(
+        title="Predicted times beside the bounds",
+        headers=("predicted, or why not", "rows"),
+        rows=tuple((reason, units.count(rows)) for reason, rows in reasons.most_common()),
     )
 
 
