@@ -5,7 +5,7 @@ shown as it measured it, with that run's own ceilings.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,16 @@ def _steps() -> Mapping[str, Any]:
     for run in _read("fused_steps")["runs"]:
         steps |= run["steps"]
     return steps
+
+
+def fused_decode_steps() -> Iterator[tuple[str, int, float, str]]:
+    """Model, batch, seconds and file of every whole step, by its latest run."""
+    latest = {name for run in _read("fused_steps")["runs"] for name in run["steps"]}
+    for name, step in _steps().items():
+        model, _, batch = name.partition(", batch ")
+        file = "fused_steps" if name in latest else "fused_decode"
+        source = f"{FOLDER.name}/{file}_h200.json"
+        yield model, int(batch), step["us"]["median"] / 1e6, source
 
 
 def fused_steps() -> str:

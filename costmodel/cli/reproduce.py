@@ -7,9 +7,10 @@ import typer
 
 from costmodel.cli.options import CsvOpt, ForceOpt, JsonOpt, MarkdownOpt
 from costmodel.cli.output import csv_file, print_output
+from costmodel.errors import InputError
 from costmodel.inputs.output_file import OutputFile
 
-EPILOG = "Example: sparsecost reproduce --public"
+EPILOG = "Example: sparsecost reproduce --claims"
 
 
 def reproduce(
@@ -19,7 +20,16 @@ def reproduce(
         typer.Option(
             "--public",
             help="Times of whole models that others measured, beside the roofline bound of the same"
-            " step: the share that engines reach, by model, engine and GPUs, and by batch.",
+            " step, and the prediction where there is one: the share that engines reach, by model,"
+            " engine and GPUs, and by batch.",
+        ),
+    ] = False,
+    claims: Annotated[
+        bool,
+        typer.Option(
+            "--claims",
+            help="What the UltraMemV2 paper claims and its reviewers ask, each with computed and"
+            " measured figures and the verdict that follows from them.",
         ),
     ] = False,
     as_json: JsonOpt = False,
@@ -28,8 +38,10 @@ def reproduce(
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """Published and hand-derived numbers beside ours, each with its convention."""
+    if public and claims:
+        raise InputError("--claims: goes without --public; each is an answer of its own")
     file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
-    answer = _measured if public else _printed
+    answer = _measured if public else _claimed if claims else _printed
     answer(as_json=as_json, as_markdown=as_markdown, csv=file)
 
 
@@ -46,6 +58,22 @@ def _printed(*, as_json: bool, as_markdown: bool, csv: OutputFile | None) -> Non
         data=lambda: [asdict(target) for target in targets],
         records=lambda: (asdict(target) for target in targets),
         tables=lambda: [reproduced_table(targets)],
+    )
+
+
+def _claimed(*, as_json: bool, as_markdown: bool, csv: OutputFile | None) -> None:
+    """Claims of the paper and points of its reviewers."""
+    from costmodel.questions.claims.answers import answers
+    from costmodel.show.claims_json import claims_json, claims_records
+    from costmodel.show.tables.claims import claims_tables
+
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        csv=csv,
+        data=lambda: claims_json(answers()),
+        records=lambda: claims_records(answers()),
+        tables=lambda: claims_tables(answers()),
     )
 
 

@@ -16,4 +16,5 @@ def reproduced_table(targets: Iterable[PublishedNumber]) -> Table:
             for t in targets
         ),
         text_columns=2,
+        notes=("Claims with their verdicts: sparsecost reproduce --claims.",),
     )
