@@ -14,6 +14,7 @@ PAGES = (  # the first is the page at the root of the address
     ("compare", "Compare", "Two to four models on the same workload, over batch and context."),
     ("tradeoffs", "Trade-offs", "Architectures swept: Pareto fronts, and models that match."),
     ("measured", "Measured", "Recordings: predicted against measured, operator by operator."),
+    ("claims", "Is it true?", "What is claimed, computed, measured here and measured by others."),
     ("profile", "Profile", "Run the profiler on this machine, and watch it."),
     ("report", "Report", "A cost report to keep: HTML, Markdown, spreadsheets, JSON."),
     ("method", "Method", "Every formula and every way of measuring, with its source."),

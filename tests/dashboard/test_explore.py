@@ -208,7 +208,7 @@ def test_the_other_phase_has_its_own_usual_context_and_keeps_a_given_one() -> No
 
 
 @pytest.mark.parametrize(
-    "view", ["explore", "compare", "tradeoffs", "measured", "profile", "report", "method"]
+    "view", ["explore", "compare", "tradeoffs", "measured", "claims", "profile", "report", "method"]
 )
 def test_every_page_has_its_heading_when_the_model_is_broken(view: str) -> None:
     at = page_at(view)

@@ -224,7 +224,7 @@ def test_a_prediction_stands_beside_the_bound_where_the_gpu_is_calibrated() -> N
         ({"model": "mixtral-8x7b", "prompts": "not stated"}, "how experts are chosen"),
         ({"gpus": 4}, "none that can be said as a mesh"),
     ):
-        other = one(replace(dense, **changes))  # type: ignore[arg-type]
+        other = one(replace(dense, **changes))
         assert other.predicted_s is None
         assert words in (other.reason or "")
 

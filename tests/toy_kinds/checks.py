@@ -38,8 +38,8 @@ MODEL = load_model(str(TOML))
 B, S, D, L = 3, 50, 32, 4
 WORKLOAD = Workload(batch=B, context=S)
 GPU = load_hardware("h200")
-SAYS_NO_MODEL = ("tradeoffs", "profile", "report", "method")
-PAGES = ("explore", "compare", "tradeoffs", "measured", "profile", "report", "method")
+SAYS_NO_MODEL = ("tradeoffs", "claims", "profile", "report", "method")
+PAGES = ("explore", "compare", "tradeoffs", "measured", "claims", "profile", "report", "method")
 
 
 def command(*arguments: str) -> str:

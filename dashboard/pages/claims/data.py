@@ -1,0 +1,172 @@
+"""The page `Is it true?` as data: claims, public measurements, predicted beside measured.
+
+All of it is computed once in a process: it depends on nothing that a user chooses.
+"""
+
+from functools import cache
+from statistics import median
+
+from costmodel import units
+from costmodel.questions.claims.answers import answers
+from costmodel.questions.claims.claim import Answer
+from costmodel.questions.claims.parity import ParityPoint, Quantity, error, parity
+from costmodel.questions.published.public_bounds import PublicBounds, RowBound, public_bounds
+from costmodel.questions.published.public_energy import EnergyRow, energy_rows
+from costmodel.questions.published.public_rows import public_rows
+from costmodel.questions.published.public_shares import by_batch, rules
+
+CLAIMS, PUBLIC, ACCURACY = "claims", "public measurements", "accuracy"
+PARTS = (CLAIMS, PUBLIC, ACCURACY)
+EVERY = "all"
+MAX_ROWS = 500  # of a table
+FILTERS = {"gpu": "GPU", "engine": "Engine", "model": "Model"}
+QUANTITIES: dict[str, Quantity] = {"time": "graph_s", "energy": "energy_j"}
+Cells = dict[str, str]
+
+
+def ids() -> tuple[str, ...]:
+    """The ids of all claims."""
+    return tuple(answer.claim.id for answer in answers())
+
+
+def answer_of(claim: str) -> Answer:
+    """The answer to the claim of an id."""
+    return next(answer for answer in answers() if answer.claim.id == claim)
+
+
+def sentence() -> str:
+    """How many claims have which verdict."""
+    words = [answer.verdict.word for answer in answers()]
+    counts = [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
+    return f"Of {len(words)} claims: {', '.join(counts)}"
+
+
+def verdicts() -> list[Cells]:
+    """A row for each claim."""
+    return [
+        {
+            "Claim": f"{answer.claim.id}, {answer.claim.who}",
+            "What is said": answer.claim.claim,
+            "Judged here": answer.claim.judged,
+            "Verdict": answer.verdict.word,
+        }
+        for answer in answers()
+    ]
+
+
+@cache
+def public() -> PublicBounds:
+    """All public rows of times with their bounds."""
+    return public_bounds(public_rows())
+
+
+@cache
+def energies() -> tuple[tuple[EnergyRow, RowBound], ...]:
+    """Public rows of energy that have a bound."""
+    bounds = {
+        bound.row.id: bound for bound in public_bounds(one.row for one in energy_rows()).bounds
+    }
+    return tuple((one, bounds[one.row.id]) for one in energy_rows() if one.row.id in bounds)
+
+
+def names(of: str) -> list[str]:
+    """The GPUs, engines or models of rows with a bound."""
+    return sorted({_named(bound, of) for bound in public().bounds})
+
+
+def chosen(wanted: dict[str, str]) -> list[RowBound]:
+    """The rows with a bound of the chosen GPU, engine and model."""
+    return [
+        bound
+        for bound in public().bounds
+        if all(name in {EVERY, _named(bound, of)} for of, name in wanted.items())
+    ]
+
+
+def _named(bound: RowBound, of: str) -> str:
+    return str(getattr(bound.row, of))
+
+
+def row_cells(bound: RowBound) -> Cells:
+    """A public row: circumstances, bound, prediction, measured time, share, source."""
+    row, point = bound.row, bound.point
+    return {
+        "Model": row.model,
+        "GPUs": f"{row.gpus} x {row.gpu}",
+        "Engine": f"{row.engine} {row.engine_version}".strip(),
+        "Weights": row.weights,
+        "Batch": units.count(point.batch),
+        "Context": units.count(point.context),
+        "Bound": units.seconds(bound.bound_s),
+        "Predicted": units.seconds(bound.predicted_s) if bound.predicted_s else units.NOT_KNOWN,
+        "Measured": units.seconds(row.measured_s),
+        "Bound / measured": units.formatted(bound.share, "share"),
+        "Why no prediction": bound.reason or "",
+        "Source": row.source.address,
+    }
+
+
+def energy_cells(one: EnergyRow, bound: RowBound) -> Cells:
+    """A public row of energy: joules a token, power, and the time of its step with the bound."""
+    step_j = bound.predicted_j
+    return {
+        "Model": one.row.model,
+        "GPUs": f"{one.row.gpus} x {one.row.gpu}",
+        "Task": one.task,
+        "Batch": units.count(bound.point.batch),
+        "Measured J a token": units.formatted(one.j_per_token, "j"),
+        "Predicted J a token": units.NOT_KNOWN
+        if step_j is None
+        else units.formatted(step_j / bound.point.batch, "j"),
+        "Measured power": units.formatted(one.power_w, "w"),
+        "Bound of a step": units.seconds(bound.bound_s),
+        "Measured step": units.seconds(one.row.measured_s),
+        "Why no prediction": bound.reason or "",
+        "Source": one.row.source.address,
+    }
+
+
+def public_sentence(bounds: list[RowBound]) -> str:
+    """How many rows there are, and what share they reach."""
+    shares = [bound.share for bound in bounds]
+    predicted = sum(bound.predicted_s is not None for bound in bounds)
+    return (
+        f"{len(bounds):,} rows with a bound; bound over measured: median"
+        f" {units.formatted(median(shares), 'share')}, at most"
+        f" {units.formatted(max(shares), 'share')}; {predicted:,} with a predicted time"
+    )
+
+
+def engine_rules() -> tuple[str, ...]:
+    """How many times its bound a step takes, by engine."""
+    return rules(by_batch(public().bounds))
+
+
+def points(quantity: str) -> tuple[ParityPoint, ...]:
+    """Predicted beside measured steps of a quantity, the worst first."""
+    found = [point for point in parity() if point.quantity == QUANTITIES[quantity]]
+    return tuple(sorted(found, key=lambda one: -max(one.ratio, 1 / one.ratio)))
+
+
+def parity_sentence(quantity: str) -> str:
+    """How far predictions are from what was measured."""
+    some = points(quantity)
+    return (
+        f"{len(some):,} decode steps: predicted {quantity} is {100 * error(some):.1f} % off,"
+        f" exp(mean |ln measured / predicted|) - 1"
+    )
+
+
+def parity_cells(point: ParityPoint) -> Cells:
+    """One step, predicted and measured."""
+    unit: units.Unit = "s" if point.quantity == "graph_s" else "j"
+    return {
+        "Model": point.model,
+        "Batch": units.count(point.batch),
+        "Context": units.count(point.context),
+        "Routing": point.routing,
+        "Predicted": units.formatted(point.predicted, unit),
+        "Measured": units.formatted(point.measured, unit),
+        "Measured / predicted": units.ratio(point.ratio),
+        "Source": point.source,
+    }

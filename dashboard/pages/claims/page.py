@@ -1,0 +1,131 @@
+"""Is it true?: claims with verdicts, public measurements, predicted beside measured."""
+
+import streamlit as st
+
+from costmodel.questions.claims.parity import HELD_OUT
+from costmodel.questions.published.public_rows import public_rows
+from costmodel.questions.published.public_shares import by_batch
+from costmodel.show.tables.claims import NOTES, figure_cells
+from costmodel.show.tables.public import batch_table, coverage_table, skipped_table
+from dashboard.app.address import linked, one_of
+from dashboard.app.entry import PAGES_FOLDER
+from dashboard.app.widgets import chart, explained, plain, prose, table, text_table
+from dashboard.pages.claims import charts, data
+
+HOW_PUBLIC = """
+Others measured these times and published them; this project repeated none. The bound is computed
+from datasheets alone. What a row leaves open is taken so that the bound holds whatever the truth is
+(docs/public_measurements.md). A prediction needs a calibration of the GPU in the formats of the
+row; where there is none, the table says why. No row was left out because a bound exceeds it.
+"""
+WHATEVER = "This page shows the same whatever the sidebar says."
+
+
+def draw_claims() -> None:
+    """The verdicts, and one claim with all its figures."""
+    st.title(plain(data.sentence()))
+    st.caption(WHATEVER)
+    ids = data.ids()
+    claim = st.segmented_control(
+        "Claim",
+        ids,
+        default=ids[0],
+        required=True,
+        **linked("cl_id", one_of(ids), instead=ids[0]),
+        help="C: the UltraMemV2 paper. R: its reviewers.",
+    )
+    answer = data.answer_of(claim or ids[0])
+    st.subheader(plain(f"{answer.claim.id}: {answer.verdict.word}"))
+    st.markdown(plain(answer.claim.claim))
+    st.caption(plain(f"Stands in: {answer.claim.stands}. Judged here: {answer.claim.judged}"))
+    st.markdown(plain(answer.verdict.because))
+    view = answer.claim.view
+    st.page_link(
+        PAGES_FOLDER / view.page / "page.py",
+        label=f"See it on the page {view.page.capitalize()}",
+        icon=":material/arrow_forward:",
+        query_params=view.query,
+    )
+    heads = ("Figure", "Of", "Computed or measured", "Source", "First", "Second", "Ratio")
+    table(
+        [dict(zip(heads, figure_cells(one), strict=True)) for one in answer.figures],
+        alt=f"Figures of claim {answer.claim.id}, computed and measured.",
+        key="cl_figures",
+    )
+    for note in NOTES:
+        st.caption(note)
+    st.subheader("All claims")
+    prose(data.verdicts(), alt="Claims, what is judged of each, and the verdict")
+
+
+def draw_public() -> None:
+    """The shares of public rows, engines' rules, energy, and what was skipped."""
+    head = st.container()
+    columns = st.columns(len(data.FILTERS))
+    wanted = {}
+    for column, (of, label) in zip(columns, data.FILTERS.items(), strict=True):
+        options = [data.EVERY, *data.names(of)]
+        key = f"cl_{of}"
+        wanted[of] = str(
+            column.selectbox(label, options, **linked(key, one_of(options), instead=data.EVERY))
+        )
+    bounds = data.chosen(wanted)
+    with head:
+        st.title("What others measured, beside the bound")
+        st.text(data.public_sentence(bounds) if bounds else "No row is of all that is chosen.")
+    if bounds:
+        chart(
+            charts.shares(bounds),
+            alt="Scatter of bound over measured by batch, both axes logarithmic, a line at 1; the"
+            " table below has the rows.",
+            key="cl_shares",
+        )
+        shown = sorted(bounds, key=lambda bound: -bound.share)[: data.MAX_ROWS]
+        st.caption(f"{len(shown):,} of {len(bounds):,} rows, the nearest to their bound first.")
+        table(map(data.row_cells, shown), alt="Public rows beside their bounds.", key="cl_rows")
+    explained("How rows are compared", HOW_PUBLIC)
+    text_table(batch_table(by_batch(data.public().bounds)), key="cl_batches")
+    st.subheader("Energy that others measured")
+    table(
+        [data.energy_cells(*one) for one in data.energies()],
+        alt="Measured energy and power, and the bound of the step.",
+        key="cl_energy",
+    )
+    text_table(skipped_table(data.public()), key="cl_skipped")
+    text_table(coverage_table(public_rows(), data.public()), key="cl_coverage")
+
+
+def draw_accuracy() -> None:
+    """Predicted against measured, worst first; and that nothing is held out yet."""
+    quantity = st.segmented_control(
+        "Quantity",
+        list(data.QUANTITIES),
+        default="time",
+        required=True,
+        **linked("cl_quantity", one_of(data.QUANTITIES), instead="time"),
+    )
+    points = data.points(quantity or "time")
+    st.title(plain(data.parity_sentence(quantity or "time")))
+    st.info(HELD_OUT)
+    chart(
+        charts.parity(points),
+        alt="Predicted against measured, both axes logarithmic; the table below has the points.",
+        key="cl_parity",
+    )
+    st.caption("Decode steps on an H200 in bf16 by plain PyTorch's kernels; the worst first.")
+    table(map(data.parity_cells, points), alt="Predicted and measured steps.", key="cl_points")
+
+
+part = st.segmented_control(
+    "Part",
+    list(data.PARTS),
+    default=data.CLAIMS,
+    required=True,
+    **linked("cl_part", one_of(data.PARTS), instead=data.CLAIMS),
+)
+if part == data.PUBLIC:
+    draw_public()
+elif part == data.ACCURACY:
+    draw_accuracy()
+else:
+    draw_claims()
