@@ -1,0 +1,63 @@
+"""The page `Is it true?`: every claim has its verdict, and its link opens without a complaint."""
+
+import pytest
+
+from costmodel.questions.claims.answers import answers
+from costmodel.questions.claims.claim import Answer, claims
+from costmodel.questions.claims.parity import HELD_OUT, parity
+from dashboard.app.widgets import plain
+from dashboard.pages.claims import charts, data
+from tests.dashboard.pages import opened
+
+
+def test_the_page_opens_on_the_verdicts_and_a_claims_figures() -> None:
+    at = opened("claims", cl_id="C2")
+    assert len(at.title) == 1
+    assert at.title[0].value == plain(data.sentence())
+    assert data.sentence().startswith("Of 14 claims: ")
+    assert at.subheader[0].value == plain("C2: holds within limits")
+    (figures,) = (frame.value for frame in at.dataframe)
+    assert len(figures) == len(data.answer_of("C2").figures)
+    assert set(figures["Computed or measured"]) == {"computed", "measured"}
+    assert not at.warning
+
+
+def test_public_rows_are_drawn_and_filtered() -> None:
+    at = opened("claims", cl_part=data.PUBLIC, cl_gpu="gb10")
+    assert at.title[0].value == "What others measured, beside the bound"
+    rows = at.dataframe[0].value
+    assert len(rows) == 36
+    assert set(rows["GPUs"]) == {"1 x gb10"}
+    assert all(rows["Why no prediction"])
+    at.selectbox(key="cl_engine").set_value("vllm").run()
+    assert not at.exception
+    assert "No row is of all that is chosen." in [text.value for text in at.text]
+
+
+@pytest.mark.parametrize("quantity", data.QUANTITIES)
+def test_accuracy_says_what_is_not_measured_yet(quantity: str) -> None:
+    at = opened("claims", cl_part=data.ACCURACY, cl_quantity=quantity)
+    assert at.info[0].value == HELD_OUT
+    shown = at.dataframe[0].value
+    assert len(shown) == len(data.points(quantity))
+    ratios = [point.ratio for point in data.points(quantity)]
+    assert max(ratios[0], 1 / ratios[0]) == max(max(one, 1 / one) for one in ratios)
+
+
+def test_every_point_and_every_row_is_in_its_chart() -> None:
+    bounds = data.chosen({"gpu": "b300", "engine": data.EVERY, "model": data.EVERY})
+    drawn = charts.shares(bounds).data
+    assert sum(len(trace.x) for trace in drawn) == len(bounds)
+    times = data.points("time")
+    *models, line = charts.parity(times).data
+    assert sum(len(trace.x) for trace in models) == len(times)
+    assert line.x == line.y
+    assert len(times) + len(data.points("energy")) == len(parity())
+
+
+@pytest.mark.parametrize("answer", answers(), ids=list(claims()))
+def test_the_link_of_a_claim_opens_what_it_names(answer: Answer) -> None:
+    view = answer.claim.view
+    at = opened(view.page, **{key: value for key, value in view.query.items()})  # type: ignore[arg-type]
+    told = [warning.value for warning in at.warning if "In the address" in warning.value]
+    assert not told
