@@ -6,9 +6,16 @@ from functools import cache
 
 from costmodel import units
 from costmodel.questions.published.public_bounds import PublicBounds, public_bounds
+from costmodel.questions.published.public_energy import energy_rows
 from costmodel.questions.published.public_rows import public_rows
-from costmodel.questions.published.public_shares import by_batch, by_model
-from costmodel.show.tables.public import batch_table, model_table, skipped_table
+from costmodel.questions.published.public_shares import by_batch, by_model, rules
+from costmodel.show.tables.public import (
+    batch_table,
+    coverage_table,
+    model_table,
+    predicted_table,
+    skipped_table,
+)
 from costmodel.show.text import Table
 from docs.markdown import markdown
 
@@ -28,11 +35,27 @@ def public_skipped() -> str:
     return _rows(skipped_table(_found()))
 
 
+def public_rules() -> str:
+    """The rule of each engine, in words."""
+    return "".join(f"- {rule}\n" for rule in rules(by_batch(_found().bounds)))
+
+
+def public_predicted() -> str:
+    """How many rows have a predicted time, and why others have none."""
+    return _rows(predicted_table(_found()))
+
+
+def public_coverage() -> str:
+    """Rows with a bound by GPU, engine and model."""
+    return _rows(coverage_table(public_rows(), _found()))
+
+
 def public_sources() -> str:
     """Where rows are from, by repository, with its licence."""
+    every = [*public_rows(), *(power.row for power in energy_rows())]
     rows = Counter(
         (row.source.address.partition("@")[0].partition(" ")[0], row.source.licence)
-        for row in public_rows()
+        for row in every
     )
     return markdown(
         ("source", "licence as stated", "rows"),
@@ -51,6 +74,8 @@ def public_values() -> dict[str, str]:
         "public_mesh": f"{found.layouts['mesh']:,}",
         "public_any": f"{found.layouts['any layout']:,}",
         "public_exceeding": f"{sum(bound.share > 1 for bound in found.bounds)}",
+        "public_energy": f"{len(energy_rows()):,}",
+        "public_energy_bounds": f"{len(public_bounds(one.row for one in energy_rows()).bounds):,}",
         "public_most": units.formatted(max(bound.share for bound in found.bounds), "share"),
     }
 
@@ -67,5 +92,8 @@ def _rows(table: Table) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
-    for make in (public_by_model, public_by_batch, public_skipped, public_sources)
+    for make in (
+        *(public_by_model, public_by_batch, public_rules, public_predicted, public_skipped),
+        *(public_coverage, public_sources),
+    )
 }

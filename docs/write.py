@@ -3,7 +3,7 @@
 Three parts of a page are generated; the rest is written by hand.
 
 - A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`,
-  `docs.collectives`, `docs.fused_steps`, `docs.host_tables`, `docs.mechanisms`,
+  `docs.claims`, `docs.collectives`, `docs.fused_steps`, `docs.host_tables`, `docs.mechanisms`,
   `docs.ngram_rows`, `docs.pair_tables`, `docs.public_tables`, `docs.several_gpus` or
   `docs.three_ways`, or what a command of `COMMANDS` prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from docs.claims import TABLES as CLAIMS
+from docs.claims import claims_values
 from docs.collectives import TABLES as COLLECTIVES
 from docs.collectives import collective_values
 from docs.commands import printed
@@ -60,6 +62,7 @@ def values() -> Mapping[str, str]:
         | three_ways_values()
         | collective_values()
         | mesh_values()
+        | claims_values()
     )
 
 
@@ -79,7 +82,7 @@ def _block(name: str) -> str:
     if name in COMMANDS:
         return printed(COMMANDS[name])
     tables = TABLES | FUSED_TABLES | HOST_TABLES | MECHANISMS | NGRAM_TABLES | PAIR_TABLES
-    tables |= PUBLIC_TABLES | THREE_WAYS_TABLES | COLLECTIVES | MESHES
+    tables |= PUBLIC_TABLES | THREE_WAYS_TABLES | COLLECTIVES | MESHES | CLAIMS
     return tables[name]()
 
 

@@ -58,6 +58,6 @@ def test_every_point_and_every_row_is_in_its_chart() -> None:
 @pytest.mark.parametrize("answer", answers(), ids=list(claims()))
 def test_the_link_of_a_claim_opens_what_it_names(answer: Answer) -> None:
     view = answer.claim.view
-    at = opened(view.page, **{key: value for key, value in view.query.items()})  # type: ignore[arg-type]
+    at = opened(view.page, **dict(view.query))  # type: ignore[arg-type]
     told = [warning.value for warning in at.warning if "In the address" in warning.value]
     assert not told
