@@ -245,8 +245,8 @@ def test_presets_are_completed() -> None:
     [
         ("sparsecost predict olmoe-1", {"olmoe-1b-7b"}),
         ("sparsecost compare olmoe-1b-7b llama-3.1-7", {"llama-3.1-70b"}),
-        ("sparsecost predict olmoe-1b-7b --hardware mi", {"mi300x"}),
-        ("sparsecost hardware b", {"b200"}),
+        ("sparsecost predict olmoe-1b-7b --hardware mi", {"mi250", "mi300x"}),
+        ("sparsecost hardware b", {"b200", "b300"}),
         ("sparsecost predict olmoe-1b-7b --phase pre", {"prefill"}),
         ("sparsecost com", {"compare"}),
     ],
