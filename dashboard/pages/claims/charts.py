@@ -6,10 +6,13 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.claims.parity import ParityPoint
 from costmodel.questions.published.public_bounds import RowBound
+from costmodel.show.text import capitalised
 from dashboard.app.figures import SYMBOLS, colour, framed
 
+BOUND = STEP_QUANTITIES["time.floor_s"].label
 MARK = 7  # pixels
 LINE = {"color": "#555555", "dash": "dash"}
 
@@ -37,7 +40,7 @@ def shares(bounds: Sequence[RowBound]) -> go.Figure:
     return framed(
         figure,
         x_title="Batch, sequences that decode",
-        y_title="Roofline bound / measured time",
+        y_title=f"{capitalised(BOUND)} / measured time",
         x_log=True,
         y_log=True,
     )

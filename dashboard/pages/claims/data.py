@@ -152,7 +152,7 @@ def parity_sentence(quantity: str) -> str:
     """How far predictions are from what was measured."""
     some = points(quantity)
     return (
-        f"{len(some):,} decode steps: predicted {quantity} is {100 * error(some):.1f} % off,"
+        f"{len(some):,} steps of decode: predicted {quantity} is {100 * error(some):.1f} % off,"
         f" exp(mean |ln measured / predicted|) - 1"
     )
 
