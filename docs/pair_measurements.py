@@ -14,12 +14,13 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload
+from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.measured import Spread
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Recording, load_recording
-from docs.recorded import FOLDER, PREFIX
+from docs.recorded import PREFIX
 
-GROUPED = FOLDER / "grouped"
+GROUPED = SHIPPED / "grouped"
 GPU = "h200"
 BACKENDS: tuple[Backend, ...] = ("torch", "fused")
 BATCHES = (1, 4, 16, 64, 256, 1024)
@@ -89,7 +90,7 @@ def short(name: str) -> str:
 @cache
 def recording_of(name: str, backend: Backend) -> Recording | None:
     """The recording of a model by the kernels of a backend; None where there is none."""
-    folder = FOLDER if name in model_names() else GROUPED
+    folder = SHIPPED if name in model_names() else GROUPED
     kernels = "" if backend == "torch" else f"-{backend}"
     path = folder / f"{PREFIX}{name}{kernels}.json"
     return load_recording(path) if path.exists() else None

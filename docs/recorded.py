@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 
 from costmodel.inputs.workload import Phase
+from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.measured import Spread
 from costmodel.recordings.recording import Case, Check, Recording, load_recording
 from costmodel.validation.bounds import violations
@@ -16,7 +16,6 @@ from costmodel.validation.recorded_routing import recorded_distinct
 from costmodel.validation.required_work import operator_work, required_work
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
 
-FOLDER = Path(__file__).parents[1] / "recordings"
 PREFIX = "h200-"
 
 
@@ -55,7 +54,7 @@ class Recorded:
         self.gpus = Gpus()
         recordings = {
             path.stem.removeprefix(PREFIX): load_recording(path)
-            for path in sorted(FOLDER.glob("*.json"))
+            for path in sorted(SHIPPED.glob("*.json"))
         }
         self.recordings = {name: each for name, each in recordings.items() if _of_torch(each)}
         self.planned = sum(len(recording.cases) for recording in self.recordings.values())

@@ -6,6 +6,7 @@
 import sys
 from pathlib import Path
 
+from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.recording import load_recording
 from costmodel.validation.repeatability import (
     CountAgreement,
@@ -16,7 +17,6 @@ from costmodel.validation.repeatability import (
     quantity_changes,
 )
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
 ONE_READING = ("idle_power_w",)  # read once in a session, whatever the case
 HEAD = """\
 | quantity | run | n | usual difference | largest | usual spread | within it |
@@ -33,8 +33,8 @@ every median lies within it. "One reading" is one mean over a loop, which has no
 
 def committed() -> list[RecordingPair]:
     """The recordings that were made twice."""
-    again = sorted((RECORDINGS / "again").glob("*.json"))
-    return [(load_recording(RECORDINGS / path.name), load_recording(path)) for path in again]
+    again = sorted((SHIPPED / "again").glob("*.json"))
+    return [(load_recording(SHIPPED / path.name), load_recording(path)) for path in again]
 
 
 def committed_table() -> str:

@@ -34,6 +34,7 @@ from costmodel.inputs.workload import (
     Phase,
 )
 from costmodel.recordings.case_workload import IN_HBM, Dtype
+from costmodel.recordings.folders import own_folder, refuse_shipped
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.routing.by_population import POPULATIONS
 from costmodel.show.text import printable
@@ -106,12 +107,14 @@ def profile(
         str, typer.Option(metavar="LIST", help="Kinds of run, of which each is a process.")
     ] = ",".join(RUNS),
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="PATH",
-            help="A .json file for one model, or a folder: h200-olmoe-1b-7b.json and so on in it.",
+            help="A .json file for one model, or a folder: h200-olmoe-1b-7b.json and so on in it."
+            " (Default: the folder of your own recordings, SPARSECOST_RECORDINGS or ./recordings.)",
+            show_default=False,
         ),
-    ] = Path("recordings"),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Measure what the recording lacks, and keep the rest.")
     ] = False,
@@ -188,7 +191,7 @@ def profile(
     planned = _planned_models(models, typed_models(models, ignore_key), backends, plan_of)
     request = ProfileRequest(
         models=planned,
-        out=_out(out, len(planned)),
+        out=_out(out or own_folder(), len(planned)),
         device=device,
         dtype=dtype,
         weights_seed=WEIGHTS_SEED,
@@ -274,10 +277,11 @@ def _spelt_law(law: str) -> str:
 
 
 def _out(path: Path, recordings: int) -> Path:
-    """The path of `--out`: a .json file of one model, or a folder.
+    """The path of `--out`: a .json file of one model, or a folder, but no shipped recording.
 
     A folder that is to be made has a name without a suffix of letters, as a file has one.
     """
+    refuse_shipped(path, field="out")
     named = shown(str(path))
     if path.suffix.lower() == ".json" and not path.is_dir():
         if recordings > 1:

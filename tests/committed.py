@@ -1,15 +1,15 @@
 """The recordings that the repository ships, each read and joined once in a test session."""
 
 from functools import cache
-from pathlib import Path
 
+from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Case, Recording, load_recording
 from costmodel.validation.join import join
 from costmodel.validation.joined import JoinedCase
 from costmodel.validation.machines import Gpus
 
-FOLDER = Path(__file__).parents[1] / "recordings"
+FOLDER = SHIPPED
 FUSED = sorted(FOLDER.glob("*-fused.json"))
 FIRST = sorted(set(FOLDER.glob("*.json")) - set(FUSED))  # of plain PyTorch
 AGAIN = sorted((FOLDER / "again").glob("*.json"))

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from costmodel.recordings.folders import SHIPPED
 from docs.write import ROOT
 from tests.committed import FIRST
 
 COMPARISON, MEASURING = (
     (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("comparison.md", "measuring.md")
 )
-FOLDER = ROOT / "recordings"
 SMALL, LARGE = ("olmoe-227m-1.2b", "ultramemv2-227m-1.2b"), ("olmoe-1b-7b", "ultramemv2-1b-7b")
 RUN_OF = {
     "kernel_s": "trace",
@@ -29,7 +29,7 @@ def presets() -> tuple[str, ...]:
 
 @cache
 def recorded(model: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((FOLDER / f"h200-{model}.json").read_text())
+    found: dict[str, Any] = json.loads((SHIPPED / f"h200-{model}.json").read_text())
     return found
 
 

@@ -51,6 +51,8 @@ def smoke(folder: Path) -> str:
     assert prediction["operators"], "the prediction has no operators"
     public = json.loads(run(env / "bin" / "sparsecost", *PUBLIC, cwd=folder))
     assert public["by_model"], "the wheel has no public measurements"
+    check = [env / "bin" / "sparsecost", "validate", "h200-olmoe-1b-7b", "--json"]
+    assert json.loads(run(*check, cwd=folder))["errors"], "the wheel has no recordings"
     return wheel.name
 
 

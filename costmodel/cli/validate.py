@@ -14,11 +14,10 @@ from costmodel.cli.typed_models import tell_ignored_keys
 from costmodel.errors import InputError
 from costmodel.inputs.hf.fields import ignored_keys
 
-FOLDER = Path("recordings")
 MAX_ROWS = 20  # of a quantity in JSON
 MAX_RECORDINGS = 256
 
-EPILOG = "Example: sparsecost validate recordings/h200-olmoe-1b-7b.json --csv rows.csv"
+EPILOG = "Example: sparsecost validate h200-olmoe-1b-7b --csv rows.csv"
 
 
 def validate(
@@ -26,11 +25,20 @@ def validate(
         list[Path] | None,
         typer.Argument(
             metavar="[RECORDING]...",
-            help="Files that `sparsecost profile` wrote. (Default: recordings/*.json.)",
+            help="Shipped recordings by name, or files that `sparsecost profile` wrote."
+            " (Default: all that are shipped.)",
             show_default=False,
         ),
     ] = None,
     *,
+    own: Annotated[
+        bool,
+        typer.Option(
+            "--own",
+            help="Your own recordings: those in the folder of SPARSECOST_RECORDINGS, else in"
+            " ./recordings.",
+        ),
+    ] = False,
     calibration: CalibrationOpt = None,
     everything: Annotated[
         bool, typer.Option("--all", help="List every line, case and row, not the worst alone.")
@@ -49,13 +57,11 @@ def validate(
     from costmodel.validation.validate import validate as compare
 
     file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
-    paths = recordings or sorted(FOLDER.glob("*.json"))
-    if not paths:
-        raise InputError(f"recordings: none are given, and there is no {FOLDER}/*.json here")
+    paths = _paths(recordings or [], own=own)
     if len(paths) > MAX_RECORDINGS:
         raise InputError(f"recordings={len(paths)}: at most {MAX_RECORDINGS} are read at once")
     with _without_collector():
-        loaded = [(name, load_recording(path)) for name, path in _named(paths)]
+        loaded = [(name, load_recording(path)) for name, path in paths]
         validation = compare(loaded, Gpus(calibration))
     models = {name: recording.model for name, recording in loaded}
     for name, model in models.items():
@@ -85,9 +91,39 @@ def _without_collector() -> Iterator[None]:
         gc.enable()
 
 
+def _paths(typed: list[Path], *, own: bool) -> list[tuple[str, Path]]:
+    """The recordings that are meant, each with its name; says which of a user's own are left out.
+
+    Raises:
+        InputError: Some are typed beside `--own`, or there are none of one's own.
+    """
+    from costmodel.recordings.folders import (
+        own_folder,
+        own_names,
+        recording_file,
+        shipped_names,
+        typed_recording,
+    )
+
+    if own and typed:
+        raise InputError("own: reads all of your own recordings; leave out the names or --own")
+    if typed:
+        return _named([typed_recording(path) for path in typed])
+    mine = own_names()
+    if own and not mine:
+        raise InputError(f"own: there is no {own_folder()}/*.json here")
+    if mine and not own:
+        what = "1 recording" if len(mine) == 1 else f"{len(mine)} recordings"
+        typer.echo(f"not counted: {what} of your own in {own_folder()}; see --own", err=True)
+    names = mine if own else shipped_names()
+    return _named([recording_file(name) for name in names])
+
+
 def _named(paths: list[Path]) -> list[tuple[str, Path]]:
-    """The files with their names without suffix; the whole path where two share a name."""
-    names = [path.stem for path in paths]
+    """The files with their titles; the whole path where two share one."""
+    from costmodel.recordings.folders import recording_title
+
+    names = [recording_title(path) for path in paths]
     return [
         (str(path) if names.count(name) > 1 else name, path)
         for name, path in zip(names, paths, strict=True)

@@ -1,11 +1,10 @@
-"""Recordings that the app may open: the files of one folder, by name, and uploaded files.
+"""Recordings that the app may open: shipped ones and a user's own by name, and uploaded files.
 
 A name from an address is looked up among the folder's files and never becomes a path. A recording
 is read once and kept until its file changes.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,34 +15,24 @@ from pydantic import TypeAdapter, ValidationError
 from costmodel.errors import InputError, shown
 from costmodel.inputs.files import MAX_FILE_BYTES, read_json_object
 from costmodel.inputs.model import ModelConfig
+from costmodel.recordings.folders import (
+    is_own,
+    own_names,
+    recording_file,
+    shipped_names,
+)
 from costmodel.recordings.recording import Recording, load_recording
 from costmodel.validation.measured_model import measured_alike
 from dashboard.app.given_file import read_given
 
-VARIABLE = "SPARSECOST_RECORDINGS"
-CHECKOUT = Path(__file__).parents[2] / "recordings"
 ZIP = b"PK\x03\x04"  # how an archive begins
 KEPT = 16
-AGAIN = "again"
 USUAL_BACKEND = "torch"
 
 
-def folder() -> Path:
-    """The folder of recordings: of the environment, else `./recordings`, else the checkout's."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named)
-    here = Path("recordings")
-    return here if here.is_dir() else CHECKOUT
-
-
 def recording_names() -> tuple[str, ...]:
-    """The JSON files in the folder itself, sorted."""
-    return tuple(sorted(path.name for path in folder().glob("*.json") if path.is_file()))
-
-
-def repeat_names() -> tuple[str, ...]:
-    """The JSON files in its folder `again`, sorted: repeated profiles, each as `again/NAME`."""
-    return tuple(sorted(f"{AGAIN}/{path.name}" for path in (folder() / AGAIN).glob("*.json")))
+    """The shipped recordings, then the user's own, each as `own/NAME`."""
+    return (*shipped_names(), *own_names())
 
 
 def load(name: str) -> Recording:
@@ -60,8 +49,9 @@ def matching(
 ) -> tuple[str, ...]:
     """The names of recordings that measured a model, whatever it is called; its preset's first.
 
-    Of several, those of plain PyTorch's kernels come first. Looks among `names`, or among all
-    `recording_names`; with `backend`, only for recordings of its kernels.
+    Of several, those that are shipped come first, and of these those of plain PyTorch's kernels.
+    Looks among `names`, or among all `recording_names`; with `backend`, only for recordings of its
+    kernels.
     """
     equal = []
     for name in recording_names() if names is None else names:
@@ -69,7 +59,7 @@ def matching(
         if backend not in {None, measured}:
             continue
         if recorded is not None and measured_alike(recorded, model):
-            equal.append((preset != model.name, measured != USUAL_BACKEND, name))
+            equal.append((is_own(name), preset != model.name, measured != USUAL_BACKEND, name))
     return tuple(name for *_, name in sorted(equal))
 
 
@@ -89,9 +79,7 @@ def from_upload(data: bytes, name: str) -> Recording:
 
 def _file(name: str) -> tuple[str, int, int]:
     """The path of a recording, its time of change and its size: the key under which it is kept."""
-    if name not in {*recording_names(), *repeat_names()}:
-        raise InputError(f"recording={shown(name)}: is no file of the folder of recordings")
-    path = folder().absolute() / name
+    path = recording_file(name).absolute()
     status = path.stat()
     return str(path), status.st_mtime_ns, status.st_size
 

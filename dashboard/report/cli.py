@@ -46,7 +46,10 @@ def report(
     calibration: CalibrationOpt = None,
     recording: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="A recording of one of the models; may be repeated."),
+        typer.Option(
+            metavar="PATH",
+            help="A recording of one of the models, or the name of a shipped one; may be repeated.",
+        ),
     ] = None,
     price_per_hour: Annotated[
         float | None, typer.Option(metavar="USD", help="What an hour of the GPU costs.")
@@ -118,10 +121,12 @@ def _made(
     from costmodel.inputs.catalog import numbered
     from costmodel.inputs.hardware import load_hardware
     from costmodel.inputs.parse import parse_batches, parse_routing
+    from costmodel.recordings.folders import typed_recording
     from costmodel.recordings.recording import load_recording
     from costmodel.validation.machines import Gpus
     from dashboard.report.build import Asked, build, compared_batches, now
 
+    files = [typed_recording(path) for path in recordings]
     batches, contexts = typed.batches(), typed.contexts
     compared = compared_batches(batches) if compare_batch is None else parse_batches(compare_batch)
     workload = typed.workload(
@@ -136,8 +141,7 @@ def _made(
         hardware=load_hardware(hardware),
         calibration=calibrated(hardware, calibration),
         recordings=tuple(
-            (name, load_recording(path))
-            for name, path in zip(_names(recordings), recordings, strict=True)
+            (name, load_recording(path)) for name, path in zip(_names(files), files, strict=True)
         ),
         gpus=Gpus(calibration),
         price_per_hour=price_per_hour,
@@ -147,12 +151,15 @@ def _made(
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """What the report calls each recording: its file's name, with a number where it comes again."""
-    names: list[str] = []
-    for path in paths:
-        again = sum(other.stem == path.stem for other in paths[: len(names)])
-        names.append(f"{path.stem} ({again + 1})" if again else path.stem)
-    return names
+    """What the report calls each recording: its title, with a number where it comes again."""
+    from costmodel.recordings.folders import recording_title
+
+    titles = [recording_title(path) for path in paths]
+    numbers = [titles[:index].count(title) + 1 for index, title in enumerate(titles)]
+    return [
+        title if number == 1 else f"{title} ({number})"
+        for title, number in zip(titles, numbers, strict=True)
+    ]
 
 
 def _contents(text: str) -> "tuple[Content, ...]":

@@ -1,7 +1,6 @@
 """The dashboard as a process of its own, started by its launcher as on a fresh machine."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +14,6 @@ from urllib.request import urlopen
 
 from tests.commands import SPARSECOST
 
-RECORDINGS = Path(__file__).parents[2] / "recordings"
 START_S, STOP_S = 300.0, 60.0  # limits, not waits
 
 
@@ -25,7 +23,7 @@ class Server:
 
     url: str
     pid: int
-    recordings: Path  # a copy of the shipped ones, to which profiles may be written
+    recordings: Path  # of the user's own, to which profiles are written
     log: Path
 
     def rss_bytes(self) -> int:
@@ -49,12 +47,11 @@ def free_port() -> int:
 def serving(folder: Path) -> Iterator[Server]:
     """A dashboard within `folder`, without settings of a user; it ends with the block."""
     recordings = folder / "recordings"
-    shutil.copytree(RECORDINGS, recordings)
     home = folder / "home"
     home.mkdir()
     port, log = free_port(), folder / "server.log"
     environment = {**os.environ, "HOME": str(home)}
-    environment.pop("SPARSECOST_RECORDINGS", None)  # the folder `recordings` where it is started
+    environment.pop("SPARSECOST_RECORDINGS", None)  # own ones are where it is started
     with log.open("w") as out:
         process = subprocess.Popen(
             [SPARSECOST, "dashboard", "--port", str(port), "--headless"],

@@ -53,7 +53,7 @@ def test_a_profile_is_run_watched_and_opened_and_another_one_cancelled(
     assert (server.recordings / "tiny.json").exists()
     tab.page.get_by_role("link", name="Open what was measured").first.click()
     expect(tab.page).to_have_url(re.compile("/measured"), timeout=RUN_MS)
-    expect(tab.at("rec").locator("input")).to_have_value("tiny.json", timeout=RUN_MS)
+    expect(tab.at("rec").locator("input")).to_have_value("own/tiny.json", timeout=RUN_MS)
     expect(tab.page.get_by_text(": decode, batch 1, ")).to_be_visible(timeout=RUN_MS)
     tab.check()
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from costmodel.recordings import folders
 from costmodel.recordings.recording import Check, Recording
 from costmodel.show.tables.validation_cells import fitted
 from costmodel.show.text import Table
 from tests.commands import output, refusal
+from tests.commands import run as run_command
 from tests.recording_values import (
     CPU,
     case,
@@ -52,10 +54,12 @@ def row(shown: str, *starts: str) -> list[str]:
     return only
 
 
-def test_the_command_reads_the_recordings_folder(folder: Path) -> None:
-    assert "there is no recordings/*.json here" in refusal("validate")
+def test_ones_own_recordings_are_read_by_themselves(folder: Path) -> None:
+    assert "own: there is no recordings/*.json here" in refusal("validate", "--own")
     written(named(), folder, "tiny.json")
-    shown = output("validate", "--calibration", "none")
+    assert "leave out the names or --own" in refusal("validate", "x.json", "--own")
+    assert list(json.loads(output("validate", "--own", "--json"))["ignored_keys"]) == ["own/tiny"]
+    shown = output("validate", "--own", "--calibration", "none")
     title, *_ = shown.splitlines()
     assert says(title, 2, 1)
     # 1671 and 1672 of 1672: the median between them, and half of 0.0598 % off
@@ -64,6 +68,23 @@ def test_the_command_reads_the_recordings_folder(folder: Path) -> None:
     assert wrong[5:] == ["0.0299", "%", "0.9994x", "Tiny-2K", "1", "x", "4"]
     assert says(shown, "NOT EQUAL", "parameters", 1, 2)
     assert "NVIDIA H200: no calibration is applied" in shown
+
+
+def test_ones_own_recordings_are_no_part_of_the_shipped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = folder.parent / "shipped"
+    shipped.mkdir()
+    monkeypatch.setattr(folders, "SHIPPED", shipped)
+    written(named(), shipped, "ours.json")
+    alone = run_command("validate", "--json")
+    assert (alone.code, alone.err) == (0, "")
+    written(named(), folder, "tiny.json")
+    beside = run_command("validate", "--json")
+    assert beside.out == alone.out
+    assert beside.err == "not counted: 1 recording of your own in recordings; see --own\n"
+    assert output("validate", "ours", "--json") == alone.out
+    assert output("validate", "ours.json", "--json") == alone.out
 
 
 def test_a_bound_has_a_ratio_and_no_error(folder: Path) -> None:
@@ -193,7 +214,7 @@ def test_json_holds_it_all(folder: Path) -> None:
     ]
     assert reads["median_ratio"] == pytest.approx(1.25)
     assert reads["error"] is None
-    assert (reads["worst"]["unit"], reads["worst"]["recording"]) == ("bytes", "made")
+    assert (reads["worst"]["unit"], reads["worst"]["recording"]) == ("bytes", "own/made")
     assert [row["case"] for row in document["achieved"]] == [
         "decode, batch 1, context 3, bf16, uniform",
         "decode, batch 1, context 4, bf16, uniform",
@@ -218,7 +239,7 @@ def test_at_most_twenty_rows_of_a_quantity_are_listed(folder: Path) -> None:
 
 
 def test_csv_holds_every_row(folder: Path) -> None:
-    path = str(written(named(), folder, "=cmd.json"))
+    path = str(written(named(), folder.parent, "=cmd.json"))
     output("validate", path, "--csv", "rows.csv")
     with Path("rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -229,8 +250,9 @@ def test_csv_holds_every_row(folder: Path) -> None:
 
 
 def test_markdown_and_two_files_of_one_name(folder: Path) -> None:
-    (folder / "again").mkdir()
-    paths = [str(written(named(), place)) for place in (folder, folder / "again")]
+    again = folder.parent / "again"
+    again.mkdir()
+    paths = [str(written(named(), place)) for place in (folder.parent, again)]
     page = output("validate", *paths, "--markdown")
     assert page.startswith("### Measured over predicted, 4 cases of 2 recordings\n")
     assert "Tiny-2K #2: recording " in page
@@ -239,8 +261,7 @@ def test_markdown_and_two_files_of_one_name(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_shipped_recordings_are_read_in_120_columns() -> None:
-    files = sorted((Path(__file__).parents[2] / "recordings").glob("*.json"))
-    shown = output("validate", *map(str, files))
+    shown = output("validate")
     assert max(map(len, shown.splitlines())) <= 120
     assert says(shown, "parameters", "buffers", "KV cache held", "FLOPs counted")
     assert "NOT EQUAL" not in shown

@@ -27,7 +27,7 @@ WRITES = {  # file: command, to which the file is added
     "sweep.csv": f"sweep {MODEL} --batch 1,2,3 --csv",
     "sweep.json": f"sweep {MODEL} --batch 1,2,3 --out",
     "sweep.parquet": f"sweep {MODEL} --batch 1,2,3 --out",
-    "validate.csv": f"validate {ROOT}/recordings/h200-{MODEL}.json --csv",
+    "validate.csv": f"validate h200-{MODEL} --csv",
     "report.html": REPORT,
     "report.json": REPORT,
     "report.xlsx": REPORT,

@@ -7,7 +7,6 @@ from functools import cache
 from html.parser import HTMLParser
 from io import BytesIO
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -16,6 +15,7 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.recording import load_recording
 from costmodel.validation.machines import Gpus
 from dashboard.report.build import Asked, build
@@ -23,7 +23,7 @@ from dashboard.report.document import Report
 
 MADE = "2026-11-23T06:00:00Z"
 ULTRAMEM, OLMOE = "ultramemv2-1b-7b", "olmoe-1b-7b"
-RECORDINGS = Path(__file__).parents[2] / "recordings"
+RECORDINGS = SHIPPED
 HOSTILE = (
     "<script>alert(1)</script>",
     "</script><img src=x onerror=alert(1)>",

@@ -13,6 +13,7 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.questions.compare import Advantage
+from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.measured import Spread
 from costmodel.recordings.recording import Recording, load_recording
 from costmodel.show.comparison_json import prediction_rows
@@ -142,7 +143,7 @@ def test_models_differ_by_colour_dash_and_symbol_and_measured_ones_are_open() ->
 
 @pytest.fixture(scope="module")
 def recording() -> dict[str, Recording]:
-    path = ROOT / "recordings" / "h200-olmoe-1b-7b.json"
+    path = SHIPPED / "h200-olmoe-1b-7b.json"
     return {path.name: load_recording(path)}
 
 

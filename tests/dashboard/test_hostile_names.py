@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from costmodel.inputs.catalog import load_model
-from dashboard.app import recordings
+from costmodel.recordings import folders
 from dashboard.app.entry import PAGES
 from dashboard.app.own_model import model_text, packed
 from dashboard.app.pins import PINNED, PREFIX
@@ -60,7 +60,8 @@ def test_no_page_brings_a_name_to_life(
     view: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = replace(load_model("ultramemv2-227m-1.2b"), name=NAME, source=NAME, notes=(NAME,))
-    monkeypatch.setenv(recordings.VARIABLE, str(tmp_path))
+    monkeypatch.setattr(folders, "SHIPPED", tmp_path)
+    monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "none"))
     monkeypatch.setattr(profiling, "has_torch", lambda: True)
     made = recording(model, case(time=run({"graph_s": NAME})), paths=leaf_paths(model))
     written(made, tmp_path, "a.json")

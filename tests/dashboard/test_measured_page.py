@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from costmodel.recordings import folders
 from costmodel.recordings.recording import Check, recording_text
 from costmodel.validation.join import join_case
 from costmodel.validation.machines import Gpus
-from dashboard.app import recordings
 from dashboard.app.widgets import plain
 from dashboard.pages.measured.data import compared, sentence
 from tests.committed import recording as committed
@@ -30,7 +30,8 @@ page = partial(opened, "measured")
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(recordings.VARIABLE, str(tmp_path))
+    monkeypatch.setattr(folders, "SHIPPED", tmp_path)
+    monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "none"))
     return tmp_path
 
 

@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from costmodel.inputs.catalog import load_model
-from dashboard.app import recordings
+from costmodel.recordings import folders
 from dashboard.app.own_model import model_text, packed
 from dashboard.app.widgets import plain
 from dashboard.pages.profile import data as profiling
@@ -56,7 +56,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     logging.getLogger("streamlit").setLevel(logging.ERROR)
     folder = tmp_path / "recordings"
     folder.mkdir()
-    monkeypatch.setenv(recordings.VARIABLE, str(folder))
+    monkeypatch.setenv(folders.VARIABLE, str(folder))
     monkeypatch.setattr(profiling, "has_torch", lambda: True)
     monkeypatch.setattr(module, "GRACE_S", PATIENCE_S)  # a slow machine may answer late
     return folder
@@ -157,13 +157,13 @@ def test_a_profile_runs_and_leads_to_what_it_measured(
     ]
     (link,) = at.get("page_link")
     assert link.proto.page.endswith("measured")
-    assert link.proto.query_string == "rec=mine.json"
+    assert link.proto.query_string == "rec=own%2Fmine.json"
     assert any("That file exists" in element.value for element in at.warning)
     assert at.button(key="prof_start").disabled  # the command would refuse to write over it
     at.toggle(key="prof_resume").set_value(True).run()
     assert not at.button(key="prof_start").disabled
     assert not at.warning
-    measured = opened("measured", rec="mine.json")
+    measured = opened("measured", rec="own/mine.json")
     assert measured.title[0].value.startswith("Measured 500 ms")
 
 

@@ -13,6 +13,7 @@ import pytest
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.files import MAX_FILE_BYTES
+from costmodel.recordings import folders
 from costmodel.recordings.recording import recording_text
 from dashboard.app import recordings
 from tests.committed import FOLDER
@@ -25,22 +26,10 @@ TINY = recording(tiny_model(), case(time=run({"graph_s": 0.5})))
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(recordings.VARIABLE, str(tmp_path))
+    """A folder in place of the shipped recordings, and none of one's own."""
+    monkeypatch.setattr(folders, "SHIPPED", tmp_path)
+    monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "none"))
     return tmp_path
-
-
-def test_the_environment_names_the_folder_before_all_else(here: Path) -> None:
-    assert recordings.folder() == here
-
-
-def test_recordings_where_the_app_was_started_come_before_the_checkout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(recordings.VARIABLE, raising=False)
-    monkeypatch.chdir(tmp_path)
-    assert recordings.folder() == FOLDER
-    (tmp_path / "recordings").mkdir()
-    assert recordings.folder().absolute() == tmp_path / "recordings"
 
 
 def test_names_are_those_of_the_folder_itself_and_of_second_runs(here: Path) -> None:
@@ -49,14 +38,20 @@ def test_names_are_those_of_the_folder_itself_and_of_second_runs(here: Path) -> 
         (here / name).write_text("{}")
     (here / "folder.json").mkdir()
     assert recordings.recording_names() == ("a.json", "b.json")
-    assert recordings.repeat_names() == ("again/a.json",)
+    assert folders.repeat_names() == ("again/a.json",)
 
 
-def test_a_folder_that_does_not_exist_holds_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_ones_own_recordings_stand_after_the_shipped_and_are_told_apart(
+    here: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(recordings.VARIABLE, str(tmp_path / "none"))
-    assert recordings.recording_names() == recordings.repeat_names() == ()
+    own = tmp_path_factory.mktemp("mine")
+    monkeypatch.setenv(folders.VARIABLE, str(own))
+    written(TINY, here, "a.json")
+    longer = replace(TINY, preset="mine")
+    written(longer, own, "a.json")
+    assert recordings.recording_names() == ("a.json", "own/a.json")
+    assert (recordings.load("a.json"), recordings.load("own/a.json")) == (TINY, longer)
+    assert recordings.matching(tiny_model()) == ("a.json", "own/a.json")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +70,7 @@ def test_a_folder_that_does_not_exist_holds_nothing(
 def test_a_name_never_becomes_a_path(here: Path, name: str) -> None:
     written(TINY, here, "a.json")
     written(TINY, here.parent, "secret.json")
-    with pytest.raises(InputError, match="is no file of the folder of recordings"):
+    with pytest.raises(InputError, match="is neither a shipped recording nor one of your own"):
         recordings.load(name)
 
 

@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model
+from costmodel.recordings import folders
 from dashboard.app.own_model import model_text
-from dashboard.app.recordings import VARIABLE
 from dashboard.app.selection import OWN, OWN_FILE
 from dashboard.app.widgets import plain
 from dashboard.pages.report.data import (
@@ -192,7 +192,8 @@ def test_the_command_that_is_shown_writes_the_report_that_is_shown(
 def test_recordings_of_the_chosen_models_are_found_and_bad_files_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setattr(folders, "SHIPPED", tmp_path)
+    monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "none"))
     source = RECORDINGS / f"h200-{OLMOE}.json"
     (tmp_path / "good.json").write_bytes(source.read_bytes())
     (tmp_path / "bad.json").write_text("{}")

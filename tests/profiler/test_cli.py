@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from costmodel.errors import shown
+from costmodel.recordings import folders
 from costmodel.recordings.quantities import RUNS
 from costmodel.recordings.recording import load_recording
 from profiler import cli
@@ -270,6 +272,28 @@ def test_nothing_measured_is_a_failure(tmp_path: Path) -> None:
     assert (done.code, done.out) == (1, "")
     assert done.err.splitlines()[-1] == f"error: nothing was measured: {NO_GPU}"
     assert list(Path("recordings").iterdir()) == []
+
+
+@pytest.mark.parametrize("file", ["", "h200-olmoe-1b-7b.json", "again/new.json", "new"])
+def test_shipped_recordings_are_not_written_to(file: str, requests: list[ProfileRequest]) -> None:
+    path = folders.SHIPPED / file
+    before = sorted(folders.SHIPPED.rglob("*"))
+    told = refusal("profile", "olmoe-1b-7b", "--resume", "--out", str(path))
+    assert told.startswith(f"out={shown(str(path))}: lies in the folder of shipped recordings")
+    Path("link").symlink_to(folders.SHIPPED)
+    assert "shipped recordings" in refusal("profile", "olmoe-1b-7b", "--out", "link/mine.json")
+    assert not requests
+    assert sorted(folders.SHIPPED.rglob("*")) == before
+
+
+def test_ones_own_folder_may_be_named(
+    requests: list[ProfileRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "mine"))
+    output("profile", "olmoe-1b-7b")
+    monkeypatch.setenv(folders.VARIABLE, str(folders.SHIPPED))
+    assert "shipped recordings" in refusal("profile", "olmoe-1b-7b")
+    assert [request.out for request in requests] == [tmp_path / "mine"]
 
 
 def test_a_model_that_cannot_be_built_is_a_mistake(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from costmodel.errors import InputError
 from costmodel.inputs.files import MAX_FILE_BYTES
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.recordings.folders import SHIPPED, own_folder
 from costmodel.recordings.recording import Case, Recording
 from dashboard.app.address import linked, one_of
-from dashboard.app.recordings import folder, from_upload, load, matching, recording_names
+from dashboard.app.recordings import from_upload, load, matching, recording_names
 from dashboard.app.shell import refused
 from dashboard.app.widgets import plain
 from dashboard.pages.measured.data import FIELDS, offered, place
@@ -57,14 +58,15 @@ def opened(model: ModelConfig) -> Recording:
             index=index,
             **linked("rec", one_of(names), instead=names[index] if names else ""),
             disabled=uploaded is not None,
-            help="At first the recording of the sidebar's model, where there is one.",
+            help="At first the recording of the sidebar's model, where there is one. Names with"
+            " own/ are your own recordings; all others came with sparsecost.",
         )
     if uploaded is not None:
         return uploaded
     if name is None:
         st.title("No recording yet")
         st.info("Measure one on the page Profile, or upload one.")
-        st.text(f"Looked in: {folder().absolute()}")
+        st.text(f"Looked in: {SHIPPED} and {own_folder().absolute()}")
         st.stop()
     try:
         return load(name)

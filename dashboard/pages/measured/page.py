@@ -6,12 +6,13 @@ import streamlit as st
 
 from costmodel import units
 from costmodel.errors import InputError
+from costmodel.recordings.folders import repeat_names
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.validation.counterparts import PREDICTED
 from costmodel.validation.machines import backend_of
 from costmodel.validation.recorded_routing import chosen_kinds
 from dashboard.app.address import linked, one_of, switch
-from dashboard.app.recordings import load, matching, repeat_names
+from dashboard.app.recordings import load, matching
 from dashboard.app.shell import current_selection
 from dashboard.app.widgets import (
     Card,

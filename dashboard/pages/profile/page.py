@@ -5,9 +5,9 @@ from pathlib import Path
 import streamlit as st
 
 from costmodel.errors import InputError, shown
+from costmodel.recordings.folders import OWN_PREFIX, own_folder, own_names
 from costmodel.recordings.quantities import RUNS
 from dashboard.app.address import drop, linked, one_of, some_of, switch, text_up_to, unbound
-from dashboard.app.recordings import folder, recording_names
 from dashboard.app.selection import OWN, OWN_FILE
 from dashboard.app.shell import OWN_TEXT, current_selection
 from dashboard.app.widgets import Card, cards, plain, prose
@@ -99,12 +99,12 @@ def watch() -> None:
     )
     if progress.state == "running":
         st.button("Cancel", on_click=job.cancel, icon=":material/cancel:", key="prof_cancel")
-    elif job.out.name in recording_names():
+    elif f"{OWN_PREFIX}{job.out.name}" in own_names():
         st.page_link(
             MEASURED,
             label="Open what was measured",
             icon=":material/speed:",
-            query_params={"rec": job.out.name},
+            query_params={"rec": f"{OWN_PREFIX}{job.out.name}"},
         )
     st.code(job.command, language="bash")
     st.caption("Log, newest line last")
@@ -187,13 +187,14 @@ with right:
         **linked("prof_out", text_up_to(MAX_FILE_CHARS), instead=""),
         max_chars=MAX_FILE_CHARS,
         placeholder=default_name,
-        help="A file in the folder of recordings. Empty: the name shown.",
+        help="A file in the folder of your own recordings (SPARSECOST_RECORDINGS, else"
+        " ./recordings). Empty: the name shown.",
     )
     name = typed or default_name
     resume = st.toggle("Continue that file", **linked("prof_resume", switch(), instead=False))
 running, job = busy(), own_job()
 try:
-    out = recording_path(folder(), name)
+    out = recording_path(own_folder(), name)
     form = ProfileForm(
         model=model_argument(),
         phase=selection.workload.phase,

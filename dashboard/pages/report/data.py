@@ -16,9 +16,10 @@ from costmodel.inputs.parse import parse_batches, parse_choice
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import default_kv_dtype
 from costmodel.layers.mesh import ONE_GPU, AskedMesh, Mesh
+from costmodel.recordings.folders import is_shipped, recording_file, recording_title
 from costmodel.recordings.recording import Recording
 from costmodel.validation.machines import Gpus
-from dashboard.app.recordings import folder, load, recording_names
+from dashboard.app.recordings import load, recording_names
 from dashboard.app.selection import OWN, OWN_FILE, Selection
 from dashboard.report.build import Asked, build, compared_batches, now
 from dashboard.report.document import CONTENTS, Content, Report
@@ -91,7 +92,9 @@ def asked(selection: Selection, form: ReportForm, recorded: Recorded) -> Asked:
         compared_batches=parse_batches(form.compared) if form.compared else compared_batches(batch),
         hardware=selection.hardware,
         calibration=selection.calibration,
-        recordings=tuple((path.stem, recording) for path, recording in recorded.recordings),
+        recordings=tuple(
+            (recording_title(path), recording) for path, recording in recorded.recordings
+        ),
         gpus=Gpus(),
         price_per_hour=form.price_per_hour,
         contents=form.contents,
@@ -108,7 +111,7 @@ def recordings_of(models: tuple[ModelConfig, ...]) -> Recorded:
             errors.append(str(error))
             continue
         if measured_model(models, recording) is not None:
-            recordings.append((folder() / name, recording))
+            recordings.append((recording_file(name), recording))
     return Recorded(recordings=tuple(recordings[:MAX_RECORDINGS]), errors=tuple(errors))
 
 
@@ -151,7 +154,7 @@ def command(selection: Selection, form: ReportForm, recorded: Recorded, suffix: 
     if set(form.contents) != set(CONTENTS):
         words += ["--contents", ",".join(form.contents)]
     for path, _ in recorded.recordings:
-        words += ["--recording", str(path)]
+        words += ["--recording", path.stem if is_shipped(path) else str(path)]
     return shlex.join([*words, "--out", f"report{suffix}"])
 
 
