@@ -75,7 +75,7 @@ def is_shipped(path: Path) -> bool:
 
 
 def recording_title(path: Path) -> str:
-    """A recording's name in tables and reports: its file's stem; of the user's own, after `own/`."""
+    """A recording's name in tables and reports: its file's stem, of one's own after `own/`."""
     own = os.path.realpath(path.parent) == os.path.realpath(own_folder()) and not is_shipped(path)
     return f"{OWN_PREFIX}{path.stem}" if own else path.stem
 

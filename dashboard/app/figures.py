@@ -71,13 +71,20 @@ def line(
     )
 
 
-def measured_marks(name: str, x: Sequence[float], y: Sequence[float], index: int) -> go.Scatter:
-    """Measured points: open, in the colour and symbol of the predicted line of the same index."""
+def measured_marks(
+    name: str, x: Sequence[float], y: Sequence[float], index: int, *, sources: Sequence[str] = ()
+) -> go.Scatter:
+    """Measured points: open, in the colour and symbol of the predicted line of the same index.
+
+    `sources` says where each is from, for the text that appears beside it.
+    """
     return go.Scatter(
         name=name,
         x=list(x),
         y=list(y),
         mode="markers",
+        text=list(sources) or None,
+        hovertemplate="%{x:,}: %{y:.3~g}" + "<br>%{text}" * bool(sources),
         marker={
             "symbol": f"{SYMBOLS[index % len(SYMBOLS)]}-open",
             "size": 13,

@@ -1,5 +1,6 @@
 """The page Compare: numbers of predict, exact crossovers, real measured points."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from math import log10
@@ -125,7 +126,7 @@ def test_crossovers_and_limits_stand_on_the_chart_at_their_batches() -> None:
 
 def test_models_differ_by_colour_dash_and_symbol_and_measured_ones_are_open() -> None:
     grids = data.over(pair(), chosen(), "batch")
-    measured = [[Point(x=4, value=2e9, source="r.json")], []]
+    measured = [[Point(x=4, value=2e9, source="r.json", device="NVIDIA H200", backend="torch")], []]
     lines = charts.main_chart(
         grids, "HBM bytes", "batch", advantages=[], max_batches=[507, 510], points=measured
     ).data
@@ -199,6 +200,41 @@ def test_measured_steps_of_both_backends_stand_beside_the_first_models(
     assert [row["Energy a token, mJ"] for row in rows] == [50.0, 50.0]  # 0.8 J over 16 tokens
     assert [row["Time over the first model's"] for row in rows] == ["1.000x", "1.500x"]
     assert measured_rows(models, [{}, {}], Workload(), "batch") == []
+
+
+@pytest.mark.slow
+def test_measured_points_stand_beside_predictions_of_their_own_machine_and_backend_only() -> None:
+    """The shipped recordings are all of an H200, by the torch backend."""
+
+    def drawn(**query: str) -> tuple[list[str], str]:
+        at = page(cmp_by="predicted time", cmp_add="false", **query)
+        (figure, *_) = at.get("plotly_chart")
+        traces = json.loads(figure.proto.spec)["data"]
+        names = [trace["name"] for trace in traces if "measured" in trace["name"]]
+        return names, " ".join(element.value for element in at.caption).replace("\\", "")
+
+    names, said = drawn()
+    assert len(names) == 2
+    assert "Not in this chart" not in said
+    for gpu in ("b200", "h100-sxm"):
+        names, said = drawn(gpu=gpu)
+        assert names == []
+        assert "Not in this chart: what NVIDIA H200, torch measured" in said
+    names, said = drawn(backend="fused")
+    assert names == []
+    assert "Not in this chart: what NVIDIA H200, torch measured" in said
+
+
+def test_what_stands_beside_a_measured_point_says_what_measured_it(
+    recording: dict[str, Recording],
+) -> None:
+    measured = points(recording, "time.predicted_s", Workload(context=2048), "batch")
+    grids = data.over(pair()[:1], chosen(), "batch")
+    *_, marks = charts.main_chart(
+        grids, "predicted time", "batch", advantages=[], max_batches=[1], points=[measured]
+    ).data
+    assert set(marks.text) == {"NVIDIA H200, torch; h200-olmoe-1b-7b.json"}
+    assert marks.hovertemplate == "%{x:,}: %{y:.3~g}<br>%{text}"
 
 
 def test_recorded_distinct_experts_lie_on_the_expected_curve(

@@ -69,10 +69,13 @@ def main_chart(
 
 
 def _measured(label: str, points: Sequence[Point], index: int, axis: Axis) -> go.Scatter:
-    drawn = measured_marks(
-        label, [point.x for point in points], [axis.scaled(point.value) for point in points], index
+    return measured_marks(
+        label,
+        [point.x for point in points],
+        [axis.scaled(point.value) for point in points],
+        index,
+        sources=[escape(f"{point.maker}; {point.source}") for point in points],
     )
-    return drawn.update(text=[point.source for point in points])
 
 
 def crossovers(advantage: Advantage) -> list[tuple[int, str]]:

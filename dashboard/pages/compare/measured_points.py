@@ -1,17 +1,18 @@
 """Measured points of one model for a chart over batch or context, taken from recordings."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from costmodel.errors import InputError
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_routing
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import Backend, Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.recordings.measured import Exact, Spread
 from costmodel.recordings.quantities import RunName
-from costmodel.recordings.recording import Case, Recording
+from costmodel.recordings.recording import Case, Recording, Run
+from costmodel.validation.machines import PRESETS, machine_of
 from costmodel.validation.recorded_routing import recorded_routing
 from dashboard.app.recordings import load, matching
 
@@ -20,11 +21,18 @@ Along = Literal["batch", "context"]  # what varies along a chart
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A measured value, and the file name of its recording."""
+    """A measured value, the name of its recording, and what measured it."""
 
     x: int  # batch or context
     value: float
     source: str
+    device: str  # as its driver states it
+    backend: str
+
+    @property
+    def maker(self) -> str:
+        """What measured it: the machine and the backend."""
+        return f"{self.device}, {self.backend}"
 
 
 def recorded(model: ModelConfig) -> dict[str, Recording]:
@@ -71,7 +79,7 @@ def measured_quantity(name: str, workload: Workload) -> tuple[RunName, str] | No
 def points(
     recordings: dict[str, Recording], name: str, workload: Workload, axis: Along
 ) -> list[Point]:
-    """The medians of a quantity along an axis, as far as recordings of the backend hold it."""
+    """The medians of a quantity along an axis, as recordings of the backend hold it, of any GPU."""
     counterpart = measured_quantity(name, workload)
     if counterpart is None:
         return []
@@ -83,15 +91,44 @@ def points(
             if run is None or run.backend != workload.backend:
                 continue
             value = run.step.get(quantity)
-            if isinstance(value, Spread):
-                measured.append(Point(x=x, value=float(value.median), source=source))
-            elif isinstance(value, Exact):
-                measured.append(Point(x=x, value=float(value.value), source=source))
+            if isinstance(value, Spread | Exact):
+                number = value.median if isinstance(value, Spread) else value.value
+                measured.append(_point(x, float(number), source, recording, run))
     return sorted(measured, key=lambda point: point.x)
 
 
+def on_gpu(points: Sequence[Point], hardware_name: str) -> list[Point]:
+    """The points that the GPU of a preset measured."""
+    return [point for point in points if PRESETS.get(point.device) == hardware_name]
+
+
+def left_out(
+    recordings: Sequence[dict[str, Recording]],
+    name: str,
+    workloads: Sequence[Workload],
+    axis: Along,
+    hardware_name: str,
+) -> list[str]:
+    """What measured the same steps on another GPU or by another backend, each once."""
+    makers = {}
+    for of_model, workload in zip(recordings, workloads, strict=True):
+        for backend in get_args(Backend):
+            for point in points(of_model, name, replace(workload, backend=backend), axis):
+                if PRESETS.get(point.device) != hardware_name or backend != workload.backend:
+                    makers[point.maker] = None
+    return list(makers)
+
+
+def _point(x: int, value: float, source: str, recording: Recording, run: Run) -> Point:
+    device = machine_of(recording, [run]).name
+    return Point(x=x, value=value, source=source, device=device, backend=run.backend)
+
+
 def distinct_points(recordings: dict[str, Recording], workload: Workload) -> dict[str, list[Point]]:
-    """Distinct experts and rows of a layer over batch, as recorded: means over the layers."""
+    """Distinct experts and rows of a layer over batch, as recorded: means over the layers.
+
+    The routing and the model make the choices, neither the GPU nor the backend.
+    """
     measured: dict[str, list[Point]] = {"experts": [], "rows": []}
     for source, recording in recordings.items():
         for x, case in _cases(recording, workload, "batch"):
@@ -101,6 +138,6 @@ def distinct_points(recordings: dict[str, Recording], workload: Workload) -> dic
                     continue
                 for kind, value in (("experts", routing.experts), ("rows", routing.rows)):
                     if value is not None:
-                        measured[kind].append(Point(x=x, value=value, source=source))
+                        measured[kind].append(_point(x, value, source, recording, run))
                 break  # all runs of a case make the same choices
     return {kind: sorted(of_kind, key=lambda point: point.x) for kind, of_kind in measured.items()}

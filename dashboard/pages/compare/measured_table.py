@@ -1,11 +1,12 @@
 """What recordings of every backend hold of the compared models, along the page's axis.
 
 A row is one model's step at one point of the axis by one backend, with its time over that of the
-first model, the reference, by the same backend.
+first model, the reference, by the same backend on the same machine.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import TypeAlias, get_args
 
 from costmodel import units
@@ -19,8 +20,8 @@ from dashboard.pages.compare.measured_points import Along, measured_quantity, po
 NAMES = ("time.predicted_s", "hbm_bytes.compulsory", "energy.predicted_j")
 SCALES = {"s": (1e3, "ms"), "bytes": (1e-9, "GB"), "j": (1e3, "mJ")}
 
-Values: TypeAlias = dict[tuple[Backend, int], dict[str, float]]
-"""Measured quantities of a model by backend and place on the axis."""
+Values: TypeAlias = dict[tuple[str, Backend, int], dict[str, float]]
+"""Measured quantities of a model by machine, backend and place on the axis."""
 
 
 def measured_rows(
@@ -29,19 +30,24 @@ def measured_rows(
     workload: Workload,
     axis: Along,
 ) -> list[dict[str, object]]:
-    """The rows, by place, backend and model; none where nothing of these models is recorded."""
+    """The rows, by place, machine, backend and model; none where nothing is recorded."""
     by_model = [_values(dict(of_model), workload, axis) for of_model in recordings]
     backends: tuple[Backend, ...] = get_args(Backend)
-    places = sorted({x for values in by_model for _, x in values})
+    devices = sorted({device for values in by_model for device, _, _ in values})
+    places = sorted({x for values in by_model for _, _, x in values})
     rows: list[dict[str, object]] = []
-    for x in places:
-        for backend in backends:
-            reference = by_model[0].get((backend, x), {})
-            for model, values in zip(models, by_model, strict=True):
-                measured = values.get((backend, x))
-                if measured is not None:
-                    row: dict[str, object] = {axis.capitalize(): x, "Backend": backend}
-                    rows.append(row | _row(model, measured, reference, workload, x, axis))
+    for x, device, backend in product(places, devices, backends):
+        key = (device, backend, x)
+        reference = by_model[0].get(key, {})
+        for model, values in zip(models, by_model, strict=True):
+            measured = values.get(key)
+            if measured is not None:
+                row: dict[str, object] = {
+                    axis.capitalize(): x,
+                    "Machine": device,
+                    "Backend": backend,
+                }
+                rows.append(row | _row(model, measured, reference, workload, x, axis))
     return rows
 
 
@@ -51,7 +57,9 @@ def _values(recordings: dict[str, Recording], workload: Workload, axis: Along) -
     for backend in get_args(Backend):
         for name in NAMES:
             for point in points(recordings, name, replace(workload, backend=backend), axis):
-                values.setdefault((backend, point.x), {}).setdefault(name, point.value)
+                values.setdefault((point.device, backend, point.x), {}).setdefault(
+                    name, point.value
+                )
     return values
 
 

@@ -24,7 +24,14 @@ from dashboard.app.selection import Selection
 from dashboard.app.shell import current_selection, refused
 from dashboard.app.widgets import cards, chart, explained, plain, table, text_table
 from dashboard.pages.compare import charts, data
-from dashboard.pages.compare.measured_points import Along, distinct_points, points, recorded
+from dashboard.pages.compare.measured_points import (
+    Along,
+    distinct_points,
+    left_out,
+    on_gpu,
+    points,
+    recorded,
+)
 from dashboard.pages.compare.measured_table import measured_rows
 
 PAIR = ["olmoe-1b-7b", "ultramemv2-1b-7b"]
@@ -124,9 +131,10 @@ unknown = predictions[0].time
 if isinstance(unknown, Unknown) and data.values(grids[0], quantity)[0] is None:
     st.info(plain(f"Not predicted: {unknown.reason}."))
 measured = [
-    points(of_model, quantity.axis.quantity.name, workload, axis)
+    on_gpu(points(of_model, quantity.axis.quantity.name, workload, axis), selection.hardware_name)
     for of_model, workload in zip(recordings, workloads, strict=True)
 ]
+others = left_out(recordings, quantity.axis.quantity.name, workloads, axis, selection.hardware_name)
 chart(
     charts.main_chart(
         grids,
@@ -142,7 +150,10 @@ chart(
 if meshed:
     st.caption("Recordings are of one GPU, so that no measured points are shown.")
 elif not any(measured):
-    st.caption("No recording holds this quantity of these models at this workload.")
+    here = f"{selection.hardware.name}, {selection.workload.backend}"
+    st.caption(plain(f"No recording of {here} holds this quantity of these models and steps."))
+if others:
+    st.caption(plain(f"Not in this chart: what {'; '.join(others)} measured of the same steps."))
 if axis == "batch":
     distinct = charts.distinct_chart(
         grids,
