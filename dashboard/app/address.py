@@ -2,13 +2,15 @@
 
 A control that lives in the address is drawn with `**linked(key, rule, instead=...)`, in place of
 `key` and `bind`. Where an address is opened, its text is held against the rule before Streamlit
-reads it. Text that breaks the rule leaves the address, the control keeps its usual value, and a
-warning at the top of the page names the key, the text, the rule and what is used instead. Keys that
-no control of the page has are told in the same way.
+reads it. Of text that breaks the rule, a warning at the top of the page names the key, the text,
+the rule, what is like it and what is used instead: of a number out of range the nearest one, else
+the control's usual value. Keys that no control of the page has are told in the same way. What was
+not understood stays in the address under `unread`, so that the same link, copied, says the same.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Final, Literal, TypedDict
 
 import streamlit as st
@@ -21,6 +23,8 @@ from dashboard.app.widgets import plain
 
 STATE = "_address"  # where a session keeps what is wrong with its address
 MAX_KEYS = 8  # unknown keys that a message lists
+UNREAD = "unread"  # the key of what was not understood, each as `KEY:TEXT`
+MAX_UNREAD_CHARS = 200  # of a text that the address keeps
 TRUTH: Final = ("true", "false")
 
 
@@ -40,12 +44,14 @@ class Rule:
         several: Whether the key may be given several times, each with another text.
         most: How many of them are taken.
         may_be_empty: Whether the control may be cleared.
+        nearest: What is used in place of a text that breaks the rule; None: the usual value.
     """
 
     check: Callable[[str, str], object]
     several: bool = False
     most: int | None = None
     may_be_empty: bool = False
+    nearest: Callable[[str], str | None] = lambda _: None
 
 
 def whole(low: int, high: int, *, may_be_empty: bool = False) -> Rule:
@@ -53,6 +59,7 @@ def whole(low: int, high: int, *, may_be_empty: bool = False) -> Rule:
     return Rule(
         check=lambda key, text: parse_count(text, field=key, low=low, high=high),
         may_be_empty=may_be_empty,
+        nearest=lambda text: _within(text, int, low, high),
     )
 
 
@@ -61,7 +68,19 @@ def number(low: float, high: float, *, may_be_empty: bool = False) -> Rule:
     return Rule(
         check=lambda key, text: parse_number(text, field=key, low=low, high=high),
         may_be_empty=may_be_empty,
+        nearest=lambda text: _within(text, float, low, high),
     )
+
+
+def _within(text: str, kind: type[int] | type[float], low: float, high: float) -> str | None:
+    """The end of a range that is nearest to a number beyond it; None if the text is no number."""
+    try:
+        value = kind(text)
+    except ValueError:
+        return None
+    if not isfinite(value) or low <= value <= high:
+        return None
+    return str(low if value < low else high)
 
 
 def one_of(options: Iterable[object]) -> Rule:
@@ -153,6 +172,9 @@ def opened(page: str) -> None:
     address = _Address(page=page, box=st.container())
     before = st.session_state.get(STATE)
     st.session_state[STATE] = address
+    address.keys.add(UNREAD)
+    if before is None:
+        _reread()
     if isinstance(before, _Address):
         address.keys = before.keys
         if before.page == page and not _by_history():
@@ -186,16 +208,26 @@ def linked(key: str, rule: Rule, *, instead: object) -> Linked:
     texts = st.query_params.get_all(key)
     if texts and (key not in st.session_state or _by_history()):
         kept, wrong = checked(key, texts, rule)
+        nearest = rule.nearest(texts[0]) if wrong and len(texts) == 1 else None
         if wrong:
-            _replace({key: kept})
+            _keep_unread({key: [text for text in texts if text not in kept]})
+            _replace({key: kept if nearest is None else [nearest]})
         for message in wrong:
-            tell(f"{message}; {_usual(instead)}" if not kept else f"{message}; it is left out")
+            if nearest is not None:
+                tell(f"{message}; {nearest}, the nearest, is used instead")
+            else:
+                tell(f"{message}; {_usual(instead)}" if not kept else f"{message}; it is left out")
     return {"key": key, "bind": "query-params"}
+
+
+def claim(key: str) -> None:
+    """Let the page have a key that belongs to no control."""
+    _address().keys.add(key)
 
 
 def unbound(key: str) -> str | None:
     """The text of a key that belongs to no control; None where there is none, or several."""
-    _address().keys.add(key)
+    claim(key)
     texts = st.query_params.get_all(key)
     if len(texts) > 1:
         drop(key, _twice(key, len(texts)))
@@ -204,7 +236,8 @@ def unbound(key: str) -> str | None:
 
 
 def drop(key: str, reason: str) -> None:
-    """Take a key out of the address and say why."""
+    """Take a key out of the address, but for what was not understood, and say why."""
+    _keep_unread({key: st.query_params.get_all(key)})
     _replace({key: []})
     tell(f"{reason}; it is left out")
 
@@ -215,6 +248,7 @@ def finished() -> None:
     unknown = [key for key in st.query_params if key not in address.keys]
     if not unknown:
         return
+    _keep_unread({key: st.query_params.get_all(key) for key in unknown[:MAX_KEYS]})
     _replace({key: [] for key in unknown})
     named = ", ".join(map(shown, unknown[:MAX_KEYS]))
     more = f" and {len(unknown) - MAX_KEYS:,} more" if len(unknown) > MAX_KEYS else ""
@@ -259,5 +293,28 @@ def _replace(texts: dict[str, list[str]]) -> None:
         params.set_initial_query_params_from_current()
 
 
+def _keep_unread(texts: dict[str, list[str]]) -> None:
+    """Keep in the address what was not understood, as far as it is short."""
+    parked = st.query_params.get_all(UNREAD)
+    for key, values in texts.items():
+        parked += [f"{key}:{text}" for text in values if len(text) <= MAX_UNREAD_CHARS]
+    parked = [*dict.fromkeys(parked)][:MAX_KEYS]
+    if parked:
+        _replace({UNREAD: parked})
+
+
+def _reread() -> None:
+    """Give a new session what an address keeps of an earlier one, of keys without a value since."""
+    parked = st.query_params.get_all(UNREAD)
+    texts: dict[str, list[str]] = {}
+    for entry in parked[:MAX_KEYS]:
+        key, colon, text = entry.partition(":")
+        if colon and key not in {"", UNREAD} and key not in st.query_params:
+            texts.setdefault(key, []).append(text)
+    if parked:
+        _replace({UNREAD: [], **texts})
+
+
 def _read() -> None:
     _address().wrong.clear()
+    _replace({UNREAD: []})

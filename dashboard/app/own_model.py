@@ -78,13 +78,13 @@ def packed(text: str) -> str | None:
     return link if len(link) <= MAX_LINK_CHARS else None
 
 
-def unpacked(link: str) -> str:
-    """The text within a link.
+def unpacked(link: str, *, field: str = "own") -> str:
+    """The text within a link; `field` is the key that held it.
 
     Raises:
         InputError: The link holds no text, or more than `MAX_TEXT_BYTES` of it.
     """
-    broken = InputError("own: is not a model that this app wrote into a link")
+    broken = InputError(f"{field}: is not a model that this app wrote into a link")
     if len(link) > MAX_LINK_CHARS:
         raise broken
     try:

@@ -1,14 +1,19 @@
-"""Designs pinned on the page Trade-offs, which the page Compare offers; kept for a session."""
+"""Designs pinned on the page Trade-offs, which the page Compare offers and its links carry."""
+
+from collections.abc import Sequence
 
 import streamlit as st
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
-from dashboard.app.own_model import model_text
+from dashboard.app.address import claim, drop
+from dashboard.app.own_model import MAX_LINK_CHARS, model_text, packed, read_model, unpacked
 
 PINNED = "pinned"
 MOST = 16
 PREFIX = "pinned: "
+PARAM = "pin"  # where a link keeps a design
+TOO_LONG = "The pinned designs are too long for a link: one that is copied opens without them."
 
 
 def pinned() -> dict[str, str]:
@@ -35,7 +40,37 @@ def kept_elsewhere(key: str, text: str) -> None:
         InputError: It does; the message says that pins stay in their session.
     """
     if text.startswith(PREFIX) and text not in pinned():
-        raise InputError(f"{key}={shown(text)}: was pinned in another session; links carry no pins")
+        raise InputError(
+            f"{key}={shown(text)}: was pinned elsewhere, and the link does not carry it"
+        )
+
+
+def take_linked() -> None:
+    """Pin the designs that the address carries; says what is wrong with one that is refused."""
+    claim(PARAM)
+    for link in st.query_params.get_all(PARAM):
+        try:
+            model = read_model(unpacked(link, field=PARAM))
+            if f"{PREFIX}{model.name}" not in pinned():
+                pin([model])
+        except InputError as error:
+            drop(PARAM, str(error))
+            return
+
+
+def link(names: Sequence[str]) -> None:
+    """Carry these pinned designs in the address; a warning where they are too long for it."""
+    links = [packed(pinned()[name]) for name in names]
+    carried = [each for each in links if each is not None]
+    if len(carried) < len(links) or sum(map(len, carried)) > MAX_LINK_CHARS:
+        st.warning(TOO_LONG)
+        carried = []
+    if st.query_params.get_all(PARAM) == carried:
+        return
+    if carried:
+        st.query_params[PARAM] = carried
+    else:
+        del st.query_params[PARAM]
 
 
 def unpin() -> None:

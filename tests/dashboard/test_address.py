@@ -1,10 +1,12 @@
 """The address: each text is held against its control's rule, and what breaks one is told."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from costmodel.inputs.catalog import load_model
 from dashboard.app.address import (
     Rule,
     checked,
@@ -15,10 +17,10 @@ from dashboard.app.address import (
     text_up_to,
     whole,
 )
-from dashboard.app.own_model import MAX_LINK_CHARS
-from dashboard.app.pins import PREFIX
+from dashboard.app.own_model import MAX_LINK_CHARS, model_text
+from dashboard.app.pins import PINNED, PREFIX
 from dashboard.app.widgets import plain
-from tests.dashboard.pages import opened
+from tests.dashboard.pages import opened, page_at
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 NUMBERS = ["", "inf", "-inf", "nan", "1e400", "0x10", "1,5", "--1", "²", "1" * 5000, " ", "None"]
@@ -88,7 +90,10 @@ def test_every_control_in_the_address_is_drawn_by_this_parser() -> None:
 
 WRONG: dict[str, dict[str, tuple[str | list[str], str]]] = {  # by page and key: text, message
     "explore": {
-        "batch": ("-5", "batch='-5': must be a whole number from 1 to 1,048,576; 64 is used"),
+        "batch": (
+            "-5",
+            "batch='-5': must be a whole number from 1 to 1,048,576; 1, the nearest, is",
+        ),
         "context": ("1e400", "context='1e400': must be a whole number from 0 to 134,217,728; 2048"),
         "phase": ("", "phase='': is not one of decode, prefill; decode is used instead"),
         "backend": ("x", "backend='x': is not one of torch, fused; torch is used instead"),
@@ -107,7 +112,7 @@ WRONG: dict[str, dict[str, tuple[str | list[str], str]]] = {  # by page and key:
         "cmp_by": ("", "cmp_by='': is not one of HBM bytes, "),
         "cmp_models": (
             f"{PREFIX}x",
-            "cmp_models='pinned: x': was pinned in another session",
+            "cmp_models='pinned: x': was pinned elsewhere, and the link does not",
         ),
     },
     "tradeoffs": {
@@ -135,7 +140,54 @@ def test_a_page_says_what_is_wrong_and_what_is_used(view: str) -> None:
     for message in messages:
         assert any(plain(message) in each for each in told), (message, told)
     assert not at.error
-    assert set(at.query_params) == {"routing"}
+    nearest = {"batch"} if view == "explore" else set()
+    assert set(at.query_params) == {"routing", "unread"} | nearest
+
+
+@pytest.mark.slow
+def test_the_address_keeps_what_was_not_understood_until_it_is_read() -> None:
+    at = opened("explore", gpu="h300", batch="0", foo="bar")
+    assert at.query_params["unread"] == ["batch:0", "gpu:h300", "foo:bar"]
+    assert at.number_input(key="batch").value == 1
+    told = [warning.value for warning in at.warning]
+    assert "1, the nearest, is used instead" in told[0]
+    assert "h200 is used instead" in told[1]
+    copied = opened("explore", unread=at.query_params["unread"])
+    assert [warning.value for warning in copied.warning] == told
+    assert copied.query_params["unread"] == at.query_params["unread"]
+    chosen_since = opened("explore", unread=["gpu:h300", "batch:7"], gpu="b200")
+    assert not chosen_since.warning
+    assert chosen_since.selectbox(key="gpu").value == "b200"
+    assert chosen_since.number_input(key="batch").value == 7
+    assert "unread" not in chosen_since.query_params
+    copied.button(key="address_read").click().run()
+    assert not copied.warning
+    assert "unread" not in copied.query_params
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ["", ":x", "unread:unread:x", "gpu", "own:" + "A" * 7000])
+def test_what_an_address_keeps_may_be_anything(entry: str) -> None:
+    assert opened("explore", unread=entry).title
+
+
+@pytest.mark.slow
+def test_a_link_carries_the_pinned_designs_that_are_compared() -> None:
+    design = replace(load_model("olmoe-1b-7b"), name="Mine", hidden_size=1024)
+    other = replace(design, name="Other")
+    names = [f"{PREFIX}Mine", "olmoe-1b-7b"]
+    at = page_at("compare")
+    at.session_state[PINNED] = {f"{PREFIX}{one.name}": model_text(one) for one in (design, other)}
+    at.query_params.update(cmp_models=names, cmp_add="false")
+    at.run()
+    assert isinstance(at.query_params["pin"], str)  # one alone
+    query = {"pin": at.query_params["pin"], "cmp_models": names, "cmp_add": "false"}
+    elsewhere = opened("compare", **query)
+    assert not elsewhere.warning
+    assert [card.label for card in elsewhere.metric] == ["Mine", "OLMoE-1B-7B"]
+    assert [card.value for card in elsewhere.metric] == [card.value for card in at.metric]
+    refused = opened("compare", pin="AAAA")
+    assert plain("pin: is not a model that this app wrote") in refused.warning[0].value
 
 
 @pytest.mark.slow

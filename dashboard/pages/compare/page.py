@@ -19,7 +19,7 @@ from costmodel.show.tables.mesh import NOT_MEASURED
 from costmodel.show.tables.notes import workload_words
 from dashboard.app.address import linked, one_of, some_of, switch
 from dashboard.app.own_model import read_model
-from dashboard.app.pins import kept_elsewhere, pinned
+from dashboard.app.pins import kept_elsewhere, link, pinned, take_linked
 from dashboard.app.selection import Selection
 from dashboard.app.shell import current_selection, refused
 from dashboard.app.widgets import cards, chart, explained, plain, table, text_table
@@ -50,6 +50,7 @@ are what a recorded step chose, as a mean over the layers."""
 
 def chosen_models(selection: Selection) -> list[ModelConfig]:
     """The chosen presets and pinned designs and, if the toggle is on, the sidebar's model."""
+    take_linked()
     pins = pinned()
     offered = [*model_names(), *pins]
     names = st.multiselect(
@@ -58,8 +59,9 @@ def chosen_models(selection: Selection) -> list[ModelConfig]:
         default=PAIR,
         max_selections=MOST,
         **linked("cmp_models", some_of(offered, most=MOST, check=kept_elsewhere), instead=PAIR),
-        help="Designs pinned on the page Trade-offs stand at the end; a link does not carry them.",
+        help="Designs pinned on the page Trade-offs stand at the end; links carry the chosen ones.",
     )
+    link([name for name in names if name in pins])
     added = st.toggle(
         f"And the sidebar's model, {plain(selection.model.name)}",
         value=True,
