@@ -235,6 +235,13 @@ def unbound(key: str) -> str | None:
     return texts[0] if texts else None
 
 
+def forget(*keys: str) -> None:
+    """Let controls that are not drawn yet start anew, as if nobody had set them."""
+    for key in keys:
+        st.session_state.pop(key, None)
+    _replace({key: [] for key in keys})
+
+
 def drop(key: str, reason: str) -> None:
     """Take a key out of the address, but for what was not understood, and say why."""
     _keep_unread({key: st.query_params.get_all(key)})

@@ -135,14 +135,15 @@ def test_the_sentence_tells_measured_predicted_and_floor() -> None:
 def test_without_a_graph_the_eager_time_speaks_and_without_any_time_none() -> None:
     eager = compared(recording(TINY, case(time=run({"eager_s": 0.25}))), 0)
     assert "x the predicted " in sentence(eager)
-    assert sentence(eager).startswith("Measured 250 ms, ")
+    assert sentence(eager).startswith("tiny, decode at batch 1 on NVIDIA H200: measured 250 ms, ")
     assert subtitle(eager).endswith("; time launched one by one")
     none = compared(recording(TINY, case(lacking={"time": "out of memory"})), 0)
     predicted_s = none.step("graph_s").predicted
     assert predicted_s is not None
     assert predicted_s != none.step("eager_s").predicted
     assert sentence(none).startswith(
-        f"Not measured; predicted {units.seconds(float(predicted_s))}; "
+        "tiny, decode at batch 1 on NVIDIA H200: not measured;"
+        f" predicted {units.seconds(float(predicted_s))}; "
     )
     prefill = workload(phase="prefill", context=0, new_tokens=2)
     unmeasured = compared(recording(TINY, case(prefill, lacking={"time": "out of memory"})), 0)
@@ -153,7 +154,7 @@ def test_a_machine_without_a_datasheet_has_neither_prediction_nor_floor() -> Non
     case_of_cpu = compared(
         recording(TINY, case(time=run({"eager_s": 0.25})), sessions=[session(CPU)]), 0
     )
-    assert sentence(case_of_cpu) == "Measured 250 ms"
+    assert sentence(case_of_cpu) == "tiny, decode at batch 1 on A processor: measured 250 ms"
     told = {card.label: card for card in measured_cards(case_of_cpu)}
     assert told[label("tokens_per_s")].measured == "4 tok/s"
     assert told[label("tokens_per_s")].counterpart is None

@@ -124,11 +124,17 @@ def place(cases: Sequence[Case], chosen: Mapping[str, object]) -> int:
 
 
 def sentence(case: ComparedCase) -> str:
-    """The title: the measured time, the predicted one and the roofline bound."""
+    """The title: what was measured, its time, the predicted one and the roofline bound."""
     row = case.time
-    text = "Not measured"
-    if row.measured is not None:
-        text = f"Measured {units.seconds(row.measured)}"
+    workload = case.case.workload
+    machine = device_of(case.recording, case.case, "time")
+    text = (
+        f"{case.recording.model.name}, {workload.phase} at batch {workload.batch:,} on {machine}: "
+    )
+    if row.measured is None:
+        text += "not measured"
+    else:
+        text += f"measured {units.seconds(row.measured)}"
     if row.predicted is not None and row.basis.startswith(PREDICTED):
         predicted = f"predicted {units.seconds(float(row.predicted))}"
         text += (

@@ -27,7 +27,7 @@ from dashboard.app.widgets import (
 )
 from dashboard.pages.measured import accesses, ratios, tables, waterfall
 from dashboard.pages.measured.cards import achieved_rows, measured_cards
-from dashboard.pages.measured.choice import case_of, opened, upload
+from dashboard.pages.measured.choice import case_of, follow, opened, unlike_sidebar, upload
 from dashboard.pages.measured.data import (
     COLOURS,
     ComparedCase,
@@ -212,11 +212,14 @@ def page() -> None:
     """Answer, chart, table, the second run, the machine."""
     selection = current_selection()
     head = st.container()
-    recording = opened(selection.model)
+    follow(selection)
+    recording = opened(selection)
     case = compared(recording, case_of(recording.cases, selection.workload))
     with head:
         st.title(plain(sentence(case)))
         st.text(subtitle(case))
+        if unlike := unlike_sidebar(selection, recording, case.case):
+            st.info(plain(unlike))
         if disturbed := tables.disturbed(case.case):
             st.warning(plain(disturbed))
         if failed := tables.failed(recording):
