@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 INSTALL = ("pip wheel . --no-deps --wheel-dir dist", "pip install dist/sparsecost-*.whl")
 PUBLIC = ["reproduce", "--public", "--json"]
+VALIDATE = ["validate", "h200-olmoe-1b-7b", "--json"]
 PREDICT = ["predict", "olmoe-1b-7b", "--batch", "16", "--context", "2048", "--json"]
 NOT_NEEDED = ("pandas", "plotly", "pyarrow", "streamlit", "torch")
 FIND_INSTALLED = (
@@ -51,7 +52,7 @@ def smoke(folder: Path) -> str:
     assert prediction["operators"], "the prediction has no operators"
     public = json.loads(run(env / "bin" / "sparsecost", *PUBLIC, cwd=folder))
     assert public["by_model"], "the wheel has no public measurements"
-    check = [env / "bin" / "sparsecost", "validate", "h200-olmoe-1b-7b", "--json"]
+    check: list[str | Path] = [env / "bin" / "sparsecost", *VALIDATE]
     assert json.loads(run(*check, cwd=folder))["errors"], "the wheel has no recordings"
     return wheel.name
 

@@ -181,7 +181,11 @@ def test_a_link_carries_the_pinned_designs_that_are_compared() -> None:
     at.query_params.update(cmp_models=names, cmp_add="false")
     at.run()
     assert isinstance(at.query_params["pin"], str)  # one alone
-    query = {"pin": at.query_params["pin"], "cmp_models": names, "cmp_add": "false"}
+    query: dict[str, str | list[str]] = {
+        "pin": at.query_params["pin"],
+        "cmp_models": names,
+        "cmp_add": "false",
+    }
     elsewhere = opened("compare", **query)
     assert not elsewhere.warning
     assert [card.label for card in elsewhere.metric] == ["Mine", "OLMoE-1B-7B"]

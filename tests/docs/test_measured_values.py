@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from costmodel.recordings.folders import SHIPPED
 from docs.measured_values import measured_values
 from docs.wording import listed, span
 from docs.write import ROOT
 from tests.recorded_json import (
-    FOLDER,
     LARGE,
     MEASURING,
+    SHIPPED,
     SMALL,
     a_case,
     measured_cases,
@@ -90,7 +91,7 @@ def test_the_number_of_long_decodes(values: dict[str, str]) -> None:
 
 def test_a_second_run_reads_the_same(values: dict[str, str]) -> None:
     changes = []
-    for path in (FOLDER / "again").glob("*.json"):
+    for path in (SHIPPED / "again").glob("*.json"):
         for case in json.loads(path.read_text())["cases"]:
             first = a_case(path.stem.removeprefix("h200-"), **case["workload"])
             one, two = (

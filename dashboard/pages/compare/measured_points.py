@@ -110,7 +110,7 @@ def left_out(
     hardware_name: str,
 ) -> list[str]:
     """What measured the same steps on another GPU or by another backend, each once."""
-    makers = {}
+    makers: dict[str, None] = {}
     for of_model, workload in zip(recordings, workloads, strict=True):
         for backend in get_args(Backend):
             for point in points(of_model, name, replace(workload, backend=backend), axis):
