@@ -16,7 +16,6 @@ from docs.write import ROOT
 from tests.recorded_json import (
     LARGE,
     MEASURING,
-    SHIPPED,
     SMALL,
     a_case,
     measured_cases,
