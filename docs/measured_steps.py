@@ -10,9 +10,10 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.measured import Spread
 from docs.fused_steps import fused_decode_steps
-from docs.recorded import FOLDER, PREFIX, recorded
+from docs.recorded import PREFIX, recorded
 
 FILE = Path(__file__).parents[1] / "costmodel" / "presets" / "claims" / "measured.csv"
 HEAD = ("model", "backend", "batch", "context", "routing", "quantity", "value", "source")
@@ -30,7 +31,7 @@ def rows() -> Iterator[tuple[object, ...]]:
             for quantity, run in QUANTITIES.items():
                 value = case.runs[run].step.get(quantity) if run in case.runs else None
                 if isinstance(value, Spread):
-                    source = f"{FOLDER.name}/{PREFIX}{model}.json"
+                    source = f"{SHIPPED.name}/{PREFIX}{model}.json"
                     at = (workload.batch, workload.context, workload.routing)
                     yield model, "torch", *at, quantity, value.median, source
     for model, batch, seconds, source in fused_decode_steps():

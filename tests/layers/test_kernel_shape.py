@@ -44,7 +44,11 @@ def check(operator: Operator, part: Part, step: Step) -> None:
         both = split["scores"].flops + (split["values"].flops if "values" in split else 0)
         square = shape.batch * shape.heads * shape.queries * shape.keys * shape.head_dim
         topk = getattr(operator.layer_kind, "index_topk", None)
-        if operator.leaf != "attention.core" or topk is None or topk >= step.cached + step.new_tokens:
+        if (
+            operator.leaf != "attention.core"
+            or topk is None
+            or topk >= step.cached + step.new_tokens
+        ):
             assert both == near(2 * 2 * square)  # of a step that counts the square
         else:  # priced as the causal attention that has the pairs of what is chosen
             triangle = shape.queries * (shape.queries - 1) // 2

@@ -24,11 +24,11 @@ from costmodel.questions.claims.variants import (
     product_key_memory,
     with_layers,
 )
+from costmodel.recordings.folders import SHIPPED
 from docs.measured_steps import FILE, text
 from tests.commands import output
 
 IDS = [*(f"C{n}" for n in range(1, 8)), *(f"R{n}" for n in range(1, 8))]
-RECORDINGS = Path(__file__).parents[2] / "recordings"
 
 
 def answer_of(claim: str) -> Answer:
@@ -62,7 +62,7 @@ def test_a_verdict_follows_from_its_parts() -> None:
 
 def test_measured_figures_are_those_of_the_recordings() -> None:
     """The median of one run, read from its recording without our reader."""
-    file = json.loads((RECORDINGS / "h200-olmoe-1b-7b.json").read_text(encoding="utf-8"))
+    file = json.loads((SHIPPED / "h200-olmoe-1b-7b.json").read_text(encoding="utf-8"))
     (case,) = (
         case
         for case in file["cases"]
