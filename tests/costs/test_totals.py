@@ -253,6 +253,10 @@ class Recurrence:
         del step
         return 0
 
+    def side_token_bytes(self, step: Step) -> int:
+        del step
+        return 0
+
     def kept_tokens(self, tokens: int, step: Step) -> int:
         del step
         return tokens

@@ -115,6 +115,7 @@ WITHOUT_SOURCE = {
     "repeated_row_bytes": SUMS,
     "routing_totals": SUMS,
     "row_totals": SUMS,
+    "side_bytes_per_token": SUMS,
     "step_time": OURS,
     "stored_bytes": SUMS,
     "stored_weights": SUMS,

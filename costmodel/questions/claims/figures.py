@@ -98,14 +98,13 @@ def computed(
 @cache
 def measured_steps() -> Mapping[tuple[str, str, int, int, str, str], tuple[float, str]]:
     """Values and files of `measured.csv`, by what they are of."""
-    with FILE.open(encoding="utf-8", newline="") as file:
-        return {
-            (
-                *(row["model"], row["backend"], int(row["batch"]), int(row["context"])),
-                *(row["routing"], row["quantity"]),
-            ): (float(row["value"]), row["source"])
-            for row in csv.DictReader(file)
-        }
+    return {
+        (
+            *(row["model"], row["backend"], int(row["batch"]), int(row["context"])),
+            *(row["routing"], row["quantity"]),
+        ): (float(row["value"]), row["source"])
+        for row in csv.DictReader(FILE.read_text(encoding="utf-8").splitlines())
+    }
 
 
 def measured(

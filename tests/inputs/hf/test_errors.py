@@ -156,7 +156,10 @@ def test_a_broken_rule_is_named(
 
 @pytest.mark.parametrize("model_type", sorted(FAMILIES))
 def test_an_unknown_field_is_refused_by_name(tmp_path: Path, model_type: str) -> None:
-    folders = (CONFIGS, *(CONFIGS.with_name(f"hf_{of}") for of in ("sizes", "hybrids", "caches")))
+    folders = (
+        CONFIGS,
+        *(CONFIGS.with_name(f"hf_{of}") for of in ("sizes", "hybrids", "caches", "sparse")),
+    )
     tables = {
         str(path.with_suffix("")): json.loads(path.read_text())
         for folder in folders
