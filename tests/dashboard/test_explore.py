@@ -276,7 +276,6 @@ def test_the_working_of_a_card_of_served_requests_reaches_what_the_card_shows(la
         {"ex_number": "layers.999.none", "ex_how": "true"},
         {"own": "AAAA"},
         {"own": "A" * (MAX_LINK_CHARS + 1)},
-        {"batch": "0", "context": "-3"},
         {"model": "../../etc/passwd"},
     ],
     ids=str,
@@ -284,6 +283,11 @@ def test_the_working_of_a_card_of_served_requests_reaches_what_the_card_shows(la
 def test_an_address_with_nonsense_opens_the_page(query: dict[str, str]) -> None:
     at = page_of(query)
     assert at.text[0].value.startswith("One step of decode at batch 64 ")
+
+
+def test_numbers_of_an_address_below_their_range_become_the_least_allowed() -> None:
+    at = page_of({"batch": "0", "context": "-3"})
+    assert at.text[0].value.startswith("One step of decode at batch 1 and 0 cached tokens ")
 
 
 def test_all_numbers_and_every_working_can_be_opened() -> None:

@@ -133,7 +133,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
 def test_listed_command_runs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It succeeds, and prints something or writes the file that it names."""
     monkeypatch.chdir(tmp_path)
-    assert printed.__wrapped__(command) or len(list(tmp_path.iterdir())) > 1
+    assert printed.__wrapped__(command) or any(tmp_path.iterdir())
 
 
 def test_every_command_is_shown() -> None:
