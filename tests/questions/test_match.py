@@ -40,7 +40,9 @@ ANY_ATTENTION = PRESETS["llama-3.1-8b"].attention
 SPARSE = [
     name
     for name in PRESETS
-    if not name.startswith(("llama", "lfm2-350m", "qwen3.5-27b", "gemma-4-31b"))
+    if not name.startswith(
+        ("llama", "lfm2-350m", "mistral", "qwen3-32b", "qwen3.5-27b", "gemma-4-31b")
+    )
 ]
 PAIRS = [
     ("olmoe-227m-1.2b", "ultramemv2-227m-1.2b"),
