@@ -2,7 +2,7 @@
 
 Whole decode steps that this project measured on an H200, one row for each number: medians of the
 committed recordings (backend `torch`), and times of the backend `fused` from `benchmarks`. The
-claims read these rows, so that they need no recording where the package is installed.
+claims read these rows: the wheel lacks the benchmarks, and reading recordings takes seconds.
 """
 
 import csv
@@ -10,7 +10,6 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.measured import Spread
 from docs.fused_steps import fused_decode_steps
 from docs.recorded import PREFIX, recorded
@@ -31,7 +30,7 @@ def rows() -> Iterator[tuple[object, ...]]:
             for quantity, run in QUANTITIES.items():
                 value = case.runs[run].step.get(quantity) if run in case.runs else None
                 if isinstance(value, Spread):
-                    source = f"{SHIPPED.name}/{PREFIX}{model}.json"
+                    source = f"recording {PREFIX}{model}"
                     at = (workload.batch, workload.context, workload.routing)
                     yield model, "torch", *at, quantity, value.median, source
     for model, batch, seconds, source in fused_decode_steps():

@@ -42,13 +42,15 @@ class Truth:
     streams: list[Array] = field(default_factory=list)  # after each block, [T, D]
 
 
-def _attention(config: MixerKind, weights: Weights, x: Array, before: list[oracles.Layer]) -> Array:
+def _attention(
+    config: MixerKind, weights: Weights, x: Array, before: list[oracles.Layer], choice: Choice
+) -> Array:
     """`before` are the earlier layers of attention that have keys of their own."""
     if isinstance(config, LatentAttention):
         if config.index_topk is not None and not config.shared_index:
             before.append((config, weights, x))
         indexed = [layer for layer in before if isinstance(layer[0], LatentAttention)]
-        chosen = oracles.indexed(*indexed[-1]) if config.index_topk is not None else None
+        chosen = oracles.indexed(*indexed[-1], choice) if config.index_topk is not None else None
         return oracles.latent_attention(config, weights, x, chosen)
     if isinstance(config, Attention) and config.shared_kv:
         alike = [layer for layer in before if layer[0].sliding_window == config.sliding_window]
@@ -83,14 +85,20 @@ def _normed(config: ModelConfig, weights: Weights, name: str, x: Array) -> Array
 
 
 def _mixed(
-    config: ModelConfig, mixer: MixerKind, state: Weights, x: Array, owners: list[oracles.Layer]
+    config: ModelConfig,
+    mixer: MixerKind,
+    state: Weights,
+    x: Array,
+    owners: list[oracles.Layer],
+    *,
+    choice: Choice,
 ) -> tuple[Array, Array]:
     """The stream after a block's mixer, and what that read; without one, x twice."""
     if isinstance(mixer, NoMixer):
         return x, x
     behind = config.block == "norms_behind"
     before = x if behind else _normed(config, state, "attention_norm", x)
-    attended = _attention(mixer, under(state, "attention"), before, owners)
+    attended = _attention(mixer, under(state, "attention"), before, owners, choice)
     return _after_attention(config, state, x, before, attended), before
 
 
@@ -146,7 +154,7 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
         state = under(weights, f"layers.{block}")
         altups, x = altup_oracle.predict(under(state, "altup"), altups, x)
         x = ngram_oracle.at_head(config, block, under(state, "ngram"), x, ids)
-        x, before = _mixed(config, config.attention_of(block), state, x, owners)
+        x, before = _mixed(config, config.attention_of(block), state, x, owners, choice=choice)
         z = x
         if block in config.fed_layers:
             z = _ffn_input(config, state, x, before)

@@ -195,7 +195,7 @@ def attention(config: Attention, weights: Weights, x: Array, source: Layer | Non
     return np.array(out)
 
 
-def indexed(config: LatentAttention, weights: Weights, x: Array) -> list[list[int]]:
+def indexed(config: LatentAttention, weights: Weights, x: Array, choice: Choice) -> list[list[int]]:
     """The positions that each position attends to: those of the largest index scores."""
     heads, size, topk = config.index_n_heads, config.index_head_dim, config.index_topk
     assert heads
@@ -217,7 +217,7 @@ def indexed(config: LatentAttention, weights: Weights, x: Array) -> list[list[in
             )
             for key in keys
         ]
-        chosen.append(sorted(sorted(range(t + 1), key=lambda s: -scores[s])[:topk]))
+        chosen.append(sorted(choice.top(np.array(scores), topk)))
     return chosen
 
 

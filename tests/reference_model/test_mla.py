@@ -67,7 +67,9 @@ CASES = {
 
 
 def oracle(config: LatentAttention, weights: oracles.Weights, x: oracles.Array) -> oracles.Array:
-    chosen = oracles.indexed(config, weights, x) if config.index_topk else None
+    choice = oracles.Choice()
+    chosen = oracles.indexed(config, weights, x, choice) if config.index_topk else None
+    assert choice.gap > 1e-5, "rounding, or a tie, could change what is chosen"
     return oracles.latent_attention(config, weights, x, chosen)
 
 

@@ -79,9 +79,10 @@ class Figure:
     @property
     def ratio(self) -> float | None:
         """The first over the second side: above 1, the second needs less."""
-        if len(self.values) != 2 or self.values[0] is None or not self.values[1]:  # noqa: PLR2004
-            return None
-        return self.values[0] / self.values[1]
+        match self.values:
+            case (float(first), float(second)) if second:
+                return first / second
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,9 @@
 """The paper's claims, C1 to C7: figures of each, and the verdict that follows from them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from costmodel import units
-from costmodel.costs.columns import step_values
 from costmodel.costs.predict import Prediction, predict
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
@@ -203,24 +202,21 @@ def large_pair() -> Answer:
     on_needed = [_on_needed(name) for name in HUGE]
     needed = [step.gpus for step in on_needed]
     bound = [step.floor_s for step in on_needed]
+    read = [float(step.costs.totals.compulsory_bytes) for step in on_needed]
     sides = tuple(map(short, HUGE))
-    for what, unit, values, source in (
+    rows: tuple[tuple[str, units.Unit, Sequence[float], str], ...] = (
         ("GPUs that hold weights, cache and activations", "count", needed, "memory.fits"),
         ("roofline bound of a decode step on them, batch 64", "s", bound, "time.floor_s"),
-        (
-            "compulsory HBM bytes of all of them, batch 64",
-            "bytes",
-            [step_values(step)[BYTES] for step in on_needed],
-            BYTES,
-        ),
-    ):
+        ("compulsory HBM bytes of all of them, batch 64", "bytes", read, BYTES),
+    )
+    for what, unit, values, source in rows:
         figures.append(
             Figure(
                 what=f"{what}, context {CONTEXT:,}, {GPU}",
-                unit=unit,  # type: ignore[arg-type]
+                unit=unit,
                 way="computed",
                 sides=sides,
-                values=tuple(float(one) for one in values),  # type: ignore[arg-type]
+                values=tuple(map(float, values)),
                 source=f"sparsecost predict: {source}",
             )
         )

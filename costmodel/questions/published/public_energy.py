@@ -10,7 +10,7 @@ from functools import cache
 from costmodel.questions.published.public_rows import (
     PublicRow,
     Source,
-    number,
+    public_row,
     public_sources,
     records,
 )
@@ -55,31 +55,15 @@ def energy_rows() -> tuple[EnergyRow, ...]:
 
 
 def _as_time(row: dict[str, str], source: Source) -> PublicRow:
-    """The row as a time."""
-    itl_ms = number(row["itl_ms"])
-    batch = float(row["batch"])
-    return PublicRow(
-        id=row["id"],
-        model=row["model"],
-        source_model=row["source_model"] or row["model"],
-        gpu=row["gpu"],
-        gpus=int(row["gpus"]),
-        tp=int(row["tp"]),
-        ep=int(row["ep"]),
-        dp=int(row["dp"]),
-        engine=row["engine"],
-        engine_version="",
-        weights=row["weights"],
-        kv=row["kv"],
-        batch=batch,
-        running=batch,
-        isl=number(row["isl"]),
-        osl=number(row["osl"]),
-        context=float(row["context"]),
-        ttft_s=None,
-        measured_s=batch / float(row["tokens_per_s"]) if itl_ms is None else itl_ms / 1e3,
-        timed="e2e" if itl_ms is None else "itl-median",
-        prompts="real text" if source.address.startswith(REAL_TEXT) else "not stated",
-        source=source,
-        place=row["row"],
-    )
+    """The row as a time, in the columns of `latency.csv`."""
+    between = row["itl_ms"]  # tokens of a sequence
+    mean_ms = 1e3 * float(row["batch"]) / float(row["tokens_per_s"])
+    columns = {
+        "engine_version": "",
+        "running": row["batch"],
+        "ttft_ms": "",
+        "tpot_ms": between or repr(mean_ms),
+        "timed": "itl-median" if between else "e2e",
+        "prompts": "real text" if source.address.startswith(REAL_TEXT) else "not stated",
+    }
+    return public_row(row | columns, source)

@@ -101,7 +101,7 @@ class PublicRow:
 def public_rows() -> tuple[PublicRow, ...]:
     """All rows, in the order of the file."""
     sources = public_sources()
-    return tuple(_row(row, sources[row["source"]]) for row in records("latency"))
+    return tuple(public_row(row, sources[row["source"]]) for row in records("latency"))
 
 
 @cache
@@ -125,7 +125,8 @@ def records(name: str) -> Iterator[dict[str, str]]:
     yield from csv.DictReader(text.splitlines())
 
 
-def _row(row: dict[str, str], source: Source) -> PublicRow:
+def public_row(row: Mapping[str, str], source: Source) -> PublicRow:
+    """The point of a row with the columns of `latency.csv`."""
     ttft_ms = number(row["ttft_ms"])
     return PublicRow(
         id=row["id"],

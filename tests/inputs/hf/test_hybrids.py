@@ -20,6 +20,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.attention import Attention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.short_conv import ShortConv
+from tests.inputs.hf.flops_of_kinds import flops
 
 HYBRIDS = Path(__file__).parents[2] / "data" / "hf_hybrids"
 PREFILL = Workload(
@@ -113,15 +114,6 @@ def read(folder: Path, name: str, **changes: object) -> ModelConfig:
     return load_hf_config(folder / "config.json")
 
 
-def flops(model: ModelConfig, workload: Workload, *kinds: str) -> Any:  # noqa: ANN401 - a number
-    return sum(
-        part.flops * operator.count
-        for operator in build_operators(model, workload.step())
-        for part in operator.parts
-        if part.kind in kinds
-    )
-
-
 @pytest.mark.parametrize("name", COUNTED)
 def test_a_hybrid_costs_what_transformers_counts(name: str) -> None:
     model, step = load_hf_config(HYBRIDS / f"{name}.json"), Workload(batch=1).step()
@@ -131,9 +123,9 @@ def test_a_hybrid_costs_what_transformers_counts(name: str) -> None:
         parameter_counts(operators).total,
         kept.bytes_per_token,
         kept.state_bytes_per_sequence,
-        flops(model, PREFILL, "matmul", "attention"),
-        flops(model, Workload(batch=1), "recurrence"),
-        flops(model, PREFILL, "recurrence"),
+        flops(model, PREFILL),
+        flops(model, Workload(batch=1), ("recurrence",)),
+        flops(model, PREFILL, ("recurrence",)),
     ) == COUNTED[name]
 
 

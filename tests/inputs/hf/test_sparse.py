@@ -20,6 +20,7 @@ from costmodel.inputs.hf.config import load_hf_config
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import OfCheckpoint, Workload
 from costmodel.layers.mla import LatentAttention
+from tests.inputs.hf.flops_of_kinds import flops
 
 SPARSE = Path(__file__).parents[2] / "data" / "hf_sparse"
 DECODE = Workload(batch=4, context=512)
@@ -59,15 +60,6 @@ def read(folder: Path, name: str, **changes: object) -> ModelConfig:
     table = {key: value for key, value in (table_of(name) | changes).items() if value is not None}
     (folder / "config.json").write_text(json.dumps(table))
     return load_hf_config(folder / "config.json")
-
-
-def flops(model: ModelConfig, workload: Workload) -> Any:  # noqa: ANN401 - a number
-    return sum(
-        part.flops * operator.count
-        for operator in build_operators(model, workload.step())
-        for part in operator.parts
-        if part.kind in ("matmul", "attention")
-    )
 
 
 @pytest.mark.parametrize("name", COUNTED)

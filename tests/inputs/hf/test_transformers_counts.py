@@ -12,6 +12,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import kv_bytes_per_token, parameter_counts
 from costmodel.inputs.hf.config import load_hf_config
 from costmodel.inputs.workload import Workload
+from tests.inputs.hf.flops_of_kinds import flops
 
 SIZES = Path(__file__).parents[2] / "data" / "hf_sizes"
 NEW_TOKENS = 512
@@ -61,14 +62,8 @@ COUNTED = {
 @pytest.mark.parametrize("name", COUNTED)
 def test_a_model_costs_what_transformers_counts(name: str) -> None:
     model, step = load_hf_config(SIZES / f"{name}.json"), PREFILL.step()
-    operators = build_operators(model, step)
-    products = sum(
-        part.flops * operator.count
-        for operator in operators
-        for part in operator.parts
-        if part.kind in ("matmul", "attention")
-    )
-    found = (parameter_counts(operators).total, kv_bytes_per_token(model, step), products)
+    parameters = parameter_counts(build_operators(model, step)).total
+    found = (parameters, kv_bytes_per_token(model, step), flops(model, PREFILL))
     assert found == COUNTED[name]
 
 
