@@ -12,7 +12,7 @@ from reference_model.layers import Linear
 from reference_model.leaf import NORM_EPS, Factory, Leaf, rms_norm
 from reference_model.registry import runs
 from reference_model.rotary import angles, growth, rotate
-from reference_model.sdpa import attend
+from reference_model.sdpa import Choice, attend, attend_to_chosen
 
 
 class Rope(Leaf):
@@ -107,8 +107,16 @@ class Core(Leaf):
                 "sinks", factory.filled(config.num_attention_heads, value=0.0), "attention"
             )
 
-    def forward(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """Queries [B, H, T, d] over keys [B, K, L, d] and values [B, K, L, dv] to [B, T, H dv]."""
+    def forward(
+        self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Choice | None
+    ) -> Tensor:
+        """Queries [B, H, T, d] over keys [B, K, L, d] and values [B, K, L, dv] to [B, T, H dv].
+
+        `mask` is that of static decode, or the tokens that an indexer chose.
+        """
+        if isinstance(mask, tuple):
+            out = attend_to_chosen(q, keys, values, mask, scale=self.scale)
+            return out.transpose(1, 2).flatten(2)
         out = attend(
             q,
             keys,

@@ -22,7 +22,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 SCORE_CAP = 50.0  # Gemma 2, arXiv 2408.00118
 Choice: TypeAlias = tuple[Tensor, Tensor]
-"""Tokens [B, T, n] that each query attends to, and an additive mask [B, T, n] of them."""
+"""Tokens that each query attends to, and an additive mask of them, both [B, T, n] or [B, T, K, n]
+where each key-value head has its own."""
 MAX_CUDNN_HEAD = 256  # elements of a head that cuDNN's kernel takes
 
 
@@ -63,8 +64,8 @@ def attend(
         scale: Of the scores, such as 1 / sqrt(d).
         window: How many tokens a token sees, itself among them; None: all before it.
         chunk: The tokens of a chunk, outside which a token sees nothing; None: there are none.
-        mask: Additive [1, 1, 1, L], of static decode, where it replaces causality, window, chunk.
-            None: causal, the new tokens being the last T of L.
+        mask: Additive [1, 1, 1, L], of static decode, or [B, 1 or H, 1, L]; it replaces causality,
+            window, chunk. None: causal, the new tokens being the last T of L.
         sinks: [H]: a score for each head that takes part in the softmax and has no value, so that
             a head may attend to nothing. Source: gpt-oss, arXiv 2508.10925.
         softcap: Whether scores are kept within `SCORE_CAP`; no fused kernel of PyTorch does it.
@@ -108,20 +109,21 @@ def attend_to_chosen(q: Tensor, k: Tensor, v: Tensor, choice: Choice, *, scale: 
         q: [B, H, T, d].
         k: [B, K, L, d].
         v: [B, K, L, dv].
-        choice: Tokens [B, T, n], and an additive mask [B, T, n].
+        choice: Tokens [B, T, n] for all heads, or [B, T, K, n]; an additive mask of that shape.
         scale: Of the scores.
 
     Returns:
         [B, H, T, dv].
     """
-    tokens, mask = choice
-    batch, new, chosen = tokens.shape
-    sequence = torch.arange(batch, device=q.device)[:, None, None]
-    keys, values = (  # [B, T, n, K, d] to [B T, K, n, d]
-        x.transpose(1, 2)[sequence, tokens].flatten(0, 1).transpose(1, 2) for x in (k, v)
-    )
+    tokens, mask = (one if one.dim() == 4 else one[:, :, None] for one in choice)  # noqa: PLR2004
+    batch, new, choices, _ = tokens.shape
+    sequence = torch.arange(batch, device=q.device)[:, None, None, None]
+    head = torch.arange(k.shape[1], device=q.device)[:, None]
+    keys, values = (x[sequence, head, tokens].flatten(0, 1) for x in (k, v))  # [B T, K, n, d]
     single = q.transpose(1, 2).reshape(batch * new, q.shape[1], 1, -1)
-    hidden = mask.reshape(batch * new, 1, 1, chosen)
+    hidden = mask.flatten(0, 1)[:, :, None]
+    if choices > 1:
+        hidden = hidden.repeat_interleave(q.shape[1] // choices, dim=1)
     out = attend(single, keys, values, scale=scale, mask=hidden)
     return out.view(batch, new, q.shape[1], -1).transpose(1, 2)
 

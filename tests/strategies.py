@@ -21,6 +21,7 @@ from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn, Scoring
+from costmodel.layers.msa import BlockSparseAttention
 from costmodel.layers.ngram import Ngram
 from costmodel.layers.ngram_embedding import NgramEmbedding
 from costmodel.layers.operator import Step
@@ -91,6 +92,26 @@ mla: st.SearchStrategy[MixerKind] = indexed | st.builds(
     output_bias=flags,
     mla_use_nope=flags,
 )
+
+
+@st.composite
+def block_sparse(draw: st.DrawFn) -> MixerKind:
+    groups, size = draw(st.integers(1, 3)), draw(widths)
+    return BlockSparseAttention(
+        num_attention_heads=groups * draw(st.integers(1, 3)),
+        num_key_value_heads=groups,
+        head_dim=size,
+        qk_norm=draw(st.sampled_from(["none", "head", "full"])),
+        rotary_dim=draw(st.none() | st.integers(0, size)),
+        attention_bias=draw(flags),
+        output_gate=draw(flags),
+        index_n_heads=groups,
+        index_head_dim=draw(widths),
+        index_block_size=draw(st.integers(1, 4)),
+        index_topk_blocks=draw(st.integers(1, 4)),
+    )
+
+
 short_conv: st.SearchStrategy[MixerKind] = st.builds(
     ShortConv, conv_L_cache=st.integers(2, 5), conv_bias=flags
 )
@@ -140,7 +161,7 @@ recurrent = short_conv | gated_delta_net() | kimi_delta_attention | mamba2()
 side_by_side: st.SearchStrategy[MixerKind] = st.builds(
     AttentionAndMamba2, attention=gqa(), mamba=mamba2()
 )
-attentions = gqa() | mla | recurrent | side_by_side
+attentions = gqa() | block_sparse() | mla | recurrent | side_by_side
 
 activations = st.sampled_from(get_args(Activation))
 dense: st.SearchStrategy[FfnKind] = st.builds(

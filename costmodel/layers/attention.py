@@ -185,7 +185,7 @@ class Attention(MixerKind):
         n = step.tokens
         pairs, cached = self._reach(step)
         return [
-            self._qkv(site, step),
+            self.qkv(site, step),
             rope(self, site, step),
             core(
                 site,
@@ -204,22 +204,27 @@ class Attention(MixerKind):
                 formula=f"2 B pairs H (d + {self.value_letter})",
                 source="arXiv 2305.13245; windows: arXiv 2310.06825",
             ),
-            *((self._gate(site, step),) if self.output_gate else ()),
-            linear(
-                "attention.output",
-                site,
-                step,
-                inputs=h * dv,
-                outputs=site.hidden_size,
-                group="attention",
-                bias=self.output_bias,
-                summary="Projection of all heads' results back to the hidden size",
-                formula=sum_of(f"2 N H {self.value_letter} D", self.output_bias and "N D"),
-                source="arXiv 2305.13245",
-            ),
+            *((self.gate(site, step),) if self.output_gate else ()),
+            self.output(site, step),
         ]
 
-    def _qkv(self, site: Site, step: Step) -> Operator:
+    def output(self, site: Site, step: Step) -> Operator:
+        """Of all heads' results back to the hidden size."""
+        h, dv = self.num_attention_heads, self.value_dim
+        return linear(
+            "attention.output",
+            site,
+            step,
+            inputs=h * dv,
+            outputs=site.hidden_size,
+            group="attention",
+            bias=self.output_bias,
+            summary="Projection of all heads' results back to the hidden size",
+            formula=sum_of(f"2 N H {self.value_letter} D", self.output_bias and "N D"),
+            source="arXiv 2305.13245",
+        )
+
+    def qkv(self, site: Site, step: Step) -> Operator:
         """One matrix for the queries (and gates of the result), the keys and the values.
 
         Keys that are values are projected once; shared ones not at all.
@@ -262,7 +267,7 @@ class Attention(MixerKind):
             source="arXiv 2305.13245",
         )
 
-    def _gate(self, site: Site, step: Step) -> Operator:
+    def gate(self, site: Site, step: Step) -> Operator:
         """The result of every head times the sigmoid of its gate: 4 FLOPs an element."""
         elements = step.tokens * self.num_attention_heads * self.value_dim
         passed = elements * step.activation_bytes

@@ -26,10 +26,10 @@ def chunk_pairs(step: Step, chunk: int) -> Number:
     t, s = step.new_tokens, step.cached
     if step.attention_flops == "full":
         return t * (chunk_read_tokens(step, chunk) + t)
-    return _pairs_of_prompt(s + t, chunk) - _pairs_of_prompt(s, chunk)
+    return pairs_of_prompt(s + t, chunk) - pairs_of_prompt(s, chunk)
 
 
-def _pairs_of_prompt(tokens: Number, chunk: int) -> Number:
+def pairs_of_prompt(tokens: Number, chunk: int) -> Number:
     """Pairs of the first `tokens` tokens: triangles of whole chunks, and one of the rest."""
     whole, rest = tokens // chunk, tokens % chunk
     return whole * (chunk * (chunk + 1) // 2) + rest * (rest + 1) // 2

@@ -18,6 +18,7 @@ from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.dtype import parse_dtype
 from costmodel.layers.formats import Formats
 from costmodel.layers.mla import LatentAttention
+from costmodel.layers.msa import BlockSparseAttention
 from costmodel.layers.operator import QUANTITIES, Operator, Step
 from costmodel.layers.site import expanded_paths
 from costmodel.routing.popularity import Uniform, Zipf
@@ -214,6 +215,11 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
             rebuilds = step.mla == "expanded" and step.mla_cache == "latent"
             if not rebuilds:
                 in_reach = cached * side + min(cached, kind.index_topk) * (token - side)
+        if isinstance(kind, BlockSparseAttention):
+            side, b = int(step.batch) * kind.side_token_bytes(step), kind.index_block_size
+            whole = cached < b * kind.index_topk_blocks
+            others = cached if whole else b * (kind.index_topk_blocks - 1) + cached % b
+            in_reach = cached * side + others * (token - side)
         if source is not None:  # another layer's cache, read again
             again += in_reach
             continue

@@ -15,6 +15,7 @@ from costmodel.layers.attention import Attention
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, LayerKind, MixerKind
 from costmodel.layers.mla import LatentAttention
+from costmodel.layers.msa import BlockSparseAttention
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import QUANTITIES, Step
 from costmodel.layers.primitives import norm
@@ -52,13 +53,15 @@ def check_not_less(small: dict[str, Any], large: dict[str, Any]) -> None:
 
 
 def whole_chunks(model: ModelConfig) -> int:
-    """The tokens after which every layer with chunked attention stands where it stood in its chunk.
+    """The tokens after which every layer with chunks or blocks stands where it stood in them.
 
-    A token that opens a chunk sees itself alone, and so costs less than the one before it.
+    A token that opens a chunk sees itself alone, and so costs less than the one before it; one
+    that opens a block has a place in it alone of a chosen block.
     """
     kinds = [model.attention_of(i) for i in range(model.num_hidden_layers)]
     kinds += [kind.attention for kind in kinds if isinstance(kind, AttentionAndMamba2)]
     chunks = [kind.attention_chunk_size or 1 for kind in kinds if isinstance(kind, Attention)]
+    chunks += [kind.index_block_size for kind in kinds if isinstance(kind, BlockSparseAttention)]
     return math.lcm(*chunks)
 
 

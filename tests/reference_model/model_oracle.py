@@ -17,6 +17,7 @@ from costmodel.layers.absent import NoMixer
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
+from costmodel.layers.indexed_attention import IndexedAttention
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer
@@ -24,6 +25,7 @@ from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
 from tests.reference_model import (
     altup_oracle,
+    block_oracles,
     embedding_oracles,
     memory_oracles,
     mixer_oracles,
@@ -52,6 +54,8 @@ def _attention(
         indexed = [layer for layer in before if isinstance(layer[0], LatentAttention)]
         chosen = oracles.indexed(*indexed[-1], choice) if config.index_topk is not None else None
         return oracles.latent_attention(config, weights, x, chosen)
+    if isinstance(config, IndexedAttention):
+        return block_oracles.indexed_attention(config, weights, x)
     if isinstance(config, Attention) and config.shared_kv:
         alike = [layer for layer in before if layer[0].sliding_window == config.sliding_window]
         return oracles.attention(config, weights, x, alike[-1])

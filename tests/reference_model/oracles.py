@@ -158,8 +158,18 @@ def keys_and_values(layer: Layer) -> tuple[list[list[Array]], list[list[Array]]]
     return keys, values
 
 
-def attention(config: Attention, weights: Weights, x: Array, source: Layer | None = None) -> Array:
-    """[T, D] to [T, D], from position 0; `source` is the layer whose keys and values are read."""
+def attention(
+    config: Attention,
+    weights: Weights,
+    x: Array,
+    source: Layer | None = None,
+    chosen: list[list[list[int]]] | None = None,
+) -> Array:
+    """[T, D] to [T, D], from position 0.
+
+    `source` is the layer whose keys and values are read; `chosen` are the positions that each
+    position attends to, by key-value head; None: all in reach up to itself.
+    """
     h, k, d = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     dv = d if config.v_head_dim is None else config.v_head_dim
     turned = d if config.rotary_dim is None else config.rotary_dim
@@ -181,15 +191,15 @@ def attention(config: Attention, weights: Weights, x: Array, source: Layer | Non
         heads = []
         for head in range(h):
             group = head // (h // k)
-            scores = [queries[t][head] @ keys[s][group] / math.sqrt(d) for s in range(first, t + 1)]
+            seen = list(range(first, t + 1)) if chosen is None else chosen[t][group]
+            scores = [queries[t][head] @ keys[s][group] / math.sqrt(d) for s in seen]
             if config.softcap:
                 scores = [50 * np.tanh(score / 50) for score in scores]
             if config.sinks:
                 scores.append(weights["core.sinks"][head])
             shares = softmax(np.array(scores))
-            heads.append(
-                sum((shares[s - first] * values[s][group] for s in range(first, t + 1)), 0.0)
-            )
+            pairs = zip(shares, seen, strict=False)  # a sink's share has no value
+            heads.append(sum((share * values[s][group] for share, s in pairs), 0.0))
         mixed = np.concatenate([np.asarray(one) for one in heads])
         out.append(linear(weights, mixed * gates[t] if gates else mixed, "output"))
     return np.array(out)

@@ -22,6 +22,7 @@ from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.msa import BlockSparseAttention
 from costmodel.layers.ngram import Ngram
 from costmodel.layers.ngram_embedding import NgramEmbedding
 from costmodel.layers.peer import Peer
@@ -145,6 +146,16 @@ MLA = LatentAttention(
     q_lora_rank=8,
 )
 INDEXED = replace(MLA, index_topk=4, index_n_heads=16, index_head_dim=6)
+MSA = BlockSparseAttention(
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=6,
+    rotary_dim=4,
+    index_n_heads=2,
+    index_head_dim=5,
+    index_block_size=2,
+    index_topk_blocks=2,
+)
 # As Gemma 4: full attention with wider heads whose keys are values; layers that read others' caches
 WIDE = Attention(
     num_attention_heads=2,
@@ -273,6 +284,7 @@ MODELS: dict[str, ModelConfig] = {
         attention=replace(INDEXED, shared_index=True),
         overrides=(Override(layers="0-2/2", attention=INDEXED),),
     ),
+    "block_sparse": small(attention=MSA, overrides=(Override(layers="0", attention=GQA),)),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
     "norms_behind": small(block="norms_behind", logit_softcap=True),
     "shared_caches": small(

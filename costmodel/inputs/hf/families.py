@@ -19,6 +19,7 @@ from costmodel.inputs.hf import (
     mamba_families,
     moe_families,
     norm_families,
+    sparse_families,
 )
 from costmodel.inputs.hf.blocks import Blocks
 from costmodel.inputs.hf.fields import Fields
@@ -50,6 +51,19 @@ _DEEPSEEK_V32 = Family(
     without_cost=_DEEPSEEK_V3.without_cost
     | {"index_share_for_mtp_iteration", "index_skip_topk_offset", "indexer_rope_interleave"},
     only={**_DEEPSEEK_V3.only, "index_topk_pattern": (None,)},
+)
+_MINIMAX_M3 = Family(
+    read=sparse_families.minimax_m3,
+    # Norms multiply by 1 + weight; a factor of the router weights.
+    without_cost=ROUTER_TRAINING | {"routed_scaling_factor", "use_gemma_norm"},
+    only={
+        "attention_output_gate": (False,),
+        "hidden_act": ("silu", "swigluoai"),
+        "n_shared_experts": (1,),
+        "qk_norm_type": ("per_head",),
+        "scoring_func": ("sigmoid",),
+        "use_qk_norm": (True,),
+    },
 )
 _CAUSAL = {"use_bidirectional_attention": (False, None)}
 _GEMMA3 = Family(
@@ -304,6 +318,9 @@ FAMILIES: Final[dict[str, Family]] = {
             "scoring_func": ("sigmoid",),
         },
     ),
+    "minimax_m3": _MINIMAX_M3,
+    "minimax_m3_vl": _MINIMAX_M3,  # wraps minimax_m3_vl_text and a vision tower
+    "minimax_m3_vl_text": _MINIMAX_M3,
     "ministral3": Family(read=dense_families.ministral3),
     "mistral": Family(read=dense_families.mistral),
     "mixtral": Family(read=moe_families.mixtral, without_cost=ROUTER_TRAINING),

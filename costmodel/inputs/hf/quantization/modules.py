@@ -17,7 +17,7 @@ ModuleKind: TypeAlias = Literal["linear", "expert", "router", "embedding", "lm_h
 FRONTS: Final = ("", "model.", "language_model.", "language_model.model.", "model.language_model.")
 """What checkpoints and tools write before the names of this file."""
 
-NAMED_MIXERS: Final = ("gqa", "mla")
+NAMED_MIXERS: Final = ("gqa", "mla", "msa")
 """The mixers whose modules have names here."""
 
 ROUTER_NAMES: Final = (
@@ -71,11 +71,14 @@ _END_NAMES: Final[dict[ModuleKind, tuple[str, ...]]] = {
 
 def _attention(layer: int, table: Table) -> Iterator[Module]:
     leaves: dict[str, list[tuple[str, ...]]]
-    if table["kind"] == "gqa":
+    if table["kind"] != "mla":
         leaves = {
             "attention.qkv": [(f"{letter}_proj", "qkv_proj") for letter in "qkv"],
             "attention.output": [("o_proj",)],
         }
+        if table["kind"] == "msa":
+            names = [(f"indexer.{letter}_proj", f"index_{letter}_proj") for letter in "qk"]
+            leaves["attention.index_qk"] = names
     else:
         fused = ("fused_qkv_a_proj_with_mqa", "fused_qkv_a_proj")
         query = "q_proj" if table["q_lora_rank"] is None else "q_a_proj"

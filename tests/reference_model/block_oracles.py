@@ -1,0 +1,47 @@
+"""Attention to chosen blocks in float64: which positions each query reads, by the formulas.
+
+Source: MiniMax-M3 (MSA) in transformers 5.24, `modeling_minimax_m3_vl`.
+"""
+
+from costmodel.layers.msa import BlockSparseAttention
+from tests.reference_model.oracles import Array, Weights, attention, linear, rms_norm, rotated
+
+
+def _index_heads(
+    config: BlockSparseAttention, weights: Weights, token: Array
+) -> tuple[list[Array], Array]:
+    """Queries of the index heads and the one key, before any norm."""
+    qk = linear(weights, token, "index_qk")
+    size = config.index_head_dim
+    parts = [qk[i : i + size] for i in range(0, len(qk), size)]
+    return parts[:-1], parts[-1]
+
+
+def msa_chosen(config: BlockSparseAttention, weights: Weights, x: Array) -> list[list[list[int]]]:
+    """By position, then key-value head: the positions of the best blocks, up to itself."""
+    b, r = config.index_block_size, min(config.rotary_dim or 2**20, config.index_head_dim)
+    r = min(r, config.head_dim)
+    keys: list[Array] = []
+    chosen = []
+    for t, token in enumerate(x):
+        queries, key = _index_heads(config, weights, token)
+        keys.append(rotated(rms_norm(key, weights["index_rope.k_norm"]), t, r))
+        by_head = []
+        for query in queries:
+            q = rotated(rms_norm(query, weights["index_rope.q_norm"]), t, r)
+            score = {
+                block: max(
+                    float(q @ keys[s]) for s in range(block * b, min((block + 1) * b, t + 1))
+                )
+                for block in range(t // b + 1)
+            }
+            score[t // b] = float("inf")
+            best = sorted(score, key=lambda block: -score[block])[: config.index_topk_blocks]
+            by_head.append([s for s in range(t + 1) if s // b in best])
+        chosen.append(by_head)
+    return chosen
+
+
+def indexed_attention(config: BlockSparseAttention, weights: Weights, x: Array) -> Array:
+    """[T, D] to [T, D], from position 0."""
+    return attention(config.grouped, weights, x, chosen=msa_chosen(config, weights, x))
