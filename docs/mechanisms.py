@@ -102,10 +102,11 @@ def _left_out(module: ModuleType) -> list[str]:
 
 def _kept(kind: type[LayerKind]) -> str:
     """What the docstrings of a kind say that it keeps of a sequence."""
+    own = [base for base in kind.__mro__ if base.__module__ != LayerKind.__module__]
     said = [
-        " ".join((inspect.getdoc(vars(kind)[name]) or "").split("Raises:")[0].split())
+        " ".join((inspect.getdoc(getattr(kind, name)) or "").split("Raises:")[0].split())
         for name in KEEPS
-        if name in vars(kind)
+        if any(name in vars(base) for base in own)
     ]
     return " ".join(said) or "Nothing."
 

@@ -17,9 +17,9 @@ from costmodel.layers.absent import NoMixer
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
-from costmodel.layers.indexed_attention import IndexedAttention
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
+from costmodel.layers.msa import BlockSparseAttention
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
@@ -54,7 +54,7 @@ def _attention(
         indexed = [layer for layer in before if isinstance(layer[0], LatentAttention)]
         chosen = oracles.indexed(*indexed[-1], choice) if config.index_topk is not None else None
         return oracles.latent_attention(config, weights, x, chosen)
-    if isinstance(config, IndexedAttention):
+    if isinstance(config, BlockSparseAttention):
         return block_oracles.indexed_attention(config, weights, x)
     if isinstance(config, Attention) and config.shared_kv:
         alike = [layer for layer in before if layer[0].sliding_window == config.sliding_window]

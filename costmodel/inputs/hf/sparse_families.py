@@ -1,5 +1,7 @@
 """Readers of config.json files whose grouped-query attention reads chosen blocks of tokens."""
 
+from typing import Final
+
 from costmodel.errors import InputError
 from costmodel.inputs.hf.blocks import Blocks, Table, gqa, leave_out_mtp, moe, num_layers
 from costmodel.inputs.hf.fields import (
@@ -14,7 +16,7 @@ from costmodel.inputs.hf.fields import (
 )
 from costmodel.inputs.hf.moe_families import LOCAL
 
-_ACTIVATION = "clamped_silu"  # from swiglu_alpha and swiglu_limit, whatever hidden_act says
+_ACTIVATION: Final = "clamped_silu"  # from swiglu_alpha and swiglu_limit, whatever hidden_act says
 _SPARSE = "sparse_attention_config"
 _NESTED = {  # the release's names of what transformers has at the top
     "index_n_heads": "sparse_num_index_heads",

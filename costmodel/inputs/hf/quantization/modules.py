@@ -77,8 +77,9 @@ def _attention(layer: int, table: Table) -> Iterator[Module]:
             "attention.output": [("o_proj",)],
         }
         if table["kind"] == "msa":
-            names = [(f"indexer.{letter}_proj", f"index_{letter}_proj") for letter in "qk"]
-            leaves["attention.index_qk"] = names
+            leaves["attention.index_qk"] = [
+                (f"indexer.{letter}_proj", f"index_{letter}_proj") for letter in "qk"
+            ]
     else:
         fused = ("fused_qkv_a_proj_with_mqa", "fused_qkv_a_proj")
         query = "q_proj" if table["q_lora_rank"] is None else "q_a_proj"
