@@ -3,7 +3,8 @@
 Letters: as in costmodel/layers/indexed_attention.py; b tokens of a block, t blocks that are chosen,
 blocks held. A block's score is the largest of its tokens' scores; the newest block is always among
 the t. Every held token is scored: what a query attends to is bounded, what it scores is not.
-Source: MiniMax-M3, config.json and transformers 5.24 (`modeling_minimax_m3_vl`).
+Source: MiniMax Sparse Attention, arXiv 2606.13392; norms, rotation and the newest block's place:
+transformers 5.24 (`modeling_minimax_m3_vl`).
 """
 
 from typing import ClassVar, Literal
@@ -31,7 +32,7 @@ class BlockSparseAttention(IndexedAttention, MixerKind):
     kind: Literal["msa"] = "msa"
     index_block_size: Count  # b
     index_topk_blocks: Count  # t, the newest block among them
-    source: ClassVar[str] = "MiniMax-M3: transformers, modeling_minimax_m3_vl"
+    source: ClassVar[str] = "arXiv 2606.13392"
 
     def check_choice(self) -> None:
         """Each key-value head has one index head."""

@@ -31,6 +31,13 @@ PREFILL = Workload(
 # buffers there), bytes of a token in the cache without and of index keys, and `FlopCounterMode`: a
 # decode step, a prefill with the logits of each token, and the head weights of its indexers. Of
 # `shared-indexers` the products of a layer are by formula: its fallback attends to every key.
+MINIMAX_M3 = (
+    426_174_565_632 + 57 * 128,
+    122_880,
+    14_592,
+    202_014_167_040,
+    25_856_776_863_744,
+)
 COUNTED = {
     "deepseek-v3.2": (
         671_877_929_216 + 58 * 256,
@@ -47,6 +54,8 @@ COUNTED = {
         # attention and index scores of a square of 512: of the former at most 256 keys a query
         1_190_578_356_224 + 40_265_318_400 + 4_831_838_208 + 50_331_648,
     ),
+    "minimax-m3": MINIMAX_M3,
+    "minimax-m3-vl": MINIMAX_M3,  # the same, as transformers spells it
 }
 
 
@@ -75,11 +84,9 @@ def test_a_model_costs_what_transformers_counts(name: str) -> None:
     ) == COUNTED[name]
 
 
-def test_the_preset_is_its_config_json() -> None:
-    preset, model = (
-        load_model("deepseek-v3.2"),
-        load_hf_config(SPARSE / "deepseek-v3.2.json"),
-    )
+@pytest.mark.parametrize("name", ["deepseek-v3.2", "minimax-m3"])
+def test_the_preset_is_its_config_json(name: str) -> None:
+    preset, model = load_model(name), load_hf_config(SPARSE / f"{name}.json")
     assert preset.attention_groups == model.attention_groups
     assert preset.ffn_groups == model.ffn_groups
     assert (preset.hidden_size, preset.vocab_size) == (model.hidden_size, model.vocab_size)
@@ -130,6 +137,12 @@ def test_glm_5_2_shares_the_choice_of_every_fourth_layer() -> None:
         ("deepseek-v3.2", {"index_topk": None}, "index_topk: is missing"),
         ("deepseek-v3.2", {"q_lora_rank": 0}, "q_lora_rank=0"),
         ("deepseek-v3.2", {"index_kpool": 4}, "index_kpool"),
+        ("minimax-m3", {"attention_output_gate": True}, "attention_output_gate=True: is not mod"),
+        ("minimax-m3", {"moe_intermediate_size": 8}, "is not intermediate_size=3072"),
+        ("minimax-m3", {"first_k_dense_replace": 2}, "is not what moe_layer_freq says"),
+        ("minimax-m3", {"moe_layer_freq": [1] * 59}, "is not 0 or 1 for each of num_hidden"),
+        ("minimax-m3", {"index_topk_blocks": 8}, "index_topk_blocks'=8: is not understood"),
+        ("minimax-m3", {"sparse_attention_config": None}, "layer_types: is missing"),
     ],
 )
 def test_what_is_refused(
@@ -137,4 +150,27 @@ def test_what_is_refused(
 ) -> None:
     with pytest.raises(InputError) as error:
         read(tmp_path, name, **changes)
+    assert refusal in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"sparse_init_block": 1}, "sparse_init_block=1: is not modelled"),
+        ({"sparse_local_block": 2}, "sparse_local_block=2: is not modelled"),
+        ({"sparse_score_type": "mean"}, "sparse_score_type='mean': is not modelled"),
+        ({"use_sparse_attention": False}, "use_sparse_attention=False: is not modelled"),
+        ({"sparse_disable_index_value": [0] * 60}, "is not 1 in each layer with sparse attention"),
+        ({"sparse_num_index_heads": 8}, "sparse_num_index_heads=8: is not num_key_value_heads=4"),
+        ({"sparse_attention_freq": [2] * 60}, "sparse_attention_freq=[2,"),
+        ({"sparse_block_size": 0}, "sparse_attention_config.sparse_block_size=0"),
+        ({"sparse_pool": 3}, "sparse_attention_config.sparse_pool'=3: is not understood"),
+    ],
+)
+def test_what_is_refused_of_a_choice_of_blocks(
+    changes: dict[str, object], refusal: str, tmp_path: Path
+) -> None:
+    choice = table_of("minimax-m3")["sparse_attention_config"] | changes
+    with pytest.raises(InputError) as error:
+        read(tmp_path, "minimax-m3", sparse_attention_config=choice)
     assert refusal in str(error.value)
