@@ -1,4 +1,4 @@
-"""Grouped-query attention to blocks of tokens that an indexer chooses: what MSA and QSA share.
+"""Grouped-query attention to blocks of tokens that an indexer chooses.
 
 Letters: N = B T tokens, S cached tokens, D hidden, H query heads, K key-value heads, d head size,
 Hi heads of the indexer, di their size, ri their rotated elements, pairs of a query and a key that
@@ -17,6 +17,7 @@ from costmodel.layers.attention import Attention, QkNorm
 from costmodel.layers.attention_core import core
 from costmodel.layers.attention_rope import rope
 from costmodel.layers.base import Count, LayerKind, Width
+from costmodel.layers.indexer import keys_of_pairs
 from costmodel.layers.letters import Letter
 from costmodel.layers.mesh import Mesh
 from costmodel.layers.numbers import Number, smaller
@@ -61,6 +62,10 @@ class IndexedAttention(LayerKind):
         """Choices that a query makes: one of each key-value head, or one of all heads."""
 
     @abstractmethod
+    def chosen_blocks(self, step: Step) -> Number:
+        """Blocks that each choice of a query names at most."""
+
+    @abstractmethod
     def pairs_of_first(self, tokens: Number) -> Number:
         """Attended pairs of the first `tokens` tokens of a sequence and one head, causal."""
 
@@ -93,6 +98,10 @@ class IndexedAttention(LayerKind):
             output_gate=self.output_gate,
         )
 
+    def dense_twin(self) -> Attention:
+        """The same layer without an indexer."""
+        return self.grouped
+
     @property
     def index_rotated(self) -> int:
         """ri: as many elements as those of a head, where an index head has so many."""
@@ -123,19 +132,20 @@ class IndexedAttention(LayerKind):
         `full` counts T min(S + T, the most that a query attends to), as a kernel that gathers as
         many tokens for every query does.
         """
-        held = step.cached + step.new_tokens
         if step.attention_flops == "full":
-            return step.new_tokens * smaller(held, self.most_chosen)
-        return self.pairs_of_first(held) - self.pairs_of_first(step.cached)
+            return step.new_tokens * smaller(step.cached + step.new_tokens, self.most_chosen)
+        return self._causal_pairs(step)
 
     def read_tokens(self, step: Step) -> Number:
         """Cached tokens of a sequence that a key-value head reads at most.
 
         Exact for one new token. Queries of neighbouring tokens choose alike, and may read less.
         """
-        pairs = self.pairs_of_first(step.cached + step.new_tokens)
-        others = pairs - self.pairs_of_first(step.cached) - step.new_tokens
-        return smaller(step.cached, others)
+        return smaller(step.cached, self._causal_pairs(step) - step.new_tokens)
+
+    def _causal_pairs(self, step: Step) -> Number:
+        held = step.cached + step.new_tokens
+        return self.pairs_of_first(held) - self.pairs_of_first(step.cached)
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
         """Those of grouped-query attention, and Hi, di, ri, scored."""
@@ -154,8 +164,7 @@ class IndexedAttention(LayerKind):
         grouped, n = self.grouped, step.tokens
         h, k, d = self.num_attention_heads, self.num_key_value_heads, self.head_dim
         read = self.read_tokens(step)
-        held = step.cached + step.new_tokens
-        chosen = n * self.choices * smaller(held, self.most_chosen)
+        chosen = n * self.choices * self.chosen_blocks(step)
         return [
             grouped.qkv(site, step),
             self._index_qk(site, step),
@@ -170,7 +179,7 @@ class IndexedAttention(LayerKind):
                 kv_heads=k,
                 key_dim=d,
                 value_dim=d,
-                keys=read + step.new_tokens,
+                keys=keys_of_pairs(step, self._causal_pairs(step)),
                 kv_read_bytes=step.batch * read * grouped.kv_token_bytes(step),
                 input_elements=n * (h * d + 2 * k * d)
                 + chosen * INDEX_BYTES // step.activation_bytes,

@@ -41,14 +41,27 @@ def chosen_tokens(step: Step, topk: int) -> Number:
 
 
 def priced_keys(step: Step, topk: int) -> Number:
-    """The keys over which dense causal attention of T queries has as many pairs as the chosen.
+    """The keys by which attention to the chosen tokens is priced: S + T while all are chosen."""
+    return keys_of_pairs(step, attended_pairs(replace(step, attention_flops="causal"), topk))
 
-    That is S + T while all are chosen. No curve of attention to scattered tokens is measured, so
-    that it is priced as attention of as many pairs.
+
+def keys_of_pairs(step: Step, pairs: Number) -> Number:
+    """The keys over which dense causal attention of T queries has so many pairs.
+
+    No curve of attention to scattered tokens is measured, so that it is priced as attention of as
+    many pairs.
     """
     t = step.new_tokens
-    pairs = attended_pairs(replace(step, attention_flops="causal"), topk)
     return (2 * pairs // t + t - 1) // 2
+
+
+def logit_bytes(step: Step) -> int:
+    """Bytes of a score: one where the cache keeps keys in 8 bits or less, else as an activation.
+
+    A kernel that writes scores in fp32 has four.
+    """
+    byte = 8
+    return 1 if step.kv_dtype.bits <= byte else step.activation_bytes
 
 
 def choice_elements(step: Step, topk: int) -> Number:
@@ -74,13 +87,10 @@ class Indexer:
     def logits_bytes(self, step: Step) -> Number:
         """Of the logits of a step in one layer: N (S + T), each query with all held tokens.
 
-        One byte each where the cache keeps keys in 8 bits or less, else as an activation. Taken to
-        stand whole at once: an engine that scores so many queries at a time needs that part of
-        them, and a kernel that writes them in fp32 four bytes each.
+        Each of `logit_bytes`. Taken to stand whole at once: an engine that scores so many queries
+        at a time needs that part of them.
         """
-        byte = 8
-        each = 1 if step.kv_dtype.bits <= byte else step.activation_bytes
-        return step.tokens * (step.cached + step.new_tokens) * each
+        return step.tokens * (step.cached + step.new_tokens) * logit_bytes(step)
 
     def letters(self, step: Step) -> tuple[Letter, ...]:
         """Hi, di, scored."""

@@ -16,6 +16,7 @@ from costmodel.layers.attention_core import attended_pairs
 from costmodel.layers.base import Count, MixerKind
 from costmodel.layers.block_choice import blocks_letter, local_block_pairs
 from costmodel.layers.indexed_attention import IndexedAttention
+from costmodel.layers.indexer import logit_bytes
 from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.letters import Letter
 from costmodel.layers.numbers import Number, smaller
@@ -52,6 +53,10 @@ class BlockSparseAttention(IndexedAttention, MixerKind):
         """One of each key-value head."""
         return self.num_key_value_heads
 
+    def chosen_blocks(self, step: Step) -> Number:
+        """t, or all that are held."""
+        return smaller(self._blocks(step), self.index_topk_blocks)
+
     def pairs_of_first(self, tokens: Number) -> Number:
         """The newest block is among the t."""
         return local_block_pairs(tokens, self.index_block_size, self.index_topk_blocks)
@@ -77,6 +82,15 @@ class BlockSparseAttention(IndexedAttention, MixerKind):
     def _blocks(self, step: Step) -> Number:
         """Blocks of a sequence, the unfinished one among them."""
         return (step.cached + step.new_tokens + self.index_block_size - 1) // self.index_block_size
+
+    def logits_bytes(self, step: Step) -> Number:
+        """Of the scores of each index head with all held tokens: Hi N (S + T) of `logit_bytes`.
+
+        Taken to stand whole at once; a kernel that takes the largest of a block as it scores
+        writes b times less.
+        """
+        held = step.cached + step.new_tokens
+        return self.index_n_heads * step.tokens * held * logit_bytes(step)
 
     def index_rope(self, site: Site, step: Step) -> Operator:
         """RMSNorm and rotation of Hi queries and the key, and the write of the key."""
@@ -136,7 +150,7 @@ class BlockSparseAttention(IndexedAttention, MixerKind):
         n, a, heads = step.tokens, step.activation_bytes, self.index_n_heads
         held, blocks = step.cached + step.new_tokens, self._blocks(step)
         scored = step.batch * heads * attended_pairs(step, None)
-        logits, best = n * heads * held * a, n * heads * blocks * a
+        logits, best = self.logits_bytes(step), n * heads * blocks * a
         return site.operator(
             "attention.index_select",
             kind="selection",
@@ -169,7 +183,7 @@ class BlockSparseAttention(IndexedAttention, MixerKind):
                     kind="selection",
                     compares=n * heads * blocks,
                     inner_input_bytes=best,
-                    output_bytes=n * heads * smaller(blocks, self.index_topk_blocks) * INDEX_BYTES,
+                    output_bytes=n * heads * self.chosen_blocks(step) * INDEX_BYTES,
                     operations=2,
                 ),
             ),

@@ -23,6 +23,8 @@ from costmodel.layers.altup import AltUp
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
 from costmodel.layers.laurel import Laurel
+from costmodel.layers.mla import LatentAttention
+from costmodel.layers.msa import BlockSparseAttention
 from costmodel.questions.designs.components import NOT_COSTED, component_keys
 from costmodel.questions.designs.evaluate import evaluate
 from tests.questions.test_designs import assert_predicted
@@ -43,6 +45,11 @@ ROOMY = (  # rules leave each field a choice
         attention=AttentionAndMamba2(attention=GQA, mamba=MAMBA),  # type: ignore[arg-type]  # as their names say
     ),
 )
+
+TIED = {  # a head of the indexer for each key-value head: neither changes alone
+    (BlockSparseAttention, "num_key_value_heads"),
+    (BlockSparseAttention, "index_n_heads"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +158,13 @@ def _of_kind(kind: type[LayerKind]) -> Iterator[Change]:
     model, layer, put = _layer(kind)
     for field in fields(layer):  # type: ignore[arg-type]  # all are dataclasses
         hint = get_type_hints(kind)[field.name]
+        if (kind, field.name) in TIED:
+            continue
         if field.name == "shared_kv":  # of a layer behind one that has a cache
             put = partial(_with_last_attention, model)
-        if "index" in field.name:  # of a layer with an indexer, behind one that has another
+        if (
+            kind is LatentAttention and "index" in field.name
+        ):  # of a layer with an indexer, behind one that has another
             model, layer = INDEXED, INDEXED.attention
             put = partial(_with_last_attention, model)
         if get_origin(hint) is not Literal or len(get_args(hint)) > 1:

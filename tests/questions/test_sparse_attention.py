@@ -10,6 +10,7 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
+from costmodel.layers.base import MixerKind
 from costmodel.layers.mla import LatentAttention
 from costmodel.questions.compare import compare
 from costmodel.questions.sparse_attention import (
@@ -18,6 +19,7 @@ from costmodel.questions.sparse_attention import (
     payoff_sentences,
     payoffs,
 )
+from tests.reference_model.tiny import MSA
 from tests.steps import tiny_model
 
 GPU = load_hardware("h200")
@@ -58,6 +60,30 @@ def test_reads_by_hand(batch: int) -> None:
     assert found[0].metric == "hbm_bytes.compulsory"
     assert found[0].contexts == ((first, None),)
     assert first == {1: 33_793, 64: 3_121}[batch]
+
+
+def test_reads_of_minimax_m3_by_hand() -> None:
+    """A layer reads 3,932,416 parameters more, S index keys of 256 B, and what is chosen of S.
+
+    That is 15 whole blocks of 128 and the S mod 128 tokens of the newest, of 2,048 B each; below
+    6,656 = 52 x 128 tokens that is more than the S of dense attention.
+    """
+
+    def saved(context: int) -> int:
+        chosen = 15 * 128 + context % 128
+        return 2048 * (context - chosen) - 256 * (context + 1) - 2 * 3_932_416
+
+    assert saved(6_655) < 0 < saved(6_656)
+    assert all(saved(context) > 0 for context in range(6_656, 20_000))
+    (by_bytes, *_) = payoffs(predict(load_model("minimax-m3"), Workload(), GPU))
+    assert by_bytes.contexts == ((6_656, None),)
+
+
+@pytest.mark.parametrize("mixer", [MSA])
+def test_attention_to_blocks_has_its_dense_twin(mixer: MixerKind) -> None:
+    twin = dense_twin(tiny_model(attention=mixer, hidden_size=16))
+    assert twin is not None
+    assert [kind for kind, _ in twin.attention_groups] == [mixer.dense_twin()]
 
 
 def test_a_small_model_at_each_context() -> None:

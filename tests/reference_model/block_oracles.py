@@ -1,6 +1,6 @@
 """Attention to chosen blocks in float64: which positions each query reads, by the formulas.
 
-Source: MiniMax-M3 (MSA) in transformers 5.24, `modeling_minimax_m3_vl`.
+Source: transformers 5.24, `modeling_minimax_m3_vl`.
 """
 
 from costmodel.layers.msa import BlockSparseAttention
@@ -17,10 +17,15 @@ def _index_heads(
     return parts[:-1], parts[-1]
 
 
+def _turned(config: BlockSparseAttention) -> int:
+    """Rotated elements of an index head: as many as of a head of attention, or all."""
+    of_head = config.head_dim if config.rotary_dim is None else config.rotary_dim
+    return min(of_head, config.index_head_dim)
+
+
 def msa_chosen(config: BlockSparseAttention, weights: Weights, x: Array) -> list[list[list[int]]]:
     """By position, then key-value head: the positions of the best blocks, up to itself."""
-    b, r = config.index_block_size, min(config.rotary_dim or 2**20, config.index_head_dim)
-    r = min(r, config.head_dim)
+    b, r = config.index_block_size, _turned(config)
     keys: list[Array] = []
     chosen = []
     for t, token in enumerate(x):
