@@ -26,6 +26,20 @@ def local_block_pairs(tokens: Number, block: int, topk: int) -> Number:
     )
 
 
+def blocks_seen(step: Step, block: int) -> Number:
+    """Blocks that the T queries of a sequence choose among: those up to each; `full`: all held."""
+    held = step.cached + step.new_tokens
+    if step.attention_flops == "full":
+        return step.new_tokens * ((held + block - 1) // block)
+    return _blocks_of_first(held, block) - _blocks_of_first(step.cached, block)
+
+
+def _blocks_of_first(tokens: Number, block: int) -> Number:
+    """The sum of ceil(s / b) over s from 1 to `tokens`."""
+    whole, rest = tokens // block, tokens % block
+    return block * (whole * (whole + 1) // 2) + rest * (whole + 1)
+
+
 def blocks_letter(step: Step, pairs: Number, most: int) -> Letter:
     """`pairs` with its definition in words."""
     counted = f"each new token with all tokens up to itself, in the chosen blocks at most {most}"

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError
 from costmodel.layers.attention_core import attended_pairs
 from costmodel.layers.base import Count, MixerKind
-from costmodel.layers.block_choice import blocks_letter, local_block_pairs
+from costmodel.layers.block_choice import blocks_letter, blocks_seen, local_block_pairs
 from costmodel.layers.indexed_attention import IndexedAttention
 from costmodel.layers.indexer import logit_bytes
 from costmodel.layers.kernel_shape import Attend
@@ -75,9 +75,15 @@ class BlockSparseAttention(IndexedAttention, MixerKind):
         )
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
-        """Those of both attentions, and the blocks held."""
-        blocks = Letter("blocks", self._blocks(step), f"held blocks of {self.index_block_size}")
+        """Those of both attentions, and the blocks that are compared."""
+        reach = "held" if step.attention_flops == "full" else "up to its own"
+        what = f"pairs of a new token of a sequence and a block of {self.index_block_size} {reach}"
+        blocks = Letter("blocks", self._compared(step), what)
         return (*super().letters(operator, step), blocks)
+
+    def _compared(self, step: Step) -> Number:
+        """Pairs of a query of a sequence and a block that it may choose."""
+        return blocks_seen(step, self.index_block_size)
 
     def _blocks(self, step: Step) -> Number:
         """Blocks of a sequence, the unfinished one among them."""
@@ -109,7 +115,7 @@ class BlockSparseAttention(IndexedAttention, MixerKind):
                 operations=2,
             )
         ]
-        if rotated:
+        if self.index_rotated:
             parts.append(
                 Part(
                     name="rotary",
@@ -181,7 +187,7 @@ class BlockSparseAttention(IndexedAttention, MixerKind):
                 Part(
                     name="top_k",
                     kind="selection",
-                    compares=n * heads * blocks,
+                    compares=step.batch * heads * self._compared(step),
                     inner_input_bytes=best,
                     output_bytes=n * heads * self.chosen_blocks(step) * INDEX_BYTES,
                     operations=2,
@@ -189,6 +195,6 @@ class BlockSparseAttention(IndexedAttention, MixerKind):
             ),
             summary="The indexer's score of every token up to a query, the largest of each block,"
             " and the choice of the best blocks for each key-value head",
-            formula="2 B scored Hi di; compares: B scored Hi + N Hi blocks",
+            formula="2 B scored Hi di; compares: B scored Hi + B blocks Hi",
             source=self.source,
         )

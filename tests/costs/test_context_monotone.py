@@ -1,7 +1,8 @@
 """A longer context never takes less time, everything else equal: all presets, and a small model.
 
 Layers with chunks are the exception: at the start of a chunk they read none of the tokens before
-it. Of their models, contexts within the first chunk are compared.
+it. Of their models, contexts within the first chunk are compared. So it is with chosen blocks, of
+which the newest is read as far as it is filled: contexts at the end of a block are compared.
 """
 
 from pathlib import Path
@@ -29,7 +30,10 @@ TIMES = ("time.floor_s", "time.predicted_s", "time.predicted_graph_s", "time.pre
 def contexts_of(model: ModelConfig) -> tuple[int, ...]:
     chunks = [getattr(mixer, "attention_chunk_size", None) for mixer, _ in model.attention_groups]
     most = min((chunk for chunk in chunks if chunk), default=CONTEXTS[-1] + NEW)
-    return tuple(context for context in CONTEXTS if context + NEW <= most)
+    blocks = [getattr(mixer, "index_block_size", None) for mixer, _ in model.attention_groups]
+    block = max((block for block in blocks if block), default=1)
+    whole = dict.fromkeys(context // block * block for context in CONTEXTS)
+    return tuple(context for context in whole if context + NEW <= most)
 
 
 @pytest.mark.parametrize("workload", [Workload(), Workload(phase="prefill", new_tokens=NEW)])

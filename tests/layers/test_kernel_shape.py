@@ -6,7 +6,10 @@ from hypothesis import given, settings
 from costmodel.costs.operators import build_operators
 from costmodel.costs.step import step_costs
 from costmodel.inputs.model import ModelConfig
+from costmodel.layers.base import LayerKind
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
+from costmodel.layers.mla import LatentAttention
+from costmodel.layers.msa import BlockSparseAttention
 from costmodel.layers.operator import Operator, Part, Step
 from tests.steps import make_step, parts
 from tests.strategies import PRESETS, models, steps
@@ -43,17 +46,23 @@ def check(operator: Operator, part: Part, step: Step) -> None:
         split = parts(operator)  # an indexer has no values
         both = split["scores"].flops + (split["values"].flops if "values" in split else 0)
         square = shape.batch * shape.heads * shape.queries * shape.keys * shape.head_dim
-        topk = getattr(operator.layer_kind, "index_topk", None)
-        if (
-            operator.leaf != "attention.core"
-            or topk is None
-            or topk >= step.cached + step.new_tokens
-        ):
+        new = range(step.cached + 1, step.cached + step.new_tokens + 1)  # tokens that each sees
+        chosen = [attended(operator.layer_kind, seen) for seen in new]
+        if operator.leaf != "attention.core" or chosen == list(new):
             assert both == near(2 * 2 * square)  # of a step that counts the square
         else:  # priced as the causal attention that has the pairs of what is chosen
             triangle = shape.queries * (shape.queries - 1) // 2
-            pairs = sum(min(step.cached + i, topk) for i in range(1, step.new_tokens + 1))
-            assert 0 <= pairs - (shape.queries * shape.keys - triangle) < shape.queries
+            assert 0 <= sum(chosen) - (shape.queries * shape.keys - triangle) < shape.queries
+
+
+def attended(kind: LayerKind | None, seen: int) -> int:
+    """How many of the tokens that it sees a query attends to, windows aside."""
+    if isinstance(kind, LatentAttention) and kind.index_topk is not None:
+        return min(seen, kind.index_topk)
+    if isinstance(kind, BlockSparseAttention):
+        block = kind.index_block_size
+        return min(seen, (kind.index_topk_blocks - 1) * block + (seen - 1) % block + 1)
+    return seen
 
 
 def model_agrees(model: ModelConfig, step: Step) -> None:

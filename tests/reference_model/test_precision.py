@@ -19,6 +19,7 @@ from reference_model.indexer import IndexSelect
 from reference_model.leaf import Leaf
 from reference_model.model import ReferenceModel
 from reference_model.moe import Router
+from reference_model.msa import IndexSelect as BlockSelect
 from reference_model.product_key import ProductRetrieve
 from reference_model.ultramem import Retrieve
 from tests.reference_model.running import LENGTH
@@ -88,7 +89,7 @@ def test_each_leaf_in_bf16_is_close_on_the_same_inputs(name: str) -> None:
         if path.endswith(".recurrence"):  # whose state is kept in float32
             lowered[-1] = args[-1]
         got = leaf(*lowered, **options)
-        if isinstance(leaf, (*SELECTORS, IndexSelect)):
+        if isinstance(leaf, (*SELECTORS, IndexSelect, BlockSelect)):
             assert_like_choice(leaf, tensors(got), tensors(output))
             continue
         for one, other in zip(tensors(got), tensors(output), strict=True):
@@ -110,6 +111,10 @@ def assert_like_choice(leaf: Leaf, got: list[Tensor], want: list[Tensor]) -> Non
     if isinstance(leaf, IndexSelect):  # of each token and query, and a mask in place of scores
         assert torch.equal(got[1].float(), want[1])
         assert agreeing(got[0].flatten(0, 1), want[0].flatten(0, 1)) >= MOST
+        return
+    if isinstance(leaf, BlockSelect):  # whose masks follow the order of what is chosen
+        seen, truly_seen = (rows.masked_fill(mask < 0, -1) for rows, mask in (got, want))
+        assert agreeing(seen.flatten(0, 2), truly_seen.flatten(0, 2)) >= MOST
         return
     if isinstance(leaf, Router):
         got, want = got[::-1], want[::-1]

@@ -25,6 +25,7 @@ CAPACITY = 10**12
 BY_TP = {
     "num_attention_heads",
     "num_key_value_heads",
+    "index_n_heads",
     "linear_num_key_heads",
     "linear_num_value_heads",
     "num_heads",
@@ -61,7 +62,7 @@ def divisible(kind: Any, mesh: Mesh) -> Any:  # noqa: ANN401 - a layer kind of a
     larger: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         value = getattr(kind, field.name)
-        if field.name in BY_TP:
+        if field.name in BY_TP and value is not None:
             larger[field.name] = value * mesh.tp
         elif field.name == "moe_intermediate_size":
             larger[field.name] = value * mesh.gpus_of_an_expert
