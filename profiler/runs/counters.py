@@ -4,10 +4,13 @@ The whole step runs as a CUDA graph where it can be captured. It is one range of
 between two ranges that fill L2 with other data; the bytes it wrote are those that left L2 in its
 range and in the one after. Leaves are ranges of one eager step and find in L2 what their neighbours
 left there. Bytes that a leaf writes may be counted in the range of a later leaf, and those of the
-last leaves in none.
+last leaves in none. A leaf or region whose launches alternate with those of another, as where a
+long prompt is searched in parts, has several ranges in a step; its counts are their sums.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from costmodel.recordings.measured import Column, Measured, Missing
@@ -113,14 +116,18 @@ def _leaf_columns(case: PreparedCase) -> dict[str, Column]:
         with case.within(range_):
             case.run()
 
-    with _counters(case, len(paths)) as counters:
+    with _counters(case, _ranges_of(case)) as counters:
         repeats = [counters.ranges(eager_step) for _ in range(REPEATS)]
 
     def column(quantity: Callable[[RangeCounts], float | None]) -> Column:
         readings = []
         for ranges in repeats:
-            values = {path: quantity(counts) for path, counts in ranges}
-            readings.append({path: v for path, v in values.items() if v is not None})
+            sums: defaultdict[str, float] = defaultdict(float)
+            for path, counts in ranges:
+                value = quantity(counts)
+                if value is not None:
+                    sums[path] += value
+            readings.append(sums)
         if not any(readings):
             return NO_COUNTER
         return spread_column(paths, readings, "hardware_counter")
@@ -132,6 +139,22 @@ def _leaf_columns(case: PreparedCase) -> dict[str, Column]:
         "hbm_written_bytes": column(lambda counts: counts.hbm_written_bytes),
         "flops_tensor": column(lambda counts: counts.tensor_flops),
     }
+
+
+def _ranges_of(case: PreparedCase) -> int:
+    """How many ranges an eager step enters: a leaf may be entered more than once."""
+    entered = 0
+
+    @contextmanager
+    def counted(path: str) -> Iterator[None]:
+        nonlocal entered
+        del path
+        entered += 1
+        yield
+
+    with case.within(counted):
+        case.run()
+    return entered
 
 
 def _spread(values: Sequence[int | None]) -> Measured:

@@ -1,6 +1,7 @@
 """The run `counters` with stand-ins: what is counted, and what where the counters are refused."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -131,6 +132,28 @@ def test_the_run_counters_gives_every_quantity(
     assert [(each["dtype"], each["max_ranges"]) for each in made] == [("bf16", 3), ("bf16", leaves)]
     assert not any(each["open"] for each in made)
     selected_the_synthetic_experts(result, case)
+
+
+def test_a_leaf_that_runs_in_parts_has_the_sum_of_them(
+    case: PreparedCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths A, B, A, B as ranges 0 to 3: by hand A reads 0 + 2 and B 1 + 3 in the first step."""
+    made = Counting.install(monkeypatch)
+    can_capture(monkeypatch)
+    one, two = case.paths[:2]
+
+    @contextmanager
+    def in_parts(context: LeafContext) -> Iterator[None]:
+        for path in (one, two, one, two):
+            with context(path):
+                pass
+        yield
+
+    monkeypatch.setattr(case, "within", in_parts)
+    reads = CounterRun().measure(case, known(case)).operators["hbm_read_bytes"]
+    assert isinstance(reads, SpreadColumn)
+    assert reads.median[:3] == (2 * (0 + 2), 2 * (1 + 3), None)  # the second of three repeats
+    assert made[-1]["max_ranges"] == 4
 
 
 def test_a_gpu_without_a_tensor_counter_gives_the_bytes(
