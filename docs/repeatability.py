@@ -4,18 +4,21 @@
 """
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from costmodel.recordings.folders import SHIPPED
-from costmodel.recordings.recording import load_recording
+from costmodel.recordings.recording import Recording, load_recording
 from costmodel.validation.repeatability import (
     CountAgreement,
     QuantityChanges,
     RecordingPair,
     count_agreements,
+    difference,
     of_other_kernels,
     quantity_changes,
 )
+from docs.wording import listed
 
 ONE_READING = ("idle_power_w",)  # read once in a session, whatever the case
 HEAD = """\
@@ -32,14 +35,30 @@ every median lies within it. "One reading" is one mean over a loop, which has no
 
 
 def committed() -> list[RecordingPair]:
-    """The recordings that were made twice."""
+    """The recordings that were made twice, of the same model."""
+    return [pair for pair in _made_twice() if difference(*pair) is None]
+
+
+def committed_table() -> str:
+    """The table of the recordings that were made twice, and which of them it leaves out."""
+    left_out = "".join(
+        f"\nLeft out: {first.preset}, whose second recording differs in its {difference(first, again)}"
+        f" ({', '.join(_model_differences(first, again))}).\n"
+        for first, again in _made_twice()
+        if difference(first, again) is not None
+    )
+    return table(committed()) + left_out
+
+
+def _made_twice() -> list[RecordingPair]:
     again = sorted((SHIPPED / "again").glob("*.json"))
     return [(load_recording(SHIPPED / path.name), load_recording(path)) for path in again]
 
 
-def committed_table() -> str:
-    """The table of the recordings that were made twice."""
-    return table(committed())
+def _model_differences(first: Recording, again: Recording) -> list[str]:
+    """What is measured otherwise: fields of the attention, with both values."""
+    one, two = asdict(first.model.attention), asdict(again.model.attention)
+    return [f"`{name}`: {one[name]}, then {two[name]}" for name in one if one[name] != two[name]]
 
 
 def table(pairs: list[RecordingPair]) -> str:
@@ -53,8 +72,22 @@ def table(pairs: list[RecordingPair]) -> str:
     counted = "".join(map(_counted, count_agreements(pairs)))
     legend = LEGEND.format(cases=len(cases), models=models)
     return (
-        f"{HEAD}{lines}\n{legend}\n"
+        f"{HEAD}{lines}\n{legend}{_commits(pairs)}\n"
         f"| count | run | steps and leaves | equal |\n| --- | --- | ---: | ---: |\n{counted}"
+    )
+
+
+def _commits(pairs: list[RecordingPair]) -> str:
+    """That the first and the second are of different commits; empty where they are not."""
+    first, again = (
+        sorted({str(session.commit)[:7] for pair in pairs for session in pair[place].sessions})
+        for place in (0, 1)
+    )
+    if first == again:
+        return ""
+    return (
+        f"The first recordings are of commit {listed(first)}, the second of {listed(again)}: a difference\n"
+        "holds what changed between the two commits as well.\n"
     )
 
 

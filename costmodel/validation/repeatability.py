@@ -136,11 +136,17 @@ def count_agreements(pairs: Sequence[RecordingPair]) -> tuple[CountAgreement, ..
     return tuple(agreements)
 
 
+def difference(first: Recording, again: Recording) -> str | None:
+    """The first field that makes two recordings no repeats of one another; None: they are."""
+    fields = ("model", "weights_seed", "paths")
+    return next((name for name in fields if getattr(first, name) != getattr(again, name)), None)
+
+
 def _common_cases(first: Recording, again: Recording) -> Iterator[tuple[str, Case, Case]]:
     """The cases whose workload both recordings hold, with the model's name."""
-    for field in ("model", "weights_seed", "paths"):
-        if getattr(first, field) != getattr(again, field):
-            raise InputError(f"{field}: differs between {shown(first.model.name)} and its repeat")
+    field = difference(first, again)
+    if field is not None:
+        raise InputError(f"{field}: differs between {shown(first.model.name)} and its repeat")
     first_cases = {case.workload: case for case in first.cases}
     for case in again.cases:
         if case.workload not in first_cases:

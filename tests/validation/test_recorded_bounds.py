@@ -14,6 +14,7 @@ from tests.committed import FIRST, GPUS, NAMES, recording
 STEP_BYTES = 2 * (8_030_261_248 - 128_256 * 4096) + 16 * 8192 * 131_072
 """That a decode step of 16 x 8,192 tokens of Llama-3.1-8B reads: all weights but embeddings, KV."""
 LM_HEAD_BYTES = 2 * 128_256 * 4096
+EXPERT_BYTES = 2 * 3 * 768 * 384  # of OLMoE-227M/1.2B
 L2_BYTES = 60 * 2**20
 BYTES_PER_S = 4.8e12  # of the datasheet
 
@@ -27,7 +28,9 @@ def test_only_reads_of_leaves_need_what_l2_can_hold() -> None:
     """Without that allowance every step and every time still holds, and all reads but a few.
 
     The input embedding of a model with tied weights may read half of its rows: the LM head of the
-    step before has left them in L2. Nothing else is short by more than 511 bytes.
+    step before has left them in L2. Where scores choose, the repeats of a case need not choose
+    alike: of two layers the last repeat touched an expert more than the median one read. Nothing
+    else is short by more than 767 bytes.
     """
     found = [each for path in FIRST for each in violations(with_l2(recording(path.name), 1), GPUS)]
     assert {each.quantity for each in found} == {READ}
@@ -36,12 +39,17 @@ def test_only_reads_of_leaves_need_what_l2_can_hold() -> None:
         "attention.core",
         "memory.query",
         "memory.pre_values",
+        "memory.output",
+        "moe.experts",
     }
     for each in found:
         if each.path == "embed":
             assert each.share > 0.49
+        elif leaf(each.path) == "moe.experts":
+            assert each.case.endswith("scores")
+            assert each.bound - each.measured < EXPERT_BYTES
         else:
-            assert each.bound - each.measured < 512
+            assert each.bound - each.measured < 768
 
 
 def with_l2(made: Recording, nbytes: int) -> Recording:
