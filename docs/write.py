@@ -4,8 +4,8 @@ Three parts of a page are generated; the rest is written by hand.
 
 - A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`,
   `docs.claims`, `docs.collectives`, `docs.fused_steps`, `docs.host_tables`, `docs.mechanisms`,
-  `docs.ngram_rows`, `docs.pair_tables`, `docs.public_tables`, `docs.several_gpus` or
-  `docs.three_ways`, or what a command of `COMMANDS` prints.
+  `docs.ngram_rows`, `docs.pair_summary`, `docs.pair_tables`, `docs.public_tables`,
+  `docs.several_gpus` or `docs.three_ways`, or what a command of `COMMANDS` prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
 - A `console` block whose first line is its only command: what that command prints. A block of
   several commands lists them without output.
@@ -30,6 +30,8 @@ from docs.measured_values import measured_values
 from docs.mechanisms import TABLES as MECHANISMS
 from docs.ngram_rows import TABLES as NGRAM_TABLES
 from docs.ngram_rows import ngram_values
+from docs.pair_summary import TABLES as PAIR_SUMMARY
+from docs.pair_summary import fused_speeds
 from docs.pair_tables import TABLES as PAIR_TABLES
 from docs.picture import FILE as PICTURE
 from docs.picture import picture
@@ -57,6 +59,7 @@ def values() -> Mapping[str, str]:
         measured_values()
         | predicted_values()
         | fused_values()
+        | fused_speeds()
         | ngram_values()
         | public_values()
         | three_ways_values()
@@ -82,7 +85,7 @@ def _block(name: str) -> str:
     if name in COMMANDS:
         return printed(COMMANDS[name])
     tables = TABLES | FUSED_TABLES | HOST_TABLES | MECHANISMS | NGRAM_TABLES | PAIR_TABLES
-    tables |= PUBLIC_TABLES | THREE_WAYS_TABLES | COLLECTIVES | MESHES | CLAIMS
+    tables |= PAIR_SUMMARY | PUBLIC_TABLES | THREE_WAYS_TABLES | COLLECTIVES | MESHES | CLAIMS
     return tables[name]()
 
 
