@@ -122,14 +122,13 @@ def gaps() -> dict[str, str]:
     """What the kernels, traced in eager steps, leave of a decode step's CUDA graph."""
     steps = list(recorded().of_phase("decode"))
     shares = [100 * step.value("kernel_s") / step.value("graph_s") for step in steps]
-    us = sorted(
-        1e6 * (step.value("graph_s") - step.value("kernel_s")) / step.value("launches")
-        for step in steps
-    )
+    found = [step.achieved.gap_per_kernel_s.value for step in steps]
+    us = sorted(1e6 * gap for gap in found if gap is not None)
     low, middle, high = quantiles(us, n=4)
     return {
         "kernels_least": f"{min(shares):.0f}",
         "kernels_most": f"{max(shares):.1f}",
+        "kernels_above_graph": f"{found.count(None)}",
         "gap_median": f"{middle:.2f}",
         "gap_quartiles": f"{low:.2f} and {high:.2f}",
         "gap_least": f"{us[0]:.2f}",

@@ -34,6 +34,7 @@ from costmodel.validation.required_work import OperatorWork, operator_work, requ
 NO_DATASHEET = "not known (no hardware preset for this machine)"
 NO_DIVISOR = "not known (what was measured is too small to divide by)"
 NO_ROUTING = "the model routes nothing"
+NO_GAP = "no gap (the kernels' own times sum to more than the graph takes)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,9 @@ class Utilisation:
         routing_flops: counted FLOPs of the routing leaves.
         leaves_read_bytes: HBM bytes read, summed over all leaves.
         leaves_over_step: `leaves_read_bytes` over the reads of the whole step.
+        gap_per_kernel_s: what the graph takes beyond the sum of its kernels, / kernels. The graph
+            and the kernels, traced in eager steps, come from two runs. Kernels that overlap, as
+            fused ones do, leave none.
     """
 
     time_of: str
@@ -80,6 +84,7 @@ class Utilisation:
     routing_flops: Figure
     leaves_read_bytes: Figure
     leaves_over_step: Figure
+    gap_per_kernel_s: Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +181,18 @@ def measured_utilisation(
         routing_flops=routing("time", "flops_counted"),
         leaves_read_bytes=leaves_read,
         leaves_over_step=_figure(_ratio, leaves_read, read),
+        gap_per_kernel_s=_gap_per_kernel(case),
     )
+
+
+def _gap_per_kernel(case: Case) -> Figure:
+    gap = _figure(
+        lambda graph_s, kernel_s, kernels: (graph_s - kernel_s) / kernels,
+        step_figure(case, "time", "graph_s"),
+        step_figure(case, "trace", "kernel_s"),
+        step_figure(case, "trace", "launches"),
+    )
+    return _none(NO_GAP) if gap.value is not None and gap.value < 0 else gap
 
 
 def _float_or_none(number: Number | None) -> float | None:

@@ -16,6 +16,7 @@ from costmodel.validation.machines import Gpus
 from costmodel.validation.utilisation import (
     NO_DATASHEET,
     NO_DIVISOR,
+    NO_GAP,
     NO_ROUTING,
     PredictedUtilisation,
     Utilisation,
@@ -47,7 +48,7 @@ def full(**step: float) -> Case:
     return case(
         time=run(time, {"distinct": routers(2, 3, 4), "flops_counted": routers(128, 128, 128)}),
         trace=run(
-            {"kernel_s": 1e-6},
+            {"kernel_s": 1e-6, "launches": 40},
             {"kernel_s": routers(1e-7, 2e-7, 1e-7), "launches": routers(7, 7, 8)},
         ),
         counters=run(
@@ -94,6 +95,14 @@ def test_reads_of_the_leaves_stand_beside_those_of_the_step() -> None:
     found = of(full())
     assert found.leaves_read_bytes.value == 100 * len(PATHS)
     assert found.leaves_over_step.value == pytest.approx(100 * len(PATHS) / 8000)
+
+
+def test_the_gap_per_kernel_is_what_the_graph_takes_beyond_its_kernels() -> None:
+    """40 kernels of 1 us together in a graph of 2 us: 25 ns before each. None if they overlap."""
+    assert of(full()).gap_per_kernel_s.value == pytest.approx(25e-9)
+    overlapping = of(full(graph_s=0.9e-6)).gap_per_kernel_s
+    assert (overlapping.value, overlapping.reason) == (None, NO_GAP)
+    assert of(case(time=run({"graph_s": 1e-6}))).gap_per_kernel_s.reason == NO_RUN
 
 
 def test_what_is_missing_says_why() -> None:

@@ -98,5 +98,13 @@ UTILISATION_QUANTITIES: dict[str, Quantity] = {
             counts="HBM bytes read, summed over leaves, over those of the whole step",
             formula=_MEASURED,
         ),
+        Quantity(
+            name="gap_per_kernel_s",
+            label="gap per kernel",
+            unit="s",
+            counts="(time of the CUDA graph - times of its kernels) / kernels",
+            leaves_out="what kernels overlap; the two times come from two runs",
+            formula=_MEASURED,
+        ),
     )
 }

@@ -13,7 +13,8 @@ from costmodel.validation.utilisation import Utilisation
 from costmodel.validation.validate import CaseUtilisation
 
 QUOTED_CONTEXT = 2048  # of the decode steps that people compare
-FURTHER = ("routing_hbm_bytes", "routing_flops", "leaves_over_step")  # where all are wanted
+# Where all are wanted
+FURTHER = ("routing_hbm_bytes", "routing_flops", "leaves_over_step", "gap_per_kernel_s")
 UNSHOWN = ("leaves_read_bytes",)  # stands in its share of the step's reads
 EXPLAINED = ("mbu", "mfu", "routing_kernel_s")
 NOTES = tuple(
