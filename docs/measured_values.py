@@ -4,7 +4,7 @@ All times are of the backend `torch`, all cases of an H200; measured values are 
 """
 
 import json
-from collections import Counter
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from statistics import median, quantiles
@@ -45,8 +45,9 @@ def cases() -> dict[str, str]:
         "cases_lacking": f"{known.planned - len(known.cases)}",
         "parameters_equal": equal["parameters"],
         "flops_equal": equal["flops_counted"],
-        "commit_time": _commit("time"),
-        "commit_counters": _commit("counters"),
+        "commit_pairs": _commit("time", (*SMALL, *LARGE)),
+        "commit_time": _commit("time", (DENSE,)),
+        "commit_counters": _commit("counters", (DENSE,)),
         "sessions_checked": f"{len(checked)}",
         "profiles_checked": f"{len(profiles)}",
     }
@@ -178,16 +179,16 @@ def repeats() -> dict[str, str]:
     }
 
 
-def _commit(run: RunName) -> str:
-    """The commit that made most runs of this name, in short."""
-    made = Counter(
-        recording.sessions[case.runs[run].session].commit
-        for recording in recorded().recordings.values()
+def _commit(run: RunName, models: Sequence[str]) -> str:
+    """The one commit that made the runs of this name of these models, in short."""
+    recordings = [recorded().recordings[model] for model in models]
+    (commit,) = {
+        str(recording.sessions[case.runs[run].session].commit)
+        for recording in recordings
         for case in recording.cases
         if run in case.runs
-    )
-    ((commit, _),) = made.most_common(1)
-    return str(commit)[:7]
+    }
+    return commit[:7]
 
 
 def _errors(quantity: str, phase: Phase) -> Errors:

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 from statistics import quantiles
 from typing import Any
 
@@ -82,7 +81,11 @@ def test_reads_of_dense_decode_are_within_the_stated_span(values: dict[str, str]
 
 
 def test_the_number_of_long_decodes(values: dict[str, str]) -> None:
-    contexts = [case["workload"]["context"] for _, case in measured_cases("decode")]
+    contexts = [
+        case["workload"]["context"]
+        for _, case in measured_cases("decode")
+        if "counters" in case["runs"]
+    ]
     assert values["reads_long_cases"] == f"{sum(context >= 2048 for context in contexts)}"
     assert {context for context in contexts if context < 2048} == {512}
     assert max(contexts) == 32_768  # as the README says
@@ -91,13 +94,17 @@ def test_the_number_of_long_decodes(values: dict[str, str]) -> None:
 def test_a_second_run_reads_the_same(values: dict[str, str]) -> None:
     changes = []
     for path in (SHIPPED / "again").glob("*.json"):
-        for case in json.loads(path.read_text())["cases"]:
-            first = a_case(path.stem.removeprefix("h200-"), **case["workload"])
+        name, again = path.stem.removeprefix("h200-"), json.loads(path.read_text())
+        norms = {made["model"]["attention"]["qk_norm"] for made in (recorded(name), again)}
+        if len(norms) > 1:
+            continue  # UltraMemV2's second run is of another model
+        for case in again["cases"]:
+            first = a_case(name, **case["workload"])
             one, two = (
                 median_of(runs["counters"], "hbm_read_bytes") for runs in (first, case["runs"])
             )
             changes.append(abs(two / one - 1))
-    assert len(changes) == 10
+    assert len(changes) == 5
     assert values["reads_repeat"] == f"{100 * max(changes):.1g} %"
 
 
@@ -148,7 +155,9 @@ def test_gaps_are_what_the_kernels_leave_of_a_graph(values: dict[str, str]) -> N
         graph = median_of(case["runs"]["time"], "graph_s")
         kernels = median_of(case["runs"]["trace"], "kernel_s")
         shares.append(100 * kernels / graph)
-        gaps.append(1e6 * (graph - kernels) / median_of(case["runs"]["trace"], "launches"))
+        if graph >= kernels:
+            gaps.append(1e6 * (graph - kernels) / median_of(case["runs"]["trace"], "launches"))
+    assert values["kernels_above_graph"] == f"{len(shares) - len(gaps)}"
     assert values["kernels_least"] == f"{min(shares):.0f}"
     assert values["kernels_most"] == f"{max(shares):.1f}"
     low, middle, high = quantiles(gaps, n=4)
@@ -162,30 +171,17 @@ def test_gaps_are_what_the_kernels_leave_of_a_graph(values: dict[str, str]) -> N
 
 def test_the_smallest_steps_draw_twice_the_idle_power() -> None:
     energy = a_case(SMALL[1], batch=1)["energy"]["step"]
-    assert 1.9 < energy["power_w"]["median"] / energy["idle_power_w"]["median"] < 2.1
+    assert 1.85 < energy["power_w"]["median"] / energy["idle_power_w"]["median"] < 2.1
 
 
 def test_runs_are_of_the_commits_that_the_page_names(values: dict[str, str]) -> None:
-    """Times and traces model after model; counters and energy of two models at a time."""
-    for kind in ("time", "trace"):
-        runs = [
-            (run["conditions"]["started"], model) for k, model, run, _ in all_runs() if k == kind
-        ]
-        assert {commit for k, _, _, commit in all_runs() if k == kind} == {values["commit_time"]}
-        models = [model for _, model in sorted(runs)]
-        assert sum(one != two for one, two in pairwise(models)) == len(presets()) - 1
-    for kind in ("counters", "energy"):
-        made = [
-            (run["conditions"]["started"], model, commit)
-            for k, model, run, commit in all_runs()
-            if k == kind
-        ]
-        later = [model for _, model, commit in made if commit == values["commit_time"]]
-        assert sorted(later) == sorted([*LARGE] * 5)
-        assert {commit for *_, commit in made} == {values["commit_time"], values["commit_counters"]}
-        first = [model for _, model, commit in sorted(made) if commit == values["commit_counters"]]
-        if kind == "counters":
-            assert sum(one != two for one, two in pairwise(first)) > len(presets()) - 1
+    """The pairs are of one; the others' times of another, their counters and energy of a third."""
+    for kind, model, _, commit in all_runs():
+        if model in (*SMALL, *LARGE):
+            assert commit == values["commit_pairs"]
+        else:
+            of_time = kind in ("time", "trace")
+            assert commit == values["commit_time" if of_time else "commit_counters"]
 
 
 def test_profiles_that_checked_themselves(values: dict[str, str]) -> None:

@@ -11,8 +11,8 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Backend, Workload
 from costmodel.layers.attention import Attention
 from costmodel.recordings.case_workload import CaseWorkload
-from docs import pair_measurements, pair_tables
-from docs.pair_measurements import GROUPED_PAIR, LARGE, PAIRS, Lack, decode, model_of, prompt
+from docs import pair_measurements, pair_summary, pair_tables
+from docs.pair_measurements import GROUPED_PAIR, LARGE, PAIRS, SMALL, Lack, decode, model_of, prompt
 from docs.pair_tables import kernels, winners
 from profiler.session.session import slug
 from tests.committed import FIRST, FUSED, recording
@@ -139,6 +139,47 @@ def test_how_much_is_kernels(measured_as: Callable[[Times], None]) -> None:
     assert f"{MOE} 1.25 times and {MEMORY} 4.00 times as fast" in said
     assert "0.50 by `torch` and 1.60 by `fused`" in said
     assert said.endswith("nearer to the ratio of their bounds at 1 of 1 batches.")
+
+
+def test_the_share_by_kernels_is_of_the_way_to_the_bounds(
+    measured_as: Callable[[Times], None],
+) -> None:
+    """The bounds' ratio is 2.54 (16.41 GB over 6.465): ln(1.6 / 0.5) / ln(2.538 / 0.5) = 0.716."""
+    times = torch_times({16: 4.0}, {16: 8.0})
+    measured_as(times | {(LARGE.moe, "fused"): {16: 3.2}, (LARGE.memory, "fused"): {16: 2.0}})
+    assert pair_summary.kernels_share(LARGE, 16) == pytest.approx(0.716, abs=0.001)
+    assert pair_summary.kernels_share(LARGE, 4) == Lack(reason="not there")
+    assert pair_summary.fused_speeds() == {"pair_large_fused_times": "1.60"}
+    said = pair_summary.compared_summary()
+    row = "| UltraMemV2 2.54x | UltraMemV2 2.54x | OLMoE 2.00x | UltraMemV2 1.60x | 72 % |"
+    assert f"| OLMoE or UltraMemV2, 1B/7B | 16 {row}\n" in said
+    assert "`fused` goes 72 %: that much was kernels." in said
+    assert "How much of it is kernels: not measured" in said  # of the smaller pair
+    assert said.endswith("\n`-`: not there.\n")
+
+
+def test_the_winners_at_the_top_are_the_recordings() -> None:
+    """By plain PyTorch and by fused kernels, from their own JSON, at each batch that fits."""
+    rows = compared("compared_summary")
+    assert len(rows) == 12
+    for title, batch, _, _, *by_backend, _ in rows:
+        pair = LARGE if title.endswith("1B/7B") else SMALL
+        for cell, kernels_of in zip(by_backend, ("", "-fused"), strict=True):
+            if cell == "-":
+                assert (pair, batch) == (LARGE, "1,024")
+                continue
+            moe, memory = (
+                step_value(name + kernels_of, "graph_s", batch=int(batch.replace(",", "")))
+                for name in (pair.moe, pair.memory)
+            )
+            if cell == "alike":
+                assert moe == pytest.approx(memory, rel=0.0101)
+            else:
+                name, factor = cell.removesuffix("x").split()
+                assert (name == "UltraMemV2") == (moe > memory)
+                assert float(factor) == pytest.approx(
+                    max(moe, memory) / min(moe, memory), abs=0.0051
+                )
 
 
 def test_without_recordings_it_says_so(measured_as: Callable[[Times], None]) -> None:
