@@ -1,4 +1,4 @@
-"""The top of docs/comparison.md: which architecture is faster at which batch, and how far by kernels.
+"""The top of docs/comparison.md: who is faster at which batch, and how much of it is kernels.
 
 A pair's ratio is the MoE's time over the memory model's. From PyTorch's kernels to the ratio of
 roofline bounds it has some way to go, as a factor; fused kernels go a share of it.

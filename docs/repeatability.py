@@ -42,8 +42,8 @@ def committed() -> list[RecordingPair]:
 def committed_table() -> str:
     """The table of the recordings that were made twice, and which of them it leaves out."""
     left_out = "".join(
-        f"\nLeft out: {first.preset}, whose second recording differs in its {difference(first, again)}"
-        f" ({', '.join(_model_differences(first, again))}).\n"
+        f"\nLeft out: {first.preset}, whose second recording differs in its"
+        f" {difference(first, again)} ({', '.join(_model_differences(first, again))}).\n"
         for first, again in _made_twice()
         if difference(first, again) is not None
     )
@@ -86,8 +86,8 @@ def _commits(pairs: list[RecordingPair]) -> str:
     if first == again:
         return ""
     return (
-        f"The first recordings are of commit {listed(first)}, the second of {listed(again)}: a difference\n"
-        "holds what changed between the two commits as well.\n"
+        f"The first recordings are of commit {listed(first)}, the second of {listed(again)}:"
+        " a difference\nholds what changed between the two commits as well.\n"
     )
 
 
