@@ -112,7 +112,10 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     Raises:
         InputError: A calibration was asked for that is of another GPU.
     """
-    models = short_names([recording.model.name for _, recording in recordings])
+    models = short_names(
+        [recording.model.name for _, recording in recordings],
+        [backend_of(recording.cases[0], "time") for _, recording in recordings],
+    )
     stats = GroupedErrorStats()
     columns: dict[tuple[str, RunName], list[tuple[Origin, JoinedColumn]]] = {
         (quantity.name, run): [] for quantity in QUANTITIES.values() for run in quantity.runs
@@ -165,18 +168,22 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     )
 
 
-def short_names(models: Sequence[str]) -> list[str]:
-    """Short names of models: `OLMoE-227M` of `OLMoE-227M/1.2B`; `#2` marks the second of a name."""
+def short_names(models: Sequence[str], backends: Sequence[str]) -> list[str]:
+    """Short names of models: `OLMoE-227M` of `OLMoE-227M/1.2B`.
+
+    `#2` marks the second of a name that was measured by one backend.
+    """
     names = [name.partition(" (")[0] for name in models]
     heads = {name: name.partition("/")[0] for name in names}
     models_of_head = Counter(heads.values())
     shortened: list[str] = []
-    seen: Counter[str] = Counter()
-    for name in names:
+    seen: Counter[tuple[str, str]] = Counter()
+    for name, backend in zip(names, backends, strict=True):
         short = heads[name] if models_of_head[heads[name]] == 1 else name
         short = short if len(short) <= MAX_NAME else f"{short[: MAX_NAME - 3]}..."
-        seen[short] += 1
-        shortened.append(short if seen[short] == 1 else f"{short} #{seen[short]}")
+        seen[short, backend] += 1
+        times = seen[short, backend]
+        shortened.append(short if times == 1 else f"{short} #{times}")
     return shortened
 
 

@@ -243,7 +243,12 @@ def test_the_worst_leaf_of_a_name_stands_for_all_layers() -> None:
     ],
 )
 def test_models_have_short_names_that_differ(names: list[str], short: list[str]) -> None:
-    assert short_names(names) == short
+    assert short_names(names, ["torch"] * len(names)) == short
+
+
+def test_another_backend_is_no_second_of_a_name() -> None:
+    backends = ["fused", "torch", "fused"]
+    assert short_names(["A-1B/7B"] * 3, backends) == ["A-1B", "A-1B", "A-1B #2"]
 
 
 def test_the_label_says_what_predicted(tmp_path: Path) -> None:

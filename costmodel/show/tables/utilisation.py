@@ -14,7 +14,10 @@ from costmodel.validation.validate import CaseUtilisation
 
 QUOTED_CONTEXT = 2048  # of the decode steps that people compare
 # Where all are wanted
-FURTHER = ("routing_hbm_bytes", "routing_flops", "leaves_over_step", "gap_per_kernel_s")
+FURTHER = (
+    *("routing_launches", "routing_hbm_bytes", "routing_flops", "leaves_over_step"),
+    "gap_per_kernel_s",
+)
 UNSHOWN = ("leaves_read_bytes",)  # stands in its share of the step's reads
 EXPLAINED = ("mbu", "mfu", "routing_kernel_s")
 NOTES = tuple(

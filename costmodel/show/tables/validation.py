@@ -11,6 +11,7 @@ from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.tables.uncompared import uncompared_table, whole_tables
 from costmodel.show.tables.utilisation import utilisation_table
 from costmodel.show.tables.validation_cells import (
+    USUAL_BACKEND,
     amount,
     at,
     errors_table,
@@ -134,17 +135,27 @@ def _steps(lines: Sequence[ErrorLine]) -> list[ErrorLine]:
 
 
 def _exact(lines: Sequence[ErrorLine]) -> Iterator[str]:
-    """`parameters, counted FLOPs: equal in all 205 cases; counted FLOPs in 41,319 leaves too`."""
+    """`parameters, counted FLOPs: equal in all 205 cases; counted FLOPs in 41,319 leaves`.
+
+    Of each backend in a sentence of its own.
+    """
+    for backend in dict.fromkeys(line.backend for line in lines):
+        of = "" if backend == USUAL_BACKEND else f"{backend}: "
+        for sentence in _exact_of([line for line in lines if line.backend == backend]):
+            yield f"{of}{sentence}"
+
+
+def _exact_of(lines: Sequence[ErrorLine]) -> Iterator[str]:
     by_count: dict[int, list[str]] = {}
     leaves = ""
     for line in lines:
-        name = of_backend(QUANTITIES[line.quantity].title, line)
+        name = QUANTITIES[line.quantity].title
         if line.equal < line.compared:
             of = "leaves" if line.level == LEAF_LEVEL else "cases"
             wrong = line.compared - line.equal
             yield f"NOT EQUAL, as they must be: {name} in {wrong:,} of {line.compared:,} {of}."
         elif line.level == LEAF_LEVEL:
-            leaves = f"; {name} in all {line.compared:,} leaves too"
+            leaves = f"; {name} in all {line.compared:,} leaves"
         else:
             by_count.setdefault(line.compared, []).append(name)
     for count, names in by_count.items():

@@ -19,7 +19,7 @@ from costmodel.validation.validate import leaf_name
 NONE = "-"
 USUAL_BACKEND = "torch"  # goes without saying
 WIDTH = 120  # columns of a terminal that people have
-LEAST_AT = 24  # columns of the last cell, however wide the others are
+LEAST_AT = 18  # columns of the last cell, however wide the others are
 AGAINST = {
     PREDICTED: "",
     COMPULSORY: " / compulsory",
