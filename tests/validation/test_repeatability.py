@@ -13,6 +13,7 @@ from costmodel.validation.repeatability import (
     QuantityChanges,
     RecordingPair,
     count_agreements,
+    difference,
     quantity_changes,
 )
 from docs.repeatability import committed_table
@@ -138,33 +139,50 @@ def test_runs_of_other_models_weights_or_data_are_no_repeat() -> None:
 
 
 def pairs() -> list[RecordingPair]:
-    return [(recording(path.name), recording(f"again/{path.name}")) for path in AGAIN]
+    """Of OLMoE-1B-7B: what `again` holds of UltraMemV2 is of another model."""
+    compared = [(recording(path.name), recording(f"again/{path.name}")) for path in AGAIN]
+    return [pair for pair in compared if difference(*pair) is None]
 
 
-BOUNDS = {  # quantity: farthest apart, and fewest of 10 within their spread
-    "graph_s": (0.003, 9),
-    "kernel_s": (0.003, 8),
-    "hbm_read_bytes": (0.00005, 8),
-    "hbm_written_bytes": (0.06, 9),
-    "flops_tensor": (0.0, 10),
-    "energy_j": (0.012, 7),
-    "power_w": (0.013, None),
-    "instant_power_w": (0.021, None),
+BOUNDS = {  # quantity: farthest apart, and fewest of 5 within their spread
+    "graph_s": (0.008, 3),
+    "kernel_s": (0.015, 0),
+    "hbm_read_bytes": (0.00012, 2),
+    "hbm_written_bytes": (0.12, 2),
+    "flops_tensor": (0.0, 5),
+    "energy_j": (0.026, 1),
+    "power_w": (0.033, None),
+    "instant_power_w": (0.036, None),
     "idle_power_w": (0.01, None),
 }
 
 
-def test_a_second_run_comes_close() -> None:
-    """Graphs and kernels within 0.3 %, reads within 0.005 %, energy and power within 2.1 %.
+def test_what_is_no_repeat_is_named() -> None:
+    """UltraMemV2 had its QK-norm over all heads in the older runs."""
+    left_out = [
+        path.name
+        for path in AGAIN
+        if difference(recording(path.name), recording(f"again/{path.name}")) == "model"
+    ]
+    assert left_out == ["h200-ultramemv2-1b-7b.json"]
+    text = committed_table()
+    assert "Left out: ultramemv2-1b-7b" in text
+    assert "`qk_norm`: head, then full" in text
+    assert "commit df218cf, the second of 5b4e8ac" in text
 
-    Nearly all of it within the spread that the runs state. Steps that the host launches are up to
-    two fifths faster or slower.
+
+def test_a_second_run_comes_close() -> None:
+    """Graphs within 0.8 %, kernels within 1.5 %, reads within 0.012 %, energy and power 3.6 %.
+
+    The two are of two commits, nine days apart. Two runs of one commit within an hour were closer:
+    graphs and kernels within 0.3 %, reads within 0.005 %, energy and power within 2.1 %. Steps that
+    the host launches are up to two fifths faster or slower.
     """
     found = {line.quantity: line for line in quantity_changes(pairs())}
     assert found.keys() == {*BOUNDS, "eager_s"}
     for quantity, (farthest, fewest) in BOUNDS.items():
         line = found[quantity]
-        assert len(line.changes) == 10
+        assert len(line.changes) == 5
         assert abs(line.largest.relative) <= farthest, quantity
         assert (line.within is None) == (fewest is None), quantity
         assert (line.within or 0) >= (fewest or 0), quantity
@@ -172,7 +190,7 @@ def test_a_second_run_comes_close() -> None:
 
 
 def test_a_second_run_counts_the_same() -> None:
-    """To the unit."""
+    """To the unit; but the later commit allocates up to 0.02 % more at the peak of a step."""
     lines = {(line.quantity, line.run): line for line in count_agreements(pairs())}
     assert {quantity for quantity, _ in lines} >= {
         "launches",
@@ -181,7 +199,9 @@ def test_a_second_run_counts_the_same() -> None:
         *(name for name, each in QUANTITIES.items() if each.exact and each.only is None),
     }
     for line in lines.values():
-        assert line.equal == line.compared > 0, line
+        assert line.compared > 0
+        if line.quantity != "peak_memory_bytes":
+            assert line.equal == line.compared, line
     for first, again in pairs():
         chosen = {each.workload: each.runs["time"].accesses for each in first.cases if each.runs}
         assert all(each.runs["time"].accesses == chosen[each.workload] for each in again.cases)
@@ -195,14 +215,14 @@ def test_the_table_says_what_was_measured() -> None:
             continue
         (told,) = (each for each in text.splitlines() if each.startswith(f"| `{line.quantity}`"))
         cells = [each.strip() for each in told.strip("|").split("|")]
-        assert cells[1:3] == [line.run, "10"]
+        assert cells[1:3] == [line.run, "5"]
         assert percent(cells[3]) == pytest.approx(line.usual, rel=0.01)
         assert percent(cells[4]) == pytest.approx(line.largest.relative, rel=0.01)
         if line.within is None:
             assert cells[5:] == ["one reading", "-"]
         else:
             assert percent(cells[5]) == pytest.approx(line.usual_spread, rel=0.01)
-            assert cells[6] == f"{line.within} of 10"
+            assert cells[6] == f"{line.within} of 5"
     for count in count_agreements(pairs()):
         equal = "all" if count.equal == count.compared else f"{count.equal:,}"
         assert f"| `{count.quantity}` | {count.run} | {count.compared:,} | {equal} |\n" in text
