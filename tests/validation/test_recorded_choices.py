@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from costmodel.recordings.measured import Accesses
+from costmodel.recordings.quantities import RunName
 from costmodel.routing.popularity import Routing, Uniform, Zipf
 from costmodel.validation.recorded_routing import recorded_distinct
 from tests.committed import FIRST, joined, measured_cases, recording
@@ -104,8 +105,10 @@ def test_runs_of_a_case_choose_alike(name: str) -> None:
     made = recording(name)
     routings = set()
     for _, case in measured_cases(name, "time"):
-        again = "counters" if "counters" in case.runs else "trace"  # of the cases between
-        timed, counted = (recorded_distinct(made, case.runs[run]) for run in ("time", again))
+        again: RunName = "counters" if "counters" in case.runs else "trace"  # of the cases between
+        timed, counted = (
+            recorded_distinct(made, run) for run in (case.runs["time"], case.runs[again])
+        )
         histograms = case.runs["time"].accesses
         assert timed == {path: each.distinct for path, each in histograms.items()}
         assert timed
