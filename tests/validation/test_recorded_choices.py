@@ -3,15 +3,17 @@
 from collections import defaultdict
 from math import sqrt
 from statistics import fmean
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from costmodel.recordings.measured import Accesses
-from costmodel.recordings.quantities import RunName
 from costmodel.routing.popularity import Routing, Uniform, Zipf
 from costmodel.validation.recorded_routing import recorded_distinct
 from tests.committed import FIRST, joined, measured_cases, recording
+
+if TYPE_CHECKING:
+    from costmodel.recordings.quantities import RunName
 
 SPARSE = [path.name for path in FIRST if "llama" not in path.name]
 UNIFORM, ZIPF, SCORES = "uniform", "zipf:1.0", "scores"
