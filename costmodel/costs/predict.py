@@ -4,7 +4,7 @@
 a mesh of several. On one GPU both take well under a millisecond, on a mesh two.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from costmodel.backends.step_kernels import StepKernels
 from costmodel.costs.bounded import bounded
@@ -18,7 +18,7 @@ from costmodel.costs.roofline import Bound, Ceilings
 from costmodel.costs.step import Costs
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import Backend, Workload
 from costmodel.layers.operator import Operator
 
 
@@ -104,3 +104,12 @@ def predict(
         time=at_best.time(workload, gpu),
         parallel=meshed,
     )
+
+
+def with_backend(prediction: Prediction, backend: Backend) -> Prediction:
+    """The same step on one GPU by the kernels of another backend: only its time differs."""
+    assert prediction.parallel is None, "of one GPU"
+    workload, costs = replace(prediction.workload, backend=backend), prediction.costs
+    gpu = Gpu(hardware=prediction.hardware, calibration=prediction.calibration)
+    time = gpu.time(costs.operators, costs.totals, workload, costs.step)
+    return replace(prediction, workload=workload, time=time)

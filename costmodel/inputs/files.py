@@ -9,6 +9,7 @@ import json
 import math
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ from costmodel.errors import InputError, shown
 MAX_FILE_BYTES = 16 * 2**20  # the largest real config.json is under 100 kB
 MAX_TOML_BYTES = 2**20  # tomllib takes up to 2.5 s a megabyte; 1,024 overrides take a third of it
 MAX_DEPTH = 32  # nesting of tables and lists; real configs use 4
+CONTAINERS = frozenset({dict, list})
 LONG_KEY = re.compile(  # a.b."c" of more parts than that: tomllib takes hours over a long one
     rf"""(?<![\w-])(?>(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}""",
     re.ASCII,
@@ -112,11 +114,10 @@ def read_json_object(path: Path, *, non_finite: bool = False) -> dict[str, Any]:
     name = shown(str(path))
 
     def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        table: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in table:
-                raise InputError(f"file={name}: field {shown(key)} stands twice in one object")
-            table[key] = value
+        table = dict(pairs)
+        if len(table) < len(pairs):
+            (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+            raise InputError(f"file={name}: field {shown(twice)} stands twice in one object")
         return table
 
     def finite(literal: str) -> float:
@@ -138,7 +139,8 @@ def read_json_object(path: Path, *, non_finite: bool = False) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"file={name}: holds a {type(value).__name__}; an object is expected")
     _check_depth(value, path)
-    _check_characters(value, path)
+    if "\\u" in text:  # without an escape no text can hold half a character
+        _check_characters(value, path)
     return value
 
 
@@ -159,15 +161,18 @@ def _too_deep(path: Path) -> InputError:
     return InputError(f"file={shown(str(path))}: is nested deeper than {MAX_DEPTH} levels")
 
 
-def _check_depth(value: object, path: Path) -> None:
-    level, depth = [value], 0
+def _check_depth(value: dict[str, Any], path: Path) -> None:
+    level: list[dict[str, Any] | list[Any]] = [value]
+    depth = 1
     while level:
         if depth > MAX_DEPTH:
             raise _too_deep(path)
+        inside = (node.values() if isinstance(node, dict) else node for node in level)
         level = [
             child
-            for node in level
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
+            for children in inside
+            if not CONTAINERS.isdisjoint(map(type, children))  # a long list holds numbers alone
+            for child in children
+            if type(child) in CONTAINERS
         ]
         depth += 1

@@ -6,17 +6,22 @@ FLOPs, at the datasheet's peaks. A number below its bound was measured wrongly, 
 demands too much.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from costmodel.costs.roofline import floor_s
-from costmodel.inputs.hardware import Hardware
 from costmodel.layers.site import region_leaves
 from costmodel.recordings.measured import Exact, ExactColumn, Spread, SpreadColumn
 from costmodel.recordings.recording import Case, Recording, Run
 from costmodel.validation.machines import Gpus, device_of
 from costmodel.validation.recorded_routing import recorded_distinct
-from costmodel.validation.required_work import OperatorWork, operator_work, required_work
+from costmodel.validation.required_work import (
+    OperatorWork,
+    RequiredWork,
+    StepWork,
+    operator_work,
+    required_work,
+)
 
 READ = "hbm_read_bytes"
 BOUNDED = (READ, "graph_s", "eager_s", "kernel_s")  # the quantities that have a bound
@@ -64,35 +69,63 @@ def case_violations(
     recording: Recording, case: Case, gpus: Gpus, work: Sequence[OperatorWork]
 ) -> list[Violation]:
     """The violations of one case; `work` is that of its operators (`operator_work`)."""
-    return [
-        violation
-        for name, run in case.runs.items()
-        if (gpu := gpus.of(device_of(recording, case, name))) is not None
-        for violation in _run_violations(recording, case, run, gpu.hardware, work)
-    ]
-
-
-def _run_violations(
-    recording: Recording, case: Case, run: Run, hardware: Hardware, work: Sequence[OperatorWork]
-) -> Iterator[Violation]:
-    measured = [*_step_values(run), *_leaf_values(recording, run)]
-    if not measured:
-        return
-    l2_bytes = recording.sessions[run.session].machine.l2_bytes or hardware.l2_bytes
-    peak, _ = hardware.peak_flops_per_s(case.workload.dtype)
-    least = required_work(work, recorded_distinct(recording, run))
-    for quantity, path, value in measured:
-        required = least.step if path is None else least.of_region(region_leaves(path))
-        if required is None:  # no operator of the model has this path
+    found: list[Violation] = []
+    least_by_choices: dict[tuple[tuple[str, float], ...], StepWork] = {}  # most runs choose alike
+    for name, run in case.runs.items():
+        gpu = gpus.of(device_of(recording, case, name))
+        measured = [*_step_values(run), *_leaf_values(recording, run)]
+        if gpu is None or not measured:
             continue
-        if quantity == READ:
-            bound = max(required.read_bytes - l2_bytes, 0.0)
-        else:
-            from_hbm = max(required.compulsory_bytes - l2_bytes, 0.0)
-            bound = float(floor_s(from_hbm, required.flops, hardware.hbm_bytes_per_s, peak))
-        if value < bound:
-            label = case.workload.label
-            yield Violation(case=label, quantity=quantity, path=path, measured=value, bound=bound)
+        distinct = recorded_distinct(recording, run)
+        choices = tuple(distinct.items())
+        if choices not in least_by_choices:
+            least_by_choices[choices] = required_work(work, distinct)
+        l2_bytes = recording.sessions[run.session].machine.l2_bytes or gpu.hardware.l2_bytes
+        limits = _Limits(
+            least=least_by_choices[choices],
+            l2_bytes=l2_bytes,
+            hbm_bytes_per_s=gpu.hardware.hbm_bytes_per_s,
+            peak_flops_per_s=gpu.hardware.peak_flops_per_s(case.workload.dtype)[0],
+        )
+        found += limits.violations(case.workload.label, measured)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limits:
+    """The bounds of one run: of the work that it cannot do without, on its GPU."""
+
+    least: StepWork
+    l2_bytes: float  # that may hold something from before
+    hbm_bytes_per_s: float
+    peak_flops_per_s: float
+
+    def violations(
+        self, case: str, measured: Iterable[tuple[str, str | None, float]]
+    ) -> Iterator[Violation]:
+        """Of numbers (quantity, path, value) those below their bounds."""
+        known: dict[tuple[RequiredWork, bool], float] = {}  # most layers are alike
+        for quantity, path, value in measured:
+            required = (
+                self.least.step if path is None else self.least.of_region(region_leaves(path))
+            )
+            if required is None:  # no operator of the model has this path
+                continue
+            reads = quantity == READ
+            bound = known.get((required, reads))
+            if bound is None:
+                bound = known[required, reads] = self._bound(required, reads=reads)
+            if value < bound:
+                yield Violation(
+                    case=case, quantity=quantity, path=path, measured=value, bound=bound
+                )
+
+    def _bound(self, required: RequiredWork, *, reads: bool) -> float:
+        """Bytes to be read, or seconds, beyond what L2 may hold."""
+        if reads:
+            return max(required.read_bytes - self.l2_bytes, 0.0)
+        from_hbm = max(required.compulsory_bytes - self.l2_bytes, 0.0)
+        return float(floor_s(from_hbm, required.flops, self.hbm_bytes_per_s, self.peak_flops_per_s))
 
 
 def _step_values(run: Run) -> Iterator[tuple[str, None, float]]:

@@ -1,16 +1,17 @@
 """The prediction of one recorded case, for the GPU and the backend that measured it."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from costmodel.backends import BACKENDS
 from costmodel.costs.footprint import Footprint, footprint
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.operators import build_operators
-from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.predict import Prediction, predict, with_backend
 from costmodel.costs.step import Costs, step_costs
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
@@ -19,16 +20,45 @@ from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
 from costmodel.layers.recurrent import PRODUCTS
 from costmodel.layers.site import expanded_paths
+from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RUNS
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.machines import machine_of
-from costmodel.validation.recorded_routing import recorded_routing
+from costmodel.validation.recorded_routing import recorded_routing, selectors_by_module
+from costmodel.validation.required_work import OperatorWork, operator_works
 
 if TYPE_CHECKING:  # named in a cast alone
     from costmodel.inputs.workload import Backend
 
 NO_HARDWARE = "not predicted (no hardware preset for this machine)"
 COUNTED_KINDS = ("matmul", "attention", "gather")  # kinds of parts that a FLOP counter sees
+
+
+@dataclass(slots=True)
+class SharedPredictions:
+    """What the recordings of one model have in common, made once: no backend changes it.
+
+    Attributes:
+        model: that the rest is of; another one clears it.
+        cases: the first prediction of a case, by its workload, the recorded choices and the GPU.
+        works: the required work of a case's operators, whichever items are touched.
+    """
+
+    model: ModelConfig | None = None
+    cases: dict[tuple[object, ...], "CasePrediction"] = field(default_factory=dict)
+    works: dict[CaseWorkload, tuple[OperatorWork, ...]] = field(default_factory=dict)
+
+    def of(self, recording: Recording) -> Self:
+        """Itself, with the work of a recording's cases, without what is of another model."""
+        if recording.model != self.model:
+            self.model = recording.model
+            self.cases.clear()
+            self.works.clear()
+        workloads = [case.workload for case in recording.cases]
+        new = [workload for workload in workloads if workload not in self.works]
+        if new:
+            self.works |= operator_works(recording.model, new)
+        return self
 
 
 class CasePrediction:
@@ -57,6 +87,23 @@ class CasePrediction:
             self.prediction = predict(model, workload, gpu.hardware, gpu.calibration)
             self.costs, self.times = self.prediction.costs, self.prediction.time
         self.kernels = self.costs.kernels(workload.backend)
+
+    def by_kernels_of(self, backend: "Backend") -> "CasePrediction":
+        """The same step by the kernels of another backend: launches and times differ, no costs."""
+        other = copy(self)
+        for name in ("operator_s", "region_s"):
+            other.__dict__.pop(name, None)
+        other.workload = replace(self.workload, backend=backend)
+        other.kernels = self.costs.kernels(backend)
+        if self.prediction is not None:
+            other.prediction = with_backend(self.prediction, backend)
+            other.times = other.prediction.time
+        return other
+
+    @cached_property
+    def selectors(self) -> dict[str, tuple[str, Number]]:
+        """The router or selector of each module: see `selectors_by_module`."""
+        return selectors_by_module(self.costs.operators)
 
     @cached_property
     def operator_s(self) -> dict[str, Number]:
@@ -123,9 +170,15 @@ def counted_flops_of(operator: Operator) -> Number:
 
 
 def predict_case(
-    recording: Recording, case: Case, gpu: Gpu | None, backend: str = "torch"
+    recording: Recording,
+    case: Case,
+    gpu: Gpu | None,
+    backend: str = "torch",
+    shared: SharedPredictions | None = None,
 ) -> CasePrediction:
     """The prediction of a case for a GPU, or for hardware that is not known.
+
+    `shared`, of the recording, keeps it for the case's other backend.
 
     A case whose model chose by its own `scores` is predicted by the choices that its first run
     with such a record saw, or as uniform routing where none was recorded.
@@ -142,5 +195,11 @@ def predict_case(
         )
         routing = next((seen for seen in routings if seen is not None), None)
     on_cpu = machine_of(recording, [*case.runs.values()]).device == "cpu"
-    workload = case.workload.to_workload(routing=routing, backend=cast("Backend", backend))
-    return CasePrediction(recording.model, workload, gpu, on_cpu=on_cpu)
+    kernels = cast("Backend", backend)
+    known = {} if shared is None else shared.cases
+    key = case.workload, routing, on_cpu, None if gpu is None else gpu.hardware.name
+    if key in known:
+        return known[key].by_kernels_of(kernels)
+    workload = case.workload.to_workload(routing=routing, backend=kernels)
+    known[key] = CasePrediction(recording.model, workload, gpu, on_cpu=on_cpu)
+    return known[key]

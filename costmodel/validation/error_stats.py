@@ -158,22 +158,44 @@ class ErrorStats:
         self.worst_factor = 1.0  # by which the numbers of the worst row differ, up or down
         self.worst: RowReference | None = None
 
-    def count_compared(self, measured: float, predicted: Number, *, bound: bool) -> bool:
-        """Count a row that has both numbers; the answer is whether it is the worst so far."""
-        self.compared += 1
-        equal = bool(measured == predicted)
+    def count_compared(
+        self, column: Sequence[float], predicted: Number, *, bound: bool
+    ) -> float | None:
+        """Count measured numbers that are compared with one predicted number.
+
+        The answer is the measured number that is the worst so far; None if an earlier one is.
+        """
+        self.compared += len(column)
+        equal = column.count(predicted)
         self.equal += equal
-        ratio = float(measured) / float(predicted) if predicted else 0.0
-        if not ratio:
-            self.no_ratio += not equal
-            worst = not equal and not bound and self.worst_factor < inf
-            self.worst_factor = inf if worst else self.worst_factor
-            return worst
-        self.ratios.append(ratio)
-        if ratio > self.worst_factor or ratio * self.worst_factor < 1:
-            self.worst_factor = max(ratio, 1 / ratio)
-            return True
-        return not equal and self.worst is None
+        divisor = float(predicted)
+        ratios = [float(measured) / divisor for measured in column] if divisor else []
+        if not (ratios and all(ratios)):
+            return self._count_zeros(column, divisor, bound=bound)
+        self.ratios += ratios
+        high, low = max(ratios), min(ratios)
+        farthest = high if high * low >= 1 else low
+        if farthest > self.worst_factor or farthest * self.worst_factor < 1:
+            self.worst_factor = max(farthest, 1 / farthest)
+            return column[ratios.index(farthest)]
+        if equal == len(column) or self.worst is not None:
+            return None
+        return next(measured for measured in column if measured != predicted)
+
+    def _count_zeros(self, column: Sequence[float], divisor: float, *, bound: bool) -> float | None:
+        """Count the ratios of a column in which one is 0, or too small for a float."""
+        worst = None
+        for measured in column:
+            ratio = float(measured) / divisor if divisor else 0.0
+            if ratio:
+                self.ratios.append(ratio)
+                if ratio > self.worst_factor or ratio * self.worst_factor < 1:
+                    self.worst_factor, worst = max(ratio, 1 / ratio), measured
+            elif measured or divisor:
+                self.no_ratio += 1
+                if not bound and self.worst_factor < inf:
+                    self.worst_factor, worst = inf, measured
+        return worst
 
 
 class GroupedErrorStats:
@@ -185,30 +207,42 @@ class GroupedErrorStats:
 
     def add(self, origin: Origin, column: JoinedColumn) -> None:
         """Count all rows of a column."""
-        of_column: dict[tuple[str | None, str, bool], ErrorStats] = {}
-        recorded_choices = column.choices == BY_RECORDED_CHOICES
-        leaves = column.leaves
-        rows = zip(leaves.kinds, column.counterparts, column.measured, strict=True)
-        for index, (kind, counterpart, measured) in enumerate(rows):
-            same_group = kind, counterpart.basis, counterpart.by_choices
-            stats = of_column.get(same_group)
-            if stats is None:
-                stats = of_column[same_group] = self._stats(origin, column, *same_group)
-            if measured is None:
+        measured = column.measured
+        for rows in column.leaves.alike:
+            kind = column.leaves.kinds[rows[0]]
+            counterpart = column.counterparts[rows[0]]
+            stats = self._stats(origin, column, kind, counterpart.basis, counterpart.by_choices)
+            known = [value for row in rows if (value := measured[row]) is not None]
+            absent = len(rows) - len(known)
+            if absent:
                 if counterpart.value is None:
-                    stats.neither += 1
+                    stats.neither += absent
                 else:
-                    stats.predicted_only += 1
-                reason = leaves.why_not_measured(index, column.readings.reason)
-                self.lacking[NOT_ALONE if reason.startswith(NOT_ALONE) else reason] += 1
-            elif counterpart.value is None:
-                stats.measured_only += 1
-                self.lacking[counterpart.reason] += 1
-            else:
-                stats.by_recorded_choices += recorded_choices and counterpart.by_choices
+                    stats.predicted_only += absent
+                self._count_absent(column, rows)
+            if counterpart.value is None:
+                stats.measured_only += len(known)
+                if known:
+                    self.lacking[counterpart.reason] += len(known)
+            elif known:
+                if counterpart.by_choices and column.choices == BY_RECORDED_CHOICES:
+                    stats.by_recorded_choices += len(known)
                 bound = counterpart.basis in BOUND_BASES
-                if stats.count_compared(measured, counterpart.value, bound=bound):
-                    stats.worst = RowReference(origin, column, index)
+                worst = stats.count_compared(known, counterpart.value, bound=bound)
+                if worst is not None:
+                    row = next(row for row in rows if measured[row] == worst)
+                    stats.worst = RowReference(origin, column, row)
+
+    def _count_absent(self, column: JoinedColumn, rows: Sequence[int]) -> None:
+        """Count why rows have no measured number, where they have none."""
+        leaves = column.leaves
+        if not column.readings.median and not leaves.inside and None not in leaves.places:
+            self.lacking[column.readings.reason] += len(rows)
+            return
+        for row in rows:
+            if column.measured[row] is None:
+                reason = leaves.why_not_measured(row, column.readings.reason)
+                self.lacking[NOT_ALONE if reason.startswith(NOT_ALONE) else reason] += 1
 
     def _stats(
         self,
@@ -224,7 +258,10 @@ class GroupedErrorStats:
             basis += AS_UNIFORM
         phase = BOTH_PHASES if column.quantity in OF_BOTH_PHASES else origin.workload.phase
         group = Group(column.quantity, column.run, level, phase, basis, column.backend)
-        return self.by_group.setdefault(group, ErrorStats())
+        stats = self.by_group.get(group)
+        if stats is None:
+            stats = self.by_group[group] = ErrorStats()
+        return stats
 
 
 def error_line(group: Group, parts: Sequence[ErrorStats]) -> ErrorLine:

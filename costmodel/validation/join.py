@@ -7,12 +7,17 @@ never measured still shows what is predicted.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from costmodel.layers.site import expanded_paths, region_leaves
 from costmodel.recordings.measured import Missing, Readings, readings_of
 from costmodel.recordings.quantities import QUANTITIES, RUNS, Level, RunName, measured_in
 from costmodel.recordings.recording import Case, Recording, Run
-from costmodel.validation.case_prediction import CasePrediction, predict_case
+from costmodel.validation.case_prediction import (
+    CasePrediction,
+    SharedPredictions,
+    predict_case,
+)
 from costmodel.validation.counterparts import (
     PREDICTED,
     UNPREDICTED,
@@ -31,7 +36,7 @@ from costmodel.validation.joined import (
     Leaves,
 )
 from costmodel.validation.machines import Gpus, backend_of, device_of
-from costmodel.validation.recorded_routing import RecordedRouting, selectors_by_module
+from costmodel.validation.recorded_routing import RecordedRouting
 
 NO_OPERATOR = "not predicted (no operator has this path)"
 NO_RUN = "not measured (the case has no such run)"
@@ -39,28 +44,34 @@ NOT_PREDICTED = Counterpart(value=None, basis=UNPREDICTED, reason=NO_OPERATOR)
 REGION = "region"  # in place of the kind of an operator
 
 
-def join(recording: Recording, gpus: Gpus) -> Iterator[JoinedCase]:
-    """Each case of the recording, joined with its prediction."""
+def join(
+    recording: Recording, gpus: Gpus, shared: SharedPredictions | None = None
+) -> Iterator[JoinedCase]:
+    """Each case of the recording, joined with its prediction.
+
+    `shared`, of the recording, keeps predictions for the next recording of its model.
+    """
     for index in range(len(recording.cases)):
-        yield join_case(recording, index, gpus)
+        yield join_case(recording, index, gpus, shared)
 
 
-def join_case(recording: Recording, index: int, gpus: Gpus) -> JoinedCase:
+def join_case(
+    recording: Recording, index: int, gpus: Gpus, shared: SharedPredictions | None = None
+) -> JoinedCase:
     """One case joined with its prediction, each run for the device and the backend that ran it."""
     case = recording.cases[index]
     predictions: dict[tuple[str, str], CasePrediction] = {}
-    leaves: dict[tuple[str, str, tuple[str, ...]], Leaves] = {}
     columns: list[JoinedColumn] = []
     for name in RUNS:
         on = device_of(recording, case, name), backend_of(case, name)
         if on not in predictions:
             device, backend = on
-            predictions[on] = predict_case(recording, case, gpus.of(device), backend)
+            predictions[on] = predict_case(recording, case, gpus.of(device), backend, shared)
         prediction = predictions[on]
         regions = _regions(recording, case.runs.get(name), prediction)
-        if (*on, regions) not in leaves:
-            leaves[*on, regions] = _leaves(recording, prediction, regions)
-        columns += _columns(case, name, prediction, leaves[*on, regions])
+        operators = tuple((each.path, each.kind) for each in prediction.costs.operators)
+        leaves = _leaves(recording.paths, operators, regions)
+        columns += _columns(case, name, prediction, leaves)
     return JoinedCase(index=index, label=case.workload.label, columns=tuple(columns))
 
 
@@ -69,7 +80,9 @@ def _regions(recording: Recording, run: Run | None, prediction: CasePrediction) 
 
     A recording names the regions of all its cases; which of them a step has depends on its tokens.
     """
-    named = [path for path in recording.paths if len(region_leaves(path)) > 1]
+    named = _named_regions(recording.paths)
+    if not named:
+        return ()
     if run is None:
         predicted = {
             path
@@ -77,32 +90,38 @@ def _regions(recording: Recording, run: Run | None, prediction: CasePrediction) 
             if len(region.operators) > 1
             for path in expanded_paths(region.path)
         }
-        return tuple(path for path in named if path in predicted)
-    measured: set[str] = set()
-    if named:
-        for column in run.operators.values():
-            values = readings_of(column).median
-            measured |= {
-                path
-                for path, value in zip(recording.paths, values, strict=bool(values))
-                if value is not None
-            }
-    return tuple(path for path in named if path in measured)
+        return tuple(path for _, path in named if path in predicted)
+    medians = [readings_of(column).median for column in run.operators.values()]
+    columns = [values for values in medians if values]
+    return tuple(
+        path for place, path in named if any(values[place] is not None for values in columns)
+    )
 
 
+@lru_cache(maxsize=16)  # all cases of a recording ask for the same
+def _named_regions(paths: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+    """The regions among a recording's paths, each with its place."""
+    return tuple((place, path) for place, path in enumerate(paths) if len(region_leaves(path)) > 1)
+
+
+@lru_cache(maxsize=64)  # a recording has a few sets of regions, whatever its cases
 def _leaves(
-    recording: Recording, prediction: CasePrediction, region_paths: tuple[str, ...]
+    recorded: tuple[str, ...],
+    operators: tuple[tuple[str, str], ...],
+    region_paths: tuple[str, ...],
 ) -> Leaves:
-    """The recording's leaves and these regions of it, then the leaves that are only predicted."""
-    operators = prediction.costs.operators
+    """The recorded leaves and these regions of them, then the leaves that are only predicted.
+
+    `operators` are the predicted ones: path and kind of each.
+    """
     operator_at = {
         path: index
-        for index, operator in enumerate(operators)
-        for path in expanded_paths(operator.path)
+        for index, (pattern, _) in enumerate(operators)
+        for path in expanded_paths(pattern)
     }
     places: dict[str, int | None] = {
         path: place
-        for place, path in enumerate(recording.paths)
+        for place, path in enumerate(recorded)
         if path in region_paths or len(region_leaves(path)) == 1
     }
     places |= {path: None for path in operator_at if path not in places}
@@ -114,7 +133,10 @@ def _leaves(
             regions[path] = tuple(operator_at[leaf] for leaf in leaves)
             inside |= dict.fromkeys(leaves, path)
     indices = tuple(operator_at.get(path, -1) for path in places)
-    kinds = [None if index < 0 else operators[index].kind for index in indices]
+    kinds = [None if index < 0 else operators[index][1] for index in indices]
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for row, (path, index) in enumerate(zip(places, indices, strict=True)):
+        alike.setdefault(regions.get(path, (index,)), []).append(row)
     return Leaves(
         paths=tuple(places),
         kinds=tuple(
@@ -124,6 +146,7 @@ def _leaves(
         places=tuple(places.values()),
         regions=regions,
         inside=inside,
+        alike=tuple(map(tuple, alike.values())),
     )
 
 
@@ -141,16 +164,13 @@ def _columns(
     def column(
         quantity: str, of: Leaves, counterparts: tuple[Counterpart, ...], readings: Readings
     ) -> JoinedColumn:
-        values = readings.median
         return JoinedColumn(
             run=name,
             backend=prediction.workload.backend,
             quantity=quantity,
             leaves=of,
             counterparts=counterparts,
-            measured=tuple(
-                None if place is None or not values else values[place] for place in of.places
-            ),
+            measured=of.values(readings.median),
             readings=readings,
             choices=choices,
         )
@@ -183,16 +203,19 @@ def _leaf_counterparts(
 ) -> tuple[Counterpart, ...]:
     """The counterpart of each leaf and region."""
     operators = prediction.costs.operators
-    by_operator = [operator_counterpart(prediction, quantity, operator) for operator in operators]
-    by_operator.append(NOT_PREDICTED)  # found at the index -1
-    return tuple(
-        region_counterpart(
-            prediction, quantity, path, [operators[index] for index in leaves.regions[path]]
-        )
-        if path is not None and path in leaves.regions
-        else by_operator[index]
-        for path, index in zip(leaves.paths, leaves.operators, strict=True)
-    )
+    counterparts = [NOT_PREDICTED] * len(leaves.paths)
+    for rows in leaves.alike:
+        path, index = leaves.paths[rows[0]], leaves.operators[rows[0]]
+        if path is not None and path in leaves.regions:
+            spanned = [operators[index] for index in leaves.regions[path]]
+            counterpart = region_counterpart(prediction, quantity, path, spanned)
+        elif index >= 0:
+            counterpart = operator_counterpart(prediction, quantity, operators[index])
+        else:
+            continue
+        for row in rows:
+            counterparts[row] = counterpart
+    return tuple(counterparts)
 
 
 def _distinct_counterparts(
@@ -201,19 +224,15 @@ def _distinct_counterparts(
     """Expected distinct items at each router or selector, or at a region that was read in whole."""
     expected = {
         path: Counterpart(value=distinct, basis=PREDICTED, by_choices=True)
-        for path, distinct in selectors_by_module(prediction.costs.operators).values()
+        for path, distinct in prediction.selectors.values()
     }
-    return tuple(
-        next(
-            (
-                expected[leaf]
-                for leaf in region_leaves(path or "")
-                if leaf in expected and (leaf == path or _read(readings, place))
-            ),
-            NOT_PREDICTED,
-        )
-        for path, place in zip(leaves.paths, leaves.places, strict=True)
-    )
+    counterparts = [expected.get(path or "", NOT_PREDICTED) for path in leaves.paths]
+    for place, path in enumerate(leaves.paths):
+        inside = region_leaves(path or "")
+        if len(inside) > 1 and _read(readings, leaves.places[place]):
+            known = (expected[leaf] for leaf in inside if leaf in expected)
+            counterparts[place] = next(known, NOT_PREDICTED)
+    return tuple(counterparts)
 
 
 def _read(readings: Readings, place: int | None) -> bool:

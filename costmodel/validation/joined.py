@@ -61,6 +61,8 @@ class Leaves:
         places: indices of the paths in the recording; None of a leaf that the recording lacks.
         regions: indices of the operators that a region's kernels span, by the region's path.
         inside: the path of the region by the path of each leaf that it spans.
+        alike: rows (indices) that have one counterpart: leaves of one operator, regions of the
+            same operators. Every row stands in one of them.
     """
 
     paths: tuple[str | None, ...]
@@ -69,6 +71,7 @@ class Leaves:
     places: tuple[int | None, ...]
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     inside: Mapping[str, str] = field(default_factory=dict)
+    alike: tuple[tuple[int, ...], ...]
 
     def why_not_measured(self, index: int, otherwise: str) -> str:
         """Why a row has no measured number; `otherwise` if the recording has the leaf."""
@@ -77,18 +80,25 @@ class Leaves:
             return f"{NOT_ALONE} (a kernel spans {self.inside[path]})"
         return NO_LEAF if self.places[index] is None else otherwise
 
+    def values(self, column: Sequence[float | None]) -> tuple[float | None, ...]:
+        """Of each row the number that a recorded column holds; an empty column holds none."""
+        if not column:
+            return (None,) * len(self.places)
+        return tuple([None if place is None else column[place] for place in self.places])
+
     def only(self, kept: Sequence[int]) -> "Leaves":
-        """The rows at these indices."""
+        """The rows at these indices, none of them alike."""
         return replace(
             self,
             paths=tuple(self.paths[index] for index in kept),
             kinds=tuple(self.kinds[index] for index in kept),
             operators=tuple(self.operators[index] for index in kept),
             places=tuple(self.places[index] for index in kept),
+            alike=tuple((row,) for row in range(len(kept))),
         )
 
 
-STEP_ALONE = Leaves(paths=(None,), kinds=(None,), operators=(-1,), places=(0,))
+STEP_ALONE = Leaves(paths=(None,), kinds=(None,), operators=(-1,), places=(0,), alike=((0,),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

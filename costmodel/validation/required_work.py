@@ -5,16 +5,23 @@ table counts once: the union over the layers, as in the compulsory bytes of a pr
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig
+from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
 from costmodel.layers.site import expanded_paths
 from costmodel.layers.touched import Touched
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.routing.union import expected_union
 from costmodel.validation.recorded_routing import RecordedRouting, selectors_by_module
+
+NOTHING = RecordedRouting(experts=0.0, rows=0.0)
+ONE_ITEM = RecordedRouting(experts=1.0, rows=1.0)
+ONE_TOKEN = RecordedRouting(experts=None, rows=None)  # what a single token chooses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +59,18 @@ class OperatorWork:
     """The required work of an operator's leaves, as a function of the items that they touch.
 
     Attributes:
-        operator: with work of the case's step; which experts or rows are touched is left open.
         paths: of its leaves, one for each layer.
         selectors: for each path the router or selector whose choice the leaf follows, if any.
+        only_routes: whether the leaves do nothing but choose experts or rows.
         untouched: the work of one leaf that touches no experts or rows.
         one_item: the work of one leaf that touches a single expert or row.
         one_token: the work of one leaf that touches what a single token chooses.
         shared_rows: what a single token touches of the table that the leaves share, if any.
     """
 
-    operator: Operator
     paths: tuple[str, ...]
     selectors: tuple[str | None, ...]
+    only_routes: bool
     untouched: RequiredWork
     one_item: RequiredWork
     one_token: RequiredWork
@@ -93,37 +100,71 @@ class OperatorWork:
 
 
 def operator_work(model: ModelConfig, workload: CaseWorkload) -> tuple[OperatorWork, ...]:
-    """The required work of every operator of a case's step, whichever items are touched.
+    """The required work of every operator of a case's step, whichever items are touched."""
+    return operator_works(model, [workload])[workload]
+
+
+def operator_works(
+    model: ModelConfig, workloads: Iterable[CaseWorkload]
+) -> dict[CaseWorkload, tuple[OperatorWork, ...]]:
+    """The required work of the operators of several cases, by their workloads.
+
+    Cases that differ in batch, context and routing alone are costed together, as arrays.
+    """
+    together: dict[CaseWorkload, list[CaseWorkload]] = {}
+    for workload in workloads:
+        alike = replace(workload, batch=1, context=0, routing="uniform")
+        together.setdefault(alike, []).append(workload)
+    return {
+        workload: of_case
+        for cases in together.values()
+        for workload, of_case in zip(cases, _works_of_alike(model, cases), strict=True)
+    }
+
+
+def _works_of_alike(
+    model: ModelConfig, cases: Sequence[CaseWorkload]
+) -> list[tuple[OperatorWork, ...]]:
+    """The work of cases that differ in batch, context and routing alone.
 
     The operators are built three times: without touched items, with one in every layer, and with
     the choice of one token.
     """
-    untouched, one_item, one_token = (
-        build_operators(model, workload.to_workload(routing=routing).step())
-        for routing in (
-            RecordedRouting(experts=0.0, rows=0.0),
-            RecordedRouting(experts=1.0, rows=1.0),
-            RecordedRouting(experts=None, rows=None),
+    workload = cases[0].to_workload(routing=NOTHING)
+    step = workload.step()
+    if len(cases) > 1:
+        step = workload.step(
+            batch=np.array([case.batch for case in cases]),
+            context=np.array([case.context for case in cases]),
         )
+    untouched, one_item, one_token = (
+        build_operators(model, replace(step, routing=routing))
+        for routing in (NOTHING, ONE_ITEM, ONE_TOKEN)
     )
     selectors = {module: path for module, (path, _) in selectors_by_module(untouched).items()}
     tables = _shared_rows_by_module(one_token)
-    work = []
+    works: list[list[OperatorWork]] = [[] for _ in cases]
     for operator, with_one, with_token in zip(untouched, one_item, one_token, strict=True):
         paths = expanded_paths(operator.path)
         modules = [path.rpartition(".")[0] for path in paths]
-        work.append(
-            OperatorWork(
-                operator=operator,
-                paths=paths,
-                selectors=tuple(selectors.get(module) for module in modules),
-                untouched=_leaf_work(operator),
-                one_item=_leaf_work(with_one),
-                one_token=_leaf_work(with_token),
-                shared_rows=None if operator.rows is None else tables.get(modules[0]),
+        of_leaf = tuple(selectors.get(module) for module in modules)
+        routes = all(part.routing for part in operator.parts)
+        table = None if operator.rows is None else tables.get(modules[0])
+        least = [_leaf_work(each) for each in (operator, with_one, with_token)]
+        for place, work in enumerate(works):
+            none, item, token = (_of_case(each, place) for each in least)
+            work.append(
+                OperatorWork(
+                    paths=paths,
+                    selectors=of_leaf,
+                    only_routes=routes,
+                    untouched=none,
+                    one_item=item,
+                    one_token=token,
+                    shared_rows=table and replace(table, distinct=_at(table.distinct, place)),
+                )
             )
-        )
-    return tuple(work)
+    return [tuple(work) for work in works]
 
 
 def required_work(work: Sequence[OperatorWork], distinct: Mapping[str, float]) -> StepWork:
@@ -180,11 +221,25 @@ def _shared_rows_by_module(operators: Iterable[Operator]) -> dict[str, Touched]:
     }
 
 
-def _leaf_work(operator: Operator) -> RequiredWork:
-    """The work of one layer of the operator, all rows that it reads among it."""
-    rows = float(operator.repeated_row_bytes)
-    return RequiredWork(
-        read_bytes=float(operator.total("read_bytes")) + rows,
-        compulsory_bytes=float(operator.compulsory_bytes) + rows,
-        flops=float(operator.total("flops")),
+def _leaf_work(operator: Operator) -> tuple[Number, Number, Number, Number]:
+    """Of one layer of the operator: bytes read, compulsory bytes, FLOPs, and rows read beside.
+
+    Numbers, or arrays over several cases.
+    """
+    return (
+        operator.total("read_bytes"),
+        operator.compulsory_bytes,
+        operator.total("flops"),
+        operator.repeated_row_bytes,
     )
+
+
+def _of_case(numbers: Iterable[Number], place: int) -> RequiredWork:
+    """The work of one of several cases, all rows that a leaf reads among it."""
+    read, compulsory, flops, rows = (_at(number, place) for number in numbers)
+    return RequiredWork(read_bytes=read + rows, compulsory_bytes=compulsory + rows, flops=flops)
+
+
+def _at(number: Number, place: int) -> float:
+    """The number of one of several cases; they may have one in common."""
+    return float(number[place] if isinstance(number, np.ndarray) else number)

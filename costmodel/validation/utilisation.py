@@ -151,7 +151,9 @@ def measured_utilisation(
     time_run = case.runs.get("time")
     touched = recorded_distinct(recording, time_run) if time_run else {}
     required = required_work(work, touched).step
-    routing_leaves = routing_paths(operator.operator for operator in work)
+    routing_leaves = frozenset(
+        path for operator in work if operator.only_routes for path in operator.paths
+    )
 
     def routing(run: RunName, quantity: str) -> Figure:
         if not routing_leaves:

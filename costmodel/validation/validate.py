@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from costmodel.costs.latency import Unknown
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Recording
 from costmodel.validation.anchors import AnchorReadings, anchor_readings
 from costmodel.validation.bounds import Violation, case_violations
-from costmodel.validation.case_prediction import NO_HARDWARE
+from costmodel.validation.case_prediction import NO_HARDWARE, SharedPredictions
 from costmodel.validation.error_stats import (
     BOTH_PHASES,
     LEAF_LEVEL,
@@ -33,12 +33,7 @@ from costmodel.validation.error_stats import (
 from costmodel.validation.join import NO_RUN, join
 from costmodel.validation.joined import BY_RECORDED_CHOICES, JoinedColumn
 from costmodel.validation.machines import Gpus, backend_of
-from costmodel.validation.required_work import OperatorWork, operator_work
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
-
-if TYPE_CHECKING:
-    from costmodel.inputs.model import ModelConfig
-    from costmodel.recordings.case_workload import CaseWorkload
 
 BY_KIND = ("kernel_s", "launches", "hbm_read_bytes")  # summed up by kind of operator as well
 MAX_NAME = 28  # characters of a model's name in a table
@@ -124,12 +119,9 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     violations: list[tuple[str, Violation]] = []
     chosen_cases = 0
     lacking: Counter[tuple[RunName, str]] = Counter()
-    last: ModelConfig | None = None
-    works: dict[CaseWorkload, tuple[OperatorWork, ...]] = {}  # of a model: the same by any kernels
+    shared = SharedPredictions()
     for (name, recording), model in zip(recordings, models, strict=True):
-        if recording.model != last:
-            last, works = recording.model, {}
-        for joined in join(recording, gpus):
+        for joined in join(recording, gpus, shared.of(recording)):
             case = recording.cases[joined.index]
             origin = Origin(
                 recording=name,
@@ -142,8 +134,7 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
                 stats.add(origin, column)
                 columns[column.quantity, column.run].append((origin, column))
             chosen_cases += any(column.choices == BY_RECORDED_CHOICES for column in joined.columns)
-            work = works.get(case.workload) or operator_work(recording.model, case.workload)
-            works[case.workload] = work
+            work = shared.works[case.workload]
             used = measured_utilisation(recording, joined.index, gpus, work)
             utilisations.append(CaseUtilisation(origin=origin, utilisation=used))
             violations += [

@@ -21,6 +21,7 @@ from tests.steps import tiny_model
 pytestmark = pytest.mark.slow  # each test draws the page
 
 V2 = "h200-ultramemv2-1b-7b.json"
+OLMOE = "h200-olmoe-1b-7b.json"
 GPUS = Gpus()
 TINY = tiny_model()
 HOSTILE = "<script>alert(1)</script> **bold** $x$ :rocket:"
@@ -57,7 +58,7 @@ def test_the_page_says_whose_numbers_it_shows_where_the_sidebar_asks_for_others(
     assert "it holds no such step" in other
     assert "it was made on NVIDIA H200" in other
     assert "its kernels are those of torch" in other
-    linked = told(rec="h200-olmoe-1b-7b.json", rec_batch="1")
+    linked = told(rec=OLMOE, rec_batch="1")
     assert "another recording is chosen here, another step is chosen here." in linked
 
 
@@ -102,7 +103,7 @@ def test_a_link_opens_the_same_case_and_its_numbers_are_those_of_the_join() -> N
 
 def test_routers_are_marked_as_routing() -> None:
     """OLMoE's routers only choose; its experts sort and combine, which is more than choosing."""
-    frame = page(rec="h200-olmoe-1b-7b.json", rec_quantity="kernel launches").dataframe[0].value
+    frame = page(rec=OLMOE, rec_quantity="kernel launches").dataframe[0].value
     marked = frame[frame["Routing"] == "yes"]
     assert set(marked["Operator"]) == {f"layers.{layer}.moe.router" for layer in range(16)}
     assert set(frame["Routing"]) == {"yes", ""}
@@ -146,14 +147,24 @@ def test_a_case_that_was_not_measured_says_why(chart: str) -> None:
 
 
 def test_the_repeat_of_a_recording_stands_beside_it_and_other_models_are_not_offered() -> None:
-    at = page(rec=V2)
+    at = page(rec=OLMOE)
     second = at.selectbox(key="rec_again")
-    assert second.value == f"again/{V2}"
-    assert second.options == ["none", f"again/{V2}", V2]
+    assert second.value == f"again/{OLMOE}"
+    assert second.options == ["none", f"again/{OLMOE}", OLMOE]
     assert any("agrees within the stated spread in " in element.value for element in at.text)
     assert any("Largest change, %" in frame.value.columns for frame in at.dataframe)
     second.set_value("none").run()
     assert not any("Largest change, %" in frame.value.columns for frame in at.dataframe)
+
+
+def test_a_repeat_of_an_earlier_model_is_named_and_not_offered() -> None:
+    """The second recording of UltraMemV2 was made when its QK-norm was over all heads."""
+    at = page(rec=V2)
+    second = at.selectbox(key="rec_again")
+    assert second.value == "none"
+    assert second.options == ["none", V2]
+    assert not at.error
+    assert any(says(each.value, "Not offered", "again/", V2) for each in at.caption)
 
 
 def test_a_second_recording_of_another_model_is_refused() -> None:

@@ -1,5 +1,6 @@
 """`sparsecost validate`: errors worked out by hand from recordings with chosen ratios."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,19 +8,19 @@ from typing import Any
 import pytest
 
 from costmodel.costs.predict import Prediction, predict
+from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Check, Recording
 from costmodel.validation import case_prediction
-from costmodel.validation import validate as validate_module
 from costmodel.validation.counterparts import COMPULSORY, PREDICTED, ROOFLINE
 from costmodel.validation.error_stats import ErrorLine, ErrorStats, distance
 from costmodel.validation.join import NO_RUN
 from costmodel.validation.joined import AS_UNIFORM
 from costmodel.validation.machines import Gpus
-from costmodel.validation.required_work import OperatorWork, operator_work
+from costmodel.validation.required_work import OperatorWork, operator_work, operator_works
 from costmodel.validation.validate import (
     Validation,
     short_names,
@@ -131,7 +132,7 @@ def test_exact_counts_say_how_many_are_equal() -> None:
 def test_counts_that_differ_beyond_the_digits_of_a_float_are_not_equal() -> None:
     assert (2**53 + 1) / 2**53 == 1
     stats = ErrorStats()
-    assert stats.count_compared(2**53 + 1, 2**53, bound=False)
+    assert stats.count_compared([2**53 + 1], 2**53, bound=False) == 2**53 + 1
     assert (stats.compared, stats.equal) == (1, 0)
     assert 0 < distance(2**53, 2**53 + 1, PREDICTED) < 1e-300
 
@@ -147,8 +148,8 @@ def test_a_zero_beside_a_number_is_the_worst_of_all() -> None:
 
 def test_a_zero_is_as_it_should_be_beside_a_zero_and_beside_a_bound() -> None:
     stats = ErrorStats()
-    assert not stats.count_compared(0, 0, bound=False)
-    assert not stats.count_compared(5, 0, bound=True)
+    assert stats.count_compared([0], 0, bound=False) is None
+    assert stats.count_compared([5], 0, bound=True) is None
     assert (stats.compared, stats.equal, stats.no_ratio, stats.worst_factor) == (2, 1, 1, 1.0)
     assert distance(0, 0.0, PREDICTED) == distance(0, 5.0, COMPULSORY) == 0
 
@@ -277,16 +278,61 @@ def test_the_work_of_a_case_is_computed_once_for_both_backends(
     """Of recordings of one model that stand one after the other, as their file names do."""
     computed: list[tuple[str, int]] = []
 
-    def counted(model: ModelConfig, workload: CaseWorkload) -> tuple[OperatorWork, ...]:
-        computed.append((model.name, workload.context))
-        return operator_work(model, workload)
+    def counted(
+        model: ModelConfig, workloads: Iterable[CaseWorkload]
+    ) -> dict[CaseWorkload, tuple[OperatorWork, ...]]:
+        of = list(workloads)
+        computed.extend((model.name, workload.context) for workload in of)
+        return operator_works(model, of)
 
-    monkeypatch.setattr(validate_module, "operator_work", counted)
+    monkeypatch.setattr(case_prediction, "operator_works", counted)
     other = replace(DENSE, name="other")
     validate([("torch", two_cases()), ("fused", two_cases())], Gpus())
     validate([("torch", two_cases()), ("another", recording(other, case()))], Gpus())
     both = [(DENSE.name, 3), (DENSE.name, 4)]
     assert computed == [*both, *both, ("other", 3)]
+
+
+def test_cases_that_are_costed_together_have_the_work_of_each_by_itself() -> None:
+    """As arrays over batch and context or one by one: equal to the bit, also of a prefill."""
+    cases = [
+        CaseWorkload(
+            phase=phase,
+            batch=batch,
+            context=context,
+            new_tokens=new_tokens,
+            dtype="bf16",
+            routing=routing,
+        )
+        for phase, batch, context, new_tokens, routing in (
+            ("decode", 1, 2048, 1, "uniform"),
+            ("decode", 48, 700, 1, "zipf:1.0"),
+            ("decode", 1024, 12_000, 1, "scores"),
+            ("prefill", 1, 0, 512, "uniform"),
+            ("prefill", 2, 0, 512, "uniform"),
+            ("prefill", 1, 0, 2048, "uniform"),
+        )
+    ]
+    for name in ("olmoe-1b-7b", "ultramemv2-1b-7b", "engram-1b-7b-reconstruction"):
+        model = load_model(name)
+        together = operator_works(model, cases)
+        assert list(together) == cases
+        assert all(together[each] == operator_work(model, each) for each in cases)
+
+
+def test_both_backends_of_a_case_have_the_prediction_that_each_has_by_itself() -> None:
+    """Costs are shared; launches and times are those of the backend."""
+    made, gpu = recording(DENSE, case()), Gpus().of("NVIDIA H200")
+    shared = case_prediction.SharedPredictions().of(made)
+    for backend in ("torch", "fused", "torch"):
+        one = case_prediction.predict_case(made, made.cases[0], gpu, backend, shared)
+        alone = case_prediction.predict_case(made, made.cases[0], gpu, backend)
+        assert one.prediction == alone.prediction
+        assert one.times == alone.times
+        assert one.kernels.step_launches(one.costs.operators) == alone.kernels.step_launches(
+            alone.costs.operators
+        )
+        assert one.counted_flops == alone.counted_flops
 
 
 def test_a_recorded_case_is_predicted_once(monkeypatch: pytest.MonkeyPatch) -> None:

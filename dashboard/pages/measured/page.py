@@ -160,7 +160,8 @@ def draw_second_run(case: ComparedCase) -> None:
     """Another recording of the same model compared with this one: at first its repeat, if any."""
     first = case.recording
     backend = backend_of(case.case, "time")
-    repeats = matching(first.model, repeat_names(), backend=backend)
+    alike = matching(first.model, repeat_names(), backend=backend)
+    repeats = [name for name in alike if load(name).model == first.model]
     names = [NO_SECOND, *repeats, *matching(first.model, backend=backend)]
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     other = left.selectbox(
@@ -169,6 +170,10 @@ def draw_second_run(case: ComparedCase) -> None:
         index=min(len(repeats), 1),
         **linked("rec_again", one_of(names), instead=names[min(len(repeats), 1)]),
     )
+    if left_out := [name for name in alike if name not in repeats]:
+        st.caption(
+            plain(f"Not offered, since its model differs in a field: {', '.join(left_out)}.")
+        )
     with right.popover("Upload", width="stretch"):
         again = upload("JSON file of the second recording", "rec_again_file")
     try:

@@ -82,7 +82,7 @@ def test_the_work_goes_on_when_nobody_reads_the_lines() -> None:
 
 
 def test_a_plan_says_its_runs_and_their_minutes_on_an_h200() -> None:
-    """The gaps between starts in the committed recordings: 40 x 1.6 + 33 x 2.3 + 10 x 3.7 s."""
+    """The gaps between starts in the committed recordings: 40 x 1.7 + 33 x 2.1 + 10 x 4.0 s."""
     pending: dict[RunName, int] = {"time": 40, "trace": 0, "counters": 33, "energy": 10}
     said = "to measure: 40 time, 33 counters, 10 energy; about 3 min on an H200"
     assert planned_words(pending) == said
@@ -90,10 +90,13 @@ def test_a_plan_says_its_runs_and_their_minutes_on_an_h200() -> None:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_the_pace_of_the_recordings_is_that_of_their_starts(run: RunName) -> None:
-    """Mean seconds from one start to the next in one session, where no other model ran between."""
+    """Mean seconds from one start to the next in one session, where no other model ran between.
+
+    Of the recordings by today's profiler, which measures anchors; the older one took other rounds.
+    """
     gaps: list[float] = []
     for path in FIRST:
-        if has_anchors(path.name):  # measured by a profiler that takes fewer rounds
+        if not has_anchors(path.name):
             continue
         for index, _ in enumerate(recording(path.name).sessions):
             starts = sorted(
@@ -103,5 +106,5 @@ def test_the_pace_of_the_recordings_is_that_of_their_starts(run: RunName) -> Non
             )
             gaps += [(b - a).total_seconds() for a, b in pairwise(starts)]
     usual = [gap for gap in gaps if gap < 60]
-    if usual:
-        assert RECORDED_S[run] == pytest.approx(fmean(usual), rel=0.1)
+    assert len(usual) > 30
+    assert RECORDED_S[run] == pytest.approx(fmean(usual), rel=0.05)
