@@ -60,21 +60,23 @@ def test_a_verdict_follows_from_its_parts() -> None:
     assert not alike(None, 0.05)
 
 
+def _graph_s(name: str, batch: int) -> float:
+    """A decode step at 2,048 tokens, from a recording's JSON without our reader."""
+    file = json.loads((SHIPPED / name).read_text(encoding="utf-8"))
+    at = {"phase": "decode", "routing": "uniform", "batch": batch, "context": 2048}
+    (case,) = (case for case in file["cases"] if at.items() <= case["workload"].items())
+    return float(case["runs"]["time"]["step"]["graph_s"]["median"])
+
+
 def test_measured_figures_are_those_of_the_recordings() -> None:
-    """The median of one run, read from its recording without our reader."""
-    file = json.loads((SHIPPED / "h200-olmoe-1b-7b.json").read_text(encoding="utf-8"))
-    (case,) = (
-        case
-        for case in file["cases"]
-        if case["workload"]["phase"] == "decode"
-        and case["workload"]["routing"] == "uniform"
-        and (case["workload"]["batch"], case["workload"]["context"]) == (64, 2048)
-    )
-    median = case["runs"]["time"]["step"]["graph_s"]["median"]
+    """Of both backends the median of one run; without a recording that of the benchmark."""
     pair = ("olmoe-1b-7b", "ultramemv2-1b-7b")
-    assert measured("graph_s", pair, batch=64).values[0] == median
-    fused = measured("graph_s", pair, batch=16, backend="fused")
-    assert fused.values == pytest.approx((4.188e-3, 2.318e-3), abs=1e-6)  # docs/fused_backend.md
+    for backend, suffix in (("torch", ""), ("fused", "-fused")):
+        for batch in (16, 64):
+            medians = [_graph_s(f"h200-{model}{suffix}.json", batch) for model in pair]
+            assert list(measured("graph_s", pair, batch=batch, backend=backend).values) == medians
+    benchmark = measured("graph_s", ("gpt-oss-20b", "qwen3-30b-a3b"), batch=16, backend="fused")
+    assert benchmark.values == pytest.approx((9.193e-3, 11.245e-3), abs=1e-6)  # fused_backend.md
     lacking = measured("graph_s", pair, batch=2)
     assert lacking.values == (None, None)
     assert lacking.reason == "not measured of OLMoE-1B-7B and UltraMemV2-1B/7B at this batch"

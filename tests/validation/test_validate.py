@@ -296,22 +296,12 @@ def test_the_work_of_a_case_is_computed_once_for_both_backends(
 def test_cases_that_are_costed_together_have_the_work_of_each_by_itself() -> None:
     """As arrays over batch and context or one by one: equal to the bit, also of a prefill."""
     cases = [
-        CaseWorkload(
-            phase=phase,
-            batch=batch,
-            context=context,
-            new_tokens=new_tokens,
-            dtype="bf16",
-            routing=routing,
-        )
-        for phase, batch, context, new_tokens, routing in (
-            ("decode", 1, 2048, 1, "uniform"),
-            ("decode", 48, 700, 1, "zipf:1.0"),
-            ("decode", 1024, 12_000, 1, "scores"),
-            ("prefill", 1, 0, 512, "uniform"),
-            ("prefill", 2, 0, 512, "uniform"),
-            ("prefill", 1, 0, 2048, "uniform"),
-        )
+        workload(batch=1, context=2048),
+        workload(batch=48, context=700, routing="zipf:1.0"),
+        workload(batch=1024, context=12_000, routing="scores"),
+        workload(phase="prefill", context=0, new_tokens=512),
+        workload(phase="prefill", batch=2, context=0, new_tokens=512),
+        workload(phase="prefill", context=0, new_tokens=2048),
     ]
     for name in ("olmoe-1b-7b", "ultramemv2-1b-7b", "engram-1b-7b-reconstruction"):
         model = load_model(name)
