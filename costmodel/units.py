@@ -82,6 +82,11 @@ def significant(value: float, digits: int = 4) -> str:
     return f"{Decimal(f'{value:.{digits}g}'):f}"
 
 
+def rounded(value: float, digits: int) -> float:
+    """`value` to some significant digits, for a column of numbers: 8.59623 to 3 is 8.6."""
+    return float(f"{value:.{digits}g}")
+
+
 def scaled(value: SupportsFloat | None, unit: str) -> str:
     """`value` with an SI prefix: 9.368 GFLOP, 2.171 GB."""
     if value is None:

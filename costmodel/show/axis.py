@@ -29,6 +29,10 @@ class Axis:
         """The same at the head of a column: `Compulsory HBM bytes, GB`."""
         return capitalised(self.title)
 
+    def shown(self, value: float) -> float:
+        """A value in the unit of the axis, with the digits that the quantity has."""
+        return units.rounded(self.scaled(value), self.quantity.digits)
+
     def scaled(self, value: float) -> float:
         """A value in the unit of the axis."""
         return value / units.scale(self.quantity.unit, self.prefix)[1]

@@ -7,6 +7,9 @@ Ito's, which colour-blind readers can tell apart. Pages and reports draw the sam
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
+from plotly.basedatatypes import BasePlotlyType
+
+from costmodel.costs.quantities.quantity import DIGITS
 
 PALETTE = (
     "#0072B2",
@@ -40,8 +43,16 @@ def framed(
     x_log: bool = False,
     y_log: bool = False,
     height: int = HEIGHT,
+    digits: int = DIGITS,
 ) -> go.Figure:
-    """The figure with titled axes (units in them), the legend above, and room for its labels."""
+    """The figure with titled axes (units in them), the legend above, and room for its labels.
+
+    A trace that says nothing of its own under the pointer says its text, if it has any, and the
+    titles of the axes with its values there, to `digits` significant ones.
+    """
+    for trace in figure.data:
+        if trace.hovertemplate is None and trace.hoverinfo is None:
+            trace.hovertemplate = _hover(trace, x_title, y_title, digits)
     figure.update_layout(
         template="plotly_white",
         colorway=list(PALETTE),
@@ -55,6 +66,20 @@ def framed(
     figure.update_xaxes(title_text=x_title, type="log" if x_log else None, automargin=True)
     figure.update_yaxes(title_text=y_title, type="log" if y_log else None, automargin=True)
     return figure
+
+
+def _hover(trace: BasePlotlyType, x_title: str, y_title: str, digits: int) -> str:
+    """What stands under the pointer at a point of a trace."""
+    words = ["%{text}"] if trace.text is not None else []
+    for axis, title in (("x", x_title), ("y", y_title)):
+        values = [value for value in trace[axis] if value is not None]
+        form = f":,.{digits}~r"
+        if any(isinstance(value, str) for value in values):
+            form = ""
+        elif all(float(value).is_integer() for value in values):
+            form = ":,"
+        words.append(f"{title}: %{{{axis}{form}}}" if title else f"%{{{axis}{form}}}")
+    return "<br>".join(words) + "<extra>%{fullData.name}</extra>"
 
 
 def line(
@@ -84,7 +109,6 @@ def measured_marks(
         y=list(y),
         mode="markers",
         text=list(sources) or None,
-        hovertemplate="%{x:,}: %{y:.3~g}" + "<br>%{text}" * bool(sources),
         marker={
             "symbol": f"{SYMBOLS[index % len(SYMBOLS)]}-open",
             "size": 13,

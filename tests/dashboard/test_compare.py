@@ -234,7 +234,10 @@ def test_what_stands_beside_a_measured_point_says_what_measured_it(
         grids, "predicted time", "batch", advantages=[], max_batches=[1], points=[measured]
     ).data
     assert set(marks.text) == {"NVIDIA H200, torch; h200-olmoe-1b-7b.json"}
-    assert marks.hovertemplate == "%{x:,}: %{y:.3~g}<br>%{text}"
+    assert marks.hovertemplate == (
+        "%{text}<br>Batch, sequences: %{x:,}<br>predicted time, ms: %{y:,.3~r}"
+        "<extra>%{fullData.name}</extra>"
+    )
 
 
 def test_recorded_distinct_experts_lie_on_the_expected_curve(

@@ -205,6 +205,7 @@ def test_lines_and_the_exit_code_say_how_far_it_is(
     assert progress(LOG, exit_code=exit_code, cancelled=cancelled, elapsed_s=5.0) == Progress(
         state=state,
         done=2,
+        lacking=0,
         total=4,
         left_s=140.0,
         last="building m for trace [9/9]",

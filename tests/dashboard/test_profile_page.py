@@ -35,6 +35,11 @@ print("[1/1] m time decode batch=1: done in 0.1 s, about 0 s left", flush=True)
 print("<script>alert(1)</script> **bold**", flush=True)
 shutil.copy(SOURCE, out)
 """
+LACKS = """
+print("[1/4] m time decode batch=1: done in 3.0 s, about 0 s left", flush=True)
+for at, run in enumerate(("trace", "counters", "energy"), start=2):
+    print(f"[{at}/4] m {run} decode batch=1: lacking, needs an NVIDIA GPU", flush=True)
+"""
 WAITS = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -149,7 +154,7 @@ def test_a_profile_runs_and_leads_to_what_it_measured(
     press(at, "prof_start")
     until(at, "Done")
     assert (here / "mine.json").read_bytes() == source.read_bytes()
-    assert {metric.label: metric.value for metric in at.metric}["Finished runs"] == "1 of 1"
+    assert {metric.label: metric.value for metric in at.metric}["Measured runs"] == "1 of 1"
     assert codes(at)[-1].splitlines() == [
         "starting a worker for time",
         "[1/1] m time decode batch=1: done in 0.1 s, about 0 s left",
@@ -165,6 +170,20 @@ def test_a_profile_runs_and_leads_to_what_it_measured(
     assert not at.warning
     measured = opened("measured", rec="own/mine.json")
     assert "measured 500 ms" in measured.title[0].value
+
+
+def test_runs_that_this_machine_cannot_make_are_not_counted_as_measured(
+    here: Path, server: Callable[[str], list[Jobs]]
+) -> None:
+    assert here.is_dir()
+    server(LACKS)
+    at = page()
+    press(at, "prof_start")
+    until(at, "Done: measured 1 of 4, 3 lacking")
+    assert {metric.label: metric.value for metric in at.metric}["Measured runs"] == (
+        "1 of 4, 3 lacking"
+    )
+    assert any(element.value.startswith("Lacking: ") for element in at.caption)
 
 
 def test_a_running_profile_shows_how_far_it_is_and_is_cancelled(
@@ -183,7 +202,7 @@ def test_a_running_profile_shows_how_far_it_is_and_is_cancelled(
     assert at.subheader[0].value == "Running"
     assert at.button(key="prof_start").disabled
     told = {metric.label: metric.value for metric in at.metric}
-    assert told["Finished runs"] == "1 of 4"
+    assert told["Measured runs"] == "1 of 4"
     assert told["Left"] == "about 90 s"
     reloaded = page(**at.query_params)  # its address is still that of who started it
     assert reloaded.subheader[0].value == "Running"

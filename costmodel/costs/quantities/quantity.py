@@ -1,8 +1,12 @@
 """What the registry says of one quantity: its name, its label, its unit, its definition."""
 
 from dataclasses import dataclass
+from typing import Any, SupportsFloat
 
-from costmodel.units import Unit
+from costmodel.units import Unit, formatted, rounded
+
+DIGITS = 4  # significant ones of an exact number
+DIGITS_OF_TIMES = 3  # of what a calibration predicts, which is some 10 % off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +41,14 @@ class Quantity:
     calibrated: bool = False
     by_backend: bool = False
     none_because: str = ""
+
+    @property
+    def digits(self) -> int:
+        """How many significant digits a page shows."""
+        return DIGITS_OF_TIMES if self.calibrated else DIGITS
+
+    def shown(self, value: Any) -> str:  # noqa: ANN401 - a number, a verdict or a word
+        """A value as a page shows it; counts to the unit."""
+        if self.calibrated and isinstance(value, SupportsFloat):
+            value = rounded(float(value), self.digits)
+        return formatted(value, self.unit)

@@ -93,7 +93,7 @@ KV_CACHE = (
     Quantity(
         name="kv_cache.stored_bytes",
         label="KV cache stored",
-        unit="capacity",
+        unit="bytes",
         counts="after the step: B sequences of S + T tokens; windows no more, unless kept whole",
         leaves_out="capacity that a static cache allocates and does not fill",
         formula="costmodel.costs.totals:kept_bytes",
@@ -119,14 +119,14 @@ STATE = (
     Quantity(
         name="kv_cache.state_bytes_per_sequence",
         label="recurrent state per sequence",
-        unit="capacity",
+        unit="bytes",
         counts="what recurrent layers keep of one sequence, whatever its context",
         formula=_CACHE,
     ),
     Quantity(
         name="kv_cache.state_bytes",
         label="recurrent state stored",
-        unit="capacity",
+        unit="bytes",
         counts="the states of the B sequences",
         formula="costmodel.costs.totals:kv_cache",
     ),

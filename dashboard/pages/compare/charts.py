@@ -50,7 +50,14 @@ def main_chart(
             label = f"{escape(grid.model)}, measured"
             figure.add_trace(_measured(label, measured, index, quantity.axis))
     x_title = {"batch": "Batch, sequences", "context": "Context, cached tokens a sequence"}[axis]
-    framed(figure, x_title=x_title, y_title=quantity.axis.title, x_log=True, y_log=True)
+    framed(
+        figure,
+        x_title=x_title,
+        y_title=quantity.axis.title,
+        x_log=True,
+        y_log=True,
+        digits=quantity.axis.quantity.digits,
+    )
     if axis == "batch":
         marks: list[tuple[int, str, str]] = [
             *(

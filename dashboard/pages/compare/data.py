@@ -26,7 +26,6 @@ from dashboard.pages.compare.measured_points import Along
 BATCHES = tuple(sorted({round(2 ** (i / 4)) for i in range(49)}))  # 1 to 4096
 CONTEXTS = tuple(sorted({round(2 ** (i / 2)) for i in range(14, 35)}))  # 128 to 131072
 POWERS_OF_4 = tuple(4**i for i in range(9))  # the points that the table lists
-SIGNIFICANT = 5  # digits in a table
 PREDICTED_TIME = STEP_QUANTITIES["time.predicted_s"].label
 SAME = 1e-9  # relative difference below which two models need the same
 
@@ -202,7 +201,7 @@ def cards(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -
                 label=plain(prediction.model.name),
                 value=units.NOT_KNOWN
                 if value is None
-                else f"{units.significant(value)} {axis.unit}",
+                else f"{units.significant(value, axis.quantity.digits)} {axis.unit}",
                 help=f"{capitalised(axis.quantity.label)} {at}: {axis.quantity.counts}. Below: the"
                 " largest batch that fits.",
                 note=f"fits up to batch {units.count(prediction.memory.max_batch)}",
@@ -236,8 +235,9 @@ def rows(
             row: dict[str, object] = {axis.capitalize(): x, "Model": grid.model, "Fits": fits}
             for quantity in COMPARED.values():
                 value = values(grid, quantity)[index]
+                digits = quantity.axis.quantity.digits
                 row[quantity.axis.heading] = (
-                    None if value is None else float(f"{value:.{SIGNIFICANT}g}")
+                    None if value is None else units.rounded(value, digits)
                 )
             cells.append(row)
     return cells

@@ -10,6 +10,7 @@ from itertools import product
 from typing import TypeAlias, get_args
 
 from costmodel import units
+from costmodel.costs.quantities.quantity import DIGITS
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Backend, Workload
 from costmodel.recordings.quantities import QUANTITIES
@@ -84,7 +85,7 @@ def _row(  # noqa: PLR0917 - one row of the table
         if value is not None:
             value *= scale / (tokens if each else 1)
         row[f"{capitalised(quantity.title)}{each}, {unit}"] = (
-            None if value is None else float(f"{value:.5g}")
+            None if value is None else units.rounded(value, DIGITS)
         )
     time, first = measured.get(NAMES[0]), reference.get(NAMES[0])
     row["Time over the first model's"] = units.ratio(time / first if time and first else None)

@@ -9,6 +9,7 @@ from typing import Any
 from costmodel import units
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.quantity import DIGITS
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import PROMISE
 from costmodel.inputs.workload import MAX_CONTEXT
@@ -21,8 +22,9 @@ from costmodel.show.text import capitalised
 from dashboard.app.widgets import Card
 
 JSON = dict[str, Any]
-DIGITS = 5  # significant ones in a table
-BOUND_US = Axis(quantity=STEP_QUANTITIES["operators.floor_s"], prefix="u").heading
+SHARE_DIGITS = 3  # significant ones of a share in percent
+BOUND_US = Axis(quantity=STEP_QUANTITIES["operators.floor_s"], prefix="u")
+PREDICTED_US = Axis(quantity=STEP_QUANTITIES["operators.predicted_s"], prefix="u")
 
 
 def answer(prediction: Prediction) -> str:
@@ -73,7 +75,9 @@ def cards(data: JSON) -> list[Card]:
             f" {STEP_QUANTITIES['time.floor_s'].label}.",
         ),
         _card(
-            data, "energy.j_per_token", f"{units.formatted(energy['predicted_j'], 'j')} per step."
+            data,
+            "energy.j_per_token",
+            f"{STEP_QUANTITIES['energy.predicted_j'].shown(energy['predicted_j'])} per step.",
         ),
         _card(
             data,
@@ -87,7 +91,12 @@ def cards(data: JSON) -> list[Card]:
             f"{units.flops(flops['total'])} per step; a multiply-add counts 2;"
             f" {flops['attention_convention']} attention.",
         ),
-        _card(data, "kv_cache.stored_bytes", f"{units.traffic(kv['bytes_per_token'])} per token."),
+        _card(
+            data,
+            "kv_cache.stored_bytes",
+            f"{units.traffic(kv['bytes_per_token'])} per token; of the memory"
+            f" {units.capacity(kv['stored_bytes'])}.",
+        ),
         _card(
             data,
             "kv_cache.read_bytes",
@@ -108,7 +117,7 @@ def cards(data: JSON) -> list[Card]:
         _card(
             data,
             "routing.share_of_time",
-            f"Routing takes {units.seconds(routing['time_s'])}, {units.flops(routing['flops'])},"
+            f"Routing takes {STEP_QUANTITIES['routing.time_s'].shown(routing['time_s'])}, {units.flops(routing['flops'])},"
             f" {units.traffic(routing['hbm_bytes'])} of HBM and"
             f" {units.count(routing['launches'])} launches.",
         ),
@@ -132,7 +141,7 @@ def _card(data: JSON, name: str, further: str = "") -> Card:
     section, field = name.split(".")
     return Card(
         label=capitalised(quantity.short or quantity.label),
-        value=units.formatted(data[section][field], quantity.unit),
+        value=quantity.shown(data[section][field]),
         help=data["reasons"].get(name) or f"{capitalised(quantity.counts)}. {further}".strip(),
     )
 
@@ -215,16 +224,18 @@ def operator_rows(data: JSON) -> list[JSON]:
         row = {"Operator": operator["path"], "Layers": count}
         if predicted is not None:
             seconds = count * operator["predicted_s"]
-            row["Predicted, us"] = _rounded(seconds * 1e6)
-            row["Of predicted, %"] = _rounded(100 * seconds / predicted)
+            row["Predicted, us"] = PREDICTED_US.shown(seconds)
+            row["Of predicted, %"] = units.rounded(100 * seconds / predicted, SHARE_DIGITS)
         rows.append(
             row
             | {
-                BOUND_US: _rounded(count * operator["floor_s"] * 1e6),
+                BOUND_US.heading: BOUND_US.shown(count * operator["floor_s"]),
                 "Bound by": operator["bound_by"],
-                "HBM bytes, MB": _rounded(count * moved / 1e6),
-                "FLOPs, G": _rounded(count * operator["flops"] / 1e9),
-                "FLOP/byte": _rounded(operator["flops"] / moved) if moved else None,
+                "HBM bytes, MB": units.rounded(count * moved / 1e6, DIGITS),
+                "FLOPs, G": units.rounded(count * operator["flops"] / 1e9, DIGITS),
+                "FLOP/byte": units.rounded(operator["flops"] / moved, DIGITS)
+                if moved
+                else None,
                 "Launches": None if launches is None else count * launches,
             }
         )
@@ -232,13 +243,14 @@ def operator_rows(data: JSON) -> list[JSON]:
         count = exchange["count"]
         row = {"Operator": exchange["path"], "Layers": count}
         if predicted is not None:
-            row["Predicted, us"] = _rounded(count * exchange["time_s"] * 1e6)
-            row["Of predicted, %"] = _rounded(100 * count * exchange["time_s"] / predicted)
+            seconds = count * exchange["time_s"]
+            row["Predicted, us"] = PREDICTED_US.shown(seconds)
+            row["Of predicted, %"] = units.rounded(100 * seconds / predicted, SHARE_DIGITS)
         rows.append(
-            row | {BOUND_US: _rounded(count * exchange["floor_s"] * 1e6), "Bound by": "exchange"}
+            row
+            | {
+                BOUND_US.heading: BOUND_US.shown(count * exchange["floor_s"]),
+                "Bound by": "exchange",
+            }
         )
     return rows
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")

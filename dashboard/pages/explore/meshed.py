@@ -10,6 +10,7 @@ import streamlit as st
 
 from costmodel import units
 from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.quantities.quantity import DIGITS
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.errors import InputError
 from costmodel.layers.mesh import AskedMesh
@@ -37,7 +38,6 @@ EXCHANGED = (  # of an exchange, with the prefix of its unit in a table
     ("low_s", "u"),
     ("high_s", "u"),
 )
-DIGITS = 5  # significant ones in a table
 
 
 def draw_mesh(prediction: Prediction, data: JSON) -> None:
@@ -98,7 +98,7 @@ def exchange_rows(data: JSON) -> list[JSON]:
             quantity = STEP_QUANTITIES[f"parallel.exchanges.{field}"]
             symbol, one = units.scale(quantity.unit, prefix)
             head = capitalised(f"{quantity.label}, {symbol}" if prefix else quantity.label)
-            row[head] = float(f"{exchange[field] / one:.{DIGITS}g}") if prefix else exchange[field]
+            row[head] = units.rounded(exchange[field] / one, DIGITS) if prefix else exchange[field]
         rows.append(row)
     return rows
 

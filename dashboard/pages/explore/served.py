@@ -1,9 +1,10 @@
 """Served requests on the Explore page: the cards of a user and a payer, and the table."""
 
 from costmodel import units
+from costmodel.costs.latency import Unknown
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.request import Served
-from costmodel.show.request_answers import answers, reasons
+from costmodel.show.request_answers import Answer, answers, reasons
 from costmodel.show.text import capitalised
 from dashboard.app.widgets import Card
 
@@ -27,7 +28,7 @@ def request_cards(served: Served) -> list[Card]:
         cards.append(
             Card(
                 label=capitalised(answer.quantity.label),
-                value=answer.predicted_words,
+                value=_shown(answer),
                 help=f"{capitalised(answer.quantity.counts)}."
                 + ("" if bound is None else f" {capitalised(BOUND)}: {bound}."),
             )
@@ -35,12 +36,17 @@ def request_cards(served: Served) -> list[Card]:
     return cards
 
 
+def _shown(answer: Answer) -> str:
+    """The predicted value, with the digits of a prediction."""
+    return answer.quantity.shown(None if isinstance(answer.predicted, Unknown) else answer.predicted)
+
+
 def request_rows(served: Served) -> tuple[list[dict[str, str]], list[str]]:
     """Every answer as `sparsecost request` prints it, and why some are not known."""
     rows = [
         {
             "Quantity": capitalised(answer.quantity.label),
-            "Predicted": answer.predicted_words,
+            "Predicted": _shown(answer),
             capitalised(BOUND): answer.bound_words or NO_BOUND,
             "What it counts": answer.quantity.counts,
         }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from costmodel import units
+from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
 from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import capitalised
@@ -73,7 +74,7 @@ def achieved_rows(case: ComparedCase) -> list[dict[str, str]]:
                 "Measured": not_measured(figure.reason or "")
                 if figure.value is None
                 else units.formatted(figure.value, quantity.unit),
-                "Predicted": "" if predicted is None else units.formatted(predicted, quantity.unit),
+                "Predicted": "" if predicted is None else _shown(predicted, quantity.unit),
                 "Ratio": units.ratio(figure.value / predicted)
                 if figure.value and predicted
                 else "",
@@ -81,6 +82,11 @@ def achieved_rows(case: ComparedCase) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _shown(predicted: float, unit: Unit) -> str:
+    """A predicted number, with the digits of a prediction."""
+    return units.formatted(units.rounded(predicted, DIGITS_OF_TIMES), unit)
 
 
 def _figures(case: ComparedCase, name: str) -> tuple[Figure, float | None]:
@@ -105,7 +111,8 @@ def _card(
     if predicted is not None:
         ratio = units.ratio(measured.value / predicted) if measured.value and predicted else ""
         name = basis.split(",", maxsplit=1)[0].removesuffix(" bytes")
-        counterpart = f"{name} {units.formatted(predicted, unit)}" + (
+        value = _shown(predicted, unit) if basis.startswith(PREDICTED) else None
+        counterpart = f"{name} {value or units.formatted(predicted, unit)}" + (
             f" ({ratio})" if ratio else ""
         )
     return MeasuredCard(

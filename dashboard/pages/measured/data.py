@@ -6,7 +6,9 @@ from functools import cache
 from typing import Any
 
 from costmodel import units
+from costmodel.costs.quantities.quantity import DIGITS, DIGITS_OF_TIMES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.layers.numbers import Number
 from costmodel.recordings.quantities import QUANTITIES, Unit
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.case_prediction import CasePrediction, predict_case
@@ -38,6 +40,8 @@ COLOURS = {  # of the marks: orange where measured is more, blue where it is les
     "+++": "#D55E00",
 }
 WHOLE = "whole step"
+UNCERTAIN = frozenset({"s", "j", "w"})  # units of what is predicted and measured with a spread
+EXACT_DIGITS = 6  # significant ones of bytes and FLOPs in the table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +140,8 @@ def sentence(case: ComparedCase) -> str:
     else:
         text += f"measured {units.seconds(row.measured)}"
     if row.predicted is not None and row.basis.startswith(PREDICTED):
-        predicted = f"predicted {units.seconds(float(row.predicted))}"
+        seconds = units.rounded(float(row.predicted), DIGITS_OF_TIMES)
+        predicted = f"predicted {units.seconds(seconds)}"
         text += (
             f"; {predicted}" if row.ratio is None else f", {units.ratio(row.ratio)} the {predicted}"
         )
@@ -179,6 +184,16 @@ def error(ratio: float | None) -> list[str]:
     return [next((marks for most, marks in SIZES if size <= most), WORST).replace(".", sign)]
 
 
+def _cell(value: Number | None, row: Row, factor: float, digits: int) -> float | None:
+    """A value in the unit of its column; counts to the unit, others to `digits` or as exact."""
+    if value is None:
+        return None
+    unit = QUANTITIES[row.quantity].unit
+    if unit == "count":
+        return float(value)
+    return units.rounded(float(value) / factor, digits if unit in UNCERTAIN else EXACT_DIGITS)
+
+
 def record(row: Row, routing_leaves: Container[str] = ()) -> dict[str, Any]:
     """A row of the table, with its numbers in the unit that it names."""
     unit, factor = units.scale(
@@ -194,9 +209,9 @@ def record(row: Row, routing_leaves: Container[str] = ()) -> dict[str, Any]:
         "Routing": "yes" if row.path in routing_leaves else "",
         "Quantity": QUANTITIES[row.quantity].title,
         "Unit": unit,
-        "Predicted": None if row.predicted is None else float(row.predicted) / factor,
-        "Measured": None if row.measured is None else row.measured / factor,
-        "Ratio": row.ratio,
+        "Predicted": _cell(row.predicted, row, factor, DIGITS_OF_TIMES),
+        "Measured": _cell(row.measured, row, factor, DIGITS),
+        "Ratio": None if row.ratio is None else units.rounded(row.ratio, DIGITS),
         "Error": error(row.ratio),
         "Spread (q1 to q3)": spread,
         "Basis, reason": "; ".join(filter(None, (basis, row.reason))),

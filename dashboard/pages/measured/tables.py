@@ -12,6 +12,7 @@ from costmodel.validation.repeatability import Change, count_agreements, quantit
 from dashboard.app.widgets import not_measured
 
 DIGITS = 12  # of a commit
+PERCENT_DIGITS = 3  # significant ones
 NO_SPREAD = "no spread stated"
 YES_NO = {True: "yes", False: "no", None: NO_SPREAD}
 
@@ -114,12 +115,12 @@ def changes(first: Recording, again: Recording) -> list[dict[str, Any]]:
         {
             "Quantity": QUANTITIES[line.quantity].title,
             "Cases": len(line.changes),
-            "Median |change|, %": 100 * line.usual,
-            "Largest change, %": 100 * line.largest.relative,
+            "Median |change|, %": units.rounded(100 * line.usual, PERCENT_DIGITS),
+            "Largest change, %": units.rounded(100 * line.largest.relative, PERCENT_DIGITS),
             "of the case": line.largest.case,
             "Median spread of the two, %": None
             if line.usual_spread is None
-            else 100 * line.usual_spread,
+            else units.rounded(100 * line.usual_spread, PERCENT_DIGITS),
             "Within the spread": NO_SPREAD
             if line.within is None
             else f"{line.within:,} of {len(line.changes):,}",

@@ -38,6 +38,7 @@ KEPT_JOBS = 8  # the latest, with their logs
 TOKEN_BYTES = 16
 GRACE_S = 10.0  # between an interrupt and a kill
 DONE = re.compile(r"^\[(?P<done>\d+)/(?P<total>\d+)\] (?P<what>.*)$")
+LACKING = re.compile(r"^\[\d+/\d+\] .*: lacking, ")  # a run that this machine cannot make
 LEFT = re.compile(r"about (?P<seconds>\d+) s left$")
 # A server that a script put into the background ignores Ctrl-C, and its children inherit that
 PROGRAM = (
@@ -55,7 +56,8 @@ class Progress:
     """How far a job is, by the lines that it has printed."""
 
     state: State
-    done: int
+    done: int  # runs of cases, measured or lacking
+    lacking: int  # of them, those that could not be measured
     total: int
     left_s: float | None
     last: str  # line printed
@@ -75,6 +77,7 @@ class Job:
     started_s: float = field(default_factory=time.monotonic)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
     cancelled: bool = False
+    lacking: int = 0  # runs that could not be measured, of all lines
     ended_s: float | None = None
     finished: threading.Event = field(default_factory=threading.Event)  # all lines are read
 
@@ -103,6 +106,7 @@ class Job:
             self.ended_s = time.monotonic()
         return progress(
             tuple(self.lines),
+            lacking=self.lacking,
             exit_code=code,
             cancelled=self.cancelled,
             elapsed_s=(self.ended_s or time.monotonic()) - self.started_s,
@@ -110,9 +114,17 @@ class Job:
 
 
 def progress(
-    lines: Sequence[str], *, exit_code: int | None, cancelled: bool, elapsed_s: float
+    lines: Sequence[str],
+    *,
+    lacking: int = 0,
+    exit_code: int | None,
+    cancelled: bool,
+    elapsed_s: float,
 ) -> Progress:
-    """How far a profile is, by the lines that it has printed; `exit_code` None: it runs."""
+    """How far a profile is, by the lines that it has printed; `exit_code` None: it runs.
+
+    `lacking` is counted by `is_lacking` of every line, since the first of many are not kept.
+    """
     done, total, left_s = 0, 0, None
     for line in lines:
         counter = DONE.match(line)
@@ -126,12 +138,26 @@ def progress(
     return Progress(
         state=state,
         done=done,
+        lacking=lacking,
         total=total,
         left_s=left_s,
         last=lines[-1] if lines else "",
         elapsed_s=elapsed_s,
         exit_code=exit_code,
     )
+
+
+def is_lacking(line: str) -> bool:
+    """Whether a line of the profiler says that a run of a case could not be measured."""
+    return LACKING.match(line) is not None
+
+
+def finished_words(progress: Progress) -> str:
+    """How many runs of cases were measured, and how many could not be: `2 of 8, 6 lacking`."""
+    if not progress.total:
+        return "none yet"
+    measured = f"{progress.done - progress.lacking:,} of {progress.total:,}"
+    return f"{measured}, {progress.lacking:,} lacking" if progress.lacking else measured
 
 
 class Jobs:
@@ -222,6 +248,7 @@ def _read(job: Job) -> None:
     with job.process.stdout as output:
         for line in output:
             job.lines.append(line.rstrip("\n"))
+            job.lacking += is_lacking(line)
     job.process.wait()
     job.finished.set()
 

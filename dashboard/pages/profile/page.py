@@ -24,7 +24,13 @@ from dashboard.pages.profile.data import (
     has_torch,
     run_rows,
 )
-from dashboard.pages.profile.jobs import Job, Jobs, command_line, recording_path
+from dashboard.pages.profile.jobs import (
+    Job,
+    Jobs,
+    command_line,
+    finished_words,
+    recording_path,
+)
 
 MEASURED = Path(__file__).parents[1] / "measured" / "page.py"
 REFRESH_S = 1.0
@@ -80,20 +86,23 @@ def watch() -> None:
         st.info("No profile has run in this session.")
         return
     progress = job.progress()
+    finished = finished_words(progress)
+    done = f"Done: measured {finished}" if progress.lacking else "Done"
     st.subheader(
-        {"running": "Running", "done": "Done", "cancelled": "Cancelled"}.get(
+        {"running": "Running", "done": done, "cancelled": "Cancelled"}.get(
             progress.state, f"Failed with exit code {progress.exit_code}"
         )
     )
     share = progress.done / progress.total if progress.total else 0.0
-    finished = f"{progress.done:,} of {progress.total:,}" if progress.total else "none yet"
-    st.progress(min(share, 1.0), text=f"Finished runs of cases: {finished}")
+    st.progress(min(share, 1.0), text=f"Measured runs of cases: {finished}")
+    if progress.lacking:
+        st.caption("Lacking: this machine cannot make these runs; the log says why of each.")
     rest = "not known yet" if progress.left_s is None else f"about {progress.left_s:,.0f} s"
     cards(
         [
             Card(label="Elapsed", value=f"{progress.elapsed_s:,.0f} s"),
             Card(label="Left", value=rest if progress.state == "running" else "none"),
-            Card(label="Finished runs", value=finished),
+            Card(label="Measured runs", value=finished),
         ],
         across=3,
     )

@@ -11,7 +11,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.parse import parse_batches, parse_contexts
 from costmodel.questions.designs.evaluate import Evaluated, Quantity, evaluate
 from costmodel.show.axis import Axis
-from costmodel.units import scale
+from costmodel.units import rounded, scale
 from dashboard.app.selection import Selection
 from dashboard.pages.tradeoffs.data import (
     MAX_POINTS,
@@ -25,8 +25,6 @@ from dashboard.pages.tradeoffs.data import (
     parse_range,
 )
 from dashboard.pages.tradeoffs.pareto import pareto_front
-
-SIGNIFICANT = 5  # digits in a table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +184,7 @@ def front_rows(sweep: Sweep, points: NDArray[np.intp]) -> list[dict[str, object]
         fields = {SPELT.get(name, name): value for name, value in sweep.values[design].items()}
         row: dict[str, object] = {**fields, "Batch": batch, "Context": context}
         for name, values in known.items():
-            heading = DESIGN_QUANTITIES[name].axis.heading
-            row[heading] = float(f"{values[point]:.{SIGNIFICANT}g}")
+            axis = DESIGN_QUANTITIES[name].axis
+            row[axis.heading] = rounded(float(values[point]), axis.quantity.digits)
         rows.append(row)
     return rows
