@@ -124,6 +124,14 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
 }
 
 
+ROUNDED = 5e-3  # three digits
+
+
+def three(value: float | None) -> float | None:
+    """What a prediction shows: three digits."""
+    return None if value is None else float(f"{value:.3g}")
+
+
 @pytest.mark.parametrize(("arguments", "query"), CASES.values(), ids=CASES.keys())
 def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str]) -> None:
     said: dict[str, Any] = json.loads(output("predict", *arguments, "--json"))
@@ -135,13 +143,13 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
     assert {name: value for name, value in step.items() if "istinct" not in name} == {
         card(name): value
         for name, value in {
-            "time.predicted_s": units.seconds(time["predicted_s"]),
+            "time.predicted_s": units.seconds(three(time["predicted_s"])),
             "time.floor_s": units.seconds(time["floor_s"]),
-            "time.tokens_per_s": units.scaled(time["tokens_per_s"], "tok/s"),
-            "energy.j_per_token": units.scaled(said["energy"]["j_per_token"], "J"),
+            "time.tokens_per_s": units.scaled(three(time["tokens_per_s"]), "tok/s"),
+            "energy.j_per_token": units.scaled(three(said["energy"]["j_per_token"]), "J"),
             "hbm_bytes.compulsory": units.traffic(said["hbm_bytes"]["compulsory"]),
             "flops.per_token": units.flops(said["flops"]["per_token"]),
-            "kv_cache.stored_bytes": units.capacity(kv["stored_bytes"]),
+            "kv_cache.stored_bytes": units.traffic(kv["stored_bytes"]),
             "kv_cache.read_bytes": units.traffic(kv["read_bytes"]),
             "parameters.total": units.parameters(parameters["total"]),
             "parameters.active_without_embeddings": units.parameters(
@@ -169,13 +177,13 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
     operators = at.dataframe[0].value
     assert list(operators["Operator"]) == [each["path"] for each in said["operators"]]
     assert list(operators["HBM bytes, MB"]) == pytest.approx(
-        [each["count"] * each["compulsory_bytes"] / 1e6 for each in said["operators"]], rel=1e-4
+        [each["count"] * each["compulsory_bytes"] / 1e6 for each in said["operators"]], rel=1e-3
     )
     if time["predicted_s"] is None:
         assert plain(said["reasons"]["time.predicted_s"]) in at.info[0].value
         assert "Predicted, us" not in operators
     else:
-        assert sum(operators["Of predicted, %"]) == pytest.approx(100, abs=0.1)
+        assert sum(operators["Of predicted, %"]) == pytest.approx(100, abs=0.3)
 
 
 def test_the_title_is_the_answer_and_the_line_below_it_the_question() -> None:
@@ -236,12 +244,12 @@ def test_a_request_of_one_token_takes_its_prefill() -> None:
     rows = {row["Quantity"]: row for row in frame.to_dict("records")}
     first = rows[label_of("ttft.predicted_s")]
     assert first[BOUND] == units.seconds(prefill["time"]["floor_s"])
-    assert first["Predicted"] == units.seconds(prefill["time"]["predicted_s"])
+    assert first["Predicted"] == units.seconds(three(prefill["time"]["predicted_s"]))
     assert not any(map(str.isdigit, rows[label_of("energy.j_per_request")][BOUND]))
     assert rows[label_of("latency.predicted_s")]["Predicted"] == first["Predicted"]
     cost = rows[label_of("cost.predicted_usd_per_request")]
     usd = 3.6 / 3600 * prefill["time"]["predicted_s"] / 8
-    assert float(cost["Predicted"].split()[0]) == pytest.approx(usd, rel=1e-3)
+    assert float(cost["Predicted"].split()[0]) == pytest.approx(usd, rel=ROUNDED)
 
 
 def test_the_address_opens_the_same_view() -> None:
@@ -263,7 +271,10 @@ def test_the_address_opens_the_same_view() -> None:
 def test_the_working_of_a_card_of_served_requests_reaches_what_the_card_shows(label: str) -> None:
     at = page(ex_how="true", ex_number=label, ex_prompt="500", ex_output="20", ex_price="3.6")
     assert at.selectbox(key="ex_number").value == label
-    assert f"\n= {metrics(at)[label]}" in at.code[0].value
+    value, *unit = metrics(at)[label].split()
+    *_, reached = [line for line in at.code[0].value.splitlines() if line.startswith("= ")]
+    assert float(reached.split()[1]) == pytest.approx(float(value), rel=ROUNDED)
+    assert reached.split()[2:] == unit
 
 
 @pytest.mark.parametrize(
@@ -425,14 +436,14 @@ def test_the_cards_of_served_requests_are_those_of_the_command() -> None:
     )
     for name in ("ttft", "tpot", "latency"):
         shown = found[label_of(f"{name}.predicted_s")]
-        assert shown == units.seconds(said[name]["predicted_s"])
+        assert shown == units.seconds(three(said[name]["predicted_s"]))
     speed = said["throughput"]["predicted_tokens_per_s"]
     shown = found[label_of("throughput.predicted_tokens_per_s")]
-    assert shown == units.formatted(speed, "tokens_per_s")
+    assert shown == units.formatted(three(speed), "tokens_per_s")
     energy = said["energy"]["j_per_million_output_tokens"]
-    assert found[label_of("energy.j_per_million_output_tokens")] == units.scaled(energy, "J")
+    assert found[label_of("energy.j_per_million_output_tokens")] == units.scaled(three(energy), "J")
     usd = float(found[label_of("cost.predicted_usd_per_million_output_tokens")].split()[0])
-    assert usd == pytest.approx(said["cost"]["predicted_usd_per_million_output_tokens"], rel=1e-3)
+    assert usd == pytest.approx(said["cost"]["predicted_usd_per_million_output_tokens"], rel=ROUNDED)
 
 
 def test_a_release_is_costed_where_the_model_states_how_it_is_stored() -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from math import log2
+from typing import SupportsFloat
 
 import pytest
 
@@ -115,6 +116,11 @@ def test_a_missing_number_is_none_and_its_reason_is_told() -> None:
     assert alone["Spread (q1 to q3)"] == "exact"
 
 
+def three(predicted: SupportsFloat) -> float:
+    """What a prediction shows: three digits."""
+    return float(f"{float(predicted):.3g}")
+
+
 def test_the_sentence_tells_measured_predicted_and_floor() -> None:
     """Twice the prediction is 2.000x."""
     single = compared(recording(TINY, case(time=run({"graph_s": 1.0}))), 0)
@@ -125,7 +131,7 @@ def test_the_sentence_tells_measured_predicted_and_floor() -> None:
     measured, least = 2 * float(predicted), doubled.side.prediction.floor_s
     assert says(
         sentence(doubled),
-        *(units.seconds(measured), "2.000x", units.seconds(float(predicted))),
+        *(units.seconds(measured), "2.000x", units.seconds(three(predicted))),
         *("bound", units.seconds(least)),
     )
     names = ("tiny", "NVIDIA H200", "decode", 1, 3, "bf16", "uniform", "CUDA graph")
@@ -143,7 +149,7 @@ def test_without_a_graph_the_eager_time_speaks_and_without_any_time_none() -> No
     assert predicted_s != none.step("eager_s").predicted
     assert sentence(none).startswith(
         "tiny, decode at batch 1 on NVIDIA H200: not measured;"
-        f" predicted {units.seconds(float(predicted_s))}; "
+        f" predicted {units.seconds(three(predicted_s))}; "
     )
     prefill = workload(phase="prefill", context=0, new_tokens=2)
     unmeasured = compared(recording(TINY, case(prefill, lacking={"time": "out of memory"})), 0)
@@ -181,7 +187,7 @@ def test_cards_hold_what_was_achieved() -> None:
     told = {card.label: card for card in measured_cards(compared(held, index))}
     assert told["Time as a CUDA graph"].measured == units.seconds(rows["graph_s"].measured)
     assert told["Time as a CUDA graph"].counterpart == (
-        f"predicted {units.seconds(float(rows['graph_s'].predicted or 0))}"
+        f"predicted {units.seconds(three(rows['graph_s'].predicted or 0))}"
         f" ({units.ratio(rows['graph_s'].ratio)})"
     )
     assert told["HBM bytes read"].counterpart == (
@@ -245,7 +251,7 @@ def test_all_that_a_step_achieved_is_told_with_the_cost_of_routing() -> None:
         if row.quantity == "kernel_s" and row.run == "trace" and (row.path or "").endswith("router")
     ]
     assert len(routers_s) == 16
-    assert told[label("routing_kernel_s")]["Predicted"] == units.seconds(sum(routers_s))
+    assert told[label("routing_kernel_s")]["Predicted"] == units.seconds(three(sum(routers_s)))
     assert told[label("routing_kernel_s")]["Ratio"] == units.ratio(kernel_s / sum(routers_s))
     assert (
         told[label("hbm_bytes_per_s")]["Predicted"] == told[label("hbm_bytes_per_s")]["Ratio"] == ""

@@ -95,8 +95,8 @@ def test_a_link_opens_the_same_case_and_its_numbers_are_those_of_the_join() -> N
     assert len(frame) == len(wanted)
     graph = next(row for row in wanted if row.quantity == "graph_s")
     shown = frame[frame["Quantity"] == "time as a CUDA graph"].iloc[0]
-    assert shown["Measured"] == pytest.approx((graph.measured or 0) * 1e6)
-    assert shown["Ratio"] == pytest.approx(graph.ratio)
+    assert shown["Measured"] == pytest.approx((graph.measured or 0) * 1e6, rel=5e-4)
+    assert shown["Ratio"] == pytest.approx(graph.ratio, rel=5e-4)
     at.toggle(key="rec_every").set_value(True).run()
     assert len(at.dataframe[0].value) == len(join_case(held, index, GPUS).rows)
 
