@@ -8,6 +8,8 @@ from costmodel.cli.options import (
     IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
+    MemoryFractionOpt,
+    MemoryReserveOpt,
     ModelArgs,
 )
 from costmodel.cli.output import csv_file, print_output
@@ -16,7 +18,7 @@ from costmodel.cli.workload_options import TypedWorkload, single, takes_workload
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import numbered
-from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.memory_limit import load_limited
 from costmodel.inputs.parse import parse_routing
 
 EPILOG = "Example: sparsecost compare olmoe-227m-1.2b ultramemv2-227m-1.2b --batch 1,64,1024"
@@ -31,6 +33,8 @@ def compare(
     typed: TypedWorkload,
     ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
+    memory_fraction: MemoryFractionOpt = None,
+    memory_reserve: MemoryReserveOpt = None,
     calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
@@ -56,7 +60,7 @@ def compare(
     comparison = compare_models(
         configs,
         workload,
-        load_hardware(hardware),
+        load_limited(hardware, memory_fraction, memory_reserve),
         batches=batches,
         calibration=calibrated(hardware, calibration),
     )

@@ -11,6 +11,8 @@ from costmodel.cli.options import (
     IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
+    MemoryFractionOpt,
+    MemoryReserveOpt,
     ModelArg,
 )
 from costmodel.cli.output import check_exclusive, print_output
@@ -21,7 +23,7 @@ from costmodel.costs.calibrations import calibrated
 from costmodel.costs.operators import build_operators
 from costmodel.errors import InputError, shown
 from costmodel.inputs.catalog import load_model
-from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.memory_limit import load_limited
 from costmodel.inputs.parse import parse_count
 from costmodel.inputs.workload import MAX_NEW_TOKENS, Workload
 
@@ -82,6 +84,8 @@ def explain(
     ] = None,
     ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
+    memory_fraction: MemoryFractionOpt = None,
+    memory_reserve: MemoryReserveOpt = None,
     calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
     as_markdown: MarkdownOpt = False,
@@ -98,7 +102,8 @@ def explain(
     from costmodel.questions.request import Request, serve
 
     check_exclusive(as_json, as_markdown)
-    config, gpu = typed_models([model], ignore_key)[0], load_hardware(hardware)
+    gpu = load_limited(hardware, memory_fraction, memory_reserve)
+    (config,) = typed_models([model], ignore_key)
     workload, curves = typed.only_workload(), calibrated(hardware, calibration)
     request = Request(
         prompt=_tokens(prompt, "prompt", DEFAULT_PROMPT),

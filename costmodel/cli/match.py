@@ -18,6 +18,8 @@ from costmodel.cli.options import (
     JsonOpt,
     KvDtypeOpt,
     MarkdownOpt,
+    MemoryFractionOpt,
+    MemoryReserveOpt,
     ModelArg,
     PlacementOpt,
     complete_model,
@@ -25,7 +27,7 @@ from costmodel.cli.options import (
 from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedMesh, single, takes_mesh
-from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.memory_limit import load_limited
 from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.parse import parse_batches, parse_contexts, parse_placed, parse_workload
 from costmodel.inputs.workload import DEFAULT_CONTEXT
@@ -84,6 +86,8 @@ def match(
     mesh: TypedMesh,
     ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
+    memory_fraction: MemoryFractionOpt = None,
+    memory_reserve: MemoryReserveOpt = None,
     calibration: CalibrationOpt = None,
     out: Annotated[
         Path | None,
@@ -111,7 +115,8 @@ def match(
     model_file = None if out is None else OutputFile(path=out, force=force)
     if model_file is not None:
         model_file.check(SUFFIX)
-    gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
+    gpu = load_limited(hardware, memory_fraction, memory_reserve)
+    curves = calibrated(hardware, calibration)
     workload = parse_workload(
         phase="decode",
         batch=single(parse_batches(batch), "batch"),

@@ -61,6 +61,20 @@ HardwareOpt = Annotated[
         autocompletion=complete_hardware,
     ),
 ]
+MemoryFractionOpt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHARE",
+        help="The share of the GPU's memory that may be used, from 0.01 to 1. (Default: 1.)",
+    ),
+]
+MemoryReserveOpt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Memory that is kept free beside it, such as 4GiB: CUDA's context, fragments.",
+    ),
+]
 CalibrationOpt = Annotated[
     str | None,
     typer.Option(

@@ -8,13 +8,15 @@ from costmodel.cli.options import (
     IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
+    MemoryFractionOpt,
+    MemoryReserveOpt,
     ModelArg,
 )
 from costmodel.cli.output import csv_file, print_output
 from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
-from costmodel.inputs.hardware import load_hardware
+from costmodel.inputs.memory_limit import load_limited
 
 EPILOG = "Example: sparsecost predict olmoe-1b-7b --batch 64 --context 2048"
 
@@ -26,6 +28,8 @@ def predict(
     typed: TypedWorkload,
     ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
+    memory_fraction: MemoryFractionOpt = None,
+    memory_reserve: MemoryReserveOpt = None,
     calibration: CalibrationOpt = None,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
@@ -39,7 +43,7 @@ def predict(
     from costmodel.show.tables.prediction import prediction_tables
 
     file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
-    workload, gpu = typed.only_workload(), load_hardware(hardware)
+    workload, gpu = typed.only_workload(), load_limited(hardware, memory_fraction, memory_reserve)
     (config,) = typed_models([model], ignore_key)
     prediction = predict_step(config, workload, gpu, calibrated(hardware, calibration))
     document = prediction_json(prediction)

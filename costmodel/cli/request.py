@@ -1,6 +1,6 @@
 """The command `sparsecost request`: what serving a batch of requests costs."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,8 @@ from costmodel.cli.options import (
     JsonOpt,
     KvDtypeOpt,
     MarkdownOpt,
+    MemoryFractionOpt,
+    MemoryReserveOpt,
     MlaCacheOpt,
     ModelArg,
     RoutingOpt,
@@ -25,9 +27,12 @@ from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedMesh, takes_mesh
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError, shown
-from costmodel.inputs.hardware import load_hardware
-from costmodel.inputs.parse import DECIMAL, parse_count, parse_routing, parse_workload
+from costmodel.inputs.memory_limit import load_limited
+from costmodel.inputs.parse import DECIMAL, parse_count, parse_number, parse_routing, parse_workload
 from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS
+
+if TYPE_CHECKING:
+    from costmodel.questions.target_batch import Target
 
 EPILOG = (
     "Example: sparsecost request ultramemv2-1b-7b --prompt 2048 --output 256 --batch 16"
@@ -45,7 +50,17 @@ def request(
     output: Annotated[
         str, typer.Option(metavar="N", help="Output tokens of each request.")
     ] = "256",
-    batch: Annotated[str, typer.Option(metavar="N", help="Requests served together.")] = "1",
+    batch: Annotated[
+        str | None, typer.Option(metavar="N", help="Requests served together. (Default: 1.)")
+    ] = None,
+    target_ttft: Annotated[
+        str | None,
+        typer.Option(metavar="MS", help="The longest time to first token: finds the batch."),
+    ] = None,
+    target_tpot: Annotated[
+        str | None,
+        typer.Option(metavar="MS", help="The longest time per output token: finds the batch."),
+    ] = None,
     price_per_hour: Annotated[
         str | None,
         typer.Option(
@@ -56,6 +71,8 @@ def request(
     ] = None,
     ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
+    memory_fraction: MemoryFractionOpt = None,
+    memory_reserve: MemoryReserveOpt = None,
     calibration: CalibrationOpt = None,
     dtype: DtypeOpt = None,
     kv_dtype: KvDtypeOpt = None,
@@ -74,6 +91,7 @@ def request(
     The batch is served together, in one prefill step; chunked prefill and queueing are left out.
     """
     from costmodel.questions.request import Request, serve
+    from costmodel.questions.target_batch import target_batch
     from costmodel.show.export import with_ignored_keys
     from costmodel.show.request_json import request_json, request_record
     from costmodel.show.tables.request import request_tables
@@ -82,7 +100,7 @@ def request(
     served_request = Request(
         prompt=parse_count(prompt, field="prompt", low=1, high=MAX_NEW_TOKENS),
         output=parse_count(output, field="output", low=1, high=MAX_NEW_TOKENS),
-        batch=parse_count(batch, field="batch", low=1, high=MAX_BATCH),
+        batch=1 if batch is None else parse_count(batch, field="batch", low=1, high=MAX_BATCH),
         price_per_hour=None if price_per_hour is None else parse_price(price_per_hour),
     )
     workload = parse_workload(  # its phase and sizes give way to those of the request
@@ -97,17 +115,43 @@ def request(
         backend=backend,
         mesh=mesh.mesh(),
     )
-    gpu, curves = load_hardware(hardware), calibrated(hardware, calibration)
+    gpu, curves = (
+        load_limited(hardware, memory_fraction, memory_reserve),
+        calibrated(hardware, calibration),
+    )
     (config,) = typed_models([model], ignore_key)
-    served = serve(config, served_request, workload, gpu, curves)
+    target = parse_target(target_ttft, target_tpot)
+    found = None
+    if target is None:
+        served = serve(config, served_request, workload, gpu, curves)
+    else:
+        if batch is not None:
+            raise InputError("batch: is found where a target is given; leave one of them out")
+        found = target_batch(config, served_request, workload, gpu, target, calibration=curves)
+        served = found.served
     print_output(
         as_json=as_json,
         as_markdown=as_markdown,
         csv=file,
-        data=lambda: request_json(served),
+        data=lambda: request_json(served, found),
         records=lambda: with_ignored_keys([request_record(served)], {config.name: config}),
-        tables=lambda: request_tables(served),
+        tables=lambda: request_tables(served, found),
     )
+
+
+def parse_target(ttft: str | None, tpot: str | None) -> "Target | None":
+    """The longest times as typed, in ms; None where none is given."""
+    from costmodel.questions.target_batch import LEAST_S, MOST_S, Target
+
+    if ttft is None and tpot is None:
+        return None
+    ttft_s, tpot_s = (
+        None
+        if text is None
+        else parse_number(text, field=field, low=LEAST_S * 1e3, high=MOST_S * 1e3) / 1e3
+        for text, field in ((ttft, "target_ttft"), (tpot, "target_tpot"))
+    )
+    return Target(ttft_s=ttft_s, tpot_s=tpot_s)
 
 
 def parse_price(text: str) -> float:

@@ -16,6 +16,8 @@ from costmodel.cli.options import (
     IgnoreKeyOpt,
     JsonOpt,
     MarkdownOpt,
+    MemoryFractionOpt,
+    MemoryReserveOpt,
     ModelArgs,
 )
 from costmodel.cli.output import csv_file, print_output
@@ -23,8 +25,8 @@ from costmodel.cli.typed_models import typed_models
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
 from costmodel.costs.calibrations import calibrated
 from costmodel.errors import InputError
-from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.hf.fields import ignored_keys
+from costmodel.inputs.memory_limit import load_limited
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.parse import parse_routing, split_routings
@@ -46,6 +48,8 @@ def sweep(
     typed: TypedWorkload,
     ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
+    memory_fraction: MemoryFractionOpt = None,
+    memory_reserve: MemoryReserveOpt = None,
     calibration: CalibrationOpt = None,
     out: Annotated[
         Path | None,
@@ -72,7 +76,7 @@ def sweep(
 
     routings = [parse_routing(text) for text in split_routings(typed.routing)]
     gpu_names = hardware.split(",")
-    gpus = [load_hardware(name) for name in gpu_names]
+    gpus = [load_limited(name, memory_fraction, memory_reserve) for name in gpu_names]
     calibrations = [calibrated(name, calibration) for name in gpu_names]
     batches, contexts = typed.batches(), typed.contexts
     meshes = typed.meshes()

@@ -1,10 +1,12 @@
 """Served requests as JSON and as one flat record. Unknown is null, with its reason."""
 
+from dataclasses import asdict
 from typing import Any
 
 from costmodel.costs.beyond_histogram import beyond, is_unknown
 from costmodel.costs.latency import Unknown
 from costmodel.questions.request import LEFT_OUT, NO_DECODE, NO_PRICE, Estimate, Served
+from costmodel.questions.target_batch import TargetBatch
 from costmodel.show.inputs_json import workload_json
 from costmodel.show.parallel_json import NOT_MEASURED, mesh_json
 from costmodel.show.prediction_json import prediction_json
@@ -90,8 +92,11 @@ def _or(value: Any, unknown: Unknown) -> Any:  # noqa: ANN401 - any value
     return unknown if value is None else value
 
 
-def request_json(served: Served) -> dict[str, Any]:
-    """Served requests as plain dicts, lists, numbers, strings and None."""
+def request_json(served: Served, found: TargetBatch | None = None) -> dict[str, Any]:
+    """Served requests as plain dicts, lists, numbers, strings and None.
+
+    `found` is the batch that a target gave, where one was asked for.
+    """
     step = prediction_json(served.prefill_step)
     reasons = {name: why for name, why in step["reasons"].items() if name.startswith("calibration")}
     last = None if served.last_step is None else workload_json(served.last_step.workload)
@@ -102,6 +107,7 @@ def request_json(served: Served) -> dict[str, Any]:
         **{name: step[name] for name in OF_STEPS},
         "workload": {"prefill": step["workload"], "last_decode": last},
         **_parallel(served),
+        **({} if found is None else {"target": _target(found)}),
         "left_out": LEFT_OUT,
         "reasons": reasons,
     }
@@ -112,6 +118,18 @@ def request_json(served: Served) -> dict[str, Any]:
         if unknown:
             reasons[name] = value.reason
     return document
+
+
+def _target(found: TargetBatch) -> dict[str, Any]:
+    """A target and the batch that meets it; 0 where none does."""
+    return {
+        **asdict(found.target),
+        "batch": found.batch,
+        "basis": found.basis,
+        "limited_by": found.limited_by,
+        "memory_batch": found.memory_batch,
+        "answer": found.sentence(),
+    }
 
 
 def _parallel(served: Served) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from costmodel.costs.totals import kv_bytes_per_token
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import Hardware, hardware_names, load_hardware
+from costmodel.inputs.memory_limit import limited
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_choice, parse_routing, parse_workload
 from costmodel.inputs.workload import (
@@ -29,6 +30,7 @@ from dashboard.app.mesh_controls import ChosenMesh
 from dashboard.app.own_model import read_model
 
 OWN = "your own"  # the entry of the list of models for the user's own one
+GIB = 2**30
 OWN_FILE = "your-model.toml"  # its file in the command lines that are shown
 
 
@@ -42,6 +44,8 @@ class Selection:
     hardware_name: str
     hardware: Hardware
     calibration: Curves | Unknown
+    memory_fraction: float = 1.0  # of the GPU's memory; `hardware` has what may be used
+    memory_reserve_gib: float = 0.0
 
     def predict(self, model: ModelConfig | None = None) -> Prediction:
         """The prediction of the chosen model, or of another one under the same workload."""
@@ -70,6 +74,8 @@ class Chosen:
     window_cache: WindowCache = "window"
     tables: Place = "hbm"  # where memory tables stand
     gpus: ChosenMesh = field(default_factory=ChosenMesh)
+    memory_fraction: float = 1.0  # of each GPU's memory that may be used
+    memory_reserve_gib: float = 0.0  # kept free beside it
 
 
 def has_storage(model: str, own: str) -> bool:
@@ -125,7 +131,11 @@ def selected(chosen: Chosen) -> Selection:
     )
     step = workload.of_model(model).step()
     kv_bytes_per_token(model, step)  # refuses a layout that the model's cache cannot have
-    hardware = load_hardware(chosen.hardware)
+    hardware = limited(
+        load_hardware(chosen.hardware),
+        fraction=chosen.memory_fraction,
+        reserve_bytes=round(chosen.memory_reserve_gib * GIB),
+    )
     Gpu(hardware=hardware).ceilings(workload)  # refuses tables behind a link that the GPU lacks
     if workload.mesh != ONE_GPU:
         predict(model, workload, hardware)  # refuses what does not divide, or fits no mesh
@@ -136,4 +146,6 @@ def selected(chosen: Chosen) -> Selection:
         hardware_name=chosen.hardware,
         hardware=hardware,
         calibration=calibrated(chosen.hardware),
+        memory_fraction=chosen.memory_fraction,
+        memory_reserve_gib=chosen.memory_reserve_gib,
     )

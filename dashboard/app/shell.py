@@ -32,6 +32,7 @@ from costmodel.layers.dtype import DTYPES, KV_LAYOUTS
 from costmodel.layers.placement import PLACES, Place
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from dashboard.app.address import drop, linked, number, one_of, unbound, whole
+from dashboard.app.memory_controls import memory_controls
 from dashboard.app.mesh_controls import mesh_controls
 from dashboard.app.own_model import MAX_LINK_CHARS, packed, unpacked
 from dashboard.app.selection import OWN, Chosen, Selection, has_storage, has_tables, selected
@@ -153,6 +154,7 @@ def _controls(own: str) -> Chosen:
         **linked("gpu", one_of(gpus), instead=DEFAULT_GPU),
     )
     mesh = mesh_controls(has_tables=has_tables(str(model), own))
+    fraction, reserve = memory_controls()
     with st.expander("Formats, routing, conventions", key="conventions"):
         formats = [USUAL, *FORMATS, *([CHECKPOINT] if has_storage(str(model), own) else [])]
         dtype = st.selectbox(
@@ -236,6 +238,8 @@ def _controls(own: str) -> Chosen:
         window_cache=window_cache,
         tables=tables,
         gpus=mesh,
+        memory_fraction=fraction,
+        memory_reserve_gib=reserve,
     )
 
 

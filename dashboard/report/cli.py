@@ -10,6 +10,8 @@ from costmodel.cli.options import (
     ForceOpt,
     HardwareOpt,
     IgnoreKeyOpt,
+    MemoryFractionOpt,
+    MemoryReserveOpt,
     ModelArgs,
 )
 from costmodel.cli.workload_options import TypedWorkload, takes_workload
@@ -43,6 +45,8 @@ def report(
     ] = None,
     ignore_key: IgnoreKeyOpt = None,
     hardware: HardwareOpt = "h200",
+    memory_fraction: MemoryFractionOpt = None,
+    memory_reserve: MemoryReserveOpt = None,
     calibration: CalibrationOpt = None,
     recording: Annotated[
         list[Path] | None,
@@ -76,6 +80,7 @@ def report(
             compare_batch=compare_batch,
             ignore_key=ignore_key,
             hardware=hardware,
+            memory=(memory_fraction, memory_reserve),
             calibration=calibration,
             recordings=recording or [],
             price_per_hour=price_per_hour,
@@ -110,6 +115,7 @@ def _made(
     compare_batch: str | None,
     ignore_key: list[str] | None,
     hardware: str,
+    memory: tuple[str | None, str | None],
     calibration: str | None,
     recordings: list[Path],
     price_per_hour: float | None,
@@ -119,7 +125,7 @@ def _made(
     from costmodel.cli.typed_models import typed_models
     from costmodel.costs.calibrations import calibrated
     from costmodel.inputs.catalog import numbered
-    from costmodel.inputs.hardware import load_hardware
+    from costmodel.inputs.memory_limit import load_limited
     from costmodel.inputs.parse import parse_batches, parse_routing
     from costmodel.recordings.folders import typed_recording
     from costmodel.recordings.recording import load_recording
@@ -138,7 +144,7 @@ def _made(
         batches=batches,
         contexts=contexts,
         compared_batches=compared,
-        hardware=load_hardware(hardware),
+        hardware=load_limited(hardware, *memory),
         calibration=calibrated(hardware, calibration),
         recordings=tuple(
             (name, load_recording(path)) for name, path in zip(_names(files), files, strict=True)

@@ -70,6 +70,15 @@ def test_every_page_draws_its_query_in_a_narrow_window_without_an_error_or_an_ou
     tab.check()
 
 
+def test_the_memory_bar_is_red_where_the_step_does_not_fit(tab: Tab) -> None:
+    colours = []
+    for batch in ("64", "4096"):
+        tab.open(model="olmoe-1b-7b", batch=batch)
+        bar = tab.page.locator('[data-testid="stProgressBarTrack"] > div').first
+        colours.append(bar.evaluate("e => getComputedStyle(e).backgroundColor"))
+    assert colours[1] == "rgb(213, 94, 0)" != colours[0]
+
+
 def test_the_keyboard_alone_changes_the_workload(tab: Tab) -> None:
     tab.open()
     batch = tab.at("batch").locator("input")

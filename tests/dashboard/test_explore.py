@@ -443,7 +443,9 @@ def test_the_cards_of_served_requests_are_those_of_the_command() -> None:
     energy = said["energy"]["j_per_million_output_tokens"]
     assert found[label_of("energy.j_per_million_output_tokens")] == units.scaled(three(energy), "J")
     usd = float(found[label_of("cost.predicted_usd_per_million_output_tokens")].split()[0])
-    assert usd == pytest.approx(said["cost"]["predicted_usd_per_million_output_tokens"], rel=ROUNDED)
+    assert usd == pytest.approx(
+        said["cost"]["predicted_usd_per_million_output_tokens"], rel=ROUNDED
+    )
 
 
 def test_a_release_is_costed_where_the_model_states_how_it_is_stored() -> None:

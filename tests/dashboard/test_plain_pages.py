@@ -38,9 +38,7 @@ def page(view: tuple[str, tuple[tuple[str, str], ...]]) -> AppTest:
 def traces(at: AppTest) -> list[dict[str, Any]]:
     """The traces of all charts of a page."""
     return [
-        trace
-        for chart in at.get("plotly_chart")
-        for trace in json.loads(chart.proto.spec)["data"]
+        trace for chart in at.get("plotly_chart") for trace in json.loads(chart.proto.spec)["data"]
     ]
 
 

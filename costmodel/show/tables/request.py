@@ -6,6 +6,7 @@ from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import PROMISE
 from costmodel.questions.request import LEFT_OUT, Served
+from costmodel.questions.target_batch import TargetBatch
 from costmodel.show.request_answers import answers, reasons, shown_value
 from costmodel.show.request_json import numbers
 from costmodel.show.tables.mesh import NOT_MEASURED, mesh_words
@@ -40,12 +41,15 @@ MEMORY = (
 )
 
 
-def request_tables(served: Served) -> list[Table]:
-    """Three tables: times, speed and cost; the work of prefill and decode; the memory needed."""
-    return [_answers(served), _work(served), _memory(served)]
+def request_tables(served: Served, found: TargetBatch | None = None) -> list[Table]:
+    """Three tables: times, speed and cost; the work of prefill and decode; the memory needed.
+
+    `found` is the batch that a target gave, where one was asked for: its answer is the first note.
+    """
+    return [_answers(served, found), _work(served), _memory(served)]
 
 
-def _answers(served: Served) -> Table:
+def _answers(served: Served, found: TargetBatch | None) -> Table:
     request, step = served.request, served.prefill_step
     workload, gpu, price = step.workload, step.hardware.name, request.price_per_hour
     return Table(
@@ -65,6 +69,7 @@ def _answers(served: Served) -> Table:
         ),
         ends_in_text=True,
         notes=(
+            *([] if found is None else [found.sentence()]),
             f"{_steps(served)}.",
             f"By the bound, speeds are at most and costs at least this: {PROMISE}.",
             f"Left out: {LEFT_OUT}.",

@@ -236,8 +236,6 @@ def rows(
             for quantity in COMPARED.values():
                 value = values(grid, quantity)[index]
                 digits = quantity.axis.quantity.digits
-                row[quantity.axis.heading] = (
-                    None if value is None else units.rounded(value, digits)
-                )
+                row[quantity.axis.heading] = None if value is None else units.rounded(value, digits)
             cells.append(row)
     return cells

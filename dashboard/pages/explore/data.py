@@ -117,8 +117,8 @@ def cards(data: JSON) -> list[Card]:
         _card(
             data,
             "routing.share_of_time",
-            f"Routing takes {STEP_QUANTITIES['routing.time_s'].shown(routing['time_s'])}, {units.flops(routing['flops'])},"
-            f" {units.traffic(routing['hbm_bytes'])} of HBM and"
+            f"Routing takes {STEP_QUANTITIES['routing.time_s'].shown(routing['time_s'])},"
+            f" {units.flops(routing['flops'])}, {units.traffic(routing['hbm_bytes'])} of HBM and"
             f" {units.count(routing['launches'])} launches.",
         ),
         _distinct(routing),
@@ -233,9 +233,7 @@ def operator_rows(data: JSON) -> list[JSON]:
                 "Bound by": operator["bound_by"],
                 "HBM bytes, MB": units.rounded(count * moved / 1e6, DIGITS),
                 "FLOPs, G": units.rounded(count * operator["flops"] / 1e9, DIGITS),
-                "FLOP/byte": units.rounded(operator["flops"] / moved, DIGITS)
-                if moved
-                else None,
+                "FLOP/byte": units.rounded(operator["flops"] / moved, DIGITS) if moved else None,
                 "Launches": None if launches is None else count * launches,
             }
         )

@@ -22,9 +22,11 @@ from dashboard.app.selection import OWN, Selection
 from dashboard.app.shell import OWN_TEXT, current_selection
 from dashboard.app.widgets import cards, chart, plain, table
 from dashboard.pages.explore import charts, data, explained
+from dashboard.pages.explore.memory import draw_memory
 from dashboard.pages.explore.meshed import draw_fewest, draw_mesh
 from dashboard.pages.explore.own_form import draw_form
 from dashboard.pages.explore.served import request_cards, request_rows
+from dashboard.pages.explore.target import target_controls, target_sentence
 
 BREAKDOWN, ROOFLINE = "breakdown by operator", "roofline"
 
@@ -92,7 +94,7 @@ def draw_operators(prediction: Prediction, numbers: data.JSON) -> None:
 def draw_request(selection: Selection) -> Served | None:
     """What serving a batch of whole requests costs; None where the request breaks a rule."""
     st.subheader("Serving whole requests")
-    prompt_at, output_at, price_at = st.columns(3)
+    prompt_at, output_at, price_at, ttft_at, tpot_at = st.columns(5)
     prompt, output = (
         int(
             place.number_input(
@@ -116,10 +118,13 @@ def draw_request(selection: Selection) -> Served | None:
         placeholder="no price",
         **linked("ex_price", number(0, MAX_PRICE_PER_HOUR, may_be_empty=True), instead=None),
     )
+    target = target_controls(ttft_at, tpot_at)
     try:
         request = Request(
             prompt=prompt, output=output, batch=selection.workload.batch, price_per_hour=price
         )
+        if target is not None:
+            st.info(plain(target_sentence(selection, request, target)), icon=":material/flag:")
         served = serve(
             selection.model,
             request,
@@ -196,7 +201,7 @@ cards(data.cards(numbers))
 for reason in data.reasons(numbers):
     st.info(plain(f"Not predicted: {reason}."))
 memory = data.fit(numbers, max_context(prediction))
-st.progress(min(memory.share, 1.0), text=memory.text)
+draw_memory(prediction, memory)
 if not memory.fits:
     shipped = shipped_format_note(prediction)
     gpu = "GPU's memory" if prediction.gpus == 1 else f"memory of {prediction.gpus} GPUs"

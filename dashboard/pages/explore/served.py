@@ -38,7 +38,9 @@ def request_cards(served: Served) -> list[Card]:
 
 def _shown(answer: Answer) -> str:
     """The predicted value, with the digits of a prediction."""
-    return answer.quantity.shown(None if isinstance(answer.predicted, Unknown) else answer.predicted)
+    return answer.quantity.shown(
+        None if isinstance(answer.predicted, Unknown) else answer.predicted
+    )
 
 
 def request_rows(served: Served) -> tuple[list[dict[str, str]], list[str]]:

@@ -87,7 +87,9 @@ def achieved_rows(case: ComparedCase) -> list[dict[str, str]]:
 def _shown(predicted: float, unit: Unit) -> str:
     """A predicted number, with the digits of a prediction where it follows from a time."""
     counted = unit in {"count", "bytes", "flops"}
-    return units.formatted(predicted if counted else units.rounded(predicted, DIGITS_OF_TIMES), unit)
+    return units.formatted(
+        predicted if counted else units.rounded(predicted, DIGITS_OF_TIMES), unit
+    )
 
 
 def _figures(case: ComparedCase, name: str) -> tuple[Figure, float | None]:

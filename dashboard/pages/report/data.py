@@ -147,6 +147,10 @@ def command(selection: Selection, form: ReportForm, recorded: Recorded, suffix: 
     words = ["sparsecost", "report", model, *form.more, *_workload_options(workload)]
     if selection.hardware_name != "h200":
         words += ["--hardware", selection.hardware_name]
+    if selection.memory_fraction != 1:
+        words += ["--memory-fraction", f"{selection.memory_fraction:g}"]
+    if selection.memory_reserve_gib:
+        words += ["--memory-reserve", f"{selection.memory_reserve_gib:g}GiB"]
     if form.compared:
         words += ["--compare-batch", form.compared]
     if form.price_per_hour is not None:
