@@ -23,7 +23,7 @@ page = partial(opened, "explore", model="olmoe-1b-7b")
 
 def answer(at: AppTest) -> str:
     """What stands behind the question of how many sequences fit."""
-    question = "**How many sequences fit?** "
+    question = "How many sequences fit? "
     (text,) = [each.value for each in at.markdown if each.value.startswith(question)]
     return str(text.removeprefix(question))
 

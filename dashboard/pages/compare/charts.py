@@ -16,8 +16,8 @@ from costmodel.questions.compare import Advantage, sentences
 from costmodel.questions.grid import Grid
 from costmodel.show.axis import Axis
 from dashboard.app.figures import framed, line, measured_marks
+from dashboard.app.measured_points import Along, Point
 from dashboard.pages.compare.data import BATCHES, COMPARED, ComparedQuantity, along, values
-from dashboard.pages.compare.measured_points import Along, Point
 
 LABEL_ROW = 0.06  # height of the label of a vertical line, as a share of the chart's
 EDGE = 0.05  # room below the lowest curve, as a share of the range of all curves

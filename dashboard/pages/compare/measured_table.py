@@ -16,9 +16,9 @@ from costmodel.inputs.workload import Backend, Workload
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Recording
 from costmodel.show.text import capitalised
-from dashboard.pages.compare.measured_points import Along, measured_quantity, points
+from dashboard.app.measured_points import MEASURED as NAMES
+from dashboard.app.measured_points import Along, measured_quantity, points
 
-NAMES = ("time.predicted_s", "hbm_bytes.compulsory", "energy.predicted_j")
 SCALES = {"s": (1e3, "ms"), "bytes": (1e-9, "GB"), "j": (1e3, "mJ")}
 
 Values: TypeAlias = dict[tuple[str, Backend, int], dict[str, float]]

@@ -27,13 +27,14 @@ BOUND_US = Axis(quantity=STEP_QUANTITIES["operators.floor_s"], prefix="u")
 PREDICTED_US = Axis(quantity=STEP_QUANTITIES["operators.predicted_s"], prefix="u")
 
 
-def answer(prediction: Prediction) -> str:
-    """The page's title: predicted time, roofline bound, and which resource sets the bound."""
+def answer(prediction: Prediction, measured_s: float | None = None) -> str:
+    """The page's title: predicted time, measured time where the very step was, roofline bound."""
     label = STEP_QUANTITIES["time.floor_s"].label
     bound = f"{_time(prediction.floor_s)} {label} ({prediction.bound_by})"
     time = prediction.time
     predicted = "" if isinstance(time, Unknown) else f"{_time(time.predicted_s)} predicted, "
-    return f"{prediction.model.name}: {predicted}{bound}"
+    seen = "" if measured_s is None else f"{_time(measured_s)} measured, "
+    return f"{prediction.model.name}: {predicted}{seen}{bound}"
 
 
 def question(prediction: Prediction) -> str:

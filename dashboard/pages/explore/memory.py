@@ -35,7 +35,7 @@ def how_many_fit(prediction: Prediction) -> str:
 
 def draw_memory(prediction: Prediction, fit: Fit) -> None:
     """How many sequences fit, and the bar, which is red where the step does not fit."""
-    st.markdown(f"**How many sequences fit?** {plain(how_many_fit(prediction))}")
+    st.markdown(f"How many sequences fit? {plain(how_many_fit(prediction))}")
     if fit.fits:
         st.progress(min(fit.share, 1.0), text=fit.text)
         return

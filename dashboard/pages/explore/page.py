@@ -17,11 +17,13 @@ from costmodel.show.tables.notes import cold_l2_note, shipped_format_note
 from costmodel.show.tables.prediction import prediction_tables
 from costmodel.show.text import capitalised
 from dashboard.app.address import linked, number, one_of, switch, whole
+from dashboard.app.measured_points import measured_step
 from dashboard.app.own_model import model_text
 from dashboard.app.selection import OWN, Selection
 from dashboard.app.shell import OWN_TEXT, current_selection
 from dashboard.app.widgets import cards, chart, plain, table
 from dashboard.pages.explore import charts, data, explained
+from dashboard.pages.explore.beside import beside
 from dashboard.pages.explore.memory import draw_memory
 from dashboard.pages.explore.meshed import draw_fewest, draw_mesh
 from dashboard.pages.explore.own_form import draw_form
@@ -190,14 +192,16 @@ own = st.session_state.get(OWN_TEXT, "")
 selection = current_selection(on_refusal=lambda: draw_form(own) if own else None)
 prediction = selection.predict()
 numbers = prediction_json(prediction)
-st.title(plain(data.answer(prediction)))
+measured = measured_step(selection.model, selection.workload, selection.hardware_name)
+seen = measured.get("time.predicted_s")
+st.title(plain(data.answer(prediction, None if seen is None else seen.value)))
 st.text(data.question(prediction))
 if selection.model.assumptions:
     st.caption(
         "This model is a reconstruction: its source leaves something open. The assumptions stand"
         " under all numbers of this step."
     )
-cards(data.cards(numbers))
+cards(beside(data.cards(numbers), numbers, measured))
 for reason in data.reasons(numbers):
     st.info(plain(f"Not predicted: {reason}."))
 memory = data.fit(numbers, max_context(prediction))

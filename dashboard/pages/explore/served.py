@@ -1,5 +1,7 @@
 """Served requests on the Explore page: the cards of a user and a payer, and the table."""
 
+from dataclasses import replace
+
 from costmodel import units
 from costmodel.costs.latency import Unknown
 from costmodel.costs.quantities.step import STEP_QUANTITIES
@@ -7,6 +9,7 @@ from costmodel.questions.request import Served
 from costmodel.show.request_answers import Answer, answers, reasons
 from costmodel.show.text import capitalised
 from dashboard.app.widgets import Card
+from dashboard.pages.explore.beside import AT_LEAST, AT_MOST, bounded
 
 CARDS = (  # those of the answers that have a card, by their names in the JSON of a request
     "ttft.predicted_s",
@@ -25,14 +28,16 @@ def request_cards(served: Served) -> list[Card]:
     cards = []
     for answer in map(answers(served).__getitem__, CARDS):
         bound = answer.bound_words
-        cards.append(
-            Card(
-                label=capitalised(answer.quantity.label),
-                value=_shown(answer),
-                help=f"{capitalised(answer.quantity.counts)}."
-                + ("" if bound is None else f" {capitalised(BOUND)}: {bound}."),
-            )
+        card = Card(
+            label=capitalised(answer.quantity.label),
+            value=_shown(answer),
+            help=f"{capitalised(answer.quantity.counts)}."
+            + ("" if bound is None else f" {capitalised(BOUND)}: {bound}."),
         )
+        if isinstance(answer.predicted, Unknown) and isinstance(answer.bound, int | float):
+            sign = AT_MOST if answer.quantity.unit == "tokens_per_s" else AT_LEAST
+            card = bounded(replace(card, help=answer.predicted.reason), sign, str(bound))
+        cards.append(card)
     return cards
 
 

@@ -1,4 +1,4 @@
-"""Measured points of one model for a chart over batch or context, taken from recordings."""
+"""Measured points of one model, taken from recordings: of a step, or along batch or context."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_routing
 from costmodel.inputs.workload import Backend, Workload
 from costmodel.layers.dtype import DTYPES
+from costmodel.layers.mesh import ONE_GPU
 from costmodel.recordings.measured import Exact, Spread
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Case, Recording, Run
@@ -17,6 +18,7 @@ from costmodel.validation.recorded_routing import recorded_routing
 from dashboard.app.recordings import load, matching
 
 Along = Literal["batch", "context"]  # what varies along a chart
+MEASURED = ("time.predicted_s", "hbm_bytes.compulsory", "energy.predicted_j")  # of a step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,26 @@ def points(
 def on_gpu(points: Sequence[Point], hardware_name: str) -> list[Point]:
     """The points that the GPU of a preset measured."""
     return [point for point in points if PRESETS.get(point.device) == hardware_name]
+
+
+def measured_step(model: ModelConfig, workload: Workload, hardware_name: str) -> dict[str, Point]:
+    """What was measured of this very step on this GPU by this backend, by the predicted quantity.
+
+    Of several recordings the first one's; empty on several GPUs, of which there is none.
+    """
+    if workload.mesh != ONE_GPU:
+        return {}
+    recordings = recorded(model)
+    measured = {}
+    for name in MEASURED:
+        of_step = [
+            point
+            for point in on_gpu(points(recordings, name, workload, "batch"), hardware_name)
+            if point.x == workload.batch
+        ]
+        if of_step:
+            measured[name] = of_step[0]
+    return measured
 
 
 def left_out(
