@@ -55,7 +55,7 @@ PAGES: dict[str, dict[str, Change]] = {
         "own model": lambda tab: tab.unfold("ex_own"),
     },
     "compare": {
-        "compared by": lambda tab: tab.segment("cmp_by", "predicted time"),
+        "compared by": lambda tab: tab.segment("cmp_by", "HBM bytes"),
         "over": lambda tab: tab.segment("cmp_over", "context"),
         "added model": lambda tab: tab.switch("cmp_add"),
         "third model": lambda tab: tab.choose("cmp_models", "llama-3.1-8b"),

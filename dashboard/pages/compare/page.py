@@ -12,19 +12,14 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.questions.compare import sentences
 from costmodel.questions.compare_mesh import mesh_sentences
 from costmodel.questions.grid import Grid
+from costmodel.questions.request import MAX_PRICE_PER_HOUR
 from costmodel.questions.sparse_attention import payoff_sentences
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.tables.comparison import kept_table
 from costmodel.show.tables.mesh import NOT_MEASURED
 from costmodel.show.tables.notes import workload_words
-from dashboard.app.address import linked, one_of, some_of, switch
-from dashboard.app.own_model import read_model
-from dashboard.app.pins import kept_elsewhere, link, pinned, take_linked
-from dashboard.app.selection import Selection
-from dashboard.app.shell import current_selection, refused
-from dashboard.app.widgets import cards, chart, explained, plain, table, text_table
-from dashboard.pages.compare import charts, data
-from dashboard.pages.compare.measured_points import (
+from dashboard.app.address import linked, number, one_of, some_of, switch
+from dashboard.app.measured_points import (
     Along,
     distinct_points,
     left_out,
@@ -32,10 +27,18 @@ from dashboard.pages.compare.measured_points import (
     points,
     recorded,
 )
+from dashboard.app.own_model import read_model
+from dashboard.app.pins import kept_elsewhere, link, pinned, take_linked
+from dashboard.app.selection import Selection
+from dashboard.app.shell import current_selection, refused
+from dashboard.app.widgets import cards, chart, explained, plain, table, text_table
+from dashboard.pages.compare import charts, data, decision
 from dashboard.pages.compare.measured_table import measured_rows
+from dashboard.pages.compare.ratio import ratio_alt, ratio_chart
 
 PAIR = ["olmoe-1b-7b", "ultramemv2-1b-7b"]
 FEWEST, MOST = 2, 4
+PRICE_WIDTH = 280  # pixels
 AXES: tuple[Along, ...] = get_args(Along)
 HOW = """\
 Each line is the prediction of one model at every point of the axis; `sparsecost compare` prints the
@@ -93,14 +96,15 @@ except InputError as error:
     with top:
         refused("These models cannot be compared", str(error))
     st.stop()
+opening = data.PREDICTED_TIME if decision.timed(predictions) else data.BOUND_TIME
 with st.container(horizontal=True):
     name = str(
         st.segmented_control(
             "Compared by",
             list(data.COMPARED),
-            default="HBM bytes",
+            default=opening,
             required=True,
-            **linked("cmp_by", one_of(data.COMPARED), instead="HBM bytes"),
+            **linked("cmp_by", one_of(data.COMPARED), instead=opening),
         )
     )
     axis = st.segmented_control(
@@ -110,16 +114,40 @@ with st.container(horizontal=True):
         required=True,
         **linked("cmp_over", one_of(AXES), instead=AXES[0]),
     )
+price = st.number_input(
+    "Price of one GPU, USD an hour",
+    min_value=0.0,
+    max_value=MAX_PRICE_PER_HOUR,
+    value=None,
+    placeholder="no price",
+    width=PRICE_WIDTH,
+    **linked("cmp_price", number(0, MAX_PRICE_PER_HOUR, may_be_empty=True), instead=None),
+)
 quantity = data.COMPARED[name]
 meshed = any(prediction.gpus > 1 for prediction in predictions)
 workloads = [prediction.workload for prediction in predictions]
 grids = data.over(models, selection, axis)
-advantages = data.advantages(models, predictions, selection, quantity) if axis == "batch" else []
+decisive = data.advantages(models, predictions, selection, data.COMPARED[opening])
+advantages = []
+if axis == "batch":
+    advantages = (
+        decisive if name == opening else data.advantages(models, predictions, selection, quantity)
+    )
 recordings = [{} if meshed else recorded(model) for model in models]
 
 with top:
-    st.title(plain(data.answer(predictions, grids, name)))
+    st.title(plain(decision.headline(predictions)))
     st.caption(plain(f"{workload_words(*workloads)}, on {selection.hardware.name}"))
+    st.markdown(
+        plain(
+            decision.sentence(
+                predictions,
+                decision.measured_times(predictions, selection.hardware_name),
+                decisive,
+                price,
+            )
+        )
+    )
     if large := data.too_large(predictions):
         at = f"batch {selection.workload.batch:,}, context {selection.workload.context:,}"
         st.warning(plain(f"At {at} these do not fit into the GPU's memory: {', '.join(large)}"))
@@ -137,6 +165,10 @@ measured = [
     for of_model, workload in zip(recordings, workloads, strict=True)
 ]
 others = left_out(recordings, quantity.axis.quantity.name, workloads, axis, selection.hardware_name)
+st.subheader(plain(data.answer(predictions, grids, name)))
+ratios = ratio_chart(grids, name, axis, measured)
+if ratios is not None:
+    chart(ratios, alt=ratio_alt(grids, name, axis), key="cmp_ratio")
 chart(
     charts.main_chart(
         grids,

@@ -1,0 +1,137 @@
+"""What a reader of the page Compare decides by: times, crossover, fit and cost, in one sentence.
+
+Times are predicted where a calibration predicts them, else roofline bounds; measured ones are of
+the very step on the same GPU, by each backend that a recording has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import get_args
+
+from costmodel import units
+from costmodel.costs.latency import Unknown
+from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.inputs.workload import MAX_BATCH, Backend
+from costmodel.questions.compare import Advantage
+from costmodel.questions.request import HOUR_S, MILLION
+from dashboard.app.measured_points import measured_step
+
+TIME = "time.predicted_s"
+DIGITS = STEP_QUANTITIES[TIME].digits
+BOUND = STEP_QUANTITIES["time.floor_s"].label
+
+Measured = Mapping[Backend, Sequence[float | None]]
+"""The measured times of all models, in seconds, by the backend whose kernels ran."""
+
+
+def timed(predictions: Sequence[Prediction]) -> bool:
+    """Whether the times of all models are predicted."""
+    return not any(isinstance(prediction.time, Unknown) for prediction in predictions)
+
+
+def times(predictions: Sequence[Prediction]) -> list[float]:
+    """Seconds of each model's step: predicted if all are, else roofline bounds."""
+    if not timed(predictions):
+        return [float(prediction.floor_s) for prediction in predictions]
+    return [
+        float(prediction.time.predicted_s)
+        for prediction in predictions
+        if not isinstance(prediction.time, Unknown)
+    ]
+
+
+def measured_times(predictions: Sequence[Prediction], hardware_name: str) -> Measured:
+    """The measured times of the sidebar's step; backends without any are left out."""
+    measured: dict[Backend, list[float | None]] = {}
+    for backend in get_args(Backend):
+        points = [
+            measured_step(one.model, replace(one.workload, backend=backend), hardware_name).get(
+                TIME
+            )
+            for one in predictions
+        ]
+        if any(points):
+            measured[backend] = [None if point is None else point.value for point in points]
+    return measured
+
+
+def headline(predictions: Sequence[Prediction]) -> str:
+    """The title: the fastest model, and how much less time it takes than the next one."""
+    known = sorted(zip(times(predictions), (one.model.name for one in predictions), strict=True))
+    (least, model), (following, other) = known[:2]
+    basis = (
+        f"predicted with the backend {predictions[0].workload.backend}"
+        if timed(predictions)
+        else f"by the {BOUND}"
+    )
+    at = f"at batch {predictions[0].workload.batch:,}, {basis}"
+    if units.rounded(least, DIGITS) == units.rounded(following, DIGITS):
+        return f"{model} and {other} take the same time {at}"
+    return f"{model} takes {_ratio(least / following)} the time of {other} {at}"
+
+
+def sentence(
+    predictions: Sequence[Prediction],
+    measured: Measured,
+    advantages: Sequence[Advantage],
+    price_per_hour: float | None,
+) -> str:
+    """Times as predicted and measured, crossover, fit and cost of all models, in their order."""
+    names = " / ".join(one.model.name for one in predictions)
+    basis = "predicted" if timed(predictions) else f"at least ({BOUND})"
+    parts = [f"{basis} {_each(times(predictions))}"]
+    parts += [f"measured with {backend} {_each(values)}" for backend, values in measured.items()]
+    if not measured:
+        parts.append("not measured in this step on this GPU")
+    parts += _crossovers(advantages, predictions[0].model.name)
+    fits = " / ".join(units.count(int(one.memory.max_batch)) for one in predictions)
+    lacking = [one.model.name for one in predictions if not one.memory.fits]
+    parts.append(
+        f"fits up to batch {fits}" + (f" (NOT here: {', '.join(lacking)})" if lacking else "")
+    )
+    if price_per_hour is not None:
+        least = "" if timed(predictions) else "at least "
+        usd = [
+            one.gpus * price_per_hour * seconds / HOUR_S / _tokens(one) * MILLION
+            for one, seconds in zip(predictions, times(predictions), strict=True)
+        ]
+        each = " / ".join(units.significant(value, DIGITS) for value in usd)
+        parts.append(f"{least}{each} USD a million tokens")
+    return f"{names}: {'; '.join(parts)}."
+
+
+def _tokens(prediction: Prediction) -> int:
+    return prediction.workload.batch * prediction.workload.new_tokens
+
+
+def _ratio(value: float) -> str:
+    """A ratio of two times, with the digits of a prediction."""
+    return f"{units.significant(value, DIGITS)}x"
+
+
+def _each(values: Sequence[float | None]) -> str:
+    """Times of all models, each but the first with its ratio to the first."""
+    first, words = values[0], []
+    for index, value in enumerate(values):
+        text = units.NOT_KNOWN if value is None else units.seconds(units.rounded(value, DIGITS))
+        if index and value and first:
+            text += f" ({_ratio(value / first)})"
+        words.append(text)
+    return " / ".join(words)
+
+
+def _crossovers(advantages: Sequence[Advantage], reference: str) -> list[str]:
+    """Over which batches each model is faster than the first."""
+    words = []
+    for one in advantages:
+        ranges = [
+            f"from batch {first:,} up" if last is None else f"at batches {first:,} to {last:,}"
+            for first, last in one.intervals
+        ]
+        words.append(
+            f"{one.model} is the faster {' and '.join(ranges)}"
+            if ranges
+            else f"{reference} is the faster at every batch up to {min(one.known_to, MAX_BATCH):,}"
+        )
+    return words

@@ -1,0 +1,100 @@
+"""Compare opens on the decision: its sentence, and the chart of the ratio."""
+
+import json
+from functools import partial
+
+import pytest
+
+from costmodel.inputs.catalog import load_model
+from dashboard.app.measured_points import Point
+from dashboard.app.widgets import plain
+from dashboard.pages.compare import data, decision
+from dashboard.pages.compare.ratio import measured_ratios, ratio_chart
+from tests.commands import output
+from tests.committed import FOLDER
+from tests.dashboard.pages import chosen, opened
+
+PAIR = ("olmoe-1b-7b", "ultramemv2-1b-7b")
+page = partial(opened, "compare")
+
+
+def predicted_s() -> list[float]:
+    """The times of both models at batch 64, by the command line."""
+    return [
+        json.loads(output("predict", name, "--batch", "64", "--json"))["time"]["predicted_s"]
+        for name in PAIR
+    ]
+
+
+def measured_s() -> list[float]:
+    """The same as the shipped recordings hold them."""
+    step = {"phase": "decode", "batch": 64, "context": 2048, "routing": "uniform"}
+    times = []
+    for name in PAIR:
+        cases = json.loads((FOLDER / f"h200-{name}.json").read_text())["cases"]
+        (runs,) = [one["runs"] for one in cases if step.items() <= one["workload"].items()]
+        times.append(runs["time"]["step"]["graph_s"]["median"])
+    return times
+
+
+def three(value: float) -> str:
+    return f"{value:.3g}"
+
+
+@pytest.mark.slow
+def test_the_page_opens_on_the_decision_with_predicted_and_measured_times() -> None:
+    at = page(cmp_price="3")
+    first, second = predicted_s()
+    assert at.title[0].value == plain(
+        f"UltraMemV2-1B/7B (reconstruction) takes {three(second / first)}x the time of OLMoE-1B-7B"
+        " at batch 64, predicted with the backend torch"
+    )
+    text = at.markdown[0].value.replace("\\", "")
+    assert f"predicted {three(first * 1e3)} ms / {three(second * 1e3)} ms" in text
+    seen = measured_s()
+    assert f"measured with torch {three(seen[0] * 1e3)} ms / {three(seen[1] * 1e3)} ms" in text
+    usd = [3 * seconds / 3600 / 64 * 1e6 for seconds in (first, second)]  # of 64 tokens a step
+    assert f"{three(usd[0])} / {three(usd[1])} USD a million tokens" in text
+    assert "is the faster" in text
+    assert "fits up to batch 507 / 510" in text
+    assert "USD" not in page().markdown[0].value
+    charts = [chart.proto.alt for chart in at.get("plotly_chart")]
+    assert "over OLMoE-1B-7B's" in charts[0]  # the ratio first, the values beneath it
+    assert at.segmented_control(key="cmp_by").value == "predicted time"
+
+
+@pytest.mark.slow
+def test_without_predictions_it_decides_by_bounds_and_says_so() -> None:
+    at = page(gpu="b200")
+    assert "by the roofline bound" in at.title[0].value
+    text = at.markdown[0].value.replace("\\", "")
+    assert "at least (roofline bound) " in text
+    assert "not measured in this step on this GPU" in text
+    assert at.segmented_control(key="cmp_by").value == "floor"
+
+
+def test_the_ratio_is_that_of_two_predictions_and_of_two_measured_points() -> None:
+    selection, models = chosen(), [load_model(name) for name in PAIR]
+    grids = data.over(models, selection, "batch")
+    figure = ratio_chart(grids, "predicted time", "batch", [[], []])
+    assert figure is not None
+    (line,) = figure.data
+    first, second = predicted_s()
+    assert line.y[list(line.x).index(64)] == pytest.approx(second / first)
+    assert len(figure.layout.shapes) == 1  # the line at 1
+    points = [
+        [measured(64, 2.0), measured(4, 1.0), measured(8, 1.0, "fused")],
+        [measured(64, 3.0), measured(8, 4.0), measured(16, 1.0)],
+    ]
+    assert measured_ratios(points) == [{64: 1.5}]  # the same machine and backend measured both
+
+
+def measured(x: int, value: float, backend: str = "torch") -> Point:
+    return Point(x=x, value=value, source="r.json", device="NVIDIA H200", backend=backend)
+
+
+def test_models_that_do_not_fit_are_named() -> None:
+    selection = chosen(model="deepseek-v3")
+    models = [load_model("olmoe-1b-7b"), load_model("deepseek-v3")]
+    predictions = [selection.predict(model) for model in models]
+    assert "(NOT here: DeepSeek-V3)" in decision.sentence(predictions, {}, [], None)
