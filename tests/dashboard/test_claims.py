@@ -1,12 +1,16 @@
 """The page `Is it true?`: every claim has its verdict, and its link opens without a complaint."""
 
+import json
+
 import pytest
 
+from costmodel import units
 from costmodel.questions.claims.answers import answers
 from costmodel.questions.claims.claim import Answer, claims
 from costmodel.questions.claims.parity import HELD_OUT, parity
 from dashboard.app.widgets import plain
-from dashboard.pages.claims import charts, data
+from dashboard.pages.claims import charts, data, worst
+from tests.commands import output
 from tests.dashboard.pages import opened
 
 
@@ -61,3 +65,28 @@ def test_the_link_of_a_claim_opens_what_it_names(answer: Answer) -> None:
     at = opened(view.page, **dict(view.query))  # type: ignore[arg-type]
     told = [warning.value for warning in at.warning if "In the address" in warning.value]
     assert not told
+
+
+@pytest.mark.slow
+def test_the_worst_predictions_are_those_of_validate_the_worst_first() -> None:
+    """Against `validate --json` of the same recordings."""
+    said = json.loads(output("validate", "--json"))
+    at = opened("claims", cl_part=data.WORST, cl_worst="time as a CUDA graph")
+    assert at.info[0].value == worst.OF_DEVELOPMENT
+    entries = worst.overview().steps["time as a CUDA graph"]
+    lines = [
+        line
+        for line in said["errors"]
+        if (line["quantity"], line["level"], line["run"]) == ("graph_s", "step", "time")
+    ]
+    assert len(entries) == sum(line["compared"] for line in lines)
+    ratios = [entry.row.ratio or 1 for entry in entries]
+    farthest = [max(ratio, 1 / ratio) for ratio in ratios]
+    assert farthest == sorted(farthest, reverse=True)
+    assert units.ratio(ratios[0]) in at.title[0].value
+    first, leaves = (frame.value for frame in at.dataframe)
+    assert first["Measured / predicted"][0] == units.ratio(ratios[0])
+    assert len(leaves) == worst.WORST_LEAVES
+    *models, line = worst.parity(entries).data
+    assert sum(len(trace.x) for trace in models) == len(entries)
+    assert line.x == line.y

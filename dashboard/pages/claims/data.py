@@ -16,7 +16,8 @@ from costmodel.questions.published.public_rows import public_rows
 from costmodel.questions.published.public_shares import by_batch, rules
 
 CLAIMS, PUBLIC, ACCURACY = "claims", "public measurements", "accuracy"
-PARTS = (CLAIMS, PUBLIC, ACCURACY)
+WORST = "worst predictions"
+PARTS = (CLAIMS, PUBLIC, ACCURACY, WORST)
 EVERY = "all"
 MAX_ROWS = 500  # of a table
 FILTERS = {"gpu": "GPU", "engine": "Engine", "model": "Model"}

@@ -10,7 +10,7 @@ from costmodel.show.tables.public import batch_table, coverage_table, skipped_ta
 from dashboard.app.address import linked, one_of
 from dashboard.app.entry import PAGES_FOLDER
 from dashboard.app.widgets import chart, explained, plain, prose, table, text_table
-from dashboard.pages.claims import charts, data
+from dashboard.pages.claims import charts, data, worst
 
 HOW_PUBLIC = """
 Others measured these times and published them; this project repeated none. The bound is computed
@@ -116,6 +116,33 @@ def draw_accuracy() -> None:
     table(map(data.parity_cells, points), alt="Predicted and measured steps.", key="cl_points")
 
 
+def draw_worst() -> None:
+    """What `validate` says of the shipped recordings: a parity plot, the worst cases first."""
+    with st.spinner("Comparing every shipped recording with its predictions"):
+        steps = worst.overview().steps
+    titles = list(steps)
+    title = st.selectbox(
+        "Quantity of a step",
+        titles,
+        **linked("cl_worst", one_of(titles), instead=titles[0]),
+    )
+    entries = steps[str(title)]
+    st.title(plain(worst.sentence(str(title), entries)))
+    st.info(worst.OF_DEVELOPMENT)
+    chart(
+        worst.parity(entries),
+        alt=f"Predicted against measured {title}, both axes logarithmic, a line where both agree;"
+        " the table below has the worst.",
+        key="cl_worst_parity",
+    )
+    shown = worst.step_rows(entries)
+    st.caption(f"{len(shown):,} of {len(entries):,} steps, the worst first.")
+    table(shown, alt=f"Steps by how far {title} is off.", key="cl_worst_steps")
+    st.subheader("Operators that are farthest off in kernel time, each at its worst")
+    table(worst.leaf_rows(), alt="Operators by how far kernel time is off.", key="cl_worst_leaves")
+    st.caption("The same from the command line, with every row: sparsecost validate --all")
+
+
 part = st.segmented_control(
     "Part",
     list(data.PARTS),
@@ -127,5 +154,7 @@ if part == data.PUBLIC:
     draw_public()
 elif part == data.ACCURACY:
     draw_accuracy()
+elif part == data.WORST:
+    draw_worst()
 else:
     draw_claims()
