@@ -11,6 +11,7 @@ from typing import Literal
 
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, Unknown
+from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
@@ -22,7 +23,7 @@ from costmodel.units import capacity, rounded, seconds
 LEAST_S, MOST_S = 1e-6, 1e6
 DIGITS = 3  # significant ones of a time in a sentence
 LATE_DIGITS = 4  # of one that may be just above the target
-NAMES = {"ttft_s": "time to first token", "tpot_s": "time per output token"}
+NAMES = {f"{name}_s": REQUEST_QUANTITIES[f"{name}.predicted_s"].label for name in ("ttft", "tpot")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
