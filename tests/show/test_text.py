@@ -141,8 +141,9 @@ def test_a_terminal_folds_text_and_keeps_numbers_whole(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("costmodel.show.text.Console", terminal)
     assert console().is_terminal
-    table = Table(title="t", headers=("path", "n"), rows=(("x" * 60, "1,234,567"),))
+    table = Table(title="t " * 40, headers=("path", "n"), rows=(("x" * 60, "1,234,567"),))
     show([table])
+    assert max(map(len, re.sub(r"\x1b\[\d*m", "", out.getvalue()).splitlines())) <= 40
     folded = [line for line in out.getvalue().splitlines() if "x" in line]
     assert sum(line.count("x") for line in folded) == 60
     assert len(folded) > 1

@@ -50,6 +50,7 @@ def sweep_table(
         headers=("model", "GPU", *meshed, "routing", "batch", "context", *map(head, names)),
         rows=tuple(rows),
         text_columns=3 + len(meshed),
+        keys=5 + len(meshed),
         notes=tuple(notes),
     )
 
