@@ -5,9 +5,10 @@ A command decorated with `takes_workload` gets them all in place of its paramete
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -31,13 +32,15 @@ from costmodel.cli.options import (
     WindowCacheOpt,
 )
 from costmodel.errors import InputError, shown
-from costmodel.inputs.mesh import parse_mesh
+from costmodel.inputs.mesh import FEWEST, parse_mesh
 from costmodel.inputs.parse import (
+    MAX_LIST,
     parse_batches,
     parse_contexts,
     parse_count,
     parse_placed,
     parse_routing,
+    parse_span,
     parse_workload,
 )
 from costmodel.inputs.workload import (
@@ -51,7 +54,7 @@ from costmodel.inputs.workload import (
     Phase,
     Workload,
 )
-from costmodel.layers.mesh import AskedMesh, Mesh
+from costmodel.layers.mesh import MAX_GPUS, AskedMesh, Mesh
 from costmodel.routing.popularity import Routing
 
 
@@ -94,15 +97,30 @@ class TypedMesh:
         Raises:
             InputError: One of them breaks a rule, or stands twice.
         """
-        texts = (self.gpus, self.tp, self.ep, self.pp, self.dp)
         found: dict[Mesh | AskedMesh, None] = {}
-        lists = ([None] if text is None else text.split(",") for text in texts)
+        lists = [_sizes(getattr(self, field), field) for field in ("gpus", "tp", "ep", "pp", "dp")]
+        if (count := prod(map(len, lists))) > MAX_LIST:
+            raise InputError(f"mesh: {count:,} meshes are listed; at most {MAX_LIST:,} are taken")
         for gpus, tp, ep, pp, dp in product(*lists):
             mesh = replace(self, gpus=gpus, tp=tp, ep=ep, pp=pp, dp=dp).mesh()
             if mesh in found:
                 raise InputError(f"mesh={shown(mesh.label)}: is listed twice")
             found[mesh] = None
         return tuple(found)
+
+
+def _sizes(text: str | None, field: str) -> Sequence[str | None]:
+    """The sizes in a list of numbers, ranges and `auto`, each as a text; None alone: not given."""
+    if text is None:
+        return (None,)
+    sizes: list[str] = []
+    for item in text.split(","):
+        fewest = item == FEWEST
+        span = [item] if fewest else parse_span(item, field=field, low=1, high=MAX_GPUS)
+        if len(sizes) + len(span) > MAX_LIST:
+            raise InputError(f"{field}: holds over {MAX_LIST:,} values; at most so many are taken")
+        sizes += map(str, span)
+    return sizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +137,7 @@ class TypedWorkload(TypedMesh):
         str | None,
         typer.Option(
             metavar="N",
-            help="Sequences; compare, sweep and report take a list."
+            help="Sequences; compare, sweep and report take a list: 1,16,64 or 1-64 or 64-256/64."
             " (Default: 1; compare: 1 to 4096.)",
         ),
     ] = None

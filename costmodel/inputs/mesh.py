@@ -3,6 +3,8 @@
 from costmodel.inputs.parse import parse_count
 from costmodel.layers.mesh import MAX_GPUS, AskedMesh, Mesh, TableSplit
 
+FEWEST = "auto"  # of `gpus`: as few as fit
+
 
 def parse_mesh(
     gpus: str | None,
@@ -23,7 +25,7 @@ def parse_mesh(
         name: None if text is None else parse_count(text, field=name, low=1, high=MAX_GPUS)
         for name, text in (("tp", tp), ("ep", ep), ("pp", pp), ("dp", dp))
     }
-    fewest = gpus == "auto"
+    fewest = gpus == FEWEST
     asked = AskedMesh(
         gpus=None
         if gpus is None or fewest

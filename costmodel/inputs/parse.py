@@ -111,14 +111,44 @@ def parse_choice(text: str, *, field: str, options: Sequence[str]) -> str:
 
 
 def parse_counts(text: str, *, field: str, low: int, high: int) -> tuple[int, ...]:
-    """Different whole numbers from `low` to `high`, separated by commas, in the order typed."""
+    """Different whole numbers from `low` to `high`: a list of numbers and ranges, in its order.
+
+    `64-256/64` is the range from 64 to at most 256 in steps of 64, `1-64` one in steps of 1.
+
+    Raises:
+        InputError: An item is neither, a number stands twice, or there are over `MAX_LIST`.
+    """
     items = text.split(",")
-    if len(items) > MAX_LIST:
-        raise InputError(f"{field}: holds {len(items):,} values; at most {MAX_LIST:,} are taken")
-    values = tuple(parse_count(item, field=field, low=low, high=high) for item in items)
-    if len(set(values)) != len(values):
+    count = len(items)  # of the values at least
+    if count <= MAX_LIST:
+        ranges = [parse_span(item, field=field, low=low, high=high) for item in items]
+        count = sum(map(len, ranges))
+    if count > MAX_LIST:
+        raise InputError(f"{field}: holds {count:,} values; at most {MAX_LIST:,} are taken")
+    values = [value for span in ranges for value in span]
+    if len(set(values)) != count:
         raise InputError(f"{field}={shown(text)}: a value is listed twice")
-    return values
+    return tuple(values)
+
+
+def parse_span(text: str, *, field: str, low: int, high: int) -> range:
+    """One whole number, or `from-to/step`: the numbers of a range, its first always among them."""
+    span, slash, step = text.partition("/")
+    first, dash, last = span.partition("-")
+    try:
+        start = parse_count(first, field=field, low=low, high=high)
+        end = parse_count(last, field=field, low=low, high=high) if dash else start
+        every = parse_count(step, field=field, low=1, high=high) if slash else 1
+    except InputError:
+        start, end, every = 0, -1, 0
+    if every and end < start:
+        raise InputError(f"{field}={shown(text)}: ends below its beginning")
+    if not every or (slash and not dash):
+        raise InputError(
+            f"{field}={shown(text)}: must be a whole number from {low:,} to {high:,}, or from-to/step"
+            " of such (64-256/64)"
+        )
+    return range(start, end + 1, every)
 
 
 def parse_batches(text: str) -> tuple[int, ...]:

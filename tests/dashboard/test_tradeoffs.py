@@ -76,7 +76,7 @@ def test_a_range_that_is_none_is_refused_by_name(text: str, name: str) -> None:
 
 @pytest.mark.parametrize("text", ["16..128", "16-128/0", "16-128/x", "70000"])
 def test_a_broken_range_is_named_as_typed_with_what_is_taken(text: str) -> None:
-    rule = "is no whole number from 1 to 65,536, nor from-to/step of such (64-256/64)"
+    rule = "must be a whole number from 1 to 65,536, or from-to/step of such (64-256/64)"
     with pytest.raises(InputError) as caught:
         tradeoffs.parse_range(f"8,{text}", field("num_experts"))
     assert str(caught.value) == f"num_experts='{text}': {rule}"

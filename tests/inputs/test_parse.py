@@ -1,6 +1,7 @@
 """Counts, lists, routings and workloads as they are typed."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,9 @@ def test_bounds_themselves_are_taken() -> None:
             parse_contexts(text)
 
 
-@pytest.mark.parametrize("text", ["", ",", "1,", ",1", "1,,2", "1;2", "1 2", "1-4", "1,x"])
+@pytest.mark.parametrize(
+    "text", ["", ",", "1,", ",1", "1,,2", "1;2", "1 2", "1-", "1/2", "1-4/0", "1,x"]
+)
 def test_a_list_holds_numbers_alone(text: str) -> None:
     with pytest.raises(InputError, match=r"batch=.*: must be a whole number from 1 to 1,048,576"):
         parse_batches(text)
@@ -125,6 +128,34 @@ def test_a_list_has_its_longest() -> None:
         parse_contexts(f"{longest},{MAX_LIST}")
     with pytest.raises(InputError, match="holds 1,000,001 values"):
         parse_contexts("," * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1-4", (1, 2, 3, 4)),
+        ("64-256/64", (64, 128, 192, 256)),
+        ("1-8/3", (1, 4, 7)),
+        ("5-5", (5,)),
+        ("512, 1-2 ,16-32/16", (512, 1, 2, 16, 32)),
+        ("1_000 - 3_000 / 1_000", (1000, 2000, 3000)),
+    ],
+)
+def test_a_list_holds_ranges(text: str, values: tuple[int, ...]) -> None:
+    assert parse_batches(text) == values
+
+
+def test_a_range_has_its_rules() -> None:
+    assert len(parse_contexts(f"0-{MAX_LIST - 1}")) == MAX_LIST
+    for text, rule in (
+        ("4-1", "batch='4-1': ends below its beginning"),
+        ("2,1-4", "batch='2,1-4': a value is listed twice"),
+        ("1-4097", "batch: holds 4,097 values; at most 4,096 are taken"),
+        ("1-1000000,1-1000000/2", "batch: holds 1,500,000 values; at most 4,096 are taken"),
+        ("1-1048577", "batch='1-1048577': must be a whole number from 1 to 1,048,576, or from"),
+    ):
+        with pytest.raises(InputError, match=re.escape(rule)):
+            parse_batches(text)
 
 
 def test_the_word_uniform_names_a_routing() -> None:

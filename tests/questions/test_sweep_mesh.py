@@ -92,5 +92,8 @@ def test_a_typed_list_of_meshes() -> None:
         *(Mesh(), Mesh(dp=4), Mesh(tp=2), Mesh(tp=2, dp=4)),
     )
     assert TypedMesh(gpus="2,auto").meshes() == (AskedMesh(gpus=2), AskedMesh(fewest=True))
+    assert TypedMesh(tp="1-4/3").meshes() == (Mesh(), Mesh(tp=4))
+    with pytest.raises(InputError, match=r"mesh: 1,000,000 meshes are listed; at most 4,096"):
+        TypedMesh(tp="1-1000", dp="1-1000").meshes()
     with pytest.raises(InputError, match=r"mesh='2 GPUs \(tp 2\)': is listed twice"):
         TypedMesh(tp="2,2").meshes()

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.parse import parse_count
+from costmodel.inputs.parse import parse_span
 from costmodel.layers.base import LayerKind, Size, sizes_of
 from costmodel.questions.matching.sizes import resized
 from costmodel.strict import explained
@@ -101,9 +101,13 @@ def parse_range(text: str, field: SweptField) -> tuple[Value, ...]:
     values: list[Value] = []
     for item in text.split(","):
         whole = isinstance(field.value, int)
-        values += _span(item, field.name, int(field.size.most)) if whole else [_share(item, field)]
-        if len(values) > MAX_VALUES:
+        most = int(field.size.most)
+        more: Sequence[Value] = (
+            parse_span(item, field=field.name, low=1, high=most) if whole else [_share(item, field)]
+        )
+        if len(values) + len(more) > MAX_VALUES:
             raise InputError(f"{field.name}: holds over {MAX_VALUES} values")
+        values += more
     return tuple(dict.fromkeys(values))
 
 
@@ -117,25 +121,6 @@ def _share(text: str, field: SweptField) -> float:
             f"{field.name}={shown(text)}: is a number above 0 and at most {field.size.most:g}"
         )
     return value
-
-
-def _span(text: str, name: str, most: int) -> range:
-    span, slash, step_text = text.partition("/")
-    first, dash, last = span.partition("-")
-    try:
-        low = parse_count(first, field=name, low=1, high=most)
-        high = parse_count(last, field=name, low=1, high=most) if dash else low
-        step = parse_count(step_text, field=name, low=1, high=most) if slash else 1
-    except InputError:
-        raise InputError(
-            f"{name}={shown(text)}: is no whole number from 1 to {most:,}, nor from-to/step of such"
-            " (64-256/64)"
-        ) from None
-    if high < low:
-        raise InputError(f"{name}={shown(text)}: ends below its beginning")
-    if (high - low) // step >= MAX_VALUES:
-        raise InputError(f"{name}={shown(text)}: holds over {MAX_VALUES} values")
-    return range(low, high + 1, step)
 
 
 def designs(base: ModelConfig, ranges: Mapping[str, Sequence[Value]]) -> Designs:
