@@ -145,8 +145,8 @@ def parse_span(text: str, *, field: str, low: int, high: int) -> range:
         raise InputError(f"{field}={shown(text)}: ends below its beginning")
     if not every or (slash and not dash):
         raise InputError(
-            f"{field}={shown(text)}: must be a whole number from {low:,} to {high:,}, or from-to/step"
-            " of such (64-256/64)"
+            f"{field}={shown(text)}: must be a whole number from {low:,} to {high:,}, or"
+            " from-to/step of such (64-256/64)"
         )
     return range(start, end + 1, every)
 
