@@ -68,7 +68,7 @@ def test_words_are_folded_and_numbers_are_not() -> None:
     ]
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_categories=("C",))), st.integers(2, 60))
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["C"])), st.integers(2, 60))
 def test_folded_text_fits_and_loses_nothing(text: str, width: int) -> None:
     folded = folded_text(text, width)
     assert all(cell_len(line) <= width for line in folded)
