@@ -29,6 +29,7 @@ from costmodel.layers.peer import Peer
 from costmodel.layers.per_layer_embedding import PerLayerEmbedding
 from costmodel.layers.primitives import Activation
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.qsa import PooledKeyAttention
 from costmodel.layers.short_conv import ShortConv
 from costmodel.layers.ultramem import UltraMem
 from costmodel.routing.popularity import Routing, Uniform, Zipf
@@ -112,6 +113,24 @@ def block_sparse(draw: st.DrawFn) -> MixerKind:
     )
 
 
+@st.composite
+def pooled_keys(draw: st.DrawFn) -> MixerKind:
+    groups, size, ratio = draw(st.integers(1, 3)), draw(widths), draw(st.integers(1, 4))
+    return PooledKeyAttention(
+        num_attention_heads=groups * draw(st.integers(1, 3)),
+        num_key_value_heads=groups,
+        head_dim=size,
+        qk_norm=draw(st.sampled_from(["none", "head", "full"])),
+        rotary_dim=draw(st.none() | st.integers(0, size)),
+        attention_bias=draw(flags),
+        output_gate=draw(flags),
+        index_n_heads=draw(st.integers(1, 3)),
+        index_head_dim=draw(widths),
+        index_budget=ratio * draw(st.integers(1, 4)),
+        index_compress_ratio=ratio,
+    )
+
+
 short_conv: st.SearchStrategy[MixerKind] = st.builds(
     ShortConv, conv_L_cache=st.integers(2, 5), conv_bias=flags
 )
@@ -161,7 +180,7 @@ recurrent = short_conv | gated_delta_net() | kimi_delta_attention | mamba2()
 side_by_side: st.SearchStrategy[MixerKind] = st.builds(
     AttentionAndMamba2, attention=gqa(), mamba=mamba2()
 )
-attentions = gqa() | block_sparse() | mla | recurrent | side_by_side
+attentions = gqa() | block_sparse() | pooled_keys() | mla | recurrent | side_by_side
 
 activations = st.sampled_from(get_args(Activation))
 dense: st.SearchStrategy[FfnKind] = st.builds(

@@ -1,8 +1,10 @@
 """Query-key pairs of attention to chosen blocks: each query reads the best t blocks of b tokens.
 
 Blocks begin at the multiples of b, so that the newest one of a query at position p holds
-(p mod b) + 1 tokens; it is one of the t. Letters: S cached and T new tokens of a sequence.
-Source: the block mask of MiniMax-M3 in transformers 5.24 (`modeling_minimax_m3_vl`).
+(p mod b) + 1 tokens. It is either one of the t (a local block: MSA), or, until it is whole, read
+beside them (a tail: QSA). Letters: S cached and T new tokens of a sequence.
+Source: the block mask of MiniMax-M3 and the token mask of Qwen4-exp in transformers 5.24
+(`modeling_minimax_m3_vl`, `modeling_qwen4_exp`).
 """
 
 from costmodel.layers.chunked import pairs_of_prompt
@@ -36,8 +38,31 @@ def blocks_seen(step: Step, block: int) -> Number:
 
 def _blocks_of_first(tokens: Number, block: int) -> Number:
     """The sum of ceil(s / b) over s from 1 to `tokens`."""
-    whole, rest = tokens // block, tokens % block
-    return block * (whole * (whole + 1) // 2) + rest * (whole + 1)
+    return tokens + whole_blocks(tokens - 1, block)
+
+
+def tail_pairs(tokens: Number, block: int, topk: int) -> Number:
+    """Pairs of the first `tokens` tokens of a sequence and one head, an unfinished block beside.
+
+    A token that sees s keys attends to min(t, floor(s / b)) b + s mod b of them.
+    """
+    full = smaller(tokens, topk * block)
+    return (
+        full * (full + 1) // 2
+        + (tokens - full) * (topk * block)
+        + _tails(tokens, block)
+        - _tails(full, block)
+    )
+
+
+def _tails(tokens: Number, block: int) -> Number:
+    """The sum of s mod b over s from 1 to `tokens`."""
+    return pairs_of_prompt(tokens + 1, block) - (tokens + 1)
+
+
+def whole_blocks(tokens: Number, block: int) -> Number:
+    """The sum of floor(s / b) over s from 1 to `tokens`: whole blocks that these tokens see."""
+    return (tokens * (tokens + 1) // 2 - _tails(tokens, block)) // block
 
 
 def blocks_letter(step: Step, pairs: Number, most: int) -> Letter:

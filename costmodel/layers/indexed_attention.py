@@ -1,4 +1,4 @@
-"""Grouped-query attention to blocks of tokens that an indexer chooses.
+"""Grouped-query attention to blocks of tokens that an indexer chooses: what MSA and QSA share.
 
 Letters: N = B T tokens, S cached tokens, D hidden, H query heads, K key-value heads, d head size,
 Hi heads of the indexer, di their size, ri their rotated elements, pairs of a query and a key that

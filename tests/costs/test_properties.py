@@ -20,6 +20,7 @@ from costmodel.layers.formats import Formats
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.msa import BlockSparseAttention
 from costmodel.layers.operator import QUANTITIES, Operator, Step
+from costmodel.layers.qsa import PooledKeyAttention
 from costmodel.layers.site import expanded_paths
 from costmodel.routing.popularity import Uniform, Zipf
 from tests.backends.kernels import kernels
@@ -220,6 +221,10 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
             whole = cached < b * kind.index_topk_blocks
             others = cached if whole else b * (kind.index_topk_blocks - 1) + cached % b
             in_reach = cached * side + others * (token - side)
+        if isinstance(kind, PooledKeyAttention):
+            side, r = int(step.batch) * kind.side_token_bytes(step), kind.index_compress_ratio
+            groups = min((cached + 1) // r, kind.index_budget // r)
+            in_reach = cached * side + (groups * r + (cached + 1) % r - 1) * (token - side)
         if source is not None:  # another layer's cache, read again
             again += in_reach
             continue

@@ -20,6 +20,7 @@ from costmodel.layers.msa import BlockSparseAttention
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import QUANTITIES, Step
 from costmodel.layers.primitives import norm
+from costmodel.layers.qsa import PooledKeyAttention
 from costmodel.layers.site import Site
 from costmodel.layers.ultramem import UltraMem
 from tests.backends.kernels import kernels
@@ -63,6 +64,7 @@ def whole_chunks(model: ModelConfig) -> int:
     kinds += [kind.attention for kind in kinds if isinstance(kind, AttentionAndMamba2)]
     chunks = [kind.attention_chunk_size or 1 for kind in kinds if isinstance(kind, Attention)]
     chunks += [kind.index_block_size for kind in kinds if isinstance(kind, BlockSparseAttention)]
+    chunks += [kind.index_compress_ratio for kind in kinds if isinstance(kind, PooledKeyAttention)]
     return math.lcm(*chunks)
 
 

@@ -25,6 +25,7 @@ from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.msa import BlockSparseAttention
+from costmodel.layers.qsa import PooledKeyAttention
 from costmodel.questions.designs.components import NOT_COSTED, component_keys
 from costmodel.questions.designs.evaluate import evaluate
 from tests.questions.test_designs import assert_predicted
@@ -44,7 +45,20 @@ ROOMY = (  # rules leave each field a choice
         PRESETS["granite-4.0-h-small"],
         attention=AttentionAndMamba2(attention=GQA, mamba=MAMBA),  # type: ignore[arg-type]  # as their names say
     ),
+    replace(
+        PRESETS["llama-3.1-8b"],
+        attention=PooledKeyAttention(
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            head_dim=128,
+            index_n_heads=4,
+            index_head_dim=128,
+            index_budget=2048,
+            index_compress_ratio=4,
+        ),
+    ),
 )
+
 
 TIED = {  # a head of the indexer for each key-value head: neither changes alone
     (BlockSparseAttention, "num_key_value_heads"),

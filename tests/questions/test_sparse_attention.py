@@ -19,7 +19,7 @@ from costmodel.questions.sparse_attention import (
     payoff_sentences,
     payoffs,
 )
-from tests.reference_model.tiny import MSA
+from tests.reference_model.tiny import MSA, QSA
 from tests.steps import tiny_model
 
 GPU = load_hardware("h200")
@@ -79,7 +79,7 @@ def test_reads_of_minimax_m3_by_hand() -> None:
     assert by_bytes.contexts == ((6_656, None),)
 
 
-@pytest.mark.parametrize("mixer", [MSA])
+@pytest.mark.parametrize("mixer", [MSA, QSA])
 def test_attention_to_blocks_has_its_dense_twin(mixer: MixerKind) -> None:
     twin = dense_twin(tiny_model(attention=mixer, hidden_size=16))
     assert twin is not None

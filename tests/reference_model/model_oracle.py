@@ -22,6 +22,7 @@ from costmodel.layers.moe import MoeFfn
 from costmodel.layers.msa import BlockSparseAttention
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.qsa import PooledKeyAttention
 from costmodel.layers.ultramem import UltraMem
 from tests.reference_model import (
     altup_oracle,
@@ -54,7 +55,7 @@ def _attention(
         indexed = [layer for layer in before if isinstance(layer[0], LatentAttention)]
         chosen = oracles.indexed(*indexed[-1], choice) if config.index_topk is not None else None
         return oracles.latent_attention(config, weights, x, chosen)
-    if isinstance(config, BlockSparseAttention):
+    if isinstance(config, BlockSparseAttention | PooledKeyAttention):
         return block_oracles.indexed_attention(config, weights, x)
     if isinstance(config, Attention) and config.shared_kv:
         alike = [layer for layer in before if layer[0].sliding_window == config.sliding_window]

@@ -28,6 +28,7 @@ from costmodel.layers.ngram_embedding import NgramEmbedding
 from costmodel.layers.peer import Peer
 from costmodel.layers.per_layer_embedding import PerLayerEmbedding
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.qsa import PooledKeyAttention
 from costmodel.layers.short_conv import ShortConv
 from costmodel.layers.ultramem import UltraMem
 from reference_model.model import ReferenceModel, build_model
@@ -155,6 +156,17 @@ MSA = BlockSparseAttention(
     index_head_dim=5,
     index_block_size=2,
     index_topk_blocks=2,
+)
+QSA = PooledKeyAttention(
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=6,
+    rotary_dim=4,
+    output_gate=True,
+    index_n_heads=16,
+    index_head_dim=5,
+    index_budget=4,
+    index_compress_ratio=2,
 )
 # As Gemma 4: full attention with wider heads whose keys are values; layers that read others' caches
 WIDE = Attention(
@@ -285,6 +297,7 @@ MODELS: dict[str, ModelConfig] = {
         overrides=(Override(layers="0-2/2", attention=INDEXED),),
     ),
     "block_sparse": small(attention=MSA, overrides=(Override(layers="0", attention=GQA),)),
+    "pooled_keys": small(attention=QSA, overrides=(Override(layers="0", attention=GDN),)),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
     "norms_behind": small(block="norms_behind", logit_softcap=True),
     "shared_caches": small(
