@@ -28,6 +28,7 @@ from costmodel.inputs.workload import Logits, Mla
 from reference_model.altup import AltUpBlock, AltUpEnds
 from reference_model.attention import AttentionLayer
 from reference_model.cache import NO_TOKEN, Cache, LayerCache, LayerState, Room
+from reference_model.gated_residual import Expand, Gather
 from reference_model.layers import Embed, JoiningNorm, LmHead, Norm
 from reference_model.leaf import Factory, Leaf
 from reference_model.lookup import LookUps
@@ -47,9 +48,13 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.norms_behind = config.block == "norms_behind"
-        self.has_ffn_norm = fed and config.block == "serial"
+        self.gated = config.gated_residual is not None
+        self.has_ffn_norm = fed and config.block == "serial" and not self.gated
         # leaves are listed in the order in which a step runs them
-        if attention is not None and not self.norms_behind:
+        if config.gated_residual is not None:
+            self.attention_residual = Gather(factory, config.gated_residual)
+            self.ffn_residual = Gather(factory, config.gated_residual)
+        elif attention is not None and not self.norms_behind:
             self.attention_norm = Norm(factory, config)
         self.attention = attention
         post_norm = None if attention is None else _post_norm(factory, config)
@@ -91,6 +96,8 @@ class Block(nn.Module):
         ffn = getattr(self, self.own) if self.own else None
         if self.norms_behind:
             return self._joined(stream, ffn, cache, index), [], {}
+        if self.gated:
+            return *self._gathered(stream, adds, ffn, cache, index), {}
         x = stream
         if self.attention is not None:
             stream, x = self.attention_norm(stream, *adds)
@@ -115,6 +122,17 @@ class Block(nn.Module):
             if module is not None and name != self.own
         }
         return stream, adds, outputs
+
+    def _gathered(
+        self, stream: Tensor, adds: list[Tensor], ffn: nn.Module | None, cache: Cache, index: int
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Streams [B, T, c D] after a block, and the FFN's output with its gains that wait."""
+        assert self.attention is not None, "a rule of the model"
+        assert ffn is not None, "a rule of the model"
+        stream, x, gains = self.attention_residual(stream, *adds)
+        attended = self.attention(x, cache, index)
+        stream, x, of_ffn = self.ffn_residual(stream, attended, gains)
+        return stream, [ffn(x), of_ffn]
 
     def _joined(self, stream: Tensor, ffn: nn.Module | None, cache: Cache, index: int) -> Tensor:
         """The stream after a block whose norms are of the sublayers' outputs alone."""
@@ -181,7 +199,12 @@ class ReferenceModel(nn.Module):
                     factory, memory, index=index, num_layers=len(placement), tables=tables
                 )
                 self.output_blocks[block] = output
-        self.final_norm = Norm(factory, config)
+        self.residual_expand: Expand | None = None
+        if config.gated_residual is not None:
+            self.residual_expand = Expand(config.gated_residual.streams)
+            self.final_residual = Gather(factory, config.gated_residual, gains=False)
+        else:
+            self.final_norm = Norm(factory, config)
         tied = self.embed.weight if config.tie_word_embeddings else None
         self.lm_head = LmHead(factory, config.vocab_size, tied, softcap=config.logit_softcap)
 
@@ -270,6 +293,15 @@ class ReferenceModel(nn.Module):
             if isinstance(module, LatentLayer):
                 module.mode = mode
 
+    def _expanded(self, stream: Tensor) -> Tensor:
+        """The embedded tokens [B, T, D] as each of several gated streams, if there are such."""
+        return stream if self.residual_expand is None else self.residual_expand(stream)
+
+    @property
+    def final(self) -> Leaf:
+        """What stands before the LM head: a norm, or the last site of gated residual streams."""
+        return self.final_norm if self.residual_expand is None else self.final_residual
+
     def forward(self, ids: Tensor, cache: Cache, *, logits: Logits = "last") -> Tensor:
         """One step: T new tokens of each sequence, after those that the cache holds.
 
@@ -286,6 +318,7 @@ class ReferenceModel(nn.Module):
         if self.tables == "host" if self.prefetch is None else self.prefetch:
             self.look_ups.fetch_ahead(known)
         stream = self.look_ups.at_input(self.embed(ids), known)
+        stream = self._expanded(stream)
         streams = stream if self.altup is None else self.altup.expand(stream)
         adds: list[Tensor] = []
         waiting: dict[int, list[Tensor]] = {}  # outputs by the block after which they join
@@ -309,7 +342,7 @@ class ReferenceModel(nn.Module):
             stream = self.altup.merge(streams)
         if logits == "last":
             stream, adds = stream[:, -1:], [add[:, -1:] for add in adds]
-        _, x = self.final_norm(stream, *adds)
+        _, x = self.final(stream, *adds)
         if cache.position is None:
             cache.length += ids.shape[1]
         out: Tensor = self.lm_head(x)

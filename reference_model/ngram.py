@@ -82,21 +82,22 @@ class NgramGate(Leaf):
     q_norm: nn.Parameter
     k_norm: nn.Parameter
 
-    def __init__(self, factory: Factory, streams: int, *, sums: bool) -> None:
+    def __init__(self, factory: Factory, streams: int, *, sums: bool, wide: bool) -> None:
         super().__init__()
-        self.streams, self.sums = streams, sums and streams > 1
+        self.streams, self.sums, self.wide = streams, sums and streams > 1, wide
         for name in ("q_norm", "k_norm"):
             self.register(name, factory.filled(streams, factory.hidden_size, value=1.0), "norm")
 
     def forward(self, x: Tensor, keys_and_value: Tensor) -> Tensor:
         """Hidden state [N, D] and projections [N, (c + 1) D] to [N, D], or unsummed [N, c D].
 
-        The keys come first.
+        The keys come first. Where the model has c streams the hidden state is theirs, [N, c D].
         """
+        x = x.unflatten(-1, (self.streams if self.wide else 1, -1))
         d = x.shape[-1]
         projected = keys_and_value.unflatten(-1, (self.streams + 1, d))
         key = normed(projected[:, :-1], self.k_norm)  # [N, c, D]
-        query = normed(x[:, None], self.q_norm)
+        query = normed(x, self.q_norm)
         score = (query * key).sum(-1, keepdim=True) / sqrt(d)  # [N, c, 1]
         root = score.abs().clamp_min(LEAST_SQUARE).sqrt() * score.sign()
         gated = torch.sigmoid(root) * projected[:, -1:]  # [N, c, D]
@@ -110,15 +111,20 @@ class NgramConv(Leaf):
     norm: nn.Parameter
     weight: nn.Parameter
 
-    def __init__(self, factory: Factory, streams: int, kernel: int, dilation: int) -> None:
+    def __init__(
+        self, factory: Factory, streams: int, kernel: int, dilation: int, *, sums: bool
+    ) -> None:
         super().__init__()
         d = factory.hidden_size
+        self.sums = sums and streams > 1
         self.streams, self.kernel, self.dilation = streams, kernel, dilation
         self.register("norm", factory.filled(streams, d, value=1.0), "norm")
         self.register("weight", factory.normal(streams * d, kernel), "memory_projections")
 
     def forward(self, x: Tensor, state: LayerState | None) -> Tensor:
         """Gated values [B, T, c D], and the normalised ones of past tokens, to [B, T, D].
+
+        Unsummed to [B, T, c D].
 
         The state [B, (Kc - 1) G, c D] becomes that of the next step. The last tap of a kernel is
         that of the token itself.
@@ -135,7 +141,7 @@ class NgramConv(Leaf):
             start = tap * self.dilation
             out = torch.addcmul(out, window[:, start : start + new], self.weight[:, tap])
         y: Tensor = x + nn.functional.silu(out)
-        return y if self.streams == 1 else y.unflatten(-1, self.norm.shape).sum(-2)
+        return y.unflatten(-1, self.norm.shape).sum(-2) if self.sums else y
 
 
 def normed(x: Tensor, weight: Tensor) -> Tensor:
@@ -168,9 +174,10 @@ class NgramLayer(nn.Module):
             "memory_projections",
             bias=config.bias,
         )
-        self.gate = NgramGate(factory, c, sums=not config.conv_kernel)
+        sums, wide = not config.per_stream, config.per_stream
+        self.gate = NgramGate(factory, c, sums=sums and not config.conv_kernel, wide=wide)
         self.conv = (
-            NgramConv(factory, c, config.conv_kernel, config.max_ngram_size)
+            NgramConv(factory, c, config.conv_kernel, config.max_ngram_size, sums=sums)
             if config.conv_kernel
             else None
         )

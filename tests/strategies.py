@@ -16,6 +16,7 @@ from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
+from costmodel.layers.gated_residual import GatedResidual
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
@@ -319,6 +320,7 @@ def ngram(draw: st.DrawFn, layers: str) -> MemoryKind:
 
 
 altups = st.builds(AltUp, altup_num_inputs=st.integers(2, 4))
+gated_residuals = st.builds(GatedResidual, hc_count=st.integers(2, 4), hc_lowrank=widths)
 laurels = st.builds(Laurel, laurel_rank=widths)
 towers = st.sampled_from(
     [
@@ -385,6 +387,22 @@ def shortcuts(
     return (Shortcut(layers=str(layer), skips=skips, ffn=second),)
 
 
+def with_gated_streams(model: ModelConfig, gates: GatedResidual) -> ModelConfig:
+    """The model with gated residual streams in place of what cannot stand beside them."""
+    tables = [table for table in model.memory if isinstance(table, Ngram)]
+    return replace(
+        model,
+        gated_residual=gates,
+        memory=tuple(replace(table, streams=gates.streams, per_stream=True) for table in tables),
+        shortcuts=(),
+        block="serial",
+        norm="rms",
+        post_norms=False,
+        altup=None,
+        laurel=None,
+    )
+
+
 @st.composite
 def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     """Up to four layers; now and then one that differs, and one or two memories.
@@ -424,7 +442,7 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     beside: tuple[Shortcut, ...] = ()
     if block == "serial" and not any(layer.in_place_of_ffn for layer in memory):
         beside = draw(shortcuts(num_layers, overrides, own, ffns))
-    return ModelConfig(
+    model = ModelConfig(
         name="random",
         source="hypothesis",
         hidden_size=hidden,
@@ -444,6 +462,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         logit_softcap=draw(flags),
         towers=draw(towers),
     )
+    gates = None if halves else draw(st.none() | st.none() | gated_residuals)
+    return model if gates is None else with_gated_streams(model, gates)
 
 
 KV_DTYPES = ["fp32", "bf16", "fp16", "fp8", "int8", "int4", "int4:32", "fp8:16", "fp8:tensor"]

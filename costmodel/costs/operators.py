@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from costmodel.costs.placement import cached_share, check_names, placed_embedding, table_operators
 from costmodel.costs.storage import kind_operators, with_formats
-from costmodel.costs.streams import joins, stream_operators
+from costmodel.costs.streams import gated_sites, joins, stream_operators
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
@@ -65,7 +65,7 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
     operators += memory_operators.get("before_attention", [])
     if not behind:
         waiting = {layer: adds[layer] for layer in mixing}
-        operators += _norms("attention_norm", waiting, d, step, form)
+        operators += _before("attention", waiting, model, step, form)
     for attention, layers in model.attention_groups:
         operators += kind_operators(attention, layers, d, step)
     if model.post_norms or behind:
@@ -76,7 +76,7 @@ def build_operators(model: ModelConfig, step: Step) -> tuple[Operator, ...]:
         waits = 0 if model.laurel else 1
         waiting = {layer: adds[layer] for layer in fed}
         waiting |= dict.fromkeys(set(mixing) & set(fed), waits)
-        operators += _norms("ffn_norm", waiting, d, step, form)
+        operators += _before("ffn", waiting, model, step, form)
     for ffn, layers in ffns:
         operators += kind_operators(ffn, layers, d, step)
     operators += memory_operators.get("beside_ffn", [])
@@ -159,14 +159,16 @@ def _token_history(model: ModelConfig, step: Step) -> list[Operator]:
     ]
 
 
-def _norms(
-    leaf: str, adds: dict[int, int], hidden_size: int, step: Step, form: NormForm
+def _before(
+    sublayer: str, adds: dict[int, int], model: ModelConfig, step: Step, form: NormForm
 ) -> list[Operator]:
     """The norms before a sublayer: one operator for all layers with equally many adds.
 
     `adds` are those of each layer that has the sublayer, in order.
     """
-    norms = []
+    if model.gated_residual is not None:
+        return gated_sites(model, model.gated_residual, f"{sublayer}_residual", adds, step)
+    norms, leaf, hidden_size = [], f"{sublayer}_norm", model.hidden_size
     for count in Counter(adds.values()):  # in order of first layer
         site = Site.of([i for i, waiting in adds.items() if waiting == count], hidden_size)
         norms.append(norm(leaf, site, step, form=form, residual_adds=count))
@@ -244,8 +246,15 @@ def _head(model: ModelConfig, step: Step, adds: int, form: NormForm) -> list[Ope
                 operations=3,
             ),
         )
+    final = norm("final_norm", site, step, form=form, residual_adds=adds, tokens=last)
+    gated = model.gated_residual
+    if gated is not None:
+        end = Site.of((), d, gated)
+        final = gated.gather(
+            "final_residual", end, step, waiting="output", tokens=last, gains=False
+        )
     return [
-        norm("final_norm", site, step, form=form, residual_adds=adds, tokens=last),
+        final,
         site.operator(
             "lm_head",
             kind="matmul",

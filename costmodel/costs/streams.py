@@ -4,6 +4,7 @@ from collections import Counter
 
 from costmodel.costs.storage import with_formats
 from costmodel.inputs.model import ModelConfig
+from costmodel.layers.gated_residual import GatedResidual, Waiting
 from costmodel.layers.operator import Operator, Part, Step
 from costmodel.layers.site import Site
 
@@ -25,10 +26,41 @@ def joins(model: ModelConfig, adds: list[int], step: Step) -> list[Operator]:
         if adds[place]:
             sites.setdefault((memory.attribute, adds[place]), []).append(block)
         adds[place] = 0 if model.altup and memory.position == "behind_block" else 1
+    d, gated = model.hidden_size, model.gated_residual
+    if gated is not None:
+        return [
+            gated.join(f"{attribute}_join", Site.of(blocks, d, gated), step)
+            for (attribute, _), blocks in sites.items()
+        ]
     return [
-        _join(f"{attribute}_join", Site.of(blocks, model.hidden_size), step, waiting)
+        _join(f"{attribute}_join", Site.of(blocks, d), step, waiting)
         for (attribute, waiting), blocks in sites.items()
     ]
+
+
+def gated_sites(
+    model: ModelConfig, gated: GatedResidual, leaf: str, waiting: dict[int, int], step: Step
+) -> list[Operator]:
+    """What stands in place of the norms before a sublayer, where there are gated residual streams.
+
+    `waiting` says how many outputs wait at each layer: none before the first, else one, which a
+    memory layer at the head of the block made of each stream, or a sublayer.
+    """
+    made = {
+        block
+        for memory in model.memory
+        for block, _ in memory.placement(model.num_hidden_layers)
+        if leaf == "attention_residual"
+    }
+    sorts: dict[Waiting, list[int]] = {}
+    for layer, count in waiting.items():
+        joins: Waiting = "streams" if layer in made else "output" if count else "nothing"
+        sorts.setdefault(joins, []).append(layer)
+    operators = [
+        gated.gather(leaf, Site.of(layers, model.hidden_size, gated), step, waiting=joins)
+        for joins, layers in sorts.items()
+    ]
+    return with_formats(operators, step)
 
 
 def _join(leaf: str, site: Site, step: Step, adds: int) -> Operator:
@@ -67,6 +99,8 @@ def stream_operators(model: ModelConfig, adds: list[int], step: Step) -> dict[st
     if model.laurel is not None:
         site = Site.of(layers, d, model.laurel)
         places["beside_attention"] = with_formats(model.laurel.operators(site, step), step)
+    if model.gated_residual is not None:
+        places["input"] = model.gated_residual.operators(Site.of((), d, model.gated_residual), step)
     if model.altup is None:
         return places
     altup = model.altup

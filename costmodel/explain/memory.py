@@ -87,8 +87,9 @@ def _activations(case: Case) -> Derivation:
         for op in case.operators
     ]
     border, inner, widest = max(sizes, key=lambda size: 2 * size[0] + size[1])
-    altup = case.prediction.model.altup
-    streams = "" if altup is None else f" {altup.streams}"
+    model = case.prediction.model
+    several = model.stream_width // model.hidden_size
+    streams = "" if several == 1 else f" {several}"
     return Derivation(
         equations=(
             case.equation(

@@ -24,6 +24,7 @@ from costmodel.inputs.model_rules import (
     check_shared_caches,
     check_shared_choices,
     check_shortcuts,
+    check_streams,
 )
 from costmodel.inputs.storage import storage_of, storage_table
 from costmodel.inputs.tower import MAX_TOWERS, Tower
@@ -40,6 +41,7 @@ from costmodel.layers.base import (
     selected_layers,
 )
 from costmodel.layers.formats import Storage
+from costmodel.layers.gated_residual import GatedResidual
 from costmodel.layers.laurel import Laurel
 from costmodel.strict import STRICT, validated
 
@@ -128,6 +130,7 @@ class ModelConfig:
     post_norms: bool = False  # a norm of each sublayer's output too (Gemma)
     altup: AltUp | None = None  # a residual stream of several vectors (Gemma 3n)
     laurel: Laurel | None = None  # a low-rank residual beside attention (Gemma 3n)
+    gated_residual: GatedResidual | None = None  # several streams, in place of norms (Qwen3.8)
     logit_softcap: bool = False  # logits are kept within a bound, by a tanh (Gemma 2)
     storage: Annotated[  # of its checkpoint; None: not stated
         Storage | None, PlainValidator(storage_of), PlainSerializer(_storage_table)
@@ -169,6 +172,7 @@ class ModelConfig:
         check_memory(self)
         check_absent(self)
         check_shortcuts(self)
+        check_streams(self)
 
     def _check_different(self) -> None:
         for field, kinds in (("attention", self._attention_by_layer), ("ffn", self._ffn_by_layer)):
@@ -181,8 +185,9 @@ class ModelConfig:
 
     @property
     def stream_width(self) -> int:
-        """Elements of the residual stream of one token: D, or A D."""
-        return self.hidden_size * (1 if self.altup is None else self.altup.streams)
+        """Elements of the residual stream of one token: D, or so many times D."""
+        several = self.altup or self.gated_residual
+        return self.hidden_size * (1 if several is None else several.streams)
 
     @property
     def towers_bytes(self) -> int:

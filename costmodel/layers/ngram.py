@@ -38,7 +38,8 @@ class Ngram(MemoryKind):
 
     `streams` is the number of residual streams of the published layer (hyper-connections). A model
     has one stream here: its c keys gate that stream, and the c gated values are added up. Then
-    parameters and products are those of the published layer.
+    parameters and products are those of the published layer. With `per_stream` the model has its c
+    streams (`gated_residual`): each is gated by itself and gets its own value back.
     """
 
     kind: Literal["ngram"] = "ngram"
@@ -59,6 +60,7 @@ class Ngram(MemoryKind):
     streams: Annotated[int, Field(ge=1, le=16)] = 1  # c
     bias: bool = False  # of the projections to keys and value
     conv_kernel: Annotated[int, Field(ge=0, le=16)] = 0  # Kc; 0: no convolution
+    per_stream: bool = False  # reads and writes each of the model's c streams
 
     @property
     def orders(self) -> tuple[int, ...]:
@@ -153,7 +155,10 @@ class Ngram(MemoryKind):
                 source=SOURCE,
             )
         )
-        operators.append(gate(site, step, streams=c, sums=not self.conv_kernel))
+        sums = not self.per_stream
+        operators.append(
+            gate(site, step, streams=c, sums=sums and not self.conv_kernel, wide=not sums)
+        )
         if self.conv_kernel:
             operators.append(
                 conv(
@@ -162,6 +167,7 @@ class Ngram(MemoryKind):
                     streams=c,
                     kernel=self.conv_kernel,
                     dilation=self.max_ngram_size,
+                    sums=sums,
                 )
             )
         return operators

@@ -20,8 +20,8 @@ GATE = SIGMOID + 3  # of a dot product: scaled, its square root under its own si
 SILU = activation_flops("silu", gated=False)
 
 
-def gate(site: Site, step: Step, *, streams: int, sums: bool) -> Operator:
-    """Gates of c keys [N, c D] and the hidden state [N, D] times one value [N, D].
+def gate(site: Site, step: Step, *, streams: int, sums: bool, wide: bool) -> Operator:
+    """Gates of c keys [N, c D] and the hidden state [N, D] or [N, c D] times one value [N, D].
 
     Formula, of each stream: sigmoid(sign(s) sqrt(abs(s))), s the dot product of key and hidden
     state, both normalised (RMSNorm with a weight of the stream), over sqrt(D).
@@ -31,9 +31,10 @@ def gate(site: Site, step: Step, *, streams: int, sums: bool) -> Operator:
         step: Of N tokens.
         streams: c.
         sums: Whether the c gated values are added up here; else they leave as they are.
+        wide: Whether the hidden state is one vector of each stream.
     """
     n, a, d = step.tokens, step.activation_bytes, site.hidden_size
-    stream, wide = n * d * a, n * streams * d * a
+    stream, of_streams = n * d * a, n * streams * d * a
     elements = n * streams * d
     norms = tuple(vector(name, "norm", streams * d) for name in ("q_norm", "k_norm"))
     adds_up = sums and streams > 1
@@ -43,15 +44,15 @@ def gate(site: Site, step: Step, *, streams: int, sums: bool) -> Operator:
             kind="norm",
             flops=2 * RMS_NORM * elements,
             weight_bytes=sum(weight.stored_bytes(step) for weight in norms),
-            input_bytes=stream + wide,
-            inner_output_bytes=2 * wide,
+            input_bytes=(of_streams if wide else stream) + of_streams,
+            inner_output_bytes=2 * of_streams,
             operations=2,
         ),
         Part(
             name="gates",
             kind="elementwise",
             flops=MULTIPLY_ADD * elements + GATE * n * streams,
-            inner_input_bytes=2 * wide,
+            inner_input_bytes=2 * of_streams,
             inner_output_bytes=n * streams * a,
         ),
         Part(
@@ -60,8 +61,8 @@ def gate(site: Site, step: Step, *, streams: int, sums: bool) -> Operator:
             flops=elements,
             input_bytes=stream,
             inner_input_bytes=n * streams * a,
-            inner_output_bytes=wide if adds_up else 0,
-            output_bytes=0 if adds_up else wide,
+            inner_output_bytes=of_streams if adds_up else 0,
+            output_bytes=0 if adds_up else of_streams,
         ),
     ]
     if adds_up:
@@ -82,7 +83,9 @@ def gate(site: Site, step: Step, *, streams: int, sums: bool) -> Operator:
     )
 
 
-def conv(site: Site, step: Step, *, streams: int, kernel: int, dilation: int) -> Operator:
+def conv(
+    site: Site, step: Step, *, streams: int, kernel: int, dilation: int, sums: bool
+) -> Operator:
     """The sum over streams of x + silu(a depthwise causal convolution of RMSNorm(x)), x [N, c D].
 
     State: the normalised vectors that the kernel's Kc - 1 earlier taps reach, `dilation` tokens
@@ -96,6 +99,7 @@ def conv(site: Site, step: Step, *, streams: int, kernel: int, dilation: int) ->
         streams: c.
         kernel: Kc.
         dilation: Tokens from one tap to the next.
+        sums: Whether the streams' results are added up; else they leave as they are.
     """
     n, a, d = step.tokens, step.activation_bytes, site.hidden_size
     wide = n * streams * d * a
@@ -107,7 +111,7 @@ def conv(site: Site, step: Step, *, streams: int, kernel: int, dilation: int) ->
     past = (kernel - 1) * smaller(step.new_tokens, dilation)
     kept = smaller(step.new_tokens, (kernel - 1) * dilation)
     of_vectors = step.batch * streams * d * a
-    adds_up = streams > 1
+    adds_up = sums and streams > 1
     parts = [
         Part(
             name="norm",

@@ -121,7 +121,7 @@ class PooledKeyAttention(IndexedAttention, MixerKind):
                 inner_output_bytes=queries * a,
             )
         ]
-        if rotated:
+        if self.index_rotated:
             parts.append(
                 Part(
                     name="rotary",

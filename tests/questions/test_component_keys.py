@@ -22,6 +22,7 @@ from costmodel.layers.absent import NoFfn, NoMixer
 from costmodel.layers.altup import AltUp
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
+from costmodel.layers.gated_residual import GatedResidual
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.msa import BlockSparseAttention
@@ -116,7 +117,7 @@ def _values(record: object, name: str) -> Iterator[object]:
     yield replace(MAMBA, mamba_d_state=64)  # type: ignore[type-var]  # all are dataclasses
     yield replace(GQA, head_dim=64)  # type: ignore[type-var]
     yield PRESETS["deepseek-v3"].storage
-    yield from (AltUp(), Laurel(laurel_rank=16))
+    yield from (AltUp(), Laurel(laurel_rank=16), GatedResidual(hc_lowrank=16))
 
 
 def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any], ModelConfig]]:

@@ -28,6 +28,7 @@ from tests.reference_model import (
     altup_oracle,
     block_oracles,
     embedding_oracles,
+    gated_oracle,
     memory_oracles,
     mixer_oracles,
     ngram_oracle,
@@ -146,11 +147,40 @@ def _after_attention(
     return altup_oracle.laurel(under(state, "laurel"), x, before, attended)
 
 
+def _gated(config: ModelConfig, weights: Weights, x: Array, ids: list[int]) -> Truth:
+    """A model whose blocks mix gated residual streams, from the embedded tokens [T, D] on."""
+    gated, choice = config.gated_residual, Choice()
+    assert gated is not None
+    streams = np.repeat(x[:, None], gated.hc_count, axis=1)
+    ffns = {layer: ffn for ffn, layers in config.own_ffn_groups for layer in layers}
+    kept: list[Array] = []
+    owners: list[oracles.Layer] = []
+    for block in range(config.num_hidden_layers):
+        state = under(weights, f"layers.{block}")
+        streams = ngram_oracle.at_head(config, block, under(state, "ngram"), streams, ids)
+        read, gains = gated_oracle.gathered(gated, under(state, "attention_residual"), streams)
+        mixer, own = config.attention_of(block), under(state, "attention")
+        attended = _attention(mixer, own, read, owners, choice)
+        streams = gated_oracle.added(streams, attended, gains)
+        read, gains = gated_oracle.gathered(gated, under(state, "ffn_residual"), streams)
+        out = np.array([_ffn(ffns[block], state, token, choice) for token in read])
+        streams = gated_oracle.added(streams, out, gains)
+        kept.append(streams.reshape(len(x), -1))
+    read, _ = gated_oracle.gathered(gated, under(weights, "final_residual"), streams)
+    head = weights["embed.weight" if config.tie_word_embeddings else "lm_head.weight"]
+    logits = read @ head.T
+    if config.logit_softcap:
+        logits = 30 * np.tanh(logits / 30)
+    return Truth(logits=logits, choice=choice, streams=kept)
+
+
 def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
     """Logits and streams of one sequence; `weights` by the model's own names."""
     choice = Choice()
     ffns = {layer: ffn for ffn, layers in config.own_ffn_groups for layer in layers}
     x, vectors = embedding_oracles.at_input(config, weights, ids)
+    if config.gated_residual is not None:
+        return _gated(config, weights, x, ids)
     altups = altup_oracle.expand(config, under(weights, "altup"), x)
     waiting: list[tuple[int, Array]] = []
     streams: list[Array] = []

@@ -49,8 +49,11 @@ def rows_read(config: Ngram, weights: Weights, ids: list[int], t: int, index: in
 
 
 def ngram(config: Ngram, weights: Weights, x: Array, ids: list[int], index: int) -> Array:
-    """Hidden states [T, D] and the ids of a whole sequence to what is added, [T, D]."""
-    c, d = config.streams, x.shape[1]
+    """Hidden states [T, D] and the ids of a whole sequence to what is added, [T, D].
+
+    Where the model has c streams, theirs: [T, c, D] to [T, c, D].
+    """
+    c, d = config.streams, x.shape[-1]
     gated = np.zeros((len(x), c, d))
     for t, hidden in enumerate(x):
         rows = rows_read(config, weights, ids, t, index)
@@ -58,13 +61,14 @@ def ngram(config: Ngram, weights: Weights, x: Array, ids: list[int], index: int)
         projected = linear(weights, memory, "project").reshape(c + 1, d)
         for stream in range(c):
             key = rms_norm(projected[stream], weights["gate.k_norm"][stream])
-            query = rms_norm(hidden, weights["gate.q_norm"][stream])
+            own = hidden[stream] if config.per_stream else hidden
+            query = rms_norm(own, weights["gate.q_norm"][stream])
             score = float(query @ key) / math.sqrt(d)
             root = math.copysign(math.sqrt(max(abs(score), 1e-6)), score)
             gated[t, stream] = float(sigmoid(np.array(root))) * projected[c]
     if not config.conv_kernel:
-        return np.asarray(gated.sum(1))
-    out = np.zeros_like(x)
+        return gated if config.per_stream else np.asarray(gated.sum(1))
+    out = np.zeros_like(gated)
     taps = weights["conv.weight"].reshape(c, d, config.conv_kernel)
     for t in range(len(x)):
         for stream in range(c):
@@ -74,8 +78,8 @@ def ngram(config: Ngram, weights: Weights, x: Array, ids: list[int], index: int)
                 if past >= 0:
                     normed = rms_norm(gated[past, stream], weights["conv.norm"][stream])
                     mixed += taps[stream, :, tap] * normed
-            out[t] += gated[t, stream] + activation("silu", mixed)
-    return out
+            out[t, stream] = gated[t, stream] + activation("silu", mixed)
+    return out if config.per_stream else np.asarray(out.sum(1))
 
 
 def at_head(config: ModelConfig, block: int, weights: Weights, x: Array, ids: list[int]) -> Array:

@@ -17,6 +17,7 @@ from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
+from costmodel.layers.gated_residual import GatedResidual
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
@@ -298,6 +299,17 @@ MODELS: dict[str, ModelConfig] = {
     ),
     "block_sparse": small(attention=MSA, overrides=(Override(layers="0", attention=GQA),)),
     "pooled_keys": small(attention=QSA, overrides=(Override(layers="0", attention=GDN),)),
+    "gated_residual": small(  # as Qwen3.8
+        replace(NGRAM, layers="0,2", streams=3, conv_kernel=3, per_stream=True),
+        attention=GDN,
+        overrides=(Override(layers="1,3", attention=QSA),),
+        ffn=MOE,
+        gated_residual=GatedResidual(hc_count=3, hc_lowrank=5),
+    ),
+    "gated_residual_alone": small(
+        replace(NGRAM, layers="1", streams=2, per_stream=True),
+        gated_residual=GatedResidual(hc_count=2, hc_lowrank=4),
+    ),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
     "norms_behind": small(block="norms_behind", logit_softcap=True),
     "shared_caches": small(

@@ -106,7 +106,8 @@ def exchanges(
             of_memory = [operator for operator in tables if operator.layer_kind == memory]
             found += _tables(memory, of_memory, step, links)
     if mesh.pp > 1:
-        found.append(_exchange((), "stages", "send", links.stages, hidden, count=mesh.pp - 1))
+        stream = step.tokens * model.stream_width * step.activation_bytes
+        found.append(_exchange((), "stages", "send", links.stages, stream, count=mesh.pp - 1))
     return [exchange for exchange in found if exchange.collective.group.gpus > 1]
 
 

@@ -16,7 +16,10 @@ _GROUPS = {
     "memory_keys": ("memory-key parameters", "keys that a memory layer's queries are scored with"),
     "memory_values": ("memory-value parameters", "the rows of memory tables, a shared table once"),
     "memory_projections": ("memory-projection parameters", "queries, gates and outputs of memory"),
-    "residual": ("residual-stream parameters", "streams of AltUp and low-rank residuals of LAUREL"),
+    "residual": (
+        "residual-stream parameters",
+        "streams (AltUp, gated) and low-rank residuals (LAUREL)",
+    ),
     "norm": ("norm parameters", "the scales of norms between layers"),
 }
 

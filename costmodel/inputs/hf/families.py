@@ -355,6 +355,17 @@ FAMILIES: Final[dict[str, Family]] = {
     "qwen3_next": Family(
         read=hybrid_families.qwen3_next, without_cost=ROUTER_TRAINING, only=_QWEN3_5
     ),
+    "qwen4_exp_text": Family(
+        read=sparse_families.qwen4_exp,
+        # Which factors hash n-grams; in how many files a table lies.
+        without_cost=ROUTER_TRAINING | {"seed", "split_ngram_parts"},
+        only={
+            **_QWEN3_5,
+            "attention_bias": (False,),
+            "indexer_kv_heads": (1,),
+            "output_gate_type": (None, "silu"),
+        },
+    ),
     "seed_oss": Family(read=dense_families.seed_oss, without_cost=_SLICES),
     "smollm3": Family(read=dense_families.smollm3, without_cost=_SLICES),
     "starcoder2": Family(

@@ -30,7 +30,8 @@ from costmodel.inputs.hf.moe_families import LOCAL, some_dense
 from costmodel.layers.base import MAX_LAYERS
 from costmodel.layers.primitives import Activation
 
-Mixer: TypeAlias = Literal["attention", "conv", "full_attention", "linear_attention", "mamba"]
+Full: TypeAlias = Literal["full_attention", "indexed_attention"]  # names of layers with attention
+Mixer: TypeAlias = Literal["attention", "conv", "linear_attention", "mamba"] | Full
 _MIXERS: Final[TypeAdapter[list[Mixer] | None]] = TypeAdapter(
     Annotated[list[Mixer], Field(max_length=MAX_LAYERS, fail_fast=True)] | None,
     config=ConfigDict(strict=True),
@@ -114,7 +115,7 @@ def _lfm2_mixers(fields: Fields) -> list[Table]:
 def qwen3_5(fields: Fields) -> Blocks:
     """Qwen3.5, the dense ones: gated delta nets, and attention with an output gate."""
     ffn = dense(fields, activation(fields))
-    return Blocks(attention=_qwen3_5_mixers(fields), ffn=[ffn] * num_layers(fields))
+    return Blocks(attention=qwen3_5_mixers(fields), ffn=[ffn] * num_layers(fields))
 
 
 def qwen3_next(fields: Fields) -> Blocks:
@@ -127,17 +128,18 @@ def qwen3_next(fields: Fields) -> Blocks:
         " left out; a plain decode step does not run it."
     )
     act, layers = activation(fields), num_layers(fields)
-    ffn = some_dense(fields, dense(fields, act), _gated_shared_moe(fields, act), layers)
-    return Blocks(attention=_qwen3_5_mixers(fields), ffn=ffn)
+    ffn = some_dense(fields, dense(fields, act), gated_shared_moe(fields, act), layers)
+    return Blocks(attention=qwen3_5_mixers(fields), ffn=ffn)
 
 
 def qwen3_5_moe(fields: Fields) -> Blocks:
     """Qwen3.5 with experts: a gated shared expert beside the routed ones."""
-    ffn = _gated_shared_moe(fields, activation(fields))
-    return Blocks(attention=_qwen3_5_mixers(fields), ffn=[ffn] * num_layers(fields))
+    ffn = gated_shared_moe(fields, activation(fields))
+    return Blocks(attention=qwen3_5_mixers(fields), ffn=[ffn] * num_layers(fields))
 
 
-def _gated_shared_moe(fields: Fields, act: Activation) -> Table:
+def gated_shared_moe(fields: Fields, act: Activation) -> Table:
+    """Experts of Qwen3.5, with a gated shared expert beside them."""
     return moe(
         fields,
         act,
@@ -148,8 +150,11 @@ def _gated_shared_moe(fields: Fields, act: Activation) -> Table:
     )
 
 
-def _qwen3_5_mixers(fields: Fields) -> list[Table]:
-    """Three gated delta nets to one attention, whose heads are rotated in a quarter."""
+def qwen3_5_mixers(fields: Fields, full: Full = "full_attention") -> list[Table]:
+    """Three gated delta nets to one attention, whose heads are rotated in a quarter.
+
+    `full` is what the file calls layers with attention.
+    """
     net = {
         "kind": "gated_delta_net",
         "linear_num_key_heads": fields.required("linear_num_key_heads", COUNT),
@@ -172,7 +177,7 @@ def _qwen3_5_mixers(fields: Fields) -> list[Table]:
     leave_out_mtp(fields, "mtp_num_hidden_layers", "num_nextn_predict_layers")
     period = fields.optional("full_attention_interval", COUNT, 4)
     default = [(i + 1) % period == 0 for i in range(num_layers(fields))]
-    return _mixed(fields, attention, net, ("full_attention", "linear_attention"), default)
+    return _mixed(fields, attention, net, (full, "linear_attention"), default)
 
 
 def mamba2(fields: Fields, **settings: object) -> Table:

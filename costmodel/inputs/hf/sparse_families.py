@@ -3,10 +3,19 @@
 from typing import Final
 
 from costmodel.errors import InputError
-from costmodel.inputs.hf.blocks import Blocks, Table, gqa, leave_out_mtp, moe, num_layers
+from costmodel.inputs.hf.blocks import (
+    Blocks,
+    Table,
+    activation,
+    gqa,
+    leave_out_mtp,
+    moe,
+    num_layers,
+)
 from costmodel.inputs.hf.fields import (
     COUNT,
     FLAG,
+    INDEX,
     INDEX_OR_NULL,
     INDICES_OR_NULL,
     NAMES_OR_NULL,
@@ -14,6 +23,7 @@ from costmodel.inputs.hf.fields import (
     WIDTH,
     Fields,
 )
+from costmodel.inputs.hf.hybrid_families import Full, gated_shared_moe, qwen3_5_mixers
 from costmodel.inputs.hf.moe_families import LOCAL
 
 _ACTIVATION: Final = "clamped_silu"  # from swiglu_alpha and swiglu_limit, whatever hidden_act says
@@ -136,3 +146,62 @@ def _listed(
             raise fields.refused(names, f"is not what {flags} says")
         stated = [word == words[1] for word in held[:blocks]]
     return stated
+
+
+def qwen4_exp(fields: Fields) -> Blocks:
+    """Qwen3.8: gated delta nets and QSA, n-gram tables, gated residual streams for norms."""
+    streams = fields.required("hc_count", COUNT)
+    types = fields.optional("layer_types", NAMES_OR_NULL, None) or []
+    full: Full = "indexed_attention" if "indexed_attention" in types else "full_attention"
+    choice: Table = {
+        "index_n_heads": fields.required("indexer_n_heads", COUNT),
+        "index_head_dim": fields.required("indexer_head_dim", WIDTH),
+        "index_budget": fields.required("indexer_budget", COUNT),
+        "index_compress_ratio": fields.required("indexer_compress_ratio", COUNT),
+    }
+    mixers = [
+        _pooled_keys(mixer, choice) if mixer["kind"] == "gqa" else mixer
+        for mixer in qwen3_5_mixers(fields, full)
+    ]
+    gated = {"hc_count": streams, "hc_lowrank": fields.required("hc_lowrank", WIDTH)}
+    return Blocks(
+        attention=mixers,
+        ffn=[gated_shared_moe(fields, activation(fields))] * num_layers(fields),
+        model={"gated_residual": gated, "memory": _ngram_tables(fields, streams)},
+    )
+
+
+def _pooled_keys(attention: Table, choice: Table) -> Table:
+    """Attention with QSA: its fields, but for those of layers without a choice."""
+    left_out = ("sliding_window", "output_bias")
+    own = {key: value for key, value in attention.items() if key not in left_out}
+    return {**own, **choice, "kind": "qsa"}
+
+
+def _ngram_tables(fields: Fields, streams: int) -> list[Table]:
+    """The tables of n-grams before some layers, which the file counts from 1; often one."""
+    layers = num_layers(fields)
+    numbers = fields.optional("ple_layer_ids", INDICES_OR_NULL, None) or []
+    if not all(1 <= number <= layers for number in numbers):
+        rule = f"is not of layers 1 to num_hidden_layers={layers}"
+        raise fields.refused("ple_layer_ids", rule)
+    if not numbers:
+        return []
+    order, heads = fields.required("ngram_size", COUNT), fields.required("heads_per_ngram", COUNT)
+    width, columns = fields.required("ple_embed_dim", WIDTH), (order - 1) * heads
+    if not columns or width % columns:
+        raise fields.refused("ple_embed_dim", f"is not a multiple of {columns} columns")
+    return [
+        {
+            "kind": "ngram",
+            "layers": ",".join(str(number - 1) for number in sorted(set(numbers))),
+            "max_ngram_size": order,
+            "num_heads": heads,
+            "vocab_size_base": fields.required("ngram_vocab_size_base", INDEX),
+            "divisible_by": fields.required("make_ngram_vocab_size_divisible_by", COUNT),
+            "head_dim": width // columns,
+            "streams": streams,
+            "conv_kernel": fields.required("ple_conv_kernel_size", COUNT),
+            "per_stream": True,
+        }
+    ]

@@ -37,6 +37,7 @@ def on_backbone(template: ModelConfig, backbone: ModelConfig) -> ModelConfig:
             post_norms=backbone.post_norms,
             altup=backbone.altup,
             laurel=backbone.laurel,
+            gated_residual=backbone.gated_residual,
             logit_softcap=backbone.logit_softcap,
             towers=backbone.towers,
             **_blocks(template, backbone),  # type: ignore[arg-type]  # three fields by name

@@ -52,6 +52,7 @@ REPLICATED = {
     *("attention.sum", "token_history"),
     *("memory.query", "memory.retrieve", "memory.pre_projection", "memory.output", "memory.gate"),
     *("ngram.hash", "ngram.project", "ngram.gate", "ngram.conv"),
+    *("attention_residual", "ffn_residual", "final_residual"),
 }
 
 

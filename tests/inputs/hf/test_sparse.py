@@ -54,6 +54,14 @@ COUNTED = {
         # attention and index scores of a square of 512: of the former at most 256 keys a query
         1_190_578_356_224 + 40_265_318_400 + 4_831_838_208 + 50_331_648,
     ),
+    # Index scores by formula.
+    "qwen3.8-flash-next": (
+        176_943_899_520,
+        24_576,
+        3_072,
+        53_349_908_480 + 605_159_424 + 6_291_456,
+        6_828_788_285_440 + 77_309_411_328 + 12 * 1024 * 512 * 128,
+    ),
     "minimax-m3": MINIMAX_M3,
     "minimax-m3-vl": MINIMAX_M3,  # the same, as transformers spells it
 }
@@ -84,11 +92,13 @@ def test_a_model_costs_what_transformers_counts(name: str) -> None:
     ) == COUNTED[name]
 
 
-@pytest.mark.parametrize("name", ["deepseek-v3.2", "minimax-m3"])
+@pytest.mark.parametrize("name", ["deepseek-v3.2", "minimax-m3", "qwen3.8-flash-next"])
 def test_the_preset_is_its_config_json(name: str) -> None:
     preset, model = load_model(name), load_hf_config(SPARSE / f"{name}.json")
     assert preset.attention_groups == model.attention_groups
     assert preset.ffn_groups == model.ffn_groups
+    assert preset.memory == model.memory
+    assert preset.gated_residual == model.gated_residual
     assert (preset.hidden_size, preset.vocab_size) == (model.hidden_size, model.vocab_size)
 
 

@@ -83,7 +83,8 @@ def read_storage(
                 " it in the file the format of --dtype is costed"
             )
         memories = [memory["kind"] for memory in blocks.model.get("memory", ())]
-        for kind in (*memories, *(kind for kind in ("altup", "laurel") if kind in blocks.model)):
+        streams = ("altup", "laurel", "gated_residual")
+        for kind in (*memories, *(kind for kind in streams if kind in blocks.model)):
             raise InputError(  # their modules have no names yet
                 f"{parts[0].where}: {key}: is not modelled beside layers of kind {kind!r}; without"
                 " it in the file the format of --dtype is costed"
