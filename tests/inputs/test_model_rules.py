@@ -24,6 +24,17 @@ BOTH: dict[str, Any] = {
     "mamba": {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8},
 }
 
+GATES = {"hc_count": 2, "hc_lowrank": 8}
+BIGRAMS = {
+    "kind": "ngram",
+    "layers": "1",
+    "max_ngram_size": 2,
+    "num_heads": 1,
+    "vocab_size_base": 5,
+    "head_dim": 4,
+}
+MIXER_IN_0 = [{"layers": "0", "attention": {**ATTENTION, "kind": "gqa"}}]
+
 MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
     ({"name": ""}, "name=''", "at least 1 character"),
     ({"name": "x" * 121}, "name='xxx", "at most 120 characters"),
@@ -116,6 +127,29 @@ MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
         "laurel",
         "is of block='serial', not of 'parallel'",
     ),
+    (
+        {"gated_residual": {"hc_count": 1, "hc_lowrank": 8}},
+        "gated_residual.hc_count=1",
+        "greater than or equal to 2",
+    ),
+    ({"gated_residual": GATES, "norm": "layer"}, "norm='layer'", "with gated_residual"),
+    ({"gated_residual": GATES, "block": "parallel"}, "block='parallel'", "with gated_residual"),
+    ({"gated_residual": GATES, "post_norms": True}, "post_norms=True", "with gated_residual"),
+    ({"gated_residual": GATES, "laurel": {"laurel_rank": 8}}, "laurel", "with gated_residual"),
+    ({"gated_residual": GATES, "altup": {}}, "altup", "with gated_residual"),
+    (
+        {"gated_residual": GATES, "attention": {"kind": "no_mixer"}, "overrides": MIXER_IN_0},
+        "gated_residual",
+        "is of layers with a mixer and an FFN",
+    ),
+    ({"gated_residual": GATES, "memory": [PLE]}, "memory.kind='per_layer_embedding'", "beside"),
+    ({"gated_residual": GATES, "memory": [BIGRAMS]}, "memory.kind='ngram'", "per_stream are"),
+    (
+        {"gated_residual": GATES, "memory": [{**BIGRAMS, "per_stream": True}]},
+        "memory.streams=1",
+        "is not gated_residual.hc_count=2",
+    ),
+    ({"memory": [{**BIGRAMS, "per_stream": True}]}, "memory.per_stream=True", "gated_residual"),
     ({"overrides": [{"layers": 3}]}, "overrides.0.layers=3", "valid string"),
     ({"memory": [ULTRA, PRODUCT]}, "memory.layers='1'", "block 1 has a memory layer"),
     (

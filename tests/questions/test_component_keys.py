@@ -26,6 +26,7 @@ from costmodel.layers.gated_residual import GatedResidual
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.msa import BlockSparseAttention
+from costmodel.layers.ngram import Ngram
 from costmodel.layers.qsa import PooledKeyAttention
 from costmodel.questions.designs.components import NOT_COSTED, component_keys
 from costmodel.questions.designs.evaluate import evaluate
@@ -61,9 +62,10 @@ ROOMY = (  # rules leave each field a choice
 )
 
 
-TIED = {  # a head of the indexer for each key-value head: neither changes alone
+TIED = {  # with another field: an index head for each key-value head, streams of the model
     (BlockSparseAttention, "num_key_value_heads"),
     (BlockSparseAttention, "index_n_heads"),
+    (Ngram, "per_stream"),
 }
 
 
@@ -149,6 +151,8 @@ def changes() -> Iterator[Change]:
     """Every field of a model, of an override, and of every layer kind but those of one value."""
     for model in (PRESETS["ultramemv2-227m-1.2b"], WITH_OVERRIDE):
         for field in fields(ModelConfig):
+            if field.name == "gated_residual" and model.memory:
+                continue  # beside tables of streams alone
             yield Change(model=model, record=model, field=field.name, put=lambda model: model)
     for field in fields(Override):
         yield Change(

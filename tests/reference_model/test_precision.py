@@ -21,6 +21,7 @@ from reference_model.model import ReferenceModel
 from reference_model.moe import Router
 from reference_model.msa import IndexSelect as BlockSelect
 from reference_model.product_key import ProductRetrieve
+from reference_model.qsa import IndexSelect as GroupSelect
 from reference_model.ultramem import Retrieve
 from tests.reference_model.running import LENGTH
 from tests.reference_model.tiny import MODELS, ids, made, small, ultramem_v2
@@ -89,7 +90,7 @@ def test_each_leaf_in_bf16_is_close_on_the_same_inputs(name: str) -> None:
         if path.endswith(".recurrence"):  # whose state is kept in float32
             lowered[-1] = args[-1]
         got = leaf(*lowered, **options)
-        if isinstance(leaf, (*SELECTORS, IndexSelect, BlockSelect)):
+        if isinstance(leaf, (*SELECTORS, IndexSelect, BlockSelect, GroupSelect)):
             assert_like_choice(leaf, tensors(got), tensors(output))
             continue
         for one, other in zip(tensors(got), tensors(output), strict=True):
@@ -112,9 +113,11 @@ def assert_like_choice(leaf: Leaf, got: list[Tensor], want: list[Tensor]) -> Non
         assert torch.equal(got[1].float(), want[1])
         assert agreeing(got[0].flatten(0, 1), want[0].flatten(0, 1)) >= MOST
         return
-    if isinstance(leaf, BlockSelect):  # whose masks follow the order of what is chosen
+    if isinstance(
+        leaf, BlockSelect | GroupSelect
+    ):  # whose masks follow the order of what is chosen
         seen, truly_seen = (rows.masked_fill(mask < 0, -1) for rows, mask in (got, want))
-        assert agreeing(seen.flatten(0, 2), truly_seen.flatten(0, 2)) >= MOST
+        assert agreeing(seen.flatten(0, -2), truly_seen.flatten(0, -2)) >= MOST
         return
     if isinstance(leaf, Router):
         got, want = got[::-1], want[::-1]
