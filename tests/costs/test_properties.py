@@ -85,8 +85,9 @@ def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
         source = model.cache_sources.get(i)  # whose cache it reads
         keeps_tokens = model.attention_of(i if source is None else source).kv_token_bytes(step) > 0
         assert ("attention.core" in leaves) == keeps_tokens  # a recurrence has a core of its own
-        assert ("attention_norm" in leaves) == (mixes and model.block != "norms_behind")
-        assert ("ffn_norm" in leaves) == (fed and model.block == "serial")
+        before = "norm" if model.gated_residual is None else "residual"
+        assert (f"attention_{before}" in leaves) == (mixes and model.block != "norms_behind")
+        assert (f"ffn_{before}" in leaves) == (fed and model.block == "serial")
         beside = any(i == a for placed in model.shortcut_placements for a, _ in placed)
         assert ({"ffn", "moe"} <= blocks) == beside
     for op in operators:
