@@ -35,6 +35,8 @@ def test_every_block_stands_on_the_page() -> None:
         ("kimi_delta_attention", "39,514,272 parameters"),  # 39,514,144 and a norm of 128
         ("mamba2", "102,286,976 parameters"),  # 102,278,784 and a norm of 8,192
         ("msa", "110,887,424 parameters"),  # 106,954,752, 3,932,160 and four norms of 128
+        ("qsa", "2,304 bytes of KV cache a token"),  # 2 x 2 x 256 x 2 and an index key of 256
+        ("qsa", "51,446,528 parameters"),  # 49,807,360, 1,638,400 and four norms
         ("msa", "2,304 bytes of KV cache a token"),  # 2,048 and an index key of 256
         ("mla", "1,408 bytes of KV cache a token"),  # 576 elements and 128 of an index key, 2 bytes
     ],

@@ -79,6 +79,25 @@ def test_reads_of_minimax_m3_by_hand() -> None:
     assert by_bytes.contexts == ((6_656, None),)
 
 
+def test_reads_of_qwen3_8_by_hand() -> None:
+    """A layer reads 3,277,056 bytes of weights more, S index keys of 256 B, and what is chosen.
+
+    That is 512 whole groups of 4 and the tokens of an unfinished one, of 2,048 B each.
+    """
+
+    def saved(context: int) -> int:
+        chosen = min((context + 1) // 4, 512) * 4 + (context + 1) % 4 - 1
+        return 2048 * (context - chosen) - 256 * (context + 1) - 2 * (2560 * 5 * 128 + 2 * 128)
+
+    first = next(at for at in range(2048, 10_000) if saved(at) > 0)
+    (by_bytes, *_) = payoffs(predict(load_model("qwen3.8-flash-next"), Workload(), GPU))
+    at, last = by_bytes.contexts[-1]
+    assert last is None
+    assert first <= at <= first + 8
+    assert saved(at - 1) <= 0 < saved(at)
+    assert all(saved(context) > 0 for context in range(at, 10_000))
+
+
 @pytest.mark.parametrize("mixer", [MSA, QSA])
 def test_attention_to_blocks_has_its_dense_twin(mixer: MixerKind) -> None:
     twin = dense_twin(tiny_model(attention=mixer, hidden_size=16))

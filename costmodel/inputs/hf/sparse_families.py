@@ -26,6 +26,10 @@ from costmodel.inputs.hf.fields import (
 from costmodel.inputs.hf.hybrid_families import Full, gated_shared_moe, qwen3_5_mixers
 from costmodel.inputs.hf.moe_families import LOCAL
 
+_OF_TABLES: Final = (  # sizes that say nothing where no layer has a table
+    *("ngram_size", "heads_per_ngram", "ple_embed_dim", "ple_conv_kernel_size"),
+    *("ngram_vocab_size_base", "make_ngram_vocab_size_divisible_by"),
+)
 _ACTIVATION: Final = "clamped_silu"  # from swiglu_alpha and swiglu_limit, whatever hidden_act says
 _SPARSE = "sparse_attention_config"
 _NESTED = {  # the release's names of what transformers has at the top
@@ -186,6 +190,8 @@ def _ngram_tables(fields: Fields, streams: int) -> list[Table]:
         rule = f"is not of layers 1 to num_hidden_layers={layers}"
         raise fields.refused("ple_layer_ids", rule)
     if not numbers:
+        for key in _OF_TABLES:
+            fields.optional(key, INDEX_OR_NULL, None)
         return []
     order, heads = fields.required("ngram_size", COUNT), fields.required("heads_per_ngram", COUNT)
     width, columns = fields.required("ple_embed_dim", WIDTH), (order - 1) * heads

@@ -184,3 +184,44 @@ def test_what_is_refused_of_a_choice_of_blocks(
     with pytest.raises(InputError) as error:
         read(tmp_path, "minimax-m3", sparse_attention_config=choice)
     assert refusal in str(error.value)
+
+
+def read_qwen(folder: Path, **changes: object) -> ModelConfig:
+    """Qwen3.8 with other values of its text model; `None` takes a key away."""
+    text = table_of("qwen3.8-flash-next")["text_config"] | changes
+    held = {key: value for key, value in text.items() if value is not None}
+    return read(folder, "qwen3.8-flash-next", text_config=held)
+
+
+def test_layers_with_a_choice_of_groups_have_two_names(tmp_path: Path) -> None:
+    """Transformers calls them indexed_attention."""
+    nets = ["linear_attention"] * 3
+    for name in ("full_attention", "indexed_attention"):
+        model = read_qwen(tmp_path, layer_types=[*nets, name] * 12)
+        assert model.attention_groups == load_model("qwen3.8-flash-next").attention_groups
+
+
+def test_a_model_without_tables_of_ngrams(tmp_path: Path) -> None:
+    without = read_qwen(tmp_path, ple_layer_ids=[])
+    total = parameter_counts(build_operators(without, DECODE.step())).total
+    table = 51_200_245_760 + 32_808_960 + 3 * 4 * 2560  # rows, projections, norms
+    assert total == 176_943_899_520 - table
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"hc_lowrank": None}, "hc_lowrank: is missing"),
+        ({"ple_layer_ids": [49]}, "is not of layers 1 to num_hidden_layers=48"),
+        ({"ple_embed_dim": 2561}, "is not a multiple of 16 columns"),
+        ({"indexer_kv_heads": 2}, "indexer_kv_heads=2: is not modelled"),
+        ({"indexer_budget": 2047}, "is not a multiple of"),
+        ({"layer_types": ["full_attention"]}, "for each of num_hidden_layers"),
+    ],
+)
+def test_what_is_refused_of_qwen3_8(
+    changes: dict[str, object], refusal: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as error:
+        read_qwen(tmp_path, **changes)
+    assert refusal in str(error.value)
