@@ -200,7 +200,7 @@ def public_models() -> Iterator[PublishedNumber]:
         ("deepseek-v3", "70,272", "671.03 B", "35.70 B", "36.62 B", "37.55 B"),
         ("deepseek-v3.2", "85,888", "671.88 B", "36.55 B", "37.48 B", "38.40 B"),
         ("minimax-m3", "137,472", "426.17 B", "23.50 B", "24.73 B", "25.96 B"),
-        ("qwen3.8-flash-next", "27,648", "176.94 B", "6.03 B", "6.67 B", "7.31 B"),
+        ("qwen3.8-flash-next", "27,648"),
         ("deepseek-v2-lite", "31,104", "15.706 B", "2.242 B", "2.451 B", "2.661 B"),
         ("llama-3.1-8b", "131,072", "8.030 B"),
         ("llama-3.1-70b", "327,680", "70.55 B"),
@@ -256,6 +256,10 @@ def public_models() -> Iterator[PublishedNumber]:
         ("mistral-7b", TOTAL, "7.24 B", printed, ""),
         ("minimax-m2.5", TOTAL, "230 B", printed, "printed to two digits"),
         ("minimax-m2.5", ACTIVE, "10 B", printed, ""),
+        ("qwen3.8-flash-next", TOTAL, "176,943,899,520", by_hand, ""),
+        ("qwen3.8-flash-next", ACTIVE, "6,035,598,720", by_hand, ""),
+        ("qwen3.8-flash-next", HEAD, "6,671,297,920", by_hand, ""),
+        ("qwen3.8-flash-next", BOTH, "7,306,997,120", by_hand, ""),
     ):
         yield preset_count(name, field, published, keep=everything, source=source, reason=reason)
 
