@@ -62,7 +62,8 @@ def _tails(tokens: Number, block: int) -> Number:
 
 def whole_blocks(tokens: Number, block: int) -> Number:
     """The sum of floor(s / b) over s from 1 to `tokens`: whole blocks that these tokens see."""
-    return (tokens * (tokens + 1) // 2 - _tails(tokens, block)) // block
+    whole, rest = tokens // block, tokens % block
+    return block * (whole * (whole - 1) // 2) + whole * (rest + 1)
 
 
 def blocks_letter(step: Step, pairs: Number, most: int) -> Letter:

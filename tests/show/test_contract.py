@@ -208,9 +208,10 @@ def test_paths_are_unique_and_name_as_many_layers_as_they_count(model: str, phas
     paths = [path for op in found["operators"] for path in expanded_paths(op["path"])]
     assert len(set(paths)) == len(paths) == sum(op["count"] for op in found["operators"])
     layers = range(found["model"]["num_hidden_layers"])
+    before = "residual" if "final_residual" in paths else "norm"  # several gated streams
     for layer in layers:  # of one thing or of two
-        assert {f"layers.{layer}.{norm}" for norm in ("attention_norm", "ffn_norm")} & set(paths)
-    assert {"embed", "final_norm", "lm_head"} <= set(paths)
+        assert {f"layers.{layer}.{half}_{before}" for half in ("attention", "ffn")} & set(paths)
+    assert {"embed", f"final_{before}", "lm_head"} <= set(paths)
 
 
 @every_case
