@@ -197,6 +197,17 @@ _LONGCAT_WITHOUT_COST = frozenset(
         "routed_scaling_factor",
     }
 )
+_QWEN4_EXP = Family(
+    read=sparse_families.qwen4_exp,
+    # Which factors hash n-grams; in how many files a table lies.
+    without_cost=ROUTER_TRAINING | {"seed", "split_ngram_parts"},
+    only={
+        **_QWEN3_5,
+        "attention_bias": (False,),
+        "indexer_kv_heads": (1,),
+        "output_gate_type": (None, "silu"),
+    },
+)
 
 FAMILIES: Final[dict[str, Family]] = {
     "cohere": Family(read=norm_families.cohere, without_cost=_COHERE_WITHOUT_COST, only=_COHERE),
@@ -355,17 +366,8 @@ FAMILIES: Final[dict[str, Family]] = {
     "qwen3_next": Family(
         read=hybrid_families.qwen3_next, without_cost=ROUTER_TRAINING, only=_QWEN3_5
     ),
-    "qwen4_exp_text": Family(
-        read=sparse_families.qwen4_exp,
-        # Which factors hash n-grams; in how many files a table lies.
-        without_cost=ROUTER_TRAINING | {"seed", "split_ngram_parts"},
-        only={
-            **_QWEN3_5,
-            "attention_bias": (False,),
-            "indexer_kv_heads": (1,),
-            "output_gate_type": (None, "silu"),
-        },
-    ),
+    "qwen4_exp": _QWEN4_EXP,  # wraps qwen4_exp_text and a vision tower
+    "qwen4_exp_text": _QWEN4_EXP,
     "seed_oss": Family(read=dense_families.seed_oss, without_cost=_SLICES),
     "smollm3": Family(read=dense_families.smollm3, without_cost=_SLICES),
     "starcoder2": Family(

@@ -18,6 +18,7 @@ WRAPPERS: Final = {  # families that are wrappers, and their text models
     "gemma3n": "gemma3n_text",
     "gemma4": "gemma4_text",
     "minimax_m3_vl": "minimax_m3_vl_text",
+    "qwen4_exp": "qwen4_exp_text",
 }
 TEXT_TYPES: Final = {  # text models that are another family's, layer for layer
     "qwen2_5_vl_text": "qwen2",
