@@ -72,6 +72,7 @@ WITHOUT_SOURCE = {
     "far_bytes": SUMS,
     "far_tables": SUMS,
     "hot_rows_bytes": SUMS,
+    "gated_sites": SUMS,
     "joins": SUMS,
     "link_times": NO_FORMULA,
     "placed_embedding": SUMS,
