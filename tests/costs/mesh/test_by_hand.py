@@ -162,3 +162,9 @@ def test_llama_in_four_stages() -> None:
     assert (sent["count"], sent["payload_bytes"]) == (3, 2 * d * BF16)
     # Three of four GPUs send each of four microbatches on.
     assert section["communication"]["bytes"] == 3 * 2 * d * BF16
+
+
+def test_a_stage_sends_every_residual_stream() -> None:
+    """Four streams of 2,560, of four sequences a microbatch."""
+    section = on_mesh("qwen3.8-flash-next", Mesh(pp=2), batch=8, context=1000)
+    assert exchange(section, "stages.send")["payload_bytes"] == 4 * 4 * 2560 * BF16
