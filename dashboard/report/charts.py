@@ -6,6 +6,7 @@ Plotly reads tags and entities in the names it draws, so that every text of a us
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import product
 
 import plotly.graph_objects as go
 
@@ -191,17 +192,23 @@ def _add_measured(  # noqa: PLR0917 - one caller, above
     quantity: str,
     axis: Axis,
 ) -> None:
-    """What was measured of the steps: open marks of the model's own colour and shape."""
-    for index, name in enumerate(names):
+    """What was measured of the steps: open marks of the model's own colour and shape.
+
+    The lines are of the report's backend; marks of another one say so.
+    """
+    own = report.inputs.workload.backend
+    backends = sorted({line.backend for line in report.measured}, key=lambda name: name != own)
+    for (index, name), backend in product(enumerate(names), backends):
         points = [
             (line.batch, axis.scaled(line.measured))
             for line in report.measured
-            if (line.quantity, line.path, line.model, line.context)
-            == (quantity, WHOLE_STEP, name, context)
+            if (line.quantity, line.path, line.model, line.context, line.backend)
+            == (quantity, WHOLE_STEP, name, context, backend)
             and line.measured is not None
         ]
         if points:
-            label = f"{plain(name)}, measured {quantity_words(quantity)}"
+            by = "" if backend == own else f" by {plain(backend)}"
+            label = f"{plain(name)}, measured {quantity_words(quantity)}{by}"
             batches, values = zip(*points, strict=True)
             figure.add_trace(measured_marks(label, batches, values, index))
 

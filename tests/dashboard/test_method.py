@@ -123,6 +123,7 @@ WITHOUT_SOURCE = {
     "totals": SUMS,
     "union_share": SUMS,
     "with_share": "the share of `with_table_rows`, whose source holds",
+    "with_backend": "the same step, its time by another backend",
 }
 
 
