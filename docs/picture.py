@@ -78,8 +78,8 @@ def lines() -> str:
         if time_ratios(backend):
             name_y += NAME_HEIGHT
             parts.append(
-                f'<circle cx="{x(LAST) + 14:.0f}" cy="{name_y - 4:.0f}" r="5" fill="{colour}"/>'
-                f'<text x="{x(LAST) + 24:.0f}" y="{name_y:.0f}" fill="{colour}">'
+                f'<circle cx="{x(LAST) + 24:.0f}" cy="{name_y - 4:.0f}" r="5" fill="{colour}"/>'
+                f'<text x="{x(LAST) + 34:.0f}" y="{name_y:.0f}" fill="{colour}">'
                 f"time, measured, 2,048 tokens, {backend}</text>"
             )
     return "".join(parts)

@@ -47,11 +47,11 @@ class GatedResidual(StreamKind):
 
     @property
     def streams(self) -> int:
-        """C."""
+        """How many: c."""
         return self.hc_count
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
-        """C and r."""
+        """The letters c and r."""
         del operator, step
         return (
             Letter("c", self.hc_count, "streams"),

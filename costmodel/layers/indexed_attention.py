@@ -17,6 +17,7 @@ from costmodel.layers.attention import Attention, QkNorm
 from costmodel.layers.attention_core import core
 from costmodel.layers.attention_rope import rope
 from costmodel.layers.base import Count, LayerKind, Width
+from costmodel.layers.block_choice import blocks_letter
 from costmodel.layers.indexer import keys_of_pairs
 from costmodel.layers.letters import Letter
 from costmodel.layers.mesh import Mesh
@@ -72,10 +73,6 @@ class IndexedAttention(LayerKind):
     @abstractmethod
     def scored(self, step: Step) -> Letter:
         """`scored`: pairs of a sequence that each index head scores."""
-
-    @abstractmethod
-    def pairs_letter(self, step: Step) -> Letter:
-        """`pairs` with its definition in words."""
 
     @abstractmethod
     def index_rope(self, site: Site, step: Step) -> Operator:
@@ -152,7 +149,7 @@ class IndexedAttention(LayerKind):
         own = self.grouped.letters(operator, step)
         return (
             *(letter for letter in own if letter.name != "pairs"),
-            self.pairs_letter(step),
+            blocks_letter(step, self.attended_pairs(step), self.most_chosen),
             Letter("Hi", self.index_n_heads, "heads of the indexer"),
             Letter("di", self.index_head_dim, "head size of the indexer"),
             Letter("ri", self.index_rotated, "rotated elements of an index head"),

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import InputError
 from costmodel.layers.attention_core import attended_pairs
 from costmodel.layers.base import Count, MixerKind
-from costmodel.layers.block_choice import blocks_letter, blocks_seen, local_block_pairs
+from costmodel.layers.block_choice import blocks_seen, local_block_pairs
 from costmodel.layers.indexed_attention import IndexedAttention
 from costmodel.layers.indexer import logit_bytes
 from costmodel.layers.kernel_shape import Attend
@@ -45,7 +45,7 @@ class BlockSparseAttention(IndexedAttention, MixerKind):
 
     @property
     def most_chosen(self) -> int:
-        """T b tokens."""
+        """At most t b tokens, of t blocks of b."""
         return self.index_topk_blocks * self.index_block_size
 
     @property
@@ -60,10 +60,6 @@ class BlockSparseAttention(IndexedAttention, MixerKind):
     def pairs_of_first(self, tokens: Number) -> Number:
         """The newest block is among the t."""
         return local_block_pairs(tokens, self.index_block_size, self.index_topk_blocks)
-
-    def pairs_letter(self, step: Step) -> Letter:
-        """`pairs` with its definition in words."""
-        return blocks_letter(step, self.attended_pairs(step), self.most_chosen)
 
     def scored(self, step: Step) -> Letter:
         """All pairs of a query and a token up to itself."""

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from pydantic.dataclasses import dataclass
 
 from costmodel.layers.base import Count, MixerKind
-from costmodel.layers.block_choice import blocks_letter, tail_pairs, whole_blocks
+from costmodel.layers.block_choice import tail_pairs, whole_blocks
 from costmodel.layers.indexed_attention import IndexedAttention
 from costmodel.layers.indexer import keys_of_pairs, logit_bytes
 from costmodel.layers.kernel_shape import Attend
@@ -60,10 +60,6 @@ class PooledKeyAttention(IndexedAttention, MixerKind):
     def pairs_of_first(self, tokens: Number) -> Number:
         """The group that is not whole is read beside the chosen ones."""
         return tail_pairs(tokens, self.index_compress_ratio, self.topk)
-
-    def pairs_letter(self, step: Step) -> Letter:
-        """`pairs` with its definition in words."""
-        return blocks_letter(step, self.attended_pairs(step), self.most_chosen)
 
     def _groups(self, step: Step) -> Number:
         """Whole groups of a sequence."""
