@@ -105,10 +105,9 @@ def host_hiding() -> str:
             _measured()["steps"][_label(model, batch, new, place)]
             for place in (*PLACES, "host, fetched ahead")
         )
-        rows.append((
-            f"{batch} x {new}", f"{near['us']['median']:,.0f}", f"{ahead['fetch_us']['median']:,.0f}",
-            *(f"{step['us']['median'] - near['us']['median']:+,.0f}" for step in (late, ahead)),
-        ))  # fmt: skip
+        us, fetch_us = near["us"]["median"], ahead["fetch_us"]["median"]
+        added = (f"{step['us']['median'] - us:+,.0f}" for step in (late, ahead))
+        rows.append((f"{batch} x {new}", f"{us:,.0f}", f"{fetch_us:,.0f}", *added))
     head = (
         "sequences x tokens", "tables in HBM (us)", "fetches alone (us)",
         "fetched in their layer (us)", "fetched ahead (us)",
