@@ -39,6 +39,9 @@ _ACTIVATION: Final[TypeAdapter[ActivationName]] = TypeAdapter(
 )
 
 
+CHOSEN: Final = ("num_experts_per_tok", "experts_per_token")  # the usual names of k
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
     """What the reader of a family returns: attention and FFN of each block, in order."""
@@ -175,7 +178,7 @@ def moe(
     act: Activation,
     *names: str,
     width: str = "moe_intermediate_size",
-    chosen: tuple[str, ...] = ("num_experts_per_tok", "experts_per_token"),
+    chosen: tuple[str, ...] = CHOSEN,
     **settings: object,
 ) -> Table:
     """Routed experts.

@@ -6,6 +6,7 @@ from typing import Final, Literal, TypeAlias
 from pydantic import ConfigDict, TypeAdapter
 
 from costmodel.inputs.hf.blocks import (
+    CHOSEN,
     Blocks,
     Table,
     activation,
@@ -29,6 +30,7 @@ from costmodel.inputs.hf.fields import (
     WIDTH_OR_NULL,
     Fields,
 )
+from costmodel.layers.primitives import Activation
 
 TopK: TypeAlias = Literal["greedy", "group_limited_greedy"]
 _TOP_K: Final[TypeAdapter[TopK]] = TypeAdapter(TopK, config=ConfigDict(strict=True))
@@ -47,7 +49,7 @@ def glm4_moe(fields: Fields) -> Blocks:
         qk_norm="head" if normed else "none",
         attention_bias=bias,
     )
-    ffn = _first_dense(fields, 1, _noaux_tc(fields, n_group=1, topk_group=1))
+    ffn = first_dense(fields, 1, noaux_tc(fields, shared_intermediate_size=shared_width(fields, 1)))
     leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
     return Blocks(attention=attention, ffn=ffn)
 
@@ -64,8 +66,9 @@ def dots1(fields: Fields) -> Blocks:
         attention_bias=bias,
         output_bias=bias,
     )
-    sparse = _noaux_tc(fields, n_group=1, topk_group=1, shared=0, norm_topk_prob=False)
-    return Blocks(attention=attention, ffn=_first_dense(fields, 0, sparse))
+    shared = shared_width(fields, 0)
+    sparse = noaux_tc(fields, norm_topk_prob=False, shared_intermediate_size=shared)
+    return Blocks(attention=attention, ffn=first_dense(fields, 0, sparse))
 
 
 def deepseek_v2(fields: Fields) -> Blocks:
@@ -80,17 +83,19 @@ def deepseek_v2(fields: Fields) -> Blocks:
         fields,
         activation(fields),
         *ROUTED,
-        shared_intermediate_size=_shared_width(fields, 2),
+        shared_intermediate_size=shared_width(fields, 2),
         norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=False),
         n_group=groups if grouped else 1,
         topk_group=groups_kept if grouped else 1,
     )
-    return Blocks(attention=_mla(fields), ffn=_first_dense(fields, 0, ffn))
+    return Blocks(attention=_mla(fields), ffn=first_dense(fields, 0, ffn))
 
 
 def deepseek_v3(fields: Fields) -> Blocks:
     """DeepSeek-V3 and Kimi-K2: MLA; corrected sigmoid scores, groups ranked by their best two."""
-    ffn = _first_dense(fields, 3, _noaux_tc(fields, n_group=8, topk_group=4))
+    shared = shared_width(fields, 1)
+    sparse = noaux_tc(fields, n_group=8, topk_group=4, shared_intermediate_size=shared)
+    ffn = first_dense(fields, 3, sparse)
     leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
     return Blocks(attention=_mla(fields), ffn=ffn)
 
@@ -98,16 +103,13 @@ def deepseek_v3(fields: Fields) -> Blocks:
 def deepseek_v32(fields: Fields) -> Blocks:
     """DeepSeek-V3.2 and GLM-5: DeepSeek-V3 whose MLA attends to what an indexer chooses."""
     blocks = deepseek_v3(fields)
+    check_dense_blocks(fields, blocks.ffn)
     index: Table = {
         "index_topk": fields.required("index_topk", COUNT),
         "index_n_heads": fields.required("index_n_heads", COUNT),
         "index_head_dim": fields.required("index_head_dim", WIDTH),
     }
     layers = num_layers(fields)
-    dense_or_not = ["sparse" if ffn["kind"] == "moe" else "dense" for ffn in blocks.ffn]
-    stated = fields.optional("mlp_layer_types", NAMES_OR_NULL, None)
-    if stated is not None and stated[:layers] != dense_or_not:
-        raise fields.refused("mlp_layer_types", "is not as first_k_dense_replace says")
     types = fields.optional("indexer_types", NAMES_OR_NULL, None)
     if fields.optional("index_topk_freq", COUNT_OR_NULL, None) not in (None, 1) and types is None:
         raise fields.refused("index_topk_freq", "needs indexer_types, which names the layers")
@@ -131,7 +133,7 @@ def mimo_v2_flash(fields: Fields) -> Blocks:
     sparse = _flag_of_blocks(fields, "moe_layer_freq")
     window = fields.required("sliding_window", COUNT, also=("sliding_window_size",))
     plain = dense(fields, activation(fields))
-    routed = _noaux_tc(fields, n_group=1, topk_group=1, shared=0)
+    routed = noaux_tc(fields, shared_intermediate_size=shared_width(fields, 0))
     full = _mimo_attention(fields, "", "add_full_attention_sink_bias", None)
     sliding = _mimo_attention(fields, "swa_", "add_swa_attention_sink_bias", window)
     leave_out_mtp(fields, "num_nextn_predict_layers")
@@ -170,13 +172,17 @@ def _mla(fields: Fields) -> list[Table]:
     return [latent_attention(fields)] * num_layers(fields)
 
 
-def latent_attention(fields: Fields) -> Table:
-    """MLA by DeepSeek's keys, the same in every layer."""
+def latent_attention(fields: Fields, query_rank: int | None = 1536) -> Table:
+    """MLA by DeepSeek's keys, the same in every layer.
+
+    `query_rank` is the width of compressed queries where the file does not hold `q_lora_rank`;
+    None: queries are not compressed.
+    """
     heads = fields.required("num_attention_heads", COUNT)
     if fields.optional("num_key_value_heads", COUNT_OR_NULL, None) not in (None, heads):
         rule = f"is not num_attention_heads={heads}: a latent serves all heads"
         raise fields.refused("num_key_value_heads", rule)
-    rank = fields.optional("q_lora_rank", WIDTH_OR_NULL, 1536)
+    rank = fields.optional("q_lora_rank", WIDTH_OR_NULL, query_rank)
     bias = fields.optional("attention_bias", FLAG, default=False)
     if bias and rank is None:
         raise fields.refused("attention_bias", "is not modelled without q_lora_rank")
@@ -199,42 +205,67 @@ def latent_attention(fields: Fields) -> Table:
     }
 
 
-def _noaux_tc(
+def noaux_tc(
     fields: Fields,
     *,
-    n_group: int,
-    topk_group: int,
-    shared: int = 1,
+    n_group: int = 1,
+    topk_group: int = 1,
     norm_topk_prob: bool = True,
+    chosen: tuple[str, ...] = CHOSEN,
+    act: Activation | None = None,
+    **settings: object,
 ) -> Table:
     """Experts with the router of arXiv 2412.19437 (topk_method noaux_tc).
 
-    Sigmoid scores with a correction bias; groups of experts are ranked by their best two. The
-    arguments are the family's defaults.
+    Sigmoid scores with a correction bias; groups of experts are ranked by their best two.
+
+    Args:
+        fields: The file.
+        n_group: The number of groups, the family's default, as the next two.
+        topk_group: How many groups are kept.
+        norm_topk_prob: Whether the weights of the chosen experts are divided by their sum.
+        chosen: The family's spellings of the number of experts that a token chooses.
+        act: The experts' activation; None: that of `hidden_act`.
+        settings: Further fields of the layer kind.
     """
-    groups = fields.optional("n_group", COUNT, n_group)
-    return moe(
+    groups = fields.optional("n_group", COUNT, n_group, also=("num_expert_group",))
+    table = moe(
         fields,
-        activation(fields),
+        activation(fields) if act is None else act,
         *ROUTED,
-        shared_intermediate_size=_shared_width(fields, shared),
+        chosen=chosen,
         scoring="sigmoid",
-        norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=norm_topk_prob),
+        norm_topk_prob=fields.optional(
+            "norm_topk_prob", FLAG, norm_topk_prob, also=("moe_renormalize",)
+        ),
         score_correction_bias=True,
         n_group=groups,
         topk_group=fields.optional("topk_group", COUNT, topk_group),
         group_score_experts=2 if groups > 1 else 1,
     )
+    return {**table, **settings}
 
 
-def _shared_width(fields: Fields, default_experts: int) -> int:
+def shared_width(fields: Fields, default_experts: int) -> int:
     """The width of the shared experts, which run as one FFN of their summed widths."""
-    shared = fields.optional("n_shared_experts", INDEX_OR_NULL, default_experts) or 0
+    also = ("num_shared_experts",)
+    shared = fields.optional("n_shared_experts", INDEX_OR_NULL, default_experts, also=also) or 0
     return shared * fields.required("moe_intermediate_size", WIDTH)
 
 
-def _first_dense(fields: Fields, default_dense: int, sparse: Table) -> list[Table]:
+def first_dense(fields: Fields, default_dense: int, sparse: Table) -> list[Table]:
     """The FFN of each block: dense in the first `first_k_dense_replace`, sparse in the others."""
     first = fields.optional("first_k_dense_replace", INDEX, default_dense)
     plain = dense(fields, activation(fields))
     return [plain if i < first else sparse for i in range(num_layers(fields))]
+
+
+def check_dense_blocks(fields: Fields, ffn: list[Table]) -> None:
+    """Refuse `mlp_layer_types` that call other blocks dense than `first_k_dense_replace` does.
+
+    The list may go on behind the last block: for layers of multi-token prediction.
+    """
+    stated = fields.optional("mlp_layer_types", NAMES_OR_NULL, None)
+    dense_or_not = ["sparse" if table["kind"] == "moe" else "dense" for table in ffn]
+    if stated is not None and stated[: len(ffn)] != dense_or_not:
+        raise fields.refused("mlp_layer_types", "is not as first_k_dense_replace says")

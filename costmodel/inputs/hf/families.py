@@ -14,6 +14,7 @@ from costmodel.inputs.hf import (
     dense_families,
     gemma_families,
     hybrid_families,
+    kimi_family,
     llama4_family,
     longcat_families,
     mamba_families,
@@ -208,6 +209,16 @@ _QWEN4_EXP = Family(
         "output_gate_type": (None, "silu"),
     },
 )
+_KIMI_LINEAR = {  # some are parts of Kimi K3, whose text model says kimi_linear, too
+    "attention_bias": (False,),
+    "attn_res_block_size": (0,),
+    "mla_use_nope": (True,),  # no code of the family rotates
+    "mla_use_output_gate": (False,),
+    "moe_layer_freq": (1,),
+    "moe_router_activation_func": ("sigmoid",),
+    "topk_method": ("noaux_tc",),
+    "use_grouped_topk": (True,),
+}
 
 FAMILIES: Final[dict[str, Family]] = {
     "cohere": Family(read=norm_families.cohere, without_cost=_COHERE_WITHOUT_COST, only=_COHERE),
@@ -284,6 +295,13 @@ FAMILIES: Final[dict[str, Family]] = {
         only={**_HUNYUAN, **_HUNYUAN_MOE},
     ),
     "kimi_k2": _DEEPSEEK_V3,
+    "kimi_linear": Family(
+        read=kimi_family.kimi_linear,
+        # Factors of an activation that is refused itself.
+        without_cost=_DEEPSEEK_V3.without_cost
+        | {"activation_situ_beta", "activation_situ_linear_beta"},
+        only=_KIMI_LINEAR,
+    ),
     "lfm2": Family(read=hybrid_families.lfm2, without_cost=_LFM2_WITHOUT_COST, only=_LFM2),
     "lfm2_moe": Family(
         read=hybrid_families.lfm2_moe,

@@ -38,7 +38,7 @@ _MIXERS: Final[TypeAdapter[list[Mixer] | None]] = TypeAdapter(
 )
 
 
-def _mixed(
+def mixed(
     fields: Fields,
     attention: list[Table],
     recurrent: Table,
@@ -109,7 +109,7 @@ def _lfm2_mixers(fields: Fields) -> list[Table]:
     listed = fields.optional("full_attn_idxs", INDICES_OR_NULL, None)
     default = None if listed is None else [i in set(listed) for i in range(layers)]
     attention = gqa(fields, kv_heads=8, qk_norm="head")
-    return _mixed(fields, attention, conv, ("full_attention", "conv"), default)
+    return mixed(fields, attention, conv, ("full_attention", "conv"), default)
 
 
 def qwen3_5(fields: Fields) -> Blocks:
@@ -177,7 +177,7 @@ def qwen3_5_mixers(fields: Fields, full: Full = "full_attention") -> list[Table]
     leave_out_mtp(fields, "mtp_num_hidden_layers", "num_nextn_predict_layers")
     period = fields.optional("full_attention_interval", COUNT, 4)
     default = [(i + 1) % period == 0 for i in range(num_layers(fields))]
-    return _mixed(fields, attention, net, (full, "linear_attention"), default)
+    return mixed(fields, attention, net, (full, "linear_attention"), default)
 
 
 def mamba2(fields: Fields, **settings: object) -> Table:
@@ -218,5 +218,5 @@ def granitemoehybrid(fields: Fields) -> Blocks:
         scoring="softmax_of_chosen",
         shared_intermediate_size=fields.required("shared_intermediate_size", WIDTH),
     )
-    mixers = _mixed(fields, attention, mamba2(fields), ("attention", "mamba"), None)
+    mixers = mixed(fields, attention, mamba2(fields), ("attention", "mamba"), None)
     return Blocks(attention=mixers, ffn=[ffn] * layers)

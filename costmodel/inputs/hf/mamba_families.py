@@ -16,10 +16,9 @@ from costmodel.inputs.hf.blocks import (
     dense,
     gqa,
     leave_out_mtp,
-    moe,
     num_layers,
 )
-from costmodel.inputs.hf.deepseek_families import ROUTED
+from costmodel.inputs.hf.deepseek_families import noaux_tc
 from costmodel.inputs.hf.dense_families import note_constants
 from costmodel.inputs.hf.fields import (
     COUNT,
@@ -113,7 +112,6 @@ def _mamba2(fields: Fields) -> Table:
 
 def _latent_moe(fields: Fields) -> Table:
     """Experts without gates in a latent space, DeepSeek-V3's router, a shared expert beside it."""
-    groups = fields.optional("n_group", COUNT, 1)
     shared = fields.optional("n_shared_experts", INDEX_OR_NULL, 1)
     width = fields.required("moe_shared_expert_intermediate_size", WIDTH) if shared else 0
     if shared not in (None, 0, 1):
@@ -121,19 +119,12 @@ def _latent_moe(fields: Fields) -> Table:
             "n_shared_experts",
             "is not modelled for experts of a width of their own; only 0 or 1 is",
         )
-    return moe(
+    return noaux_tc(
         fields,
-        activation(fields, "mlp_hidden_act", "relu2"),
-        *ROUTED,
+        act=activation(fields, "mlp_hidden_act", "relu2"),
         gated=False,
         moe_latent_size=fields.optional("moe_latent_size", WIDTH_OR_NULL, None),
         shared_intermediate_size=width,
-        scoring="sigmoid",
-        norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=True),
-        score_correction_bias=True,
-        n_group=groups,
-        topk_group=fields.optional("topk_group", COUNT, 1),
-        group_score_experts=2 if groups > 1 else 1,
     )
 
 
