@@ -1,6 +1,6 @@
 """Readers of config.json files of DeepSeek and of families that share its router."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter
@@ -38,6 +38,18 @@ _TOP_K: Final[TypeAdapter[TopK]] = TypeAdapter(TopK, config=ConfigDict(strict=Tr
 ROUTED = ("n_routed_experts", "num_local_experts", "num_experts")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spellings:
+    """The names of a family for what its router says, other spellings behind the first."""
+
+    chosen: tuple[str, ...] = CHOSEN  # experts that a token chooses
+    groups: tuple[str, ...] = ("n_group",)
+    norm: tuple[str, ...] = ("norm_topk_prob",)  # whether their weights are divided by their sum
+
+
+DEEPSEEK_NAMES: Final = Spellings()
+
+
 def glm4_moe(fields: Fields) -> Blocks:
     """GLM-4.5: grouped-query attention, DeepSeek-V3's router, dense first blocks."""
     normed = fields.optional("use_qk_norm", FLAG, default=False)
@@ -49,7 +61,9 @@ def glm4_moe(fields: Fields) -> Blocks:
         qk_norm="head" if normed else "none",
         attention_bias=bias,
     )
-    ffn = first_dense(fields, 1, noaux_tc(fields, shared_intermediate_size=shared_width(fields, 1)))
+    ffn = first_dense(
+        fields, 1, noaux_tc(fields, shared_intermediate_size=_shared_width(fields, 1))
+    )
     leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
     return Blocks(attention=attention, ffn=ffn)
 
@@ -66,7 +80,7 @@ def dots1(fields: Fields) -> Blocks:
         attention_bias=bias,
         output_bias=bias,
     )
-    shared = shared_width(fields, 0)
+    shared = _shared_width(fields, 0)
     sparse = noaux_tc(fields, norm_topk_prob=False, shared_intermediate_size=shared)
     return Blocks(attention=attention, ffn=first_dense(fields, 0, sparse))
 
@@ -83,7 +97,7 @@ def deepseek_v2(fields: Fields) -> Blocks:
         fields,
         activation(fields),
         *ROUTED,
-        shared_intermediate_size=shared_width(fields, 2),
+        shared_intermediate_size=_shared_width(fields, 2),
         norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=False),
         n_group=groups if grouped else 1,
         topk_group=groups_kept if grouped else 1,
@@ -93,7 +107,7 @@ def deepseek_v2(fields: Fields) -> Blocks:
 
 def deepseek_v3(fields: Fields) -> Blocks:
     """DeepSeek-V3 and Kimi-K2: MLA; corrected sigmoid scores, groups ranked by their best two."""
-    shared = shared_width(fields, 1)
+    shared = _shared_width(fields, 1)
     sparse = noaux_tc(fields, n_group=8, topk_group=4, shared_intermediate_size=shared)
     ffn = first_dense(fields, 3, sparse)
     leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
@@ -133,7 +147,7 @@ def mimo_v2_flash(fields: Fields) -> Blocks:
     sparse = _flag_of_blocks(fields, "moe_layer_freq")
     window = fields.required("sliding_window", COUNT, also=("sliding_window_size",))
     plain = dense(fields, activation(fields))
-    routed = noaux_tc(fields, shared_intermediate_size=shared_width(fields, 0))
+    routed = noaux_tc(fields, shared_intermediate_size=_shared_width(fields, 0))
     full = _mimo_attention(fields, "", "add_full_attention_sink_bias", None)
     sliding = _mimo_attention(fields, "swa_", "add_swa_attention_sink_bias", window)
     leave_out_mtp(fields, "num_nextn_predict_layers")
@@ -211,8 +225,8 @@ def noaux_tc(
     n_group: int = 1,
     topk_group: int = 1,
     norm_topk_prob: bool = True,
-    chosen: tuple[str, ...] = CHOSEN,
     act: Activation | None = None,
+    names: Spellings = DEEPSEEK_NAMES,
     **settings: object,
 ) -> Table:
     """Experts with the router of arXiv 2412.19437 (topk_method noaux_tc).
@@ -224,20 +238,19 @@ def noaux_tc(
         n_group: The number of groups, the family's default, as the next two.
         topk_group: How many groups are kept.
         norm_topk_prob: Whether the weights of the chosen experts are divided by their sum.
-        chosen: The family's spellings of the number of experts that a token chooses.
         act: The experts' activation; None: that of `hidden_act`.
+        names: The family's spellings.
         settings: Further fields of the layer kind.
     """
-    groups = fields.optional("n_group", COUNT, n_group, also=("num_expert_group",))
+    groups = fields.optional(names.groups[0], COUNT, n_group, also=names.groups[1:])
+    norm = fields.optional(names.norm[0], FLAG, norm_topk_prob, also=names.norm[1:])
     table = moe(
         fields,
         activation(fields) if act is None else act,
         *ROUTED,
-        chosen=chosen,
+        chosen=names.chosen,
         scoring="sigmoid",
-        norm_topk_prob=fields.optional(
-            "norm_topk_prob", FLAG, norm_topk_prob, also=("moe_renormalize",)
-        ),
+        norm_topk_prob=norm,
         score_correction_bias=True,
         n_group=groups,
         topk_group=fields.optional("topk_group", COUNT, topk_group),
@@ -246,10 +259,9 @@ def noaux_tc(
     return {**table, **settings}
 
 
-def shared_width(fields: Fields, default_experts: int) -> int:
+def _shared_width(fields: Fields, default_experts: int) -> int:
     """The width of the shared experts, which run as one FFN of their summed widths."""
-    also = ("num_shared_experts",)
-    shared = fields.optional("n_shared_experts", INDEX_OR_NULL, default_experts, also=also) or 0
+    shared = fields.optional("n_shared_experts", INDEX_OR_NULL, default_experts) or 0
     return shared * fields.required("moe_intermediate_size", WIDTH)
 
 

@@ -31,7 +31,7 @@ from costmodel.layers.base import MAX_LAYERS
 from costmodel.layers.primitives import Activation
 
 Full: TypeAlias = Literal["full_attention", "indexed_attention"]  # names of layers with attention
-Mixer: TypeAlias = Literal["attention", "conv", "linear_attention", "mamba"] | Full
+Mixer: TypeAlias = Literal["attention", "conv", "linear_attention", "mamba", Full]
 _MIXERS: Final[TypeAdapter[list[Mixer] | None]] = TypeAdapter(
     Annotated[list[Mixer], Field(max_length=MAX_LAYERS, fail_fast=True)] | None,
     config=ConfigDict(strict=True),
@@ -58,7 +58,8 @@ def mixed(
     if types is None:
         if default is None:
             fields.required("layer_types", _MIXERS)
-        is_attention = default or []
+            raise fields.refused("layer_types", f"does not say which blocks have {names[0]}")
+        is_attention = default
     else:
         if len(types) != len(attention) or not set(types) <= set(names):
             rule = f"is not {' or '.join(names)} for each of num_hidden_layers={len(attention)}"

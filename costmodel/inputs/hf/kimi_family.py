@@ -2,26 +2,28 @@
 
 Published files hold `linear_attn_config`, whose lists count blocks from 1 (`configuration_kimi.py`
 of moonshotai/Kimi-Linear-48B-A3B-Instruct); files that transformers writes hold its sizes at the
-top, and `layer_types`. The defaults of the two classes differ, that of transformers puts MLA in
-other blocks than the published lists: so sizes and blocks are never taken from a default.
+top, and `layer_types`. The two classes differ in which blocks have MLA, which are dense and how
+many experts are shared where a file does not say: it must say. So it must the sizes of KDA.
 """
 
-from typing import Final, TypeVar
+from typing import Final
 
 from pydantic import TypeAdapter
 
 from costmodel.errors import InputError
 from costmodel.inputs.hf.blocks import CHOSEN, Blocks, Table, leave_out_mtp, num_layers
 from costmodel.inputs.hf.deepseek_families import (
+    Spellings,
     check_dense_blocks,
     first_dense,
     latent_attention,
     noaux_tc,
-    shared_width,
 )
 from costmodel.inputs.hf.fields import (
+    ANYTHING,
     COUNT,
     INDEX,
+    INDEX_OR_NULL,
     INDICES_OR_NULL,
     NAMES_OR_NULL,
     OBJECT_OR_NULL,
@@ -29,23 +31,26 @@ from costmodel.inputs.hf.fields import (
     WIDTH_OR_NULL,
     Fields,
 )
-from costmodel.inputs.hf.hybrid_families import mixed
+from costmodel.inputs.hf.hybrid_families import Mixer, mixed
 
-T = TypeVar("T")
-NESTED: Final = "linear_attn_config"
+_NESTED: Final = "linear_attn_config"
+_NAMES: Final = Spellings(
+    chosen=("num_experts_per_token", *CHOSEN),
+    groups=("num_expert_group", "n_group"),
+    norm=("moe_renormalize", "norm_topk_prob"),
+)
 
 
 def kimi_linear(fields: Fields) -> Blocks:
     """Kimi Linear: KDA or MLA; DeepSeek-V3's router, dense first blocks."""
     leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
-    width = fields.optional("dense_ffn_hidden", WIDTH_OR_NULL, None)
-    if width not in (None, fields.required("intermediate_size", WIDTH)):
+    dense = fields.optional("dense_ffn_hidden", WIDTH_OR_NULL, None)
+    if dense not in (None, fields.required("intermediate_size", WIDTH)):
         raise fields.refused("dense_ffn_hidden", "is not intermediate_size")
-    sparse = noaux_tc(
-        fields,
-        chosen=("num_experts_per_token", *CHOSEN),
-        shared_intermediate_size=shared_width(fields, 0),
-    )
+    also = ("n_shared_experts",)
+    shared = fields.required("num_shared_experts", INDEX_OR_NULL, also=also) or 0
+    width = shared * fields.required("moe_intermediate_size", WIDTH)
+    sparse = noaux_tc(fields, names=_NAMES, shared_intermediate_size=width)
     ffn = first_dense(fields, _dense_blocks(fields), sparse)
     check_dense_blocks(fields, ffn)
     return Blocks(attention=_mixers(fields), ffn=ffn)
@@ -65,8 +70,11 @@ def _dense_blocks(fields: Fields) -> int:
 def _mixers(fields: Fields) -> list[Table]:
     """KDA or MLA of each block, by the lists, by `layer_types`, or by both if they agree."""
     layers = num_layers(fields)
-    has_nested = fields.optional(NESTED, OBJECT_OR_NULL, None) is not None
-    nested = fields.child(NESTED) if has_nested else None
+    held = fields.optional(_NESTED, OBJECT_OR_NULL, None) is not None
+    if not held and not fields.holds("linear_num_heads"):
+        missing = f"{fields.prefix}{_NESTED}: is missing"
+        raise InputError(f"{fields.where}: {missing}, and so is linear_num_heads")
+    nested = fields.child(_NESTED) if held else None
     kda: Table = {
         "kind": "kimi_delta_attention",
         "num_heads": _size(fields, nested, "num_heads", "linear_num_heads", COUNT),
@@ -75,52 +83,50 @@ def _mixers(fields: Fields) -> list[Table]:
             fields, nested, "short_conv_kernel_size", "linear_conv_kernel_dim", COUNT
         ),
     }
-    listed = _listed(nested, layers) if nested is not None else None
-    if listed is None and not fields.holds("layer_types"):
-        lists = f"{fields.prefix}{NESTED}.kda_layers"
-        raise InputError(f"{fields.where}: {lists}: is missing, and so is layer_types")
+    listed = None
     if nested is not None:
+        needed = fields.optional("layer_types", ANYTHING, None) is None
+        listed = _listed(nested, layers, needed=needed)
         nested.finish(())
     mla = {**latent_attention(fields, None), "mla_use_nope": True}
-    names = ("full_attention", "linear_attention")
+    names: tuple[Mixer, Mixer] = ("full_attention", "linear_attention")
     mixers = mixed(fields, [mla] * layers, kda, names, listed)
     if listed is not None and [table is mla for table in mixers] != listed:
-        raise fields.refused("layer_types", f"differs from the lists of {NESTED}")
+        raise fields.refused("layer_types", f"differs from the lists of {_NESTED}")
     return mixers
 
 
 def _size(
-    fields: Fields, nested: Fields | None, inner: str, outer: str, rule: TypeAdapter[T]
-) -> T:
+    fields: Fields, nested: Fields | None, inner: str, outer: str, rule: TypeAdapter[int]
+) -> int:
     """A size of KDA that stands in `linear_attn_config`, at the top, or the same at both."""
     at_top = fields.optional(outer, rule, None)
-    if nested is None or (at_top is not None and not nested.holds(inner)):
+    if nested is None:
         return fields.required(outer, rule)
     size = nested.required(inner, rule)
     if at_top not in (None, size):
-        raise fields.refused(outer, f"differs from {NESTED}.{inner}={size}")
+        raise fields.refused(outer, f"differs from {_NESTED}.{inner}={size}")
     return size
 
 
-def _listed(nested: Fields, layers: int) -> list[bool] | None:
-    """Whether each block has MLA, by lists of blocks counted from 1; None: there are no lists.
+def _listed(nested: Fields, layers: int, *, needed: bool) -> list[bool] | None:
+    """Whether each block has MLA, by lists of blocks counted from 1.
 
-    A list may go on behind the last block: for layers of multi-token prediction.
+    None: there are no lists, and none are needed. A list may go on behind the last block: for
+    layers of multi-token prediction.
     """
-    kda = nested.optional("kda_layers", INDICES_OR_NULL, None)
-    full = nested.optional("full_attn_layers", INDICES_OR_NULL, None)
-    if kda is None and full is None:
+    keys = ("kda_layers", "full_attn_layers")
+    if not needed and not any(nested.holds(key) for key in keys):
         return None
-    kda = nested.required("kda_layers", INDICES_OR_NULL) or []
-    full = nested.required("full_attn_layers", INDICES_OR_NULL) or []
-    for key, numbers in (("kda_layers", kda), ("full_attn_layers", full)):
-        if 0 in numbers:
+    kda, full = (set(nested.required(key, INDICES_OR_NULL) or []) for key in keys)
+    for key, blocks in zip(keys, (kda, full), strict=True):
+        if 0 in blocks:
             raise nested.refused(key, "counts blocks from 1, and holds 0")
-    both = sorted(set(kda) & set(full))
+    both = sorted(kda & full)
     if both:
         raise nested.refused("full_attn_layers", f"holds {both[0]}, which kda_layers holds, too")
-    neither = sorted(set(range(1, layers + 1)) - set(kda) - set(full))
+    neither = sorted(set(range(1, layers + 1)) - kda - full)
     if neither:
         rule = f"lacks {neither[0]} of num_hidden_layers={layers}, and so does full_attn_layers"
         raise nested.refused("kda_layers", rule)
-    return [block in set(full) for block in range(1, layers + 1)]
+    return [block in full for block in range(1, layers + 1)]

@@ -31,7 +31,7 @@ PREFILL = Workload(
 # tokens with the logits of each. State bytes of a sequence: the cache object's, with K - 1 columns
 # of each convolution. FLOPs of recurrences, which transformers computes elementwise or in a count
 # of its own, by hand: of a decode step, 7 Hv dk dv or 5 di Ns a layer; of the prefill, in chunks of
-# 64 (gated delta net), 256 (Granite, Falcon) and 128 (Nemotron).
+# 64 (gated delta net, KDA), 256 (Granite, Falcon) and 128 (Nemotron).
 COUNTED = {
     "lfm2-350m": (354_483_968, 12_288, 40_960, 369_367_187_456, 0, 0),
     "lfm2-8b-a1b": (8_339_930_560, 12_288, 147_456, 1_607_794_163_712, 0, 0),
@@ -67,6 +67,14 @@ COUNTED = {
         3_699_409_682_432,
         36 * 7 * 32 * 128 * 128,
         36 * 512 * 32 * (10 * 64 * 128 + 6 * 128 * 128),
+    ),
+    "kimi-linear-48b-a3b": (
+        49_122_681_728,
+        8_064,
+        43_417_600,
+        3_180_305_842_176 + 37_580_963_840,
+        20 * 7 * 32 * 128 * 128,
+        20 * 512 * 32 * (10 * 64 * 128 + 6 * 128 * 128),
     ),
     "granite-4.0-h-small": (
         32_207_337_984,
@@ -282,6 +290,7 @@ def test_layer_types_come_before_indices_and_intervals(tmp_path: Path) -> None:
             "quantization_config: is not modelled for experts beside a dense FFN",
         ),
         ("granite-4.0-h-small", {"layer_types": ["conv"] * 40}, "is not attention or mamba for"),
+        ("granite-4.0-h-small", {"layer_types": None}, "does not say which blocks have attention"),
         ("granite-4.0-h-small", {"mamba_d_head": "auto"}, "mamba_d_head='auto'"),
         ("granite-4.0-h-small", {"position_embedding_type": "alibi"}, "is not nope or rope"),
         ("llama-4-maverick", {"no_rope_layers": [1, 0]}, "has less than num_hidden_layers=48"),
