@@ -118,7 +118,8 @@ def _listed(nested: Fields, layers: int, *, needed: bool) -> list[bool] | None:
     keys = ("kda_layers", "full_attn_layers")
     if not needed and not any(nested.holds(key) for key in keys):
         return None
-    kda, full = (set(nested.required(key, INDICES_OR_NULL) or []) for key in keys)
+    lists = [nested.required(key, INDICES_OR_NULL) for key in keys]
+    kda, full = (set(blocks or ()) for blocks in lists)
     for key, blocks in zip(keys, (kda, full), strict=True):
         if 0 in blocks:
             raise nested.refused(key, "counts blocks from 1, and holds 0")
