@@ -7,9 +7,12 @@ Source: the block mask of MiniMax-M3 and the token mask of Qwen4-exp in transfor
 (`modeling_minimax_m3_vl`, `modeling_qwen4_exp`).
 """
 
+from dataclasses import replace
+
 from costmodel.layers.chunked import pairs_of_prompt
+from costmodel.layers.indexer import keys_of_pairs
 from costmodel.layers.letters import Letter
-from costmodel.layers.numbers import Number, smaller
+from costmodel.layers.numbers import Number, larger, smaller
 from costmodel.layers.operator import Step
 
 
@@ -64,6 +67,35 @@ def whole_blocks(tokens: Number, block: int) -> Number:
     """The sum of floor(s / b) over s from 1 to `tokens`: whole blocks that these tokens see."""
     whole, rest = tokens // block, tokens % block
     return block * (whole * (whole - 1) // 2) + whole * (rest + 1)
+
+
+def groups_seen(step: Step, size: int, topk: int | None = None) -> Number:
+    """Pairs of the T queries of a sequence with whole groups up to each; `full`: all held.
+
+    With `topk` each query counts at most so many of them.
+    """
+    held = step.cached + step.new_tokens
+    if step.attention_flops == "full":
+        groups = held // size
+        return step.new_tokens * (groups if topk is None else smaller(groups, topk))
+    return _groups_of_first(held, size, topk) - _groups_of_first(step.cached, size, topk)
+
+
+def _groups_of_first(tokens: Number, size: int, topk: int | None) -> Number:
+    """The sum of min(t, floor(s / b)) over s from 1 to `tokens`."""
+    if topk is None:
+        return whole_blocks(tokens, size)
+    growing = smaller(tokens, topk * size)
+    return whole_blocks(growing, size) + (tokens - growing) * topk
+
+
+def priced_groups(step: Step, size: int) -> Number:
+    """The keys by which scores of whole groups are priced: causal attention of as many pairs.
+
+    At least so many that this attention has pairs: a step may hold no whole group.
+    """
+    pairs = groups_seen(replace(step, attention_flops="causal"), size)
+    return larger(keys_of_pairs(step, pairs), (step.new_tokens + 1) // 2)
 
 
 def blocks_letter(step: Step, pairs: Number, most: int) -> Letter:

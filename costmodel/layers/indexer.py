@@ -84,41 +84,59 @@ class Indexer:
         """Of the key that is cached for a token: di values; in a quantised cache with a scale."""
         return step.kv_dtype.row_bytes(self.head_dim)
 
-    def logits_bytes(self, step: Step) -> Number:
-        """Of the logits of a step in one layer: N (S + T), each query with all held tokens.
+    def logits_bytes(self, step: Step, held: Number) -> Number:
+        """Of the logits of a step in one layer: each query with all that is held of its sequence.
 
         Each of `logit_bytes`. Taken to stand whole at once: an engine that scores so many queries
         at a time needs that part of them.
         """
-        return step.tokens * (step.cached + step.new_tokens) * logit_bytes(step)
+        return step.tokens * held * logit_bytes(step)
 
-    def letters(self, step: Step) -> tuple[Letter, ...]:
-        """Hi, di, scored."""
+    def letters(self, scored: Number, what: str) -> tuple[Letter, ...]:
+        """Hi, di, scored: pairs of a sequence, `what` with what."""
         return (
             Letter("Hi", self.heads, "heads of the indexer"),
             Letter("di", self.head_dim, "head size of the indexer"),
-            Letter(
-                "scored",
-                attended_pairs(step, None),
-                "pairs of a sequence that the indexer scores: each new token with all held tokens"
-                + (", the whole square" if step.attention_flops == "full" else " up to itself"),
-            ),
+            Letter("scored", scored, f"pairs of a sequence that the indexer scores: {what}"),
+        )
+
+    def token_letters(self, step: Step) -> tuple[Letter, ...]:
+        """`letters` of an indexer that scores tokens."""
+        reach = ", the whole square" if step.attention_flops == "full" else " up to itself"
+        return self.letters(attended_pairs(step, None), f"each new token with all held tokens{reach}")
+
+    def query(self, site: Site, step: Step) -> Operator:
+        """`index_query`."""
+        return linear(
+            "attention.index_query",
+            site,
+            step,
+            inputs=self.query_dim,
+            outputs=self.heads * self.head_dim,
+            group="attention",
+            summary="Queries of the indexer's heads from the compressed query",
+            formula="2 N q Hi di",
+            source=SOURCE,
+        )
+
+    def weights(self, site: Site, step: Step) -> Operator:
+        """`index_weights`."""
+        return linear(
+            "attention.index_weights",
+            site,
+            step,
+            inputs=site.hidden_size,
+            outputs=self.heads,
+            group="attention",
+            summary="The weight of each head of the indexer",
+            formula="2 N D Hi",
+            source=SOURCE,
         )
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """index_query, index_key, index_weights, index_rope, index_select."""
         return [
-            linear(
-                "attention.index_query",
-                site,
-                step,
-                inputs=self.query_dim,
-                outputs=self.heads * self.head_dim,
-                group="attention",
-                summary="Queries of the indexer's heads from the compressed query",
-                formula="2 N q Hi di",
-                source=SOURCE,
-            ),
+            self.query(site, step),
             linear(
                 "attention.index_key",
                 site,
@@ -130,19 +148,17 @@ class Indexer:
                 formula="2 N D di",
                 source=SOURCE,
             ),
-            linear(
-                "attention.index_weights",
+            self.weights(site, step),
+            self._rope(site, step),
+            self.select(
                 site,
                 step,
-                inputs=site.hidden_size,
-                outputs=self.heads,
-                group="attention",
-                summary="The weight of each head of the indexer",
-                formula="2 N D Hi",
-                source=SOURCE,
+                scored=attended_pairs(step, None),
+                cached=step.cached,
+                new=step.new_tokens,
+                priced=step.cached + step.new_tokens,
+                what="token",
             ),
-            self._rope(site, step),
-            self._select(site, step),
         ]
 
     def _rope(self, site: Site, step: Step) -> Operator:
@@ -190,18 +206,37 @@ class Indexer:
             source=SOURCE,
         )
 
-    def _select(self, site: Site, step: Step) -> Operator:
-        """Scores of all held tokens, summed over heads, and the topk best.
+    def select(
+        self,
+        site: Site,
+        step: Step,
+        *,
+        scored: Number,
+        cached: Number,
+        new: Number,
+        priced: Number,
+        what: str,
+    ) -> Operator:
+        """`index_select`: scores of all held keys, summed over heads, and the topk best.
 
         Counts 2 Hi di and 2 Hi FLOPs a pair; compares one a pair. The logits pass between scores
         and choice, whole: the largest tensor of a long prompt (`logits_bytes`). Leaves out: the
         scores of each head, which a kernel sums as it makes them; plain PyTorch writes them, Hi
         times as much.
+
+        Args:
+            site: The layers.
+            step: The step.
+            scored: Pairs of a sequence.
+            cached: Keys of a sequence in the side cache.
+            new: Keys of a sequence that this step makes.
+            priced: The keys of causal attention by which the scores are priced.
+            what: What has a key.
         """
         n, a = step.tokens, step.activation_bytes
-        held = step.cached + step.new_tokens
-        scored = step.batch * attended_pairs(step, None)
-        logits = self.logits_bytes(step)
+        held = cached + new
+        scored = step.batch * scored
+        logits = self.logits_bytes(step, held)
         return site.operator(
             "attention.index_select",
             kind="selection",
@@ -210,15 +245,15 @@ class Indexer:
                     name="scores",
                     kind="attention",
                     flops=2 * scored * self.heads * self.head_dim,
-                    kv_read_bytes=step.batch * step.cached * self.key_bytes(step),
-                    input_bytes=n * (self.heads + 1) * self.head_dim * a,
+                    kv_read_bytes=step.batch * cached * self.key_bytes(step),
+                    input_bytes=(n * self.heads + step.batch * new) * self.head_dim * a,
                     shape=Attend(
                         batch=step.batch,
                         heads=self.heads,
                         kv_heads=1,
                         head_dim=self.head_dim / 2,  # keys, and no values
                         queries=step.new_tokens,
-                        keys=held,
+                        keys=priced,
                     ),
                 ),
                 Part(
@@ -238,7 +273,7 @@ class Indexer:
                     operations=2,
                 ),
             ),
-            summary="The indexer's score of every token up to a query, and the choice of the best",
+            summary=f"The indexer's score of every {what} up to a query, and the choice of the best",
             formula="2 B scored Hi (di + 1); compares: B scored",
             source=SOURCE,
         )
