@@ -103,7 +103,9 @@ class Indexer:
     def token_letters(self, step: Step) -> tuple[Letter, ...]:
         """`letters` of an indexer that scores tokens."""
         reach = ", the whole square" if step.attention_flops == "full" else " up to itself"
-        return self.letters(attended_pairs(step, None), f"each new token with all held tokens{reach}")
+        return self.letters(
+            attended_pairs(step, None), f"each new token with all held tokens{reach}"
+        )
 
     def query(self, site: Site, step: Step) -> Operator:
         """`index_query`."""
@@ -273,7 +275,8 @@ class Indexer:
                     operations=2,
                 ),
             ),
-            summary=f"The indexer's score of every {what} up to a query, and the choice of the best",
+            summary=f"The indexer's score of every {what} up to a query, and the choice of the"
+            " best",
             formula="2 B scored Hi (di + 1); compares: B scored",
             source=SOURCE,
         )

@@ -163,7 +163,10 @@ class PooledKeyAttention(IndexedAttention, MixerKind):
             self.index_n_heads,
             self.index_head_dim,
         )
-        groups, scored = self._groups(step), step.batch * groups_seen(step, self.index_compress_ratio)
+        groups, scored = (
+            self._groups(step),
+            step.batch * groups_seen(step, self.index_compress_ratio),
+        )
         norm, logits = vector("k_norm", "norm", size), self.logits_bytes(step)
         return site.operator(
             "attention.index_select",
