@@ -100,6 +100,15 @@ class LayerCache:
         """Bytes of one token of one sequence."""
         return sum(t.shape[1] * t.shape[3] * t.element_size() for t in self.kv)
 
+    def held_bytes(self, tokens: int) -> int:
+        """Bytes of `tokens` tokens of each sequence; with a window at most W."""
+        return len(self.keys) * self.token_bytes * min(tokens, self.window or tokens)
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Bytes of all slots, used or not."""
+        return len(self.keys) * self.token_bytes * self.slots
+
 
 @dataclass(kw_only=True)
 class Cache:
@@ -127,15 +136,12 @@ class Cache:
         return [layer for layer in self.layers if isinstance(layer, LayerCache)]
 
     def held_bytes(self, tokens: int) -> int:
-        """KV bytes of `tokens` tokens of each sequence; a layer with a window holds at most W."""
-        return sum(
-            self.batch * layer.token_bytes * min(tokens, layer.window or tokens)
-            for layer in self.kv_layers
-        )
+        """KV bytes of `tokens` tokens of each sequence."""
+        return sum(layer.held_bytes(tokens) for layer in self.kv_layers)
 
     def allocated_bytes(self) -> int:
         """KV bytes of all slots, used or not."""
-        return sum(self.batch * layer.token_bytes * layer.slots for layer in self.kv_layers)
+        return sum(layer.allocated_bytes for layer in self.kv_layers)
 
     def state_bytes(self) -> int:
         """Bytes of the fixed states of all sequences."""

@@ -119,7 +119,7 @@ class MixerKind(LayerKind):
         return tokens
 
     def kept(self, tokens: Number, step: Step) -> tuple[Kept, ...]:
-        """What the cache holds of a sequence of `tokens` past tokens: one vector or more of each."""
+        """What the cache holds of a sequence of `tokens` past tokens."""
         return (
             Kept(
                 count=self.kept_tokens(tokens, step),

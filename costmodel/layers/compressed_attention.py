@@ -212,10 +212,8 @@ class CompressedAttention(MixerKind):
 
     def _entries(self, step: Step) -> Number:
         """Whole entries of a sequence after the step."""
-        return 0 if self.compress_ratio is None else self._held(step) // self.compress_ratio
-
-    def _held(self, step: Step) -> Number:
-        return step.cached + step.new_tokens
+        held = step.cached + step.new_tokens
+        return 0 if self.compress_ratio is None else held // self.compress_ratio
 
     def attended_pairs(self, step: Step) -> Number:
         """Pairs of one sequence and one head: with tokens of the window, and with entries.
@@ -235,7 +233,7 @@ class CompressedAttention(MixerKind):
         read = read_tokens(step, self.sliding_window)
         if self.compress_ratio is None:
             return read
-        entries = step.cached // self.compress_ratio
+        entries: Number = step.cached // self.compress_ratio
         if self.index_topk is not None:
             entries = smaller(entries, step.new_tokens * self.index_topk)
         return read + entries

@@ -112,7 +112,7 @@ class Compressor:
         elements, pooled = made * self.width, made * self.pooled * self.width
         projected = n * self.series * self.width
         norm = vector("norm", "norm", self.width)
-        weights = (norm,)
+        weights: tuple[Weight, ...] = (norm,)
         parts: list[Part] = []
         if self.gated:
             bias = Weight(
