@@ -16,6 +16,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.layers.absent import NoMixer
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
@@ -27,6 +28,7 @@ from costmodel.layers.ultramem import UltraMem
 from tests.reference_model import (
     altup_oracle,
     block_oracles,
+    compressed_oracle,
     embedding_oracles,
     gated_oracle,
     memory_oracles,
@@ -58,6 +60,8 @@ def _attention(
         return oracles.latent_attention(config, weights, x, chosen)
     if isinstance(config, BlockSparseAttention | PooledKeyAttention):
         return block_oracles.indexed_attention(config, weights, x)
+    if isinstance(config, CompressedAttention):
+        return compressed_oracle.compressed_attention(config, weights, x)
     if isinstance(config, Attention) and config.shared_kv:
         alike = [layer for layer in before if layer[0].sliding_window == config.sliding_window]
         return oracles.attention(config, weights, x, alike[-1])

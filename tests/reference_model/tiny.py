@@ -15,6 +15,7 @@ from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import MemoryKind
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.gated_residual import GatedResidual
@@ -169,6 +170,28 @@ QSA = PooledKeyAttention(
     index_budget=4,
     index_compress_ratio=2,
 )
+CSA = CompressedAttention(
+    num_attention_heads=4,
+    head_dim=8,
+    q_lora_rank=6,
+    qk_rope_head_dim=4,
+    o_groups=2,
+    o_lora_rank=5,
+    sliding_window=3,
+    compress_ratio=2,
+    overlapping=True,
+    index_topk=2,
+    index_n_heads=16,
+    index_head_dim=6,
+)
+HCA = replace(
+    CSA,
+    compress_ratio=3,
+    overlapping=False,
+    index_topk=None,
+    index_n_heads=None,
+    index_head_dim=None,
+)
 # As Gemma 4: full attention with wider heads whose keys are values; layers that read others' caches
 WIDE = Attention(
     num_attention_heads=2,
@@ -299,6 +322,14 @@ MODELS: dict[str, ModelConfig] = {
     ),
     "block_sparse": small(attention=MSA, overrides=(Override(layers="0", attention=GQA),)),
     "pooled_keys": small(attention=QSA, overrides=(Override(layers="0", attention=GDN),)),
+    "compressed": small(  # as DeepSeek-V4
+        attention=CSA,
+        overrides=(
+            Override(layers="0", attention=replace(HCA, compress_ratio=None)),
+            Override(layers="2", attention=HCA),
+        ),
+        ffn=MOE,
+    ),
     "gated_residual": small(  # as Qwen3.8
         replace(NGRAM, layers="0,2", streams=3, conv_kernel=3, per_stream=True),
         attention=GDN,
