@@ -14,6 +14,7 @@ from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.gated_residual import GatedResidual
@@ -132,6 +133,30 @@ def pooled_keys(draw: st.DrawFn) -> MixerKind:
     )
 
 
+@st.composite
+def compressed(draw: st.DrawFn) -> MixerKind:
+    groups, ratio = draw(st.integers(1, 3)), draw(st.none() | st.integers(1, 4))
+    index = {}
+    if ratio is not None and draw(flags):
+        index = {
+            "index_topk": draw(st.integers(1, 5)),
+            "index_n_heads": draw(st.integers(2, 3)),
+            "index_head_dim": draw(widths),
+        }
+    return CompressedAttention(
+        num_attention_heads=groups * draw(st.integers(1, 3)),
+        head_dim=draw(widths),
+        q_lora_rank=draw(widths),
+        qk_rope_head_dim=4,
+        o_groups=groups,
+        o_lora_rank=draw(widths),
+        sliding_window=draw(st.none() | st.integers(1, 8)),
+        compress_ratio=ratio,
+        overlapping=ratio is not None and draw(flags),
+        **index,
+    )
+
+
 short_conv: st.SearchStrategy[MixerKind] = st.builds(
     ShortConv, conv_L_cache=st.integers(2, 5), conv_bias=flags
 )
@@ -181,7 +206,9 @@ recurrent = short_conv | gated_delta_net() | kimi_delta_attention | mamba2()
 side_by_side: st.SearchStrategy[MixerKind] = st.builds(
     AttentionAndMamba2, attention=gqa(), mamba=mamba2()
 )
-attentions = gqa() | block_sparse() | pooled_keys() | mla | recurrent | side_by_side
+attentions = (
+    gqa() | block_sparse() | pooled_keys() | compressed() | mla | recurrent | side_by_side
+)
 
 activations = st.sampled_from(get_args(Activation))
 dense: st.SearchStrategy[FfnKind] = st.builds(

@@ -197,7 +197,7 @@ class CompressedAttention(MixerKind):
         window = Kept(
             count=self.kept_tokens(tokens, step),
             each_bytes=self.vector.vector_bytes(step),
-            what="vectors of tokens, key and value at once, of the window",
+            what="vectors of the window's tokens, key and value at once",
         )
         return (window, *entries)
 

@@ -90,8 +90,11 @@ def payoff_sentences(prediction: Prediction) -> list[str]:
     alike: dict[Ranges, list[Payoff]] = {}
     for payoff in payoffs(prediction):
         alike.setdefault(payoff.contexts, []).append(payoff)
+    mixers = [mixer for mixer, _ in prediction.model.attention_groups]
+    sparse = {mixer.sparse_words for mixer in mixers if mixer.dense_twin() is not None}
+    words = " and ".join(sorted(sparse))
     return [
-        f"At batch {group[0].batch:,}, attention to chosen tokens ({prediction.model.name}) has"
+        f"At batch {group[0].batch:,}, {words} ({prediction.model.name}) has"
         f" lower {' and '.join(metric_words(one.metric, one.backend) for one in group)} than dense"
         f" attention {_ranges_words(contexts)}."
         for contexts, group in alike.items()

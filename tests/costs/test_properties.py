@@ -15,6 +15,7 @@ from costmodel.costs.totals import KINDS, Totals
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.dtype import parse_dtype
 from costmodel.layers.formats import Formats
 from costmodel.layers.mla import LatentAttention
@@ -200,7 +201,7 @@ def even_popularity_touches_the_most(model: ModelConfig, step: Step) -> None:
 def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) -> None:
     decode = changed(step, new_tokens=1)
     kv = step_costs(model, decode).kv_cache
-    seen = before = again = 0
+    seen = before = again = written = 0
     sources = model.cache_sources
     for i in range(model.num_hidden_layers):
         source = sources.get(i)
@@ -209,7 +210,12 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
         window = attention.sliding_window if isinstance(attention, Attention) else None
         chunk = attention.attention_chunk_size if isinstance(attention, Attention) else None
         cached = int(step.cached)
+        if isinstance(kind, CompressedAttention):
+            read, kept, wrote = compressed_cache(kind, decode)
+            seen, before, written = seen + read, before + kept, written + wrote
+            continue
         token = int(step.batch) * kind.kv_token_bytes(step)
+        written += token if source is None else 0
         in_reach = cached if window is None else min(cached, window - 1)
         in_reach = token * (in_reach if chunk is None else cached % chunk)
         if isinstance(kind, LatentAttention) and kind.index_topk is not None:
@@ -238,7 +244,21 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
     assert kv.stored_bytes <= before + kv.written_bytes
     if seen == before:  # no window is full: nothing falls out
         assert kv.stored_bytes == before + kv.written_bytes
-    assert kv.written_bytes == step.batch * kv.bytes_per_token
+    assert kv.written_bytes == written
+
+
+def compressed_cache(kind: CompressedAttention, decode: Step) -> tuple[int, int, int]:
+    """Bytes that a decode step reads, that lie there before it, and that it writes."""
+    cached, m = int(decode.cached), kind.compress_ratio or 2**40
+    vector = decode.kv_dtype.row_bytes(kind.head_dim)
+    key = decode.kv_dtype.row_bytes(kind.index_head_dim) if kind.index_head_dim else 0
+    entries, window = cached // m, kind.sliding_window or 2**40
+    chosen = min(entries, kind.index_topk or entries)
+    read = (min(cached, window - 1) + chosen) * vector + entries * key
+    whole = decode.window_cache == "whole"
+    kept = (cached if whole else min(cached, window)) * vector + entries * (vector + key)
+    wrote = vector + (vector + key) * ((cached + 1) % m == 0)
+    return tuple(int(decode.batch) * one for one in (read, kept, wrote))  # type: ignore[return-value]  # three
 
 
 CHECKS: list[Check] = [
