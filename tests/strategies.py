@@ -206,9 +206,7 @@ recurrent = short_conv | gated_delta_net() | kimi_delta_attention | mamba2()
 side_by_side: st.SearchStrategy[MixerKind] = st.builds(
     AttentionAndMamba2, attention=gqa(), mamba=mamba2()
 )
-attentions = (
-    gqa() | block_sparse() | pooled_keys() | compressed() | mla | recurrent | side_by_side
-)
+attentions = gqa() | block_sparse() | pooled_keys() | compressed() | mla | recurrent | side_by_side
 
 activations = st.sampled_from(get_args(Activation))
 dense: st.SearchStrategy[FfnKind] = st.builds(

@@ -215,7 +215,9 @@ def _kv_stored(case: Case) -> Derivation:
             name = f"{number}_{place}"
             letters += [
                 Letter(f"b{name}", one.each_bytes, f"bytes of one of the {one.what}"),
-                Letter(f"n{name}", one.count, f"how many of these it keeps of S + T = {held} tokens"),
+                Letter(
+                    f"n{name}", one.count, f"how many of these it keeps of S + T = {held} tokens"
+                ),
             ]
             terms.append(f"L{number} b{name} n{name}")
     return Derivation(equations=(case.equation(f"B ({' + '.join(terms)})", *letters),))

@@ -67,15 +67,15 @@ class Compressor:
         """Bytes that a sequence reads of its state, and writes to it.
 
         Read are, once an entry becomes whole, its tokens of earlier steps; written the new tokens
-        of an entry that is not whole at the end. With two series those of the last whole entry
-        have one more use: their first series.
+        of an entry that is not whole at the end. Of two series the first is read a whole entry
+        later than the second, and so are those of the last whole entry written.
         """
-        held, m = step.cached + step.new_tokens, self.ratio
-        whole = held // m > step.cached // m
-        read = whole * (step.cached % m) * self.series
+        held, m, made = step.cached + step.new_tokens, self.ratio, self.made(step)
+        waiting = step.cached % m
+        read = (made >= 1) * waiting
         written = smaller(step.new_tokens, held % m) * self.series
         if self.overlapping:
-            read = read + whole * (step.cached >= m) * m
+            read = read + (made > 1) * waiting + (made >= 1) * (step.cached >= m) * m
             written = written + smaller(larger(step.new_tokens - held % m, 0), m)
         each = self._vector_bytes(step) if self.gated else 0
         return read * each, written * each

@@ -23,6 +23,7 @@ from costmodel.layers.altup import AltUp
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
 from costmodel.layers.gated_residual import GatedResidual
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.msa import BlockSparseAttention
@@ -57,6 +58,23 @@ ROOMY = (  # rules leave each field a choice
             index_head_dim=128,
             index_budget=2048,
             index_compress_ratio=4,
+        ),
+    ),
+    replace(
+        PRESETS["llama-3.1-8b"],
+        attention=CompressedAttention(
+            num_attention_heads=64,
+            head_dim=128,
+            q_lora_rank=512,
+            qk_rope_head_dim=64,
+            o_groups=8,
+            o_lora_rank=256,
+            sliding_window=128,
+            compress_ratio=4,
+            overlapping=True,
+            index_topk=512,
+            index_n_heads=16,
+            index_head_dim=64,
         ),
     ),
 )

@@ -41,7 +41,7 @@ def entries(config: CompressedAttention, weights: Weights, x: Array, leaf: str) 
 
 
 def chosen_entries(config: CompressedAttention, weights: Weights, x: Array) -> list[list[int]]:
-    """By position: the whole entries that it attends to, the best of them where there is a choice."""
+    """By position: the whole entries that it attends to, of a choice the best."""
     m, r = config.compress_ratio, config.qk_rope_head_dim
     if m is None:
         return [[] for _ in x]

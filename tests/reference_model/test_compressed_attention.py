@@ -1,4 +1,4 @@
-"""Attention to a window and compressed entries against the oracle, over every way to feed the cache."""
+"""Attention to a window and compressed entries against the oracle, the cache fed in every way."""
 
 from dataclasses import replace
 
