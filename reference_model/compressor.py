@@ -133,7 +133,7 @@ class Compress(Leaf):
             store[:, place] = new[:, new.shape[1] - last :].detach()
         made = (length + values.shape[1]) // m - length // m
         first = torch.arange(length // m, length // m + made, device=values.device) * m
-        entry = self._entry(*(self._by_entry(x, made) for x in both), first)
+        entry = self._entry(self._by_entry(both[0], made), self._by_entry(both[1], made), first)
         return _appended(entries.held, entry, length // m)
 
     def _by_entry(self, x: Tensor, made: int) -> Tensor:

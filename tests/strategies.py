@@ -136,7 +136,7 @@ def pooled_keys(draw: st.DrawFn) -> MixerKind:
 @st.composite
 def compressed(draw: st.DrawFn) -> MixerKind:
     groups, ratio = draw(st.integers(1, 3)), draw(st.none() | st.integers(1, 4))
-    index = {}
+    index: dict[str, Any] = {}
     if ratio is not None and draw(flags):
         index = {
             "index_topk": draw(st.integers(1, 5)),

@@ -22,8 +22,8 @@ from costmodel.layers.absent import NoFfn, NoMixer
 from costmodel.layers.altup import AltUp
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
-from costmodel.layers.gated_residual import GatedResidual
 from costmodel.layers.compressed_attention import CompressedAttention
+from costmodel.layers.gated_residual import GatedResidual
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.msa import BlockSparseAttention

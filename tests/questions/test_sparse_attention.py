@@ -107,9 +107,10 @@ def test_reads_of_compressed_entries_by_hand() -> None:
     it writes 1,280 B, and reads the values and gates of the 3 tokens before it of 3,840 B each,
     and half of those of the 4 before them; all write their own, of 7,680 B.
     """
-    size = {"num_attention_heads": 64, "head_dim": 512, "q_lora_rank": 1024}
     csa = CompressedAttention(
-        **size,
+        num_attention_heads=64,
+        head_dim=512,
+        q_lora_rank=1024,
         qk_rope_head_dim=64,
         o_groups=8,
         o_lora_rank=1024,

@@ -31,6 +31,7 @@ BY_TP = {
     "num_heads",
     "mamba_n_heads",
     "mamba_n_groups",
+    "o_groups",
     "intermediate_size",
     "shared_intermediate_size",
 }
