@@ -19,6 +19,7 @@ from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.gated_residual import GatedResidual
+from costmodel.layers.hyper_connections import HyperConnections
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
@@ -40,7 +41,7 @@ from tests.steps import tiny_model
 T = TypeVar("T")
 
 NORMS = ("norm", "kv_norm", "q_norm", "k_norm", "key_norm")
-BIASES = ("bias", "gate_up_bias", "down_bias", "sinks", "score_correction_bias")
+BIASES = ("bias", "scale", "gate_up_bias", "down_bias", "sinks", "score_correction_bias")
 BUFFERS = ("score_correction",)  # that a controller sets
 
 
@@ -340,6 +341,16 @@ MODELS: dict[str, ModelConfig] = {
     "gated_residual_alone": small(
         replace(NGRAM, layers="1", streams=2, per_stream=True),
         gated_residual=GatedResidual(hc_count=2, hc_lowrank=4),
+    ),
+    "hyper_connections": small(  # as DeepSeek-V4
+        replace(NGRAM, layers="0,2", streams=3, per_stream=True),
+        attention=WINDOW,
+        overrides=(Override(layers="1,3", attention=MLA),),
+        ffn=MOE,
+        hyper_connections=HyperConnections(hc_mult=3, hc_sinkhorn_iters=2),
+    ),
+    "hyper_connections_alone": small(
+        hyper_connections=HyperConnections(hc_mult=2), tie_word_embeddings=True
     ),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
     "norms_behind": small(block="norms_behind", logit_softcap=True),
