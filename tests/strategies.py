@@ -18,6 +18,7 @@ from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.gated_residual import GatedResidual
+from costmodel.layers.hyper_connections import HyperConnections
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
@@ -32,6 +33,7 @@ from costmodel.layers.per_layer_embedding import PerLayerEmbedding
 from costmodel.layers.primitives import Activation
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.qsa import PooledKeyAttention
+from costmodel.layers.residual_streams import ResidualStreams
 from costmodel.layers.short_conv import ShortConv
 from costmodel.layers.ultramem import UltraMem
 from costmodel.routing.popularity import Routing, Uniform, Zipf
@@ -345,7 +347,9 @@ def ngram(draw: st.DrawFn, layers: str) -> MemoryKind:
 
 
 altups = st.builds(AltUp, altup_num_inputs=st.integers(2, 4))
-gated_residuals = st.builds(GatedResidual, hc_count=st.integers(2, 4), hc_lowrank=widths)
+several_streams = st.builds(
+    GatedResidual, hc_count=st.integers(2, 4), hc_lowrank=widths
+) | st.builds(HyperConnections, hc_mult=st.integers(2, 4), hc_sinkhorn_iters=st.integers(1, 3))
 laurels = st.builds(Laurel, laurel_rank=widths)
 towers = st.sampled_from(
     [
@@ -412,13 +416,14 @@ def shortcuts(
     return (Shortcut(layers=str(layer), skips=skips, ffn=second),)
 
 
-def with_gated_streams(model: ModelConfig, gates: GatedResidual) -> ModelConfig:
-    """The model with gated residual streams in place of what cannot stand beside them."""
+def with_streams(model: ModelConfig, several: ResidualStreams) -> ModelConfig:
+    """The model with several residual streams in place of what cannot stand beside them."""
     tables = [table for table in model.memory if isinstance(table, Ngram)]
     return replace(
         model,
-        gated_residual=gates,
-        memory=tuple(replace(table, streams=gates.streams, per_stream=True) for table in tables),
+        gated_residual=several if isinstance(several, GatedResidual) else None,
+        hyper_connections=several if isinstance(several, HyperConnections) else None,
+        memory=tuple(replace(table, streams=several.streams, per_stream=True) for table in tables),
         shortcuts=(),
         block="serial",
         norm="rms",
@@ -487,8 +492,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         logit_softcap=draw(flags),
         towers=draw(towers),
     )
-    gates = None if halves else draw(st.none() | st.none() | gated_residuals)
-    return model if gates is None else with_gated_streams(model, gates)
+    several = None if halves else draw(st.none() | st.none() | several_streams)
+    return model if several is None else with_streams(model, several)
 
 
 KV_DTYPES = ["fp32", "bf16", "fp16", "fp8", "int8", "int4", "int4:32", "fp8:16", "fp8:tensor"]
