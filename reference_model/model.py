@@ -18,7 +18,9 @@ stream after its output block, which may be a later one. Memory layers at the he
 block, and at the model's input, are addressed by token ids: see `reference_model/lookup.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,10 @@ from reference_model.mla import LatentLayer
 from reference_model.registry import module_of
 from reference_model.residual_streams import Expand
 from reference_model.value_tables import TablesPlace, placed
+
+
+Fed: TypeAlias = Callable[[Tensor], Tensor]
+"""An FFN, given what it needs beside the hidden states [B, T, D]."""
 
 
 class Block(nn.Module):
@@ -84,7 +90,7 @@ class Block(nn.Module):
         return cache
 
     def forward(
-        self, stream: Tensor, adds: list[Tensor], cache: Cache, index: int
+        self, stream: Tensor, adds: list[Tensor], cache: Cache, index: int, ids: Tensor
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
         """One block of one step; all tensors are [B, T, D].
 
@@ -93,12 +99,13 @@ class Block(nn.Module):
             adds: What waits to be added to it.
             cache: The caches of all layers.
             index: This block's number.
+            ids: Token ids [B, T], for what they address.
 
         Returns:
             The stream, the FFN's output that waits to be added, and by their attributes the outputs
             of what stands beside the FFN: a memory layer, the FFN of a shortcut.
         """
-        ffn = getattr(self, self.own) if self.own else None
+        ffn = _given(getattr(self, self.own), ids) if self.own else None
         if self.norms_behind:
             return self._joined(stream, ffn, cache, index), [], {}
         if self.several:
@@ -122,14 +129,14 @@ class Block(nn.Module):
             adds.append(out)
         beside = {"ffn": self.ffn, "moe": self.moe, "memory": self.memory}
         outputs = {
-            name: module(x)
+            name: _given(module, ids)(x)
             for name, module in beside.items()
             if module is not None and name != self.own
         }
         return stream, adds, outputs
 
     def _mixed(
-        self, stream: Tensor, adds: list[Tensor], ffn: nn.Module | None, cache: Cache, index: int
+        self, stream: Tensor, adds: list[Tensor], ffn: Fed | None, cache: Cache, index: int
     ) -> tuple[Tensor, list[Tensor]]:
         """Streams [B, T, c D] after a block, and what waits: the FFN's output and its weights."""
         assert self.attention is not None, "a rule of the model"
@@ -143,7 +150,7 @@ class Block(nn.Module):
             _, x = self.ffn_norm(x)
         return stream, [ffn(x), *of_ffn]
 
-    def _joined(self, stream: Tensor, ffn: nn.Module | None, cache: Cache, index: int) -> Tensor:
+    def _joined(self, stream: Tensor, ffn: Fed | None, cache: Cache, index: int) -> Tensor:
         """The stream after a block whose norms are of the sublayers' outputs alone."""
         assert self.attention is not None, "a rule of the model"
         assert self.post_attention_norm is not None, "a rule of the model"
@@ -152,6 +159,11 @@ class Block(nn.Module):
             assert self.post_ffn_norm is not None, "a rule of the model"
             stream, _ = self.post_ffn_norm(stream, ffn(stream))
         return stream
+
+
+def _given(ffn: nn.Module, ids: Tensor) -> Fed:
+    """The FFN with the token ids that say which experts it has, if they do."""
+    return partial(ffn, ids=ids) if getattr(ffn, "by_ids", False) else ffn
 
 
 def _site(factory: Factory, config: ModelConfig, *, sublayer: bool = True) -> Gather | Connect:
@@ -351,7 +363,7 @@ class ReferenceModel(nn.Module):
                 streams = block.altup.predict(streams)
                 stream, adds = streams[0], []
             stream, adds = self.look_ups.before(index, (stream, adds), known, cache)
-            stream, adds, beside = block(stream, adds, cache, index)
+            stream, adds, beside = block(stream, adds, cache, index, ids)
             for name, output in beside.items():
                 blocks = self.output_blocks if name == "memory" else self.shortcut_blocks
                 waiting.setdefault(blocks[index], []).append(output)

@@ -20,6 +20,7 @@ from costmodel.inputs.files import read_toml
 from costmodel.inputs.model_rules import (
     check_absent,
     check_block,
+    check_hash_routing,
     check_memory,
     check_shared_caches,
     check_shared_choices,
@@ -176,6 +177,7 @@ class ModelConfig:
         check_absent(self)
         check_shortcuts(self)
         check_streams(self)
+        check_hash_routing(self)
 
     def _check_different(self) -> None:
         for field, kinds in (("attention", self._attention_by_layer), ("ffn", self._ffn_by_layer)):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from costmodel.errors import InputError, shown
 from costmodel.layers.absent import NoFfn, NoMixer
 from costmodel.layers.mla import LatentAttention
+from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
 from costmodel.layers.residual_streams import ResidualStreams
 
@@ -35,6 +36,17 @@ def check_shortcuts(model: "ModelConfig") -> None:
                     f"{where}: layer {layer} has no FFN of another kind than {shortcut.ffn.kind!r}"
                 )
             taken.add(layer)
+
+
+def check_hash_routing(model: "ModelConfig") -> None:
+    """A table that says which experts a token id has, has a row for each id."""
+    for ffn, _ in model.ffn_groups:
+        rows = ffn.hash_vocab_size if isinstance(ffn, MoeFfn) else None
+        if rows is not None and rows != model.vocab_size:
+            raise InputError(
+                f"ffn.hash_vocab_size={rows}: is not vocab_size={model.vocab_size}, the rows of a"
+                " table of token ids"
+            )
 
 
 def check_absent(model: "ModelConfig") -> None:

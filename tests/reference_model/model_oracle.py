@@ -72,11 +72,15 @@ def _attention(
     return mixer_oracles.mixer(config, weights, x)
 
 
-def _ffn(config: FfnKind, weights: Weights, x: Array, choice: Choice) -> Array:
+def _ffn(config: FfnKind, weights: Weights, x: Array, choice: Choice, ids: list[int]) -> Array:
+    """Tokens [T, D], of these ids, to [T, D]."""
     if isinstance(config, MoeFfn):
-        return oracles.moe(config, under(weights, "moe"), x, choice)
+        own = under(weights, "moe")
+        pairs = zip(x, ids, strict=True)
+        return np.array([oracles.moe(config, own, token, choice, i) for token, i in pairs])
     assert isinstance(config, DenseFfn)
-    return oracles.feed_forward(config, under(weights, "ffn"), x)
+    own = under(weights, "ffn")
+    return np.array([oracles.feed_forward(config, own, token) for token in x])
 
 
 def _memory(config: MemoryKind, weights: Weights, x: Array, choice: Choice, index: int) -> Array:
@@ -120,7 +124,7 @@ def _ffn_input(config: ModelConfig, state: Weights, x: Array, before: Array) -> 
 
 
 def _beside(
-    config: ModelConfig, state: Weights, block: int, z: Array, choice: Choice
+    config: ModelConfig, state: Weights, block: int, z: Array, choice: Choice, ids: list[int]
 ) -> list[tuple[int, Array]]:
     """What stands beside the FFN of a block: after which block its output joins, and that."""
     outputs: list[tuple[int, Array]] = []
@@ -128,8 +132,7 @@ def _beside(
     for shortcut in config.shortcuts:
         for source, output in shortcut.placement(blocks):
             if source == block:
-                added = [_ffn(shortcut.ffn, state, token, choice) for token in z]
-                outputs.append((output, np.array(added)))
+                outputs.append((output, _ffn(shortcut.ffn, state, z, choice, ids)))
     for memory in config.memory:
         if memory.position != "beside_ffn":
             continue
@@ -168,7 +171,7 @@ def _of_streams(config: ModelConfig, weights: Weights, x: Array, ids: list[int])
         attended = _attention(mixer, own, read, owners, choice)
         streams = _joined(streams, attended, joining)
         read, joining = _collapsed(config, state, "ffn", streams)
-        out = np.array([_ffn(ffns[block], state, token, choice) for token in read])
+        out = _ffn(ffns[block], state, read, choice, ids)
         streams = _joined(streams, out, joining)
         kept.append(streams.reshape(len(x), -1))
     read, _ = _collapsed(config, weights, "final", streams)
@@ -218,11 +221,11 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
         if block in config.fed_layers:
             z = _ffn_input(config, state, x, before)
         if block in ffns:
-            out = np.array([_ffn(ffns[block], state, token, choice) for token in z])
+            out = _ffn(ffns[block], state, z, choice, ids)
             if config.post_norms or config.block == "norms_behind":
                 out = _normed(config, state, "post_ffn_norm", out)
             x = x + out
-        waiting += _beside(config, state, block, z, choice)
+        waiting += _beside(config, state, block, z, choice, ids)
         for output, added_array in waiting:
             if output == block:
                 x = x + added_array

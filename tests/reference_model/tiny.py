@@ -248,6 +248,16 @@ ZERO_MOE = MoeFfn(
     zero_expert_num=4,
     score_correction_buffer=True,
 )
+SQRT_MOE = MoeFfn(  # as DeepSeek-V4
+    num_experts=8,
+    num_experts_per_tok=3,
+    moe_intermediate_size=8,
+    shared_intermediate_size=12,
+    scoring="sqrtsoftplus",
+    norm_topk_prob=True,
+    score_correction_bias=True,
+)
+HASH_MOE = replace(SQRT_MOE, score_correction_bias=False, hash_vocab_size=23)
 BIASED_MOE = MoeFfn(
     num_experts=4,
     num_experts_per_tok=2,
@@ -345,8 +355,8 @@ MODELS: dict[str, ModelConfig] = {
     "hyper_connections": small(  # as DeepSeek-V4
         replace(NGRAM, layers="0,2", streams=3, per_stream=True),
         attention=WINDOW,
-        overrides=(Override(layers="1,3", attention=MLA),),
-        ffn=MOE,
+        overrides=(Override(layers="1,3", attention=MLA), Override(layers="0", ffn=HASH_MOE)),
+        ffn=SQRT_MOE,
         hyper_connections=HyperConnections(hc_mult=3, hc_sinkhorn_iters=2),
     ),
     "hyper_connections_alone": small(
@@ -393,6 +403,11 @@ MODELS: dict[str, ModelConfig] = {
         attention=replace(WINDOW, softcap=True),
     ),
     "moe": small(ffn=MOE),
+    "hash_routed": small(
+        ffn=replace(HASH_MOE, norm_topk_prob=False, scoring="softmax_of_chosen"),
+        overrides=(Override(layers="1", ffn=DENSE),),
+        shortcuts=(Shortcut(layers="1", skips=1, ffn=HASH_MOE),),
+    ),
     "short_conv": small(attention=ShortConv()),
     "kimi_delta_attention": small(attention=KDA, overrides=(Override(layers="3", attention=MLA),)),
     "mamba2": small(attention=MAMBA),
