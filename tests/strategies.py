@@ -249,6 +249,20 @@ def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
 ffns = dense | moe()
 
 
+def chosen_by_ids(ffn: FfnKind, vocab_size: int) -> FfnKind:
+    """The experts, chosen by a table of token ids in place of their scores; no others."""
+    if not isinstance(ffn, MoeFfn):
+        return ffn
+    return replace(
+        ffn,
+        n_group=1,
+        topk_group=1,
+        score_correction_bias=False,
+        score_correction_buffer=False,
+        hash_vocab_size=vocab_size,
+    )
+
+
 @st.composite
 def ultramem(draw: st.DrawFn, layers: str) -> MemoryKind:
     knn, cores = draw(st.integers(1, 4)), draw(st.integers(1, 3))
@@ -442,7 +456,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     num_layers, hidden = draw(st.integers(1, 4)), draw(widths) * multiple_of
     ffns = dense | moe(multiple_of=multiple_of)
     last = num_layers - 1
-    own, attention = draw(ffns), draw(attentions)
+    own, attention, vocab_size = draw(ffns), draw(attentions), draw(st.integers(2, 30))
+    own = chosen_by_ids(own, vocab_size) if draw(flags) else own
     memory: list[MemoryKind] = []
     kind = draw(st.sampled_from(["none", "ultramem", "product_key", "peer", "ngram", "two"]))
     where = draw(st.sampled_from(["all", "0", str(last), f"0-{last}/2", f"0:{last}"]))
@@ -476,7 +491,7 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         name="random",
         source="hypothesis",
         hidden_size=hidden,
-        vocab_size=draw(st.integers(2, 30)),
+        vocab_size=vocab_size,
         num_hidden_layers=num_layers,
         tie_word_embeddings=draw(flags),
         attention=attention,
