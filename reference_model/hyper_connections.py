@@ -18,9 +18,13 @@ LEAST = 1e-6  # of weights, and added to sums of rows and columns
 
 
 class Connect(Leaf):
-    """What waits joins the streams; the weights that mix them; their collapse."""
+    """What waits joins the streams; the weights that mix them; their collapse.
 
-    weight: nn.Parameter
+    In a single pass what waits ends with the weights [B, T, c] that the site before made; before
+    the first site there are none, and it reads the first stream.
+    """
+
+    weight: nn.Parameter  # all three where the site makes weights
     bias: nn.Parameter
     scale: nn.Parameter
 
@@ -30,6 +34,9 @@ class Connect(Leaf):
         super().__init__()
         c = config.hc_mult
         self.streams, self.rounds, self.sublayer = c, config.hc_sinkhorn_iters, sublayer
+        self.single_pass = config.single_pass
+        if self.single_pass and not sublayer:
+            return
         made = (2 + c) * c if sublayer else c
         self.register("weight", factory.normal(made, c * factory.hidden_size), "residual")
         self.register("bias", factory.filled(made, value=0.0), "residual")
@@ -39,20 +46,39 @@ class Connect(Leaf):
         """Streams [B, T, c D] and what waits to the new streams, their collapse [B, T, D], weights.
 
         The weights are those by which the sublayer's output joins: of each stream [B, T, c], and
-        of the streams among themselves [B, T, c, c]. At the end of the model there are none.
+        of the streams among themselves [B, T, c, c]; in a single pass, also those by which the next
+        site collapses. At the end of the model there are none.
         """
-        stream, c = joined(stream, *adds), self.streams
+        before = adds[-1] if adds and adds[-1].shape[-1] == self.streams else None
+        stream = joined(stream, *adds)
+        if not self.sublayer and self.single_pass:
+            return stream, self._collapsed(stream, before)
+        read, *weights = self._weights(stream)
+        if self.single_pass:
+            return stream, self._collapsed(stream, before), *weights, read
+        return stream, self._collapsed(stream, read), *weights
+
+    def _collapsed(self, stream: Tensor, read: Tensor | None) -> Tensor:
+        """Streams [B, T, c D] times their weights [B, T, c], added up: [B, T, D]."""
+        split = stream.unflatten(-1, (self.streams, -1))
+        if read is None:
+            read = torch.zeros_like(split[..., 0])
+            read[..., 0] = 1
+        out: Tensor = (read[..., None] * split).sum(-2)
+        return out
+
+    def _weights(self, stream: Tensor) -> tuple[Tensor, ...]:
+        """Those to collapse by [B, T, c]; before a sublayer, those by which its output joins."""
+        c, dtype = self.streams, stream.dtype
         root = torch.rsqrt(stream.float().square().mean(-1, keepdim=True) + NORM_EPS)
         made = nn.functional.linear(stream, self.weight).float() * root
         scale, bias = self.scale.float(), self.bias.float()
-        read = torch.sigmoid(made[..., :c] * scale[0] + bias[:c]) + LEAST
-        split = stream.unflatten(-1, (c, -1))
-        collapsed = (read.to(stream.dtype)[..., None] * split).sum(-2)
+        read = (torch.sigmoid(made[..., :c] * scale[0] + bias[:c]) + LEAST).to(dtype)
         if not self.sublayer:
-            return stream, collapsed
+            return (read,)
         placed = 2 * torch.sigmoid(made[..., c : 2 * c] * scale[1] + bias[c : 2 * c])
         rows = (made[..., 2 * c :] * scale[2] + bias[2 * c :]).unflatten(-1, (c, c))
-        return stream, collapsed, placed.to(stream.dtype), self._sinkhorn(rows).to(stream.dtype)
+        return read, placed.to(dtype), self._sinkhorn(rows).to(dtype)
 
     def _sinkhorn(self, rows: Tensor) -> Tensor:
         """Numbers [..., c, c] to matrices whose rows and columns sum to about 1."""

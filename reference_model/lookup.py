@@ -189,7 +189,8 @@ class LookUps:
         if adds:
             stream = getattr(block, f"{attribute}_join")(stream, *adds)
         state = cache.memories.get(f"{number}.{attribute}")
-        return stream, [getattr(block, attribute)(stream, known, state)]
+        of_next = adds[3:] if self._several else []  # no part of what the join has added
+        return stream, [getattr(block, attribute)(stream, known, state), *of_next]
 
     def _block(self, number: int) -> nn.Module:
         block: nn.Module = self._blocks[number]

@@ -26,17 +26,17 @@ def joined(stream: Tensor, *adds: Tensor) -> Tensor:
 
     That is nothing; a vector for each stream [B, T, c D]; a sublayer's output [B, T, D] and its
     gains [B, T, c]; or those and mixing weights [B, T, c, c], by whose column j the old streams make
-    the new stream j.
+    the new stream j. What stands behind these is of the next site, and no part of this.
     """
     if not adds:
         return stream
-    if len(adds) == 1:
+    if adds[0].shape == stream.shape:
         return stream + adds[0]
-    output, gains = adds[:2]
+    output, gains, *mixings = adds
     placed = gains[..., None] * output[..., None, :]
-    if len(adds) == 2:  # noqa: PLR2004 - gains alone
+    if not mixings:
         return stream + placed.flatten(-2)
-    mixing = adds[2]
+    mixing = mixings[0]
     for i, old in enumerate(stream.unflatten(-1, placed.shape[-2:]).unbind(-2)):
         placed = placed.addcmul(mixing[..., i, :, None], old[..., None, :])
     return placed.flatten(-2)

@@ -363,7 +363,12 @@ def ngram(draw: st.DrawFn, layers: str) -> MemoryKind:
 altups = st.builds(AltUp, altup_num_inputs=st.integers(2, 4))
 several_streams = st.builds(
     GatedResidual, hc_count=st.integers(2, 4), hc_lowrank=widths
-) | st.builds(HyperConnections, hc_mult=st.integers(2, 4), hc_sinkhorn_iters=st.integers(1, 3))
+) | st.builds(
+    HyperConnections,
+    hc_mult=st.integers(2, 4),
+    hc_sinkhorn_iters=st.integers(1, 3),
+    single_pass=flags,
+)
 laurels = st.builds(Laurel, laurel_rank=widths)
 towers = st.sampled_from(
     [

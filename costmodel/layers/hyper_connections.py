@@ -5,7 +5,10 @@ token, side by side and brought to equal magnitude, are projected to (2 + c) c n
 collapse the streams into the one vector that the sublayer reads, behind its own norm; c place its
 output; c x c mix the streams, brought near a doubly stochastic matrix by normalising its rows and
 columns r times. At the end c weights collapse the streams, before the final norm.
-Source: arXiv 2512.24880; as DeepSeek-V4 has it, transformers 5.24 (`modeling_deepseek_v4`).
+In a single pass (DeepSeek-V4.1) the weights that a site collapses by are those that the site before
+it made, the first site reading the first stream; so the end needs no weights of its own.
+Source: arXiv 2512.24880; as DeepSeek-V4 has it, transformers 5.24 (`modeling_deepseek_v4`), and
+DeepSeek-V4.1, transformers' main branch (`modeling_deepseek_v41`).
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -42,6 +45,7 @@ class HyperConnections(ResidualStreams):
     kind: Literal["hyper_connections"] = "hyper_connections"
     hc_mult: Annotated[int, Field(ge=2, le=16)] = 4  # c
     hc_sinkhorn_iters: Annotated[int, Field(ge=1, le=100)] = 20  # r
+    single_pass: bool = False  # a site collapses by the weights of the one before
 
     @property
     def streams(self) -> int:
@@ -75,15 +79,59 @@ class HyperConnections(ResidualStreams):
         d, a, c = site.hidden_size, step.activation_bytes, self.hc_mult
         wide, joins = n * c * d * a, waiting != "nothing"
         mixes = bool(site.layers)  # a sublayer follows
-        made = (2 + c) * c if mixes else c  # numbers of a token
-        weight = Weight(name="weight", group="residual", rows=made, cols=c * d)
-        small = (vector("bias", "residual", made), vector("scale", "residual", 3 if mixes else 1))
-        parts = [
-            *self.joined(site, step, n, waiting),
+        made = (2 + c) * c if mixes else 0 if self.single_pass else c  # numbers of a token
+        rows = "B" if last else "N"
+        parts, weights = list(self.joined(site, step, n, waiting)), tuple[Weight, ...]()
+        if made:
+            weights = (
+                Weight(name="weight", group="residual", rows=made, cols=c * d),
+                vector("bias", "residual", made),
+                vector("scale", "residual", 3 if mixes else 1),
+            )
+            parts += self._made(weights, n, step, joins=joins, mixes=mixes)
+        read = n * c * a if self.single_pass else 0  # weights of the site before
+        parts.append(
+            Part(
+                name="collapse",
+                kind="elementwise",
+                flops=MULTIPLY_ADD * n * c * d,
+                input_bytes=read,
+                inner_input_bytes=wide + n * c * a - read,
+                output_bytes=n * d * a,
+                operations=2,
+            )
+        )
+        return site.operator(
+            leaf,
+            kind="matmul" if made else "elementwise",
+            parts=tuple(parts),
+            weights=weights,
+            summary="What waits joins the residual streams; the weights that mix them, and the"
+            " vector that they collapse into",
+            formula=sum_of(
+                joins and self.joined_formula(waiting, rows),
+                f"{MULTIPLY_ADD} {rows} c D",
+                made > 0 and f"{SQUARES} {rows} c D",
+                made > 0 and f"{rows} {'(2 + c) c' if mixes else 'c'} (2 c D + {SCALED})",
+                made > 0 and f"{2 * WEIGHT if mixes else WEIGHT} {rows} c",
+                mixes and f"{rows} c c ({POSITIVE} + {NORMALISED} (2 r - 1))",
+            ),
+            source=SOURCE,
+        )
+
+    def _made(
+        self, weights: tuple[Weight, ...], n: Number, step: Step, *, joins: bool, mixes: bool
+    ) -> tuple[Part, ...]:
+        """The numbers of a token: of its streams, brought to equal magnitude, a projection."""
+        a, c = step.activation_bytes, self.hc_mult
+        matrix, *small = weights
+        made, wide = matrix.rows, n * matrix.cols * a
+        passed = n * c * a * (mixes and self.single_pass)  # to the next site
+        return (
             Part(
                 name="magnitude",
                 kind="norm",
-                flops=SQUARES * n * c * d,
+                flops=SQUARES * n * matrix.cols,
                 input_bytes=0 if joins else wide,
                 inner_input_bytes=wide if joins else 0,
                 operations=2,
@@ -91,11 +139,11 @@ class HyperConnections(ResidualStreams):
             Part(
                 name="projection",
                 kind="matmul",
-                flops=2 * n * c * d * made,
-                weight_bytes=weight.stored_bytes(step),
+                flops=2 * n * matrix.cols * made,
+                weight_bytes=matrix.stored_bytes(step),
                 inner_input_bytes=wide,
                 inner_output_bytes=n * made * a,
-                shape=Gemm(m=n, n=made, k=c * d),
+                shape=Gemm(m=n, n=made, k=matrix.cols),
             ),
             Part(
                 name="weights",
@@ -103,36 +151,11 @@ class HyperConnections(ResidualStreams):
                 flops=n * (SCALED * made + WEIGHT * (2 if mixes else 1) * c),
                 weight_bytes=sum(each.stored_bytes(step) for each in small),
                 inner_input_bytes=n * made * a,
-                inner_output_bytes=n * c * a,
-                output_bytes=n * c * a if mixes else 0,
+                inner_output_bytes=n * c * a - passed,
+                output_bytes=n * c * a * mixes + passed,
                 operations=9 if mixes else 5,
             ),
             *(self._sinkhorn(n, step) if mixes else ()),
-            Part(
-                name="collapse",
-                kind="elementwise",
-                flops=MULTIPLY_ADD * n * c * d,
-                inner_input_bytes=wide + n * c * a,
-                output_bytes=n * d * a,
-                operations=2,
-            ),
-        ]
-        rows = "B" if last else "N"
-        return site.operator(
-            leaf,
-            kind="matmul",
-            parts=tuple(parts),
-            weights=(weight, *small),
-            summary="What waits joins the residual streams; the weights that mix them, and the"
-            " vector that they collapse into",
-            formula=sum_of(
-                joins and self.joined_formula(waiting, rows),
-                f"{SQUARES + MULTIPLY_ADD} {rows} c D",
-                f"{rows} (2 + c) c (2 c D + {SCALED})" if mixes else f"{rows} c (2 c D + {SCALED})",
-                f"{WEIGHT} {rows} c" if not mixes else f"{2 * WEIGHT} {rows} c",
-                mixes and f"{rows} c c ({POSITIVE} + {NORMALISED} (2 r - 1))",
-            ),
-            source=SOURCE,
         )
 
     def _sinkhorn(self, n: Number, step: Step) -> tuple[Part]:

@@ -1,5 +1,7 @@
 """Hyper-connections: every site by hand, what waits where, the traffic of the streams."""
 
+from dataclasses import replace
+
 import pytest
 
 from costmodel.costs.step import step_costs
@@ -100,3 +102,25 @@ def test_traffic_of_the_streams_by_hand() -> None:
 @pytest.mark.parametrize("streams", [2, 4])
 def test_a_token_carries_its_streams_from_block_to_block(streams: int) -> None:
     assert tiny_model(hyper_connections=HyperConnections(hc_mult=streams)).stream_width == 8 * streams
+
+
+def test_in_a_single_pass_a_site_collapses_by_the_weights_of_the_one_before() -> None:
+    """No other work; 3 weights of a token pass from site to site, and the end has none of its own."""
+    config = replace(model(), hyper_connections=replace(MIXING, single_pass=True))
+    step = make_step(batch=1, new_tokens=2)
+    ops = {op.path: op for op in step_costs(config, step).operators}
+    site = ops["layers.2.attention_residual"]
+    assert flops(site) == OUTPUT | SITE
+    twice = listed()["layers.2.attention_residual"]
+    assert weights(site) == weights(twice)
+    passed = 2 * 3 * 2  # N c elements
+    assert quantity(site, "input_bytes") == quantity(twice, "input_bytes") | {"collapse": passed}
+    assert quantity(site, "output_bytes") == quantity(twice, "output_bytes") | {
+        "weights": 2 * passed
+    }
+    final = ops["final_residual"]
+    assert weights(final) == {}
+    assert flops(final) == {
+        "residual_add": ("elementwise", 24 * (3 * 2 + 2)),
+        "collapse": ("elementwise", 2 * 24),
+    }

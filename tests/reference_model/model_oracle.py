@@ -163,18 +163,19 @@ def _of_streams(config: ModelConfig, weights: Weights, x: Array, ids: list[int])
     ffns = {layer: ffn for ffn, layers in config.own_ffn_groups for layer in layers}
     kept: list[Array] = []
     owners: list[oracles.Layer] = []
+    joining: tuple[Array, ...] = ()
     for block in range(config.num_hidden_layers):
         state = under(weights, f"layers.{block}")
         streams = ngram_oracle.at_head(config, block, under(state, "ngram"), streams, ids)
-        read, joining = _collapsed(config, state, "attention", streams)
+        read, joining = _collapsed(config, state, "attention", streams, joining)
         mixer, own = config.attention_of(block), under(state, "attention")
         attended = _attention(mixer, own, read, owners, choice)
         streams = _joined(streams, attended, joining)
-        read, joining = _collapsed(config, state, "ffn", streams)
+        read, joining = _collapsed(config, state, "ffn", streams, joining)
         out = _ffn(ffns[block], state, read, choice, ids)
         streams = _joined(streams, out, joining)
         kept.append(streams.reshape(len(x), -1))
-    read, _ = _collapsed(config, weights, "final", streams)
+    read, _ = _collapsed(config, weights, "final", streams, joining)
     head = weights["embed.weight" if config.tie_word_embeddings else "lm_head.weight"]
     logits = read @ head.T
     if config.logit_softcap:
@@ -183,15 +184,19 @@ def _of_streams(config: ModelConfig, weights: Weights, x: Array, ids: list[int])
 
 
 def _collapsed(
-    config: ModelConfig, state: Weights, place: str, streams: Array
+    config: ModelConfig, state: Weights, place: str, streams: Array, before: tuple[Array, ...]
 ) -> tuple[Array, tuple[Array, ...]]:
-    """What a sublayer, or the LM head, reads of the streams, and how its output joins them."""
+    """What a sublayer, or the LM head, reads of the streams, and how its output joins them.
+
+    `before` is how the output of the sublayer before joined them.
+    """
     own = under(state, f"{place}_residual")
     if config.gated_residual is not None:
         read, gains = gated_oracle.gathered(config.gated_residual, own, streams)
         return read, (gains,)
     assert config.hyper_connections is not None
-    read, *joining = hyper_oracle.collapsed(config.hyper_connections, own, streams)
+    last = before[-1] if before else None
+    read, *joining = hyper_oracle.collapsed(config.hyper_connections, own, streams, last)
     return _normed(config, state, f"{place}_norm", read), tuple(joining)
 
 

@@ -359,6 +359,10 @@ MODELS: dict[str, ModelConfig] = {
         ffn=SQRT_MOE,
         hyper_connections=HyperConnections(hc_mult=3, hc_sinkhorn_iters=2),
     ),
+    "single_pass": small(  # as DeepSeek-V4.1, with a table before the first block too
+        replace(NGRAM, layers="0,2", streams=3, per_stream=True),
+        hyper_connections=HyperConnections(hc_mult=3, hc_sinkhorn_iters=2, single_pass=True),
+    ),
     "hyper_connections_alone": small(
         hyper_connections=HyperConnections(hc_mult=2), tie_word_embeddings=True
     ),
