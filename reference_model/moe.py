@@ -60,6 +60,8 @@ class Router(Selector):
             self.bias = None
         if config.score_correction_bias:
             self.register("score_correction_bias", factory.filled(e, value=0.0), "router")
+        if config.image_correction_bias:  # of tokens that this model does not have
+            self.register("image_correction_bias", factory.filled(e, value=0.0), "router")
         if config.score_correction_buffer:
             zeros = torch.zeros(e, device=factory.device, dtype=torch.float32)
             self.register_buffer("score_correction", zeros)

@@ -238,6 +238,7 @@ def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
         weighted_input=draw(flags),
         norm_topk_prob=draw(flags),
         score_correction_bias=correction,
+        image_correction_bias=correction and draw(flags),
         n_group=groups,
         topk_group=kept,
         group_score_experts=draw(st.integers(1, size)),
@@ -258,6 +259,7 @@ def chosen_by_ids(ffn: FfnKind, vocab_size: int) -> FfnKind:
         n_group=1,
         topk_group=1,
         score_correction_bias=False,
+        image_correction_bias=False,
         score_correction_buffer=False,
         hash_vocab_size=vocab_size,
     )

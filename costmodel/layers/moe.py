@@ -67,6 +67,7 @@ class MoeFfn(FfnKind):
     norm_topk_prob: bool = False  # divide the k weights by their sum
     weighted_input: bool = False  # a weight scales what its expert reads, not its result (Llama 4)
     score_correction_bias: bool = False  # a learnt bias a score, for the choice only
+    image_correction_bias: bool = False  # a second such bias, of image tokens (DeepSeek-V4.1)
     score_correction_buffer: bool = False  # the same set by a controller: no parameter
     n_group: Count = 1
     topk_group: Count = 1
@@ -104,6 +105,8 @@ class MoeFfn(FfnKind):
             )
         if self.score_correction_bias and self.score_correction_buffer:
             raise InputError("score_correction_buffer=True: stands beside score_correction_bias")
+        if self.image_correction_bias and not self.score_correction_bias:
+            raise InputError("image_correction_bias=True: needs score_correction_bias")
         if self.shared_expert_gate and not self.shared_intermediate_size:
             raise InputError("shared_expert_gate=True: needs a shared_intermediate_size")
 

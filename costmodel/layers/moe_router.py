@@ -51,6 +51,8 @@ def router(config: "MoeFfn", site: Site, step: Step) -> Operator:
     corrected = config.score_correction_bias or config.score_correction_buffer
     if config.score_correction_bias:
         weights = (vector("score_correction_bias", "router", e),)
+        if config.image_correction_bias:
+            weights += (vector("image_correction_bias", "router", e),)
     if corrected:
         parts.append(
             Part(

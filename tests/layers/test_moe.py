@@ -370,3 +370,13 @@ def test_nothing_ranks_experts_that_token_ids_choose(ranking: dict[str, Any]) ->
     (field,) = ranking
     with pytest.raises(ValidationError, match=rf"{field}=.*: ranks experts, which a table"):
         layer(hash_vocab_size=100, **ranking)
+
+
+def test_a_correction_of_image_tokens_is_held_and_read_beside_the_other() -> None:
+    router = layer(score_correction_bias=True, image_correction_bias=True)["moe.router"]
+    alone = layer(score_correction_bias=True)["moe.router"]
+    assert flops(router) == flops(alone)
+    assert weights(router) == weights(alone) | {"image_correction_bias": ("router", 6, 1)}
+    assert router.total("weight_bytes") == alone.total("weight_bytes") + 6 * 2
+    with pytest.raises(ValidationError, match="image_correction_bias=True: needs score_corr"):
+        layer(image_correction_bias=True)

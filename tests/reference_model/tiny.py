@@ -41,7 +41,10 @@ from tests.steps import tiny_model
 T = TypeVar("T")
 
 NORMS = ("norm", "kv_norm", "q_norm", "k_norm", "key_norm")
-BIASES = ("bias", "scale", "gate_up_bias", "down_bias", "sinks", "score_correction_bias")
+BIASES = (
+    *("bias", "scale", "gate_up_bias", "down_bias", "sinks", "score_correction_bias"),
+    "image_correction_bias",
+)
 BUFFERS = ("score_correction",)  # that a controller sets
 
 
@@ -256,8 +259,11 @@ SQRT_MOE = MoeFfn(  # as DeepSeek-V4
     scoring="sqrtsoftplus",
     norm_topk_prob=True,
     score_correction_bias=True,
+    image_correction_bias=True,
 )
-HASH_MOE = replace(SQRT_MOE, score_correction_bias=False, hash_vocab_size=23)
+HASH_MOE = replace(
+    SQRT_MOE, score_correction_bias=False, image_correction_bias=False, hash_vocab_size=23
+)
 BIASED_MOE = MoeFfn(
     num_experts=4,
     num_experts_per_tok=2,
