@@ -18,6 +18,7 @@ from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.gated_residual import GatedResidual
+from costmodel.layers.hyper_connections import HyperConnections
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
@@ -32,6 +33,7 @@ from costmodel.layers.per_layer_embedding import PerLayerEmbedding
 from costmodel.layers.primitives import Activation
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.qsa import PooledKeyAttention
+from costmodel.layers.residual_streams import ResidualStreams
 from costmodel.layers.short_conv import ShortConv
 from costmodel.layers.ultramem import UltraMem
 from costmodel.routing.popularity import Routing, Uniform, Zipf
@@ -236,6 +238,7 @@ def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
         weighted_input=draw(flags),
         norm_topk_prob=draw(flags),
         score_correction_bias=correction,
+        image_correction_bias=correction and draw(flags),
         n_group=groups,
         topk_group=kept,
         group_score_experts=draw(st.integers(1, size)),
@@ -245,6 +248,21 @@ def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
 
 
 ffns = dense | moe()
+
+
+def chosen_by_ids(ffn: FfnKind, vocab_size: int) -> FfnKind:
+    """The experts, chosen by a table of token ids in place of their scores; no others."""
+    if not isinstance(ffn, MoeFfn):
+        return ffn
+    return replace(
+        ffn,
+        n_group=1,
+        topk_group=1,
+        score_correction_bias=False,
+        image_correction_bias=False,
+        score_correction_buffer=False,
+        hash_vocab_size=vocab_size,
+    )
 
 
 @st.composite
@@ -345,7 +363,14 @@ def ngram(draw: st.DrawFn, layers: str) -> MemoryKind:
 
 
 altups = st.builds(AltUp, altup_num_inputs=st.integers(2, 4))
-gated_residuals = st.builds(GatedResidual, hc_count=st.integers(2, 4), hc_lowrank=widths)
+several_streams = st.builds(
+    GatedResidual, hc_count=st.integers(2, 4), hc_lowrank=widths
+) | st.builds(
+    HyperConnections,
+    hc_mult=st.integers(2, 4),
+    hc_sinkhorn_iters=st.integers(1, 3),
+    single_pass=flags,
+)
 laurels = st.builds(Laurel, laurel_rank=widths)
 towers = st.sampled_from(
     [
@@ -412,13 +437,14 @@ def shortcuts(
     return (Shortcut(layers=str(layer), skips=skips, ffn=second),)
 
 
-def with_gated_streams(model: ModelConfig, gates: GatedResidual) -> ModelConfig:
-    """The model with gated residual streams in place of what cannot stand beside them."""
+def with_streams(model: ModelConfig, several: ResidualStreams) -> ModelConfig:
+    """The model with several residual streams in place of what cannot stand beside them."""
     tables = [table for table in model.memory if isinstance(table, Ngram)]
     return replace(
         model,
-        gated_residual=gates,
-        memory=tuple(replace(table, streams=gates.streams, per_stream=True) for table in tables),
+        gated_residual=several if isinstance(several, GatedResidual) else None,
+        hyper_connections=several if isinstance(several, HyperConnections) else None,
+        memory=tuple(replace(table, streams=several.streams, per_stream=True) for table in tables),
         shortcuts=(),
         block="serial",
         norm="rms",
@@ -437,7 +463,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     num_layers, hidden = draw(st.integers(1, 4)), draw(widths) * multiple_of
     ffns = dense | moe(multiple_of=multiple_of)
     last = num_layers - 1
-    own, attention = draw(ffns), draw(attentions)
+    own, attention, vocab_size = draw(ffns), draw(attentions), draw(st.integers(2, 30))
+    own = chosen_by_ids(own, vocab_size) if draw(flags) else own
     memory: list[MemoryKind] = []
     kind = draw(st.sampled_from(["none", "ultramem", "product_key", "peer", "ngram", "two"]))
     where = draw(st.sampled_from(["all", "0", str(last), f"0-{last}/2", f"0:{last}"]))
@@ -471,7 +498,7 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         name="random",
         source="hypothesis",
         hidden_size=hidden,
-        vocab_size=draw(st.integers(2, 30)),
+        vocab_size=vocab_size,
         num_hidden_layers=num_layers,
         tie_word_embeddings=draw(flags),
         attention=attention,
@@ -487,8 +514,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         logit_softcap=draw(flags),
         towers=draw(towers),
     )
-    gates = None if halves else draw(st.none() | st.none() | gated_residuals)
-    return model if gates is None else with_gated_streams(model, gates)
+    several = None if halves else draw(st.none() | st.none() | several_streams)
+    return model if several is None else with_streams(model, several)
 
 
 KV_DTYPES = ["fp32", "bf16", "fp16", "fp8", "int8", "int4", "int4:32", "fp8:16", "fp8:tensor"]

@@ -187,6 +187,8 @@ def _experts_refusal(layer: MoeFfn) -> str | None:
         return "has no kernels for zero-computation experts, or a correction that is a buffer"
     if layer.scoring == "sigmoid_of_chosen" or layer.weighted_input:
         return "has no kernels for experts whose input is weighted by a sigmoid (Llama 4)"
+    if layer.scoring == "sqrtsoftplus" or layer.hash_vocab_size is not None:
+        return "has no kernels for experts that token ids choose, or scores of sqrtsoftplus"
     if layer.shared_expert_gate:
         return "has no kernels for a gate of the shared experts"
     if layer.shared_intermediate_size and layer.expert_bias:

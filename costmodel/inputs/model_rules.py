@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 from costmodel.errors import InputError, shown
 from costmodel.layers.absent import NoFfn, NoMixer
 from costmodel.layers.mla import LatentAttention
+from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
+from costmodel.layers.residual_streams import ResidualStreams
 
 if TYPE_CHECKING:  # it checks itself by these rules
     from costmodel.inputs.model import ModelConfig
@@ -34,6 +36,17 @@ def check_shortcuts(model: "ModelConfig") -> None:
                     f"{where}: layer {layer} has no FFN of another kind than {shortcut.ffn.kind!r}"
                 )
             taken.add(layer)
+
+
+def check_hash_routing(model: "ModelConfig") -> None:
+    """A table that says which experts a token id has, has a row for each id."""
+    for ffn, _ in model.ffn_groups:
+        rows = ffn.hash_vocab_size if isinstance(ffn, MoeFfn) else None
+        if rows is not None and rows != model.vocab_size:
+            raise InputError(
+                f"ffn.hash_vocab_size={rows}: is not vocab_size={model.vocab_size}, the rows of a"
+                " table of token ids"
+            )
 
 
 def check_absent(model: "ModelConfig") -> None:
@@ -78,38 +91,41 @@ def _check_whole(model: "ModelConfig") -> None:
 
 
 def check_streams(model: "ModelConfig") -> None:
-    """Gated residual streams stand in place of norms, in layers that have both halves."""
-    streams = model.gated_residual
-    _check_tables_of_streams(model, 0 if streams is None else streams.streams)
+    """Several residual streams are mixed before each sublayer, in layers that have both halves."""
+    streams = model.residual_streams
+    _check_tables_of_streams(model, streams)
     if streams is None:
         return
+    if model.gated_residual and model.hyper_connections:
+        raise InputError("hyper_connections: is not of a model with gated_residual")
     for field, plain in (("block", "serial"), ("norm", "rms"), ("post_norms", False)):
         if getattr(model, field) != plain:
             raise InputError(
-                f"{field}={shown(getattr(model, field))}: is not of a model with gated_residual"
+                f"{field}={shown(getattr(model, field))}: is not of a model with {streams.kind}"
             )
     for field in ("altup", "laurel", "shortcuts"):
         if getattr(model, field):
-            raise InputError(f"{field}: is not of a model with gated_residual")
+            raise InputError(f"{field}: is not of a model with {streams.kind}")
     halves = set(model.mixer_layers) & {i for _, layers in model.own_ffn_groups for i in layers}
     if len(halves) != model.num_hidden_layers:
-        raise InputError("gated_residual: is of layers with a mixer and an FFN")
+        raise InputError(f"{streams.kind}: is of layers with a mixer and an FFN")
 
 
-def _check_tables_of_streams(model: "ModelConfig", streams: int) -> None:
+def _check_tables_of_streams(model: "ModelConfig", streams: ResidualStreams | None) -> None:
     """Tables that read and write each stream stand where there are several, and no others do."""
     for memory in model.memory:
         of_streams = isinstance(memory, Ngram) and memory.per_stream
-        if of_streams and not streams:
-            raise InputError("memory.per_stream=True: needs gated_residual")
-        if streams and not of_streams:
+        if of_streams and streams is None:
+            raise InputError("memory.per_stream=True: needs gated_residual or hyper_connections")
+        if streams is not None and not of_streams:
             raise InputError(
-                f"memory.kind={memory.kind!r}: is not modelled beside gated_residual; tables of"
+                f"memory.kind={memory.kind!r}: is not modelled beside {streams.kind}; tables of"
                 " kind 'ngram' with per_stream are"
             )
-        if streams and isinstance(memory, Ngram) and memory.streams != streams:
+        if streams and isinstance(memory, Ngram) and memory.streams != streams.streams:
             raise InputError(
-                f"memory.streams={memory.streams}: is not gated_residual.hc_count={streams}"
+                f"memory.streams={memory.streams}: is not the number of streams of"
+                f" {streams.kind}, {streams.streams}"
             )
 
 

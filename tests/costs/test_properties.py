@@ -86,9 +86,12 @@ def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
         source = model.cache_sources.get(i)  # whose cache it reads
         keeps_tokens = model.attention_of(i if source is None else source).kv_token_bytes(step) > 0
         assert ("attention.core" in leaves) == keeps_tokens  # a recurrence has a core of its own
-        before = "norm" if model.gated_residual is None else "residual"
-        assert (f"attention_{before}" in leaves) == (mixes and model.block != "norms_behind")
-        assert (f"ffn_{before}" in leaves) == (fed and model.block == "serial")
+        several = model.residual_streams
+        normed = several is None or not several.replaces_norms
+        for before, there in (("residual", several is not None), ("norm", normed)):
+            mixing = there and mixes and model.block != "norms_behind"
+            assert (f"attention_{before}" in leaves) == mixing
+            assert (f"ffn_{before}" in leaves) == (there and fed and model.block == "serial")
         beside = any(i == a for placed in model.shortcut_placements for a, _ in placed)
         assert ({"ffn", "moe"} <= blocks) == beside
     for op in operators:

@@ -19,6 +19,7 @@ from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.gated_residual import GatedResidual
+from costmodel.layers.hyper_connections import HyperConnections
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
@@ -40,7 +41,10 @@ from tests.steps import tiny_model
 T = TypeVar("T")
 
 NORMS = ("norm", "kv_norm", "q_norm", "k_norm", "key_norm")
-BIASES = ("bias", "gate_up_bias", "down_bias", "sinks", "score_correction_bias")
+BIASES = (
+    *("bias", "scale", "gate_up_bias", "down_bias", "sinks", "score_correction_bias"),
+    "image_correction_bias",
+)
 BUFFERS = ("score_correction",)  # that a controller sets
 
 
@@ -247,6 +251,19 @@ ZERO_MOE = MoeFfn(
     zero_expert_num=4,
     score_correction_buffer=True,
 )
+SQRT_MOE = MoeFfn(  # as DeepSeek-V4
+    num_experts=8,
+    num_experts_per_tok=3,
+    moe_intermediate_size=8,
+    shared_intermediate_size=12,
+    scoring="sqrtsoftplus",
+    norm_topk_prob=True,
+    score_correction_bias=True,
+    image_correction_bias=True,
+)
+HASH_MOE = replace(
+    SQRT_MOE, score_correction_bias=False, image_correction_bias=False, hash_vocab_size=23
+)
 BIASED_MOE = MoeFfn(
     num_experts=4,
     num_experts_per_tok=2,
@@ -341,6 +358,20 @@ MODELS: dict[str, ModelConfig] = {
         replace(NGRAM, layers="1", streams=2, per_stream=True),
         gated_residual=GatedResidual(hc_count=2, hc_lowrank=4),
     ),
+    "hyper_connections": small(  # as DeepSeek-V4
+        replace(NGRAM, layers="0,2", streams=3, per_stream=True),
+        attention=WINDOW,
+        overrides=(Override(layers="1,3", attention=MLA), Override(layers="0", ffn=HASH_MOE)),
+        ffn=SQRT_MOE,
+        hyper_connections=HyperConnections(hc_mult=3, hc_sinkhorn_iters=2),
+    ),
+    "single_pass": small(  # as DeepSeek-V4.1, with a table before the first block too
+        replace(NGRAM, layers="0,2", streams=3, per_stream=True),
+        hyper_connections=HyperConnections(hc_mult=3, hc_sinkhorn_iters=2, single_pass=True),
+    ),
+    "hyper_connections_alone": small(
+        hyper_connections=HyperConnections(hc_mult=2), tie_word_embeddings=True
+    ),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
     "norms_behind": small(block="norms_behind", logit_softcap=True),
     "shared_caches": small(
@@ -382,6 +413,11 @@ MODELS: dict[str, ModelConfig] = {
         attention=replace(WINDOW, softcap=True),
     ),
     "moe": small(ffn=MOE),
+    "hash_routed": small(
+        ffn=replace(HASH_MOE, norm_topk_prob=False, scoring="softmax_of_chosen"),
+        overrides=(Override(layers="1", ffn=DENSE),),
+        shortcuts=(Shortcut(layers="1", skips=1, ffn=HASH_MOE),),
+    ),
     "short_conv": small(attention=ShortConv()),
     "kimi_delta_attention": small(attention=KDA, overrides=(Override(layers="3", attention=MLA),)),
     "mamba2": small(attention=MAMBA),

@@ -18,7 +18,7 @@ _GROUPS = {
     "memory_projections": ("memory-projection parameters", "queries, gates and outputs of memory"),
     "residual": (
         "residual-stream parameters",
-        "streams (AltUp, gated) and low-rank residuals (LAUREL)",
+        "streams (AltUp, gated, hyper-connections) and low-rank residuals (LAUREL)",
     ),
     "norm": ("norm parameters", "the scales of norms between layers"),
 }

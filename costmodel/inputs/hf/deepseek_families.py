@@ -80,7 +80,7 @@ def deepseek_v2(fields: Fields) -> Blocks:
         fields,
         activation(fields),
         *ROUTED,
-        shared_intermediate_size=_shared_width(fields, 2),
+        shared_intermediate_size=shared_width(fields, 2),
         norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=False),
         n_group=groups if grouped else 1,
         topk_group=groups_kept if grouped else 1,
@@ -217,7 +217,7 @@ def _noaux_tc(
         fields,
         activation(fields),
         *ROUTED,
-        shared_intermediate_size=_shared_width(fields, shared),
+        shared_intermediate_size=shared_width(fields, shared),
         scoring="sigmoid",
         norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=norm_topk_prob),
         score_correction_bias=True,
@@ -227,7 +227,7 @@ def _noaux_tc(
     )
 
 
-def _shared_width(fields: Fields, default_experts: int) -> int:
+def shared_width(fields: Fields, default_experts: int) -> int:
     """The width of the shared experts, which run as one FFN of their summed widths."""
     shared = fields.optional("n_shared_experts", INDEX_OR_NULL, default_experts) or 0
     return shared * fields.required("moe_intermediate_size", WIDTH)

@@ -62,6 +62,14 @@ COUNTED = {
         53_349_908_480 + 605_159_424 + 6_291_456,
         6_828_788_285_440 + 77_309_411_328 + 12 * 1024 * 512 * 128,
     ),
+    # 40 routers with a correction; 1,344 bytes of index keys; 2 a head of the indexer and entry.
+    "deepseek-v4-flash": (
+        284_332_230_231 + 40 * 256,
+        43 * 1024 + 21 * 256 + 20 * 8,
+        21 * 64,
+        110_658_846_720 + 21 * 2 * 64 * 4 * 128,
+        15_272_433_942_528 + 21 * 2 * 64 * 512 * 128,
+    ),
     "minimax-m3": MINIMAX_M3,
     "minimax-m3-vl": MINIMAX_M3,  # the same, as transformers spells it
 }
@@ -92,13 +100,15 @@ def test_a_model_costs_what_transformers_counts(name: str) -> None:
     ) == COUNTED[name]
 
 
-@pytest.mark.parametrize("name", ["deepseek-v3.2", "minimax-m3", "qwen3.8-flash-next"])
+@pytest.mark.parametrize(
+    "name", ["deepseek-v3.2", "deepseek-v4-flash", "minimax-m3", "qwen3.8-flash-next"]
+)
 def test_the_preset_is_its_config_json(name: str) -> None:
     preset, model = load_model(name), load_hf_config(SPARSE / f"{name}.json")
     assert preset.attention_groups == model.attention_groups
     assert preset.ffn_groups == model.ffn_groups
     assert preset.memory == model.memory
-    assert preset.gated_residual == model.gated_residual
+    assert preset.residual_streams == model.residual_streams
     assert (preset.hidden_size, preset.vocab_size) == (model.hidden_size, model.vocab_size)
 
 
@@ -119,6 +129,33 @@ def test_deepseek_v3_2_as_stored_by_hand() -> None:
         )
     ]
     assert stored == [stored[0], stored[0] + 61 * indexer, stored[0] + 61 * indexer]
+
+
+def test_deepseek_v4_flash_as_stored_by_hand() -> None:
+    """Experts in MXFP4; fp8 with a scale of a byte for each block of 128 x 128; the rest by hand."""
+    d, v, layers, csa, hca = 4096, 129_280, 43, 21, 20
+    blocks = 128 * 128
+    experts = layers * 256 * 3 * 2048 * d  # 4 bits and a 32nd of 8
+    fp8 = layers * (
+        3 * 2048 * d  # the shared expert
+        + (1024 + 512) * d  # down to queries and to the one vector
+        + 64 * 512 * 1024  # up to queries
+        + 64 * 512 * 1024  # eight groups of heads down
+        + 8 * 1024 * d  # and back
+    ) + csa * 64 * 128 * 1024  # the indexer's queries
+    bf16 = 2 * v * d + layers * 256 * d + (layers - 3) * 256  # embedding, head, routers
+    bf16 += layers * (2 * d + 1024 + 512 + 64) + d  # norms and sinks
+    bf16 += csa * (2 * d * 1024 + 4 * 1024 + 512)  # compressors
+    bf16 += csa * (2 * d * 256 + 4 * 256 + 128 + d * 64)  # those of index keys, head weights
+    bf16 += hca * (2 * d * 512 + 128 * 512 + 512)
+    sites = 2 * layers
+    fp32 = sites * 24 * 4 * d + 4 * 4 * d
+    bf16 += sites * (24 + 3) + 4 + 1
+    assert experts + fp8 + bf16 + fp32 == 284_332_240_471
+    shipped = Workload(of_checkpoint=OfCheckpoint(required=True, kv_dtype=None))
+    for model in (load_model("deepseek-v4-flash"), load_hf_config(SPARSE / "deepseek-v4-flash.json")):
+        stored = predict(model, shipped, load_hardware("h200")).memory.weights_bytes
+        assert stored == experts * 17 // 32 + fp8 + fp8 // blocks + 2 * bf16 + 4 * fp32
 
 
 def test_glm_5_2_shares_the_choice_of_every_fourth_layer() -> None:
@@ -147,6 +184,19 @@ def test_glm_5_2_shares_the_choice_of_every_fourth_layer() -> None:
         ("deepseek-v3.2", {"index_topk": None}, "index_topk: is missing"),
         ("deepseek-v3.2", {"q_lora_rank": 0}, "q_lora_rank=0"),
         ("deepseek-v3.2", {"index_kpool": 4}, "index_kpool"),
+        ("deepseek-v4-flash", {"compress_ratios": [0, 0, 4]}, "is not 0, 4 or 128 for each of num"),
+        ("deepseek-v4-flash", {"compress_ratios": [8] * 43}, "is not 0, 4 or 128 for each of num_"),
+        ("deepseek-v4-flash", {"compress_ratios": None}, "compress_ratios: is missing"),
+        ("deepseek-v4-flash", {"layer_types": ["sliding_attention"] * 43}, "is not what compress_"),
+        ("deepseek-v4-flash", {"layer_types": ["half"] * 43}, "is not sliding_attention, compre"),
+        ("deepseek-v4-flash", {"compress_rates": {"sliding_attention": 2}}, "compress_rates={"),
+        ("deepseek-v4-flash", {"num_hash_layers": None}, "num_hash_layers: is missing"),
+        ("deepseek-v4-flash", {"mlp_layer_types": ["moe"] * 43}, "is not what num_hash_layers=3"),
+        ("deepseek-v4-flash", {"hc_mult": None}, "hc_mult: is missing"),
+        ("deepseek-v4-flash", {"hc_mult": 1}, "hc_mult=1"),
+        ("deepseek-v4-flash", {"scoring_func": "sigmoid"}, "scoring_func='sigmoid': is not model"),
+        ("deepseek-v4-flash", {"num_key_value_heads": 8}, "num_key_value_heads=8: is not modelled"),
+        ("deepseek-v4-flash", {"expert_dtype": "int2"}, "expert_dtype='int2': is not fp4 or fp8"),
         ("minimax-m3", {"attention_output_gate": True}, "attention_output_gate=True: is not mod"),
         ("minimax-m3", {"moe_intermediate_size": 8}, "is not intermediate_size=3072"),
         ("minimax-m3", {"first_k_dense_replace": 2}, "is not what moe_layer_freq says"),
@@ -225,3 +275,31 @@ def test_what_is_refused_of_qwen3_8(
     with pytest.raises(InputError) as error:
         read_qwen(tmp_path, **changes)
     assert refusal in str(error.value)
+
+
+def test_deepseek_v4_has_two_spellings(tmp_path: Path) -> None:
+    """Transformers names layers by their type, releases by the tokens of an entry."""
+    types = {
+        0: "sliding_attention",
+        4: "compressed_sparse_attention",
+        128: "heavily_compressed_attention",
+    }
+    ratios = table_of("deepseek-v4-flash")["compress_ratios"]
+    named = read(
+        tmp_path,
+        "deepseek-v4-flash",
+        compress_ratios=None,
+        layer_types=[types[ratio] for ratio in ratios[:43]],
+        compress_rates={types[4]: 4, types[128]: 128},
+        num_hash_layers=None,
+        mlp_layer_types=["hash_moe"] * 3 + ["moe"] * 40,
+    )
+    preset = load_model("deepseek-v4-flash")
+    assert named.attention_groups == preset.attention_groups
+    assert named.ffn_groups == preset.ffn_groups
+
+
+def test_the_format_of_experts_alone_says_nothing(tmp_path: Path) -> None:
+    model = read(tmp_path, "deepseek-v4-flash", quantization_config=None)
+    assert model.storage is None
+    assert "expert_dtype: needs quantization_config; the format of --dtype is costed." in model.notes

@@ -22,6 +22,7 @@ from costmodel.inputs.hf.quantization.scheme import (
 from costmodel.layers.dtype import DTYPES, Dtype
 
 FP32_BITS: Final = 32
+E8M0_BITS: Final = 8  # a power of two
 MXFP4: Final = DTYPES["mxfp4"]
 
 _BLOCK_OR_NULL: Final[TypeAdapter[list[int] | None]] = TypeAdapter(
@@ -53,6 +54,24 @@ def fp8(fields: Fields) -> Scheme:
     else:
         method, dtype = f"fp8 in blocks of {block[0]} x {block[1]}", block_fp8(*block)
     return replace(one_format(fields, method, dtype, kept), kv_dtype=kv_dtype)
+
+
+def of_deepseek_v4(scheme: Scheme, fields: Fields) -> Scheme:
+    """The fp8 of DeepSeek-V4: scales of 8 bits (E8M0), and experts by `expert_dtype`.
+
+    Source: the release's inference/model.py: Linear with float4 weights has a scale for 32 inputs.
+    """
+    stated = fields.optional("expert_dtype", TEXT, None)
+    if stated not in (None, "fp4", "fp8"):
+        raise fields.refused("expert_dtype", "is not fp4 or fp8")
+    rules = tuple(
+        replace(rule, dtype=replace(rule.dtype, scale_bits=E8M0_BITS)) if rule.dtype else rule
+        for rule in scheme.rules
+    )
+    method = f"{scheme.method}, scales of {E8M0_BITS} bits"
+    if stated != "fp4":
+        return replace(scheme, method=method, rules=rules)
+    return replace(scheme, method=f"{method}; experts in mxfp4", rules=rules, experts=MXFP4)
 
 
 def _fp8_cache(fields: Fields) -> Dtype | None:

@@ -13,7 +13,7 @@ from costmodel.errors import MAX_SHOWN, InputError
 from costmodel.inputs.hf.blocks import Blocks
 from costmodel.inputs.hf.fields import ANYTHING, OBJECT_OR_NULL, TEXT, Fields
 from costmodel.inputs.hf.quantization.compressed_tensors import compressed_tensors
-from costmodel.inputs.hf.quantization.floats import fbgemm_fp8, fp8, mxfp4
+from costmodel.inputs.hf.quantization.floats import fbgemm_fp8, fp8, mxfp4, of_deepseek_v4
 from costmodel.inputs.hf.quantization.integers import awq, bitsandbytes, gptq
 from costmodel.inputs.hf.quantization.mlx import mlx
 from costmodel.inputs.hf.quantization.modelopt import modelopt
@@ -55,6 +55,7 @@ _WORDS: Final[dict[Group, str]] = {
     "lm_head": "LM head",
     "shared_experts": "shared experts",
 }
+EXPERT_DTYPE: Final = ("deepseek_v4",)  # families that say the format of experts by itself
 MAX_NOTES: Final = 4  # on leaves that hold several formats
 
 
@@ -74,7 +75,7 @@ def read_storage(
     Raises:
         InputError: A statement cannot be read, or two of the file itself differ.
     """
-    default = DTYPES[unquantised(parts)]
+    default, text = DTYPES[unquantised(parts)], parts[-1]
 
     def applied(key: str, scheme: Scheme) -> Storage:
         if blocks.model.get("shortcuts"):
@@ -95,6 +96,8 @@ def read_storage(
                     f"{parts[0].where}: {key}: is not modelled for layers of kind"
                     f" {table['kind']!r}; without it in the file the format of --dtype is costed"
                 )
+        if text.model_type in EXPERT_DTYPE:
+            scheme = of_deepseek_v4(scheme, text)
         return _storage(key, scheme, blocks, tied=tied, default=default)
 
     own = [applied(key, scheme) for part in parts for key, scheme in _stated(part)]
@@ -104,6 +107,8 @@ def read_storage(
                 f"{parts[0].where}: {own[0].origin}: differs from {other.origin}; remove one of the"
                 " two statements"
             )
+    if not own and text.model_type in EXPERT_DTYPE and text.optional("expert_dtype", TEXT, None):
+        text.notes.append("expert_dtype: needs quantization_config; the format of --dtype is costed.")
     side = read_side_file(path, parts[0].model_type)
     if side is None:
         return own[0] if own else None
@@ -176,6 +181,8 @@ def _storage(key: str, scheme: Scheme, blocks: Blocks, *, tied: bool, default: D
         if dtype not in held:
             held.append(dtype)
     weights = _formats(formats, default, tied=tied)
+    if "hyper_connections" in blocks.model:  # kept in float32: arXiv 2512.24880, section 4.3
+        weights = replace(weights, groups=(*weights.groups, ("residual", DTYPES["fp32"])))
     return Storage(
         weights=weights,
         kv_dtype=scheme.kv_dtype,
