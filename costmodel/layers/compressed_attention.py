@@ -49,6 +49,14 @@ class CompressedAttention(MixerKind):
     index_topk: Count | None = None  # entries that a query attends to (CSA); None: all (HCA)
     index_n_heads: Count | None = None  # Hi
     index_head_dim: Width | None = None  # di
+    # DeepSeek-V4.1
+    query_norm: bool = True  # of each head, without weights
+    position_bias: bool = True  # of the gates
+    keys_of_entries: bool = False  # the indexer's keys are projections of entries
+    shared_entries: bool = False  # of the last layer before it that has such entries of its own
+    shared_index: bool = False  # takes the choice of the last layer before it that has an indexer
+    candidate_topk_blocks: Count | None = None  # t: an indexer scores the best t blocks
+    candidate_block_size: Count | None = None  # b: of so many entries
     sparse_words: ClassVar[str] = "attention to a window and compressed entries"
 
     def __post_init__(self) -> None:
