@@ -7,13 +7,11 @@ Source: the block mask of MiniMax-M3 and the token mask of Qwen4-exp in transfor
 (`modeling_minimax_m3_vl`, `modeling_qwen4_exp`).
 """
 
-from dataclasses import replace
-
 from costmodel.layers.chunked import pairs_of_prompt
 from costmodel.layers.indexer import keys_of_pairs
 from costmodel.layers.letters import Letter
 from costmodel.layers.numbers import Number, larger, smaller
-from costmodel.layers.operator import Step
+from costmodel.layers.operator import Step, causal
 
 
 def local_block_pairs(tokens: Number, block: int, topk: int) -> Number:
@@ -90,12 +88,44 @@ def _groups_of_first(tokens: Number, size: int, topk: int | None) -> Number:
 
 
 def priced_groups(step: Step, size: int) -> Number:
-    """The keys by which scores of whole groups are priced: causal attention of as many pairs.
+    """The keys by which scores of whole groups are priced."""
+    return priced_pairs(step, groups_seen(causal(step), size))
 
-    At least so many that this attention has pairs: a step may hold no whole group.
+
+def priced_pairs(step: Step, pairs: Number) -> Number:
+    """The keys of causal attention of as many pairs, at least so many that it can have.
+
+    A step may hold no whole group.
     """
-    pairs = groups_seen(replace(step, attention_flops="causal"), size)
     return larger(keys_of_pairs(step, pairs), (step.new_tokens + 1) // 2)
+
+
+def blocks_of_groups(step: Step, size: int, block: int) -> Number:
+    """Pairs of the T queries with blocks of whole groups, the newest block perhaps not whole."""
+    held, span = step.cached + step.new_tokens, size * block
+    if step.attention_flops == "full":
+        return step.new_tokens * ((held // size + block - 1) // block)
+    before = size * (block - 1)  # ceil(floor(s / r) / b) = floor((s + r (b - 1)) / (r b))
+    return whole_blocks(held + before, span) - whole_blocks(step.cached + before, span)
+
+
+def candidates_seen(step: Step, size: int, block: int, topk: int) -> Number:
+    """Pairs of the T queries with groups in the best t blocks, the newest block among them."""
+    held = step.cached + step.new_tokens
+    if step.attention_flops == "full":
+        return step.new_tokens * smaller(held // size, topk * block)
+    first, last = (
+        _candidates_of_first(tokens, size, block, topk) for tokens in (step.cached, held)
+    )
+    return last - first
+
+
+def _candidates_of_first(tokens: Number, size: int, block: int, topk: int) -> Number:
+    """The sum over s from 1 to `tokens` of how many of floor(s / r) groups are candidates."""
+    groups, rest = tokens // size, tokens % size
+    before = larger(groups - 1, 0)
+    whole = local_block_pairs(before, block, topk)
+    return size * whole + (rest + 1) * (local_block_pairs(groups, block, topk) - whole)
 
 
 def blocks_letter(step: Step, pairs: Number, most: int) -> Letter:

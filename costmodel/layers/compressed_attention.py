@@ -15,18 +15,19 @@ from typing import ClassVar, Literal, Self
 
 from pydantic.dataclasses import dataclass
 
-from costmodel.errors import InputError
 from costmodel.layers.attention import Tokens
 from costmodel.layers.attention_core import attended_pairs, read_tokens
 from costmodel.layers.base import Count, Kept, MixerKind, Width
-from costmodel.layers.block_choice import groups_seen
+from costmodel.layers.block_choice import groups_seen, priced_pairs
+from costmodel.layers.compressed_letters import compressed_letters
+from costmodel.layers.compressed_rules import WITHOUT_ENTRIES, check_compressed
 from costmodel.layers.compressor import Compressor
-from costmodel.layers.entry_choice import entry_choice
-from costmodel.layers.indexer import Indexer, keys_of_pairs
+from costmodel.layers.entry_choice import EntryChoice, projected_keys
+from costmodel.layers.indexer import Indexer
 from costmodel.layers.letters import Letter
 from costmodel.layers.mesh import Mesh
-from costmodel.layers.numbers import Number, larger, smaller
-from costmodel.layers.operator import INDEX_BYTES, Operator, Step
+from costmodel.layers.numbers import Number, smaller
+from costmodel.layers.operator import INDEX_BYTES, Operator, Step, causal
 from costmodel.layers.shared_vector import SharedVector
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
@@ -65,28 +66,7 @@ class CompressedAttention(MixerKind):
         Raises:
             InputError: A rule is broken.
         """
-        if self.num_attention_heads % self.o_groups:
-            raise InputError(
-                f"num_attention_heads={self.num_attention_heads}: is not a multiple of"
-                f" o_groups={self.o_groups}"
-            )
-        for field in ("head_dim", "index_head_dim"):
-            size = getattr(self, field)
-            if size is not None and size < self.qk_rope_head_dim:
-                raise InputError(
-                    f"{field}={size}: is less than qk_rope_head_dim={self.qk_rope_head_dim},"
-                    " which is rotated"
-                )
-        if self.compress_ratio is None:
-            for field in ("overlapping", "index_topk"):
-                if getattr(self, field):
-                    raise InputError(f"{field}={getattr(self, field)}: needs compress_ratio")
-        for field in ("index_n_heads", "index_head_dim"):
-            value = getattr(self, field)
-            if self.index_topk is None and value is not None:
-                raise InputError(f"{field}={value}: needs index_topk")
-            if self.index_topk is not None and value is None:
-                raise InputError(f"index_topk={self.index_topk}: needs {field}")
+        check_compressed(self)
 
     @property
     def vector(self) -> SharedVector:
@@ -98,22 +78,23 @@ class CompressedAttention(MixerKind):
             rotated=self.qk_rope_head_dim,
             groups=self.o_groups,
             rank=self.o_lora_rank,
+            query_norm=self.query_norm,
         )
 
     @property
     def compressor(self) -> Compressor | None:
-        """What makes the entries; None: there are none."""
+        """What makes the entries; None: it has none of its own."""
         return self._compressor("compress", self.head_dim, "compressed entries")
 
     @property
     def index_compressor(self) -> Compressor | None:
-        """What makes the keys of the indexer; None: there is no indexer."""
-        if self.index_head_dim is None:
+        """What makes the keys of the indexer; None: nothing, or a projection of the entries."""
+        if self.index_head_dim is None or self.keys_of_entries:
             return None
         return self._compressor("index_compress", self.index_head_dim, "indexer's keys of entries")
 
     def _compressor(self, name: str, width: int, what: str) -> Compressor | None:
-        if self.compress_ratio is None:
+        if self.compress_ratio is None or self.shared_entries:
             return None
         return Compressor(
             name=name,
@@ -122,17 +103,13 @@ class CompressedAttention(MixerKind):
             overlapping=self.overlapping,
             rotated=self.qk_rope_head_dim,
             what=what,
+            position_bias=self.position_bias,
         )
 
     @property
-    def _compressors(self) -> tuple[Compressor, ...]:
-        both = (self.compressor, self.index_compressor)
-        return tuple(one for one in both if one is not None)
-
-    @property
     def indexer(self) -> Indexer | None:
-        """The indexer; None: a query attends to all entries."""
-        if self.index_topk is None:
+        """An indexer of its own; None: a query attends to all entries, or to another's choice."""
+        if self.index_topk is None or self.shared_index:
             return None
         assert self.index_n_heads is not None
         assert self.index_head_dim is not None
@@ -142,6 +119,37 @@ class CompressedAttention(MixerKind):
             topk=self.index_topk,
             query_dim=self.q_lora_rank,
             rotated=self.qk_rope_head_dim,
+        )
+
+    @property
+    def choice(self) -> EntryChoice | None:
+        """Its own choice of entries."""
+        if self.indexer is None or self.compress_ratio is None:
+            return None
+        blocks = None
+        if self.candidate_topk_blocks is not None and self.candidate_block_size is not None:
+            blocks = self.candidate_topk_blocks, self.candidate_block_size
+        return EntryChoice(
+            indexer=self.indexer,
+            ratio=self.compress_ratio,
+            blocks=blocks,
+            chooses_blocks=blocks is not None and not self.shared_entries,
+        )
+
+    @property
+    def reads_other_cache(self) -> bool:
+        """Whether its entries are another layer's; the window is its own."""
+        return self.shared_entries
+
+    def can_read(self, other: MixerKind) -> bool:
+        """Whether it could attend to the entries of another layer, and score its keys."""
+        return (
+            isinstance(other, CompressedAttention)
+            and not other.shared_entries
+            and all(
+                getattr(self, field) == getattr(other, field)
+                for field in ("compress_ratio", "head_dim", "index_head_dim")
+            )
         )
 
     def split(self, mesh: Mesh) -> Self:
@@ -159,30 +167,30 @@ class CompressedAttention(MixerKind):
         return replace(
             self,
             sliding_window=None,
-            compress_ratio=None,
-            overlapping=False,
-            index_topk=None,
-            index_n_heads=None,
-            index_head_dim=None,
+            **WITHOUT_ENTRIES,
         )
 
     def kv_token_bytes(self, step: Step) -> int:
         """One vector of d, key and value at once; and a token's share of an entry, 1 / m of d.
 
-        And of the indexer's key of an entry, 1 / m of di. Shares are rounded up to whole bytes.
+        And of the indexer's key of an entry, 1 / m of di. Shares are rounded up to whole bytes;
+        entries of another layer are that layer's.
         """
-        return (
-            self.vector.vector_bytes(step)
-            + self._share(self.compressor, step)
-            + self.side_token_bytes(step)
-        )
+        entries = 0 if self.compressor is None else self.compressor.entry_bytes(step)
+        return self.vector.vector_bytes(step) + self._share(entries) + self.side_token_bytes(step)
 
     def side_token_bytes(self, step: Step) -> int:
         """A token's share of the indexer's key of an entry, 1 / m of di, rounded up."""
-        return self._share(self.index_compressor, step)
+        return self._share(self._key_bytes(step))
 
-    def _share(self, compressor: Compressor | None, step: Step) -> int:
-        return 0 if compressor is None else -(-compressor.entry_bytes(step) // compressor.ratio)
+    def _key_bytes(self, step: Step) -> int:
+        """Of an indexer's key of an entry of its own."""
+        if self.indexer is None or self.shared_entries:
+            return 0
+        return self.indexer.key_bytes(step)
+
+    def _share(self, of_entry: int) -> int:
+        return -(-of_entry // (self.compress_ratio or 1))
 
     def kept_tokens(self, tokens: Number, step: Step) -> Number:
         """Of the window the last W vectors, unless windows are kept whole; entries of all tokens.
@@ -194,29 +202,34 @@ class CompressedAttention(MixerKind):
 
     def kept(self, tokens: Number, step: Step) -> tuple[Kept, ...]:
         """The vectors of the window; entries, and keys of them, one of each m tokens."""
-        entries = [
+        kept = [
             Kept(
-                count=tokens // one.ratio,
-                each_bytes=one.entry_bytes(step),
-                what=f"{one.what}, one of each {one.ratio} tokens",
+                count=self.kept_tokens(tokens, step),
+                each_bytes=self.vector.vector_bytes(step),
+                what="vectors of the window's tokens, key and value at once",
             )
-            for one in self._compressors
         ]
-        window = Kept(
-            count=self.kept_tokens(tokens, step),
-            each_bytes=self.vector.vector_bytes(step),
-            what="vectors of the window's tokens, key and value at once",
-        )
-        return (window, *entries)
+        if self.compressor is not None:
+            whole = tokens // self.compressor.ratio
+            kept.append(
+                Kept(count=whole, each_bytes=self.compressor.entry_bytes(step), what="entries")
+            )
+            if self.indexer is not None:
+                keys = "indexer's keys of entries"
+                kept.append(Kept(count=whole, each_bytes=self._key_bytes(step), what=keys))
+        return tuple(kept)
 
     def state_bytes(self, hidden_size: int, step: Step) -> int:
         """Values and gates of the tokens whose entries are not whole, of both compressors."""
         del hidden_size
-        return sum(one.state_bytes(step) for one in self._compressors)
+        both = (self.compressor, self.index_compressor)
+        return sum(one.state_bytes(step) for one in both if one is not None)
 
     def logits_bytes(self, step: Step) -> Number:
-        """Of the scores of all entries."""
-        return 0 if self.indexer is None else self.indexer.logits_bytes(step, self._entries(step))
+        """Of the scores of all entries that its indexer scores."""
+        if self.choice is None:
+            return 0
+        return self.choice.indexer.logits_bytes(step, self.choice.held(step))
 
     def _entries(self, step: Step) -> Number:
         """Whole entries of a sequence after the step."""
@@ -248,63 +261,27 @@ class CompressedAttention(MixerKind):
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """qkv_down, latent_norm, (compressor, indexer,) q_up, rope, core, unrope, output's two."""
-        vector, indexer = self.vector, self.indexer
+        vector, topk = self.vector, self.index_topk
         operators = vector.before(site, step)
-        if self.compressor is not None:
-            operators += self.compressor.operators(site, step)
-        if indexer is not None:
-            assert self.index_compressor is not None
-            operators += entry_choice(indexer, self.index_compressor, site, step)
+        for compressor in (self.compressor, self.index_compressor):
+            if compressor is not None:
+                operators += compressor.operators(site, step)
+        if self.choice is not None:
+            if self.keys_of_entries and self.compressor is not None:
+                operators.append(projected_keys(self.choice.indexer, self.compressor, site, step))
+            operators += self.choice.operators(site, step)
         operators += vector.queries(site, step, self.kept_tokens(step.new_tokens, step))
-        chosen = 0 if indexer is None else step.tokens * smaller(self._entries(step), indexer.topk)
-        pairs = self.attended_pairs(replace(step, attention_flops="causal"))
+        chosen = 0 if topk is None else step.tokens * smaller(self._entries(step), topk)
         core = vector.core(
             site,
             step,
             pairs=self.attended_pairs(step),
-            keys=larger(keys_of_pairs(step, pairs), (step.new_tokens + 1) // 2),
+            keys=priced_pairs(step, self.attended_pairs(causal(step))),
             read=self.read_vectors(step),
             chosen_elements=chosen * INDEX_BYTES // step.activation_bytes,
         )
         return [*operators, core, *vector.after(site, step)]
 
     def letters(self, operator: Operator, step: Step) -> tuple[Letter, ...]:
-        """H, d, q, r, g, u, pairs; m, s, w and made of a compressor; Hi, di, scored."""
-        letters = [
-            Letter("H", self.num_attention_heads, "heads"),
-            Letter("d", self.head_dim, "head size, and that of a token's one vector"),
-            Letter("q", self.q_lora_rank, "width of the compressed query"),
-            Letter("r", self.qk_rope_head_dim, "rotated elements of a head"),
-            Letter("g", self.o_groups, "groups of heads with an output projection each"),
-            Letter("u", self.o_lora_rank, "width of a group's result"),
-            Letter("pairs", self.attended_pairs(step), self._pairs_words(step)),
-        ]
-        of_index = operator.leaf.startswith("attention.index_")
-        compressor = self.index_compressor if of_index else self.compressor
-        if compressor is not None:
-            letters += [
-                Letter("m", compressor.ratio, "tokens of an entry"),
-                Letter(
-                    "s", compressor.series, "series of values and gates: 2 where entries overlap"
-                ),
-                Letter("w", compressor.width, f"width of the {compressor.what}"),
-                Letter("made", compressor.made(step), "entries of a sequence that become whole"),
-            ]
-        if self.indexer is not None and self.compress_ratio is not None:
-            full = step.attention_flops == "full"
-            words = f"each new token with all whole entries{' held' if full else ' up to itself'}"
-            letters += self.indexer.letters(groups_seen(step, self.compress_ratio), words)
-        return tuple(letters)
-
-    def _pairs_words(self, step: Step) -> str:
-        tokens = "all tokens" if self.sliding_window is None else f"{self.sliding_window} tokens"
-        if step.attention_flops == "full":
-            tokens = "all tokens in reach of the first, the whole square"
-        entries = ""
-        if self.compress_ratio is not None:
-            most = "all" if self.index_topk is None else f"at most {self.index_topk}"
-            entries = f", and with {most} whole entries of {self.compress_ratio} tokens"
-        return (
-            f"query-key pairs of a sequence and head: each new token with at most {tokens}, itself"
-            f" in{entries}"
-        )
+        """H, d, q, r, g, u, pairs; m, s, w and made of a compressor; Hi, di, scored, blocks."""
+        return compressed_letters(self, operator, step)

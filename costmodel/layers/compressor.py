@@ -31,6 +31,7 @@ class Compressor:
     overlapping: bool
     rotated: int  # r
     what: str  # its entries, in words
+    position_bias: bool = True  # of the gates
 
     @property
     def series(self) -> int:
@@ -80,6 +81,20 @@ class Compressor:
         each = self._vector_bytes(step) if self.gated else 0
         return read * each, written * each
 
+    def _bias(self) -> tuple[Weight, ...]:
+        """One of each gate, by the position among the m tokens."""
+        if not (self.gated and self.position_bias):
+            return ()
+        return (
+            Weight(
+                name="position_bias",
+                group="attention",
+                rows=self.ratio,
+                cols=self.series * self.width,
+                matrix=False,
+            ),
+        )
+
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """The projection to values and gates, and the entries."""
         columns = self.series * self.width
@@ -115,21 +130,14 @@ class Compressor:
         weights: tuple[Weight, ...] = (norm,)
         parts: list[Part] = []
         if self.gated:
-            bias = Weight(
-                name="position_bias",
-                group="attention",
-                rows=self.ratio,
-                cols=self.series * self.width,
-                matrix=False,
-            )
-            weights = (bias, norm)
+            weights = (*self._bias(), norm)
             read, written = self._state_traffic(step)
             parts = [
                 Part(
-                    name="position_bias",
+                    name="position_bias" if self.position_bias else "state_write",
                     kind="elementwise",
-                    flops=projected,
-                    weight_bytes=bias.stored_bytes(step),
+                    flops=projected if self.position_bias else 0,
+                    weight_bytes=sum(weight.stored_bytes(step) for weight in self._bias()),
                     state_written_bytes=step.batch * written,
                     input_bytes=2 * projected * a,
                     inner_output_bytes=2 * projected * a,
@@ -177,7 +185,8 @@ class Compressor:
                 output_bytes=elements * a,
             ),
         ]
-        gates = f"N s w + {SOFTMAX + MULTIPLY_ADD} B made s m w + " if self.gated else ""
+        added = "N s w + " if self.position_bias else ""
+        gates = f"{added}{SOFTMAX + MULTIPLY_ADD} B made s m w + " if self.gated else ""
         return site.operator(
             f"attention.{self.name}",
             kind="elementwise",

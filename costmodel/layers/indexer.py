@@ -8,13 +8,13 @@ Source: DeepSeek-V3.2, arXiv 2512.02556, section 2.1; the norm of keys and the o
 part: transformers, `modeling_deepseek_v32`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from costmodel.layers.attention_core import attended_pairs
 from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.letters import Letter
 from costmodel.layers.numbers import Number, smaller
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, causal
 from costmodel.layers.primitives import LAYER_NORM, ROTARY, linear, vector
 from costmodel.layers.site import Site
 
@@ -42,7 +42,7 @@ def chosen_tokens(step: Step, topk: int) -> Number:
 
 def priced_keys(step: Step, topk: int) -> Number:
     """The keys by which attention to the chosen tokens is priced: S + T while all are chosen."""
-    return keys_of_pairs(step, attended_pairs(replace(step, attention_flops="causal"), topk))
+    return keys_of_pairs(step, attended_pairs(causal(step), topk))
 
 
 def keys_of_pairs(step: Step, pairs: Number) -> Number:
@@ -158,6 +158,7 @@ class Indexer:
                 scored=attended_pairs(step, None),
                 cached=step.cached,
                 new=step.new_tokens,
+                held=step.cached + step.new_tokens,
                 priced=step.cached + step.new_tokens,
                 what="token",
             ),
@@ -216,8 +217,10 @@ class Indexer:
         scored: Number,
         cached: Number,
         new: Number,
+        held: Number,
         priced: Number,
         what: str,
+        blocks: Part | None = None,
     ) -> Operator:
         """`index_select`: scores of all held keys, summed over heads, and the topk best.
 
@@ -230,13 +233,14 @@ class Indexer:
             site: The layers.
             step: The step.
             scored: Pairs of a sequence.
-            cached: Keys of a sequence in the side cache.
+            cached: Keys of a sequence that are read from the side cache.
             new: Keys of a sequence that this step makes.
+            held: Keys that a query scores at most.
             priced: The keys of causal attention by which the scores are priced.
             what: What has a key.
+            blocks: A choice of blocks beside, which compares the scores and `blocks` more.
         """
         n, a = step.tokens, step.activation_bytes
-        held = cached + new
         scored = step.batch * scored
         logits = self.logits_bytes(step, held)
         return site.operator(
@@ -266,6 +270,7 @@ class Indexer:
                     inner_output_bytes=logits,
                     operations=2,  # relu, and the sum
                 ),
+                *(() if blocks is None else (blocks,)),
                 Part(
                     name="top_k",
                     kind="selection",
@@ -277,6 +282,7 @@ class Indexer:
             ),
             summary=f"The indexer's score of every {what} up to a query, and the choice of the"
             " best",
-            formula="2 B scored Hi (di + 1); compares: B scored",
+            formula="2 B scored Hi (di + 1); compares: B scored"
+            + ("" if blocks is None else " + B (scored + blocks)"),
             source=SOURCE,
         )

@@ -143,7 +143,9 @@ def router(config: "MoeFfn", site: Site, step: Step) -> Operator:
             grouped and config.group_score_experts > 1 and "N G (g - 1)",
             bool(weighting) and f"{weighting} N k",
         )
-        + ("" if by_table else f"; compares: {f'N (2 {letter} + G)' if grouped else f'N {letter}'}"),
+        + (
+            "" if by_table else f"; compares: {f'N (2 {letter} + G)' if grouped else f'N {letter}'}"
+        ),
         source="arXiv 2409.02060; groups: arXiv 2412.19437, section 2.1.2",
     )
     if config.hash_vocab_size is not None:

@@ -103,7 +103,8 @@ class ResidualStreams(StreamKind):
                 name="residual_add",
                 kind="elementwise",
                 flops=(self.joining.flops if of_output else 1) * wide,
-                input_bytes=(wide + (n * d + n * self.joining.coefficients if of_output else wide)) * a,
+                input_bytes=(wide + (n * d + n * self.joining.coefficients if of_output else wide))
+                * a,
                 output_bytes=wide * a,
                 operations=self.joining.operations if of_output else 1,
             ),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from costmodel.layers.attention_core import core
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.latents import latent_norm
+from costmodel.layers.letters import sum_of
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part, Step, Weight
 from costmodel.layers.primitives import L2_NORM, ROTARY, linear
@@ -31,6 +32,7 @@ class SharedVector:
     rotated: int  # r
     groups: int  # g
     rank: int  # u
+    query_norm: bool  # of each head, without weights
 
     def vector_bytes(self, step: Step) -> int:
         """Of the one vector of a token, or of an entry, in the cache."""
@@ -78,22 +80,25 @@ class SharedVector:
         """The norm of each head's query, rotation of queries and vector, and the cache write."""
         n, a = step.tokens, step.activation_bytes
         queries, rotated = n * self.heads * self.size, n * (self.heads + 1) * self.rotated
+        norm = Part(
+            name="q_norm",
+            kind="norm",
+            flops=L2_NORM * queries,
+            input_bytes=queries * a,
+            inner_output_bytes=queries * a,
+        )
+        words = "Norm of the queries without weights, rotation" if self.query_norm else "Rotation"
         return site.operator(
             "attention.rope",
             kind="elementwise",
             parts=(
-                Part(
-                    name="q_norm",
-                    kind="norm",
-                    flops=L2_NORM * queries,
-                    input_bytes=queries * a,
-                    inner_output_bytes=queries * a,
-                ),
+                *((norm,) if self.query_norm else ()),
                 Part(
                     name="rotary",
                     kind="elementwise",
                     flops=ROTARY * rotated,
-                    inner_input_bytes=(queries + n * self.size) * a,
+                    input_bytes=0 if self.query_norm else queries * a,
+                    inner_input_bytes=(queries * self.query_norm + n * self.size) * a,
                     inner_output_bytes=n * self.size * a,
                     output_bytes=queries * a,
                     operations=2,
@@ -106,9 +111,8 @@ class SharedVector:
                     output_bytes=n * self.size * a,
                 ),
             ),
-            summary="Norm of the queries without weights, rotation of them and of the vector, and"
-            " the write of the vector to the cache",
-            formula=f"{L2_NORM} N H d + {ROTARY} N (H + 1) r",
+            summary=f"{words} of queries and of the vector, and its write to the cache",
+            formula=sum_of(self.query_norm and f"{L2_NORM} N H d", f"{ROTARY} N (H + 1) r"),
             source=f"{SOURCE}; RoPE arXiv 2104.09864",
         )
 

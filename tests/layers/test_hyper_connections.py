@@ -101,7 +101,9 @@ def test_traffic_of_the_streams_by_hand() -> None:
 
 @pytest.mark.parametrize("streams", [2, 4])
 def test_a_token_carries_its_streams_from_block_to_block(streams: int) -> None:
-    assert tiny_model(hyper_connections=HyperConnections(hc_mult=streams)).stream_width == 8 * streams
+    assert (
+        tiny_model(hyper_connections=HyperConnections(hc_mult=streams)).stream_width == 8 * streams
+    )
 
 
 def test_in_a_single_pass_a_site_collapses_by_the_weights_of_the_one_before() -> None:

@@ -27,7 +27,9 @@ def collapsed(
     if config.single_pass:
         first = np.tile(np.eye(c)[0], (len(streams), 1))
         read = first if before is None else before
-    vectors = [sum(r[s] * token[s] for s in range(c)) for r, token in zip(read, streams, strict=True)]
+    vectors = [
+        sum(r[s] * token[s] for s in range(c)) for r, token in zip(read, streams, strict=True)
+    ]
     placed, mixing = np.array([p for _, p, _ in made]), np.array([m for _, _, m in made])
     return np.array(vectors), placed, mixing, own
 

@@ -316,9 +316,7 @@ def _weighted(config: MoeFfn, selected: list[tuple[int, float]]) -> list[tuple[i
     return selected
 
 
-def moe(
-    config: MoeFfn, weights: Weights, x: Array, choice: Choice, token_id: int = 0
-) -> Array:
+def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice, token_id: int = 0) -> Array:
     """One token through its k experts and the shared ones."""
     latent = config.moe_latent_size is not None
     inner = linear(weights, x, "latent_down") if latent else x

@@ -136,13 +136,17 @@ def test_deepseek_v4_flash_as_stored_by_hand() -> None:
     d, v, layers, csa, hca = 4096, 129_280, 43, 21, 20
     blocks = 128 * 128
     experts = layers * 256 * 3 * 2048 * d  # 4 bits and a 32nd of 8
-    fp8 = layers * (
-        3 * 2048 * d  # the shared expert
-        + (1024 + 512) * d  # down to queries and to the one vector
-        + 64 * 512 * 1024  # up to queries
-        + 64 * 512 * 1024  # eight groups of heads down
-        + 8 * 1024 * d  # and back
-    ) + csa * 64 * 128 * 1024  # the indexer's queries
+    fp8 = (
+        layers
+        * (
+            3 * 2048 * d  # the shared expert
+            + (1024 + 512) * d  # down to queries and to the one vector
+            + 64 * 512 * 1024  # up to queries
+            + 64 * 512 * 1024  # eight groups of heads down
+            + 8 * 1024 * d  # and back
+        )
+        + csa * 64 * 128 * 1024
+    )  # the indexer's queries
     bf16 = 2 * v * d + layers * 256 * d + (layers - 3) * 256  # embedding, head, routers
     bf16 += layers * (2 * d + 1024 + 512 + 64) + d  # norms and sinks
     bf16 += csa * (2 * d * 1024 + 4 * 1024 + 512)  # compressors
@@ -153,7 +157,10 @@ def test_deepseek_v4_flash_as_stored_by_hand() -> None:
     bf16 += sites * (24 + 3) + 4 + 1
     assert experts + fp8 + bf16 + fp32 == 284_332_240_471
     shipped = Workload(of_checkpoint=OfCheckpoint(required=True, kv_dtype=None))
-    for model in (load_model("deepseek-v4-flash"), load_hf_config(SPARSE / "deepseek-v4-flash.json")):
+    for model in (
+        load_model("deepseek-v4-flash"),
+        load_hf_config(SPARSE / "deepseek-v4-flash.json"),
+    ):
         stored = predict(model, shipped, load_hardware("h200")).memory.weights_bytes
         assert stored == experts * 17 // 32 + fp8 + fp8 // blocks + 2 * bf16 + 4 * fp32
 
@@ -302,4 +309,6 @@ def test_deepseek_v4_has_two_spellings(tmp_path: Path) -> None:
 def test_the_format_of_experts_alone_says_nothing(tmp_path: Path) -> None:
     model = read(tmp_path, "deepseek-v4-flash", quantization_config=None)
     assert model.storage is None
-    assert "expert_dtype: needs quantization_config; the format of --dtype is costed." in model.notes
+    assert (
+        "expert_dtype: needs quantization_config; the format of --dtype is costed." in model.notes
+    )

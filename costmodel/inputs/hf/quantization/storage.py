@@ -108,7 +108,9 @@ def read_storage(
                 " two statements"
             )
     if not own and text.model_type in EXPERT_DTYPE and text.optional("expert_dtype", TEXT, None):
-        text.notes.append("expert_dtype: needs quantization_config; the format of --dtype is costed.")
+        text.notes.append(
+            "expert_dtype: needs quantization_config; the format of --dtype is costed."
+        )
     side = read_side_file(path, parts[0].model_type)
     if side is None:
         return own[0] if own else None
