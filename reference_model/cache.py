@@ -126,6 +126,8 @@ class Cache:
     shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     # what the last indexer of a step chose, for layers that share it: (tokens, mask) or None: all
     choice: tuple[Tensor, Tensor] | None = None
+    # the entries among which later indexers choose, by the layer that has them: (entries, mask)
+    candidates: dict[int, tuple[Tensor, Tensor] | None] = field(default_factory=dict)
     position: Tensor | None = None  # [1] int64 in static mode: the position of the new token
     masks: dict[int, Tensor] = field(default_factory=dict)  # by slots: [1, 1, 1, C] additive
     chunk_masks: dict[int, Tensor] = field(default_factory=dict)  # of layers that restart

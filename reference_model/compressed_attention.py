@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from costmodel.layers.compressed_attention import CompressedAttention
 from reference_model.cache import MASKED, Cache, Room
-from reference_model.compressor import Compress, CompressedCache, new_entries, unseen
-from reference_model.indexer import IndexSelect
+from reference_model.compressor import Compress, CompressedCache, Entries, new_entries, unseen
+from reference_model.entry_choice import EntrySelect, IndexKey
 from reference_model.layers import Linear
 from reference_model.leaf import Factory, Leaf, rms_norm
 from reference_model.mla import LatentNorm
@@ -24,14 +24,14 @@ from reference_model.sdpa import Choice, attend, attend_to_chosen, visible
 class SharedRope(Leaf):
     """Norm of the queries, rotation of them and of the one vector, and the cache write."""
 
-    def __init__(self, rotated: int) -> None:
+    def __init__(self, rotated: int, *, normed: bool) -> None:
         super().__init__()
-        self.rotated = rotated
+        self.rotated, self.normed = rotated, normed
 
     def forward(self, q: Tensor, vector: Tensor, cache: Cache, index: int) -> tuple[Tensor, Tensor]:
         """Queries [B, T, H, d], vectors [B, T, d] to [B, H, T, d] and those held [B, 1, L, d]."""
         turn = angles(cache.positions(q.shape[1]), self.rotated)
-        q = rotate(rms_norm(q, None), *turn).transpose(1, 2)
+        q = rotate(rms_norm(q, None) if self.normed else q, *turn).transpose(1, 2)
         held, _ = cache.store(index, rotate(vector[:, :, None], *turn).transpose(1, 2), None)
         return q, held
 
@@ -128,7 +128,15 @@ class GroupedLinear(Leaf):
 
 @runs(CompressedAttention)
 class CompressedLayer(nn.Module):
-    """One layer of attention to a window and, where it has a compressor, to entries."""
+    """One layer of attention to a window and to entries, of its own or of another layer.
+
+    Attributes:
+        source: The layer whose entries are read; None: its own.
+        lends: Whether later layers read its entries.
+    """
+
+    source: int | None = None
+    lends: bool = False
 
     def __init__(self, factory: Factory, config: CompressedAttention) -> None:
         super().__init__()
@@ -149,14 +157,16 @@ class CompressedLayer(nn.Module):
             width = (1 + keys.gated) * keys.series * keys.width
             self.index_compress_in = Linear(factory, hidden, width, "attention")
             self.index_compress = Compress(factory, keys)
-            indexer = config.indexer
-            assert indexer is not None
+        if (choice := config.choice) is not None:
+            if config.keys_of_entries and config.compressor is not None:
+                self.index_key = IndexKey(factory, d, choice)
+            indexer = choice.indexer
             self.index_query = Linear(factory, q, indexer.heads * indexer.head_dim, "attention")
             self.index_weights = Linear(factory, hidden, indexer.heads, "attention")
             self.index_rope = QueryRope(rotated, back=False)
-            self.index_select = IndexSelect(indexer.topk)
+            self.index_select = EntrySelect(choice)
         self.q_up = Linear(factory, q, heads * d, "attention")
-        self.rope = SharedRope(rotated)
+        self.rope = SharedRope(rotated, normed=config.query_norm)
         self.core = SharedCore(factory, config)
         self.unrope = QueryRope(rotated, back=True)
         self.output_down = GroupedLinear(factory, groups, heads * d // groups, config.o_lora_rank)
@@ -169,6 +179,9 @@ class CompressedLayer(nn.Module):
         slots = room.capacity if window is None else min(window, room.capacity)
         compressors = (config.compressor, config.index_compressor)
         entries = [new_entries(sizes, room) for sizes in compressors if sizes is not None]
+        if config.keys_of_entries and entries and config.index_head_dim is not None:
+            keys = room.zeros(entries[0].held.shape[1], config.index_head_dim)
+            entries.append(Entries(ratio=entries[0].ratio, held=keys))
         rings = [ring for one in entries for ring in (one.values, one.gates) if ring is not None]
         return CompressedCache(
             keys=room.zeros(1, slots, config.head_dim),
@@ -194,18 +207,38 @@ class CompressedLayer(nn.Module):
     def _entries(
         self, x: Tensor, query: Tensor, cache: Cache, index: int
     ) -> tuple[tuple[Tensor, Tensor] | None, Choice | None]:
-        """The entries with the mask of those that are not whole, and what the indexer chooses."""
-        layer, ratio = cache.layers[index], self.config.compress_ratio
-        assert isinstance(layer, CompressedCache)
+        """The entries with the mask of those that are not whole, and what is chosen of them."""
+        ratio, source = self.config.compress_ratio, index if self.source is None else self.source
         if ratio is None:
             return None, None
-        made = self.compress(self.compress_in(x), cache, layer.entries[0])
+        if self.source is None:
+            cache.shared[index] = self._made(x, cache, index)
+        made, keys = cache.shared[source]
+        if not self.lends:
+            cache.shared.pop(index, None)
         positions = cache.positions(x.shape[1])
         mask = unseen(positions, made, ratio)
-        if self.config.indexer is None:
-            return (made, mask), None
-        keys = self.index_compress(self.index_compress_in(x), cache, layer.entries[1])
-        scored = self.index_query(query).unflatten(-1, (self.config.indexer.heads, -1))
-        scored = self.index_rope(scored, positions)
-        choice: Choice | None = self.index_select(scored, keys, self.index_weights(x), mask)
-        return (made, mask), choice
+        if self.config.choice is not None:
+            heads = self.config.choice.indexer.heads
+            scored = self.index_query(query).unflatten(-1, (heads, -1))
+            scored = self.index_rope(scored, positions)
+            blocks = self.config.choice.blocks
+            within = cache.candidates[source] if self.source is not None and blocks else None
+            cache.choice, found = self.index_select(
+                scored, keys, self.index_weights(x), mask, within
+            )
+            if self.config.choice.chooses_blocks:
+                cache.candidates[index] = found
+        return (made, mask), None if self.config.index_topk is None else cache.choice
+
+    def _made(self, x: Tensor, cache: Cache, index: int) -> tuple[Tensor, Tensor]:
+        """Its entries [B, E, d] and an indexer's keys of them [B, E, di]; else entries twice."""
+        layer, config = cache.layers[index], self.config
+        assert isinstance(layer, CompressedCache)
+        made, fresh = self.compress(self.compress_in(x), cache, layer.entries[0])
+        if config.choice is None:
+            return made, made
+        if config.keys_of_entries:
+            return made, self.index_key(fresh, layer.entries[1])
+        keys, _ = self.index_compress(self.index_compress_in(x), cache, layer.entries[1])
+        return made, keys

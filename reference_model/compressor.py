@@ -71,53 +71,74 @@ def unseen(positions: Tensor, entries: Tensor, ratio: int) -> Tensor:
     return mask.masked_fill_(late, MASKED)[None, None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fresh:
+    """What a step makes: entries by their numbers; in static decode one, be it whole or not."""
+
+    latents: Tensor  # [B, n, w], before rotation
+    numbers: Tensor  # [n]
+    first: int  # the first of them, where numbers are of the host
+    whole: Tensor | None = None  # [1], of bool, in static decode
+
+    def store(self, made: Tensor, held: Tensor) -> Tensor:
+        """Write vectors [B, n, w] of the entries to [B, E, w]; those up to them, in static all."""
+        if self.whole is None:
+            end = self.first + made.shape[1]
+            assert end <= held.shape[1], "the cache is full"
+            held[:, self.first : end] = made
+            return held[:, :end]
+        if held.shape[1]:
+            number = self.numbers.clamp(max=held.shape[1] - 1)
+            old = held.index_select(1, number)
+            held.index_copy_(1, number, torch.where(self.whole, made, old))
+        return held
+
+
 class Compress(Leaf):
     """Gates with the bias of their position, softmax, mean, norm, rotation and the cache write."""
 
-    position_bias: nn.Parameter  # where entries are of several tokens
+    position_bias: nn.Parameter  # where there is one
     norm: nn.Parameter
 
     def __init__(self, factory: Factory, sizes: Sizes) -> None:
         super().__init__()
         self.sizes = sizes
-        if sizes.gated:
+        if sizes.gated and sizes.position_bias:
             bias = factory.normal(sizes.ratio, sizes.series * sizes.width)
             self.register("position_bias", bias, "attention")
         self.register("norm", factory.filled(sizes.width, value=1.0), "norm")
 
-    def forward(self, projected: Tensor, cache: Cache, entries: Entries) -> Tensor:
+    def forward(self, projected: Tensor, cache: Cache, entries: Entries) -> tuple[Tensor, Fresh]:
         """Values and gates [B, T, 2 s w] of the new tokens to the entries [B, E, w] up to them.
 
-        In static decode all slots are returned, those of later entries among them.
+        In static decode all slots are returned, those of later entries among them. Beside them:
+        what the step makes.
         """
-        if not self.sizes.gated:
-            return self._stored(projected, cache, entries)
-        values, gates = projected.chunk(2, dim=-1)
-        positions = cache.positions(values.shape[1])
-        bias = self.position_bias.index_select(0, positions % self.sizes.ratio)
-        gates = to_float(gates) + bias
-        if cache.position is not None:
-            return self._static(values, gates, cache.position, entries)
-        return self._growing(values, gates, cache.length, entries)
+        if self.sizes.gated:
+            values, gates = projected.chunk(2, dim=-1)
+            gates = to_float(gates)
+            positions = cache.positions(values.shape[1])
+            if self.sizes.position_bias:
+                gates = gates + self.position_bias.index_select(0, positions % self.sizes.ratio)
+            if cache.position is None:
+                fresh = self._growing(values, gates, cache.length, entries)
+            else:
+                fresh = self._static(values, gates, cache.position, entries)
+        else:
+            fresh = Fresh(
+                latents=rms_norm(projected, self.norm),
+                numbers=cache.positions(projected.shape[1]),
+                first=cache.length,
+                whole=None if cache.position is None else cache.position >= 0,
+            )
+        made = rotated_entries(fresh.latents, fresh, self.sizes.ratio, self.sizes.rotated)
+        return fresh.store(made, entries.held), fresh
 
-    def _entry(self, values: Tensor, gates: Tensor, first: Tensor) -> Tensor:
-        """The entries [B, n, w] of tokens [B, n, R, w]; `first`: their own first positions, [n]."""
-        pooled = (gates.softmax(dim=2).to(values.dtype) * values).sum(dim=2)
-        return self._finished(pooled, first)
+    def _mean(self, values: Tensor, gates: Tensor) -> Tensor:
+        """Tokens of each entry [B, n, R, w] to their normalised means [B, n, w]."""
+        return rms_norm((gates.softmax(dim=2).to(values.dtype) * values).sum(dim=2), self.norm)
 
-    def _finished(self, pooled: Tensor, first: Tensor) -> Tensor:
-        normed = rms_norm(pooled, self.norm)
-        return rotate(normed[:, :, None], *angles(first, self.sizes.rotated))[:, :, 0]
-
-    def _stored(self, values: Tensor, cache: Cache, entries: Entries) -> Tensor:
-        """Entries of one token each: [B, T, w] to all up to them."""
-        made = self._finished(values, cache.positions(values.shape[1]))
-        if cache.position is not None:
-            entries.held.index_copy_(1, cache.position, made)
-            return entries.held
-        return _appended(entries.held, made, cache.length)
-
-    def _growing(self, values: Tensor, gates: Tensor, length: int, entries: Entries) -> Tensor:
+    def _growing(self, values: Tensor, gates: Tensor, length: int, entries: Entries) -> Fresh:
         """Join what waits in the ring and the new tokens, and make what is whole of them."""
         assert entries.values is not None
         assert entries.gates is not None
@@ -131,10 +152,10 @@ class Compress(Leaf):
             end = length + new.shape[1]
             place = torch.arange(end - last, end, device=new.device) % ring
             store[:, place] = new[:, new.shape[1] - last :].detach()
-        made = (length + values.shape[1]) // m - length // m
-        first = torch.arange(length // m, length // m + made, device=values.device) * m
-        entry = self._entry(self._by_entry(both[0], made), self._by_entry(both[1], made), first)
-        return _appended(entries.held, entry, length // m)
+        first, end = length // m, (length + values.shape[1]) // m
+        latents = self._mean(*(self._by_entry(x, end - first) for x in both))
+        numbers = torch.arange(first, end, device=values.device)
+        return Fresh(latents=latents, numbers=numbers, first=first)
 
     def _by_entry(self, x: Tensor, made: int) -> Tensor:
         """Tokens [B, .., s w] from the first that is needed to those of each entry [B, n, R, w]."""
@@ -144,33 +165,24 @@ class Compress(Leaf):
             return blocks
         return torch.cat([blocks[:, :-1, :, :w], blocks[:, 1:, :, w:]], dim=2)
 
-    def _static(self, values: Tensor, gates: Tensor, position: Tensor, entries: Entries) -> Tensor:
-        """The entry of the new token's m, made in every step, and kept when it is whole."""
+    def _static(self, values: Tensor, gates: Tensor, position: Tensor, entries: Entries) -> Fresh:
+        """The entry of the new token's m, made in every step, and whole in the last of them."""
         assert entries.values is not None
         assert entries.gates is not None
         m, s, w = self.sizes.ratio, self.sizes.series, self.sizes.width
-        slot, place = position % self.sizes.pooled, position // m
+        slot, number = position % self.sizes.pooled, position // m
         entries.values.index_copy_(1, slot, values)
         entries.gates.index_copy_(1, slot, gates)
-        if not entries.held.shape[1]:
-            return entries.held
         both = []
         for store in (entries.values, entries.gates):
             blocks = store.unflatten(1, (s, m))
-            own = blocks.index_select(1, place % s)[..., (s - 1) * w :]
-            older = blocks.index_select(1, (place + 1) % s)[..., :w]
+            own = blocks.index_select(1, number % s)[..., (s - 1) * w :]
+            older = blocks.index_select(1, (number + 1) % s)[..., :w]
             both.append(own if s == 1 else torch.cat([older, own], dim=2))
-        entry = self._entry(both[0], both[1], place * m)
-        place = place.clamp(max=entries.held.shape[1] - 1)
-        old = entries.held.index_select(1, place)
-        whole = (position + 1) % m == 0
-        entries.held.index_copy_(1, place, torch.where(whole, entry, old))
-        return entries.held
+        latents, whole = self._mean(both[0], both[1]), (position + 1) % m == 0
+        return Fresh(latents=latents, numbers=number, first=0, whole=whole)
 
 
-def _appended(store: Tensor, made: Tensor, before_it: int) -> Tensor:
-    """Write the entries [B, n, w] behind the first `before_it`, and return all so far."""
-    end = before_it + made.shape[1]
-    assert end <= store.shape[1], "the cache is full"
-    store[:, before_it:end] = made
-    return store[:, :end]
+def rotated_entries(x: Tensor, fresh: Fresh, ratio: int, rotated: int) -> Tensor:
+    """Vectors [B, n, w] of the entries turned by the position of their first own token."""
+    return rotate(x[:, :, None], *angles(fresh.numbers * ratio, rotated))[:, :, 0]

@@ -30,6 +30,7 @@ from costmodel.inputs.workload import Logits, Mla
 from reference_model.altup import AltUpBlock, AltUpEnds
 from reference_model.attention import AttentionLayer
 from reference_model.cache import NO_TOKEN, Cache, LayerCache, LayerState, Room
+from reference_model.compressed_attention import CompressedLayer
 from reference_model.gated_residual import Gather
 from reference_model.hyper_connections import Connect
 from reference_model.layers import Embed, JoiningNorm, LmHead, Norm
@@ -206,6 +207,9 @@ class ReferenceModel(nn.Module):
         for layer, source in config.cache_sources.items():
             assert source is not None, "a rule of the model"
             reader, owner = attentions[layer], attentions[source]
+            if isinstance(reader, CompressedLayer) and isinstance(owner, CompressedLayer):
+                reader.source, owner.lends = source, True
+                continue
             assert isinstance(reader, AttentionLayer)
             assert isinstance(owner, AttentionLayer)
             reader.rope.source, owner.rope.lends = source, True

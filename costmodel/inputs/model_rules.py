@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from costmodel.errors import InputError, shown
 from costmodel.layers.absent import NoFfn, NoMixer
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
@@ -133,25 +134,39 @@ def check_shared_caches(model: "ModelConfig") -> None:
     """A layer that reads another's cache has an earlier one that it can read."""
     for layer, source in model.cache_sources.items():
         if source is None:
+            field, needed = model.attention_of(layer).reads_of_other
             raise InputError(
-                f"attention.shared_kv=True: layer {layer} has no earlier layer with keys and"
-                " values of its own and equal num_key_value_heads, head sizes and window"
+                f"attention.{field}=True: layer {layer} has no earlier layer with {needed}"
             )
 
 
 def check_shared_choices(model: "ModelConfig") -> None:
-    """A layer that takes the choice of another's indexer has one before it, of as many tokens."""
-    choices = [model.attention_of(layer) for layer in range(model.num_hidden_layers)]
-    last: int | None = None
-    for layer, mixer in enumerate(choices):
-        if not isinstance(mixer, LatentAttention) or mixer.index_topk is None:
+    """A layer that takes the choice of another's indexer has one before it, of as many tokens.
+
+    Of compressed attention the choice is among the entries that it reads; so it is with candidates.
+    """
+    last: tuple[int | None, int | None] | None = None
+    candidates: tuple[int | None, ...] | None = None
+    for layer in range(model.num_hidden_layers):
+        mixer = model.attention_of(layer)
+        if not isinstance(mixer, LatentAttention | CompressedAttention) or mixer.index_topk is None:
             continue
-        if mixer.shared_index and mixer.index_topk != last:
+        source = model.cache_sources.get(layer, layer)
+        chosen = mixer.index_topk, source if isinstance(mixer, CompressedAttention) else None
+        if mixer.shared_index and chosen != last:
             raise InputError(
                 f"attention.shared_index=True: layer {layer} has no earlier layer with an indexer"
                 f" of index_topk={mixer.index_topk}"
             )
-        last = mixer.index_topk
+        last = chosen
+        if isinstance(mixer, CompressedAttention) and mixer.candidate_topk_blocks is not None:
+            blocks = mixer.candidate_topk_blocks, mixer.candidate_block_size, source
+            if mixer.shared_entries and candidates != blocks:
+                raise InputError(
+                    f"attention.candidate_topk_blocks={mixer.candidate_topk_blocks}: layer {layer}"
+                    " has no earlier layer that owns its entries and chooses so many blocks of them"
+                )
+            candidates = blocks
 
 
 def check_memory(model: "ModelConfig") -> None:

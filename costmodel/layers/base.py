@@ -92,6 +92,7 @@ class MixerKind(LayerKind):
     or in both. One that has neither method keeps nothing.
     """
 
+    reads_of_other: ClassVar[tuple[str, str]]  # the field of that, and what the other layer has
     sparse_words: ClassVar[str] = "attention to chosen tokens"  # beside its `dense_twin`
 
     def kv_token_bytes(self, step: Step) -> int:

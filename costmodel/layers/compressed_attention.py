@@ -58,6 +58,10 @@ class CompressedAttention(MixerKind):
     shared_index: bool = False  # takes the choice of the last layer before it that has an indexer
     candidate_topk_blocks: Count | None = None  # t: an indexer scores the best t blocks
     candidate_block_size: Count | None = None  # b: of so many entries
+    reads_of_other: ClassVar[tuple[str, str]] = (
+        "shared_entries",
+        "entries of its own and equal compress_ratio, head_dim and index_head_dim",
+    )
     sparse_words: ClassVar[str] = "attention to a window and compressed entries"
 
     def __post_init__(self) -> None:
@@ -164,11 +168,7 @@ class CompressedAttention(MixerKind):
         """Attention to all tokens, without entries; a layer with a window alone stays as it is."""
         if self.compress_ratio is None:
             return None
-        return replace(
-            self,
-            sliding_window=None,
-            **WITHOUT_ENTRIES,
-        )
+        return replace(self, sliding_window=None, **WITHOUT_ENTRIES)
 
     def kv_token_bytes(self, step: Step) -> int:
         """One vector of d, key and value at once; and a token's share of an entry, 1 / m of d.
