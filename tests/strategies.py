@@ -144,7 +144,11 @@ def compressed(draw: st.DrawFn) -> MixerKind:
             "index_topk": draw(st.integers(1, 5)),
             "index_n_heads": draw(st.integers(2, 3)),
             "index_head_dim": draw(widths),
+            "keys_of_entries": draw(flags),
         }
+        if draw(flags):
+            index["candidate_topk_blocks"] = draw(st.integers(1, 3))
+            index["candidate_block_size"] = draw(st.integers(1, 3))
     return CompressedAttention(
         num_attention_heads=groups * draw(st.integers(1, 3)),
         head_dim=draw(widths),
@@ -155,6 +159,8 @@ def compressed(draw: st.DrawFn) -> MixerKind:
         sliding_window=draw(st.none() | st.integers(1, 8)),
         compress_ratio=ratio,
         overlapping=ratio is not None and draw(flags),
+        query_norm=draw(flags),
+        position_bias=draw(flags),
         **index,
     )
 

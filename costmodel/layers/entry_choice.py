@@ -3,8 +3,8 @@
 Letters: N = B T tokens, d width of an entry, Hi heads of the indexer, di their size, r rotated
 elements, made entries of a step, scored pairs of a query and an entry that is whole by then. As in
 DSA (`indexer.py`), but a key stands for m tokens. It is made by a compressor of its own, which
-rotates it (DeepSeek-V4), or it is a projection of the entry (V4.1). Layers of V4.1 share entries and
-keys, and may take another's choice.
+rotates it (DeepSeek-V4), or it is a projection of the entry (V4.1). Layers of V4.1 share entries,
+keys and choices.
 Candidates: one layer keeps the best t blocks of b entries of each query by their largest score, the
 newest block among them; indexers behind it score the entries of these alone.
 Sources: DeepSeek-V4, transformers 5.24 (`modeling_deepseek_v4`); V4.1, transformers, main branch

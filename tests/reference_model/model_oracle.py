@@ -62,7 +62,9 @@ def _attention(
     if isinstance(config, BlockSparseAttention | PooledKeyAttention):
         return block_oracles.indexed_attention(config, weights, x)
     if isinstance(config, CompressedAttention):
-        return compressed_oracle.compressed_attention(config, weights, x)
+        mixed = compressed_oracle.compressed_attention(config, weights, x, before)
+        before.append((config, weights, x))
+        return mixed
     if isinstance(config, Attention) and config.shared_kv:
         alike = [layer for layer in before if layer[0].sliding_window == config.sliding_window]
         return oracles.attention(config, weights, x, alike[-1])

@@ -188,6 +188,12 @@ CSA = CompressedAttention(
     index_n_heads=16,
     index_head_dim=6,
 )
+CSA2 = replace(  # as DeepSeek-V4.1: layers that own entries, that choose anew, that take a choice
+    CSA, overlapping=False, query_norm=False, position_bias=False, keys_of_entries=True
+)
+REUSE = replace(CSA2, shared_entries=True, shared_index=True)
+OF_TOKENS = replace(CSA2, compress_ratio=1, candidate_topk_blocks=2, candidate_block_size=2)
+REINDEX = replace(OF_TOKENS, shared_entries=True)
 HCA = replace(
     CSA,
     compress_ratio=3,
@@ -344,6 +350,18 @@ MODELS: dict[str, ModelConfig] = {
         overrides=(
             Override(layers="0", attention=replace(HCA, compress_ratio=None)),
             Override(layers="2", attention=HCA),
+        ),
+        ffn=MOE,
+    ),
+    "compressed_shared": small(  # as DeepSeek-V4.1
+        num_hidden_layers=7,
+        attention=REINDEX,
+        overrides=(
+            Override(layers="0", attention=replace(HCA, compress_ratio=None, query_norm=False)),
+            Override(layers="1", attention=CSA2),
+            Override(layers="2", attention=REUSE),
+            Override(layers="3", attention=OF_TOKENS),
+            Override(layers="5", attention=replace(REUSE, compress_ratio=1)),
         ),
         ffn=MOE,
     ),
