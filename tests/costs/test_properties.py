@@ -213,8 +213,9 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
         window = attention.sliding_window if isinstance(attention, Attention) else None
         chunk = attention.attention_chunk_size if isinstance(attention, Attention) else None
         cached = int(step.cached)
-        if isinstance(kind, CompressedAttention):
-            read, kept, wrote = compressed_cache(kind, decode)
+        own = model.attention_of(i)  # entries of another, a window of its own
+        if isinstance(own, CompressedAttention):
+            read, kept, wrote = compressed_cache(own, decode)
             seen, before, written = seen + read, before + kept, written + wrote
             continue
         token = int(step.batch) * kind.kv_token_bytes(step)
@@ -257,10 +258,22 @@ def compressed_cache(kind: CompressedAttention, decode: Step) -> tuple[int, int,
     key = decode.kv_dtype.row_bytes(kind.index_head_dim) if kind.index_head_dim else 0
     entries, window = cached // m, kind.sliding_window or 2**40
     chosen = min(entries, kind.index_topk or entries)
-    read = (min(cached, window - 1) + chosen) * vector + entries * key
+    completes = (cached + 1) % m == 0
+    scored = 0 if kind.choice is None else entries
+    if kind.shared_entries and kind.candidate_topk_blocks and kind.candidate_block_size:
+        t, b = kind.candidate_topk_blocks, kind.candidate_block_size
+        blocks = [range(first, min(first + b, entries + completes))
+                  for first in range(0, entries + completes, b)]  # fmt: skip
+        others = sum(len(block) for block in blocks[:-1][: t - 1])
+        scored = others + sum(len(block) for block in blocks[-1:]) - completes
+    read = (min(cached, window - 1) + chosen) * vector + scored * key
+    if kind.shared_entries:
+        vectors, key = 0, 0
+    else:
+        vectors = vector
     whole = decode.window_cache == "whole"
-    kept = (cached if whole else min(cached, window)) * vector + entries * (vector + key)
-    wrote = vector + (vector + key) * ((cached + 1) % m == 0)
+    kept = (cached if whole else min(cached, window)) * vector + entries * (vectors + key)
+    wrote = vector + (vectors + key) * completes
     return tuple(int(decode.batch) * one for one in (read, kept, wrote))  # type: ignore[return-value]  # three
 
 

@@ -30,6 +30,16 @@ CSA = replace(
     index_n_heads=64,
     index_head_dim=128,
 )
+WINDOW_41 = replace(WINDOW, q_lora_rank=1280, query_norm=False)  # of DeepSeek-V4.1-Flash
+CSA2 = replace(
+    WINDOW_41,
+    compress_ratio=2,
+    index_topk=512,
+    index_n_heads=32,
+    index_head_dim=128,
+    position_bias=False,
+    keys_of_entries=True,
+)
 LAYERS = ((WINDOW, 2), (CSA, 21), (HCA, 20))
 SMALL = CompressedAttention(
     num_attention_heads=4,
@@ -126,6 +136,90 @@ def test_cache_of_deepseek_v4_flash() -> None:
     fp8 = make_step(kv_dtype="fp8")  # a row of d and its scale; shares of a token rounded up
     assert CSA.kv_token_bytes(fp8) == 516 + 516 // 4 + 132 // 4
     assert HCA.kv_token_bytes(fp8) == 516 + 5
+
+
+def test_deepseek_v4_1_flash() -> None:
+    """40 layers: 2 with a window alone; groups of ratio 2 at 2, 8, 14, of ratio 1 at 20.
+
+    Of these 24, 28, 32 and 36 choose anew, among candidates that a context of 512 does not fill.
+    """
+    groups = [(layer, WINDOW_41, 5120) for layer in (0, 1)]
+    for layer in range(2, 40):
+        ratio = 2 if layer < 20 else 1
+        owns, chooses = layer in (2, 8, 14, 20), layer in (2, 8, 14, 20, 24, 28, 32, 36)
+        fields: dict[str, Any] = {}
+        if chooses and layer >= 20:
+            fields = {"candidate_topk_blocks": 2048, "candidate_block_size": 8}
+        mixer = replace(
+            CSA2, compress_ratio=ratio, shared_entries=not owns, shared_index=not chooses, **fields
+        )
+        groups.append((layer, mixer, 5120))
+
+    def all_layers(step: Step) -> list[dict[str, Operator]]:
+        return [one_layer(mixer, step, hidden_size=width) for _, mixer, width in groups]
+
+    def of_core(step: Step) -> Any:  # noqa: ANN401 - a sum of FLOPs
+        cores = [layer["attention.core"] for layer in all_layers(step)]
+        return sum(part.flops for op in cores for part in op.parts if part.kind == "attention")
+
+    decode = make_step(batch=4, cached=512)
+    found = all_layers(decode)
+    indexed = sum(parameters(index_of(layer)) for layer in found)
+    assert indexed == 43_515_904
+    assert sum(map(parameters, found)) == 5_082_974_720 + 43_515_904
+    assert of_core(decode) == 10_468_982_784
+    selects = [layer[leaf] for layer in found if (leaf := "attention.index_select") in layer]
+    assert sum(parts(op)["scores"].flops for op in selects) == 109_215_744
+    assert of_core(make_step(new_tokens=512)) == 799_870_550_016
+    assert of_core(make_step(new_tokens=512, attention_flops="full")) == 2_370_821_947_392
+    tokens = [mixer.kv_token_bytes(decode) for _, mixer, _ in groups]
+    assert sum(tokens) == 40_960 + 3_200
+    assert sum(mixer.side_token_bytes(decode) for _, mixer, _ in groups) == 256 * (3 / 2 + 1)
+
+
+def test_candidates_bound_what_later_indexers_score() -> None:
+    """At 100,000 cached tokens: 2,047 whole blocks of 8, and the newest, which has one entry."""
+    fields = {"compress_ratio": 1, "candidate_topk_blocks": 2048, "candidate_block_size": 8}
+    owner = replace(CSA2, **fields)  # type: ignore[arg-type]  # numbers
+    step = make_step(batch=3, cached=100_000)
+    candidates = 2047 * 8 + 1
+    for layer, scored, compares in (
+        (owner, 100_001, 2 * 100_001 + 12_501),  # the largest of a block, the best blocks, the best
+        (replace(owner, shared_entries=True), candidates, candidates),
+    ):
+        select = one_layer(layer, step, hidden_size=5120)["attention.index_select"]
+        assert flops(select)["scores"] == ("attention", 3 * 2 * scored * 32 * 128)
+        assert select.total("compares") == 3 * compares
+        assert select.total("kv_read_bytes") == 3 * (scored - 1) * 128 * 2
+    reuse = replace(CSA2, compress_ratio=1, shared_entries=True, shared_index=True)
+    assert index_of(one_layer(reuse, step, hidden_size=5120)) == {}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "topk", "size"), list(itertools.product([1, 2, 3], [1, 2], [1, 2, 3]))
+)
+def test_candidates_by_enumeration(ratio: int, topk: int, size: int) -> None:
+    owner = replace(
+        SMALL,
+        compress_ratio=ratio,
+        candidate_topk_blocks=topk,
+        candidate_block_size=size,
+        keys_of_entries=True,
+    )
+    later = replace(owner, shared_entries=True)
+    assert owner.choice is not None
+    assert later.choice is not None
+    for cached, new in itertools.product(range(15), range(1, 9)):
+        scored = blocks = 0
+        for seen in range(cached + 1, cached + new + 1):
+            entries = list(range(seen // ratio))
+            by_block = [entries[i : i + size] for i in range(0, len(entries), size)]
+            blocks += len(by_block)
+            scored += sum(map(len, by_block[-1:] + by_block[:-1][: topk - 1]))
+        step = make_step(cached=cached, new_tokens=new)
+        assert later.choice.scored(step) == scored
+        (letter,) = (one for one in owner.choice.letters(step) if one.name == "blocks")
+        assert letter.value == blocks
 
 
 def test_every_part_by_hand() -> None:
@@ -317,6 +411,9 @@ def test_a_gpu_of_two_has_half_the_heads_and_groups_and_all_else() -> None:
         ("index_topk", None, "index_n_heads=3: needs index_topk"),
         ("index_n_heads", None, "index_topk=2: needs index_n_heads"),
         ("index_head_dim", None, "index_topk=2: needs index_head_dim"),
+        ("shared_index", True, "shared_index=True: needs shared_entries"),
+        ("candidate_topk_blocks", 2, "candidate_topk_blocks=2: needs candidate_block_size"),
+        ("candidate_block_size", 2, "candidate_block_size=2: needs candidate_topk_blocks"),
     ],
 )
 def test_refusals(field: str, value: Any, rule: str) -> None:  # noqa: ANN401

@@ -67,7 +67,7 @@ def test_equals_the_oracle(case: str, way: str) -> None:
 
 
 def test_candidates_bite_in_the_oracle() -> None:
-    """Of 9 entries the last query keeps the newest block, of one entry, and the best block of two."""
+    """Of 9 entries the last query keeps the newest block, of one, and the best block of two."""
     weights = under(
         arrays(made(tiny_model(attention=OF_TOKENS, hidden_size=12, num_hidden_layers=1))),
         "layers.0.attention",
@@ -87,7 +87,7 @@ def test_candidates_bite_in_the_oracle() -> None:
 
 @pytest.mark.parametrize("name", ["compressed", "compressed_shared"])
 def test_leaf_by_leaf_they_cost_what_is_predicted(name: str) -> None:
-    """Paths, parameters, caches, states, FLOPs: with fewer and with more entries than are chosen."""
+    """Paths, parameters, caches, states, FLOPs: with fewer and more entries than are chosen."""
     model = build_model(MODELS[name], device="meta")
     for sizes in ((1, 0, 1), (2, 5, 1), (2, 13, 1), (1, 0, 7), (3, 4, 5), (2, 13, 6)):
         step = step_of(sizes)
