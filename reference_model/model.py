@@ -41,7 +41,6 @@ from reference_model.registry import module_of
 from reference_model.residual_streams import Expand
 from reference_model.value_tables import TablesPlace, placed
 
-
 Fed: TypeAlias = Callable[[Tensor], Tensor]
 """An FFN, given what it needs beside the hidden states [B, T, D]."""
 
@@ -332,8 +331,8 @@ class ReferenceModel(nn.Module):
         return stream if self.residual_expand is None else self.residual_expand(stream)
 
     def _final(self, stream: Tensor, adds: list[Tensor]) -> Tensor:
-        """What the LM head reads, [B, T, D]: the norm of the stream, or of a collapse of several."""
-        several = self.config.residual_streams
+        """What the LM head reads, [B, T, D]: a norm of the stream, or of a collapse of several."""
+        several, x = self.config.residual_streams, stream
         if several is None:
             _, x = self.final_norm(stream, *adds)
             return x

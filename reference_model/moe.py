@@ -83,15 +83,7 @@ class Router(Selector):
         Their ids [N] say which, where a table does.
         """
         c = self.config
-        logits = nn.functional.linear(x, self.weight, self.bias).float()
-        if c.scoring == "softmax":
-            scores = logits.softmax(-1)
-        elif c.scoring == "sigmoid":
-            scores = logits.sigmoid()
-        elif c.scoring == "sqrtsoftplus":
-            scores = nn.functional.softplus(logits).sqrt()
-        else:
-            scores = logits
+        scores = self._scores(nn.functional.linear(x, self.weight, self.bias).float())
         ranked = scores
         if c.score_correction_bias:
             ranked = ranked + self.score_correction_bias.float()
@@ -115,6 +107,17 @@ class Router(Selector):
             weights = weights / weights.sum(-1, keepdim=True)
         self.selected = indices
         return weights.to(x.dtype), indices
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        """The scores of all experts [N, E], but where only those of the chosen ones are made."""
+        scoring = self.config.scoring
+        if scoring == "softmax":
+            return logits.softmax(-1)
+        if scoring == "sigmoid":
+            return logits.sigmoid()
+        if scoring == "sqrtsoftplus":
+            return nn.functional.softplus(logits).sqrt()
+        return logits
 
     def _limited(self, ranked: Tensor) -> Tensor:
         """Group-limited routing: scores [N, E] outside the best groups become minus infinity.

@@ -25,8 +25,8 @@ def joined(stream: Tensor, *adds: Tensor) -> Tensor:
     """The streams [B, T, c D] with what waits.
 
     That is nothing; a vector for each stream [B, T, c D]; a sublayer's output [B, T, D] and its
-    gains [B, T, c]; or those and mixing weights [B, T, c, c], by whose column j the old streams make
-    the new stream j. What stands behind these is of the next site, and no part of this.
+    gains [B, T, c]; or those and mixing weights [B, T, c, c], by whose column j the old streams
+    make the new stream j. What stands behind these is of the next site, and no part of this.
     """
     if not adds:
         return stream

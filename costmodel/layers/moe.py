@@ -103,15 +103,18 @@ class MoeFfn(FfnKind):
             raise InputError(
                 f"shared_intermediate_size={self.shared_intermediate_size}: is 0 or at least 4"
             )
+        if self.shared_expert_gate and not self.shared_intermediate_size:
+            raise InputError("shared_expert_gate=True: needs a shared_intermediate_size")
+        self._check_corrections()
+        if self.hash_vocab_size is not None:
+            self._check_hash()
+
+    def _check_corrections(self) -> None:
+        """Scores have one correction, a parameter or a buffer; that of images is a second one."""
         if self.score_correction_bias and self.score_correction_buffer:
             raise InputError("score_correction_buffer=True: stands beside score_correction_bias")
         if self.image_correction_bias and not self.score_correction_bias:
             raise InputError("image_correction_bias=True: needs score_correction_bias")
-        if self.shared_expert_gate and not self.shared_intermediate_size:
-            raise InputError("shared_expert_gate=True: needs a shared_intermediate_size")
-
-        if self.hash_vocab_size is not None:
-            self._check_hash()
 
     def _check_hash(self) -> None:
         """Nothing is ranked where a table chooses."""

@@ -87,7 +87,7 @@ def test_weights_of_a_site_by_hand() -> None:
 
 
 def test_traffic_of_the_streams_by_hand() -> None:
-    """Streams of N c D = 48 elements, N D = 16 of an output, 12 weights of a token, 2 bytes each."""
+    """Streams of N c D = 48 elements, N D = 16 of an output, 12 weights of a token, of 2 bytes."""
     ops = listed()
     behind_table, behind_ffn = (ops[f"layers.{i}.attention_residual"] for i in (1, 2))
     assert quantity(behind_ffn, "input_bytes") == {"residual_add": (48 + 16 + 2 * 12) * 2}
@@ -107,7 +107,7 @@ def test_a_token_carries_its_streams_from_block_to_block(streams: int) -> None:
 
 
 def test_in_a_single_pass_a_site_collapses_by_the_weights_of_the_one_before() -> None:
-    """No other work; 3 weights of a token pass from site to site, and the end has none of its own."""
+    """No other work; 3 weights of a token pass from site to site, and the end has none."""
     config = replace(model(), hyper_connections=replace(MIXING, single_pass=True))
     step = make_step(batch=1, new_tokens=2)
     ops = {op.path: op for op in step_costs(config, step).operators}

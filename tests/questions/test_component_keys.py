@@ -24,6 +24,7 @@ from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
 from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.gated_residual import GatedResidual
+from costmodel.layers.hyper_connections import HyperConnections
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.msa import BlockSparseAttention
@@ -137,7 +138,7 @@ def _values(record: object, name: str) -> Iterator[object]:
     yield replace(MAMBA, mamba_d_state=64)  # type: ignore[type-var]  # all are dataclasses
     yield replace(GQA, head_dim=64)  # type: ignore[type-var]
     yield PRESETS["deepseek-v3"].storage
-    yield from (AltUp(), Laurel(laurel_rank=16), GatedResidual(hc_lowrank=16))
+    yield from (AltUp(), Laurel(laurel_rank=16), GatedResidual(hc_lowrank=16), HyperConnections())
 
 
 def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any], ModelConfig]]:
@@ -169,7 +170,7 @@ def changes() -> Iterator[Change]:
     """Every field of a model, of an override, and of every layer kind but those of one value."""
     for model in (PRESETS["ultramemv2-227m-1.2b"], WITH_OVERRIDE):
         for field in fields(ModelConfig):
-            if field.name == "gated_residual" and model.memory:
+            if field.name in ("gated_residual", "hyper_connections") and model.memory:
                 continue  # beside tables of streams alone
             yield Change(model=model, record=model, field=field.name, put=lambda model: model)
     for field in fields(Override):

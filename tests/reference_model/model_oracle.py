@@ -126,7 +126,7 @@ def _ffn_input(config: ModelConfig, state: Weights, x: Array, before: Array) -> 
 
 
 def _beside(
-    config: ModelConfig, state: Weights, block: int, z: Array, choice: Choice, ids: list[int]
+    config: ModelConfig, state: Weights, block: int, z: Array, *, choice: Choice, ids: list[int]
 ) -> list[tuple[int, Array]]:
     """What stands beside the FFN of a block: after which block its output joins, and that."""
     outputs: list[tuple[int, Array]] = []
@@ -232,7 +232,7 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
             if config.post_norms or config.block == "norms_behind":
                 out = _normed(config, state, "post_ffn_norm", out)
             x = x + out
-        waiting += _beside(config, state, block, z, choice, ids)
+        waiting += _beside(config, state, block, z, choice=choice, ids=ids)
         for output, added_array in waiting:
             if output == block:
                 x = x + added_array

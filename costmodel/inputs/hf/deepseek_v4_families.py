@@ -12,6 +12,7 @@ from costmodel.inputs.hf.fields import (
     INDICES_OR_NULL,
     NAMES_OR_NULL,
     OBJECT_OR_NULL,
+    TEXT,
     VOCABULARY,
     WIDTH,
     Fields,
@@ -47,6 +48,9 @@ def deepseek_v4(fields: Fields) -> Blocks:
     """DeepSeek-V4: a window and compressed entries, hyper-connections, experts by token id."""
     heads = _heads(fields)
     leave_out_mtp(fields, "num_nextn_predict_layers")
+    if fields.optional("expert_dtype", TEXT, None) and not fields.holds("quantization_config"):
+        rule = "needs quantization_config; the format of --dtype is costed."
+        fields.notes.append(f"expert_dtype: {rule}")
     ratios = _ratios(fields)
     sparse: Table = moe(
         fields,

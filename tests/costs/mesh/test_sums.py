@@ -70,9 +70,9 @@ def divisible(kind: Any, mesh: Mesh) -> Any:  # noqa: ANN401 - a layer kind of a
             larger[field.name] = value * mesh.gpus_of_an_expert
         elif field.name == "hash_vocab_size":
             larger[field.name] = value and value * mesh.tp  # as that of the model
-        elif field.name in ("num_experts", "zero_expert_num"):
-            larger[field.name] = value * mesh.ep
-        elif field.name == "n_group" and value > 1:
+        elif field.name in ("num_experts", "zero_expert_num") or (
+            field.name == "n_group" and value > 1
+        ):
             larger[field.name] = value * mesh.ep
         elif dataclasses.is_dataclass(value):
             larger[field.name] = divisible(value, mesh)

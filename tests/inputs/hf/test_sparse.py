@@ -132,7 +132,7 @@ def test_deepseek_v3_2_as_stored_by_hand() -> None:
 
 
 def test_deepseek_v4_flash_as_stored_by_hand() -> None:
-    """Experts in MXFP4; fp8 with a scale of a byte for each block of 128 x 128; the rest by hand."""
+    """Experts in MXFP4; fp8 with a byte of scale for each 128 x 128; bf16; fp32 in streams."""
     d, v, layers, csa, hca = 4096, 129_280, 43, 21, 20
     blocks = 128 * 128
     experts = layers * 256 * 3 * 2048 * d  # 4 bits and a 32nd of 8

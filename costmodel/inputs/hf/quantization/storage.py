@@ -96,9 +96,7 @@ def read_storage(
                     f"{parts[0].where}: {key}: is not modelled for layers of kind"
                     f" {table['kind']!r}; without it in the file the format of --dtype is costed"
                 )
-        if text.model_type in EXPERT_DTYPE:
-            scheme = of_deepseek_v4(scheme, text)
-        return _storage(key, scheme, blocks, tied=tied, default=default)
+        return _storage(key, _with_experts(scheme, text), blocks, tied=tied, default=default)
 
     own = [applied(key, scheme) for part in parts for key, scheme in _stated(part)]
     for other in own[1:]:
@@ -107,10 +105,6 @@ def read_storage(
                 f"{parts[0].where}: {own[0].origin}: differs from {other.origin}; remove one of the"
                 " two statements"
             )
-    if not own and text.model_type in EXPERT_DTYPE and text.optional("expert_dtype", TEXT, None):
-        text.notes.append(
-            "expert_dtype: needs quantization_config; the format of --dtype is costed."
-        )
     side = read_side_file(path, parts[0].model_type)
     if side is None:
         return own[0] if own else None
@@ -119,6 +113,11 @@ def read_storage(
         note = f"{SIDE_FILE} holds; it differs from config.json, which says {own[0].origin}."
         storage = replace(storage, notes=(*storage.notes, note))
     return storage
+
+
+def _with_experts(scheme: Scheme, text: Fields) -> Scheme:
+    """The scheme with the format of experts that a family states by itself."""
+    return of_deepseek_v4(scheme, text) if text.model_type in EXPERT_DTYPE else scheme
 
 
 def _differ(one: Storage, other: Storage) -> bool:
