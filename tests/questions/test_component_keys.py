@@ -41,6 +41,7 @@ WITH_OVERRIDE = PRESETS["gpt-oss-20b"]
 WITH_SHORTCUT = PRESETS["longcat-flash-chat"]
 GQA, MAMBA = PRESETS["llama-3.1-8b"].attention, PRESETS["granite-4.0-h-small"].attention
 ROUTED: Any = PRESETS["deepseek-v3"].ffn
+CORRECTED = PRESETS["deepseek-v3"]
 INDEXED = replace(PRESETS["deepseek-v3.2"], overrides=())
 ROOMY = (  # rules leave each field a choice
     replace(PRESETS["deepseek-v3"], ffn=replace(ROUTED, score_correction_bias=False)),
@@ -124,6 +125,8 @@ def _values(record: object, name: str) -> Iterator[object]:
         yield from (type(value)(value * factor) for factor in (2, 0.5, 4))
     elif isinstance(value, str):
         yield from ("0", "0-3", "another")
+    elif name == "hash_vocab_size":
+        yield from {preset.vocab_size for preset in PRESETS.values()}  # that of the model
     elif value is None and name == "num_embeddings":
         yield (2**32, 2**33)  # rows of two layers
     elif isinstance(value, tuple | dict):
@@ -159,6 +162,10 @@ def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any
 def _with_last_attention(model: ModelConfig, layer: Any) -> ModelConfig:  # noqa: ANN401 - a layer kind
     last = Override(layers=str(model.num_hidden_layers - 1), attention=layer)
     return replace(model, overrides=(last,))
+
+
+def _with_ffn(model: ModelConfig, layer: Any) -> ModelConfig:  # noqa: ANN401 - a layer kind
+    return replace(model, ffn=layer)
 
 
 def _with_fields(base: type[LayerKind]) -> list[type[LayerKind]]:
@@ -205,6 +212,10 @@ def _of_kind(kind: type[LayerKind]) -> Iterator[Change]:
         ):  # of a layer with an indexer, behind one that has another
             model, layer = INDEXED, INDEXED.attention
             put = partial(_with_last_attention, model)
+        if field.name == "image_correction_bias":  # of a layer with a correction of its own
+            put_ffn = partial(_with_ffn, CORRECTED)
+            yield Change(model=CORRECTED, record=CORRECTED.ffn, field=field.name, put=put_ffn)
+            continue
         if get_origin(hint) is not Literal or len(get_args(hint)) > 1:
             yield Change(model=model, record=layer, field=field.name, put=put)
 
