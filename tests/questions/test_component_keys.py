@@ -27,6 +27,7 @@ from costmodel.layers.gated_residual import GatedResidual
 from costmodel.layers.hyper_connections import HyperConnections
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mla import LatentAttention
+from costmodel.layers.moe import MoeFfn
 from costmodel.layers.msa import BlockSparseAttention
 from costmodel.layers.ngram import Ngram
 from costmodel.layers.qsa import PooledKeyAttention
@@ -41,7 +42,10 @@ WITH_OVERRIDE = PRESETS["gpt-oss-20b"]
 WITH_SHORTCUT = PRESETS["longcat-flash-chat"]
 GQA, MAMBA = PRESETS["llama-3.1-8b"].attention, PRESETS["granite-4.0-h-small"].attention
 ROUTED: Any = PRESETS["deepseek-v3"].ffn
-CORRECTED = PRESETS["deepseek-v3"]
+EXPERTS = {  # which of the models with experts may have it
+    "image_correction_bias": PRESETS["deepseek-v3"],
+    "hash_vocab_size": PRESETS["mixtral-8x7b"],
+}
 INDEXED = replace(PRESETS["deepseek-v3.2"], overrides=())
 ROOMY = (  # rules leave each field a choice
     replace(PRESETS["deepseek-v3"], ffn=replace(ROUTED, score_correction_bias=False)),
@@ -212,9 +216,10 @@ def _of_kind(kind: type[LayerKind]) -> Iterator[Change]:
         ):  # of a layer with an indexer, behind one that has another
             model, layer = INDEXED, INDEXED.attention
             put = partial(_with_last_attention, model)
-        if field.name == "image_correction_bias":  # of a layer with a correction of its own
-            put_ffn = partial(_with_ffn, CORRECTED)
-            yield Change(model=CORRECTED, record=CORRECTED.ffn, field=field.name, put=put_ffn)
+        if kind is MoeFfn and field.name in EXPERTS:
+            of = EXPERTS[field.name]
+            put_ffn = partial(_with_ffn, of)
+            yield Change(model=of, record=of.ffn, field=field.name, put=put_ffn)
             continue
         if get_origin(hint) is not Literal or len(get_args(hint)) > 1:
             yield Change(model=model, record=layer, field=field.name, put=put)
