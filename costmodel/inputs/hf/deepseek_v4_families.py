@@ -1,4 +1,7 @@
-"""Readers of config.json files of DeepSeek-V4: compressed attention, hyper-connections, hashes."""
+"""Readers of config.json files of DeepSeek-V4 and V4.1: compressed entries, hyper-connections.
+
+V4 has experts by token id besides; V4.1 entries that layers share, and tables of n-grams (Engram).
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -51,8 +54,32 @@ def deepseek_v4(fields: Fields) -> Blocks:
     if fields.optional("expert_dtype", TEXT, None) and not fields.holds("quantization_config"):
         rule = "needs quantization_config; the format of --dtype is costed."
         fields.notes.append(f"expert_dtype: {rule}")
-    ratios = _ratios(fields)
-    sparse: Table = moe(
+    ratios, sparse = _ratios(fields), _experts(fields)
+    corrected = {**sparse, "score_correction_bias": True}
+    hashed = {**sparse, "hash_vocab_size": fields.required("vocab_size", VOCABULARY)}
+    by_ids = _hash_layers(fields)
+    return Blocks(
+        attention=[heads.of_ratio(ratio) for ratio in ratios],
+        ffn=[hashed if by_id else corrected for by_id in by_ids],
+        model={"hyper_connections": _streams(fields)},
+    )
+
+
+def deepseek_v41(fields: Fields) -> Blocks:
+    """DeepSeek-V4.1: groups of layers share entries and choices; two tables of n-grams."""
+    leave_out_mtp(fields, "num_nextn_predict_layers")
+    streams = {**_streams(fields), "single_pass": True}
+    ffn = {**_experts(fields), "score_correction_bias": True, "image_correction_bias": True}
+    attention = _shared_entries(fields)
+    return Blocks(
+        attention=attention,
+        ffn=[ffn] * len(attention),
+        model={"hyper_connections": streams, "memory": _engram(fields, streams["hc_mult"])},
+    )
+
+
+def _experts(fields: Fields) -> Table:
+    return moe(
         fields,
         activation(fields),
         *ROUTED,
@@ -60,19 +87,78 @@ def deepseek_v4(fields: Fields) -> Blocks:
         scoring="sqrtsoftplus",
         norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=True),
     )
-    corrected = {**sparse, "score_correction_bias": True}
-    hashed = {**sparse, "hash_vocab_size": fields.required("vocab_size", VOCABULARY)}
-    by_ids = _hash_layers(fields)
-    return Blocks(
-        attention=[heads.of_ratio(ratio) for ratio in ratios],
-        ffn=[hashed if by_id else corrected for by_id in by_ids],
-        model={
-            "hyper_connections": {
-                "hc_mult": fields.required("hc_mult", COUNT),
-                "hc_sinkhorn_iters": fields.required("hc_sinkhorn_iters", COUNT),
-            }
-        },
-    )
+
+
+def _streams(fields: Fields) -> Table:
+    return {
+        "hc_mult": fields.required("hc_mult", COUNT),
+        "hc_sinkhorn_iters": fields.required("hc_sinkhorn_iters", COUNT),
+    }
+
+
+def _shared_entries(fields: Fields) -> list[Table]:
+    """The attention of V4.1: layers with entries, keys and choices of their own, and the others."""
+    heads = _heads(fields)
+    common = {**heads.common, "query_norm": False}
+    ratios = _listed(fields, (0, 1, 2))
+    sources = _layers(fields, "kv_source_layer_ids", ratios)
+    choosing = _layers(fields, "index_source_layer_ids", ratios)
+    if not set(sources) <= set(choosing):
+        raise fields.refused("index_source_layer_ids", "leaves out one of kv_source_layer_ids")
+    first = fields.required("candidate_source_layer_id", INDEX)
+    if first not in choosing:
+        rule = "is not one of index_source_layer_ids"
+        raise fields.refused("candidate_source_layer_id", rule)
+    candidates = {
+        key: fields.required(key, COUNT) for key in ("candidate_topk_blocks", "candidate_block_size")
+    }
+    attention = []
+    for layer, ratio in enumerate(ratios):
+        own: Table = {
+            **heads.choice,
+            "compress_ratio": ratio,
+            "position_bias": False,
+            "keys_of_entries": True,
+            "shared_entries": layer not in sources,
+            "shared_index": layer not in choosing,
+            **(candidates if layer in choosing and layer >= first else {}),
+        }
+        attention.append({**common, **own} if ratio else common)
+    return attention
+
+
+def _layers(fields: Fields, key: str, ratios: list[int]) -> list[int]:
+    """Layers with entries that the file lists, which are counted from 0."""
+    listed = fields.required(key, INDICES_OR_NULL) or []
+    for layer in listed:
+        if layer >= len(ratios) or not ratios[layer]:
+            raise fields.refused(key, f"names layer {layer}, which has no compressed entries")
+    return listed
+
+
+def _engram(fields: Fields, streams: int) -> list[Table]:
+    """The tables of n-grams before some layers, which the file counts from 0; often two."""
+    layers = num_layers(fields)
+    numbers = fields.required("engram_layer_ids", INDICES_OR_NULL) or []
+    if any(number >= layers for number in numbers) or sorted(set(numbers)) != numbers:
+        rule = f"is not a rising list of layers below num_hidden_layers={layers}"
+        raise fields.refused("engram_layer_ids", rule)
+    if not numbers:
+        return []
+    rows = fields.required("engram_num_embeddings", INDICES_OR_NULL) or []
+    return [
+        {
+            "kind": "ngram",
+            "layers": ",".join(map(str, numbers)),
+            "max_ngram_size": fields.required("engram_max_ngram_size", COUNT),
+            "num_heads": fields.required("engram_n_heads", COUNT),
+            "vocab_size_base": fields.required("engram_vocab_size", INDEX),
+            "num_embeddings": rows,
+            "head_dim": fields.required("engram_head_dim", WIDTH),
+            "streams": streams,
+            "per_stream": True,
+        }
+    ]
 
 
 def _heads(fields: Fields) -> Heads:
@@ -109,12 +195,20 @@ def _ratios(fields: Fields) -> list[int]:
         named = [_TYPES[name] for name in types[:layers]]
     if named is not None and not fields.holds("compress_ratios"):
         return named
-    ratios = (fields.required("compress_ratios", INDICES_OR_NULL) or [])[:layers]  # then of MTP
-    if len(ratios) < layers or not set(ratios) <= set(_TYPES.values()):
-        rule = f"is not 0, {_CSA} or {_HCA} for each of num_hidden_layers={layers}"
-        raise fields.refused("compress_ratios", rule)
+    ratios = _listed(fields, (_WINDOW, _CSA, _HCA))
     if named is not None and named != ratios:
         raise fields.refused("layer_types", "is not what compress_ratios says")
+    return ratios
+
+
+def _listed(fields: Fields, known: tuple[int, int, int]) -> list[int]:
+    """`compress_ratios` of the layers; behind these the file may have those of draft layers."""
+    layers = num_layers(fields)
+    ratios = (fields.required("compress_ratios", INDICES_OR_NULL) or [])[:layers]
+    if len(ratios) < layers or not set(ratios) <= set(known):
+        first, second, last = known
+        rule = f"is not {first}, {second} or {last} for each of num_hidden_layers={layers}"
+        raise fields.refused("compress_ratios", rule)
     return ratios
 
 

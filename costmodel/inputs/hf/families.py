@@ -63,6 +63,16 @@ _DEEPSEEK_V4 = Family(
         "topk_method": ("noaux_tc",),
     },
 )
+_DEEPSEEK_V41 = Family(
+    read=deepseek_v4_families.deepseek_v41,
+    # Besides: draft layers, which are left out; how token ids are normalised before they are
+    # hashed; a factor of the scores.
+    without_cost=_DEEPSEEK_V4.without_cost
+    | {"dspark_block_size", "dspark_markov_rank", "dspark_n_routed_experts"}
+    | {"dspark_noise_token_id", "dspark_num_experts_per_tok", "dspark_target_layer_ids"}
+    | {"engram_compressed_vocab_size", "engram_pad_id", "engram_pad_token_id", "gate_temp"},
+    only={**_DEEPSEEK_V4.only, "first_k_dense_replace": (0,)},
+)
 _MINIMAX_M3 = Family(
     read=sparse_families.minimax_m3,
     # Norms multiply by 1 + weight; a factor of the router weights.
@@ -231,6 +241,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "deepseek_v3": _DEEPSEEK_V3,
     "deepseek_v32": _DEEPSEEK_V32,
     "deepseek_v4": _DEEPSEEK_V4,
+    "deepseek_v41_text": _DEEPSEEK_V41,  # within deepseek_v41
     "dots1": Family(
         read=deepseek_families.dots1,
         without_cost=DEEPSEEK_ROUTER | _SLICES,
