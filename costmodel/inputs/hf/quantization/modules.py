@@ -105,7 +105,7 @@ def _attention(layer: int, table: Table) -> Iterator[Module]:
 
 
 def _compressed(layer: int, table: Table) -> Iterator[Module]:
-    """DeepSeek-V4, by the names of transformers; releases leave compressors alone, as routers."""
+    """DeepSeek-V4 and V4.1, as transformers names them; releases leave compressors alone."""
     linears = [
         ("attention.qkv_down", "q_a_proj"),
         ("attention.qkv_down", "kv_proj"),
@@ -114,13 +114,18 @@ def _compressed(layer: int, table: Table) -> Iterator[Module]:
         ("attention.output_down", "o_b_proj"),
     ]
     kept: list[tuple[str, str]] = []
-    if table.get("compress_ratio"):
+    owns = bool(table.get("compress_ratio")) and not table.get("shared_entries")
+    chooses = bool(table.get("index_topk")) and not table.get("shared_index")
+    indexer = "compressor.indexer"
+    if owns:
         kept += [("attention.compress_in", f"compressor.{name}_proj") for name in ("kv", "gate")]
-    if table.get("index_topk"):
-        indexer = "compressor.indexer"
+    if chooses:
         linears.append(("attention.index_query", f"{indexer}.q_b_proj"))
-        kept += [("attention.index_compress_in", f"{indexer}.{n}_proj") for n in ("kv", "gate")]
         kept.append(("attention.index_weights", f"{indexer}.weights_proj"))
+    if owns and chooses and table.get("keys_of_entries"):
+        kept.append(("attention.index_key", f"{indexer}.k_proj"))
+    elif owns and chooses:
+        kept += [("attention.index_compress_in", f"{indexer}.{n}_proj") for n in ("kv", "gate")]
     for leaf, name in linears:
         yield _in_layer(leaf, layer, "linear", [f"self_attn.{name}"])
     for leaf, name in kept:

@@ -13,7 +13,7 @@ from costmodel.errors import MAX_SHOWN, InputError
 from costmodel.inputs.hf.blocks import Blocks
 from costmodel.inputs.hf.fields import ANYTHING, OBJECT_OR_NULL, TEXT, Fields
 from costmodel.inputs.hf.quantization.compressed_tensors import compressed_tensors
-from costmodel.inputs.hf.quantization.floats import fbgemm_fp8, fp8, mxfp4, of_deepseek_v4
+from costmodel.inputs.hf.quantization.floats import MXFP8, fbgemm_fp8, fp8, mxfp4, of_deepseek_v4
 from costmodel.inputs.hf.quantization.integers import awq, bitsandbytes, gptq
 from costmodel.inputs.hf.quantization.mlx import mlx
 from costmodel.inputs.hf.quantization.modelopt import modelopt
@@ -55,7 +55,7 @@ _WORDS: Final[dict[Group, str]] = {
     "lm_head": "LM head",
     "shared_experts": "shared experts",
 }
-EXPERT_DTYPE: Final = ("deepseek_v4",)  # families that say the format of experts by itself
+E8M0_SCALES: Final = ("deepseek_v4", "deepseek_v41_text")  # families of such scales
 MAX_NOTES: Final = 4  # on leaves that hold several formats
 
 
@@ -83,7 +83,8 @@ def read_storage(
                 f"{parts[0].where}: {key}: is not modelled for experts beside a dense FFN; without"
                 " it in the file the format of --dtype is costed"
             )
-        memories = [memory["kind"] for memory in blocks.model.get("memory", ())]
+        own = text.model_type in E8M0_SCALES  # whose tables are known
+        memories = [m["kind"] for m in blocks.model.get("memory", ()) if not own]
         streams = ("altup", "laurel", "gated_residual")
         for kind in (*memories, *(kind for kind in streams if kind in blocks.model)):
             raise InputError(  # their modules have no names yet
@@ -96,7 +97,7 @@ def read_storage(
                     f"{parts[0].where}: {key}: is not modelled for layers of kind"
                     f" {table['kind']!r}; without it in the file the format of --dtype is costed"
                 )
-        return _storage(key, _with_experts(scheme, text), blocks, tied=tied, default=default)
+        return _storage(key, _of_family(scheme, text), blocks, tied=tied, default=default)
 
     own = [applied(key, scheme) for part in parts for key, scheme in _stated(part)]
     for other in own[1:]:
@@ -115,9 +116,9 @@ def read_storage(
     return storage
 
 
-def _with_experts(scheme: Scheme, text: Fields) -> Scheme:
-    """The scheme with the format of experts that a family states by itself."""
-    return of_deepseek_v4(scheme, text) if text.model_type in EXPERT_DTYPE else scheme
+def _of_family(scheme: Scheme, text: Fields) -> Scheme:
+    """The scheme as a family changes it."""
+    return of_deepseek_v4(scheme, text) if text.model_type in E8M0_SCALES else scheme
 
 
 def _differ(one: Storage, other: Storage) -> bool:
@@ -184,6 +185,9 @@ def _storage(key: str, scheme: Scheme, blocks: Blocks, *, tied: bool, default: D
     weights = _formats(formats, default, tied=tied)
     if "hyper_connections" in blocks.model:  # kept in float32: arXiv 2512.24880, section 4.3
         weights = replace(weights, groups=(*weights.groups, ("residual", DTYPES["fp32"])))
+    if blocks.model.get("memory"):  # of DeepSeek-V4.1: its rows, and their projection
+        rows, linear = ("memory_values", MXFP8), ("memory_projections", scheme.rules[0].dtype)
+        weights = replace(weights, groups=(*weights.groups, rows, linear))
     return Storage(
         weights=weights,
         kv_dtype=scheme.kv_dtype,
