@@ -215,8 +215,9 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
         cached = int(step.cached)
         own = model.attention_of(i)  # entries of another, a window of its own
         if isinstance(own, CompressedAttention):
-            read, kept, wrote = compressed_cache(own, decode)
-            seen, before, written = seen + read, before + kept, written + wrote
+            read, others, kept, wrote = compressed_cache(own, decode)
+            seen, again = seen + read, again + others
+            before, written = before + kept, written + wrote
             continue
         token = int(step.batch) * kind.kv_token_bytes(step)
         written += token if source is None else 0
@@ -251,30 +252,27 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
     assert kv.written_bytes == written
 
 
-def compressed_cache(kind: CompressedAttention, decode: Step) -> tuple[int, int, int]:
-    """Bytes that a decode step reads, that lie there before it, and that it writes."""
+def compressed_cache(kind: CompressedAttention, decode: Step) -> tuple[int, int, int, int]:
+    """Bytes that a decode step reads of its own cache and of another's, keeps before it, writes."""
     cached, m = int(decode.cached), kind.compress_ratio or 2**40
     vector = decode.kv_dtype.row_bytes(kind.head_dim)
     key = decode.kv_dtype.row_bytes(kind.index_head_dim) if kind.index_head_dim else 0
     entries, window = cached // m, kind.sliding_window or 2**40
-    chosen = min(entries, kind.index_topk or entries)
     completes = (cached + 1) % m == 0
     scored = 0 if kind.choice is None else entries
     if kind.shared_entries and kind.candidate_topk_blocks and kind.candidate_block_size:
-        t, b = kind.candidate_topk_blocks, kind.candidate_block_size
-        blocks = [range(first, min(first + b, entries + completes))
-                  for first in range(0, entries + completes, b)]  # fmt: skip
-        others = sum(len(block) for block in blocks[:-1][: t - 1])
-        scored = others + sum(len(block) for block in blocks[-1:]) - completes
-    read = (min(cached, window - 1) + chosen) * vector + scored * key
-    if kind.shared_entries:
-        vectors, key = 0, 0
-    else:
-        vectors = vector
+        held, size = entries + completes, kind.candidate_block_size
+        sizes = [min(size, held - first) for first in range(0, held, size)]
+        scored = sum(sizes[:-1][: kind.candidate_topk_blocks - 1] + sizes[-1:]) - completes
+    of_window = min(cached, window - 1) * vector
+    of_entries = min(entries, kind.index_topk or entries) * vector + scored * key
+    own = not kind.shared_entries
     whole = decode.window_cache == "whole"
-    kept = (cached if whole else min(cached, window)) * vector + entries * (vectors + key)
-    wrote = vector + (vectors + key) * completes
-    return tuple(int(decode.batch) * one for one in (read, kept, wrote))  # type: ignore[return-value]  # three
+    kept = (cached if whole else min(cached, window)) * vector + own * entries * (vector + key)
+    wrote = vector + own * completes * (vector + key)
+    read = of_window + own * of_entries
+    b = int(decode.batch)
+    return b * read, b * (not own) * of_entries, b * kept, b * wrote
 
 
 CHECKS: list[Check] = [

@@ -86,10 +86,14 @@ ROOMY = (  # rules leave each field a choice
 )
 
 
-TIED = {  # with another field: an index head for each key-value head, streams of the model
+TIED = {  # with another field, of the model or of another layer: an index head for each key-value head
     (BlockSparseAttention, "num_key_value_heads"),
     (BlockSparseAttention, "index_n_heads"),
     (Ngram, "per_stream"),
+    (CompressedAttention, "shared_entries"),
+    (CompressedAttention, "shared_index"),
+    (CompressedAttention, "candidate_topk_blocks"),
+    (CompressedAttention, "candidate_block_size"),
 }
 
 

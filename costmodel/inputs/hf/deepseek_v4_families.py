@@ -110,7 +110,8 @@ def _shared_entries(fields: Fields) -> list[Table]:
         rule = "is not one of index_source_layer_ids"
         raise fields.refused("candidate_source_layer_id", rule)
     candidates = {
-        key: fields.required(key, COUNT) for key in ("candidate_topk_blocks", "candidate_block_size")
+        key: fields.required(key, COUNT)
+        for key in ("candidate_topk_blocks", "candidate_block_size")
     }
     attention = []
     for layer, ratio in enumerate(ratios):

@@ -50,8 +50,7 @@ def fp8(fields: Fields) -> Scheme:
     kept = names_at(fields, "modules_to_not_convert", "ignored_layers")
     kv_dtype = _fp8_cache(fields)
     fields.finish(
-        KERNELS
-        | {"dequantize", "expert_dtype", "fmt", "is_checkpoint_fp8_serialized", "scale_fmt"}
+        KERNELS | {"dequantize", "expert_dtype", "fmt", "is_checkpoint_fp8_serialized", "scale_fmt"}
     )
     if block is None:
         method, dtype = "fp8, one scale a matrix", tensor_fp8(static_inputs=static)
