@@ -72,19 +72,19 @@ def groups_seen(step: Step, size: int, topk: int | None = None) -> Number:
 
     With `topk` each query counts at most so many of them.
     """
-    held = step.cached + step.new_tokens
+    cached, new = step.cached, step.new_tokens
     if step.attention_flops == "full":
-        groups = held // size
-        return step.new_tokens * (groups if topk is None else smaller(groups, topk))
-    return _groups_of_first(held, size, topk) - _groups_of_first(step.cached, size, topk)
-
-
-def _groups_of_first(tokens: Number, size: int, topk: int | None) -> Number:
-    """The sum of min(t, floor(s / b)) over s from 1 to `tokens`."""
+        groups = (cached + new) // size
+        return new * (groups if topk is None else smaller(groups, topk))
     if topk is None:
-        return whole_blocks(tokens, size)
-    growing = smaller(tokens, topk * size)
-    return whole_blocks(growing, size) + (tokens - growing) * topk
+        return _whole_of_next(cached, new, size)
+    growing = smaller(larger(topk * size - cached, 0), new)
+    return _whole_of_next(cached, growing, size) + (new - growing) * topk
+
+
+def _whole_of_next(before: Number, tokens: Number, size: int) -> Number:
+    """The sum of floor(s / b) over the `tokens` values of s that follow `before`."""
+    return tokens * (before // size) + whole_blocks(before % size + tokens, size)
 
 
 def priced_groups(step: Step, size: int) -> Number:
@@ -102,11 +102,12 @@ def priced_pairs(step: Step, pairs: Number) -> Number:
 
 def blocks_of_groups(step: Step, size: int, block: int) -> Number:
     """Pairs of the T queries with blocks of whole groups, the newest block perhaps not whole."""
-    held, span = step.cached + step.new_tokens, size * block
     if step.attention_flops == "full":
+        held = step.cached + step.new_tokens
         return step.new_tokens * ((held // size + block - 1) // block)
+    span = size * block
     before = size * (block - 1)  # ceil(floor(s / r) / b) = floor((s + r (b - 1)) / (r b))
-    return whole_blocks(held + before, span) - whole_blocks(step.cached + before, span)
+    return _whole_of_next(step.cached + before, step.new_tokens, span)
 
 
 def candidates_seen(step: Step, size: int, block: int, topk: int) -> Number:
