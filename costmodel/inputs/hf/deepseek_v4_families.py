@@ -12,6 +12,7 @@ from costmodel.inputs.hf.fields import (
     COUNT,
     FLAG,
     INDEX,
+    INDEX_OR_NULL,
     INDICES_OR_NULL,
     NAMES_OR_NULL,
     OBJECT_OR_NULL,
@@ -28,6 +29,9 @@ _TYPES: Final = {  # as transformers names the layers that releases name by thei
     "heavily_compressed_attention": _HCA,
 }
 _RATES: Final = {name: ratio for name, ratio in _TYPES.items() if ratio}
+_OF_TABLES: Final = (  # sizes that say nothing where no layer has a table
+    *("engram_max_ngram_size", "engram_n_heads", "engram_vocab_size", "engram_head_dim"),
+)
 _HASHED: Final = ("hash_moe", "moe")
 
 
@@ -145,6 +149,8 @@ def _engram(fields: Fields, streams: int) -> list[Table]:
         rule = f"is not a rising list of layers below num_hidden_layers={layers}"
         raise fields.refused("engram_layer_ids", rule)
     if not numbers:
+        for key in _OF_TABLES:
+            fields.optional(key, INDEX_OR_NULL, None)
         return []
     rows = fields.required("engram_num_embeddings", INDICES_OR_NULL) or []
     return [

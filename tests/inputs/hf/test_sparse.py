@@ -70,6 +70,16 @@ COUNTED = {
         110_658_846_720 + 21 * 2 * 64 * 4 * 128,
         15_272_433_942_528 + 21 * 2 * 64 * 512 * 128,
     ),
+    # By formula, with the counts of its main branch in mind, which has the family; index scores 2 Hi
+    # a pair for the heads' weights besides. That formula counts half an index key a token of a
+    # source of ratio 2, a step the keys of those entries that become whole in it: none at 513.
+    "deepseek-v4.1-flash": (
+        748_494_684_784,
+        40 * 1024 + (3 * 512 + 2 * 512) * 2 // 2,
+        (3 * 128 + 2 * 128) * 2 // 2,
+        139_617_271_808 + 2 * 32 * 4 * (3 * 256 + 5 * 513) - 3 * 4 * 512 * 128,
+        18_901_781_970_944 + 2 * 32 * 512 * (3 * 256 + 5 * 512),
+    ),
     "minimax-m3": MINIMAX_M3,
     "minimax-m3-vl": MINIMAX_M3,  # the same, as transformers spells it
 }
@@ -101,7 +111,11 @@ def test_a_model_costs_what_transformers_counts(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["deepseek-v3.2", "deepseek-v4-flash", "minimax-m3", "qwen3.8-flash-next"]
+    "name",
+    [
+        *("deepseek-v3.2", "deepseek-v4-flash", "deepseek-v4.1-flash", "minimax-m3"),
+        "qwen3.8-flash-next",
+    ],
 )
 def test_the_preset_is_its_config_json(name: str) -> None:
     preset, model = load_model(name), load_hf_config(SPARSE / f"{name}.json")
@@ -163,6 +177,37 @@ def test_deepseek_v4_flash_as_stored_by_hand() -> None:
     ):
         stored = predict(model, shipped, load_hardware("h200")).memory.weights_bytes
         assert stored == experts * 17 // 32 + fp8 + fp8 // blocks + 2 * bf16 + 4 * fp32
+
+
+def test_deepseek_v4_1_flash_as_stored_by_hand() -> None:
+    """Rows of 264 bytes, experts in MXFP4, fp8 with a byte of scale for each 32 x 32, the rest."""
+    d, v, layers, sources = 5120, 129_280, 40, 4
+    rows = 384_006_168 + 384_016_682
+    experts = layers * 384 * 3 * 2304 * d
+    fp8 = (
+        layers
+        * (
+            3 * 2304 * d  # the shared expert
+            + (1280 + 512) * d
+            + 64 * 512 * 1280  # down; up to queries
+            + 64 * 512 * 1024
+            + 8 * 1024 * d  # groups of heads down, and back
+        )
+        + 8 * 32 * 128 * 1280
+        + 2 * 24 * 256 * 5 * d
+    )  # index queries; keys and value of n-grams
+    bf16 = 2 * v * d + layers * 384 * (d + 2)  # embedding, head, routers
+    bf16 += layers * (2 * d + 1280 + 512 + 64) + d  # norms and sinks
+    bf16 += 3 * 2 * d * 512 + d * 512 + sources * 512  # compressors
+    bf16 += sources * (512 * 128 + 128) + 8 * d * 32  # index keys, head weights
+    bf16 += 2 * 2 * 4 * d + 80 * (24 + 3)  # norms of n-grams; biases and scales of streams
+    fp32 = 80 * 24 * 4 * d
+    assert rows * 256 + experts + fp8 + bf16 + fp32 == 748_494_684_784
+    shipped = Workload(of_checkpoint=OfCheckpoint(required=True, kv_dtype=None))
+    for name in ("deepseek-v4.1-flash", str(SPARSE / "deepseek-v4.1-flash.json")):
+        stored = predict(load_model(name), shipped, load_hardware("h200")).memory.weights_bytes
+        blocks = fp8 // (32 * 32)
+        assert stored == rows * 264 + experts * 17 // 32 + fp8 + blocks + 2 * bf16 + 4 * fp32
 
 
 def test_glm_5_2_shares_the_choice_of_every_fourth_layer() -> None:
@@ -312,3 +357,39 @@ def test_the_format_of_experts_alone_says_nothing(tmp_path: Path) -> None:
     assert (
         "expert_dtype: needs quantization_config; the format of --dtype is costed." in model.notes
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"compress_ratios": [4] * 40}, "is not 0, 1 or 2 for each of num_hidden_layers=40"),
+        ({"kv_source_layer_ids": [1]}, "names layer 1, which has no compressed entries"),
+        ({"kv_source_layer_ids": [3, 8]}, "index_source_layer_ids"),
+        ({"kv_source_layer_ids": [8, 14, 20]}, "has no earlier layer"),
+        ({"index_source_layer_ids": [2, 8, 14, 41]}, "names layer 41, which has no compressed"),
+        ({"candidate_source_layer_id": 21}, "is not one of index_source_layer_ids"),
+        ({"candidate_topk_blocks": None}, "candidate_topk_blocks: is missing"),
+        ({"engram_layer_ids": [40]}, "is not a rising list of layers below num_hidden_layers=40"),
+        ({"engram_layer_ids": [1]}, "states 2 tables"),
+        ({"engram_num_embeddings": [16_000_000, 16_000_000]}, "is less than the 384006168 rows"),
+        ({"hc_sinkhorn_iters": None}, "hc_sinkhorn_iters: is missing"),
+        ({"first_k_dense_replace": 1}, "first_k_dense_replace=1: is not modelled"),
+        ({"engram_conv": 4}, "engram_conv"),
+    ],
+)
+def test_what_is_refused_of_deepseek_v4_1(
+    changes: dict[str, object], refusal: str, tmp_path: Path
+) -> None:
+    text = table_of("deepseek-v4.1-flash")["text_config"] | changes
+    held = {key: value for key, value in text.items() if value is not None}
+    with pytest.raises(InputError) as error:
+        read(tmp_path, "deepseek-v4.1-flash", text_config=held)
+    assert refusal in str(error.value)
+
+
+def test_deepseek_v4_1_without_tables_of_ngrams(tmp_path: Path) -> None:
+    text = table_of("deepseek-v4.1-flash")["text_config"] | {"engram_layer_ids": []}
+    del text["engram_num_embeddings"]
+    without = read(tmp_path, "deepseek-v4.1-flash", text_config=text)
+    total = parameter_counts(build_operators(without, DECODE.step())).total
+    assert total == 748_494_684_784 - 196_613_849_600 - 2 * 157_327_360
