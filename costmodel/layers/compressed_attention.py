@@ -7,7 +7,9 @@ A query attends to the last W tokens, and to the entries that are whole by then:
 for each m = 128 tokens (heavily compressed attention, HCA), or to the `index_topk` that an indexer
 chooses, one for each m = 4 (compressed sparse attention, CSA). The indexer scores keys that a
 compressor of its own makes of the same tokens. Without `compress_ratio` there is the window alone.
-Source: DeepSeek-V4, transformers 5.24 (`modeling_deepseek_v4`).
+In DeepSeek-V4.1 few layers own entries and few an indexer; the others read theirs (`entry_choice.py`).
+Sources: DeepSeek-V4, transformers 5.24 (`modeling_deepseek_v4`); V4.1, transformers, main branch
+(`modeling_deepseek_v41`), and its published sums of parameters.
 """
 
 from dataclasses import replace
@@ -35,7 +37,11 @@ from costmodel.strict import STRICT
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class CompressedAttention(MixerKind):
-    """A window of tokens, and with a `compress_ratio` one entry for each m tokens before."""
+    """A window of tokens, and with a `compress_ratio` one entry for each m tokens before.
+
+    Leaves out: that V4.1 keeps entries in fewer bits than its window (one format serves both), and
+    may run the layers behind its last owner of entries on the last tokens of a prompt alone.
+    """
 
     kind: Literal["compressed"] = "compressed"
     num_attention_heads: Count  # H

@@ -19,6 +19,7 @@ from costmodel.questions.sparse_attention import (
     logits_note,
     payoff_sentences,
     payoffs,
+    ranges_words,
 )
 from tests.reference_model.tiny import CSA, HCA, MSA, QSA
 from tests.steps import tiny_model
@@ -148,6 +149,17 @@ def test_attention_to_blocks_has_its_dense_twin(mixer: MixerKind) -> None:
     twin = dense_twin(tiny_model(attention=mixer, hidden_size=16))
     assert twin is not None
     assert [kind for kind, _ in twin.attention_groups] == [mixer.dense_twin()]
+
+
+def test_ranges_that_nearly_meet_are_one_in_words() -> None:
+    """V4-Flash at batch 1 is predicted faster from some 60,000 tokens, with gaps at first."""
+    timed = predict(load_model("deepseek-v4-flash"), Workload(), GPU, calibrated("h200", None))
+    _, time = payoff_sentences(timed)
+    assert time.endswith(" cached tokens up.")
+    assert time.count("from about") == 1
+    assert ranges_words(((100, 200), (209, None))) == "from about 100 cached tokens up"
+    apart = "from about 100 cached tokens to 200 and from about 211 cached tokens up"
+    assert ranges_words(((100, 200), (211, None))) == apart
 
 
 def test_a_small_model_at_each_context() -> None:
