@@ -7,7 +7,7 @@ A query attends to the last W tokens, and to the entries that are whole by then:
 for each m = 128 tokens (heavily compressed attention, HCA), or to the `index_topk` that an indexer
 chooses, one for each m = 4 (compressed sparse attention, CSA). The indexer scores keys that a
 compressor of its own makes of the same tokens. Without `compress_ratio` there is the window alone.
-In DeepSeek-V4.1 few layers own entries and few an indexer; the others read theirs (`entry_choice.py`).
+In DeepSeek-V4.1 few layers own entries and few an indexer; others read theirs (`entry_choice.py`).
 Sources: DeepSeek-V4, transformers 5.24 (`modeling_deepseek_v4`); V4.1, transformers, main branch
 (`modeling_deepseek_v41`), and its published sums of parameters.
 """

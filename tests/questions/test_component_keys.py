@@ -86,7 +86,7 @@ ROOMY = (  # rules leave each field a choice
 )
 
 
-TIED = {  # with another field, of the model or another layer: an index head for each key-value head
+TIED = {  # with another field, of the model or of another layer
     (BlockSparseAttention, "num_key_value_heads"),
     (BlockSparseAttention, "index_n_heads"),
     (Ngram, "per_stream"),

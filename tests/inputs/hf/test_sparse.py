@@ -70,9 +70,9 @@ COUNTED = {
         110_658_846_720 + 21 * 2 * 64 * 4 * 128,
         15_272_433_942_528 + 21 * 2 * 64 * 512 * 128,
     ),
-    # By formula, with the counts of its main branch in mind, which has the family; index scores 2 Hi
-    # a pair for the heads' weights besides. That formula counts half an index key a token of a
-    # source of ratio 2, a step the keys of those entries that become whole in it: none at 513.
+    # By formula alone: the family is on the main branch of transformers. Besides 2 a head of the
+    # indexer and entry. The formula has half an index key a token where entries are of two; a step
+    # makes the keys of entries that become whole in it, of which there are none at 513 tokens.
     "deepseek-v4.1-flash": (
         748_494_684_784,
         40 * 1024 + (3 * 512 + 2 * 512) * 2 // 2,
