@@ -332,14 +332,13 @@ class ReferenceModel(nn.Module):
 
     def _final(self, stream: Tensor, adds: list[Tensor]) -> Tensor:
         """What the LM head reads, [B, T, D]: a norm of the stream, or of a collapse of several."""
-        several, x = self.config.residual_streams, stream
-        if several is None:
-            _, x = self.final_norm(stream, *adds)
-            return x
-        _, x = self.final_residual(stream, *adds)
-        if not several.replaces_norms:
-            _, x = self.final_norm(x)
-        return x
+        several = self.config.residual_streams
+        if several is not None:
+            _, stream = self.final_residual(stream, *adds)
+            adds = []
+        if several is None or not several.replaces_norms:
+            _, stream = self.final_norm(stream, *adds)
+        return stream
 
     def forward(self, ids: Tensor, cache: Cache, *, logits: Logits = "last") -> Tensor:
         """One step: T new tokens of each sequence, after those that the cache holds.

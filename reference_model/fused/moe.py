@@ -35,7 +35,8 @@ from reference_model.moe import MoeLayer, Router
 def rule_of(router: Router) -> RouterRule:
     """The router's rule as its kernels take it."""
     config = router.config
-    assert config.scoring not in ("sigmoid_of_chosen", "sqrtsoftplus"), "refused"
+    assert config.scoring != "sigmoid_of_chosen", "refused"
+    assert config.scoring != "sqrtsoftplus", "refused"
     return RouterRule(
         top_k=config.num_experts_per_tok,
         scoring=config.scoring,

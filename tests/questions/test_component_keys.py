@@ -50,6 +50,7 @@ INDEXED = replace(PRESETS["deepseek-v3.2"], overrides=())
 ROOMY = (  # rules leave each field a choice
     replace(PRESETS["deepseek-v3"], ffn=replace(ROUTED, score_correction_bias=False)),
     PRESETS["ultramemv2-1b-7b"],
+    PRESETS["engram-1b-7b-reconstruction"],
     replace(
         PRESETS["granite-4.0-h-small"],
         attention=AttentionAndMamba2(attention=GQA, mamba=MAMBA),  # type: ignore[arg-type]  # as their names say

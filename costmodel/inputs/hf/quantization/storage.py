@@ -186,7 +186,8 @@ def _storage(key: str, scheme: Scheme, blocks: Blocks, *, tied: bool, default: D
     if "hyper_connections" in blocks.model:  # kept in float32: arXiv 2512.24880, section 4.3
         weights = replace(weights, groups=(*weights.groups, ("residual", DTYPES["fp32"])))
     if blocks.model.get("memory"):  # of DeepSeek-V4.1: its rows, and their projection
-        rows, linear = ("memory_values", MXFP8), ("memory_projections", scheme.rules[0].dtype)
+        rows: tuple[Group, Dtype] = ("memory_values", MXFP8)
+        linear: tuple[Group, Dtype] = ("memory_projections", scheme.rules[0].dtype or default)
         weights = replace(weights, groups=(*weights.groups, rows, linear))
     return Storage(
         weights=weights,
