@@ -123,7 +123,8 @@ STATE = (
         name="kv_cache.state_bytes_per_sequence",
         label="recurrent state per sequence",
         unit="bytes",
-        counts="what recurrent layers keep of one sequence, whatever its context",
+        counts="what recurrent layers keep of one sequence, whatever its context; of compressed"
+        " attention the tokens whose entry is not whole yet",
         formula=_CACHE,
     ),
     Quantity(
