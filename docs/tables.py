@@ -280,17 +280,14 @@ def states() -> str:
         )
         for row in state_traffic(load_recording(RECORDING))
     ]  # fmt: skip
-    head = (
-        "sequences", "state of all but one (bytes)", "read", "written", "read by the recurrences alone",
-    )  # fmt: skip
+    head = ("sequences", "state of all but one (bytes)", "read", "written", "read, by leaf")
     return markdown(head, rows, text=0)
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "states": states,
     make.__name__: make
     for make in (
         *(pair_steps, self_check, agreement, errors, kinds, repeat),
-        *(pairs, mbu, routing, tiles, rates, prompts),
+        *(pairs, mbu, routing, tiles, rates, prompts, states),
     )
 }

@@ -88,8 +88,8 @@ def test_the_state_of_the_model_to_be_measured_by_hand() -> None:
 def test_an_h200_moved_the_state_that_is_predicted() -> None:
     """Within 2 % of a step's bytes, and within 0.6 % of what the recurrences read.
 
-    A second sequence alone is 0.8 MB of 38 off, 2.01 %. From 16 sequences on, plain PyTorch's passes
-    over the state of a layer (2 MiB a sequence) no longer find it in L2.
+    A second sequence alone is 0.8 MB of 38 off, 2.01 %. From 16 sequences on, plain PyTorch's
+    passes over the state of a layer (2 MiB a sequence) no longer find it in L2.
     """
     rows = {row.batch: row for row in state_traffic(load_recording(RECORDING))}
     assert [*rows] == [2, 4, 8, 16, 32]
