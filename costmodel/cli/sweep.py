@@ -68,9 +68,7 @@ def sweep(
     as_json: JsonOpt = False,
     nested: Annotated[
         bool,
-        typer.Option(
-            help="With --json: rows in the shape of predict's JSON, objects in place of dotted keys."
-        ),
+        typer.Option(help="With --json: rows in the shape of predict's JSON, not dotted keys."),
     ] = False,
     csv: CsvOpt = None,
     force: ForceOpt = False,

@@ -47,8 +47,9 @@ def sweep_table(
         used = [curves for curves in calibrations if isinstance(curves, Curves)]
         notes += dict.fromkeys(predicted_by(curves) for curves in used)
     notes += dict.fromkeys(note for grid in grids for note in _unknown_notes(grid))
+    what = "point" if settings else "workload"
     return Table(
-        title=f"Sweep of {total:,} {'point' if settings else 'workload'}{'' if total == 1 else 's'},"
+        title=f"Sweep of {total:,} {what}{'' if total == 1 else 's'},"
         f" {formats_words(*(grid.workload for grid in grids))}",
         headers=(
             *("model", "GPU", *meshed, "routing", "batch", "context"),
