@@ -134,7 +134,7 @@ def test_the_environment_does_not_fold_a_pipe(
 
 @pytest.mark.parametrize(("terminal", "most"), [(True, 40), (False, 1000)])
 def test_what_is_told_folds_in_a_terminal_and_is_one_line_in_a_pipe(
-    terminal: bool, most: int, monkeypatch: pytest.MonkeyPatch
+    *, terminal: bool, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     err = io.StringIO()
 
