@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, BinaryIO, TypeAlias
 
-from costmodel.errors import InputError, shown
+from costmodel.errors import InputError, install_command, shown
 from costmodel.inputs.hf.fields import ignored_keys
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.output_file import OutputFile
@@ -164,7 +164,7 @@ def _write_parquet(parts: Iterable[Part], file: BinaryIO) -> None:
         parquet = import_module("pyarrow.parquet")
     except ImportError:
         raise InputError(
-            'file: Parquet needs pyarrow; install it with: pip install "sparsecost[dashboard]"'
+            f"file: Parquet needs pyarrow; install it with: {install_command('dashboard')}"
         ) from None
 
     def column(values: Sequence[Any]) -> Any:  # noqa: ANN401 - pyarrow has no types

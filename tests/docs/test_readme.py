@@ -25,20 +25,37 @@ def test_every_command_has_a_test_that_runs_it() -> None:
     assert [command.rpartition(" ")[0] for command in others] == [DASHBOARD]
 
 
-@pytest.mark.parametrize("command", MAKE)
-def test_make_knows_the_command(command: str) -> None:
-    """Its last line is the one that does the work; CI runs `make test` itself."""
+def recipe(command: str) -> list[str]:
+    """The lines that make would run for a command in a fresh clone."""
     make = shutil.which("make")
     if make is None:
         pytest.skip("needs make")
     done = subprocess.run(
-        [make, "--no-print-directory", "--dry-run", command.removeprefix("make ")],
+        [make, "-B", "--no-print-directory", "--dry-run", command.removeprefix("make ")],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert MAKE[command] in done.stdout.splitlines()[-1]
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("command", MAKE)
+def test_make_knows_the_command(command: str) -> None:
+    """Its last line is the one that does the work; CI runs `make test` itself."""
+    assert MAKE[command] in recipe(command)[-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("make run", "--editable '.[dashboard]'"),
+        ("make test", "--editable '.[dashboard,gpu]' --group dev"),
+    ],
+)
+def test_make_installs_what_the_command_needs_and_no_more(command: str, what: str) -> None:
+    installed = [line.partition("--editable") for line in recipe(command) if "--editable" in line]
+    assert ["".join(words[1:]) for words in installed] == [what]
 
 
 def test_the_dashboard_starts_where_it_is_told(tmp_path: Path) -> None:
