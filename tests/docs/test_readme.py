@@ -12,7 +12,7 @@ import pytest
 from docs.write import CONSOLE, ROOT, commands
 from tests.browser.server import serving
 from tests.test_house import fenced_commands
-from tests.wheel_smoke import INSTALL
+from tests.wheel_smoke import INSTALL, WITH_DASHBOARD
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKE = {"make run": ".venv/bin/sparsecost dashboard --port", "make test": "-m pytest -n auto"}
@@ -21,7 +21,7 @@ DASHBOARD = "sparsecost dashboard --port"
 
 def test_every_command_has_a_test_that_runs_it() -> None:
     listed = {command for block in CONSOLE.findall(README) for command in commands(block)}
-    others = set(fenced_commands(README)) - listed - {*MAKE, *INSTALL}
+    others = set(fenced_commands(README)) - listed - {*MAKE, *INSTALL, WITH_DASHBOARD}
     assert [command.rpartition(" ")[0] for command in others] == [DASHBOARD]
 
 
@@ -65,5 +65,6 @@ def test_the_dashboard_starts_where_it_is_told(tmp_path: Path) -> None:
 
 def test_the_extras_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (extras,) = re.findall(r'pip install "\.\[([\w,]+)\]"', README)
-    assert set(extras.split(",")) == project["optional-dependencies"].keys()
+    extras = re.findall(r'pip install "sparsecost\[(\w+)\]"', README)
+    assert set(extras) == project["optional-dependencies"].keys()
+    assert WITH_DASHBOARD in README
