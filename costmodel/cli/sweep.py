@@ -68,7 +68,9 @@ def sweep(
     as_json: JsonOpt = False,
     nested: Annotated[
         bool,
-        typer.Option(help="With --json: rows in the shape of predict's JSON, not dotted keys."),
+        typer.Option(
+            "--nested", help="With --json: rows in the shape of predict's JSON, not dotted keys."
+        ),
     ] = False,
     csv: CsvOpt = None,
     force: ForceOpt = False,

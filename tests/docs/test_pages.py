@@ -18,6 +18,7 @@ from docs.picture import picture
 from docs.write import BLOCK, CONSOLE, PAGES, ROOT, VALUE, commands, current, values
 
 README = ROOT / "README.md"
+INDEX = ROOT / "docs" / "README.md"
 LARGEST_README = 12 * 1024
 NOT_RUN = re.compile(r"(?ms)^```bash\n(.*?)^```$")  # too large for CI, or no command of ours
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
@@ -125,8 +126,25 @@ def test_paths_and_modules_in_sentences_exist(page: Path) -> None:
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
-    linked = set(re.findall(r"\]\((docs/[\w.]+\.md)", TEXTS[README]))
-    assert linked == {f"docs/{page.name}" for page in PAGES if page != README}
+    """By its links and those of the pages that they lead to; the index alone has all."""
+    reached, waiting = {README}, [README]
+    while waiting:
+        for page in linked_pages(waiting.pop()) - reached:
+            reached.add(page)
+            waiting.append(page)
+    assert reached == set(PAGES)
+    assert linked_pages(INDEX) | {INDEX, README} == set(PAGES)
+
+
+def linked_pages(page: Path) -> set[Path]:
+    """The pages that a page links to."""
+    targets = re.findall(r"\]\(([\w./]+\.md)", TEXTS[page])
+    return {(page.parent / target).resolve() for target in targets} & set(PAGES)
+
+
+def test_a_generated_part_stands_on_one_page() -> None:
+    names = [name for text in TEXTS.values() for _, name, *_ in BLOCK.findall(text)]
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("command", LISTED)
