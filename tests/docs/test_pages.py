@@ -38,7 +38,7 @@ OUTSIDE = sorted(
         for line in block.splitlines()
     }
 )
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 @each_page
@@ -70,9 +70,23 @@ def test_a_changed_digit_is_found(part: re.Pattern[str]) -> None:
 
 @each_page
 def test_a_wrapped_line_does_not_begin_with_a_mark(page: Path) -> None:
-    """Markdown would take it for a list, or, where it begins with a value, for HTML."""
+    """Markdown would take it for a list, or, where it begins with a value, for HTML.
+
+    A numbered list begins with 1 behind an empty line, and counts on.
+    """
     prose = re.sub(r"(?ms)^```.*?^```$", "", TEXTS[page])
-    assert not re.findall(r"(?m)^ *(?:[*+] |\d+[.)] |<!--=).*", prose)
+    assert not re.findall(r"(?m)^ *(?:[*+] |\d+[)] |<!--=).*", prose)
+    before, number = "", 0
+    for line in prose.splitlines():
+        item = re.match(r"(\d+)[.] ", line)
+        if item is not None:
+            first = number + 1 if before else 1
+            assert int(item[1]) == first, line
+        if item is not None or not line:
+            number = int(item[1]) if item is not None else 0
+        else:
+            assert not re.match(r" +\d+[.] ", line), line
+        before = line
 
 
 def test_every_value_is_used() -> None:
