@@ -11,12 +11,14 @@ from costmodel.validation.machines import Gpus
 
 FOLDER = SHIPPED
 FUSED = sorted(FOLDER.glob("*-fused.json"))
+PLACED = sorted((FOLDER / "placed").glob("*.json"))  # tables in HBM and in host memory
 FIRST = sorted(set(FOLDER.glob("*.json")) - set(FUSED))  # of plain PyTorch
 AGAIN = sorted((FOLDER / "again").glob("*.json"))
 GROUPED = sorted((FOLDER / "grouped").glob("*.json"))  # models with fewer key-value heads
-FILES = (*FIRST, *FUSED, *AGAIN, *GROUPED)
+FILES = (*FIRST, *FUSED, *PLACED, *AGAIN, *GROUPED)
 GPUS = Gpus()
 NAMES = [str(path.relative_to(FOLDER)) for path in FILES]
+OF_PLACED = [str(path.relative_to(FOLDER)) for path in PLACED]
 OF_TORCH = [name for name in NAMES if not name.endswith("-fused.json")]
 
 

@@ -14,7 +14,17 @@ from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Missing
 from costmodel.validation.measured_model import measured_alike
 from profiler.session.plan import case_seed, standard_plan
-from tests.committed import AGAIN, FILES, FIRST, FOLDER, FUSED, NAMES, has_anchors, recording
+from tests.committed import (
+    AGAIN,
+    FILES,
+    FIRST,
+    FOLDER,
+    FUSED,
+    NAMES,
+    PLACED,
+    has_anchors,
+    recording,
+)
 
 PRESETS = {
     "olmoe-227m-1.2b",
@@ -25,6 +35,7 @@ PRESETS = {
     "memory-plus-227m-1.2b",
     "llama-3.1-8b",
 }
+PLACED_PRESETS = {"engram-227m-1.2b-reconstruction"}
 FUSED_TOO = ("olmoe-1b-7b", "olmoe-227m-1.2b", "ultramemv2-1b-7b", "ultramemv2-227m-1.2b")
 OLDER = {"llama-3.1-8b", "memory-plus-227m-1.2b", "ultramem-227m-1.2b"}  # of an earlier commit
 UNFINISHED: set[str] = set()  # names of recordings whose plan is still being measured
@@ -37,16 +48,18 @@ IDENTIFIERS = {
     "IP address": re.compile(r"\b\d{1,3}(\.\d{1,3}){3}\b"),
     "path": re.compile(r"(?<![\w/:.])[/~]\w+|[A-Z]:\\\\"),
     "address": re.compile(r"\w@\w"),
-    "field": re.compile(r"(?i)host(?!\ memory)|user|serial|uuid|pci|\bpid\b|\bip\b"),
+    "field": re.compile(
+        r"(?i)(?<!tables=)host(?!\ memory|_read_bytes)|user|serial|uuid|pci|\bpid\b|\bip\b"
+    ),
 }
 KNOWN_STRINGS = re.compile(
     r"""
     cuda | torch | fused | bf16 | decode | prefill | uniform | zipf:1\.0 | scores
-    | NVIDIA\ H200
+    | NVIDIA\ H200 | tables=host
     | \d+(\.\d+){1,2} (\+cu\d+)?  # a version
     | [0-9a-f]{40}  # a commit
     | \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ
-    | embed | final_norm | lm_head | layers(\.[a-z0-9_]+)+  # the path of a leaf
+    | embed | token_history | final_norm | lm_head | layers(\.[a-z0-9_]+)+  # the path of a leaf
     | ([a-z0-9_]+\.)*\{[a-z0-9_.]+(,[a-z0-9_.]+)+\}  # of a region
     | copy\ of\ 128\ MiB | product\ of\ 4096\ x\ 4096\ x\ 4096,\ bf16
     | gather\ of\ 65,536\ rows\ of\ 512\ bytes | gather\ of\ rows\ from\ host\ memory:.*
@@ -67,6 +80,20 @@ def test_the_models_of_the_plan_are_there() -> None:
     assert [path.name for path in FIRST] == [f"h200-{name}.json" for name in sorted(PRESETS)]
     assert {path.name for path in AGAIN} < {path.name for path in FIRST}
     assert [path.name for path in FUSED] == [f"h200-{name}-fused.json" for name in FUSED_TOO]
+
+
+def test_a_model_was_measured_with_its_tables_in_both_places() -> None:
+    """Decode steps and prompts, each in HBM and in host memory, as issue 15 asks for it."""
+    assert {recording(f"placed/{path.name}").preset for path in PLACED} == PLACED_PRESETS
+    for path in PLACED:
+        cases = recording(f"placed/{path.name}").cases
+        steps = {(c.workload.batch, c.workload.new_tokens, c.workload.tables) for c in cases}
+        wanted = {(1, 1), (16, 1), (64, 1), (256, 1), (1, 1024), (1, 2048)}
+        assert steps == {(*each, place) for each in wanted for place in ("hbm", "host")}
+        for case in cases:
+            decodes = case.workload.phase == "decode"
+            assert case.runs.keys() >= {"time", "trace", "counters"}
+            assert ("energy" in case.runs) == decodes
 
 
 def test_all_but_the_older_ones_were_made_by_one_commit() -> None:
@@ -151,7 +178,7 @@ def test_a_recording_names_nobody_and_no_machine(name: str) -> None:
     """No pattern of an identifier in the text, and no string but those that are known."""
     data = json.loads((FOLDER / name).read_text())
     del data["model"]  # a preset, as another test asserts: its source is a web address
-    assert (data.pop("preset") or "") in (PRESETS if "grouped" not in name else {""})
+    assert (data.pop("preset") or "") in ({""} if "grouped" in name else PRESETS | PLACED_PRESETS)
     text = json.dumps(data)
     for what, pattern in IDENTIFIERS.items():
         assert not pattern.search(text), what

@@ -8,12 +8,22 @@ import pytest
 from costmodel.costs.footprint import footprint
 from costmodel.costs.step import step_costs
 from costmodel.layers.site import region_leaves
-from costmodel.recordings.measured import Spread
+from costmodel.recordings.measured import Exact, Spread
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.bounds import READ
 from costmodel.validation.utilisation import measured_utilisation
-from tests.committed import FIRST, FUSED, GPUS, NAMES, OF_TORCH, joined, measured_cases, recording
+from tests.committed import (
+    FIRST,
+    FUSED,
+    GPUS,
+    NAMES,
+    OF_PLACED,
+    OF_TORCH,
+    joined,
+    measured_cases,
+    recording,
+)
 
 EXACT_OF_STEP = ("parameters", "buffer_bytes", "kv_held_bytes", "flops_counted")
 LARGE = ("h200-olmoe-1b-7b.json", "h200-ultramemv2-1b-7b.json")
@@ -25,7 +35,8 @@ def test_counts_equal_the_prediction_in_every_recorded_case(name: str) -> None:
     for index, _ in measured_cases(name, "time"):
         rows = [row for row in joined(name)[index].rows if row.run == "time"]
         exact = [row for row in rows if QUANTITIES[row.quantity].exact]
-        assert [row.quantity for row in exact if row.path is None] == list(EXACT_OF_STEP)
+        of_step = [row.quantity for row in exact if row.path is None]
+        assert [each for each in of_step if each != "state_held_bytes"] == list(EXACT_OF_STEP)
         leaves = [path for path in made.paths if len(region_leaves(path)) == 1]
         assert [row.path for row in exact if row.path is not None] == leaves
         for row in exact:
@@ -71,24 +82,42 @@ def test_reads_of_every_measured_decode_step_are_there(name: str) -> None:
         assert read.repeats >= 3
 
 
+def over_loop(case: Case) -> float:
+    """A replay's time over the energy by power of a loop of seconds, in another process."""
+    timed, energy = case.runs["time"].step, case.runs["energy"].step
+    graph, joules, watts = timed["graph_s"], energy["energy_j"], energy["power_w"]
+    assert isinstance(graph, Spread)
+    assert isinstance(joules, Spread)
+    assert isinstance(watts, Spread)
+    return graph.median / (joules.median / watts.median)
+
+
 def test_a_replay_takes_as_long_as_a_step_of_a_steady_loop() -> None:
-    """Energy over power of a loop of seconds, in another process: within 3 % of the replay's time.
+    """Within 3 %.
 
     A replay right after eager steps, without gaps between its kernels, would be up to 14 % shorter
     (`profiler.instruments.flush`). A long loop can meet the power cap, or a warmer card.
     """
-    ratios = []
-    for name in OF_TORCH:
-        for _, case in measured_cases(name, "energy"):
-            timed, energy = case.runs["time"].step, case.runs["energy"].step
-            graph, joules, watts = timed["graph_s"], energy["energy_j"], energy["power_w"]
-            assert isinstance(graph, Spread)
-            assert isinstance(joules, Spread)
-            assert isinstance(watts, Spread)
-            ratios.append(graph.median / (joules.median / watts.median))
+    names = set(OF_TORCH) - set(OF_PLACED)
+    ratios = [over_loop(case) for name in names for _, case in measured_cases(name, "energy")]
     assert len(ratios) >= 46
     assert all(0.97 < ratio < 1.03 for ratio in ratios), sorted(ratios)
     assert statistics.median(ratios) == pytest.approx(1, abs=0.005)
+
+
+@pytest.mark.parametrize("name", OF_PLACED)
+def test_loops_without_gaps_between_kernels_were_shorter_by_the_gaps(name: str) -> None:
+    """Three loops with tables in HBM ran without gaps: 0.35 us a kernel less, within a tenth."""
+    without = []
+    for _, case in measured_cases(name, "energy"):
+        graph, launches = case.runs["time"].step["graph_s"], case.runs["trace"].step["launches"]
+        assert isinstance(graph, Spread)
+        assert isinstance(launches, Exact)
+        longer_s = graph.median * (1 - 1 / over_loop(case))
+        if abs(over_loop(case) - 1) > 0.03:
+            without.append((case.workload.tables, case.workload.batch))
+            assert longer_s / launches.value == pytest.approx(0.35e-6, rel=0.1)
+    assert without == [("hbm", 1), ("hbm", 16), ("hbm", 64)]
 
 
 def test_reads_of_leaves_sum_to_those_of_the_step() -> None:
