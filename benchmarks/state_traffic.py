@@ -1,13 +1,15 @@
 """State bytes that decode steps read and wrote, by the hardware counters of a recording.
 
     sparsecost profile benchmarks/recurrent_hybrid.toml --runs time,counters --phase decode \
-        --batch 1,2,4,8,16 --context 512 --out OUT.json
+        --batch 1,2,4,8,16,32 --context 512 --out OUT.json
     python -m benchmarks.state_traffic OUT.json
 
 Of two steps that differ in their batch alone, the larger one moves more state, KV cache, token ids
 and logits; both read the same weights. What the counters differ by, less the predicted growth of
 all else, is the state of the further sequences. A step's written bytes are settled: they hold what
-a flush of L2 drives out after it. Prints a table; a ratio is measured over predicted.
+a flush of L2 drives out after it. Activations that leave L2 count as state here, so the model must
+have much state beside them. The leaves with the recurrence, counted by themselves, read the states
+of all sequences. Prints a table; a ratio is measured over predicted.
 """
 
 import sys
@@ -18,12 +20,14 @@ from pathlib import Path
 
 from costmodel.errors import InputError
 from costmodel.layers.numbers import Number
+from costmodel.layers.site import expanded_paths
 from costmodel.recordings.measured import readings_of
 from costmodel.recordings.recording import Case, Recording, load_recording
 from costmodel.validation.case_prediction import CasePrediction, predict_case
 from costmodel.validation.counterparts import step_counterpart
 from costmodel.validation.machines import backend_of
 
+RECORDING = Path(__file__).with_name("recurrent_hybrid_h200.json")
 COUNTERS = ("hbm_read_bytes", "hbm_written_bytes")
 
 
@@ -37,6 +41,7 @@ class StateTraffic:
     predicted_bytes: int  # read, and as many written
     read_bytes: float
     written_bytes: float
+    leaf_ratio: float | None  # read by the recurrences alone, over predicted; None: not counted
 
 
 def state_traffic(recording: Recording) -> Iterator[StateTraffic]:
@@ -65,7 +70,24 @@ def state_traffic(recording: Recording) -> Iterator[StateTraffic]:
                 predicted_bytes=int(grown),
                 read_bytes=float(read),
                 written_bytes=float(written),
+                leaf_ratio=_leaf_ratio(recording, case, after),
             )
+
+
+def _leaf_ratio(recording: Recording, case: Case, prediction: CasePrediction) -> float | None:
+    """HBM bytes that the leaves of recurrences read, over the state that they must read."""
+    of_path = {
+        path: sum(part.state_read_bytes for part in operator.parts)
+        for operator in prediction.costs.operators
+        if any(part.kind == "recurrence" for part in operator.parts)
+        for path in expanded_paths(operator.path)
+    }
+    column = readings_of(case.runs["counters"].operators.get(COUNTERS[0])).median
+    read = dict(zip(recording.paths, column, strict=False))
+    counted = [read.get(path) for path in of_path]
+    if not counted or None in counted:
+        return None
+    return float(sum(filter(None, counted)) / sum(of_path.values()))
 
 
 def _rest(case: Case) -> tuple[int, str, str]:
@@ -105,6 +127,7 @@ def _compulsory(prediction: CasePrediction, quantity: str) -> Number:
 def table(rows: Sequence[StateTraffic]) -> str:
     """A line for each step: state bytes predicted, and the ratios of those read and written."""
     head = f"{'step':40} {'sequences more':>14} {'predicted':>16} {'read':>8} {'written':>8}"
+    head += f" {'by leaves':>10}"
     return "\n".join(
         (
             head,
@@ -112,6 +135,7 @@ def table(rows: Sequence[StateTraffic]) -> str:
                 f"{row.label:40} {row.batch - row.least:>14} {row.predicted_bytes:>16,}"
                 f" {row.read_bytes / row.predicted_bytes:>8.4f}"
                 f" {row.written_bytes / row.predicted_bytes:>8.4f}"
+                f" {'-' if row.leaf_ratio is None else f'{row.leaf_ratio:.4f}':>10}"
                 for row in rows
             ),
         )

@@ -1,4 +1,12 @@
-"""The two errors meant for users: a mistake (field, value and rule) and a failure (its reason)."""
+"""The two errors meant for users: a mistake (field, value and rule) and a failure (its reason).
+
+And what a message tells users to type.
+"""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 LONG_BITS = 256  # integers longer than this are described, not printed
 MAX_SHOWN = 80  # characters of a value that a message repeats
@@ -22,3 +30,15 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):
         text = f"a {type(value).__name__}"
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - TAIL - 3]}...{text[-TAIL:]}"
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra beside sparsecost, for a shell where this process runs.
+
+    Python's path stands in it only below that folder, as after `make run`; else `python` is meant
+    to be that of the active environment.
+    """
+    python = "python"
+    with suppress(OSError, ValueError):  # no folder any more, or Python elsewhere
+        python = Path(os.path.abspath(sys.executable)).relative_to(Path.cwd()).as_posix()  # noqa: PTH100 - an environment's Python is a link
+    return f'{python} -m pip install "sparsecost[{extra}]"'

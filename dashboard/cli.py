@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from costmodel.errors import InputError, WorkError, shown
+from costmodel.errors import InputError, WorkError, install_command, shown
 
-NO_STREAMLIT = 'dashboard needs streamlit; install it with: pip install "sparsecost[dashboard]"'
+NO_STREAMLIT = f"dashboard needs streamlit; install it with: {install_command('dashboard')}"
 ENTRY = Path(__file__).with_name("app") / "entry.py"
 MAX_UPLOAD_MB = 20  # a recording is a few MB
 OPTIONS = (  # a .streamlit folder is not installed with a package, so what matters stands here

@@ -13,12 +13,17 @@ from pathlib import Path
 
 from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.measured import Spread
+from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import load_recording
 from docs.fused_steps import fused_decode_steps
 
 FILE = Path(__file__).parents[1] / "costmodel" / "presets" / "claims" / "measured.csv"
 HEAD = ("model", "backend", "batch", "context", "routing", "quantity", "value", "source")
-QUANTITIES = {"graph_s": "time", "hbm_read_bytes": "counters", "energy_j": "energy"}  # their runs
+QUANTITIES: dict[str, RunName] = {
+    "graph_s": "time",
+    "hbm_read_bytes": "counters",
+    "energy_j": "energy",
+}
 FUSED_CONTEXT = 2048
 
 

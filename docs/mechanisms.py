@@ -40,9 +40,24 @@ OPTIONS: tuple[tuple[str, str, str], ...] = (  # kind, field, what it adds to th
     ("mla", "mla_use_nope", "no rotation; the cache keeps the rotary key's elements"),
     ("mla", "index_topk", "an indexer that scores all held tokens; pairs and reads of the best"),
     ("mla", "shared_index", "no indexer of its own: the choice of the last one before it"),
+    (
+        "compressed",
+        "compress_ratio",
+        "a compressor, and an entry of each m tokens beside the window",
+    ),
+    ("compressed", "index_topk", "an indexer that scores all entries; pairs and reads of the best"),
+    ("compressed", "keys_of_entries", "keys of the indexer are projections of entries"),
+    ("compressed", "shared_entries", "no compressor: reads the entries of an earlier layer"),
+    ("compressed", "shared_index", "no indexer of its own: the choice of the last one before it"),
+    (
+        "compressed",
+        "candidate_topk_blocks",
+        "later indexers score the best t blocks of entries alone",
+    ),
     ("moe", "shared_intermediate_size", "experts that every token runs, in all counts whole"),
     ("moe", "shared_expert_gate", "a matrix of D x 1, a sigmoid, a multiplication an element"),
-    ("moe", "scoring", "softmax or sigmoid over all experts, or over the chosen ones alone"),
+    ("moe", "scoring", "another function of all scores, or of the chosen ones alone"),
+    ("moe", "hash_vocab_size", "no top-k: k numbers of a table for each token id; a buffer"),
     ("moe", "weighted_input", "weights multiply what experts read: as many FLOPs"),
     ("moe", "score_correction_bias", "a parameter an expert, which is in the totals"),
     ("moe", "n_group", "a choice of groups before that of experts"),
@@ -73,10 +88,14 @@ def _with_kind(kind: type[LayerKind]) -> dict[str, int]:
 
 
 def _operators(name: str, kind: type[LayerKind]) -> list[Operator]:
-    """The operators of the first layer of a kind in a preset, in a decode step."""
+    """The operators of a layer of a kind in a preset that has the most, in a decode step."""
     operators = build_operators(_presets()[name], Workload(batch=1, context=CONTEXT).step())
-    layer = next(layer for layer, _ in _layers_of(_presets()[name]) if type(layer) is kind)
-    return [operator for operator in operators if operator.layer_kind == layer]
+    by_layer = [
+        [operator for operator in operators if operator.layer_kind == layer]
+        for layer, _ in _layers_of(_presets()[name])
+        if type(layer) is kind
+    ]
+    return max(by_layer, key=len)
 
 
 def _example(kind: type[LayerKind]) -> str:
@@ -115,7 +134,7 @@ def _numbers(name: str, kind: type[LayerKind]) -> str:
     """One layer of the example: parameters, FLOPs of a token, and what it keeps."""
     operators, model = _operators(name, kind), _presets()[name]
     step = Workload(batch=1, context=CONTEXT).step()
-    layer = next(layer for layer, _ in _layers_of(model) if type(layer) is kind)
+    layer = operators[0].layer_kind
     weights = sum(weight.parameters for weight, _ in stored_weights(operators))
     facts = [
         f"{weights:,} parameters",

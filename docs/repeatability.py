@@ -57,7 +57,7 @@ def _made_twice() -> list[RecordingPair]:
 
 def _model_differences(first: Recording, again: Recording) -> list[str]:
     """What is measured otherwise: fields of the attention, with both values."""
-    one, two = asdict(first.model.attention), asdict(again.model.attention)
+    one, two = asdict(first.model)["attention"], asdict(again.model)["attention"]
     return [f"`{name}`: {one[name]}, then {two[name]}" for name in one if one[name] != two[name]]
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from statistics import median
 
+from benchmarks.state_traffic import RECORDING, state_traffic
+from costmodel.recordings.recording import load_recording
 from docs.error_measures import Errors, errors_of
 from docs.markdown import markdown
 from docs.recorded import (
@@ -267,10 +269,25 @@ def _by_leaf(leaves: Sequence[tuple[str, str]], cell: Callable[[str, str, int], 
     return markdown(("leaf", "model", "batch 1", "4", "16", "64", "256"), rows, text=2)
 
 
+def states() -> str:
+    """What states moved in steps of a small hybrid model, over what is predicted."""
+    rows = [
+        (
+            f"{row.batch}", f"{row.predicted_bytes:,}",
+            f"{row.read_bytes / row.predicted_bytes:.4f}",
+            f"{row.written_bytes / row.predicted_bytes:.4f}",
+            "-" if row.leaf_ratio is None else f"{row.leaf_ratio:.4f}",
+        )
+        for row in state_traffic(load_recording(RECORDING))
+    ]  # fmt: skip
+    head = ("sequences", "state of all but one (bytes)", "read", "written", "read, by leaf")
+    return markdown(head, rows, text=0)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
         *(pair_steps, self_check, agreement, errors, kinds, repeat),
-        *(pairs, mbu, routing, tiles, rates, prompts),
+        *(pairs, mbu, routing, tiles, rates, prompts, states),
     )
 }

@@ -3,9 +3,10 @@
 Three parts of a page are generated; the rest is written by hand.
 
 - A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`,
-  `docs.claims`, `docs.collectives`, `docs.fused_steps`, `docs.host_tables`, `docs.mechanisms`,
-  `docs.ngram_rows`, `docs.pair_summary`, `docs.pair_tables`, `docs.public_tables`,
-  `docs.several_gpus` or `docs.three_ways`, or what a command of `COMMANDS` prints.
+  `docs.claims`, `docs.collectives`, `docs.command_reference`, `docs.fused_steps`,
+  `docs.host_tables`, `docs.mechanisms`, `docs.ngram_rows`, `docs.pair_summary`,
+  `docs.pair_tables`, `docs.public_tables`, `docs.several_gpus` or `docs.three_ways`, or what a
+  command of `COMMANDS` prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
 - A `console` block whose first line is its only command: what that command prints. A block of
   several commands lists them without output.
@@ -22,6 +23,7 @@ from docs.claims import TABLES as CLAIMS
 from docs.claims import claims_values
 from docs.collectives import TABLES as COLLECTIVES
 from docs.collectives import collective_values
+from docs.command_reference import TABLES as COMMAND_REFERENCE
 from docs.commands import printed
 from docs.fused_steps import TABLES as FUSED_TABLES
 from docs.fused_steps import fused_values
@@ -86,6 +88,7 @@ def _block(name: str) -> str:
         return printed(COMMANDS[name])
     tables = TABLES | FUSED_TABLES | HOST_TABLES | MECHANISMS | NGRAM_TABLES | PAIR_TABLES
     tables |= PAIR_SUMMARY | PUBLIC_TABLES | THREE_WAYS_TABLES | COLLECTIVES | MESHES | CLAIMS
+    tables |= COMMAND_REFERENCE
     return tables[name]()
 
 

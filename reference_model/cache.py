@@ -100,6 +100,15 @@ class LayerCache:
         """Bytes of one token of one sequence."""
         return sum(t.shape[1] * t.shape[3] * t.element_size() for t in self.kv)
 
+    def held_bytes(self, tokens: int) -> int:
+        """Bytes of `tokens` tokens of each sequence; with a window at most W."""
+        return len(self.keys) * self.token_bytes * min(tokens, self.window or tokens)
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Bytes of all slots, used or not."""
+        return len(self.keys) * self.token_bytes * self.slots
+
 
 @dataclass(kw_only=True)
 class Cache:
@@ -117,6 +126,8 @@ class Cache:
     shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     # what the last indexer of a step chose, for layers that share it: (tokens, mask) or None: all
     choice: tuple[Tensor, Tensor] | None = None
+    # the entries among which later indexers choose, by the layer that has them: (entries, mask)
+    candidates: dict[int, tuple[Tensor, Tensor] | None] = field(default_factory=dict)
     position: Tensor | None = None  # [1] int64 in static mode: the position of the new token
     masks: dict[int, Tensor] = field(default_factory=dict)  # by slots: [1, 1, 1, C] additive
     chunk_masks: dict[int, Tensor] = field(default_factory=dict)  # of layers that restart
@@ -127,15 +138,12 @@ class Cache:
         return [layer for layer in self.layers if isinstance(layer, LayerCache)]
 
     def held_bytes(self, tokens: int) -> int:
-        """KV bytes of `tokens` tokens of each sequence; a layer with a window holds at most W."""
-        return sum(
-            self.batch * layer.token_bytes * min(tokens, layer.window or tokens)
-            for layer in self.kv_layers
-        )
+        """KV bytes of `tokens` tokens of each sequence."""
+        return sum(layer.held_bytes(tokens) for layer in self.kv_layers)
 
     def allocated_bytes(self) -> int:
         """KV bytes of all slots, used or not."""
-        return sum(self.batch * layer.token_bytes * layer.slots for layer in self.kv_layers)
+        return sum(layer.allocated_bytes for layer in self.kv_layers)
 
     def state_bytes(self) -> int:
         """Bytes of the fixed states of all sequences."""

@@ -16,7 +16,7 @@ from costmodel.backends import kernels_of
 from costmodel.cli.options import IgnoreKeyOpt, JsonOpt, ModelArg
 from costmodel.cli.typed_models import typed_models
 from costmodel.costs.operators import build_operators
-from costmodel.errors import InputError, WorkError
+from costmodel.errors import InputError, WorkError, install_command
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_count
 from costmodel.inputs.workload import MAX_BATCH, MAX_NEW_TOKENS, Backend, Workload
@@ -28,7 +28,7 @@ from reference_model.generate_report import document, table
 if TYPE_CHECKING:
     from reference_model.generate import Generated
 
-NO_TORCH = 'generate needs torch; install it with: pip install "sparsecost[gpu]"'
+NO_TORCH = f"generate needs torch; install it with: {install_command('gpu')}"
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # torch's words, on a CPU
 
 Device = Literal["cpu", "cuda"]

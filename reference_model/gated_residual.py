@@ -12,40 +12,7 @@ from torch import Tensor, nn
 
 from costmodel.layers.gated_residual import GatedResidual
 from reference_model.leaf import NORM_EPS, Factory, Leaf
-
-
-class Expand(Leaf):
-    """The embedded token as each of the streams."""
-
-    def __init__(self, streams: int) -> None:
-        super().__init__()
-        self.streams = streams
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] to [B, T, c D]."""
-        return x.repeat(1, 1, self.streams)
-
-
-def joined(stream: Tensor, *adds: Tensor) -> Tensor:
-    """The streams [B, T, c D] with what waits.
-
-    That is nothing, a vector for each stream [B, T, c D], or a sublayer's output [B, T, D] and its
-    gains [B, T, c].
-    """
-    if not adds:
-        return stream
-    if len(adds) == 1:
-        return stream + adds[0]
-    output, gains = adds
-    return stream + (gains[..., None] * output[..., None, :]).flatten(-2)
-
-
-class GatedJoin(Leaf):
-    """Adds what waits to the streams, for a layer that reads these themselves."""
-
-    def forward(self, stream: Tensor, *adds: Tensor) -> Tensor:
-        """Streams [B, T, c D], and what waits, to the new streams."""
-        return joined(stream, *adds)
+from reference_model.residual_streams import joined
 
 
 class Gather(Leaf):
@@ -56,14 +23,14 @@ class Gather(Leaf):
     up: nn.Parameter
     gains: nn.Parameter | None
 
-    def __init__(self, factory: Factory, config: GatedResidual, *, gains: bool = True) -> None:
+    def __init__(self, factory: Factory, config: GatedResidual, *, sublayer: bool = True) -> None:
         super().__init__()
         c, d, r = config.hc_count, factory.hidden_size, config.hc_lowrank
         self.streams = c
         self.register("norm", factory.filled(c, d, value=1.0), "norm")
         self.register("down", factory.normal(r, c * d), "residual")
         self.register("up", factory.normal(c * d, r), "residual")
-        if gains:
+        if sublayer:
             self.register("gains", factory.normal(c, c * d), "residual")
         else:
             self.gains = None

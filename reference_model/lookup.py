@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.base import MemoryKind
 from reference_model.cache import Cache, LayerState, Room
-from reference_model.gated_residual import GatedJoin
 from reference_model.layers import Join, TokenHistory
 from reference_model.leaf import Factory, Leaf
 from reference_model.registry import module_of
+from reference_model.residual_streams import StreamJoin
 from reference_model.value_tables import row_values
 
 
@@ -101,7 +101,7 @@ class LookUps:
         self._behind: dict[int, str] = {}
         self._beside: torch.cuda.Stream | None = None  # of fetches
         self._waits = config.altup is None  # AltUp adds at the end of each block
-        self._gated = config.gated_residual is not None
+        self._several = config.residual_streams is not None
         self._held: Any = None  # what the last step fetched: its memory is in use until it ends
         kinds = [memory for memory in config.memory if memory.position != "beside_ffn"]
         if any(kind.past_ids for kind in kinds):
@@ -121,7 +121,7 @@ class LookUps:
             setattr(block, kind.attribute, layer)
             behind = kind.position == "behind_block"
             if self._waits and (number or behind):  # nothing waits before the first block
-                setattr(block, f"{kind.attribute}_join", GatedJoin() if self._gated else Join())
+                setattr(block, f"{kind.attribute}_join", StreamJoin() if self._several else Join())
             places[number] = kind.attribute
 
     def new_states(self, room: Room) -> dict[str, LayerState]:
@@ -189,7 +189,8 @@ class LookUps:
         if adds:
             stream = getattr(block, f"{attribute}_join")(stream, *adds)
         state = cache.memories.get(f"{number}.{attribute}")
-        return stream, [getattr(block, attribute)(stream, known, state)]
+        of_next = adds[3:] if self._several else []  # no part of what the join has added
+        return stream, [getattr(block, attribute)(stream, known, state), *of_next]
 
     def _block(self, number: int) -> nn.Module:
         block: nn.Module = self._blocks[number]

@@ -37,11 +37,11 @@ class LatentNorm(Leaf):
     kv_norm: nn.Parameter
     q_norm: nn.Parameter  # where the query is compressed
 
-    def __init__(self, factory: Factory, config: LatentAttention) -> None:
+    def __init__(self, factory: Factory, latent: int, query: int | None) -> None:
         super().__init__()
-        self.register("kv_norm", factory.filled(config.kv_lora_rank, value=1.0), "norm")
-        if config.q_lora_rank is not None:
-            self.register("q_norm", factory.filled(config.q_lora_rank, value=1.0), "norm")
+        self.register("kv_norm", factory.filled(latent, value=1.0), "norm")
+        if query is not None:
+            self.register("q_norm", factory.filled(query, value=1.0), "norm")
 
     def forward(self, latent: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """Latent [..., c] and query [..., q] to both of them normalised."""
@@ -187,7 +187,7 @@ class LatentLayer(nn.Module):
             "attention",
             bias=c.attention_bias,
         )
-        self.latent_norm = LatentNorm(factory, c)
+        self.latent_norm = LatentNorm(factory, c.kv_lora_rank, c.q_lora_rank)
         if c.q_lora_rank is not None:
             self.q_up = Linear(factory, c.q_lora_rank, q_width, "attention")
         self.indexer = c.indexer

@@ -18,7 +18,9 @@ stream after its output block, which may be a later one. Memory layers at the he
 block, and at the model's input, are addressed by token ids: see `reference_model/lookup.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +30,19 @@ from costmodel.inputs.workload import Logits, Mla
 from reference_model.altup import AltUpBlock, AltUpEnds
 from reference_model.attention import AttentionLayer
 from reference_model.cache import NO_TOKEN, Cache, LayerCache, LayerState, Room
-from reference_model.gated_residual import Expand, Gather
+from reference_model.compressed_attention import CompressedLayer
+from reference_model.gated_residual import Gather
+from reference_model.hyper_connections import Connect
 from reference_model.layers import Embed, JoiningNorm, LmHead, Norm
 from reference_model.leaf import Factory, Leaf
 from reference_model.lookup import LookUps
 from reference_model.mla import LatentLayer
 from reference_model.registry import module_of
+from reference_model.residual_streams import Expand
 from reference_model.value_tables import TablesPlace, placed
+
+Fed: TypeAlias = Callable[[Tensor], Tensor]
+"""An FFN, given what it needs beside the hidden states [B, T, D]."""
 
 
 class Block(nn.Module):
@@ -48,13 +56,16 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.norms_behind = config.block == "norms_behind"
-        self.gated = config.gated_residual is not None
-        self.has_ffn_norm = fed and config.block == "serial" and not self.gated
+        several = config.residual_streams
+        normed = several is None or not several.replaces_norms
+        self.several = several is not None
+        self.has_ffn_norm = fed and config.block == "serial" and normed
         # leaves are listed in the order in which a step runs them
-        if config.gated_residual is not None:
-            self.attention_residual = Gather(factory, config.gated_residual)
-            self.ffn_residual = Gather(factory, config.gated_residual)
-        elif attention is not None and not self.norms_behind:
+        if several is not None:
+            self.attention_residual = _site(factory, config)
+            self.ffn_residual = _site(factory, config)
+        self.has_attention_norm = attention is not None and not self.norms_behind and normed
+        if self.has_attention_norm:
             self.attention_norm = Norm(factory, config)
         self.attention = attention
         post_norm = None if attention is None else _post_norm(factory, config)
@@ -79,7 +90,7 @@ class Block(nn.Module):
         return cache
 
     def forward(
-        self, stream: Tensor, adds: list[Tensor], cache: Cache, index: int
+        self, stream: Tensor, adds: list[Tensor], cache: Cache, index: int, ids: Tensor
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
         """One block of one step; all tensors are [B, T, D].
 
@@ -88,16 +99,17 @@ class Block(nn.Module):
             adds: What waits to be added to it.
             cache: The caches of all layers.
             index: This block's number.
+            ids: Token ids [B, T], for what they address.
 
         Returns:
             The stream, the FFN's output that waits to be added, and by their attributes the outputs
             of what stands beside the FFN: a memory layer, the FFN of a shortcut.
         """
-        ffn = getattr(self, self.own) if self.own else None
+        ffn = _given(getattr(self, self.own), ids) if self.own else None
         if self.norms_behind:
             return self._joined(stream, ffn, cache, index), [], {}
-        if self.gated:
-            return *self._gathered(stream, adds, ffn, cache, index), {}
+        if self.several:
+            return *self._mixed(stream, adds, ffn, cache, index), {}
         x = stream
         if self.attention is not None:
             stream, x = self.attention_norm(stream, *adds)
@@ -117,24 +129,28 @@ class Block(nn.Module):
             adds.append(out)
         beside = {"ffn": self.ffn, "moe": self.moe, "memory": self.memory}
         outputs = {
-            name: module(x)
+            name: _given(module, ids)(x)
             for name, module in beside.items()
             if module is not None and name != self.own
         }
         return stream, adds, outputs
 
-    def _gathered(
-        self, stream: Tensor, adds: list[Tensor], ffn: nn.Module | None, cache: Cache, index: int
+    def _mixed(
+        self, stream: Tensor, adds: list[Tensor], ffn: Fed | None, cache: Cache, index: int
     ) -> tuple[Tensor, list[Tensor]]:
-        """Streams [B, T, c D] after a block, and the FFN's output with its gains that wait."""
+        """Streams [B, T, c D] after a block, and what waits: the FFN's output and its weights."""
         assert self.attention is not None, "a rule of the model"
         assert ffn is not None, "a rule of the model"
-        stream, x, gains = self.attention_residual(stream, *adds)
+        stream, x, *weights = self.attention_residual(stream, *adds)
+        if self.has_attention_norm:
+            _, x = self.attention_norm(x)
         attended = self.attention(x, cache, index)
-        stream, x, of_ffn = self.ffn_residual(stream, attended, gains)
-        return stream, [ffn(x), of_ffn]
+        stream, x, *of_ffn = self.ffn_residual(stream, attended, *weights)
+        if self.has_ffn_norm:
+            _, x = self.ffn_norm(x)
+        return stream, [ffn(x), *of_ffn]
 
-    def _joined(self, stream: Tensor, ffn: nn.Module | None, cache: Cache, index: int) -> Tensor:
+    def _joined(self, stream: Tensor, ffn: Fed | None, cache: Cache, index: int) -> Tensor:
         """The stream after a block whose norms are of the sublayers' outputs alone."""
         assert self.attention is not None, "a rule of the model"
         assert self.post_attention_norm is not None, "a rule of the model"
@@ -143,6 +159,19 @@ class Block(nn.Module):
             assert self.post_ffn_norm is not None, "a rule of the model"
             stream, _ = self.post_ffn_norm(stream, ffn(stream))
         return stream
+
+
+def _given(ffn: nn.Module, ids: Tensor) -> Fed:
+    """The FFN with the token ids that say which experts it has, if they do."""
+    return partial(ffn, ids=ids) if getattr(ffn, "by_ids", False) else ffn
+
+
+def _site(factory: Factory, config: ModelConfig, *, sublayer: bool = True) -> Gather | Connect:
+    """What mixes several residual streams before a sublayer, or at the end of the model."""
+    if config.gated_residual is not None:
+        return Gather(factory, config.gated_residual, sublayer=sublayer)
+    assert config.hyper_connections is not None, "there are several streams"
+    return Connect(factory, config.hyper_connections, sublayer=sublayer)
 
 
 def _post_norm(factory: Factory, config: ModelConfig) -> Norm | None:
@@ -161,6 +190,7 @@ class ReferenceModel(nn.Module):
             beginning, beside the work before them. None: where tables stand in host memory.
     """
 
+    final_norm: Norm  # where the model has one
     tables: TablesPlace = "hbm"
     prefetch: bool | None = None
 
@@ -176,6 +206,9 @@ class ReferenceModel(nn.Module):
         for layer, source in config.cache_sources.items():
             assert source is not None, "a rule of the model"
             reader, owner = attentions[layer], attentions[source]
+            if isinstance(reader, CompressedLayer) and isinstance(owner, CompressedLayer):
+                reader.source, owner.lends = source, True
+                continue
             assert isinstance(reader, AttentionLayer)
             assert isinstance(owner, AttentionLayer)
             reader.rope.source, owner.rope.lends = source, True
@@ -200,10 +233,10 @@ class ReferenceModel(nn.Module):
                 )
                 self.output_blocks[block] = output
         self.residual_expand: Expand | None = None
-        if config.gated_residual is not None:
-            self.residual_expand = Expand(config.gated_residual.streams)
-            self.final_residual = Gather(factory, config.gated_residual, gains=False)
-        else:
+        if (several := config.residual_streams) is not None:
+            self.residual_expand = Expand(several.streams)
+            self.final_residual = _site(factory, config, sublayer=False)
+        if several is None or not several.replaces_norms:
             self.final_norm = Norm(factory, config)
         tied = self.embed.weight if config.tie_word_embeddings else None
         self.lm_head = LmHead(factory, config.vocab_size, tied, softcap=config.logit_softcap)
@@ -294,13 +327,18 @@ class ReferenceModel(nn.Module):
                 module.mode = mode
 
     def _expanded(self, stream: Tensor) -> Tensor:
-        """The embedded tokens [B, T, D] as each of several gated streams, if there are such."""
+        """The embedded tokens [B, T, D] as each of several streams, if there are such."""
         return stream if self.residual_expand is None else self.residual_expand(stream)
 
-    @property
-    def final(self) -> Leaf:
-        """What stands before the LM head: a norm, or the last site of gated residual streams."""
-        return self.final_norm if self.residual_expand is None else self.final_residual
+    def _final(self, stream: Tensor, adds: list[Tensor]) -> Tensor:
+        """What the LM head reads, [B, T, D]: a norm of the stream, or of a collapse of several."""
+        several = self.config.residual_streams
+        if several is not None:
+            _, stream = self.final_residual(stream, *adds)
+            adds = []
+        if several is None or not several.replaces_norms:
+            _, stream = self.final_norm(stream, *adds)
+        return stream
 
     def forward(self, ids: Tensor, cache: Cache, *, logits: Logits = "last") -> Tensor:
         """One step: T new tokens of each sequence, after those that the cache holds.
@@ -327,7 +365,7 @@ class ReferenceModel(nn.Module):
                 streams = block.altup.predict(streams)
                 stream, adds = streams[0], []
             stream, adds = self.look_ups.before(index, (stream, adds), known, cache)
-            stream, adds, beside = block(stream, adds, cache, index)
+            stream, adds, beside = block(stream, adds, cache, index, ids)
             for name, output in beside.items():
                 blocks = self.output_blocks if name == "memory" else self.shortcut_blocks
                 waiting.setdefault(blocks[index], []).append(output)
@@ -342,7 +380,7 @@ class ReferenceModel(nn.Module):
             stream = self.altup.merge(streams)
         if logits == "last":
             stream, adds = stream[:, -1:], [add[:, -1:] for add in adds]
-        _, x = self.final(stream, *adds)
+        x = self._final(stream, adds)
         if cache.position is None:
             cache.length += ids.shape[1]
         out: Tensor = self.lm_head(x)

@@ -5,6 +5,8 @@ all experts in two launches, each reading only the weights of experts that some 
 borders between the groups stay on the device: the host waits for nothing, so a step can be a CUDA
 graph. Shared experts, which every token runs, are an ordinary feed-forward layer beside them.
 
+Where a table says which experts a token id has, the router's scores only weigh these.
+
 Experts may work in a latent space, to which one projection leads and from which another leads
 back. Behind the E experts there may be Z that return their input: their pairs are sorted to the
 end, where no group reads them.
@@ -45,6 +47,7 @@ class Router(Selector):
     bias: nn.Parameter | None
     score_correction_bias: nn.Parameter  # both where the configuration has them
     score_correction: Tensor
+    expert_ids: Tensor  # [V, k], where a table of token ids chooses
 
     def __init__(self, factory: Factory, config: MoeFfn) -> None:
         super().__init__("experts", population=config.choices, draws=config.num_experts_per_tok)
@@ -57,20 +60,30 @@ class Router(Selector):
             self.bias = None
         if config.score_correction_bias:
             self.register("score_correction_bias", factory.filled(e, value=0.0), "router")
+        if config.image_correction_bias:  # of tokens that this model does not have
+            self.register("image_correction_bias", factory.filled(e, value=0.0), "router")
         if config.score_correction_buffer:
             zeros = torch.zeros(e, device=factory.device, dtype=torch.float32)
             self.register_buffer("score_correction", zeros)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [N, D] to the weights and the indices of the selected experts, [N, k] each."""
+        if config.hash_vocab_size is not None:
+            self.register_buffer("expert_ids", self._table(factory, config.hash_vocab_size))
+
+    def _table(self, factory: Factory, ids: int) -> Tensor:
+        """The experts of each token id [V, k]: k different ones, drawn evenly."""
+        e, k = self.config.choices, self.config.num_experts_per_tok
+        if factory.device.type == "meta":
+            return torch.empty(ids, k, device=factory.device, dtype=torch.int64)
+        drawn = torch.rand(ids, e, device=factory.device, generator=factory.generator)
+        return drawn.topk(k, dim=-1).indices
+
+    def forward(self, x: Tensor, ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Tokens [N, D] to the weights and the indices of the selected experts, [N, k] each.
+
+        Their ids [N] say which, where a table does.
+        """
         c = self.config
-        logits = nn.functional.linear(x, self.weight, self.bias).float()
-        if c.scoring == "softmax":
-            scores = logits.softmax(-1)
-        elif c.scoring == "sigmoid":
-            scores = logits.sigmoid()
-        else:
-            scores = logits
+        scores = self._scores(nn.functional.linear(x, self.weight, self.bias).float())
         ranked = scores
         if c.score_correction_bias:
             ranked = ranked + self.score_correction_bias.float()
@@ -80,7 +93,11 @@ class Router(Selector):
             ranked = self._limited(ranked)
         if self.synthetic_choice is not None:  # replaces groups and corrections too
             ranked = self.synthetic_choice[: ranked.shape[0]]
-        indices = ranked.topk(c.num_experts_per_tok, dim=-1).indices
+        if c.hash_vocab_size is not None and self.synthetic_choice is None:
+            assert ids is not None, "a table of ids chooses"
+            indices = self.expert_ids[ids]
+        else:
+            indices = ranked.topk(c.num_experts_per_tok, dim=-1).indices
         weights = scores.gather(-1, indices)
         if c.scoring == "softmax_of_chosen":
             weights = weights.softmax(-1)
@@ -90,6 +107,17 @@ class Router(Selector):
             weights = weights / weights.sum(-1, keepdim=True)
         self.selected = indices
         return weights.to(x.dtype), indices
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        """The scores of all experts [N, E], but where only those of the chosen ones are made."""
+        scoring = self.config.scoring
+        if scoring == "softmax":
+            return logits.softmax(-1)
+        if scoring == "sigmoid":
+            return logits.sigmoid()
+        if scoring == "sqrtsoftplus":
+            return nn.functional.softplus(logits).sqrt()
+        return logits
 
     def _limited(self, ranked: Tensor) -> Tensor:
         """Group-limited routing: scores [N, E] outside the best groups become minus infinity.
@@ -231,14 +259,15 @@ class MoeLayer(nn.Module):
             )
             self.shared_down = Linear(factory, self.shared, d, "shared_experts", bias=bias)
         self.shared_gate = SharedGate(factory) if config.shared_expert_gate else None
+        self.by_ids = config.hash_vocab_size is not None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
+    def forward(self, x: Tensor, ids: Tensor | None = None) -> Tensor:
+        """[B, T, D] to [B, T, D]; token ids [B, T] choose the experts where `by_ids` says so."""
         flat = x.flatten(0, -2)
         shared = self.shared_down(self.shared_gate_up(flat)) if self.shared else None
         if self.shared_gate is not None:
             shared = self.shared_gate(flat, shared)
-        choice = self.router(flat)
+        choice = self.router(flat, None if ids is None else ids.flatten())
         if self.latent:
             inner = self.experts(self.latent_down(flat), *choice, None)
             result: Tensor = self.latent_up(inner, shared)

@@ -64,8 +64,8 @@ def attend(
         scale: Of the scores, such as 1 / sqrt(d).
         window: How many tokens a token sees, itself among them; None: all before it.
         chunk: The tokens of a chunk, outside which a token sees nothing; None: there are none.
-        mask: Additive [1, 1, 1, L], of static decode, or [B, 1 or H, 1, L]; it replaces causality,
-            window, chunk. None: causal, the new tokens being the last T of L.
+        mask: Additive [1, 1, 1, L], of static decode, or [B, 1 or H, 1 or T, L]; it replaces
+            causality, window, chunk. None: causal, the new tokens being the last T of L.
         sinks: [H]: a score for each head that takes part in the softmax and has no value, so that
             a head may attend to nothing. Source: gpt-oss, arXiv 2508.10925.
         softcap: Whether scores are kept within `SCORE_CAP`; no fused kernel of PyTorch does it.
@@ -102,7 +102,15 @@ def attend(
         )
 
 
-def attend_to_chosen(q: Tensor, k: Tensor, v: Tensor, choice: Choice, *, scale: float) -> Tensor:
+def attend_to_chosen(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    choice: Choice,
+    *,
+    scale: float,
+    sinks: Tensor | None = None,
+) -> Tensor:
     """`attend` of each query over tokens of its own, gathered first: B T queries of one sequence.
 
     Args:
@@ -111,6 +119,7 @@ def attend_to_chosen(q: Tensor, k: Tensor, v: Tensor, choice: Choice, *, scale: 
         v: [B, K, L, dv].
         choice: Tokens [B, T, n] for all heads, or [B, T, K, n]; an additive mask of that shape.
         scale: Of the scores.
+        sinks: As in `attend`.
 
     Returns:
         [B, H, T, dv].
@@ -124,7 +133,7 @@ def attend_to_chosen(q: Tensor, k: Tensor, v: Tensor, choice: Choice, *, scale: 
     hidden = mask.flatten(0, 1)[:, :, None]
     if choices > 1:
         hidden = hidden.repeat_interleave(q.shape[1] // choices, dim=1)
-    out = attend(single, keys, values, scale=scale, mask=hidden)
+    out = attend(single, keys, values, scale=scale, mask=hidden, sinks=sinks)
     return out.view(batch, new, q.shape[1], -1).transpose(1, 2)
 
 

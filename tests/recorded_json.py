@@ -10,8 +10,9 @@ from costmodel.recordings.folders import SHIPPED
 from docs.write import ROOT
 from tests.committed import FIRST
 
-COMPARISON, MEASURING = (
-    (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("comparison.md", "measuring.md")
+COMPARISON, MEASURING, ACCURACY = (
+    (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for page in ("comparison.md", "measuring.md", "accuracy.md")
 )
 SMALL, LARGE = ("olmoe-227m-1.2b", "ultramemv2-227m-1.2b"), ("olmoe-1b-7b", "ultramemv2-1b-7b")
 RUN_OF = {

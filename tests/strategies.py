@@ -14,9 +14,11 @@ from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.gated_residual import GatedResidual
+from costmodel.layers.hyper_connections import HyperConnections
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
@@ -31,6 +33,7 @@ from costmodel.layers.per_layer_embedding import PerLayerEmbedding
 from costmodel.layers.primitives import Activation
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.qsa import PooledKeyAttention
+from costmodel.layers.residual_streams import ResidualStreams
 from costmodel.layers.short_conv import ShortConv
 from costmodel.layers.ultramem import UltraMem
 from costmodel.routing.popularity import Routing, Uniform, Zipf
@@ -132,6 +135,36 @@ def pooled_keys(draw: st.DrawFn) -> MixerKind:
     )
 
 
+@st.composite
+def compressed(draw: st.DrawFn) -> MixerKind:
+    groups, ratio = draw(st.integers(1, 3)), draw(st.none() | st.integers(1, 4))
+    index: dict[str, Any] = {}
+    if ratio is not None and draw(flags):
+        index = {
+            "index_topk": draw(st.integers(1, 5)),
+            "index_n_heads": draw(st.integers(2, 3)),
+            "index_head_dim": draw(widths),
+            "keys_of_entries": draw(flags),
+        }
+        if draw(flags):
+            index["candidate_topk_blocks"] = draw(st.integers(1, 3))
+            index["candidate_block_size"] = draw(st.integers(1, 3))
+    return CompressedAttention(
+        num_attention_heads=groups * draw(st.integers(1, 3)),
+        head_dim=draw(widths),
+        q_lora_rank=draw(widths),
+        qk_rope_head_dim=4,
+        o_groups=groups,
+        o_lora_rank=draw(widths),
+        sliding_window=draw(st.none() | st.integers(1, 8)),
+        compress_ratio=ratio,
+        overlapping=ratio is not None and draw(flags),
+        query_norm=draw(flags),
+        position_bias=draw(flags),
+        **index,
+    )
+
+
 short_conv: st.SearchStrategy[MixerKind] = st.builds(
     ShortConv, conv_L_cache=st.integers(2, 5), conv_bias=flags
 )
@@ -181,7 +214,7 @@ recurrent = short_conv | gated_delta_net() | kimi_delta_attention | mamba2()
 side_by_side: st.SearchStrategy[MixerKind] = st.builds(
     AttentionAndMamba2, attention=gqa(), mamba=mamba2()
 )
-attentions = gqa() | block_sparse() | pooled_keys() | mla | recurrent | side_by_side
+attentions = gqa() | block_sparse() | pooled_keys() | compressed() | mla | recurrent | side_by_side
 
 activations = st.sampled_from(get_args(Activation))
 dense: st.SearchStrategy[FfnKind] = st.builds(
@@ -211,6 +244,7 @@ def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
         weighted_input=draw(flags),
         norm_topk_prob=draw(flags),
         score_correction_bias=correction,
+        image_correction_bias=correction and draw(flags),
         n_group=groups,
         topk_group=kept,
         group_score_experts=draw(st.integers(1, size)),
@@ -220,6 +254,21 @@ def moe(draw: st.DrawFn, *, multiple_of: int = 1) -> FfnKind:
 
 
 ffns = dense | moe()
+
+
+def chosen_by_ids(ffn: FfnKind, vocab_size: int) -> FfnKind:
+    """The experts, chosen by a table of token ids in place of their scores; no others."""
+    if not isinstance(ffn, MoeFfn):
+        return ffn
+    return replace(
+        ffn,
+        n_group=1,
+        topk_group=1,
+        score_correction_bias=False,
+        image_correction_bias=False,
+        score_correction_buffer=False,
+        hash_vocab_size=vocab_size,
+    )
 
 
 @st.composite
@@ -320,7 +369,14 @@ def ngram(draw: st.DrawFn, layers: str) -> MemoryKind:
 
 
 altups = st.builds(AltUp, altup_num_inputs=st.integers(2, 4))
-gated_residuals = st.builds(GatedResidual, hc_count=st.integers(2, 4), hc_lowrank=widths)
+several_streams = st.builds(
+    GatedResidual, hc_count=st.integers(2, 4), hc_lowrank=widths
+) | st.builds(
+    HyperConnections,
+    hc_mult=st.integers(2, 4),
+    hc_sinkhorn_iters=st.integers(1, 3),
+    single_pass=flags,
+)
 laurels = st.builds(Laurel, laurel_rank=widths)
 towers = st.sampled_from(
     [
@@ -387,13 +443,14 @@ def shortcuts(
     return (Shortcut(layers=str(layer), skips=skips, ffn=second),)
 
 
-def with_gated_streams(model: ModelConfig, gates: GatedResidual) -> ModelConfig:
-    """The model with gated residual streams in place of what cannot stand beside them."""
+def with_streams(model: ModelConfig, several: ResidualStreams) -> ModelConfig:
+    """The model with several residual streams in place of what cannot stand beside them."""
     tables = [table for table in model.memory if isinstance(table, Ngram)]
     return replace(
         model,
-        gated_residual=gates,
-        memory=tuple(replace(table, streams=gates.streams, per_stream=True) for table in tables),
+        gated_residual=several if isinstance(several, GatedResidual) else None,
+        hyper_connections=several if isinstance(several, HyperConnections) else None,
+        memory=tuple(replace(table, streams=several.streams, per_stream=True) for table in tables),
         shortcuts=(),
         block="serial",
         norm="rms",
@@ -412,7 +469,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
     num_layers, hidden = draw(st.integers(1, 4)), draw(widths) * multiple_of
     ffns = dense | moe(multiple_of=multiple_of)
     last = num_layers - 1
-    own, attention = draw(ffns), draw(attentions)
+    own, attention, vocab_size = draw(ffns), draw(attentions), draw(st.integers(2, 30))
+    own = chosen_by_ids(own, vocab_size) if draw(flags) else own
     memory: list[MemoryKind] = []
     kind = draw(st.sampled_from(["none", "ultramem", "product_key", "peer", "ngram", "two"]))
     where = draw(st.sampled_from(["all", "0", str(last), f"0-{last}/2", f"0:{last}"]))
@@ -446,7 +504,7 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         name="random",
         source="hypothesis",
         hidden_size=hidden,
-        vocab_size=draw(st.integers(2, 30)),
+        vocab_size=vocab_size,
         num_hidden_layers=num_layers,
         tie_word_embeddings=draw(flags),
         attention=attention,
@@ -462,8 +520,8 @@ def models(draw: st.DrawFn, *, multiple_of: int = 1) -> ModelConfig:
         logit_softcap=draw(flags),
         towers=draw(towers),
     )
-    gates = None if halves else draw(st.none() | st.none() | gated_residuals)
-    return model if gates is None else with_gated_streams(model, gates)
+    several = None if halves else draw(st.none() | st.none() | several_streams)
+    return model if several is None else with_streams(model, several)
 
 
 KV_DTYPES = ["fp32", "bf16", "fp16", "fp8", "int8", "int4", "int4:32", "fp8:16", "fp8:tensor"]

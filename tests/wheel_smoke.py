@@ -1,8 +1,10 @@
-"""Proof that the wheel alone gives a working `sparsecost predict`.
+"""Proof that the wheel alone predicts, and with its extra `dashboard` serves every page.
 
 Runs the README's two commands, which build the wheel and install it with nothing but its own
 requirements, into a fresh environment outside the checkout, and predicts there. A preset left out
-of the wheel, a requirement not declared, or a heavy library pulled in fails it.
+of the wheel, a requirement not declared, or a heavy library pulled in fails it. The README's third
+command adds the extra: each page then has the title that it has in the checkout, and none needs
+torch.
 Run: `python -m tests.wheel_smoke` (needs a package index).
 """
 
@@ -14,12 +16,30 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.browser.server import serving
+
 ROOT = Path(__file__).parents[1]
 INSTALL = ("pip wheel . --no-deps --wheel-dir dist", "pip install dist/sparsecost-*.whl")
 PUBLIC = ["reproduce", "--public", "--json"]
 VALIDATE = ["validate", "h200-olmoe-1b-7b", "--json"]
 PREDICT = ["predict", "olmoe-1b-7b", "--batch", "16", "--context", "2048", "--json"]
 NOT_NEEDED = ("pandas", "plotly", "pyarrow", "streamlit", "torch")
+WITH_DASHBOARD = 'pip install "sparsecost[dashboard]"'
+PAGES = """
+import json
+from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
+from dashboard.app import entry
+seen = {}
+for index, (name, *_) in enumerate(entry.PAGES):
+    at = AppTest.from_file(entry.__file__, default_timeout=300)
+    at._page_hash = calc_hash(name if index else "")
+    at.run()
+    failed = [fault.message for fault in at.exception]
+    assert not failed, (name, failed)
+    seen[name] = [title.value for title in at.title]
+print(json.dumps(seen))
+"""
 FIND_INSTALLED = (
     "import importlib.util, sys; print(*filter(importlib.util.find_spec, sys.argv[1:]))"
 )
@@ -54,9 +74,23 @@ def smoke(folder: Path) -> str:
     assert public["by_model"], "the wheel has no public measurements"
     check: list[str | Path] = [env / "bin" / "sparsecost", *VALIDATE]
     assert json.loads(run(*check, cwd=folder))["errors"], "the wheel has no recordings"
+    run(*pip, *shlex.split(WITH_DASHBOARD)[1:], cwd=folder)
+    _smoke_dashboard(env / "bin", folder)
     return wheel.name
+
+
+def _smoke_dashboard(bins: Path, folder: Path) -> None:
+    """All pages are drawn as in the checkout, without torch, and the command serves."""
+    assert not run(bins / "python", "-I", "-c", FIND_INSTALLED, "torch", cwd=folder).strip()
+    with serving(folder, bins / "sparsecost") as server:
+        assert server.url  # it answered
+    pages = json.loads(run(bins / "python", "-I", "-c", PAGES, cwd=folder).splitlines()[-1])
+    here = json.loads(run(sys.executable, "-c", PAGES, cwd=ROOT).splitlines()[-1])
+    assert pages == here, "the dashboard of the wheel answers otherwise than that of the checkout"
+    assert all(pages.values()), "a page has no title"
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        print(f"{smoke(Path(folder))} alone predicts, without {', '.join(NOT_NEEDED)}")
+        print(f"{smoke(Path(folder))} alone predicts, without {', '.join(NOT_NEEDED)};")
+        print("with its extra dashboard all pages open, without torch")

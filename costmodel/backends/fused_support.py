@@ -181,14 +181,24 @@ def _ffn_refusal(layer: DenseFfn | MoeFfn) -> str | None:
 
 def _experts_refusal(layer: MoeFfn) -> str | None:
     """Why there are no kernels for a layer of experts, whatever its widths."""
-    if layer.moe_latent_size is not None:
-        return "has no kernels for experts in a latent space"
-    if layer.zero_expert_num or layer.score_correction_buffer:
-        return "has no kernels for zero-computation experts, or a correction that is a buffer"
-    if layer.scoring == "sigmoid_of_chosen" or layer.weighted_input:
-        return "has no kernels for experts whose input is weighted by a sigmoid (Llama 4)"
-    if layer.shared_expert_gate:
-        return "has no kernels for a gate of the shared experts"
-    if layer.shared_intermediate_size and layer.expert_bias:
-        return "has no kernels for shared experts with biases"
+    by_ids = layer.scoring == "sqrtsoftplus" or layer.hash_vocab_size is not None
+    for has, what in (
+        (layer.moe_latent_size is not None, "experts in a latent space"),
+        (
+            layer.zero_expert_num or layer.score_correction_buffer,
+            "zero-computation experts, or a correction that is a buffer",
+        ),
+        (
+            layer.scoring == "sigmoid_of_chosen" or layer.weighted_input,
+            "experts whose input is weighted by a sigmoid (Llama 4)",
+        ),
+        (by_ids, "experts that token ids choose, or scores of sqrtsoftplus"),
+        (layer.shared_expert_gate, "a gate of the shared experts"),
+        (
+            layer.shared_intermediate_size and layer.expert_bias,
+            "shared experts with biases",
+        ),
+    ):
+        if has:
+            return f"has no kernels for {what}"
     return None

@@ -27,7 +27,7 @@ from costmodel.cli import (
 from costmodel.cli.plugins import PluginGroup
 from costmodel.errors import InputError, WorkError
 from costmodel.inputs.files import inputs_noted
-from costmodel.show.text import printable
+from costmodel.show.text import tell
 
 COMMANDS = (  # each with the example that ends its help, in the order of `sparsecost --help`
     (presets.models, presets.MODELS_EPILOG),
@@ -82,7 +82,7 @@ def run() -> None:
     except KeyboardInterrupt:  # outside of a command, which ends likewise
         sys.exit(INTERRUPTED)
     except (InputError, WorkError) as error:
-        sys.stderr.write(f"error: {printable(str(error))}\n")
+        tell(f"error: {error}")
         sys.exit(2 if isinstance(error, InputError) else 1)
     except OSError as error:  # of stdout: files that are read or written raise InputError
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The command `sparsecost sweep`: each combination of batch, context, routing, GPU and mesh."""
+"""The command `sparsecost sweep`: each combination of workloads, GPUs, meshes and set fields."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -47,6 +47,16 @@ def sweep(
     *,
     typed: TypedWorkload,
     ignore_key: IgnoreKeyOpt = None,
+    set_fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=LIST",
+            help="A number of the model: memory.knum=256,512 or memory.knum=256-1024/256; may be"
+            " repeated, every combination is costed. A field of attention, ffn or memory is set in"
+            " all layers that share its value, one of overrides.0.ffn in these alone.",
+        ),
+    ] = None,
     hardware: HardwareOpt = "h200",
     memory_fraction: MemoryFractionOpt = None,
     memory_reserve: MemoryReserveOpt = None,
@@ -56,12 +66,22 @@ def sweep(
         typer.Option(metavar="FILE", help="Write .csv, .json or .parquet instead of a table."),
     ] = None,
     as_json: JsonOpt = False,
+    nested: Annotated[
+        bool,
+        typer.Option(
+            "--nested", help="With --json: rows in the shape of predict's JSON, not dotted keys."
+        ),
+    ] = False,
     csv: CsvOpt = None,
     force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
-    """Every combination of batch, context, routing, GPU and mesh; each of those takes a list."""
-    from costmodel.questions.grid import aligned
+    """Every combination of batch, context, routing, GPU, mesh and numbers of the model.
+
+    Each of those takes a list.
+    """
+    from costmodel.inputs.set_fields import designs, parse_set
+    from costmodel.questions.grid import aligned, reasons, with_settings
     from costmodel.questions.sweep import MAX_POINTS
     from costmodel.questions.sweep import sweep as sweep_grid
     from costmodel.show.export import SUFFIXES, check_size, json_pieces, write_parts
@@ -69,6 +89,8 @@ def sweep(
 
     if out is not None and (as_json or as_markdown or csv is not None):
         raise InputError("output: --out, --json, --csv and --markdown exclude one another")
+    if nested and not as_json:
+        raise InputError("nested: goes with --json")
     file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
     if out is not None:
         file = OutputFile(path=out, force=force)
@@ -80,36 +102,38 @@ def sweep(
     calibrations = [calibrated(name, calibration) for name in gpu_names]
     batches, contexts = typed.batches(), typed.contexts
     meshes = typed.meshes()
-    points = len(models) * len(meshes) * len(batches) * len(contexts) * len(routings) * len(gpus)
+    lists = parse_set(set_fields or ())
+    configs = typed_models(models, ignore_key)
+    swept = [(model, *design) for model in configs for design in designs(model, lists)]
+    points = len(swept) * len(meshes) * len(batches) * len(contexts) * len(routings) * len(gpus)
     if points > MAX_POINTS:
         raise InputError(f"sweep={points}: a sweep has at most {MAX_POINTS:,} points")
-    configs = typed_models(models, ignore_key)
     made: list[Grid] = []
-    for model, mesh in product(configs, meshes):
-        made.append(
-            sweep_grid(
-                model,
-                typed.workload(
-                    batch=batches[0], context=contexts[0], routing=routings[0], mesh=mesh
-                ),
-                batches=batches,
-                contexts=contexts,
-                routings=routings,
-                hardwares=gpus,
-                calibrations=calibrations,
-                held_bytes=sum(grid.held_bytes for grid in made),
-            )
+    held_bytes = 0
+    for (_, values, model), mesh in product(swept, meshes):
+        grid = sweep_grid(
+            model,
+            typed.workload(batch=batches[0], context=contexts[0], routing=routings[0], mesh=mesh),
+            batches=batches,
+            contexts=contexts,
+            routings=routings,
+            hardwares=gpus,
+            calibrations=calibrations,
+            held_bytes=held_bytes,
         )
+        made.append(with_settings(grid, values))
+        held_bytes += grid.held_bytes
     grids = aligned(made)
     if file is not None:
         check_size(sum(grid.size for grid in grids), len(grids[0].table()) + 1, file)
-        of_grids = [model for model in configs for _ in meshes]
+        of_grids = [model for model, *_ in swept for _ in meshes]
         write_parts(_noted(grids, of_grids), file)
     elif as_json:
         sys.stdout.writelines(
             json_pieces(
                 (part for grid in grids for part in grid.parts()),
-                reasons={grid.model: grid.reasons for grid in grids},
+                nested=nested,
+                reasons=reasons(grids),
                 notes={model.name: list(model.notes) for model in configs},
             )
         )

@@ -1,12 +1,11 @@
 """The models that a command was given, with a line on stderr for each key that was ignored."""
 
-import sys
 from collections.abc import Sequence
 
 from costmodel.inputs.catalog import load_models
 from costmodel.inputs.hf.fields import IGNORED
 from costmodel.inputs.model import ModelConfig
-from costmodel.show.text import printable
+from costmodel.show.text import tell
 
 
 def typed_models(
@@ -27,4 +26,4 @@ def tell_ignored_keys(name: str, model: ModelConfig) -> None:
     """Write a line to stderr for each key of a model, shown as `name`, that was ignored."""
     for note in model.notes:
         if IGNORED in note:
-            sys.stderr.write(f"note: {printable(f'{name}: {note}')}\n")
+            tell(f"note: {name}: {note}")

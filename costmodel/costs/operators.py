@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 
 from costmodel.costs.placement import cached_share, check_names, placed_embedding, table_operators
 from costmodel.costs.storage import kind_operators, with_formats
-from costmodel.costs.streams import gated_sites, joins, stream_operators
+from costmodel.costs.streams import joins, mixing_sites, stream_operators
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.kernel_shape import Gemm
+from costmodel.layers.numbers import Number
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import RMS, SOFTCAP, NormForm, layer_norm, norm
 from costmodel.layers.site import Site
@@ -166,9 +167,10 @@ def _before(
 
     `adds` are those of each layer that has the sublayer, in order.
     """
-    if model.gated_residual is not None:
-        return gated_sites(model, model.gated_residual, f"{sublayer}_residual", adds, step)
-    norms, leaf, hidden_size = [], f"{sublayer}_norm", model.hidden_size
+    norms, leaf, hidden_size = list[Operator](), f"{sublayer}_norm", model.hidden_size
+    if (several := model.residual_streams) is not None:
+        norms = mixing_sites(model, several, f"{sublayer}_residual", adds, step)
+        adds = {} if several.replaces_norms else dict.fromkeys(adds, 0)
     for count in Counter(adds.values()):  # in order of first layer
         site = Site.of([i for i, waiting in adds.items() if waiting == count], hidden_size)
         norms.append(norm(leaf, site, step, form=form, residual_adds=count))
@@ -246,15 +248,8 @@ def _head(model: ModelConfig, step: Step, adds: int, form: NormForm) -> list[Ope
                 operations=3,
             ),
         )
-    final = norm("final_norm", site, step, form=form, residual_adds=adds, tokens=last)
-    gated = model.gated_residual
-    if gated is not None:
-        end = Site.of((), d, gated)
-        final = gated.gather(
-            "final_residual", end, step, waiting="output", tokens=last, gains=False
-        )
     return [
-        final,
+        *_final(model, step, adds, form, last),
         site.operator(
             "lm_head",
             kind="matmul",
@@ -277,3 +272,23 @@ def _head(model: ModelConfig, step: Step, adds: int, form: NormForm) -> list[Ope
             source="definition",
         ),
     ]
+
+
+def _final(
+    model: ModelConfig, step: Step, adds: int, form: NormForm, last: Number | None
+) -> list[Operator]:
+    """The final norm; where there are several residual streams, the site in its place or before."""
+    d, several = model.hidden_size, model.residual_streams
+    operators = []
+    if several is not None:
+        end = Site.of((), d, several)
+        operators = [
+            several.gather("final_residual", end, step, waiting="output", last=last is not None)
+        ]
+    if several is None or not several.replaces_norms:
+        waits = adds if several is None else 0
+        site = Site.of((), d)
+        operators.append(
+            norm("final_norm", site, step, form=form, residual_adds=waits, tokens=last)
+        )
+    return operators

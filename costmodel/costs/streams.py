@@ -4,8 +4,8 @@ from collections import Counter
 
 from costmodel.costs.storage import with_formats
 from costmodel.inputs.model import ModelConfig
-from costmodel.layers.gated_residual import GatedResidual, Waiting
 from costmodel.layers.operator import Operator, Part, Step
+from costmodel.layers.residual_streams import ResidualStreams, Waiting
 from costmodel.layers.site import Site
 
 
@@ -26,10 +26,10 @@ def joins(model: ModelConfig, adds: list[int], step: Step) -> list[Operator]:
         if adds[place]:
             sites.setdefault((memory.attribute, adds[place]), []).append(block)
         adds[place] = 0 if model.altup and memory.position == "behind_block" else 1
-    d, gated = model.hidden_size, model.gated_residual
-    if gated is not None:
+    d, several = model.hidden_size, model.residual_streams
+    if several is not None:
         return [
-            gated.join(f"{attribute}_join", Site.of(blocks, d, gated), step)
+            several.join(f"{attribute}_join", Site.of(blocks, d, several), step)
             for (attribute, _), blocks in sites.items()
         ]
     return [
@@ -38,10 +38,10 @@ def joins(model: ModelConfig, adds: list[int], step: Step) -> list[Operator]:
     ]
 
 
-def gated_sites(
-    model: ModelConfig, gated: GatedResidual, leaf: str, waiting: dict[int, int], step: Step
+def mixing_sites(
+    model: ModelConfig, several: ResidualStreams, leaf: str, waiting: dict[int, int], step: Step
 ) -> list[Operator]:
-    """What stands in place of the norms before a sublayer, where there are gated residual streams.
+    """What mixes residual streams before a sublayer, in place of its norms or before them.
 
     `waiting` says how many outputs wait at each layer: none before the first, else one, which a
     memory layer at the head of the block made of each stream, or a sublayer.
@@ -57,7 +57,7 @@ def gated_sites(
         joins: Waiting = "streams" if layer in made else "output" if count else "nothing"
         sorts.setdefault(joins, []).append(layer)
     operators = [
-        gated.gather(leaf, Site.of(layers, model.hidden_size, gated), step, waiting=joins)
+        several.gather(leaf, Site.of(layers, model.hidden_size, several), step, waiting=joins)
         for joins, layers in sorts.items()
     ]
     return with_formats(operators, step)
@@ -99,8 +99,8 @@ def stream_operators(model: ModelConfig, adds: list[int], step: Step) -> dict[st
     if model.laurel is not None:
         site = Site.of(layers, d, model.laurel)
         places["beside_attention"] = with_formats(model.laurel.operators(site, step), step)
-    if model.gated_residual is not None:
-        places["input"] = model.gated_residual.operators(Site.of((), d, model.gated_residual), step)
+    if (several := model.residual_streams) is not None:
+        places["input"] = several.operators(Site.of((), d, several), step)
     if model.altup is None:
         return places
     altup = model.altup

@@ -211,9 +211,9 @@ def kept_bytes(model: ModelConfig, step: Step, layers: range | None = None) -> t
     stored: Number = 0
     state = 0
     for mixer, its_layers in model.attention_groups:
-        tokens = step.batch * mixer.kept_tokens(sequence_tokens, step)
         count = _among(its_layers, layers)
-        stored = stored + count * mixer.kv_token_bytes(step) * tokens
+        for kept in mixer.kept(sequence_tokens, step):
+            stored = stored + count * kept.each_bytes * (step.batch * kept.count)
         state += count * mixer.state_bytes(model.hidden_size, step)
     for memory in model.memory:
         blocks = [block for block, _ in memory.placement(model.num_hidden_layers)]

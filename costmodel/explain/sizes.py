@@ -197,17 +197,29 @@ def _kv_stored(case: Case) -> Derivation:
     held = workload.context + workload.new_tokens
     letters, terms = [], []
     for number, mixer, layers in _mixers(case):
-        letters += [
-            _layer_letter(number, mixer, layers),
-            _token_letter(case, number, mixer),
-            Letter(
-                f"n{number}",
-                mixer.kept_tokens(held, case.prediction.workload.step()),
-                f"tokens of a sequence that it keeps of S + T = {held}:"
-                f" {_said(mixer, 'kept_tokens')}",
-            ),
-        ]
-        terms.append(f"L{number} b{number} n{number}")
+        letters.append(_layer_letter(number, mixer, layers))
+        kept = mixer.kept(held, case.prediction.workload.step())
+        if len(kept) == 1:
+            letters += [
+                _token_letter(case, number, mixer),
+                Letter(
+                    f"n{number}",
+                    kept[0].count,
+                    f"tokens of a sequence that it keeps of S + T = {held}:"
+                    f" {_said(mixer, 'kept_tokens')}",
+                ),
+            ]
+            terms.append(f"L{number} b{number} n{number}")
+            continue
+        for place, one in enumerate(kept, start=1):
+            name = f"{number}_{place}"
+            letters += [
+                Letter(f"b{name}", one.each_bytes, f"bytes of one of the {one.what}"),
+                Letter(
+                    f"n{name}", one.count, f"how many of these it keeps of S + T = {held} tokens"
+                ),
+            ]
+            terms.append(f"L{number} b{name} n{name}")
     return Derivation(equations=(case.equation(f"B ({' + '.join(terms)})", *letters),))
 
 

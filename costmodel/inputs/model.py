@@ -20,6 +20,7 @@ from costmodel.inputs.files import read_toml
 from costmodel.inputs.model_rules import (
     check_absent,
     check_block,
+    check_hash_routing,
     check_memory,
     check_shared_caches,
     check_shared_choices,
@@ -42,7 +43,9 @@ from costmodel.layers.base import (
 )
 from costmodel.layers.formats import Storage
 from costmodel.layers.gated_residual import GatedResidual
+from costmodel.layers.hyper_connections import HyperConnections
 from costmodel.layers.laurel import Laurel
+from costmodel.layers.residual_streams import ResidualStreams
 from costmodel.strict import STRICT, validated
 
 for _module in pkgutil.iter_modules(costmodel.layers.__path__):
@@ -131,6 +134,7 @@ class ModelConfig:
     altup: AltUp | None = None  # a residual stream of several vectors (Gemma 3n)
     laurel: Laurel | None = None  # a low-rank residual beside attention (Gemma 3n)
     gated_residual: GatedResidual | None = None  # several streams, in place of norms (Qwen3.8)
+    hyper_connections: HyperConnections | None = None  # several streams, mixed (DeepSeek-V4)
     logit_softcap: bool = False  # logits are kept within a bound, by a tanh (Gemma 2)
     storage: Annotated[  # of its checkpoint; None: not stated
         Storage | None, PlainValidator(storage_of), PlainSerializer(_storage_table)
@@ -173,6 +177,7 @@ class ModelConfig:
         check_absent(self)
         check_shortcuts(self)
         check_streams(self)
+        check_hash_routing(self)
 
     def _check_different(self) -> None:
         for field, kinds in (("attention", self._attention_by_layer), ("ffn", self._ffn_by_layer)):
@@ -184,9 +189,14 @@ class ModelConfig:
                 )
 
     @property
+    def residual_streams(self) -> ResidualStreams | None:
+        """What mixes several residual streams before each sublayer; None: there is one stream."""
+        return self.gated_residual or self.hyper_connections
+
+    @property
     def stream_width(self) -> int:
         """Elements of the residual stream of one token: D, or so many times D."""
-        several = self.altup or self.gated_residual
+        several = self.altup or self.residual_streams
         return self.hidden_size * (1 if several is None else several.streams)
 
     @property

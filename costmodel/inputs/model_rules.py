@@ -4,8 +4,11 @@ from typing import TYPE_CHECKING
 
 from costmodel.errors import InputError, shown
 from costmodel.layers.absent import NoFfn, NoMixer
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.mla import LatentAttention
+from costmodel.layers.moe import MoeFfn
 from costmodel.layers.ngram import Ngram
+from costmodel.layers.residual_streams import ResidualStreams
 
 if TYPE_CHECKING:  # it checks itself by these rules
     from costmodel.inputs.model import ModelConfig
@@ -34,6 +37,17 @@ def check_shortcuts(model: "ModelConfig") -> None:
                     f"{where}: layer {layer} has no FFN of another kind than {shortcut.ffn.kind!r}"
                 )
             taken.add(layer)
+
+
+def check_hash_routing(model: "ModelConfig") -> None:
+    """A table that says which experts a token id has, has a row for each id."""
+    for ffn, _ in model.ffn_groups:
+        rows = ffn.hash_vocab_size if isinstance(ffn, MoeFfn) else None
+        if rows is not None and rows != model.vocab_size:
+            raise InputError(
+                f"ffn.hash_vocab_size={rows}: is not vocab_size={model.vocab_size}, the rows of a"
+                " table of token ids"
+            )
 
 
 def check_absent(model: "ModelConfig") -> None:
@@ -78,38 +92,41 @@ def _check_whole(model: "ModelConfig") -> None:
 
 
 def check_streams(model: "ModelConfig") -> None:
-    """Gated residual streams stand in place of norms, in layers that have both halves."""
-    streams = model.gated_residual
-    _check_tables_of_streams(model, 0 if streams is None else streams.streams)
+    """Several residual streams are mixed before each sublayer, in layers that have both halves."""
+    streams = model.residual_streams
+    _check_tables_of_streams(model, streams)
     if streams is None:
         return
+    if model.gated_residual and model.hyper_connections:
+        raise InputError("hyper_connections: is not of a model with gated_residual")
     for field, plain in (("block", "serial"), ("norm", "rms"), ("post_norms", False)):
         if getattr(model, field) != plain:
             raise InputError(
-                f"{field}={shown(getattr(model, field))}: is not of a model with gated_residual"
+                f"{field}={shown(getattr(model, field))}: is not of a model with {streams.kind}"
             )
     for field in ("altup", "laurel", "shortcuts"):
         if getattr(model, field):
-            raise InputError(f"{field}: is not of a model with gated_residual")
+            raise InputError(f"{field}: is not of a model with {streams.kind}")
     halves = set(model.mixer_layers) & {i for _, layers in model.own_ffn_groups for i in layers}
     if len(halves) != model.num_hidden_layers:
-        raise InputError("gated_residual: is of layers with a mixer and an FFN")
+        raise InputError(f"{streams.kind}: is of layers with a mixer and an FFN")
 
 
-def _check_tables_of_streams(model: "ModelConfig", streams: int) -> None:
+def _check_tables_of_streams(model: "ModelConfig", streams: ResidualStreams | None) -> None:
     """Tables that read and write each stream stand where there are several, and no others do."""
     for memory in model.memory:
         of_streams = isinstance(memory, Ngram) and memory.per_stream
-        if of_streams and not streams:
-            raise InputError("memory.per_stream=True: needs gated_residual")
-        if streams and not of_streams:
+        if of_streams and streams is None:
+            raise InputError("memory.per_stream=True: needs gated_residual or hyper_connections")
+        if streams is not None and not of_streams:
             raise InputError(
-                f"memory.kind={memory.kind!r}: is not modelled beside gated_residual; tables of"
+                f"memory.kind={memory.kind!r}: is not modelled beside {streams.kind}; tables of"
                 " kind 'ngram' with per_stream are"
             )
-        if streams and isinstance(memory, Ngram) and memory.streams != streams:
+        if streams and isinstance(memory, Ngram) and memory.streams != streams.streams:
             raise InputError(
-                f"memory.streams={memory.streams}: is not gated_residual.hc_count={streams}"
+                f"memory.streams={memory.streams}: is not the number of streams of"
+                f" {streams.kind}, {streams.streams}"
             )
 
 
@@ -117,25 +134,39 @@ def check_shared_caches(model: "ModelConfig") -> None:
     """A layer that reads another's cache has an earlier one that it can read."""
     for layer, source in model.cache_sources.items():
         if source is None:
+            field, needed = model.attention_of(layer).reads_of_other
             raise InputError(
-                f"attention.shared_kv=True: layer {layer} has no earlier layer with keys and"
-                " values of its own and equal num_key_value_heads, head sizes and window"
+                f"attention.{field}=True: layer {layer} has no earlier layer with {needed}"
             )
 
 
 def check_shared_choices(model: "ModelConfig") -> None:
-    """A layer that takes the choice of another's indexer has one before it, of as many tokens."""
-    choices = [model.attention_of(layer) for layer in range(model.num_hidden_layers)]
-    last: int | None = None
-    for layer, mixer in enumerate(choices):
-        if not isinstance(mixer, LatentAttention) or mixer.index_topk is None:
+    """A layer that takes the choice of another's indexer has one before it, of as many tokens.
+
+    Of compressed attention the choice is among the entries that it reads; so it is with candidates.
+    """
+    last: tuple[int | None, int | None] | None = None
+    candidates: tuple[int | None, ...] | None = None
+    for layer in range(model.num_hidden_layers):
+        mixer = model.attention_of(layer)
+        if not isinstance(mixer, LatentAttention | CompressedAttention) or mixer.index_topk is None:
             continue
-        if mixer.shared_index and mixer.index_topk != last:
+        source = model.cache_sources.get(layer, layer)
+        chosen = mixer.index_topk, source if isinstance(mixer, CompressedAttention) else None
+        if mixer.shared_index and chosen != last:
             raise InputError(
                 f"attention.shared_index=True: layer {layer} has no earlier layer with an indexer"
                 f" of index_topk={mixer.index_topk}"
             )
-        last = mixer.index_topk
+        last = chosen
+        if isinstance(mixer, CompressedAttention) and mixer.candidate_topk_blocks is not None:
+            blocks = mixer.candidate_topk_blocks, mixer.candidate_block_size, source
+            if mixer.shared_entries and candidates != blocks:
+                raise InputError(
+                    f"attention.candidate_topk_blocks={mixer.candidate_topk_blocks}: layer {layer}"
+                    " has no earlier layer that owns its entries and chooses so many blocks of them"
+                )
+            candidates = blocks
 
 
 def check_memory(model: "ModelConfig") -> None:

@@ -25,7 +25,8 @@ LEAVES = (
     *("ffn.gate_up", "ffn.down", "moe.shared_gate", "moe.latent_down", "moe.latent_up"),
     *("attention.in_proj", "attention.forget_gate", "attention.output_gate"),
     *("attention.index_query", "attention.index_key", "attention.index_weights"),
-    "attention.index_qk",
+    *("attention.index_qk", "attention.index_compress_in", "attention.compress_in"),
+    "attention.output_down",
     *("altup.expand", "altup.predict", "altup.merge", "laurel.left", "laurel.right"),
 )
 """The leaves whose weights may have a format of their own; others have that of their group."""

@@ -11,7 +11,7 @@ arXiv 2501.19399; chunks, Llama 4 in transformers, models/llama4/modeling_llama4
 """
 
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -59,6 +59,10 @@ class Attention(MixerKind):
     attention_k_eq_v: bool = False  # a key before its norm and rotation is the value, too
     value_norm: bool = False  # an RMSNorm of each value head, without a weight
     shared_kv: bool = False  # reads keys and values of the last earlier layer that has such ones
+    reads_of_other: ClassVar[tuple[str, str]] = (
+        "shared_kv",
+        "keys and values of its own and equal num_key_value_heads, head sizes and window",
+    )
 
     def __post_init__(self) -> None:
         """Heads must group evenly; a head cannot be rotated beyond its size."""

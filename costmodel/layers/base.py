@@ -76,12 +76,24 @@ class LayerKind(ABC):
         return ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Vectors of one sequence that a layer's cache holds."""
+
+    count: Number
+    each_bytes: int
+    what: str
+
+
 class MixerKind(LayerKind):
     """What mixes tokens of a sequence, the first half of a block: attention, or a recurrence.
 
     A mixer remembers a sequence in a KV cache, which grows by tokens, in a state of fixed size,
     or in both. One that has neither method keeps nothing.
     """
+
+    reads_of_other: ClassVar[tuple[str, str]]  # the field of that, and what the other layer has
+    sparse_words: ClassVar[str] = "attention to chosen tokens"  # beside its `dense_twin`
 
     def kv_token_bytes(self, step: Step) -> int:
         """KV-cache bytes of one token in one layer."""
@@ -106,6 +118,16 @@ class MixerKind(LayerKind):
         """How many of `tokens` past tokens of a sequence the cache holds."""
         del step
         return tokens
+
+    def kept(self, tokens: Number, step: Step) -> tuple[Kept, ...]:
+        """What the cache holds of a sequence of `tokens` past tokens."""
+        return (
+            Kept(
+                count=self.kept_tokens(tokens, step),
+                each_bytes=self.kv_token_bytes(step),
+                what="tokens",
+            ),
+        )
 
     def state_bytes(self, hidden_size: int, step: Step) -> int:
         """Bytes of the fixed state of one sequence in one layer, whatever its context."""

@@ -7,12 +7,12 @@ place of all norms; the last one, before the LM head, has no gains.
 Source: Qwen3.8-Flash-Next, transformers 5.24 (`modeling_qwen4_exp`).
 """
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from costmodel.layers.base import StreamKind, Width
+from costmodel.layers.base import Width
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.numbers import Number
@@ -24,6 +24,7 @@ from costmodel.layers.primitives import (
     activation_flops,
     vector,
 )
+from costmodel.layers.residual_streams import Joining, ResidualStreams, Waiting
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
@@ -32,15 +33,13 @@ LOW_RANK = activation_flops("silu", gated=False) + 1  # and its input over c
 GAIN = SIGMOID + 2  # of a stream: over c, the sigmoid, times 2
 MIXED = SIGMOID + 2  # of an element: the sigmoid, times the normed one, added into the mean
 
-# What waits to join the streams: nothing; a sublayer's output [N, D] with its gains; a vector of
-# each stream [N, c D] (n-gram tables).
-Waiting: TypeAlias = Literal["nothing", "output", "streams"]
-
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class GatedResidual(StreamKind):
+class GatedResidual(ResidualStreams):
     """A residual stream of c vectors of D, with gates of rank r before each sublayer."""
 
+    source: ClassVar[str] = SOURCE
+    replaces_norms: ClassVar[bool] = True
     kind: Literal["gated_residual"] = "gated_residual"
     hc_count: Annotated[int, Field(ge=2, le=16)] = 4  # c
     hc_lowrank: Width  # r
@@ -58,83 +57,25 @@ class GatedResidual(StreamKind):
             Letter("r", self.hc_lowrank, "rank of their gates"),
         )
 
-    def operators(self, site: Site, step: Step) -> list[Operator]:
-        """At the input the embedded token, once for each stream; for the others see `gather`."""
-        stream = step.tokens * site.hidden_size * step.activation_bytes
-        return [
-            site.operator(
-                "residual_expand",
-                kind="elementwise",
-                parts=(
-                    Part(
-                        name="copy",
-                        kind="elementwise",
-                        input_bytes=stream,
-                        output_bytes=self.hc_count * stream,
-                    ),
-                ),
-                summary="The embedded token as each of the residual streams",
-                formula="0",
-                source=SOURCE,
-            )
-        ]
-
-    def join(self, leaf: str, site: Site, step: Step) -> Operator:
-        """A sublayer's output joins the streams alone, for what reads them before the next site."""
-        return site.operator(
-            leaf,
-            kind="elementwise",
-            parts=self._joined(site, step, step.tokens, "output"),
-            summary="The residual streams with what waits, for the memory layer behind it",
-            formula=f"{MULTIPLY_ADD} N c D",
-            source=SOURCE,
-        )
-
-    def _joined(self, site: Site, step: Step, n: Number, waiting: Waiting) -> tuple[Part, ...]:
-        """What waits, added to each stream: 2 FLOPs an element with gains, else one."""
-        if waiting == "nothing":
-            return ()
-        d, a, c = site.hidden_size, step.activation_bytes, self.hc_count
-        with_gains = waiting == "output"
-        return (
-            Part(
-                name="residual_add",
-                kind="elementwise",
-                flops=(MULTIPLY_ADD if with_gains else 1) * n * c * d,
-                input_bytes=(n * c * d + (n * d + n * c if with_gains else n * c * d)) * a,
-                output_bytes=n * c * d * a,
-                operations=2 if with_gains else 1,
-            ),
+    @property
+    def joining(self) -> Joining:
+        """A gain of each stream."""
+        return Joining(
+            coefficients=self.hc_count, flops=MULTIPLY_ADD, formula="2 N c D", operations=2
         )
 
     def gather(
-        self,
-        leaf: str,
-        site: Site,
-        step: Step,
-        *,
-        waiting: Waiting,
-        tokens: Number | None = None,
-        gains: bool = True,
+        self, leaf: str, site: Site, step: Step, *, waiting: Waiting, last: bool = False
     ) -> Operator:
-        """One site: what waits joins the streams, and their gated mean is what comes next.
-
-        Args:
-            leaf: Of these layers, or `final_residual`.
-            site: The layers.
-            step: The step.
-            waiting: What waits to join.
-            tokens: The last ones of the B sequences alone; None: all N.
-            gains: Whether a sublayer follows, whose output gets gains.
-        """
-        n = step.tokens if tokens is None else tokens
+        """One site: what waits joins the streams, and their gated mean is what comes next."""
+        n = step.batch if last else step.tokens
         d, a, c, r = site.hidden_size, step.activation_bytes, self.hc_count, self.hc_lowrank
         wide, joins = n * c * d * a, waiting != "nothing"
         norm = vector("norm", "norm", c * d)
         down = Weight(name="down", group="residual", rows=r, cols=c * d)
         up = Weight(name="up", group="residual", rows=c * d, cols=r)
         parts = [
-            *self._joined(site, step, n, waiting),
+            *self.joined(site, step, n, waiting),
             Part(
                 name="norm",
                 kind="norm",
@@ -180,11 +121,12 @@ class GatedResidual(StreamKind):
             ),
         ]
         weights = [norm, down, up]
+        gains = bool(site.layers)  # a sublayer follows
         if gains:
             of_streams = Weight(name="gains", group="residual", rows=c, cols=c * d)
             weights.append(of_streams)
             parts += self._gains(step, n, of_streams)
-        rows = "N" if tokens is None else "B"
+        rows = "B" if last else "N"
         return site.operator(
             leaf,
             kind="norm",
@@ -192,8 +134,7 @@ class GatedResidual(StreamKind):
             weights=tuple(weights),
             summary="What waits joins the residual streams; their norm, and their gated mean",
             formula=sum_of(
-                waiting == "output" and f"{MULTIPLY_ADD} {rows} c D",
-                waiting == "streams" and f"{rows} c D",
+                joins and self.joined_formula(waiting, rows),
                 f"{RMS_NORM + MIXED} {rows} c D + {rows} D",
                 f"4 {rows} c D r + {LOW_RANK} {rows} r",
                 gains and f"2 {rows} c D c + {GAIN} {rows} c",

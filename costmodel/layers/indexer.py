@@ -8,13 +8,13 @@ Source: DeepSeek-V3.2, arXiv 2512.02556, section 2.1; the norm of keys and the o
 part: transformers, `modeling_deepseek_v32`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from costmodel.layers.attention_core import attended_pairs
 from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.letters import Letter
 from costmodel.layers.numbers import Number, smaller
-from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step
+from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, causal
 from costmodel.layers.primitives import LAYER_NORM, ROTARY, linear, vector
 from costmodel.layers.site import Site
 
@@ -42,7 +42,7 @@ def chosen_tokens(step: Step, topk: int) -> Number:
 
 def priced_keys(step: Step, topk: int) -> Number:
     """The keys by which attention to the chosen tokens is priced: S + T while all are chosen."""
-    return keys_of_pairs(step, attended_pairs(replace(step, attention_flops="causal"), topk))
+    return keys_of_pairs(step, attended_pairs(causal(step), topk))
 
 
 def keys_of_pairs(step: Step, pairs: Number) -> Number:
@@ -84,41 +84,61 @@ class Indexer:
         """Of the key that is cached for a token: di values; in a quantised cache with a scale."""
         return step.kv_dtype.row_bytes(self.head_dim)
 
-    def logits_bytes(self, step: Step) -> Number:
-        """Of the logits of a step in one layer: N (S + T), each query with all held tokens.
+    def logits_bytes(self, step: Step, held: Number) -> Number:
+        """Of the logits of a step in one layer: each query with all that is held of its sequence.
 
         Each of `logit_bytes`. Taken to stand whole at once: an engine that scores so many queries
         at a time needs that part of them.
         """
-        return step.tokens * (step.cached + step.new_tokens) * logit_bytes(step)
+        return step.tokens * held * logit_bytes(step)
 
-    def letters(self, step: Step) -> tuple[Letter, ...]:
-        """Hi, di, scored."""
+    def letters(self, scored: Number, what: str) -> tuple[Letter, ...]:
+        """Hi, di, scored: pairs of a sequence, `what` with what."""
         return (
             Letter("Hi", self.heads, "heads of the indexer"),
             Letter("di", self.head_dim, "head size of the indexer"),
-            Letter(
-                "scored",
-                attended_pairs(step, None),
-                "pairs of a sequence that the indexer scores: each new token with all held tokens"
-                + (", the whole square" if step.attention_flops == "full" else " up to itself"),
-            ),
+            Letter("scored", scored, f"pairs of a sequence that the indexer scores: {what}"),
+        )
+
+    def token_letters(self, step: Step) -> tuple[Letter, ...]:
+        """`letters` of an indexer that scores tokens."""
+        reach = ", the whole square" if step.attention_flops == "full" else " up to itself"
+        return self.letters(
+            attended_pairs(step, None), f"each new token with all held tokens{reach}"
+        )
+
+    def query(self, site: Site, step: Step) -> Operator:
+        """`index_query`."""
+        return linear(
+            "attention.index_query",
+            site,
+            step,
+            inputs=self.query_dim,
+            outputs=self.heads * self.head_dim,
+            group="attention",
+            summary="Queries of the indexer's heads from the compressed query",
+            formula="2 N q Hi di",
+            source=SOURCE,
+        )
+
+    def weights(self, site: Site, step: Step) -> Operator:
+        """`index_weights`."""
+        return linear(
+            "attention.index_weights",
+            site,
+            step,
+            inputs=site.hidden_size,
+            outputs=self.heads,
+            group="attention",
+            summary="The weight of each head of the indexer",
+            formula="2 N D Hi",
+            source=SOURCE,
         )
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
         """index_query, index_key, index_weights, index_rope, index_select."""
         return [
-            linear(
-                "attention.index_query",
-                site,
-                step,
-                inputs=self.query_dim,
-                outputs=self.heads * self.head_dim,
-                group="attention",
-                summary="Queries of the indexer's heads from the compressed query",
-                formula="2 N q Hi di",
-                source=SOURCE,
-            ),
+            self.query(site, step),
             linear(
                 "attention.index_key",
                 site,
@@ -130,19 +150,18 @@ class Indexer:
                 formula="2 N D di",
                 source=SOURCE,
             ),
-            linear(
-                "attention.index_weights",
+            self.weights(site, step),
+            self._rope(site, step),
+            self.select(
                 site,
                 step,
-                inputs=site.hidden_size,
-                outputs=self.heads,
-                group="attention",
-                summary="The weight of each head of the indexer",
-                formula="2 N D Hi",
-                source=SOURCE,
+                scored=attended_pairs(step, None),
+                cached=step.cached,
+                new=step.new_tokens,
+                held=step.cached + step.new_tokens,
+                priced=step.cached + step.new_tokens,
+                what="token",
             ),
-            self._rope(site, step),
-            self._select(site, step),
         ]
 
     def _rope(self, site: Site, step: Step) -> Operator:
@@ -190,18 +209,40 @@ class Indexer:
             source=SOURCE,
         )
 
-    def _select(self, site: Site, step: Step) -> Operator:
-        """Scores of all held tokens, summed over heads, and the topk best.
+    def select(
+        self,
+        site: Site,
+        step: Step,
+        *,
+        scored: Number,
+        cached: Number,
+        new: Number,
+        held: Number,
+        priced: Number,
+        what: str,
+        blocks: Part | None = None,
+    ) -> Operator:
+        """`index_select`: scores of all held keys, summed over heads, and the topk best.
 
         Counts 2 Hi di and 2 Hi FLOPs a pair; compares one a pair. The logits pass between scores
         and choice, whole: the largest tensor of a long prompt (`logits_bytes`). Leaves out: the
         scores of each head, which a kernel sums as it makes them; plain PyTorch writes them, Hi
         times as much.
+
+        Args:
+            site: The layers.
+            step: The step.
+            scored: Pairs of a sequence.
+            cached: Keys of a sequence that are read from the side cache.
+            new: Keys of a sequence that this step makes.
+            held: Keys that a query scores at most.
+            priced: The keys of causal attention by which the scores are priced.
+            what: What has a key.
+            blocks: A choice of blocks beside, which compares the scores and `blocks` more.
         """
         n, a = step.tokens, step.activation_bytes
-        held = step.cached + step.new_tokens
-        scored = step.batch * attended_pairs(step, None)
-        logits = self.logits_bytes(step)
+        scored = step.batch * scored
+        logits = self.logits_bytes(step, held)
         return site.operator(
             "attention.index_select",
             kind="selection",
@@ -210,15 +251,15 @@ class Indexer:
                     name="scores",
                     kind="attention",
                     flops=2 * scored * self.heads * self.head_dim,
-                    kv_read_bytes=step.batch * step.cached * self.key_bytes(step),
-                    input_bytes=n * (self.heads + 1) * self.head_dim * a,
+                    kv_read_bytes=step.batch * cached * self.key_bytes(step),
+                    input_bytes=(n * self.heads + step.batch * new) * self.head_dim * a,
                     shape=Attend(
                         batch=step.batch,
                         heads=self.heads,
                         kv_heads=1,
                         head_dim=self.head_dim / 2,  # keys, and no values
                         queries=step.new_tokens,
-                        keys=held,
+                        keys=priced,
                     ),
                 ),
                 Part(
@@ -229,6 +270,7 @@ class Indexer:
                     inner_output_bytes=logits,
                     operations=2,  # relu, and the sum
                 ),
+                *(() if blocks is None else (blocks,)),
                 Part(
                     name="top_k",
                     kind="selection",
@@ -238,7 +280,9 @@ class Indexer:
                     operations=2,
                 ),
             ),
-            summary="The indexer's score of every token up to a query, and the choice of the best",
-            formula="2 B scored Hi (di + 1); compares: B scored",
+            summary=f"The indexer's score of every {what} up to a query, and the choice of the"
+            " best",
+            formula="2 B scored Hi (di + 1); compares: B scored"
+            + ("" if blocks is None else " + B (scored + blocks)"),
             source=SOURCE,
         )

@@ -15,7 +15,40 @@ from costmodel.layers.indexer import (
 )
 from costmodel.layers.kernel_shape import Gemm
 from costmodel.layers.operator import Operator, Part, Step, Weight
+from costmodel.layers.primitives import RMS_NORM, vector
 from costmodel.layers.site import Site
+
+
+def latent_norm(
+    site: Site, step: Step, *, latent: int, query: int | None, formula: str, source: str
+) -> Operator:
+    """RMSNorm of a token's latent and, where there is one, of its compressed query.
+
+    `formula` is the sum of both widths in the letters of the kind.
+    """
+    weights = [vector("kv_norm", "norm", latent)]
+    if query is not None:
+        weights.append(vector("q_norm", "norm", query))
+    elements = step.tokens * sum(w.rows for w in weights)
+    return site.operator(
+        "attention.latent_norm",
+        kind="norm",
+        parts=(
+            Part(
+                name="norm",
+                kind="norm",
+                flops=RMS_NORM * elements,
+                weight_bytes=sum(w.stored_bytes(step) for w in weights),
+                input_bytes=elements * step.activation_bytes,
+                output_bytes=elements * step.activation_bytes,
+                operations=len(weights),
+            ),
+        ),
+        weights=tuple(weights),
+        summary="RMSNorm of the latent and of the compressed query, if there is one",
+        formula=f"{RMS_NORM} N {formula}",
+        source=source,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,12 +19,12 @@ from costmodel.errors import InputError
 from costmodel.layers.attention_core import pairs_letter
 from costmodel.layers.base import Count, MixerKind, Width
 from costmodel.layers.indexer import Indexer, chosen_pairs
-from costmodel.layers.latents import Latents
+from costmodel.layers.latents import Latents, latent_norm
 from costmodel.layers.letters import Letter, sum_of
 from costmodel.layers.mesh import Mesh
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part, Step
-from costmodel.layers.primitives import RMS_NORM, ROTARY, linear, vector
+from costmodel.layers.primitives import ROTARY, linear
 from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
@@ -103,7 +103,8 @@ class LatentAttention(MixerKind):
 
     def logits_bytes(self, step: Step) -> Number:
         """Of its own indexer."""
-        return 0 if self.indexer is None else self.indexer.logits_bytes(step)
+        held = step.cached + step.new_tokens
+        return 0 if self.indexer is None else self.indexer.logits_bytes(step, held)
 
     def dense_twin(self) -> Self | None:
         """Without an indexer, or without the choice of another's."""
@@ -143,7 +144,7 @@ class LatentAttention(MixerKind):
         ]
         if self.q_lora_rank is not None:
             letters.append(Letter("q", self.q_lora_rank, "width of the compressed query"))
-        return (*letters, *(self.indexer.letters(step) if self.indexer is not None else ()))
+        return (*letters, *(self.indexer.token_letters(step) if self.indexer is not None else ()))
 
     def _pairs_letter(self, step: Step) -> Letter:
         if self.index_topk is None:
@@ -178,7 +179,14 @@ class LatentAttention(MixerKind):
                 formula=sum_of(f"2 N D {outputs}", self.attention_bias and f"N {outputs}"),
                 source=SOURCE,
             ),
-            self._latent_norm(site, step),
+            latent_norm(
+                site,
+                step,
+                latent=c,
+                query=self.q_lora_rank,
+                formula="c" if self.q_lora_rank is None else "(c + q)",
+                source=SOURCE,
+            ),
             *(self.indexer.operators(site, step) if self.indexer is not None else ()),
         ]
         if self.q_lora_rank is not None:
@@ -217,31 +225,6 @@ class LatentAttention(MixerKind):
                 source=SOURCE,
             ),
         ]
-
-    def _latent_norm(self, site: Site, step: Step) -> Operator:
-        weights = [vector("kv_norm", "norm", self.kv_lora_rank)]
-        if self.q_lora_rank is not None:
-            weights.append(vector("q_norm", "norm", self.q_lora_rank))
-        elements = step.tokens * sum(w.rows for w in weights)
-        return site.operator(
-            "attention.latent_norm",
-            kind="norm",
-            parts=(
-                Part(
-                    name="norm",
-                    kind="norm",
-                    flops=RMS_NORM * elements,
-                    weight_bytes=sum(w.stored_bytes(step) for w in weights),
-                    input_bytes=elements * step.activation_bytes,
-                    output_bytes=elements * step.activation_bytes,
-                    operations=len(weights),
-                ),
-            ),
-            weights=tuple(weights),
-            summary="RMSNorm of the latent and of the compressed query, if there is one",
-            formula=f"{RMS_NORM} N {'c' if self.q_lora_rank is None else '(c + q)'}",
-            source=SOURCE,
-        )
 
     def _rope(self, site: Site, step: Step) -> Operator:
         """Rotary embedding of the H query parts and the one key, and the cache write."""

@@ -28,20 +28,23 @@ from costmodel.layers.site import Site
 from costmodel.strict import STRICT
 
 LATENT: Final = "arXiv 2601.18089"
-Scoring = Literal["softmax", "sigmoid", "softmax_of_chosen", "sigmoid_of_chosen"]
+Scoring = Literal["softmax", "sigmoid", "sqrtsoftplus", "softmax_of_chosen", "sigmoid_of_chosen"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class MoeFfn(FfnKind):
     """k of E experts a token, and optionally shared ones.
 
-    `scoring`: "softmax" over all experts, "sigmoid" of each, or of the k chosen ones alone, after
-    top-k: "softmax_of_chosen", "sigmoid_of_chosen" (Llama 4).
+    `scoring`: "softmax" over all experts, "sigmoid" or "sqrtsoftplus" of each, or of the k chosen
+    ones alone, after top-k: "softmax_of_chosen", "sigmoid_of_chosen" (Llama 4).
     Group-limited routing keeps the best `topk_group` of `n_group` groups, each group scored by the
     sum of its best `group_score_experts` experts (DeepSeek-V3: 2; DeepSeek-V2: 1).
 
     With `moe_latent_size` the routed experts read and write vectors of that width; two projections,
     which every token runs, lead there and back. Router and shared experts work on the hidden state.
+
+    With `hash_vocab_size` V a table of V x k numbers says which experts each token id has
+    (DeepSeek-V4's first layers). The router scores all experts still: their weights are by scores.
 
     With `zero_expert_num` the router chooses among E + Z; a token that chooses one of the last Z
     gets itself back. Then k E / (E + Z) of its experts compute something, in the mean and if all
@@ -64,6 +67,7 @@ class MoeFfn(FfnKind):
     norm_topk_prob: bool = False  # divide the k weights by their sum
     weighted_input: bool = False  # a weight scales what its expert reads, not its result (Llama 4)
     score_correction_bias: bool = False  # a learnt bias a score, for the choice only
+    image_correction_bias: bool = False  # a second such bias, of image tokens (DeepSeek-V4.1)
     score_correction_buffer: bool = False  # the same set by a controller: no parameter
     n_group: Count = 1
     topk_group: Count = 1
@@ -72,6 +76,7 @@ class MoeFfn(FfnKind):
     expert_bias: bool = False
     moe_latent_size: Width | None = None  # l: of the vectors that routed experts read and write
     zero_expert_num: Annotated[int, Field(ge=0, le=2**16)] = 0  # Z
+    hash_vocab_size: Annotated[int, Field(ge=2, le=2**24)] | None = None  # V of the table of ids
 
     def __post_init__(self) -> None:
         """A token cannot choose more experts than it can reach."""
@@ -98,10 +103,31 @@ class MoeFfn(FfnKind):
             raise InputError(
                 f"shared_intermediate_size={self.shared_intermediate_size}: is 0 or at least 4"
             )
-        if self.score_correction_bias and self.score_correction_buffer:
-            raise InputError("score_correction_buffer=True: stands beside score_correction_bias")
         if self.shared_expert_gate and not self.shared_intermediate_size:
             raise InputError("shared_expert_gate=True: needs a shared_intermediate_size")
+        self._check_corrections()
+        if self.hash_vocab_size is not None:
+            self._check_hash()
+
+    def _check_corrections(self) -> None:
+        """Scores have one correction, a parameter or a buffer; that of images is a second one."""
+        if self.score_correction_bias and self.score_correction_buffer:
+            raise InputError("score_correction_buffer=True: stands beside score_correction_bias")
+        if self.image_correction_bias and not self.score_correction_bias:
+            raise InputError("image_correction_bias=True: needs score_correction_bias")
+
+    def _check_hash(self) -> None:
+        """Nothing is ranked where a table chooses."""
+        for field, has in (
+            ("n_group", self.n_group > 1),
+            ("score_correction_bias", self.score_correction_bias),
+            ("score_correction_buffer", self.score_correction_buffer),
+        ):
+            if has:
+                raise InputError(
+                    f"{field}={getattr(self, field)}: ranks experts, which a table of token ids"
+                    f" chooses here (hash_vocab_size={self.hash_vocab_size})"
+                )
 
     def split(self, mesh: Mesh) -> Self:
         """The shared experts' F / tp; of each routed expert I / (tp dp / ep).

@@ -7,7 +7,7 @@ Every quantity is a plain number or a NumPy array (of integers, or of Python int
 may pass 2^63), so that one evaluation serves a single workload or a whole grid.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -47,6 +47,11 @@ class Step:
     window_cache: Literal["window", "whole"]
     activation_bytes: int  # of one element of an activation, norm weight or bias
     placement: Placement = IN_HBM  # of tables that are read by rows
+
+
+def causal(step: Step) -> Step:
+    """The step with the pairs that attention needs, whatever convention counts its FLOPs."""
+    return replace(step, attention_flops="causal")
 
 
 class Traffic:

@@ -13,12 +13,12 @@ from typing import ClassVar, Literal
 from pydantic.dataclasses import dataclass
 
 from costmodel.layers.base import Count, MixerKind
-from costmodel.layers.block_choice import tail_pairs, whole_blocks
+from costmodel.layers.block_choice import groups_seen, priced_groups, tail_pairs
 from costmodel.layers.indexed_attention import IndexedAttention
-from costmodel.layers.indexer import keys_of_pairs, logit_bytes
+from costmodel.layers.indexer import logit_bytes
 from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.letters import Letter
-from costmodel.layers.numbers import Number, larger, smaller
+from costmodel.layers.numbers import Number, smaller
 from costmodel.layers.operator import INDEX_BYTES, Operator, Part, Step, Weight
 from costmodel.layers.primitives import RMS_NORM, ROTARY, vector
 from costmodel.layers.site import Site
@@ -65,29 +65,13 @@ class PooledKeyAttention(IndexedAttention, MixerKind):
         """Whole groups of a sequence."""
         return (step.cached + step.new_tokens) // self.index_compress_ratio
 
-    def _scored(self, step: Step) -> Number:
-        """Pairs of a query and a whole group up to it; `full`: all groups held."""
-        if step.attention_flops == "full":
-            return step.new_tokens * self._groups(step)
-        held, r = step.cached + step.new_tokens, self.index_compress_ratio
-        return whole_blocks(held, r) - whole_blocks(step.cached, r)
-
-    def _priced_groups(self, step: Step) -> Number:
-        """The keys by which the scores are priced: those of causal attention of as many pairs.
-
-        At least so many that this attention has pairs: a step may hold no whole group.
-        """
-        held, r = step.cached + step.new_tokens, self.index_compress_ratio
-        pairs = whole_blocks(held, r) - whole_blocks(step.cached, r)
-        return larger(keys_of_pairs(step, pairs), (step.new_tokens + 1) // 2)
-
     def scored(self, step: Step) -> Letter:
         """Pairs of a query and a whole group up to it."""
         reach = " held" if step.attention_flops == "full" else " up to itself"
         what = f"a new token with all whole groups of {self.index_compress_ratio}{reach}"
         return Letter(
             "scored",
-            self._scored(step),
+            groups_seen(step, self.index_compress_ratio),
             f"pairs of a sequence that an index head scores: {what}",
         )
 
@@ -179,7 +163,10 @@ class PooledKeyAttention(IndexedAttention, MixerKind):
             self.index_n_heads,
             self.index_head_dim,
         )
-        groups, scored = self._groups(step), step.batch * self._scored(step)
+        groups, scored = (
+            self._groups(step),
+            step.batch * groups_seen(step, self.index_compress_ratio),
+        )
         norm, logits = vector("k_norm", "norm", size), self.logits_bytes(step)
         return site.operator(
             "attention.index_select",
@@ -198,7 +185,7 @@ class PooledKeyAttention(IndexedAttention, MixerKind):
                         kv_heads=1,
                         head_dim=size / 2,  # keys, and no values
                         queries=step.new_tokens,
-                        keys=self._priced_groups(step),
+                        keys=priced_groups(step, self.index_compress_ratio),
                     ),
                 ),
                 Part(

@@ -1,7 +1,7 @@
 """A grid of costs over routing, hardware, batch and context, read point by point."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.layers.mesh import ONE_GPU, AskedMesh, Mesh
 
 PART_POINTS = 2**14  # turned into Python values at once
+SET = "set."  # begins the columns of fields of the model that a sweep set
 OBJECT_BYTES = 48  # of a Python integer between 2^60 and 2^90, with the pointer to it
 
 Column: TypeAlias = NDArray[Any]
@@ -99,6 +100,25 @@ def aligned(grids: Sequence[Grid]) -> list[Grid]:
         )
         for grid in grids
     ]
+
+
+def with_settings(grid: Grid, values: Mapping[str, int | float]) -> Grid:
+    """The grid with a first column for each field of the model that was set: `set.memory.knum`."""
+    columns = {f"{SET}{path}": np.full((1, 1, 1, 1), value) for path, value in values.items()}
+    return replace(grid, columns=columns | grid.columns)
+
+
+def reasons(grids: Sequence[Grid]) -> dict[str, dict[str, str]]:
+    """By model and column, why numbers are None in some of its grids; different reasons joined."""
+    of_models: dict[str, dict[str, dict[str, None]]] = {}
+    for grid in grids:
+        of_model = of_models.setdefault(grid.model, {})
+        for column, reason in grid.reasons.items():
+            of_model.setdefault(column, {})[reason] = None
+    return {
+        model: {column: "; ".join(texts) for column, texts in of_model.items()}
+        for model, of_model in of_models.items()
+    }
 
 
 def _mesh_columns(mesh: Mesh | AskedMesh) -> dict[str, Column]:

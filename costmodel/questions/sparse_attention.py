@@ -23,6 +23,7 @@ from costmodel.questions.crossings import (
     where_lower,
 )
 
+TELLS_APART = 1.05
 TELLS_FROM_BYTES = 10**9  # logits of fewer bytes are no news
 
 
@@ -90,16 +91,23 @@ def payoff_sentences(prediction: Prediction) -> list[str]:
     alike: dict[Ranges, list[Payoff]] = {}
     for payoff in payoffs(prediction):
         alike.setdefault(payoff.contexts, []).append(payoff)
+    mixers = [mixer for mixer, _ in prediction.model.attention_groups]
+    sparse = {mixer.sparse_words for mixer in mixers if mixer.dense_twin() is not None}
+    words = " and ".join(sorted(sparse))
     return [
-        f"At batch {group[0].batch:,}, attention to chosen tokens ({prediction.model.name}) has"
+        f"At batch {group[0].batch:,}, {words} ({prediction.model.name}) has"
         f" lower {' and '.join(metric_words(one.metric, one.backend) for one in group)} than dense"
-        f" attention {_ranges_words(contexts)}."
+        f" attention {ranges_words(contexts)}."
         for contexts, group in alike.items()
     ]
 
 
-def _ranges_words(contexts: Ranges) -> str:
-    """`from about 33,800 cached tokens up`."""
+def ranges_words(contexts: Ranges) -> str:
+    """`from about 33,800 cached tokens up`; ranges less than 5 % apart are one.
+
+    Entries that become whole, and blocks that open, make the needs of single contexts uneven.
+    """
+    contexts = _joined(contexts)
     if not contexts:
         return f"at no context up to {MAX_CONTEXT:,}"
     if contexts == ((1, None),):
@@ -108,6 +116,17 @@ def _ranges_words(contexts: Ranges) -> str:
         f"from about {_about(first)} cached tokens {'up' if last is None else f'to {_about(last)}'}"
         for first, last in contexts
     )
+
+
+def _joined(ranges: Ranges) -> Ranges:
+    joined: list[tuple[int, int | None]] = []
+    for first, last in ranges:
+        before = joined[-1] if joined else None
+        if before is not None and before[1] is not None and first <= before[1] * TELLS_APART:
+            joined[-1] = before[0], last
+        else:
+            joined.append((first, last))
+    return tuple(joined)
 
 
 def _about(tokens: int) -> str:

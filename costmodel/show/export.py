@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, BinaryIO, TypeAlias
 
-from costmodel.errors import InputError, shown
+from costmodel.errors import InputError, install_command, shown
 from costmodel.inputs.hf.fields import ignored_keys
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.output_file import OutputFile
 
 SCHEMA_VERSION = 1  # of the JSON files
 IGNORED_KEYS = "ignored_keys"  # a column of each table file
+WORKLOAD_KEYS = ("phase", "routing", "batch", "context", "new_tokens", "dtype", "kv_dtype")
 SUFFIXES = (".csv", ".json", ".parquet")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet would run
 INT64_MAX = 2**63 - 1
@@ -119,19 +120,33 @@ def inert(value: object) -> object:
     return value
 
 
-def json_pieces(parts: Iterable[Part], **beside: object) -> Iterator[str]:
+def json_pieces(parts: Iterable[Part], *, nested: bool = False, **beside: object) -> Iterator[str]:
     """The text of a JSON document of parts, piece by piece: a row a line, the last key `rows`.
 
-    `beside` are its other keys, after `schema_version`.
+    `beside` are its other keys, after `schema_version`. A nested row has the shape of `predict
+    --json`: objects in place of dotted keys, and the keys of the workload in one of their own.
     """
     head = json.dumps({"schema_version": SCHEMA_VERSION, **beside}, allow_nan=False)
     yield f'{head[:-1]}, "rows": ['
     before = "\n"
     for part in parts:
         for row in zip(*part.values(), strict=True):
-            yield before + json.dumps(dict(zip(part, row, strict=True)), allow_nan=False)
+            record = dict(zip(part, row, strict=True))
+            yield before + json.dumps(_nested(record) if nested else record, allow_nan=False)
             before = ",\n"
     yield "\n]}\n"
+
+
+def _nested(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A flat record with an object for what its keys have before each dot."""
+    whole: dict[str, Any] = {}
+    for key, value in record.items():
+        *parents, last = (f"workload.{key}" if key in WORKLOAD_KEYS else key).split(".")
+        inner = whole
+        for name in parents:
+            inner = inner.setdefault(name, {})
+        inner[last] = value
+    return whole
 
 
 def _write_json(parts: Iterable[Part], file: BinaryIO) -> None:
@@ -149,7 +164,7 @@ def _write_parquet(parts: Iterable[Part], file: BinaryIO) -> None:
         parquet = import_module("pyarrow.parquet")
     except ImportError:
         raise InputError(
-            'file: Parquet needs pyarrow; install it with: pip install "sparsecost[dashboard]"'
+            f"file: Parquet needs pyarrow; install it with: {install_command('dashboard')}"
         ) from None
 
     def column(values: Sequence[Any]) -> Any:  # noqa: ANN401 - pyarrow has no types

@@ -53,9 +53,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def console() -> Console:
-    """What stdout leads to; no markup in what users wrote."""
-    return Console(markup=False, highlight=False, emoji=False)
+def console(*, stderr: bool = False) -> Console:
+    """What stdout, or stderr, leads to; no markup in what users wrote."""
+    return Console(markup=False, highlight=False, emoji=False, stderr=stderr)
+
+
+def tell(text: str) -> None:
+    """Write one line to stderr, without control characters; in a terminal it is folded."""
+    err = console(stderr=True)
+    width = err.width if err.is_terminal else None
+    err.file.writelines(f"{line}\n" for line in _wrapped(text, width))
 
 
 def show(tables: Sequence[Table]) -> None:

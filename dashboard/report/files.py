@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from costmodel.errors import WorkError
+from costmodel.errors import WorkError, install_command
 from costmodel.inputs.output_file import OutputFile
 from costmodel.show.export import records_bytes
 from dashboard.report.document import Report, report_text
@@ -30,7 +30,7 @@ def check_report_file(out: OutputFile) -> None:
     if missing:
         raise WorkError(
             f"report: {suffix} needs {' and '.join(missing)}; install with:"
-            ' pip install "sparsecost[dashboard]"'
+            f" {install_command('dashboard')}"
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from costmodel.cli.options import ForceOpt, JsonOpt, complete_hardware
-from costmodel.errors import WorkError
+from costmodel.errors import WorkError, install_command
 from costmodel.show.text import show
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from profiler.calibrate.calibration import CalibrationResult
 
-INSTALL = 'install it with: pip install "sparsecost[gpu]"'
+INSTALL = f"install it with: {install_command('gpu')}"
 NO_TORCH = f"calibrate needs torch; {INSTALL}"
 
 

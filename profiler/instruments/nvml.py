@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from costmodel.errors import WorkError
+from costmodel.errors import WorkError, install_command
 from costmodel.recordings.machine import Conditions
 
 # Error codes, and the bits of clock event reasons, as nvml.h has them.
@@ -208,7 +208,7 @@ def open_gpu() -> NvmlGpu:
     try:
         nvml: Any = import_module("pynvml")
     except ImportError:
-        raise NvmlError('NVML needs nvidia-ml-py: pip install "sparsecost[gpu]"') from None
+        raise NvmlError(f"NVML needs nvidia-ml-py: {install_command('gpu')}") from None
     gpu: Any = torch.cuda.get_device_properties(0)  # torch's stubs lack the PCI fields
     address = f"{gpu.pci_domain_id:08x}:{gpu.pci_bus_id:02x}:{gpu.pci_device_id:02x}.0"
     _answer(nvml, nvml.nvmlInit)

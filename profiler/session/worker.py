@@ -14,7 +14,7 @@ import traceback
 from typing import BinaryIO
 
 import costmodel
-from costmodel.errors import InputError, WorkError
+from costmodel.errors import InputError, WorkError, install_command
 from costmodel.recordings.machine import Device
 from costmodel.recordings.quantities import RUNS, RunName
 from profiler.instruments.cupti import DeviceLostError
@@ -40,7 +40,7 @@ from profiler.session.protocol import (
 )
 from profiler.session.tools import Bench, Tools, TorchTools, error_line
 
-NO_TORCH = 'profile needs torch; install it with: pip install "sparsecost[gpu]"'
+NO_TORCH = f"profile needs torch; install it with: {install_command('gpu')}"
 LOST = (DeviceLostError, GpuLostError)  # after these the process cannot use the GPU any more
 PR_SET_PDEATHSIG = 1  # prctl(2): send this process a signal when its parent dies
 

@@ -36,6 +36,7 @@ def rule_of(router: Router) -> RouterRule:
     """The router's rule as its kernels take it."""
     config = router.config
     assert config.scoring != "sigmoid_of_chosen", "refused"
+    assert config.scoring != "sqrtsoftplus", "refused"
     return RouterRule(
         top_k=config.num_experts_per_tok,
         scoring=config.scoring,

@@ -241,6 +241,10 @@ def test_what_has_no_kernels_is_named() -> None:
             "has no kernels for experts in a latent space",
         ),
         (
+            of(ffn=replace(EXPERTS, scoring="sqrtsoftplus")),
+            "has no kernels for experts that token ids choose, or scores of sqrtsoftplus",
+        ),
+        (
             of(ffn=replace(EXPERTS, zero_expert_num=8)),
             "has no kernels for zero-computation experts, or a correction that is a buffer",
         ),

@@ -44,8 +44,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """A dashboard within `folder`, without settings of a user; it ends with the block."""
+def serving(folder: Path, sparsecost: Path = SPARSECOST) -> Iterator[Server]:
+    """A dashboard within `folder`, without settings of a user; it ends with the block.
+
+    `sparsecost` is the command that starts it, of another environment if need be.
+    """
     recordings = folder / "recordings"
     home = folder / "home"
     home.mkdir()
@@ -54,7 +57,7 @@ def serving(folder: Path) -> Iterator[Server]:
     environment.pop("SPARSECOST_RECORDINGS", None)  # own ones are where it is started
     with log.open("w") as out:
         process = subprocess.Popen(
-            [SPARSECOST, "dashboard", "--port", str(port), "--headless"],
+            [sparsecost, "dashboard", "--port", str(port), "--headless"],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,

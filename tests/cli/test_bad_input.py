@@ -109,7 +109,7 @@ def check(command: list[str], *words: str) -> None:
         (L, "num_hidden_layers = 1025", ("num_hidden_layers=1025", "less than or equal to 1024")),
         ("value_heads = 2", "value_heads = 3", ("heads=4: is not a multiple of", "value_heads=3")),
         ("head_dim = 16", f"head_dim = 16\nkind = '{'k' * 5000}'", ("kkk...", "'short_conv'")),
-        ("head_dim = 16", "head_dim = 16\nkind = 'rnn'", ("attention=", "'rnn'", "'gqa', 'mla'")),
+        ("head_dim = 16", "head_dim = 16\nkind = 'rnn'", ("attention=", "'rnn'", "'gqa'", "'mla'")),
         (K, "num_experts_per_tok = 9", ("num_experts_per_tok=9: exceeds num_experts=8",)),
         (K, f"{K}\nn_group = 3", ("n_group=3: does not divide num_experts=8",)),
         ('kind = "moe"', "", ("ffn=", "'kind'")),

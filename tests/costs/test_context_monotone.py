@@ -30,8 +30,8 @@ TIMES = ("time.floor_s", "time.predicted_s", "time.predicted_graph_s", "time.pre
 def contexts_of(model: ModelConfig) -> tuple[int, ...]:
     chunks = [getattr(mixer, "attention_chunk_size", None) for mixer, _ in model.attention_groups]
     most = min((chunk for chunk in chunks if chunk), default=CONTEXTS[-1] + NEW)
-    sizes = ("index_block_size", "index_compress_ratio")
-    blocks = [getattr(mixer, size, 1) for mixer, _ in model.attention_groups for size in sizes]
+    sizes = ("index_block_size", "index_compress_ratio", "compress_ratio")
+    blocks = [getattr(mixer, size, 1) or 1 for mixer, _ in model.attention_groups for size in sizes]
     block = max(blocks)
     whole = dict.fromkeys(context // block * block for context in CONTEXTS)
     return tuple(context for context in whole if context + NEW <= most)

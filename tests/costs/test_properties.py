@@ -15,6 +15,7 @@ from costmodel.costs.totals import KINDS, Totals
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.dtype import parse_dtype
 from costmodel.layers.formats import Formats
 from costmodel.layers.mla import LatentAttention
@@ -85,9 +86,12 @@ def each_layer_has_each_path_once(model: ModelConfig, step: Step) -> None:
         source = model.cache_sources.get(i)  # whose cache it reads
         keeps_tokens = model.attention_of(i if source is None else source).kv_token_bytes(step) > 0
         assert ("attention.core" in leaves) == keeps_tokens  # a recurrence has a core of its own
-        before = "norm" if model.gated_residual is None else "residual"
-        assert (f"attention_{before}" in leaves) == (mixes and model.block != "norms_behind")
-        assert (f"ffn_{before}" in leaves) == (fed and model.block == "serial")
+        several = model.residual_streams
+        normed = several is None or not several.replaces_norms
+        for before, there in (("residual", several is not None), ("norm", normed)):
+            mixing = there and mixes and model.block != "norms_behind"
+            assert (f"attention_{before}" in leaves) == mixing
+            assert (f"ffn_{before}" in leaves) == (there and fed and model.block == "serial")
         beside = any(i == a for placed in model.shortcut_placements for a, _ in placed)
         assert ({"ffn", "moe"} <= blocks) == beside
     for op in operators:
@@ -200,7 +204,7 @@ def even_popularity_touches_the_most(model: ModelConfig, step: Step) -> None:
 def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) -> None:
     decode = changed(step, new_tokens=1)
     kv = step_costs(model, decode).kv_cache
-    seen = before = again = 0
+    seen = before = again = written = 0
     sources = model.cache_sources
     for i in range(model.num_hidden_layers):
         source = sources.get(i)
@@ -209,7 +213,14 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
         window = attention.sliding_window if isinstance(attention, Attention) else None
         chunk = attention.attention_chunk_size if isinstance(attention, Attention) else None
         cached = int(step.cached)
+        own = model.attention_of(i)  # entries of another, a window of its own
+        if isinstance(own, CompressedAttention):
+            read, others, kept, wrote = compressed_cache(own, decode)
+            seen, again = seen + read, again + others
+            before, written = before + kept, written + wrote
+            continue
         token = int(step.batch) * kind.kv_token_bytes(step)
+        written += token if source is None else 0
         in_reach = cached if window is None else min(cached, window - 1)
         in_reach = token * (in_reach if chunk is None else cached % chunk)
         if isinstance(kind, LatentAttention) and kind.index_topk is not None:
@@ -238,7 +249,30 @@ def a_decode_step_reads_what_its_windows_hold(model: ModelConfig, step: Step) ->
     assert kv.stored_bytes <= before + kv.written_bytes
     if seen == before:  # no window is full: nothing falls out
         assert kv.stored_bytes == before + kv.written_bytes
-    assert kv.written_bytes == step.batch * kv.bytes_per_token
+    assert kv.written_bytes == written
+
+
+def compressed_cache(kind: CompressedAttention, decode: Step) -> tuple[int, int, int, int]:
+    """Bytes that a decode step reads of its own cache and of another's, keeps before it, writes."""
+    cached, m = int(decode.cached), kind.compress_ratio or 2**40
+    vector = decode.kv_dtype.row_bytes(kind.head_dim)
+    key = decode.kv_dtype.row_bytes(kind.index_head_dim) if kind.index_head_dim else 0
+    entries, window = cached // m, kind.sliding_window or 2**40
+    completes = (cached + 1) % m == 0
+    scored = 0 if kind.choice is None else entries
+    if kind.shared_entries and kind.candidate_topk_blocks and kind.candidate_block_size:
+        held, size = entries + completes, kind.candidate_block_size
+        sizes = [min(size, held - first) for first in range(0, held, size)]
+        scored = sum(sizes[:-1][: kind.candidate_topk_blocks - 1] + sizes[-1:]) - completes
+    of_window = min(cached, window - 1) * vector
+    of_entries = min(entries, kind.index_topk or entries) * vector + scored * key
+    own = not kind.shared_entries
+    whole = decode.window_cache == "whole"
+    kept = (cached if whole else min(cached, window)) * vector + own * entries * (vector + key)
+    wrote = vector + own * completes * (vector + key)
+    read = of_window + own * of_entries
+    b = int(decode.batch)
+    return b * read, b * (not own) * of_entries, b * kept, b * wrote
 
 
 CHECKS: list[Check] = [

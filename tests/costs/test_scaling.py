@@ -14,6 +14,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.layers.attention import Attention
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, LayerKind, MixerKind
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.indexed_attention import IndexedAttention
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.msa import BlockSparseAttention
@@ -58,20 +59,23 @@ def whole_chunks(model: ModelConfig) -> int:
     """The tokens after which every layer with chunks or blocks stands where it stood in them.
 
     A token that opens a chunk sees itself alone, and so costs less than the one before it; one
-    that opens a block has a place in it alone of a chosen block.
+    that opens a block has a place in it alone of a chosen block. Tokens that complete an entry do
+    not wait for it.
     """
     kinds = [model.attention_of(i) for i in range(model.num_hidden_layers)]
     kinds += [kind.attention for kind in kinds if isinstance(kind, AttentionAndMamba2)]
     chunks = [kind.attention_chunk_size or 1 for kind in kinds if isinstance(kind, Attention)]
     chunks += [kind.index_block_size for kind in kinds if isinstance(kind, BlockSparseAttention)]
     chunks += [kind.index_compress_ratio for kind in kinds if isinstance(kind, PooledKeyAttention)]
+    chunks += [kind.compress_ratio or 1 for kind in kinds if isinstance(kind, CompressedAttention)]
     return math.lcm(*chunks)
 
 
 @settings(max_examples=60)
 @given(models(), steps(), st.sampled_from(["batch", "new_tokens", "cached"]), st.integers(1, 9))
 def test_more_work_never_costs_less(model: ModelConfig, step: Step, axis: str, more: int) -> None:
-    if axis == "cached":
+    waits = any(isinstance(kind, CompressedAttention) for kind, _ in model.attention_groups)
+    if axis == "cached" or (axis == "new_tokens" and waits):  # else fewer wait for their entry
         more *= whole_chunks(model)
     larger = changed(step, **{axis: getattr(step, axis) + more})
     check_not_less(figures(model, step), figures(model, larger))
@@ -92,7 +96,16 @@ def test_a_token_that_opens_a_chunk_costs_less_than_the_one_before() -> None:
 def test_more_work_never_costs_less_in_presets(name: str) -> None:
     step = make_step(batch=2, new_tokens=3, cached=130)
     small = figures(PRESETS[name], step)
-    for fields in ({"batch": 3}, {"new_tokens": 4}, {"cached": 131}, {"cached": 4096}):
+    kinds = [kind for kind, _ in PRESETS[name].attention_groups]
+    ratios = [kind.compress_ratio or 1 for kind in kinds if isinstance(kind, CompressedAttention)]
+    one = math.lcm(*ratios)  # as many tokens wait for their entry
+    more = (
+        {"batch": 3},
+        {"new_tokens": 3 + one},
+        {"cached": 130 + one},
+        {"cached": 130 + 31 * one},
+    )
+    for fields in (*more, *([{"cached": 4096}] if one == 1 else [])):
         check_not_less(small, figures(PRESETS[name], changed(step, **fields)))
 
 
@@ -174,9 +187,15 @@ def test_expanded_decode_rebuilds_old_keys_and_values_in_each_step(
 
 
 def _without_recurrence(model: ModelConfig, step: Step) -> Number:
-    """FLOPs of a step, but for those of recurrences: a prefill does them in chunks."""
+    """FLOPs of a step, but for those of recurrences: a prefill does them in chunks.
+
+    And but for pooled keys, which every step makes of all tokens anew.
+    """
     costs = step_costs(model, step)
-    return costs.totals.flops - costs.flops_by_kind["recurrence"]
+    pooled = sum(
+        op.count * part.flops for op in costs.operators for part in op.parts if part.name == "pool"
+    )
+    return costs.totals.flops - costs.flops_by_kind["recurrence"] - pooled
 
 
 @settings(max_examples=60)

@@ -20,10 +20,12 @@ from costmodel.costs.totals import (
 )
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.layers.attention import Attention
+from costmodel.layers.base import MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.operator import QUANTITIES, Operator, OperatorKind, Part, Step, Weight
 from costmodel.layers.product_key import ProductKey
+from costmodel.layers.site import Site
 from costmodel.layers.touched import Touched
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import make_step, tiny_model
@@ -246,20 +248,12 @@ def test_two_memories_of_a_model_have_tables_of_their_own() -> None:
     assert counts.by_group["memory_values"] == 2 * 9 * 8
 
 
-class Recurrence:
+class Recurrence(MixerKind):
     """A mixer that keeps a state of 3 D and no tokens."""
 
-    def kv_token_bytes(self, step: Step) -> int:
-        del step
-        return 0
-
-    def side_token_bytes(self, step: Step) -> int:
-        del step
-        return 0
-
-    def kept_tokens(self, tokens: int, step: Step) -> int:
-        del step
-        return tokens
+    def operators(self, site: Site, step: Step) -> list[Operator]:
+        del site, step
+        return []
 
     def state_bytes(self, hidden_size: int, step: Step) -> int:
         return 3 * hidden_size * step.activation_bytes

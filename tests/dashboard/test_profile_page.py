@@ -12,13 +12,14 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from costmodel.errors import install_command
 from costmodel.inputs.catalog import load_model
 from costmodel.recordings import folders
 from dashboard.app.own_model import model_text, packed
 from dashboard.app.widgets import plain
 from dashboard.pages.profile import data as profiling
 from dashboard.pages.profile import jobs as module
-from dashboard.pages.profile.data import NO_TORCH
+from dashboard.pages.profile.data import NO_TORCH, has_torch
 from dashboard.pages.profile.jobs import Jobs
 from tests.dashboard.pages import opened
 from tests.recording_values import case, recording, run, written
@@ -118,9 +119,22 @@ def test_without_torch_the_page_says_what_to_install(
     at = page()
     assert [element.value for element in at.error] == [NO_TORCH]
     assert at.title
-    assert 'pip install "sparsecost[gpu]"' in NO_TORCH
-    assert not at.button
+    assert codes(at) == [install_command("gpu")]
     assert made == []
+    monkeypatch.setattr(profiling, "has_torch", lambda: True)  # once it was installed
+    at.button(key="prof_again").click().run()
+    assert not at.error
+    assert at.button(key="prof_start")
+
+
+def test_torch_that_is_installed_while_the_server_runs_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert not has_torch()
+    (tmp_path / "torch.py").touch()
+    assert has_torch()
 
 
 def test_the_page_shows_the_command_that_it_would_run(

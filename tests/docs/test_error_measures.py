@@ -17,7 +17,16 @@ from docs.recorded import MeasuredCase
 from docs.recorded import recorded as joined_cases
 from tests.commands import output
 from tests.committed import recording
-from tests.recorded_json import LARGE, MEASURING, SMALL, measured_cases, median_of, presets, table
+from tests.recorded_json import (
+    ACCURACY,
+    LARGE,
+    MEASURING,
+    SMALL,
+    measured_cases,
+    median_of,
+    presets,
+    table,
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +102,7 @@ def test_errors_of_predicted_graph_times(values: dict[str, str], files: dict[str
 
 def test_errors_in_sentences_are_those_of_the_table(values: dict[str, str]) -> None:
     """And the prefill farthest off is an MoE's."""
-    rows = {(row[0].strip("`"), row[1]): row for row in table(MEASURING, "errors")}
+    rows = {(row[0].strip("`"), row[1]): row for row in table(ACCURACY, "errors")}
     for name, quantity in (("graph", "graph_s"), ("eager", "eager_s"), ("energy", "energy_j")):
         assert values[f"{name}_decode_median"] == rows[quantity, "decode"][3]
     prompts = {row[0]: max(map(float, row[4:])) for row in table(MEASURING, "prompts")}

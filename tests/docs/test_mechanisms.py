@@ -38,6 +38,10 @@ def test_every_block_stands_on_the_page() -> None:
         ("qsa", "2,304 bytes of KV cache a token"),  # 2 x 2 x 256 x 2 and an index key of 256
         ("qsa", "51,446,528 parameters"),  # 49,807,360, 1,638,400 and four norms
         ("msa", "2,304 bytes of KV cache a token"),  # 2,048 and an index key of 256
+        # 106,954,816, a compressor of 8,392,704, an indexer of 10,748,928 and norms of 2,176
+        ("compressed", "126,098,624 parameters"),
+        ("compressed", "1,344 bytes of KV cache a token"),  # 1,024 and a quarter of 1,280
+        ("compressed", "61,440 bytes of state a sequence"),  # 8 tokens of 2 x 640 in 2 and 4 bytes
         ("mla", "1,408 bytes of KV cache a token"),  # 576 elements and 128 of an index key, 2 bytes
     ],
 )

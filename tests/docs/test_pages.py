@@ -18,6 +18,7 @@ from docs.picture import picture
 from docs.write import BLOCK, CONSOLE, PAGES, ROOT, VALUE, commands, current, values
 
 README = ROOT / "README.md"
+INDEX = ROOT / "docs" / "README.md"
 LARGEST_README = 12 * 1024
 NOT_RUN = re.compile(r"(?ms)^```bash\n(.*?)^```$")  # too large for CI, or no command of ours
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
@@ -37,7 +38,7 @@ OUTSIDE = sorted(
         for line in block.splitlines()
     }
 )
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 @each_page
@@ -69,9 +70,23 @@ def test_a_changed_digit_is_found(part: re.Pattern[str]) -> None:
 
 @each_page
 def test_a_wrapped_line_does_not_begin_with_a_mark(page: Path) -> None:
-    """Markdown would take it for a list, or, where it begins with a value, for HTML."""
+    """Markdown would take it for a list, or, where it begins with a value, for HTML.
+
+    A numbered list begins with 1 behind an empty line, and counts on.
+    """
     prose = re.sub(r"(?ms)^```.*?^```$", "", TEXTS[page])
-    assert not re.findall(r"(?m)^ *(?:[*+] |\d+[.)] |<!--=).*", prose)
+    assert not re.findall(r"(?m)^ *(?:[*+] |\d+[)] |<!--=).*", prose)
+    before, number = "", 0
+    for line in prose.splitlines():
+        item = re.match(r"(\d+)[.] ", line)
+        if item is not None:
+            first = number + 1 if before else 1
+            assert int(item[1]) == first, line
+        if item is not None or not line:
+            number = int(item[1]) if item is not None else 0
+        else:
+            assert not re.match(r" +\d+[.] ", line), line
+        before = line
 
 
 def test_every_value_is_used() -> None:
@@ -125,8 +140,25 @@ def test_paths_and_modules_in_sentences_exist(page: Path) -> None:
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
-    linked = set(re.findall(r"\]\((docs/[\w.]+\.md)", TEXTS[README]))
-    assert linked == {f"docs/{page.name}" for page in PAGES if page != README}
+    """By its links and those of the pages that they lead to; the index alone has all."""
+    reached, waiting = {README}, [README]
+    while waiting:
+        for page in linked_pages(waiting.pop()) - reached:
+            reached.add(page)
+            waiting.append(page)
+    assert reached == set(PAGES)
+    assert linked_pages(INDEX) | {INDEX, README} == set(PAGES)
+
+
+def linked_pages(page: Path) -> set[Path]:
+    """The pages that a page links to."""
+    targets = re.findall(r"\]\(([\w./]+\.md)", TEXTS[page])
+    return {(page.parent / target).resolve() for target in targets} & set(PAGES)
+
+
+def test_a_generated_part_stands_on_one_page() -> None:
+    names = [name for text in TEXTS.values() for _, name, *_ in BLOCK.findall(text)]
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("command", LISTED)

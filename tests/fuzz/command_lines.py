@@ -43,6 +43,7 @@ COMMANDS = (
     f"sweep {MODEL} {OTHER} --batch 1,16 --context 512,4096 --routing uniform,zipf:1.0 --json",
     f"sweep {MODEL} --hardware h200,b200 --out out.parquet",
     f"sweep {MODEL} --routing experts=uniform,rows=zipf:1.0 --csv out.csv",
+    f"sweep {OTHER} --set memory.knum=64,128 --set ffn.intermediate_size=64-66 --json --nested",
     f"match {MODEL} --to {OTHER} --out out.toml --context 64",
     f"match {MODEL} --to {OTHER} --vary knum,intermediate_size:8 --keep-trunk --json",
     f"request {MODEL} --prompt 128 --output 16 --batch 4 --price-per-hour 3 --json",

@@ -147,9 +147,30 @@ MODEL_RULES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"gated_residual": GATES, "memory": [{**BIGRAMS, "per_stream": True}]},
         "memory.streams=1",
-        "is not gated_residual.hc_count=2",
+        "is not the number of streams of gated_residual, 2",
     ),
     ({"memory": [{**BIGRAMS, "per_stream": True}]}, "memory.per_stream=True", "gated_residual"),
+    (
+        {"gated_residual": GATES, "hyper_connections": {}},
+        "hyper_connections: is not of a model with gated_residual",
+        "",
+    ),
+    ({"hyper_connections": {"hc_mult": 1}}, "hyper_connections.hc_mult=1", "greater than or equal"),
+    ({"hyper_connections": {}, "block": "parallel"}, "block='parallel'", "with hyper_connections"),
+    ({"hyper_connections": {}, "memory": [PLE]}, "memory.kind='per_layer_embedding'", "beside"),
+    (
+        {
+            "ffn": {
+                "kind": "moe",
+                "num_experts": 4,
+                "num_experts_per_tok": 2,
+                "moe_intermediate_size": 8,
+                "hash_vocab_size": 7,
+            }
+        },
+        "ffn.hash_vocab_size=7",
+        "is not vocab_size=",
+    ),
     ({"overrides": [{"layers": 3}]}, "overrides.0.layers=3", "valid string"),
     ({"memory": [ULTRA, PRODUCT]}, "memory.layers='1'", "block 1 has a memory layer"),
     (

@@ -76,7 +76,8 @@ def test_presets_are_bf16_unless_told_otherwise() -> None:
     stated = {name: model.storage for name, model in PRESETS.items() if model.storage}
     assert set(stated) == {
         *("gpt-oss-20b", "gpt-oss-120b", "deepseek-v3", "deepseek-v3.2"),
-        *("engram-v4.1-flash-moe-reconstruction", "minimax-m2.5"),
+        *("deepseek-v4-flash", "deepseek-v4.1-flash", "minimax-m2.5"),
+        "engram-v4.1-flash-moe-reconstruction",
     }
     assert not any(storage.by_default for storage in stated.values())
 

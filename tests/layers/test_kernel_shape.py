@@ -7,6 +7,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.step import step_costs
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.base import LayerKind
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.msa import BlockSparseAttention
@@ -47,18 +48,20 @@ def check(operator: Operator, part: Part, step: Step) -> None:
         split = parts(operator)  # an indexer has no values
         both = split["scores"].flops + (split["values"].flops if "values" in split else 0)
         square = shape.batch * shape.heads * shape.queries * shape.keys * shape.head_dim
-        if (
-            isinstance(operator.layer_kind, PooledKeyAttention)
-            and operator.leaf != "attention.core"
-        ):
-            return  # pooled keys: by hand in test_qsa.py
+        of_entries = isinstance(operator.layer_kind, PooledKeyAttention | CompressedAttention)
+        if of_entries and operator.leaf != "attention.core":
+            return  # pooled keys and entries: by hand in their own tests
         new = range(step.cached + 1, step.cached + step.new_tokens + 1)  # tokens that each sees
         chosen = [attended(operator.layer_kind, seen) for seen in new]
-        if operator.leaf != "attention.core" or chosen == list(new):
+        entries = isinstance(operator.layer_kind, CompressedAttention)
+        if operator.leaf != "attention.core" or (chosen == list(new) and not entries):
             assert both == near(2 * 2 * square)  # of a step that counts the square
         else:  # priced as the causal attention that has the pairs of what is chosen
             triangle = shape.queries * (shape.queries - 1) // 2
-            assert 0 <= sum(chosen) - (shape.queries * shape.keys - triangle) < shape.queries
+            left_over = sum(chosen) - (shape.queries * shape.keys - triangle)
+            fewest = shape.keys == (shape.queries + 1) // 2  # that this attention can have
+            assert left_over < shape.queries
+            assert left_over >= 0 or fewest
 
 
 def attended(kind: LayerKind | None, seen: int) -> int:
@@ -71,6 +74,9 @@ def attended(kind: LayerKind | None, seen: int) -> int:
     if isinstance(kind, PooledKeyAttention):
         group = kind.index_compress_ratio
         return min(seen // group * group, kind.index_budget) + seen % group
+    if isinstance(kind, CompressedAttention):
+        entries = seen // kind.compress_ratio if kind.compress_ratio else 0
+        return min(seen, kind.sliding_window or seen) + min(entries, kind.index_topk or entries)
     return seen
 
 
@@ -100,8 +106,8 @@ def test_what_computes_has_a_shape_and_only_tiny_products_go_without(name: str) 
             copies = part.kind == "gather" and not part.flops  # whole rows, which have no bags
             if part.kind not in OF_KIND or copies:
                 assert part.shape is None or isinstance(part.shape, TopK)
-            elif part.name in ("grid", "mix"):  # of a token: A^2 products of its streams
-                assert part.shape is None
+            elif part.name in ("grid", "mix", "entry_gemm"):
+                assert part.shape is None  # of a token: A^2 products of streams; of few entries
             elif operator.leaf.endswith("index_select") and part.name == "weighted_sum":
                 assert part.shape is None  # a product and a sum an element
             elif part.name == "values":  # within the launch of the scores

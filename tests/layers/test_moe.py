@@ -343,3 +343,40 @@ def test_distinct_experts_that_compute_by_enumerating_all_choices(
 def test_rules_of_zero_computation_experts(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(message)):
         layer(**fields)
+
+
+def test_experts_that_token_ids_choose_by_hand() -> None:
+    """Scores and their weights stay; k numbers of the id's row stand in place of top-k."""
+    ops = layer(hash_vocab_size=100, scoring="sqrtsoftplus", norm_topk_prob=True)
+    router = ops["moe.router"]
+    assert flops(router) == {  # N = 3, E = 6, k = 2, D = 10
+        "gemm": ("matmul", 2 * 3 * 10 * 6),
+        "sqrtsoftplus": ("selection", 3 * 6 * (3 + 1)),  # exp, add, logarithm; a root
+        "weights": ("selection", 3 * 2 * 2),  # summed up, divided
+    }
+    assert quantity(router, "compares") == {}
+    assert quantity(router, "index_bytes") == {"table": 3 * 2 * 8}
+    (table,) = router.buffers
+    assert (table.name, table.elements, table.element_bytes) == ("expert_ids", 100 * 2, 8)
+    assert weights(router) == {"weight": ("router", 6, 10)}
+    assert ops["moe.experts"].touched == layer()["moe.experts"].touched
+    assert router.formula == "2 N D E + 4 N E + 2 N k"
+
+
+@pytest.mark.parametrize(
+    "ranking", [{"n_group": 2}, {"score_correction_bias": True}, {"score_correction_buffer": True}]
+)
+def test_nothing_ranks_experts_that_token_ids_choose(ranking: dict[str, Any]) -> None:
+    (field,) = ranking
+    with pytest.raises(ValidationError, match=rf"{field}=.*: ranks experts, which a table"):
+        layer(hash_vocab_size=100, **ranking)
+
+
+def test_a_correction_of_image_tokens_is_held_and_read_beside_the_other() -> None:
+    router = layer(score_correction_bias=True, image_correction_bias=True)["moe.router"]
+    alone = layer(score_correction_bias=True)["moe.router"]
+    assert flops(router) == flops(alone)
+    assert weights(router) == weights(alone) | {"image_correction_bias": ("router", 6, 1)}
+    assert router.total("weight_bytes") == alone.total("weight_bytes") + 6 * 2
+    with pytest.raises(ValidationError, match="image_correction_bias=True: needs score_corr"):
+        layer(image_correction_bias=True)

@@ -22,9 +22,12 @@ from costmodel.layers.absent import NoFfn, NoMixer
 from costmodel.layers.altup import AltUp
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.gated_residual import GatedResidual
+from costmodel.layers.hyper_connections import HyperConnections
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mla import LatentAttention
+from costmodel.layers.moe import MoeFfn
 from costmodel.layers.msa import BlockSparseAttention
 from costmodel.layers.ngram import Ngram
 from costmodel.layers.qsa import PooledKeyAttention
@@ -39,10 +42,15 @@ WITH_OVERRIDE = PRESETS["gpt-oss-20b"]
 WITH_SHORTCUT = PRESETS["longcat-flash-chat"]
 GQA, MAMBA = PRESETS["llama-3.1-8b"].attention, PRESETS["granite-4.0-h-small"].attention
 ROUTED: Any = PRESETS["deepseek-v3"].ffn
+EXPERTS = {  # which of the models with experts may have it
+    "image_correction_bias": PRESETS["deepseek-v3"],
+    "hash_vocab_size": PRESETS["mixtral-8x7b"],
+}
 INDEXED = replace(PRESETS["deepseek-v3.2"], overrides=())
 ROOMY = (  # rules leave each field a choice
     replace(PRESETS["deepseek-v3"], ffn=replace(ROUTED, score_correction_bias=False)),
     PRESETS["ultramemv2-1b-7b"],
+    PRESETS["engram-1b-7b-reconstruction"],
     replace(
         PRESETS["granite-4.0-h-small"],
         attention=AttentionAndMamba2(attention=GQA, mamba=MAMBA),  # type: ignore[arg-type]  # as their names say
@@ -59,13 +67,34 @@ ROOMY = (  # rules leave each field a choice
             index_compress_ratio=4,
         ),
     ),
+    replace(
+        PRESETS["llama-3.1-8b"],
+        attention=CompressedAttention(
+            num_attention_heads=64,
+            head_dim=128,
+            q_lora_rank=512,
+            qk_rope_head_dim=64,
+            o_groups=8,
+            o_lora_rank=256,
+            sliding_window=128,
+            compress_ratio=4,
+            overlapping=True,
+            index_topk=512,
+            index_n_heads=16,
+            index_head_dim=64,
+        ),
+    ),
 )
 
 
-TIED = {  # with another field: an index head for each key-value head, streams of the model
+TIED = {  # with another field, of the model or of another layer
     (BlockSparseAttention, "num_key_value_heads"),
     (BlockSparseAttention, "index_n_heads"),
     (Ngram, "per_stream"),
+    (CompressedAttention, "shared_entries"),
+    (CompressedAttention, "shared_index"),
+    (CompressedAttention, "candidate_topk_blocks"),
+    (CompressedAttention, "candidate_block_size"),
 }
 
 
@@ -105,6 +134,8 @@ def _values(record: object, name: str) -> Iterator[object]:
         yield from (type(value)(value * factor) for factor in (2, 0.5, 4))
     elif isinstance(value, str):
         yield from ("0", "0-3", "another")
+    elif name == "hash_vocab_size":
+        yield from {preset.vocab_size for preset in PRESETS.values()}  # that of the model
     elif value is None and name == "num_embeddings":
         yield (2**32, 2**33)  # rows of two layers
     elif isinstance(value, tuple | dict):
@@ -119,7 +150,7 @@ def _values(record: object, name: str) -> Iterator[object]:
     yield replace(MAMBA, mamba_d_state=64)  # type: ignore[type-var]  # all are dataclasses
     yield replace(GQA, head_dim=64)  # type: ignore[type-var]
     yield PRESETS["deepseek-v3"].storage
-    yield from (AltUp(), Laurel(laurel_rank=16), GatedResidual(hc_lowrank=16))
+    yield from (AltUp(), Laurel(laurel_rank=16), GatedResidual(hc_lowrank=16), HyperConnections())
 
 
 def _layer(kind: type[LayerKind]) -> tuple[ModelConfig, LayerKind, Callable[[Any], ModelConfig]]:
@@ -142,6 +173,10 @@ def _with_last_attention(model: ModelConfig, layer: Any) -> ModelConfig:  # noqa
     return replace(model, overrides=(last,))
 
 
+def _with_ffn(model: ModelConfig, layer: Any) -> ModelConfig:  # noqa: ANN401 - a layer kind
+    return replace(model, ffn=layer)
+
+
 def _with_fields(base: type[LayerKind]) -> list[type[LayerKind]]:
     """The kinds of a base, but those that stand for nothing."""
     return [kind for kind in base.__subclasses__() if kind not in (NoFfn, NoMixer)]
@@ -151,7 +186,7 @@ def changes() -> Iterator[Change]:
     """Every field of a model, of an override, and of every layer kind but those of one value."""
     for model in (PRESETS["ultramemv2-227m-1.2b"], WITH_OVERRIDE):
         for field in fields(ModelConfig):
-            if field.name == "gated_residual" and model.memory:
+            if field.name in ("gated_residual", "hyper_connections") and model.memory:
                 continue  # beside tables of streams alone
             yield Change(model=model, record=model, field=field.name, put=lambda model: model)
     for field in fields(Override):
@@ -186,6 +221,11 @@ def _of_kind(kind: type[LayerKind]) -> Iterator[Change]:
         ):  # of a layer with an indexer, behind one that has another
             model, layer = INDEXED, INDEXED.attention
             put = partial(_with_last_attention, model)
+        if kind is MoeFfn and field.name in EXPERTS:
+            of = EXPERTS[field.name]
+            put_ffn = partial(_with_ffn, of)
+            yield Change(model=of, record=of.ffn, field=field.name, put=put_ffn)
+            continue
         if get_origin(hint) is not Literal or len(get_args(hint)) > 1:
             yield Change(model=model, record=layer, field=field.name, put=put)
 

@@ -11,6 +11,7 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
 from costmodel.layers.base import MixerKind
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.mla import LatentAttention
 from costmodel.questions.compare import compare
 from costmodel.questions.sparse_attention import (
@@ -18,8 +19,9 @@ from costmodel.questions.sparse_attention import (
     logits_note,
     payoff_sentences,
     payoffs,
+    ranges_words,
 )
-from tests.reference_model.tiny import MSA, QSA
+from tests.reference_model.tiny import CSA, HCA, MSA, QSA
 from tests.steps import tiny_model
 
 GPU = load_hardware("h200")
@@ -98,11 +100,66 @@ def test_reads_of_qwen3_8_by_hand() -> None:
     assert all(saved(context) > 0 for context in range(at, 10_000))
 
 
-@pytest.mark.parametrize("mixer", [MSA, QSA])
+def test_reads_of_compressed_entries_by_hand() -> None:
+    """One layer of DeepSeek-V4-Flash beside a window: 1,024 B a token of the dense twin.
+
+    The layer reads 19,145,600 parameters more, an entry of each 4 tokens, at most 512 of 1,024 B,
+    with a key of 256 B each, and 127 vectors of the window. Every fourth step completes an entry:
+    it writes 1,280 B, and reads the values and gates of the 3 tokens before it of 3,840 B each,
+    and half of those of the 4 before them; all write their own, of 7,680 B.
+    """
+    csa = CompressedAttention(
+        num_attention_heads=64,
+        head_dim=512,
+        q_lora_rank=1024,
+        qk_rope_head_dim=64,
+        o_groups=8,
+        o_lora_rank=1024,
+        sliding_window=128,
+        compress_ratio=4,
+        overlapping=True,
+        index_topk=512,
+        index_n_heads=64,
+        index_head_dim=128,
+    )
+    more = 2 * 4096 * 1024 + 4 * 1024 + 512 + 10_748_928 + 128
+
+    def saved(context: int) -> int:
+        entries = context // 4
+        read = 1024 * (min(context, 127) + min(entries, 512)) + 256 * entries
+        waits = 640 * 6  # a series of value and gate, of entry and key
+        completes = context % 4 == 3
+        moved = completes * (1280 + waits * (3 + 4 - 1)) + waits * (1 if completes else 2)
+        return 1024 * context - read - moved - 2 * more
+
+    assert saved(40_000) < 0 < saved(60_000)
+    first = next(at for at in range(40_000, 60_000) if saved(at) > 0)
+    model = tiny_model(attention=csa, hidden_size=4096, num_hidden_layers=1)
+    (by_bytes, *_) = payoffs(predict(model, Workload(), GPU))
+    ((at, last),) = by_bytes.contexts
+    assert last is None
+    assert first <= at <= first + 100
+    assert saved(at - 1) <= 0 < saved(at)
+    (words, *_) = payoff_sentences(predict(model, Workload(), GPU))
+    assert words.startswith("At batch 1, attention to a window and compressed entries (tiny) has")
+
+
+@pytest.mark.parametrize("mixer", [MSA, QSA, CSA, HCA])
 def test_attention_to_blocks_has_its_dense_twin(mixer: MixerKind) -> None:
     twin = dense_twin(tiny_model(attention=mixer, hidden_size=16))
     assert twin is not None
     assert [kind for kind, _ in twin.attention_groups] == [mixer.dense_twin()]
+
+
+def test_ranges_that_nearly_meet_are_one_in_words() -> None:
+    """V4-Flash at batch 1 is predicted faster from some 60,000 tokens, with gaps at first."""
+    timed = predict(load_model("deepseek-v4-flash"), Workload(), GPU, calibrated("h200", None))
+    _, time = payoff_sentences(timed)
+    assert time.endswith(" cached tokens up.")
+    assert time.count("from about") == 1
+    assert ranges_words(((100, 200), (209, None))) == "from about 100 cached tokens up"
+    apart = "from about 100 cached tokens to 200 and from about 211 cached tokens up"
+    assert ranges_words(((100, 200), (211, None))) == apart
 
 
 def test_a_small_model_at_each_context() -> None:

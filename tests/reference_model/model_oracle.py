@@ -16,6 +16,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.layers.absent import NoMixer
 from costmodel.layers.attention import Attention
 from costmodel.layers.base import FfnKind, MemoryKind, MixerKind
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.mla import LatentAttention
 from costmodel.layers.moe import MoeFfn
@@ -27,8 +28,10 @@ from costmodel.layers.ultramem import UltraMem
 from tests.reference_model import (
     altup_oracle,
     block_oracles,
+    compressed_oracle,
     embedding_oracles,
     gated_oracle,
+    hyper_oracle,
     memory_oracles,
     mixer_oracles,
     ngram_oracle,
@@ -58,6 +61,10 @@ def _attention(
         return oracles.latent_attention(config, weights, x, chosen)
     if isinstance(config, BlockSparseAttention | PooledKeyAttention):
         return block_oracles.indexed_attention(config, weights, x)
+    if isinstance(config, CompressedAttention):
+        mixed = compressed_oracle.compressed_attention(config, weights, x, before)
+        before.append((config, weights, x))
+        return mixed
     if isinstance(config, Attention) and config.shared_kv:
         alike = [layer for layer in before if layer[0].sliding_window == config.sliding_window]
         return oracles.attention(config, weights, x, alike[-1])
@@ -67,11 +74,15 @@ def _attention(
     return mixer_oracles.mixer(config, weights, x)
 
 
-def _ffn(config: FfnKind, weights: Weights, x: Array, choice: Choice) -> Array:
+def _ffn(config: FfnKind, weights: Weights, x: Array, choice: Choice, ids: list[int]) -> Array:
+    """Tokens [T, D], of these ids, to [T, D]."""
     if isinstance(config, MoeFfn):
-        return oracles.moe(config, under(weights, "moe"), x, choice)
+        own = under(weights, "moe")
+        pairs = zip(x, ids, strict=True)
+        return np.array([oracles.moe(config, own, token, choice, i) for token, i in pairs])
     assert isinstance(config, DenseFfn)
-    return oracles.feed_forward(config, under(weights, "ffn"), x)
+    own = under(weights, "ffn")
+    return np.array([oracles.feed_forward(config, own, token) for token in x])
 
 
 def _memory(config: MemoryKind, weights: Weights, x: Array, choice: Choice, index: int) -> Array:
@@ -115,7 +126,7 @@ def _ffn_input(config: ModelConfig, state: Weights, x: Array, before: Array) -> 
 
 
 def _beside(
-    config: ModelConfig, state: Weights, block: int, z: Array, choice: Choice
+    config: ModelConfig, state: Weights, block: int, z: Array, *, choice: Choice, ids: list[int]
 ) -> list[tuple[int, Array]]:
     """What stands beside the FFN of a block: after which block its output joins, and that."""
     outputs: list[tuple[int, Array]] = []
@@ -123,8 +134,7 @@ def _beside(
     for shortcut in config.shortcuts:
         for source, output in shortcut.placement(blocks):
             if source == block:
-                added = [_ffn(shortcut.ffn, state, token, choice) for token in z]
-                outputs.append((output, np.array(added)))
+                outputs.append((output, _ffn(shortcut.ffn, state, z, choice, ids)))
     for memory in config.memory:
         if memory.position != "beside_ffn":
             continue
@@ -147,26 +157,27 @@ def _after_attention(
     return altup_oracle.laurel(under(state, "laurel"), x, before, attended)
 
 
-def _gated(config: ModelConfig, weights: Weights, x: Array, ids: list[int]) -> Truth:
-    """A model whose blocks mix gated residual streams, from the embedded tokens [T, D] on."""
-    gated, choice = config.gated_residual, Choice()
-    assert gated is not None
-    streams = np.repeat(x[:, None], gated.hc_count, axis=1)
+def _of_streams(config: ModelConfig, weights: Weights, x: Array, ids: list[int]) -> Truth:
+    """A model whose blocks mix several residual streams, from the embedded tokens [T, D] on."""
+    choice, several = Choice(), config.residual_streams
+    assert several is not None
+    streams = np.repeat(x[:, None], several.streams, axis=1)
     ffns = {layer: ffn for ffn, layers in config.own_ffn_groups for layer in layers}
     kept: list[Array] = []
     owners: list[oracles.Layer] = []
+    joining: tuple[Array, ...] = ()
     for block in range(config.num_hidden_layers):
         state = under(weights, f"layers.{block}")
         streams = ngram_oracle.at_head(config, block, under(state, "ngram"), streams, ids)
-        read, gains = gated_oracle.gathered(gated, under(state, "attention_residual"), streams)
+        read, joining = _collapsed(config, state, "attention", streams, joining)
         mixer, own = config.attention_of(block), under(state, "attention")
         attended = _attention(mixer, own, read, owners, choice)
-        streams = gated_oracle.added(streams, attended, gains)
-        read, gains = gated_oracle.gathered(gated, under(state, "ffn_residual"), streams)
-        out = np.array([_ffn(ffns[block], state, token, choice) for token in read])
-        streams = gated_oracle.added(streams, out, gains)
+        streams = _joined(streams, attended, joining)
+        read, joining = _collapsed(config, state, "ffn", streams, joining)
+        out = _ffn(ffns[block], state, read, choice, ids)
+        streams = _joined(streams, out, joining)
         kept.append(streams.reshape(len(x), -1))
-    read, _ = gated_oracle.gathered(gated, under(weights, "final_residual"), streams)
+    read, _ = _collapsed(config, weights, "final", streams, joining)
     head = weights["embed.weight" if config.tie_word_embeddings else "lm_head.weight"]
     logits = read @ head.T
     if config.logit_softcap:
@@ -174,13 +185,36 @@ def _gated(config: ModelConfig, weights: Weights, x: Array, ids: list[int]) -> T
     return Truth(logits=logits, choice=choice, streams=kept)
 
 
+def _collapsed(
+    config: ModelConfig, state: Weights, place: str, streams: Array, before: tuple[Array, ...]
+) -> tuple[Array, tuple[Array, ...]]:
+    """What a sublayer, or the LM head, reads of the streams, and how its output joins them.
+
+    `before` is how the output of the sublayer before joined them.
+    """
+    own = under(state, f"{place}_residual")
+    if config.gated_residual is not None:
+        read, gains = gated_oracle.gathered(config.gated_residual, own, streams)
+        return read, (gains,)
+    assert config.hyper_connections is not None
+    last = before[-1] if before else None
+    read, *joining = hyper_oracle.collapsed(config.hyper_connections, own, streams, last)
+    return _normed(config, state, f"{place}_norm", read), tuple(joining)
+
+
+def _joined(streams: Array, output: Array, joining: tuple[Array, ...]) -> Array:
+    if len(joining) == 1:
+        return gated_oracle.added(streams, output, *joining)
+    return hyper_oracle.joined(streams, output, *joining)
+
+
 def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
     """Logits and streams of one sequence; `weights` by the model's own names."""
     choice = Choice()
     ffns = {layer: ffn for ffn, layers in config.own_ffn_groups for layer in layers}
     x, vectors = embedding_oracles.at_input(config, weights, ids)
-    if config.gated_residual is not None:
-        return _gated(config, weights, x, ids)
+    if config.residual_streams is not None:
+        return _of_streams(config, weights, x, ids)
     altups = altup_oracle.expand(config, under(weights, "altup"), x)
     waiting: list[tuple[int, Array]] = []
     streams: list[Array] = []
@@ -194,11 +228,11 @@ def run(config: ModelConfig, weights: Weights, ids: list[int]) -> Truth:
         if block in config.fed_layers:
             z = _ffn_input(config, state, x, before)
         if block in ffns:
-            out = np.array([_ffn(ffns[block], state, token, choice) for token in z])
+            out = _ffn(ffns[block], state, z, choice, ids)
             if config.post_norms or config.block == "norms_behind":
                 out = _normed(config, state, "post_ffn_norm", out)
             x = x + out
-        waiting += _beside(config, state, block, z, choice)
+        waiting += _beside(config, state, block, z, choice=choice, ids=ids)
         for output, added_array in waiting:
             if output == block:
                 x = x + added_array

@@ -272,14 +272,16 @@ def latent_attention(
 
 
 def chosen_experts(
-    config: MoeFfn, weights: Weights, x: Array, choice: Choice
+    config: MoeFfn, weights: Weights, x: Array, choice: Choice, token_id: int = 0
 ) -> list[tuple[int, float]]:
-    """(expert, weight) of one token."""
+    """(expert, weight) of one token; its id says which experts, where a table has one."""
     logits = linear(weights, x, "router")
     if config.scoring == "softmax":
         scores = softmax(logits)
     elif config.scoring == "sigmoid":
         scores = sigmoid(logits)
+    elif config.scoring == "sqrtsoftplus":
+        scores = np.sqrt(np.log1p(np.exp(logits)))
     else:
         scores = logits
     ranked = scores.copy()
@@ -287,6 +289,9 @@ def chosen_experts(
         ranked += weights["router.score_correction_bias"]
     if config.score_correction_buffer:
         ranked += weights["router.score_correction"]
+    if config.hash_vocab_size is not None:
+        chosen = [int(expert) for expert in weights["router.expert_ids"][token_id]]
+        return _weighted(config, [(expert, float(scores[expert])) for expert in chosen])
     size = (config.num_experts + config.zero_expert_num) // config.n_group
     of_groups = []
     for group in range(config.n_group):
@@ -295,7 +300,11 @@ def chosen_experts(
     groups = choice.top(np.array(of_groups), config.topk_group)
     allowed = [group * size + i for group in groups for i in range(size)]
     places = choice.top(ranked[allowed], config.num_experts_per_tok)
-    selected = [(allowed[place], float(scores[allowed[place]])) for place in places]
+    return _weighted(config, [(allowed[p], float(scores[allowed[p]])) for p in places])
+
+
+def _weighted(config: MoeFfn, selected: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The weights of the chosen experts, from their scores."""
     if config.scoring == "softmax_of_chosen":
         shares = softmax(np.array([score for _, score in selected]))
         return [(expert, float(w)) for (expert, _), w in zip(selected, shares, strict=True)]
@@ -307,12 +316,12 @@ def chosen_experts(
     return selected
 
 
-def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice) -> Array:
+def moe(config: MoeFfn, weights: Weights, x: Array, choice: Choice, token_id: int = 0) -> Array:
     """One token through its k experts and the shared ones."""
     latent = config.moe_latent_size is not None
     inner = linear(weights, x, "latent_down") if latent else x
     out = np.zeros(len(inner))
-    for expert, weight in chosen_experts(config, weights, x, choice):
+    for expert, weight in chosen_experts(config, weights, x, choice, token_id):
         if expert >= config.num_experts:
             # the last ones compute nothing
             out += weight * inner

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from costmodel.errors import install_command
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Workload
 from reference_model import free_memory as memory
@@ -194,7 +195,7 @@ def test_without_a_gpu(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_torch(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     done = run("generate", str(tiny))
-    message = 'error: generate needs torch; install it with: pip install "sparsecost[gpu]"\n'
+    message = f"error: generate needs torch; install it with: {install_command('gpu')}\n"
     assert done == Done(code=1, out="", err=message)
 
 

@@ -15,6 +15,7 @@ from tests.reference_model.tiny import (
     BIASED_MOE,
     GROUPED_MOE,
     MOE,
+    SQRT_MOE,
     ZERO_MOE,
     array,
     arrays,
@@ -73,6 +74,7 @@ CASES: dict[str, MoeFfn] = {
     "zero_experts_in_a_latent_space": replace(MOE, zero_expert_num=8, moe_latent_size=8),
     "one_expert": replace(MOE, num_experts=1, num_experts_per_tok=1),
     "all_experts": replace(MOE, num_experts_per_tok=8),
+    "sqrtsoftplus": SQRT_MOE,
     "many_experts": replace(MOE, num_experts=64, num_experts_per_tok=6),
 }
 

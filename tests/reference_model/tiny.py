@@ -15,9 +15,11 @@ from costmodel.layers.altup import AltUp
 from costmodel.layers.attention import Attention
 from costmodel.layers.attention_and_mamba2 import AttentionAndMamba2
 from costmodel.layers.base import MemoryKind
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.gated_delta_net import GatedDeltaNet
 from costmodel.layers.gated_residual import GatedResidual
+from costmodel.layers.hyper_connections import HyperConnections
 from costmodel.layers.kimi_delta_attention import KimiDeltaAttention
 from costmodel.layers.laurel import Laurel
 from costmodel.layers.mamba2 import Mamba2
@@ -39,7 +41,10 @@ from tests.steps import tiny_model
 T = TypeVar("T")
 
 NORMS = ("norm", "kv_norm", "q_norm", "k_norm", "key_norm")
-BIASES = ("bias", "gate_up_bias", "down_bias", "sinks", "score_correction_bias")
+BIASES = (
+    *("bias", "scale", "gate_up_bias", "down_bias", "sinks", "score_correction_bias"),
+    "image_correction_bias",
+)
 BUFFERS = ("score_correction",)  # that a controller sets
 
 
@@ -169,6 +174,34 @@ QSA = PooledKeyAttention(
     index_budget=4,
     index_compress_ratio=2,
 )
+CSA = CompressedAttention(
+    num_attention_heads=4,
+    head_dim=8,
+    q_lora_rank=6,
+    qk_rope_head_dim=4,
+    o_groups=2,
+    o_lora_rank=5,
+    sliding_window=3,
+    compress_ratio=2,
+    overlapping=True,
+    index_topk=2,
+    index_n_heads=16,
+    index_head_dim=6,
+)
+CSA2 = replace(  # as DeepSeek-V4.1: layers that own entries, that choose anew, that take a choice
+    CSA, overlapping=False, query_norm=False, position_bias=False, keys_of_entries=True
+)
+REUSE = replace(CSA2, shared_entries=True, shared_index=True)
+OF_TOKENS = replace(CSA2, compress_ratio=1, candidate_topk_blocks=2, candidate_block_size=2)
+REINDEX = replace(OF_TOKENS, shared_entries=True)
+HCA = replace(
+    CSA,
+    compress_ratio=3,
+    overlapping=False,
+    index_topk=None,
+    index_n_heads=None,
+    index_head_dim=None,
+)
 # As Gemma 4: full attention with wider heads whose keys are values; layers that read others' caches
 WIDE = Attention(
     num_attention_heads=2,
@@ -223,6 +256,19 @@ ZERO_MOE = MoeFfn(
     moe_intermediate_size=8,
     zero_expert_num=4,
     score_correction_buffer=True,
+)
+SQRT_MOE = MoeFfn(  # as DeepSeek-V4
+    num_experts=8,
+    num_experts_per_tok=3,
+    moe_intermediate_size=8,
+    shared_intermediate_size=12,
+    scoring="sqrtsoftplus",
+    norm_topk_prob=True,
+    score_correction_bias=True,
+    image_correction_bias=True,
+)
+HASH_MOE = replace(
+    SQRT_MOE, score_correction_bias=False, image_correction_bias=False, hash_vocab_size=23
 )
 BIASED_MOE = MoeFfn(
     num_experts=4,
@@ -299,6 +345,26 @@ MODELS: dict[str, ModelConfig] = {
     ),
     "block_sparse": small(attention=MSA, overrides=(Override(layers="0", attention=GQA),)),
     "pooled_keys": small(attention=QSA, overrides=(Override(layers="0", attention=GDN),)),
+    "compressed": small(  # as DeepSeek-V4
+        attention=CSA,
+        overrides=(
+            Override(layers="0", attention=replace(HCA, compress_ratio=None)),
+            Override(layers="2", attention=HCA),
+        ),
+        ffn=MOE,
+    ),
+    "compressed_shared": small(  # as DeepSeek-V4.1
+        num_hidden_layers=7,
+        attention=REINDEX,
+        overrides=(
+            Override(layers="0", attention=replace(HCA, compress_ratio=None, query_norm=False)),
+            Override(layers="1", attention=CSA2),
+            Override(layers="2", attention=REUSE),
+            Override(layers="3", attention=OF_TOKENS),
+            Override(layers="5", attention=replace(REUSE, compress_ratio=1)),
+        ),
+        ffn=MOE,
+    ),
     "gated_residual": small(  # as Qwen3.8
         replace(NGRAM, layers="0,2", streams=3, conv_kernel=3, per_stream=True),
         attention=GDN,
@@ -309,6 +375,20 @@ MODELS: dict[str, ModelConfig] = {
     "gated_residual_alone": small(
         replace(NGRAM, layers="1", streams=2, per_stream=True),
         gated_residual=GatedResidual(hc_count=2, hc_lowrank=4),
+    ),
+    "hyper_connections": small(  # as DeepSeek-V4
+        replace(NGRAM, layers="0,2", streams=3, per_stream=True),
+        attention=WINDOW,
+        overrides=(Override(layers="1,3", attention=MLA), Override(layers="0", ffn=HASH_MOE)),
+        ffn=SQRT_MOE,
+        hyper_connections=HyperConnections(hc_mult=3, hc_sinkhorn_iters=2),
+    ),
+    "single_pass": small(  # as DeepSeek-V4.1, with a table before the first block too
+        replace(NGRAM, layers="0,2", streams=3, per_stream=True),
+        hyper_connections=HyperConnections(hc_mult=3, hc_sinkhorn_iters=2, single_pass=True),
+    ),
+    "hyper_connections_alone": small(
+        hyper_connections=HyperConnections(hc_mult=2), tie_word_embeddings=True
     ),
     "post_norms": small(post_norms=True, tie_word_embeddings=True),
     "norms_behind": small(block="norms_behind", logit_softcap=True),
@@ -351,6 +431,11 @@ MODELS: dict[str, ModelConfig] = {
         attention=replace(WINDOW, softcap=True),
     ),
     "moe": small(ffn=MOE),
+    "hash_routed": small(
+        ffn=replace(HASH_MOE, norm_topk_prob=False, scoring="softmax_of_chosen"),
+        overrides=(Override(layers="1", ffn=DENSE),),
+        shortcuts=(Shortcut(layers="1", skips=1, ffn=HASH_MOE),),
+    ),
     "short_conv": small(attention=ShortConv()),
     "kimi_delta_attention": small(attention=KDA, overrides=(Override(layers="3", attention=MLA),)),
     "mamba2": small(attention=MAMBA),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from costmodel.show.text import Table, console, markdown, printable, show
+from costmodel.show.text import Table, console, markdown, printable, show, tell
 
 SMALL = Table(
     title="Two rows",
@@ -130,6 +130,24 @@ def test_the_environment_does_not_fold_a_pipe(
     monkeypatch.setenv("COLUMNS", "20")
     monkeypatch.setenv("TERM", "dumb")
     assert cells(shown(SMALL, capsys=capsys)) == SHOWN
+
+
+@pytest.mark.parametrize(("terminal", "most"), [(True, 40), (False, 1000)])
+def test_what_is_told_folds_in_a_terminal_and_is_one_line_in_a_pipe(
+    *, terminal: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    err = io.StringIO()
+
+    def stderr(**options: object) -> Console:
+        assert options["stderr"]
+        return Console(file=err, force_terminal=terminal, width=40, markup=False)
+
+    monkeypatch.setattr("costmodel.show.text.Console", stderr)
+    tell(f"error: [b]a\x1b[2J{' word' * 30}")
+    lines = err.getvalue().splitlines()
+    assert " ".join(lines) == f"error: [b]a [2J{' word' * 30}"
+    assert max(map(len, lines)) <= most
+    assert (len(lines) > 1) is terminal
 
 
 def test_a_terminal_folds_text_and_keeps_numbers_whole(monkeypatch: pytest.MonkeyPatch) -> None:

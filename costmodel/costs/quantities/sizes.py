@@ -18,7 +18,7 @@ _GROUPS = {
     "memory_projections": ("memory-projection parameters", "queries, gates and outputs of memory"),
     "residual": (
         "residual-stream parameters",
-        "streams (AltUp, gated) and low-rank residuals (LAUREL)",
+        "streams (AltUp, gated, hyper-connections) and low-rank residuals (LAUREL)",
     ),
     "norm": ("norm parameters", "the scales of norms between layers"),
 }
@@ -123,7 +123,8 @@ STATE = (
         name="kv_cache.state_bytes_per_sequence",
         label="recurrent state per sequence",
         unit="bytes",
-        counts="what recurrent layers keep of one sequence, whatever its context",
+        counts="what recurrent layers keep of one sequence, whatever its context; of compressed"
+        " attention the tokens whose entry is not whole yet",
         formula=_CACHE,
     ),
     Quantity(

@@ -62,7 +62,7 @@ def glm4_moe(fields: Fields) -> Blocks:
         attention_bias=bias,
     )
     ffn = first_dense(
-        fields, 1, noaux_tc(fields, shared_intermediate_size=_shared_width(fields, 1))
+        fields, 1, noaux_tc(fields, shared_intermediate_size=shared_width(fields, 1))
     )
     leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
     return Blocks(attention=attention, ffn=ffn)
@@ -80,7 +80,7 @@ def dots1(fields: Fields) -> Blocks:
         attention_bias=bias,
         output_bias=bias,
     )
-    shared = _shared_width(fields, 0)
+    shared = shared_width(fields, 0)
     sparse = noaux_tc(fields, norm_topk_prob=False, shared_intermediate_size=shared)
     return Blocks(attention=attention, ffn=first_dense(fields, 0, sparse))
 
@@ -97,7 +97,7 @@ def deepseek_v2(fields: Fields) -> Blocks:
         fields,
         activation(fields),
         *ROUTED,
-        shared_intermediate_size=_shared_width(fields, 2),
+        shared_intermediate_size=shared_width(fields, 2),
         norm_topk_prob=fields.optional("norm_topk_prob", FLAG, default=False),
         n_group=groups if grouped else 1,
         topk_group=groups_kept if grouped else 1,
@@ -107,7 +107,7 @@ def deepseek_v2(fields: Fields) -> Blocks:
 
 def deepseek_v3(fields: Fields) -> Blocks:
     """DeepSeek-V3 and Kimi-K2: MLA; corrected sigmoid scores, groups ranked by their best two."""
-    shared = _shared_width(fields, 1)
+    shared = shared_width(fields, 1)
     sparse = noaux_tc(fields, n_group=8, topk_group=4, shared_intermediate_size=shared)
     ffn = first_dense(fields, 3, sparse)
     leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
@@ -147,7 +147,7 @@ def mimo_v2_flash(fields: Fields) -> Blocks:
     sparse = _flag_of_blocks(fields, "moe_layer_freq")
     window = fields.required("sliding_window", COUNT, also=("sliding_window_size",))
     plain = dense(fields, activation(fields))
-    routed = noaux_tc(fields, shared_intermediate_size=_shared_width(fields, 0))
+    routed = noaux_tc(fields, shared_intermediate_size=shared_width(fields, 0))
     full = _mimo_attention(fields, "", "add_full_attention_sink_bias", None)
     sliding = _mimo_attention(fields, "swa_", "add_swa_attention_sink_bias", window)
     leave_out_mtp(fields, "num_nextn_predict_layers")
@@ -259,7 +259,7 @@ def noaux_tc(
     return {**table, **settings}
 
 
-def _shared_width(fields: Fields, default_experts: int) -> int:
+def shared_width(fields: Fields, default_experts: int) -> int:
     """The width of the shared experts, which run as one FFN of their summed widths."""
     shared = fields.optional("n_shared_experts", INDEX_OR_NULL, default_experts) or 0
     return shared * fields.required("moe_intermediate_size", WIDTH)

@@ -11,6 +11,7 @@ from typing import Final
 
 from costmodel.inputs.hf import (
     deepseek_families,
+    deepseek_v4_families,
     dense_families,
     gemma_families,
     hybrid_families,
@@ -52,6 +53,26 @@ _DEEPSEEK_V32 = Family(
     without_cost=_DEEPSEEK_V3.without_cost
     | {"index_share_for_mtp_iteration", "index_skip_topk_offset", "indexer_rope_interleave"},
     only={**_DEEPSEEK_V3.only, "index_topk_pattern": (None,)},
+)
+_DEEPSEEK_V4 = Family(
+    read=deepseek_v4_families.deepseek_v4,
+    # Where activations are clamped; small constants; a frequency of rotations.
+    without_cost=DEEPSEEK_ROUTER | {"compress_rope_theta", "hc_eps", "swiglu_limit"},
+    only={
+        "num_key_value_heads": (1,),
+        "scoring_func": ("sqrtsoftplus",),
+        "topk_method": ("noaux_tc",),
+    },
+)
+_DEEPSEEK_V41 = Family(
+    read=deepseek_v4_families.deepseek_v41,
+    # Besides: draft layers, which are left out; how token ids are normalised before they are
+    # hashed; a factor of the scores.
+    without_cost=_DEEPSEEK_V4.without_cost
+    | {"dspark_block_size", "dspark_markov_rank", "dspark_n_routed_experts"}
+    | {"dspark_noise_token_id", "dspark_num_experts_per_tok", "dspark_target_layer_ids"}
+    | {"engram_compressed_vocab_size", "engram_pad_id", "engram_pad_token_id", "gate_temp"},
+    only={**_DEEPSEEK_V4.only, "first_k_dense_replace": (0,)},
 )
 _MINIMAX_M3 = Family(
     read=sparse_families.minimax_m3,
@@ -230,6 +251,8 @@ FAMILIES: Final[dict[str, Family]] = {
     ),
     "deepseek_v3": _DEEPSEEK_V3,
     "deepseek_v32": _DEEPSEEK_V32,
+    "deepseek_v4": _DEEPSEEK_V4,
+    "deepseek_v41_text": _DEEPSEEK_V41,  # within deepseek_v41
     "dots1": Family(
         read=deepseek_families.dots1,
         without_cost=DEEPSEEK_ROUTER | _SLICES,

@@ -38,6 +38,7 @@ def on_backbone(template: ModelConfig, backbone: ModelConfig) -> ModelConfig:
             altup=backbone.altup,
             laurel=backbone.laurel,
             gated_residual=backbone.gated_residual,
+            hyper_connections=backbone.hyper_connections,
             logit_softcap=backbone.logit_softcap,
             towers=backbone.towers,
             **_blocks(template, backbone),  # type: ignore[arg-type]  # three fields by name

@@ -6,19 +6,19 @@ Each layer kind states its sizes beside its fields (`costmodel.layers.base.Size`
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import lcm
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 from pydantic import ValidationError
 
 from costmodel.errors import InputError, shown
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.parse import parse_count
+from costmodel.inputs.set_fields import Address, blocks, replaced
 from costmodel.layers.base import LayerKind, Size, sizes_of
 
 MAX_STEP = 2**20
 
 Value: TypeAlias = int | float
-Kind = TypeVar("Kind", bound=LayerKind)
 
 
 def parse_vary(text: str) -> dict[str, int | None]:
@@ -137,35 +137,17 @@ def resized(
         pydantic.ValidationError: a layer kind refuses the values.
     """
     before = {name: value for name, (_, value) in sizes_of_model(model, values).items()}
-    placed = {} if memory_layers is None else {"layers": memory_layers}
-
-    def changed(kind: Kind, **placement: str) -> Kind:
-        stated = sizes_of(type(kind))
-        changes: dict[str, Value | str] = {
-            name: value
-            for name, value in values.items()
-            if name in stated and getattr(kind, name) == before[name] != value
+    changes: dict[Address, object] = {
+        (*address, name): value
+        for address, kind in blocks(model)
+        for name, value in values.items()
+        if name in sizes_of(type(kind)) and getattr(kind, name) == before[name] != value
+    }
+    if memory_layers is not None:
+        changes |= {
+            ("memory", index, "layers"): memory_layers for index in range(len(model.memory))
         }
-        changes |= placement
-        return replace(kind, **changes) if changes else kind  # type: ignore[type-var]  # all are dataclasses
-
-    return replace(
-        model,
-        attention=changed(model.attention),
-        ffn=changed(model.ffn),
-        overrides=tuple(
-            replace(
-                override,
-                attention=override.attention and changed(override.attention),
-                ffn=override.ffn and changed(override.ffn),
-            )
-            for override in model.overrides
-        ),
-        shortcuts=tuple(
-            replace(shortcut, ffn=changed(shortcut.ffn)) for shortcut in model.shortcuts
-        ),
-        memory=tuple(changed(memory, **placed) for memory in model.memory),
-    )
+    return replaced(model, changes)
 
 
 def _kinds(model: ModelConfig) -> Iterator[LayerKind]:

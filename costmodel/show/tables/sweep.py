@@ -7,7 +7,7 @@ from costmodel import units
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.quantities.step import STEP_QUANTITIES
-from costmodel.questions.grid import Grid
+from costmodel.questions.grid import SET, Grid
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.tables.columns import cell, head
 from costmodel.show.tables.notes import formats_words, predicted_by
@@ -24,7 +24,9 @@ def sweep_table(
     records = (record for grid in grids for record in grid.records())
     meshed = ("mesh",) if "mesh" in grids[0].columns else ()
     timed = "time.predicted_s" in grids[0].columns
-    names = (*COLUMNS, *["time.predicted_s"] * timed, "time.bound_by", "memory.fits")
+    settings = [name for name in grids[0].columns if name.startswith(SET)]
+    sized = ["parameters.total"] * bool(settings)
+    names = (*sized, *COLUMNS, *["time.predicted_s"] * timed, "time.bound_by", "memory.fits")
     rows = [
         (
             record["model"],
@@ -33,6 +35,7 @@ def sweep_table(
             record["routing"],
             f"{record['batch']:,}",
             f"{record['context']:,}",
+            *(f"{record[name]:,}" for name in settings),
             *(cell(name, record[name]) for name in names),
         )
         for record in itertools.islice(records, max_rows)
@@ -43,14 +46,19 @@ def sweep_table(
     if timed:
         used = [curves for curves in calibrations if isinstance(curves, Curves)]
         notes += dict.fromkeys(predicted_by(curves) for curves in used)
-    notes += [note for grid in grids for note in _unknown_notes(grid)]
+    notes += dict.fromkeys(note for grid in grids for note in _unknown_notes(grid))
+    what = "point" if settings else "workload"
     return Table(
-        title=f"Sweep of {total:,} workload{'' if total == 1 else 's'},"
+        title=f"Sweep of {total:,} {what}{'' if total == 1 else 's'},"
         f" {formats_words(*(grid.workload for grid in grids))}",
-        headers=("model", "GPU", *meshed, "routing", "batch", "context", *map(head, names)),
+        headers=(
+            *("model", "GPU", *meshed, "routing", "batch", "context"),
+            *(name.removeprefix(SET) for name in settings),
+            *map(head, names),
+        ),
         rows=tuple(rows),
         text_columns=3 + len(meshed),
-        keys=5 + len(meshed),
+        keys=5 + len(meshed) + len(settings),
         notes=tuple(notes),
     )
 

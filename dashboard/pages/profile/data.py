@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import dataclass
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -20,7 +21,10 @@ from costmodel.recordings.quantities import QUANTITIES, RUNS
 from dashboard.app.selection import OWN, Selection
 
 SCORES = "scores"  # routing by the model's own scores, which can only be measured
-NO_TORCH = 'This machine has no torch. Install it with: pip install "sparsecost[gpu]"'
+NO_TORCH = (
+    "PyTorch (torch) is not installed, and this page measures with it. All others do without."
+)
+CPU_INDEX = "--extra-index-url https://download.pytorch.org/whl/cpu"
 DEVICE_FILE = Path("/dev/nvidiactl")  # of NVIDIA's driver on Linux
 ON_CPU = {"time": "all but the time as a CUDA graph"}  # by run; the other runs need a GPU
 NEEDS_GPU = "not measured (needs an NVIDIA GPU)"
@@ -51,7 +55,8 @@ class ProfileForm:
 
 
 def has_torch() -> bool:
-    """Whether torch is installed, without importing it."""
+    """Whether torch is installed, without importing it; also if it was while this server ran."""
+    invalidate_caches()
     return find_spec("torch") is not None
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from costmodel.errors import InputError, shown
+from costmodel.errors import InputError, install_command, shown
 from costmodel.recordings.folders import OWN_PREFIX, own_folder, own_names
 from costmodel.recordings.quantities import RUNS
 from dashboard.app.address import drop, linked, one_of, some_of, switch, text_up_to, unbound
@@ -12,6 +12,7 @@ from dashboard.app.selection import OWN, OWN_FILE
 from dashboard.app.shell import OWN_TEXT, current_selection
 from dashboard.app.widgets import Card, cards, plain, prose
 from dashboard.pages.profile.data import (
+    CPU_INDEX,
     DEVICES,
     MAX_FILE_CHARS,
     MAX_LIST_CHARS,
@@ -128,7 +129,15 @@ st.caption(
     " page Measured compares with the prediction."
 )
 if not has_torch():
-    st.error(NO_TORCH)
+    st.error(NO_TORCH, icon=":material/download:")
+    st.markdown("Install it where sparsecost is, and press **Look again**:")
+    st.code(install_command("gpu"), language="bash")
+    if not has_gpu():
+        st.caption(
+            f"This machine has no NVIDIA driver: for a CPU alone, PyTorch's smaller build is"
+            f" enough. Add to the command: {CPU_INDEX}"
+        )
+    st.button("Look again", icon=":material/refresh:", key="prof_again")
     st.stop()
 
 if not has_gpu():

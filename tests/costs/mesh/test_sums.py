@@ -31,6 +31,7 @@ BY_TP = {
     "num_heads",
     "mamba_n_heads",
     "mamba_n_groups",
+    "o_groups",
     "intermediate_size",
     "shared_intermediate_size",
 }
@@ -67,7 +68,11 @@ def divisible(kind: Any, mesh: Mesh) -> Any:  # noqa: ANN401 - a layer kind of a
             larger[field.name] = value * mesh.tp
         elif field.name == "moe_intermediate_size":
             larger[field.name] = value * mesh.gpus_of_an_expert
-        elif field.name in ("num_experts", "zero_expert_num", "n_group"):
+        elif field.name == "hash_vocab_size":
+            larger[field.name] = value and value * mesh.tp  # as that of the model
+        elif field.name in ("num_experts", "zero_expert_num") or (
+            field.name == "n_group" and value > 1
+        ):
             larger[field.name] = value * mesh.ep
         elif dataclasses.is_dataclass(value):
             larger[field.name] = divisible(value, mesh)

@@ -89,10 +89,15 @@ def test_a_preset_is_its_config_json(name: str) -> None:
 
 
 def types_in(folder: Path) -> set[str]:
-    """The families of the files of a folder, those of the text models within them too."""
+    """The families of the files of a folder, those of the text models within them too.
+
+    What only wraps a text model is none.
+    """
     tables = [json.loads(path.read_text()) for path in folder.glob("*.json")]
     inner = [table["text_config"] for table in tables if "text_config" in table]
-    return {table["model_type"] for table in (*tables, *inner) if "model_type" in table}
+    named = {table["model_type"] for table in (*tables, *inner) if "model_type" in table}
+    wrappers = {table["model_type"] for table in tables if "text_config" in table}
+    return named - wrappers.difference(FAMILIES)
 
 
 def test_every_family_has_a_file() -> None:

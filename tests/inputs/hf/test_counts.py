@@ -182,6 +182,7 @@ def test_kv_cache_of_a_token(name: str) -> None:
         ("gpt-oss-120b", "active_with_lm_head", 1e7),
         ("deepseek-v3", "active_with_lm_head", 1e9),
         ("deepseek-v3.2", "active_with_lm_head", 1e9),
+        ("deepseek-v4-flash", "active_with_lm_head", 1e9),
         ("deepseek-v2-lite", "active_with_lm_head", 1e8),
     ],
 )

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 import costmodel
-from costmodel.errors import InputError
+from costmodel.errors import InputError, install_command
 from costmodel.inputs.workload import Backend
 from profiler.session.child import WORKER
 from profiler.session.plan import case_seed
@@ -174,7 +174,7 @@ def test_a_self_check_that_is_refused_says_so_of_the_whole_run() -> None:
         (
             "torch@machine",
             False,
-            'profile needs torch; install it with: pip install "sparsecost[gpu]"',
+            f"profile needs torch; install it with: {install_command('gpu')}",
         ),
     ],
 )

@@ -22,7 +22,9 @@ from costmodel.inputs.hf.quantization.scheme import (
 from costmodel.layers.dtype import DTYPES, Dtype
 
 FP32_BITS: Final = 32
+E8M0_BITS: Final = 8  # a power of two
 MXFP4: Final = DTYPES["mxfp4"]
+MXFP8: Final = Dtype(name="mxfp8", bits=8, group=32, scale_bits=E8M0_BITS)
 
 _BLOCK_OR_NULL: Final[TypeAdapter[list[int] | None]] = TypeAdapter(
     Annotated[list[Annotated[int, Field(ge=1, le=2**16)]], Field(min_length=2, max_length=2)]
@@ -47,12 +49,39 @@ def fp8(fields: Fields) -> Scheme:
     static = fields.optional("activation_scheme", TEXT, "dynamic") == "static"
     kept = names_at(fields, "modules_to_not_convert", "ignored_layers")
     kv_dtype = _fp8_cache(fields)
-    fields.finish(KERNELS | {"dequantize", "fmt", "is_checkpoint_fp8_serialized", "scale_fmt"})
+    fields.finish(
+        KERNELS | {"dequantize", "expert_dtype", "fmt", "is_checkpoint_fp8_serialized", "scale_fmt"}
+    )
     if block is None:
         method, dtype = "fp8, one scale a matrix", tensor_fp8(static_inputs=static)
     else:
         method, dtype = f"fp8 in blocks of {block[0]} x {block[1]}", block_fp8(*block)
-    return replace(one_format(fields, method, dtype, kept), kv_dtype=kv_dtype)
+    scheme = replace(one_format(fields, method, dtype, kept), kv_dtype=kv_dtype)
+    return _with_experts(scheme, fields)
+
+
+def of_deepseek_v4(scheme: Scheme, fields: Fields) -> Scheme:
+    """The fp8 of DeepSeek-V4 and V4.1: scales of 8 bits (E8M0).
+
+    V4's files state the format of experts beside the scheme, V4.1's in it.
+    Source: the release's inference/model.py: Linear with float4 weights has a scale for 32 inputs.
+    """
+    rules = tuple(
+        replace(rule, dtype=replace(rule.dtype, scale_bits=E8M0_BITS)) if rule.dtype else rule
+        for rule in scheme.rules
+    )
+    scheme = replace(scheme, method=f"{scheme.method}, scales of {E8M0_BITS} bits", rules=rules)
+    return _with_experts(scheme, fields)
+
+
+def _with_experts(scheme: Scheme, fields: Fields) -> Scheme:
+    """The scheme with the format of experts that an object of the file states, if it does."""
+    stated = fields.optional("expert_dtype", TEXT, None)
+    if stated not in (None, "fp4", "fp8"):
+        raise fields.refused("expert_dtype", "is not fp4 or fp8")
+    if stated != "fp4":
+        return scheme
+    return replace(scheme, method=f"{scheme.method}, experts in mxfp4", experts=MXFP4)
 
 
 def _fp8_cache(fields: Fields) -> Dtype | None:

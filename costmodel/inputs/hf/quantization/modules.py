@@ -17,7 +17,7 @@ ModuleKind: TypeAlias = Literal["linear", "expert", "router", "embedding", "lm_h
 FRONTS: Final = ("", "model.", "language_model.", "language_model.model.", "model.language_model.")
 """What checkpoints and tools write before the names of this file."""
 
-NAMED_MIXERS: Final = ("gqa", "mla", "msa")
+NAMED_MIXERS: Final = ("gqa", "mla", "msa", "compressed")
 """The mixers whose modules have names here."""
 
 ROUTER_NAMES: Final = (
@@ -71,6 +71,9 @@ _END_NAMES: Final[dict[ModuleKind, tuple[str, ...]]] = {
 
 def _attention(layer: int, table: Table) -> Iterator[Module]:
     leaves: dict[str, list[tuple[str, ...]]]
+    if table["kind"] == "compressed":
+        yield from _compressed(layer, table)
+        return
     if table["kind"] != "mla":
         leaves = {
             "attention.qkv": [(f"{letter}_proj", "qkv_proj") for letter in "qkv"],
@@ -99,6 +102,34 @@ def _attention(layer: int, table: Table) -> Iterator[Module]:
     for leaf, projections in leaves.items():
         for names in projections:
             yield _in_layer(leaf, layer, "linear", [f"self_attn.{name}" for name in names])
+
+
+def _compressed(layer: int, table: Table) -> Iterator[Module]:
+    """DeepSeek-V4 and V4.1, as transformers names them; releases leave compressors alone."""
+    linears = [
+        ("attention.qkv_down", "q_a_proj"),
+        ("attention.qkv_down", "kv_proj"),
+        ("attention.q_up", "q_b_proj"),
+        ("attention.output", "o_a_proj"),
+        ("attention.output_down", "o_b_proj"),
+    ]
+    kept: list[tuple[str, str]] = []
+    owns = bool(table.get("compress_ratio")) and not table.get("shared_entries")
+    chooses = bool(table.get("index_topk")) and not table.get("shared_index")
+    indexer = "compressor.indexer"
+    if owns:
+        kept += [("attention.compress_in", f"compressor.{name}_proj") for name in ("kv", "gate")]
+    if chooses:
+        linears.append(("attention.index_query", f"{indexer}.q_b_proj"))
+        kept.append(("attention.index_weights", f"{indexer}.weights_proj"))
+    if owns and chooses and table.get("keys_of_entries"):
+        kept.append(("attention.index_key", f"{indexer}.k_proj"))
+    elif owns and chooses:
+        kept += [("attention.index_compress_in", f"{indexer}.{n}_proj") for n in ("kv", "gate")]
+    for leaf, name in linears:
+        yield _in_layer(leaf, layer, "linear", [f"self_attn.{name}"])
+    for leaf, name in kept:
+        yield _in_layer(leaf, layer, "router", [f"self_attn.{name}"])
 
 
 def _moe(layer: int, table: Table, experts: Sequence[int]) -> Iterator[Module]:

@@ -39,12 +39,15 @@ class Scheme:
     kinds: frozenset[ModuleKind] = PROJECTIONS  # of modules that a rule without a list is about
     entries: tuple[str, ...] = ()  # of all lists, as the file has them
     kv_dtype: Dtype | None = None
+    experts: Dtype | None = None  # of experts that no list leaves alone, whatever the rules say
     notes: tuple[str, ...] = ()
 
     def dtype_of(self, module: Module) -> Dtype | None:
         """The format of a module; None: it is left alone."""
         if any(kept.names(module) for kept in self.kept):
             return None
+        if module.kind == "expert" and self.experts is not None:
+            return self.experts
         for rule in self.rules:
             if module.kind in self.kinds if rule.modules is None else rule.modules.names(module):
                 return rule.dtype

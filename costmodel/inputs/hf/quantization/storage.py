@@ -13,7 +13,7 @@ from costmodel.errors import MAX_SHOWN, InputError
 from costmodel.inputs.hf.blocks import Blocks
 from costmodel.inputs.hf.fields import ANYTHING, OBJECT_OR_NULL, TEXT, Fields
 from costmodel.inputs.hf.quantization.compressed_tensors import compressed_tensors
-from costmodel.inputs.hf.quantization.floats import fbgemm_fp8, fp8, mxfp4
+from costmodel.inputs.hf.quantization.floats import MXFP8, fbgemm_fp8, fp8, mxfp4, of_deepseek_v4
 from costmodel.inputs.hf.quantization.integers import awq, bitsandbytes, gptq
 from costmodel.inputs.hf.quantization.mlx import mlx
 from costmodel.inputs.hf.quantization.modelopt import modelopt
@@ -55,6 +55,7 @@ _WORDS: Final[dict[Group, str]] = {
     "lm_head": "LM head",
     "shared_experts": "shared experts",
 }
+E8M0_SCALES: Final = ("deepseek_v4", "deepseek_v41_text")  # families of such scales
 MAX_NOTES: Final = 4  # on leaves that hold several formats
 
 
@@ -74,7 +75,7 @@ def read_storage(
     Raises:
         InputError: A statement cannot be read, or two of the file itself differ.
     """
-    default = DTYPES[unquantised(parts)]
+    default, text = DTYPES[unquantised(parts)], parts[-1]
 
     def applied(key: str, scheme: Scheme) -> Storage:
         if blocks.model.get("shortcuts"):
@@ -82,7 +83,8 @@ def read_storage(
                 f"{parts[0].where}: {key}: is not modelled for experts beside a dense FFN; without"
                 " it in the file the format of --dtype is costed"
             )
-        memories = [memory["kind"] for memory in blocks.model.get("memory", ())]
+        own = text.model_type in E8M0_SCALES  # whose tables are known
+        memories = [m["kind"] for m in blocks.model.get("memory", ()) if not own]
         streams = ("altup", "laurel", "gated_residual")
         for kind in (*memories, *(kind for kind in streams if kind in blocks.model)):
             raise InputError(  # their modules have no names yet
@@ -95,7 +97,7 @@ def read_storage(
                     f"{parts[0].where}: {key}: is not modelled for layers of kind"
                     f" {table['kind']!r}; without it in the file the format of --dtype is costed"
                 )
-        return _storage(key, scheme, blocks, tied=tied, default=default)
+        return _storage(key, _of_family(scheme, text), blocks, tied=tied, default=default)
 
     own = [applied(key, scheme) for part in parts for key, scheme in _stated(part)]
     for other in own[1:]:
@@ -112,6 +114,11 @@ def read_storage(
         note = f"{SIDE_FILE} holds; it differs from config.json, which says {own[0].origin}."
         storage = replace(storage, notes=(*storage.notes, note))
     return storage
+
+
+def _of_family(scheme: Scheme, text: Fields) -> Scheme:
+    """The scheme as a family changes it."""
+    return of_deepseek_v4(scheme, text) if text.model_type in E8M0_SCALES else scheme
 
 
 def _differ(one: Storage, other: Storage) -> bool:
@@ -176,6 +183,12 @@ def _storage(key: str, scheme: Scheme, blocks: Blocks, *, tied: bool, default: D
         if dtype not in held:
             held.append(dtype)
     weights = _formats(formats, default, tied=tied)
+    if "hyper_connections" in blocks.model:  # kept in float32: arXiv 2512.24880, section 4.3
+        weights = replace(weights, groups=(*weights.groups, ("residual", DTYPES["fp32"])))
+    if blocks.model.get("memory"):  # of DeepSeek-V4.1: its rows, and their projection
+        rows: tuple[Group, Dtype] = ("memory_values", MXFP8)
+        linear: tuple[Group, Dtype] = ("memory_projections", scheme.rules[0].dtype or default)
+        weights = replace(weights, groups=(*weights.groups, rows, linear))
     return Storage(
         weights=weights,
         kv_dtype=scheme.kv_dtype,

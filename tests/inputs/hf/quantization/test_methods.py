@@ -162,7 +162,7 @@ def test_what_is_not_quantised_is_in_the_format_of_the_file(tmp_path: Path) -> N
         ({"quantization_config": {**FP8, "weight_block_size": [0, 1]}}, "weight_block_size.0=0"),
         ({"quantization_config": {**FP8, "modules_to_not_convert": "a"}}, "not_convert='a'"),
         ({"quantization_config": {**FP8, "modules_to_not_convert": ["re:(a"]}}, "'[(]a': as a"),
-        ({"quantization_config": {**FP8, "expert_dtype": "fp4"}}, "expert_dtype'='fp4': is not un"),
+        ({"quantization_config": {**FP8, "expert_dtype": "int2"}}, "expert_dtype='int2': is not"),
         ({"quantization_config": {"quant_method": "awq", "bits": 16}}, "bits=16"),
         (
             {"quantization_config": {"quant_method": "gptq", "checkpoint_format": "x"}},
