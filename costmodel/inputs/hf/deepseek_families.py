@@ -61,9 +61,7 @@ def glm4_moe(fields: Fields) -> Blocks:
         qk_norm="head" if normed else "none",
         attention_bias=bias,
     )
-    ffn = first_dense(
-        fields, 1, noaux_tc(fields, shared_intermediate_size=shared_width(fields, 1))
-    )
+    ffn = first_dense(fields, 1, noaux_tc(fields, shared_intermediate_size=shared_width(fields, 1)))
     leave_out_mtp(fields, "num_nextn_predict_layers", "num_mtp_layers")
     return Blocks(attention=attention, ffn=ffn)
 
