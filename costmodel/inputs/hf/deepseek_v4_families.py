@@ -21,6 +21,8 @@ from costmodel.inputs.hf.fields import (
     WIDTH,
     Fields,
 )
+from costmodel.layers.ngram import Ngram
+from costmodel.strict import validated
 
 _WINDOW, _CSA, _HCA = 0, 4, 128
 _TYPES: Final = {  # as transformers names the layers that releases name by their ratio
@@ -153,19 +155,19 @@ def _engram(fields: Fields, streams: int) -> list[Table]:
             fields.optional(key, INDEX_OR_NULL, None)
         return []
     rows = fields.required("engram_num_embeddings", INDICES_OR_NULL) or []
-    return [
-        {
-            "kind": "ngram",
-            "layers": ",".join(map(str, numbers)),
-            "max_ngram_size": fields.required("engram_max_ngram_size", COUNT),
-            "num_heads": fields.required("engram_n_heads", COUNT),
-            "vocab_size_base": fields.required("engram_vocab_size", INDEX),
-            "num_embeddings": rows,
-            "head_dim": fields.required("engram_head_dim", WIDTH),
-            "streams": streams,
-            "per_stream": True,
-        }
-    ]
+    table: Table = {
+        "kind": "ngram",
+        "layers": ",".join(map(str, numbers)),
+        "max_ngram_size": fields.required("engram_max_ngram_size", COUNT),
+        "num_heads": fields.required("engram_n_heads", COUNT),
+        "vocab_size_base": fields.required("engram_vocab_size", INDEX),
+        "head_dim": fields.required("engram_head_dim", WIDTH),
+        "streams": streams,
+        "per_stream": True,
+    }
+    follow = validated(Ngram, table, where=fields.where).table_rows(len(numbers))
+    # Rows that follow from primes go with the other sizes, where these are varied.
+    return [table if tuple(rows) == follow else {**table, "num_embeddings": rows}]
 
 
 def _heads(fields: Fields) -> Heads:

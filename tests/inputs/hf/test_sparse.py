@@ -371,6 +371,7 @@ def test_the_format_of_experts_alone_says_nothing(tmp_path: Path) -> None:
         ({"candidate_topk_blocks": None}, "candidate_topk_blocks: is missing"),
         ({"engram_layer_ids": [40]}, "is not a rising list of layers below num_hidden_layers=40"),
         ({"engram_layer_ids": [1]}, "states 2 tables"),
+        ({"engram_n_heads": 65}, "num_heads=65"),
         ({"engram_num_embeddings": [16_000_000, 16_000_000]}, "is less than the 384006168 rows"),
         ({"hc_sinkhorn_iters": None}, "hc_sinkhorn_iters: is missing"),
         ({"first_k_dense_replace": 1}, "first_k_dense_replace=1: is not modelled"),
