@@ -22,7 +22,7 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.machine import Anchor, Conditions, Label, Moment, Reason
-from costmodel.recordings.measured import Amount, Measured, OperatorPath, Whole
+from costmodel.recordings.measured import Amount, Measured, Missing, OperatorPath
 from costmodel.recordings.recording import Seed, Session
 from costmodel.strict import STRICT, validated
 
@@ -58,6 +58,12 @@ class Reading:
     def __post_init__(self) -> None:
         if self.sets > self.copies:
             raise ValueError(f"sets={self.sets}: exceeds copies={self.copies}")
+
+    @property
+    def has_values(self) -> bool:
+        """Whether a number was measured."""
+        numbers = (self.step_s, self.kernel_s, self.hbm_read_bytes)
+        return any(number is not None and not isinstance(number, Missing) for number in numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -126,7 +132,6 @@ class LeafCalibration:
     loops: Annotated[tuple[EnergyLoop, ...], Field(max_length=64)] = ()
     anchors: Annotated[tuple[Anchor, ...], Field(max_length=1024)] = ()
     idle_w: Annotated[float, Field(gt=0, le=1e5)] | None = None  # before any load
-    others: dict[Label, Whole] = Field(default_factory=dict)  # how many points lack what
 
     def __post_init__(self) -> None:
         """All sessions are of one kind of machine."""

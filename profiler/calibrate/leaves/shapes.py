@@ -23,13 +23,15 @@ from typing import Any
 from costmodel.costs.step import step_costs
 from costmodel.inputs.files import read_json_object
 from costmodel.inputs.model import ModelConfig, model_from_table
+from costmodel.inputs.model_toml import model_table
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.strict import validated
 
 FILE = Path(__file__).parent / "shapes.json"
 SEED = 18
 ROUNDS = 6  # of all families
-QUICK_ROUNDS = 1  # of the quick form
+SMALLER = 16  # times, on a CPU
+SMALL_LAYERS = 3
 EDGE = 128  # elements, tokens or keys of a tile
 EDGE_SHARE = 0.15  # of sizes that lie at or one step beyond an edge
 TABLE_BYTES = 160e6  # of an LM head: more than L2 holds, so that each copy reads it anew
@@ -53,8 +55,8 @@ class Shape:
 class _Draws:
     """Random sizes. Only `Random.random` is called, which every Python computes alike."""
 
-    def __init__(self, seed: int) -> None:
-        self._uniform = Random(seed).random  # noqa: S311 - no secret
+    def __init__(self, seed: int, *, small: bool = False) -> None:
+        self._uniform, self.small = Random(seed).random, small  # noqa: S311 - no secret
 
     def chance(self, share: float) -> bool:
         return self._uniform() < share
@@ -67,6 +69,8 @@ class _Draws:
         while True:
             value = exp(log(low) + self._uniform() * (log(high) - log(low)))
             size = max(1, round(value / multiple)) * multiple
+            if self.small:
+                return max(4 // multiple, 1, round(value / SMALLER / multiple)) * multiple
             if value > 2 * EDGE and self.chance(EDGE_SHARE):
                 size = round(value / EDGE) * EDGE + (0 if multiple > EDGE else multiple)
             if size & (size - 1) and low <= size <= high + multiple:
@@ -179,7 +183,7 @@ def _prefill(draws: _Draws) -> Table:
         "phase": "prefill",
         "batch": batch,
         "context": 0,
-        "new_tokens": max(130, tokens // batch),
+        "new_tokens": max(3 if draws.small else 130, tokens // batch),
     }
 
 
@@ -230,22 +234,26 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def drawn_shapes() -> tuple[Shape, ...]:
-    """The list, drawn anew."""
-    draws = _Draws(SEED)
+QUICK = 2 * len(FAMILIES)  # shapes of the quick form: the first ones
+
+
+def drawn_shapes(*, small: bool = False) -> tuple[Shape, ...]:
+    """The list, drawn anew; or one of small models of three layers, for a CPU."""
+    draws = _Draws(SEED, small=small)
     return tuple(
-        _shape(family, number, *draw(draws, number + place))
+        _shape(family, number, *draw(draws, number + place), small=small)
         for number in range(ROUNDS)
         for place, (family, draw) in enumerate(FAMILIES.items())
     )
 
 
-def _shape(family: str, number: int, model: Table, work: Table) -> Shape:
-    config = model_from_table(
-        {"name": f"{family}, {number + 1}", "source": "random", "num_hidden_layers": 3, **model},
-        where=family,
-    )
+def _shape(family: str, number: int, model: Table, work: Table, *, small: bool) -> Shape:
+    name = {"name": f"{family}, {number + 1}", "source": "random"}
+    table = {**name, "num_hidden_layers": SMALL_LAYERS, **model}
+    config = model_from_table(table, where=family)
     workload = CaseWorkload(dtype="bf16", routing="uniform", **work)
+    if small:
+        return Shape(family=family, model=config, workload=workload)
     while _cache_bytes(config, workload) > CACHE_BYTES / FEWEST_LAYERS and workload.context:
         workload = replace(workload, context=workload.context * 2 // 3)
     layers = most_layers(config, workload)
@@ -277,12 +285,6 @@ def most_layers(config: ModelConfig, workload: CaseWorkload) -> int:
     return max(FEWEST_LAYERS, min(MOST_LAYERS, int(layers)))
 
 
-def smaller(shape: Shape, layers: int) -> Shape:
-    """The shape with so many layers at most."""
-    layers = min(layers, shape.model.num_hidden_layers)
-    return replace(shape, model=replace(shape.model, num_hidden_layers=layers))
-
-
 @cache
 def shapes() -> tuple[Shape, ...]:
     """The committed list."""
@@ -297,30 +299,23 @@ def shapes() -> tuple[Shape, ...]:
     )
 
 
-def quick() -> tuple[Shape, ...]:
-    """The first rounds of the list."""
-    return shapes()[: QUICK_ROUNDS * len(FAMILIES)]
+@cache
+def small_shapes() -> tuple[Shape, ...]:
+    """A list of the same families in small, which a CPU can run."""
+    return drawn_shapes(small=True)
+
+
+def shape_table(shape: Shape) -> Table:
+    """A shape as the file and a calibration hold it."""
+    work = asdict(shape.workload)
+    del work["placement"]  # tables stand in HBM
+    return {"family": shape.family, "model": model_table(shape.model), "workload": work}
 
 
 def shapes_text(drawn: tuple[Shape, ...]) -> str:
     """The file of a list, a shape on a line."""
-    from costmodel.inputs.model_toml import model_table
-
-    lines = (
-        json.dumps(
-            {
-                "family": shape.family,
-                "model": model_table(shape.model),
-                "workload": {
-                    name: value
-                    for name, value in asdict(shape.workload).items()
-                    if name != "placement"
-                },
-            }
-        )
-        for shape in drawn
-    )
-    return '{"shapes": [\n' + ",\n".join(lines) + "\n]}\n"
+    lines = ",\n".join(json.dumps(shape_table(shape)) for shape in drawn)
+    return f'{{"shapes": [\n{lines}\n]}}\n'
 
 
 if __name__ == "__main__":
