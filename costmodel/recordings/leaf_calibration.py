@@ -22,7 +22,14 @@ from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.machine import Anchor, Conditions, Label, Moment, Reason
-from costmodel.recordings.measured import Amount, Measured, Missing, OperatorPath
+from costmodel.recordings.measured import (
+    Accesses,
+    Amount,
+    LeafPath,
+    Measured,
+    Missing,
+    OperatorPath,
+)
 from costmodel.recordings.recording import Seed, Session
 from costmodel.strict import STRICT, validated
 
@@ -35,6 +42,8 @@ KernelNames: TypeAlias = Annotated[
 ]
 """Kernels by name, each with how often one copy launches it."""
 LeafRunName: TypeAlias = Literal["time", "trace", "counters"]
+RUNS: tuple[LeafRunName, ...] = ("time", "trace", "counters")
+"""In the order in which they are made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -97,6 +106,7 @@ class MeasuredShape:
     points: Annotated[tuple[LeafPoint, ...], Field(max_length=MAX_POINTS)]
     lacking: dict[LeafRunName, Reason] = Field(default_factory=dict)
     conditions: dict[LeafRunName, Conditions] = Field(default_factory=dict)
+    accesses: dict[LeafPath, Accesses] = Field(default_factory=dict)  # of one layer; all are alike
 
     def __post_init__(self) -> None:
         paths = [point.path for point in self.points]

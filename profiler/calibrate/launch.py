@@ -9,6 +9,7 @@ third of the time of a usual call.
 """
 
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -43,6 +44,22 @@ def launch_costs() -> Launch:
         kernels = kernel_nodes(capture([mixture]))
         eager_s = median(eager_seconds(mixture, torch.cuda.synchronize)) / kernels
     return Launch(graph_s=_rounded(seconds_per_node(seconds_of)), eager_s=_rounded(eager_s))
+
+
+def null_graphs(flush: L2Flush) -> dict[str, float]:
+    """Median seconds of a replay of graphs of few and of many nodes, by name.
+
+    Their slope is the cost of a node, and what is left the cost of a replay.
+    """
+    x = torch.zeros(1, device="cuda")
+    tiny = partial(x.add_, 1)
+    warm_up(tiny)
+    return {
+        f"graph of {nodes:,} kernels that do nothing": _rounded(
+            median(replay_seconds(capture([tiny] * nodes), REPLAYS, flush))
+        )
+        for nodes in (1, FEW_NODES, MANY_NODES)
+    }
 
 
 def ordinary_calls(device: str) -> Callable[[], torch.Tensor]:

@@ -12,15 +12,16 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.parse import parse_count
 from costmodel.inputs.workload import Backend
-from costmodel.recordings.leaf_calibration import LeafCalibration, leaf_calibration_text
+from costmodel.recordings.leaf_calibration import RUNS, LeafCalibration, leaf_calibration_text
 from costmodel.recordings.machine import Device
 from costmodel.show.text import printable
-from profiler.calibrate.leaves.journal import RUNS, Journal
+from profiler.calibrate.leaves.journal import Journal
 from profiler.calibrate.leaves.measure import Plan, measure
 from profiler.calibrate.leaves.shapes import QUICK, shapes, small_shapes
 
 JOURNAL = ".jsonl"
 MOST_MINUTES = 1440
+ENDING_S = 10  # for a worker's end, and for the file
 INTERRUPTED = 130  # the usual exit code after Ctrl-C
 
 
@@ -50,7 +51,7 @@ def calibrate_leaves(
     planned = QUICK if form == "quick" else len(listed)
     journal = Journal(path=path.with_suffix(JOURNAL), backend=backend, shapes=listed)
     journal.open(resume=resume)
-    ends_s = monotonic() + 60 * most
+    ends_s = monotonic() + 60 * most - ENDING_S
     plan = Plan(device=device, backend=backend, ends_s=ends_s, shapes=planned)
     interrupted = False
     try:

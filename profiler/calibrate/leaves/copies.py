@@ -8,7 +8,7 @@ own weights, or one copy if these are larger than L2.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 LAYER = re.compile(r"^layers\.(\d+)\.")
 END_COPIES = 64  # of what stands beside the layers
 END_BYTES = 2e9  # of all its copies' weights
-ROUTER = "moe.router"  # counts from zero, and leaves counts that experts read
+ROUTER, EXPERTS = "moe.router", "moe.experts"  # the one counts from zero, the other reads counts
 
 Call = Callable[[], object]
+
+
+def _nothing() -> None:
+    """Prepare nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +45,15 @@ class Copies:
         path: Of the second layer's.
         calls: One for each copy.
         sets: How many sets of weights they have.
-        prepare: What must run before each round of all calls, untimed.
+        begin: What must run before them once.
+        prepare: What must run before each round of all of them.
     """
 
     path: str
     calls: tuple[Call, ...]
     sets: int
-    prepare: Call = lambda: None
+    begin: Call = _nothing
+    prepare: Call = _nothing
 
 
 def copies_of(case: PreparedCase) -> list[Copies]:
@@ -119,7 +125,8 @@ def _of_end(path: str, call: _LeafCall) -> Copies:
     """Of a leaf beside the layers; an embedding's copies get other ids, and so other rows."""
     weight_bytes = sum(parameter.nbytes for parameter in call.leaf.parameters())
     if path == "embed":
-        (ids,), rows = call.args, call.leaf.weight.shape[0]
+        (ids,), (table,) = call.args, call.leaf.parameters()
+        rows = table.shape[0]
         ends = [_LeafCall(call.leaf, (_other(ids, rows),), {}) for _ in range(END_COPIES)]
         return Copies(path=path, calls=tuple(ends), sets=END_COPIES)
     sets = max(1, min(END_COPIES, int(END_BYTES / max(weight_bytes, 1))))
@@ -140,17 +147,24 @@ def _region_copies(case: PreparedCase, step: "FusedStep") -> Iterator[Copies]:
         layer = _layer(launch.path)
         if layer != 0:
             by_path.setdefault(_every(launch.path), {}).setdefault(layer, []).append(launch)
+    route: list[Call] = [partial(_zero, step.counters)]
     for path, by_layer in by_path.items():
-        prepare: Call = partial(_zero, step.counters) if ROUTER in path else lambda: None
         if None in by_layer:
             calls, sets = _end_launches(case, by_layer[None])
-        else:
-            usual = Counter(map(len, by_layer.values())).most_common(1)[0][0]
-            alike = [launches for launches in by_layer.values() if len(launches) == usual]
-            calls = [partial(_all, [_run_of(each) for each in launches]) for launches in alike]
-            sets = len(calls)
+            yield Copies(path=path, calls=tuple(calls), sets=sets)
+            continue
+        usual = Counter(map(len, by_layer.values())).most_common(1)[0][0]
+        alike = [launches for launches in by_layer.values() if len(launches) == usual]
+        calls = [partial(_all, [_run_of(each) for each in launches]) for launches in alike]
+        routes, reads = ROUTER in path, EXPERTS in path
+        if routes:
+            route += calls
         yield Copies(
-            path=path.replace("*", "1"), calls=tuple(calls), sets=sets, prepare=prepare
+            path=path.replace("*", "1"),
+            calls=tuple(calls),
+            sets=len(calls),
+            begin=partial(_all, route) if reads else _nothing,
+            prepare=route[0] if routes else _nothing,
         )
 
 
@@ -173,8 +187,9 @@ def _run_of(launch: "Launch") -> Call:
     In a step it lets go of it.
     """
     run = launch.run
-    core = getattr(run.func, "__self__", None) if isinstance(run, partial) else None
-    if core is None or run.func != getattr(core, "project", None):
+    function = run.func if isinstance(run, partial) else run
+    core = getattr(function, "__self__", None)
+    if core is None or function != getattr(core, "project", None):
         return run
     with torch.no_grad():
         core.attend()
@@ -188,7 +203,7 @@ def _run_of(launch: "Launch") -> Call:
 
 
 @torch.no_grad()
-def _all(calls: list[Call]) -> None:
+def _all(calls: Sequence[Call]) -> None:
     for call in calls:
         call()
 

@@ -6,6 +6,7 @@ and energy no longer grows with the work. Bytes and FLOPs of a round follow from
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from reference_model.sdpa import attend
 BIG = 2**29  # elements of a stream: 1 GiB in bf16
 L2_ELEMENTS = 2**22  # 8 MiB
 NULL_KERNELS = 512
+L2_TIMES = 64
 ELEMENT = 2  # bytes
 
 
@@ -42,33 +44,33 @@ def loads(scale: float = 1.0, device: str = "cuda") -> Iterator[Load]:
     big = int(BIG * scale)
     where = torch.device(device)
     tiny = torch.zeros(1, device=where)
-    null = _graph([lambda: tiny.add_(1)] * NULL_KERNELS, device)
+    nothing = partial(tiny.add_, 1)
+    null = _graph([nothing] * NULL_KERNELS, device)
     yield Load(name=f"{NULL_KERNELS} kernels that do nothing", round=null)
     x = normal(big, device=where)
-    y = torch.empty_like(x)
-    size = big * ELEMENT
-    yield Load(
-        name="copy", round=lambda: y.copy_(x), bytes_read=size, bytes_written=size
-    )
-    total = torch.empty((), device=where, dtype=x.dtype)
-    yield Load(name="sum of a stream", round=lambda: torch.sum(x, 0, out=total), bytes_read=size)
-    yield Load(name="fill", round=lambda: y.fill_(1.5), bytes_written=size)
-    del y
+    yield from _streams(x)
     small = normal(int(L2_ELEMENTS * scale), device=where)
-    out = torch.empty_like(small)
-    times = 64
+    double = partial(torch.mul, small, 2, out=torch.empty_like(small))
     yield Load(
         name="elementwise within L2",
-        round=_graph([lambda: torch.mul(small, 2, out=out)] * times, device),
-        l2_bytes=2 * times * small.nbytes,
+        round=_graph([double] * L2_TIMES, device),
+        l2_bytes=2 * L2_TIMES * small.nbytes,
     )
     for m in (1, 16, 128):
         yield _skinny(m, int(8192 * scale**0.5) // 64 * 64, where)
     for wide, waits in ((4096, 0), (4096, 160), (8192, 0)):
-        yield _square(int(wide * scale**0.5) // 64 * 64, waits, tiny, where)
+        yield _square(int(wide * scale**0.5) // 64 * 64, [nothing] * waits, where)
     yield _rows(x, where)
-    del x
     yield _attention(scale, where)
+
+
+def _streams(x: Tensor) -> Iterator[Load]:
+    """A copy of x, its sum, and a fill of as many bytes."""
+    y, size = torch.empty_like(x), x.nbytes
+    total = torch.empty((), device=x.device, dtype=x.dtype)
+    yield Load(name="copy", round=partial(y.copy_, x), bytes_read=size, bytes_written=size)
+    yield Load(name="sum", round=partial(torch.sum, x, 0, out=total), bytes_read=size)
+    yield Load(name="fill", round=partial(y.fill_, 1.5), bytes_written=size)
 
 
 def _graph(calls: list[Callable[[], Tensor]], device: str) -> Callable[[], object]:
@@ -90,16 +92,14 @@ def _skinny(m: int, width: int, device: torch.device) -> Load:
     )
 
 
-def _square(width: int, waits: int, tiny: Tensor, device: torch.device) -> Load:
-    """A square product, and so many kernels that do nothing after it."""
+def _square(width: int, waits: list[Callable[[], Tensor]], device: torch.device) -> Load:
+    """A square product, and kernels that do nothing after it."""
     a, b = normal(width, width, device=device), normal(width, width, device=device)
-    c = torch.empty_like(a)
-    calls: list[Callable[[], Tensor]] = [lambda: torch.mm(a, b, out=c)]
-    calls += [lambda: tiny.add_(1)] * waits
-    pause = f", then {waits} kernels that do nothing" if waits else ""
+    calls: list[Callable[[], Tensor]] = [partial(torch.mm, a, b, out=torch.empty_like(a))]
+    pause = f", then {len(waits)} kernels that do nothing" if waits else ""
     return Load(
         name=f"product of {width} x {width} x {width}{pause}",
-        round=_graph(calls, device.type),
+        round=_graph(calls + waits, device.type),
         bytes_read=2 * width * width * ELEMENT,
         bytes_written=width * width * ELEMENT,
         flops=2 * width**3,

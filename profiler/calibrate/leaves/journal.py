@@ -23,7 +23,6 @@ from profiler.instruments.machine import now
 
 Event = dict[str, Any]
 KEPT = ("session", "point", "measured", "lacking", "anchors", "idle", "loop")  # other events pass
-RUNS = ("time", "trace", "counters")
 
 
 @dataclass(slots=True)
@@ -76,9 +75,7 @@ class Journal:
                 if number == len(lines):
                     self.path.write_text("".join(f"{kept}\n" for kept in lines[:-1]))
                     break
-                raise InputError(
-                    f"out={shown(str(self.path))}: line {number} is no JSON"
-                ) from None
+                raise InputError(f"out={shown(str(self.path))}: line {number} is no JSON") from None
             if not isinstance(event, dict) or not isinstance(event.get("event"), str):
                 raise InputError(f"out={shown(str(self.path))}: line {number} is no event")
             events.append(event)
@@ -166,7 +163,7 @@ class Journal:
     def _shape(self, number: int) -> dict[str, Any]:
         """One shape with its points; of a run made twice, the later one."""
         shape, points = self.shapes[number], dict[str, dict[str, Any]]()
-        lacking, conditions = {}, {}
+        lacking, conditions, accesses = {}, {}, {}
         for event in self.events:
             if event.get("shape") != number:
                 continue
@@ -176,7 +173,7 @@ class Journal:
             elif event["event"] == "lacking":
                 lacking[run] = event["reason"]
             else:
-                conditions[run] = event["conditions"]
+                conditions[run], accesses = event["conditions"], event["accesses"]
         works = works_of(shape, self.backend)
         return {
             **shape_table(shape),
@@ -187,6 +184,7 @@ class Journal:
             ],
             "lacking": lacking,
             "conditions": conditions,
+            "accesses": accesses,
         }
 
 

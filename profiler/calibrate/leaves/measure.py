@@ -13,15 +13,16 @@ from os import cpu_count
 from time import monotonic
 
 from costmodel.inputs.workload import Backend
+from costmodel.recordings.leaf_calibration import RUNS
 from costmodel.recordings.machine import Device
-from profiler.calibrate.leaves.journal import RUNS, Journal
+from profiler.calibrate.leaves.journal import Journal
 from profiler.calibrate.leaves.shapes import Shape
 from profiler.calibrate.leaves.worker_order import Order, ShapeOrder, WorkerRun, order_line
 from profiler.instruments.process import LineProcess, WorkerLostError
 
 WORKER = (sys.executable, "-P", "-m", "profiler.calibrate.leaves.worker")
 SLICE = 24  # shapes; a worker takes about eight seconds to begin
-MOST_COMPILERS = 8  # processes at once
+MOST_COMPILERS = 12  # processes at once
 SILENT_S = 180.0  # without an event, after which a worker counts as lost
 ENDING_S = 15.0  # for the last anchors, and for the file
 
@@ -113,16 +114,14 @@ def _line(event: dict[str, object], journal: Journal, plan: Plan) -> str:
     )
 
 
-def _compile(
-    shapes: Sequence[tuple[int, Shape]], plan: Plan, say: Callable[[str], None]
-) -> None:
+def _compile(shapes: Sequence[tuple[int, Shape]], plan: Plan, say: Callable[[str], None]) -> None:
     """Run a few layers of each shape in several processes, so that Triton's cache has its kernels.
 
     What a compiler cannot do is found again, and noted, when it is measured.
     """
     if not shapes:
         return
-    start, count = monotonic(), min(MOST_COMPILERS, max(1, (cpu_count() or 1) // 2), len(shapes))
+    start, count = monotonic(), min(MOST_COMPILERS, max(1, (cpu_count() or 1) - 2), len(shapes))
     with ExitStack() as stack:
         workers = [stack.enter_context(_started(plan)) for _ in range(count)]
         for place, worker in enumerate(workers):

@@ -199,9 +199,10 @@ def _family(
 ) -> Family:
     def drawn(draws: _Draws, turn: int) -> tuple[Table, Table]:
         hidden = draws.size(500, 2800 if ffn is _moe or memory else 6200, 64)
+        head = TABLE_BYTES / 2 / hidden  # tokens whose LM head is so large
         model = {
             "hidden_size": hidden,
-            "vocab_size": draws.size(*(TABLE_BYTES / 2 / hidden * times for times in (1, 2)), 8),
+            "vocab_size": draws.size(head, 2 * head, 8),
             "attention": attention(draws),
             "ffn": ffn(draws),
             "memory": [] if memory is None else [memory(draws)],
@@ -214,9 +215,7 @@ def _family(
 FAMILIES: dict[str, Family] = {
     "gqa, dense": _family(_gqa, _dense),
     "gqa, experts": _family(_gqa, _moe),
-    "ultramem with pre-values": _family(
-        _gqa, _dense, lambda draws: _ultramem(draws, newer=True)
-    ),
+    "ultramem with pre-values": _family(_gqa, _dense, lambda draws: _ultramem(draws, newer=True)),
     "gqa, dense, prompt": _family(_gqa, _dense, prompt=True),
     "mla, experts": _family(_mla, _moe),
     "product keys": _family(_gqa, _dense, _product_key),
@@ -257,9 +256,7 @@ def _shape(family: str, number: int, model: Table, work: Table, *, small: bool) 
     while _cache_bytes(config, workload) > CACHE_BYTES / FEWEST_LAYERS and workload.context:
         workload = replace(workload, context=workload.context * 2 // 3)
     layers = most_layers(config, workload)
-    return Shape(
-        family=family, model=replace(config, num_hidden_layers=layers), workload=workload
-    )
+    return Shape(family=family, model=replace(config, num_hidden_layers=layers), workload=workload)
 
 
 def _cache_bytes(config: ModelConfig, workload: CaseWorkload) -> float:

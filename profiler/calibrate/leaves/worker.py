@@ -1,4 +1,4 @@
-"""The worker process: it measures the leaves of shapes in one kind of run, and says so line by line.
+"""The worker process: it measures the leaves of shapes in one kind of run, and tells of each.
 
 The first line that it reads is an `Order`; each line that it writes is an event of the journal
 (`profiler.calibrate.leaves.journal`), or says which shape begins or that the work is done. A leaf
@@ -21,29 +21,29 @@ import torch
 from pydantic import TypeAdapter
 
 import costmodel
-from costmodel.errors import InputError, WorkError
-from costmodel.recordings.leaf_calibration import Reading
+from costmodel.errors import WorkError
+from costmodel.recordings.leaf_calibration import RUNS, Reading
 from costmodel.recordings.machine import Conditions
-from costmodel.recordings.measured import Missing
+from costmodel.recordings.measured import Accesses, Missing
 from costmodel.recordings.recording import Session
+from profiler.calibrate.launch import null_graphs
 from profiler.calibrate.leaves.copies import copies_of
 from profiler.calibrate.leaves.energy_loops import loads, measured
-from profiler.calibrate.leaves.instruments import instrument
+from profiler.calibrate.leaves.instruments import Instrument, instrument, reason_of
 from profiler.calibrate.leaves.worker_order import Order, ShapeOrder, order_of
-from profiler.instruments.cupti import DeviceLostError
 from profiler.instruments.energy import measure_idle
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.machine import commit, machine, now
-from profiler.instruments.nvml import GpuLostError, NvmlError, NvmlGpu, open_gpu
+from profiler.instruments.nvml import NvmlError, NvmlGpu, open_gpu
 from profiler.instruments.process import end_with_parent
 from profiler.instruments.redact import redacted
 from profiler.instruments.timing import under_load
 from profiler.runs.anchors import Anchors
 from profiler.runs.case import PreparedCase
+from profiler.runs.tensor_facts import accesses
 from reference_model.model import build_model
 
-COMPILED_LAYERS = 3
-LOST = (DeviceLostError, GpuLostError)
+COMPILED_LAYERS = 2  # the first differs from the others
 
 
 class Worker:
@@ -82,9 +82,13 @@ class Worker:
 
     def _between_anchors(self, work: Callable[[], None]) -> None:
         anchors, flush = Anchors(), L2Flush()
-        before = anchors.seconds(flush)
+
+        def seconds() -> dict[str, float]:
+            return anchors.seconds(flush) | null_graphs(flush)
+
+        before = seconds()
         work()
-        after = anchors.seconds(flush)
+        after = seconds()
         listed = [
             {"name": name, "before_s": seconds, "after_s": after[name]}
             for name, seconds in before.items()
@@ -93,18 +97,16 @@ class Worker:
 
     def _shapes(self) -> None:
         order = self.order
-        measure: Callable[[PreparedCase, ShapeOrder], None] = lambda case, _: case.run()
-        if order.run != "compile":
-            by = instrument(order.run, order.device)  # type: ignore[arg-type]
-            measure = lambda case, shape: self._points(case, shape, by)  # noqa: E731
+        reads = next((run for run in RUNS if run == order.run), None)
+        by = None if reads is None else instrument(reads, order.device)
         for shape in order.shapes:
             if monotonic() > self._ends_s:
                 return
             self._send({"event": "began", "shape": shape.number})
             try:
-                self._shape(shape, measure)
+                self._shape(shape, by)
             except Exception as error:
-                reason = _reason(error)
+                reason = reason_of(error)
                 if reason is None:
                     raise
                 self._send(self._named("lacking", shape) | {"reason": reason})
@@ -113,36 +115,30 @@ class Worker:
             if order.device == "cuda":
                 torch.cuda.empty_cache()
 
-    def _shape(
-        self, shape: ShapeOrder, measure: Callable[[PreparedCase, ShapeOrder], None]
-    ) -> None:
+    def _shape(self, shape: ShapeOrder, by: Instrument | None) -> None:
         order, started = self.order, now()
         config = shape.model
-        if order.run == "compile":
+        if by is None:
             config = replace(config, num_hidden_layers=COMPILED_LAYERS)
         model = build_model(config, device=order.device, seed=shape.seed).fold()
         case = PreparedCase(model, shape.workload, shape.seed, backend=order.backend, alike=True)
-        gc.freeze()  # captures collect garbage, and these objects are many
-        measure(case, shape)
-        if order.run == "compile":
+        if by is None:
+            case.run()
             return
+        gc.freeze()  # captures collect garbage, and these objects are many
+        self._points(case, shape, by)
         conditions = Conditions(started=started, warm_up=1)
         if order.run == "time" and self.gpu is not None:
             conditions = under_load(self.gpu, case.run, started=started)
         state = TypeAdapter(Conditions).dump_python(conditions, mode="json")
-        self._send(self._named("measured", shape) | {"conditions": state})
+        counts = TypeAdapter(dict[str, Accesses]).dump_python(_accesses(case), mode="json")
+        facts = {"conditions": state, "accesses": counts}
+        self._send(self._named("measured", shape) | facts)
 
-    def _points(self, case: PreparedCase, shape: ShapeOrder, by: Callable[..., Reading]) -> None:
-        for copies in copies_of(case):
-            try:
-                reading = by(copies)
-            except Exception as error:
-                reason = _reason(error)
-                if reason is None:
-                    raise
-                reading = Reading(copies=1, sets=1, step_s=Missing(reason=reason))
+    def _points(self, case: PreparedCase, shape: ShapeOrder, by: Instrument) -> None:
+        for path, reading in by(copies_of(case)):
             dumped = TypeAdapter(Reading).dump_python(reading, mode="json")
-            self._send(self._named("point", shape) | {"path": copies.path, "reading": dumped})
+            self._send(self._named("point", shape) | {"path": path, "reading": dumped})
 
     def _named(self, event: str, shape: ShapeOrder) -> dict[str, Any]:
         return {"event": event, "shape": shape.number, "run": self.order.run}
@@ -170,17 +166,10 @@ def _gpu() -> NvmlGpu | None:
         return None
 
 
-def _reason(error: Exception) -> str | None:
-    """Why a leaf or a shape is left out; None where the process must end."""
-    if isinstance(error, torch.AcceleratorError) or isinstance(error, LOST):
-        return None
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return "out of memory"
-    if isinstance(error, InputError | WorkError):
-        return redacted(str(error))
-    return redacted(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
-
-
+def _accesses(case: PreparedCase) -> dict[str, Accesses]:
+    """How often each expert or row of the second layer was chosen; all layers choose alike."""
+    every = accesses(case.model)
+    return {path: counts for path, counts in every.items() if path.startswith("layers.1.")}
 
 
 def main() -> None:
