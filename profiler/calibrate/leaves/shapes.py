@@ -28,14 +28,15 @@ from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.strict import validated
 
 FILE = Path(__file__).parent / "shapes.json"
-SEED = 18
+SEED = 23
 ROUNDS = 6  # of all families
 SMALLER = 16  # times, on a CPU
 SMALL_LAYERS = 3
 EDGE = 128  # elements, tokens or keys of a tile
+LEAST_ODD = 9  # the odd part of a width is larger
 EDGE_SHARE = 0.15  # of sizes that lie at or one step beyond an edge
 TABLE_BYTES = 160e6  # of an LM head: more than L2 holds, so that each copy reads it anew
-MOST_LAYERS, FEWEST_LAYERS = 129, 9  # the first one is left out
+MOST_LAYERS, FEWEST_LAYERS = 129, 33  # the first one is left out
 WEIGHT_BYTES, CACHE_BYTES = 45e9, 30e9  # of all layers
 STEP_S = 0.02  # of all layers, by rates that no kernel exceeds
 BYTES_PER_S, FLOPS_PER_S, KERNEL_S = 4.5e12, 8e14, 2e-5  # the last: of all kernels of a layer
@@ -65,7 +66,11 @@ class _Draws:
         return choices[int(self._uniform() * len(choices))]
 
     def size(self, low: float, high: float, multiple: int = 1) -> int:
-        """A log-uniform multiple of `multiple`, no power of two; now and then at a tile's edge."""
+        """A log-uniform multiple of `multiple`; now and then at a tile's edge.
+
+        It is no power of two, and where multiples are asked for no small multiple of one: widths of
+        models mostly are.
+        """
         while True:
             value = exp(log(low) + self._uniform() * (log(high) - log(low)))
             size = max(1, round(value / multiple)) * multiple
@@ -73,7 +78,8 @@ class _Draws:
                 return max(4 // multiple, 1, round(value / SMALLER / multiple)) * multiple
             if value > 2 * EDGE and self.chance(EDGE_SHARE):
                 size = round(value / EDGE) * EDGE + (0 if multiple > EDGE else multiple)
-            if size & (size - 1) and low <= size <= high + multiple:
+            odd = size // (size & -size)
+            if odd > (LEAST_ODD if multiple > 1 else 1) and low <= size <= high + multiple:
                 return size
 
 
@@ -240,23 +246,43 @@ def drawn_shapes(*, small: bool = False) -> tuple[Shape, ...]:
     """The list, drawn anew; or one of small models of three layers, for a CPU."""
     draws = _Draws(SEED, small=small)
     return tuple(
-        _shape(family, number, *draw(draws, number + place), small=small)
+        _shape(family, number, number + place, draws)
         for number in range(ROUNDS)
-        for place, (family, draw) in enumerate(FAMILIES.items())
+        for place, family in enumerate(FAMILIES)
     )
 
 
-def _shape(family: str, number: int, model: Table, work: Table, *, small: bool) -> Shape:
-    name = {"name": f"{family}, {number + 1}", "source": "random"}
-    table = {**name, "num_hidden_layers": SMALL_LAYERS, **model}
-    config = model_from_table(table, where=family)
-    workload = CaseWorkload(dtype="bf16", routing="uniform", **work)
-    if small:
-        return Shape(family=family, model=config, workload=workload)
-    while _cache_bytes(config, workload) > CACHE_BYTES / FEWEST_LAYERS and workload.context:
-        workload = replace(workload, context=workload.context * 2 // 3)
-    layers = most_layers(config, workload)
-    return Shape(family=family, model=replace(config, num_hidden_layers=layers), workload=workload)
+def _shape(family: str, number: int, turn: int, draws: _Draws) -> Shape:
+    """A shape that fits: weights are drawn again, and a context is shortened, until it does."""
+    while True:
+        model, work = FAMILIES[family](draws, turn)
+        name = {"name": f"{family}, {number + 1}", "source": "random"}
+        table = {**name, "num_hidden_layers": SMALL_LAYERS, **model}
+        config = model_from_table(table, where=family)
+        workload = CaseWorkload(dtype="bf16", routing="uniform", **work)
+        if draws.small:
+            return Shape(family=family, model=config, workload=workload)
+        if _weight_bytes(config, workload) <= WEIGHT_BYTES / FEWEST_LAYERS:
+            break
+    while _cache_bytes(config, workload) > CACHE_BYTES / FEWEST_LAYERS:
+        if workload.context:
+            workload = replace(workload, context=workload.context * 2 // 3)
+        else:
+            workload = replace(workload, new_tokens=workload.new_tokens * 2 // 3)
+    layers = _most_layers(config, workload)
+    config = replace(config, num_hidden_layers=layers)
+    return Shape(family=family, model=config, workload=workload)
+
+
+def _weight_bytes(config: ModelConfig, workload: CaseWorkload) -> int:
+    """Of one layer."""
+    step = workload.to_workload().step()
+    return sum(
+        weight.stored_bytes(step)
+        for operator in step_costs(config, step).operators
+        if operator.layers
+        for weight in operator.weights
+    )
 
 
 def _cache_bytes(config: ModelConfig, workload: CaseWorkload) -> float:
@@ -264,20 +290,21 @@ def _cache_bytes(config: ModelConfig, workload: CaseWorkload) -> float:
     return int(costs.kv_cache.stored_bytes) / config.num_hidden_layers
 
 
-def most_layers(config: ModelConfig, workload: CaseWorkload) -> int:
+def _most_layers(config: ModelConfig, workload: CaseWorkload) -> int:
     """How many layers a model may have to fit into the memory and the time of one shape."""
-    step = workload.to_workload().step()
-    inner = [each for each in step_costs(config, step).operators if each.layers]
-    weights = sum(w.stored_bytes(step) for each in inner for w in each.weights)
+    costs = step_costs(config, workload.to_workload().step())
     least_s = KERNEL_S + sum(
         max(
             int(each.compulsory_bytes + each.total("activation_bytes")) / BYTES_PER_S,
             int(each.total("flops")) / FLOPS_PER_S,
         )
-        for each in inner
+        for each in costs.operators
+        if each.layers
     )
     layers = min(
-        WEIGHT_BYTES / weights, CACHE_BYTES / _cache_bytes(config, workload), STEP_S / least_s
+        WEIGHT_BYTES / _weight_bytes(config, workload),
+        CACHE_BYTES / _cache_bytes(config, workload),
+        STEP_S / least_s,
     )
     return max(FEWEST_LAYERS, min(MOST_LAYERS, int(layers)))
 
