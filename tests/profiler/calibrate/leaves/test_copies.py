@@ -1,5 +1,6 @@
 """Copies of leaves and regions: what they compute, whose weights they read, what they share."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,18 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from costmodel.backends import BACKENDS
-from costmodel.backends.step_kernels import StepKernels
 from costmodel.costs.step import step_costs
 from costmodel.inputs.model import ModelConfig
+from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.site import expanded_paths
 from costmodel.recordings.case_workload import CaseWorkload
 from profiler.calibrate.leaves.copies import Copies, copies_of
-from profiler.calibrate.leaves.shapes import small_shapes
 from profiler.runs.case import PreparedCase
+from reference_model.kernels.launch import INTERPRETED
 from reference_model.model import build_model
 from tests.profiler.runs.cases import DECODE, PREFILL, SEED, case_of, model_of, work
-from tests.reference_model.tiny import MLA, MOE, small
+from tests.reference_model.fused.models import experts, heads, model, remembers
+from tests.reference_model.tiny import MLA, MOE, small, ultramem_v2
 
+TOP_K = 2
+EXPERTS = replace(model(heads(4, 2), experts(8, TOP_K)), num_hidden_layers=3)
 MODELS = {"dense": small(), "experts": small(ffn=MOE), "mla": small(attention=MLA)}
 
 
@@ -91,8 +95,8 @@ def test_keys_of_a_prompt_are_shared_since_the_step_itself_wrote_them() -> None:
 
 
 def test_all_layers_choose_alike_and_so_all_copies_of_experts() -> None:
-    model, workload = model_of(small(ffn=MOE)), work()
-    case = PreparedCase(model, workload, SEED, alike=True)
+    built, workload = model_of(small(ffn=MOE)), work()
+    case = PreparedCase(built, workload, SEED, alike=True)
     calls: list[Any] = list(by_path(case)["layers.1.moe.experts"].calls)
     for call in calls[1:]:
         assert torch.equal(call.args[2], calls[0].args[2])
@@ -109,24 +113,19 @@ def test_copies_of_the_embedding_read_other_rows_and_of_the_head_other_weights()
     torch.testing.assert_close(head[0](), head[-1]())
 
 
+interpreted = pytest.mark.skipif(not INTERPRETED, reason="a GPU runs no float32 by these kernels")
+
+
 def fused_case(config: ModelConfig, **fields: Any) -> PreparedCase:  # noqa: ANN401
-    workload = CaseWorkload(**({**DECODE, "dtype": "bf16", "routing": "uniform"} | fields))
-    model = build_model(config, dtype=torch.bfloat16).fold()
-    return PreparedCase(model, workload, SEED, backend="fused", alike=True)
-
-
-def small_fused(family: str) -> ModelConfig:
-    """A small shape of a family, with few tokens: the interpreter is slow."""
-    config = next(each.model for each in small_shapes() if each.family == family)
-    fields = {name: getattr(config, name) for name in ("attention", "ffn", "memory")}
-    return small(**fields, hidden_size=64, vocab_size=24, num_hidden_layers=3)
+    built = build_model(config, dtype=torch.float32).fold()
+    return PreparedCase(built, work(**fields), SEED, backend="fused", alike=True)
 
 
 def predicted_regions(config: ModelConfig, workload: CaseWorkload) -> set[str]:
     """By the cost model: those of the second layer, and those beside the layers."""
-    step = workload.to_workload(backend="fused").step()
+    step = replace(workload, dtype="bf16").to_workload(backend="fused").step()
     costs = step_costs(config, step)
-    kernels: StepKernels = costs.kernels("fused")
+    kernels = costs.kernels("fused")
     assert kernels.backend is BACKENDS["fused"]
     paths = {
         path for region in kernels.regions(costs.operators) for path in expanded_paths(region.path)
@@ -134,14 +133,17 @@ def predicted_regions(config: ModelConfig, workload: CaseWorkload) -> set[str]:
     return {path for path in paths if not path.startswith("layers.") or "layers.1." in path}
 
 
+@interpreted
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "fields"),
     [
-        (small(ffn=MOE, hidden_size=64), {"batch": 3}),
-        (small(hidden_size=64), {"batch": 1}),
-        (small(hidden_size=64), PREFILL),
+        (EXPERTS, {"batch": 3}),
+        (EXPERTS, {"batch": 1}),
+        (remembers(ultramem_v2(layers="all", knum=7, share_ratio=None, knn=6)), {"batch": 3}),
+        (replace(EXPERTS, ffn=DenseFfn(intermediate_size=64)), PREFILL),
     ],
-    ids=["experts", "one token", "prompt"],
+    ids=["experts", "one token", "memory", "prompt"],
 )
 def test_regions_are_those_that_the_cost_model_predicts(
     config: ModelConfig, fields: dict[str, Any]
@@ -156,23 +158,25 @@ def test_regions_are_those_that_the_cost_model_predicts(
             call()
 
 
+@interpreted
+@pytest.mark.slow
 def test_a_router_begins_from_zero_and_experts_from_a_whole_routing() -> None:
-    case = fused_case(small(ffn=MOE, hidden_size=64), batch=3)
+    case = fused_case(EXPERTS, batch=3)
     step = case.fused
     assert step is not None
     (counts,) = step.counters  # [layers, experts + 1]
-    pairs = 3 * MOE.num_experts_per_tok  # type: ignore[attr-defined]
+    pairs = 3 * TOP_K
     router = next(each for path, each in by_path(case).items() if "moe.router" in path)
-    experts = by_path(case)["layers.1.moe.experts"]
+    pairs_of = by_path(case)["layers.1.moe.experts"]
     for _ in range(3):
         router.prepare()
         for call in router.calls:
             call()
-    assert counts[1:, :-1].sum(1).tolist() == [pairs] * 3
+    assert counts[1:, :-1].sum(1).tolist() == [pairs] * 2
     router.prepare()
     assert counts.sum() == 0
-    experts.begin()
-    assert counts[1:, :-1].sum(1).tolist() == [pairs] * 3
-    for call in experts.calls:
+    pairs_of.begin()
+    assert counts[1:, :-1].sum(1).tolist() == [pairs] * 2
+    for call in pairs_of.calls:
         call()
-    assert counts[1:, :-1].sum(1).tolist() == [pairs] * 3, "experts leave the counts as they are"
+    assert counts[1:, :-1].sum(1).tolist() == [pairs] * 2, "experts leave the counts as they are"

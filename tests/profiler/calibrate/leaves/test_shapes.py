@@ -1,4 +1,4 @@
-"""The committed shapes: those that the draw gives, of no preset, and balanced from the beginning."""
+"""The committed shapes: as they are drawn, of no preset, and balanced from the beginning."""
 
 from dataclasses import replace
 from functools import cache
@@ -38,7 +38,6 @@ def presets() -> tuple[ModelConfig, ...]:
     return tuple(load_model(name) for name in model_names())
 
 
-@cache
 def products(model: ModelConfig) -> frozenset[tuple[int, ...]]:
     """Of every weight; a stack of experts or of heads has one for each. Tucker cores are none."""
     return frozenset(
