@@ -1,8 +1,9 @@
 """Measures the leaves of a list of shapes, by a worker process for each kind of run.
 
 Shapes are taken in slices, each of which is timed, traced and counted before the next begins, so
-that a run that is cut off holds whole slices. The energy loops follow the first slice. A shape
-during which a worker is lost is left out, and another worker goes on with the others.
+that a run that is cut off holds whole slices. The energy loops, which are of no backend, follow the
+first slice of `torch`. A shape during which a worker is lost is left out, and another worker goes
+on with the others.
 """
 
 import sys
@@ -47,7 +48,7 @@ def measure(journal: Journal, plan: Plan, say: Callable[[str], None]) -> None:
             _compile(lacking, plan, say)
         for run in RUNS:
             _measure_run(run, slice_, journal, plan, say)
-        if plan.device == "cuda" and not journal.has_loops:
+        if plan.device == "cuda" and plan.backend == "torch" and not journal.has_loops:
             _work("energy", (), journal, plan, say)
 
 

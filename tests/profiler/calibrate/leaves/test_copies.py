@@ -67,8 +67,8 @@ def test_the_first_copy_computes_what_the_leaf_does_in_a_step(
 def test_each_copy_has_its_layers_weights_and_the_second_layers_input() -> None:
     case = case_of(small())
     seen: list[Tensor] = []
-    down = case.model.layers[1].ffn.down  # type: ignore[union-attr,index]
-    hook = down.register_forward_pre_hook(lambda _leaf, inputs: seen.append(inputs[0]))  # type: ignore[union-attr,operator]
+    down = case.model.layers[1].ffn.down  # type: ignore[union-attr]
+    hook = down.register_forward_pre_hook(lambda _leaf, inputs: seen.append(inputs[0]))  # type: ignore[union-attr]
     case.run()
     hook.remove()
     copies = by_path(case)["layers.1.ffn.down"]

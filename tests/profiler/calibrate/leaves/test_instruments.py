@@ -201,7 +201,7 @@ def test_a_cpu_gives_a_time_and_says_what_it_lacks() -> None:
     assert timed.step_s.source == "wall_clock"
     assert log[:3] == ["begin", "prepare", "0"]
     for run in ("trace", "counters"):
-        ((_, lacking),) = CpuClock(run)([copies(log)])  # type: ignore[arg-type]
+        ((_, lacking),) = CpuClock(run)([copies(log)])
         assert not lacking.has_values
 
 

@@ -48,7 +48,8 @@ def measured(shape: int, run: str = "time") -> dict[str, Any]:
 
 
 def opened(path: Path, *, resume: bool = False, **fields: Any) -> Journal:  # noqa: ANN401
-    journal = Journal(**({"path": path, "backend": "torch", "shapes": SHAPES} | fields))
+    given: dict[str, Any] = {"path": path, "backend": "torch", "shapes": SHAPES}
+    journal = Journal(**(given | fields))
     journal.open(resume=resume)
     return journal
 

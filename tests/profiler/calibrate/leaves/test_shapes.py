@@ -1,5 +1,6 @@
 """The committed shapes: as they are drawn, of no preset, and balanced from the beginning."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -97,17 +98,23 @@ def test_no_product_is_one_of_a_preset() -> None:
         assert taken.isdisjoint(products(replace(shape.model, num_hidden_layers=1)))
 
 
-def test_no_heads_no_choice_no_row_and_no_width_is_one_of_a_preset() -> None:
-    for what, known in (
+@pytest.mark.parametrize(
+    ("sizes", "known"),
+    [
         (heads, (32, 8, 128)),  # Llama 3.1 8B
         (choices, (64, 8)),  # OLMoE
         (row_widths, 768),  # UltraMemV2-1B/7B
         (lambda model: {model.hidden_size}, 4096),
-    ):
-        taken = set().union(*map(what, presets()))
-        assert known in taken
-        for shape in shapes():
-            assert taken.isdisjoint(what(shape.model)), shape.family
+    ],
+    ids=["heads", "choices", "rows", "widths"],
+)
+def test_no_other_size_is_one_of_a_preset(
+    sizes: Callable[[ModelConfig], set[object]], known: object
+) -> None:
+    taken = set[object]().union(*map(sizes, presets()))
+    assert known in taken
+    for shape in shapes():
+        assert taken.isdisjoint(sizes(shape.model)), shape.family
 
 
 def test_batches_and_contexts_lie_between_the_usual_ones() -> None:
