@@ -2,52 +2,43 @@
 
 On a GPU all copies are one CUDA graph, before each of whose replays L2 is filled with other data.
 Each kind of run has a process of its own: a trace slows later replays, and counters serialise
-kernels. On a CPU the copies are called one after another, and there is only a time, of no meaning.
+kernels.
 """
 
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import torch
 from torch.autograd.profiler import record_function
 
-from costmodel.errors import InputError, WorkError
 from costmodel.recordings.leaf_calibration import KernelNames, LeafRunName, Reading
-from costmodel.recordings.measured import Missing, Source, Spread
+from costmodel.recordings.measured import Missing, Spread
 from profiler.calibrate.graph_timer import capture, kernel_nodes, replay_seconds, warm_up
 from profiler.calibrate.leaves.copies import Call, Copies
+from profiler.calibrate.leaves.readings import (
+    CpuClock,
+    Instrument,
+    by_copy,
+    in_turn,
+    or_reason,
+    unread,
+)
 from profiler.instruments.counters import HardwareCounters
-from profiler.instruments.cupti import DeviceLostError
 from profiler.instruments.flush import L2Flush
 from profiler.instruments.kernels import KernelSums, kernels_by_path
 from profiler.instruments.leaf_hooks import LeafContext
-from profiler.instruments.nvml import GpuLostError
-from profiler.instruments.redact import redacted
 from profiler.instruments.spread import rounded, spread
-from profiler.runs.base import NO_GPU
 
 REPLAYS = 9
-CPU_ROUNDS = 3
 TRACED_STEPS, TRACED_COPIES = 2, 32
 MOST_S = 0.03  # of a replay: slower leaves have fewer copies
 FEWEST_COPIES = 3
 NAME_CHARACTERS = 200
-LOST = (DeviceLostError, GpuLostError, torch.AcceleratorError)
-GPU_FAILED = ("CUDA error", "Triton Error [CUDA]")  # of other libraries
 NO_COUNTER = Missing(reason="not measured (this GPU has no such counter)")
 NO_KERNEL = Missing(reason="not measured (the trace holds no kernel)")
-
-T = TypeVar("T")
-
-
-class Instrument(Protocol):
-    """Measures the leaves of one shape, in one kind of run."""
-
-    def __call__(self, leaves: Sequence[Copies]) -> Iterator[tuple[str, Reading]]:
-        """What was measured of each, by its path; of one that cannot be measured, the reason."""
 
 
 def instrument(run: LeafRunName, device: str) -> Instrument:
@@ -66,74 +57,6 @@ def instrument(run: LeafRunName, device: str) -> Instrument:
     return by_run[run]()
 
 
-def reason_of(error: Exception) -> str | None:
-    """Why a leaf or a shape is left out; None where the process must end, the GPU having failed."""
-    if isinstance(error, LOST) or any(words in str(error) for words in GPU_FAILED):
-        return None
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return "out of memory"
-    if isinstance(error, InputError | WorkError):
-        return redacted(str(error))
-    return redacted(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
-
-
-def _or_reason(do: Callable[[Copies], T], copies: Copies) -> T | Missing:
-    try:
-        return do(copies)
-    except Exception as error:
-        reason = reason_of(error)
-        if reason is None:
-            raise
-        return Missing(reason=f"not measured ({reason})")
-
-
-def _missing(run: LeafRunName, missing: Missing) -> Reading:
-    """A reading of nothing."""
-    match run:
-        case "time":
-            return Reading(copies=1, sets=1, step_s=missing)
-        case "trace":
-            return Reading(copies=1, sets=1, kernel_s=missing)
-        case "counters":
-            return Reading(
-                copies=1,
-                sets=1,
-                hbm_read_bytes=missing,
-                hbm_written_bytes=missing,
-                flops_tensor=missing,
-            )
-
-
-class CpuClock:
-    """Wall times on a CPU; nothing else can be had there."""
-
-    def __init__(self, run: LeafRunName) -> None:
-        self.run = run
-
-    def __call__(self, leaves: Sequence[Copies]) -> Iterator[tuple[str, Reading]]:
-        """Time all copies of each leaf in turn."""
-        for copies in leaves:
-            read = _missing(self.run, Missing(reason=NO_GPU))
-            if self.run == "time":
-                timed = _or_reason(self._time, copies)
-                read = _missing("time", timed) if isinstance(timed, Missing) else timed
-            yield copies.path, read
-
-    @torch.no_grad()
-    def _time(self, copies: Copies) -> Reading:
-        seconds = []
-        copies.begin()
-        for _ in range(CPU_ROUNDS):
-            copies.prepare()
-            start = perf_counter()
-            _in_turn(copies.calls)
-            seconds.append(perf_counter() - start)
-        count = len(copies.calls)
-        return Reading(
-            copies=count, sets=copies.sets, step_s=_by_copy(seconds, count, "wall_clock")
-        )
-
-
 class _Graph:
     """Copies captured as a graph; slow leaves with fewer of them, or `most` at most."""
 
@@ -149,7 +72,7 @@ class _Graph:
             copies.prepare()
             few = copies.calls[:FEWEST_COPIES]
             start = perf_counter()
-            _in_turn(few)
+            in_turn(few)
             torch.cuda.synchronize()
             one_s = (perf_counter() - start) / len(few)
             fitting = max(FEWEST_COPIES, int(MOST_S / one_s))
@@ -183,8 +106,8 @@ class GraphClock:
     def __call__(self, leaves: Sequence[Copies]) -> Iterator[tuple[str, Reading]]:
         """Capture and time each leaf."""
         for copies in leaves:
-            read = _or_reason(self._read, copies)
-            yield copies.path, _missing("time", read) if isinstance(read, Missing) else read
+            read = or_reason(self._read, copies)
+            yield copies.path, unread("time", read) if isinstance(read, Missing) else read
 
     def _read(self, copies: Copies) -> Reading:
         graph = _Graph(copies)
@@ -194,7 +117,7 @@ class GraphClock:
         return Reading(
             copies=graph.count,
             sets=graph.sets,
-            step_s=_by_copy(seconds, graph.count, "cuda_event"),
+            step_s=by_copy(seconds, graph.count, "cuda_event"),
             kernels=rounded(kernel_nodes(graph.graph) / graph.count),
         )
 
@@ -212,9 +135,9 @@ class Tracer:
         """Capture all, and trace them together."""
         graphs: dict[str, _Graph] = {}
         for copies in leaves:
-            graph = _or_reason(partial(_Graph, most=TRACED_COPIES), copies)
+            graph = or_reason(partial(_Graph, most=TRACED_COPIES), copies)
             if isinstance(graph, Missing):
-                yield copies.path, _missing("trace", graph)
+                yield copies.path, unread("trace", graph)
             else:
                 graphs[copies.path] = graph
         if not graphs:
@@ -223,7 +146,7 @@ class Tracer:
         unseen = [path for path in graphs if not all(path in each.seconds for each in sums)]
         eagerly = sums
         if unseen:
-            runs = {path: partial(_in_turn, graphs[path].calls) for path in unseen}
+            runs = {path: partial(in_turn, graphs[path].calls) for path in unseen}
             eagerly = self._traced(runs, graphs)
         for path, graph in graphs.items():
             yield path, _traced_reading(path, graph, eagerly if path in unseen else sums)
@@ -245,13 +168,13 @@ class Tracer:
 
 def _traced_reading(path: str, graph: _Graph, sums: Sequence[KernelSums]) -> Reading:
     if not all(path in each.seconds for each in sums):
-        return _missing("trace", NO_KERNEL)
+        return unread("trace", NO_KERNEL)
     last = sums[-1]
     seconds = [each.seconds[path] for each in sums]
     return Reading(
         copies=graph.count,
         sets=graph.sets,
-        kernel_s=_by_copy(seconds, graph.count, "torch_profiler"),
+        kernel_s=by_copy(seconds, graph.count, "torch_profiler"),
         kernels=rounded(last.launches[path] / graph.count),
         kernel_names=named(last.names[path].items(), graph.count),
     )
@@ -267,8 +190,8 @@ class ByteCounter:
     def __call__(self, leaves: Sequence[Copies]) -> Iterator[tuple[str, Reading]]:
         """Capture and count each leaf, with L2 full of other data before and after."""
         for copies in leaves:
-            read = _or_reason(self._read, copies)
-            yield copies.path, _missing("counters", read) if isinstance(read, Missing) else read
+            read = or_reason(self._read, copies)
+            yield copies.path, unread("counters", read) if isinstance(read, Missing) else read
 
     def _read(self, copies: Copies) -> Reading:
         graph = _Graph(copies)
@@ -290,16 +213,6 @@ def _as_it_is(context: LeafContext) -> Iterator[None]:
     """Leave the annotations to the step."""
     del context
     yield
-
-
-@torch.no_grad()
-def _in_turn(calls: Sequence[Call]) -> None:
-    for call in calls:
-        call()
-
-
-def _by_copy(totals: Sequence[float], copies: int, source: Source) -> Spread:
-    return spread([total / copies for total in totals], source)
 
 
 def _one(total: int, copies: int) -> Spread:

@@ -29,7 +29,8 @@ from costmodel.recordings.recording import Session
 from profiler.calibrate.launch import null_graphs
 from profiler.calibrate.leaves.copies import copies_of
 from profiler.calibrate.leaves.energy_loops import loads, measured
-from profiler.calibrate.leaves.instruments import Instrument, instrument, reason_of
+from profiler.calibrate.leaves.instruments import instrument
+from profiler.calibrate.leaves.readings import Instrument, reason_of
 from profiler.calibrate.leaves.worker_order import Order, ShapeOrder, order_of
 from profiler.instruments.energy import measure_idle
 from profiler.instruments.flush import L2Flush

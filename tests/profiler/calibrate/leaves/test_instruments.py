@@ -15,12 +15,11 @@ from profiler.calibrate.leaves.copies import Copies
 from profiler.calibrate.leaves.instruments import (
     TRACED_COPIES,
     ByteCounter,
-    CpuClock,
     GraphClock,
     Tracer,
     named,
-    reason_of,
 )
+from profiler.calibrate.leaves.readings import CpuClock, reason_of
 from profiler.instruments.counters import RangeCounts
 from profiler.instruments.kernels import KernelSums
 

@@ -15,9 +15,9 @@ from costmodel.layers.moe import MoeFfn
 from costmodel.layers.peer import Peer
 from costmodel.layers.product_key import ProductKey
 from costmodel.layers.ultramem import UltraMem
+from profiler.calibrate.leaves.families import FAMILIES
 from profiler.calibrate.leaves.shapes import (
     CACHE_BYTES,
-    FAMILIES,
     FEWEST_LAYERS,
     FILE,
     MOST_LAYERS,
