@@ -122,6 +122,15 @@ class GraphClock:
         )
 
 
+def _captured(
+    run: LeafRunName, leaves: Sequence[Copies], most: int = 10**6
+) -> Iterator[tuple[str, _Graph | Reading]]:
+    """The graph of each leaf, or a reading that says why there is none."""
+    for copies in leaves:
+        graph = or_reason(partial(_Graph, most=most), copies)
+        yield copies.path, unread(run, graph) if isinstance(graph, Missing) else graph
+
+
 class Tracer:
     """Names and durations of the kernels of a replay, by one trace of all leaves.
 
@@ -134,12 +143,11 @@ class Tracer:
     def __call__(self, leaves: Sequence[Copies]) -> Iterator[tuple[str, Reading]]:
         """Capture all, and trace them together."""
         graphs: dict[str, _Graph] = {}
-        for copies in leaves:
-            graph = or_reason(partial(_Graph, most=TRACED_COPIES), copies)
-            if isinstance(graph, Missing):
-                yield copies.path, unread("trace", graph)
+        for path, graph in _captured("trace", leaves, TRACED_COPIES):
+            if isinstance(graph, Reading):
+                yield path, graph
             else:
-                graphs[copies.path] = graph
+                graphs[path] = graph
         if not graphs:
             return
         sums = self._traced({path: graph.replay for path, graph in graphs.items()}, graphs)
@@ -181,22 +189,31 @@ def _traced_reading(path: str, graph: _Graph, sums: Sequence[KernelSums]) -> Rea
 
 
 class ByteCounter:
-    """HBM bytes and tensor-core FLOPs of a replay, by CUPTI's counters."""
+    """HBM bytes and tensor-core FLOPs of a replay, by CUPTI's counters.
+
+    Raises:
+        CounterError: The counters are refused.
+    """
 
     def __init__(self) -> None:
         self.flush = L2Flush()
-        self._counters = HardwareCounters(dtype="bf16", max_ranges=3)
+        with _counters():
+            pass
 
     def __call__(self, leaves: Sequence[Copies]) -> Iterator[tuple[str, Reading]]:
-        """Capture and count each leaf, with L2 full of other data before and after."""
-        for copies in leaves:
-            read = or_reason(self._read, copies)
-            yield copies.path, unread("counters", read) if isinstance(read, Missing) else read
+        """Capture all, and count each with L2 full of other data before and after."""
+        captured = list(_captured("counters", leaves))
+        with _counters() as counters:
+            for path, graph in captured:
+                if isinstance(graph, Reading):
+                    yield path, graph
+                    continue
+                read = or_reason(partial(self._read, counters, graph), graph.copies)
+                yield path, unread("counters", read) if isinstance(read, Missing) else read
 
-    def _read(self, copies: Copies) -> Reading:
-        graph = _Graph(copies)
+    def _read(self, counters: HardwareCounters, graph: _Graph, copies: Copies) -> Reading:
         copies.begin()
-        counts = self._counters.step(graph.replay, flush=_Prepared(self.flush, copies.prepare))
+        counts = counters.step(graph.replay, flush=_Prepared(self.flush, copies.prepare))
         settled, flops = counts.hbm_settled_bytes, counts.tensor_flops
         assert settled is not None, "a flush follows"
         return Reading(
@@ -206,6 +223,10 @@ class ByteCounter:
             hbm_written_bytes=_one(settled, graph.count),
             flops_tensor=NO_COUNTER if flops is None else _one(flops, graph.count),
         )
+
+
+def _counters() -> HardwareCounters:
+    return HardwareCounters(dtype="bf16", max_ranges=3)
 
 
 @contextmanager

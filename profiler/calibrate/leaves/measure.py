@@ -2,16 +2,17 @@
 
 Shapes are taken in slices, each of which is timed, traced and counted before the next begins, so
 that a run that is cut off holds whole slices. The energy loops, which are of no backend, follow the
-first slice of `torch`. A shape during which a worker is lost is left out, and another worker goes
+second slice of `torch`. A shape during which a worker is lost is left out, and another worker goes
 on with the others.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from os import cpu_count
 from time import monotonic
+from typing import TypeVar
 
 from costmodel.inputs.workload import Backend
 from costmodel.recordings.leaf_calibration import RUNS
@@ -22,10 +23,12 @@ from profiler.calibrate.leaves.worker_order import Order, ShapeOrder, WorkerRun,
 from profiler.instruments.process import LineProcess, WorkerLostError
 
 WORKER = (sys.executable, "-P", "-m", "profiler.calibrate.leaves.worker")
-SLICE = 24  # shapes; a worker takes about eight seconds to begin
+FIRST_SLICE, SLICE = 4, 24  # shapes; a worker takes about eight seconds to begin
 MOST_COMPILERS = 12  # processes at once
 SILENT_S = 180.0  # without an event, after which a worker counts as lost
 ENDING_S = 15.0  # for the last anchors, and for the file
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +44,22 @@ class Plan:
 def measure(journal: Journal, plan: Plan, say: Callable[[str], None]) -> None:
     """Measure what the journal lacks, until all is done or the time is over."""
     numbered = list(enumerate(journal.shapes))[: plan.shapes]
-    for first in range(0, len(numbered), SLICE):
-        slice_ = numbered[first : first + SLICE]
+    for place, slice_ in enumerate(_slices(numbered)):
         if plan.backend == "fused" and plan.device == "cuda":
             lacking = [each for each in slice_ if each[0] not in journal.done("time")]
             _compile(lacking, plan, say)
         for run in RUNS:
             _measure_run(run, slice_, journal, plan, say)
-        if plan.device == "cuda" and plan.backend == "torch" and not journal.has_loops:
+        loops = plan.device == "cuda" and plan.backend == "torch" and not journal.has_loops
+        if loops and place > 0:
             _work("energy", (), journal, plan, say)
+
+
+def _slices(shapes: Sequence[T]) -> Iterator[Sequence[T]]:
+    """A few, to see that all kinds of run work, and then many at a time."""
+    yield shapes[:FIRST_SLICE]
+    for first in range(FIRST_SLICE, len(shapes), SLICE):
+        yield shapes[first : first + SLICE]
 
 
 def _measure_run(

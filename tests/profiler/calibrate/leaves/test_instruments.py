@@ -48,8 +48,16 @@ class Flush:
 class Counters:
     """Counts 1,000 bytes read and 600 written, in each call."""
 
+    log: Log
+
     def __init__(self, **_: object) -> None:
         pass
+
+    def __enter__(self) -> "Counters":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.log.append("released")
 
     def step(self, run: Callable[[], object], *, flush: Callable[[], object]) -> RangeCounts:
         flush()
@@ -68,7 +76,8 @@ class Counters:
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     """A GPU on which a graph is a list of calls, and takes 4 ms."""
     log = Log()
-    monkeypatch.setattr(Flush, "log", log, raising=False)
+    for stand_in in (Flush, Counters):
+        monkeypatch.setattr(stand_in, "log", log, raising=False)
 
     def capture(calls: Sequence[Callable[[], object]]) -> object:
         log.append("capture")
@@ -98,7 +107,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
             )
         ] * steps
 
-    for name, stand_in in (
+    for name, made_up in (
         ("capture", capture),
         ("replay_seconds", replay_seconds),
         ("kernels_by_path", kernels_by_path),
@@ -107,7 +116,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
         ("L2Flush", Flush),
         ("HardwareCounters", Counters),
     ):
-        monkeypatch.setattr(instruments, name, stand_in)
+        monkeypatch.setattr(instruments, name, made_up)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     return log
 
@@ -145,6 +154,9 @@ def test_bytes_are_those_that_are_settled_by_copy(log: Log) -> None:
         median=150, q1=150, q3=150, repeats=1, source="hardware_counter"
     )
     assert isinstance(reading.flops_tensor, Missing)
+    assert log.index("released") == 0  # the counters were tried out; graphs are captured without
+    assert log.index("capture") < log.index("flush")
+    assert log[-1] == "released"
 
 
 def test_a_trace_of_all_leaves_has_few_copies_of_each(log: Log) -> None:
