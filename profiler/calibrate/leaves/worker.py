@@ -128,6 +128,7 @@ class Worker:
             return
         gc.freeze()  # captures collect garbage, and these objects are many
         self._points(case, shape, by)
+        case.run()  # what it chooses, and not what a copy chose
         conditions = Conditions(started=started, warm_up=1)
         if order.run == "time" and self.gpu is not None:
             conditions = under_load(self.gpu, case.run, started=started)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ class Counters:
     def __init__(self, **_: object) -> None:
         pass
 
-    def __enter__(self) -> "Counters":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
