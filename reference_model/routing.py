@@ -26,6 +26,7 @@ def set_synthetic_routing(
     rows: Popularity | None = None,
     tokens: int,
     seed: int = 0,
+    alike: bool = False,
 ) -> None:
     """Draw the selection of `tokens` tokens in every layer from a popularity.
 
@@ -39,9 +40,15 @@ def set_synthetic_routing(
         rows: The law of table rows where it differs from that of experts; None: the same.
         tokens: The most tokens that a step may have: batch x new tokens.
         seed: Of the draw.
+        alike: Whether layers that select as many of equally many have the same draw.
     """
     generator = torch.Generator(device=model.device).manual_seed(seed)
+    drawn_before: dict[tuple[object, ...], torch.Tensor | None] = {}
     for leaf in selectors(model).values():
+        key = leaf.kind, leaf.population, leaf.draws, leaf.heads, leaf.populations
+        if alike and key in drawn_before:
+            leaf.synthetic_choice = drawn_before[key]
+            continue
         law = rows if rows is not None and leaf.kind == "rows" else popularity
         if law is None:
             leaf.synthetic_choice = None
@@ -57,6 +64,7 @@ def set_synthetic_routing(
         else:
             drawn = law.rows(tokens * leaf.heads, leaf.population, leaf.draws, generator=generator)
             leaf.synthetic_choice = leaf.of_heads(drawn.view(tokens, leaf.heads * leaf.draws))
+        drawn_before[key] = leaf.synthetic_choice
 
 
 def renew_rows(model: ReferenceModel, generator: torch.Generator) -> None:

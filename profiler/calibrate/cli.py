@@ -5,12 +5,12 @@ torch is imported last, so that help and errors of the user need none.
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from costmodel.cli.options import ForceOpt, JsonOpt, complete_hardware
-from costmodel.errors import WorkError, install_command
+from costmodel.errors import InputError, WorkError, install_command
 from costmodel.show.text import show
 
 if TYPE_CHECKING:
@@ -39,6 +39,29 @@ def calibrate(
             autocompletion=complete_hardware,
         ),
     ] = None,
+    leaves: Annotated[
+        Literal["quick", "whole"] | None,
+        typer.Option(
+            help="Measure the reference model's own leaves at random shapes instead: a few, or all."
+            " Predictions do not read this file yet."
+        ),
+    ] = None,
+    backend: Annotated[
+        Literal["torch", "fused"], typer.Option(help="With --leaves: whose kernels run.")
+    ] = "torch",
+    minutes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M", help="With --leaves: end within so many minutes; --resume goes on."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --leaves: measure what the file lacks.")
+    ] = False,
+    device: Annotated[
+        Literal["cuda", "cpu"],
+        typer.Option(help="With --leaves: cpu tries the shapes out; its times say nothing."),
+    ] = "cuda",
     force: ForceOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
@@ -46,6 +69,32 @@ def calibrate(
 
     Example: sparsecost calibrate --out my-h200
     """
+    if leaves is not None:
+        from profiler.calibrate.leaves.command import calibrate_leaves
+
+        if hardware is not None or force:
+            given = "hardware" if hardware is not None else "force"
+            raise InputError(f"leaves={leaves}: takes no --{given}")
+        if device == "cuda":
+            _gpu_name()  # says what is missing
+        calibrate_leaves(
+            leaves,
+            backend=backend,
+            device=device,
+            out=out,
+            minutes=minutes,
+            resume=resume,
+            as_json=as_json,
+        )
+        return
+    for name, value in (
+        ("minutes", minutes is not None),
+        ("resume", resume),
+        ("backend", backend != "torch"),
+        ("device", device != "cuda"),
+    ):
+        if value:
+            raise InputError(f"{name}: goes with --leaves alone")
     from profiler.calibrate.file import calibration_file, write_calibration
     from profiler.calibrate.preset import known_preset, preset_of
 

@@ -9,6 +9,7 @@ third of the time of a usual call.
 """
 
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -27,22 +28,33 @@ ROUNDS = 7
 
 def launch_costs() -> Launch:
     """Measure both costs on the GPU that torch calls cuda:0."""
-    x = torch.zeros(1, device="cuda")
     flush = L2Flush()
-
-    def tiny() -> torch.Tensor:
-        return x.add_(1)
-
-    def seconds_of(nodes: int) -> float:
-        return median(replay_seconds(capture([tiny] * nodes), REPLAYS, flush))
-
     mixture = ordinary_calls("cuda")
-    warm_up(tiny)
     warm_up(mixture)
     with torch.no_grad():
         kernels = kernel_nodes(capture([mixture]))
         eager_s = median(eager_seconds(mixture, torch.cuda.synchronize)) / kernels
-    return Launch(graph_s=_rounded(seconds_per_node(seconds_of)), eager_s=_rounded(eager_s))
+    graph_s = seconds_per_node(partial(null_graph_s, flush=flush))
+    return Launch(graph_s=_rounded(graph_s), eager_s=_rounded(eager_s))
+
+
+def null_graph_s(nodes: int, *, flush: L2Flush) -> float:
+    """Median seconds of a replay of a graph of so many nodes, which each add 1 to one element."""
+    x = torch.zeros(1, device="cuda")
+    tiny = partial(x.add_, 1)
+    warm_up(tiny)
+    return median(replay_seconds(capture([tiny] * nodes), REPLAYS, flush))
+
+
+def null_graphs(flush: L2Flush) -> dict[str, float]:
+    """Seconds of a replay of graphs of one, few and many such nodes, by name.
+
+    Their slope is the cost of a node, and what is left the cost of a replay.
+    """
+    return {
+        f"graph of {nodes:,} kernels that do nothing": _rounded(null_graph_s(nodes, flush=flush))
+        for nodes in (1, FEW_NODES, MANY_NODES)
+    }
 
 
 def ordinary_calls(device: str) -> Callable[[], torch.Tensor]:

@@ -6,6 +6,7 @@ between kernels, so the sum over a step is less than its latency.
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -19,7 +20,14 @@ from torch.profiler import ProfilerActivity
 from profiler.instruments.leaf_hooks import LeafContext
 
 STEP_ANNOTATION = "sparsecost: one step"
-LAUNCHES = ("cudaLaunch", "cuLaunch", "cudaMem", "cuMem")  # kernels, copies and fills
+LAUNCHES = (  # of kernels, copies and fills, and of graphs of them
+    "cudaLaunch",
+    "cuLaunch",
+    "cudaMem",
+    "cuMem",
+    "cudaGraphLaunch",
+    "cuGraphLaunch",
+)
 
 
 @dataclass(slots=True)
@@ -28,6 +36,7 @@ class KernelSums:
 
     seconds: dict[str, float] = field(default_factory=dict)
     launches: dict[str, int] = field(default_factory=dict)
+    names: dict[str, Counter[str]] = field(default_factory=dict)  # of kernels, by path
     outside_seconds: float = 0.0
     outside_launches: int = 0
 
@@ -71,12 +80,12 @@ def sums_by_path(events: Iterable[Any], paths: set[str]) -> list[KernelSums]:
     steps: list[tuple[int, int]] = []
     leaves: list[tuple[int, int, str]] = []
     launched: dict[int, int] = {}  # correlation id: nanoseconds of the launch
-    kernels: list[tuple[int, int]] = []  # correlation id, nanoseconds that it took
+    kernels: list[tuple[int, int, str]] = []  # correlation id, nanoseconds that it took, name
     for event in events:
         name = event.name()
         if event.device_type() == DeviceType.CUDA:
             if not event.is_user_annotation():
-                kernels.append((event.correlation_id(), event.duration_ns()))
+                kernels.append((event.correlation_id(), event.duration_ns(), name))
         elif name == STEP_ANNOTATION:
             steps.append((event.start_ns(), event.end_ns()))
         elif name in paths:
@@ -87,7 +96,7 @@ def sums_by_path(events: Iterable[Any], paths: set[str]) -> list[KernelSums]:
     leaves.sort()
     sums = [KernelSums() for _ in steps]
     step_starts, leaf_starts = [start for start, _ in steps], [start for start, _, _ in leaves]
-    for correlation, duration in kernels:
+    for correlation, duration, name in kernels:
         launch_ns = launched.get(correlation)
         at = -1 if launch_ns is None else bisect_right(step_starts, launch_ns) - 1
         if launch_ns is None or at < 0 or launch_ns > steps[at][1]:
@@ -98,6 +107,7 @@ def sums_by_path(events: Iterable[Any], paths: set[str]) -> list[KernelSums]:
             path = leaves[place][2]
             of_step.seconds[path] = of_step.seconds.get(path, 0.0) + seconds
             of_step.launches[path] = of_step.launches.get(path, 0) + 1
+            of_step.names.setdefault(path, Counter())[name] += 1
         else:
             of_step.outside_seconds += seconds
             of_step.outside_launches += 1

@@ -49,8 +49,9 @@ class PreparedCase:
         seed: int,
         *,
         backend: Backend = "torch",
+        alike: bool = False,
     ) -> None:
-        """Draw the data, and put the step together.
+        """Draw the data, and put the step together; `alike`: all layers choose alike.
 
         Raises:
             InputError: The backend has no kernels for this step.
@@ -61,7 +62,7 @@ class PreparedCase:
         tokens = workload.batch * workload.new_tokens
         self._draws = generator
         experts, rows = synthetic_popularities(workload.routing)
-        set_synthetic_routing(model, experts, rows=rows, tokens=tokens, seed=seed)
+        set_synthetic_routing(model, experts, rows=rows, tokens=tokens, seed=seed, alike=alike)
         self.cache = model.new_cache(workload.batch, workload.context + workload.new_tokens)
         vocabulary = model.config.vocab_size
         fill(self.cache, generator, vocabulary)
@@ -78,6 +79,11 @@ class PreparedCase:
         elif backend == "fused":
             self._fused = fused_step(model, self.cache, self.ids)
         assert self._fused is None or set(self._fused.regions) <= set(self.paths)
+
+    @property
+    def fused(self) -> "FusedStep | None":
+        """The step of the backend `fused`; None with another backend."""
+        return self._fused
 
     @torch.no_grad()
     def run(self) -> None:

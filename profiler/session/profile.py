@@ -12,7 +12,8 @@ from typing import TypeVar
 from costmodel.errors import InputError, WorkError
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.recordings.recording import Check
-from profiler.session.child import WORKER, Child, WorkerLostError
+from profiler.instruments.process import WorkerLostError
+from profiler.session.child import WORKER, Child
 from profiler.session.progress import ProfileProgress
 from profiler.session.protocol import (
     Began,

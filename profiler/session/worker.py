@@ -5,10 +5,8 @@
 unexpected error, such as one of CUDA, the process ends, since its device may be unusable.
 """
 
-import ctypes
 import gc
 import os
-import signal
 import sys
 import traceback
 from typing import BinaryIO
@@ -20,6 +18,7 @@ from costmodel.recordings.quantities import RUNS, RunName
 from profiler.instruments.cupti import DeviceLostError
 from profiler.instruments.machine import commit
 from profiler.instruments.nvml import GpuLostError
+from profiler.instruments.process import end_with_parent
 from profiler.session.protocol import (
     Began,
     Broken,
@@ -42,7 +41,6 @@ from profiler.session.tools import Bench, Tools, TorchTools, error_line
 
 NO_TORCH = f"profile needs torch; install it with: {install_command('gpu')}"
 LOST = (DeviceLostError, GpuLostError)  # after these the process cannot use the GPU any more
-PR_SET_PDEATHSIG = 1  # prctl(2): send this process a signal when its parent dies
 
 
 class Worker:
@@ -162,12 +160,6 @@ def main(tools: Tools | None = None) -> None:
     events = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # libraries that print to stdout print to stderr
     sys.exit(Worker(tools or TorchTools(), sys.stdin.buffer, events).serve())
-
-
-def end_with_parent() -> None:
-    """Have the system kill this process when its parent dies, even by SIGKILL (on Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

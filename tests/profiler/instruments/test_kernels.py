@@ -174,3 +174,15 @@ def test_a_torch_operation_launches_nothing_itself() -> None:
 
 def test_a_trace_without_steps_has_no_sums() -> None:
     assert sums(work(1, launched=1150, took=8)) == []
+
+
+def test_a_graphs_kernels_belong_to_the_leaf_that_replayed_it_and_keep_their_names() -> None:
+    launch, first, second = (
+        Event(called="cudaGraphLaunch", start=1110, end=1120, correlation=7),
+        Event(called="gemm", start=5000, end=5300, correlation=7, on_gpu=True),
+        Event(called="add", start=5300, end=5400, correlation=7, on_gpu=True),
+    )
+    (of_step,) = sums(*ONE, launch, first, second)
+    assert of_step.seconds == {"a": pytest.approx(400 * NANO)}
+    assert of_step.launches == {"a": 2}
+    assert of_step.names == {"a": {"gemm": 1, "add": 1}}

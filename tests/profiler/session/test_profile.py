@@ -10,7 +10,7 @@ import pytest
 
 from costmodel.errors import InputError, WorkError
 from costmodel.recordings.recording import load_recording
-from profiler.session import child as child_module
+from profiler.instruments import process as process_module
 from profiler.session import profile as profile_module
 from profiler.session.child import Child
 from profiler.session.profile import run_profile
@@ -115,7 +115,7 @@ def test_when_the_time_is_up_the_case_in_hand_is_left_for_another_time(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock jumps to the end as soon as the first case is on disk; the second never ends."""
-    monkeypatch.setattr(child_module, "monotonic", lambda: 200.0 if out.exists() else 0.0)
+    monkeypatch.setattr(process_module, "monotonic", lambda: 200.0 if out.exists() else 0.0)
     (outcome,), lines = profiled(request(out, target(runs=ALL), ends_s=100.0), "hang@2")
     recording = load_recording(out)
     assert (measured(recording), lacking(recording)) == ({(1, "time")}, {})
