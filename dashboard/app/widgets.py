@@ -41,9 +41,20 @@ class Card:
 
 
 def cards(row: Sequence[Card], *, across: int = 4) -> None:
-    """Draw cards in rows of `across`, or of fewer where the page is too narrow for their text."""
+    """Draw cards in rows of `across`, or of fewer where the page is too narrow for their text.
+
+    Those beyond two rows of a narrow page are folded away.
+    """
     noted = any(card.note is not None for card in row)
-    grid = st.grid(across, min_column_width=CARD_WITH_NOTE if noted else CARD)
+    width, most = (CARD_WITH_NOTE, 4) if noted else (CARD, 6)
+    _grid(row[:most], across, width)
+    if folded := row[most:]:
+        with st.expander(f"{len(folded)} more numbers"):
+            _grid(folded, across, width)
+
+
+def _grid(row: Sequence[Card], across: int, width: int) -> None:
+    grid = st.grid(across, min_column_width=width)
     for card in row:
         grid.metric(
             card.label,
