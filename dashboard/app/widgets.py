@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from costmodel.costs.quantities.terms import terms_in
 from costmodel.show.export import inert
 from costmodel.show.text import Table, printable
 
@@ -54,15 +55,18 @@ def cards(row: Sequence[Card], *, across: int = 4) -> None:
 
 
 def _grid(row: Sequence[Card], across: int, width: int) -> None:
+    """Cards of at least so many pixels; the help ends with the terms that a newcomer may not know."""
     grid = st.grid(across, min_column_width=width)
     for card in row:
+        terms = terms_in(f"{card.label} {card.note} {card.help}")
+        glossary = "".join(f"\n- **{term}**: {meaning}" for term, meaning in terms.items())
         grid.metric(
             card.label,
             card.value,
             delta=card.note,
             delta_color="off",
             delta_arrow="off",
-            help=card.help or None,
+            help=f"{card.help}\n{glossary}".strip() or None,
             border=True,
         )
 

@@ -8,6 +8,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.catalog import model_names
 from costmodel.questions.request import MAX_PRICE_PER_HOUR
 from dashboard.app.address import linked, number, one_of, some_of, switch, text_up_to
+from dashboard.app.own_gpu import GPU_FILE
 from dashboard.app.selection import OWN, OWN_FILE
 from dashboard.app.shell import current_selection, refused
 from dashboard.app.widgets import chart, explained, plain, text_table
@@ -165,8 +166,12 @@ def page() -> None:
     draw_downloads(report)
     st.caption("The same from the command line:")
     st.code(command(selection, form, recorded, ".html"), language="bash", wrap_lines=True)
-    if selection.model_name == OWN:
-        st.caption(f"{OWN_FILE} stands for the file of your own model.")
+    for name, file, what in (
+        (selection.model_name, OWN_FILE, "model"),
+        (selection.hardware_name, GPU_FILE, "GPU"),
+    ):
+        if name == OWN:
+            st.caption(f"{file} stands for the file of your own {what}.")
     draw_preview(report)
     explained(
         "How this is made",
