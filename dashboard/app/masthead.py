@@ -33,7 +33,7 @@ def masthead(pages: Sequence[StreamlitPage]) -> None:
     """Draw it; `pages` are those that the navigation has, in their order."""
     st.html(STYLE)
     with st.container(gap=None):
-        st.markdown(f"**sparsecost**: {WHAT}")
+        st.markdown(f"__sparsecost__: {WHAT}")
         with st.container(horizontal=True, gap="small", key=PAGES):
             for page in pages:
                 st.page_link(page)
