@@ -22,7 +22,8 @@ from dashboard.pages.tradeoffs.sweep import (
 )
 
 MAX_DRAWN = 5000  # points: beyond, a browser is slow
-MAX_NAMED = 30  # points: beyond, names lie upon one another
+MAX_NAMED = 12  # points of the front: beyond, names lie upon one another
+SIDES = ("bottom center", "top center")  # of a point, for its name, in turn
 FRAME_HEIGHT, LINE_HEIGHT = 150, 26  # pixels of the frame of the ratios, and of each line
 TICKS = (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 1000)
 
@@ -40,8 +41,8 @@ def scatter(
 ) -> go.Figure:
     """The points of a mask, coloured by a quantity; the front as stars, the base model as a cross.
 
-    Of more than `MAX_DRAWN` points a sample is drawn; up to `MAX_NAMED` carry their names. Axes
-    begin at 0, or say how far apart their points are.
+    Of more than `MAX_DRAWN` points a sample is drawn. A short front carries its names. Axes begin
+    at 0, or say how far apart their points are.
     """
     drawn = sample(np.flatnonzero(mask), MAX_DRAWN)
     xs, ys, colours = (column(sweep, name) for name in (x, y, coloured))
@@ -51,8 +52,7 @@ def scatter(
             name="designs",
             x=xs[drawn].tolist(),
             y=ys[drawn].tolist(),
-            mode="markers+text" if len(drawn) <= MAX_NAMED else "markers",
-            textposition="top center",
+            mode="markers",
             marker={
                 "size": 8,
                 "line": {"color": PALETTE[6], "width": 1},  # visible on white and on black
@@ -69,7 +69,8 @@ def scatter(
             name=front_name(x, y),
             x=xs[best].tolist(),
             y=ys[best].tolist(),
-            mode="lines+markers",
+            mode="lines+markers+text" if len(best) <= MAX_NAMED else "lines+markers",
+            textposition=[SIDES[index % 2] for index in range(len(best))],
             line={"color": PALETTE[5], "dash": "dash"},
             marker={"symbol": "star", "size": 13, "color": PALETTE[5]},
             text=[sweep.words(int(point)) for point in best],
