@@ -31,9 +31,8 @@ STYLE = f"""<style>
 
 def masthead(pages: Sequence[StreamlitPage]) -> None:
     """Draw it; `pages` are those that the navigation has, in their order."""
-    st.html(STYLE)
     with st.container(gap=None):
-        st.markdown(f"__sparsecost__: {WHAT}")
+        st.html(f"{STYLE}<b>sparsecost</b>: {WHAT}")
         with st.container(horizontal=True, gap="small", key=PAGES):
             for page in pages:
                 st.page_link(page)
