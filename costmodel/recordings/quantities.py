@@ -110,11 +110,11 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity(
             name="eager_s",
-            title="time launched one by one",
+            title="eager time",
             unit="s",
             runs=("time",),
             levels=OF_STEP,
-            counterpart="time of the step, launched one by one",
+            counterpart="time of the step, its kernels launched eagerly",
         ),
         Quantity(
             name="kernel_s",

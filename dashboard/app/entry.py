@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.app.address import finished, opened
+from dashboard.app.masthead import masthead
 from dashboard.app.outside import ask_nobody
 from dashboard.app.shell import sidebar
 
@@ -54,6 +55,7 @@ def main() -> None:
     if page is by_name:
         page.run()
         return
+    masthead(pages)
     opened(page.url_path)
     sidebar()
     page.run()

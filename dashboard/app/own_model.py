@@ -33,7 +33,7 @@ def read_model(text: str) -> ModelConfig:
         InputError: The text is too long, or no valid model.
     """
     suffix = ".json" if text.lstrip().startswith("{") else ".toml"
-    return read_given(_encoded(text), f"{NAMELESS}{suffix}", "model", _read)
+    return read_given(encoded(text), f"{NAMELESS}{suffix}", "model", _read)
 
 
 def _read(path: Path) -> ModelConfig:
@@ -73,7 +73,7 @@ def uploaded(name: str, data: bytes) -> str:
 
 def packed(text: str) -> str | None:
     """The text for a link, compressed; None if it would be too long for one."""
-    data = zlib.compress(_encoded(_shortest(text)), 9)
+    data = zlib.compress(encoded(_shortest(text)), 9)
     link = base64.urlsafe_b64encode(data).decode().rstrip("=")
     return link if len(link) <= MAX_LINK_CHARS else None
 
@@ -84,7 +84,7 @@ def unpacked(link: str, *, field: str = "own") -> str:
     Raises:
         InputError: The link holds no text, or more than `MAX_TEXT_BYTES` of it.
     """
-    broken = InputError(f"{field}: is not a model that this app wrote into a link")
+    broken = InputError(f"{field}: is not what this app wrote into a link")
     if len(link) > MAX_LINK_CHARS:
         raise broken
     try:
@@ -98,18 +98,23 @@ def unpacked(link: str, *, field: str = "own") -> str:
     return text
 
 
-def _encoded(text: str) -> bytes:
+def encoded(text: str, field: str = "model") -> bytes:
+    """The text as UTF-8; `field` is what messages call it.
+
+    Raises:
+        InputError: The text is too long, or no text.
+    """
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"model: ends in half a character ({error.start})") from None
+        raise InputError(f"{field}: ends in half a character ({error.start})") from None
     if len(data) > MAX_TEXT_BYTES:
-        raise _too_long()
+        raise _too_long(field)
     return data
 
 
-def _too_long() -> InputError:
-    return InputError(f"model: is longer than {MAX_TEXT_BYTES // 1024} KiB of text")
+def _too_long(field: str = "model") -> InputError:
+    return InputError(f"{field}: is longer than {MAX_TEXT_BYTES // 1024} KiB of text")
 
 
 def _shortest(text: str) -> str:

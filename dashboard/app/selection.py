@@ -27,9 +27,10 @@ from costmodel.inputs.workload import (
 from costmodel.layers.mesh import ONE_GPU
 from costmodel.layers.placement import Place, Placement
 from dashboard.app.mesh_controls import ChosenMesh
+from dashboard.app.own_gpu import GPU_FILE, read_gpu
 from dashboard.app.own_model import read_model
 
-OWN = "your own"  # the entry of the list of models for the user's own one
+OWN = "your own"  # the entry of the lists of models and of GPUs for the user's own one
 GIB = 2**30
 OWN_FILE = "your-model.toml"  # its file in the command lines that are shown
 
@@ -41,7 +42,7 @@ class Selection:
     model_name: str  # a preset, or `OWN`
     model: ModelConfig
     workload: Workload
-    hardware_name: str
+    hardware_name: str  # a preset, or `OWN`
     hardware: Hardware
     calibration: Curves | Unknown
     memory_fraction: float = 1.0  # of the GPU's memory; `hardware` has what may be used
@@ -76,6 +77,7 @@ class Chosen:
     gpus: ChosenMesh = field(default_factory=ChosenMesh)
     memory_fraction: float = 1.0  # of each GPU's memory that may be used
     memory_reserve_gib: float = 0.0  # kept free beside it
+    own_gpu: str = ""  # text of the user's own GPU, empty without one
 
 
 def has_storage(model: str, own: str) -> bool:
@@ -100,6 +102,15 @@ def _model(model: str, own: str) -> ModelConfig | None:
         return None
 
 
+def gpu_of(name: str, own: str) -> Hardware:
+    """The GPU of a preset's name, or that of the user's own text.
+
+    Raises:
+        InputError: The text is no valid GPU, or the name no preset.
+    """
+    return read_gpu(own) if name == OWN else load_hardware(name)
+
+
 def selected(chosen: Chosen) -> Selection:
     """The sidebar's values as a model, a workload and a GPU.
 
@@ -108,7 +119,7 @@ def selected(chosen: Chosen) -> Selection:
     """
     for name, value, known in (
         ("model", chosen.model, (OWN, *model_names())),
-        ("gpu", chosen.hardware, hardware_names()),
+        ("gpu", chosen.hardware, (OWN, *hardware_names())),
     ):  # names only: what comes from outside must not become a path
         parse_choice(value, field=name, options=known)
     model = read_model(chosen.own) if chosen.model == OWN else load_model(chosen.model)
@@ -132,7 +143,7 @@ def selected(chosen: Chosen) -> Selection:
     step = workload.of_model(model).step()
     kv_bytes_per_token(model, step)  # refuses a layout that the model's cache cannot have
     hardware = limited(
-        load_hardware(chosen.hardware),
+        gpu_of(chosen.hardware, chosen.own_gpu),
         fraction=chosen.memory_fraction,
         reserve_bytes=round(chosen.memory_reserve_gib * GIB),
     )
@@ -145,7 +156,7 @@ def selected(chosen: Chosen) -> Selection:
         workload=workload,
         hardware_name=chosen.hardware,
         hardware=hardware,
-        calibration=calibrated(chosen.hardware),
+        calibration=calibrated(GPU_FILE if chosen.hardware == OWN else chosen.hardware),
         memory_fraction=chosen.memory_fraction,
         memory_reserve_gib=chosen.memory_reserve_gib,
     )

@@ -11,7 +11,7 @@ import streamlit as st
 
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import model_names
-from costmodel.inputs.hardware import hardware_names
+from costmodel.inputs.hardware import hardware_names, load_hardware
 from costmodel.inputs.parse import MAX_EXPONENT
 from costmodel.inputs.workload import (
     CHECKPOINT,
@@ -34,15 +34,16 @@ from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from dashboard.app.address import drop, linked, number, one_of, unbound, whole
 from dashboard.app.memory_controls import memory_controls
 from dashboard.app.mesh_controls import mesh_controls
+from dashboard.app.own_gpu import GPU_PARAM, GPU_TEXT, gpu_form
 from dashboard.app.own_model import MAX_LINK_CHARS, packed, unpacked
-from dashboard.app.selection import OWN, Chosen, Selection, has_storage, has_tables, selected
+from dashboard.app.selection import OWN, Chosen, Selection, gpu_of, has_storage, has_tables, selected
 from dashboard.app.widgets import plain
 
 OWN_TEXT = "own_text"  # where a session keeps the text of the user's own model
 OWN_PARAM = "own"  # where a link keeps it
 STATE = "_selection"  # where a session keeps the checked selection, or the reason why there is none
 TOO_LONG = (
-    "Your own model is too long for a link: compressed it has more than"
+    "Your own {what} is too long for a link: compressed it has more than"
     f" {MAX_LINK_CHARS:,} characters. The address does not carry it, and a copied link opens"
     " without it."
 )
@@ -84,33 +85,35 @@ def refused(title: str, reason: str) -> None:
 def sidebar() -> None:
     """Draw the controls and keep their values for `current_selection`."""
     with st.sidebar:
-        chosen = _controls(_own_text())
+        chosen = _controls(
+            _own_text(OWN_TEXT, OWN_PARAM, "model"), _own_text(GPU_TEXT, GPU_PARAM, "GPU")
+        )
     try:
         st.session_state[STATE] = selected(chosen)
     except InputError as error:
         st.session_state[STATE] = str(error)
 
 
-def _own_text() -> str:
-    """The text of the user's own model: of this session, or else of the link that opened it."""
-    link = unbound(OWN_PARAM)
-    if OWN_TEXT not in st.session_state and link is not None:
+def _own_text(key: str, param: str, what: str) -> str:
+    """The text of the user's own model or GPU: of this session, or else of the link opened."""
+    link = unbound(param)
+    if key not in st.session_state and link is not None:
         try:
-            st.session_state[OWN_TEXT] = unpacked(link)
+            st.session_state[key] = unpacked(link, field=param)
         except InputError as error:
-            drop(OWN_PARAM, str(error))
-    text = st.session_state.get(OWN_TEXT, "")
+            drop(param, str(error))
+    text = st.session_state.get(key, "")
     if not isinstance(text, str) or not text:
         return ""
     link = packed(text)  # a change of page drops what no widget is bound to
     if link is None:
-        st.warning(TOO_LONG)
-    elif st.query_params.get(OWN_PARAM) != link:
-        st.query_params[OWN_PARAM] = link
+        st.warning(TOO_LONG.format(what=what))
+    elif st.query_params.get(param) != link:
+        st.query_params[param] = link
     return text
 
 
-def _controls(own: str) -> Chosen:
+def _controls(own: str, own_gpu: str) -> Chosen:
     names = [*model_names(), *([OWN] if own else [])]
     model = st.selectbox(
         "Model",
@@ -146,13 +149,15 @@ def _controls(own: str) -> Chosen:
             default=DEFAULT_NEW_TOKENS["prefill"],
         )
     tables: Place = _tables() if has_tables(str(model), own) else "hbm"
-    gpus = list(hardware_names())
+    gpus = [*hardware_names(), *([OWN] if own_gpu else [])]
     hardware = st.selectbox(
         "GPU",
         gpus,
-        index=gpus.index(DEFAULT_GPU),
-        **linked("gpu", one_of(gpus), instead=DEFAULT_GPU),
+        index=gpus.index(OWN if own_gpu else DEFAULT_GPU),
+        **linked("gpu", one_of(gpus), instead=OWN if own_gpu else DEFAULT_GPU),
+        help="A preset, or a GPU of your own from the form below.",
     )
+    _gpu_form(str(hardware), own_gpu)
     mesh = mesh_controls(has_tables=has_tables(str(model), own))
     fraction, reserve = memory_controls()
     with st.expander("Formats, routing, conventions", key="conventions"):
@@ -240,7 +245,17 @@ def _controls(own: str) -> Chosen:
         gpus=mesh,
         memory_fraction=fraction,
         memory_reserve_gib=reserve,
+        own_gpu=own_gpu,
     )
+
+
+def _gpu_form(name: str, own: str) -> None:
+    """The form of a GPU of the user's own; it begins with the chosen one, if that is valid."""
+    try:
+        basis = gpu_of(name, own)
+    except InputError:  # of a link; `selected` says what is wrong with it
+        basis, own = load_hardware(DEFAULT_GPU), ""
+    gpu_form(basis, own if name == OWN else "", entry=OWN, preset=DEFAULT_GPU)
 
 
 def _tables() -> Place:

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from costmodel.costs.quantities.terms import terms_in
 from costmodel.show.export import inert
 from costmodel.show.text import Table, printable
 
@@ -41,17 +42,31 @@ class Card:
 
 
 def cards(row: Sequence[Card], *, across: int = 4) -> None:
-    """Draw cards in rows of `across`, or of fewer where the page is too narrow for their text."""
+    """Draw cards in rows of `across`, or of fewer where the page is too narrow for their text.
+
+    Those beyond two rows of a narrow page are folded away.
+    """
     noted = any(card.note is not None for card in row)
-    grid = st.grid(across, min_column_width=CARD_WITH_NOTE if noted else CARD)
+    width, most = (CARD_WITH_NOTE, 4) if noted else (CARD, 6)
+    _grid(row[:most], across, width)
+    if folded := row[most:]:
+        with st.expander(f"{len(folded)} more numbers"):
+            _grid(folded, across, width)
+
+
+def _grid(row: Sequence[Card], across: int, width: int) -> None:
+    """Cards of at least so many pixels; the help ends with the terms that a newcomer may not know."""
+    grid = st.grid(across, min_column_width=width)
     for card in row:
+        terms = terms_in(f"{card.label} {card.note} {card.help}")
+        glossary = "".join(f"\n- **{term}**: {meaning}" for term, meaning in terms.items())
         grid.metric(
             card.label,
             card.value,
             delta=card.note,
             delta_color="off",
             delta_arrow="off",
-            help=card.help or None,
+            help=f"{card.help}\n{glossary}".strip() or None,
             border=True,
         )
 

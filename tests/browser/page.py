@@ -15,9 +15,10 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, ViewportSize
 # Runs are counted by the state of Streamlit's own component: on a busy machine a run begins and
 # ends between two frames, and `data-test-script-state` never says that it was running
 WATCH = """
-window.seen = {touched: 0, began: 0, runs: 0, idle: false, drawn: null};
+window.seen = {clicks: 0, touched: 0, began: 0, runs: 0, idle: false, drawn: null};
 for (const kind of ['pointerdown', 'keydown'])
   document.addEventListener(kind, () => { window.seen.touched = performance.now(); }, true);
+document.addEventListener('pointerdown', () => { window.seen.clicks += 1; }, true);
 const app = () => {
   const root = document.querySelector('[data-testid="stApp"]');
   const key = root && Object.keys(root).find(each => each.startsWith('__reactFiber$'));
@@ -104,6 +105,7 @@ class Tab:
     def write(self, key: str, text: str) -> float:
         """Put a text or a number into a field."""
         field = self.at(key).locator("input, textarea").first
+        field.click()
         field.fill(text)
         enter = "Control+Enter" if field.evaluate("e => e.tagName") == "TEXTAREA" else "Enter"
         return self.change(lambda: field.press(enter))
@@ -119,6 +121,15 @@ class Tab:
     def press(self, key: str) -> float:
         """Click a button."""
         return self.change(self.at(key).get_by_role("button").first.click)
+
+    def go(self, label: str) -> float:
+        """Go to another page by its link at the top."""
+        link = self.page.get_by_role("link", name=label, exact=True).first
+        return self.change(link.click)
+
+    def clicks(self) -> int:
+        """How often the mouse was pressed since the page was opened by its address."""
+        return cast("int", self.page.evaluate("() => window.seen.clicks"))
 
     def value(self, key: str) -> str:
         """What a field or a selectbox shows."""

@@ -102,7 +102,7 @@ WRONG: dict[str, dict[str, tuple[str | list[str], str]]] = {  # by page and key:
         "exponent": ("inf", "exponent='inf': must be a number from 0 to 10; 1.0 is used instead"),
         "ex_price": ("1e400", "ex_price='1e400': must be a number from 0 to"),
         "model": ("olmoe-1b-7x", " choices (did you mean olmoe-1b-7b"),
-        "own": ("A" * (MAX_LINK_CHARS + 1), "own: is not a model that this app wrote into a link"),
+        "own": ("A" * (MAX_LINK_CHARS + 1), "own: is not what this app wrote into a link"),
         "new_tokens": ("7", "'new_tokens', 'a' are no keys of this page as it is set; left out"),
         "a": ("", "'new_tokens', 'a' are no keys of this page as it is set; left out"),
     },
@@ -191,7 +191,7 @@ def test_a_link_carries_the_pinned_designs_that_are_compared() -> None:
     assert [card.label for card in elsewhere.metric] == ["Mine", "OLMoE-1B-7B"]
     assert [card.value for card in elsewhere.metric] == [card.value for card in at.metric]
     refused = opened("compare", pin="AAAA")
-    assert plain("pin: is not a model that this app wrote") in refused.warning[0].value
+    assert plain("pin: is not what this app wrote") in refused.warning[0].value
 
 
 @pytest.mark.slow

@@ -146,6 +146,7 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
             "time.predicted_s": f"\u2265 {units.seconds(time['floor_s'])}"
             if time["predicted_s"] is None
             else units.seconds(three(time["predicted_s"])),
+            "memory.max_batch": units.count(said["memory"]["max_batch"]),
             "time.floor_s": units.seconds(time["floor_s"]),
             "time.tokens_per_s": f"\u2264 {units.scaled(time['floor_tokens_per_s'], 'tok/s')}"
             if time["tokens_per_s"] is None
@@ -184,7 +185,7 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
         [each["count"] * each["compulsory_bytes"] / 1e6 for each in said["operators"]], rel=1e-3
     )
     if time["predicted_s"] is None:
-        assert plain(said["reasons"]["time.predicted_s"]) in at.info[0].value
+        assert plain(said["reasons"]["time.predicted_s"]) in at.caption[0].value
         assert "Predicted, us" not in operators
     else:
         assert sum(operators["Of predicted, %"]) == pytest.approx(100, abs=0.3)

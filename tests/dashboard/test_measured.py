@@ -142,7 +142,7 @@ def test_without_a_graph_the_eager_time_speaks_and_without_any_time_none() -> No
     eager = compared(recording(TINY, case(time=run({"eager_s": 0.25}))), 0)
     assert "x the predicted " in sentence(eager)
     assert sentence(eager).startswith("tiny, decode at batch 1 on NVIDIA H200: measured 250 ms, ")
-    assert subtitle(eager).endswith("; time launched one by one")
+    assert subtitle(eager).endswith("; eager time")
     none = compared(recording(TINY, case(lacking={"time": "out of memory"})), 0)
     predicted_s = none.step("graph_s").predicted
     assert predicted_s is not None
@@ -153,7 +153,7 @@ def test_without_a_graph_the_eager_time_speaks_and_without_any_time_none() -> No
     )
     prefill = workload(phase="prefill", context=0, new_tokens=2)
     unmeasured = compared(recording(TINY, case(prefill, lacking={"time": "out of memory"})), 0)
-    assert subtitle(unmeasured).endswith("; time launched one by one")
+    assert subtitle(unmeasured).endswith("; eager time")
 
 
 def test_a_machine_without_a_datasheet_has_neither_prediction_nor_floor() -> None:
@@ -374,7 +374,7 @@ def test_a_second_run_is_told_apart_by_its_spread() -> None:
     assert (graph["Change"], graph["Agrees"]) == ("+2 %", "yes")
     assert (eager["First"], eager["Again"]) == ("2 s", "2.2 s")
     assert (eager["Change"], eager["Agrees"]) == ("+10 %", "no")
-    assert says(tables.verdict(changes), 1, 2, "one by one", 10, 2.97)
+    assert says(tables.verdict(changes), 1, 2, "eager time", 10, 2.97)
     line = next(
         change
         for change in tables.changes(first, again)

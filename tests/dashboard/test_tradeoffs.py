@@ -223,9 +223,10 @@ def test_the_front_is_a_line_of_stars_and_the_base_model_a_cross() -> None:
     )
     designs, best_line, base = figure.data
     assert len(designs.x) == 3
-    assert (best_line.mode, best_line.marker.symbol) == ("lines+markers", "star")
+    assert (best_line.mode, best_line.marker.symbol) == ("lines+markers+text", "star")
     assert base.marker.symbol == "x-open"
-    assert list(base.text) == ["the model itself; batch 1, context 2,048"]
+    assert list(base.text) == ["the model itself, batch 1"]  # all have one context
+    assert list(best_line.text) == [f"num_experts={n}, batch 1" for n in (16, 32, 128)]
     published = predict(load_model("olmoe-1b-7b"), Workload(batch=1), H200)
     assert base.y[0] == pytest.approx(float(published.costs.totals.compulsory_bytes) / 1e9)
 
@@ -322,7 +323,7 @@ def test_a_sweep_without_points_says_why(query: dict[str, str], told: str) -> No
 
 
 def test_match_shows_the_sizes_that_sparsecost_match_finds() -> None:
-    at = page(to_what="match")
+    at = page(to_what="match", model="olmoe-1b-7b")  # the target, and its other kind
     answer = match(load_model("olmoe-1b-7b"), load_model("ultramemv2-1b-7b"))
     shown = [element.value for element in at.metric]
     assert shown[:2] == [f"{after:,}" for _, after in answer.fields.values()]
@@ -361,3 +362,81 @@ def test_match_that_nothing_reaches_is_told() -> None:
     at = page(to_what="match", to_template="llama-3.1-8b")
     assert "neither experts nor memory layers" in at.error[0].value
     assert [element.value for element in at.title] == ["No match was found"]
+
+
+def said(at: AppTest) -> str:
+    """The heading, as it reads."""
+    return str(at.title[0].value).replace("\\", "")
+
+
+def test_the_heading_names_the_cheapest_design_of_the_models_own_parameters() -> None:
+    """Fewer experts a token leave the parameters as they are; at batch 1 fewer are then read."""
+    half = tradeoffs.design(load_model("olmoe-1b-7b"), {"num_experts_per_tok": 4})
+    moved, own = (
+        float(predict(model, Workload(batch=1), H200).costs.totals.compulsory_bytes)
+        for model in (half, load_model("olmoe-1b-7b"))
+    )
+    assert said(page(**EXPERTS_A_TOKEN)) == (
+        "num_experts_per_tok=4 is the cheapest within 1 % of OLMoE-1B-7B's parameters:"
+        f" {units.significant(moved / 1e9, 4)} GB of compulsory HBM bytes,"
+        f" {units.ratio(moved / own)} the model's own"
+    )
+    # the predicted time of a step is the other cost: its heading follows the axis
+    assert "of roofline bound" in said(page(**EXPERTS_A_TOKEN, to_y="floor"))
+
+
+def test_the_heading_says_so_where_no_design_has_the_models_own_parameters() -> None:
+    heading = said(page(model="olmoe-1b-7b", batch="1", to_num_experts="32,128"))
+    assert heading.startswith("num_experts=32")
+    assert "needs the least of" in heading
+    assert heading.endswith("none but the model itself is within 1 % of its parameters")
+
+
+def test_a_size_on_an_axis_has_the_best_design_at_each_of_its_values() -> None:
+    at = page(
+        model="olmoe-1b-7b",
+        batch="1",
+        to_num_experts="16,32",
+        to_num_experts_per_tok="4,8",
+        to_x="num_experts",
+    )
+    listed = at.dataframe[0].value
+    assert list(listed["num_experts"]) == [16, 32]
+    assert list(listed["num_experts_per_tok"]) == [4, 4]  # fewer experts are read
+    assert any(heading.value == "Best at each num\\_experts" for heading in at.subheader)
+
+
+def test_axes_begin_at_zero_or_say_how_far_apart_their_points_are() -> None:
+    sweep = swept()
+    mask = allowed(sweep, workload=(1, 2048), limits={})
+    best = front(sweep, "total parameters", "HBM bytes", mask)
+    draw = partial(
+        scatter, sweep, mask, best, x="total parameters", y="HBM bytes", coloured="memory"
+    )
+    zero = draw(logarithmic=False).layout
+    assert (zero.xaxis.rangemode, zero.yaxis.rangemode) == ("tozero", "tozero")
+    assert "apart" not in zero.yaxis.title.text
+    near = draw(logarithmic=False, from_zero=False).layout
+    assert near.yaxis.rangemode is None
+    moved = [
+        float(predict(model, Workload(batch=1), H200).costs.totals.compulsory_bytes)
+        for model in (
+            tradeoffs.design(load_model("olmoe-1b-7b"), {"num_experts": n}) for n in (16, 32, 128)
+        )
+    ]
+    apart = f"points up to {100 * (max(moved) / min(moved) - 1):.3g} % apart)"
+    assert near.yaxis.title.text.endswith(f"(not from 0, {apart}")
+    assert draw(logarithmic=True).layout.yaxis.title.text.endswith(f"(logarithmic, {apart}")
+
+
+def test_a_pin_is_what_compare_opens_with() -> None:
+    at = page(model="olmoe-1b-7b", to_num_experts="16,32")
+    option = at.multiselect(key="to_pins").options[0]
+    at.multiselect(key="to_pins").set_value([option]).run()
+    at.button(key="to_pin").click().run()
+    at.switch_page("dashboard/pages/compare/page.py").run()
+    assert not at.exception
+    (pinned,) = at.session_state["pinned"]
+    assert at.multiselect(key="cmp_models").value == ["olmoe-1b-7b", pinned]
+    at.multiselect(key="cmp_models").set_value(["olmoe-1b-7b", "ultramemv2-1b-7b"]).run()
+    assert at.multiselect(key="cmp_models").value == ["olmoe-1b-7b", "ultramemv2-1b-7b"]

@@ -28,7 +28,7 @@ from dashboard.app.measured_points import (
     recorded,
 )
 from dashboard.app.own_model import read_model
-from dashboard.app.pins import kept_elsewhere, link, pinned, take_linked
+from dashboard.app.pins import MOST_COMPARED, kept_elsewhere, land, link, pinned, take_linked
 from dashboard.app.selection import Selection
 from dashboard.app.shell import current_selection, refused
 from dashboard.app.widgets import cards, chart, explained, plain, table, text_table
@@ -37,7 +37,7 @@ from dashboard.pages.compare.measured_table import measured_rows
 from dashboard.pages.compare.ratio import ratio_alt, ratio_chart
 
 PAIR = ["olmoe-1b-7b", "ultramemv2-1b-7b"]
-FEWEST, MOST = 2, 4
+FEWEST, MOST = 2, MOST_COMPARED
 PRICE_WIDTH = 280  # pixels
 AXES: tuple[Along, ...] = get_args(Along)
 HOW = """\
@@ -54,9 +54,11 @@ are what a recorded step chose, as a mean over the layers."""
 def chosen_models(selection: Selection) -> list[ModelConfig]:
     """The chosen presets and pinned designs and, if the toggle is on, the sidebar's model."""
     take_linked()
+    land("cmp_models")
     pins = pinned()
     offered = [*model_names(), *pins]
-    names = st.multiselect(
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    names = left.multiselect(
         "Models, the first is the reference",
         offered,
         default=PAIR,
@@ -65,7 +67,7 @@ def chosen_models(selection: Selection) -> list[ModelConfig]:
         help="Designs pinned on the page Trade-offs stand at the end; links carry the chosen ones.",
     )
     link([name for name in names if name in pins])
-    added = st.toggle(
+    added = right.toggle(
         f"And the sidebar's model, {plain(selection.model.name)}",
         value=True,
         **linked("cmp_add", switch(), instead=True),
@@ -105,6 +107,7 @@ with st.container(horizontal=True):
             default=opening,
             required=True,
             **linked("cmp_by", one_of(data.COMPARED), instead=opening),
+            label_visibility="collapsed",
         )
     )
     axis = st.segmented_control(
@@ -113,7 +116,9 @@ with st.container(horizontal=True):
         default=AXES[0],
         required=True,
         **linked("cmp_over", one_of(AXES), instead=AXES[0]),
+        label_visibility="collapsed",
     )
+drawn = st.container()
 price = st.number_input(
     "Price of one GPU, USD an hour",
     min_value=0.0,
@@ -151,12 +156,6 @@ with top:
     if large := data.too_large(predictions):
         at = f"batch {selection.workload.batch:,}, context {selection.workload.context:,}"
         st.warning(plain(f"At {at} these do not fit into the GPU's memory: {', '.join(large)}"))
-    of_choice = [words for prediction in predictions for words in payoff_sentences(prediction)]
-    for sentence in (*sentences(advantages), *of_choice):
-        st.info(plain(sentence))
-    if meshed:
-        draw_meshes(predictions, grids)
-    cards(data.cards(predictions, grids, name), across=len(models))
 unknown = predictions[0].time
 if isinstance(unknown, Unknown) and data.values(grids[0], quantity)[0] is None:
     st.info(plain(f"Not predicted: {unknown.reason}."))
@@ -165,10 +164,18 @@ measured = [
     for of_model, workload in zip(recordings, workloads, strict=True)
 ]
 others = left_out(recordings, quantity.axis.quantity.name, workloads, axis, selection.hardware_name)
-st.subheader(plain(data.answer(predictions, grids, name)))
-ratios = ratio_chart(grids, name, axis, measured)
-if ratios is not None:
-    chart(ratios, alt=ratio_alt(grids, name, axis), key="cmp_ratio")
+with drawn:
+    if name != opening:
+        st.subheader(plain(data.answer(predictions, grids, name)))
+    ratios = ratio_chart(grids, name, axis, measured)
+    if ratios is not None:
+        chart(ratios, alt=ratio_alt(grids, name, axis), key="cmp_ratio")
+of_choice = [words for prediction in predictions for words in payoff_sentences(prediction)]
+for sentence in (*sentences(advantages), *of_choice):
+    st.info(plain(sentence))
+if meshed:
+    draw_meshes(predictions, grids)
+cards(data.cards(predictions, grids, name), across=len(models))
 chart(
     charts.main_chart(
         grids,

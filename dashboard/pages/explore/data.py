@@ -68,7 +68,6 @@ def cards(data: JSON) -> list[Card]:
     moved = data["hbm_bytes"]
     return [
         _card(data, "time.predicted_s"),
-        _card(data, "time.floor_s", f"Here {time['bound_by']} sets it: {PROMISE}."),
         _card(
             data,
             "time.tokens_per_s",
@@ -80,6 +79,8 @@ def cards(data: JSON) -> list[Card]:
             "energy.j_per_token",
             f"{STEP_QUANTITIES['energy.predicted_j'].shown(energy['predicted_j'])} per step.",
         ),
+        _card(data, "memory.max_batch"),
+        _card(data, "time.floor_s", f"Here {time['bound_by']} sets it: {PROMISE}."),
         _card(
             data,
             "hbm_bytes.compulsory",

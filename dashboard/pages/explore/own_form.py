@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 from costmodel.errors import InputError
+from costmodel.inputs.model import MAX_NAME
 from costmodel.layers.base import FfnKind, LayerKind, MemoryKind, MixerKind, sizes_of
 from dashboard.app.address import linked, switch
 from dashboard.app.own_model import model_text, packed, read_model, uploaded
@@ -20,6 +21,7 @@ from dashboard.app.shell import DEFAULT_MODEL, OWN_PARAM, OWN_TEXT
 from dashboard.app.widgets import plain
 
 OPEN, FILE = "ex_own", "own_file"
+NAME = "own_name"
 DRAFT, BASIS, REFUSED = "own_draft", "own_basis", "own_refused"  # kept for a session
 MAX_UPLOAD_MB = 1
 MAX_NUMBER = 2**31  # of a number field; the model's own rules are narrower
@@ -70,8 +72,8 @@ def _layer_fields(table: dict[str, Any]) -> Iterator[tuple[Place, str]]:
                     yield (*place, name), size.label
 
 
-def edited(text: str, place: Place, value: int) -> str:
-    """The model's text with another number, as JSON; the new model may break a rule.
+def edited(text: str, place: Place, value: int | str) -> str:
+    """The model's text with another number or name, as JSON; the new model may break a rule.
 
     Raises:
         InputError: The text is no model.
@@ -134,6 +136,13 @@ def draw_form(basis: str) -> None:
 
 
 def _fields(text: str) -> None:
+    """The name and the main sizes of the model; none where the text is no model."""
+    try:
+        name = str(_table(text).get("name", ""))
+    except InputError:
+        return
+    st.session_state[NAME] = name
+    st.text_input("Name", key=NAME, max_chars=MAX_NAME, on_change=_edit, args=(("name",), NAME))
     for index, number in enumerate(editable(text)):
         if index % ACROSS == 0:
             columns = st.columns(ACROSS)

@@ -42,6 +42,7 @@ def draw_chart(numbers: data.JSON) -> None:
             default=BREAKDOWN,
             required=True,
             **linked("ex_chart", one_of([BREAKDOWN, ROOFLINE]), instead=BREAKDOWN),
+            label_visibility="collapsed",
         )
         timed = numbers["time"]["predicted_s"] is not None
         measure = charts.PREDICTED_TIME if timed else "HBM bytes"
@@ -52,6 +53,7 @@ def draw_chart(numbers: data.JSON) -> None:
                 default=measure,
                 required=True,
                 **linked("ex_by", one_of(charts.MEASURES), instead=measure),
+                label_visibility="collapsed",
             )
     if kind == ROOFLINE:
         chart(charts.roofline(numbers), alt=charts.roofline_alt(numbers), key="ex_roofline")
@@ -196,22 +198,19 @@ measured = measured_step(selection.model, selection.workload, selection.hardware
 seen = measured.get("time.predicted_s")
 st.title(plain(data.answer(prediction, None if seen is None else seen.value)))
 st.text(data.question(prediction))
-if selection.model.assumptions:
-    st.caption(
-        "This model is a reconstruction: its source leaves something open. The assumptions stand"
-        " under all numbers of this step."
-    )
-cards(beside(data.cards(numbers), numbers, measured))
 for reason in data.reasons(numbers):
-    st.info(plain(f"Not predicted: {reason}."))
-memory = data.fit(numbers, max_context(prediction))
-draw_memory(prediction, memory)
-if not memory.fits:
+    st.caption(plain(f"Not predicted: {reason}."))
+cards(beside(data.cards(numbers), numbers, measured))
+if not prediction.memory.fits:
     shipped = shipped_format_note(prediction)
     gpu = "GPU's memory" if prediction.gpus == 1 else f"memory of {prediction.gpus} GPUs"
     too_large = f"This step does not fit into the {gpu}; its times assume a larger memory."
     st.warning(plain(" ".join((too_large, *shipped))))
     draw_fewest(prediction)
+as_typed = selection.model_name == OWN and "\n" in own  # the JSON of a link is one long line
+draw_form(own if as_typed else model_text(selection.model))
+draw_chart(numbers)
+draw_memory(prediction, data.fit(numbers, max_context(prediction)))
 draw_mesh(prediction, numbers)
 for note in (
     *cold_l2_note(prediction),
@@ -219,9 +218,11 @@ for note in (
     *logits_note(prediction),
 ):
     st.info(plain(note))
-as_typed = selection.model_name == OWN and "\n" in own  # the JSON of a link is one long line
-draw_form(own if as_typed else model_text(selection.model))
-draw_chart(numbers)
 draw_operators(prediction, numbers)
 served = draw_request(selection)
 draw_working(prediction, served)
+if selection.model.assumptions:
+    st.caption(
+        "This model is a reconstruction: its source leaves something open. The assumptions stand"
+        " under all numbers of this step."
+    )

@@ -14,10 +14,10 @@ from dashboard.pages.explore.beside import AT_LEAST, AT_MOST, bounded
 CARDS = (  # those of the answers that have a card, by their names in the JSON of a request
     "ttft.predicted_s",
     "tpot.predicted_s",
+    "cost.predicted_usd_per_million_output_tokens",
     "throughput.predicted_tokens_per_s",
     "latency.predicted_s",
     "energy.j_per_million_output_tokens",
-    "cost.predicted_usd_per_million_output_tokens",
 )
 BOUND = STEP_QUANTITIES["time.floor_s"].label
 NO_BOUND = f"no {BOUND}"  # of energy

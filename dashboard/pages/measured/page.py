@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from costmodel import units
 from costmodel.errors import InputError
@@ -86,9 +87,12 @@ def draw_cards(case: ComparedCase) -> None:
         st.text(f"{', '.join(labels)}: {reason}")
 
 
-def draw_chart(case: ComparedCase, quantity: str | None) -> None:
-    """The ratios of a quantity, the waterfall, or how often experts or rows were chosen."""
-    kind = st.segmented_control(
+def draw_chart(case: ComparedCase, quantity: str | None, place: DeltaGenerator) -> None:
+    """The ratios of a quantity, the waterfall, or how often experts or rows were chosen.
+
+    Which of them is chosen at `place`.
+    """
+    kind = place.segmented_control(
         "Chart",
         list(CHARTS),
         default=CHARTS[0],
@@ -229,18 +233,19 @@ def page() -> None:
             st.warning(plain(disturbed))
         if failed := tables.failed(recording):
             st.warning(plain(f"This recording's self-check failed: {', '.join(failed)}"))
-    draw_cards(case)
     quantities = comparable(case)
     start = next((quantities.index(name) for name in FIRST if name in quantities), 0)
     titles = [QUANTITIES[name].title for name in quantities]
-    quantity = st.selectbox(
+    left, right = st.columns(2)
+    quantity = left.selectbox(
         "Quantity by operator",
         quantities,
         index=start,
         **linked("rec_quantity", one_of(titles), instead=titles[start] if titles else ""),
         format_func=lambda name: QUANTITIES[name].title,
     )
-    draw_chart(case, quantity)
+    draw_chart(case, quantity, right)
+    draw_cards(case)
     draw_numbers(case, quantity)
     st.subheader("Rates, utilisation and the cost of routing")
     prose(achieved_rows(case), alt="Rates, utilisation and routing cost")

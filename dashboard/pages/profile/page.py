@@ -140,12 +140,13 @@ if not has_torch():
     st.button("Look again", icon=":material/refresh:", key="prof_again")
     st.stop()
 
+places = st.container(), st.container()  # of the settings, and of the button
 if not has_gpu():
     st.info(
         "This machine has no NVIDIA driver: the model runs on the CPU, where HBM bytes, energy and"
         " kernels cannot be measured. The table below says what each run can measure."
     )
-left, right = st.columns(2)
+left, right = places[0].columns(2)
 with left:
     standard = st.toggle(
         "The whole standard plan",
@@ -234,7 +235,7 @@ try:
     taken = out.exists() and not resume
     if taken and not running:
         st.warning("That file exists: continue it, or choose another name.")
-    if st.button(
+    if places[1].button(
         "Start",
         type="primary",
         icon=":material/play_arrow:",

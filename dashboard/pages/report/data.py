@@ -20,6 +20,7 @@ from costmodel.recordings.folders import is_shipped, recording_file, recording_t
 from costmodel.recordings.recording import Recording
 from costmodel.validation.machines import Gpus
 from dashboard.app.recordings import load, recording_names
+from dashboard.app.own_gpu import GPU_FILE
 from dashboard.app.selection import OWN, OWN_FILE, Selection
 from dashboard.report.build import Asked, build, compared_batches, now
 from dashboard.report.document import CONTENTS, Content, Report
@@ -146,7 +147,8 @@ def command(selection: Selection, form: ReportForm, recorded: Recorded, suffix: 
     model = OWN_FILE if selection.model_name == OWN else selection.model_name
     words = ["sparsecost", "report", model, *form.more, *_workload_options(workload)]
     if selection.hardware_name != "h200":
-        words += ["--hardware", selection.hardware_name]
+        gpu = GPU_FILE if selection.hardware_name == OWN else selection.hardware_name
+        words += ["--hardware", gpu]
     if selection.memory_fraction != 1:
         words += ["--memory-fraction", f"{selection.memory_fraction:g}"]
     if selection.memory_reserve_gib:

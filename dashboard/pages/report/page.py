@@ -8,6 +8,7 @@ from costmodel.errors import InputError
 from costmodel.inputs.catalog import model_names
 from costmodel.questions.request import MAX_PRICE_PER_HOUR
 from dashboard.app.address import linked, number, one_of, some_of, switch, text_up_to
+from dashboard.app.own_gpu import GPU_FILE
 from dashboard.app.selection import OWN, OWN_FILE
 from dashboard.app.shell import current_selection, refused
 from dashboard.app.widgets import chart, explained, plain, text_table
@@ -101,10 +102,10 @@ def contents(report: Report) -> str:
 
 def draw_downloads(report: Report) -> None:
     """A button for each format; a file is made when its button is pressed."""
-    grid = st.grid(len(FILES), min_column_width=110)
+    grid = st.grid(len(FILES), min_column_width=150)
     for suffix, (label, about) in FILES.items():
         grid.download_button(
-            label,
+            f"Download {label}",
             data=partial(report_bytes, report, suffix),
             file_name=file_name(report, suffix),
             mime=MIME[suffix],
@@ -124,10 +125,12 @@ def draw_preview(report: Report) -> None:
         default=next(iter(by_title)),
         required=True,
         **linked("rep_preview", one_of(by_title), instead=next(iter(by_title))),
+        label_visibility="collapsed",
     )
     section = by_title.get(str(chosen), next(iter(by_title.values())))
     for text in section.lead:
-        st.text(text)
+        if text not in answers(report):  # which stand above already
+            st.text(text)
     for index, drawn in enumerate(charts(report, section.name)):
         st.subheader(plain(drawn.title))
         chart(drawn.figure, alt=drawn.alt, key=f"rep_chart_{section.name}_{index}")
@@ -145,7 +148,8 @@ def page() -> None:
     """Answer, controls, files, command, preview."""
     selection = current_selection()
     heading = st.empty()
-    form = draw_form()
+    with st.expander("What the report contains", key="rep_form"):
+        form = draw_form()
     try:
         models = models_of(selection, form)
         recorded = recordings_of(models) if "measured" in form.contents else Recorded()
@@ -161,13 +165,16 @@ def page() -> None:
         st.caption(f"A report to keep. It contains {contents(report)}.")
     for reason in recorded.errors:
         st.warning(plain(reason))
-    st.subheader("Download")
     draw_downloads(report)
+    draw_preview(report)
     st.caption("The same from the command line:")
     st.code(command(selection, form, recorded, ".html"), language="bash", wrap_lines=True)
-    if selection.model_name == OWN:
-        st.caption(f"{OWN_FILE} stands for the file of your own model.")
-    draw_preview(report)
+    for name, file, what in (
+        (selection.model_name, OWN_FILE, "model"),
+        (selection.hardware_name, GPU_FILE, "GPU"),
+    ):
+        if name == OWN:
+            st.caption(f"{file} stands for the file of your own {what}.")
     explained(
         "How this is made",
         "All formats have the same numbers: those of `sparsecost predict`, `compare` and"

@@ -13,15 +13,16 @@ from costmodel.questions.matching.sizes import parse_vary
 from costmodel.show.tables.match import match_tables
 from costmodel.show.tables.mesh import mesh_words
 from dashboard.app.address import linked, one_of, switch, text_up_to
-from dashboard.app.pins import pin
+from dashboard.app.pins import pin_to_compare
 from dashboard.app.selection import Selection
 from dashboard.app.shell import refused
 from dashboard.app.widgets import cards, chart, explained, plain, text_table
 from dashboard.pages.tradeoffs.charts import ratio_alt, ratio_chart
 from dashboard.pages.tradeoffs.match import answer_cards, answer_sentence, cost_sentence
 
-TARGET, TEMPLATE = "olmoe-1b-7b", "ultramemv2-1b-7b"
 SIDEBAR = "the sidebar's model"
+OTHER = "the other kind: experts for memory layers, memory layers for all else"
+EXPERTS, MEMORY = "olmoe-1b-7b", "ultramemv2-1b-7b"  # those that are resized
 MAX_VARY = 200  # characters
 HOW = """\
 Two sizes of the template vary in whole steps: keys per side and FFN width of a model with memory
@@ -39,15 +40,16 @@ def draw_match(selection: Selection, top: DeltaGenerator) -> None:
     target = left.selectbox(
         "Target: the model to equal in size",
         names,
-        index=names.index(TARGET),
-        **linked("to_target", one_of(names), instead=TARGET),
+        **linked("to_target", one_of(names), instead=SIDEBAR),
     )
+    templates = [OTHER, *names]
     template = right.selectbox(
         "Template: the model to resize",
-        names,
-        index=names.index(TEMPLATE),
-        **linked("to_template", one_of(names), instead=TEMPLATE),
+        templates,
+        **linked("to_template", one_of(templates), instead=OTHER),
     )
+    drawn = st.container()
+    left, right = st.columns(2, vertical_alignment="bottom")
     vary = left.text_input(
         "Two sizes to vary, each with its step if you like",
         placeholder="the usual two, such as knum,intermediate_size:64",
@@ -60,12 +62,11 @@ def draw_match(selection: Selection, top: DeltaGenerator) -> None:
         help="Hidden size, layers, attention and vocabulary; otherwise they are the target's.",
     )
     try:
-        models = [
-            selection.model if name == SIDEBAR else load_model(str(name))
-            for name in (target, template)
-        ]
+        wanted = selection.model if target == SIDEBAR else load_model(str(target))
+        name = (EXPERTS if wanted.memory else MEMORY) if template == OTHER else str(template)
         answer = match(
-            *models,
+            wanted,
+            selection.model if name == SIDEBAR else load_model(name),
             context=selection.workload.context,
             vary=parse_vary(vary) if vary else None,
             keep_backbone=keep,
@@ -88,10 +89,11 @@ def draw_match(selection: Selection, top: DeltaGenerator) -> None:
         return
     with top:
         st.title(plain(answer_sentence(answer)))
-        cards(answer_cards(answer))
         st.markdown(plain(cost_sentence(lines, selection.hardware.name + mesh_words(formats))))
-    figure = ratio_chart(answer, lines)
-    chart(figure, alt=ratio_alt(answer, lines), key="to_match_chart")
+    with drawn:
+        figure = ratio_chart(answer, lines)
+        chart(figure, alt=ratio_alt(answer, lines), key="to_match_chart")
+        cards(answer_cards(answer))
     tables = match_tables(answer, lines, selection.hardware, selection.calibration, formats)
     for index, table in enumerate(reversed(tables)):
         text_table(table, key=f"to_match_{index}")
@@ -100,10 +102,7 @@ def draw_match(selection: Selection, top: DeltaGenerator) -> None:
             "Download as TOML", toml, file_name="matched.toml", key="to_toml", on_click="ignore"
         )
         if st.button("Pin to Compare", key="to_match_pin"):
-            try:
-                pin([answer.model])
-            except InputError as error:
-                st.error(plain(str(error)))
-            else:
-                st.success("Pinned: choose it on the page Compare.")
+            pin_to_compare(
+                [answer.model], selection.model_name if target == SIDEBAR else str(target)
+            )
     explained("How this is computed", HOW)

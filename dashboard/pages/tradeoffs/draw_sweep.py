@@ -6,12 +6,14 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from costmodel.errors import InputError
+from costmodel.show.text import capitalised
 from dashboard.app.address import linked, one_of, switch, text_up_to
-from dashboard.app.pins import pin, pinned, unpin
+from dashboard.app.pins import pin_to_compare, pinned, unpin
 from dashboard.app.selection import Selection
 from dashboard.app.shell import refused
 from dashboard.app.widgets import Card, cards, chart, explained, plain, table
 from dashboard.pages.tradeoffs import charts, data
+from dashboard.pages.tradeoffs.answer import answer
 from dashboard.pages.tradeoffs.data import Designs, SweptField
 from dashboard.pages.tradeoffs.sweep import (
     DESIGN_QUANTITIES,
@@ -33,6 +35,7 @@ LIMITS = {  # by quantity: the key in the link, and the limits to choose from, i
     "active parameters": ("to_active", "0.1 0.2 0.5 0.7 1 1.5 2 3 4 7 10 14 20 40 70"),
     PREDICTED_TIME: ("to_ms", "0.1 0.2 0.5 1 2 3 5 7 10 15 20 30 50 100 200 500 1000 10000"),
 }
+NARROW = 180  # pixels of a control
 MAX_TEXT = 400  # characters of a range
 MAX_FRONT = 1000  # points of the front drawn and listed; where designs tie, all may be on it
 HOW = """\
@@ -61,12 +64,12 @@ def draw_sweep(selection: Selection, top: DeltaGenerator) -> None:
         return
     with st.expander("What is swept: sizes, batches, contexts", key="to_ranges"):
         texts = _ranges(fields, selection)
-    axes = _axes()
+    axes = _axes(fields)
     try:
         sweep, designs = _sweep(selection, fields, texts)
     except InputError as error:
         with top:
-            refused("No sweep was designs", str(error))
+            refused("These designs cannot be swept", str(error))
         return
     if designs.refused:
         reasons = "; ".join(designs.reasons)
@@ -113,12 +116,19 @@ def _ranges(fields: list[SweptField], selection: Selection) -> dict[str, str]:
     return texts
 
 
-def _axes() -> Axes:
-    names, grid = list(DESIGN_QUANTITIES), st.grid(3)
+def _axes(fields: list[SweptField]) -> Axes:
+    """The quantities of the chart: of the designs, or any of the swept sizes."""
+    sizes = {field.name: field.size.label for field in fields}
+    about = "; ".join(f"{name}: {label}" for name, label in sizes.items())
+    names, grid = [*DESIGN_QUANTITIES, *sizes], st.grid(3, min_column_width=NARROW)
     chosen = [
         str(
             grid.selectbox(
-                label, names, index=names.index(usual), **linked(key, one_of(names), instead=usual)
+                label,
+                names,
+                index=names.index(usual),
+                **linked(key, one_of(names), instead=usual),
+                help=f"A number of a design, or a size that is swept: {about}.",
             )
         )
         for label, usual, key in zip(
@@ -175,7 +185,7 @@ def _results(
 ) -> None:
     """The workload shown, the limits, the chart, the table of the front and the pins."""
     workloads = {f"batch {b}, context {c}": (b, c) for b in sweep.batches for c in sweep.contexts}
-    grid = st.grid(3, vertical_alignment="bottom")
+    grid = st.grid(3, min_column_width=NARROW, vertical_alignment="bottom")
     at = str(
         grid.selectbox(
             "Workload shown",
@@ -184,41 +194,56 @@ def _results(
         )
     )
     limits = _limits(grid, sweep.evaluated.not_predicted)
-    logarithmic = grid.toggle("Logarithmic axes", **linked("to_log", switch(), instead=False))
+    with grid.container():
+        logarithmic = st.toggle("Logarithmic axes", **linked("to_log", switch(), instead=False))
+        from_zero = st.toggle(
+            "Axes from zero",
+            value=True,
+            **linked("to_zero", switch(), instead=True),
+            help="Otherwise they begin near the points, and say how far apart these are.",
+        )
     mask = allowed(sweep, workload=workloads.get(at), limits=limits)
     best = front(sweep, axes.x, axes.y, mask)
     count = int(mask.sum())
     with top:
-        st.title(
-            plain(
-                f"{len(best):,} of {count:,} designs of {selection.model.name} are on the Pareto"
-                f" front of {axes.x} and {axes.y}"
-            )
-        )
-        cards(
-            [
-                Card(label="Designs", value=f"{len(designs.models):,}"),
-                Card(label="Designs x workloads costed", value=f"{sweep.design_points:,}"),
-                Card(label="Within the limits", value=f"{count:,}"),
-                Card(label="On the Pareto front", value=f"{len(best):,}"),
-            ]
-        )
-    if not count:
-        st.info("No design is within the limits: loosen one.")
-        return
+        name = selection.model.name
+        if count:
+            st.title(plain(answer(sweep, mask, best, x=axes.x, y=axes.y, model=name)))
+        else:
+            st.title(plain(f"No design of {name} is within the limits"))
+            st.info("Loosen one of the limits.")
     listed = data.spread(best, MAX_FRONT)
-    figure = charts.scatter(
-        sweep, mask, listed, x=axes.x, y=axes.y, coloured=axes.coloured, logarithmic=logarithmic
+    if count:
+        figure = charts.scatter(
+            sweep,
+            mask,
+            listed,
+            x=axes.x,
+            y=axes.y,
+            coloured=axes.coloured,
+            logarithmic=logarithmic,
+            from_zero=from_zero,
+        )
+        chart(figure, alt=charts.scatter_alt(sweep, best, axes.x, axes.y, count), key="to_scatter")
+    stars = charts.front_name(axes.x, axes.y)
+    cards(
+        [
+            Card(label="Designs", value=f"{len(designs.models):,}"),
+            Card(label="Designs x workloads costed", value=f"{sweep.design_points:,}"),
+            Card(label="Within the limits", value=f"{count:,}"),
+            Card(label=plain(capitalised(stars)), value=f"{len(best):,}"),
+        ]
     )
-    chart(figure, alt=charts.scatter_alt(sweep, best, axes.x, axes.y, count), key="to_scatter")
+    if not count:
+        return
     if count > charts.MAX_DRAWN:
         st.caption(f"A random sample is drawn: {charts.MAX_DRAWN:,} of the {count:,} points.")
     if len(listed) < len(best):
         st.caption(
             f"Of the {len(best):,} points of the front, {len(listed):,} are drawn and listed."
         )
-    st.subheader("The Pareto front")
-    table(front_rows(sweep, listed), alt="Designs on the Pareto front", key="to_front")
+    st.subheader(plain(capitalised(stars)))
+    table(front_rows(sweep, listed), alt=f"Designs: {stars}", key="to_front")
     _pins(selection, sweep, designs, sorted({sweep.at(int(point))[0] for point in listed}))
     explained("How this is computed", HOW)
 
@@ -229,15 +254,8 @@ def _pins(selection: Selection, sweep: Sweep, designs: Designs, best: list[int])
     chosen = st.multiselect("Designs to pin to Compare", list(words), key="to_pins")
     with st.container(horizontal=True):
         if st.button("Pin to Compare", disabled=not chosen, key="to_pin"):
-            try:
-                pin(
-                    [
-                        data.named(selection.model, designs.models[words[text]], text)
-                        for text in chosen
-                    ]
-                )
-            except InputError as error:
-                st.error(plain(str(error)))
-            else:
-                st.success("Pinned: choose them on the page Compare.")
+            pin_to_compare(
+                [data.named(selection.model, designs.models[words[text]], text) for text in chosen],
+                selection.model_name,
+            )
         st.button("Forget all pins", disabled=not pinned(), on_click=unpin, key="to_unpin")

@@ -1,7 +1,7 @@
 """A sweep as data: evaluated designs, the quantities of its axes, limits, the Pareto front."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,7 @@ class Sweep:
     values: Sequence[Mapping[str, Value]]  # of the swept fields, for each design
     batches: Sequence[int]
     contexts: Sequence[int]
+    base: Mapping[str, Value] = field(default_factory=dict)  # swept fields of the base model
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -87,10 +88,19 @@ class Sweep:
         return int(design), self.batches[int(batch)], self.contexts[int(context)]
 
     def words(self, point: int) -> str:
-        """The swept fields and the workload of a point."""
+        """What tells a point from the others: its swept fields, and its batch and context."""
         design, batch, context = self.at(point)
-        fields = label(self.values[design]) if design < len(self.values) else "the model itself"
-        return f"{fields}; batch {batch:,}, context {context:,}"
+        own = design == len(self.values) or self.values[design].items() <= self.base.items()
+        words = ["the model itself" if own else label(self.values[design])]
+        words += [f"batch {batch:,}"] if len(self.batches) > 1 else []
+        words += [f"context {context:,}"] if len(self.contexts) > 1 else []
+        return ", ".join(words)
+
+    def sizes(self, name: str) -> NDArray[np.float64]:
+        """A swept field at every point."""
+        of_designs = [float(values.get(name, self.base[name])) for values in self.values]
+        column = np.reshape([*of_designs, float(self.base[name])], (-1, 1, 1))
+        return np.broadcast_to(column, self.shape).ravel()
 
 
 def run_sweep(
@@ -120,12 +130,30 @@ def run_sweep(
         batches=batches,
         contexts=contexts,
     )
-    sweep = Sweep(evaluated=evaluated, values=made.values, batches=batches, contexts=contexts)
+    sweep = Sweep(
+        evaluated=evaluated,
+        values=made.values,
+        batches=batches,
+        contexts=contexts,
+        base={field.name: field.value for field in fields},
+    )
     return sweep, made
 
 
+def is_size(name: str) -> bool:
+    """Whether an axis is a swept field, of which neither more nor less is better by itself."""
+    return name not in DESIGN_QUANTITIES
+
+
+def title(name: str) -> str:
+    """The title of an axis: a quantity with its unit, or a swept field."""
+    return SPELT.get(name, name) if is_size(name) else DESIGN_QUANTITIES[name].title
+
+
 def column(sweep: Sweep, name: str) -> NDArray[np.float64]:
-    """A quantity of `DESIGN_QUANTITIES` at every point, in its unit."""
+    """A quantity of `DESIGN_QUANTITIES` in its unit, or a swept field, at every point."""
+    if is_size(name):
+        return sweep.sizes(name)
     quantity = DESIGN_QUANTITIES[name]
     _, one = scale(quantity.axis.quantity.unit, quantity.axis.prefix)
     return (sweep.evaluated.columns[quantity.column] / one).ravel()
@@ -152,15 +180,24 @@ def allowed(
 
 
 def front(sweep: Sweep, x: str, y: str, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The points of the Pareto front of two quantities among those of a mask, sorted along x."""
+    """The points of the Pareto front of two quantities among those of a mask, sorted along x.
+
+    Where an axis is a swept field: the point that is best in the other one, for each of its values.
+    """
     points = np.flatnonzero(mask)
     axes = [
         -column(sweep, name)[points]
-        if DESIGN_QUANTITIES[name].more_is_better
+        if not is_size(name) and DESIGN_QUANTITIES[name].more_is_better
         else column(sweep, name)[points]
         for name in (x, y)
     ]
-    best = points[pareto_front(*axes)]
+    if is_size(x) or is_size(y):
+        size, cost = axes if is_size(x) else axes[::-1]
+        order = np.lexsort((cost, size))
+        _, first = np.unique(size[order], return_index=True)
+        best = points[order[first]]
+    else:
+        best = points[pareto_front(*axes)]
     return best[np.argsort(column(sweep, x)[best], kind="stable")]
 
 
