@@ -20,6 +20,7 @@ from markupsafe import Markup
 from dashboard.report.charts import Chart, charts
 from dashboard.report.document import Report, report_json
 from dashboard.report.sections import sections
+from dashboard.report.verdict import verdict
 from dashboard.report.words import title
 
 HERE = Path(__file__).parent
@@ -40,6 +41,7 @@ def html_text(report: Report) -> str:
     ).get_template(TEMPLATE)
     return template.render(
         title=title(report),
+        verdict=verdict(report),
         report=report,
         sections=sections(report),
         charts=[(_name(index), chart) for index, chart in enumerate(drawn)],

@@ -14,4 +14,4 @@ def head(name: str) -> str:
 
 def cell(name: str, value: Any) -> str:  # noqa: ANN401 - a number, a verdict or a word
     """A value of the quantity in its unit; n/a where it is not known."""
-    return units.formatted(value, STEP_QUANTITIES[name].unit)
+    return STEP_QUANTITIES[name].shown(value)
