@@ -48,7 +48,7 @@ def _answer(steps: list[StepCosts], *, predicted: bool) -> tuple[str, str]:
     if units.rounded(least_s, DIGITS_OF_TIMES) == units.rounded(next_s, DIGITS_OF_TIMES):
         return f"{first} and {second} take the same time", time
     share = units.significant(least_s / next_s, DIGITS_OF_TIMES)
-    best = "faster" if len(steps) == 2 else "fastest"
+    best = "fastest" if len(steps) > len((first, second)) else "faster"
     return f"{first} is the {best}", f"{time}, {share}x the time of {second}"
 
 

@@ -11,13 +11,14 @@ floating point and its files hold 16 digits of them, so counts beyond 2^53 are r
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import xlsxwriter
 
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.show.axis import Axis
-from costmodel.units import Unit
+from costmodel.units import Unit, scale
 from dashboard.app.figures import colour
 from dashboard.report.document import Report
 from dashboard.report.records import SHEETS, column_unit, sheets
@@ -29,9 +30,9 @@ OPTIONS = {
     "strings_to_numbers": False,
 }
 WIDEST = 60  # characters of a column
-COUNT, SCIENTIFIC = "#,##0", "0.00E+00"
+COUNT, EXPECTATION, SCIENTIFIC = "#,##0", "#,##0.00", "0.00E+00"
 FORMS: dict[Unit, str] = {
-    "count": "#,##0.##",  # an expectation has a fraction
+    "count": COUNT,
     "parameters": COUNT,
     "tokens": COUNT,
     "flops": COUNT,
@@ -48,16 +49,18 @@ FORMS: dict[Unit, str] = {
     "flops_per_s": SCIENTIFIC,
     "bytes_per_s": SCIENTIFIC,
 }
-SYMBOLS: dict[Unit, str] = {"capacity": "bytes", "tokens_per_s": "tokens/s", "usd": "USD"}
-WORDLESS = ("bool", "text", "count", "ratio", "share")  # units that a head does without
-CHART_AT, CHART_SIZE = (1, 2), {"width": 760, "height": 440}  # below the last row; pixels
+WORDLESS = ("bool", "text", "count", "ratio")  # units that a head does without
+CHART_SIZE = {"width": 760, "height": 440}  # pixels
 
 
 def workbook_bytes(report: Report) -> bytes:
     """The file."""
     data = BytesIO()
     with xlsxwriter.Workbook(data, OPTIONS) as workbook:
-        forms = {unit: workbook.add_format({"num_format": form}) for unit, form in FORMS.items()}
+        forms = {
+            form: workbook.add_format({"num_format": form})
+            for form in (*dict.fromkeys(FORMS.values()), EXPECTATION)
+        }
         head = workbook.add_format({"bold": True, "text_wrap": True, "valign": "top"})
         for name, rows in sheets(report).items():
             sheet = workbook.add_worksheet(name)
@@ -68,19 +71,27 @@ def workbook_bytes(report: Report) -> bytes:
                 sheet.set_column(place, place, min(max(widest, 12) + 1, WIDEST))
             for line, row in enumerate(rows, start=1):
                 for place, column in enumerate(columns):
-                    form = forms.get(column_unit(name, column) or row.get("unit"))
-                    _write(sheet, line, place, row[column], form)
+                    form = _form(row[column], column_unit(name, column) or row.get("unit"))
+                    _write(sheet, line, place, row[column], forms.get(form))
             sheet.freeze_panes(1, 0)
             sheet.autofilter(0, 0, len(rows), len(columns) - 1)
             if name == SHEETS["comparison"] and rows:
-                _add_chart(workbook, sheet, report, rows)
+                _add_chart(workbook, sheet, rows)
     return data.getvalue()
 
 
 def _head(sheet: str, column: str) -> str:
     """The name of a column, and the unit of its numbers where they have one."""
     unit = column_unit(sheet, column)
-    return column if unit is None or unit in WORDLESS else f"{column} [{SYMBOLS.get(unit, unit)}]"
+    return column if unit is None or unit in WORDLESS else f"{column} [{scale(unit)[0]}]"
+
+
+def _form(value: object, unit: Unit | None) -> str:
+    """The number format of a value; empty of what is no number. Expected counts have fractions."""
+    if unit is None or not isinstance(value, int | float):
+        return ""
+    form = FORMS.get(unit, "")
+    return EXPECTATION if form == COUNT and not float(value).is_integer() else form
 
 
 def _write(sheet: Any, line: int, place: int, value: object, form: Any) -> None:  # noqa: ANN401 - untyped
@@ -96,36 +107,32 @@ def _write(sheet: Any, line: int, place: int, value: object, form: Any) -> None:
             sheet.write_string(line, place, str(value))
 
 
-def _add_chart(workbook: Any, sheet: Any, report: Report, rows: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - untyped
-    """Time over the batch, both axes logarithmic: a line for each context and model.
+def _add_chart(workbook: Any, sheet: Any, rows: Sequence[dict[str, Any]]) -> None:  # noqa: ANN401 - untyped
+    """Time over the batch at the first context, both axes logarithmic: a line for each model.
 
-    Predicted where every row is, else the roofline bound. `rows` of one line stand together.
+    Predicted where every row is, else the roofline bound. A line's name is the cell of its model:
+    given as text, a name could be read as a formula.
     """
-    assert report.comparison is not None
-    lines = len(report.comparison.lines)
-    predicted = all(row["predicted_s"] is not None for row in rows[:lines])
+    context = rows[0]["context"]
+    shown = [row for row in rows if row["context"] == context and row["model"] is not None]
+    predicted = all(row["predicted_s"] is not None for row in shown)
     field = "predicted_s" if predicted else "floor_s"
     axis = Axis(quantity=STEP_QUANTITIES[f"rows.{field}"])
-    columns = list(rows[0])
-    x, y = columns.index("batch"), columns.index(field)
+    model, x, y = map(list(rows[0]).index, ("model", "batch", field))
     chart = workbook.add_chart({"type": "scatter", "subtype": "straight_with_markers"})
-    first = 1
-    for index, ((context, model), of_line) in enumerate(
-        groupby(rows[:lines], key=lambda row: (row["context"], row["model"]))
-    ):
-        last = first + len(list(of_line)) - 1
+    last = 0
+    for index, (_, line) in enumerate(groupby(shown, key=itemgetter("model"))):
+        first, last = last + 1, last + len(list(line))
         chart.add_series(
             {
-                "name": f"{model}, context {context:,}",
+                "name": [sheet.name, first, model],
                 "categories": [sheet.name, first, x, last, x],
                 "values": [sheet.name, first, y, last, y],
                 "line": {"color": colour(index)},
-                "marker": {"type": "automatic"},
             }
         )
-        first = last + 1
-    chart.set_title({"name": f"{axis.heading}, over the batch", "overlay": False})
+    chart.set_title({"name": f"{axis.heading}, over the batch, context {context:,}"})
     chart.set_x_axis({"name": "batch, sequences", "log_base": 10, "crossing": "min"})
     chart.set_y_axis({"name": axis.title, "log_base": 10, "crossing": "min"})
     chart.set_size(CHART_SIZE)
-    sheet.insert_chart(len(rows) + CHART_AT[0], CHART_AT[1], chart)
+    sheet.insert_chart(len(rows) + 2, 0, chart)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from costmodel import units
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.show.text import folded
 
