@@ -63,7 +63,7 @@ class Overview:
 def overview() -> Overview:
     """Every step of the shipped recordings beside its prediction, and the worst leaves."""
     steps: dict[str, list[Row]] = defaultdict(list)
-    leaves = []
+    leaves: list[Row] = []
     for line in csv.DictReader(FILE.read_text(encoding="utf-8").splitlines()):
         predicted, measured = (float(line.pop(name)) for name in ("predicted", "measured"))
         row = Row(**line, predicted=predicted, measured=measured)
