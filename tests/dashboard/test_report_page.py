@@ -65,7 +65,8 @@ def test_the_page_shows_the_numbers_of_predict() -> None:
     assert shown["largest batch that fits"] == f"{data['memory']['max_batch']:,}"
     count = len(data["operators"])
     assert says(holds(at), 1, count, 7, 12)  # six measured batches by each backend
-    assert f"predicted {data['time']['predicted_s'] * 1e3:.3g} ms a step" in at.text[0].value
+    assert at.text[0].value.startswith("In short: ")
+    assert f"predicted {data['time']['predicted_s'] * 1e3:.3g} ms a step" in at.text[1].value
     assert not at.error
     assert not at.warning
 

@@ -135,7 +135,13 @@ def draw_preview(report: Report) -> None:
     for index, table in enumerate(section.tables):
         text_table(table, key=f"rep_table_{section.name}_{index}")
     if section.folded:
-        box = st.expander(f"{len(section.folded)} more tables", key="rep_more", on_change="rerun")
+        count, only = len(section.folded), not section.tables
+        box = st.expander(
+            f"{count} {'more ' * (not only)}table{'s' * (count > 1)}",
+            expanded=only,
+            key=f"rep_more_{section.name}",
+            on_change="rerun",
+        )
         if box.open:
             with box:
                 for index, table in enumerate(section.folded):
