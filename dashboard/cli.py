@@ -1,6 +1,7 @@
 """`sparsecost dashboard`: the app in a browser, on this machine alone unless told otherwise."""
 
 import errno
+import gc
 import ipaddress
 import socket
 import sys
@@ -93,7 +94,11 @@ def check_free(address: str, port: int) -> None:
 
 
 def warm() -> None:
-    """Import and read what the first page needs, and draw a figure, so that nobody waits for it."""
+    """Import and read what the first page needs, and draw a figure, so that nobody waits for it.
+
+    Streamlit collects garbage after every redraw. What stands by now is none, and is exempted:
+    looking through it takes a tenth of a second each time.
+    """
     from costmodel.costs.calibrations import calibrated
     from costmodel.costs.predict import predict
     from costmodel.inputs.catalog import load_model
@@ -111,6 +116,8 @@ def warm() -> None:
         model, Workload(), load_hardware(DEFAULT_GPU), calibrated(DEFAULT_GPU, None)
     )
     charts.breakdown(prediction_json(prediction), next(iter(charts.MEASURES)))
+    gc.collect()
+    gc.freeze()
 
 
 def is_local(address: str) -> bool:
