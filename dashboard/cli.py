@@ -1,6 +1,7 @@
 """`sparsecost dashboard`: the app in a browser, on this machine alone unless told otherwise."""
 
 import errno
+import gc
 import ipaddress
 import socket
 import sys
@@ -93,18 +94,30 @@ def check_free(address: str, port: int) -> None:
 
 
 def warm() -> None:
-    """Import what the first page needs and draw one figure, so that nobody waits for the first."""
+    """Import and read what the first page needs, and draw a figure, so that nobody waits for it.
+
+    Streamlit collects garbage after every redraw. What stands by now is none, and is exempted:
+    looking through it takes a tenth of a second each time.
+    """
+    from costmodel.costs.calibrations import calibrated
     from costmodel.costs.predict import predict
     from costmodel.inputs.catalog import load_model
     from costmodel.inputs.hardware import load_hardware
     from costmodel.inputs.workload import Workload
     from costmodel.show.prediction_json import prediction_json
+    from dashboard.app.recordings import matching
     from dashboard.app.shell import DEFAULT_GPU, DEFAULT_MODEL
     from dashboard.pages.explore import charts, explained, own_form, served
 
     del explained, own_form, served
-    prediction = predict(load_model(DEFAULT_MODEL), Workload(), load_hardware(DEFAULT_GPU))
+    model = load_model(DEFAULT_MODEL)
+    matching(model)  # every recording says which model it measured
+    prediction = predict(
+        model, Workload(), load_hardware(DEFAULT_GPU), calibrated(DEFAULT_GPU, None)
+    )
     charts.breakdown(prediction_json(prediction), next(iter(charts.MEASURES)))
+    gc.collect()
+    gc.freeze()
 
 
 def is_local(address: str) -> bool:

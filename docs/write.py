@@ -11,7 +11,8 @@ Three parts of a page are generated; the rest is written by hand.
 - A `console` block whose first line is its only command: what that command prints. A block of
   several commands lists them without output.
 
-The picture of the README is drawn too. Tests compare all of it with the committed pages.
+The picture of the README is drawn too, and the rows of the worst predictions are written. Tests
+compare all of it with the committed pages.
 """
 
 import re
@@ -45,6 +46,7 @@ from docs.several_gpus import mesh_values
 from docs.tables import TABLES
 from docs.three_ways import TABLES as THREE_WAYS_TABLES
 from docs.three_ways import three_ways_values
+from docs.worst_predictions import main as write_worst_predictions
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -106,7 +108,8 @@ def _console(match: re.Match[str]) -> str:
 
 
 def main() -> None:
-    """Write all pages and the picture."""
+    """Write all pages, the picture, and the worst predictions."""
+    write_worst_predictions()
     PICTURE.write_text(picture(), encoding="utf-8")
     for page in PAGES:
         page.write_text(current(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -68,6 +68,11 @@ class Grid:
             for name, values in (keys | self.columns).items()
         }
 
+    def column(self, name: str) -> Column | None:
+        """One column of costs in the whole grid's shape; None where the grid lacks it."""
+        values = self.columns.get(name)
+        return None if values is None else np.broadcast_to(values, self.shape)
+
     def parts(self) -> Iterator[dict[str, list[Any]]]:
         """`table` as plain Python values in row-major order, some thousand points at a time."""
         table = self.table()

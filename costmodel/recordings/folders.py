@@ -38,6 +38,13 @@ def repeat_names() -> tuple[str, ...]:
     return tuple(f"{AGAIN_PREFIX}{path.name}" for path in _files(SHIPPED / AGAIN_PREFIX))
 
 
+def listed_files() -> dict[str, Path]:
+    """The files of all shipped recordings without repeats, then of the user's own, by name."""
+    own = own_folder()
+    listed = {path.name: path for path in _files(SHIPPED)}
+    return listed | {name: own / name.removeprefix(OWN_PREFIX) for name in own_names()}
+
+
 def is_own(name: str) -> bool:
     """Whether a name is that of a user's own recording."""
     return name.startswith(OWN_PREFIX)

@@ -25,6 +25,7 @@ from costmodel.show.parallel_json import parallel_json
 
 SCHEMA_VERSION = 1
 ONE_LAYER = "one layer"
+ALL_LAYERS = "all_layers_"  # before the name of a number: its sum over the layers
 """What the numbers of an operator or a region are of: one of its `count` layers, not their sum."""
 NOT_SUMMED = frozenset({"batch", "context", "count"})  # numbers of a record that layers share
 
@@ -267,6 +268,6 @@ def with_all_layers(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
         for name, value in record.items():
             columns[name] = value
             if name not in NOT_SUMMED and (value is None or type(value) in (int, float)):
-                columns[f"all_layers_{name}"] = None if value is None else record["count"] * value
+                columns[f"{ALL_LAYERS}{name}"] = None if value is None else record["count"] * value
         widened.append(columns)
     return widened

@@ -40,7 +40,10 @@ class Answer:
     @property
     def bound_words(self) -> str | None:
         """The bound in its unit, or n/a; None where there is no bound."""
-        return None if self.bound is None else shown_value(self.quantity, self.bound)
+        if self.bound is None:
+            return None
+        bound = None if isinstance(self.bound, Unknown) else self.bound
+        return units.formatted(bound, self.quantity.unit)  # no calibration made it
 
 
 def answers(served: Served) -> dict[str, Answer]:
@@ -67,5 +70,5 @@ def reasons(served: Served) -> list[str]:
 
 
 def shown_value(quantity: Quantity, value: float | Unknown) -> str:
-    """A value in the quantity's unit; n/a where it is not known."""
-    return units.formatted(None if isinstance(value, Unknown) else value, quantity.unit)
+    """A value as the quantity is shown; n/a where it is not known."""
+    return quantity.shown(None if isinstance(value, Unknown) else value)

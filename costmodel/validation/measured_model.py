@@ -16,10 +16,10 @@ from costmodel.layers.base import MixerKind
 
 def measured_alike(recorded: ModelConfig, model: ModelConfig) -> bool:
     """Whether what was measured of the `recorded` model stands for `model`, too."""
-    return _comparable(recorded) == _comparable(model)
+    return comparable(recorded) == comparable(model)
 
 
-def _comparable(model: ModelConfig) -> ModelConfig:
+def comparable(model: ModelConfig) -> ModelConfig:
     """The model with the fields that may differ set to the same values."""
     return replace(
         model,

@@ -7,7 +7,7 @@ bytes are linear in the number, 0 and 1 split them into what every step moves an
 expert or row adds (`bounds.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import nan
 from statistics import fmean
@@ -101,10 +101,15 @@ def recorded_distinct(recording: Recording, run: Run) -> dict[str, float]:
     }
 
 
-def recorded_routing(recording: Recording, run: Run) -> RecordedRouting | None:
-    """A run's choices as a routing: means over layers; None if the run recorded no choices."""
+def recorded_routing(
+    recording: Recording, run: Run, kinds: Mapping[str, ItemKind] | None = None
+) -> RecordedRouting | None:
+    """A run's choices as a routing: means over layers; None if the run recorded no choices.
+
+    `kinds` are the `chosen_kinds` of the recording's model, where a caller asks for many runs.
+    """
     by_kind: dict[ItemKind, list[float]] = {"experts": [], "rows": []}
-    kinds = chosen_kinds(recording.model)
+    kinds = chosen_kinds(recording.model) if kinds is None else kinds
     for path, distinct in recorded_distinct(recording, run).items():
         if path in kinds:
             by_kind[kinds[path]].append(distinct)

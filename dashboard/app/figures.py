@@ -27,6 +27,24 @@ PREDICTED, MEASURED = PALETTE[0], PALETTE[1]
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "x", "pentagon")
 HATCH = "/"  # of measured bars
+_AXIS = {
+    "gridcolor": "#EBF0F8",
+    "linecolor": "#EBF0F8",
+    "zerolinecolor": "#EBF0F8",
+    "zerolinewidth": 2,
+    "ticks": "",
+    "title": {"standoff": 15},
+}
+STYLE = go.layout.Template(  # what our charts need of `plotly_white`, which takes 20 times as long
+    layout={
+        "font": {"color": "#2a3f5f"},
+        "hovermode": "closest",
+        "hoverlabel": {"align": "left"},
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+    },
+    data={"bar": [{"marker": {"line": {"color": "white", "width": 0.5}}}]},
+)
 HEIGHT = 420
 
 
@@ -54,7 +72,7 @@ def framed(
         if trace.hovertemplate is None and trace.hoverinfo is None:
             trace.hovertemplate = _hover(trace, x_title, y_title, digits)
     figure.update_layout(
-        template="plotly_white",
+        template=STYLE,
         colorway=list(PALETTE),
         height=height,
         margin={"l": 60, "r": 20, "t": 40, "b": 50},

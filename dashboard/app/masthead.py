@@ -24,7 +24,8 @@ STYLE = f"""<style>
 [data-testid="stCaptionContainer"] {{ color: inherit; opacity: 0.85; }}
 [data-testid="stButtonGroup"] [data-selected="true"] {{ color: inherit; }}
 [data-testid="stCode"] code span {{ color: inherit !important; }}
-.js-plotly-plot :is(.xtick, .ytick, .cbaxis, .g-xtitle, .g-ytitle, .infolayer, .legend, .textpoint) text
+.js-plotly-plot
+:is(.xtick, .ytick, .cbaxis, .g-xtitle, .g-ytitle, .infolayer, .legend, .textpoint) text
 {{ fill: currentColor !important; }}
 </style>"""
 

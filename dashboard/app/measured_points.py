@@ -14,7 +14,7 @@ from costmodel.recordings.measured import Exact, Spread
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Case, Recording, Run
 from costmodel.validation.machines import PRESETS, machine_of
-from costmodel.validation.recorded_routing import recorded_routing
+from costmodel.validation.recorded_routing import chosen_kinds, recorded_routing
 from dashboard.app.recordings import load, matching
 
 Along = Literal["batch", "context"]  # what varies along a chart
@@ -153,9 +153,10 @@ def distinct_points(recordings: dict[str, Recording], workload: Workload) -> dic
     """
     measured: dict[str, list[Point]] = {"experts": [], "rows": []}
     for source, recording in recordings.items():
+        kinds = chosen_kinds(recording.model)
         for x, case in _cases(recording, workload, "batch"):
             for run in case.runs.values():
-                routing = recorded_routing(recording, run)
+                routing = recorded_routing(recording, run, kinds)
                 if routing is None:
                     continue
                 for kind, value in (("experts", routing.experts), ("rows", routing.rows)):

@@ -115,7 +115,12 @@ def gpu_form(basis: Hardware, own: str, *, entry: str, preset: str) -> None:
             valid = True
         with st.container(horizontal=True):
             st.button(
-                "Use this GPU", key="gpu_use", type="primary", disabled=not valid, on_click=_use, args=(entry,)
+                "Use this GPU",
+                key="gpu_use",
+                type="primary",
+                disabled=not valid,
+                on_click=_use,
+                args=(entry,),
             )
             st.button(
                 "Forget it", key="gpu_forget", disabled=not own, on_click=_forget, args=(preset,)

@@ -6,6 +6,7 @@ is read once and kept until its file changes.
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from costmodel.inputs.files import MAX_FILE_BYTES, read_json_object
 from costmodel.inputs.model import ModelConfig
 from costmodel.recordings.folders import (
     is_own,
+    listed_files,
     own_names,
     recording_file,
     shipped_names,
 )
 from costmodel.recordings.recording import Recording, load_recording
-from costmodel.validation.measured_model import measured_alike
+from costmodel.validation.measured_model import comparable
 from dashboard.app.given_file import read_given
 
 ZIP = b"PK\x03\x04"  # how an archive begins
@@ -53,12 +55,15 @@ def matching(
     Looks among `names`, or among all `recording_names`; with `backend`, only for recordings of its
     kernels.
     """
+    files = listed_files()
+    sought = comparable(model)
     equal = []
-    for name in recording_names() if names is None else names:
-        preset, recorded, measured = _head(*_file(name))
+    for name in files if names is None else names:
+        path = files[name] if name in files else recording_file(name)
+        preset, recorded, measured = _head(*_stated(path))
         if backend not in {None, measured}:
             continue
-        if recorded is not None and measured_alike(recorded, model):
+        if recorded == sought:
             equal.append((is_own(name), preset != model.name, measured != USUAL_BACKEND, name))
     return tuple(name for *_, name in sorted(equal))
 
@@ -79,9 +84,12 @@ def from_upload(data: bytes, name: str) -> Recording:
 
 def _file(name: str) -> tuple[str, int, int]:
     """The path of a recording, its time of change and its size: the key under which it is kept."""
-    path = recording_file(name).absolute()
+    return _stated(recording_file(name))
+
+
+def _stated(path: Path) -> tuple[str, int, int]:
     status = path.stat()
-    return str(path), status.st_mtime_ns, status.st_size
+    return str(path.absolute()), status.st_mtime_ns, status.st_size
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
@@ -89,13 +97,13 @@ def _loaded(path: str, changed_ns: int, size_bytes: int) -> Recording:  # noqa: 
     return load_recording(Path(path))
 
 
-@st.cache_resource(max_entries=KEPT * KEPT, show_spinner=False)
+@lru_cache(maxsize=KEPT * KEPT)  # asked for all of them at every redraw: Streamlit's takes longer
 def _head(
     path: str,
     changed_ns: int,  # noqa: ARG001 - the key
     size_bytes: int,  # noqa: ARG001
 ) -> tuple[str | None, ModelConfig | None, str]:
-    """The preset's name, the model and the backend of a recording, without all that was measured.
+    """The preset's name, the comparable model and the backend of a recording; nothing measured.
 
     None where the file holds none; the usual backend where it names none.
     """
@@ -105,7 +113,7 @@ def _head(
     except (InputError, ValidationError):
         return None, None, USUAL_BACKEND
     preset = table.get("preset")
-    return preset if isinstance(preset, str) else None, model, _backend(table)
+    return preset if isinstance(preset, str) else None, comparable(model), _backend(table)
 
 
 def _backend(table: dict[str, Any]) -> str:

@@ -36,7 +36,15 @@ from dashboard.app.memory_controls import memory_controls
 from dashboard.app.mesh_controls import mesh_controls
 from dashboard.app.own_gpu import GPU_PARAM, GPU_TEXT, gpu_form
 from dashboard.app.own_model import MAX_LINK_CHARS, packed, unpacked
-from dashboard.app.selection import OWN, Chosen, Selection, gpu_of, has_storage, has_tables, selected
+from dashboard.app.selection import (
+    OWN,
+    Chosen,
+    Selection,
+    gpu_of,
+    has_storage,
+    has_tables,
+    selected,
+)
 from dashboard.app.widgets import plain
 
 OWN_TEXT = "own_text"  # where a session keeps the text of the user's own model

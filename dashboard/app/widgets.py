@@ -55,7 +55,7 @@ def cards(row: Sequence[Card], *, across: int = 4) -> None:
 
 
 def _grid(row: Sequence[Card], across: int, width: int) -> None:
-    """Cards of at least so many pixels; the help ends with the terms that a newcomer may not know."""
+    """Cards of at least so many pixels; the help ends with terms that a newcomer may not know."""
     grid = st.grid(across, min_column_width=width)
     for card in row:
         terms = terms_in(f"{card.label} {card.note} {card.help}")

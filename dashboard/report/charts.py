@@ -141,12 +141,13 @@ def _operators(report: Report, index: int) -> Chart:
         section="operators",
         title=heading,
         alt=f"{heading}: a bar for each operator, in microseconds. The longest is {longest},"
-        f" {axis.scaled(longest_s):.4g} {axis.unit}.",
+        f" {axis.scaled(longest_s):.{axis.quantity.digits}g} {axis.unit}.",
         figure=framed(
             figure,
             x_title=axis.title,
             y_title="",
             height=LEAST_HEIGHT + BAR_HEIGHT * len(times),
+            digits=axis.quantity.digits,
         ),
     )
 
@@ -170,7 +171,8 @@ def _over_batch(report: Report, lines: Sequence[ComparedLine], what: str) -> Cha
             batches = [compared.batch for compared in of_model]
             values = [axis.scaled(getattr(compared, field)) for compared in of_model]
             figure.add_trace(figures.line(plain(name), batches, values, index, markers=True))
-            ends.append(f"{name}: {values[0]:.4g} to {values[-1]:.4g}.")
+            digits = axis.quantity.digits
+            ends.append(f"{name}: {values[0]:.{digits}g} to {values[-1]:.{digits}g}.")
     _add_measured(figure, report, context, names, measured, axis)
     heading = f"{capitalised(axis.quantity.label)} over the batch, context {context:,}"
     return Chart(
@@ -179,7 +181,12 @@ def _over_batch(report: Report, lines: Sequence[ComparedLine], what: str) -> Cha
         alt=f"{heading}: a line for each model, both axes logarithmic; {axis.title}, from the"
         f" smallest to the largest batch. " + " ".join(ends),
         figure=framed(
-            figure, x_title="batch, sequences", y_title=axis.title, x_log=True, y_log=True
+            figure,
+            x_title="batch, sequences",
+            y_title=axis.title,
+            x_log=True,
+            y_log=True,
+            digits=axis.quantity.digits,
         ),
     )
 

@@ -3,12 +3,13 @@
 from costmodel.show.text import Table, markdown
 from dashboard.report.document import Report
 from dashboard.report.sections import sections
+from dashboard.report.verdict import verdict
 from dashboard.report.words import title
 
 
 def markdown_text(report: Report) -> str:
     """The report; what users wrote opens no tag, no cell and no link."""
-    lines = ["# Cost report", "", markdown([_told(title(report), ())])]
+    lines = ["# Cost report", "", markdown([_told(title(report), (verdict(report),))])]
     for section in sections(report):
         lines += [f"## {section.title}", ""]
         if section.lead:

@@ -6,11 +6,19 @@ A quantity's unit stands in its name.
 from dataclasses import asdict
 from typing import Any
 
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.show.export import with_ignored_keys
-from costmodel.show.prediction_json import ONE_LAYER, with_all_layers
+from costmodel.show.prediction_json import ALL_LAYERS, ONE_LAYER, with_all_layers
+from costmodel.units import Unit
 from dashboard.report.document import CONTENTS, Report
 from dashboard.report.quantities import REPORTED
 
+OWN_UNITS: dict[str, Unit] = {  # of columns that are no quantities of a step
+    "batch": "count",
+    "context": "tokens",
+    "repeats": "count",
+    "ratio": "ratio",
+}
 SHEETS = {content: content.capitalize() for content in CONTENTS}
 
 
@@ -38,6 +46,15 @@ def operator_records(report: Report) -> list[dict[str, Any]]:
             for row in rows:
                 row[name] = None if row[name] is None else float(row[name])
     return rows
+
+
+def column_unit(sheet: str, column: str) -> Unit | None:
+    """The unit of a column's numbers; None of text, and where each row states its own `unit`."""
+    if column in OWN_UNITS:
+        return OWN_UNITS[column]
+    of = {SHEETS["operators"]: "operators", SHEETS["comparison"]: "rows"}.get(sheet)
+    quantity = STEP_QUANTITIES.get(f"{of}.{column.removeprefix(ALL_LAYERS)}")
+    return None if quantity is None else quantity.unit
 
 
 def sheets(report: Report) -> dict[str, list[dict[str, Any]]]:
@@ -74,8 +91,13 @@ def _summary(report: Report) -> list[dict[str, Any]]:
 
 
 def _comparison(report: Report) -> list[dict[str, Any]]:
+    """A model's batches stand together, as a chart needs them; the findings last."""
     assert report.comparison is not None
-    rows = [{**asdict(line), "finding": None} for line in report.comparison.lines]
+    names = [model.name for model in report.inputs.models]
+    lines = sorted(
+        report.comparison.lines, key=lambda line: (line.context, names.index(line.model))
+    )
+    rows = [{**asdict(line), "finding": None} for line in lines]
     empty = dict.fromkeys(rows[0]) if rows else {"context": None, "finding": None}
     return rows + [
         {**empty, "context": finding.context, "finding": finding.text}

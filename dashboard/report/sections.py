@@ -57,7 +57,7 @@ def _summary(report: Report) -> Section:
                 rows=tuple(
                     (
                         quantity.label,
-                        *(units.formatted(step.values.get(name), quantity.unit) for step in steps),
+                        *(quantity.shown(step.values.get(name)) for step in steps),
                     )
                     for name, quantity in REPORTED.items()
                     if name not in OF_A_MESH or any(name in step.values for step in steps)
@@ -104,7 +104,7 @@ def answers(report: Report) -> Iterator[str]:
 
 
 def _shown(step: StepCosts, name: str) -> str:
-    return units.formatted(step.values[name], REPORTED[name].unit)
+    return REPORTED[name].shown(step.values[name])
 
 
 def _operators(report: Report) -> Section:
@@ -168,5 +168,5 @@ def _method(report: Report) -> Section:
         name="method",
         title="Method",
         lead=("What each number counts and leaves out, and where it comes from.",),
-        tables=(table,),
+        folded=(table,),
     )

@@ -1,10 +1,12 @@
 """The sections that compare: models over batches, and predictions with recordings."""
 
 from costmodel import units
+from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.show.tables.columns import cell
 from costmodel.show.text import Table
 from costmodel.show.validation_json import WHOLE_STEP
+from costmodel.validation.counterparts import PREDICTED
 from dashboard.report.document import MeasuredLine, Report
 from dashboard.report.words import Section, quantity_words, step_words
 
@@ -126,7 +128,7 @@ def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
                 quantity_words(line.quantity),
                 line.basis,
                 "; ".join(filter(None, (line.source, line.reason))),
-                _amount(line, line.predicted),
+                _amount(line, _as_predicted(line)),
                 _amount(line, line.measured),
                 "" if line.q1 is None else f"{_amount(line, line.q1)} to {_amount(line, line.q3)}",
                 NOT_MEASURED if line.ratio is None else units.ratio(line.ratio),
@@ -136,6 +138,13 @@ def _measured_table(heading: str, lines: list[MeasuredLine]) -> Table:
         text_columns=4 + chooses,
         notes=tuple(notes),
     )
+
+
+def _as_predicted(line: MeasuredLine) -> float | None:
+    """The counterpart, with the digits of a prediction where a calibration made it."""
+    if line.predicted is None or line.unit not in {"s", "j"} or line.basis != PREDICTED:
+        return line.predicted
+    return units.rounded(float(line.predicted), DIGITS_OF_TIMES)
 
 
 def _amount(line: MeasuredLine, value: float | None) -> str:

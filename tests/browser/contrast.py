@@ -2,7 +2,7 @@
 
 Source: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio and #dfn-relative-luminance. A colour that
 is not opaque is laid upon what lies behind it. Texts of disabled controls are left out, as success
-criterion 1.4.3 does; so are canvases (the tables of numbers), whose text is no part of the document.
+criterion 1.4.3 does; so are canvases (the tables of numbers): their text is not in the document.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,8 @@ TEXTS = """() => {
   while (walker.nextNode()) {
     const node = walker.currentNode, element = node.parentElement;
     const text = node.textContent.trim();
-    if (!/[\\p{L}\\p{N}]/u.test(text) || element.closest('script, style, title, noscript')) continue;
+    if (!/[\\p{L}\\p{N}]/u.test(text)) continue;
+    if (element.closest('script, style, title, noscript')) continue;
     if (element.closest(':disabled, [aria-disabled="true"], [data-testid^="stIcon"]')) continue;
     const widget = element.closest('label')?.parentElement;  // a label fades with its control
     if (widget?.querySelector('input:disabled, textarea:disabled')) continue;

@@ -42,9 +42,7 @@ def paste_a_config(tab: Tab, gpu: str) -> None:
     tab.write("own_name", "Qwen pasted")
     tab.press("own_use")
     assert tab.title().startswith("Qwen pasted: ")
-    said = json.loads(
-        output("predict", str(QWEN), "--batch", "64", "--hardware", gpu, "--json")
-    )
+    said = json.loads(output("predict", str(QWEN), "--batch", "64", "--hardware", gpu, "--json"))
     assert f"{1e3 * said['time']['floor_s']:.3g} ms roofline bound" in tab.title()
 
 

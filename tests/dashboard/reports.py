@@ -18,7 +18,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.recording import load_recording
 from costmodel.validation.machines import Gpus
-from dashboard.report.build import Asked, build
+from dashboard.report.build import Asked, build, compared_batches
 from dashboard.report.document import Report
 
 MADE = "2026-11-23T06:00:00Z"
@@ -30,6 +30,7 @@ HOSTILE = (
     '=cmd|" /C calc"!A1',
     "a | b `c` [d](javascript:alert(1)) {{ 7*7 }} %{x}",
 )
+BUILT_IN = {"3": "#,##0", "4": "#,##0.00", "11": "0.00E+00"}  # formats that Excel numbers itself
 SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
@@ -52,6 +53,23 @@ def usual() -> Report:
     """Two models, a price, and a recording of one."""
     recording = load_recording(RECORDINGS / f"h200-{OLMOE}.json")
     return build(asked(recordings=((OLMOE, recording),), price_per_hour=3.0), MADE)
+
+
+@cache
+def recorded() -> Report:
+    """Two models at two batches, each with a recording."""
+    recordings = tuple(
+        (name, load_recording(RECORDINGS / f"h200-{name}.json")) for name in (ULTRAMEM, OLMOE)
+    )
+    return build(
+        asked(
+            batches=(1, 64),
+            compared_batches=compared_batches((1, 64)),
+            recordings=recordings,
+            price_per_hour=3.0,
+        ),
+        MADE,
+    )
 
 
 @cache
@@ -94,17 +112,40 @@ def _rows(data: bytes, shared: list[str]) -> list[list[Any]]:
             content: Any = float(value) if sort is None else value == "1"
             if sort == "s":
                 content = shared[int(value)]
-            cells[_column(cell.attrib["r"])] = content
+            cells[column(re.sub(r"\d", "", cell.attrib["r"]))] = content
         rows.append([cells.get(index) for index in range(max(cells) + 1)])
     return rows
 
 
-def _column(reference: str) -> int:
-    letters = re.sub(r"\d", "", reference)
+def column(letters: str) -> int:
+    """The place of a column that Excel calls by letters."""
     place = 0
     for letter in letters:
         place = place * 26 + ord(letter) - ord("A") + 1
     return place - 1
+
+
+def formatted_columns(data: bytes, name: str) -> dict[str, set[str]]:
+    """The number formats of a sheet's numbers, by the heads of their columns."""
+    rows = workbook(data)
+    index = [*rows].index(name) + 1
+    with zipfile.ZipFile(BytesIO(data)) as file:
+        styles = tree(file.read("xl/styles.xml"))
+        sheet = tree(file.read(f"xl/worksheets/sheet{index}.xml"))
+    own = {
+        form.attrib["numFmtId"]: form.attrib["formatCode"] for form in styles.iter(f"{SHEET}numFmt")
+    }
+    (cells,) = styles.iter(f"{SHEET}cellXfs")
+    codes = [
+        own.get(style.attrib["numFmtId"], BUILT_IN.get(style.attrib["numFmtId"], ""))
+        for style in cells
+    ]
+    formats: dict[str, set[str]] = {}
+    for cell in sheet.iter(f"{SHEET}c"):
+        if cell.attrib.get("t") is None:
+            head = rows[name][0][column(re.sub(r"\d", "", cell.attrib["r"]))]
+            formats.setdefault(head, set()).add(codes[int(cell.attrib.get("s", "0"))])
+    return formats
 
 
 @dataclass

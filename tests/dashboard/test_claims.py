@@ -10,6 +10,7 @@ from costmodel.questions.claims.claim import Answer, claims
 from costmodel.questions.claims.parity import HELD_OUT, parity
 from dashboard.app.widgets import plain
 from dashboard.pages.claims import charts, data, worst
+from docs.worst_predictions import FILE, WORST_LEAVES, text
 from tests.commands import output
 from tests.dashboard.pages import opened
 
@@ -68,6 +69,13 @@ def test_the_link_of_a_claim_opens_what_it_names(answer: Answer) -> None:
 
 
 @pytest.mark.slow
+def test_the_rows_of_the_worst_predictions_are_current() -> None:
+    """The remedy: `python -m docs.worst_predictions`."""
+    assert worst.FILE == FILE
+    assert FILE.read_text() == text()
+
+
+@pytest.mark.slow
 def test_the_worst_predictions_are_those_of_validate_the_worst_first() -> None:
     """Against `validate --json` of the same recordings."""
     said = json.loads(output("validate", "--json"))
@@ -81,13 +89,13 @@ def test_the_worst_predictions_are_those_of_validate_the_worst_first() -> None:
         and line["basis"].startswith("predicted")  # fused kernels have a bound alone
     ]
     assert len(entries) == sum(line["compared"] for line in lines)
-    ratios = [entry.row.ratio or 1 for entry in entries]
+    ratios = [entry.ratio for entry in entries]
     farthest = [max(ratio, 1 / ratio) for ratio in ratios]
     assert farthest == sorted(farthest, reverse=True)
     assert units.ratio(ratios[0]) in at.title[0].value
     first, leaves = (frame.value for frame in at.dataframe)
     assert first["Measured / predicted"][0] == units.ratio(ratios[0])
-    assert len(leaves) == worst.WORST_LEAVES
+    assert len(leaves) == WORST_LEAVES
     *models, line = worst.parity(entries).data
     assert sum(len(trace.x) for trace in models) == len(entries)
     assert line.x == line.y

@@ -73,6 +73,24 @@ def test_without_predictions_it_decides_by_bounds_and_says_so() -> None:
     assert at.segmented_control(key="cmp_by").value == "floor"
 
 
+@pytest.mark.slow
+def test_where_nothing_is_predicted_it_says_what_was_measured_and_where() -> None:
+    """The backend `fused` has no calibration; its recordings are of an H200."""
+    step = {"phase": "decode", "batch": 64, "context": 2048, "routing": "uniform"}
+    (said,) = [one.value for one in page(backend="fused").info if "Not predicted" in one.value]
+    text = said.replace("\\", "")
+    assert "in bf16 under uniform routing, on NVIDIA H200 by the backend fused: OLMoE" in text
+    for name in PAIR:
+        source = f"h200-{name}-fused.json"
+        cases = json.loads((FOLDER / source).read_text())["cases"]
+        (runs,) = [one["runs"] for one in cases if step.items() <= one["workload"].items()]
+        assert f"{three(runs['time']['step']['graph_s']['median'] * 1e3)} ms ({source})" in text
+    (other,) = [one.value for one in page(gpu="b200").info if "Not predicted" in one.value]
+    assert "on NVIDIA H200 by the backend torch" in other
+    assert "Measured" not in decision.not_predicted([chosen(hardware="b200", batch=65).predict()])
+    assert not decision.not_predicted([chosen().predict()])
+
+
 def test_the_ratio_is_that_of_two_predictions_and_of_two_measured_points() -> None:
     selection, models = chosen(), [load_model(name) for name in PAIR]
     grids = data.over(models, selection, "batch")

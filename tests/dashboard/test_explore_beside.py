@@ -59,3 +59,9 @@ def test_a_number_that_is_not_predicted_shows_its_bound_and_says_which() -> None
         assert told[speed] == "at most: roofline bound"
         assert cards[speed].startswith("\u2264 ")
     assert cards["Energy per token"] == units.NOT_KNOWN  # no bound of energy
+    frame = next(one.value for one in at.dataframe if "Predicted" in one.value)
+    rows = {row["Quantity"]: row for row in frame.to_dict("records")}
+    first, speed = rows["Time to first token"], rows["Output throughput"]
+    assert first["Predicted"] == f"at least {first['Roofline bound']} (roofline bound)"
+    assert speed["Predicted"] == f"at most {speed['Roofline bound']} (roofline bound)"
+    assert rows["Energy per request"]["Predicted"] == units.NOT_KNOWN

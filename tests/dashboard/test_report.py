@@ -1,15 +1,18 @@
 """Reports: in every format the numbers of the command line, and a file rebuilds them."""
 
 import csv
+import gzip
 import hashlib
 import json
 import re
-from base64 import b64encode
-from io import StringIO
+import zipfile
+from base64 import b64decode, b64encode
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from plotly.offline import get_plotlyjs_version
 
 from costmodel.costs.latency import Unknown
 from costmodel.errors import InputError
@@ -18,6 +21,7 @@ from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.workload import Workload
 from costmodel.recordings.recording import load_recording
 from costmodel.validation.machines import Gpus
+from dashboard.report import html
 from dashboard.report.build import build, compared_batches
 from dashboard.report.charts import charts
 from dashboard.report.document import CONTENTS, ComparedLine, Report, load_report, report_text
@@ -25,15 +29,20 @@ from dashboard.report.files import FORMATS, report_bytes, save
 from dashboard.report.quantities import OF_A_MESH, PRICE, REPORTED
 from dashboard.report.sections import sections
 from dashboard.report.sections_compared import measured_section
+from dashboard.report.verdict import verdict
 from tests.commands import output
 from tests.dashboard.reports import (
     MADE,
     OLMOE,
     RECORDINGS,
+    SHEET,
     ULTRAMEM,
     asked,
+    column,
+    formatted_columns,
     markdown_cells,
     read_page,
+    tree,
     usual,
     workbook,
 )
@@ -273,8 +282,9 @@ def test_the_workbook_holds_the_numbers_as_numbers() -> None:
     sheets = workbook(report_bytes(usual(), ".xlsx"))
     assert list(sheets) == ["Summary", "Operators", "Comparison", "Measured", "Method"]
     head, *rows = sheets["Operators"]
+    names = [name.partition(" [")[0] for name in head]
     for row, its in zip(rows, operators(), strict=True):
-        for name, value in zip(head, row, strict=False):
+        for name, value in zip(names, row, strict=False):
             if isinstance(value, float) and name not in ("batch", "context"):
                 of_one = name.removeprefix("all_layers_")
                 times = 1 if of_one == name else its["count"]
@@ -293,6 +303,38 @@ def test_the_workbook_holds_the_numbers_as_numbers() -> None:
     assert [each for each in ratios if each is not None] == pytest.approx(wanted, rel=1e-15)
 
 
+def test_the_workbook_has_units_formats_filters_and_a_chart() -> None:
+    """Read from the raw files; the series name the cells that they draw."""
+    data = report_bytes(usual(), ".xlsx")
+    sheets = workbook(data)
+    assert {"flops [FLOP]", "compulsory_bytes [B]", "predicted_s [s]"} <= {*sheets["Operators"][0]}
+    assert "memory_bytes [B]" in sheets["Comparison"][0]
+    head = sheets["Summary"][0]
+    summary = {row[1]: row[head.index("unit")] for row in sheets["Summary"][1:]}
+    assert summary["time.predicted_s"] == "s"
+    forms = formatted_columns(data, "Operators")
+    assert forms["flops [FLOP]"] == {"#,##0"}
+    assert forms["compulsory_bytes [B]"] == {"#,##0", "#,##0.00"}  # expected rows have fractions
+    assert forms["predicted_s [s]"] == {"0.00E+00"}
+    with zipfile.ZipFile(BytesIO(data)) as file:
+        for index, (name, rows) in enumerate(sheets.items(), start=1):
+            sheet = tree(file.read(f"xl/worksheets/sheet{index}.xml"))
+            (filtered,) = sheet.iter(f"{SHEET}autoFilter")
+            assert filtered.attrib["ref"].endswith(str(len(rows))), name
+        (drawn,) = [name for name in file.namelist() if name.startswith("xl/charts/")]
+        chart = file.read(drawn).decode()
+    head, *rows = sheets["Comparison"]
+    batch, time = head.index("batch"), head.index("predicted_s [s]")
+    cells = re.findall(r"<c:f>Comparison!\$([A-Z]+)\$(\d+):\$[A-Z]+\$(\d+)</c:f>", chart)
+    for (x, first, last), (y, _, _) in zip(cells[::2], cells[1::2], strict=True):
+        assert (column(x), column(y)) == (batch, time)
+        line = sheets["Comparison"][int(first) - 1 : int(last)]
+        assert len({row[head.index("model")] for row in line}) == 1
+        assert [row[batch] for row in line] == [1, 64, 1024]
+    assert len(cells) == 2 * 2
+    assert "<c:logBase" in chart
+
+
 def test_html_and_markdown_show_the_same_cells() -> None:
     page = read_page(text(usual(), ".html"))
     cells = markdown_cells(text(usual(), ".md"))
@@ -301,12 +343,12 @@ def test_html_and_markdown_show_the_same_cells() -> None:
         " ".join(cell.split()) for cell in cells
     ]
     values = usual().steps[0].values
-    assert f"{float(str(values['time.predicted_s'])) * 1e3:.3f} ms" in page.cells
+    assert f"{float(str(values['time.predicted_s'])) * 1e3:.3g} ms" in page.cells
 
 
-def test_html_is_one_file_of_about_five_megabytes_that_loads_nothing() -> None:
+def test_html_is_one_file_of_at_most_a_megabyte_and_a_half_that_loads_nothing() -> None:
     written = text(usual(), ".html")
-    assert 4.5e6 < len(written.encode()) < 6e6
+    assert len(written.encode()) <= 1.5e6
     page = read_page(written)
     for tag, attributes in page.tags:
         assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form"), tag
@@ -319,22 +361,73 @@ def test_html_is_one_file_of_about_five_megabytes_that_loads_nothing() -> None:
 
 
 def test_the_policy_of_the_page_names_exactly_its_own_scripts() -> None:
-    written = text(usual(), ".html")
-    page = read_page(written)
+    """The script that draws, and plotly.js as it comes out of what is packed."""
+    page = read_page(text(usual(), ".html"))
     (policy,) = [
         each["content"] or "" for tag, each in page.tags if tag == "meta" and "http-equiv" in each
     ]
     allowed = dict(part.strip().split(" ", 1) for part in policy.split(";"))
     assert allowed["default-src"] == "'none'"
+    kinds = [each.get("type") for tag, each in page.tags if tag == "script"]
+    assert kinds == ["text/plain", "application/json", None]
+    packed, data, draws = page.scripts
+    source = gzip.decompress(b64decode(packed))
     hashes = {
-        f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in page.scripts
+        f"'sha256-{b64encode(hashlib.sha256(script).digest()).decode()}'"
+        for script in (source, draws.encode())
     }
     assert set(allowed["script-src"].split()) == hashes
-    assert sum(tag == "script" for tag, _ in page.tags) == len(page.scripts)
-    assert sum("Plotly.newPlot(" in script[:2000] for script in page.scripts) == len(
-        charts(usual())
+    assert len(json.loads(data)["charts"]) == len(charts(usual()))
+
+
+def test_the_plotly_of_reports_is_the_published_one_with_its_licence() -> None:
+    """The digest of `package/plotly-basic.min.js` of npm's plotly.js-basic-dist-min 4.1.1."""
+    source = (Path(html.__file__).parent / "plotly-basic.min.js").read_bytes()
+    digest = "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"
+    assert hashlib.sha256(source).hexdigest() == digest
+    assert b"plotly.js (basic - minified) v4.1.1" in source[:200]
+    assert get_plotlyjs_version().split(".")[0] == "4"  # whose figures it draws
+    notice = (Path(html.__file__).parents[2] / "NOTICE").read_text()
+    assert "dashboard/report/plotly-basic.min.js" in notice
+    assert "Permission is hereby granted, free of charge" in notice
+
+
+def test_a_report_without_charts_holds_no_script() -> None:
+    report = build(asked(load_model(OLMOE), contents=("method",)), MADE)
+    page = read_page(text(report, ".html"))
+    assert page.scripts == []
+    assert "plotly" not in page.text
+
+
+def test_a_report_opens_with_the_winner_and_what_was_assumed() -> None:
+    """Times by the command line; the ratio by hand."""
+    first, second = (
+        json.loads(output("predict", model, *STEP, "--json"))["time"]["predicted_s"]
+        for model in (ULTRAMEM, OLMOE)
     )
+    assert first < second
+    told = verdict(usual())
+    assert says(told, "UltraMemV2-1B/7B (reconstruction) is the faster at batch 64", "OLMoE-1B-7B")
+    assert f"{first * 1e3:.3g} ms a step, {first / second:.3g}x the time of OLMoE-1B-7B" in told
+    for assumed in ("NVIDIA H200 SXM", "weights bf16", "uniform routing", "kernels of torch"):
+        assert assumed in told
+    written = text(usual(), ".html")
+    assert written.index(told) < written.index("<h2")
+    assert told in text(usual(), ".md").replace("\\", "")
+
+
+def test_a_model_that_does_not_fit_wins_nothing() -> None:
+    """At batch 4,096 neither model's KV cache of 2,048 tokens fits an H200; one batch, neither."""
+    told = verdict(build(asked(batches=(1, 4096), contents=("summary",)), MADE))
+    assert "OLMoE-1B-7B is the faster at batch 1, context 2,048" in told
+    assert "no model fits the memory at batch 4,096, context 2,048" in told
+    alone = build(asked(load_model(OLMOE), batches=(4096,), contents=("summary",)), MADE)
+    assert "the step does NOT fit the memory at batch 4,096" in verdict(alone)
+
+
+def test_without_a_calibration_the_winner_is_by_the_bound() -> None:
+    report = build(asked(calibration=Unknown(reason="none"), contents=("summary",)), MADE)
+    assert "by roofline bound, since not all times are predicted" in verdict(report)
 
 
 def test_html_has_contents_captions_and_words_for_every_chart() -> None:

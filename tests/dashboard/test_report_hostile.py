@@ -3,8 +3,9 @@
 import csv
 import json
 import re
+import zipfile
 from collections.abc import Callable
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,21 @@ from dashboard.pages.report.data import file_name
 from dashboard.report.charts import charts
 from dashboard.report.document import DOCUMENT, load_report, report_json, report_text
 from dashboard.report.files import report_bytes
-from tests.dashboard.reports import HOSTILE, hostile, markdown_cells, read_page, usual, workbook
+from tests.dashboard.reports import (
+    HOSTILE,
+    hostile,
+    markdown_cells,
+    read_page,
+    tree,
+    usual,
+    workbook,
+)
 
 pq = pytest.importorskip("pyarrow.parquet")
 OURS = re.compile(r"<script(?: [^>]*)?>.*?</script>", re.DOTALL)
 TAGS = (
     "html head meta title style body header h1 p nav ul li a main section h2 figure figcaption div"
-    " script table caption thead tr th tbody td details summary pre"
+    " footer script table caption thead tr th tbody td details summary pre"
 )
 
 
@@ -42,15 +51,14 @@ def test_html_holds_no_script_and_no_tag_of_a_name() -> None:
 
 
 def test_a_name_ends_no_script_and_opens_no_tag_in_the_charts() -> None:
-    """In the raw file: the data of a chart holds neither < nor >."""
-    own = [script for script in read_page(html()).scripts if "newPlot" in script[:2000]]
-    assert len(own) == len(charts(hostile()))
-    for script in own:
-        assert "</script" not in script
-        data = script[script.index("[{") : script.rindex("}")]
-        assert "<" not in data
-        assert ">" not in data
-    assert any("alert(1)" in script for script in own)
+    """In the raw file: the data of the charts holds neither < nor >."""
+    _, data, _ = read_page(html()).scripts
+    assert "alert(1)" in data
+    assert "<" not in data
+    assert ">" not in data
+    drawn = json.loads(data)["charts"]
+    assert len(drawn) == len(charts(hostile()))
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in json.dumps(drawn)
 
 
 def test_plotly_is_given_names_without_tags_or_entities_of_their_own() -> None:
@@ -104,6 +112,14 @@ def test_the_workbook_holds_names_as_text_and_neither_formula_nor_link() -> None
     assert {row[0] for row in sheets["Operators"][1:]} == set(HOSTILE)
     assert any(HOSTILE[2] in str(cell) for row in sheets["Method"] for cell in row)
     assert b"hyperlink" not in data
+    with zipfile.ZipFile(BytesIO(data)) as file:
+        chart = tree(file.read("xl/charts/chart1.xml"))
+    names = [part for part in chart.iter() if part.tag.endswith("}ser")]
+    formulas = [part.text for part in chart.iter() if part.tag.endswith("}f")]
+    assert len(names) == len(HOSTILE)
+    assert all(
+        re.fullmatch(r"Comparison!\$[A-Z]+\$\d+(:\$[A-Z]+\$\d+)?", each or "") for each in formulas
+    )
 
 
 def test_a_hostile_report_is_rebuilt_too() -> None:

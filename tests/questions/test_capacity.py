@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from costmodel.costs.predict import predict
-from costmodel.inputs.catalog import load_model
-from costmodel.inputs.hardware import load_hardware
+from costmodel.costs.predict import Prediction, predict
+from costmodel.inputs.catalog import load_model, model_names
+from costmodel.inputs.hardware import Hardware, load_hardware
+from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_CONTEXT, Workload
 from costmodel.layers.attention import Attention
+from costmodel.questions import capacity
 from costmodel.questions.capacity import max_context
 
 GPU = load_hardware("h200")
@@ -21,6 +23,21 @@ def test_the_largest_context_fits_and_one_more_token_does_not(name: str) -> None
     assert most is not None
     assert predict(model, replace(workload, context=most), GPU).memory.fits
     assert not predict(model, replace(workload, context=most + 1), GPU).memory.fits
+
+
+def test_the_largest_context_takes_few_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line between the ends, its foot, one more: a bisection of 2^27 contexts takes 27."""
+    made: list[int] = []
+
+    def counted(model: ModelConfig, workload: Workload, hardware: Hardware) -> Prediction:
+        made.append(workload.context)
+        return predict(model, workload, hardware)
+
+    monkeypatch.setattr(capacity, "predict", counted)
+    for name in model_names():
+        made.clear()
+        max_context(predict(load_model(name), Workload(batch=64), GPU))
+        assert len(made) <= 8, name
 
 
 def test_a_model_that_does_not_fit_has_no_largest_context() -> None:

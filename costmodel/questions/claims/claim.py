@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from urllib.parse import urlencode
 
 from costmodel import units
+from costmodel.costs.quantities.quantity import DIGITS
 from costmodel.inputs.files import read_toml
 
 FILE = Path(__file__).parents[2] / "presets" / "claims" / "claims.toml"
@@ -66,6 +67,7 @@ class Figure:
         values: In the order of the sides; None: see `reason`.
         source: The formula's place, or the file of the measurement.
         reason: Why a value is missing.
+        digits: Significant ones of the values that a reader sees.
     """
 
     what: str
@@ -75,6 +77,7 @@ class Figure:
     values: tuple[float | None, ...]
     source: str
     reason: str | None = None
+    digits: int = DIGITS
 
     @property
     def ratio(self) -> float | None:

@@ -10,6 +10,7 @@ from costmodel.costs.columns import step_values
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.quantities.quantity import DIGITS
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.totals import kv_bytes_per_token
 from costmodel.inputs.catalog import load_model
@@ -92,6 +93,7 @@ def computed(
         sides=names or tuple(map(short, models)),
         values=tuple(value(one, quantity, batch, context) for one in models),
         source=f"sparsecost predict: {quantity}",
+        digits=DIGITS if registered is None else registered.digits,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from costmodel import units
+from costmodel.costs.quantities.quantity import DIGITS
 from costmodel.questions.claims.claim import Answer, Figure
 from costmodel.show.text import Table
 
@@ -53,7 +54,7 @@ def figure_table(answer: Answer) -> Table:
 
 def figure_cells(figure: Figure) -> tuple[str, ...]:
     """One figure: what, sides, computed or measured, source, values and ratio."""
-    first, second = (*map(_value, figure.values, [figure.unit] * len(figure.values)), "")[:2]
+    first, second = (*(_shown(value, figure) for value in figure.values), "")[:2]
     return (
         figure.what,
         " / ".join(figure.sides),
@@ -65,5 +66,7 @@ def figure_cells(figure: Figure) -> tuple[str, ...]:
     )
 
 
-def _value(value: float | None, unit: units.Unit) -> str:
-    return units.NOT_KNOWN if value is None else units.formatted(value, unit)
+def _shown(value: float | None, figure: Figure) -> str:
+    if value is not None and figure.digits != DIGITS:
+        value = units.rounded(value, figure.digits)
+    return units.formatted(value, figure.unit)

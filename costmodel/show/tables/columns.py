@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from costmodel import units
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.show.text import folded
 
@@ -14,4 +13,4 @@ def head(name: str) -> str:
 
 def cell(name: str, value: Any) -> str:  # noqa: ANN401 - a number, a verdict or a word
     """A value of the quantity in its unit; n/a where it is not known."""
-    return units.formatted(value, STEP_QUANTITIES[name].unit)
+    return STEP_QUANTITIES[name].shown(value)

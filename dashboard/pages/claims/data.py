@@ -7,6 +7,7 @@ from functools import cache
 from statistics import median
 
 from costmodel import units
+from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
 from costmodel.questions.claims.answers import answers
 from costmodel.questions.claims.claim import Answer
 from costmodel.questions.claims.parity import ParityPoint, Quantity, error, parity
@@ -99,7 +100,7 @@ def row_cells(bound: RowBound) -> Cells:
         "Batch": units.count(point.batch),
         "Context": units.count(point.context),
         "Bound": units.seconds(bound.bound_s),
-        "Predicted": units.seconds(bound.predicted_s) if bound.predicted_s else units.NOT_KNOWN,
+        "Predicted": _predicted(bound.predicted_s, "s"),
         "Measured": units.seconds(row.measured_s),
         "Bound / measured": units.formatted(bound.share, "share"),
         "Why no prediction": bound.reason or "",
@@ -116,9 +117,7 @@ def energy_cells(one: EnergyRow, bound: RowBound) -> Cells:
         "Task": one.task,
         "Batch": units.count(bound.point.batch),
         "Measured J a token": units.formatted(one.j_per_token, "j"),
-        "Predicted J a token": units.NOT_KNOWN
-        if step_j is None
-        else units.formatted(step_j / bound.point.batch, "j"),
+        "Predicted J a token": _predicted(step_j and step_j / bound.point.batch, "j"),
         "Measured power": units.formatted(one.power_w, "w"),
         "Bound of a step": units.seconds(bound.bound_s),
         "Measured step": units.seconds(one.row.measured_s),
@@ -166,8 +165,13 @@ def parity_cells(point: ParityPoint) -> Cells:
         "Batch": units.count(point.batch),
         "Context": units.count(point.context),
         "Routing": point.routing,
-        "Predicted": units.formatted(point.predicted, unit),
+        "Predicted": _predicted(point.predicted, unit),
         "Measured": units.formatted(point.measured, unit),
         "Measured / predicted": units.ratio(point.ratio),
         "Source": point.source,
     }
+
+
+def _predicted(value: float | None, unit: units.Unit) -> str:
+    """A predicted time or energy, with the digits of a prediction; n/a where there is none."""
+    return units.formatted(value and units.rounded(value, DIGITS_OF_TIMES), unit)

@@ -118,8 +118,7 @@ def draw_accuracy() -> None:
 
 def draw_worst() -> None:
     """What `validate` says of the shipped recordings: a parity plot, the worst cases first."""
-    with st.spinner("Comparing every shipped recording with its predictions"):
-        steps = worst.overview().steps
+    steps = worst.overview().steps
     titles = list(steps)
     title = st.selectbox(
         "Quantity of a step",

@@ -1,9 +1,11 @@
 """Where predictions are worst: what `sparsecost validate` says of the shipped recordings.
 
 All steps of a predicted quantity as points for a parity plot, the worst first, and the operators
-whose kernel time is farthest off. Computed once in a process: it depends on nothing that is chosen.
+whose kernel time is farthest off. `python -m docs.worst_predictions` writes the rows: comparing all
+recordings takes seconds, and nothing that is chosen changes them.
 """
 
+import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +16,12 @@ import plotly.graph_objects as go
 
 from costmodel import units
 from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
-from costmodel.recordings.folders import shipped_names
+from costmodel.questions.claims.claim import FILE as CLAIMS
 from costmodel.recordings.quantities import QUANTITIES
-from costmodel.show.tables.validation_cells import at
 from costmodel.show.text import capitalised
-from costmodel.validation.counterparts import PREDICTED
-from costmodel.validation.error_stats import BOTH_PHASES, Entry
-from costmodel.validation.machines import Gpus
-from costmodel.validation.validate import leaf_name, of_step, validate, worst_first, worst_leaves
 from dashboard.app.figures import SYMBOLS, colour, framed
-from dashboard.app.recordings import load
 
-WORST_LEAVES = 20
+FILE = CLAIMS.with_name("worst.csv")
 MAX_ROWS = 100  # of a table
 MARK = 7  # pixels
 LINE = {"color": "#555555", "dash": "dash"}
@@ -37,59 +33,70 @@ OF_DEVELOPMENT = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A step, or a leaf of one (else empty): `at` says of which case of which recording."""
+
+    quantity: str
+    leaf: str
+    at: str
+    model: str
+    backend: str
+    recording: str
+    predicted: float
+    measured: float
+
+    @property
+    def ratio(self) -> float:
+        """Measured over predicted."""
+        return self.measured / self.predicted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
     """Steps by the title of their quantity and leaves, the worst first."""
 
-    steps: dict[str, tuple[Entry, ...]]
-    leaves: tuple[Entry, ...]
+    steps: dict[str, list[Row]]
+    leaves: list[Row]
 
 
 @cache
 def overview() -> Overview:
-    """Every shipped recording beside its predictions; of all rows only these are kept."""
-    loaded = [(name.removesuffix(".json"), load(name)) for name in shipped_names()]
-    columns = validate(loaded, Gpus()).columns
-    steps: dict[str, tuple[Entry, ...]] = {}
-    for (name, _), of_quantity in columns.items():
-        quantity = QUANTITIES[name]
-        if quantity.exact or quantity.title in steps:
-            continue
-        entries = tuple(
-            entry
-            for entry in worst_first(of_step(of_quantity, BOTH_PHASES))
-            if entry.row.ratio and entry.row.basis.startswith(PREDICTED)
-        )
-        if entries:
-            steps[quantity.title] = entries
-    kernels = columns.get(("kernel_s", "trace"), ())
-    return Overview(steps=steps, leaves=tuple(worst_leaves(kernels, WORST_LEAVES)))
+    """Every step of the shipped recordings beside its prediction, and the worst leaves."""
+    steps: dict[str, list[Row]] = defaultdict(list)
+    leaves: list[Row] = []
+    for line in csv.DictReader(FILE.read_text(encoding="utf-8").splitlines()):
+        predicted, measured = (float(line.pop(name)) for name in ("predicted", "measured"))
+        row = Row(**line, predicted=predicted, measured=measured)
+        of = leaves if row.leaf else steps[QUANTITIES[row.quantity].title]
+        of.append(row)
+    return Overview(steps=dict(steps), leaves=leaves)
 
 
-def sentence(title: str, entries: Sequence[Entry]) -> str:
+def sentence(title: str, entries: Sequence[Row]) -> str:
     """The farthest of all steps of a quantity."""
     worst = entries[0]
     return (
-        f"Worst of {len(entries):,} steps in {title}: {units.ratio(worst.row.ratio)} the"
-        f" prediction, {at(worst.origin)}"
+        f"Worst of {len(entries):,} steps in {title}: {units.ratio(worst.ratio)} the"
+        f" prediction, {worst.at}"
     )
 
 
-def parity(entries: Sequence[Entry]) -> go.Figure:
+def parity(entries: Sequence[Row]) -> go.Figure:
     """Predicted over measured, both axes logarithmic, with a line where both agree."""
-    by_model: dict[str, list[Entry]] = defaultdict(list)
+    by_model: dict[str, list[Row]] = defaultdict(list)
     for entry in entries:
-        by_model[entry.origin.model].append(entry)
+        by_model[entry.model].append(entry)
     figure, ends = go.Figure(), []
     for index, (model, some) in enumerate(sorted(by_model.items())):
-        measured = [float(entry.row.measured or 0) for entry in some]
-        predicted = [float(entry.row.predicted or 0) for entry in some]
+        measured = [entry.measured for entry in some]
+        predicted = [entry.predicted for entry in some]
         ends += [*measured, *predicted]
         figure.add_trace(
             go.Scatter(
                 name=escape(model),
                 x=measured,
                 y=predicted,
-                text=[f"{escape(at(one.origin))}: {units.ratio(one.row.ratio)}" for one in some],
+                text=[f"{escape(one.at)}: {units.ratio(one.ratio)}" for one in some],
                 mode="markers",
                 marker={
                     "color": colour(index),
@@ -108,7 +115,7 @@ def parity(entries: Sequence[Entry]) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    unit = QUANTITIES[entries[0].row.quantity].unit
+    unit = QUANTITIES[entries[0].quantity].unit
     return framed(
         figure,
         x_title=f"Measured, {units.scale(unit)[0]}",
@@ -119,27 +126,22 @@ def parity(entries: Sequence[Entry]) -> go.Figure:
     )
 
 
-def step_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
+def step_rows(entries: Sequence[Row]) -> list[dict[str, str]]:
     """The worst steps of a quantity."""
-    return [{"Step": at(one.origin), **_sides(one)} for one in entries[:MAX_ROWS]]
+    return [{"Step": one.at, **_sides(one)} for one in entries[:MAX_ROWS]]
 
 
 def leaf_rows() -> list[dict[str, str]]:
     """The operators that are farthest off in kernel time, each at its worst."""
-    return [
-        {"Operator": leaf_name(one.row.path or ""), **_sides(one), "At": at(one.origin)}
-        for one in overview().leaves
-    ]
+    return [{"Operator": one.leaf, **_sides(one), "At": one.at} for one in overview().leaves]
 
 
-def _sides(entry: Entry) -> dict[str, str]:
-    row = entry.row
+def _sides(row: Row) -> dict[str, str]:
     unit = QUANTITIES[row.quantity].unit
-    predicted = units.rounded(float(row.predicted or 0), DIGITS_OF_TIMES)
     return {
-        "Predicted": units.formatted(predicted, unit),
+        "Predicted": units.formatted(units.rounded(row.predicted, DIGITS_OF_TIMES), unit),
         "Measured": units.formatted(row.measured, unit),
         capitalised("measured / predicted"): units.ratio(row.ratio),
-        "Backend": entry.origin.backend,
-        "Recording": entry.origin.recording,
+        "Backend": row.backend,
+        "Recording": row.recording,
     }

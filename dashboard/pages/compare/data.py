@@ -111,13 +111,11 @@ def meshed_rows(predictions: Sequence[Prediction], grids: Sequence[Grid]) -> lis
 
 def values(grid: Grid, quantity: ComparedQuantity) -> list[float | None]:
     """A quantity at each point of the axis, in its unit; None where it is not known."""
-    table, axis = grid.table(), quantity.axis
-    if axis.quantity.name not in table:
+    axis = quantity.axis
+    column = grid.column(axis.quantity.name)
+    if column is None:
         return [None] * grid.size
-    return [
-        None if value is None else axis.scaled(float(value))
-        for value in table[axis.quantity.name].flat
-    ]
+    return [None if value is None else axis.scaled(float(value)) for value in column.flat]
 
 
 def advantages(
@@ -228,14 +226,15 @@ def rows(
     chosen = predictions[0].workload
     at = chosen.batch if axis == "batch" else chosen.context
     points = [x for x in along(grids[0], axis) if x == at or x in POWERS_OF_4]
+    compared = [[values(grid, quantity) for quantity in COMPARED.values()] for grid in grids]
     cells: list[dict[str, object]] = []
     for x in points:
-        for grid in grids:
+        for grid, columns in zip(grids, compared, strict=True):
             index = along(grid, axis).index(x)
             fits = "yes" if grid.table()["memory.fits"].flat[index] else "NO"
             row: dict[str, object] = {axis.capitalize(): x, "Model": grid.model, "Fits": fits}
-            for quantity in COMPARED.values():
-                value = values(grid, quantity)[index]
+            for quantity, column in zip(COMPARED.values(), columns, strict=True):
+                value = column[index]
                 digits = quantity.axis.quantity.digits
                 row[quantity.axis.heading] = None if value is None else units.rounded(value, digits)
             cells.append(row)

@@ -4,6 +4,7 @@ Times are predicted where a calibration predicts them, else roofline bounds; mea
 the very step on the same GPU, by each backend that a recording has.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
@@ -13,9 +14,10 @@ from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.workload import MAX_BATCH, Backend
+from costmodel.layers.mesh import ONE_GPU
 from costmodel.questions.compare import Advantage
 from costmodel.questions.request import HOUR_S, MILLION
-from dashboard.app.measured_points import measured_step
+from dashboard.app.measured_points import measured_step, points, recorded
 
 TIME = "time.predicted_s"
 DIGITS = STEP_QUANTITIES[TIME].digits
@@ -54,6 +56,34 @@ def measured_times(predictions: Sequence[Prediction], hardware_name: str) -> Mea
         if any(points):
             measured[backend] = [None if point is None else point.value for point in points]
     return measured
+
+
+def not_predicted(predictions: Sequence[Prediction]) -> str:
+    """Why times are not predicted, and what was measured of the same step: where, how, and when.
+
+    Empty where all are predicted. On another GPU than that of the page, the words name it.
+    """
+    reasons = [one.time.reason for one in predictions if isinstance(one.time, Unknown)]
+    if not reasons:
+        return ""
+    workload = predictions[0].workload
+    by_maker: dict[str, list[str]] = defaultdict(list)
+    for one in predictions if workload.mesh == ONE_GPU else ():
+        recordings = recorded(one.model)
+        for backend in get_args(Backend):
+            same_step = replace(one.workload, backend=backend)
+            for point in points(recordings, TIME, same_step, "batch"):
+                if point.x == workload.batch:
+                    on = f"{point.device} by the backend {backend}"
+                    took = units.seconds(units.rounded(point.value, DIGITS))
+                    by_maker[on].append(f"{one.model.name} {took} ({point.source})")
+    told = "; ".join(f"on {on}: {', '.join(times)}" for on, times in sorted(by_maker.items()))
+    if told:
+        told = (
+            f" Measured of this step, in {workload.dtype_label} under {workload.routing.label}"
+            f" routing, {told}."
+        )
+    return f"Not predicted: {reasons[0]}.{told}"
 
 
 def headline(predictions: Sequence[Prediction]) -> str:

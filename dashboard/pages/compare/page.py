@@ -4,7 +4,6 @@ from typing import get_args
 
 import streamlit as st
 
-from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names, numbered
@@ -156,9 +155,8 @@ with top:
     if large := data.too_large(predictions):
         at = f"batch {selection.workload.batch:,}, context {selection.workload.context:,}"
         st.warning(plain(f"At {at} these do not fit into the GPU's memory: {', '.join(large)}"))
-unknown = predictions[0].time
-if isinstance(unknown, Unknown) and data.values(grids[0], quantity)[0] is None:
-    st.info(plain(f"Not predicted: {unknown.reason}."))
+if reason := decision.not_predicted(predictions):
+    st.info(plain(reason))
 measured = [
     on_gpu(points(of_model, quantity.axis.quantity.name, workload, axis), selection.hardware_name)
     for of_model, workload in zip(recordings, workloads, strict=True)

@@ -9,7 +9,7 @@ from costmodel.questions.request import Served
 from costmodel.show.request_answers import Answer, answers, reasons
 from costmodel.show.text import capitalised
 from dashboard.app.widgets import Card
-from dashboard.pages.explore.beside import AT_LEAST, AT_MOST, bounded
+from dashboard.pages.explore.beside import AT_LEAST, AT_MOST, WORDS, bounded
 
 CARDS = (  # those of the answers that have a card, by their names in the JSON of a request
     "ttft.predicted_s",
@@ -30,30 +30,34 @@ def request_cards(served: Served) -> list[Card]:
         bound = answer.bound_words
         card = Card(
             label=capitalised(answer.quantity.label),
-            value=_shown(answer),
+            value=answer.predicted_words,
             help=f"{capitalised(answer.quantity.counts)}."
             + ("" if bound is None else f" {capitalised(BOUND)}: {bound}."),
         )
         if isinstance(answer.predicted, Unknown) and isinstance(answer.bound, int | float):
-            sign = AT_MOST if answer.quantity.unit == "tokens_per_s" else AT_LEAST
-            card = bounded(replace(card, help=answer.predicted.reason), sign, str(bound))
+            card = bounded(replace(card, help=answer.predicted.reason), _sign(answer), str(bound))
         cards.append(card)
     return cards
 
 
-def _shown(answer: Answer) -> str:
-    """The predicted value, with the digits of a prediction."""
-    return answer.quantity.shown(
-        None if isinstance(answer.predicted, Unknown) else answer.predicted
-    )
+def _sign(answer: Answer) -> str:
+    """Whether the bound is the least or the most that the answer can be."""
+    return AT_MOST if answer.quantity.unit == "tokens_per_s" else AT_LEAST
+
+
+def _predicted(answer: Answer) -> str:
+    """The predicted value; where there is none, its bound, named as one."""
+    if isinstance(answer.predicted, Unknown) and isinstance(answer.bound, int | float):
+        return f"{WORDS[_sign(answer)]} {answer.bound_words} ({BOUND})"
+    return answer.predicted_words
 
 
 def request_rows(served: Served) -> tuple[list[dict[str, str]], list[str]]:
-    """Every answer as `sparsecost request` prints it, and why some are not known."""
+    """Every answer, where no time is predicted by its bound, and why some are not known."""
     rows = [
         {
             "Quantity": capitalised(answer.quantity.label),
-            "Predicted": _shown(answer),
+            "Predicted": _predicted(answer),
             capitalised(BOUND): answer.bound_words or NO_BOUND,
             "What it counts": answer.quantity.counts,
         }

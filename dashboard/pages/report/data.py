@@ -19,8 +19,8 @@ from costmodel.layers.mesh import ONE_GPU, AskedMesh, Mesh
 from costmodel.recordings.folders import is_shipped, recording_file, recording_title
 from costmodel.recordings.recording import Recording
 from costmodel.validation.machines import Gpus
-from dashboard.app.recordings import load, recording_names
 from dashboard.app.own_gpu import GPU_FILE
+from dashboard.app.recordings import load, recording_names
 from dashboard.app.selection import OWN, OWN_FILE, Selection
 from dashboard.report.build import Asked, build, compared_batches, now
 from dashboard.report.document import CONTENTS, Content, Report

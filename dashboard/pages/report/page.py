@@ -30,10 +30,11 @@ from dashboard.report.charts import charts
 from dashboard.report.document import CONTENTS, Report
 from dashboard.report.files import report_bytes
 from dashboard.report.sections import answers, sections
+from dashboard.report.verdict import verdict
 from dashboard.report.words import title
 
 FILES = {  # by suffix: the label of a button, and what its file contains
-    ".html": ("HTML", "One file with interactive charts, about 5 MB; prints well."),
+    ".html": ("HTML", "One file with interactive charts, 0.7 MB and more; prints well."),
     ".md": ("Markdown", "All tables, no charts."),
     ".csv": ("CSV", "The operators of every step."),
     ".json": ("JSON", "All inputs and numbers: `sparsecost report` draws the report from it."),
@@ -137,7 +138,13 @@ def draw_preview(report: Report) -> None:
     for index, table in enumerate(section.tables):
         text_table(table, key=f"rep_table_{section.name}_{index}")
     if section.folded:
-        box = st.expander(f"{len(section.folded)} more tables", key="rep_more", on_change="rerun")
+        count, only = len(section.folded), not section.tables
+        box = st.expander(
+            f"{count} {'more ' * (not only)}table{'s' * (count > 1)}",
+            expanded=only,
+            key=f"rep_more_{section.name}",
+            on_change="rerun",
+        )
         if box.open:
             with box:
                 for index, table in enumerate(section.folded):
@@ -160,6 +167,7 @@ def page() -> None:
         st.stop()
     with heading.container():
         st.title(plain(title(report)))
+        st.text(verdict(report))
         for line in answers(report):
             st.text(line)
         st.caption(f"A report to keep. It contains {contents(report)}.")

@@ -58,7 +58,7 @@ def answer(
             f"{name} is the cheapest within {100 * NEAR:g} % of {model}'s parameters: {value} of"
             f" {what}, {over} the model's own"
         )
-    total = units.parameters(1e9 * float(totals[cheapest]))
+    total = units.parameters(round(1e9 * float(totals[cheapest])))
     return (
         f"{name} needs the least of {len(points):,} designs of {model}: {value} of {what}, {over}"
         f" the model's own, with {total} parameters; none but the model itself is within"

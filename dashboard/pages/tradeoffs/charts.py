@@ -108,9 +108,7 @@ def front_name(x: str, y: str) -> str:
     return "Pareto front" if size is None else f"best at each {title(size)}"
 
 
-def _titled(
-    words: str, values: NDArray[np.float64], *, logarithmic: bool, from_zero: bool
-) -> str:
+def _titled(words: str, values: NDArray[np.float64], *, logarithmic: bool, from_zero: bool) -> str:
     """The title of an axis; of one that does not begin at 0, with how far apart its points are."""
     if from_zero and not logarithmic:
         return words
