@@ -43,6 +43,8 @@ MORE: dict[tuple[str, str], dict[int, int]] = {
     # by model and leaf: from so many tokens of a step on, so many more than counted. The limits are
     # the batches recorded: 3 and 48 show that they lie below 4 and 64
     ("memory-plus-227m-1.2b", "attention.rope"): QK_NORM_ROPE,
+    ("engram-227m-1.2b-reconstruction", "attention.rope"): QK_NORM_ROPE,
+    ("engram-227m-1.2b-reconstruction", "ngram.gate"): {1: -1, 16: 0},
     ("olmoe-1b-7b", "attention.rope"): QK_NORM_ROPE,
     ("olmoe-227m-1.2b", "attention.rope"): QK_NORM_ROPE,
     ("ultramem-227m-1.2b", "attention.rope"): QK_NORM_ROPE,

@@ -43,6 +43,8 @@ RULE = "a rule of the placement, which its error names"
 DIVIDED = "divides by the rules of the mesh: costmodel/layers/mesh.py names their sources"
 WITHOUT_SOURCE = {
     "along_gpus": NO_FORMULA,
+    "mixing_sites": "asks the kind of the streams for its operators, which have sources",
+    "terms_in": NO_FORMULA,
     "bounded": SUMS,
     "busiest_load": DIVIDED,
     "busiest_reads": DIVIDED,

@@ -22,7 +22,7 @@ from tests.steps import tiny_model
 pytestmark = pytest.mark.slow  # each test trains, or takes differences
 
 BATCH, LENGTH, STEPS = 16, 12, 150
-ROUTERS_BIAS = "score_correction_bias"
+ROUTERS_BIASES = ("score_correction_bias", "image_correction_bias")
 INDEXER = ".attention.index_"
 
 
@@ -94,10 +94,10 @@ def test_every_parameter_but_those_that_only_choose_gets_a_gradient(name: str) -
         for path, parameter in model.named_parameters()
         if parameter.grad is None or not bool(parameter.grad.any())
     }
-    biases = {path for path, _ in model.named_parameters() if path.endswith(ROUTERS_BIAS)}
+    biases = {path for path, _ in model.named_parameters() if path.endswith(ROUTERS_BIASES)}
     assert without - biases == {path for path in dict(model.named_parameters()) if INDEXER in path}
     assert biases <= without
-    assert bool(biases) == (name == "deepseek")
+    assert bool(biases) == (name in {"deepseek", "hyper_connections"})
 
 
 @pytest.mark.parametrize("name", ["ultramem_v2", "ultramem", "memory_plus", "peer", "ngram"])

@@ -109,7 +109,7 @@ def test_a_decode_step_is_one_more_token_after_the_context(name: str) -> None:
     grown = case.model.new_cache(3, 7)
     grown.length = 6
     for theirs, ours in zip(grown.kv_layers, case.cache.kv_layers, strict=True):
-        for empty, full in zip(theirs.kv, ours.kv, strict=True):
+        for empty, full in zip(theirs.tensors, ours.tensors, strict=True):
             empty.copy_(full)
     for theirs_state, state in zip(states_of(grown), states_of(case.cache), strict=True):
         theirs_state.copy_(state)
