@@ -147,11 +147,11 @@ class Compress(Leaf):
         waiting = torch.arange(begin, length, device=values.device) % ring
         both = []
         for store, new in ((entries.values, values), (entries.gates, gates)):
-            both.append(torch.cat([before(store)[:, waiting].to(new.dtype), new], dim=1))
+            both.append(torch.cat([before(store)[:, waiting], new], dim=1))
             last = min(new.shape[1], ring)
             end = length + new.shape[1]
             place = torch.arange(end - last, end, device=new.device) % ring
-            store[:, place] = new[:, new.shape[1] - last :].detach().to(store.dtype)
+            store[:, place] = new[:, new.shape[1] - last :].detach()
         first, end = length // m, (length + values.shape[1]) // m
         latents = self._mean(*(self._by_entry(x, end - first) for x in both))
         numbers = torch.arange(first, end, device=values.device)

@@ -59,7 +59,7 @@ def _grid(row: Sequence[Card], across: int, width: int) -> None:
     grid = st.grid(across, min_column_width=width)
     for card in row:
         terms = terms_in(f"{card.label} {card.note} {card.help}")
-        glossary = "".join(f"\n- **{term}**: {meaning}" for term, meaning in terms.items())
+        glossary = "".join(f"\n- {term}: {meaning}" for term, meaning in terms.items())
         grid.metric(
             card.label,
             card.value,

@@ -145,7 +145,9 @@ def test_tables_name_the_calibration_and_claim_nothing(path: str) -> None:
     text = output("predict", MODEL, *options)
     time = predict(load_model(MODEL), Workload(), H200, HAND).time
     assert isinstance(time, StepTime)
-    assert f"predicted time {units.seconds(units.rounded(float(time.graph_s), 3))}" in re.sub(" +", " ", text)
+    assert f"predicted time {units.seconds(units.rounded(float(time.graph_s), 3))}" in re.sub(
+        " +", " ", text
+    )
 
 
 def records(*options: str) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.ultramem import UltraMem
 from reference_model.cache import Cache, LayerState
+from reference_model.compressor import Entries
 from reference_model.indexer import IndexSelect
 from reference_model.leaf import Leaf
 from reference_model.model import ReferenceModel
@@ -45,6 +46,12 @@ def cast(value: Any, cache: Cache) -> Any:  # noqa: ANN401 - any argument of a l
         return cache
     if isinstance(value, LayerState):
         return LayerState(tensors=[torch.zeros_like(one).bfloat16() for one in value.tensors])
+    if isinstance(value, Entries):  # gates are kept in float32
+        values = None if value.values is None else torch.zeros_like(value.values).bfloat16()
+        gates = None if value.gates is None else torch.zeros_like(value.gates)
+        return replace(
+            value, held=torch.zeros_like(value.held).bfloat16(), values=values, gates=gates
+        )
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.bfloat16()
     return value
