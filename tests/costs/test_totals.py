@@ -19,8 +19,8 @@ from costmodel.costs.totals import (
     totals,
 )
 from costmodel.inputs.model import ModelConfig, Override
+from costmodel.layers.absent import NoMixer
 from costmodel.layers.attention import Attention
-from costmodel.layers.base import MixerKind
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
 from costmodel.layers.operator import QUANTITIES, Operator, OperatorKind, Part, Step, Weight
@@ -248,7 +248,7 @@ def test_two_memories_of_a_model_have_tables_of_their_own() -> None:
     assert counts.by_group["memory_values"] == 2 * 9 * 8
 
 
-class Recurrence(MixerKind):
+class Recurrence(NoMixer):  # of a base that the lists of kinds leave out
     """A mixer that keeps a state of 3 D and no tokens."""
 
     def operators(self, site: Site, step: Step) -> list[Operator]:
