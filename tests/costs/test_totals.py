@@ -19,13 +19,12 @@ from costmodel.costs.totals import (
     totals,
 )
 from costmodel.inputs.model import ModelConfig, Override
-from costmodel.layers.absent import NoMixer
 from costmodel.layers.attention import Attention
 from costmodel.layers.ffn import DenseFfn
 from costmodel.layers.moe import MoeFfn
-from costmodel.layers.operator import QUANTITIES, Operator, OperatorKind, Part, Step, Weight
+from costmodel.layers.operator import QUANTITIES, Operator, OperatorKind, Part, Weight
 from costmodel.layers.product_key import ProductKey
-from costmodel.layers.site import Site
+from costmodel.layers.short_conv import ShortConv
 from costmodel.layers.touched import Touched
 from costmodel.layers.ultramem import UltraMem
 from tests.steps import make_step, tiny_model
@@ -248,23 +247,12 @@ def test_two_memories_of_a_model_have_tables_of_their_own() -> None:
     assert counts.by_group["memory_values"] == 2 * 9 * 8
 
 
-class Recurrence(NoMixer):  # of a base that the lists of kinds leave out
-    """A mixer that keeps a state of 3 D and no tokens."""
-
-    def operators(self, site: Site, step: Step) -> list[Operator]:
-        del site, step
-        return []
-
-    def state_bytes(self, hidden_size: int, step: Step) -> int:
-        return 3 * hidden_size * step.activation_bytes
-
-
 def test_states_and_caches_of_a_hybrid_by_hand() -> None:
-    """Three recurrent layers of 3 x 8 elements of 2 bytes, two of attention: 2 x 1 head of 4."""
+    """Three convolutions that keep 3 x 8 elements of 2 bytes, two of attention: 2 x 1 head of 4."""
     attention = Attention(num_attention_heads=2, num_key_value_heads=1, head_dim=4)
     hybrid: Any = SimpleNamespace(
         hidden_size=8,
-        attention_groups=[(Recurrence(), (0, 2, 4)), (attention, (1, 3))],
+        attention_groups=[(ShortConv(conv_L_cache=4), (0, 2, 4)), (attention, (1, 3))],
         memory=(),
     )
     stored, state = kept_bytes(hybrid, make_step(batch=5, cached=6))

@@ -15,6 +15,8 @@ from costmodel.costs.predict import predict
 from costmodel.inputs.hardware import Hardware, load_hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import MAX_BATCH, MAX_CONTEXT, MAX_NEW_TOKENS, Workload
+from costmodel.layers.attention import Attention
+from costmodel.layers.compressed_attention import CompressedAttention
 from costmodel.routing.popularity import Routing, Uniform
 from costmodel.show.prediction_json import prediction_json
 
@@ -75,13 +77,27 @@ def check_step(
     workload = some_workload(rng, routing)
     base = predicted(model, workload, gpu, calibration)
     twice = predicted(model, replace(workload, batch=2 * workload.batch), gpu, calibration)
-    more = min(MAX_CONTEXT, workload.context + rng.choice((1, 2, workload.context + 1)))
+    whole = whole_tokens(model)
+    more = workload.context + whole * rng.choice((1, 2, workload.context // whole + 1))
+    if more > MAX_CONTEXT:
+        more = workload.context
     longer = predicted(model, replace(workload, context=more), gpu, calibration)
     check_longer(base, longer)
     check_twice(base, twice)
     check_bound(base)
     check_sums(base)
     return base
+
+
+def whole_tokens(model: ModelConfig) -> int:
+    """How many tokens more leave a sequence as far within an entry, and within a chunk, as it was.
+
+    Fewer may close an entry, whose tokens are then read no more, or a chunk, which is read no more.
+    """
+    mixers = [mixer for mixer, _ in model.attention_groups]
+    entries = [m.compress_ratio for m in mixers if isinstance(m, CompressedAttention)]
+    chunks = [m.attention_chunk_size for m in mixers if isinstance(m, Attention)]
+    return math.lcm(*(tokens for tokens in entries + chunks if tokens is not None))
 
 
 def check_twice(base: dict[str, Any], twice: dict[str, Any]) -> None:
@@ -97,7 +113,7 @@ def check_twice(base: dict[str, Any], twice: dict[str, Any]) -> None:
 
 
 def check_longer(base: dict[str, Any], longer: dict[str, Any]) -> None:
-    """A longer context never reads less, and its bound is never lower."""
+    """Longer by whole entries and chunks never reads less, and its bound is never lower."""
     for name in READ:
         before, after = value(base, name), value(longer, name)
         if before is not None and after is not None:

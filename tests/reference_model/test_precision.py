@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from costmodel.inputs.model import ModelConfig
 from costmodel.layers.ultramem import UltraMem
-from reference_model.cache import Cache, LayerState
-from reference_model.compressor import Entries
+from reference_model.cache import MASKED, Cache, LayerState
+from reference_model.compressor import Entries, Fresh
 from reference_model.indexer import IndexSelect
 from reference_model.leaf import Leaf
 from reference_model.model import ReferenceModel
@@ -46,15 +46,27 @@ def cast(value: Any, cache: Cache) -> Any:  # noqa: ANN401 - any argument of a l
         return cache
     if isinstance(value, LayerState):
         return LayerState(tensors=[torch.zeros_like(one).bfloat16() for one in value.tensors])
-    if isinstance(value, Entries):  # gates are kept in float32
-        values = None if value.values is None else torch.zeros_like(value.values).bfloat16()
-        gates = None if value.gates is None else torch.zeros_like(value.gates)
-        return replace(
-            value, held=torch.zeros_like(value.held).bfloat16(), values=values, gates=gates
-        )
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.bfloat16()
-    return value
+    if isinstance(value, Entries):
+        return emptied(value)
+    if isinstance(value, Fresh):
+        return replace(value, latents=value.latents.bfloat16())
+    return lowered(value)
+
+
+def lowered(value: Any) -> Any:  # noqa: ANN401 - as it is, but for what is of float32
+    """Tensors of floats in bf16, also those of a tuple."""
+    if isinstance(value, tuple):
+        return tuple(map(lowered, value))
+    return value.bfloat16() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def emptied(value: Entries) -> Entries:
+    """Room for the same entries in bf16; gates stay in float32, and shut."""
+    held = torch.zeros_like(value.held).bfloat16()
+    if value.values is None or value.gates is None:
+        return replace(value, held=held)
+    values = torch.zeros_like(value.values).bfloat16()
+    return replace(value, held=held, values=values, gates=torch.full_like(value.gates, MASKED))
 
 
 def tensors(output: object) -> list[Tensor]:
@@ -93,10 +105,10 @@ def test_each_leaf_in_bf16_is_close_on_the_same_inputs(name: str) -> None:
     assert {path for path, *_ in calls} == set(high.leaves())
     for path, args, options, output in calls:
         leaf = low.leaves()[path]
-        lowered = [cast(arg, cache) for arg in args]
+        taken = [cast(arg, cache) for arg in args]
         if path.endswith(".recurrence"):  # whose state is kept in float32
-            lowered[-1] = args[-1]
-        got = leaf(*lowered, **options)
+            taken[-1] = args[-1]
+        got = leaf(*taken, **options)
         if isinstance(leaf, (*SELECTORS, IndexSelect, BlockSelect, GroupSelect)):
             assert_like_choice(leaf, tensors(got), tensors(output))
             continue
