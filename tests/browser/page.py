@@ -48,6 +48,7 @@ TOOK_S = "() => (window.seen.drawn - window.seen.touched) / 1000"
 APP = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 ANSWER = 'h1, [data-testid="stAlert"], [data-testid="stException"]'
 SUBTITLE = '[data-testid="stMain"] [data-testid="stText"]'
+SIDEBAR_LINK = '[data-testid="stSidebar"] a'
 EXCEPTION = '[data-testid="stException"]'
 TIMEOUT_MS = 300_000.0  # a limit, not a wait: a first page takes half a minute on two busy cores
 EMPTY = "about:blank"
@@ -124,8 +125,15 @@ class Tab:
 
     def go(self, label: str) -> float:
         """Go to another page by its link at the top."""
-        link = self.page.get_by_role("link", name=label, exact=True).first
-        return self.change(link.click)
+        return self.change(self.link(label).click)
+
+    def link(self, label: str) -> Locator:
+        """The link of that name that stands in the page, or above it.
+
+        In a narrow window the closed sidebar, beyond the window's edge, has all links once more.
+        """
+        links = self.page.locator(f':not({SIDEBAR_LINK})')
+        return self.page.get_by_role("link", name=label, exact=True).and_(links).first
 
     def clicks(self) -> int:
         """How often the mouse was pressed since the page was opened by its address."""

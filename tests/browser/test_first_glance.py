@@ -58,9 +58,9 @@ def test_a_narrow_window_says_what_it_is_and_leads_to_every_page(tab: Tab) -> No
             tab.go(label)
         for text in (
             tab.page.get_by_text(WHAT),
-            *(tab.page.get_by_role("link", name=name, exact=True) for _, name, _ in PAGES),
+            *(tab.link(name) for _, name, _ in PAGES),
         ):
-            box = text.first.bounding_box()
+            box = text.bounding_box()
             assert box is not None, label
             assert 0 <= box["x"] < box["x"] + box["width"] <= 480
             assert box["y"] + box["height"] < 450
