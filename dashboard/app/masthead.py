@@ -15,14 +15,14 @@ NARROW = 768  # pixels: up to this width Streamlit hides its navigation
 STYLE = f"""<style>
 [data-testid="stMainBlockContainer"] {{ padding-left: 2rem; padding-right: 2rem; }}
 [data-testid="stMainBlockContainer"] h1 {{ padding-top: 0; }}
-.st-key-{PAGES} {{ display: none; }}
+.st-key-{PAGES} {{ display: none; padding-top: 0.25rem; }}
 .st-key-{PAGES} a {{ padding: 0 0.25rem; min-height: 0; }}
 @media (max-width: {NARROW}px) {{
   [data-testid="stMainBlockContainer"] {{ padding-left: 1rem; padding-right: 1rem; }}
   .st-key-{PAGES} {{ display: flex; }}
 }}
 [data-testid="stCaptionContainer"] {{ color: inherit; opacity: 0.85; }}
-[data-testid="stButtonGroup"] [data-selected="true"] {{ color: inherit; }}
+[data-testid="stButtonGroup"] [data-selected="true"] {{ color: inherit !important; }}
 [data-testid="stCode"] code span {{ color: inherit !important; }}
 .js-plotly-plot
 :is(.xtick, .ytick, .cbaxis, .g-xtitle, .g-ytitle, .infolayer, .legend, .textpoint) text

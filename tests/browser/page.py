@@ -6,11 +6,18 @@ refuses what no page may do: ask another host, or put an error into the console.
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlencode, urlsplit
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, ViewportSize
+from playwright.sync_api import (
+    ConsoleMessage,
+    Locator,
+    Page,
+    TimeoutError,  # noqa: A004 - Playwright's own
+    ViewportSize,
+)
 
 # Runs are counted by the state of Streamlit's own component: on a busy machine a run begins and
 # ends between two frames, and `data-test-script-state` never says that it was running
@@ -48,8 +55,10 @@ TOOK_S = "() => (window.seen.drawn - window.seen.touched) / 1000"
 APP = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 ANSWER = 'h1, [data-testid="stAlert"], [data-testid="stException"]'
 SUBTITLE = '[data-testid="stMain"] [data-testid="stText"]'
+SIDEBAR_LINK = '[data-testid="stSidebar"] a'
 EXCEPTION = '[data-testid="stException"]'
 TIMEOUT_MS = 300_000.0  # a limit, not a wait: a first page takes half a minute on two busy cores
+CLOSED_MS = 5_000.0  # after which a list of options is taken for closed
 EMPTY = "about:blank"
 # Where a page is opened by its address, Streamlit looks for its server below that address first
 SOUGHT = re.compile(r"http://localhost:\d+/[a-z]+/_stcore/(health|host-config)")
@@ -93,10 +102,27 @@ class Tab:
         return self.page.locator(f".st-key-{key}").first
 
     def choose(self, key: str, option: str) -> float:
-        """Take an option of a selectbox or a multiselect."""
-        self.at(key).locator("input").first.click()
-        self.at(key).locator("input").first.fill(option)
-        return self.change(self.page.get_by_role("option", name=option, exact=True).click)
+        """Take an option of a selectbox or a multiselect.
+
+        Its list closes whenever what lies around it scrolls, as late drawing on a busy machine
+        makes it: then the option is written again, which opens the list anew.
+        """
+        field = self.at(key).locator("input").first
+        field.click()
+
+        def take() -> None:
+            end = time.monotonic() + TIMEOUT_MS / 1000
+            while True:
+                field.fill("")
+                field.fill(option)
+                offered = self.page.get_by_role("option", name=option, exact=True)
+                try:
+                    return offered.click(timeout=CLOSED_MS)
+                except TimeoutError:
+                    if time.monotonic() > end:
+                        raise
+
+        return self.change(take)
 
     def segment(self, key: str, option: str) -> float:
         """Take one of a row of buttons."""
@@ -124,8 +150,15 @@ class Tab:
 
     def go(self, label: str) -> float:
         """Go to another page by its link at the top."""
-        link = self.page.get_by_role("link", name=label, exact=True).first
-        return self.change(link.click)
+        return self.change(self.link(label).click)
+
+    def link(self, label: str) -> Locator:
+        """The link of that name that stands in the page, or above it.
+
+        In a narrow window the closed sidebar, beyond the window's edge, has all links once more.
+        """
+        links = self.page.locator(f":not({SIDEBAR_LINK})")
+        return self.page.get_by_role("link", name=label, exact=True).and_(links).first
 
     def clicks(self) -> int:
         """How often the mouse was pressed since the page was opened by its address."""

@@ -82,7 +82,11 @@ PAGES: dict[str, dict[str, Change]] = {
         "without comparison": lambda tab: tab.switch("rep_comparison"),
     },
 }
-FOLDED = {"weights": "Formats, routing", "workloads": "What is swept"}  # the first of an expander
+FOLDED = {  # the first control of an expander
+    "weights": "Formats, routing",
+    "workloads": "What is swept",
+    "more models": "What the report contains",
+}
 
 
 def open_first_page(tab: Tab) -> None:

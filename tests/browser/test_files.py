@@ -117,8 +117,8 @@ def in_sheets(sheets: dict[str, list[list[Any]]]) -> dict[str, float]:
     """Compulsory bytes by operator, from the sheet that has such columns."""
     for rows in sheets.values():
         for place, header in enumerate(rows):
-            if {"path", "compulsory_bytes"} <= set(header):
-                path, number = header.index("path"), header.index("compulsory_bytes")
+            if {"path", "compulsory_bytes [B]"} <= set(header):
+                path, number = header.index("path"), header.index("compulsory_bytes [B]")
                 return {row[path]: row[number] for row in rows[place + 1 :] if row[path]}
     raise AssertionError(f"no sheet of operators among {list(sheets)}")
 

@@ -95,7 +95,7 @@ def test_the_keyboard_alone_changes_the_workload(tab: Tab) -> None:
 def test_the_pages_are_reached_from_the_top(tab: Tab) -> None:
     tab.open()
     for name, label, _ in PAGES[1:]:
-        tab.change(tab.page.get_by_role("link", name=label, exact=True).first.click)
+        tab.go(label)
         assert f"/{name}" in tab.page.url
     tab.check()
 
@@ -136,7 +136,7 @@ def test_a_name_with_markup_is_text_on_every_page(tab: Tab) -> None:
     tab.open(own=hostile_link(), model="your own")
     assert HOSTILE in tab.title().replace(WORD_JOINER, "")
     for _, label, _ in PAGES[1:]:
-        tab.change(tab.page.get_by_role("link", name=label, exact=True).first.click)
+        tab.go(label)
         assert tab.value("model") == "your own"
         assert not pwned(tab), label
         assert not tab.page.locator('a[href*="e.eu"]').count(), label

@@ -37,20 +37,20 @@ def draw_claims() -> None:
     answer = data.answer_of(claim or ids[0])
     st.subheader(plain(f"{answer.claim.id}: {answer.verdict.word}"))
     st.markdown(plain(answer.claim.claim))
-    st.caption(plain(f"Stands in: {answer.claim.stands}. Judged here: {answer.claim.judged}"))
     st.markdown(plain(answer.verdict.because))
+    heads = ("Figure", "Of", "Computed or measured", "Source", "First", "Second", "Ratio")
+    table(
+        [dict(zip(heads, figure_cells(one), strict=True)) for one in answer.figures],
+        alt=f"Figures of claim {answer.claim.id}, computed and measured.",
+        key="cl_figures",
+    )
+    st.caption(plain(f"Stands in: {answer.claim.stands}. Judged here: {answer.claim.judged}"))
     view = answer.claim.view
     st.page_link(
         PAGES_FOLDER / view.page / "page.py",
         label=f"See it on the page {view.page.capitalize()}",
         icon=":material/arrow_forward:",
         query_params=view.query,
-    )
-    heads = ("Figure", "Of", "Computed or measured", "Source", "First", "Second", "Ratio")
-    table(
-        [dict(zip(heads, figure_cells(one), strict=True)) for one in answer.figures],
-        alt=f"Figures of claim {answer.claim.id}, computed and measured.",
-        key="cl_figures",
     )
     for note in NOTES:
         st.caption(note)
