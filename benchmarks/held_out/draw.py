@@ -8,7 +8,7 @@ again. The rest that no draw decides: `GROUPS`, and the ranges below.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isqrt
 from typing import Any
 
@@ -20,7 +20,9 @@ from benchmarks.held_out.development import (
     shared,
     united,
 )
-from costmodel.costs.step import Costs, step_costs
+from costmodel.costs.operators import build_operators
+from costmodel.costs.step import step_costs
+from costmodel.costs.totals import ParameterCounts, parameter_counts
 from costmodel.inputs.model import ModelConfig, model_from_table
 from costmodel.inputs.workload import Workload
 from costmodel.layers.moe import MoeFfn
@@ -124,13 +126,13 @@ def _has_shared(model: ModelConfig) -> bool:
 def _fits(model: ModelConfig, taken: Sizes) -> bool:
     """Whether a model is neither too small nor too large, and no size of it is taken."""
     low, high = PARAMETERS
-    if not low <= _costs(model).totals.parameters.total <= high:
+    if not low <= _parameters(model).total <= high:
         return False
     return not shared(model_sizes(model), taken)
 
 
-def _costs(model: ModelConfig) -> Costs:
-    return step_costs(model, Workload().step())
+def _parameters(model: ModelConfig) -> ParameterCounts:
+    return parameter_counts(build_operators(model, Workload().step()))
 
 
 def _cache_of_a_token(model: ModelConfig) -> int:
@@ -142,33 +144,35 @@ def _equal(  # noqa: PLR0917 - one call
 ) -> ModelConfig | None:
     """The memory model whose parameters are the nearest to the first model's; None: none is near.
 
-    The number of keys a side brings the total there, the width of the FFN the active ones.
+    The number of keys a side brings the total there, the width of the FFN the active ones. PEER,
+    which replaces the FFN, stands in every second layer.
     """
-    layer = {**layer, "layers": "all"}
+    every_second = ",".join(map(str, range(1, table["num_hidden_layers"], 2)))
+    layer = {**layer, "layers": every_second if layer["kind"] == "peer" else "all"}
     if "replaces_ffn" in layer:
         layer["replaces_ffn"] = False
-    goal = _costs(first).totals.parameters
+    goal = _parameters(first)
     side = "knum" if "knum" in layer else "num_keys"
 
     def model(keys: int, width: int) -> ModelConfig:
         ffn = {"kind": "dense", "intermediate_size": width}
         return _model(group, family, {**table, "ffn": ffn, "memory": [{**layer, side: keys}]})
 
-    few = _costs(model(layer[side], WIDTH_STEP)).totals.parameters
+    few = _parameters(model(layer[side], WIDTH_STEP))
     rows = (few.total - few.active_without_embeddings) / layer[side] ** 2  # parameters of a row
     keys = isqrt(max(1, int((goal.total - goal.active_without_embeddings) / rows)))
     while keys in taken["keys"]:
         keys += 1
     narrow = model(keys, WIDTH_STEP)
-    one = _costs(narrow).totals.parameters.active_without_embeddings
-    step = _costs(model(keys, 2 * WIDTH_STEP)).totals.parameters.active_without_embeddings - one
+    one = _parameters(narrow).active_without_embeddings
+    step = _parameters(model(keys, 2 * WIDTH_STEP)).active_without_embeddings - one
     steps = 1 + (goal.active_without_embeddings - one) // step
     for width in (WIDTH_STEP * (steps + more) for more in _nearest(40)):
         if width < WIDTH_STEP:
             return None
         wide = model(keys, width)
         if _fits(wide, taken):
-            reached = _costs(wide).totals.parameters
+            reached = _parameters(wide)
             active = reached.active_without_embeddings / goal.active_without_embeddings
             total = reached.total / goal.total
             near = abs(active - 1) <= EQUAL_ACTIVE and abs(total - 1) <= EQUAL_TOTAL
@@ -200,5 +204,5 @@ def _cases(draws: Draws, model: ModelConfig) -> tuple[CaseWorkload, ...]:
         cases = tuple(CaseWorkload(dtype="bf16", routing="uniform", **step) for step in work)
         token = _cache_of_a_token(model) / 2  # of one of the two tokens that are cached then
         held = max(case.batch * (case.context + case.new_tokens) * token for case in cases)
-        if not shared(case_sizes(cases), taken) and held <= CACHE_BYTES and len({*cases}) == len(cases):
-            return tuple(replace(case) for case in cases)
+        if held <= CACHE_BYTES and not shared(case_sizes(cases), taken):
+            return cases
