@@ -36,7 +36,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 NULL_CHAIN = f"chain of {NULL_NODES:,} kernels that do nothing"
 NAMES = (*OPERATIONS, NULL_CHAIN)
-COMMAND = (sys.executable, "-P", "-m", "benchmarks.held_out.anchors")
+COMMAND = (sys.executable, "-m", "benchmarks.held_out.anchors")  # from the root of the project
 
 Readings = dict[str, float]  # seconds of each anchor, by name
 
