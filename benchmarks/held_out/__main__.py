@@ -72,7 +72,7 @@ def _measure(options: argparse.Namespace, instruments: Instruments | None) -> in
         status = INTERRUPTED
     finally:
         out = OutputFile(path=options.out / NAME, force=True)
-        out.write(summary_text(summary(journal)))
+        out.write(summary_text(summary(journal, held_out_models())))
     return status
 
 

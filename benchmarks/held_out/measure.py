@@ -12,8 +12,8 @@ from time import monotonic
 from benchmarks.held_out.anchors import Readings, read_anchors
 from benchmarks.held_out.journal import Journal, Part
 from benchmarks.held_out.shapes import HeldOutModel, planned
-from costmodel.errors import WorkError
 from costmodel.inputs.files import inputs_noted
+from costmodel.inputs.workload import Backend
 from costmodel.recordings.quantities import RunName
 from costmodel.recordings.recording import Recording, load_recording
 from profiler.session.child import WORKER
@@ -124,30 +124,27 @@ def pending(
 ) -> tuple[PlannedModel, ...]:
     """What a process of a kind of run has not measured in any part that counts."""
     done = {
-        (name, case.workload)
+        (recording.model.name, backend, case.workload)
         for part in journal.parts
         if part.counts and (part.run, part.process) == (run, process)
-        for name, recording in part_recordings(journal.out, part)
+        for backend, recording in part_recordings(journal.out, part)
         for case in recording.cases
         if run in case.runs or not case.lacking.get(run, LOST).startswith(LOST)
     }
     rest = []
     for each in planned(run, models):
-        plan = tuple(case for case in each.plan if (each.title, case.workload) not in done)
+        plan = tuple(
+            case
+            for case in each.plan
+            if (each.model.name, each.backend, case.workload) not in done
+        )
         if plan:
             rest.append(replace(each, plan=plan))
     return tuple(rest)
 
 
-def part_recordings(out: Path, part: Part) -> Iterable[tuple[str, Recording]]:
-    """The recordings of a part, each with the model's title: its name, and a backend but torch.
-
-    Raises:
-        WorkError: A file's name is not of the profiler.
-    """
+def part_recordings(out: Path, part: Part) -> Iterable[tuple[Backend, Recording]]:
+    """The recordings of a part, with the backend, which stands in the name of the file."""
     for path in sorted((out / part.folder).glob("*.json")):
-        device, dash, title = path.stem.partition("-")
-        if not (device and dash):
-            raise WorkError(f"{path}: is no recording of this measurement")
         with inputs_noted():
-            yield title, load_recording(path)
+            yield "fused" if path.stem.endswith("-fused") else "torch", load_recording(path)

@@ -54,13 +54,14 @@ class Point:
         return self.measured / self.predicted
 
 
-def summary(journal: Journal) -> dict[str, Any]:
+def summary(journal: Journal, models: Iterable[HeldOutModel]) -> dict[str, Any]:
     """The whole measurement; only parts that count give values, the others stay on record."""
+    names = {model.model.name: model.name for model in models}
     values: dict[tuple[str, str, str, str], list[float]] = {}
     sessions, parts = [], []
     for part in journal.parts:
         parts.append(asdict(part) | {"moved": part.moved, "counts": part.counts})
-        for title, recording in part_recordings(journal.out, part):
+        for backend, recording in part_recordings(journal.out, part):
             for session in recording.sessions:
                 stated = {"started": session.started, "commit": session.commit}
                 stated |= {"name": session.machine.name, "driver": session.machine.driver}
@@ -68,11 +69,11 @@ def summary(journal: Journal) -> dict[str, Any]:
                     sessions.append(stated)
             for case in recording.cases if part.counts else ():
                 for run in case.runs.values():
-                    name = title.removesuffix(f"-{run.backend}")
+                    name = names[recording.model.name]
                     for quantity, of_run in QUANTITIES.items():
                         reading = run.step.get(quantity)
                         if of_run == part.run and isinstance(reading, Spread):
-                            key = name, run.backend, case.workload.label, quantity
+                            key = name, backend, case.workload.label, quantity
                             values.setdefault(key, []).append(reading.median)
     begun = journal.events[0]
     return {
