@@ -74,7 +74,7 @@ def test_six_decode_steps_and_two_prompts_each() -> None:
         assert [case.phase for case in model.cases] == ["decode"] * 6 + ["prefill"] * 2
         short = [case.batch for case in model.cases if case.context == model.cases[0].context]
         assert short == sorted(short)
-        assert len(short) == 4 + 0  # a series for crossovers
+        assert len(short) == 4  # a series for crossovers
         assert len(model.energy) == 3
 
 

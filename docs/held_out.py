@@ -1,0 +1,335 @@
+"""The tables of the held-out measurement on docs/accuracy.md, from the committed files alone.
+
+As long as nothing is measured, a table says so.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, wraps
+from statistics import fmean, median
+
+from benchmarks.held_out.accuracy import (
+    PairedRow,
+    Row,
+    cluster_bootstrap,
+    coverage,
+    crossover_interval,
+    crossovers,
+)
+from benchmarks.held_out.commitment import QUANTITIES, Commitment, committed
+from benchmarks.held_out.shapes import held_out_models
+from benchmarks.held_out.summary import Point, Summary, committed_summary, points
+from costmodel.costs.operators import build_operators
+from costmodel.costs.totals import parameter_counts
+from costmodel.inputs.workload import Backend, Workload
+from docs.error_measures import errors_of
+from docs.markdown import markdown
+
+NO_COMMITMENT = "Not measured: the predictor is not committed to yet.\n"
+NOT_MEASURED = "Not measured: predictions were committed at {committed}, and no GPU was free since.\n"
+BACKENDS: tuple[Backend, ...] = ("torch", "fused")
+NONE = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A target: the quantity and phase, the most that its figures may be, as shares."""
+
+    quantity: str
+    phase: str
+    measure: str
+    of: Callable[[Sequence[Point]], float]
+    most: float
+
+
+def _mape(of: Sequence[Point]) -> float:
+    return errors_of([point.ratio for point in of]).mape
+
+
+def _off(of: Sequence[Point]) -> list[float]:
+    return [abs(1 / point.ratio - 1) for point in of]
+
+
+TARGETS = (
+    Target(quantity="graph_s", phase="decode", measure="MAPE", of=_mape, most=0.05),
+    Target(
+        quantity="graph_s",
+        phase="decode",
+        measure="worst",
+        of=lambda of: max(_off(of)),
+        most=0.15,
+    ),
+    Target(quantity="graph_s", phase="prefill", measure="MAPE", of=_mape, most=0.08),
+    Target(
+        quantity="hbm_read_bytes",
+        phase="decode",
+        measure="median",
+        of=lambda of: median(_off(of)),
+        most=0.02,
+    ),
+    Target(
+        quantity="hbm_read_bytes",
+        phase="decode",
+        measure="worst",
+        of=lambda of: max(_off(of)),
+        most=0.08,
+    ),
+    Target(
+        quantity="hbm_read_bytes",
+        phase="prefill",
+        measure="median",
+        of=lambda of: median(_off(of)),
+        most=0.08,
+    ),
+    Target(quantity="energy_j", phase="decode", measure="MAPE", of=_mape, most=0.08),
+    Target(quantity="energy_j", phase="prefill", measure="MAPE", of=_mape, most=0.12),
+)
+
+
+@cache
+def _committed() -> tuple[Commitment | None, Summary | None]:
+    return committed(), committed_summary()
+
+
+@cache
+def _points() -> tuple[Point, ...]:
+    commitment, measured = _committed()
+    assert commitment is not None
+    assert measured is not None
+    return points(measured, commitment, held_out_models())
+
+
+def _if_measured(table: Callable[[], str]) -> Callable[[], str]:
+    """The table, or why there is none."""
+
+    @wraps(table)
+    def block() -> str:
+        commitment, measured = _committed()
+        if commitment is None:
+            return NO_COMMITMENT
+        return NOT_MEASURED.format(committed=commitment.committed) if measured is None else table()
+
+    return block
+
+
+def _select(
+    of: Iterable[Point], quantity: str, phase: str | None = None, backend: str | None = None
+) -> list[Point]:
+    return [
+        point
+        for point in of
+        if point.quantity == quantity
+        and phase in {None, point.case.phase}
+        and backend in {None, point.backend}
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def models() -> str:
+    """The models: their groups, parameters, and the MoE that each is paired with."""
+    rows = []
+    for each in held_out_models():
+        counts = parameter_counts(build_operators(each.model, Workload().step()))
+        sequences = ", ".join(f"{case.batch}" for case in each.cases if case.phase == "decode")
+        contexts = dict.fromkeys(f"{case.context:,}" for case in each.cases if case.context)
+        rows.append(
+            (
+                f"`{each.name}`",
+                each.pair and f"`{each.pair}`" or NONE,
+                f"{each.model.hidden_size:,}",
+                f"{each.model.num_hidden_layers}",
+                f"{counts.total / 1e6:,.0f} M",
+                f"{counts.active_without_embeddings / 1e6:,.1f} M",
+                sequences,
+                " and ".join(contexts),
+            )
+        )
+    head = ("model", "pair", "width", "layers", "total", "active", "batches", "contexts")
+    return markdown(head, rows, text=2)
+
+
+@_if_measured
+def runs() -> str:
+    """When and on what it was measured, and which parts were void."""
+    measured = _committed()[1]
+    assert measured is not None
+    rows = [
+        (
+            part["folder"],
+            part["started"],
+            "counts"
+            if part["counts"]
+            else "void: "
+            + "; ".join(f"{name} {100 * share:+.1f} %" for name, share in part["moved"].items()),
+        )
+        for part in measured["parts"]
+    ]
+    return markdown(("part", "started", "anchors"), rows, text=3)
+
+
+@_if_measured
+def targets() -> str:
+    """Each target with its figure by either backend; what is missed is kept as missed."""
+    rows = []
+    for target in TARGETS:
+        for backend in BACKENDS:
+            of = _select(_points(), target.quantity, target.phase, backend)
+            if of:
+                figure = target.of(of)
+                met = "met" if figure <= target.most else "missed"
+                cells = (_percent(target.most), _percent(figure), f"{len(of)}", met)
+            else:
+                cells = (_percent(target.most), NONE, "0", "not measured")
+            rows.append((f"`{target.quantity}`", target.phase, backend, target.measure, *cells))
+    return markdown(
+        ("quantity", "phase", "backend", "measure", "at most", "is", "cases", ""), rows, text=4
+    )
+
+
+@_if_measured
+def errors() -> str:
+    """Errors by quantity, phase and backend, with a bootstrap over shapes; then by batch, kind."""
+    rows = []
+    for quantity in QUANTITIES:
+        for phase in ("decode", "prefill"):
+            for backend in BACKENDS:
+                of = _select(_points(), quantity, phase, backend)
+                if of:
+                    rows.append((f"`{quantity}`", f"{phase}, {backend}", *_error_cells(of)))
+    decode = _select(_points(), "graph_s", "decode")
+    for backend in BACKENDS:
+        mine = _select(decode, "graph_s", backend=backend)
+        for batch in sorted({_batch_class(point) for point in mine}):
+            of = [point for point in mine if _batch_class(point) == batch]
+            words = f"decode, {backend}, batch {_BATCH_WORDS[batch]}"
+            rows.append(("`graph_s`", words, *_error_cells(of)))
+        for name in dict.fromkeys(point.model.name for point in mine):
+            of = [point for point in mine if point.model.name == name]
+            rows.append(("`graph_s`", f"decode, {backend}, {name}", *_error_cells(of)))
+    head = ("quantity", "of", "cases", "MAPE", "95 %, over shapes", "log error", "worst")
+    return markdown(head, rows, text=2)
+
+
+_BATCH_WORDS = ("1", "2 to 16", "17 to 128", "above 128")
+
+
+def _batch_class(point: Point) -> int:
+    return sum(point.case.batch > most for most in (1, 16, 128))
+
+
+def _error_cells(of: Sequence[Point]) -> tuple[str, ...]:
+    clusters: dict[str, list[float]] = {}
+    for point, off in zip(of, _off(of), strict=True):
+        clusters.setdefault(point.model.name, []).append(off)
+    low, high = cluster_bootstrap(clusters, fmean)
+    figures = errors_of([point.ratio for point in of])
+    span = f"{_percent(low)} to {_percent(high)}" if len(clusters) > 1 else NONE
+    worst = _percent(max(_off(of)))
+    return f"{len(of)}", _percent(figures.mape), span, _percent(figures.log_error), worst
+
+
+def _row(point: Point) -> Row:
+    return Row(
+        measured=point.measured, predicted=point.predicted, low=point.low, high=point.high
+    )
+
+
+@_if_measured
+def intervals() -> str:
+    """How many measured numbers lie within the 90 % intervals, by shape."""
+    rows = []
+    for backend in BACKENDS:
+        of = _select(_points(), "graph_s", "decode", backend)
+        groups = {name: [p for p in of if p.model.name == name] for name in _names(of)}
+        for name, members in ({"all": of} | groups).items():
+            known = [_row(point) for point in members if point.low is not None]
+            if not known:
+                continue
+            inside, count = coverage(known)
+            widths = [row.half_width for row in known if row.half_width is not None]
+            rows.append((name, backend, f"{inside} of {count}", _percent(median(widths))))
+    if not rows:
+        return "No interval was predicted.\n"
+    return markdown(("decode steps of", "backend", "within", "median half-width"), rows, text=2)
+
+
+def _names(of: Iterable[Point]) -> list[str]:
+    return list(dict.fromkeys(point.model.name for point in of))
+
+
+@_if_measured
+def pairs() -> str:
+    """Who is faster in each pair, measured and predicted, and at which batches that turns."""
+    rows = []
+    for backend in BACKENDS:
+        of = _select(_points(), "graph_s", backend=backend)
+        known = {(point.model.name, point.case): point for point in of}
+        for memory in dict.fromkeys(point.model.name for point in of if point.model.pair):
+            both = [
+                (known[memory, case], known[point.model.pair or "", case])
+                for (name, case), point in known.items()
+                if name == memory and (point.model.pair, case) in known
+            ]
+            paired = [
+                PairedRow(batch=one.case.batch, moe=_row(moe), memory=_row(one))
+                for one, moe in both
+            ]
+            decided = [row for row in paired if row.decided]
+            series = [
+                row
+                for row, (one, _) in zip(paired, both, strict=True)
+                if one.case.context == one.model.cases[0].context
+            ]
+            rows.append(
+                (
+                    f"`{memory}`",
+                    backend,
+                    f"{sum(row.named for row in decided)} of {len(decided)}",
+                    *_crossover_cells(series),
+                )
+            )
+    head = ("memory model", "backend", "winners named", "crossover measured", "predicted", "within")
+    return markdown(head, rows, text=2)
+
+
+def _crossover_cells(series: Sequence[PairedRow]) -> tuple[str, ...]:
+    batches = [row.batch for row in series]
+    measured = crossovers(batches, [row.measured_ratio for row in series])
+    predicted = crossovers(batches, [row.predicted_ratio for row in series])
+    within = crossover_interval(series)
+    cells = [", ".join(f"{batch:.0f}" for batch in found) or "none" for found in (measured, predicted)]
+    return (*cells, NONE if within is None else f"{within[0]:.0f} to {within[1]:.0f}")
+
+
+@_if_measured
+def cases() -> str:
+    """Every case: measured and predicted, misses among them."""
+    rows = [
+        (
+            f"`{point.model.name}`",
+            point.backend,
+            point.case.label.removesuffix(", bf16, uniform"),
+            f"`{point.quantity}`",
+            f"{point.measured:.4g}",
+            f"{point.predicted:.4g}",
+            NONE if point.low is None else f"{point.low:.4g} to {point.high:.4g}",
+            f"{point.ratio:.3f}",
+        )
+        for point in sorted(_points(), key=lambda point: list(QUANTITIES).index(point.quantity))
+    ]
+    head = ("model", "backend", "step", "quantity", "measured", "predicted", "90 %", "ratio")
+    return markdown(head, rows, text=4)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "held_out_models": models,
+    "held_out_runs": runs,
+    "held_out_targets": targets,
+    "held_out_errors": errors,
+    "held_out_intervals": intervals,
+    "held_out_pairs": pairs,
+    "held_out_cases": cases,
+}
