@@ -4,7 +4,6 @@ As long as nothing is measured, a table says so.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache, wraps
 from statistics import fmean, median
 
@@ -23,67 +22,13 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import parameter_counts
 from costmodel.inputs.workload import Backend, Workload
 from docs.error_measures import errors_of
+from docs.held_out_targets import TARGETS, off
 from docs.markdown import markdown
 
 NO_COMMITMENT = "Not measured: the predictor is not committed to yet.\n"
-NOT_MEASURED = "Not measured: predictions were committed at {committed}, and no GPU was free since.\n"
+NOT_MEASURED = "Not measured: no GPU has run these models since the predictions of {committed}.\n"
 BACKENDS: tuple[Backend, ...] = ("torch", "fused")
 NONE = "-"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A target: the quantity and phase, the most that its figures may be, as shares."""
-
-    quantity: str
-    phase: str
-    measure: str
-    of: Callable[[Sequence[Point]], float]
-    most: float
-
-
-def _mape(of: Sequence[Point]) -> float:
-    return errors_of([point.ratio for point in of]).mape
-
-
-def _off(of: Sequence[Point]) -> list[float]:
-    return [abs(1 / point.ratio - 1) for point in of]
-
-
-TARGETS = (
-    Target(quantity="graph_s", phase="decode", measure="MAPE", of=_mape, most=0.05),
-    Target(
-        quantity="graph_s",
-        phase="decode",
-        measure="worst",
-        of=lambda of: max(_off(of)),
-        most=0.15,
-    ),
-    Target(quantity="graph_s", phase="prefill", measure="MAPE", of=_mape, most=0.08),
-    Target(
-        quantity="hbm_read_bytes",
-        phase="decode",
-        measure="median",
-        of=lambda of: median(_off(of)),
-        most=0.02,
-    ),
-    Target(
-        quantity="hbm_read_bytes",
-        phase="decode",
-        measure="worst",
-        of=lambda of: max(_off(of)),
-        most=0.08,
-    ),
-    Target(
-        quantity="hbm_read_bytes",
-        phase="prefill",
-        measure="median",
-        of=lambda of: median(_off(of)),
-        most=0.08,
-    ),
-    Target(quantity="energy_j", phase="decode", measure="MAPE", of=_mape, most=0.08),
-    Target(quantity="energy_j", phase="prefill", measure="MAPE", of=_mape, most=0.12),
-)
 
 
 @cache
@@ -222,12 +167,12 @@ def _batch_class(point: Point) -> int:
 
 def _error_cells(of: Sequence[Point]) -> tuple[str, ...]:
     clusters: dict[str, list[float]] = {}
-    for point, off in zip(of, _off(of), strict=True):
+    for point, off in zip(of, off(of), strict=True):
         clusters.setdefault(point.model.name, []).append(off)
     low, high = cluster_bootstrap(clusters, fmean)
     figures = errors_of([point.ratio for point in of])
     span = f"{_percent(low)} to {_percent(high)}" if len(clusters) > 1 else NONE
-    worst = _percent(max(_off(of)))
+    worst = _percent(max(off(of)))
     return f"{len(of)}", _percent(figures.mape), span, _percent(figures.log_error), worst
 
 
