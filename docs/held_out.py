@@ -25,7 +25,7 @@ from docs.error_measures import errors_of
 from docs.held_out_targets import TARGETS, off
 from docs.markdown import markdown
 
-NO_COMMITMENT = "Not measured: the predictor is not committed to yet.\n"
+NO_COMMITMENT = "Not measured: the predictions are not committed yet.\n"
 NOT_MEASURED = "Not measured: no GPU has run these models since the predictions of {committed}.\n"
 BACKENDS: tuple[Backend, ...] = ("torch", "fused")
 NONE = "-"

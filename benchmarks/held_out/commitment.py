@@ -74,10 +74,10 @@ class Commitment:
     predictions: tuple[Predicted, ...]
 
 
-def digests(parts: dict[str, tuple[tuple[Path, str], ...]] = PARTS) -> dict[str, str]:
-    """SHA-256 of each part's files: of their paths within the folders, and their contents."""
+def digests() -> dict[str, str]:
+    """SHA-256 of each of `PARTS`: of its files' paths within their folders, and their contents."""
     of_parts = {}
-    for name, patterns in parts.items():
+    for name, patterns in PARTS.items():
         digest = hashlib.sha256()
         for folder, pattern in patterns:
             for path in sorted(folder.glob(pattern)):

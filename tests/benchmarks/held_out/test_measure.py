@@ -9,11 +9,11 @@ from time import monotonic
 
 import pytest
 
-from benchmarks.held_out.anchors import NAMES, Readings, moved
+from benchmarks.held_out.anchors import NAMES, Readings, moved, read_anchors
 from benchmarks.held_out.commitment import Commitment
 from benchmarks.held_out.journal import Journal, read_events
 from benchmarks.held_out import measure as measuring
-from benchmarks.held_out.measure import ORDER, Instruments, measure, pending
+from benchmarks.held_out.measure import ORDER, Instruments, measure, part_recordings, pending
 from benchmarks.held_out.shapes import HeldOutModel
 from benchmarks.held_out.summary import summary, summary_text
 from costmodel.errors import InputError
@@ -168,3 +168,26 @@ def test_another_commitment_is_refused(tmp_path: Path) -> None:
         opened(tmp_path)
     with pytest.raises(InputError, match="another commitment"):
         Journal(out=tmp_path).open(replace(COMMITMENT, digests={}), resume=True)
+
+
+def test_the_real_worker_measures_a_small_model_on_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CPU has no graph and no counters: the run is kept, and gives no value."""
+    monkeypatch.setattr(measuring, "ORDER", TWO)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    journal = opened(tmp_path)
+    model = replace(MODEL, cases=CASES[:1], energy=CASES[:1])
+    assert measure(
+        journal, (model,), monotonic() + HOUR_S, lambda _: None, Instruments(anchors=anchors())
+    )
+    (recording,) = (each for _, each in part_recordings(tmp_path, journal.parts[0]))
+    assert "eager_s" in recording.cases[0].runs["time"].step
+    assert medians(journal) == {}
+
+
+@pytest.mark.gpu
+def test_the_anchors_of_a_gpu_stay_where_they_are() -> None:
+    first = read_anchors()
+    assert tuple(first) == NAMES
+    assert not moved(first, read_anchors())
