@@ -167,19 +167,14 @@ def _batch_class(point: Point) -> int:
 
 def _error_cells(of: Sequence[Point]) -> tuple[str, ...]:
     clusters: dict[str, list[float]] = {}
-    for point, off in zip(of, off(of), strict=True):
-        clusters.setdefault(point.model.name, []).append(off)
-    low, high = cluster_bootstrap(clusters, fmean)
+    for point, share in zip(of, off(of), strict=True):
+        clusters.setdefault(point.model.name, []).append(share)
+    span = NONE
+    if len(clusters) > 1:
+        span = " to ".join(map(_percent, cluster_bootstrap(clusters, fmean)))
     figures = errors_of([point.ratio for point in of])
-    span = f"{_percent(low)} to {_percent(high)}" if len(clusters) > 1 else NONE
     worst = _percent(max(off(of)))
     return f"{len(of)}", _percent(figures.mape), span, _percent(figures.log_error), worst
-
-
-def _row(point: Point) -> Row:
-    return Row(
-        measured=point.measured, predicted=point.predicted, low=point.low, high=point.high
-    )
 
 
 @_if_measured
@@ -245,7 +240,9 @@ def _crossover_cells(series: Sequence[PairedRow]) -> tuple[str, ...]:
     measured = crossovers(batches, [row.measured_ratio for row in series])
     predicted = crossovers(batches, [row.predicted_ratio for row in series])
     within = crossover_interval(series)
-    cells = [", ".join(f"{batch:.0f}" for batch in found) or "none" for found in (measured, predicted)]
+    cells = [
+        ", ".join(f"{batch:.0f}" for batch in found) or "none" for found in (measured, predicted)
+    ]
     return (*cells, NONE if within is None else f"{within[0]:.0f} to {within[1]:.0f}")
 
 

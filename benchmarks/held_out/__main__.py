@@ -1,10 +1,10 @@
 """The command `python -m benchmarks.held_out`, to be run from the root of the project.
 
-    --shapes             draw the models and cases anew (they are committed; the seed is fixed)
-    --commit             write the predictions and digests, to be committed to git before measuring
-    --check              say whether the files are still those of the commitment
-    --out FOLDER         measure, on an H200, for --minutes M; --resume goes on
-    --out FOLDER --sum   write FOLDER/held_out.json anew, and measure nothing
+--shapes             draw the models and cases anew (they are committed; the seed is fixed)
+--commit             write the predictions and digests, to be committed to git before measuring
+--check              say whether the files are still those of the commitment
+--out FOLDER         measure, on an H200, for --minutes M; --resume goes on
+--out FOLDER --sum   write FOLDER/held_out.json anew, and measure nothing
 """
 
 import argparse

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DRAWS = 10_000
+DRAWS = 2000
 SEED = 7
 CONFIDENCE = 0.95
 GAP = 0.05  # share of the time by which a measured pair must differ to have a winner
@@ -116,7 +116,9 @@ def crossovers(batches: Sequence[int], ratios: Sequence[float]) -> tuple[float, 
         one, two = logs[index], logs[index + 1]
         if (one > 0) != (two > 0):
             share = one / (one - two)
-            passed.append(float(np.exp(places[index] + share * (places[index + 1] - places[index]))))
+            passed.append(
+                float(np.exp(places[index] + share * (places[index + 1] - places[index])))
+            )
     return tuple(passed)
 
 

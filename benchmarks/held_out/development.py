@@ -105,7 +105,9 @@ def development_sizes() -> Sizes:
     models += [shape.model for shape in shapes()]
     cases = [shape.workload for shape in shapes()]
     for path in sorted(SHIPPED.rglob("*.json")):
-        cases += [CaseWorkload(**case["workload"]) for case in json.loads(path.read_text())["cases"]]
+        cases += [
+            CaseWorkload(**case["workload"]) for case in json.loads(path.read_text())["cases"]
+        ]
     grid = _grid_sizes()
     return united([case_sizes(cases), grid, *map(model_sizes, models)])
 

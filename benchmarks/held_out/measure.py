@@ -134,9 +134,7 @@ def pending(
     rest = []
     for each in planned(run, models):
         plan = tuple(
-            case
-            for case in each.plan
-            if (each.model.name, each.backend, case.workload) not in done
+            case for case in each.plan if (each.model.name, each.backend, case.workload) not in done
         )
         if plan:
             rest.append(replace(each, plan=plan))

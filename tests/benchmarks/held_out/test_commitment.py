@@ -18,9 +18,7 @@ from benchmarks.held_out.summary import committed_summary
 from costmodel.errors import InputError
 
 
-def test_a_digest_is_of_names_and_contents(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_digest_is_of_names_and_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commitment, "PARTS", {"code": ((tmp_path, "**/*.py"),)})
     (tmp_path / "a.py").write_text("x = 1\n")
     first = digests()

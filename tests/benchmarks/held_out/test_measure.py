@@ -29,7 +29,10 @@ MODEL = HeldOutModel(
     name="tiny", group="t", model=tiny_model(name="tiny"), cases=CASES, energy=CASES[1:], pair=None
 )
 COMMITMENT = Commitment(
-    committed="2026-01-01T00:00:00Z", sparsecost_version="0", digests={"shapes": "0"}, predictions=()
+    committed="2026-01-01T00:00:00Z",
+    sparsecost_version="0",
+    digests={"shapes": "0"},
+    predictions=(),
 )
 STEADY: Readings = dict.fromkeys(NAMES, 1e-3)
 HOUR_S = 3600.0
@@ -48,7 +51,10 @@ def anchors(*readings: Readings) -> Callable[[], Readings]:
 
 
 def run(
-    journal: Journal, *tricks: str, reads: Callable[[], Readings] = anchors(), left_s: float = HOUR_S
+    journal: Journal,
+    *tricks: str,
+    reads: Callable[[], Readings] = anchors(),
+    left_s: float = HOUR_S,
 ) -> tuple[bool, list[str]]:
     said: list[str] = []
     instruments = Instruments(worker=(*fake_worker.COMMAND, *tricks), anchors=reads)
@@ -119,7 +125,9 @@ def test_a_part_that_stays_void_is_given_up_and_the_next_goes_on(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("two_parts")
-def test_ctrl_c_loses_nothing_and_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_loses_nothing_and_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = opened(tmp_path)
     real = __import__("profiler.session.session", fromlist=["ProfileSession"]).ProfileSession
     finish, finished = real.finish, count(1)
@@ -135,7 +143,9 @@ def test_ctrl_c_loses_nothing_and_is_resumed(tmp_path: Path, monkeypatch: pytest
             run(journal)
     assert [part.counts for part in journal.parts] == [True]  # closed by a reading
     again = opened(tmp_path, resume=True)
-    left = {(r, p): sum(len(m.plan) for m in pending(again, (MODEL,), r, p)) for r, p in measuring.ORDER}
+    left = {
+        (r, p): sum(len(m.plan) for m in pending(again, (MODEL,), r, p)) for r, p in measuring.ORDER
+    }
     assert left == {TWO[0]: 0, TWO[1]: 1}
     whole, _ = run(again)
     assert whole

@@ -8,7 +8,14 @@ from benchmarks.held_out.development import (
     model_sizes,
     shared,
 )
-from benchmarks.held_out.shapes import BACKENDS, FOLDER, held_out_models, planned, refusal, write_shapes
+from benchmarks.held_out.shapes import (
+    BACKENDS,
+    FOLDER,
+    held_out_models,
+    planned,
+    refusal,
+    write_shapes,
+)
 from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import ParameterCounts, parameter_counts
 from costmodel.inputs.model import ModelConfig
