@@ -83,7 +83,7 @@ def models() -> str:
         rows.append(
             (
                 f"`{each.name}`",
-                each.pair and f"`{each.pair}`" or NONE,
+                (each.pair and f"`{each.pair}`") or NONE,
                 f"{each.model.hidden_size:,}",
                 f"{each.model.num_hidden_layers}",
                 f"{counts.total / 1e6:,.0f} M",
@@ -175,6 +175,10 @@ def _error_cells(of: Sequence[Point]) -> tuple[str, ...]:
     figures = errors_of([point.ratio for point in of])
     worst = _percent(max(off(of)))
     return f"{len(of)}", _percent(figures.mape), span, _percent(figures.log_error), worst
+
+
+def _row(point: Point) -> Row:
+    return Row(measured=point.measured, predicted=point.predicted, low=point.low, high=point.high)
 
 
 @_if_measured

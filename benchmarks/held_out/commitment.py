@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic.dataclasses import dataclass as checked
+
 import costmodel
 from benchmarks.held_out.shapes import BACKENDS, FOLDER, HeldOutModel, held_out_models, refusal
 from costmodel.costs.gpu import Gpu
@@ -26,7 +28,6 @@ from costmodel.validation.case_prediction import CasePrediction
 from costmodel.validation.counterparts import PREDICTED, step_counterpart
 from costmodel.validation.machines import Gpus
 from profiler.instruments.machine import now
-from pydantic.dataclasses import dataclass as checked
 
 FILE = FOLDER / "commitment.json"
 GPU = "NVIDIA H200"
@@ -153,7 +154,7 @@ def commit(path: Path = FILE) -> Commitment:
         digests=digests(),
         predictions=predictions(),
     )
-    table: dict[str, Any] = asdict(commitment)  # type: ignore[call-overload]  # a dataclass
+    table: dict[str, Any] = asdict(commitment)
     rows = ",\n".join(json.dumps(row) for row in table.pop("predictions"))
     text = json.dumps(table, indent=1).removesuffix("\n}")
     path.write_text(f'{text},\n "predictions": [\n{rows}\n]\n}}\n', encoding="utf-8")

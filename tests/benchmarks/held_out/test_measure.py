@@ -9,21 +9,22 @@ from time import monotonic
 
 import pytest
 
+from benchmarks.held_out import measure as measuring
 from benchmarks.held_out.anchors import NAMES, Readings, moved, read_anchors
 from benchmarks.held_out.commitment import Commitment
 from benchmarks.held_out.journal import Journal, read_events
-from benchmarks.held_out import measure as measuring
 from benchmarks.held_out.measure import ORDER, Instruments, measure, part_recordings, pending
 from benchmarks.held_out.shapes import HeldOutModel
 from benchmarks.held_out.summary import summary, summary_text
 from costmodel.errors import InputError
+from costmodel.recordings.quantities import RunName
 from tests.profiler.session import fake_worker
 from tests.profiler.session.profiles import workload
 from tests.steps import tiny_model
 
 pytestmark = pytest.mark.slow  # each part starts a worker
 
-TWO = (("time", 1), ("energy", 1))
+TWO: tuple[tuple[RunName, int], ...] = (("time", 1), ("energy", 1))
 CASES = tuple(workload(batch) for batch in (1, 2))
 MODEL = HeldOutModel(
     name="tiny", group="t", model=tiny_model(name="tiny"), cases=CASES, energy=CASES[1:], pair=None
@@ -53,7 +54,7 @@ def anchors(*readings: Readings) -> Callable[[], Readings]:
 def run(
     journal: Journal,
     *tricks: str,
-    reads: Callable[[], Readings] = anchors(),
+    reads: Callable[[], Readings] = STEADY.copy,
     left_s: float = HOUR_S,
 ) -> tuple[bool, list[str]]:
     said: list[str] = []
@@ -110,7 +111,7 @@ def test_a_void_part_is_measured_again_and_stays_on_record(tmp_path: Path) -> No
     assert [part.counts for part in journal.parts] == [False, False, True, True]
     assert sum(line.startswith("void: ") for line in said) == 2
     table = summary(journal, (MODEL,))
-    assert [part["moved"] for part in table["parts"]][0] == pytest.approx({NAMES[0]: 0.03})
+    assert table["parts"][0]["moved"] == pytest.approx({NAMES[0]: 0.03})
     assert len(list(tmp_path.glob("*-time-1"))) == 3
 
 
