@@ -37,8 +37,6 @@ def main(arguments: list[str] | None = None, instruments: Instruments | None = N
             _say(f"committed: {len(commit().predictions):,} predictions")
         elif options.check:
             _say(f"as committed at {check_commitment().committed}")
-        elif options.out is None:
-            raise InputError("out='': a folder is expected, or one of the other options")
         else:
             return _measure(options, instruments)
     except (InputError, WorkError) as error:
@@ -58,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(options: argparse.Namespace, instruments: Instruments | None) -> int:
+    if options.out is None:
+        raise InputError("out='': a folder is expected, or one of the other options")
     minutes = parse_count(options.minutes, field="minutes", low=1, high=MOST_MINUTES)
     ends_s = monotonic() + 60 * minutes - ENDING_S
     journal = Journal(out=options.out)

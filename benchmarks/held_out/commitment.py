@@ -1,7 +1,7 @@
 """The commitment: what is predicted of every held-out case, and by which files, before measuring.
 
-It holds digests of the predictor's files, of the calibrations and of the shapes, and the predictions
-themselves, so that the page tells of these whatever the predictor becomes afterwards.
+It holds digests of the predictor's files, of the calibrations and of the shapes, and the
+predictions themselves, so that the page tells of these whatever the predictor becomes afterwards.
 """
 
 import hashlib
