@@ -19,7 +19,7 @@ from costmodel.recordings.recording import Recording, load_recording
 from profiler.session.child import WORKER
 from profiler.session.profile import run_profile
 from profiler.session.progress import RECORDED_S, ProfileProgress
-from profiler.session.session import PlannedModel, ProfileRequest
+from profiler.session.session import Outcome, PlannedModel, ProfileRequest
 
 ORDER: tuple[tuple[RunName, int], ...] = (  # so that a cut leaves what matters most
     ("time", 1),
@@ -86,9 +86,12 @@ def measure(
             if monotonic() + 2 * ANCHORS_S > ends_s:
                 say("the time is up; --resume goes on from there")
                 return False
-            _part(journal, run, process, todo, ends_s - ANCHORS_S, used)
+            outcomes = _part(journal, run, process, todo, ends_s - ANCHORS_S, used)
             for name, share in journal.parts[-1].moved.items():
                 say(f"void: {name} moved by {100 * share:+.1f} % during {run}, process {process}")
+            if not any(outcome.measured for outcome in outcomes):
+                say(next((str(o.reason) for o in outcomes if o.reason), "nothing was measured"))
+                break
     return not any(pending(journal, models, run, process) for run, process in ORDER)
 
 
@@ -99,7 +102,7 @@ def _part(  # noqa: PLR0917 - one call
     todo: tuple[PlannedModel, ...],
     ends_s: float,
     used: Instruments,
-) -> None:
+) -> tuple[Outcome, ...]:
     """Measure one part, and close it by a reading of the anchors whatever happens."""
     out = journal.begin(run, process)
     out.mkdir(parents=True, exist_ok=True)
@@ -114,7 +117,7 @@ def _part(  # noqa: PLR0917 - one call
         ends_s=ends_s,
     )
     try:
-        run_profile(request, ProfileProgress(), worker_command=used.worker)
+        return run_profile(request, ProfileProgress(), worker_command=used.worker)
     finally:
         journal.add_anchors(used.anchors())
 

@@ -1,8 +1,8 @@
 """The committed held-out models and cases: files that the draw wrote, and what is measured of them.
 
 `models/NAME.toml` is a model as `sparsecost predict` reads it; `plan.json` has the groups of
-models, their cases, and which of the cases have their energy measured. In a group with memory models the
-first model is the MoE that each of them is paired with.
+models, their cases, and which of the cases have their energy measured. In a group with memory
+models the first model is the MoE that each of them is paired with.
 """
 
 import json

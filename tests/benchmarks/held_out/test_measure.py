@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+import torch
 
 from benchmarks.held_out import measure as measuring
 from benchmarks.held_out.anchors import NAMES, Readings, moved, read_anchors
@@ -189,15 +190,18 @@ def test_the_real_worker_measures_a_small_model_on_a_cpu(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     journal = opened(tmp_path)
     model = replace(MODEL, cases=CASES[:1], energy=CASES[:1])
-    assert measure(
-        journal, (model,), monotonic() + HOUR_S, lambda _: None, Instruments(anchors=anchors())
-    )
+    said: list[str] = []
+    used = Instruments(anchors=anchors())
+    assert not measure(journal, (model,), monotonic() + HOUR_S, said.append, used)
+    assert said[-1] == "not measured (no NVIDIA GPU)"
+    assert [part.run for part in journal.parts] == ["time", "energy"]
     (recording,) = (each for _, each in part_recordings(tmp_path, journal.parts[0]))
     assert "eager_s" in recording.cases[0].runs["time"].step
     assert medians(journal) == {}
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_anchors_of_a_gpu_stay_where_they_are() -> None:
     first = read_anchors()
     assert tuple(first) == NAMES
