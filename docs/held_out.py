@@ -22,7 +22,7 @@ from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import parameter_counts
 from costmodel.inputs.workload import Backend, Workload
 from docs.error_measures import errors_of
-from docs.held_out_targets import TARGETS, off
+from docs.held_out_targets import FEWEST_INSIDE, TARGETS, covers, off
 from docs.markdown import markdown
 
 NO_COMMITMENT = "Not measured: the predictions are not committed yet.\n"
@@ -194,10 +194,14 @@ def intervals() -> str:
                 continue
             inside, count = coverage(known)
             widths = [row.half_width for row in known if row.half_width is not None]
-            rows.append((name, backend, f"{inside} of {count}", _percent(median(widths))))
+            held = inside >= FEWEST_INSIDE
+            if name == "all":
+                held = covers(inside, count, median(widths))
+            cells = (f"{inside} of {count}", _percent(median(widths)), "met" if held else "missed")
+            rows.append((name, backend, *cells))
     if not rows:
         return "No interval was predicted.\n"
-    return markdown(("decode steps of", "backend", "within", "median half-width"), rows, text=2)
+    return markdown(("decode steps of", "backend", "within", "median half-width", ""), rows, text=2)
 
 
 def _names(of: Iterable[Point]) -> list[str]:
@@ -232,22 +236,31 @@ def pairs() -> str:
                     f"`{memory}`",
                     backend,
                     f"{sum(row.named for row in decided)} of {len(decided)}",
-                    *_crossover_cells(series),
+                    *_crossover_cells(series, named=all(row.named for row in decided)),
                 )
             )
-    head = ("memory model", "backend", "winners named", "crossover measured", "predicted", "within")
+    head = (
+        "memory model",
+        "backend",
+        "winners named",
+        "crossover measured",
+        "predicted",
+        "within",
+        "",
+    )
     return markdown(head, rows, text=2)
 
 
-def _crossover_cells(series: Sequence[PairedRow]) -> tuple[str, ...]:
+def _crossover_cells(series: Sequence[PairedRow], *, named: bool) -> tuple[str, ...]:
     batches = [row.batch for row in series]
     measured = crossovers(batches, [row.measured_ratio for row in series])
     predicted = crossovers(batches, [row.predicted_ratio for row in series])
     within = crossover_interval(series)
-    cells = [
-        ", ".join(f"{batch:.0f}" for batch in found) or "none" for found in (measured, predicted)
-    ]
-    return (*cells, NONE if within is None else f"{within[0]:.0f} to {within[1]:.0f}")
+    cells = [", ".join(f"{batch:.0f}" for batch in at) or "none" for at in (measured, predicted)]
+    held = named and bool(measured) >= bool(predicted)
+    held &= all(within is not None and within[0] <= at <= within[1] for at in measured)
+    span = NONE if within is None else f"{within[0]:.0f} to {within[1]:.0f}"
+    return (*cells, span, "met" if held else "missed")
 
 
 @_if_measured

@@ -7,6 +7,18 @@ from statistics import median
 from benchmarks.held_out.summary import Point
 from docs.error_measures import errors_of
 
+FEWEST_INSIDE = 3  # of the six decode steps of a model
+COVERAGE = (0.80, 0.98)  # of all decode steps by 90 % intervals
+HALF_WIDTH, HALF_WIDTH_OF_ALL = 0.10, 0.08  # medians; the second where every step lies within
+
+
+def covers(inside: int, count: int, half_width: float) -> bool:
+    """Whether intervals hold the target: neither too narrow nor so wide that they say nothing."""
+    if inside == count:
+        return half_width <= HALF_WIDTH_OF_ALL
+    low, high = COVERAGE
+    return low <= inside / count <= high and half_width <= HALF_WIDTH
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:

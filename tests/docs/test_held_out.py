@@ -7,6 +7,7 @@ import pytest
 from benchmarks.held_out.commitment import QUANTITIES, Commitment, Predicted
 from benchmarks.held_out.shapes import held_out_models
 from docs import held_out
+from docs.held_out_targets import covers
 
 FACTOR = 1.04  # measured over predicted, of all but one
 
@@ -78,8 +79,8 @@ def test_the_tables_of_a_measurement() -> None:
     assert targets[2].endswith(f"| 5.0 % | {100 * mape:.1f} % | {decode} | met |")
     assert targets[4].endswith(f"| 15.0 % | 33.3 % | {decode} | missed |")
     assert "not measured" in targets[3]
-    assert f"| all | torch | {decode - 1} of {decode} | 10.0 % |" in held_out.intervals()
-    assert "| d-dense | torch | 5 of 6 | 10.0 % |" in held_out.intervals()
+    assert f"| all | torch | {decode - 1} of {decode} | 10.0 % | missed |" in held_out.intervals()
+    assert "| d-dense | torch | 5 of 6 | 10.0 % | met |" in held_out.intervals()
     assert "copy +3.1 %" in held_out.runs()
     assert len(held_out.cases().splitlines()) == 2 + 8 * len(held_out_models()) * len(QUANTITIES)
     assert "batch 1 |" in held_out.errors()
@@ -89,4 +90,13 @@ def test_the_tables_of_a_measurement() -> None:
 def test_winners_and_crossovers_of_a_measurement() -> None:
     """The ratio goes from 1/2 to 2 between batches 7 and 42 of group a: 1 at sqrt(7 x 42) = 17."""
     (row,) = (line for line in held_out.pairs().splitlines() if "`a-ultramemv2` | torch" in line)
-    assert row == "| `a-ultramemv2` | torch | 8 of 8 | 17 | 17 | 7 to 42 |"
+    assert row == "| `a-ultramemv2` | torch | 8 of 8 | 17 | 17 | 7 to 42 | met |"
+
+
+def test_intervals_are_neither_too_narrow_nor_too_wide() -> None:
+    assert covers(49, 60, 0.10)
+    assert not covers(47, 60, 0.05)  # 78 %
+    assert not covers(59, 60, 0.05)  # 98.3 %
+    assert not covers(50, 60, 0.11)
+    assert covers(60, 60, 0.08)
+    assert not covers(60, 60, 0.09)
