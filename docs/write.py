@@ -4,7 +4,7 @@ Three parts of a page are generated; the rest is written by hand.
 
 - A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`,
   `docs.claims`, `docs.collectives`, `docs.command_reference`, `docs.fused_steps`,
-  `docs.host_tables`, `docs.mechanisms`, `docs.ngram_rows`, `docs.pair_summary`,
+  `docs.held_out`, `docs.host_tables`, `docs.mechanisms`, `docs.ngram_rows`, `docs.pair_summary`,
   `docs.pair_tables`, `docs.public_tables`, `docs.several_gpus` or `docs.three_ways`, or what a
   command of `COMMANDS` prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
@@ -28,6 +28,7 @@ from docs.command_reference import TABLES as COMMAND_REFERENCE
 from docs.commands import printed
 from docs.fused_steps import TABLES as FUSED_TABLES
 from docs.fused_steps import fused_values
+from docs.held_out import TABLES as HELD_OUT
 from docs.host_tables import TABLES as HOST_TABLES
 from docs.measured_values import measured_values
 from docs.mechanisms import TABLES as MECHANISMS
@@ -90,7 +91,7 @@ def _block(name: str) -> str:
         return printed(COMMANDS[name])
     tables = TABLES | FUSED_TABLES | HOST_TABLES | MECHANISMS | NGRAM_TABLES | PAIR_TABLES
     tables |= PAIR_SUMMARY | PUBLIC_TABLES | THREE_WAYS_TABLES | COLLECTIVES | MESHES | CLAIMS
-    tables |= COMMAND_REFERENCE
+    tables |= COMMAND_REFERENCE | HELD_OUT
     return tables[name]()
 
 

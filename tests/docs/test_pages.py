@@ -136,6 +136,7 @@ def test_paths_and_modules_in_sentences_exist(page: Path) -> None:
     for module in modules:
         parts = module.split(".")
         files = [ROOT.joinpath(*parts[:n]).with_suffix(".py") for n in range(2, len(parts) + 1)]
+        files.append(ROOT.joinpath(*parts, "__main__.py"))
         assert any(file.exists() for file in files), module
 
 
