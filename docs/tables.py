@@ -5,7 +5,7 @@ from statistics import median
 
 from benchmarks.state_traffic import RECORDING, state_traffic
 from costmodel.recordings.recording import load_recording
-from docs.error_measures import Errors, errors_of
+from costmodel.recordings.error_measures import Errors, errors_of
 from docs.markdown import markdown
 from docs.recorded import (
     MeasuredCase,

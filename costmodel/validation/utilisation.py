@@ -92,8 +92,8 @@ class PredictedUtilisation:
     """Those figures of `Utilisation` that a prediction has, by the predicted time.
 
     Routing is that of the routing leaves, as measured: less than `StepTime.routing_s` and
-    `Costs.routing`, which count the routing parts of all leaves. Its time and share are those
-    within a CUDA graph, its bytes are compulsory, its FLOPs those that a counter sees.
+    `Costs.routing`, which count the routing parts of all leaves. Its time and share are those of
+    kernels, without pauses, its bytes are compulsory, its FLOPs those that a counter sees.
     None without a predicted time, or if the model routes nothing.
     """
 
@@ -120,8 +120,7 @@ def predicted_utilisation(case: CasePrediction, time_of: str) -> PredictedUtilis
     if case.prediction is None or isinstance(case.times, Unknown):
         return without_time
     workload, totals, hardware = case.workload, case.costs.totals, case.prediction.hardware
-    graph_s = float(case.times.graph_s)
-    step_s = graph_s if time_of == "graph_s" else float(case.times.eager_s)
+    step_s = float(case.times.graph_s if time_of == "graph_s" else case.times.eager_s)
     routing_s = sum(op.count * float(case.operator_s[op.path]) for op in routing) or None
     peak, _ = hardware.peak_flops_per_s(workload.formats.default.name)
     return replace(
@@ -130,7 +129,7 @@ def predicted_utilisation(case: CasePrediction, time_of: str) -> PredictedUtilis
         mbu=float(totals.compulsory_bytes) / step_s / hardware.hbm_bytes_per_s,
         mfu=float(totals.flops) / step_s / peak,
         routing_kernel_s=routing_s,
-        routing_share=None if routing_s is None else routing_s / graph_s,
+        routing_share=None if routing_s is None else routing_s / float(case.kernel_s),
     )
 
 
