@@ -1,7 +1,7 @@
 """How well predictions meet recordings: errors by quantity and operator kind, and the worst rows.
 
 Every joined row is counted once: with both numbers, with one of them, or with neither. Errors are
-those of ratios, measured over predicted: twice too high and twice too low weigh the same.
+those of ratios, measured over predicted, by two measures (`costmodel/recordings/error_measures.py`).
 """
 
 from collections import Counter
@@ -16,6 +16,7 @@ from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Recording
 from costmodel.validation.anchors import AnchorReadings, anchor_readings
 from costmodel.validation.bounds import Violation, case_violations
+from costmodel.validation.breakdowns import Breakdown, breakdowns
 from costmodel.validation.case_prediction import NO_HARDWARE, SharedPredictions
 from costmodel.validation.error_stats import (
     BOTH_PHASES,
@@ -33,6 +34,7 @@ from costmodel.validation.error_stats import (
 from costmodel.validation.join import NO_RUN, join
 from costmodel.validation.joined import BY_RECORDED_CHOICES, JoinedColumn
 from costmodel.validation.machines import Gpus, backend_of
+from costmodel.validation.pairs import PairPoint, pair_points
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
 
 BY_KIND = ("kernel_s", "launches", "hbm_read_bytes")  # summed up by kind of operator as well
@@ -80,6 +82,8 @@ class Validation:
         lacking_runs: how many cases lack a run, by run and reason.
         lacking_sides: how many rows lack a measured or a predicted number, by the reason.
         columns: all rows, by quantity and run.
+        breakdowns: errors of steps by batch, context, new tokens and model.
+        pairs: a memory layer against a mixture of experts, at equal workloads.
     """
 
     recordings: tuple[tuple[str, str], ...]
@@ -94,6 +98,8 @@ class Validation:
     lacking_runs: Counter[tuple[RunName, str]]
     lacking_sides: Counter[str]
     columns: dict[tuple[str, RunName], Columns]
+    breakdowns: tuple[Breakdown, ...]
+    pairs: tuple[PairPoint, ...]
 
     @property
     def rows(self) -> int:
@@ -156,6 +162,8 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
         lacking_runs=lacking,
         lacking_sides=stats.lacking,
         columns={key: joined for key, joined in columns.items() if joined},
+        breakdowns=tuple(breakdowns(columns)),
+        pairs=tuple(pair_points(recordings, columns)),
     )
 
 
