@@ -42,8 +42,3 @@ def empty_kernel_s(curves: "Curves") -> float:
     together. Every kernel takes this much whatever it does.
     """
     return max(curves.graph_s - PAUSE_S, 0.0)
-
-
-def launch_s(curves: "Curves", backend: str) -> float:
-    """A launch within a graph by a backend's kernels, in seconds: an empty kernel and its pause."""
-    return empty_kernel_s(curves) + PAUSES_S[backend]

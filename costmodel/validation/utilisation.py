@@ -167,7 +167,7 @@ def measured_utilisation(
     return Utilisation(
         time_of=time_of,
         tokens_per_s=_figure(lambda s: workload.batch * workload.new_tokens / s, step_s),
-        hbm_bytes_per_s=_figure(lambda moved, s: moved / s, _moved_bytes(case), step_s),
+        hbm_bytes_per_s=_figure(lambda moved, s: moved / s, moved_bytes(case), step_s),
         flops_per_s=_figure(lambda s: required.flops / s, step_s),
         mbu=_figure(lambda s, peak: required.compulsory_bytes / s / peak, step_s, _bandwidth(gpu)),
         mfu=_figure(lambda s, peak: required.flops / s / peak, step_s, _peak(gpu, workload.dtype)),
@@ -228,7 +228,7 @@ def _only_routes(operator: Operator) -> bool:
     return all(part.routing for part in operator.parts)
 
 
-def _moved_bytes(case: Case) -> Figure:
+def moved_bytes(case: Case) -> Figure:
     """HBM bytes of the step: reads and writes, or their sum where a counter gives no more."""
     read, written = (
         step_figure(case, "counters", quantity)

@@ -15,9 +15,11 @@ from costmodel.costs.latency import Unknown
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Recording
 from costmodel.validation.anchors import AnchorReadings, anchor_readings
+from costmodel.validation.attribution import CaseAttribution, case_attribution
 from costmodel.validation.bounds import Violation, case_violations
 from costmodel.validation.breakdowns import Breakdown, breakdowns
 from costmodel.validation.case_prediction import NO_HARDWARE, SharedPredictions
+from costmodel.validation.counterparts import BOUND_BASES
 from costmodel.validation.error_stats import (
     BOTH_PHASES,
     LEAF_LEVEL,
@@ -84,6 +86,7 @@ class Validation:
         columns: all rows, by quantity and run.
         breakdowns: errors of steps by batch, context, new tokens and model.
         pairs: a memory layer against a mixture of experts, at equal workloads.
+        attributions: where the time of each case goes, if it was asked for.
     """
 
     recordings: tuple[tuple[str, str], ...]
@@ -100,6 +103,7 @@ class Validation:
     columns: dict[tuple[str, RunName], Columns]
     breakdowns: tuple[Breakdown, ...]
     pairs: tuple[PairPoint, ...]
+    attributions: tuple[tuple[Origin, CaseAttribution], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -107,8 +111,12 @@ class Validation:
         return sum(line.rows for line in self.errors)
 
 
-def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validation:
+def validate(
+    recordings: Sequence[tuple[str, Recording]], gpus: Gpus, *, attribution: bool = False
+) -> Validation:
     """Compare recordings, each given with its name, with their predictions.
+
+    With `attribution`, also say where the time of each case goes.
 
     Raises:
         InputError: A calibration was asked for that is of another GPU.
@@ -123,6 +131,7 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     }
     utilisations: list[CaseUtilisation] = []
     violations: list[tuple[str, Violation]] = []
+    attributions: list[tuple[Origin, CaseAttribution]] = []
     chosen_cases = 0
     lacking: Counter[tuple[RunName, str]] = Counter()
     shared = SharedPredictions()
@@ -146,6 +155,8 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
             violations += [
                 (name, violation) for violation in case_violations(recording, case, gpus, work)
             ]
+            if attribution:
+                attributions.append((origin, case_attribution(case, joined)))
             lacking.update(
                 (run, case.lacking.get(run, NO_RUN)) for run in RUNS if run not in case.runs
             )
@@ -164,6 +175,7 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
         columns={key: joined for key, joined in columns.items() if joined},
         breakdowns=tuple(breakdowns(columns)),
         pairs=tuple(pair_points(recordings, columns)),
+        attributions=tuple(attributions),
     )
 
 
@@ -212,13 +224,17 @@ def of_step(columns: Columns, phase: str) -> Columns:
 
 
 def worst_leaves(columns: Columns, most: int) -> list[Entry]:
-    """The worst row of each leaf over all layers and cases, the worst leaf first."""
+    """The worst row of each leaf over all layers and cases, the worst leaf first.
+
+    Rows over a bound are left out: nothing is expected to equal it.
+    """
     worst: dict[str, RowReference] = {}
     worst_distance: dict[str, float] = {}
     for origin, column in columns:
         for index, path in enumerate(column.leaves.paths):
             row = RowReference(origin, column, index)
-            if path is None or not (distance := row.distance):
+            bound = column.counterparts[index].basis in BOUND_BASES
+            if path is None or bound or not (distance := row.distance):
                 continue
             name = leaf_name(path)
             if distance > worst_distance.get(name, 0.0):
