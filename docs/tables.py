@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from benchmarks.state_traffic import RECORDING, state_traffic
-from costmodel.recordings.recording import load_recording
 from costmodel.recordings.error_measures import Errors, errors_of
+from costmodel.recordings.recording import load_recording
 from docs.markdown import markdown
 from docs.recorded import (
     MeasuredCase,

@@ -188,12 +188,12 @@ def _over_read_of_step(case: Case, prediction: Prediction) -> Figure:
     costs, ceilings = prediction.costs, prediction.ceilings
     flops = float(ceilings.at_peak(costs.operators, costs.totals.flops))
     if executed.value is not None:
-        useful = sum(each.count * float(flops_of(each, "matmul", "attention")) for each in costs.operators)
+        useful = sum(
+            each.count * float(flops_of(each, "matmul", "attention")) for each in costs.operators
+        )
         flops += executed.value - useful
     far = far_bytes(costs.totals)
     return Figure(value=float(ceilings.floor_s(moved.value, flops, far)) - prediction.floor_s)
-
-
 
 
 def _launch_s(launches: Figure, prediction: Prediction, pause_s: float) -> Figure:
@@ -307,8 +307,7 @@ def _by_path(column: JoinedColumn | None) -> dict[str | None, float | None]:
 
 
 def _mean(values: Mapping[str | None, float | None], paths: Sequence[str], name: str) -> Figure:
-    """The mean of a counted quantity over some leaves; not known if it is not counted of them all.
-    """
+    """The mean of a counted quantity over some leaves; not known if it is not counted of them all."""
     known = [value for path in paths if (value := values.get(path)) is not None]
     if len(known) < len(paths):
         return Figure(value=None, reason=f"{QUANTITIES[name].title}: not measured of these leaves")

@@ -123,12 +123,13 @@ class CasePrediction:
 
     @cached_property
     def region_s(self) -> dict[str, Number]:
-        """The calibrated kernel time of each region that one kernel spans, by its path: no pauses.
-        """
+        """The calibrated kernel time of each region that one kernel spans, by its path: no pauses."""
         assert not isinstance(self.times, Unknown)
         return {
             path: self._kernels_s(
-                time.seconds, sum(kernel.launches for kernel in self.kernels.kernels(time.region)), 0
+                time.seconds,
+                sum(kernel.launches for kernel in self.kernels.kernels(time.region)),
+                0,
             )
             for time in self.times.regions
             for path in expanded_paths(time.region.path)

@@ -170,18 +170,14 @@ def crossovers(points: Sequence[PairPoint]) -> Iterator[CrossoverSeries]:
                 routing=workload.routing,
                 batches=batches,
                 measured=intervals(batches, [point.measured for point in ordered]),
-                predicted=intervals(batches, predicted)
-                if len(predicted) == len(ordered)
-                else None,
+                predicted=intervals(batches, predicted) if len(predicted) == len(ordered) else None,
             )
 
 
 def intervals(batches: Sequence[int], ratios: Sequence[float]) -> tuple[Interval, ...]:
     """The neighbouring batches between which ratios pass 1; one of exactly 1 is no winner yet."""
     sides = [(batch, ratio > 1) for batch, ratio in zip(batches, ratios, strict=True) if ratio != 1]
-    return tuple(
-        (low, high) for (low, before), (high, after) in pairwise(sides) if before != after
-    )
+    return tuple((low, high) for (low, before), (high, after) in pairwise(sides) if before != after)
 
 
 def _chosen(model: ModelConfig) -> set[str]:
@@ -206,7 +202,5 @@ def _points(
                 memory=other.model,
                 workload=origin.workload,
                 measured=measured / other_measured,
-                predicted=predicted / other_predicted
-                if predicted and other_predicted
-                else None,
+                predicted=predicted / other_predicted if predicted and other_predicted else None,
             )

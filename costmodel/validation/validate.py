@@ -136,6 +136,7 @@ def validate(
     lacking: Counter[tuple[RunName, str]] = Counter()
     shared = SharedPredictions()
     for (name, recording), model in zip(recordings, models, strict=True):
+        usual = next((backend_of(each, "time") for each in recording.cases if each.runs), "torch")
         for joined in join(recording, gpus, shared.of(recording)):
             case = recording.cases[joined.index]
             origin = Origin(
@@ -143,7 +144,7 @@ def validate(
                 model=model,
                 case=joined.label,
                 workload=case.workload,
-                backend=backend_of(case, "time"),
+                backend=backend_of(case, "time") if case.runs else usual,
             )
             for column in joined.columns:
                 stats.add(origin, column)

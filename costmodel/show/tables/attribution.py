@@ -67,7 +67,7 @@ def parts_table(
         rows=tuple(
             (
                 name,
-                units.seconds(one.measured_s),
+                signed(one.measured_s),
                 *(_share(one.parts.get(field), one.measured_s) for field in PARTS),
             )
             for name, one in named.items()
@@ -76,11 +76,16 @@ def parts_table(
     )
 
 
+def signed(seconds: float) -> str:
+    """A time that may be negative."""
+    return f"{'-' * (seconds < 0)}{units.seconds(abs(seconds))}"
+
+
 def _share(part: float | None, measured: float) -> str:
     """A part as a share of the measured time; as seconds where that is not above 0."""
     if part is None:
         return NONE
-    return percent(part / measured) if measured > 0 else units.seconds(part)
+    return percent(part / measured) if measured > 0 else signed(part)
 
 
 def _lacks(cases: Sequence[CaseAttribution]) -> list[str]:

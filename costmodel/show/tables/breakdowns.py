@@ -59,9 +59,7 @@ def breakdown_tables(breakdowns: Sequence[Breakdown], *, whole: bool) -> list[Ta
                 ),
                 text_columns=3,
                 sections=frozenset(
-                    index
-                    for index, group in enumerate(groups[:-1])
-                    if group != groups[index + 1]
+                    index for index, group in enumerate(groups[:-1]) if group != groups[index + 1]
                 ),
                 notes=()
                 if whole

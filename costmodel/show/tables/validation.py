@@ -69,7 +69,11 @@ def validation_tables(
     backends = sorted({line.backend for line in validation.errors if line.compared}, reverse=True)
     tables = [*_broken(validation, whole=whole)]
     for backend in backends or [USUAL_BACKEND]:
-        tables.append(_summary(validation, backend, development, first=backend == (backends or [USUAL_BACKEND])[0]))
+        tables.append(
+            _summary(
+                validation, backend, development, first=backend == (backends or [USUAL_BACKEND])[0]
+            )
+        )
     tables += [table for backend in backends if (table := _kinds(validation, backend)).rows]
     tables += breakdown_tables(validation.breakdowns, whole=whole)
     tables += pair_tables(validation.pairs, whole=whole)
@@ -142,7 +146,8 @@ def _summary(
     return errors_table(
         f"Measured over predicted{of_backend(backend)}, {cases:,} case{'s' * (cases != 1)}"
         f" of {len(names):,} recording{'s' * (len(names) != 1)}"
-        + f" ({DEVELOPMENT_SET})" * bool(shipped),
+        + f" ({DEVELOPMENT_SET})"
+        * bool(shipped),
         [(label(line), line) for line in shown],
         sections=[len(shown) - len(bounds) - 1] if bounds else [],
         notes=notes,
@@ -153,7 +158,9 @@ def _notes_of_all(validation: Validation) -> Iterator[str]:
     """What predictions stand by: recorded choices, anchors, calibrations."""
     if chosen := validation.chosen_cases:
         yield f"{chosen:,} cases routed by scores: predicted by the choices they recorded."
-    yield from (f"{model}: recording {name}" for name, model in validation.recordings if "#" in model)
+    yield from (
+        f"{model}: recording {name}" for name, model in validation.recordings if "#" in model
+    )
     yield from (f"Anchor {anchor.words}." for anchor in validation.anchors)
     yield from validation.calibrations
 
