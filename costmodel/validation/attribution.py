@@ -38,8 +38,7 @@ PARTS: Mapping[str, tuple[str, str]] = {  # by field: what a reader calls it, an
     ),
     "over_read_s": (
         "padding and over-read",
-        "the bound with the HBM bytes that counters saw and the FLOPs that tensor cores executed,"
-        " less the bound",
+        "the bound of counted HBM bytes and executed tensor FLOPs, less the roofline bound",
     ),
     "launch_s": (
         "launch and latency",
@@ -154,7 +153,7 @@ def total(parts: Sequence[Attribution]) -> Attribution:
 
 
 def case_attribution(case: Case, joined: JoinedCase) -> CaseAttribution:
-    """Where the time of a case's graph goes, by its joined rows and the prediction they stand by."""
+    """Where the time of a case's graph goes, by its joined rows and their prediction."""
     graph = step_figure(case, "time", "graph_s")
     prediction = joined.prediction.prediction
     if prediction is None or graph.value is None:
@@ -307,7 +306,7 @@ def _by_path(column: JoinedColumn | None) -> dict[str | None, float | None]:
 
 
 def _mean(values: Mapping[str | None, float | None], paths: Sequence[str], name: str) -> Figure:
-    """The mean of a counted quantity over some leaves; not known if it is not counted of them all."""
+    """The mean of a counted quantity over some leaves; not known if one of them lacks it."""
     known = [value for path in paths if (value := values.get(path)) is not None]
     if len(known) < len(paths):
         return Figure(value=None, reason=f"{QUANTITIES[name].title}: not measured of these leaves")

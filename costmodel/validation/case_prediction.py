@@ -123,7 +123,7 @@ class CasePrediction:
 
     @cached_property
     def region_s(self) -> dict[str, Number]:
-        """The calibrated kernel time of each region that one kernel spans, by its path: no pauses."""
+        """The calibrated kernel time of each region of several leaves, by its path: no pauses."""
         assert not isinstance(self.times, Unknown)
         return {
             path: self._kernels_s(

@@ -1,7 +1,7 @@
 """How well predictions meet recordings: errors by quantity and operator kind, and the worst rows.
 
 Every joined row is counted once: with both numbers, with one of them, or with neither. Errors are
-those of ratios, measured over predicted, by two measures (`costmodel/recordings/error_measures.py`).
+those of ratios, measured over predicted, by two measures (`recordings/error_measures.py`).
 """
 
 from collections import Counter

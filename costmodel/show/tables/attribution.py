@@ -6,17 +6,17 @@ from costmodel import units
 from costmodel.show.tables.utilisation import QUOTED_CONTEXT, is_quoted
 from costmodel.show.tables.validation_cells import NONE, at, of_backend, percent
 from costmodel.show.text import Table, folded
-from costmodel.validation.attribution import PARTS, Attribution, CaseAttribution, total
+from costmodel.validation.attribution import BETWEEN, PARTS, Attribution, CaseAttribution, total
 from costmodel.validation.error_stats import Origin
 
 PART_NOTES = tuple(f"{name}: {meaning}." for name, meaning in PARTS.values())
-SUM_NOTE = (
-    "The parts sum to the measured time. A negative one took time away: L2 spared traffic, kernels"
-    " overlapped, or the prediction is too long."
+SUM_NOTES = (
+    "The parts sum to the measured time. A negative one took time away: L2 spared traffic, kernels",
+    "overlapped, or the prediction is too long.",
 )
-KINDS_NOTE = (
-    "Each kind against the bounds of its own leaves; they sum to more than the step's bound."
-    " Between kernels: the graph less the leaves' kernels, negative where kernels overlap."
+KINDS_NOTES = (
+    "Each kind against the bounds of its own leaves; they sum to more than the step's bound.",
+    "Between kernels: the graph less the leaves' kernels, negative where kernels overlap.",
 )
 
 
@@ -36,7 +36,7 @@ def attribution_tables(
     chosen = known if whole or not usual else usual
     only = f", uniform, decode at context {QUOTED_CONTEXT:,} and prefill" * (chosen is usual)
     lacking = len(attributions) - len(known)
-    notes = [*PART_NOTES, SUM_NOTE, *_lacks([case for _, case in chosen])]
+    notes = [*PART_NOTES, *SUM_NOTES, *_lacks([case for _, case in chosen])]
     if len(chosen) < len(known):
         notes.append(f"Other cases: {len(known) - len(chosen):,}, which --all lists.")
     if lacking:
@@ -52,8 +52,8 @@ def attribution_tables(
                         kinds.setdefault(kind, []).append(parts)
             if kinds:
                 title = f"Where the time of all {phase} steps goes, by kind{of_backend(backend)}"
-                sums = {kind: total(parts) for kind, parts in kinds.items()}
-                tables.append(parts_table(title, "kind", sums, [KINDS_NOTE]))
+                sums = {kind: total(kinds[kind]) for kind in sorted(kinds, key=_last)}
+                tables.append(parts_table(title, "kind", sums, KINDS_NOTES))
     return tables
 
 
@@ -74,6 +74,11 @@ def parts_table(
         ),
         notes=tuple(notes),
     )
+
+
+def _last(kind: str) -> tuple[bool, str]:
+    """Kinds in order, what is between kernels last."""
+    return kind == BETWEEN, kind
 
 
 def signed(seconds: float) -> str:

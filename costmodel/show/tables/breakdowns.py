@@ -18,13 +18,13 @@ from costmodel.validation.pairs import (
 
 QUOTED = "graph_s"  # the quantity that is shown unless all are wanted
 WORDS = {"new_tokens": "new tokens"}
-PAIRS_NOTE = (
-    "n: equal workloads of a memory model and an MoE of about as many parameters, by the same"
-    f" backend. Clear: the measured gap is above {100 * (CLEAR - 1):.0f} %."
+PAIRS_NOTES = (
+    "n: equal workloads of a memory model and an MoE of about as many parameters, by one backend.",
+    f"Clear: the measured gap is above {100 * (CLEAR - 1):.0f} %.",
 )
-CROSSOVERS_NOTE = (
-    "The faster model changes between two batches that were measured; predicted: at the same"
-    " batches. MoE first in a pair."
+CROSSOVERS_NOTES = (
+    "The faster model changes between two batches that were measured. Predicted: at these batches.",
+    "met: measured crossovers that are predicted. false: predicted ones that were not measured.",
 )
 
 
@@ -76,7 +76,7 @@ def pair_tables(points: Sequence[PairPoint], *, whole: bool) -> list[Table]:
     if scores:
         tables.append(
             Table(
-                title="Memory layer against MoE: how often the predicted winner is the measured one",
+                title="Memory layer against MoE: is the predicted winner the measured one?",
                 headers=(
                     *("quantity", "phase", "backend", "n", "right", "clear\ngaps", "right"),
                     "MAPE of\nthe ratio",
@@ -91,7 +91,7 @@ def pair_tables(points: Sequence[PairPoint], *, whole: bool) -> list[Table]:
                     for score in scores
                 ),
                 text_columns=3,
-                notes=(PAIRS_NOTE,),
+                notes=PAIRS_NOTES,
             )
         )
     series = list(crossovers(points))
@@ -101,7 +101,16 @@ def pair_tables(points: Sequence[PairPoint], *, whole: bool) -> list[Table]:
         tables.append(
             Table(
                 title="Batches between which the faster model of a pair changes, decode",
-                headers=("pair", "backend", "context", "routing", "measured", "predicted", "met"),
+                headers=(
+                    "pair",
+                    "backend",
+                    "context",
+                    "routing",
+                    "measured",
+                    "predicted",
+                    "met",
+                    "false",
+                ),
                 rows=tuple(
                     (
                         f"{one.moe} / {one.memory}",
@@ -110,13 +119,13 @@ def pair_tables(points: Sequence[PairPoint], *, whole: bool) -> list[Table]:
                         one.routing,
                         _intervals(one.measured),
                         "not predicted" if one.predicted is None else _intervals(one.predicted),
-                        NONE if one.predicted is None else _met(one),
+                        *_scores(one),
                     )
                     for one in shown
                 ),
-                text_columns=7,
+                text_columns=6,
                 notes=(
-                    CROSSOVERS_NOTE,
+                    *CROSSOVERS_NOTES,
                     *([f"Neither measured nor predicted: {left_out:,} series."] * bool(left_out)),
                 ),
             )
@@ -132,7 +141,8 @@ def _intervals(intervals: Sequence[Interval]) -> str:
     return ", ".join(f"{low:,} to {high:,}" for low, high in intervals) or "none"
 
 
-def _met(series: CrossoverSeries) -> str:
-    """`1 of 2`, and how many crossovers are predicted that were not measured."""
-    met = f"{series.met} of {len(series.measured)}"
-    return f"{met}, {series.invented} not measured" if series.invented else met
+def _scores(series: CrossoverSeries) -> tuple[str, str]:
+    """Measured crossovers that are predicted, of how many, and predicted ones not measured."""
+    if series.predicted is None:
+        return NONE, NONE
+    return f"{series.met} of {len(series.measured)}", f"{series.invented}"

@@ -6,6 +6,7 @@ them too.
 
 from collections.abc import Container, Iterator, Sequence
 from math import log1p
+from textwrap import wrap
 
 from costmodel.recordings.error_measures import (
     DEVELOPMENT_SET,
@@ -22,6 +23,7 @@ from costmodel.show.tables.uncompared import uncompared_table, whole_tables
 from costmodel.show.tables.utilisation import utilisation_table
 from costmodel.show.tables.validation_cells import (
     USUAL_BACKEND,
+    WIDTH,
     amount,
     at,
     errors_table,
@@ -50,9 +52,9 @@ NOTES = (
         " routing is uniform unless named."
     ),
 )
-KINDS_NOTE = (
-    "n: operators of cases; the layers of one operator count once. MAPE by time: each weighted by"
-    " its measured time in all layers."
+KINDS_NOTES = (
+    "n: operators of cases; the layers of one operator count once.",
+    "MAPE by time: each weighted by its measured time in all layers.",
 )
 BOUND_NOTE = (
     "compulsory (each byte once; prefill reads tiles again), bound: no error is stated over them."
@@ -68,12 +70,10 @@ def validation_tables(
     """
     backends = sorted({line.backend for line in validation.errors if line.compared}, reverse=True)
     tables = [*_broken(validation, whole=whole)]
-    for backend in backends or [USUAL_BACKEND]:
-        tables.append(
-            _summary(
-                validation, backend, development, first=backend == (backends or [USUAL_BACKEND])[0]
-            )
-        )
+    tables += [
+        _summary(validation, backend, development, first=index == 0)
+        for index, backend in enumerate(backends or [USUAL_BACKEND])
+    ]
     tables += [table for backend in backends if (table := _kinds(validation, backend)).rows]
     tables += breakdown_tables(validation.breakdowns, whole=whole)
     tables += pair_tables(validation.pairs, whole=whole)
@@ -142,7 +142,7 @@ def _summary(
     cases, names = len(origins), {origin.recording for origin in origins}
     shipped = names and all(name in development for name in names)
     if first and shipped:
-        notes.insert(0, f"The {DEVELOPMENT_SET}: {DEVELOPMENT_SET_MEANS}.")
+        notes[:0] = wrap(f"The {DEVELOPMENT_SET}: {DEVELOPMENT_SET_MEANS}.", WIDTH)
     return errors_table(
         f"Measured over predicted{of_backend(backend)}, {cases:,} case{'s' * (cases != 1)}"
         f" of {len(names):,} recording{'s' * (len(names) != 1)}"
@@ -178,7 +178,7 @@ def _kinds(validation: Validation, backend: str) -> Table:
         [(line.level, line) for line in kinds],
         header="kind",
         leaves=True,
-        notes=() if bound else (KINDS_NOTE,),
+        notes=() if bound else KINDS_NOTES,
     )
 
 
