@@ -243,10 +243,11 @@ def test_a_calibration_puts_predictions_where_floors_stood(tmp_path: Path) -> No
     assert numbers(rows["time", "graph_s", None]) == (time.graph_s, 1e-3, PREDICTED)
     assert numbers(rows["time", "eager_s", None]) == (time.eager_s, 2e-3, PREDICTED)
     assert numbers(rows["energy", "energy_j", None]) == (time.energy_j, 0.1, PREDICTED)
-    # The head is the last operator: a product [1, 8] x [11, 8] and its launch of 1 us
+    # The head is the last operator: a product [1, 8] x [11, 8] and its launch of 1 us. Its kernel
+    # takes that less the pause of the launch
     head = time.operators[-1].seconds
     assert head > 1e-6
-    assert numbers(rows["trace", "kernel_s", "lm_head"]) == (head, 2e-6, PREDICTED)
+    assert numbers(rows["trace", "kernel_s", "lm_head"]) == (head - 0.31e-6, 2e-6, PREDICTED)
 
 
 KNOWN = leaf_paths(MOE)
