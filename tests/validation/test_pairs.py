@@ -16,8 +16,7 @@ from costmodel.validation.pairs import (
 )
 from costmodel.validation.validate import validate
 from tests.committed import recording as committed
-from tests.recording_values import case, recording, run, workload
-from tests.steps import tiny_model
+from tests.recording_values import case, leaf_paths, recording, run, workload
 from tests.validation.tiny import DENSE, MOE
 
 BATCHES = (1, 4, 16, 64)
@@ -131,38 +130,23 @@ def test_errors_by_batch_and_model_are_those_of_their_steps() -> None:
 
 
 def test_layers_of_one_operator_are_one_pair_weighted_by_their_time() -> None:
-    """Three norms before attention: 1, 2 and 3 us; one final norm of 2 us."""
-    model = tiny_model()
-    from tests.recording_values import leaf_paths
-
-    paths = leaf_paths(model)
-    seen = {f"layers.{layer}.attention_norm": (1 + layer) * 1e-6 for layer in range(3)}
-    seen["final_norm"] = 2e-6
-    made = recording(model, case(trace=run(operators={"kernel_s": [seen.get(p) for p in paths]})))
+    """Norms before attention, whose first is an operator of its own: 1 us; 2 and 4 us."""
+    paths = leaf_paths(DENSE)
+    seen = {f"layers.{layer}.attention_norm": 2.0**layer * 1e-6 for layer in range(3)}
+    column = [seen.get(path) for path in paths]
+    made = recording(DENSE, case(trace=run(operators={"kernel_s": column})))
     validation = validate([("a", made)], Gpus())
-    (norms,) = [
+    (norms,) = (
         line
         for line in validation.errors_by_kind
         if (line.quantity, line.level) == ("kernel_s", "norm")
-    ]
-    (_, column), *_ = [
-        each for each in validation.columns["kernel_s", "trace"] if not each[1].of_step
-    ]
-    of_path = dict(zip(column.leaves.paths, column.counterparts, strict=True))
-    predicted = {path: float(of_path[path].value or 0) for path in seen}
-    assert norms.compared == 4
-    groups: dict[float, list[float]] = {}
-    for path, seconds in seen.items():
-        groups.setdefault(predicted[path], []).append(seconds)
-    first = predicted["layers.0.attention_norm"]  # has no residual to add
-    assert norms.pairs >= 2
-    ratios = [(2e-6 / predicted["final_norm"], 2e-6)]
-    if predicted["layers.1.attention_norm"] == first and norms.pairs == 2:
-        ratios.append((2e-6 / first, 6e-6))
-    else:
-        ratios += [(1e-6 / first, 1e-6)]
-        ratios += [(2.5e-6 / predicted["layers.1.attention_norm"], 5e-6)]
-    weights = sum(weight for _, weight in ratios)
-    by_hand = sum(weight * abs(1 / ratio - 1) for ratio, weight in ratios) / weights
-    assert norms.weighted_mape == pytest.approx(by_hand)
-    assert norms.mape == pytest.approx(sum(abs(1 / r - 1) for r, _ in ratios) / len(ratios))
+    )
+    leaves = next(one for _, one in validation.columns["kernel_s", "trace"] if not one.of_step)
+    counterparts = dict(zip(leaves.leaves.paths, leaves.counterparts, strict=True))
+    first, others = (
+        float(counterparts[f"layers.{layer}.attention_norm"].value or 0) for layer in (0, 1)
+    )
+    assert (norms.compared, norms.pairs) == (3, 2)
+    off = abs(first / 1e-6 - 1), abs(others / 3e-6 - 1)  # the mean of 2 and 4 is 3
+    assert norms.mape == pytest.approx(sum(off) / 2)
+    assert norms.weighted_mape == pytest.approx((1 * off[0] + 6 * off[1]) / 7)

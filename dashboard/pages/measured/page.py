@@ -25,6 +25,7 @@ from dashboard.app.widgets import (
     plain,
     prose,
     table,
+    text_table,
 )
 from dashboard.pages.measured import accesses, ratios, tables, waterfall
 from dashboard.pages.measured.cards import achieved_rows, measured_cards
@@ -100,14 +101,21 @@ def draw_chart(case: ComparedCase, quantity: str | None, place: DeltaGenerator) 
         **linked("rec_chart", one_of(CHARTS), instead=CHARTS[0]),
     )
     if kind == "waterfall":
-        bars = waterfall.bars(waterfall.levels(case.case, case.side))
+        parts = case.attribution
+        if parts.step is None:
+            st.info(plain(f"Where the time goes is not known: {parts.reason}"))
+            return
+        bars = waterfall.bars(parts.step)
         chart(waterfall.chart(bars), alt=waterfall.in_words(bars), key="rec_waterfall")
+        st.markdown(plain(waterfall.sentence(parts.step)))
         st.table(
             [{name: plain(cell) for name, cell in row.items()} for row in waterfall.rows(bars)],
             hide_index=True,
-            alt="Each bar of the waterfall, and the time at its end",
+            alt="Each bar of the waterfall, its share of the measured time and what it is",
         )
-        st.caption(waterfall.NOTE)
+        st.caption(plain(" ".join([waterfall.NOTE, *(f"{note}." for note in parts.step.notes)])))
+        if parts.by_kind:
+            text_table(waterfall.kinds(parts), key="rec_kinds")
         return
     if kind == "accesses":
         layers = accesses.layers(case.case)
