@@ -41,7 +41,7 @@ class Errors:
     mape: float
 
 
-def mape(ratios: ArrayLike, weights: ArrayLike | None = None) -> float:
+def mape(ratios: ArrayLike, weights: Sequence[float] | None = None) -> float:
     """Mean absolute percentage error, mean |predicted / measured - 1|, as a share.
 
     A prediction that is too short is at most 100 % off by it, one that is too long has no limit.

@@ -216,11 +216,10 @@ def _leaves_by_kind(joined: JoinedCase, prediction: Prediction) -> dict[str, lis
     if kernels is None:
         return by_kind
     counted = {
-        name: _by_path(_column(joined, name, run))
-        for name, run in (
-            ("launches", "trace"), ("hbm_read_bytes", "counters"), ("flops_tensor", "counters"),
-        )
-    }  # fmt: skip
+        "launches": _by_path(_column(joined, "launches", "trace")),
+        "hbm_read_bytes": _by_path(_column(joined, "hbm_read_bytes", "counters")),
+        "flops_tensor": _by_path(_column(joined, "flops_tensor", "counters")),
+    }
     ceilings, leaves = prediction.ceilings, kernels.leaves
     for rows in leaves.alike:
         measured = {row: value for row in rows if (value := kernels.measured[row]) is not None}

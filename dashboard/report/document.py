@@ -235,7 +235,8 @@ class Report:
         if len(set(steps)) != len(steps):
             raise InputError("steps: hold a step twice")
         of_lines = [line.model for line in self.comparison.lines] if self.comparison else []
-        of_lines += [line.model for line in (*self.measured, *self.attributions)]
+        of_lines += [line.model for line in self.measured]
+        of_lines += [line.model for line in self.attributions]
         for name in (*(name for name, _, _ in steps), *of_lines):
             if name not in names:
                 raise InputError(f"model={shown(name)}: is not one of inputs.models")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from costmodel.recordings.measured import Spread
 from costmodel.recordings.recording import Recording
 from costmodel.validation.attribution import (
     BETWEEN,
