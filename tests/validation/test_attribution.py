@@ -144,6 +144,7 @@ def test_parts_of_recorded_steps_and_kinds_sum_to_the_measured_time_exactly(name
                 found.step.residual_s + _bounds_apart(found), abs=1e-12
             )
         time = each.runs["time"].step["graph_s"]
+        assert isinstance(time, Spread)
         assert found.step.measured_s == pytest.approx(time.median, abs=2.0**-51)
         sums += 1
     assert sums > 10
