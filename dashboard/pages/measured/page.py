@@ -25,7 +25,6 @@ from dashboard.app.widgets import (
     plain,
     prose,
     table,
-    text_table,
 )
 from dashboard.pages.measured import accesses, ratios, tables, waterfall
 from dashboard.pages.measured.cards import achieved_rows, measured_cards
@@ -115,7 +114,9 @@ def draw_chart(case: ComparedCase, quantity: str | None, place: DeltaGenerator) 
         )
         st.caption(plain(" ".join([waterfall.NOTE, *(f"{note}." for note in parts.step.notes)])))
         if parts.by_kind:
-            text_table(waterfall.kinds(parts), key="rec_kinds")
+            st.subheader("The same by kind of operator")
+            prose(waterfall.kinds(parts), alt="Each kind's time, and the share of each part in it")
+            st.caption(" ".join(waterfall.KINDS_NOTES))
         return
     if kind == "accesses":
         layers = accesses.layers(case.case)

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from costmodel import units
 from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
-from costmodel.show.tables.attribution import KINDS_NOTES, SUM_NOTES, parts_table, signed
-from costmodel.show.text import Table
+from costmodel.show.tables.attribution import SUM_NOTES, parts_table, signed
+from costmodel.show.text import capitalised
 from costmodel.validation.attribution import PARTS, Attribution, CaseAttribution
 from dashboard.app.figures import HATCH, MEASURED, PALETTE, PREDICTED, framed
 
@@ -86,9 +86,11 @@ def rows(bars: tuple[Bar, ...]) -> list[dict[str, str]]:
     ]
 
 
-def kinds(case: CaseAttribution) -> Table:
-    """The parts of the kernels' time by kind of operator."""
-    return parts_table("By kind of operator", "kind", case.by_kind, KINDS_NOTES)
+def kinds(case: CaseAttribution) -> list[dict[str, str]]:
+    """The parts of the kernels' time by kind of operator, as rows of a table."""
+    table = parts_table("", "kind of operator", case.by_kind)
+    heads = [capitalised(" ".join(head.split())) for head in table.headers]
+    return [dict(zip(heads, row, strict=True)) for row in table.rows]
 
 
 def in_words(bars: tuple[Bar, ...]) -> str:
