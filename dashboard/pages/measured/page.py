@@ -116,7 +116,7 @@ def draw_chart(case: ComparedCase, quantity: str | None, place: DeltaGenerator) 
         if parts.by_kind:
             st.subheader("The same by kind of operator")
             prose(waterfall.kinds(parts), alt="Each kind's time, and the share of each part in it")
-            st.caption(" ".join(waterfall.KINDS_NOTES))
+            st.caption(plain(waterfall.KINDS_NOTE))
         return
     if kind == "accesses":
         layers = accesses.layers(case.case)

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from costmodel import units
 from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
-from costmodel.show.tables.attribution import SUM_NOTES, parts_table, signed
+from costmodel.show.tables.attribution import KINDS_NOTES, SUM_NOTES, parts_table, signed
 from costmodel.show.text import capitalised
 from costmodel.validation.attribution import PARTS, Attribution, CaseAttribution
 from dashboard.app.figures import HATCH, MEASURED, PALETTE, PREDICTED, framed
@@ -18,6 +18,7 @@ from dashboard.app.figures import HATCH, MEASURED, PALETTE, PREDICTED, framed
 GRAPH = "measured as a CUDA graph"
 LESS = "\\"  # the hatch of a cause that takes time away
 MS = 1e3  # milliseconds in a second
+KINDS_NOTE = " ".join(KINDS_NOTES)
 LABEL = 16  # characters of a line under a bar
 NOTE = (
     f"{' '.join(SUM_NOTES)} HBM bytes, kernel times and the time of the graph are measured in"
@@ -89,7 +90,8 @@ def rows(bars: tuple[Bar, ...]) -> list[dict[str, str]]:
 def kinds(case: CaseAttribution) -> list[dict[str, str]]:
     """The parts of the kernels' time by kind of operator, as rows of a table."""
     table = parts_table("", "kind of operator", case.by_kind)
-    heads = [capitalised(" ".join(head.split())) for head in table.headers]
+    names = ("kind of operator", "measured", *(name for name, _ in PARTS.values()))
+    heads = [capitalised(name) for name in names]
     return [dict(zip(heads, row, strict=True)) for row in table.rows]
 
 
