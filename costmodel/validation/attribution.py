@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
+from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import far_bytes
 from costmodel.recordings.quantities import QUANTITIES, RunName
 from costmodel.recordings.recording import Case
@@ -33,7 +34,7 @@ from costmodel.validation.utilisation import NO_DATASHEET, Figure, moved_bytes, 
 BETWEEN = "between kernels"  # in place of the kind of an operator
 PARTS: Mapping[str, tuple[str, str]] = {  # by field: what a reader calls it, and what it is
     "bound_s": (
-        "roofline bound",
+        STEP_QUANTITIES["time.floor_s"].label,
         "the longer of compulsory bytes / datasheet bandwidth and model FLOPs / dense peak",
     ),
     "over_read_s": (
