@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from costmodel.inputs.workload import Phase
+from costmodel.recordings.error_measures import Errors, errors_of
 from costmodel.recordings.quantities import RunName
 from costmodel.validation.repeatability import quantity_changes
-from docs.error_measures import Errors, errors_of
 from docs.recorded import MeasuredCase, decode, prefill, ratio, recorded
 from docs.repeatability import committed
 from docs.tables import BATCHES, DENSE, LARGE, PROMPTS, SMALL, counts_equal

@@ -1,11 +1,12 @@
 """The tables of docs/ that recordings fill, each a function of the same name as its block."""
 
 from collections.abc import Callable, Sequence
-from statistics import median
+from statistics import fmean, median
 
 from benchmarks.state_traffic import RECORDING, state_traffic
+from costmodel.recordings.error_measures import LOG_ERROR, MAPE, Errors, errors_of, mape
 from costmodel.recordings.recording import load_recording
-from docs.error_measures import Errors, errors_of
+from costmodel.validation.validate import leaf_name
 from docs.markdown import markdown
 from docs.recorded import (
     MeasuredCase,
@@ -154,17 +155,31 @@ def errors() -> str:
                 if label.startswith(phase) and case.step[quantity].measured is not None
             ]
             rows.append((f"`{quantity}`", phase, *_error_cells(errors_of(ratios))))
-    return markdown(("step", "phase", "cases", "median", "error", "least", "most"), rows, text=2)
+    head = ("step", "phase", "cases", "median", MAPE, LOG_ERROR, "least", "most")
+    return markdown(head, rows, text=2)
 
 
 def kinds() -> str:
-    """Measured over predicted kernel time of leaves, by kind of operator."""
-    by_kind: dict[str, list[float]] = {}
-    for row in recorded().rows():
-        if row.quantity == "kernel_s" and row.kind is not None:
-            by_kind.setdefault(row.kind, []).append(ratio(row))
-    rows = [(kind, *_error_cells(errors_of(ratios))) for kind, ratios in sorted(by_kind.items())]
-    return markdown(("leaves of kind", "leaves", "median", "error", "least", "most"), rows)
+    """Measured over predicted kernel time of operators by kind, the layers of one together."""
+    by_kind: dict[str, list[tuple[float, float]]] = {}
+    kind_of: dict[str, str] = {}
+    for case in recorded().cases.values():
+        operators: dict[tuple[str, float], list[float]] = {}
+        for row in case.leaves:
+            if row.quantity == "kernel_s" and row.kind is not None:
+                key = leaf_name(row.path or ""), predicted(row)
+                operators.setdefault(key, []).append(measured(row))
+                kind_of[key[0]] = row.kind
+        for (leaf, seconds), layers in operators.items():
+            pair = fmean(layers) / seconds, sum(layers)
+            by_kind.setdefault(kind_of[leaf], []).append(pair)
+    rows = []
+    for kind, pairs in sorted(by_kind.items()):
+        ratios, weights = zip(*pairs, strict=True)
+        count, middle, mean, *rest = _error_cells(errors_of(ratios))
+        rows.append((kind, count, middle, mean, f"{100 * mape(ratios, weights):.1f} %", *rest))
+    head = ("kind", "operators", "median", MAPE, "MAPE by time", LOG_ERROR, "least", "most")
+    return markdown(head, rows)
 
 
 def pairs() -> str:
@@ -246,6 +261,7 @@ def _error_cells(error: Errors) -> tuple[str, ...]:
     return (
         f"{error.count:,}",
         f"{error.median:.2f}",
+        f"{100 * error.mape:.1f} %",
         f"{100 * error.log_error:.1f} %",
         f"{error.least:.2f}",
         f"{error.most:.2f}",

@@ -17,7 +17,7 @@ from costmodel.inputs.hf.fields import ignored_keys
 MAX_ROWS = 20  # of a quantity in JSON
 MAX_RECORDINGS = 256
 
-EPILOG = "Example: sparsecost validate h200-olmoe-1b-7b --csv rows.csv"
+EPILOG = "Example: sparsecost validate h200-olmoe-1b-7b --attribution"
 
 
 def validate(
@@ -43,12 +43,21 @@ def validate(
     everything: Annotated[
         bool, typer.Option("--all", help="List every line, case and row, not the worst alone.")
     ] = False,
+    attribution: Annotated[
+        bool,
+        typer.Option(
+            "--attribution",
+            help="Also say where the measured time goes: bound, padding and over-read, launches,"
+            " kernel inefficiency, residual.",
+        ),
+    ] = False,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
     force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """What recordings measured beside what is predicted: errors, worst rows, failed checks."""
+    from costmodel.recordings.folders import SHIPPED
     from costmodel.recordings.recording import load_recording
     from costmodel.show.export import with_ignored_keys
     from costmodel.show.tables.validation import validation_tables
@@ -62,10 +71,11 @@ def validate(
         raise InputError(f"recordings={len(paths)}: at most {MAX_RECORDINGS} are read at once")
     with _without_collector():
         loaded = [(name, load_recording(path)) for name, path in paths]
-        validation = compare(loaded, Gpus(calibration))
+        validation = compare(loaded, Gpus(calibration), attribution=attribution)
     models = {name: recording.model for name, recording in loaded}
     for name, model in models.items():
         tell_ignored_keys(name, model)
+    development = {name for name, path in paths if path.parent == SHIPPED}
     max_rows = None if everything else MAX_ROWS
     print_output(
         as_json=as_json,
@@ -73,10 +83,11 @@ def validate(
         csv=file,
         data=lambda: {
             **validation_json(validation, max_rows),
+            "development_set": sorted(development),
             "ignored_keys": {name: ignored_keys(model.notes) for name, model in models.items()},
         },
         records=lambda: with_ignored_keys(validation_records(validation), models, "recording"),
-        tables=lambda: validation_tables(validation, whole=everything),
+        tables=lambda: validation_tables(validation, whole=everything, development=development),
         indent=None,
     )
 

@@ -122,7 +122,7 @@ QUANTITIES: dict[str, Quantity] = {
             unit="s",
             runs=("trace",),
             levels=OF_BOTH,
-            counterpart="time of the kernels",
+            counterpart="time of the kernels, without the pauses between them",
         ),
         # measured on a CPU: operands and results of unfused operations, by their shapes
         Quantity(
@@ -216,7 +216,7 @@ QUANTITIES: dict[str, Quantity] = {
             unit="j",
             runs=("energy",),
             levels=OF_STEP,
-            counterpart="energy of the step",
+            counterpart="energy of the step, over its time as a CUDA graph",
         ),
         Quantity(
             name="power_w",

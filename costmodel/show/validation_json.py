@@ -6,7 +6,9 @@ from typing import Any
 
 import costmodel
 from costmodel.recordings.quantities import QUANTITIES
+from costmodel.validation.breakdowns import Breakdown
 from costmodel.validation.error_stats import Entry, ErrorLine
+from costmodel.validation.pairs import PairPoint, crossovers, winner_scores
 from costmodel.validation.utilisation import Figure
 from costmodel.validation.validate import CaseUtilisation, Validation, worst_first
 
@@ -33,6 +35,14 @@ def validation_json(validation: Validation, most: int | None) -> dict[str, Any]:
         ],
         "errors": [_error(line) for line in validation.errors],
         "errors_by_kind": [_error(line) for line in validation.errors_by_kind],
+        "breakdowns": [_breakdown(one) for one in validation.breakdowns],
+        "winners": [asdict(score) for score in winner_scores(validation.pairs)],
+        "crossovers": [
+            {**asdict(series), "met": series.met, "not_measured": series.invented}
+            for series in crossovers(validation.pairs)
+        ],
+        "pairs": [_pair(point) for point in validation.pairs],
+        **({"attribution": attribution} if (attribution := _attribution(validation)) else {}),
         "achieved": [_figures(case) for case in validation.utilisations],
         "lacking_runs": [
             {"run": run, "reason": reason, "cases": count}
@@ -79,6 +89,46 @@ def _error(line: ErrorLine) -> dict[str, Any]:
     }
     worst = line.worst and entry_record(line.worst)
     return {**numbers, "exact": QUANTITIES[line.quantity].exact, "worst": worst}
+
+
+def _breakdown(one: Breakdown) -> dict[str, Any]:
+    return {
+        "quantity": one.quantity,
+        "backend": one.backend,
+        "phase": one.phase,
+        "by": one.by,
+        "value": one.value,
+        **asdict(one.errors),
+    }
+
+
+def _pair(point: PairPoint) -> dict[str, Any]:
+    return {
+        "quantity": point.quantity,
+        "backend": point.backend,
+        "moe": point.moe,
+        "memory": point.memory,
+        "case": point.workload.label,
+        "measured": point.measured,
+        "predicted": point.predicted,
+        "clear": point.clear,
+        "right": None if point.predicted is None else point.right,
+    }
+
+
+def _attribution(validation: Validation) -> list[dict[str, Any]]:
+    """Where the time of each case goes; seconds, which sum to `measured_s` exactly."""
+    return [
+        {
+            "recording": origin.recording,
+            "case": origin.case,
+            "backend": origin.backend,
+            "step": None if case.step is None else asdict(case.step),
+            "by_kind": {kind: asdict(parts) for kind, parts in case.by_kind.items()},
+            "reason": case.reason or None,
+        }
+        for origin, case in validation.attributions
+    ]
 
 
 def _figures(case: CaseUtilisation) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RUNS
 from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.machines import machine_of
+from costmodel.validation.pauses import without_pauses
 from costmodel.validation.recorded_routing import recorded_routing, selectors_by_module
 from costmodel.validation.required_work import OperatorWork, operator_works
 
@@ -91,7 +92,7 @@ class CasePrediction:
     def by_kernels_of(self, backend: "Backend") -> "CasePrediction":
         """The same step by the kernels of another backend: launches and times differ, no costs."""
         other = copy(self)
-        for name in ("operator_s", "region_s"):
+        for name in ("operator_s", "region_s", "graph_energy_j"):
             other.__dict__.pop(name, None)
         other.workload = replace(self.workload, backend=backend)
         other.kernels = self.costs.kernels(backend)
@@ -107,20 +108,61 @@ class CasePrediction:
 
     @cached_property
     def operator_s(self) -> dict[str, Number]:
-        """The calibrated time of one layer of each operator, by the operator's path."""
+        """The calibrated kernel time of one layer of each operator, by its path: no pauses."""
         assert not isinstance(self.times, Unknown)
+        assert self.prediction is not None
         pairs = zip(self.costs.operators, self.times.operators, strict=True)
-        return {operator.path: time.seconds for operator, time in pairs}
+        return {
+            operator.path: self._kernels_s(
+                time.seconds,
+                self.kernels.operator_launches(operator),
+                self.prediction.operator_floor_s(operator),
+            )
+            for operator, time in pairs
+        }
 
     @cached_property
     def region_s(self) -> dict[str, Number]:
-        """The calibrated time of each region that one kernel of the backend spans, by its path."""
+        """The calibrated kernel time of each region of several leaves, by its path: no pauses."""
         assert not isinstance(self.times, Unknown)
         return {
-            path: time.seconds
+            path: self._kernels_s(
+                time.seconds,
+                sum(kernel.launches for kernel in self.kernels.kernels(time.region)),
+                0,
+            )
             for time in self.times.regions
             for path in expanded_paths(time.region.path)
         }
+
+    @property
+    def kernel_s(self) -> Number:
+        """The calibrated time of the step's kernels, without the pauses of its graph."""
+        assert not isinstance(self.times, Unknown)
+        assert self.prediction is not None
+        launches = self.kernels.step_launches(self.costs.operators)
+        return self._kernels_s(self.times.graph_s, launches, self.prediction.floor_s)
+
+    def _kernels_s(self, graph_s: Number, launches: Number | None, floor_s: Number) -> Number:
+        return without_pauses(graph_s, launches, self.workload.backend, floor_s)
+
+    @cached_property
+    def graph_energy_j(self) -> Number | Unknown:
+        """The energy of a step that takes the time of its graph, which is what is measured.
+
+        A prefill is predicted over its eager time; it is priced here as a decode step is, over the
+        time of its graph.
+        """
+        times, prediction = self.times, self.prediction
+        if isinstance(times, Unknown) or prediction is None:
+            return Unknown(reason=NO_HARDWARE if isinstance(times, StepTime) else times.reason)
+        if times.predicted_s != times.graph_s:
+            gpu = Gpu(hardware=prediction.hardware, calibration=prediction.calibration)
+            as_graph = replace(self.workload, phase="decode", new_tokens=1)
+            costs = self.costs
+            times = gpu.time(costs.operators, costs.totals, as_graph, costs.step)
+            assert not isinstance(times, Unknown)
+        return times.energy_j
 
     @cached_property
     def counted_flops(self) -> dict[str, Number]:

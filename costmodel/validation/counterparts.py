@@ -125,12 +125,14 @@ def _tensor_core_flops(operator: Operator) -> Number:
     return flops_of(operator, "matmul", "attention")
 
 
-def _step_s(of_step: Callable[[StepTime], Number]) -> Callable[[CasePrediction], Counterpart]:
+def _step_s(
+    of_step: Callable[[CasePrediction, StepTime], Number],
+) -> Callable[[CasePrediction], Counterpart]:
     """The counterpart of a time of the step: the calibrated time, or else the roofline bound."""
 
     def counterpart(case: CasePrediction) -> Counterpart:
         if not isinstance(case.times, Unknown):
-            return _by_choices(of_step(case.times), PREDICTED)
+            return _by_choices(of_step(case, case.times), PREDICTED)
         if case.prediction is None:
             return _none(NO_HARDWARE)
         return _by_choices(case.prediction.floor_s, ROOFLINE)
@@ -139,7 +141,7 @@ def _step_s(of_step: Callable[[StepTime], Number]) -> Callable[[CasePrediction],
 
 
 def _operator_s(case: CasePrediction, operator: Operator) -> Counterpart:
-    """Of the time of one leaf: its time within a CUDA graph, or else its roofline bound."""
+    """Of the kernels of one leaf: their time without pauses, or else the leaf's roofline bound."""
     if not isinstance(case.times, Unknown):
         return _by_choices(case.operator_s[operator.path], PREDICTED)
     if case.prediction is None:
@@ -149,11 +151,10 @@ def _operator_s(case: CasePrediction, operator: Operator) -> Counterpart:
 
 
 def _energy_j(case: CasePrediction) -> Counterpart:
-    if isinstance(case.times, Unknown):
-        return _none(case.times.reason)
-    if isinstance(case.times.energy_j, Unknown):
-        return _none(case.times.energy_j.reason)
-    return _by_choices(case.times.energy_j, PREDICTED)
+    energy_j = case.graph_energy_j
+    if isinstance(energy_j, Unknown):
+        return _none(energy_j.reason)
+    return _by_choices(energy_j, PREDICTED)
 
 
 def _memory_bytes(
@@ -188,9 +189,9 @@ STEP_COUNTERPARTS: dict[str, Callable[[CasePrediction], Counterpart]] = {
     "host_read_bytes": lambda case: _by_choices(case.step_total(_host_bytes), COMPULSORY),
     "hbm_bytes": lambda case: _by_choices(case.costs.totals.compulsory_bytes, COMPULSORY),
     "logical_bytes": lambda case: _by_choices(case.step_total(_unfused_bytes), UNFUSED),
-    "graph_s": _step_s(lambda times: times.graph_s),
-    "eager_s": _step_s(lambda times: times.eager_s),
-    "kernel_s": _step_s(lambda times: times.graph_s),
+    "graph_s": _step_s(lambda _, times: times.graph_s),
+    "eager_s": _step_s(lambda _, times: times.eager_s),
+    "kernel_s": _step_s(lambda case, _: case.kernel_s),
     "energy_j": _energy_j,
 }
 OPERATOR_COUNTERPARTS: dict[str, Callable[[CasePrediction, Operator], Counterpart]] = {

@@ -14,6 +14,7 @@ import numpy as np
 
 from costmodel.layers.numbers import Number
 from costmodel.recordings.case_workload import CaseWorkload
+from costmodel.recordings.error_measures import log_error, mape
 from costmodel.recordings.quantities import RunName
 from costmodel.validation.counterparts import BOUND_BASES
 from costmodel.validation.joined import (
@@ -94,6 +95,10 @@ class Group(NamedTuple):
 class ErrorLine:
     """How well one quantity is predicted, at one level and in one phase.
 
+    Statistics are of pairs: a measured and a predicted number of one step; or, of leaves, of one
+    operator in one case, its layers being one pair (the mean of their ratios), since they have one
+    prediction.
+
     Attributes:
         level: `step`, or `leaf` for all leaves, or an operator kind.
         phase: `decode`, `prefill`, or `both` of a quantity that does not differ between them.
@@ -102,10 +107,14 @@ class ErrorLine:
         compared: rows with both numbers. Of them `equal` are equal to the unit, `no_ratio` have a
             0 on one side alone, and `by_recorded_choices` are predicted by what the run chose.
         measured_only, predicted_only, neither: rows that lack one number, or both.
+        pairs: with a ratio; what the statistics below are of.
         median_ratio, low_ratio, high_ratio: median, 10th and 90th percentile of measured over
             predicted.
-        error: exp(mean of |ln ratio|) - 1: 0.1 is 10 % off, up or down. None of a bound, which
+        error: the log error (`recordings.error_measures.log_error`). None of a bound, which
             measured numbers are not expected to equal.
+        mape: mean |predicted / measured - 1| (`recordings.error_measures.mape`). None of a bound.
+        weighted_mape: the same, each pair weighted by what was measured of it, all layers together:
+            of kernel times, by time. None of a bound.
         worst: the row whose numbers are farthest apart.
     """
 
@@ -122,10 +131,13 @@ class ErrorLine:
     measured_only: int
     predicted_only: int
     neither: int
+    pairs: int
     median_ratio: float | None
     low_ratio: float | None
     high_ratio: float | None
     error: float | None
+    mape: float | None
+    weighted_mape: float | None
     worst: Entry | None
 
     @property
@@ -154,14 +166,15 @@ class ErrorStats:
     def __init__(self) -> None:
         self.compared = self.equal = self.no_ratio = self.by_recorded_choices = 0
         self.measured_only = self.predicted_only = self.neither = 0
-        self.ratios: list[float] = []
+        self.ratios: list[float] = []  # of pairs
+        self.amounts: list[float] = []  # what was measured of each, all layers together
         self.worst_factor = 1.0  # by which the numbers of the worst row differ, up or down
         self.worst: RowReference | None = None
 
     def count_compared(
         self, column: Sequence[float], predicted: Number, *, bound: bool
     ) -> float | None:
-        """Count measured numbers that are compared with one predicted number.
+        """Count measured numbers that are compared with one predicted number: one pair.
 
         The answer is the measured number that is the worst so far; None if an earlier one is.
         """
@@ -172,7 +185,7 @@ class ErrorStats:
         ratios = [float(measured) / divisor for measured in column] if divisor else []
         if not (ratios and all(ratios)):
             return self._count_zeros(column, divisor, bound=bound)
-        self.ratios += ratios
+        self._add(ratios, column)
         high, low = max(ratios), min(ratios)
         farthest = high if high * low >= 1 else low
         if farthest > self.worst_factor or farthest * self.worst_factor < 1:
@@ -185,17 +198,26 @@ class ErrorStats:
     def _count_zeros(self, column: Sequence[float], divisor: float, *, bound: bool) -> float | None:
         """Count the ratios of a column in which one is 0, or too small for a float."""
         worst = None
+        ratios = []
         for measured in column:
             ratio = float(measured) / divisor if divisor else 0.0
             if ratio:
-                self.ratios.append(ratio)
+                ratios.append(ratio)
                 if ratio > self.worst_factor or ratio * self.worst_factor < 1:
                     self.worst_factor, worst = max(ratio, 1 / ratio), measured
             elif measured or divisor:
                 self.no_ratio += 1
                 if not bound and self.worst_factor < inf:
                     self.worst_factor, worst = inf, measured
+        if ratios:
+            self._add(ratios, column)
         return worst
+
+    def _add(self, ratios: Sequence[float], column: Sequence[float]) -> None:
+        """Add one pair: the mean of the ratios of its layers, and the sum of what was measured."""
+        one = len(ratios) == 1  # a step, as most are
+        self.ratios.append(ratios[0] if one else sum(ratios) / len(ratios))
+        self.amounts.append(float(column[0] if one else sum(column)))
 
 
 class GroupedErrorStats:
@@ -267,11 +289,12 @@ class GroupedErrorStats:
 def error_line(group: Group, parts: Sequence[ErrorStats]) -> ErrorLine:
     """The statistics of several groups of rows as one line, under the name of `group`."""
     ratios = np.array([ratio for stats in parts for ratio in stats.ratios])
-    low = middle = high = error = None
+    low = middle = high = error = of_pairs = weighted = None
     if len(ratios):
         low, middle, high = map(float, np.quantile(ratios, (TENTH, 0.5, NINE_TENTHS)))
         if not group.basis.startswith(BOUND_BASES):
-            error = float(np.expm1(np.abs(np.log(ratios)).mean()))
+            error, of_pairs = log_error(ratios), mape(ratios)
+            weighted = mape(ratios, [amount for stats in parts for amount in stats.amounts])
     worst = max(parts, key=lambda stats: (stats.worst_factor, stats.worst is not None)).worst
     return ErrorLine(
         quantity=group.quantity,
@@ -287,9 +310,12 @@ def error_line(group: Group, parts: Sequence[ErrorStats]) -> ErrorLine:
         measured_only=sum(stats.measured_only for stats in parts),
         predicted_only=sum(stats.predicted_only for stats in parts),
         neither=sum(stats.neither for stats in parts),
+        pairs=len(ratios),
         median_ratio=middle,
         low_ratio=low,
         high_ratio=high,
         error=error,
+        mape=of_pairs,
+        weighted_mape=weighted,
         worst=worst.entry() if worst else None,
     )

@@ -72,7 +72,10 @@ def join_case(
         operators = tuple((each.path, each.kind) for each in prediction.costs.operators)
         leaves = _leaves(recording.paths, operators, regions)
         columns += _columns(case, name, prediction, leaves)
-    return JoinedCase(index=index, label=case.workload.label, columns=tuple(columns))
+    of_time = predictions[device_of(recording, case, "time"), backend_of(case, "time")]
+    return JoinedCase(
+        index=index, label=case.workload.label, columns=tuple(columns), prediction=of_time
+    )
 
 
 def _regions(recording: Recording, run: Run | None, prediction: CasePrediction) -> tuple[str, ...]:

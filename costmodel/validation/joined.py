@@ -7,6 +7,7 @@ from typing import NamedTuple
 from costmodel.layers.numbers import Number
 from costmodel.recordings.measured import Readings
 from costmodel.recordings.quantities import RunName
+from costmodel.validation.case_prediction import CasePrediction
 from costmodel.validation.counterparts import Counterpart
 
 NOT_ALONE = "not measured alone"
@@ -160,11 +161,15 @@ class JoinedColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinedCase:
-    """All quantities of one case; `index` is that of the case in the recording."""
+    """All quantities of one case; `index` is that of the case in the recording.
+
+    `prediction` is that of the device and the backend of the run `time`.
+    """
 
     index: int
     label: str
     columns: tuple[JoinedColumn, ...]
+    prediction: CasePrediction
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -92,8 +92,8 @@ class PredictedUtilisation:
     """Those figures of `Utilisation` that a prediction has, by the predicted time.
 
     Routing is that of the routing leaves, as measured: less than `StepTime.routing_s` and
-    `Costs.routing`, which count the routing parts of all leaves. Its time and share are those
-    within a CUDA graph, its bytes are compulsory, its FLOPs those that a counter sees.
+    `Costs.routing`, which count the routing parts of all leaves. Its time and share are those of
+    kernels, without pauses, its bytes are compulsory, its FLOPs those that a counter sees.
     None without a predicted time, or if the model routes nothing.
     """
 
@@ -120,8 +120,7 @@ def predicted_utilisation(case: CasePrediction, time_of: str) -> PredictedUtilis
     if case.prediction is None or isinstance(case.times, Unknown):
         return without_time
     workload, totals, hardware = case.workload, case.costs.totals, case.prediction.hardware
-    graph_s = float(case.times.graph_s)
-    step_s = graph_s if time_of == "graph_s" else float(case.times.eager_s)
+    step_s = float(case.times.graph_s if time_of == "graph_s" else case.times.eager_s)
     routing_s = sum(op.count * float(case.operator_s[op.path]) for op in routing) or None
     peak, _ = hardware.peak_flops_per_s(workload.formats.default.name)
     return replace(
@@ -130,7 +129,7 @@ def predicted_utilisation(case: CasePrediction, time_of: str) -> PredictedUtilis
         mbu=float(totals.compulsory_bytes) / step_s / hardware.hbm_bytes_per_s,
         mfu=float(totals.flops) / step_s / peak,
         routing_kernel_s=routing_s,
-        routing_share=None if routing_s is None else routing_s / graph_s,
+        routing_share=None if routing_s is None else routing_s / float(case.kernel_s),
     )
 
 
@@ -168,7 +167,7 @@ def measured_utilisation(
     return Utilisation(
         time_of=time_of,
         tokens_per_s=_figure(lambda s: workload.batch * workload.new_tokens / s, step_s),
-        hbm_bytes_per_s=_figure(lambda moved, s: moved / s, _moved_bytes(case), step_s),
+        hbm_bytes_per_s=_figure(lambda moved, s: moved / s, moved_bytes(case), step_s),
         flops_per_s=_figure(lambda s: required.flops / s, step_s),
         mbu=_figure(lambda s, peak: required.compulsory_bytes / s / peak, step_s, _bandwidth(gpu)),
         mfu=_figure(lambda s, peak: required.flops / s / peak, step_s, _peak(gpu, workload.dtype)),
@@ -229,7 +228,7 @@ def _only_routes(operator: Operator) -> bool:
     return all(part.routing for part in operator.parts)
 
 
-def _moved_bytes(case: Case) -> Figure:
+def moved_bytes(case: Case) -> Figure:
     """HBM bytes of the step: reads and writes, or their sum where a counter gives no more."""
     read, written = (
         step_figure(case, "counters", quantity)

@@ -1,7 +1,7 @@
 """How well predictions meet recordings: errors by quantity and operator kind, and the worst rows.
 
 Every joined row is counted once: with both numbers, with one of them, or with neither. Errors are
-those of ratios, measured over predicted: twice too high and twice too low weigh the same.
+those of ratios, measured over predicted, by two measures (`recordings/error_measures.py`).
 """
 
 from collections import Counter
@@ -15,8 +15,11 @@ from costmodel.costs.latency import Unknown
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Recording
 from costmodel.validation.anchors import AnchorReadings, anchor_readings
+from costmodel.validation.attribution import CaseAttribution, case_attribution
 from costmodel.validation.bounds import Violation, case_violations
+from costmodel.validation.breakdowns import Breakdown, breakdowns
 from costmodel.validation.case_prediction import NO_HARDWARE, SharedPredictions
+from costmodel.validation.counterparts import BOUND_BASES
 from costmodel.validation.error_stats import (
     BOTH_PHASES,
     LEAF_LEVEL,
@@ -33,6 +36,7 @@ from costmodel.validation.error_stats import (
 from costmodel.validation.join import NO_RUN, join
 from costmodel.validation.joined import BY_RECORDED_CHOICES, JoinedColumn
 from costmodel.validation.machines import Gpus, backend_of
+from costmodel.validation.pairs import PairPoint, pair_points
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
 
 BY_KIND = ("kernel_s", "launches", "hbm_read_bytes")  # summed up by kind of operator as well
@@ -80,6 +84,9 @@ class Validation:
         lacking_runs: how many cases lack a run, by run and reason.
         lacking_sides: how many rows lack a measured or a predicted number, by the reason.
         columns: all rows, by quantity and run.
+        breakdowns: errors of steps by batch, context, new tokens and model.
+        pairs: a memory layer against a mixture of experts, at equal workloads.
+        attributions: where the time of each case goes, if it was asked for.
     """
 
     recordings: tuple[tuple[str, str], ...]
@@ -94,6 +101,9 @@ class Validation:
     lacking_runs: Counter[tuple[RunName, str]]
     lacking_sides: Counter[str]
     columns: dict[tuple[str, RunName], Columns]
+    breakdowns: tuple[Breakdown, ...]
+    pairs: tuple[PairPoint, ...]
+    attributions: tuple[tuple[Origin, CaseAttribution], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -101,8 +111,12 @@ class Validation:
         return sum(line.rows for line in self.errors)
 
 
-def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validation:
+def validate(
+    recordings: Sequence[tuple[str, Recording]], gpus: Gpus, *, attribution: bool = False
+) -> Validation:
     """Compare recordings, each given with its name, with their predictions.
+
+    With `attribution`, also say where the time of each case goes.
 
     Raises:
         InputError: A calibration was asked for that is of another GPU.
@@ -117,10 +131,12 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
     }
     utilisations: list[CaseUtilisation] = []
     violations: list[tuple[str, Violation]] = []
+    attributions: list[tuple[Origin, CaseAttribution]] = []
     chosen_cases = 0
     lacking: Counter[tuple[RunName, str]] = Counter()
     shared = SharedPredictions()
     for (name, recording), model in zip(recordings, models, strict=True):
+        usual = next((backend_of(each, "time") for each in recording.cases if each.runs), "torch")
         for joined in join(recording, gpus, shared.of(recording)):
             case = recording.cases[joined.index]
             origin = Origin(
@@ -128,7 +144,7 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
                 model=model,
                 case=joined.label,
                 workload=case.workload,
-                backend=backend_of(case, "time"),
+                backend=backend_of(case, "time") if case.runs else usual,
             )
             for column in joined.columns:
                 stats.add(origin, column)
@@ -140,6 +156,8 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
             violations += [
                 (name, violation) for violation in case_violations(recording, case, gpus, work)
             ]
+            if attribution:
+                attributions.append((origin, case_attribution(case, joined)))
             lacking.update(
                 (run, case.lacking.get(run, NO_RUN)) for run in RUNS if run not in case.runs
             )
@@ -156,6 +174,9 @@ def validate(recordings: Sequence[tuple[str, Recording]], gpus: Gpus) -> Validat
         lacking_runs=lacking,
         lacking_sides=stats.lacking,
         columns={key: joined for key, joined in columns.items() if joined},
+        breakdowns=tuple(breakdowns(columns)),
+        pairs=tuple(pair_points(recordings, columns)),
+        attributions=tuple(attributions),
     )
 
 
@@ -204,13 +225,17 @@ def of_step(columns: Columns, phase: str) -> Columns:
 
 
 def worst_leaves(columns: Columns, most: int) -> list[Entry]:
-    """The worst row of each leaf over all layers and cases, the worst leaf first."""
+    """The worst row of each leaf over all layers and cases, the worst leaf first.
+
+    Rows over a bound are left out: nothing is expected to equal it.
+    """
     worst: dict[str, RowReference] = {}
     worst_distance: dict[str, float] = {}
     for origin, column in columns:
         for index, path in enumerate(column.leaves.paths):
             row = RowReference(origin, column, index)
-            if path is None or not (distance := row.distance):
+            bound = column.counterparts[index].basis in BOUND_BASES
+            if path is None or bound or not (distance := row.distance):
                 continue
             name = leaf_name(path)
             if distance > worst_distance.get(name, 0.0):

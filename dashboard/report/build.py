@@ -137,6 +137,7 @@ def build(asked: Asked, made: str) -> Report:
             "steps": [_step(prediction, asked.price_per_hour) for prediction in predictions],
             "comparison": _comparison(asked) if "comparison" in asked.contents else None,
             "measured": [line for recording in joined for line in recording.lines],
+            "attributions": [line for recording in joined for line in recording.attributions],
             "method": method_notes(predictions) if "method" in asked.contents else [],
         },
         where="report",

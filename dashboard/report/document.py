@@ -29,6 +29,8 @@ MAX_STEPS = 32  # models times batches times contexts
 MAX_ROWS = 65_536  # of one list
 
 Content: TypeAlias = Literal["summary", "operators", "comparison", "measured", "method"]
+Seconds: TypeAlias = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+"""A difference of times, of either sign."""
 CONTENTS: tuple[Content, ...] = get_args(Content)
 
 
@@ -172,6 +174,28 @@ class MeasuredLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class AttributionLine:
+    """Where the measured time of a step (`of` is empty) or of a kind of its kernels goes, seconds.
+
+    The parts sum to the time; a negative one took time away. None: not known; `notes` say why.
+    """
+
+    model: Name
+    recording: Name
+    batch: Size
+    context: Size
+    backend: Label
+    of: Line
+    measured_s: Seconds
+    bound_s: Seconds
+    over_read_s: Seconds | None
+    launch_s: Seconds | None
+    inefficiency_s: Seconds | None
+    residual_s: Seconds
+    notes: Annotated[tuple[Line, ...], Field(max_length=64)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MethodNote:
     """How something is counted, what is left out, or where a number comes from."""
 
@@ -195,6 +219,8 @@ class Report:
     comparison: Compared | None
     measured: Annotated[tuple[MeasuredLine, ...], Field(max_length=MAX_ROWS)]
     method: Annotated[tuple[MethodNote, ...], Field(max_length=MAX_ROWS)]
+    # files of earlier versions lack it
+    attributions: Annotated[tuple[AttributionLine, ...], Field(max_length=MAX_ROWS)] = ()
 
     def __post_init__(self) -> None:
         """A section is asked for once; a step stands once, and is of a model that is given."""
@@ -210,6 +236,7 @@ class Report:
             raise InputError("steps: hold a step twice")
         of_lines = [line.model for line in self.comparison.lines] if self.comparison else []
         of_lines += [line.model for line in self.measured]
+        of_lines += [line.model for line in self.attributions]
         for name in (*(name for name, _, _ in steps), *of_lines):
             if name not in names:
                 raise InputError(f"model={shown(name)}: is not one of inputs.models")

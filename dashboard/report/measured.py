@@ -6,7 +6,8 @@ phase, formats and routing, at a context and a batch of the report. The step is 
 batch, leaves at the batches whose operators the report lists.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from costmodel.costs.operators import build_operators
@@ -16,12 +17,13 @@ from costmodel.inputs.parse import parse_routing
 from costmodel.layers.mesh import ONE_GPU
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import QUANTITIES
-from costmodel.recordings.recording import Recording
+from costmodel.recordings.recording import Case, Recording
 from costmodel.show.text import printable
 from costmodel.show.validation_json import WHOLE_STEP
+from costmodel.validation.attribution import case_attribution
 from costmodel.validation.join import join_case
-from costmodel.validation.joined import Row
-from costmodel.validation.machines import device_of
+from costmodel.validation.joined import JoinedCase, Row
+from costmodel.validation.machines import backend_of, device_of
 from costmodel.validation.measured_model import measured_alike
 from costmodel.validation.utilisation import routing_paths
 
@@ -43,10 +45,11 @@ class Matched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinedLines:
-    """What a report keeps of a recording: `RecordingGiven` and `MeasuredLine`s, as JSON."""
+    """A recording in a report, as JSON: `RecordingGiven`, `MeasuredLine`s, `AttributionLine`s."""
 
     given: dict[str, Any]
     lines: list[dict[str, Any]]
+    attributions: list[dict[str, Any]]
 
 
 def matching(models: tuple[ModelConfig, ...], name: str, recording: Recording) -> Matched:
@@ -72,6 +75,7 @@ def measured_model(models: tuple[ModelConfig, ...], recording: Recording) -> Mod
 def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
     """The cases of the report's workload, joined with their predictions."""
     recording, lines, cases = matched.recording, [], 0
+    attributions: list[dict[str, Any]] = []
     batches = {*asked.batches, *asked.compared_batches}
     for index, case in enumerate(recording.cases):
         work = case.workload
@@ -86,6 +90,8 @@ def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
             for row in joined.rows
             if row.path is None or (leaves and row.quantity in LEAF_QUANTITIES)
         ]
+        if leaves:
+            attributions += _attribution_lines(matched, case, joined)
     session = recording.sessions[0]
     machine = session.machine.name
     if recording.cases:
@@ -99,6 +105,7 @@ def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
             "cases": cases,
         },
         lines=lines,
+        attributions=attributions,
     )
 
 
@@ -116,6 +123,26 @@ def _same(work: CaseWorkload, asked: "Asked", model: ModelConfig) -> bool:
         and work.routing != SCORES
         and parse_routing(work.routing, files=False).label == workload.routing.label
     )
+
+
+def _attribution_lines(
+    matched: Matched, case: Case, joined: JoinedCase
+) -> Iterator[dict[str, Any]]:
+    """Where the time of a step goes, and that of each kind of its kernels; none without a graph."""
+    found, work = case_attribution(case, joined), case.workload
+    if found.step is None:
+        return
+    for of, parts in {"": found.step, **found.by_kind}.items():
+        yield {
+            "model": matched.model.name,
+            "recording": printable(matched.name),
+            "batch": work.batch,
+            "context": work.context,
+            "backend": backend_of(case, "time"),
+            "of": of,
+            **asdict(parts),
+            "notes": tuple(map(printable, parts.notes)),
+        }
 
 
 def _line(matched: Matched, work: CaseWorkload, row: Row, *, chooses: bool) -> dict[str, Any]:

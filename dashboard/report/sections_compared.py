@@ -3,11 +3,13 @@
 from costmodel import units
 from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.show.tables.attribution import KINDS_NOTES, PART_NOTES, SUM_NOTES, parts_table
 from costmodel.show.tables.columns import cell
 from costmodel.show.text import Table
 from costmodel.show.validation_json import WHOLE_STEP
+from costmodel.validation.attribution import PARTS, Attribution
 from costmodel.validation.counterparts import PREDICTED
-from dashboard.report.document import MeasuredLine, Report
+from dashboard.report.document import AttributionLine, MeasuredLine, Report
 from dashboard.report.words import Section, quantity_words, step_words
 
 NOT_MEASURED = "-"
@@ -72,7 +74,12 @@ def measured_section(report: Report) -> Section:
     if not recordings:
         lead.append("No recording was given, so nothing measured is compared with the predictions.")
     tables: list[Table] = []
-    folded: list[Table] = []
+    folded: list[Table] = _kind_tables(report)
+    steps = [line for line in report.attributions if not line.of]
+    if steps:
+        named = {_step_words(line): _parts(line) for line in steps}
+        notes = [*PART_NOTES, *SUM_NOTES, *dict.fromkeys(n for s in steps for n in s.notes)]
+        tables.append(parts_table("Where the measured time goes", "step", named, notes))
     for key, lines in _by_step(report).items():
         model, recording, batch, context = key
         backends = " and ".join(dict.fromkeys(line.backend for line in lines))
@@ -91,6 +98,31 @@ def measured_section(report: Report) -> Section:
         lead=tuple(lead),
         tables=tuple(tables),
         folded=tuple(folded),
+    )
+
+
+def _kind_tables(report: Report) -> list[Table]:
+    """Of each attributed step the time of its kernels, by kind of operator."""
+    by_step: dict[str, dict[str, Attribution]] = {}
+    for line in report.attributions:
+        if line.of:
+            by_step.setdefault(_step_words(line), {})[line.of] = _parts(line)
+    return [
+        parts_table(f"Where the time of kernels goes: {step}", "kind", parts, KINDS_NOTES)
+        for step, parts in by_step.items()
+    ]
+
+
+def _step_words(line: AttributionLine) -> str:
+    step = step_words(line.batch, line.context)
+    return f"{line.model}, {step}, recording {line.recording}, kernels of {line.backend}"
+
+
+def _parts(line: AttributionLine) -> Attribution:
+    return Attribution(
+        measured_s=line.measured_s,
+        notes=line.notes,
+        **{name: getattr(line, name) for name in PARTS},
     )
 
 

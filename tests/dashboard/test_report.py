@@ -24,7 +24,15 @@ from costmodel.validation.machines import Gpus
 from dashboard.report import html
 from dashboard.report.build import build, compared_batches
 from dashboard.report.charts import charts
-from dashboard.report.document import CONTENTS, ComparedLine, Report, load_report, report_text
+from dashboard.report.document import (
+    CONTENTS,
+    ComparedLine,
+    Report,
+    load_report,
+    report_json,
+    report_of,
+    report_text,
+)
 from dashboard.report.files import FORMATS, report_bytes, save
 from dashboard.report.quantities import OF_A_MESH, PRICE, REPORTED
 from dashboard.report.sections import sections
@@ -562,3 +570,25 @@ def test_sources_and_what_is_left_out_stand_in_the_method() -> None:
     for name in (ULTRAMEM, OLMOE):
         model = load_model(name)
         assert model.source in {note.source for note in usual().method if note.what == model.name}
+
+
+def test_the_parts_of_measured_time_are_those_of_validate_and_sum_to_it() -> None:
+    """In the report's JSON, and as a table of the section on what was measured."""
+    report = usual()
+    lines = [line for line in report.attributions if line.batch == 64]
+    (step,) = (line for line in lines if not line.of)
+    graph = next(
+        line
+        for line in report.measured
+        if (line.quantity, line.path, line.batch) == ("graph_s", "step", 64)
+    )
+    assert step.measured_s == pytest.approx(graph.measured)
+    for line in lines:
+        names = ("bound_s", "over_read_s", "launch_s", "inefficiency_s", "residual_s")
+        assert sum(getattr(line, name) or 0.0 for name in names) == line.measured_s
+    assert sum(line.measured_s for line in lines if line.of) == step.measured_s
+    (section,) = (each for each in sections(report) if each.name == "measured")
+    table = next(each for each in section.tables if each.title == "Where the measured time goes")
+    assert len(table.rows) == len([line for line in report.attributions if not line.of])
+    assert any("Where the time of kernels goes" in each.title for each in section.folded)
+    assert report_of(report_json(report), where="again").attributions == report.attributions

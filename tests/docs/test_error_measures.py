@@ -11,7 +11,7 @@ import pytest
 from costmodel.inputs.model_toml import write_model
 from costmodel.inputs.output_file import OutputFile
 from costmodel.inputs.workload import Phase
-from docs.error_measures import errors_of
+from costmodel.recordings.error_measures import errors_of
 from docs.measured_values import measured_values
 from docs.recorded import MeasuredCase
 from docs.recorded import recorded as joined_cases

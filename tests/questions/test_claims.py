@@ -14,7 +14,7 @@ from costmodel.questions.claims.answers import answers
 from costmodel.questions.claims.claim import Answer, by_parts, claims
 from costmodel.questions.claims.figures import alike, measured, value
 from costmodel.questions.claims.paper import fewer_experts
-from costmodel.questions.claims.parity import error, parity
+from costmodel.questions.claims.parity import errors, parity
 from costmodel.questions.claims.variants import (
     BASE,
     COUNTS,
@@ -143,9 +143,10 @@ def test_ratios_that_were_known_before(claim: str, what: str, ratio: float) -> N
 def test_fifteen_point_eight_percent_as_validate_prints_it() -> None:
     """README: `sparsecost validate` prints 15.8 % of the times of all decode steps."""
     times = tuple(point for point in parity() if point.quantity == "graph_s")
-    assert error(times) == pytest.approx(0.158, abs=0.003)
+    assert errors(times).log_error == pytest.approx(0.158, abs=0.003)
     twice = tuple(replace(times[0], measured=m, predicted=2.0) for m in (1.0, 4.0))
-    assert error(twice) == pytest.approx(1.0)
+    assert errors(twice).log_error == pytest.approx(1.0)
+    assert errors(twice).mape == pytest.approx((1.0 + 0.5) / 2)
 
 
 def test_the_command_tells_the_same(tmp_path: Path) -> None:

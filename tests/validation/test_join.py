@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costmodel.costs.latency import Unknown
+from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.operators import build_operators
 from costmodel.costs.predict import predict
 from costmodel.inputs.hardware import load_hardware
@@ -243,10 +243,24 @@ def test_a_calibration_puts_predictions_where_floors_stood(tmp_path: Path) -> No
     assert numbers(rows["time", "graph_s", None]) == (time.graph_s, 1e-3, PREDICTED)
     assert numbers(rows["time", "eager_s", None]) == (time.eager_s, 2e-3, PREDICTED)
     assert numbers(rows["energy", "energy_j", None]) == (time.energy_j, 0.1, PREDICTED)
-    # The head is the last operator: a product [1, 8] x [11, 8] and its launch of 1 us
+    # The head is the last operator: a product [1, 8] x [11, 8] and its launch of 1 us. Its kernel
+    # takes that less the pause of the launch
     head = time.operators[-1].seconds
     assert head > 1e-6
-    assert numbers(rows["trace", "kernel_s", "lm_head"]) == (head, 2e-6, PREDICTED)
+    assert numbers(rows["trace", "kernel_s", "lm_head"]) == (head - 0.31e-6, 2e-6, PREDICTED)
+
+
+def test_energy_of_a_prefill_is_that_of_its_graph_which_was_measured(tmp_path: Path) -> None:
+    """Eagerly the host takes longer than the graph: at 100 W idle, the difference costs so much."""
+    work = workload(phase="prefill", context=0, new_tokens=4)
+    made = recording(DENSE, case(work, energy=run({"energy_j": 0.1})))
+    row = rows_of(made, Gpus(write(tmp_path / "h200.json")))["energy", "energy_j", None]
+    time = predict(DENSE, work.to_workload(), load_hardware("h200"), curves()).time
+    assert isinstance(time, StepTime)
+    assert isinstance(time.energy_j, float)
+    assert time.eager_s > 2 * time.graph_s
+    spared_j = 100 * (time.eager_s - time.graph_s)
+    assert row.predicted == pytest.approx(time.energy_j - spared_j)
 
 
 KNOWN = leaf_paths(MOE)

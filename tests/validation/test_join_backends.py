@@ -168,9 +168,12 @@ def test_both_backends_of_a_model_have_lines_and_names_of_their_own() -> None:
     }
     assert compared == {("torch", "step"): 1, ("fused", "step"): 2}
     text = "\n".join(
-        "\n".join(map(" ".join, table.rows)) for table in validation_tables(validation)
+        "\n".join([table.title, *map(" ".join, table.rows)])
+        for table in validation_tables(validation)
     )
-    assert "time as a CUDA graph of fused / bound" in text
+    apart = text.index("Measured over predicted, kernels of fused, 2 cases of 1 recording")
+    assert text.index("Measured over predicted, 1 case of 1 recording") < apart
+    assert "time as a CUDA graph / bound decode 2" in text[apart:]
     assert "fused 4 x 3, fused" in text
     (lines,) = {
         row["backend"] for row in validation_json(validation, 1)["rows"] if row["measured"] == 17

@@ -124,7 +124,7 @@ def test_a_prediction_is_expected_to_achieve_the_same_figures() -> None:
     times = side.times
     assert isinstance(times, StepTime)
     routers_s = sum(
-        operator.count * float(time.seconds)
+        operator.count * (float(time.seconds) - 7 * 0.31e-6)  # 7 kernels, a pause before each
         for operator, time in zip(side.costs.operators, times.operators, strict=True)
         if operator.path.endswith(".moe.router")
     )
@@ -135,7 +135,7 @@ def test_a_prediction_is_expected_to_achieve_the_same_figures() -> None:
         assert found.mbu == pytest.approx(compulsory / t / 4.8e12)
         assert found.mfu == pytest.approx(FLOPS / t / 989.5e12, rel=1e-3)
         assert found.routing_kernel_s == pytest.approx(routers_s)
-        assert found.routing_share == pytest.approx(routers_s / float(times.graph_s))
+        assert found.routing_share == pytest.approx(routers_s / float(side.kernel_s))
     assert routers_s < float(times.routing_s)  # experts sort and combine as well
 
 

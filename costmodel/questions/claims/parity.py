@@ -6,7 +6,6 @@ points say how well predictions describe what is known, not what is unknown.
 
 from dataclasses import dataclass
 from functools import cache
-from math import exp, log
 from typing import Literal, TypeAlias
 
 from costmodel.costs.latency import Unknown
@@ -15,12 +14,14 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.parse import parse_routing
 from costmodel.inputs.workload import Workload
 from costmodel.questions.claims.figures import gpu, measured_steps, short
+from costmodel.recordings.error_measures import DEVELOPMENT_SET, Errors, errors_of
 
 Quantity: TypeAlias = Literal["graph_s", "energy_j"]
 OWN_CHOICES = "scores"  # of the model itself: no routing predicts them
 HELD_OUT = (
     "Held-out accuracy with intervals is not measured yet: it needs models and GPUs that played no"
-    " part in writing the code. Shown instead are the shipped recordings, which did."
+    f" part in writing the code. Shown instead is the {DEVELOPMENT_SET}: the recordings that ship,"
+    " which did."
 )
 
 
@@ -71,6 +72,6 @@ def parity() -> tuple[ParityPoint, ...]:
     return tuple(points)
 
 
-def error(points: tuple[ParityPoint, ...]) -> float:
-    """exp(mean |ln measured / predicted|) - 1: twice too high weighs as twice too low."""
-    return exp(sum(abs(log(point.ratio)) for point in points) / len(points)) - 1
+def errors(points: tuple[ParityPoint, ...]) -> Errors:
+    """How far the predictions of some points are from what was measured."""
+    return errors_of([point.ratio for point in points])

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from costmodel.recordings.error_measures import LOG_ERROR, MAPE
 from costmodel.recordings.quantities import RUNS
-from costmodel.show.tables.validation_cells import NONE, amount, cut, percent, ratio
+from costmodel.show.tables.validation_cells import amount, cut, ratio, share
 from costmodel.show.text import Table
 from costmodel.show.validation_json import WHOLE_STEP
 from costmodel.validation.error_stats import Entry, ErrorLine
@@ -85,7 +86,8 @@ def _lines(lines: Iterable[ErrorLine]) -> Table:
             *("quantity", "run", "of", "phase", "against", "backend"),
             *("n", "equal", "zero on\none side", "by recorded\nchoices"),
             *("measured\nonly", "predicted\nonly", "neither"),
-            *("median\nratio", "10th\nperc.", "90th\nperc.", "mean\nerror", "worst\nratio"),
+            *("median\nratio", "10th\nperc.", "90th\nperc."),
+            *(MAPE, f"weighted\n{MAPE}", LOG_ERROR.replace(" ", "\n"), "worst\nratio"),
         ),
         rows=tuple(
             (
@@ -94,7 +96,7 @@ def _lines(lines: Iterable[ErrorLine]) -> Table:
                 *(f"{line.by_recorded_choices:,}", f"{line.measured_only:,}"),
                 *(f"{line.predicted_only:,}", f"{line.neither:,}"),
                 *map(ratio, (line.median_ratio, line.low_ratio, line.high_ratio)),
-                NONE if line.error is None else percent(line.error),
+                *map(share, (line.mape, line.weighted_mape, line.error)),
                 ratio(line.worst.row.ratio if line.worst else None),
             )
             for line in lines

@@ -32,7 +32,7 @@ NOTES = tuple(
 
 def utilisation_table(cases: Sequence[CaseUtilisation], *, whole: bool) -> Table:
     """Uniform decode at the usual context, or every case where there is none, or all are wanted."""
-    quoted = [case for case in cases if _is_quoted(case.origin.workload)]
+    quoted = [case for case in cases if is_quoted(case.origin.workload)]
     chosen = list(cases) if whole or not quoted else quoted
     known = [case for case in chosen if case.utilisation.tokens_per_s.value is not None]
     shown = chosen if whole else known
@@ -71,7 +71,8 @@ def utilisation_table(cases: Sequence[CaseUtilisation], *, whole: bool) -> Table
     )
 
 
-def _is_quoted(work: CaseWorkload) -> bool:
+def is_quoted(work: CaseWorkload) -> bool:
+    """Whether a case is one of the decode steps that people compare."""
     return (work.phase, work.routing, work.context) == ("decode", "uniform", QUOTED_CONTEXT)
 
 

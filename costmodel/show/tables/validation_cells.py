@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from costmodel import units
 from costmodel.layers.numbers import Number
+from costmodel.recordings.error_measures import LOG_ERROR, MAPE
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import Table
 from costmodel.validation.counterparts import (
@@ -32,13 +33,12 @@ def label(line: ErrorLine) -> str:
     """The quantity and, where one stands for a prediction, the bound: `HBM ... / compulsory`."""
     of, _, choices = line.basis.partition(",")
     against = AGAINST.get(of, "")
-    title = of_backend(QUANTITIES[line.quantity].title, line)
-    return f"{title}{against}{choices and ', as uniform'}"
+    return f"{QUANTITIES[line.quantity].title}{against}{choices and ', as uniform'}"
 
 
-def of_backend(name: str, line: ErrorLine) -> str:
-    """A line's name, with the backend that was measured where it is not plain PyTorch."""
-    return name if line.backend == USUAL_BACKEND else f"{name} of {line.backend}"
+def of_backend(backend: str) -> str:
+    """In a title: the backend that was measured, where it is not plain PyTorch."""
+    return "" if backend == USUAL_BACKEND else f", kernels of {backend}"
 
 
 def errors_table(
@@ -51,7 +51,11 @@ def errors_table(
     notes: Sequence[str] = (),
 ) -> Table:
     """Lines of errors under a name each; the worst row at the end, with its leaf if asked for."""
-    headers = ("n", "median\nratio", "10th\nperc.", "90th\nperc.", "mean\nerror", "worst\nratio")
+    by_time = ("MAPE by\ntime",) if leaves else ()
+    headers = (
+        *("n", "median\nratio", "10th\nperc.", "90th\nperc.", MAPE),
+        *(*by_time, LOG_ERROR.replace(" ", "\n"), "worst\nratio"),
+    )
     return fitted(
         Table(
             title=title,
@@ -60,9 +64,11 @@ def errors_table(
                 (
                     name,
                     "" if line.phase == BOTH_PHASES else line.phase,
-                    f"{line.compared:,}",
+                    f"{line.pairs if leaves else line.compared:,}",
                     *map(ratio, (line.median_ratio, line.low_ratio, line.high_ratio)),
-                    NONE if line.error is None else percent(line.error),
+                    share(line.mape),
+                    *((share(line.weighted_mape),) if leaves else ()),
+                    share(line.error),
                     ratio(line.worst.row.ratio if line.worst else None),
                     entry_at(line.worst, leaf=leaves) if line.worst else "",
                 )
@@ -133,6 +139,11 @@ def ratio(value: float | None) -> str:
 def percent(share: float) -> str:
     """`12.3 %`."""
     return units.formatted(share, "share")
+
+
+def share(value: float | None) -> str:
+    """A share in per cent, or that there is none."""
+    return NONE if value is None else percent(value)
 
 
 def amount(value: Number | None, quantity: str) -> str:

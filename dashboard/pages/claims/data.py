@@ -10,11 +10,12 @@ from costmodel import units
 from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
 from costmodel.questions.claims.answers import answers
 from costmodel.questions.claims.claim import Answer
-from costmodel.questions.claims.parity import ParityPoint, Quantity, error, parity
+from costmodel.questions.claims.parity import ParityPoint, Quantity, errors, parity
 from costmodel.questions.published.public_bounds import PublicBounds, RowBound, public_bounds
 from costmodel.questions.published.public_energy import EnergyRow, energy_rows
 from costmodel.questions.published.public_rows import public_rows
 from costmodel.questions.published.public_shares import by_batch, rules
+from costmodel.recordings.error_measures import DEVELOPMENT_SET, LOG_ERROR, MAPE
 
 CLAIMS, PUBLIC, ACCURACY = "claims", "public measurements", "accuracy"
 WORST = "worst predictions"
@@ -151,9 +152,10 @@ def points(quantity: str) -> tuple[ParityPoint, ...]:
 def parity_sentence(quantity: str) -> str:
     """How far predictions are from what was measured."""
     some = points(quantity)
+    error = errors(some)
     return (
-        f"{len(some):,} steps of decode: predicted {quantity} is {100 * error(some):.1f} % off,"
-        f" exp(mean |ln measured / predicted|) - 1"
+        f"{len(some):,} decode steps of the {DEVELOPMENT_SET}: predicted {quantity} is"
+        f" {100 * error.mape:.1f} % off by {MAPE}, {100 * error.log_error:.1f} % by {LOG_ERROR}"
     )
 
 

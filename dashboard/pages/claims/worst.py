@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 from costmodel import units
 from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
 from costmodel.questions.claims.claim import FILE as CLAIMS
+from costmodel.recordings.error_measures import DEVELOPMENT_SET, DEVELOPMENT_SET_MEANS
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import capitalised
 from dashboard.app.figures import SYMBOLS, colour, framed
@@ -25,11 +26,7 @@ FILE = CLAIMS.with_name("worst.csv")
 MAX_ROWS = 100  # of a table
 MARK = 7  # pixels
 LINE = {"color": "#555555", "dash": "dash"}
-OF_DEVELOPMENT = (
-    "These are the development recordings: they were seen while the cost model was written, and"
-    " chose its rules. How far off it is for models and GPUs that it never saw is not measured"
-    " here."
-)
+OF_DEVELOPMENT = f"This is the {DEVELOPMENT_SET}: {DEVELOPMENT_SET_MEANS}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

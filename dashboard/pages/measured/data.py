@@ -11,7 +11,8 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.layers.numbers import Number
 from costmodel.recordings.quantities import QUANTITIES, Unit
 from costmodel.recordings.recording import Case, Recording
-from costmodel.validation.case_prediction import CasePrediction, predict_case
+from costmodel.validation.attribution import CaseAttribution, case_attribution
+from costmodel.validation.case_prediction import CasePrediction
 from costmodel.validation.counterparts import PREDICTED, UNPREDICTED
 from costmodel.validation.join import join_case
 from costmodel.validation.joined import JoinedCase, Row
@@ -61,6 +62,11 @@ class ComparedCase:
         return self.recording.cases[self.index]
 
     @property
+    def attribution(self) -> CaseAttribution:
+        """Where the measured time goes."""
+        return case_attribution(self.case, self.joined)
+
+    @property
     def time(self) -> Row:
         """The time of the title: the measured one, else the one that this phase usually has."""
         usual = "graph_s" if self.case.workload.phase == "decode" else "eager_s"
@@ -95,13 +101,12 @@ def _gpus() -> Gpus:
 
 def compared(recording: Recording, index: int) -> ComparedCase:
     """One case joined with the prediction for the machine that measured it."""
-    case = recording.cases[index]
-    gpu = _gpus().of(device_of(recording, case, "time"))
-    side = predict_case(recording, case, gpu, backend_of(case, "time"))
+    joined = join_case(recording, index, _gpus())
+    side = joined.prediction
     return ComparedCase(
         recording=recording,
         index=index,
-        joined=join_case(recording, index, _gpus()),
+        joined=joined,
         side=side,
         achieved=measured_utilisation(recording, index, _gpus()),
         routing_leaves=routing_paths(side.costs.operators),

@@ -100,14 +100,23 @@ def draw_chart(case: ComparedCase, quantity: str | None, place: DeltaGenerator) 
         **linked("rec_chart", one_of(CHARTS), instead=CHARTS[0]),
     )
     if kind == "waterfall":
-        bars = waterfall.bars(waterfall.levels(case.case, case.side))
+        parts = case.attribution
+        if parts.step is None:
+            st.info(plain(f"Where the time goes is not known: {parts.reason}"))
+            return
+        bars = waterfall.bars(parts.step)
         chart(waterfall.chart(bars), alt=waterfall.in_words(bars), key="rec_waterfall")
+        st.markdown(plain(waterfall.sentence(parts.step)))
         st.table(
             [{name: plain(cell) for name, cell in row.items()} for row in waterfall.rows(bars)],
             hide_index=True,
-            alt="Each bar of the waterfall, and the time at its end",
+            alt="Each bar of the waterfall, its share of the measured time and what it is",
         )
-        st.caption(waterfall.NOTE)
+        st.caption(plain(" ".join([waterfall.NOTE, *(f"{note}." for note in parts.step.notes)])))
+        if parts.by_kind:
+            st.subheader("The same by kind of operator")
+            prose(waterfall.kinds(parts), alt="Each kind's time, and the share of each part in it")
+            st.caption(plain(waterfall.KINDS_NOTE))
         return
     if kind == "accesses":
         layers = accesses.layers(case.case)

@@ -1,9 +1,6 @@
-"""From the roofline bound of a step to its measured time: how much time each cause takes.
+"""Where a step's measured time goes, drawn: from the roofline bound up to the time of its graph.
 
-Four levels, each a time of the whole step: the roofline bound; the bound with the measured HBM
-traffic in place of the compulsory bytes; the sum of the kernels' times; the time as a CUDA graph. A
-cause is the difference of two neighbouring levels and may be negative. Where a level was not
-measured, the next level includes its cause.
+What the parts are: `costmodel/validation/attribution.py`.
 """
 
 from dataclasses import dataclass
@@ -12,124 +9,63 @@ from textwrap import wrap
 import plotly.graph_objects as go
 
 from costmodel import units
-from costmodel.costs.predict import Prediction
-from costmodel.costs.quantities.step import STEP_QUANTITIES
-from costmodel.recordings.recording import Case
-from costmodel.validation.case_prediction import CasePrediction
-from costmodel.validation.utilisation import NO_DATASHEET, Figure, step_figure
+from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
+from costmodel.show.tables.attribution import KINDS_NOTES, SUM_NOTES, parts_table, signed
+from costmodel.show.text import capitalised
+from costmodel.validation.attribution import PARTS, Attribution, CaseAttribution
 from dashboard.app.figures import HATCH, MEASURED, PALETTE, PREDICTED, framed
 
-FLOOR, GRAPH = STEP_QUANTITIES["time.floor_s"].label, "measured as a CUDA graph"
-CAUSES = ("traffic beyond compulsory", "kernels below bandwidth and peak", "gaps between kernels")
+GRAPH = "measured as a CUDA graph"
 LESS = "\\"  # the hatch of a cause that takes time away
 MS = 1e3  # milliseconds in a second
-REACHED = {  # the time at the end of each bar
-    FLOOR: "the longer of compulsory bytes / datasheet bandwidth and model FLOPs / dense peak",
-    CAUSES[0]: "the roofline bound with measured HBM bytes, read and written, for compulsory ones",
-    CAUSES[1]: "the measured sum of kernel times",
-    CAUSES[2]: "the measured time as a CUDA graph",
-    GRAPH: "the measured time: the sum of the bars before it",
-}
-NOTE = (
-    "HBM bytes, kernel times and the time of the graph are measured in separate runs, and a trace"
-    " can slow kernels. A negative bar has a meaning: less traffic than compulsory, since L2 held"
-    " the rest, or kernels that overlap."
-)
+KINDS_NOTE = " ".join(KINDS_NOTES)
 LABEL = 16  # characters of a line under a bar
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeLevel:
-    """A time of the whole step, and the cause of its difference from the level before."""
-
-    cause: str
-    time: Figure
+NOTE = (
+    f"{' '.join(SUM_NOTES)} HBM bytes, kernel times and the time of the graph are measured in"
+    " separate runs."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One bar from `start_s` to `end_s`; None: it is not drawn, for a reason."""
+    """One bar from `start_s` to `end_s`: a part of the time, or at last all of it."""
 
     name: str
+    meaning: str
     start_s: float = 0.0
-    end_s: float | None = None
-    reason: str = ""
+    end_s: float
 
     @property
-    def seconds(self) -> float | None:
+    def seconds(self) -> float:
         """The bar's height; negative where the cause shortens the step."""
-        return None if self.end_s is None else self.end_s - self.start_s
+        return self.end_s - self.start_s
 
 
-def levels(case: Case, side: CasePrediction) -> tuple[TimeLevel, ...]:
-    """The levels of a measured case in seconds, the roofline bound first."""
-    floor = traffic = Figure(value=None, reason=NO_DATASHEET)
-    if side.prediction is not None:
-        floor = Figure(value=side.prediction.floor_s)
-        traffic = _hbm_bytes(case)
-        if traffic.value is not None:
-            traffic = Figure(value=_floor_of(traffic.value, side.prediction))
-    times = (traffic, step_figure(case, "trace", "kernel_s"), step_figure(case, "time", "graph_s"))
-    causes = (TimeLevel(cause=cause, time=time) for cause, time in zip(CAUSES, times, strict=True))
-    return (TimeLevel(cause=FLOOR, time=floor), *causes)
-
-
-def _floor_of(hbm_bytes: float, prediction: Prediction) -> float:
-    """The roofline bound of the step in seconds, if it had to move so many bytes."""
-    costs, ceilings = prediction.costs, prediction.ceilings
-    flops = ceilings.at_peak(costs.operators, costs.totals.flops)
-    return float(ceilings.floor_s(hbm_bytes, flops))
-
-
-def _hbm_bytes(case: Case) -> Figure:
-    """The measured HBM bytes of the step, read and written."""
-    read, written = (
-        step_figure(case, "counters", name) for name in ("hbm_read_bytes", "hbm_written_bytes")
-    )
-    if read.value is not None and written.value is not None:
-        return Figure(value=read.value + written.value)
-    both = step_figure(case, "counters", "hbm_bytes")
-    return both if both.value is not None else read if read.value is None else written
-
-
-def bars(levels: tuple[TimeLevel, ...]) -> tuple[Bar, ...]:
-    """The bars: the roofline bound, the cause of each further level, and the measured time.
-
-    A bar that includes the causes of unmeasured levels names them all.
-    """
+def bars(step: Attribution) -> tuple[Bar, ...]:
+    """The parts one upon the other, and the measured time."""
     drawn: list[Bar] = []
-    reached: float | None = None
-    included: list[str] = []  # causes of the unmeasured levels before
-    for level in levels:
-        value = level.time.value
-        if value is None:
-            drawn.append(Bar(name=level.cause, reason=level.time.reason or ""))
-            included.append(level.cause)
-            continue
-        name = " and ".join([*included, level.cause])
-        drawn.append(Bar(name=name, start_s=reached or 0.0, end_s=value))
-        reached, included = value, []
-    last = levels[-1].time.value
-    if last is not None:
-        drawn.append(Bar(name=GRAPH, end_s=last))
+    reached = 0.0
+    for field, seconds in step.parts.items():
+        name, meaning = PARTS[field]
+        drawn.append(Bar(name=name, meaning=meaning, start_s=reached, end_s=reached + seconds))
+        reached += seconds
+    drawn.append(Bar(name=GRAPH, meaning="the sum of the bars before it", end_s=step.measured_s))
     return tuple(drawn)
 
 
 def chart(bars: tuple[Bar, ...]) -> go.Figure:
     """Bars from the roofline bound (solid blue) to the measured time (hatched orange)."""
-    known = [bar for bar in bars if bar.end_s is not None]
-    heights = [(bar.seconds or 0.0) * MS for bar in known]
     figure = go.Figure(
         go.Bar(
-            x=["<br>".join(wrap(bar.name, LABEL)) for bar in known],
-            base=[bar.start_s * MS for bar in known],
-            y=heights,
-            text=[_height(bar) for bar in known],
+            x=["<br>".join(wrap(bar.name, LABEL)) for bar in bars],
+            base=[bar.start_s * MS for bar in bars],
+            y=[bar.seconds * MS for bar in bars],
+            text=[_height(bar) for bar in bars],
             textposition="outside",
             cliponaxis=False,
             marker={
-                "color": [_colour(bar) for bar in known],
-                "pattern": {"shape": [_hatch(bar) for bar in known]},
+                "color": [_colour(bar) for bar in bars],
+                "pattern": {"shape": [_hatch(bar) for bar in bars]},
             },
             hovertemplate="%{x}: %{text}<extra></extra>",
         )
@@ -139,19 +75,24 @@ def chart(bars: tuple[Bar, ...]) -> go.Figure:
 
 
 def rows(bars: tuple[Bar, ...]) -> list[dict[str, str]]:
-    """The bars as rows of a table, also those that are not drawn."""
-    measured = bars[-1].end_s if bars[-1].name == GRAPH else None
+    """The bars as rows of a table, with their shares of the measured time."""
     return [
         {
             "Bar": bar.name,
             "Time": _height(bar),
-            "Share": ""
-            if bar.seconds is None or not measured
-            else f"{100 * bar.seconds / measured:.1f} %",
-            "Reaches": [REACHED[name] for name in REACHED if name in bar.name][-1],
+            "Share": f"{100 * bar.seconds / bars[-1].end_s:.1f} %",
+            "What it is": bar.meaning,
         }
         for bar in bars
     ]
+
+
+def kinds(case: CaseAttribution) -> list[dict[str, str]]:
+    """The parts of the kernels' time by kind of operator, as rows of a table."""
+    table = parts_table("", "kind of operator", case.by_kind)
+    names = ("kind of operator", "measured", *(name for name, _ in PARTS.values()))
+    heads = [capitalised(name) for name in names]
+    return [dict(zip(heads, row, strict=True)) for row in table.rows]
 
 
 def in_words(bars: tuple[Bar, ...]) -> str:
@@ -160,20 +101,31 @@ def in_words(bars: tuple[Bar, ...]) -> str:
     return f"Waterfall of the step's time, linear axis in ms: {heights}."
 
 
+def sentence(step: Attribution) -> str:
+    """The largest cause of what is beyond the bound, in plain words."""
+    beyond = {field: seconds for field, seconds in step.parts.items() if field != "bound_s"}
+    field = max(beyond, key=beyond.__getitem__)
+    name, meaning = PARTS[field]
+    over = units.ratio(step.measured_s / step.bound_s)
+    return (
+        f"The step takes {over} its {PARTS['bound_s'][0]}. The largest cause beyond the bound is"
+        f" {name}, {100 * beyond[field] / step.measured_s:.0f} % of the time: {meaning}."
+    )
+
+
 def _height(bar: Bar) -> str:
-    if bar.seconds is None:
-        return bar.reason if bar.reason.startswith("not ") else f"not measured ({bar.reason})"
-    sign = "" if bar.name in {FLOOR, GRAPH} else "-" if bar.seconds < 0 else "+"
-    return f"{sign}{units.seconds(abs(bar.seconds))}"
+    plain = bar.name in {PARTS["bound_s"][0], GRAPH}
+    sign = "+" if not plain and bar.seconds >= 0 else ""
+    return f"{sign}{signed(units.rounded(bar.seconds, DIGITS_OF_TIMES))}"
 
 
 def _colour(bar: Bar) -> str:
-    if bar.name == FLOOR:
+    if bar.name == PARTS["bound_s"][0]:
         return PREDICTED
-    return PALETTE[6] if (bar.seconds or 0.0) < 0 else MEASURED
+    return PALETTE[6] if bar.seconds < 0 else MEASURED
 
 
 def _hatch(bar: Bar) -> str:
-    if bar.name == FLOOR:
+    if bar.name == PARTS["bound_s"][0]:
         return ""
-    return LESS if (bar.seconds or 0.0) < 0 else HATCH
+    return LESS if bar.seconds < 0 else HATCH
