@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from costmodel.backends.step_kernels import Kernel, Region, StepKernels
-from costmodel.backends.torch_passes import shares_of
+from costmodel.backends.torch_passes import shares_of, wide_attention
 from costmodel.layers.kernel_shape import Shape
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part
@@ -24,12 +24,20 @@ class Pass:
     required_written: Number = 0
     read: Number = 0  # of what earlier passes wrote
     written: Number = 0  # for later passes
+    in_place: Number = 0  # of those: into what it read
+    repeated: Number = 0  # of what is required: read a second time
+    spilled: Number = 0  # written and read back within the pass
     shape: Shape | None = None  # of the work; None: each byte is read once
+
+    @property
+    def stored(self) -> Number:
+        """All bytes that it writes for others to read."""
+        return self.written + self.required_written
 
     @property
     def footprint(self) -> Number:
         """All bytes that it touches."""
-        return self.required_read + self.required_written + self.read + self.written
+        return self.required_read + self.read + self.stored - self.in_place
 
 
 def passes_of(region: Region, kernels: StepKernels) -> Iterator[Pass]:
@@ -51,6 +59,7 @@ def _of_part(place: int, operator: Operator, part: Part) -> Iterator[Pass]:
     for number, share in enumerate(shares):
         last = number == len(shares) - 1
         stores = required if last else 0
+        repeated, spilled = wide_attention(part) if last and part.shape is not None else (0, 0)
         yield Pass(
             operator=place,
             required_read=0 if number else _own_bytes(operator, part),
@@ -58,45 +67,52 @@ def _of_part(place: int, operator: Operator, part: Part) -> Iterator[Pass]:
             read=share.read * read + share.cached * required,
             written=_less(share.written * written + share.kept * read, stores),
             shape=None if number else part.shape,
+            repeated=repeated,
+            spilled=spilled,
         )
 
 
 def _of_kernels(region: Region, kernels: tuple[Kernel, ...]) -> Iterator[Pass]:
-    """A pass for each kernel: what passes between its own parts stays on the chip."""
-    owners = [
-        (place, operator) for place, operator in enumerate(region.operators) for _ in operator.parts
-    ]
+    """A pass for each kernel and operator: what passes between its parts stays on the chip."""
+    owners = [place for place, operator in enumerate(region.operators) for _ in operator.parts]
     start = 0
     for kernel in kernels:
         end = start + len(kernel.parts)
-        begins = start == 0 or owners[start - 1][0] != owners[start][0]
-        ends = end == len(owners) or owners[end][0] != owners[end - 1][0]
-        parts = kernel.parts
-        first_place, last_place = owners[start][0], owners[end - 1][0]
-        for place in range(first_place, last_place + 1):
-            mine = [
-                part
-                for part, (owner, _) in zip(parts, owners[start:end], strict=True)
-                if owner == place
-            ]
+        mine = list(zip(owners[start:end], kernel.parts, strict=True))
+        begins = start == 0 or owners[start - 1] != owners[start]
+        ends = end == len(owners) or owners[end] != owners[end - 1]
+        for place in dict.fromkeys(owners[start:end]):
+            parts = [part for owner, part in mine if owner == place]
             read: Number = 0
             written: Number = 0
-            if place == first_place:
-                read = sum(part.input_bytes for part in mine)
+            if place == owners[start]:
+                read = sum(part.input_bytes for part in parts)
                 read = read if begins else read + parts[0].inner_input_bytes
-            if place == last_place:
-                written = sum(part.output_bytes for part in mine)
-                written = written if ends else written + parts[-1].inner_output_bytes
-            required = sum(part.written_bytes for part in mine)
+            if place == owners[end - 1]:
+                written = sum(part.output_bytes for part in parts)
+                written = written if ends else written + _left_bytes(parts[-1])
+            required = sum(part.written_bytes for part in parts)
             yield Pass(
                 operator=place,
-                required_read=sum(_own_bytes(region.operators[place], part) for part in mine),
+                required_read=sum(_own_bytes(region.operators[place], part) for part in parts),
                 required_written=required,
                 read=read,
                 written=_less(written, required),
-                shape=next((part.shape for part in mine if part.shape is not None), None),
+                in_place=_stream_bytes(parts),
+                shape=next((part.shape for part in parts if part.shape is not None), None),
             )
         start = end
+
+
+def _stream_bytes(parts: list[Part]) -> Number:
+    """Of a norm: the residual stream, which stays where it is."""
+    return parts[0].output_bytes if parts[0].name == "residual_add" else 0
+
+
+def _left_bytes(part: Part) -> Number:
+    """What a kernel leaves for the operator's next kernel; scores of keys are in float32."""
+    wider = 2 if part.name == "scores" else 1
+    return wider * part.inner_output_bytes
 
 
 def _own_bytes(operator: Operator, part: Part) -> Number:

@@ -41,6 +41,11 @@ class Cache:
 
     kept_bytes: float  # C
     columns: float = COLUMNS  # G
+    reads: float = 1.0
+
+    def aged(self, each: Pass) -> Number:
+        """By how many bytes a pass ages what was written before it."""
+        return each.stored + self.reads * (each.footprint - each.stored)
 
     def missed(self, at_first: Number, at_last: Number) -> float:
         """The share of bytes whose reuse distance, from `at_first` to `at_last`, exceeds C.
@@ -80,8 +85,15 @@ def region_traffic(
     dropped = cache.missed(rewritten_after, rewritten_after)
     moved = []
     for each in passes:
-        read = each.required_read + _dropped_bytes(each, history, cache) + _again(each, cache)
-        moved.append((each, read, each.required_written + dropped * each.written))
+        own = cache.missed(each.footprint, each.footprint)
+        read = (
+            each.required_read
+            + _dropped_bytes(each, history, cache)
+            + _again(each, cache)
+            + own * (each.repeated + each.spilled)
+        )
+        written = each.required_written + dropped * each.written + own * each.spilled
+        moved.append((each, read, written))
         history.append(each)
     return moved
 
@@ -94,16 +106,16 @@ def _dropped_bytes(reader: Pass, history: Sequence[Pass], cache: Cache) -> Numbe
     missed: Number = 0
     between: Number = 0
     left = reader.read
-    swept = reader.footprint
+    swept = cache.aged(reader)
     for writer in reversed(history):
         if left <= 0:
             break
-        there = min(left, writer.written + writer.required_written)
+        there = min(left, writer.stored)
+        aged = cache.aged(writer)
         if there:
-            at_first, at_last = writer.footprint + between, between + swept
-            missed = missed + there * cache.missed(at_first, at_last)
+            missed = missed + there * cache.missed(aged + between, between + swept)
             left = left - there
-        between = between + writer.footprint
+        between = between + aged
         if between >= cache.kept_bytes:
             return missed + left
     return missed
