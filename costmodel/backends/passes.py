@@ -43,7 +43,8 @@ class Pass:
 def passes_of(region: Region, kernels: StepKernels) -> Iterator[Pass]:
     """The passes of one layer of a region, in order."""
     if kernels.backend.saves_intermediates:
-        yield from _of_kernels(region, tuple(kernels.kernels(region)))
+        several = bool(kernels.tokens > 1)
+        yield from _of_kernels(region, tuple(kernels.kernels(region)), several=several)
         return
     for place, operator in enumerate(region.operators):
         for part in operator.parts:
@@ -72,7 +73,9 @@ def _of_part(place: int, operator: Operator, part: Part) -> Iterator[Pass]:
         )
 
 
-def _of_kernels(region: Region, kernels: tuple[Kernel, ...]) -> Iterator[Pass]:
+def _of_kernels(
+    region: Region, kernels: tuple[Kernel, ...], *, several: bool
+) -> Iterator[Pass]:
     """A pass for each kernel and operator: what passes between its parts stays on the chip."""
     owners = [place for place, operator in enumerate(region.operators) for _ in operator.parts]
     start = 0
@@ -85,12 +88,16 @@ def _of_kernels(region: Region, kernels: tuple[Kernel, ...]) -> Iterator[Pass]:
             parts = [part for owner, part in mine if owner == place]
             read: Number = 0
             written: Number = 0
+            combined = parts[-1] if parts[-1].name == "combine" and several else None
+            if combined is not None:
+                parts = parts[:-1]
             if place == owners[start]:
                 read = sum(part.input_bytes for part in parts)
                 read = read if begins else read + parts[0].inner_input_bytes
             if place == owners[end - 1]:
                 written = sum(part.output_bytes for part in parts)
-                written = written if ends else written + _left_bytes(parts[-1])
+                if combined is not None or not ends:
+                    written = written + _left_bytes(parts[-1])
             required = sum(part.written_bytes for part in parts)
             yield Pass(
                 operator=place,
@@ -101,6 +108,9 @@ def _of_kernels(region: Region, kernels: tuple[Kernel, ...]) -> Iterator[Pass]:
                 in_place=_stream_bytes(parts),
                 shape=next((part.shape for part in parts if part.shape is not None), None),
             )
+            if combined is not None:  # by the kernel of the next norm
+                read = combined.input_bytes + combined.inner_input_bytes
+                yield Pass(operator=place, read=read)
         start = end
 
 

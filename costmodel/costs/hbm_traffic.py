@@ -30,8 +30,10 @@ from costmodel.layers.kernel_shape import Gemm, Rows
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
 
-L2_SHARE = 0.67
+L2_SHARE = 0.636
+"""C over the L2 that the GPU states: 40 of 62.9 MB on an H200."""
 COLUMNS = 2048
+"""G, columns of a weight."""
 BLUR = 1.125
 
 
@@ -41,11 +43,6 @@ class Cache:
 
     kept_bytes: float  # C
     columns: float = COLUMNS  # G
-    reads: float = 1.0
-
-    def aged(self, each: Pass) -> Number:
-        """By how many bytes a pass ages what was written before it."""
-        return each.stored + self.reads * (each.footprint - each.stored)
 
     def missed(self, at_first: Number, at_last: Number) -> float:
         """The share of bytes whose reuse distance, from `at_first` to `at_last`, exceeds C.
@@ -62,12 +59,51 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
-    """Bytes that one layer of an operator moves, or a whole step."""
+class HbmTraffic:
+    """Predicted bytes of a step, and of one layer of each of its operators."""
 
-    read: Number
-    written: Number
-    # of both, compulsory bytes are a part
+    read: float
+    written: float
+    operators: tuple[tuple[float, float], ...]  # read and written, in the order of the operators
+
+
+def hbm_traffic(
+    operators: Sequence[Operator], kernels: StepKernels, l2_bytes: int, *, share: float = L2_SHARE
+) -> HbmTraffic:
+    """What a step reads from HBM and writes there.
+
+    The first layer finds in L2 what the last one left, as in a step after a step. Rows that layers
+    read of a shared table are those of the union, as in the step's compulsory bytes.
+
+    Args:
+        operators: Of the step; a single one, not a grid.
+        kernels: That do it, of a backend that does not refuse it.
+        l2_bytes: Of the GPU, as its file states.
+        share: Of L2 that keeps what will be read again.
+    """
+    cache = Cache(kept_bytes=share * l2_bytes)
+    regions = [
+        (region, tuple(passes_of(region, kernels))) for region in kernels.regions(operators)
+    ]
+    layers = 1 + max((layer for region, _ in regions for layer in region.layers), default=0)
+    in_layers = [(region.count, each) for region, passes in regions if region.layers for each in passes]
+    layer_bytes = sum(count * each.footprint for count, each in in_layers) / layers
+    before = [each for _, each in in_layers]
+    sums = {operator.path: [0.0, 0.0] for operator in operators}
+    for region, passes in regions:
+        for each, read, written in region_traffic(passes, before, cache, layer_bytes):
+            moved = sums[region.operators[each.operator].path]
+            moved[0] += region.count * float(read)
+            moved[1] += region.count * float(written)
+        before.extend(passes)
+    return HbmTraffic(
+        read=sum(read for read, _ in sums.values()),
+        written=sum(written for _, written in sums.values()),
+        operators=tuple(
+            (sums[operator.path][0] / operator.count, sums[operator.path][1] / operator.count)
+            for operator in operators
+        ),
+    )
 
 
 def region_traffic(
@@ -81,7 +117,7 @@ def region_traffic(
         cache: L2.
         rewritten_after: Bytes that are touched until a buffer is written again: of a layer.
     """
-    history = [*before]
+    history = list(before)
     dropped = cache.missed(rewritten_after, rewritten_after)
     moved = []
     for each in passes:
@@ -106,16 +142,16 @@ def _dropped_bytes(reader: Pass, history: Sequence[Pass], cache: Cache) -> Numbe
     missed: Number = 0
     between: Number = 0
     left = reader.read
-    swept = cache.aged(reader)
+    swept = reader.footprint
     for writer in reversed(history):
         if left <= 0:
             break
         there = min(left, writer.stored)
-        aged = cache.aged(writer)
         if there:
-            missed = missed + there * cache.missed(aged + between, between + swept)
+            at_first, at_last = writer.footprint + between, between + swept
+            missed = missed + there * cache.missed(at_first, at_last)
             left = left - there
-        between = between + aged
+        between = between + writer.footprint
         if between >= cache.kept_bytes:
             return missed + left
     return missed
