@@ -72,10 +72,10 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
 
 
 def _read_interval(prediction: Prediction) -> dict[str, Any]:
-    """The interval about the bytes read, and how often it is meant to hold."""
+    """The interval about the bytes read, and how often it is meant to hold; nothing without them."""
     traffic = prediction.traffic()
     if isinstance(traffic, Unknown) or is_unknown(traffic.read):
-        return {"read_interval": None, "interval_coverage": None}
+        return {}
     return {"read_interval": list(traffic.read_interval), "interval_coverage": COVERAGE}
 
 
