@@ -73,6 +73,15 @@ class CountedShape:
         """Bytes that all leaves read."""
         return sum(leaf.read for leaf in self.leaves)
 
+    @property
+    def required_read(self) -> float:
+        """Those of them that are read in any case."""
+        return sum(float(each.required_read) for leaf in self.leaves for each in leaf.passes)
+
+    def predicted_read(self, error: float) -> float:
+        """The bytes that were predicted with an error of ln(predicted / counted)."""
+        return self.counted_read * exp(error)
+
     def error(self, cache_: Cache) -> float:
         """ln(predicted / counted) of the bytes read."""
         return log(sum(leaf.predicted(cache_)[0] for leaf in self.leaves) / self.counted_read)
