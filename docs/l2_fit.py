@@ -24,7 +24,7 @@ from costmodel.costs.step import step_costs
 from costmodel.inputs.workload import Backend
 from costmodel.layers.site import expanded_paths
 from costmodel.recordings.leaf_calibration import LeafPoint, load_leaf_calibration
-from costmodel.recordings.measured import Missing
+from costmodel.recordings.measured import Spread
 
 LEAVES = Path(__file__).parent.parent / "benchmarks" / "leaves"
 BACKENDS: tuple[Backend, ...] = ("torch", "fused")
@@ -127,11 +127,10 @@ def _bytes(point: LeafPoint) -> tuple[float, float] | None:
     reading = point.readings.get("counters")
     if reading is None:
         return None
-    values = (reading.hbm_read_bytes, reading.hbm_written_bytes)
-    numbers = [getattr(each, "median", None) for each in values if not isinstance(each, Missing)]
-    if len(numbers) < len(values) or None in numbers:
+    read, written = reading.hbm_read_bytes, reading.hbm_written_bytes
+    if not isinstance(read, Spread) or not isinstance(written, Spread):
         return None
-    return float(numbers[0]), float(numbers[1])
+    return read.median, written.median
 
 
 def fitted(shapes: Sequence[CountedShape]) -> Cache:
@@ -142,8 +141,8 @@ def fitted(shapes: Sequence[CountedShape]) -> Cache:
 
 
 def left_out(shapes: Sequence[CountedShape]) -> dict[CountedShape, float]:
-    """The error of each shape by the constants of the others; both backends have the same shapes."""
-    errors = {}
+    """The error of each shape by the constants of the others; both backends have the same."""
+    errors: dict[CountedShape, float] = {}
     for family, tokens in dict.fromkeys((shape.family, shape.tokens) for shape in shapes):
         mine = [s for s in shapes if (s.family, s.tokens) == (family, tokens)]
         others = fitted([s for s in shapes if (s.family, s.tokens) != (family, tokens)])
@@ -162,9 +161,13 @@ def main() -> None:
         chosen = [shape for shape in shapes if shape.prompt is prompt]
         shares = [abs(exp(errors[shape]) - 1) for shape in chosen]
         name = "prompts" if prompt else "decode"
-        write(f"{name}: {len(chosen)} shapes, median {median(shares):.2%}, worst {max(shares):.1%}\n")
+        write(
+            f"{name}: {len(chosen)} shapes, median {median(shares):.2%}, worst {max(shares):.1%}\n"
+        )
         for shape in sorted(chosen, key=lambda each: -abs(errors[each])):
-            write(f"  {exp(errors[shape]) - 1:+.2%} {shape.backend} {shape.tokens} {shape.family}\n")
+            write(
+                f"  {exp(errors[shape]) - 1:+.2%} {shape.backend} {shape.tokens} {shape.family}\n"
+            )
 
 
 if __name__ == "__main__":

@@ -73,9 +73,7 @@ def _of_part(place: int, operator: Operator, part: Part) -> Iterator[Pass]:
         )
 
 
-def _of_kernels(
-    region: Region, kernels: tuple[Kernel, ...], *, several: bool
-) -> Iterator[Pass]:
+def _of_kernels(region: Region, kernels: tuple[Kernel, ...], *, several: bool) -> Iterator[Pass]:
     """A pass for each kernel and operator: what passes between its parts stays on the chip."""
     owners = [place for place, operator in enumerate(region.operators) for _ in operator.parts]
     start = 0

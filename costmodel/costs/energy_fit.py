@@ -63,7 +63,7 @@ class EnergyCoefficients:
 
         Args:
             energy_j: As predicted.
-            time: The interval of the time, as shares of it below and above; None: the time is known.
+            time: The interval of the time, as shares of it below and above; None: it is known.
         """
         below, above = time or (0.0, 0.0)
         card = 0.0 if self.anchored else CARD
@@ -93,9 +93,13 @@ def fitted(loops: Sequence["EnergyLoop"]) -> EnergyCoefficients:
         others = np.arange(len(used)) != left
         of_others = nonnegative(work[others] / energy[others, None], np.ones(len(used) - 1))
         errors.append(abs(float(work[left] @ of_others) / energy[left] - 1))
-    names = ("awake_w", "read_j_per_byte", "written_j_per_byte", "on_chip_j_per_byte", "j_per_flop")
+    awake_w, read, written, on_chip, flop = map(float, best)
     return EnergyCoefficients(
-        **dict(zip(names, map(float, best), strict=True)),
+        awake_w=awake_w,
+        read_j_per_byte=read,
+        written_j_per_byte=written,
+        on_chip_j_per_byte=on_chip,
+        j_per_flop=flop,
         error=float(np.quantile(errors, COVERAGE, method="higher")),
     )
 

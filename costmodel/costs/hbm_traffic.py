@@ -17,10 +17,10 @@ again are read again with the share of pairs of draws that lie further apart tha
 Left out: sets and sectors, write-backs that L2 makes early, kernels' workspaces, split products.
 
 Source of C and G: the leaves at random shapes of `benchmarks/leaves`, counted on an H200, and
-nothing else; `python -m docs.l2_fit` fits them again. Of a shape left out of the fit, the bytes read
-are 4.6 % off in the median of 16 prompts (worst 38 %, where cuBLAS reads a weight twice) and 0.2 %
-in decode (38 shapes, worst 10 %: which experts few tokens drew). On other GPUs C is the same share of
-the L2 that they state, which nobody has measured.
+nothing else; `python -m docs.l2_fit` fits them again. Of a shape left out of the fit, the bytes
+read are 4.6 % off in the median of 16 prompts (worst 38 %, where cuBLAS reads a weight twice) and
+0.2 % in decode (38 shapes, worst 10 %: which experts few tokens drew). On other GPUs C is the same
+share of the L2 that they state, which nobody has measured.
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ class Moved:
         return self.of.required_written + self.dropped_written + self.spilled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HbmTraffic:
     """Predicted bytes of a step, by cause, and of one layer of each of its operators."""
 
@@ -139,8 +139,24 @@ class HbmTraffic:
 
 def unknown_traffic(operators: Sequence[Operator]) -> HbmTraffic:
     """Of a step whose distinct rows or experts are not known: NaN throughout."""
-    numbers = [nan] * 6
-    return HbmTraffic(Cache(kept_bytes=nan), *numbers, ((nan, nan),) * len(operators))
+    return _traffic(Cache(kept_bytes=nan), [nan] * 6, [(nan, nan)] * len(operators))
+
+
+def _traffic(
+    cache: Cache, causes: Sequence[float], operators: Sequence[tuple[float, float]]
+) -> HbmTraffic:
+    """By the causes in the order of `HbmTraffic`."""
+    required_read, required_written, dropped_read, again_read, dropped_written, spilled = causes
+    return HbmTraffic(
+        cache=cache,
+        required_read=required_read,
+        required_written=required_written,
+        dropped_read=dropped_read,
+        again_read=again_read,
+        dropped_written=dropped_written,
+        spilled=spilled,
+        operators=tuple(operators),
+    )
 
 
 def hbm_traffic(
@@ -158,9 +174,7 @@ def hbm_traffic(
         share: Of L2 that keeps what will be read again.
     """
     cache = Cache(kept_bytes=share * l2_bytes)
-    regions = [
-        (region, tuple(passes_of(region, kernels))) for region in kernels.regions(operators)
-    ]
+    regions = [(region, tuple(passes_of(region, kernels))) for region in kernels.regions(operators)]
     before = [each for region, passes in regions if region.layers for each in passes]
     layers = 1 + max((layer for region, _ in regions for layer in region.layers), default=0)
     layer_bytes = sum(
@@ -188,10 +202,11 @@ def hbm_traffic(
             ):
                 causes[place] += region.count * float(value)
         before.extend(passes)
-    by_layer = ((sums[op.path], op.count) for op in operators)
-    return HbmTraffic(
-        cache, *causes, tuple((read / count, written / count) for (read, written), count in by_layer)
-    )
+    by_layer = [
+        (sums[operator.path][0] / operator.count, sums[operator.path][1] / operator.count)
+        for operator in operators
+    ]
+    return _traffic(cache, causes, by_layer)
 
 
 def region_traffic(

@@ -7,10 +7,10 @@ a mesh of several. On one GPU both take well under a millisecond, on a mesh two.
 from dataclasses import dataclass, replace
 
 from costmodel.backends.step_kernels import StepKernels
+from costmodel.costs.beyond_histogram import is_unknown
 from costmodel.costs.bounded import bounded
 from costmodel.costs.chosen_mesh import with_mesh
 from costmodel.costs.footprint import Footprint
-from costmodel.costs.beyond_histogram import is_unknown
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.hbm_traffic import HbmTraffic, hbm_traffic, unknown_traffic
 from costmodel.costs.kernel_times import Curves

@@ -304,9 +304,7 @@ def _fitted_energy(
         Letter("executed", flops, "FLOPs that tensor cores do, padding among them"),
         Letter("per_FLOP", coefficients.j_per_flop, "joules a FLOP"),
     ]
-    formula = (
-        "awake t + read per_read + written per_written + chip per_chip + executed per_FLOP"
-    )
+    formula = "awake t + read per_read + written per_written + chip per_chip + executed per_FLOP"
     if power_limit_w is not None:
         letters.append(Letter("limit", power_limit_w, "watts of the power limit"))
         formula = f"min({formula}, limit t)"

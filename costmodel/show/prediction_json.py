@@ -72,7 +72,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
 
 
 def _read_interval(prediction: Prediction) -> dict[str, Any]:
-    """The interval about the bytes read, and how often it is meant to hold; nothing without them."""
+    """The interval about the bytes read, and how often it holds; nothing without them."""
     traffic = prediction.traffic()
     if isinstance(traffic, Unknown) or is_unknown(traffic.read):
         return {}

@@ -1,7 +1,7 @@
 """The counterpart of each measured quantity: what a prediction says of the same step or leaf.
 
 Where there is no prediction, a bound is the counterpart, and `basis` names it: HBM bytes of unknown
-hardware are compared with compulsory bytes, and times without a calibration with the roofline bound.
+hardware are compared with compulsory bytes, times without a calibration with the roofline bound.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Predicted HBM traffic: hand calculations, properties, and the leaves that were counted on a GPU."""
+"""Predicted HBM traffic: hand calculations, properties, and leaves counted on a GPU."""
 
 from math import exp
 from statistics import median
@@ -139,7 +139,9 @@ def test_more_l2_never_moves_more(name: str, workload: Workload) -> None:
 def test_with_endless_l2_a_step_moves_each_byte_once(name: str, workload: Workload) -> None:
     costs = step_costs(load_model(name), workload.step())
     found = traffic(name, workload, ENDLESS)
-    once = sum(op.count * (op.total("read_bytes") + op.repeated_row_bytes) for op in costs.operators)
+    once = sum(
+        op.count * (op.total("read_bytes") + op.repeated_row_bytes) for op in costs.operators
+    )
     assert found.read == pytest.approx(float(once), rel=1e-12)
     assert found.written == pytest.approx(float(costs.totals.written_bytes), rel=1e-12)
 

@@ -43,7 +43,9 @@ def calibrate_leaves(
         WorkError: Nothing was measured, or a file cannot be written.
     """
     if form == "loops" and (backend, device) != ("torch", "cuda"):
-        raise InputError("leaves=loops: takes no --backend fused and no --device cpu: energy is of the GPU")
+        raise InputError(
+            "leaves=loops: takes no --backend fused and no --device cpu: energy is of the GPU"
+        )
     path = Path(out or f"leaves-{backend if form != 'loops' else form}.json")
     if path.suffix != ".json":
         raise InputError(f"out={shown(str(path))}: must end in .json")

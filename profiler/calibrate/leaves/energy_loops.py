@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from costmodel.recordings.leaf_calibration import EnergyLoop
+from costmodel.recordings.energy_loop import EnergyLoop
 from costmodel.recordings.measured import Missing, Spread
 from profiler.calibrate.graph_timer import capture, warm_up
 from profiler.calibrate.operations import normal

@@ -2,8 +2,8 @@
 
 Shapes are taken in slices, each of which is timed, traced and counted before the next begins, so
 that a run that is cut off holds whole slices. The energy loops, which are of no backend, follow the
-first slice of `torch`, so that a run that is cut off has them. A shape during which a worker is lost is left out, and another worker goes
-on with the others.
+first slice of `torch`, so that a run that is cut off has them. A shape during which a worker is
+lost is left out, and another worker goes on with the others.
 """
 
 import sys

@@ -42,7 +42,9 @@ def test_the_loads_tell_all_terms_of_the_fit_apart() -> None:
     """Rates that no kernel has, so that the time is independent of bytes and FLOPs."""
     ran = [
         loop(load.name, (at_s, *work), joules=joules((at_s, *work)))
-        for load, at_s in zip(loads(SCALE, "cpu"), (1, 3, 2, 2, 1, 2, 4, 2, 3, 1, 2, 4, 3), strict=True)
+        for load, at_s in zip(
+            loads(SCALE, "cpu"), (1, 3, 2, 2, 1, 2, 4, 2, 3, 1, 2, 4, 3), strict=True
+        )
         for work in [(load.bytes_read, load.bytes_written, load.l2_bytes, load.flops)]
     ]
     assert fitted(ran).numbers == pytest.approx([AWAKE_W, READ, WRITTEN, CHIP, FLOP], rel=1e-6)
