@@ -50,10 +50,10 @@ class CountedLeaf:
         around = shared + sum(
             float(each.required_read + each.stored - each.in_place) for each in self.passes
         )
-        before = (  # the input was touched at the same place of the copy before
+        before = [  # the input was touched at the same place of the copy before
             Pass(operator=0, written=shared, required_read=max(first.footprint - shared, 0)),
             Pass(operator=0, required_read=max(around - float(first.footprint), 0)),
-        )
+        ]
         moved = region_traffic(self.passes, before, cache_, around)
         return float(sum(each.read for each in moved)), float(sum(each.written for each in moved))
 

@@ -175,7 +175,7 @@ def hbm_traffic(
     """
     cache = Cache(kept_bytes=share * l2_bytes)
     regions = [(region, tuple(passes_of(region, kernels))) for region in kernels.regions(operators)]
-    before = [each for region, passes in regions if region.layers for each in passes]
+    history = [each for region, passes in regions if region.layers for each in passes]
     layers = 1 + max((layer for region, _ in regions for layer in region.layers), default=0)
     layer_bytes = sum(
         region.count * each.footprint
@@ -186,7 +186,7 @@ def hbm_traffic(
     sums = {operator.path: [0.0, 0.0] for operator in operators}
     causes = [0.0] * 6
     for region, passes in regions:
-        for moved in region_traffic(passes, before, cache, layer_bytes / layers):
+        for moved in region_traffic(passes, history, cache, layer_bytes / layers):
             of = sums[region.operators[moved.of.operator].path]
             of[0] += region.count * float(moved.read)
             of[1] += region.count * float(moved.written)
@@ -201,7 +201,6 @@ def hbm_traffic(
                 )
             ):
                 causes[place] += region.count * float(value)
-        before.extend(passes)
     by_layer = [
         (sums[operator.path][0] / operator.count, sums[operator.path][1] / operator.count)
         for operator in operators
@@ -210,17 +209,16 @@ def hbm_traffic(
 
 
 def region_traffic(
-    passes: Sequence[Pass], before: Sequence[Pass], cache: Cache, rewritten_after: Number
+    passes: Sequence[Pass], history: list[Pass], cache: Cache, rewritten_after: Number
 ) -> list[Moved]:
     """What each pass reads from HBM, and what it writes there.
 
     Args:
         passes: Of one layer of a region, in order.
-        before: Earlier ones, whose results they may read.
+        history: Earlier ones, whose results they may read; gets these.
         cache: L2.
         rewritten_after: Bytes that are touched until a buffer is written again: of a layer.
     """
-    history = list(before)
     dropped = cache.missed(rewritten_after, rewritten_after)
     moved = []
     for each in passes:

@@ -6,11 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from costmodel.costs.calibrations import calibrated
 from costmodel.costs.energy import executed_flops, fitted_energy_j
 from costmodel.costs.energy_fit import EnergyCoefficients, fitted, nonnegative, of_card
+from costmodel.costs.hbm_traffic import HbmTraffic
+from costmodel.costs.kernel_times import Curves
+from costmodel.costs.latency import StepTime
+from costmodel.costs.predict import predict
 from costmodel.costs.step import step_costs
 from costmodel.errors import InputError
+from costmodel.explain.numbers import explain_step
 from costmodel.inputs.catalog import load_model
+from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.recordings.energy_loop import EnergyLoop
 from costmodel.recordings.machine import Conditions
@@ -158,3 +165,28 @@ def test_one_row_executes_eight_times_the_flops_of_a_product() -> None:
         return float((executed - attention) / products)
 
     assert [ratio(batch) for batch in (1, 5, 64)] == pytest.approx([8, 1.6, 1])
+
+
+def test_a_calibration_with_loops_predicts_by_them_and_explains_it() -> None:
+    """J = awake watts x time + read, written, on-chip bytes and FLOPs at the loops' prices."""
+    found = calibrated("h200")
+    assert isinstance(found, Curves)
+    curves = Curves.of(replace(found.calibration, loops=tuple(loops())))
+    model, hardware = load_model("olmoe-1b-7b"), load_hardware("h200")
+    prediction = predict(model, Workload(batch=5, context=300), hardware, curves)
+    assert isinstance(prediction.time, StepTime)
+    moved, sums = prediction.traffic(), prediction.costs.totals
+    assert isinstance(moved, HbmTraffic)
+    flops = executed_flops(prediction.costs.operators, prediction.kernels)
+    by_hand = (
+        AWAKE_W * prediction.time.predicted_s
+        + READ * moved.read
+        + WRITTEN * moved.written
+        + CHIP * (sums.activation_bytes + sums.intermediate_bytes)
+        + FLOP * flops
+    )
+    assert prediction.time.energy_j == pytest.approx(by_hand, rel=1e-6)
+    explained = explain_step(prediction, "energy.predicted_j")
+    assert explained.value == prediction.time.energy_j
+    (equation,) = explained.equations
+    assert equation.result == pytest.approx(by_hand, rel=1e-6)

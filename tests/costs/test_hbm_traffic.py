@@ -22,7 +22,7 @@ ENDLESS = 10**15
 
 def moved(*passes: Pass, cache: Cache = CACHE, rewritten: int = AT_ONCE) -> list[tuple[Any, Any]]:
     """What each pass reads and writes; nothing comes before the first."""
-    return [(each.read, each.written) for each in region_traffic(passes, (), cache, rewritten)]
+    return [(each.read, each.written) for each in region_traffic(passes, [], cache, rewritten)]
 
 
 def product(m: int, n: int, k: int, *, read: int | None = None) -> Pass:
