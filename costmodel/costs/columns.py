@@ -153,6 +153,7 @@ def computed_values(prediction: Prediction) -> dict[str, Value]:
     """The same, with NaN for what a histogram cannot give."""
     workload = prediction.workload
     tokens = workload.batch * workload.new_tokens
+    traffic = prediction.traffic()
     return {
         **columns(
             prediction.costs,
@@ -165,8 +166,8 @@ def computed_values(prediction: Prediction) -> dict[str, Value]:
         ),
         **predicted_columns(prediction.time, tokens=tokens),
         **(parallel_columns(prediction.costs, prediction.parallel) if prediction.parallel else {}),
-        "hbm_bytes.read": None,
-        "hbm_bytes.written": None,
+        "hbm_bytes.read": None if isinstance(traffic, Unknown) else traffic.read,
+        "hbm_bytes.written": None if isinstance(traffic, Unknown) else traffic.written,
     }
 
 

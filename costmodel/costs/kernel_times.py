@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from costmodel.costs.energy_fit import EnergyCoefficients, fitted
 from costmodel.costs.interpolate import Line, Sheet
 from costmodel.costs.link_times import LinkTimes, link_times
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, Shape, TopK
@@ -43,6 +44,7 @@ class Curves:
     eager_s: float  # of a launch by PyTorch, on the host
     power: "Power | None"
     power_limit_w: float | None
+    energy: EnergyCoefficients | None  # None: the calibration holds no steady loops
     moves: Line  # elementwise kernels: bytes moved
     gemms: Sheet  # weight elements n k; rows m
     groups: Sheet  # grouped GEMMs: weight elements of all groups; rows of one group
@@ -67,6 +69,7 @@ class Curves:
             eager_s=calibration.launch.eager_s,
             power=calibration.power,
             power_limit_w=calibration.machine.power_limit_w,
+            energy=fitted(calibration.loops) if calibration.loops else None,
             moves=Line.through((p.bytes, work_s(p)) for p in calibration.move),
             gemms=Sheet.through((p.n * p.k, p.m, work_s(p)) for p in calibration.gemm),
             groups=Sheet.through(

@@ -23,11 +23,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from costmodel.backends.step_kernels import Region, StepKernels
-from costmodel.costs.energy import energy_j
+from costmodel.costs.energy import step_energy_j
 from costmodel.costs.fetches import NO_FETCH, Fetches, fetches, unpriced
 from costmodel.costs.kernel_times import DTYPE, Curves
 from costmodel.costs.roofline import NEAR, NOTHING, Ceilings, FarBytes, far_bytes
-from costmodel.costs.table_rows import repeated_row_bytes
 from costmodel.costs.totals import Totals
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
@@ -149,10 +148,7 @@ def step_time(
     assert launches is not None
     eager = larger(graph, launches * curves.eager_s)
     predicted = graph if workload.phase == "decode" else eager
-    moved = sums.compulsory_bytes + sums.activation_bytes
-    if not backend.saves_intermediates:
-        moved = moved + sums.intermediate_bytes
-    moved = moved + repeated_row_bytes(operators)  # a table is too large for L2 to keep its rows
+    energy = step_energy_j(curves, operators, sums, kernels, predicted)
     return StepTime(
         operators=means,
         regions=tuple(regions),
@@ -160,15 +156,7 @@ def step_time(
         eager_s=eager,
         predicted_s=predicted,
         routing_s=routing,
-        energy_j=Unknown(reason="the calibration measured no power")
-        if curves.power is None
-        else energy_j(
-            curves.power,
-            curves.power_limit_w,
-            seconds=predicted,
-            moved_bytes=moved,
-            flops=sums.flops,
-        ),
+        energy_j=Unknown(reason="the calibration measured no power") if energy is None else energy,
         fetches=fetched,
     )
 

@@ -7,10 +7,12 @@ a mesh of several. On one GPU both take well under a millisecond, on a mesh two.
 from dataclasses import dataclass, replace
 
 from costmodel.backends.step_kernels import StepKernels
+from costmodel.costs.beyond_histogram import is_unknown
 from costmodel.costs.bounded import bounded
 from costmodel.costs.chosen_mesh import with_mesh
 from costmodel.costs.footprint import Footprint
 from costmodel.costs.gpu import Gpu
+from costmodel.costs.hbm_traffic import HbmTraffic, hbm_traffic, unknown_traffic
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown
 from costmodel.costs.mesh.predict import Parallel
@@ -52,6 +54,17 @@ class Prediction:
     def kernels(self) -> StepKernels:
         """The kernels of the workload's backend for this step."""
         return self.costs.kernels(self.workload.backend)
+
+    def traffic(self) -> HbmTraffic | Unknown:
+        """What the step reads from HBM and writes there; NaN where a histogram gives no choices."""
+        if self.parallel is not None:
+            return Unknown(reason="HBM traffic is predicted of a step on one GPU")
+        if self.kernels.refusal is not None:
+            return Unknown(reason=self.kernels.refusal)
+        sums, operators = self.costs.totals, self.costs.operators
+        if is_unknown(sums.compulsory_bytes) or is_unknown(sums.link_bytes):
+            return unknown_traffic(operators)
+        return hbm_traffic(operators, self.kernels, self.hardware.l2_bytes)
 
     def operator_floor_s(self, operator: Operator) -> float:
         """The roofline bound of one of the operator's layers by itself, seconds."""

@@ -24,9 +24,8 @@ from costmodel.questions.capacity import max_context
 from costmodel.show.prediction_json import unknown_reasons
 
 BUILDERS: dict[str, Builder] = {**TIMES, **WORK, **SIZES, **MEMORY, **PLACEMENT}
-NOT_PREDICTED = ("hbm_bytes.read", "hbm_bytes.written")
 OF_THE_MODEL = ("parameters.", "kv_cache.bytes_per_token")  # as these names begin
-STEP_NUMBERS = (*BUILDERS, *NOT_PREDICTED)
+STEP_NUMBERS = (*BUILDERS,)
 """The names of the numbers of a step: those of `predict --json`, and the largest context."""
 
 

@@ -1,5 +1,8 @@
 """Times and energy explained: the roofline bound, what a calibration predicts, routing's share."""
 
+from costmodel.costs.energy import executed_flops
+from costmodel.costs.energy_fit import EnergyCoefficients
+from costmodel.costs.hbm_traffic import HbmTraffic
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime, Unknown, region_time
 from costmodel.costs.predict import Prediction
@@ -246,6 +249,8 @@ def _tokens_per_s(case: Case) -> Derivation:
 def _energy(case: Case) -> Derivation:
     time, curves = _times(case.prediction)
     power, sums = curves.power, case.prediction.costs.totals
+    if curves.energy is not None:
+        return _fitted_energy(case, curves.energy, curves.power_limit_w)
     assert power is not None
     moved = [
         Letter("compulsory", sums.compulsory_bytes, label("hbm_bytes.compulsory")),
@@ -273,6 +278,37 @@ def _energy(case: Case) -> Derivation:
         letters.append(Letter("limit", curves.power_limit_w, "watts of the power limit"))
         formula = f"min({formula}, limit t)"
     return Derivation(equations=(case.equation(formula, *letters), moved_sum))
+
+
+def _fitted_energy(
+    case: Case, coefficients: EnergyCoefficients, power_limit_w: float | None
+) -> Derivation:
+    """From the steady loops of a calibration."""
+    time, _ = _times(case.prediction)
+    sums, kernels = case.prediction.costs.totals, case.prediction.kernels
+    traffic = case.prediction.traffic()
+    assert isinstance(traffic, HbmTraffic)
+    on_chip = sums.activation_bytes
+    if not kernels.backend.saves_intermediates:
+        on_chip = on_chip + sums.intermediate_bytes
+    flops = executed_flops(case.operators, kernels)
+    letters = [
+        Letter("awake", coefficients.awake_w, "watts while kernels that do nothing run"),
+        Letter("t", time.predicted_s, "time.predicted_s"),
+        Letter("read", traffic.read, label("hbm_bytes.read")),
+        Letter("per_read", coefficients.read_j_per_byte, "joules a byte read"),
+        Letter("written", traffic.written, label("hbm_bytes.written")),
+        Letter("per_written", coefficients.written_j_per_byte, "joules a byte written"),
+        Letter("chip", on_chip, "bytes of activations that parts read and write"),
+        Letter("per_chip", coefficients.on_chip_j_per_byte, "joules a byte within L2"),
+        Letter("executed", flops, "FLOPs that tensor cores do, padding among them"),
+        Letter("per_FLOP", coefficients.j_per_flop, "joules a FLOP"),
+    ]
+    formula = "awake t + read per_read + written per_written + chip per_chip + executed per_FLOP"
+    if power_limit_w is not None:
+        letters.append(Letter("limit", power_limit_w, "watts of the power limit"))
+        formula = f"min({formula}, limit t)"
+    return Derivation(equations=(case.equation(formula, *letters),))
 
 
 def _energy_per_token(case: Case) -> Derivation:

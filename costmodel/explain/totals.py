@@ -1,7 +1,10 @@
 """The sums of a step explained: FLOPs, HBM bytes, routing, distinct experts and rows."""
 
+from typing import Literal
+
+from costmodel.costs.hbm_traffic import L2_SHARE, HbmTraffic
 from costmodel.costs.totals import KINDS
-from costmodel.explain.explanation import Column, Derivation, Terms
+from costmodel.explain.explanation import Column, Derivation, Equation, Terms
 from costmodel.explain.rows import TABLE_ROWS
 from costmodel.explain.sums import (
     Builder,
@@ -151,11 +154,44 @@ def _touched_terms(case: Case, kind: str, *, total: Number | None) -> Terms:
     )
 
 
+def _moved(which: Literal["read", "written"]) -> Builder:
+    """What the step reads from HBM or writes there: what is required, and what L2 drops."""
+
+    def build(case: Case) -> Derivation:
+        traffic = case.prediction.traffic()
+        assert isinstance(traffic, HbmTraffic)
+        cache = Letter("C", traffic.cache.kept_bytes, "bytes that L2 keeps for another read")
+        of_layer = {
+            operator.path: moved[which == "written"]
+            for operator, moved in zip(case.operators, traffic.operators, strict=True)
+        }
+        return Derivation(
+            equations=(
+                case.sum_of(*(Letter(*each) for each in traffic.terms(which))),
+                Equation.of(
+                    "bytes that L2 keeps",
+                    "L2_share L2",
+                    (
+                        Letter("L2_share", L2_SHARE, "fitted on leaves at random shapes"),
+                        Letter("L2", case.prediction.hardware.l2_bytes, "bytes, as the GPU states"),
+                        cache,
+                    ),
+                    "bytes",
+                ),
+            ),
+            terms=operator_terms(case, lambda operator: of_layer[operator.path]),
+        )
+
+    return build
+
+
 WORK: dict[str, Builder] = {
     "flops.total": _flops,
     "flops.per_token": _flops_per_token,
     **{f"flops.by_kind.{kind}": _flops_of(kind) for kind in KINDS},
     "hbm_bytes.compulsory": _compulsory,
+    "hbm_bytes.read": _moved("read"),
+    "hbm_bytes.written": _moved("written"),
     "hbm_bytes.weights": _total("weight_bytes"),
     "hbm_bytes.kv": _kv,
     "hbm_bytes.state": _total("state_bytes"),

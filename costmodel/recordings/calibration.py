@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from costmodel.errors import shown
 from costmodel.inputs.files import read_json_object
+from costmodel.recordings.energy_loop import EnergyLoop
 from costmodel.recordings.machine import Commit, Conditions, Label, Machine
 from costmodel.strict import STRICT, validated
 
@@ -152,6 +153,10 @@ class Calibration:
     attention: Annotated[tuple[AttentionPoint, ...], Field(min_length=2, max_length=MAX_POINTS)]
     topk: Annotated[tuple[TopKPoint, ...], Field(min_length=2, max_length=MAX_POINTS)]
     power: Power | None  # None: not measured
+    loops: Annotated[tuple[EnergyLoop, ...], Field(max_length=64)] = Field(
+        default=(), exclude_if=lambda loops: not loops
+    )
+    """Of `sparsecost calibrate --leaves loops`; energy is predicted from them where they stand."""
 
     def __post_init__(self) -> None:
         """Attention has a curve of decode and one of prefill; neither can replace the other."""

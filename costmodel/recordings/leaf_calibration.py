@@ -21,6 +21,7 @@ from costmodel.inputs.files import read_json_object
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload
+from costmodel.recordings.energy_loop import EnergyLoop
 from costmodel.recordings.machine import Anchor, Conditions, Label, Moment, Reason
 from costmodel.recordings.measured import (
     Accesses,
@@ -112,21 +113,6 @@ class MeasuredShape:
         paths = [point.path for point in self.points]
         if len(set(paths)) != len(paths):
             raise ValueError("points: hold a path twice")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class EnergyLoop:
-    """A steady loop of seconds: what one round of it moves and computes, and what it draws."""
-
-    name: Label
-    bytes_read: Amount  # from HBM, of one round
-    bytes_written: Amount
-    l2_bytes: Amount  # read and written within L2
-    flops: Amount  # executed by tensor cores, by the loop's shape
-    round_s: Amount  # seconds of one round
-    energy_j: Measured  # of one round
-    power_w: Measured
-    conditions: Conditions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -8,6 +8,7 @@ from costmodel.backends import BACKENDS
 from costmodel.backends.step_kernels import StepKernels
 from costmodel.costs.beyond_histogram import TOLD_BY_FLOOR, beyond, is_unknown, or_none
 from costmodel.costs.columns import Value, computed_values, step_values
+from costmodel.costs.hbm_traffic import COVERAGE
 from costmodel.costs.latency import OperatorTime, Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
@@ -27,6 +28,12 @@ SCHEMA_VERSION = 1
 ONE_LAYER = "one layer"
 ALL_LAYERS = "all_layers_"  # before the name of a number: its sum over the layers
 """What the numbers of an operator or a region are of: one of its `count` layers, not their sum."""
+TRAFFIC = frozenset(
+    {
+        *("hbm_bytes.read", "operators.hbm_read_bytes"),
+        *("hbm_bytes.written", "operators.hbm_written_bytes"),
+    }
+)
 NOT_SUMMED = frozenset({"batch", "context", "count"})  # numbers of a record that layers share
 
 
@@ -55,12 +62,21 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
             place = place.setdefault(section, {})
         place[last] = value
     document["parameters"]["by_group"] = prediction.costs.parameters.by_group
+    document["hbm_bytes"] |= _read_interval(prediction)
     document["flops"]["attention_convention"] = workload.attention_flops
     if prediction.parallel is not None:
         document["parallel"] = parallel_json(prediction) | document["parallel"]
     document["operators"] = operators_json(prediction)
     document["regions"] = regions
     return document
+
+
+def _read_interval(prediction: Prediction) -> dict[str, Any]:
+    """The interval about the bytes read, and how often it holds; nothing without them."""
+    traffic = prediction.traffic()
+    if isinstance(traffic, Unknown) or is_unknown(traffic.read):
+        return {}
+    return {"read_interval": list(traffic.read_interval), "interval_coverage": COVERAGE}
 
 
 def unknown_reasons(
@@ -79,7 +95,11 @@ def unknown_reasons(
     for name in names:
         quantity = STEP_QUANTITIES[name]
         reason = quantity.none_because
-        if quantity.by_backend:
+        if name in TRAFFIC:
+            traffic = prediction.traffic()
+            assert isinstance(traffic, Unknown), name
+            reason = traffic.reason
+        elif quantity.by_backend:
             reason = _refusal(prediction, name) or ""
         elif not reason:
             assert isinstance(unknown, Unknown), name
@@ -123,6 +143,7 @@ def _always_none(prediction: Prediction, name: str) -> bool:
         return False
     untimed = quantity.calibrated and isinstance(prediction.time, Unknown)
     refused = quantity.by_backend and _refusal(prediction, name) is not None
+    refused |= name in TRAFFIC and prediction.parallel is not None
     return bool(quantity.none_because) or untimed or refused
 
 
@@ -139,9 +160,12 @@ def operators_json(prediction: Prediction) -> list[dict[str, Any]]:
     operators, time = prediction.costs.operators, prediction.time
     kernels = {name: prediction.costs.kernels(name) for name in BACKENDS}
     times = [None] * len(operators) if isinstance(time, Unknown) else time.operators
+    traffic = prediction.traffic()
+    moved = [(None, None)] * len(operators) if isinstance(traffic, Unknown) else traffic.operators
     return [
         _operator_json(prediction, operator, operator_time, kernels)
-        for operator, operator_time in zip(operators, times, strict=True)
+        | {"hbm_read_bytes": or_none(read), "hbm_written_bytes": or_none(written)}
+        for operator, operator_time, (read, written) in zip(operators, times, moved, strict=True)
     ]
 
 

@@ -92,7 +92,7 @@ class CasePrediction:
     def by_kernels_of(self, backend: "Backend") -> "CasePrediction":
         """The same step by the kernels of another backend: launches and times differ, no costs."""
         other = copy(self)
-        for name in ("operator_s", "region_s", "graph_energy_j"):
+        for name in ("operator_s", "region_s", "graph_energy_j", "traffic"):
             other.__dict__.pop(name, None)
         other.workload = replace(self.workload, backend=backend)
         other.kernels = self.costs.kernels(backend)
@@ -163,6 +163,15 @@ class CasePrediction:
             times = gpu.time(costs.operators, costs.totals, as_graph, costs.step)
             assert not isinstance(times, Unknown)
         return times.energy_j
+
+    @cached_property
+    def traffic(self) -> dict[str, tuple[float, float]] | None:
+        """Bytes that one layer of each operator reads and writes, by path; None: not predicted."""
+        traffic = None if self.prediction is None else self.prediction.traffic()
+        if traffic is None or isinstance(traffic, Unknown):
+            return None
+        pairs = zip(self.costs.operators, traffic.operators, strict=True)
+        return {operator.path: moved for operator, moved in pairs}
 
     @cached_property
     def counted_flops(self) -> dict[str, Number]:

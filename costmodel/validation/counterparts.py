@@ -1,7 +1,7 @@
 """The counterpart of each measured quantity: what a prediction says of the same step or leaf.
 
-Where there is no prediction yet, a bound is the counterpart, and `basis` names it: HBM bytes are
-compared with compulsory bytes, and times without a calibration with the roofline bound.
+Where there is no prediction, a bound is the counterpart, and `basis` names it: HBM bytes of unknown
+hardware are compared with compulsory bytes, times without a calibration with the roofline bound.
 """
 
 from collections.abc import Callable, Sequence
@@ -104,6 +104,28 @@ def _written_bytes(operator: Operator) -> Number:
     return operator.total("written_bytes")
 
 
+def _hbm_bytes(case: CasePrediction, operator: Operator, which: int) -> Counterpart:
+    """Bytes that one layer reads (0) or writes (1): predicted, or on unknown hardware required."""
+    if case.traffic is not None:
+        return _by_choices(case.traffic[operator.path][which], PREDICTED)
+    required = (_read_bytes, _written_bytes)[which]
+    return _by_choices(required(operator), COMPULSORY)
+
+
+def _step_hbm_bytes(which: int) -> Callable[[CasePrediction], Counterpart]:
+    """The same of the step, which reads a row that layers share once where it is a bound."""
+
+    def counterpart(case: CasePrediction) -> Counterpart:
+        traffic = case.traffic
+        if traffic is not None:
+            total = case.step_total(lambda operator: traffic[operator.path][which])
+            return _by_choices(total, PREDICTED)
+        name = ("read_bytes", "written_bytes")[which]
+        return _by_choices(case.step_total(lambda operator: operator.total(name)), COMPULSORY)
+
+    return counterpart
+
+
 def _host_bytes(operator: Operator) -> Number:
     """Bytes of the rows that one layer fetches from host memory, in whole sectors."""
     from_host = any(weight.place == "host" for weight in operator.weights)
@@ -182,10 +204,8 @@ STEP_COUNTERPARTS: dict[str, Callable[[CasePrediction], Counterpart]] = {
         value=case.step_total(_tensor_core_flops), basis=MODEL_FLOPS
     ),
     "launches": lambda case: _launches(case, case.kernels.step_launches(case.costs.operators)),
-    "hbm_read_bytes": lambda case: _by_choices(
-        case.step_total(lambda operator: operator.total("read_bytes")), COMPULSORY
-    ),
-    "hbm_written_bytes": lambda case: _by_choices(case.step_total(_written_bytes), COMPULSORY),
+    "hbm_read_bytes": _step_hbm_bytes(0),
+    "hbm_written_bytes": _step_hbm_bytes(1),
     "host_read_bytes": lambda case: _by_choices(case.step_total(_host_bytes), COMPULSORY),
     "hbm_bytes": lambda case: _by_choices(case.costs.totals.compulsory_bytes, COMPULSORY),
     "logical_bytes": lambda case: _by_choices(case.step_total(_unfused_bytes), UNFUSED),
@@ -200,8 +220,8 @@ OPERATOR_COUNTERPARTS: dict[str, Callable[[CasePrediction, Operator], Counterpar
         value=_tensor_core_flops(operator), basis=MODEL_FLOPS
     ),
     "launches": lambda case, operator: _launches(case, case.kernels.operator_launches(operator)),
-    "hbm_read_bytes": lambda _, operator: _by_choices(_read_bytes(operator), COMPULSORY),
-    "hbm_written_bytes": lambda _, operator: _by_choices(_written_bytes(operator), COMPULSORY),
+    "hbm_read_bytes": lambda case, operator: _hbm_bytes(case, operator, 0),
+    "hbm_written_bytes": lambda case, operator: _hbm_bytes(case, operator, 1),
     "host_read_bytes": lambda _, operator: _by_choices(_host_bytes(operator), COMPULSORY),
     "logical_bytes": lambda _, operator: _by_choices(_unfused_bytes(operator), UNFUSED),
     "kernel_s": _operator_s,

@@ -40,9 +40,10 @@ def calibrate(
         ),
     ] = None,
     leaves: Annotated[
-        Literal["quick", "whole"] | None,
+        Literal["quick", "whole", "loops"] | None,
         typer.Option(
             help="Measure the reference model's own leaves at random shapes instead: a few, or all."
+            " Or only the steady loops of energy, in a minute."
             " Predictions do not read this file yet."
         ),
     ] = None,

@@ -5,7 +5,8 @@ from costmodel.costs.quantities.quantity import Quantity
 _TOTALS = "costmodel.costs.totals:totals"
 _ROUTING = "costmodel.costs.totals:routing_totals"
 _DISTINCT = "costmodel.costs.totals:distinct"
-_NO_CACHE_MODEL = "not predicted (needs a cache model; hbm_bytes.compulsory is the lower bound)"
+_TRAFFIC = "costmodel.costs.hbm_traffic:hbm_traffic"
+_ONE_STEP = "a sweep has compulsory bytes alone: kernels are grouped for one number of tokens"
 _KINDS = {
     "matmul": ("FLOPs of matrix products", "projections, experts, routers, keys"),
     "attention": ("FLOPs of attention", "scores and weighted values"),
@@ -69,19 +70,21 @@ HBM_BYTES = (
         name="hbm_bytes.read",
         label="predicted HBM bytes read",
         unit="bytes",
-        counts="what the step reads through the caches",
-        formula="costmodel.layers.operator:Traffic.read_bytes",
+        counts="compulsory reads, and what L2 drops before it is read again",
+        leaves_out=_ONE_STEP,
+        formula=_TRAFFIC,
         also=("operators.hbm_read_bytes",),
-        none_because=_NO_CACHE_MODEL,
+        by_backend=True,
     ),
     Quantity(
         name="hbm_bytes.written",
         label="predicted HBM bytes written",
         unit="bytes",
-        counts="what the step writes through the caches",
-        formula="costmodel.layers.operator:Traffic.written_bytes",
+        counts="compulsory writes, and activations that L2 drops before they are overwritten",
+        leaves_out=_ONE_STEP,
+        formula=_TRAFFIC,
         also=("operators.hbm_written_bytes",),
-        none_because=_NO_CACHE_MODEL,
+        by_backend=True,
     ),
     Quantity(
         name="hbm_bytes.weights",

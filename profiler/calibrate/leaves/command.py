@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 from time import monotonic
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import typer
 
@@ -19,6 +19,7 @@ from profiler.calibrate.leaves.journal import Journal
 from profiler.calibrate.leaves.measure import Plan, measure
 from profiler.calibrate.leaves.shapes import QUICK, shapes, small_shapes
 
+Form: TypeAlias = Literal["quick", "whole", "loops"]
 JOURNAL = ".jsonl"
 MOST_MINUTES = 1440
 ENDING_S = 10  # for a worker's end, and for the file
@@ -26,7 +27,7 @@ INTERRUPTED = 130  # the usual exit code after Ctrl-C
 
 
 def calibrate_leaves(
-    form: Literal["quick", "whole"],
+    form: Form,
     *,
     backend: Backend,
     device: Device,
@@ -41,14 +42,18 @@ def calibrate_leaves(
         InputError: An option breaks a rule, or the journal is of something else.
         WorkError: Nothing was measured, or a file cannot be written.
     """
-    path = Path(out or f"leaves-{backend}.json")
+    if form == "loops" and (backend, device) != ("torch", "cuda"):
+        raise InputError(
+            "leaves=loops: takes no --backend fused and no --device cpu: energy is of the GPU"
+        )
+    path = Path(out or f"leaves-{backend if form != 'loops' else form}.json")
     if path.suffix != ".json":
         raise InputError(f"out={shown(str(path))}: must end in .json")
     most = parse_count(minutes or "10", field="minutes", low=1, high=MOST_MINUTES)
     file = OutputFile(path=path, force=resume)
     file.check()
     listed = small_shapes() if device == "cpu" else shapes()
-    planned = QUICK if form == "quick" else len(listed)
+    planned = {"quick": QUICK, "whole": len(listed), "loops": 0}[form]
     journal = Journal(path=path.with_suffix(JOURNAL), backend=backend, shapes=listed)
     journal.open(resume=resume)
     ends_s = monotonic() + 60 * most - ENDING_S

@@ -1,7 +1,9 @@
 """Steady loops whose energy a fit divides among time, bytes and FLOPs: a dozen sorts of load.
 
-They are chosen to stay below the power limit, but for the largest product: at the limit clocks fall
-and energy no longer grows with the work. Bytes and FLOPs of a round follow from its shapes.
+They are chosen to stay below the power limit: at the limit clocks fall and energy no longer grows
+with the work. So the square product is followed by kernels that do nothing, in a longer and a
+shorter pause; the fit leaves out what was at the limit all the same. Bytes and FLOPs of a round
+follow from its shapes; tensor cores pad few rows to 8. The fit: costmodel/costs/energy_fit.py.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from costmodel.recordings.leaf_calibration import EnergyLoop
+from costmodel.recordings.energy_loop import EnergyLoop
 from costmodel.recordings.measured import Missing, Spread
 from profiler.calibrate.graph_timer import capture, warm_up
 from profiler.calibrate.operations import normal
@@ -21,9 +23,10 @@ from profiler.instruments.spread import rounded
 from reference_model.sdpa import attend
 
 BIG = 2**29  # elements of a stream: 1 GiB in bf16
-L2_ELEMENTS = 2**22  # 8 MiB
+L2_ELEMENTS = (2**20, 2**22, 2**23)  # 2, 8 and 16 MiB, and as much of results
 NULL_KERNELS = 512
 L2_TIMES = 64
+TILE_ROWS = 8  # that tensor cores do at the least
 ELEMENT = 2  # bytes
 
 
@@ -49,16 +52,17 @@ def loads(scale: float = 1.0, device: str = "cuda") -> Iterator[Load]:
     yield Load(name=f"{NULL_KERNELS} kernels that do nothing", round=null)
     x = normal(big, device=where)
     yield from _streams(x)
-    small = normal(int(L2_ELEMENTS * scale), device=where)
-    double = partial(torch.mul, small, 2, out=torch.empty_like(small))
-    yield Load(
-        name="elementwise within L2",
-        round=_graph([double] * L2_TIMES, device),
-        l2_bytes=2 * L2_TIMES * small.nbytes,
-    )
-    for m in (1, 16, 128):
+    for elements in L2_ELEMENTS:
+        small = normal(int(elements * scale), device=where)
+        double = partial(torch.mul, small, 2, out=torch.empty_like(small))
+        yield Load(
+            name=f"elementwise within L2, {small.nbytes:,} bytes",
+            round=_graph([double] * L2_TIMES, device),
+            l2_bytes=2 * L2_TIMES * small.nbytes,
+        )
+    for m in (1, 128):
         yield _skinny(m, int(8192 * scale**0.5) // 64 * 64, where)
-    for wide, waits in ((4096, 0), (4096, 160), (8192, 0)):
+    for wide, waits in ((4096, 160), (4096, 480)):
         yield _square(int(wide * scale**0.5) // 64 * 64, [nothing] * waits, where)
     yield _rows(x, where)
     yield _attention(scale, where)
@@ -88,7 +92,7 @@ def _skinny(m: int, width: int, device: torch.device) -> Load:
         name=f"4 products of {m} rows with weights of {width} x {width}",
         round=lambda: [nn.functional.linear(x, weight) for weight in weights],
         bytes_read=4 * width * width * ELEMENT,
-        flops=4 * 2 * m * width * width,
+        flops=4 * 2 * -(-m // TILE_ROWS) * TILE_ROWS * width * width,
     )
 
 

@@ -137,7 +137,7 @@ class Journal:
         """
         events = self.events
         numbers = sorted({e["shape"] for e in events if e["event"] in ("measured", "point")})
-        if not numbers:
+        if not numbers and not self.has_loops:
             reasons = [e["reason"] for e in events if e["event"] == "lacking"]
             raise WorkError(f"nothing was measured: {reasons[-1] if reasons else 'no time'}")
         sessions = [event["session"] for event in events if event["event"] == "session"]

@@ -2,8 +2,8 @@
 
 Shapes are taken in slices, each of which is timed, traced and counted before the next begins, so
 that a run that is cut off holds whole slices. The energy loops, which are of no backend, follow the
-second slice of `torch`. A shape during which a worker is lost is left out, and another worker goes
-on with the others.
+first slice of `torch`, so that a run that is cut off has them. A shape during which a worker is
+lost is left out, and another worker goes on with the others.
 """
 
 import sys
@@ -38,7 +38,7 @@ class Plan:
     device: Device
     backend: Backend
     ends_s: float
-    shapes: int  # the first so many of the list
+    shapes: int  # the first so many of the list; none: the energy loops alone
 
 
 def measure(journal: Journal, plan: Plan, say: Callable[[str], None]) -> None:
@@ -51,7 +51,7 @@ def measure(journal: Journal, plan: Plan, say: Callable[[str], None]) -> None:
         for run in RUNS:
             _measure_run(run, slice_, journal, plan, say)
         loops = plan.device == "cuda" and plan.backend == "torch" and not journal.has_loops
-        if loops and place > 0:
+        if loops and place == 0:
             _work("energy", (), journal, plan, say)
 
 

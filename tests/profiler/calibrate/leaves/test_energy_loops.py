@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
+from costmodel.costs.energy_fit import COPY, NOTHING, PRODUCT, fitted
 from costmodel.recordings.machine import Conditions
 from costmodel.recordings.measured import Missing, Spread
 from profiler.calibrate.leaves import energy_loops
 from profiler.calibrate.leaves.energy_loops import loads, measured
 from profiler.instruments.energy import Energy
+from tests.costs.test_energy_fit import AWAKE_W, CHIP, FLOP, READ, WRITTEN, joules, loop
 from tests.profiler.runs.gpu_runs import Gpu
 
 SCALE = 1 / 1024
@@ -29,11 +31,25 @@ def test_loads_say_what_they_move() -> None:
     assert (copy.bytes_read, copy.bytes_written) == (2**20, 2**20)
     assert (total.bytes_read, total.bytes_written) == (2**20, 0)
     assert (fill.bytes_read, fill.bytes_written) == (0, 2**20)
-    assert by_name["elementwise within L2"].l2_bytes == 2 * 64 * 2**13
-    square = by_name["product of 256 x 256 x 256"]
-    assert (square.flops, square.bytes_read) == (2 * 256**3, 2 * 2 * 256**2)
+    assert by_name["elementwise within L2, 8,192 bytes"].l2_bytes == 2 * 64 * 2**13
+    square = by_name["product of 128 x 128 x 128, then 160 kernels that do nothing"]
+    assert (square.flops, square.bytes_read) == (2 * 128**3, 2 * 2 * 128**2)
     one = by_name["4 products of 1 rows with weights of 256 x 256"]
-    assert (one.flops, one.bytes_read) == (4 * 2 * 256**2, 4 * 2 * 256**2)
+    assert (one.flops, one.bytes_read) == (4 * 2 * 8 * 256**2, 4 * 2 * 256**2)
+
+
+def test_the_loads_tell_all_terms_of_the_fit_apart() -> None:
+    """Rates that no kernel has, so that the time is independent of bytes and FLOPs."""
+    ran = [
+        loop(load.name, (at_s, *work), joules=joules((at_s, *work)))
+        for load, at_s in zip(
+            loads(SCALE, "cpu"), (1, 3, 2, 2, 1, 2, 4, 2, 3, 1, 2, 4, 3), strict=True
+        )
+        for work in [(load.bytes_read, load.bytes_written, load.l2_bytes, load.flops)]
+    ]
+    assert fitted(ran).numbers == pytest.approx([AWAKE_W, READ, WRITTEN, CHIP, FLOP], rel=1e-6)
+    names = " ".join(each.name for each in ran)
+    assert all(name in names for name in (NOTHING, COPY, PRODUCT))
 
 
 def test_energy_is_of_one_round(monkeypatch: pytest.MonkeyPatch) -> None:

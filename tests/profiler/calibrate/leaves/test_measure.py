@@ -86,12 +86,17 @@ def test_each_slice_is_measured_in_all_ways_before_the_next(
         ("time", first),
         ("trace", first),
         ("counters", first),
+        ("energy", []),
         ("time", second),
         ("trace", second),
         ("counters", second),
-        ("energy", []),
     ]
     assert FIRST_SLICE < SLICE
+
+
+def test_loops_alone_take_one_worker(process: type[Process], tmp_path: Path) -> None:
+    orders(tmp_path / "j.jsonl", count=0)
+    assert asked(process) == [("energy", [])]
 
 
 def test_kernels_of_fused_are_compiled_first_and_its_energy_is_not_measured(
@@ -128,5 +133,5 @@ def test_a_worker_without_time_is_not_asked_again(
 ) -> None:
     monkeypatch.setattr(process, "late", "time")
     journal = orders(tmp_path / "j.jsonl")
-    assert [run for run, _ in asked(process)] == ["time", "trace", "counters"]
+    assert [run for run, _ in asked(process)] == ["time", "trace", "counters", "energy"]
     assert journal.done("time") == set()
