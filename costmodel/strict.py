@@ -10,8 +10,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from costmodel.errors import LONG_BITS, InputError, shown
 
-STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-"""The configuration of each dataclass that a user fills: no coercion, unknown field or NaN."""
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+"""The configuration of each dataclass that a user fills: no coercion, unknown field or NaN.
+
+A validator is built when it is first needed: most layer kinds are only parts of another one.
+"""
 
 MAX_LISTED = 8  # broken rules that one message states
 HALF_RULE = 120  # characters of its start and of its end

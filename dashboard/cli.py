@@ -5,6 +5,7 @@ import gc
 import ipaddress
 import socket
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -93,8 +94,11 @@ def check_free(address: str, port: int) -> None:
             raise InputError(f"address={shown(address)}: is none of this machine") from None
 
 
+@cache
 def warm() -> None:
     """Import and read what the first page needs, and draw a figure, so that nobody waits for it.
+
+    Once in a process: `streamlit run app.py` comes here at every redraw.
 
     Streamlit collects garbage after every redraw. What stands by now is none, and is exempted:
     looking through it takes a tenth of a second each time.

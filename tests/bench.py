@@ -90,10 +90,15 @@ def _starts() -> bool:
     program = "import time; t = time.perf_counter(); import costmodel.costs.predict as p;"
     program += " print(time.perf_counter() - t)"
 
+    environment = dict(os.environ)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
     def imported() -> float:
         command = [sys.executable, "-c", program]
-        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return float(run.stdout)
 
+    imported()  # which writes the bytecode that pip writes for an installed package
     met = _line("import costmodel.costs.predict", [imported() for _ in range(5)], target=IMPORT_S)
     command = Path(sys.executable).with_name("sparsecost")
     if command.exists():

@@ -71,7 +71,7 @@ def framed(
     for trace in figure.data:
         if trace.hovertemplate is None and trace.hoverinfo is None:
             trace.hovertemplate = _hover(trace, x_title, y_title, digits)
-    figure.update_layout(
+    figure.update_layout(  # in one call: each takes milliseconds
         template=STYLE,
         colorway=list(PALETTE),
         height=height,
@@ -80,10 +80,15 @@ def framed(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"namelength": -1},
+        xaxis=_titled(x_title, log=x_log),
+        yaxis=_titled(y_title, log=y_log),
     )
-    figure.update_xaxes(title_text=x_title, type="log" if x_log else None, automargin=True)
-    figure.update_yaxes(title_text=y_title, type="log" if y_log else None, automargin=True)
     return figure
+
+
+def _titled(title: str, *, log: bool) -> dict[str, object]:
+    """The layout of an axis."""
+    return {"title": {"text": title}, "type": "log" if log else None, "automargin": True}
 
 
 def _hover(trace: BasePlotlyType, x_title: str, y_title: str, digits: int) -> str:

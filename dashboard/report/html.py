@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -21,10 +21,11 @@ from dashboard.report.charts import Chart, charts
 from dashboard.report.document import Report, report_json
 from dashboard.report.sections import sections
 from dashboard.report.verdict import verdict
-from dashboard.report.words import title
+from dashboard.report.words import Section, title
 
 HERE = Path(__file__).parent
 TEMPLATE = "template.html.j2"
+USUAL_BYTES = 1_500_000  # what a report with two models, two batches and recordings stays below
 CONFIG = {"displaylogo": False, "responsive": True}  # of every chart
 
 
@@ -39,20 +40,43 @@ def html_text(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template(TEMPLATE)
-    return template.render(
+    parts = sections(report)
+    data = _charts_data(drawn)
+    page = partial(
+        template.render,
         title=title(report),
         verdict=verdict(report),
         report=report,
-        sections=sections(report),
+        sections=parts,
         charts=[(_name(index), chart) for index, chart in enumerate(drawn)],
         hashes=" ".join(map(_hash, (draw, plotly()))) if drawn else "'none'",
         packed=packed_plotly() if drawn else "",
-        data=_charts_data(drawn),
+        data=data,
         draw=Markup(draw),  # noqa: S704 - a file of ours
         models=[
             (model["name"], json.dumps(model, indent=2, ensure_ascii=False))
             for model in report_json(report)["inputs"]["models"]
         ],
+    )
+    text = page(why_large="")
+    size_bytes = len(text.encode())
+    if size_bytes <= USUAL_BYTES:
+        return text
+    charts_bytes = len(data.encode()) + (len(packed_plotly()) if drawn else 0)
+    return page(why_large=_why_large(size_bytes, charts_bytes, parts))
+
+
+def _why_large(size_bytes: int, charts_bytes: int, parts: Sequence[Section]) -> str:
+    """Why a page is larger than usual: what its charts take, and how many rows its tables have."""
+    rows = {
+        part.title: sum(len(each.rows) for each in (*part.tables, *part.folded)) for part in parts
+    }
+    most = max(rows, key=lambda name: rows[name])
+    return (
+        f"This file has {size_bytes / 1e6:.1f} MB, more than the {USUAL_BYTES / 1e6:g} MB of a"
+        f" usual report: {charts_bytes / 1e6:.1f} MB are charts that work offline, the rest text"
+        f" and {sum(rows.values()):,} rows of tables, {rows[most]:,} of them under {most}. Fewer"
+        " models, batches, contexts or recordings make it smaller."
     )
 
 

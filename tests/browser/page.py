@@ -122,7 +122,10 @@ class Tab:
                     if time.monotonic() > end:
                         raise
 
-        return self.change(take)
+        took_s = self.change(take)
+        if self.page.get_by_role("listbox").count():  # a multiselect's, which would take the focus
+            self.page.keyboard.press("Escape")
+        return took_s
 
     def segment(self, key: str, option: str) -> float:
         """Take one of a row of buttons."""

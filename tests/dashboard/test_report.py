@@ -368,6 +368,22 @@ def test_html_is_one_file_of_at_most_a_megabyte_and_a_half_that_loads_nothing() 
     assert not re.search(r"@import|url\(", written[: written.index("</style>")])
 
 
+def test_a_larger_html_says_what_takes_the_room() -> None:
+    """Its size and its rows against the file itself; a usual one says nothing."""
+    recordings = tuple(
+        (name, load_recording(RECORDINGS / f"h200-{name}.json")) for name in (ULTRAMEM, OLMOE)
+    )
+    report = build(asked(batches=(1, 4, 16, 64, 256), recordings=recordings), MADE)
+    written = text(report, ".html")
+    said = re.findall(r"This file has ([\d.]+) MB, .* and ([\d,]+) rows of tables", written)
+    ((size_mb, rows),) = said
+    assert len(written.encode()) / 1e6 == pytest.approx(float(size_mb), abs=0.06)
+    assert len(written.encode()) > 1.5e6
+    bodies = re.findall(r"<tbody>(.*?)</tbody>", written, flags=re.DOTALL)
+    assert int(rows.replace(",", "")) == sum(body.count("<tr>") for body in bodies)
+    assert "This file has" not in text(usual(), ".html")
+
+
 def test_the_policy_of_the_page_names_exactly_its_own_scripts() -> None:
     """The script that draws, and plotly.js as it comes out of what is packed."""
     page = read_page(text(usual(), ".html"))
