@@ -21,7 +21,7 @@ from benchmarks.held_out.summary import Point, Summary, committed_summary, point
 from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import parameter_counts
 from costmodel.inputs.workload import Backend, Workload
-from docs.error_measures import errors_of
+from costmodel.recordings.error_measures import errors_of
 from docs.held_out_targets import FEWEST_INSIDE, TARGETS, covers, off
 from docs.markdown import markdown
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.held_out.summary import Point
-from docs.error_measures import errors_of
+from costmodel.recordings.error_measures import errors_of
 
 FEWEST_INSIDE = 3  # of the six decode steps of a model
 COVERAGE = (0.80, 0.98)  # of all decode steps by 90 % intervals

@@ -84,9 +84,10 @@ def joined_lines(matched: Matched, asked: "Asked") -> JoinedLines:
         cases += 1
         leaves = work.batch in asked.batches
         routing_leaves = routing_paths(build_operators(recording.model, work.to_workload().step()))
+        joined = join_case(recording, index, asked.gpus)
         lines += [
             _line(matched, work, row, chooses=row.path in routing_leaves)
-            for column in join_case(recording, index, asked.gpus).columns
+            for column in joined.columns
             if column.of_step or (leaves and column.quantity in LEAF_QUANTITIES)
             for row in column.rows()
         ]
