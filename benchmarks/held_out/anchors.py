@@ -30,8 +30,8 @@ OPERATIONS: dict[str, Operation] = {
     "attention, 64 sequences of 2,048 keys": AttentionOperation(
         batch=64, heads=32, kv_heads=8, head_dim=128, queries=1, keys=2048
     ),
-    "top 32 of 65,536 values, 64 rows": TopKOperation(rows=64, width=65_536, chosen=32),
-    "65,536 random rows of 512 bytes": RowsOperation(reads=65_536, row_bytes=512),
+    "top 32 of 24,576 values, 64 rows": TopKOperation(rows=64, width=24_576, chosen=32),
+    "131,072 random rows of 512 bytes": RowsOperation(reads=131_072, row_bytes=512),
     "elementwise, 1 MiB": MoveOperation(bytes=2**20),
 }
 NULL_CHAIN = f"chain of {NULL_NODES:,} kernels that do nothing"
