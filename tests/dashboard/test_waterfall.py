@@ -2,7 +2,8 @@
 
 import pytest
 
-from costmodel.validation.attribution import PARTS, Attribution, CaseAttribution
+from costmodel.validation.attribution import PARTS, Attribution
+from costmodel.validation.case_attribution import CaseAttribution
 from dashboard.app.figures import HATCH, MEASURED, PREDICTED
 from dashboard.pages.measured.waterfall import (
     GRAPH,

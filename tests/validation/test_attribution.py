@@ -8,15 +8,8 @@ import pytest
 from costmodel.backends import BACKENDS
 from costmodel.recordings.measured import Spread
 from costmodel.recordings.recording import Recording
-from costmodel.validation.attribution import (
-    BETWEEN,
-    PARTS,
-    Attribution,
-    CaseAttribution,
-    attributed,
-    case_attribution,
-    total,
-)
+from costmodel.validation.attribution import PARTS, Attribution, attributed, total
+from costmodel.validation.case_attribution import BETWEEN, CaseAttribution, case_attribution
 from costmodel.validation.join import join_case
 from costmodel.validation.machines import Gpus
 from costmodel.validation.pauses import PAUSES_S, empty_kernel_s, without_pauses

@@ -6,7 +6,8 @@ from costmodel import units
 from costmodel.show.tables.utilisation import QUOTED_CONTEXT, is_quoted
 from costmodel.show.tables.validation_cells import NONE, at, of_backend, percent
 from costmodel.show.text import Table, folded
-from costmodel.validation.attribution import BETWEEN, PARTS, Attribution, CaseAttribution, total
+from costmodel.validation.attribution import PARTS, Attribution, total
+from costmodel.validation.case_attribution import BETWEEN, CaseAttribution
 from costmodel.validation.error_stats import Origin
 
 PART_NOTES = tuple(f"{name}: {meaning}." for name, meaning in PARTS.values())

@@ -12,7 +12,8 @@ from costmodel import units
 from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
 from costmodel.show.tables.attribution import KINDS_NOTES, SUM_NOTES, parts_table, signed
 from costmodel.show.text import capitalised
-from costmodel.validation.attribution import PARTS, Attribution, CaseAttribution
+from costmodel.validation.attribution import PARTS, Attribution
+from costmodel.validation.case_attribution import CaseAttribution
 from dashboard.app.figures import HATCH, MEASURED, PALETTE, PREDICTED, framed
 
 GRAPH = "measured as a CUDA graph"
