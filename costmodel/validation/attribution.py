@@ -40,6 +40,7 @@ PARTS: Mapping[str, tuple[str, str]] = {  # by field: what a reader calls it, an
     ),
     "residual_s": ("residual", "measured less predicted time: what the prediction does not know"),
 }
+UNPREDICTED_RESIDUAL = "what is left: without a predicted time, kernel inefficiency is in it"
 _PER_S = float(2**50)
 
 
@@ -68,6 +69,11 @@ class Attribution:
         """The known parts by field, in order: they sum to `measured_s`."""
         values = {name: getattr(self, name) for name in PARTS}
         return {name: value for name, value in values.items() if value is not None}
+
+    def meaning(self, field: str) -> str:
+        """What a part is, in words; of the residual, what it is where no time is predicted."""
+        unpredicted = field == "residual_s" and self.inefficiency_s is None
+        return UNPREDICTED_RESIDUAL if unpredicted else PARTS[field][1]
 
 
 def attributed(

@@ -16,6 +16,7 @@ from costmodel.validation.joined import JoinedCase, JoinedColumn
 from costmodel.validation.pauses import PAUSES_S, empty_kernel_s
 from costmodel.validation.utilisation import NO_DATASHEET, Figure, moved_bytes, step_figure
 
+ROUNDING_S = 1e-12  # below it a difference of sums is their rounding
 BETWEEN = "between kernels"  # in place of the kind of an operator
 
 
@@ -156,6 +157,8 @@ def _between(step: Attribution, leaves: Attribution) -> Attribution:
     launch = None
     if step.launch_s is not None and leaves.launch_s is not None:
         launch = step.launch_s - leaves.launch_s
+        if abs(launch) < ROUNDING_S:
+            launch = 0.0
     residual = measured - (launch or 0.0)
     inefficiency = None
     if step.inefficiency_s is not None and leaves.inefficiency_s is not None:
