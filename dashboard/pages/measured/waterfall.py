@@ -113,9 +113,10 @@ def sentence(step: Attribution) -> str:
     field = max(beyond, key=beyond.__getitem__)
     name = PARTS[field][0]
     over = units.ratio(step.measured_s / step.bound_s)
+    share = f"{100 * beyond[field] / step.measured_s:.0f} %"
     return (
         f"The step takes {over} its {PARTS['bound_s'][0]}. The largest cause beyond the bound is"
-        f" {name}, {100 * beyond[field] / step.measured_s:.0f} % of the time: {step.meaning(field)}."
+        f" {name}, {share} of the time: {step.meaning(field)}."
     )
 
 
