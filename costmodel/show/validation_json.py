@@ -7,7 +7,8 @@ from typing import Any
 import costmodel
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.validation.breakdowns import Breakdown
-from costmodel.validation.error_stats import Entry, ErrorLine
+from costmodel.validation.error_line import ErrorLine
+from costmodel.validation.error_stats import Entry
 from costmodel.validation.pairs import PairPoint, crossovers, winner_scores
 from costmodel.validation.utilisation import Figure
 from costmodel.validation.validate import CaseUtilisation, Validation, worst_first

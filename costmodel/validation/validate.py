@@ -15,32 +15,31 @@ from costmodel.costs.latency import Unknown
 from costmodel.recordings.quantities import QUANTITIES, RUNS, RunName
 from costmodel.recordings.recording import Recording
 from costmodel.validation.anchors import AnchorReadings, anchor_readings
-from costmodel.validation.attribution import CaseAttribution, case_attribution
 from costmodel.validation.bounds import Violation, case_violations
 from costmodel.validation.breakdowns import Breakdown, breakdowns
+from costmodel.validation.case_attribution import CaseAttribution, case_attribution
 from costmodel.validation.case_prediction import NO_HARDWARE, SharedPredictions
 from costmodel.validation.counterparts import BOUND_BASES
+from costmodel.validation.error_line import ErrorLine, error_line
 from costmodel.validation.error_stats import (
     BOTH_PHASES,
     LEAF_LEVEL,
     STEP_LEVEL,
     Entry,
-    ErrorLine,
     ErrorStats,
     Group,
     GroupedErrorStats,
     Origin,
     RowReference,
-    error_line,
 )
 from costmodel.validation.join import NO_RUN, join
 from costmodel.validation.joined import BY_RECORDED_CHOICES, JoinedColumn
 from costmodel.validation.machines import Gpus, backend_of
+from costmodel.validation.names import short_names
 from costmodel.validation.pairs import PairPoint, pair_points
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
 
 BY_KIND = ("kernel_s", "launches", "hbm_read_bytes")  # summed up by kind of operator as well
-MAX_NAME = 28  # characters of a model's name in a table
 
 Columns: TypeAlias = Sequence[tuple[Origin, JoinedColumn]]
 """Joined columns of several cases, each with the case that it comes from."""
@@ -178,25 +177,6 @@ def validate(
         pairs=tuple(pair_points(recordings, columns)),
         attributions=tuple(attributions),
     )
-
-
-def short_names(models: Sequence[str], backends: Sequence[str]) -> list[str]:
-    """Short names of models: `OLMoE-227M` of `OLMoE-227M/1.2B`.
-
-    `#2` marks the second of a name that was measured by one backend.
-    """
-    names = [name.partition(" (")[0] for name in models]
-    heads = {name: name.partition("/")[0] for name in names}
-    models_of_head = Counter(heads.values())
-    shortened: list[str] = []
-    seen: Counter[tuple[str, str]] = Counter()
-    for name, backend in zip(names, backends, strict=True):
-        short = heads[name] if models_of_head[heads[name]] == 1 else name
-        short = short if len(short) <= MAX_NAME else f"{short[: MAX_NAME - 3]}..."
-        seen[short, backend] += 1
-        times = seen[short, backend]
-        shortened.append(short if times == 1 else f"{short} #{times}")
-    return shortened
 
 
 def worst_first(columns: Columns, most: int | None = None) -> Iterator[Entry]:

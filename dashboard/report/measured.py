@@ -20,7 +20,7 @@ from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Case, Recording
 from costmodel.show.text import printable
 from costmodel.show.validation_json import WHOLE_STEP
-from costmodel.validation.attribution import case_attribution
+from costmodel.validation.case_attribution import case_attribution
 from costmodel.validation.join import join_case
 from costmodel.validation.joined import JoinedCase, Row
 from costmodel.validation.machines import backend_of, device_of

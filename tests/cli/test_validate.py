@@ -283,3 +283,27 @@ def test_options_that_do_not_go_are_refused(folder: Path, arguments: list[str], 
 
 def test_too_many_files_are_refused() -> None:
     assert "at most 256 are read at once" in refusal("validate", *["x.json"] * 257)
+
+
+def test_attribution_is_told_where_it_is_asked_for_and_sums_in_json(folder: Path) -> None:
+    timed = run({"graph_s": 1e-3}, operators={"kernel_s": [1e-6] * len(PATHS)})
+    path = str(written(recording(DENSE, case(time=timed)), folder))
+    assert "Where the time" not in output("validate", path)
+    shown = output("validate", path, "--attribution")
+    assert "Where the time of a step goes" in shown
+    assert says(shown, "launch and latency: not measured", "the kernel inefficiency holds it")
+    assert "between kernels" in shown[shown.index("Where the time of all decode steps goes") :]
+    assert "attribution" not in json.loads(output("validate", path, "--json"))
+    (line,) = json.loads(output("validate", path, "--attribution", "--json"))["attribution"]
+    for parts in (line["step"], *line["by_kind"].values()):
+        names = ("bound_s", "over_read_s", "launch_s", "inefficiency_s", "residual_s")
+        assert sum(parts[name] or 0.0 for name in names) == parts["measured_s"]
+
+
+def test_only_recordings_that_ship_are_called_the_development_set(folder: Path) -> None:
+    ours = str(written(named(), folder))
+    assert "development set" not in output("validate", ours)
+    assert json.loads(output("validate", ours, "--json"))["development_set"] == []
+    shipped = "h200-llama-3.1-8b"
+    assert "(development set)" in output("validate", shipped).splitlines()[0]
+    assert json.loads(output("validate", shipped, "--json"))["development_set"] == [shipped]

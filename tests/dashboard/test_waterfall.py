@@ -2,7 +2,8 @@
 
 import pytest
 
-from costmodel.validation.attribution import PARTS, Attribution, CaseAttribution
+from costmodel.validation.attribution import PARTS, Attribution
+from costmodel.validation.case_attribution import CaseAttribution
 from dashboard.app.figures import HATCH, MEASURED, PREDICTED
 from dashboard.pages.measured.waterfall import (
     GRAPH,
@@ -81,6 +82,7 @@ def test_the_sentence_names_the_largest_cause_beyond_the_bound() -> None:
     assert told.startswith("The step takes 4.000x its roofline bound.")
     assert f"{INEFFICIENCY}, 38 % of the time" in told
     assert LAUNCH in sentence(parts(5.0, 0.0, 2.0, None, 1.0))
+    assert "without a predicted time" in sentence(parts(5.0, 0.0, 1.0, None, 2.0))
 
 
 def test_kinds_have_the_shares_of_their_own_time() -> None:

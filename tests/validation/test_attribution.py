@@ -5,22 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from costmodel.backends import BACKENDS
 from costmodel.recordings.measured import Spread
 from costmodel.recordings.recording import Recording
-from costmodel.validation.attribution import (
-    BETWEEN,
-    PARTS,
-    Attribution,
-    CaseAttribution,
-    attributed,
-    case_attribution,
-    total,
-)
+from costmodel.validation.attribution import PARTS, Attribution, attributed, total
+from costmodel.validation.case_attribution import BETWEEN, CaseAttribution, case_attribution
 from costmodel.validation.join import join_case
 from costmodel.validation.machines import Gpus
+from costmodel.validation.pauses import PAUSES_S, empty_kernel_s, without_pauses
 from costmodel.validation.utilisation import Figure
 from tests.committed import GPUS, OF_TORCH, recording
-from tests.costs.calibrations import write
+from tests.costs.calibrations import curves, write
 from tests.recording_values import case, leaf_paths, run
 from tests.recording_values import recording as made_up
 from tests.validation.tiny import DENSE
@@ -165,3 +160,12 @@ def _bounds_apart(found: CaseAttribution) -> float:
 def test_every_part_has_a_name_and_a_meaning() -> None:
     fields = [name for name in Attribution.__dataclass_fields__ if name.endswith("_s")]
     assert fields == ["measured_s", *PARTS]
+
+
+def test_every_backend_has_its_pause_and_an_empty_kernel_is_a_launch_without_it() -> None:
+    """A launch of the calibration by hand takes 1 us, 0.31 of them a pause."""
+    assert set(PAUSES_S) == set(BACKENDS)
+    assert empty_kernel_s(curves()) == pytest.approx(0.69e-6)
+    assert without_pauses(10e-6, 10, "torch", 1e-6) == pytest.approx(6.9e-6)
+    assert without_pauses(10e-6, 10, "torch", 8e-6) == 8e-6  # never below the bound
+    assert without_pauses(10e-6, 10, "fused", 8e-6) == 10e-6

@@ -16,18 +16,14 @@ from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Check, Recording
 from costmodel.validation import case_prediction
 from costmodel.validation.counterparts import COMPULSORY, PREDICTED, ROOFLINE
-from costmodel.validation.error_stats import ErrorLine, ErrorStats, distance
+from costmodel.validation.error_line import ErrorLine
+from costmodel.validation.error_stats import ErrorStats, distance
 from costmodel.validation.join import NO_RUN
 from costmodel.validation.joined import AS_UNIFORM
 from costmodel.validation.machines import Gpus
+from costmodel.validation.names import short_names
 from costmodel.validation.required_work import OperatorWork, operator_work, operator_works
-from costmodel.validation.validate import (
-    Validation,
-    short_names,
-    validate,
-    worst_first,
-    worst_leaves,
-)
+from costmodel.validation.validate import Validation, validate, worst_first, worst_leaves
 from tests.costs.calibrations import write
 from tests.recording_values import (
     CPU,

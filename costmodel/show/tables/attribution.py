@@ -1,12 +1,14 @@
 """Where measured time goes, as tables: of steps, and of their kernels by kind of operator."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 from costmodel import units
 from costmodel.show.tables.utilisation import QUOTED_CONTEXT, is_quoted
 from costmodel.show.tables.validation_cells import NONE, at, of_backend, percent
-from costmodel.show.text import Table, folded
-from costmodel.validation.attribution import BETWEEN, PARTS, Attribution, CaseAttribution, total
+from costmodel.show.text import HEADER_WIDTH, Table
+from costmodel.validation.attribution import PARTS, Attribution, total
+from costmodel.validation.case_attribution import BETWEEN, CaseAttribution
 from costmodel.validation.error_stats import Origin
 
 PART_NOTES = tuple(f"{name}: {meaning}." for name, meaning in PARTS.values())
@@ -63,7 +65,7 @@ def parts_table(
     """Measured times, and the share that each part has of them."""
     return Table(
         title=title,
-        headers=(header, "measured", *(folded(name) for name, _ in PARTS.values())),
+        headers=(header, "measured", *(_head(name) for name, _ in PARTS.values())),
         rows=tuple(
             (
                 name,
@@ -84,6 +86,11 @@ def _last(kind: str) -> tuple[bool, str]:
 def signed(seconds: float) -> str:
     """A time that may be negative."""
     return f"{'-' * (seconds < 0)}{units.seconds(abs(seconds))}"
+
+
+def _head(name: str) -> str:
+    """A part's name over several lines, `over-read` on one."""
+    return fill(name, HEADER_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _share(part: float | None, measured: float) -> str:

@@ -8,7 +8,8 @@ from costmodel.recordings.quantities import RUNS
 from costmodel.show.tables.validation_cells import amount, cut, ratio, share
 from costmodel.show.text import Table
 from costmodel.show.validation_json import WHOLE_STEP
-from costmodel.validation.error_stats import Entry, ErrorLine
+from costmodel.validation.error_line import ErrorLine
+from costmodel.validation.error_stats import Entry
 from costmodel.validation.validate import Validation, worst_first
 
 MOST_REASONS = 5

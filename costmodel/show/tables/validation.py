@@ -35,7 +35,8 @@ from costmodel.show.tables.validation_cells import (
     ratio,
 )
 from costmodel.show.text import Table
-from costmodel.validation.error_stats import LEAF_LEVEL, STEP_LEVEL, Entry, ErrorLine
+from costmodel.validation.error_line import ErrorLine
+from costmodel.validation.error_stats import LEAF_LEVEL, STEP_LEVEL, Entry
 from costmodel.validation.validate import Validation, leaf_name, of_step, worst_first, worst_leaves
 
 MOST_BROKEN = 20  # lines of what failed

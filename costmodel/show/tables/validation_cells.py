@@ -14,7 +14,8 @@ from costmodel.validation.counterparts import (
     PREDICTED,
     ROOFLINE,
 )
-from costmodel.validation.error_stats import BOTH_PHASES, Entry, ErrorLine, Origin
+from costmodel.validation.error_line import ErrorLine
+from costmodel.validation.error_stats import BOTH_PHASES, Entry, Origin
 from costmodel.validation.validate import leaf_name
 
 NONE = "-"

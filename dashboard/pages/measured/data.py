@@ -11,7 +11,7 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.layers.numbers import Number
 from costmodel.recordings.quantities import QUANTITIES, Unit
 from costmodel.recordings.recording import Case, Recording
-from costmodel.validation.attribution import CaseAttribution, case_attribution
+from costmodel.validation.case_attribution import CaseAttribution, case_attribution
 from costmodel.validation.case_prediction import CasePrediction
 from costmodel.validation.counterparts import PREDICTED, UNPREDICTED
 from costmodel.validation.join import join_case

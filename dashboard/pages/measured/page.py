@@ -9,6 +9,7 @@ from costmodel import units
 from costmodel.errors import InputError
 from costmodel.recordings.folders import repeat_names
 from costmodel.recordings.quantities import QUANTITIES
+from costmodel.show.text import capitalised
 from costmodel.validation.counterparts import PREDICTED
 from costmodel.validation.machines import backend_of
 from costmodel.validation.recorded_routing import chosen_kinds
@@ -112,7 +113,11 @@ def draw_chart(case: ComparedCase, quantity: str | None, place: DeltaGenerator) 
             hide_index=True,
             alt="Each bar of the waterfall, its share of the measured time and what it is",
         )
-        st.caption(plain(" ".join([waterfall.NOTE, *(f"{note}." for note in parts.step.notes)])))
+        st.caption(
+            plain(
+                " ".join([waterfall.NOTE, *(f"{capitalised(note)}." for note in parts.step.notes)])
+            )
+        )
         if parts.by_kind:
             st.subheader("The same by kind of operator")
             prose(waterfall.kinds(parts), alt="Each kind's time, and the share of each part in it")

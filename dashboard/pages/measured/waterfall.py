@@ -12,7 +12,8 @@ from costmodel import units
 from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
 from costmodel.show.tables.attribution import KINDS_NOTES, SUM_NOTES, parts_table, signed
 from costmodel.show.text import capitalised
-from costmodel.validation.attribution import PARTS, Attribution, CaseAttribution
+from costmodel.validation.attribution import PARTS, Attribution
+from costmodel.validation.case_attribution import CaseAttribution
 from dashboard.app.figures import HATCH, MEASURED, PALETTE, PREDICTED, framed
 
 GRAPH = "measured as a CUDA graph"
@@ -46,8 +47,13 @@ def bars(step: Attribution) -> tuple[Bar, ...]:
     drawn: list[Bar] = []
     reached = 0.0
     for field, seconds in step.parts.items():
-        name, meaning = PARTS[field]
-        drawn.append(Bar(name=name, meaning=meaning, start_s=reached, end_s=reached + seconds))
+        bar = Bar(
+            name=PARTS[field][0],
+            meaning=step.meaning(field),
+            start_s=reached,
+            end_s=reached + seconds,
+        )
+        drawn.append(bar)
         reached += seconds
     drawn.append(Bar(name=GRAPH, meaning="the sum of the bars before it", end_s=step.measured_s))
     return tuple(drawn)
@@ -105,11 +111,12 @@ def sentence(step: Attribution) -> str:
     """The largest cause of what is beyond the bound, in plain words."""
     beyond = {field: seconds for field, seconds in step.parts.items() if field != "bound_s"}
     field = max(beyond, key=beyond.__getitem__)
-    name, meaning = PARTS[field]
+    name = PARTS[field][0]
     over = units.ratio(step.measured_s / step.bound_s)
+    share = f"{100 * beyond[field] / step.measured_s:.0f} %"
     return (
         f"The step takes {over} its {PARTS['bound_s'][0]}. The largest cause beyond the bound is"
-        f" {name}, {100 * beyond[field] / step.measured_s:.0f} % of the time: {meaning}."
+        f" {name}, {share} of the time: {step.meaning(field)}."
     )
 
 
