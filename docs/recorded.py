@@ -9,6 +9,8 @@ from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.measured import Spread
 from costmodel.recordings.recording import Case, Check, Recording, load_recording
 from costmodel.validation.bounds import violations
+from costmodel.validation.case_prediction import predict_case
+from costmodel.validation.counterparts import COMPULSORY
 from costmodel.validation.join import join
 from costmodel.validation.joined import Row
 from costmodel.validation.machines import Gpus
@@ -17,6 +19,7 @@ from costmodel.validation.required_work import operator_work, required_work
 from costmodel.validation.utilisation import Utilisation, measured_utilisation
 
 PREFIX = "h200-"
+READ = "hbm_read_bytes"  # pages set it beside the compulsory bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +119,9 @@ class Recorded:
                 for row in joined.rows:
                     if row.path is None:
                         step.setdefault(row.quantity, row)
+                if READ in step:
+                    required = predict_case(recording, case, None).costs.totals.read_bytes
+                    step[READ] = step[READ]._replace(predicted=required, basis=COMPULSORY)
                 yield (
                     (model, joined.label),
                     MeasuredCase(

@@ -5,7 +5,7 @@ import pytest
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.workload import Workload
 from costmodel.recordings.measured import Accesses
-from costmodel.validation.counterparts import COMPULSORY, PREDICTED
+from costmodel.validation.counterparts import PREDICTED
 from costmodel.validation.join import join_case
 from costmodel.validation.joined import AS_UNIFORM, BY_RECORDED_CHOICES, Row
 from costmodel.validation.machines import Gpus
@@ -76,7 +76,7 @@ def test_a_case_of_the_models_own_scores_is_predicted_by_what_it_touched() -> No
     )
     # An expert: 16 x 8 and 8 x 8 weights of 2 bytes
     experts = row("hbm_read_bytes", "layers.0.moe.experts")
-    assert (experts.predicted, experts.basis) == (4 * 384, COMPULSORY + BY_RECORDED_CHOICES)
+    assert (experts.predicted, experts.basis) == (4 * 384, PREDICTED + BY_RECORDED_CHOICES)
     assert row("parameters", None).basis == PREDICTED
 
 

@@ -15,7 +15,7 @@ from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.recordings.recording import Check, Recording
 from costmodel.validation import case_prediction
-from costmodel.validation.counterparts import COMPULSORY, PREDICTED, ROOFLINE
+from costmodel.validation.counterparts import COMPULSORY, MODEL_FLOPS, PREDICTED, ROOFLINE
 from costmodel.validation.error_line import ErrorLine
 from costmodel.validation.error_stats import ErrorStats, distance
 from costmodel.validation.join import NO_RUN
@@ -112,10 +112,18 @@ def test_the_worst_row_is_the_farthest_on_either_side() -> None:
 
 
 def test_a_ratio_to_a_bound_is_no_error() -> None:
-    found = line(checked(two_cases()), "hbm_read_bytes", basis=COMPULSORY)
-    assert found.compared == 2
-    assert found.median_ratio == pytest.approx(1.25)
+    made = recording(DENSE, case(counters=run({"flops_tensor": 2.0 * (3056 + 384)})))
+    found = line(checked(made), "flops_tensor", basis=MODEL_FLOPS)
+    assert found.compared == 1
+    assert found.median_ratio == 2
     assert found.error is None
+
+
+def test_predicted_reads_have_an_error() -> None:
+    """All fits L2, so what is predicted is what must be read; measured were twice and half."""
+    found = line(checked(two_cases()), "hbm_read_bytes")
+    assert found.median_ratio == pytest.approx(1.25)
+    assert found.error == pytest.approx(1.0)
 
 
 def test_exact_counts_say_how_many_are_equal() -> None:
