@@ -15,6 +15,7 @@ from urllib.request import urlopen
 from tests.commands import SPARSECOST
 
 START_S, STOP_S = 300.0, 60.0  # limits, not waits
+SESSION_S = 120  # Streamlit's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +45,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(folder: Path, sparsecost: Path = SPARSECOST) -> Iterator[Server]:
+def serving(
+    folder: Path, sparsecost: Path = SPARSECOST, *, session_s: int = SESSION_S
+) -> Iterator[Server]:
     """A dashboard within `folder`, without settings of a user; it ends with the block.
 
-    `sparsecost` is the command that starts it, of another environment if need be.
+    `sparsecost` is the command that starts it, of another environment if need be. The session of a
+    closed tab is kept for `session_s`.
     """
     recordings = folder / "recordings"
     home = folder / "home"
     home.mkdir()
     port, log = free_port(), folder / "server.log"
     environment = {**os.environ, "HOME": str(home)}
+    environment["STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL"] = str(session_s)
     environment.pop("SPARSECOST_RECORDINGS", None)  # own ones are where it is started
     with log.open("w") as out:
         process = subprocess.Popen(
