@@ -1,0 +1,233 @@
+"""Seconds of one part of an operator: a few parameters for each family of kernels.
+
+A part with a shape belongs to the family of its shape, one without to that of its kind. Each family
+is affine where physics is: launches at a fixed cost, then the work. Work that overlaps (bytes
+streamed, FLOPs, a serial chain) counts as the 3-norm of its times, which is a little more than the
+longest. No parameter is a table, so a new layer kind has a time without an entry here.
+
+Parameters are seconds, bytes/s and FLOP/s by name (`gemm.hbm_bytes_per_s`); they are fitted on
+measured leaves (`profiler/calibrate/leaves/fit.py`). Numbers or arrays come in and go out.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
+from costmodel.layers.numbers import Number, larger, smaller
+from costmodel.layers.operator import Part
+
+Parameters: TypeAlias = Mapping[str, float]
+
+TILE, STEP = 64, 64  # rows of a tile of a product; elements of k in a step of it
+COLUMNS = 128  # columns of a tile, keys of a tile of attention
+SPLITS = 8  # blocks that share a product's k at most
+SMALL_GATHER = 16  # rows up to which PyTorch's index_select copies them one after another
+WIDE_HEAD = 256  # elements of a head beyond which PyTorch has no flash kernel
+RANKED = 16  # tokens up to which, or multiples of experts off which, a router counts ranks
+ROTATED = frozenset({"rotary", "qk_norm", "value_norm", "cache_write"})
+OVERLAP = 3  # of the norm that adds what overlaps
+
+
+def part_s(
+    p: Parameters, part: Part, *, launches: Number, tokens: Number, keeps: bool
+) -> Number:
+    """Seconds of one part with the launches that it begins.
+
+    Args:
+        p: Parameters of a backend on a GPU.
+        part: Its bytes, FLOPs and shape.
+        launches: Kernels that begin at the part; 0: the kernel of the part before does it too.
+        tokens: N of the step.
+        keeps: Whether what passes between parts stays on the chip.
+    """
+    shape = part.shape
+    if shape is None:
+        return _moved_s(p, part, launches, tokens, keeps=keeps)
+    if isinstance(shape, Gemm):
+        return _product_s(p, part, shape, launches, tokens)
+    if isinstance(shape, Grouped):
+        return _grouped_s(p, part, shape, launches)
+    if isinstance(shape, Rows):
+        return _rows_s(p, part, shape, launches, tokens, keeps=keeps)
+    if isinstance(shape, TopK):
+        return _top_s(p, shape, launches)
+    return _attend_s(p, part, shape, launches)
+
+
+def _together(*seconds: Number) -> Number:
+    """Seconds of work that overlaps."""
+    total: Number = 0.0
+    for each in seconds:
+        total = total + each**OVERLAP
+    return total ** (1 / OVERLAP)
+
+
+def _where(condition: Any, yes: Number, no: Number) -> Number:  # noqa: ANN401
+    return np.where(condition, yes, no) if isinstance(condition, np.ndarray) else yes if condition else no
+
+
+def _ceil(a: Number, b: Number) -> Number:
+    return -(-a // b)
+
+
+def _quantised(p: Parameters, family: str, blocks: Number) -> Number:
+    """Waves of blocks over the multiprocessors: between as many as fit and whole ones.
+
+    At least one block's share; `<family>.whole` of 1 means whole waves, 0 that blocks fill gaps.
+    """
+    waves = blocks / p["multiprocessors"]
+    share = p[family + ".whole"]
+    return (1 - share) * waves + share * _ceil(blocks, p["multiprocessors"])
+
+
+def _moved_s(
+    p: Parameters, part: Part, launches: Number, tokens: Number, *, keeps: bool
+) -> Number:
+    """Elementwise work: compulsory bytes from HBM, activations from L2 as far as it holds them."""
+    kind = "rope" if part.name in ROTATED else part.kind
+    if kind + ".launch_s" not in p:
+        kind = "elementwise"
+    warm = part.activation_bytes if keeps else part.activation_bytes + part.intermediate_bytes
+    held = larger(launches, 1) * p["l2_bytes"]
+    seconds = (
+        launches * p[kind + ".launch_s"]
+        + (part.compulsory_bytes + larger(warm - held, 0)) / p[kind + ".hbm_bytes_per_s"]
+        + smaller(warm, held) / p[kind + ".l2_bytes_per_s"]
+    )
+    if kind == "norm":  # a block has a row, whose elements its threads take in turn
+        return seconds + launches * (part.weight_bytes / 2) * p["norm.element_s"]
+    if kind == "gather":
+        return seconds + launches * _where(
+            tokens <= SMALL_GATHER, tokens, 0
+        ) * p["gather.small_row_s"]
+    return seconds
+
+
+def _product_s(
+    p: Parameters, part: Part, shape: Gemm, launches: Number, tokens: Number
+) -> Number:
+    """A dense product: of one row a family of its own, and of a router that counts ranks."""
+    ranked = (shape.m <= RANKED) | (shape.n % RANKED != 0)
+    if part.name == "gemm" and part.routing and np.any(ranked):
+        ranks = launches * p["ranks.launch_s"] + _together(
+            part.flops / p["ranks.flops_per_s"], shape.k * p["ranks.element_s"]
+        )
+        return ranks if np.all(ranked) else _where(ranked, ranks, _gemm_s(p, "gemm", part, shape, launches))
+    one = shape.m == 1
+    if not isinstance(one, np.ndarray):
+        return _gemm_s(p, "gemv" if one else "gemm", part, shape, launches)
+    return np.where(
+        one, _gemm_s(p, "gemv", part, shape, launches), _gemm_s(p, "gemm", part, shape, launches)
+    )
+
+
+def _gemm_s(p: Parameters, family: str, part: Part, shape: Gemm, launches: Number) -> Number:
+    """Tiles in waves, each a chain of steps over k, which several blocks may share (split-K)."""
+    m, n, k = shape.m, shape.n, shape.k
+    chain = k / STEP * p[family + ".step_s"]
+    chain = smaller(chain, p[family + ".split_s"] + chain / SPLITS)
+    streamed = part.compulsory_bytes / p[family + ".hbm_bytes_per_s"]
+    streamed = streamed + part.activation_bytes / p["l2_bytes_per_s"]
+    blocks = _ceil(m, TILE) * _ceil(n, COLUMNS)
+    tile_flops = 2.0 * TILE * COLUMNS * k * p["multiprocessors"]
+    computed = _quantised(p, family, blocks) * tile_flops / p[family + ".flops_per_s"]
+    work = _together(chain, streamed, shape.calls * computed)
+    return launches * p[family + ".launch_s"] + p[family + ".begin_s"] + work
+
+
+def _grouped_s(p: Parameters, part: Part, shape: Grouped, launches: Number) -> Number:
+    """Products of experts: whole tiles of each group's rows, weights streamed once.
+
+    A group of r expected rows has r / 64 + 1/2 tiles, and at least one.
+    """
+    tiles = shape.groups * larger(1, shape.rows / shape.groups / TILE + 0.5)
+    flops = 2.0 * TILE * tiles * shape.n * shape.k
+    streamed = part.compulsory_bytes / p["grouped.hbm_bytes_per_s"]
+    streamed = streamed + 2.0 * shape.rows * (shape.n + shape.k) / p["l2_bytes_per_s"]
+    chain = shape.k / STEP * p["grouped.step_s"]
+    work = _together(chain, streamed, flops / p["grouped.flops_per_s"])
+    return launches * p["grouped.launch_s"] + p["grouped.begin_s"] + work
+
+
+def _rows_s(
+    p: Parameters, part: Part, shape: Rows, launches: Number, tokens: Number, *, keeps: bool
+) -> Number:
+    """Random rows of a table. A bag that is summed is read one row after another.
+
+    Dot products with rows (`dots`) gather them first, in parallel.
+    """
+    moved = shape.reads * shape.row_bytes
+    if part.name == "dots":
+        warm = 0 if keeps else part.intermediate_bytes
+        work = moved / p["dots.bytes_per_s"] + warm / p["l2_bytes_per_s"]
+        return launches * p["dots.launch_s"] + work + shape.reads * p["rows.read_s"]
+    chain = shape.reads / tokens * p["rows.row_s"]
+    work = _together(chain, moved / p["rows.bytes_per_s"] + shape.reads * p["rows.read_s"])
+    return launches * p["rows.launch_s"] + work
+
+
+def _top_s(p: Parameters, shape: TopK, launches: Number) -> Number:
+    """A search in each row, rows in parallel; PyTorch takes several blocks a row beyond a width."""
+    searched = shape.width * p["top.element_s"] + shape.chosen * p["top.chosen_s"]
+    work = _together(searched, shape.rows * shape.width / p["top.elements_per_s"])
+    several = _where(_several_blocks(shape), p["top.several_s"], 0.0)
+    return launches * p["top.launch_s"] + shape.calls * (work + several + p["top.begin_s"])
+
+
+def _several_blocks(shape: TopK) -> Any:  # noqa: ANN401 - a truth value or an array of them
+    """Whether PyTorch's topk searches a row with several blocks.
+
+    Source: `should_use_multiblock`, aten/src/ATen/native/cuda/TensorTopK.cu, PyTorch 2.11.
+    """
+    rows, width = shape.rows, shape.width
+    return (
+        ((rows <= 20) & (width >= 20000))
+        | ((rows > 20) & (rows <= 40) & (width >= 10000))
+        | ((rows > 40) & (rows <= 80) & (width >= 8000))
+        | ((rows > 80) & (rows < 200) & (width >= 5000))
+        | ((rows >= 200) & (rows < 800) & (width >= 3000))
+        | ((rows >= 800) & (rows <= 4000) & (width >= 800))
+        | ((rows > 4000) & (width >= 400))
+    )
+
+
+def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Number:
+    """The core of attention: decode streams keys and values, a prompt multiplies."""
+    many = shape.queries > 1
+    if not isinstance(many, np.ndarray):
+        return (_prompt_s if many else _decode_s)(p, part, shape, launches)
+    return np.where(
+        many, _prompt_s(p, part, shape, launches), _decode_s(p, part, shape, launches)
+    )
+
+
+def _decode_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Number:
+    """One query: a block walks over the keys of a head in whole tiles, or several share them."""
+    family = "wide" if shape.head_dim > WIDE_HEAD else "decode"
+    blocks = shape.batch * shape.kv_heads
+    chain = _ceil(shape.keys, COLUMNS) * (shape.head_dim / COLUMNS) * p[family + ".tile_s"]
+    alone = chain * _quantised(p, family, blocks)
+    shared = p[family + ".split_s"] + chain * smaller(1, blocks / p["multiprocessors"])
+    streamed = part.compulsory_bytes / p[family + ".hbm_bytes_per_s"]
+    computed = 4.0 * blocks * (shape.heads / shape.kv_heads) * shape.keys * shape.head_dim
+    work = _together(
+        smaller(alone, shared), streamed, computed / p[family + ".flops_per_s"]
+    )
+    return launches * p[family + ".launch_s"] + p[family + ".begin_s"] + work
+
+
+def _prompt_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Number:
+    """Many queries, causal: 4 d FLOPs a pair and head, in tiles of 128 queries and keys.
+
+    A tile on the diagonal is computed whole.
+    """
+    t, s = shape.queries, shape.keys - shape.queries
+    t = t.astype(float) if isinstance(t, np.ndarray) else t
+    pairs = t * s + t * (t + 1) / 2 + t * COLUMNS / 2
+    flops = 4.0 * shape.batch * shape.heads * shape.head_dim * pairs
+    chain = shape.keys / COLUMNS * (shape.head_dim / COLUMNS) * p["prompt.tile_s"]
+    moved = (part.compulsory_bytes + part.activation_bytes) / p["prompt.bytes_per_s"]
+    work = _together(chain, flops / p["prompt.flops_per_s"], moved)
+    return launches * p["prompt.launch_s"] + p["prompt.begin_s"] + work

@@ -1,0 +1,64 @@
+"""The measured points of a calibration of leaves, each beside the operators that it ran."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from costmodel.costs.step import step_costs
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator
+from costmodel.layers.site import expanded_paths
+from costmodel.recordings.leaf_calibration import LeafCalibration, MeasuredShape
+from costmodel.recordings.measured import Missing
+
+LAYER = re.compile(r"^layers\.\d+\.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Point:
+    """One leaf or region of a shape: its operators with the launches of their parts, and time."""
+
+    shape: int  # which of the file
+    leaf: str  # of a region: `{ffn_norm,moe.router}`
+    operators: tuple[tuple[Operator, tuple[Number, ...]], ...]
+    tokens: int
+    measured_s: float
+
+
+def points_of(calibration: LeafCalibration) -> list[Point]:
+    """All points with a time, in the order of the file."""
+    return [
+        point
+        for number, shape in enumerate(calibration.shapes)
+        for point in _of_shape(number, shape, calibration.backend)
+    ]
+
+
+def _of_shape(number: int, shape: MeasuredShape, backend: str) -> Iterator[Point]:
+    step = shape.workload.to_workload().step()
+    costs = step_costs(shape.model, step)
+    kernels = costs.kernels(backend)
+    if kernels.refusal is not None:
+        return
+    regions = {
+        path: region
+        for region in kernels.regions(costs.operators)
+        for path in expanded_paths(region.path)
+    }
+    for point in shape.points:
+        reading = point.readings.get("time")
+        region = regions.get(point.path)
+        if reading is None or region is None:
+            continue
+        if reading.step_s is None or isinstance(reading.step_s, Missing):
+            continue
+        yield Point(
+            shape=number,
+            leaf=LAYER.sub("", point.path),
+            operators=tuple(
+                (operator, tuple(kernels.launches(operator, part) or 0 for part in operator.parts))
+                for operator in region.operators
+            ),
+            tokens=int(step.tokens),
+            measured_s=reading.step_s.median,
+        )
