@@ -25,8 +25,10 @@ COLUMNS = 128  # columns of a tile, keys of a tile of attention
 SPLITS = 8  # blocks that share a product's k at most
 SMALL_GATHER = 16  # rows up to which PyTorch's index_select copies them one after another
 WIDE_HEAD = 256  # elements of a head beyond which PyTorch has no flash kernel
+FEW_TOKENS = 512  # rows up to which a product with an activation is one kernel
 RANKED = 16  # tokens up to which, or multiples of experts off which, a router counts ranks
 ROTATED = frozenset({"rotary", "qk_norm", "value_norm", "cache_write"})
+COMBINED = "combine"  # experts' results pass through memory in every backend
 OVERLAP = 3  # of the norm that adds what overlaps
 
 
@@ -46,7 +48,7 @@ def part_s(
     if shape is None:
         return _moved_s(p, part, launches, tokens, keeps=keeps)
     if isinstance(shape, Gemm):
-        return _product_s(p, part, shape, launches, tokens)
+        return _product_s(p, part, shape, launches, keeps=keeps)
     if isinstance(shape, Grouped):
         return _grouped_s(p, part, shape, launches)
     if isinstance(shape, Rows):
@@ -89,13 +91,17 @@ def _moved_s(
     kind = "rope" if part.name in ROTATED else part.kind
     if kind + ".launch_s" not in p:
         kind = "elementwise"
-    warm = part.activation_bytes if keeps else part.activation_bytes + part.intermediate_bytes
+    warm = part.activation_bytes
+    if not keeps or part.name == COMBINED:
+        warm = warm + part.intermediate_bytes
     held = larger(launches, 1) * p["l2_bytes"]
     seconds = (
         launches * p[kind + ".launch_s"]
         + (part.compulsory_bytes + larger(warm - held, 0)) / p[kind + ".hbm_bytes_per_s"]
         + smaller(warm, held) / p[kind + ".l2_bytes_per_s"]
     )
+    if kind == "rope":  # blocks for each token
+        return seconds + smaller(launches, 1) * tokens * p["rope.token_s"]
     if kind == "norm":  # a block has a row, whose elements its threads take in turn
         return seconds + launches * (part.weight_bytes / 2) * p["norm.element_s"]
     if kind == "gather":
@@ -106,27 +112,39 @@ def _moved_s(
 
 
 def _product_s(
-    p: Parameters, part: Part, shape: Gemm, launches: Number, tokens: Number
+    p: Parameters, part: Part, shape: Gemm, launches: Number, *, keeps: bool
 ) -> Number:
-    """A dense product: of one row a family of its own, and of a router that counts ranks."""
+    """A dense product; families of their own: of one row, and of a router that counts ranks.
+
+    A kernel that does an activation too (`keeps`) has tiles of its own up to 512 rows
+    (reference_model/kernels/tiles.py); beyond, and without one, products are cuBLAS's.
+    """
     ranked = (shape.m <= RANKED) | (shape.n % RANKED != 0)
     if part.name == "gemm" and part.routing and np.any(ranked):
         ranks = launches * p["ranks.launch_s"] + _together(
             part.flops / p["ranks.flops_per_s"], shape.k * p["ranks.element_s"]
         )
         return ranks if np.all(ranked) else _where(ranked, ranks, _gemm_s(p, "gemm", part, shape, launches))
-    one = shape.m == 1
+    gated = keeps and np.any(part.inner_output_bytes)
+    one, few = shape.m == 1, (shape.m <= FEW_TOKENS) & gated
     if not isinstance(one, np.ndarray):
-        return _gemm_s(p, "gemv" if one else "gemm", part, shape, launches)
+        family = "gemv" if one else "tiled" if few else "gemm"
+        return _gemm_s(p, family, part, shape, launches)
     return np.where(
-        one, _gemm_s(p, "gemv", part, shape, launches), _gemm_s(p, "gemm", part, shape, launches)
+        one,
+        _gemm_s(p, "gemv", part, shape, launches),
+        np.where(
+            few,
+            _gemm_s(p, "tiled", part, shape, launches),
+            _gemm_s(p, "gemm", part, shape, launches),
+        ),
     )
 
 
 def _gemm_s(p: Parameters, family: str, part: Part, shape: Gemm, launches: Number) -> Number:
     """Tiles in waves, each a chain of steps over k, which several blocks may share (split-K)."""
     m, n, k = shape.m, shape.n, shape.k
-    chain = k / STEP * p[family + ".step_s"]
+    chain = smaller(launches, 1) * k / STEP * p[family + ".step_s"]
     chain = smaller(chain, p[family + ".split_s"] + chain / SPLITS)
     streamed = part.compulsory_bytes / p[family + ".hbm_bytes_per_s"]
     streamed = streamed + part.activation_bytes / p["l2_bytes_per_s"]
@@ -134,7 +152,7 @@ def _gemm_s(p: Parameters, family: str, part: Part, shape: Gemm, launches: Numbe
     tile_flops = 2.0 * TILE * COLUMNS * k * p["multiprocessors"]
     computed = _quantised(p, family, blocks) * tile_flops / p[family + ".flops_per_s"]
     work = _together(chain, streamed, shape.calls * computed)
-    return launches * p[family + ".launch_s"] + p[family + ".begin_s"] + work
+    return smaller(launches, 1) * p[family + ".launch_s"] + work
 
 
 def _grouped_s(p: Parameters, part: Part, shape: Grouped, launches: Number) -> Number:
@@ -148,7 +166,7 @@ def _grouped_s(p: Parameters, part: Part, shape: Grouped, launches: Number) -> N
     streamed = streamed + 2.0 * shape.rows * (shape.n + shape.k) / p["l2_bytes_per_s"]
     chain = shape.k / STEP * p["grouped.step_s"]
     work = _together(chain, streamed, flops / p["grouped.flops_per_s"])
-    return launches * p["grouped.launch_s"] + p["grouped.begin_s"] + work
+    return launches * p["grouped.launch_s"] + work
 
 
 def _rows_s(
@@ -215,7 +233,7 @@ def _decode_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Num
     work = _together(
         smaller(alone, shared), streamed, computed / p[family + ".flops_per_s"]
     )
-    return launches * p[family + ".launch_s"] + p[family + ".begin_s"] + work
+    return launches * p[family + ".launch_s"] + work
 
 
 def _prompt_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Number:
@@ -230,4 +248,4 @@ def _prompt_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Num
     chain = shape.keys / COLUMNS * (shape.head_dim / COLUMNS) * p["prompt.tile_s"]
     moved = (part.compulsory_bytes + part.activation_bytes) / p["prompt.bytes_per_s"]
     work = _together(chain, flops / p["prompt.flops_per_s"], moved)
-    return launches * p["prompt.launch_s"] + p["prompt.begin_s"] + work
+    return launches * p["prompt.launch_s"] + work

@@ -19,6 +19,7 @@ START: dict[str, float] = {
     "rope.launch_s": 1.5 * US,
     "rope.hbm_bytes_per_s": 3 * TB,
     "rope.l2_bytes_per_s": 4 * TB,
+    "rope.token_s": 2e-9,
     "norm.launch_s": 2.5 * US,
     "norm.hbm_bytes_per_s": 4 * TB,
     "norm.l2_bytes_per_s": 8 * TB,
@@ -35,10 +36,9 @@ START: dict[str, float] = {
     "matmul.l2_bytes_per_s": 4 * TB,
     **{
         f"{family}.{name}": value
-        for family in ("gemm", "gemv")
+        for family in ("gemm", "gemv", "tiled")
         for name, value in {
-            "launch_s": 1.5 * US,
-            "begin_s": 1 * US,
+            "launch_s": 2.5 * US,
             "step_s": 0.1 * US,
             "split_s": 2 * US,
             "hbm_bytes_per_s": 4.5 * TB,
@@ -50,7 +50,6 @@ START: dict[str, float] = {
     "ranks.flops_per_s": 3 * TF,
     "ranks.element_s": 1e-9,
     "grouped.launch_s": 2 * US,
-    "grouped.begin_s": 2 * US,
     "grouped.step_s": 0.1 * US,
     "grouped.hbm_bytes_per_s": 4 * TB,
     "grouped.flops_per_s": 500 * TF,
@@ -71,7 +70,6 @@ START: dict[str, float] = {
         for family in ("decode", "wide")
         for name, value in {
             "launch_s": 3 * US,
-            "begin_s": 1 * US,
             "tile_s": 1 * US,
             "split_s": 4 * US,
             "hbm_bytes_per_s": 4.5 * TB,
@@ -80,7 +78,6 @@ START: dict[str, float] = {
         }.items()
     },
     "prompt.launch_s": 3 * US,
-    "prompt.begin_s": 2 * US,
     "prompt.tile_s": 0.5 * US,
     "prompt.bytes_per_s": 6 * TB,
     "prompt.flops_per_s": 500 * TF,
@@ -104,8 +101,7 @@ def predicted_s(parameters: Mapping[str, float], point: Point, backend: str) -> 
     return float(
         sum(
             part_s(p, part, launches=launches, tokens=point.tokens, keeps=keeps)
-            for operator, counts in point.operators
-            for part, launches in zip(operator.parts, counts, strict=True)
+            for part, launches in point.work
         )
     )
 
