@@ -5,21 +5,30 @@ preset. A process reads each of them once.
 """
 
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
+from costmodel.backends import BACKENDS
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
+from costmodel.costs.leaf_times import LeafTimes
+from costmodel.costs.residuals import Nodes
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import hardware_name
 
 FOLDER = Path(__file__).parent.parent / "presets" / "calibrations"
+LEAVES = ".leaves.json"  # ends the names of files of fitted leaf times
 NONE = "none"  # asks for roofline bounds only
 
 
 def calibration_names() -> tuple[str, ...]:
     """The names of the shipped calibrations, sorted."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
+    return tuple(
+        sorted(path.stem for path in FOLDER.glob("*.json") if not path.name.endswith(LEAVES))
+    )
 
 
 def calibrated(hardware: str, asked: str | None = None) -> Curves | Unknown:
@@ -79,4 +88,26 @@ def _read(path: Path) -> Curves:
 
 @cache
 def _shipped(path: Path) -> Curves:
-    return _read(path)
+    curves, fitted = _read(path), path.with_suffix(LEAVES)
+    return replace(curves, leaves=_leaves(fitted)) if fitted.exists() else curves
+
+
+def _leaves(path: Path) -> dict[str, LeafTimes]:
+    """The fitted leaf times of each backend."""
+    from costmodel.recordings.leaf_fit import load_leaf_fit
+
+    return {
+        name: LeafTimes(
+            parameters=fitted.parameters,
+            keeps=BACKENDS[name].saves_intermediates,
+            nodes={
+                leaf: Nodes(
+                    features=np.array([node.at for node in nodes]),
+                    errors=np.array([node.error for node in nodes]),
+                )
+                for leaf, nodes in fitted.nodes.items()
+            },
+            spreads=fitted.spreads,
+        )
+        for name, fitted in load_leaf_fit(path).backends.items()
+    }

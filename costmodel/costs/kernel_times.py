@@ -12,12 +12,14 @@ mean, so that a longer context never looks cheaper.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from costmodel.costs.interpolate import Line, Sheet
+from costmodel.costs.leaf_times import LeafTimes
 from costmodel.costs.link_times import LinkTimes, link_times
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, Shape, TopK
 from costmodel.layers.numbers import Number, larger
@@ -50,6 +52,7 @@ class Curves:
     decodes: Sheet  # attention of one query: sequences x KV heads; keys x head size
     prefills: Line  # attention of many queries: multiply-adds of the scores
     choices: dict[float, Sheet]  # top-k, by log k: width; rows
+    leaves: Mapping[str, LeafTimes] = field(default_factory=dict)  # fitted, by backend
 
     @classmethod
     def of(cls, calibration: "Calibration") -> "Curves":

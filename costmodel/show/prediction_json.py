@@ -9,6 +9,7 @@ from costmodel.backends.step_kernels import StepKernels
 from costmodel.costs.beyond_histogram import TOLD_BY_FLOOR, beyond, is_unknown, or_none
 from costmodel.costs.columns import Value, computed_values, step_values
 from costmodel.costs.latency import OperatorTime, Unknown
+from costmodel.costs.leaf_times import COVERAGE
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.layers.numbers import Number
@@ -55,12 +56,21 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
             place = place.setdefault(section, {})
         place[last] = value
     document["parameters"]["by_group"] = prediction.costs.parameters.by_group
+    document["time"] |= interval_json(prediction)
     document["flops"]["attention_convention"] = workload.attention_flops
     if prediction.parallel is not None:
         document["parallel"] = parallel_json(prediction) | document["parallel"]
     document["operators"] = operators_json(prediction)
     document["regions"] = regions
     return document
+
+
+def interval_json(prediction: Prediction) -> dict[str, Any]:
+    """The interval about the predicted time, seconds, and how often it is meant to hold."""
+    time = prediction.time
+    if isinstance(time, Unknown) or time.interval_s is None:
+        return {"interval_s": None, "interval_coverage": None}
+    return {"interval_s": [float(end) for end in time.interval_s], "interval_coverage": COVERAGE}
 
 
 def unknown_reasons(

@@ -89,15 +89,9 @@ PRIOR = 2.0  # of ln, by which a parameter may leave where it began at the cost 
 SOFT = 0.15  # of ln, beyond which a residual counts as an outlier
 
 
-def start_of(backend: str) -> dict[str, float]:
-    del backend
-    return dict(START)
-
-
-def predicted_s(parameters: Mapping[str, float], point: Point, backend: str) -> float:
+def predicted_s(parameters: Mapping[str, float], point: Point, *, keeps: bool) -> float:
     """Seconds of a point by the model alone."""
     p = {**FIXED, **parameters}
-    keeps = backend == "fused"
     return float(
         sum(
             part_s(p, part, launches=launches, tokens=point.tokens, keeps=keeps)
@@ -107,23 +101,27 @@ def predicted_s(parameters: Mapping[str, float], point: Point, backend: str) -> 
 
 
 def fitted(
-    points: Sequence[Point], backend: str, start: Mapping[str, float], rounds: int = 60
+    points: Sequence[Point],
+    *,
+    keeps: bool,
+    start: Mapping[str, float] | None = None,
+    rounds: int = 60,
 ) -> dict[str, float]:
     """Parameters that fit the points best: robust least squares of ln(measured / model)."""
     from scipy.optimize import least_squares
 
-    names = list(START)
+    names, begin = list(START), start or START
     anchors = np.log([START[name] for name in names])
     measured = np.log([point.measured_s for point in points])
 
     def errors(logs: np.ndarray) -> np.ndarray:
         parameters = _from_logs(names, logs)
-        model = [math.log(predicted_s(parameters, point, backend)) for point in points]
+        model = [math.log(predicted_s(parameters, point, keeps=keeps)) for point in points]
         r = (measured - model) / SOFT
         soft = np.sign(r) * np.sqrt(2 * (np.sqrt(1 + r**2) - 1))
         return np.concatenate([soft, (logs - anchors) / PRIOR])
 
-    used = _used(names, points, backend)
+    used = _used(names, points, keeps=keeps)
 
     def jacobian(logs: np.ndarray) -> np.ndarray:
         base = errors(logs)
@@ -139,12 +137,12 @@ def fitted(
         return j
 
     result = least_squares(
-        errors, np.log([start[n] for n in names]), jac=jacobian, max_nfev=rounds, xtol=1e-4, ftol=1e-5
+        errors, np.log([begin[n] for n in names]), jac=jacobian, max_nfev=rounds, xtol=1e-4, ftol=1e-5
     )
     return _from_logs(names, result.x)
 
 
-def _from_logs(names, logs):
+def _from_logs(names: Sequence[str], logs: np.ndarray) -> dict[str, float]:
     values = {n: math.exp(v) for n, v in zip(names, logs, strict=True)}
     for n in values:
         if n.endswith(".whole"):
@@ -152,10 +150,10 @@ def _from_logs(names, logs):
     return values
 
 
-def _used(names, points, backend):
-    base = [predicted_s(START, p, backend) for p in points]
+def _used(names: Sequence[str], points: Sequence[Point], *, keeps: bool) -> dict[str, bool]:
+    base = [predicted_s(START, p, keeps=keeps) for p in points]
     out = {}
     for n in names:
         moved = {**START, n: START[n] * 1.5}
-        out[n] = any(abs(predicted_s(moved, p, backend) - b) > 1e-15 for p, b in zip(points, base))
+        out[n] = any(abs(predicted_s(moved, p, keeps=keeps) - b) > 1e-15 for p, b in zip(points, base))
     return out
