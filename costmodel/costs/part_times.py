@@ -22,6 +22,7 @@ Parameters: TypeAlias = Mapping[str, float]
 
 TILE, STEP = 64, 64  # rows of a tile of a product; elements of k in a step of it
 COLUMNS = 128  # columns of a tile, keys of a tile of attention
+FILLING, JOINED = 256, 64  # blocks that fill a GPU; slices and query heads that one joins
 SPLITS = 8  # blocks that share a product's k at most
 SMALL_GATHER = 16  # rows up to which PyTorch's index_select copies them one after another
 WIDE_HEAD = 256  # elements of a head beyond which PyTorch has no flash kernel
@@ -55,7 +56,7 @@ def part_s(
         return _rows_s(p, part, shape, launches, tokens, keeps=keeps)
     if isinstance(shape, TopK):
         return _top_s(p, shape, launches)
-    return _attend_s(p, part, shape, launches)
+    return _attend_s(p, part, shape, launches, keeps=keeps)
 
 
 def _together(*seconds: Number) -> Number:
@@ -211,29 +212,57 @@ def _several_blocks(shape: TopK) -> Any:  # noqa: ANN401 - a truth value or an a
     )
 
 
-def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Number:
+def _attend_s(
+    p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool
+) -> Number:
     """The core of attention: decode streams keys and values, a prompt multiplies."""
     many = shape.queries > 1
     if not isinstance(many, np.ndarray):
-        return (_prompt_s if many else _decode_s)(p, part, shape, launches)
-    return np.where(
-        many, _prompt_s(p, part, shape, launches), _decode_s(p, part, shape, launches)
-    )
+        if many:
+            return _prompt_s(p, part, shape, launches)
+        return _decode_s(p, part, shape, launches, keeps=keeps)
+    decode = _decode_s(p, part, shape, launches, keeps=keeps)
+    return np.where(many, _prompt_s(p, part, shape, launches), decode)
 
 
-def _decode_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Number:
+def _decode_s(
+    p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool
+) -> Number:
     """One query: a block walks over the keys of a head in whole tiles, or several share them."""
     family = "wide" if shape.head_dim > WIDE_HEAD else "decode"
     blocks = shape.batch * shape.kv_heads
-    chain = _ceil(shape.keys, COLUMNS) * (shape.head_dim / COLUMNS) * p[family + ".tile_s"]
-    alone = chain * _quantised(p, family, blocks)
-    shared = p[family + ".split_s"] + chain * smaller(1, blocks / p["multiprocessors"])
+    tiles = _ceil(shape.keys, COLUMNS)
+    tile_s = (shape.head_dim / COLUMNS) * p[family + ".tile_s"]
+    if keeps:
+        slices = _slices(shape, tiles)
+        alone = _ceil(tiles, slices) * tile_s * larger(1, _quantised(p, family, blocks * slices))
+        shared = alone + p[family + ".split_s"]
+        alone = shared = _where(slices > 1, shared, alone)
+    else:
+        alone = tiles * tile_s * larger(1, _quantised(p, family, blocks))
+        shared = p[family + ".split_s"] + tiles * tile_s * smaller(
+            1, blocks / p["multiprocessors"]
+        )
     streamed = part.compulsory_bytes / p[family + ".hbm_bytes_per_s"]
     computed = 4.0 * blocks * (shape.heads / shape.kv_heads) * shape.keys * shape.head_dim
     work = _together(
         smaller(alone, shared), streamed, computed / p[family + ".flops_per_s"]
     )
     return launches * p[family + ".launch_s"] + work
+
+
+def _slices(shape: Attend, tiles: Number) -> Number:
+    """Slices of a context that blocks of a fused kernel share: a power of two.
+
+    Source: `usual_split` of reference_model/kernels/attention_split.py.
+    """
+    most = smaller(
+        smaller(FILLING // (shape.batch * shape.kv_heads), tiles),
+        JOINED * shape.kv_heads // shape.heads,
+    )
+    if isinstance(most, np.ndarray):
+        return 2 ** np.floor(np.log2(np.maximum(most, 1)))
+    return 2 ** (int(max(most, 1)).bit_length() - 1)
 
 
 def _prompt_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Number:
