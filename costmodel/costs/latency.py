@@ -136,9 +136,7 @@ def step_time(
     if leaves is None:
         means, regions, graph, routing = _by_kernels(curves, operators, ceilings, kernels)
     else:
-        means, graph, routing, spread = _by_leaves(
-            curves, leaves, operators, ceilings, kernels
-        )
+        means, graph, routing, spread = _by_leaves(curves, leaves, operators, ceilings, kernels)
         if isinstance(kernels.tokens, int):
             regions = leaf_regions(operators, means, kernels)
     fetched, far = NO_FETCH, NEAR
@@ -226,9 +224,7 @@ def _by_leaves(
             if part.routing:
                 chooses = chooses + part_s
         floor = ceilings.floor_s(operator.compulsory_bytes, operator.total("flops"), far)
-        time = OperatorTime(
-            seconds=larger(total, floor), parts_s=tuple(parts_s), routing_s=chooses
-        )
+        time = OperatorTime(seconds=larger(total, floor), parts_s=tuple(parts_s), routing_s=chooses)
         times.append(time)
         spreads.append((operator.leaf, operator.count * time.seconds, spread))
         graph = graph + operator.count * time.seconds
@@ -242,9 +238,7 @@ def leaf_regions(
     operators: Sequence[Operator], times: Sequence[OperatorTime], kernels: StepKernels
 ) -> list[RegionTime]:
     """The times of regions, each the sum over the leaves that its kernels span."""
-    seconds = {
-        operator.path: time.seconds for operator, time in zip(operators, times, strict=True)
-    }
+    seconds = {operator.path: time.seconds for operator, time in zip(operators, times, strict=True)}
     return [
         RegionTime(
             region=region,
@@ -262,8 +256,10 @@ def _interval_s(
     Where the host's launches decide it, their spread stands in place of the kernels'.
     """
     hosted = predicted > graph
-    spread = np.where(hosted, EAGER, spread) if isinstance(hosted, np.ndarray) else (
-        EAGER if hosted else spread
+    spread = (
+        np.where(hosted, EAGER, spread)
+        if isinstance(hosted, np.ndarray)
+        else (EAGER if hosted else spread)
     )
     factor = np.exp(NORMAL_90 * spread)
     if not isinstance(factor, np.ndarray):

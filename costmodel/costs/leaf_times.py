@@ -80,9 +80,7 @@ class LeafTimes:
         return replace(self, parameters=scaled)
 
 
-def step_spread(
-    seconds: Sequence[tuple[str, Number, Number]], total: Number
-) -> Number:
+def step_spread(seconds: Sequence[tuple[str, Number, Number]], total: Number) -> Number:
     """The standard deviation of ln(time) of a step.
 
     All layers of a leaf are one error, errors of different leaves are independent; what holds of a

@@ -25,6 +25,7 @@ COLUMNS = 128  # columns of a tile, keys of a tile of attention
 FILLING, JOINED = 256, 64  # blocks that fill a GPU; slices and query heads that one joins
 SPLITS = 8  # blocks that share a product's k at most
 SMALL_GATHER = 16  # rows up to which PyTorch's index_select copies them one after another
+USUAL_HEAD = 128  # elements of a head up to which several blocks fit on a multiprocessor
 WIDE_HEAD = 256  # elements of a head beyond which PyTorch has no flash kernel
 FEW_TOKENS = 512  # rows up to which a product with an activation is one kernel
 RANKED = 16  # tokens up to which, or multiples of experts off which, a router counts ranks
@@ -33,9 +34,7 @@ COMBINED = "combine"  # experts' results pass through memory in every backend
 OVERLAP = 3  # of the norm that adds what overlaps
 
 
-def part_s(
-    p: Parameters, part: Part, *, launches: Number, tokens: Number, keeps: bool
-) -> Number:
+def part_s(p: Parameters, part: Part, *, launches: Number, tokens: Number, keeps: bool) -> Number:
     """Seconds of one part with the launches that it begins.
 
     Args:
@@ -68,7 +67,13 @@ def _together(*seconds: Number) -> Number:
 
 
 def _where(condition: Any, yes: Number, no: Number) -> Number:  # noqa: ANN401
-    return np.where(condition, yes, no) if isinstance(condition, np.ndarray) else yes if condition else no
+    return (
+        np.where(condition, yes, no)
+        if isinstance(condition, np.ndarray)
+        else yes
+        if condition
+        else no
+    )
 
 
 def _ceil(a: Number, b: Number) -> Number:
@@ -85,9 +90,7 @@ def _quantised(p: Parameters, family: str, blocks: Number) -> Number:
     return (1 - share) * waves + share * _ceil(blocks, p["multiprocessors"])
 
 
-def _moved_s(
-    p: Parameters, part: Part, launches: Number, tokens: Number, *, keeps: bool
-) -> Number:
+def _moved_s(p: Parameters, part: Part, launches: Number, tokens: Number, *, keeps: bool) -> Number:
     """Elementwise work: compulsory bytes from HBM, activations from L2 as far as it holds them."""
     kind = "rope" if part.name in ROTATED else part.kind
     if kind + ".launch_s" not in p:
@@ -106,15 +109,13 @@ def _moved_s(
     if kind == "norm":  # a block has a row, whose elements its threads take in turn
         return seconds + launches * (part.weight_bytes / 2) * p["norm.element_s"]
     if kind == "gather":
-        return seconds + launches * _where(
-            tokens <= SMALL_GATHER, tokens, 0
-        ) * p["gather.small_row_s"]
+        return (
+            seconds + launches * _where(tokens <= SMALL_GATHER, tokens, 0) * p["gather.small_row_s"]
+        )
     return seconds
 
 
-def _product_s(
-    p: Parameters, part: Part, shape: Gemm, launches: Number, *, keeps: bool
-) -> Number:
+def _product_s(p: Parameters, part: Part, shape: Gemm, launches: Number, *, keeps: bool) -> Number:
     """A dense product; families of their own: of one row, and of a router that counts ranks.
 
     A kernel that does an activation too (`keeps`) has tiles of its own up to 512 rows
@@ -125,7 +126,11 @@ def _product_s(
         ranks = launches * p["ranks.launch_s"] + _together(
             part.flops / p["ranks.flops_per_s"], shape.k * p["ranks.element_s"]
         )
-        return ranks if np.all(ranked) else _where(ranked, ranks, _gemm_s(p, "gemm", part, shape, launches))
+        return (
+            ranks
+            if np.all(ranked)
+            else _where(ranked, ranks, _gemm_s(p, "gemm", part, shape, launches))
+        )
     gated = keeps and np.any(part.inner_output_bytes)
     one, few = shape.m == 1, (shape.m <= FEW_TOKENS) & gated
     if not isinstance(one, np.ndarray):
@@ -212,9 +217,7 @@ def _several_blocks(shape: TopK) -> Any:  # noqa: ANN401 - a truth value or an a
     )
 
 
-def _attend_s(
-    p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool
-) -> Number:
+def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:
     """The core of attention: decode streams keys and values, a prompt multiplies."""
     many = shape.queries > 1
     if not isinstance(many, np.ndarray):
@@ -225,11 +228,10 @@ def _attend_s(
     return np.where(many, _prompt_s(p, part, shape, launches), decode)
 
 
-def _decode_s(
-    p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool
-) -> Number:
+def _decode_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:
     """One query: a block walks over the keys of a head in whole tiles, or several share them."""
-    family = "wide" if shape.head_dim > WIDE_HEAD else "decode"
+    width = shape.head_dim
+    family = "wide" if width > WIDE_HEAD else "broad" if width > USUAL_HEAD else "decode"
     blocks = shape.batch * shape.kv_heads
     tiles = _ceil(shape.keys, COLUMNS)
     tile_s = (shape.head_dim / COLUMNS) * p[family + ".tile_s"]
@@ -240,14 +242,10 @@ def _decode_s(
         alone = shared = _where(slices > 1, shared, alone)
     else:
         alone = tiles * tile_s * larger(1, _quantised(p, family, blocks))
-        shared = p[family + ".split_s"] + tiles * tile_s * smaller(
-            1, blocks / p["multiprocessors"]
-        )
+        shared = p[family + ".split_s"] + tiles * tile_s * smaller(1, blocks / p["multiprocessors"])
     streamed = part.compulsory_bytes / p[family + ".hbm_bytes_per_s"]
     computed = 4.0 * blocks * (shape.heads / shape.kv_heads) * shape.keys * shape.head_dim
-    work = _together(
-        smaller(alone, shared), streamed, computed / p[family + ".flops_per_s"]
-    )
+    work = _together(smaller(alone, shared), streamed, computed / p[family + ".flops_per_s"])
     return launches * p[family + ".launch_s"] + work
 
 

@@ -67,7 +67,7 @@ START: dict[str, float] = {
     "top.several_s": 20 * US,
     **{
         f"{family}.{name}": value
-        for family in ("decode", "wide")
+        for family in ("decode", "broad", "wide")
         for name, value in {
             "launch_s": 3 * US,
             "tile_s": 1 * US,
@@ -137,7 +137,12 @@ def fitted(
         return j
 
     result = least_squares(
-        errors, np.log([begin[n] for n in names]), jac=jacobian, max_nfev=rounds, xtol=1e-4, ftol=1e-5
+        errors,
+        np.log([begin[n] for n in names]),
+        jac=jacobian,
+        max_nfev=rounds,
+        xtol=1e-4,
+        ftol=1e-5,
     )
     return _from_logs(names, result.x)
 
@@ -155,5 +160,7 @@ def _used(names: Sequence[str], points: Sequence[Point], *, keeps: bool) -> dict
     out = {}
     for n in names:
         moved = {**START, n: START[n] * 1.5}
-        out[n] = any(abs(predicted_s(moved, p, keeps=keeps) - b) > 1e-15 for p, b in zip(points, base))
+        out[n] = any(
+            abs(predicted_s(moved, p, keeps=keeps) - b) > 1e-15 for p, b in zip(points, base)
+        )
     return out

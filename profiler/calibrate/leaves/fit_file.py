@@ -67,9 +67,7 @@ def held_out(
         seen = [point for point in points if point.shape not in left]
         own = fitted(seen, keeps=keeps, start=parameters, rounds=FOLD_ROUNDS)
         nodes = nodes_of(seen, [_error(own, point, keeps=keeps) for point in seen])
-        found += [
-            _held(point, own, nodes, keeps=keeps) for point in points if point.shape in left
-        ]
+        found += [_held(point, own, nodes, keeps=keeps) for point in points if point.shape in left]
         say(f"fold {fold + 1} of {FOLDS}")
     return found
 
@@ -89,9 +87,7 @@ def _held(
     ]
     correction = float(np.mean([each for each, _ in found])) if found else 0.0
     distance = float(np.max([each for _, each in found])) if found else 2 * FAR
-    return HeldOut(
-        point=point, model_error=error, error=error - correction, distance=distance
-    )
+    return HeldOut(point=point, model_error=error, error=error - correction, distance=distance)
 
 
 def spreads_of(held: Sequence[HeldOut]) -> dict[str, float]:
