@@ -29,6 +29,16 @@ USUAL_HEAD = 128  # elements of a head up to which several blocks fit on a multi
 WIDE_HEAD = 256  # elements of a head beyond which PyTorch has no flash kernel
 FEW_TOKENS = 512  # rows up to which a product with an activation is one kernel
 RANKED = 16  # tokens up to which, or multiples of experts off which, a router counts ranks
+SEVERAL_BLOCKS = (
+    (1, 20, 20_000),
+    (21, 40, 10_000),
+    (41, 80, 8_000),
+    (81, 199, 5_000),
+    (200, 799, 3_000),
+    (800, 4_000, 800),
+    (4_001, np.inf, 400),
+)
+"""Rows at the least and at the most, and the width from which on they are searched by several."""
 ROTATED = frozenset({"rotary", "qk_norm", "value_norm", "cache_write"})
 COMBINED = "combine"  # experts' results pass through memory in every backend
 OVERLAP = 3  # of the norm that adds what overlaps
@@ -205,16 +215,10 @@ def _several_blocks(shape: TopK) -> Any:  # noqa: ANN401 - a truth value or an a
 
     Source: `should_use_multiblock`, aten/src/ATen/native/cuda/TensorTopK.cu, PyTorch 2.11.
     """
-    rows, width = shape.rows, shape.width
-    return (
-        ((rows <= 20) & (width >= 20000))
-        | ((rows > 20) & (rows <= 40) & (width >= 10000))
-        | ((rows > 40) & (rows <= 80) & (width >= 8000))
-        | ((rows > 80) & (rows < 200) & (width >= 5000))
-        | ((rows >= 200) & (rows < 800) & (width >= 3000))
-        | ((rows >= 800) & (rows <= 4000) & (width >= 800))
-        | ((rows > 4000) & (width >= 400))
-    )
+    several: Any = False
+    for least, most, width in SEVERAL_BLOCKS:
+        several = several | ((shape.rows >= least) & (shape.rows <= most) & (shape.width >= width))
+    return several
 
 
 def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:
@@ -259,7 +263,7 @@ def _slices(shape: Attend, tiles: Number) -> Number:
         JOINED * shape.kv_heads // shape.heads,
     )
     if isinstance(most, np.ndarray):
-        return 2 ** np.floor(np.log2(np.maximum(most, 1)))
+        return np.exp2(np.floor(np.log2(np.maximum(most, 1))))
     return 2 ** (int(max(most, 1)).bit_length() - 1)
 
 

@@ -29,7 +29,7 @@ class Nodes:
     errors: NDArray[Any]
 
     def correction(self, features: Sequence[Number]) -> tuple[Number, Number]:
-        """ln of the factor on the model's seconds, and the distance to the nearest node, octaves.
+        """Logarithm of the factor on the model's seconds, and the distance to the nearest node, octaves.
 
         Args:
             features: From `features_of`; numbers, or arrays over a grid.
@@ -65,5 +65,6 @@ def features_of(operators: Sequence[Operator], tokens: Number) -> tuple[Number, 
 
 def _octaves(quantity: Number) -> Number:
     if isinstance(quantity, np.ndarray):
-        return np.log2(np.maximum(quantity.astype(float), LEAST))
+        octaves: NDArray[np.float64] = np.log2(np.maximum(quantity.astype(float), LEAST))
+        return octaves
     return float(np.log2(max(float(quantity), LEAST)))

@@ -42,7 +42,7 @@ def structure(operators: Sequence[Operator], kernels: StepKernels) -> object:
         for part in operator.parts:
             shape = part.shape
             chosen = shape.chosen if isinstance(shape, TopK) else None
-            launches = kernels.launches(operator, part) if priced else None
+            launches: object = kernels.launches(operator, part) if priced else None
             if isinstance(launches, np.ndarray):
                 launches = tuple(launches.ravel())
             parts += (launches, part.name, part.routing, part.early, type(shape), chosen)

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.costs.part_times import part_s
 from profiler.calibrate.leaves.points import Point
 
 US, TB, TF = 1e-6, 1e12, 1e12
-MULTIPROCESSORS, L2_BYTES = 132.0, 40e6
+Floats: TypeAlias = NDArray[np.float64]
 
 START: dict[str, float] = {
     "l2_bytes_per_s": 8 * TB,
@@ -84,20 +86,20 @@ START: dict[str, float] = {
 }
 """Where a fit begins, and what parameters without points stay at: orders of magnitude."""
 
-FIXED = {"multiprocessors": MULTIPROCESSORS, "l2_bytes": L2_BYTES}
+FIXED = {"multiprocessors": 132.0, "l2_bytes": 40e6}
+"""Of an H200: multiprocessors, and bytes that stay in L2 (facts: replays agree best with 40 MB)."""
 PRIOR = 2.0  # of ln, by which a parameter may leave where it began at the cost of one residual
 SOFT = 0.15  # of ln, beyond which a residual counts as an outlier
+STEP = 1e-4  # of ln, for a derivative
 
 
 def predicted_s(parameters: Mapping[str, float], point: Point, *, keeps: bool) -> float:
-    """Seconds of a point by the model alone."""
+    """Seconds of a point by the model alone; parameters of the GPU need not be given."""
     p = {**FIXED, **parameters}
-    return float(
-        sum(
-            part_s(p, part, launches=launches, tokens=point.tokens, keeps=keeps)
-            for part, launches in point.work
-        )
-    )
+    seconds: Any = 0.0
+    for part, launches in point.work:
+        seconds = seconds + part_s(p, part, launches=launches, tokens=point.tokens, keeps=keeps)
+    return float(seconds)
 
 
 def fitted(
@@ -107,60 +109,67 @@ def fitted(
     start: Mapping[str, float] | None = None,
     rounds: int = 60,
 ) -> dict[str, float]:
-    """Parameters that fit the points best: robust least squares of ln(measured / model)."""
+    """Parameters that fit the points best: least squares of ln(measured / model), robust.
+
+    Each residual r counts as 2 (sqrt(1 + r^2) - 1) in units of `SOFT`, so that outliers count
+    linearly. A parameter that no point knows of stays at its start.
+
+    Args:
+        points: Measured leaves of one backend.
+        keeps: Whether the backend keeps what passes between parts on the chip.
+        start: Where to begin, if not at `START`.
+        rounds: Evaluations of the derivatives at most.
+    """
     from scipy.optimize import least_squares
 
     names, begin = list(START), start or START
     anchors = np.log([START[name] for name in names])
     measured = np.log([point.measured_s for point in points])
 
-    def errors(logs: np.ndarray) -> np.ndarray:
+    def errors(logs: Floats) -> Floats:
         parameters = _from_logs(names, logs)
-        model = [math.log(predicted_s(parameters, point, keeps=keeps)) for point in points]
+        model = np.log([predicted_s(parameters, point, keeps=keeps) for point in points])
         r = (measured - model) / SOFT
         soft = np.sign(r) * np.sqrt(2 * (np.sqrt(1 + r**2) - 1))
         return np.concatenate([soft, (logs - anchors) / PRIOR])
 
     used = _used(names, points, keeps=keeps)
 
-    def jacobian(logs: np.ndarray) -> np.ndarray:
+    def jacobian(logs: Floats) -> Floats:
         base = errors(logs)
-        j = np.zeros((len(base), len(names)))
-        for i, name in enumerate(names):
-            h = 1e-4
-            moved = logs.copy()
-            moved[i] += h
-            if used[name]:
-                j[:, i] = (errors(moved) - base) / h
-            else:
-                j[len(points) + i, i] = 1 / PRIOR
-        return j
+        columns = np.zeros((len(base), len(names)))
+        for place, name in enumerate(names):
+            columns[len(points) + place, place] = 1 / PRIOR
+            if name in used:
+                moved = logs.copy()
+                moved[place] += STEP
+                columns[:, place] = (errors(moved) - base) / STEP
+        return columns
 
-    result = least_squares(
+    found = least_squares(
         errors,
-        np.log([begin[n] for n in names]),
+        np.log([begin[name] for name in names]),
         jac=jacobian,
         max_nfev=rounds,
         xtol=1e-4,
         ftol=1e-5,
     )
-    return _from_logs(names, result.x)
+    return _from_logs(names, found.x)
 
 
-def _from_logs(names: Sequence[str], logs: np.ndarray) -> dict[str, float]:
-    values = {n: math.exp(v) for n, v in zip(names, logs, strict=True)}
-    for n in values:
-        if n.endswith(".whole"):
-            values[n] = min(1.0, values[n])
-    return values
+def _from_logs(names: Sequence[str], logs: Floats) -> dict[str, float]:
+    return {
+        name: min(1.0, math.exp(log)) if name.endswith(".whole") else math.exp(log)
+        for name, log in zip(names, logs, strict=True)
+    }
 
 
-def _used(names: Sequence[str], points: Sequence[Point], *, keeps: bool) -> dict[str, bool]:
-    base = [predicted_s(START, p, keeps=keeps) for p in points]
-    out = {}
-    for n in names:
-        moved = {**START, n: START[n] * 1.5}
-        out[n] = any(
-            abs(predicted_s(moved, p, keeps=keeps) - b) > 1e-15 for p, b in zip(points, base)
-        )
-    return out
+def _used(names: Sequence[str], points: Sequence[Point], *, keeps: bool) -> set[str]:
+    """The parameters on which some point depends."""
+    base = [predicted_s(START, point, keeps=keeps) for point in points]
+    used = set()
+    for name in names:
+        moved = {**START, name: START[name] * 1.5}
+        if [predicted_s(moved, point, keeps=keeps) for point in points] != base:
+            used.add(name)
+    return used

@@ -151,10 +151,15 @@ def report(backend: str, held: Sequence[HeldOut], say: Callable[[str], None]) ->
         )
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Fit the files named on the command line, and write the shipped file of that GPU."""
     hardware, *paths = sys.argv[1:]
-    tables = dict(fit_table(Path(path), lambda line: print(line, flush=True)) for path in paths)
+    tables = dict(fit_table(Path(path), _say) for path in paths)
     fields = {
         "schema_version": 1,
         "kind": "leaf_times",

@@ -9,7 +9,7 @@ from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part, Step
 from costmodel.layers.site import expanded_paths
 from costmodel.recordings.leaf_calibration import LeafCalibration, MeasuredShape
-from costmodel.recordings.measured import Missing
+from costmodel.recordings.measured import Spread
 
 LAYER = re.compile(r"^layers\.\d+\.")
 EXPERTS, COMBINE = "moe.experts", "combine"
@@ -53,7 +53,7 @@ def _of_shape(number: int, shape: MeasuredShape, backend: str) -> Iterator[Point
         region = regions.get(point.path)
         if reading is None or region is None:
             continue
-        if reading.step_s is None or isinstance(reading.step_s, Missing):
+        if not isinstance(reading.step_s, Spread):
             continue
         work = tuple(
             (part, kernels.launches(operator, part) or 0)
