@@ -205,12 +205,13 @@ def _by_leaves(
 
     An operator takes the sum over its parts, or its roofline bound if that is longer.
     """
+    backend = kernels.backend
     times: list[OperatorTime] = []
     spreads: list[tuple[str, Number, Number]] = []
     graph: Number = 0.0
     routing: Number = 0.0
     for operator in operators:
-        launches = [kernels.launches(operator, part) or 0 for part in operator.parts]
+        launches = [backend.launches(operator, part, kernels.tokens) for part in operator.parts]
         parts_s, spread = leaves.parts_s(operator, launches, kernels.tokens)
         far = NEAR
         for index, part in enumerate(operator.parts):
@@ -229,7 +230,7 @@ def _by_leaves(
         spreads.append((operator.leaf, operator.count * time.seconds, spread))
         graph = graph + operator.count * time.seconds
         routing = routing + operator.count * chooses
-    outside = kernels.backend.outside_launches(operators)
+    outside = backend.outside_launches(operators)
     graph = graph + outside * leaves.parameters["elementwise.launch_s"]
     return tuple(times), graph, routing, step_spread(spreads, graph)
 

@@ -263,8 +263,9 @@ def _slices(shape: Attend, tiles: Number) -> Number:
         JOINED * shape.kv_heads // shape.heads,
     )
     if isinstance(most, np.ndarray):
-        return np.exp2(np.floor(np.log2(np.maximum(most, 1))))
-    return 2 ** (int(max(most, 1)).bit_length() - 1)
+        slices: Number = np.exp2(np.floor(np.log2(np.maximum(most, 1))))
+        return slices
+    return 1 << (int(max(most, 1)).bit_length() - 1)
 
 
 def _prompt_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Number:

@@ -29,7 +29,7 @@ class Nodes:
     errors: NDArray[Any]
 
     def correction(self, features: Sequence[Number]) -> tuple[Number, Number]:
-        """Logarithm of the factor on the model's seconds, and the distance to the nearest node, octaves.
+        """Logarithm of the factor on the model's seconds, and octaves to the nearest node.
 
         Args:
             features: From `features_of`; numbers, or arrays over a grid.

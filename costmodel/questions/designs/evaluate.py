@@ -77,10 +77,10 @@ def evaluate(
     )
     pricer = ComponentPricer(step, workload, hardware, calibration)
     shape = len(designs), len(batches), len(contexts)
-    kv, state, moved, link, disk, flops, at_peak, widest, graph_s = (
-        np.zeros(shape) for _ in range(9)
+    kv, state, moved, link, disk, flops, at_peak, widest, graph_s, launches = (
+        np.zeros(shape) for _ in range(10)
     )
-    parameters, active, weights, launches = (np.zeros((len(designs), 1, 1)) for _ in range(4))
+    parameters, active, weights = (np.zeros((len(designs), 1, 1)) for _ in range(3))
     for i, components in enumerate(pricer.components(designs)):
         stored = [component.stored for component in components]
         parameters[i] = sum([each.parameters for each in stored])
