@@ -8,6 +8,7 @@ Features are binary logarithms, so that a distance is in octaves.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log2, sqrt
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,20 @@ class Nodes:
         Args:
             features: From `features_of`; numbers, or arrays over a grid.
         """
-        squares: Any = 0.0
+        if not any(isinstance(feature, np.ndarray) for feature in features):
+            apart = self.features - features
+            squares: Any = np.einsum("ij,ij->i", apart, apart)
+            weights = 1 / (squares + NEAR**2)
+            return (
+                float(weights @ self.errors) / (float(weights.sum()) + 1 / FAR**2),
+                sqrt(squares.min()),
+            )
+        squares = 0.0
         for column, feature in zip(self.features.T, features, strict=True):
-            difference = np.subtract.outer(feature, column)
-            squares = squares + difference * difference
+            squares = squares + np.subtract.outer(feature, column) ** 2
         weights = 1 / (squares + NEAR**2)
-        total = weights.sum(axis=-1)
-        correction = (weights @ self.errors) / (total + 1 / FAR**2)
-        distance = np.sqrt(squares.min(axis=-1))
-        if distance.ndim:
-            return correction, distance
-        return float(correction), float(distance)
+        total = weights.sum(axis=-1) + 1 / FAR**2
+        return (weights @ self.errors) / total, np.sqrt(squares.min(axis=-1))
 
 
 def features_of(operators: Sequence[Operator], tokens: Number) -> tuple[Number, ...]:
@@ -67,4 +71,4 @@ def _octaves(quantity: Number) -> Number:
     if isinstance(quantity, np.ndarray):
         octaves: NDArray[np.float64] = np.log2(np.maximum(quantity.astype(float), LEAST))
         return octaves
-    return float(np.log2(max(float(quantity), LEAST)))
+    return log2(max(float(quantity), LEAST))

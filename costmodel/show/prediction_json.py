@@ -28,6 +28,8 @@ SCHEMA_VERSION = 1
 ONE_LAYER = "one layer"
 ALL_LAYERS = "all_layers_"  # before the name of a number: its sum over the layers
 """What the numbers of an operator or a region are of: one of its `count` layers, not their sum."""
+INTERVAL = ("interval_s", "interval_coverage")
+NO_LEAVES = "intervals come from measured leaves, and the calibration holds single kernels"
 NOT_SUMMED = frozenset({"batch", "context", "count"})  # numbers of a record that layers share
 
 
@@ -47,6 +49,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "reasons": {
             **calibration_reasons(prediction.calibration),
             **unknown_reasons(prediction, values, lists),
+            **_interval_reasons(prediction),
         },
     }
     for name, value in values.items():
@@ -69,8 +72,19 @@ def interval_json(prediction: Prediction) -> dict[str, Any]:
     """The interval about the predicted time, seconds, and how often it is meant to hold."""
     time = prediction.time
     if isinstance(time, Unknown) or time.interval_s is None:
-        return {"interval_s": None, "interval_coverage": None}
-    return {"interval_s": [float(end) for end in time.interval_s], "interval_coverage": COVERAGE}
+        return dict.fromkeys(INTERVAL)
+    return dict(zip(INTERVAL, ([float(end) for end in time.interval_s], COVERAGE), strict=True))
+
+
+def _interval_reasons(prediction: Prediction) -> dict[str, str]:
+    """Why there is no interval; nothing where there is one."""
+    time = prediction.time
+    reason = NO_LEAVES
+    if isinstance(time, Unknown):
+        reason = time.reason
+    elif time.interval_s is not None:
+        return {}
+    return {f"time.{name}": reason for name in INTERVAL}
 
 
 def unknown_reasons(

@@ -8,6 +8,7 @@ import typer
 
 from costmodel.cli.app import app
 from costmodel.cli.explain import complete_number
+from costmodel.costs import calibrations
 from costmodel.explain.numbers import STEP_NUMBERS
 from costmodel.explain.request import REQUEST_BUILDERS
 from tests.commands import output, refusal
@@ -67,7 +68,8 @@ def test_requests_are_named_with_their_formats() -> None:
 def test_a_predicted_number_names_its_calibration_and_a_backend_without_one_is_named() -> None:
     text = output("explain", STEP[0], "time.predicted_s", *STEP[1:])
     assert "Predicted by calibration h200" in text
-    arguments = ("--backend", "fused", *STEP[1:])
+    arguments = ("--backend", "fused", "--calibration", str(calibrations.FOLDER / "h200.json"))
+    arguments = (*arguments, *STEP[1:])
     text = output("explain", STEP[0], "time.predicted_s", *arguments)
     assert "on NVIDIA H200 SXM, backend fused\n" in text
     assert "no calibration holds times of the kernels of the backend fused" in " ".join(
@@ -75,7 +77,10 @@ def test_a_predicted_number_names_its_calibration_and_a_backend_without_one_is_n
     )
     assert "Predicted by" not in text
     found = document("time.predicted_s", STEP[0], *arguments)
-    assert (found["backend"], found["calibration"]["name"]) == ("fused", "h200")
+    assert (found["backend"], found["calibration"]["name"]) == (
+        "fused",
+        "h200",
+    )
     assert "Predicted by" not in output("explain", STEP[0], "kv_cache.read_bytes", *STEP[1:])
 
 

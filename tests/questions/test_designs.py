@@ -87,7 +87,7 @@ def test_a_backend_without_times_says_so_and_gives_all_else() -> None:
     batches, contexts = (1, 300), (0, 5000)
     axes = {"batches": batches, "contexts": contexts}
     of_torch = evaluate(models, Workload(), H200, CURVES, **axes)
-    fused = evaluate(models, FUSED, H200, CURVES, **axes)
+    fused = evaluate(models, FUSED, H200, replace(CURVES, leaves={}), **axes)
     assert fused.not_predicted is not None
     assert fused.columns.keys() == of_torch.columns.keys() - {"time.predicted_s"}
     for name, column in fused.columns.items():
@@ -96,8 +96,8 @@ def test_a_backend_without_times_says_so_and_gives_all_else() -> None:
 
 @pytest.mark.parametrize(
     "workload",
-    [Workload(), Workload(routing=Zipf(0.8), logits="all"), PREFILL],
-    ids=["decode", "zipf", "prefill"],
+    [Workload(), Workload(routing=Zipf(0.8), logits="all"), PREFILL, FUSED],
+    ids=["decode", "zipf", "prefill", "fused"],
 )
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_swept_design_costs_what_predict_says(
