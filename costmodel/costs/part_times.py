@@ -141,7 +141,7 @@ def _product_s(p: Parameters, part: Part, shape: Gemm, launches: Number, *, keep
             if np.all(ranked)
             else _where(ranked, ranks, _gemm_s(p, "gemm", part, shape, launches))
         )
-    gated = keeps and np.any(part.inner_output_bytes)
+    gated = keeps and not part.routing and np.any(part.inner_output_bytes)
     one, few = shape.m == 1, (shape.m <= FEW_TOKENS) & gated
     if not isinstance(one, np.ndarray):
         family = "gemv" if one else "tiled" if few else "gemm"

@@ -94,10 +94,22 @@ def test_a_backend_without_times_says_so_and_gives_all_else() -> None:
         assert column == pytest.approx(of_torch.columns[name], rel=1e-12), name
 
 
+@pytest.mark.parametrize("name", ["deepseek-v3", "ultramemv2-1b-7b", "ultramem-227m-1.2b"])
+def test_grids_of_fused_kernels_are_single_steps(name: str) -> None:
+    """At batches on both sides of each number of tokens at which kernels change."""
+    batches, contexts = (1, 2, 16, 17, 64, 65, 512, 513, 5000), (0, 5000)
+    models = [*tradeoffs.designs(load_model(name), SWEEPS[name]).models[:2], load_model(name)]
+    found = evaluate(models, FUSED, H200, CURVES, batches=batches, contexts=contexts)
+    for i, model in enumerate(models):
+        for j, batch in enumerate(batches):
+            work = replace(FUSED, batch=batch, context=contexts[1])
+            assert_predicted(found, (i, j, 1), model, work)
+
+
 @pytest.mark.parametrize(
     "workload",
-    [Workload(), Workload(routing=Zipf(0.8), logits="all"), PREFILL, FUSED],
-    ids=["decode", "zipf", "prefill", "fused"],
+    [Workload(), Workload(routing=Zipf(0.8), logits="all"), PREFILL],
+    ids=["decode", "zipf", "prefill"],
 )
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_swept_design_costs_what_predict_says(

@@ -88,8 +88,8 @@ def evaluate(
         weights[i] = sum([each.weights_bytes for each in stored])
         kv[i] = stored[0].kv_bytes  # the backbone has the cache
         state[i] = sum([each.state_bytes for each in stored], start=0.0)
-        launches[i] = sum([component.launches or 0 for component in components])
         for component in components:
+            launches[i] += 0 if component.launches is None else component.launches
             moved[i] += component.compulsory_bytes
             link[i] += component.link_bytes
             disk[i] += component.disk_bytes

@@ -150,8 +150,8 @@ def interval_note(time: StepTime) -> tuple[str, ...]:
         return ()
     low, high = (units.seconds(units.rounded(float(end), DIGITS)) for end in time.interval_s)
     return (
-        f"Predicted time, interval of {COVERAGE:.0%}: {low} to {high}, from errors on leaves of"
-        " random models that a fit had not seen.",
+        f"The step takes {low} to {high} with {COVERAGE:.0%} confidence, by errors on leaves of random"
+        " models that a fit had not seen.",
     )
 
 
