@@ -240,10 +240,10 @@ def _decode_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, kee
     tiles = _ceil(shape.keys, COLUMNS)
     tile_s = (shape.head_dim / COLUMNS) * p[family + ".tile_s"]
     if keeps:
-        slices = _slices(shape, tiles)
-        alone = _ceil(tiles, slices) * tile_s * larger(1, _quantised(p, family, blocks * slices))
-        shared = alone + p[family + ".split_s"]
-        alone = shared = _where(slices > 1, shared, alone)
+        slices = _slices(shape)
+        full = _quantised(p, family, blocks * smaller(slices, tiles))
+        alone = _ceil(tiles, slices) * tile_s * larger(1, full)
+        alone = shared = alone + _where(slices > 1, p[family + ".split_s"], 0.0)
     else:
         alone = tiles * tile_s * larger(1, _quantised(p, family, blocks))
         shared = p[family + ".split_s"] + tiles * tile_s * smaller(1, blocks / p["multiprocessors"])
@@ -253,14 +253,14 @@ def _decode_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, kee
     return launches * p[family + ".launch_s"] + work
 
 
-def _slices(shape: Attend, tiles: Number) -> Number:
-    """Slices of a context that blocks of a fused kernel share: a power of two.
+def _slices(shape: Attend) -> Number:
+    """Slices of a long context that blocks of a fused kernel share: a power of two.
 
-    Source: `usual_split` of reference_model/kernels/attention_split.py.
+    Source: `usual_split` of reference_model/kernels/attention_split.py. A context of fewer tiles
+    has as many slices as tiles here, not the power of two below: a longer one never looks cheaper.
     """
     most = smaller(
-        smaller(FILLING // (shape.batch * shape.kv_heads), tiles),
-        JOINED * shape.kv_heads // shape.heads,
+        FILLING // (shape.batch * shape.kv_heads), JOINED * shape.kv_heads // shape.heads
     )
     if isinstance(most, np.ndarray):
         slices: Number = np.exp2(np.floor(np.log2(np.maximum(most, 1))))

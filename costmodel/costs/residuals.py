@@ -54,10 +54,15 @@ class Nodes:
 def features_of(operators: Sequence[Operator], tokens: Number) -> tuple[Number, ...]:
     """Octaves of tokens, compulsory bytes, activations' bytes, and FLOPs with comparisons.
 
-    Of one leaf, or of the leaves of a region together.
+    Of one leaf, or of the leaves of a region together. Of attention, bytes and FLOPs are left out:
+    a correction that changed with the context could make a longer one look cheaper.
     """
-    moved: Number = 0
     passed: Number = 0
+    if any(operator.kind == "attention" for operator in operators):
+        for operator in operators:
+            passed = passed + operator.total("activation_bytes")
+        return (*map(_octaves, (tokens, passed / tokens, passed)), 0.0)
+    moved: Number = 0
     work: Number = 0
     for operator in operators:
         moved = moved + operator.compulsory_bytes

@@ -68,8 +68,8 @@ def test_requests_are_named_with_their_formats() -> None:
 def test_a_predicted_number_names_its_calibration_and_a_backend_without_one_is_named() -> None:
     text = output("explain", STEP[0], "time.predicted_s", *STEP[1:])
     assert "Predicted by calibration h200" in text
-    arguments = ("--backend", "fused", "--calibration", str(calibrations.FOLDER / "h200.json"))
-    arguments = (*arguments, *STEP[1:])
+    kernels = str(calibrations.FOLDER / "h200.json")
+    arguments = ("--backend", "fused", "--calibration", kernels, *STEP[1:])
     text = output("explain", STEP[0], "time.predicted_s", *arguments)
     assert "on NVIDIA H200 SXM, backend fused\n" in text
     assert "no calibration holds times of the kernels of the backend fused" in " ".join(

@@ -87,6 +87,7 @@ def test_a_backend_without_times_says_so_and_gives_all_else() -> None:
     batches, contexts = (1, 300), (0, 5000)
     axes = {"batches": batches, "contexts": contexts}
     of_torch = evaluate(models, Workload(), H200, CURVES, **axes)
+    assert isinstance(CURVES, Curves)
     fused = evaluate(models, FUSED, H200, replace(CURVES, leaves={}), **axes)
     assert fused.not_predicted is not None
     assert fused.columns.keys() == of_torch.columns.keys() - {"time.predicted_s"}

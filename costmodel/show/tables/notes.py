@@ -149,10 +149,11 @@ def interval_note(time: StepTime) -> tuple[str, ...]:
     if time.interval_s is None:
         return ()
     low, high = (units.seconds(units.rounded(float(end), DIGITS)) for end in time.interval_s)
-    return (
-        f"The step takes {low} to {high} with {COVERAGE:.0%} confidence, by errors on leaves of random"
-        " models that a fit had not seen.",
+    note = (
+        f"The step takes {low} to {high} with {COVERAGE:.0%} confidence, by errors on leaves of"
+        " random models that a fit had not seen."
     )
+    return (note,)
 
 
 DIGITS = 2  # of an interval's ends
