@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
 
@@ -54,14 +55,17 @@ class Nodes:
 def features_of(operators: Sequence[Operator], tokens: Number) -> tuple[Number, ...]:
     """Octaves of tokens, compulsory bytes, activations' bytes, and FLOPs with comparisons.
 
-    Of one leaf, or of the leaves of a region together. Of attention, bytes and FLOPs are left out:
-    a correction that changed with the context could make a longer one look cheaper.
+    Of one leaf, or of the leaves of a region together. Of attention, in place of bytes and FLOPs,
+    the elements of a token's queries and of its keys: a correction that changed with the context
+    could make a longer one look cheaper.
     """
+    for operator in operators:
+        for part in operator.parts:
+            shape = part.shape
+            if isinstance(shape, Attend):
+                wide, narrow = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+                return (*map(_octaves, (tokens, wide, narrow)), 0.0)
     passed: Number = 0
-    if any(operator.kind == "attention" for operator in operators):
-        for operator in operators:
-            passed = passed + operator.total("activation_bytes")
-        return (*map(_octaves, (tokens, passed / tokens, passed)), 0.0)
     moved: Number = 0
     work: Number = 0
     for operator in operators:
