@@ -1,4 +1,4 @@
-"""Fits of leaf times: known parameters are found again; the shipped fit is of the committed data."""
+"""Fits of leaf times: known parameters are found again; the shipped fit is of committed data."""
 
 import hashlib
 from dataclasses import replace
