@@ -1,15 +1,22 @@
 """Find the calibration for a GPU: the shipped one, one that the user names, or none.
 
 Shipped calibrations stand in `costmodel/presets/calibrations`, each under the name of its GPU's
-preset. A process reads each of them once.
+preset; `<name>.leaves` is that calibration with times fitted on measured leaves, which has to be
+asked for. A process reads each of them once.
 """
 
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from costmodel.costs.kernel_times import Curves
+import numpy as np
+
+from costmodel.backends import BACKENDS
+from costmodel.costs.kernel_times import LEAVES, Curves
 from costmodel.costs.latency import Unknown
+from costmodel.costs.leaf_times import LeafTimes
+from costmodel.costs.residuals import Nodes
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import hardware_name
 
@@ -79,4 +86,28 @@ def _read(path: Path) -> Curves:
 
 @cache
 def _shipped(path: Path) -> Curves:
+    if path.stem.endswith(LEAVES):
+        kernels = path.with_name(f"{path.stem.removesuffix(LEAVES)}{path.suffix}")
+        return replace(_shipped(kernels), leaves=_leaves(path))
     return _read(path)
+
+
+def _leaves(path: Path) -> dict[str, LeafTimes]:
+    """The fitted leaf times of each backend."""
+    from costmodel.recordings.leaf_fit import load_leaf_fit
+
+    return {
+        name: LeafTimes(
+            parameters=fitted.parameters,
+            keeps=BACKENDS[name].saves_intermediates,
+            nodes={
+                leaf: Nodes(
+                    features=np.array([node.at for node in nodes]),
+                    errors=np.array([node.error for node in nodes]),
+                )
+                for leaf, nodes in fitted.nodes.items()
+            },
+            spreads=fitted.spreads,
+        )
+        for name, fitted in load_leaf_fit(path).backends.items()
+    }

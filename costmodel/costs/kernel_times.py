@@ -12,13 +12,15 @@ mean, so that a longer context never looks cheaper.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from costmodel.costs.energy_fit import EnergyCoefficients, fitted
 from costmodel.costs.interpolate import Line, Sheet
+from costmodel.costs.leaf_times import LeafTimes
 from costmodel.costs.link_times import LinkTimes, link_times
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, Shape, TopK
 from costmodel.layers.numbers import Number, larger
@@ -27,6 +29,7 @@ from costmodel.layers.operator import Part
 if TYPE_CHECKING:  # reading one takes pydantic models that a prediction does not need
     from costmodel.recordings.calibration import Calibration, Point, Power
 
+LEAVES = ".leaves"  # ends the names of calibrations with fitted leaf times
 LEAST_SHARE = 0.05  # of a point, after its launches: noise must not make work free
 LEAST_ROWS = 1e-9  # of an expectation that is divided by
 DTYPE = "bf16"  # of all operands and caches in a calibration
@@ -52,6 +55,7 @@ class Curves:
     decodes: Sheet  # attention of one query: sequences x KV heads; keys x head size
     prefills: Line  # attention of many queries: multiply-adds of the scores
     choices: dict[float, Sheet]  # top-k, by log k: width; rows
+    leaves: Mapping[str, LeafTimes] = field(default_factory=dict)  # fitted, by backend
 
     @classmethod
     def of(cls, calibration: "Calibration") -> "Curves":
@@ -102,6 +106,11 @@ class Curves:
                 for chosen in sorted(measured_k)
             },
         )
+
+    @property
+    def name(self) -> str:
+        """As `--calibration` takes it."""
+        return f"{self.calibration.name}{LEAVES if self.leaves else ''}"
 
     @property
     def link(self) -> LinkTimes | None:

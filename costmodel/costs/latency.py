@@ -22,10 +22,13 @@ No operator takes less than its roofline bound. How far predictions are from mea
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from costmodel.backends.step_kernels import Region, StepKernels
 from costmodel.costs.energy import step_energy_j
 from costmodel.costs.fetches import NO_FETCH, Fetches, fetches, unpriced
 from costmodel.costs.kernel_times import DTYPE, Curves
+from costmodel.costs.leaf_times import EAGER, NORMAL_90, LeafTimes, step_spread
 from costmodel.costs.roofline import NEAR, NOTHING, Ceilings, FarBytes, far_bytes
 from costmodel.costs.totals import Totals
 from costmodel.inputs.workload import Workload
@@ -73,6 +76,7 @@ class StepTime:
     routing_s: Number  # of the parts that select experts or rows, within the graph
     energy_j: Number | Unknown  # of a step that takes `predicted_s`
     fetches: Fetches = NO_FETCH  # of rows outside HBM; what is exposed is in all times above
+    interval_s: tuple[Number, Number] | None = None  # of 90 %, about `predicted_s`
 
 
 def not_timed(curves: Curves | Unknown, workload: Workload) -> Unknown | None:
@@ -120,23 +124,20 @@ def step_time(
     if isinstance(curves, Unknown):
         return curves
     backend = kernels.backend
-    reason = kernels.refusal or backend.unpriced or unpriced(curves, operators)
+    leaves = curves.leaves.get(backend.name)
+    unmeasured = "" if leaves else backend.unpriced
+    reason = kernels.refusal or unmeasured or unpriced(curves, operators)
     unknown = Unknown(reason=reason) if reason else not_timed(curves, workload)
     if unknown is not None:
         return unknown
-    times: dict[str, list[tuple[int, OperatorTime]]] = {}  # by path, with numbers of layers
-    regions: list[RegionTime] = []
-    graph: Number = 0.0
-    routing: Number = 0.0
-    for region in kernels.regions(operators):
-        seconds, members = region_time(curves, region, kernels, ceilings)
-        graph = graph + region.count * seconds
-        if len(region.operators) > 1:
-            regions.append(RegionTime(region=region, seconds=seconds))
-        for operator, time in zip(region.operators, members, strict=True):
-            routing = routing + region.count * time.routing_s
-            times.setdefault(operator.path, []).append((region.count, time))
-    means = tuple(_mean(times[operator.path]) for operator in operators)
+    spread: Number | None = None
+    regions: Sequence[RegionTime] = ()
+    if leaves is None:
+        means, regions, graph, routing = _by_kernels(curves, operators, ceilings, kernels)
+    else:
+        means, graph, routing, spread = _by_leaves(curves, leaves, operators, ceilings, kernels)
+        if isinstance(kernels.tokens, int):
+            regions = leaf_regions(operators, means, kernels)
     fetched, far = NO_FETCH, NEAR
     if sums.fetched_bytes is not NOTHING:
         fetched = fetches(curves, operators, [time.seconds for time in means])
@@ -151,14 +152,108 @@ def step_time(
     energy = step_energy_j(curves, operators, sums, kernels, predicted)
     return StepTime(
         operators=means,
-        regions=tuple(regions),
+        regions=tuple(region for region in regions if len(region.region.operators) > 1),
         graph_s=graph,
         eager_s=eager,
         predicted_s=predicted,
         routing_s=routing,
         energy_j=Unknown(reason="the calibration measured no power") if energy is None else energy,
         fetches=fetched,
+        interval_s=None if spread is None else _interval_s(predicted, graph, spread, floor),
     )
+
+
+def _by_kernels(
+    curves: Curves, operators: Sequence[Operator], ceilings: Ceilings, kernels: StepKernels
+) -> tuple[tuple[OperatorTime, ...], list[RegionTime], Number, Number]:
+    """Times of operators and regions from curves of single kernels; the step's, and its routing."""
+    times: dict[str, list[tuple[int, OperatorTime]]] = {}  # by path, with numbers of layers
+    regions: list[RegionTime] = []
+    graph: Number = 0.0
+    routing: Number = 0.0
+    for region in kernels.regions(operators):
+        seconds, members = region_time(curves, region, kernels, ceilings)
+        graph = graph + region.count * seconds
+        regions.append(RegionTime(region=region, seconds=seconds))
+        for operator, time in zip(region.operators, members, strict=True):
+            routing = routing + region.count * time.routing_s
+            times.setdefault(operator.path, []).append((region.count, time))
+    means = tuple(_mean(times[operator.path]) for operator in operators)
+    return means, regions, graph, routing
+
+
+def _by_leaves(
+    curves: Curves,
+    leaves: LeafTimes,
+    operators: Sequence[Operator],
+    ceilings: Ceilings,
+    kernels: StepKernels,
+) -> tuple[tuple[OperatorTime, ...], Number, Number, Number]:
+    """Times of operators from measured leaves; the step's, its routing, and the spread of its ln.
+
+    An operator takes the sum over its parts, or its roofline bound if that is longer.
+    """
+    backend = kernels.backend
+    times: list[OperatorTime] = []
+    spreads: list[tuple[str, Number, Number]] = []
+    graph: Number = 0.0
+    routing: Number = 0.0
+    for operator in operators:
+        launches = [backend.launches(operator, part, kernels.tokens) for part in operator.parts]
+        parts_s, spread = leaves.parts_s(operator, launches, kernels.tokens)
+        far = NEAR
+        for index, part in enumerate(operator.parts):
+            if part.fetched_bytes is not NOTHING and not part.early:
+                parts_s[index] = parts_s[index] + curves.fetch_s(part)
+                far = FarBytes(far.link + part.link_bytes, far.disk + part.disk_bytes)
+        total: Number = 0.0
+        chooses: Number = 0.0
+        for part, part_s in zip(operator.parts, parts_s, strict=True):
+            total = total + part_s
+            if part.routing:
+                chooses = chooses + part_s
+        floor = ceilings.floor_s(operator.compulsory_bytes, operator.total("flops"), far)
+        time = OperatorTime(seconds=larger(total, floor), parts_s=tuple(parts_s), routing_s=chooses)
+        times.append(time)
+        spreads.append((operator.leaf, operator.count * time.seconds, spread))
+        graph = graph + operator.count * time.seconds
+        routing = routing + operator.count * chooses
+    outside = backend.outside_launches(operators)
+    graph = graph + outside * leaves.parameters["elementwise.launch_s"]
+    return tuple(times), graph, routing, step_spread(spreads, graph)
+
+
+def leaf_regions(
+    operators: Sequence[Operator], times: Sequence[OperatorTime], kernels: StepKernels
+) -> list[RegionTime]:
+    """The times of regions, each the sum over the leaves that its kernels span."""
+    seconds = {operator.path: time.seconds for operator, time in zip(operators, times, strict=True)}
+    return [
+        RegionTime(
+            region=region,
+            seconds=sum((seconds[operator.path] for operator in region.operators), start=0.0),
+        )
+        for region in kernels.regions(operators)
+    ]
+
+
+def _interval_s(
+    predicted: Number, graph: Number, spread: Number, floor: Number
+) -> tuple[Number, Number]:
+    """The interval of 90 % about a predicted time, at least the roofline bound.
+
+    Where the host's launches decide it, their spread stands in place of the kernels'.
+    """
+    hosted = predicted > graph
+    spread = (
+        np.where(hosted, EAGER, spread)
+        if isinstance(hosted, np.ndarray)
+        else (EAGER if hosted else spread)
+    )
+    factor = np.exp(NORMAL_90 * spread)
+    if not isinstance(factor, np.ndarray):
+        factor = float(factor)
+    return larger(predicted / factor, floor), predicted * factor
 
 
 def region_time(

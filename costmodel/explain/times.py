@@ -4,7 +4,7 @@ from costmodel.costs.energy import executed_flops
 from costmodel.costs.energy_fit import EnergyCoefficients
 from costmodel.costs.hbm_traffic import HbmTraffic
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import StepTime, Unknown, region_time
+from costmodel.costs.latency import StepTime, Unknown, leaf_regions, region_time
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import NEAR, Bound, FarBytes, Peak, far_bytes
@@ -158,12 +158,18 @@ def _times(prediction: Prediction) -> tuple[StepTime, Curves]:
 
 def _kernels(prediction: Prediction) -> Terms:
     """The time of each region that the backend's kernels do together, over its layers."""
-    _, curves = _times(prediction)
-    kernels = prediction.kernels
-    times = [
-        (region, float(region_time(curves, region, kernels, prediction.ceilings)[0]))
-        for region in kernels.regions(prediction.costs.operators)
-    ]
+    time, curves = _times(prediction)
+    kernels, operators = prediction.kernels, prediction.costs.operators
+    if kernels.backend.name in curves.leaves:
+        times = [
+            (one.region, float(one.seconds))
+            for one in leaf_regions(operators, time.operators, kernels)
+        ]
+    else:
+        times = [
+            (region, float(region_time(curves, region, kernels, prediction.ceilings)[0]))
+            for region in kernels.regions(operators)
+        ]
     total = sum(region.count * seconds for region, seconds in times)
     return Terms(
         title="kernel times by operator, within a CUDA graph",

@@ -120,7 +120,7 @@ def sweep(
         if all(isinstance(time, Unknown) for time in times):
             return {}
         by_gpu = [predicted_columns(time, tokens=tokens) for time in times]
-        names = [None if isinstance(c, Unknown) else c.calibration.name for c in curves]
+        names = [None if isinstance(c, Unknown) else c.name for c in curves]
         return {
             **{name: joined([columns[name] for columns in by_gpu]) for name in PREDICTED},
             "calibration": np.array(names, dtype=object).reshape(-1, 1, 1),

@@ -120,7 +120,7 @@ def calibration_json(calibration: Curves | Unknown) -> dict[str, Any] | None:
         return None
     made = calibration.calibration
     return {
-        "name": made.name,
+        "name": calibration.name,
         "machine": made.machine.name,
         "started": made.conditions.started,
         "driver": made.machine.driver,

@@ -8,8 +8,8 @@ from costmodel.backends import BACKENDS
 from costmodel.backends.step_kernels import StepKernels
 from costmodel.costs.beyond_histogram import TOLD_BY_FLOOR, beyond, is_unknown, or_none
 from costmodel.costs.columns import Value, computed_values, step_values
-from costmodel.costs.hbm_traffic import COVERAGE
 from costmodel.costs.latency import OperatorTime, Unknown
+from costmodel.costs.leaf_times import COVERAGE
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.layers.numbers import Number
@@ -34,6 +34,8 @@ TRAFFIC = frozenset(
         *("hbm_bytes.written", "operators.hbm_written_bytes"),
     }
 )
+INTERVAL = ("interval_s", "interval_coverage")
+NO_LEAVES = "intervals come from measured leaves, and the calibration holds single kernels"
 NOT_SUMMED = frozenset({"batch", "context", "count"})  # numbers of a record that layers share
 
 
@@ -53,6 +55,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "reasons": {
             **calibration_reasons(prediction.calibration),
             **unknown_reasons(prediction, values, lists),
+            **_interval_reasons(prediction),
         },
     }
     for name, value in values.items():
@@ -63,6 +66,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         place[last] = value
     document["parameters"]["by_group"] = prediction.costs.parameters.by_group
     document["hbm_bytes"] |= _read_interval(prediction)
+    document["time"] |= interval_json(prediction)
     document["flops"]["attention_convention"] = workload.attention_flops
     if prediction.parallel is not None:
         document["parallel"] = parallel_json(prediction) | document["parallel"]
@@ -77,6 +81,25 @@ def _read_interval(prediction: Prediction) -> dict[str, Any]:
     if isinstance(traffic, Unknown) or is_unknown(traffic.read):
         return {}
     return {"read_interval": list(traffic.read_interval), "interval_coverage": COVERAGE}
+
+
+def interval_json(prediction: Prediction) -> dict[str, Any]:
+    """The interval about the predicted time, seconds, and how often it is meant to hold."""
+    time = prediction.time
+    if isinstance(time, Unknown) or time.interval_s is None:
+        return dict.fromkeys(INTERVAL)
+    return dict(zip(INTERVAL, ([float(end) for end in time.interval_s], COVERAGE), strict=True))
+
+
+def _interval_reasons(prediction: Prediction) -> dict[str, str]:
+    """Why there is no interval; nothing where there is one."""
+    time = prediction.time
+    reason = NO_LEAVES
+    if isinstance(time, Unknown):
+        reason = time.reason
+    elif time.interval_s is not None:
+        return {}
+    return {f"time.{name}": reason for name in INTERVAL}
 
 
 def unknown_reasons(

@@ -156,7 +156,7 @@ def request_record(served: Served) -> dict[str, Any]:
     return {
         "model": step.model.name,
         "hardware": step.hardware.name,
-        "calibration": None if isinstance(calibration, Unknown) else calibration.calibration.name,
+        "calibration": None if isinstance(calibration, Unknown) else calibration.name,
         "dtype": step.workload.dtype_label,
         "kv_dtype": step.workload.kv_dtype.label,
         "routing": step.workload.routing.label,

@@ -50,10 +50,14 @@ SWEEPS: dict[str, dict[str, tuple[tradeoffs.Value, ...]]] = {
 
 
 def assert_predicted(
-    found: Evaluated, at: tuple[int, int, int], model: ModelConfig, workload: Workload
+    found: Evaluated,
+    at: tuple[int, int, int],
+    model: ModelConfig,
+    workload: Workload,
+    curves: Curves | Unknown = CURVES,
 ) -> None:
     """A point holds what `predict` says."""
-    one = predict(model, workload, H200, CURVES)
+    one = predict(model, workload, H200, curves)
     assert isinstance(one.time, StepTime)
     expected = {
         "parameters.total_without_embeddings": one.costs.parameters.total_without_embeddings,
@@ -92,6 +96,19 @@ def test_a_backend_without_times_says_so_and_gives_all_else() -> None:
     assert fused.columns.keys() == of_torch.columns.keys() - {"time.predicted_s"}
     for name, column in fused.columns.items():
         assert column == pytest.approx(of_torch.columns[name], rel=1e-12), name
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3", "ultramemv2-1b-7b", "ultramem-227m-1.2b"])
+def test_grids_of_fused_kernels_are_single_steps(name: str) -> None:
+    """At batches on both sides of each number of tokens at which kernels change."""
+    batches, contexts = (1, 2, 16, 17, 64, 65, 512, 513, 5000), (0, 5000)
+    models = [*tradeoffs.designs(load_model(name), SWEEPS[name]).models[:2], load_model(name)]
+    curves = calibrated("h200", "h200.leaves")
+    found = evaluate(models, FUSED, H200, curves, batches=batches, contexts=contexts)
+    for i, model in enumerate(models):
+        for j, batch in enumerate(batches):
+            work = replace(FUSED, batch=batch, context=contexts[1])
+            assert_predicted(found, (i, j, 1), model, work, curves)
 
 
 @pytest.mark.parametrize(

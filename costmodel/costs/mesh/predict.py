@@ -152,11 +152,15 @@ def mesh_time(of: Parallel, workload: Workload, gpu: Gpu) -> StepTime | Unknown:
         return alone
     waits = of.all_spent.typical_s
     predicted = alone.predicted_s + waits
+    interval = alone.interval_s
+    if interval is not None:
+        interval = interval[0] + of.all_spent.low_s, interval[1] + of.all_spent.high_s
     return replace(
         alone,
         graph_s=alone.graph_s + waits,
         eager_s=alone.eager_s + waits,
         predicted_s=predicted,
+        interval_s=interval,
         energy_j=_energy_j(alone, step, predicted, gpu.calibration),
     )
 

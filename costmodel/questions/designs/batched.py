@@ -34,16 +34,18 @@ def structure(operators: Sequence[Operator], kernels: StepKernels) -> object:
     by_layer = bool(backend.spans) or any(
         part.fetched_bytes is not NOTHING for operator in operators for part in operator.parts
     )
-    priced = not (kernels.refusal or backend.unpriced)
+    priced = not kernels.refusal
     parts: list[object] = []
     for operator in operators:
-        parts.append((operator.leaf, operator.layers) if by_layer else operator.count)
+        parts.append((operator.leaf, operator.layers if by_layer else operator.count))
         parts.append(operator.computes_in)
         for part in operator.parts:
             shape = part.shape
             chosen = shape.chosen if isinstance(shape, TopK) else None
-            launches = kernels.launches(operator, part) if priced else None
-            parts += (launches, part.routing, part.early, type(shape), chosen)
+            launches: object = kernels.launches(operator, part) if priced else None
+            if isinstance(launches, np.ndarray):
+                launches = tuple(launches.ravel())
+            parts += (launches, part.name, part.routing, part.early, type(shape), chosen)
         parts.append(None)
     return tuple(parts)
 

@@ -77,10 +77,10 @@ def evaluate(
     )
     pricer = ComponentPricer(step, workload, hardware, calibration)
     shape = len(designs), len(batches), len(contexts)
-    kv, state, moved, link, disk, flops, at_peak, widest, graph_s = (
-        np.zeros(shape) for _ in range(9)
+    kv, state, moved, link, disk, flops, at_peak, widest, graph_s, launches = (
+        np.zeros(shape) for _ in range(10)
     )
-    parameters, active, weights, launches = (np.zeros((len(designs), 1, 1)) for _ in range(4))
+    parameters, active, weights = (np.zeros((len(designs), 1, 1)) for _ in range(3))
     for i, components in enumerate(pricer.components(designs)):
         stored = [component.stored for component in components]
         parameters[i] = sum([each.parameters for each in stored])
@@ -88,8 +88,8 @@ def evaluate(
         weights[i] = sum([each.weights_bytes for each in stored])
         kv[i] = stored[0].kv_bytes  # the backbone has the cache
         state[i] = sum([each.state_bytes for each in stored], start=0.0)
-        launches[i] = sum([component.launches or 0 for component in components])
         for component in components:
+            launches[i] += 0 if component.launches is None else component.launches
             moved[i] += component.compulsory_bytes
             link[i] += component.link_bytes
             disk[i] += component.disk_bytes

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from costmodel import units
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import Unknown
+from costmodel.costs.latency import StepTime, Unknown
+from costmodel.costs.leaf_times import COVERAGE
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.totals import kept_bytes
@@ -136,9 +137,26 @@ def calibration_note(prediction: Prediction) -> tuple[str, ...]:
     recurrent = any(
         part.kind == "recurrence" for op in prediction.costs.operators for part in op.parts
     )
-    return (predicted_by(curves), *((TRANSFERRED,) if recurrent else ()))
+    return (
+        predicted_by(curves),
+        *interval_note(prediction.time),
+        *((TRANSFERRED,) if recurrent else ()),
+    )
 
 
+def interval_note(time: StepTime) -> tuple[str, ...]:
+    """The interval about the predicted time, in two digits; nothing where there is none."""
+    if time.interval_s is None:
+        return ()
+    low, high = (units.seconds(units.rounded(float(end), DIGITS)) for end in time.interval_s)
+    note = (
+        f"The step takes {low} to {high} with {COVERAGE:.0%} confidence, by errors on leaves of"
+        " random models that a fit had not seen."
+    )
+    return (note,)
+
+
+DIGITS = 2  # of an interval's ends
 TRANSFERRED = (
     "No calibration has measured a recurrence: its time is transferred from elementwise kernels"
     " that move as many bytes, and is no more than an estimate."
@@ -150,7 +168,7 @@ def predicted_by(curves: Curves) -> str:
     made = curves.calibration
     driver = "" if made.machine.driver is None else f", driver {made.machine.driver}"
     return (
-        f"Predicted by calibration {made.name} ({made.machine.name}{driver}, torch"
+        f"Predicted by calibration {curves.name} ({made.machine.name}{driver}, torch"
         f" {made.machine.torch}, {made.conditions.started});"
         f" no accuracy is claimed: see sparsecost validate."
     )

@@ -99,6 +99,8 @@ def calibrations() -> list[Cells]:
             for field in fields(calibration)
             if isinstance(value := getattr(calibration, field.name), tuple)
         }
+        for backend, leaves in curves.leaves.items():
+            points[f"leaves of {backend}"] = sum(len(of.errors) for of in leaves.nodes.values())
         rows.append(
             {
                 "Calibration": name,

@@ -1,0 +1,99 @@
+"""Times of a backend's leaves on one GPU: the model of parts, corrected near measured points.
+
+Seconds of an operator = the sum over its parts (`part_times.part_s`) x exp(correction of its leaf)
+(`residuals.Nodes`). Fitted on leaves of random models alone; no recording of a model is in it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import exp, sqrt
+
+import numpy as np
+
+from costmodel.costs.part_times import Parameters, part_s
+from costmodel.costs.residuals import FAR, Nodes, features_of
+from costmodel.layers.numbers import Number
+from costmodel.layers.operator import Operator
+
+COVERAGE = 0.9  # of an interval
+NORMAL_90 = 1.645  # standard deviations on either side that hold 90 % of a normal distribution
+OF_STEP = {
+    "pauses between kernels": 0.01,  # traced kernels + 0.34 us each give a step within 0.8 %
+    "repeats": 0.003,  # the same step in another process, minutes later
+    "cards": 0.02,  # two occasions differed by less than 1 %; other cards are not measured
+}
+"""Standard deviations of a whole step, as shares of its time; measured on H200s, November 2026."""
+EAGER = 0.25  # of a step that the host's launches decide: repeats differ by 31 % (median)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LeafTimes:
+    """The fitted times of one backend; shapes may hold arrays.
+
+    `spreads` are standard deviations of ln(measured / predicted) on shapes that the fit had not
+    seen, by leaf, next to a measured point; "" is that of all leaves.
+    """
+
+    parameters: Parameters
+    keeps: bool  # whether the backend keeps what passes between parts on the chip
+    nodes: Mapping[str, Nodes] = field(default_factory=dict)
+    spreads: Mapping[str, float] = field(default_factory=dict)
+
+    def parts_s(
+        self, operator: Operator, launches: Sequence[Number], tokens: Number
+    ) -> tuple[list[Number], Number]:
+        """Seconds of each part of an operator in one layer, and the spread of their sum.
+
+        Args:
+            operator: Of a step.
+            launches: Kernels that begin at each of its parts.
+            tokens: N of the step.
+        """
+        p = self.parameters
+        seconds = [
+            part_s(p, part, launches=count, tokens=tokens, keeps=self.keeps)
+            for part, count in zip(operator.parts, launches, strict=True)
+        ]
+        nodes = self.nodes.get(operator.leaf)
+        if nodes is None:
+            return seconds, self.spreads[""] * sqrt(2)
+        correction, distance = nodes.correction(features_of((operator,), tokens))
+        if isinstance(correction, np.ndarray):
+            factor: Number = np.exp(correction)
+            further: Number = np.sqrt(1 + (distance / FAR) ** 2)
+        else:
+            factor = exp(correction)
+            further = sqrt(1 + (distance / FAR) ** 2)
+        spread = self.spreads.get(operator.leaf, self.spreads[""])
+        return [factor * each for each in seconds], spread * further
+
+    def scaled(self, *, bandwidth: float, flops: float) -> "LeafTimes":
+        """The same kernels on a GPU of so many times the HBM bandwidth and tensor FLOP/s.
+
+        Launches and latencies stay.
+        """
+        ratios = {"bytes_per_s": bandwidth, "flops_per_s": flops}
+        scaled = {
+            name: value * ratios.get(name.rpartition(".")[2].removeprefix("hbm_"), 1.0)
+            for name, value in self.parameters.items()
+        }
+        return replace(self, parameters=scaled)
+
+
+def step_spread(seconds: Sequence[tuple[str, Number, Number]], total: Number) -> Number:
+    """The standard deviation of ln(time) of a step.
+
+    All layers of a leaf are one error, errors of different leaves are independent; what holds of a
+    whole step comes on top (`OF_STEP`).
+
+    Args:
+        seconds: Leaf, seconds of all its layers, and the spread of one layer's ln(time).
+        total: Seconds of the step.
+    """
+    by_leaf: dict[str, Number] = {}
+    for leaf, each, spread in seconds:
+        by_leaf[leaf] = by_leaf.get(leaf, 0.0) + each * spread
+    variance: Number = 0.0
+    for error in by_leaf.values():
+        variance = variance + (error / total) ** 2
+    return (variance + sum(share**2 for share in OF_STEP.values())) ** 0.5

@@ -1,0 +1,283 @@
+"""Seconds of one part of an operator: a few parameters for each family of kernels.
+
+A part with a shape belongs to the family of its shape, one without to that of its kind. Each family
+is affine where physics is: launches at a fixed cost, then the work. Work that overlaps (bytes
+streamed, FLOPs, a serial chain) counts as the 3-norm of its times, which is a little more than the
+longest. No parameter is a table, so a new layer kind has a time without an entry here.
+
+Parameters are seconds, bytes/s and FLOP/s by name (`gemm.hbm_bytes_per_s`); they are fitted on
+measured leaves (`profiler/calibrate/leaves/fit.py`). Numbers or arrays come in and go out.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
+from costmodel.layers.numbers import Number, larger, smaller
+from costmodel.layers.operator import Part
+
+Parameters: TypeAlias = Mapping[str, float]
+
+TILE, STEP = 64, 64  # rows of a tile of a product; elements of k in a step of it
+COLUMNS = 128  # columns of a tile, keys of a tile of attention
+FILLING, JOINED = 256, 64  # blocks that fill a GPU; slices and query heads that one joins
+SPLITS = 8  # blocks that share a product's k at most
+SMALL_GATHER = 16  # rows up to which PyTorch's index_select copies them one after another
+USUAL_HEAD = 128  # elements of a head up to which several blocks fit on a multiprocessor
+WIDE_HEAD = 256  # elements of a head beyond which PyTorch has no flash kernel
+FEW_TOKENS = 512  # rows up to which a product with an activation is one kernel
+RANKED = 16  # tokens up to which, or multiples of experts off which, a router counts ranks
+SEVERAL_BLOCKS = (
+    (1, 20, 20_000),
+    (21, 40, 10_000),
+    (41, 80, 8_000),
+    (81, 199, 5_000),
+    (200, 799, 3_000),
+    (800, 4_000, 800),
+    (4_001, np.inf, 400),
+)
+"""Rows at the least and at the most, and the width from which on they are searched by several."""
+ROTATED = frozenset({"rotary", "qk_norm", "value_norm", "cache_write"})
+COMBINED = "combine"  # experts' results pass through memory in every backend
+OVERLAP = 3  # of the norm that adds what overlaps
+
+
+def part_s(p: Parameters, part: Part, *, launches: Number, tokens: Number, keeps: bool) -> Number:
+    """Seconds of one part with the launches that it begins.
+
+    Args:
+        p: Parameters of a backend on a GPU.
+        part: Its bytes, FLOPs and shape.
+        launches: Kernels that begin at the part; 0: the kernel of the part before does it too.
+        tokens: N of the step.
+        keeps: Whether what passes between parts stays on the chip.
+    """
+    shape = part.shape
+    if shape is None:
+        return _moved_s(p, part, launches, tokens, keeps=keeps)
+    if isinstance(shape, Gemm):
+        return _product_s(p, part, shape, launches, keeps=keeps)
+    if isinstance(shape, Grouped):
+        return _grouped_s(p, part, shape, launches)
+    if isinstance(shape, Rows):
+        return _rows_s(p, part, shape, launches, tokens, keeps=keeps)
+    if isinstance(shape, TopK):
+        return _top_s(p, shape, launches)
+    return _attend_s(p, part, shape, launches, keeps=keeps)
+
+
+def _together(*seconds: Number) -> Number:
+    """Seconds of work that overlaps."""
+    total: Number = 0.0
+    for each in seconds:
+        total = total + each**OVERLAP
+    return total ** (1 / OVERLAP)
+
+
+def _where(condition: Any, yes: Number, no: Number) -> Number:  # noqa: ANN401
+    return (
+        np.where(condition, yes, no)
+        if isinstance(condition, np.ndarray)
+        else yes
+        if condition
+        else no
+    )
+
+
+def _ceil(a: Number, b: Number) -> Number:
+    return -(-a // b)
+
+
+def _quantised(p: Parameters, family: str, blocks: Number) -> Number:
+    """Waves of blocks over the multiprocessors: between as many as fit and whole ones.
+
+    At least one block's share; `<family>.whole` of 1 means whole waves, 0 that blocks fill gaps.
+    """
+    waves = blocks / p["multiprocessors"]
+    share = p[family + ".whole"]
+    return (1 - share) * waves + share * _ceil(blocks, p["multiprocessors"])
+
+
+def _moved_s(p: Parameters, part: Part, launches: Number, tokens: Number, *, keeps: bool) -> Number:
+    """Elementwise work: compulsory bytes from HBM, activations from L2 as far as it holds them."""
+    kind = "rope" if part.name in ROTATED else part.kind
+    if kind + ".launch_s" not in p:
+        kind = "elementwise"
+    warm = part.activation_bytes
+    if not keeps or part.name == COMBINED:
+        warm = warm + part.intermediate_bytes
+    held = larger(launches, 1) * p["l2_bytes"]
+    seconds = (
+        launches * p[kind + ".launch_s"]
+        + (part.compulsory_bytes + larger(warm - held, 0)) / p[kind + ".hbm_bytes_per_s"]
+        + smaller(warm, held) / p[kind + ".l2_bytes_per_s"]
+    )
+    if kind == "rope":  # blocks for each token
+        return seconds + smaller(launches, 1) * tokens * p["rope.token_s"]
+    if kind == "norm":  # a block has a row, whose elements its threads take in turn
+        return seconds + launches * (part.weight_bytes / 2) * p["norm.element_s"]
+    if kind == "gather":
+        return (
+            seconds + launches * _where(tokens <= SMALL_GATHER, tokens, 0) * p["gather.small_row_s"]
+        )
+    return seconds
+
+
+def _product_s(p: Parameters, part: Part, shape: Gemm, launches: Number, *, keeps: bool) -> Number:
+    """A dense product; families of their own: of one row, and of a router that counts ranks.
+
+    A kernel that does an activation too (`keeps`) has tiles of its own up to 512 rows
+    (reference_model/kernels/tiles.py); beyond, and without one, products are cuBLAS's.
+    """
+    ranked = (shape.m <= RANKED) | (shape.n % RANKED != 0)
+    if part.name == "gemm" and part.routing and np.any(ranked):
+        ranks = launches * p["ranks.launch_s"] + _together(
+            part.flops / p["ranks.flops_per_s"], shape.k * p["ranks.element_s"]
+        )
+        return (
+            ranks
+            if np.all(ranked)
+            else _where(ranked, ranks, _gemm_s(p, "gemm", part, shape, launches))
+        )
+    gated = keeps and not part.routing and np.any(part.inner_output_bytes)
+    one, few = shape.m == 1, (shape.m <= FEW_TOKENS) & gated
+    if not isinstance(one, np.ndarray):
+        family = "gemv" if one else "tiled" if few else "gemm"
+        return _gemm_s(p, family, part, shape, launches)
+    return np.where(
+        one,
+        _gemm_s(p, "gemv", part, shape, launches),
+        np.where(
+            few,
+            _gemm_s(p, "tiled", part, shape, launches),
+            _gemm_s(p, "gemm", part, shape, launches),
+        ),
+    )
+
+
+def _gemm_s(p: Parameters, family: str, part: Part, shape: Gemm, launches: Number) -> Number:
+    """Tiles in waves, each a chain of steps over k, which several blocks may share (split-K)."""
+    m, n, k = shape.m, shape.n, shape.k
+    chain = smaller(launches, 1) * k / STEP * p[family + ".step_s"]
+    chain = smaller(chain, p[family + ".split_s"] + chain / SPLITS)
+    streamed = part.compulsory_bytes / p[family + ".hbm_bytes_per_s"]
+    streamed = streamed + part.activation_bytes / p["l2_bytes_per_s"]
+    blocks = _ceil(m, TILE) * _ceil(n, COLUMNS)
+    tile_flops = 2.0 * TILE * COLUMNS * k * p["multiprocessors"]
+    computed = _quantised(p, family, blocks) * tile_flops / p[family + ".flops_per_s"]
+    work = _together(chain, streamed, shape.calls * computed)
+    return smaller(launches, 1) * p[family + ".launch_s"] + work
+
+
+def _grouped_s(p: Parameters, part: Part, shape: Grouped, launches: Number) -> Number:
+    """Products of experts: whole tiles of each group's rows, weights streamed once.
+
+    A group of r expected rows has r / 64 + 1/2 tiles, and at least one.
+    """
+    tiles = shape.groups * larger(1, shape.rows / shape.groups / TILE + 0.5)
+    flops = 2.0 * TILE * tiles * shape.n * shape.k
+    streamed = part.compulsory_bytes / p["grouped.hbm_bytes_per_s"]
+    streamed = streamed + 2.0 * shape.rows * (shape.n + shape.k) / p["l2_bytes_per_s"]
+    chain = shape.k / STEP * p["grouped.step_s"]
+    work = _together(chain, streamed, flops / p["grouped.flops_per_s"])
+    return launches * p["grouped.launch_s"] + work
+
+
+def _rows_s(
+    p: Parameters, part: Part, shape: Rows, launches: Number, tokens: Number, *, keeps: bool
+) -> Number:
+    """Random rows of a table. A bag that is summed is read one row after another.
+
+    Dot products with rows (`dots`) gather them first, in parallel.
+    """
+    moved = shape.reads * shape.row_bytes
+    if part.name == "dots":
+        warm = 0 if keeps else part.intermediate_bytes
+        work = moved / p["dots.bytes_per_s"] + warm / p["l2_bytes_per_s"]
+        return launches * p["dots.launch_s"] + work + shape.reads * p["rows.read_s"]
+    chain = shape.reads / tokens * p["rows.row_s"]
+    work = _together(chain, moved / p["rows.bytes_per_s"] + shape.reads * p["rows.read_s"])
+    return launches * p["rows.launch_s"] + work
+
+
+def _top_s(p: Parameters, shape: TopK, launches: Number) -> Number:
+    """A search in each row, rows in parallel; PyTorch takes several blocks a row beyond a width."""
+    searched = shape.width * p["top.element_s"] + shape.chosen * p["top.chosen_s"]
+    work = _together(searched, shape.rows * shape.width / p["top.elements_per_s"])
+    several = _where(_several_blocks(shape), p["top.several_s"], 0.0)
+    return launches * p["top.launch_s"] + shape.calls * (work + several + p["top.begin_s"])
+
+
+def _several_blocks(shape: TopK) -> Any:  # noqa: ANN401 - a truth value or an array of them
+    """Whether PyTorch's topk searches a row with several blocks.
+
+    Source: `should_use_multiblock`, aten/src/ATen/native/cuda/TensorTopK.cu, PyTorch 2.11.
+    """
+    several: Any = False
+    for least, most, width in SEVERAL_BLOCKS:
+        several = several | ((shape.rows >= least) & (shape.rows <= most) & (shape.width >= width))
+    return several
+
+
+def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:
+    """The core of attention: decode streams keys and values, a prompt multiplies."""
+    many = shape.queries > 1
+    if not isinstance(many, np.ndarray):
+        if many:
+            return _prompt_s(p, part, shape, launches)
+        return _decode_s(p, part, shape, launches, keeps=keeps)
+    decode = _decode_s(p, part, shape, launches, keeps=keeps)
+    return np.where(many, _prompt_s(p, part, shape, launches), decode)
+
+
+def _decode_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:
+    """One query: a block walks over the keys of a head in whole tiles, or several share them."""
+    width = shape.head_dim
+    family = "wide" if width > WIDE_HEAD else "broad" if width > USUAL_HEAD else "decode"
+    blocks = shape.batch * shape.kv_heads
+    tiles = _ceil(shape.keys, COLUMNS)
+    tile_s = (shape.head_dim / COLUMNS) * p[family + ".tile_s"]
+    if keeps:
+        slices = _slices(shape)
+        full = _quantised(p, family, blocks * smaller(slices, tiles))
+        alone = _ceil(tiles, slices) * tile_s * larger(1, full)
+        alone = shared = alone + _where(slices > 1, p[family + ".split_s"], 0.0)
+    else:
+        alone = tiles * tile_s * larger(1, _quantised(p, family, blocks))
+        shared = p[family + ".split_s"] + tiles * tile_s * smaller(1, blocks / p["multiprocessors"])
+    streamed = part.compulsory_bytes / p[family + ".hbm_bytes_per_s"]
+    computed = 4.0 * blocks * (shape.heads / shape.kv_heads) * shape.keys * shape.head_dim
+    work = _together(smaller(alone, shared), streamed, computed / p[family + ".flops_per_s"])
+    return launches * p[family + ".launch_s"] + work
+
+
+def _slices(shape: Attend) -> Number:
+    """Slices of a long context that blocks of a fused kernel share: a power of two.
+
+    Source: `usual_split` of reference_model/kernels/attention_split.py. A context of fewer tiles
+    has as many slices as tiles here, not the power of two below: a longer one never looks cheaper.
+    """
+    most = smaller(
+        FILLING // (shape.batch * shape.kv_heads), JOINED * shape.kv_heads // shape.heads
+    )
+    if isinstance(most, np.ndarray):
+        slices: Number = np.exp2(np.floor(np.log2(np.maximum(most, 1))))
+        return slices
+    return 1 << (int(max(most, 1)).bit_length() - 1)
+
+
+def _prompt_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Number:
+    """Many queries, causal: 4 d FLOPs a pair and head, in tiles of 128 queries and keys.
+
+    A tile on the diagonal is computed whole.
+    """
+    t, s = shape.queries, shape.keys - shape.queries
+    t = t.astype(float) if isinstance(t, np.ndarray) else t
+    pairs = t * s + t * (t + 1) / 2 + t * COLUMNS / 2
+    flops = 4.0 * shape.batch * shape.heads * shape.head_dim * pairs
+    chain = shape.keys / COLUMNS * (shape.head_dim / COLUMNS) * p["prompt.tile_s"]
+    moved = (part.compulsory_bytes + part.activation_bytes) / p["prompt.bytes_per_s"]
+    work = _together(chain, flops / p["prompt.flops_per_s"], moved)
+    return launches * p["prompt.launch_s"] + work

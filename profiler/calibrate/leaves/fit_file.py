@@ -1,0 +1,178 @@
+"""Fit leaf times and write them: `python -m profiler.calibrate.leaves.fit_file HARDWARE FILE...`.
+
+The files are calibrations of leaves of one GPU, one for each backend. Every point is also predicted
+by a fit that has not seen its shape, which gives the spreads of intervals and the table printed.
+"""
+
+import hashlib
+import json
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from costmodel.backends import BACKENDS
+from costmodel.costs.calibrations import FOLDER
+from costmodel.costs.kernel_times import LEAVES
+from costmodel.costs.leaf_times import NORMAL_90
+from costmodel.costs.residuals import FAR, Nodes, features_of
+from costmodel.recordings.leaf_calibration import load_leaf_calibration
+from profiler.calibrate.leaves.fit import FIXED, fitted, predicted_s
+from profiler.calibrate.leaves.points import Point, points_of
+
+FEWEST = 6  # points of a leaf that has a spread of its own
+FOLDS = 12  # of shapes; each fit begins at that of all shapes
+FOLD_ROUNDS = 8
+HELD = 0.9  # of residuals lie within the interval
+LEAST_SPREAD = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """A point predicted without its shape: ln(measured / predicted), and octaves to a node."""
+
+    point: Point
+    model_error: float  # of the model alone
+    error: float
+    distance: float
+
+
+def nodes_of(points: Sequence[Point], errors: Sequence[float]) -> dict[str, Nodes]:
+    """The nodes of each leaf; a region's error is that of each leaf in it."""
+    at: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    of: dict[str, list[float]] = defaultdict(list)
+    for point, error in zip(points, errors, strict=True):
+        for operator in point.operators:
+            at[operator.leaf].append(features_of((operator,), point.tokens))
+            of[operator.leaf].append(error)
+    return {leaf: Nodes(features=np.array(at[leaf]), errors=np.array(of[leaf])) for leaf in at}
+
+
+def held_out(
+    points: Sequence[Point],
+    parameters: Mapping[str, float],
+    *,
+    keeps: bool,
+    say: Callable[[str], None],
+) -> list[HeldOut]:
+    """Every point, predicted by fits to shapes of other folds."""
+    shapes = sorted({point.shape for point in points})
+    found: list[HeldOut] = []
+    for fold in range(min(FOLDS, len(shapes))):
+        left = set(shapes[fold::FOLDS])
+        seen = [point for point in points if point.shape not in left]
+        own = fitted(seen, keeps=keeps, start=parameters, rounds=FOLD_ROUNDS)
+        nodes = nodes_of(seen, [_error(own, point, keeps=keeps) for point in seen])
+        found += [_held(point, own, nodes, keeps=keeps) for point in points if point.shape in left]
+        say(f"fold {fold + 1} of {FOLDS}")
+    return found
+
+
+def _error(parameters: Mapping[str, float], point: Point, *, keeps: bool) -> float:
+    return math.log(point.measured_s / predicted_s(parameters, point, keeps=keeps))
+
+
+def _held(
+    point: Point, parameters: Mapping[str, float], nodes: Mapping[str, Nodes], *, keeps: bool
+) -> HeldOut:
+    error = _error(parameters, point, keeps=keeps)
+    found = [
+        nodes[operator.leaf].correction(features_of((operator,), point.tokens))
+        for operator in point.operators
+        if operator.leaf in nodes
+    ]
+    correction = float(np.mean([each for each, _ in found])) if found else 0.0
+    distance = float(np.max([each for _, each in found])) if found else 2 * FAR
+    return HeldOut(point=point, model_error=error, error=error - correction, distance=distance)
+
+
+def spreads_of(held: Sequence[HeldOut]) -> dict[str, float]:
+    """By leaf: a standard deviation whose interval held nine residuals in ten, next to a node."""
+    of: dict[str, list[float]] = defaultdict(list)
+    for each in held:
+        near = abs(each.error) / math.sqrt(1 + (each.distance / FAR) ** 2)
+        of[""].append(near)
+        for operator in each.point.operators:
+            of[operator.leaf].append(near)
+    return {
+        leaf: max(LEAST_SPREAD, float(np.quantile(near, HELD)) / NORMAL_90)
+        for leaf, near in of.items()
+        if leaf == "" or len(near) >= FEWEST
+    }
+
+
+def fit_table(path: Path, say: Callable[[str], None]) -> tuple[str, dict[str, Any]]:
+    """The backend of a calibration, and what is fitted of it, as the file holds it."""
+    calibration = load_leaf_calibration(path)
+    keeps = BACKENDS[calibration.backend].saves_intermediates
+    points = points_of(calibration)
+    parameters = fitted(points, keeps=keeps)
+    held = held_out(points, parameters, keeps=keeps, say=say)
+    report(calibration.backend, held, say)
+    nodes = nodes_of(points, [_error(parameters, point, keeps=keeps) for point in points])
+    machine = calibration.sessions[0].machine
+    rounded = {name: float(f"{value:.5g}") for name, value in {**FIXED, **parameters}.items()}
+    return calibration.backend, {
+        "source": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "measured": calibration.finished,
+        "driver": machine.driver,
+        "torch": machine.torch,
+        "shapes": len({point.shape for point in points}),
+        "parameters": rounded,
+        "spreads": {leaf: round(spread, 4) for leaf, spread in spreads_of(held).items()},
+        "nodes": {
+            leaf: [
+                {"at": [round(float(x), 3) for x in at], "error": round(float(error), 4)}
+                for at, error in zip(of.features, of.errors, strict=True)
+            ]
+            for leaf, of in nodes.items()
+        },
+    }
+
+
+def report(backend: str, held: Sequence[HeldOut], say: Callable[[str], None]) -> None:
+    """Errors on shapes left out, by leaf or region."""
+    by: dict[str, list[HeldOut]] = defaultdict(list)
+    for each in held:
+        by[each.point.leaf].append(each)
+    say(f"{backend}: {len(held)} points left out with their shapes")
+    for leaf, of in [*sorted(by.items()), ("all", list(held))]:
+        model = np.mean([abs(math.expm1(-each.model_error)) for each in of])
+        both = np.mean([abs(math.expm1(-each.error)) for each in of])
+        worst = max(of, key=lambda each: abs(each.error))
+        say(
+            f"{leaf:36} {len(of):4}  model {model:6.1%}  corrected {both:6.1%}"
+            f"  worst {math.exp(worst.error):.2f} (shape {worst.point.shape})"
+        )
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Fit the files named on the command line, and write the shipped file of that GPU."""
+    hardware, *paths = sys.argv[1:]
+    tables = dict(fit_table(Path(path), _say) for path in paths)
+    fields = {
+        "schema_version": 1,
+        "kind": "leaf_times",
+        "hardware": hardware,
+        "command": "python -m profiler.calibrate.leaves.fit_file "
+        + " ".join([hardware, *(Path(path).name for path in paths)]),
+        "backends": tables,
+    }
+    text = json.dumps(fields, indent=None, separators=(",", ":"))
+    text = text.replace('"nodes":', '\n"nodes":').replace("}],", "}],\n").replace('"sha', '\n"sha')
+    (FOLDER / f"{hardware}{LEAVES}.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
