@@ -25,6 +25,7 @@ WRITERS = {  # what is no output of a command, and so needs no writer of whole f
     "dashboard/app/given_file.py": "a text or an upload in a temporary folder, for the readers",
     "dashboard/pages/profile/jobs.py": "a model in the server's temporary folder, for the profiler",
     "profiler/calibrate/leaves/command.py": "the file and its journal are checked by its own tests",
+    "profiler/calibrate/leaves/fit_file.py": "a preset, by the developer who runs it",
     "profiler/calibrate/leaves/journal.py": "appends events to the journal",
     "profiler/calibrate/leaves/shapes.py": "reads the list of shapes",
     "profiler/calibrate/leaves/worker.py": "a pipe to the command",

@@ -86,7 +86,8 @@ def test_every_number_of_predictions_and_comparisons_has_an_entry_and_every_entr
         "operators.parts.routing",
         "rows.batch",
         *("hbm_bytes.read_interval", "hbm_bytes.interval_coverage"),
-    }  # a mark, what is given, and the interval of a number that has an entry
+        *("time.interval_s", "time.interval_coverage"),
+    }  # a mark, what is given, and intervals of numbers that have an entry
     shown_elsewhere = {"cost.usd_per_million_tokens", "memory.max_context"}  # reports, Explore
     assert set(STEP_QUANTITIES) - seen == shown_elsewhere
 

@@ -5,7 +5,7 @@ from functools import cache
 from typing import TypeAlias
 
 from costmodel.costs.calibrations import calibrated, calibration_names
-from costmodel.costs.kernel_times import Curves
+from costmodel.costs.kernel_times import LEAVES, Curves
 from costmodel.costs.operators import build_operators
 from costmodel.costs.quantities.matches import MATCH_QUANTITIES
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
@@ -91,7 +91,7 @@ def calibrations() -> list[Cells]:
     """The shipped calibrations: of which GPU, when, with what, and how many points of each sort."""
     rows = []
     for name in calibration_names():
-        curves = calibrated(name)
+        curves = calibrated(name.removesuffix(LEAVES), name)
         assert isinstance(curves, Curves)  # a shipped name has curves
         calibration = curves.calibration
         points = {
