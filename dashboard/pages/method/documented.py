@@ -52,7 +52,7 @@ def _texts(
     owner: ModuleType | type, module_name: str, prefix: str = ""
 ) -> Iterator[tuple[str, str]]:
     """Name and docstring of what is public in a module or class, in the order of the source."""
-    for name, member in vars(owner).items():
+    for name, member in list(vars(owner).items()):
         inner = member.fget if isinstance(member, property) else member
         inner = getattr(inner, "__func__", inner)  # of a class method
         inner = inspect.unwrap(inner) if callable(inner) else inner
