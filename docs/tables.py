@@ -7,6 +7,7 @@ from benchmarks.state_traffic import RECORDING, state_traffic
 from costmodel.recordings.error_measures import LOG_ERROR, MAPE, Errors, errors_of, mape
 from costmodel.recordings.recording import load_recording
 from costmodel.validation.validate import leaf_name
+from docs.leaf_times import fitted_times
 from docs.markdown import markdown
 from docs.recorded import (
     MeasuredCase,
@@ -304,6 +305,6 @@ TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
         *(pair_steps, self_check, agreement, errors, kinds, repeat),
-        *(pairs, mbu, routing, tiles, rates, prompts, states),
+        *(pairs, mbu, routing, tiles, rates, prompts, states, fitted_times),
     )
 }

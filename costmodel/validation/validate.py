@@ -266,8 +266,8 @@ def _calibrations(recordings: Iterable[tuple[str, Recording]], gpus: Gpus) -> tu
         elif isinstance(gpu.calibration, Unknown):
             sentences.append(f"{device}: {gpu.calibration.reason}")
         else:
-            used = gpu.calibration.calibration
-            day = used.conditions.started.partition("T")[0]
+            used = gpu.calibration
+            day = used.calibration.conditions.started.partition("T")[0]
             sentences.append(f"{device}: times and energy by calibration {used.name} of {day}")
     return tuple(sentences)
 
