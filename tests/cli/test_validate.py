@@ -88,11 +88,19 @@ def test_ones_own_recordings_are_no_part_of_the_shipped(
 
 
 def test_a_bound_has_a_ratio_and_no_error(folder: Path) -> None:
+    """A step of 1 us beside a bound of 3,406 bytes at 4.8 TB/s."""
+    made = recording(DENSE, case(time=run({"graph_s": 1e-6})))
+    shown = output("validate", str(written(made, folder)), "--calibration", "none")
+    (found,) = [line.split() for line in shown.splitlines() if "CUDA graph / " in line]
+    assert "1,409x" in found
+    assert "-" in found
+    assert "%" not in found
+
+
+def test_predicted_reads_have_an_error(folder: Path) -> None:
     shown = output("validate", str(written(named(), folder)), "--calibration", "none")
-    reads = row(shown, "HBM bytes read / compulsory")
-    assert reads[5:] == [
-        *("decode", "2", "1.250x", "0.6500x", "1.850x", "-", "2.000x", "Tiny-2K", "1", "x", "3")
-    ]
+    (found,) = [line.split() for line in shown.splitlines() if line.startswith("HBM bytes read ")]
+    assert {"1.250x", "2.000x", "%"} <= set(found)
 
 
 def test_exact_counts_are_told_in_one_line(folder: Path) -> None:
@@ -213,7 +221,7 @@ def test_json_holds_it_all(folder: Path) -> None:
         if (row["quantity"], row["level"]) == ("hbm_read_bytes", "step")
     ]
     assert reads["median_ratio"] == pytest.approx(1.25)
-    assert reads["error"] is None
+    assert reads["error"] == pytest.approx(1.0)  # twice and half
     assert (reads["worst"]["unit"], reads["worst"]["recording"]) == ("bytes", "own/made")
     assert [row["case"] for row in document["achieved"]] == [
         "decode, batch 1, context 3, bf16, uniform",
