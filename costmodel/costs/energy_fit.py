@@ -74,6 +74,8 @@ class EnergyCoefficients:
 def fitted(loops: Sequence["EnergyLoop"]) -> EnergyCoefficients:
     """The coefficients that come nearest to the loops' energies, in relative squares.
 
+    Source: energy is linear in the work below the power limit; the loops' energy counters.
+
     Raises:
         InputError: Fewer loops below the power limit than coefficients, or their kinds of work
             cannot be told apart.
@@ -111,6 +113,7 @@ def of_card(
 
     The first gives the awake power. What the copy draws above that scales all bytes, what the
     product draws above its bytes and that scales the FLOPs.
+    Source: at equal time, cards of a kind differ in power, not in the kinds of work.
 
     Raises:
         InputError: One of the three loops is absent, or was at the power limit.
