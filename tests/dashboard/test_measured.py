@@ -191,7 +191,7 @@ def test_cards_hold_what_was_achieved() -> None:
         f" ({units.ratio(rows['graph_s'].ratio)})"
     )
     assert told["HBM bytes read"].counterpart == (
-        f"compulsory {units.traffic(rows['hbm_read_bytes'].predicted)}"
+        f"predicted {units.traffic(rows['hbm_read_bytes'].predicted)}"
         f" ({units.ratio(rows['hbm_read_bytes'].ratio)})"
     )
     assert made.mbu.value is not None
