@@ -172,7 +172,7 @@ def nonnegative(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.fl
 def _tells_apart(work: NDArray[np.float64]) -> bool:
     """Whether every kind of work has a load of its own."""
     scaled = work / np.maximum(work.max(axis=0), 1e-300)
-    return int(np.linalg.matrix_rank(scaled, tol=1e-3)) == work.shape[1]
+    return bool(np.linalg.matrix_rank(scaled, tol=1e-3) == work.shape[1])
 
 
 def _work(loop: "EnergyLoop") -> tuple[float, ...]:
