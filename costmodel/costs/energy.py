@@ -36,7 +36,7 @@ def step_energy_j(
     """The energy of a step that takes `seconds`, joules; None: the calibration measured no power.
 
     A grid of steps has no predicted HBM traffic, so there the bytes read and written are the
-    compulsory ones.
+    compulsory ones. Source: `fitted_energy_j`, or `energy_j` without loops.
     """
     saves = kernels.backend.saves_intermediates
     on_chip = sums.activation_bytes if saves else sums.activation_bytes + sums.intermediate_bytes

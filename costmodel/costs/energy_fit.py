@@ -28,7 +28,8 @@ class EnergyCoefficients:
     """What a GPU draws when it is awake, and what each kind of work takes besides.
 
     `error` is the share of a loop's energy that nine in ten loops stay within, each predicted from
-    the others; `anchored` says whether the loops are of the card that is predicted.
+    the others, unless it is the only one of its kind; `anchored` says whether the loops are of the
+    card that is predicted.
     """
 
     awake_w: float  # of a GPU that launches kernels which do nothing
@@ -74,6 +75,8 @@ class EnergyCoefficients:
 def fitted(loops: Sequence["EnergyLoop"]) -> EnergyCoefficients:
     """The coefficients that come nearest to the loops' energies, in relative squares.
 
+    Source: energy is linear in the work below the power limit; the loops' energy counters.
+
     Raises:
         InputError: Fewer loops below the power limit than coefficients, or their kinds of work
             cannot be told apart.
@@ -85,13 +88,15 @@ def fitted(loops: Sequence["EnergyLoop"]) -> EnergyCoefficients:
         raise InputError(
             f"loops: {len(used)} are below the power limit; a fit takes {work.shape[1]} or more"
         )
-    if np.linalg.matrix_rank(work / np.maximum(work.max(axis=0), 1e-300)) < work.shape[1]:
+    if not _tells_apart(work):
         raise InputError("loops: do not tell time, bytes and FLOPs apart; each needs its own load")
     best = nonnegative(work / energy[:, None], np.ones(len(used)))
     errors = []
     for left in range(len(used)):
         others = np.arange(len(used)) != left
-        of_others = nonnegative(work[others] / energy[others, None], np.ones(len(used) - 1))
+        if not _tells_apart(work[others]):  # the only loop of its kind
+            others[left] = True
+        of_others = nonnegative(work[others] / energy[others, None], np.ones(int(others.sum())))
         errors.append(abs(float(work[left] @ of_others) / energy[left] - 1))
     awake_w, read, written, on_chip, flop = map(float, best)
     return EnergyCoefficients(
@@ -111,6 +116,7 @@ def of_card(
 
     The first gives the awake power. What the copy draws above that scales all bytes, what the
     product draws above its bytes and that scales the FLOPs.
+    Source: at equal time, cards of a kind differ in power, not in the kinds of work.
 
     Raises:
         InputError: One of the three loops is absent, or was at the power limit.
@@ -161,6 +167,12 @@ def nonnegative(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.fl
             if float(left @ left) < least:
                 best, least = x, float(left @ left)
     return best
+
+
+def _tells_apart(work: NDArray[np.float64]) -> bool:
+    """Whether every kind of work has a load of its own."""
+    scaled = work / np.maximum(work.max(axis=0), 1e-300)
+    return bool(np.linalg.matrix_rank(scaled, tol=1e-3) == work.shape[1])
 
 
 def _work(loop: "EnergyLoop") -> tuple[float, ...]:

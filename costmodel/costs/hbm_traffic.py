@@ -138,7 +138,7 @@ class HbmTraffic:
 
 
 def unknown_traffic(operators: Sequence[Operator]) -> HbmTraffic:
-    """Of a step whose distinct rows or experts are not known: NaN throughout."""
+    """Of a step whose distinct rows or experts are not known: NaN throughout. Source: none."""
     return _traffic(Cache(kept_bytes=nan), [nan] * 6, [(nan, nan)] * len(operators))
 
 
@@ -166,6 +166,7 @@ def hbm_traffic(
 
     The first layer finds in L2 what the last one left, as in a step after a step. Rows of a table
     that layers share are read by each layer: L2 is too small to keep them.
+    Source: reuse distances in one store of C bytes, as the head of this file says.
 
     Args:
         operators: Of the step; a single one, not a grid.
@@ -212,6 +213,8 @@ def region_traffic(
     passes: Sequence[Pass], history: list[Pass], cache: Cache, rewritten_after: Number
 ) -> list[Moved]:
     """What each pass reads from HBM, and what it writes there.
+
+    Source: reuse distances, as the head of this file says.
 
     Args:
         passes: Of one layer of a region, in order.

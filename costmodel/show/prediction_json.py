@@ -67,6 +67,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
     document["parameters"]["by_group"] = prediction.costs.parameters.by_group
     document["hbm_bytes"] |= _read_interval(prediction)
     document["time"] |= interval_json(prediction)
+    document["energy"] |= _energy_interval(prediction)
     document["flops"]["attention_convention"] = workload.attention_flops
     if prediction.parallel is not None:
         document["parallel"] = parallel_json(prediction) | document["parallel"]
@@ -100,6 +101,16 @@ def _interval_reasons(prediction: Prediction) -> dict[str, str]:
     elif time.interval_s is not None:
         return {}
     return {f"time.{name}": reason for name in INTERVAL}
+
+
+def _energy_interval(prediction: Prediction) -> dict[str, Any]:
+    """The interval about the energy of the predicted time; nothing without steady loops."""
+    curves, time = prediction.calibration, prediction.time
+    if isinstance(curves, Unknown) or isinstance(time, Unknown) or curves.energy is None:
+        return {}
+    assert not isinstance(time.energy_j, Unknown)
+    interval = curves.energy.interval_j(float(time.energy_j))
+    return {"interval_j": list(interval), "interval_coverage": COVERAGE}
 
 
 def unknown_reasons(

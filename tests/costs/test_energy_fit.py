@@ -22,6 +22,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.recordings.energy_loop import EnergyLoop
 from costmodel.recordings.machine import Conditions
 from costmodel.recordings.measured import Missing, Spread
+from costmodel.show.prediction_json import prediction_json
 
 AWAKE_W, READ, WRITTEN, CHIP, FLOP = 140.0, 60e-12, 90e-12, 9e-12, 0.5e-12
 LOADS = {  # of a round: seconds, bytes read, written, within L2, FLOPs
@@ -190,3 +191,6 @@ def test_a_calibration_with_loops_predicts_by_them_and_explains_it() -> None:
     assert explained.value == prediction.time.energy_j
     (equation,) = explained.equations
     assert equation.result == pytest.approx(by_hand, rel=1e-6)
+    energy = prediction_json(prediction)["energy"]  # the loops are exact: 10 % between cards
+    assert energy["interval_j"] == pytest.approx([0.9 * by_hand, 1.1 * by_hand], rel=1e-6)
+    assert energy["interval_coverage"] == 0.9
