@@ -43,7 +43,16 @@ STYLE = go.layout.Template(  # what our charts need of `plotly_white`, which tak
         "xaxis": _AXIS,
         "yaxis": _AXIS,
     },
-    data={"bar": [{"marker": {"line": {"color": "white", "width": 0.5}}}]},
+    data={
+        "bar": [
+            {
+                "marker": {
+                    "line": {"color": "white", "width": 0.5},
+                    "pattern": {"fillmode": "overlay", "size": 10, "solidity": 0.2},
+                }
+            }
+        ]
+    },
 )
 HEIGHT = 420
 

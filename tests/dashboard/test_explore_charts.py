@@ -10,7 +10,7 @@ from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
 from costmodel.show.prediction_json import prediction_json
-from dashboard.app.figures import HATCH, MEASURED, PREDICTED
+from dashboard.app.figures import HATCH, MEASURED, PREDICTED, STYLE
 from dashboard.app.paths import leaf_of, pattern_of
 from dashboard.pages.explore.charts import (
     MEASURES,
@@ -167,3 +167,9 @@ def test_bars_of_a_mesh_say_that_they_are_of_one_gpu() -> None:
     whole = breakdown(SMALL, "FLOPs").layout.yaxis.title.text
     meshed = breakdown({**SMALL, "parallel": {"exchanges": []}}, "FLOPs").layout.yaxis.title.text
     assert (whole, meshed) == ("Operator, all layers", "Operator, all layers of one GPU")
+
+
+def test_a_pattern_lies_on_the_colour_of_its_bar_and_does_not_replace_it() -> None:
+    """Else dots that are white leave a white bar on a white page."""
+    (bar,) = STYLE.data.bar
+    assert bar.marker.pattern.fillmode == "overlay"
