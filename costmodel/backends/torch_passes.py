@@ -4,7 +4,9 @@ Read from the code of the reference models and of PyTorch 2.11. A part that does
 one pass: it reads what the part reads, and writes what the part writes.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from costmodel.layers.attention import Attention
 from costmodel.layers.kernel_shape import Attend, TopK
@@ -57,8 +59,16 @@ PASSES: dict[str, tuple[Share, ...]] = {
 }
 """By the name of a part, which is the same in all layers that have it."""
 
-MULTI_BLOCK = ((20, 20_000), (40, 10_000), (80, 8_000), (199, 5_000), (799, 3_000), (4_000, 800))
-MULTI_BLOCK_MANY = 400
+MULTI_BLOCK = (
+    (1, 20, 20_000),
+    (21, 40, 10_000),
+    (41, 80, 8_000),
+    (81, 199, 5_000),
+    (200, 799, 3_000),
+    (800, 4_000, 800),
+    (4_001, math.inf, 400),
+)
+"""Rows at the least and at the most, and the width from which on topk takes several blocks."""
 OF_EACH = ("rotary", "qk_norm")  # queries first, then keys
 MAX_CUDNN_HEAD = 256  # elements: reference_model/sdpa.py
 KEYS_OF_A_BLOCK = 128
@@ -105,12 +115,12 @@ def wide_attention(part: Part) -> tuple[Number, Number]:
     return part.kv_read_bytes, part.output_bytes * FLOAT32_BYTES / BF16_BYTES * blocks
 
 
-def multi_block(rows: Number, width: int) -> bool:
+def multi_block(rows: Number, width: Number) -> Any:  # noqa: ANN401 - a bool, or an array of them
     """Whether torch.topk reads each of `rows` rows of `width` values with several blocks.
 
     Source: PyTorch 2.11, aten/src/ATen/native/cuda/TensorTopK.cu, should_use_multiblock.
     """
-    for most_rows, least_width in MULTI_BLOCK:
-        if rows <= most_rows:
-            return width >= least_width
-    return width >= MULTI_BLOCK_MANY
+    several: Any = False
+    for least, most, least_width in MULTI_BLOCK:
+        several = several | ((rows >= least) & (rows <= most) & (width >= least_width))
+    return several

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.costs.intervals import COVERAGE
 from costmodel.errors import InputError
 
 if TYPE_CHECKING:  # reading loops takes pydantic models that a prediction does not need
     from costmodel.recordings.energy_loop import EnergyLoop
 
 LIMITED = "power cap"  # among the reasons why clocks are held down
-COVERAGE = 0.9
 CARD = 0.1  # two cards of a kind differed by 2 to 10 % at equal time
 NOTHING, COPY, PRODUCT = "kernels that do nothing", "copy", "product of"  # anchors, by name
 

@@ -39,7 +39,6 @@ L2_SHARE = 0.636
 COLUMNS = 2048
 """G, columns of a weight."""
 BLUR = 1.125
-COVERAGE = 0.9
 OF_READ, OF_DROPPED = 0.05, 0.2  # terms of the interval
 
 

@@ -27,8 +27,9 @@ import numpy as np
 from costmodel.backends.step_kernels import Region, StepKernels
 from costmodel.costs.energy import step_energy_j
 from costmodel.costs.fetches import NO_FETCH, Fetches, fetches, unpriced
+from costmodel.costs.intervals import NORMAL
 from costmodel.costs.kernel_times import DTYPE, Curves
-from costmodel.costs.leaf_times import EAGER, NORMAL_90, LeafTimes, step_spread
+from costmodel.costs.leaf_times import EAGER, LeafTimes, step_spread
 from costmodel.costs.roofline import NEAR, NOTHING, Ceilings, FarBytes, far_bytes
 from costmodel.costs.totals import Totals
 from costmodel.inputs.workload import Workload
@@ -250,7 +251,7 @@ def _interval_s(
         if isinstance(hosted, np.ndarray)
         else (EAGER if hosted else spread)
     )
-    factor = np.exp(NORMAL_90 * spread)
+    factor = np.exp(NORMAL * spread)
     if not isinstance(factor, np.ndarray):
         factor = float(factor)
     return larger(predicted / factor, floor), predicted * factor

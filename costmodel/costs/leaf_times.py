@@ -15,8 +15,6 @@ from costmodel.costs.residuals import FAR, Nodes, features_of
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
 
-COVERAGE = 0.9  # of an interval
-NORMAL_90 = 1.645  # standard deviations on either side that hold 90 % of a normal distribution
 OF_STEP = {
     "pauses between kernels": 0.01,  # traced kernels + 0.34 us each give a step within 0.8 %
     "repeats": 0.003,  # the same step in another process, minutes later

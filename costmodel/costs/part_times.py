@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from costmodel.backends.torch_passes import multi_block
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
 from costmodel.layers.numbers import Number, larger, smaller
 from costmodel.layers.operator import Part
@@ -29,16 +30,6 @@ USUAL_HEAD = 128  # elements of a head up to which several blocks fit on a multi
 WIDE_HEAD = 256  # elements of a head beyond which PyTorch has no flash kernel
 FEW_TOKENS = 512  # rows up to which a product with an activation is one kernel
 RANKED = 16  # tokens up to which, or multiples of experts off which, a router counts ranks
-SEVERAL_BLOCKS = (
-    (1, 20, 20_000),
-    (21, 40, 10_000),
-    (41, 80, 8_000),
-    (81, 199, 5_000),
-    (200, 799, 3_000),
-    (800, 4_000, 800),
-    (4_001, np.inf, 400),
-)
-"""Rows at the least and at the most, and the width from which on they are searched by several."""
 ROTATED = frozenset({"rotary", "qk_norm", "value_norm", "cache_write"})
 COMBINED = "combine"  # experts' results pass through memory in every backend
 OVERLAP = 3  # of the norm that adds what overlaps
@@ -206,19 +197,8 @@ def _top_s(p: Parameters, shape: TopK, launches: Number) -> Number:
     """A search in each row, rows in parallel; PyTorch takes several blocks a row beyond a width."""
     searched = shape.width * p["top.element_s"] + shape.chosen * p["top.chosen_s"]
     work = _together(searched, shape.rows * shape.width / p["top.elements_per_s"])
-    several = _where(_several_blocks(shape), p["top.several_s"], 0.0)
+    several = _where(multi_block(shape.rows, shape.width), p["top.several_s"], 0.0)
     return launches * p["top.launch_s"] + shape.calls * (work + several + p["top.begin_s"])
-
-
-def _several_blocks(shape: TopK) -> Any:  # noqa: ANN401 - a truth value or an array of them
-    """Whether PyTorch's topk searches a row with several blocks.
-
-    Source: `should_use_multiblock`, aten/src/ATen/native/cuda/TensorTopK.cu, PyTorch 2.11.
-    """
-    several: Any = False
-    for least, most, width in SEVERAL_BLOCKS:
-        several = several | ((shape.rows >= least) & (shape.rows <= most) & (shape.width >= width))
-    return several
 
 
 def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:

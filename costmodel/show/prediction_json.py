@@ -8,8 +8,8 @@ from costmodel.backends import BACKENDS
 from costmodel.backends.step_kernels import StepKernels
 from costmodel.costs.beyond_histogram import TOLD_BY_FLOOR, beyond, is_unknown, or_none
 from costmodel.costs.columns import Value, computed_values, step_values
+from costmodel.costs.intervals import COVERAGE
 from costmodel.costs.latency import OperatorTime, Unknown
-from costmodel.costs.leaf_times import COVERAGE
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.layers.numbers import Number

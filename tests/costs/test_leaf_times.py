@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from costmodel.costs.calibrations import calibrated
+from costmodel.costs.intervals import NORMAL
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime
-from costmodel.costs.leaf_times import EAGER, NORMAL_90, OF_STEP, LeafTimes, step_spread
+from costmodel.costs.leaf_times import EAGER, OF_STEP, LeafTimes, step_spread
 from costmodel.costs.predict import predict
 from costmodel.costs.residuals import FAR, NEAR, Nodes
 from costmodel.inputs.catalog import load_model
@@ -81,8 +82,8 @@ def test_an_eager_step_has_the_spread_of_the_host() -> None:
     assert isinstance(time, StepTime)
     assert time.interval_s is not None
     assert time.eager_s > time.graph_s
-    assert time.interval_s[1] / time.predicted_s == pytest.approx(exp(NORMAL_90 * EAGER))
-    assert log(time.predicted_s / time.interval_s[0]) == pytest.approx(NORMAL_90 * EAGER)
+    assert time.interval_s[1] / time.predicted_s == pytest.approx(exp(NORMAL * EAGER))
+    assert log(time.predicted_s / time.interval_s[0]) == pytest.approx(NORMAL * EAGER)
 
 
 def test_without_leaves_there_is_no_interval() -> None:

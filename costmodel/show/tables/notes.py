@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from costmodel import units
+from costmodel.costs.intervals import COVERAGE
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime, Unknown
-from costmodel.costs.leaf_times import COVERAGE
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.totals import kept_bytes
@@ -150,8 +150,8 @@ def interval_note(time: StepTime) -> tuple[str, ...]:
         return ()
     low, high = (units.seconds(units.rounded(float(end), DIGITS)) for end in time.interval_s)
     note = (
-        f"The step takes {low} to {high} with {COVERAGE:.0%} confidence, by errors on leaves of"
-        " random models that a fit had not seen."
+        f"The step takes {low} to {high}. Such an interval is meant to hold {COVERAGE:.0%} of the"
+        " time, by errors on leaves that a fit had not seen; on whole models that is not measured."
     )
     return (note,)
 

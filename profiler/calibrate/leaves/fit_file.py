@@ -18,8 +18,8 @@ import numpy as np
 
 from costmodel.backends import BACKENDS
 from costmodel.costs.calibrations import FOLDER
+from costmodel.costs.intervals import NORMAL
 from costmodel.costs.kernel_times import LEAVES
-from costmodel.costs.leaf_times import NORMAL_90
 from costmodel.costs.residuals import FAR, Nodes, features_of
 from costmodel.recordings.leaf_calibration import load_leaf_calibration
 from profiler.calibrate.leaves.fit import FIXED, fitted, predicted_s
@@ -100,7 +100,7 @@ def spreads_of(held: Sequence[HeldOut]) -> dict[str, float]:
         for operator in each.point.operators:
             of[operator.leaf].append(near)
     return {
-        leaf: max(LEAST_SPREAD, float(np.quantile(near, HELD)) / NORMAL_90)
+        leaf: max(LEAST_SPREAD, float(np.quantile(near, HELD)) / NORMAL)
         for leaf, near in of.items()
         if leaf == "" or len(near) >= FEWEST
     }
