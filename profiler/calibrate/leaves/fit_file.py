@@ -18,7 +18,7 @@ import numpy as np
 
 from costmodel.backends import BACKENDS
 from costmodel.costs.calibrations import FOLDER
-from costmodel.costs.intervals import NORMAL
+from costmodel.costs.intervals import COVERAGE, NORMAL
 from costmodel.costs.kernel_times import LEAVES
 from costmodel.costs.residuals import FAR, Nodes, features_of
 from costmodel.recordings.leaf_calibration import load_leaf_calibration
@@ -28,7 +28,6 @@ from profiler.calibrate.leaves.points import Point, points_of
 FEWEST = 6  # points of a leaf that has a spread of its own
 FOLDS = 12  # of shapes; each fit begins at that of all shapes
 FOLD_ROUNDS = 8
-HELD = 0.9  # of residuals lie within the interval
 LEAST_SPREAD = 0.02
 
 
@@ -100,7 +99,7 @@ def spreads_of(held: Sequence[HeldOut]) -> dict[str, float]:
         for operator in each.point.operators:
             of[operator.leaf].append(near)
     return {
-        leaf: max(LEAST_SPREAD, float(np.quantile(near, HELD)) / NORMAL)
+        leaf: max(LEAST_SPREAD, float(np.quantile(near, COVERAGE)) / NORMAL)
         for leaf, near in of.items()
         if leaf == "" or len(near) >= FEWEST
     }
