@@ -239,7 +239,7 @@ def _bounds(model: ModelConfig, setting: Setting, points: list[Point]) -> list[R
         for values in ([p.batch for p in points], [p.context for p in points])
     )
     step = workload.step(batch=batch, context=context)
-    gpu = Gpu(hardware=hardware, calibration=calibrated(setting.gpu))
+    gpu = Gpu(hardware=hardware, calibration=calibrated(setting.gpu, transfer=False))
     ceilings = gpu.ceilings(workload)
     try:
         at_best = bounded(model, step, workload, ceilings, [hardware])
@@ -282,6 +282,8 @@ def _predicted(
     nothing = [None] * points
     if isinstance(time, Unknown):
         return nothing, nothing, time.reason
+    if time.transfer is not None:
+        return nothing, nothing, f"its time is {time.transfer.label}"
     seconds = _along(time.predicted_s, points)
     if isinstance(time.energy_j, Unknown):
         return seconds, nothing, time.energy_j.reason
