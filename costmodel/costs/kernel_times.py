@@ -45,10 +45,14 @@ class Transfer:
     spread: float  # standard deviation of ln(time), besides that of the leaves
 
     @property
+    def lacking(self) -> str:
+        """Where it was not measured, in words."""
+        return " and ".join(["on this GPU"] * self.gpu + ["in these formats"] * self.formats)
+
+    @property
     def label(self) -> str:
         """What stands beside every such time."""
-        lacking = ["on this GPU"] * self.gpu + ["in these formats"] * self.formats
-        return f"transferred from {self.source}: not measured {' and '.join(lacking)}"
+        return f"transferred from {self.source}: not measured {self.lacking}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

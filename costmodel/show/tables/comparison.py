@@ -22,8 +22,10 @@ from costmodel.show.tables.notes import (
     workload_words,
 )
 from costmodel.show.text import Table, capitalised
+from costmodel.show.told_times import MARK, interval_words, shown
 
 COMPULSORY = STEP_QUANTITIES["rows.compulsory_bytes"]
+PREDICTED = STEP_QUANTITIES["rows.predicted_s"]
 DOES_NOT_FIT = "*"
 RATIO = "bytes_of_first_over_this"
 COLUMNS = (
@@ -78,7 +80,8 @@ def comparison_table(comparison: Comparison) -> Table:
     records = comparison_rows(comparison)
     timed = any(not isinstance(prediction.time, Unknown) for prediction in first)
     far = [field for field in FAR_COLUMNS if any(record[field] for record in records)]
-    predicted = ("predicted_s", "predicted_j") if timed else ()
+    energies = any(record["predicted_j"] is not None for record in records)
+    predicted = ("predicted_s", *["predicted_j"] * energies) if timed else ()
     unknown = times_unknown(comparison)
     workloads = [prediction.workload for prediction in first]
     meshed = MESH_COLUMNS if comparison.is_meshed else ()
@@ -140,6 +143,9 @@ def _cell(record: dict[str, Any], field: str, *, is_first: bool) -> str:
         return ""
     if field in (*OFTEN_NONE, *KEPT_FAR) and not record[field]:
         return "-"
+    if field == "predicted_s" and record["transferred_from"]:
+        ends = interval_words((record["interval_low_s"], record["interval_high_s"]))
+        return f"{MARK}{shown(PREDICTED, record[field], transferred=True)} ({ends})"
     return cell(f"rows.{field}", record[field])
 
 
