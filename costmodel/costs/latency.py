@@ -45,9 +45,6 @@ class Unknown:
     reason: str
 
 
-NO_ENERGY = Unknown(
-    reason="energy was measured with the calibration's GPU in bf16 alone: no other is predicted"
-)
 NOT_ASKED = Unknown(reason="no calibration is applied; times are roofline bounds")
 
 
@@ -156,9 +153,11 @@ def step_time(
     assert launches is not None
     eager = larger(graph, launches * curves.eager_s)
     predicted = graph if workload.phase == "decode" else eager
-    energy: Number | Unknown | None = NO_ENERGY
+    energy: Number | Unknown | None
     if curves.transfer is None:
         energy = step_energy_j(curves, operators, sums, kernels, predicted)
+    else:
+        energy = Unknown(reason=f"energy was measured on {curves.transfer.source} in {DTYPE} alone")
     return StepTime(
         operators=means,
         regions=tuple(region for region in regions if len(region.region.operators) > 1),

@@ -1,10 +1,10 @@
 """Times where no calibration has measured: of another GPU, and of formats other than bf16.
 
-The measured leaves of a GPU are scaled by datasheets (`LeafTimes.scaled`): bytes/s by HBM bandwidth,
-FLOP/s by the dense peak at which the GPU multiplies the format, capacity of L2 by its size. Bytes
-are those of the format. What no datasheet states stays as measured: launches, latencies, the rate of
-L2, multiprocessors, the host's launches. Left out: kernels that another GPU has or lacks, and work
-that widens a format.
+The measured leaves of a GPU are scaled by datasheets (`LeafTimes.scaled`): bytes/s by bandwidth of
+HBM, FLOP/s by the dense peak at which the GPU multiplies the format, capacity of L2 by its size.
+Bytes are those of the format. What no datasheet states stays as measured: launches, latencies, the
+rate of L2, multiprocessors, the host's launches. Left out: kernels that another GPU has or lacks,
+and work that widens a format.
 
 Such a time is an estimate. Its interval holds the spread of the leaves and, besides, how far the
 share of the roofline that one engine reaches differs between GPUs and between formats.
@@ -25,9 +25,9 @@ from costmodel.inputs.workload import Workload
 SAME_VENDOR = 0.30
 """Standard deviation of ln(time) from a Hopper GPU to another of NVIDIA's.
 
-Source: shipped public measurements. One engine with one model, formats, layout, batch and lengths on
-a Hopper GPU and on another: ln of the ratio of bound / measured, its root mean square over 416
-pairs, each of 9 pairs of GPUs counting alike. `questions/published/share_spreads.py` computes it.
+Source: shipped public measurements. One engine with one model, formats, layout, batch and lengths
+on a Hopper GPU and on another: ln of the ratio of bound / measured, its root mean square over 416
+pairs, each of 9 pairs of GPUs counting alike (`questions/published/share_spreads.py`).
 """
 OTHER_VENDOR = 0.95
 """The same from a Hopper GPU to one of another vendor: 92 pairs, of 2 pairs of GPUs."""
@@ -54,6 +54,14 @@ def for_step(curves: Curves | Unknown, hardware: Hardware, workload: Workload) -
     if not curves.foreign and {default, *others} == {DTYPE}:
         return curves
     return _transferred(curves, hardware, default, tuple(dict.fromkeys(others)))
+
+
+def transfer_of(
+    curves: Curves | Unknown, hardware: Hardware, workload: Workload
+) -> Transfer | None:
+    """What is transferred of the times of a workload; None: they are measured, or there are none."""
+    priced = for_step(curves, hardware, workload)
+    return None if isinstance(priced, Unknown) else priced.transfer
 
 
 @lru_cache(maxsize=256)

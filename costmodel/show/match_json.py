@@ -42,9 +42,8 @@ def match_json(
         reasons["time.predicted_s"] = unknown.reason
     transfers = [one.transfer for one, _ in priced if isinstance(one, Curves) and one.transfer]
     if not transfers:
-        reasons["transferred_from"] = (
-            calibration.reason if isinstance(calibration, Unknown) else MEASURED
-        )
+        unmeasured = isinstance(calibration, Unknown)
+        reasons["transferred_from"] = calibration.reason if unmeasured else MEASURED
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,

@@ -14,8 +14,8 @@ DIGITS = 2  # of an interval's ends, and of a time that was not measured on its 
 FIELDS = ("transferred_from", "not_measured")
 MARK = "~"  # before a transferred time in tables of many
 TRANSFERRED = (
-    f"{MARK}: transferred from another GPU or format by datasheets, not measured; see docs/accuracy.md"
-    " (Other GPUs and formats)."
+    f"{MARK}: transferred from another GPU or format by datasheets, not measured; see"
+    " docs/accuracy.md (Other GPUs and formats)."
 )
 MEASURED = "the times were measured on this GPU in these formats"
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from costmodel import units
+from costmodel.costs.intervals import COVERAGE
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
@@ -110,6 +111,7 @@ def comparison_table(comparison: Comparison) -> Table:
             *_fits(comparison),
             *_within_l2(comparison),
             *comparison.findings(),
+            *_intervals(records),
             *_meshes(comparison),
             *dict.fromkeys(note for prediction in first for note in routing_note(prediction)),
             *(
@@ -117,7 +119,11 @@ def comparison_table(comparison: Comparison) -> Table:
                 if unknown
                 else []
             ),
-            *dict.fromkeys(note for prediction in first for note in calibration_note(prediction)),
+            *dict.fromkeys(
+                note
+                for prediction in first
+                for note in calibration_note(prediction, interval=False)
+            ),
             *(
                 f"{prediction.model.name}: {note}"
                 for prediction in first
@@ -132,6 +138,12 @@ def comparison_table(comparison: Comparison) -> Table:
     )
 
 
+def _intervals(records: Sequence[dict[str, Any]]) -> list[str]:
+    """What stands in brackets beside predicted times; nothing without measured leaves."""
+    known = any(record["interval_low_s"] is not None for record in records)
+    return [f"In brackets: the interval of {COVERAGE:.0%} about a predicted time."] * known
+
+
 def _placement_notes(predictions: Sequence[Prediction]) -> list[str]:
     """What placed tables rest on, told once, and which models have none."""
     notes = {note: one.model.name for one in predictions for note in placement_note(one)}
@@ -143,9 +155,11 @@ def _cell(record: dict[str, Any], field: str, *, is_first: bool) -> str:
         return ""
     if field in (*OFTEN_NONE, *KEPT_FAR) and not record[field]:
         return "-"
-    if field == "predicted_s" and record["transferred_from"]:
+    if field == "predicted_s" and record["interval_low_s"] is not None:
         ends = interval_words((record["interval_low_s"], record["interval_high_s"]))
-        return f"{MARK}{shown(PREDICTED, record[field], transferred=True)} ({ends})"
+        transferred = record["transferred_from"] is not None
+        mark = MARK * transferred
+        return f"{mark}{shown(PREDICTED, record[field], transferred=transferred)} ({ends})"
     return cell(f"rows.{field}", record[field])
 
 

@@ -130,8 +130,8 @@ def placement_note(prediction: Prediction) -> tuple[str, ...]:
     return (f"{bound} Fetches are timed by gathers measured on one card ({measured}).",)
 
 
-def calibration_note(prediction: Prediction) -> tuple[str, ...]:
-    """By which calibration a time was predicted, in one line; nothing where none was."""
+def calibration_note(prediction: Prediction, *, interval: bool = True) -> tuple[str, ...]:
+    """By which calibration a time was predicted, and its interval; nothing where none was."""
     curves = prediction.calibration
     if isinstance(curves, Unknown) or isinstance(prediction.time, Unknown):
         return ()
@@ -141,7 +141,7 @@ def calibration_note(prediction: Prediction) -> tuple[str, ...]:
     transfer = prediction.time.transfer
     return (
         predicted_by(curves) if transfer is None else transferred_by(transfer),
-        *interval_note(prediction.time),
+        *(interval_note(prediction.time) if interval else ()),
         *((TRANSFERRED,) if recurrent else ()),
     )
 

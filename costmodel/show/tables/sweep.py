@@ -47,8 +47,11 @@ def sweep_table(
     notes = [f"{hidden:,} more rows: --out FILE.csv, .json or .parquet."] if hidden else []
     notes += dict.fromkeys(note for grid in grids for note in _routing_note(grid))
     if timed:
-        used = [one for one in calibrations if isinstance(one, Curves) and not one.foreign]
-        notes += dict.fromkeys(predicted_by(curves) for curves in used)
+        notes += dict.fromkeys(
+            predicted_by(curves)
+            for place, curves in enumerate(calibrations)
+            if isinstance(curves, Curves) and any(_measured(grid, place) for grid in grids)
+        )
         notes += [TRANSFERRED] * any(TRANSFERRED_FROM in grid.columns for grid in grids)
     notes += dict.fromkeys(note for grid in grids for note in _unknown_notes(grid))
     what = "point" if settings else "workload"
@@ -65,6 +68,12 @@ def sweep_table(
         keys=5 + len(meshed) + len(settings),
         notes=tuple(notes),
     )
+
+
+def _measured(grid: Grid, place: int) -> bool:
+    """Whether the times of the GPU at this place are not transferred."""
+    sources = grid.column(TRANSFERRED_FROM)
+    return sources is None or sources[0, place, 0, 0] is None
 
 
 def _cell(name: str, record: Mapping[str, Any]) -> str:

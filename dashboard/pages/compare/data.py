@@ -19,6 +19,7 @@ from costmodel.questions.grid import Grid
 from costmodel.questions.sweep import sweep
 from costmodel.show.axis import Axis
 from costmodel.show.text import capitalised
+from costmodel.show.told_times import DIGITS, MARK, transfer_words
 from dashboard.app.measured_points import Along
 from dashboard.app.selection import Selection
 from dashboard.app.widgets import Card, plain
@@ -195,14 +196,16 @@ def cards(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -
     cards = []
     for prediction, grid in zip(predictions, grids, strict=True):
         value = values(grid, quantity)[place(grid, workload.batch, workload.context)]
+        words = transfer_words([prediction]) if axis.quantity.calibrated else ""
+        digits = DIGITS if words else axis.quantity.digits
         cards.append(
             Card(
                 label=plain(prediction.model.name),
                 value=units.NOT_KNOWN
                 if value is None
-                else f"{units.significant(value, axis.quantity.digits)} {axis.unit}",
+                else f"{MARK * bool(words)}{units.significant(value, digits)} {axis.unit}",
                 help=f"{capitalised(axis.quantity.label)} {at}: {axis.quantity.counts}. Below: the"
-                " largest batch that fits.",
+                f" largest batch that fits.{f' {capitalised(words)}.' if words else ''}",
                 note=f"fits up to batch {units.count(prediction.memory.max_batch)}",
             )
         )
