@@ -59,7 +59,7 @@ def for_step(curves: Curves | Unknown, hardware: Hardware, workload: Workload) -
 def transfer_of(
     curves: Curves | Unknown, hardware: Hardware, workload: Workload
 ) -> Transfer | None:
-    """What is transferred of the times of a workload; None: they are measured, or there are none."""
+    """What is transferred of the times of a workload; None: they are measured, or unknown."""
     priced = for_step(curves, hardware, workload)
     return None if isinstance(priced, Unknown) else priced.transfer
 

@@ -20,8 +20,7 @@ from costmodel.show.inputs_json import (
     model_json,
     workload_json,
 )
-from costmodel.show.prediction_json import NO_LEAVES
-from costmodel.show.told_times import row_json, transfer_reasons
+from costmodel.show.told_times import ROW_REASONS, told_rows
 
 SCHEMA_VERSION = 1
 
@@ -73,8 +72,11 @@ def _reasons(comparison: Comparison, rows: list[dict[str, Any]]) -> dict[str, st
     reasons: dict[str, dict[str, None]] = {}
     predictions = [one for of_batch in comparison.predictions for one in of_batch]
     for row, prediction in zip(rows, predictions, strict=True):
-        for name, reason in _time_reasons(prediction).items():
-            reasons.setdefault(name, {})[reason] = None
+        for name, reason in ROW_REASONS.items():
+            if name in row and row[name] is None:
+                time = prediction.time
+                why = time.reason if isinstance(time, Unknown) else reason
+                reasons.setdefault(f"rows.{name}", {})[why] = None
         for name in ("predicted_j", "predicted_exposed_s", "kv_room_tokens"):
             if row[name] is not None:
                 continue
@@ -85,14 +87,6 @@ def _reasons(comparison: Comparison, rows: list[dict[str, Any]]) -> dict[str, st
                 reason = unknown.reason if isinstance(unknown, Unknown) else ""
             reasons.setdefault(f"rows.{name}", {})[reason] = None
     return {name: "; ".join(filter(None, each)) for name, each in reasons.items()}
-
-
-def _time_reasons(prediction: Prediction) -> dict[str, str]:
-    """Why a row has no interval, or nothing of a transfer, by name."""
-    time = prediction.time
-    lacking = time.reason if isinstance(time, Unknown) else "" if time.interval_s else NO_LEAVES
-    ends = ("rows.interval_low_s", "rows.interval_high_s") if lacking else ()
-    return transfer_reasons(time, section="rows") | dict.fromkeys(ends, lacking)
 
 
 def _beyond_reasons(comparison: Comparison, rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -119,7 +113,9 @@ def times_unknown(comparison: Comparison) -> str:
 
 def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """A flat record of each model at each batch, the models of one batch together."""
-    return [row for predictions in comparison.predictions for row in prediction_rows(predictions)]
+    rows = [row for predictions in comparison.predictions for row in prediction_rows(predictions)]
+    told = told_rows([one.time for of_batch in comparison.predictions for one in of_batch])
+    return [row | of_time for row, of_time in zip(rows, told, strict=True)]
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
@@ -168,7 +164,6 @@ def _row(prediction: Prediction, first: Prediction) -> dict[str, Any]:
         "bytes_of_first_over_this": bytes_of_first_over_this(first, prediction),
         "floor_s": floor,
         "predicted_s": None if isinstance(time, Unknown) else time.predicted_s,
-        **row_json(time),
         "bound_by": None if floor is None else prediction.bound_by,
         "memory_bytes": memory.total_bytes,
         "fits": memory.fits,

@@ -15,7 +15,6 @@ from costmodel.questions.match import Match
 from costmodel.questions.match_differences import Difference
 from costmodel.questions.matching.search import Equal
 from costmodel.show.inputs_json import calibration_json, common_formats
-from costmodel.show.told_times import MEASURED
 
 SCHEMA_VERSION = 1
 NAMES: dict[Equal, str] = {  # in the JSON of a prediction
@@ -41,9 +40,6 @@ def match_json(
     elif unknown := next(filter(None, (not_timed(*of_model) for of_model in priced)), None):
         reasons["time.predicted_s"] = unknown.reason
     transfers = [one.transfer for one, _ in priced if isinstance(one, Curves) and one.transfer]
-    if not transfers:
-        unmeasured = isinstance(calibration, Unknown)
-        reasons["transferred_from"] = calibration.reason if unmeasured else MEASURED
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
@@ -51,7 +47,7 @@ def match_json(
         "template": answer.template.name,
         "hardware": hardware.name,
         "calibration": calibration_json(calibration),
-        "transferred_from": transfers[0].source if transfers else None,
+        **({"transferred_from": transfers[0].source} if transfers else {}),
         "context": answer.context,
         "batch": answer.batch,
         "placement": formats.placement.label,

@@ -23,7 +23,7 @@ from costmodel.show.inputs_json import (
     workload_json,
 )
 from costmodel.show.parallel_json import parallel_json
-from costmodel.show.told_times import transfer_json, transfer_reasons
+from costmodel.show.told_times import NO_LEAVES, transfer_json
 
 SCHEMA_VERSION = 1
 ONE_LAYER = "one layer"
@@ -36,7 +36,6 @@ TRAFFIC = frozenset(
     }
 )
 INTERVAL = ("interval_s", "interval_coverage")
-NO_LEAVES = "intervals come from measured leaves, and the calibration holds single kernels"
 NOT_SUMMED = frozenset({"batch", "context", "count"})  # numbers of a record that layers share
 
 
@@ -57,7 +56,6 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
             **calibration_reasons(prediction.calibration),
             **unknown_reasons(prediction, values, lists),
             **_interval_reasons(prediction),
-            **transfer_reasons(prediction.time),
         },
     }
     for name, value in values.items():

@@ -11,7 +11,7 @@ from costmodel.questions.target_batch import TargetBatch
 from costmodel.show.inputs_json import workload_json
 from costmodel.show.parallel_json import NOT_MEASURED, mesh_json
 from costmodel.show.prediction_json import prediction_json
-from costmodel.show.told_times import request_intervals, transfer_json, transfer_reasons
+from costmodel.show.told_times import request_intervals, transfer_json
 
 SCHEMA_VERSION = 1
 OF_STEPS = ("sparsecost_version", "model", "hardware", "calibration", "backend")
@@ -121,9 +121,8 @@ def request_json(served: Served, found: TargetBatch | None = None) -> dict[str, 
             reasons[name] = value.reason
     for section, interval in request_intervals(served).items():
         document[section] |= {"interval_s": interval, "interval_coverage": COVERAGE}
-    time = served.prefill_step.time
-    document["time"] = transfer_json(time)
-    reasons |= transfer_reasons(time)
+    if of_time := transfer_json(served.prefill_step.time):
+        document["time"] = of_time
     return document
 
 

@@ -11,35 +11,40 @@ from costmodel.layers.numbers import Number
 from costmodel.questions.request import Served
 
 DIGITS = 2  # of an interval's ends, and of a time that was not measured on its GPU or format
-FIELDS = ("transferred_from", "not_measured")
+NO_LEAVES = "intervals come from measured leaves, and the calibration holds single kernels"
 MARK = "~"  # before a transferred time in tables of many
 TRANSFERRED = (
     f"{MARK}: transferred from another GPU or format by datasheets, not measured; see"
     " docs/accuracy.md (Other GPUs and formats)."
 )
-MEASURED = "the times were measured on this GPU in these formats"
+ENDS = ("interval_low_s", "interval_high_s")
+ROW_REASONS = {  # why a row lacks what another has, where its time is known
+    **dict.fromkeys(ENDS, NO_LEAVES),
+    **dict.fromkeys(
+        ("transferred_from", "not_measured"), "measured on this GPU in the formats of this row"
+    ),
+}
 
 
-def transfer_json(time: StepTime | Unknown) -> dict[str, Any]:
-    """From which GPU a time is transferred, and where it was not measured; None: it was, or n/a."""
+def transfer_json(time: StepTime | Unknown) -> dict[str, str]:
+    """From which GPU a time is transferred, and where it was not measured; nothing of others."""
     if isinstance(time, Unknown) or time.transfer is None:
-        return dict.fromkeys(FIELDS)
-    return dict(zip(FIELDS, (time.transfer.source, time.transfer.lacking), strict=True))
-
-
-def transfer_reasons(time: StepTime | Unknown, section: str = "time") -> dict[str, str]:
-    """Why the fields of `transfer_json` are None; nothing where they are not."""
-    if not isinstance(time, Unknown) and time.transfer is not None:
         return {}
-    reason = time.reason if isinstance(time, Unknown) else MEASURED
-    return {f"{section}.{name}": reason for name in FIELDS}
+    return {"transferred_from": time.transfer.source, "not_measured": time.transfer.lacking}
 
 
-def row_json(time: StepTime | Unknown) -> dict[str, Any]:
-    """The ends of the interval and `transfer_json`, for a flat record."""
-    ends = None if isinstance(time, Unknown) else time.interval_s
-    low, high = (None, None) if ends is None else map(float, ends)
-    return {"interval_low_s": low, "interval_high_s": high, **transfer_json(time)}
+def told_rows(times: Sequence[StepTime | Unknown]) -> list[dict[str, Any]]:
+    """The ends of intervals and `transfer_json` of each time, for flat records.
+
+    What no time has is left out of all; what one lacks is None (`ROW_REASONS`).
+    """
+    rows: list[dict[str, Any]] = []
+    for time in times:
+        ends = None if isinstance(time, Unknown) else time.interval_s
+        low_high = {} if ends is None else dict(zip(ENDS, map(float, ends), strict=True))
+        rows.append(low_high | transfer_json(time))
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows]
 
 
 def transfer_words(predictions: Sequence[Prediction]) -> str:

@@ -204,7 +204,7 @@ def test_a_prefill_may_not_fit_where_the_cache_would() -> None:
 
 UNKNOWN: dict[str, tuple[Workload, Curves | Unknown]] = {
     "no calibration is applied": (Workload(), NOT_ASKED),
-    "calibrations are measured in bf16": (Workload(formats=Formats(default=DTYPES["fp8"])), HAND),
+    "the backend fused": (Workload(backend="fused"), HAND),
 }
 
 

@@ -1,10 +1,10 @@
 """How far the share of the roofline that one engine reaches differs between GPUs and formats.
 
 It is the source of the width of transferred times (`costs/transfer.py`). A share is bound /
-measured (`public_bounds.py`), so that a datasheet's ratio is taken off already. Two rows make a pair
-if they agree in model, engine, layout, batch, lengths and what is timed, and either in formats, on
-two GPUs, or on the GPU, in two formats of the weights. Versions of an engine differ, as do the
-clocks and hosts of those who measured: a spread holds that too.
+measured (`public_bounds.py`), so that a datasheet's ratio is taken off already. Two rows make a
+pair if they agree in model, engine, layout, batch, lengths and what is timed, and either in
+formats, on two GPUs, or on the GPU, in two formats of the weights. Versions of an engine differ, as
+do the clocks and hosts of those who measured: a spread holds that too.
 
 Rows of Hugging Face's transformers are left out: its experts run in a loop of Python, which says
 nothing of a format.

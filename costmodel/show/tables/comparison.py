@@ -140,7 +140,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 def _intervals(records: Sequence[dict[str, Any]]) -> list[str]:
     """What stands in brackets beside predicted times; nothing without measured leaves."""
-    known = any(record["interval_low_s"] is not None for record in records)
+    known = any(record.get("interval_low_s") is not None for record in records)
     return [f"In brackets: the interval of {COVERAGE:.0%} about a predicted time."] * known
 
 
@@ -155,9 +155,9 @@ def _cell(record: dict[str, Any], field: str, *, is_first: bool) -> str:
         return ""
     if field in (*OFTEN_NONE, *KEPT_FAR) and not record[field]:
         return "-"
-    if field == "predicted_s" and record["interval_low_s"] is not None:
+    if field == "predicted_s" and record.get("interval_low_s") is not None:
         ends = interval_words((record["interval_low_s"], record["interval_high_s"]))
-        transferred = record["transferred_from"] is not None
+        transferred = record.get("transferred_from") is not None
         mark = MARK * transferred
         return f"{mark}{shown(PREDICTED, record[field], transferred=transferred)} ({ends})"
     return cell(f"rows.{field}", record[field])

@@ -159,7 +159,7 @@ def _card(data: JSON, name: str, further: str = "") -> Card:
         value=quantity.shown(value),
         help=data["reasons"].get(name) or f"{capitalised(quantity.counts)}. {further}".strip(),
     )
-    if value is None or not quantity.calibrated or time["transferred_from"] is None:
+    if value is None or not quantity.calibrated or "transferred_from" not in time:
         return card
     label = f"transferred from {time['transferred_from']}: not measured {time['not_measured']}"
     note = interval_words(time["interval_s"]) if name == "time.predicted_s" else label
