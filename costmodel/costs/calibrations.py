@@ -17,7 +17,7 @@ from costmodel.backends import BACKENDS
 from costmodel.costs.kernel_times import LEAVES, Curves
 from costmodel.costs.latency import Unknown
 from costmodel.costs.leaf_times import LeafTimes
-from costmodel.costs.own_calibrations import OWN_PREFIX, own_calibrations
+from costmodel.costs.own_calibrations import OWN_PREFIX, own_calibrations, own_folder
 from costmodel.costs.residuals import Nodes
 from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import hardware_name
@@ -87,6 +87,10 @@ def _load(asked: str) -> Curves:
     own = own_calibrations().get(asked.lower())
     if own is not None:
         return _own(own, own.stat().st_mtime_ns)
+    if asked.lower().startswith(OWN_PREFIX) and not asked.lower().endswith(".json"):
+        raise InputError(
+            f"calibration={shown(asked)}: is none of your own in {shown(str(own_folder()))}"
+        )
     names = calibration_names()
     if asked.lower() in names:  # a name is only looked up, never joined to the folder
         return _shipped(FOLDER / f"{names[names.index(asked.lower())]}.json")

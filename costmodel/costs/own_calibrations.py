@@ -1,7 +1,7 @@
 """Calibrations of a user's own: files in a folder of their own, offered by the names of GPUs.
 
-`<gpu>.json` is a calibration as `sparsecost calibrate` writes it, `<gpu>.leaves.json` the times fitted
-on leaves that go with it; `<gpu>` is a preset's name, or that of a hardware file. They go by
+`<gpu>.json` is a calibration as `sparsecost calibrate` writes it, `<gpu>.leaves.json` the times
+fitted on leaves that go with it; `<gpu>` is a preset's name, or that of a hardware file. They go by
 `own/<gpu>` and `own/<gpu>.leaves`, so that none is taken for a shipped one.
 """
 

@@ -117,7 +117,8 @@ def test_models_of_different_formats_stand_side_by_side(own: str, tmp_path: Path
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["dtype"] for row in rows] == ["bf16", "bf16", "checkpoint", "checkpoint"]
-    assert [bool(row["time.predicted_s"]) for row in rows] == [True, True, False, False]
+    assert [bool(row["time.predicted_s"]) for row in rows] == [True] * 4
+    assert [row["time.transferred_from"] for row in rows] == ["", "", "h200", "h200"]
     assert all(row["memory.fits"] == "True" for row in rows)
 
 

@@ -15,8 +15,6 @@ from costmodel.costs.predict import Prediction, predict
 from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
-from costmodel.layers.dtype import DTYPES
-from costmodel.layers.formats import Formats
 from costmodel.questions.generation import MAX_EVALUATED
 from costmodel.questions.grid import Grid
 from costmodel.questions.request import Estimate, Request, Served, serve
