@@ -60,7 +60,7 @@ def test_a_file_measured_on_another_gpu_is_refused(own: Path) -> None:
 )
 def test_no_name_leaves_the_folder(name: str, own: Path) -> None:
     write(own.parent / "secret.json", hardware="b200")
-    with pytest.raises(InputError, match="calibration=.*is none of your own"):
+    with pytest.raises(InputError, match=r"calibration=.*is none of your own"):
         calibrated("b200", name)
 
 

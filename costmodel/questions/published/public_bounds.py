@@ -28,7 +28,7 @@ import numpy as np
 from costmodel.costs.bounded import bounded
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.gpu import Gpu
-from costmodel.costs.latency import StepTime, Unknown
+from costmodel.costs.latency import StepTime, Unknown, not_timed
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import ALIASES, hardware_names, load_hardware
@@ -250,7 +250,9 @@ def _bounds(model: ModelConfig, setting: Setting, points: list[Point]) -> list[R
     floor = at_best.floor_s
     if setting.layout == "any layout":
         floor = floor / setting.gpus
-    time = _no_prediction(setting) or at_best.time(workload, gpu)
+    # A transferred time is no prediction to hold against a measurement.
+    refused = _no_prediction(setting) or not_timed(gpu.calibration, workload)
+    time = refused or at_best.time(workload, gpu)
     predicted_s, predicted_j, reason = _predicted(time, len(points))
     return [
         RowBound(
@@ -282,8 +284,6 @@ def _predicted(
     nothing = [None] * points
     if isinstance(time, Unknown):
         return nothing, nothing, time.reason
-    if time.transfer is not None:
-        return nothing, nothing, f"its time is {time.transfer.label}"
     seconds = _along(time.predicted_s, points)
     if isinstance(time.energy_j, Unknown):
         return seconds, nothing, time.energy_j.reason

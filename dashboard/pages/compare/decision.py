@@ -18,6 +18,7 @@ from costmodel.inputs.workload import MAX_BATCH, Backend
 from costmodel.layers.mesh import ONE_GPU
 from costmodel.questions.compare import Advantage
 from costmodel.questions.request import HOUR_S, MILLION
+from costmodel.show.text import capitalised
 from costmodel.show.told_times import DIGITS as DIGITS_TRANSFERRED
 from costmodel.show.told_times import interval_words, transfer_words
 from dashboard.app.measured_points import measured_step, points, recorded
@@ -62,12 +63,14 @@ def measured_times(predictions: Sequence[Prediction], hardware_name: str) -> Mea
 
 
 def not_predicted(predictions: Sequence[Prediction]) -> str:
-    """Why times are not predicted, and what was measured of the same step: where, how, and when.
+    """Why times are not predicted or transferred, and what was measured of the same step.
 
-    Empty where all are predicted. On another GPU than that of the page, the words name it.
+    Empty where all are predicted from measurements. On another GPU than that of the page, the words
+    name it.
     """
     reasons = [one.time.reason for one in predictions if isinstance(one.time, Unknown)]
-    if not reasons:
+    words = f"not predicted: {reasons[0]}" if reasons else transfer_words(predictions)
+    if not words:
         return ""
     workload = predictions[0].workload
     by_maker: dict[str, list[str]] = defaultdict(list)
@@ -86,7 +89,7 @@ def not_predicted(predictions: Sequence[Prediction]) -> str:
             f" Measured of this step, in {workload.dtype_label} under {workload.routing.label}"
             f" routing, {told}."
         )
-    return f"Not predicted: {reasons[0]}.{told}"
+    return f"{capitalised(words)}.{told}"
 
 
 def headline(predictions: Sequence[Prediction]) -> str:

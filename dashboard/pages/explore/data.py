@@ -165,7 +165,7 @@ def _card(data: JSON, name: str, further: str = "") -> Card:
     note = interval_words(time["interval_s"]) if name == "time.predicted_s" else label
     return replace(
         card,
-        value=f"{MARK}{shown(quantity, value, transferred=True)}",
+        value=f"{MARK * bool(value)}{shown(quantity, value, transferred=True)}",
         note=note,
         help=f"{card.help} {capitalised(label)}. Its interval of {COVERAGE:.0%}:"
         f" {interval_words(time['interval_s'])} a step.",
