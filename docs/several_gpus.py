@@ -118,7 +118,7 @@ def mesh_large() -> str:
 
 
 def mesh_checkpoint() -> str:
-    """DeepSeek-V3 as it is shipped, in FP8, of which no calibration knows times."""
+    """DeepSeek-V3 as it is shipped, in FP8, whose times are transferred from bf16."""
     return _beside(LARGE[:1], (1, *LARGE_BATCHES), dtype="checkpoint")
 
 

@@ -53,6 +53,13 @@ def transfer_words(predictions: Sequence[Prediction]) -> str:
     return "; ".join(dict.fromkeys(time.transfer.label for time in times if time.transfer))
 
 
+def told_transfer(time: StepTime | Unknown) -> str:
+    """Interval and label of a transferred time; empty of others."""
+    if isinstance(time, Unknown) or time.transfer is None or time.interval_s is None:
+        return ""
+    return f"{interval_words(time.interval_s)}, {time.transfer.label}"
+
+
 def shown(quantity: Quantity, value: Any, *, transferred: bool) -> str:  # noqa: ANN401 - see `Quantity.shown`
     """A value as its quantity is shown, with the digits of a transferred time where it is one."""
     if transferred and quantity.calibrated and isinstance(value, int | float):
