@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from costmodel import units
+from costmodel.costs.intervals import COVERAGE
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.quantity import Quantity
+from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.layers.numbers import Number
 from costmodel.questions.request import Served
 
@@ -97,3 +99,12 @@ def request_intervals(served: Served) -> dict[str, list[float]]:
         end + (latency - ttft) * share for end, share in zip(first, shares, strict=True)
     ]
     return intervals
+
+
+def interval_notes(served: Served) -> list[str]:
+    """The intervals about what requests wait for, in words; nothing without measured leaves."""
+    words = [
+        f"{REQUEST_QUANTITIES[f'{section}.predicted_s'].label} {interval_words(ends)}"
+        for section, ends in request_intervals(served).items()
+    ]
+    return [f"Intervals of {COVERAGE:.0%}: {', '.join(words)}."] * bool(words)

@@ -54,6 +54,9 @@ def test_a_transferred_number_shows_its_interval_and_label() -> None:
     assert told["Predicted throughput"] == "transferred from h200: not measured on this GPU"
     assert cards["Cost per million output tokens"].startswith("~")
     assert cards["Energy per token"] == units.NOT_KNOWN
+    said = " ".join(one.value for one in at.caption).replace("\\", "")
+    assert "Predicted times are transferred from h200" in said
+    assert "Intervals of 90%: time to first token" in said
 
 
 @pytest.mark.usefixtures("no_leaves")

@@ -1,7 +1,6 @@
 """Served requests as people read them: times, speed, energy and cost; the work; the memory."""
 
 from costmodel import units
-from costmodel.costs.intervals import COVERAGE
 from costmodel.costs.quantities.meshes import OF_REQUESTS
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
@@ -22,7 +21,7 @@ from costmodel.show.tables.notes import (
     storage_notes,
 )
 from costmodel.show.text import Table
-from costmodel.show.told_times import interval_words, request_intervals
+from costmodel.show.told_times import interval_notes
 
 NO_BOUND = "-"
 DECODE_STEPS = REQUEST_QUANTITIES["decode.steps"].label
@@ -81,23 +80,13 @@ def _answers(served: Served, found: TargetBatch | None) -> Table:
             *(f"{units.NOT_KNOWN}: {reason}." for reason in reasons(served)),
             *shipped_format_note(served.end_step),
             *routing_note(step),
-            *calibration_note(step),
-            *_interval_note(served),
+            *calibration_note(step, interval=False),
+            *interval_notes(served),
             *cache_note(step),
             *storage_notes(workload),
             *model_notes(step.model),
         ),
     )
-
-
-def _interval_note(served: Served) -> list[str]:
-    """The intervals about what requests wait for; nothing without measured leaves."""
-    intervals = request_intervals(served)
-    words = [
-        f"{REQUEST_QUANTITIES[f'{section}.predicted_s'].label} {interval_words(ends)}"
-        for section, ends in intervals.items()
-    ]
-    return [f"Intervals of {COVERAGE:.0%}: {', '.join(words)}."] * bool(words)
 
 
 def _price_note(price: float, served: Served) -> str:
