@@ -102,9 +102,10 @@ def headline(predictions: Sequence[Prediction]) -> str:
         else f"by the {BOUND}"
     )
     at = f"at batch {predictions[0].workload.batch:,}, {basis}"
-    if units.rounded(least, DIGITS) == units.rounded(following, DIGITS):
+    shown = digits(predictions)
+    if units.rounded(least, shown) == units.rounded(following, shown):
         return f"{model} and {other} take the same time {at}"
-    return f"{model} takes {_ratio(least / following)} the time of {other} {at}"
+    return f"{model} takes {_ratio(least / following, shown)} the time of {other} {at}"
 
 
 def sentence(
@@ -148,9 +149,9 @@ def _tokens(prediction: Prediction) -> int:
     return prediction.workload.batch * prediction.workload.new_tokens
 
 
-def _ratio(value: float) -> str:
+def _ratio(value: float, digits: int) -> str:
     """A ratio of two times, with the digits of a prediction."""
-    return f"{units.significant(value, DIGITS)}x"
+    return f"{units.significant(value, digits)}x"
 
 
 def digits(predictions: Sequence[Prediction]) -> int:
@@ -169,7 +170,7 @@ def _each(values: Sequence[float | None], digits: int = DIGITS) -> str:
     for index, value in enumerate(values):
         text = units.NOT_KNOWN if value is None else units.seconds(units.rounded(value, digits))
         if index and value and first:
-            text += f" ({_ratio(value / first)})"
+            text += f" ({_ratio(value / first, digits)})"
         words.append(text)
     return " / ".join(words)
 

@@ -162,7 +162,8 @@ def _card(data: JSON, name: str, further: str = "") -> Card:
     if value is None or not quantity.calibrated or "transferred_from" not in time:
         return card
     label = f"transferred from {time['transferred_from']}: not measured {time['not_measured']}"
-    note = interval_words(time["interval_s"]) if name == "time.predicted_s" else label
+    from_where = f"transferred from {time['transferred_from']}"
+    note = interval_words(time["interval_s"]) if name == "time.predicted_s" else from_where
     return replace(
         card,
         value=f"{MARK * bool(value)}{shown(quantity, value, transferred=True)}",

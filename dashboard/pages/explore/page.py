@@ -16,6 +16,7 @@ from costmodel.show.prediction_json import prediction_json
 from costmodel.show.tables.notes import cold_l2_note, shipped_format_note
 from costmodel.show.tables.prediction import prediction_tables
 from costmodel.show.text import capitalised
+from costmodel.show.told_times import transfer_words
 from dashboard.app.address import linked, number, one_of, switch, whole
 from dashboard.app.measured_points import measured_step
 from dashboard.app.own_model import model_text
@@ -198,6 +199,8 @@ measured = measured_step(selection.model, selection.workload, selection.hardware
 seen = measured.get("time.predicted_s")
 st.title(plain(data.answer(prediction, None if seen is None else seen.value)))
 st.text(data.question(prediction))
+if words := transfer_words([prediction]):
+    st.caption(plain(f"Predicted times are {words}."))
 for reason in data.reasons(numbers):
     st.caption(plain(f"Not predicted: {reason}."))
 cards(beside(data.cards(numbers), numbers, measured))
