@@ -1,0 +1,122 @@
+"""A visitor of the dashboard without a browser: a session over Streamlit's websocket.
+
+It says over the wire what a tab says: the address, the states of the controls that were set, and
+which large elements it keeps. It takes in all that a run sends, and draws nothing. So one machine
+has room for as many visitors as the server is meant to serve.
+"""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+from google.protobuf.message import Message
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.Element_pb2 import Element
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.NumberInput_pb2 import NumberInput
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.asyncio.client import ClientConnection, connect
+
+Place = tuple[int, ...]  # of an element in the page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What one run sent.
+
+    Attributes:
+        took_s: Seconds from the message that asks for the run to the end of the run.
+        sent_bytes: What came over the wire.
+        elements: What the page consists of.
+    """
+
+    took_s: float
+    sent_bytes: int
+    elements: Mapping[Place, Element]
+
+    def all(self, kind: str) -> list[Message]:
+        """The elements of a kind, from the top: `heading`, `text`, `exception`, `number_input`."""
+        return [
+            getattr(element, kind)
+            for _, element in sorted(self.elements.items())
+            if element.WhichOneof("type") == kind
+        ]
+
+
+@dataclass(slots=True)
+class Visitor:
+    """One session. Controls are named by their keys in the address."""
+
+    socket: ClientConnection
+    _query: dict[str, str] = field(default_factory=dict)
+    _states: dict[str, WidgetState] = field(default_factory=dict)
+    _controls: dict[str, Message] = field(default_factory=dict)  # that the page has
+    _kept: dict[str, ForwardMsg] = field(default_factory=dict)  # large elements of the last run
+    _page: str = ""  # hash of the page's script
+
+    async def run(self) -> Page:
+        """Ask for a run and take in what it sends; the first opens the page."""
+        asked = BackMsg()
+        state = asked.rerun_script
+        state.query_string = urlencode(self._query)
+        state.page_script_hash = self._page
+        state.widget_states.widgets.extend(self._states.values())
+        state.cached_message_hashes.extend(self._kept)
+        start, sent_bytes = time.perf_counter(), 0
+        await self.socket.send(asked.SerializeToString())
+        elements: dict[Place, Element] = {}
+        kept: dict[str, ForwardMsg] = {}
+        begun = False
+        while True:
+            frame = await self.socket.recv(decode=False)
+            sent_bytes += len(frame)
+            message = ForwardMsg.FromString(frame)
+            place = tuple(message.metadata.delta_path)
+            if message.WhichOneof("type") == "ref_hash":
+                message = self._kept[message.ref_hash]
+                kept[message.hash] = message
+            elif message.metadata.cacheable:
+                kept[message.hash] = message
+            match message.WhichOneof("type"):
+                case "new_session":
+                    begun, self._page = True, message.new_session.page_script_hash
+                case "delta" if message.delta.WhichOneof("type") == "new_element":
+                    elements[place] = message.delta.new_element
+                case "script_finished" if begun:
+                    break
+        self._kept = kept
+        self._controls = {
+            key: control
+            for element in elements.values()
+            if (kind := element.WhichOneof("type"))
+            and (key := getattr(control := getattr(element, kind), "query_param_key", ""))
+        }
+        took_s = time.perf_counter() - start
+        return Page(took_s=took_s, sent_bytes=sent_bytes, elements=elements)
+
+    async def set(self, key: str, value: str) -> Page:
+        """Write into a field of numbers, or take an option of a list or of a row of buttons."""
+        control = self._controls[key]
+        state = WidgetState(id=control.id)
+        if isinstance(control, NumberInput):
+            if control.data_type == NumberInput.INT:
+                state.int_value = int(value)
+            else:
+                state.double_value = float(value)
+        elif hasattr(control, "click_mode"):
+            state.string_array_value.data.append(value)
+        else:
+            state.string_value = value
+        self._states[control.id] = state
+        self._query[key] = value
+        return await self.run()
+
+
+@asynccontextmanager
+async def visiting(url: str) -> AsyncIterator[Visitor]:
+    """A session of its own that has not opened a page; it leaves as a closed tab does."""
+    stream = f"{url.replace('http', 'ws', 1)}/_stcore/stream"
+    async with connect(stream, subprotocols=["streamlit"], max_size=None, origin=url) as socket:
+        yield Visitor(socket)
