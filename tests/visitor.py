@@ -56,10 +56,16 @@ class Visitor:
     _kept: dict[str, ForwardMsg] = field(default_factory=dict)  # large elements of the last run
     _page: str = ""  # hash of the page's script
 
-    async def run(self) -> Page:
-        """Ask for a run and take in what it sends; the first opens the page."""
+    async def open(self, page: str = "", **query: str) -> Page:
+        """Open a page by its name, with an address; the first page is Explore."""
+        self._query = query
+        return await self._run("" if page == "explore" else page)
+
+    async def _run(self, opened: str = "") -> Page:
+        """Ask for a run and take in what it sends."""
         asked = BackMsg()
         state = asked.rerun_script
+        state.page_name = opened
         state.query_string = urlencode(self._query)
         state.page_script_hash = self._page
         state.widget_states.widgets.extend(self._states.values())
@@ -111,7 +117,7 @@ class Visitor:
             state.string_value = value
         self._states[control.id] = state
         self._query[key] = value
-        return await self.run()
+        return await self._run()
 
 
 @asynccontextmanager
