@@ -87,7 +87,9 @@ class Visitor:
                 kept[message.hash] = message
             match message.WhichOneof("type"):
                 case "new_session":
-                    begun, self._page = True, message.new_session.page_script_hash
+                    begun = True
+                case "navigation":
+                    self._page = message.navigation.page_script_hash
                 case "delta" if message.delta.WhichOneof("type") == "new_element":
                     elements[place] = message.delta.new_element
                 case "script_finished" if begun:
