@@ -1,7 +1,6 @@
 """`sparsecost dashboard`: the app in a browser, on this machine alone unless told otherwise."""
 
 import errno
-import gc
 import ipaddress
 import socket
 import sys
@@ -99,9 +98,6 @@ def warm() -> None:
     """Import and read what the first page needs, and draw a figure, so that nobody waits for it.
 
     Once in a process: `streamlit run app.py` comes here at every redraw.
-
-    Streamlit collects garbage after every redraw. What stands by now is none, and is exempted:
-    looking through it takes a tenth of a second each time.
     """
     from costmodel.costs.calibrations import calibrated
     from costmodel.costs.predict import predict
@@ -109,6 +105,7 @@ def warm() -> None:
     from costmodel.inputs.hardware import load_hardware
     from costmodel.inputs.workload import Workload
     from costmodel.show.prediction_json import prediction_json
+    from dashboard.app.garbage import exempt
     from dashboard.app.recordings import matching
     from dashboard.app.shell import DEFAULT_GPU, DEFAULT_MODEL
     from dashboard.pages.explore import charts, explained, own_form, served
@@ -120,8 +117,7 @@ def warm() -> None:
         model, Workload(), load_hardware(DEFAULT_GPU), calibrated(DEFAULT_GPU, None)
     )
     charts.breakdown(prediction_json(prediction), next(iter(charts.MEASURES)))
-    gc.collect()
-    gc.freeze()
+    exempt("start")
 
 
 def is_local(address: str) -> bool:
