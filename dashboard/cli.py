@@ -1,6 +1,7 @@
 """`sparsecost dashboard`: the app in a browser, on this machine alone unless told otherwise."""
 
 import errno
+import gc
 import ipaddress
 import socket
 import sys
@@ -22,6 +23,7 @@ OPTIONS = (  # a .streamlit folder is not installed with a package, so what matt
     "--server.showEmailPrompt=false",  # on a fresh machine it would wait for an answer
     f"--server.maxUploadSize={MAX_UPLOAD_MB}",
     "--client.toolbarMode=viewer",
+    "--runner.postScriptGC=false",  # it looks through all that is kept; Python collects by itself
     "--global.disableWidgetStateDuplicationWarning=true",  # the page Explore sets the model
     '--theme.headingFontSizes=["1.5rem", "1.3rem", "1.15rem"]',  # a title is a sentence
     "--theme.metricValueFontSize=1.6rem",
@@ -98,6 +100,8 @@ def warm() -> None:
     """Import and read what the first page needs, and draw a figure, so that nobody waits for it.
 
     Once in a process: `streamlit run app.py` comes here at every redraw.
+
+    What stands by now is no garbage, and is exempted: to look through it takes a tenth of a second.
     """
     from costmodel.costs.calibrations import calibrated
     from costmodel.costs.predict import predict
@@ -105,7 +109,6 @@ def warm() -> None:
     from costmodel.inputs.hardware import load_hardware
     from costmodel.inputs.workload import Workload
     from costmodel.show.prediction_json import prediction_json
-    from dashboard.app.garbage import exempt
     from dashboard.app.recordings import matching
     from dashboard.app.shell import DEFAULT_GPU, DEFAULT_MODEL
     from dashboard.pages.explore import charts, explained, own_form, served
@@ -117,7 +120,8 @@ def warm() -> None:
         model, Workload(), load_hardware(DEFAULT_GPU), calibrated(DEFAULT_GPU, None)
     )
     charts.breakdown(prediction_json(prediction), next(iter(charts.MEASURES)))
-    exempt("start")
+    gc.collect()
+    gc.freeze()
 
 
 def is_local(address: str) -> bool:

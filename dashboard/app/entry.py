@@ -5,7 +5,6 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.app.address import finished, opened
-from dashboard.app.garbage import exempt
 from dashboard.app.masthead import masthead
 from dashboard.app.outside import ask_nobody
 from dashboard.app.shell import sidebar
@@ -61,7 +60,6 @@ def main() -> None:
     sidebar()
     page.run()
     finished()
-    exempt(page.url_path)
 
 
 if __name__ == "__main__":
