@@ -102,14 +102,18 @@ def _model_or_none(model: str, own: str) -> ModelConfig | None:
     if model not in {OWN, *model_names()}:
         return None
     try:
-        return _model(model, own if model == OWN else "")
+        return kept_model(model, own if model == OWN else "")
     except InputError:
         return None
 
 
 @lru_cache(maxsize=KEPT)
-def _model(model: str, own: str) -> ModelConfig:
-    """The model of a preset's name, or that of the user's own text."""
+def kept_model(model: str, own: str = "") -> ModelConfig:
+    """The model of a preset's name, or that of the user's own text; the same one each time.
+
+    Raises:
+        InputError: The text is no valid model, or the name no preset.
+    """
     return read_model(own) if model == OWN else load_model(model)
 
 
@@ -134,7 +138,7 @@ def selected(chosen: Chosen) -> Selection:
         ("gpu", chosen.hardware, (OWN, *hardware_names())),
     ):  # names only: what comes from outside must not become a path
         parse_choice(value, field=name, options=known)
-    model = _model(chosen.model, chosen.own if chosen.model == OWN else "")
+    model = kept_model(chosen.model, chosen.own if chosen.model == OWN else "")
     workload = parse_workload(
         phase=chosen.phase,
         batch=chosen.batch,
