@@ -9,15 +9,16 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlencode
 
-from google.protobuf.message import Message
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.Element_pb2 import Element
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.NumberInput_pb2 import NumberInput
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 Place = tuple[int, ...]  # of an element in the page
 
@@ -28,15 +29,13 @@ class Page:
 
     Attributes:
         took_s: Seconds from the message that asks for the run to the end of the run.
-        sent_bytes: What came over the wire.
         elements: What the page consists of.
     """
 
     took_s: float
-    sent_bytes: int
     elements: Mapping[Place, Element]
 
-    def all(self, kind: str) -> list[Message]:
+    def all(self, kind: str) -> list[Any]:
         """The elements of a kind, from the top: `heading`, `text`, `exception`, `number_input`."""
         return [
             getattr(element, kind)
@@ -52,7 +51,7 @@ class Visitor:
     socket: ClientConnection
     _query: dict[str, str] = field(default_factory=dict)
     _states: dict[str, WidgetState] = field(default_factory=dict)
-    _controls: dict[str, Message] = field(default_factory=dict)  # that the page has
+    _controls: dict[str, Any] = field(default_factory=dict)  # the page's, messages of Streamlit's
     _kept: dict[str, ForwardMsg] = field(default_factory=dict)  # large elements of the last run
     _page: str = ""  # hash of the page's script
 
@@ -70,15 +69,13 @@ class Visitor:
         state.page_script_hash = self._page
         state.widget_states.widgets.extend(self._states.values())
         state.cached_message_hashes.extend(self._kept)
-        start, sent_bytes = time.perf_counter(), 0
+        start = time.perf_counter()
         await self.socket.send(asked.SerializeToString())
         elements: dict[Place, Element] = {}
         kept: dict[str, ForwardMsg] = {}
         begun = False
         while True:
-            frame = await self.socket.recv(decode=False)
-            sent_bytes += len(frame)
-            message = ForwardMsg.FromString(frame)
+            message = ForwardMsg.FromString(await self.socket.recv(decode=False))
             place = tuple(message.metadata.delta_path)
             if message.WhichOneof("type") == "ref_hash":
                 message = self._kept[message.ref_hash]
@@ -102,7 +99,7 @@ class Visitor:
             and (key := getattr(control := getattr(element, kind), "query_param_key", ""))
         }
         took_s = time.perf_counter() - start
-        return Page(took_s=took_s, sent_bytes=sent_bytes, elements=elements)
+        return Page(took_s=took_s, elements=elements)
 
     async def set(self, key: str, value: str) -> Page:
         """Write into a field of numbers, or take an option of a list or of a row of buttons."""
@@ -126,5 +123,7 @@ class Visitor:
 async def visiting(url: str) -> AsyncIterator[Visitor]:
     """A session of its own that has not opened a page; it leaves as a closed tab does."""
     stream = f"{url.replace('http', 'ws', 1)}/_stcore/stream"
-    async with connect(stream, subprotocols=["streamlit"], max_size=None, origin=url) as socket:
+    async with connect(
+        stream, subprotocols=[Subprotocol("streamlit")], max_size=None, origin=Origin(url)
+    ) as socket:
         yield Visitor(socket)

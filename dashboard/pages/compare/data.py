@@ -161,8 +161,8 @@ def advantages(
                 Same(models[0]),
                 replace(selection.workload, mesh=ONE_GPU, batch=1),  # of all batches
                 selection.hardware,
-                quantity.crossing,
-                selection.calibration,
+                metric=quantity.crossing,
+                calibration=selection.calibration,
             ),
             max_batch=int(min(predictions[0].memory.max_batch, predictions[i].memory.max_batch)),
             backend=selection.workload.backend,
@@ -177,6 +177,7 @@ def _intervals(
     reference: Same,
     workload: Workload,
     hardware: Hardware,
+    *,
     metric: Metric,
     calibration: Curves | Unknown,
 ) -> tuple[tuple[int, int | None], ...]:
