@@ -5,13 +5,18 @@ Numbers are those of `costmodel.questions.sweep` and `costmodel.questions.compar
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import isclose, lcm
 
 from costmodel import units
+from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
+from costmodel.costs.mesh.kept import Same
 from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
 from costmodel.layers.mesh import ONE_GPU, Mesh
 from costmodel.questions.compare import Advantage, advantage
 from costmodel.questions.crossings import Metric
@@ -21,7 +26,7 @@ from costmodel.show.axis import Axis
 from costmodel.show.text import capitalised
 from costmodel.show.told_times import DIGITS, MARK, transfer_words
 from dashboard.app.measured_points import Along
-from dashboard.app.selection import Selection
+from dashboard.app.selection import KEPT, Selection
 from dashboard.app.widgets import Card, plain
 
 BATCHES = tuple(sorted({round(2 ** (i / 4)) for i in range(49)}))  # 1 to 4096
@@ -60,12 +65,19 @@ COMPARED = {  # by the names of the choices, which addresses keep
 
 
 def over(models: Sequence[ModelConfig], selection: Selection, axis: Along) -> list[Grid]:
+    """`_over`, kept: a control of the page does not change it."""
+    return [*_over(tuple(map(Same, models)), selection, axis)]
+
+
+@lru_cache(maxsize=KEPT)
+def _over(same: tuple[Same, ...], selection: Selection, axis: Along) -> list[Grid]:
     """Each model swept over `axis`; the sidebar's batch or context is among the points.
 
     On several GPUs each model keeps the mesh of the sidebar's workload, and batches are those that
     all of these meshes divide.
     """
     workload = selection.workload
+    models = [each.model for each in same]
     meshes = [_mesh(model, selection) for model in models]
     unit = lcm(*(mesh.dp * mesh.pp for mesh in meshes))
     batches: Sequence[int] = (workload.batch,)
@@ -145,12 +157,12 @@ def advantages(
             model=models[i].name,
             reference=models[0].name,
             metric=quantity.crossing,
-            intervals=advantage(
-                models[i],
-                models[0],
-                replace(selection.workload, mesh=ONE_GPU),
+            intervals=_intervals(
+                Same(models[i]),
+                Same(models[0]),
+                replace(selection.workload, mesh=ONE_GPU, batch=1),  # of all batches
                 selection.hardware,
-                quantity.crossing,
+                metric=quantity.crossing,
                 calibration=selection.calibration,
             ),
             max_batch=int(min(predictions[0].memory.max_batch, predictions[i].memory.max_batch)),
@@ -158,6 +170,22 @@ def advantages(
         )
         for i in range(1, len(models))
     ]
+
+
+@lru_cache(maxsize=KEPT)
+def _intervals(
+    model: Same,
+    reference: Same,
+    workload: Workload,
+    hardware: Hardware,
+    *,
+    metric: Metric,
+    calibration: Curves | Unknown,
+) -> tuple[tuple[int, int | None], ...]:
+    """`advantage`, kept: it is the same at every batch."""
+    return advantage(
+        model.model, reference.model, workload, hardware, metric, calibration=calibration
+    )
 
 
 def answer(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> str:
