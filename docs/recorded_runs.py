@@ -1,0 +1,79 @@
+"""The table of docs/measuring.md of what each shipped recording holds of its plan, and what lacks.
+
+A case of the plan counts unless the recording says that it does not fit the GPU.
+"""
+
+from collections.abc import Callable, Sequence
+
+from costmodel.inputs.catalog import load_model
+from costmodel.inputs.workload import Backend
+from costmodel.recordings.folders import SHIPPED
+from costmodel.recordings.quantities import RUNS, RunName
+from costmodel.recordings.recording import Recording
+from docs.markdown import markdown
+from docs.pair_measurements import BACKENDS, recording_of
+from docs.recorded import PREFIX
+from docs.wording import listed
+from profiler.session.plan import PlannedCase, standard_plan
+
+HEAD = ("model", "backend", *RUNS, "commit", "day")
+
+
+def models() -> tuple[str, ...]:
+    """The presets that ship with a recording, by either backend."""
+    stems = {path.stem.removeprefix(PREFIX) for path in SHIPPED.glob("*.json")}
+    return tuple(sorted({stem.removesuffix("-fused") for stem in stems}))
+
+
+def lacking(recording: Recording | None, plan: Sequence[PlannedCase]) -> dict[RunName, list[str]]:
+    """Labels of the planned cases that fit and were not measured, by kind of run."""
+    cases = {} if recording is None else {case.workload: case for case in recording.cases}
+    lacks: dict[RunName, list[str]] = {}
+    for planned in plan:
+        case = cases.get(planned.workload)
+        for run in planned.runs:
+            known = case is not None and (run in case.runs or "fit" in case.lacking.get(run, ""))
+            if not known:
+                lacks.setdefault(run, []).append(planned.workload.label)
+    return lacks
+
+
+def recorded_runs() -> str:
+    """A row for each model and backend: cases measured of those that fit, by kind of run."""
+    rows, lacks = [], []
+    for model in models():
+        for backend in BACKENDS:
+            recording = recording_of(model, backend)
+            plan = standard_plan(load_model(model), backend=backend)
+            lacked = lacking(recording, plan)
+            cells = [_measured(recording, run, len(lacked.get(run, ()))) for run in RUNS]
+            rows.append((model, backend, *cells, *_made_by(recording)))
+            lacks += _told(model, backend, lacked, recording)
+    told = "".join(f"- {each}\n" for each in lacks)
+    return markdown(HEAD, rows, text=2) + (f"\nNot measured, though it fits:\n\n{told}" if told else "")
+
+
+def _measured(recording: Recording | None, run: RunName, lacking_cases: int) -> str:
+    done = 0 if recording is None else sum(run in case.runs for case in recording.cases)
+    return f"{done} of {done + lacking_cases}"
+
+
+def _made_by(recording: Recording | None) -> tuple[str, str]:
+    """The commits and the days of the sessions, `-` without a recording."""
+    sessions = () if recording is None else recording.sessions
+    commits = sorted({str(session.commit)[:7] for session in sessions})
+    days = sorted({session.started[:10] for session in sessions})
+    return listed(commits) if commits else "-", listed(days) if days else "-"
+
+
+def _told(
+    model: str, backend: Backend, lacks: dict[RunName, list[str]], recording: Recording | None
+) -> list[str]:
+    if recording is None:
+        return [f"{model}, `{backend}`: everything."]
+    return [
+        f"{model}, `{backend}`, {run}: {'; '.join(labels)}." for run, labels in lacks.items()
+    ]
+
+
+TABLES: dict[str, Callable[[], str]] = {"recorded_runs": recorded_runs}
