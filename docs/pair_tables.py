@@ -218,8 +218,14 @@ def _promise(pair: Pair) -> str:
     )
 
 
-def winners(pair: Pair, backend: Backend, workloads: Sequence[CaseWorkload]) -> str:
-    """Which model takes less time where, and how much less at most."""
+def winners(
+    pair: Pair,
+    backend: Backend,
+    workloads: Sequence[CaseWorkload],
+    *,
+    named: Callable[[str], str] = short,
+) -> str:
+    """Which model takes less time where, and how much less at most; models by `named`."""
     shares: dict[CaseWorkload, float] = {}
     lacks: dict[str, list[CaseWorkload]] = {}
     for workload in workloads:
@@ -240,7 +246,7 @@ def winners(pair: Pair, backend: Backend, workloads: Sequence[CaseWorkload]) -> 
             best, most = max(faster.items(), key=itemgetter(1))
             at = "" if len(faster) == 1 else f" at {_places([best])}"
             said.append(
-                f"{short(name)} is faster at {_places(list(faster))}, {'up to ' if at else ''}"
+                f"{named(name)} is faster at {_places(list(faster))}, {'up to ' if at else ''}"
                 f"{most:.2f} times as fast{at}"
             )
     alike = [each for each, share in shares.items() if max(share, 1 / share) <= 1 + ALIKE]

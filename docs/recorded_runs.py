@@ -6,7 +6,6 @@ A case of the plan counts unless the recording says that it does not fit the GPU
 from collections.abc import Callable, Sequence
 
 from costmodel.inputs.catalog import load_model
-from costmodel.inputs.workload import Backend
 from costmodel.recordings.folders import SHIPPED
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.recordings.recording import Recording
@@ -20,7 +19,7 @@ HEAD = ("model", "backend", *RUNS, "commit", "day")
 
 
 def models() -> tuple[str, ...]:
-    """The presets that ship with a recording, by either backend."""
+    """The presets that ship with a recording, of either backend."""
     stems = {path.stem.removeprefix(PREFIX) for path in SHIPPED.glob("*.json")}
     return tuple(sorted({stem.removesuffix("-fused") for stem in stems}))
 
@@ -44,13 +43,18 @@ def recorded_runs() -> str:
     for model in models():
         for backend in BACKENDS:
             recording = recording_of(model, backend)
-            plan = standard_plan(load_model(model), backend=backend)
+            plan = standard_plan(load_model(model), dtype="bf16", backend=backend)
             lacked = lacking(recording, plan)
             cells = [_measured(recording, run, len(lacked.get(run, ()))) for run in RUNS]
             rows.append((model, backend, *cells, *_made_by(recording)))
-            lacks += _told(model, backend, lacked, recording)
+            lacks += [
+                f"{model}, `{backend}`, {run}: {_told(recording, run, labels)}."
+                for run, labels in lacked.items()
+            ]
     told = "".join(f"- {each}\n" for each in lacks)
-    return markdown(HEAD, rows, text=2) + (f"\nNot measured, though it fits:\n\n{told}" if told else "")
+    return markdown(HEAD, rows, text=2) + (
+        f"\nNot measured, though it fits:\n\n{told}" if told else ""
+    )
 
 
 def _measured(recording: Recording | None, run: RunName, lacking_cases: int) -> str:
@@ -66,14 +70,9 @@ def _made_by(recording: Recording | None) -> tuple[str, str]:
     return listed(commits) if commits else "-", listed(days) if days else "-"
 
 
-def _told(
-    model: str, backend: Backend, lacks: dict[RunName, list[str]], recording: Recording | None
-) -> list[str]:
-    if recording is None:
-        return [f"{model}, `{backend}`: everything."]
-    return [
-        f"{model}, `{backend}`, {run}: {'; '.join(labels)}." for run, labels in lacks.items()
-    ]
+def _told(recording: Recording | None, run: RunName, labels: Sequence[str]) -> str:
+    some = recording is not None and any(run in case.runs for case in recording.cases)
+    return "; ".join(labels) if some else "all"
 
 
 TABLES: dict[str, Callable[[], str]] = {"recorded_runs": recorded_runs}

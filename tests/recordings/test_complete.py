@@ -1,64 +1,87 @@
 """The shipped recordings are the standard plan in both backends by one commit; gaps have names."""
 
+from itertools import product
+from typing import Any
+
 import pytest
 
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Backend
-from costmodel.recordings.quantities import RunName
+from costmodel.recordings.case_workload import CaseWorkload
+from costmodel.recordings.quantities import RUNS, RunName
 from docs.pair_measurements import BACKENDS
-from docs.recorded_runs import lacking, models
+from docs.recorded_runs import lacking
 from profiler.session.plan import standard_plan
-from tests.committed import AGAIN, FIRST, FOLDER, FUSED, GROUPED, recording
+from tests.committed import AGAIN, FIRST, FOLDER, FUSED, GROUPED, PRESETS, recording
 from tests.recorded_json import MEASURING, recorded, table
 
-COMMIT = "df218cf"
-MODELS = {
-    *("llama-3.1-8b", "memory-plus-227m-1.2b", "olmoe-1b-7b", "olmoe-227m-1.2b"),
-    *("ultramem-227m-1.2b", "ultramemv2-1b-7b", "ultramemv2-227m-1.2b"),
-}
+COMMIT = "df218cf3e982d1d0ebd9e648429f58da3d2a0f1b"
 LACKS: dict[str, dict[RunName, int]] = {}
-"""How many cases of the plan a file lacks by kind of run, though they fit; all others lack none."""
-
-
-def file_of(model: str, backend: Backend) -> str:
-    return f"h200-{model}{'' if backend == 'torch' else '-fused'}.json"
+"""Cases of the plan that fit and that a file lacks, by kind of run; other files lack none."""
+FILES = {
+    (model, backend): f"h200-{model}{'' if backend == 'torch' else '-fused'}.json"
+    for model, backend in product(sorted(PRESETS), BACKENDS)
+}
 
 
 def test_every_model_is_recorded_in_both_backends() -> None:
-    names = {path.name for path in (*FIRST, *FUSED)}
-    assert set(models()) == MODELS
-    assert names == {file_of(model, backend) for model in MODELS for backend in BACKENDS}
+    assert {path.name for path in (*FIRST, *FUSED)} == set(FILES.values())
+    assert all(recording(name).preset == model for (model, _), name in FILES.items())
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("model", sorted(MODELS))
-def test_all_of_the_plan_that_fits_was_measured(model: str, backend: Backend) -> None:
-    """No case is another than the plan's, and what lacks is what `LACKS` says."""
-    name = file_of(model, backend)
-    made, plan = recording(name), standard_plan(load_model(model), backend=backend)
-    assert {case.workload for case in made.cases} == {case.workload for case in plan}
+@pytest.mark.parametrize(("model", "backend"), FILES)
+def test_the_standard_plan_is_what_was_measured(model: str, backend: Backend) -> None:
+    """No other cases than the plan's; of those that fit, `LACKS` counts what is not there."""
+    made = recording(FILES[model, backend])
+    plan = standard_plan(load_model(model), dtype="bf16", backend=backend)
+    planned = {each.workload: set(each.runs) for each in plan}
+    for case in made.cases:
+        assert {*case.runs, *case.lacking} <= planned[case.workload], case.workload.label
     lacks = {run: len(labels) for run, labels in lacking(made, plan).items()}
-    assert lacks == LACKS.get(name, {})
+    assert lacks == LACKS.get(FILES[model, backend], {})
+
+
+@pytest.mark.parametrize(("model", "backend"), FILES)
+def test_the_grid_is_covered(model: str, backend: Backend) -> None:
+    """As issues 4 and 16 ask for it, whatever the plan says; batches and contexts between, too."""
+    batches = (1, 4, 16, 64, 256, 1024)
+    wanted = {work(batch, context) for batch, context in product(batches, (512, 2048, 8192))}
+    wanted |= {work(1, 0, new_tokens=tokens) for tokens in (512, 2048, 8192)}
+    wanted |= {work(batch, 2048) for batch in (3, 12, 48, 192)}
+    wanted |= {work(16, context) for context in (700, 3000, 12_000)}
+    if model == "llama-3.1-8b":
+        wanted |= {work(batch, 32768) for batch in (1, 4, 16)}
+    else:
+        wanted |= {work(b, 2048, routing=r) for b in batches for r in ("zipf:1.0", "scores")}
+    assert {case.workload for case in recording(FILES[model, backend]).cases} == wanted
+
+
+def work(batch: int, context: int, *, new_tokens: int = 1, routing: str = "uniform") -> Any:  # noqa: ANN401
+    return CaseWorkload(
+        phase="decode" if new_tokens == 1 else "prefill",
+        batch=batch,
+        context=context,
+        new_tokens=new_tokens,
+        dtype="bf16",
+        routing=routing,
+    )
 
 
 @pytest.mark.parametrize(
     "name", [str(path.relative_to(FOLDER)) for path in (*FIRST, *FUSED, *AGAIN, *GROUPED)]
 )
 def test_one_commit_made_them_all(name: str) -> None:
-    assert {str(session.commit)[:7] for session in recording(name).sessions} == {COMMIT}
+    assert {session.commit for session in recording(name).sessions} == {COMMIT}
 
 
-def test_the_page_has_the_runs_of_each_file() -> None:
-    """Counted in the files' own JSON."""
+def test_the_page_counts_the_runs_of_each_file() -> None:
+    """As the files' own JSON has them."""
     rows = [row for row in table(MEASURING, "recorded_runs") if len(row) > 1]
-    assert len(rows) == 2 * len(MODELS)
-    files = {(model, backend): file_of(model, backend) for model in MODELS for backend in BACKENDS}
+    assert [(model, backend) for model, backend, *_ in rows] == list(FILES)
     for model, backend, *cells, commit, _ in rows:
-        name = files[model, backend]
+        name = f"h200-{model}{'' if backend == 'torch' else '-fused'}.json"
         cases = recorded(name.removeprefix("h200-").removesuffix(".json"))["cases"]
-        for run, cell in zip(("time", "trace", "counters", "energy"), cells, strict=True):
-            measured, fits = map(int, cell.split(" of "))
-            assert measured == sum(run in case["runs"] for case in cases)
-            lacks = {str(kind): count for kind, count in LACKS.get(name, {}).items()}
-            assert fits == measured + lacks.get(run, 0)
-        assert commit == COMMIT
+        for run, cell in zip(RUNS, cells, strict=True):
+            done = sum(run in case["runs"] for case in cases)
+            assert cell == f"{done} of {done + LACKS.get(name, {}).get(run, 0)}"
+        assert commit == COMMIT[:7]
