@@ -22,7 +22,8 @@ from docs.pair_measurements import (
     model_of,
     short,
 )
-from docs.pair_tables import ALIKE, Cells, winners
+from docs.pair_tables import Cells
+from docs.pair_words import ALIKE, winners
 from docs.wording import listed, span
 
 ORDER = (LARGE, GROUPED_PAIR, SMALL)
@@ -97,10 +98,10 @@ def _example() -> str:
         return ""
     bound = bound_share(pair, decode(batch))
     return (
-        f"*Closed by kernels*, such as {_size(pair.memory)} with {_kv_heads(pair)} KV heads at batch"
-        f" {batch}: bytes promise {_family(pair.memory)} {bound:.2f}x, PyTorch's kernels give"
-        f" {torch:.2f}x, fused ones {fused:.2f}x. The gap is a factor of"
-        f" {bound / torch:.2f}, of which they close {fused / torch:.2f}: {share:.0%} in logarithms.\n"
+        f"*Closed by kernels*, such as {_size(pair.memory)} with {_kv_heads(pair)} KV heads at"
+        f" batch {batch}: bytes promise {_family(pair.memory)} {bound:.2f}x, PyTorch's kernels give"
+        f" {torch:.2f}x, fused ones {fused:.2f}x. The gap is a factor of {bound / torch:.2f}, of"
+        f" which fused kernels close {fused / torch:.2f}: {share:.0%} in logarithms.\n"
     ).replace("%", " %")
 
 

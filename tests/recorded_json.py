@@ -30,7 +30,8 @@ def presets() -> tuple[str, ...]:
 
 @cache
 def recorded(model: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((SHIPPED / f"h200-{model}.json").read_text())
+    folder = SHIPPED / "grouped" if "4-kv-heads" in model else SHIPPED
+    found: dict[str, Any] = json.loads((folder / f"h200-{model}.json").read_text())
     return found
 
 
