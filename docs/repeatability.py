@@ -4,6 +4,7 @@
 """
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -34,6 +35,7 @@ nothing of what another card, its temperature and its host add, so not every med
 """
 
 
+@cache
 def committed() -> list[RecordingPair]:
     """The recordings that were made twice, of the same model by the same kernels."""
     again = sorted((SHIPPED / "again").glob("*.json"))
@@ -43,16 +45,12 @@ def committed() -> list[RecordingPair]:
 def committed_table() -> str:
     """The tables of the recordings that were made twice: readings by backend, and all counts."""
     pairs = committed()
-    by_backend = {
-        backend: [pair for pair in pairs if kernels_of(pair[0]) == backend]
+    by_backend = [
+        _readings(of_backend)
         for backend in get_args(Backend)
-    }
-    parts = [
-        f"By `{backend}`: {_readings(of_backend)}"
-        for backend, of_backend in by_backend.items()
-        if of_backend
+        if (of_backend := [pair for pair in pairs if kernels_of(pair[0]) == backend])
     ]
-    return f"{chr(10).join(parts)}\n{LEGEND}{_commits(pairs)}\n{_counts(pairs)}"
+    return "\n".join([*by_backend, f"{LEGEND}{_commits(pairs)}", _counts(pairs)])
 
 
 def table(pairs: list[RecordingPair]) -> str:
@@ -65,7 +63,9 @@ def _readings(pairs: list[RecordingPair]) -> str:
     changes = [line for line in quantity_changes(pairs) if line.quantity not in ONE_READING]
     cases = {(change.model, change.case) for line in changes for change in line.changes}
     models = "; ".join(first.preset or first.model.name for first, _ in pairs)
-    return f"medians of {len(cases)} cases ({models}).\n\n{HEAD}{''.join(map(_changed, changes))}"
+    kernels = listed(sorted({kernels_of(first) for first, _ in pairs}))
+    lines = "".join(map(_changed, changes))
+    return f"Medians of {len(cases)} cases by `{kernels}` ({models}).\n\n{HEAD}{lines}"
 
 
 def _counts(pairs: list[RecordingPair]) -> str:
