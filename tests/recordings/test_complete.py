@@ -16,12 +16,24 @@ from tests.committed import AGAIN, FIRST, FOLDER, FUSED, GROUPED, PRESETS, recor
 from tests.recorded_json import MEASURING, recorded, table
 
 COMMIT = "df218cf3e982d1d0ebd9e648429f58da3d2a0f1b"
-LACKS: dict[str, dict[RunName, int]] = {}
+OLDER: dict[RunName, int] = {"time": 7, "trace": 7, "energy": 3}
+LACKS: dict[str, dict[RunName, int]] = {
+    "h200-llama-3.1-8b.json": {**OLDER, "energy": 2},
+    "h200-llama-3.1-8b-fused.json": {"counters": 17, "energy": 9},
+    "h200-memory-plus-227m-1.2b.json": OLDER,
+    "h200-ultramem-227m-1.2b.json": OLDER,
+}
 """Cases of the plan that fit and that a file lacks, by kind of run; other files lack none."""
-FILES = {
+NOT_THERE = {"h200-memory-plus-227m-1.2b-fused.json", "h200-ultramem-227m-1.2b-fused.json"}
+BY_OTHER_COMMITS = {  # the others are by `COMMIT`
+    *(name for name, lacks in LACKS.items() if "time" in lacks),
+    "again/h200-olmoe-1b-7b.json",
+}
+PLANNED = {
     (model, backend): f"h200-{model}{'' if backend == 'torch' else '-fused'}.json"
     for model, backend in product(sorted(PRESETS), BACKENDS)
 }
+FILES = {key: name for key, name in PLANNED.items() if name not in NOT_THERE}
 
 
 def test_every_model_is_recorded_in_both_backends() -> None:
@@ -53,7 +65,9 @@ def test_the_grid_is_covered(model: str, backend: Backend) -> None:
         wanted |= {work(batch, 32768) for batch in (1, 4, 16)}
     else:
         wanted |= {work(b, 2048, routing=r) for b in batches for r in ("zipf:1.0", "scores")}
-    assert {case.workload for case in recording(FILES[model, backend]).cases} == wanted
+    cases = {case.workload for case in recording(FILES[model, backend]).cases}
+    assert cases <= wanted
+    assert len(wanted) - len(cases) == LACKS.get(FILES[model, backend], {}).get("time", 0)
 
 
 def work(batch: int, context: int, *, new_tokens: int = 1, routing: str = "uniform") -> Any:  # noqa: ANN401
@@ -70,18 +84,23 @@ def work(batch: int, context: int, *, new_tokens: int = 1, routing: str = "unifo
 @pytest.mark.parametrize(
     "name", [str(path.relative_to(FOLDER)) for path in (*FIRST, *FUSED, *AGAIN, *GROUPED)]
 )
-def test_one_commit_made_them_all(name: str) -> None:
-    assert {session.commit for session in recording(name).sessions} == {COMMIT}
+def test_one_commit_made_them(name: str) -> None:
+    """All but those that are named above."""
+    by_one = {session.commit for session in recording(name).sessions} == {COMMIT}
+    assert by_one == (name not in BY_OTHER_COMMITS)
 
 
 def test_the_page_counts_the_runs_of_each_file() -> None:
     """As the files' own JSON has them."""
     rows = [row for row in table(MEASURING, "recorded_runs") if len(row) > 1]
-    assert [(model, backend) for model, backend, *_ in rows] == list(FILES)
+    assert [(model, backend) for model, backend, *_ in rows] == list(PLANNED)
     for model, backend, *cells, commit, _ in rows:
         name = f"h200-{model}{'' if backend == 'torch' else '-fused'}.json"
+        if name in NOT_THERE:
+            assert all(cell.startswith("0 of ") for cell in cells)
+            continue
         cases = recorded(name.removeprefix("h200-").removesuffix(".json"))["cases"]
         for run, cell in zip(RUNS, cells, strict=True):
             done = sum(run in case["runs"] for case in cases)
             assert cell == f"{done} of {done + LACKS.get(name, {}).get(run, 0)}"
-        assert commit == COMMIT[:7]
+        assert (commit == COMMIT[:7]) == (name not in BY_OTHER_COMMITS)
