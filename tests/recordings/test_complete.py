@@ -9,11 +9,15 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.quantities import RUNS, RunName
+from costmodel.recordings.recording import load_recording
+from costmodel.validation.machines import Gpus
+from costmodel.validation.validate import validate
 from docs.pair_measurements import BACKENDS
 from docs.recorded_runs import lacking
 from profiler.session.plan import standard_plan
 from tests.committed import AGAIN, FIRST, FOLDER, FUSED, GROUPED, PRESETS, recording
 from tests.recorded_json import MEASURING, recorded, table
+from tests.slowness import guarded
 
 COMMIT = "df218cf3e982d1d0ebd9e648429f58da3d2a0f1b"
 OLDER: dict[RunName, int] = {"time": 7, "trace": 7, "energy": 3}
@@ -104,3 +108,16 @@ def test_the_page_counts_the_runs_of_each_file() -> None:
             done = sum(run in case["runs"] for case in cases)
             assert cell == f"{done} of {done + LACKS.get(name, {}).get(run, 0)}"
         assert (commit == COMMIT[:7]) == (name not in BY_OTHER_COMMITS)
+
+
+def test_all_of_them_are_validated_at_once() -> None:
+    """Whole: read and compared, 5 s of a quiet machine's processor; `make bench` times the command.
+
+    Half a million rows, each with both sides or the reason why not; no number below its bound.
+    """
+    with guarded(5.0):
+        loaded = [(name, load_recording(FOLDER / name)) for name in sorted(FILES.values())]
+        validation = validate(loaded, Gpus())
+    assert validation.rows > 500_000
+    assert validation.violations == ()
+    assert validation.failed_checks == ()
