@@ -1,4 +1,4 @@
-"""The table of docs/measuring.md of what each shipped recording holds of its plan, and what lacks.
+"""What each shipped recording holds of its plan and lacks; how far fused kernels overlap in a step.
 
 A case of the plan counts unless the recording says that it does not fit the GPU.
 """
@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 
 from costmodel.inputs.catalog import load_model
 from costmodel.recordings.folders import SHIPPED
+from costmodel.recordings.measured import Spread
 from costmodel.recordings.quantities import RUNS, RunName
 from costmodel.recordings.recording import Recording
 from docs.markdown import markdown
 from docs.pair_measurements import BACKENDS, recording_of
 from docs.recorded import PREFIX
-from docs.wording import listed
+from docs.wording import listed, span
 from profiler.session.plan import PlannedCase, standard_plan
 
 HEAD = ("model", "backend", *RUNS, "commit", "day")
@@ -73,6 +74,26 @@ def _made_by(recording: Recording | None) -> tuple[str, str]:
 def _told(recording: Recording | None, run: RunName, labels: Sequence[str]) -> str:
     some = recording is not None and any(run in case.runs for case in recording.cases)
     return "; ".join(labels) if some else "all"
+
+
+def overlap_values() -> dict[str, str]:
+    """How long fused kernels are, over the graph of a decode step that they make up."""
+    over: dict[str, float] = {}
+    for model in models():
+        recording = recording_of(model, "fused")
+        for case in () if recording is None else recording.cases:
+            if case.workload.phase == "decode" and {"time", "trace"} <= case.runs.keys():
+                kernels, graph = (
+                    case.runs[run].step[quantity]
+                    for run, quantity in (("trace", "kernel_s"), ("time", "graph_s"))
+                )
+                assert isinstance(kernels, Spread)
+                assert isinstance(graph, Spread)
+                over[f"{model} ({case.workload.label})"] = kernels.median / graph.median
+    return {
+        "fused_kernels_over_graph": span(over.values(), ".2f"),
+        "fused_kernels_most": max(over, key=lambda case: over[case]),
+    }
 
 
 TABLES: dict[str, Callable[[], str]] = {"recorded_runs": recorded_runs}

@@ -44,6 +44,7 @@ from docs.predicted_values import predicted_values
 from docs.public_tables import TABLES as PUBLIC_TABLES
 from docs.public_tables import public_values
 from docs.recorded_runs import TABLES as RECORDED_RUNS
+from docs.recorded_runs import overlap_values
 from docs.several_gpus import TABLES as MESHES
 from docs.several_gpus import mesh_values
 from docs.tables import TABLES
@@ -67,6 +68,7 @@ def values() -> Mapping[str, str]:
         | predicted_values()
         | fused_values()
         | fused_speeds()
+        | overlap_values()
         | ngram_values()
         | public_values()
         | three_ways_values()

@@ -13,10 +13,10 @@ from costmodel.recordings.recording import load_recording
 from costmodel.validation.machines import Gpus
 from costmodel.validation.validate import validate
 from docs.pair_measurements import BACKENDS
-from docs.recorded_runs import lacking
+from docs.recorded_runs import lacking, overlap_values
 from profiler.session.plan import standard_plan
 from tests.committed import AGAIN, FIRST, FOLDER, FUSED, GROUPED, PRESETS, recording
-from tests.recorded_json import MEASURING, recorded, table
+from tests.recorded_json import MEASURING, leaf_sum, recorded, table
 from tests.slowness import guarded
 
 COMMIT = "df218cf3e982d1d0ebd9e648429f58da3d2a0f1b"
@@ -108,6 +108,30 @@ def test_the_page_counts_the_runs_of_each_file() -> None:
             done = sum(run in case["runs"] for case in cases)
             assert cell == f"{done} of {done + LACKS.get(name, {}).get(run, 0)}"
         assert (commit == COMMIT[:7]) == (name not in BY_OTHER_COMMITS)
+
+
+def test_fused_kernels_overlap_as_the_page_says() -> None:
+    """By the JSON; at worst the output projections last as long as the attention before them."""
+    ratios = {}
+    for model in sorted(PRESETS):
+        if (model, "fused") in FILES:
+            for case in recorded(f"{model}-fused")["cases"]:
+                runs = case["runs"]
+                if case["workload"]["phase"] == "decode" and runs:
+                    kernels = runs["trace"]["step"]["kernel_s"]["median"]
+                    workload = tuple(case["workload"][name] for name in ("batch", "context"))
+                    ratios[model, workload] = kernels / runs["time"]["step"]["graph_s"]["median"]
+    said = overlap_values()
+    least, most = map(float, said["fused_kernels_over_graph"].split(" to "))
+    assert (least, most) == pytest.approx((min(ratios.values()), max(ratios.values())), abs=0.005)
+    model, (batch, context) = max(ratios, key=lambda key: ratios[key])
+    assert said["fused_kernels_most"].startswith(f"{model} (decode, batch {batch}")
+    assert f"context {context:,}" in said["fused_kernels_most"]
+    core, output = (
+        leaf_sum(f"{model}-fused", "trace", "kernel_s", (leaf,), batch, context=context)
+        for leaf in (".attention.core", ".attention.output")
+    )
+    assert output == pytest.approx(core, rel=0.05)
 
 
 def test_all_of_them_are_validated_at_once() -> None:
