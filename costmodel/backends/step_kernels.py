@@ -170,10 +170,7 @@ def _spanned(
     beside = (None,)  # the blocks: in place of a layer
     at = {(layer, op.leaf): op for op in operators for layer in op.layers or beside}
     places = [None, *sorted({layer for layer, _ in at if layer is not None})]
-    leaves_there = {leaf for _, leaf in at}
     for leaves in backend.spans:
-        if not leaves_there.issuperset(leaves):
-            continue
         alike: dict[tuple[int, ...], tuple[tuple[Operator, ...], list[int]]] = {}
         for place in places:
             members = tuple(at[place, leaf] for leaf in leaves if (place, leaf) in at)
