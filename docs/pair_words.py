@@ -65,12 +65,17 @@ def _promise(pair: Pair) -> str:
     )
 
 
+def _named(name: str) -> str:
+    """The model's name without what both models of a pair have in common: `, 4 KV heads`."""
+    return short(name).partition(",")[0]
+
+
 def winners(
     pair: Pair,
     backend: Backend,
     workloads: Sequence[CaseWorkload],
     *,
-    named: Callable[[str], str] = short,
+    named: Callable[[str], str] = _named,
 ) -> str:
     """Which model takes less time where, and how much less at most; models by `named`."""
     shares: dict[CaseWorkload, float] = {}
@@ -125,7 +130,7 @@ def kernels(pair: Pair) -> str:
         )
         return f"{next(iter(lacks))}."
     spans = [
-        f"{short(name)} {span((_number(of[batch]) for batch in known), '.2f')} times"
+        f"{_named(name)} {span((_number(of[batch]) for batch in known), '.2f')} times"
         for name, of in gains.items()
     ]
     torch, fused = (
@@ -140,7 +145,7 @@ def kernels(pair: Pair) -> str:
     return (
         f"with `fused` in place of `torch`, {listed(spans)} as fast"
         f" (batch {known[0]} to {known[-1]:,});"
-        f" the time of {short(pair.moe)} over that of {short(pair.memory)} is"
+        f" the time of {_named(pair.moe)} over that of {_named(pair.memory)} is"
         f" {span(torch, '.2f')} by `torch` and {span(fused, '.2f')} by `fused`, nearer to the ratio"
         f" of their bounds at {nearer} of {len(known)} batches."
     )

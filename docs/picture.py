@@ -105,7 +105,9 @@ def dots() -> str:
     for (pair, backend), (colour, _) in TIMES.items():
         for batch, quotient in time_ratios(pair, backend).items():
             place = x(batch.bit_length() - 1), y(quotient)
-            below = 17 if backend == "torch" else -8  # the number, apart from the other backend's
+            below = (
+                17 if backend == "torch" else -8 if pair == LARGE else -23
+            )  # apart from the others
             parts.append(
                 f'<circle cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="6" fill="{colour}"/>'
                 f'<text x="{place[0] + 9:.0f}" y="{place[1] + below:.0f}" fill="{colour}">'
