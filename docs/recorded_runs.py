@@ -83,10 +83,8 @@ def overlap_values() -> dict[str, str]:
         recording = recording_of(model, "fused")
         for case in () if recording is None else recording.cases:
             if case.workload.phase == "decode" and {"time", "trace"} <= case.runs.keys():
-                kernels, graph = (
-                    case.runs[run].step[quantity]
-                    for run, quantity in (("trace", "kernel_s"), ("time", "graph_s"))
-                )
+                kernels = case.runs["trace"].step["kernel_s"]
+                graph = case.runs["time"].step["graph_s"]
                 assert isinstance(kernels, Spread)
                 assert isinstance(graph, Spread)
                 over[f"{model} ({case.workload.label})"] = kernels.median / graph.median
