@@ -2,9 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
 from statistics import quantiles
-from typing import Any
 
 import pytest
 
@@ -32,14 +30,6 @@ BATCHES = (1, 4, 16, 64, 256, 1024)
 @pytest.fixture(scope="module")
 def values() -> dict[str, str]:
     return measured_values()
-
-
-def all_runs() -> Iterator[tuple[str, str, dict[str, Any], str]]:
-    """Kind of run, preset, run, and the commit that made it in short."""
-    for model in presets():
-        for case in recorded(model)["cases"]:
-            for kind, run in case["runs"].items():
-                yield kind, model, run, recorded(model)["sessions"][run["session"]]["commit"][:7]
 
 
 def test_the_number_of_cases(values: dict[str, str]) -> None:
@@ -172,16 +162,6 @@ def test_gaps_are_what_the_kernels_leave_of_a_graph(values: dict[str, str]) -> N
 def test_the_smallest_steps_draw_twice_the_idle_power() -> None:
     energy = a_case(SMALL[1], batch=1)["energy"]["step"]
     assert 1.85 < energy["power_w"]["median"] / energy["idle_power_w"]["median"] < 2.1
-
-
-def test_runs_are_of_the_commits_that_the_page_names(values: dict[str, str]) -> None:
-    """The pairs are of one; the others' times of another, their counters and energy of a third."""
-    for kind, model, _, commit in all_runs():
-        if model in (*SMALL, *LARGE):
-            assert commit == values["commit_pairs"]
-        else:
-            of_time = kind in ("time", "trace")
-            assert commit == values["commit_time" if of_time else "commit_counters"]
 
 
 def test_profiles_that_checked_themselves(values: dict[str, str]) -> None:

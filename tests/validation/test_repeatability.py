@@ -13,11 +13,10 @@ from costmodel.validation.repeatability import (
     QuantityChanges,
     RecordingPair,
     count_agreements,
-    difference,
+    kernels_of,
     quantity_changes,
 )
-from docs.repeatability import committed_table
-from tests.committed import AGAIN, recording
+from docs.repeatability import committed, committed_table
 from tests.recording_values import case, leaf_paths, run, workload
 from tests.recording_values import recording as made_of
 from tests.validation.tiny import DENSE
@@ -138,51 +137,37 @@ def test_runs_of_other_models_weights_or_data_are_no_repeat() -> None:
 # The committed second run.
 
 
-def pairs() -> list[RecordingPair]:
-    """Of OLMoE-1B-7B: what `again` holds of UltraMemV2 is of another model."""
-    compared = [(recording(path.name), recording(f"again/{path.name}")) for path in AGAIN]
-    return [pair for pair in compared if difference(*pair) is None]
+def pairs(backend: str) -> list[RecordingPair]:
+    return [pair for pair in committed() if kernels_of(pair[0]) == backend]
 
 
-BOUNDS = {  # quantity: farthest apart, and fewest of 5 within their spread
-    "graph_s": (0.008, 3),
-    "kernel_s": (0.015, 0),
-    "hbm_read_bytes": (0.00012, 2),
-    "hbm_written_bytes": (0.12, 2),
-    "flops_tensor": (0.0, 5),
-    "energy_j": (0.026, 1),
-    "power_w": (0.033, None),
-    "instant_power_w": (0.036, None),
-    "idle_power_w": (0.01, None),
+BACKENDS = sorted({kernels_of(first) for first, _ in committed()})
+CASES = {backend: 5 * len(pairs(backend)) for backend in BACKENDS}  # batch 1 to 256 of each model
+BOUNDS = {  # by backend and quantity: farthest apart, and fewest within their spread
+    ("torch", "graph_s"): (0.008, 3),
+    ("torch", "kernel_s"): (0.015, 0),
+    ("torch", "hbm_read_bytes"): (0.00012, 2),
+    ("torch", "hbm_written_bytes"): (0.12, 2),
+    ("torch", "flops_tensor"): (0.0, 5),
+    ("torch", "energy_j"): (0.026, 1),
+    ("torch", "power_w"): (0.033, None),
+    ("torch", "instant_power_w"): (0.036, None),
+    ("torch", "idle_power_w"): (0.01, None),
 }
 
 
-def test_what_is_no_repeat_is_named() -> None:
-    """UltraMemV2 had its QK-norm over all heads in the older runs."""
-    left_out = [
-        path.name
-        for path in AGAIN
-        if difference(recording(path.name), recording(f"again/{path.name}")) == "model"
-    ]
-    assert left_out == ["h200-ultramemv2-1b-7b.json"]
-    text = committed_table()
-    assert "Left out: ultramemv2-1b-7b" in text
-    assert "`qk_norm`: head, then full" in text
-    assert "commit df218cf, the second of 5b4e8ac" in text
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_second_run_comes_close(backend: str) -> None:
+    """The two are of two commits, nine days apart: graphs within 0.8 %, reads within 0.012 %.
 
-
-def test_a_second_run_comes_close() -> None:
-    """Graphs within 0.8 %, kernels within 1.5 %, reads within 0.012 %, energy and power 3.6 %.
-
-    The two are of two commits, nine days apart. Two runs of one commit within an hour were closer:
-    graphs and kernels within 0.3 %, reads within 0.005 %, energy and power within 2.1 %. Steps that
-    the host launches are up to two fifths faster or slower.
+    Steps that the host launches are up to two fifths faster or slower.
     """
-    found = {line.quantity: line for line in quantity_changes(pairs())}
-    assert found.keys() == {*BOUNDS, "eager_s"}
-    for quantity, (farthest, fewest) in BOUNDS.items():
+    found = {line.quantity: line for line in quantity_changes(pairs(backend))}
+    bounds = {quantity: bound for (of, quantity), bound in BOUNDS.items() if of == backend}
+    assert found.keys() == {*bounds, "eager_s"}
+    for quantity, (farthest, fewest) in bounds.items():
         line = found[quantity]
-        assert len(line.changes) == 5
+        assert len(line.changes) == CASES[backend]
         assert abs(line.largest.relative) <= farthest, quantity
         assert (line.within is None) == (fewest is None), quantity
         assert (line.within or 0) >= (fewest or 0), quantity
@@ -191,9 +176,8 @@ def test_a_second_run_comes_close() -> None:
 
 def test_a_second_run_counts_the_same() -> None:
     """To the unit; but the later commit allocates up to 0.02 % more at the peak of a step."""
-    lines = {(line.quantity, line.run): line for line in count_agreements(pairs())}
+    lines = {(line.quantity, line.run): line for line in count_agreements(committed())}
     assert {quantity for quantity, _ in lines} >= {
-        "launches",
         "distinct",
         "peak_memory_bytes",
         *(name for name, each in QUANTITIES.items() if each.exact and each.only is None),
@@ -202,28 +186,30 @@ def test_a_second_run_counts_the_same() -> None:
         assert line.compared > 0
         if line.quantity != "peak_memory_bytes":
             assert line.equal == line.compared, line
-    for first, again in pairs():
+    for first, again in committed():
         chosen = {each.workload: each.runs["time"].accesses for each in first.cases if each.runs}
         assert all(each.runs["time"].accesses == chosen[each.workload] for each in again.cases)
 
 
-def test_the_table_says_what_was_measured() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_table_says_what_was_measured(backend: str) -> None:
     """Every quantity that is compared has its line, with the numbers of the comparison."""
     text = committed_table()
-    for line in quantity_changes(pairs()):
+    of_backend = text.split(f"by `{backend}` (")[1].partition("Medians of")[0]
+    for line in quantity_changes(pairs(backend)):
         if line.quantity == "idle_power_w":  # one reading in a session
             continue
-        (told,) = (each for each in text.splitlines() if each.startswith(f"| `{line.quantity}`"))
+        (told,) = (e for e in of_backend.splitlines() if e.startswith(f"| `{line.quantity}`"))
         cells = [each.strip() for each in told.strip("|").split("|")]
-        assert cells[1:3] == [line.run, "5"]
+        assert cells[1:3] == [line.run, f"{CASES[backend]}"]
         assert percent(cells[3]) == pytest.approx(line.usual, rel=0.01)
         assert percent(cells[4]) == pytest.approx(line.largest.relative, rel=0.01)
         if line.within is None:
             assert cells[5:] == ["one reading", "-"]
         else:
             assert percent(cells[5]) == pytest.approx(line.usual_spread, rel=0.01)
-            assert cells[6] == f"{line.within} of 5"
-    for count in count_agreements(pairs()):
+            assert cells[6] == f"{line.within} of {CASES[backend]}"
+    for count in count_agreements(committed()):
         equal = "all" if count.equal == count.compared else f"{count.equal:,}"
         assert f"| `{count.quantity}` | {count.run} | {count.compared:,} | {equal} |\n" in text
 
