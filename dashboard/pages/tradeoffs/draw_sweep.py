@@ -16,6 +16,7 @@ from dashboard.pages.tradeoffs import charts, data
 from dashboard.pages.tradeoffs.answer import answer
 from dashboard.pages.tradeoffs.data import Designs, SweptField
 from dashboard.pages.tradeoffs.sweep import (
+    FORMERLY,
     DESIGN_QUANTITIES,
     PREDICTED_TIME,
     TOTAL,
@@ -127,7 +128,7 @@ def _axes(fields: list[SweptField]) -> Axes:
                 label,
                 names,
                 index=names.index(usual),
-                **linked(key, one_of(names), instead=usual),
+                **linked(key, one_of(names, formerly=FORMERLY), instead=usual),
                 help=f"A number of a design, or a size that is swept: {about}.",
             )
         )
