@@ -58,7 +58,7 @@ test: setup ## everything that CI runs: also the wheel, the slow tests and those
 coverage: setup ## the fast tests again, with the lines and branches of costmodel that they do not reach
 	$(BIN)/python -m pytest --cov -n auto -m "not slow and not browser and not gpu"
 
-load: setup ## time the dashboard, press it with 20 browser tabs, and print how it held
+load: setup ## time the dashboard, press it with 30 users at once, and print how it held
 	@missed=0; \
 	$(BIN)/python -m tests.browser.targets || missed=1; \
 	$(BIN)/python -m tests.load || missed=1; \

@@ -23,6 +23,7 @@ OPTIONS = (  # a .streamlit folder is not installed with a package, so what matt
     "--server.showEmailPrompt=false",  # on a fresh machine it would wait for an answer
     f"--server.maxUploadSize={MAX_UPLOAD_MB}",
     "--client.toolbarMode=viewer",
+    "--runner.postScriptGC=false",  # it looks through all that is kept; Python collects by itself
     "--global.disableWidgetStateDuplicationWarning=true",  # the page Explore sets the model
     '--theme.headingFontSizes=["1.5rem", "1.3rem", "1.15rem"]',  # a title is a sentence
     "--theme.metricValueFontSize=1.6rem",
@@ -100,8 +101,7 @@ def warm() -> None:
 
     Once in a process: `streamlit run app.py` comes here at every redraw.
 
-    Streamlit collects garbage after every redraw. What stands by now is none, and is exempted:
-    looking through it takes a tenth of a second each time.
+    What stands by now is no garbage, and is exempted: to look through it takes a tenth of a second.
     """
     from costmodel.costs.calibrations import calibrated
     from costmodel.costs.predict import predict

@@ -25,6 +25,7 @@ from costmodel.questions.compare_mesh import exchanges_s, mesh_sentences
 from costmodel.routing.popularity import Uniform
 from costmodel.show.parallel_json import exchanges_json
 from costmodel.show.tables.columns import cell
+from costmodel.show.told_times import DIGITS, MARK
 from docs.markdown import markdown
 
 GPU = "h200"
@@ -118,7 +119,7 @@ def mesh_large() -> str:
 
 
 def mesh_checkpoint() -> str:
-    """DeepSeek-V3 as it is shipped, in FP8, of which no calibration knows times."""
+    """DeepSeek-V3 as it is shipped, in FP8, whose times are transferred from bf16."""
     return _beside(LARGE[:1], (1, *LARGE_BATCHES), dtype="checkpoint")
 
 
@@ -142,10 +143,21 @@ def _cells(step: Prediction) -> tuple[str, ...]:
         step.workload.mesh.label,
         units.capacity(fullest.total_bytes),
         units.seconds(step.floor_s),
-        DOES_NOT if isinstance(step.time, Unknown) else units.seconds(float(step.time.predicted_s)),
+        _predicted(step),
         units.seconds(spent),
         share,
     )
+
+
+def _predicted(step: Prediction) -> str:
+    """The predicted time; in two digits and marked where it is transferred."""
+    time = step.time
+    if isinstance(time, Unknown):
+        return DOES_NOT
+    seconds = float(time.predicted_s)
+    if time.transfer is None:
+        return units.seconds(seconds)
+    return f"{MARK}{units.seconds(units.rounded(seconds, DIGITS))}"
 
 
 def mesh_scaling() -> str:

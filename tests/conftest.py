@@ -20,6 +20,7 @@ others, as `make fuzz` does.
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,15 @@ def pytest_collection_finish() -> None:
         from tests.interpreter import speed_up
 
         speed_up()
+
+
+@pytest.fixture
+def no_leaves(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No leaves are shipped: nothing is transferred to a GPU or a format without measurements."""
+    from costmodel.costs import calibrations, transfer
+
+    for module in (calibrations, transfer):
+        monkeypatch.setattr(module, "shipped_leaves", lambda: None)
+    transfer._transferred.cache_clear()
+    yield
+    transfer._transferred.cache_clear()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from costmodel.costs.calibrations import NONE, calibration_names
+from costmodel.costs.calibrations import NONE, offered_names
 from costmodel.inputs.catalog import model_names
 from costmodel.inputs.hardware import hardware_names
 from costmodel.inputs.workload import Backend, MlaCache, WindowCache
@@ -23,8 +23,8 @@ def complete_hardware(incomplete: str) -> list[str]:
 
 
 def complete_calibration(incomplete: str) -> list[str]:
-    """The shipped calibrations, and `none`, whose names begin with `incomplete`."""
-    names = (*calibration_names(), NONE)
+    """The calibrations, one's own too, and `none`, whose names begin with `incomplete`."""
+    names = (*offered_names(), NONE)
     return [name for name in names if name.startswith(incomplete.lower())]
 
 
@@ -79,8 +79,8 @@ CalibrationOpt = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What predicts times: a shipped calibration, a JSON file, or none for roofline bounds"
-        " only. (Default: the GPU's own, where one is shipped.)",
+        help="What predicts times: a shipped calibration, one of your own (own/GPU), a JSON file,"
+        " or none for roofline bounds only. (Default: the GPU's; else the H200's, transferred.)",
         autocompletion=complete_calibration,
     ),
 ]

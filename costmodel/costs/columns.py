@@ -3,6 +3,7 @@
 Names are those of the registry (`costs.quantities`), joined by dots: `flops.by_kind.matmul`.
 """
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import TypeAlias
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from costmodel.costs.beyond_histogram import without_nan
 from costmodel.costs.footprint import Footprint
+from costmodel.costs.gpu_axis import joined
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.mesh.predict import Parallel
 from costmodel.costs.predict import Prediction
@@ -142,6 +144,24 @@ def predicted_columns(time: StepTime | Unknown, *, tokens: Count) -> dict[str, V
         "energy.predicted_j": energy,
         "energy.j_per_token": None if energy is None else energy / tokens,
     }
+
+
+def told_columns(times: Sequence[StepTime | Unknown]) -> dict[str, Value]:
+    """What is told of predicted times besides, for each GPU; nothing that none of them has.
+
+    The ends of the interval, seconds, and the GPU that a time is transferred from.
+    """
+    known = [time if isinstance(time, StepTime) else None for time in times]
+    columns: dict[str, Value] = {}
+    for place, name in enumerate(("time.interval_low_s", "time.interval_high_s")):
+        ends = joined(
+            [time.interval_s[place] if time and time.interval_s else None for time in known]
+        )
+        columns |= {} if ends is None else {name: ends}
+    sources = [time.transfer.source if time and time.transfer else None for time in known]
+    if any(sources):
+        columns["time.transferred_from"] = np.array(sources, dtype=object).reshape(-1, 1, 1)
+    return columns
 
 
 def step_values(prediction: Prediction) -> dict[str, Value]:

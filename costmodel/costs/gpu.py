@@ -10,6 +10,7 @@ from costmodel.costs.latency import NOT_ASKED, StepTime, Unknown, step_time
 from costmodel.costs.placement import with_far_ceilings
 from costmodel.costs.roofline import Ceilings, Peak
 from costmodel.costs.totals import Totals
+from costmodel.costs.transfer import for_step
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.operator import Operator, Step
@@ -19,7 +20,8 @@ from costmodel.layers.operator import Operator, Step
 class Gpu:
     """The datasheet of a GPU and the kernel times that were measured on it, or why there are none.
 
-    The calibration must be of this GPU; `costs.calibrations.calibrated` makes sure.
+    The calibration must be of this GPU or say that it is not (`Curves.foreign`);
+    `costs.calibrations.calibrated` makes sure.
     """
 
     hardware: Hardware
@@ -60,12 +62,13 @@ class Gpu:
         `step` is that of the workload, or a grid of its steps: times that a histogram cannot give
         are NaN there.
         """
-        if isinstance(self.calibration, Unknown):
-            return self.calibration
+        curves = for_step(self.calibration, self.hardware, workload)
+        if isinstance(curves, Unknown):
+            return curves
         if is_unknown(sums.compulsory_bytes) or is_unknown(sums.link_bytes):
             unknown = beyond(operators, workload)
             assert unknown is not None
             return unknown
         kernels = kernels_of(workload.backend, operators, step)
         ceilings = self.ceilings(workload)
-        return step_time(self.calibration, workload, operators, sums, ceilings, kernels=kernels)
+        return step_time(curves, workload, operators, sums, ceilings, kernels=kernels)

@@ -35,6 +35,26 @@ LEAST_ROWS = 1e-9  # of an expectation that is divided by
 DTYPE = "bf16"  # of all operands and caches in a calibration
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """That times were not measured here, but scaled from those of another GPU or format."""
+
+    source: str  # the GPU that was measured, as its calibration names it
+    gpu: bool  # another GPU than this one
+    formats: bool  # other formats than bf16
+    spread: float  # standard deviation of ln(time), besides that of the leaves
+
+    @property
+    def lacking(self) -> str:
+        """Where it was not measured, in words."""
+        return " and ".join(["on this GPU"] * self.gpu + ["in these formats"] * self.formats)
+
+    @property
+    def label(self) -> str:
+        """What stands beside every such time."""
+        return f"transferred from {self.source}: not measured {self.lacking}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Curves:
     """Times of one GPU's kernels by shape, in seconds without launches; shapes may hold arrays.
@@ -56,6 +76,8 @@ class Curves:
     prefills: Line  # attention of many queries: multiply-adds of the scores
     choices: dict[float, Sheet]  # top-k, by log k: width; rows
     leaves: Mapping[str, LeafTimes] = field(default_factory=dict)  # fitted, by backend
+    foreign: bool = False  # measured on another GPU: times are transferred from it
+    transfer: Transfer | None = None  # of times scaled to another GPU or format
 
     @classmethod
     def of(cls, calibration: "Calibration") -> "Curves":
@@ -115,7 +137,7 @@ class Curves:
     @property
     def link(self) -> LinkTimes | None:
         """Measured gathers of this GPU from host memory; None: there are none."""
-        return link_times(self.calibration.hardware)
+        return None if self.foreign else link_times(self.calibration.hardware)
 
     def fetch_s(self, part: Part) -> Number:
         """Seconds in which a kernel fetches a part's rows from host memory, its launch included."""

@@ -28,7 +28,7 @@ from costmodel.backends.step_kernels import Region, StepKernels
 from costmodel.costs.energy import step_energy_j
 from costmodel.costs.fetches import NO_FETCH, Fetches, fetches, unpriced
 from costmodel.costs.intervals import NORMAL
-from costmodel.costs.kernel_times import DTYPE, Curves
+from costmodel.costs.kernel_times import DTYPE, Curves, Transfer
 from costmodel.costs.leaf_times import EAGER, LeafTimes, step_spread
 from costmodel.costs.roofline import NEAR, NOTHING, Ceilings, FarBytes, far_bytes
 from costmodel.costs.totals import Totals
@@ -78,6 +78,7 @@ class StepTime:
     energy_j: Number | Unknown  # of a step that takes `predicted_s`
     fetches: Fetches = NO_FETCH  # of rows outside HBM; what is exposed is in all times above
     interval_s: tuple[Number, Number] | None = None  # of 90 %, about `predicted_s`
+    transfer: Transfer | None = None  # of times that were not measured on this GPU or format
 
 
 def not_timed(curves: Curves | Unknown, workload: Workload) -> Unknown | None:
@@ -85,6 +86,8 @@ def not_timed(curves: Curves | Unknown, workload: Workload) -> Unknown | None:
     measured = DTYPES[DTYPE]
     if isinstance(curves, Unknown):
         return curves
+    if curves.transfer is not None:
+        return None
     if workload.formats.dtypes == (measured,) and workload.kv_dtype == measured:
         return None
     return Unknown(
@@ -150,7 +153,11 @@ def step_time(
     assert launches is not None
     eager = larger(graph, launches * curves.eager_s)
     predicted = graph if workload.phase == "decode" else eager
-    energy = step_energy_j(curves, operators, sums, kernels, predicted)
+    energy: Number | Unknown | None
+    if curves.transfer is None:
+        energy = step_energy_j(curves, operators, sums, kernels, predicted)
+    else:
+        energy = Unknown(reason=f"energy was measured on {curves.transfer.source} in {DTYPE} alone")
     return StepTime(
         operators=means,
         regions=tuple(region for region in regions if len(region.region.operators) > 1),
@@ -160,7 +167,10 @@ def step_time(
         routing_s=routing,
         energy_j=Unknown(reason="the calibration measured no power") if energy is None else energy,
         fetches=fetched,
-        interval_s=None if spread is None else _interval_s(predicted, graph, spread, floor),
+        interval_s=None
+        if spread is None
+        else _interval_s(predicted, graph, spread, floor, curves.transfer),
+        transfer=curves.transfer,
     )
 
 
@@ -239,11 +249,12 @@ def leaf_regions(
 
 
 def _interval_s(
-    predicted: Number, graph: Number, spread: Number, floor: Number
+    predicted: Number, graph: Number, spread: Number, floor: Number, transfer: Transfer | None
 ) -> tuple[Number, Number]:
     """The interval of 90 % about a predicted time, at least the roofline bound.
 
-    Where the host's launches decide it, their spread stands in place of the kernels'.
+    Where the host's launches decide it, their spread stands in place of the kernels'. That of a
+    transfer comes on top.
     """
     hosted = predicted > graph
     spread = (
@@ -251,6 +262,8 @@ def _interval_s(
         if isinstance(hosted, np.ndarray)
         else (EAGER if hosted else spread)
     )
+    if transfer is not None:
+        spread = (spread**2 + transfer.spread**2) ** 0.5
     factor = np.exp(NORMAL * spread)
     if not isinstance(factor, np.ndarray):
         factor = float(factor)

@@ -36,6 +36,7 @@ class LeafTimes:
     keeps: bool  # whether the backend keeps what passes between parts on the chip
     nodes: Mapping[str, Nodes] = field(default_factory=dict)
     spreads: Mapping[str, float] = field(default_factory=dict)
+    formats: Mapping[str, Parameters] = field(default_factory=dict)  # `Operator.computes_in`
 
     def parts_s(
         self, operator: Operator, launches: Sequence[Number], tokens: Number
@@ -47,7 +48,9 @@ class LeafTimes:
             launches: Kernels that begin at each of its parts.
             tokens: N of the step.
         """
-        p = self.parameters
+        p, dtype = self.parameters, operator.computes_in
+        if dtype is not None:
+            p = self.formats.get(dtype.name, p)
         seconds = [
             part_s(p, part, launches=count, tokens=tokens, keeps=self.keeps)
             for part, count in zip(operator.parts, launches, strict=True)
@@ -65,12 +68,12 @@ class LeafTimes:
         spread = self.spreads.get(operator.leaf, self.spreads[""])
         return [factor * each for each in seconds], spread * further
 
-    def scaled(self, *, bandwidth: float, flops: float) -> "LeafTimes":
-        """The same kernels on a GPU of so many times the HBM bandwidth and tensor FLOP/s.
+    def scaled(self, *, bandwidth: float, flops: float, l2: float = 1.0) -> "LeafTimes":
+        """The same kernels on a GPU of so many times the HBM bandwidth, tensor FLOP/s and L2.
 
         Launches and latencies stay.
         """
-        ratios = {"bytes_per_s": bandwidth, "flops_per_s": flops}
+        ratios = {"bytes_per_s": bandwidth, "flops_per_s": flops, "l2_bytes": l2}
         scaled = {
             name: value * ratios.get(name.rpartition(".")[2].removeprefix("hbm_"), 1.0)
             for name, value in self.parameters.items()

@@ -160,7 +160,7 @@ def _kernels(prediction: Prediction) -> Terms:
     """The time of each region that the backend's kernels do together, over its layers."""
     time, curves = _times(prediction)
     kernels, operators = prediction.kernels, prediction.costs.operators
-    if kernels.backend.name in curves.leaves:
+    if time.transfer is not None or kernels.backend.name in curves.leaves:
         times = [
             (one.region, float(one.seconds))
             for one in leaf_regions(operators, time.operators, kernels)

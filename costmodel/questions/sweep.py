@@ -22,6 +22,7 @@ from costmodel.costs.columns import (
     columns,
     parallel_columns,
     predicted_columns,
+    told_columns,
 )
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.gpu_axis import along_gpus, joined
@@ -124,6 +125,7 @@ def sweep(
         return {
             **{name: joined([columns[name] for columns in by_gpu]) for name in PREDICTED},
             "calibration": np.array(names, dtype=object).reshape(-1, 1, 1),
+            **told_columns(times),
         }
 
     def corner(batch: int, context: int) -> tuple[bool, dict[str, Value], int]:

@@ -81,7 +81,7 @@ class TargetBatch:
             f"{NAMES[name]} of at most {_words(most)}" for name, most in self.target.times.items()
         )
         by = (
-            "by predicted times"
+            f"by predicted times{_transferred(self.served)}"
             if self.basis == "predicted"
             else "by roofline bounds, so that it is an upper limit"
         )
@@ -112,6 +112,14 @@ class TargetBatch:
 
 def _words(time_s: float) -> str:
     return seconds(rounded(time_s, DIGITS))
+
+
+def _transferred(served: Served) -> str:
+    """Where predicted times were not measured, in brackets; empty where they were."""
+    time = served.prefill_step.time
+    if isinstance(time, Unknown) or time.transfer is None:
+        return ""
+    return f" ({time.transfer.label})"
 
 
 def _time(served: Served, name: str, basis: Literal["predicted", "floor"]) -> float:

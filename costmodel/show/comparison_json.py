@@ -20,6 +20,7 @@ from costmodel.show.inputs_json import (
     model_json,
     workload_json,
 )
+from costmodel.show.told_times import ROW_REASONS, told_rows
 
 SCHEMA_VERSION = 1
 
@@ -71,6 +72,11 @@ def _reasons(comparison: Comparison, rows: list[dict[str, Any]]) -> dict[str, st
     reasons: dict[str, dict[str, None]] = {}
     predictions = [one for of_batch in comparison.predictions for one in of_batch]
     for row, prediction in zip(rows, predictions, strict=True):
+        for name, reason in ROW_REASONS.items():
+            if name in row and row[name] is None:
+                time = prediction.time
+                why = time.reason if isinstance(time, Unknown) else reason
+                reasons.setdefault(f"rows.{name}", {})[why] = None
         for name in ("predicted_j", "predicted_exposed_s", "kv_room_tokens"):
             if row[name] is not None:
                 continue
@@ -107,7 +113,9 @@ def times_unknown(comparison: Comparison) -> str:
 
 def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """A flat record of each model at each batch, the models of one batch together."""
-    return [row for predictions in comparison.predictions for row in prediction_rows(predictions)]
+    rows = [row for predictions in comparison.predictions for row in prediction_rows(predictions)]
+    told = told_rows([one.time for of_batch in comparison.predictions for one in of_batch])
+    return [row | of_time for row, of_time in zip(rows, told, strict=True)]
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 import costmodel
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown, not_timed
+from costmodel.costs.transfer import for_step
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model_toml import model_table
 from costmodel.inputs.workload import Workload
@@ -33,11 +34,12 @@ def match_json(
 ) -> dict[str, Any]:
     """All of a match as plain dicts, lists, numbers and strings; `formats` are those of `lines`."""
     both = [formats.of_model(model) for model in (answer.target, answer.model)]
-    reasons = {}
+    reasons, priced = {}, [(for_step(calibration, hardware, work), work) for work in both]
     if isinstance(calibration, Unknown):
         reasons["calibration"] = calibration.reason
-    elif unknown := next(filter(None, (not_timed(calibration, work) for work in both)), None):
+    elif unknown := next(filter(None, (not_timed(*of_model) for of_model in priced)), None):
         reasons["time.predicted_s"] = unknown.reason
+    transfers = [one.transfer for one, _ in priced if isinstance(one, Curves) and one.transfer]
     return {
         "schema_version": SCHEMA_VERSION,
         "sparsecost_version": costmodel.__version__,
@@ -45,6 +47,7 @@ def match_json(
         "template": answer.template.name,
         "hardware": hardware.name,
         "calibration": calibration_json(calibration),
+        **({"transferred_from": transfers[0].source} if transfers else {}),
         "context": answer.context,
         "batch": answer.batch,
         "placement": formats.placement.label,

@@ -23,6 +23,7 @@ from costmodel.show.inputs_json import (
     workload_json,
 )
 from costmodel.show.parallel_json import parallel_json
+from costmodel.show.told_times import NO_LEAVES, transfer_json
 
 SCHEMA_VERSION = 1
 ONE_LAYER = "one layer"
@@ -35,7 +36,6 @@ TRAFFIC = frozenset(
     }
 )
 INTERVAL = ("interval_s", "interval_coverage")
-NO_LEAVES = "intervals come from measured leaves, and the calibration holds single kernels"
 NOT_SUMMED = frozenset({"batch", "context", "count"})  # numbers of a record that layers share
 
 
@@ -66,7 +66,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         place[last] = value
     document["parameters"]["by_group"] = prediction.costs.parameters.by_group
     document["hbm_bytes"] |= _read_interval(prediction)
-    document["time"] |= interval_json(prediction)
+    document["time"] |= interval_json(prediction) | transfer_json(prediction.time)
     document["energy"] |= _energy_interval(prediction)
     document["flops"]["attention_convention"] = workload.attention_flops
     if prediction.parallel is not None:
@@ -108,7 +108,8 @@ def _energy_interval(prediction: Prediction) -> dict[str, Any]:
     curves, time = prediction.calibration, prediction.time
     if isinstance(curves, Unknown) or isinstance(time, Unknown) or curves.energy is None:
         return {}
-    assert not isinstance(time.energy_j, Unknown)
+    if isinstance(time.energy_j, Unknown):
+        return {}
     interval = curves.energy.interval_j(float(time.energy_j))
     return {"interval_j": list(interval), "interval_coverage": COVERAGE}
 

@@ -8,6 +8,7 @@ from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.questions.request import Served
 from costmodel.show.request_json import numbers
+from costmodel.show.told_times import MARK, shown, transfer_words
 
 ANSWERS = (  # predicted ones, in the order of the table
     "ttft.predicted_s",
@@ -31,11 +32,14 @@ class Answer:
     quantity: Quantity  # the predicted one
     predicted: float | Unknown
     bound: float | Unknown | None
+    transferred: bool = False  # of times that were not measured on this GPU or format
 
     @property
     def predicted_words(self) -> str:
-        """The predicted value in its unit, or n/a."""
-        return shown_value(self.quantity, self.predicted)
+        """The predicted value in its unit, or n/a; marked where its time is transferred."""
+        if isinstance(self.predicted, Unknown) or not self.transferred:
+            return shown_value(self.quantity, self.predicted)
+        return f"{MARK}{shown(self.quantity, self.predicted, transferred=True)}"
 
     @property
     def bound_words(self) -> str | None:
@@ -49,6 +53,7 @@ class Answer:
 def answers(served: Served) -> dict[str, Answer]:
     """The answers by the JSON names of their predicted values."""
     values = numbers(served)
+    transferred = bool(transfer_words([served.prefill_step]))
     return {
         name: Answer(
             quantity=REQUEST_QUANTITIES[name],
@@ -56,6 +61,7 @@ def answers(served: Served) -> dict[str, Answer]:
             bound=values.get(name.replace(".predicted_", ".floor_"))
             if ".predicted_" in name
             else None,
+            transferred=transferred,
         )
         for name in ANSWERS
     }

@@ -4,12 +4,14 @@ from dataclasses import asdict
 from typing import Any
 
 from costmodel.costs.beyond_histogram import beyond, is_unknown
+from costmodel.costs.intervals import COVERAGE
 from costmodel.costs.latency import Unknown
 from costmodel.questions.request import LEFT_OUT, NO_DECODE, NO_PRICE, Estimate, Served
 from costmodel.questions.target_batch import TargetBatch
 from costmodel.show.inputs_json import workload_json
 from costmodel.show.parallel_json import NOT_MEASURED, mesh_json
 from costmodel.show.prediction_json import prediction_json
+from costmodel.show.told_times import request_intervals, transfer_json
 
 SCHEMA_VERSION = 1
 OF_STEPS = ("sparsecost_version", "model", "hardware", "calibration", "backend")
@@ -117,6 +119,10 @@ def request_json(served: Served, found: TargetBatch | None = None) -> dict[str, 
         document.setdefault(section, {})[last_name] = None if unknown else value
         if unknown:
             reasons[name] = value.reason
+    for section, interval in request_intervals(served).items():
+        document[section] |= {"interval_s": interval, "interval_coverage": COVERAGE}
+    if of_time := transfer_json(served.prefill_step.time):
+        document["time"] = of_time
     return document
 
 
@@ -157,6 +163,7 @@ def request_record(served: Served) -> dict[str, Any]:
         "model": step.model.name,
         "hardware": step.hardware.name,
         "calibration": None if isinstance(calibration, Unknown) else calibration.name,
+        **transfer_json(step.time),
         "dtype": step.workload.dtype_label,
         "kv_dtype": step.workload.kv_dtype.label,
         "routing": step.workload.routing.label,

@@ -43,7 +43,8 @@ class Gpus:
             return None
         if preset not in self._by_preset:
             self._by_preset[preset] = Gpu(
-                hardware=load_hardware(preset), calibration=calibrated(preset, self.calibration)
+                hardware=load_hardware(preset),
+                calibration=calibrated(preset, self.calibration, transfer=False),
             )
         return self._by_preset[preset]
 

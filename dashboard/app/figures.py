@@ -4,7 +4,8 @@ Predicted is solid blue, measured is hatched orange: never colour alone. The pal
 Ito's, which colour-blind readers can tell apart. Pages and reports draw the same figures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.basedatatypes import BasePlotlyType
@@ -80,19 +81,31 @@ def framed(
     for trace in figure.data:
         if trace.hovertemplate is None and trace.hoverinfo is None:
             trace.hovertemplate = _hover(trace, x_title, y_title, digits)
-    figure.update_layout(  # in one call: each takes milliseconds
-        template=STYLE,
-        colorway=list(PALETTE),
-        height=height,
-        margin={"l": 60, "r": 20, "t": 40, "b": 50},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        hoverlabel={"namelength": -1},
-        xaxis=_titled(x_title, log=x_log),
-        yaxis=_titled(y_title, log=y_log),
-    )
+    given = figure.layout.to_plotly_json()
+    own = {
+        "template": STYLE,
+        "colorway": list(PALETTE),
+        "height": height,
+        "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hoverlabel": {"namelength": -1},
+        "xaxis": _titled(x_title, log=x_log),
+        "yaxis": _titled(y_title, log=y_log),
+    }
+    figure.layout = _merged(given, own)  # at once: an update takes ten times as long
     return figure
+
+
+def _merged(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Both layouts; `own` counts where they differ, and within what both have."""
+    both = {key: (given[key], own[key]) for key in given.keys() & own.keys()}
+    return {**given, **own} | {
+        key: _merged(theirs, ours)
+        for key, (theirs, ours) in both.items()
+        if isinstance(theirs, Mapping) and isinstance(ours, Mapping)
+    }
 
 
 def _titled(title: str, *, log: bool) -> dict[str, object]:

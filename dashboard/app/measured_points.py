@@ -50,10 +50,12 @@ def recorded(model: ModelConfig) -> dict[str, Recording]:
 
 def _cases(recording: Recording, workload: Workload, axis: Along) -> Iterator[tuple[int, Case]]:
     """The cases that differ from `workload` along the axis only, each with its place there."""
+    fixed: Along = "context" if axis == "batch" else "batch"
     for case in recording.cases if workload.caches_as_run else ():
         recorded_workload = case.workload
         if (
-            recorded_workload.phase == workload.phase
+            getattr(recorded_workload, fixed) == getattr(workload, fixed)
+            and recorded_workload.phase == workload.phase
             and recorded_workload.new_tokens == workload.new_tokens
             and recorded_workload.dtype == workload.dtype_label
             and workload.kv_dtype == DTYPES[recorded_workload.dtype]
@@ -61,10 +63,7 @@ def _cases(recording: Recording, workload: Workload, axis: Along) -> Iterator[tu
             and recorded_workload.routing != "scores"
             and parse_routing(recorded_workload.routing, files=False) == workload.routing
         ):
-            if axis == "batch" and recorded_workload.context == workload.context:
-                yield recorded_workload.batch, case
-            if axis == "context" and recorded_workload.batch == workload.batch:
-                yield recorded_workload.context, case
+            yield getattr(recorded_workload, axis), case
 
 
 def measured_quantity(name: str, workload: Workload) -> tuple[RunName, str] | None:

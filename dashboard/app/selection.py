@@ -1,6 +1,7 @@
 """The sidebar's values, checked: a model, a workload, a GPU and its calibration."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.gpu import Gpu
@@ -32,12 +33,16 @@ from dashboard.app.own_model import read_model
 
 OWN = "your own"  # the entry of the lists of models and of GPUs for the user's own one
 GIB = 2**30
+KEPT = 64  # choices and models: about as many as users at once
 OWN_FILE = "your-model.toml"  # its file in the command lines that are shown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Selection:
-    """What a prediction needs: model, workload, GPU, calibration."""
+    """What a prediction needs: model, workload, GPU, calibration.
+
+    `selected` gives the same one again, so that what follows from it is kept by its identity.
+    """
 
     model_name: str  # a preset, or `OWN`
     model: ModelConfig
@@ -82,24 +87,34 @@ class Chosen:
 
 def has_storage(model: str, own: str) -> bool:
     """Whether the chosen model states how its checkpoint is stored."""
-    config = _model(model, own)
+    config = _model_or_none(model, own)
     return config is not None and config.storage is not None
 
 
 def has_tables(model: str, own: str) -> bool:
     """Whether the chosen model has memory tables."""
-    config = _model(model, own)
+    config = _model_or_none(model, own)
     return config is not None and bool(config.memory)
 
 
-def _model(model: str, own: str) -> ModelConfig | None:
+def _model_or_none(model: str, own: str) -> ModelConfig | None:
     """The chosen model; None where something is wrong with it, which `selected` tells."""
+    if model not in {OWN, *model_names()}:
+        return None
     try:
-        if model == OWN:
-            return read_model(own)
-        return load_model(model) if model in model_names() else None
+        return kept_model(model, own if model == OWN else "")
     except InputError:
         return None
+
+
+@lru_cache(maxsize=KEPT)
+def kept_model(model: str, own: str = "") -> ModelConfig:
+    """The model of a preset's name, or that of the user's own text; the same one each time.
+
+    Raises:
+        InputError: The text is no valid model, or the name no preset.
+    """
+    return read_model(own) if model == OWN else load_model(model)
 
 
 def gpu_of(name: str, own: str) -> Hardware:
@@ -111,8 +126,9 @@ def gpu_of(name: str, own: str) -> Hardware:
     return read_gpu(own) if name == OWN else load_hardware(name)
 
 
+@lru_cache(maxsize=KEPT)
 def selected(chosen: Chosen) -> Selection:
-    """The sidebar's values as a model, a workload and a GPU.
+    """The sidebar's values as a model, a workload and a GPU; the same ones for the same values.
 
     Raises:
         InputError: A value breaks a rule; the message names it.
@@ -122,7 +138,7 @@ def selected(chosen: Chosen) -> Selection:
         ("gpu", chosen.hardware, (OWN, *hardware_names())),
     ):  # names only: what comes from outside must not become a path
         parse_choice(value, field=name, options=known)
-    model = read_model(chosen.own) if chosen.model == OWN else load_model(chosen.model)
+    model = kept_model(chosen.model, chosen.own if chosen.model == OWN else "")
     workload = parse_workload(
         phase=chosen.phase,
         batch=chosen.batch,

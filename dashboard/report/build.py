@@ -29,6 +29,7 @@ from costmodel.show.inputs_json import calibration_json, common_formats, workloa
 from costmodel.show.parallel_json import exchanges_json
 from costmodel.show.prediction_json import prediction_json
 from costmodel.show.text import printable
+from costmodel.show.told_times import told_transfer
 from costmodel.validation.machines import Gpus
 from dashboard.report.document import (
     CONTENTS,
@@ -202,6 +203,7 @@ def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any
         "reasons": {name: printable(reasons[name]) for name in values if name in reasons},
         "operators": [{name: operator[name] for name in wanted} for operator in data["operators"]],
         "mesh": prediction.workload.mesh.label,
+        "transferred": told_transfer(prediction.time) or None,
         "exchanges": [
             {name: exchange[name] for name in exchanged}
             for exchange in ([] if of is None else exchanges_json(of))

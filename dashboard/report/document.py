@@ -87,6 +87,7 @@ class StepCosts:
     operators: Annotated[tuple[OperatorLine, ...], Field(min_length=1, max_length=MAX_ROWS)]
     mesh: Label = ONE_GPU.label
     exchanges: Annotated[tuple[ExchangeLine, ...], Field(max_length=MAX_ROWS)] = ()
+    transferred: Line | None = None  # interval and label of a time that was not measured
 
     def __post_init__(self) -> None:
         """Every quantity is a known one and of its own type; what is drawn is there."""

@@ -10,6 +10,7 @@ from costmodel.show.tables.columns import cell, head
 from costmodel.show.tables.mesh import NOT_MEASURED
 from costmodel.show.tables.prediction import operators_table
 from costmodel.show.text import Table
+from costmodel.show.told_times import shown
 from dashboard.report.document import Report, StepCosts
 from dashboard.report.inputs import Inputs
 from dashboard.report.quantities import EXCHANGE_FIELDS, OF_A_MESH, REPORTED
@@ -52,12 +53,15 @@ def _summary(report: Report) -> Section:
                 rows=tuple(
                     (
                         quantity.label,
-                        *(quantity.shown(step.values.get(name)) for step in steps),
+                        *(_shown(step, name) for step in steps),
                     )
                     for name, quantity in REPORTED.items()
                     if name not in OF_A_MESH or any(name in step.values for step in steps)
                 ),
-                notes=_not_known(steps),
+                notes=(
+                    *_not_known(steps),
+                    *(f"{one.model}: {one.transferred}" for one in steps if one.transferred),
+                ),
             )
         )
         tables += [_exchanges(step) for step in steps if step.exchanges]
@@ -100,7 +104,7 @@ def answers(report: Report) -> Iterator[str]:
         time = (
             f"no time is predicted, {bound}"
             if step.values.get("time.predicted_s") is None
-            else f"predicted {_shown(step, 'time.predicted_s')} a step ({bound})"
+            else f"predicted {_shown(step, 'time.predicted_s')} a step ({_told(step)}{bound})"
         )
         verdict = "fits" if step.values["memory.fits"] else "does NOT fit"
         yield (
@@ -111,8 +115,12 @@ def answers(report: Report) -> Iterator[str]:
         )
 
 
+def _told(step: StepCosts) -> str:
+    return "" if step.transferred is None else f"{step.transferred}; "
+
+
 def _shown(step: StepCosts, name: str) -> str:
-    return REPORTED[name].shown(step.values[name])
+    return shown(REPORTED[name], step.values.get(name), transferred=step.transferred is not None)
 
 
 def _operators(report: Report) -> Section:

@@ -63,9 +63,10 @@ def test_a_match_costs_both_models_in_the_formats_asked_for() -> None:
         output("match", *pair, "--dtype", "fp8", "--kv-dtype", "fp8:tensor", "--json")
     )
     assert (found["dtype"], found["kv_dtype"]) == ("fp8", "fp8:tensor")
-    assert "this is dtype=fp8" in found["reasons"]["time.predicted_s"]
+    assert found["transferred_from"] == "h200"
+    assert found["reasons"] == {}
     table = output("match", *pair, "--dtype", "fp8")
-    assert "Time and energy not predicted: calibrations are measured in bf16" in table
+    assert "transferred from h200: not measured in these formats" in table
     assert "Predicted by calibration" not in table
     assert "decode, context 2,048, fp8 (KV bf16), uniform routing" in table
     assert "dtype='checkpoint'" in refusal("match", *pair, "--dtype", "checkpoint")
@@ -80,8 +81,9 @@ def test_the_json_has_the_format_of_each_group() -> None:
     assert found["workload"]["dtype"] == "checkpoint"
     assert "quantization_config mxfp4" in found["workload"]["dtype_stored_as"]
     assert found["hardware"]["peak_used"] == "bf16"
-    assert found["time"]["predicted_s"] is None
-    assert "dtype=checkpoint" in found["reasons"]["time.predicted_s"]
+    assert found["time"]["transferred_from"] == "h200"
+    assert found["time"]["not_measured"] == "in these formats"
+    assert "in bf16 alone" in found["reasons"]["energy.predicted_j"]
 
 
 def test_a_users_file_is_costed_as_it_is_stored_unless_told_otherwise(own: str) -> None:
@@ -103,17 +105,20 @@ def test_models_of_different_formats_stand_side_by_side(own: str, tmp_path: Path
     found: dict[str, Any] = json.loads(output("compare", *both, "--batch", "1", "--json"))
     assert found["workload"]["dtype"] == "bf16 and checkpoint"
     assert [model["formats"]["lm_head"] for model in found["models"]] == ["bf16", "fp8:128x128"]
-    assert [row["predicted_s"] is None for row in found["rows"]] == [False, True]
+    assert [row["transferred_from"] for row in found["rows"]] == [None, "h200"]
+    assert "measured on this GPU" in found["reasons"]["rows.transferred_from"]
     assert {line["metric"] for line in found["advantages"]} == {
         "hbm_bytes.compulsory",
         "time.floor_s",
+        "time.predicted_s",
     }
     path = tmp_path / "sweep.csv"
     output("sweep", *both, "--batch", "1,2", "--out", str(path))
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["dtype"] for row in rows] == ["bf16", "bf16", "checkpoint", "checkpoint"]
-    assert [bool(row["time.predicted_s"]) for row in rows] == [True, True, False, False]
+    assert [bool(row["time.predicted_s"]) for row in rows] == [True] * 4
+    assert [row["time.transferred_from"] for row in rows] == ["", "", "h200", "h200"]
     assert all(row["memory.fits"] == "True" for row in rows)
 
 

@@ -48,7 +48,9 @@ def test_every_null_has_its_reason_and_every_reason_a_null(
     assert set(answer) > SECTIONS
     assert set(nulls(answer)) == set(answer["reasons"])
     assert all(reason.strip() for reason in answer["reasons"].values())
-    assert ("ttft.predicted_s" in answer["reasons"]) == (how != "file")
+    assert ("ttft.predicted_s" in answer["reasons"]) == (how == "none")
+    assert ("energy.total_j" in answer["reasons"]) == (how != "file")
+    assert ("time" in answer) == (how == "fp8")
     assert ("tpot.floor_s" in answer["reasons"]) == (length == "1")
     assert ("cost.floor_usd" in answer["reasons"]) == (not price)
     assert "queueing" in answer["left_out"]

@@ -308,12 +308,14 @@ def test_without_power_there_is_no_energy() -> None:
 @pytest.mark.parametrize(
     ("dtype", "kv_dtype"), [("fp8", "bf16"), ("bf16", "fp8"), ("fp32", "fp32"), ("fp16", "fp16")]
 )
-def test_another_format_has_no_time(dtype: str, kv_dtype: str) -> None:
+def test_without_leaves_to_transfer_another_format_has_no_time(
+    dtype: str, kv_dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("costmodel.costs.transfer.shipped_leaves", lambda: None)
     work = Workload(formats=Formats(default=DTYPES[dtype]), kv_dtype=DTYPES[kv_dtype])
-    prediction = predict(tiny_model(), work, GPU, HAND)
+    prediction = predict(tiny_model(), work, GPU, curves())
     reason = f"calibrations are measured in bf16; this is dtype={dtype}, kv_dtype={kv_dtype}"
     assert prediction.time == Unknown(reason=reason)
-    assert prediction.calibration is HAND
 
 
 def test_without_a_calibration_there_is_no_time() -> None:

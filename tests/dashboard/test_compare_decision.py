@@ -64,6 +64,7 @@ def test_the_page_opens_on_the_decision_with_predicted_and_measured_times() -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_leaves")
 def test_without_predictions_it_decides_by_bounds_and_says_so() -> None:
     at = page(gpu="b200")
     assert "by the roofline bound" in at.title[0].value
@@ -74,6 +75,20 @@ def test_without_predictions_it_decides_by_bounds_and_says_so() -> None:
 
 
 @pytest.mark.slow
+def test_transferred_times_decide_and_are_told_with_their_label_and_interval() -> None:
+    at = page(gpu="b200")
+    label = "transferred from h200: not measured on this GPU"
+    assert label in at.title[0].value.replace("\\", "")
+    text = at.markdown[0].value.replace("\\", "")
+    assert f"these are {label} (intervals of 90%: " in text
+    assert at.segmented_control(key="cmp_by").value == "predicted time"
+    assert all(card.value.startswith("~") for card in at.metric)
+    (said,) = [one.value for one in at.info if "ransferred" in one.value]
+    assert "on NVIDIA H200 by the backend torch" in said
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_leaves")
 def test_where_nothing_is_predicted_it_says_what_was_measured_and_where() -> None:
     """The backend `fused` has no calibration; its recordings are of an H200."""
     step = {"phase": "decode", "batch": 64, "context": 2048, "routing": "uniform"}

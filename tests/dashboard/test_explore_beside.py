@@ -46,6 +46,20 @@ def test_another_step_or_gpu_has_no_measured_number(other: dict[str, str]) -> No
     assert "measured" not in at.title[0].value
 
 
+def test_a_transferred_number_shows_its_interval_and_label() -> None:
+    at = page(gpu="b200", ex_price="3")
+    cards, told = {card.label: card.value for card in at.metric}, notes(at)
+    assert cards["Predicted time"].startswith("~")
+    assert " to " in told["Predicted time"]
+    assert told["Predicted throughput"] == "transferred from h200"
+    assert cards["Cost per million output tokens"].startswith("~")
+    assert cards["Energy per token"] == units.NOT_KNOWN
+    said = " ".join(one.value for one in at.caption).replace("\\", "")
+    assert said.count("Predicted times are transferred from h200: not measured on this GPU.") == 2
+    assert "Intervals of 90%: time to first token" in said
+
+
+@pytest.mark.usefixtures("no_leaves")
 def test_a_number_that_is_not_predicted_shows_its_bound_and_says_which() -> None:
     """30.82 GB... of this step over 8 TB/s: the card of the bound has the same time."""
     at = page(gpu="b200", ex_price="3")

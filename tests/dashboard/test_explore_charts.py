@@ -150,6 +150,7 @@ def test_the_ceilings_meet_at_the_ridge() -> None:
     assert layout.yaxis.title.text == "FLOP/s"
 
 
+@pytest.mark.usefixtures("no_leaves")
 def test_without_a_calibration_only_floors_are_drawn() -> None:
     data = data_of("olmoe-1b-7b", gpu="b200")
     ceiling, floors = roofline(data).data

@@ -80,8 +80,19 @@ def test_the_options_of_a_workload_reach_the_report(tmp_path: Path) -> None:
     found = report(out)
     assert found.steps[0].values["flops.total"] == data["flops"]["total"]
     assert found.steps[0].values["time.floor_s"] == data["time"]["floor_s"]
-    assert found.inputs.no_calibration == data["reasons"]["calibration"]
+    reason = "time.predicted_s"
+    assert found.steps[0].reasons[reason] == data["reasons"][reason]
     assert found.inputs.workload.kv_dtype == "bf16"
+
+
+def test_a_transferred_time_has_its_interval_and_label(tmp_path: Path) -> None:
+    out, page = tmp_path / "a.json", tmp_path / "a.md"
+    for file in (out, page):
+        output("report", OLMOE, "--dtype", "fp8", "--hardware", "b200", *QUICK, "--out", str(file))
+    (step,) = report(out).steps
+    label = "transferred from h200: not measured on this GPU and in these formats"
+    assert str(step.transferred).endswith(label)
+    assert label in page.read_text(encoding="utf-8")
 
 
 def test_a_model_and_a_recording_that_come_twice_get_numbers(tmp_path: Path) -> None:

@@ -189,6 +189,7 @@ def test_a_link_limits_predicted_time_beside_the_others() -> None:
         assert button(at) == "Limits: 2 set"
 
 
+@pytest.mark.usefixtures("no_leaves")
 def test_a_limit_that_is_not_offered_is_none_and_time_has_none_where_it_is_not_predicted() -> None:
     at = page(**EXPERTS_A_TOKEN, to_gib="7", to_ms="x")
     assert (within(at), button(at)) == ("3", "Limits: none set")
@@ -309,6 +310,13 @@ def test_a_broken_range_and_an_impossible_limit_are_told() -> None:
     assert "limits" in at.info[0].value
 
 
+def test_a_sweep_of_transferred_times_says_so() -> None:
+    at = page(model="olmoe-1b-7b", dtype="fp8", to_y="predicted time")
+    said = " ".join(one.value for one in at.info).replace("\\", "")
+    assert "transferred from h200: not measured in these formats" in said
+
+
+@pytest.mark.usefixtures("no_leaves")
 @pytest.mark.parametrize(
     ("query", "told"),
     [

@@ -192,6 +192,7 @@ def test_the_energy_of_a_calculator() -> None:
     assert energy.result == pytest.approx(min(joules, values["limit"] * values["t"]), rel=1e-12)
 
 
+@pytest.mark.usefixtures("no_leaves")
 def test_what_a_calibration_would_give_says_why_it_is_not_known() -> None:
     prediction = predicted("qwen3-30b-a3b", gpu="b200")
     for number in ("time.predicted_s", "energy.j_per_token", "routing.share_of_time"):

@@ -198,6 +198,7 @@ def test_a_kernel_over_two_components_costs_what_predict_says(
     ],
     ids=["no calibration", "another format"],
 )
+@pytest.mark.usefixtures("no_leaves")
 def test_a_time_that_is_not_known_is_left_out_with_its_reason(
     workload: Workload, calibration: Curves | Unknown, reason: str
 ) -> None:

@@ -15,8 +15,6 @@ from costmodel.costs.predict import Prediction, predict
 from costmodel.errors import InputError
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
-from costmodel.layers.dtype import DTYPES
-from costmodel.layers.formats import Formats
 from costmodel.questions.generation import MAX_EVALUATED
 from costmodel.questions.grid import Grid
 from costmodel.questions.request import Estimate, Request, Served, serve
@@ -204,7 +202,7 @@ def test_a_prefill_may_not_fit_where_the_cache_would() -> None:
 
 UNKNOWN: dict[str, tuple[Workload, Curves | Unknown]] = {
     "no calibration is applied": (Workload(), NOT_ASKED),
-    "calibrations are measured in bf16": (Workload(formats=Formats(default=DTYPES["fp8"])), HAND),
+    "the backend fused": (Workload(backend="fused"), HAND),
 }
 
 

@@ -118,16 +118,19 @@ def test_the_gpus_own_is_the_default() -> None:
     assert none["time"]["predicted_s"] is None
     assert "--calibration none" in none["reasons"]["time.predicted_s"]
     other = document("--hardware", "b200")
-    reason = "no calibration for GPU 'b200'; `sparsecost calibrate` makes one"
+    reason = "no calibration for GPU 'b200'; `sparsecost calibrate` makes one"  # nor leaves
     assert {other["reasons"][name] for name in (*PREDICTED, "calibration")} == {reason}
     message = refusal("predict", MODEL, "--hardware", "b200", "--calibration", "h200")
     assert message.startswith("calibration='h200': was measured on hardware='h200'")
 
 
-def test_another_dtype_is_null_with_the_reason(path: str) -> None:
+def test_the_time_of_another_dtype_is_transferred_and_its_energy_null(path: str) -> None:
     predicted = document("--calibration", path, "--dtype", "fp8")
-    assert predicted["time"]["predicted_s"] is None
-    assert "dtype=fp8" in predicted["reasons"]["time.predicted_s"]
+    assert predicted["time"]["transferred_from"] == "h200"
+    assert predicted["time"]["not_measured"] == "in these formats"
+    low, high = predicted["time"]["interval_s"]
+    assert low < predicted["time"]["predicted_s"] < high
+    assert predicted["energy"]["predicted_j"] is None
     assert predicted["calibration"]["name"] == "by hand"
     assert set(nulls(predicted)) == set(predicted["reasons"])
 

@@ -16,7 +16,7 @@ from costmodel.layers.mesh import Mesh
 KEPT = 256
 
 
-class _Same:
+class Same:
     """A model by its identity; it is kept as long as what is known of it."""
 
     __slots__ = ("model",)
@@ -28,7 +28,7 @@ class _Same:
         return id(self.model)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.model is self.model
+        return isinstance(other, Same) and other.model is self.model
 
 
 def kept_division(model: ModelConfig, mesh: Mesh) -> ModelConfig:
@@ -37,19 +37,19 @@ def kept_division(model: ModelConfig, mesh: Mesh) -> ModelConfig:
     Raises:
         InputError: A size does not divide, or a kind is not divided.
     """
-    return _division(_Same(model), mesh)
+    return _division(Same(model), mesh)
 
 
 def kept_parameters(model: ModelConfig) -> ParameterCounts:
     """The parameters of a model, once for each."""
-    return _parameters(_Same(model))
+    return _parameters(Same(model))
 
 
 @lru_cache(maxsize=KEPT)
-def _division(same: _Same, mesh: Mesh) -> ModelConfig:
+def _division(same: Same, mesh: Mesh) -> ModelConfig:
     return split_model(same.model, mesh)
 
 
 @lru_cache(maxsize=KEPT)
-def _parameters(same: _Same) -> ParameterCounts:
+def _parameters(same: Same) -> ParameterCounts:
     return parameter_counts(build_operators(same.model, Workload().step()))

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from costmodel.costs.mesh.load import with_copies
 from costmodel.costs.operators import build_operators
 from costmodel.costs.placement import table_operators
@@ -28,6 +30,7 @@ from costmodel.layers.numbers import Number
 from costmodel.layers.operator import QUANTITIES, Operator, Part, Step, Weight
 from costmodel.layers.touched import TableRows, Touched
 from costmodel.routing.sectors import row_sectors
+from costmodel.strict import explained
 
 Kind = TypeVar("Kind", bound=LayerKind | None)
 
@@ -39,9 +42,16 @@ def split_model(model: ModelConfig, mesh: Mesh) -> ModelConfig:
     """The model with what one GPU of the mesh has of each layer kind.
 
     Raises:
-        InputError: A size does not divide, or a kind is not divided.
+        InputError: A size does not divide, or a kind is not divided, or its part is too small.
     """
     mesh.of_tp(model.vocab_size, "vocab_size")
+    try:
+        return _split(model, mesh)
+    except ValidationError as error:  # such as an expert of which a GPU would have two columns
+        raise InputError(f"gpus={mesh.gpus}: of one GPU, {explained(error)}") from None
+
+
+def _split(model: ModelConfig, mesh: Mesh) -> ModelConfig:
     mixers = [mixer for mixer, _ in model.attention_groups]
     ffns = [ffn for ffn, _ in model.ffn_groups]
     overrides = tuple(

@@ -12,9 +12,10 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.costs.kernel_times import Curves
+from costmodel.costs.kernel_times import Curves, Transfer
 from costmodel.costs.latency import Unknown
 from costmodel.costs.roofline import NEAR, FarBytes
+from costmodel.costs.transfer import transfer_of
 from costmodel.errors import InputError
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
@@ -45,6 +46,7 @@ class Evaluated:
 
     columns: dict[Quantity, Floats]  # without time.predicted_s where it is not known
     not_predicted: str | None  # why
+    transfer: Transfer | None = None  # of predicted times that were not measured here
 
 
 def evaluate(
@@ -115,7 +117,11 @@ def evaluate(
         if workload.phase == "prefill":  # launched one by one, as `step_time` says
             predicted = larger(predicted, launches * calibration.eager_s)
         columns["time.predicted_s"] = predicted
-    return Evaluated(columns=columns, not_predicted=None if unknown is None else unknown.reason)
+    return Evaluated(
+        columns=columns,
+        not_predicted=None if unknown is None else unknown.reason,
+        transfer=transfer_of(calibration, hardware, workload),
+    )
 
 
 def _on_meshes(
@@ -153,4 +159,8 @@ def _on_meshes(
         for name in get_args(Quantity)
         if name in grids[0].columns
     }
-    return Evaluated(columns=columns, not_predicted=grids[0].reasons.get("time.predicted_s"))
+    return Evaluated(
+        columns=columns,
+        not_predicted=grids[0].reasons.get("time.predicted_s"),
+        transfer=transfer_of(calibration, hardware, workload),
+    )

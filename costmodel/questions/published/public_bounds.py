@@ -28,7 +28,7 @@ import numpy as np
 from costmodel.costs.bounded import bounded
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.gpu import Gpu
-from costmodel.costs.latency import StepTime, Unknown
+from costmodel.costs.latency import StepTime, Unknown, not_timed
 from costmodel.errors import InputError
 from costmodel.inputs.catalog import load_model, model_names
 from costmodel.inputs.hardware import ALIASES, hardware_names, load_hardware
@@ -239,7 +239,7 @@ def _bounds(model: ModelConfig, setting: Setting, points: list[Point]) -> list[R
         for values in ([p.batch for p in points], [p.context for p in points])
     )
     step = workload.step(batch=batch, context=context)
-    gpu = Gpu(hardware=hardware, calibration=calibrated(setting.gpu))
+    gpu = Gpu(hardware=hardware, calibration=calibrated(setting.gpu, transfer=False))
     ceilings = gpu.ceilings(workload)
     try:
         at_best = bounded(model, step, workload, ceilings, [hardware])
@@ -250,7 +250,9 @@ def _bounds(model: ModelConfig, setting: Setting, points: list[Point]) -> list[R
     floor = at_best.floor_s
     if setting.layout == "any layout":
         floor = floor / setting.gpus
-    time = _no_prediction(setting) or at_best.time(workload, gpu)
+    # A transferred time is no prediction to hold against a measurement.
+    refused = _no_prediction(setting) or not_timed(gpu.calibration, workload)
+    time = refused or at_best.time(workload, gpu)
     predicted_s, predicted_j, reason = _predicted(time, len(points))
     return [
         RowBound(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from costmodel import units
+from costmodel.costs.intervals import COVERAGE
 from costmodel.costs.latency import Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
@@ -22,8 +23,10 @@ from costmodel.show.tables.notes import (
     workload_words,
 )
 from costmodel.show.text import Table, capitalised
+from costmodel.show.told_times import MARK, interval_words, shown
 
 COMPULSORY = STEP_QUANTITIES["rows.compulsory_bytes"]
+PREDICTED = STEP_QUANTITIES["rows.predicted_s"]
 DOES_NOT_FIT = "*"
 RATIO = "bytes_of_first_over_this"
 COLUMNS = (
@@ -78,7 +81,8 @@ def comparison_table(comparison: Comparison) -> Table:
     records = comparison_rows(comparison)
     timed = any(not isinstance(prediction.time, Unknown) for prediction in first)
     far = [field for field in FAR_COLUMNS if any(record[field] for record in records)]
-    predicted = ("predicted_s", "predicted_j") if timed else ()
+    energies = any(record["predicted_j"] is not None for record in records)
+    predicted = ("predicted_s", *["predicted_j"] * energies) if timed else ()
     unknown = times_unknown(comparison)
     workloads = [prediction.workload for prediction in first]
     meshed = MESH_COLUMNS if comparison.is_meshed else ()
@@ -107,6 +111,7 @@ def comparison_table(comparison: Comparison) -> Table:
             *_fits(comparison),
             *_within_l2(comparison),
             *comparison.findings(),
+            *_intervals(records),
             *_meshes(comparison),
             *dict.fromkeys(note for prediction in first for note in routing_note(prediction)),
             *(
@@ -114,7 +119,11 @@ def comparison_table(comparison: Comparison) -> Table:
                 if unknown
                 else []
             ),
-            *dict.fromkeys(note for prediction in first for note in calibration_note(prediction)),
+            *dict.fromkeys(
+                note
+                for prediction in first
+                for note in calibration_note(prediction, interval=False)
+            ),
             *(
                 f"{prediction.model.name}: {note}"
                 for prediction in first
@@ -129,6 +138,12 @@ def comparison_table(comparison: Comparison) -> Table:
     )
 
 
+def _intervals(records: Sequence[dict[str, Any]]) -> list[str]:
+    """What stands in brackets beside predicted times; nothing without measured leaves."""
+    known = any(record.get("interval_low_s") is not None for record in records)
+    return [f"In brackets: the interval of {COVERAGE:.0%} about a predicted time."] * known
+
+
 def _placement_notes(predictions: Sequence[Prediction]) -> list[str]:
     """What placed tables rest on, told once, and which models have none."""
     notes = {note: one.model.name for one in predictions for note in placement_note(one)}
@@ -140,6 +155,11 @@ def _cell(record: dict[str, Any], field: str, *, is_first: bool) -> str:
         return ""
     if field in (*OFTEN_NONE, *KEPT_FAR) and not record[field]:
         return "-"
+    if field == "predicted_s" and record.get("interval_low_s") is not None:
+        ends = interval_words((record["interval_low_s"], record["interval_high_s"]))
+        transferred = record.get("transferred_from") is not None
+        mark = MARK * transferred
+        return f"{mark}{shown(PREDICTED, record[field], transferred=transferred)} ({ends})"
     return cell(f"rows.{field}", record[field])
 
 

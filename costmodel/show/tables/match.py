@@ -8,6 +8,7 @@ from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown, not_timed
 from costmodel.costs.quantities.matches import MATCH_QUANTITIES
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.costs.transfer import for_step
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.workload import Workload
 from costmodel.layers.mesh import ONE_GPU
@@ -16,7 +17,7 @@ from costmodel.questions.match_differences import Difference
 from costmodel.show.match_json import MATCHED, match_records
 from costmodel.show.tables.columns import cell
 from costmodel.show.tables.mesh import NOT_MEASURED, mesh_words
-from costmodel.show.tables.notes import predicted_by, workload_words
+from costmodel.show.tables.notes import priced_by, workload_words
 from costmodel.show.text import Table, capitalised
 
 NONE = "-"
@@ -35,7 +36,12 @@ def match_tables(
     others = [record for record in records[MATCHED:] if record["target"] or record["matched"]]
     last = {record["batch"]: index for index, record in enumerate(others)}  # of each batch
     workloads = [formats.of_model(model) for model in (answer.target, answer.model)]
-    unknown = [one for work in workloads if (one := not_timed(calibration, work))][:1]
+    priced = [for_step(calibration, hardware, work) for work in workloads]
+    unknown = [
+        one
+        for curves, work in zip(priced, workloads, strict=True)
+        if (one := not_timed(curves, work))
+    ][:1]
     backbone = answer.template if answer.keep_backbone else answer.target
     return [
         Table(
@@ -66,11 +72,7 @@ def match_tables(
                 f"ratio: {answer.model.name} over {answer.target.name}.",
                 *([] if formats.mesh == ONE_GPU else [NOT_MEASURED]),
                 *(f"Time and energy not predicted: {one.reason}." for one in unknown),
-                *(
-                    (predicted_by(calibration),)
-                    if isinstance(calibration, Curves) and not unknown
-                    else ()
-                ),
+                *(dict.fromkeys(map(priced_by, priced)) if not unknown else ()),
             ),
         ),
     ]

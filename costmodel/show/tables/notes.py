@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from costmodel import units
 from costmodel.costs.intervals import COVERAGE
-from costmodel.costs.kernel_times import Curves
+from costmodel.costs.kernel_times import Curves, Transfer
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
@@ -14,6 +14,7 @@ from costmodel.inputs.workload import CHECKPOINT, MAX_CONTEXT, Workload
 from costmodel.questions.request import Request
 from costmodel.routing.by_population import ngram_law_of, routing_of
 from costmodel.routing.popularity import UNIFORM_OVERSTATES, Uniform
+from costmodel.show.told_times import interval_words
 
 MOVES_NOTHING = "The model has no memory table: the placement moves nothing."
 
@@ -129,17 +130,18 @@ def placement_note(prediction: Prediction) -> tuple[str, ...]:
     return (f"{bound} Fetches are timed by gathers measured on one card ({measured}).",)
 
 
-def calibration_note(prediction: Prediction) -> tuple[str, ...]:
-    """By which calibration a time was predicted, in one line; nothing where none was."""
+def calibration_note(prediction: Prediction, *, interval: bool = True) -> tuple[str, ...]:
+    """By which calibration a time was predicted, and its interval; nothing where none was."""
     curves = prediction.calibration
     if isinstance(curves, Unknown) or isinstance(prediction.time, Unknown):
         return ()
     recurrent = any(
         part.kind == "recurrence" for op in prediction.costs.operators for part in op.parts
     )
+    transfer = prediction.time.transfer
     return (
-        predicted_by(curves),
-        *interval_note(prediction.time),
+        predicted_by(curves) if transfer is None else transferred_by(transfer),
+        *(interval_note(prediction.time) if interval else ()),
         *((TRANSFERRED,) if recurrent else ()),
     )
 
@@ -148,15 +150,31 @@ def interval_note(time: StepTime) -> tuple[str, ...]:
     """The interval about the predicted time, in two digits; nothing where there is none."""
     if time.interval_s is None:
         return ()
-    low, high = (units.seconds(units.rounded(float(end), DIGITS)) for end in time.interval_s)
+    rests = "errors on leaves that a fit had not seen"
+    if time.transfer is not None:
+        rests += ", and by how far one engine's share of the bound differs between GPUs and formats"
     note = (
-        f"The step takes {low} to {high}. Such an interval is meant to hold {COVERAGE:.0%} of the"
-        " time, by errors on leaves that a fit had not seen; on whole models that is not measured."
+        f"The step takes {interval_words(time.interval_s)}. Such an interval is meant to hold"
+        f" {COVERAGE:.0%} of the time, by {rests}; on whole models that is not measured."
     )
     return (note,)
 
 
-DIGITS = 2  # of an interval's ends
+def priced_by(curves: Curves | Unknown) -> str:
+    """By which calibration times are predicted, or from which they are transferred."""
+    if isinstance(curves, Unknown):
+        return curves.reason
+    return predicted_by(curves) if curves.transfer is None else transferred_by(curves.transfer)
+
+
+def transferred_by(transfer: Transfer) -> str:
+    """That a time was not measured here, and how it came about."""
+    return (
+        f"Predicted times are {transfer.label}; scaled by datasheets, see docs/accuracy.md"
+        " (Other GPUs and formats)."
+    )
+
+
 TRANSFERRED = (
     "No calibration has measured a recurrence: its time is transferred from elementwise kernels"
     " that move as many bytes, and is no more than an estimate."

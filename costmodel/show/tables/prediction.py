@@ -27,6 +27,7 @@ from costmodel.show.tables.notes import (
     workload_words,
 )
 from costmodel.show.text import Table, capitalised
+from costmodel.show.told_times import shown, transfer_words
 
 OPERATOR_COLUMNS = ("flops", "compulsory_bytes", "launches", "floor_s")
 PART_COLUMNS = ("flops", "compares", "bytes", "activation_bytes", "intermediate_bytes")
@@ -58,20 +59,24 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
 
 def _summary(prediction: Prediction, title: str) -> Table:
     """Every number of the step, section by section; what is zero or not known is named below."""
-    values = step_values(prediction)
+    values, transferred = step_values(prediction), bool(transfer_words([prediction]))
     rows: list[tuple[str, str, str]] = []
     ends = set()
     zeros: list[str] = []
     moved = prediction.workload.placement.moves
     for section in STEP_SECTIONS:
         told = [q for q in section if moved or q.name not in FAR_NAMES]
-        shown = [quantity for quantity in told if not _is_empty(quantity, values[quantity.name])]
+        filled = [quantity for quantity in told if not _is_empty(quantity, values[quantity.name])]
         rows += [
-            (quantity.label, cell(quantity.name, values[quantity.name]), quantity.counts)
-            for quantity in shown
+            (
+                quantity.label,
+                shown(quantity, values[quantity.name], transferred=transferred),
+                quantity.counts,
+            )
+            for quantity in filled
             if values[quantity.name] is not None
         ]
-        zeros += [quantity.label for quantity in told if quantity not in shown]
+        zeros += [quantity.label for quantity in told if quantity not in filled]
         ends.add(len(rows) - 1)
     labels: dict[str, list[str]] = {}
     for name, reason in unknown_reasons(prediction, values).items():

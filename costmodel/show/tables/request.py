@@ -21,6 +21,7 @@ from costmodel.show.tables.notes import (
     storage_notes,
 )
 from costmodel.show.text import Table
+from costmodel.show.told_times import interval_notes
 
 NO_BOUND = "-"
 DECODE_STEPS = REQUEST_QUANTITIES["decode.steps"].label
@@ -79,7 +80,8 @@ def _answers(served: Served, found: TargetBatch | None) -> Table:
             *(f"{units.NOT_KNOWN}: {reason}." for reason in reasons(served)),
             *shipped_format_note(served.end_step),
             *routing_note(step),
-            *calibration_note(step),
+            *calibration_note(step, interval=False),
+            *interval_notes(served),
             *cache_note(step),
             *storage_notes(workload),
             *model_notes(step.model),

@@ -1,7 +1,8 @@
 """Sweeps as people read them: the first rows."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from costmodel import units
 from costmodel.costs.kernel_times import Curves
@@ -9,10 +10,12 @@ from costmodel.costs.latency import Unknown
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.grid import SET, Grid
 from costmodel.routing.popularity import UNIFORM_OVERSTATES
-from costmodel.show.tables.columns import cell, head
+from costmodel.show.tables.columns import head
 from costmodel.show.tables.notes import formats_words, predicted_by
 from costmodel.show.text import Table
+from costmodel.show.told_times import MARK, TRANSFERRED, shown
 
+TRANSFERRED_FROM = "time.transferred_from"
 COLUMNS = ("flops.total", "hbm_bytes.compulsory", "kv_cache.read_bytes", "time.floor_s")
 
 
@@ -36,7 +39,7 @@ def sweep_table(
             f"{record['batch']:,}",
             f"{record['context']:,}",
             *(f"{record[name]:,}" for name in settings),
-            *(cell(name, record[name]) for name in names),
+            *(_cell(name, record) for name in names),
         )
         for record in itertools.islice(records, max_rows)
     ]
@@ -44,8 +47,12 @@ def sweep_table(
     notes = [f"{hidden:,} more rows: --out FILE.csv, .json or .parquet."] if hidden else []
     notes += dict.fromkeys(note for grid in grids for note in _routing_note(grid))
     if timed:
-        used = [curves for curves in calibrations if isinstance(curves, Curves)]
-        notes += dict.fromkeys(predicted_by(curves) for curves in used)
+        notes += dict.fromkeys(
+            predicted_by(curves)
+            for place, curves in enumerate(calibrations)
+            if isinstance(curves, Curves) and any(_measured(grid, place) for grid in grids)
+        )
+        notes += [TRANSFERRED] * any(TRANSFERRED_FROM in grid.columns for grid in grids)
     notes += dict.fromkeys(note for grid in grids for note in _unknown_notes(grid))
     what = "point" if settings else "workload"
     return Table(
@@ -61,6 +68,19 @@ def sweep_table(
         keys=5 + len(meshed) + len(settings),
         notes=tuple(notes),
     )
+
+
+def _measured(grid: Grid, place: int) -> bool:
+    """Whether the times of the GPU at this place are not transferred."""
+    sources = grid.column(TRANSFERRED_FROM)
+    return sources is None or sources[0, place, 0, 0] is None
+
+
+def _cell(name: str, record: Mapping[str, Any]) -> str:
+    """A number; a transferred time with its digits and its mark."""
+    transferred = bool(record.get(TRANSFERRED_FROM)) and STEP_QUANTITIES[name].calibrated
+    text = shown(STEP_QUANTITIES[name], record[name], transferred=transferred)
+    return f"{MARK}{text}" if transferred else text
 
 
 def _unknown_notes(grid: Grid) -> list[str]:

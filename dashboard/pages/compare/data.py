@@ -5,13 +5,18 @@ Numbers are those of `costmodel.questions.sweep` and `costmodel.questions.compar
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import isclose, lcm
 
 from costmodel import units
+from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
+from costmodel.costs.mesh.kept import Same
 from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.quantities.step import STEP_QUANTITIES
+from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
+from costmodel.inputs.workload import Workload
 from costmodel.layers.mesh import ONE_GPU, Mesh
 from costmodel.questions.compare import Advantage, advantage
 from costmodel.questions.crossings import Metric
@@ -19,8 +24,9 @@ from costmodel.questions.grid import Grid
 from costmodel.questions.sweep import sweep
 from costmodel.show.axis import Axis
 from costmodel.show.text import capitalised
+from costmodel.show.told_times import DIGITS, MARK, transfer_words
 from dashboard.app.measured_points import Along
-from dashboard.app.selection import Selection
+from dashboard.app.selection import KEPT, Selection
 from dashboard.app.widgets import Card, plain
 
 BATCHES = tuple(sorted({round(2 ** (i / 4)) for i in range(49)}))  # 1 to 4096
@@ -60,12 +66,19 @@ COMPARED = {  # by the names of the choices, which addresses keep
 
 
 def over(models: Sequence[ModelConfig], selection: Selection, axis: Along) -> list[Grid]:
+    """`_over`, kept: a control of the page does not change it."""
+    return [*_over(tuple(map(Same, models)), selection, axis)]
+
+
+@lru_cache(maxsize=KEPT)
+def _over(same: tuple[Same, ...], selection: Selection, axis: Along) -> list[Grid]:
     """Each model swept over `axis`; the sidebar's batch or context is among the points.
 
     On several GPUs each model keeps the mesh of the sidebar's workload, and batches are those that
     all of these meshes divide.
     """
     workload = selection.workload
+    models = [each.model for each in same]
     meshes = [_mesh(model, selection) for model in models]
     unit = lcm(*(mesh.dp * mesh.pp for mesh in meshes))
     batches: Sequence[int] = (workload.batch,)
@@ -145,12 +158,12 @@ def advantages(
             model=models[i].name,
             reference=models[0].name,
             metric=quantity.crossing,
-            intervals=advantage(
-                models[i],
-                models[0],
-                replace(selection.workload, mesh=ONE_GPU),
+            intervals=_intervals(
+                Same(models[i]),
+                Same(models[0]),
+                replace(selection.workload, mesh=ONE_GPU, batch=1),  # of all batches
                 selection.hardware,
-                quantity.crossing,
+                metric=quantity.crossing,
                 calibration=selection.calibration,
             ),
             max_batch=int(min(predictions[0].memory.max_batch, predictions[i].memory.max_batch)),
@@ -158,6 +171,22 @@ def advantages(
         )
         for i in range(1, len(models))
     ]
+
+
+@lru_cache(maxsize=KEPT)
+def _intervals(
+    model: Same,
+    reference: Same,
+    workload: Workload,
+    hardware: Hardware,
+    *,
+    metric: Metric,
+    calibration: Curves | Unknown,
+) -> tuple[tuple[int, int | None], ...]:
+    """`advantage`, kept: it is the same at every batch."""
+    return advantage(
+        model.model, reference.model, workload, hardware, metric, calibration=calibration
+    )
 
 
 def answer(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> str:
@@ -196,14 +225,16 @@ def cards(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -
     cards = []
     for prediction, grid in zip(predictions, grids, strict=True):
         value = values(grid, quantity)[place(grid, workload.batch, workload.context)]
+        words = transfer_words([prediction]) if axis.quantity.calibrated else ""
+        digits = DIGITS if words else axis.quantity.digits
         cards.append(
             Card(
                 label=plain(prediction.model.name),
                 value=units.NOT_KNOWN
                 if value is None
-                else f"{units.significant(value, axis.quantity.digits)} {axis.unit}",
+                else f"{MARK * bool(words)}{units.significant(value, digits)} {axis.unit}",
                 help=f"{capitalised(axis.quantity.label)} {at}: {axis.quantity.counts}. Below: the"
-                " largest batch that fits.",
+                f" largest batch that fits.{f' {capitalised(words)}.' if words else ''}",
                 note=f"fits up to batch {units.count(prediction.memory.max_batch)}",
             )
         )

@@ -10,13 +10,17 @@ from dataclasses import replace
 from typing import get_args
 
 from costmodel import units
-from costmodel.costs.latency import Unknown
+from costmodel.costs.intervals import COVERAGE
+from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.workload import MAX_BATCH, Backend
 from costmodel.layers.mesh import ONE_GPU
 from costmodel.questions.compare import Advantage
 from costmodel.questions.request import HOUR_S, MILLION
+from costmodel.show.text import capitalised
+from costmodel.show.told_times import DIGITS as DIGITS_TRANSFERRED
+from costmodel.show.told_times import interval_words, transfer_words
 from dashboard.app.measured_points import measured_step, points, recorded
 
 TIME = "time.predicted_s"
@@ -59,12 +63,14 @@ def measured_times(predictions: Sequence[Prediction], hardware_name: str) -> Mea
 
 
 def not_predicted(predictions: Sequence[Prediction]) -> str:
-    """Why times are not predicted, and what was measured of the same step: where, how, and when.
+    """Why times are not predicted or transferred, and what was measured of the same step.
 
-    Empty where all are predicted. On another GPU than that of the page, the words name it.
+    Empty where all are predicted from measurements. On another GPU than that of the page, the words
+    name it.
     """
     reasons = [one.time.reason for one in predictions if isinstance(one.time, Unknown)]
-    if not reasons:
+    words = f"not predicted: {reasons[0]}" if reasons else transfer_words(predictions)
+    if not words:
         return ""
     workload = predictions[0].workload
     by_maker: dict[str, list[str]] = defaultdict(list)
@@ -83,7 +89,7 @@ def not_predicted(predictions: Sequence[Prediction]) -> str:
             f" Measured of this step, in {workload.dtype_label} under {workload.routing.label}"
             f" routing, {told}."
         )
-    return f"Not predicted: {reasons[0]}.{told}"
+    return f"{capitalised(words)}.{told}"
 
 
 def headline(predictions: Sequence[Prediction]) -> str:
@@ -91,14 +97,15 @@ def headline(predictions: Sequence[Prediction]) -> str:
     known = sorted(zip(times(predictions), (one.model.name for one in predictions), strict=True))
     (least, model), (following, other) = known[:2]
     basis = (
-        f"predicted with the backend {predictions[0].workload.backend}"
+        f"predicted with the backend {predictions[0].workload.backend}{_transferred(predictions)}"
         if timed(predictions)
         else f"by the {BOUND}"
     )
     at = f"at batch {predictions[0].workload.batch:,}, {basis}"
-    if units.rounded(least, DIGITS) == units.rounded(following, DIGITS):
+    shown = digits(predictions)
+    if units.rounded(least, shown) == units.rounded(following, shown):
         return f"{model} and {other} take the same time {at}"
-    return f"{model} takes {_ratio(least / following)} the time of {other} {at}"
+    return f"{model} takes {_ratio(least / following, shown)} the time of {other} {at}"
 
 
 def sentence(
@@ -110,7 +117,14 @@ def sentence(
     """Times as predicted and measured, crossover, fit and cost of all models, in their order."""
     names = " / ".join(one.model.name for one in predictions)
     basis = "predicted" if timed(predictions) else f"at least ({BOUND})"
-    parts = [f"{basis} {_each(times(predictions))}"]
+    parts = [f"{basis} {_each(times(predictions), digits(predictions))}"]
+    if words := transfer_words(predictions):
+        intervals = " / ".join(
+            interval_words(one.time.interval_s)
+            for one in predictions
+            if isinstance(one.time, StepTime) and one.time.interval_s is not None
+        )
+        parts.append(f"these are {words} (intervals of {COVERAGE:.0%}: {intervals})")
     parts += [f"measured with {backend} {_each(values)}" for backend, values in measured.items()]
     if not measured:
         parts.append("not measured in this step on this GPU")
@@ -126,7 +140,7 @@ def sentence(
             one.gpus * price_per_hour * seconds / HOUR_S / _tokens(one) * MILLION
             for one, seconds in zip(predictions, times(predictions), strict=True)
         ]
-        each = " / ".join(units.significant(value, DIGITS) for value in usd)
+        each = " / ".join(units.significant(value, digits(predictions)) for value in usd)
         parts.append(f"{least}{each} USD a million tokens")
     return f"{names}: {'; '.join(parts)}."
 
@@ -135,18 +149,28 @@ def _tokens(prediction: Prediction) -> int:
     return prediction.workload.batch * prediction.workload.new_tokens
 
 
-def _ratio(value: float) -> str:
+def _ratio(value: float, digits: int) -> str:
     """A ratio of two times, with the digits of a prediction."""
-    return f"{units.significant(value, DIGITS)}x"
+    return f"{units.significant(value, digits)}x"
 
 
-def _each(values: Sequence[float | None]) -> str:
+def digits(predictions: Sequence[Prediction]) -> int:
+    """Significant digits of the times: fewer where they are transferred."""
+    return DIGITS_TRANSFERRED if transfer_words(predictions) else DIGITS
+
+
+def _transferred(predictions: Sequence[Prediction]) -> str:
+    words = transfer_words(predictions)
+    return f" ({words})" if words else ""
+
+
+def _each(values: Sequence[float | None], digits: int = DIGITS) -> str:
     """Times of all models, each but the first with its ratio to the first."""
     first, words = values[0], []
     for index, value in enumerate(values):
-        text = units.NOT_KNOWN if value is None else units.seconds(units.rounded(value, DIGITS))
+        text = units.NOT_KNOWN if value is None else units.seconds(units.rounded(value, digits))
         if index and value and first:
-            text += f" ({_ratio(value / first)})"
+            text += f" ({_ratio(value / first, digits)})"
         words.append(text)
     return " / ".join(words)
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from costmodel.costs.predict import Prediction
 from costmodel.errors import InputError
-from costmodel.inputs.catalog import load_model, model_names, numbered
+from costmodel.inputs.catalog import model_names, numbered
 from costmodel.inputs.model import ModelConfig
 from costmodel.questions.compare import sentences
 from costmodel.questions.compare_mesh import mesh_sentences
@@ -26,9 +26,8 @@ from dashboard.app.measured_points import (
     points,
     recorded,
 )
-from dashboard.app.own_model import read_model
 from dashboard.app.pins import MOST_COMPARED, kept_elsewhere, land, link, pinned, take_linked
-from dashboard.app.selection import Selection
+from dashboard.app.selection import OWN, Selection, kept_model
 from dashboard.app.shell import current_selection, refused
 from dashboard.app.widgets import cards, chart, explained, plain, table, text_table
 from dashboard.pages.compare import charts, data, decision
@@ -72,7 +71,7 @@ def chosen_models(selection: Selection) -> list[ModelConfig]:
         **linked("cmp_add", switch(), instead=True),
         help=f"Without effect where it is among the models already, or {MOST} are chosen.",
     )
-    models = [read_model(pins[name]) if name in pins else load_model(name) for name in names]
+    models = [kept_model(OWN, pins[name]) if name in pins else kept_model(name) for name in names]
     if added and selection.model not in models and len(models) < MOST:
         models.append(selection.model)
     if not FEWEST <= len(models) <= MOST:

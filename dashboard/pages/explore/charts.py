@@ -62,7 +62,13 @@ def breakdown(data: JSON, measure: str) -> go.Figure:
     _, axis = MEASURES[measure]
     leaves = by_leaf(data, measure)
     total = sum(map(sum, leaves.values()))
-    figure = go.Figure()
+    figure = go.Figure(
+        layout={
+            "barmode": "stack",
+            "xaxis": {"tickformat": ",~r"},
+            "yaxis": {"autorange": "reversed"},
+        }
+    )
     for index, name, colour, pattern in (
         (1, "all other work", OTHER, ""),
         (0, "routing: the choice of experts or rows", ROUTING, DOTTED),
@@ -84,9 +90,6 @@ def breakdown(data: JSON, measure: str) -> go.Figure:
             ],
             hovertemplate="%{y}: %{customdata[0]}; operator %{customdata[1]} of the step",
         )
-    figure.update_layout(barmode="stack")
-    figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(tickformat=",~r")
     height = 120 + BAR_HEIGHT * len(leaves)
     of = " of one GPU" if "parallel" in data else ""
     return framed(figure, x_title=axis.heading, y_title=f"Operator, all layers{of}", height=height)

@@ -3,11 +3,12 @@
 Numbers are those of `predict --json`, formatted by `costmodel.units`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from costmodel import units
-from costmodel.costs.latency import Unknown
+from costmodel.costs.intervals import COVERAGE
+from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.quantity import DIGITS
 from costmodel.costs.quantities.step import STEP_QUANTITIES
@@ -19,6 +20,8 @@ from costmodel.show.axis import Axis
 from costmodel.show.tables.mesh import mesh_words
 from costmodel.show.tables.notes import formats_words
 from costmodel.show.text import capitalised
+from costmodel.show.told_times import DIGITS as DIGITS_TRANSFERRED
+from costmodel.show.told_times import MARK, interval_words, shown
 from dashboard.app.widgets import Card
 
 JSON = dict[str, Any]
@@ -35,7 +38,7 @@ def answer(prediction: Prediction, measured_s: float | None = None) -> str:
     label = STEP_QUANTITIES["time.floor_s"].label
     bound = f"{_time(prediction.floor_s)} {label} ({prediction.bound_by})"
     time = prediction.time
-    predicted = "" if isinstance(time, Unknown) else f"{_time(time.predicted_s)} predicted, "
+    predicted = "" if isinstance(time, Unknown) else f"{_predicted(time)}, "
     seen = "" if measured_s is None else f"{_time(measured_s)} measured, "
     fits = "" if prediction.memory.fits else "does NOT fit; with enough memory "
     return f"{prediction.model.name}: {fits}{predicted}{seen}{bound}"
@@ -52,6 +55,15 @@ def question(prediction: Prediction) -> str:
             step += f" after {workload.context:,} cached ones each"
     on = f"{prediction.hardware.name}{mesh_words(workload)}"
     return f"One step of {step} on {on}, {formats_words(workload)}"
+
+
+def _predicted(time: StepTime) -> str:
+    """The predicted time; where it is transferred, with its interval, and from where."""
+    if time.transfer is None or time.interval_s is None:
+        return f"{_time(time.predicted_s)} predicted"
+    seconds = units.seconds(units.rounded(float(time.predicted_s), DIGITS_TRANSFERRED))
+    within = interval_words(time.interval_s)
+    return f"about {seconds} predicted ({within}; transferred from {time.transfer.source})"
 
 
 def _time(seconds: Number) -> str:
@@ -143,12 +155,25 @@ def _far_words(data: JSON) -> str:
 
 def _card(data: JSON, name: str, further: str = "") -> Card:
     """A number by its name in the JSON: what it counts and `further`, or why it is not known."""
-    quantity = STEP_QUANTITIES[name]
+    quantity, time = STEP_QUANTITIES[name], data["time"]
     section, field = name.split(".")
-    return Card(
+    value = data[section][field]
+    card = Card(
         label=capitalised(quantity.short or quantity.label),
-        value=quantity.shown(data[section][field]),
+        value=quantity.shown(value),
         help=data["reasons"].get(name) or f"{capitalised(quantity.counts)}. {further}".strip(),
+    )
+    if value is None or not quantity.calibrated or "transferred_from" not in time:
+        return card
+    label = f"transferred from {time['transferred_from']}: not measured {time['not_measured']}"
+    from_where = f"transferred from {time['transferred_from']}"
+    note = interval_words(time["interval_s"]) if name == "time.predicted_s" else from_where
+    return replace(
+        card,
+        value=f"{MARK * bool(value)}{shown(quantity, value, transferred=True)}",
+        note=note,
+        help=f"{card.help} {capitalised(label)}. Its interval of {COVERAGE:.0%}:"
+        f" {interval_words(time['interval_s'])} a step.",
     )
 
 

@@ -8,21 +8,20 @@ from costmodel.errors import InputError
 from costmodel.explain.explanation import Explanation
 from costmodel.explain.tables import sentences
 from costmodel.inputs.workload import MAX_NEW_TOKENS
-from costmodel.questions.capacity import max_context
-from costmodel.questions.request import LEFT_OUT, MAX_PRICE_PER_HOUR, Request, Served, serve
+from costmodel.questions.request import LEFT_OUT, MAX_PRICE_PER_HOUR, Request, Served
 from costmodel.questions.sparse_attention import logits_note, payoff_sentences
 from costmodel.show.parallel_json import OF_ALL
-from costmodel.show.prediction_json import prediction_json
 from costmodel.show.tables.notes import cold_l2_note, shipped_format_note
 from costmodel.show.tables.prediction import prediction_tables
 from costmodel.show.text import capitalised
+from costmodel.show.told_times import transfer_words
 from dashboard.app.address import linked, number, one_of, switch, whole
 from dashboard.app.measured_points import measured_step
 from dashboard.app.own_model import model_text
 from dashboard.app.selection import OWN, Selection
 from dashboard.app.shell import OWN_TEXT, current_selection
 from dashboard.app.widgets import cards, chart, plain, table
-from dashboard.pages.explore import charts, data, explained
+from dashboard.pages.explore import charts, data, explained, kept
 from dashboard.pages.explore.beside import beside
 from dashboard.pages.explore.memory import draw_memory
 from dashboard.pages.explore.meshed import draw_fewest, draw_mesh
@@ -129,13 +128,7 @@ def draw_request(selection: Selection) -> Served | None:
         )
         if target is not None:
             st.info(plain(target_sentence(selection, request, target)), icon=":material/flag:")
-        served = serve(
-            selection.model,
-            request,
-            selection.workload,
-            selection.hardware,
-            selection.calibration,
-        )
+        served = kept.served(selection, request)
     except InputError as error:
         st.error(plain(str(error)))
         return None
@@ -192,12 +185,14 @@ def draw_explanation(explanation: Explanation) -> None:
 
 own = st.session_state.get(OWN_TEXT, "")
 selection = current_selection(on_refusal=lambda: draw_form(own) if own else None)
-prediction = selection.predict()
-numbers = prediction_json(prediction)
+step = kept.step(selection)
+prediction, numbers = step.prediction, step.numbers
 measured = measured_step(selection.model, selection.workload, selection.hardware_name)
 seen = measured.get("time.predicted_s")
 st.title(plain(data.answer(prediction, None if seen is None else seen.value)))
 st.text(data.question(prediction))
+if words := transfer_words([prediction]):
+    st.caption(plain(f"Predicted times are {words}."))
 for reason in data.reasons(numbers):
     st.caption(plain(f"Not predicted: {reason}."))
 cards(beside(data.cards(numbers), numbers, measured))
@@ -210,7 +205,7 @@ if not prediction.memory.fits:
 as_typed = selection.model_name == OWN and "\n" in own  # the JSON of a link is one long line
 draw_form(own if as_typed else model_text(selection.model))
 draw_chart(numbers)
-draw_memory(prediction, data.fit(numbers, max_context(prediction)))
+draw_memory(prediction, data.fit(numbers, step.max_context))
 draw_mesh(prediction, numbers)
 for note in (
     *cold_l2_note(prediction),

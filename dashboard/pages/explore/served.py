@@ -8,6 +8,7 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.questions.request import Served
 from costmodel.show.request_answers import Answer, answers, reasons
 from costmodel.show.text import capitalised
+from costmodel.show.told_times import interval_notes, transfer_words
 from dashboard.app.widgets import Card
 from dashboard.pages.explore.beside import AT_LEAST, AT_MOST, WORDS, bounded
 
@@ -63,4 +64,7 @@ def request_rows(served: Served) -> tuple[list[dict[str, str]], list[str]]:
         }
         for answer in answers(served).values()
     ]
-    return rows, [f"{units.NOT_KNOWN}: {reason}." for reason in reasons(served)]
+    notes = [f"{units.NOT_KNOWN}: {reason}." for reason in reasons(served)]
+    if words := transfer_words([served.prefill_step]):
+        notes = [f"Predicted times are {words}.", *interval_notes(served), *notes]
+    return rows, notes

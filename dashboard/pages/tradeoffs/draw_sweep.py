@@ -16,8 +16,8 @@ from dashboard.pages.tradeoffs import charts, data
 from dashboard.pages.tradeoffs.answer import answer
 from dashboard.pages.tradeoffs.data import Designs, SweptField
 from dashboard.pages.tradeoffs.sweep import (
-    FORMERLY,
     DESIGN_QUANTITIES,
+    FORMERLY,
     PREDICTED_TIME,
     TOTAL,
     Sweep,
@@ -75,7 +75,7 @@ def draw_sweep(selection: Selection, top: DeltaGenerator) -> None:
     if designs.refused:
         reasons = "; ".join(designs.reasons)
         st.warning(plain(f"{designs.refused:,} designs break a rule and are left out: {reasons}"))
-    unknown = sweep.evaluated.not_predicted
+    unknown, transfer = sweep.evaluated.not_predicted, sweep.evaluated.transfer
     if not designs.models or (unknown and PREDICTED_TIME in (axes.x, axes.y, axes.coloured)):
         top.title("Nothing to draw")
         st.info(
@@ -84,6 +84,8 @@ def draw_sweep(selection: Selection, top: DeltaGenerator) -> None:
             else "Every design breaks a rule."
         )
         return
+    if transfer is not None and PREDICTED_TIME in (axes.x, axes.y, axes.coloured):
+        st.info(plain(f"{capitalised(PREDICTED_TIME)}: {transfer.label}."))
     _results(selection, sweep, designs, axes, top)
 
 

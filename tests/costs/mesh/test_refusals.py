@@ -69,6 +69,7 @@ def test_a_typed_mesh() -> None:
             Mesh(dp=512),
             "ep=1: each expert is divided over tp x dp / ep = 512 GPUs, which does not divide moe_",
         ),
+        ("olmoe-1b-7b", Mesh(dp=512), "gpus=512: of one GPU, moe_intermediate_size=2: "),
         ("deepseek-v3", Mesh(pp=2), "pp=2: does not divide num_hidden_layers=61"),
         ("ultramemv2-1b-7b", Mesh(pp=2), "pp=2: layers.{0-15}.memory.pre_values reads one table"),
         ("memory-plus-227m-1.2b", Mesh(pp=2), "reads one table, and its layers stand in 2 stages"),
