@@ -72,6 +72,11 @@ def no_leaves(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     for module in (calibrations, transfer):
         monkeypatch.setattr(module, "shipped_leaves", lambda: None)
-    transfer._transferred.cache_clear()
+    kept = [transfer._transferred]
+    if selection := sys.modules.get("dashboard.app.selection"):  # it keeps what pages have chosen
+        kept.append(selection.selected)
+    for function in kept:
+        function.cache_clear()
     yield
-    transfer._transferred.cache_clear()
+    for function in kept:
+        function.cache_clear()

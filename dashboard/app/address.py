@@ -8,7 +8,7 @@ the control's usual value. Keys that no control of the page has are told in the 
 not understood stays in the address under `unread`, so that the same link, copied, says the same.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, Literal, TypedDict
@@ -83,10 +83,13 @@ def _within(text: str, kind: type[int] | type[float], low: float, high: float) -
     return str(low if value < low else high)
 
 
-def one_of(options: Iterable[object]) -> Rule:
-    """The text of one of the options."""
+def one_of(options: Iterable[object], *, formerly: Mapping[str, str] | None = None) -> Rule:
+    """The text of one of the options; `formerly` has options by the names that older links give."""
     names = tuple(map(str, options))
-    return Rule(check=lambda key, text: parse_choice(text, field=key, options=names))
+    return Rule(
+        check=lambda key, text: parse_choice(text, field=key, options=names),
+        nearest=(formerly or {}).get,
+    )
 
 
 def some_of(

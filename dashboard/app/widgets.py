@@ -12,6 +12,7 @@ import streamlit as st
 from costmodel.costs.quantities.terms import terms_in
 from costmodel.show.export import inert
 from costmodel.show.text import Table, printable
+from costmodel.units import NOT_KNOWN
 
 ROW, MOST_ROWS = 35, 24  # pixels of a table's row; rows beyond which it scrolls
 LETTER, EDGES, WIDEST = 7, 20, 480  # pixels of a letter, of a cell's edges, of a column of text
@@ -113,6 +114,7 @@ def _draw(frame: pd.DataFrame, config: dict[str, Any], *, alt: str, key: str) ->
         hide_index=True,
         key=key,
         alt=alt,
+        placeholder=NOT_KNOWN,
         height=ROW * (min(len(frame), MOST_ROWS) + 1) + 3,
         column_config=config,
     )

@@ -1,5 +1,6 @@
 """The sections of a report as HTML, Markdown and the page show them."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
@@ -45,12 +46,6 @@ def _summary(report: Report) -> Section:
     tables = []
     for point in points(report):
         steps = steps_at(report, point)
-        reasons = {
-            f"{units.NOT_KNOWN}, {step.model}, {REPORTED[name].label}: {reason}"
-            for step in steps
-            for name, reason in step.reasons.items()
-            if name in REPORTED
-        }
         tables.append(
             Table(
                 title=f"One step, {step_words(*point)}",
@@ -64,7 +59,7 @@ def _summary(report: Report) -> Section:
                     if name not in OF_A_MESH or any(name in step.values for step in steps)
                 ),
                 notes=(
-                    *sorted(reasons),
+                    *_not_known(steps),
                     *(f"{one.model}: {one.transferred}" for one in steps if one.transferred),
                 ),
             )
@@ -72,6 +67,19 @@ def _summary(report: Report) -> Section:
         tables += [_exchanges(step) for step in steps if step.exchanges]
     return Section(
         name="summary", title="Summary", lead=tuple(answers(report)), tables=tuple(tables)
+    )
+
+
+def _not_known(steps: list[StepCosts]) -> tuple[str, ...]:
+    """Each reason once for a model, with all quantities that are missing for it."""
+    labels: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for step in steps:
+        for name in REPORTED:
+            if name in step.reasons:
+                labels[step.model, step.reasons[name]].append(REPORTED[name].label)
+    return tuple(
+        f"{units.NOT_KNOWN}, {model}, {', '.join(missing)}: {reason}"
+        for (model, reason), missing in sorted(labels.items())
     )
 
 

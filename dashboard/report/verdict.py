@@ -39,7 +39,7 @@ def _answer(steps: list[StepCosts], *, predicted: bool) -> tuple[str, str]:
     if not fitting:
         return f"{'no model fits' if len(steps) > 1 else 'the step does NOT fit'} the memory", ""
     least_s, first = fitting[0]
-    time = f"{quantity.shown(least_s)} a step"
+    time = f"{'' if predicted else 'at least '}{quantity.shown(least_s)} a step"
     if len(steps) == 1:
         return f"a step of {first} fits the memory", time
     if len(fitting) == 1:

@@ -62,7 +62,7 @@ PAGES: dict[str, dict[str, Change]] = {
     },
     "tradeoffs": {
         "across": lambda tab: tab.choose("to_x", "memory"),
-        "up": lambda tab: tab.choose("to_y", "floor"),
+        "up": lambda tab: tab.choose("to_y", "roofline bound"),
         "workloads": lambda tab: tab.write("to_batch", "1,64"),
         "logarithmic": lambda tab: tab.switch("to_log"),
         "match": lambda tab: tab.segment("to_what", "match"),

@@ -118,6 +118,7 @@ WRONG: dict[str, dict[str, tuple[str | list[str], str]]] = {  # by page and key:
     "tradeoffs": {
         "to_knum": ("9" * 401, "is longer than 400 characters; "),
         "to_gib": ("7", "to_gib='7': is none of 15 choices; no limit is used instead"),
+        "to_y": ("floor", " choices; roofline bound, the nearest, is used instead"),
     },
     "measured": {"rec": ("../../etc/passwd", "rec='../../etc/passwd': is not one of h200-")},
     "method": {"me_part": ("x", "me_part='x': is not one of ")},
@@ -140,7 +141,7 @@ def test_a_page_says_what_is_wrong_and_what_is_used(view: str) -> None:
     for message in messages:
         assert any(plain(message) in each for each in told), (message, told)
     assert not at.error
-    nearest = {"batch"} if view == "explore" else set()
+    nearest = {"explore": {"batch"}, "tradeoffs": {"to_y"}}.get(view, set())
     assert set(at.query_params) == {"routing", "unread"} | nearest
 
 

@@ -19,10 +19,15 @@ def test_the_page_opens_on_the_verdicts_and_a_claims_figures() -> None:
     at = opened("claims", cl_id="C2")
     assert len(at.title) == 1
     assert at.title[0].value == plain(data.sentence())
-    assert data.sentence().startswith("Of 14 claims: ")
+    words = [answer.verdict.word for answer in answers()]
+    assert (len(words), words.count("holds"), words.count("holds within limits")) == (14, 1, 9)
+    assert data.sentence() == (
+        "Of 14 claims, 1 holds, 9 hold within limits, 4 cannot be judged here"
+    )
     assert at.subheader[0].value == plain("C2: holds within limits")
     (figures,) = (frame.value for frame in at.dataframe)
     assert len(figures) == len(data.answer_of("C2").figures)
+    assert [*figures][:5] == ["Figure", "Of", "First", "Second", "Ratio"]  # seen at 1,024 pixels
     assert set(figures["Computed or measured"]) == {"computed", "measured"}
     assert not at.warning
 

@@ -49,7 +49,7 @@ def test_every_line_is_what_predict_says_at_each_point(axis: Along) -> None:
             expected = {
                 "HBM bytes": float(sums.compulsory_bytes) / 1e9,
                 "predicted time": float(prediction.time.predicted_s) * 1000,
-                "floor": prediction.floor_s * 1000,
+                "roofline bound": prediction.floor_s * 1000,
                 "host bytes": float(prediction.costs.far["host"].read) / 1e6,
                 "KV read": float(sums.kv_read_bytes) / 1e9,
                 "routing bytes": float(routing.compulsory_bytes) / 1e6,

@@ -71,7 +71,7 @@ def test_without_predictions_it_decides_by_bounds_and_says_so() -> None:
     text = at.markdown[0].value.replace("\\", "")
     assert "at least (roofline bound) " in text
     assert "not measured in this step on this GPU" in text
-    assert at.segmented_control(key="cmp_by").value == "floor"
+    assert at.segmented_control(key="cmp_by").value == "roofline bound"
 
 
 @pytest.mark.slow

@@ -241,6 +241,7 @@ def test_every_page_has_its_heading_when_the_model_is_broken(view: str) -> None:
 
 def test_a_model_that_does_not_fit_says_so() -> None:
     at = page(model="deepseek-v3")
+    assert ": does NOT fit; with enough memory " in at.title[0].value.replace("\\", "")
     assert "Does NOT fit" in at.get("progress")[0].proto.text
     assert at.warning
 

@@ -390,7 +390,7 @@ def test_the_heading_names_the_cheapest_design_of_the_models_own_parameters() ->
         f" {units.ratio(moved / own)} the model's own"
     )
     # the predicted time of a step is the other cost: its heading follows the axis
-    assert "of roofline bound" in said(page(**EXPERTS_A_TOKEN, to_y="floor"))
+    assert "of roofline bound" in said(page(**EXPERTS_A_TOKEN, to_y="roofline bound"))
 
 
 def test_the_heading_says_so_where_no_design_has_the_models_own_parameters() -> None:

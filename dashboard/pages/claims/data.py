@@ -5,17 +5,19 @@ All of it is computed once in a process: it depends on nothing that a user choos
 
 from functools import cache
 from statistics import median
+from typing import get_args
 
 from costmodel import units
 from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
 from costmodel.questions.claims.answers import answers
-from costmodel.questions.claims.claim import Answer
+from costmodel.questions.claims.claim import Answer, Word
 from costmodel.questions.claims.parity import ParityPoint, Quantity, errors, parity
 from costmodel.questions.published.public_bounds import PublicBounds, RowBound, public_bounds
 from costmodel.questions.published.public_energy import EnergyRow, energy_rows
 from costmodel.questions.published.public_rows import public_rows
 from costmodel.questions.published.public_shares import by_batch, rules
 from costmodel.recordings.error_measures import DEVELOPMENT_SET, LOG_ERROR, MAPE
+from costmodel.show.tables.claims import figure_cells
 
 CLAIMS, PUBLIC, ACCURACY = "claims", "public measurements", "accuracy"
 WORST = "worst predictions"
@@ -40,8 +42,30 @@ def answer_of(claim: str) -> Answer:
 def sentence() -> str:
     """How many claims have which verdict."""
     words = [answer.verdict.word for answer in answers()]
-    counts = [f"{words.count(word)} {word}" for word in dict.fromkeys(words)]
-    return f"Of {len(words)} claims: {', '.join(counts)}"
+    counts = [_counted(words.count(word), word) for word in get_args(Word) if word in words]
+    return f"Of {len(words)} claims, {', '.join(counts)}"
+
+
+def _counted(number: int, word: Word) -> str:
+    verb, _, rest = word.partition(" ")
+    plural = {"holds": "hold", "does": "do"}.get(verb, verb)
+    return f"{number} {verb if number == 1 else plural} {rest}".strip()
+
+
+def figure_rows(answer: Answer) -> list[Cells]:
+    """The figures of a claim: the values first, so that they are seen without scrolling."""
+    return [
+        {
+            "Figure": what,
+            "Of": sides,
+            "First": first,
+            "Second": second,
+            "Ratio": ratio,
+            "Computed or measured": way,
+            "Source": source,
+        }
+        for what, sides, way, source, first, second, ratio in map(figure_cells, answer.figures)
+    ]
 
 
 def verdicts() -> list[Cells]:

@@ -5,7 +5,7 @@ import streamlit as st
 from costmodel.questions.claims.parity import HELD_OUT
 from costmodel.questions.published.public_rows import public_rows
 from costmodel.questions.published.public_shares import by_batch
-from costmodel.show.tables.claims import NOTES, figure_cells
+from costmodel.show.tables.claims import NOTES
 from costmodel.show.tables.public import batch_table, coverage_table, skipped_table
 from dashboard.app.address import linked, one_of
 from dashboard.app.entry import PAGES_FOLDER
@@ -38,9 +38,8 @@ def draw_claims() -> None:
     st.subheader(plain(f"{answer.claim.id}: {answer.verdict.word}"))
     st.markdown(plain(answer.claim.claim))
     st.markdown(plain(answer.verdict.because))
-    heads = ("Figure", "Of", "Computed or measured", "Source", "First", "Second", "Ratio")
     table(
-        [dict(zip(heads, figure_cells(one), strict=True)) for one in answer.figures],
+        data.figure_rows(answer),
         alt=f"Figures of claim {answer.claim.id}, computed and measured.",
         key="cl_figures",
     )

@@ -33,7 +33,8 @@ BATCHES = tuple(sorted({round(2 ** (i / 4)) for i in range(49)}))  # 1 to 4096
 CONTEXTS = tuple(sorted({round(2 ** (i / 2)) for i in range(14, 35)}))  # 128 to 131072
 POWERS_OF_4 = tuple(4**i for i in range(9))  # the points that the table lists
 PREDICTED_TIME = STEP_QUANTITIES["time.predicted_s"].label
-BOUND_TIME = "floor"  # the choice that addresses keep
+BOUND_TIME = STEP_QUANTITIES["time.floor_s"].label
+FORMERLY = {"floor": BOUND_TIME}  # names of choices in older addresses
 SAME = 1e-9  # relative difference below which two models need the same
 
 

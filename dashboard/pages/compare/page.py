@@ -104,7 +104,7 @@ with st.container(horizontal=True):
             list(data.COMPARED),
             default=opening,
             required=True,
-            **linked("cmp_by", one_of(data.COMPARED), instead=opening),
+            **linked("cmp_by", one_of(data.COMPARED, formerly=data.FORMERLY), instead=opening),
             label_visibility="collapsed",
         )
     )

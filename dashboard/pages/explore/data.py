@@ -31,13 +31,17 @@ PREDICTED_US = Axis(quantity=STEP_QUANTITIES["operators.predicted_s"], prefix="u
 
 
 def answer(prediction: Prediction, measured_s: float | None = None) -> str:
-    """The page's title: predicted time, measured time where the very step was, roofline bound."""
+    """The page's title: predicted time, measured time where the very step was, roofline bound.
+
+    That a step does not fit comes first.
+    """
     label = STEP_QUANTITIES["time.floor_s"].label
     bound = f"{_time(prediction.floor_s)} {label} ({prediction.bound_by})"
     time = prediction.time
     predicted = "" if isinstance(time, Unknown) else f"{_predicted(time)}, "
     seen = "" if measured_s is None else f"{_time(measured_s)} measured, "
-    return f"{prediction.model.name}: {predicted}{seen}{bound}"
+    fits = "" if prediction.memory.fits else "does NOT fit; with enough memory "
+    return f"{prediction.model.name}: {fits}{predicted}{seen}{bound}"
 
 
 def question(prediction: Prediction) -> str:

@@ -10,6 +10,7 @@ from costmodel.errors import InputError
 from costmodel.recordings.folders import repeat_names
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import capitalised
+from costmodel.units import NOT_KNOWN
 from costmodel.validation.counterparts import PREDICTED
 from costmodel.validation.machines import backend_of
 from costmodel.validation.recorded_routing import chosen_kinds
@@ -163,7 +164,7 @@ def draw_numbers(case: ComparedCase, quantity: str | None) -> None:
         width="stretch",
         hide_index=True,
         key="rec_table",
-        placeholder="n/a",
+        placeholder=NOT_KNOWN,
         column_config={
             "Routing": st.column_config.TextColumn(help=ROUTING_ONLY),
             "Error": st.column_config.MultiselectColumn(

@@ -17,6 +17,7 @@ from dashboard.pages.tradeoffs.answer import answer
 from dashboard.pages.tradeoffs.data import Designs, SweptField
 from dashboard.pages.tradeoffs.sweep import (
     DESIGN_QUANTITIES,
+    FORMERLY,
     PREDICTED_TIME,
     TOTAL,
     Sweep,
@@ -129,7 +130,7 @@ def _axes(fields: list[SweptField]) -> Axes:
                 label,
                 names,
                 index=names.index(usual),
-                **linked(key, one_of(names), instead=usual),
+                **linked(key, one_of(names, formerly=FORMERLY), instead=usual),
                 help=f"A number of a design, or a size that is swept: {about}.",
             )
         )

@@ -48,12 +48,14 @@ def _design(column: Quantity, prefix: str, *, more_is_better: bool = False) -> D
 
 TOTAL = STEP_QUANTITIES["parameters.total"].label  # short for: without embeddings
 PREDICTED_TIME = STEP_QUANTITIES["time.predicted_s"].label
+BOUND_TIME = STEP_QUANTITIES["time.floor_s"].label
+FORMERLY = {"floor": BOUND_TIME}  # names of choices in older addresses
 DESIGN_QUANTITIES = {  # by the names of the choices, which addresses keep
     TOTAL: _design("parameters.total_without_embeddings", "B", more_is_better=True),
     "active parameters": _design("parameters.active_without_embeddings", "B"),
     "HBM bytes": _design("hbm_bytes.compulsory", "G"),
     PREDICTED_TIME: _design("time.predicted_s", "m"),
-    "floor": _design("time.floor_s", "m"),
+    BOUND_TIME: _design("time.floor_s", "m"),
     "memory": _design("memory.total_bytes", "Gi"),
     "KV cache": _design("kv_cache.stored_bytes", "G"),
 }
