@@ -199,9 +199,10 @@ def _by_leaves(
     spreads: list[tuple[str, Number, Number]] = []
     graph: Number = 0.0
     routing: Number = 0.0
-    for operator in operators:
+    corrections = leaves.corrections(operators, kernels.tokens)
+    for operator, (factor, spread) in zip(operators, corrections, strict=True):
         launches = [backend.launches(operator, part, kernels.tokens) for part in operator.parts]
-        parts_s, spread = leaves.parts_s(operator, launches, kernels.tokens)
+        parts_s = [factor * s for s in leaves.parts_s(operator, launches, kernels.tokens)]
         far = NEAR
         for index, part in enumerate(operator.parts):
             if part.fetched_bytes is not NOTHING and not part.early:

@@ -8,7 +8,7 @@ Features are binary logarithms, so that a distance is in octaves.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log2, sqrt
+from math import log2
 from typing import Any
 
 import numpy as np
@@ -34,22 +34,45 @@ class Nodes:
         """Logarithm of the factor on the model's seconds, and octaves to the nearest node.
 
         Args:
-            features: From `features_of`; numbers, or arrays over a grid.
+            features: From `features_of`, of which at least one holds an array over a grid.
         """
-        if not any(isinstance(feature, np.ndarray) for feature in features):
-            apart = self.features - features
-            squares: Any = np.einsum("ij,ij->i", apart, apart)
-            weights = 1 / (squares + NEAR**2)
-            return (
-                float(weights @ self.errors) / (float(weights.sum()) + 1 / FAR**2),
-                sqrt(squares.min()),
-            )
-        squares = 0.0
+        squares: Any = 0.0
         for column, feature in zip(self.features.T, features, strict=True):
             squares = squares + np.subtract.outer(feature, column) ** 2
         weights = 1 / (squares + NEAR**2)
         total = weights.sum(axis=-1) + 1 / FAR**2
         return (weights @ self.errors) / total, np.sqrt(squares.min(axis=-1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """The nodes of several leaves in a row, so that one pass corrects a whole step."""
+
+    features: NDArray[Any]  # [n, 4]
+    errors: NDArray[Any]  # [n]
+    starts: NDArray[Any]  # [m], of each leaf's first node
+    places: NDArray[Any]  # [n], each node's leaf
+
+    @classmethod
+    def of(cls, nodes: Sequence[Nodes]) -> "Stack":
+        """The stack of m leaves, of which none is without nodes."""
+        counts = [len(each.errors) for each in nodes]
+        return cls(
+            np.concatenate([each.features for each in nodes]),
+            np.concatenate([each.errors for each in nodes]),
+            np.cumsum([0, *counts[:-1]]),
+            np.repeat(np.arange(len(nodes)), counts),
+        )
+
+    def corrections(self, features: Sequence[Sequence[Number]]) -> tuple[list[float], list[float]]:
+        """As `Nodes.correction` of each leaf, at numbers: logarithms of factors, and octaves."""
+        apart = self.features - np.array(features)[self.places]
+        squares = np.einsum("ij,ij->i", apart, apart)
+        weights = 1 / (squares + NEAR**2)
+        sums = np.add.reduceat(weights * self.errors, self.starts)
+        totals = np.add.reduceat(weights, self.starts) + 1 / FAR**2
+        nearest = np.sqrt(np.minimum.reduceat(squares, self.starts))
+        return (sums / totals).tolist(), nearest.tolist()
 
 
 def features_of(operators: Sequence[Operator], tokens: Number) -> tuple[Number, ...]:
