@@ -1,8 +1,8 @@
 """Find the calibration for a GPU: the shipped one, one that the user names, or none.
 
 Shipped calibrations stand in `costmodel/presets/calibrations`, each under the name of its GPU's
-preset; `<name>.leaves` is that calibration with times fitted on measured leaves, which has to be
-asked for. A process reads each of them once.
+preset; `<name>.leaves` is that calibration with times fitted on measured leaves, and comes first. A
+process reads each of them once.
 """
 
 import os
@@ -47,11 +47,12 @@ def calibrated(hardware: str, asked: str | None = None) -> Curves | Unknown:
             reason="no calibration is applied (--calibration none); times are roofline bounds"
         )
     if asked is None:
-        if gpu not in calibration_names():
+        offered = [name for name in (gpu + LEAVES, gpu) if name in calibration_names()]
+        if not offered:
             return Unknown(
                 reason=f"no calibration for GPU {shown(gpu)}; `sparsecost calibrate` makes one"
             )
-        asked = gpu
+        asked = offered[0]
     curves = _load(asked)
     measured = curves.calibration.hardware
     if measured.lower() != gpu:

@@ -220,9 +220,13 @@ def _by_leaves(
         spreads.append((operator.leaf, operator.count * time.seconds, spread))
         graph = graph + operator.count * time.seconds
         routing = routing + operator.count * chooses
-    outside = backend.outside_launches(operators)
-    graph = graph + outside * leaves.parameters["elementwise.launch_s"]
+    graph = graph + outside_s(leaves, operators, kernels)
     return tuple(times), graph, routing, step_spread(spreads, graph)
+
+
+def outside_s(leaves: LeafTimes, operators: Sequence[Operator], kernels: StepKernels) -> float:
+    """The time of a step's kernels that belong to no operator, each as long as a launch."""
+    return kernels.backend.outside_launches(operators) * leaves.parameters["elementwise.launch_s"]
 
 
 def leaf_regions(

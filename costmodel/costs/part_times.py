@@ -213,9 +213,22 @@ def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, kee
 
 
 def _decode_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:
-    """One query: a block walks over the keys of a head in whole tiles, or several share them."""
-    width = shape.head_dim
-    family = "wide" if width > WIDE_HEAD else "broad" if width > USUAL_HEAD else "decode"
+    """One query, by the kernels of its width of heads."""
+    head = shape.head_dim
+    if not isinstance(head, np.ndarray):
+        family = "wide" if head > WIDE_HEAD else "broad" if head > USUAL_HEAD else "decode"
+        return _query_s(p, family, part, shape, launches, keeps=keeps)
+    wide, broad, usual = (
+        _query_s(p, family, part, shape, launches, keeps=keeps)
+        for family in ("wide", "broad", "decode")
+    )
+    return np.where(head > WIDE_HEAD, wide, np.where(head > USUAL_HEAD, broad, usual))
+
+
+def _query_s(
+    p: Parameters, family: str, part: Part, shape: Attend, launches: Number, *, keeps: bool
+) -> Number:
+    """A block walks over the keys of a head in whole tiles, or several share them."""
     blocks = shape.batch * shape.kv_heads
     tiles = _ceil(shape.keys, COLUMNS)
     tile_s = (shape.head_dim / COLUMNS) * p[family + ".tile_s"]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.costs.table_rows import NOTHING
 from costmodel.layers.kernel_shape import Attend
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
@@ -78,6 +79,7 @@ class Stack:
 def features_of(operators: Sequence[Operator], tokens: Number) -> tuple[Number, ...]:
     """Octaves of tokens, compulsory bytes, activations' bytes, and FLOPs with comparisons.
 
+    Rows count wherever they lie: where a table is changes nothing about the kernels that use them.
     Of one leaf, or of the leaves of a region together. Of attention, in place of bytes and FLOPs,
     the elements of a token's queries and of its keys: a correction that changed with the context
     could make a longer one look cheaper.
@@ -95,6 +97,8 @@ def features_of(operators: Sequence[Operator], tokens: Number) -> tuple[Number, 
         moved = moved + operator.compulsory_bytes
         for part in operator.parts:
             passed = passed + part.activation_bytes
+            if part.fetched_bytes is not NOTHING:
+                moved = moved + part.host_bytes + part.disk_bytes
             work = work + part.flops + part.compares
     return tuple(map(_octaves, (tokens, moved, passed, work)))
 

@@ -4,7 +4,7 @@ from costmodel.costs.energy import executed_flops
 from costmodel.costs.energy_fit import EnergyCoefficients
 from costmodel.costs.hbm_traffic import HbmTraffic
 from costmodel.costs.kernel_times import Curves
-from costmodel.costs.latency import StepTime, Unknown, leaf_regions, region_time
+from costmodel.costs.latency import StepTime, Unknown, leaf_regions, outside_s, region_time
 from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.costs.roofline import NEAR, Bound, FarBytes, Peak, far_bytes
@@ -160,17 +160,20 @@ def _kernels(prediction: Prediction) -> Terms:
     """The time of each region that the backend's kernels do together, over its layers."""
     time, curves = _times(prediction)
     kernels, operators = prediction.kernels, prediction.costs.operators
-    if kernels.backend.name in curves.leaves:
-        times = [
-            (one.region, float(one.seconds))
+    leaves = curves.leaves.get(kernels.backend.name)
+    if leaves is not None:
+        rows = [
+            (one.region.path, one.region.count, float(one.seconds))
             for one in leaf_regions(operators, time.operators, kernels)
         ]
+        if outside := outside_s(leaves, operators, kernels):
+            rows.append(("kernels of no operator", 1, outside))
     else:
-        times = [
-            (region, float(region_time(curves, region, kernels, prediction.ceilings)[0]))
-            for region in kernels.regions(operators)
+        rows = [
+            (one.path, one.count, float(region_time(curves, one, kernels, prediction.ceilings)[0]))
+            for one in kernels.regions(operators)
         ]
-    total = sum(region.count * seconds for region, seconds in times)
+    total = sum(count * seconds for _, count, seconds in rows)
     return Terms(
         title="kernel times by operator, within a CUDA graph",
         columns=(
@@ -179,10 +182,7 @@ def _kernels(prediction: Prediction) -> Terms:
             Column(header="one layer", unit="s"),
             Column(header="all layers", unit="s", total=total),
         ),
-        rows=tuple(
-            (region.path, region.count, seconds, region.count * seconds)
-            for region, seconds in times
-        ),
+        rows=tuple((path, count, seconds, count * seconds) for path, count, seconds in rows),
     )
 
 
