@@ -225,7 +225,10 @@ def _by_leaves(
 
 
 def outside_s(leaves: LeafTimes, operators: Sequence[Operator], kernels: StepKernels) -> float:
-    """The time of a step's kernels that belong to no operator, each as long as a launch."""
+    """The time of a step's kernels that belong to no operator, each as long as a launch.
+
+    Source: traces of an H200, where each takes as long as a kernel that moves next to nothing.
+    """
     return kernels.backend.outside_launches(operators) * leaves.parameters["elementwise.launch_s"]
 
 
