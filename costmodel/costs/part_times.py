@@ -31,6 +31,7 @@ WIDE_HEAD = 256  # elements of a head beyond which PyTorch has no flash kernel
 FEW_TOKENS = 512  # rows up to which a product with an activation is one kernel
 RANKED = 16  # tokens up to which, or multiples of experts off which, a router counts ranks
 ROTATED = frozenset({"rotary", "qk_norm", "value_norm", "cache_write"})
+GRID_SEARCH = "second_top_m"  # of a memory layer: over the grid of both halves' best
 COMBINED = "combine"  # experts' results pass through memory in every backend
 OVERLAP = 3  # of the norm that adds what overlaps
 
@@ -55,7 +56,7 @@ def part_s(p: Parameters, part: Part, *, launches: Number, tokens: Number, keeps
     if isinstance(shape, Rows):
         return _rows_s(p, part, shape, launches, tokens, keeps=keeps)
     if isinstance(shape, TopK):
-        return _top_s(p, shape, launches)
+        return _top_s(p, part, shape, launches, keeps=keeps)
     return _attend_s(p, part, shape, launches, keeps=keeps)
 
 
@@ -193,12 +194,20 @@ def _rows_s(
     return launches * p["rows.launch_s"] + work
 
 
-def _top_s(p: Parameters, shape: TopK, launches: Number) -> Number:
-    """A search in each row, rows in parallel; PyTorch takes several blocks a row beyond a width."""
-    searched = shape.width * p["top.element_s"] + shape.chosen * p["top.chosen_s"]
-    work = _together(searched, shape.rows * shape.width / p["top.elements_per_s"])
-    several = _where(multi_block(shape.rows, shape.width), p["top.several_s"], 0.0)
-    return launches * p["top.launch_s"] + shape.calls * (work + several + p["top.begin_s"])
+def _top_s(p: Parameters, part: Part, shape: TopK, launches: Number, *, keeps: bool) -> Number:
+    """A search in each row, rows in parallel; PyTorch takes several blocks a row beyond a width.
+
+    Points of a grid of scores (`points`) are computed where they are searched if nothing passes
+    through memory, by more warps the larger the grid is
+    (reference_model/kernels/memory_grid.py).
+    """
+    points = keeps and part.name == GRID_SEARCH
+    family = "points" if points else "top"
+    searched = shape.width * p[family + ".element_s"] + shape.chosen * p["top.chosen_s"]
+    work = _together(searched, shape.rows * shape.width / p[family + ".elements_per_s"])
+    if not keeps:
+        work = work + _where(multi_block(shape.rows, shape.width), p["top.several_s"], 0.0)
+    return launches * p["top.launch_s"] + shape.calls * (work + p["top.begin_s"])
 
 
 def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:

@@ -67,6 +67,8 @@ START: dict[str, float] = {
     "top.chosen_s": 5e-8,
     "top.elements_per_s": 2e11,
     "top.several_s": 20 * US,
+    "points.element_s": 1e-9,
+    "points.elements_per_s": 2e11,
     **{
         f"{family}.{name}": value
         for family in ("decode", "broad", "wide")
