@@ -135,15 +135,15 @@ def _product_s(p: Parameters, part: Part, shape: Gemm, launches: Number, *, keep
             tiles = _gemm_s(p, "gemm", part, shape, launches)
             return _where(ranked, _ranks_s(p, part, shape, launches), tiles)
     gated = keeps and not part.routing and np.any(part.inner_output_bytes)
-    one, few = shape.m == 1, (shape.m <= FEW_TOKENS) & gated
+    one, tiled = shape.m == 1, (shape.m <= FEW_TOKENS) & gated
     if not isinstance(one, np.ndarray):
-        family = "gemv" if one else "tiled" if few else "gemm"
+        family = "gemv" if one else "tiled" if tiled else "gemm"
         return _gemm_s(p, family, part, shape, launches)
     return np.where(
         one,
         _gemm_s(p, "gemv", part, shape, launches),
         np.where(
-            few,
+            tiled,
             _gemm_s(p, "tiled", part, shape, launches),
             _gemm_s(p, "gemm", part, shape, launches),
         ),
