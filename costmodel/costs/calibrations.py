@@ -1,9 +1,9 @@
 """Find the calibration for a GPU: a shipped one, one of the user's own, another GPU's, or none.
 
 Shipped calibrations stand in `costmodel/presets/calibrations`, each under the name of its GPU's
-preset; `<name>.leaves` is that calibration with times fitted on measured leaves, which has to be
-asked for. A process reads each of them once. A GPU without a calibration gets that of another
-GPU, marked as such (`Curves.foreign`): its times are transferred (`transfer.py`).
+preset; `<name>.leaves` is that calibration with times fitted on measured leaves, and comes first. A
+process reads each of them once. A GPU without a calibration gets that of another GPU, marked as
+such (`Curves.foreign`): its times are transferred (`transfer.py`).
 """
 
 import os
@@ -64,7 +64,7 @@ def calibrated(
         )
     if asked is None:
         own = f"{OWN_PREFIX}{gpu}"
-        candidates = (gpu, f"{own}{LEAVES}", own)
+        candidates = (f"{gpu}{LEAVES}", gpu, f"{own}{LEAVES}", own)
         asked = next((name for name in candidates if name in offered_names()), None)
         if asked is None:
             other = shipped_leaves() if transfer else None
