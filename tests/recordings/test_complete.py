@@ -1,4 +1,4 @@
-"""The shipped recordings are the standard plan in both backends by one commit; gaps have names."""
+"""The shipped recordings are the standard plan in both backends by one commit."""
 
 from itertools import product
 from typing import Any
@@ -20,24 +20,12 @@ from tests.recorded_json import MEASURING, leaf_sum, recorded, table
 from tests.slowness import guarded
 
 COMMIT = "df218cf3e982d1d0ebd9e648429f58da3d2a0f1b"
-OLDER: dict[RunName, int] = {"time": 7, "trace": 7, "energy": 3}
-LACKS: dict[str, dict[RunName, int]] = {
-    "h200-llama-3.1-8b.json": {**OLDER, "energy": 2},
-    "h200-llama-3.1-8b-fused.json": {"counters": 17, "energy": 9},
-    "h200-memory-plus-227m-1.2b.json": OLDER,
-    "h200-ultramem-227m-1.2b.json": OLDER,
-}
+LACKS: dict[str, dict[RunName, int]] = {}
 """Cases of the plan that fit and that a file lacks, by kind of run; other files lack none."""
-NOT_THERE = {"h200-memory-plus-227m-1.2b-fused.json", "h200-ultramem-227m-1.2b-fused.json"}
-BY_OTHER_COMMITS = {  # the others are by `COMMIT`
-    *(name for name, lacks in LACKS.items() if "time" in lacks),
-    "again/h200-olmoe-1b-7b.json",
-}
-PLANNED = {
+FILES = {
     (model, backend): f"h200-{model}{'' if backend == 'torch' else '-fused'}.json"
     for model, backend in product(sorted(PRESETS), BACKENDS)
 }
-FILES = {key: name for key, name in PLANNED.items() if name not in NOT_THERE}
 
 
 def test_every_model_is_recorded_in_both_backends() -> None:
@@ -89,38 +77,32 @@ def work(batch: int, context: int, *, new_tokens: int = 1, routing: str = "unifo
     "name", [str(path.relative_to(FOLDER)) for path in (*FIRST, *FUSED, *AGAIN, *GROUPED)]
 )
 def test_one_commit_made_them(name: str) -> None:
-    """All but those that are named above."""
-    by_one = {session.commit for session in recording(name).sessions} == {COMMIT}
-    assert by_one == (name not in BY_OTHER_COMMITS)
+    assert {session.commit for session in recording(name).sessions} == {COMMIT}
 
 
 def test_the_page_counts_the_runs_of_each_file() -> None:
     """As the files' own JSON has them."""
     rows = [row for row in table(MEASURING, "recorded_runs") if len(row) > 1]
-    assert [(model, backend) for model, backend, *_ in rows] == list(PLANNED)
+    assert [(model, backend) for model, backend, *_ in rows] == list(FILES)
     for model, backend, *cells, commit, _ in rows:
         name = f"h200-{model}{'' if backend == 'torch' else '-fused'}.json"
-        if name in NOT_THERE:
-            assert all(cell.startswith("0 of ") for cell in cells)
-            continue
         cases = recorded(name.removeprefix("h200-").removesuffix(".json"))["cases"]
         for run, cell in zip(RUNS, cells, strict=True):
             done = sum(run in case["runs"] for case in cases)
             assert cell == f"{done} of {done + LACKS.get(name, {}).get(run, 0)}"
-        assert (commit == COMMIT[:7]) == (name not in BY_OTHER_COMMITS)
+        assert commit == COMMIT[:7]
 
 
 def test_fused_kernels_overlap_as_the_page_says() -> None:
     """By the JSON; at worst the output projections last as long as the attention before them."""
     ratios = {}
     for model in sorted(PRESETS):
-        if (model, "fused") in FILES:
-            for case in recorded(f"{model}-fused")["cases"]:
-                runs = case["runs"]
-                if case["workload"]["phase"] == "decode" and runs:
-                    kernels = runs["trace"]["step"]["kernel_s"]["median"]
-                    workload = tuple(case["workload"][name] for name in ("batch", "context"))
-                    ratios[model, workload] = kernels / runs["time"]["step"]["graph_s"]["median"]
+        for case in recorded(f"{model}-fused")["cases"]:
+            runs = case["runs"]
+            if case["workload"]["phase"] == "decode" and runs:
+                kernels = runs["trace"]["step"]["kernel_s"]["median"]
+                workload = tuple(case["workload"][name] for name in ("batch", "context"))
+                ratios[model, workload] = kernels / runs["time"]["step"]["graph_s"]["median"]
     said = overlap_values()
     least, most = map(float, said["fused_kernels_over_graph"].split(" to "))
     assert (least, most) == pytest.approx((min(ratios.values()), max(ratios.values())), abs=0.005)
