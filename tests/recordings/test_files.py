@@ -68,7 +68,8 @@ def test_a_model_was_measured_with_its_tables_in_both_places() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recording_is_of_its_preset_and_of_the_seeds_of_the_plan(name: str) -> None:
     made = recording(name)
-    grouped = next((FOLDER / name).parent.glob(f"{Path(name).stem.removeprefix('h200-')}.toml"), "")
+    stem = Path(name).stem.removeprefix("h200-").removesuffix("-fused")
+    grouped = next((FOLDER / name).parent.glob(f"{stem}.toml"), "")
     assert measured_alike(made.model, load_model(made.preset or str(grouped)))
     assert made.weights_seed == 0
     assert all(case.seed == case_seed(case.workload) for case in made.cases)

@@ -14,6 +14,7 @@ from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.bounds import READ
 from costmodel.validation.utilisation import measured_utilisation
 from tests.committed import (
+    AGAIN,
     FIRST,
     FUSED,
     GPUS,
@@ -24,6 +25,8 @@ from tests.committed import (
     measured_cases,
     recording,
 )
+
+COUNTED = [name for name in NAMES if name not in {f"again/{path.name}" for path in AGAIN}]
 
 EXACT_OF_STEP = ("parameters", "buffer_bytes", "kv_held_bytes", "flops_counted")
 LARGE = ("h200-olmoe-1b-7b.json", "h200-ultramemv2-1b-7b.json")
@@ -73,7 +76,7 @@ def needed_bytes(made: Recording, case: Case) -> float:
     return float(predicted.total_bytes)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", COUNTED)
 def test_reads_of_every_measured_decode_step_are_there(name: str) -> None:
     for _, case in measured_cases(name, "counters"):
         read = case.runs["counters"].step[READ]
@@ -98,7 +101,8 @@ def test_a_replay_takes_as_long_as_a_step_of_a_steady_loop() -> None:
     A replay right after eager steps, without gaps between its kernels, would be up to 14 % shorter
     (`profiler.instruments.flush`). A long loop can meet the power cap, or a warmer card.
     """
-    names = set(OF_TORCH) - set(OF_PLACED)
+    names = {name for name in OF_TORCH if not name.startswith(("placed", "grouped"))}
+    names -= {"again/h200-ultramemv2-1b-7b.json"}  # no energy was measured there
     ratios = [over_loop(case) for name in names for _, case in measured_cases(name, "energy")]
     assert len(ratios) >= 46
     assert all(0.97 < ratio < 1.03 for ratio in ratios), sorted(ratios)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from costmodel.errors import InputError
-from costmodel.recordings.measured import Spread
+from costmodel.recordings.measured import Exact, Spread
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.validation.repeatability import (
     Change,
@@ -22,6 +22,7 @@ from tests.recording_values import recording as made_of
 from tests.validation.tiny import DENSE
 
 PATHS = leaf_paths(DENSE)
+ALLOCATED = ("peak_memory_bytes", "resident_memory_bytes")
 
 
 def spread(median: float, iqr: float, repeats: int = 5) -> Spread:
@@ -142,53 +143,58 @@ def pairs(backend: str) -> list[RecordingPair]:
 
 
 BACKENDS = sorted({kernels_of(first) for first, _ in committed()})
-CASES = {backend: 5 * len(pairs(backend)) for backend in BACKENDS}  # batch 1 to 256 of each model
-BOUNDS = {  # by backend and quantity: farthest apart, and fewest within their spread
-    ("torch", "graph_s"): (0.008, 3),
-    ("torch", "kernel_s"): (0.015, 0),
-    ("torch", "hbm_read_bytes"): (0.00012, 2),
-    ("torch", "hbm_written_bytes"): (0.12, 2),
-    ("torch", "flops_tensor"): (0.0, 5),
-    ("torch", "energy_j"): (0.026, 1),
-    ("torch", "power_w"): (0.033, None),
-    ("torch", "instant_power_w"): (0.036, None),
-    ("torch", "idle_power_w"): (0.01, None),
+BOUNDS = {  # by backend and quantity: cases, farthest apart, and fewest within their spread
+    ("torch", "graph_s"): (10, 0.004, 7),
+    ("torch", "energy_j"): (5, 0.059, 0),
+    ("torch", "power_w"): (5, 0.06, None),
+    ("torch", "instant_power_w"): (5, 0.056, None),
+    ("torch", "idle_power_w"): (5, 0.016, None),
+    ("fused", "graph_s"): (10, 0.019, 8),
+    ("fused", "energy_j"): (4, 0.048, 0),
+    ("fused", "power_w"): (4, 0.047, None),
+    ("fused", "instant_power_w"): (4, 0.049, None),
+    ("fused", "idle_power_w"): (4, 0.016, None),
 }
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_second_run_comes_close(backend: str) -> None:
-    """The two are of two commits, nine days apart: graphs within 0.8 %, reads within 0.012 %.
+    """Two days apart, by one commit: graphs within 0.4 and 1.9 %, energy within 6 %.
 
-    Steps that the host launches are up to two fifths faster or slower.
+    Steps that the host launches are up to two thirds faster or slower.
     """
     found = {line.quantity: line for line in quantity_changes(pairs(backend))}
     bounds = {quantity: bound for (of, quantity), bound in BOUNDS.items() if of == backend}
     assert found.keys() == {*bounds, "eager_s"}
-    for quantity, (farthest, fewest) in bounds.items():
+    for quantity, (cases, farthest, fewest) in bounds.items():
         line = found[quantity]
-        assert len(line.changes) == CASES[backend]
+        assert len(line.changes) == cases
         assert abs(line.largest.relative) <= farthest, quantity
         assert (line.within is None) == (fewest is None), quantity
         assert (line.within or 0) >= (fewest or 0), quantity
-    assert all(abs(each.relative) < 0.41 for each in found["eager_s"].changes)
+    assert all(abs(each.relative) < 0.66 for each in found["eager_s"].changes)
 
 
 def test_a_second_run_counts_the_same() -> None:
-    """To the unit; but the later commit allocates up to 0.02 % more at the peak of a step."""
+    """To the unit; but PyTorch held 2.8 MB more of UltraMemV2-1B/7B by plain PyTorch, 0.02 %."""
     lines = {(line.quantity, line.run): line for line in count_agreements(committed())}
     assert {quantity for quantity, _ in lines} >= {
         "distinct",
-        "peak_memory_bytes",
+        *ALLOCATED,
         *(name for name, each in QUANTITIES.items() if each.exact and each.only is None),
     }
     for line in lines.values():
         assert line.compared > 0
-        if line.quantity != "peak_memory_bytes":
-            assert line.equal == line.compared, line
+        assert line.equal == line.compared - (5 if line.quantity in ALLOCATED else 0), line
     for first, again in committed():
-        chosen = {each.workload: each.runs["time"].accesses for each in first.cases if each.runs}
-        assert all(each.runs["time"].accesses == chosen[each.workload] for each in again.cases)
+        firsts = {each.workload: each.runs["time"] for each in first.cases if each.runs}
+        for each in again.cases:
+            before, after = firsts[each.workload], each.runs["time"]
+            assert before.accesses == after.accesses
+            for name in ALLOCATED:
+                held = [run.step[name] for run in (before, after)]
+                assert all(isinstance(count, Exact) for count in held)
+                assert held[1].value == pytest.approx(held[0].value, rel=3e-4)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -201,14 +207,14 @@ def test_the_table_says_what_was_measured(backend: str) -> None:
             continue
         (told,) = (e for e in of_backend.splitlines() if e.startswith(f"| `{line.quantity}`"))
         cells = [each.strip() for each in told.strip("|").split("|")]
-        assert cells[1:3] == [line.run, f"{CASES[backend]}"]
+        assert cells[1:3] == [line.run, f"{len(line.changes)}"]
         assert percent(cells[3]) == pytest.approx(line.usual, rel=0.01)
         assert percent(cells[4]) == pytest.approx(line.largest.relative, rel=0.01)
         if line.within is None:
             assert cells[5:] == ["one reading", "-"]
         else:
             assert percent(cells[5]) == pytest.approx(line.usual_spread, rel=0.01)
-            assert cells[6] == f"{line.within} of {CASES[backend]}"
+            assert cells[6] == f"{line.within} of {len(line.changes)}"
     for count in count_agreements(committed()):
         equal = "all" if count.equal == count.compared else f"{count.equal:,}"
         assert f"| `{count.quantity}` | {count.run} | {count.compared:,} | {equal} |\n" in text
