@@ -10,9 +10,7 @@ from statistics import median, quantiles
 
 from costmodel.inputs.workload import Phase
 from costmodel.recordings.error_measures import Errors, errors_of
-from costmodel.validation.repeatability import quantity_changes
 from docs.recorded import MeasuredCase, decode, prefill, ratio, recorded
-from docs.repeatability import committed
 from docs.tables import BATCHES, DENSE, LARGE, PROMPTS, SMALL, counts_equal
 from docs.wording import listed, span
 
@@ -54,7 +52,6 @@ def reads() -> dict[str, str]:
     long = [share for context, share in shares if context >= PROMPTS[1]]
     short = [share for context, share in shares if context == PROMPTS[0]]
     prompts = [ratio(case.step["hbm_read_bytes"]) for case in recorded().of_phase("prefill")]
-    (again,) = (line for line in quantity_changes(committed()) if line.quantity == "hbm_read_bytes")
     return {
         "reads_long_cases": f"{len(long)}",
         "reads_long_median": f"{median(long):.4f}",
@@ -62,7 +59,6 @@ def reads() -> dict[str, str]:
         "reads_long_most": f"{max(long):.4f}",
         "reads_short_most": f"{max(short):.2f}",
         "reads_prefill_median": f"{median(prompts):.2f}",
-        "reads_repeat": f"{100 * abs(again.largest.relative):.1g} %",
     }
 
 

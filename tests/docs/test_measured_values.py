@@ -6,7 +6,6 @@ from statistics import quantiles
 
 import pytest
 
-from costmodel.recordings.folders import SHIPPED
 from docs.measured_values import measured_values
 from docs.wording import listed, span
 from docs.write import ROOT
@@ -79,23 +78,6 @@ def test_the_number_of_long_decodes(values: dict[str, str]) -> None:
     assert values["reads_long_cases"] == f"{sum(context >= 2048 for context in contexts)}"
     assert {context for context in contexts if context < 2048} == {512}
     assert max(contexts) == 32_768  # as the README says
-
-
-def test_a_second_run_reads_the_same(values: dict[str, str]) -> None:
-    changes = []
-    for path in (SHIPPED / "again").glob("*.json"):
-        name, again = path.stem.removeprefix("h200-"), json.loads(path.read_text())
-        norms = {made["model"]["attention"]["qk_norm"] for made in (recorded(name), again)}
-        if len(norms) > 1:
-            continue  # UltraMemV2's second run is of another model
-        for case in again["cases"]:
-            first = a_case(name, **case["workload"])
-            one, two = (
-                median_of(runs["counters"], "hbm_read_bytes") for runs in (first, case["runs"])
-            )
-            changes.append(abs(two / one - 1))
-    assert len(changes) == 5
-    assert values["reads_repeat"] == f"{100 * max(changes):.1g} %"
 
 
 def wins(pair: tuple[str, str], quantity: str) -> list[str]:
