@@ -141,7 +141,7 @@ def _with_leaves(kernels: Curves, path: Path) -> Curves:
     from costmodel.recordings.leaf_fit import load_leaf_fit
 
     fit = load_leaf_fit(path)
-    leaves = {
+    leaves: dict[str, LeafTimes] = {
         name: LeafTimes(
             parameters=fitted.parameters,
             keeps=BACKENDS[name].saves_intermediates,
