@@ -21,6 +21,7 @@ No operator takes less than its roofline bound. How far predictions are from mea
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import exp
 
 import numpy as np
 
@@ -274,9 +275,11 @@ def _interval_s(
     )
     if transfer is not None:
         spread = (spread**2 + transfer.spread**2) ** 0.5
-    factor = np.exp(NORMAL * spread)
-    if not isinstance(factor, np.ndarray):
-        factor = float(factor)
+    factor: Number = (
+        np.exp(NORMAL * spread.astype(float))  # counts beyond 64 bits are Python's integers
+        if isinstance(spread, np.ndarray)
+        else exp(NORMAL * spread)
+    )
     return larger(predicted / factor, floor), predicted * factor
 
 
