@@ -7,10 +7,7 @@ coefficient of its own (`energy_fit.py`). Without them, two loops separate bytes
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from costmodel.backends.step_kernels import StepKernels
-from costmodel.costs.hbm_traffic import hbm_traffic
 from costmodel.costs.table_rows import repeated_row_bytes
 from costmodel.costs.totals import Totals
 from costmodel.layers.kernel_shape import Gemm, Grouped
@@ -35,18 +32,15 @@ def step_energy_j(
 ) -> Number | None:
     """The energy of a step that takes `seconds`, joules; None: the calibration measured no power.
 
-    A grid of steps has no predicted HBM traffic, so there the bytes read and written are the
-    compulsory ones. Source: `fitted_energy_j`, or `energy_j` without loops.
+    The bytes read and written are the compulsory ones, with rows that several tokens read:
+    predicted HBM traffic is of single steps alone, and a grid has to say the same.
+    Source: `fitted_energy_j`, or `energy_j` without loops.
     """
     saves = kernels.backend.saves_intermediates
     on_chip = sums.activation_bytes if saves else sums.activation_bytes + sums.intermediate_bytes
     repeated = repeated_row_bytes(operators)  # a table is too large for L2 to keep its rows
     if curves.energy is not None:
         read, written = sums.read_bytes + repeated, sums.written_bytes
-        l2_bytes = curves.calibration.machine.l2_bytes
-        if l2_bytes and not isinstance(seconds, np.ndarray):
-            traffic = hbm_traffic(operators, kernels, l2_bytes)
-            read, written = traffic.read, traffic.written
         flops = executed_flops(operators, kernels)
         return fitted_energy_j(
             curves.energy,

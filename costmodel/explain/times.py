@@ -2,7 +2,6 @@
 
 from costmodel.costs.energy import executed_flops
 from costmodel.costs.energy_fit import EnergyCoefficients
-from costmodel.costs.hbm_traffic import HbmTraffic
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime, Unknown, leaf_regions, region_time
 from costmodel.costs.predict import Prediction
@@ -291,8 +290,7 @@ def _fitted_energy(
     """From the steady loops of a calibration."""
     time, _ = _times(case.prediction)
     sums, kernels = case.prediction.costs.totals, case.prediction.kernels
-    traffic = case.prediction.traffic()
-    assert isinstance(traffic, HbmTraffic)
+    repeated = repeated_row_bytes(case.operators)
     on_chip = sums.activation_bytes
     if not kernels.backend.saves_intermediates:
         on_chip = on_chip + sums.intermediate_bytes
@@ -300,16 +298,20 @@ def _fitted_energy(
     letters = [
         Letter("awake", coefficients.awake_w, "watts while kernels that do nothing run"),
         Letter("t", time.predicted_s, "time.predicted_s"),
-        Letter("read", traffic.read, label("hbm_bytes.read")),
+        Letter("read", sums.read_bytes, "compulsory bytes that are read"),
+        Letter("again", repeated, "bytes of rows that layers of one table read again"),
         Letter("per_read", coefficients.read_j_per_byte, "joules a byte read"),
-        Letter("written", traffic.written, label("hbm_bytes.written")),
+        Letter("written", sums.written_bytes, "compulsory bytes that are written"),
         Letter("per_written", coefficients.written_j_per_byte, "joules a byte written"),
         Letter("chip", on_chip, "bytes of activations that parts read and write"),
         Letter("per_chip", coefficients.on_chip_j_per_byte, "joules a byte within L2"),
         Letter("executed", flops, "FLOPs that tensor cores do, padding among them"),
         Letter("per_FLOP", coefficients.j_per_flop, "joules a FLOP"),
     ]
-    formula = "awake t + read per_read + written per_written + chip per_chip + executed per_FLOP"
+    formula = (
+        "awake t + (read + again) per_read + written per_written + chip per_chip"
+        " + executed per_FLOP"
+    )
     if power_limit_w is not None:
         letters.append(Letter("limit", power_limit_w, "watts of the power limit"))
         formula = f"min({formula}, limit t)"

@@ -9,7 +9,6 @@ import pytest
 from costmodel.costs.calibrations import calibrated
 from costmodel.costs.energy import executed_flops, fitted_energy_j
 from costmodel.costs.energy_fit import EnergyCoefficients, fitted, nonnegative, of_card
-from costmodel.costs.hbm_traffic import HbmTraffic
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import StepTime
 from costmodel.costs.predict import predict
@@ -176,13 +175,12 @@ def test_a_calibration_with_loops_predicts_by_them_and_explains_it() -> None:
     model, hardware = load_model("olmoe-1b-7b"), load_hardware("h200")
     prediction = predict(model, Workload(batch=5, context=300), hardware, curves)
     assert isinstance(prediction.time, StepTime)
-    moved, sums = prediction.traffic(), prediction.costs.totals
-    assert isinstance(moved, HbmTraffic)
+    sums = prediction.costs.totals
     flops = executed_flops(prediction.costs.operators, prediction.kernels)
     by_hand = (
         AWAKE_W * prediction.time.predicted_s
-        + READ * moved.read
-        + WRITTEN * moved.written
+        + READ * sums.read_bytes
+        + WRITTEN * sums.written_bytes
         + CHIP * (sums.activation_bytes + sums.intermediate_bytes)
         + FLOP * flops
     )

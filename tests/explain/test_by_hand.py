@@ -175,7 +175,8 @@ def test_a_prefill_is_launched_eagerly_and_a_decode_step_as_a_graph() -> None:
 
 
 def test_the_energy_of_a_calculator() -> None:
-    prediction = predicted(ULTRAMEM)
+    single = calibrated("h200", "h200")  # kernels, with the energy of two loops
+    prediction = predict(load_model(ULTRAMEM), Workload(), load_hardware("h200"), single)
     energy, moved = explain_step(prediction, "energy.predicted_j").equations
     values = {letter.name: float(letter.value) for letter in energy.letters}
     sums = prediction.costs.totals
