@@ -22,7 +22,7 @@ from costmodel.recordings.quantities import RunName
 from costmodel.show.text import printable
 
 # Mean seconds of a run of a case, between the starts of two, in the recordings of an H200 by torch
-RECORDED_S: dict[RunName, float] = {"time": 1.7, "trace": 1.6, "counters": 2.1, "energy": 4.0}
+RECORDED_S: dict[RunName, float] = {"time": 1.5, "trace": 1.3, "counters": 2.0, "energy": 4.0}
 
 
 def planned_words(pending: Mapping[RunName, int]) -> str:

@@ -87,6 +87,8 @@ def test_every_number_of_predictions_and_comparisons_has_an_entry_and_every_entr
         "rows.batch",
         *("hbm_bytes.read_interval", "hbm_bytes.interval_coverage"),
         *("time.interval_s", "time.interval_coverage"),
+        *("energy.interval_j", "energy.interval_coverage"),
+        *("rows.interval_low_s", "rows.interval_high_s"),
     }  # a mark, what is given, and intervals of numbers that have an entry
     shown_elsewhere = {"cost.usd_per_million_tokens", "memory.max_context"}  # reports, Explore
     assert set(STEP_QUANTITIES) - seen == shown_elsewhere
@@ -97,7 +99,13 @@ def test_every_number_of_a_request_has_an_entry_and_every_entry_is_used() -> Non
     for options in ("--output 9 --price-per-hour 2", "--output 1", "--output 9 --batch 4 --dp 4"):
         request = ("request", "olmoe-1b-7b", "--prompt", "64", *options.split())
         seen |= names_of(document(*request), {"ttft.bound_by"}) - MESH_SIZES
-    assert seen == set(REQUEST_QUANTITIES)
+    intervals = {
+        f"{time}.interval_{what}"
+        for time in ("ttft", "tpot", "latency")
+        for what in ("s", "coverage")
+    }
+    assert seen - intervals == set(REQUEST_QUANTITIES)
+    assert intervals <= seen
 
 
 def test_every_number_of_a_match_has_an_entry_and_every_entry_is_used() -> None:

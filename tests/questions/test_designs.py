@@ -195,7 +195,7 @@ def test_a_kernel_over_two_components_costs_what_predict_says(
     ("workload", "calibration", "reason"),
     [
         (Workload(), NOT_ASKED, NOT_ASKED.reason),
-        (Workload(formats=Formats(default=DTYPES["fp8"])), CURVES, "fp8"),
+        (Workload(formats=Formats(default=DTYPES["fp8"])), calibrated("h200", "h200"), "fp8"),
     ],
     ids=["no calibration", "another format"],
 )

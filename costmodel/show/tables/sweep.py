@@ -87,6 +87,8 @@ def _unknown_notes(grid: Grid) -> list[str]:
     """Which numbers of a model are not known, or not at every point, and why."""
     labels: dict[str, list[str]] = {}
     for name, reason in grid.reasons.items():
+        if name not in STEP_QUANTITIES:  # an end of an interval, whose number has the reason too
+            continue
         labels.setdefault(reason, []).append(STEP_QUANTITIES[name].label)
     return [
         f"{grid.model}, {', '.join(names)}: {units.NOT_KNOWN} ({reason})."
